@@ -1,0 +1,75 @@
+//! The limits of design section 7, each with its reason. Hostile input meets them before memory is allocated.
+
+use std::time::Duration;
+
+/// Bytes in a user or group name: fits a column and a log line.
+pub const NAME_LEN_MAX: usize = 64;
+/// Bytes in a file name: the limit of one path component on common file systems.
+pub const FILE_NAME_LEN_MAX: usize = 255;
+/// Bytes in a displayed name: a file name and `~` with a number behind it.
+pub const LABEL_LEN_MAX: usize = FILE_NAME_LEN_MAX + 11;
+/// Bytes in a password: long enough for any pass phrase, short enough that hashing it costs nothing extra.
+pub const PASSWORD_LEN_MAX: usize = 1024;
+/// Bytes in a password hash in PHC form: Argon2id's are about 100.
+pub const PASSWORD_HASH_LEN_MAX: usize = 512;
+
+/// Bytes in one tracker frame's body.
+pub const TRACKER_FRAME_LEN_MAX: usize = 4 << 20;
+/// Bytes in one tracker frame's body before login: a stranger makes nobody allocate more.
+pub const TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN: usize = 64 << 10;
+/// Bytes in one peer message: a 512 KiB block with room to spare, or the bitfield of 2^21 pieces.
+pub const PEER_MESSAGE_LEN_MAX: usize = 1 << 20;
+/// Bytes in an info dictionary.
+pub const INFO_DICTIONARY_LEN_MAX: usize = 100 << 20;
+/// Bytes of the info dictionary in one extension message (BEP 9).
+pub const METADATA_PART_LEN: usize = 16 << 10;
+
+/// Bytes in a piece of every file up to 1 TiB.
+pub const PIECE_LEN: u32 = 512 << 10;
+/// Bytes in the largest piece: bounds the memory of one chunk job.
+pub const PIECE_LEN_MAX: u32 = 64 << 20;
+/// Pieces in one file: keeps the info dictionary (20 bytes a piece) and the bitfield bounded.
+pub const PIECE_COUNT_MAX: u64 = 1 << 21;
+/// Bytes in the smallest unit a block is made of, and in a request to a foreign client (BEP 3).
+pub const BLOCK_LEN: u32 = 16 << 10;
+/// Bytes in the largest block that one of our own clients asks another for.
+pub const BLOCK_LEN_MAX: u32 = PIECE_LEN;
+
+/// Time for a handshake or a first frame, whole message.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for any later message to arrive whole once its first byte has: 4 MiB at 1 Mbit/s is 34 s.
+pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Silence after which a client's presence ends (design section 4).
+pub const PRESENCE_TIMEOUT: Duration = Duration::from_secs(45);
+/// How often an idle session sends a ping: three may be lost before presence ends.
+pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// Time a peer tracker has to acknowledge a batch before its link counts as down (design section 4).
+pub const REPLICATION_ACK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How far ahead of ours a peer tracker's clock may be (design section 4).
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
+
+/// Connections to one tracker.
+pub const TRACKER_CONNECTIONS_MAX: usize = 12_000;
+/// Connections to one tracker from one address that have not logged in.
+pub const TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN: usize = 64;
+/// Links of one client.
+pub const CLIENT_CONNECTIONS_MAX: usize = 200;
+/// Bytes asked for and not yet received, over all links of a client.
+pub const WINDOW_SUM_MAX: usize = 64 << 20;
+
+/// Register writes in one operation: leaving a group ends every share of the user there in one operation.
+pub const OPERATION_WRITES_MAX: usize = 50_000;
+/// Files that one user shares in one group: one operation can end them all.
+pub const SHARES_PER_MEMBER_MAX: usize = OPERATION_WRITES_MAX - 16;
+/// Operations in one replication frame, besides the frame's own length limit.
+pub const OPERATIONS_PER_BATCH_MAX: usize = 1024;
+/// Origins in a version vector: one for each tracker store there ever was.
+pub const ORIGINS_MAX: usize = 65_536;
+/// Entries in one announce frame; a client with more shares sends several.
+pub const ANNOUNCE_ENTRIES_MAX: usize = 16_384;
+/// Entries in one page of a listing.
+pub const PAGE_ENTRIES_MAX: usize = 4_096;
+/// Peers named in one answer or event: more than a client will link to.
+pub const PEERS_PER_ANSWER_MAX: usize = 200;
+/// Trackers in `tracker_info.txt`.
+pub const TRACKERS_MAX: usize = 64;

@@ -1,0 +1,31 @@
+//! The words of Posse as types: validated names and ids, piece geometry, digests, bitfields, and the facts of the directory.
+//!
+//! **Invariant:** a value that exists is valid. Strings and integers from outside become these types once, at the edge, and
+//! nothing behind the edge checks them again.
+//!
+//! No IO and no bytes: how a value is laid out on a wire or a disk is the business of [`crate::wire`] and [`crate::store`].
+
+mod bitfield;
+mod change;
+mod digest;
+mod entry;
+mod geometry;
+mod id;
+pub mod limits;
+mod name;
+mod operation;
+mod secret;
+mod stamp;
+
+pub use bitfield::{Bitfield, BitfieldError};
+pub use change::{Change, Effect, FileFacts, Outcome, Refusal};
+pub use digest::{InfoHash, Sha1Digest};
+pub use entry::{
+    DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
+};
+pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
+pub use id::{DeviceId, GroupId, OriginId, ParseIdError, RequestId, UserId};
+pub use name::{FileName, GroupName, Label, NameError, UserName};
+pub use operation::{MembershipState, Operation, Tag, VersionVector, Write};
+pub use secret::{Password, PasswordHash};
+pub use stamp::Stamp;
