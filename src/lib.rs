@@ -4,3 +4,4 @@
 //! among themselves, 512 KiB pieces at a time, from every member who has them.
 
 pub mod types;
+pub mod wire;
