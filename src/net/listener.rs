@@ -1,0 +1,136 @@
+//! Accepts connections until told to stop, whatever goes wrong with a single one.
+//!
+//! **Invariant:** the accept loop never spins and never ends before [`Stop`] is set. Out of descriptors it sheds the connections
+//! that wait, logs once, and goes on.
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use log::{info, warn};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::{Connection, Stop};
+
+/// Connections that the system holds until they are accepted: a whole class may log in at once.
+const BACKLOG: i32 = 4096;
+/// How long the loop waits when the system has no room for another connection.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound port.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes any free one. A port that a crashed process held can be bound again at once.
+    ///
+    /// # Errors
+    /// The system's: in use, not permitted, no such address.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address bound, with the port chosen.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Hands every connection to `serve`, which must not block, until `stop` is set and [`Listener::wake`] called.
+    ///
+    /// # Blocking
+    /// Until stopped; belongs on a thread of its own.
+    pub fn run(&self, stop: &Stop, mut serve: impl FnMut(Connection)) {
+        let mut spare = File::open("/dev/null").ok();
+        let mut short = false;
+        while !stop.is_set() {
+            match self.listener.accept() {
+                Ok(_) if stop.is_set() => {}
+                Ok((stream, _)) => {
+                    if std::mem::take(&mut short) {
+                        info!("{}: accepting connections again", self.address);
+                    }
+                    spare = spare.or_else(|| File::open("/dev/null").ok());
+                    // An error means that the other end has gone already.
+                    let _ = Connection::accepted(stream).map(&mut serve);
+                }
+                Err(e) if is_momentary(&e) => {}
+                Err(e) => {
+                    if !std::mem::replace(&mut short, true) {
+                        warn!("{}: cannot accept connections: {e}; new ones are shed until there is room", self.address);
+                    }
+                    spare = self.shed(spare.take());
+                    stop.wait(SHORTAGE_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Wakes the accept loop, so that it sees that it is to stop.
+    pub fn wake(&self) {
+        // Either way is enough where it works; a failure of both leaves the loop to the next caller.
+        let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
+        let ip: IpAddr = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let _ = TcpStream::connect_timeout(&SocketAddr::new(ip, self.address.port()), SHORTAGE_PAUSE);
+    }
+
+    /// Out of descriptors: gives up the spare one to take a waiting connection and close it, so that it does not wait in vain.
+    fn shed(&self, spare: Option<File>) -> Option<File> {
+        let spare = spare?;
+        drop(spare);
+        let _ = self.listener.set_nonblocking(true);
+        let _ = self.listener.accept();
+        let _ = self.listener.set_nonblocking(false);
+        File::open("/dev/null").ok()
+    }
+}
+
+/// Tells an error that concerns one connection, not the listener.
+fn is_momentary(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn it_serves_until_stopped() {
+        let listener = Arc::new(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let stop = Stop::new();
+        let (sender, served) = crossbeam_channel::unbounded();
+        let thread = std::thread::spawn({
+            let (listener, stop) = (listener.clone(), stop.clone());
+            move || listener.run(&stop, |connection| sender.send(connection.peer_addr()).unwrap())
+        });
+        let dialled = Connection::dial(listener.local_addr(), None, Duration::from_secs(5)).unwrap();
+        assert_eq!(served.recv_timeout(Duration::from_secs(10)).unwrap(), dialled.local_addr());
+        stop.set();
+        listener.wake();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_and_a_released_one_is_not() {
+        let first = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr();
+        assert_eq!(Listener::bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        Listener::bind(address).unwrap();
+    }
+}

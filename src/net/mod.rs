@@ -1,0 +1,18 @@
+//! Listeners, connections, named threads and stopping: everything about sockets and threads that knows no message.
+//!
+//! **Invariant:** a byte stream is made in one place, [`Connection`]; every thread is started in one place, [`Threads`]; and
+//! after [`Stop::set`] and [`Registry::close_all`] nothing here blocks for good.
+//!
+//! Blocking sockets and operating-system threads, nothing else (design section 2).
+
+mod connection;
+mod listener;
+mod registry;
+mod stop;
+mod threads;
+
+pub use connection::{Connection, Reader, Writer};
+pub use listener::Listener;
+pub use registry::{Admission, Registry};
+pub use stop::Stop;
+pub use threads::Threads;

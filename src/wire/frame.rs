@@ -1,0 +1,113 @@
+//! Frames of the tracker protocol: `u32` length of the body in bytes, then the body.
+//!
+//! **Invariant:** the length is checked against the limit before memory is allocated, and memory grows with the bytes that have
+//! really arrived, never with the bytes promised.
+//!
+//! Blocks on the stream it is given; deadlines are the stream's business ([`crate::net`]).
+
+use std::io::{self, Read, Write};
+
+use byteorder::{BigEndian, ByteOrder, WriteBytesExt};
+
+use super::{Wire, WireError};
+
+/// Bytes before the body.
+pub const HEADER_LEN: usize = 4;
+/// Memory set aside for a body before any of it has arrived.
+const FIRST_ALLOCATION: usize = 64 << 10;
+
+/// Says why no message could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The stream failed, or ended within a frame.
+    #[error("connection lost: {0}")]
+    Io(#[from] io::Error),
+    /// The stream ended between frames.
+    #[error("connection closed by the other end")]
+    Closed,
+    /// The other end does not speak this protocol.
+    #[error("protocol violated: {0}")]
+    Wire(#[from] WireError),
+}
+
+/// Reads one frame's body into `body`, replacing what was there.
+///
+/// # Errors
+/// [`FrameError::Closed`] if the stream ends before the first byte; [`WireError::TooLong`] if the body has more than `max` bytes.
+///
+/// # Blocking
+/// Until the whole frame is there.
+pub fn read_frame(stream: &mut impl Read, max: usize, body: &mut Vec<u8>) -> Result<(), FrameError> {
+    let mut header = [0; HEADER_LEN];
+    read_first(stream, &mut header)?;
+    let len = BigEndian::read_u32(&header) as usize;
+    if len > max {
+        return Err(WireError::TooLong { what: "frame", len: len as u64, max: max as u64 }.into());
+    }
+    body.clear();
+    body.reserve(len.min(FIRST_ALLOCATION));
+    let got = stream.take(len as u64).read_to_end(body)?;
+    if got < len {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(())
+}
+
+/// Reads and decodes one message.
+///
+/// # Errors
+/// Those of [`read_frame`] and of the message.
+///
+/// # Blocking
+/// Until the whole frame is there.
+pub fn read_message<T: Wire>(stream: &mut impl Read, max: usize) -> Result<T, FrameError> {
+    let mut body = Vec::new();
+    read_frame(stream, max, &mut body)?;
+    Ok(T::from_bytes(&body)?)
+}
+
+/// Encodes a message as one frame.
+pub fn to_frame<T: Wire>(message: &T) -> Vec<u8> {
+    let mut frame = vec![0; HEADER_LEN];
+    message.encode(&mut frame);
+    let len = frame.len() - HEADER_LEN;
+    BigEndian::write_u32(&mut frame, u32::try_from(len).expect("no message of ours reaches 4 GiB"));
+    frame
+}
+
+/// Sends one message.
+///
+/// # Errors
+/// Those of the stream.
+///
+/// # Blocking
+/// Until the stream has taken all of it.
+pub fn write_message<T: Wire>(stream: &mut impl Write, message: &T) -> io::Result<()> {
+    stream.write_all(&to_frame(message))
+}
+
+/// Sends a body that is encoded already.
+///
+/// # Errors
+/// Those of the stream, and a body of 4 GiB or more.
+///
+/// # Blocking
+/// Until the stream has taken all of it.
+pub fn write_frame(stream: &mut impl Write, body: &[u8]) -> io::Result<()> {
+    stream.write_u32::<BigEndian>(u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?)?;
+    stream.write_all(body)
+}
+
+/// Fills `header`; an end before its first byte is [`FrameError::Closed`].
+fn read_first(stream: &mut impl Read, header: &mut [u8]) -> Result<(), FrameError> {
+    let first = loop {
+        match stream.read(header) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    if first == 0 {
+        return Err(FrameError::Closed);
+    }
+    Ok(stream.read_exact(&mut header[first..])?)
+}

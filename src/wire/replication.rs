@@ -1,0 +1,130 @@
+//! What trackers say to each other (design section 4, "Replication").
+//!
+//! The dialling tracker's first frame is a [`Hello::Replica`](super::tracker::Hello); the other answers [`ToDialler::Welcome`] or
+//! [`ToDialler::Unwelcome`]. From then on the dialler sends [`ToAcceptor::Operations`], or [`ToAcceptor::Ping`] when it has had nothing to
+//! say for a while; the acceptor says [`ToDialler::Durable`] whenever more has become durable there, and at every ping.
+
+use super::codec::{decode_list, encode_list, wire_enum, wire_struct};
+use super::{Decoder, Wire, WireError};
+use crate::types::{Effect, Operation, OriginId, RequestId, Sha1Digest, UserId, VersionVector, Write, limits};
+
+/// A peer tracker's first words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaHello {
+    /// SHA-1 over the normalised lines of `tracker_info.txt`: trackers of different networks do not mix.
+    pub network: Sha1Digest,
+    /// The dialler's line in `tracker_info.txt`, from 1.
+    pub number: u32,
+    /// The dialler's store.
+    pub origin: OriginId,
+    /// The dialler's wall clock, milliseconds since the Unix epoch.
+    pub clock_ms: u64,
+}
+
+/// The acceptor's first words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaWelcome {
+    /// The acceptor's line in `tracker_info.txt`, from 1.
+    pub number: u32,
+    /// The acceptor's store.
+    pub origin: OriginId,
+    /// The acceptor's wall clock, milliseconds since the Unix epoch.
+    pub clock_ms: u64,
+    /// What is durable there.
+    pub durable: VersionVector,
+}
+
+/// Why a tracker refuses a replication link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkRefusal {
+    /// The two read different `tracker_info.txt` files.
+    #[error("the other tracker belongs to another network: its tracker_info.txt names other trackers")]
+    Network,
+    /// The dialler's clock is too far ahead.
+    #[error("the clock here is over 60 s ahead of the other tracker's; set it right")]
+    ClockAhead,
+    /// A tracker dialled itself.
+    #[error("that address is this tracker itself; check tracker_info.txt")]
+    Myself,
+}
+
+/// One frame from the dialler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToAcceptor {
+    /// Asks for a sign of life.
+    Ping,
+    /// Operations, contiguous within each origin.
+    Operations(Vec<Operation>),
+}
+
+/// One frame from the acceptor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToDialler {
+    /// The first one.
+    Welcome(ReplicaWelcome),
+    /// Instead of the first one.
+    Unwelcome(LinkRefusal),
+    /// What has become durable; origins that did not rise may be absent.
+    Durable(VersionVector),
+}
+
+/// A list of origin and `u64` sequence.
+impl Wire for VersionVector {
+    const LEN_MIN: usize = 4;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        (self.iter().len() as u32).encode(out);
+        for (origin, sequence) in self.iter() {
+            origin.encode(out);
+            sequence.encode(out);
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        let count = from.count("version vector", limits::ORIGINS_MAX, OriginId::LEN + 8)?;
+        (0..count).map(|_| Ok((OriginId::decode(from)?, u64::decode(from)?))).collect()
+    }
+}
+
+/// Fields in order; the writes are a list bounded by what one operation may write.
+impl Wire for Operation {
+    const LEN_MIN: usize = OriginId::LEN + 8 + 8 + RequestId::LEN + UserId::LEN + Effect::LEN_MIN + 4;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.origin.encode(out);
+        self.sequence.encode(out);
+        self.stamp.encode(out);
+        self.request.encode(out);
+        self.actor.encode(out);
+        self.effect.encode(out);
+        encode_list(&self.writes, out);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            origin: Wire::decode(from)?,
+            sequence: Wire::decode(from)?,
+            stamp: Wire::decode(from)?,
+            request: Wire::decode(from)?,
+            actor: Wire::decode(from)?,
+            effect: Wire::decode(from)?,
+            writes: decode_list(from, "writes of an operation", limits::OPERATION_WRITES_MAX)?,
+        })
+    }
+}
+
+wire_struct! {
+    ReplicaHello { network: Sha1Digest, number: u32, origin: OriginId, clock_ms: u64 }
+    ReplicaWelcome { number: u32, origin: OriginId, clock_ms: u64, durable: VersionVector }
+}
+wire_enum!(LinkRefusal "link refusal" { 0 => Network, 1 => ClockAhead, 2 => Myself });
+wire_enum!(ToAcceptor "replication frame" { 0 => Ping, 1 => Operations(operations) });
+wire_enum!(ToDialler "replication frame" { 0 => Welcome(welcome), 1 => Unwelcome(why), 2 => Durable(vector) });
+wire_enum!(Write "register" {
+    0 => User { user, name, hash, created },
+    1 => Group { group, name, created_by, created },
+    2 => Membership { group, user, state, since },
+    3 => Owner { group, user },
+    4 => File { group, file, shared_by, at },
+    5 => Sharing { group, info_hash, user, on },
+});
