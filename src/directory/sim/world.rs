@@ -66,7 +66,7 @@ pub(super) struct Node {
     pub(super) skew_ms: i64,
     /// Requests whose operation a store that went back in time lost.
     lost: BTreeSet<RequestId>,
-    /// Requests it acknowledged and has not lost since.
+    /// Requests it acknowledged.
     acknowledged: BTreeSet<RequestId>,
     up: BTreeSet<u32>,
     /// Lost its store's end, and does not know yet whether it may use its origin.
@@ -119,8 +119,6 @@ pub(super) struct World {
     pub(super) now_ms: i64,
     /// Which request a ticket stands for.
     pub(super) tickets: BTreeMap<u64, RequestId>,
-    /// Tickets of requests that found nothing to do: what they asked for was so already, by another request.
-    without_operation: BTreeSet<Ticket>,
     /// Outcomes in the order in which they left, with the node they left from.
     pub(super) replies: Vec<(usize, Ticket, Outcome)>,
     pub(super) notices: Vec<(usize, Notice)>,
@@ -140,7 +138,6 @@ impl World {
             stalled: BTreeSet::new(),
             now_ms: EPOCH_MS,
             tickets: BTreeMap::new(),
-            without_operation: BTreeSet::new(),
             replies: Vec::new(),
             notices: Vec::new(),
             acknowledged: BTreeSet::new(),
@@ -230,10 +227,7 @@ impl World {
         for (place, entry) in log.into_iter().enumerate() {
             match entry {
                 entry if place < keep => state.disk.push(entry),
-                Entry::Operation(operation) => {
-                    state.lost.insert(operation.request);
-                    state.acknowledged.remove(&operation.request);
-                }
+                Entry::Operation(operation) => _ = state.lost.insert(operation.request),
                 Entry::Origin(_) => {}
             }
         }
@@ -328,9 +322,6 @@ impl World {
         let now_ms = self.wall_ms(node);
         self.replica(node).submit(now_ms, ticket, request.actor, request.id, request.change.clone());
         self.drain(node, true);
-        if !self.has_applied(node, request.id) {
-            self.without_operation.insert(ticket);
-        }
         ticket
     }
 
@@ -339,10 +330,6 @@ impl World {
         let unsynced = self.nodes[node].unsynced.iter().flatten();
         let fresh = unsynced.filter_map(|entry| if let Entry::Operation(op) = entry { Some(op) } else { None });
         self.nodes[node].disk.operations().chain(fresh).cloned().collect()
-    }
-
-    fn has_applied(&self, node: usize, request: RequestId) -> bool {
-        self.applied(node).iter().any(|operation| operation.request == request)
     }
 
     /// Ends all faults: every tracker runs, every link works, the clocks are nearly right; then lets everything settle.
@@ -483,8 +470,7 @@ impl World {
 
     fn take_reply(&mut self, node: usize, ticket: Ticket, outcome: Outcome) {
         let request = self.tickets[&ticket.0];
-        let is_recorded = self.has_applied(node, request) && !self.without_operation.contains(&ticket);
-        if outcome.is_ok() && is_recorded {
+        if outcome.is_ok() && self.applied(node).iter().any(|operation| operation.request == request) {
             assert!(self.nodes[node].disk.has(request), "acknowledged, and not durable where it was");
             for peer in self.up_links(node) {
                 let peer = &self.nodes[peer as usize];
