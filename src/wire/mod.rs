@@ -6,8 +6,11 @@
 //! Called on connection threads. Nothing here blocks but [`frame`], which reads from and writes to the stream it is given.
 //! Integers are big-endian. docs/PROTOCOL.md describes the same protocol in prose, and a test holds the two together.
 
+pub mod bencode;
 pub mod codec;
 pub mod frame;
+pub mod metainfo;
+pub mod peer;
 pub mod replication;
 pub mod tracker;
 
