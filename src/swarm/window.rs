@@ -1,0 +1,1 @@
+//! How far requests run ahead of data.
