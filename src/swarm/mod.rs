@@ -6,6 +6,6 @@ mod picker;
 mod spreader;
 mod window;
 
-pub use choker::{Choke, Choker, ChokerOptions, UploadOrder};
+pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};
 pub use spreader::Spreader;

@@ -71,7 +71,7 @@ impl Download {
         if self.is_endgame() {
             return self.duplicate_for(now, link);
         }
-        if let Some(piece) = self.next_suggestion(now, link) {
+        if let Some(piece) = self.next_suggestion(link) {
             return Some(piece);
         }
         let (links, picker) = (&self.links, &mut self.picker);
@@ -90,10 +90,10 @@ impl Download {
     }
 
     /// The oldest suggestion of the link that is still missing.
-    fn next_suggestion(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
+    fn next_suggestion(&mut self, link: LinkKey) -> Option<PieceIndex> {
         let state = self.links.get_mut(&link)?;
         while let Some(piece) = state.suggestions.pop_front() {
-            let avoided = state.avoid.get(&piece.get()).is_some_and(|&until| until > now);
+            let avoided = state.avoid.contains_key(&piece.get());
             if !avoided && self.picker.state(piece.get()) == State::Missing && self.picker.offers(link, piece.get()) {
                 return Some(piece);
             }
