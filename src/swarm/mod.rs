@@ -3,6 +3,8 @@
 mod choker;
 mod download;
 mod picker;
+#[cfg(test)]
+mod sim;
 mod spreader;
 mod window;
 
