@@ -44,11 +44,14 @@ struct Run {
     had: BTreeSet<PieceIndex>,
     completed: u32,
     paused: bool,
+    seen: Seen,
 }
 
 #[test]
 fn a_download_survives_everything_and_finishes() {
-    for seed in seeds(1_000) {
+    let seeds = seeds(1_000);
+    let mut seen = Seen::default();
+    for seed in seeds.clone() {
         let _replay = Replay(seed);
         let mut run = Run::new(seed);
         for _ in 0..STEPS {
@@ -56,6 +59,36 @@ fn a_download_survives_everything_and_finishes() {
             run.check();
         }
         run.heal();
+        seen.add(&run);
+    }
+    println!("{seeds:?}: {seen:?}");
+    // A simulator in which nothing goes wrong proves nothing.
+    let rare = [seen.corrupt, seen.timed_out, seen.bans, seen.stale, seen.rejects, seen.late, seen.duplicates];
+    assert!(seeds.end - seeds.start < 1_000 || rare.iter().all(|&count| count > 100), "{seen:?}");
+}
+
+/// How often the faults came to pass.
+#[derive(Debug, Default, Clone, Copy)]
+struct Seen {
+    corrupt: u32,
+    timed_out: u32,
+    bans: u32,
+    stale: u32,
+    rejects: u32,
+    late: u32,
+    duplicates: u32,
+}
+
+impl Seen {
+    fn add(&mut self, run: &Run) {
+        let stats = run.download.stats();
+        self.corrupt += stats.corrupt;
+        self.timed_out += stats.timed_out;
+        self.bans += run.seen.bans;
+        self.stale += run.seen.stale;
+        self.rejects += run.seen.rejects;
+        self.late += run.seen.late;
+        self.duplicates += run.seen.duplicates;
     }
 }
 
@@ -82,6 +115,7 @@ impl Run {
             had,
             completed: 0,
             paused: false,
+            seen: Seen::default(),
         }
     }
 
@@ -199,16 +233,20 @@ impl Run {
         }
         if self.rng.random()
             && let Some(job) = self.jobs.pop_front()
-            && let Some(spans) = self.download.start(self.now, &job)
         {
+            let spans = self.download.start(self.now, &job);
+            self.seen.stale += u32::from(spans.is_none());
             assert_eq!(self.download.start(self.now, &job), None, "a job is started once");
-            self.asked(job.link, spans);
+            self.asked(job.link, spans.unwrap_or_default());
         }
     }
 
     fn asked(&mut self, link: LinkKey, spans: Vec<Span>) {
         for span in spans {
             assert!(!self.had.contains(&span.piece), "{span:?} is verified");
+            let others = self.peers.iter().filter(|&(&other, _)| other != link);
+            let elsewhere = others.flat_map(|(_, peer)| &peer.asked).any(|asked| asked.piece == span.piece);
+            self.seen.duplicates += u32::from(elsewhere);
             assert!(self.geometry.span(span.piece.get(), span.begin, span.len).is_some(), "{span:?} is not in the file");
             let peer = self.peer(link);
             assert!(peer.has.has(span.piece), "{link:?} has no {span:?}");
@@ -244,6 +282,7 @@ impl Run {
     fn reject(&mut self) {
         let Some((link, span)) = self.any_asked().filter(|(link, _)| self.peers[link].traits.fast) else { return };
         self.peer(link).asked.retain(|&asked| asked != span);
+        self.seen.rejects += 1;
         self.download.block_rejected(self.now, link, span);
     }
 
@@ -284,6 +323,7 @@ impl Run {
             self.peer(link).asked.retain(|&waiting| waiting != span);
             let fate = self.download.block_received(self.now, link, span);
             assert_eq!(fate != BlockFate::Unwanted, asked, "{span:?} from {link:?}");
+            self.seen.late += 1;
             self.fate(link, span, fate);
         }
     }
@@ -322,6 +362,7 @@ impl Run {
                 }
                 Action::Have(piece) => assert!(self.had.insert(piece), "{piece} is verified twice"),
                 Action::Ban(link) => {
+                    self.seen.bans += 1;
                     assert!(self.peers.remove(&link).is_some_and(|peer| peer.corrupt == 2), "{link:?} is banned");
                 }
                 Action::Complete => self.completed += 1,
