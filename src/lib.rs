@@ -5,6 +5,7 @@
 
 pub mod directory;
 pub mod net;
+pub mod store;
 pub mod swarm;
 pub mod types;
 pub mod wire;
