@@ -1,0 +1,4 @@
+//! client
+mod error;
+mod trackers;
+pub use error::ClientError;
