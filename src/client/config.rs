@@ -27,7 +27,8 @@ impl ClientConfig {
 
 /// Below the platform's data directory, one for each listening address; in the working directory where there is none.
 pub fn default_data_dir(listen: SocketAddr) -> PathBuf {
-    let base = directories::ProjectDirs::from("", "", "posse").map_or_else(|| PathBuf::from(".posse"), |d| d.data_dir().to_owned());
+    let base =
+        directories::ProjectDirs::from("", "", "posse").map_or_else(|| PathBuf::from(".posse"), |d| d.data_dir().to_owned());
     let ip = listen.ip().to_string().replace(':', "_");
     base.join(format!("client-{ip}-{}", listen.port()))
 }

@@ -92,7 +92,11 @@ impl DownloadStatus {
 
     /// Share of the file that is here, from 0 to 1.
     pub fn fraction(&self) -> f64 {
-        if self.len == 0 { f64::from(u8::from(self.phase == DownloadPhase::Complete)) } else { self.bytes_done as f64 / self.len as f64 }
+        if self.len == 0 {
+            f64::from(u8::from(self.phase == DownloadPhase::Complete))
+        } else {
+            self.bytes_done as f64 / self.len as f64
+        }
     }
 
     /// Time left at the present rate, while there is one.
@@ -180,7 +184,8 @@ impl Library {
     /// The groups in which this device takes part in the file's swarm.
     pub(crate) fn groups_of(&self, info_hash: InfoHash) -> Vec<GroupId> {
         let offered = self.shares.iter().filter(|s| s.offered && s.row.facts.info_hash == info_hash).map(|s| s.row.group);
-        let running = |d: &&Download| d.info_hash() == info_hash && matches!(d.row.progress, Progress::Running | Progress::Complete);
+        let running =
+            |d: &&Download| d.info_hash() == info_hash && matches!(d.row.progress, Progress::Running | Progress::Complete);
         let mut groups: Vec<GroupId> = offered.chain(self.downloads.iter().filter(running).map(|d| d.row.group)).collect();
         groups.sort_unstable();
         groups.dedup();

@@ -57,7 +57,11 @@ impl PeerBook {
     pub(crate) fn forget_tracker(&mut self, tracker: usize) {
         for known in self.files.values_mut().flat_map(HashMap::values_mut) {
             // The last to vouch for a device stays believed until it says otherwise.
-            known.groups.values_mut().filter(|trackers| **trackers != bit(tracker)).for_each(|trackers| *trackers &= !bit(tracker));
+            known
+                .groups
+                .values_mut()
+                .filter(|trackers| **trackers != bit(tracker))
+                .for_each(|trackers| *trackers &= !bit(tracker));
         }
     }
 

@@ -5,22 +5,24 @@
 //!
 //! Every call blocks on the disk for a few milliseconds; calls from several threads take turns.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
 use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Label, UserId};
 use crate::wire::metainfo::Metainfo;
 
-/// Version of the schema below; a later one is refused, an earlier one would be brought up to date in [`migrate`].
-const SCHEMA_VERSION: i64 = 1;
 /// Name of the database in the data directory.
 const DATABASE: &str = "device.sqlite";
+
+/// The database's kind and its schema.
+const KIND: DatabaseKind = DatabaseKind { name: "client's device state", application_id: 0x5053_4456, migrations: &[SCHEMA] };
 
 const SCHEMA: &str = "
     CREATE TABLE identity (device BLOB NOT NULL);
@@ -41,42 +43,6 @@ const SCHEMA: &str = "
         verified BLOB, begun INTEGER NOT NULL,
         PRIMARY KEY (user, info_hash)) WITHOUT ROWID;
 ";
-
-/// Why the device's state cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DeviceStoreError {
-    /// The directory or a file in it cannot be made or opened.
-    #[error("cannot use the data directory {}: {source}; choose another with --data-dir", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Another process holds the lock.
-    #[error("another client uses the data directory {}; stop it, or choose another with --data-dir", .0.display())]
-    InUse(PathBuf),
-    /// The database was written by a later version.
-    #[error("{} was written by a later version of posse ({found}); update this one", path.display())]
-    TooNew {
-        /// The database.
-        path: PathBuf,
-        /// Its schema version.
-        found: i64,
-    },
-    /// The database is damaged, or no database.
-    #[error("{} is damaged: {why}; move it away to start afresh, shared files and downloads on disk are not touched", path.display())]
-    Corrupt {
-        /// The database.
-        path: PathBuf,
-        /// In what way.
-        why: String,
-    },
-    /// SQLite could not read or write.
-    #[error("cannot read or write the device's state: {0}; is the disk full?")]
-    Sqlite(#[from] rusqlite::Error),
-}
 
 /// How a file on disk looked when it was hashed: if any of it differs, it is not that file any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,34 +144,34 @@ pub struct DownloadRow {
 #[derive(Debug)]
 pub struct DeviceStore {
     connection: Mutex<Connection>,
+    path: PathBuf,
     device: DeviceId,
     /// Held, not read: the lock ends with the descriptor, however the process ends.
-    _lock: File,
+    _lock: DirectoryLock,
 }
 
-type Result<T> = std::result::Result<T, DeviceStoreError>;
+type Result<T> = std::result::Result<T, StoreError>;
 
 impl DeviceStore {
     /// Opens the data directory, making it and the device's identity if they are not there.
     ///
     /// # Errors
-    /// [`DeviceStoreError::InUse`] if another process has it open; the others say what is wrong with it.
+    /// [`StoreError::InUse`] if another process has it open; the others say what is wrong with it.
     pub fn open(dir: &Path) -> Result<Self> {
-        let io_error = |path: &Path| {
-            let path = path.to_owned();
-            move |source| DeviceStoreError::Io { path, source }
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error(dir))?;
-        let lock = lock(dir)?;
+        let lock = DirectoryLock::take(dir)?;
         let path = dir.join(DATABASE);
         // SQLite makes its other files with the mode of this one.
-        OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(io_error(&path))?;
-        let corrupt = |e: &dyn ToString| DeviceStoreError::Corrupt { path: path.clone(), why: e.to_string() };
-        let mut connection = Connection::open(&path).map_err(|e| corrupt(&e))?;
-        prepare(&connection).map_err(|e| corrupt(&e))?;
-        migrate(&mut connection, &path)?;
-        let device = identity(&connection).map_err(|e| corrupt(&e))?;
-        Ok(Self { connection: Mutex::new(connection), device, _lock: lock })
+        let made = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        made.map_err(|source| StoreError::Io { path: path.clone(), source })?;
+        let connection = open_database(&path, KIND)?;
+        check(&path, &connection)?;
+        let device = identity(&connection).map_err(|e| StoreError::of(&path, e))?;
+        Ok(Self { connection: Mutex::new(connection), path, device, _lock: lock })
+    }
+
+    /// Runs one statement or query; names the database in errors.
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        work(&self.connection.lock()).map_err(|e| StoreError::of(&self.path, e))
     }
 
     /// The device's identity.
@@ -213,15 +179,17 @@ impl DeviceStore {
         self.device
     }
 
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {
+        self.with(|c| c.prepare_cached(sql)?.execute(params).map(drop))
+    }
+
     /// Every share of the user, offered or not, by group and file name.
     ///
     /// # Errors
     /// SQLite's.
     pub fn shares(&self, user: UserId) -> Result<Vec<ShareRow>> {
-        let connection = self.connection.lock();
-        let mut query = connection.prepare_cached("SELECT * FROM share WHERE user = ?1 ORDER BY group_label, label, info_hash")?;
-        let rows = query.query_map([user.as_bytes()], share_row)?.collect::<rusqlite::Result<_>>()?;
-        Ok(rows)
+        let sql = "SELECT * FROM share WHERE user = ?1 ORDER BY group_label, label, info_hash";
+        self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], share_row)?.collect())
     }
 
     /// What is known about the file at `path` from an earlier share by whomever, if it still looks the same.
@@ -229,9 +197,8 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn known_file(&self, path: &Path, stamp: FileStamp) -> Result<Option<FileFacts>> {
-        let connection = self.connection.lock();
-        let mut query = connection.prepare_cached("SELECT * FROM share WHERE path = ?1")?;
-        let rows: Vec<ShareRow> = query.query_map([path.as_os_str().as_bytes()], share_row)?.collect::<rusqlite::Result<_>>()?;
+        let (sql, bytes) = ("SELECT * FROM share WHERE path = ?1", path.as_os_str().as_bytes());
+        let rows: Vec<ShareRow> = self.with(|c| c.prepare_cached(sql)?.query_map([bytes], share_row)?.collect())?;
         Ok(rows.into_iter().find(|row| row.stamp == stamp).map(|row| row.facts))
     }
 
@@ -241,7 +208,7 @@ impl DeviceStore {
     /// SQLite's.
     pub fn put_share(&self, row: &ShareRow) -> Result<()> {
         let facts = &row.facts;
-        self.connection.lock().execute(
+        self.execute(
             "INSERT OR REPLACE INTO share VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 row.user.as_bytes(),
@@ -259,8 +226,7 @@ impl DeviceStore {
                 row.stamp.inode as i64,
                 share_state(row.state),
             ],
-        )?;
-        Ok(())
+        )
     }
 
     /// Changes whether a share is offered.
@@ -268,11 +234,10 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn set_share_state(&self, user: UserId, group: GroupId, info_hash: InfoHash, state: ShareState) -> Result<()> {
-        self.connection.lock().execute(
+        self.execute(
             "UPDATE share SET state = ?4 WHERE user = ?1 AND grp = ?2 AND info_hash = ?3",
             params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes(), share_state(state)],
-        )?;
-        Ok(())
+        )
     }
 
     /// Stops every share of the user in a group, as when the membership has ended.
@@ -280,10 +245,7 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn stop_shares(&self, user: UserId, group: GroupId) -> Result<()> {
-        self.connection
-            .lock()
-            .execute("UPDATE share SET state = 0 WHERE user = ?1 AND grp = ?2", params![user.as_bytes(), group.as_bytes()])?;
-        Ok(())
+        self.execute("UPDATE share SET state = 0 WHERE user = ?1 AND grp = ?2", params![user.as_bytes(), group.as_bytes()])
     }
 
     /// Forgets a share.
@@ -291,11 +253,10 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn remove_share(&self, user: UserId, group: GroupId, info_hash: InfoHash) -> Result<()> {
-        self.connection.lock().execute(
+        self.execute(
             "DELETE FROM share WHERE user = ?1 AND grp = ?2 AND info_hash = ?3",
             params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes()],
-        )?;
-        Ok(())
+        )
     }
 
     /// Every download of the user, in the order they were asked for.
@@ -303,10 +264,8 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn downloads(&self, user: UserId) -> Result<Vec<DownloadRow>> {
-        let connection = self.connection.lock();
-        let mut query = connection.prepare_cached("SELECT * FROM download WHERE user = ?1 ORDER BY begun, info_hash")?;
-        let rows = query.query_map([user.as_bytes()], download_row)?.collect::<rusqlite::Result<_>>()?;
-        Ok(rows)
+        let sql = "SELECT * FROM download WHERE user = ?1 ORDER BY begun, info_hash";
+        self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], download_row)?.collect())
     }
 
     /// Adds a download, or replaces the user's earlier one of the same content.
@@ -316,7 +275,7 @@ impl DeviceStore {
     pub fn put_download(&self, row: &DownloadRow) -> Result<()> {
         let facts = &row.facts;
         let (state, reason) = progress(&row.progress);
-        self.connection.lock().execute(
+        self.execute(
             "INSERT OR REPLACE INTO download VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 row.user.as_bytes(),
@@ -334,8 +293,7 @@ impl DeviceStore {
                 row.verified.as_ref().map(Bitfield::as_bytes),
                 row.begun_ms as i64,
             ],
-        )?;
-        Ok(())
+        )
     }
 
     /// Notes how far a download is.
@@ -344,11 +302,10 @@ impl DeviceStore {
     /// SQLite's.
     pub fn set_progress(&self, user: UserId, info_hash: InfoHash, now: &Progress) -> Result<()> {
         let (state, reason) = progress(now);
-        self.connection.lock().execute(
+        self.execute(
             "UPDATE download SET state = ?3, reason = ?4 WHERE user = ?1 AND info_hash = ?2",
             params![user.as_bytes(), info_hash.as_bytes(), state, reason],
-        )?;
-        Ok(())
+        )
     }
 
     /// Notes which pieces of a download are on disk for good.
@@ -356,11 +313,10 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn journal(&self, user: UserId, info_hash: InfoHash, verified: &Bitfield) -> Result<()> {
-        self.connection.lock().execute(
+        self.execute(
             "UPDATE download SET verified = ?3 WHERE user = ?1 AND info_hash = ?2",
             params![user.as_bytes(), info_hash.as_bytes(), verified.as_bytes()],
-        )?;
-        Ok(())
+        )
     }
 
     /// Forgets a download.
@@ -368,11 +324,7 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn remove_download(&self, user: UserId, info_hash: InfoHash) -> Result<()> {
-        self.connection.lock().execute(
-            "DELETE FROM download WHERE user = ?1 AND info_hash = ?2",
-            params![user.as_bytes(), info_hash.as_bytes()],
-        )?;
-        Ok(())
+        self.execute("DELETE FROM download WHERE user = ?1 AND info_hash = ?2", params![user.as_bytes(), info_hash.as_bytes()])
     }
 
     /// Keeps a metainfo.
@@ -381,11 +333,7 @@ impl DeviceStore {
     /// SQLite's.
     pub fn put_metainfo(&self, metainfo: &Metainfo) -> Result<()> {
         let bytes = metainfo.to_bytes();
-        self.connection.lock().execute(
-            "INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)",
-            params![metainfo.info_hash().as_bytes(), bytes],
-        )?;
-        Ok(())
+        self.execute("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)", params![metainfo.info_hash().as_bytes(), bytes])
     }
 
     /// The metainfo of that info hash, if it was kept and is whole.
@@ -393,53 +341,23 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn metainfo(&self, info_hash: InfoHash) -> Result<Option<Metainfo>> {
-        let bytes: Option<Vec<u8>> = self
-            .connection
-            .lock()
-            .query_row("SELECT bytes FROM metainfo WHERE info_hash = ?1", [info_hash.as_bytes()], |row| row.get(0))
-            .optional()?;
+        let sql = "SELECT bytes FROM metainfo WHERE info_hash = ?1";
+        let bytes: Option<Vec<u8>> = self.with(|c| c.query_row(sql, [info_hash.as_bytes()], |row| row.get(0)).optional())?;
         let metainfo = bytes.and_then(|bytes| Metainfo::from_bytes(&bytes).ok());
         Ok(metainfo.filter(|metainfo| metainfo.info_hash() == info_hash))
     }
 }
 
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join("lock");
-    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-    let file = opened.map_err(|source| DeviceStoreError::Io { path: path.clone(), source })?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(DeviceStoreError::InUse(dir.to_owned())),
-        Err(e) => Err(DeviceStoreError::Io { path, source: e.into() }),
-    }
+fn check(path: &Path, connection: &Connection) -> Result<()> {
+    let verdict: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| StoreError::of(path, e))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), why: verdict }) }
 }
 
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict == "ok" {
-        return Ok(());
-    }
-    Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict)))
-}
-
-fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > SCHEMA_VERSION {
-        return Err(DeviceStoreError::TooNew { path: path.to_owned(), found });
-    }
-    if found == 0 {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.execute("INSERT INTO identity VALUES (?1)", [rand::random::<[u8; DeviceId::LEN]>()])?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        transaction.commit()?;
-    }
-    Ok(())
-}
-
+/// Reads the device's id; a new database gets one.
 fn identity(connection: &Connection) -> rusqlite::Result<DeviceId> {
+    let sql = "INSERT INTO identity SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM identity)";
+    connection.execute(sql, [rand::random::<[u8; DeviceId::LEN]>()])?;
     connection.query_row("SELECT device FROM identity", [], |row| row.get(0).map(DeviceId::from_bytes))
 }
 

@@ -1,7 +1,14 @@
-//! SQLite: what must outlive the process. The only room that knows SQL.
+//! What outlives a process: the tracker's operations and the client's device state, each in one SQLite file.
 //!
-//! **Invariant:** what a call has returned from is durable; a file that is not ours, or from a later version, is never altered.
+//! **Invariant:** what a method here has returned success for survives `kill -9` and a power cut: write-ahead log,
+//! `synchronous=FULL`, one transaction a call.
+//!
+//! Every call blocks on the disk. A data directory is used by one process at a time, which [`DirectoryLock`] sees to.
 
+mod database;
 mod device;
+mod operations;
 
-pub use device::{DeviceStore, DeviceStoreError, DownloadRow, FileStamp, Progress, ShareRow, ShareState};
+pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
+pub use device::{DeviceStore, DownloadRow, FileStamp, Progress, ShareRow, ShareState};
+pub use operations::{OperationReader, OperationStore};

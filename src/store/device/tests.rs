@@ -95,7 +95,7 @@ fn a_directory_is_one_clients_and_the_users_alone() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("new/data");
     let store = DeviceStore::open(&data).unwrap();
-    assert!(matches!(DeviceStore::open(&data), Err(DeviceStoreError::InUse(_))));
+    assert!(matches!(DeviceStore::open(&data), Err(StoreError::InUse { .. })));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&data), mode(&data.join(DATABASE))), (0o700, 0o600));
     drop(store);
@@ -108,10 +108,10 @@ fn damage_and_later_versions_are_named_not_overwritten() {
     let path = dir.path().join(DATABASE);
     fs::write(&path, "this is no database, and never was one".repeat(100)).unwrap();
     let error = DeviceStore::open(dir.path()).unwrap_err();
-    assert!(matches!(error, DeviceStoreError::Corrupt { .. }), "{error}");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     assert!(fs::read(&path).unwrap().starts_with(b"this is no database"));
     fs::remove_file(&path).unwrap();
     drop(DeviceStore::open(dir.path()).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(DeviceStore::open(dir.path()), Err(DeviceStoreError::TooNew { found: 99, .. })));
+    assert!(matches!(DeviceStore::open(dir.path()), Err(StoreError::Newer { found: 99, .. })));
 }
