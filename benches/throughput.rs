@@ -75,37 +75,40 @@ fn run(dir: &Path, options: &Options) -> Result<()> {
 }
 
 fn report(runs: &[Run], len: u64) {
-    let middle = |value: &dyn Fn(&Run) -> f64| median(runs.iter().map(value).collect());
-    let sha1 = middle(&|run| run.sha1_rate);
-    let upload = middle(&|run| rate(len, run.upload));
+    let middle = |value: fn(&Run) -> f64| median(runs.iter().map(value).collect());
+    let (sha1, upload) =
+        (middle(|run| run.sha1_rate), rate(len, Duration::from_secs_f64(middle(|run| run.upload.as_secs_f64()))));
     println!("\nSHA-1, one core          {sha1:.0} MB/s");
     println!("upload_file              {upload:.0} MB/s, {:.2} of one core's SHA-1 (bar: 0.80)\n", upload / sha1);
-    let floor = middle(&|run| rate(len, run.floor.time));
-    let floor_synced = middle(&|run| rate(len, run.floor_synced.time));
-    let header = ["", "MB/s", "of floor", "of synced floor", "CPU s receiving", "CPU s sending", "peak receiving", "peak sending"];
-    let mut rows = vec![header.map(str::to_owned).to_vec()];
-    let samples: [(&str, &dyn Fn(&Run) -> &Sample); 4] = [
-        ("floor: receive, hash, write", &|run| &run.floor),
-        ("floor, and sync", &|run| &run.floor_synced),
-        ("download, one seeder", &|run| &run.one),
-        ("download, two seeders", &|run| &run.two),
+    let header = ["", "MB/s", "of floor", "of synced", "CPU s receiving", "CPU s sending", "peak receiving", "peak sending"];
+    let floors = [speed(runs, len, |run| &run.floor), speed(runs, len, |run| &run.floor_synced)];
+    let rows = [
+        header.map(str::to_owned).to_vec(),
+        row("floor: receive, hash, write", runs, len, floors, |run| &run.floor),
+        row("floor, and sync", runs, len, floors, |run| &run.floor_synced),
+        row("download, one seeder", runs, len, floors, |run| &run.one),
+        row("download, two seeders", runs, len, floors, |run| &run.two),
     ];
-    for (name, sample) in samples {
-        let figure = |value: &dyn Fn(&Sample) -> f64| middle(&|run| value(sample(run)));
-        let speed = figure(&|sample| rate(len, sample.time));
-        let seconds = |time: Duration| time.as_secs_f64();
-        let mib = |bytes: f64| format!("{:.0} MiB", bytes / f64::from(1 << 20));
-        rows.push(vec![
-            name.to_owned(),
-            format!("{speed:.0}"),
-            format!("{:.2}", speed / floor),
-            format!("{:.2}", speed / floor_synced),
-            format!("{:.2}", figure(&|sample| seconds(sample.receiver.cpu))),
-            format!("{:.2}", figure(&|sample| seconds(sample.sender.cpu))),
-            mib(figure(&|sample| sample.receiver.memory_peak as f64)),
-            mib(figure(&|sample| sample.sender.memory_peak as f64)),
-        ]);
-    }
     table(&rows);
     println!("\nbars: one seeder at least 0.50 of the floor, each side's peak under 100 MiB");
+}
+
+fn speed(runs: &[Run], len: u64, sample: fn(&Run) -> &Sample) -> f64 {
+    median(runs.iter().map(|run| rate(len, sample(run).time)).collect())
+}
+
+fn row(name: &str, runs: &[Run], len: u64, floors: [f64; 2], sample: fn(&Run) -> &Sample) -> Vec<String> {
+    let middle = |value: fn(&Sample) -> f64| median(runs.iter().map(|run| value(sample(run))).collect());
+    let mib = |bytes: f64| format!("{:.0} MiB", bytes / f64::from(1 << 20));
+    let speed = speed(runs, len, sample);
+    vec![
+        name.to_owned(),
+        format!("{speed:.0}"),
+        format!("{:.2}", speed / floors[0]),
+        format!("{:.2}", speed / floors[1]),
+        format!("{:.2}", middle(|sample| sample.receiver.cpu.as_secs_f64())),
+        format!("{:.2}", middle(|sample| sample.sender.cpu.as_secs_f64())),
+        mib(middle(|sample| sample.receiver.memory_peak as f64)),
+        mib(middle(|sample| sample.sender.memory_peak as f64)),
+    ]
 }

@@ -43,7 +43,12 @@ impl Run {
         let floor_synced = floor::measure(file, &dir.join("floor.bin"), true)?;
         let (one, upload) = download(network, file, len, &format!("one-{number}"), 1)?;
         let (two, _) = download(network, file, len, &format!("two-{number}"), 2)?;
-        println!("run {number}: floor {:.0}, one seeder {:.0}, two seeders {:.0} MB/s", mbs(len, &floor), mbs(len, &one), mbs(len, &two));
+        println!(
+            "run {number}: floor {:.0}, one seeder {:.0}, two seeders {:.0} MB/s",
+            mbs(len, &floor),
+            mbs(len, &one),
+            mbs(len, &two)
+        );
         Ok(Self { sha1_rate, upload, floor, floor_synced, one, two })
     }
 }
