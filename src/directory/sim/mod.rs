@@ -27,6 +27,7 @@ mod clients;
 mod enumerate;
 mod model;
 mod random;
+mod scripts;
 mod world;
 
 use std::collections::BTreeMap;
@@ -201,44 +202,15 @@ impl Simulation {
     }
 
     fn check_converged(&mut self) {
-        let World { nodes, .. } = &self.world;
-        let digest = nodes[0].replica.as_ref().unwrap().directory().digest();
-        let mut operations = self.world.applied(0);
-        operations.sort_by_key(|operation| (operation.origin, operation.sequence));
-        for node in 0..nodes.len() {
-            let mut others = self.world.applied(node);
-            others.sort_by_key(|operation| (operation.origin, operation.sequence));
-            assert_eq!(others, operations, "trackers know different operations");
-            assert_eq!(nodes[node].replica.as_ref().unwrap().directory().digest(), digest, "directories differ");
-            assert!(nodes[node].unsynced.is_empty());
-        }
-        let violation = self.world.notices.iter().find(|(_, notice)| matches!(notice, Notice::Violation { .. }));
-        assert_eq!(violation, None, "a tracker of ours broke the protocol");
-        self.check_requests(&operations);
-        let model = Model::of(&operations);
-        model.check(nodes[0].replica.as_ref().unwrap().directory());
-        self.check_members(&model);
-        self.count(&operations, &model);
-    }
-
-    /// Every acknowledged request is known, and has one effect however often it was carried out.
-    fn check_requests(&self, operations: &[Rc<Operation>]) {
-        let mut carried: BTreeMap<RequestId, &Operation> = BTreeMap::new();
-        for operation in operations {
-            let first = carried.entry(operation.request).or_insert(operation);
-            assert_eq!((first.actor, first.effect), (operation.actor, operation.effect), "one request, two effects");
-        }
-        for request in &self.world.acknowledged {
-            let known = carried.contains_key(request) || self.world.forgiven.contains(request);
-            assert!(known, "an acknowledged request is lost: {request}");
-        }
+        let operations = check_whole(&self.world);
         for (_, ticket, outcome) in &self.world.replies {
             if self.clients.reused.contains(&ticket.0) {
                 assert_eq!(*outcome, Err(Refusal::RequestReused));
             }
         }
-        let made = carried.values().filter(|operation| matches!(operation.effect, Effect::User(_))).count();
-        assert_eq!(self.world.nodes[0].replica.as_ref().unwrap().directory().counts().users, made as u64);
+        let model = Model::of(&operations);
+        self.check_members(&model);
+        self.count(&operations, &model);
     }
 
     fn check_members(&self, model: &Model) {
@@ -275,4 +247,43 @@ impl Simulation {
             println!("         {:?} by {}", request.change, request.actor);
         }
     }
+}
+
+/// Checks that a healed network is whole, and returns the operations that every tracker has.
+fn check_whole(world: &World) -> Vec<Rc<Operation>> {
+    let sorted = |node: usize| {
+        let mut operations = world.applied(node);
+        operations.sort_by_key(|operation| (operation.origin, operation.sequence));
+        operations
+    };
+    let operations = sorted(0);
+    let model = Model::of(&operations);
+    let mut digests = Vec::new();
+    for node in 0..world.nodes.len() {
+        assert!(world.nodes[node].unsynced.is_empty());
+        assert_eq!(sorted(node), operations, "trackers know different operations");
+        let directory = world.nodes[node].replica.as_ref().unwrap().directory();
+        digests.push(directory.digest());
+        model.check(directory);
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "directories differ");
+    let violation = world.notices.iter().find(|(_, notice)| matches!(notice, Notice::Violation { .. }));
+    assert_eq!(violation, None, "a tracker of ours broke the protocol");
+    check_requests(world, &operations);
+    operations
+}
+
+/// Every acknowledged request is known, and has one effect however often it was carried out.
+fn check_requests(world: &World, operations: &[Rc<Operation>]) {
+    let mut carried: BTreeMap<RequestId, &Operation> = BTreeMap::new();
+    for operation in operations {
+        let first = carried.entry(operation.request).or_insert(operation);
+        assert_eq!((first.actor, first.effect), (operation.actor, operation.effect), "one request, two effects");
+    }
+    for request in &world.acknowledged {
+        let known = carried.contains_key(request) || world.forgiven.contains(request);
+        assert!(known, "an acknowledged request is lost: {request}");
+    }
+    let made = carried.values().filter(|operation| matches!(operation.effect, Effect::User(_))).count();
+    assert_eq!(world.nodes[0].replica.as_ref().unwrap().directory().counts().users, made as u64);
 }

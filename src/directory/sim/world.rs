@@ -8,6 +8,7 @@
 //! every tracker up for it then; a tracker that comes up has everything that was acknowledged before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::rc::Rc;
 
 use crate::directory::{Batch, LinkId, Notice, Output, Replica, Ticket};
@@ -17,10 +18,19 @@ use crate::types::{Change, Operation, OriginId, Outcome, RequestId, SyncMessage,
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
 /// What a store holds, in the order it was stored: going back in time is cutting off the end.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Entry {
     Origin(OriginId),
     Operation(Rc<Operation>),
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Origin(origin) => write!(f, "{origin}"),
+            Self::Operation(operation) => write!(f, "{}/{}", operation.origin, operation.sequence),
+        }
+    }
 }
 
 /// One tracker's store.
@@ -341,6 +351,18 @@ impl World {
         self.nodes[node].disk.operations().chain(fresh).cloned().collect()
     }
 
+    /// Writes down all that decides how things go on, in short: what a replica knows follows from what it was given, in order.
+    pub(super) fn outline(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        for Node { disk, replica, unsynced, up, .. } in &self.nodes {
+            write!(f, "{:?} {unsynced:?} {up:?};", disk.log)?;
+            if let Some(replica) = replica {
+                write!(f, "{:?} {:?} {:?}", replica.origin(), replica.unconfirmed, replica.clock)?;
+                write!(f, "{:?} {:?} {:?};", replica.outbound, replica.inbound, replica.waiting)?;
+            }
+        }
+        write!(f, "{:?} {:?} {:?} {}", self.connections, self.stalled, self.replies, self.now_ms)
+    }
+
     fn has_applied(&self, node: usize, request: RequestId) -> bool {
         self.applied(node).iter().any(|operation| operation.request == request)
     }
@@ -366,20 +388,20 @@ impl World {
         panic!("the network does not heal: {states:?}");
     }
 
-    /// Dials, delivers and syncs until nothing is left to do; no time passes.
+    /// Dials, delivers and syncs until nothing is left to do; no time passes. A tracker dials another once at most, for a
+    /// link that was dropped is not dialled again at once.
     pub(super) fn settle(&mut self) {
+        let nodes = 0..self.nodes.len();
+        let mut to_dial: Vec<(usize, usize)> = nodes.clone().flat_map(|from| nodes.clone().map(move |to| (from, to))).collect();
         loop {
-            let mut busy = false;
-            for from in 0..self.nodes.len() {
-                for to in 0..self.nodes.len() {
-                    busy |= self.dial(from, to);
-                }
-            }
+            let before = to_dial.len();
+            to_dial.retain(|&(from, to)| !self.dial(from, to));
+            let mut busy = to_dial.len() < before;
             while let Some((connection, pipe)) = self.deliverable().first().copied() {
                 self.deliver(connection, pipe);
                 busy = true;
             }
-            for node in 0..self.nodes.len() {
+            for node in nodes.clone() {
                 if !self.nodes[node].unsynced.is_empty() && self.nodes[node].replica.is_some() {
                     self.sync(node);
                     busy = true;
