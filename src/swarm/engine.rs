@@ -343,3 +343,6 @@ impl Torrent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ mod picker;
 mod pool;
 mod serve;
 mod session;
+#[cfg(test)]
+mod sim;
 mod spreader;
 mod storage;
 mod torrent;
@@ -24,7 +26,7 @@ pub use api::{
     DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, SeedSpec, SeenPeer, TransferState,
     TransferStatus, UnreachablePeer, UploadStats, Why,
 };
-pub use choker::{Choke, Choker, ChokerOptions, UploadOrder};
+pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};
 pub use engine::Engine;
 pub use hasher::hash_file;
