@@ -10,3 +10,5 @@ pub mod store;
 pub mod swarm;
 pub mod types;
 pub mod wire;
+
+pub use client::{Client, ClientConfig, ClientError, ClientEvent, DownloadHandle, DownloadPhase, DownloadStatus};
