@@ -19,9 +19,9 @@ impl Status {
         &self.0["directory"]
     }
 
-    /// Whether it answers alone at present.
+    /// Whether some other tracker is not up.
     pub(crate) fn is_degraded(&self) -> bool {
-        self.0.contains_key("degraded") || self.0.contains_key("degraded:")
+        self.0["degraded"] != "no"
     }
 }
 
@@ -90,7 +90,7 @@ impl TrackerProcess {
     pub(crate) fn status(&mut self) -> Status {
         let from = self.process.said().out.len().max(self.said_before);
         self.process.send("status");
-        let is_end = |line: &String| line.starts_with("directory ");
+        let is_end = |line: &String| line.starts_with("degraded ");
         let lines = self.process.wait_said(PATIENCE, |said| {
             let end = said.out.iter().skip(from).position(is_end)?;
             Some(said.out[from..=from + end].to_vec())

@@ -119,9 +119,9 @@ impl World {
     /// Waits until every tracker that runs says that it sees every other one up, and all directories are the same.
     #[track_caller]
     pub(crate) fn wait_synced(&mut self) {
-        eventually("the trackers hold the same directory", || {
-            let digests: Vec<String> = self.trackers.iter_mut().map(|t| t.status().directory().to_owned()).collect();
-            digests.iter().all(|d| *d == digests[0]).then_some(())
+        eventually("the trackers are up for each other and hold the same directory", || {
+            let states: Vec<_> = self.trackers.iter_mut().map(TrackerProcess::status).collect();
+            states.iter().all(|s| !s.is_degraded() && s.directory() == states[0].directory()).then_some(())
         });
     }
 
