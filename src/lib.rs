@@ -8,5 +8,8 @@ pub mod directory;
 pub mod net;
 pub mod store;
 pub mod swarm;
+pub mod tracker;
 pub mod types;
 pub mod wire;
+
+pub use tracker::{Tracker, TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
