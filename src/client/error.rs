@@ -56,7 +56,7 @@ pub enum ClientError {
     Interrupted,
     /// The client's data directory cannot be used.
     #[error("{0}")]
-    Store(#[from] crate::store::DeviceStoreError),
+    Store(#[from] crate::store::StoreError),
     /// The client could not start, or the system has no room for what was asked.
     #[error("{what}: {source}")]
     System {

@@ -18,3 +18,6 @@ pub use output::{Batch, LinkId, LinkInfo, Notice, Output, RestoreError, Ticket};
 pub use queries::Counts;
 pub use replica::Replica;
 pub use state::Directory;
+
+#[cfg(test)]
+mod sim;

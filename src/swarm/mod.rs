@@ -6,6 +6,8 @@ mod download;
 mod engine;
 mod hasher;
 mod picker;
+#[cfg(test)]
+mod sim;
 mod spreader;
 mod window;
 
@@ -13,7 +15,7 @@ pub use api::{
     DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, SeedSpec, SeenPeer, TransferState,
     TransferStatus, UnreachablePeer, UploadStats, Why,
 };
-pub use choker::{Choke, Choker, ChokerOptions, UploadOrder};
+pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};
 pub use engine::{Engine, Transfer};
 pub use hasher::hash_file;

@@ -188,11 +188,6 @@ impl Picker {
         }
     }
 
-    /// Number of links that offer the piece.
-    pub(crate) fn availability(&self, piece: u32) -> u32 {
-        self.seeds + u32::from(self.buckets.level(piece))
-    }
-
     /// Missing pieces that no link offers: how many, and the first `max` in order.
     pub(crate) fn unoffered(&self, max: usize) -> (u32, Vec<u32>) {
         let list = if self.seeds == 0 { self.buckets.list(0) } else { &[] };

@@ -48,7 +48,8 @@ impl TrackerSet {
 impl SetState {
     /// Sends one tracker everything.
     pub(super) fn announce_all(&mut self, index: usize) {
-        let entry = |(&(group, info_hash), &state): (&(GroupId, InfoHash), &DownloadState)| AnnounceEntry { group, info_hash, state };
+        let entry =
+            |(&(group, info_hash), &state): (&(GroupId, InfoHash), &DownloadState)| AnnounceEntry { group, info_hash, state };
         let all: Vec<AnnounceEntry> = self.announced.iter().map(entry).collect();
         self.announce_to(index, &all);
     }

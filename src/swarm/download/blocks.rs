@@ -68,6 +68,7 @@ impl Download {
         if self.is_complete() {
             self.actions.push_back(Action::Complete);
         }
+        self.links.values_mut().for_each(|state| _ = state.avoid.remove(&piece.get()));
         let links: Vec<LinkKey> = self.links.iter().filter(|(_, state)| state.interested).map(|(&link, _)| link).collect();
         links.into_iter().for_each(|link| self.update_interest(link));
     }

@@ -14,7 +14,8 @@ impl Download {
         self.picker.check();
         self.check_pieces();
         self.check_links();
-        let count = self.active.values().map(|active| active.copies.len() + usize::from(active.verifying.is_some())).sum::<usize>();
+        let count =
+            self.active.values().map(|active| active.copies.len() + usize::from(active.verifying.is_some())).sum::<usize>();
         assert!(count <= 1 || self.reserved <= self.options.window_sum_max, "{} bytes reserved", self.reserved);
     }
 

@@ -38,13 +38,10 @@ impl Download {
     /// Seconds that a second copy over `link` would save; none if it is not worth its bytes.
     fn gain(&self, now: Duration, link: LinkKey, piece: PieceIndex, active: &Active) -> Option<f64> {
         let mine = self.links.get(&link)?;
-        let [other] = active.copies[..] else { return None };
+        let other = *active.copies.first().filter(|_| active.copies.len() < COPIES_MAX)?;
         let theirs = self.links.get(&other)?;
         let chunk = theirs.chunks.iter().find(|chunk| chunk.piece == piece)?;
-        if active.verifying.is_some() || other == link || mine.avoid.contains_key(&piece.get()) {
-            return None;
-        }
-        if COPIES_MAX < 2 || !self.picker.offers(link, piece.get()) {
+        if other == link || mine.avoid.contains_key(&piece.get()) || !self.picker.offers(link, piece.get()) {
             return None;
         }
         let silent = now.saturating_sub(chunk.progress.max(theirs.alive));

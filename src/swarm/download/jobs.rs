@@ -17,9 +17,9 @@ impl Download {
             return None;
         }
         let mut ready = self.ready_links(now);
-        // Emptiest first; the random number breaks ties.
+        // Links that keep their promises first, then the emptiest; the random number breaks ties.
         while let Some(at) = (0..ready.len()).min_by_key(|&at| ready[at]) {
-            let (_, _, link) = ready.swap_remove(at);
+            let (.., link) = ready.swap_remove(at);
             if let Some(piece) = self.choose(now, link) {
                 return Some(self.queue(now, link, piece));
             }
@@ -53,14 +53,14 @@ impl Download {
         self.reserved == 0 || self.reserved + u64::from(self.geometry.piece_len()) <= self.options.window_sum_max
     }
 
-    /// The links that may be asked for something: load, a random number, key.
-    fn ready_links(&mut self, now: Duration) -> Vec<(u64, u32, LinkKey)> {
+    /// The links that may be asked for something: whether it was silent lately, load, a random number, key.
+    fn ready_links(&mut self, now: Duration) -> Vec<(bool, u64, u32, LinkKey)> {
         let ending = self.is_endgame();
         let mut ready = Vec::new();
         for (&link, state) in &self.links {
             let useful = self.picker.wanted(link) > 0 || ending;
             if useful && state.has_room(now, &self.geometry, &self.options) {
-                ready.push((state.load(&self.geometry, &self.options), self.rng.random(), link));
+                ready.push((state.snubbed, state.load(&self.geometry, &self.options), self.rng.random(), link));
             }
         }
         ready
@@ -71,7 +71,7 @@ impl Download {
         if self.is_endgame() {
             return self.duplicate_for(now, link);
         }
-        if let Some(piece) = self.next_suggestion(now, link) {
+        if let Some(piece) = self.next_suggestion(link) {
             return Some(piece);
         }
         let (links, picker) = (&self.links, &mut self.picker);
@@ -90,10 +90,10 @@ impl Download {
     }
 
     /// The oldest suggestion of the link that is still missing.
-    fn next_suggestion(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
+    fn next_suggestion(&mut self, link: LinkKey) -> Option<PieceIndex> {
         let state = self.links.get_mut(&link)?;
         while let Some(piece) = state.suggestions.pop_front() {
-            let avoided = state.avoid.get(&piece.get()).is_some_and(|&until| until > now);
+            let avoided = state.avoid.contains_key(&piece.get());
             if !avoided && self.picker.state(piece.get()) == State::Missing && self.picker.offers(link, piece.get()) {
                 return Some(piece);
             }
