@@ -9,7 +9,7 @@ use crate::types::limits::BLOCK_LEN;
 use crate::types::{Geometry, PieceIndex, Span};
 
 /// A block is not to take longer than this at the link's rate: haves wait behind it, and a time-out sees only whole blocks.
-const BLOCK_TIME_MAX: f64 = 0.25;
+const BLOCK_TIME_MAX: f64 = 0.1;
 /// Bytes in a block while the link's rate is unknown: in time even at 64 KiB a second.
 const BLOCK_LEN_FIRST: u32 = 64 << 10;
 
@@ -96,7 +96,7 @@ impl Chunk {
     }
 }
 
-/// Bytes in a block for a link: as much as it brings in a quarter of a second, within what both ends allow.
+/// Bytes in a block for a link: as much as it brings in a tenth of a second, within what both ends allow.
 pub(super) fn block_len(window: &Window, max: u32) -> u32 {
     let wish = window.rate().map_or(BLOCK_LEN_FIRST, |rate| (rate * BLOCK_TIME_MAX).min(f64::from(u32::MAX)) as u32);
     let len = wish.min(max).max(BLOCK_LEN);
