@@ -86,7 +86,8 @@ impl Chunk {
     pub(super) fn awaits(&self, geometry: &Geometry, span: Span) -> bool {
         let Some(blocks) = self.blocks.as_ref().filter(|_| span.piece == self.piece) else { return false };
         let index = span.begin / blocks.len;
-        let whole = span.begin % blocks.len == 0 && span.len == blocks.len.min(geometry.len_of(self.piece) - span.begin);
+        let rest = geometry.len_of(self.piece).saturating_sub(span.begin);
+        let whole = span.begin.is_multiple_of(blocks.len) && span.len == blocks.len.min(rest);
         whole && index < blocks.next && blocks.received[index as usize / 64] & (1 << (index % 64)) == 0
     }
 

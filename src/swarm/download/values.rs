@@ -31,7 +31,7 @@ pub struct ChunkJob {
     pub token: u64,
 }
 
-/// An effect for the engine to carry out, drained with [`Download::poll_action`].
+/// An effect for the engine to carry out, drained with [`super::Download::poll_action`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Tell the peer whether we want anything it has.
