@@ -16,6 +16,8 @@ mod name;
 mod operation;
 mod secret;
 mod stamp;
+mod sync;
+mod tracker_info;
 
 pub use bitfield::{Bitfield, BitfieldError};
 pub use change::{Change, Effect, FileFacts, Outcome, Refusal};
@@ -29,3 +31,5 @@ pub use name::{FileName, GroupName, Label, NameError, UserName};
 pub use operation::{MembershipState, Operation, Tag, VersionVector, Write};
 pub use secret::{Password, PasswordHash};
 pub use stamp::Stamp;
+pub use sync::SyncMessage;
+pub use tracker_info::{TrackerAddress, TrackerAddressError, TrackerInfo, TrackerInfoError};
