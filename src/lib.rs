@@ -12,4 +12,5 @@ pub mod tracker;
 pub mod types;
 pub mod wire;
 
+pub use client::{Client, ClientConfig, ClientError, ClientEvent, DownloadHandle, DownloadPhase, DownloadStatus};
 pub use tracker::{Tracker, TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
