@@ -8,5 +8,9 @@ pub mod directory;
 pub mod net;
 pub mod store;
 pub mod swarm;
+pub mod tracker;
 pub mod types;
 pub mod wire;
+
+pub use client::{Client, ClientConfig, ClientError, ClientEvent, DownloadHandle, DownloadPhase, DownloadStatus};
+pub use tracker::{Tracker, TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};

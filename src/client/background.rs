@@ -31,7 +31,7 @@ pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>) {
         match item {
             News::Peers { tracker, peers } => inner.take_peers(tracker, &peers),
             News::Joined { tracker } => inner.book.lock().forget_tracker(tracker),
-            News::Removed(group) => inner.end_membership(group),
+            News::Removed(group) => inner.end_membership(group, true),
             News::Admitted(entry) => {
                 if inner.admitted.lock().insert(entry.group) {
                     inner.bus.tell(&ClientEvent::Admitted { group: entry.label });
@@ -75,7 +75,7 @@ impl Inner {
     }
 
     /// The user is out of a group: what is offered there ends, what is downloaded from there stops.
-    pub(crate) fn end_membership(&self, group: GroupId) {
+    pub(crate) fn end_membership(&self, group: GroupId, announce: bool) {
         let (user, label, shares, downloads) = {
             let mut library = self.library.lock();
             let Some(user) = library.user().map(|user| user.user) else { return };
@@ -109,7 +109,7 @@ impl Inner {
             self.tell_end(info_hash);
         }
         shares.into_iter().for_each(|info_hash| self.withdraw(group, info_hash));
-        if let Some(label) = label {
+        if let Some(label) = label.filter(|_| announce) {
             self.bus.tell(&ClientEvent::Removed { group: label });
         }
     }
@@ -123,8 +123,8 @@ impl Inner {
             engine.unseed(info_hash);
             engine.retain_links(info_hash, |_| false);
         } else {
-            let book = self.book.lock();
-            engine.retain_links(info_hash, |device| book.takes_part(info_hash, device, &groups));
+            let allowed = self.book.lock().devices_in(info_hash, &groups);
+            engine.retain_links(info_hash, |device| allowed.contains(&device));
         }
     }
 
@@ -171,7 +171,7 @@ impl Inner {
     }
 
     /// A completed download has been told to the directory, or not: now it counts as complete.
-    fn settle(&self, info_hash: InfoHash) {
+    pub(crate) fn settle(&self, info_hash: InfoHash) {
         let ended = {
             let mut library = self.library.lock();
             let download = library.download(info_hash).filter(|d| d.row.progress == Progress::Complete && !d.settled);
@@ -209,10 +209,13 @@ impl Inner {
         let files = self.library.lock().files_of(group);
         for info_hash in files {
             let groups = self.library.lock().groups_of(info_hash);
-            let book = self.book.lock();
-            engine.retain_links(info_hash, |device| {
-                book.user_of(device) != Some(user) || book.takes_part(info_hash, device, &groups)
-            });
+            let denied = {
+                let book = self.book.lock();
+                let mut denied = book.devices_of(user);
+                denied.retain(|device| !book.takes_part(info_hash, *device, &groups));
+                denied
+            };
+            engine.retain_links(info_hash, |device| !denied.contains(&device));
         }
     }
 

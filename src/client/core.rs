@@ -32,6 +32,8 @@ const NEWS_LEN: usize = 1024;
 const ERRANDS_LEN: usize = 16_384;
 /// Time for the trackers' and the engine's threads to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for errands under way at the end; what is not done then is done at the next login.
+const ERRANDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One installed client: sessions with all trackers, shares, downloads, and links to other clients.
 ///
@@ -76,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) stop: Stop,
     listener: Arc<Listener>,
     threads: Threads,
+    errand_threads: Threads,
 }
 
 impl Client {
@@ -110,6 +113,7 @@ impl Client {
             stop: Stop::new(),
             listener: Arc::new(listener),
             threads: Threads::new(),
+            errand_threads: Threads::new(),
         });
         let client = Self { inner };
         client.inner.start_threads(news_in, errands_in)?;
@@ -150,6 +154,7 @@ impl Client {
         }
         // Errands that are under way are finished first: a completed download is told to the group.
         drop(inner.errands.lock().take());
+        inner.errand_threads.join(ERRANDS_TIMEOUT);
         inner.leave_session();
         inner.stop.set();
         inner.listener.wake();
@@ -200,7 +205,7 @@ impl Inner {
         let weak = Arc::downgrade(self);
         let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news)));
         let weak = Arc::downgrade(self);
-        let spawned = spawned.and_then(|()| self.threads.spawn("errands", move || background::run_errands(&weak, &errands)));
+        let spawned = spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));
         spawned.map_err(|e| ClientError::system("cannot start a thread", e))
     }
 

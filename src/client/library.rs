@@ -181,6 +181,24 @@ impl Library {
         self.downloads.iter_mut().rev().find(named)
     }
 
+    /// Tells whether the file is being downloaded now.
+    pub(crate) fn is_downloading(&self, info_hash: InfoHash) -> bool {
+        self.downloads.iter().any(|d| d.info_hash() == info_hash && d.row.progress == Progress::Running)
+    }
+
+    /// The group's name as last seen.
+    pub(crate) fn group_label(&self, group: GroupId) -> Option<Label> {
+        let shares = self.shares.iter().filter(|s| s.row.group == group).map(|s| &s.row.group_label);
+        let downloads = self.downloads.iter().filter(|d| d.row.group == group).map(|d| &d.row.group_label);
+        shares.chain(downloads).next().cloned()
+    }
+
+    /// The files of a group that this device has to do with.
+    pub(crate) fn files_of(&self, group: GroupId) -> Vec<InfoHash> {
+        let shares = self.shares.iter().filter(|s| s.row.group == group).map(|s| s.row.facts.info_hash);
+        shares.chain(self.downloads.iter().filter(|d| d.row.group == group).map(Download::info_hash)).collect()
+    }
+
     /// The groups in which this device takes part in the file's swarm.
     pub(crate) fn groups_of(&self, info_hash: InfoHash) -> Vec<GroupId> {
         let offered = self.shares.iter().filter(|s| s.offered && s.row.facts.info_hash == info_hash).map(|s| s.row.group);

@@ -5,7 +5,7 @@
 //!
 //! Pure: no IO, no locks; the client keeps it behind one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, PeerEntry, UserId};
@@ -81,6 +81,17 @@ impl PeerBook {
     /// Whose device it is, or was when last heard of.
     pub(crate) fn user_of(&self, device: DeviceId) -> Option<UserId> {
         self.users.get(&device).copied()
+    }
+
+    /// The devices that take part in the file's swarm in one of the groups.
+    pub(crate) fn devices_in(&self, info_hash: InfoHash, groups: &[GroupId]) -> HashSet<DeviceId> {
+        let devices = self.files.get(&info_hash).into_iter().flat_map(HashMap::keys).copied();
+        devices.filter(|device| self.takes_part(info_hash, *device, groups)).collect()
+    }
+
+    /// Every device that the user was heard of with.
+    pub(crate) fn devices_of(&self, user: UserId) -> Vec<DeviceId> {
+        self.users.iter().filter(|(_, of)| **of == user).map(|(device, _)| *device).collect()
     }
 
     /// Number of devices known in the file's swarm.

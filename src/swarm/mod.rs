@@ -4,11 +4,22 @@ mod api;
 mod choker;
 mod download;
 mod engine;
+mod fetch;
+mod files;
 mod hasher;
+mod link;
+mod metadata;
+mod peers;
 mod picker;
+mod pool;
+mod serve;
+mod session;
 #[cfg(test)]
 mod sim;
 mod spreader;
+mod storage;
+mod torrent;
+mod transfer;
 mod window;
 
 pub use api::{
@@ -17,6 +28,8 @@ pub use api::{
 };
 pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};
-pub use engine::{Engine, Transfer};
+pub use engine::Engine;
 pub use hasher::hash_file;
 pub use spreader::Spreader;
+pub use storage::part_path;
+pub use transfer::Transfer;

@@ -130,18 +130,17 @@ impl Presence {
     /// Takes what a device says about files, and names peers for those it leeches. Entries that the directory does not allow are
     /// passed over until it does; if it allows none of them, the answer is the reason for the first.
     pub(crate) fn announce(&mut self, key: SessionKey, entries: &[AnnounceEntry], directory: &Directory) -> Reply {
-        let Some(session) = self.sessions.get(&key) else { return Reply::Refused(Refusal::LoginFirst) };
-        if session.entries.len() + entries.len() > ENTRIES_PER_SESSION_MAX {
-            return Reply::Refused(Refusal::TooManyShares);
+        if !self.sessions.contains_key(&key) {
+            return Reply::Refused(Refusal::LoginFirst);
         }
         let (mut peers, mut refusal, mut allowed) = (Vec::new(), None, entries.is_empty());
         for entry in entries {
-            match self.announce_one(key, entry, directory) {
-                Ok(()) => allowed = true,
-                Err(why) => refusal = refusal.or(Some(why)),
+            if let Err(why) = self.announce_one(key, entry, directory) {
+                refusal = refusal.or(Some(why));
+                continue;
             }
-            let wants = allowed && entry.state == DownloadState::Leeching && peers.len() < PEERS_PER_ANNOUNCE_MAX;
-            if wants {
+            allowed = true;
+            if entry.state == DownloadState::Leeching && peers.len() < PEERS_PER_ANNOUNCE_MAX {
                 self.name_peers(key, (entry.info_hash, entry.group), &mut peers);
             }
         }
@@ -152,7 +151,13 @@ impl Presence {
     }
 
     /// Finds a device in the swarms of a file, as far as `asking` may see them.
-    pub(crate) fn find_peer(&self, asking: UserId, info_hash: InfoHash, device: DeviceId, directory: &Directory) -> Vec<PeerEntry> {
+    pub(crate) fn find_peer(
+        &self,
+        asking: UserId,
+        info_hash: InfoHash,
+        device: DeviceId,
+        directory: &Directory,
+    ) -> Vec<PeerEntry> {
         let range = (info_hash, GroupId::from_bytes([0; GroupId::LEN]))..=(info_hash, GroupId::from_bytes([0xff; GroupId::LEN]));
         let mut found = Vec::new();
         for (&swarm_key, swarm) in self.swarms.range(range) {
@@ -214,7 +219,10 @@ impl Presence {
         };
         if let Some(frame) = event.map(event_frame) {
             let sessions = self.sessions_of(user);
-            sessions.iter().filter_map(|key| self.sessions.get(key)).for_each(|session| session.visitor.outbox.push(frame.clone()));
+            sessions
+                .iter()
+                .filter_map(|key| self.sessions.get(key))
+                .for_each(|session| session.visitor.outbox.push(frame.clone()));
         }
     }
 
@@ -225,6 +233,9 @@ impl Presence {
             self.show(key, swarm, DownloadState::Stopped, LISTENERS_MAX);
             self.sessions.get_mut(&key).and_then(|session| session.entries.remove(&swarm));
             return Ok(());
+        }
+        if !session.entries.contains_key(&swarm) && session.entries.len() >= ENTRIES_PER_SESSION_MAX {
+            return Err(Refusal::TooManyShares);
         }
         let was_active = session.entries.get(&swarm).is_some_and(|entry| entry.active);
         let allowed = check(session.visitor.user, swarm, entry.state, was_active, directory);
@@ -263,7 +274,8 @@ impl Presence {
 
     fn tell(&self, key: SessionKey, swarm_key: SwarmKey, old: DownloadState, new: DownloadState, listeners_max: usize) {
         let leeches = |state| state == DownloadState::Leeching;
-        let concerns = |&(other, state): &(&SessionKey, &DownloadState)| *other != key && (leeches(*state) || leeches(old) || leeches(new));
+        let concerns =
+            |&(other, state): &(&SessionKey, &DownloadState)| *other != key && (leeches(*state) || leeches(old) || leeches(new));
         let listeners = self.swarms.get(&swarm_key).into_iter().flatten().filter(concerns).map(|(other, _)| *other);
         let listeners: Vec<SessionKey> = match listeners_max {
             usize::MAX => listeners.collect(),
@@ -271,7 +283,10 @@ impl Presence {
         };
         let Some(peer) = self.peer_entry(key, swarm_key, new).filter(|_| !listeners.is_empty()) else { return };
         let frame = event_frame(Event::Peer(peer));
-        listeners.iter().filter_map(|other| self.sessions.get(other)).for_each(|session| session.visitor.outbox.push(frame.clone()));
+        listeners
+            .iter()
+            .filter_map(|other| self.sessions.get(other))
+            .for_each(|session| session.visitor.outbox.push(frame.clone()));
     }
 
     /// Adds some of the others in a swarm, chosen at random if there are many.

@@ -17,6 +17,8 @@ pub mod tracker;
 #[cfg(test)]
 pub(crate) mod checks;
 #[cfg(test)]
+mod document;
+#[cfg(test)]
 pub(crate) mod samples;
 
 pub use codec::{Decoder, ListItem, Wire, WireError};

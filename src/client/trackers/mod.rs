@@ -28,6 +28,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::net::{Stop, Threads};
 use crate::types::{DeviceId, GroupEntry, GroupId, PeerEntry};
 
+pub(crate) use call::Need;
 pub(crate) use session::Session;
 pub use state::LinkView;
 use state::SetState;

@@ -38,3 +38,21 @@ fn other_swarms_finish() {
         }
     }
 }
+
+#[test]
+fn experiment() {
+    for (leechers, upload, seeds) in [(8, 20_000_000, 0..4), (32, 5_000_000, 0..2)] {
+        for sharing in [Sharing::InOrder, Sharing::AtOnce] {
+            let reports: Vec<_> =
+                seeds.clone().map(|seed| World::run(Setup { sharing, ..Setup::equal(leechers, upload, seed) })).collect();
+            let mean = |f: &dyn Fn(&super::world::Report) -> f64| reports.iter().map(f).sum::<f64>() / reports.len() as f64;
+            println!(
+                "{leechers} {sharing:?}: ratio {:.3}, copies {:.3}, first {:.3}, wasted {:.2} %",
+                mean(&|r| r.ratio),
+                mean(&|r| r.seeder_copies),
+                mean(&|r| r.copies_at_first),
+                mean(&|r| r.wasted * 100.0)
+            );
+        }
+    }
+}
