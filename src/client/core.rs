@@ -130,6 +130,11 @@ impl Client {
         self.inner.store.device()
     }
 
+    /// The directory of the device's state.
+    pub fn data_dir(&self) -> &std::path::Path {
+        &self.inner.config.data_dir
+    }
+
     /// Waits until a tracker is connected; false if none is when `timeout` has passed.
     ///
     /// # Blocking
