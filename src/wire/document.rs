@@ -366,7 +366,7 @@ fn the_limits_of_dictionaries_are_as_documented() {
     for key in ["metadata_size", "p", "reqq"] {
         assert!(takes(key, limit(key)) && !takes(key, limit(key) + 1), "{key}");
     }
-    assert_eq!(limit("posse_block"), limits::BLOCK_LEN_MAX.into());
+    assert_eq!(limit("posse_block"), u64::from(limits::BLOCK_LEN_MAX));
     assert!(takes("posse_block", limits::BLOCK_LEN.into()) && !takes("posse_block", u64::from(limits::BLOCK_LEN) - 1));
     assert!(handshakes.iter().any(|row| code(&row[0]) == peer::KEY_DEVICE && row[2] == format!("{} bytes", DeviceId::LEN)));
 }
