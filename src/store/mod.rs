@@ -6,7 +6,9 @@
 //! Every call blocks on the disk. A data directory is used by one process at a time, which [`DirectoryLock`] sees to.
 
 mod database;
+mod device;
 mod operations;
 
 pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
+pub use device::{DeviceStore, DownloadRow, FileStamp, Progress, ShareRow, ShareState};
 pub use operations::{OperationReader, OperationStore};

@@ -1,9 +1,31 @@
-//! Whom we serve.
+//! Whom we serve: a bounded number of peers, so that each gets enough to be of use to the others.
+//!
+//! **Invariant:** at most `slots` peers are unchoked. While an interested peer is choked, every slot is held by another
+//! interested one, and at every interval the peer that has waited longest gets a slot: so that nobody starves.
+//!
+//! A free slot is given at once, not at the next interval: the first seconds of a swarm are not spent waiting. A peer that is
+//! not interested keeps its slot while nobody else wants it, since it will often be again a moment later.
+//!
+//! Pure; a tick moves slots, [`Choker::poll`] hands out what to tell whom. One for each client, over all its files.
 
+mod order;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+pub use self::order::{REQUESTS_MAX, UploadOrder};
 use super::LinkKey;
-use crate::types::{PieceIndex, Span};
+use super::window::Rate;
+
+/// Time over which a peer's speed is averaged.
+const RATE_FADE: Duration = Duration::from_secs(10);
+/// A waiting peer takes the slot of a slower one if it is this much faster: slots do not flap between equals.
+const FASTER: f64 = 1.25;
 
 /// One change to tell a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,86 +45,203 @@ pub struct ChokerOptions {
     pub interval: Duration,
 }
 
-/// Chooses whom to serve.
-#[derive(Debug)]
-pub struct Choker {}
-
-#[allow(unused_variables, clippy::needless_pass_by_ref_mut)]
-impl Choker {
-    /// Makes a choker without links.
-    pub fn new(options: ChokerOptions, seed: u64) -> Self {
-        Self {}
-    }
-    /// Takes a link in: choked, not interested.
-    pub fn join(&mut self, now: Duration, link: LinkKey) {}
-    /// Drops a link; an unknown one is ignored.
-    pub fn leave(&mut self, now: Duration, link: LinkKey) {}
-    /// The peer wants something we have, or no longer does.
-    pub fn interested(&mut self, now: Duration, link: LinkKey, on: bool) {}
-    /// Bytes of blocks came from the peer.
-    pub fn received(&mut self, now: Duration, link: LinkKey, bytes: u64) {}
-    /// Bytes of blocks went to the peer.
-    pub fn sent(&mut self, now: Duration, link: LinkKey, bytes: u64) {}
-    /// We have every piece: nothing comes back, so turns count instead of what peers give.
-    pub fn seeding(&mut self, on: bool) {}
-    /// Lets slots change hands. Call at least once a second.
-    pub fn tick(&mut self, now: Duration) {}
-    /// Takes the next change to tell a peer.
-    pub fn poll(&mut self) -> Option<Choke> {
-        None
-    }
-    /// Tells whether we serve the link.
-    pub fn is_unchoked(&self, link: LinkKey) -> bool {
-        false
-    }
-    /// Checks everything that must hold; for tests.
-    pub fn check_invariants(&self) {}
-}
-
 impl Default for ChokerOptions {
     fn default() -> Self {
         Self { slots: 8, interval: Duration::from_secs(5) }
     }
 }
 
-/// The requests that wait to be served, and in which order.
-#[derive(Debug, Default)]
-pub struct UploadOrder {}
+/// Chooses whom to serve.
+#[derive(Debug)]
+pub struct Choker {
+    options: ChokerOptions,
+    peers: BTreeMap<LinkKey, Peer>,
+    seeding: bool,
+    turned: Duration,
+    changes: VecDeque<Choke>,
+    rng: SmallRng,
+}
 
-#[allow(unused_variables, clippy::needless_pass_by_ref_mut)]
-impl UploadOrder {
-    /// Makes an empty order.
-    pub fn new() -> Self {
-        Self {}
+#[derive(Debug)]
+struct Peer {
+    interested: bool,
+    unchoked: bool,
+    /// Since when it is served, or waits; breaks ties by `luck`.
+    since: Duration,
+    luck: u32,
+    from_peer: Rate,
+    to_peer: Rate,
+}
+
+impl Peer {
+    fn waits(&self) -> bool {
+        self.interested && !self.unchoked
     }
-    /// A peer asks for a block; false if it asks twice or has too many waiting (reject it).
-    pub fn push(&mut self, link: LinkKey, span: Span) -> bool {
-        false
+}
+
+impl Choker {
+    /// Makes a choker without links. At least one slot is given whatever the options say.
+    pub fn new(options: ChokerOptions, seed: u64) -> Self {
+        Self {
+            options: ChokerOptions { slots: options.slots.max(1), ..options },
+            peers: BTreeMap::new(),
+            seeding: false,
+            turned: Duration::ZERO,
+            changes: VecDeque::new(),
+            rng: SmallRng::seed_from_u64(seed),
+        }
     }
-    /// The peer takes a request back; false if it was not waiting (being served, or never asked).
-    pub fn cancel(&mut self, link: LinkKey, span: Span) -> bool {
-        false
+
+    /// Takes a link in: choked, not interested.
+    pub fn join(&mut self, now: Duration, link: LinkKey) {
+        let luck = self.rng.random();
+        let rate = Rate::new(now, RATE_FADE);
+        let peer = Peer { interested: false, unchoked: false, since: now, luck, from_peer: rate, to_peer: rate };
+        self.peers.entry(link).or_insert(peer);
     }
-    /// We choke the peer: takes out what is to be rejected. Blocks of the piece being served to it stay.
-    pub fn choke(&mut self, link: LinkKey) -> Vec<Span> {
-        Vec::new()
+
+    /// Drops a link; an unknown one is ignored. Its slot goes to who has waited longest.
+    pub fn leave(&mut self, now: Duration, link: LinkKey) {
+        self.peers.remove(&link);
+        self.changes.retain(|change| change.link != link);
+        self.fill(now);
     }
-    /// Drops everything of a link.
-    pub fn leave(&mut self, link: LinkKey) {}
-    /// The next block to send on whichever link: whole pieces, links in turn.
-    pub fn next_any(&mut self) -> Option<(LinkKey, Span)> {
-        None
+
+    /// The peer wants something we have, or no longer does.
+    pub fn interested(&mut self, now: Duration, link: LinkKey, on: bool) {
+        let luck = self.rng.random();
+        let Some(peer) = self.peers.get_mut(&link).filter(|peer| peer.interested != on) else { return };
+        peer.interested = on;
+        if peer.waits() {
+            (peer.since, peer.luck) = (now, luck);
+        }
+        self.fill(now);
     }
-    /// The next block to send on this link, for one writer a link.
-    pub fn next_for(&mut self, link: LinkKey) -> Option<Span> {
-        None
+
+    /// Bytes of blocks came from the peer.
+    pub fn received(&mut self, now: Duration, link: LinkKey, bytes: u64) {
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.from_peer.add(now, bytes);
+        }
     }
-    /// Requests waiting on the link.
-    pub fn waiting(&self, link: LinkKey) -> usize {
-        0
+
+    /// Bytes of blocks went to the peer.
+    pub fn sent(&mut self, now: Duration, link: LinkKey, bytes: u64) {
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.to_peer.add(now, bytes);
+        }
     }
-    /// Piece being served to the link.
-    pub fn current(&self, link: LinkKey) -> Option<PieceIndex> {
-        None
+
+    /// We have every piece: nothing comes back, so peers take turns instead of being ranked by what they give.
+    pub fn seeding(&mut self, on: bool) {
+        self.seeding = on;
+    }
+
+    /// Lets slots change hands. Call about once a second, or more often.
+    pub fn tick(&mut self, now: Duration) {
+        self.fill(now);
+        if now.saturating_sub(self.turned) < self.options.interval {
+            return;
+        }
+        self.turned = now;
+        let mut turns = if self.seeding { self.options.slots.div_ceil(2) } else { 1 };
+        while turns > 0 && self.turn_over(now) {
+            turns -= 1;
+        }
+        while !self.seeding && self.promote_faster(now) {}
+    }
+
+    /// Takes the next change to tell a peer. Drain after every call.
+    pub fn poll(&mut self) -> Option<Choke> {
+        self.changes.pop_front()
+    }
+
+    /// Tells whether we serve the link.
+    pub fn is_unchoked(&self, link: LinkKey) -> bool {
+        self.peers.get(&link).is_some_and(|peer| peer.unchoked)
+    }
+
+    /// Bytes per second that lately came from and went to the peer.
+    pub fn rates(&self, now: Duration, link: LinkKey) -> Option<(u64, u64)> {
+        let peer = self.peers.get(&link)?;
+        Some((peer.from_peer.get(now) as u64, peer.to_peer.get(now) as u64))
+    }
+
+    /// Gives free slots, and those of peers that want nothing, to who has waited longest.
+    fn fill(&mut self, now: Duration) {
+        while let Some(next) = self.longest_waiting() {
+            if self.unchoked().count() >= self.options.slots {
+                let idle = self.unchoked().filter(|(_, peer)| !peer.interested).min_by_key(|(_, peer)| peer.since);
+                let Some(idle) = idle.map(|(link, _)| link) else { return };
+                self.set(now, idle, false);
+            }
+            self.set(now, next, true);
+        }
+    }
+
+    /// Gives one slot to who has waited longest: that of the slowest, or while seeding of who had one longest.
+    fn turn_over(&mut self, now: Duration) -> bool {
+        let Some(next) = self.longest_waiting() else { return false };
+        let old = self.unchoked().filter(|(_, peer)| self.may_lose(now, peer));
+        let loser = match self.seeding {
+            true => old.min_by_key(|(_, peer)| (peer.since, peer.luck)),
+            false => old.min_by(|(_, a), (_, b)| a.from_peer.get(now).total_cmp(&b.from_peer.get(now))),
+        };
+        let Some(loser) = loser.map(|(link, _)| link) else { return false };
+        self.set(now, loser, false);
+        self.set(now, next, true);
+        true
+    }
+
+    /// Gives the slot of the slowest to a waiting peer that gives us clearly more.
+    fn promote_faster(&mut self, now: Duration) -> bool {
+        let speed = |peer: &Peer| peer.from_peer.get(now);
+        let slowest = self.unchoked().filter(|(_, peer)| self.may_lose(now, peer));
+        let slowest = slowest.map(|(link, peer)| (speed(peer), link)).min_by(|a, b| a.0.total_cmp(&b.0));
+        let waiting = self.peers.iter().filter(|(_, peer)| peer.waits());
+        let fastest = waiting.map(|(&link, peer)| (speed(peer), link)).max_by(|a, b| a.0.total_cmp(&b.0));
+        match (slowest, fastest) {
+            (Some((slow, loser)), Some((fast, next))) if fast > slow * FASTER && fast > 0.0 => {
+                self.set(now, loser, false);
+                self.set(now, next, true);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A peer keeps a slot for an interval at least: sooner, nothing is known of it.
+    fn may_lose(&self, now: Duration, peer: &Peer) -> bool {
+        now.saturating_sub(peer.since) >= self.options.interval
+    }
+
+    fn unchoked(&self) -> impl Iterator<Item = (LinkKey, &Peer)> {
+        self.peers.iter().filter(|(_, peer)| peer.unchoked).map(|(&link, peer)| (link, peer))
+    }
+
+    fn longest_waiting(&self) -> Option<LinkKey> {
+        let waiting = self.peers.iter().filter(|(_, peer)| peer.waits());
+        waiting.min_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(&link, _)| link)
+    }
+
+    fn set(&mut self, now: Duration, link: LinkKey, unchoked: bool) {
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.unchoked = unchoked;
+            peer.since = now;
+            self.changes.push_back(Choke { link, choked: !unchoked });
+        }
+    }
+
+    /// Checks everything that must hold; for tests.
+    ///
+    /// # Panics
+    /// If something does not hold.
+    pub fn check_invariants(&self) {
+        let unchoked = self.unchoked().count();
+        assert!(unchoked <= self.options.slots, "{unchoked} peers are served");
+        if self.longest_waiting().is_some() {
+            assert_eq!(unchoked, self.options.slots, "a slot is free and a peer waits");
+            assert!(self.unchoked().all(|(_, peer)| peer.interested), "a peer waits for a slot that nobody uses");
+        }
     }
 }

@@ -1,11 +1,35 @@
 //! Moving a file's pieces among the members who have them (design sections 5 and 6).
 
+mod api;
 mod choker;
 mod download;
+mod engine;
+mod fetch;
+mod files;
+mod hasher;
+mod link;
+mod metadata;
+mod peers;
 mod picker;
+mod pool;
+mod serve;
+mod session;
+#[cfg(test)]
+mod sim;
 mod spreader;
+mod storage;
+mod torrent;
+mod transfer;
 mod window;
 
-pub use choker::{Choke, Choker, ChokerOptions, UploadOrder};
+pub use api::{
+    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, SeedSpec, SeenPeer, TransferState,
+    TransferStatus, UnreachablePeer, UploadStats, Why,
+};
+pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};
+pub use engine::Engine;
+pub use hasher::hash_file;
 pub use spreader::Spreader;
+pub use storage::part_path;
+pub use transfer::Transfer;

@@ -44,13 +44,7 @@ pub fn read_frame(stream: &mut impl Read, max: usize, body: &mut Vec<u8>) -> Res
     if len > max {
         return Err(WireError::TooLong { what: "frame", len: len as u64, max: max as u64 }.into());
     }
-    body.clear();
-    body.reserve(len.min(FIRST_ALLOCATION));
-    let got = stream.take(len as u64).read_to_end(body)?;
-    if got < len {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-    }
-    Ok(())
+    Ok(read_body(stream, len, body)?)
 }
 
 /// Reads and decodes one message.
@@ -98,8 +92,18 @@ pub fn write_frame(stream: &mut impl Write, body: &[u8]) -> io::Result<()> {
     stream.write_all(body)
 }
 
+/// Reads `len` bytes, checked already, into `body`, replacing what was there.
+pub(super) fn read_body(stream: &mut impl Read, len: usize, body: &mut Vec<u8>) -> io::Result<()> {
+    body.clear();
+    body.reserve(len.min(FIRST_ALLOCATION));
+    match stream.take(len as u64).read_to_end(body)? {
+        got if got == len => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
 /// Fills `header`; an end before its first byte is [`FrameError::Closed`].
-fn read_first(stream: &mut impl Read, header: &mut [u8]) -> Result<(), FrameError> {
+pub(super) fn read_first(stream: &mut impl Read, header: &mut [u8]) -> Result<(), FrameError> {
     let first = loop {
         match stream.read(header) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -111,3 +115,6 @@ fn read_first(stream: &mut impl Read, header: &mut [u8]) -> Result<(), FrameErro
     }
     Ok(stream.read_exact(&mut header[first..])?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,19 @@
 //! Called on connection threads. Nothing here blocks but [`frame`], which reads from and writes to the stream it is given.
 //! Integers are big-endian. docs/PROTOCOL.md describes the same protocol in prose, and a test holds the two together.
 
+pub mod bencode;
 pub mod codec;
 pub mod frame;
+pub mod metainfo;
+pub mod peer;
 pub mod replication;
 pub mod tracker;
 
-pub use codec::{Decoder, Wire, WireError};
+#[cfg(test)]
+pub(crate) mod checks;
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+pub(crate) mod samples;
+
+pub use codec::{Decoder, ListItem, Wire, WireError};

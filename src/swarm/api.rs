@@ -1,0 +1,340 @@
+//! What the client says to the engine, and what it hears back: plain values and one trait.
+//!
+//! **Invariant:** nothing here blocks or holds a lock; the engine's own threads call [`Host`], and say so at each method.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::types::{Bitfield, DeviceId, FileFacts, InfoHash, PieceIndex, Sha1Digest, limits};
+use crate::wire::metainfo::Metainfo;
+
+/// Bounds and identity of an engine.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Who we are to other clients.
+    pub device: DeviceId,
+    /// The port on which the client listens, told to peers.
+    pub port: Option<u16>,
+    /// The local address to dial from, so that others see the one we listen on.
+    pub bind_ip: Option<IpAddr>,
+    /// Workers in the pool that fetches, hashes and writes.
+    pub threads: usize,
+    /// Links in all, both directions.
+    pub links_max: usize,
+    /// Links of one file.
+    pub links_per_file_max: usize,
+    /// Peers served at a time, per file.
+    pub upload_slots: usize,
+    /// Bytes of chunk buffers of one download.
+    pub window_sum_max: u64,
+    /// Shared files held open at a time.
+    pub open_files_max: usize,
+    /// How often verified pieces are made durable and written to the journal.
+    pub journal_interval: Duration,
+}
+
+impl EngineConfig {
+    /// Takes the defaults for a device.
+    pub fn new(device: DeviceId) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            device,
+            port: None,
+            bind_ip: None,
+            threads: (2 * cores).max(4),
+            links_max: limits::CLIENT_CONNECTIONS_MAX,
+            links_per_file_max: 80,
+            upload_slots: 8,
+            window_sum_max: limits::WINDOW_SUM_MAX as u64,
+            open_files_max: 128,
+            journal_interval: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What the engine needs from the client. Implementations must not call back into the engine from `journal` and `metainfo`.
+pub trait Host: Send + Sync + 'static {
+    /// Tells whether `device` may have the file: a group both are in offers it. Asked of every inbound link before we say
+    /// anything about the file. Called on the link's own thread; may block for a few seconds.
+    fn may_link(&self, info_hash: InfoHash, device: DeviceId) -> bool;
+    /// The same for an inbound client that is not ours and names no device; refused unless a client of the engine says else.
+    fn may_link_foreign(&self, _info_hash: InfoHash, _address: IpAddr) -> bool {
+        false
+    }
+    /// These pieces are on disk for good: after a restart they need not be hashed again. Called on the journal thread; may block.
+    fn journal(&self, info_hash: InfoHash, verified: &Bitfield);
+    /// The file's metainfo has come from a member and is checked: keep it for the next start. Called on a link's thread; may block.
+    fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>);
+    /// Something happened that the user may want to hear of. Called on any of the engine's threads; must not block for long.
+    fn event(&self, event: EngineEvent);
+}
+
+/// Something the user may want to hear of.
+#[derive(Debug, Clone)]
+pub enum EngineEvent {
+    /// A download knows its metainfo and asks for pieces.
+    Started {
+        /// The file.
+        info_hash: InfoHash,
+    },
+    /// A download is complete, checked, and under its final name; the engine seeds it from there on.
+    Completed {
+        /// The file.
+        info_hash: InfoHash,
+        /// Everything a later [`SeedSpec`] needs.
+        seed: SeedSpec,
+    },
+    /// A download cannot go on. `resume` tries again from what is on disk.
+    Failed {
+        /// The file.
+        info_hash: InfoHash,
+        /// Why, in words for the user.
+        reason: String,
+    },
+    /// A download paused itself. `resume` goes on.
+    Paused {
+        /// The file.
+        info_hash: InfoHash,
+        /// Why, in words for the user.
+        reason: String,
+    },
+    /// A shared file is not what it was when it was hashed: it is no longer offered.
+    FileChanged {
+        /// The file.
+        info_hash: InfoHash,
+        /// Where it is, or was.
+        path: PathBuf,
+    },
+}
+
+/// A complete file to offer, read only.
+#[derive(Debug, Clone)]
+pub struct SeedSpec {
+    /// Its metainfo.
+    pub metainfo: Arc<Metainfo>,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Length in bytes when it was hashed.
+    pub len: u64,
+    /// Time of last modification when it was hashed, in nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+/// A file to fetch.
+#[derive(Debug, Clone)]
+pub struct DownloadSpec {
+    /// What the directory knows about it.
+    pub facts: FileFacts,
+    /// The file to make; until it is complete the data is in `<target>.part`.
+    pub target: PathBuf,
+    /// Its metainfo, if it came in an earlier run.
+    pub metainfo: Option<Arc<Metainfo>>,
+    /// `None`: a new download, and an existing `.part` is somebody else's and refused. `Some`: begun earlier by this device;
+    /// the `.part` is continued, these pieces are trusted, others found there are hashed.
+    pub verified: Option<Bitfield>,
+    /// Whether to wait for [`resume`](super::Transfer::resume) before doing anything.
+    pub paused: bool,
+}
+
+/// Where a download is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransferState {
+    /// Opening the `.part` and hashing what the journal does not vouch for.
+    Checking,
+    /// Waiting for the metainfo from a member.
+    Metainfo,
+    /// Fetching pieces.
+    Downloading,
+    /// Every piece is here; checking the whole file, then giving it its name.
+    Finishing,
+    /// Complete, under its final name.
+    Complete,
+    /// Paused by the user (`None`) or by itself.
+    Paused(Option<String>),
+    /// It cannot go on as it is.
+    Failed(String),
+    /// Cancelled; the `.part` is gone.
+    Cancelled,
+}
+
+impl TransferState {
+    /// Tells whether nothing more will happen by itself: complete, failed or cancelled.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Complete | Self::Failed(_) | Self::Cancelled)
+    }
+}
+
+/// Where a download stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferStatus {
+    /// Where it is in its life.
+    pub state: TransferState,
+    /// Length of the file in bytes.
+    pub len: u64,
+    /// Bytes verified and written.
+    pub bytes_done: u64,
+    /// Bytes per second received lately.
+    pub bytes_per_second: u64,
+    /// Links to other clients for this file.
+    pub peers: u32,
+    /// Of these, links on which we may ask.
+    pub unchoked: u32,
+    /// Bytes of blocks received since the engine started.
+    pub received: u64,
+    /// Bytes that came and were of no use.
+    pub wasted: u64,
+    /// Bytes served to others from this file since the engine started.
+    pub sent: u64,
+}
+
+/// Why a download does not move: facts for the command of that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// Where it is in its life, with the reason if it paused or failed.
+    pub state: TransferState,
+    /// Whether the metainfo is known.
+    pub metainfo_known: bool,
+    /// Pieces in the file.
+    pub pieces: u32,
+    /// Pieces verified.
+    pub have: u32,
+    /// Missing pieces that no connected peer offers.
+    pub unoffered: u32,
+    /// The first of these.
+    pub unoffered_first: Vec<PieceIndex>,
+    /// Links that are up.
+    pub links: u32,
+    /// Links that let us ask.
+    pub unchoked: u32,
+    /// Pieces that came with a wrong hash.
+    pub corrupt: u32,
+    /// Devices that were linked and are not any more, with what they had and how long ago: the latest first.
+    pub seen: Vec<SeenPeer>,
+    /// Devices that the tracker lists and that cannot be reached.
+    pub unreachable: Vec<UnreachablePeer>,
+    /// Devices that sent bad data twice: not linked again this session.
+    pub banned: Vec<DeviceId>,
+}
+
+/// A device that was linked earlier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenPeer {
+    /// Who.
+    pub device: DeviceId,
+    /// Pieces it had when it left.
+    pub pieces: u32,
+    /// How long ago it left.
+    pub ago: Duration,
+}
+
+/// A device that cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreachablePeer {
+    /// Who.
+    pub device: DeviceId,
+    /// Where it should listen.
+    pub address: std::net::SocketAddr,
+    /// What went wrong last.
+    pub error: String,
+}
+
+/// What this device serves of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadStats {
+    /// The file.
+    pub info_hash: InfoHash,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Links to other clients for it.
+    pub peers: u32,
+    /// Bytes of blocks sent since the engine started.
+    pub sent: u64,
+    /// Bytes sent to each device, in no order.
+    pub sent_to: Vec<(DeviceId, u64)>,
+}
+
+/// The result of hashing a file.
+#[derive(Debug, Clone)]
+pub struct Hashed {
+    /// All that is needed to seed it.
+    pub seed: SeedSpec,
+    /// SHA-1 of the whole file.
+    pub sha1: Sha1Digest,
+}
+
+/// Says why the engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine is stopping.
+    #[error("the transfer engine has stopped")]
+    Stopped,
+    /// The system has no room for the threads needed.
+    #[error("cannot start a thread: {0}")]
+    Threads(#[source] std::io::Error),
+    /// This content is being downloaded already, to another place.
+    #[error("this content is being downloaded already, to {}", .0.display())]
+    AlreadyDownloading(PathBuf),
+    /// The destination is there already; nothing is ever overwritten.
+    #[error("{} exists already", .0.display())]
+    TargetExists(PathBuf),
+    /// The destination cannot be used.
+    #[error("cannot write {}: {source}", .path.display())]
+    Target {
+        /// The destination.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The facts make no file.
+    #[error("the directory describes an impossible file: {0}")]
+    Geometry(#[from] crate::types::GeometryError),
+    /// Metainfo and facts, or the journal and the facts, are not of the same file.
+    #[error("what is stored about this download does not fit the file")]
+    Mismatch,
+    /// Not enough space.
+    #[error("no room: {need} bytes are needed and {free} are free")]
+    NoRoom {
+        /// Bytes needed.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+    },
+}
+
+/// Says why a file could not be hashed.
+#[derive(Debug, thiserror::Error)]
+pub enum HashError {
+    /// The system's error.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A directory, device, pipe or socket.
+    #[error("{} is not a plain file", .0.display())]
+    NotAFile(PathBuf),
+    /// Its name cannot be shared.
+    #[error(transparent)]
+    Name(#[from] crate::types::NameError),
+    /// The path ends in no name, or in one that is not UTF-8.
+    #[error("{} has no name that can be shared", .0.display())]
+    NoName(PathBuf),
+    /// It is too large.
+    #[error(transparent)]
+    Geometry(#[from] crate::types::GeometryError),
+    /// It was written to while it was hashed.
+    #[error("{} changed while it was read; share it again when it is finished", .0.display())]
+    Changed(PathBuf),
+    /// The caller said so.
+    #[error("hashing was cancelled")]
+    Cancelled,
+    /// No thread for the second hash.
+    #[error("cannot start a thread: {0}")]
+    Threads(#[source] std::io::Error),
+}

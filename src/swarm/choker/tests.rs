@@ -1,0 +1,72 @@
+//! Tests of the choker: slots are given at once, bounded, and go round.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn with(peers: u64, slots: usize) -> Choker {
+    let mut choker = Choker::new(ChokerOptions { slots, ..ChokerOptions::default() }, 1);
+    for link in (0..peers).map(LinkKey) {
+        choker.join(Duration::ZERO, link);
+        choker.interested(Duration::ZERO, link, true);
+        choker.check_invariants();
+    }
+    choker
+}
+
+fn served(choker: &Choker) -> Vec<u64> {
+    choker.unchoked().map(|(link, _)| link.0).collect()
+}
+
+#[test]
+fn free_slots_are_given_at_once() {
+    let mut choker = with(3, 8);
+    assert_eq!(served(&choker), [0, 1, 2]);
+    assert_eq!(choker.poll(), Some(Choke { link: LinkKey(0), choked: false }));
+}
+
+#[test]
+fn an_idle_peer_keeps_its_slot_until_another_wants_it() {
+    let mut choker = with(2, 2);
+    choker.interested(SECOND, LinkKey(0), false);
+    assert_eq!(served(&choker), [0, 1]);
+    choker.join(SECOND, LinkKey(2));
+    choker.interested(SECOND, LinkKey(2), true);
+    assert_eq!(served(&choker), [1, 2]);
+    choker.leave(SECOND, LinkKey(1));
+    choker.interested(SECOND, LinkKey(0), true);
+    assert_eq!(served(&choker), [0, 2]);
+    choker.check_invariants();
+}
+
+/// Nobody starves: 200 peers at 8 slots are all served in turn, seeding or not.
+#[test]
+fn everybody_is_served_in_turn() {
+    for seeding in [false, true] {
+        let mut choker = with(200, 8);
+        choker.seeding(seeding);
+        let mut seen: std::collections::BTreeSet<u64> = served(&choker).into_iter().collect();
+        let limit = if seeding { 250 } else { 1_000 };
+        for second in 1..=limit {
+            choker.tick(SECOND * second);
+            choker.check_invariants();
+            seen.extend(served(&choker));
+        }
+        assert_eq!(seen.len(), 200, "seeding: {seeding}");
+    }
+}
+
+/// Who gives most keeps a slot; the optimistic one goes round among the others.
+#[test]
+fn the_fastest_stay() {
+    let mut choker = with(20, 4);
+    let mut held = [0; 20];
+    for second in 1..=300 {
+        (0..20).for_each(|link| choker.received(SECOND * second, LinkKey(link), if link >= 17 { 1_000_000 } else { 1_000 }));
+        choker.tick(SECOND * second);
+        choker.check_invariants();
+        served(&choker).into_iter().for_each(|link| held[link as usize] += 1);
+    }
+    assert!(held[17..].iter().all(|&seconds| seconds > 250), "{held:?}");
+    assert!(held[..17].iter().all(|&seconds| seconds >= 5), "{held:?}");
+}

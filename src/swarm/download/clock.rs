@@ -1,0 +1,53 @@
+//! What was promised and does not come.
+
+use std::time::Duration;
+
+use super::link::{AVOID_TIME, Link};
+use super::{Download, LinkKey};
+use crate::types::PieceIndex;
+
+/// Silence of a link after which its chunks are asked for elsewhere; a block is made to take a tenth of a second.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// A chunk of which nothing comes while the link brings others is waited for longer: it may stand far back in a queue.
+const CHUNK_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long a peer has nothing we lack before it is told so: telling sooner costs the slot that is wanted a moment later.
+const DULL_TIME: Duration = Duration::from_secs(5);
+
+impl Download {
+    /// Finds what was promised and does not come, and gives it up. Call a few times a second, then `next_job`.
+    pub fn tick(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+        let links: Vec<LinkKey> = self.links.keys().copied().collect();
+        for link in links {
+            self.give_up_late(now, link);
+            let dull = self.links.get(&link).and_then(|state| state.dull_since);
+            if dull.is_some_and(|since| now.saturating_sub(since) >= DULL_TIME) {
+                self.lose_interest(link);
+            }
+        }
+    }
+
+    fn give_up_late(&mut self, now: Duration, link: LinkKey) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let late = late_chunks(now, state);
+        for &piece in &late {
+            state.avoid.insert(piece.get(), now + AVOID_TIME);
+            state.snubbed = true;
+        }
+        self.totals.timed_out += late.len() as u32;
+        late.into_iter().for_each(|piece| self.drop_chunk(link, piece, true));
+    }
+}
+
+/// The link's chunks that are overdue.
+fn late_chunks(now: Duration, link: &Link) -> Vec<PieceIndex> {
+    let block = link.window.delay().unwrap_or_default() * 4;
+    let silent = now.saturating_sub(link.alive);
+    let late = |progress: Duration, started: bool| {
+        let waited = now.saturating_sub(progress);
+        let all_silent = started && waited >= SILENCE_MAX.max(block) && silent >= SILENCE_MAX.max(block);
+        // A job that no worker took for so long is lost, too.
+        all_silent || waited >= CHUNK_SILENCE_MAX.max(block)
+    };
+    link.chunks.iter().filter(|chunk| late(chunk.progress, chunk.is_started())).map(|chunk| chunk.piece).collect()
+}

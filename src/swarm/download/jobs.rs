@@ -1,0 +1,115 @@
+//! From a missing piece to the requests for it.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::chunk::Chunk;
+use super::{ChunkJob, Download, LinkKey, State};
+use crate::types::{PieceIndex, Span};
+
+impl Download {
+    /// Chooses the next piece and link: the link with the emptiest window, and the rarest piece that it can give. Call after
+    /// every event, until it is `None` or the jobs queue is full.
+    pub fn next_job(&mut self, now: Duration) -> Option<ChunkJob> {
+        self.now = self.now.max(now);
+        if self.paused || !self.has_room() {
+            return None;
+        }
+        let mut ready = self.ready_links(now);
+        // Links that keep their promises first, then the emptiest; the random number breaks ties.
+        while let Some(at) = (0..ready.len()).min_by_key(|&at| ready[at]) {
+            let (.., link) = ready.swap_remove(at);
+            if let Some(piece) = self.choose(now, link) {
+                return Some(self.queue(now, link, piece));
+            }
+        }
+        None
+    }
+
+    /// Begins a job: the blocks to ask `job.link` for now; `None` if the job was overtaken by events and is to be dropped.
+    ///
+    /// Where the peer's `requests_max` held back blocks of an earlier chunk, those may come first.
+    pub fn start(&mut self, now: Duration, job: &ChunkJob) -> Option<Vec<Span>> {
+        self.now = self.now.max(now);
+        let state = self.links.get_mut(&job.link)?;
+        let len = state.block_len(&self.options);
+        let fresh = |chunk: &&mut Chunk| chunk.piece == job.piece && chunk.token == job.token && !chunk.is_started();
+        state.chunks.iter_mut().find(fresh)?.start(now, &self.geometry, len);
+        let spans = state.requests(now, &self.geometry);
+        self.settle(job.piece);
+        Some(spans)
+    }
+
+    /// Further blocks to ask the link for, when `requests_max` held some back at `start`. Call after each block.
+    pub fn more_requests(&mut self, now: Duration, link: LinkKey) -> Vec<Span> {
+        self.now = self.now.max(now);
+        self.links.get_mut(&link).map(|state| state.requests(now, &self.geometry)).unwrap_or_default()
+    }
+
+    /// Tells whether one more buffer fits into the bound; the first always does.
+    fn has_room(&self) -> bool {
+        self.reserved == 0 || self.reserved + u64::from(self.geometry.piece_len()) <= self.options.window_sum_max
+    }
+
+    /// The links that may be asked for something: whether it was silent lately, load, a random number, key.
+    fn ready_links(&mut self, now: Duration) -> Vec<(bool, u64, u32, LinkKey)> {
+        let ending = self.is_endgame();
+        let mut ready = Vec::new();
+        for (&link, state) in &self.links {
+            let useful = self.picker.wanted(link) > 0 || ending;
+            if useful && state.has_room(now, &self.geometry, &self.options) {
+                ready.push((state.snubbed, state.load(&self.geometry, &self.options), self.rng.random(), link));
+            }
+        }
+        ready
+    }
+
+    /// Chooses a piece for the link: what it suggested, else the rarest, else at the very end one that another link is slow with.
+    fn choose(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
+        if self.is_endgame() {
+            return self.duplicate_for(now, link);
+        }
+        if let Some(piece) = self.next_suggestion(link) {
+            return Some(piece);
+        }
+        let (links, picker) = (&self.links, &mut self.picker);
+        let avoid = &links.get(&link)?.avoid;
+        let others_can = |picker: &super::Picker, piece| {
+            let can = |(&other, state): (&LinkKey, &super::Link)| {
+                other != link && state.unchoked && !state.avoid.contains_key(&piece) && picker.offers(other, piece)
+            };
+            links.iter().any(can)
+        };
+        let piece = picker.pick(link, |picker, piece| match avoid.get(&piece) {
+            None => true,
+            Some(&until) => until <= now && !others_can(picker, piece),
+        });
+        self.geometry.index(u64::from(piece?))
+    }
+
+    /// The oldest suggestion of the link that is still missing.
+    fn next_suggestion(&mut self, link: LinkKey) -> Option<PieceIndex> {
+        let state = self.links.get_mut(&link)?;
+        while let Some(piece) = state.suggestions.pop_front() {
+            let avoided = state.avoid.contains_key(&piece.get());
+            if !avoided && self.picker.state(piece.get()) == State::Missing && self.picker.offers(link, piece.get()) {
+                return Some(piece);
+            }
+        }
+        None
+    }
+
+    /// Makes the job and reserves its buffer.
+    fn queue(&mut self, now: Duration, link: LinkKey, piece: PieceIndex) -> ChunkJob {
+        self.tokens += 1;
+        let len = self.geometry.len_of(piece);
+        if let Some(state) = self.links.get_mut(&link) {
+            state.add(Chunk::queued(now, piece, self.tokens, len));
+        }
+        self.active.entry(piece).or_default().copies.push(link);
+        self.reserved += u64::from(len);
+        self.settle(piece);
+        ChunkJob { link, piece, token: self.tokens }
+    }
+}

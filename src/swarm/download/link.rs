@@ -1,0 +1,188 @@
+//! One link as the download sees it.
+//!
+//! **Invariant:** `in_flight` is the sum of what the chunks still lack; no piece is in two chunks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::super::window::{Rate, Window};
+use super::chunk::{Chunk, block_len};
+use super::values::{LinkTraits, Options};
+use crate::types::{Geometry, PieceIndex, Span};
+
+/// Suggestions remembered: a peer that sends more replaces its oldest.
+const SUGGESTIONS_MAX: usize = 64;
+/// Time over which the shown rate is averaged.
+const RATE_FADE: Duration = Duration::from_secs(3);
+/// How long a link is left alone after its first reject while it serves us; doubles with each further one.
+const REJECT_PAUSE: Duration = Duration::from_millis(50);
+/// Most doublings of the pause: 6.4 s.
+const REJECT_DOUBLINGS_MAX: u32 = 7;
+/// How long a piece is not asked of a link that did not bring it, if no other link can give it.
+pub(super) const AVOID_TIME: Duration = Duration::from_secs(1);
+
+/// A link's state.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) traits: LinkTraits,
+    /// The peer lets us ask.
+    pub(super) unchoked: bool,
+    /// What the peer was told last.
+    pub(super) interested: bool,
+    /// Since when it has nothing that we lack.
+    pub(super) dull_since: Option<Duration>,
+    pub(super) window: Window,
+    pub(super) rate: Rate,
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) in_flight: u64,
+    pub(super) received: u64,
+    pub(super) suggestions: VecDeque<PieceIndex>,
+    /// Pieces to ask elsewhere, if anybody else has them; from the time noted also here if nobody does.
+    pub(super) avoid: BTreeMap<u32, Duration>,
+    pub(super) strikes: u32,
+    rejects: u32,
+    /// Not asked before this time.
+    pub(super) resume_at: Duration,
+    /// Brought nothing for too long; one piece at a time until it does.
+    pub(super) snubbed: bool,
+    /// When it last brought anything.
+    pub(super) alive: Duration,
+}
+
+impl Link {
+    /// Makes a link that chokes us.
+    pub(super) fn new(now: Duration, traits: LinkTraits) -> Self {
+        Self {
+            traits,
+            unchoked: false,
+            interested: false,
+            dull_since: None,
+            window: Window::default(),
+            rate: Rate::new(now, RATE_FADE),
+            chunks: Vec::new(),
+            in_flight: 0,
+            received: 0,
+            suggestions: VecDeque::new(),
+            avoid: BTreeMap::new(),
+            strikes: 0,
+            rejects: 0,
+            resume_at: Duration::ZERO,
+            snubbed: false,
+            alive: now,
+        }
+    }
+
+    /// Bytes that may be in flight.
+    ///
+    /// On a slow link the next piece is asked for when the last block of the one before is on its way, and no sooner: what
+    /// waits in a slow peer's queue could have been had elsewhere, and rarity changes meanwhile. (Of 32 leechers at 5 MB/s
+    /// in the simulator the last was complete after 1.18 times the bound with two whole pieces in flight, and 1.15 so.)
+    pub(super) fn target(&self, geometry: &Geometry, options: &Options) -> u64 {
+        let piece = u64::from(geometry.piece_len());
+        if self.snubbed {
+            return piece;
+        }
+        let min = piece * u64::from(options.window_pieces_min.max(1));
+        let ahead = u64::from(self.block_len(options)) + self.window.target(0, u64::MAX);
+        let min = if self.window.rate().is_some() { min.min(piece + ahead) } else { min };
+        self.window.target(min, options.window_max.max(min))
+    }
+
+    /// Bytes in the blocks to ask for.
+    pub(super) fn block_len(&self, options: &Options) -> u32 {
+        block_len(&self.window, self.traits.block_len_max.min(options.block_len_max))
+    }
+
+    /// Tells whether one more piece may be asked for; the first always may.
+    pub(super) fn has_room(&self, now: Duration, geometry: &Geometry, options: &Options) -> bool {
+        let piece = u64::from(geometry.piece_len());
+        let fits = self.chunks.is_empty() || self.in_flight + piece <= self.target(geometry, options);
+        self.unchoked && fits && self.resume_at <= now
+    }
+
+    /// How full the window is, in 65,536ths.
+    pub(super) fn load(&self, geometry: &Geometry, options: &Options) -> u64 {
+        (self.in_flight << 16) / self.target(geometry, options).max(1)
+    }
+
+    /// Seconds until `bytes` more would have come, behind what was asked for already; none if nothing was measured.
+    pub(super) fn time_for(&self, bytes: u64) -> Option<f64> {
+        let rate = self.window.rate().filter(|&rate| rate > 0.0)?;
+        Some((self.in_flight + bytes) as f64 / rate + self.window.delay().unwrap_or_default().as_secs_f64())
+    }
+
+    /// Seconds until the link's chunk of the piece will have come, with all that was asked for before it.
+    pub(super) fn time_left(&self, piece: PieceIndex) -> Option<f64> {
+        let place = self.chunks.iter().position(|chunk| chunk.piece == piece)?;
+        let bytes: u64 = self.chunks[..=place].iter().map(|chunk| u64::from(chunk.left)).sum();
+        self.window.rate().filter(|&rate| rate > 0.0).map(|rate| bytes as f64 / rate)
+    }
+
+    /// Adds a chunk.
+    pub(super) fn add(&mut self, chunk: Chunk) {
+        self.in_flight += u64::from(chunk.left);
+        self.chunks.push(chunk);
+    }
+
+    /// Takes a chunk out.
+    pub(super) fn remove(&mut self, piece: PieceIndex) -> Option<Chunk> {
+        let place = self.chunks.iter().position(|chunk| chunk.piece == piece)?;
+        let chunk = self.chunks.remove(place);
+        self.in_flight -= u64::from(chunk.left);
+        if self.chunks.iter().all(|chunk| chunk.outstanding() == 0) {
+            self.window.idle();
+        }
+        Some(chunk)
+    }
+
+    /// The blocks that may be asked for now, oldest chunk first.
+    pub(super) fn requests(&mut self, now: Duration, geometry: &Geometry) -> Vec<Span> {
+        let mut outstanding: u32 = self.chunks.iter().map(Chunk::outstanding).sum();
+        let (idle, max) = (outstanding == 0, self.traits.requests_max.max(1));
+        let mut spans = Vec::new();
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.is_started()) {
+            while outstanding < max
+                && let Some(span) = chunk.next_request(geometry)
+            {
+                if idle && spans.is_empty() {
+                    chunk.probe = Some(now);
+                }
+                outstanding += 1;
+                spans.push(span);
+            }
+        }
+        if !spans.is_empty() {
+            self.window.requested(now, idle);
+            // The time before it was asked does not count as silence.
+            self.alive = if idle { self.alive.max(now) } else { self.alive };
+        }
+        spans
+    }
+
+    /// Counts a block that was wanted.
+    pub(super) fn delivered(&mut self, now: Duration, bytes: u32) {
+        self.in_flight -= u64::from(bytes);
+        self.received += u64::from(bytes);
+        self.rate.add(now, u64::from(bytes));
+        self.window.received(now, u64::from(bytes));
+        self.alive = now;
+        self.snubbed = false;
+        self.rejects = 0;
+    }
+
+    /// Notes a reject while the peer serves us: such a link is asked ever less often, so that it cannot keep us busy.
+    pub(super) fn rejected(&mut self, now: Duration) {
+        self.resume_at = now + REJECT_PAUSE * (1 << self.rejects.min(REJECT_DOUBLINGS_MAX));
+        self.rejects += 1;
+    }
+
+    /// Remembers a suggestion.
+    pub(super) fn suggest(&mut self, piece: PieceIndex) {
+        if self.suggestions.len() == SUGGESTIONS_MAX {
+            self.suggestions.pop_front();
+        }
+        if !self.suggestions.contains(&piece) {
+            self.suggestions.push_back(piece);
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The engine: every file this device seeds or downloads, and every link to other clients.
+//!
+//! **Invariant:** a file is in the engine once, under its info hash, however many groups offer it. Every thread is started through one
+//! [`Threads`], and ends after [`Engine::stop`].
+//!
+//! Besides the pool and the links there are two threads: the timer (time-outs, slots, dials) and the journal (makes verified pieces durable, and
+//! says so to the host). Neither is in the data's path.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use parking_lot::{Mutex, RwLock};
+
+use super::Spreader;
+use super::api::{DownloadSpec, EngineConfig, EngineError, Host, SeedSpec, TransferState, UploadStats};
+use super::files::OpenFiles;
+use super::pool::{Buffers, Pool};
+use super::storage::{Disk, SystemDisk};
+use super::torrent::Torrent;
+use super::transfer::{Transfer, TransferPart};
+use crate::net::{Connection, Registry, Stop, Threads};
+use crate::types::{DeviceId, Geometry, InfoHash};
+
+/// How often time-outs, slots and dials are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// Links that one address may be setting up: members behind one router are several.
+const UNPROVEN_PER_ADDRESS_MAX: usize = 32;
+/// Events waiting to be told from a place that holds a lock.
+const LATER_MAX: usize = 256;
+
+type Deed = Box<dyn FnOnce(&Arc<Inner>) + Send>;
+
+/// Moves files.
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+/// What the engine's threads share.
+pub(super) struct Inner {
+    pub(super) config: EngineConfig,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) threads: Threads,
+    pub(super) stop: Stop,
+    pub(super) registry: Registry,
+    pub(super) pool: Pool,
+    pub(super) buffers: Arc<Buffers>,
+    pub(super) files: OpenFiles,
+    pub(super) next_link: AtomicU64,
+    /// The zero of the pure parts' clock.
+    pub(super) epoch: Instant,
+    torrents: RwLock<HashMap<InfoHash, Arc<Torrent>>>,
+    /// One at a time decides which torrents there are.
+    changes: Mutex<()>,
+    later: Sender<Deed>,
+}
+
+impl Engine {
+    /// Starts the pool and the engine's threads.
+    ///
+    /// # Errors
+    /// [`EngineError::Threads`] if the system has no room for them.
+    pub fn start(config: EngineConfig, host: Arc<dyn Host>) -> Result<Arc<Self>, EngineError> {
+        Self::start_on(config, host, Arc::new(SystemDisk))
+    }
+
+    /// The same on a disk that may fail.
+    pub(super) fn start_on(config: EngineConfig, host: Arc<dyn Host>, disk: Arc<dyn Disk>) -> Result<Arc<Self>, EngineError> {
+        let stop = Stop::new();
+        let (later, deeds) = bounded::<Deed>(LATER_MAX);
+        let inner = Arc::new(Inner {
+            host,
+            disk,
+            threads: Threads::new(),
+            registry: Registry::new(config.links_max, UNPROVEN_PER_ADDRESS_MAX),
+            pool: Pool::start(config.threads.max(1), &stop),
+            stop,
+            buffers: Arc::default(),
+            files: OpenFiles::new(config.open_files_max),
+            next_link: AtomicU64::new(1),
+            epoch: Instant::now(),
+            torrents: RwLock::default(),
+            changes: Mutex::default(),
+            later,
+            config,
+        });
+        let (timer, journal) = (inner.clone(), inner.clone());
+        let started = inner.threads.spawn("posse-timer", move || timer.keep_time());
+        let started = started.and_then(|()| inner.threads.spawn("posse-journal", move || journal.keep_journal(&deeds)));
+        let engine = Arc::new(Self { inner });
+        match started {
+            Ok(()) => Ok(engine),
+            Err(e) => {
+                engine.stop(Duration::from_secs(1));
+                Err(EngineError::Threads(e))
+            }
+        }
+    }
+
+    /// Takes an inbound connection from the client's listener. Never blocks; sheds it when there are too many.
+    pub fn accept(&self, connection: Connection) {
+        let peer = connection.peer_addr();
+        let Some(mut admission) = self.inner.registry.admit(&connection) else {
+            log::info!("{peer}: shed, too many links are up");
+            return connection.close();
+        };
+        let inner = self.inner.clone();
+        let spawned = self.inner.threads.spawn("posse-link", move || {
+            let closes = connection.clone();
+            if let Err(e) = super::session::accept(&inner, connection, || admission.prove()) {
+                log::info!("{peer}: connection closed: {e}");
+            }
+            closes.close();
+        });
+        if let Err(e) = spawned {
+            log::warn!("{peer}: shed, no thread for it: {e}");
+        }
+    }
+
+    /// Offers a file, read only. Offering it again replaces the path.
+    ///
+    /// # Errors
+    /// [`EngineError::Stopped`]. Whether the file is still the one that was hashed is seen when somebody asks for it.
+    pub fn seed(&self, spec: SeedSpec) -> Result<(), EngineError> {
+        let inner = &self.inner;
+        let info_hash = spec.metainfo.info_hash();
+        let _changes = inner.changes.lock();
+        let torrent = inner.get_or_insert(info_hash, spec.metainfo.geometry())?;
+        let _ = torrent.metainfo.set(spec.metainfo.clone());
+        inner.files.forget(info_hash);
+        let mut state = torrent.state.lock();
+        state.seed = Some(spec);
+        state.choker.seeding(true);
+        if state.spreader.is_none() {
+            state.spreader = Some(Spreader::new(torrent.geometry, rand::random()));
+        }
+        Ok(())
+    }
+
+    /// Stops offering a file; a download of it goes on. False if it was not offered.
+    pub fn unseed(&self, info_hash: InfoHash) -> bool {
+        self.inner.unseed(info_hash)
+    }
+
+    /// Begins or continues a download.
+    ///
+    /// # Errors
+    /// What can be seen at once; what is found later ends the [`Transfer`] with its reason.
+    ///
+    /// # Blocking
+    /// For a few system calls on the destination's file system.
+    pub fn download(&self, spec: DownloadSpec) -> Result<Transfer, EngineError> {
+        let inner = &self.inner;
+        let geometry = Geometry::new(spec.facts.len, spec.facts.piece_len)?;
+        let part = TransferPart::new(&spec, geometry.piece_count())?;
+        let _changes = inner.changes.lock();
+        let torrent = inner.get_or_insert(spec.facts.info_hash, geometry)?;
+        if torrent.geometry != geometry {
+            return Err(EngineError::Mismatch);
+        }
+        {
+            let mut state = torrent.state.lock();
+            match &state.transfer {
+                Some(other) if !other.life.has_ended() => return Err(EngineError::AlreadyDownloading(other.target.clone())),
+                _ => state.transfer = Some(part),
+            }
+        }
+        if let Some(metainfo) = spec.metainfo {
+            let _ = torrent.metainfo.set(metainfo);
+        }
+        let transfer = Transfer { torrent };
+        if !spec.paused {
+            transfer.begin();
+        }
+        Ok(transfer)
+    }
+
+    /// The download of this file, if there is or was one in this run.
+    pub fn transfer(&self, info_hash: InfoHash) -> Option<Transfer> {
+        let torrent = self.inner.torrent(info_hash)?;
+        let there = torrent.state.lock().transfer.is_some();
+        there.then_some(Transfer { torrent })
+    }
+
+    /// Names devices that take part in a file's swarm: a download dials them now, and again whenever a link is lost.
+    pub fn add_peers(&self, info_hash: InfoHash, peers: impl IntoIterator<Item = (DeviceId, SocketAddr)>) {
+        let Some(torrent) = self.inner.torrent(info_hash) else { return };
+        let mut state = torrent.state.lock();
+        for (device, address) in peers {
+            if device != self.inner.config.device {
+                state.peers.list(device, address);
+            }
+        }
+        torrent.dial_due(&mut state);
+    }
+
+    /// A device has left a file's swarm: it is not dialled again. A link that works stays.
+    pub fn remove_peer(&self, info_hash: InfoHash, device: DeviceId) {
+        if let Some(torrent) = self.inner.torrent(info_hash) {
+            torrent.state.lock().peers.unlist(device);
+        }
+    }
+
+    /// Closes the links of a file on which `keep` is false, and forgets where these devices listen: they lost the right to it.
+    pub fn retain_links(&self, info_hash: InfoHash, keep: impl Fn(DeviceId) -> bool) {
+        let Some(torrent) = self.inner.torrent(info_hash) else { return };
+        let mut state = torrent.state.lock();
+        state.close_links(|link| link.device.is_none_or(&keep));
+        state.peers.retain_listed(keep);
+    }
+
+    /// What is served to whom: one entry for every file offered, complete or not.
+    pub fn uploads(&self) -> Vec<UploadStats> {
+        let torrents: Vec<Arc<Torrent>> = self.inner.torrents.read().values().cloned().collect();
+        let upload = |torrent: &Arc<Torrent>| {
+            let state = torrent.state.lock();
+            let target = state.transfer.as_ref().filter(|_| state.wants_links()).map(|transfer| &transfer.target);
+            let path = state.seed.as_ref().map(|seed| &seed.path).or(target)?.clone();
+            let (peers, sent) = (state.links.len() as u32, state.sent);
+            let sent_to = state.sent_to.iter().map(|(device, sent)| (*device, *sent)).collect();
+            Some(UploadStats { info_hash: torrent.info_hash, path, peers, sent, sent_to })
+        };
+        torrents.iter().filter_map(upload).collect()
+    }
+
+    /// Number of links that are up or being set up.
+    pub fn link_count(&self) -> usize {
+        self.inner.registry.count()
+    }
+
+    /// Ends everything: what unfinished downloads have is made durable and written to the journal. Returns the names of threads that had not
+    /// ended after `timeout`.
+    ///
+    /// # Blocking
+    /// For at most `timeout`, and until the last pieces are durable.
+    pub fn stop(&self, timeout: Duration) -> Vec<String> {
+        let inner = &self.inner;
+        let deadline = Instant::now() + timeout;
+        inner.stop.set();
+        inner.registry.close_all();
+        let torrents: Vec<Arc<Torrent>> = inner.torrents.read().values().cloned().collect();
+        for torrent in &torrents {
+            // The lock makes sure that whoever was about to wait sees the signal.
+            torrent.state.lock().close_links(|_| false);
+            torrent.changed.notify_all();
+        }
+        let mut stayed = inner.threads.join(deadline.saturating_duration_since(Instant::now()));
+        if !inner.pool.join(deadline.saturating_duration_since(Instant::now())) {
+            stayed.push("posse-pool".to_owned());
+        }
+        torrents.iter().for_each(|torrent| torrent.write_journal());
+        inner.torrents.write().clear();
+        stayed
+    }
+}
+
+impl Inner {
+    /// Looks a file up.
+    pub(super) fn torrent(&self, info_hash: InfoHash) -> Option<Arc<Torrent>> {
+        self.torrents.read().get(&info_hash).cloned()
+    }
+
+    fn get_or_insert(self: &Arc<Self>, info_hash: InfoHash, geometry: Geometry) -> Result<Arc<Torrent>, EngineError> {
+        if self.stop.is_set() {
+            return Err(EngineError::Stopped);
+        }
+        let mut torrents = self.torrents.write();
+        let torrent = torrents.entry(info_hash).or_insert_with(|| Arc::new(Torrent::new(self, info_hash, geometry)));
+        Ok(torrent.clone())
+    }
+
+    /// Stops offering a file.
+    pub(super) fn unseed(&self, info_hash: InfoHash) -> bool {
+        let Some(torrent) = self.torrent(info_hash) else { return false };
+        let was = {
+            let mut state = torrent.state.lock();
+            state.spreader = None;
+            state.close_links(|_| false);
+            state.seed.take().is_some()
+        };
+        self.files.forget(info_hash);
+        self.drop_unused(&torrent);
+        was
+    }
+
+    /// Forgets a file that is neither offered nor being downloaded.
+    pub(super) fn drop_unused(&self, torrent: &Arc<Torrent>) {
+        let _changes = self.changes.lock();
+        let state = torrent.state.lock();
+        let ended = |life: &TransferState| matches!(life, TransferState::Complete | TransferState::Cancelled);
+        if state.seed.is_none() && state.transfer.as_ref().is_none_or(|transfer| ended(&transfer.life)) {
+            self.torrents.write().remove(&torrent.info_hash);
+        }
+    }
+
+    /// Has something done on the journal thread, for places that hold a lock. Dropped when too much waits: then it is only late news.
+    pub(super) fn later(&self, deed: impl FnOnce(&Arc<Self>) + Send + 'static) {
+        if self.later.try_send(Box::new(deed)).is_err() {
+            log::warn!("an event was dropped: the client takes too long with the earlier ones");
+        }
+    }
+
+    fn keep_time(&self) {
+        while !self.stop.wait(TICK) {
+            let torrents: Vec<Arc<Torrent>> = self.torrents.read().values().cloned().collect();
+            torrents.iter().for_each(Torrent::tick);
+        }
+    }
+
+    fn keep_journal(self: &Arc<Self>, deeds: &Receiver<Deed>) {
+        let mut due = Instant::now() + self.config.journal_interval;
+        loop {
+            select! {
+                recv(deeds) -> deed => if let Ok(deed) = deed { deed(self) },
+                recv(self.stop.channel()) -> _ => return,
+                default(due.saturating_duration_since(Instant::now())) => {
+                    let torrents: Vec<Arc<Torrent>> = self.torrents.read().values().cloned().collect();
+                    torrents.iter().for_each(|torrent| torrent.write_journal());
+                    due = Instant::now() + self.config.journal_interval;
+                }
+            }
+        }
+    }
+}
+
+impl Torrent {
+    /// Makes the pieces verified so far durable, then tells the host.
+    fn write_journal(&self) {
+        let (part, have) = {
+            let mut state = self.state.lock();
+            let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.dirty) else { return };
+            let Some(part) = transfer.part.clone() else { return };
+            transfer.dirty = false;
+            (part, transfer.have().clone())
+        };
+        match part.sync() {
+            Ok(()) => self.engine.host.journal(self.info_hash, &have),
+            Err(e) => self.pause_itself(&mut self.state.lock(), format!("cannot write {}: {e}", part.name())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

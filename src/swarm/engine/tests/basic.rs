@@ -1,0 +1,129 @@
+//! Files of every size, from one and several members.
+
+use std::sync::atomic::Ordering;
+
+use super::harness::*;
+use crate::swarm::{EngineEvent, TransferState};
+
+#[test]
+fn files_of_every_size_arrive_from_one_seeder() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    for (i, len) in [0usize, 1, 512 << 10, (512 << 10) + 1, 5_000_000].into_iter().enumerate() {
+        let data = noise(len, i as u64);
+        let facts = seeder.share(&format!("file {i}"), &data);
+        let transfer = leecher.fetch(&facts, &[&seeder]);
+        leecher.assert_complete(&transfer, &data);
+        assert!(!leecher.part(&facts).exists());
+    }
+}
+
+#[test]
+fn two_seeders_share_the_work() {
+    let (a, b, leecher) = (Station::start(1), Station::start(2), Station::start(3));
+    let data = noise(64 << 20, 7);
+    let facts = a.share("both", &data);
+    assert_eq!(b.share("both", &data), facts);
+    let transfer = leecher.fetch(&facts, &[&a, &b]);
+    leecher.assert_complete(&transfer, &data);
+    let sent = |station: &Station| station.engine.uploads()[0].sent;
+    assert!(sent(&a) > 0 && sent(&b) > 0, "{} and {} bytes", sent(&a), sent(&b));
+}
+
+#[test]
+fn leechers_trade_what_they_have() {
+    let stations: Vec<Station> = (1..=4).map(Station::start).collect();
+    let data = noise(20 << 20, 3);
+    let facts = stations[0].share("traded", &data);
+    let transfers: Vec<_> =
+        stations[1..].iter().map(|station| station.fetch(&facts, &stations.iter().collect::<Vec<_>>())).collect();
+    for (station, transfer) in stations[1..].iter().zip(&transfers) {
+        station.assert_complete(transfer, &data);
+    }
+    let from_leechers: u64 = transfers.iter().map(|transfer| transfer.status().sent).sum();
+    assert!(from_leechers > 0, "leechers gave each other nothing");
+}
+
+#[test]
+fn a_partial_peer_serves_what_it_has_when_the_seeder_is_gone() {
+    let (mut seeder, middle, last) = (Station::start(1), Station::start(2), Station::start(3));
+    let data = noise(8 << 20, 9);
+    let facts = seeder.share("chain", &data);
+    let first = middle.fetch(&facts, &[&seeder]);
+    middle.assert_complete(&first, &data);
+    seeder.stop();
+    let second = last.fetch(&facts, &[&middle, &seeder]);
+    last.assert_complete(&second, &data);
+    assert_eq!(second.why().state, TransferState::Complete);
+}
+
+#[test]
+fn a_stranger_is_refused_before_anything_is_said() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let facts = seeder.share("secret", b"secret");
+    seeder.host.refuses.store(true, Ordering::SeqCst);
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    eventually("the refusal is noticed", || !transfer.why().unreachable.is_empty());
+    assert_eq!(transfer.status().state, TransferState::Metainfo);
+    seeder.host.refuses.store(false, Ordering::SeqCst);
+    leecher.assert_complete(&transfer, b"secret");
+}
+
+#[test]
+fn pause_stops_and_resume_goes_on() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(30 << 20, 5);
+    let facts = seeder.share("paused", &data);
+    let transfer = leecher.fetch(&facts, &[]);
+    assert!(transfer.pause() && !transfer.pause());
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    assert_eq!(transfer.status().state, TransferState::Paused(None));
+    assert_eq!(leecher.engine.link_count(), 0);
+    assert!(transfer.resume() && !transfer.resume());
+    transfer.wait_until(PATIENCE, |status| status.bytes_done > 0);
+    transfer.pause();
+    eventually("links are closed", || leecher.engine.link_count() == 0);
+    transfer.resume();
+    leecher.assert_complete(&transfer, &data);
+}
+
+#[test]
+fn cancel_removes_the_part_and_nothing_else() {
+    let leecher = Station::start(2);
+    let seeder = Station::start(1);
+    let facts = seeder.share("unwanted", &noise(3 << 20, 1));
+    let transfer = leecher.fetch(&facts, &[]);
+    eventually("the part is made", || leecher.part(&facts).exists());
+    std::fs::write(leecher.path("bystander"), b"stays").unwrap();
+    assert!(transfer.cancel() && !transfer.cancel());
+    assert_eq!(transfer.wait(PATIENCE).state, TransferState::Cancelled);
+    eventually("the part is gone", || !leecher.part(&facts).exists());
+    assert!(leecher.path("bystander").exists());
+    assert!(leecher.engine.transfer(facts.info_hash).is_none());
+    // And it can be begun again.
+    let again = leecher.fetch(&facts, &[&seeder]);
+    assert_eq!(again.wait(PATIENCE).state, TransferState::Complete);
+}
+
+#[test]
+fn what_is_seeded_already_is_copied() {
+    let station = Station::start(1);
+    let data = noise(4 << 20, 2);
+    let facts = station.share("twice", &data);
+    let mut spec = station.spec(&facts);
+    spec.target = station.path("copy of twice");
+    let transfer = station.engine.download(spec).unwrap();
+    let status = station.assert_complete(&transfer, &data);
+    assert_eq!(status.received, 0);
+}
+
+#[test]
+fn a_file_that_changed_is_not_offered_any_more() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let facts = seeder.share("changing", &noise(2 << 20, 4));
+    std::fs::write(seeder.path("changing"), noise(3 << 20, 5)).unwrap();
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    let changed = || seeder.host.events.lock().iter().any(|event| matches!(event, EngineEvent::FileChanged { .. }));
+    eventually("the change is noticed", changed);
+    assert!(seeder.engine.uploads().is_empty());
+    assert!(!transfer.status().state.has_ended());
+}

@@ -1,0 +1,230 @@
+//! Collects the metainfo of a file from members, in parts (BEP 9).
+//!
+//! **Invariant:** the length of the info dictionary follows from the facts of the directory, so nobody can make us hold more; and what comes out
+//! has the info hash asked for and fits the facts.
+//!
+//! Pure state under the torrent's lock: effects are returned.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::swarm::LinkKey;
+use crate::types::{FileFacts, Geometry, InfoHash, Sha1Digest, limits};
+use crate::wire::metainfo::Metainfo;
+use sha1::{Digest, Sha1};
+
+/// Parts asked of one link at a time.
+const ASKED_MAX: usize = 16;
+/// Time for a part to come.
+const PART_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The parts that have come, and who was asked for the others.
+pub(super) struct MetainfoFetch {
+    len: usize,
+    parts: Vec<Option<Vec<u8>>>,
+    missing: usize,
+    asked: HashMap<u32, (LinkKey, Duration)>,
+    sources: BTreeSet<LinkKey>,
+    /// Links that refused, were silent, or gave bad parts on their own.
+    refused: BTreeSet<LinkKey>,
+    contributors: BTreeSet<LinkKey>,
+    /// After parts from several peers did not fit together: one peer at a time, so that the liar is known.
+    alone: bool,
+}
+
+/// What became of a complete collection.
+pub(super) enum Collected {
+    /// Parts are missing.
+    NotYet,
+    /// All parts are there: check them with [`check`], outside the lock.
+    Bytes(Vec<u8>),
+}
+
+impl MetainfoFetch {
+    /// Begins the collection for a file.
+    pub(super) fn new(len: usize) -> Self {
+        let count = len.div_ceil(limits::METADATA_PART_LEN);
+        Self {
+            len,
+            parts: vec![None; count],
+            missing: count,
+            asked: HashMap::new(),
+            sources: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            contributors: BTreeSet::new(),
+            alone: false,
+        }
+    }
+
+    /// A link can be asked: it says that its info dictionary has `len` bytes.
+    pub(super) fn offer(&mut self, link: LinkKey, len: u64) {
+        if len == self.len as u64 {
+            self.sources.insert(link);
+        }
+    }
+
+    /// A link has gone.
+    pub(super) fn leave(&mut self, link: LinkKey) {
+        self.sources.remove(&link);
+        self.asked.retain(|_, (asked, _)| *asked != link);
+    }
+
+    /// A link will not send a part, or none came from it in time.
+    pub(super) fn refuse(&mut self, link: LinkKey) {
+        self.refused.insert(link);
+        self.leave(link);
+    }
+
+    /// Chooses what to ask whom for now.
+    pub(super) fn ask(&mut self, now: Duration) -> Vec<(LinkKey, u32)> {
+        let late: Vec<LinkKey> =
+            self.asked.values().filter(|(_, since)| now.saturating_sub(*since) > PART_TIMEOUT).map(|(link, _)| *link).collect();
+        late.into_iter().for_each(|link| self.refuse(link));
+        let mut sources: Vec<LinkKey> = self.sources.iter().copied().collect();
+        if self.alone {
+            let current = self.contributors.first().or(self.asked.values().map(|(link, _)| link).next()).copied();
+            sources.retain(|link| current.is_none_or(|current| *link == current));
+            sources.truncate(1);
+        }
+        let mut wanted = (0..self.parts.len() as u32).filter(|part| self.parts[*part as usize].is_none());
+        let mut room: Vec<(LinkKey, usize)> = sources
+            .iter()
+            .map(|link| (*link, ASKED_MAX.saturating_sub(self.asked.values().filter(|(asked, _)| asked == link).count())))
+            .collect();
+        let mut requests = Vec::new();
+        while room.iter().any(|(_, room)| *room > 0) {
+            for (link, room) in room.iter_mut().filter(|(_, room)| *room > 0) {
+                let Some(part) = wanted.by_ref().find(|part| !self.asked.contains_key(part)) else { return requests };
+                self.asked.insert(part, (*link, now));
+                requests.push((*link, part));
+                *room -= 1;
+            }
+        }
+        requests
+    }
+
+    /// Takes a part, if this link was asked for it.
+    pub(super) fn part(&mut self, link: LinkKey, part: u32, bytes: Vec<u8>) -> Collected {
+        let asked = self.asked.get(&part).is_some_and(|(asked, _)| *asked == link);
+        let want = limits::METADATA_PART_LEN.min(self.len.saturating_sub(part as usize * limits::METADATA_PART_LEN));
+        if !asked || bytes.len() != want {
+            return Collected::NotYet;
+        }
+        self.asked.remove(&part);
+        self.contributors.insert(link);
+        if self.parts[part as usize].replace(bytes).is_none() {
+            self.missing -= 1;
+        }
+        match self.missing {
+            0 => Collected::Bytes(self.parts.iter().flatten().flatten().copied().collect()),
+            _ => Collected::NotYet,
+        }
+    }
+
+    /// The parts did not make the file's metainfo: begins again. Returns the liar, if it can only have been one.
+    pub(super) fn bad(&mut self) -> Option<LinkKey> {
+        let liar = match self.contributors.len() {
+            1 => self.contributors.first().copied(),
+            _ => None,
+        };
+        let (sources, refused) = (std::mem::take(&mut self.sources), std::mem::take(&mut self.refused));
+        *self = Self { sources, refused, alone: true, ..Self::new(self.len) };
+        if let Some(liar) = liar {
+            self.refuse(liar);
+        }
+        liar
+    }
+}
+
+/// Bytes in the info dictionary of the file: they follow from its name and lengths.
+pub(super) fn dictionary_len(facts: &FileFacts, geometry: Geometry) -> usize {
+    let empty = Geometry::new(0, geometry.piece_len()).ok();
+    let base =
+        empty.and_then(|empty| Metainfo::new(facts.name.clone(), empty, Vec::new()).ok()).map_or(0, |m| m.to_bytes().len());
+    let pieces = geometry.piece_count() as usize * Sha1Digest::LEN;
+    // The two numbers were written as "0": add the digits they really have.
+    base + pieces + digits(geometry.len()) - 1 + digits(pieces as u64) - 1
+}
+
+fn digits(number: u64) -> usize {
+    number.checked_ilog10().unwrap_or(0) as usize + 1
+}
+
+/// Checks that bytes are the metainfo that the facts speak of.
+pub(super) fn check(bytes: &[u8], facts: &FileFacts) -> Option<Metainfo> {
+    if InfoHash::from_bytes(Sha1::digest(bytes).into()) != facts.info_hash {
+        return None;
+    }
+    Metainfo::from_bytes(bytes).ok().filter(|metainfo| fits(metainfo, facts))
+}
+
+/// Tells whether a metainfo has the name and lengths that the facts say.
+pub(super) fn fits(metainfo: &Metainfo, facts: &FileFacts) -> bool {
+    let geometry = metainfo.geometry();
+    geometry.len() == facts.len && geometry.piece_len() == facts.piece_len && *metainfo.name() == facts.name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(len: u64) -> (FileFacts, Metainfo) {
+        let geometry = Geometry::for_file(len).unwrap();
+        let pieces = geometry.indexes().map(|_| Sha1Digest::from_bytes([7; 20])).collect();
+        let metainfo = Metainfo::new("some file.bin".parse().unwrap(), geometry, pieces).unwrap();
+        let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
+        let sha1 = Sha1Digest::from_bytes([0; 20]);
+        (FileFacts { info_hash, name, len, piece_len: geometry.piece_len(), sha1 }, metainfo)
+    }
+
+    #[test]
+    fn the_length_is_known_beforehand() {
+        for len in [0, 1, 9, 10, 999_999, 524_288 * 5, 524_288 * 50, 1 << 32] {
+            let (facts, metainfo) = facts(len);
+            assert_eq!(dictionary_len(&facts, metainfo.geometry()), metainfo.to_bytes().len(), "length {len}");
+        }
+    }
+
+    #[test]
+    fn parts_come_from_several_links_and_a_liar_is_found() {
+        let (facts, metainfo) = facts(524_288 * 5_000);
+        let bytes = metainfo.to_bytes();
+        let part = |part: u32| bytes.chunks(limits::METADATA_PART_LEN).nth(part as usize).unwrap().to_vec();
+        let (honest, liar) = (LinkKey(2), LinkKey(1));
+        let mut fetch = MetainfoFetch::new(bytes.len());
+        fetch.offer(honest, bytes.len() as u64);
+        fetch.offer(liar, bytes.len() as u64);
+        fetch.offer(LinkKey(3), 1 << 20);
+        let mut blamed = Vec::new();
+        for _ in 0..3 {
+            let mut outcome = Collected::NotYet;
+            for (link, number) in fetch.ask(Duration::ZERO) {
+                let mut data = part(number);
+                data[0] ^= u8::from(link == liar);
+                outcome = fetch.part(link, number, data);
+            }
+            let Collected::Bytes(bytes) = outcome else { panic!("all parts were asked for") };
+            match check(&bytes, &facts) {
+                Some(got) => {
+                    assert_eq!(got, metainfo);
+                    assert_eq!(blamed, [liar]);
+                    return;
+                }
+                None => blamed.extend(fetch.bad()),
+            }
+        }
+        panic!("the honest peer's parts were never enough");
+    }
+
+    #[test]
+    fn who_is_silent_is_not_asked_again() {
+        let mut fetch = MetainfoFetch::new(20_000);
+        fetch.offer(LinkKey(1), 20_000);
+        assert_eq!(fetch.ask(Duration::ZERO).len(), 2);
+        fetch.offer(LinkKey(2), 20_000);
+        assert!(fetch.ask(Duration::from_secs(1)).is_empty());
+        let again = fetch.ask(Duration::from_secs(20));
+        assert_eq!(again.iter().map(|(link, _)| link.0).collect::<Vec<_>>(), [2, 2]);
+        assert!(matches!(fetch.part(LinkKey(1), 0, vec![0; 16_384]), Collected::NotYet));
+    }
+}

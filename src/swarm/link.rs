@@ -1,0 +1,228 @@
+//! One link to another client: what is to be sent on it, and what it was asked for.
+//!
+//! **Invariant:** sending never blocks: it appends to a bounded queue that the link's writer thread empties. A peer that does not take what
+//! it is sent fills the queue, and its link is closed.
+//!
+//! The locks in here are leaves: they may be taken under the torrent's lock, and nothing is taken under them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{LinkKey, LinkTraits};
+use crate::net::Connection;
+use crate::types::{DeviceId, PieceIndex, Span};
+use crate::wire::peer::PeerMessage;
+
+/// Bytes of messages that wait to be sent; blocks do not count, they wait as requests.
+const OUTGOING_LEN_MAX: usize = 1 << 20;
+/// Silence on our side after which a keep-alive is sent (BEP 3).
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
+
+/// A link that is up.
+pub(super) struct Link {
+    /// Its name in this engine.
+    pub(super) key: LinkKey,
+    /// Who is at the other end; `None` for a client that is not ours.
+    pub(super) device: Option<DeviceId>,
+    /// Whether we dialled it.
+    pub(super) dialled: bool,
+    /// What the handshakes settled.
+    pub(super) traits: LinkTraits,
+    /// Whether the peer speaks the extension protocol.
+    pub(super) extensions: bool,
+    /// The stream.
+    pub(super) connection: Connection,
+    /// Whether the peer has said that it has every piece.
+    pub(super) has_all: AtomicBool,
+    /// Bytes of blocks sent.
+    pub(super) sent: AtomicU64,
+    /// The extension id under which the peer takes metadata messages.
+    metadata_id: Mutex<Option<u8>>,
+    outgoing: Mutex<Outgoing>,
+    wake: Condvar,
+    /// The pieces asked for, with the blocks that have not come.
+    wanted: Mutex<HashMap<PieceIndex, Vec<Span>>>,
+}
+
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    uploads: bool,
+    closed: bool,
+}
+
+/// What the writer is to do next.
+pub(super) enum Work {
+    /// Send the bytes, then look for blocks to serve if told so.
+    Send {
+        /// Whether requests may wait to be served.
+        uploads: bool,
+    },
+    /// End.
+    Closed,
+}
+
+impl Link {
+    pub(super) fn new(
+        key: LinkKey,
+        device: Option<DeviceId>,
+        dialled: bool,
+        traits: LinkTraits,
+        extensions: bool,
+        connection: Connection,
+    ) -> Self {
+        Self {
+            key,
+            device,
+            dialled,
+            traits,
+            extensions,
+            connection,
+            has_all: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            metadata_id: Mutex::default(),
+            outgoing: Mutex::default(),
+            wake: Condvar::new(),
+            wanted: Mutex::default(),
+        }
+    }
+
+    /// Queues a message.
+    pub(super) fn send(&self, message: &PeerMessage) {
+        self.queue(|bytes| message.encode(bytes));
+    }
+
+    /// Queues bytes that are messages already.
+    pub(super) fn send_raw(&self, messages: &[u8]) {
+        self.queue(|bytes| bytes.extend_from_slice(messages));
+    }
+
+    /// Queues a `have`, unless the peer has everything and does not care.
+    pub(super) fn have(&self, piece: PieceIndex) {
+        if !self.has_all.load(Ordering::Relaxed) {
+            self.send(&PeerMessage::Have(piece.get()));
+        }
+    }
+
+    /// Asks for blocks and notes that they are wanted.
+    pub(super) fn request(&self, spans: &[Span]) {
+        if spans.is_empty() {
+            return;
+        }
+        {
+            let mut wanted = self.wanted.lock();
+            spans.iter().for_each(|span| wanted.entry(span.piece).or_default().push(*span));
+        }
+        self.queue(|bytes| {
+            for span in spans {
+                PeerMessage::Request { piece: span.piece.get(), begin: span.begin, len: span.len }.encode(bytes);
+            }
+        });
+    }
+
+    /// Takes back what was asked of a piece and has not come.
+    pub(super) fn cancel(&self, piece: PieceIndex) {
+        let spans = self.wanted.lock().remove(&piece).unwrap_or_default();
+        self.queue(|bytes| {
+            for span in &spans {
+                PeerMessage::Cancel { piece: span.piece.get(), begin: span.begin, len: span.len }.encode(bytes);
+            }
+        });
+    }
+
+    /// Answers that a request will not be served, if the peer knows that message.
+    pub(super) fn reject(&self, span: Span) {
+        self.reject_raw(span.piece.get(), span.begin, span.len);
+    }
+
+    /// The same for a request that makes no span.
+    pub(super) fn reject_raw(&self, piece: u32, begin: u32, len: u32) {
+        if self.traits.fast {
+            self.send(&PeerMessage::Reject { piece, begin, len });
+        }
+    }
+
+    /// Tells whether the piece was asked for and not taken back.
+    pub(super) fn wants(&self, piece: PieceIndex) -> bool {
+        self.wanted.lock().contains_key(&piece)
+    }
+
+    /// Notes that a block has come, or was refused.
+    pub(super) fn answered(&self, span: Span) {
+        if let Some(spans) = self.wanted.lock().get_mut(&span.piece) {
+            spans.retain(|other| *other != span);
+        }
+    }
+
+    /// Notes that the piece is whole.
+    pub(super) fn done(&self, piece: PieceIndex) {
+        self.wanted.lock().remove(&piece);
+    }
+
+    /// Notes under which id the peer takes metadata messages.
+    pub(super) fn set_metadata_id(&self, id: Option<u8>) {
+        *self.metadata_id.lock() = id;
+    }
+
+    /// Queues a metadata message, if the peer takes them.
+    pub(super) fn send_metadata(&self, payload: impl FnOnce() -> Vec<u8>) {
+        if let Some(id) = *self.metadata_id.lock() {
+            self.send(&PeerMessage::Extended { id, payload: payload() });
+        }
+    }
+
+    /// Wakes the writer: requests wait to be served.
+    pub(super) fn serve(&self) {
+        self.outgoing.lock().uploads = true;
+        self.wake.notify_one();
+    }
+
+    /// Ends the link; its threads follow.
+    pub(super) fn close(&self) {
+        self.outgoing.lock().closed = true;
+        self.wake.notify_one();
+        self.connection.close();
+    }
+
+    /// Waits for something to do and moves the queued bytes into `bytes`, which is empty. After a long silence that is a keep-alive.
+    ///
+    /// # Blocking
+    /// Until there is something. Belongs to the link's writer thread.
+    pub(super) fn next_work(&self, bytes: &mut Vec<u8>) -> Work {
+        let mut outgoing = self.outgoing.lock();
+        loop {
+            if outgoing.closed {
+                return Work::Closed;
+            }
+            let uploads = std::mem::take(&mut outgoing.uploads);
+            if uploads || !outgoing.bytes.is_empty() {
+                std::mem::swap(&mut outgoing.bytes, bytes);
+                return Work::Send { uploads };
+            }
+            if self.wake.wait_for(&mut outgoing, KEEP_ALIVE).timed_out() && outgoing.bytes.is_empty() {
+                PeerMessage::KeepAlive.encode(&mut outgoing.bytes);
+            }
+        }
+    }
+
+    fn queue(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut outgoing = self.outgoing.lock();
+        if outgoing.closed {
+            return;
+        }
+        let was_empty = outgoing.bytes.is_empty();
+        encode(&mut outgoing.bytes);
+        if outgoing.bytes.len() > OUTGOING_LEN_MAX {
+            log::info!("{}: takes too little of what it is sent; the link is closed", self.connection.peer_addr());
+            outgoing.closed = true;
+            outgoing.bytes = Vec::new();
+            self.connection.close();
+        }
+        if was_empty {
+            self.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The devices that take part in a file's swarm: which are linked, which are to be dialled and when, which are banned; and how a link comes and goes.
+//!
+//! **Invariant:** at most one link a device and file is registered; of two that cross, both ends keep the one dialled by the lower device
+//! id.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::LinkKey;
+use super::api::{SeenPeer, UnreachablePeer};
+use super::link::Link;
+use super::torrent::{State, Torrent};
+use crate::types::{Bitfield, DeviceId};
+use crate::wire::peer::PeerMessage;
+
+/// Peers remembered a file: more than will ever be linked.
+const PEERS_MAX: usize = 1000;
+/// First and longest wait before a lost or unreachable peer is dialled again.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// The peers of one file.
+#[derive(Default)]
+pub(super) struct Peers {
+    known: HashMap<DeviceId, Peer>,
+}
+
+#[derive(Default)]
+struct Peer {
+    /// Where it listens, while a tracker lists it.
+    address: Option<SocketAddr>,
+    link: Option<LinkKey>,
+    dialling: bool,
+    failures: u32,
+    retry_at: Duration,
+    banned: bool,
+    /// It sent bad data once.
+    suspect: bool,
+    error: Option<String>,
+    /// When its last link ended, and the pieces it had then.
+    seen: Option<(Duration, u32)>,
+}
+
+impl Peers {
+    /// A tracker lists the device at this address: it may be dialled at once.
+    pub(super) fn list(&mut self, device: DeviceId, address: SocketAddr) {
+        if self.known.len() >= PEERS_MAX && !self.known.contains_key(&device) {
+            return;
+        }
+        let peer = self.known.entry(device).or_default();
+        peer.address = Some(address);
+        peer.failures = 0;
+        peer.retry_at = Duration::ZERO;
+    }
+
+    /// No tracker lists the device any more.
+    pub(super) fn unlist(&mut self, device: DeviceId) {
+        if let Some(peer) = self.known.get_mut(&device) {
+            peer.address = None;
+        }
+    }
+
+    /// No tracker lists these devices any more.
+    pub(super) fn retain_listed(&mut self, keep: impl Fn(DeviceId) -> bool) {
+        self.known.iter_mut().filter(|(device, _)| !keep(**device)).for_each(|(_, peer)| peer.address = None);
+    }
+
+    /// Closes the link of a peer that sent bad data, for good if it is one of our own clients.
+    pub(super) fn ban(&mut self, link: &Link) {
+        log::warn!("{}: sent bad data; it is not asked again in this session", link.connection.peer_addr());
+        if let Some(device) = link.device {
+            self.known.entry(device).or_default().banned = true;
+        }
+        link.close();
+    }
+
+    /// Notes that a link brought a piece with a wrong hash.
+    pub(super) fn suspect(&mut self, link: &Link) {
+        if let Some(peer) = link.device.and_then(|device| self.known.get_mut(&device)) {
+            peer.suspect = true;
+        }
+    }
+
+    fn is_suspect(&self, device: DeviceId) -> bool {
+        self.known.get(&device).is_some_and(|peer| peer.suspect)
+    }
+
+    /// Tells whether the device is banned.
+    pub(super) fn is_banned(&self, device: DeviceId) -> bool {
+        self.known.get(&device).is_some_and(|peer| peer.banned)
+    }
+
+    /// Takes the peers to dial now.
+    fn take_due(&mut self, now: Duration, max: usize) -> Vec<(DeviceId, SocketAddr)> {
+        let due = |peer: &Peer| peer.link.is_none() && !peer.dialling && !peer.banned && peer.retry_at <= now;
+        let mut taken = Vec::new();
+        for (device, peer) in self.known.iter_mut().filter(|(_, peer)| due(peer)).take(max) {
+            if let Some(address) = peer.address {
+                peer.dialling = true;
+                taken.push((*device, address));
+            }
+        }
+        taken
+    }
+
+    fn dial_failed(&mut self, now: Duration, device: DeviceId, error: String) {
+        let Some(peer) = self.known.get_mut(&device) else { return };
+        peer.dialling = false;
+        peer.retry_at = now + retry_after(peer.failures);
+        peer.failures += 1;
+        peer.error = Some(error);
+    }
+
+    fn linked(&mut self, device: DeviceId, link: LinkKey) {
+        if self.known.len() < PEERS_MAX || self.known.contains_key(&device) {
+            let peer = self.known.entry(device).or_default();
+            peer.link = Some(link);
+            peer.dialling = false;
+            peer.error = None;
+        }
+    }
+
+    fn unlinked(&mut self, now: Duration, device: DeviceId, link: LinkKey, pieces: u32, useful: bool) {
+        let Some(peer) = self.known.get_mut(&device).filter(|peer| peer.link == Some(link)) else { return };
+        peer.link = None;
+        peer.seen = Some((now, pieces));
+        peer.failures = if useful { 0 } else { peer.failures + 1 };
+        peer.retry_at = now + retry_after(peer.failures);
+    }
+
+    /// Who was linked and is not, the latest first.
+    pub(super) fn seen(&self, now: Duration) -> Vec<SeenPeer> {
+        let gone = self.known.iter().filter(|(_, peer)| peer.link.is_none());
+        let seen = gone.filter_map(|(device, peer)| peer.seen.map(|(at, pieces)| (*device, at, pieces)));
+        let mut seen: Vec<_> =
+            seen.map(|(device, at, pieces)| SeenPeer { device, pieces, ago: now.saturating_sub(at) }).collect();
+        seen.sort_by_key(|peer| peer.ago);
+        seen
+    }
+
+    /// Who is listed and could not be reached.
+    pub(super) fn unreachable(&self) -> Vec<UnreachablePeer> {
+        let absent = self.known.iter().filter(|(_, peer)| peer.link.is_none());
+        let failed = absent.filter_map(|(device, peer)| Some((*device, peer.address?, peer.error.clone()?)));
+        failed.map(|(device, address, error)| UnreachablePeer { device, address, error }).collect()
+    }
+
+    /// Who is banned.
+    pub(super) fn banned(&self) -> Vec<DeviceId> {
+        self.known.iter().filter(|(_, peer)| peer.banned).map(|(device, _)| *device).collect()
+    }
+}
+
+/// Doubles from half a second to a minute, a quarter of it at random, so that clients that lost each other do not dial in step.
+fn retry_after(failures: u32) -> Duration {
+    let base = RETRY_MIN.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
+    base.mul_f64(0.75 + rand::random::<f64>() / 4.0)
+}
+
+impl Torrent {
+    /// Dials the peers that are due, each on a thread that then serves the link.
+    pub(super) fn dial_due(self: &Arc<Self>, state: &mut State) {
+        if !state.wants_links() || self.engine.stop.is_set() {
+            return;
+        }
+        let room = self.engine.config.links_per_file_max.saturating_sub(state.links.len());
+        for (device, address) in state.peers.take_due(self.now(), room) {
+            let torrent = self.clone();
+            let spawned = self.engine.threads.spawn("posse-link", move || {
+                if let Err(e) = super::session::dial(&torrent, device, address) {
+                    log::debug!("{}: no link to {address}: {e}", torrent.info_hash);
+                    torrent.state.lock().peers.dial_failed(torrent.now(), device, e.to_string());
+                }
+            });
+            if let Err(e) = spawned {
+                state.peers.dial_failed(self.now(), device, format!("no thread for it: {e}"));
+            }
+        }
+    }
+
+    /// Takes a link in, unless there is no room, no use, or a better link to that device. The first thing sent on it is `opening`, the
+    /// second what we have.
+    pub(super) fn register(self: &Arc<Self>, link: Link, opening: &[u8]) -> Option<Arc<Link>> {
+        let link = Arc::new(link);
+        let mut state = self.state.lock();
+        let now = self.now();
+        let full = state.links.len() >= self.engine.config.links_per_file_max;
+        if !state.takes_links() || full || self.engine.stop.is_set() {
+            return None;
+        }
+        if let Some(device) = link.device {
+            let older = state.links.values().find(|other| other.device == Some(device)).cloned();
+            if state.peers.is_banned(device) || older.as_ref().is_some_and(|older| !self.supersedes(device, &link, older)) {
+                return None;
+            }
+            if let Some(older) = older {
+                older.close();
+                self.forget(&mut state, &older);
+            }
+            state.peers.linked(device, link.key);
+        }
+        link.send_raw(opening);
+        self.greet(&state, &link);
+        state.links.insert(link.key, link.clone());
+        state.choker.join(now, link.key);
+        if let Some(spreader) = state.spreader.as_mut().filter(|_| link.traits.fast) {
+            spreader.join(link.key);
+        }
+        let State { transfer, peers, .. } = &mut *state;
+        if let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+            download.join(now, link.key, link.traits);
+            if link.device.is_some_and(|device| peers.is_suspect(device)) {
+                download.suspect(link.key);
+            }
+        }
+        Some(link)
+    }
+
+    /// Drops a link that has ended; what it was to bring is asked for elsewhere at once.
+    pub(super) fn unregister(self: &Arc<Self>, link: &Link) {
+        link.close();
+        let mut state = self.state.lock();
+        self.forget(&mut state, link);
+        self.ask_metainfo(&mut state);
+        self.drive(&mut state);
+        self.dial_due(&mut state);
+    }
+
+    /// Of two links to one device, the one dialled by the lower id stays; of two dialled by the same end, the newer.
+    fn supersedes(&self, device: DeviceId, new: &Link, older: &Link) -> bool {
+        let lower_is_us = self.engine.config.device < device;
+        new.dialled == older.dialled || new.dialled == lower_is_us
+    }
+
+    fn forget(self: &Arc<Self>, state: &mut State, link: &Link) {
+        let Some(link) = state.links.remove(&link.key) else { return };
+        let now = self.now();
+        let (mut pieces, mut useful) = (0, link.sent.load(Ordering::Relaxed) > 0);
+        if let Some(transfer) = &mut state.transfer {
+            if let Some(download) = &mut transfer.download {
+                let stats = download.link_stats(link.key).unwrap_or_default();
+                (pieces, useful) = (stats.pieces, useful || stats.received > 0);
+                download.leave(now, link.key);
+            }
+            if let Some(fetch) = &mut transfer.fetch {
+                fetch.leave(link.key);
+            }
+        }
+        state.choker.leave(now, link.key);
+        state.order.leave(link.key);
+        if let Some(spreader) = &mut state.spreader {
+            spreader.leave(link.key);
+        }
+        if let Some(device) = link.device {
+            state.peers.unlinked(now, device, link.key, pieces, useful);
+        }
+        if state.links.is_empty() {
+            state.dictionary = None;
+        }
+    }
+
+    /// Tells the peer what we have.
+    fn greet(&self, state: &State, link: &Link) {
+        let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
+        let have = download.map(|download| download.have());
+        let all = state.seed.is_some() || have.is_some_and(Bitfield::is_full);
+        match have {
+            _ if all && link.traits.fast => link.send(&PeerMessage::HaveAll),
+            _ if all => link.send(&PeerMessage::Bitfield(Bitfield::full(self.geometry.piece_count()).as_bytes().to_vec())),
+            Some(have) if !have.is_empty() => link.send(&PeerMessage::Bitfield(have.as_bytes().to_vec())),
+            _ if link.traits.fast => link.send(&PeerMessage::HaveNone),
+            _ => {}
+        }
+    }
+}

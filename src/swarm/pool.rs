@@ -1,0 +1,163 @@
+//! The pool: the buffers pieces are received into, and the workers that fetch, hash and write.
+//!
+//! **Invariant:** at most `SPARE_MAX` buffers wait unused, and the jobs queue is bounded. A full queue holds up a link's reader, and so the peer; a
+//! fetch job that finds it full is carried out by whoever made it.
+//!
+//! Workers run on the threads of a fixed `threadpool` and take jobs until the engine stops.
+
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, select};
+use log::error;
+use parking_lot::Mutex;
+use threadpool::ThreadPool;
+
+use super::torrent::Torrent;
+use super::{ChunkJob, LinkKey};
+use crate::net::Stop;
+use crate::types::PieceIndex;
+
+/// Buffers kept for the next piece: what a few fast links have in flight.
+const SPARE_MAX: usize = 24;
+/// Bytes in the largest buffer worth keeping.
+const SPARE_LEN_MAX: usize = 1 << 20;
+
+/// The unused buffers.
+#[derive(Default)]
+pub(super) struct Buffers {
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+/// A buffer that goes back to its pool when dropped.
+pub(super) struct Buffer {
+    home: Arc<Buffers>,
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Buffers {
+    /// Takes a buffer of `len` bytes, whose contents are whatever was there.
+    pub(super) fn take(self: &Arc<Self>, len: usize) -> Buffer {
+        let mut bytes = self.spare.lock().pop().unwrap_or_default();
+        if bytes.len() < len {
+            bytes.resize(len, 0);
+        }
+        Buffer { home: self.clone(), bytes, len }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut spare = self.home.spare.lock();
+        if bytes.len() <= SPARE_LEN_MAX && spare.len() < SPARE_MAX {
+            spare.push(bytes);
+        }
+    }
+}
+
+/// What a worker does.
+pub(super) enum Job {
+    /// Ask for a piece.
+    Fetch(Arc<Torrent>, ChunkJob),
+    /// Hash a piece that has come, and write it.
+    Verify {
+        /// The file.
+        torrent: Arc<Torrent>,
+        /// Whom it came from.
+        link: LinkKey,
+        /// Which it is.
+        piece: PieceIndex,
+        /// Its bytes.
+        buffer: Buffer,
+    },
+}
+
+impl Job {
+    fn run(self) {
+        match self {
+            Self::Fetch(torrent, job) => torrent.fetch(&job),
+            Self::Verify { torrent, link, piece, buffer } => torrent.verify(link, piece, buffer),
+        }
+    }
+}
+
+/// The workers and their queue.
+pub(super) struct Pool {
+    jobs: Sender<Job>,
+    stop: Stop,
+    /// Kept for its threads; they end when the engine stops.
+    _threads: Mutex<ThreadPool>,
+    /// Disconnected when the last worker has ended.
+    ended: Receiver<()>,
+}
+
+impl Pool {
+    /// Starts `threads` workers.
+    pub(super) fn start(threads: usize, stop: &Stop) -> Self {
+        let (jobs, queue) = bounded::<Job>(4 * threads);
+        let (alive, ended) = bounded::<()>(0);
+        let pool = threadpool::Builder::new().num_threads(threads).thread_name("posse-pool".to_owned()).build();
+        for _ in 0..threads {
+            let (queue, stop, alive) = (queue.clone(), stop.clone(), alive.clone());
+            pool.execute(move || {
+                work(&queue, &stop);
+                drop(alive);
+            });
+        }
+        Self { jobs, stop: stop.clone(), _threads: Mutex::new(pool), ended }
+    }
+
+    /// Queues a job; hands it back if the queue is full.
+    pub(super) fn offer(&self, job: Job) -> Result<(), Job> {
+        match self.jobs.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Err(job),
+        }
+    }
+
+    /// Queues a job, waiting for room; drops it if the engine stops.
+    pub(super) fn put(&self, job: Job) {
+        if let Err(job) = self.offer(job) {
+            select! {
+                send(self.jobs, job) -> _ => {}
+                recv(self.stop.channel()) -> _ => {}
+            }
+        }
+    }
+
+    /// Waits until every worker has ended; false if some had not after `timeout`.
+    pub(super) fn join(&self, timeout: Duration) -> bool {
+        self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+fn work(queue: &Receiver<Job>, stop: &Stop) {
+    loop {
+        let job = select! {
+            recv(queue) -> job => job,
+            recv(stop.channel()) -> _ => return,
+        };
+        let Ok(job) = job else { return };
+        if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
+            error!("a job of the pool panicked and was given up; the others go on");
+        }
+    }
+}

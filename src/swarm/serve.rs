@@ -1,0 +1,153 @@
+//! Serving others: a link's writer, the blocks it sends, and the parts of the metainfo.
+//!
+//! **Invariant:** a block is served only if it is wholly inside a piece that we have, was asked for while the peer was not choked, and is read
+//! from a file that is still the one that was hashed. Shared files are only ever read.
+//!
+//! [`write_loop`] runs on the link's writer thread and blocks on the socket and the disk; the rest takes the torrent's lock briefly.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::api::EngineEvent;
+use super::files::SeedError;
+use super::link::{Link, Work};
+use super::torrent::Torrent;
+use crate::types::Span;
+use crate::types::limits::BLOCK_LEN_MAX;
+use crate::wire::metainfo::Metainfo;
+use crate::wire::peer::{PIECE_HEADER_LEN, piece_header};
+
+/// Bytes of blocks gathered into one write.
+const BATCH_LEN: u32 = 256 << 10;
+/// Blocks gathered into one write.
+const BATCH_COUNT: usize = 64;
+/// Devices whose share of the upload is remembered.
+const SENT_TO_MAX: usize = 1000;
+
+/// Sends what is queued on a link, then blocks, until it is closed.
+pub(super) fn write_loop(torrent: &Arc<Torrent>, link: &Link) -> io::Result<()> {
+    let mut writer = link.connection.writer();
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        let Work::Send { uploads } = link.next_work(&mut bytes) else { return Ok(()) };
+        writer.write_all(&bytes)?;
+        // A bitfield or metainfo made it large: give that back.
+        bytes.shrink_to(4096);
+        if uploads && serve_batch(torrent, link, &mut writer)? {
+            link.serve();
+        }
+    }
+}
+
+/// Serves the next few requests; false if there were none.
+fn serve_batch(torrent: &Arc<Torrent>, link: &Link, writer: &mut impl Write) -> io::Result<bool> {
+    let spans = torrent.next_uploads(link);
+    if spans.is_empty() {
+        return Ok(false);
+    }
+    let len: usize = spans.iter().map(|span| PIECE_HEADER_LEN + span.len as usize).sum();
+    let mut batch = torrent.engine.buffers.take(len);
+    let mut rest = &mut batch[..];
+    for span in &spans {
+        let (head, tail) = rest.split_at_mut(PIECE_HEADER_LEN);
+        head.copy_from_slice(&piece_header(span.piece.get(), span.begin, span.len));
+        let (data, tail) = tail.split_at_mut(span.len as usize);
+        torrent.read(*span, data)?;
+        rest = tail;
+    }
+    writer.write_all(&batch)?;
+    torrent.served(link, spans.iter().map(|span| u64::from(span.len)).sum());
+    Ok(true)
+}
+
+impl Torrent {
+    /// A peer asks for a block.
+    pub(super) fn requested(self: &Arc<Self>, link: &Link, piece: u32, begin: u32, len: u32) {
+        let Some(span) = self.geometry.span(piece, begin, len).filter(|span| span.len <= BLOCK_LEN_MAX) else {
+            return link.reject_raw(piece, begin, len);
+        };
+        let mut state = self.state.lock();
+        let serves = state.has(span.piece) && state.choker.is_unchoked(link.key);
+        if !serves || !state.order.push(link.key, span) {
+            return link.reject(span);
+        }
+        if let Some(spreader) = &mut state.spreader {
+            spreader.requested(link.key, span.piece);
+        }
+        self.drive(&mut state);
+        drop(state);
+        link.serve();
+    }
+
+    /// A peer takes a request back; one that is being served comes nevertheless.
+    pub(super) fn cancelled(&self, link: &Link, piece: u32, begin: u32, len: u32) {
+        let Some(span) = self.geometry.span(piece, begin, len) else { return };
+        if self.state.lock().order.cancel(link.key, span) {
+            link.reject(span);
+        }
+    }
+
+    fn next_uploads(&self, link: &Link) -> Vec<Span> {
+        let mut state = self.state.lock();
+        let (mut spans, mut len) = (Vec::new(), 0);
+        while len < BATCH_LEN && spans.len() < BATCH_COUNT {
+            let Some(span) = state.order.next_for(link.key) else { break };
+            len += span.len;
+            spans.push(span);
+        }
+        spans
+    }
+
+    fn served(self: &Arc<Self>, link: &Link, len: u64) {
+        link.sent.fetch_add(len, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        let now = self.now();
+        state.choker.sent(now, link.key, len);
+        state.sent += len;
+        if let Some(device) = link.device {
+            if state.sent_to.len() < SENT_TO_MAX || state.sent_to.contains_key(&device) {
+                *state.sent_to.entry(device).or_default() += len;
+            }
+        }
+        self.drive(&mut state);
+    }
+
+    /// Reads from the shared file, or from the download in progress.
+    fn read(self: &Arc<Self>, span: Span, data: &mut [u8]) -> io::Result<()> {
+        let (seed, part) = {
+            let state = self.state.lock();
+            (state.seed.clone(), state.transfer.as_ref().and_then(|transfer| transfer.part.clone()))
+        };
+        let offset = self.geometry.offset(span.piece) + u64::from(span.begin);
+        let Some(seed) = seed else {
+            return part.ok_or(io::ErrorKind::NotFound)?.read(data, offset);
+        };
+        match self.engine.files.read(self.info_hash, &seed, data, offset) {
+            Ok(()) => Ok(()),
+            Err(SeedError::Io(e)) => {
+                log::warn!("cannot read {}: {e}", seed.path.display());
+                Err(e)
+            }
+            Err(SeedError::Changed) => {
+                log::warn!("{} is not the file that was shared any more; it is not offered", seed.path.display());
+                if self.engine.unseed(self.info_hash) {
+                    self.engine.host.event(EngineEvent::FileChanged { info_hash: self.info_hash, path: seed.path });
+                }
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+    }
+
+    /// The encoded metainfo, kept while there are links; `None` while we do not have it.
+    pub(super) fn dictionary(&self) -> Option<Arc<Vec<u8>>> {
+        let metainfo = self.metainfo.get()?;
+        if let Some(bytes) = &self.state.lock().dictionary {
+            return Some(bytes.clone());
+        }
+        let bytes = Arc::new(Metainfo::to_bytes(metainfo));
+        self.state.lock().dictionary = Some(bytes.clone());
+        Some(bytes)
+    }
+}

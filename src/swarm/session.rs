@@ -1,0 +1,400 @@
+//! A link from its first byte to its last: the handshakes, then the reader's loop.
+//!
+//! **Invariant:** an inbound stranger hears nothing, not even whether we know the file, before the host has said that the device may have it;
+//! and a block's data goes from the stream into the buffer of its piece, which exists only if we asked for it.
+//!
+//! Runs on the link's own thread, which becomes its reader; a second thread writes. Blocks until the link ends.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::engine::Inner;
+use super::link::Link;
+use super::pool::{Buffer, Job};
+use super::torrent::{State, Torrent};
+use super::{BlockFate, Download, LinkKey, LinkTraits};
+use crate::net::{Connection, Reader};
+use crate::types::limits::{BLOCK_LEN, BLOCK_LEN_MAX, HANDSHAKE_TIMEOUT};
+use crate::types::{Bitfield, DeviceId, PieceIndex};
+use crate::wire::peer::{
+    EXTENDED_HANDSHAKE_ID, ExtendedHandshake, Handshake, Header, PEER_ID_PREFIX, PeerError, PeerId, PeerMessage, read_header,
+    skip,
+};
+
+/// Requests that we keep waiting for a peer, told in `reqq`.
+pub(super) const REQUESTS_MAX: u32 = 500;
+/// Requests that a peer keeps that says nothing about it.
+const REQUESTS_MAX_UNTOLD: u32 = 128;
+/// The extension id under which we take metadata messages.
+pub(super) const METADATA_ID: u8 = 1;
+/// Time for a message and the silence before it: a keep-alive comes every two minutes (BEP 3).
+const SILENCE_MAX: Duration = Duration::from_secs(150);
+/// Bytes that nobody asked for, before the link is closed; taken-back requests account for some.
+const UNWANTED_MAX: u64 = 64 << 20;
+/// Bytes read from the stream at a time when no buffer takes them directly.
+const READ_AHEAD: usize = 16 << 10;
+/// How often a slow block's arrival is reported.
+const ARRIVING: Duration = Duration::from_millis(500);
+
+/// Says why a link ended, or did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("protocol violated: {0}")]
+    Violation(&'static str),
+    #[error("{0}")]
+    Refused(&'static str),
+}
+
+/// Dials a device and serves the link until it ends.
+///
+/// # Errors
+/// Only if no link came about.
+pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr) -> Result<(), LinkError> {
+    let engine = &torrent.engine;
+    let started = Instant::now();
+    let connection = Connection::dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT)?;
+    let delay = started.elapsed();
+    let mut admission = engine.registry.admit(&connection).ok_or(LinkError::Refused("too many links are up"))?;
+    admission.prove();
+    let mut reader = reader(&connection);
+    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.config.device)).encode().to_vec();
+    our_extensions(torrent).encode(&mut opening);
+    io::Write::write_all(&mut connection.writer(), &opening)?;
+    let theirs = Handshake::read(&mut reader)?;
+    if theirs.info_hash != torrent.info_hash {
+        return Err(LinkError::Violation("it answers for another file"));
+    }
+    let (claimed, extended) = introduce(engine, &mut reader, &theirs)?;
+    match claimed {
+        Some(claimed) if claimed != device => return Err(LinkError::Refused("another device answers there")),
+        _ => {}
+    }
+    let link = new_link(engine, Some(device), true, &theirs, extended.as_ref(), connection);
+    let link = torrent.register(link, &[]).ok_or(LinkError::Refused("the link is not needed"))?;
+    if let Some(download) = torrent.state.lock().transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+        download.delay_measured(link.key, delay);
+    }
+    serve(torrent, &link, reader, extended);
+    Ok(())
+}
+
+/// Serves an inbound connection until it ends. Calls `proven` when the peer turned out to be one.
+///
+/// # Errors
+/// Only if no link came about.
+pub(super) fn accept(engine: &Arc<Inner>, connection: Connection, proven: impl FnOnce()) -> Result<(), LinkError> {
+    let mut reader = reader(&connection);
+    let theirs = Handshake::read(&mut reader)?;
+    let torrent = engine.torrent(theirs.info_hash).ok_or(LinkError::Refused("it asks for a file we do not have"))?;
+    let (device, extended) = introduce(engine, &mut reader, &theirs)?;
+    let allowed = match device {
+        Some(device) => engine.host.may_link(theirs.info_hash, device),
+        None => engine.host.may_link_foreign(theirs.info_hash, connection.peer_addr().ip()),
+    };
+    if !allowed {
+        return Err(LinkError::Refused("it may not have the file it asks for"));
+    }
+    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.config.device)).encode().to_vec();
+    if theirs.has_extensions() {
+        our_extensions(&torrent).encode(&mut opening);
+    }
+    let link = new_link(engine, device, false, &theirs, extended.as_ref(), connection);
+    let link = torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
+    proven();
+    serve(&torrent, &link, reader, extended);
+    Ok(())
+}
+
+fn reader(connection: &Connection) -> BufReader<Reader> {
+    let mut reader = connection.reader();
+    reader.set_deadline(Some(Instant::now() + HANDSHAKE_TIMEOUT));
+    BufReader::with_capacity(READ_AHEAD, reader)
+}
+
+/// Learns who the other end is. Our own clients say it at once, without waiting for our handshake.
+fn introduce(
+    engine: &Inner,
+    reader: &mut BufReader<Reader>,
+    theirs: &Handshake,
+) -> Result<(Option<DeviceId>, Option<ExtendedHandshake>), LinkError> {
+    if theirs.peer_id.matches(&engine.config.device) {
+        return Err(LinkError::Refused("it is this device itself"));
+    }
+    if !theirs.peer_id.as_bytes().starts_with(PEER_ID_PREFIX) || !theirs.has_extensions() {
+        return Ok((None, None));
+    }
+    let Header::Message(PeerMessage::Extended { id: EXTENDED_HANDSHAKE_ID, payload }) = read_header(reader)? else {
+        return Err(LinkError::Violation("its first message is not the extension handshake"));
+    };
+    let extended = ExtendedHandshake::decode(&payload).map_err(PeerError::from)?;
+    match extended.device {
+        Some(device) if theirs.peer_id.matches(&device) => Ok((Some(device), Some(extended))),
+        _ => Err(LinkError::Violation("its device and its peer id differ")),
+    }
+}
+
+fn new_link(
+    engine: &Inner,
+    device: Option<DeviceId>,
+    dialled: bool,
+    theirs: &Handshake,
+    extended: Option<&ExtendedHandshake>,
+    connection: Connection,
+) -> Link {
+    let told = extended.cloned().unwrap_or_default();
+    let traits = LinkTraits {
+        block_len_max: told.block_len_max.unwrap_or(BLOCK_LEN).clamp(BLOCK_LEN, BLOCK_LEN_MAX),
+        requests_max: told.requests_max.unwrap_or(REQUESTS_MAX_UNTOLD).clamp(1, 2 * REQUESTS_MAX),
+        fast: theirs.has_fast(),
+    };
+    let key = LinkKey(engine.next_link.fetch_add(1, Ordering::Relaxed));
+    Link::new(key, device, dialled, traits, theirs.has_extensions(), connection)
+}
+
+pub(super) fn our_extensions(torrent: &Torrent) -> PeerMessage {
+    let config = &torrent.engine.config;
+    let handshake = ExtendedHandshake {
+        metadata_id: Some(METADATA_ID),
+        metadata_size: torrent.dictionary().map(|bytes| bytes.len() as u64),
+        requests_max: Some(REQUESTS_MAX),
+        client: Some(concat!("Posse ", env!("CARGO_PKG_VERSION")).to_owned()),
+        port: config.port.filter(|port| *port != 0),
+        device: Some(config.device),
+        block_len_max: Some(BLOCK_LEN_MAX),
+    };
+    PeerMessage::Extended { id: EXTENDED_HANDSHAKE_ID, payload: handshake.encode() }
+}
+
+/// Serves a registered link until it ends: starts its writer, reads, and drops it.
+fn serve(torrent: &Arc<Torrent>, link: &Arc<Link>, reader: BufReader<Reader>, extended: Option<ExtendedHandshake>) {
+    /// Drops the link whatever ends its thread.
+    struct Registered<'a>(&'a Arc<Torrent>, &'a Arc<Link>);
+    impl Drop for Registered<'_> {
+        fn drop(&mut self) {
+            self.0.unregister(self.1);
+        }
+    }
+    let _registered = Registered(torrent, link);
+    let (writes, written) = (torrent.clone(), link.clone());
+    let spawned = torrent.engine.threads.spawn("posse-link-w", move || {
+        if let Err(e) = super::serve::write_loop(&writes, &written) {
+            log::debug!("{}: writing ended: {e}", written.connection.peer_addr());
+        }
+        written.close();
+    });
+    if let Err(e) = spawned {
+        log::warn!("{}: no thread for the link: {e}", link.connection.peer_addr());
+        return;
+    }
+    let mut session = Session { torrent, link, reader, chunks: HashMap::new(), told_pieces: false, wanted: 0, unwanted: 0 };
+    let ended = extended.map_or(Ok(()), |extended| session.extended(&extended)).and_then(|()| session.run());
+    if let Err(e) = ended {
+        log::debug!("{}: link ended: {e}", link.connection.peer_addr());
+    }
+}
+
+/// The reading end of a link.
+pub(super) struct Session<'a> {
+    pub(super) torrent: &'a Arc<Torrent>,
+    pub(super) link: &'a Arc<Link>,
+    reader: BufReader<Reader>,
+    /// The pieces on their way, each in a buffer of its own.
+    chunks: HashMap<PieceIndex, Buffer>,
+    /// Whether the peer has said which pieces it has; it may once.
+    told_pieces: bool,
+    wanted: u64,
+    unwanted: u64,
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> Result<(), LinkError> {
+        loop {
+            self.reader.get_mut().set_deadline(Some(Instant::now() + SILENCE_MAX));
+            match read_header(&mut self.reader) {
+                Ok(Header::Piece { piece, begin, len }) => self.block(piece, begin, len)?,
+                Ok(Header::Message(message)) => self.message(message)?,
+                Err(PeerError::Closed) => return Ok(()),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    fn message(&mut self, message: PeerMessage) -> Result<(), LinkError> {
+        let link = self.link.key;
+        match message {
+            PeerMessage::Choke => self.download(|download, now| download.choked(now, link)),
+            PeerMessage::Unchoke => self.download(|download, now| download.unchoked(now, link)),
+            PeerMessage::Interested => self.interested(true),
+            PeerMessage::NotInterested => self.interested(false),
+            PeerMessage::Have(number) => self.have(number)?,
+            PeerMessage::Bitfield(bytes) => {
+                let field = Bitfield::from_bytes(bytes, self.torrent.geometry.piece_count());
+                self.pieces(field.map_err(|_| LinkError::Violation("its bitfield is not that of this file"))?)?;
+            }
+            PeerMessage::HaveAll => self.pieces(Bitfield::full(self.torrent.geometry.piece_count()))?,
+            PeerMessage::HaveNone => self.pieces(Bitfield::empty(self.torrent.geometry.piece_count()))?,
+            PeerMessage::Request { piece, begin, len } => self.torrent.requested(self.link, piece, begin, len),
+            PeerMessage::Cancel { piece, begin, len } => self.torrent.cancelled(self.link, piece, begin, len),
+            PeerMessage::Suggest(number) => {
+                if let Some(piece) = self.torrent.geometry.index(number.into()) {
+                    self.download(|download, _| download.suggested(link, piece));
+                }
+            }
+            PeerMessage::Reject { piece, begin, len } => {
+                if let Some(span) = self.torrent.geometry.span(piece, begin, len) {
+                    self.link.answered(span);
+                    self.download(|download, now| download.block_rejected(now, link, span));
+                }
+            }
+            PeerMessage::Extended { id, payload } => self.extension(id, &payload)?,
+            PeerMessage::KeepAlive
+            | PeerMessage::Port(_)
+            | PeerMessage::AllowedFast(_)
+            | PeerMessage::Piece { .. }
+            | PeerMessage::Unknown { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Tells the download something and carries out what follows.
+    pub(super) fn download(&self, tell: impl FnOnce(&mut Download, Duration)) {
+        self.with(|state, now| {
+            if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+                tell(download, now);
+            }
+        });
+    }
+
+    fn with(&self, change: impl FnOnce(&mut State, Duration)) {
+        let mut state = self.torrent.state.lock();
+        let now = self.torrent.now();
+        change(&mut state, now);
+        self.torrent.drive(&mut state);
+    }
+
+    fn interested(&self, on: bool) {
+        self.with(|state, now| state.choker.interested(now, self.link.key, on));
+    }
+
+    fn have(&mut self, number: u32) -> Result<(), LinkError> {
+        self.told_pieces = true;
+        let piece =
+            self.torrent.geometry.index(number.into()).ok_or(LinkError::Violation("it has a piece that does not exist"))?;
+        let link = self.link;
+        self.with(|state, _| {
+            if let Some(spreader) = &mut state.spreader {
+                spreader.peer_have(link.key, piece);
+            }
+            if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+                download.peer_have(link.key, piece);
+                let whole =
+                    download.link_stats(link.key).is_some_and(|stats| stats.pieces == self.torrent.geometry.piece_count());
+                link.has_all.store(whole, Ordering::Relaxed);
+            }
+        });
+        Ok(())
+    }
+
+    fn pieces(&mut self, field: Bitfield) -> Result<(), LinkError> {
+        if std::mem::replace(&mut self.told_pieces, true) {
+            return Err(LinkError::Violation("it says twice which pieces it has"));
+        }
+        let link = self.link;
+        link.has_all.store(field.is_full(), Ordering::Relaxed);
+        let mut useless = false;
+        self.with(|state, _| {
+            useless = field.is_full() && !state.wants_links();
+            if let Some(spreader) = &mut state.spreader {
+                match field.is_full() {
+                    true => spreader.peer_has_all(link.key),
+                    false => spreader.peer_bitfield(link.key, &field),
+                }
+            }
+            if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+                match (field.is_full(), field.is_empty()) {
+                    (true, _) => download.peer_has_all(link.key),
+                    (_, true) => download.peer_has_none(link.key),
+                    _ => download.peer_bitfield(link.key, field),
+                }
+            }
+        });
+        if useless { Err(LinkError::Refused("both ends have the whole file")) } else { Ok(()) }
+    }
+
+    /// Takes a block into the buffer of its piece; one that nobody waits for is skipped.
+    fn block(&mut self, number: u32, begin: u32, len: u32) -> Result<(), LinkError> {
+        let span = self.torrent.geometry.span(number, begin, len).ok_or(LinkError::Violation("its block is not of this file"))?;
+        if !self.link.wants(span.piece) {
+            self.unwanted += u64::from(len);
+            if self.unwanted > UNWANTED_MAX + self.wanted {
+                return Err(LinkError::Violation("it sends what nobody asked for"));
+            }
+            let link = self.link;
+            self.chunks.retain(|piece, _| link.wants(*piece));
+            return Ok(skip(&mut self.reader, len)?);
+        }
+        self.wanted += u64::from(len);
+        let buffers = &self.torrent.engine.buffers;
+        let whole = self.torrent.geometry.len_of(span.piece) as usize;
+        let mut buffer = self.chunks.remove(&span.piece).unwrap_or_else(|| buffers.take(whole));
+        self.fill(&mut buffer[begin as usize..(begin + len) as usize])?;
+        self.link.answered(span);
+        match self.block_came(span) {
+            BlockFate::Completed => {
+                self.link.done(span.piece);
+                let (torrent, link, piece) = (self.torrent.clone(), self.link.key, span.piece);
+                self.torrent.engine.pool.put(Job::Verify { torrent, link, piece, buffer });
+            }
+            BlockFate::Accepted | BlockFate::Unwanted => {
+                self.chunks.insert(span.piece, buffer);
+                if self.chunks.len() > 1 {
+                    let link = self.link;
+                    self.chunks.retain(|piece, _| link.wants(*piece));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn block_came(&self, span: crate::types::Span) -> BlockFate {
+        let mut state = self.torrent.state.lock();
+        let (now, link) = (self.torrent.now(), self.link.key);
+        state.choker.received(now, link, span.len.into());
+        let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) else {
+            return BlockFate::Unwanted;
+        };
+        let fate = download.block_received(now, link, span);
+        let more = download.more_requests(now, link);
+        self.link.request(&more);
+        self.torrent.drive(&mut state);
+        fate
+    }
+
+    /// Reads a block's data, and says now and then that it is coming.
+    fn fill(&mut self, mut rest: &mut [u8]) -> Result<(), LinkError> {
+        let mut reported = None;
+        while !rest.is_empty() {
+            match self.reader.read(rest) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(len) => rest = &mut rest[len..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
+            }
+            let now = Instant::now();
+            if now.duration_since(*reported.get_or_insert(now)) > ARRIVING {
+                reported = Some(now);
+                let link = self.link.key;
+                self.download(|download, now| download.data_arriving(now, link));
+            }
+        }
+        Ok(())
+    }
+}

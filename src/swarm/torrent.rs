@@ -1,0 +1,242 @@
+//! One file in the engine: seeded, downloaded, or both; its links and peers.
+//!
+//! **Invariant:** everything that changes is under one lock, which is never held across socket or disk IO; whoever changes something the
+//! download or the choker cares about calls [`Torrent::drive`] before letting go of it.
+//!
+//! Called by the links' reader and writer threads, the pool's workers, the timer and the client. Lock order: the torrent's, then a link's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use sha1::{Digest, Sha1};
+
+use super::api::{SeedSpec, TransferState};
+use super::engine::Inner;
+use super::link::Link;
+use super::peers::Peers;
+use super::pool::{Buffer, Job};
+use super::transfer::TransferPart;
+use super::{Action, Choker, ChokerOptions, ChunkJob, LinkKey, Spreader, UploadOrder};
+use crate::types::{DeviceId, Geometry, InfoHash, PieceIndex};
+use crate::wire::metainfo::Metainfo;
+use crate::wire::peer::PeerMessage;
+
+/// One file.
+pub(super) struct Torrent {
+    pub(super) info_hash: InfoHash,
+    pub(super) geometry: Geometry,
+    pub(super) engine: Arc<Inner>,
+    pub(super) metainfo: OnceLock<Arc<Metainfo>>,
+    pub(super) state: Mutex<State>,
+    /// Signalled when the transfer's state changes, and when the piece that the front waits for is there.
+    pub(super) changed: Condvar,
+}
+
+/// What changes.
+pub(super) struct State {
+    /// The whole file, if we have it.
+    pub(super) seed: Option<SeedSpec>,
+    /// The download, if there is or was one in this run.
+    pub(super) transfer: Option<TransferPart>,
+    pub(super) links: BTreeMap<LinkKey, Arc<Link>>,
+    pub(super) peers: Peers,
+    pub(super) choker: Choker,
+    pub(super) order: UploadOrder,
+    /// Only while we have the whole file.
+    pub(super) spreader: Option<Spreader>,
+    pub(super) sent: u64,
+    pub(super) sent_to: HashMap<DeviceId, u64>,
+    /// The encoded metainfo, while somebody may ask for it.
+    pub(super) dictionary: Option<Arc<Vec<u8>>>,
+}
+
+impl Torrent {
+    pub(super) fn new(engine: &Arc<Inner>, info_hash: InfoHash, geometry: Geometry) -> Self {
+        let options = ChokerOptions { slots: engine.config.upload_slots, ..ChokerOptions::default() };
+        Self {
+            info_hash,
+            geometry,
+            engine: engine.clone(),
+            metainfo: OnceLock::new(),
+            state: Mutex::new(State {
+                seed: None,
+                transfer: None,
+                links: BTreeMap::new(),
+                peers: Peers::default(),
+                choker: Choker::new(options, rand::random()),
+                order: UploadOrder::new(),
+                spreader: None,
+                sent: 0,
+                sent_to: HashMap::new(),
+                dictionary: None,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Time since the engine started: the clock of everything pure.
+    pub(super) fn now(&self) -> Duration {
+        self.engine.epoch.elapsed()
+    }
+
+    /// Carries out what the pure parts decided. Called under the lock after every change.
+    pub(super) fn drive(self: &Arc<Self>, state: &mut State) {
+        let now = self.now();
+        self.drive_download(state, now);
+        self.drive_choker(state);
+        while let Some((link, piece)) = state.spreader.as_mut().and_then(Spreader::poll) {
+            if let Some(link) = state.links.get(&link) {
+                link.send(&PeerMessage::Suggest(piece.get()));
+            }
+        }
+    }
+
+    fn drive_download(self: &Arc<Self>, state: &mut State, now: Duration) {
+        let State { transfer, links, peers, .. } = state;
+        let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) else { return };
+        loop {
+            while let Some(action) = download.poll_action() {
+                match action {
+                    Action::Interested(link, on) => {
+                        let message = if on { PeerMessage::Interested } else { PeerMessage::NotInterested };
+                        links.get(&link).inspect(|link| link.send(&message));
+                    }
+                    Action::Cancel(link, piece) => {
+                        links.get(&link).inspect(|link| link.cancel(piece));
+                    }
+                    Action::Have(piece) => links.values().for_each(|link| link.have(piece)),
+                    Action::Ban(link) => {
+                        links.get(&link).inspect(|link| peers.ban(link));
+                    }
+                    // The front sees it by itself.
+                    Action::Complete => {}
+                }
+            }
+            let Some(job) = download.next_job(now) else { return };
+            if self.engine.pool.offer(Job::Fetch(self.clone(), job)).is_err() {
+                // The workers are busy hashing: asking for more costs little and keeps the links full.
+                start(download, links, now, &job);
+            }
+        }
+    }
+
+    fn drive_choker(&self, state: &mut State) {
+        while let Some(change) = state.choker.poll() {
+            let Some(link) = state.links.get(&change.link) else { continue };
+            link.send(if change.choked { &PeerMessage::Choke } else { &PeerMessage::Unchoke });
+            if change.choked {
+                state.order.choke(change.link).into_iter().for_each(|span| link.reject(span));
+            }
+            if let Some(spreader) = &mut state.spreader {
+                match change.choked {
+                    true => spreader.choked(change.link),
+                    false => spreader.unchoked(change.link),
+                }
+            }
+        }
+    }
+
+    /// A worker took a fetch job: sends its requests.
+    pub(super) fn fetch(self: &Arc<Self>, job: &ChunkJob) {
+        let mut state = self.state.lock();
+        let now = self.now();
+        let State { transfer, links, .. } = &mut *state;
+        if let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+            start(download, links, now, job);
+        }
+        self.drive(&mut state);
+    }
+
+    /// A worker took a piece that has come: hashes and writes it.
+    pub(super) fn verify(self: &Arc<Self>, link: LinkKey, piece: PieceIndex, buffer: Buffer) {
+        let Some(metainfo) = self.metainfo.get() else { return };
+        let good = Sha1::digest(&*buffer)[..] == metainfo.piece_hash(piece).as_bytes()[..];
+        let part = self.state.lock().transfer.as_ref().and_then(|transfer| transfer.part.clone());
+        let written = match &part {
+            Some(part) if good => part.write(&buffer, self.geometry.offset(piece)),
+            _ => Ok(()),
+        };
+        let mut state = self.state.lock();
+        let now = self.now();
+        let Some(transfer) = &mut state.transfer else { return };
+        let Some(download) = &mut transfer.download else { return };
+        match written {
+            Err(e) => {
+                download.write_failed(piece);
+                self.pause_itself(&mut state, format!("cannot write {}: {e}", part.map_or_else(String::new, |p| p.name())));
+            }
+            Ok(()) if good => {
+                download.verified(now, piece, link);
+                transfer.dirty = true;
+                if transfer.front_takes(piece, buffer) {
+                    self.changed.notify_all();
+                }
+            }
+            Ok(()) => {
+                log::warn!("{}: piece {piece} came with a wrong hash and is asked for elsewhere", self.info_hash);
+                download.corrupt(now, piece, link);
+                let State { links, peers, .. } = &mut *state;
+                if let Some(link) = links.get(&link) {
+                    peers.suspect(link);
+                }
+            }
+        }
+        self.drive(&mut state);
+    }
+
+    /// Lets time pass: time-outs, slots, dials. Called by the timer a few times a second.
+    pub(super) fn tick(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.links.is_empty() && !state.wants_links() {
+            return;
+        }
+        let now = self.now();
+        state.choker.tick(now);
+        if let Some(transfer) = &mut state.transfer {
+            if let Some(download) = &mut transfer.download {
+                download.tick(now);
+            }
+        }
+        self.ask_metainfo(&mut state);
+        self.drive(&mut state);
+        self.dial_due(&mut state);
+    }
+}
+
+impl State {
+    /// Tells whether we look for others: a download that runs.
+    pub(super) fn wants_links(&self) -> bool {
+        let life = self.transfer.as_ref().map(|transfer| &transfer.life);
+        matches!(life, Some(TransferState::Metainfo | TransferState::Downloading))
+    }
+
+    /// Tells whether others may link to us.
+    pub(super) fn takes_links(&self) -> bool {
+        self.seed.is_some() || self.wants_links()
+    }
+
+    /// Tells whether we have the piece and may serve it.
+    pub(super) fn has(&self, piece: PieceIndex) -> bool {
+        let download = self.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
+        self.seed.is_some() || download.is_some_and(|download| download.have().has(piece))
+    }
+
+    /// Closes the links on which `keep` is false.
+    pub(super) fn close_links(&self, keep: impl Fn(&Link) -> bool) {
+        self.links.values().filter(|link| !keep(link)).for_each(|link| link.close());
+    }
+
+    /// Closes the links to peers that have everything, as we have.
+    pub(super) fn close_useless(&self) {
+        self.close_links(|link| !link.has_all.load(Ordering::Relaxed));
+    }
+}
+
+fn start(download: &mut super::Download, links: &BTreeMap<LinkKey, Arc<Link>>, now: Duration, job: &ChunkJob) {
+    if let (Some(spans), Some(link)) = (download.start(now, job), links.get(&job.link)) {
+        link.request(&spans);
+    }
+}

@@ -1,0 +1,557 @@
+//! The life of a download: opening its `.part`, checking what is there, fetching, the whole-file check, its final name.
+//!
+//! **Invariant:** a file gets its final name only after every piece and the whole were verified and made durable. Whatever goes wrong, what was
+//! verified stays in the `.part`, and [`Transfer::resume`] goes on from it.
+//!
+//! A thread a running download walks [`run`] from top to bottom: while pieces come it computes the SHA-1 of the whole along the
+//! contiguous front; pieces never wait for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
+use sha1::{Digest, Sha1};
+
+use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState, TransferStatus, Why};
+use super::fetch::{self, MetainfoFetch};
+use super::pool::Buffer;
+use super::storage::{PartFile, StorageError, check_target};
+use super::torrent::{State, Torrent};
+use super::{Download, Options, Spreader, Stats};
+use crate::types::{Bitfield, FileFacts, InfoHash, PieceIndex, Sha1Digest};
+use crate::wire::metainfo::Metainfo;
+
+/// Buffers kept for the front, so that it need not read again what was just written.
+const HANDED_MAX: usize = 8;
+/// Unoffered pieces named by [`Transfer::why`].
+const WHY_PIECES_MAX: usize = 16;
+
+/// The download of a torrent.
+pub(super) struct TransferPart {
+    pub(super) facts: FileFacts,
+    pub(super) target: PathBuf,
+    pub(super) life: TransferState,
+    /// Whether a `.part` that is there is ours.
+    ours: bool,
+    /// Whether its thread runs.
+    running: bool,
+    /// There once the `.part` is open and checked.
+    pub(super) download: Option<Download>,
+    pub(super) part: Option<Arc<PartFile>>,
+    /// There while the metainfo is being collected.
+    pub(super) fetch: Option<MetainfoFetch>,
+    /// What is verified while there is no `download`.
+    verified: Bitfield,
+    /// Bytes looked at while checking.
+    checked: u64,
+    /// The piece that the front waits for, and verified ones that it will want soon.
+    front: u32,
+    handed: BTreeMap<u32, Buffer>,
+    /// Whether pieces were verified since the last entry in the journal.
+    pub(super) dirty: bool,
+    /// Counts of earlier attempts.
+    before: Stats,
+}
+
+/// Says why the thread of a download ended before the file was complete.
+enum End {
+    /// Cancelled, or the engine stops: nothing more to say.
+    Quiet,
+    /// It cannot go on.
+    Failed(String),
+}
+
+impl From<StorageError> for End {
+    fn from(error: StorageError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl TransferPart {
+    /// Checks a download's description.
+    pub(super) fn new(spec: &DownloadSpec, piece_count: u32) -> Result<Self, EngineError> {
+        let verified = spec.verified.clone().unwrap_or_else(|| Bitfield::empty(piece_count));
+        let metainfo_fits = spec.metainfo.as_ref().is_none_or(|metainfo| fetch::fits(metainfo, &spec.facts));
+        if verified.count() != piece_count || !metainfo_fits {
+            return Err(EngineError::Mismatch);
+        }
+        check_target(&spec.target, spec.facts.info_hash, spec.facts.len)?;
+        Ok(Self {
+            facts: spec.facts.clone(),
+            target: spec.target.clone(),
+            life: TransferState::Paused(None),
+            ours: spec.verified.is_some(),
+            running: false,
+            download: None,
+            part: None,
+            fetch: None,
+            verified,
+            checked: 0,
+            front: 0,
+            handed: BTreeMap::new(),
+            dirty: false,
+            before: Stats::default(),
+        })
+    }
+
+    /// Takes a verified piece's buffer if the front will want it soon; tells whether it waits for just that one.
+    pub(super) fn front_takes(&mut self, piece: PieceIndex, buffer: Buffer) -> bool {
+        let ahead = piece.get().wrapping_sub(self.front);
+        if (ahead as usize) < HANDED_MAX && self.handed.len() < HANDED_MAX {
+            self.handed.insert(piece.get(), buffer);
+        }
+        ahead == 0
+    }
+
+    /// The verified pieces.
+    pub(super) fn have(&self) -> &Bitfield {
+        self.download.as_ref().map_or(&self.verified, Download::have)
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = self.download.as_ref().map(Download::stats).unwrap_or_default();
+        stats.received += self.before.received;
+        stats.wasted += self.before.wasted;
+        stats.corrupt += self.before.corrupt;
+        stats
+    }
+
+    /// Puts the download away, keeping what it knows.
+    fn put_away(&mut self) {
+        self.before = self.stats();
+        self.verified = self.have().clone();
+        (self.download, self.part, self.fetch) = (None, None, None);
+        self.handed.clear();
+    }
+}
+
+/// Walks a download from its start to its end, whichever it is.
+pub(super) fn run(torrent: &Arc<Torrent>) {
+    let outcome = steps(torrent);
+    let mut state = torrent.state.lock();
+    let Some(transfer) = &mut state.transfer else { return };
+    transfer.running = false;
+    if let Err(End::Failed(reason)) = outcome {
+        if transfer.life != TransferState::Cancelled {
+            transfer.put_away();
+            transfer.life = TransferState::Failed(reason.clone());
+            if state.seed.is_none() {
+                state.close_links(|_| false);
+            }
+            drop(state);
+            torrent.engine.host.event(EngineEvent::Failed { info_hash: torrent.info_hash, reason });
+        }
+    }
+    torrent.changed.notify_all();
+}
+
+fn steps(torrent: &Arc<Torrent>) -> Result<(), End> {
+    let part = open(torrent)?;
+    let have = check(torrent, &part)?;
+    attach(torrent, have)?;
+    let digest = hash_front(torrent, &part)?;
+    finish(torrent, &part, digest)
+}
+
+fn open(torrent: &Arc<Torrent>) -> Result<Arc<PartFile>, End> {
+    let (target, ours) = with(torrent, |transfer| (transfer.target.clone(), transfer.ours))?;
+    let disk = torrent.engine.disk.clone();
+    let part = Arc::new(PartFile::open(&target, torrent.info_hash, torrent.geometry.len(), ours, disk)?);
+    let kept = with(torrent, |transfer| {
+        transfer.ours = true;
+        transfer.part = Some(part.clone());
+    });
+    if kept.is_err() {
+        // Cancelled just now: the file was made after the canceller looked.
+        let _ = part.remove();
+    }
+    kept.map(|()| part)
+}
+
+/// Finds out which pieces are there: those vouched for, those in the `.part`, those in a copy that we share already.
+fn check(torrent: &Arc<Torrent>, part: &PartFile) -> Result<Bitfield, End> {
+    let (verified, resumed) = with(torrent, |transfer| (transfer.verified.clone(), transfer.verified.ones()))?;
+    let seed = torrent.state.lock().seed.clone();
+    let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
+    let mut buffer = torrent.engine.buffers.take(if geometry.piece_count() == 0 { 0 } else { geometry.piece_len() as usize });
+    let mut next_data = None;
+    let mut copied = resumed;
+    for piece in geometry.indexes() {
+        let (offset, end) = (geometry.offset(piece), geometry.offset(piece) + u64::from(geometry.len_of(piece)));
+        if next_data.is_none_or(|data| data < offset) {
+            next_data = Some(part.next_data(offset).unwrap_or(u64::MAX));
+        }
+        // A piece that was vouched for but is a hole now was lost with the file; one that is truly all zeros is hashed.
+        let there = next_data.is_some_and(|data| data < end);
+        let bytes = &mut buffer[..geometry.len_of(piece) as usize];
+        let good = (there && verified.has(piece))
+            || ((there || verified.has(piece)) && part.read(bytes, offset).is_ok() && is_good(torrent, piece, bytes));
+        if good {
+            have.insert(piece);
+        } else if let Some(seed) = &seed {
+            let read = torrent.engine.files.read(torrent.info_hash, seed, bytes, offset).is_ok();
+            if read && is_good(torrent, piece, bytes) {
+                part.write(bytes, offset).map_err(|e| End::Failed(format!("cannot write {}: {e}", part.name())))?;
+                have.insert(piece);
+                copied += 1;
+            }
+        }
+        with(torrent, |transfer| transfer.checked = end)?;
+    }
+    if copied > resumed {
+        log::debug!("{}: {} pieces were copied from the shared file", torrent.info_hash, copied - resumed);
+    }
+    Ok(have)
+}
+
+fn is_good(torrent: &Torrent, piece: PieceIndex, bytes: &[u8]) -> bool {
+    torrent.metainfo.get().is_some_and(|metainfo| Sha1::digest(bytes)[..] == metainfo.piece_hash(piece).as_bytes()[..])
+}
+
+/// Makes the download out of what is there, and lets links come.
+fn attach(torrent: &Arc<Torrent>, have: Bitfield) -> Result<(), End> {
+    let geometry = torrent.geometry;
+    if geometry.piece_count() == 0 {
+        // An empty file has nothing to ask anybody for.
+        if let Ok(metainfo) = with(torrent, |transfer| Metainfo::new(transfer.facts.name.clone(), geometry, Vec::new()))? {
+            let _ = torrent.metainfo.set(Arc::new(metainfo));
+        }
+    }
+    let known = torrent.metainfo.get().is_some();
+    let mut state = torrent.state.lock();
+    if !have.is_full() {
+        state.close_links(|_| false);
+    }
+    let transfer = state.transfer.as_mut().ok_or(End::Quiet)?;
+    let paused = match transfer.life {
+        TransferState::Cancelled => return Err(End::Quiet),
+        TransferState::Paused(_) => true,
+        _ => false,
+    };
+    let options = Options { window_sum_max: torrent.engine.config.window_sum_max, ..Options::default() };
+    let mut download = Download::new(geometry, have, options, rand::random());
+    if paused || !known {
+        download.paused(true);
+    }
+    transfer.download = Some(download);
+    if !known {
+        transfer.fetch = Some(MetainfoFetch::new(fetch::dictionary_len(&transfer.facts, geometry)));
+    }
+    transfer.dirty = true;
+    if !paused {
+        transfer.life = if known { TransferState::Downloading } else { TransferState::Metainfo };
+    }
+    torrent.dial_due(&mut state);
+    drop(state);
+    if known && !paused {
+        torrent.started();
+    }
+    torrent.changed.notify_all();
+    Ok(())
+}
+
+/// Hashes the whole file, piece by piece as the contiguous front grows.
+fn hash_front(torrent: &Arc<Torrent>, part: &PartFile) -> Result<Sha1Digest, End> {
+    let geometry = torrent.geometry;
+    let mut hasher = Sha1::new();
+    let mut own = None;
+    for piece in geometry.indexes() {
+        match wait_for(torrent, piece)? {
+            Some(buffer) => hasher.update(&*buffer),
+            None => {
+                let whole = geometry.piece_len() as usize;
+                let buffer: &mut Buffer = own.get_or_insert_with(|| torrent.engine.buffers.take(whole));
+                let bytes = &mut buffer[..geometry.len_of(piece) as usize];
+                part.read(bytes, geometry.offset(piece)).map_err(|e| End::Failed(format!("cannot read {}: {e}", part.name())))?;
+                hasher.update(bytes);
+            }
+        }
+    }
+    Ok(Sha1Digest::from_bytes(hasher.finalize().into()))
+}
+
+/// Waits until a piece is verified; returns its buffer if it is still there.
+fn wait_for(torrent: &Torrent, piece: PieceIndex) -> Result<Option<Buffer>, End> {
+    let mut state = torrent.state.lock();
+    loop {
+        let transfer = state.transfer.as_mut().filter(|transfer| transfer.life != TransferState::Cancelled).ok_or(End::Quiet)?;
+        if torrent.engine.stop.is_set() {
+            return Err(End::Quiet);
+        }
+        transfer.front = piece.get();
+        if transfer.have().has(piece) {
+            let buffer = transfer.handed.remove(&piece.get());
+            // What was overtaken is of no use any more.
+            transfer.handed.retain(|handed, _| *handed > piece.get());
+            return Ok(buffer);
+        }
+        torrent.changed.wait(&mut state);
+    }
+}
+
+fn finish(torrent: &Arc<Torrent>, part: &PartFile, digest: Sha1Digest) -> Result<(), End> {
+    let (facts, target) = {
+        let mut state = torrent.state.lock();
+        let transfer = wait_unpaused(torrent, &mut state)?;
+        transfer.life = TransferState::Finishing;
+        (transfer.facts.clone(), transfer.target.clone())
+    };
+    torrent.changed.notify_all();
+    if digest != facts.sha1 {
+        let reason = format!("every piece is right, but the whole has SHA-1 {digest} where the group says {}", facts.sha1);
+        return Err(End::Failed(reason));
+    }
+    let metainfo = torrent.metainfo.get().cloned().ok_or_else(|| End::Failed("its metainfo is missing".to_owned()))?;
+    let modified_ns = part.finish()?;
+    let seed = SeedSpec { metainfo, path: target, len: facts.len, modified_ns };
+    let mut state = torrent.state.lock();
+    let now = torrent.now();
+    state.choker.seeding(true);
+    state.choker.tick(now);
+    state.spreader = Some(Spreader::new(torrent.geometry, rand::random()));
+    if state.seed.is_none() {
+        state.seed = Some(seed.clone());
+    }
+    if let Some(transfer) = &mut state.transfer {
+        transfer.put_away();
+        transfer.verified = Bitfield::full(torrent.geometry.piece_count());
+        transfer.dirty = false;
+        transfer.life = TransferState::Complete;
+    }
+    state.close_useless();
+    torrent.drive(&mut state);
+    drop(state);
+    log::info!("{} is complete and verified", seed.path.display());
+    torrent.engine.host.event(EngineEvent::Completed { info_hash: torrent.info_hash, seed });
+    Ok(())
+}
+
+/// A download that was paused when its last piece came is not finished behind the user's back.
+fn wait_unpaused<'a>(torrent: &Torrent, state: &'a mut MutexGuard<'_, State>) -> Result<&'a mut TransferPart, End> {
+    loop {
+        let life = state.transfer.as_ref().map(|transfer| &transfer.life);
+        match life {
+            None | Some(TransferState::Cancelled) => return Err(End::Quiet),
+            _ if torrent.engine.stop.is_set() => return Err(End::Quiet),
+            Some(TransferState::Paused(_)) => torrent.changed.wait(state),
+            Some(_) => return state.transfer.as_mut().ok_or(End::Quiet),
+        }
+    }
+}
+
+fn with<T>(torrent: &Torrent, change: impl FnOnce(&mut TransferPart) -> T) -> Result<T, End> {
+    let mut state = torrent.state.lock();
+    match &mut state.transfer {
+        Some(transfer) if transfer.life != TransferState::Cancelled && !torrent.engine.stop.is_set() => Ok(change(transfer)),
+        _ => Err(End::Quiet),
+    }
+}
+
+impl Torrent {
+    /// Says that pieces are being asked for.
+    pub(super) fn started(&self) {
+        self.engine.host.event(EngineEvent::Started { info_hash: self.info_hash });
+    }
+
+    /// Starts the download's thread, or lets it go on.
+    fn go(self: &Arc<Self>, state: &mut State) -> bool {
+        let Some(transfer) = &mut state.transfer else { return false };
+        transfer.life = match (&transfer.download, &transfer.fetch) {
+            (None, _) => TransferState::Checking,
+            (Some(_), Some(_)) => TransferState::Metainfo,
+            (Some(_), None) => TransferState::Downloading,
+        };
+        if let (Some(download), None) = (&mut transfer.download, &transfer.fetch) {
+            download.paused(false);
+        }
+        if !std::mem::replace(&mut transfer.running, true) {
+            transfer.checked = 0;
+            let torrent = self.clone();
+            if let Err(e) = self.engine.threads.spawn("posse-download", move || run(&torrent)) {
+                transfer.running = false;
+                transfer.life = TransferState::Paused(Some(format!("no thread for it: {e}")));
+            }
+        }
+        self.drive(state);
+        self.dial_due(state);
+        self.changed.notify_all();
+        true
+    }
+
+    /// Pauses a download that cannot write; what it has stays.
+    pub(super) fn pause_itself(&self, state: &mut State, reason: String) {
+        let Some(transfer) = &mut state.transfer else { return };
+        if matches!(transfer.life, TransferState::Downloading) {
+            log::warn!("{}: paused: {reason}", transfer.target.display());
+            self.stop_asking(state, TransferState::Paused(Some(reason.clone())));
+            let (engine, info_hash) = (self.engine.clone(), self.info_hash);
+            engine.later(move |engine| engine.host.event(EngineEvent::Paused { info_hash, reason }));
+        }
+    }
+
+    fn stop_asking(&self, state: &mut State, life: TransferState) {
+        let Some(transfer) = &mut state.transfer else { return };
+        transfer.life = life;
+        if let Some(download) = &mut transfer.download {
+            download.paused(true);
+        }
+        if state.seed.is_none() {
+            state.close_links(|_| false);
+        }
+        self.changed.notify_all();
+    }
+}
+
+/// A handle on one download; clones are the same download.
+#[derive(Clone)]
+pub struct Transfer {
+    pub(super) torrent: Arc<Torrent>,
+}
+
+impl Transfer {
+    /// The file.
+    pub fn info_hash(&self) -> InfoHash {
+        self.torrent.info_hash
+    }
+
+    /// Where the file will be, or is.
+    pub fn target(&self) -> PathBuf {
+        self.torrent.state.lock().transfer.as_ref().map(|transfer| transfer.target.clone()).unwrap_or_default()
+    }
+
+    /// Where the download stands.
+    pub fn status(&self) -> TransferStatus {
+        status(&self.torrent, &self.torrent.state.lock())
+    }
+
+    /// Why it does not move.
+    pub fn why(&self) -> Why {
+        let state = self.torrent.state.lock();
+        let stats = state.transfer.as_ref().map(TransferPart::stats).unwrap_or_default();
+        let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
+        let (unoffered, unoffered_first) = download.map_or((0, Vec::new()), |download| download.unoffered(WHY_PIECES_MAX));
+        Why {
+            state: state.transfer.as_ref().map_or(TransferState::Cancelled, |transfer| transfer.life.clone()),
+            metainfo_known: self.torrent.metainfo.get().is_some(),
+            pieces: self.torrent.geometry.piece_count(),
+            have: state.transfer.as_ref().map_or(0, |transfer| transfer.have().ones()),
+            unoffered,
+            unoffered_first,
+            links: state.links.len() as u32,
+            unchoked: stats.unchoked,
+            corrupt: stats.corrupt,
+            seen: state.peers.seen(self.torrent.now()),
+            unreachable: state.peers.unreachable(),
+            banned: state.peers.banned(),
+        }
+    }
+
+    /// Stops fetching and serving until [`Transfer::resume`]; keeps what is there. False if it has ended or is paused.
+    pub fn pause(&self) -> bool {
+        let mut state = self.torrent.state.lock();
+        let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
+        let runs = matches!(life, Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading));
+        if runs {
+            self.torrent.stop_asking(&mut state, TransferState::Paused(None));
+            self.torrent.drive(&mut state);
+        }
+        runs
+    }
+
+    /// Goes on after a pause, or tries again after a failure. False if it is neither.
+    pub fn resume(&self) -> bool {
+        let mut state = self.torrent.state.lock();
+        let life = state.transfer.as_ref().map(|transfer| &transfer.life);
+        match life {
+            Some(TransferState::Paused(_) | TransferState::Failed(_)) => self.torrent.go(&mut state),
+            _ => false,
+        }
+    }
+
+    /// Gives the download up and removes its `.part`. False if it has ended.
+    ///
+    /// # Blocking
+    /// For a few system calls on the destination's file system.
+    pub fn cancel(&self) -> bool {
+        let torrent = &self.torrent;
+        let (part, target, ours) = {
+            let mut state = torrent.state.lock();
+            let Some(transfer) = &mut state.transfer else { return false };
+            if matches!(transfer.life, TransferState::Complete | TransferState::Cancelled | TransferState::Finishing) {
+                return false;
+            }
+            let part = transfer.part.take();
+            let (target, ours) = (transfer.target.clone(), transfer.ours && !transfer.running);
+            transfer.put_away();
+            torrent.stop_asking(&mut state, TransferState::Cancelled);
+            (part, target, ours)
+        };
+        torrent.engine.drop_unused(torrent);
+        let (length, disk) = (torrent.geometry.len(), torrent.engine.disk.clone());
+        // A download that was not running has its `.part` closed: open it again, to be sure whose it is.
+        let part = part.or_else(|| {
+            let opened = ours.then(|| PartFile::open(&target, torrent.info_hash, length, true, disk));
+            opened.and_then(Result::ok).map(Arc::new)
+        });
+        if let Some(Err(e)) = part.map(|part| part.remove()) {
+            log::warn!("cannot remove the data of {}: {e}", target.display());
+        }
+        true
+    }
+
+    /// Waits until it is complete, failed or cancelled, or `timeout` has passed; returns the status then.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn wait(&self, timeout: Duration) -> TransferStatus {
+        self.wait_until(timeout, |status| status.state.has_ended())
+    }
+
+    /// Waits until `done` says so, or `timeout` has passed; `done` is asked when the state changes and a few times a second.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn wait_until(&self, timeout: Duration, mut done: impl FnMut(&TransferStatus) -> bool) -> TransferStatus {
+        const POLL: Duration = Duration::from_millis(100);
+        let deadline = Instant::now() + timeout;
+        let mut state = self.torrent.state.lock();
+        loop {
+            let status = status(&self.torrent, &state);
+            let now = Instant::now();
+            if done(&status) || now >= deadline || self.torrent.engine.stop.is_set() {
+                return status;
+            }
+            self.torrent.changed.wait_until(&mut state, deadline.min(now + POLL));
+        }
+    }
+
+    /// Starts it for the first time.
+    pub(super) fn begin(&self) {
+        self.torrent.go(&mut self.torrent.state.lock());
+    }
+}
+
+fn status(torrent: &Torrent, state: &State) -> TransferStatus {
+    let Some(transfer) = &state.transfer else {
+        unreachable!("a handle is made for a torrent with a transfer, which is never taken out")
+    };
+    let stats = transfer.stats();
+    let piece_len = u64::from(torrent.geometry.piece_len());
+    let bytes_done = match transfer.life {
+        TransferState::Checking => transfer.checked,
+        _ => (u64::from(transfer.have().ones()) * piece_len).min(torrent.geometry.len()),
+    };
+    TransferStatus {
+        state: transfer.life.clone(),
+        len: torrent.geometry.len(),
+        bytes_done,
+        bytes_per_second: stats.bytes_per_second,
+        peers: state.links.len() as u32,
+        unchoked: stats.unchoked,
+        received: stats.received,
+        wasted: stats.wasted,
+        sent: state.sent,
+    }
+}
