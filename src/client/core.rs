@@ -205,7 +205,8 @@ impl Inner {
         let weak = Arc::downgrade(self);
         let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news)));
         let weak = Arc::downgrade(self);
-        let spawned = spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));
+        let spawned =
+            spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));
         spawned.map_err(|e| ClientError::system("cannot start a thread", e))
     }
 
