@@ -87,7 +87,9 @@ impl Torrent {
         let now = self.now();
         self.drive_download(state, now);
         self.drive_choker(state);
-        while let Some((link, piece)) = state.spreader.as_mut().and_then(Spreader::poll) {
+        // With one leecher there is nothing to spread: it takes the pieces in the order that suits it.
+        let spreads = state.links.len() > 1;
+        while let Some((link, piece)) = state.spreader.as_mut().filter(|_| spreads).and_then(Spreader::poll) {
             if let Some(link) = state.links.get(&link) {
                 link.send(&PeerMessage::Suggest(piece.get()));
             }
@@ -96,8 +98,11 @@ impl Torrent {
 
     fn drive_download(self: &Arc<Self>, state: &mut State, now: Duration) {
         let State { transfer, links, peers, .. } = state;
-        let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) else { return };
+        let Some(transfer) = transfer.as_mut() else { return };
+        let sole_seeders = links.values().all(|link| link.has_all.load(Ordering::Relaxed));
         loop {
+            let hint = if sole_seeders { transfer.next_in_order(&self.geometry) } else { None };
+            let Some(download) = transfer.download.as_mut() else { return };
             while let Some(action) = download.poll_action() {
                 match action {
                     Action::Interested(link, on) => {
@@ -115,10 +120,16 @@ impl Torrent {
                     Action::Complete => {}
                 }
             }
+            if let Some(piece) = hint {
+                links.keys().for_each(|link| download.suggested(*link, piece));
+            }
             let Some(job) = download.next_job(now) else { return };
+            transfer.asked_for(job.piece);
             if self.engine.pool.offer(Job::Fetch(self.clone(), job)).is_err() {
                 // The workers are busy hashing: asking for more costs little and keeps the links full.
-                start(download, links, now, &job);
+                if let Some(download) = &mut transfer.download {
+                    start(download, links, now, &job);
+                }
             }
         }
     }

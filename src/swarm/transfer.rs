@@ -20,7 +20,7 @@ use super::pool::Buffer;
 use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
 use super::{Download, Options, Spreader, Stats};
-use crate::types::{Bitfield, FileFacts, InfoHash, PieceIndex, Sha1Digest};
+use crate::types::{Bitfield, FileFacts, Geometry, InfoHash, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
 /// Buffers kept for the front, so that it need not read again what was just written.
@@ -49,6 +49,8 @@ pub(super) struct TransferPart {
     /// The piece that the front waits for, and verified ones that it will want soon.
     front: u32,
     handed: BTreeMap<u32, Buffer>,
+    /// The next piece to ask for while pieces are asked for in order.
+    next: u32,
     /// Whether pieces were verified since the last entry in the journal.
     pub(super) dirty: bool,
     /// Counts of earlier attempts.
@@ -91,6 +93,7 @@ impl TransferPart {
             checked: 0,
             front: 0,
             handed: BTreeMap::new(),
+            next: 0,
             dirty: false,
             before: Stats::default(),
         })
@@ -103,6 +106,25 @@ impl TransferPart {
             self.handed.insert(piece.get(), buffer);
         }
         ahead == 0
+    }
+
+    /// The piece to ask for next where the order makes no difference to the swarm, because whoever is linked has everything: the
+    /// one that lets the front advance.
+    pub(super) fn next_in_order(&mut self, geometry: &Geometry) -> Option<PieceIndex> {
+        loop {
+            let piece = geometry.index(self.next.into())?;
+            if !self.have().has(piece) {
+                return Some(piece);
+            }
+            self.next += 1;
+        }
+    }
+
+    /// Notes that a piece is asked for.
+    pub(super) fn asked_for(&mut self, piece: PieceIndex) {
+        if piece.get() == self.next {
+            self.next += 1;
+        }
     }
 
     /// The verified pieces.
@@ -118,12 +140,13 @@ impl TransferPart {
         stats
     }
 
-    /// Puts the download away, keeping what it knows.
-    fn put_away(&mut self) {
+    /// Puts the download away, keeping what it knows; its `.part` is closed.
+    pub(super) fn put_away(&mut self) {
         self.before = self.stats();
         self.verified = self.have().clone();
         (self.download, self.part, self.fetch) = (None, None, None);
         self.handed.clear();
+        self.next = 0;
     }
 }
 
@@ -383,7 +406,7 @@ impl Torrent {
     /// Pauses a download that cannot write; what it has stays.
     pub(super) fn pause_itself(&self, state: &mut State, reason: String) {
         let Some(transfer) = &mut state.transfer else { return };
-        if matches!(transfer.life, TransferState::Downloading) {
+        if matches!(transfer.life, TransferState::Metainfo | TransferState::Downloading) {
             log::warn!("{}: paused: {reason}", transfer.target.display());
             self.stop_asking(state, TransferState::Paused(Some(reason.clone())));
             let (engine, info_hash) = (self.engine.clone(), self.info_hash);

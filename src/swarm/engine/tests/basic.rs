@@ -34,7 +34,8 @@ fn leechers_trade_what_they_have() {
     let stations: Vec<Station> = (1..=4).map(Station::start).collect();
     let data = noise(20 << 20, 3);
     let facts = stations[0].share("traded", &data);
-    let transfers: Vec<_> = stations[1..].iter().map(|station| station.fetch(&facts, &stations.iter().collect::<Vec<_>>())).collect();
+    let transfers: Vec<_> =
+        stations[1..].iter().map(|station| station.fetch(&facts, &stations.iter().collect::<Vec<_>>())).collect();
     for (station, transfer) in stations[1..].iter().zip(&transfers) {
         station.assert_complete(transfer, &data);
     }
