@@ -142,6 +142,8 @@ impl Download {
         self.now = self.now.max(now);
         let Some(state) = self.links.get_mut(&link) else { return };
         state.unchoked = false;
+        // What it proposed it proposes to others now.
+        state.suggestions.clear();
         let fast = state.traits.fast;
         let given_up: Vec<PieceIndex> = state.chunks.iter().filter(|c| !(fast && c.is_started())).map(|c| c.piece).collect();
         self.drop_chunks(link, |piece| given_up.contains(&piece), true);

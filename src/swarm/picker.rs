@@ -99,7 +99,7 @@ impl Picker {
 
     /// Takes a link in, whose peer has nothing until told.
     pub(crate) fn join(&mut self, link: LinkKey) {
-        self.peers.entry(link).or_insert_with(|| Peer::Some(Partial::empty(self.count)));
+        self.peers.entry(link).or_insert_with(|| Peer::Some(Partial::empty()));
     }
 
     /// Drops a link and what it offered.

@@ -17,6 +17,7 @@ mod operation;
 mod secret;
 mod stamp;
 mod sync;
+mod tracker_info;
 
 pub use bitfield::{Bitfield, BitfieldError};
 pub use change::{Change, Effect, FileFacts, Outcome, Refusal};
@@ -31,3 +32,4 @@ pub use operation::{MembershipState, Operation, Tag, VersionVector, Write};
 pub use secret::{Password, PasswordHash};
 pub use stamp::Stamp;
 pub use sync::SyncMessage;
+pub use tracker_info::{TrackerAddress, TrackerAddressError, TrackerInfo, TrackerInfoError};

@@ -1,0 +1,110 @@
+//! Accounts and the session.
+
+use std::sync::Arc;
+
+use log::warn;
+
+use super::library::{Library, Phase};
+use super::trackers::Need;
+use super::{Client, ClientError};
+use crate::swarm::{Engine, EngineConfig};
+use crate::types::{Label, Password, Refusal, RequestId, UserEntry, UserName};
+use crate::wire::tracker::{Reply, Request};
+
+/// A fresh id for a changing request.
+pub(crate) fn request_id() -> RequestId {
+    RequestId::from_bytes(rand::random())
+}
+
+impl Client {
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`ClientError::BadArgument`] for a name that cannot be one, [`Refusal::NameTaken`].
+    pub fn create_user(&self, name: &str, password: Password) -> Result<(), ClientError> {
+        let name: UserName = name.parse()?;
+        self.done(&Request::CreateUser { request: request_id(), name, password }, Need::Tracker)
+    }
+
+    /// Starts a session: what this device shared as that user is offered again, unfinished downloads go on. Returns the user;
+    /// the label differs from `name` when another user of that name was there first.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongPassword`], also when there is no such user; [`ClientError::AlreadyLoggedIn`].
+    pub fn login(&self, name: &str, password: Password) -> Result<UserEntry, ClientError> {
+        let name: Label = name.parse().map_err(|_| Refusal::WrongPassword)?;
+        let inner = &self.inner;
+        {
+            let mut library = inner.library.lock();
+            match &library.phase {
+                Phase::In(user) => return Err(ClientError::AlreadyLoggedIn(user.label.clone())),
+                Phase::Changing => return Err(ClientError::BadArgument("a login or logout is under way; wait for it".into())),
+                Phase::Out => library.phase = Phase::Changing,
+            }
+        }
+        let entered = inner.trackers.login(name, password).and_then(|user| self.enter_session(user));
+        if entered.is_err() {
+            *inner.library.lock() = Library::new();
+        }
+        entered
+    }
+
+    /// Starts the engine and brings back what the device store holds for the user.
+    fn enter_session(&self, user: UserEntry) -> Result<UserEntry, ClientError> {
+        let inner = &self.inner;
+        let mut config = EngineConfig::new(inner.store.device());
+        config.port = Some(inner.address.port());
+        config.bind_ip = Some(inner.address.ip()).filter(|ip| !ip.is_unspecified());
+        if let Some(threads) = inner.config.threads {
+            config.threads = threads.max(1);
+        }
+        let host = Arc::new(super::host::SessionHost::new(inner, user.user));
+        let engine = Engine::start(config, host).map_err(|e| {
+            inner.trackers.logout();
+            ClientError::BadArgument(format!("cannot start transfers: {e}"))
+        })?;
+        *inner.engine.lock() = Some(engine);
+        *inner.library.lock() = Library { phase: Phase::In(user.clone()), ..Library::new() };
+        if let Err(error) = inner.restore(&user) {
+            warn!("shares and downloads of earlier sessions could not be brought back: {error}");
+        }
+        Ok(user)
+    }
+
+    /// Ends the session: nothing is offered any more, downloads pause until the next login.
+    ///
+    /// # Errors
+    /// [`Refusal::LoginFirst`].
+    pub fn logout(&self) -> Result<(), ClientError> {
+        self.inner.need_user()?;
+        self.inner.leave_session();
+        Ok(())
+    }
+
+    /// Replaces the user's password.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongOldPassword`].
+    pub fn change_password(&self, old: Password, new: Password) -> Result<(), ClientError> {
+        let request = Request::ChangePassword { request: request_id(), old, new: new.clone() };
+        self.done(&request, Need::Session)?;
+        self.inner.trackers.replace_password(new);
+        Ok(())
+    }
+
+    /// The session's user. Does not ask a tracker.
+    ///
+    /// # Errors
+    /// [`Refusal::LoginFirst`].
+    pub fn whoami(&self) -> Result<UserEntry, ClientError> {
+        self.inner.need_user()
+    }
+
+    /// Asks for a change and drops what it brought about.
+    pub(crate) fn done(&self, request: &Request, need: Need) -> Result<(), ClientError> {
+        match self.inner.trackers.call(request, need)? {
+            Reply::Done(_) => Ok(()),
+            _ => Err(ClientError::BadAnswer),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The client's two background threads: news from trackers, and errands to them.
+//!
+//! **Invariant:** the news thread never calls a tracker; the errands thread may, and nobody waits for it while holding a lock.
+
+use std::sync::{Arc, Weak};
+
+use crossbeam_channel::Receiver;
+use log::{info, warn};
+
+use super::ClientEvent;
+use super::core::Inner;
+use super::peers::PeerChange;
+use super::trackers::{Need, News};
+use crate::store::{Progress, ShareState};
+use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal, RequestId, UserId};
+use crate::wire::tracker::{Reply, Request};
+
+/// Something that needs a tracker and nobody waits for.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// Tells the directory of a share that is pending: a completed download, or one that a crash interrupted.
+    Share(GroupId, InfoHash),
+    /// A device left a swarm: if its user is no longer a member, links to it end.
+    CheckMember(GroupId, UserId),
+}
+
+/// Takes what trackers tell until they are stopped. Runs on the thread "news".
+pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>) {
+    for item in news {
+        let Some(inner) = inner.upgrade() else { return };
+        match item {
+            News::Peers { tracker, peers } => inner.take_peers(tracker, &peers),
+            News::Joined { tracker } => inner.book.lock().forget_tracker(tracker),
+            News::Removed(group) => inner.end_membership(group, true),
+            News::Admitted(entry) => {
+                if inner.admitted.lock().insert(entry.group) {
+                    inner.bus.tell(&ClientEvent::Admitted { group: entry.label });
+                }
+            }
+        }
+    }
+}
+
+/// Runs errands until the client stops. Runs on the thread "errands".
+pub(crate) fn run_errands(inner: &Weak<Inner>, errands: &Receiver<Errand>) {
+    for errand in errands {
+        let Some(inner) = inner.upgrade() else { return };
+        match errand {
+            Errand::Share(group, info_hash) => inner.share_pending(group, info_hash),
+            Errand::CheckMember(group, user) => inner.check_member(group, user),
+        }
+    }
+}
+
+impl Inner {
+    fn take_peers(self: &Arc<Self>, tracker: usize, peers: &[PeerEntry]) {
+        let changes: Vec<(PeerChange, &PeerEntry)> = {
+            let mut book = self.book.lock();
+            peers.iter().filter_map(|peer| book.apply(tracker, peer).map(|change| (change, peer))).collect()
+        };
+        let Some(engine) = self.engine() else { return };
+        for (change, peer) in changes {
+            match change {
+                PeerChange::Here(info_hash, device, address) => {
+                    if device != self.store.device() && self.library.lock().is_downloading(info_hash) {
+                        engine.add_peers(info_hash, [(device, address)]);
+                    }
+                }
+                PeerChange::Gone(info_hash, device) => {
+                    engine.remove_peer(info_hash, device);
+                    self.send_errand(Errand::CheckMember(peer.group, peer.user));
+                }
+            }
+        }
+    }
+
+    /// The user is out of a group: what is offered there ends, what is downloaded from there stops.
+    pub(crate) fn end_membership(&self, group: GroupId, announce: bool) {
+        let (user, label, shares, downloads) = {
+            let mut library = self.library.lock();
+            let Some(user) = library.user().map(|user| user.user) else { return };
+            let label = library.group_label(group);
+            let mut shares = Vec::new();
+            for share in library.shares.iter_mut().filter(|share| share.row.group == group) {
+                share.row.state = ShareState::Stopped;
+                if std::mem::take(&mut share.offered) {
+                    shares.push(share.row.facts.info_hash);
+                }
+            }
+            let mut downloads = Vec::new();
+            for download in library.downloads.iter_mut().filter(|d| d.row.group == group) {
+                if !matches!(download.row.progress, Progress::Complete | Progress::Failed(_)) {
+                    download.row.progress = Progress::Failed("you are no longer a member of the group".into());
+                    downloads.push((download.info_hash(), download.transfer.clone(), download.row.progress.clone()));
+                }
+            }
+            (user, label, shares, downloads)
+        };
+        self.admitted.lock().remove(&group);
+        let stored = self.store.stop_shares(user, group);
+        self.note_store_error(stored);
+        for (info_hash, transfer, progress) in downloads {
+            if let Some(transfer) = transfer {
+                transfer.pause();
+            }
+            let stored = self.store.set_progress(user, info_hash, &progress);
+            self.note_store_error(stored);
+            self.withdraw(group, info_hash);
+            self.tell_end(info_hash);
+        }
+        shares.into_iter().for_each(|info_hash| self.withdraw(group, info_hash));
+        if let Some(label) = label.filter(|_| announce) {
+            self.bus.tell(&ClientEvent::Removed { group: label });
+        }
+    }
+
+    /// Ends this device's part in a file's swarm in one group; in others it goes on.
+    pub(crate) fn withdraw(&self, group: GroupId, info_hash: InfoHash) {
+        self.trackers.announce([(group, info_hash, DownloadState::Stopped)]);
+        let groups = self.library.lock().groups_of(info_hash);
+        let Some(engine) = self.engine() else { return };
+        if groups.is_empty() {
+            engine.unseed(info_hash);
+            engine.retain_links(info_hash, |_| false);
+        } else {
+            let allowed = self.book.lock().devices_in(info_hash, &groups);
+            engine.retain_links(info_hash, |device| allowed.contains(&device));
+        }
+    }
+
+    /// Tells the directory of a pending share.
+    fn share_pending(self: &Arc<Self>, group: GroupId, info_hash: InfoHash) {
+        let row = self.library.lock().share(group, info_hash).map(|share| share.row.clone());
+        if let Some(row) = row.filter(|row| row.state == ShareState::Pending) {
+            let request = RequestId::from_bytes(rand::random());
+            let request = Request::ShareFile { request, group, file: row.facts.clone() };
+            match self.trackers.call(&request, Need::Session) {
+                Ok(_) => {
+                    let stored = self.store.set_share_state(row.user, group, info_hash, ShareState::Offered);
+                    self.note_store_error(stored);
+                    if let Some(share) = self.library.lock().share(group, info_hash) {
+                        share.row.state = ShareState::Offered;
+                    }
+                }
+                Err(super::ClientError::Refused(refusal)) if refusal != Refusal::LoginFirst && refusal != Refusal::Busy => {
+                    info!("{} is not shared on in {}: {refusal}", row.label, row.group_label);
+                    self.stop_offering(group, info_hash);
+                }
+                Err(error) => warn!("{} is shared on at the next login: {error}", row.label),
+            }
+        }
+        self.settle(info_hash);
+    }
+
+    /// Keeps a share in the store, but offers it no more.
+    pub(crate) fn stop_offering(&self, group: GroupId, info_hash: InfoHash) {
+        let user = {
+            let mut library = self.library.lock();
+            let user = library.user().map(|user| user.user);
+            if let Some(share) = library.share(group, info_hash) {
+                share.offered = false;
+                share.row.state = ShareState::Stopped;
+            }
+            user
+        };
+        if let Some(user) = user {
+            let stored = self.store.set_share_state(user, group, info_hash, ShareState::Stopped);
+            self.note_store_error(stored);
+        }
+        self.withdraw(group, info_hash);
+    }
+
+    /// A completed download has been told to the directory, or not: now it counts as complete.
+    pub(crate) fn settle(&self, info_hash: InfoHash) {
+        let ended = {
+            let mut library = self.library.lock();
+            let download = library.download(info_hash).filter(|d| d.row.progress == Progress::Complete && !d.settled);
+            download.map(|download| download.settled = true).is_some()
+        };
+        if ended {
+            self.tell_end(info_hash);
+        }
+    }
+
+    /// Wakes whoever waits for a download, and tells subscribers where it ended.
+    pub(crate) fn tell_end(&self, info_hash: InfoHash) {
+        let (status, callbacks) = {
+            let mut library = self.library.lock();
+            let Some(download) = library.download(info_hash) else { return };
+            let status = download.status();
+            let callbacks = if status.has_ended() { std::mem::take(&mut download.callbacks) } else { Vec::new() };
+            (status, callbacks)
+        };
+        self.changed.notify_all();
+        if let Some(event) = super::downloads::to_event(&status) {
+            self.bus.tell(&event);
+        }
+        callbacks.into_iter().for_each(|callback| callback(&status));
+    }
+
+    /// A device of `user` left a swarm; if the user has left the group too, its links end.
+    fn check_member(&self, group: GroupId, user: UserId) {
+        let Ok(members) = self.members(group) else { return };
+        if members.iter().any(|member| member.user.user == user) {
+            return;
+        }
+        self.book.lock().forget_member(group, user);
+        let Some(engine) = self.engine() else { return };
+        let files = self.library.lock().files_of(group);
+        for info_hash in files {
+            let groups = self.library.lock().groups_of(info_hash);
+            let denied = {
+                let book = self.book.lock();
+                let mut denied = book.devices_of(user);
+                denied.retain(|device| !book.takes_part(info_hash, *device, &groups));
+                denied
+            };
+            engine.retain_links(info_hash, |device| !denied.contains(&device));
+        }
+    }
+
+    /// The device's state could not be written: the session goes on, the next start will know less.
+    pub(crate) fn note_store_error(&self, result: Result<(), crate::store::StoreError>) {
+        if let Err(error) = result {
+            warn!("{error}");
+        }
+    }
+}

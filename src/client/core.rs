@@ -1,0 +1,254 @@
+//! The client: what it holds, how it starts and how it ends.
+//!
+//! **Invariant:** there is an engine exactly while a user is logged in, and it works for that user alone; so a logout leaves
+//! nothing of one user's to the next.
+//!
+//! Threads: "listener" hands connections to the engine; "news" takes what trackers tell, and never calls a tracker; "errands"
+//! does what needs a tracker and nobody waits for. Commands run on the caller's thread.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::warn;
+use parking_lot::{Condvar, Mutex};
+
+use super::background::{self, Errand};
+use super::event::Bus;
+use super::library::{Library, Phase};
+use super::peers::PeerBook;
+use super::trackers::{News, SetOptions, TrackerSet};
+use super::{ClientConfig, ClientError, ClientEvent};
+use crate::net::{Listener, Stop, Threads};
+use crate::store::DeviceStore;
+use crate::swarm::Engine;
+use crate::types::{DeviceId, GroupId, Label, Refusal, UserEntry, UserId};
+
+/// News that wait for their thread; beyond it the trackers' readers wait.
+const NEWS_LEN: usize = 1024;
+/// Errands that wait for their thread; beyond it they are done at the next login.
+const ERRANDS_LEN: usize = 16_384;
+/// Time for the trackers' and the engine's threads to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for errands under way at the end; what is not done then is done at the next login.
+const ERRANDS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One installed client: sessions with all trackers, shares, downloads, and links to other clients.
+///
+/// Every method may be called from any thread; those that ask the trackers block until one has answered, about 10 s at most.
+/// Dropping the client stops it.
+///
+/// # Example
+/// ```no_run
+/// use posse::types::{Password, TrackerInfo};
+/// use posse::{Client, ClientConfig};
+///
+/// let trackers = TrackerInfo::parse("127.0.0.1:5000\n127.0.0.1:7000")?;
+/// let client = Client::start(ClientConfig::new("127.0.0.1:0".parse()?, trackers))?;
+/// client.login("nik", Password::new("secret".into())?)?;
+/// let download = client.download_file("lab", "big.bin", "/tmp".as_ref())?;
+/// download.on_end(|status| println!("{} is {:?}", status.file, status.phase));
+/// let path = download.wait(None)?;
+/// println!("{}", path.display());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the client's threads share.
+pub(crate) struct Inner {
+    pub(crate) config: ClientConfig,
+    pub(crate) address: SocketAddr,
+    pub(crate) store: DeviceStore,
+    pub(crate) trackers: TrackerSet,
+    pub(crate) engine: Mutex<Option<Arc<Engine>>>,
+    pub(crate) library: Mutex<Library>,
+    /// Notified whenever something in the library ends or changes its phase.
+    pub(crate) changed: Condvar,
+    pub(crate) book: Mutex<PeerBook>,
+    /// Names of users met in listings, for `why`.
+    pub(crate) names: Mutex<HashMap<UserId, Label>>,
+    /// Groups whose admission was announced in this session: every tracker tells of it.
+    pub(crate) admitted: Mutex<HashSet<GroupId>>,
+    pub(crate) bus: Bus,
+    pub(crate) errands: Mutex<Option<Sender<Errand>>>,
+    pub(crate) stop: Stop,
+    listener: Arc<Listener>,
+    threads: Threads,
+    errand_threads: Threads,
+}
+
+impl Client {
+    /// Opens the data directory, binds the port, and begins to connect to the trackers; does not wait for them.
+    ///
+    /// # Errors
+    /// [`ClientError::Store`] if the data directory cannot be used or another client uses it, [`ClientError::System`] if the
+    /// address cannot be bound.
+    pub fn start(config: ClientConfig) -> Result<Self, ClientError> {
+        let listener = Listener::bind(config.listen).map_err(|e| {
+            let what = format!("cannot listen on {}; free the port or choose another", config.listen);
+            ClientError::system(what, e)
+        })?;
+        let store = DeviceStore::open(&config.data_dir)?;
+        let address = listener.local_addr();
+        let (news, news_in) = bounded(NEWS_LEN);
+        let (errands, errands_in) = bounded(ERRANDS_LEN);
+        let trackers = start_trackers(&config, address, store.device(), news)?;
+        let inner = Arc::new(Inner {
+            config,
+            address,
+            store,
+            trackers,
+            engine: Mutex::new(None),
+            library: Mutex::new(Library::new()),
+            changed: Condvar::new(),
+            book: Mutex::default(),
+            names: Mutex::default(),
+            admitted: Mutex::default(),
+            bus: Bus::default(),
+            errands: Mutex::new(Some(errands)),
+            stop: Stop::new(),
+            listener: Arc::new(listener),
+            threads: Threads::new(),
+            errand_threads: Threads::new(),
+        });
+        let client = Self { inner };
+        client.inner.start_threads(news_in, errands_in)?;
+        Ok(client)
+    }
+
+    /// The address on which links are taken, with the port chosen.
+    pub fn address(&self) -> SocketAddr {
+        self.inner.address
+    }
+
+    /// The device's identity.
+    pub fn device(&self) -> DeviceId {
+        self.inner.store.device()
+    }
+
+    /// Waits until a tracker is connected; false if none is when `timeout` has passed.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn wait_for_tracker(&self, timeout: Duration) -> bool {
+        self.inner.trackers.wait_for_any(timeout)
+    }
+
+    /// Returns a channel on which everything that happens by itself arrives from now on.
+    pub fn subscribe(&self) -> Receiver<ClientEvent> {
+        self.inner.bus.subscribe()
+    }
+
+    /// Ends the session, the transfers and all threads; what is unfinished goes on at the next login. Calling it again does nothing.
+    ///
+    /// # Blocking
+    /// For some seconds at most.
+    pub fn stop(&self) {
+        let inner = &self.inner;
+        if inner.stop.is_set() {
+            return;
+        }
+        // Errands that are under way are finished first: a completed download is told to the group.
+        drop(inner.errands.lock().take());
+        inner.errand_threads.join(ERRANDS_TIMEOUT);
+        inner.leave_session();
+        inner.stop.set();
+        inner.listener.wake();
+        let mut stayed = inner.trackers.stop(STOP_TIMEOUT);
+        stayed.extend(inner.threads.join(STOP_TIMEOUT));
+        if !stayed.is_empty() {
+            warn!("still running at the end: {}", stayed.join(", "));
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn start_trackers(
+    config: &ClientConfig,
+    address: SocketAddr,
+    device: DeviceId,
+    news: Sender<News>,
+) -> Result<TrackerSet, ClientError> {
+    let options = SetOptions {
+        addresses: config.trackers.iter().map(|(_, address)| address.to_string()).collect(),
+        bind_ip: address.ip(),
+        device,
+        port: address.port(),
+    };
+    TrackerSet::start(options, news).map_err(|e| ClientError::system("cannot start a thread", e))
+}
+
+impl Inner {
+    fn start_threads(self: &Arc<Self>, news: Receiver<News>, errands: Receiver<Errand>) -> Result<(), ClientError> {
+        let (listener, stop) = (self.listener.clone(), self.stop.clone());
+        let weak = Arc::downgrade(self);
+        let accept = move || {
+            listener.run(&stop, |connection| {
+                // Without a session there is nothing to offer: the connection is closed.
+                let engine = weak.upgrade().and_then(|inner| inner.engine());
+                match engine {
+                    Some(engine) => engine.accept(connection),
+                    None => connection.close(),
+                }
+            });
+        };
+        let spawned = self.threads.spawn("listener", accept);
+        let weak = Arc::downgrade(self);
+        let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news)));
+        let weak = Arc::downgrade(self);
+        let spawned = spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));
+        spawned.map_err(|e| ClientError::system("cannot start a thread", e))
+    }
+
+    /// The engine of the present session.
+    pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.lock().clone()
+    }
+
+    /// The engine, or the refusal that fits its absence.
+    pub(crate) fn need_engine(&self) -> Result<Arc<Engine>, ClientError> {
+        self.engine().ok_or(ClientError::Refused(Refusal::LoginFirst))
+    }
+
+    /// The session's user.
+    pub(crate) fn need_user(&self) -> Result<UserEntry, ClientError> {
+        self.library.lock().user().cloned().ok_or(ClientError::Refused(Refusal::LoginFirst))
+    }
+
+    /// Leaves an errand for its thread. With a full queue, or at the end, it is left to the next login.
+    pub(crate) fn send_errand(&self, errand: Errand) -> bool {
+        self.errands.lock().as_ref().is_some_and(|errands| errands.try_send(errand).is_ok())
+    }
+
+    /// Ends the session if there is one: engine first, so that its journal is whole.
+    pub(crate) fn leave_session(&self) {
+        {
+            let mut library = self.library.lock();
+            if !matches!(library.phase, Phase::In(_)) {
+                return;
+            }
+            library.phase = Phase::Changing;
+        }
+        self.trackers.logout();
+        let engine = self.engine.lock().take();
+        if let Some(engine) = engine {
+            let stayed = engine.stop(STOP_TIMEOUT);
+            if !stayed.is_empty() {
+                warn!("still running after the session: {}", stayed.join(", "));
+            }
+        }
+        self.book.lock().clear();
+        self.admitted.lock().clear();
+        *self.library.lock() = Library::new();
+        self.changed.notify_all();
+    }
+}

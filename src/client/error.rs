@@ -1,0 +1,93 @@
+//! What can go wrong with a command, in words that say what to do about it.
+
+use std::path::PathBuf;
+
+use crate::types::{Label, NameError, Refusal};
+
+/// Why a command was not carried out. Messages read "what was wrong, and what to do".
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The directory will not; nothing was changed.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// No tracker of the list can be reached.
+    #[error("no tracker can be reached; check tracker_info.txt and the network, the client keeps trying")]
+    NoTracker,
+    /// Trackers are connected, but none gave a definite answer in time.
+    #[error("no tracker answered within 10 seconds; try again, `trackers` shows their state")]
+    NoAnswer,
+    /// Every tracker refuses the session's password: it was changed elsewhere.
+    #[error("the trackers no longer accept this session's password; log out and log in again")]
+    SessionRefused,
+    /// The client has a session already.
+    #[error("already logged in here as {0}; log out first")]
+    AlreadyLoggedIn(Label),
+    /// A name, number or path that cannot be meant.
+    #[error("{0}")]
+    BadArgument(String),
+    /// A path that cannot be shared or written.
+    #[error("{}: {why}", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// No download of that name is known here.
+    #[error("no such download: {file} in {group}; show_downloads lists them")]
+    NoSuchDownload {
+        /// Group as typed.
+        group: String,
+        /// File as typed.
+        file: String,
+    },
+    /// The download cannot do that in its present state.
+    #[error("{0}")]
+    DownloadState(String),
+    /// A download ended without its file.
+    #[error("{0}")]
+    DownloadFailed(String),
+    /// Time ran out before it was done.
+    #[error("time ran out; it goes on in the background")]
+    TimedOut,
+    /// The user interrupted the command.
+    #[error("interrupted")]
+    Interrupted,
+    /// The client's data directory cannot be used.
+    #[error("{0}")]
+    Store(#[from] crate::store::StoreError),
+    /// The client could not start, or the system has no room for what was asked.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried, and what to do.
+        what: String,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The tracker answered something that does not belong to the request.
+    #[error("the tracker's answer does not fit the question; update the older of the two programs")]
+    BadAnswer,
+    /// The client is stopping.
+    #[error("the client is stopping")]
+    Stopping,
+}
+
+impl ClientError {
+    /// Wraps the system's error with what was tried.
+    pub(crate) fn system(what: impl Into<String>, source: std::io::Error) -> Self {
+        Self::System { what: what.into(), source }
+    }
+
+    /// Says what is wrong with a path.
+    pub(crate) fn path(path: impl Into<PathBuf>, why: impl Into<String>) -> Self {
+        Self::Path { path: path.into(), why: why.into() }
+    }
+}
+
+impl From<NameError> for ClientError {
+    fn from(error: NameError) -> Self {
+        Self::BadArgument(error.to_string())
+    }
+}

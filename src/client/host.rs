@@ -1,0 +1,177 @@
+//! What the engine asks of the client, for the user of one session.
+//!
+//! **Invariant:** nobody is given a file but devices of which a tracker says that they take part in its swarm, in a group in
+//! which this device offers it.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use log::{debug, info};
+
+use super::ClientEvent;
+use super::background::Errand;
+use super::core::Inner;
+use crate::store::{DownloadRow, FileStamp, Progress, ShareRow, ShareState};
+use crate::swarm::{EngineEvent, Host, SeedSpec};
+use crate::types::{Bitfield, DeviceId, DownloadState, InfoHash, UserId};
+use crate::wire::metainfo::Metainfo;
+use crate::wire::tracker::{Reply, Request};
+
+/// Time that a link waits to hear who its other end is.
+const FIND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The host of one session's engine.
+pub(crate) struct SessionHost {
+    inner: Weak<Inner>,
+    user: UserId,
+}
+
+impl SessionHost {
+    pub(crate) fn new(inner: &Arc<Inner>, user: UserId) -> Self {
+        Self { inner: Arc::downgrade(inner), user }
+    }
+}
+
+impl Host for SessionHost {
+    /// Known devices are let in at once, of others the trackers are asked; the first that knows it decides.
+    fn may_link(&self, info_hash: InfoHash, device: DeviceId) -> bool {
+        let Some(inner) = self.inner.upgrade() else { return false };
+        let groups = inner.library.lock().groups_of(info_hash);
+        if groups.is_empty() {
+            return false;
+        }
+        if inner.book.lock().takes_part(info_hash, device, &groups) {
+            return true;
+        }
+        let mut found = false;
+        inner.trackers.ask_all(&Request::FindPeer { info_hash, device }, FIND_TIMEOUT, |tracker, reply| {
+            if let Reply::Peers(peers) = reply {
+                let mut book = inner.book.lock();
+                for peer in peers.iter().filter(|peer| peer.info_hash == info_hash && peer.device == device) {
+                    book.apply(tracker, peer);
+                }
+                found = book.takes_part(info_hash, device, &groups);
+            }
+            found
+        });
+        if !found {
+            debug!("no tracker says that device {device} takes part in {info_hash}; its link is refused");
+        }
+        found
+    }
+
+    fn may_link_foreign(&self, _info_hash: InfoHash, _address: IpAddr) -> bool {
+        false
+    }
+
+    fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        let stored = inner.store.journal(self.user, info_hash, verified);
+        inner.note_store_error(stored);
+        if let Some(download) = inner.library.lock().download(info_hash) {
+            download.row.verified = Some(verified.clone());
+        }
+    }
+
+    fn metainfo(&self, _info_hash: InfoHash, metainfo: &Arc<Metainfo>) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        let stored = inner.store.put_metainfo(metainfo);
+        inner.note_store_error(stored);
+    }
+
+    fn event(&self, event: EngineEvent) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        match event {
+            EngineEvent::Started { info_hash } => debug!("{info_hash}: download under way"),
+            EngineEvent::Completed { info_hash, seed } => inner.completed(self.user, info_hash, &seed),
+            EngineEvent::Failed { info_hash, reason } => inner.halted(self.user, info_hash, Progress::Failed(reason)),
+            EngineEvent::Paused { info_hash, reason } => inner.halted(self.user, info_hash, Progress::Paused(Some(reason))),
+            EngineEvent::FileChanged { info_hash, path } => inner.file_changed(info_hash, &path),
+        }
+    }
+}
+
+impl Inner {
+    /// A download is complete: it becomes a share, first here, then in the directory.
+    fn completed(&self, user: UserId, info_hash: InfoHash, seed: &SeedSpec) {
+        let row = {
+            let mut library = self.library.lock();
+            let Some(download) = library.download(info_hash) else { return };
+            download.row.progress = Progress::Complete;
+            download.row.clone()
+        };
+        let stored = self.store.set_progress(user, info_hash, &Progress::Complete);
+        self.note_store_error(stored);
+        let stored = self.store.put_metainfo(&seed.metainfo);
+        self.note_store_error(stored);
+        self.share_on(&row, seed);
+    }
+
+    /// Offers a file that came from the group, and has the directory told.
+    pub(crate) fn share_on(&self, row: &DownloadRow, seed: &SeedSpec) {
+        let info_hash = row.facts.info_hash;
+        match FileStamp::of(&seed.path) {
+            Ok(stamp) => {
+                let share = ShareRow {
+                    user: row.user,
+                    group: row.group,
+                    group_label: row.group_label.clone(),
+                    label: row.label.clone(),
+                    facts: row.facts.clone(),
+                    path: seed.path.clone(),
+                    stamp,
+                    state: ShareState::Pending,
+                };
+                let stored = self.store.put_share(&share);
+                self.note_store_error(stored);
+                self.library.lock().put_share(share, true);
+                self.trackers.announce([(row.group, info_hash, DownloadState::Seeding)]);
+            }
+            Err(error) => info!("{} is not shared on: {error}", seed.path.display()),
+        }
+        if !self.send_errand(Errand::Share(row.group, info_hash)) {
+            self.settle(info_hash);
+        }
+    }
+
+    /// A download has stopped by itself.
+    fn halted(&self, user: UserId, info_hash: InfoHash, progress: Progress) {
+        let group = {
+            let mut library = self.library.lock();
+            let Some(download) = library.download(info_hash) else { return };
+            if matches!(download.row.progress, Progress::Complete) {
+                return;
+            }
+            download.row.progress = progress.clone();
+            download.row.group
+        };
+        let stored = self.store.set_progress(user, info_hash, &progress);
+        self.note_store_error(stored);
+        self.trackers.announce([(group, info_hash, DownloadState::Stopped)]);
+        self.tell_end(info_hash);
+    }
+
+    /// A shared file is not what it was: it is offered no more, in any group.
+    fn file_changed(&self, info_hash: InfoHash, path: &std::path::Path) {
+        let withdrawn: Vec<ShareRow> = {
+            let mut library = self.library.lock();
+            let shares = library.shares.iter_mut().filter(|share| share.row.facts.info_hash == info_hash && share.offered);
+            shares
+                .map(|share| {
+                    share.offered = false;
+                    share.row.clone()
+                })
+                .collect()
+        };
+        self.trackers.announce(withdrawn.iter().map(|row| (row.group, info_hash, DownloadState::Stopped)));
+        for row in withdrawn {
+            self.bus.tell(&ClientEvent::ShareNotOffered {
+                group: row.group_label,
+                file: row.label,
+                path: path.to_owned(),
+                reason: "it is not the file that was shared any more; upload it again to share it as it is now".into(),
+            });
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! One command, asked of as many trackers as it takes.
+//!
+//! **Invariant:** every copy of a changing request carries the same request id, so it is carried out once however many trackers
+//! are asked; success is believed at once, a refusal only when no other tracker that was asked may still report success.
+//!
+//! The order of events: the primary is asked. Its connection fails: the next one is asked at once. It stays silent for
+//! [`HEDGE_AFTER`]: it becomes suspect, and the next one is asked too. "Busy" and "log in first" are answers of the tracker, not
+//! of the directory: the next one is asked.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+
+use super::TrackerSet;
+use super::session::{Login, pending_login};
+use super::state::{Answer, Pending};
+use crate::client::ClientError;
+use crate::types::{Label, Password, Refusal, UserEntry};
+use crate::wire::tracker::{Reply, Request};
+
+/// Silence after which the next tracker is asked as well.
+const HEDGE_AFTER: Duration = Duration::from_millis(700);
+/// Time that a refusal waits for the success of another tracker that was asked before.
+const REFUSAL_GRACE: Duration = Duration::from_millis(250);
+/// Time for a command in all.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a command waits for any connection at all.
+const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Who has to be logged in on the tracker that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nobody.
+    Tracker,
+    /// The session's user.
+    Session,
+    /// The question is a login of this generation.
+    Login(u64),
+}
+
+impl TrackerSet {
+    /// Asks the trackers until one gives a definite answer, which may be a refusal.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the directory's refusal; [`ClientError::NoTracker`] and [`ClientError::NoAnswer`] when there
+    /// is nobody to ask or to answer.
+    ///
+    /// # Blocking
+    /// For at most [`CALL_TIMEOUT`]. Must not be called by the consumer of the news.
+    pub(crate) fn call(&self, request: &Request, need: Need) -> Result<Reply, ClientError> {
+        if need == Need::Session && self.session().is_none() {
+            return Err(Refusal::LoginFirst.into());
+        }
+        Call::new(self, request, need).run()
+    }
+
+    /// Logs in on the nearest tracker, then, in the background, on all others.
+    ///
+    /// # Errors
+    /// Those of [`TrackerSet::call`].
+    ///
+    /// # Blocking
+    /// As [`TrackerSet::call`].
+    pub(crate) fn login(&self, name: Label, password: Password) -> Result<UserEntry, ClientError> {
+        let generation = self.next_generation();
+        let request = Request::Login { name: name.clone(), password: password.clone() };
+        match self.call(&request, Need::Login(generation))? {
+            Reply::LoggedIn(user) => {
+                self.establish(generation, user.clone(), name, password);
+                Ok(user)
+            }
+            _ => Err(ClientError::BadAnswer),
+        }
+    }
+
+    /// Asks every connected tracker the same question at once and hands each reply to `take` until it says it has enough.
+    ///
+    /// # Blocking
+    /// For at most `timeout`. Must not be called by the consumer of the news.
+    pub(crate) fn ask_all(&self, request: &Request, timeout: Duration, mut take: impl FnMut(usize, Reply) -> bool) {
+        let deadline = Instant::now() + timeout;
+        let (sender, answers) = unbounded();
+        let mut state = self.shared.state.lock();
+        for index in state.candidates(true) {
+            if let Some(live) = state.links[index].live.as_mut() {
+                live.send(request.clone(), Pending::Call(sender.clone()));
+            }
+        }
+        drop((state, sender));
+        while let Ok(answer) = answers.recv_deadline(deadline) {
+            if answer.reply.is_some_and(|reply| take(answer.tracker, reply)) {
+                return;
+            }
+        }
+    }
+}
+
+/// What the last look at the set brought.
+enum Asked {
+    /// One more tracker was asked.
+    Sent,
+    /// There is none that was not asked yet.
+    Nobody,
+}
+
+/// One command under way.
+struct Call<'a> {
+    set: &'a TrackerSet,
+    request: &'a Request,
+    need: Need,
+    sender: Sender<Answer>,
+    answers: Receiver<Answer>,
+    /// Connections asked, by tracker and key; never asked twice.
+    asked: Vec<(usize, u64)>,
+    /// Those of them that have not answered.
+    waiting: Vec<(usize, u64)>,
+    /// The refusal to report if nobody reports success.
+    refusal: Option<(Refusal, Instant)>,
+    busy: bool,
+    /// A tracker that forgot the session may be asked once more.
+    relogged: bool,
+    started: Instant,
+}
+
+impl<'a> Call<'a> {
+    fn new(set: &'a TrackerSet, request: &'a Request, need: Need) -> Self {
+        let (sender, answers) = unbounded();
+        let started = Instant::now();
+        let (asked, waiting) = (Vec::new(), Vec::new());
+        Self { set, request, need, sender, answers, asked, waiting, refusal: None, busy: false, relogged: false, started }
+    }
+
+    fn run(mut self) -> Result<Reply, ClientError> {
+        let deadline = self.started + CALL_TIMEOUT;
+        let mut hedge = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(self.give_up());
+            }
+            if self.set.shared.stop.is_set() {
+                return Err(ClientError::Stopping);
+            }
+            if let Some((refusal, since)) = self.refusal
+                && (self.waiting.is_empty() || now >= since + REFUSAL_GRACE)
+            {
+                return Err(refusal.into());
+            }
+            if self.refusal.is_none() && (self.waiting.is_empty() || now >= hedge) {
+                self.suspect_silent(now >= hedge);
+                match self.ask_next() {
+                    Asked::Sent => hedge = Instant::now() + HEDGE_AFTER,
+                    Asked::Nobody if self.waiting.is_empty() => {
+                        self.wait_for_change(deadline)?;
+                        continue;
+                    }
+                    Asked::Nobody => hedge = now + HEDGE_AFTER,
+                }
+            }
+            let until = self.refusal.map_or(hedge, |(_, since)| since + REFUSAL_GRACE).min(deadline);
+            match self.answers.recv_deadline(until) {
+                Ok(answer) => {
+                    if let Some(reply) = self.take(answer) {
+                        return Ok(reply);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+    }
+
+    /// Asks the best tracker not asked yet over its present connection.
+    fn ask_next(&mut self) -> Asked {
+        let mut state = self.set.shared.state.lock();
+        for index in state.candidates(self.need == Need::Session) {
+            let Some(live) = state.links[index].live.as_mut() else { continue };
+            let id = (index, live.key);
+            if self.asked.contains(&id) {
+                continue;
+            }
+            let pending = match self.need {
+                Need::Login(generation) => {
+                    live.login = Login::Asked(generation);
+                    pending_login(generation, self.sender.clone())
+                }
+                _ => Pending::Call(self.sender.clone()),
+            };
+            self.asked.push(id);
+            if live.send(self.request.clone(), pending) {
+                self.waiting.push(id);
+                return Asked::Sent;
+            }
+            live.suspect = true;
+        }
+        Asked::Nobody
+    }
+
+    /// Marks the trackers that were asked and have stayed silent, so that other commands go elsewhere.
+    fn suspect_silent(&self, silent: bool) {
+        let mut state = self.set.shared.state.lock();
+        for &(index, key) in self.waiting.iter().filter(|_| silent) {
+            if let Some(live) = state.live(index, key) {
+                live.suspect = true;
+            }
+        }
+    }
+
+    /// Looks at one answer; returns it if it ends the command.
+    fn take(&mut self, answer: Answer) -> Option<Reply> {
+        let id = (answer.tracker, answer.key);
+        self.waiting.retain(|waiting| *waiting != id);
+        match answer.reply? {
+            Reply::Refused(Refusal::Busy) => self.busy = true,
+            Reply::Refused(Refusal::LoginFirst) if self.need == Need::Session => {
+                self.set.session_lost(id);
+                if !std::mem::replace(&mut self.relogged, true) {
+                    self.asked.retain(|asked| *asked != id);
+                }
+            }
+            Reply::Refused(refusal) => self.refusal = self.refusal.or(Some((refusal, Instant::now()))),
+            reply => return Some(reply),
+        }
+        None
+    }
+
+    /// Nobody is left to ask: waits for a connection or a confirmed login.
+    fn wait_for_change(&mut self, deadline: Instant) -> Result<(), ClientError> {
+        if self.busy {
+            return Err(Refusal::Busy.into());
+        }
+        let shared = &self.set.shared;
+        let mut state = shared.state.lock();
+        let new = state.candidates(self.need == Need::Session).into_iter().any(|index| {
+            let key = state.links[index].live.as_ref().map(|live| live.key);
+            key.is_some_and(|key| !self.asked.contains(&(index, key)))
+        });
+        if new {
+            return Ok(());
+        }
+        let connected = state.links.iter().any(|link| link.live.is_some());
+        let until = if connected { deadline } else { self.started + UNREACHABLE_TIMEOUT };
+        if Instant::now() >= until && !connected {
+            return Err(ClientError::NoTracker);
+        }
+        if self.need == Need::Session && connected && state.is_session_refused() && self.started.elapsed() > UNREACHABLE_TIMEOUT {
+            return Err(ClientError::SessionRefused);
+        }
+        let step = Instant::now() + HEDGE_AFTER;
+        shared.changed.wait_until(&mut state, until.min(step));
+        Ok(())
+    }
+
+    fn give_up(&self) -> ClientError {
+        let state = self.set.shared.state.lock();
+        match (self.refusal, state.links.iter().any(|link| link.live.is_some())) {
+            (Some((refusal, _)), _) => refusal.into(),
+            (None, _) if self.busy => Refusal::Busy.into(),
+            (None, true) => ClientError::NoAnswer,
+            (None, false) => ClientError::NoTracker,
+        }
+    }
+}
+
+impl TrackerSet {
+    /// A tracker that confirmed the session has forgotten it: it is to confirm it again.
+    fn session_lost(&self, (index, key): (usize, u64)) {
+        if let Some(live) = self.shared.state.lock().live(index, key) {
+            live.login = Login::No;
+            live.announced_for = 0;
+        }
+        self.shared.login_again(index, key);
+    }
+}
+
+impl super::SetState {
+    /// Tells whether every connected tracker has turned the session's login down.
+    fn is_session_refused(&self) -> bool {
+        let mut live = self.links.iter().filter_map(|link| link.live.as_ref()).peekable();
+        live.peek().is_some() && live.all(|live| matches!(live.login, Login::Refused { .. }))
+    }
+}

@@ -1,0 +1,248 @@
+//! One tracker's connection: dial, hello, read until it ends, again.
+//!
+//! **Invariant:** a connection that was attached to the set is detached before the next one is dialled, and its writer has ended.
+
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use log::{debug, info, warn};
+
+use super::session::Login;
+use super::state::{Live, Pending};
+use super::{News, Shared};
+use crate::net::{Connection, Reader};
+use crate::types::limits::{MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX};
+use crate::wire::frame::{self, FrameError};
+use crate::wire::tracker::{ClientHello, Event, FromTracker, Hello, Request, Unwelcome, Welcome};
+
+/// Pause after the first failed dial; doubled up to the longest.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Longest pause between dials.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Time for a connection to be made.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for the tracker's first words; a stopped process accepts connections but does not speak.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that lived this long was a good one: the next dial starts with the shortest pause again.
+const GOOD_LIFE: Duration = Duration::from_secs(5);
+/// Frames that wait for the writer: a page of commands and announces; beyond it the tracker counts as stuck.
+const QUEUE_LEN: usize = 1024;
+
+/// Why a connection ended or was not made.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Unwelcome(#[from] Unwelcome),
+    #[error("it does not speak the tracker protocol")]
+    NotATracker,
+    #[error("it has been silent for too long")]
+    Silent,
+    #[error("it is shutting down")]
+    Closing,
+}
+
+/// Keeps the tracker's session until the set stops. Runs on the tracker's own thread.
+pub(super) fn run(shared: &Arc<Shared>, index: usize) {
+    let mut pause = BACKOFF_MIN;
+    while !shared.stop.is_set() {
+        let started = Instant::now();
+        let was_live = match open(shared, index) {
+            Ok(opened) => {
+                let error = serve(shared, index, opened);
+                note_failure(shared, index, true, &error);
+                true
+            }
+            Err(error) => {
+                note_failure(shared, index, false, &error);
+                false
+            }
+        };
+        if was_live && started.elapsed() >= GOOD_LIFE {
+            pause = BACKOFF_MIN;
+        }
+        if shared.stop.wait(pause.mul_f64(rand::random_range(0.5..1.0))) {
+            return;
+        }
+        pause = (pause * 2).min(BACKOFF_MAX);
+    }
+}
+
+/// Logs the first failure of a row and keeps the last for `trackers`.
+fn note_failure(shared: &Shared, index: usize, was_live: bool, error: &LinkError) {
+    let mut state = shared.state.lock();
+    let link = &mut state.links[index];
+    let first = was_live || link.attempts == 0;
+    link.attempts += 1;
+    link.error = Some(error.to_string());
+    let address = link.address.clone();
+    drop(state);
+    shared.changed.notify_all();
+    if shared.stop.is_set() {
+        return;
+    }
+    match first {
+        true => warn!("tracker {} ({address}): {error}; trying again", index + 1),
+        false => debug!("tracker {} ({address}): {error}", index + 1),
+    }
+}
+
+struct Opened {
+    connection: Connection,
+    reader: Reader,
+    welcome: Welcome,
+    rtt: Duration,
+}
+
+/// Dials the tracker, at each address its name stands for, and says hello.
+fn open(shared: &Shared, index: usize) -> Result<Opened, LinkError> {
+    let mut last = LinkError::Io(io::Error::new(io::ErrorKind::NotFound, "the name stands for no address"));
+    for address in shared.options.addresses[index].to_socket_addrs()? {
+        match greet(shared, address) {
+            Ok(opened) => return Ok(opened),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn greet(shared: &Shared, address: SocketAddr) -> Result<Opened, LinkError> {
+    let connection = Connection::dial(address, Some(shared.options.bind_ip), DIAL_TIMEOUT)?;
+    let hello = Hello::Client(ClientHello { device: shared.options.device, port: shared.options.port });
+    let asked = Instant::now();
+    frame::write_message(&mut connection.writer(), &hello)?;
+    let mut reader = connection.reader();
+    reader.set_deadline(Some(asked + WELCOME_TIMEOUT));
+    match frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX)? {
+        FromTracker::Welcome(welcome) => Ok(Opened { connection, reader, welcome, rtt: asked.elapsed() }),
+        FromTracker::Unwelcome(why) => Err(why.into()),
+        _ => Err(LinkError::NotATracker),
+    }
+}
+
+/// Serves one connection until it ends; says why it did.
+fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
+    let Opened { connection, mut reader, welcome, rtt } = opened;
+    let (queue, frames) = bounded(QUEUE_LEN);
+    let key = {
+        let mut state = shared.state.lock();
+        state.next_key += 1;
+        let key = state.next_key;
+        let live = Live {
+            key,
+            connection: connection.clone(),
+            number: welcome.number,
+            queue,
+            pending: Default::default(),
+            next_number: 1,
+            login: Login::No,
+            announced_for: 0,
+            rtt,
+            suspect: false,
+        };
+        let link = &mut state.links[index];
+        link.live = Some(live);
+        link.attempts += 1;
+        key
+    };
+    let writer = {
+        let (shared, connection) = (shared.clone(), connection.clone());
+        move || write_frames(&shared, index, key, &connection, &frames)
+    };
+    let spawned = shared.threads.spawn(format!("tracker {} writer", index + 1), writer);
+    let error = match spawned {
+        Ok(()) => {
+            info!("tracker {} ({}) connected", index + 1, connection.peer_addr());
+            shared.login_again(index, key);
+            shared.changed.notify_all();
+            read_frames(shared, index, key, &mut reader)
+        }
+        Err(e) => e.into(),
+    };
+    shared.state.lock().detach(index, key);
+    shared.changed.notify_all();
+    error
+}
+
+fn read_frames(shared: &Shared, index: usize, key: u64, reader: &mut Reader) -> LinkError {
+    loop {
+        match read_one(reader) {
+            Err(error) => return error,
+            Ok(FromTracker::Reply { number, reply }) => shared.answered(index, key, number, reply),
+            Ok(FromTracker::Event(Event::Closing)) => return LinkError::Closing,
+            Ok(FromTracker::Event(event)) => {
+                shared.heard(index, key);
+                shared.tell(match event {
+                    Event::Peer(peer) => News::Peers { tracker: index, peers: vec![peer] },
+                    Event::Removed { group } => News::Removed(group),
+                    Event::Admitted { group } => News::Admitted(group),
+                    Event::Closing => continue,
+                });
+            }
+            Ok(_) => return LinkError::NotATracker,
+        }
+        if shared.stop.is_set() {
+            return LinkError::Closing;
+        }
+    }
+}
+
+/// Reads a frame. Between frames silence is bounded by the presence time-out, as we ping three times as often.
+fn read_one(reader: &mut Reader) -> Result<FromTracker, LinkError> {
+    if !reader.wait(PRESENCE_TIMEOUT)? {
+        return Err(LinkError::Silent);
+    }
+    reader.set_deadline(Some(Instant::now() + MESSAGE_TIMEOUT));
+    Ok(frame::read_message(reader, TRACKER_FRAME_LEN_MAX)?)
+}
+
+/// Writes what is queued; when nothing is, sends pings and repeats logins in time. Ends with the queue or the connection.
+fn write_frames(shared: &Shared, index: usize, key: u64, connection: &Connection, frames: &Receiver<Vec<u8>>) {
+    let mut writer = connection.writer();
+    let mut next_ping = Instant::now() + PING_INTERVAL;
+    loop {
+        let due = shared.login_due(index, key).map_or(next_ping, |due| due.min(next_ping));
+        match frames.recv_deadline(due) {
+            Ok(frame) => {
+                if writer.write_all(&frame).is_err() {
+                    return connection.close();
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                let now = Instant::now();
+                if now >= next_ping {
+                    next_ping = now + PING_INTERVAL;
+                    shared.ping(index, key);
+                }
+                shared.login_again(index, key);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Hands news to the consumer; a consumer that has gone needs none.
+    pub(super) fn tell(&self, news: News) {
+        let _ = self.news.send(news);
+    }
+
+    /// The tracker said something: it is not stuck.
+    fn heard(&self, index: usize, key: u64) {
+        if let Some(live) = self.state.lock().live(index, key) {
+            live.suspect = false;
+        }
+    }
+
+    fn ping(&self, index: usize, key: u64) {
+        if let Some(live) = self.state.lock().live(index, key) {
+            live.send(Request::Ping, Pending::Ping(Instant::now()));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The client's sessions with all trackers, and commands that outlive the tracker they were sent to.
+//!
+//! Two threads a tracker keep one connection: one dials and reads, one writes and minds the clock (pings, repeated logins).
+//! A command is sent to the *primary*, the nearest healthy tracker, and, when that connection fails or stays silent, to the next
+//! ones under the same request id, so that it is carried out once whoever answers first.
+//!
+//! **Invariant:** a tracker is given commands of a session only while it has confirmed that session's user; the set's lock is
+//! never held across socket IO.
+//!
+//! [`TrackerSet::call`] and its kin block the calling thread; news are handed to a bounded channel whose consumer must never
+//! call a tracker, as the threads that would bring the answer may be waiting for it.
+
+mod announce;
+mod call;
+mod link;
+mod session;
+mod state;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex};
+
+use crate::net::{Stop, Threads};
+use crate::types::{DeviceId, GroupEntry, GroupId, PeerEntry};
+
+pub(crate) use call::Need;
+pub(crate) use session::Session;
+pub use state::LinkView;
+use state::SetState;
+
+/// Something that trackers told unasked.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Devices in swarms of files that this device announced.
+    Peers {
+        /// Index of the tracker that says so.
+        tracker: usize,
+        /// What it says.
+        peers: Vec<PeerEntry>,
+    },
+    /// The tracker's session stands (again): what it said about peers before is void.
+    Joined {
+        /// Index of the tracker.
+        tracker: usize,
+    },
+    /// The user is no longer a member of the group.
+    Removed(GroupId),
+    /// The user was let into a group.
+    Admitted(GroupEntry),
+}
+
+/// What the set needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct SetOptions {
+    /// `host:port` of every tracker, in the order of the file.
+    pub(crate) addresses: Vec<String>,
+    /// Local address that sessions are dialled from.
+    pub(crate) bind_ip: IpAddr,
+    /// Who we are.
+    pub(crate) device: DeviceId,
+    /// The port on which we take links.
+    pub(crate) port: u16,
+}
+
+/// All trackers of the network; clones are the same set.
+#[derive(Debug, Clone)]
+pub(crate) struct TrackerSet {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: SetOptions,
+    state: Mutex<SetState>,
+    /// Notified whenever a tracker becomes ready or unready.
+    changed: Condvar,
+    news: Sender<News>,
+    stop: Stop,
+    threads: Threads,
+}
+
+impl TrackerSet {
+    /// Starts keeping sessions with every tracker.
+    ///
+    /// # Errors
+    /// The system's, when it has no room for the threads.
+    pub(crate) fn start(options: SetOptions, news: Sender<News>) -> std::io::Result<Self> {
+        let state = Mutex::new(SetState::new(&options.addresses));
+        let (stop, threads) = (Stop::new(), Threads::new());
+        let shared = Arc::new(Shared { options, state, changed: Condvar::new(), news, stop, threads });
+        for index in 0..shared.options.addresses.len() {
+            let link = shared.clone();
+            shared.threads.spawn(format!("tracker {}", index + 1), move || link::run(&link, index))?;
+        }
+        Ok(Self { shared })
+    }
+
+    /// Waits until a tracker is connected and every other one has been tried once or had a little more time; false if none is
+    /// connected when `timeout` has passed.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub(crate) fn wait_for_any(&self, timeout: Duration) -> bool {
+        const GRACE: Duration = Duration::from_millis(300);
+        let deadline = Instant::now() + timeout;
+        let mut first_seen = None;
+        let mut state = self.shared.state.lock();
+        loop {
+            let now = Instant::now();
+            let any = state.links.iter().any(|link| link.live.is_some());
+            let mut until = deadline;
+            if any {
+                until = *first_seen.get_or_insert((now + GRACE).min(deadline));
+                if now >= until || state.links.iter().all(|link| link.attempts > 0) {
+                    return true;
+                }
+            }
+            if now >= deadline || self.shared.stop.is_set() {
+                return any;
+            }
+            self.shared.changed.wait_until(&mut state, until);
+        }
+    }
+
+    /// Tells whether any tracker is connected now.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.shared.state.lock().links.iter().any(|link| link.live.is_some())
+    }
+
+    /// Every tracker as this client sees it, in the order of the file.
+    pub(crate) fn views(&self) -> Vec<LinkView> {
+        self.shared.state.lock().views()
+    }
+
+    /// Ends every session and joins the threads; returns the names of threads that did not end in time.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub(crate) fn stop(&self, timeout: Duration) -> Vec<String> {
+        self.shared.stop.set();
+        self.shared.state.lock().close_all();
+        self.shared.changed.notify_all();
+        self.shared.threads.join(timeout)
+    }
+}

@@ -1,0 +1,229 @@
+//! The user's session, which every tracker has to confirm by itself.
+//!
+//! **Invariant:** the password lives in memory only, here and in frames on their way out; a confirmation counts only for the
+//! login (by generation) and the user it was given for.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use log::warn;
+
+use super::state::{Answer, Pending};
+use super::{News, Shared, TrackerSet};
+use crate::types::{Label, Password, UserEntry, UserId};
+use crate::wire::tracker::{Reply, Request};
+
+/// Pause before a login that a tracker refused is tried there again: it may not have heard of the account yet.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+/// Longest such pause.
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// Time that a logout waits for the trackers: it is done here in any case.
+const LOGOUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Who is logged in.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(super) generation: u64,
+    /// The user, with the name under which they are shown.
+    pub(crate) user: UserEntry,
+    /// The name as typed: with the password it picks the same user on trackers that have been apart.
+    pub(super) name: Label,
+    pub(super) password: Password,
+}
+
+/// How far one connection is with the session.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Login {
+    /// Nobody is logged in there.
+    No,
+    /// Asked, not answered.
+    Asked(u64),
+    /// Confirmed.
+    In {
+        /// Which login.
+        generation: u64,
+        /// Whom it named.
+        user: UserId,
+    },
+    /// Turned down, or another user was named; to be tried again.
+    Refused {
+        /// When.
+        retry: Instant,
+        /// Pause after the next failure.
+        pause: Duration,
+    },
+}
+
+impl Login {
+    pub(super) fn is_for(&self, session: &Session) -> bool {
+        matches!(self, Self::In { generation, user } if *generation == session.generation && *user == session.user.user)
+    }
+}
+
+impl TrackerSet {
+    /// The present session.
+    pub(crate) fn session(&self) -> Option<Session> {
+        self.shared.state.lock().session.clone()
+    }
+
+    /// Starts a generation of logins; answers to earlier ones no longer count.
+    pub(super) fn next_generation(&self) -> u64 {
+        let mut state = self.shared.state.lock();
+        state.generation += 1;
+        state.generation
+    }
+
+    /// Makes `user` the session, and logs it in on every other tracker.
+    pub(super) fn establish(&self, generation: u64, user: UserEntry, name: Label, password: Password) {
+        let mut state = self.shared.state.lock();
+        state.session = Some(Session { generation, user, name, password });
+        let connected: Vec<_> =
+            state.links.iter().enumerate().filter_map(|(i, link)| link.live.as_ref().map(|live| (i, live.key))).collect();
+        drop(state);
+        for (index, key) in connected {
+            self.shared.login_again(index, key);
+            self.shared.joined(index, key);
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// Notes a new password for logins to come.
+    pub(crate) fn replace_password(&self, password: Password) {
+        if let Some(session) = &mut self.shared.state.lock().session {
+            session.password = password;
+        }
+    }
+
+    /// Ends the session everywhere. Trackers that cannot be reached learn it from the connection that ended.
+    ///
+    /// # Blocking
+    /// For at most a second.
+    pub(crate) fn logout(&self) {
+        let (sender, answers) = crossbeam_channel::unbounded();
+        let mut state = self.shared.state.lock();
+        state.session = None;
+        state.generation += 1;
+        state.announced.clear();
+        for live in state.links.iter_mut().filter_map(|link| link.live.as_mut()) {
+            if !matches!(live.login, Login::No) {
+                live.send(Request::Logout, Pending::Call(sender.clone()));
+                live.login = Login::No;
+            }
+        }
+        drop((state, sender));
+        let deadline = Instant::now() + LOGOUT_TIMEOUT;
+        while answers.recv_deadline(deadline).is_ok() {}
+    }
+}
+
+impl Shared {
+    /// Sends the session's login on a connection that has not confirmed it and is not waiting.
+    pub(super) fn login_again(&self, index: usize, key: u64) {
+        let mut state = self.state.lock();
+        let Some(session) = state.session.clone() else { return };
+        let Some(live) = state.live(index, key) else { return };
+        let due = match live.login {
+            Login::No => true,
+            Login::Asked(generation) | Login::In { generation, .. } => generation != session.generation,
+            Login::Refused { retry, .. } => retry <= Instant::now(),
+        };
+        let request = Request::Login { name: session.name, password: session.password };
+        if due && live.send(request, Pending::Login(session.generation, None)) {
+            // A pause already grown is kept for the next failure.
+            if !matches!(live.login, Login::Refused { .. }) {
+                live.login = Login::Asked(session.generation);
+            } else if let Login::Refused { retry, pause } = &mut live.login {
+                *retry = Instant::now() + *pause;
+            }
+        }
+    }
+
+    /// When a refused login is to be tried again.
+    pub(super) fn login_due(&self, index: usize, key: u64) -> Option<Instant> {
+        let mut state = self.state.lock();
+        state.session.as_ref()?;
+        match state.live(index, key)?.login {
+            Login::Refused { retry, .. } => Some(retry),
+            _ => None,
+        }
+    }
+
+    /// Takes a tracker's answer to whoever asked.
+    pub(super) fn answered(&self, index: usize, key: u64, number: u32, reply: Reply) {
+        let mut state = self.state.lock();
+        let Some(live) = state.live(index, key) else { return };
+        live.suspect = false;
+        match live.pending.remove(&number) {
+            Some(Pending::Call(caller)) => {
+                let _ = caller.try_send(Answer { tracker: index, key, reply: Some(reply) });
+            }
+            Some(Pending::Ping(sent)) => live.rtt = (live.rtt * 3 + sent.elapsed()) / 4,
+            Some(Pending::Announce) => {
+                drop(state);
+                match reply {
+                    Reply::Peers(peers) if !peers.is_empty() => self.tell(News::Peers { tracker: index, peers }),
+                    Reply::Refused(why) => warn!("tracker {}: announce refused: {why}", index + 1),
+                    _ => {}
+                }
+            }
+            Some(Pending::Login(generation, caller)) => {
+                drop(state);
+                self.login_answered(index, key, generation, &reply);
+                if let Some(caller) = caller {
+                    let _ = caller.try_send(Answer { tracker: index, key, reply: Some(reply) });
+                }
+                self.joined(index, key);
+                self.changed.notify_all();
+            }
+            Some(Pending::Ignored) | None => {}
+        }
+    }
+
+    fn login_answered(&self, index: usize, key: u64, generation: u64, reply: &Reply) {
+        let mut state = self.state.lock();
+        let (current, session) = (state.generation, state.session.clone());
+        let Some(live) = state.live(index, key) else { return };
+        let pause = match live.login {
+            Login::Refused { pause, .. } => (pause * 2).min(RETRY_MAX),
+            _ => RETRY_MIN,
+        };
+        let refused = Login::Refused { retry: Instant::now() + pause, pause };
+        match reply {
+            _ if generation != current => {
+                // The user has logged out meanwhile; whoever was logged in here by this answer is not to stay.
+                live.send(Request::Logout, Pending::Ignored);
+                live.login = Login::No;
+            }
+            Reply::LoggedIn(user) => {
+                live.login = Login::In { generation, user: user.user };
+                if session.is_some_and(|session| session.user.user != user.user) {
+                    warn!("tracker {} knows another user of that name and password; it is not used for commands", index + 1);
+                    live.login = refused;
+                }
+            }
+            Reply::Refused(why) => {
+                log::info!("tracker {} does not log us in yet: {why}", index + 1);
+                live.login = refused;
+            }
+            _ => live.login = refused,
+        }
+    }
+
+    /// Announces everything on a connection whose login was just confirmed, once.
+    fn joined(&self, index: usize, key: u64) {
+        let mut state = self.state.lock();
+        let Some(session) = state.session.clone() else { return };
+        let Some(live) = state.live(index, key) else { return };
+        if !live.login.is_for(&session) || std::mem::replace(&mut live.announced_for, session.generation) == session.generation {
+            return;
+        }
+        state.announce_all(index);
+        drop(state);
+        self.tell(News::Joined { tracker: index });
+    }
+}
+
+/// A login's question, as [`super::call`] sends it.
+pub(super) fn pending_login(generation: u64, caller: Sender<Answer>) -> Pending {
+    Pending::Login(generation, Some(caller))
+}

@@ -1,0 +1,198 @@
+//! What the tracker set knows at one moment: connections, logins, questions without an answer, and who is primary.
+//!
+//! **Invariant:** every question registered with a live connection is answered once: by the reply, or as lost when the connection
+//! ends. No IO here: frames go into bounded queues, and a full one counts as a connection that does not work.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::session::{Login, Session};
+use crate::net::Connection;
+use crate::types::{DownloadState, GroupId, InfoHash};
+use crate::wire::frame;
+use crate::wire::tracker::{FromClient, Reply, Request};
+
+/// Round trips that differ by less are equally near: what a loaded machine adds by chance.
+const RTT_TIE: Duration = Duration::from_millis(5);
+
+/// One tracker as this client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkView {
+    /// Line in the file, from 1.
+    pub line: u32,
+    /// `host:port` as configured.
+    pub address: String,
+    /// The number the tracker gave itself, while connected.
+    pub number: Option<u32>,
+    /// Whether commands go there first.
+    pub primary: bool,
+    /// Measured round trip, while connected.
+    pub rtt: Option<Duration>,
+    /// Why it could not be reached last time, while not connected.
+    pub error: Option<String>,
+}
+
+/// One tracker.
+#[derive(Debug)]
+pub(super) struct LinkState {
+    pub(super) address: String,
+    pub(super) live: Option<Live>,
+    /// Number of dials that ended, well or not.
+    pub(super) attempts: u64,
+    pub(super) error: Option<String>,
+}
+
+/// A connection that was welcomed.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// Tells this connection from the tracker's earlier ones.
+    pub(super) key: u64,
+    pub(super) connection: Connection,
+    pub(super) number: u32,
+    pub(super) queue: Sender<Vec<u8>>,
+    pub(super) pending: HashMap<u32, Pending>,
+    pub(super) next_number: u32,
+    pub(super) login: Login,
+    /// The generation of the session for which everything was announced here.
+    pub(super) announced_for: u64,
+    pub(super) rtt: Duration,
+    /// It left a question unanswered for too long and has said nothing since.
+    pub(super) suspect: bool,
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// A command.
+    Call(Sender<Answer>),
+    /// A login of that generation, and the command behind it if there is one.
+    Login(u64, Option<Sender<Answer>>),
+    /// An announce; the reply names peers.
+    Announce,
+    /// A ping, sent then.
+    Ping(Instant),
+    /// Nobody.
+    Ignored,
+}
+
+/// What became of a question asked of one connection.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) tracker: usize,
+    pub(super) key: u64,
+    /// `None`: the connection ended first.
+    pub(super) reply: Option<Reply>,
+}
+
+/// The whole set.
+#[derive(Debug)]
+pub(super) struct SetState {
+    pub(super) links: Vec<LinkState>,
+    pub(super) next_key: u64,
+    pub(super) primary: Option<usize>,
+    pub(super) session: Option<Session>,
+    /// Grows with every login that is tried and every logout.
+    pub(super) generation: u64,
+    /// What every tracker is, or is to be, told about our files.
+    pub(super) announced: BTreeMap<(GroupId, InfoHash), DownloadState>,
+}
+
+impl Live {
+    /// Registers a question and queues its frame; false if the queue takes no more.
+    pub(super) fn send(&mut self, request: Request, pending: Pending) -> bool {
+        let number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(1);
+        let sent = self.queue.try_send(frame::to_frame(&FromClient { number, request })).is_ok();
+        if sent {
+            self.pending.insert(number, pending);
+        }
+        sent
+    }
+}
+
+impl LinkState {
+    /// Tells whether the tracker takes commands of the session, or of nobody.
+    pub(super) fn is_ready(&self, session: Option<&Session>) -> bool {
+        let confirmed = |live: &Live| session.is_none_or(|session| live.login.is_for(session));
+        self.live.as_ref().is_some_and(confirmed)
+    }
+}
+
+impl SetState {
+    pub(super) fn new(addresses: &[String]) -> Self {
+        let link = |address: &String| LinkState { address: address.clone(), live: None, attempts: 0, error: None };
+        let links = addresses.iter().map(link).collect();
+        Self { links, next_key: 0, primary: None, session: None, generation: 0, announced: BTreeMap::new() }
+    }
+
+    /// The connection of that key, if it is still the tracker's present one.
+    pub(super) fn live(&mut self, tracker: usize, key: u64) -> Option<&mut Live> {
+        self.links[tracker].live.as_mut().filter(|live| live.key == key)
+    }
+
+    /// Ready trackers, the primary first, then healthy before suspect, near before far, low lines before high.
+    pub(super) fn candidates(&mut self, with_session: bool) -> Vec<usize> {
+        let session = self.session.as_ref().filter(|_| with_session);
+        let ready: Vec<usize> = (0..self.links.len()).filter(|&i| self.links[i].is_ready(session)).collect();
+        self.elect(&ready);
+        let rank = |i: &usize| {
+            let live = self.links[*i].live.as_ref();
+            let bucket = live.map_or(0, |live| live.rtt.as_micros() / RTT_TIE.as_micros());
+            (self.primary != Some(*i), live.is_none_or(|live| live.suspect), bucket, *i)
+        };
+        let mut ordered = ready;
+        ordered.sort_by_key(rank);
+        ordered
+    }
+
+    /// Keeps the primary while it is healthy and no other is clearly nearer; else takes the nearest, then the lowest line.
+    fn elect(&mut self, ready: &[usize]) {
+        let rtt = |i: usize| self.links[i].live.as_ref().filter(|live| !live.suspect).map(|live| live.rtt);
+        let healthy = || ready.iter().filter_map(|&i| Some((rtt(i)?, i)));
+        let Some(nearest) = healthy().map(|(rtt, _)| rtt).min() else {
+            // All are suspect, or none is ready: the first ready one is as good as any.
+            self.primary = self.primary.filter(|primary| ready.contains(primary)).or(ready.first().copied());
+            return;
+        };
+        let limit = nearest + RTT_TIE.max(nearest / 2);
+        let stays = |&primary: &usize| ready.contains(&primary) && rtt(primary).is_some_and(|rtt| rtt <= limit);
+        let next = || healthy().find(|(rtt, _)| *rtt <= nearest + RTT_TIE).map(|(_, i)| i);
+        self.primary = self.primary.filter(stays).or_else(next);
+    }
+
+    /// Ends a connection's part in the set; its questions are answered as lost.
+    pub(super) fn detach(&mut self, tracker: usize, key: u64) {
+        if self.live(tracker, key).is_none() {
+            return;
+        }
+        let Some(live) = self.links[tracker].live.take() else { return };
+        live.connection.close();
+        for pending in live.pending.into_values() {
+            if let Pending::Call(caller) | Pending::Login(_, Some(caller)) = pending {
+                // A caller that has gone needs no answer.
+                let _ = caller.try_send(Answer { tracker, key, reply: None });
+            }
+        }
+    }
+
+    pub(super) fn views(&mut self) -> Vec<LinkView> {
+        let with_session = self.session.is_some();
+        self.candidates(with_session);
+        let primary = self.primary;
+        let view = |(i, link): (usize, &LinkState)| LinkView {
+            line: i as u32 + 1,
+            address: link.address.clone(),
+            number: link.live.as_ref().map(|live| live.number),
+            primary: primary == Some(i),
+            rtt: link.live.as_ref().map(|live| live.rtt),
+            error: link.live.as_ref().map_or(link.error.clone(), |_| None),
+        };
+        self.links.iter().enumerate().map(view).collect()
+    }
+
+    pub(super) fn close_all(&self) {
+        self.links.iter().filter_map(|link| link.live.as_ref()).for_each(|live| live.connection.close());
+    }
+}

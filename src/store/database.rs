@@ -1,0 +1,223 @@
+//! Opening a database and locking the directory that holds it.
+//!
+//! **Invariant:** an open database has the write-ahead log on, waits for the disk at each commit, and has the newest schema this
+//! program knows; one with a newer schema, or of another kind, is not touched.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rustix::fs::{FlockOperation, flock};
+
+/// Name of the file that is locked while a process uses the directory.
+const LOCK_FILE: &str = "lock";
+/// How long a statement waits for another connection of the same process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Says why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process uses the data directory.
+    #[error("{} is in use by another process; stop it, or give another --data-dir", path.display())]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The store was written by a newer program.
+    #[error("{} was written by a newer version (schema {found}, this program knows {known}); update this program", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// The newest known here.
+        known: u32,
+    },
+    /// The file is not a store of this kind.
+    #[error("{} is not a {kind}; give another --data-dir", path.display())]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+        /// What was expected.
+        kind: &'static str,
+    },
+    /// The store's content is not what was written.
+    #[error("{} is damaged ({why}); restore a copy, or move it away to start empty", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The directory or file cannot be read or written.
+    #[error("cannot use {}: {source}", path.display())]
+    Io {
+        /// The directory or file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The database failed: the disk is full or broken.
+    #[error("{}: {source}", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's reason.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    /// Sorts an error of SQLite: damage is told from a disk that fails.
+    pub(crate) fn of(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Damaged { path, why: source.to_string() },
+            _ => Self::Database { path, source },
+        }
+    }
+}
+
+/// What a database is for, and its schema's history.
+#[derive(Debug, Clone, Copy)]
+pub struct DatabaseKind {
+    /// In words, for error messages.
+    pub name: &'static str,
+    /// SQLite's `application_id`: tells our files from any other.
+    pub application_id: i32,
+    /// Statements that lead from each schema version to the next; the first one starts from an empty file.
+    pub migrations: &'static [&'static str],
+}
+
+/// Opens or makes a database and brings its schema up to date.
+///
+/// # Errors
+/// Every [`StoreError`] but `InUse`.
+///
+/// # Blocking
+/// On the disk.
+pub fn open_database(path: &Path, kind: DatabaseKind) -> Result<Connection, StoreError> {
+    let wrap = |source| StoreError::of(path, source);
+    let mut connection = Connection::open(path).map_err(wrap)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(wrap)?;
+    check_kind(path, kind, &connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(wrap)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(wrap)?;
+    migrate(&mut connection, kind).map_err(wrap)?;
+    Ok(connection)
+}
+
+fn check_kind(path: &Path, kind: DatabaseKind, connection: &Connection) -> Result<(), StoreError> {
+    let wrap = |source| StoreError::of(path, source);
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(wrap);
+    let (application_id, found) = (pragma("application_id")?, pragma("user_version")?);
+    let is_new = application_id == 0 && found == 0 && pragma("schema_version")? == 0;
+    if !is_new && application_id != i64::from(kind.application_id) {
+        return Err(StoreError::Foreign { path: path.to_owned(), kind: kind.name });
+    }
+    if found > kind.migrations.len() as i64 {
+        let found = u32::try_from(found).unwrap_or(u32::MAX);
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: kind.migrations.len() as u32 });
+    }
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection, kind: DatabaseKind) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for statements in kind.migrations.iter().skip(version as usize) {
+        transaction.execute_batch(statements)?;
+    }
+    if (version as usize) < kind.migrations.len() {
+        transaction.pragma_update(None, "application_id", kind.application_id)?;
+        transaction.pragma_update(None, "user_version", kind.migrations.len() as u32)?;
+    }
+    transaction.commit()
+}
+
+/// Keeps other processes out of a data directory until dropped, or until the process ends in whatever way.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Makes the directory if need be, readable by its owner alone, and locks it.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another process holds it, [`StoreError::Io`] if it cannot be made or written.
+    pub fn take(path: &Path) -> Result<Self, StoreError> {
+        let wrap = |source| StoreError::Io { path: path.to_owned(), source };
+        make_private(path).map_err(wrap)?;
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(LOCK_FILE));
+        let mut file = options.map_err(wrap)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse { path: path.to_owned() }),
+            Err(errno) => return Err(wrap(errno.into())),
+        }
+        // For whoever wonders who holds it; nothing reads it, so a full disk does not matter here.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(Self { path: path.to_owned(), _file: file })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes a directory that only its owner may enter; one that exists is left as it is.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: DatabaseKind = DatabaseKind { name: "test store", application_id: 77, migrations: &["CREATE TABLE t (x)"] };
+
+    #[test]
+    fn a_directory_is_used_once_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let lock = DirectoryLock::take(&path).unwrap();
+        assert_eq!(lock.path(), path);
+        assert!(matches!(DirectoryLock::take(&path), Err(StoreError::InUse { .. })));
+        drop(lock);
+        DirectoryLock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn schemas_are_brought_up_to_date_and_newer_ones_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.sqlite");
+        open_database(&path, KIND).unwrap().execute("INSERT INTO t VALUES (1)", []).unwrap();
+        let newer = DatabaseKind { migrations: &["CREATE TABLE t (x)", "ALTER TABLE t ADD COLUMN y"], ..KIND };
+        let count: u32 =
+            open_database(&path, newer).unwrap().query_row("SELECT count(y) + 1 FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 1);
+        assert!(matches!(open_database(&path, KIND), Err(StoreError::Newer { found: 2, known: 1, .. })));
+        let other = DatabaseKind { application_id: 78, ..newer };
+        assert!(matches!(open_database(&path, other), Err(StoreError::Foreign { .. })));
+    }
+
+    #[test]
+    fn what_is_no_database_is_called_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.sqlite");
+        fs::write(&path, vec![b'x'; 8192]).unwrap();
+        assert!(matches!(open_database(&path, KIND), Err(StoreError::Damaged { .. })));
+        assert!(matches!(open_database(dir.path(), KIND), Err(StoreError::Database { .. })));
+    }
+}

@@ -1,0 +1,453 @@
+//! The client's device state: identity, shares, downloads with the journal of their verified pieces, and metainfos.
+//!
+//! **Invariant:** one process at a time uses a data directory; a share or download belongs to a user, and nobody else's session
+//! sees it. The directory is the user's alone (0700), the database too (0600).
+//!
+//! Every call blocks on the disk for a few milliseconds; calls from several threads take turns.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
+use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Label, UserId};
+use crate::wire::metainfo::Metainfo;
+
+/// Name of the database in the data directory.
+const DATABASE: &str = "device.sqlite";
+
+/// The database's kind and its schema.
+const KIND: DatabaseKind = DatabaseKind { name: "client's device state", application_id: 0x5053_4456, migrations: &[SCHEMA] };
+
+const SCHEMA: &str = "
+    CREATE TABLE identity (device BLOB NOT NULL);
+    CREATE TABLE metainfo (info_hash BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE share (
+        user BLOB NOT NULL, grp BLOB NOT NULL, info_hash BLOB NOT NULL,
+        group_label TEXT NOT NULL, label TEXT NOT NULL,
+        name TEXT NOT NULL, len INTEGER NOT NULL, piece_len INTEGER NOT NULL, sha1 BLOB NOT NULL,
+        path BLOB NOT NULL, modified_ns INTEGER NOT NULL, dev INTEGER NOT NULL, inode INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        PRIMARY KEY (user, grp, info_hash)) WITHOUT ROWID;
+    CREATE INDEX share_path ON share (path);
+    CREATE TABLE download (
+        user BLOB NOT NULL, info_hash BLOB NOT NULL, grp BLOB NOT NULL,
+        group_label TEXT NOT NULL, label TEXT NOT NULL,
+        name TEXT NOT NULL, len INTEGER NOT NULL, piece_len INTEGER NOT NULL, sha1 BLOB NOT NULL,
+        target BLOB NOT NULL, state INTEGER NOT NULL, reason TEXT,
+        verified BLOB, begun INTEGER NOT NULL,
+        PRIMARY KEY (user, info_hash)) WITHOUT ROWID;
+";
+
+/// How a file on disk looked when it was hashed: if any of it differs, it is not that file any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Length in bytes.
+    pub len: u64,
+    /// Last modification in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// Number of the file system.
+    pub dev: u64,
+    /// Number of the file there.
+    pub inode: u64,
+}
+
+impl FileStamp {
+    /// Looks at the file.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::InvalidInput`] if it is not a plain file.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        if !meta.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));
+        }
+        let modified_ns = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
+        Ok(Self { len: meta.len(), modified_ns, dev: meta.dev(), inode: meta.ino() })
+    }
+}
+
+/// Whether a share is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShareState {
+    /// Not offered; kept so that sharing the file again needs no hashing.
+    Stopped,
+    /// Offered whenever its user is logged in.
+    Offered,
+    /// To be offered as soon as a tracker has taken note of it.
+    Pending,
+}
+
+/// A file that a user of this device shares, or shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareRow {
+    /// Whose share.
+    pub user: UserId,
+    /// In which group.
+    pub group: GroupId,
+    /// The group's name when last seen.
+    pub group_label: Label,
+    /// The file's name in the group when last seen.
+    pub label: Label,
+    /// The content.
+    pub facts: FileFacts,
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it looked when it was hashed.
+    pub stamp: FileStamp,
+    /// Whether it is offered.
+    pub state: ShareState,
+}
+
+/// How far a download is, as far as the next start needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Goes on with the next session.
+    Running,
+    /// Paused: by the user (`None`), or for a reason.
+    Paused(Option<String>),
+    /// Failed, and why.
+    Failed(String),
+    /// The file is there, whole and checked.
+    Complete,
+}
+
+/// A file that a user of this device downloads, or downloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownloadRow {
+    /// Whose download.
+    pub user: UserId,
+    /// From which group.
+    pub group: GroupId,
+    /// The group's name when last seen.
+    pub group_label: Label,
+    /// The file's name in the group when last seen.
+    pub label: Label,
+    /// The content.
+    pub facts: FileFacts,
+    /// The file to be made.
+    pub target: PathBuf,
+    /// How far it is.
+    pub progress: Progress,
+    /// Pieces that are on disk for good; `None` before the first.
+    pub verified: Option<Bitfield>,
+    /// When it was asked for, in milliseconds since 1970: orders listings.
+    pub begun_ms: u64,
+}
+
+/// The open database of one data directory.
+#[derive(Debug)]
+pub struct DeviceStore {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+    device: DeviceId,
+    /// Held, not read: the lock ends with the descriptor, however the process ends.
+    _lock: DirectoryLock,
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+impl DeviceStore {
+    /// Opens the data directory, making it and the device's identity if they are not there.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another process has it open; the others say what is wrong with it.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let lock = DirectoryLock::take(dir)?;
+        let path = dir.join(DATABASE);
+        // SQLite makes its other files with the mode of this one.
+        let made = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        made.map_err(|source| StoreError::Io { path: path.clone(), source })?;
+        let connection = open_database(&path, KIND)?;
+        check(&path, &connection)?;
+        let device = identity(&connection).map_err(|e| StoreError::of(&path, e))?;
+        Ok(Self { connection: Mutex::new(connection), path, device, _lock: lock })
+    }
+
+    /// Runs one statement or query; names the database in errors.
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        work(&self.connection.lock()).map_err(|e| StoreError::of(&self.path, e))
+    }
+
+    /// The device's identity.
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {
+        self.with(|c| c.prepare_cached(sql)?.execute(params).map(drop))
+    }
+
+    /// Every share of the user, offered or not, by group and file name.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn shares(&self, user: UserId) -> Result<Vec<ShareRow>> {
+        let sql = "SELECT * FROM share WHERE user = ?1 ORDER BY group_label, label, info_hash";
+        self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], share_row)?.collect())
+    }
+
+    /// What is known about the file at `path` from an earlier share by whomever, if it still looks the same.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn known_file(&self, path: &Path, stamp: FileStamp) -> Result<Option<FileFacts>> {
+        let (sql, bytes) = ("SELECT * FROM share WHERE path = ?1", path.as_os_str().as_bytes());
+        let rows: Vec<ShareRow> = self.with(|c| c.prepare_cached(sql)?.query_map([bytes], share_row)?.collect())?;
+        Ok(rows.into_iter().find(|row| row.stamp == stamp).map(|row| row.facts))
+    }
+
+    /// Adds a share, or replaces what was known about it.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn put_share(&self, row: &ShareRow) -> Result<()> {
+        let facts = &row.facts;
+        self.execute(
+            "INSERT OR REPLACE INTO share VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            params![
+                row.user.as_bytes(),
+                row.group.as_bytes(),
+                facts.info_hash.as_bytes(),
+                row.group_label.as_str(),
+                row.label.as_str(),
+                facts.name.as_str(),
+                facts.len as i64,
+                facts.piece_len,
+                facts.sha1.as_bytes(),
+                row.path.as_os_str().as_bytes(),
+                row.stamp.modified_ns,
+                row.stamp.dev as i64,
+                row.stamp.inode as i64,
+                share_state(row.state),
+            ],
+        )
+    }
+
+    /// Changes whether a share is offered.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn set_share_state(&self, user: UserId, group: GroupId, info_hash: InfoHash, state: ShareState) -> Result<()> {
+        self.execute(
+            "UPDATE share SET state = ?4 WHERE user = ?1 AND grp = ?2 AND info_hash = ?3",
+            params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes(), share_state(state)],
+        )
+    }
+
+    /// Stops every share of the user in a group, as when the membership has ended.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn stop_shares(&self, user: UserId, group: GroupId) -> Result<()> {
+        self.execute("UPDATE share SET state = 0 WHERE user = ?1 AND grp = ?2", params![user.as_bytes(), group.as_bytes()])
+    }
+
+    /// Forgets a share.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn remove_share(&self, user: UserId, group: GroupId, info_hash: InfoHash) -> Result<()> {
+        self.execute(
+            "DELETE FROM share WHERE user = ?1 AND grp = ?2 AND info_hash = ?3",
+            params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes()],
+        )
+    }
+
+    /// Every download of the user, in the order they were asked for.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn downloads(&self, user: UserId) -> Result<Vec<DownloadRow>> {
+        let sql = "SELECT * FROM download WHERE user = ?1 ORDER BY begun, info_hash";
+        self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], download_row)?.collect())
+    }
+
+    /// Adds a download, or replaces the user's earlier one of the same content.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn put_download(&self, row: &DownloadRow) -> Result<()> {
+        let facts = &row.facts;
+        let (state, reason) = progress(&row.progress);
+        self.execute(
+            "INSERT OR REPLACE INTO download VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            params![
+                row.user.as_bytes(),
+                facts.info_hash.as_bytes(),
+                row.group.as_bytes(),
+                row.group_label.as_str(),
+                row.label.as_str(),
+                facts.name.as_str(),
+                facts.len as i64,
+                facts.piece_len,
+                facts.sha1.as_bytes(),
+                row.target.as_os_str().as_bytes(),
+                state,
+                reason,
+                row.verified.as_ref().map(Bitfield::as_bytes),
+                row.begun_ms as i64,
+            ],
+        )
+    }
+
+    /// Notes how far a download is.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn set_progress(&self, user: UserId, info_hash: InfoHash, now: &Progress) -> Result<()> {
+        let (state, reason) = progress(now);
+        self.execute(
+            "UPDATE download SET state = ?3, reason = ?4 WHERE user = ?1 AND info_hash = ?2",
+            params![user.as_bytes(), info_hash.as_bytes(), state, reason],
+        )
+    }
+
+    /// Notes which pieces of a download are on disk for good.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn journal(&self, user: UserId, info_hash: InfoHash, verified: &Bitfield) -> Result<()> {
+        self.execute(
+            "UPDATE download SET verified = ?3 WHERE user = ?1 AND info_hash = ?2",
+            params![user.as_bytes(), info_hash.as_bytes(), verified.as_bytes()],
+        )
+    }
+
+    /// Forgets a download.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn remove_download(&self, user: UserId, info_hash: InfoHash) -> Result<()> {
+        self.execute("DELETE FROM download WHERE user = ?1 AND info_hash = ?2", params![user.as_bytes(), info_hash.as_bytes()])
+    }
+
+    /// Keeps a metainfo.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn put_metainfo(&self, metainfo: &Metainfo) -> Result<()> {
+        let bytes = metainfo.to_bytes();
+        self.execute("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)", params![metainfo.info_hash().as_bytes(), bytes])
+    }
+
+    /// The metainfo of that info hash, if it was kept and is whole.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn metainfo(&self, info_hash: InfoHash) -> Result<Option<Metainfo>> {
+        let sql = "SELECT bytes FROM metainfo WHERE info_hash = ?1";
+        let bytes: Option<Vec<u8>> = self.with(|c| c.query_row(sql, [info_hash.as_bytes()], |row| row.get(0)).optional())?;
+        let metainfo = bytes.and_then(|bytes| Metainfo::from_bytes(&bytes).ok());
+        Ok(metainfo.filter(|metainfo| metainfo.info_hash() == info_hash))
+    }
+}
+
+fn check(path: &Path, connection: &Connection) -> Result<()> {
+    let verdict: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| StoreError::of(path, e))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), why: verdict }) }
+}
+
+/// Reads the device's id; a new database gets one.
+fn identity(connection: &Connection) -> rusqlite::Result<DeviceId> {
+    let sql = "INSERT INTO identity SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM identity)";
+    connection.execute(sql, [rand::random::<[u8; DeviceId::LEN]>()])?;
+    connection.query_row("SELECT device FROM identity", [], |row| row.get(0).map(DeviceId::from_bytes))
+}
+
+fn share_state(state: ShareState) -> i64 {
+    match state {
+        ShareState::Stopped => 0,
+        ShareState::Offered => 1,
+        ShareState::Pending => 2,
+    }
+}
+
+fn progress(progress: &Progress) -> (i64, Option<&str>) {
+    match progress {
+        Progress::Running => (0, None),
+        Progress::Paused(reason) => (1, reason.as_deref()),
+        Progress::Failed(reason) => (2, Some(reason)),
+        Progress::Complete => (3, None),
+    }
+}
+
+/// Reads a value that its type has to accept.
+fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: &str) -> rusqlite::Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(column)?;
+    text.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e)))
+}
+
+fn facts(row: &Row<'_>) -> rusqlite::Result<FileFacts> {
+    Ok(FileFacts {
+        info_hash: InfoHash::from_bytes(row.get("info_hash")?),
+        name: parsed(row, "name")?,
+        len: row.get::<_, i64>("len")? as u64,
+        piece_len: row.get("piece_len")?,
+        sha1: crate::types::Sha1Digest::from_bytes(row.get("sha1")?),
+    })
+}
+
+fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {
+    row.get::<_, Vec<u8>>(column).map(|bytes| std::ffi::OsString::from_vec(bytes).into())
+}
+
+fn share_row(row: &Row<'_>) -> rusqlite::Result<ShareRow> {
+    let facts = facts(row)?;
+    let stamp = FileStamp {
+        len: facts.len,
+        modified_ns: row.get("modified_ns")?,
+        dev: row.get::<_, i64>("dev")? as u64,
+        inode: row.get::<_, i64>("inode")? as u64,
+    };
+    Ok(ShareRow {
+        user: UserId::from_bytes(row.get("user")?),
+        group: GroupId::from_bytes(row.get("grp")?),
+        group_label: parsed(row, "group_label")?,
+        label: parsed(row, "label")?,
+        facts,
+        path: path(row, "path")?,
+        stamp,
+        state: match row.get::<_, i64>("state")? {
+            0 => ShareState::Stopped,
+            1 => ShareState::Offered,
+            _ => ShareState::Pending,
+        },
+    })
+}
+
+fn download_row(row: &Row<'_>) -> rusqlite::Result<DownloadRow> {
+    let facts = facts(row)?;
+    let reason: Option<String> = row.get("reason")?;
+    let count = crate::types::Geometry::new(facts.len, facts.piece_len).map(|g| g.piece_count()).unwrap_or(0);
+    let verified: Option<Vec<u8>> = row.get("verified")?;
+    Ok(DownloadRow {
+        user: UserId::from_bytes(row.get("user")?),
+        group: GroupId::from_bytes(row.get("grp")?),
+        group_label: parsed(row, "group_label")?,
+        label: parsed(row, "label")?,
+        facts,
+        target: path(row, "target")?,
+        progress: match row.get::<_, i64>("state")? {
+            0 => Progress::Running,
+            1 => Progress::Paused(reason),
+            2 => Progress::Failed(reason.unwrap_or_default()),
+            _ => Progress::Complete,
+        },
+        // A bitfield that does not fit vouches for nothing; the pieces are hashed again.
+        verified: verified.map(|bytes| Bitfield::from_bytes(bytes, count).unwrap_or_else(|_| Bitfield::empty(count))),
+        begun_ms: row.get::<_, i64>("begun")? as u64,
+    })
+}
+
+#[cfg(test)]
+mod tests;

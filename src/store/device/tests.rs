@@ -1,0 +1,117 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::types::{FileName, Geometry, Sha1Digest};
+
+fn facts(len: u64) -> FileFacts {
+    FileFacts {
+        info_hash: InfoHash::from_bytes([len as u8; 20]),
+        name: "big.bin".parse().unwrap(),
+        len,
+        piece_len: 512 << 10,
+        sha1: Sha1Digest::from_bytes([2; 20]),
+    }
+}
+
+fn share(path: &str, state: ShareState) -> ShareRow {
+    ShareRow {
+        user: UserId::from_bytes([1; 16]),
+        group: GroupId::from_bytes([2; 16]),
+        group_label: "lab".parse().unwrap(),
+        label: "big.bin~2".parse().unwrap(),
+        facts: facts(77),
+        path: path.into(),
+        stamp: FileStamp { len: 77, modified_ns: -5, dev: u64::MAX, inode: 9 },
+        state,
+    }
+}
+
+fn download(len: u64) -> DownloadRow {
+    DownloadRow {
+        user: UserId::from_bytes([1; 16]),
+        group: GroupId::from_bytes([2; 16]),
+        group_label: "lab".parse().unwrap(),
+        label: "big.bin".parse().unwrap(),
+        facts: facts(len),
+        target: "/tmp/with space/\u{fc}".into(),
+        progress: Progress::Running,
+        verified: None,
+        begun_ms: 5,
+    }
+}
+
+#[test]
+fn everything_survives_a_restart_and_keeps_to_its_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, user, group) = {
+        let store = DeviceStore::open(dir.path()).unwrap();
+        let row = share("/a/b", ShareState::Pending);
+        store.put_share(&row).unwrap();
+        store.put_download(&download(3 << 20)).unwrap();
+        let mut field = Bitfield::empty(6);
+        field.insert(Geometry::new(3 << 20, 512 << 10).unwrap().index(4).unwrap());
+        store.journal(row.user, facts(3 << 20).info_hash, &field).unwrap();
+        store.set_progress(row.user, facts(3 << 20).info_hash, &Progress::Paused(Some("disk full".into()))).unwrap();
+        (store.device(), row.user, row.group)
+    };
+    let store = DeviceStore::open(dir.path()).unwrap();
+    assert_eq!(store.device(), device);
+    assert_eq!(store.shares(user).unwrap(), [share("/a/b", ShareState::Pending)]);
+    assert!(store.shares(UserId::from_bytes([9; 16])).unwrap().is_empty());
+    let downloads = store.downloads(user).unwrap();
+    assert_eq!(downloads[0].progress, Progress::Paused(Some("disk full".into())));
+    assert_eq!(downloads[0].verified.as_ref().unwrap().iter_ones().collect::<Vec<_>>(), [4]);
+    store.stop_shares(user, group).unwrap();
+    assert_eq!(store.shares(user).unwrap()[0].state, ShareState::Stopped);
+    store.remove_share(user, group, facts(77).info_hash).unwrap();
+    store.remove_download(user, facts(3 << 20).info_hash).unwrap();
+    assert!(store.shares(user).unwrap().is_empty() && store.downloads(user).unwrap().is_empty());
+}
+
+#[test]
+fn a_known_file_is_recognised_only_unchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DeviceStore::open(dir.path()).unwrap();
+    let row = share("/a/b", ShareState::Stopped);
+    store.put_share(&row).unwrap();
+    assert_eq!(store.known_file(&row.path, row.stamp).unwrap(), Some(row.facts.clone()));
+    assert_eq!(store.known_file(&row.path, FileStamp { modified_ns: -4, ..row.stamp }).unwrap(), None);
+    assert_eq!(store.known_file(Path::new("/a/c"), row.stamp).unwrap(), None);
+}
+
+#[test]
+fn metainfos_are_kept_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DeviceStore::open(dir.path()).unwrap();
+    let name: FileName = "x".parse().unwrap();
+    let metainfo = Metainfo::new(name, Geometry::for_file(1).unwrap(), vec![Sha1Digest::from_bytes([7; 20])]).unwrap();
+    store.put_metainfo(&metainfo).unwrap();
+    assert_eq!(store.metainfo(metainfo.info_hash()).unwrap(), Some(metainfo));
+    assert_eq!(store.metainfo(InfoHash::from_bytes([1; 20])).unwrap(), None);
+}
+
+#[test]
+fn a_directory_is_one_clients_and_the_users_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("new/data");
+    let store = DeviceStore::open(&data).unwrap();
+    assert!(matches!(DeviceStore::open(&data), Err(StoreError::InUse { .. })));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&data), mode(&data.join(DATABASE))), (0o700, 0o600));
+    drop(store);
+    DeviceStore::open(&data).unwrap();
+}
+
+#[test]
+fn damage_and_later_versions_are_named_not_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DATABASE);
+    fs::write(&path, "this is no database, and never was one".repeat(100)).unwrap();
+    let error = DeviceStore::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(fs::read(&path).unwrap().starts_with(b"this is no database"));
+    fs::remove_file(&path).unwrap();
+    drop(DeviceStore::open(dir.path()).unwrap());
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(DeviceStore::open(dir.path()), Err(StoreError::Newer { found: 99, .. })));
+}

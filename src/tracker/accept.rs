@@ -1,0 +1,150 @@
+//! The first frame of an accepted connection, and the thread behind it: a client's session or a peer tracker's link.
+//!
+//! **Invariant:** until the first frame has arrived whole and made sense, a connection costs a thread and at most 64 KiB, for at
+//! most 10 s, and whoever sends something else is closed with one line in the log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::{debug, warn};
+
+use super::clock::wall_ms;
+use super::core::Input;
+use super::link::LinkSink;
+use super::outbox::Outbox;
+use super::replicator::resolve;
+use super::session;
+use super::shared::Shared;
+use crate::directory::LinkId;
+use crate::net::{Admission, Connection, Reader};
+use crate::types::SyncMessage;
+use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
+use crate::wire::frame::{FrameError, read_frame, read_message, to_frame, write_message};
+use crate::wire::replication::{LinkRefusal, ReplicaHello, ToAcceptor, ToDialler};
+use crate::wire::tracker::{FromTracker, Hello, Unwelcome};
+use crate::wire::{Wire, WireError};
+
+/// Gives a connection a thread of its own, if there is room for it. Does not block.
+pub(crate) fn take(shared: &Arc<Shared>, connection: Connection) {
+    let Some(admission) = shared.accepted.admit(&connection) else {
+        return shed(&connection, "as many connections as there may be");
+    };
+    let name = format!("s {}", connection.peer_addr());
+    let work = {
+        let (shared, connection) = (shared.clone(), connection.clone());
+        move || serve(&shared, &connection, admission)
+    };
+    if let Err(e) = shared.threads.spawn(name, work) {
+        warn!("{}: no thread for it: {e}", connection.peer_addr());
+        shed(&connection, "no room for another thread");
+    }
+}
+
+/// Turns a connection away without waiting for it.
+fn shed(connection: &Connection, why: &str) {
+    debug!("{}: turned away: {why}", connection.peer_addr());
+    // If the other end does not get to read it, it learns as much from the closed connection.
+    let _ = connection.writer().try_write(&to_frame(&FromTracker::Unwelcome(Unwelcome::Full)));
+    connection.close();
+}
+
+/// Serves a connection to its end.
+///
+/// # Blocking
+/// Until the connection ends.
+fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission) {
+    let peer = connection.peer_addr();
+    let served = match first_frame(shared, connection) {
+        Ok(Hello::Client(hello)) => session::serve(shared, connection, admission, hello),
+        Ok(Hello::Replica(hello)) => serve_link(shared, connection, admission, hello),
+        Err(e) => Err(e),
+    };
+    connection.close();
+    match served {
+        Ok(()) | Err(FrameError::Closed) => debug!("{peer}: closed"),
+        Err(FrameError::Io(e)) => debug!("{peer}: connection lost: {e}"),
+        Err(FrameError::Wire(e)) => warn!("{peer}: {}; connection closed", e.to_string().escape_debug()),
+    }
+}
+
+fn first_frame(shared: &Shared, connection: &Connection) -> Result<Hello, FrameError> {
+    let mut reader = connection.reader();
+    reader.set_deadline(Some(Instant::now() + shared.limits.handshake));
+    let mut body = Vec::new();
+    read_frame(&mut reader, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, &mut body)?;
+    let hello = Hello::from_bytes(&body);
+    if let Err(WireError::UnknownTag { what: "protocol version", .. }) = hello {
+        write_message(&mut connection.writer(), &FromTracker::Unwelcome(Unwelcome::Version))?;
+    }
+    Ok(hello?)
+}
+
+/// Serves the accepting end of a replication link.
+fn serve_link(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+    mut admission: Admission,
+    hello: ReplicaHello,
+) -> Result<(), FrameError> {
+    if let Err(why) = check(shared, connection, &hello) {
+        return Ok(write_message(&mut connection.writer(), &ToDialler::Unwelcome(why))?);
+    }
+    admission.prove();
+    let link = LinkId::From(shared.new_key());
+    let outbox = Outbox::new(connection.clone(), &shared.notifier);
+    debug!("tracker {} has dialled, from {}: {link}", hello.number, connection.peer_addr());
+    shared.core.send(Input::LinkUp { link, origin: hello.origin, told: None, sink: LinkSink::Accepted(outbox.clone()) });
+    let ended = listen(shared, link, &mut connection.reader(), &outbox);
+    shared.core.send(Input::LinkDown(link));
+    outbox.close();
+    ended
+}
+
+fn listen(shared: &Shared, link: LinkId, reader: &mut Reader, outbox: &Arc<Outbox>) -> Result<(), FrameError> {
+    loop {
+        if !reader.wait(shared.limits.link_silence)? {
+            return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+        }
+        reader.set_deadline(Some(Instant::now() + shared.limits.message));
+        match read_message(reader, TRACKER_FRAME_LEN_MAX)? {
+            ToAcceptor::Ping => outbox.push(to_frame(&ToDialler::Durable(Default::default())).into()),
+            ToAcceptor::Operations(operations) => {
+                if !shared.core.send(Input::LinkSaid(link, SyncMessage::Operations(operations))) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Tells whether the dialler is another tracker of this network, at the place where it belongs, with a sound clock.
+fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello) -> Result<(), LinkRefusal> {
+    let peer = connection.peer_addr();
+    if hello.network != shared.network {
+        warn!("{peer}: a tracker of another network, or with another tracker_info.txt, has dialled; refused");
+        return Err(LinkRefusal::Network);
+    }
+    if hello.origin == *shared.origin.lock() || hello.number == shared.number {
+        warn!("{peer}: a tracker with this one's own number or store has dialled; refused");
+        return Err(LinkRefusal::Myself);
+    }
+    check_place(shared, connection, hello.number)?;
+    let ahead_ms = hello.clock_ms.saturating_sub(wall_ms(shared.limits.clock_offset_ms));
+    if u128::from(ahead_ms) > CLOCK_AHEAD_MAX.as_millis() {
+        warn!("tracker {}: its clock is {ahead_ms} ms ahead of this one's; refused until the clocks are set right", hello.number);
+        return Err(LinkRefusal::ClockAhead);
+    }
+    Ok(())
+}
+
+/// A tracker dials from the host that its line names: anybody may know the lines, so the address is what tells it from a stranger.
+fn check_place(shared: &Shared, connection: &Connection, number: u32) -> Result<(), LinkRefusal> {
+    let ip = connection.peer_addr().ip().to_canonical();
+    let Some(line) = shared.info.get(number) else { return Err(LinkRefusal::Network) };
+    let known = resolve(line).unwrap_or_default().iter().any(|address| address.ip().to_canonical() == ip);
+    if !known {
+        warn!("{ip}: says that it is tracker {number}, which is at {line}; refused");
+        return Err(LinkRefusal::Network);
+    }
+    Ok(())
+}

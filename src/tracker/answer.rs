@@ -1,0 +1,91 @@
+//! What the directory and presence answer to a session's questions.
+//!
+//! **Invariant:** members only learn what is in a group; anybody logged in may know that it is there.
+//!
+//! Called on the core's thread; nothing here blocks or changes anything.
+
+use super::core::View;
+use crate::types::limits::PAGE_ENTRIES_MAX;
+use crate::types::{FileEntry, GroupEntry, GroupId, InfoHash, Label, Part, Refusal, UserId};
+use crate::wire::tracker::{Reply, Request, Resolved};
+
+/// Entries of one page here: a page of the longest file entries stays below 2 MiB, half of what a frame may have.
+const PAGE_LEN: usize = 1024;
+const _: () = assert!(PAGE_LEN <= PAGE_ENTRIES_MAX);
+
+/// Answers a question of `asking`; `None` if the request is none.
+pub(crate) fn answer(view: &View<'_>, asking: UserId, request: &Request) -> Option<Reply> {
+    let answer = match request {
+        Request::Resolve { group, user, file } => resolve(view, asking, group, user.as_ref(), file.as_ref()),
+        Request::ListGroups { after } => {
+            let (entries, more) = view.directory().groups(asking, after.as_ref(), PAGE_LEN);
+            Ok(Reply::Groups { entries, more })
+        }
+        Request::ListMyGroups { after } => {
+            let (entries, more) = view.directory().my_groups(asking, after.as_ref(), PAGE_LEN);
+            Ok(Reply::Groups { entries, more })
+        }
+        Request::ListRequests { group, after } => list_requests(view, asking, *group, *after),
+        Request::ListMembers { group, after } => list_members(view, asking, *group, *after),
+        Request::ListFiles { group, after } => list_files(view, asking, *group, after.as_ref()),
+        Request::FindFile { group, info_hash } => find_file(view, asking, *group, *info_hash),
+        Request::WhoAmI => view.directory().user_entry(asking).map(Reply::User).ok_or(Refusal::LoginFirst),
+        _ => return None,
+    };
+    Some(answer.unwrap_or_else(Reply::Refused))
+}
+
+fn resolve(view: &View<'_>, asking: UserId, group: &Label, user: Option<&Label>, file: Option<&Label>) -> Result<Reply, Refusal> {
+    let directory = view.directory();
+    let id = directory.find_group(group.as_str()).ok_or(Refusal::NoSuchGroup)?;
+    let group = directory.group(id, asking).ok_or(Refusal::NoSuchGroup)?;
+    if file.is_some() && !directory.is_member(id, asking) {
+        return Err(Refusal::NotMember);
+    }
+    let user = user.and_then(|label| directory.find_user(label.as_str())).and_then(|user| directory.user_entry(user));
+    let file = file.and_then(|label| directory.find_file(id, label.as_str())).map(|entry| with_seeders(view, entry));
+    Ok(Reply::Resolved(Resolved { group, user, file }))
+}
+
+fn list_requests(view: &View<'_>, asking: UserId, group: GroupId, after: Option<UserId>) -> Result<Reply, Refusal> {
+    match live_group(view, asking, group)?.part {
+        Part::Owner => {
+            let (entries, more) = view.directory().requests(group, after, PAGE_LEN);
+            Ok(Reply::Requests { entries, more })
+        }
+        _ => Err(Refusal::NotOwner),
+    }
+}
+
+fn list_members(view: &View<'_>, asking: UserId, group: GroupId, after: Option<UserId>) -> Result<Reply, Refusal> {
+    own_group(view, asking, group)?;
+    let (mut entries, more) = view.directory().members(group, after, PAGE_LEN);
+    entries.iter_mut().for_each(|entry| entry.online = view.presence.is_online(entry.user.user));
+    Ok(Reply::Members { entries, more })
+}
+
+fn list_files(view: &View<'_>, asking: UserId, group: GroupId, after: Option<&Label>) -> Result<Reply, Refusal> {
+    own_group(view, asking, group)?;
+    let (entries, more) = view.directory().files(group, after, PAGE_LEN);
+    Ok(Reply::Files { entries: entries.into_iter().map(|entry| with_seeders(view, entry)).collect(), more })
+}
+
+fn find_file(view: &View<'_>, asking: UserId, group: GroupId, info_hash: InfoHash) -> Result<Reply, Refusal> {
+    own_group(view, asking, group)?;
+    let entry = view.directory().file(group, info_hash).ok_or(Refusal::NoSuchFile)?;
+    Ok(Reply::File(with_seeders(view, entry)))
+}
+
+fn live_group(view: &View<'_>, asking: UserId, group: GroupId) -> Result<GroupEntry, Refusal> {
+    view.directory().group(group, asking).ok_or(Refusal::NoSuchGroup)
+}
+
+fn own_group(view: &View<'_>, asking: UserId, group: GroupId) -> Result<GroupEntry, Refusal> {
+    let entry = live_group(view, asking, group)?;
+    if matches!(entry.part, Part::Member | Part::Owner) { Ok(entry) } else { Err(Refusal::NotMember) }
+}
+
+fn with_seeders(view: &View<'_>, entry: FileEntry) -> FileEntry {
+    let online = view.presence.seeder_count(entry.group, entry.facts.info_hash);
+    FileEntry { online, ..entry }
+}

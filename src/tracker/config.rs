@@ -1,0 +1,179 @@
+//! What a tracker is started with, what it says about itself, and why it may fail.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::directory::Counts;
+use crate::store::StoreError;
+use crate::types::limits::{HANDSHAKE_TIMEOUT, MESSAGE_TIMEOUT, PRESENCE_TIMEOUT, TRACKER_CONNECTIONS_MAX};
+use crate::types::{OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
+
+/// What a tracker is started with.
+#[derive(Debug, Clone)]
+pub struct TrackerConfig {
+    /// The network's trackers.
+    pub info: TrackerInfo,
+    /// This tracker's number among them, from 1.
+    pub number: u32,
+    /// Where the store is; made if need be.
+    pub data_dir: PathBuf,
+    /// Where to listen, if not at the address that `info` names.
+    pub listen: Option<SocketAddr>,
+    /// Times and bounds.
+    pub limits: TrackerLimits,
+}
+
+impl TrackerConfig {
+    /// The configuration of tracker `number` of the network, with its store in `data_dir`.
+    pub fn new(info: TrackerInfo, number: u32, data_dir: impl Into<PathBuf>) -> Self {
+        Self { info, number, data_dir: data_dir.into(), listen: None, limits: TrackerLimits::default() }
+    }
+}
+
+/// Times and bounds of a tracker. The defaults are those of design section 7; tests shorten them.
+#[derive(Debug, Clone)]
+pub struct TrackerLimits {
+    /// Time for a connection's first frame.
+    pub handshake: Duration,
+    /// Silence after which a client's connection and presence end.
+    pub idle: Duration,
+    /// Time for any later frame to arrive whole.
+    pub message: Duration,
+    /// Silence after which a replication link is given up.
+    pub link_silence: Duration,
+    /// How often the dialling end of an idle replication link asks for a sign of life.
+    pub link_ping: Duration,
+    /// Connections of clients.
+    pub connections: usize,
+    /// Milliseconds added to the wall clock.
+    pub clock_offset_ms: i64,
+}
+
+impl Default for TrackerLimits {
+    fn default() -> Self {
+        Self {
+            handshake: HANDSHAKE_TIMEOUT,
+            idle: PRESENCE_TIMEOUT,
+            message: MESSAGE_TIMEOUT,
+            // A peer that answers late is waited for this long; its replies count as late after a second already.
+            link_silence: Duration::from_secs(10),
+            link_ping: Duration::from_secs(2),
+            connections: TRACKER_CONNECTIONS_MAX,
+            clock_offset_ms: 0,
+        }
+    }
+}
+
+/// Why a tracker did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrackerError {
+    /// The network has no tracker of that number.
+    #[error("there is no tracker {number}: tracker_info.txt names {count}")]
+    NoSuchNumber {
+        /// The number given.
+        number: u32,
+        /// Number of trackers there are.
+        count: usize,
+    },
+    /// Another tracker's port is left open, so that nobody could dial it.
+    #[error("tracker {number} has port 0: in a network of several trackers each needs a port of its own")]
+    PeerPort {
+        /// Its number.
+        number: u32,
+    },
+    /// The host's address cannot be found.
+    #[error("cannot find the address of {host}: {source}")]
+    Resolve {
+        /// The host.
+        host: String,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The port cannot be listened at.
+    #[error("cannot listen at {address}: {source}{}", hint(source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be used: not opened, or, later, not written to. Nothing is acknowledged that is not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system has no room for the tracker's threads.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// A part of the tracker ended that must not: a mistake in this program. The log has the details.
+    #[error("the tracker's core ended unexpectedly; its log says where")]
+    Core,
+    /// Some threads did not end in time.
+    #[error("stopped, but these threads did not end in time: {0}")]
+    Stayed(String),
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "; another program uses the port: stop it, or choose another port",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need special rights: choose another",
+        _ => "",
+    }
+}
+
+/// What a tracker says about itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackerStatus {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its store.
+    pub origin: OriginId,
+    /// Sizes of the directory.
+    pub counts: Counts,
+    /// Digest of the directory: equal on trackers that know the same.
+    pub directory: Sha1Digest,
+    /// Connections, logged in or not, of peer trackers too.
+    pub connections: usize,
+    /// Sessions that have logged in.
+    pub sessions: usize,
+    /// All trackers of the network, this one too, by number.
+    pub trackers: Vec<TrackerEntry>,
+    /// Whether some other tracker is not up, so that a change is safe on fewer trackers than there are.
+    pub degraded: bool,
+    /// Time since the start.
+    pub uptime: Duration,
+}
+
+/// One fact a line, as the console's `status` prints it.
+impl fmt::Display for TrackerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { users, groups, files, operations, origins } = self.counts;
+        let seconds = self.uptime.as_secs();
+        writeln!(f, "tracker {} at {}", self.number, self.address)?;
+        writeln!(f, "origin {}", self.origin)?;
+        writeln!(f, "uptime {}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
+        writeln!(f, "users {users}\ngroups {groups}\nfiles {files}")?;
+        writeln!(f, "operations {operations} of {origins} origins")?;
+        writeln!(f, "directory {}", self.directory)?;
+        writeln!(f, "connections {}\nsessions {}", self.connections, self.sessions)?;
+        for peer in self.trackers.iter().filter(|peer| peer.state != TrackerState::Myself) {
+            writeln!(f, "peer {} at {}: {}, lag {}", peer.number, peer.address, state_words(peer.state), peer.lag)?;
+        }
+        write!(f, "degraded {}", if self.degraded { "yes: changes are not yet safe on every tracker" } else { "no" })
+    }
+}
+
+fn state_words(state: TrackerState) -> &'static str {
+    match state {
+        TrackerState::Myself => "myself",
+        TrackerState::Up => "up",
+        TrackerState::CatchingUp => "catching up",
+        TrackerState::Down => "down",
+        TrackerState::ClockAhead => "clock ahead",
+    }
+}

@@ -1,0 +1,244 @@
+//! The tracker as a program: its command line, its console, its signals.
+//!
+//! **Invariant:** a standard input or output that is closed, or was never there, neither stops the tracker nor keeps it busy.
+//!
+//! Standard input is read on a thread of its own that nobody joins: a read from a terminal cannot be called off, and the thread
+//! ends with the process.
+
+use std::fmt::Display;
+use std::io::{self, BufRead, Read, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use log::info;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::{Tracker, TrackerConfig, TrackerError};
+use crate::types::{TrackerAddress, TrackerInfo};
+
+/// Exit status after wrong usage, and when the tracker cannot start.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit status when the tracker ended by itself, or not in order.
+const EXIT_FAILED: u8 = 1;
+/// Exit status when a second signal ends the stopping.
+const EXIT_INTERRUPTED: i32 = 130;
+/// Bytes of a console line that are looked at.
+const LINE_LEN_MAX: u64 = 1024;
+
+const HELP: &str = "status  shows this tracker, its directory and the other trackers
+help    shows this
+quit    stops the tracker (exit does the same)";
+
+/// Runs a tracker: it knows the users, groups and files of a network, and who is connected, and carries no file data.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tracker",
+    version,
+    override_usage = "tracker [OPTIONS] <TRACKER_INFO> <NUMBER>\n       tracker [OPTIONS] <IP> <PORT>"
+)]
+pub struct Options {
+    /// The file that names the network's trackers; or the IP address of a network of one
+    #[arg(value_name = "TRACKER_INFO|IP")]
+    first: String,
+    /// This tracker's number, from 1; or the port (0 takes any free one)
+    #[arg(value_name = "NUMBER|PORT")]
+    second: u32,
+    /// Where the store is [default: one for each number and port below the platform's data directory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// What is logged to standard error: error, warn, info, debug or trace; RUST_LOG says it in more detail
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<log::LevelFilter>,
+}
+
+impl Options {
+    /// Starts logging to standard error.
+    pub fn start_log(&self) {
+        let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+        if let Some(level) = self.log {
+            logger.filter_level(level);
+        }
+        // Fails only if there is a logger already, which is then the one to use.
+        let _ = logger.try_init();
+    }
+
+    /// Says what to start.
+    ///
+    /// # Errors
+    /// In words, what is wrong with the command line or the file it names.
+    pub fn config(&self) -> Result<TrackerConfig, String> {
+        let (info, number) = match self.first.parse::<IpAddr>() {
+            Ok(ip) => {
+                let port = u16::try_from(self.second).map_err(|_| format!("{} is not a port from 0 to 65535", self.second))?;
+                let address = TrackerAddress::new(&ip.to_string(), port).map_err(|e| e.to_string())?;
+                (TrackerInfo::single(address), 1)
+            }
+            Err(_) => (read_info(&self.first)?, self.second),
+        };
+        let data_dir = match &self.data_dir {
+            Some(dir) => dir.clone(),
+            None => default_data_dir(number, info.get(number).map_or(0, TrackerAddress::port))?,
+        };
+        Ok(TrackerConfig::new(info, number, data_dir))
+    }
+}
+
+fn read_info(path: &str) -> Result<TrackerInfo, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| format!("cannot read {path}: {e}; give a tracker_info.txt, or an IP address"))?;
+    TrackerInfo::parse(&text).map_err(|e| format!("{path}: {e}"))
+}
+
+fn default_data_dir(number: u32, port: u16) -> Result<PathBuf, String> {
+    let dirs = directories::ProjectDirs::from("", "", "posse").ok_or("this system has no data directory; give --data-dir")?;
+    Ok(dirs.data_dir().join(format!("tracker-{number}-{port}")))
+}
+
+/// What the tracker is told while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Status,
+    Help,
+    Unknown,
+    Stop,
+}
+
+/// Takes commands from standard input and signals from the system.
+#[derive(Debug)]
+pub struct Console {
+    commands: Receiver<Command>,
+    sender: Sender<Command>,
+}
+
+impl Console {
+    /// Starts to listen for signals, so that from now on none is lost.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new() -> io::Result<Self> {
+        let (sender, commands) = bounded(16);
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let stop = sender.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for (count, signal) in signals.forever().enumerate() {
+                info!("{}: stopping", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
+                if count > 0 {
+                    std::process::exit(EXIT_INTERRUPTED);
+                }
+                // Fails only if the tracker is stopping already.
+                let _ = stop.try_send(Command::Stop);
+            }
+        })?;
+        Ok(Self { commands, sender })
+    }
+
+    /// Obeys until told to stop, then stops the tracker in order.
+    ///
+    /// # Blocking
+    /// Until the tracker has ended.
+    pub fn run(self, tracker: Tracker) -> ExitCode {
+        say(&mut io::stdout(), format!("tracker {} listening on {}", tracker.number(), tracker.local_addr()));
+        let sender = self.sender.clone();
+        // Without this thread the tracker still serves, and ends at a signal.
+        let _ = std::thread::Builder::new().name("console".into()).spawn(move || read_commands(io::stdin().lock(), &sender));
+        loop {
+            select! {
+                recv(self.commands) -> command => match command {
+                    Ok(Command::Stop) | Err(_) => break,
+                    Ok(command) => obey(command, &tracker),
+                },
+                recv(tracker.ended()) -> _ => break,
+            }
+        }
+        match tracker.stop() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                say(&mut io::stderr(), format!("error: {e}"));
+                ExitCode::from(EXIT_FAILED)
+            }
+        }
+    }
+}
+
+/// Says why the tracker does not start.
+pub fn refuse(why: impl Display) -> ExitCode {
+    say(&mut io::stderr(), format!("error: {why}"));
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn obey(command: Command, tracker: &Tracker) {
+    let answer = match command {
+        Command::Status => tracker.status().map_or_else(|e: TrackerError| format!("error: {e}"), |status| status.to_string()),
+        Command::Help => HELP.to_owned(),
+        Command::Unknown | Command::Stop => format!("unknown command; there are:\n{HELP}"),
+    };
+    say(&mut io::stdout(), answer);
+}
+
+/// Writes a line; whether anybody reads it is not the tracker's concern.
+fn say(out: &mut impl Write, line: String) {
+    let _ = out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush());
+}
+
+/// Reads commands until the input ends, or nobody takes them.
+fn read_commands(mut input: impl BufRead, commands: &Sender<Command>) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match input.by_ref().take(LINE_LEN_MAX).read_until(b'\n', &mut line) {
+            Ok(1..) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            _ => return,
+        }
+        let command = match String::from_utf8_lossy(&line).trim() {
+            "" => continue,
+            "status" => Command::Status,
+            "help" => Command::Help,
+            "quit" | "exit" => Command::Stop,
+            _ => Command::Unknown,
+        };
+        if commands.send(command).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_until_the_input_ends() {
+        let (sender, commands) = bounded(100);
+        let input = [b"status\n\n  help \nwhat\n".as_slice(), &[0xff, b'\n'], &[b'x'; 3000], b"\nquit"].concat();
+        read_commands(&input[..], &sender);
+        let got: Vec<Command> = commands.try_iter().collect();
+        let (first, rest) = got.split_at(4);
+        assert_eq!(first, [Command::Status, Command::Help, Command::Unknown, Command::Unknown]);
+        assert_eq!(rest.last(), Some(&Command::Stop));
+        assert!(rest.len() < 10, "an endless line is taken in parts: {rest:?}");
+    }
+
+    #[test]
+    fn both_forms_of_the_command_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tracker_info.txt");
+        std::fs::write(&file, "127.0.0.1:5000\n127.0.0.1:7000\n").unwrap();
+        let parse = |words: &[&str]| Options::try_parse_from([&["tracker"], words].concat());
+        let config = parse(&[file.to_str().unwrap(), "2"]).unwrap().config().unwrap();
+        assert_eq!((config.number, config.info.count()), (2, 2));
+        assert!(config.data_dir.ends_with("tracker-2-7000"));
+        let config = parse(&["::1", "0", "--data-dir", "/x"]).unwrap().config().unwrap();
+        assert_eq!((config.number, config.info.get(1).unwrap().to_string().as_str()), (1, "[::1]:0"));
+        assert_eq!(config.data_dir, PathBuf::from("/x"));
+        assert!(parse(&["127.0.0.1", "70000"]).unwrap().config().unwrap_err().contains("not a port"));
+        assert!(parse(&["/no/such/file", "1"]).unwrap().config().unwrap_err().contains("cannot read"));
+        for bad in [&["x"][..], &["x", "y"], &["127.0.0.1", "1", "2"], &["127.0.0.1", "-1"], &["x", "1", "--log", "loud"]] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

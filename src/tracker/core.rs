@@ -1,0 +1,347 @@
+//! The one thread that owns the directory: takes inputs, applies a batch of them, makes it durable, and only then answers.
+//!
+//! **Invariant:** nothing leaves the tracker, be it an answer to a change, to a question, or a message to another tracker, that
+//! rests on operations which are not on the disk.
+//!
+//! A turn: wait for an input; take what else is there, up to a bound; apply it in order; one transaction for all operations of the
+//! turn; [`Replica::persisted`]; then the answers and messages. So the more there is to do, the more operations share one wait
+//! for the disk. The core blocks on nothing but the disk: answers go into channels with room for them, events into
+//! [`Outbox`](super::outbox::Outbox)es.
+//!
+//! **A disk that fails** or is full ends the tracker. What has been applied in memory cannot be taken back, and must not be served
+//! either: so nothing of the turn is answered, every connection is closed, and the program ends with an error. Clients turn to
+//! another tracker, under the same request ids; after a restart this tracker fetches what it missed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::{debug, error, info, warn};
+
+use super::clock::Clock;
+use super::config::TrackerError;
+use super::link::{LinkSink, Links};
+use super::presence::Presence;
+use super::shared::Shared;
+use crate::directory::{Directory, LinkId, Notice, Output, Replica, Ticket};
+use crate::store::OperationStore;
+use crate::types::{Change, Operation, OriginId, Outcome, RequestId, SyncMessage, UserId};
+use crate::wire::tracker::Event;
+
+/// Inputs that may wait: one for nearly every session a tracker serves at its best; the others wait on their own threads.
+pub(crate) const INPUTS_MAX: usize = 4096;
+/// Inputs of one turn: bounds how long the first of them waits for its answer.
+const TURN_INPUTS_MAX: usize = 512;
+/// Operations of one turn after which no more inputs are taken: bounds the transaction.
+const TURN_OPERATIONS_MAX: usize = 4096;
+/// How often time passes for the replica.
+const TICK: Duration = Duration::from_millis(100);
+/// Time for changes under way when the tracker stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// An answer that waits for the end of the turn.
+pub(crate) type Deferred = Box<dyn FnOnce() + Send>;
+/// A question to the core, asked on its thread.
+pub(crate) type Question = Box<dyn FnOnce(&mut View<'_>) -> Deferred + Send>;
+
+/// What the core's thread takes.
+pub(crate) enum Input {
+    /// Carry out a change.
+    Change {
+        /// Who asks.
+        actor: UserId,
+        /// Under which id.
+        request: RequestId,
+        /// What.
+        change: Change,
+        /// Takes the outcome; has room for it.
+        answer: Sender<Outcome>,
+    },
+    /// Look something up, or change presence.
+    Ask(Question),
+    /// A replication link stands.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// The other end's store.
+        origin: OriginId,
+        /// This store, as the other end was told.
+        told: Option<OriginId>,
+        /// Where its messages go.
+        sink: LinkSink,
+    },
+    /// A replication link has gone.
+    LinkDown(LinkId),
+    /// A replication link says something.
+    LinkSaid(LinkId, SyncMessage),
+    /// A dialled tracker was refused for its clock.
+    ClockAhead(LinkId),
+    /// End in order.
+    Stop,
+}
+
+/// What a question may look at.
+pub(crate) struct View<'a> {
+    /// The replica, and the directory in it.
+    pub(crate) replica: &'a Replica,
+    /// Who is connected.
+    pub(crate) presence: &'a mut Presence,
+}
+
+impl View<'_> {
+    /// The directory.
+    pub(crate) fn directory(&self) -> &Directory {
+        self.replica.directory()
+    }
+}
+
+/// The way to the core.
+#[derive(Debug, Clone)]
+pub(crate) struct CoreHandle {
+    inputs: Sender<Input>,
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Input")
+    }
+}
+
+impl CoreHandle {
+    /// Makes the queue.
+    pub(crate) fn new() -> (Self, Receiver<Input>) {
+        let (inputs, receiver) = bounded(INPUTS_MAX);
+        (Self { inputs }, receiver)
+    }
+
+    /// Hands something over; false if the core has ended.
+    ///
+    /// # Blocking
+    /// While the queue is full.
+    pub(crate) fn send(&self, input: Input) -> bool {
+        self.inputs.send(input).is_ok()
+    }
+
+    /// Carries out a change; `None` if the core has ended, so that nobody knows whether it was.
+    ///
+    /// # Blocking
+    /// Until the change is safe or refused.
+    pub(crate) fn change(&self, actor: UserId, request: RequestId, change: Change) -> Option<Outcome> {
+        let (answer, outcome) = bounded(1);
+        self.inputs.send(Input::Change { actor, request, change, answer }).ok()?;
+        outcome.recv().ok()
+    }
+
+    /// Asks something; `None` if the core has ended.
+    ///
+    /// # Blocking
+    /// Until everything the answer rests on is durable.
+    pub(crate) fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut View<'_>) -> T + Send + 'static) -> Option<T> {
+        let (sender, answer) = bounded(1);
+        let question: Question = Box::new(move |view| {
+            let answer = question(view);
+            // Fails only if whoever asked has gone.
+            Box::new(move || drop(sender.send(answer)))
+        });
+        self.inputs.send(Input::Ask(question)).ok()?;
+        answer.recv().ok()
+    }
+
+    /// Has something done without waiting for it; if the core has ended, nobody needs it any more.
+    ///
+    /// # Blocking
+    /// While the queue is full.
+    pub(crate) fn tell(&self, news: impl FnOnce(&mut View<'_>) + Send + 'static) {
+        let question: Question = Box::new(move |view| {
+            news(view);
+            Box::new(|| ())
+        });
+        self.send(Input::Ask(question));
+    }
+}
+
+/// What happens when the turn is durable. Links come and go in the same order as what is sent to them, so that nothing meant for a
+/// link reaches the one that took its place.
+enum Effect {
+    Output(Output),
+    AddLink(LinkId, LinkSink),
+    RemoveLink(LinkId),
+}
+
+/// The core's state; lives on its thread.
+pub(crate) struct Core {
+    shared: Arc<Shared>,
+    inputs: Receiver<Input>,
+    replica: Replica,
+    store: OperationStore,
+    presence: Presence,
+    clock: Clock,
+    links: Links,
+    next_ticket: u64,
+    tickets: HashMap<Ticket, Sender<Outcome>>,
+    /// Applied, not yet durable.
+    unsaved: Vec<Operation>,
+    fresh_origin: Option<OriginId>,
+    /// What happens when the turn is durable.
+    effects: Vec<Effect>,
+    deferred: Vec<Deferred>,
+    ticked: Instant,
+    stop_by: Option<Instant>,
+}
+
+impl Core {
+    /// Puts the core together around what the store holds.
+    pub(crate) fn new(shared: Arc<Shared>, inputs: Receiver<Input>, replica: Replica, store: OperationStore) -> Self {
+        Self {
+            inputs,
+            replica,
+            store,
+            presence: Presence::default(),
+            clock: Clock::new(shared.limits.clock_offset_ms),
+            links: Links::new(shared.clone()),
+            shared,
+            next_ticket: 0,
+            tickets: HashMap::new(),
+            unsaved: Vec::new(),
+            fresh_origin: None,
+            effects: Vec::new(),
+            deferred: Vec::new(),
+            ticked: Instant::now(),
+            stop_by: None,
+        }
+    }
+
+    /// Works until told to stop.
+    ///
+    /// # Errors
+    /// [`TrackerError::Store`] when the disk fails.
+    ///
+    /// # Blocking
+    /// Until stopped; belongs on a thread of its own.
+    pub(crate) fn run(mut self) -> Result<(), TrackerError> {
+        loop {
+            if let Ok(input) = self.inputs.recv_timeout(TICK.saturating_sub(self.ticked.elapsed())) {
+                self.take(input);
+                self.take_more();
+            }
+            if self.ticked.elapsed() >= TICK {
+                self.ticked = Instant::now();
+                let now_ms = self.clock.now_ms();
+                self.replica.tick(now_ms);
+                self.drain();
+            }
+            self.commit()?;
+            if self.stop_by.is_some_and(|by| self.tickets.is_empty() || Instant::now() >= by) {
+                break;
+            }
+        }
+        info!("telling {} sessions that this tracker ends", self.presence.session_count());
+        self.presence.broadcast(Event::Closing);
+        Ok(())
+    }
+
+    fn take_more(&mut self) {
+        for _ in 1..TURN_INPUTS_MAX {
+            if self.unsaved.len() >= TURN_OPERATIONS_MAX {
+                return;
+            }
+            match self.inputs.try_recv() {
+                Ok(input) => self.take(input),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now_ms = self.clock.now_ms();
+        match input {
+            Input::Change { actor, request, change, answer } => {
+                self.next_ticket += 1;
+                let ticket = Ticket(self.next_ticket);
+                self.tickets.insert(ticket, answer);
+                self.replica.submit(now_ms, ticket, actor, request, change);
+            }
+            Input::Ask(question) => {
+                let answer = question(&mut View { replica: &self.replica, presence: &mut self.presence });
+                self.deferred.push(answer);
+            }
+            // The other end was told an origin that this store has left since; it is to be told the new one.
+            Input::LinkUp { link, told: Some(told), sink, .. } if told != self.replica.origin() => {
+                debug!("{link}: dialled under an origin that is no longer this store's");
+                sink.close();
+            }
+            Input::LinkUp { link, origin, sink, .. } => {
+                self.effects.push(Effect::AddLink(link, sink));
+                self.replica.connected(now_ms, link, origin);
+            }
+            Input::LinkDown(link) => {
+                self.effects.push(Effect::RemoveLink(link));
+                self.replica.disconnected(now_ms, link);
+            }
+            Input::LinkSaid(link, message) => self.replica.handle(now_ms, link, message),
+            Input::ClockAhead(link) => self.replica.clock_ahead(link),
+            Input::Stop => self.stop_by = Some(Instant::now() + DRAIN_TIMEOUT),
+        }
+        self.drain();
+    }
+
+    /// Takes over what the replica wants done.
+    fn drain(&mut self) {
+        while let Some(output) = self.replica.poll() {
+            match output {
+                Output::Persist(batch) => {
+                    self.fresh_origin = batch.origin.or(self.fresh_origin);
+                    self.unsaved.extend(batch.operations);
+                }
+                other => self.effects.push(Effect::Output(other)),
+            }
+        }
+    }
+
+    /// Ends the turn: makes everything durable, then lets everything out.
+    fn commit(&mut self) -> Result<(), TrackerError> {
+        while !self.unsaved.is_empty() || self.fresh_origin.is_some() {
+            let (operations, origin) = (std::mem::take(&mut self.unsaved), self.fresh_origin.take());
+            self.store.append(&operations, origin).inspect_err(|e| {
+                error!(
+                    "cannot store {} operations: {e}; this tracker ends, and answers nothing that is not stored",
+                    operations.len()
+                );
+            })?;
+            if let Some(origin) = origin {
+                *self.shared.origin.lock() = origin;
+            }
+            let now_ms = self.clock.now_ms();
+            self.replica.persisted(now_ms);
+            self.drain();
+            operations.iter().for_each(|operation| self.presence.observe(operation, self.replica.directory()));
+        }
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Output(output) => self.carry_out(output),
+                Effect::AddLink(link, sink) => self.links.add(link, sink),
+                Effect::RemoveLink(link) => self.links.remove(link),
+            }
+        }
+        self.deferred.drain(..).for_each(|answer| answer());
+        Ok(())
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Persist(_) => unreachable!("drain keeps these apart"),
+            Output::Send(link, message) => self.links.send(link, message, self.replica.origin()),
+            Output::SendStored { link, ranges } => self.links.send_stored(link, ranges),
+            Output::Reply(ticket, outcome) => {
+                if let Some(answer) = self.tickets.remove(&ticket) {
+                    // Fails only if the session has gone; its client asks again, elsewhere.
+                    let _ = answer.send(outcome);
+                }
+            }
+            Output::Notice(notice @ Notice::Up { .. }) => info!("{notice}"),
+            Output::Notice(notice) => warn!("{notice}"),
+            Output::Drop(link) => self.links.close(link),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The core's ends of the replication links: where what the replica sends goes.
+//!
+//! **Invariant:** handing something to a link never blocks; a link that does not take it is closed, and dialled again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use log::{error, warn};
+
+use super::clock::wall_ms;
+use super::outbox::Outbox;
+use super::shared::Shared;
+use crate::directory::LinkId;
+use crate::net::Connection;
+use crate::types::{Operation, OriginId, SyncMessage};
+use crate::wire::frame::to_frame;
+use crate::wire::replication::{ReplicaWelcome, ToDialler};
+
+/// Orders that may wait at a dialled link: the replica has one batch under way at a time, so a few are plenty.
+pub(crate) const ORDERS_MAX: usize = 16;
+
+/// What the thread of a dialled link is to send.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// These operations.
+    Operations(Vec<Operation>),
+    /// Operations to be read from the store: origin, first and last sequence.
+    Stored(Vec<(OriginId, u64, u64)>),
+}
+
+/// Where a link's messages go.
+#[derive(Debug)]
+pub(crate) enum LinkSink {
+    /// To the thread that dialled.
+    Dialled {
+        /// Its orders.
+        orders: Sender<Order>,
+        /// Closed to end the link.
+        connection: Connection,
+    },
+    /// To the connection that was accepted.
+    Accepted(Arc<Outbox>),
+}
+
+impl LinkSink {
+    /// Ends the link; its thread notices.
+    pub(crate) fn close(&self) {
+        match self {
+            Self::Dialled { connection, .. } => connection.close(),
+            Self::Accepted(outbox) => outbox.close(),
+        }
+    }
+}
+
+/// All links that stand.
+#[derive(Debug)]
+pub(crate) struct Links {
+    shared: Arc<Shared>,
+    /// Each with whether it has been greeted.
+    links: HashMap<LinkId, (LinkSink, bool)>,
+}
+
+impl Links {
+    /// Starts without links.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, links: HashMap::new() }
+    }
+
+    /// Notes a link.
+    pub(crate) fn add(&mut self, link: LinkId, sink: LinkSink) {
+        self.links.insert(link, (sink, false));
+    }
+
+    /// Forgets a link that has gone.
+    pub(crate) fn remove(&mut self, link: LinkId) {
+        self.links.remove(&link);
+    }
+
+    /// Ends a link and forgets it.
+    pub(crate) fn close(&mut self, link: LinkId) {
+        if let Some((sink, _)) = self.links.remove(&link) {
+            sink.close();
+        }
+    }
+
+    /// Sends a message; to a link that has gone, it is lost. The first vector of an accepted link goes with the welcome, which
+    /// names `origin`, this store.
+    pub(crate) fn send(&mut self, link: LinkId, message: SyncMessage, origin: OriginId) {
+        let Some((sink, greeted)) = self.links.get_mut(&link) else { return };
+        match (sink, message) {
+            (LinkSink::Dialled { .. }, SyncMessage::Operations(operations)) => self.order(link, Order::Operations(operations)),
+            (LinkSink::Accepted(outbox), SyncMessage::Durable(durable)) => {
+                let answer = if std::mem::replace(greeted, true) {
+                    ToDialler::Durable(durable)
+                } else {
+                    let clock_ms = wall_ms(self.shared.limits.clock_offset_ms);
+                    ToDialler::Welcome(ReplicaWelcome { number: self.shared.number, origin, clock_ms, durable })
+                };
+                outbox.push(to_frame(&answer).into());
+            }
+            (LinkSink::Dialled { .. }, SyncMessage::Durable(_)) | (LinkSink::Accepted(_), SyncMessage::Operations(_)) => {
+                error!("{link}: the replica sent a message in the wrong direction; the link is dropped");
+                self.close(link);
+            }
+        }
+    }
+
+    /// Sends operations from the store; to a link that has gone, they are lost.
+    pub(crate) fn send_stored(&mut self, link: LinkId, ranges: Vec<(OriginId, u64, u64)>) {
+        self.order(link, Order::Stored(ranges));
+    }
+
+    fn order(&mut self, link: LinkId, order: Order) {
+        if let Some((LinkSink::Dialled { orders, .. }, _)) = self.links.get(&link)
+            && orders.try_send(order).is_err()
+        {
+            warn!("{link}: it does not keep up; it is closed and dialled again");
+            self.close(link);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The tracker: knows the directory and who is connected, and never sees file data.
+//!
+//! **Invariant:** what a client was told is on the disk, here and on every tracker that was up when it was told.
+//!
+//! | thread | number | owns | waits for |
+//! |---|---|---|---|
+//! | `accept` | 1 | the listener | the next connection |
+//! | `core` | 1 | the replica, the store, presence | its queue; the disk |
+//! | `notifier` | 1 | nothing | outboxes with something to write |
+//! | `s <address>` | one a connection | one session, or the accepting end of one replication link | its socket; the core |
+//! | `tracker-<n>` | one a peer tracker | the dialling end of one replication link | orders from the core; its socket |
+//! | `acks-<n>` | one a dialled link | nothing | that link's socket |
+//!
+//! The core never waits for a socket, and no lock is held while waiting for anything: whoever has something for a connection that
+//! is not its own puts it into an outbox. Left out on purpose: an asynchronous runtime, and a second thread a client.
+
+mod accept;
+mod answer;
+mod clock;
+mod config;
+pub mod console;
+mod core;
+mod link;
+mod outbox;
+mod password;
+mod presence;
+mod replicator;
+mod server;
+mod session;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
+pub use server::Tracker;

@@ -1,0 +1,244 @@
+//! A running tracker: its start, its status and its end.
+//!
+//! **Invariant:** every thread of a tracker is started here or in [`accept`](super::accept), and [`Tracker::stop`] joins them all or
+//! names those that stayed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use log::{error, info, warn};
+use parking_lot::Mutex;
+
+use super::accept;
+use super::config::{TrackerConfig, TrackerError, TrackerStatus};
+use super::core::{Core, CoreHandle, Input};
+use super::outbox::Notifier;
+use super::password::Hasher;
+use super::replicator;
+use super::shared::Shared;
+use crate::directory::Replica;
+use crate::net::{Listener, Registry, Stop, Threads};
+use crate::store::{DirectoryLock, OperationStore};
+use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
+use crate::types::{OriginId, TrackerAddress};
+
+/// Time for the core to end: changes under way, and the disk.
+const CORE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for everything else to end once its connections are closed.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running tracker.
+///
+/// # Example
+/// ```
+/// use posse::types::TrackerInfo;
+/// use posse::{Tracker, TrackerConfig};
+///
+/// let dir = tempfile::tempdir()?;
+/// let info = TrackerInfo::parse("127.0.0.1:0")?;
+/// let tracker = Tracker::start(TrackerConfig::new(info, 1, dir.path()))?;
+/// assert_ne!(tracker.local_addr().port(), 0);
+/// assert_eq!(tracker.status()?.counts.users, 0);
+/// tracker.stop()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Tracker {
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    /// The core, which ends before the others: they serve it until then.
+    core: Threads,
+    /// The notifier, which ends after the core, whose last words it writes.
+    notifier: Threads,
+    notifier_stop: Stop,
+    /// Held until everything has ended.
+    _lock: DirectoryLock,
+}
+
+impl Tracker {
+    /// Opens the store, binds the port, and serves.
+    ///
+    /// # Errors
+    /// Every [`TrackerError`] but `Stayed`; nothing is left running then.
+    ///
+    /// # Blocking
+    /// While the store is read.
+    pub fn start(config: TrackerConfig) -> Result<Self, TrackerError> {
+        let TrackerConfig { info, number, data_dir, listen, limits } = config;
+        let line = info.get(number).ok_or(TrackerError::NoSuchNumber { number, count: info.count() })?;
+        if let Some((number, _)) = info.iter().find(|(other, address)| *other != number && address.port() == 0) {
+            return Err(TrackerError::PeerPort { number });
+        }
+        let lock = DirectoryLock::take(&data_dir)?;
+        let store = OperationStore::open(&data_dir, OriginId::from_bytes(rand::random()))?;
+        let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
+        let mut replica = Replica::new(store.origin(), &peers, rand::random());
+        let count = store.load(|operation| replica.restore(operation))?;
+        let listener = Arc::new(bind(line, listen)?);
+        info!("{count} operations loaded; listening at {}", listener.local_addr());
+
+        let (core, inputs) = CoreHandle::new();
+        let shared = Arc::new(Shared {
+            number,
+            network: info.network(),
+            info,
+            address: listener.local_addr(),
+            data_dir,
+            origin: Mutex::new(store.origin()),
+            core,
+            hasher: Hasher::new(),
+            notifier: Notifier::new(),
+            // Room for the other trackers is kept even when there are as many clients as there may be.
+            accepted: Registry::new(limits.connections + TRACKERS_MAX, TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN),
+            dialled: Registry::new(2 * TRACKERS_MAX, 2 * TRACKERS_MAX),
+            limits,
+            threads: Threads::new(),
+            stop: Stop::new(),
+            links_stop: Stop::new(),
+            started: Instant::now(),
+            failure: Mutex::new(None),
+            next_key: AtomicU64::new(0),
+        });
+        let (core, notifier, notifier_stop) = (Threads::new(), Threads::new(), Stop::new());
+        let tracker = Self { shared, listener, core, notifier, notifier_stop, _lock: lock };
+        let state = Core::new(tracker.shared.clone(), inputs, replica, store);
+        match tracker.spawn_all(state, &peers) {
+            Ok(()) => Ok(tracker),
+            Err(e) => {
+                tracker.shut_down();
+                Err(TrackerError::Thread(e))
+            }
+        }
+    }
+
+    fn spawn_all(&self, core: Core, peers: &[u32]) -> std::io::Result<()> {
+        let (shared, stop) = (self.shared.clone(), self.notifier_stop.clone());
+        self.notifier.spawn("notifier", move || shared.notifier.run(&stop))?;
+        let shared = self.shared.clone();
+        self.core.spawn("core", move || run_core(core, &shared))?;
+        for &number in peers {
+            let shared = self.shared.clone();
+            self.shared.threads.spawn(format!("tracker-{number}"), move || {
+                if let Some(address) = shared.info.get(number) {
+                    replicator::run(&shared, number, address);
+                }
+            })?;
+        }
+        let (shared, listener) = (self.shared.clone(), self.listener.clone());
+        self.shared.threads.spawn("accept", move || {
+            listener.run(&shared.stop, |connection| accept::take(&shared, connection));
+        })
+    }
+
+    /// Where the tracker listens, with the port chosen.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// The tracker's number.
+    pub fn number(&self) -> u32 {
+        self.shared.number
+    }
+
+    /// What the tracker says about itself.
+    ///
+    /// # Errors
+    /// [`TrackerError::Core`] if it has ended by itself.
+    ///
+    /// # Blocking
+    /// Until the core has come to it.
+    pub fn status(&self) -> Result<TrackerStatus, TrackerError> {
+        let shared = self.shared.clone();
+        self.shared.core.ask(move |view| shared.status(view)).ok_or(TrackerError::Core)
+    }
+
+    /// A channel that is disconnected when the tracker ends by itself, for use in a select; [`Tracker::stop`] tells why.
+    pub fn ended(&self) -> &Receiver<()> {
+        self.shared.stop.channel()
+    }
+
+    /// Ends in order: answers what is under way, tells every session, closes the store, and joins the threads.
+    ///
+    /// # Errors
+    /// Why the tracker had ended by itself, if so; [`TrackerError::Stayed`] if some threads did not end in time.
+    ///
+    /// # Blocking
+    /// For some seconds at most.
+    pub fn stop(self) -> Result<(), TrackerError> {
+        let stayed = self.shut_down();
+        match self.shared.failure.lock().take() {
+            Some(failure) => Err(failure),
+            None if stayed.is_empty() => Ok(()),
+            None => Err(TrackerError::Stayed(stayed.join(", "))),
+        }
+    }
+
+    /// Ends everything; doing it again does nothing. Returns the names of the threads that stayed.
+    fn shut_down(&self) -> Vec<String> {
+        self.shared.stop.set();
+        self.listener.wake();
+        self.shared.core.send(Input::Stop);
+        let mut stayed = self.core.join(CORE_TIMEOUT);
+        self.shared.links_stop.set();
+        self.notifier_stop.set();
+        stayed.extend(self.notifier.join(CORE_TIMEOUT));
+        self.shared.accepted.close_all();
+        self.shared.dialled.close_all();
+        stayed.extend(self.shared.threads.join(THREADS_TIMEOUT));
+        if !stayed.is_empty() {
+            warn!("stopped, but these threads did not end in time: {}", stayed.join(", "));
+        }
+        stayed
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// Runs the core; however it ends, the tracker ends with it.
+fn run_core(core: Core, shared: &Shared) {
+    /// Set off by a panic too.
+    struct End<'a>(&'a Shared);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                *self.0.failure.lock() = Some(TrackerError::Core);
+            }
+            self.0.stop.set();
+        }
+    }
+    let _end = End(shared);
+    if let Err(e) = core.run() {
+        error!("{e}");
+        *shared.failure.lock() = Some(e);
+        // Whoever waits for an answer is to turn to another tracker now.
+        shared.accepted.close_all();
+    }
+}
+
+/// Binds the tracker's own line, or `listen`. An address that is not this machine's, as behind a router that passes the port on, is
+/// listened for at every address.
+fn bind(line: &TrackerAddress, listen: Option<SocketAddr>) -> Result<Listener, TrackerError> {
+    let wrap = |address| move |source| TrackerError::Listen { address, source };
+    if let Some(address) = listen {
+        return Listener::bind(address).map_err(wrap(address));
+    }
+    let unknown = |source| TrackerError::Resolve { host: line.host().to_owned(), source };
+    let addresses = replicator::resolve(line).map_err(unknown)?;
+    let Some(&first) = addresses.first() else { return Err(unknown(std::io::ErrorKind::NotFound.into())) };
+    match Listener::bind(first) {
+        Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable && line.host().parse::<IpAddr>().is_err() => {
+            let every: IpAddr = if first.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
+            let every = SocketAddr::new(every, first.port());
+            info!("{first} is not an address of this machine; listening at {every}");
+            Listener::bind(every).map_err(wrap(every))
+        }
+        bound => bound.map_err(wrap(first)),
+    }
+}

@@ -1,0 +1,191 @@
+//! A tracker in this process, spoken to over real sockets.
+
+mod limits;
+mod presence;
+mod replication;
+mod sessions;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{Tracker, TrackerConfig, TrackerStatus};
+use crate::net::{Connection, Listener, Reader};
+use crate::types::limits::TRACKER_FRAME_LEN_MAX;
+use crate::types::{
+    DeviceId, DownloadState, Effect, FileFacts, GroupId, InfoHash, Password, Refusal, RequestId, Sha1Digest, TrackerInfo, UserId,
+};
+use crate::wire::frame::{FrameError, read_message, write_message};
+use crate::wire::tracker::{AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Reply, Request, Welcome};
+
+/// Longer than anything here takes, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// Waits until `condition` holds.
+#[track_caller]
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A tracker that is alone in its network.
+fn alone(dir: &Path) -> Tracker {
+    Tracker::start(TrackerConfig::new(TrackerInfo::parse("127.0.0.1:0").unwrap(), 1, dir)).unwrap()
+}
+
+/// A network of `count` trackers at ports that were free a moment ago.
+fn network(count: usize) -> TrackerInfo {
+    let held: Vec<Listener> = (0..count).map(|_| Listener::bind(SocketAddr::new(LOCALHOST, 0)).unwrap()).collect();
+    let text: String = held.iter().map(|listener| format!("{}\n", listener.local_addr())).collect();
+    TrackerInfo::parse(&text).unwrap()
+}
+
+fn status(tracker: &Tracker) -> TrackerStatus {
+    tracker.status().unwrap()
+}
+
+fn request_id() -> RequestId {
+    RequestId::from_bytes(rand::random())
+}
+
+fn password(text: &str) -> Password {
+    Password::new(text.into()).unwrap()
+}
+
+fn facts(name: &str) -> FileFacts {
+    let mut hash = [0; 20];
+    hash[..name.len().min(20)].copy_from_slice(&name.as_bytes()[..name.len().min(20)]);
+    let sha1 = Sha1Digest::from_bytes([7; 20]);
+    FileFacts { info_hash: InfoHash::from_bytes(hash), name: name.parse().unwrap(), len: 1 << 20, piece_len: 512 << 10, sha1 }
+}
+
+/// A client as the tracker sees one.
+struct Guest {
+    connection: Connection,
+    reader: Reader,
+    welcome: Welcome,
+    device: DeviceId,
+    number: u32,
+    events: VecDeque<Event>,
+}
+
+impl Guest {
+    /// Opens a session without a login.
+    fn connect(address: SocketAddr, device: u8) -> Self {
+        let connection = Connection::dial(address, None, PATIENCE).unwrap();
+        let device = DeviceId::from_bytes([device; 32]);
+        write_message(&mut connection.writer(), &Hello::Client(ClientHello { device, port: 4000 })).unwrap();
+        let mut reader = connection.reader();
+        reader.set_deadline(Some(Instant::now() + 10 * PATIENCE));
+        let FromTracker::Welcome(welcome) = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap() else {
+            panic!("not welcome")
+        };
+        Self { connection, reader, welcome, device, number: 0, events: VecDeque::new() }
+    }
+
+    /// Opens a session, makes an account and logs in.
+    fn new(tracker: &Tracker, name: &str, device: u8) -> (Self, UserId) {
+        let mut guest = Self::connect(tracker.local_addr(), device);
+        let create = Request::CreateUser { request: request_id(), name: name.parse().unwrap(), password: password("pw") };
+        let Reply::Done(Effect::User(user)) = guest.ask(create) else { panic!("no account for {name}") };
+        assert_eq!(guest.log_in(name, "pw"), Ok(user));
+        (guest, user)
+    }
+
+    /// Opens another session of a user.
+    fn again(tracker: &Tracker, name: &str, device: u8) -> Self {
+        let mut guest = Self::connect(tracker.local_addr(), device);
+        guest.log_in(name, "pw").unwrap();
+        guest
+    }
+
+    fn log_in(&mut self, name: &str, word: &str) -> Result<UserId, Refusal> {
+        match self.ask(Request::Login { name: name.parse().unwrap(), password: password(word) }) {
+            Reply::LoggedIn(entry) => Ok(entry.user),
+            Reply::Refused(why) => Err(why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ask(&mut self, request: Request) -> Reply {
+        self.try_ask(request).unwrap()
+    }
+
+    fn try_ask(&mut self, request: Request) -> Result<Reply, FrameError> {
+        self.number += 1;
+        let asked = FromClient { number: self.number, request };
+        write_message(&mut self.connection.writer(), &asked).map_err(FrameError::Io)?;
+        loop {
+            match read_message(&mut self.reader, TRACKER_FRAME_LEN_MAX)? {
+                FromTracker::Reply { number, reply } => {
+                    assert_eq!(number, self.number);
+                    return Ok(reply);
+                }
+                FromTracker::Event(event) => self.events.push_back(event),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn refused(&mut self, request: Request, why: Refusal) {
+        assert_eq!(self.ask(request), Reply::Refused(why));
+    }
+
+    #[track_caller]
+    fn done(&mut self, request: Request) -> Effect {
+        match self.ask(request.clone()) {
+            Reply::Done(effect) => effect,
+            other => panic!("{other:?} to {request:?}"),
+        }
+    }
+
+    fn create_group(&mut self, name: &str) -> GroupId {
+        match self.done(Request::CreateGroup { request: request_id(), name: name.parse().unwrap() }) {
+            Effect::Group(group) => group,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn share(&mut self, group: GroupId, name: &str) -> InfoHash {
+        self.done(Request::ShareFile { request: request_id(), group, file: facts(name) });
+        facts(name).info_hash
+    }
+
+    fn announce(&mut self, group: GroupId, info_hash: InfoHash, state: DownloadState) -> Reply {
+        self.ask(Request::Announce { entries: vec![AnnounceEntry { group, info_hash, state }] })
+    }
+
+    /// The next event.
+    fn event(&mut self) -> Event {
+        match self.events.pop_front() {
+            Some(event) => event,
+            None => match read_message(&mut self.reader, TRACKER_FRAME_LEN_MAX).unwrap() {
+                FromTracker::Event(event) => event,
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+
+    /// Whether the tracker has closed the connection; waits for it.
+    fn is_closed(&mut self) -> bool {
+        loop {
+            match read_message::<FromTracker>(&mut self.reader, TRACKER_FRAME_LEN_MAX) {
+                Ok(_) => {}
+                Err(FrameError::Wire(e)) => panic!("{e}"),
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+/// Lets `user` into a group of `owner`'s.
+fn admit(owner: &mut Guest, guest: &mut Guest, user: UserId, group: GroupId) {
+    guest.done(Request::JoinGroup { request: request_id(), group });
+    owner.done(Request::AcceptRequest { request: request_id(), group, user });
+}
