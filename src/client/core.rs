@@ -130,6 +130,11 @@ impl Client {
         self.inner.store.device()
     }
 
+    /// The directory of the device's state.
+    pub fn data_dir(&self) -> &std::path::Path {
+        &self.inner.config.data_dir
+    }
+
     /// Waits until a tracker is connected; false if none is when `timeout` has passed.
     ///
     /// # Blocking
@@ -205,7 +210,8 @@ impl Inner {
         let weak = Arc::downgrade(self);
         let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news)));
         let weak = Arc::downgrade(self);
-        let spawned = spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));
+        let spawned =
+            spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));
         spawned.map_err(|e| ClientError::system("cannot start a thread", e))
     }
 

@@ -21,6 +21,7 @@ mod host;
 mod library;
 mod peers;
 mod shares;
+pub mod shell;
 mod trackers;
 mod why;
 

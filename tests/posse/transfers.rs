@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use posse::types::limits::PIECE_LEN;
 
-use crate::harness::{Content, RawClient, World, eventually, sha1_of};
+use crate::harness::{Behaviour, Content, EvilPeer, RawClient, World, eventually, sha1_of};
 
 const PIECE: usize = PIECE_LEN as usize;
 const MIB: u64 = 1 << 20;
@@ -284,4 +284,22 @@ fn many_members_at_once_all_get_the_file() {
         assert_eq!(done.status, Some(0), "{user}: {done:#?}");
         assert_eq!(sha1_of(&world.home(user).join("big.bin")), content.sha1());
     }
+}
+
+#[test]
+fn a_file_of_131_072_pieces_starts_soon_and_costs_little() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::zeros("vast.bin", 131_072, 16 << 10);
+    let seeder = EvilPeer::start(world.tracker(1), "nik", "lab", &content, Behaviour::Honest);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    seeder.allow_bytes(32 * MIB);
+    bob.ok("download_file lab vast.bin", &[]);
+    // The list of its pieces alone has 2.5 MiB, and comes in 161 parts.
+    eventually("2,048 pieces are verified", || (bob.bytes_done("vast.bin") == 32 * MIB).then_some(()));
+    let peak = bob.process().proc_status("VmHWM");
+    assert!(peak < 160 << 10, "{peak} kB at the peak");
+    bob.ok("cancel_download lab vast.bin", &[]);
+    assert!(!bob.path("vast.bin").exists());
 }

@@ -250,7 +250,7 @@ impl Shared {
             return Ok(());
         }
         let from = piece as usize * self.content.piece_len as usize + begin as usize;
-        let mut data = self.content.bytes[from..from + len as usize].to_vec();
+        let mut data = self.content.read(from, len as usize);
         if self.behaviour == Behaviour::Corrupt {
             data[0] ^= 0xff;
         }

@@ -1,0 +1,94 @@
+//! Tells of what happens by itself: events in JSON, announcements at a terminal, warnings elsewhere.
+
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, select};
+use serde_json::json;
+
+use super::escape::escape;
+use super::output::{Format, Output};
+use crate::client::ClientEvent;
+use crate::net::Stop;
+
+/// The thread "announcer".
+pub(super) struct Announcer {
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Announcer {
+    pub(super) fn start(events: Receiver<ClientEvent>, output: Output) -> Self {
+        let stop = Stop::new();
+        let stopped = stop.clone();
+        let work = move || {
+            loop {
+                select! {
+                    recv(events) -> event => match event {
+                        Ok(event) => tell(&output, &event),
+                        Err(_) => return,
+                    },
+                    recv(stopped.channel()) -> _ => break,
+                }
+            }
+            events.try_iter().for_each(|event| tell(&output, &event));
+        };
+        // Without the thread the program works, and says less.
+        let thread = std::thread::Builder::new().name("announcer".into()).spawn(work).ok();
+        Self { stop, thread }
+    }
+
+    /// Tells what is still to tell, then ends.
+    pub(super) fn stop(mut self) {
+        self.stop.set();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn tell(output: &Output, event: &ClientEvent) {
+    match output.format() {
+        Format::Json => tell_json(output, event),
+        Format::Table => output.announce(&to_text(event)),
+        // In a script `wait` reports downloads; that a share is not offered would else go unseen.
+        Format::Plain if matches!(event, ClientEvent::ShareNotOffered { .. }) => {
+            output.error_line(&format!("warning: {}", escape(&to_text(event))));
+        }
+        Format::Plain => {}
+    }
+}
+
+fn to_text(event: &ClientEvent) -> String {
+    match event {
+        ClientEvent::DownloadComplete { group, file, path } => format!("[C] [{group}] {file}  {}", path.display()),
+        ClientEvent::DownloadFailed { group, file, reason } => format!("[F] [{group}] {file}  {reason}"),
+        ClientEvent::DownloadPaused { group, file, reason } => format!("[P] [{group}] {file}  paused: {reason}"),
+        ClientEvent::ShareNotOffered { group, file, path, reason } => {
+            format!("{file} in {group} is not offered: {reason} ({})", path.display())
+        }
+        ClientEvent::Admitted { group } => format!("you were let into {group}"),
+        ClientEvent::Removed { group } => format!("you are no longer a member of {group}"),
+    }
+}
+
+fn tell_json(output: &Output, event: &ClientEvent) {
+    let (name, fields) = match event {
+        ClientEvent::DownloadComplete { group, file, path } => {
+            ("download_complete", json!({ "group": group.as_str(), "file": file.as_str(), "path": path.to_string_lossy() }))
+        }
+        ClientEvent::DownloadFailed { group, file, reason } => {
+            ("download_failed", json!({ "group": group.as_str(), "file": file.as_str(), "reason": reason }))
+        }
+        ClientEvent::DownloadPaused { group, file, reason } => {
+            ("download_paused", json!({ "group": group.as_str(), "file": file.as_str(), "reason": reason }))
+        }
+        ClientEvent::ShareNotOffered { group, file, path, reason } => {
+            let path = path.to_string_lossy();
+            ("share_not_offered", json!({ "group": group.as_str(), "file": file.as_str(), "path": path, "reason": reason }))
+        }
+        ClientEvent::Admitted { group } => ("admitted", json!({ "group": group.as_str() })),
+        ClientEvent::Removed { group } => ("removed", json!({ "group": group.as_str() })),
+    };
+    output.event(name, fields);
+}

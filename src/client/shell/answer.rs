@@ -1,0 +1,32 @@
+//! What a command has to say: rows for people and plain scripts, fields for JSON.
+
+use serde_json::{Map, Value};
+
+/// One command's result.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Answer {
+    /// Lines of columns.
+    pub(super) rows: Vec<Vec<String>>,
+    /// Fields beside `command` and `ok`.
+    pub(super) fields: Map<String, Value>,
+    /// Whether the program is to end.
+    pub(super) end: bool,
+}
+
+impl Answer {
+    /// One line.
+    pub(super) fn line(text: impl Into<String>) -> Self {
+        Self { rows: vec![vec![text.into()]], ..Self::default() }
+    }
+
+    /// Lines of columns, or one line that says there are none.
+    pub(super) fn rows(rows: Vec<Vec<String>>, none: &str) -> Self {
+        if rows.is_empty() { Self::line(none) } else { Self { rows, ..Self::default() } }
+    }
+
+    /// Adds a field for JSON.
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.into(), value.into());
+        self
+    }
+}

@@ -1,0 +1,281 @@
+//! One command each: from words to the client's method, from its result to an answer.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::interrupt::Woken;
+use super::output::Format;
+use super::progress::{HashBar, WaitBars};
+use super::session::Shell;
+use super::table::{COMMANDS, CommandSpec};
+use super::{render, terminal};
+use crate::client::{ClientError, DownloadPhase};
+use crate::types::{Part, Password};
+
+type Result<T> = std::result::Result<T, ClientError>;
+
+/// The longest time that can be asked for: a year.
+const SECONDS_MAX: f64 = 366.0 * 86_400.0;
+/// How often bars are drawn.
+const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+
+impl Shell {
+    /// Carries out a command whose number of words has been checked.
+    pub(super) fn execute(&mut self, command: &str, words: &[String]) -> Result<Answer> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let client = self.client.clone();
+        match (command, words.as_slice()) {
+            ("create_user" | "login" | "logout" | "change_password" | "whoami", _) => self.account(command, &words),
+            ("list_groups", _) => Ok(render::groups(&client.list_groups()?)),
+            ("list_my_groups", _) => Ok(render::my_groups(&client.list_my_groups()?)),
+            ("list_requests", [group]) => Ok(render::requests(&client.list_requests(group)?)),
+            ("list_members", [group]) => Ok(render::members(&client.list_members(group)?)),
+            ("list_files", [group]) => Ok(render::files(&client.list_files(group)?)),
+            ("create_group" | "join_group" | "leave_group", [group]) => self.group(command, group),
+            ("accept_request" | "reject_request" | "remove_member" | "transfer_group", [group, user]) => {
+                self.member(command, group, user)
+            }
+            ("upload_file", [first, second]) => self.upload(first, second),
+            ("download_file", [group, file, rest @ ..]) => self.download(group, file, rest.first().copied().unwrap_or(".")),
+            ("show_downloads", _) => Ok(render::downloads(&client.show_downloads()?)),
+            ("show_uploads", _) => Ok(render::uploads(&client.show_uploads()?)),
+            ("why", [group, file]) => {
+                let lines = client.why(group, file)?;
+                let rows = lines.iter().map(|line| vec![line.clone()]).collect();
+                Ok(Answer::rows(rows, "nothing to tell").with("lines", lines))
+            }
+            ("pause_download" | "resume_download" | "cancel_download" | "stop_share", [group, file]) => {
+                self.file(command, group, file)
+            }
+            ("trackers", _) => Ok(render::trackers(&client.trackers()?)),
+            ("wait", words) => self.wait(words.first().copied()),
+            ("seed", words) => self.rest(words.first().copied(), true),
+            ("sleep", words) => self.rest(words.first().copied(), false),
+            ("help", words) => help(words.first().copied()),
+            ("exit" | "quit", _) => Ok(Answer { end: true, ..Answer::default() }),
+            _ => Err(ClientError::BadArgument(format!("unknown command {command:?}; help lists all"))),
+        }
+    }
+
+    fn account(&mut self, command: &str, words: &[&str]) -> Result<Answer> {
+        let password = |text: &str| Ok::<_, ClientError>(Password::new(text.to_owned())?);
+        let client = &self.client;
+        Ok(match (command, words) {
+            ("create_user", [user, secret]) => {
+                client.create_user(user, password(secret)?)?;
+                Answer::line(format!("created user {user}")).with("user", *user)
+            }
+            ("login", [user, secret]) => {
+                let entry = client.login(user, password(secret)?)?;
+                let text = match entry.label.as_str() {
+                    label if label == *user => format!("logged in as {label}"),
+                    label => format!("logged in as {label}: another {user} was there first"),
+                };
+                Answer::line(text).with("user", entry.label.as_str())
+            }
+            ("logout", _) => {
+                client.logout()?;
+                Answer::line("logged out")
+            }
+            ("change_password", [old, new]) => {
+                client.change_password(password(old)?, password(new)?)?;
+                Answer::line("password changed")
+            }
+            _ => {
+                let label = client.whoami()?.label;
+                Answer::line(label.as_str()).with("user", label.as_str())
+            }
+        })
+    }
+
+    fn group(&mut self, command: &str, group: &str) -> Result<Answer> {
+        let text = match command {
+            "create_group" => self.client.create_group(group).map(|()| format!("created group {group}")),
+            "join_group" => self.client.join_group(group).map(|()| format!("asked to join {group}")),
+            _ => self.client.leave_group(group).map(|()| format!("left {group}")),
+        }?;
+        Ok(Answer::line(text).with("group", group))
+    }
+
+    fn member(&mut self, command: &str, group: &str, user: &str) -> Result<Answer> {
+        let client = &self.client;
+        let text = match command {
+            "accept_request" => client.accept_request(group, user).map(|()| format!("accepted {user} into {group}")),
+            "reject_request" => client.reject_request(group, user).map(|()| format!("rejected {user} for {group}")),
+            "remove_member" => client.remove_member(group, user).map(|()| format!("removed {user} from {group}")),
+            _ => client.transfer_group(group, user).map(|()| format!("{group} now belongs to {user}")),
+        }?;
+        Ok(Answer::line(text).with("group", group).with("user", user))
+    }
+
+    fn file(&mut self, command: &str, group: &str, file: &str) -> Result<Answer> {
+        let client = &self.client;
+        let text = match command {
+            "pause_download" => client.pause_download(group, file).map(|()| format!("paused {file} in {group}")),
+            "resume_download" => client.resume_download(group, file).map(|()| format!("resumed {file} in {group}")),
+            "cancel_download" => client.cancel_download(group, file).map(|()| format!("cancelled {file} in {group}")),
+            _ => client.stop_share(group, file).map(|()| format!("stopped sharing {file} in {group}")),
+        }?;
+        Ok(Answer::line(text).with("group", group).with("file", file))
+    }
+
+    fn upload(&mut self, first: &str, second: &str) -> Result<Answer> {
+        let (path, group) = self.path_and_group(first, second)?;
+        let mut bar = HashBar::new(self.output.format() == Format::Table, "hashing");
+        self.interrupts.clear();
+        let interrupts = &mut self.interrupts;
+        let shared = self.client.upload_file(Path::new(path), group, &mut |done, len| {
+            bar.draw(done, len);
+            !interrupts.is_interrupted()
+        })?;
+        Ok(render::shared(&shared))
+    }
+
+    /// Which of two words is the path: in doubt, the first.
+    fn path_and_group<'a>(&self, first: &'a str, second: &'a str) -> Result<(&'a str, &'a str)> {
+        let is_file = |word: &str| Path::new(word).is_file();
+        if !is_file(second) {
+            return Ok((first, second));
+        }
+        if !is_file(first) {
+            return Ok((second, first));
+        }
+        let mine = self.client.list_my_groups()?;
+        let is_mine = |word: &str| mine.iter().any(|g| g.label.as_str() == word && matches!(g.part, Part::Member | Part::Owner));
+        Ok(if !is_mine(second) && is_mine(first) { (second, first) } else { (first, second) })
+    }
+
+    fn download(&mut self, group: &str, file: &str, destination: &str) -> Result<Answer> {
+        let mut bar = HashBar::new(self.output.format() == Format::Table, "comparing");
+        self.interrupts.clear();
+        let interrupts = &mut self.interrupts;
+        let handle = self.client.download_file_with(group, file, Path::new(destination), &mut |done, len| {
+            bar.draw(done, len);
+            !interrupts.is_interrupted()
+        })?;
+        let status = handle.status();
+        let path = status.path.to_string_lossy().into_owned();
+        let text = format!("downloading {} from {} to {path}", status.file, status.group);
+        Ok(Answer::line(text).with("group", status.group.as_str()).with("file", status.file.as_str()).with("path", path))
+    }
+
+    fn wait(&mut self, seconds: Option<&str>) -> Result<Answer> {
+        let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
+        let ended = self.wait_for_downloads(until)?;
+        Ok(Answer::default().with("downloads", ended))
+    }
+
+    /// Waits until no download runs, and tells of each as it ends; fails if one failed, paused itself, or time ran out.
+    pub(super) fn wait_for_downloads(&mut self, until: Option<Instant>) -> Result<Vec<Value>> {
+        self.interrupts.clear();
+        let events = self.client.subscribe();
+        let mut bars = WaitBars::new(self.output.format() == Format::Table);
+        let mut told = Vec::new();
+        let mut failed = 0;
+        loop {
+            for status in self.client.take_ended() {
+                failed += usize::from(matches!(status.phase, DownloadPhase::Failed(_)));
+                bars.above(|| self.output.rows(&[render::download_row(&status)]));
+                told.push(render::download_value(&status));
+            }
+            let all = self.client.show_downloads().unwrap_or_default();
+            let running: Vec<_> = all.iter().filter(|status| status.phase == DownloadPhase::Running).collect();
+            if running.is_empty() {
+                let stuck = all.iter().find_map(|status| match &status.phase {
+                    DownloadPhase::Paused(Some(reason)) => {
+                        Some(format!("{} in {} is paused: {reason}", status.file, status.group))
+                    }
+                    _ => None,
+                });
+                return finish(told, failed, stuck);
+            }
+            bars.draw(&running);
+            let draw = bars.is_visible().then(|| Instant::now() + DRAW_INTERVAL);
+            // Events wake us; a subscriber may lose some when there are very many, so a second is the longest sleep.
+            let soon = draw.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+            match self.interrupts.wait(Some(&events), Some(until.map_or(soon, |until| until.min(soon)))) {
+                Woken::Interrupt => return Err(ClientError::Interrupted),
+                Woken::Event => {}
+                Woken::Time if until.is_some_and(|until| Instant::now() >= until) => return Err(ClientError::TimedOut),
+                Woken::Time => {}
+            }
+        }
+    }
+
+    /// `seed` and `sleep`: lets the client work. An interrupt is how `seed` is meant to end, and cuts a `sleep` short.
+    fn rest(&mut self, seconds: Option<&str>, is_seed: bool) -> Result<Answer> {
+        let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
+        self.interrupts.clear();
+        match self.interrupts.wait(None, until) {
+            Woken::Interrupt if !is_seed => Err(ClientError::Interrupted),
+            _ => Ok(Answer::default()),
+        }
+    }
+
+    /// Adds passwords that were left out at a terminal.
+    pub(super) fn ask_passwords(&mut self, words: &mut Vec<String>) -> Result<()> {
+        let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else { return Ok(()) };
+        let missing: Vec<_> = spec.arguments.iter().skip(words.len() - 1).collect();
+        if missing.is_empty() || !missing.iter().all(|argument| argument.kind == super::ArgumentKind::Password) {
+            return Ok(());
+        }
+        for argument in missing {
+            words.push(terminal::ask_password(argument.name)?);
+        }
+        Ok(())
+    }
+}
+
+fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<Value>> {
+    match (failed, stuck) {
+        (0, None) => Ok(told),
+        (0, Some(stuck)) => Err(ClientError::DownloadFailed(format!("{stuck}; resume_download goes on"))),
+        (1, _) => Err(ClientError::DownloadFailed("a download failed; resume_download tries again".into())),
+        (count, _) => Err(ClientError::DownloadFailed(format!("{count} downloads failed; resume_download tries again"))),
+    }
+}
+
+/// Reads a number of seconds, perhaps with a fraction.
+fn parse_seconds(text: &str) -> Result<Duration> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(ClientError::BadArgument(format!("{text:?} is not a number of seconds; give one, as 2.5"))),
+    }
+}
+
+fn help(command: Option<&str>) -> Result<Answer> {
+    let shown: Vec<&CommandSpec> = match command {
+        None => COMMANDS.iter().collect(),
+        Some(name) => {
+            let unknown = || ClientError::BadArgument(format!("unknown command {name:?}; help lists all"));
+            vec![CommandSpec::find(name).ok_or_else(unknown)?]
+        }
+    };
+    let rows = shown.iter().map(|spec| vec![spec.usage(), spec.summary.to_owned()]).collect();
+    let value = |spec: &&CommandSpec| serde_json::json!({ "command": spec.name, "usage": spec.usage(), "summary": spec.summary });
+    Ok(Answer::rows(rows, "no commands").with("commands", shown.iter().map(value).collect::<Vec<_>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_plain_numbers() {
+        assert_eq!(parse_seconds("2.5").unwrap(), Duration::from_millis(2500));
+        assert_eq!(parse_seconds("0").unwrap(), Duration::ZERO);
+        for bad in ["-1", "x", "", "inf", "NaN", "1e30"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn help_knows_every_command() {
+        assert_eq!(help(None).unwrap().rows.len(), COMMANDS.len());
+        assert_eq!(help(Some("login")).unwrap().rows[0][0], "login <user> <password>");
+        assert!(help(Some("x")).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! Where commands come from when nobody types them.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal as _};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::options::Arguments;
+use crate::client::ClientError;
+
+/// Bytes in one line: a command of a few long paths; a stream without line ends is not swallowed whole.
+const LINE_LEN_MAX: usize = 1 << 20;
+
+/// Where commands come from.
+pub(super) enum Input {
+    /// A user types them.
+    Terminal,
+    /// A file, a pipe, or `-c`.
+    Lines(Lines),
+}
+
+/// One line, or why it cannot be one.
+pub(super) type Line = Result<String, String>;
+
+/// Lines to carry out.
+pub(super) enum Lines {
+    /// All of them are there.
+    Ready(std::vec::IntoIter<String>),
+    /// They come as they come, through the thread "input".
+    Coming(Receiver<Line>),
+}
+
+impl Input {
+    /// Chooses by the command line: the script, then every `-c`, else stdin.
+    ///
+    /// # Errors
+    /// A script that cannot be read.
+    pub(super) fn of(arguments: &Arguments) -> Result<Self, ClientError> {
+        if arguments.script.is_none() && arguments.commands.is_empty() {
+            if io::stdin().is_terminal() {
+                return Ok(Self::Terminal);
+            }
+            return coming(io::stdin()).map(Self::Lines);
+        }
+        if let (Some(path), true) = (&arguments.script, arguments.commands.is_empty()) {
+            let file = File::open(path).map_err(|e| ClientError::path(path, format!("cannot read the script: {e}")))?;
+            return coming(file).map(Self::Lines);
+        }
+        let mut lines = Vec::new();
+        if let Some(path) = &arguments.script {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|e| ClientError::path(path, format!("cannot read the script: {e}")))?;
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        lines.extend(arguments.commands.iter().cloned());
+        Ok(Self::Lines(Lines::Ready(lines.into_iter())))
+    }
+}
+
+fn coming(stream: impl io::Read + Send + 'static) -> Result<Lines, ClientError> {
+    // One line ahead is enough.
+    let (sender, receiver) = bounded(1);
+    let work = move || read_lines(BufReader::new(stream), &sender);
+    let spawned = std::thread::Builder::new().name("input".into()).spawn(work);
+    spawned.map_err(|e| ClientError::system("cannot start a thread", e))?;
+    Ok(Lines::Coming(receiver))
+}
+
+fn read_lines(mut stream: impl BufRead, sender: &Sender<Line>) {
+    loop {
+        let mut bytes = Vec::new();
+        let line = match io::Read::take(&mut stream, LINE_LEN_MAX as u64).read_until(b'\n', &mut bytes) {
+            Ok(0) => return,
+            Ok(LINE_LEN_MAX) if bytes.last() != Some(&b'\n') => Err("a line is too long; no command needs a mebibyte".to_owned()),
+            Ok(_) => {
+                let end = bytes.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |last| last + 1);
+                bytes.truncate(end);
+                String::from_utf8(bytes).map_err(|_| "a line is not UTF-8; write it so".to_owned())
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => Err(format!("cannot read commands: {e}")),
+        };
+        let is_end = line.as_ref().is_err_and(|text| text.starts_with("cannot") || text.contains("too long"));
+        if sender.send(line).is_err() || is_end {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_lose_their_ends_and_say_when_they_are_none() {
+        let (sender, receiver) = bounded(16);
+        read_lines(&b"login a b\r\n\n\xff\xff\nlast"[..], &sender);
+        drop(sender);
+        let lines: Vec<Line> = receiver.iter().collect();
+        assert_eq!(lines[0].as_deref(), Ok("login a b"));
+        assert_eq!(lines[1].as_deref(), Ok(""));
+        assert!(lines[2].is_err());
+        assert_eq!(lines[3].as_deref(), Ok("last"));
+    }
+}

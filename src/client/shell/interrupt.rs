@@ -1,0 +1,133 @@
+//! Signals as values.
+//!
+//! **Invariant:** no signal ends the process by itself once this has started; a second request to end, while the first is being
+//! carried out, does.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use parking_lot::Mutex;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::client::ClientEvent;
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interrupt {
+    /// SIGINT: end what is being done.
+    Break,
+    /// SIGTERM or SIGHUP: end the program in order.
+    End,
+}
+
+/// Signals that have arrived.
+pub(super) struct Interrupts {
+    receiver: Receiver<Interrupt>,
+    /// SIGTERM or SIGHUP has arrived, or in a script SIGINT.
+    ended: bool,
+    on_end: OnEnd,
+}
+
+/// What the thread "signals" does by itself when the program is to end.
+type OnEnd = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// What ended a wait.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// A signal.
+    Interrupt,
+    /// An event of the client.
+    Event,
+    /// The time is over.
+    Time,
+}
+
+impl Interrupts {
+    /// Begins to take signals, on the thread "signals".
+    pub(super) fn start() -> io::Result<Self> {
+        let (sender, receiver) = bounded(16);
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let on_end = OnEnd::default();
+        let at_end = on_end.clone();
+        let work = move || take_signals(&mut signals, &sender, &at_end);
+        std::thread::Builder::new().name("signals".into()).spawn(work)?;
+        Ok(Self { receiver, ended: false, on_end })
+    }
+
+    /// Has `work` done on the thread "signals" when the program is to end, for a main thread that waits for keys.
+    pub(super) fn on_end(&self, work: impl FnOnce() + Send + 'static) {
+        *self.on_end.lock() = Some(Box::new(work));
+    }
+
+    /// The channel, for a select; what is received from it goes to [`Interrupts::note`].
+    pub(super) fn channel(&self) -> &Receiver<Interrupt> {
+        &self.receiver
+    }
+
+    /// Notes a signal that was received.
+    pub(super) fn note(&mut self, interrupt: Interrupt) {
+        self.ended |= interrupt == Interrupt::End;
+    }
+
+    /// Tells whether the program is to end.
+    pub(super) fn is_ended(&mut self) -> bool {
+        while let Ok(interrupt) = self.receiver.try_recv() {
+            self.note(interrupt);
+        }
+        self.ended
+    }
+
+    /// Tells whether a signal has arrived since the last question.
+    pub(super) fn is_interrupted(&mut self) -> bool {
+        let interrupt = self.receiver.try_recv();
+        if let Ok(interrupt) = interrupt {
+            self.note(interrupt);
+        }
+        interrupt.is_ok() || self.ended
+    }
+
+    /// Forgets a SIGINT that came when there was nothing to end.
+    pub(super) fn clear(&mut self) {
+        self.is_ended();
+    }
+
+    /// Waits for a signal, an event, or the time.
+    pub(super) fn wait(&mut self, events: Option<&Receiver<ClientEvent>>, until: Option<Instant>) -> Woken {
+        if self.ended {
+            return Woken::Interrupt;
+        }
+        let silent = never();
+        let time = until.map_or_else(never, crossbeam_channel::at);
+        select! {
+            recv(self.receiver) -> interrupt => {
+                if let Ok(interrupt) = interrupt {
+                    self.note(interrupt);
+                }
+                Woken::Interrupt
+            }
+            recv(events.unwrap_or(&silent)) -> _ => Woken::Event,
+            recv(time) -> _ => Woken::Time,
+        }
+    }
+}
+
+fn take_signals(signals: &mut Signals, sender: &Sender<Interrupt>, on_end: &OnEnd) {
+    let mut last_end: Option<Instant> = None;
+    for signal in signals.forever() {
+        let interrupt = if signal == SIGINT { Interrupt::Break } else { Interrupt::End };
+        if interrupt == Interrupt::End
+            && last_end.replace(Instant::now()).is_some_and(|at| at.elapsed() < Duration::from_secs(30))
+        {
+            std::process::exit(128 + signal);
+        }
+        let work = if interrupt == Interrupt::End { on_end.lock().take() } else { None };
+        if let Some(work) = work {
+            work();
+        }
+        // A full channel holds enough signals already.
+        let _ = sender.try_send(interrupt);
+    }
+}

@@ -1,0 +1,111 @@
+//! The program around a [`Client`]: command line, prompt, scripts, output and exit status.
+//!
+//! **Invariant:** every command comes from the one table in [`table`]: its words, usage, help and completion cannot differ. What
+//! came from the network is escaped before it is shown.
+//!
+//! Threads: commands run on the main thread; "announcer" prints what happens by itself; "signals" turns signals into values;
+//! "input" reads a piped stdin, so that a signal is noticed while it is silent.
+
+mod announce;
+mod answer;
+mod complete;
+mod escape;
+mod execute;
+mod input;
+mod interrupt;
+mod options;
+mod output;
+mod progress;
+mod render;
+mod session;
+mod table;
+mod terminal;
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use log::LevelFilter;
+
+use self::input::Input;
+use self::interrupt::Interrupts;
+use self::options::Arguments;
+use self::output::{Format, Output};
+use self::session::Shell;
+use super::{Client, ClientError};
+
+pub use escape::escape;
+pub use table::{Argument, ArgumentKind, COMMANDS, CommandSpec};
+
+/// Time that a script waits for the first tracker.
+const FIRST_TRACKER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Exit status: a command or a download failed.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit status: the program was started in a wrong way, or cannot start.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit status: no tracker could be reached.
+pub const EXIT_NO_TRACKER: u8 = 3;
+
+/// Runs the client program with these command line arguments, the program's name first; returns its exit status.
+///
+/// # Blocking
+/// Until the user, the end of the input or a signal ends it.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing more can be said if that cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code().clamp(0, 255) as u8);
+        }
+    };
+    ExitCode::from(run(&arguments).unwrap_or_else(|error| {
+        eprintln!("error: {}", escape(&error.to_string()));
+        EXIT_USAGE
+    }))
+}
+
+fn run(arguments: &Arguments) -> Result<u8, ClientError> {
+    let input = Input::of(arguments)?;
+    let interactive = matches!(input, Input::Terminal);
+    start_log(arguments, interactive);
+    let format = match (arguments.json, std::io::stdout().is_terminal()) {
+        (true, _) => Format::Json,
+        (false, true) => Format::Table,
+        (false, false) => Format::Plain,
+    };
+    let output = Output::new(format);
+    // Before any other thread starts: none of them is to be ended by a signal.
+    let interrupts = Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
+    let client = Client::start(arguments.config()?)?;
+    output.listening(client.address());
+    if !client.wait_for_tracker(FIRST_TRACKER_TIMEOUT) {
+        output.failure(None, &ClientError::NoTracker);
+        if !interactive {
+            return Ok(EXIT_NO_TRACKER);
+        }
+    }
+    let shell = Shell::new(client, output, interrupts, arguments.on_error);
+    Ok(match input {
+        Input::Terminal => terminal::run(shell),
+        Input::Lines(lines) => shell.run_lines(lines),
+    })
+}
+
+/// Logs to stderr; at a prompt only what somebody must act on, as it would garble the line being edited.
+fn start_log(arguments: &Arguments, interactive: bool) {
+    let default = if interactive { LevelFilter::Error } else { LevelFilter::Warn };
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(default);
+    if let Ok(filters) = std::env::var("RUST_LOG") {
+        builder.parse_filters(&filters);
+    }
+    if let Some(filters) = &arguments.log {
+        builder.parse_filters(filters);
+    }
+    // A program that embeds this one may have set up a log already.
+    let _ = builder.try_init();
+}

@@ -1,0 +1,130 @@
+//! The client's command line.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueEnum};
+
+use crate::client::{ClientConfig, ClientError};
+use crate::types::{TrackerAddress, TrackerInfo};
+
+/// What happens when a command of a script fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnError {
+    /// The next command is carried out.
+    Continue,
+    /// The program ends.
+    Stop,
+}
+
+/// Shares files inside private groups, peer to peer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "client",
+    version,
+    override_usage = "client [OPTIONS] <IP:PORT> <TRACKER_INFO.TXT>\n       client [OPTIONS] <IP> <PORT> <TRACKER IP> <TRACKER PORT>",
+    after_help = "Commands are read from the terminal or from stdin; `help` lists them.\n\
+                  Exit status: 0 all well, 1 a command or download failed, 2 wrong usage, 3 no tracker could be reached."
+)]
+pub(super) struct Arguments {
+    /// Address to listen on (port 0: any free one) and the file that names the trackers; or each as IP and port.
+    #[arg(required = true, num_args = 2..=4, value_name = "ADDRESSES")]
+    addresses: Vec<String>,
+    /// Directory of this device's state: identity, shares, downloads [default: one for each address, below the platform's data
+    /// directory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// What is logged on stderr: error, warn, info, debug, or a filter as in RUST_LOG
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) log: Option<String>,
+    /// Workers that fetch, hash and write [default: twice the number of cores, at least 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Reads commands from a file instead of stdin
+    #[arg(long, value_name = "FILE")]
+    pub(super) script: Option<PathBuf>,
+    /// Carries out one command; may be repeated
+    #[arg(short = 'c', value_name = "COMMAND", allow_hyphen_values = true)]
+    pub(super) commands: Vec<String>,
+    /// What happens when a command fails, unless commands are typed
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "continue")]
+    pub(super) on_error: OnError,
+    /// Writes results and events as JSON, one object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Arguments {
+    /// Puts the client's configuration together.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with an address or the tracker file.
+    pub(super) fn config(&self) -> Result<ClientConfig, ClientError> {
+        let (listen, trackers) = match &self.addresses[..] {
+            [listen, file] => (parse_address(listen)?, read_trackers(Path::new(file))?),
+            [ip, port, tracker_ip, tracker_port] => {
+                let tracker = TrackerAddress::new(tracker_ip, parse_port(tracker_port)?);
+                let tracker = tracker.map_err(|e| ClientError::BadArgument(format!("{e}; give the tracker's IP and port")))?;
+                let ip: IpAddr = ip.parse().map_err(|_| bad(format!("{ip:?} is not an IP address to listen on")))?;
+                (SocketAddr::new(ip, parse_port(port)?), TrackerInfo::single(tracker))
+            }
+            _ => return Err(bad("give <ip:port> <tracker_info.txt>, or <ip> <port> <tracker ip> <tracker port>".into())),
+        };
+        let mut config = ClientConfig::new(listen, trackers);
+        config.threads = self.threads.map(usize::from);
+        if let Some(dir) = &self.data_dir {
+            config.data_dir.clone_from(dir);
+        }
+        Ok(config)
+    }
+}
+
+fn bad(text: String) -> ClientError {
+    ClientError::BadArgument(text)
+}
+
+fn parse_port(text: &str) -> Result<u16, ClientError> {
+    text.parse().map_err(|_| bad(format!("{text:?} is not a port from 0 to 65535")))
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, ClientError> {
+    let wrong = || bad(format!("{text:?} is not an address to listen on; give <ip:port>, as 127.0.0.1:6001"));
+    text.parse().or_else(|_| text.to_socket_addrs().map_err(|_| wrong())?.next().ok_or_else(wrong))
+}
+
+fn read_trackers(path: &Path) -> Result<TrackerInfo, ClientError> {
+    let text = std::fs::read_to_string(path).map_err(|e| ClientError::path(path, format!("cannot read it: {e}")))?;
+    TrackerInfo::parse(&text).map_err(|e| ClientError::path(path, e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once(&"client").chain(words))
+    }
+
+    #[test]
+    fn both_forms_are_understood() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.txt");
+        std::fs::write(&file, "127.0.0.1:5000\n").unwrap();
+        let config = parse(&["127.0.0.1:6001", file.to_str().unwrap(), "--threads", "3"]).unwrap().config().unwrap();
+        assert_eq!((config.listen.to_string().as_str(), config.threads), ("127.0.0.1:6001", Some(3)));
+        let config = parse(&["--json", "::1", "0", "10.0.0.1", "7000"]).unwrap().config().unwrap();
+        assert_eq!(config.listen.to_string(), "[::1]:0");
+        assert_eq!(config.trackers.get(1).unwrap().to_string(), "10.0.0.1:7000");
+        let arguments = parse(&["127.0.0.1:0", "t", "-c", "whoami", "-c", "exit", "--on-error", "stop"]).unwrap();
+        assert_eq!((arguments.commands.len(), arguments.on_error), (2, OnError::Stop));
+    }
+
+    #[test]
+    fn wrong_usage_is_named() {
+        assert!(parse(&[]).is_err() && parse(&["one"]).is_err() && parse(&["1", "2", "3", "4", "5"]).is_err());
+        for words in [&["x", "y"][..], &["127.0.0.1:0", "/nowhere"], &["127.0.0.1", "0", "h"], &["127.0.0.1", "z", "h", "1"]] {
+            let error = parse(words).unwrap().config().unwrap_err().to_string();
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Where results go: stdout, as plain lines, an aligned table, or JSON; errors on stderr.
+//!
+//! **Invariant:** every text is escaped, every line is whole, and a reader that has gone away ends the output quietly.
+//!
+//! Shared by the thread that runs commands and the announcer.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustyline::ExternalPrinter;
+use serde_json::{Map, Value, json};
+
+use super::answer::Answer;
+use super::escape::escape;
+use crate::client::ClientError;
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Columns separated by tabs.
+    Plain,
+    /// Columns aligned for people.
+    Table,
+    /// One object a line.
+    Json,
+}
+
+type Printer = Box<dyn ExternalPrinter + Send>;
+
+/// The program's output; clones are the same.
+#[derive(Clone)]
+pub(super) struct Output {
+    format: Format,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// stdout's reader has gone.
+    closed: bool,
+    /// Prints above the line being edited.
+    printer: Option<Printer>,
+}
+
+impl Output {
+    pub(super) fn new(format: Format) -> Self {
+        Self { format, shared: Arc::default() }
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Tells whether stdout's reader has gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+
+    /// From now on announcements are printed above the line being edited.
+    pub(super) fn set_printer(&self, printer: Option<Printer>) {
+        self.shared.lock().printer = printer;
+    }
+
+    /// The first line: where the client listens.
+    pub(super) fn listening(&self, address: SocketAddr) {
+        match self.format {
+            Format::Json => self.event("listening", json!({ "address": address.to_string() })),
+            Format::Plain | Format::Table => self.write(&format!("listening on {address}\n")),
+        }
+    }
+
+    /// A command's result.
+    pub(super) fn answer(&self, command: &str, answer: Answer) {
+        match self.format {
+            Format::Json => self.object([("command", command.into()), ("ok", true.into())], answer.fields),
+            Format::Plain | Format::Table => self.rows(&answer.rows),
+        }
+    }
+
+    /// Lines of columns, unless JSON is wanted.
+    pub(super) fn rows(&self, rows: &[Vec<String>]) {
+        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| escape(cell)).collect()).collect();
+        match self.format {
+            Format::Json => {}
+            Format::Plain => self.write(&rows.iter().map(|row| row.join("\t") + "\n").collect::<String>()),
+            Format::Table => self.write(&align(&rows)),
+        }
+    }
+
+    /// A command that failed.
+    pub(super) fn failure(&self, command: Option<&str>, error: &ClientError) {
+        self.failure_text(command, &error.to_string(), code(error));
+    }
+
+    /// A command that failed, in words.
+    pub(super) fn failure_text(&self, command: Option<&str>, text: &str, code: &str) {
+        if self.format == Format::Json && command.is_some() {
+            let fields = Map::from_iter([("error".into(), text.into()), ("code".into(), code.into())]);
+            return self.object([("command", command.into()), ("ok", false.into())], fields);
+        }
+        self.error_line(&format!("error: {}", escape(text)));
+    }
+
+    /// Something that happened by itself, for JSON.
+    pub(super) fn event(&self, name: &str, fields: Value) {
+        if let (Format::Json, Value::Object(fields)) = (self.format, fields) {
+            self.object([("event", name.into())], fields);
+        }
+    }
+
+    /// Something that happened by itself, for people at a terminal.
+    pub(super) fn announce(&self, text: &str) {
+        let line = escape(text);
+        let mut shared = self.shared.lock();
+        if let Some(printer) = &mut shared.printer
+            && printer.print(format!("{line}\n")).is_ok()
+        {
+            return;
+        }
+        drop(shared);
+        self.write(&format!("{line}\n"));
+    }
+
+    /// A warning or error for people.
+    pub(super) fn error_line(&self, line: &str) {
+        // Nobody can be told that stderr is closed.
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
+    fn object<const N: usize>(&self, head: [(&str, Value); N], fields: Map<String, Value>) {
+        let mut object: Map<String, Value> = head.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        object.extend(fields);
+        self.write(&format!("{}\n", Value::Object(object)));
+    }
+
+    fn write(&self, text: &str) {
+        let mut shared = self.shared.lock();
+        if shared.closed {
+            return;
+        }
+        let mut stdout = io::stdout().lock();
+        if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+            shared.closed = true;
+        }
+    }
+}
+
+/// The kind of an error, for scripts that read JSON.
+fn code(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::Refused(_) => "refused",
+        ClientError::NoTracker => "no_tracker",
+        ClientError::NoAnswer => "no_answer",
+        ClientError::SessionRefused => "session_refused",
+        ClientError::AlreadyLoggedIn(_) => "already_logged_in",
+        ClientError::BadArgument(_) => "bad_argument",
+        ClientError::Path { .. } => "path",
+        ClientError::NoSuchDownload { .. } => "no_such_download",
+        ClientError::DownloadState(_) => "download_state",
+        ClientError::DownloadFailed(_) => "download_failed",
+        ClientError::TimedOut => "timed_out",
+        ClientError::Interrupted => "interrupted",
+        _ => "failed",
+    }
+}
+
+/// Pads every column but the last to its widest cell.
+fn align(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let padding = if column + 1 == row.len() { 0 } else { widths[column] + 2 - cell.chars().count() };
+            text.push_str(cell);
+            text.extend(std::iter::repeat_n(' ', padding));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [vec!["a".into(), "1 member".into()], vec!["long".into(), "2".into(), "x".into()]];
+        assert_eq!(align(&rows), "a     1 member\nlong  2         x\n");
+    }
+}

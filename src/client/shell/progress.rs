@@ -1,0 +1,109 @@
+//! Progress bars, at a terminal only.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::escape::escape;
+use super::render::clock;
+use crate::client::{DownloadStatus, human_bytes};
+
+/// Work that is over sooner needs no bar.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are our own; were one wrong, the plain bar would do.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A bar for hashing one file.
+pub(super) struct HashBar {
+    wanted: bool,
+    what: &'static str,
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl HashBar {
+    pub(super) fn new(wanted: bool, what: &'static str) -> Self {
+        Self { wanted, what, started: Instant::now(), bar: None }
+    }
+
+    pub(super) fn draw(&mut self, done: u64, len: u64) {
+        if !self.wanted || self.started.elapsed() < PATIENCE {
+            return;
+        }
+        let what = self.what;
+        let make = || {
+            let bar = ProgressBar::new(len).with_message(what);
+            bar.set_style(style("{msg} {wide_bar} {percent}% {bytes_per_sec} {eta}"));
+            bar
+        };
+        self.bar.get_or_insert_with(make).set_position(done);
+    }
+}
+
+impl Drop for HashBar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// One bar for each running download, while `wait` waits.
+pub(super) struct WaitBars {
+    wanted: bool,
+    all: MultiProgress,
+    bars: Vec<(String, ProgressBar)>,
+}
+
+impl WaitBars {
+    pub(super) fn new(wanted: bool) -> Self {
+        Self { wanted, all: MultiProgress::new(), bars: Vec::new() }
+    }
+
+    pub(super) fn is_visible(&self) -> bool {
+        self.wanted
+    }
+
+    /// Prints above the bars.
+    pub(super) fn above(&self, print: impl FnOnce()) {
+        if self.wanted { self.all.suspend(print) } else { print() }
+    }
+
+    pub(super) fn draw(&mut self, running: &[&DownloadStatus]) {
+        if !self.wanted {
+            return;
+        }
+        let name = |status: &DownloadStatus| escape(&format!("[{}] {}", status.group, status.file));
+        let names: Vec<String> = running.iter().map(|status| name(status)).collect();
+        self.bars.retain(|(name, bar)| {
+            let stays = names.contains(name);
+            if !stays {
+                bar.finish_and_clear();
+            }
+            stays
+        });
+        for (name, status) in names.into_iter().zip(running) {
+            let bar = match self.bars.iter().find(|(of, _)| *of == name) {
+                Some((_, bar)) => bar.clone(),
+                None => {
+                    let bar = self.all.add(ProgressBar::new(status.len).with_prefix(name.clone()));
+                    bar.set_style(style("{prefix} {wide_bar} {percent}% {msg}"));
+                    self.bars.push((name, bar.clone()));
+                    bar
+                }
+            };
+            bar.set_position(status.bytes_done);
+            let left = status.time_left().map_or_else(|| "?".into(), |left| clock(left.as_secs()));
+            bar.set_message(format!("{}/s {left} {} peers", human_bytes(status.bytes_per_second), status.peers));
+        }
+    }
+}
+
+impl Drop for WaitBars {
+    fn drop(&mut self) {
+        self.bars.iter().for_each(|(_, bar)| bar.finish_and_clear());
+    }
+}

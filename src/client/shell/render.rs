@@ -1,0 +1,223 @@
+//! Typed results to rows and fields.
+
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use crate::client::{DownloadPhase, DownloadStatus, Shared, TrackerRole, TrackerStatus, TrackersStatus, Upload, human_bytes};
+use crate::types::{FileEntry, GroupEntry, MemberEntry, Part, RequestEntry, TrackerState};
+
+/// All groups.
+pub(super) fn groups(groups: &[GroupEntry]) -> Answer {
+    let row = |g: &GroupEntry| vec![g.label.to_string(), members_count(g.member_count), format!("owner {}", g.owner)];
+    Answer::rows(groups.iter().map(row).collect(), "no groups").with("groups", json_groups(groups))
+}
+
+/// The user's groups.
+pub(super) fn my_groups(groups: &[GroupEntry]) -> Answer {
+    let row = |g: &GroupEntry| vec![g.label.to_string(), part(g.part).to_owned(), members_count(g.member_count)];
+    Answer::rows(groups.iter().map(row).collect(), "no groups").with("groups", json_groups(groups))
+}
+
+fn json_groups(groups: &[GroupEntry]) -> Vec<Value> {
+    let group = |g: &GroupEntry| json!({ "group": g.label.as_str(), "part": part(g.part), "members": g.member_count, "owner": g.owner.as_str() });
+    groups.iter().map(group).collect()
+}
+
+fn members_count(count: u32) -> String {
+    format!("{count} member{}", if count == 1 { "" } else { "s" })
+}
+
+fn part(part: Part) -> &'static str {
+    match part {
+        Part::Stranger => "stranger",
+        Part::Requested => "requested",
+        Part::Member => "member",
+        Part::Owner => "owner",
+    }
+}
+
+/// A group's members.
+pub(super) fn members(members: &[MemberEntry]) -> Answer {
+    let part = |m: &MemberEntry| if m.owner { "owner" } else { "member" };
+    let row = |m: &MemberEntry| {
+        vec![m.user.label.to_string(), part(m).to_owned(), if m.online { "online" } else { "offline" }.to_owned()]
+    };
+    let value =
+        |m: &MemberEntry| json!({ "user": m.user.label.as_str(), "part": part(m), "online": m.online, "since_ms": m.since.ms() });
+    Answer::rows(members.iter().map(row).collect(), "no members").with("members", members.iter().map(value).collect::<Vec<_>>())
+}
+
+/// A group's pending requests.
+pub(super) fn requests(requests: &[RequestEntry]) -> Answer {
+    let row = |r: &RequestEntry| vec![r.user.label.to_string()];
+    let value = |r: &RequestEntry| json!({ "user": r.user.label.as_str(), "since_ms": r.since.ms() });
+    let values: Vec<Value> = requests.iter().map(value).collect();
+    Answer::rows(requests.iter().map(row).collect(), "no requests").with("requests", values)
+}
+
+/// A group's files.
+pub(super) fn files(files: &[FileEntry]) -> Answer {
+    let row = |f: &FileEntry| {
+        let mut sharers = f.sharers.iter().map(|label| label.as_str()).collect::<Vec<_>>().join(",");
+        if let Some(more @ 1..) = f.sharer_count.checked_sub(f.sharers.len() as u32) {
+            sharers.push_str(&format!(" and {more} more"));
+        }
+        let facts = &f.facts;
+        vec![f.label.to_string(), facts.len.to_string(), facts.sha1.to_string(), sharers, format!("{} online", f.online)]
+    };
+    let value = |f: &FileEntry| {
+        json!({
+            "file": f.label.as_str(), "size": f.facts.len, "sha1": f.facts.sha1.to_string(),
+            "info_hash": f.facts.info_hash.to_string(), "piece_size": f.facts.piece_len,
+            "sharers": f.sharers.iter().map(|label| label.as_str()).collect::<Vec<_>>(),
+            "sharer_count": f.sharer_count, "online": f.online,
+        })
+    };
+    let values: Vec<Value> = files.iter().map(value).collect();
+    Answer::rows(files.iter().map(row).collect(), "no files").with("files", values)
+}
+
+/// A file that is now shared.
+pub(super) fn shared(shared: &Shared) -> Answer {
+    let facts = &shared.facts;
+    let row = vec![
+        format!("sharing {} in {}", facts.name, shared.group),
+        format!("{} bytes", facts.len),
+        format!("sha1 {}", facts.sha1),
+    ];
+    Answer { rows: vec![row], ..Answer::default() }
+        .with("group", shared.group.as_str())
+        .with("file", facts.name.as_str())
+        .with("size", facts.len)
+        .with("sha1", facts.sha1.to_string())
+        .with("info_hash", facts.info_hash.to_string())
+}
+
+/// One download's line: `[D] [group] file` and what there is to say.
+pub(super) fn download_row(status: &DownloadStatus) -> Vec<String> {
+    let name = |letter: char| format!("[{letter}] [{}] {}", status.group, status.file);
+    let per_cent = || format!("{}%", (status.fraction() * 100.0).floor());
+    match &status.phase {
+        DownloadPhase::Running => {
+            let rate = format!("{}/s", human_bytes(status.bytes_per_second));
+            let left = status.time_left().map_or_else(|| "?:??:?? left".into(), |left| format!("{} left", clock(left.as_secs())));
+            let peers = format!("{} peer{}", status.peers, if status.peers == 1 { "" } else { "s" });
+            vec![name('D'), per_cent(), rate, left, peers]
+        }
+        DownloadPhase::Paused(None) => vec![name('P'), per_cent(), "paused".into()],
+        DownloadPhase::Paused(Some(reason)) => vec![name('P'), per_cent(), format!("paused: {reason}")],
+        DownloadPhase::Failed(reason) => vec![name('F'), reason.clone()],
+        DownloadPhase::Complete => vec![name('C'), status.path.display().to_string()],
+    }
+}
+
+/// One download's fields.
+pub(super) fn download_value(status: &DownloadStatus) -> Value {
+    let (state, reason) = match &status.phase {
+        DownloadPhase::Running => ("running", None),
+        DownloadPhase::Paused(reason) => ("paused", reason.as_ref()),
+        DownloadPhase::Failed(reason) => ("failed", Some(reason)),
+        DownloadPhase::Complete => ("complete", None),
+    };
+    json!({
+        "group": status.group.as_str(), "file": status.file.as_str(), "state": state, "reason": reason,
+        "path": status.path.to_string_lossy(), "size": status.len, "bytes_done": status.bytes_done,
+        "bytes_per_second": status.bytes_per_second, "peers": status.peers,
+        "seconds_left": status.time_left().map(|left| left.as_secs()),
+    })
+}
+
+/// Every download.
+pub(super) fn downloads(downloads: &[DownloadStatus]) -> Answer {
+    let rows = downloads.iter().map(download_row).collect();
+    Answer::rows(rows, "no downloads").with("downloads", downloads.iter().map(download_value).collect::<Vec<_>>())
+}
+
+/// What is offered.
+pub(super) fn uploads(uploads: &[Upload]) -> Answer {
+    let row = |u: &Upload| {
+        let peers = format!("{} peer{}", u.peers, if u.peers == 1 { "" } else { "s" });
+        vec![format!("[{}] {}", u.group, u.file), peers, format!("{} bytes sent", u.sent)]
+    };
+    let value = |u: &Upload| {
+        json!({
+            "group": u.group.as_str(), "file": u.file.as_str(), "path": u.path.to_string_lossy(),
+            "peers": u.peers, "bytes_sent": u.sent,
+        })
+    };
+    let values: Vec<Value> = uploads.iter().map(value).collect();
+    Answer::rows(uploads.iter().map(row).collect(), "no uploads").with("uploads", values)
+}
+
+/// Every tracker.
+pub(super) fn trackers(status: &TrackersStatus) -> Answer {
+    let row = |t: &TrackerStatus| {
+        let state = tracker_state(t.state).to_owned();
+        vec![t.number.to_string(), t.address.clone(), state, tracker_role(t.role).to_owned(), format!("lag {}", t.lag)]
+    };
+    let mut rows: Vec<Vec<String>> = status.trackers.iter().map(row).collect();
+    if status.degraded {
+        rows.push(vec!["degraded: changes are at present safe on the primary alone".into()]);
+    }
+    let value = |t: &TrackerStatus| {
+        json!({
+            "number": t.number, "address": t.address, "state": tracker_state(t.state), "role": tracker_role(t.role),
+            "lag": t.lag, "error": t.error,
+        })
+    };
+    let values: Vec<Value> = status.trackers.iter().map(value).collect();
+    Answer::rows(rows, "no trackers").with("trackers", values).with("degraded", status.degraded)
+}
+
+fn tracker_state(state: TrackerState) -> &'static str {
+    match state {
+        TrackerState::Myself | TrackerState::Up => "up",
+        TrackerState::CatchingUp => "catching up",
+        TrackerState::Down => "down",
+        TrackerState::ClockAhead => "clock ahead",
+    }
+}
+
+fn tracker_role(role: TrackerRole) -> &'static str {
+    match role {
+        TrackerRole::Primary => "primary",
+        TrackerRole::Standby => "standby",
+        TrackerRole::Unreachable => "down",
+    }
+}
+
+/// Seconds as `h:mm:ss`.
+pub(super) fn clock(seconds: u64) -> String {
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(phase: DownloadPhase) -> DownloadStatus {
+        DownloadStatus {
+            group: "lab".parse().unwrap(),
+            file: "big.bin".parse().unwrap(),
+            phase,
+            bytes_done: 436,
+            len: 1000,
+            bytes_per_second: 8,
+            peers: 1,
+            path: "/tmp/big.bin".into(),
+        }
+    }
+
+    #[test]
+    fn downloads_are_shown_as_promised() {
+        let row = |phase| download_row(&status(phase)).join("\t");
+        assert_eq!(row(DownloadPhase::Running), "[D] [lab] big.bin\t43%\t8 B/s\t0:01:11 left\t1 peer");
+        assert_eq!(row(DownloadPhase::Complete), "[C] [lab] big.bin\t/tmp/big.bin");
+        assert_eq!(row(DownloadPhase::Paused(None)), "[P] [lab] big.bin\t43%\tpaused");
+        assert_eq!(row(DownloadPhase::Paused(Some("disk full".into()))), "[P] [lab] big.bin\t43%\tpaused: disk full");
+        assert_eq!(row(DownloadPhase::Failed("gone".into())), "[F] [lab] big.bin\tgone");
+        assert_eq!(downloads(&[]).rows, [["no downloads"]]);
+        assert_eq!(human_bytes(12_345_678), "12.3 MB");
+        assert_eq!(clock(7_325), "2:02:05");
+    }
+}

@@ -1,0 +1,145 @@
+//! One run of the program: carries out lines, remembers whether any failed, and ends in order.
+
+use std::sync::Arc;
+
+use crossbeam_channel::select;
+
+use super::EXIT_FAILED;
+use super::announce::Announcer;
+use super::input::{Line, Lines};
+use super::interrupt::Interrupts;
+use super::options::OnError;
+use super::output::Output;
+use super::table::{CommandSpec, split};
+use crate::client::{Client, ClientError};
+
+/// The program's state.
+pub(super) struct Shell {
+    pub(super) client: Arc<Client>,
+    pub(super) output: Output,
+    pub(super) interrupts: Interrupts,
+    on_error: OnError,
+    /// A command or a download failed.
+    failed: bool,
+    announcer: Announcer,
+}
+
+/// How a line ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Nothing was wrong.
+    Well,
+    /// It failed, and has said so.
+    Failed,
+    /// It asks the program to end.
+    Exit,
+}
+
+impl Shell {
+    pub(super) fn new(client: Client, output: Output, interrupts: Interrupts, on_error: OnError) -> Self {
+        let client = Arc::new(client);
+        let announcer = Announcer::start(client.subscribe(), output.clone());
+        Self { client, output, interrupts, on_error, failed: false, announcer }
+    }
+
+    /// Carries out lines until they end, `exit`, a signal, or a failure that is to stop them; returns the exit status.
+    pub(super) fn run_lines(mut self, mut lines: Lines) -> u8 {
+        let mut finish = true;
+        while let Some(line) = self.next_line(&mut lines) {
+            let ended = match line {
+                Ok(line) => self.run_line(&line),
+                Err(text) => {
+                    self.fail(None, &ClientError::BadArgument(text));
+                    Ended::Failed
+                }
+            };
+            if ended == Ended::Exit || (ended == Ended::Failed && self.on_error == OnError::Stop) {
+                finish = false;
+                break;
+            }
+            // A command that was interrupted ends the script: the user, or the system, wants an end.
+            if self.interrupts.is_interrupted() || self.output.is_closed() {
+                break;
+            }
+        }
+        if finish && !self.interrupts.is_interrupted() && !self.output.is_closed() {
+            self.finish_downloads();
+        }
+        self.end()
+    }
+
+    /// The next line, or the end: of the input, or by a signal.
+    fn next_line(&mut self, lines: &mut Lines) -> Option<Line> {
+        match lines {
+            Lines::Ready(lines) => lines.next().map(Ok),
+            Lines::Coming(lines) => select! {
+                recv(lines) -> line => line.ok(),
+                recv(self.interrupts.channel()) -> _ => {
+                    // At a script, SIGINT asks for the same as SIGTERM.
+                    self.interrupts.note(super::interrupt::Interrupt::End);
+                    None
+                }
+            },
+        }
+    }
+
+    /// Carries out one line.
+    pub(super) fn run_line(&mut self, line: &str) -> Ended {
+        match split(line) {
+            Ok(words) if words.is_empty() => Ended::Well,
+            Ok(words) => self.run_words(&words),
+            Err(text) => {
+                self.fail(None, &ClientError::BadArgument(text));
+                Ended::Failed
+            }
+        }
+    }
+
+    /// Carries out one command.
+    pub(super) fn run_words(&mut self, words: &[String]) -> Ended {
+        let name = words[0].as_str();
+        let result = match CommandSpec::find(name) {
+            None => Err(ClientError::BadArgument(format!("unknown command {name:?}; help lists all"))),
+            Some(spec) => check_count(spec, words.len() - 1).and_then(|()| self.execute(spec.name, &words[1..])),
+        };
+        match result {
+            Ok(answer) => {
+                let end = answer.end;
+                self.output.answer(name, answer);
+                if end { Ended::Exit } else { Ended::Well }
+            }
+            Err(error) => {
+                self.fail(Some(name), &error);
+                Ended::Failed
+            }
+        }
+    }
+
+    /// Shows an error and remembers it for the exit status.
+    pub(super) fn fail(&mut self, command: Option<&str>, error: &ClientError) {
+        self.failed = true;
+        self.output.failure(command, error);
+    }
+
+    /// At the end of a script: running downloads are finished.
+    fn finish_downloads(&mut self) {
+        if let Err(error) = self.wait_for_downloads(None) {
+            self.fail(None, &error);
+        }
+    }
+
+    /// Ends the session and everything else in order; returns the exit status.
+    pub(super) fn end(self) -> u8 {
+        self.client.stop();
+        self.announcer.stop();
+        if self.failed { EXIT_FAILED } else { 0 }
+    }
+}
+
+fn check_count(spec: &CommandSpec, count: usize) -> Result<(), ClientError> {
+    if (spec.needed()..=spec.arguments.len()).contains(&count) {
+        return Ok(());
+    }
+    let what = if count < spec.needed() { "words are missing" } else { "there are too many words" };
+    Err(ClientError::BadArgument(format!("{what}; usage: {}", spec.usage())))
+}

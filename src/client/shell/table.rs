@@ -1,0 +1,213 @@
+//! The table of commands: what there is, its words, and what it does.
+
+/// What a word of a command is, for completion and for what may be kept in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArgumentKind {
+    /// A user's name.
+    User,
+    /// A password: asked for without echo when left out at a terminal, never kept.
+    Password,
+    /// A group's name.
+    Group,
+    /// The name of a file offered in the group before it.
+    File,
+    /// The name of a download of the group before it.
+    Download,
+    /// The name of a file that this device offers in the group before it.
+    Upload,
+    /// A path on this machine.
+    Path,
+    /// A path or a group, whichever fits.
+    PathOrGroup,
+    /// A number of seconds, perhaps with a fraction.
+    Seconds,
+    /// A command's name.
+    Command,
+}
+
+/// One word of a command.
+#[derive(Debug, Clone, Copy)]
+pub struct Argument {
+    /// As it stands in the usage.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: ArgumentKind,
+    /// Whether it may be left out.
+    pub optional: bool,
+}
+
+/// One command.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandSpec {
+    /// Its first word.
+    pub name: &'static str,
+    /// The words behind it.
+    pub arguments: &'static [Argument],
+    /// What it does, in one line.
+    pub summary: &'static str,
+}
+
+const fn need(name: &'static str, kind: ArgumentKind) -> Argument {
+    Argument { name, kind, optional: false }
+}
+
+const fn may(name: &'static str, kind: ArgumentKind) -> Argument {
+    Argument { name, kind, optional: true }
+}
+
+const USER: Argument = need("user", ArgumentKind::User);
+const PASSWORD: Argument = need("password", ArgumentKind::Password);
+const GROUP: Argument = need("group", ArgumentKind::Group);
+const DOWNLOAD: &[Argument] = &[GROUP, need("file", ArgumentKind::Download)];
+const MEMBER: &[Argument] = &[GROUP, USER];
+
+const fn command(name: &'static str, arguments: &'static [Argument], summary: &'static str) -> CommandSpec {
+    CommandSpec { name, arguments, summary }
+}
+
+/// Every command, in the order in which `help` lists them.
+pub const COMMANDS: &[CommandSpec] = &[
+    command("create_user", &[USER, PASSWORD], "makes an account"),
+    command("login", &[USER, PASSWORD], "starts a session: shares are offered again, downloads go on"),
+    command("logout", &[], "stops offering, pauses downloads, ends the session"),
+    command("create_group", &[GROUP], "makes a group that you own"),
+    command("join_group", &[GROUP], "asks the group's owner to let you in"),
+    command("leave_group", &[GROUP], "leaves the group; your shares there stop"),
+    command("list_requests", &[GROUP], "shows who asks to join, oldest first; owner only"),
+    command("accept_request", MEMBER, "lets a user in; owner only"),
+    command("reject_request", MEMBER, "turns a user down; owner only"),
+    command("remove_member", MEMBER, "ends a membership; owner only"),
+    command("transfer_group", MEMBER, "hands the group to another member; owner only"),
+    command("list_groups", &[], "shows all groups"),
+    command("list_my_groups", &[], "shows your groups and your part in each"),
+    command("list_members", &[GROUP], "shows the members, the owner, who is online"),
+    command(
+        "upload_file",
+        &[need("path", ArgumentKind::PathOrGroup), need("group", ArgumentKind::PathOrGroup)],
+        "shares a file with the group; the two words may be swapped",
+    ),
+    command("list_files", &[GROUP], "shows name, size, SHA-1, who shares it, how many are online"),
+    command(
+        "download_file",
+        &[GROUP, need("file", ArgumentKind::File), may("destination", ArgumentKind::Path)],
+        "fetches a file in the background, into the current directory or as told",
+    ),
+    command("show_downloads", &[], "shows each download: [D] running, [C] complete, [P] paused, [F] failed"),
+    command("pause_download", DOWNLOAD, "pauses a download"),
+    command("resume_download", DOWNLOAD, "goes on with a paused or failed download"),
+    command("cancel_download", DOWNLOAD, "gives a download up and removes what was fetched"),
+    command("show_uploads", &[], "shows what this device offers, to how many, how much was sent"),
+    command("why", DOWNLOAD, "tells why a download is not moving"),
+    command("stop_share", &[GROUP, need("file", ArgumentKind::Upload)], "stops offering a file"),
+    command(
+        "change_password",
+        &[need("old", ArgumentKind::Password), need("new", ArgumentKind::Password)],
+        "changes your password",
+    ),
+    command("whoami", &[], "shows who is logged in"),
+    command("trackers", &[], "shows each tracker's state, which is primary, how far each lags"),
+    command("wait", &[may("seconds", ArgumentKind::Seconds)], "waits until every download has ended, or the time is over"),
+    command("seed", &[may("seconds", ArgumentKind::Seconds)], "keeps serving until interrupted, or for that long"),
+    command("sleep", &[need("seconds", ArgumentKind::Seconds)], "does nothing for that long"),
+    command("help", &[may("command", ArgumentKind::Command)], "shows all commands, or one"),
+    command("exit", &[], "ends the client"),
+    command("quit", &[], "ends the client"),
+];
+
+impl CommandSpec {
+    /// Finds a command by its name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        COMMANDS.iter().find(|command| command.name == name)
+    }
+
+    /// The command with its words, as `login <user> <password>`.
+    pub fn usage(&self) -> String {
+        let mut usage = self.name.to_owned();
+        for argument in self.arguments {
+            let (open, close) = if argument.optional { ('[', ']') } else { ('<', '>') };
+            usage.extend([' ', open]);
+            usage.push_str(argument.name);
+            usage.push(close);
+        }
+        usage
+    }
+
+    /// Number of words that have to be given.
+    pub fn needed(&self) -> usize {
+        self.arguments.iter().filter(|argument| !argument.optional).count()
+    }
+
+    /// The words, without any password, that the history may keep.
+    pub fn without_passwords(&self, words: &[String]) -> Vec<String> {
+        let is_password = |i: usize| self.arguments.get(i).is_some_and(|argument| argument.kind == ArgumentKind::Password);
+        // Words too many behind a password may be parts of it.
+        let keep =
+            if self.arguments.iter().any(|a| a.kind == ArgumentKind::Password) { self.arguments.len() } else { usize::MAX };
+        let name = words.first().cloned();
+        let rest = words.iter().skip(1).enumerate().filter(|(i, _)| *i < keep && !is_password(*i)).map(|(_, word)| word.clone());
+        name.into_iter().chain(rest).collect()
+    }
+}
+
+/// Splits a line into words as a shell does; nothing is left of a blank line or a comment.
+///
+/// # Errors
+/// What is wrong with the quotes.
+pub(super) fn split(line: &str) -> Result<Vec<String>, String> {
+    if line.trim_start().starts_with('#') {
+        return Ok(Vec::new());
+    }
+    shell_words::split(line).map_err(|_| "a quote is not closed; close it, or write \\' for the character itself".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        split(line).unwrap()
+    }
+
+    #[test]
+    fn lines_are_split_as_a_shell_does() {
+        assert_eq!(words("upload_file 'my file' \"a b\" c\\ d"), ["upload_file", "my file", "a b", "c d"]);
+        assert!(words("").is_empty() && words("  \t ").is_empty() && words("# login x y").is_empty() && words("  #").is_empty());
+        assert!(split("login 'nik").is_err());
+    }
+
+    #[test]
+    fn names_are_unique_and_optional_words_come_last() {
+        for (i, command) in COMMANDS.iter().enumerate() {
+            assert!(COMMANDS[..i].iter().all(|other| other.name != command.name), "{}", command.name);
+            assert!(command.arguments.is_sorted_by_key(|argument| argument.optional), "{}", command.name);
+        }
+        assert_eq!(CommandSpec::find("download_file").unwrap().usage(), "download_file <group> <file> [destination]");
+        assert!(CommandSpec::find("Login").is_none());
+    }
+
+    /// The rows of the command table that the project promises; `/` separates commands that share a row.
+    #[test]
+    fn the_table_is_the_one_that_was_promised() {
+        let promised = "create_user <user> <password>/login <user> <password>/logout/create_group <group>/join_group <group>/\
+            leave_group <group>/list_requests <group>/accept_request <group> <user>/reject_request <group> <user>/\
+            remove_member <group> <user>/transfer_group <group> <user>/list_groups/list_my_groups/list_members <group>/\
+            upload_file <path> <group>/list_files <group>/download_file <group> <file> [destination]/show_downloads/\
+            pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/show_uploads/\
+            why <group> <file>/stop_share <group> <file>/change_password <old> <new>/whoami/trackers/wait [seconds]/\
+            seed [seconds]/sleep <seconds>/help [command]/exit/quit";
+        let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();
+        assert_eq!(usages, promised.split('/').collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_history_gets_no_password() {
+        let kept = |line: &str| {
+            let words = words(line);
+            CommandSpec::find(&words[0]).unwrap().without_passwords(&words).join(" ")
+        };
+        assert_eq!(kept("login nik secret"), "login nik");
+        assert_eq!(kept("login nik my secret phrase"), "login nik");
+        assert_eq!(kept("change_password old new"), "change_password");
+        assert_eq!(kept("download_file lab x /tmp extra"), "download_file lab x /tmp extra");
+    }
+}

@@ -1,0 +1,116 @@
+//! The prompt: line editing, history without passwords, announcements above the line.
+
+use std::path::PathBuf;
+
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{CompletionType, Config, Editor};
+
+use super::complete::ShellHelper;
+use super::session::{Ended, Shell};
+use super::table::{CommandSpec, split};
+use crate::client::ClientError;
+
+/// Lines kept.
+const HISTORY_LEN: usize = 1000;
+
+type LineEditor = Editor<ShellHelper, FileHistory>;
+
+/// Asks for a password without echo.
+///
+/// # Errors
+/// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
+pub(super) fn ask_password(what: &str) -> Result<String, ClientError> {
+    let prompt = if what == "password" { "password: ".to_owned() } else { format!("{what} password: ") };
+    rpassword::prompt_password(prompt).map_err(|e| match e.kind() {
+        std::io::ErrorKind::Interrupted | std::io::ErrorKind::UnexpectedEof => ClientError::Interrupted,
+        _ => ClientError::system("cannot ask for a password", e),
+    })
+}
+
+/// Serves the prompt until the user ends it; returns the exit status.
+pub(super) fn run(mut shell: Shell) -> u8 {
+    let history = shell.client.data_dir().join("history");
+    match open(&shell, &history) {
+        Ok(mut editor) => {
+            watch_for_end(&shell);
+            serve(&mut shell, &mut editor, &history);
+            // A history that cannot be written is none.
+            let _ = editor.save_history(&history);
+        }
+        Err(error) => shell.fail(None, &ClientError::BadArgument(format!("cannot use this terminal: {error}"))),
+    }
+    shell.output.set_printer(None);
+    let _ = shell.end();
+    // Whoever types sees each failure; the status tells of none.
+    0
+}
+
+fn open(shell: &Shell, history: &PathBuf) -> rustyline::Result<LineEditor> {
+    let config = Config::builder()
+        .max_history_size(HISTORY_LEN)?
+        .history_ignore_space(true)
+        .completion_type(CompletionType::List)
+        .auto_add_history(false)
+        .build();
+    let mut editor = LineEditor::with_config(config)?;
+    editor.set_helper(Some(ShellHelper::new(shell.client.clone())));
+    // The first time there is none.
+    let _ = editor.load_history(history);
+    if let Ok(printer) = editor.create_external_printer() {
+        shell.output.set_printer(Some(Box::new(printer)));
+    }
+    Ok(editor)
+}
+
+fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf) {
+    loop {
+        if shell.interrupts.is_ended() || shell.output.is_closed() {
+            return;
+        }
+        let user = shell.client.whoami().map_or_else(|_| "posse".into(), |user| user.label.to_string());
+        match editor.readline(&format!("{user}> ")) {
+            Ok(line) => {
+                if run_line(shell, editor, &line) == Ended::Exit {
+                    return;
+                }
+                let _ = editor.append_history(history);
+            }
+            Err(ReadlineError::Interrupted) => {}
+            Err(ReadlineError::Eof) => return,
+            Err(ReadlineError::Signal(_)) => {}
+            Err(error) => return shell.fail(None, &ClientError::BadArgument(format!("cannot read the terminal: {error}"))),
+        }
+    }
+}
+
+/// Carries out a typed line, and keeps it without its passwords.
+fn run_line(shell: &mut Shell, editor: &mut LineEditor, line: &str) -> Ended {
+    let Ok(mut words) = split(line) else { return shell.run_line(line) };
+    let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else { return shell.run_line(line) };
+    // What is no command is not kept: it may be a mistyped one with a password.
+    let kept = spec.without_passwords(&words);
+    let entry = if kept.len() == words.len() { line.trim().to_owned() } else { shell_words::join(kept) };
+    let _ = editor.add_history_entry(entry);
+    match shell.ask_passwords(&mut words) {
+        Ok(()) => shell.run_words(&words),
+        Err(error) => {
+            shell.fail(Some(spec.name), &error);
+            Ended::Failed
+        }
+    }
+}
+
+/// A request to end reaches a prompt that waits for keys: the session is ended in order, and the terminal left as it was.
+fn watch_for_end(shell: &Shell) {
+    let saved = rustix::termios::tcgetattr(std::io::stdin()).ok();
+    let client = shell.client.clone();
+    shell.interrupts.on_end(move || {
+        client.stop();
+        if let Some(saved) = &saved {
+            // The process ends; a terminal that has gone needs nothing.
+            let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, saved);
+        }
+        std::process::exit(0);
+    });
+}
