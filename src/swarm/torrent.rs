@@ -166,10 +166,8 @@ impl Torrent {
         let Some(metainfo) = self.metainfo.get() else { return };
         let good = Sha1::digest(&*buffer)[..] == metainfo.piece_hash(piece).as_bytes()[..];
         let part = self.state.lock().transfer.as_ref().and_then(|transfer| transfer.part.clone());
-        let written = match &part {
-            Some(part) if good => part.write(&buffer, self.geometry.offset(piece)),
-            _ => Ok(()),
-        };
+        let Some(part) = part else { return };
+        let written = if good { part.write(&buffer, self.geometry.offset(piece)) } else { Ok(()) };
         let mut state = self.state.lock();
         let now = self.now();
         let Some(transfer) = &mut state.transfer else { return };
@@ -177,12 +175,12 @@ impl Torrent {
         match written {
             Err(e) => {
                 download.write_failed(piece);
-                self.pause_itself(&mut state, format!("cannot write {}: {e}", part.map_or_else(String::new, |p| p.name())));
+                self.pause_itself(&mut state, format!("cannot write {}: {e}", part.name()));
             }
             Ok(()) if good => {
                 download.verified(now, piece, link);
                 transfer.dirty = true;
-                if transfer.front_takes(piece, buffer) {
+                if transfer.front_takes(piece, buffer) || !std::mem::replace(&mut transfer.grown, true) {
                     self.changed.notify_all();
                 }
             }
