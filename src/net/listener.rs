@@ -63,6 +63,8 @@ impl Listener {
                     // An error means that the other end has gone already.
                     let _ = Connection::accepted(stream).map(&mut serve);
                 }
+                // Waking the loop can look like an error.
+                Err(_) if stop.is_set() => {}
                 Err(e) if is_momentary(&e) => {}
                 Err(e) => {
                     if !std::mem::replace(&mut short, true) {

@@ -29,8 +29,7 @@ use crate::net::{Stop, Threads};
 use crate::types::{DeviceId, GroupEntry, GroupId, PeerEntry};
 
 pub(crate) use call::Need;
-pub(crate) use session::Session;
-pub use state::LinkView;
+pub(crate) use state::LinkView;
 use state::SetState;
 
 /// Something that trackers told unasked.
