@@ -16,7 +16,7 @@ mod link;
 mod session;
 mod state;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
