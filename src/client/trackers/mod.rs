@@ -16,7 +16,7 @@ mod link;
 mod session;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(in crate::client) mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

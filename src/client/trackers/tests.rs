@@ -16,7 +16,7 @@ use crate::wire::tracker::{FromClient, FromTracker, Hello, Reply, Request, Welco
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a scripted tracker does with a request.
-enum Act {
+pub(in crate::client) enum Act {
     Answer(Reply),
     Silence,
     Close,
@@ -25,8 +25,8 @@ enum Act {
 type Script = Arc<dyn Fn(&Request) -> Act + Send + Sync>;
 
 /// A tracker that does as its script says, and notes what it was asked.
-struct Fake {
-    address: SocketAddr,
+pub(in crate::client) struct Fake {
+    pub(in crate::client) address: SocketAddr,
     asked: Arc<Mutex<Vec<Request>>>,
     connections: Arc<Mutex<Vec<Connection>>>,
     listener: Arc<Listener>,
@@ -35,7 +35,7 @@ struct Fake {
 }
 
 impl Fake {
-    fn start(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+    pub(in crate::client) fn start(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), script)
     }
 
@@ -64,7 +64,7 @@ impl Fake {
     }
 
     /// Dies as a process does: connections are cut, the port is free. Returns its address.
-    fn kill(self) -> SocketAddr {
+    pub(in crate::client) fn kill(self) -> SocketAddr {
         let address = self.address;
         self.stop.set();
         self.listener.wake();
@@ -73,7 +73,7 @@ impl Fake {
         address
     }
 
-    fn asked(&self) -> Vec<Request> {
+    pub(in crate::client) fn asked(&self) -> Vec<Request> {
         self.asked.lock().clone()
     }
 }
@@ -104,7 +104,7 @@ fn user() -> UserEntry {
 }
 
 /// What every tracker answers unless the script says else.
-fn usual(request: &Request) -> Act {
+pub(in crate::client) fn usual(request: &Request) -> Act {
     Act::Answer(match request {
         Request::Login { .. } => Reply::LoggedIn(user()),
         Request::Announce { .. } => Reply::Peers(Vec::new()),
