@@ -36,7 +36,7 @@ pub struct Replica {
     pub(super) outbound: BTreeMap<u32, Outbound>,
     pub(super) inbound: BTreeMap<u64, Inbound>,
     recent: Recent,
-    waiting: Vec<Waiting>,
+    pub(super) waiting: Vec<Waiting>,
     outputs: VecDeque<Output>,
 }
 
@@ -273,3 +273,6 @@ impl Replica {
         (self.origin, self.directory.known.get(self.origin) + 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

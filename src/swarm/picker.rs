@@ -99,7 +99,7 @@ impl Picker {
 
     /// Takes a link in, whose peer has nothing until told.
     pub(crate) fn join(&mut self, link: LinkKey) {
-        self.peers.entry(link).or_insert_with(|| Peer::Some(Partial::empty(self.count)));
+        self.peers.entry(link).or_insert_with(|| Peer::Some(Partial::empty()));
     }
 
     /// Drops a link and what it offered.
@@ -167,6 +167,15 @@ impl Picker {
             Some(Peer::All) => self.count,
             Some(Peer::Some(partial)) => partial.count,
             None => 0,
+        }
+    }
+
+    /// The numbers of the pieces the link offers.
+    pub(crate) fn offered_pieces(&self, link: LinkKey) -> Vec<u32> {
+        match self.peers.get(&link) {
+            Some(Peer::All) => (0..self.count).collect(),
+            Some(Peer::Some(partial)) => partial.iter().collect(),
+            None => Vec::new(),
         }
     }
 

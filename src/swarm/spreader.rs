@@ -1,7 +1,7 @@
 //! What a seeder proposes to whom: to each leecher other pieces, so that it sends every piece once before any twice.
 //!
 //! **Invariant:** the level of a piece in `spread` is the number of connected leechers that have it or that it was given to: a
-//! piece is given to a leecher when it is suggested or asked for, until it has arrived, or the leecher is choked or gone.
+//! piece is given to a leecher when it is suggested or asked for, until it has arrived, the request is withdrawn, or the leecher is gone.
 //!
 //! A suggestion (BEP 6) costs nothing and is honoured by the picker of the other end; leechers that do not know it choose at
 //! random. Only pieces at level 0 are suggested: once every piece is out, the leechers know better than the seeder which is
@@ -115,12 +115,22 @@ impl Spreader {
         }
     }
 
-    /// We stopped serving the peer: what it has not got is free for others.
+    /// We stopped serving the peer: what it has not asked for is free for others. What it asked for may be with it already;
+    /// each request that is rejected is told by [`Spreader::withdrawn`].
     pub fn choked(&mut self, link: LinkKey) {
         if let Some(taker) = self.takers.get_mut(&link) {
             taker.unchoked = false;
-            let given = taker.suggested.drain(..).chain(taker.asked.drain(..));
-            given.for_each(|piece| self.spread.lower(piece.get()));
+            taker.suggested.drain(..).for_each(|piece| self.spread.lower(piece.get()));
+        }
+    }
+
+    /// A request for a block of the piece was rejected, or taken back: the piece is free for others.
+    pub fn withdrawn(&mut self, link: LinkKey, piece: PieceIndex) {
+        if let Some(taker) = self.takers.get_mut(&link)
+            && let Some(place) = taker.asked.iter().position(|&asked| asked == piece)
+        {
+            taker.asked.remove(place);
+            self.spread.lower(piece.get());
         }
     }
 
@@ -215,6 +225,9 @@ mod tests {
         all.iter().for_each(|&(link, piece)| spreader.requested(link, piece));
         spreader.peer_have(LinkKey(0), all[0].1);
         assert_eq!(spreader.poll(), None);
+        spreader.withdrawn(LinkKey(0), all[1].1);
+        spreader.withdrawn(LinkKey(0), all[1].1);
+        assert_eq!(spreader.poll(), Some(all[1]));
         spreader.choked(LinkKey(0));
         spreader.leave(LinkKey(0));
         spreader.check_invariants();

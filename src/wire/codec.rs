@@ -22,6 +22,12 @@ use crate::types::{
     TrackerState, UserEntry, UserId, UserName, limits,
 };
 
+/// Names of sharers in a file's entry; how many there are in all stands beside them.
+pub const SHARERS_SHOWN_MAX: usize = 8;
+
+/// Peers in one reply to an announce of many files, at most [`limits::PEERS_PER_ANSWER_MAX`] of each: more fill no frame.
+pub const PEERS_PER_FRAME_MAX: usize = 32_768;
+
 /// Says why bytes are not a message. Whoever sent them is not to be talked to any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -233,7 +239,7 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
-/// Appends a list; its limit is stated where it is decoded.
+/// Appends a list.
 pub fn encode_list<T: Wire>(items: &[T], out: &mut Vec<u8>) {
     (items.len() as u32).encode(out);
     items.iter().for_each(|item| item.encode(out));
@@ -245,24 +251,48 @@ pub fn encode_list<T: Wire>(items: &[T], out: &mut Vec<u8>) {
 /// Those of [`Decoder::count`] and of the items.
 pub fn decode_list<T: Wire>(from: &mut Decoder<'_>, what: &'static str, max: usize) -> Result<Vec<T>, WireError> {
     let count = from.count(what, max, T::LEN_MIN)?;
-    let mut items = Vec::with_capacity(count);
+    // An item may be far larger in memory than its fewest bytes here: what has arrived bounds what is set aside.
+    let mut items = Vec::with_capacity(count.min(from.remaining() / size_of::<T>().max(1) + 1));
     for _ in 0..count {
         items.push(T::decode(from)?);
     }
     Ok(items)
 }
 
-/// The entries of one page, announce or answer are lists bounded by the frame and by the largest list there is.
-impl<T: Wire> Wire for Vec<T> {
+/// A value that messages hold lists of.
+pub trait ListItem: Wire {
+    /// The items, for an error.
+    const WHAT: &'static str;
+    /// The most items in one list. Whoever fills a list cuts it there; [`count_fitting`] tells where.
+    const COUNT_MAX: usize;
+}
+
+impl<T: ListItem> Wire for Vec<T> {
     const LEN_MIN: usize = 4;
 
     fn encode(&self, out: &mut Vec<u8>) {
+        debug_assert!(self.len() <= T::COUNT_MAX, "a list of {} {} would be refused", self.len(), T::WHAT);
         encode_list(self, out);
     }
 
     fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        decode_list(from, "list", limits::ORIGINS_MAX)
+        decode_list(from, T::WHAT, T::COUNT_MAX)
     }
+}
+
+/// Counts the first `items` that one list may hold and that take at most `len_max` bytes together; at least one, if there is one.
+///
+/// A frame is bounded in bytes ([`limits::TRACKER_FRAME_LEN_MAX`]), so a page or a batch may have to end before its count does.
+pub fn count_fitting<T: ListItem>(items: &[T], len_max: usize) -> usize {
+    let mut scratch = Vec::new();
+    let mut len = 0;
+    let fits = |item: &&T| {
+        scratch.clear();
+        item.encode(&mut scratch);
+        len += scratch.len();
+        len <= len_max
+    };
+    items.iter().take(T::COUNT_MAX).take_while(fits).count().max(items.len().min(1))
 }
 
 /// Appends a text of at most 65,535 bytes; the types that hold texts are far shorter.
@@ -364,6 +394,27 @@ impl Wire for Stamp {
     }
 }
 
+/// Implements [`ListItem`].
+macro_rules! list_items {
+    ($($type:ident $what:literal $max:expr;)*) => {$(
+        impl $crate::wire::codec::ListItem for $type {
+            const WHAT: &'static str = $what;
+            const COUNT_MAX: usize = $max;
+        }
+    )*};
+}
+pub(crate) use list_items;
+
+list_items!(
+    Label "sharers" SHARERS_SHOWN_MAX;
+    GroupEntry "groups" limits::PAGE_ENTRIES_MAX;
+    MemberEntry "members" limits::PAGE_ENTRIES_MAX;
+    RequestEntry "requests" limits::PAGE_ENTRIES_MAX;
+    FileEntry "files" limits::PAGE_ENTRIES_MAX;
+    PeerEntry "peers" PEERS_PER_FRAME_MAX;
+    TrackerEntry "trackers" limits::TRACKERS_MAX;
+);
+
 /// A socket address: one byte 4 or 6, the address, `u16` port.
 impl Wire for SocketAddr {
     const LEN_MIN: usize = 7;
@@ -455,3 +506,6 @@ wire_enum!(Part "part" { 0 => Stranger, 1 => Requested, 2 => Member, 3 => Owner 
 wire_enum!(DownloadState "download state" { 0 => Stopped, 1 => Leeching, 2 => Seeding });
 wire_enum!(MembershipState "membership" { 0 => None, 1 => Requested, 2 => Member });
 wire_enum!(TrackerState "tracker state" { 0 => Myself, 1 => Up, 2 => CatchingUp, 3 => Down, 4 => ClockAhead });
+
+#[cfg(test)]
+mod tests;

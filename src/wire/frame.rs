@@ -115,3 +115,6 @@ pub(super) fn read_first(stream: &mut impl Read, header: &mut [u8]) -> Result<()
     }
     Ok(stream.read_exact(&mut header[first..])?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,4 +14,11 @@ pub mod peer;
 pub mod replication;
 pub mod tracker;
 
-pub use codec::{Decoder, Wire, WireError};
+#[cfg(test)]
+pub(crate) mod checks;
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+pub(crate) mod samples;
+
+pub use codec::{Decoder, ListItem, Wire, WireError};

@@ -4,9 +4,9 @@
 //! [`ToDialler::Unwelcome`]. From then on the dialler sends [`ToAcceptor::Operations`], or [`ToAcceptor::Ping`] when it has had nothing to
 //! say for a while; the acceptor says [`ToDialler::Durable`] whenever more has become durable there, and at every ping.
 
-use super::codec::{decode_list, encode_list, wire_enum, wire_struct};
+use super::codec::{list_items, wire_enum, wire_struct};
 use super::{Decoder, Wire, WireError};
-use crate::types::{Effect, Operation, OriginId, RequestId, Sha1Digest, UserId, VersionVector, Write, limits};
+use crate::types::{Effect, Operation, OriginId, RequestId, Sha1Digest, Stamp, UserId, VersionVector, Write, limits};
 
 /// A peer tracker's first words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub enum ToDialler {
     Durable(VersionVector),
 }
 
-/// A list of origin and `u64` sequence.
+/// A list of origin and `u64` sequence, the origins ascending and the sequences from 1, so that a vector has one encoding.
 impl Wire for VersionVector {
     const LEN_MIN: usize = 4;
 
@@ -82,38 +82,29 @@ impl Wire for VersionVector {
 
     fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
         let count = from.count("version vector", limits::ORIGINS_MAX, OriginId::LEN + 8)?;
-        (0..count).map(|_| Ok((OriginId::decode(from)?, u64::decode(from)?))).collect()
+        let mut vector = Self::default();
+        let mut last = None;
+        for _ in 0..count {
+            let (origin, sequence) = (OriginId::decode(from)?, u64::decode(from)?);
+            if last >= Some(origin) || sequence == 0 {
+                return Err(WireError::bad("version vector", "its origins do not ascend, or one has no operation"));
+            }
+            last = Some(origin);
+            vector.raise(origin, sequence);
+        }
+        Ok(vector)
     }
 }
 
-/// Fields in order; the writes are a list bounded by what one operation may write.
-impl Wire for Operation {
-    const LEN_MIN: usize = OriginId::LEN + 8 + 8 + RequestId::LEN + UserId::LEN + Effect::LEN_MIN + 4;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.origin.encode(out);
-        self.sequence.encode(out);
-        self.stamp.encode(out);
-        self.request.encode(out);
-        self.actor.encode(out);
-        self.effect.encode(out);
-        encode_list(&self.writes, out);
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        Ok(Self {
-            origin: Wire::decode(from)?,
-            sequence: Wire::decode(from)?,
-            stamp: Wire::decode(from)?,
-            request: Wire::decode(from)?,
-            actor: Wire::decode(from)?,
-            effect: Wire::decode(from)?,
-            writes: decode_list(from, "writes of an operation", limits::OPERATION_WRITES_MAX)?,
-        })
-    }
-}
+list_items!(
+    Write "writes of an operation" limits::OPERATION_WRITES_MAX;
+    Operation "operations" limits::OPERATIONS_PER_BATCH_MAX;
+);
 
 wire_struct! {
+    Operation {
+        origin: OriginId, sequence: u64, stamp: Stamp, request: RequestId, actor: UserId, effect: Effect, writes: Vec<Write>
+    }
     ReplicaHello { network: Sha1Digest, number: u32, origin: OriginId, clock_ms: u64 }
     ReplicaWelcome { number: u32, origin: OriginId, clock_ms: u64, durable: VersionVector }
 }
@@ -128,3 +119,6 @@ wire_enum!(Write "register" {
     4 => File { group, file, shared_by, at },
     5 => Sharing { group, info_hash, user, on },
 });
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@
 
 use std::net::SocketAddr;
 
-use super::codec::{wire_enum, wire_struct};
+use super::codec::{list_items, wire_enum, wire_struct};
 use super::{Decoder, Wire, WireError};
 use crate::types::{
     Change, DeviceId, DownloadState, Effect, FileEntry, FileFacts, GroupEntry, GroupId, GroupName, InfoHash, Label, MemberEntry,
-    OriginId, Password, PeerEntry, Refusal, RequestEntry, RequestId, TrackerEntry, UserEntry, UserId, UserName,
+    OriginId, Password, PeerEntry, Refusal, RequestEntry, RequestId, TrackerEntry, UserEntry, UserId, UserName, limits,
 };
 
 /// First bytes of every first frame: a stranger who speaks something else is noticed at once.
@@ -409,6 +409,8 @@ impl Wire for Hello {
     }
 }
 
+list_items!(AnnounceEntry "announce entries" limits::ANNOUNCE_ENTRIES_MAX;);
+
 wire_struct! {
     ClientHello { device: DeviceId, port: u16 }
     Welcome { version: u16, number: u32, origin: OriginId, observed: SocketAddr }
@@ -494,3 +496,6 @@ wire_enum!(Refusal "refusal" {
     18 => BadFile,
     19 => Busy,
 });
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::model::Model;
 use super::random::Random;
 use super::world::{Request, World};
-use crate::types::{Change, FileFacts, GroupId, InfoHash, PasswordHash, RequestId, Sha1Digest, UserId};
+use crate::types::{Change, FileFacts, GroupId, InfoHash, MembershipState, PasswordHash, RequestId, Sha1Digest, UserId};
 
 const USERS: [&str; 4] = ["nik", "ann", "bob", "eve"];
 const GROUPS: [&str; 2] = ["lab", "den"];
@@ -27,14 +27,7 @@ impl Clients {
     pub(super) fn ask(&mut self, world: &mut World, node: usize, random: &mut Random) {
         let id = request_id(self.requests.len() as u64 + 1);
         let change = self.invent(world, node, id, random);
-        let actor = match change {
-            Change::CreateUser { .. } => UserId::NOBODY,
-            Change::AcceptRequest { group, .. } | Change::TransferGroup { group, .. } | Change::RemoveMember { group, .. } => {
-                let owner = Model::of(&world.applied(node)).owner(group);
-                owner.filter(|_| !random.one_in(4)).or_else(|| random.pick(&self.users)).unwrap_or(UserId::NOBODY)
-            }
-            _ => random.pick(&self.users).unwrap_or(UserId::NOBODY),
-        };
+        let actor = self.choose_actor(world, node, &change, random);
         match &change {
             Change::CreateUser { name, .. } => self.users.push(UserId::derive(name, id)),
             Change::CreateGroup { name } => self.groups.push(GroupId::derive(name, actor, id)),
@@ -42,6 +35,27 @@ impl Clients {
         }
         self.requests.push(Request { id, actor, change });
         self.send(world, node, self.requests.len() - 1);
+    }
+
+    /// Mostly somebody who may, else anybody.
+    fn choose_actor(&self, world: &World, node: usize, change: &Change, random: &mut Random) -> UserId {
+        let model = Model::of(&world.applied(node));
+        let members = |group| model.members(group).into_iter().map(|member| member.1).collect::<Vec<_>>();
+        let able: Vec<UserId> = match *change {
+            Change::CreateUser { .. } => return UserId::NOBODY,
+            Change::AcceptRequest { group, .. }
+            | Change::RejectRequest { group, .. }
+            | Change::TransferGroup { group, .. }
+            | Change::RemoveMember { group, .. } => model.owner(group).into_iter().collect(),
+            Change::LeaveGroup { group } | Change::ShareFile { group, .. } | Change::StopShare { group, .. } => members(group),
+            Change::JoinGroup { group } => {
+                let stranger = |user: &UserId| model.state(group, *user) == MembershipState::None;
+                model.users().into_iter().filter(stranger).collect()
+            }
+            _ => model.users(),
+        };
+        let anybody = if random.one_in(5) { None } else { random.pick(&able) };
+        anybody.or_else(|| random.pick(&self.users)).unwrap_or(UserId::NOBODY)
     }
 
     /// A client repeats a request, at whatever tracker; now and then somebody else uses its id.
@@ -71,7 +85,7 @@ impl Clients {
         let request = &self.requests[index];
         if let Change::AcceptRequest { group, user } = request.change {
             let model = Model::of(&world.applied(node));
-            let asked = model.state(group, user) == crate::types::MembershipState::Requested;
+            let asked = model.state(group, user) == MembershipState::Requested;
             if model.owner(group) == Some(request.actor) && asked {
                 self.let_in.insert(request.id, (group, user));
             }
@@ -92,7 +106,10 @@ impl Clients {
                 Some(entry) => Change::AcceptRequest { group, user: entry.user.user },
                 None => Change::JoinGroup { group },
             },
-            10 => Change::RejectRequest { group, user },
+            10 => match directory.requests(group, None, 5).0.last() {
+                Some(entry) => Change::RejectRequest { group, user: entry.user.user },
+                None => Change::RemoveMember { group, user },
+            },
             11 => Change::RemoveMember { group, user },
             12 => Change::TransferGroup { group, user },
             13 => Change::LeaveGroup { group },

@@ -78,6 +78,16 @@ impl Model {
         groups.filter(|&group| !self.members(group).is_empty()).collect()
     }
 
+    /// How many users bear a name that another one bears too.
+    pub(super) fn same_names(&self) -> usize {
+        let users: BTreeSet<&str> = self
+            .0
+            .values()
+            .filter_map(|w| if let Write::User { name, .. } = &w.1 { Some(name.as_str()) } else { None })
+            .collect();
+        self.users().len() - users.len()
+    }
+
     /// Compares every answer with the real directory's.
     pub(super) fn check(&self, directory: &Directory) {
         let users = self.users();

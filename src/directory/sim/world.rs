@@ -8,6 +8,7 @@
 //! every tracker up for it then; a tracker that comes up has everything that was acknowledged before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::rc::Rc;
 
 use crate::directory::{Batch, LinkId, Notice, Output, Replica, Ticket};
@@ -17,10 +18,19 @@ use crate::types::{Change, Operation, OriginId, Outcome, RequestId, SyncMessage,
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
 /// What a store holds, in the order it was stored: going back in time is cutting off the end.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Entry {
     Origin(OriginId),
     Operation(Rc<Operation>),
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Origin(origin) => write!(f, "{origin}"),
+            Self::Operation(operation) => write!(f, "{}/{}", operation.origin, operation.sequence),
+        }
+    }
 }
 
 /// One tracker's store.
@@ -66,7 +76,7 @@ pub(super) struct Node {
     pub(super) skew_ms: i64,
     /// Requests whose operation a store that went back in time lost.
     lost: BTreeSet<RequestId>,
-    /// Requests it acknowledged.
+    /// Requests it acknowledged and has not lost since.
     acknowledged: BTreeSet<RequestId>,
     up: BTreeSet<u32>,
     /// Lost its store's end, and does not know yet whether it may use its origin.
@@ -119,6 +129,8 @@ pub(super) struct World {
     pub(super) now_ms: i64,
     /// Which request a ticket stands for.
     pub(super) tickets: BTreeMap<u64, RequestId>,
+    /// Tickets of requests that found nothing to do: what they asked for was so already, by another request.
+    without_operation: BTreeSet<Ticket>,
     /// Outcomes in the order in which they left, with the node they left from.
     pub(super) replies: Vec<(usize, Ticket, Outcome)>,
     pub(super) notices: Vec<(usize, Notice)>,
@@ -138,6 +150,7 @@ impl World {
             stalled: BTreeSet::new(),
             now_ms: EPOCH_MS,
             tickets: BTreeMap::new(),
+            without_operation: BTreeSet::new(),
             replies: Vec::new(),
             notices: Vec::new(),
             acknowledged: BTreeSet::new(),
@@ -227,7 +240,10 @@ impl World {
         for (place, entry) in log.into_iter().enumerate() {
             match entry {
                 entry if place < keep => state.disk.push(entry),
-                Entry::Operation(operation) => _ = state.lost.insert(operation.request),
+                Entry::Operation(operation) => {
+                    state.lost.insert(operation.request);
+                    state.acknowledged.remove(&operation.request);
+                }
                 Entry::Origin(_) => {}
             }
         }
@@ -322,6 +338,9 @@ impl World {
         let now_ms = self.wall_ms(node);
         self.replica(node).submit(now_ms, ticket, request.actor, request.id, request.change.clone());
         self.drain(node, true);
+        if !self.has_applied(node, request.id) {
+            self.without_operation.insert(ticket);
+        }
         ticket
     }
 
@@ -330,6 +349,22 @@ impl World {
         let unsynced = self.nodes[node].unsynced.iter().flatten();
         let fresh = unsynced.filter_map(|entry| if let Entry::Operation(op) = entry { Some(op) } else { None });
         self.nodes[node].disk.operations().chain(fresh).cloned().collect()
+    }
+
+    /// Writes down all that decides how things go on, in short: what a replica knows follows from what it was given, in order.
+    pub(super) fn outline(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        for Node { disk, replica, unsynced, up, .. } in &self.nodes {
+            write!(f, "{:?} {unsynced:?} {up:?};", disk.log)?;
+            if let Some(replica) = replica {
+                write!(f, "{:?} {:?} {:?}", replica.origin(), replica.unconfirmed, replica.clock)?;
+                write!(f, "{:?} {:?} {:?};", replica.outbound, replica.inbound, replica.waiting)?;
+            }
+        }
+        write!(f, "{:?} {:?} {:?} {}", self.connections, self.stalled, self.replies, self.now_ms)
+    }
+
+    fn has_applied(&self, node: usize, request: RequestId) -> bool {
+        self.applied(node).iter().any(|operation| operation.request == request)
     }
 
     /// Ends all faults: every tracker runs, every link works, the clocks are nearly right; then lets everything settle.
@@ -353,20 +388,20 @@ impl World {
         panic!("the network does not heal: {states:?}");
     }
 
-    /// Dials, delivers and syncs until nothing is left to do; no time passes.
+    /// Dials, delivers and syncs until nothing is left to do; no time passes. A tracker dials another once at most, for a
+    /// link that was dropped is not dialled again at once.
     pub(super) fn settle(&mut self) {
+        let nodes = 0..self.nodes.len();
+        let mut to_dial: Vec<(usize, usize)> = nodes.clone().flat_map(|from| nodes.clone().map(move |to| (from, to))).collect();
         loop {
-            let mut busy = false;
-            for from in 0..self.nodes.len() {
-                for to in 0..self.nodes.len() {
-                    busy |= self.dial(from, to);
-                }
-            }
+            let before = to_dial.len();
+            to_dial.retain(|&(from, to)| !self.dial(from, to));
+            let mut busy = to_dial.len() < before;
             while let Some((connection, pipe)) = self.deliverable().first().copied() {
                 self.deliver(connection, pipe);
                 busy = true;
             }
-            for node in 0..self.nodes.len() {
+            for node in nodes.clone() {
                 if !self.nodes[node].unsynced.is_empty() && self.nodes[node].replica.is_some() {
                     self.sync(node);
                     busy = true;
@@ -470,7 +505,8 @@ impl World {
 
     fn take_reply(&mut self, node: usize, ticket: Ticket, outcome: Outcome) {
         let request = self.tickets[&ticket.0];
-        if outcome.is_ok() && self.applied(node).iter().any(|operation| operation.request == request) {
+        let is_recorded = self.has_applied(node, request) && !self.without_operation.contains(&ticket);
+        if outcome.is_ok() && is_recorded {
             assert!(self.nodes[node].disk.has(request), "acknowledged, and not durable where it was");
             for peer in self.up_links(node) {
                 let peer = &self.nodes[peer as usize];

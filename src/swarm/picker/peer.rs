@@ -25,20 +25,23 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Makes the peer that has nothing.
-    pub(super) fn empty(bound: u32) -> Self {
-        let words = bound.div_ceil(64) as usize;
-        Self { has: vec![0; words], summary: Summary::empty(words), count: 0, wanted: 0, lacking: 0 }
+    /// Makes the peer that has nothing; room is made at its first piece, since most new links tell that they have all.
+    pub(super) fn empty() -> Self {
+        Self { has: Vec::new(), summary: Summary::empty(0), count: 0, wanted: 0, lacking: 0 }
     }
 
     /// Tells whether the peer has the piece.
     pub(super) fn has(&self, piece: u32) -> bool {
-        self.has[piece as usize / 64] & (1 << (piece % 64)) != 0
+        self.has.get(piece as usize / 64).is_some_and(|word| word & (1 << (piece % 64)) != 0)
     }
 
     /// Notes a piece the peer did not have before.
     pub(super) fn gain(&mut self, piece: u32, missing: &PieceSet, verified: bool) {
         debug_assert!(!self.has(piece), "piece {piece} was known");
+        if self.has.is_empty() {
+            self.has = vec![0; missing.words()];
+            self.summary = Summary::empty(missing.words());
+        }
         self.has[piece as usize / 64] |= 1 << (piece % 64);
         self.count += 1;
         self.lacking += u32::from(!verified);

@@ -29,6 +29,11 @@ impl PieceSet {
         self.words[piece as usize / 64] & bit(piece) != 0
     }
 
+    /// Number of words of the set.
+    pub(crate) fn words(&self) -> usize {
+        self.words.len()
+    }
+
     /// Word `index` of the set: pieces `64 * index` and following, lowest bit first.
     pub(crate) fn word(&self, index: usize) -> u64 {
         self.words[index]

@@ -102,7 +102,13 @@ impl Node {
             Message::Choked(true) => self.download.choked(now, link),
             Message::Choked(false) => self.download.unchoked(now, link),
             Message::Request(span) => self.requested(link, span),
-            Message::Cancel(span) => _ = self.order.cancel(link, span),
+            Message::Cancel(span) => {
+                if self.order.cancel(link, span)
+                    && let Some(spreader) = &mut self.spreader
+                {
+                    spreader.withdrawn(link, span.piece);
+                }
+            }
             Message::Reject(span) => {
                 self.answered(link, span);
                 self.download.block_rejected(now, link, span);
@@ -161,8 +167,9 @@ impl Node {
         while let Some(Choke { link, choked }) = self.choker.poll() {
             self.outbox.push((link, Message::Choked(choked)));
             let rejects = if choked { self.order.choke(link) } else { Vec::new() };
-            self.outbox.extend(rejects.into_iter().map(|span| (link, Message::Reject(span))));
+            self.outbox.extend(rejects.iter().map(|&span| (link, Message::Reject(span))));
             if let Some(spreader) = &mut self.spreader {
+                rejects.iter().for_each(|span| spreader.withdrawn(link, span.piece));
                 if choked { spreader.choked(link) } else { spreader.unchoked(link) }
             }
         }

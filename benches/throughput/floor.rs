@@ -1,0 +1,94 @@
+//! The floor: two processes, one of which reads a file and sends it, while the other receives, hashes once and writes.
+//!
+//! No protocol, no pieces, one pass of SHA-1, one thread each: what a download would take if Posse itself cost nothing on top.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sha1::{Digest, Sha1};
+
+use crate::measure::Sample;
+use crate::support::{Process, Result, Usage};
+
+/// Bytes moved by one call on either side: a piece.
+const CHUNK_LEN: usize = 512 << 10;
+
+/// Returns how many MB of data in the cache one core hashes a second.
+pub(crate) fn sha1_rate() -> f64 {
+    let chunk = vec![0xa5; CHUNK_LEN];
+    let (start, mut hasher, mut bytes) = (Instant::now(), Sha1::new(), 0);
+    while start.elapsed() < Duration::from_secs(1) {
+        hasher.update(std::hint::black_box(&chunk));
+        bytes += CHUNK_LEN as u64;
+    }
+    std::hint::black_box(hasher.finalize());
+    crate::support::show::rate(bytes, start.elapsed())
+}
+
+/// The sending process: prints its port, sends the file to whoever dials it, and reports what it used.
+pub(crate) fn sender(file: &Path) -> ExitCode {
+    let send = || -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        println!("{}", listener.local_addr()?.port());
+        let (mut stream, _) = listener.accept()?;
+        let (mut file, mut chunk) = (File::open(file)?, vec![0; CHUNK_LEN]);
+        loop {
+            match file.read(&mut chunk)? {
+                0 => break,
+                len => stream.write_all(&chunk[..len])?,
+            }
+        }
+        drop(stream);
+        // It stays, so that what it used can still be looked up.
+        io::stdin().read_to_end(&mut Vec::new()).map(drop)
+    };
+    send().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+/// Receives the file once, in this process; with `sync`, until it is on the disk.
+pub(crate) fn measure(file: &Path, target: &Path, sync: bool) -> Result<Sample> {
+    let dir = target.parent().ok_or("the target has no directory")?;
+    let exe = std::env::current_exe()?;
+    let path = file.to_str().ok_or("the file's path is not UTF-8")?;
+    let mut sender = Process::start("floor-sender", &exe, &["--send", path], dir)?;
+    let (_, port) = sender.line(Instant::now() + Duration::from_secs(10))?;
+    let stream = TcpStream::connect(("127.0.0.1", port.trim().parse::<u16>()?))?;
+    let (before, start) = (Usage::of_this_process(), Instant::now());
+    receive(stream, target, sync)?;
+    let (time, after) = (start.elapsed(), Usage::of_this_process());
+    let sample = Sample { time, receiver: after.since(before), sender: sender.usage() };
+    std::fs::remove_file(target)?;
+    Ok(sample)
+}
+
+fn receive(mut stream: TcpStream, target: &Path, sync: bool) -> io::Result<()> {
+    let (mut out, mut hasher, mut chunk) = (File::create(target)?, Sha1::new(), vec![0; CHUNK_LEN]);
+    loop {
+        let mut len = 0;
+        while len < CHUNK_LEN {
+            match stream.read(&mut chunk[len..])? {
+                0 => break,
+                more => len += more,
+            }
+        }
+        if len == 0 {
+            break;
+        }
+        hasher.update(&chunk[..len]);
+        out.write_all(&chunk[..len])?;
+    }
+    std::hint::black_box(hasher.finalize());
+    if sync { out.sync_data() } else { Ok(()) }
+}
+
+/// Waits until what earlier measurements wrote is on the disk, so that none pays for another.
+pub(crate) fn settle(dir: &Path) -> io::Result<()> {
+    rustix::fs::syncfs(File::open(dir)?)?;
+    thread::sleep(Duration::from_millis(200));
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! One run: the floor, then downloads by the real client from one seeder and from two.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::floor;
+use crate::support::{Member, Network, Result, Usage, content};
+
+/// One transfer.
+pub(crate) struct Sample {
+    /// From the request to the verified file.
+    pub(crate) time: Duration,
+    /// What the receiving side used for it, and its peak.
+    pub(crate) receiver: Usage,
+    /// What the sending side used for it: CPU time of all senders, the peak of the largest.
+    pub(crate) sender: Usage,
+}
+
+/// Everything measured in one run.
+pub(crate) struct Run {
+    /// MB of SHA-1 a second on one core.
+    pub(crate) sha1_rate: f64,
+    /// Time that `upload_file` took.
+    pub(crate) upload: Duration,
+    /// The floor, the data left in the system's cache.
+    pub(crate) floor: Sample,
+    /// The floor, the data on the disk.
+    pub(crate) floor_synced: Sample,
+    /// A download from one seeder.
+    pub(crate) one: Sample,
+    /// A download from two seeders.
+    pub(crate) two: Sample,
+}
+
+impl Run {
+    /// Measures everything once; `number` keeps the names of this run apart from another's.
+    pub(crate) fn measure(network: &Network, file: &Path, len: u64, number: usize) -> Result<Self> {
+        let dir = network.dir();
+        let sha1_rate = floor::sha1_rate();
+        floor::settle(dir)?;
+        let floor = floor::measure(file, &dir.join("floor.bin"), false)?;
+        floor::settle(dir)?;
+        let floor_synced = floor::measure(file, &dir.join("floor.bin"), true)?;
+        let (one, upload) = download(network, file, len, &format!("one-{number}"), 1)?;
+        let (two, _) = download(network, file, len, &format!("two-{number}"), 2)?;
+        println!(
+            "run {number}: floor {:.0}, one seeder {:.0}, two seeders {:.0} MB/s",
+            mbs(len, &floor),
+            mbs(len, &one),
+            mbs(len, &two)
+        );
+        Ok(Self { sha1_rate, upload, floor, floor_synced, one, two })
+    }
+}
+
+fn mbs(len: u64, sample: &Sample) -> f64 {
+    crate::support::show::rate(len, sample.time)
+}
+
+/// Downloads the file once, with clients started for this alone; also returns how long the first seeder's `upload_file` took.
+fn download(network: &Network, file: &Path, len: u64, group: &str, seeders: usize) -> Result<(Sample, Duration)> {
+    let mut owner = Member::start(network, &format!("{group}-seeder-1"))?;
+    owner.ask(&["create_group", group])?;
+    let upload = owner.upload(file, group)?;
+    let mut senders = vec![owner];
+    for number in 2..=seeders {
+        let mut sender = Member::start(network, &format!("{group}-seeder-{number}"))?;
+        sender.enter(&mut senders[0], group)?;
+        sender.upload(file, group)?;
+        senders.push(sender);
+    }
+    let mut receiver = Member::start(network, &format!("{group}-leecher"))?;
+    receiver.enter(&mut senders[0], group)?;
+    floor::settle(network.dir())?;
+    let sample = transfer(&mut receiver, &senders, group, file)?;
+    check(&receiver, file, len)?;
+    receiver.leave()?;
+    senders.into_iter().try_for_each(Member::leave)?;
+    Ok((sample, upload))
+}
+
+fn transfer(receiver: &mut Member, senders: &[Member], group: &str, file: &Path) -> Result<Sample> {
+    let name = file.file_name().and_then(|name| name.to_str()).ok_or("the file's name is not UTF-8")?;
+    let used = |receiver: &Member| (receiver.usage(), senders.iter().map(Member::usage).collect::<Vec<_>>());
+    let (receiver_before, senders_before) = used(receiver);
+    let start = receiver.download(group, name)?;
+    let time = receiver.wait_complete()?.duration_since(start);
+    let (receiver_after, senders_after) = used(receiver);
+    let mut sender = Usage::default();
+    for (before, after) in senders_before.into_iter().zip(senders_after) {
+        let used = after.since(before);
+        sender = Usage { cpu: sender.cpu + used.cpu, memory_peak: sender.memory_peak.max(used.memory_peak), ..used };
+    }
+    Ok(Sample { time, receiver: receiver_after.since(receiver_before), sender })
+}
+
+/// The copy must be right, or its time means nothing; it makes room for the next one.
+fn check(receiver: &Member, file: &Path, len: u64) -> Result<()> {
+    let name = file.file_name().and_then(|name| name.to_str()).ok_or("the file's name is not UTF-8")?;
+    let copy = receiver.path_of(name);
+    if copy.metadata()?.len() != len || content::sha1_of(&copy)? != content::sha1_of(file)? {
+        return Err(format!("{} is not a copy of the file", copy.display()).into());
+    }
+    Ok(std::fs::remove_file(copy)?)
+}

@@ -1,0 +1,89 @@
+//! A client's session with one tracker, with nothing behind it: one socket, one request at a time.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use posse::types::{DeviceId, Password, RequestId};
+use posse::wire::frame::{read_message, write_message};
+use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Reply, Request};
+use rand::Rng;
+
+use crate::support::Result;
+
+/// Longest frame taken from the tracker.
+const FRAME_LEN_MAX: usize = 4 << 20;
+/// Every account's password.
+const PASSWORD: &str = "correct horse";
+/// Time after which a tracker that does not answer fails the measurement.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// An open session.
+pub(crate) struct Session {
+    stream: TcpStream,
+    number: u32,
+}
+
+impl Session {
+    /// Connects as a device of its own.
+    pub(crate) fn open(port: u16) -> Result<Self> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let hello = ClientHello { device: DeviceId::from_bytes(random()), port: 9 };
+        write_message(&mut stream, &Hello::Client(hello))?;
+        match read_message(&mut stream, FRAME_LEN_MAX)? {
+            FromTracker::Welcome(_) => Ok(Self { stream, number: 0 }),
+            other => Err(format!("instead of a welcome the tracker sent {other:?}").into()),
+        }
+    }
+
+    /// Sends a request and waits for its reply.
+    pub(crate) fn ask(&mut self, request: Request) -> Result<Reply> {
+        self.number += 1;
+        write_message(&mut self.stream, &FromClient { number: self.number, request })?;
+        loop {
+            match read_message(&mut self.stream, FRAME_LEN_MAX)? {
+                FromTracker::Reply { number, reply } if number == self.number => return Ok(reply),
+                FromTracker::Event(_) => {}
+                other => return Err(format!("instead of a reply the tracker sent {other:?}").into()),
+            }
+        }
+    }
+
+    /// Makes an account.
+    pub(crate) fn create_user(&mut self, name: &str) -> Result<()> {
+        let request = Request::CreateUser { request: request_id(), name: name.parse()?, password: password()? };
+        match self.ask(request)? {
+            Reply::Done(_) => Ok(()),
+            other => Err(format!("create_user {name}: {other:?}").into()),
+        }
+    }
+
+    /// Logs in.
+    pub(crate) fn login(&mut self, name: &str) -> Result<()> {
+        match self.ask(Request::Login { name: name.parse()?, password: password()? })? {
+            Reply::LoggedIn(_) => Ok(()),
+            other => Err(format!("login {name}: {other:?}").into()),
+        }
+    }
+
+    /// Keeps the session alive.
+    pub(crate) fn ping(&mut self) -> Result<()> {
+        self.ask(Request::Ping).map(drop)
+    }
+}
+
+fn password() -> Result<Password> {
+    Ok(Password::new(PASSWORD.to_owned())?)
+}
+
+/// Returns an id that no request had before.
+pub(crate) fn request_id() -> RequestId {
+    RequestId::from_bytes(random())
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes
+}

@@ -1,0 +1,438 @@
+//! Values of every type that goes over a wire, for tests: fixed examples, and random ones drawn from a tape of bytes.
+//!
+//! **Invariant:** every value drawn is valid, whatever is on the tape; an empty tape draws the simplest. So `proptest` shrinks a
+//! failing message by shrinking its tape, and a type's values are described once, for every test of the crate.
+
+use std::fmt::Debug;
+use std::net::{IpAddr, SocketAddr};
+
+use proptest::collection::vec;
+use proptest::prelude::{Strategy, any};
+
+use super::metainfo::Metainfo;
+use super::peer::{ExtendedHandshake, MetadataMessage, PeerMessage};
+use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
+use super::tracker::{
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Reply, Request, Resolved, Unwelcome, Welcome,
+};
+use crate::types::{
+    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileName, Geometry, GroupEntry, GroupId, GroupName, InfoHash, Label,
+    MemberEntry, MembershipState, Operation, OriginId, Part, Password, PasswordHash, PeerEntry, Refusal, RequestEntry, RequestId,
+    Sha1Digest, Stamp, TrackerEntry, TrackerState, UserEntry, UserId, UserName, VersionVector, Write, limits,
+};
+
+/// Bytes from which values are drawn; zeros follow the last one.
+pub(crate) struct Tape<'a>(&'a [u8]);
+
+impl<'a> Tape<'a> {
+    /// Starts at the first of `bytes`.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.0.split_off_first().copied().unwrap_or(0)
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.byte())
+    }
+
+    /// Draws a number below `count`, which is at most 256.
+    fn below(&mut self, count: usize) -> usize {
+        usize::from(self.byte()) % count
+    }
+
+    fn text(&mut self, len_max: usize, characters: &str) -> String {
+        let characters: Vec<char> = characters.chars().collect();
+        (0..1 + self.below(len_max)).map(|_| characters[self.below(characters.len())]).collect()
+    }
+}
+
+/// A type whose values can be made up.
+pub(crate) trait Sample: Sized {
+    /// One fixed value.
+    fn example() -> Self;
+
+    /// Draws a value.
+    fn sample(tape: &mut Tape<'_>) -> Self;
+
+    /// One fixed value of each kind: of an enum, one of each variant.
+    fn examples() -> Vec<Self> {
+        vec![Self::example()]
+    }
+}
+
+/// Draws values for a property test.
+pub(crate) fn samples<T: Sample + Debug>() -> impl Strategy<Value = T> {
+    vec(any::<u8>(), 0..512).prop_map(|bytes| T::sample(&mut Tape::new(&bytes)))
+}
+
+macro_rules! sample_integers {
+    ($($type:ident $example:literal)*) => {$(
+        impl Sample for $type {
+            fn example() -> Self {
+                $example
+            }
+
+            fn sample(tape: &mut Tape<'_>) -> Self {
+                Self::from_be_bytes(tape.bytes())
+            }
+        }
+    )*};
+}
+sample_integers!(u8 1 u16 0x0102 u32 0x0102_0304 u64 0x0102_0304_0506_0708);
+
+macro_rules! sample_ids {
+    ($($type:ident $example:literal)*) => {$(
+        impl Sample for $type {
+            fn example() -> Self {
+                Self::from_bytes([$example; Self::LEN])
+            }
+
+            fn sample(tape: &mut Tape<'_>) -> Self {
+                Self::from_bytes(tape.bytes())
+            }
+        }
+    )*};
+}
+sample_ids!(UserId 0x11 GroupId 0x22 OriginId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 InfoHash 0x77);
+
+macro_rules! sample_names {
+    ($($type:ident $example:literal $len_max:literal $characters:literal;)*) => {$(
+        impl Sample for $type {
+            fn example() -> Self {
+                $example.parse().unwrap()
+            }
+
+            /// A text that happens not to be a name gives way to the example.
+            fn sample(tape: &mut Tape<'_>) -> Self {
+                tape.text($len_max, $characters).parse().unwrap_or_else(|_| Self::example())
+            }
+        }
+    )*};
+}
+sample_names!(
+    UserName "nik" 64 "abyz_AZ019.-";
+    GroupName "lab" 64 "abyz_AZ019.-";
+    FileName "über uns.pdf" 63 "ab Z~.-ü字🦀";
+    Label "nik~2" 66 "ab Z~.-ü字🦀";
+);
+
+impl Sample for bool {
+    fn example() -> Self {
+        true
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        tape.below(2) == 1
+    }
+}
+
+impl<T: Sample> Sample for Option<T> {
+    fn example() -> Self {
+        Some(T::example())
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        bool::sample(tape).then(|| T::sample(tape))
+    }
+}
+
+impl<T: Sample> Sample for Vec<T> {
+    fn example() -> Self {
+        T::examples()
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        (0..tape.below(4)).map(|_| T::sample(tape)).collect()
+    }
+}
+
+impl Sample for Password {
+    fn example() -> Self {
+        Self::new("open sesame".into()).unwrap()
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        Self::new(tape.text(256, "a 🦀$")).unwrap()
+    }
+}
+
+impl Sample for PasswordHash {
+    fn example() -> Self {
+        Self::from_phc("$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA".into())
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        Self::from_phc(tape.text(256, "$abc=,123"))
+    }
+}
+
+impl Sample for Stamp {
+    fn example() -> Self {
+        Self::new(1_700_000_000_000, 7)
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        Self::from_u64(u64::sample(tape))
+    }
+}
+
+impl Sample for SocketAddr {
+    fn example() -> Self {
+        Self::examples().swap_remove(0)
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        let ip: IpAddr = if bool::sample(tape) { tape.bytes::<16>().into() } else { tape.bytes::<4>().into() };
+        Self::new(ip, u16::sample(tape))
+    }
+
+    fn examples() -> Vec<Self> {
+        ["10.1.2.3:6881", "[2001:db8::9]:6881"].map(|text| text.parse().unwrap()).into()
+    }
+}
+
+impl Sample for VersionVector {
+    fn example() -> Self {
+        [(OriginId::example(), 9), (OriginId::from_bytes([0x34; 16]), 1 << 40)].into_iter().collect()
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        (0..tape.below(5)).map(|_| (OriginId::sample(tape), u64::sample(tape))).collect()
+    }
+}
+
+macro_rules! sample_structs {
+    ($($type:ident { $($field:ident),* })*) => {$(
+        impl Sample for $type {
+            fn example() -> Self {
+                Self { $($field: Sample::example()),* }
+            }
+
+            fn sample(tape: &mut Tape<'_>) -> Self {
+                Self { $($field: Sample::sample(tape)),* }
+            }
+        }
+    )*};
+}
+sample_structs! {
+    FileFacts { info_hash, name, len, piece_len, sha1 }
+    UserEntry { user, label }
+    GroupEntry { group, label, part, member_count, owner }
+    MemberEntry { user, owner, online, since }
+    RequestEntry { user, since }
+    FileEntry { group, label, facts, sharers, sharer_count, online }
+    PeerEntry { info_hash, group, device, user, address, state }
+    TrackerEntry { number, address, state, lag }
+    Operation { origin, sequence, stamp, request, actor, effect, writes }
+    ClientHello { device, port }
+    Welcome { version, number, origin, observed }
+    AnnounceEntry { group, info_hash, state }
+    Resolved { group, user, file }
+    FromClient { number, request }
+    ReplicaHello { network, number, origin, clock_ms }
+    ReplicaWelcome { number, origin, clock_ms, durable }
+}
+
+macro_rules! sample_enum {
+    ($type:ident { $($variant:ident $({ $($field:ident),* $(,)? })? $(($inner:ident))?),* $(,)? }) => {
+        impl Sample for $type {
+            fn example() -> Self {
+                Self::examples().swap_remove(0)
+            }
+
+            fn sample(tape: &mut Tape<'_>) -> Self {
+                let draw: &[fn(&mut Tape<'_>) -> Self] = &[$(|_tape| {
+                    $($(let $field = Sample::sample(_tape);)*)?
+                    $(let $inner = Sample::sample(_tape);)?
+                    Self::$variant $({ $($field),* })? $(($inner))?
+                }),*];
+                draw[tape.below(draw.len())](tape)
+            }
+
+            fn examples() -> Vec<Self> {
+                vec![$({
+                    $($(let $field = Sample::example();)*)?
+                    $(let $inner = Sample::example();)?
+                    Self::$variant $({ $($field),* })? $(($inner))?
+                }),*]
+            }
+        }
+    };
+}
+sample_enum!(Part { Stranger, Requested, Member, Owner });
+sample_enum!(DownloadState { Stopped, Leeching, Seeding });
+sample_enum!(MembershipState { None, Requested, Member });
+sample_enum!(TrackerState { Myself, Up, CatchingUp, Down, ClockAhead });
+sample_enum!(Effect { Done, User(user), Group(group) });
+sample_enum!(Refusal {
+    LoginFirst,
+    WrongPassword,
+    WrongOldPassword,
+    NameTaken,
+    NoSuchUser,
+    NoSuchGroup,
+    NoSuchFile,
+    NotMember,
+    UserNotMember,
+    AlreadyMember,
+    AlreadyRequested,
+    NotOwner,
+    NoSuchRequest,
+    IsOwner,
+    FileNameTaken,
+    NotShared,
+    TooManyShares,
+    RequestReused,
+    BadFile,
+    Busy,
+});
+sample_enum!(Write {
+    User { user, name, hash, created },
+    Group { group, name, created_by, created },
+    Membership { group, user, state, since },
+    Owner { group, user },
+    File { group, file, shared_by, at },
+    Sharing { group, info_hash, user, on },
+});
+sample_enum!(Hello { Client(hello), Replica(hello) });
+sample_enum!(Request {
+    Ping,
+    CreateUser { request, name, password },
+    Login { name, password },
+    Logout,
+    ChangePassword { request, old, new },
+    CreateGroup { request, name },
+    JoinGroup { request, group },
+    LeaveGroup { request, group },
+    AcceptRequest { request, group, user },
+    RejectRequest { request, group, user },
+    RemoveMember { request, group, user },
+    TransferGroup { request, group, user },
+    ShareFile { request, group, file },
+    StopShare { request, group, info_hash },
+    Resolve { group, user, file },
+    ListGroups { after },
+    ListMyGroups { after },
+    ListRequests { group, after },
+    ListMembers { group, after },
+    ListFiles { group, after },
+    FindFile { group, info_hash },
+    WhoAmI,
+    ListTrackers,
+    Announce { entries },
+    FindPeer { info_hash, device },
+});
+sample_enum!(Reply {
+    Refused(refusal),
+    Done(effect),
+    LoggedIn(user),
+    Resolved(resolved),
+    Groups { entries, more },
+    Members { entries, more },
+    Requests { entries, more },
+    Files { entries, more },
+    File(file),
+    User(user),
+    Trackers { entries, degraded },
+    Peers(peers),
+    Pong,
+});
+sample_enum!(Event { Peer(peer), Removed { group }, Admitted { group }, Closing });
+sample_enum!(FromTracker { Welcome(welcome), Unwelcome(why), Reply { number, reply }, Event(event) });
+sample_enum!(Unwelcome { Version, Full });
+sample_enum!(LinkRefusal { Network, ClockAhead, Myself });
+sample_enum!(ToAcceptor { Ping, Operations(operations) });
+sample_enum!(ToDialler { Welcome(welcome), Unwelcome(why), Durable(vector) });
+sample_enum!(PeerMessage {
+    KeepAlive,
+    Choke,
+    Unchoke,
+    Interested,
+    NotInterested,
+    Have(piece),
+    Bitfield(bytes),
+    Request { piece, begin, len },
+    Piece { piece, begin, data },
+    Cancel { piece, begin, len },
+    Port(port),
+    Suggest(piece),
+    HaveAll,
+    HaveNone,
+    Reject { piece, begin, len },
+    AllowedFast(piece),
+    Extended { id, payload },
+});
+
+impl Sample for ExtendedHandshake {
+    fn example() -> Self {
+        Self {
+            metadata_id: Some(3),
+            metadata_size: Some(31_235),
+            requests_max: Some(250),
+            client: Some("Posse 0.1.0".into()),
+            port: Some(6881),
+            device: Some(Sample::example()),
+            block_len_max: Some(limits::BLOCK_LEN_MAX),
+        }
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        let within = |number: u32, low: u32, high: u32| low + number % (high - low + 1);
+        Self {
+            metadata_id: Option::sample(tape).filter(|id| *id > 0),
+            metadata_size: Option::sample(tape).map(|size: u32| within(size, 1, limits::INFO_DICTIONARY_LEN_MAX as u32).into()),
+            requests_max: Option::sample(tape).filter(|count| *count > 0),
+            client: Option::<Label>::sample(tape).map(|label| label.to_string()).filter(|text| text.len() <= 64),
+            port: Option::sample(tape).filter(|port| *port > 0),
+            device: Sample::sample(tape),
+            block_len_max: Option::sample(tape).map(|len: u32| within(len, limits::BLOCK_LEN, limits::BLOCK_LEN_MAX)),
+        }
+    }
+
+    fn examples() -> Vec<Self> {
+        vec![Self::example(), Self::default()]
+    }
+}
+
+impl Sample for MetadataMessage {
+    fn example() -> Self {
+        Self::Data { part: 1, total: limits::METADATA_PART_LEN as u64 + 3, bytes: vec![1, 2, 3] }
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        let part = u32::sample(tape);
+        match tape.below(4) {
+            0 => Self::Request { part },
+            1 => Self::Reject { part },
+            2 => Self::Unknown { kind: u64::sample(tape).max(3) },
+            _ => {
+                let (part, len) = (part % 6400, 1 + tape.below(256));
+                let total = u64::from(part) * limits::METADATA_PART_LEN as u64 + len as u64;
+                Self::Data { part, total, bytes: vec![tape.byte(); len] }
+            }
+        }
+    }
+
+    fn examples() -> Vec<Self> {
+        vec![Self::Request { part: 0 }, Self::example(), Self::Reject { part: 7 }]
+    }
+}
+
+impl Sample for Metainfo {
+    fn example() -> Self {
+        let geometry = Geometry::new(600_000, limits::PIECE_LEN).unwrap();
+        let pieces = [0x66, 0x67].map(|byte| Sha1Digest::from_bytes([byte; 20]));
+        Self::new(Sample::example(), geometry, pieces.into()).unwrap()
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        let piece_len = limits::BLOCK_LEN << tape.below(13);
+        let len = u64::from(u32::sample(tape)) % (8 * u64::from(piece_len));
+        let geometry = Geometry::new(len, piece_len).unwrap();
+        let pieces = geometry.indexes().map(|_| Sample::sample(tape)).collect();
+        Self::new(Sample::sample(tape), geometry, pieces).unwrap()
+    }
+}

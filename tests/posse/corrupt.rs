@@ -1,0 +1,91 @@
+//! Peers that send what is not the file: it never shows under its name, and an honest peer makes up for them.
+
+use crate::harness::{Behaviour, Content, EvilPeer, World, eventually, sha1_of};
+
+fn start(world: &World, user: &str, content: &Content, behaviour: Behaviour) -> EvilPeer {
+    EvilPeer::start(world.tracker(1), user, "lab", content, behaviour)
+}
+
+#[test]
+fn corrupt_pieces_are_never_taken_and_their_sender_is_banned() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob", "eve"]);
+    let content = Content::new("big.bin", 6 << 20, 61);
+    let evil = start(&world, "eve", &content, Behaviour::Corrupt);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    bob.ok("download_file lab big.bin", &[]);
+    eventually("the download knows that a peer was banned", || {
+        bob.object("why lab big.bin").to_string().contains("banned").then_some(())
+    });
+    assert_eq!(bob.bytes_done("big.bin"), 0, "a corrupt piece was counted");
+    assert!(!bob.path("big.bin").exists());
+    let links = evil.links();
+    let honest = start(&world, "nik", &content, Behaviour::Honest);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+    assert!(honest.sent() >= content.bytes.len() as u64);
+    assert_eq!(evil.links(), links, "the banned peer was dialled again");
+}
+
+#[test]
+fn corrupt_and_honest_seeders_together_make_a_whole_file() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob", "eve"]);
+    let content = Content::new("big.bin", 6 << 20, 62);
+    let _peers = [("nik", Behaviour::Honest), ("eve", Behaviour::Corrupt)].map(|(u, b)| start(&world, u, &content, b));
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    bob.ok("download_file lab big.bin", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+}
+
+#[test]
+fn peers_that_fall_silent_or_die_in_the_middle_of_a_block_are_made_up_for() {
+    for (number, behaviour) in
+        [Behaviour::Silent, Behaviour::Mute, Behaviour::Dies(3), Behaviour::ShortBitfield].into_iter().enumerate()
+    {
+        let world = World::new(1);
+        world.group("lab", &["nik", "bob", "eve"]);
+        let content = Content::new("big.bin", 9 * (512 << 10) + 1, 63 + number as u64);
+        let evil = start(&world, "eve", &content, behaviour);
+        let mut bob = world.client("bob");
+        bob.login("bob");
+        bob.ok("download_file lab big.bin", &[]);
+        eventually("the bad peer was linked to", || (evil.links() > 0).then_some(()));
+        let _honest = start(&world, "nik", &content, Behaviour::Honest);
+        bob.wait_downloads();
+        assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1(), "{behaviour:?}");
+    }
+}
+
+#[test]
+fn a_false_whole_file_digest_fails_the_download_and_never_names_the_file() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("big.bin", 2 << 20, 67);
+    let mut facts = content.facts();
+    facts.sha1 = Content::new("x", 10, 1).facts().sha1;
+    let _peer = EvilPeer::start_as(world.tracker(1), "nik", "lab", &content, &facts, Behaviour::Honest);
+    let mut bob = world.plain("bob");
+    bob.login("bob");
+    bob.ok("download_file lab big.bin", &["downloading *"]);
+    eventually("it has failed", || bob.line("show_downloads").starts_with("[F] [lab] big.bin\t").then_some(()));
+    assert!(!bob.path("big.bin").exists());
+}
+
+#[test]
+fn false_metainfo_is_not_believed() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob", "eve"]);
+    let content = Content::new("big.bin", 2 << 20, 68);
+    let evil = start(&world, "eve", &content, Behaviour::FalseInfo);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    bob.ok("download_file lab big.bin", &[]);
+    eventually("the false one was asked", || (evil.links() > 0).then_some(()));
+    let _honest = start(&world, "nik", &content, Behaviour::Honest);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+}

@@ -1,0 +1,200 @@
+//! The tracker protocol spoken by hand: for what no client of ours would do, and for many changes a second.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use posse::types::{
+    Change, DeviceId, DownloadState, Effect, FileFacts, GroupEntry, GroupId, InfoHash, Label, Password, PeerEntry, RequestId,
+    UserEntry, limits,
+};
+use posse::wire::frame::{FrameError, read_message, write_message};
+use posse::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Hello, Reply, Request};
+
+/// A device id that nobody else has: random, as a client's is.
+pub(crate) fn device() -> DeviceId {
+    DeviceId::from_bytes(rand::random())
+}
+
+/// A fresh request id.
+pub(crate) fn request_id() -> RequestId {
+    RequestId::from_bytes(rand::random())
+}
+
+/// A password, or what is taken for one.
+pub(crate) fn password(text: &str) -> Password {
+    Password::new(text.to_owned()).expect("passwords of tests are short")
+}
+
+/// One session with one tracker.
+#[derive(Debug)]
+pub(crate) struct RawClient {
+    pub(crate) stream: TcpStream,
+    number: u32,
+}
+
+impl RawClient {
+    /// Dials a tracker and says hello for a device that listens on `port`.
+    pub(crate) fn connect(tracker: SocketAddr, device: DeviceId, port: u16) -> io::Result<Self> {
+        let mut stream = TcpStream::connect_timeout(&tracker, Duration::from_secs(10))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        write_message(&mut stream, &Hello::Client(ClientHello { device, port }))?;
+        match read_message(&mut stream, limits::TRACKER_FRAME_LEN_MAX).map_err(lost)? {
+            FromTracker::Welcome(_) => Ok(Self { stream, number: 0 }),
+            other => Err(io::Error::other(format!("the tracker does not welcome us: {other:?}"))),
+        }
+    }
+
+    /// A session of a new device of `user`, whose account is made if there is none.
+    #[track_caller]
+    pub(crate) fn enter(tracker: SocketAddr, user: &str) -> Self {
+        let mut client = Self::connect(tracker, device(), 1).expect("the tracker takes connections");
+        client.create_user(user);
+        client.login(user).expect("the tracker answers");
+        client
+    }
+
+    /// Sends a request and waits for its reply; events that come between are passed over.
+    pub(crate) fn ask(&mut self, request: Request) -> io::Result<Reply> {
+        self.number += 1;
+        write_message(&mut self.stream, &FromClient { number: self.number, request })?;
+        loop {
+            match self.receive()? {
+                FromTracker::Reply { number, reply } if number == self.number => return Ok(reply),
+                FromTracker::Event(_) => {}
+                other => return Err(io::Error::other(format!("an answer out of order: {other:?}"))),
+            }
+        }
+    }
+
+    /// Waits for one frame.
+    pub(crate) fn receive(&mut self) -> io::Result<FromTracker> {
+        read_message(&mut self.stream, limits::TRACKER_FRAME_LEN_MAX).map_err(lost)
+    }
+
+    /// Makes the account `user` with the password that [`RawClient::login`] uses; one that exists is left as it is.
+    #[track_caller]
+    pub(crate) fn create_user(&mut self, user: &str) {
+        let name = user.parse().expect("a user name");
+        let request = Request::CreateUser { request: request_id(), name, password: password(&format!("pw-{user}")) };
+        self.ask(request).expect("the tracker answers");
+    }
+
+    /// Logs in as `user`.
+    pub(crate) fn login(&mut self, user: &str) -> io::Result<UserEntry> {
+        let name: Label = user.parse().expect("a name");
+        match self.ask(Request::Login { name, password: password(&format!("pw-{user}")) })? {
+            Reply::LoggedIn(entry) => Ok(entry),
+            other => Err(io::Error::other(format!("no login for {user}: {other:?}"))),
+        }
+    }
+
+    /// Makes a group.
+    #[track_caller]
+    pub(crate) fn create_group(&mut self, name: &str) -> GroupId {
+        let request = Request::CreateGroup { request: request_id(), name: name.parse().expect("a group name") };
+        match self.ask(request).expect("the tracker answers") {
+            Reply::Done(Effect::Group(group)) => group,
+            other => panic!("no group {name}: {other:?}"),
+        }
+    }
+
+    /// Finds a group by name.
+    #[track_caller]
+    pub(crate) fn group(&mut self, name: &str) -> GroupEntry {
+        let group = name.parse().expect("a label");
+        match self.ask(Request::Resolve { group, user: None, file: None }).expect("the tracker answers") {
+            Reply::Resolved(resolved) => resolved.group,
+            other => panic!("no group {name}: {other:?}"),
+        }
+    }
+
+    /// Offers a file, which must be accepted.
+    #[track_caller]
+    pub(crate) fn share(&mut self, group: GroupId, file: FileFacts) {
+        let reply = self.ask(Request::ShareFile { request: request_id(), group, file }).expect("the tracker answers");
+        assert_eq!(reply, Reply::Done(Effect::Done));
+    }
+
+    /// Says what the device does with a file, and returns who else is there.
+    #[track_caller]
+    pub(crate) fn announce(&mut self, group: GroupId, info_hash: InfoHash, state: DownloadState) -> Vec<PeerEntry> {
+        match self.announce_raw(group, info_hash, state) {
+            Reply::Peers(peers) => peers,
+            Reply::Pong | Reply::Done(_) => Vec::new(),
+            other => panic!("announce: {other:?}"),
+        }
+    }
+
+    /// Says what the device does with a file, and returns whatever the tracker replies.
+    #[track_caller]
+    pub(crate) fn announce_raw(&mut self, group: GroupId, info_hash: InfoHash, state: DownloadState) -> Reply {
+        let entries = vec![AnnounceEntry { group, info_hash, state }];
+        self.ask(Request::Announce { entries }).expect("the tracker answers")
+    }
+
+    /// The names of all groups, over all pages.
+    #[track_caller]
+    pub(crate) fn group_names(&mut self) -> Vec<String> {
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            match self.ask(Request::ListGroups { after: after.take() }).expect("the tracker answers") {
+                Reply::Groups { entries, more } => {
+                    names.extend(entries.iter().map(|e| e.label.to_string()));
+                    after = entries.last().map(|e| e.label.clone());
+                    if !more {
+                        return names;
+                    }
+                }
+                other => panic!("list_groups: {other:?}"),
+            }
+        }
+    }
+
+    /// The names and info hashes of the files in a group, over all pages.
+    #[track_caller]
+    pub(crate) fn files(&mut self, group: GroupId) -> Vec<(String, InfoHash)> {
+        let (mut files, mut after) = (Vec::new(), None);
+        loop {
+            match self.ask(Request::ListFiles { group, after: after.take() }).expect("the tracker answers") {
+                Reply::Files { entries, more } => {
+                    files.extend(entries.iter().map(|e| (e.label.to_string(), e.facts.info_hash)));
+                    after = entries.last().map(|e| e.label.clone());
+                    if !more {
+                        return files;
+                    }
+                }
+                other => panic!("list_files: {other:?}"),
+            }
+        }
+    }
+
+    /// Carries out a change that carries no password, under a request id of the caller's.
+    pub(crate) fn change(&mut self, request: RequestId, change: &Change) -> io::Result<Reply> {
+        self.ask(match change.clone() {
+            Change::CreateGroup { name } => Request::CreateGroup { request, name },
+            Change::JoinGroup { group } => Request::JoinGroup { request, group },
+            Change::LeaveGroup { group } => Request::LeaveGroup { request, group },
+            Change::AcceptRequest { group, user } => Request::AcceptRequest { request, group, user },
+            Change::RejectRequest { group, user } => Request::RejectRequest { request, group, user },
+            Change::RemoveMember { group, user } => Request::RemoveMember { request, group, user },
+            Change::TransferGroup { group, user } => Request::TransferGroup { request, group, user },
+            Change::ShareFile { group, file } => Request::ShareFile { request, group, file },
+            Change::StopShare { group, info_hash } => Request::StopShare { request, group, info_hash },
+            Change::CreateUser { .. } | Change::ChangePassword { .. } => panic!("it carries a password"),
+        })
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+}
+
+fn lost(error: FrameError) -> io::Error {
+    match error {
+        FrameError::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}

@@ -1,0 +1,102 @@
+//! A real tracker process.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::{PATIENCE, Process};
+
+/// What a tracker's console answers to `status`: the first word of each line, and the rest of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Status(pub(crate) BTreeMap<String, String>);
+
+impl Status {
+    /// The digest of the directory: equal on trackers that know the same.
+    pub(crate) fn directory(&self) -> &str {
+        &self.0["directory"]
+    }
+
+    /// Whether some other tracker is not up.
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.0["degraded"] != "no"
+    }
+}
+
+/// A tracker; it ends with this value.
+#[derive(Debug)]
+pub(crate) struct TrackerProcess {
+    process: Process,
+    pub(crate) number: usize,
+    pub(crate) address: SocketAddr,
+    info: PathBuf,
+    data: PathBuf,
+    said_before: usize,
+}
+
+impl TrackerProcess {
+    /// Starts the tracker of line `number`, and waits until it takes connections.
+    pub(crate) fn start(info: &Path, number: usize, data: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
+        command.arg(info).arg(number.to_string()).arg("--data-dir").arg(data).args(["--log", "info"]);
+        let process = Process::spawn(&format!("tracker {number}"), &mut command);
+        let start = format!("tracker {number} listening on ");
+        let address = process.wait_out("that it listens", |line| line.strip_prefix(&start).map(str::to_owned));
+        let address = address.parse().expect("it prints an address");
+        Self { process, number, address, info: info.to_owned(), data: data.to_owned(), said_before: 0 }
+    }
+
+    /// Its process.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Where its store is.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill9(&mut self) {
+        self.process.kill9();
+    }
+
+    /// Starts it again with the same line and data directory; whatever ran is killed first.
+    pub(crate) fn restart(&mut self) {
+        self.process.kill9();
+        *self = Self::start(&self.info, self.number, &self.data);
+    }
+
+    /// Ends it and takes its disk away.
+    pub(crate) fn wipe(&mut self) {
+        self.process.kill9();
+        std::fs::remove_dir_all(&self.data).expect("its data directory can be removed");
+    }
+
+    /// Stops it where it stands: its connections stay, it answers nothing.
+    pub(crate) fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// Asks its console.
+    #[track_caller]
+    pub(crate) fn status(&mut self) -> Status {
+        let from = self.process.said().out.len().max(self.said_before);
+        self.process.send("status");
+        let is_end = |line: &String| line.starts_with("degraded ");
+        let lines = self.process.wait_said(PATIENCE, |said| {
+            let end = said.out.iter().skip(from).position(is_end)?;
+            Some(said.out[from..=from + end].to_vec())
+        });
+        let lines = lines.unwrap_or_else(|| panic!("tracker {} gives no status", self.number));
+        self.said_before = from + lines.len();
+        Status(lines.iter().filter_map(|line| line.split_once(' ')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+    }
+}
