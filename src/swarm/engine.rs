@@ -252,7 +252,13 @@ impl Engine {
         if !inner.pool.join(deadline.saturating_duration_since(Instant::now())) {
             stayed.push("posse-pool".to_owned());
         }
-        torrents.iter().for_each(|torrent| torrent.write_journal());
+        for torrent in torrents {
+            torrent.write_journal();
+            // Whoever continues it, in this process or another, finds the `.part` unlocked.
+            if let Some(transfer) = &mut torrent.state.lock().transfer {
+                transfer.put_away();
+            }
+        }
         inner.torrents.write().clear();
         stayed
     }
@@ -339,7 +345,13 @@ impl Torrent {
         };
         match part.sync() {
             Ok(()) => self.engine.host.journal(self.info_hash, &have),
-            Err(e) => self.pause_itself(&mut self.state.lock(), format!("cannot write {}: {e}", part.name())),
+            Err(e) => {
+                let mut state = self.state.lock();
+                if let Some(transfer) = &mut state.transfer {
+                    transfer.dirty = true;
+                }
+                self.pause_itself(&mut state, format!("cannot write {}: {e}", part.name()));
+            }
         }
     }
 }
