@@ -169,7 +169,7 @@ fn groups_and_their_owners() {
             ("bob", "list_my_groups", Print(&["lab\towner\t2 members"])),
             ("bob", "leave_group lab", Print(&["left lab"])),
             ("bob", "leave_group lab", Refuse("not a member")),
-            ("nik", "list_my_groups", Print(&["lab\towner\t1 members"])),
+            ("nik", "list_my_groups", Print(&["lab\towner\t1 member"])),
             ("nik", "leave_group lab", Print(&["left lab"])),
             ("nik", "list_groups", Print(&["no groups"])),
             ("nik", "join_group lab", Refuse("no such group")),

@@ -249,7 +249,7 @@ fn a_member_who_is_removed_gets_and_gives_nothing_more() {
     // The seeder hears of it and ends the link: nothing more comes out than was under way.
     eventually("eve's download has ended or waits", || {
         let shown = eve.object("show_downloads").to_string();
-        (!shown.contains("\"downloading\"")).then_some(())
+        (!shown.contains("\"running\"")).then_some(())
     });
     gate.lift();
     eve.refused("list_files lab", "not a member");
