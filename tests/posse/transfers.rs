@@ -204,8 +204,12 @@ fn a_file_that_changed_is_no_longer_offered_and_says_so() {
         bob.ok(&format!("download_file lab {}", content.name), &[]);
     }
     eventually("the untouched one is there", || bob.path("c.bin").exists().then_some(()));
-    nik.process().wait_err("a.bin");
-    nik.process().wait_err("b.bin");
+    for file in ["a.bin", "b.bin"] {
+        nik.process().wait_out("that it is not offered", |line| {
+            let object: serde_json::Value = serde_json::from_str(line).unwrap();
+            (object["event"] == "share_not_offered" && object["file"] == file).then_some(())
+        });
+    }
     assert!(!bob.path("a.bin").exists() && !bob.path("b.bin").exists());
     bob.refused("wait 1", "");
     // Sharing it again offers the new content, under the name that nobody offers any more.
