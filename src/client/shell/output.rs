@@ -96,7 +96,7 @@ impl Output {
 
     /// A command that failed, in words.
     pub(super) fn failure_text(&self, command: Option<&str>, text: &str, code: &str) {
-        if self.format == Format::Json && command.is_some() {
+        if self.format == Format::Json {
             let fields = Map::from_iter([("error".into(), text.into()), ("code".into(), code.into())]);
             return self.object([("command", command.into()), ("ok", false.into())], fields);
         }

@@ -54,7 +54,11 @@ impl Download {
                 assert!(link.unchoked || (link.traits.fast && chunk.is_started()), "link {key:?} is asked while it chokes us");
                 assert!(chunk.outstanding() <= link.traits.requests_max.max(1), "too many requests on {key:?}");
             }
-            assert_eq!(link.in_flight, link.chunks.iter().map(|chunk| u64::from(chunk.left)).sum::<u64>(), "bytes in flight of {key:?}");
+            assert_eq!(
+                link.in_flight,
+                link.chunks.iter().map(|chunk| u64::from(chunk.left)).sum::<u64>(),
+                "bytes in flight of {key:?}"
+            );
             assert!(!self.paused || link.chunks.is_empty(), "link {key:?} is asked during a pause");
             let wanted = !self.paused && self.picker.lacking(*key) > 0;
             assert!(!wanted || link.interested, "link {key:?} was not told that we want its pieces");
