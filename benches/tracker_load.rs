@@ -59,13 +59,16 @@ fn run(dir: &Path, options: &Options) -> Result<()> {
     let binaries = Binaries::given(env!("CARGO_BIN_EXE_tracker"), env!("CARGO_BIN_EXE_client"));
     let time = Duration::from_secs(options.seconds);
     println!("stores in {}", dir.display());
-    println!("fsync: 4 KiB written and synced, in a loop         {:>8.0} a second", changes::fsync_rate(dir, time)?);
+    let mut syncs = vec![changes::fsync_rate(dir, time)?];
     for trackers in [1, 2] {
         let network = start(&binaries, dir, &format!("changes-{trackers}"), trackers)?;
         let rate = changes::measure(&network, options.writers, time)?;
         println!("durable changes, {} clients, {trackers} tracker(s)           {rate:>8.0} a second", options.writers);
         network.stop()?;
+        syncs.push(changes::fsync_rate(dir, time)?);
     }
+    let syncs: Vec<_> = syncs.iter().map(|rate| format!("{rate:>8.0}")).collect();
+    println!("4 KiB written and synced, before, between, after   {} a second", syncs.join(""));
     let network = start(&binaries, dir, "idle", 1)?;
     idle::measure(&network, options.clients, options.accounts)?;
     network.stop()

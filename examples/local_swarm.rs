@@ -184,8 +184,8 @@ impl<'a> Swarm<'a> {
             let sent = sender.sent()?;
             self.report.sent.push((sender.user().to_owned(), sent));
         }
-        let names: Vec<_> = self.leechers.iter().map(|leecher| leecher.user().to_owned()).collect();
-        self.report.print(&names, self.file.len)?;
+        let leechers: Vec<_> = self.leechers.iter().map(|leecher| (leecher.user(), leecher.device())).collect();
+        self.report.print(&leechers, self.file.len)?;
         println!("\ncopies         3 of 3 have SHA-1 {}", self.file.sha1);
         println!("directory      {digest} on both trackers, tracker {} having been killed and restarted", self.report.killed);
         for member in std::iter::once(self.nik).chain(self.leechers) {

@@ -55,25 +55,26 @@ pub(crate) struct Report {
     pub(crate) ends: Vec<Instant>,
     /// The tracker that was killed.
     pub(crate) killed: usize,
-    /// For each sender, in order: how many bytes it sent to whom.
+    /// For each sender, in order: how many bytes it sent to which device.
     pub(crate) sent: Vec<(String, Vec<(String, u64)>)>,
 }
 
 impl Report {
-    /// Prints who got how much from whom, how long it took, and how fast it was; fails if that does not add up.
-    pub(crate) fn print(&self, leechers: &[String], len: u64) -> Result<()> {
+    /// Prints who got how much from whom, how long it took, and how fast it was; fails if that does not add up. A leecher is a
+    /// user and a device.
+    pub(crate) fn print(&self, leechers: &[(&str, &str)], len: u64) -> Result<()> {
         let mut header = vec!["received by".to_owned()];
         header.extend(self.sent.iter().map(|(sender, _)| format!("from {sender}")));
         header.extend(["time", "MB/s"].map(str::to_owned));
         let mut rows = vec![header];
-        for (index, leecher) in leechers.iter().enumerate() {
-            let from: Vec<u64> = self.sent.iter().map(|(_, to)| received(to, leecher)).collect();
+        for (index, (leecher, device)) in leechers.iter().enumerate() {
+            let from: Vec<u64> = self.sent.iter().map(|(_, to)| received(to, device)).collect();
             let total: u64 = from.iter().sum();
             if total < len {
                 return Err(format!("{leecher} got {len} bytes, but only {total} bytes were sent to {leecher}").into());
             }
             let time = self.ends[index].saturating_duration_since(self.starts[index]);
-            let mut row = vec![leecher.clone()];
+            let mut row = vec![(*leecher).to_owned()];
             row.extend(from.into_iter().map(show::mib));
             row.extend([format!("{:.2} s", time.as_secs_f64()), format!("{:.0}", show::rate(len, time))]);
             rows.push(row);
@@ -85,5 +86,5 @@ impl Report {
 }
 
 fn received(sent: &[(String, u64)], by: &str) -> u64 {
-    sent.iter().filter(|(user, _)| user == by).map(|(_, bytes)| bytes).sum()
+    sent.iter().filter(|(device, _)| device == by).map(|(_, bytes)| bytes).sum()
 }

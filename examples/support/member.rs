@@ -15,6 +15,7 @@ const PATIENCE_WITH_FILES: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Member {
     user: String,
+    device: String,
     dir: PathBuf,
     process: Process,
     /// Events that came while an answer was waited for, oldest first, with their time of arrival.
@@ -24,7 +25,7 @@ pub(crate) struct Member {
 /// Where a download stands.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
-    /// `D`, `C`, `P` or `F`, as `show_downloads` marks it.
+    /// `running`, `complete`, `paused` or `failed`.
     pub(crate) state: String,
     /// Verified bytes.
     pub(crate) done: u64,
@@ -38,8 +39,9 @@ impl Member {
         let data_dir = format!("client-{user}");
         let args = ["127.0.0.1:0", network.info(), "--data-dir", &data_dir, "--json", "--log", "info"];
         let process = Process::start(&data_dir, &network.binaries().client, &args, network.dir())?;
-        let mut member = Self { user: user.to_owned(), dir, process, events: Vec::new() };
-        member.wait_event("listening")?;
+        let mut member = Self { user: user.to_owned(), device: String::new(), dir, process, events: Vec::new() };
+        let (_, listening) = member.wait_event("listening")?;
+        member.device = listening["device"].as_str().ok_or("the client does not say which device it is")?.to_owned();
         member.ask(&["create_user", user, "correct horse"])?;
         member.ask(&["login", user, "correct horse"])?;
         Ok(member)
@@ -48,6 +50,11 @@ impl Member {
     /// The account's name.
     pub(crate) fn user(&self) -> &str {
         &self.user
+    }
+
+    /// The client's own identity, as the others know it.
+    pub(crate) fn device(&self) -> &str {
+        &self.device
     }
 
     /// Where this member's downloads go.
@@ -134,25 +141,25 @@ impl Member {
         let answer = self.ask(&["show_downloads"])?;
         let download = &answer["downloads"][0];
         let state = download["state"].as_str().unwrap_or_default().to_owned();
-        if state == "F" {
+        if state == "failed" {
             return Err(format!("{}'s download failed: {download}", self.user).into());
         }
         Ok(Progress { state, done: download["bytes_done"].as_u64().unwrap_or(0) })
     }
 
-    /// Asks how many bytes went to each user.
+    /// Asks how many bytes went to each device.
     pub(crate) fn sent(&mut self) -> Result<Vec<(String, u64)>> {
         let answer = self.ask(&["show_uploads"])?;
         let uploads = answer["uploads"].as_array().into_iter().flatten();
         let peers = uploads.flat_map(|upload| upload["to"].as_array().into_iter().flatten());
-        Ok(peers.filter_map(|peer| Some((peer["user"].as_str()?.to_owned(), peer["sent"].as_u64()?))).collect())
+        Ok(peers.filter_map(|peer| Some((peer["device"].as_str()?.to_owned(), peer["bytes_sent"].as_u64()?))).collect())
     }
 
     /// Asks which tracker answers this client's commands.
     pub(crate) fn primary(&mut self) -> Result<usize> {
         let answer = self.ask(&["trackers"])?;
         let mut trackers = answer["trackers"].as_array().into_iter().flatten();
-        let primary = trackers.find(|tracker| tracker["primary"] == true).ok_or("no tracker is primary")?;
+        let primary = trackers.find(|tracker| tracker["role"] == "primary").ok_or("no tracker is primary")?;
         Ok(primary["number"].as_u64().ok_or("a tracker without a number")? as usize)
     }
 

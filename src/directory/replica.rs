@@ -273,3 +273,6 @@ impl Replica {
         (self.origin, self.directory.known.get(self.origin) + 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

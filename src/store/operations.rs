@@ -195,7 +195,11 @@ mod tests {
 
     fn loaded(store: &OperationStore) -> Vec<(u8, u64)> {
         let mut all = Vec::new();
-        let count = store.load(|op| Ok::<(), String>(all.push((op.origin.as_bytes()[0], op.sequence)))).unwrap();
+        let count = store.load(|op| {
+            all.push((op.origin.as_bytes()[0], op.sequence));
+            Ok::<(), String>(())
+        });
+        let count = count.unwrap();
         assert_eq!(count, all.len() as u64);
         all
     }

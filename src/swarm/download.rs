@@ -142,6 +142,8 @@ impl Download {
         self.now = self.now.max(now);
         let Some(state) = self.links.get_mut(&link) else { return };
         state.unchoked = false;
+        // What it proposed it proposes to others now.
+        state.suggestions.clear();
         let fast = state.traits.fast;
         let given_up: Vec<PieceIndex> = state.chunks.iter().filter(|c| !(fast && c.is_started())).map(|c| c.piece).collect();
         self.drop_chunks(link, |piece| given_up.contains(&piece), true);
@@ -236,6 +238,14 @@ impl Download {
             interesting: self.picker.lacking(link) > 0,
             pieces: self.picker.offered(link),
         })
+    }
+
+    /// The pieces that a link's peer has: what a [`super::Spreader`] made at completion is to know of the links that are there.
+    pub fn peer_pieces(&self, link: LinkKey) -> Bitfield {
+        let mut field = Bitfield::empty(self.geometry.piece_count());
+        let pieces = self.picker.offered_pieces(link).into_iter().filter_map(|piece| self.geometry.index(u64::from(piece)));
+        pieces.for_each(|piece| _ = field.insert(piece));
+        field
     }
 
     /// Missing pieces that no connected peer offers: how many, and the first `max` of them in order.

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use log::info;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -115,11 +116,12 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts to listen for signals, so that from now on none is lost.
+    /// Starts to listen for signals, so that from now on none is lost, and asks the system for room for all connections.
     ///
     /// # Errors
     /// The system's.
     pub fn new() -> io::Result<Self> {
+        raise_descriptor_limit();
         let (sender, commands) = bounded(16);
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let stop = sender.clone();
@@ -168,6 +170,13 @@ impl Console {
 pub fn refuse(why: impl Display) -> ExitCode {
     say(&mut io::stderr(), format!("error: {why}"));
     ExitCode::from(EXIT_USAGE)
+}
+
+/// A connection is a descriptor, and the usual soft limit of 1024 is far below what a tracker serves.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // If the system refuses, connections beyond the limit are shed; the tracker serves the others.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn obey(command: Command, tracker: &Tracker) {

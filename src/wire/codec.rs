@@ -25,6 +25,9 @@ use crate::types::{
 /// Names of sharers in a file's entry; how many there are in all stands beside them.
 pub const SHARERS_SHOWN_MAX: usize = 8;
 
+/// Peers in one reply to an announce of many files, at most [`limits::PEERS_PER_ANSWER_MAX`] of each: more fill no frame.
+pub const PEERS_PER_FRAME_MAX: usize = 32_768;
+
 /// Says why bytes are not a message. Whoever sent them is not to be talked to any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -408,7 +411,7 @@ list_items!(
     MemberEntry "members" limits::PAGE_ENTRIES_MAX;
     RequestEntry "requests" limits::PAGE_ENTRIES_MAX;
     FileEntry "files" limits::PAGE_ENTRIES_MAX;
-    PeerEntry "peers" limits::PEERS_PER_ANSWER_MAX;
+    PeerEntry "peers" PEERS_PER_FRAME_MAX;
     TrackerEntry "trackers" limits::TRACKERS_MAX;
 );
 

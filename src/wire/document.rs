@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use self::schema::{Schema, Shape, code, debug_fields};
 use super::checks::variant_name;
-use super::codec::{ListItem, SHARERS_SHOWN_MAX};
+use super::codec::{self, ListItem};
 use super::metainfo::Metainfo;
 use super::peer::{self, ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage};
 use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
@@ -232,8 +232,8 @@ fn constants() -> BTreeMap<String, String> {
     constants.extend(of!(
         peer: BITFIELD_LEN_MAX EXTENDED_HANDSHAKE_LEN_MAX CLIENT_NAME_LEN_MAX;
         bencode: DEPTH_MAX;
+        codec: SHARERS_SHOWN_MAX PEERS_PER_FRAME_MAX;
     ));
-    constants.insert("SHARERS_SHOWN_MAX".into(), SHARERS_SHOWN_MAX.written());
     constants
 }
 
@@ -366,7 +366,7 @@ fn the_limits_of_dictionaries_are_as_documented() {
     for key in ["metadata_size", "p", "reqq"] {
         assert!(takes(key, limit(key)) && !takes(key, limit(key) + 1), "{key}");
     }
-    assert_eq!(limit("posse_block"), limits::BLOCK_LEN_MAX.into());
+    assert_eq!(limit("posse_block"), u64::from(limits::BLOCK_LEN_MAX));
     assert!(takes("posse_block", limits::BLOCK_LEN.into()) && !takes("posse_block", u64::from(limits::BLOCK_LEN) - 1));
     assert!(handshakes.iter().any(|row| code(&row[0]) == peer::KEY_DEVICE && row[2] == format!("{} bytes", DeviceId::LEN)));
 }

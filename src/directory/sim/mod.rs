@@ -25,6 +25,7 @@
 
 mod clients;
 mod enumerate;
+mod merge;
 mod model;
 mod random;
 mod scripts;

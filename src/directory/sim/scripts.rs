@@ -62,7 +62,8 @@ impl Script {
         for line in text.lines().chain([""]) {
             match line {
                 "---" => {
-                    writeln!(result, "---\n{}", output.trim_end()).unwrap();
+                    let happened = if output.is_empty() { "nothing" } else { output.trim_end() };
+                    writeln!(result, "---\n{happened}").unwrap();
                     output.clear();
                     expecting = true;
                 }

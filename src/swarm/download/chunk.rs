@@ -9,7 +9,7 @@ use crate::types::limits::BLOCK_LEN;
 use crate::types::{Geometry, PieceIndex, Span};
 
 /// A block is not to take longer than this at the link's rate: haves wait behind it, and a time-out sees only whole blocks.
-const BLOCK_TIME_MAX: f64 = 0.25;
+const BLOCK_TIME_MAX: f64 = 0.1;
 /// Bytes in a block while the link's rate is unknown: in time even at 64 KiB a second.
 const BLOCK_LEN_FIRST: u32 = 64 << 10;
 
@@ -86,7 +86,8 @@ impl Chunk {
     pub(super) fn awaits(&self, geometry: &Geometry, span: Span) -> bool {
         let Some(blocks) = self.blocks.as_ref().filter(|_| span.piece == self.piece) else { return false };
         let index = span.begin / blocks.len;
-        let whole = span.begin % blocks.len == 0 && span.len == blocks.len.min(geometry.len_of(self.piece) - span.begin);
+        let rest = geometry.len_of(self.piece).saturating_sub(span.begin);
+        let whole = span.begin.is_multiple_of(blocks.len) && span.len == blocks.len.min(rest);
         whole && index < blocks.next && blocks.received[index as usize / 64] & (1 << (index % 64)) == 0
     }
 
@@ -96,7 +97,7 @@ impl Chunk {
     }
 }
 
-/// Bytes in a block for a link: as much as it brings in a quarter of a second, within what both ends allow.
+/// Bytes in a block for a link: as much as it brings in a tenth of a second, within what both ends allow.
 pub(super) fn block_len(window: &Window, max: u32) -> u32 {
     let wish = window.rate().map_or(BLOCK_LEN_FIRST, |rate| (rate * BLOCK_TIME_MAX).min(f64::from(u32::MAX)) as u32);
     let len = wish.min(max).max(BLOCK_LEN);

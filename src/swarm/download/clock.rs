@@ -6,7 +6,7 @@ use super::link::{AVOID_TIME, Link};
 use super::{Download, LinkKey};
 use crate::types::PieceIndex;
 
-/// Silence of a link after which its chunks are asked for elsewhere; a block is made to take a quarter of a second.
+/// Silence of a link after which its chunks are asked for elsewhere; a block is made to take a tenth of a second.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A chunk of which nothing comes while the link brings others is waited for longer: it may stand far back in a queue.
 const CHUNK_SILENCE_MAX: Duration = Duration::from_secs(60);

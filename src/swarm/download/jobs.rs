@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::chunk::{Chunk, block_len};
+use super::chunk::Chunk;
 use super::{ChunkJob, Download, LinkKey, State};
 use crate::types::{PieceIndex, Span};
 
@@ -33,8 +33,7 @@ impl Download {
     pub fn start(&mut self, now: Duration, job: &ChunkJob) -> Option<Vec<Span>> {
         self.now = self.now.max(now);
         let state = self.links.get_mut(&job.link)?;
-        let max = state.traits.block_len_max.min(self.options.block_len_max);
-        let len = block_len(&state.window, max);
+        let len = state.block_len(&self.options);
         let fresh = |chunk: &&mut Chunk| chunk.piece == job.piece && chunk.token == job.token && !chunk.is_started();
         state.chunks.iter_mut().find(fresh)?.start(now, &self.geometry, len);
         let spans = state.requests(now, &self.geometry);

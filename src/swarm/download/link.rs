@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::window::{Rate, Window};
-use super::chunk::Chunk;
+use super::chunk::{Chunk, block_len};
 use super::values::{LinkTraits, Options};
 use crate::types::{Geometry, PieceIndex, Span};
 
@@ -73,10 +73,24 @@ impl Link {
     }
 
     /// Bytes that may be in flight.
+    ///
+    /// On a slow link the next piece is asked for when the last block of the one before is on its way, and no sooner: what
+    /// waits in a slow peer's queue could have been had elsewhere, and rarity changes meanwhile. (Of 32 leechers at 5 MB/s
+    /// in the simulator the last was complete after 1.18 times the bound with two whole pieces in flight, and 1.15 so.)
     pub(super) fn target(&self, geometry: &Geometry, options: &Options) -> u64 {
         let piece = u64::from(geometry.piece_len());
+        if self.snubbed {
+            return piece;
+        }
         let min = piece * u64::from(options.window_pieces_min.max(1));
-        if self.snubbed { piece } else { self.window.target(min, options.window_max.max(min)) }
+        let ahead = u64::from(self.block_len(options)) + self.window.target(0, u64::MAX);
+        let min = if self.window.rate().is_some() { min.min(piece + ahead) } else { min };
+        self.window.target(min, options.window_max.max(min))
+    }
+
+    /// Bytes in the blocks to ask for.
+    pub(super) fn block_len(&self, options: &Options) -> u32 {
+        block_len(&self.window, self.traits.block_len_max.min(options.block_len_max))
     }
 
     /// Tells whether one more piece may be asked for; the first always may.

@@ -7,6 +7,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const PIECE: u32 = 64 << 10;
 const FAST: LinkTraits = LinkTraits { block_len_max: PIECE, requests_max: 64, fast: true };
 
+/// A link's number and a piece's.
+type Pair = (u64, u32);
+
 /// A download with one unchoked link for each string (`x`: has the piece), numbered from 0.
 struct Scene {
     download: Download,
@@ -40,7 +43,7 @@ impl Scene {
     }
 
     /// Takes and starts every job there is: `(link, piece)` each, and the blocks.
-    fn jobs(&mut self) -> (Vec<(u64, u32)>, Vec<(LinkKey, Span)>) {
+    fn jobs(&mut self) -> (Vec<Pair>, Vec<(LinkKey, Span)>) {
         let (mut jobs, mut spans) = (Vec::new(), Vec::new());
         while let Some(job) = self.download.next_job(self.now) {
             jobs.push((job.link.0, job.piece.get()));
@@ -107,6 +110,8 @@ fn a_suggestion_goes_before_rarity() {
     scene.download.suggested(LinkKey(1), scene.piece(7));
     let (jobs, _) = scene.jobs();
     assert!(jobs.contains(&(1, 3)), "{jobs:?}");
+    assert_eq!(scene.download.peer_pieces(LinkKey(1)).iter_ones().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
+    assert!(scene.download.peer_pieces(LinkKey(0)).is_full() && scene.download.peer_pieces(LinkKey(9)).is_empty());
     assert!(!jobs.contains(&(1, 7)), "it has not got it: {jobs:?}");
 }
 

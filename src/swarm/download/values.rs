@@ -31,7 +31,7 @@ pub struct ChunkJob {
     pub token: u64,
 }
 
-/// An effect for the engine to carry out, drained with [`Download::poll_action`].
+/// An effect for the engine to carry out, drained with [`super::Download::poll_action`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Tell the peer whether we want anything it has.
@@ -62,7 +62,7 @@ pub enum BlockFate {
 pub struct Options {
     /// Bytes of all chunk buffers together: queued, in flight and being verified. One chunk is always allowed.
     pub window_sum_max: u64,
-    /// Pieces kept in flight on each link whatever its speed.
+    /// Pieces kept in flight on a link at least, unless it was measured to be slow.
     pub window_pieces_min: u32,
     /// Bytes in flight on one link at most.
     pub window_max: u64,

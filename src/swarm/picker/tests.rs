@@ -95,7 +95,7 @@ fn a_needle_is_found() {
     let mut rare = Bitfield::empty(count);
     pieces.indexes().filter(|piece| piece.get() % 2 == 0).for_each(|piece| _ = rare.insert(piece));
     picker.has_some(hay, &rare);
-    (0..200).for_each(|i| picker.gained(needle, i * 10_001 | 1));
+    (0..200).for_each(|i| picker.gained(needle, (i * 10_001) | 1));
     for _ in 0..50 {
         let piece = picker.pick(needle, |_, _| true).unwrap();
         assert!(picker.offers(needle, piece) && picker.state(piece) == State::Missing);

@@ -339,7 +339,7 @@ impl World {
         }
         node.sent(self.now, link, span);
         let held = pipe.held.remove(&link).unwrap_or_default();
-        if index == 0 {
+        if index == 0 && span.begin + span.len == self.setup.geometry().len_of(span.piece) {
             self.note_first(span.piece);
         }
         for message in std::iter::once(Message::Block(span)).chain(held) {

@@ -1,1 +1,137 @@
+//! Strangers, idlers and the greedy.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use super::*;
+use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
+use crate::wire::tracker::{MAGIC, Unwelcome, VERSION};
+
+fn short(dir: &Path, change: impl FnOnce(&mut TrackerConfig)) -> Tracker {
+    let mut config = TrackerConfig::new(TrackerInfo::parse("127.0.0.1:0").unwrap(), 1, dir);
+    change(&mut config);
+    Tracker::start(config).unwrap()
+}
+
+/// Sends bytes as a stranger, and waits until the tracker has closed the connection.
+fn closed_after(tracker: &Tracker, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(tracker.local_addr()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The tracker may close while this is still being written.
+    let _ = stream.write_all(bytes);
+    let mut got = Vec::new();
+    match stream.read_to_end(&mut got) {
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => panic!("not closed after {bytes:?}"),
+        _ => got,
+    }
+}
+
+#[test]
+fn garbage_closes_its_own_connection_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let hello = [&[0, 0, 0, 41], &MAGIC[..], &VERSION.to_be_bytes(), &[0], &[1; 32], &[0, 80]].concat();
+    let empty_request = [&hello[..], &[0, 0, 0, 0]].concat();
+    let bad_request = [&hello[..], &[0, 0, 0, 5, 0, 0, 0, 1, 99]].concat();
+    let huge_request = [&hello[..], &(TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN as u32 + 1).to_be_bytes()].concat();
+    let hostile: [&[u8]; 7] =
+        [b"GET / HTTP/1.1\r\n\r\n", &[0, 0, 0, 0], &[0xff; 100], b"\0\0\0\x04nope", &empty_request, &bad_request, &huge_request];
+    for bytes in hostile {
+        closed_after(&tracker, bytes);
+        assert_eq!(nik.ask(Request::Ping), Reply::Pong);
+    }
+    wait_for("the strangers to be gone", || status(&tracker).connections == 1);
+}
+
+#[test]
+fn another_version_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let got = closed_after(&tracker, &[&[0, 0, 0, 7][..], &MAGIC, &(VERSION + 1).to_be_bytes(), &[0]].concat());
+    let answer: FromTracker = read_message(&mut &got[..], 100).unwrap();
+    assert_eq!(answer, FromTracker::Unwelcome(Unwelcome::Version));
+}
+
+#[test]
+fn a_slow_first_frame_and_a_silent_session_are_closed_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = short(dir.path(), |config| {
+        config.limits.handshake = Duration::from_millis(300);
+        config.limits.idle = Duration::from_millis(700);
+    });
+    closed_after(&tracker, &[0]);
+    closed_after(&tracker, &[]);
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    assert!(nik.is_closed());
+    wait_for("presence to end", || status(&tracker).sessions == 0);
+    let (mut bob, _) = Guest::new(&tracker, "bob", 2);
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        assert_eq!(bob.ask(Request::Ping), Reply::Pong, "pings keep a session alive");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn strangers_from_one_address_are_few_and_clients_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = short(dir.path(), |config| config.limits.connections = 3);
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let idle: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(tracker.local_addr()).unwrap()).collect();
+    wait_for("both to be counted", || status(&tracker).connections == 3);
+    let hello = Hello::Client(ClientHello { device: DeviceId::from_bytes([9; 32]), port: 1 });
+    let got = closed_after(&tracker, &crate::wire::frame::to_frame(&hello));
+    assert_eq!(read_message::<FromTracker>(&mut &got[..], 100).unwrap(), FromTracker::Unwelcome(Unwelcome::Full));
+    drop(idle);
+    wait_for("both to be gone", || status(&tracker).connections == 1);
+    tracker.stop().unwrap();
+    assert!(nik.is_closed());
+
+    let tracker = alone(tempfile::tempdir().unwrap().path());
+    let strangers: Vec<Guest> =
+        (0..TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN).map(|_| Guest::connect(tracker.local_addr(), 5)).collect();
+    assert_eq!(status(&tracker).connections, strangers.len());
+    closed_after(&tracker, &[]);
+    drop(strangers);
+    wait_for("them to be gone", || status(&tracker).connections == 0);
+    Guest::connect(tracker.local_addr(), 6);
+}
+
+#[test]
+fn a_consumer_that_reads_nothing_is_disconnected_and_the_others_do_not_notice() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let (mut bob, bob_id) = Guest::new(&tracker, "bob", 2);
+    let group = nik.create_group("lab");
+    let hashes: Vec<InfoHash> = (0..200).map(|n| nik.share(group, &format!("f{n}"))).collect();
+    admit(&mut nik, &mut bob, bob_id, group);
+    let entries = |state| Request::Announce {
+        entries: hashes.iter().map(|&info_hash| AnnounceEntry { group, info_hash, state }).collect(),
+    };
+    bob.ask(entries(DownloadState::Leeching));
+    // Bob never reads again, while nik's 200 files come and go.
+    let deadline = Instant::now() + PATIENCE;
+    while status(&tracker).sessions == 2 {
+        nik.ask(entries(DownloadState::Seeding));
+        nik.ask(entries(DownloadState::Stopped));
+        nik.events.clear();
+        assert!(Instant::now() < deadline, "nobody disconnected bob");
+    }
+    assert_eq!(nik.ask(Request::Ping), Reply::Pong);
+}
+
+#[test]
+fn idle_sessions_are_cheap_and_end_with_the_tracker() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (_nik, _) = Guest::new(&tracker, "nik", 0);
+    let guests: Vec<Guest> = (1..=100).map(|device| Guest::again(&tracker, "nik", device)).collect();
+    assert_eq!(status(&tracker).sessions, 101);
+    tracker.stop().unwrap();
+    for mut guest in guests {
+        assert_eq!(guest.event(), Event::Closing);
+        assert!(guest.is_closed());
+    }
+}

@@ -1,1 +1,130 @@
+//! Who is told of whom.
+
 use super::*;
+use crate::types::PeerEntry;
+
+/// A tracker, a group of nik's with a file that nik seeds, and bob, a member.
+fn scene(dir: &Path) -> (Tracker, Guest, Guest, GroupId, InfoHash, UserId) {
+    let tracker = alone(dir);
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let (mut bob, bob_id) = Guest::new(&tracker, "bob", 2);
+    let group = nik.create_group("lab");
+    let info_hash = nik.share(group, "a.bin");
+    admit(&mut nik, &mut bob, bob_id, group);
+    assert!(matches!(bob.event(), Event::Admitted { .. }));
+    assert_eq!(nik.announce(group, info_hash, DownloadState::Seeding), Reply::Peers(vec![]));
+    (tracker, nik, bob, group, info_hash, bob_id)
+}
+
+#[track_caller]
+fn peer(event: Event) -> PeerEntry {
+    match event {
+        Event::Peer(peer) => peer,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn leechers_hear_of_all_and_seeders_of_leechers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tracker, mut nik, mut bob, group, info_hash, bob_id) = scene(dir.path());
+    let Reply::Peers(peers) = bob.announce(group, info_hash, DownloadState::Leeching) else { panic!() };
+    assert_eq!(peers.len(), 1);
+    assert_eq!((peers[0].device, peers[0].state, peers[0].group), (nik.device, DownloadState::Seeding, group));
+    assert_eq!(peers[0].address, SocketAddr::new(LOCALHOST, 4000));
+    let heard = peer(nik.event());
+    assert_eq!((heard.device, heard.user, heard.state), (bob.device, bob_id, DownloadState::Leeching));
+    // A second device of nik's seeds too: bob, who leeches, hears of it, the first device does not.
+    let mut second = Guest::again(&tracker, "nik", 3);
+    second.announce(group, info_hash, DownloadState::Seeding);
+    assert_eq!(peer(bob.event()).device, second.device);
+    drop(second);
+    assert_eq!(peer(bob.event()).state, DownloadState::Stopped, "a dead connection ends presence at once");
+    bob.share(group, "a.bin");
+    bob.announce(group, info_hash, DownloadState::Seeding);
+    assert_eq!((peer(nik.event()).state, nik.events.len()), (DownloadState::Seeding, 0));
+    bob.announce(group, info_hash, DownloadState::Stopped);
+    assert_eq!(nik.ask(Request::Ping), Reply::Pong);
+    assert!(nik.events.is_empty(), "a seeder does not hear of seeders: {:?}", nik.events);
+}
+
+#[test]
+fn a_device_is_found_by_members_only_while_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());
+    let (mut eve, _) = Guest::new(&tracker, "eve", 4);
+    let find = |device| Request::FindPeer { info_hash, device };
+    let Reply::Peers(found) = bob.ask(find(nik.device)) else { panic!() };
+    assert_eq!(found.iter().map(|peer| peer.device).collect::<Vec<_>>(), [nik.device]);
+    assert_eq!(eve.ask(find(nik.device)), Reply::Peers(vec![]));
+    assert_eq!(bob.ask(find(bob.device)), Reply::Peers(vec![]));
+    assert_eq!(eve.announce(group, info_hash, DownloadState::Leeching), Reply::Refused(Refusal::NotMember));
+    assert!(nik.events.is_empty());
+    nik.ask(Request::Logout);
+    assert_eq!(bob.ask(find(nik.device)), Reply::Peers(vec![]));
+}
+
+#[test]
+fn losing_the_right_ends_presence() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_tracker, mut nik, mut bob, group, info_hash, bob_id) = scene(dir.path());
+    bob.announce(group, info_hash, DownloadState::Leeching);
+    assert_eq!(peer(nik.event()).state, DownloadState::Leeching);
+    nik.done(Request::StopShare { request: request_id(), group, info_hash });
+    assert_eq!(peer(bob.event()).state, DownloadState::Stopped);
+    nik.share(group, "a.bin");
+    assert_eq!(peer(bob.event()).state, DownloadState::Seeding, "the entry announced before is shown again");
+    nik.done(Request::RemoveMember { request: request_id(), group, user: bob_id });
+    assert_eq!(bob.event(), Event::Removed { group });
+    assert_eq!((peer(nik.event()).device, nik.events.len()), (bob.device, 0));
+    let Reply::Peers(found) = nik.ask(Request::FindPeer { info_hash, device: bob.device }) else { panic!() };
+    assert!(found.is_empty());
+    let mut other = facts("b.bin");
+    other.info_hash = info_hash;
+    bob.refused(Request::ShareFile { request: request_id(), group, file: other }, Refusal::NotMember);
+    // Leaving tells the user's own devices, too.
+    nik.done(Request::LeaveGroup { request: request_id(), group });
+    assert_eq!(nik.event(), Event::Removed { group });
+}
+
+#[test]
+fn what_the_directory_does_not_allow_yet_is_shown_once_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());
+    assert_eq!(bob.announce(group, info_hash, DownloadState::Seeding), Reply::Refused(Refusal::NotShared));
+    nik.announce(group, info_hash, DownloadState::Leeching);
+    bob.share(group, "a.bin");
+    let heard = peer(nik.event());
+    assert_eq!((heard.device, heard.state), (bob.device, DownloadState::Seeding));
+}
+
+#[test]
+fn a_device_that_dials_again_takes_the_place_of_its_dead_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());
+    bob.announce(group, info_hash, DownloadState::Leeching);
+    let mut again = Guest::again(&tracker, "nik", 1);
+    assert!(nik.is_closed());
+    assert_eq!(peer(bob.event()).state, DownloadState::Stopped);
+    again.announce(group, info_hash, DownloadState::Seeding);
+    assert_eq!(peer(bob.event()).state, DownloadState::Seeding);
+    assert_eq!(status(&tracker).sessions, 2);
+}
+
+#[test]
+fn answers_name_a_bounded_number_of_peers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tracker, mut nik, mut bob, group, _, _) = scene(dir.path());
+    let hashes: Vec<InfoHash> = (0..300).map(|n| nik.share(group, &format!("f{n}"))).collect();
+    let entries = |state| hashes.iter().map(|&info_hash| AnnounceEntry { group, info_hash, state }).collect::<Vec<_>>();
+    nik.ask(Request::Announce { entries: entries(DownloadState::Seeding) });
+    let Reply::Peers(peers) = bob.ask(Request::Announce { entries: entries(DownloadState::Leeching) }) else { panic!() };
+    assert_eq!(peers.len(), 300);
+    let listed = bob.ask(Request::ListFiles { group, after: None });
+    assert!(matches!(listed, Reply::Files { entries, more: false } if entries.len() == 301));
+    // Stopping them all leaves nothing behind.
+    drop(nik);
+    wait_for("the seeder to be gone", || status(&tracker).sessions == 1);
+    let Reply::Peers(peers) = bob.ask(Request::Announce { entries: entries(DownloadState::Leeching) }) else { panic!() };
+    assert!(peers.is_empty());
+}

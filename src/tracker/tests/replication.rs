@@ -1,1 +1,238 @@
+//! Several trackers in one process.
+
+use tempfile::TempDir;
+
 use super::*;
+use crate::types::{OriginId, TrackerState};
+use crate::wire::replication::{LinkRefusal, ReplicaHello, ToDialler};
+
+struct Net {
+    info: TrackerInfo,
+    dirs: Vec<TempDir>,
+    trackers: Vec<Option<Tracker>>,
+}
+
+impl Net {
+    fn start(count: usize) -> Self {
+        let dirs = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
+        let mut net = Self { info: network(count), dirs, trackers: (0..count).map(|_| None).collect() };
+        (1..=count).for_each(|number| net.restart(number));
+        net.settle();
+        net
+    }
+
+    fn config(&self, number: usize) -> TrackerConfig {
+        TrackerConfig::new(self.info.clone(), number as u32, self.dirs[number - 1].path())
+    }
+
+    fn restart(&mut self, number: usize) {
+        self.trackers[number - 1] = Some(Tracker::start(self.config(number)).unwrap());
+    }
+
+    fn stop(&mut self, number: usize) {
+        self.trackers[number - 1].take().unwrap().stop().unwrap();
+    }
+
+    fn tracker(&self, number: usize) -> &Tracker {
+        self.trackers[number - 1].as_ref().unwrap()
+    }
+
+    fn all(&self) -> impl Iterator<Item = TrackerStatus> + '_ {
+        self.trackers.iter().flatten().map(status)
+    }
+
+    /// Waits until every tracker that runs is up with every other, and all know the same.
+    fn settle(&self) {
+        let running = self.trackers.iter().flatten().count();
+        wait_for("the trackers to agree", || {
+            let all: Vec<TrackerStatus> = self.all().collect();
+            let ups = |status: &TrackerStatus| status.trackers.iter().filter(|entry| entry.state == TrackerState::Up).count();
+            all.iter().all(|status| ups(status) + 1 == running && status.directory == all[0].directory)
+        });
+    }
+}
+
+#[test]
+fn what_one_tracker_acknowledged_the_other_has() {
+    let net = Net::start(2);
+    assert!(net.all().all(|status| !status.degraded));
+    let (mut nik, user) = Guest::new(net.tracker(1), "nik", 1);
+    let group = nik.create_group("lab");
+    // No waiting: an acknowledged change is on every tracker that was up.
+    let mut again = Guest::connect(net.tracker(2).local_addr(), 1);
+    assert_eq!(again.welcome.number, 2);
+    assert_eq!(again.log_in("nik", "pw"), Ok(user));
+    let Reply::Groups { entries, .. } = again.ask(Request::ListMyGroups { after: None }) else { panic!() };
+    assert_eq!(entries.iter().map(|entry| entry.group).collect::<Vec<_>>(), [group]);
+    // A request repeated at the other tracker gets the first outcome.
+    let request = Request::CreateGroup { request: request_id(), name: "x".parse().unwrap() };
+    assert_eq!(nik.done(request.clone()), again.done(request));
+    // What changes at one tracker is told to those connected to the other.
+    let (mut bob, bob_id) = Guest::new(net.tracker(2), "bob", 2);
+    admit(&mut nik, &mut bob, bob_id, group);
+    assert!(matches!(bob.event(), Event::Admitted { .. }));
+    nik.done(Request::RemoveMember { request: request_id(), group, user: bob_id });
+    assert_eq!(bob.event(), Event::Removed { group });
+    net.settle();
+}
+
+#[test]
+fn a_tracker_alone_goes_on_degraded_and_the_other_catches_up() {
+    let mut net = Net::start(2);
+    let (mut nik, user) = Guest::new(net.tracker(1), "nik", 1);
+    let origins: Vec<OriginId> = net.all().map(|status| status.origin).collect();
+    net.stop(2);
+    let started = Instant::now();
+    let group = nik.create_group("lab");
+    assert!(started.elapsed() < Duration::from_secs(10), "a tracker that is gone was waited for");
+    assert!(status(net.tracker(1)).degraded);
+    net.restart(2);
+    net.settle();
+    assert_eq!(net.all().map(|status| status.origin).collect::<Vec<_>>(), origins);
+    net.stop(1);
+    let mut nik = Guest::connect(net.tracker(2).local_addr(), 1);
+    assert_eq!(nik.log_in("nik", "pw"), Ok(user));
+    assert!(matches!(nik.ask(Request::ListMembers { group, after: None }), Reply::Members { .. }));
+    nik.create_group("second");
+    net.restart(1);
+    net.settle();
+    assert_eq!(status(net.tracker(1)).counts.groups, 2);
+}
+
+#[test]
+fn a_tracker_that_lost_its_disk_comes_back_whole() {
+    let mut net = Net::start(2);
+    let (mut nik, _) = Guest::new(net.tracker(1), "nik", 1);
+    let origin = status(net.tracker(1)).origin;
+    // More than one batch, so that it is read from the store.
+    let group = nik.create_group("lab");
+    (0..1500).for_each(|n| assert_eq!(nik.share(group, &format!("f{n}")), facts(&format!("f{n}")).info_hash));
+    net.stop(1);
+    net.dirs[0] = tempfile::tempdir().unwrap();
+    net.restart(1);
+    net.settle();
+    let now = status(net.tracker(1));
+    assert_ne!(now.origin, origin);
+    assert_eq!((now.counts.files, now.counts.operations), (1500, 1502));
+}
+
+#[test]
+fn conflicting_names_are_told_apart_when_trackers_meet() {
+    let mut net = Net::start(2);
+    net.stop(2);
+    let (_one, first) = Guest::new(net.tracker(1), "nik", 1);
+    net.stop(1);
+    net.restart(2);
+    let (_two, second) = Guest::new(net.tracker(2), "nik", 2);
+    net.restart(1);
+    net.settle();
+    let mut guest = Guest::connect(net.tracker(1).local_addr(), 3);
+    assert_eq!(guest.log_in("nik~2", "pw"), Ok(second));
+    assert_eq!(guest.log_in("nik", "pw"), Ok(first), "with equal passwords the plain name is the first one's");
+    guest.done(Request::ChangePassword { request: request_id(), old: password("pw"), new: password("p1") });
+    for number in [1, 2] {
+        let mut guest = Guest::connect(net.tracker(number).local_addr(), 3);
+        assert_eq!(guest.log_in("nik", "pw"), Ok(second), "the other bearer's password, under the plain name");
+        assert_eq!(guest.log_in("nik", "p1"), Ok(first));
+        assert_eq!(guest.log_in("nik~2", "p1"), Err(Refusal::WrongPassword));
+    }
+}
+
+#[test]
+fn three_trackers_agree() {
+    let mut net = Net::start(3);
+    let (mut nik, _) = Guest::new(net.tracker(3), "nik", 1);
+    net.stop(2);
+    nik.create_group("lab");
+    net.stop(3);
+    net.restart(2);
+    net.settle();
+    assert_eq!(status(net.tracker(2)).counts.groups, 1, "relayed by the tracker that stayed");
+    net.restart(3);
+    net.settle();
+}
+
+/// Speaks to a tracker as a peer would, and returns its answer.
+fn dial_as(net: &Net, hello: ReplicaHello) -> ToDialler {
+    let connection = Connection::dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap();
+    write_message(&mut connection.writer(), &Hello::Replica(hello)).unwrap();
+    read_message(&mut connection.reader(), TRACKER_FRAME_LEN_MAX).unwrap()
+}
+
+#[test]
+fn links_of_strangers_are_refused() {
+    let mut net = Net::start(2);
+    net.stop(2);
+    let origin = OriginId::from_bytes([5; 16]);
+    let clock_ms = super::super::clock::wall_ms(0);
+    let hello = ReplicaHello { network: net.info.network(), number: 2, origin, clock_ms };
+    let refused = |change: &dyn Fn(&mut ReplicaHello)| {
+        let mut hello = hello.clone();
+        change(&mut hello);
+        dial_as(&net, hello)
+    };
+    assert!(matches!(refused(&|_| ()), ToDialler::Welcome(welcome) if welcome.number == 1));
+    assert_eq!(refused(&|hello| hello.network = Sha1Digest::from_bytes([0; 20])), ToDialler::Unwelcome(LinkRefusal::Network));
+    assert_eq!(refused(&|hello| hello.number = 3), ToDialler::Unwelcome(LinkRefusal::Network));
+    assert_eq!(refused(&|hello| hello.number = 1), ToDialler::Unwelcome(LinkRefusal::Myself));
+    let own = status(net.tracker(1)).origin;
+    assert_eq!(refused(&|hello| hello.origin = own), ToDialler::Unwelcome(LinkRefusal::Myself));
+    assert_eq!(refused(&|hello| hello.clock_ms += 70_000), ToDialler::Unwelcome(LinkRefusal::ClockAhead));
+}
+
+#[test]
+fn a_tracker_does_not_take_a_stranger_at_another_address_for_its_peer() {
+    let port = network(1).get(1).unwrap().port();
+    // Tracker 2 is at an address from which this test does not dial.
+    let info = TrackerInfo::parse(&format!("127.0.0.1:{port}\n127.0.0.2:{port}")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = Tracker::start(TrackerConfig::new(info.clone(), 1, dir.path())).unwrap();
+    let net = Net { info, dirs: vec![dir], trackers: vec![Some(tracker)] };
+    let clock_ms = super::super::clock::wall_ms(0);
+    let hello = ReplicaHello { network: net.info.network(), number: 2, origin: OriginId::from_bytes([5; 16]), clock_ms };
+    assert_eq!(dial_as(&net, hello), ToDialler::Unwelcome(LinkRefusal::Network));
+}
+
+#[test]
+fn a_clock_too_far_ahead_is_refused_and_shown() {
+    let mut net = Net::start(2);
+    net.stop(2);
+    let mut config = net.config(2);
+    config.limits.clock_offset_ms = 90_000;
+    net.trackers[1] = Some(Tracker::start(config).unwrap());
+    let state_of = |seen_by: usize, other: u32| {
+        let status = status(net.tracker(seen_by));
+        status.trackers.into_iter().find(|entry| entry.number == other).map(|entry| entry.state)
+    };
+    wait_for("the fast clock to be noticed", || state_of(1, 2) == Some(TrackerState::ClockAhead));
+    wait_for("the other one to be refused", || status(net.tracker(2)).degraded);
+    let (mut nik, _) = Guest::new(net.tracker(1), "nik", 1);
+    nik.create_group("lab");
+}
+
+#[test]
+fn a_store_that_went_back_in_time_goes_on_as_a_new_origin() {
+    let mut net = Net::start(2);
+    drop(Guest::new(net.tracker(1), "nik", 1));
+    net.stop(1);
+    let old = tempfile::tempdir().unwrap();
+    let file = |dir: &Path| dir.join("tracker.sqlite");
+    std::fs::copy(file(net.dirs[0].path()), file(old.path())).unwrap();
+    net.restart(1);
+    net.settle();
+    Guest::again(net.tracker(1), "nik", 1).create_group("lab");
+    let before = status(net.tracker(1)).origin;
+    net.stop(1);
+    net.dirs[0] = old;
+    net.restart(1);
+    net.settle();
+    let after = status(net.tracker(1));
+    assert_ne!(after.origin, before);
+    assert_eq!(after.counts.groups, 1, "what the store forgot came back");
+    Guest::again(net.tracker(1), "nik", 1).create_group("second");
+    net.settle();
+    net.stop(1);
+    net.restart(1);
+    net.settle();
+    assert_eq!((status(net.tracker(1)).origin, status(net.tracker(1)).counts.groups), (after.origin, 2));
+}

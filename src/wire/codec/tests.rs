@@ -86,6 +86,13 @@ fn a_page_ends_where_its_frame_does() {
 }
 
 #[test]
+fn the_longest_answer_about_peers_fits_a_frame() {
+    let address = SocketAddr::examples().pop().expect("an IPv6 address is the longer one");
+    let entry = PeerEntry { address, ..PeerEntry::example() };
+    assert!(PEERS_PER_FRAME_MAX * entry.to_bytes().len() + 64 <= limits::TRACKER_FRAME_LEN_MAX);
+}
+
+#[test]
 fn decoders_take_what_is_there() {
     let mut decoder = Decoder::new(&[1, 2, 3]);
     assert_eq!(decoder.array::<2>(), Ok([1, 2]));
