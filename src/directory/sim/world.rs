@@ -229,8 +229,9 @@ impl World {
     pub(super) fn may_go_back(&self, node: usize) -> bool {
         let settled = |other: &Node| !other.went_back || other.replica.as_ref().is_some_and(|r| r.unconfirmed.is_empty());
         let others = self.nodes.iter().enumerate().filter(|&(other, _)| other != node);
-        let remains = self.connections.iter().flat_map(|c| &c.pipes).any(|pipe| pipe.is_cut && !pipe.queue.is_empty());
-        !remains && others.into_iter().all(|(_, other)| settled(other))
+        let pipes = self.connections.iter().flat_map(|c| c.ends.iter().zip(&c.pipes));
+        let mut remains = pipes.filter(|&(&from, pipe)| from != node && pipe.is_cut && !pipe.queue.is_empty());
+        remains.next().is_none() && others.into_iter().all(|(_, other)| settled(other))
     }
 
     fn go_back(&mut self, node: usize, keep: usize) {
