@@ -12,7 +12,7 @@
 //! (or keep a part of it); stores that come back older or empty; clocks up to a minute off, that jump; clients that repeat requests
 //! at other trackers while the first try is still under way, and others that use the same request id for something else.
 //!
-//! **What must hold** after every step is listed in [`world`]. After healing: every tracker has the same operations and the same
+//! **What must hold** after every step is listed in [`driver`]. After healing: every tracker has the same operations and the same
 //! digest; every acknowledged request is known everywhere, with one effect; the directory's answers are those of the naive
 //! [`model`], in which registers are overwritten by later tags alone; and every member was let in by whom the tracker asked held
 //! for the owner at that moment, or made the group.
@@ -24,6 +24,8 @@
 //! that an origin was used further, and would then use the same sequence twice. An empty store is not started with its old origin.
 
 mod clients;
+mod disk;
+mod driver;
 mod enumerate;
 mod merge;
 mod model;
