@@ -4,16 +4,17 @@
 
 use std::sync::{Arc, Weak};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, select};
 use log::{info, warn};
 
 use super::ClientEvent;
 use super::core::Inner;
 use super::peers::PeerChange;
 use super::trackers::{Need, News};
+use crate::net::Stop;
 use crate::store::{Progress, ShareState};
-use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal, RequestId, UserId};
-use crate::wire::tracker::{Reply, Request};
+use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal, UserId};
+use crate::wire::tracker::Request;
 
 /// Something that needs a tracker and nobody waits for.
 #[derive(Debug)]
@@ -25,8 +26,13 @@ pub(crate) enum Errand {
 }
 
 /// Takes what trackers tell until they are stopped. Runs on the thread "news".
-pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>) {
-    for item in news {
+pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop) {
+    loop {
+        let item = select! {
+            recv(news) -> item => item,
+            recv(stop.channel()) -> _ => return,
+        };
+        let Ok(item) = item else { return };
         let Some(inner) = inner.upgrade() else { return };
         match item {
             News::Peers { tracker, peers } => inner.take_peers(tracker, &peers),
@@ -132,8 +138,7 @@ impl Inner {
     fn share_pending(self: &Arc<Self>, group: GroupId, info_hash: InfoHash) {
         let row = self.library.lock().share(group, info_hash).map(|share| share.row.clone());
         if let Some(row) = row.filter(|row| row.state == ShareState::Pending) {
-            let request = RequestId::from_bytes(rand::random());
-            let request = Request::ShareFile { request, group, file: row.facts.clone() };
+            let request = Request::ShareFile { request: super::account::request_id(), group, file: row.facts.clone() };
             match self.trackers.call(&request, Need::Session) {
                 Ok(_) => {
                     let stored = self.store.set_share_state(row.user, group, info_hash, ShareState::Offered);
@@ -141,6 +146,7 @@ impl Inner {
                     if let Some(share) = self.library.lock().share(group, info_hash) {
                         share.row.state = ShareState::Offered;
                     }
+                    self.trackers.announce([(group, info_hash, DownloadState::Seeding)]);
                 }
                 Err(super::ClientError::Refused(refusal)) if refusal != Refusal::LoginFirst && refusal != Refusal::Busy => {
                     info!("{} is not shared on in {}: {refusal}", row.label, row.group_label);

@@ -207,8 +207,8 @@ impl Inner {
             });
         };
         let spawned = self.threads.spawn("listener", accept);
-        let weak = Arc::downgrade(self);
-        let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news)));
+        let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
+        let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news, &stop)));
         let weak = Arc::downgrade(self);
         let spawned =
             spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));

@@ -246,12 +246,6 @@ impl Inner {
         self.resolve(group, None, None).map(|resolved| resolved.group)
     }
 
-    /// Finds a group that the user is a member of.
-    pub(crate) fn my_group(&self, group: &str) -> Result<GroupEntry, ClientError> {
-        let entry = self.group(group)?;
-        if is_member(entry.part) { Ok(entry) } else { Err(Refusal::NotMember.into()) }
-    }
-
     /// Finds a group that the user owns, and another user; `stranger` is the refusal if nobody is called so.
     fn owned(&self, group: &str, user: &str, stranger: Refusal) -> Result<(GroupId, UserId), ClientError> {
         let resolved = self.resolve(group, Some(user), None)?;

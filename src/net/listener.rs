@@ -63,7 +63,7 @@ impl Listener {
                     // An error means that the other end has gone already.
                     let _ = Connection::accepted(stream).map(&mut serve);
                 }
-                Err(e) if is_momentary(&e) => {}
+                Err(e) if is_momentary(&e) || stop.is_set() => {}
                 Err(e) => {
                     if !std::mem::replace(&mut short, true) {
                         warn!("{}: cannot accept connections: {e}; new ones are shed until there is room", self.address);

@@ -240,6 +240,14 @@ impl Download {
         })
     }
 
+    /// The pieces that a link's peer has: what a [`super::Spreader`] made at completion is to know of the links that are there.
+    pub fn peer_pieces(&self, link: LinkKey) -> Bitfield {
+        let mut field = Bitfield::empty(self.geometry.piece_count());
+        let pieces = self.picker.offered_pieces(link).into_iter().filter_map(|piece| self.geometry.index(u64::from(piece)));
+        pieces.for_each(|piece| _ = field.insert(piece));
+        field
+    }
+
     /// Missing pieces that no connected peer offers: how many, and the first `max` of them in order.
     pub fn unoffered(&self, max: usize) -> (u32, Vec<PieceIndex>) {
         let (count, first) = self.picker.unoffered(max);

@@ -170,6 +170,15 @@ impl Picker {
         }
     }
 
+    /// The numbers of the pieces the link offers.
+    pub(crate) fn offered_pieces(&self, link: LinkKey) -> Vec<u32> {
+        match self.peers.get(&link) {
+            Some(Peer::All) => (0..self.count).collect(),
+            Some(Peer::Some(partial)) => partial.iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// Number of missing pieces the link offers.
     pub(crate) fn wanted(&self, link: LinkKey) -> u32 {
         match self.peers.get(&link) {

@@ -20,6 +20,8 @@ mod render;
 mod session;
 mod table;
 mod terminal;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;

@@ -110,6 +110,8 @@ fn a_suggestion_goes_before_rarity() {
     scene.download.suggested(LinkKey(1), scene.piece(7));
     let (jobs, _) = scene.jobs();
     assert!(jobs.contains(&(1, 3)), "{jobs:?}");
+    assert_eq!(scene.download.peer_pieces(LinkKey(1)).iter_ones().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
+    assert!(scene.download.peer_pieces(LinkKey(0)).is_full() && scene.download.peer_pieces(LinkKey(9)).is_empty());
     assert!(!jobs.contains(&(1, 7)), "it has not got it: {jobs:?}");
 }
 
