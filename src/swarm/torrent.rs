@@ -204,10 +204,8 @@ impl Torrent {
         }
         let now = self.now();
         state.choker.tick(now);
-        if let Some(transfer) = &mut state.transfer {
-            if let Some(download) = &mut transfer.download {
-                download.tick(now);
-            }
+        if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+            download.tick(now);
         }
         self.ask_metainfo(&mut state);
         self.drive(&mut state);

@@ -165,16 +165,17 @@ fn run(torrent: &Arc<Torrent>, id: u64) {
     let mut state = torrent.state.lock();
     let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.id == id) else { return };
     transfer.running = false;
-    if let Err(End::Failed(reason)) = outcome {
-        if transfer.life != TransferState::Cancelled {
-            transfer.put_away();
-            transfer.life = TransferState::Failed(reason.clone());
-            if state.seed.is_none() {
-                state.close_links(|_| false);
-            }
-            drop(state);
-            torrent.engine.host.event(EngineEvent::Failed { info_hash: torrent.info_hash, reason });
+    if let Err(End::Failed(reason)) = outcome
+        && transfer.life != TransferState::Cancelled
+    {
+        log::warn!("{}: failed: {reason}", transfer.target.display());
+        transfer.put_away();
+        transfer.life = TransferState::Failed(reason.clone());
+        if state.seed.is_none() {
+            state.close_links(|_| false);
         }
+        drop(state);
+        torrent.engine.host.event(EngineEvent::Failed { info_hash: torrent.info_hash, reason });
     }
     torrent.changed.notify_all();
 }

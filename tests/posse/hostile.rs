@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use posse::types::limits::{HANDSHAKE_TIMEOUT, PEER_MESSAGE_LEN_MAX, TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
 use posse::types::{DownloadState, InfoHash};
 use posse::wire::frame::to_frame;
-use posse::wire::peer::{Handshake, PeerId, PeerMessage, read_message};
+use posse::wire::peer::{ExtendedHandshake, Handshake, PeerId, PeerMessage, read_message};
 use posse::wire::replication::ReplicaHello;
 use posse::wire::tracker::{ClientHello, Hello};
 use socket2::{Domain, Socket, Type};
@@ -246,8 +246,11 @@ fn requests_that_no_file_can_answer_are_rejected_and_hurt_nobody() {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut writer = &stream;
         writer.write_all(&Handshake::new(info_hash, PeerId::of_device(device)).encode()).unwrap();
-        writer.write_all(&PeerMessage::HaveNone.to_bytes()).unwrap();
-        writer.write_all(&PeerMessage::Interested.to_bytes()).unwrap();
+        let hello = ExtendedHandshake { device: Some(device), ..ExtendedHandshake::default() };
+        let hello = PeerMessage::Extended { id: 0, payload: hello.encode() };
+        for message in [hello, PeerMessage::HaveNone, PeerMessage::Interested] {
+            writer.write_all(&message.to_bytes()).unwrap();
+        }
         let mut reader = std::io::BufReader::new(&stream);
         Handshake::read(&mut reader).expect("the seeder shakes hands with a member");
         // Either answer will do: a rejection, or the end of the link. Never data.

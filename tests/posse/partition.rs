@@ -48,17 +48,17 @@ fn conflicting_names_made_apart_are_all_there_afterwards() {
         let home = format!("carl{side}");
         let mut client = world.plain(&home);
         client.ok("login nik 'of side 2'", &["logged in as nik"]);
-        client.ok("list_my_groups", &["lab\towner\t1 members"]);
+        client.ok("list_my_groups", &["lab\towner\t1 member"]);
         client.ok("logout", &["logged out"]);
         client.ok("login nik 'of side 1'", &["logged in as nik~2: another nik was there first"]);
-        client.ok("list_my_groups", &["lab~2\towner\t1 members"]);
+        client.ok("list_my_groups", &["lab~2\towner\t1 member"]);
         client.refused("leave_group lab", "not a member");
         client.ok("logout", &["logged out"]);
         client.ok("login nik~2 'of side 1'", &["logged in as nik~2"]);
         client.ok("logout", &["logged out"]);
         client.refused("login nik~2 'of side 2'", "wrong user name or password");
         client.login("bob");
-        client.ok("list_groups", &["common\t1 members\towner bob", "lab\t1 members\towner nik", "lab~2\t1 members\towner nik~2"]);
+        client.ok("list_groups", &["common\t1 member\towner bob", "lab\t1 member\towner nik", "lab~2\t1 member\towner nik~2"]);
         let [first, second] = [1, 2].map(|seed| Content::new("notes.txt", 100, seed).sha1());
         client.ok(
             "list_files common",

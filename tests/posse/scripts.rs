@@ -113,7 +113,7 @@ fn script_files_and_commands_on_the_command_line() {
     world.group("lab", &["nik"]);
     let script = world.path().join("job.posse");
     std::fs::write(&script, "# the job\nlogin nik pw-nik\nlist_my_groups\n").unwrap();
-    let said = ["logged in as nik", "lab\towner\t1 members"];
+    let said = ["logged in as nik", "lab\towner\t1 member"];
     went_well(&world.script("nik", &["--script", script.to_str().unwrap()], &[]), &said);
     went_well(&world.script("nik", &["-c", "login nik pw-nik", "-c", "list_my_groups"], &[]), &said);
     went_well(&world.script("nik", &["-c", "login nik pw-nik", "-c", "exit", "-c", "whoami"], &[]), &said[..1]);

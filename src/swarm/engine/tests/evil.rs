@@ -210,11 +210,10 @@ fn false_metainfo_is_not_believed() {
     let liar = Peer::start(66, &facts, move |stream| {
         introduce(stream, 66, Some(size))?;
         loop {
-            if let PeerMessage::Extended { payload, .. } = read_message(stream).ok()? {
-                if let Ok(MetadataMessage::Request { part }) = MetadataMessage::decode(&payload) {
-                    let lie = MetadataMessage::Data { part, total: size, bytes: vec![b'x'; size as usize] };
-                    say(stream, &PeerMessage::Extended { id: 1, payload: lie.encode() })?;
-                }
+            let PeerMessage::Extended { payload, .. } = read_message(stream).ok()? else { continue };
+            if let Ok(MetadataMessage::Request { part }) = MetadataMessage::decode(&payload) {
+                let lie = MetadataMessage::Data { part, total: size, bytes: vec![b'x'; size as usize] };
+                say(stream, &PeerMessage::Extended { id: 1, payload: lie.encode() })?;
             }
         }
     });
@@ -242,9 +241,9 @@ fn a_seeder_rejects_what_it_does_not_serve() {
     let mut ask = |message: &PeerMessage| {
         say(&mut stream, message).unwrap();
         loop {
-            match read_message(&mut stream).unwrap() {
-                answer @ (PeerMessage::Reject { .. } | PeerMessage::Piece { .. } | PeerMessage::Unchoke) => return answer,
-                _ => {}
+            let answer = read_message(&mut stream).unwrap();
+            if matches!(answer, PeerMessage::Reject { .. } | PeerMessage::Piece { .. } | PeerMessage::Unchoke) {
+                return answer;
             }
         }
     };
