@@ -27,7 +27,7 @@ pub struct EngineConfig {
     pub links_per_file_max: usize,
     /// Peers served at a time, per file.
     pub upload_slots: usize,
-    /// Bytes of chunk buffers of one download.
+    /// Bytes of chunk buffers, shared among the downloads that run when one begins.
     pub window_sum_max: u64,
     /// Shared files held open at a time.
     pub open_files_max: usize,

@@ -222,7 +222,8 @@ impl State {
 
     /// Tells whether others may link to us.
     pub(super) fn takes_links(&self) -> bool {
-        self.seed.is_some() || self.wants_links()
+        let finishing = self.transfer.as_ref().is_some_and(|transfer| transfer.life == TransferState::Finishing);
+        self.seed.is_some() || finishing || self.wants_links()
     }
 
     /// Tells whether we have the piece and may serve it.

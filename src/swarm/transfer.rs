@@ -1,7 +1,7 @@
 //! The life of a download: opening its `.part`, checking what is there, fetching, the whole-file check, its final name.
 //!
 //! **Invariant:** a file gets its final name only after every piece and the whole were verified and made durable. Whatever goes wrong, what was
-//! verified stays in the `.part`, and [`Transfer::resume`] goes on from it.
+//! verified stays in the `.part`, and [`Transfer::resume`](super::Transfer::resume) goes on from it.
 //!
 //! A thread a running download walks [`run`] from top to bottom: while pieces come it computes the SHA-1 of the whole along the
 //! contiguous front; pieces never wait for it.
@@ -10,24 +10,21 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 use sha1::{Digest, Sha1};
 
-use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState, TransferStatus, Why};
+use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState};
 use super::fetch::{self, MetainfoFetch};
 use super::pool::Buffer;
 use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
 use super::{Download, Options, Spreader, Stats};
-use crate::types::{Bitfield, FileFacts, Geometry, InfoHash, PieceIndex, Sha1Digest};
+use crate::types::{Bitfield, FileFacts, Geometry, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
 /// Buffers kept for the front, so that it need not read again what was just written.
 const HANDED_MAX: usize = 8;
-/// Unoffered pieces named by [`Transfer::why`].
-const WHY_PIECES_MAX: usize = 16;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -37,11 +34,11 @@ pub(super) struct TransferPart {
     pub(super) target: PathBuf,
     pub(super) life: TransferState,
     /// Whether a `.part` that is there is ours.
-    ours: bool,
+    pub(super) ours: bool,
     /// Tells its thread from that of an earlier download of the same file, which may not have noticed its end yet.
     id: u64,
     /// Whether its thread runs.
-    running: bool,
+    pub(super) running: bool,
     /// There once the `.part` is open and checked.
     pub(super) download: Option<Download>,
     pub(super) part: Option<Arc<PartFile>>,
@@ -50,7 +47,7 @@ pub(super) struct TransferPart {
     /// What is verified while there is no `download`.
     verified: Bitfield,
     /// Bytes found to be there while checking.
-    checked: u64,
+    pub(super) checked: u64,
     /// The piece that the front waits for, and verified ones that it will want soon.
     front: u32,
     handed: BTreeMap<u32, Buffer>,
@@ -141,7 +138,8 @@ impl TransferPart {
         self.download.as_ref().map_or(&self.verified, Download::have)
     }
 
-    fn stats(&self) -> Stats {
+    /// Counts of this and earlier attempts.
+    pub(super) fn stats(&self) -> Stats {
         let mut stats = self.download.as_ref().map(Download::stats).unwrap_or_default();
         stats.received += self.before.received;
         stats.wasted += self.before.wasted;
@@ -161,7 +159,9 @@ impl TransferPart {
 
 /// Walks a download from its start to its end, whichever it is.
 fn run(torrent: &Arc<Torrent>, id: u64) {
+    torrent.engine.downloads.fetch_add(1, Ordering::Relaxed);
     let outcome = steps(&Run { torrent, id });
+    torrent.engine.downloads.fetch_sub(1, Ordering::Relaxed);
     let mut state = torrent.state.lock();
     let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.id == id) else { return };
     transfer.running = false;
@@ -263,7 +263,7 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     }
     let transfer = run.transfer(&mut state)?;
     let paused = matches!(transfer.life, TransferState::Paused(_));
-    let options = Options { window_sum_max: torrent.engine.config.window_sum_max, ..Options::default() };
+    let options = Options { window_sum_max: torrent.engine.window_share(), ..Options::default() };
     let mut download = Download::new(geometry, have, options, rand::random());
     if paused || !known {
         download.paused(true);
@@ -396,7 +396,7 @@ impl Torrent {
     }
 
     /// Starts the download's thread, or lets it go on.
-    fn go(self: &Arc<Self>, state: &mut State) -> bool {
+    pub(super) fn go(self: &Arc<Self>, state: &mut State) -> bool {
         let Some(transfer) = &mut state.transfer else { return false };
         transfer.life = match (&transfer.download, &transfer.fetch) {
             (None, _) => TransferState::Checking,
@@ -431,7 +431,8 @@ impl Torrent {
         }
     }
 
-    fn stop_asking(&self, state: &mut State, life: TransferState) {
+    /// Gives up what is asked for and closes the links, unless they serve a file that we have whole.
+    pub(super) fn stop_asking(&self, state: &mut State, life: TransferState) {
         let Some(transfer) = &mut state.transfer else { return };
         transfer.life = life;
         if let Some(download) = &mut transfer.download {
@@ -441,157 +442,5 @@ impl Torrent {
             state.close_links(|_| false);
         }
         self.changed.notify_all();
-    }
-}
-
-/// A handle on one download; clones are the same download.
-#[derive(Clone)]
-pub struct Transfer {
-    pub(super) torrent: Arc<Torrent>,
-}
-
-impl Transfer {
-    /// The file.
-    pub fn info_hash(&self) -> InfoHash {
-        self.torrent.info_hash
-    }
-
-    /// Where the file will be, or is.
-    pub fn target(&self) -> PathBuf {
-        self.torrent.state.lock().transfer.as_ref().map(|transfer| transfer.target.clone()).unwrap_or_default()
-    }
-
-    /// Where the download stands.
-    pub fn status(&self) -> TransferStatus {
-        status(&self.torrent, &self.torrent.state.lock())
-    }
-
-    /// Why it does not move.
-    pub fn why(&self) -> Why {
-        let state = self.torrent.state.lock();
-        let stats = state.transfer.as_ref().map(TransferPart::stats).unwrap_or_default();
-        let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
-        let (unoffered, unoffered_first) = download.map_or((0, Vec::new()), |download| download.unoffered(WHY_PIECES_MAX));
-        Why {
-            state: state.transfer.as_ref().map_or(TransferState::Cancelled, |transfer| transfer.life.clone()),
-            metainfo_known: self.torrent.metainfo.get().is_some(),
-            pieces: self.torrent.geometry.piece_count(),
-            have: state.transfer.as_ref().map_or(0, |transfer| transfer.have().ones()),
-            unoffered,
-            unoffered_first,
-            links: state.links.len() as u32,
-            unchoked: stats.unchoked,
-            corrupt: stats.corrupt,
-            seen: state.peers.seen(self.torrent.now()),
-            unreachable: state.peers.unreachable(),
-            banned: state.peers.banned(),
-        }
-    }
-
-    /// Stops fetching and serving until [`Transfer::resume`]; keeps what is there. False if it has ended or is paused.
-    pub fn pause(&self) -> bool {
-        let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
-        let runs = matches!(life, Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading));
-        if runs {
-            self.torrent.stop_asking(&mut state, TransferState::Paused(None));
-            self.torrent.drive(&mut state);
-        }
-        runs
-    }
-
-    /// Goes on after a pause, or tries again after a failure. False if it is neither.
-    pub fn resume(&self) -> bool {
-        let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| &transfer.life);
-        match life {
-            Some(TransferState::Paused(_) | TransferState::Failed(_)) => self.torrent.go(&mut state),
-            _ => false,
-        }
-    }
-
-    /// Gives the download up and removes its `.part`. False if it has ended.
-    ///
-    /// # Blocking
-    /// For a few system calls on the destination's file system.
-    pub fn cancel(&self) -> bool {
-        let torrent = &self.torrent;
-        let (part, target, ours) = {
-            let mut state = torrent.state.lock();
-            let Some(transfer) = &mut state.transfer else { return false };
-            if matches!(transfer.life, TransferState::Complete | TransferState::Cancelled | TransferState::Finishing) {
-                return false;
-            }
-            let part = transfer.part.take();
-            let (target, ours) = (transfer.target.clone(), transfer.ours && !transfer.running);
-            transfer.put_away();
-            torrent.stop_asking(&mut state, TransferState::Cancelled);
-            (part, target, ours)
-        };
-        torrent.engine.drop_unused(torrent);
-        let (length, disk) = (torrent.geometry.len(), torrent.engine.disk.clone());
-        // A download that was not running has its `.part` closed: open it again, to be sure whose it is.
-        let part = part.or_else(|| {
-            let opened = ours.then(|| PartFile::open(&target, torrent.info_hash, length, true, disk));
-            opened.and_then(Result::ok).map(Arc::new)
-        });
-        if let Some(Err(e)) = part.map(|part| part.remove()) {
-            log::warn!("cannot remove the data of {}: {e}", target.display());
-        }
-        true
-    }
-
-    /// Waits until it is complete, failed or cancelled, or `timeout` has passed; returns the status then.
-    ///
-    /// # Blocking
-    /// For at most `timeout`.
-    pub fn wait(&self, timeout: Duration) -> TransferStatus {
-        self.wait_until(timeout, |status| status.state.has_ended())
-    }
-
-    /// Waits until `done` says so, or `timeout` has passed; `done` is asked when the state changes and a few times a second.
-    ///
-    /// # Blocking
-    /// For at most `timeout`.
-    pub fn wait_until(&self, timeout: Duration, mut done: impl FnMut(&TransferStatus) -> bool) -> TransferStatus {
-        const POLL: Duration = Duration::from_millis(100);
-        let deadline = Instant::now() + timeout;
-        let mut state = self.torrent.state.lock();
-        loop {
-            let status = status(&self.torrent, &state);
-            let now = Instant::now();
-            if done(&status) || now >= deadline || self.torrent.engine.stop.is_set() {
-                return status;
-            }
-            self.torrent.changed.wait_until(&mut state, deadline.min(now + POLL));
-        }
-    }
-
-    /// Starts it for the first time.
-    pub(super) fn begin(&self) {
-        self.torrent.go(&mut self.torrent.state.lock());
-    }
-}
-
-fn status(torrent: &Torrent, state: &State) -> TransferStatus {
-    let Some(transfer) = &state.transfer else {
-        unreachable!("a handle is made for a torrent with a transfer, which is never taken out")
-    };
-    let stats = transfer.stats();
-    let piece_len = u64::from(torrent.geometry.piece_len());
-    let bytes_done = match transfer.life {
-        TransferState::Checking => transfer.checked,
-        _ => (u64::from(transfer.have().ones()) * piece_len).min(torrent.geometry.len()),
-    };
-    TransferStatus {
-        state: transfer.life.clone(),
-        len: torrent.geometry.len(),
-        bytes_done,
-        bytes_per_second: stats.bytes_per_second,
-        peers: state.links.len() as u32,
-        unchoked: stats.unchoked,
-        received: stats.received,
-        wasted: stats.wasted,
-        sent: state.sent,
     }
 }
