@@ -236,7 +236,10 @@ impl Inner {
         let user = user.and_then(|user| user.parse().ok());
         let file = file.and_then(|file| file.parse().ok());
         match self.trackers.call(&Request::Resolve { group, user, file }, Need::Session)? {
-            Reply::Resolved(resolved) => Ok(resolved),
+            Reply::Resolved(resolved) => {
+                self.group_names.lock().insert(resolved.group.group, resolved.group.label.clone());
+                Ok(resolved)
+            }
             _ => Err(ClientError::BadAnswer),
         }
     }
@@ -278,10 +281,13 @@ impl Inner {
 
     fn groups(&self, request: impl Fn(Option<Label>) -> Request) -> Result<Vec<GroupEntry>, ClientError> {
         let last = |entry: &GroupEntry| entry.label.clone();
-        self.pages(last, request, |reply| match reply {
+        let groups = self.pages(last, request, |reply| match reply {
             Reply::Groups { entries, more } => Some((entries, more)),
             _ => None,
-        })
+        })?;
+        let mine = groups.iter().filter(|entry| is_member(entry.part));
+        self.group_names.lock().extend(mine.map(|entry| (entry.group, entry.label.clone())));
+        Ok(groups)
     }
 
     /// Fetches a listing page by page; `last` names an entry for the next page to begin behind.

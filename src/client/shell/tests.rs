@@ -15,7 +15,9 @@ fn status(tracker: &str, options: &[&str]) -> Result<u8, ClientError> {
 
 fn fake() -> Fake {
     Fake::start(|request| match request {
-        Request::CreateGroup { name, .. } if name.as_str() == "taken" => Act::Answer(Reply::Refused(Refusal::NameTaken)),
+        Request::CreateGroup { name, .. } if name.as_str() == "taken" => {
+            Act::Answer(Box::new(Reply::Refused(Refusal::NameTaken)))
+        }
         other => usual(other),
     })
 }

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a scripted tracker does with a request.
 pub(in crate::client) enum Act {
-    Answer(Reply),
+    Answer(Box<Reply>),
     Silence,
     Close,
 }
@@ -89,7 +89,7 @@ fn serve(connection: &Connection, asked: &Mutex<Vec<Request>>, script: &Script) 
     while let Ok(FromClient { number, request }) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX) {
         asked.lock().push(request.clone());
         let goes_on = match script(&request) {
-            Act::Answer(reply) => say(FromTracker::Reply { number, reply }),
+            Act::Answer(reply) => say(FromTracker::Reply { number, reply: *reply }),
             Act::Silence => true,
             Act::Close => false,
         };
@@ -105,12 +105,12 @@ fn user() -> UserEntry {
 
 /// What every tracker answers unless the script says else.
 pub(in crate::client) fn usual(request: &Request) -> Act {
-    Act::Answer(match request {
+    Act::Answer(Box::new(match request {
         Request::Login { .. } => Reply::LoggedIn(user()),
         Request::Announce { .. } => Reply::Peers(Vec::new()),
         Request::Ping | Request::Logout => Reply::Pong,
         _ => Reply::Done(Effect::Done),
-    })
+    }))
 }
 
 fn set_of(fakes: &[&Fake]) -> (TrackerSet, Receiver<News>) {
@@ -197,7 +197,7 @@ fn success_of_the_first_outweighs_a_refusal_of_the_second() {
     let hasty = Fake::start(move |request| match request {
         Request::CreateGroup { .. } => {
             heard.send(()).unwrap();
-            Act::Answer(Reply::Refused(Refusal::NoSuchGroup))
+            Act::Answer(Box::new(Reply::Refused(Refusal::NoSuchGroup)))
         }
         other => usual(other),
     });
@@ -214,7 +214,9 @@ fn success_of_the_first_outweighs_a_refusal_of_the_second() {
 #[test]
 fn a_refusal_is_the_answer_when_nobody_else_was_asked() {
     let refuses =
-        Fake::start(|request| if is_change(request) { Act::Answer(Reply::Refused(Refusal::NameTaken)) } else { usual(request) });
+        Fake::start(
+            |request| if is_change(request) { Act::Answer(Box::new(Reply::Refused(Refusal::NameTaken))) } else { usual(request) },
+        );
     let (set, _news) = set_of(&[&refuses]);
     assert!(matches!(set.call(&change(1), Need::Session), Err(ClientError::Refused(Refusal::LoginFirst))));
     log_in(&set);
@@ -279,7 +281,9 @@ fn a_tracker_that_returns_is_logged_in_and_told_everything_again() {
 fn a_tracker_that_forgot_the_session_is_told_again() {
     let forgetful = Mutex::new(true);
     let fake = Fake::start(move |request| match request {
-        Request::CreateGroup { .. } if std::mem::take(&mut *forgetful.lock()) => Act::Answer(Reply::Refused(Refusal::LoginFirst)),
+        Request::CreateGroup { .. } if std::mem::take(&mut *forgetful.lock()) => {
+            Act::Answer(Box::new(Reply::Refused(Refusal::LoginFirst)))
+        }
         other => usual(other),
     });
     let (set, _news) = set_of(&[&fake]);
