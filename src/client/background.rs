@@ -4,16 +4,17 @@
 
 use std::sync::{Arc, Weak};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, select};
 use log::{info, warn};
 
 use super::ClientEvent;
 use super::core::Inner;
 use super::peers::PeerChange;
 use super::trackers::{Need, News};
+use crate::net::Stop;
 use crate::store::{Progress, ShareState};
-use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal, RequestId, UserId};
-use crate::wire::tracker::{Reply, Request};
+use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal, UserId};
+use crate::wire::tracker::Request;
 
 /// Something that needs a tracker and nobody waits for.
 #[derive(Debug)]
@@ -25,15 +26,24 @@ pub(crate) enum Errand {
 }
 
 /// Takes what trackers tell until they are stopped. Runs on the thread "news".
-pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>) {
-    for item in news {
+pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop) {
+    loop {
+        let item = select! {
+            recv(news) -> item => item,
+            recv(stop.channel()) -> _ => return,
+        };
+        let Ok(item) = item else { return };
         let Some(inner) = inner.upgrade() else { return };
         match item {
             News::Peers { tracker, peers } => inner.take_peers(tracker, &peers),
-            News::Joined { tracker } => inner.book.lock().forget_tracker(tracker),
+            News::Joined { tracker } => {
+                inner.book.lock().forget_tracker(tracker);
+                inner.retry_pending();
+            }
             News::Removed(group) => inner.end_membership(group, true),
             News::Admitted(entry) => {
-                if inner.admitted.lock().insert(entry.group) {
+                inner.group_names.lock().insert(entry.group, entry.label.clone());
+                if inner.announced.lock().insert(entry.group, true) != Some(true) {
                     inner.bus.tell(&ClientEvent::Admitted { group: entry.label });
                 }
             }
@@ -74,12 +84,12 @@ impl Inner {
         }
     }
 
-    /// The user is out of a group: what is offered there ends, what is downloaded from there stops.
+    /// The user is out of a group: what is offered there ends, what is downloaded from there stops. Every tracker tells of it, and
+    /// subscribers hear it once; not when the user left by choice.
     pub(crate) fn end_membership(&self, group: GroupId, announce: bool) {
-        let (user, label, shares, downloads) = {
+        let (user, shares, downloads) = {
             let mut library = self.library.lock();
             let Some(user) = library.user().map(|user| user.user) else { return };
-            let label = library.group_label(group);
             let mut shares = Vec::new();
             for share in library.shares.iter_mut().filter(|share| share.row.group == group) {
                 share.row.state = ShareState::Stopped;
@@ -94,9 +104,8 @@ impl Inner {
                     downloads.push((download.info_hash(), download.transfer.clone(), download.row.progress.clone()));
                 }
             }
-            (user, label, shares, downloads)
+            (user, shares, downloads)
         };
-        self.admitted.lock().remove(&group);
         let stored = self.store.stop_shares(user, group);
         self.note_store_error(stored);
         for (info_hash, transfer, progress) in downloads {
@@ -109,7 +118,9 @@ impl Inner {
             self.tell_end(info_hash);
         }
         shares.into_iter().for_each(|info_hash| self.withdraw(group, info_hash));
-        if let Some(label) = label.filter(|_| announce) {
+        let first = self.announced.lock().insert(group, false) != Some(false);
+        let label = self.group_names.lock().get(&group).cloned().or_else(|| self.library.lock().group_label(group));
+        if let Some(label) = label.filter(|_| announce && first) {
             self.bus.tell(&ClientEvent::Removed { group: label });
         }
     }
@@ -131,9 +142,9 @@ impl Inner {
     /// Tells the directory of a pending share.
     fn share_pending(self: &Arc<Self>, group: GroupId, info_hash: InfoHash) {
         let row = self.library.lock().share(group, info_hash).map(|share| share.row.clone());
-        if let Some(row) = row.filter(|row| row.state == ShareState::Pending) {
-            let request = RequestId::from_bytes(rand::random());
-            let request = Request::ShareFile { request, group, file: row.facts.clone() };
+        // Without a tracker the download need not wait to be called complete: one that returns is told then.
+        if let Some(row) = row.filter(|row| row.state == ShareState::Pending && self.trackers.is_reachable()) {
+            let request = Request::ShareFile { request: super::account::request_id(), group, file: row.facts.clone() };
             match self.trackers.call(&request, Need::Session) {
                 Ok(_) => {
                     let stored = self.store.set_share_state(row.user, group, info_hash, ShareState::Offered);
@@ -141,15 +152,27 @@ impl Inner {
                     if let Some(share) = self.library.lock().share(group, info_hash) {
                         share.row.state = ShareState::Offered;
                     }
+                    self.trackers.announce([(group, info_hash, DownloadState::Seeding)]);
                 }
                 Err(super::ClientError::Refused(refusal)) if refusal != Refusal::LoginFirst && refusal != Refusal::Busy => {
                     info!("{} is not shared on in {}: {refusal}", row.label, row.group_label);
                     self.stop_offering(group, info_hash);
                 }
-                Err(error) => warn!("{} is shared on at the next login: {error}", row.label),
+                Err(error) => warn!("{} is shared on as soon as a tracker answers: {error}", row.label),
             }
         }
         self.settle(info_hash);
+    }
+
+    /// A tracker is there again: it is told of the shares that none could be told of.
+    fn retry_pending(&self) {
+        let library = self.library.lock();
+        let pending = library.shares.iter().filter(|share| share.offered && share.row.state == ShareState::Pending);
+        let pending: Vec<(GroupId, InfoHash)> = pending.map(|share| (share.row.group, share.row.facts.info_hash)).collect();
+        drop(library);
+        for (group, info_hash) in pending {
+            self.send_errand(Errand::Share(group, info_hash));
+        }
     }
 
     /// Keeps a share in the store, but offers it no more.

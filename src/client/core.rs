@@ -6,7 +6,7 @@
 //! Threads: "listener" hands connections to the engine; "news" takes what trackers tell, and never calls a tracker; "errands"
 //! does what needs a tracker and nobody waits for. Commands run on the caller's thread.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,8 +71,10 @@ pub(crate) struct Inner {
     pub(crate) book: Mutex<PeerBook>,
     /// Names of users met in listings, for `why`.
     pub(crate) names: Mutex<HashMap<UserId, Label>>,
-    /// Groups whose admission was announced in this session: every tracker tells of it.
-    pub(crate) admitted: Mutex<HashSet<GroupId>>,
+    /// Names of groups met in this session.
+    pub(crate) group_names: Mutex<HashMap<GroupId, Label>>,
+    /// Groups whose joining or leaving was announced last, true for joining: every tracker tells of it.
+    pub(crate) announced: Mutex<HashMap<GroupId, bool>>,
     pub(crate) bus: Bus,
     pub(crate) errands: Mutex<Option<Sender<Errand>>>,
     pub(crate) stop: Stop,
@@ -107,7 +109,8 @@ impl Client {
             changed: Condvar::new(),
             book: Mutex::default(),
             names: Mutex::default(),
-            admitted: Mutex::default(),
+            group_names: Mutex::default(),
+            announced: Mutex::default(),
             bus: Bus::default(),
             errands: Mutex::new(Some(errands)),
             stop: Stop::new(),
@@ -207,8 +210,8 @@ impl Inner {
             });
         };
         let spawned = self.threads.spawn("listener", accept);
-        let weak = Arc::downgrade(self);
-        let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news)));
+        let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
+        let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news, &stop)));
         let weak = Arc::downgrade(self);
         let spawned =
             spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));
@@ -253,7 +256,8 @@ impl Inner {
             }
         }
         self.book.lock().clear();
-        self.admitted.lock().clear();
+        self.group_names.lock().clear();
+        self.announced.lock().clear();
         *self.library.lock() = Library::new();
         self.changed.notify_all();
     }

@@ -236,7 +236,10 @@ impl Inner {
         let user = user.and_then(|user| user.parse().ok());
         let file = file.and_then(|file| file.parse().ok());
         match self.trackers.call(&Request::Resolve { group, user, file }, Need::Session)? {
-            Reply::Resolved(resolved) => Ok(resolved),
+            Reply::Resolved(resolved) => {
+                self.group_names.lock().insert(resolved.group.group, resolved.group.label.clone());
+                Ok(resolved)
+            }
             _ => Err(ClientError::BadAnswer),
         }
     }
@@ -244,12 +247,6 @@ impl Inner {
     /// Finds a group.
     pub(crate) fn group(&self, group: &str) -> Result<GroupEntry, ClientError> {
         self.resolve(group, None, None).map(|resolved| resolved.group)
-    }
-
-    /// Finds a group that the user is a member of.
-    pub(crate) fn my_group(&self, group: &str) -> Result<GroupEntry, ClientError> {
-        let entry = self.group(group)?;
-        if is_member(entry.part) { Ok(entry) } else { Err(Refusal::NotMember.into()) }
     }
 
     /// Finds a group that the user owns, and another user; `stranger` is the refusal if nobody is called so.
@@ -284,10 +281,13 @@ impl Inner {
 
     fn groups(&self, request: impl Fn(Option<Label>) -> Request) -> Result<Vec<GroupEntry>, ClientError> {
         let last = |entry: &GroupEntry| entry.label.clone();
-        self.pages(last, request, |reply| match reply {
+        let groups = self.pages(last, request, |reply| match reply {
             Reply::Groups { entries, more } => Some((entries, more)),
             _ => None,
-        })
+        })?;
+        let mine = groups.iter().filter(|entry| is_member(entry.part));
+        self.group_names.lock().extend(mine.map(|entry| (entry.group, entry.label.clone())));
+        Ok(groups)
     }
 
     /// Fetches a listing page by page; `last` names an entry for the next page to begin behind.

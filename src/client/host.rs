@@ -125,8 +125,8 @@ impl Inner {
                 };
                 let stored = self.store.put_share(&share);
                 self.note_store_error(stored);
+                // Announced as seeding once the directory knows; until then as what it was.
                 self.library.lock().put_share(share, true);
-                self.trackers.announce([(row.group, info_hash, DownloadState::Seeding)]);
             }
             Err(error) => info!("{} is not shared on: {error}", seed.path.display()),
         }

@@ -1,7 +1,7 @@
 //! One installed client: sessions with all trackers, shares, downloads, and the shell at which a user gives commands.
 //!
-//! [`Client`] has every command as a method; [`shell`] is the program around it. Below them, [`TrackerSet`](trackers::TrackerSet)
-//! keeps the sessions and repeats a command on the next tracker when one fails, the device store keeps what must outlive the
+//! [`Client`] has every command as a method; [`shell`] is the program around it. Below them, the tracker set (`trackers`) keeps
+//! the sessions and repeats a command on the next tracker when one fails, the device store keeps what must outlive the
 //! process, and the engine of [`crate::swarm`] moves the data.
 //!
 //! **Invariant:** names and answers of trackers and peers are data: nothing is written, removed or shown because of them but what
@@ -17,6 +17,7 @@ mod downloads;
 mod error;
 mod event;
 mod groups;
+mod handle;
 mod host;
 mod library;
 mod peers;
@@ -27,10 +28,10 @@ mod why;
 
 pub use self::core::Client;
 pub use config::{ClientConfig, default_data_dir};
-pub use downloads::DownloadHandle;
 pub use error::ClientError;
 pub use event::ClientEvent;
 pub use groups::{TrackerRole, TrackerStatus, TrackersStatus};
+pub use handle::DownloadHandle;
 pub use library::{DownloadPhase, DownloadStatus};
 pub use shares::{Shared, Upload};
 

@@ -94,11 +94,6 @@ impl PeerBook {
         self.users.iter().filter(|(_, of)| **of == user).map(|(device, _)| *device).collect()
     }
 
-    /// Number of devices known in the file's swarm.
-    pub(crate) fn count(&self, info_hash: InfoHash) -> usize {
-        self.files.get(&info_hash).map_or(0, HashMap::len)
-    }
-
     /// Forgets everything: the session has ended.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
@@ -152,7 +147,7 @@ mod tests {
         assert!(book.takes_part(FILE, DEVICE, &[group]));
         assert_eq!(book.apply(1, &entry(5, DownloadState::Stopped)), Some(PeerChange::Gone(FILE, DEVICE)));
         assert!(!book.takes_part(FILE, DEVICE, &[group]));
-        assert_eq!(book.count(FILE), 0);
+        assert!(book.files.is_empty());
         assert_eq!(book.user_of(DEVICE), Some(UserId::from_bytes([3; 16])));
     }
 

@@ -145,7 +145,9 @@ fn stamp_of(path: &Path) -> Result<FileStamp, ClientError> {
 impl Inner {
     /// Hashes a file, or takes what is known of it from an earlier time.
     fn content(&self, path: &Path, stamp: FileStamp, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<Content, ClientError> {
-        if let Some(facts) = self.store.known_file(path, stamp)?
+        // A download may have been given another name than it has in its group; as a share it bears its own.
+        let own_name = |facts: &FileFacts| path.file_name().is_some_and(|name| name == facts.name.as_str());
+        if let Some(facts) = self.store.known_file(path, stamp)?.filter(own_name)
             && let Some(metainfo) = self.store.metainfo(facts.info_hash)?
         {
             return Ok(Content { facts, metainfo: Arc::new(metainfo), stamp });

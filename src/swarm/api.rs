@@ -27,7 +27,7 @@ pub struct EngineConfig {
     pub links_per_file_max: usize,
     /// Peers served at a time, per file.
     pub upload_slots: usize,
-    /// Bytes of chunk buffers of one download.
+    /// Bytes of chunk buffers, shared among the downloads that run when one begins.
     pub window_sum_max: u64,
     /// Shared files held open at a time.
     pub open_files_max: usize,
@@ -45,7 +45,7 @@ impl EngineConfig {
             bind_ip: None,
             threads: (2 * cores).max(4),
             links_max: limits::CLIENT_CONNECTIONS_MAX,
-            links_per_file_max: 80,
+            links_per_file_max: limits::CLIENT_CONNECTIONS_MAX,
             upload_slots: 8,
             window_sum_max: limits::WINDOW_SUM_MAX as u64,
             open_files_max: 128,

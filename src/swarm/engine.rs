@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -18,10 +18,11 @@ use parking_lot::{Mutex, RwLock};
 use super::Spreader;
 use super::api::{DownloadSpec, EngineConfig, EngineError, Host, SeedSpec, TransferState, UploadStats};
 use super::files::OpenFiles;
+use super::handle::Transfer;
 use super::pool::{Buffers, Pool};
 use super::storage::{Disk, SystemDisk};
 use super::torrent::Torrent;
-use super::transfer::{Transfer, TransferPart};
+use super::transfer::TransferPart;
 use crate::net::{Connection, Registry, Stop, Threads};
 use crate::types::{DeviceId, Geometry, InfoHash};
 
@@ -32,9 +33,12 @@ const UNPROVEN_PER_ADDRESS_MAX: usize = 32;
 /// Events waiting to be told from a place that holds a lock.
 const LATER_MAX: usize = 256;
 
+/// Bytes of chunk buffers that a download has whatever others need: a few pieces, so that it does not stand still.
+const WINDOW_SHARE_MIN: u64 = 4 << 20;
+
 type Deed = Box<dyn FnOnce(&Arc<Inner>) + Send>;
 
-/// Moves files.
+/// Moves files. [`Engine::stop`] ends it in good order; dropping it only tells its threads to end.
 pub struct Engine {
     inner: Arc<Inner>,
 }
@@ -51,6 +55,8 @@ pub(super) struct Inner {
     pub(super) buffers: Arc<Buffers>,
     pub(super) files: OpenFiles,
     pub(super) next_link: AtomicU64,
+    /// Downloads whose thread runs.
+    pub(super) downloads: AtomicU64,
     /// The zero of the pure parts' clock.
     pub(super) epoch: Instant,
     torrents: RwLock<HashMap<InfoHash, Arc<Torrent>>>,
@@ -82,6 +88,7 @@ impl Engine {
             buffers: Arc::default(),
             files: OpenFiles::new(config.open_files_max),
             next_link: AtomicU64::new(1),
+            downloads: AtomicU64::new(0),
             epoch: Instant::now(),
             torrents: RwLock::default(),
             changes: Mutex::default(),
@@ -252,9 +259,28 @@ impl Engine {
         if !inner.pool.join(deadline.saturating_duration_since(Instant::now())) {
             stayed.push("posse-pool".to_owned());
         }
-        torrents.iter().for_each(|torrent| torrent.write_journal());
+        for torrent in torrents {
+            torrent.write_journal();
+            // Whoever continues it, in this process or another, finds the `.part` unlocked.
+            if let Some(transfer) = &mut torrent.state.lock().transfer {
+                transfer.put_away();
+            }
+        }
         inner.torrents.write().clear();
         stayed
+    }
+}
+
+impl Drop for Engine {
+    /// Ends the threads without waiting for them.
+    fn drop(&mut self) {
+        self.inner.stop.set();
+        self.inner.registry.close_all();
+        let torrents = std::mem::take(&mut *self.inner.torrents.write());
+        for torrent in torrents.values() {
+            torrent.state.lock().close_links(|_| false);
+            torrent.changed.notify_all();
+        }
     }
 }
 
@@ -304,6 +330,12 @@ impl Inner {
         }
     }
 
+    /// Bytes of chunk buffers for a download that begins now: all share the sum, and each can do with a little.
+    pub(super) fn window_share(&self) -> u64 {
+        let sharers = self.downloads.load(Ordering::Relaxed).max(1);
+        (self.config.window_sum_max / sharers).max(WINDOW_SHARE_MIN)
+    }
+
     fn keep_time(&self) {
         while !self.stop.wait(TICK) {
             let torrents: Vec<Arc<Torrent>> = self.torrents.read().values().cloned().collect();
@@ -339,7 +371,13 @@ impl Torrent {
         };
         match part.sync() {
             Ok(()) => self.engine.host.journal(self.info_hash, &have),
-            Err(e) => self.pause_itself(&mut self.state.lock(), format!("cannot write {}: {e}", part.name())),
+            Err(e) => {
+                let mut state = self.state.lock();
+                if let Some(transfer) = &mut state.transfer {
+                    transfer.dirty = true;
+                }
+                self.pause_itself(&mut state, format!("cannot write {}: {e}", part.name()));
+            }
         }
     }
 }

@@ -58,6 +58,11 @@ impl OpenFiles {
         self.state.lock().open.remove(&info_hash);
     }
 
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.state.lock().open.len()
+    }
+
     fn get(&self, info_hash: InfoHash, spec: &SeedSpec) -> Result<Arc<File>, SeedError> {
         {
             let mut state = self.state.lock();

@@ -6,6 +6,7 @@ mod download;
 mod engine;
 mod fetch;
 mod files;
+mod handle;
 mod hasher;
 mod link;
 mod metadata;
@@ -29,7 +30,7 @@ pub use api::{
 pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};
 pub use engine::Engine;
+pub use handle::Transfer;
 pub use hasher::hash_file;
 pub use spreader::Spreader;
 pub use storage::part_path;
-pub use transfer::Transfer;

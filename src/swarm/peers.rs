@@ -18,6 +18,8 @@ use crate::wire::peer::PeerMessage;
 
 /// Peers remembered a file: more than will ever be linked.
 const PEERS_MAX: usize = 1000;
+/// Links of one file beyond which we dial no others; inbound ones may be more.
+const DIAL_LINKS_MAX: usize = 60;
 /// First and longest wait before a lost or unreachable peer is dialled again.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -166,7 +168,7 @@ impl Torrent {
         if !state.wants_links() || self.engine.stop.is_set() {
             return;
         }
-        let room = self.engine.config.links_per_file_max.saturating_sub(state.links.len());
+        let room = self.engine.config.links_per_file_max.min(DIAL_LINKS_MAX).saturating_sub(state.links.len());
         for (device, address) in state.peers.take_due(self.now(), room) {
             let torrent = self.clone();
             let spawned = self.engine.threads.spawn("posse-link", move || {

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use super::api::EngineEvent;
 use super::files::SeedError;
 use super::link::{Link, Work};
-use super::torrent::Torrent;
+use super::torrent::{State, Torrent};
 use crate::types::Span;
 use crate::types::limits::BLOCK_LEN_MAX;
 use crate::wire::metainfo::Metainfo;
@@ -106,10 +106,11 @@ impl Torrent {
         let now = self.now();
         state.choker.sent(now, link.key, len);
         state.sent += len;
-        if let Some(device) = link.device {
-            if state.sent_to.len() < SENT_TO_MAX || state.sent_to.contains_key(&device) {
-                *state.sent_to.entry(device).or_default() += len;
-            }
+        let State { sent_to, .. } = &mut *state;
+        if let Some(device) = link.device
+            && (sent_to.len() < SENT_TO_MAX || sent_to.contains_key(&device))
+        {
+            *sent_to.entry(device).or_default() += len;
         }
         self.drive(&mut state);
     }

@@ -26,7 +26,7 @@ use crate::wire::peer::{
 };
 
 /// Requests that we keep waiting for a peer, told in `reqq`.
-pub(super) const REQUESTS_MAX: u32 = 500;
+pub(super) const REQUESTS_MAX: u32 = super::REQUESTS_MAX as u32;
 /// Requests that a peer keeps that says nothing about it.
 const REQUESTS_MAX_UNTOLD: u32 = 128;
 /// The extension id under which we take metadata messages.

@@ -84,10 +84,9 @@ impl PartFile {
         if !facts.is_file() || facts.nlink() != 1 {
             return Err(StorageError::NotAFile(part));
         }
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StorageError::Locked(part)),
-            // A file system without locks has none to respect.
-            Ok(()) | Err(_) => {}
+        // A file system without locks has none to respect.
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK) {
+            return Err(StorageError::Locked(part));
         }
         if facts.len() != len {
             file.set_len(len).map_err(failed)?;
@@ -175,7 +174,10 @@ pub fn part_path(target: &Path, info_hash: InfoHash) -> PathBuf {
     part.push(".part");
     if part.len() > limits::FILE_NAME_LEN_MAX {
         let text = name.to_string_lossy();
-        let cut = text.floor_char_boundary(limits::FILE_NAME_LEN_MAX - 32);
+        let mut cut = limits::FILE_NAME_LEN_MAX - 32;
+        while !text.is_char_boundary(cut) {
+            cut -= 1;
+        }
         part = format!("{}.{:.16}.part", &text[..cut], info_hash.to_string()).into();
     }
     target.with_file_name(part)

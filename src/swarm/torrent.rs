@@ -87,7 +87,9 @@ impl Torrent {
         let now = self.now();
         self.drive_download(state, now);
         self.drive_choker(state);
-        while let Some((link, piece)) = state.spreader.as_mut().and_then(Spreader::poll) {
+        // With one leecher there is nothing to spread: it takes the pieces in the order that suits it.
+        let spreads = state.links.len() > 1;
+        while let Some((link, piece)) = state.spreader.as_mut().filter(|_| spreads).and_then(Spreader::poll) {
             if let Some(link) = state.links.get(&link) {
                 link.send(&PeerMessage::Suggest(piece.get()));
             }
@@ -96,8 +98,11 @@ impl Torrent {
 
     fn drive_download(self: &Arc<Self>, state: &mut State, now: Duration) {
         let State { transfer, links, peers, .. } = state;
-        let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) else { return };
+        let Some(transfer) = transfer.as_mut() else { return };
+        let sole_seeders = links.values().all(|link| link.has_all.load(Ordering::Relaxed));
         loop {
+            let hint = if sole_seeders { transfer.next_in_order(&self.geometry) } else { None };
+            let Some(download) = transfer.download.as_mut() else { return };
             while let Some(action) = download.poll_action() {
                 match action {
                     Action::Interested(link, on) => {
@@ -115,10 +120,16 @@ impl Torrent {
                     Action::Complete => {}
                 }
             }
+            if let Some(piece) = hint {
+                links.keys().for_each(|link| download.suggested(*link, piece));
+            }
             let Some(job) = download.next_job(now) else { return };
+            transfer.asked_for(job.piece);
             if self.engine.pool.offer(Job::Fetch(self.clone(), job)).is_err() {
                 // The workers are busy hashing: asking for more costs little and keeps the links full.
-                start(download, links, now, &job);
+                if let Some(download) = &mut transfer.download {
+                    start(download, links, now, &job);
+                }
             }
         }
     }
@@ -155,10 +166,8 @@ impl Torrent {
         let Some(metainfo) = self.metainfo.get() else { return };
         let good = Sha1::digest(&*buffer)[..] == metainfo.piece_hash(piece).as_bytes()[..];
         let part = self.state.lock().transfer.as_ref().and_then(|transfer| transfer.part.clone());
-        let written = match &part {
-            Some(part) if good => part.write(&buffer, self.geometry.offset(piece)),
-            _ => Ok(()),
-        };
+        let Some(part) = part else { return };
+        let written = if good { part.write(&buffer, self.geometry.offset(piece)) } else { Ok(()) };
         let mut state = self.state.lock();
         let now = self.now();
         let Some(transfer) = &mut state.transfer else { return };
@@ -166,12 +175,12 @@ impl Torrent {
         match written {
             Err(e) => {
                 download.write_failed(piece);
-                self.pause_itself(&mut state, format!("cannot write {}: {e}", part.map_or_else(String::new, |p| p.name())));
+                self.pause_itself(&mut state, format!("cannot write {}: {e}", part.name()));
             }
             Ok(()) if good => {
                 download.verified(now, piece, link);
                 transfer.dirty = true;
-                if transfer.front_takes(piece, buffer) {
+                if transfer.front_takes(piece, buffer) || !std::mem::replace(&mut transfer.grown, true) {
                     self.changed.notify_all();
                 }
             }
@@ -195,10 +204,8 @@ impl Torrent {
         }
         let now = self.now();
         state.choker.tick(now);
-        if let Some(transfer) = &mut state.transfer {
-            if let Some(download) = &mut transfer.download {
-                download.tick(now);
-            }
+        if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+            download.tick(now);
         }
         self.ask_metainfo(&mut state);
         self.drive(&mut state);
@@ -215,7 +222,8 @@ impl State {
 
     /// Tells whether others may link to us.
     pub(super) fn takes_links(&self) -> bool {
-        self.seed.is_some() || self.wants_links()
+        let finishing = self.transfer.as_ref().is_some_and(|transfer| transfer.life == TransferState::Finishing);
+        self.seed.is_some() || finishing || self.wants_links()
     }
 
     /// Tells whether we have the piece and may serve it.

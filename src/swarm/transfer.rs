@@ -1,7 +1,7 @@
 //! The life of a download: opening its `.part`, checking what is there, fetching, the whole-file check, its final name.
 //!
 //! **Invariant:** a file gets its final name only after every piece and the whole were verified and made durable. Whatever goes wrong, what was
-//! verified stays in the `.part`, and [`Transfer::resume`] goes on from it.
+//! verified stays in the `.part`, and [`Transfer::resume`](super::Transfer::resume) goes on from it.
 //!
 //! A thread a running download walks [`run`] from top to bottom: while pieces come it computes the SHA-1 of the whole along the
 //! contiguous front; pieces never wait for it.
@@ -9,24 +9,24 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::MutexGuard;
 use sha1::{Digest, Sha1};
 
-use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState, TransferStatus, Why};
+use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState};
 use super::fetch::{self, MetainfoFetch};
 use super::pool::Buffer;
 use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
 use super::{Download, Options, Spreader, Stats};
-use crate::types::{Bitfield, FileFacts, InfoHash, PieceIndex, Sha1Digest};
+use crate::types::{Bitfield, FileFacts, Geometry, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
 /// Buffers kept for the front, so that it need not read again what was just written.
 const HANDED_MAX: usize = 8;
-/// Unoffered pieces named by [`Transfer::why`].
-const WHY_PIECES_MAX: usize = 16;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// The download of a torrent.
 pub(super) struct TransferPart {
@@ -34,9 +34,11 @@ pub(super) struct TransferPart {
     pub(super) target: PathBuf,
     pub(super) life: TransferState,
     /// Whether a `.part` that is there is ours.
-    ours: bool,
+    pub(super) ours: bool,
+    /// Tells its thread from that of an earlier download of the same file, which may not have noticed its end yet.
+    id: u64,
     /// Whether its thread runs.
-    running: bool,
+    pub(super) running: bool,
     /// There once the `.part` is open and checked.
     pub(super) download: Option<Download>,
     pub(super) part: Option<Arc<PartFile>>,
@@ -44,11 +46,15 @@ pub(super) struct TransferPart {
     pub(super) fetch: Option<MetainfoFetch>,
     /// What is verified while there is no `download`.
     verified: Bitfield,
-    /// Bytes looked at while checking.
-    checked: u64,
+    /// Bytes found to be there while checking.
+    pub(super) checked: u64,
     /// The piece that the front waits for, and verified ones that it will want soon.
     front: u32,
     handed: BTreeMap<u32, Buffer>,
+    /// Whether this run has brought a piece.
+    pub(super) grown: bool,
+    /// The next piece to ask for while pieces are asked for in order.
+    next: u32,
     /// Whether pieces were verified since the last entry in the journal.
     pub(super) dirty: bool,
     /// Counts of earlier attempts.
@@ -83,6 +89,7 @@ impl TransferPart {
             target: spec.target.clone(),
             life: TransferState::Paused(None),
             ours: spec.verified.is_some(),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             running: false,
             download: None,
             part: None,
@@ -91,6 +98,8 @@ impl TransferPart {
             checked: 0,
             front: 0,
             handed: BTreeMap::new(),
+            grown: false,
+            next: 0,
             dirty: false,
             before: Stats::default(),
         })
@@ -105,12 +114,32 @@ impl TransferPart {
         ahead == 0
     }
 
+    /// The piece to ask for next where the order makes no difference to the swarm, because whoever is linked has everything: the
+    /// one that lets the front advance.
+    pub(super) fn next_in_order(&mut self, geometry: &Geometry) -> Option<PieceIndex> {
+        loop {
+            let piece = geometry.index(self.next.into())?;
+            if !self.have().has(piece) {
+                return Some(piece);
+            }
+            self.next += 1;
+        }
+    }
+
+    /// Notes that a piece is asked for.
+    pub(super) fn asked_for(&mut self, piece: PieceIndex) {
+        if piece.get() == self.next {
+            self.next += 1;
+        }
+    }
+
     /// The verified pieces.
     pub(super) fn have(&self) -> &Bitfield {
         self.download.as_ref().map_or(&self.verified, Download::have)
     }
 
-    fn stats(&self) -> Stats {
+    /// Counts of this and earlier attempts.
+    pub(super) fn stats(&self) -> Stats {
         let mut stats = self.download.as_ref().map(Download::stats).unwrap_or_default();
         stats.received += self.before.received;
         stats.wasted += self.before.wasted;
@@ -118,48 +147,53 @@ impl TransferPart {
         stats
     }
 
-    /// Puts the download away, keeping what it knows.
-    fn put_away(&mut self) {
+    /// Puts the download away, keeping what it knows; its `.part` is closed.
+    pub(super) fn put_away(&mut self) {
         self.before = self.stats();
         self.verified = self.have().clone();
         (self.download, self.part, self.fetch) = (None, None, None);
         self.handed.clear();
+        self.next = 0;
     }
 }
 
 /// Walks a download from its start to its end, whichever it is.
-pub(super) fn run(torrent: &Arc<Torrent>) {
-    let outcome = steps(torrent);
+fn run(torrent: &Arc<Torrent>, id: u64) {
+    torrent.engine.downloads.fetch_add(1, Ordering::Relaxed);
+    let outcome = steps(&Run { torrent, id });
+    torrent.engine.downloads.fetch_sub(1, Ordering::Relaxed);
     let mut state = torrent.state.lock();
-    let Some(transfer) = &mut state.transfer else { return };
+    let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.id == id) else { return };
     transfer.running = false;
-    if let Err(End::Failed(reason)) = outcome {
-        if transfer.life != TransferState::Cancelled {
-            transfer.put_away();
-            transfer.life = TransferState::Failed(reason.clone());
-            if state.seed.is_none() {
-                state.close_links(|_| false);
-            }
-            drop(state);
-            torrent.engine.host.event(EngineEvent::Failed { info_hash: torrent.info_hash, reason });
+    if let Err(End::Failed(reason)) = outcome
+        && transfer.life != TransferState::Cancelled
+    {
+        log::warn!("{}: failed: {reason}", transfer.target.display());
+        transfer.put_away();
+        transfer.life = TransferState::Failed(reason.clone());
+        if state.seed.is_none() {
+            state.close_links(|_| false);
         }
+        drop(state);
+        torrent.engine.host.event(EngineEvent::Failed { info_hash: torrent.info_hash, reason });
     }
     torrent.changed.notify_all();
 }
 
-fn steps(torrent: &Arc<Torrent>) -> Result<(), End> {
-    let part = open(torrent)?;
-    let have = check(torrent, &part)?;
-    attach(torrent, have)?;
-    let digest = hash_front(torrent, &part)?;
-    finish(torrent, &part, digest)
+fn steps(run: &Run<'_>) -> Result<(), End> {
+    let part = open(run)?;
+    let have = check(run, &part)?;
+    attach(run, have)?;
+    let digest = hash_front(run, &part)?;
+    finish(run, &part, digest)
 }
 
-fn open(torrent: &Arc<Torrent>) -> Result<Arc<PartFile>, End> {
-    let (target, ours) = with(torrent, |transfer| (transfer.target.clone(), transfer.ours))?;
+fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
+    let torrent = run.torrent;
+    let (target, ours) = run.with(|transfer| (transfer.target.clone(), transfer.ours))?;
     let disk = torrent.engine.disk.clone();
     let part = Arc::new(PartFile::open(&target, torrent.info_hash, torrent.geometry.len(), ours, disk)?);
-    let kept = with(torrent, |transfer| {
+    let kept = run.with(|transfer| {
         transfer.ours = true;
         transfer.part = Some(part.clone());
     });
@@ -171,8 +205,9 @@ fn open(torrent: &Arc<Torrent>) -> Result<Arc<PartFile>, End> {
 }
 
 /// Finds out which pieces are there: those vouched for, those in the `.part`, those in a copy that we share already.
-fn check(torrent: &Arc<Torrent>, part: &PartFile) -> Result<Bitfield, End> {
-    let (verified, resumed) = with(torrent, |transfer| (transfer.verified.clone(), transfer.verified.ones()))?;
+fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
+    let torrent = run.torrent;
+    let (verified, resumed) = run.with(|transfer| (transfer.verified.clone(), transfer.verified.ones()))?;
     let seed = torrent.state.lock().seed.clone();
     let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
     let mut buffer = torrent.engine.buffers.take(if geometry.piece_count() == 0 { 0 } else { geometry.piece_len() as usize });
@@ -198,7 +233,8 @@ fn check(torrent: &Arc<Torrent>, part: &PartFile) -> Result<Bitfield, End> {
                 copied += 1;
             }
         }
-        with(torrent, |transfer| transfer.checked = end)?;
+        let len = if have.has(piece) { end - offset } else { 0 };
+        run.with(|transfer| transfer.checked += len)?;
     }
     if copied > resumed {
         log::debug!("{}: {} pieces were copied from the shared file", torrent.info_hash, copied - resumed);
@@ -211,11 +247,12 @@ fn is_good(torrent: &Torrent, piece: PieceIndex, bytes: &[u8]) -> bool {
 }
 
 /// Makes the download out of what is there, and lets links come.
-fn attach(torrent: &Arc<Torrent>, have: Bitfield) -> Result<(), End> {
+fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
+    let torrent = run.torrent;
     let geometry = torrent.geometry;
     if geometry.piece_count() == 0 {
         // An empty file has nothing to ask anybody for.
-        if let Ok(metainfo) = with(torrent, |transfer| Metainfo::new(transfer.facts.name.clone(), geometry, Vec::new()))? {
+        if let Ok(metainfo) = run.with(|transfer| Metainfo::new(transfer.facts.name.clone(), geometry, Vec::new()))? {
             let _ = torrent.metainfo.set(Arc::new(metainfo));
         }
     }
@@ -224,13 +261,9 @@ fn attach(torrent: &Arc<Torrent>, have: Bitfield) -> Result<(), End> {
     if !have.is_full() {
         state.close_links(|_| false);
     }
-    let transfer = state.transfer.as_mut().ok_or(End::Quiet)?;
-    let paused = match transfer.life {
-        TransferState::Cancelled => return Err(End::Quiet),
-        TransferState::Paused(_) => true,
-        _ => false,
-    };
-    let options = Options { window_sum_max: torrent.engine.config.window_sum_max, ..Options::default() };
+    let transfer = run.transfer(&mut state)?;
+    let paused = matches!(transfer.life, TransferState::Paused(_));
+    let options = Options { window_sum_max: torrent.engine.window_share(), ..Options::default() };
     let mut download = Download::new(geometry, have, options, rand::random());
     if paused || !known {
         download.paused(true);
@@ -253,12 +286,13 @@ fn attach(torrent: &Arc<Torrent>, have: Bitfield) -> Result<(), End> {
 }
 
 /// Hashes the whole file, piece by piece as the contiguous front grows.
-fn hash_front(torrent: &Arc<Torrent>, part: &PartFile) -> Result<Sha1Digest, End> {
+fn hash_front(run: &Run<'_>, part: &PartFile) -> Result<Sha1Digest, End> {
+    let torrent = run.torrent;
     let geometry = torrent.geometry;
     let mut hasher = Sha1::new();
     let mut own = None;
     for piece in geometry.indexes() {
-        match wait_for(torrent, piece)? {
+        match wait_for(run, piece)? {
             Some(buffer) => hasher.update(&*buffer),
             None => {
                 let whole = geometry.piece_len() as usize;
@@ -273,28 +307,28 @@ fn hash_front(torrent: &Arc<Torrent>, part: &PartFile) -> Result<Sha1Digest, End
 }
 
 /// Waits until a piece is verified; returns its buffer if it is still there.
-fn wait_for(torrent: &Torrent, piece: PieceIndex) -> Result<Option<Buffer>, End> {
-    let mut state = torrent.state.lock();
+fn wait_for(run: &Run<'_>, piece: PieceIndex) -> Result<Option<Buffer>, End> {
+    let mut state = run.torrent.state.lock();
     loop {
-        let transfer = state.transfer.as_mut().filter(|transfer| transfer.life != TransferState::Cancelled).ok_or(End::Quiet)?;
-        if torrent.engine.stop.is_set() {
-            return Err(End::Quiet);
-        }
+        let transfer = run.transfer(&mut state)?;
         transfer.front = piece.get();
-        if transfer.have().has(piece) {
+        // What an earlier run left is not read before this one has brought something: it may stay unfinished for long.
+        let worth_it = transfer.grown || transfer.have().is_full();
+        if worth_it && transfer.have().has(piece) {
             let buffer = transfer.handed.remove(&piece.get());
             // What was overtaken is of no use any more.
             transfer.handed.retain(|handed, _| *handed > piece.get());
             return Ok(buffer);
         }
-        torrent.changed.wait(&mut state);
+        run.torrent.changed.wait(&mut state);
     }
 }
 
-fn finish(torrent: &Arc<Torrent>, part: &PartFile, digest: Sha1Digest) -> Result<(), End> {
+fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End> {
+    let torrent = run.torrent;
     let (facts, target) = {
         let mut state = torrent.state.lock();
-        let transfer = wait_unpaused(torrent, &mut state)?;
+        let transfer = wait_unpaused(run, &mut state)?;
         transfer.life = TransferState::Finishing;
         (transfer.facts.clone(), transfer.target.clone())
     };
@@ -329,23 +363,29 @@ fn finish(torrent: &Arc<Torrent>, part: &PartFile, digest: Sha1Digest) -> Result
 }
 
 /// A download that was paused when its last piece came is not finished behind the user's back.
-fn wait_unpaused<'a>(torrent: &Torrent, state: &'a mut MutexGuard<'_, State>) -> Result<&'a mut TransferPart, End> {
-    loop {
-        let life = state.transfer.as_ref().map(|transfer| &transfer.life);
-        match life {
-            None | Some(TransferState::Cancelled) => return Err(End::Quiet),
-            _ if torrent.engine.stop.is_set() => return Err(End::Quiet),
-            Some(TransferState::Paused(_)) => torrent.changed.wait(state),
-            Some(_) => return state.transfer.as_mut().ok_or(End::Quiet),
-        }
+fn wait_unpaused<'a>(run: &Run<'_>, state: &'a mut MutexGuard<'_, State>) -> Result<&'a mut TransferPart, End> {
+    while matches!(run.transfer(state)?.life, TransferState::Paused(_)) {
+        run.torrent.changed.wait(state);
     }
+    run.transfer(state)
 }
 
-fn with<T>(torrent: &Torrent, change: impl FnOnce(&mut TransferPart) -> T) -> Result<T, End> {
-    let mut state = torrent.state.lock();
-    match &mut state.transfer {
-        Some(transfer) if transfer.life != TransferState::Cancelled && !torrent.engine.stop.is_set() => Ok(change(transfer)),
-        _ => Err(End::Quiet),
+/// One walk of one download.
+struct Run<'a> {
+    torrent: &'a Arc<Torrent>,
+    id: u64,
+}
+
+impl Run<'_> {
+    /// The download, unless it was cancelled, or the engine stops.
+    fn transfer<'a>(&self, state: &'a mut State) -> Result<&'a mut TransferPart, End> {
+        let transfer = state.transfer.as_mut().filter(|transfer| transfer.id == self.id);
+        let runs = |transfer: &&mut TransferPart| transfer.life != TransferState::Cancelled && !self.torrent.engine.stop.is_set();
+        transfer.filter(runs).ok_or(End::Quiet)
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut TransferPart) -> T) -> Result<T, End> {
+        self.transfer(&mut self.torrent.state.lock()).map(change)
     }
 }
 
@@ -356,7 +396,7 @@ impl Torrent {
     }
 
     /// Starts the download's thread, or lets it go on.
-    fn go(self: &Arc<Self>, state: &mut State) -> bool {
+    pub(super) fn go(self: &Arc<Self>, state: &mut State) -> bool {
         let Some(transfer) = &mut state.transfer else { return false };
         transfer.life = match (&transfer.download, &transfer.fetch) {
             (None, _) => TransferState::Checking,
@@ -368,8 +408,8 @@ impl Torrent {
         }
         if !std::mem::replace(&mut transfer.running, true) {
             transfer.checked = 0;
-            let torrent = self.clone();
-            if let Err(e) = self.engine.threads.spawn("posse-download", move || run(&torrent)) {
+            let (torrent, id) = (self.clone(), transfer.id);
+            if let Err(e) = self.engine.threads.spawn("posse-download", move || run(&torrent, id)) {
                 transfer.running = false;
                 transfer.life = TransferState::Paused(Some(format!("no thread for it: {e}")));
             }
@@ -383,7 +423,7 @@ impl Torrent {
     /// Pauses a download that cannot write; what it has stays.
     pub(super) fn pause_itself(&self, state: &mut State, reason: String) {
         let Some(transfer) = &mut state.transfer else { return };
-        if matches!(transfer.life, TransferState::Downloading) {
+        if matches!(transfer.life, TransferState::Metainfo | TransferState::Downloading) {
             log::warn!("{}: paused: {reason}", transfer.target.display());
             self.stop_asking(state, TransferState::Paused(Some(reason.clone())));
             let (engine, info_hash) = (self.engine.clone(), self.info_hash);
@@ -391,7 +431,8 @@ impl Torrent {
         }
     }
 
-    fn stop_asking(&self, state: &mut State, life: TransferState) {
+    /// Gives up what is asked for and closes the links, unless they serve a file that we have whole.
+    pub(super) fn stop_asking(&self, state: &mut State, life: TransferState) {
         let Some(transfer) = &mut state.transfer else { return };
         transfer.life = life;
         if let Some(download) = &mut transfer.download {
@@ -401,157 +442,5 @@ impl Torrent {
             state.close_links(|_| false);
         }
         self.changed.notify_all();
-    }
-}
-
-/// A handle on one download; clones are the same download.
-#[derive(Clone)]
-pub struct Transfer {
-    pub(super) torrent: Arc<Torrent>,
-}
-
-impl Transfer {
-    /// The file.
-    pub fn info_hash(&self) -> InfoHash {
-        self.torrent.info_hash
-    }
-
-    /// Where the file will be, or is.
-    pub fn target(&self) -> PathBuf {
-        self.torrent.state.lock().transfer.as_ref().map(|transfer| transfer.target.clone()).unwrap_or_default()
-    }
-
-    /// Where the download stands.
-    pub fn status(&self) -> TransferStatus {
-        status(&self.torrent, &self.torrent.state.lock())
-    }
-
-    /// Why it does not move.
-    pub fn why(&self) -> Why {
-        let state = self.torrent.state.lock();
-        let stats = state.transfer.as_ref().map(TransferPart::stats).unwrap_or_default();
-        let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
-        let (unoffered, unoffered_first) = download.map_or((0, Vec::new()), |download| download.unoffered(WHY_PIECES_MAX));
-        Why {
-            state: state.transfer.as_ref().map_or(TransferState::Cancelled, |transfer| transfer.life.clone()),
-            metainfo_known: self.torrent.metainfo.get().is_some(),
-            pieces: self.torrent.geometry.piece_count(),
-            have: state.transfer.as_ref().map_or(0, |transfer| transfer.have().ones()),
-            unoffered,
-            unoffered_first,
-            links: state.links.len() as u32,
-            unchoked: stats.unchoked,
-            corrupt: stats.corrupt,
-            seen: state.peers.seen(self.torrent.now()),
-            unreachable: state.peers.unreachable(),
-            banned: state.peers.banned(),
-        }
-    }
-
-    /// Stops fetching and serving until [`Transfer::resume`]; keeps what is there. False if it has ended or is paused.
-    pub fn pause(&self) -> bool {
-        let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
-        let runs = matches!(life, Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading));
-        if runs {
-            self.torrent.stop_asking(&mut state, TransferState::Paused(None));
-            self.torrent.drive(&mut state);
-        }
-        runs
-    }
-
-    /// Goes on after a pause, or tries again after a failure. False if it is neither.
-    pub fn resume(&self) -> bool {
-        let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| &transfer.life);
-        match life {
-            Some(TransferState::Paused(_) | TransferState::Failed(_)) => self.torrent.go(&mut state),
-            _ => false,
-        }
-    }
-
-    /// Gives the download up and removes its `.part`. False if it has ended.
-    ///
-    /// # Blocking
-    /// For a few system calls on the destination's file system.
-    pub fn cancel(&self) -> bool {
-        let torrent = &self.torrent;
-        let (part, target, ours) = {
-            let mut state = torrent.state.lock();
-            let Some(transfer) = &mut state.transfer else { return false };
-            if matches!(transfer.life, TransferState::Complete | TransferState::Cancelled | TransferState::Finishing) {
-                return false;
-            }
-            let part = transfer.part.take();
-            let (target, ours) = (transfer.target.clone(), transfer.ours && !transfer.running);
-            transfer.put_away();
-            torrent.stop_asking(&mut state, TransferState::Cancelled);
-            (part, target, ours)
-        };
-        torrent.engine.drop_unused(torrent);
-        let (length, disk) = (torrent.geometry.len(), torrent.engine.disk.clone());
-        // A download that was not running has its `.part` closed: open it again, to be sure whose it is.
-        let part = part.or_else(|| {
-            let opened = ours.then(|| PartFile::open(&target, torrent.info_hash, length, true, disk));
-            opened.and_then(Result::ok).map(Arc::new)
-        });
-        if let Some(Err(e)) = part.map(|part| part.remove()) {
-            log::warn!("cannot remove the data of {}: {e}", target.display());
-        }
-        true
-    }
-
-    /// Waits until it is complete, failed or cancelled, or `timeout` has passed; returns the status then.
-    ///
-    /// # Blocking
-    /// For at most `timeout`.
-    pub fn wait(&self, timeout: Duration) -> TransferStatus {
-        self.wait_until(timeout, |status| status.state.has_ended())
-    }
-
-    /// Waits until `done` says so, or `timeout` has passed; `done` is asked when the state changes and a few times a second.
-    ///
-    /// # Blocking
-    /// For at most `timeout`.
-    pub fn wait_until(&self, timeout: Duration, mut done: impl FnMut(&TransferStatus) -> bool) -> TransferStatus {
-        const POLL: Duration = Duration::from_millis(100);
-        let deadline = Instant::now() + timeout;
-        let mut state = self.torrent.state.lock();
-        loop {
-            let status = status(&self.torrent, &state);
-            let now = Instant::now();
-            if done(&status) || now >= deadline || self.torrent.engine.stop.is_set() {
-                return status;
-            }
-            self.torrent.changed.wait_until(&mut state, deadline.min(now + POLL));
-        }
-    }
-
-    /// Starts it for the first time.
-    pub(super) fn begin(&self) {
-        self.torrent.go(&mut self.torrent.state.lock());
-    }
-}
-
-fn status(torrent: &Torrent, state: &State) -> TransferStatus {
-    let Some(transfer) = &state.transfer else {
-        unreachable!("a handle is made for a torrent with a transfer, which is never taken out")
-    };
-    let stats = transfer.stats();
-    let piece_len = u64::from(torrent.geometry.piece_len());
-    let bytes_done = match transfer.life {
-        TransferState::Checking => transfer.checked,
-        _ => (u64::from(transfer.have().ones()) * piece_len).min(torrent.geometry.len()),
-    };
-    TransferStatus {
-        state: transfer.life.clone(),
-        len: torrent.geometry.len(),
-        bytes_done,
-        bytes_per_second: stats.bytes_per_second,
-        peers: state.links.len() as u32,
-        unchoked: stats.unchoked,
-        received: stats.received,
-        wasted: stats.wasted,
-        sent: state.sent,
     }
 }

@@ -102,12 +102,6 @@ pub(crate) struct CoreHandle {
     inputs: Sender<Input>,
 }
 
-impl std::fmt::Debug for Input {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Input")
-    }
-}
-
 impl CoreHandle {
     /// Makes the queue.
     pub(crate) fn new() -> (Self, Receiver<Input>) {

@@ -20,10 +20,10 @@ use log::info;
 use parking_lot::{Condvar, Mutex};
 
 use crate::net::{Connection, Stop};
-use crate::types::limits::TRACKER_CONNECTIONS_MAX;
+use crate::types::limits::{TRACKER_CONNECTIONS_MAX, TRACKER_FRAME_LEN_MAX};
 
-/// Bytes that may wait for a consumer: some thousands of events.
-pub(crate) const BACKLOG_LEN_MAX: usize = 2 << 20;
+/// Bytes that may wait for a consumer: the longest answer there is, or some thousands of events.
+pub(crate) const BACKLOG_LEN_MAX: usize = TRACKER_FRAME_LEN_MAX + (1 << 20);
 /// How long a consumer may take nothing of what waits for it.
 const STALL_MAX: Duration = Duration::from_secs(10);
 /// How often the notifier tries a consumer again that did not take everything.

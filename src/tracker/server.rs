@@ -1,6 +1,6 @@
 //! A running tracker: its start, its status and its end.
 //!
-//! **Invariant:** every thread of a tracker is started here or in [`accept`](super::accept), and [`Tracker::stop`] joins them all or
+//! **Invariant:** every thread of a tracker is started here or in [`accept`], and [`Tracker::stop`] joins them all or
 //! names those that stayed.
 
 use std::net::{IpAddr, SocketAddr};

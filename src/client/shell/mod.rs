@@ -1,6 +1,6 @@
 //! The program around a [`Client`]: command line, prompt, scripts, output and exit status.
 //!
-//! **Invariant:** every command comes from the one table in [`table`]: its words, usage, help and completion cannot differ. What
+//! **Invariant:** every command comes from the one table, [`COMMANDS`]: its words, usage, help and completion cannot differ. What
 //! came from the network is escaped before it is shown.
 //!
 //! Threads: commands run on the main thread; "announcer" prints what happens by itself; "signals" turns signals into values;
@@ -20,6 +20,8 @@ mod render;
 mod session;
 mod table;
 mod terminal;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;

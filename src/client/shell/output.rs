@@ -129,10 +129,12 @@ impl Output {
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 
+    /// Writes one object; what it is about comes first.
     fn object<const N: usize>(&self, head: [(&str, Value); N], fields: Map<String, Value>) {
-        let mut object: Map<String, Value> = head.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        object.extend(fields);
-        self.write(&format!("{}\n", Value::Object(object)));
+        let head = head.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let pair = |(name, value): (String, Value)| format!("{}:{value}", Value::from(name));
+        let pairs: Vec<String> = head.chain(fields).map(pair).collect();
+        self.write(&format!("{{{}}}\n", pairs.join(",")));
     }
 
     fn write(&self, text: &str) {

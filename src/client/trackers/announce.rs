@@ -30,19 +30,6 @@ impl TrackerSet {
             }
         }
     }
-
-    /// Asks every tracker again for peers of a file that is announced, as when all known ones have gone.
-    pub(crate) fn announce_again(&self, group: GroupId, info_hash: InfoHash) {
-        let mut state = self.shared.state.lock();
-        let Some(&now) = state.announced.get(&(group, info_hash)) else { return };
-        let entry = [AnnounceEntry { group, info_hash, state: now }];
-        for index in 0..state.links.len() {
-            let session = state.session.clone();
-            if session.is_some_and(|session| state.links[index].is_ready(Some(&session))) {
-                state.announce_to(index, &entry);
-            }
-        }
-    }
 }
 
 impl SetState {

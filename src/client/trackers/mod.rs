@@ -16,7 +16,7 @@ mod link;
 mod session;
 mod state;
 #[cfg(test)]
-pub(crate) mod tests;
+pub(in crate::client) mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,8 +29,7 @@ use crate::net::{Stop, Threads};
 use crate::types::{DeviceId, GroupEntry, GroupId, PeerEntry};
 
 pub(crate) use call::Need;
-pub(crate) use session::Session;
-pub use state::LinkView;
+pub(crate) use state::LinkView;
 use state::SetState;
 
 /// Something that trackers told unasked.

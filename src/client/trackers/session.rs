@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use log::warn;
+use log::{debug, warn};
 
 use super::state::{Answer, Pending};
 use super::{News, Shared, TrackerSet};
@@ -162,7 +162,8 @@ impl Shared {
                 drop(state);
                 match reply {
                     Reply::Peers(peers) if !peers.is_empty() => self.tell(News::Peers { tracker: index, peers }),
-                    Reply::Refused(why) => warn!("tracker {}: announce refused: {why}", index + 1),
+                    // It remembers what was said, and lets it count once its directory has caught up.
+                    Reply::Refused(why) => debug!("tracker {}: an announce does not count yet: {why}", index + 1),
                     _ => {}
                 }
             }

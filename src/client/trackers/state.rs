@@ -15,23 +15,23 @@ use crate::wire::frame;
 use crate::wire::tracker::{FromClient, Reply, Request};
 
 /// Round trips that differ by less are equally near: what a loaded machine adds by chance.
-const RTT_TIE: Duration = Duration::from_millis(5);
+const RTT_TIE: Duration = Duration::from_millis(20);
 
 /// One tracker as this client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkView {
+pub(crate) struct LinkView {
     /// Line in the file, from 1.
-    pub line: u32,
+    pub(crate) line: u32,
     /// `host:port` as configured.
-    pub address: String,
+    pub(crate) address: String,
     /// The number the tracker gave itself, while connected.
-    pub number: Option<u32>,
+    pub(crate) number: Option<u32>,
     /// Whether commands go there first.
-    pub primary: bool,
+    pub(crate) primary: bool,
     /// Measured round trip, while connected.
-    pub rtt: Option<Duration>,
+    pub(crate) rtt: Option<Duration>,
     /// Why it could not be reached last time, while not connected.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// One tracker.

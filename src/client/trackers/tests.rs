@@ -1,1 +1,319 @@
+//! Failover against trackers that are scripted: real sockets, real frames, no directory.
 
+use std::net::SocketAddr;
+
+use crossbeam_channel::{Receiver, bounded, unbounded};
+
+use super::*;
+use crate::client::ClientError;
+use crate::net::{Connection, Listener};
+use crate::types::limits::TRACKER_FRAME_LEN_MAX;
+use crate::types::{DownloadState, Effect, InfoHash, OriginId, Password, Refusal, RequestId, UserEntry, UserId};
+use crate::wire::frame;
+use crate::wire::tracker::{FromClient, FromTracker, Hello, Reply, Request, Welcome};
+
+/// Nothing here takes this long; a wait that does has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a scripted tracker does with a request.
+pub(in crate::client) enum Act {
+    Answer(Box<Reply>),
+    Silence,
+    Close,
+}
+
+type Script = Arc<dyn Fn(&Request) -> Act + Send + Sync>;
+
+/// A tracker that does as its script says, and notes what it was asked.
+pub(in crate::client) struct Fake {
+    pub(in crate::client) address: SocketAddr,
+    asked: Arc<Mutex<Vec<Request>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
+    listener: Arc<Listener>,
+    stop: Stop,
+    threads: Threads,
+}
+
+impl Fake {
+    pub(in crate::client) fn start(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), script)
+    }
+
+    fn start_at(address: SocketAddr, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+        let listener = Arc::new(Listener::bind(address).unwrap());
+        let fake = Self {
+            address: listener.local_addr(),
+            asked: Arc::default(),
+            connections: Arc::default(),
+            listener,
+            stop: Stop::new(),
+            threads: Threads::new(),
+        };
+        let script: Script = Arc::new(script);
+        let (asked, connections, listener) = (fake.asked.clone(), fake.connections.clone(), fake.listener.clone());
+        let (stop, threads) = (fake.stop.clone(), fake.threads.clone());
+        let accept = move || {
+            listener.run(&stop, |connection| {
+                connections.lock().push(connection.clone());
+                let (asked, script) = (asked.clone(), script.clone());
+                threads.spawn("fake session", move || serve(&connection, &asked, &script)).unwrap();
+            });
+        };
+        fake.threads.spawn("fake tracker", accept).unwrap();
+        fake
+    }
+
+    /// Dies as a process does: connections are cut, the port is free. Returns its address.
+    pub(in crate::client) fn kill(self) -> SocketAddr {
+        let address = self.address;
+        self.stop.set();
+        self.listener.wake();
+        self.connections.lock().iter().for_each(Connection::close);
+        assert!(self.threads.join(PATIENCE).is_empty());
+        address
+    }
+
+    pub(in crate::client) fn asked(&self) -> Vec<Request> {
+        self.asked.lock().clone()
+    }
+}
+
+fn serve(connection: &Connection, asked: &Mutex<Vec<Request>>, script: &Script) {
+    let (mut reader, mut writer) = (connection.reader(), connection.writer());
+    let mut say = |message: FromTracker| frame::write_message(&mut writer, &message).is_ok();
+    if frame::read_message::<Hello>(&mut reader, TRACKER_FRAME_LEN_MAX).is_err() {
+        return;
+    }
+    let observed = connection.peer_addr();
+    say(FromTracker::Welcome(Welcome { version: 1, number: 1, origin: OriginId::from_bytes([1; 16]), observed }));
+    while let Ok(FromClient { number, request }) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX) {
+        asked.lock().push(request.clone());
+        let goes_on = match script(&request) {
+            Act::Answer(reply) => say(FromTracker::Reply { number, reply: *reply }),
+            Act::Silence => true,
+            Act::Close => false,
+        };
+        if !goes_on {
+            return connection.close();
+        }
+    }
+}
+
+fn user() -> UserEntry {
+    UserEntry { user: UserId::from_bytes([5; 16]), label: "nik".parse().unwrap() }
+}
+
+/// What every tracker answers unless the script says else.
+pub(in crate::client) fn usual(request: &Request) -> Act {
+    Act::Answer(Box::new(match request {
+        Request::Login { .. } => Reply::LoggedIn(user()),
+        Request::Announce { .. } => Reply::Peers(Vec::new()),
+        Request::Ping | Request::Logout => Reply::Pong,
+        _ => Reply::Done(Effect::Done),
+    }))
+}
+
+fn set_of(fakes: &[&Fake]) -> (TrackerSet, Receiver<News>) {
+    let options = SetOptions {
+        addresses: fakes.iter().map(|fake| fake.address.to_string()).collect(),
+        bind_ip: "127.0.0.1".parse().unwrap(),
+        device: DeviceId::from_bytes([7; 32]),
+        port: 9,
+    };
+    let (news, receiver) = bounded(1024);
+    let set = TrackerSet::start(options, news).unwrap();
+    assert!(set.wait_for_any(PATIENCE));
+    (set, receiver)
+}
+
+fn log_in(set: &TrackerSet) {
+    assert_eq!(set.login("nik".parse().unwrap(), Password::new("pw".into()).unwrap()).unwrap(), user());
+}
+
+fn change(byte: u8) -> Request {
+    Request::CreateGroup { request: RequestId::from_bytes([byte; 16]), name: "lab".parse().unwrap() }
+}
+
+fn is_change(request: &Request) -> bool {
+    matches!(request, Request::CreateGroup { .. })
+}
+
+fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_command_whose_tracker_dies_is_repeated_at_the_next_with_the_same_id() {
+    let dies = Fake::start(|request| if is_change(request) { Act::Close } else { usual(request) });
+    let lives = Fake::start(usual);
+    let (set, _news) = set_of(&[&dies, &lives]);
+    wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
+    log_in(&set);
+    let started = Instant::now();
+    // Whichever is primary, in the end the one that lives has carried it out, once and under its id.
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    assert!(started.elapsed() < Duration::from_secs(9), "the next tracker was not asked at once");
+    let copies: Vec<Request> = lives.asked().into_iter().filter(is_change).collect();
+    assert_eq!(copies, [change(1)]);
+    assert!(dies.asked().iter().filter(|request| is_change(request)).all(|request| *request == change(1)));
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_silent_primary_is_passed_over_then_avoided() {
+    let [silent, lives] = [
+        Fake::start(|request| if matches!(request, Request::CreateGroup { .. }) { Act::Silence } else { usual(request) }),
+        Fake::start(usual),
+    ];
+    let (set, _news) = set_of(&[&silent, &lives]);
+    wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
+    log_in(&set);
+    wait_for("both are logged in", || set.views().iter().any(|view| view.primary));
+    for byte in 1..=3 {
+        assert!(matches!(set.call(&change(byte), Need::Session), Ok(Reply::Done(_))));
+    }
+    let silent_asked = silent.asked().into_iter().filter(is_change).count();
+    assert!(silent_asked <= 1, "a tracker that did not answer was asked {silent_asked} times");
+    assert_eq!(lives.asked().into_iter().filter(is_change).count(), 3);
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn success_of_the_first_outweighs_a_refusal_of_the_second() {
+    // The first carries the change out but is slow; the second has not heard of something yet and refuses.
+    let (heard, wait) = unbounded::<()>();
+    let slow = Fake::start(move |request| {
+        if is_change(request) {
+            wait.recv_timeout(PATIENCE).unwrap();
+        }
+        usual(request)
+    });
+    let (set, _news) = set_of(&[&slow]);
+    log_in(&set);
+    let hasty = Fake::start(move |request| match request {
+        Request::CreateGroup { .. } => {
+            heard.send(()).unwrap();
+            Act::Answer(Box::new(Reply::Refused(Refusal::NoSuchGroup)))
+        }
+        other => usual(other),
+    });
+    drop((set, _news));
+    let (set, _news) = set_of(&[&slow, &hasty]);
+    wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
+    log_in(&set);
+    let outcome = set.call(&change(1), Need::Session);
+    let slow_was_first = slow.asked().iter().any(is_change);
+    assert_eq!(outcome.is_ok(), slow_was_first, "{outcome:?}");
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_refusal_is_the_answer_when_nobody_else_was_asked() {
+    let refuses =
+        Fake::start(
+            |request| if is_change(request) { Act::Answer(Box::new(Reply::Refused(Refusal::NameTaken))) } else { usual(request) },
+        );
+    let (set, _news) = set_of(&[&refuses]);
+    assert!(matches!(set.call(&change(1), Need::Session), Err(ClientError::Refused(Refusal::LoginFirst))));
+    log_in(&set);
+    assert!(matches!(set.call(&change(1), Need::Session), Err(ClientError::Refused(Refusal::NameTaken))));
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn commands_wait_for_a_login_that_is_under_way_elsewhere() {
+    let (release, held) = unbounded::<()>();
+    let first = Fake::start(usual);
+    let standby = Fake::start(move |request| {
+        if matches!(request, Request::Login { .. }) {
+            held.recv_timeout(PATIENCE).unwrap();
+        }
+        usual(request)
+    });
+    let (set, _news) = set_of(&[&first]);
+    log_in(&set);
+    drop((set, _news));
+    let (set, _news) = set_of(&[&first, &standby]);
+    // The login itself may be hedged to the standby; the first answers it.
+    log_in(&set);
+    wait_for("the standby was asked to log in", || standby.asked().iter().any(|r| matches!(r, Request::Login { .. })));
+    first.kill();
+    let call = std::thread::spawn({
+        let set = set.clone();
+        move || set.call(&change(1), Need::Session)
+    });
+    wait_for("the dead tracker is gone", || set.views()[0].number.is_none());
+    assert!(!standby.asked().iter().any(is_change), "it was asked before it had confirmed the user");
+    (0..2).for_each(|_| release.send(()).unwrap());
+    assert!(matches!(call.join().unwrap(), Ok(Reply::Done(_))));
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_tracker_that_returns_is_logged_in_and_told_everything_again() {
+    let first = Fake::start(usual);
+    let (set, news) = set_of(&[&first]);
+    log_in(&set);
+    let [group, file] = [GroupId::from_bytes([1; 16]), GroupId::from_bytes([2; 16])];
+    let info_hash = |n| InfoHash::from_bytes([n; 20]);
+    set.announce([(group, info_hash(1), DownloadState::Seeding), (file, info_hash(2), DownloadState::Leeching)]);
+    set.announce([(file, info_hash(2), DownloadState::Stopped)]);
+    wait_for("both announces came", || first.asked().iter().filter(|r| matches!(r, Request::Announce { .. })).count() >= 2);
+    let address = first.kill();
+    let again = Fake::start_at(address, usual);
+    let announced = || {
+        again.asked().iter().any(|request| match request {
+            Request::Announce { entries } => entries.len() == 1 && entries[0].info_hash == info_hash(1),
+            _ => false,
+        })
+    };
+    wait_for("what is offered is announced again", announced);
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    assert!(news.try_iter().filter(|item| matches!(item, News::Joined { .. })).count() >= 2);
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_tracker_that_forgot_the_session_is_told_again() {
+    let forgetful = Mutex::new(true);
+    let fake = Fake::start(move |request| match request {
+        Request::CreateGroup { .. } if std::mem::take(&mut *forgetful.lock()) => {
+            Act::Answer(Box::new(Reply::Refused(Refusal::LoginFirst)))
+        }
+        other => usual(other),
+    });
+    let (set, _news) = set_of(&[&fake]);
+    log_in(&set);
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn without_any_tracker_the_error_says_so_soon() {
+    let fake = Fake::start(usual);
+    let (set, _news) = set_of(&[&fake]);
+    log_in(&set);
+    fake.kill();
+    wait_for("the tracker is gone", || !set.is_reachable());
+    let started = Instant::now();
+    assert!(matches!(set.call(&change(1), Need::Session), Err(ClientError::NoTracker)));
+    assert!(started.elapsed() < Duration::from_secs(9));
+    assert!(set.views()[0].error.is_some());
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_logout_is_heard_and_ends_the_session() {
+    let fake = Fake::start(usual);
+    let (set, _news) = set_of(&[&fake]);
+    log_in(&set);
+    set.logout();
+    assert!(matches!(fake.asked().last(), Some(Request::Logout)));
+    assert!(matches!(set.call(&change(1), Need::Session), Err(ClientError::Refused(Refusal::LoginFirst))));
+    log_in(&set);
+    set.stop(PATIENCE);
+}

@@ -88,7 +88,7 @@ fn strangers_from_one_address_are_few_and_clients_are_bounded() {
     tracker.stop().unwrap();
     assert!(nik.is_closed());
 
-    let tracker = alone(tempfile::tempdir().unwrap().path());
+    let tracker = alone(dir.path());
     let strangers: Vec<Guest> =
         (0..TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN).map(|_| Guest::connect(tracker.local_addr(), 5)).collect();
     assert_eq!(status(&tracker).connections, strangers.len());

@@ -38,9 +38,13 @@ fn alone(dir: &Path) -> Tracker {
     Tracker::start(TrackerConfig::new(TrackerInfo::parse("127.0.0.1:0").unwrap(), 1, dir)).unwrap()
 }
 
-/// A network of `count` trackers at ports that were free a moment ago.
+/// A network of `count` trackers at ports that were free a moment ago, and that the system gives to nobody who does not ask for them.
 fn network(count: usize) -> TrackerInfo {
-    let held: Vec<Listener> = (0..count).map(|_| Listener::bind(SocketAddr::new(LOCALHOST, 0)).unwrap()).collect();
+    let mut held: Vec<Listener> = Vec::new();
+    while held.len() < count {
+        let port = rand::random_range(10_000..30_000);
+        held.extend(Listener::bind(SocketAddr::new(LOCALHOST, port)));
+    }
     let text: String = held.iter().map(|listener| format!("{}\n", listener.local_addr())).collect();
     TrackerInfo::parse(&text).unwrap()
 }

@@ -1,10 +1,12 @@
 //! Several trackers in one process.
 
+use std::net::TcpListener;
+
 use tempfile::TempDir;
 
 use super::*;
-use crate::types::{OriginId, TrackerState};
-use crate::wire::replication::{LinkRefusal, ReplicaHello, ToDialler};
+use crate::types::{Operation, OriginId, TrackerState, VersionVector};
+use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 
 struct Net {
     info: TrackerInfo,
@@ -235,4 +237,69 @@ fn a_store_that_went_back_in_time_goes_on_as_a_new_origin() {
     net.restart(1);
     net.settle();
     assert_eq!((status(net.tracker(1)).origin, status(net.tracker(1)).counts.groups), (after.origin, 2));
+}
+
+/// Takes tracker 1's link as tracker 2 would.
+fn take_link(listener: &TcpListener) -> (Connection, Reader) {
+    let connection = Connection::accepted(listener.accept().unwrap().0).unwrap();
+    let mut reader = connection.reader();
+    assert!(matches!(read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap(), Hello::Replica(hello) if hello.number == 1));
+    let (origin, clock_ms) = (OriginId::from_bytes([2; 16]), super::super::clock::wall_ms(0));
+    let welcome = ReplicaWelcome { number: 2, origin, clock_ms, durable: VersionVector::default() };
+    write_message(&mut connection.writer(), &ToDialler::Welcome(welcome)).unwrap();
+    (connection, reader)
+}
+
+/// Answers pings until operations come.
+fn next_operations(connection: &Connection, reader: &mut Reader) -> Vec<Operation> {
+    loop {
+        match read_message(reader, TRACKER_FRAME_LEN_MAX).unwrap() {
+            ToAcceptor::Ping => acknowledge(connection, VersionVector::default()),
+            ToAcceptor::Operations(operations) => return operations,
+        }
+    }
+}
+
+fn acknowledge(connection: &Connection, vector: VersionVector) {
+    write_message(&mut connection.writer(), &ToDialler::Durable(vector)).unwrap();
+}
+
+#[test]
+fn a_late_peer_holds_replies_for_a_second_only_and_a_silent_one_is_dialled_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = network(1);
+    let text = format!("{}\n{}", own.get(1).unwrap(), listener.local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = TrackerConfig::new(TrackerInfo::parse(&text).unwrap(), 1, dir.path());
+    config.limits.link_silence = Duration::from_secs(3);
+    config.limits.link_ping = Duration::from_millis(100);
+    let tracker = Tracker::start(config).unwrap();
+    let state = || status(&tracker).trackers[1].state;
+    let (connection, mut reader) = take_link(&listener);
+    wait_for("the link to be up", || state() == TrackerState::Up);
+    std::thread::scope(|scope| {
+        let started = Instant::now();
+        let guest = scope.spawn(|| Guest::new(&tracker, "nik", 1));
+        let operations = next_operations(&connection, &mut reader);
+        assert_eq!(operations.len(), 1);
+        // Pings are answered, the operations are not.
+        while !guest.is_finished() {
+            let ToAcceptor::Ping = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap() else { continue };
+            acknowledge(&connection, VersionVector::default());
+        }
+        assert!(started.elapsed() >= Duration::from_millis(900), "the reply did not wait for a tracker that was up");
+        let (mut guest, _) = guest.join().unwrap();
+        assert!(status(&tracker).degraded && state() == TrackerState::CatchingUp);
+        let last = operations.last().unwrap();
+        acknowledge(&connection, [(last.origin, last.sequence)].into_iter().collect());
+        wait_for("the link to be up again", || state() == TrackerState::Up);
+        let changing = scope.spawn(move || guest.create_group("lab"));
+        let operations = next_operations(&connection, &mut reader);
+        acknowledge(&connection, operations.iter().map(|operation| (operation.origin, operation.sequence)).collect());
+        changing.join().unwrap();
+        assert_eq!(state(), TrackerState::Up);
+    });
+    // From here on the peer says nothing.
+    let (_second, _) = take_link(&listener);
+    assert_ne!(state(), TrackerState::Up, "it has a batch to acknowledge first");
 }

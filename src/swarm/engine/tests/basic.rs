@@ -127,3 +127,32 @@ fn a_file_that_changed_is_not_offered_any_more() {
     assert!(seeder.engine.uploads().is_empty());
     assert!(!transfer.status().state.has_ended());
 }
+
+#[test]
+fn two_devices_that_dial_each_other_keep_one_link() {
+    let (maker, a, b) = (Station::start(1), Station::start(2), Station::start(3));
+    let data = noise(2 << 20, 8);
+    let facts = maker.share("mutual", &data);
+    let (x, y) = (a.fetch(&facts, &[&b]), b.fetch(&facts, &[&a]));
+    for _ in 0..20 {
+        // Told again and again, as trackers do.
+        a.engine.add_peers(facts.info_hash, [(b.device, b.address), (a.device, a.address)]);
+        b.engine.add_peers(facts.info_hash, [(a.device, a.address)]);
+        std::thread::yield_now();
+    }
+    let settled = || x.status().peers == 1 && y.status().peers == 1 && a.engine.link_count() == 1 && b.engine.link_count() == 1;
+    eventually("one link is left", settled);
+    a.engine.add_peers(facts.info_hash, [(maker.device, maker.address)]);
+    a.assert_complete(&x, &data);
+    b.assert_complete(&y, &data);
+    assert!(maker.engine.uploads()[0].sent_to.iter().all(|(device, _)| *device == a.device), "b had it from a");
+}
+
+#[test]
+fn a_dropped_engine_ends_by_itself() {
+    let device = crate::types::DeviceId::from_bytes([9; 32]);
+    let host = std::sync::Arc::new(Recorder::default());
+    let engine = crate::swarm::Engine::start(crate::swarm::EngineConfig::new(device), host.clone()).unwrap();
+    drop(engine);
+    eventually("the threads let go of the host", || std::sync::Arc::strong_count(&host) == 1);
+}

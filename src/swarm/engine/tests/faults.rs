@@ -1,1 +1,254 @@
+//! What goes wrong on our own side: deaths, disks, names that are taken, restarts.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::harness::*;
+use crate::swarm::storage::{Disk, SystemDisk};
+use crate::swarm::{EngineError, EngineEvent, TransferState};
+use crate::types::{Bitfield, Sha1Digest};
+
+/// A disk that is full after some bytes, until it is given more.
+struct SmallDisk {
+    left: AtomicU64,
+    sync_fails: AtomicBool,
+}
+
+impl SmallDisk {
+    fn new(left: u64) -> Arc<Self> {
+        Arc::new(Self { left: AtomicU64::new(left), sync_fails: AtomicBool::new(false) })
+    }
+}
+
+impl Disk for SmallDisk {
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let take = |left: u64| left.checked_sub(bytes.len() as u64);
+        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
+            Ok(_) => file.write_all_at(bytes, offset),
+            Err(_) => Err(io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error())),
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        match self.sync_fails.load(Ordering::SeqCst) {
+            true => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+            false => file.sync_data(),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_pauses_and_resume_goes_on() {
+    let disk = SmallDisk::new(5 << 20);
+    let (seeder, leecher) = (Station::start(1), Station::start_with(2, disk.clone(), |_| {}));
+    let data = noise(12 << 20, 1);
+    let facts = seeder.share("large", &data);
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    let status = transfer.wait_until(PATIENCE, |status| matches!(status.state, TransferState::Paused(_)));
+    let TransferState::Paused(Some(reason)) = &status.state else { panic!("{status:?}") };
+    assert!(reason.contains("No space left"), "{reason}");
+    let told = || leecher.host.events.lock().iter().any(|event| matches!(event, EngineEvent::Paused { .. }));
+    eventually("the host hears of the pause", told);
+    assert_eq!(transfer.status().bytes_done, 5 << 20);
+    disk.left.store(1 << 30, Ordering::SeqCst);
+    assert!(transfer.resume());
+    let status = leecher.assert_complete(&transfer, &data);
+    assert!(status.received < (14 << 20) + (64 << 20), "{status:?}");
+}
+
+#[test]
+fn a_disk_that_cannot_sync_pauses() {
+    let disk = SmallDisk::new(1 << 30);
+    disk.sync_fails.store(true, Ordering::SeqCst);
+    let (seeder, leecher) = (Station::start(1), Station::start_with(2, disk.clone(), |_| {}));
+    let data = noise(2 << 20, 1);
+    let facts = seeder.share("unsafe", &data);
+    let transfer = leecher.fetch(&facts, &[]);
+    transfer.wait_until(PATIENCE, |status| status.state == TransferState::Metainfo);
+    let paused = |status: &crate::swarm::TransferStatus| matches!(status.state, TransferState::Paused(Some(_)));
+    assert!(paused(&transfer.wait_until(PATIENCE, paused)));
+    disk.sync_fails.store(false, Ordering::SeqCst);
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    transfer.resume();
+    leecher.assert_complete(&transfer, &data);
+}
+
+#[test]
+fn a_seeder_dies_and_the_other_goes_on() {
+    let (mut dies, lives, leecher) = (Station::start(1), Station::start(2), Station::start(3));
+    let data = noise(48 << 20, 2);
+    let facts = dies.share("orphan", &data);
+    lives.share("orphan", &data);
+    let transfer = leecher.fetch(&facts, &[&dies, &lives]);
+    transfer.wait_until(PATIENCE, |status| status.bytes_done > 4 << 20);
+    dies.stop();
+    leecher.assert_complete(&transfer, &data);
+}
+
+#[test]
+fn without_a_seeder_it_waits_and_says_what_is_missing() {
+    let (mut first, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(48 << 20, 3);
+    let facts = first.share("waiting", &data);
+    let transfer = leecher.fetch(&facts, &[&first]);
+    transfer.wait_until(PATIENCE, |status| status.bytes_done > 0);
+    first.stop();
+    eventually("the link is lost", || transfer.status().peers == 0);
+    let why = transfer.why();
+    assert!(why.unoffered > 0 && why.unoffered == why.pieces - why.have && !why.seen.is_empty(), "{why:?}");
+    let second = Station::start(4);
+    second.share("waiting", &data);
+    leecher.engine.add_peers(facts.info_hash, [(second.device, second.address)]);
+    leecher.assert_complete(&transfer, &data);
+}
+
+#[test]
+fn a_restart_fetches_only_what_is_missing() {
+    let (mut seeder, mut leecher) = (Station::start(1), Station::start(2));
+    let data = noise(32 << 20, 4);
+    let facts = seeder.share("continued", &data);
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    transfer.wait_until(PATIENCE, |status| status.bytes_done > 4 << 20);
+    seeder.stop();
+    leecher.stop();
+    let done = transfer.status().bytes_done;
+    let journal = leecher.host.journal.lock()[&facts.info_hash].clone();
+    assert_eq!(u64::from(journal.ones()) * (512 << 10), done, "the last journal has everything");
+    let metainfo = leecher.host.metainfo.lock()[&facts.info_hash].clone();
+    let (seeder, next) = (Station::start(1), Station::start(2));
+    seeder.share("continued", &data);
+    // Half of the journal is lost: these pieces are hashed.
+    let mut vouched = journal.clone();
+    metainfo
+        .geometry()
+        .indexes()
+        .filter(|piece| piece.get() % 2 == 0)
+        .for_each(|piece| assert!(!vouched.has(piece) || vouched.remove(piece)));
+    let mut spec = next.spec(&facts);
+    (spec.target, spec.verified, spec.metainfo) = (transfer.target(), Some(vouched), Some(metainfo));
+    let again = next.engine.download(spec).unwrap();
+    next.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    let status = next.assert_complete(&again, &data);
+    assert_eq!(status.received, data.len() as u64 - done);
+}
+
+#[test]
+fn a_journal_that_lies_about_a_lost_part_is_not_believed() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(4 << 20, 5);
+    let facts = seeder.share("lost", &data);
+    let mut spec = leecher.spec(&facts);
+    spec.verified = Some(Bitfield::full(8));
+    let transfer = leecher.engine.download(spec).unwrap();
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    leecher.assert_complete(&transfer, &data);
+}
+
+#[test]
+fn what_is_there_is_never_overwritten() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(1 << 20, 6);
+    let facts = seeder.share("taken", &data);
+    std::fs::write(leecher.path("taken"), b"mine").unwrap();
+    assert!(matches!(leecher.engine.download(leecher.spec(&facts)), Err(EngineError::TargetExists(_))));
+    std::fs::remove_file(leecher.path("taken")).unwrap();
+    std::fs::write(leecher.part(&facts), b"somebody's").unwrap();
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    assert!(matches!(transfer.wait(PATIENCE).state, TransferState::Failed(_)));
+    assert_eq!(std::fs::read(leecher.part(&facts)).unwrap(), b"somebody's");
+    std::fs::remove_file(leecher.part(&facts)).unwrap();
+    // It appears while the download waits for its seeder: the data stays, and resume finishes it once the name is free.
+    let transfer = leecher.fetch(&facts, &[]);
+    eventually("the part is made", || leecher.part(&facts).exists());
+    std::fs::write(leecher.path("taken"), b"mine").unwrap();
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    let TransferState::Failed(reason) = transfer.wait(PATIENCE).state else { panic!("it did not fail") };
+    assert!(reason.contains("appeared meanwhile"), "{reason}");
+    assert_eq!(std::fs::read(leecher.path("taken")).unwrap(), b"mine");
+    std::fs::remove_file(leecher.path("taken")).unwrap();
+    let received = transfer.status().received;
+    assert!(transfer.resume());
+    assert_eq!(leecher.assert_complete(&transfer, &data).received, received);
+}
+
+#[test]
+fn links_and_directories_in_place_of_the_part_are_refused() {
+    let leecher = Station::start(2);
+    let seeder = Station::start(1);
+    let facts = seeder.share("odd", &noise(1 << 20, 7));
+    let victim = leecher.path("victim");
+    std::fs::write(&victim, b"keep me").unwrap();
+    for prepare in [0, 1, 2] {
+        match prepare {
+            0 => std::os::unix::fs::symlink(&victim, leecher.part(&facts)).unwrap(),
+            1 => std::fs::hard_link(&victim, leecher.part(&facts)).unwrap(),
+            _ => std::fs::create_dir(leecher.part(&facts)).unwrap(),
+        }
+        let mut spec = leecher.spec(&facts);
+        spec.verified = Some(Bitfield::empty(2));
+        let transfer = leecher.engine.download(spec).unwrap();
+        assert!(matches!(transfer.wait(PATIENCE).state, TransferState::Failed(_)), "case {prepare}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"keep me");
+        let _ = std::fs::remove_file(leecher.part(&facts));
+        assert!(transfer.cancel());
+    }
+}
+
+#[test]
+fn a_whole_file_that_differs_from_the_facts_never_gets_its_name() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let mut facts = seeder.share("false", &noise(2 << 20, 8));
+    facts.sha1 = Sha1Digest::from_bytes([1; 20]);
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    assert!(matches!(transfer.wait(PATIENCE).state, TransferState::Failed(_)));
+    assert!(!leecher.path("false").exists());
+}
+
+#[test]
+fn the_longest_name_has_room_for_its_part() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(1 << 20, 9);
+    let facts = seeder.share(&"ü".repeat(127), &data);
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    leecher.assert_complete(&transfer, &data);
+}
+
+#[test]
+fn no_room_is_said_at_once() {
+    let leecher = Station::start_with(2, Arc::new(SystemDisk), |_| {});
+    let seeder = Station::start(1);
+    let mut facts = seeder.share("vast", b"small");
+    facts.len = 1 << 46;
+    facts.piece_len = 1 << 26;
+    assert!(matches!(leecher.engine.download(leecher.spec(&facts)), Err(EngineError::NoRoom { .. })));
+}
+
+#[test]
+fn a_hundred_and_thirty_thousand_pieces_are_kept_account_of() {
+    // 2 GiB in pieces of 16 KiB, all holes but the last piece; nothing but the bookkeeping is large.
+    use crate::types::{FileFacts, Geometry};
+    use crate::wire::metainfo::Metainfo;
+    use sha1::{Digest, Sha1};
+    let station = Station::start(1);
+    let geometry = Geometry::new(131_072 * (16 << 10), 16 << 10).unwrap();
+    let zeros = Sha1Digest::from_bytes(Sha1::digest([0; 16 << 10]).into());
+    let pieces = vec![zeros; 131_072];
+    let metainfo = Arc::new(Metainfo::new("sparse".parse().unwrap(), geometry, pieces).unwrap());
+    let file = File::create(station.path("sparse")).unwrap();
+    file.set_len(geometry.len()).unwrap();
+    let modified_ns = crate::swarm::storage::modified_ns(&file.metadata().unwrap());
+    let seed =
+        crate::swarm::SeedSpec { metainfo: metainfo.clone(), path: station.path("sparse"), len: geometry.len(), modified_ns };
+    station.engine.seed(seed).unwrap();
+    let leecher = Station::start(2);
+    let sha1 = Sha1Digest::from_bytes([0; 20]);
+    let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
+    let facts = FileFacts { info_hash, name, len: geometry.len(), piece_len: 16 << 10, sha1 };
+    let transfer = leecher.fetch(&facts, &[&station]);
+    transfer.wait_until(PATIENCE, |status| status.bytes_done > 20 << 20);
+    assert!(leecher.host.metainfo.lock().contains_key(&info_hash), "2.6 MB of metainfo came in parts");
+    assert!(transfer.cancel());
+}

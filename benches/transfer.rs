@@ -1,0 +1,252 @@
+//! The engine alone: seeders and a leecher in processes of their own, over loopback, beside a bare loop that receives, hashes and writes.
+//!
+//! ```text
+//! cargo bench --bench transfer [-- MiB [SEEDERS [DIR]]]
+//! ```
+//!
+//! No tracker and no client, so that what is seen is the engine's own; `throughput` measures the real programs. The process
+//! starts itself again for each part. The file is removed at the end.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use posse::net::{Listener, Stop};
+use posse::swarm::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, TransferState, hash_file};
+use posse::types::{Bitfield, DeviceId, FileFacts, InfoHash};
+use posse::wire::metainfo::Metainfo;
+use sha1::{Digest, Sha1};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+struct Anybody;
+
+impl Host for Anybody {
+    fn may_link(&self, _: InfoHash, _: DeviceId) -> bool {
+        true
+    }
+    fn journal(&self, _: InfoHash, _: &Bitfield) {}
+    fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
+    fn event(&self, _: EngineEvent) {}
+}
+
+fn main() -> Outcome<()> {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let asked = arguments.iter().position(|argument| argument == "--bench").map(|place| arguments.remove(place)).is_some();
+    match arguments.first().map(String::as_str) {
+        Some("seed") => seed(Path::new(&arguments[1]), arguments[2].parse()?),
+        Some("leech") => leech(&arguments[1..]),
+        Some("bare-send") => bare_send(Path::new(&arguments[1])),
+        Some("bare-receive") => bare_receive(arguments[1].parse()?, Path::new(&arguments[2])),
+        _ if asked => compare(&arguments),
+        _ => {
+            println!("measures nothing unless run by: cargo bench --bench transfer");
+            Ok(())
+        }
+    }
+}
+
+fn compare(arguments: &[String]) -> Outcome<()> {
+    let mib: u64 = arguments.first().map_or(Ok(1024), |text| text.parse())?;
+    let seeders: u8 = arguments.get(1).map_or(Ok(1), |text| text.parse())?;
+    let directory =
+        arguments.get(2).map_or_else(std::env::temp_dir, PathBuf::from).join(format!("posse-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&directory)?;
+    let source = directory.join("source.bin");
+    make_file(&source, mib)?;
+    let (bare, cpu) = run_bare(&source, &directory)?;
+    println!("bare loop: {:.0} MB/s, {cpu:.2} CPU s", rate(mib, bare));
+    let started = Instant::now();
+    let hashed = hash_file(&source, &mut |_| true)?;
+    println!("hash_file: {:.0} MB/s", rate(mib, started.elapsed()));
+    let mut children: Vec<(Child, String)> = (1..=seeders)
+        .map(|number| start(&["seed", &source.display().to_string(), &number.to_string()]))
+        .collect::<Outcome<_>>()?;
+    let target = directory.join("copy.bin");
+    let metainfo = &hashed.seed.metainfo;
+    let (info_hash, len) = (metainfo.info_hash().to_string(), metainfo.geometry().len().to_string());
+    let mut line = vec!["leech".to_owned(), target.display().to_string(), info_hash, len, hashed.sha1.to_string()];
+    line.extend(children.iter().map(|(_, address)| address.clone()));
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
+    let (mut leecher, report) = start(&line)?;
+    leecher.wait()?;
+    let micros: u64 = report.split(' ').next().unwrap_or_default().parse()?;
+    let posse = Duration::from_micros(micros);
+    println!("posse, {seeders} seeder(s): {:.0} MB/s; leecher {report}", rate(mib, posse));
+    println!("ratio to the bare loop: {:.2}", bare.as_secs_f64() / posse.as_secs_f64());
+    for (child, _) in &mut children {
+        drop(child.stdin.take());
+        let mut rest = String::new();
+        child.stdout.take().ok_or("no output")?.read_to_string(&mut rest)?;
+        println!("seeder {}", rest.trim());
+        child.wait()?;
+    }
+    std::fs::remove_dir_all(&directory)?;
+    Ok(())
+}
+
+/// Starts this program again with arguments; returns it with the first line it printed.
+fn start(arguments: &[&str]) -> Outcome<(Child, String)> {
+    let mut child =
+        Command::new(std::env::current_exe()?).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.as_mut().ok_or("no output")?;
+    let mut line = String::new();
+    let mut byte = [0];
+    while output.read(&mut byte)? == 1 && byte[0] != b'\n' {
+        line.push(byte[0].into());
+    }
+    Ok((child, line))
+}
+
+fn engine(number: u8, bind_port: bool) -> Outcome<(Arc<Engine>, SocketAddr)> {
+    let engine = Engine::start(EngineConfig::new(DeviceId::from_bytes([number; 32])), Arc::new(Anybody))?;
+    let listener = Listener::bind("127.0.0.1:0".parse()?)?;
+    let address = listener.local_addr();
+    if bind_port {
+        let accepts = engine.clone();
+        std::thread::spawn(move || listener.run(&Stop::new(), |connection| accepts.accept(connection)));
+    }
+    Ok((engine, address))
+}
+
+fn seed(path: &Path, number: u8) -> Outcome<()> {
+    let (engine, address) = engine(number, true)?;
+    engine.seed(hash_file(path, &mut |_| true)?.seed)?;
+    let before = cpu_seconds();
+    println!("{number}@{address}");
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    println!("{:.2} CPU s, {} peak, {} bytes sent", cpu_seconds() - before, peak_memory(), engine.uploads()[0].sent);
+    Ok(())
+}
+
+fn leech(arguments: &[String]) -> Outcome<()> {
+    let [target, info_hash, len, sha1, seeders @ ..] = arguments else { return Err("too few arguments".into()) };
+    let (engine, _) = engine(200, false)?;
+    let facts = FileFacts {
+        info_hash: info_hash.parse()?,
+        name: "source.bin".parse()?,
+        len: len.parse()?,
+        piece_len: 512 << 10,
+        sha1: sha1.parse()?,
+    };
+    let started = Instant::now();
+    let spec = DownloadSpec { facts: facts.clone(), target: target.into(), metainfo: None, verified: None, paused: false };
+    let transfer = engine.download(spec)?;
+    let peers = seeders.iter().filter_map(|text| {
+        let (number, address) = text.split_once('@')?;
+        Some((DeviceId::from_bytes([number.parse().ok()?; 32]), address.parse().ok()?))
+    });
+    engine.add_peers(facts.info_hash, peers);
+    let first = transfer.wait_until(Duration::from_secs(600), |status| status.bytes_done > 0 || status.state.has_ended());
+    let first_after = started.elapsed();
+    assert!(first.bytes_done > 0);
+    let fetched =
+        transfer.wait_until(Duration::from_secs(600), |status| status.bytes_done == status.len || status.state.has_ended());
+    let fetched_after = started.elapsed();
+    let status = transfer.wait(Duration::from_secs(600));
+    let took = started.elapsed();
+    if status.state != TransferState::Complete {
+        return Err(format!("{:?}", transfer.why()).into());
+    }
+    println!(
+        "{} us (first piece {first_after:.0?}, all pieces {fetched_after:.0?}), {:.2} CPU s, {} peak, wasted {}",
+        took.as_micros(),
+        cpu_seconds(),
+        peak_memory(),
+        fetched.wasted
+    );
+    Ok(())
+}
+
+fn run_bare(source: &Path, directory: &Path) -> Outcome<(Duration, f64)> {
+    let (mut sender, address) = start(&["bare-send", &source.display().to_string()])?;
+    let target = directory.join("bare.bin");
+    let (mut receiver, report) = start(&["bare-receive", &address, &target.display().to_string()])?;
+    receiver.wait()?;
+    let mut cpu = String::new();
+    BufReader::new(sender.stdout.take().ok_or("no output")?).read_line(&mut cpu)?;
+    sender.wait()?;
+    std::fs::remove_file(target)?;
+    let (micros, cpu_receiver) = report.split_once(' ').ok_or("no report")?;
+    Ok((Duration::from_micros(micros.parse()?), cpu.trim().parse::<f64>()? + cpu_receiver.parse::<f64>()?))
+}
+
+fn bare_send(path: &Path) -> Outcome<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?);
+    let (mut stream, _) = listener.accept()?;
+    let file = std::fs::File::open(path)?;
+    let (mut offset, mut buffer) = (0, vec![0; 256 << 10]);
+    loop {
+        match file.read_at(&mut buffer, offset)? {
+            0 => break,
+            len => stream.write_all(&buffer[..len])?,
+        }
+        offset += buffer.len() as u64;
+    }
+    println!("{}", cpu_seconds());
+    Ok(())
+}
+
+fn bare_receive(address: SocketAddr, target: &Path) -> Outcome<()> {
+    let mut stream = TcpStream::connect(address)?;
+    let started = Instant::now();
+    let mut file = std::fs::File::create_new(target)?;
+    let mut buffer = vec![0; 512 << 10];
+    loop {
+        let mut len = 0;
+        while len < buffer.len() {
+            match stream.read(&mut buffer[len..])? {
+                0 => break,
+                read => len += read,
+            }
+        }
+        if len == 0 {
+            break;
+        }
+        std::hint::black_box(Sha1::digest(&buffer[..len]));
+        file.write_all(&buffer[..len])?;
+    }
+    file.sync_all()?;
+    println!("{} {}", started.elapsed().as_micros(), cpu_seconds());
+    Ok(())
+}
+
+fn make_file(path: &Path, mib: u64) -> Outcome<()> {
+    let mut file = std::fs::File::create_new(path)?;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut block = vec![0; 1 << 20];
+    for _ in 0..mib {
+        for word in block.chunks_exact_mut(8) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_le_bytes());
+        }
+        file.write_all(&block)?;
+    }
+    file.sync_all()?;
+    Ok(())
+}
+
+fn rate(mib: u64, took: Duration) -> f64 {
+    (mib << 20) as f64 / 1e6 / took.as_secs_f64()
+}
+
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or_else(|| "?".to_owned(), |text| text.trim().to_owned())
+}
+
+/// Processor time of this process, user and system, in seconds.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = |field: usize| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(field)?.parse::<f64>().ok());
+    (ticks(11).unwrap_or_default() + ticks(12).unwrap_or_default()) / 100.0
+}

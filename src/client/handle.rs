@@ -1,0 +1,203 @@
+//! A handle on one download: to look at it, wait for it, steer it, and be called when it ends.
+//!
+//! **Invariant:** a handle holds no state of its own; what it says is what the session's library says at that moment.
+//!
+//! [`DownloadHandle::wait`] blocks its caller; the others ask no tracker and return after a few system calls at most.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::ClientError;
+use super::core::Inner;
+use super::downloads::nothing_verified;
+use super::library::{DownloadPhase, DownloadStatus};
+use crate::store::{DownloadRow, Progress};
+use crate::types::{DownloadState, InfoHash, Label};
+
+/// A handle on one download; clones are the same download. It outlives neither the session nor the client: afterwards the
+/// download shows as paused.
+#[derive(Clone)]
+pub struct DownloadHandle {
+    inner: Arc<Inner>,
+    info_hash: InfoHash,
+    /// What it was called, for messages after the session.
+    group: Label,
+    file: Label,
+    target: PathBuf,
+    len: u64,
+}
+
+impl DownloadHandle {
+    /// Where the download stands now.
+    pub fn status(&self) -> DownloadStatus {
+        let known = self.inner.library.lock().download(self.info_hash).map(|download| download.status());
+        known.unwrap_or_else(|| DownloadStatus {
+            group: self.group.clone(),
+            file: self.file.clone(),
+            phase: DownloadPhase::Paused(Some("cancelled, or the session has ended".into())),
+            bytes_done: 0,
+            len: self.len,
+            bytes_per_second: 0,
+            peers: 0,
+            path: self.target.clone(),
+        })
+    }
+
+    /// Waits until the file is there and returns its path.
+    ///
+    /// # Errors
+    /// [`ClientError::DownloadFailed`] if it failed, was cancelled or is paused, [`ClientError::TimedOut`].
+    ///
+    /// # Blocking
+    /// For at most `timeout`, or as long as it takes.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<PathBuf, ClientError> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut library = self.inner.library.lock();
+        loop {
+            match library.download(self.info_hash).map(|download| download.status().phase) {
+                Some(DownloadPhase::Complete) => return Ok(self.target.clone()),
+                Some(DownloadPhase::Failed(reason)) => return Err(ClientError::DownloadFailed(reason)),
+                Some(DownloadPhase::Paused(reason)) => {
+                    let reason = reason.map_or_else(|| "paused".into(), |reason| format!("paused: {reason}"));
+                    return Err(ClientError::DownloadFailed(reason));
+                }
+                None => return Err(ClientError::DownloadFailed("cancelled, or the session has ended".into())),
+                Some(DownloadPhase::Running) => {}
+            }
+            match deadline {
+                None => self.inner.changed.wait(&mut library),
+                Some(deadline) => {
+                    if self.inner.changed.wait_until(&mut library, deadline).timed_out() {
+                        return Err(ClientError::TimedOut);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has `callback` called once when the download is complete or has failed; at once if it is so already. It runs on a thread
+    /// of the client's and must not block for long.
+    pub fn on_end(&self, callback: impl FnOnce(&DownloadStatus) + Send + 'static) {
+        let status = {
+            let mut library = self.inner.library.lock();
+            let Some(download) = library.download(self.info_hash) else { return };
+            let status = download.status();
+            if !status.has_ended() {
+                download.callbacks.push(Box::new(callback));
+                return;
+            }
+            status
+        };
+        callback(&status);
+    }
+
+    /// Stops fetching and serving until resumed; what is there is kept.
+    ///
+    /// # Errors
+    /// [`ClientError::DownloadState`] unless it is running.
+    pub fn pause(&self) -> Result<(), ClientError> {
+        let (row, transfer) = {
+            let mut library = self.inner.library.lock();
+            let download = library.download(self.info_hash).ok_or_else(|| self.gone())?;
+            match download.status().phase {
+                DownloadPhase::Running if download.row.progress == Progress::Running => {}
+                DownloadPhase::Running | DownloadPhase::Complete => return Err(state("the download is complete already")),
+                DownloadPhase::Paused(_) => return Err(state("the download is paused already")),
+                DownloadPhase::Failed(_) => return Err(state("the download has failed; resume_download tries again")),
+            }
+            download.row.progress = Progress::Paused(None);
+            (download.row.clone(), download.transfer.clone())
+        };
+        if let Some(transfer) = transfer {
+            transfer.pause();
+        }
+        self.inner.store.set_progress(row.user, self.info_hash, &row.progress)?;
+        self.inner.trackers.announce([(row.group, self.info_hash, DownloadState::Stopped)]);
+        self.inner.changed.notify_all();
+        Ok(())
+    }
+
+    /// Goes on after a pause, or tries again after a failure.
+    ///
+    /// # Errors
+    /// [`ClientError::DownloadState`] if it is running or complete, or cannot be begun again.
+    pub fn resume(&self) -> Result<(), ClientError> {
+        let (row, transfer) = {
+            let mut library = self.inner.library.lock();
+            let download = library.download(self.info_hash).ok_or_else(|| self.gone())?;
+            match download.status().phase {
+                DownloadPhase::Paused(_) | DownloadPhase::Failed(_) => {}
+                DownloadPhase::Running => return Err(state("the download is running already")),
+                DownloadPhase::Complete => return Err(state("the download is complete already")),
+            }
+            (download.row.clone(), download.transfer.clone().filter(|_| download.is_live()))
+        };
+        let Some(transfer) = transfer else {
+            let verified = Some(row.verified.clone().unwrap_or_else(|| nothing_verified(&row)));
+            return self.inner.begin(DownloadRow { progress: Progress::Running, ..row }, verified).map(drop);
+        };
+        // Noted first: the engine may end it again before this returns.
+        self.inner.set_progress(&row, Progress::Running)?;
+        self.inner.trackers.announce([(row.group, self.info_hash, DownloadState::Leeching)]);
+        transfer.resume();
+        Ok(())
+    }
+
+    /// Gives the download up and removes what was fetched; a complete one stays.
+    ///
+    /// # Errors
+    /// [`ClientError::DownloadState`] if it is complete.
+    pub fn cancel(&self) -> Result<(), ClientError> {
+        let download = {
+            let mut library = self.inner.library.lock();
+            let place = library.downloads.iter().position(|d| d.info_hash() == self.info_hash).ok_or_else(|| self.gone())?;
+            if library.downloads[place].row.progress == Progress::Complete {
+                return Err(state("the download is complete; the file stays, stop_share stops offering it"));
+            }
+            library.downloads.remove(place)
+        };
+        match &download.transfer {
+            Some(transfer) if transfer.cancel() => {}
+            // The engine holds it no more: what it left is ours to remove.
+            _ => remove_part(&download.row.target),
+        }
+        self.inner.store.remove_download(download.row.user, self.info_hash)?;
+        self.inner.withdraw(download.row.group, self.info_hash);
+        self.inner.changed.notify_all();
+        Ok(())
+    }
+
+    fn gone(&self) -> ClientError {
+        ClientError::NoSuchDownload { group: self.group.to_string(), file: self.file.to_string() }
+    }
+}
+
+/// Says in what state a download cannot do what was asked.
+pub(crate) fn state(text: &str) -> ClientError {
+    ClientError::DownloadState(text.into())
+}
+
+fn remove_part(target: &Path) {
+    let mut part = target.as_os_str().to_owned();
+    part.push(".part");
+    match std::fs::remove_file(&part) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => log::warn!("{}: cannot be removed: {e}", Path::new(&part).display()),
+        _ => {}
+    }
+}
+
+impl Inner {
+    /// A handle on the download of that row.
+    pub(crate) fn handle(self: &Arc<Self>, row: &DownloadRow) -> DownloadHandle {
+        DownloadHandle {
+            inner: self.clone(),
+            info_hash: row.facts.info_hash,
+            group: row.group_label.clone(),
+            file: row.label.clone(),
+            target: row.target.clone(),
+            len: row.facts.len,
+        }
+    }
+}
