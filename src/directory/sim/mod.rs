@@ -12,18 +12,20 @@
 //! (or keep a part of it); stores that come back older or empty; clocks up to a minute off, that jump; clients that repeat requests
 //! at other trackers while the first try is still under way, and others that use the same request id for something else.
 //!
-//! **What must hold** after every step is listed in [`world`]. After healing: every tracker has the same operations and the same
+//! **What must hold** after every step is listed in [`driver`]. After healing: every tracker has the same operations and the same
 //! digest; every acknowledged request is known everywhere, with one effect; the directory's answers are those of the naive
 //! [`model`], in which registers are overwritten by later tags alone; and every member was let in by whom the tracker asked held
 //! for the owner at that moment, or made the group.
 //!
 //! **What is assumed.** An acknowledged request may be lost if every store that held it went back in time; exactly those are
 //! forgiven: the ones which, at the moment a store goes back, no store holds any more. And a store does not go back while
-//! another that did so has not yet either heard all others or taken a new origin, nor while the last words of a dead connection are
-//! still unread: two stores that go back within the same moments can lose the only evidence that an origin was used further, and
-//! would then use the same sequence twice.
+//! another that did so has not yet either heard all others or taken a new origin, nor while the last words of another tracker's
+//! dead connection are still unread (its own may be): two stores that go back within the same moments can lose the only evidence
+//! that an origin was used further, and would then use the same sequence twice. An empty store is not started with its old origin.
 
 mod clients;
+mod disk;
+mod driver;
 mod enumerate;
 mod merge;
 mod model;
@@ -194,11 +196,20 @@ impl Simulation {
         if self.random.one_in(3) && self.world.may_go_back(node) {
             self.tally.went_back += 1;
             // An empty store has no origin to use again: it is made anew.
-            match self.random.below(log.len() + 1) {
+            let len = log.len();
+            let keep =
+                if self.random.one_in(2) { self.random.below(len + 1) } else { len.saturating_sub(1 + self.random.below(3)) };
+            match keep {
                 0 | 1 => self.world.wipe(node),
                 keep => self.world.crash(node, 0, Some(keep), &mut |_| 0),
             }
             self.say("store went back", self.world.nodes[node].disk.log.len());
+        }
+        // Back before the last words of its earlier life were read, which is when it matters.
+        if self.random.one_in(2) {
+            self.say("restart at once", node);
+            self.world.restart(node);
+            (0..self.world.nodes.len()).for_each(|to| _ = self.world.dial(node, to));
         }
     }
 

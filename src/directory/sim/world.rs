@@ -3,67 +3,18 @@
 //! **Invariant:** everything a real driver would do is done here at once and in order, except what a test chooses to delay: the
 //! disk's syncing, the delivery of each message, the news that a link has gone.
 //!
-//! Checked after every step: sequences are contiguous; nothing is applied twice; no two operations bear the same origin and
-//! sequence; what is sent is durable at the sender; an acknowledged request is durable on the tracker that acknowledged it and on
-//! every tracker up for it then; a tracker that comes up has everything that was acknowledged before.
+//! What is checked on the way stands in `driver`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
-use crate::directory::{Batch, LinkId, Notice, Output, Replica, Ticket};
-use crate::types::{Change, Operation, OriginId, Outcome, RequestId, SyncMessage, TrackerState, UserId, VersionVector};
+use super::disk::{Disk, Entry};
+use crate::directory::{LinkId, Notice, Replica, Ticket};
+use crate::types::{Change, Operation, OriginId, Outcome, RequestId, SyncMessage, UserId};
 
 /// The wall clock at the start of every simulation.
 const EPOCH_MS: i64 = 1_700_000_000_000;
-
-/// What a store holds, in the order it was stored: going back in time is cutting off the end.
-#[derive(Clone)]
-pub(super) enum Entry {
-    Origin(OriginId),
-    Operation(Rc<Operation>),
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Origin(origin) => write!(f, "{origin}"),
-            Self::Operation(operation) => write!(f, "{}/{}", operation.origin, operation.sequence),
-        }
-    }
-}
-
-/// One tracker's store.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Disk {
-    pub(super) log: Vec<Entry>,
-    vector: VersionVector,
-    requests: BTreeMap<RequestId, u32>,
-}
-
-impl Disk {
-    fn push(&mut self, entry: Entry) {
-        if let Entry::Operation(operation) = &entry {
-            assert_eq!(operation.sequence, self.vector.get(operation.origin) + 1, "a store has a gap");
-            self.vector.raise(operation.origin, operation.sequence);
-            *self.requests.entry(operation.request).or_default() += 1;
-        }
-        self.log.push(entry);
-    }
-
-    fn origin(&self) -> OriginId {
-        let origin = |entry: &Entry| if let Entry::Origin(origin) = entry { Some(*origin) } else { None };
-        self.log.iter().rev().find_map(origin).unwrap()
-    }
-
-    pub(super) fn operations(&self) -> impl Iterator<Item = &Rc<Operation>> {
-        self.log.iter().filter_map(|entry| if let Entry::Operation(operation) = entry { Some(operation) } else { None })
-    }
-
-    pub(super) fn has(&self, request: RequestId) -> bool {
-        self.requests.contains_key(&request)
-    }
-}
 
 /// One tracker.
 #[derive(Debug, Clone)]
@@ -75,12 +26,12 @@ pub(super) struct Node {
     pub(super) unsynced: Vec<Vec<Entry>>,
     pub(super) skew_ms: i64,
     /// Requests whose operation a store that went back in time lost.
-    lost: BTreeSet<RequestId>,
+    pub(super) lost: BTreeSet<RequestId>,
     /// Requests it acknowledged and has not lost since.
-    acknowledged: BTreeSet<RequestId>,
-    up: BTreeSet<u32>,
+    pub(super) acknowledged: BTreeSet<RequestId>,
+    pub(super) up: BTreeSet<u32>,
     /// Lost its store's end, and does not know yet whether it may use its origin.
-    went_back: bool,
+    pub(super) went_back: bool,
 }
 
 /// One direction of a connection.
@@ -130,14 +81,14 @@ pub(super) struct World {
     /// Which request a ticket stands for.
     pub(super) tickets: BTreeMap<u64, RequestId>,
     /// Tickets of requests that found nothing to do: what they asked for was so already, by another request.
-    without_operation: BTreeSet<Ticket>,
+    pub(super) without_operation: BTreeSet<Ticket>,
     /// Outcomes in the order in which they left, with the node they left from.
     pub(super) replies: Vec<(usize, Ticket, Outcome)>,
     pub(super) notices: Vec<(usize, Notice)>,
     pub(super) acknowledged: BTreeSet<RequestId>,
     /// Acknowledged requests that no store holds any more: every one that did went back in time.
     pub(super) forgiven: BTreeSet<RequestId>,
-    universe: BTreeMap<(OriginId, u64), Rc<Operation>>,
+    pub(super) universe: BTreeMap<(OriginId, u64), Rc<Operation>>,
     next_id: u64,
     seed: u64,
 }
@@ -229,8 +180,9 @@ impl World {
     pub(super) fn may_go_back(&self, node: usize) -> bool {
         let settled = |other: &Node| !other.went_back || other.replica.as_ref().is_some_and(|r| r.unconfirmed.is_empty());
         let others = self.nodes.iter().enumerate().filter(|&(other, _)| other != node);
-        let remains = self.connections.iter().flat_map(|c| &c.pipes).any(|pipe| pipe.is_cut && !pipe.queue.is_empty());
-        !remains && others.into_iter().all(|(_, other)| settled(other))
+        let pipes = self.connections.iter().flat_map(|c| c.ends.iter().zip(&c.pipes));
+        let mut remains = pipes.filter(|&(&from, pipe)| from != node && pipe.is_cut && !pipe.queue.is_empty());
+        remains.next().is_none() && others.into_iter().all(|(_, other)| settled(other))
     }
 
     fn go_back(&mut self, node: usize, keep: usize) {
@@ -363,7 +315,7 @@ impl World {
         write!(f, "{:?} {:?} {:?} {}", self.connections, self.stalled, self.replies, self.now_ms)
     }
 
-    fn has_applied(&self, node: usize, request: RequestId) -> bool {
+    pub(super) fn has_applied(&self, node: usize, request: RequestId) -> bool {
         self.applied(node).iter().any(|operation| operation.request == request)
     }
 
@@ -422,132 +374,6 @@ impl World {
         self.nodes[node].replica.as_mut().unwrap()
     }
 
-    fn drain(&mut self, node: usize, in_submit: bool) {
-        while let Some(output) = self.replica(node).poll() {
-            match output {
-                Output::Persist(batch) => self.take_batch(node, batch, in_submit),
-                Output::Send(link, message) => self.send(node, link, message),
-                Output::SendStored { link, ranges } => self.send_stored(node, link, ranges),
-                Output::Reply(ticket, outcome) => self.take_reply(node, ticket, outcome),
-                Output::Notice(notice) => self.notices.push((node, notice)),
-                Output::Drop(link) => self.close(node, link),
-            }
-        }
-        self.check_node(node);
-    }
-
-    fn take_batch(&mut self, node: usize, batch: Batch, in_submit: bool) {
-        let mut entries: Vec<Entry> = batch.origin.map(Entry::Origin).into_iter().collect();
-        for operation in batch.operations {
-            let key = (operation.origin, operation.sequence);
-            let operation = Rc::new(operation);
-            if let Some(other) = self.universe.get(&key).filter(|other| **other != operation) {
-                let stores = self.nodes.iter().flat_map(|node| node.disk.operations());
-                let held = stores.filter(|held| Rc::ptr_eq(held, other)).count();
-                assert!(in_submit && held == 0, "two operations are number {} of one origin", key.1);
-            }
-            let shared = self.universe.entry(key).or_insert_with(|| operation.clone());
-            if **shared != *operation {
-                *shared = operation;
-            }
-            entries.push(Entry::Operation(shared.clone()));
-        }
-        self.nodes[node].unsynced.push(entries);
-    }
-
-    fn send(&mut self, node: usize, link: LinkId, message: SyncMessage) {
-        let durable = &self.nodes[node].disk.vector;
-        match &message {
-            SyncMessage::Durable(vector) => assert!(durable.covers(vector), "a vector tells more than is durable"),
-            SyncMessage::Operations(operations) => {
-                assert!(
-                    operations.iter().all(|o| o.sequence <= durable.get(o.origin)),
-                    "an operation is sent before it is durable"
-                );
-            }
-        }
-        if let Some((connection, pipe)) = self.pipe_from(node, link) {
-            let pipe = &mut self.connections[connection].pipes[pipe];
-            if !pipe.is_cut && !pipe.is_deaf {
-                pipe.queue.push_back(message);
-            }
-        }
-    }
-
-    fn send_stored(&mut self, node: usize, link: LinkId, ranges: Vec<(OriginId, u64, u64)>) {
-        let wanted = |o: &Operation| {
-            ranges.iter().any(|&(origin, first, last)| o.origin == origin && (first..=last).contains(&o.sequence))
-        };
-        let operations: Vec<Operation> =
-            self.nodes[node].disk.operations().filter(|o| wanted(o)).map(|o| (**o).clone()).collect();
-        let count: u64 = ranges.iter().map(|(_, first, last)| last - first + 1).sum();
-        assert_eq!(operations.len() as u64, count, "a range is not in the store");
-        self.send(node, link, SyncMessage::Operations(operations));
-    }
-
-    /// The pipe into which a node sends for a link it still listens to.
-    fn pipe_from(&self, node: usize, link: LinkId) -> Option<(usize, usize)> {
-        let found = |c: &Connection| match link {
-            LinkId::To(to) => c.ends == [node, to as usize] && !c.pipes[1].is_deaf,
-            LinkId::From(id) => c.id == id && !c.pipes[0].is_deaf,
-        };
-        let connection = self.connections.iter().position(found)?;
-        Some((connection, usize::from(matches!(link, LinkId::From(_)))))
-    }
-
-    fn close(&mut self, node: usize, link: LinkId) {
-        if let Some((connection, pipe)) = self.pipe_from(node, link) {
-            let pipes = &mut self.connections[connection].pipes;
-            pipes[pipe].is_cut = true;
-            pipes[1 - pipe] = Pipe { is_deaf: true, ..Pipe::default() };
-        }
-    }
-
-    fn take_reply(&mut self, node: usize, ticket: Ticket, outcome: Outcome) {
-        let request = self.tickets[&ticket.0];
-        let is_recorded = self.has_applied(node, request) && !self.without_operation.contains(&ticket);
-        if outcome.is_ok() && is_recorded {
-            assert!(self.nodes[node].disk.has(request), "acknowledged, and not durable where it was");
-            for peer in self.up_links(node) {
-                let peer = &self.nodes[peer as usize];
-                assert!(
-                    peer.disk.has(request) || peer.lost.contains(&request),
-                    "acknowledged, and not durable on a tracker that is up"
-                );
-            }
-            self.nodes[node].acknowledged.insert(request);
-            self.acknowledged.insert(request);
-        }
-        self.replies.push((node, ticket, outcome));
-    }
-
-    fn up_links(&self, node: usize) -> BTreeSet<u32> {
-        let links = self.nodes[node].replica.as_ref().map(Replica::links).unwrap_or_default();
-        links.iter().filter(|link| link.state == TrackerState::Up).map(|link| link.tracker).collect()
-    }
-
-    fn check_node(&mut self, node: usize) {
-        let state = &self.nodes[node];
-        let Some(replica) = &state.replica else { return };
-        let mut vector = state.disk.vector.clone();
-        for operation in state.unsynced.iter().flatten().filter_map(|e| if let Entry::Operation(o) = e { Some(o) } else { None })
-        {
-            assert_eq!(operation.sequence, vector.get(operation.origin) + 1, "an operation was skipped or applied twice");
-            vector.raise(operation.origin, operation.sequence);
-        }
-        assert_eq!(replica.vector(), vector, "what is known is not what was handed out");
-        let up = self.up_links(node);
-        for peer in up.difference(&state.up) {
-            let peer = &self.nodes[*peer as usize];
-            let missing =
-                |request: &&RequestId| !peer.disk.has(**request) && !peer.lost.contains(request) && state.disk.has(**request);
-            assert_eq!(state.acknowledged.iter().find(missing), None, "up without everything that was acknowledged");
-        }
-        let is_confirmed = replica.unconfirmed.is_empty();
-        self.nodes[node].went_back &= !is_confirmed;
-        self.nodes[node].up = up;
-    }
-
     /// Removes connections that nobody listens to.
     fn sweep(&mut self) {
         self.connections.retain(|connection| connection.pipes.iter().any(|pipe| !pipe.is_deaf));
@@ -556,7 +382,7 @@ impl World {
     fn fresh_origin(&mut self) -> OriginId {
         let id = self.next();
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&crate::directory::sim::random::mix(self.seed ^ id).to_be_bytes());
+        bytes[..8].copy_from_slice(&super::random::mix(self.seed ^ id).to_be_bytes());
         bytes[8..].copy_from_slice(&id.to_be_bytes());
         OriginId::from_bytes(bytes)
     }
