@@ -148,6 +148,8 @@ impl Process {
         let status = self.wait_exit(limit).code();
         self.wait_said(PATIENCE, |said| said.is_over().then_some(()));
         let Said { out, err, .. } = self.said();
+        let stayed = err.iter().find(|line| line.contains("still running at the end") || line.contains("did not end in time"));
+        assert_eq!(stayed, None, "{} left threads behind", self.name);
         Finished { status, out, err }
     }
 
@@ -177,11 +179,14 @@ impl Drop for Process {
         // It may have ended, and been waited for, already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let said = self.said();
         if std::thread::panicking() {
-            let said = self.said();
             eprintln!("==== {} ====\n{}", self.name, said.out.join("\n"));
             eprintln!("---- stderr of {} ----\n{}", self.name, said.err.join("\n"));
+            return;
         }
+        let panic = said.err.iter().find(|line| line.contains("panicked at")).cloned();
+        assert_eq!(panic, None, "a thread of {} panicked", self.name);
     }
 }
 
