@@ -14,7 +14,7 @@ use super::library::{Download, DownloadPhase, DownloadStatus};
 use super::{Client, ClientError, ClientEvent};
 use crate::store::{DownloadRow, Progress};
 use crate::swarm::{DownloadSpec, EngineError, SeedSpec, hash_file};
-use crate::types::{Bitfield, DownloadState, FileEntry, FileName, Geometry, GroupEntry, GroupId, InfoHash, Refusal, UserId};
+use crate::types::{DownloadState, FileEntry, FileName, GroupEntry, GroupId, InfoHash, Refusal, UserId};
 
 impl Client {
     /// Starts a download in the background. A `destination` that is a directory gets the file under its name; anything else is
@@ -56,7 +56,7 @@ impl Client {
         if row.target.symlink_metadata().is_ok() {
             return self.inner.adopt(row, progress);
         }
-        self.inner.begin(row, None)
+        self.inner.begin(row, true)
     }
 
     /// Every download of the session, in the order they were asked for. Does not ask a tracker.
@@ -157,11 +157,6 @@ fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf)
     }
 }
 
-/// The journal of a download of which nothing is on disk for good.
-pub(crate) fn nothing_verified(row: &DownloadRow) -> Bitfield {
-    Bitfield::empty(Geometry::new(row.facts.len, row.facts.piece_len).map_or(0, |geometry| geometry.piece_count()))
-}
-
 impl Inner {
     /// The download of this content that there is already, set going if need be.
     fn already_there(self: &Arc<Self>, entry: &FileEntry, target: &Path) -> Result<Option<DownloadHandle>, ClientError> {
@@ -178,16 +173,21 @@ impl Inner {
         Ok(Some(handle))
     }
 
-    /// Begins a download, or goes on with one of which `verified` is on disk.
-    pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow, verified: Option<Bitfield>) -> Result<DownloadHandle, ClientError> {
+    /// Begins a download, or goes on with one. Until the engine has said that it made the `.part`, one that is there is somebody else's.
+    pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow, is_new: bool) -> Result<DownloadHandle, ClientError> {
         let engine = self.need_engine()?;
         let info_hash = row.facts.info_hash;
         let metainfo = self.store.metainfo(info_hash)?.map(Arc::new);
-        let is_new = verified.is_none();
         self.store.put_download(&row)?;
         let callbacks =
             self.insert(Download { row: row.clone(), transfer: None, settled: false, unreported: true, callbacks: Vec::new() });
-        let spec = DownloadSpec { facts: row.facts.clone(), target: row.target.clone(), metainfo, verified, paused: false };
+        let spec = DownloadSpec {
+            facts: row.facts.clone(),
+            target: row.target.clone(),
+            metainfo,
+            verified: row.verified.clone(),
+            paused: false,
+        };
         match engine.download(spec) {
             Ok(transfer) => {
                 if let Some(download) = self.library.lock().download(info_hash) {
@@ -276,7 +276,6 @@ impl Inner {
         let settled = row.progress == Progress::Complete;
         let running = row.progress == Progress::Running;
         let (info_hash, group) = (row.facts.info_hash, row.group);
-        let verified = row.verified.clone().unwrap_or_else(|| nothing_verified(&row));
         self.insert(Download { row: row.clone(), transfer: None, settled, unreported: false, callbacks: Vec::new() });
         if !running {
             return;
@@ -284,7 +283,7 @@ impl Inner {
         let result = if mine.is_some_and(|mine| !mine.contains(&group)) {
             self.set_progress(&row, Progress::Failed("you are no longer a member of the group".into()))
         } else {
-            self.begin(row, Some(verified)).map(drop)
+            self.begin(row, false).map(drop)
         };
         if let Err(error) = result {
             log::warn!("{error}");

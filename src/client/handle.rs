@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::ClientError;
 use super::core::Inner;
-use super::downloads::nothing_verified;
 use super::library::{DownloadPhase, DownloadStatus};
 use crate::store::{DownloadRow, Progress};
+use crate::swarm::part_path;
 use crate::types::{DownloadState, InfoHash, Label};
 
 /// A handle on one download; clones are the same download. It outlives neither the session nor the client: afterwards the
@@ -135,8 +135,7 @@ impl DownloadHandle {
             (download.row.clone(), download.transfer.clone().filter(|_| download.is_live()))
         };
         let Some(transfer) = transfer else {
-            let verified = Some(row.verified.clone().unwrap_or_else(|| nothing_verified(&row)));
-            return self.inner.begin(DownloadRow { progress: Progress::Running, ..row }, verified).map(drop);
+            return self.inner.begin(DownloadRow { progress: Progress::Running, ..row }, false).map(drop);
         };
         // Noted first: the engine may end it again before this returns.
         self.inner.set_progress(&row, Progress::Running)?;
@@ -160,8 +159,9 @@ impl DownloadHandle {
         };
         match &download.transfer {
             Some(transfer) if transfer.cancel() => {}
-            // The engine holds it no more: what it left is ours to remove.
-            _ => remove_part(&download.row.target),
+            // The engine holds it no more: what it left is ours to remove, if it ever made anything.
+            _ if download.row.verified.is_some() => remove_part(&part_path(&download.row.target, self.info_hash)),
+            _ => {}
         }
         self.inner.store.remove_download(download.row.user, self.info_hash)?;
         self.inner.withdraw(download.row.group, self.info_hash);
@@ -179,11 +179,9 @@ pub(crate) fn state(text: &str) -> ClientError {
     ClientError::DownloadState(text.into())
 }
 
-fn remove_part(target: &Path) {
-    let mut part = target.as_os_str().to_owned();
-    part.push(".part");
-    match std::fs::remove_file(&part) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => log::warn!("{}: cannot be removed: {e}", Path::new(&part).display()),
+fn remove_part(part: &Path) {
+    match std::fs::remove_file(part) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => log::warn!("{}: cannot be removed: {e}", part.display()),
         _ => {}
     }
 }
