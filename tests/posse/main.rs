@@ -13,6 +13,8 @@
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
+
 mod commands;
 mod corrupt;
 mod disk;
