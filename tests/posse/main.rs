@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`starting`] | the forms of the command lines and the exit statuses |
 //! | [`commands`] | each row of the command table with its refusals, plain and as JSON |
-//! | [`scripts`] | clients driven by pipes, files and `-c` |
+//! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`transfers`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
@@ -28,4 +28,5 @@ mod resume;
 mod scripts;
 mod starting;
 mod storm;
+mod terminal;
 mod transfers;
