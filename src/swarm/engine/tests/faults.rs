@@ -252,3 +252,29 @@ fn a_hundred_and_thirty_thousand_pieces_are_kept_account_of() {
     assert!(leecher.host.metainfo.lock().contains_key(&info_hash), "2.6 MB of metainfo came in parts");
     assert!(transfer.cancel());
 }
+
+#[test]
+fn pausing_cancelling_and_restarting_at_random_loses_nothing() {
+    use rand::{RngExt, SeedableRng};
+    let seed = rand::random::<u64>();
+    println!("seed {seed}");
+    let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+    let stations: Vec<Station> = (1..=4).map(Station::start).collect();
+    let data = noise(24 << 20, 10);
+    let facts = stations[0].share("stormy", &data);
+    let everybody: Vec<&Station> = stations.iter().collect();
+    let mut transfers: Vec<_> = stations[1..].iter().map(|station| station.fetch(&facts, &everybody)).collect();
+    for _ in 0..60 {
+        let who = rng.random_range(0..3);
+        match rng.random_range(0..8) {
+            0 if transfers[who].cancel() => transfers[who] = stations[who + 1].fetch(&facts, &everybody),
+            1..4 => _ = transfers[who].pause(),
+            _ => _ = transfers[who].resume(),
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(rng.random_range(0..20)));
+    }
+    for (station, transfer) in stations[1..].iter().zip(&transfers) {
+        transfer.resume();
+        station.assert_complete(transfer, &data);
+    }
+}
