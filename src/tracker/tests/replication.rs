@@ -202,14 +202,16 @@ fn a_clock_too_far_ahead_is_refused_and_shown() {
     let mut config = net.config(2);
     config.limits.clock_offset_ms = 90_000;
     net.trackers[1] = Some(Tracker::start(config).unwrap());
-    let state_of = |seen_by: usize, other: u32| {
+    let state_of = |net: &Net, seen_by: usize, other: u32| {
         let status = status(net.tracker(seen_by));
         status.trackers.into_iter().find(|entry| entry.number == other).map(|entry| entry.state)
     };
-    wait_for("the fast clock to be noticed", || state_of(1, 2) == Some(TrackerState::ClockAhead));
+    wait_for("the fast clock to be noticed", || state_of(&net, 1, 2) == Some(TrackerState::ClockAhead));
     wait_for("the other one to be refused", || status(net.tracker(2)).degraded);
     let (mut nik, _) = Guest::new(net.tracker(1), "nik", 1);
     nik.create_group("lab");
+    net.stop(2);
+    wait_for("it to be called down, not ahead", || state_of(&net, 1, 2) == Some(TrackerState::Down));
 }
 
 #[test]
@@ -248,6 +250,18 @@ fn take_link(listener: &TcpListener) -> (Connection, Reader) {
     let welcome = ReplicaWelcome { number: 2, origin, clock_ms, durable: VersionVector::default() };
     write_message(&mut connection.writer(), &ToDialler::Welcome(welcome)).unwrap();
     (connection, reader)
+}
+
+#[test]
+fn a_link_that_ends_at_once_is_dialled_ever_more_slowly() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!("{}\n{}", network(1).get(1).unwrap(), listener.local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let _tracker = Tracker::start(TrackerConfig::new(TrackerInfo::parse(&text).unwrap(), 1, dir.path())).unwrap();
+    // As a peer does that cannot take an operation: it drops the link, every time.
+    let links = (0..6).map(|_| take_link(&listener).0.close()).map(|()| Instant::now()).collect::<Vec<_>>();
+    let (first, last) = (links[1] - links[0], links[5] - links[4]);
+    assert!(last > Duration::from_millis(600), "the pause did not grow: {first:?}, then {last:?}");
 }
 
 /// Answers pings until operations come.
