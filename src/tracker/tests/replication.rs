@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use tempfile::TempDir;
 
 use super::*;
-use crate::types::{Operation, OriginId, TrackerState, VersionVector};
+use crate::types::{MembershipState, Operation, OriginId, Stamp, TrackerState, VersionVector, Write};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 
 struct Net {
@@ -159,6 +159,40 @@ fn dial_as(net: &Net, hello: ReplicaHello) -> ToDialler {
     let connection = Connection::dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap();
     write_message(&mut connection.writer(), &Hello::Replica(hello)).unwrap();
     read_message(&mut connection.reader(), TRACKER_FRAME_LEN_MAX).unwrap()
+}
+
+#[test]
+fn presence_follows_operations_that_come_before_those_they_rest_on() {
+    let mut net = Net::start(2);
+    net.stop(2);
+    let (mut nik, user) = Guest::new(net.tracker(1), "nik", 1);
+    let (group, file) = (GroupId::from_bytes([7; 16]), facts("a.bin"));
+    let info_hash = file.info_hash;
+    let clock_ms = super::super::clock::wall_ms(0);
+    let [first, second] = [3, 4].map(|n| OriginId::from_bytes([n; 16]));
+    let connection = Connection::dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap();
+    let hello = ReplicaHello { network: net.info.network(), number: 2, origin: first, clock_ms };
+    write_message(&mut connection.writer(), &Hello::Replica(hello)).unwrap();
+    let mut reader = connection.reader();
+    assert!(matches!(read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap(), ToDialler::Welcome(_)));
+    let mut tell = |origin, writes| {
+        let (stamp, request) = (Stamp::new(clock_ms, 0), request_id());
+        let operation = Operation { origin, sequence: 1, stamp, request, actor: UserId::NOBODY, effect: Effect::Done, writes };
+        write_message(&mut connection.writer(), &ToAcceptor::Operations(vec![operation])).unwrap();
+        let heard: ToDialler = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap();
+        assert!(matches!(heard, ToDialler::Durable(vector) if vector.get(origin) == 1));
+    };
+    // Nik's part in a group that is not known yet: it was made at a third tracker.
+    let since = Stamp::new(clock_ms, 0);
+    let member = |user| Write::Membership { group, user, state: MembershipState::Member, since };
+    tell(first, vec![member(user), Write::Sharing { group, info_hash, user, on: true }]);
+    assert_eq!(nik.announce(group, info_hash, DownloadState::Seeding), Reply::Refused(Refusal::NotMember));
+    let maker = UserId::from_bytes([9; 16]);
+    let about = Write::Group { group, name: "lab".parse().unwrap(), created_by: maker, created: since };
+    tell(second, vec![about, member(maker), Write::File { group, file, shared_by: user, at: since }]);
+    assert!(matches!(nik.event(), Event::Admitted { group: entry } if entry.group == group));
+    let Reply::Peers(found) = nik.ask(Request::FindPeer { info_hash, device: nik.device }) else { panic!() };
+    assert_eq!(found.len(), 1);
 }
 
 #[test]
