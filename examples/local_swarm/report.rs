@@ -75,7 +75,9 @@ impl Report {
             }
             let time = self.ends[index].saturating_duration_since(self.starts[index]);
             let mut row = vec![(*leecher).to_owned()];
-            row.extend(from.into_iter().map(show::mib));
+            let cell =
+                |(bytes, (sender, _)): (u64, &(String, _))| if sender == leecher { "-".to_owned() } else { show::mib(bytes) };
+            row.extend(from.into_iter().zip(&self.sent).map(cell));
             row.extend([format!("{:.2} s", time.as_secs_f64()), format!("{:.0}", show::rate(len, time))]);
             rows.push(row);
         }

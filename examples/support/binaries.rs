@@ -29,15 +29,18 @@ impl Binaries {
         let exe = env::current_exe()?;
         // <target directory>[/<target triple>]/<profile>/examples/<this executable>
         let profile_dir = exe.ancestors().nth(2).ok_or("this executable is not in a directory that Cargo made")?;
+        let example = exe.file_stem().and_then(|stem| stem.to_str()).ok_or("this executable's name is not UTF-8")?;
         match env::var_os("CARGO") {
-            Some(cargo) => build(Command::new(cargo), profile_dir),
+            Some(cargo) => build(Command::new(cargo), example, profile_dir),
             None => beside(profile_dir),
         }
     }
 }
 
-fn build(mut cargo: Command, profile_dir: &Path) -> Result<Binaries> {
-    cargo.args(["build", "--bins", "--message-format", "json-render-diagnostics", "--manifest-path"]);
+/// The example is named as well, for its needs decide about the features of shared dependencies: without it Cargo would compile the
+/// library a second time.
+fn build(mut cargo: Command, example: &str, profile_dir: &Path) -> Result<Binaries> {
+    cargo.args(["build", "--bins", "--example", example, "--message-format", "json-render-diagnostics", "--manifest-path"]);
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
     cargo.args(location(profile_dir)?);
     println!("building the programs: cargo build --bins, {}", profile_dir.display());

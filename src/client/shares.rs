@@ -17,7 +17,7 @@ use super::trackers::Need;
 use super::{Client, ClientError, ClientEvent};
 use crate::store::{FileStamp, ShareRow, ShareState};
 use crate::swarm::{HashError, SeedSpec, hash_file};
-use crate::types::{DownloadState, FileFacts, FileName, GroupEntry, GroupId, Label, Refusal, UserEntry};
+use crate::types::{DeviceId, DownloadState, FileFacts, FileName, GroupEntry, GroupId, Label, Refusal, UserEntry};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::Request;
 
@@ -43,6 +43,8 @@ pub struct Upload {
     pub peers: u32,
     /// Bytes sent since login.
     pub sent: u64,
+    /// Bytes sent to each device since login, in the order of the devices' ids.
+    pub sent_to: Vec<(DeviceId, u64)>,
 }
 
 /// A file on disk whose content is known.
@@ -112,6 +114,7 @@ impl Client {
                 path: row.path.clone(),
                 peers: stats.map_or(0, |stats| stats.peers),
                 sent: stats.map_or(0, |stats| stats.sent),
+                sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
             }
         };
         let mut uploads: Vec<Upload> =
@@ -119,6 +122,12 @@ impl Client {
         uploads.sort_by(|a, b| (&a.group, &a.file).cmp(&(&b.group, &b.file)));
         Ok(uploads)
     }
+}
+
+fn in_order(sent_to: &[(DeviceId, u64)]) -> Vec<(DeviceId, u64)> {
+    let mut sorted = sent_to.to_vec();
+    sorted.sort_unstable();
+    sorted
 }
 
 /// The name under which a file is shared: its own.

@@ -73,6 +73,11 @@ fn a_false_whole_file_digest_fails_the_download_and_never_names_the_file() {
     bob.ok("download_file lab big.bin", &["downloading *"]);
     eventually("it has failed", || bob.line("show_downloads").starts_with("[F] [lab] big.bin\t").then_some(()));
     assert!(!bob.path("big.bin").exists());
+    // It may be tried again, and comes to the same end as long as the directory says something else than the peers.
+    bob.ok("resume_download lab big.bin", &["resumed big.bin in lab"]);
+    eventually("it has failed again", || bob.line("show_downloads").starts_with("[F] [lab] big.bin\t").then_some(()));
+    assert!(!bob.path("big.bin").exists());
+    bob.ok("cancel_download lab big.bin", &["cancelled big.bin in lab"]);
 }
 
 #[test]

@@ -1,9 +1,13 @@
-//! A disk without room: refused before, paused with the reason during a download, and nothing that was fetched is lost.
+//! A disk without room: a download is refused before it starts, or paused with the reason, and nothing that was fetched is lost; a tracker
+//! acknowledges nothing that it cannot store.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Content, World, eventually, sha1_of};
+use posse::types::Change;
+use posse::wire::tracker::Reply;
+
+use crate::harness::{Content, RawClient, TrackerProcess, World, eventually, free_port, request_id, sha1_of};
 
 /// A small file system in memory, gone with this value.
 struct SmallDisk(PathBuf);
@@ -76,6 +80,36 @@ fn a_disk_that_fills_up_pauses_the_download_and_resume_goes_on() {
     bob.wait_downloads();
     assert_eq!(sha1_of(&disk.0.join("big.bin")), content.sha1());
     drop(bob);
+}
+
+#[test]
+fn a_tracker_without_room_acknowledges_nothing_that_is_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir.path().join("disk"), "2m") else { return };
+    let info = dir.path().join("info.txt");
+    std::fs::write(&info, format!("127.0.0.1:{}\n", free_port())).unwrap();
+    let mut tracker = TrackerProcess::start(&info, 1, &disk.0.join("data"));
+    let mut nik = RawClient::enter(tracker.address, "nik");
+    fill(&disk.0.join("filler"));
+    let mut acked = Vec::new();
+    let mut refused = false;
+    for number in 0..5_000 {
+        let change = Change::CreateGroup { name: format!("g{number}").parse().unwrap() };
+        match nik.change(request_id(), &change) {
+            Ok(Reply::Done(_)) => acked.push(format!("g{number}")),
+            // Refused, or the tracker has gone: either is an honest answer.
+            _ => {
+                refused = true;
+                break;
+            }
+        }
+    }
+    assert!(refused, "5,000 groups were stored on a disk without room");
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    tracker.restart();
+    let groups = RawClient::enter(tracker.address, "nik").group_names();
+    assert!(acked.iter().all(|name| groups.contains(name)), "of {acked:?} only {groups:?} are left");
+    drop(tracker);
 }
 
 /// Writes until nothing more fits.

@@ -157,6 +157,6 @@ fn a_file_of_the_users_own_in_the_way_of_the_part_is_never_touched() {
 
 /// The unfinished file in a client's home.
 fn part_of(world: &World, name: &str) -> std::path::PathBuf {
-    let parts = std::fs::read_dir(world.home(name)).unwrap().flatten().map(|e| e.path());
-    parts.filter(|p| p.is_file() && p.to_string_lossy().contains("part")).next().expect("there is a part")
+    let mut parts = std::fs::read_dir(world.home(name)).unwrap().flatten().map(|e| e.path());
+    parts.find(|p| p.is_file() && p.to_string_lossy().contains("part")).expect("there is a part")
 }

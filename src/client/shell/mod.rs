@@ -83,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
     // Before any other thread starts: none of them is to be ended by a signal.
     let interrupts = Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
     let client = Client::start(arguments.config()?)?;
-    output.listening(client.address());
+    output.listening(client.address(), client.device());
     if !client.wait_for_tracker(FIRST_TRACKER_TIMEOUT) {
         output.failure(None, &ClientError::NoTracker);
         if !interactive {

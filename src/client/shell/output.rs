@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::answer::Answer;
 use super::escape::escape;
 use crate::client::ClientError;
+use crate::types::DeviceId;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +64,10 @@ impl Output {
         self.shared.lock().printer = printer;
     }
 
-    /// The first line: where the client listens.
-    pub(super) fn listening(&self, address: SocketAddr) {
+    /// The first line: where the client listens, and as which device.
+    pub(super) fn listening(&self, address: SocketAddr, device: DeviceId) {
         match self.format {
-            Format::Json => self.event("listening", json!({ "address": address.to_string() })),
+            Format::Json => self.event("listening", json!({ "address": address.to_string(), "device": device.to_string() })),
             Format::Plain | Format::Table => self.write(&format!("listening on {address}\n")),
         }
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use crate::client::{DownloadPhase, DownloadStatus, Shared, TrackerRole, TrackerStatus, TrackersStatus, Upload, human_bytes};
-use crate::types::{FileEntry, GroupEntry, MemberEntry, Part, RequestEntry, TrackerState};
+use crate::types::{DeviceId, FileEntry, GroupEntry, MemberEntry, Part, RequestEntry, TrackerState};
 
 /// All groups.
 pub(super) fn groups(groups: &[GroupEntry]) -> Answer {
@@ -140,9 +140,10 @@ pub(super) fn uploads(uploads: &[Upload]) -> Answer {
         vec![format!("[{}] {}", u.group, u.file), peers, format!("{} bytes sent", u.sent)]
     };
     let value = |u: &Upload| {
+        let to = |(device, sent): &(DeviceId, u64)| json!({ "device": device.to_string(), "bytes_sent": sent });
         json!({
             "group": u.group.as_str(), "file": u.file.as_str(), "path": u.path.to_string_lossy(),
-            "peers": u.peers, "bytes_sent": u.sent,
+            "peers": u.peers, "bytes_sent": u.sent, "to": u.sent_to.iter().map(to).collect::<Vec<_>>(),
         })
     };
     let values: Vec<Value> = uploads.iter().map(value).collect();

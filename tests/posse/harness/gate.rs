@@ -1,7 +1,8 @@
 //! A toll gate in front of a client: its links pass through, and no more bytes come out than the test lets through.
 //!
 //! The client listens on one address of the loopback network and reaches the trackers through forwarders that dial from another;
-//! so trackers announce that other address, where the gate listens. The client itself knows nothing of it.
+//! so trackers announce that other address, where the gate listens. The client itself knows nothing of it. One that is killed while
+//! bytes wait at its gate looks like a machine that lost its network: its links do not end, they fall silent.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -105,13 +105,6 @@ impl Process {
             .unwrap_or_else(|| panic!("{} never said {what}", self.name))
     }
 
-    /// Waits for a line on stderr that holds `text`.
-    #[track_caller]
-    pub(crate) fn wait_err(&self, text: &str) -> String {
-        self.wait_said(PATIENCE, |said| said.err.iter().find(|line| line.contains(text)).cloned())
-            .unwrap_or_else(|| panic!("{} never said {text:?} on stderr", self.name))
-    }
-
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()

@@ -1,0 +1,105 @@
+//! The client at a terminal, which util-linux's `script` makes: prompt, hidden passwords, history. Skipped where there is no `script`.
+
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::harness::{World, eventually};
+
+/// A client with a terminal; both end with this value.
+struct Terminal {
+    child: Child,
+    keys: ChildStdin,
+    screen: Arc<Mutex<String>>,
+    /// Bytes of the screen that were waited for already.
+    seen: usize,
+}
+
+impl Terminal {
+    fn start(world: &World, name: &str) -> Option<Self> {
+        let client = env!("CARGO_BIN_EXE_client");
+        let home = world.home(name);
+        let command = format!("'{client}' 127.0.0.1:0 '{}' --data-dir '{}/.posse'", world.info.display(), home.display());
+        let mut script = Command::new("script");
+        script.args(["-qefc", &command, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir(home);
+        let Ok(mut child) = script.env("TERM", "xterm").spawn() else {
+            eprintln!("SKIPPED: there is no `script` here to make a terminal with");
+            return None;
+        };
+        let screen = Arc::new(Mutex::new(String::new()));
+        let (keys, mut out) = (child.stdin.take()?, child.stdout.take()?);
+        std::thread::spawn({
+            let screen = screen.clone();
+            move || {
+                let mut buffer = [0; 4096];
+                while let Ok(len @ 1..) = out.read(&mut buffer) {
+                    screen.lock().push_str(&String::from_utf8_lossy(&buffer[..len]));
+                }
+            }
+        });
+        Some(Self { child, keys, screen, seen: 0 })
+    }
+
+    /// Waits until the screen shows `text` behind what was waited for before.
+    #[track_caller]
+    fn wait(&mut self, text: &str) {
+        let end = eventually(&format!("the terminal shows {text:?}"), || {
+            let screen = self.screen.lock();
+            screen[self.seen..].find(text).map(|at| self.seen + at + text.len())
+        });
+        self.seen = end;
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // The end of its terminal ends the client.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("==== the terminal ====\n{}", self.screen.lock().escape_debug());
+        }
+    }
+}
+
+#[test]
+fn at_a_terminal_there_are_a_prompt_and_history_and_passwords_stay_hidden() {
+    const SECRET: &str = "tr0ub4dor";
+    let world = World::new(1);
+    let Some(mut terminal) = Terminal::start(&world, "nik") else { return };
+    for command in ["create_user nik", "login nik"] {
+        terminal.wait("posse> ");
+        terminal.press(&format!("{command}\r"));
+        terminal.wait("password: ");
+        terminal.press(&format!("{SECRET}\r"));
+    }
+    terminal.wait("logged in as nik");
+    terminal.wait("nik> ");
+    assert!(!terminal.screen.lock().contains(SECRET), "a password that was asked for is shown");
+    terminal.press(&format!("change_password {SECRET} other-secret\r"));
+    terminal.wait("password changed");
+    terminal.wait("nik> ");
+    terminal.press("whoami\r");
+    terminal.wait("nik\r\n");
+    terminal.wait("nik> ");
+    // The command before the last one had passwords in it: it is not in the history.
+    terminal.press("\x1b[A\x1b[A");
+    terminal.wait("whoami");
+    terminal.press("\x15list_groups\r");
+    terminal.wait("no groups");
+    terminal.wait("nik> ");
+    terminal.press("exit\r");
+    let status = eventually("it ends", || terminal.child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    for entry in std::fs::read_dir(world.home("nik").join(".posse")).unwrap().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(!text.contains(SECRET) && !text.contains("other-secret"), "{:?} holds a password", entry.path());
+    }
+}
