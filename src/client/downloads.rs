@@ -3,6 +3,7 @@
 //! **Invariant:** a user has at most one download of a content; it is in the device store before the engine begins.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,8 +14,8 @@ use super::handle::{DownloadHandle, state};
 use super::library::{Download, DownloadPhase, DownloadStatus};
 use super::{Client, ClientError, ClientEvent};
 use crate::store::{DownloadRow, Progress};
-use crate::swarm::{DownloadSpec, EngineError, SeedSpec, hash_file};
-use crate::types::{DownloadState, FileEntry, FileName, GroupEntry, GroupId, InfoHash, Refusal, UserId};
+use crate::swarm::{DownloadSpec, EngineError, SeedSpec, hash_file, part_path};
+use crate::types::{Bitfield, DownloadState, FileEntry, FileName, Geometry, GroupEntry, GroupId, InfoHash, Refusal, UserId};
 
 impl Client {
     /// Starts a download in the background. A `destination` that is a directory gets the file under its name; anything else is
@@ -144,6 +145,9 @@ fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathBuf, ClientE
 
 fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf) -> DownloadRow {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // A `.part` that is there before the download is somebody else's, and never becomes ours: the engine will refuse it.
+    let is_free = part_path(&target, entry.facts.info_hash).symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    let pieces = Geometry::new(entry.facts.len, entry.facts.piece_len).map_or(0, |geometry| geometry.piece_count());
     DownloadRow {
         user,
         group: group.group,
@@ -152,7 +156,7 @@ fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf)
         facts: entry.facts.clone(),
         target,
         progress: Progress::Running,
-        verified: None,
+        verified: is_free.then(|| Bitfield::empty(pieces)),
         begun_ms: now.as_millis() as u64,
     }
 }
@@ -173,21 +177,16 @@ impl Inner {
         Ok(Some(handle))
     }
 
-    /// Begins a download, or goes on with one. Until the engine has said that it made the `.part`, one that is there is somebody else's.
+    /// Begins a download, or goes on with one.
     pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow, is_new: bool) -> Result<DownloadHandle, ClientError> {
         let engine = self.need_engine()?;
         let info_hash = row.facts.info_hash;
         let metainfo = self.store.metainfo(info_hash)?.map(Arc::new);
+        let verified = row.verified.clone().filter(|_| !is_new);
         self.store.put_download(&row)?;
         let callbacks =
             self.insert(Download { row: row.clone(), transfer: None, settled: false, unreported: true, callbacks: Vec::new() });
-        let spec = DownloadSpec {
-            facts: row.facts.clone(),
-            target: row.target.clone(),
-            metainfo,
-            verified: row.verified.clone(),
-            paused: false,
-        };
+        let spec = DownloadSpec { facts: row.facts.clone(), target: row.target.clone(), metainfo, verified, paused: false };
         match engine.download(spec) {
             Ok(transfer) => {
                 if let Some(download) = self.library.lock().download(info_hash) {

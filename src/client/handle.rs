@@ -159,7 +159,7 @@ impl DownloadHandle {
         };
         match &download.transfer {
             Some(transfer) if transfer.cancel() => {}
-            // The engine holds it no more: what it left is ours to remove, if it ever made anything.
+            // The engine holds it no more: what it left is ours to remove.
             _ if download.row.verified.is_some() => remove_part(&part_path(&download.row.target, self.info_hash)),
             _ => {}
         }
