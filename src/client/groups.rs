@@ -103,7 +103,7 @@ impl Client {
     pub fn remove_member(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::UserNotMember)?;
         self.done(&Request::RemoveMember { request: request_id(), group, user }, Need::Session)?;
-        self.inner.send_errand(super::background::Errand::CheckMember(group, user));
+        self.inner.check_later(group, user);
         Ok(())
     }
 

@@ -15,6 +15,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
 
+mod again;
 mod commands;
 mod corrupt;
 mod disk;

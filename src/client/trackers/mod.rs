@@ -42,8 +42,13 @@ pub(crate) enum News {
         /// What it says.
         peers: Vec<PeerEntry>,
     },
-    /// The tracker's session stands (again): what it said about peers before is void.
+    /// The tracker's session stands (again), and it is about to say everything about peers.
     Joined {
+        /// Index of the tracker.
+        tracker: usize,
+    },
+    /// The tracker's connection has ended: what it said about peers is from before.
+    Lost {
         /// Index of the tracker.
         tracker: usize,
     },
