@@ -197,7 +197,7 @@ impl Inner {
         // Without a tracker the download need not wait to be called complete: one that returns is told then.
         if let Some(row) = row.filter(|row| row.state == ShareState::Pending && self.trackers.is_reachable()) {
             let request = Request::ShareFile { request: super::account::request_id(), group, file: row.facts.clone() };
-            match self.trackers.call(&request, Need::Session) {
+            match self.trackers.patient().call(&request, Need::Session) {
                 Ok(_) => {
                     let stored = self.store.set_share_state(row.user, group, info_hash, ShareState::Offered);
                     self.note_store_error(stored);
@@ -276,7 +276,7 @@ impl Inner {
 
     /// A device of `user` left a swarm; if the user has left the group too, its links end.
     fn check_member(&self, group: GroupId, user: UserId) {
-        let Ok(members) = self.members(group) else { return };
+        let Ok(members) = self.members_through(&self.trackers.patient(), group) else { return };
         if members.iter().any(|member| member.user.user == user) {
             return;
         }

@@ -154,6 +154,12 @@ impl Client {
         self.inner.bus.subscribe()
     }
 
+    /// Ends commands that wait for a tracker, on whatever threads, with [`ClientError::Interrupted`]; a change that they asked for
+    /// may be made all the same. Transfers go on.
+    pub fn interrupt(&self) {
+        self.inner.trackers.interrupt();
+    }
+
     /// Ends the session, the transfers and all threads; what is unfinished goes on at the next login. Calling it again does nothing.
     ///
     /// # Blocking

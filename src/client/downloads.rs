@@ -98,6 +98,17 @@ impl Client {
         self.download(group, file)?.cancel()
     }
 
+    /// What to say about a download that has paused itself in this session.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        let library = self.inner.library.lock();
+        library.downloads.iter().filter(|download| download.unreported).find_map(|download| match &download.row.progress {
+            Progress::Paused(Some(reason)) => {
+                Some(format!("{} in {} is paused: {reason}", download.row.label, download.row.group_label))
+            }
+            _ => None,
+        })
+    }
+
     /// Downloads that ended in this session and were not returned by this method before.
     pub(crate) fn take_ended(&self) -> Vec<DownloadStatus> {
         let mut library = self.inner.library.lock();
