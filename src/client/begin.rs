@@ -16,8 +16,13 @@ use super::library::{Download, Library};
 use super::place::{check_place, is_there, move_part, remove_part};
 use crate::store::{DownloadRow, FileStamp, Progress, ShareRow};
 use crate::swarm::{DownloadSpec, EngineError, HashError, SeedSpec, hash_file};
-use crate::types::{Bitfield, FileEntry, GroupId, InfoHash};
+use crate::types::{Bitfield, FileEntry, Geometry, GroupId, InfoHash};
 use crate::wire::metainfo::Metainfo;
+
+/// The journal of a download that has nothing yet.
+fn nothing_verified(row: &DownloadRow) -> Bitfield {
+    Bitfield::empty(Geometry::new(row.facts.len, row.facts.piece_len).map_or(0, |geometry| geometry.piece_count()))
+}
 
 impl Inner {
     /// The unfinished download of this content, set going if need be; refused if it goes elsewhere. One that failed elsewhere is
@@ -45,7 +50,9 @@ impl Inner {
         let moved = failed.as_ref().is_some_and(|failed| move_part(failed, &row.target));
         let verified = failed.as_ref().filter(|_| moved).and_then(|failed| failed.verified.clone());
         self.drop_stale(info_hash);
-        let begun = self.begin(DownloadRow { verified: verified.clone(), ..row.clone() }, verified);
+        // Nobody's `.part` was there a moment ago: from here on one that is there is ours, even if we end before the engine notes so.
+        let journal = Some(verified.clone().unwrap_or_else(|| nothing_verified(&row)));
+        let begun = self.begin(DownloadRow { verified: journal, ..row.clone() }, verified);
         match (&begun, failed) {
             (Ok(_), Some(failed)) if !moved && failed.target != row.target => remove_part(&failed),
             (Err(_), Some(failed)) if moved => {

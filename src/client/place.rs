@@ -56,8 +56,7 @@ pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), Clie
     Ok(())
 }
 
-/// Tells whether a `.part` at the download's place is its own: the engine notes an empty journal when it has made one. Until then
-/// one that is there is somebody else's.
+/// Tells whether a `.part` at the download's place is its own: a journal, empty at first, says so.
 pub(crate) fn is_ours(row: &DownloadRow) -> bool {
     row.verified.is_some()
 }

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::api::EngineEvent;
+use super::api::{EngineEvent, SeedSpec};
 use super::files::SeedError;
 use super::link::{Link, Work};
 use super::torrent::{State, Torrent};
@@ -137,12 +137,17 @@ impl Torrent {
                 Err(e)
             }
             Err(SeedError::Changed) => {
-                log::warn!("{} is not the file that was shared any more; it is not offered", seed.path.display());
-                if self.engine.unseed(self.info_hash) {
-                    self.engine.host.event(EngineEvent::FileChanged { info_hash: self.info_hash, path: seed.path });
-                }
+                self.seed_changed(&seed);
                 Err(io::ErrorKind::InvalidData.into())
             }
+        }
+    }
+
+    /// The shared file is not what was hashed: it is offered no more.
+    pub(super) fn seed_changed(&self, seed: &SeedSpec) {
+        log::warn!("{} is not the file that was shared any more; it is not offered", seed.path.display());
+        if self.engine.unseed(self.info_hash) {
+            self.engine.host.event(EngineEvent::FileChanged { info_hash: self.info_hash, path: seed.path.clone() });
         }
     }
 

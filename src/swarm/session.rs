@@ -84,9 +84,8 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     if let Some(download) = torrent.state.lock().transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
         download.delay_measured(link.key, delay);
     }
-    if !knew && torrent.metainfo.get().is_some() {
-        // It came while we shook hands.
-        link.send(&our_extensions(torrent));
+    if !knew {
+        tell_metainfo(torrent, &link);
     }
     drop(dialling);
     serve(torrent, &link, reader, extended);
@@ -110,14 +109,25 @@ pub(super) fn accept(engine: &Arc<Inner>, connection: Connection, proven: impl F
         return Err(LinkError::Refused("it may not have the file it asks for"));
     }
     let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.config.device)).encode().to_vec();
+    let knew = torrent.metainfo.get().is_some();
     if theirs.has_extensions() {
         our_extensions(&torrent).encode(&mut opening);
     }
     let link = new_link(engine, device, false, &theirs, extended.as_ref(), connection);
     let link = torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
     proven();
+    if !knew {
+        tell_metainfo(&torrent, &link);
+    }
     serve(&torrent, &link, reader, extended);
     Ok(())
+}
+
+/// The metainfo may have come while we shook hands: then the peer has not heard that we have it.
+fn tell_metainfo(torrent: &Torrent, link: &Link) {
+    if torrent.metainfo.get().is_some() && link.extensions {
+        link.send(&our_extensions(torrent));
+    }
 }
 
 fn reader(connection: &Connection) -> BufReader<Reader> {

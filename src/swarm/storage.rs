@@ -70,8 +70,7 @@ pub(super) struct PartFile {
 }
 
 impl PartFile {
-    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only if it is `ours`, or has nothing in it: a crash
-    /// may have come between its making and the note of that.
+    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only if it is `ours`.
     pub(super) fn open(
         target: &Path,
         info_hash: InfoHash,
@@ -81,9 +80,10 @@ impl PartFile {
     ) -> Result<Self, StorageError> {
         let part = part_path(target, info_hash);
         let failed = |source| StorageError::Io { path: part.clone(), source };
-        let (file, is_new) = match open_plain(&part, false) {
-            Ok(file) => (file, false),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => (open_plain(&part, true).map_err(failed)?, true),
+        let file = match open_plain(&part, false) {
+            Ok(_) if !ours => return Err(StorageError::Foreign(part)),
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => open_plain(&part, true).map_err(failed)?,
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
                 return Err(StorageError::NotAFile(part));
             }
@@ -96,9 +96,6 @@ impl PartFile {
         // A file system without locks has none to respect.
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK) {
             return Err(StorageError::Locked(part));
-        }
-        if !ours && !is_new && (facts.len() != len || next_data(&file, 0).is_some()) {
-            return Err(StorageError::Foreign(part));
         }
         if facts.len() != len {
             file.set_len(len).map_err(failed)?;
@@ -146,7 +143,12 @@ impl PartFile {
 
     /// Offset of the first data at or after `offset`; `None` if only a hole follows.
     pub(super) fn next_data(&self, offset: u64) -> Option<u64> {
-        next_data(&self.file, offset)
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => Some(data),
+            Err(rustix::io::Errno::NXIO) => None,
+            // The file system cannot tell: everything may be data.
+            Err(_) => Some(offset),
+        }
     }
 
     /// Makes the data durable, then gives the file its name; returns the time of last modification.
@@ -235,15 +237,6 @@ pub(super) fn modified_ns(facts: &fs::Metadata) -> i64 {
 fn open_plain(path: &Path, create: bool) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     OpenOptions::new().read(true).write(true).create_new(create).custom_flags(flags).open(path)
-}
-
-fn next_data(file: &File, offset: u64) -> Option<u64> {
-    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
-        Ok(data) => Some(data),
-        Err(rustix::io::Errno::NXIO) => None,
-        // The file system cannot tell: everything may be data.
-        Err(_) => Some(offset),
-    }
 }
 
 /// Tells whether a download that was begun earlier may have ended without our having noted it: it has its name, and is no `.part` any more.

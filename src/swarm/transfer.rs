@@ -254,18 +254,12 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
     let kept = run.with(|transfer| {
         transfer.ours = true;
         transfer.part = Some(part.clone());
-        transfer.verified.clone()
     });
     if kept.is_err() {
         // Cancelled just now: the file was made after the canceller looked.
         let _ = part.remove();
     }
-    let verified = kept?;
-    if !ours {
-        // From now on, after a crash too, this `.part` is ours.
-        torrent.engine.host.journal(torrent.info_hash, &verified);
-    }
-    Ok(part)
+    kept.map(|()| part)
 }
 
 /// Looks whether what has the final name is the file.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use sha1::{Digest, Sha1};
 
 use super::super::api::DownloadSpec;
+use super::super::files::SeedError;
 use super::super::storage::PartFile;
 use super::super::torrent::Torrent;
 use super::{End, Run};
@@ -28,7 +29,7 @@ pub(super) fn lacking(spec: &DownloadSpec, verified: &Bitfield) -> u64 {
 pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
     let torrent = run.torrent;
     let (verified, rewrite) = run.with(|transfer| (transfer.verified.clone(), transfer.rewrite))?;
-    let seed = torrent.state.lock().seed.clone();
+    let mut seed = torrent.state.lock().seed.clone();
     let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
     let mut buffer = torrent.engine.buffers.take(if geometry.piece_count() == 0 { 0 } else { geometry.piece_len() as usize });
     let (mut next_data, mut zeros, mut copied) = (None, Zeros::default(), 0);
@@ -50,13 +51,20 @@ pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
             if rewrite && !verified.has(piece) {
                 part.write_again(bytes, offset).map_err(failed)?;
             }
-        } else if let Some(seed) = &seed
-            && torrent.engine.files.read(torrent.info_hash, seed, bytes, offset).is_ok()
-            && is_good(torrent, piece, bytes)
-        {
-            part.write(bytes, offset).map_err(failed)?;
-            have.insert(piece);
-            copied += 1;
+        } else if let Some(offered) = &seed {
+            match torrent.engine.files.read(torrent.info_hash, offered, bytes, offset) {
+                Ok(()) if is_good(torrent, piece, bytes) => {
+                    part.write(bytes, offset).map_err(failed)?;
+                    have.insert(piece);
+                    copied += 1;
+                }
+                Err(SeedError::Changed) => {
+                    // While we say that we have the whole, nobody who has it stays linked.
+                    torrent.seed_changed(offered);
+                    seed = None;
+                }
+                _ => {}
+            }
         }
         let len = if have.has(piece) { end - offset } else { 0 };
         run.with(|transfer| transfer.checked += len)?;

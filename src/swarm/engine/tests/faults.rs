@@ -463,17 +463,15 @@ fn a_crash_between_the_name_and_its_note_is_made_good() {
 }
 
 #[test]
-fn a_part_is_ours_from_its_making_on() {
-    let (seeder, mut leecher) = (Station::start(1), Station::start(2));
-    let data = noise(3 << 20, 29);
-    let facts = seeder.share("marked", &data);
-    leecher.fetch(&facts, &[]);
-    eventually("the part is made", || leecher.part(&facts).exists());
-    eventually("it is noted", || leecher.host.journal.lock().contains_key(&facts.info_hash));
-    leecher.stop();
-    // Killed just before the note: an empty one of the right length cannot have been anybody's.
-    let next = Station::start(2);
-    std::fs::rename(leecher.part(&facts), next.part(&facts)).unwrap();
-    let transfer = next.fetch(&facts, &[&seeder]);
-    next.assert_complete(&transfer, &data);
+fn a_copy_that_changed_does_not_keep_others_from_giving() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(4 << 20, 30);
+    let facts = seeder.share("copied", &data);
+    std::fs::create_dir(leecher.path("elsewhere")).unwrap();
+    std::fs::write(leecher.path("elsewhere/copied"), &data).unwrap();
+    leecher.engine.seed(crate::swarm::hash_file(&leecher.path("elsewhere/copied"), &mut |_| true).unwrap().seed).unwrap();
+    std::fs::write(leecher.path("elsewhere/copied"), b"something else").unwrap();
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    leecher.assert_complete(&transfer, &data);
+    assert!(leecher.host.events.lock().iter().any(|event| matches!(event, EngineEvent::FileChanged { .. })));
 }
