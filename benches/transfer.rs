@@ -2,7 +2,11 @@
 //!
 //! ```text
 //! cargo bench --bench transfer [-- MiB [SEEDERS [DIR]]]
+//! cargo bench --bench transfer -- sparse [GiB [DIR]]
 //! ```
+//!
+//! The second fetches a file that is nearly all holes, 64 GiB of it unless told otherwise: in 131,072 pieces. Half way the leecher is killed, and
+//! another goes on from its journal. Both copies stay sparse, so that it needs little room.
 //!
 //! No tracker and no client, so that what is seen is the engine's own; `throughput` measures the real programs. The process
 //! starts itself again for each part. The file is removed at the end.
@@ -24,6 +28,10 @@ use sha1::{Digest, Sha1};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
+/// Bytes of data at each place of the sparse file that has any, and the number of these places.
+const DATA_LEN: usize = 1 << 20;
+const DATA_PLACES: u64 = 16;
+
 struct Anybody;
 
 impl Host for Anybody {
@@ -41,8 +49,10 @@ fn main() -> Outcome<()> {
     match arguments.first().map(String::as_str) {
         Some("seed") => seed(Path::new(&arguments[1]), arguments[2].parse()?),
         Some("leech") => leech(&arguments[1..]),
+        Some("leech-sparse") => leech_sparse(&arguments[1..]),
         Some("bare-send") => bare_send(Path::new(&arguments[1])),
         Some("bare-receive") => bare_receive(arguments[1].parse()?, Path::new(&arguments[2])),
+        Some("sparse") if asked => sparse(&arguments[1..]),
         _ if asked => compare(&arguments),
         _ => {
             println!("measures nothing unless run by: cargo bench --bench transfer");
@@ -87,6 +97,113 @@ fn compare(arguments: &[String]) -> Outcome<()> {
         child.wait()?;
     }
     std::fs::remove_dir_all(&directory)?;
+    Ok(())
+}
+
+fn sparse(arguments: &[String]) -> Outcome<()> {
+    let gib: u64 = arguments.first().map_or(Ok(64), |text| text.parse())?;
+    let directory =
+        arguments.get(1).map_or_else(std::env::temp_dir, PathBuf::from).join(format!("posse-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&directory)?;
+    let outcome = sparse_in(&directory, gib << 30);
+    std::fs::remove_dir_all(&directory)?;
+    outcome
+}
+
+fn sparse_in(directory: &Path, len: u64) -> Outcome<()> {
+    let (source, target) = (directory.join("source.bin"), directory.join("copy.bin"));
+    let file = std::fs::File::create_new(&source)?;
+    file.set_len(len)?;
+    for place in 0..DATA_PLACES {
+        file.write_all_at(&vec![place as u8 + 1; DATA_LEN], (len - DATA_LEN as u64) / (DATA_PLACES - 1) * place)?;
+    }
+    let started = Instant::now();
+    let hashed = hash_file(&source, &mut |_| true)?;
+    println!("hash_file: {:.0} MB/s", rate(len >> 20, started.elapsed()));
+    std::fs::write(directory.join("metainfo"), hashed.seed.metainfo.to_bytes())?;
+    let (mut seeder, address) = start(&["seed", &source.display().to_string(), "1"])?;
+    let (directory, sha1) = (directory.display().to_string(), hashed.sha1.to_string());
+    let arguments = ["leech-sparse", &directory, &sha1, &address];
+    let started = Instant::now();
+    let (mut first, report) = start(&arguments)?;
+    first.kill()?;
+    first.wait()?;
+    println!("killed after {:.1} s: {report}", started.elapsed().as_secs_f64());
+    let again = Instant::now();
+    let (mut second, report) = start(&arguments)?;
+    println!("went on: {report}");
+    let mut rest = String::new();
+    second.stdout.take().ok_or("no output")?.read_to_string(&mut rest)?;
+    let took = again.elapsed();
+    if !second.wait()?.success() {
+        return Err(format!("the second leecher failed: {rest}").into());
+    }
+    println!("complete after {:.1} s more: {}", took.as_secs_f64(), rest.trim());
+    let on_disk = |path: &Path| std::fs::metadata(path).map(|facts| std::os::unix::fs::MetadataExt::blocks(&facts) * 512);
+    println!("bytes on disk: {} of the source, {} of the copy", on_disk(&source)?, on_disk(&target)?);
+    drop(seeder.stdin.take());
+    let mut rest = String::new();
+    seeder.stdout.take().ok_or("no output")?.read_to_string(&mut rest)?;
+    println!("seeder {}", rest.trim());
+    seeder.wait()?;
+    Ok(())
+}
+
+/// A host that keeps the journal in a file, as the client does in its store.
+struct Journalled(PathBuf);
+
+impl Host for Journalled {
+    fn may_link(&self, _: InfoHash, _: DeviceId) -> bool {
+        true
+    }
+    fn journal(&self, _: InfoHash, verified: &Bitfield) {
+        let next = self.0.with_extension("next");
+        let written = std::fs::write(&next, verified.as_bytes()).and_then(|()| std::fs::rename(&next, &self.0));
+        assert!(written.is_ok(), "the journal cannot be written: {written:?}");
+    }
+    fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
+    fn event(&self, _: EngineEvent) {}
+}
+
+/// Fetches the sparse file; says so when half of it is there, or when it goes on with more than that.
+fn leech_sparse(arguments: &[String]) -> Outcome<()> {
+    let [directory, sha1, seeder] = arguments else { return Err("too few arguments".into()) };
+    let directory = Path::new(directory);
+    let metainfo = Arc::new(Metainfo::from_bytes(&std::fs::read(directory.join("metainfo"))?)?);
+    let geometry = metainfo.geometry();
+    let journal = directory.join("journal");
+    let verified = std::fs::read(&journal).ok().and_then(|bytes| Bitfield::from_bytes(bytes, geometry.piece_count()).ok());
+    let vouched = verified.as_ref().map_or(0, Bitfield::ones);
+    let facts = FileFacts {
+        info_hash: metainfo.info_hash(),
+        name: metainfo.name().clone(),
+        len: geometry.len(),
+        piece_len: geometry.piece_len(),
+        sha1: sha1.parse()?,
+    };
+    let engine = Engine::start(EngineConfig::new(DeviceId::from_bytes([200; 32])), Arc::new(Journalled(journal)))?;
+    let started = Instant::now();
+    let target = directory.join("copy.bin");
+    let spec = DownloadSpec { facts: facts.clone(), target, metainfo: Some(metainfo), verified, paused: false };
+    let transfer = engine.download(spec)?;
+    let (number, address) = seeder.split_once('@').ok_or("no seeder")?;
+    engine.add_peers(facts.info_hash, [(DeviceId::from_bytes([number.parse()?; 32]), address.parse()?)]);
+    let patience = Duration::from_secs(3600);
+    let checked = transfer.wait_until(patience, |status| status.state != TransferState::Checking);
+    let checked_after = started.elapsed();
+    let half = transfer.wait_until(patience, |status| status.bytes_done > status.len / 2 || status.state.has_ended());
+    println!(
+        "{vouched} pieces vouched for, {} there after {checked_after:.0?}, {} of {} bytes, {}",
+        checked.bytes_done / u64::from(geometry.piece_len()),
+        half.bytes_done,
+        half.len,
+        peak_memory()
+    );
+    let status = transfer.wait(patience);
+    if status.state != TransferState::Complete {
+        return Err(format!("{:?}", transfer.why()).into());
+    }
+    println!("{} bytes received, {:.2} CPU s, {} peak", status.received, cpu_seconds(), peak_memory());
     Ok(())
 }
 

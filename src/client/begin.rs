@@ -16,13 +16,8 @@ use super::library::{Download, Library};
 use super::place::{check_place, is_there, move_part, remove_part};
 use crate::store::{DownloadRow, FileStamp, Progress, ShareRow};
 use crate::swarm::{DownloadSpec, EngineError, HashError, SeedSpec, hash_file};
-use crate::types::{Bitfield, FileEntry, Geometry, GroupId, InfoHash};
+use crate::types::{Bitfield, FileEntry, GroupId, InfoHash};
 use crate::wire::metainfo::Metainfo;
-
-/// The journal of a download of which nothing is on disk for good.
-pub(crate) fn nothing_verified(row: &DownloadRow) -> Bitfield {
-    Bitfield::empty(Geometry::new(row.facts.len, row.facts.piece_len).map_or(0, |geometry| geometry.piece_count()))
-}
 
 impl Inner {
     /// The unfinished download of this content, set going if need be; refused if it goes elsewhere. One that failed elsewhere is
@@ -48,8 +43,7 @@ impl Inner {
         check_place(&row.target, info_hash)?;
         let failed = self.put_away_failed(info_hash);
         let moved = failed.as_ref().is_some_and(|failed| move_part(failed, &row.target));
-        let verified =
-            failed.as_ref().filter(|_| moved).map(|failed| failed.verified.clone().unwrap_or_else(|| nothing_verified(&row)));
+        let verified = failed.as_ref().filter(|_| moved).and_then(|failed| failed.verified.clone());
         self.drop_stale(info_hash);
         let begun = self.begin(DownloadRow { verified: verified.clone(), ..row.clone() }, verified);
         match (&begun, failed) {
@@ -237,11 +231,11 @@ impl Inner {
         if !running {
             return;
         }
-        let verified = row.verified.clone().unwrap_or_else(|| nothing_verified(&row));
+        let verified = row.verified.clone();
         let result = if mine.is_some_and(|mine| !mine.contains(&group)) {
             Err("you are no longer a member of the group".to_owned())
         } else {
-            self.begin(row.clone(), Some(verified)).map_err(|error| error.to_string())
+            self.begin(row.clone(), verified).map_err(|error| error.to_string())
         };
         if let Err(reason) = result {
             log::warn!("{}: {reason}", row.label);

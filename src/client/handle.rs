@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ClientError;
-use super::begin::nothing_verified;
 use super::core::Inner;
 use super::library::{DownloadPhase, DownloadStatus};
-use super::place::{is_ours, remove_part};
+use super::place::remove_part;
 use crate::store::{DownloadRow, Progress};
 use crate::types::{InfoHash, Label};
 
@@ -135,7 +134,7 @@ impl DownloadHandle {
             (download.row.clone(), download.transfer.clone().filter(|_| download.is_live()))
         };
         let Some(transfer) = transfer else {
-            let verified = is_ours(&row).then(|| row.verified.clone().unwrap_or_else(|| nothing_verified(&row)));
+            let verified = row.verified.clone();
             let begun = self.inner.begin(DownloadRow { progress: Progress::Running, ..row.clone() }, verified).map(drop);
             self.inner.announce([(row.group, self.info_hash)]);
             return begun;

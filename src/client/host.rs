@@ -11,7 +11,7 @@ use log::{debug, info};
 
 use super::ClientEvent;
 use super::background::Errand;
-use super::begin::{is_intact, nothing_verified};
+use super::begin::is_intact;
 use super::core::Inner;
 use crate::store::{DownloadRow, FileStamp, Progress, ShareRow, ShareState};
 use crate::swarm::{EngineEvent, Host, SeedSpec};
@@ -148,25 +148,15 @@ impl Inner {
 
     /// A download has stopped by itself.
     fn halted(&self, user: UserId, info_hash: InfoHash, progress: Progress) {
-        let (group, verified) = {
+        let group = {
             let mut library = self.library.lock();
             let Some(download) = library.download(info_hash) else { return };
             if matches!(download.row.progress, Progress::Complete) {
                 return;
             }
             download.row.progress = progress.clone();
-            // What failed before its first note in the journal, but has pieces, has a `.part` of its own.
-            let has_pieces = download.transfer.as_ref().is_some_and(|transfer| transfer.status().bytes_done > 0);
-            let unnoted = download.row.verified.is_none() && has_pieces;
-            if unnoted {
-                download.row.verified = Some(nothing_verified(&download.row));
-            }
-            (download.row.group, download.row.verified.clone().filter(|_| unnoted))
+            download.row.group
         };
-        if let Some(verified) = verified {
-            let stored = self.store.journal(user, info_hash, &verified);
-            self.note_store_error(stored);
-        }
         let stored = self.store.set_progress(user, info_hash, &progress);
         self.note_store_error(stored);
         self.announce([(group, info_hash)]);

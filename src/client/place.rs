@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, CWD, RenameFlags};
 
 use super::ClientError;
-use crate::store::{DownloadRow, Progress};
+use crate::store::DownloadRow;
 use crate::swarm::part_path;
 use crate::types::{FileEntry, FileName, InfoHash};
 
@@ -56,10 +56,10 @@ pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), Clie
     Ok(())
 }
 
-/// Tells whether a `.part` at the download's place is its own. One that failed before its first note in the journal may have
-/// failed because somebody else's was there.
+/// Tells whether a `.part` at the download's place is its own: the engine notes an empty journal when it has made one. Until then
+/// one that is there is somebody else's.
 pub(crate) fn is_ours(row: &DownloadRow) -> bool {
-    row.verified.is_some() || !matches!(row.progress, Progress::Failed(_))
+    row.verified.is_some()
 }
 
 /// Gives what a failed download has fetched to the one that takes its place; false if that cannot be done.

@@ -37,6 +37,8 @@ enum Phase {
 pub(super) struct Outbound {
     phase: Phase,
     under_way: Option<UnderWay>,
+    /// When this tracker hung up by itself, to dial again at once: until it has, for a while, replies wait as before.
+    returning_since_ms: Option<u64>,
     /// What is durable there, as far as it said; kept when the link goes, to show how far it lags.
     pub(super) vector: VersionVector,
 }
@@ -54,7 +56,7 @@ pub(super) enum Step {
 
 impl Outbound {
     pub(super) fn new() -> Self {
-        Self { phase: Phase::Down, under_way: None, vector: VersionVector::default() }
+        Self { phase: Phase::Down, under_way: None, returning_since_ms: None, vector: VersionVector::default() }
     }
 
     pub(super) fn state(&self) -> TrackerState {
@@ -76,7 +78,7 @@ impl Outbound {
 
     /// Tells whether replies wait for this link.
     pub(super) fn holds_replies(&self) -> bool {
-        matches!(self.phase, Phase::Joining | Phase::Up)
+        matches!(self.phase, Phase::Joining | Phase::Up) || self.returning_since_ms.is_some()
     }
 
     pub(super) fn connect(&mut self) {
@@ -89,9 +91,18 @@ impl Outbound {
         self.under_way = None;
     }
 
+    /// Notes that this tracker is about to hang up, only to dial again: whoever was waited for is still there.
+    pub(super) fn hang_up(&mut self, elapsed_ms: u64) {
+        if self.holds_replies() {
+            self.returning_since_ms = Some(elapsed_ms);
+        }
+        self.disconnect();
+    }
+
     pub(super) fn clock_ahead(&mut self) {
         self.phase = Phase::ClockAhead;
         self.under_way = None;
+        self.returning_since_ms = None;
     }
 
     /// Takes what the other end says is durable there. Returns true for the first vector of a link, which replaces what was
@@ -116,6 +127,7 @@ impl Outbound {
         let ranges = self.missing(durable);
         if (joined || ranges.is_empty()) && !self.is_up() {
             self.phase = Phase::Up;
+            self.returning_since_ms = None;
             // The batch that follows, if any, is sent by the next step.
             return Step::CameUp;
         }
@@ -130,15 +142,17 @@ impl Outbound {
         Step::Send(ranges)
     }
 
-    /// Stops waiting for a link that does not acknowledge; true if replies waited for it until now.
+    /// Stops waiting for a link that does not acknowledge, or does not come back; true if replies waited for it until now.
     pub(super) fn expire(&mut self, elapsed_ms: u64) -> bool {
         let limit_ms = REPLICATION_ACK_TIMEOUT.as_millis() as u64;
-        let is_late = self.under_way.as_ref().is_some_and(|batch| elapsed_ms - batch.sent_at_ms >= limit_ms);
+        let is_past = |since_ms: u64| elapsed_ms - since_ms >= limit_ms;
         let held = self.holds_replies();
-        if is_late && held {
+        self.returning_since_ms = self.returning_since_ms.filter(|&since_ms| !is_past(since_ms));
+        let is_late = self.under_way.as_ref().is_some_and(|batch| is_past(batch.sent_at_ms));
+        if is_late && matches!(self.phase, Phase::Joining | Phase::Up) {
             self.phase = Phase::CatchingUp;
         }
-        is_late && held
+        held && !self.holds_replies()
     }
 
     /// Tells whether nothing is under way any more.

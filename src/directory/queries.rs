@@ -154,6 +154,17 @@ impl Directory {
         file.into_iter().flat_map(|file| file.sharers.iter().map(|&(_, user)| user))
     }
 
+    /// The members of a live group, longest-standing first.
+    pub fn member_ids(&self, group: GroupId) -> impl Iterator<Item = UserId> + '_ {
+        self.live(group).into_iter().flat_map(|(state, _)| state.members.iter().map(|&(_, user)| user))
+    }
+
+    /// The files that a member shares in a live group; none if the user is no member.
+    pub fn shares_of(&self, group: GroupId, user: UserId) -> impl Iterator<Item = InfoHash> + '_ {
+        let state = self.live(group).map(|(state, _)| state).filter(|state| state.is_member(user));
+        state.into_iter().flat_map(move |state| state.shares_of(user))
+    }
+
     /// What a repeated request gets; `None` if this tracker has not seen it carried out.
     ///
     /// The outcome may not be durable everywhere yet; [`super::Replica::submit`] is what waits for that.

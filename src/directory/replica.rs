@@ -196,9 +196,11 @@ impl Replica {
         self.origin = OriginId::from_bytes(bytes);
         self.unconfirmed.clear();
         self.outputs.push_back(Output::Persist(Batch { operations: Vec::new(), origin: Some(self.origin) }));
-        let connected = self.outbound.iter().filter(|(_, link)| link.is_connected());
-        let links: Vec<LinkId> = connected.map(|(&number, _)| LinkId::To(number)).collect();
-        links.into_iter().for_each(|link| self.drop_link(link));
+        let elapsed_ms = self.stopwatch.elapsed_ms();
+        for (&number, link) in self.outbound.iter_mut().filter(|(_, link)| link.is_connected()) {
+            link.hang_up(elapsed_ms);
+            self.outputs.push_back(Output::Drop(LinkId::To(number)));
+        }
         self.origin
     }
 

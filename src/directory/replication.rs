@@ -43,7 +43,7 @@ impl Replica {
         self.release();
     }
 
-    /// A link has gone.
+    /// A link has gone, or could not be made.
     pub fn disconnected(&mut self, now_ms: u64, link: LinkId) {
         self.stopwatch.advance(now_ms);
         self.forget(link);
@@ -92,7 +92,7 @@ impl Replica {
     pub(super) fn forget(&mut self, link: LinkId) {
         match link {
             LinkId::To(number) => {
-                if let Some(outbound) = self.outbound.get_mut(&number).filter(|outbound| outbound.is_connected()) {
+                if let Some(outbound) = self.outbound.get_mut(&number) {
                     outbound.disconnect();
                 }
             }

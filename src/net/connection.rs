@@ -42,10 +42,11 @@ impl Connection {
     /// For at most `timeout`.
     pub fn dial(address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Self> {
         let from = from.filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == address.is_ipv4());
-        let bound = from.and_then(|ip| dial_from(address, Some(ip), timeout).ok());
-        let stream = match bound {
-            Some(stream) => stream,
-            None => dial_from(address, None, timeout)?,
+        let stream = match from.map(|ip| dial_from(address, Some(ip), timeout)) {
+            Some(Ok(stream)) => stream,
+            // The other end was asked; asking from elsewhere would only take as long again.
+            Some(Err(e)) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::ConnectionRefused) => return Err(e),
+            _ => dial_from(address, None, timeout)?,
         };
         Self::accepted(stream)
     }
@@ -222,6 +223,26 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let dialled = Connection::dial(listener.local_addr().unwrap(), None, Duration::from_secs(5)).unwrap();
         (dialled, Connection::accepted(listener.accept().unwrap().0).unwrap())
+    }
+
+    /// What the system does to a connection that it neither makes nor refuses: the backlog is full.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_address_that_does_not_answer_is_waited_for_once() {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let timeout = Duration::from_millis(700);
+        let mut held = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, timeout) {
+            held.push(stream);
+            assert!(held.len() < 100, "the backlog never fills");
+        }
+        let started = Instant::now();
+        let error = Connection::dial(address, Some(address.ip()), timeout).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() < 2 * timeout, "{:?} for a time-out of {timeout:?}", started.elapsed());
     }
 
     #[test]

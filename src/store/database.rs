@@ -102,6 +102,7 @@ pub struct DatabaseKind {
 /// On the disk.
 pub fn open_database(path: &Path, kind: DatabaseKind) -> Result<Connection, StoreError> {
     let wrap = |source| StoreError::of(path, source);
+    keep_private(path);
     let mut connection = Connection::open(path).map_err(wrap)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(wrap)?;
     check_kind(path, kind, &connection)?;
@@ -109,6 +110,17 @@ pub fn open_database(path: &Path, kind: DatabaseKind) -> Result<Connection, Stor
     connection.pragma_update(None, "synchronous", "FULL").map_err(wrap)?;
     migrate(&mut connection, kind).map_err(wrap)?;
     Ok(connection)
+}
+
+/// Makes an empty file that only its owner may read, if there is none: the directory may be one that others may enter. SQLite gives
+/// the files it puts beside a database the same rights.
+fn keep_private(path: &Path) {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // A file that is there already is left as it is; what else is wrong, opening it will tell.
+    let _ = options.open(path);
 }
 
 fn check_kind(path: &Path, kind: DatabaseKind, connection: &Connection) -> Result<(), StoreError> {
@@ -196,6 +208,22 @@ mod tests {
         assert!(matches!(DirectoryLock::take(&path), Err(StoreError::InUse { .. })));
         drop(lock);
         DirectoryLock::take(&path).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_on_the_machine_cannot_read_it_wherever_it_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let database = open_database(&dir.path().join("x.sqlite"), KIND).unwrap();
+        database.execute("INSERT INTO t VALUES (1)", []).unwrap();
+        let mut count = 0;
+        for entry in fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+            count += 1;
+        }
+        assert!(count >= 2, "the database and its log");
     }
 
     #[test]

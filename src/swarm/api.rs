@@ -63,7 +63,8 @@ pub trait Host: Send + Sync + 'static {
     fn may_link_foreign(&self, _info_hash: InfoHash, _address: IpAddr) -> bool {
         false
     }
-    /// These pieces are on disk for good: after a restart they need not be hashed again. Called on the journal thread; may block.
+    /// These pieces are on disk for good: after a restart they need not be hashed again. The first call for a download says that its `.part`
+    /// is there, and ours. Called on the journal thread or the download's; may block.
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield);
     /// The file's metainfo has come from a member and is checked: keep it for the next start. Called on a link's thread; may block.
     fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>);

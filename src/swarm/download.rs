@@ -174,6 +174,13 @@ impl Download {
         }
     }
 
+    /// The peer says, after the handshakes, how many requests it keeps waiting.
+    pub fn requests_allowed(&mut self, link: LinkKey, requests_max: u32) {
+        if let Some(state) = self.links.get_mut(&link) {
+            state.traits.requests_max = requests_max;
+        }
+    }
+
     /// The peer behind this link sent bad data over an earlier one: once more and it is banned.
     pub fn suspect(&mut self, link: LinkKey) {
         if let Some(state) = self.links.get_mut(&link) {

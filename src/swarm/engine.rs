@@ -9,13 +9,12 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::{Mutex, RwLock};
 
-use super::Spreader;
 use super::api::{DownloadSpec, EngineConfig, EngineError, Host, SeedSpec, TransferState, UploadStats};
 use super::files::OpenFiles;
 use super::handle::Transfer;
@@ -55,6 +54,8 @@ pub(super) struct Inner {
     pub(super) buffers: Arc<Buffers>,
     pub(super) files: OpenFiles,
     pub(super) next_link: AtomicU64,
+    /// Dials under way.
+    pub(super) dials: AtomicUsize,
     /// Downloads whose thread runs.
     pub(super) downloads: AtomicU64,
     /// The zero of the pure parts' clock.
@@ -63,6 +64,8 @@ pub(super) struct Inner {
     /// One at a time decides which torrents there are.
     changes: Mutex<()>,
     later: Sender<Deed>,
+    /// Holds a token while the journal is to be written before its time.
+    journal_due: Sender<()>,
 }
 
 impl Engine {
@@ -78,6 +81,7 @@ impl Engine {
     pub(super) fn start_on(config: EngineConfig, host: Arc<dyn Host>, disk: Arc<dyn Disk>) -> Result<Arc<Self>, EngineError> {
         let stop = Stop::new();
         let (later, deeds) = bounded::<Deed>(LATER_MAX);
+        let (journal_due, due) = bounded::<()>(1);
         let inner = Arc::new(Inner {
             host,
             disk,
@@ -88,16 +92,18 @@ impl Engine {
             buffers: Arc::default(),
             files: OpenFiles::new(config.open_files_max),
             next_link: AtomicU64::new(1),
+            dials: AtomicUsize::new(0),
             downloads: AtomicU64::new(0),
             epoch: Instant::now(),
             torrents: RwLock::default(),
             changes: Mutex::default(),
             later,
+            journal_due,
             config,
         });
         let (timer, journal) = (inner.clone(), inner.clone());
         let started = inner.threads.spawn("posse-timer", move || timer.keep_time());
-        let started = started.and_then(|()| inner.threads.spawn("posse-journal", move || journal.keep_journal(&deeds)));
+        let started = started.and_then(|()| inner.threads.spawn("posse-journal", move || journal.keep_journal(&deeds, &due)));
         let engine = Arc::new(Self { inner });
         match started {
             Ok(()) => Ok(engine),
@@ -131,20 +137,24 @@ impl Engine {
     /// Offers a file, read only. Offering it again replaces the path.
     ///
     /// # Errors
-    /// [`EngineError::Stopped`]. Whether the file is still the one that was hashed is seen when somebody asks for it.
+    /// [`EngineError::Stopped`]; [`EngineError::Mismatch`] while a download that was told other facts about this content is there.
+    /// Whether the file is still the one that was hashed is seen when somebody asks for it.
     pub fn seed(&self, spec: SeedSpec) -> Result<(), EngineError> {
         let inner = &self.inner;
-        let info_hash = spec.metainfo.info_hash();
+        let (info_hash, geometry) = (spec.metainfo.info_hash(), spec.metainfo.geometry());
         let _changes = inner.changes.lock();
-        let torrent = inner.get_or_insert(info_hash, spec.metainfo.geometry())?;
+        let torrent = inner.get_or_insert(info_hash, geometry)?;
+        if torrent.geometry != geometry {
+            return Err(EngineError::Mismatch);
+        }
         let _ = torrent.metainfo.set(spec.metainfo.clone());
         inner.files.forget(info_hash);
         let mut state = torrent.state.lock();
-        state.seed = Some(spec);
         state.choker.seeding(true);
-        if state.spreader.is_none() {
-            state.spreader = Some(Spreader::new(torrent.geometry, rand::random()));
+        if state.seed.replace(spec).is_none() {
+            torrent.take_from_seed(&mut state);
         }
+        state.spread(geometry);
         Ok(())
     }
 
@@ -305,6 +315,7 @@ impl Inner {
         let was = {
             let mut state = torrent.state.lock();
             state.spreader = None;
+            state.choker.seeding(false);
             state.close_links(|_| false);
             state.seed.take().is_some()
         };
@@ -330,6 +341,12 @@ impl Inner {
         }
     }
 
+    /// Has the journal written before its time, because much was verified since.
+    pub(super) fn journal_soon(&self) {
+        // If a token is there, it is about to happen.
+        let _ = self.journal_due.try_send(());
+    }
+
     /// Bytes of chunk buffers for a download that begins now: all share the sum, and each can do with a little.
     pub(super) fn window_share(&self) -> u64 {
         let sharers = self.downloads.load(Ordering::Relaxed).max(1);
@@ -343,41 +360,44 @@ impl Inner {
         }
     }
 
-    fn keep_journal(self: &Arc<Self>, deeds: &Receiver<Deed>) {
+    fn keep_journal(self: &Arc<Self>, deeds: &Receiver<Deed>, much: &Receiver<()>) {
         let mut due = Instant::now() + self.config.journal_interval;
         loop {
             select! {
                 recv(deeds) -> deed => if let Ok(deed) = deed { deed(self) },
                 recv(self.stop.channel()) -> _ => return,
+                recv(much) -> _ => self.write_journals(),
                 default(due.saturating_duration_since(Instant::now())) => {
-                    let torrents: Vec<Arc<Torrent>> = self.torrents.read().values().cloned().collect();
-                    torrents.iter().for_each(|torrent| torrent.write_journal());
+                    self.write_journals();
                     due = Instant::now() + self.config.journal_interval;
                 }
             }
         }
     }
+
+    fn write_journals(&self) {
+        let torrents: Vec<Arc<Torrent>> = self.torrents.read().values().cloned().collect();
+        torrents.iter().for_each(|torrent| torrent.write_journal());
+    }
 }
 
 impl Torrent {
     /// Makes the pieces verified so far durable, then tells the host.
-    fn write_journal(&self) {
+    fn write_journal(self: &Arc<Self>) {
         let (part, have) = {
             let mut state = self.state.lock();
             let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.dirty) else { return };
             let Some(part) = transfer.part.clone() else { return };
-            transfer.dirty = false;
+            (transfer.dirty, transfer.unsynced) = (false, 0);
             (part, transfer.have().clone())
         };
-        match part.sync() {
-            Ok(()) => self.engine.host.journal(self.info_hash, &have),
-            Err(e) => {
-                let mut state = self.state.lock();
-                if let Some(transfer) = &mut state.transfer {
-                    transfer.dirty = true;
-                }
-                self.pause_itself(&mut state, format!("cannot write {}: {e}", part.name()));
-            }
+        if let Err(e) = part.sync() {
+            return self.writes_lost(&part, format!("cannot write {}: {e}", part.name()));
+        }
+        // It may have been cancelled meanwhile, and begun again: then this is about a file that is gone.
+        let current = self.state.lock().transfer.as_mut().is_some_and(|transfer| transfer.made_durable(&part, &have));
+        if current {
+            self.engine.host.journal(self.info_hash, &have);
         }
     }
 }

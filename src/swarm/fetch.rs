@@ -25,8 +25,8 @@ pub(super) struct MetainfoFetch {
     missing: usize,
     asked: HashMap<u32, (LinkKey, Duration)>,
     sources: BTreeSet<LinkKey>,
-    /// Links that refused, were silent, or gave bad parts on their own.
-    refused: BTreeSet<LinkKey>,
+    /// Links that were silent: asked again when there are no others.
+    silent: BTreeSet<LinkKey>,
     contributors: BTreeSet<LinkKey>,
     /// After parts from several peers did not fit together: one peer at a time, so that the liar is known.
     alone: bool,
@@ -50,7 +50,7 @@ impl MetainfoFetch {
             missing: count,
             asked: HashMap::new(),
             sources: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            silent: BTreeSet::new(),
             contributors: BTreeSet::new(),
             alone: false,
         }
@@ -65,21 +65,36 @@ impl MetainfoFetch {
 
     /// A link has gone.
     pub(super) fn leave(&mut self, link: LinkKey) {
-        self.sources.remove(&link);
-        self.asked.retain(|_, (asked, _)| *asked != link);
+        self.silent.remove(&link);
+        self.drop_source(link);
     }
 
-    /// A link will not send a part, or none came from it in time.
+    /// A link will not send a part.
     pub(super) fn refuse(&mut self, link: LinkKey) {
-        self.refused.insert(link);
-        self.leave(link);
+        self.drop_source(link);
+    }
+
+    fn drop_source(&mut self, link: LinkKey) {
+        self.sources.remove(&link);
+        self.asked.retain(|_, (asked, _)| *asked != link);
+        if self.alone && self.contributors.contains(&link) {
+            // The rest must come from whoever sent the beginning.
+            self.begin_again();
+        }
     }
 
     /// Chooses what to ask whom for now.
     pub(super) fn ask(&mut self, now: Duration) -> Vec<(LinkKey, u32)> {
         let late: Vec<LinkKey> =
             self.asked.values().filter(|(_, since)| now.saturating_sub(*since) > PART_TIMEOUT).map(|(link, _)| *link).collect();
-        late.into_iter().for_each(|link| self.refuse(link));
+        for link in late {
+            self.silent.insert(link);
+            self.drop_source(link);
+        }
+        if self.sources.is_empty() {
+            // Nobody else has it: whoever was silent may have come to.
+            self.sources = std::mem::take(&mut self.silent);
+        }
         let mut sources: Vec<LinkKey> = self.sources.iter().copied().collect();
         if self.alone {
             let current = self.contributors.first().or(self.asked.values().map(|(link, _)| link).next()).copied();
@@ -104,19 +119,21 @@ impl MetainfoFetch {
     }
 
     /// Takes a part, if this link was asked for it.
-    pub(super) fn part(&mut self, link: LinkKey, part: u32, bytes: Vec<u8>) -> Collected {
+    pub(super) fn part(&mut self, now: Duration, link: LinkKey, part: u32, bytes: Vec<u8>) -> Collected {
         let asked = self.asked.get(&part).is_some_and(|(asked, _)| *asked == link);
         let want = limits::METADATA_PART_LEN.min(self.len.saturating_sub(part as usize * limits::METADATA_PART_LEN));
         if !asked || bytes.len() != want {
             return Collected::NotYet;
         }
         self.asked.remove(&part);
+        // Parts come one after the other: on a slow link the last may take long, and the time counts from the one before.
+        self.asked.values_mut().filter(|(asked, _)| *asked == link).for_each(|(_, since)| *since = now);
         self.contributors.insert(link);
         if self.parts[part as usize].replace(bytes).is_none() {
             self.missing -= 1;
         }
         match self.missing {
-            0 => Collected::Bytes(self.parts.iter().flatten().flatten().copied().collect()),
+            0 => Collected::Bytes(self.parts.iter().flatten().map(Vec::as_slice).collect::<Vec<_>>().concat()),
             _ => Collected::NotYet,
         }
     }
@@ -127,12 +144,17 @@ impl MetainfoFetch {
             1 => self.contributors.first().copied(),
             _ => None,
         };
-        let (sources, refused) = (std::mem::take(&mut self.sources), std::mem::take(&mut self.refused));
-        *self = Self { sources, refused, alone: true, ..Self::new(self.len) };
+        self.alone = true;
+        self.begin_again();
         if let Some(liar) = liar {
             self.refuse(liar);
         }
         liar
+    }
+
+    fn begin_again(&mut self) {
+        let (sources, silent) = (std::mem::take(&mut self.sources), std::mem::take(&mut self.silent));
+        *self = Self { sources, silent, alone: self.alone, ..Self::new(self.len) };
     }
 }
 
@@ -201,7 +223,7 @@ mod tests {
             for (link, number) in fetch.ask(Duration::ZERO) {
                 let mut data = part(number);
                 data[0] ^= u8::from(link == liar);
-                outcome = fetch.part(link, number, data);
+                outcome = fetch.part(Duration::ZERO, link, number, data);
             }
             let Collected::Bytes(bytes) = outcome else { panic!("all parts were asked for") };
             match check(&bytes, &facts) {
@@ -225,6 +247,43 @@ mod tests {
         assert!(fetch.ask(Duration::from_secs(1)).is_empty());
         let again = fetch.ask(Duration::from_secs(20));
         assert_eq!(again.iter().map(|(link, _)| link.0).collect::<Vec<_>>(), [2, 2]);
-        assert!(matches!(fetch.part(LinkKey(1), 0, vec![0; 16_384]), Collected::NotYet));
+        assert!(matches!(fetch.part(Duration::from_secs(20), LinkKey(1), 0, vec![0; 16_384]), Collected::NotYet));
+    }
+    #[test]
+    fn a_silent_peer_is_asked_again_when_there_is_no_other() {
+        let mut fetch = MetainfoFetch::new(20_000);
+        fetch.offer(LinkKey(1), 20_000);
+        assert_eq!(fetch.ask(Duration::ZERO).len(), 2);
+        assert_eq!(fetch.ask(Duration::from_secs(11)).len(), 2);
+        fetch.leave(LinkKey(1));
+        assert_eq!(fetch.ask(Duration::from_secs(30)).len(), 0);
+    }
+
+    #[test]
+    fn parts_that_come_slowly_are_waited_for() {
+        let mut fetch = MetainfoFetch::new(16_384 * 16);
+        fetch.offer(LinkKey(1), 16_384 * 16);
+        assert_eq!(fetch.ask(Duration::ZERO).len(), 16);
+        for part in 0..16 {
+            let now = Duration::from_secs(8 * u64::from(part));
+            assert!(fetch.ask(now).is_empty(), "part {part} was asked for again");
+            let complete = matches!(fetch.part(now, LinkKey(1), part, vec![0; 16_384]), Collected::Bytes(_));
+            assert_eq!(complete, part == 15);
+        }
+    }
+
+    #[test]
+    fn when_one_is_asked_alone_and_leaves_the_next_begins_again() {
+        let mut fetch = MetainfoFetch::new(16_384 * 40);
+        fetch.offer(LinkKey(1), 16_384 * 40);
+        fetch.offer(LinkKey(2), 16_384 * 40);
+        fetch.contributors.extend([LinkKey(1), LinkKey(2)]);
+        assert_eq!(fetch.bad(), None);
+        let asked = fetch.ask(Duration::ZERO);
+        assert!(!asked.is_empty() && asked.iter().all(|(link, _)| *link == LinkKey(1)));
+        fetch.part(Duration::ZERO, LinkKey(1), asked[0].1, vec![0; 16_384]);
+        fetch.leave(LinkKey(1));
+        let asked = fetch.ask(Duration::ZERO);
+        assert_eq!(asked.first(), Some(&(LinkKey(2), 0)));
     }
 }

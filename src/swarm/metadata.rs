@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::api::TransferState;
 use super::fetch::{self, Collected};
 use super::link::Link;
-use super::session::{LinkError, METADATA_ID, Session};
+use super::session::{LinkError, METADATA_ID, Session, requests_taken};
 use super::torrent::{State, Torrent};
 use crate::types::limits::METADATA_PART_LEN;
 use crate::wire::metainfo::Metainfo;
@@ -32,6 +32,9 @@ impl Session<'_> {
     /// Takes what the peer says about itself.
     pub(super) fn extended(&mut self, told: &ExtendedHandshake) -> Result<(), LinkError> {
         self.link.set_metadata_id(told.metadata_id);
+        if let Some(requests_max) = told.requests_max {
+            self.download(|download, _| download.requests_allowed(self.link.key, requests_taken(requests_max)));
+        }
         if let (Some(_), Some(len)) = (told.metadata_id, told.metadata_size) {
             let mut state = self.torrent.state.lock();
             if let Some(fetch) = state.transfer.as_mut().and_then(|transfer| transfer.fetch.as_mut()) {
@@ -81,10 +84,11 @@ impl Torrent {
 
     fn metadata_part(self: &Arc<Self>, link: &Arc<Link>, part: u32, bytes: Vec<u8>) {
         let mut state = self.state.lock();
+        let now = self.now();
         let Some(transfer) = &mut state.transfer else { return };
         let facts = transfer.facts.clone();
         let Some(fetch) = &mut transfer.fetch else { return };
-        let Collected::Bytes(bytes) = fetch.part(link.key, part, bytes) else {
+        let Collected::Bytes(bytes) = fetch.part(now, link.key, part, bytes) else {
             return self.ask_metainfo(&mut state);
         };
         drop(state);
@@ -104,14 +108,15 @@ impl Torrent {
     }
 
     fn metainfo_came(self: &Arc<Self>, metainfo: Arc<Metainfo>) {
-        if self.metainfo.set(metainfo.clone()).is_err() {
-            return;
+        // It may be known by now because the file is offered meanwhile.
+        if self.metainfo.set(metainfo.clone()).is_ok() {
+            self.engine.host.metainfo(self.info_hash, &metainfo);
         }
-        self.engine.host.metainfo(self.info_hash, &metainfo);
         let mut state = self.state.lock();
-        let Some(transfer) = &mut state.transfer else { return };
+        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.fetch.is_some()) else { return };
         transfer.fetch = None;
-        if transfer.life == TransferState::Metainfo {
+        let begins = transfer.life == TransferState::Metainfo;
+        if begins {
             transfer.life = TransferState::Downloading;
             if let Some(download) = &mut transfer.download {
                 download.paused(false);
@@ -124,6 +129,8 @@ impl Torrent {
         let told = super::session::our_extensions(self);
         links.iter().for_each(|link| link.send(&told));
         self.changed.notify_all();
-        self.started();
+        if begins {
+            self.started();
+        }
     }
 }

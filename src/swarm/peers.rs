@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::LinkKey;
 use super::api::{SeenPeer, UnreachablePeer};
+use super::engine::Inner;
 use super::link::Link;
 use super::torrent::{State, Torrent};
 use crate::types::{Bitfield, DeviceId};
@@ -20,6 +21,8 @@ use crate::wire::peer::PeerMessage;
 const PEERS_MAX: usize = 1000;
 /// Links of one file beyond which we dial no others; inbound ones may be more.
 const DIAL_LINKS_MAX: usize = 60;
+/// Dials under way at a time, for all files: each holds a thread, for ten seconds if nobody answers.
+const DIALS_MAX: usize = 128;
 /// First and longest wait before a lost or unreachable peer is dialled again.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -49,7 +52,7 @@ struct Peer {
 impl Peers {
     /// A tracker lists the device at this address: it may be dialled at once.
     pub(super) fn list(&mut self, device: DeviceId, address: SocketAddr) {
-        if self.known.len() >= PEERS_MAX && !self.known.contains_key(&device) {
+        if !self.has_room_for(device) {
             return;
         }
         let peer = self.known.entry(device).or_default();
@@ -68,6 +71,15 @@ impl Peers {
     /// No tracker lists these devices any more.
     pub(super) fn retain_listed(&mut self, keep: impl Fn(DeviceId) -> bool) {
         self.known.iter_mut().filter(|(device, _)| !keep(**device)).for_each(|(_, peer)| peer.address = None);
+    }
+
+    /// Tells whether the device is known or can be; where many are, those that left make room.
+    fn has_room_for(&mut self, device: DeviceId) -> bool {
+        if self.known.len() >= PEERS_MAX && !self.known.contains_key(&device) {
+            self.known
+                .retain(|_, peer| peer.address.is_some() || peer.link.is_some() || peer.dialling || peer.banned || peer.suspect);
+        }
+        self.known.len() < PEERS_MAX || self.known.contains_key(&device)
     }
 
     /// Closes the link of a peer that sent bad data, for good if it is one of our own clients.
@@ -96,16 +108,16 @@ impl Peers {
     }
 
     /// Takes the peers to dial now.
-    fn take_due(&mut self, now: Duration, max: usize) -> Vec<(DeviceId, SocketAddr)> {
+    fn take_due(&mut self, now: Duration, room: usize, dials: usize) -> Vec<(DeviceId, SocketAddr)> {
         let due = |peer: &Peer| peer.link.is_none() && !peer.dialling && !peer.banned && peer.retry_at <= now;
-        let mut taken = Vec::new();
-        for (device, peer) in self.known.iter_mut().filter(|(_, peer)| due(peer)).take(max) {
-            if let Some(address) = peer.address {
-                peer.dialling = true;
-                taken.push((*device, address));
-            }
-        }
-        taken
+        let under_way = self.known.values().filter(|peer| peer.dialling).count();
+        let listed =
+            self.known.iter_mut().filter_map(|(device, peer)| Some((*device, peer.address.filter(|_| due(peer))?, peer)));
+        let take = |(device, address, peer): (DeviceId, SocketAddr, &mut Peer)| {
+            peer.dialling = true;
+            (device, address)
+        };
+        listed.take(room.saturating_sub(under_way).min(dials)).map(take).collect()
     }
 
     fn dial_failed(&mut self, now: Duration, device: DeviceId, error: String) {
@@ -117,7 +129,7 @@ impl Peers {
     }
 
     fn linked(&mut self, device: DeviceId, link: LinkKey) {
-        if self.known.len() < PEERS_MAX || self.known.contains_key(&device) {
+        if self.has_room_for(device) {
             let peer = self.known.entry(device).or_default();
             peer.link = Some(link);
             peer.dialling = false;
@@ -156,6 +168,22 @@ impl Peers {
     }
 }
 
+/// Counts a dial as under way until dropped.
+pub(super) struct Dialling(Arc<Inner>);
+
+impl Dialling {
+    fn begin(engine: &Arc<Inner>) -> Self {
+        engine.dials.fetch_add(1, Ordering::Relaxed);
+        Self(engine.clone())
+    }
+}
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        self.0.dials.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Doubles from half a second to a minute, a quarter of it at random, so that clients that lost each other do not dial in step.
 fn retry_after(failures: u32) -> Duration {
     let base = RETRY_MIN.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
@@ -169,10 +197,14 @@ impl Torrent {
             return;
         }
         let room = self.engine.config.links_per_file_max.min(DIAL_LINKS_MAX).saturating_sub(state.links.len());
-        for (device, address) in state.peers.take_due(self.now(), room) {
-            let torrent = self.clone();
+        let dials = DIALS_MAX.saturating_sub(self.engine.dials.load(Ordering::Relaxed));
+        if dials == 0 {
+            return;
+        }
+        for (device, address) in state.peers.take_due(self.now(), room, dials) {
+            let (torrent, dialling) = (self.clone(), Dialling::begin(&self.engine));
             let spawned = self.engine.threads.spawn("posse-link", move || {
-                if let Err(e) = super::session::dial(&torrent, device, address) {
+                if let Err(e) = super::session::dial(&torrent, device, address, dialling) {
                     log::debug!("{}: no link to {address}: {e}", torrent.info_hash);
                     torrent.state.lock().peers.dial_failed(torrent.now(), device, e.to_string());
                 }
@@ -211,6 +243,7 @@ impl Torrent {
         if let Some(spreader) = state.spreader.as_mut().filter(|_| link.traits.fast) {
             spreader.join(link.key);
         }
+        state.spread(self.geometry);
         let State { transfer, peers, .. } = &mut *state;
         if let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
             download.join(now, link.key, link.traits);
@@ -260,7 +293,7 @@ impl Torrent {
             state.peers.unlinked(now, device, link.key, pieces, useful);
         }
         if state.links.is_empty() {
-            state.dictionary = None;
+            (state.dictionary, state.spreader) = (None, None);
         }
     }
 
@@ -276,5 +309,35 @@ impl Torrent {
             _ if link.traits.fast => link.send(&PeerMessage::HaveNone),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(number: u32) -> DeviceId {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        DeviceId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn those_that_left_do_not_stand_in_the_way_of_those_that_came() {
+        let mut peers = Peers::default();
+        let address = "127.0.0.1:1".parse().unwrap();
+        for number in 0..PEERS_MAX as u32 {
+            peers.list(device(number), address);
+            peers.unlist(device(number));
+        }
+        peers.list(device(5000), address);
+        peers.list(device(5001), address);
+        for number in 0..500 {
+            peers.list(device(number), address);
+            peers.unlist(device(number));
+        }
+        assert_eq!(peers.take_due(Duration::ZERO, 1, 10).len(), 1);
+        assert_eq!(peers.take_due(Duration::ZERO, 1, 10).len(), 0, "one is under way");
+        assert_eq!(peers.take_due(Duration::ZERO, 9, 10).len(), 1);
     }
 }

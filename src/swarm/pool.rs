@@ -6,7 +6,7 @@
 //! Workers run on the threads of a fixed `threadpool` and take jobs until the engine stops.
 
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,7 +94,14 @@ impl Job {
     fn run(self) {
         match self {
             Self::Fetch(torrent, job) => torrent.fetch(&job),
-            Self::Verify { torrent, link, piece, buffer } => torrent.verify(link, piece, buffer),
+            Self::Verify { torrent, link, piece, buffer } => {
+                let verdict = torrent.clone();
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(move || torrent.verify(link, piece, buffer))) {
+                    // Without a verdict the piece would be under check for ever.
+                    verdict.verify_failed(piece);
+                    resume_unwind(panic);
+                }
+            }
         }
     }
 }

@@ -82,10 +82,15 @@ impl Torrent {
     }
 
     /// A peer takes a request back; one that is being served comes nevertheless.
-    pub(super) fn cancelled(&self, link: &Link, piece: u32, begin: u32, len: u32) {
+    pub(super) fn cancelled(self: &Arc<Self>, link: &Link, piece: u32, begin: u32, len: u32) {
         let Some(span) = self.geometry.span(piece, begin, len) else { return };
-        if self.state.lock().order.cancel(link.key, span) {
+        let mut state = self.state.lock();
+        if state.order.cancel(link.key, span) {
             link.reject(span);
+            if let Some(spreader) = &mut state.spreader {
+                spreader.withdrawn(link.key, span.piece);
+            }
+            self.drive(&mut state);
         }
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::engine::Inner;
 use super::link::Link;
+use super::peers::Dialling;
 use super::pool::{Buffer, Job};
 use super::torrent::{State, Torrent};
 use super::{BlockFate, Download, LinkKey, LinkTraits};
@@ -57,7 +58,7 @@ pub(super) enum LinkError {
 ///
 /// # Errors
 /// Only if no link came about.
-pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr) -> Result<(), LinkError> {
+pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr, dialling: Dialling) -> Result<(), LinkError> {
     let engine = &torrent.engine;
     let started = Instant::now();
     let connection = Connection::dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT)?;
@@ -66,6 +67,7 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     admission.prove();
     let mut reader = reader(&connection);
     let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.config.device)).encode().to_vec();
+    let knew = torrent.metainfo.get().is_some();
     our_extensions(torrent).encode(&mut opening);
     io::Write::write_all(&mut connection.writer(), &opening)?;
     let theirs = Handshake::read(&mut reader)?;
@@ -82,6 +84,11 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     if let Some(download) = torrent.state.lock().transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
         download.delay_measured(link.key, delay);
     }
+    if !knew && torrent.metainfo.get().is_some() {
+        // It came while we shook hands.
+        link.send(&our_extensions(torrent));
+    }
+    drop(dialling);
     serve(torrent, &link, reader, extended);
     Ok(())
 }
@@ -152,11 +159,16 @@ fn new_link(
     let told = extended.cloned().unwrap_or_default();
     let traits = LinkTraits {
         block_len_max: told.block_len_max.unwrap_or(BLOCK_LEN).clamp(BLOCK_LEN, BLOCK_LEN_MAX),
-        requests_max: told.requests_max.unwrap_or(REQUESTS_MAX_UNTOLD).clamp(1, 2 * REQUESTS_MAX),
+        requests_max: requests_taken(told.requests_max.unwrap_or(REQUESTS_MAX_UNTOLD)),
         fast: theirs.has_fast(),
     };
     let key = LinkKey(engine.next_link.fetch_add(1, Ordering::Relaxed));
     Link::new(key, device, dialled, traits, theirs.has_extensions(), connection)
+}
+
+/// Requests that a peer is sent at a time, of those it says it keeps.
+pub(super) fn requests_taken(told: u32) -> u32 {
+    told.clamp(1, 2 * REQUESTS_MAX)
 }
 
 pub(super) fn our_extensions(torrent: &Torrent) -> PeerMessage {
@@ -218,7 +230,9 @@ impl Session<'_> {
     fn run(&mut self) -> Result<(), LinkError> {
         loop {
             self.reader.get_mut().set_deadline(Some(Instant::now() + SILENCE_MAX));
-            match read_header(&mut self.reader) {
+            let header = read_header(&mut self.reader);
+            self.give_back();
+            match header {
                 Ok(Header::Piece { piece, begin, len }) => self.block(piece, begin, len)?,
                 Ok(Header::Message(message)) => self.message(message)?,
                 Err(PeerError::Closed) => return Ok(()),
@@ -333,15 +347,9 @@ impl Session<'_> {
     fn block(&mut self, number: u32, begin: u32, len: u32) -> Result<(), LinkError> {
         let span = self.torrent.geometry.span(number, begin, len).ok_or(LinkError::Violation("its block is not of this file"))?;
         if !self.link.wants(span.piece) {
-            self.unwanted += u64::from(len);
-            if self.unwanted > UNWANTED_MAX + self.wanted {
-                return Err(LinkError::Violation("it sends what nobody asked for"));
-            }
-            let link = self.link;
-            self.chunks.retain(|piece, _| link.wants(*piece));
+            self.unasked(len)?;
             return Ok(skip(&mut self.reader, len)?);
         }
-        self.wanted += u64::from(len);
         let buffers = &self.torrent.engine.buffers;
         let whole = self.torrent.geometry.len_of(span.piece) as usize;
         let mut buffer = self.chunks.remove(&span.piece).unwrap_or_else(|| buffers.take(whole));
@@ -349,19 +357,39 @@ impl Session<'_> {
         self.link.answered(span);
         match self.block_came(span) {
             BlockFate::Completed => {
+                self.wanted += u64::from(len);
                 self.link.done(span.piece);
                 let (torrent, link, piece) = (self.torrent.clone(), self.link.key, span.piece);
                 self.torrent.engine.pool.put(Job::Verify { torrent, link, piece, buffer });
             }
-            BlockFate::Accepted | BlockFate::Unwanted => {
+            BlockFate::Accepted => {
+                self.wanted += u64::from(len);
                 self.chunks.insert(span.piece, buffer);
-                if self.chunks.len() > 1 {
-                    let link = self.link;
-                    self.chunks.retain(|piece, _| link.wants(*piece));
-                }
+            }
+            // It was taken back meanwhile, or came twice.
+            BlockFate::Unwanted => {
+                self.chunks.insert(span.piece, buffer);
+                self.unasked(len)?;
             }
         }
         Ok(())
+    }
+
+    /// Counts what came and was of no use: a peer may send a little of it, for a request may be taken back while it is answered.
+    fn unasked(&mut self, len: u32) -> Result<(), LinkError> {
+        self.unwanted += u64::from(len);
+        match self.unwanted > UNWANTED_MAX + self.wanted {
+            true => Err(LinkError::Violation("it sends what nobody asked for")),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives back the buffers of pieces that are not asked for any more. A peer that begins pieces and never ends them must not hold memory.
+    fn give_back(&mut self) {
+        if !self.chunks.is_empty() {
+            let link = self.link;
+            self.chunks.retain(|piece, _| link.wants(*piece));
+        }
     }
 
     fn block_came(&self, span: crate::types::Span) -> BlockFate {

@@ -11,7 +11,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, SeekFrom};
 
 use super::api::EngineError;
@@ -48,6 +50,8 @@ pub(super) enum StorageError {
     TargetExists { target: PathBuf, part: PathBuf },
     #[error("{} was replaced while it was being written", .0.display())]
     Replaced(PathBuf),
+    #[error("{} was cut short while it was being written", .0.display())]
+    Cut(PathBuf),
     #[error("cannot write {}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -57,11 +61,17 @@ pub(super) struct PartFile {
     file: File,
     part: PathBuf,
     target: PathBuf,
+    len: u64,
     disk: Arc<dyn Disk>,
+    /// One at a time makes the data durable: the system tells of a lost write once, and whoever hears of it tells the others.
+    syncing: Mutex<()>,
+    /// Writes were lost.
+    lost: AtomicBool,
 }
 
 impl PartFile {
-    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only if it is `ours`.
+    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only if it is `ours`, or has nothing in it: a crash
+    /// may have come between its making and the note of that.
     pub(super) fn open(
         target: &Path,
         info_hash: InfoHash,
@@ -71,10 +81,9 @@ impl PartFile {
     ) -> Result<Self, StorageError> {
         let part = part_path(target, info_hash);
         let failed = |source| StorageError::Io { path: part.clone(), source };
-        let file = match open_plain(&part, false) {
-            Ok(_) if !ours => return Err(StorageError::Foreign(part)),
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => open_plain(&part, true).map_err(failed)?,
+        let (file, is_new) = match open_plain(&part, false) {
+            Ok(file) => (file, false),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => (open_plain(&part, true).map_err(failed)?, true),
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
                 return Err(StorageError::NotAFile(part));
             }
@@ -88,10 +97,14 @@ impl PartFile {
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK) {
             return Err(StorageError::Locked(part));
         }
+        if !ours && !is_new && (facts.len() != len || next_data(&file, 0).is_some()) {
+            return Err(StorageError::Foreign(part));
+        }
         if facts.len() != len {
             file.set_len(len).map_err(failed)?;
         }
-        Ok(Self { file, part, target: target.to_owned(), disk })
+        let (syncing, lost) = (Mutex::new(()), AtomicBool::new(false));
+        Ok(Self { file, part, target: target.to_owned(), len, disk, syncing, lost })
     }
 
     /// The `.part`'s name, for messages.
@@ -99,8 +112,15 @@ impl PartFile {
         self.part.display().to_string()
     }
 
-    /// Writes a verified piece.
+    /// Writes a verified piece. Zeros are not written where there is a hole, so that a sparse file stays one.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let end = offset.saturating_add(bytes.len() as u64);
+        let is_hole = || self.next_data(offset).is_none_or(|data| data >= end);
+        if is_zeros(bytes) && is_hole() { Ok(()) } else { self.disk.write(&self.file, bytes, offset) }
+    }
+
+    /// Writes a piece that may have been lost on its way to the disk, though it can still be read.
+    pub(super) fn write_again(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.disk.write(&self.file, bytes, offset)
     }
 
@@ -109,26 +129,34 @@ impl PartFile {
         self.file.read_exact_at(bytes, offset)
     }
 
-    /// Makes everything written durable.
+    /// Makes everything written durable. When that has failed once, it fails from then on: the system does not try again with what it
+    /// could not write, and forgets that it could not. The file is to be opened anew, and what no earlier call made durable, written again.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.disk.sync(&self.file)
+        let _one = self.syncing.lock();
+        if self.has_lost() {
+            return Err(io::Error::other("what was written earlier did not reach the disk"));
+        }
+        self.disk.sync(&self.file).inspect_err(|_| self.lost.store(true, Ordering::Release))
+    }
+
+    /// Tells whether a sync has failed.
+    pub(super) fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// Offset of the first data at or after `offset`; `None` if only a hole follows.
     pub(super) fn next_data(&self, offset: u64) -> Option<u64> {
-        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(data) => Some(data),
-            Err(rustix::io::Errno::NXIO) => None,
-            // The file system cannot tell: everything may be data.
-            Err(_) => Some(offset),
-        }
+        next_data(&self.file, offset)
     }
 
     /// Makes the data durable, then gives the file its name; returns the time of last modification.
     pub(super) fn finish(&self) -> Result<i64, StorageError> {
         let failed = |source| StorageError::Io { path: self.part.clone(), source };
-        self.file.sync_all().map_err(failed)?;
+        self.sync().and_then(|()| self.file.sync_all()).map_err(failed)?;
         self.check_ours()?;
+        if self.file.metadata().map_err(failed)?.len() != self.len {
+            return Err(StorageError::Cut(self.part.clone()));
+        }
         self.rename().map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => StorageError::TargetExists { target: self.target.clone(), part: self.part.clone() },
             _ => StorageError::Io { path: self.target.clone(), source: e },
@@ -183,15 +211,15 @@ pub fn part_path(target: &Path, info_hash: InfoHash) -> PathBuf {
     target.with_file_name(part)
 }
 
-/// Refuses what can be seen to fail at once: the name is taken, or there is no room.
-pub(super) fn check_target(target: &Path, info_hash: InfoHash, len: u64) -> Result<(), EngineError> {
+/// Refuses what can be seen to fail at once: the name is taken, or there is no room for a file of `len` bytes of which `lacking` will be written.
+pub(super) fn check_target(target: &Path, info_hash: InfoHash, len: u64, lacking: u64) -> Result<(), EngineError> {
     match fs::symlink_metadata(target) {
         Ok(_) => return Err(EngineError::TargetExists(target.to_owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(EngineError::Target { path: target.to_owned(), source }),
     }
     let there = fs::symlink_metadata(part_path(target, info_hash)).map_or(0, |facts| facts.blocks() * 512);
-    let need = len.saturating_sub(there);
+    let need = len.saturating_sub(there).min(lacking);
     let room =
         rustix::fs::statvfs(parent(target)).map_err(|e| EngineError::Target { path: target.to_owned(), source: e.into() })?;
     let free = room.f_bavail.saturating_mul(room.f_frsize);
@@ -207,6 +235,27 @@ pub(super) fn modified_ns(facts: &fs::Metadata) -> i64 {
 fn open_plain(path: &Path, create: bool) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     OpenOptions::new().read(true).write(true).create_new(create).custom_flags(flags).open(path)
+}
+
+fn next_data(file: &File, offset: u64) -> Option<u64> {
+    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(data) => Some(data),
+        Err(rustix::io::Errno::NXIO) => None,
+        // The file system cannot tell: everything may be data.
+        Err(_) => Some(offset),
+    }
+}
+
+/// Tells whether a download that was begun earlier may have ended without our having noted it: it has its name, and is no `.part` any more.
+pub(super) fn may_be_complete(target: &Path, info_hash: InfoHash, len: u64) -> bool {
+    let named = fs::symlink_metadata(target).is_ok_and(|facts| facts.is_file() && facts.len() == len);
+    let part = fs::symlink_metadata(part_path(target, info_hash));
+    named && part.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+}
+
+/// Tells whether all bytes are zero: each equals the one before it, which the system compares many at a time.
+fn is_zeros(bytes: &[u8]) -> bool {
+    bytes.first().is_none_or(|first| *first == 0) && bytes.get(1..).is_none_or(|rest| *rest == bytes[..rest.len()])
 }
 
 fn parent(path: &Path) -> &Path {

@@ -24,6 +24,8 @@ use crate::types::{DeviceId, Geometry, InfoHash, PieceIndex};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::PeerMessage;
 
+/// Verified bytes after which the journal is written before its time.
+const UNSYNCED_MAX: u64 = 64 << 20;
 /// One file.
 pub(super) struct Torrent {
     pub(super) info_hash: InfoHash,
@@ -45,7 +47,7 @@ pub(super) struct State {
     pub(super) peers: Peers,
     pub(super) choker: Choker,
     pub(super) order: UploadOrder,
-    /// Only while we have the whole file.
+    /// Only while we have the whole file and somebody is linked.
     pub(super) spreader: Option<Spreader>,
     pub(super) sent: u64,
     pub(super) sent_to: HashMap<DeviceId, u64>,
@@ -138,10 +140,10 @@ impl Torrent {
         while let Some(change) = state.choker.poll() {
             let Some(link) = state.links.get(&change.link) else { continue };
             link.send(if change.choked { &PeerMessage::Choke } else { &PeerMessage::Unchoke });
-            if change.choked {
-                state.order.choke(change.link).into_iter().for_each(|span| link.reject(span));
-            }
+            let rejected = if change.choked { state.order.choke(change.link) } else { Vec::new() };
+            rejected.iter().for_each(|span| link.reject(*span));
             if let Some(spreader) = &mut state.spreader {
+                rejected.iter().for_each(|span| spreader.withdrawn(change.link, span.piece));
                 match change.choked {
                     true => spreader.choked(change.link),
                     false => spreader.unchoked(change.link),
@@ -180,6 +182,11 @@ impl Torrent {
             Ok(()) if good => {
                 download.verified(now, piece, link);
                 transfer.dirty = true;
+                transfer.unsynced += buffer.len() as u64;
+                if transfer.unsynced >= UNSYNCED_MAX {
+                    transfer.unsynced = 0;
+                    self.engine.journal_soon();
+                }
                 if transfer.front_takes(piece, buffer) || !std::mem::replace(&mut transfer.grown, true) {
                     self.changed.notify_all();
                 }
@@ -192,6 +199,16 @@ impl Torrent {
                     peers.suspect(link);
                 }
             }
+        }
+        self.drive(&mut state);
+    }
+
+    /// The verdict on a piece whose check panicked: it is missing again, and nothing more is asked for until somebody has looked.
+    pub(super) fn verify_failed(self: &Arc<Self>, piece: PieceIndex) {
+        let mut state = self.state.lock();
+        if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+            download.write_failed(piece);
+            self.pause_itself(&mut state, format!("checking piece {piece} panicked: that is a bug in Posse"));
         }
         self.drive(&mut state);
     }
@@ -230,6 +247,27 @@ impl State {
     pub(super) fn has(&self, piece: PieceIndex) -> bool {
         let download = self.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
         self.seed.is_some() || download.is_some_and(|download| download.have().has(piece))
+    }
+
+    /// Makes the spreader, once we have the whole file and somebody is linked, and tells it of the links that are there.
+    pub(super) fn spread(&mut self, geometry: Geometry) {
+        if self.seed.is_none() || self.links.is_empty() || self.spreader.is_some() {
+            return;
+        }
+        let download = self.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
+        let mut spreader = Spreader::new(geometry, rand::random());
+        for (&key, link) in self.links.iter().filter(|(_, link)| link.traits.fast) {
+            spreader.join(key);
+            match download {
+                _ if link.has_all.load(Ordering::Relaxed) => spreader.peer_has_all(key),
+                Some(download) => spreader.peer_bitfield(key, &download.peer_pieces(key)),
+                None => {}
+            }
+            if self.choker.is_unchoked(key) {
+                spreader.unchoked(key);
+            }
+        }
+        self.spreader = Some(spreader);
     }
 
     /// Closes the links on which `keep` is false.

@@ -6,25 +6,35 @@
 //! A thread a running download walks [`run`] from top to bottom: while pieces come it computes the SHA-1 of the whole along the
 //! contiguous front; pieces never wait for it.
 
+mod check;
+
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 use sha1::{Digest, Sha1};
 
 use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState};
 use super::fetch::{self, MetainfoFetch};
+use super::hasher::hash_file;
 use super::pool::Buffer;
-use super::storage::{PartFile, StorageError, check_target};
+use super::storage::{PartFile, StorageError, check_target, may_be_complete};
 use super::torrent::{State, Torrent};
-use super::{Download, Options, Spreader, Stats};
+use super::{Download, Options, Stats};
 use crate::types::{Bitfield, FileFacts, Geometry, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
-/// Buffers kept for the front, so that it need not read again what was just written.
+/// Buffers kept for the front, so that it need not read again what was just written, and the bytes in all of them.
 const HANDED_MAX: usize = 8;
+const HANDED_LEN_MAX: usize = 8 << 20;
+
+/// How long a `.part` that is locked is waited for: after a failure another thread of ours may be about to let go of it.
+const LOCKED_MAX: Duration = Duration::from_secs(5);
+const LOCKED_RETRY: Duration = Duration::from_millis(20);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -35,6 +45,8 @@ pub(super) struct TransferPart {
     pub(super) life: TransferState,
     /// Whether a `.part` that is there is ours.
     pub(super) ours: bool,
+    /// Whether what has the final name may be it already: a crash came before we had noted so.
+    named: bool,
     /// Tells its thread from that of an earlier download of the same file, which may not have noticed its end yet.
     id: u64,
     /// Whether its thread runs.
@@ -46,6 +58,10 @@ pub(super) struct TransferPart {
     pub(super) fetch: Option<MetainfoFetch>,
     /// What is verified while there is no `download`.
     verified: Bitfield,
+    /// What is on the disk for good.
+    durable: Bitfield,
+    /// Writes were lost: what can be read and is not durable is to be written again.
+    rewrite: bool,
     /// Bytes found to be there while checking.
     pub(super) checked: u64,
     /// The piece that the front waits for, and verified ones that it will want soon.
@@ -55,8 +71,9 @@ pub(super) struct TransferPart {
     pub(super) grown: bool,
     /// The next piece to ask for while pieces are asked for in order.
     next: u32,
-    /// Whether pieces were verified since the last entry in the journal.
+    /// Whether pieces were verified since the last entry in the journal, and their bytes.
     pub(super) dirty: bool,
+    pub(super) unsynced: u64,
     /// Counts of earlier attempts.
     before: Stats,
 }
@@ -83,17 +100,24 @@ impl TransferPart {
         if verified.count() != piece_count || !metainfo_fits {
             return Err(EngineError::Mismatch);
         }
-        check_target(&spec.target, spec.facts.info_hash, spec.facts.len)?;
+        let (target, info_hash, len) = (&spec.target, spec.facts.info_hash, spec.facts.len);
+        let named = spec.verified.is_some() && spec.metainfo.is_some() && may_be_complete(target, info_hash, len);
+        if !named {
+            check_target(target, info_hash, len, check::lacking(spec, &verified))?;
+        }
         Ok(Self {
             facts: spec.facts.clone(),
             target: spec.target.clone(),
             life: TransferState::Paused(None),
             ours: spec.verified.is_some(),
+            named,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             running: false,
             download: None,
             part: None,
             fetch: None,
+            durable: verified.clone(),
+            rewrite: false,
             verified,
             checked: 0,
             front: 0,
@@ -101,6 +125,7 @@ impl TransferPart {
             grown: false,
             next: 0,
             dirty: false,
+            unsynced: 0,
             before: Stats::default(),
         })
     }
@@ -108,7 +133,8 @@ impl TransferPart {
     /// Takes a verified piece's buffer if the front will want it soon; tells whether it waits for just that one.
     pub(super) fn front_takes(&mut self, piece: PieceIndex, buffer: Buffer) -> bool {
         let ahead = piece.get().wrapping_sub(self.front);
-        if (ahead as usize) < HANDED_MAX && self.handed.len() < HANDED_MAX {
+        let max = HANDED_MAX.min(HANDED_LEN_MAX / buffer.len().max(1));
+        if (ahead as usize) < max && self.handed.len() < max {
             self.handed.insert(piece.get(), buffer);
         }
         ahead == 0
@@ -147,10 +173,32 @@ impl TransferPart {
         stats
     }
 
+    /// Notes what is on the disk for good, if that was written to the file we have now.
+    pub(super) fn made_durable(&mut self, part: &Arc<PartFile>, have: &Bitfield) -> bool {
+        let same = self.is_at(part);
+        if same {
+            self.durable = have.clone();
+        }
+        same
+    }
+
+    /// Tells whether this is the file we have now.
+    fn is_at(&self, part: &Arc<PartFile>) -> bool {
+        self.part.as_ref().is_some_and(|own| Arc::ptr_eq(own, part))
+    }
+
+    /// Puts the download away and lets go of its thread, which sees that it is not the one any more, and ends.
+    fn leave_thread(&mut self) {
+        self.put_away();
+        (self.id, self.running) = (NEXT_ID.fetch_add(1, Ordering::Relaxed), false);
+    }
+
     /// Puts the download away, keeping what it knows; its `.part` is closed.
     pub(super) fn put_away(&mut self) {
         self.before = self.stats();
-        self.verified = self.have().clone();
+        let lost = self.part.as_ref().is_some_and(|part| part.has_lost());
+        self.rewrite |= lost;
+        self.verified = if lost { self.durable.clone() } else { self.have().clone() };
         (self.download, self.part, self.fetch) = (None, None, None);
         self.handed.clear();
         self.next = 0;
@@ -160,7 +208,8 @@ impl TransferPart {
 /// Walks a download from its start to its end, whichever it is.
 fn run(torrent: &Arc<Torrent>, id: u64) {
     torrent.engine.downloads.fetch_add(1, Ordering::Relaxed);
-    let outcome = steps(&Run { torrent, id });
+    let outcome = catch_unwind(AssertUnwindSafe(|| steps(&Run { torrent, id })));
+    let outcome = outcome.unwrap_or_else(|_| Err(End::Failed("its thread panicked: that is a bug in Posse".to_owned())));
     torrent.engine.downloads.fetch_sub(1, Ordering::Relaxed);
     let mut state = torrent.state.lock();
     let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.id == id) else { return };
@@ -181,8 +230,11 @@ fn run(torrent: &Arc<Torrent>, id: u64) {
 }
 
 fn steps(run: &Run<'_>) -> Result<(), End> {
+    if run.with(|transfer| transfer.named)? {
+        return adopt(run);
+    }
     let part = open(run)?;
-    let have = check(run, &part)?;
+    let have = check::check(run, &part)?;
     attach(run, have)?;
     let digest = hash_front(run, &part)?;
     finish(run, &part, digest)
@@ -192,58 +244,43 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
     let torrent = run.torrent;
     let (target, ours) = run.with(|transfer| (transfer.target.clone(), transfer.ours))?;
     let disk = torrent.engine.disk.clone();
-    let part = Arc::new(PartFile::open(&target, torrent.info_hash, torrent.geometry.len(), ours, disk)?);
+    let deadline = Instant::now() + LOCKED_MAX;
+    let part = loop {
+        match PartFile::open(&target, torrent.info_hash, torrent.geometry.len(), ours, disk.clone()) {
+            Err(StorageError::Locked(_)) if Instant::now() < deadline && !torrent.engine.stop.wait(LOCKED_RETRY) => {}
+            opened => break Arc::new(opened?),
+        }
+    };
     let kept = run.with(|transfer| {
         transfer.ours = true;
         transfer.part = Some(part.clone());
+        transfer.verified.clone()
     });
     if kept.is_err() {
         // Cancelled just now: the file was made after the canceller looked.
         let _ = part.remove();
     }
-    kept.map(|()| part)
+    let verified = kept?;
+    if !ours {
+        // From now on, after a crash too, this `.part` is ours.
+        torrent.engine.host.journal(torrent.info_hash, &verified);
+    }
+    Ok(part)
 }
 
-/// Finds out which pieces are there: those vouched for, those in the `.part`, those in a copy that we share already.
-fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
+/// Looks whether what has the final name is the file.
+fn adopt(run: &Run<'_>) -> Result<(), End> {
     let torrent = run.torrent;
-    let (verified, resumed) = run.with(|transfer| (transfer.verified.clone(), transfer.verified.ones()))?;
-    let seed = torrent.state.lock().seed.clone();
-    let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
-    let mut buffer = torrent.engine.buffers.take(if geometry.piece_count() == 0 { 0 } else { geometry.piece_len() as usize });
-    let mut next_data = None;
-    let mut copied = resumed;
-    for piece in geometry.indexes() {
-        let (offset, end) = (geometry.offset(piece), geometry.offset(piece) + u64::from(geometry.len_of(piece)));
-        if next_data.is_none_or(|data| data < offset) {
-            next_data = Some(part.next_data(offset).unwrap_or(u64::MAX));
+    let (facts, target) = run.with(|transfer| (transfer.facts.clone(), transfer.target.clone()))?;
+    let hashed = hash_file(&target, &mut |done| run.with(|transfer| transfer.checked = done).is_ok());
+    run.with(|transfer| transfer.named = false)?;
+    match (hashed, torrent.metainfo.get()) {
+        (Ok(hashed), Some(metainfo)) if hashed.sha1 == facts.sha1 => {
+            complete(torrent, SeedSpec { metainfo: metainfo.clone(), ..hashed.seed });
+            Ok(())
         }
-        // A piece that was vouched for but is a hole now was lost with the file; one that is truly all zeros is hashed.
-        let there = next_data.is_some_and(|data| data < end);
-        let bytes = &mut buffer[..geometry.len_of(piece) as usize];
-        let good = (there && verified.has(piece))
-            || ((there || verified.has(piece)) && part.read(bytes, offset).is_ok() && is_good(torrent, piece, bytes));
-        if good {
-            have.insert(piece);
-        } else if let Some(seed) = &seed {
-            let read = torrent.engine.files.read(torrent.info_hash, seed, bytes, offset).is_ok();
-            if read && is_good(torrent, piece, bytes) {
-                part.write(bytes, offset).map_err(|e| End::Failed(format!("cannot write {}: {e}", part.name())))?;
-                have.insert(piece);
-                copied += 1;
-            }
-        }
-        let len = if have.has(piece) { end - offset } else { 0 };
-        run.with(|transfer| transfer.checked += len)?;
+        _ => Err(End::Failed(format!("{} exists already", target.display()))),
     }
-    if copied > resumed {
-        log::debug!("{}: {} pieces were copied from the shared file", torrent.info_hash, copied - resumed);
-    }
-    Ok(have)
-}
-
-fn is_good(torrent: &Torrent, piece: PieceIndex, bytes: &[u8]) -> bool {
-    torrent.metainfo.get().is_some_and(|metainfo| Sha1::digest(bytes)[..] == metainfo.piece_hash(piece).as_bytes()[..])
 }
 
 /// Makes the download out of what is there, and lets links come.
@@ -256,8 +293,9 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
             let _ = torrent.metainfo.set(Arc::new(metainfo));
         }
     }
-    let known = torrent.metainfo.get().is_some();
     let mut state = torrent.state.lock();
+    // Asked under the lock: whoever sets it looks under the lock for who waits for it.
+    let known = torrent.metainfo.get().is_some();
     if !have.is_full() {
         state.close_links(|_| false);
     }
@@ -272,7 +310,7 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     if !known {
         transfer.fetch = Some(MetainfoFetch::new(fetch::dictionary_len(&transfer.facts, geometry)));
     }
-    transfer.dirty = true;
+    (transfer.dirty, transfer.rewrite) = (true, false);
     if !paused {
         transfer.life = if known { TransferState::Downloading } else { TransferState::Metainfo };
     }
@@ -334,20 +372,24 @@ fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End>
     };
     torrent.changed.notify_all();
     if digest != facts.sha1 {
-        let reason = format!("every piece is right, but the whole has SHA-1 {digest} where the group says {}", facts.sha1);
-        return Err(End::Failed(reason));
+        return Err(End::Failed(check::explain(run, part, digest, facts.sha1)?));
     }
     let metainfo = torrent.metainfo.get().cloned().ok_or_else(|| End::Failed("its metainfo is missing".to_owned()))?;
     let modified_ns = part.finish()?;
-    let seed = SeedSpec { metainfo, path: target, len: facts.len, modified_ns };
+    complete(torrent, SeedSpec { metainfo, path: target, len: facts.len, modified_ns });
+    Ok(())
+}
+
+/// The file is there under its final name: offers it, and tells the host.
+fn complete(torrent: &Arc<Torrent>, seed: SeedSpec) {
     let mut state = torrent.state.lock();
     let now = torrent.now();
     state.choker.seeding(true);
     state.choker.tick(now);
-    state.spreader = Some(Spreader::new(torrent.geometry, rand::random()));
     if state.seed.is_none() {
         state.seed = Some(seed.clone());
     }
+    state.spread(torrent.geometry);
     if let Some(transfer) = &mut state.transfer {
         transfer.put_away();
         transfer.verified = Bitfield::full(torrent.geometry.piece_count());
@@ -359,7 +401,6 @@ fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End>
     drop(state);
     log::info!("{} is complete and verified", seed.path.display());
     torrent.engine.host.event(EngineEvent::Completed { info_hash: torrent.info_hash, seed });
-    Ok(())
 }
 
 /// A download that was paused when its last piece came is not finished behind the user's back.
@@ -422,12 +463,43 @@ impl Torrent {
 
     /// Pauses a download that cannot write; what it has stays.
     pub(super) fn pause_itself(&self, state: &mut State, reason: String) {
-        let Some(transfer) = &mut state.transfer else { return };
+        let Some(transfer) = &state.transfer else { return };
         if matches!(transfer.life, TransferState::Metainfo | TransferState::Downloading) {
-            log::warn!("{}: paused: {reason}", transfer.target.display());
-            self.stop_asking(state, TransferState::Paused(Some(reason.clone())));
-            let (engine, info_hash) = (self.engine.clone(), self.info_hash);
-            engine.later(move |engine| engine.host.event(EngineEvent::Paused { info_hash, reason }));
+            self.pause_for(state, reason);
+        }
+    }
+
+    fn pause_for(&self, state: &mut State, reason: String) {
+        log::warn!("{}: paused: {reason}", self.info_hash);
+        self.stop_asking(state, TransferState::Paused(Some(reason.clone())));
+        let info_hash = self.info_hash;
+        self.engine.later(move |engine| engine.host.event(EngineEvent::Paused { info_hash, reason }));
+    }
+
+    /// The file is offered from another place now: a download of it takes from there what it lacks. The links end, for the other ends know
+    /// only what the download had, and who has everything would not stay with us.
+    pub(super) fn take_from_seed(self: &Arc<Self>, state: &mut State) {
+        let Some(transfer) = &mut state.transfer else { return };
+        match transfer.life {
+            TransferState::Paused(_) => transfer.leave_thread(),
+            TransferState::Checking | TransferState::Metainfo | TransferState::Downloading => {
+                transfer.leave_thread();
+                self.go(state);
+            }
+            _ => return,
+        }
+        state.close_links(|_| false);
+    }
+
+    /// A sync failed: nobody knows what of the last pieces is on the disk. Pauses the download; `resume` checks and writes them again.
+    pub(super) fn writes_lost(self: &Arc<Self>, part: &Arc<PartFile>, reason: String) {
+        let mut state = self.state.lock();
+        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_at(part)) else { return };
+        let was = transfer.life.clone();
+        transfer.leave_thread();
+        match was {
+            TransferState::Paused(_) => self.stop_asking(&mut state, was),
+            _ => self.pause_for(&mut state, reason),
         }
     }
 

@@ -19,6 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Tracker, TrackerConfig, TrackerError};
+use crate::net::Stop;
 use crate::types::{TrackerAddress, TrackerInfo};
 
 /// Exit status after wrong usage, and when the tracker cannot start.
@@ -113,6 +114,8 @@ enum Command {
 pub struct Console {
     commands: Receiver<Command>,
     sender: Sender<Command>,
+    /// Set by a signal: it is seen however many commands wait.
+    signalled: Stop,
 }
 
 impl Console {
@@ -124,18 +127,18 @@ impl Console {
         raise_descriptor_limit();
         let (sender, commands) = bounded(16);
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let stop = sender.clone();
+        let signalled = Stop::new();
+        let stop = signalled.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for (count, signal) in signals.forever().enumerate() {
                 info!("{}: stopping", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
                 if count > 0 {
                     std::process::exit(EXIT_INTERRUPTED);
                 }
-                // Fails only if the tracker is stopping already.
-                let _ = stop.try_send(Command::Stop);
+                stop.set();
             }
         })?;
-        Ok(Self { commands, sender })
+        Ok(Self { commands, sender, signalled })
     }
 
     /// Obeys until told to stop, then stops the tracker in order.
@@ -153,6 +156,7 @@ impl Console {
                     Ok(Command::Stop) | Err(_) => break,
                     Ok(command) => obey(command, &tracker),
                 },
+                recv(self.signalled.channel()) -> _ => break,
                 recv(tracker.ended()) -> _ => break,
             }
         }

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash as Phc, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use log::error;
 
+use crate::net::Stop;
 use crate::types::{Password, PasswordHash, Refusal};
 
 /// Memory of a run in KiB, passes, lanes.
@@ -38,11 +39,13 @@ pub(crate) struct Hasher {
     give_back: Sender<Vec<Block>>,
     /// What a password is checked against when there is no such user.
     dummy: PasswordHash,
+    /// Nobody waits for a place any more.
+    stop: Stop,
 }
 
 impl Hasher {
-    /// Makes as many places as there are processors.
-    pub(crate) fn new() -> Self {
+    /// Makes as many places as there are processors; who waits for one when `stop` is set is told that the tracker is busy.
+    pub(crate) fn new(stop: Stop) -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(RUNS_MAX);
         let (give_back, places) = bounded(count);
         for _ in 0..count {
@@ -50,7 +53,7 @@ impl Hasher {
             let _ = give_back.try_send(Vec::new());
         }
         let dummy = to_phc(Salt::new(&[0; Salt::RECOMMENDED_LENGTH]).ok(), Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok());
-        Self { places, give_back, dummy }
+        Self { places, give_back, dummy, stop }
     }
 
     /// Hashes a new password under a fresh random salt.
@@ -108,7 +111,11 @@ impl Hasher {
         salt: Option<&Salt>,
         len: usize,
     ) -> Result<Option<Output>, Refusal> {
-        let mut memory = self.places.recv_timeout(WAIT_MAX).map_err(|_| Refusal::Busy)?;
+        let mut memory = select! {
+            recv(self.places) -> memory => memory.map_err(|_| Refusal::Busy)?,
+            recv(self.stop.channel()) -> _ => return Err(Refusal::Busy),
+            default(WAIT_MAX) => return Err(Refusal::Busy),
+        };
         memory.resize(params.block_count().max(memory.len()), Block::default());
         let argon2 = Argon2::new(Algorithm::Argon2id, version, params.clone());
         let blocks = &mut memory[..params.block_count()];
@@ -148,6 +155,8 @@ fn parse(hash: &PasswordHash) -> Option<(Params, Version, Phc)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn password(text: &str) -> Password {
@@ -156,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_of_its_password_alone() {
-        let hasher = Hasher::new();
+        let hasher = Hasher::new(Stop::new());
         let hash = hasher.hash(&password("secret")).unwrap();
         let other = hasher.hash(&password("other")).unwrap();
         assert!(hash.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_phc());
@@ -168,7 +177,7 @@ mod tests {
 
     #[test]
     fn hashes_of_others_are_read_and_absurd_ones_refused() {
-        let hasher = Hasher::new();
+        let hasher = Hasher::new(Stop::new());
         // From the test vectors of the reference implementation.
         let foreign = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
         assert_eq!(hasher.find(&password("password"), &[&PasswordHash::from_phc(foreign.into())]), Ok(Some(0)));
@@ -179,7 +188,7 @@ mod tests {
 
     #[test]
     fn no_place_means_busy_and_places_come_back() {
-        let hasher = Hasher::new();
+        let hasher = Hasher::new(Stop::new());
         let taken: Vec<_> = hasher.places.try_iter().collect();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| hasher.hash(&password("x")));
@@ -188,5 +197,18 @@ mod tests {
         });
         assert_eq!(hasher.places.len(), 1, "the place came back");
         drop(taken);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_place_in_a_tracker_that_ends() {
+        let hasher = Hasher::new(Stop::new());
+        let _taken: Vec<_> = hasher.places.try_iter().collect();
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| hasher.hash(&password("x")));
+            hasher.stop.set();
+            assert_eq!(waiting.join().unwrap(), Err(Refusal::Busy));
+        });
+        assert!(started.elapsed() < WAIT_MAX, "it waited to the end");
     }
 }

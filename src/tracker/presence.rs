@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** an entry is *active*, that is, counted and shown to others, exactly while the directory allows it: seeding while
 //! its user shares the file, leeching while its user is a member. An entry that the directory does not allow yet is kept, and
-//! becomes active when the operation that allows it arrives from another tracker.
+//! becomes active when the operation that allows it arrives from another tracker, in whatever order operations come. A leecher that
+//! had to wait so is then told who is there.
 //!
 //! Owned by the core thread, so that what it says and what the directory says never differ. Events are pushed into outboxes, which
 //! never block. Who hears of what: a device that leeches a file hears of everybody in its swarm, one that seeds it of those who leech.
@@ -73,7 +74,12 @@ type Swarm = HashMap<SessionKey, DownloadState>;
 pub(crate) struct Presence {
     sessions: HashMap<SessionKey, Session>,
     users: HashMap<UserId, Online>,
+    devices: HashMap<DeviceId, HashSet<SessionKey>>,
     swarms: BTreeMap<SwarmKey, Swarm>,
+    /// How many of a swarm seed.
+    seeders: HashMap<SwarmKey, u32>,
+    /// Who has an entry that is not active, by what it is about: they are looked at when that changes.
+    waiting: HashMap<SwarmKey, HashSet<SessionKey>>,
 }
 
 impl Presence {
@@ -89,8 +95,7 @@ impl Presence {
 
     /// Number of devices connected that have the whole file and offer it to the group.
     pub(crate) fn seeder_count(&self, group: GroupId, info_hash: InfoHash) -> u32 {
-        let swarm = self.swarms.get(&(info_hash, group)).into_iter().flat_map(HashMap::values);
-        swarm.filter(|state| **state == DownloadState::Seeding).count() as u32
+        self.seeders.get(&(info_hash, group)).copied().unwrap_or(0)
     }
 
     /// Notes a login. An earlier session of the same device and user is over: the device has dialled again, and the tracker has
@@ -106,6 +111,7 @@ impl Presence {
         }
         let online = self.users.entry(user).or_insert_with(|| Online { groups: groups_of(user, directory), ..Online::default() });
         online.sessions.insert(key);
+        self.devices.entry(visitor.device).or_default().insert(key);
         self.sessions.insert(key, Session { visitor, entries: HashMap::new() });
     }
 
@@ -116,12 +122,21 @@ impl Presence {
 
     fn log_out(&mut self, key: SessionKey) -> Option<Session> {
         let keys: Vec<SwarmKey> = self.sessions.get(&key)?.entries.keys().copied().collect();
-        keys.into_iter().for_each(|swarm| self.show(key, swarm, DownloadState::Stopped, LISTENERS_MAX));
+        for swarm in keys {
+            self.show(key, swarm, DownloadState::Stopped, LISTENERS_MAX);
+            self.note_waiting(key, swarm, false);
+        }
         let session = self.sessions.remove(&key)?;
         if let Some(online) = self.users.get_mut(&session.visitor.user) {
             online.sessions.remove(&key);
             if online.sessions.is_empty() {
                 self.users.remove(&session.visitor.user);
+            }
+        }
+        if let Some(keys) = self.devices.get_mut(&session.visitor.device) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.devices.remove(&session.visitor.device);
             }
         }
         Some(session)
@@ -164,8 +179,7 @@ impl Presence {
             if !directory.is_member(swarm_key.1, asking) {
                 continue;
             }
-            let is_device = |key: &&SessionKey| self.sessions.get(key).is_some_and(|session| session.visitor.device == device);
-            let sessions = swarm.keys().filter(is_device);
+            let sessions = self.devices.get(&device).into_iter().flatten();
             found.extend(sessions.filter_map(|&key| self.peer_entry(key, swarm_key, *swarm.get(&key)?)));
         }
         found.truncate(PEERS_PER_ANSWER_MAX);
@@ -176,15 +190,29 @@ impl Presence {
     pub(crate) fn observe(&mut self, operation: &Operation, directory: &Directory) {
         for write in &operation.writes {
             match *write {
-                Write::Membership { group, user, .. } if self.is_online(user) => {
-                    self.membership_changed(group, user, operation.actor, directory);
+                Write::Group { group, .. } => {
+                    // Memberships may have arrived before the group itself.
+                    for user in directory.member_ids(group).filter(|user| self.is_online(*user)).collect::<Vec<_>>() {
+                        self.membership_changed(group, user, operation.actor, directory);
+                    }
                 }
-                Write::Sharing { group, info_hash, user, .. } if self.is_online(user) => {
+                Write::Membership { group, user, .. } => {
+                    if self.is_online(user) {
+                        self.membership_changed(group, user, operation.actor, directory);
+                    }
+                    // With a member come the files that this member shares.
+                    for info_hash in directory.shares_of(group, user).collect::<Vec<_>>() {
+                        self.refresh_waiting((info_hash, group), directory);
+                    }
+                }
+                Write::File { group, ref file, .. } => self.refresh_waiting((file.info_hash, group), directory),
+                Write::Sharing { group, info_hash, user, .. } => {
                     for key in self.sessions_of(user) {
                         self.refresh(key, (info_hash, group), directory);
                     }
+                    self.refresh_waiting((info_hash, group), directory);
                 }
-                _ => {}
+                Write::User { .. } | Write::Owner { .. } => {}
             }
         }
     }
@@ -232,6 +260,7 @@ impl Presence {
         if entry.state == DownloadState::Stopped {
             self.show(key, swarm, DownloadState::Stopped, LISTENERS_MAX);
             self.sessions.get_mut(&key).and_then(|session| session.entries.remove(&swarm));
+            self.note_waiting(key, swarm, false);
             return Ok(());
         }
         if !session.entries.contains_key(&swarm) && session.entries.len() >= ENTRIES_PER_SESSION_MAX {
@@ -249,8 +278,30 @@ impl Presence {
         let Some(session) = self.sessions.get(&key) else { return };
         let Some(&Entry { state, active }) = session.entries.get(&swarm) else { return };
         let allowed = check(session.visitor.user, swarm, state, active, directory).is_ok();
-        if allowed != active {
-            self.show(key, swarm, if allowed { state } else { DownloadState::Stopped }, usize::MAX);
+        if allowed == active {
+            return;
+        }
+        self.show(key, swarm, if allowed { state } else { DownloadState::Stopped }, usize::MAX);
+        if allowed && state == DownloadState::Leeching {
+            self.tell_who_is_there(key, swarm);
+        }
+    }
+
+    /// Looks again at the entries that wait to become active.
+    fn refresh_waiting(&mut self, swarm: SwarmKey, directory: &Directory) {
+        let keys: Vec<SessionKey> = self.waiting.get(&swarm).into_iter().flatten().copied().collect();
+        keys.into_iter().for_each(|key| self.refresh(key, swarm, directory));
+    }
+
+    /// Notes that a session has an entry there which is not active, or that it has none.
+    fn note_waiting(&mut self, key: SessionKey, swarm: SwarmKey, waits: bool) {
+        if waits {
+            self.waiting.entry(swarm).or_default().insert(key);
+        } else if let Some(keys) = self.waiting.get_mut(&swarm) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.waiting.remove(&swarm);
+            }
         }
     }
 
@@ -258,6 +309,7 @@ impl Presence {
     fn show(&mut self, key: SessionKey, swarm_key: SwarmKey, state: DownloadState, listeners_max: usize) {
         let Some(entry) = self.sessions.get_mut(&key).and_then(|session| session.entries.get_mut(&swarm_key)) else { return };
         entry.active = state != DownloadState::Stopped;
+        self.note_waiting(key, swarm_key, state == DownloadState::Stopped);
         let swarm = self.swarms.entry(swarm_key).or_default();
         let old = match state {
             DownloadState::Stopped => swarm.remove(&key),
@@ -267,8 +319,21 @@ impl Presence {
             self.swarms.remove(&swarm_key);
         }
         let old = old.unwrap_or(DownloadState::Stopped);
+        self.count_seeders(swarm_key, old, state);
         if old != state {
             self.tell(key, swarm_key, old, state, listeners_max);
+        }
+    }
+
+    fn count_seeders(&mut self, swarm_key: SwarmKey, old: DownloadState, new: DownloadState) {
+        let seeds = |state| u32::from(state == DownloadState::Seeding);
+        if seeds(old) == seeds(new) {
+            return;
+        }
+        let count = self.seeders.entry(swarm_key).or_default();
+        *count = (*count + seeds(new)).saturating_sub(seeds(old));
+        if *count == 0 {
+            self.seeders.remove(&swarm_key);
         }
     }
 
@@ -287,6 +352,14 @@ impl Presence {
             .iter()
             .filter_map(|other| self.sessions.get(other))
             .for_each(|session| session.visitor.outbox.push(frame.clone()));
+    }
+
+    /// Tells a session what the answer to its announce could not say.
+    fn tell_who_is_there(&self, key: SessionKey, swarm_key: SwarmKey) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        let mut peers = Vec::new();
+        self.name_peers(key, swarm_key, &mut peers);
+        peers.into_iter().for_each(|peer| session.visitor.outbox.push(event_frame(Event::Peer(peer))));
     }
 
     /// Adds some of the others in a swarm, chosen at random if there are many.

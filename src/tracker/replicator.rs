@@ -33,6 +33,9 @@ use crate::wire::tracker::Hello;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A link that stood this long was a good one. The pauses after shorter ones grow: a link that ends at once every time, as when the
+/// other end cannot take an operation, is not to be dialled ten times a second.
+const GOOD_LIFE: Duration = Duration::from_secs(5);
 /// Time for one attempt to connect.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of operations in a frame, if one does not need more: small enough that on a slow line acknowledgements come often.
@@ -66,17 +69,25 @@ enum LinkError {
 /// # Blocking
 /// Until stopped; belongs on a thread of its own.
 pub(crate) fn run(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) {
-    let mut pause = PAUSE_MIN;
+    let (mut pause, mut after_short) = (PAUSE_MIN, PAUSE_MIN);
     let mut told = String::new();
     while !shared.links_stop.is_set() {
         let error = match attempt(shared, number, address) {
-            Ok(error) => {
-                pause = PAUSE_MIN;
-                told.clear();
+            Ok((error, stood)) => {
+                if stood >= GOOD_LIFE {
+                    after_short = PAUSE_MIN;
+                    told.clear();
+                }
+                pause = after_short;
+                after_short = (after_short * 2).min(PAUSE_MAX);
                 error
             }
             Err(error) => error,
         };
+        if !matches!(error, LinkError::ClockAhead(_)) {
+            // If its clock was wrong when it was last seen, that is no longer what keeps it away.
+            shared.core.send(Input::LinkDown(LinkId::To(number)));
+        }
         if shared.links_stop.is_set() {
             return;
         }
@@ -93,8 +104,8 @@ pub(crate) fn run(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) {
     }
 }
 
-/// Dials, greets and serves one link. `Ok` says why a link that stood has ended.
-fn attempt(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) -> Result<LinkError, LinkError> {
+/// Dials, greets and serves one link. `Ok` says why a link that stood has ended, and how long it stood.
+fn attempt(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) -> Result<(LinkError, Duration), LinkError> {
     let (connection, admission) = dial(shared, address)?;
     let told = *shared.origin.lock();
     let greeted = greet(shared, number, &connection, told);
@@ -103,15 +114,19 @@ fn attempt(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) -> Resul
     }
     let welcome = greeted.inspect_err(|_| connection.close())?;
     info!("tracker {number} at {address}: connected");
+    let began = Instant::now();
     let ended = serve(shared, number, &connection, welcome, told);
     connection.close();
     drop(admission);
-    Ok(ended)
+    Ok((ended, began.elapsed()))
 }
 
 fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admission), LinkError> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in resolve(address).map_err(LinkError::Resolve)? {
+        if shared.links_stop.is_set() {
+            return Err(LinkError::Closed);
+        }
         match Connection::dial(address, shared.dial_from(), DIAL_TIMEOUT) {
             Ok(connection) => {
                 let admission = shared.dialled.admit(&connection).ok_or(LinkError::Closed)?;

@@ -81,6 +81,7 @@ impl Tracker {
         info!("{count} operations loaded; listening at {}", listener.local_addr());
 
         let (core, inputs) = CoreHandle::new();
+        let stop = Stop::new();
         let shared = Arc::new(Shared {
             number,
             network: info.network(),
@@ -89,14 +90,14 @@ impl Tracker {
             data_dir,
             origin: Mutex::new(store.origin()),
             core,
-            hasher: Hasher::new(),
+            hasher: Hasher::new(stop.clone()),
             notifier: Notifier::new(),
             // Room for the other trackers is kept even when there are as many clients as there may be.
             accepted: Registry::new(limits.connections + TRACKERS_MAX, TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN),
             dialled: Registry::new(2 * TRACKERS_MAX, 2 * TRACKERS_MAX),
             limits,
             threads: Threads::new(),
-            stop: Stop::new(),
+            stop,
             links_stop: Stop::new(),
             started: Instant::now(),
             failure: Mutex::new(None),

@@ -17,9 +17,8 @@ use super::outbox::Outbox;
 use super::presence::{SessionKey, Visitor};
 use super::shared::Shared;
 use crate::net::{Admission, Connection};
-use crate::types::limits::{ANNOUNCE_ENTRIES_MAX, TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
+use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
 use crate::types::{Change, Label, Password, Refusal, RequestId, UserEntry, UserId};
-use crate::wire::WireError;
 use crate::wire::frame::{FrameError, read_message, to_frame};
 use crate::wire::tracker::{ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, VERSION, Welcome};
 
@@ -72,7 +71,6 @@ impl Session<'_> {
             reader.set_deadline(Some(Instant::now() + self.shared.limits.message));
             let max = if self.user.is_some() { TRACKER_FRAME_LEN_MAX } else { TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN };
             let FromClient { number, request } = read_message(&mut reader, max)?;
-            check_len(&request)?;
             let Ok(reply) = self.handle(request) else { return Ok(()) };
             self.outbox.send(to_frame(&FromTracker::Reply { number, reply }).into())?;
         }
@@ -192,15 +190,5 @@ impl Drop for Session<'_> {
             let key = self.key;
             self.shared.core.tell(move |view| view.presence.end(key));
         }
-    }
-}
-
-/// A list that the frame's length alone does not bound.
-fn check_len(request: &Request) -> Result<(), WireError> {
-    match request {
-        Request::Announce { entries } if entries.len() > ANNOUNCE_ENTRIES_MAX => {
-            Err(WireError::TooLong { what: "announce", len: entries.len() as u64, max: ANNOUNCE_ENTRIES_MAX as u64 })
-        }
-        _ => Ok(()),
     }
 }

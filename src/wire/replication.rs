@@ -35,8 +35,17 @@ pub struct ReplicaWelcome {
 }
 
 /// Why a tracker refuses a replication link.
+///
+/// It begins with the reasons of [`Unwelcome`](super::tracker::Unwelcome), in the same bytes: they are given before the hello was
+/// read, or could be, so to clients and trackers alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkRefusal {
+    /// It speaks another version of the protocol.
+    #[error("the other tracker speaks another version of the protocol; update the older program")]
+    Version,
+    /// It serves as many connections as it may.
+    #[error("the other tracker has no room for another connection")]
+    Full,
     /// The two read different `tracker_info.txt` files.
     #[error("the other tracker belongs to another network: its tracker_info.txt names other trackers")]
     Network,
@@ -108,7 +117,7 @@ wire_struct! {
     ReplicaHello { network: Sha1Digest, number: u32, origin: OriginId, clock_ms: u64 }
     ReplicaWelcome { number: u32, origin: OriginId, clock_ms: u64, durable: VersionVector }
 }
-wire_enum!(LinkRefusal "link refusal" { 0 => Network, 1 => ClockAhead, 2 => Myself });
+wire_enum!(LinkRefusal "link refusal" { 0 => Version, 1 => Full, 2 => Network, 3 => ClockAhead, 4 => Myself });
 wire_enum!(ToAcceptor "replication frame" { 0 => Ping, 1 => Operations(operations) });
 wire_enum!(ToDialler "replication frame" { 0 => Welcome(welcome), 1 => Unwelcome(why), 2 => Durable(vector) });
 wire_enum!(Write "register" {

@@ -343,7 +343,7 @@ sample_enum!(Reply {
 sample_enum!(Event { Peer(peer), Removed { group }, Admitted { group }, Closing });
 sample_enum!(FromTracker { Welcome(welcome), Unwelcome(why), Reply { number, reply }, Event(event) });
 sample_enum!(Unwelcome { Version, Full });
-sample_enum!(LinkRefusal { Network, ClockAhead, Myself });
+sample_enum!(LinkRefusal { Version, Full, Network, ClockAhead, Myself });
 sample_enum!(ToAcceptor { Ping, Operations(operations) });
 sample_enum!(ToDialler { Welcome(welcome), Unwelcome(why), Durable(vector) });
 sample_enum!(PeerMessage {

@@ -336,7 +336,8 @@ pub enum FromTracker {
     Event(Event),
 }
 
-/// Why a tracker will not serve a connection.
+/// Why a tracker will not serve a connection. The dialler of a replication link reads the same bytes as the first reasons of
+/// [`LinkRefusal`](super::replication::LinkRefusal).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unwelcome {
     /// It speaks another version of the protocol.

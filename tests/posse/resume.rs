@@ -128,6 +128,33 @@ fn cancel_removes_the_part_and_a_new_download_starts_afresh() {
     assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
 }
 
+#[test]
+fn a_file_of_the_users_own_in_the_way_of_the_part_is_never_touched() {
+    let (world, content, _seeder) = world_with_seeder(56);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    let own = bob.path("big.bin.part");
+    std::fs::write(&own, b"my own notes").unwrap();
+    bob.ok("download_file lab big.bin", &[]);
+    assert_ne!(bob.object("wait 60")["ok"], true, "it cannot be downloaded there");
+    // Whatever is tried after a new login, which knows only what the store does.
+    for _ in 0..2 {
+        bob.ok("logout", &[]);
+        bob.login("bob");
+        bob.ok("resume_download lab big.bin", &[]);
+        assert_ne!(bob.object("wait 60")["ok"], true, "it cannot be downloaded there");
+        assert_eq!(std::fs::read(&own).unwrap(), b"my own notes");
+    }
+    bob.ok("logout", &[]);
+    bob.login("bob");
+    bob.ok("cancel_download lab big.bin", &[]);
+    assert_eq!(std::fs::read(&own).unwrap(), b"my own notes");
+    std::fs::remove_file(&own).unwrap();
+    bob.ok("download_file lab big.bin", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+}
+
 /// The unfinished file in a client's home.
 fn part_of(world: &World, name: &str) -> std::path::PathBuf {
     let mut parts = std::fs::read_dir(world.home(name)).unwrap().flatten().map(|e| e.path());

@@ -178,6 +178,16 @@ fn a_closed_stdin_does_not_stop_a_tracker_and_signals_do() {
 }
 
 #[test]
+fn a_signal_stops_a_tracker_however_many_commands_wait_at_its_console() {
+    let mut world = World::new(1);
+    let process = world.trackers[0].process();
+    // A full pipe of them.
+    process.send_bytes(&b"status\n".repeat(9_000)).expect("it is running");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
 fn a_client_stops_in_order_on_signals() {
     for signal in [Signal::INT, Signal::TERM] {
         let world = World::new(1);

@@ -208,6 +208,37 @@ fn a_confirmed_store_keeps_its_origin() {
 }
 
 /// Each of these ends the link and changes nothing.
+/// A tracker that is there must have an operation before it is acknowledged, also when this one hangs up to take a fresh origin.
+#[test]
+fn replies_wait_for_a_link_that_was_dropped_only_to_be_dialled_again() {
+    let fresh = || {
+        let mut replica = Replica::new(origin(1), &[2, 3], 7);
+        replica.restore(operation(1, 1)).unwrap();
+        replica.connected(NOW, LinkId::To(2), origin(2));
+        replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 1)])));
+        assert_eq!(drain(&mut replica), [Output::Notice(Notice::Up { tracker: 2 })]);
+        // Tracker 3 has not confirmed the origin.
+        create_user(&mut replica, 1);
+        assert_eq!(drops(&drain(&mut replica)), [LinkId::To(2)]);
+        replica.persisted(NOW);
+        replica.disconnected(NOW, LinkId::To(2));
+        assert_eq!(drain(&mut replica), []);
+        replica
+    };
+    let mut replica = fresh();
+    replica.connected(NOW + 100, LinkId::To(2), origin(2));
+    replica.handle(NOW + 100, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 1)])));
+    assert!(matches!(&drain(&mut replica)[..], [Output::Send(LinkId::To(2), SyncMessage::Operations(sent))] if sent.len() == 1));
+    replica.handle(NOW + 200, LinkId::To(2), SyncMessage::Durable([(replica.origin(), 1)].into_iter().collect()));
+    assert!(has_reply(&drain(&mut replica)));
+    // One that does not come back is waited for as long as one that does not acknowledge.
+    let mut replica = fresh();
+    (1..10).for_each(|n| replica.tick(NOW + n * 100));
+    assert_eq!(drain(&mut replica), []);
+    replica.tick(NOW + 1000);
+    assert!(has_reply(&drain(&mut replica)));
+}
+
 #[test]
 fn broken_peers_are_dropped() {
     let mut big = operation(2, 1);

@@ -49,7 +49,7 @@ fn a_name_that_is_taken_stays_as_it_is_even_as_a_dangling_link() {
     let part = open(&target, false).unwrap();
     symlink("nowhere", &target).unwrap();
     assert!(matches!(part.finish(), Err(StorageError::TargetExists { .. })));
-    assert!(matches!(check_target(&target, HASH, 1), Err(EngineError::TargetExists(_))));
+    assert!(matches!(check_target(&target, HASH, 1, 1), Err(EngineError::TargetExists(_))));
     assert_eq!(fs::read_link(&target).unwrap(), Path::new("nowhere"));
     fs::remove_file(&target).unwrap();
     fs::rename(part_path(&target, HASH), directory.path().join("moved")).unwrap();

@@ -99,6 +99,37 @@ fn what_the_directory_does_not_allow_yet_is_shown_once_it_does() {
 }
 
 #[test]
+fn a_leecher_that_came_too_early_is_let_in_and_told_who_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());
+    // The directory has not heard of the file yet.
+    let late = facts("late.bin").info_hash;
+    assert_eq!(bob.announce(group, late, DownloadState::Leeching), Reply::Refused(Refusal::NoSuchFile));
+    assert_eq!(nik.announce(group, late, DownloadState::Seeding), Reply::Refused(Refusal::NotShared));
+    nik.share(group, "late.bin");
+    assert_eq!((bob.ask(Request::Ping), nik.ask(Request::Ping)), (Reply::Pong, Reply::Pong));
+    let told = |guest: &mut Guest| guest.events.drain(..).map(peer).map(|peer| (peer.device, peer.info_hash)).collect::<Vec<_>>();
+    assert_eq!(told(&mut bob), [(nik.device, late)]);
+    // Whether nik heard of bob depends on who was let in first; a seeder that comes later is not told who leeches.
+    nik.events.clear();
+    // Nor of the membership.
+    let (mut eve, eve_id) = Guest::new(&tracker, "eve", 3);
+    assert_eq!(eve.announce(group, info_hash, DownloadState::Leeching), Reply::Refused(Refusal::NotMember));
+    admit(&mut nik, &mut eve, eve_id, group);
+    assert_eq!(eve.ask(Request::Ping), Reply::Pong);
+    assert!(matches!(eve.events.pop_back(), Some(Event::Admitted { .. })));
+    assert_eq!(told(&mut eve), [(nik.device, info_hash)]);
+    // What was taken back while it waited does not come to life.
+    let never = facts("never.bin").info_hash;
+    bob.announce(group, never, DownloadState::Leeching);
+    bob.announce(group, never, DownloadState::Stopped);
+    nik.share(group, "never.bin");
+    assert_eq!(nik.announce(group, never, DownloadState::Seeding), Reply::Peers(vec![]));
+    assert_eq!(bob.ask(Request::Ping), Reply::Pong);
+    assert_eq!((told(&mut bob), told(&mut nik)), (vec![], vec![(eve.device, info_hash)]));
+}
+
+#[test]
 fn a_device_that_dials_again_takes_the_place_of_its_dead_session() {
     let dir = tempfile::tempdir().unwrap();
     let (tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use tempfile::TempDir;
 
 use super::*;
-use crate::types::{Operation, OriginId, TrackerState, VersionVector};
+use crate::types::{MembershipState, Operation, OriginId, Stamp, TrackerState, VersionVector, Write};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 
 struct Net {
@@ -162,6 +162,40 @@ fn dial_as(net: &Net, hello: ReplicaHello) -> ToDialler {
 }
 
 #[test]
+fn presence_follows_operations_that_come_before_those_they_rest_on() {
+    let mut net = Net::start(2);
+    net.stop(2);
+    let (mut nik, user) = Guest::new(net.tracker(1), "nik", 1);
+    let (group, file) = (GroupId::from_bytes([7; 16]), facts("a.bin"));
+    let info_hash = file.info_hash;
+    let clock_ms = super::super::clock::wall_ms(0);
+    let [first, second] = [3, 4].map(|n| OriginId::from_bytes([n; 16]));
+    let connection = Connection::dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap();
+    let hello = ReplicaHello { network: net.info.network(), number: 2, origin: first, clock_ms };
+    write_message(&mut connection.writer(), &Hello::Replica(hello)).unwrap();
+    let mut reader = connection.reader();
+    assert!(matches!(read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap(), ToDialler::Welcome(_)));
+    let mut tell = |origin, writes| {
+        let (stamp, request) = (Stamp::new(clock_ms, 0), request_id());
+        let operation = Operation { origin, sequence: 1, stamp, request, actor: UserId::NOBODY, effect: Effect::Done, writes };
+        write_message(&mut connection.writer(), &ToAcceptor::Operations(vec![operation])).unwrap();
+        let heard: ToDialler = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap();
+        assert!(matches!(heard, ToDialler::Durable(vector) if vector.get(origin) == 1));
+    };
+    // Nik's part in a group that is not known yet: it was made at a third tracker.
+    let since = Stamp::new(clock_ms, 0);
+    let member = |user| Write::Membership { group, user, state: MembershipState::Member, since };
+    tell(first, vec![member(user), Write::Sharing { group, info_hash, user, on: true }]);
+    assert_eq!(nik.announce(group, info_hash, DownloadState::Seeding), Reply::Refused(Refusal::NotMember));
+    let maker = UserId::from_bytes([9; 16]);
+    let about = Write::Group { group, name: "lab".parse().unwrap(), created_by: maker, created: since };
+    tell(second, vec![about, member(maker), Write::File { group, file, shared_by: user, at: since }]);
+    assert!(matches!(nik.event(), Event::Admitted { group: entry } if entry.group == group));
+    let Reply::Peers(found) = nik.ask(Request::FindPeer { info_hash, device: nik.device }) else { panic!() };
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
 fn links_of_strangers_are_refused() {
     let mut net = Net::start(2);
     net.stop(2);
@@ -202,14 +236,16 @@ fn a_clock_too_far_ahead_is_refused_and_shown() {
     let mut config = net.config(2);
     config.limits.clock_offset_ms = 90_000;
     net.trackers[1] = Some(Tracker::start(config).unwrap());
-    let state_of = |seen_by: usize, other: u32| {
+    let state_of = |net: &Net, seen_by: usize, other: u32| {
         let status = status(net.tracker(seen_by));
         status.trackers.into_iter().find(|entry| entry.number == other).map(|entry| entry.state)
     };
-    wait_for("the fast clock to be noticed", || state_of(1, 2) == Some(TrackerState::ClockAhead));
+    wait_for("the fast clock to be noticed", || state_of(&net, 1, 2) == Some(TrackerState::ClockAhead));
     wait_for("the other one to be refused", || status(net.tracker(2)).degraded);
     let (mut nik, _) = Guest::new(net.tracker(1), "nik", 1);
     nik.create_group("lab");
+    net.stop(2);
+    wait_for("it to be called down, not ahead", || state_of(&net, 1, 2) == Some(TrackerState::Down));
 }
 
 #[test]
@@ -248,6 +284,18 @@ fn take_link(listener: &TcpListener) -> (Connection, Reader) {
     let welcome = ReplicaWelcome { number: 2, origin, clock_ms, durable: VersionVector::default() };
     write_message(&mut connection.writer(), &ToDialler::Welcome(welcome)).unwrap();
     (connection, reader)
+}
+
+#[test]
+fn a_link_that_ends_at_once_is_dialled_ever_more_slowly() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!("{}\n{}", network(1).get(1).unwrap(), listener.local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let _tracker = Tracker::start(TrackerConfig::new(TrackerInfo::parse(&text).unwrap(), 1, dir.path())).unwrap();
+    // As a peer does that cannot take an operation: it drops the link, every time.
+    let links = (0..6).map(|_| take_link(&listener).0.close()).map(|()| Instant::now()).collect::<Vec<_>>();
+    let (first, last) = (links[1] - links[0], links[5] - links[4]);
+    assert!(last > Duration::from_millis(600), "the pause did not grow: {first:?}, then {last:?}");
 }
 
 /// Answers pings until operations come.

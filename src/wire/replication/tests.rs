@@ -4,6 +4,7 @@ use super::*;
 use crate::wire::checks::{check_frame, check_golden, variant_name};
 use crate::wire::frame::to_frame;
 use crate::wire::samples::{Sample, samples};
+use crate::wire::tracker::{FromTracker, Unwelcome};
 
 /// Every message of the acceptor, each kind and each reason once.
 fn to_dialler() -> Vec<ToDialler> {
@@ -26,6 +27,18 @@ fn golden_bytes() {
 fn every_message_whole_cut_and_dripping() {
     ToAcceptor::examples().iter().for_each(check_frame);
     to_dialler().iter().for_each(check_frame);
+}
+
+/// Whoever turns a connection away before its hello was read cannot know which protocol the other end reads.
+#[test]
+fn being_turned_away_means_the_same_to_clients_and_trackers() {
+    for why in Unwelcome::examples() {
+        let read = ToDialler::from_bytes(&FromTracker::Unwelcome(why).to_bytes());
+        assert!(
+            matches!(&read, Ok(ToDialler::Unwelcome(read)) if format!("{read:?}") == format!("{why:?}")),
+            "{why:?}: {read:?}"
+        );
+    }
 }
 
 #[test]

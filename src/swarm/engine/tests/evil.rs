@@ -294,3 +294,69 @@ fn a_silent_peer_does_not_hold_up_a_download() {
     leecher.assert_complete(&transfer, &data);
     assert!(leecher.engine.stop(Duration::from_secs(20)).is_empty());
 }
+
+#[test]
+fn who_sends_the_same_block_for_ever_is_cut_off() {
+    let (maker, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(4 << 20, 8);
+    let (facts, metainfo) = hashed(&maker, "repeated", &data);
+    let (closed, ended) = crossbeam_channel::bounded(16);
+    let bytes = data.clone();
+    let evil = Peer::start(66, &facts, move |stream| {
+        introduce(stream, 66, None)?;
+        say(stream, &PeerMessage::HaveAll)?;
+        say(stream, &PeerMessage::Unchoke)?;
+        let (piece, begin, len) = loop {
+            if let PeerMessage::Request { piece, begin, len } = read_message(stream).ok()? {
+                break (piece, begin, len);
+            }
+        };
+        let start = piece as usize * (512 << 10) + begin as usize;
+        let block = PeerMessage::Piece { piece, begin, data: bytes[start..start + len as usize].to_vec() }.to_bytes();
+        while stream.get_mut().write_all(&block).is_ok() {}
+        closed.try_send(()).ok()
+    });
+    let transfer = fetch_from(&leecher, &facts, &metainfo, &[&evil]);
+    assert!(ended.recv_timeout(PATIENCE).is_ok(), "the link was not closed");
+    maker.share("repeated", &data);
+    leecher.engine.add_peers(facts.info_hash, [(maker.device, maker.address)]);
+    leecher.assert_complete(&transfer, &data);
+}
+
+#[test]
+fn leechers_that_linked_before_it_was_complete_are_suggested_pieces() {
+    let (maker, middle) = (Station::start(1), Station::start(2));
+    let data = noise(16 << 20, 9);
+    let (facts, metainfo) = hashed(&maker, "spread", &data);
+    let transfer = fetch_from(&middle, &facts, &metainfo, &[]);
+    transfer.wait_until(PATIENCE, |status| status.state == crate::swarm::TransferState::Downloading);
+    let mut leechers: Vec<Stream> = [77, 78]
+        .map(|number| {
+            let mut stream = BufReader::new(TcpStream::connect(middle.address).unwrap());
+            stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+            let peer_id = PeerId::of_device(DeviceId::from_bytes([number; 32]));
+            stream.get_mut().write_all(&Handshake::new(facts.info_hash, peer_id).encode()).unwrap();
+            introduce(&mut stream, number, None).unwrap();
+            Handshake::read(&mut stream).unwrap();
+            say(&mut stream, &PeerMessage::HaveNone).unwrap();
+            say(&mut stream, &PeerMessage::Interested).unwrap();
+            while read_message(&mut stream).unwrap() != PeerMessage::Unchoke {}
+            stream
+        })
+        .into();
+    maker.share("spread", &data);
+    middle.engine.add_peers(facts.info_hash, [(maker.device, maker.address)]);
+    middle.assert_complete(&transfer, &data);
+    let suggested = |stream: &mut Stream| {
+        let mut pieces = Vec::new();
+        while pieces.len() < 4 {
+            if let PeerMessage::Suggest(piece) = read_message(stream).unwrap() {
+                pieces.push(piece);
+            }
+        }
+        pieces
+    };
+    let (first, second) = leechers.split_at_mut(1);
+    let (first, second) = (suggested(&mut first[0]), suggested(&mut second[0]));
+    assert!(first.iter().all(|piece| !second.contains(piece)), "{first:?} {second:?}");
+}

@@ -1,0 +1,110 @@
+//! Which pieces the disk has: before a download asks for any, and after the whole turned out to be wrong.
+//!
+//! **Invariant:** a piece counts as there if the journal vouches for it and the file has data at its place, or if what can be read has its
+//! hash. A hole has zeros: a piece that is vouched for and a hole now was lost with the file, unless it is all zeros.
+//!
+//! Called on the download's thread; reads the disk, without the torrent's lock.
+
+use std::collections::BTreeMap;
+
+use sha1::{Digest, Sha1};
+
+use super::super::api::DownloadSpec;
+use super::super::storage::PartFile;
+use super::super::torrent::Torrent;
+use super::{End, Run};
+use crate::types::{Bitfield, PieceIndex, Sha1Digest};
+use crate::wire::metainfo::Metainfo;
+
+/// Bytes that a download will write: zeros are not, as far as it is known where they are.
+pub(super) fn lacking(spec: &DownloadSpec, verified: &Bitfield) -> u64 {
+    let Some(metainfo) = &spec.metainfo else { return spec.facts.len };
+    let (geometry, mut zeros) = (metainfo.geometry(), Zeros::default());
+    let lacking = geometry.indexes().filter(|piece| !verified.has(*piece) && !zeros.is_hash(metainfo, *piece));
+    lacking.map(|piece| u64::from(geometry.len_of(piece))).sum()
+}
+
+/// Finds out which pieces are there: those vouched for, those in the `.part`, those in a copy that we share already.
+pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
+    let torrent = run.torrent;
+    let (verified, rewrite) = run.with(|transfer| (transfer.verified.clone(), transfer.rewrite))?;
+    let seed = torrent.state.lock().seed.clone();
+    let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
+    let mut buffer = torrent.engine.buffers.take(if geometry.piece_count() == 0 { 0 } else { geometry.piece_len() as usize });
+    let (mut next_data, mut zeros, mut copied) = (None, Zeros::default(), 0);
+    let failed = |e| End::Failed(format!("cannot write {}: {e}", part.name()));
+    for piece in geometry.indexes() {
+        let (offset, end) = (geometry.offset(piece), geometry.offset(piece) + u64::from(geometry.len_of(piece)));
+        if next_data.is_none_or(|data| data < offset) {
+            next_data = Some(part.next_data(offset).unwrap_or(u64::MAX));
+        }
+        let bytes = &mut buffer[..geometry.len_of(piece) as usize];
+        let good = match (verified.has(piece), next_data.is_some_and(|data| data < end)) {
+            (true, true) => true,
+            (true, false) => torrent.metainfo.get().is_some_and(|metainfo| zeros.is_hash(metainfo, piece)),
+            (false, true) => part.read(bytes, offset).is_ok() && is_good(torrent, piece, bytes),
+            (false, false) => false,
+        };
+        if good {
+            have.insert(piece);
+            if rewrite && !verified.has(piece) {
+                part.write_again(bytes, offset).map_err(failed)?;
+            }
+        } else if let Some(seed) = &seed
+            && torrent.engine.files.read(torrent.info_hash, seed, bytes, offset).is_ok()
+            && is_good(torrent, piece, bytes)
+        {
+            part.write(bytes, offset).map_err(failed)?;
+            have.insert(piece);
+            copied += 1;
+        }
+        let len = if have.has(piece) { end - offset } else { 0 };
+        run.with(|transfer| transfer.checked += len)?;
+    }
+    if copied > 0 {
+        log::debug!("{}: {copied} pieces were copied from the shared file", torrent.info_hash);
+    }
+    Ok(have)
+}
+
+/// Every piece was right and the whole is not: looks whether the disk still has what was written. What it has not is missing from now on, and in
+/// the journal, too. Returns the reason.
+pub(super) fn explain(run: &Run<'_>, part: &PartFile, digest: Sha1Digest, want: Sha1Digest) -> Result<String, End> {
+    let torrent = run.torrent;
+    let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
+    let mut buffer = torrent.engine.buffers.take(geometry.len().min(geometry.piece_len().into()) as usize);
+    for piece in geometry.indexes() {
+        let bytes = &mut buffer[..geometry.len_of(piece) as usize];
+        if part.read(bytes, geometry.offset(piece)).is_ok() && is_good(torrent, piece, bytes) {
+            have.insert(piece);
+        }
+        run.with(|_| ())?;
+    }
+    let bad = have.count() - have.ones();
+    if bad == 0 {
+        return Ok(format!("every piece is right, but the whole has SHA-1 {digest} where the group says {want}"));
+    }
+    run.with(|transfer| {
+        transfer.put_away();
+        (transfer.verified, transfer.durable) = (have.clone(), have.clone());
+    })?;
+    let info_hash = torrent.info_hash;
+    torrent.engine.later(move |engine| engine.host.journal(info_hash, &have));
+    Ok(format!("{bad} pieces of {} were changed after they had been checked; resume fetches them again", part.name()))
+}
+
+fn is_good(torrent: &Torrent, piece: PieceIndex, bytes: &[u8]) -> bool {
+    torrent.metainfo.get().is_some_and(|metainfo| Sha1::digest(bytes)[..] == metainfo.piece_hash(piece).as_bytes()[..])
+}
+
+/// The hashes of pieces of zeros, by their length: one, and that of the last piece.
+#[derive(Default)]
+struct Zeros(BTreeMap<u32, Sha1Digest>);
+
+impl Zeros {
+    fn is_hash(&mut self, metainfo: &Metainfo, piece: PieceIndex) -> bool {
+        let len = metainfo.geometry().len_of(piece);
+        let zeros = || Sha1Digest::from_bytes(Sha1::digest(vec![0; len as usize]).into());
+        *self.0.entry(len).or_insert_with(zeros) == metainfo.piece_hash(piece)
+    }
+}
