@@ -9,7 +9,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::escape::escape;
 use super::output::Output;
@@ -19,6 +21,8 @@ use crate::net::Stop;
 
 /// Time between two looks at the figures.
 const INTERVAL: Duration = Duration::from_millis(300);
+/// Time for a completion that asks a tracker.
+const COMPLETION_MAX: Duration = Duration::from_secs(1);
 /// Downloads with a line of their own; of more, the last line says how many.
 const LINES_MAX: usize = 4;
 /// Columns of a bar.
@@ -31,11 +35,13 @@ pub(super) struct PromptBars {
     client: Arc<Client>,
     /// Lines of the prompt that stands now; 0 while none does.
     count: AtomicUsize,
+    /// When a completion began that has not ended: nobody hears Ctrl-C meanwhile.
+    completing: Mutex<Option<Instant>>,
 }
 
 impl PromptBars {
     pub(super) fn new(client: Arc<Client>) -> Self {
-        Self { client, count: AtomicUsize::new(0) }
+        Self { client, count: AtomicUsize::new(0), completing: Mutex::default() }
     }
 
     /// The prompt that is to stand from now on: places for lines, then `prompt`.
@@ -48,6 +54,21 @@ impl PromptBars {
     /// No prompt stands any more.
     pub(super) fn lower(&self) {
         self.count.store(0, Ordering::Release);
+    }
+
+    /// Does what may ask a tracker for a completion; it is given up after [`COMPLETION_MAX`].
+    pub(super) fn completing<T>(&self, work: impl FnOnce() -> T) -> T {
+        *self.completing.lock() = Some(Instant::now());
+        let done = work();
+        *self.completing.lock() = None;
+        done
+    }
+
+    fn give_up_completion(&self) {
+        let late = self.completing.lock().is_some_and(|since| since.elapsed() > COMPLETION_MAX);
+        if late {
+            self.client.interrupt();
+        }
     }
 
     /// Puts the lines into their places.
@@ -126,6 +147,7 @@ impl Ticker {
         let work = move || {
             let mut drawn = Vec::new();
             while !stopped.wait(INTERVAL) {
+                bars.give_up_completion();
                 let count = bars.count.load(Ordering::Acquire);
                 if count == 0 {
                     continue;

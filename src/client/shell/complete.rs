@@ -75,7 +75,11 @@ impl Completer for ShellHelper {
         }
         let kind = CommandSpec::find(&before[0]).and_then(|spec| spec.arguments.get(before.len() - 1)).map(|a| a.kind);
         let Some(kind) = kind else { return Ok((start, Vec::new())) };
-        let names = self.candidates(kind, &before).into_iter().map(|name| format!("{} ", shell_words::quote(&name)));
+        let names = self
+            .bars
+            .completing(|| self.candidates(kind, &before))
+            .into_iter()
+            .map(|name| format!("{} ", shell_words::quote(&name)));
         let mut found = pairs(names, word);
         if matches!(kind, ArgumentKind::Path | ArgumentKind::PathOrGroup) {
             let (from, paths) = self.paths.complete(line, pos, context)?;

@@ -65,12 +65,16 @@ impl TrackerSet {
     pub(crate) fn login(&self, name: Label, password: Password) -> Result<UserEntry, ClientError> {
         let generation = self.next_generation();
         let request = Request::Login { name: name.clone(), password: password.clone() };
-        match self.call(&request, Need::Login(generation))? {
-            Reply::LoggedIn(user) => {
+        match self.call(&request, Need::Login(generation)) {
+            Ok(Reply::LoggedIn(user)) => {
                 self.establish(generation, user.clone(), name, password);
                 Ok(user)
             }
-            _ => Err(ClientError::BadAnswer),
+            other => {
+                // Whoever says yes to it later is told that it is over.
+                self.shared.state.lock().end_session(&|| Pending::Ignored);
+                Err(other.err().unwrap_or(ClientError::BadAnswer))
+            }
         }
     }
 
