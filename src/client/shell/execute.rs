@@ -1,5 +1,6 @@
 //! One command each: from words to the client's method, from its result to an answer.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,15 @@ type Result<T> = std::result::Result<T, ClientError>;
 const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 /// How often bars are drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The path that a word names: `~` and `~/...` begin at the user's home directory, as in a shell.
+fn from_home(word: &str) -> Cow<'_, Path> {
+    let rest = if word == "~" { Some("") } else { word.strip_prefix("~/") };
+    match (rest, directories::BaseDirs::new()) {
+        (Some(rest), Some(dirs)) => Cow::Owned(dirs.home_dir().join(rest)),
+        _ => Cow::Borrowed(Path::new(word)),
+    }
+}
 
 impl Shell {
     /// Carries out a command whose number of words has been checked.
@@ -127,7 +137,7 @@ impl Shell {
         let mut bar = HashBar::new(&self.output, "hashing");
         self.interrupts.clear();
         let interrupts = &mut self.interrupts;
-        let shared = self.client.upload_file(Path::new(path), group, &mut |done, len| {
+        let shared = self.client.upload_file(&from_home(path), group, &mut |done, len| {
             bar.draw(done, len);
             !interrupts.is_interrupted()
         })?;
@@ -136,7 +146,7 @@ impl Shell {
 
     /// Which of two words is the path: in doubt, the first.
     fn path_and_group<'a>(&self, first: &'a str, second: &'a str) -> Result<(&'a str, &'a str)> {
-        let is_file = |word: &str| Path::new(word).is_file();
+        let is_file = |word: &str| from_home(word).is_file();
         match (is_file(first), is_file(second)) {
             (true, false) => return Ok((first, second)),
             (false, true) => return Ok((second, first)),
@@ -151,7 +161,7 @@ impl Shell {
         let mut bar = HashBar::new(&self.output, "comparing");
         self.interrupts.clear();
         let interrupts = &mut self.interrupts;
-        let handle = self.client.download_file_with(group, file, Path::new(destination), &mut |done, len| {
+        let handle = self.client.download_file_with(group, file, &from_home(destination), &mut |done, len| {
             bar.draw(done, len);
             !interrupts.is_interrupted()
         })?;
@@ -285,5 +295,15 @@ mod tests {
         assert_eq!(help(None).unwrap().rows.len(), COMMANDS.len());
         assert_eq!(help(Some("login")).unwrap().rows[0][0], "login <user> <password>");
         assert!(help(Some("x")).is_err());
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_directory_and_only_at_the_start() {
+        let home = directories::BaseDirs::new().unwrap().home_dir().to_path_buf();
+        assert_eq!(*from_home("~"), *home);
+        assert_eq!(*from_home("~/a b"), *home.join("a b"));
+        for plain in ["a~", "~nik/x", "/tmp/~", "x/~/y"] {
+            assert_eq!(*from_home(plain), *Path::new(plain));
+        }
     }
 }
