@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use log::{debug, warn};
 
-use super::state::{Answer, Pending};
+use super::state::{Answer, Pending, SetState};
 use super::{News, Shared, TrackerSet};
 use crate::types::{Label, Password, UserEntry, UserId};
 use crate::wire::tracker::{Reply, Request};
@@ -100,19 +100,26 @@ impl TrackerSet {
     /// For at most a second.
     pub(crate) fn logout(&self) {
         let (sender, answers) = crossbeam_channel::unbounded();
-        let mut state = self.shared.state.lock();
-        state.session = None;
-        state.generation += 1;
-        state.announced.clear();
-        for live in state.links.iter_mut().filter_map(|link| link.live.as_mut()) {
+        self.shared.state.lock().end_session(&|| Pending::Call(sender.clone()));
+        drop(sender);
+        let deadline = Instant::now() + LOGOUT_TIMEOUT;
+        while answers.recv_deadline(deadline).is_ok() {}
+    }
+}
+
+impl SetState {
+    /// Ends the session, or the login that is under way. A tracker carries out what it is sent in order: one that has not answered the
+    /// login yet is sent the logout behind it.
+    pub(super) fn end_session(&mut self, pending: &dyn Fn() -> Pending) {
+        self.session = None;
+        self.generation += 1;
+        self.announced.clear();
+        for live in self.links.iter_mut().filter_map(|link| link.live.as_mut()) {
             if !matches!(live.login, Login::No) {
-                live.send(Request::Logout, Pending::Call(sender.clone()));
+                live.send(Request::Logout, pending());
                 live.login = Login::No;
             }
         }
-        drop((state, sender));
-        let deadline = Instant::now() + LOGOUT_TIMEOUT;
-        while answers.recv_deadline(deadline).is_ok() {}
     }
 }
 
@@ -190,11 +197,8 @@ impl Shared {
         };
         let refused = Login::Refused { retry: Instant::now() + pause, pause };
         match reply {
-            _ if generation != current => {
-                // The user has logged out meanwhile; whoever was logged in here by this answer is not to stay.
-                live.send(Request::Logout, Pending::Ignored);
-                live.login = Login::No;
-            }
+            // The user has logged out meanwhile, and so has this tracker been told; a newer login may be under way.
+            _ if generation != current => {}
             Reply::LoggedIn(user) => {
                 live.login = Login::In { generation, user: user.user };
                 if session.is_some_and(|session| session.user.user != user.user) {

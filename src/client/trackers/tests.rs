@@ -317,3 +317,69 @@ fn a_logout_is_heard_and_ends_the_session() {
     log_in(&set);
     set.stop(PATIENCE);
 }
+
+#[test]
+fn an_interrupt_ends_the_calls_that_somebody_waits_for() {
+    let silent = Fake::start(|request| if is_change(request) { Act::Silence } else { usual(request) });
+    let (set, _news) = set_of(&[&silent]);
+    log_in(&set);
+    let calls = [set.clone(), set.patient()].map(|set| std::thread::spawn(move || set.call(&change(1), Need::Session)));
+    wait_for("both were asked", || silent.asked().iter().filter(|request| is_change(request)).count() == 2);
+    set.interrupt();
+    let [interrupted, patient] = calls;
+    assert!(matches!(interrupted.join().unwrap(), Err(ClientError::Interrupted)));
+    assert!(!patient.is_finished());
+    silent.kill();
+    // One that waits for a connection is ended too.
+    wait_for("the tracker is gone", || !set.is_reachable());
+    let waits = std::thread::spawn({
+        let set = set.clone();
+        move || set.call(&change(2), Need::Session)
+    });
+    wait_for("it is ended", || {
+        set.interrupt();
+        waits.is_finished()
+    });
+    assert!(matches!(waits.join().unwrap(), Err(ClientError::Interrupted)));
+    assert!(matches!(patient.join().unwrap(), Err(ClientError::NoTracker)), "what nobody waits for is not interrupted");
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_login_behind_a_logout_is_not_ended_by_the_answer_to_an_earlier_one() {
+    let (release, held) = unbounded::<()>();
+    let slow = Fake::start(move |request| {
+        if matches!(request, Request::Login { .. }) {
+            held.recv_timeout(PATIENCE).unwrap();
+        }
+        usual(request)
+    });
+    let (set, _news) = set_of(&[&slow]);
+    let login = |set: &TrackerSet| set.login("nik".parse().unwrap(), Password::new("pw".into()).unwrap());
+    let interrupted = std::thread::spawn({
+        let set = set.clone();
+        move || login(&set)
+    });
+    let logins = || slow.asked().iter().filter(|request| matches!(request, Request::Login { .. })).count();
+    wait_for("it was asked", || logins() == 1);
+    set.interrupt();
+    assert!(matches!(interrupted.join().unwrap(), Err(ClientError::Interrupted)));
+    let again = std::thread::spawn({
+        let set = set.clone();
+        move || login(&set)
+    });
+    (0..2).for_each(|_| release.send(()).unwrap());
+    assert_eq!(again.join().unwrap().unwrap(), user());
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    let order: Vec<bool> = slow
+        .asked()
+        .iter()
+        .filter_map(|request| match request {
+            Request::Login { .. } => Some(true),
+            Request::Logout => Some(false),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, [true, false, true], "the later login is undone");
+    set.stop(PATIENCE);
+}
