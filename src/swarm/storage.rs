@@ -239,13 +239,6 @@ fn open_plain(path: &Path, create: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(create).custom_flags(flags).open(path)
 }
 
-/// Tells whether a download that was begun earlier may have ended without our having noted it: it has its name, and is no `.part` any more.
-pub(super) fn may_be_complete(target: &Path, info_hash: InfoHash, len: u64) -> bool {
-    let named = fs::symlink_metadata(target).is_ok_and(|facts| facts.is_file() && facts.len() == len);
-    let part = fs::symlink_metadata(part_path(target, info_hash));
-    named && part.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
-}
-
 /// Tells whether all bytes are zero: each equals the one before it, which the system compares many at a time.
 fn is_zeros(bytes: &[u8]) -> bool {
     bytes.first().is_none_or(|first| *first == 0) && bytes.get(1..).is_none_or(|rest| *rest == bytes[..rest.len()])

@@ -20,9 +20,8 @@ use sha1::{Digest, Sha1};
 
 use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState};
 use super::fetch::{self, MetainfoFetch};
-use super::hasher::hash_file;
 use super::pool::Buffer;
-use super::storage::{PartFile, StorageError, check_target, may_be_complete};
+use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
 use super::{Download, Options, Stats};
 use crate::types::{Bitfield, FileFacts, Geometry, PieceIndex, Sha1Digest};
@@ -45,8 +44,6 @@ pub(super) struct TransferPart {
     pub(super) life: TransferState,
     /// Whether a `.part` that is there is ours.
     pub(super) ours: bool,
-    /// Whether what has the final name may be it already: a crash came before we had noted so.
-    named: bool,
     /// Tells its thread from that of an earlier download of the same file, which may not have noticed its end yet.
     id: u64,
     /// Whether its thread runs.
@@ -100,17 +97,12 @@ impl TransferPart {
         if verified.count() != piece_count || !metainfo_fits {
             return Err(EngineError::Mismatch);
         }
-        let (target, info_hash, len) = (&spec.target, spec.facts.info_hash, spec.facts.len);
-        let named = spec.verified.is_some() && spec.metainfo.is_some() && may_be_complete(target, info_hash, len);
-        if !named {
-            check_target(target, info_hash, len, check::lacking(spec, &verified))?;
-        }
+        check_target(&spec.target, spec.facts.info_hash, spec.facts.len, check::lacking(spec, &verified))?;
         Ok(Self {
             facts: spec.facts.clone(),
             target: spec.target.clone(),
             life: TransferState::Paused(None),
             ours: spec.verified.is_some(),
-            named,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             running: false,
             download: None,
@@ -230,9 +222,6 @@ fn run(torrent: &Arc<Torrent>, id: u64) {
 }
 
 fn steps(run: &Run<'_>) -> Result<(), End> {
-    if run.with(|transfer| transfer.named)? {
-        return adopt(run);
-    }
     let part = open(run)?;
     let have = check::check(run, &part)?;
     attach(run, have)?;
@@ -263,21 +252,6 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
         let _ = part.remove();
     }
     kept.map(|()| part)
-}
-
-/// Looks whether what has the final name is the file.
-fn adopt(run: &Run<'_>) -> Result<(), End> {
-    let torrent = run.torrent;
-    let (facts, target) = run.with(|transfer| (transfer.facts.clone(), transfer.target.clone()))?;
-    let hashed = hash_file(&target, &mut |done| run.with(|transfer| transfer.checked = done).is_ok());
-    run.with(|transfer| transfer.named = false)?;
-    match (hashed, torrent.metainfo.get()) {
-        (Ok(hashed), Some(metainfo)) if hashed.sha1 == facts.sha1 => {
-            complete(torrent, SeedSpec { metainfo: metainfo.clone(), ..hashed.seed });
-            Ok(())
-        }
-        _ => Err(End::Failed(format!("{} exists already", target.display()))),
-    }
 }
 
 /// Makes the download out of what is there, and lets links come.
@@ -373,12 +347,7 @@ fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End>
     }
     let metainfo = torrent.metainfo.get().cloned().ok_or_else(|| End::Failed("its metainfo is missing".to_owned()))?;
     let modified_ns = part.finish()?;
-    complete(torrent, SeedSpec { metainfo, path: target, len: facts.len, modified_ns });
-    Ok(())
-}
-
-/// The file is there under its final name: offers it, and tells the host.
-fn complete(torrent: &Arc<Torrent>, seed: SeedSpec) {
+    let seed = SeedSpec { metainfo, path: target, len: facts.len, modified_ns };
     let mut state = torrent.state.lock();
     let now = torrent.now();
     state.choker.seeding(true);
@@ -398,6 +367,7 @@ fn complete(torrent: &Arc<Torrent>, seed: SeedSpec) {
     drop(state);
     log::info!("{} is complete and verified", seed.path.display());
     torrent.engine.host.event(EngineEvent::Completed { info_hash: torrent.info_hash, seed });
+    Ok(())
 }
 
 /// A download that was paused when its last piece came is not finished behind the user's back.

@@ -444,25 +444,6 @@ fn facts_that_lie_about_the_length_do_not_spoil_the_true_file() {
 }
 
 #[test]
-fn a_crash_between_the_name_and_its_note_is_made_good() {
-    let (seeder, leecher) = (Station::start(1), Station::start(2));
-    let data = noise(3 << 20, 27);
-    let facts = seeder.share("named", &data);
-    let metainfo = crate::swarm::hash_file(&seeder.path("named"), &mut |_| true).unwrap().seed.metainfo;
-    let mut spec = leecher.spec(&facts);
-    (spec.verified, spec.metainfo) = (Some(Bitfield::empty(6)), Some(metainfo));
-    // Not the file, though it is as long: it is left alone.
-    std::fs::write(leecher.path("named"), noise(3 << 20, 28)).unwrap();
-    let transfer = leecher.engine.download(spec.clone()).unwrap();
-    assert!(matches!(transfer.wait(PATIENCE).state, TransferState::Failed(_)));
-    assert!(std::fs::read(leecher.path("named")).unwrap() != data);
-    std::fs::write(leecher.path("named"), &data).unwrap();
-    let transfer = leecher.engine.download(spec.clone()).unwrap();
-    assert_eq!(leecher.assert_complete(&transfer, &data).received, 0);
-    assert!(!leecher.part(&facts).exists());
-}
-
-#[test]
 fn a_copy_that_changed_does_not_keep_others_from_giving() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(4 << 20, 30);
