@@ -2,9 +2,11 @@
 //!
 //! **Invariant:** the news thread never calls a tracker; the errands thread may, and nobody waits for it while holding a lock.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, at, never, select};
 use log::{info, warn};
 
 use super::ClientEvent;
@@ -15,6 +17,9 @@ use crate::net::Stop;
 use crate::store::{Progress, ShareState};
 use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal, UserId};
 use crate::wire::tracker::Request;
+
+/// Time that a tracker which is back has to tell of everybody again: their clients come back to it within some 10 s.
+const EXPIRE_AFTER: Duration = Duration::from_secs(60);
 
 /// Something that needs a tracker and nobody waits for.
 #[derive(Debug)]
@@ -27,18 +32,34 @@ pub(crate) enum Errand {
 
 /// Takes what trackers tell until they are stopped. Runs on the thread "news".
 pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop) {
+    // Trackers that are back, and when what they said before expires.
+    let mut back: HashMap<usize, Instant> = HashMap::new();
     loop {
+        let due = back.iter().min_by_key(|(_, due)| **due).map(|(tracker, due)| (*tracker, *due));
         let item = select! {
-            recv(news) -> item => item,
+            recv(news) -> item => item.map(Some),
+            recv(due.map_or_else(never, |(_, due)| at(due))) -> _ => Ok(None),
             recv(stop.channel()) -> _ => return,
         };
         let Ok(item) = item else { return };
         let Some(inner) = inner.upgrade() else { return };
+        let Some(item) = item else {
+            if let Some((tracker, _)) = due {
+                back.remove(&tracker);
+                inner.expire_peers(tracker);
+            }
+            continue;
+        };
         match item {
             News::Peers { tracker, peers } => inner.take_peers(tracker, &peers),
             News::Joined { tracker } => {
-                inner.book.lock().forget_tracker(tracker);
+                inner.book.lock().lost(tracker);
+                back.insert(tracker, Instant::now() + EXPIRE_AFTER);
                 inner.retry_pending();
+            }
+            News::Lost { tracker } => {
+                back.remove(&tracker);
+                inner.book.lock().lost(tracker);
             }
             News::Removed(group) => inner.end_membership(group, true),
             News::Admitted(entry) => {
@@ -57,7 +78,10 @@ pub(crate) fn run_errands(inner: &Weak<Inner>, errands: &Receiver<Errand>) {
         let Some(inner) = inner.upgrade() else { return };
         match errand {
             Errand::Share(group, info_hash) => inner.share_pending(group, info_hash),
-            Errand::CheckMember(group, user) => inner.check_member(group, user),
+            Errand::CheckMember(group, user) => {
+                inner.checks.lock().remove(&(group, user));
+                inner.check_member(group, user);
+            }
         }
     }
 }
@@ -78,9 +102,28 @@ impl Inner {
                 }
                 PeerChange::Gone(info_hash, device) => {
                     engine.remove_peer(info_hash, device);
-                    self.send_errand(Errand::CheckMember(peer.group, peer.user));
+                    self.check_later(peer.group, peer.user);
                 }
             }
+        }
+    }
+
+    /// What a tracker said before it went away, and has not said again, counts no more.
+    fn expire_peers(&self, tracker: usize) {
+        let gone = self.book.lock().expire(tracker);
+        let Some(engine) = self.engine() else { return };
+        for (group, user, change) in gone {
+            if let Some(PeerChange::Gone(info_hash, device)) = change {
+                engine.remove_peer(info_hash, device);
+            }
+            self.check_later(group, user);
+        }
+    }
+
+    /// Has it looked up whether a user is still a member; once, however many files the user left.
+    pub(crate) fn check_later(&self, group: GroupId, user: UserId) {
+        if self.checks.lock().insert((group, user)) && !self.send_errand(Errand::CheckMember(group, user)) {
+            self.checks.lock().remove(&(group, user));
         }
     }
 
@@ -91,7 +134,7 @@ impl Inner {
             let mut library = self.library.lock();
             let Some(user) = library.user().map(|user| user.user) else { return };
             let mut shares = Vec::new();
-            for share in library.shares.iter_mut().filter(|share| share.row.group == group) {
+            for share in library.shares.values_mut().filter(|share| share.row.group == group) {
                 share.row.state = ShareState::Stopped;
                 if std::mem::take(&mut share.offered) {
                     shares.push(share.row.facts.info_hash);
@@ -127,7 +170,7 @@ impl Inner {
 
     /// Ends this device's part in a file's swarm in one group; in others it goes on.
     pub(crate) fn withdraw(&self, group: GroupId, info_hash: InfoHash) {
-        self.trackers.announce([(group, info_hash, DownloadState::Stopped)]);
+        self.announce([(group, info_hash)]);
         let groups = self.library.lock().groups_of(info_hash);
         let Some(engine) = self.engine() else { return };
         if groups.is_empty() {
@@ -139,13 +182,22 @@ impl Inner {
         }
     }
 
+    /// Tells the trackers what this device now does with files.
+    pub(crate) fn announce(&self, files: impl IntoIterator<Item = (GroupId, InfoHash)>) {
+        let parts: Vec<(GroupId, InfoHash, DownloadState)> = {
+            let library = self.library.lock();
+            files.into_iter().map(|(group, info_hash)| (group, info_hash, library.part_in(group, info_hash))).collect()
+        };
+        self.trackers.announce(parts);
+    }
+
     /// Tells the directory of a pending share.
     fn share_pending(self: &Arc<Self>, group: GroupId, info_hash: InfoHash) {
         let row = self.library.lock().share(group, info_hash).map(|share| share.row.clone());
         // Without a tracker the download need not wait to be called complete: one that returns is told then.
         if let Some(row) = row.filter(|row| row.state == ShareState::Pending && self.trackers.is_reachable()) {
             let request = Request::ShareFile { request: super::account::request_id(), group, file: row.facts.clone() };
-            match self.trackers.call(&request, Need::Session) {
+            match self.trackers.patient().call(&request, Need::Session) {
                 Ok(_) => {
                     let stored = self.store.set_share_state(row.user, group, info_hash, ShareState::Offered);
                     self.note_store_error(stored);
@@ -156,6 +208,7 @@ impl Inner {
                 }
                 Err(super::ClientError::Refused(refusal)) if refusal != Refusal::LoginFirst && refusal != Refusal::Busy => {
                     info!("{} is not shared on in {}: {refusal}", row.label, row.group_label);
+                    self.settle(info_hash);
                     self.stop_offering(group, info_hash);
                 }
                 Err(error) => warn!("{} is shared on as soon as a tracker answers: {error}", row.label),
@@ -167,7 +220,7 @@ impl Inner {
     /// A tracker is there again: it is told of the shares that none could be told of.
     fn retry_pending(&self) {
         let library = self.library.lock();
-        let pending = library.shares.iter().filter(|share| share.offered && share.row.state == ShareState::Pending);
+        let pending = library.shares.values().filter(|share| share.offered && share.row.state == ShareState::Pending);
         let pending: Vec<(GroupId, InfoHash)> = pending.map(|share| (share.row.group, share.row.facts.info_hash)).collect();
         drop(library);
         for (group, info_hash) in pending {
@@ -223,7 +276,7 @@ impl Inner {
 
     /// A device of `user` left a swarm; if the user has left the group too, its links end.
     fn check_member(&self, group: GroupId, user: UserId) {
-        let Ok(members) = self.members(group) else { return };
+        let Ok(members) = self.members_through(&self.trackers.patient(), group) else { return };
         if members.iter().any(|member| member.user.user == user) {
             return;
         }
@@ -244,6 +297,11 @@ impl Inner {
 
     /// The device's state could not be written: the session goes on, the next start will know less.
     pub(crate) fn note_store_error(&self, result: Result<(), crate::store::StoreError>) {
+        self.note_error(result.map_err(super::ClientError::from));
+    }
+
+    /// As [`Inner::note_store_error`], for what is more than the store's.
+    pub(crate) fn note_error(&self, result: Result<(), super::ClientError>) {
         if let Err(error) = result {
             warn!("{error}");
         }

@@ -6,7 +6,7 @@
 //! Threads: "listener" hands connections to the engine; "news" takes what trackers tell, and never calls a tracker; "errands"
 //! does what needs a tracker and nobody waits for. Commands run on the caller's thread.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,11 +75,13 @@ pub(crate) struct Inner {
     pub(crate) group_names: Mutex<HashMap<GroupId, Label>>,
     /// Groups whose joining or leaving was announced last, true for joining: every tracker tells of it.
     pub(crate) announced: Mutex<HashMap<GroupId, bool>>,
+    /// Memberships that are to be looked up.
+    pub(crate) checks: Mutex<HashSet<(GroupId, UserId)>>,
     pub(crate) bus: Bus,
     pub(crate) errands: Mutex<Option<Sender<Errand>>>,
     pub(crate) stop: Stop,
     listener: Arc<Listener>,
-    threads: Threads,
+    pub(crate) threads: Threads,
     errand_threads: Threads,
 }
 
@@ -111,6 +113,7 @@ impl Client {
             names: Mutex::default(),
             group_names: Mutex::default(),
             announced: Mutex::default(),
+            checks: Mutex::default(),
             bus: Bus::default(),
             errands: Mutex::new(Some(errands)),
             stop: Stop::new(),
@@ -149,6 +152,12 @@ impl Client {
     /// Returns a channel on which everything that happens by itself arrives from now on.
     pub fn subscribe(&self) -> Receiver<ClientEvent> {
         self.inner.bus.subscribe()
+    }
+
+    /// Ends commands that wait for a tracker, on whatever threads, with [`ClientError::Interrupted`]; a change that they asked for
+    /// may be made all the same. Transfers go on.
+    pub fn interrupt(&self) {
+        self.inner.trackers.interrupt();
     }
 
     /// Ends the session, the transfers and all threads; what is unfinished goes on at the next login. Calling it again does nothing.

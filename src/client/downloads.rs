@@ -1,20 +1,17 @@
-//! Downloading files: starting, continuing and listing downloads.
+//! The commands about downloads: starting, steering and listing them.
 //!
-//! **Invariant:** a user has at most one download of a content; it is in the device store before the engine begins.
+//! **Invariant:** nothing here holds a lock while it asks a tracker or looks at a disk.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::core::Inner;
 use super::groups::is_member;
-use super::handle::{DownloadHandle, state};
+use super::handle::DownloadHandle;
 use super::library::{Download, DownloadPhase, DownloadStatus};
+use super::place::{is_there, target_path};
 use super::{Client, ClientError, ClientEvent};
 use crate::store::{DownloadRow, Progress};
-use crate::swarm::{DownloadSpec, EngineError, SeedSpec, hash_file};
-use crate::types::{Bitfield, DownloadState, FileEntry, FileName, Geometry, GroupEntry, GroupId, InfoHash, Refusal, UserId};
+use crate::types::{FileEntry, GroupEntry, Refusal, UserId};
 
 impl Client {
     /// Starts a download in the background. A `destination` that is a directory gets the file under its name; anything else is
@@ -49,14 +46,11 @@ impl Client {
         }
         let entry = resolved.file.ok_or(Refusal::NoSuchFile)?;
         let target = target_path(destination, &entry)?;
-        if let Some(handle) = self.inner.already_there(&entry, &target)? {
+        if let Some(handle) = self.inner.going_on(&entry, &target)? {
             return Ok(handle);
         }
         let row = new_row(user, &resolved.group, &entry, target);
-        if row.target.symlink_metadata().is_ok() {
-            return self.inner.adopt(row, progress);
-        }
-        self.inner.begin(row, None)
+        if is_there(&row.target) { self.inner.adopt(row, progress) } else { self.inner.begin_new(row) }
     }
 
     /// Every download of the session, in the order they were asked for. Does not ask a tracker.
@@ -104,6 +98,17 @@ impl Client {
         self.download(group, file)?.cancel()
     }
 
+    /// What to say about a download that has paused itself in this session.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        let library = self.inner.library.lock();
+        library.downloads.iter().filter(|download| download.unreported).find_map(|download| match &download.row.progress {
+            Progress::Paused(Some(reason)) => {
+                Some(format!("{} in {} is paused: {reason}", download.row.label, download.row.group_label))
+            }
+            _ => None,
+        })
+    }
+
     /// Downloads that ended in this session and were not returned by this method before.
     pub(crate) fn take_ended(&self) -> Vec<DownloadStatus> {
         let mut library = self.inner.library.lock();
@@ -128,20 +133,6 @@ pub(crate) fn to_event(status: &DownloadStatus) -> Option<ClientEvent> {
     }
 }
 
-/// The file to be made: below a directory under its name, else the path itself.
-fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathBuf, ClientError> {
-    let destination = std::path::absolute(destination).map_err(|e| ClientError::path(destination, e.to_string()))?;
-    if destination.is_dir() {
-        // The label tells two files of one name apart; where it is no file name, the name itself is.
-        let label: Option<FileName> = entry.label.as_str().parse().ok();
-        return Ok(destination.join(label.unwrap_or_else(|| entry.facts.name.clone()).as_str()));
-    }
-    match destination.parent() {
-        Some(parent) if parent.is_dir() && destination.file_name().is_some() => Ok(destination),
-        _ => Err(ClientError::path(destination, "there is no such directory; make it first")),
-    }
-}
-
 fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf) -> DownloadRow {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     DownloadRow {
@@ -154,150 +145,5 @@ fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf)
         progress: Progress::Running,
         verified: None,
         begun_ms: now.as_millis() as u64,
-    }
-}
-
-/// The journal of a download of which nothing is on disk for good.
-pub(crate) fn nothing_verified(row: &DownloadRow) -> Bitfield {
-    Bitfield::empty(Geometry::new(row.facts.len, row.facts.piece_len).map_or(0, |geometry| geometry.piece_count()))
-}
-
-impl Inner {
-    /// The download of this content that there is already, set going if need be.
-    fn already_there(self: &Arc<Self>, entry: &FileEntry, target: &Path) -> Result<Option<DownloadHandle>, ClientError> {
-        let row = self.library.lock().download(entry.facts.info_hash).map(|download| download.row.clone());
-        let Some(row) = row.filter(|row| row.progress != Progress::Complete) else { return Ok(None) };
-        if row.target != target {
-            let place = row.target.display();
-            return Err(state(&format!("this content is being downloaded to {place} already; cancel_download that one first")));
-        }
-        let handle = self.handle(&row);
-        if row.progress != Progress::Running {
-            handle.resume()?;
-        }
-        Ok(Some(handle))
-    }
-
-    /// Begins a download, or goes on with one of which `verified` is on disk.
-    pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow, verified: Option<Bitfield>) -> Result<DownloadHandle, ClientError> {
-        let engine = self.need_engine()?;
-        let info_hash = row.facts.info_hash;
-        let metainfo = self.store.metainfo(info_hash)?.map(Arc::new);
-        let is_new = verified.is_none();
-        self.store.put_download(&row)?;
-        let callbacks =
-            self.insert(Download { row: row.clone(), transfer: None, settled: false, unreported: true, callbacks: Vec::new() });
-        let spec = DownloadSpec { facts: row.facts.clone(), target: row.target.clone(), metainfo, verified, paused: false };
-        match engine.download(spec) {
-            Ok(transfer) => {
-                if let Some(download) = self.library.lock().download(info_hash) {
-                    download.transfer = Some(transfer);
-                    download.callbacks.extend(callbacks);
-                }
-                self.announce_leeching(row.group, info_hash);
-                Ok(self.handle(&row))
-            }
-            Err(error) => {
-                let reason = explain(&error);
-                if is_new {
-                    self.library.lock().downloads.retain(|download| download.info_hash() != info_hash);
-                    self.store.remove_download(row.user, info_hash)?;
-                } else {
-                    self.set_progress(&row, Progress::Failed(reason.clone()))?;
-                }
-                Err(ClientError::DownloadState(reason))
-            }
-        }
-    }
-
-    /// A small file may be complete before this is called: then seeding was announced already.
-    fn announce_leeching(&self, group: GroupId, info_hash: InfoHash) {
-        if self.library.lock().is_downloading(info_hash) {
-            self.trackers.announce([(group, info_hash, DownloadState::Leeching)]);
-        }
-    }
-
-    /// Puts a download in the place of an earlier one of the same content; returns that one's callbacks.
-    fn insert(&self, download: Download) -> Vec<super::library::Callback> {
-        let mut library = self.library.lock();
-        let callbacks = library.download(download.info_hash()).map(|old| std::mem::take(&mut old.callbacks));
-        library.downloads.retain(|old| old.info_hash() != download.info_hash());
-        library.downloads.push(download);
-        callbacks.unwrap_or_default()
-    }
-
-    /// The destination exists: if it is the file itself, it is shared on; anything else is left alone.
-    fn adopt(
-        self: &Arc<Self>,
-        mut row: DownloadRow,
-        progress: &mut dyn FnMut(u64, u64) -> bool,
-    ) -> Result<DownloadHandle, ClientError> {
-        let other = || ClientError::path(&row.target, "it exists with other content; name another destination");
-        let len = std::fs::symlink_metadata(&row.target).ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
-        if len != Some(row.facts.len) {
-            return Err(other());
-        }
-        let hashed = hash_file(&row.target, &mut |done| progress(done, row.facts.len));
-        let hashed = match hashed {
-            Ok(hashed) if hashed.sha1 == row.facts.sha1 => hashed,
-            Err(crate::swarm::HashError::Cancelled) => return Err(ClientError::Interrupted),
-            _ => return Err(other()),
-        };
-        // Under another name it has another info dictionary; the content is the same, so the group's one is made.
-        let metainfo = crate::wire::metainfo::Metainfo::new(
-            row.facts.name.clone(),
-            hashed.seed.metainfo.geometry(),
-            hashed.seed.metainfo.pieces().to_vec(),
-        );
-        let metainfo = metainfo.ok().filter(|m| m.info_hash() == row.facts.info_hash).ok_or_else(other)?;
-        let seed = SeedSpec { metainfo: Arc::new(metainfo), ..hashed.seed };
-        row.progress = Progress::Complete;
-        self.store.put_download(&row)?;
-        self.store.put_metainfo(&seed.metainfo)?;
-        self.need_engine()?.seed(seed.clone()).map_err(|e| ClientError::BadArgument(e.to_string()))?;
-        self.insert(Download { row: row.clone(), transfer: None, settled: false, unreported: true, callbacks: Vec::new() });
-        self.share_on(&row, &seed);
-        Ok(self.handle(&row))
-    }
-
-    /// Notes a new progress here and in the store.
-    pub(crate) fn set_progress(&self, row: &DownloadRow, progress: Progress) -> Result<(), ClientError> {
-        self.store.set_progress(row.user, row.facts.info_hash, &progress)?;
-        if let Some(download) = self.library.lock().download(row.facts.info_hash) {
-            download.unreported |= progress == Progress::Running;
-            download.row.progress = progress;
-        }
-        self.changed.notify_all();
-        Ok(())
-    }
-
-    /// Takes a download of an earlier session into this one, and goes on with it if it was running.
-    pub(crate) fn restore_download(self: &Arc<Self>, row: DownloadRow, mine: Option<&HashSet<GroupId>>) {
-        let settled = row.progress == Progress::Complete;
-        let running = row.progress == Progress::Running;
-        let (info_hash, group) = (row.facts.info_hash, row.group);
-        let verified = row.verified.clone().unwrap_or_else(|| nothing_verified(&row));
-        self.insert(Download { row: row.clone(), transfer: None, settled, unreported: false, callbacks: Vec::new() });
-        if !running {
-            return;
-        }
-        let result = if mine.is_some_and(|mine| !mine.contains(&group)) {
-            self.set_progress(&row, Progress::Failed("you are no longer a member of the group".into()))
-        } else {
-            self.begin(row, Some(verified)).map(drop)
-        };
-        if let Err(error) = result {
-            log::warn!("{error}");
-            self.tell_end(info_hash);
-        }
-    }
-}
-
-/// What the engine will not do, in words that say what to do.
-fn explain(error: &EngineError) -> String {
-    match error {
-        EngineError::TargetExists(_) => format!("{error}; name another destination"),
-        EngineError::NoRoom { .. } => format!("{error}; make room or name another destination"),
-        _ => error.to_string(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::account::request_id;
 use super::core::Inner;
-use super::trackers::{LinkView, Need};
+use super::trackers::{LinkView, Need, TrackerSet};
 use super::{Client, ClientError};
 use crate::types::{
     FileEntry, GroupEntry, GroupId, GroupName, Label, MemberEntry, Part, Refusal, RequestEntry, TrackerEntry, TrackerState,
@@ -103,7 +103,7 @@ impl Client {
     pub fn remove_member(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::UserNotMember)?;
         self.done(&Request::RemoveMember { request: request_id(), group, user }, Need::Session)?;
-        self.inner.send_errand(super::background::Errand::CheckMember(group, user));
+        self.inner.check_later(group, user);
         Ok(())
     }
 
@@ -147,7 +147,8 @@ impl Client {
     pub fn list_requests(&self, group: &str) -> Result<Vec<RequestEntry>, ClientError> {
         let group = self.inner.group(group)?.group;
         let last = |entry: &RequestEntry| entry.user.user;
-        self.inner.pages(
+        pages(
+            &self.inner.trackers,
             last,
             |after| Request::ListRequests { group, after },
             |reply| match reply {
@@ -164,7 +165,8 @@ impl Client {
     pub fn list_files(&self, group: &str) -> Result<Vec<FileEntry>, ClientError> {
         let group = self.inner.group(group)?.group;
         let last = |entry: &FileEntry| entry.label.clone();
-        self.inner.pages(
+        pages(
+            &self.inner.trackers,
             last,
             |after| Request::ListFiles { group, after },
             |reply| match reply {
@@ -261,8 +263,14 @@ impl Inner {
 
     /// A group's members; their names are kept for `why`.
     pub(crate) fn members(&self, group: GroupId) -> Result<Vec<MemberEntry>, ClientError> {
+        self.members_through(&self.trackers, group)
+    }
+
+    /// The same, asked through a clone of the tracker set.
+    pub(crate) fn members_through(&self, trackers: &TrackerSet, group: GroupId) -> Result<Vec<MemberEntry>, ClientError> {
         let last = |entry: &MemberEntry| entry.user.user;
-        let members = self.pages(
+        let members = pages(
+            trackers,
             last,
             |after| Request::ListMembers { group, after },
             |reply| match reply {
@@ -281,7 +289,7 @@ impl Inner {
 
     fn groups(&self, request: impl Fn(Option<Label>) -> Request) -> Result<Vec<GroupEntry>, ClientError> {
         let last = |entry: &GroupEntry| entry.label.clone();
-        let groups = self.pages(last, request, |reply| match reply {
+        let groups = pages(&self.trackers, last, request, |reply| match reply {
             Reply::Groups { entries, more } => Some((entries, more)),
             _ => None,
         })?;
@@ -289,25 +297,25 @@ impl Inner {
         self.group_names.lock().extend(mine.map(|entry| (entry.group, entry.label.clone())));
         Ok(groups)
     }
+}
 
-    /// Fetches a listing page by page; `last` names an entry for the next page to begin behind.
-    fn pages<T, K: PartialEq>(
-        &self,
-        last: impl Fn(&T) -> K,
-        request: impl Fn(Option<K>) -> Request,
-        take: impl Fn(Reply) -> Option<(Vec<T>, bool)>,
-    ) -> Result<Vec<T>, ClientError> {
-        let mut all = Vec::new();
-        loop {
-            let after = all.last().map(&last);
-            let reply = self.trackers.call(&request(after), Need::Session)?;
-            let (entries, more) = take(reply).ok_or(ClientError::BadAnswer)?;
-            // An empty page that promises more would be asked for again and again.
-            let more = more && !entries.is_empty();
-            all.extend(entries);
-            if !more {
-                return Ok(all);
-            }
+/// Fetches a listing page by page; `last` names an entry for the next page to begin behind.
+fn pages<T, K: PartialEq>(
+    trackers: &TrackerSet,
+    last: impl Fn(&T) -> K,
+    request: impl Fn(Option<K>) -> Request,
+    take: impl Fn(Reply) -> Option<(Vec<T>, bool)>,
+) -> Result<Vec<T>, ClientError> {
+    let mut all = Vec::new();
+    loop {
+        let after = all.last().map(&last);
+        let reply = trackers.call(&request(after), Need::Session)?;
+        let (entries, more) = take(reply).ok_or(ClientError::BadAnswer)?;
+        // An empty page that promises more would be asked for again and again.
+        let more = more && !entries.is_empty();
+        all.extend(entries);
+        if !more {
+            return Ok(all);
         }
     }
 }

@@ -4,17 +4,17 @@
 //!
 //! [`DownloadHandle::wait`] blocks its caller; the others ask no tracker and return after a few system calls at most.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ClientError;
+use super::begin::nothing_verified;
 use super::core::Inner;
-use super::downloads::nothing_verified;
 use super::library::{DownloadPhase, DownloadStatus};
+use super::place::{is_ours, remove_part};
 use crate::store::{DownloadRow, Progress};
-use crate::types::{DownloadState, InfoHash, Label};
+use crate::types::{InfoHash, Label};
 
 /// A handle on one download; clones are the same download. It outlives neither the session nor the client: afterwards the
 /// download shows as paused.
@@ -114,7 +114,7 @@ impl DownloadHandle {
             transfer.pause();
         }
         self.inner.store.set_progress(row.user, self.info_hash, &row.progress)?;
-        self.inner.trackers.announce([(row.group, self.info_hash, DownloadState::Stopped)]);
+        self.inner.announce([(row.group, self.info_hash)]);
         self.inner.changed.notify_all();
         Ok(())
     }
@@ -135,12 +135,14 @@ impl DownloadHandle {
             (download.row.clone(), download.transfer.clone().filter(|_| download.is_live()))
         };
         let Some(transfer) = transfer else {
-            let verified = Some(row.verified.clone().unwrap_or_else(|| nothing_verified(&row)));
-            return self.inner.begin(DownloadRow { progress: Progress::Running, ..row }, verified).map(drop);
+            let verified = is_ours(&row).then(|| row.verified.clone().unwrap_or_else(|| nothing_verified(&row)));
+            let begun = self.inner.begin(DownloadRow { progress: Progress::Running, ..row.clone() }, verified).map(drop);
+            self.inner.announce([(row.group, self.info_hash)]);
+            return begun;
         };
         // Noted first: the engine may end it again before this returns.
         self.inner.set_progress(&row, Progress::Running)?;
-        self.inner.trackers.announce([(row.group, self.info_hash, DownloadState::Leeching)]);
+        self.inner.announce([(row.group, self.info_hash)]);
         transfer.resume();
         Ok(())
     }
@@ -152,16 +154,15 @@ impl DownloadHandle {
     pub fn cancel(&self) -> Result<(), ClientError> {
         let download = {
             let mut library = self.inner.library.lock();
-            let place = library.downloads.iter().position(|d| d.info_hash() == self.info_hash).ok_or_else(|| self.gone())?;
-            if library.downloads[place].row.progress == Progress::Complete {
+            if library.download(self.info_hash).is_some_and(|download| download.row.progress == Progress::Complete) {
                 return Err(state("the download is complete; the file stays, stop_share stops offering it"));
             }
-            library.downloads.remove(place)
+            library.take_download(self.info_hash).ok_or_else(|| self.gone())?
         };
         match &download.transfer {
             Some(transfer) if transfer.cancel() => {}
             // The engine holds it no more: what it left is ours to remove.
-            _ => remove_part(&download.row.target),
+            _ => remove_part(&download.row),
         }
         self.inner.store.remove_download(download.row.user, self.info_hash)?;
         self.inner.withdraw(download.row.group, self.info_hash);
@@ -177,15 +178,6 @@ impl DownloadHandle {
 /// Says in what state a download cannot do what was asked.
 pub(crate) fn state(text: &str) -> ClientError {
     ClientError::DownloadState(text.into())
-}
-
-fn remove_part(target: &Path) {
-    let mut part = target.as_os_str().to_owned();
-    part.push(".part");
-    match std::fs::remove_file(&part) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => log::warn!("{}: cannot be removed: {e}", Path::new(&part).display()),
-        _ => {}
-    }
 }
 
 impl Inner {

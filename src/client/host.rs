@@ -11,10 +11,11 @@ use log::{debug, info};
 
 use super::ClientEvent;
 use super::background::Errand;
+use super::begin::{is_intact, nothing_verified};
 use super::core::Inner;
 use crate::store::{DownloadRow, FileStamp, Progress, ShareRow, ShareState};
 use crate::swarm::{EngineEvent, Host, SeedSpec};
-use crate::types::{Bitfield, DeviceId, DownloadState, InfoHash, UserId};
+use crate::types::{Bitfield, DeviceId, GroupId, InfoHash, UserId};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::{Reply, Request};
 
@@ -101,16 +102,22 @@ impl Inner {
             download.row.progress = Progress::Complete;
             download.row.clone()
         };
-        let stored = self.store.set_progress(user, info_hash, &Progress::Complete);
-        self.note_store_error(stored);
         let stored = self.store.put_metainfo(&seed.metainfo);
         self.note_store_error(stored);
-        self.share_on(&row, seed);
+        // The share first: a client killed between the two finds it at the next login, and with it that the download is complete.
+        self.keep_share(&row, seed);
+        let stored = self.store.set_progress(user, info_hash, &Progress::Complete);
+        self.note_store_error(stored);
+        self.share_later(row.group, info_hash);
     }
 
-    /// Offers a file that came from the group, and has the directory told.
-    pub(crate) fn share_on(&self, row: &DownloadRow, seed: &SeedSpec) {
+    /// Notes that a file which came from the group is offered; one that is offered from elsewhere already stays so.
+    pub(crate) fn keep_share(&self, row: &DownloadRow, seed: &SeedSpec) {
         let info_hash = row.facts.info_hash;
+        let before = self.library.lock().share(row.group, info_hash).filter(|share| share.offered).map(|share| share.row.clone());
+        if before.is_some_and(|before| is_intact(&before)) {
+            return;
+        }
         match FileStamp::of(&seed.path) {
             Ok(stamp) => {
                 let share = ShareRow {
@@ -130,25 +137,39 @@ impl Inner {
             }
             Err(error) => info!("{} is not shared on: {error}", seed.path.display()),
         }
-        if !self.send_errand(Errand::Share(row.group, info_hash)) {
+    }
+
+    /// Has the directory told of a file that is here now; then the download counts as complete.
+    pub(crate) fn share_later(&self, group: GroupId, info_hash: InfoHash) {
+        if !self.send_errand(Errand::Share(group, info_hash)) {
             self.settle(info_hash);
         }
     }
 
     /// A download has stopped by itself.
     fn halted(&self, user: UserId, info_hash: InfoHash, progress: Progress) {
-        let group = {
+        let (group, verified) = {
             let mut library = self.library.lock();
             let Some(download) = library.download(info_hash) else { return };
             if matches!(download.row.progress, Progress::Complete) {
                 return;
             }
             download.row.progress = progress.clone();
-            download.row.group
+            // What failed before its first note in the journal, but has pieces, has a `.part` of its own.
+            let has_pieces = download.transfer.as_ref().is_some_and(|transfer| transfer.status().bytes_done > 0);
+            let unnoted = download.row.verified.is_none() && has_pieces;
+            if unnoted {
+                download.row.verified = Some(nothing_verified(&download.row));
+            }
+            (download.row.group, download.row.verified.clone().filter(|_| unnoted))
         };
+        if let Some(verified) = verified {
+            let stored = self.store.journal(user, info_hash, &verified);
+            self.note_store_error(stored);
+        }
         let stored = self.store.set_progress(user, info_hash, &progress);
         self.note_store_error(stored);
-        self.trackers.announce([(group, info_hash, DownloadState::Stopped)]);
+        self.announce([(group, info_hash)]);
         self.tell_end(info_hash);
     }
 
@@ -156,7 +177,7 @@ impl Inner {
     fn file_changed(&self, info_hash: InfoHash, path: &std::path::Path) {
         let withdrawn: Vec<ShareRow> = {
             let mut library = self.library.lock();
-            let shares = library.shares.iter_mut().filter(|share| share.row.facts.info_hash == info_hash && share.offered);
+            let shares = library.shares.values_mut().filter(|share| share.row.facts.info_hash == info_hash && share.offered);
             shares
                 .map(|share| {
                     share.offered = false;
@@ -164,7 +185,7 @@ impl Inner {
                 })
                 .collect()
         };
-        self.trackers.announce(withdrawn.iter().map(|row| (row.group, info_hash, DownloadState::Stopped)));
+        self.announce(withdrawn.iter().map(|row| (row.group, info_hash)));
         for row in withdrawn {
             self.bus.tell(&ClientEvent::ShareNotOffered {
                 group: row.group_label,

@@ -3,12 +3,13 @@
 //! **Invariant:** a share or download is here exactly while its user is logged in; what ends a download is noted here before
 //! anybody who waits for it is woken.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::swarm::{Transfer, TransferState};
-use crate::types::{GroupId, InfoHash, Label, UserEntry};
+use crate::types::{DownloadState, GroupId, InfoHash, Label, UserEntry};
 
 /// How far the session is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub(crate) struct Download {
 /// Everything of the session.
 pub(crate) struct Library {
     pub(crate) phase: Phase,
-    pub(crate) shares: Vec<Share>,
+    pub(crate) shares: BTreeMap<(GroupId, InfoHash), Share>,
     pub(crate) downloads: Vec<Download>,
 }
 
@@ -108,6 +109,11 @@ impl DownloadStatus {
 }
 
 impl Download {
+    /// One of this session of which nothing has become yet.
+    pub(crate) fn new(row: DownloadRow) -> Self {
+        Self { row, transfer: None, settled: false, unreported: true, callbacks: Vec::new() }
+    }
+
     pub(crate) fn info_hash(&self) -> InfoHash {
         self.row.facts.info_hash
     }
@@ -148,7 +154,7 @@ impl Download {
 
 impl Library {
     pub(crate) fn new() -> Self {
-        Self { phase: Phase::Out, shares: Vec::new(), downloads: Vec::new() }
+        Self { phase: Phase::Out, shares: BTreeMap::new(), downloads: Vec::new() }
     }
 
     pub(crate) fn user(&self) -> Option<&UserEntry> {
@@ -163,15 +169,12 @@ impl Library {
     }
 
     pub(crate) fn share(&mut self, group: GroupId, info_hash: InfoHash) -> Option<&mut Share> {
-        self.shares.iter_mut().find(|share| share.row.group == group && share.row.facts.info_hash == info_hash)
+        self.shares.get_mut(&(group, info_hash))
     }
 
     /// Replaces what is known about a share.
     pub(crate) fn put_share(&mut self, row: ShareRow, offered: bool) {
-        match self.share(row.group, row.facts.info_hash) {
-            Some(share) => *share = Share { row, offered },
-            None => self.shares.push(Share { row, offered }),
-        }
+        self.shares.insert((row.group, row.facts.info_hash), Share { row, offered });
     }
 
     /// The download that the user means by these names.
@@ -186,27 +189,119 @@ impl Library {
         self.downloads.iter().any(|d| d.info_hash() == info_hash && d.row.progress == Progress::Running)
     }
 
+    /// What this device does with a file in one group, as the trackers are to be told.
+    pub(crate) fn part_in(&self, group: GroupId, info_hash: InfoHash) -> DownloadState {
+        let fetches = |d: &Download| d.row.group == group && d.info_hash() == info_hash && d.row.progress == Progress::Running;
+        match self.shares.get(&(group, info_hash)) {
+            Some(share) if share.offered => DownloadState::Seeding,
+            _ if self.downloads.iter().any(fetches) => DownloadState::Leeching,
+            _ => DownloadState::Stopped,
+        }
+    }
+
+    /// Another download, running or paused, that is to make the same file.
+    pub(crate) fn rival(&self, row: &DownloadRow) -> Option<&DownloadRow> {
+        let unfinished = |of: &&DownloadRow| matches!(of.progress, Progress::Running | Progress::Paused(_));
+        let rows = self.downloads.iter().map(|download| &download.row).filter(unfinished);
+        rows.into_iter().find(|of| of.target == row.target && of.facts.info_hash != row.facts.info_hash)
+    }
+
+    /// Takes a download out.
+    pub(crate) fn take_download(&mut self, info_hash: InfoHash) -> Option<Download> {
+        let place = self.downloads.iter().position(|download| download.info_hash() == info_hash)?;
+        Some(self.downloads.remove(place))
+    }
+
     /// The group's name as last seen.
     pub(crate) fn group_label(&self, group: GroupId) -> Option<Label> {
-        let shares = self.shares.iter().filter(|s| s.row.group == group).map(|s| &s.row.group_label);
+        let shares = self.shares.values().filter(|s| s.row.group == group).map(|s| &s.row.group_label);
         let downloads = self.downloads.iter().filter(|d| d.row.group == group).map(|d| &d.row.group_label);
         shares.chain(downloads).next().cloned()
     }
 
     /// The files of a group that this device has to do with.
     pub(crate) fn files_of(&self, group: GroupId) -> Vec<InfoHash> {
-        let shares = self.shares.iter().filter(|s| s.row.group == group).map(|s| s.row.facts.info_hash);
+        let shares = self.shares.values().filter(|s| s.row.group == group).map(|s| s.row.facts.info_hash);
         shares.chain(self.downloads.iter().filter(|d| d.row.group == group).map(Download::info_hash)).collect()
     }
 
     /// The groups in which this device takes part in the file's swarm.
     pub(crate) fn groups_of(&self, info_hash: InfoHash) -> Vec<GroupId> {
-        let offered = self.shares.iter().filter(|s| s.offered && s.row.facts.info_hash == info_hash).map(|s| s.row.group);
-        let running =
-            |d: &&Download| d.info_hash() == info_hash && matches!(d.row.progress, Progress::Running | Progress::Complete);
-        let mut groups: Vec<GroupId> = offered.chain(self.downloads.iter().filter(running).map(|d| d.row.group)).collect();
+        let offered = self.shares.values().filter(|s| s.offered && s.row.facts.info_hash == info_hash).map(|s| s.row.group);
+        // A settled one is offered as a share, or no more.
+        let takes_part = |d: &&Download| match d.row.progress {
+            Progress::Running => true,
+            Progress::Complete => !d.settled,
+            Progress::Paused(_) | Progress::Failed(_) => false,
+        };
+        let downloads = self.downloads.iter().filter(|d| d.info_hash() == info_hash).filter(takes_part).map(|d| d.row.group);
+        let mut groups: Vec<GroupId> = offered.chain(downloads).collect();
         groups.sort_unstable();
         groups.dedup();
         groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{FileStamp, ShareState};
+    use crate::types::{FileFacts, Sha1Digest, UserId};
+
+    const GROUP: GroupId = GroupId::from_bytes([2; 16]);
+
+    fn facts(byte: u8) -> FileFacts {
+        let (info_hash, sha1) = (InfoHash::from_bytes([byte; 20]), Sha1Digest::from_bytes([byte; 20]));
+        FileFacts { info_hash, name: "big.bin".parse().unwrap(), len: 1, piece_len: 512 << 10, sha1 }
+    }
+
+    fn download(byte: u8, target: &str, progress: Progress) -> Download {
+        let [group_label, label] = ["lab", "big.bin"].map(|text| text.parse().unwrap());
+        let (user, target) = (UserId::from_bytes([1; 16]), target.into());
+        let facts = facts(byte);
+        Download::new(DownloadRow {
+            user,
+            group: GROUP,
+            group_label,
+            label,
+            facts,
+            target,
+            progress,
+            verified: None,
+            begun_ms: 0,
+        })
+    }
+
+    fn share(byte: u8) -> ShareRow {
+        let [group_label, label] = ["lab", "big.bin"].map(|text| text.parse().unwrap());
+        let stamp = FileStamp { len: 1, modified_ns: 0, dev: 0, inode: 0 };
+        let (user, path, state) = (UserId::from_bytes([1; 16]), "/a".into(), ShareState::Offered);
+        ShareRow { user, group: GROUP, group_label, label, facts: facts(byte), path, stamp, state }
+    }
+
+    #[test]
+    fn a_completed_download_is_served_as_a_share_and_no_longer() {
+        let mut library = Library::new();
+        let file = facts(1).info_hash;
+        library.downloads.push(download(1, "/a", Progress::Running));
+        assert_eq!((library.groups_of(file), library.part_in(GROUP, file)), (vec![GROUP], DownloadState::Leeching));
+        library.download(file).unwrap().row.progress = Progress::Complete;
+        assert_eq!(library.groups_of(file), [GROUP], "it is about to become a share");
+        library.put_share(share(1), true);
+        library.download(file).unwrap().settled = true;
+        assert_eq!((library.groups_of(file), library.part_in(GROUP, file)), (vec![GROUP], DownloadState::Seeding));
+        library.share(GROUP, file).unwrap().offered = false;
+        assert!(library.groups_of(file).is_empty(), "a stopped share would be served on");
+        assert_eq!(library.part_in(GROUP, file), DownloadState::Stopped);
+    }
+
+    #[test]
+    fn two_unfinished_downloads_never_make_the_same_file() {
+        let mut library = Library::new();
+        library.downloads.push(download(1, "/a", Progress::Paused(None)));
+        library.downloads.push(download(2, "/b", Progress::Complete));
+        assert!(library.rival(&download(3, "/a", Progress::Running).row).is_some());
+        assert!(library.rival(&download(1, "/a", Progress::Running).row).is_none(), "that is the same one");
+        assert!(library.rival(&download(3, "/b", Progress::Running).row).is_none(), "what is complete writes no more");
     }
 }

@@ -11,6 +11,7 @@
 
 mod account;
 mod background;
+mod begin;
 mod config;
 mod core;
 mod downloads;
@@ -21,8 +22,11 @@ mod handle;
 mod host;
 mod library;
 mod peers;
+mod place;
 mod shares;
 pub mod shell;
+#[cfg(test)]
+mod tests;
 mod trackers;
 mod why;
 

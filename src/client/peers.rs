@@ -1,7 +1,8 @@
 //! Who takes part in which file's swarm, as the trackers tell.
 //!
-//! **Invariant:** a device counts as present in a group's swarm while at least one tracker says so; a tracker that dies does not
-//! unsay what it said, one that comes back starts from nothing.
+//! **Invariant:** a device counts as present in a group's swarm while a connected tracker says so. What a tracker said before its
+//! connection ended counts until a connected one says otherwise, or the tracker is back and has had time to say it again: so a
+//! tracker that dies disturbs nobody, and nobody who left meanwhile stays for good.
 //!
 //! Pure: no IO, no locks; the client keeps it behind one.
 
@@ -23,8 +24,23 @@ pub(crate) enum PeerChange {
 #[derive(Debug, Clone)]
 struct Known {
     user: UserId,
-    /// Bit mask of the trackers that say so, for each group.
-    groups: HashMap<GroupId, u64>,
+    /// Who says so, for each group.
+    groups: HashMap<GroupId, Vouchers>,
+}
+
+/// The trackers that say that a device takes part, as bit masks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Vouchers {
+    /// Connected ones.
+    now: u64,
+    /// Those that said so before their connection ended.
+    before: u64,
+}
+
+impl Vouchers {
+    fn any(self) -> bool {
+        self.now | self.before != 0
+    }
 }
 
 /// Everything the trackers have said.
@@ -39,30 +55,46 @@ impl PeerBook {
     /// Takes what a tracker said about one device.
     pub(crate) fn apply(&mut self, tracker: usize, peer: &PeerEntry) -> Option<PeerChange> {
         self.users.insert(peer.device, peer.user);
-        let devices = self.files.entry(peer.info_hash).or_default();
         if peer.state != DownloadState::Stopped {
+            let devices = self.files.entry(peer.info_hash).or_default();
             let known = devices.entry(peer.device).or_insert_with(|| Known { user: peer.user, groups: HashMap::new() });
             known.user = peer.user;
-            *known.groups.entry(peer.group).or_default() |= bit(tracker);
+            let vouchers = known.groups.entry(peer.group).or_default();
+            *vouchers = Vouchers { now: vouchers.now | bit(tracker), before: 0 };
             return Some(PeerChange::Here(peer.info_hash, peer.device, peer.address));
         }
-        let known = devices.get_mut(&peer.device)?;
-        if let Some(trackers) = known.groups.get_mut(&peer.group) {
-            *trackers &= !bit(tracker);
+        let known = self.files.get_mut(&peer.info_hash)?.get_mut(&peer.device)?;
+        if let Some(vouchers) = known.groups.get_mut(&peer.group) {
+            *vouchers = Vouchers { now: vouchers.now & !bit(tracker), before: 0 };
         }
         self.sweep(peer.info_hash, peer.device)
     }
 
-    /// Forgets what a tracker said before: its session is new, and it will say everything again.
-    pub(crate) fn forget_tracker(&mut self, tracker: usize) {
-        for known in self.files.values_mut().flat_map(HashMap::values_mut) {
-            // The last to vouch for a device stays believed until it says otherwise.
-            known
-                .groups
-                .values_mut()
-                .filter(|trackers| **trackers != bit(tracker))
-                .for_each(|trackers| *trackers &= !bit(tracker));
+    /// A tracker's connection has ended: what it said is from before.
+    pub(crate) fn lost(&mut self, tracker: usize) {
+        for vouchers in self.files.values_mut().flat_map(HashMap::values_mut).flat_map(|known| known.groups.values_mut()) {
+            vouchers.before |= vouchers.now & bit(tracker);
+            vouchers.now &= !bit(tracker);
         }
+    }
+
+    /// A tracker that is back has had time to say everything again: what it said before counts no more. Returns whose devices
+    /// left a swarm, in which group, and what the engine is to be told.
+    pub(crate) fn expire(&mut self, tracker: usize) -> Vec<(GroupId, UserId, Option<PeerChange>)> {
+        let mut gone = Vec::new();
+        for (info_hash, devices) in &mut self.files {
+            for (device, known) in devices.iter_mut() {
+                let user = known.user;
+                known.groups.retain(|group, vouchers| {
+                    vouchers.before &= !bit(tracker);
+                    if !vouchers.any() {
+                        gone.push((*info_hash, *device, *group, user));
+                    }
+                    vouchers.any()
+                });
+            }
+        }
+        gone.into_iter().map(|(info_hash, device, group, user)| (group, user, self.sweep(info_hash, device))).collect()
     }
 
     /// Forgets a user's devices in one group: the membership has ended.
@@ -75,7 +107,7 @@ impl PeerBook {
     /// Tells whether the device takes part in the file's swarm in one of the groups.
     pub(crate) fn takes_part(&self, info_hash: InfoHash, device: DeviceId, groups: &[GroupId]) -> bool {
         let known = self.files.get(&info_hash).and_then(|devices| devices.get(&device));
-        known.is_some_and(|known| groups.iter().any(|group| known.groups.get(group).is_some_and(|trackers| *trackers != 0)))
+        known.is_some_and(|known| groups.iter().any(|group| known.groups.get(group).is_some_and(|vouchers| vouchers.any())))
     }
 
     /// Whose device it is, or was when last heard of.
@@ -102,7 +134,7 @@ impl PeerBook {
     fn sweep(&mut self, info_hash: InfoHash, device: DeviceId) -> Option<PeerChange> {
         let devices = self.files.get_mut(&info_hash)?;
         let known = devices.get_mut(&device)?;
-        known.groups.retain(|_, trackers| *trackers != 0);
+        known.groups.retain(|_, vouchers| vouchers.any());
         if !known.groups.is_empty() {
             return None;
         }
@@ -152,15 +184,41 @@ mod tests {
     }
 
     #[test]
-    fn what_the_last_tracker_said_holds_until_it_says_otherwise() {
+    fn what_was_said_before_a_connection_ended_holds_until_said_otherwise() {
         let mut book = PeerBook::default();
         let group = GroupId::from_bytes([5; 16]);
         book.apply(0, &entry(5, DownloadState::Seeding));
         book.apply(1, &entry(5, DownloadState::Seeding));
-        book.forget_tracker(0);
-        book.forget_tracker(1);
-        assert!(book.takes_part(FILE, DEVICE, &[group]));
+        book.lost(0);
+        book.lost(1);
+        assert!(book.takes_part(FILE, DEVICE, &[group]), "without trackers transfers go on");
         book.forget_member(group, UserId::from_bytes([3; 16]));
         assert!(!book.takes_part(FILE, DEVICE, &[group]));
+    }
+
+    #[test]
+    fn a_tracker_that_is_down_cannot_keep_a_device_that_left() {
+        let mut book = PeerBook::default();
+        let group = GroupId::from_bytes([5; 16]);
+        book.apply(0, &entry(5, DownloadState::Seeding));
+        book.apply(1, &entry(5, DownloadState::Seeding));
+        book.lost(0);
+        assert_eq!(book.apply(1, &entry(5, DownloadState::Stopped)), Some(PeerChange::Gone(FILE, DEVICE)));
+        assert!(!book.takes_part(FILE, DEVICE, &[group]));
+    }
+
+    #[test]
+    fn a_tracker_that_returns_and_does_not_say_it_again_vouches_no_more() {
+        let mut book = PeerBook::default();
+        let group = GroupId::from_bytes([5; 16]);
+        book.apply(0, &entry(5, DownloadState::Seeding));
+        book.apply(0, &PeerEntry { device: DeviceId::from_bytes([9; 32]), ..entry(5, DownloadState::Seeding) });
+        book.lost(0);
+        book.apply(0, &entry(5, DownloadState::Seeding));
+        let gone = PeerChange::Gone(FILE, DeviceId::from_bytes([9; 32]));
+        assert_eq!(book.expire(0), [(group, UserId::from_bytes([3; 16]), Some(gone))]);
+        assert!(book.expire(0).is_empty());
+        assert!(book.takes_part(FILE, DEVICE, &[group]));
+        assert!(!book.takes_part(FILE, DeviceId::from_bytes([9; 32]), &[group]));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a user's file is only ever read; what is offered looks on disk as it did when it was hashed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use super::groups::is_member;
 use super::trackers::Need;
 use super::{Client, ClientError, ClientEvent};
 use crate::store::{FileStamp, ShareRow, ShareState};
-use crate::swarm::{HashError, SeedSpec, hash_file};
-use crate::types::{DeviceId, DownloadState, FileFacts, FileName, GroupEntry, GroupId, Label, Refusal, UserEntry};
+use crate::swarm::{HashError, SeedSpec, UploadStats, hash_file};
+use crate::types::{DeviceId, FileFacts, FileName, GroupEntry, GroupId, InfoHash, Label, Refusal, UserEntry};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::Request;
 
@@ -104,10 +104,11 @@ impl Client {
     /// [`Refusal::LoginFirst`].
     pub fn show_uploads(&self) -> Result<Vec<Upload>, ClientError> {
         self.inner.need_user()?;
-        let stats = self.inner.need_engine()?.uploads();
+        let stats: HashMap<InfoHash, UploadStats> =
+            self.inner.need_engine()?.uploads().into_iter().map(|stats| (stats.info_hash, stats)).collect();
         let library = self.inner.library.lock();
         let upload = |row: &ShareRow| {
-            let stats = stats.iter().find(|stats| stats.info_hash == row.facts.info_hash);
+            let stats = stats.get(&row.facts.info_hash);
             Upload {
                 group: row.group_label.clone(),
                 file: row.label.clone(),
@@ -118,7 +119,7 @@ impl Client {
             }
         };
         let mut uploads: Vec<Upload> =
-            library.shares.iter().filter(|share| share.offered).map(|share| upload(&share.row)).collect();
+            library.shares.values().filter(|share| share.offered).map(|share| upload(&share.row)).collect();
         uploads.sort_by(|a, b| (&a.group, &a.file).cmp(&(&b.group, &b.file)));
         Ok(uploads)
     }
@@ -212,15 +213,15 @@ impl Inner {
         row.state = ShareState::Offered;
         self.store.put_share(&row)?;
         self.offer(&row, metainfo)?;
+        self.announce([(row.group, info_hash)]);
         Ok(Shared { group: group.label.clone(), facts })
     }
 
-    /// Has the engine serve a share and tells the trackers.
+    /// Has the engine serve a share. The trackers are not told.
     fn offer(&self, row: &ShareRow, metainfo: Arc<Metainfo>) -> Result<(), ClientError> {
         let spec = SeedSpec { metainfo, path: row.path.clone(), len: row.stamp.len, modified_ns: row.stamp.modified_ns };
         self.need_engine()?.seed(spec).map_err(|e| ClientError::BadArgument(e.to_string()))?;
         self.library.lock().put_share(row.clone(), true);
-        self.trackers.announce([(row.group, row.facts.info_hash, DownloadState::Seeding)]);
         Ok(())
     }
 
@@ -229,7 +230,7 @@ impl Inner {
         let replaced = |row: &&ShareRow| {
             row.group == group.group && row.path == path && row.stamp != stamp && row.state != ShareState::Stopped
         };
-        let shares: Vec<ShareRow> = self.library.lock().shares.iter().map(|share| share.row.clone()).collect();
+        let shares: Vec<ShareRow> = self.library.lock().shares.values().map(|share| share.row.clone()).collect();
         for row in shares.iter().filter(replaced) {
             let request = Request::StopShare { request: request_id(), group: row.group, info_hash: row.facts.info_hash };
             match self.trackers.call(&request, Need::Session) {
@@ -247,12 +248,16 @@ impl Inner {
             return Ok(());
         }
         let mine = self.groups_of_user();
+        let shares = rows.iter().map(|row| (row.group, row.facts.info_hash));
+        let files: Vec<_> = shares.chain(downloads.iter().map(|row| (row.group, row.facts.info_hash))).collect();
         for row in rows {
             self.restore_share(row, mine.as_ref());
         }
         for row in downloads {
             self.restore_download(row, mine.as_ref());
         }
+        // All at once: thousands of shares are a few messages, where one each would be more than a tracker's queue takes.
+        self.announce(files);
         Ok(())
     }
 

@@ -45,17 +45,25 @@ const SCHEMA: &str = "
 ";
 
 /// How a file on disk looked when it was hashed: if any of it differs, it is not that file any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct FileStamp {
     /// Length in bytes.
     pub len: u64,
     /// Last modification in nanoseconds since 1970.
     pub modified_ns: i64,
-    /// Number of the file system.
+    /// Number of the file system; it may be another after a reboot, and then does not make it another file.
     pub dev: u64,
     /// Number of the file there.
     pub inode: u64,
 }
+
+impl PartialEq for FileStamp {
+    fn eq(&self, other: &Self) -> bool {
+        (self.len, self.modified_ns, self.inode) == (other.len, other.modified_ns, other.inode)
+    }
+}
+
+impl Eq for FileStamp {}
 
 impl FileStamp {
     /// Looks at the file.

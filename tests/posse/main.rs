@@ -9,12 +9,13 @@
 //! | [`commands`] | each row of the command table with its refusals, plain and as JSON |
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
-//! | [`transfers`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
+//! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
 
+mod again;
 mod commands;
 mod corrupt;
 mod disk;

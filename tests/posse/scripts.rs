@@ -1,6 +1,8 @@
 //! Clients driven by pipes, script files and `-c`: whole jobs without a person, and the exit statuses that tell how they went.
 
-use crate::harness::{Content, Finished, World, matches, sha1_of};
+use rustix::process::Signal;
+
+use crate::harness::{Behaviour, Content, EvilPeer, Finished, PATIENCE, World, matches, sha1_of};
 
 /// Exit status 0 and exactly these lines on stdout, after the one about listening.
 #[track_caller]
@@ -235,4 +237,43 @@ fn trackers_shows_each_one_and_which_is_primary() {
         let primary = shown.out.iter().any(|l| matches("1\t127.0.0.1:*\tup\tprimary\tlag 0", l));
         (down && primary && shown.out.iter().any(|l| l.starts_with("degraded: "))).then_some(())
     });
+}
+
+#[test]
+fn an_interrupt_ends_a_script_and_does_not_wait_for_its_downloads() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("big.bin", 3 << 20, 14);
+    let seeder = EvilPeer::start(world.tracker(1), "nik", "lab", &content, Behaviour::Honest);
+    seeder.allow_bytes(0);
+    // Interrupted in a command, and before the end of a pipe that stays open.
+    for last in ["wait\nlogout", "whoami"] {
+        let mut process = world.spawn("bob", &[]);
+        process.send(&format!("login bob pw-bob\ndownload_file lab big.bin\n{last}"));
+        process.wait_out("that it downloads", |line| line.starts_with("downloading").then_some(()));
+        if last == "whoami" {
+            process.wait_out("who it is", |line| (line == "bob").then_some(()));
+        }
+        process.signal(Signal::INT);
+        assert!(process.wait_exit(PATIENCE).code().is_some(), "the signal ended the process by itself");
+        assert!(!process.said().out.iter().any(|line| line == "logged out"), "the script went on");
+    }
+}
+
+#[test]
+fn a_download_that_paused_itself_long_ago_fails_no_script() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("big.bin", 3 << 20, 15);
+    let seeder = EvilPeer::start(world.tracker(1), "nik", "lab", &content, Behaviour::Honest);
+    seeder.allow_bytes(0);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    bob.ok("download_file lab big.bin", &[]);
+    bob.process().kill9();
+    let store = rusqlite::Connection::open(bob.path(".posse/device.sqlite")).unwrap();
+    store.execute_batch("UPDATE download SET state = 1, reason = 'the disk is full'").unwrap();
+    drop(store);
+    let done = world.script("bob", &[], &["login bob pw-bob", "wait", "show_downloads"]);
+    went_well(&done, &["logged in as bob", "[P] [lab] big.bin\t0%\tpaused: the disk is full"]);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::harness::{World, eventually};
+use crate::harness::{Behaviour, Content, EvilPeer, World, eventually};
 
 /// A client with a terminal; both end with this value.
 struct Terminal {
@@ -78,10 +78,26 @@ fn at_a_terminal_there_are_a_prompt_and_history_and_passwords_stay_hidden() {
         terminal.press(&format!("{command}\r"));
         terminal.wait("password: ");
         terminal.press(&format!("{SECRET}\r"));
+        if command.starts_with("create") {
+            terminal.wait("password again: ");
+            terminal.press(&format!("{SECRET}\r"));
+        }
     }
     terminal.wait("logged in as nik");
     terminal.wait("nik> ");
     assert!(!terminal.screen.lock().contains(SECRET), "a password that was asked for is shown");
+    for (again, said) in [("other-secre", "passwords differ"), ("other-secret", "old password")] {
+        terminal.press("change_password not-it\r");
+        terminal.wait("new password: ");
+        terminal.press("other-secret\r");
+        terminal.wait("new password again: ");
+        terminal.press(&format!("{again}\r"));
+        terminal.wait(said);
+        terminal.wait("nik> ");
+    }
+    terminal.press("list_group\r");
+    terminal.wait("did you mean list_groups?");
+    terminal.wait("nik> ");
     terminal.press(&format!("change_password {SECRET} other-secret\r"));
     terminal.wait("password changed");
     terminal.wait("nik> ");
@@ -102,4 +118,31 @@ fn at_a_terminal_there_are_a_prompt_and_history_and_passwords_stay_hidden() {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         assert!(!text.contains(SECRET) && !text.contains("other-secret"), "{:?} holds a password", entry.path());
     }
+}
+
+#[test]
+fn progress_is_drawn_above_the_prompt_while_nobody_types() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("big.bin", 8 << 19, 91);
+    let seeder = EvilPeer::start(world.tracker(1), "nik", "lab", &content, Behaviour::Honest);
+    seeder.allow_bytes(0);
+    let Some(mut terminal) = Terminal::start(&world, "bob") else { return };
+    terminal.wait("posse> ");
+    terminal.press("login bob pw-bob\r");
+    terminal.wait("logged in as bob");
+    terminal.wait("bob> ");
+    terminal.press("download_file lab big.bin\r");
+    terminal.wait("[lab] big.bin [                    ]   0%");
+    terminal.wait("bob> ");
+    terminal.press("who");
+    terminal.wait("who");
+    seeder.allow_bytes(4 << 19);
+    terminal.wait("[==========          ]  50%");
+    terminal.wait("bob> who");
+    seeder.lift();
+    terminal.wait("[C] [lab] big.bin  ");
+    terminal.wait("bob> who");
+    terminal.press("ami\r");
+    terminal.wait("\nbob\r\n");
 }

@@ -1,5 +1,6 @@
-//! Completion at the prompt: commands, groups, files, downloads, paths.
+//! What the line editor asks: completion of commands, groups, files, downloads and paths, and how the prompt looks now.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
@@ -8,6 +9,7 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
+use super::bars::PromptBars;
 use super::escape::escape;
 use super::table::{ArgumentKind, COMMANDS, CommandSpec};
 use crate::client::Client;
@@ -15,12 +17,13 @@ use crate::client::Client;
 /// What the line editor asks.
 pub(super) struct ShellHelper {
     client: Arc<Client>,
+    bars: Arc<PromptBars>,
     paths: FilenameCompleter,
 }
 
 impl ShellHelper {
-    pub(super) fn new(client: Arc<Client>) -> Self {
-        Self { client, paths: FilenameCompleter::new() }
+    pub(super) fn new(client: Arc<Client>, bars: Arc<PromptBars>) -> Self {
+        Self { client, bars, paths: FilenameCompleter::new() }
     }
 
     /// What may stand where a word of that kind is wanted. Asks the primary tracker where it must; one that fails completes nothing.
@@ -48,7 +51,11 @@ impl ShellHelper {
                 uploads.iter().filter(|u| u.group.as_str() == group).map(|u| u.file.to_string()).collect()
             }
             ArgumentKind::Command => COMMANDS.iter().map(|command| command.name.to_owned()).collect(),
-            ArgumentKind::User | ArgumentKind::Password | ArgumentKind::Path | ArgumentKind::Seconds => Vec::new(),
+            ArgumentKind::User
+            | ArgumentKind::Password
+            | ArgumentKind::NewPassword
+            | ArgumentKind::Path
+            | ArgumentKind::Seconds => Vec::new(),
         }
     }
 }
@@ -90,7 +97,14 @@ fn pairs(names: impl Iterator<Item = String>, word: &str) -> Vec<Pair> {
 }
 
 impl Helper for ShellHelper {}
-impl Highlighter for ShellHelper {}
+
+impl Highlighter for ShellHelper {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, default: bool) -> Cow<'b, str> {
+        // While the history is searched there is another prompt.
+        self.bars.fill(prompt).filter(|_| default).map_or(Cow::Borrowed(prompt), Cow::Owned)
+    }
+}
+
 impl Validator for ShellHelper {}
 
 impl Hinter for ShellHelper {

@@ -9,8 +9,8 @@ use super::answer::Answer;
 use super::interrupt::Woken;
 use super::output::Format;
 use super::progress::{HashBar, WaitBars};
-use super::session::Shell;
-use super::table::{COMMANDS, CommandSpec};
+use super::session::{Shell, unknown};
+use super::table::{ArgumentKind, COMMANDS, CommandSpec};
 use super::{render, terminal};
 use crate::client::{ClientError, DownloadPhase};
 use crate::types::{Part, Password};
@@ -56,7 +56,7 @@ impl Shell {
             ("sleep", words) => self.rest(words.first().copied(), false),
             ("help", words) => help(words.first().copied()),
             ("exit" | "quit", _) => Ok(Answer { end: true, ..Answer::default() }),
-            _ => Err(ClientError::BadArgument(format!("unknown command {command:?}; help lists all"))),
+            _ => Err(unknown(command)),
         }
     }
 
@@ -124,7 +124,7 @@ impl Shell {
 
     fn upload(&mut self, first: &str, second: &str) -> Result<Answer> {
         let (path, group) = self.path_and_group(first, second)?;
-        let mut bar = HashBar::new(self.output.format() == Format::Table, "hashing");
+        let mut bar = HashBar::new(&self.output, "hashing");
         self.interrupts.clear();
         let interrupts = &mut self.interrupts;
         let shared = self.client.upload_file(Path::new(path), group, &mut |done, len| {
@@ -137,11 +137,10 @@ impl Shell {
     /// Which of two words is the path: in doubt, the first.
     fn path_and_group<'a>(&self, first: &'a str, second: &'a str) -> Result<(&'a str, &'a str)> {
         let is_file = |word: &str| Path::new(word).is_file();
-        if !is_file(second) {
-            return Ok((first, second));
-        }
-        if !is_file(first) {
-            return Ok((second, first));
+        match (is_file(first), is_file(second)) {
+            (true, false) => return Ok((first, second)),
+            (false, true) => return Ok((second, first)),
+            _ => {}
         }
         let mine = self.client.list_my_groups()?;
         let is_mine = |word: &str| mine.iter().any(|g| g.label.as_str() == word && matches!(g.part, Part::Member | Part::Owner));
@@ -149,7 +148,7 @@ impl Shell {
     }
 
     fn download(&mut self, group: &str, file: &str, destination: &str) -> Result<Answer> {
-        let mut bar = HashBar::new(self.output.format() == Format::Table, "comparing");
+        let mut bar = HashBar::new(&self.output, "comparing");
         self.interrupts.clear();
         let interrupts = &mut self.interrupts;
         let handle = self.client.download_file_with(group, file, Path::new(destination), &mut |done, len| {
@@ -172,25 +171,22 @@ impl Shell {
     pub(super) fn wait_for_downloads(&mut self, until: Option<Instant>) -> Result<Vec<Value>> {
         self.interrupts.clear();
         let events = self.client.subscribe();
-        let mut bars = WaitBars::new(self.output.format() == Format::Table);
+        let mut bars = WaitBars::new(&self.output);
         let mut told = Vec::new();
         let mut failed = 0;
         loop {
             for status in self.client.take_ended() {
                 failed += usize::from(matches!(status.phase, DownloadPhase::Failed(_)));
-                bars.above(|| self.output.rows(&[render::download_row(&status)]));
+                // At a terminal it was announced, or will be.
+                if self.output.format() == Format::Plain {
+                    self.output.rows(&[render::download_row(&status)]);
+                }
                 told.push(render::download_value(&status));
             }
             let all = self.client.show_downloads().unwrap_or_default();
             let running: Vec<_> = all.iter().filter(|status| status.phase == DownloadPhase::Running).collect();
             if running.is_empty() {
-                let stuck = all.iter().find_map(|status| match &status.phase {
-                    DownloadPhase::Paused(Some(reason)) => {
-                        Some(format!("{} in {} is paused: {reason}", status.file, status.group))
-                    }
-                    _ => None,
-                });
-                return finish(told, failed, stuck);
+                return finish(told, failed, self.client.stuck());
             }
             bars.draw(&running);
             let draw = bars.is_visible().then(|| Instant::now() + DRAW_INTERVAL);
@@ -215,15 +211,28 @@ impl Shell {
         }
     }
 
-    /// Adds passwords that were left out at a terminal.
+    /// Adds passwords that were left out at a terminal; new ones are asked for twice, as nobody sees what is typed.
     pub(super) fn ask_passwords(&mut self, words: &mut Vec<String>) -> Result<()> {
         let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else { return Ok(()) };
         let missing: Vec<_> = spec.arguments.iter().skip(words.len() - 1).collect();
-        if missing.is_empty() || !missing.iter().all(|argument| argument.kind == super::ArgumentKind::Password) {
+        if missing.is_empty() || !missing.iter().all(|argument| argument.kind.is_secret()) {
             return Ok(());
         }
         for argument in missing {
-            words.push(terminal::ask_password(argument.name)?);
+            self.interrupts.clear();
+            let what = if argument.name == "password" { "password".to_owned() } else { format!("{} password", argument.name) };
+            let word = terminal::ask_password(&what)?;
+            let again = match argument.kind {
+                ArgumentKind::NewPassword => Some(terminal::ask_password(&format!("{what} again"))?),
+                _ => None,
+            };
+            if self.interrupts.is_interrupted() {
+                return Err(ClientError::Interrupted);
+            }
+            if again.is_some_and(|again| again != word) {
+                return Err(ClientError::BadArgument("the two passwords differ; nothing was changed, try again".into()));
+            }
+            words.push(word);
         }
         Ok(())
     }
@@ -250,8 +259,7 @@ fn help(command: Option<&str>) -> Result<Answer> {
     let shown: Vec<&CommandSpec> = match command {
         None => COMMANDS.iter().collect(),
         Some(name) => {
-            let unknown = || ClientError::BadArgument(format!("unknown command {name:?}; help lists all"));
-            vec![CommandSpec::find(name).ok_or_else(unknown)?]
+            vec![CommandSpec::find(name).ok_or_else(|| unknown(name))?]
         }
     };
     let rows = shown.iter().map(|spec| vec![spec.usage(), spec.summary.to_owned()]).collect();

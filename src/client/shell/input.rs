@@ -31,13 +31,14 @@ pub(super) enum Lines {
 }
 
 impl Input {
-    /// Chooses by the command line: the script, then every `-c`, else stdin.
+    /// Chooses by the command line: the script, then every `-c`, else stdin. There is a prompt only where both sides are a
+    /// terminal and people read the answers.
     ///
     /// # Errors
     /// A script that cannot be read.
     pub(super) fn of(arguments: &Arguments) -> Result<Self, ClientError> {
         if arguments.script.is_none() && arguments.commands.is_empty() {
-            if io::stdin().is_terminal() {
+            if io::stdin().is_terminal() && io::stdout().is_terminal() && !arguments.json {
                 return Ok(Self::Terminal);
             }
             return coming(io::stdin()).map(Self::Lines);

@@ -28,9 +28,12 @@ pub(super) struct Interrupts {
     receiver: Receiver<Interrupt>,
     /// SIGTERM or SIGHUP has arrived, or in a script SIGINT.
     ended: bool,
+    on_break: OnBreak,
     on_end: OnEnd,
 }
 
+/// What the thread "signals" does by itself at each signal.
+type OnBreak = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 /// What the thread "signals" does by itself when the program is to end.
 type OnEnd = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
@@ -51,10 +54,16 @@ impl Interrupts {
         let (sender, receiver) = bounded(16);
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let on_end = OnEnd::default();
-        let at_end = on_end.clone();
-        let work = move || take_signals(&mut signals, &sender, &at_end);
+        let on_break = OnBreak::default();
+        let (at_break, at_end) = (on_break.clone(), on_end.clone());
+        let work = move || take_signals(&mut signals, &sender, &at_break, &at_end);
         std::thread::Builder::new().name("signals".into()).spawn(work)?;
-        Ok(Self { receiver, ended: false, on_end })
+        Ok(Self { receiver, ended: false, on_break, on_end })
+    }
+
+    /// Has `work` done on the thread "signals" at each signal, for a main thread that waits for a tracker. It must not block.
+    pub(super) fn on_break(&self, work: impl Fn() + Send + 'static) {
+        *self.on_break.lock() = Some(Box::new(work));
     }
 
     /// Has `work` done on the thread "signals" when the program is to end, for a main thread that waits for keys.
@@ -114,7 +123,7 @@ impl Interrupts {
     }
 }
 
-fn take_signals(signals: &mut Signals, sender: &Sender<Interrupt>, on_end: &OnEnd) {
+fn take_signals(signals: &mut Signals, sender: &Sender<Interrupt>, on_break: &OnBreak, on_end: &OnEnd) {
     let mut last_end: Option<Instant> = None;
     for signal in signals.forever() {
         let interrupt = if signal == SIGINT { Interrupt::Break } else { Interrupt::End };
@@ -129,5 +138,8 @@ fn take_signals(signals: &mut Signals, sender: &Sender<Interrupt>, on_end: &OnEn
         }
         // A full channel holds enough signals already.
         let _ = sender.try_send(interrupt);
+        if let Some(work) = &*on_break.lock() {
+            work();
+        }
     }
 }

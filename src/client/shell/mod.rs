@@ -4,10 +4,11 @@
 //! came from the network is escaped before it is shown.
 //!
 //! Threads: commands run on the main thread; "announcer" prints what happens by itself; "signals" turns signals into values;
-//! "input" reads a piped stdin, so that a signal is noticed while it is silent.
+//! "input" reads a piped stdin, so that a signal is noticed while it is silent; "bars" has progress drawn at the prompt.
 
 mod announce;
 mod answer;
+mod bars;
 mod complete;
 mod escape;
 mod execute;
@@ -24,7 +25,7 @@ mod terminal;
 mod tests;
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -102,6 +103,12 @@ fn start_log(arguments: &Arguments, interactive: bool) {
     let default = if interactive { LevelFilter::Error } else { LevelFilter::Warn };
     let mut builder = env_logger::Builder::new();
     builder.filter_level(default);
+    // As the builder would, but what came from the network is in many a message, and stderr may be a terminal.
+    builder.format(|out, record| {
+        let (style, time) = (out.default_level_style(record.level()), out.timestamp());
+        let text = escape(&record.args().to_string());
+        writeln!(out, "[{time} {style}{:<5}{style:#} {}] {text}", record.level(), record.target())
+    });
     if let Ok(filters) = std::env::var("RUST_LOG") {
         builder.parse_filters(&filters);
     }

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use indicatif::MultiProgress;
 use parking_lot::Mutex;
 use rustyline::ExternalPrinter;
 use serde_json::{Map, Value, json};
@@ -35,19 +36,21 @@ type Printer = Box<dyn ExternalPrinter + Send>;
 pub(super) struct Output {
     format: Format,
     shared: Arc<Mutex<Shared>>,
+    /// Prints above the line being edited. It waits for the editor when that is busy, so nothing else waits for its lock.
+    printer: Arc<Mutex<Option<Printer>>>,
 }
 
 #[derive(Default)]
 struct Shared {
     /// stdout's reader has gone.
     closed: bool,
-    /// Prints above the line being edited.
-    printer: Option<Printer>,
+    /// Bars that are drawn now.
+    bars: Option<MultiProgress>,
 }
 
 impl Output {
     pub(super) fn new(format: Format) -> Self {
-        Self { format, shared: Arc::default() }
+        Self { format, shared: Arc::default(), printer: Arc::default() }
     }
 
     pub(super) fn format(&self) -> Format {
@@ -61,7 +64,20 @@ impl Output {
 
     /// From now on announcements are printed above the line being edited.
     pub(super) fn set_printer(&self, printer: Option<Printer>) {
-        self.shared.lock().printer = printer;
+        *self.printer.lock() = printer;
+    }
+
+    /// From now on announcements are printed above these bars.
+    pub(super) fn set_bars(&self, bars: Option<MultiProgress>) {
+        self.shared.lock().bars = bars;
+    }
+
+    /// Has the prompt drawn again, where it is: up a line and down again is nowhere, also on the first line of the screen.
+    pub(super) fn redraw(&self) {
+        if let Some(printer) = &mut *self.printer.lock() {
+            // An editor that has gone draws nothing.
+            let _ = printer.print("\x1bM\n".into());
+        }
     }
 
     /// The first line: where the client listens, and as which device.
@@ -113,15 +129,17 @@ impl Output {
 
     /// Something that happened by itself, for people at a terminal.
     pub(super) fn announce(&self, text: &str) {
-        let line = escape(text);
-        let mut shared = self.shared.lock();
-        if let Some(printer) = &mut shared.printer
-            && printer.print(format!("{line}\n")).is_ok()
-        {
-            return;
+        let line = escape(text) + "\n";
+        let bars = self.shared.lock().bars.clone();
+        if let Some(bars) = bars {
+            return bars.suspend(|| self.write(&line));
         }
-        drop(shared);
-        self.write(&format!("{line}\n"));
+        let mut printer = self.printer.lock();
+        let printed = printer.as_mut().is_some_and(|printer| printer.print(line.clone()).is_ok());
+        drop(printer);
+        if !printed {
+            self.write(&line);
+        }
     }
 
     /// A warning or error for people.

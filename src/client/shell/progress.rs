@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::escape::escape;
+use super::output::{Format, Output};
 use super::render::clock;
 use crate::client::{DownloadStatus, human_bytes};
 
@@ -17,59 +18,62 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// A bar for hashing one file.
-pub(super) struct HashBar {
-    wanted: bool,
+pub(super) struct HashBar<'a> {
+    output: &'a Output,
     what: &'static str,
     started: Instant,
     bar: Option<ProgressBar>,
 }
 
-impl HashBar {
-    pub(super) fn new(wanted: bool, what: &'static str) -> Self {
-        Self { wanted, what, started: Instant::now(), bar: None }
+impl<'a> HashBar<'a> {
+    pub(super) fn new(output: &'a Output, what: &'static str) -> Self {
+        Self { output, what, started: Instant::now(), bar: None }
     }
 
     pub(super) fn draw(&mut self, done: u64, len: u64) {
-        if !self.wanted || self.started.elapsed() < PATIENCE {
+        if self.output.format() != Format::Table || self.started.elapsed() < PATIENCE {
             return;
         }
-        let what = self.what;
+        let (what, output) = (self.what, self.output);
         let make = || {
-            let bar = ProgressBar::new(len).with_message(what);
+            let all = MultiProgress::new();
+            let bar = all.add(ProgressBar::new(len).with_message(what));
             bar.set_style(style("{msg} {wide_bar} {percent}% {bytes_per_sec} {eta}"));
+            output.set_bars(Some(all));
             bar
         };
         self.bar.get_or_insert_with(make).set_position(done);
     }
 }
 
-impl Drop for HashBar {
+impl Drop for HashBar<'_> {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+            self.output.set_bars(None);
         }
     }
 }
 
 /// One bar for each running download, while `wait` waits.
 pub(super) struct WaitBars {
+    output: Output,
     wanted: bool,
     all: MultiProgress,
     bars: Vec<(String, ProgressBar)>,
 }
 
 impl WaitBars {
-    pub(super) fn new(wanted: bool) -> Self {
-        Self { wanted, all: MultiProgress::new(), bars: Vec::new() }
+    pub(super) fn new(output: &Output) -> Self {
+        let (output, wanted, all) = (output.clone(), output.format() == Format::Table, MultiProgress::new());
+        if wanted {
+            output.set_bars(Some(all.clone()));
+        }
+        Self { output, wanted, all, bars: Vec::new() }
     }
 
     pub(super) fn is_visible(&self) -> bool {
         self.wanted
-    }
-
-    /// Prints above the bars.
-    pub(super) fn above(&self, print: impl FnOnce()) {
-        if self.wanted { self.all.suspend(print) } else { print() }
     }
 
     pub(super) fn draw(&mut self, running: &[&DownloadStatus]) {
@@ -97,7 +101,8 @@ impl WaitBars {
             };
             bar.set_position(status.bytes_done);
             let left = status.time_left().map_or_else(|| "?".into(), |left| clock(left.as_secs()));
-            bar.set_message(format!("{}/s {left} {} peers", human_bytes(status.bytes_per_second), status.peers));
+            let (rate, peers) = (human_bytes(status.bytes_per_second), status.peers);
+            bar.set_message(format!("{rate}/s {left} {peers} peer{}", if peers == 1 { "" } else { "s" }));
         }
     }
 }
@@ -105,5 +110,6 @@ impl WaitBars {
 impl Drop for WaitBars {
     fn drop(&mut self) {
         self.bars.iter().for_each(|(_, bar)| bar.finish_and_clear());
+        self.output.set_bars(None);
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Ended {
     Well,
     /// It failed, and has said so.
     Failed,
+    /// A signal ended it, and it has said so.
+    Interrupted,
     /// It asks the program to end.
     Exit,
 }
@@ -38,6 +40,10 @@ pub(super) enum Ended {
 impl Shell {
     pub(super) fn new(client: Client, output: Output, interrupts: Interrupts, on_error: OnError) -> Self {
         let client = Arc::new(client);
+        interrupts.on_break({
+            let client = client.clone();
+            move || client.interrupt()
+        });
         let announcer = Announcer::start(client.subscribe(), output.clone());
         Self { client, output, interrupts, on_error, failed: false, announcer }
     }
@@ -53,16 +59,15 @@ impl Shell {
                     Ended::Failed
                 }
             };
-            if ended == Ended::Exit || (ended == Ended::Failed && self.on_error == OnError::Stop) {
+            // A command that was interrupted ends the script: the user, or the system, wants an end.
+            let interrupted = ended == Ended::Interrupted || self.interrupts.is_interrupted();
+            let stops = ended == Ended::Exit || (ended == Ended::Failed && self.on_error == OnError::Stop);
+            if stops || interrupted || self.output.is_closed() {
                 finish = false;
                 break;
             }
-            // A command that was interrupted ends the script: the user, or the system, wants an end.
-            if self.interrupts.is_interrupted() || self.output.is_closed() {
-                break;
-            }
         }
-        if finish && !self.interrupts.is_interrupted() && !self.output.is_closed() {
+        if finish && !self.interrupts.is_ended() {
             self.finish_downloads();
         }
         self.end()
@@ -99,7 +104,7 @@ impl Shell {
     pub(super) fn run_words(&mut self, words: &[String]) -> Ended {
         let name = words[0].as_str();
         let result = match CommandSpec::find(name) {
-            None => Err(ClientError::BadArgument(format!("unknown command {name:?}; help lists all"))),
+            None => Err(unknown(name)),
             Some(spec) => check_count(spec, words.len() - 1).and_then(|()| self.execute(spec.name, &words[1..])),
         };
         match result {
@@ -110,7 +115,7 @@ impl Shell {
             }
             Err(error) => {
                 self.fail(Some(name), &error);
-                Ended::Failed
+                if matches!(error, ClientError::Interrupted) { Ended::Interrupted } else { Ended::Failed }
             }
         }
     }
@@ -134,6 +139,12 @@ impl Shell {
         self.announcer.stop();
         if self.failed { EXIT_FAILED } else { 0 }
     }
+}
+
+/// The error for a word that is no command.
+pub(super) fn unknown(name: &str) -> ClientError {
+    let hint = CommandSpec::nearest(name).map(|command| format!("did you mean {}? ", command.name)).unwrap_or_default();
+    ClientError::BadArgument(format!("unknown command {name:?}; {hint}help lists all"))
 }
 
 fn check_count(spec: &CommandSpec, count: usize) -> Result<(), ClientError> {

@@ -7,6 +7,8 @@ pub enum ArgumentKind {
     User,
     /// A password: asked for without echo when left out at a terminal, never kept.
     Password,
+    /// A password that is to be: as [`ArgumentKind::Password`], and asked for twice.
+    NewPassword,
     /// A group's name.
     Group,
     /// The name of a file offered in the group before it.
@@ -57,6 +59,7 @@ const fn may(name: &'static str, kind: ArgumentKind) -> Argument {
 
 const USER: Argument = need("user", ArgumentKind::User);
 const PASSWORD: Argument = need("password", ArgumentKind::Password);
+const NEW_PASSWORD: Argument = need("password", ArgumentKind::NewPassword);
 const GROUP: Argument = need("group", ArgumentKind::Group);
 const DOWNLOAD: &[Argument] = &[GROUP, need("file", ArgumentKind::Download)];
 const MEMBER: &[Argument] = &[GROUP, USER];
@@ -67,7 +70,7 @@ const fn command(name: &'static str, arguments: &'static [Argument], summary: &'
 
 /// Every command, in the order in which `help` lists them.
 pub const COMMANDS: &[CommandSpec] = &[
-    command("create_user", &[USER, PASSWORD], "makes an account"),
+    command("create_user", &[USER, NEW_PASSWORD], "makes an account"),
     command("login", &[USER, PASSWORD], "starts a session: shares are offered again, downloads go on"),
     command("logout", &[], "stops offering, pauses downloads, ends the session"),
     command("create_group", &[GROUP], "makes a group that you own"),
@@ -101,7 +104,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     command("stop_share", &[GROUP, need("file", ArgumentKind::Upload)], "stops offering a file"),
     command(
         "change_password",
-        &[need("old", ArgumentKind::Password), need("new", ArgumentKind::Password)],
+        &[need("old", ArgumentKind::Password), need("new", ArgumentKind::NewPassword)],
         "changes your password",
     ),
     command("whoami", &[], "shows who is logged in"),
@@ -114,10 +117,31 @@ pub const COMMANDS: &[CommandSpec] = &[
     command("quit", &[], "ends the client"),
 ];
 
+impl ArgumentKind {
+    /// Tells whether it is a password.
+    pub fn is_secret(self) -> bool {
+        matches!(self, Self::Password | Self::NewPassword)
+    }
+}
+
 impl CommandSpec {
     /// Finds a command by its name.
     pub fn find(name: &str) -> Option<&'static Self> {
         COMMANDS.iter().find(|command| command.name == name)
+    }
+
+    /// The command that somebody who typed `name` may have meant.
+    pub fn nearest(name: &str) -> Option<&'static Self> {
+        let name = name.to_lowercase().replace('-', "_");
+        let distance = |command: &&Self| strsim::osa_distance(&name, command.name);
+        let near = COMMANDS.iter().min_by_key(distance).filter(|command| distance(command) <= (name.chars().count() / 3).max(1));
+        // A part of a name is a good hint where only one begins with it, or has it.
+        let only = |fits: &dyn Fn(&Self) -> bool| {
+            let mut fitting = COMMANDS.iter().filter(|command| name.len() > 2 && fits(command));
+            fitting.next().filter(|_| fitting.next().is_none())
+        };
+        near.or_else(|| only(&|command| command.name.starts_with(&name)))
+            .or_else(|| only(&|command| command.name.contains(&name)))
     }
 
     /// The command with its words, as `login <user> <password>`.
@@ -139,10 +163,9 @@ impl CommandSpec {
 
     /// The words, without any password, that the history may keep.
     pub fn without_passwords(&self, words: &[String]) -> Vec<String> {
-        let is_password = |i: usize| self.arguments.get(i).is_some_and(|argument| argument.kind == ArgumentKind::Password);
+        let is_password = |i: usize| self.arguments.get(i).is_some_and(|argument| argument.kind.is_secret());
         // Words too many behind a password may be parts of it.
-        let keep =
-            if self.arguments.iter().any(|a| a.kind == ArgumentKind::Password) { self.arguments.len() } else { usize::MAX };
+        let keep = if self.arguments.iter().any(|a| a.kind.is_secret()) { self.arguments.len() } else { usize::MAX };
         let name = words.first().cloned();
         let rest = words.iter().skip(1).enumerate().filter(|(i, _)| *i < keep && !is_password(*i)).map(|(_, word)| word.clone());
         name.into_iter().chain(rest).collect()
@@ -197,6 +220,24 @@ mod tests {
             seed [seconds]/sleep <seconds>/help [command]/exit/quit";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();
         assert_eq!(usages, promised.split('/').collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_mistyped_command_is_recognised() {
+        let nearest = |name| CommandSpec::nearest(name).map(|command| command.name);
+        for (typed, meant) in [
+            ("list_group", "list_groups"),
+            ("Login", "login"),
+            ("list-members", "list_members"),
+            ("dowload_file", "download_file"),
+            ("upload", "upload_file"),
+            ("exti", "exit"),
+        ] {
+            assert_eq!(nearest(typed), Some(meant), "{typed}");
+        }
+        for typed in ["no_such_command", "x", "", "list", "rm", "group"] {
+            assert_eq!(nearest(typed), None, "{typed}");
+        }
     }
 
     #[test]

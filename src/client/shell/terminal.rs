@@ -1,12 +1,16 @@
 //! The prompt: line editing, history without passwords, announcements above the line.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use rustyline::config::Configurer as _;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
-use rustyline::{CompletionType, Config, Editor};
+use rustyline::{ColorMode, CompletionType, Config, Editor};
 
+use super::bars::{PromptBars, Ticker};
 use super::complete::ShellHelper;
+use super::escape::escape;
 use super::session::{Ended, Shell};
 use super::table::{CommandSpec, split};
 use crate::client::ClientError;
@@ -21,8 +25,7 @@ type LineEditor = Editor<ShellHelper, FileHistory>;
 /// # Errors
 /// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
 pub(super) fn ask_password(what: &str) -> Result<String, ClientError> {
-    let prompt = if what == "password" { "password: ".to_owned() } else { format!("{what} password: ") };
-    rpassword::prompt_password(prompt).map_err(|e| match e.kind() {
+    rpassword::prompt_password(format!("{what}: ")).map_err(|e| match e.kind() {
         std::io::ErrorKind::Interrupted | std::io::ErrorKind::UnexpectedEof => ClientError::Interrupted,
         _ => ClientError::system("cannot ask for a password", e),
     })
@@ -31,12 +34,17 @@ pub(super) fn ask_password(what: &str) -> Result<String, ClientError> {
 /// Serves the prompt until the user ends it; returns the exit status.
 pub(super) fn run(mut shell: Shell) -> u8 {
     let history = shell.client.data_dir().join("history");
-    match open(&shell, &history) {
+    let bars = Arc::new(PromptBars::new(shell.client.clone()));
+    match open(&shell, &history, &bars) {
         Ok(mut editor) => {
             watch_for_end(&shell);
-            serve(&mut shell, &mut editor, &history);
+            let ticker = Ticker::start(bars.clone(), shell.output.clone());
+            serve(&mut shell, &mut editor, &history, &bars);
             // A history that cannot be written is none.
             let _ = editor.save_history(&history);
+            // With the editor ends whatever waited for it to print.
+            drop(editor);
+            ticker.stop();
         }
         Err(error) => shell.fail(None, &ClientError::BadArgument(format!("cannot use this terminal: {error}"))),
     }
@@ -46,15 +54,17 @@ pub(super) fn run(mut shell: Shell) -> u8 {
     0
 }
 
-fn open(shell: &Shell, history: &PathBuf) -> rustyline::Result<LineEditor> {
+fn open(shell: &Shell, history: &PathBuf, bars: &Arc<PromptBars>) -> rustyline::Result<LineEditor> {
     let config = Config::builder()
         .max_history_size(HISTORY_LEN)?
         .history_ignore_space(true)
         .completion_type(CompletionType::List)
         .auto_add_history(false)
+        // There are no colours; this has the prompt drawn by us.
+        .color_mode(ColorMode::Forced)
         .build();
     let mut editor = LineEditor::with_config(config)?;
-    editor.set_helper(Some(ShellHelper::new(shell.client.clone())));
+    editor.set_helper(Some(ShellHelper::new(shell.client.clone(), bars.clone())));
     // The first time there is none.
     let _ = editor.load_history(history);
     if let Ok(printer) = editor.create_external_printer() {
@@ -63,13 +73,22 @@ fn open(shell: &Shell, history: &PathBuf) -> rustyline::Result<LineEditor> {
     Ok(editor)
 }
 
-fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf) {
+fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &PromptBars) {
+    // On these the editor shows a prompt as it was given, once.
+    let can_draw = !std::env::var("TERM").is_ok_and(|term| ["dumb", "cons25", "emacs"].contains(&term.as_str()));
     loop {
         if shell.interrupts.is_ended() || shell.output.is_closed() {
             return;
         }
-        let user = shell.client.whoami().map_or_else(|_| "posse".into(), |user| user.label.to_string());
-        match editor.readline(&format!("{user}> ")) {
+        let user = shell.client.whoami().map_or_else(|_| "posse".into(), |user| escape(user.label.as_str()));
+        let prompt = format!("{user}> ");
+        let prompt = if can_draw { bars.raise(&prompt) } else { prompt };
+        // Behind a list of candidates the editor clears as many lines as the prompt has above the last: it would clear the list's.
+        let has_bars = prompt.contains('\n');
+        editor.set_completion_type(if has_bars { CompletionType::Circular } else { CompletionType::List });
+        let line = editor.readline(&prompt);
+        bars.lower();
+        match line {
             Ok(line) => {
                 if run_line(shell, editor, &line) == Ended::Exit {
                     return;

@@ -9,12 +9,13 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, at, select, unbounded};
 
 use super::TrackerSet;
 use super::session::{Login, pending_login};
 use super::state::{Answer, Pending};
 use crate::client::ClientError;
+use crate::net::Stop;
 use crate::types::{Label, Password, Refusal, UserEntry};
 use crate::wire::tracker::{Reply, Request};
 
@@ -119,6 +120,7 @@ struct Call<'a> {
     busy: bool,
     /// A tracker that forgot the session may be asked once more.
     relogged: bool,
+    interrupt: Stop,
     started: Instant,
 }
 
@@ -127,7 +129,9 @@ impl<'a> Call<'a> {
         let (sender, answers) = unbounded();
         let started = Instant::now();
         let (asked, waiting) = (Vec::new(), Vec::new());
-        Self { set, request, need, sender, answers, asked, waiting, refusal: None, busy: false, relogged: false, started }
+        let interrupt = if set.patient { Stop::new() } else { set.shared.interrupt.lock().clone() };
+        let (refusal, busy, relogged) = (None, false, false);
+        Self { set, request, need, sender, answers, asked, waiting, refusal, busy, relogged, interrupt, started }
     }
 
     fn run(mut self) -> Result<Reply, ClientError> {
@@ -140,6 +144,9 @@ impl<'a> Call<'a> {
             }
             if self.set.shared.stop.is_set() {
                 return Err(ClientError::Stopping);
+            }
+            if self.interrupt.is_set() {
+                return Err(ClientError::Interrupted);
             }
             if let Some((refusal, since)) = self.refusal
                 && (self.waiting.is_empty() || now >= since + REFUSAL_GRACE)
@@ -158,13 +165,13 @@ impl<'a> Call<'a> {
                 }
             }
             let until = self.refusal.map_or(hedge, |(_, since)| since + REFUSAL_GRACE).min(deadline);
-            match self.answers.recv_deadline(until) {
-                Ok(answer) => {
-                    if let Some(reply) = self.take(answer) {
-                        return Ok(reply);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            let answer = select! {
+                recv(self.answers) -> answer => answer.ok(),
+                recv(self.interrupt.channel()) -> _ => None,
+                recv(at(until)) -> _ => None,
+            };
+            if let Some(reply) = answer.and_then(|answer| self.take(answer)) {
+                return Ok(reply);
             }
         }
     }
@@ -230,6 +237,9 @@ impl<'a> Call<'a> {
         }
         let shared = &self.set.shared;
         let mut state = shared.state.lock();
+        if self.interrupt.is_set() {
+            return Ok(());
+        }
         let new = state.candidates(self.need == Need::Session).into_iter().any(|index| {
             let key = state.links[index].live.as_ref().map(|live| live.key);
             key.is_some_and(|key| !self.asked.contains(&(index, key)))

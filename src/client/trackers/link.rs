@@ -167,6 +167,7 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
     };
     shared.state.lock().detach(index, key);
     shared.changed.notify_all();
+    shared.tell(News::Lost { tracker: index });
     error
 }
 

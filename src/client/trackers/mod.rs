@@ -42,8 +42,13 @@ pub(crate) enum News {
         /// What it says.
         peers: Vec<PeerEntry>,
     },
-    /// The tracker's session stands (again): what it said about peers before is void.
+    /// The tracker's session stands (again), and it is about to say everything about peers.
     Joined {
+        /// Index of the tracker.
+        tracker: usize,
+    },
+    /// The tracker's connection has ended: what it said about peers is from before.
+    Lost {
         /// Index of the tracker.
         tracker: usize,
     },
@@ -70,6 +75,8 @@ pub(crate) struct SetOptions {
 #[derive(Debug, Clone)]
 pub(crate) struct TrackerSet {
     shared: Arc<Shared>,
+    /// Calls through this clone are not ended by [`TrackerSet::interrupt`].
+    patient: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +86,8 @@ struct Shared {
     /// Notified whenever a tracker becomes ready or unready.
     changed: Condvar,
     news: Sender<News>,
+    /// Ends the calls under way; each interrupt puts a new one here for those to come.
+    interrupt: Mutex<Stop>,
     stop: Stop,
     threads: Threads,
 }
@@ -91,12 +100,27 @@ impl TrackerSet {
     pub(crate) fn start(options: SetOptions, news: Sender<News>) -> std::io::Result<Self> {
         let state = Mutex::new(SetState::new(&options.addresses));
         let (stop, threads) = (Stop::new(), Threads::new());
-        let shared = Arc::new(Shared { options, state, changed: Condvar::new(), news, stop, threads });
+        let interrupt = Mutex::new(Stop::new());
+        let shared = Arc::new(Shared { options, state, changed: Condvar::new(), news, interrupt, stop, threads });
         for index in 0..shared.options.addresses.len() {
             let link = shared.clone();
             shared.threads.spawn(format!("tracker {}", index + 1), move || link::run(&link, index))?;
         }
-        Ok(Self { shared })
+        Ok(Self { shared, patient: false })
+    }
+
+    /// The same set, for calls that nobody waits for: an interrupt does not end them.
+    pub(crate) fn patient(&self) -> Self {
+        Self { patient: true, ..self.clone() }
+    }
+
+    /// Ends the calls that are under way with [`ClientError::Interrupted`](super::ClientError::Interrupted). What they asked for
+    /// may be carried out all the same.
+    pub(crate) fn interrupt(&self) {
+        std::mem::take(&mut *self.shared.interrupt.lock()).set();
+        // The lock makes sure that whoever was about to wait is woken.
+        drop(self.shared.state.lock());
+        self.shared.changed.notify_all();
     }
 
     /// Waits until a tracker is connected and every other one has been tried once or had a little more time; false if none is

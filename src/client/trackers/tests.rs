@@ -317,3 +317,30 @@ fn a_logout_is_heard_and_ends_the_session() {
     log_in(&set);
     set.stop(PATIENCE);
 }
+
+#[test]
+fn an_interrupt_ends_the_calls_that_somebody_waits_for() {
+    let silent = Fake::start(|request| if is_change(request) { Act::Silence } else { usual(request) });
+    let (set, _news) = set_of(&[&silent]);
+    log_in(&set);
+    let calls = [set.clone(), set.patient()].map(|set| std::thread::spawn(move || set.call(&change(1), Need::Session)));
+    wait_for("both were asked", || silent.asked().iter().filter(|request| is_change(request)).count() == 2);
+    set.interrupt();
+    let [interrupted, patient] = calls;
+    assert!(matches!(interrupted.join().unwrap(), Err(ClientError::Interrupted)));
+    assert!(!patient.is_finished());
+    silent.kill();
+    // One that waits for a connection is ended too.
+    wait_for("the tracker is gone", || !set.is_reachable());
+    let waits = std::thread::spawn({
+        let set = set.clone();
+        move || set.call(&change(2), Need::Session)
+    });
+    wait_for("it is ended", || {
+        set.interrupt();
+        waits.is_finished()
+    });
+    assert!(matches!(waits.join().unwrap(), Err(ClientError::Interrupted)));
+    assert!(matches!(patient.join().unwrap(), Err(ClientError::NoTracker)), "what nobody waits for is not interrupted");
+    set.stop(PATIENCE);
+}

@@ -115,3 +115,12 @@ fn damage_and_later_versions_are_named_not_overwritten() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     assert!(matches!(DeviceStore::open(dir.path()), Err(StoreError::Newer { found: 99, .. })));
 }
+
+#[test]
+fn a_file_is_the_same_after_a_reboot_numbered_the_file_systems_anew() {
+    let stamp = FileStamp { len: 77, modified_ns: -5, dev: 1, inode: 9 };
+    assert_eq!(stamp, FileStamp { dev: 2, ..stamp });
+    for other in [FileStamp { len: 78, ..stamp }, FileStamp { modified_ns: 0, ..stamp }, FileStamp { inode: 8, ..stamp }] {
+        assert_ne!(stamp, other);
+    }
+}

@@ -1,0 +1,328 @@
+//! How a download begins: anew, again in the place of an earlier one, by a file that is there already, or after a restart.
+//!
+//! **Invariant:** a user has at most one download of a content, and one that makes a file; it is in the device store before the
+//! engine begins, and what the engine refuses leaves everything as it was.
+//!
+//! Runs on the thread of whoever commands; after a restart a file at a destination is compared on a thread of its own.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::ClientError;
+use super::core::Inner;
+use super::handle::{DownloadHandle, state};
+use super::library::{Download, Library};
+use super::place::{check_place, is_there, move_part, remove_part};
+use crate::store::{DownloadRow, FileStamp, Progress, ShareRow};
+use crate::swarm::{DownloadSpec, EngineError, HashError, SeedSpec, hash_file};
+use crate::types::{Bitfield, FileEntry, Geometry, GroupId, InfoHash};
+use crate::wire::metainfo::Metainfo;
+
+/// The journal of a download of which nothing is on disk for good.
+pub(crate) fn nothing_verified(row: &DownloadRow) -> Bitfield {
+    Bitfield::empty(Geometry::new(row.facts.len, row.facts.piece_len).map_or(0, |geometry| geometry.piece_count()))
+}
+
+impl Inner {
+    /// The unfinished download of this content, set going if need be; refused if it goes elsewhere. One that failed elsewhere is
+    /// none, and one that is complete.
+    pub(crate) fn going_on(self: &Arc<Self>, entry: &FileEntry, target: &Path) -> Result<Option<DownloadHandle>, ClientError> {
+        let row = self.library.lock().download(entry.facts.info_hash).map(|download| download.row.clone());
+        let Some(row) = row else { return Ok(None) };
+        match &row.progress {
+            Progress::Complete => return Ok(None),
+            Progress::Failed(_) if row.target != target || is_there(target) => return Ok(None),
+            _ if row.target != target => return Err(taken(&row)),
+            Progress::Running => {}
+            Progress::Paused(_) | Progress::Failed(_) => self.handle(&row).resume()?,
+        }
+        Ok(Some(self.handle(&row)))
+    }
+
+    /// Begins a download that was asked for. It takes the place of one of the same content that is complete or has failed, and
+    /// goes on from what a failed one has fetched.
+    pub(crate) fn begin_new(self: &Arc<Self>, row: DownloadRow) -> Result<DownloadHandle, ClientError> {
+        let (group, info_hash) = (row.group, row.facts.info_hash);
+        refuse_rival(&self.library.lock(), &row)?;
+        check_place(&row.target, info_hash)?;
+        let failed = self.put_away_failed(info_hash);
+        let moved = failed.as_ref().is_some_and(|failed| move_part(failed, &row.target));
+        let verified =
+            failed.as_ref().filter(|_| moved).map(|failed| failed.verified.clone().unwrap_or_else(|| nothing_verified(&row)));
+        self.drop_stale(info_hash);
+        let begun = self.begin(DownloadRow { verified: verified.clone(), ..row.clone() }, verified);
+        match (&begun, failed) {
+            (Ok(_), Some(failed)) if !moved && failed.target != row.target => remove_part(&failed),
+            (Err(_), Some(failed)) if moved => {
+                let back = DownloadRow { target: row.target, ..failed.clone() };
+                move_part(&back, &failed.target);
+            }
+            _ => {}
+        }
+        self.announce([(group, info_hash)]);
+        begun
+    }
+
+    /// The failed download of this content, if there is one; the engine holds it no more.
+    fn put_away_failed(&self, info_hash: InfoHash) -> Option<DownloadRow> {
+        let (row, transfer) = {
+            let mut library = self.library.lock();
+            let download = library.download(info_hash).filter(|d| matches!(d.row.progress, Progress::Failed(_)))?;
+            (download.row.clone(), download.transfer.clone())
+        };
+        // Failed by our own word, as when the membership ended, it is only paused there.
+        if let Some(transfer) = transfer.filter(|transfer| !transfer.status().state.has_ended()) {
+            transfer.cancel();
+        }
+        Some(row)
+    }
+
+    /// Shares of this content whose file is gone or has changed are offered no more: what is begun now has nothing to do with them.
+    fn drop_stale(&self, info_hash: InfoHash) {
+        let offered: Vec<ShareRow> = {
+            let library = self.library.lock();
+            let shares = library.shares.values().filter(|share| share.offered && share.row.facts.info_hash == info_hash);
+            shares.map(|share| share.row.clone()).collect()
+        };
+        let (intact, stale): (Vec<ShareRow>, Vec<ShareRow>) = offered.into_iter().partition(is_intact);
+        for row in &stale {
+            if let Some(share) = self.library.lock().share(row.group, info_hash) {
+                share.offered = false;
+            }
+        }
+        let Some(engine) = self.engine().filter(|_| !stale.is_empty()) else { return };
+        engine.unseed(info_hash);
+        if let (Some(row), Ok(Some(metainfo))) = (intact.first(), self.store.metainfo(info_hash)) {
+            let seed = SeedSpec {
+                metainfo: Arc::new(metainfo),
+                path: row.path.clone(),
+                len: row.stamp.len,
+                modified_ns: row.stamp.modified_ns,
+            };
+            // It only ends with the engine itself.
+            let _ = engine.seed(seed);
+        }
+        self.announce(stale.iter().map(|row| (row.group, info_hash)));
+    }
+
+    /// Has the engine begin a download, or go on with one of which `verified` is on disk. If it will not, all is as before. The
+    /// trackers are not told.
+    pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow, verified: Option<Bitfield>) -> Result<DownloadHandle, ClientError> {
+        let engine = self.need_engine()?;
+        let info_hash = row.facts.info_hash;
+        let metainfo = self.store.metainfo(info_hash)?.map(Arc::new);
+        let before = self.insert(Download::new(row.clone()))?;
+        let spec = DownloadSpec { facts: row.facts.clone(), target: row.target.clone(), metainfo, verified, paused: false };
+        let begun = self.store.put_download(&row).map_err(ClientError::from);
+        let begun = begun.and_then(|()| engine.download(spec).map_err(|error| ClientError::DownloadState(explain(&error))));
+        match begun {
+            Ok(transfer) => {
+                if let Some(download) = self.library.lock().download(info_hash) {
+                    download.transfer = Some(transfer);
+                }
+                self.changed.notify_all();
+                Ok(self.handle(&row))
+            }
+            Err(error) => {
+                self.put_back(&row, before)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Undoes an insert.
+    fn put_back(&self, row: &DownloadRow, before: Option<Download>) -> Result<(), ClientError> {
+        let info_hash = row.facts.info_hash;
+        let before_row = before.as_ref().map(|download| download.row.clone());
+        {
+            let mut library = self.library.lock();
+            let tried = library.take_download(info_hash);
+            library.downloads.extend(before.map(|mut before| {
+                before.callbacks.extend(tried.into_iter().flat_map(|tried| tried.callbacks));
+                before
+            }));
+        }
+        match before_row {
+            Some(before) => self.store.put_download(&before)?,
+            None => self.store.remove_download(row.user, info_hash)?,
+        }
+        Ok(())
+    }
+
+    /// Puts a download in the place of an earlier one of the same content, which it returns; refused if that one runs, or if
+    /// another one makes the same file.
+    fn insert(&self, mut download: Download) -> Result<Option<Download>, ClientError> {
+        let mut library = self.library.lock();
+        let info_hash = download.info_hash();
+        if let Some(old) = library.download(info_hash)
+            && old.row.progress == Progress::Running
+        {
+            return Err(taken(&old.row));
+        }
+        refuse_rival(&library, &download.row)?;
+        let mut old = library.take_download(info_hash);
+        if let Some(old) = &mut old {
+            download.callbacks = std::mem::take(&mut old.callbacks);
+        }
+        library.downloads.push(download);
+        Ok(old)
+    }
+
+    /// The destination exists: if it is the file itself, it is shared on; anything else is left alone.
+    pub(crate) fn adopt(
+        self: &Arc<Self>,
+        row: DownloadRow,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<DownloadHandle, ClientError> {
+        let seed = compare(&row, progress)?;
+        let failed = self.put_away_failed(row.facts.info_hash);
+        let handle = self.adopted(row, &seed)?;
+        failed.iter().for_each(remove_part);
+        Ok(handle)
+    }
+
+    /// The file is there and was compared: it counts as downloaded.
+    fn adopted(self: &Arc<Self>, mut row: DownloadRow, seed: &SeedSpec) -> Result<DownloadHandle, ClientError> {
+        row.progress = Progress::Complete;
+        self.store.put_metainfo(&seed.metainfo)?;
+        self.need_engine()?.seed(seed.clone()).map_err(|e| ClientError::BadArgument(e.to_string()))?;
+        self.keep_share(&row, seed);
+        self.store.put_download(&row)?;
+        {
+            let mut library = self.library.lock();
+            let mut download = Download::new(row.clone());
+            download.callbacks = library.take_download(row.facts.info_hash).map(|old| old.callbacks).unwrap_or_default();
+            library.downloads.push(download);
+        }
+        self.share_later(row.group, row.facts.info_hash);
+        Ok(self.handle(&row))
+    }
+
+    /// Notes a new progress here and in the store.
+    pub(crate) fn set_progress(&self, row: &DownloadRow, progress: Progress) -> Result<(), ClientError> {
+        self.store.set_progress(row.user, row.facts.info_hash, &progress)?;
+        if let Some(download) = self.library.lock().download(row.facts.info_hash) {
+            download.unreported |= progress == Progress::Running;
+            download.row.progress = progress;
+        }
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Takes a download of an earlier session into this one, and goes on with it if it was running. The trackers are not told.
+    pub(crate) fn restore_download(self: &Arc<Self>, row: DownloadRow, mine: Option<&HashSet<GroupId>>) {
+        let running = row.progress == Progress::Running;
+        let (info_hash, group) = (row.facts.info_hash, row.group);
+        let mut restored = Download::new(row.clone());
+        (restored.settled, restored.unreported) = (row.progress == Progress::Complete, running);
+        if running && is_there(&row.target) {
+            // The client was killed between giving the file its name and noting so.
+            let mut library = self.library.lock();
+            library.downloads.push(restored);
+            let shared = library.share(group, info_hash).is_some_and(|share| share.offered && share.row.path == row.target);
+            drop(library);
+            if !shared {
+                return self.look_whether_complete(row);
+            }
+            let noted = self.set_progress(&row, Progress::Complete);
+            self.note_error(noted);
+            return self.share_later(group, info_hash);
+        }
+        if running {
+            // Until it is begun, or if it cannot be.
+            restored.row.progress = Progress::Paused(None);
+        }
+        self.library.lock().downloads.push(restored);
+        if !running {
+            return;
+        }
+        let verified = row.verified.clone().unwrap_or_else(|| nothing_verified(&row));
+        let result = if mine.is_some_and(|mine| !mine.contains(&group)) {
+            Err("you are no longer a member of the group".to_owned())
+        } else {
+            self.begin(row.clone(), Some(verified)).map_err(|error| error.to_string())
+        };
+        if let Err(reason) = result {
+            log::warn!("{}: {reason}", row.label);
+            let noted = self.set_progress(&row, Progress::Failed(reason));
+            self.note_error(noted);
+            self.tell_end(info_hash);
+        }
+    }
+
+    /// Compares the file that stands where a download's is to be, on a thread of its own; it is complete, or has failed.
+    fn look_whether_complete(self: &Arc<Self>, row: DownloadRow) {
+        let weak = Arc::downgrade(self);
+        let (user, info_hash) = (row.user, row.facts.info_hash);
+        let work = move || {
+            let Some(inner) = weak.upgrade() else { return };
+            let is_wanted = || {
+                let library = &mut *inner.library.lock();
+                let ours = library.user().is_some_and(|now| now.user == user);
+                !inner.stop.is_set() && ours && library.is_downloading(info_hash)
+            };
+            let looked = compare(&row, &mut |_, _| is_wanted());
+            if !is_wanted() {
+                return;
+            }
+            if let Err(error) = looked.and_then(|seed| inner.adopted(row.clone(), &seed)) {
+                let noted = inner.set_progress(&row, Progress::Failed(error.to_string()));
+                inner.note_error(noted);
+                inner.tell_end(info_hash);
+            }
+        };
+        if let Err(error) = self.threads.spawn("compare", work) {
+            log::warn!("the file of a download cannot be compared: {error}");
+        }
+    }
+}
+
+/// Tells whether a shared file looks as it did when it was hashed.
+pub(crate) fn is_intact(row: &ShareRow) -> bool {
+    FileStamp::of(&row.path).is_ok_and(|stamp| stamp == row.stamp)
+}
+
+/// Reads the file at a download's destination: it is the one that is wanted, or an error.
+fn compare(row: &DownloadRow, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<SeedSpec, ClientError> {
+    let other = || ClientError::path(&row.target, "it exists with other content; name another destination");
+    let len = std::fs::symlink_metadata(&row.target).ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
+    if len != Some(row.facts.len) {
+        return Err(other());
+    }
+    let hashed = match hash_file(&row.target, &mut |done| progress(done, row.facts.len)) {
+        Ok(hashed) if hashed.sha1 == row.facts.sha1 => hashed,
+        Err(HashError::Cancelled) => return Err(ClientError::Interrupted),
+        Err(error @ (HashError::Read { .. } | HashError::Threads(_))) => {
+            return Err(ClientError::path(&row.target, format!("it exists and cannot be compared: {error}")));
+        }
+        _ => return Err(other()),
+    };
+    // Under another name it has another info dictionary; the content is the same, so the group's one is made.
+    let (geometry, pieces) = (hashed.seed.metainfo.geometry(), hashed.seed.metainfo.pieces().to_vec());
+    let metainfo = Metainfo::new(row.facts.name.clone(), geometry, pieces);
+    let metainfo = metainfo.ok().filter(|m| m.info_hash() == row.facts.info_hash).ok_or_else(other)?;
+    Ok(SeedSpec { metainfo: Arc::new(metainfo), ..hashed.seed })
+}
+
+fn refuse_rival(library: &Library, row: &DownloadRow) -> Result<(), ClientError> {
+    let refusal = |rival: &DownloadRow| {
+        let (group, file) = (&rival.group_label, &rival.label);
+        state(&format!("{file} in {group} is being downloaded to that place; name another destination"))
+    };
+    library.rival(row).map_or(Ok(()), |rival| Err(refusal(rival)))
+}
+
+fn taken(row: &DownloadRow) -> ClientError {
+    let place = row.target.display();
+    state(&format!("this content is being downloaded to {place} already; cancel_download that one first"))
+}
+
+/// What the engine will not do, in words that say what to do.
+fn explain(error: &EngineError) -> String {
+    match error {
+        EngineError::TargetExists(_) => format!("{error}; name another destination"),
+        EngineError::NoRoom { .. } => format!("{error}; make room or name another destination"),
+        _ => error.to_string(),
+    }
+}
