@@ -247,7 +247,10 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
     let deadline = Instant::now() + LOCKED_MAX;
     let part = loop {
         match PartFile::open(&target, torrent.info_hash, torrent.geometry.len(), ours, disk.clone()) {
-            Err(StorageError::Locked(_)) if Instant::now() < deadline && !torrent.engine.stop.wait(LOCKED_RETRY) => {}
+            Err(StorageError::Locked(_)) if Instant::now() < deadline => {
+                torrent.engine.stop.wait(LOCKED_RETRY);
+                run.with(|_| ())?;
+            }
             opened => break Arc::new(opened?),
         }
     };
@@ -255,8 +258,8 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
         transfer.ours = true;
         transfer.part = Some(part.clone());
     });
-    if kept.is_err() {
-        // Cancelled just now: the file was made after the canceller looked.
+    if kept.is_err() && (!ours || run.is_cancelled()) {
+        // It was made, or opened, after the canceller looked. What is left when the engine stops goes on another day.
         let _ = part.remove();
     }
     kept.map(|()| part)
@@ -417,6 +420,11 @@ impl Run<'_> {
         let transfer = state.transfer.as_mut().filter(|transfer| transfer.id == self.id);
         let runs = |transfer: &&mut TransferPart| transfer.life != TransferState::Cancelled && !self.torrent.engine.stop.is_set();
         transfer.filter(runs).ok_or(End::Quiet)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let state = self.torrent.state.lock();
+        state.transfer.as_ref().is_some_and(|transfer| transfer.id == self.id && transfer.life == TransferState::Cancelled)
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut TransferPart) -> T) -> Result<T, End> {

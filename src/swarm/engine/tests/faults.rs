@@ -475,3 +475,19 @@ fn a_copy_that_changed_does_not_keep_others_from_giving() {
     leecher.assert_complete(&transfer, &data);
     assert!(leecher.host.events.lock().iter().any(|event| matches!(event, EngineEvent::FileChanged { .. })));
 }
+
+#[test]
+fn a_stop_while_the_part_is_waited_for_loses_nothing_and_fails_nothing() {
+    let (seeder, mut leecher) = (Station::start(1), Station::start(2));
+    let facts = seeder.share("held", &noise(2 << 20, 31));
+    std::fs::write(leecher.part(&facts), b"some of it").unwrap();
+    let holder = File::open(leecher.part(&facts)).unwrap();
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut spec = leecher.spec(&facts);
+    spec.verified = Some(Bitfield::empty(4));
+    let transfer = leecher.engine.download(spec).unwrap();
+    leecher.stop();
+    assert_eq!(transfer.status().state, TransferState::Checking);
+    assert!(leecher.host.events.lock().is_empty());
+    assert_eq!(std::fs::read(leecher.part(&facts)).unwrap(), b"some of it");
+}
