@@ -79,7 +79,11 @@ fn report(runs: &[Run], len: u64) {
     let (sha1, upload) =
         (middle(|run| run.sha1_rate), rate(len, Duration::from_secs_f64(middle(|run| run.upload.as_secs_f64()))));
     println!("\nSHA-1, one core          {sha1:.0} MB/s");
-    println!("upload_file              {upload:.0} MB/s, {:.2} of one core's SHA-1 (bar: 0.80)\n", upload / sha1);
+    let cpu = middle(|run| run.upload_cpu.as_secs_f64());
+    println!(
+        "upload_file              {upload:.0} MB/s, {:.2} of one core's SHA-1 (bar: 0.80), {cpu:.2} s of CPU\n",
+        upload / sha1
+    );
     let header = ["", "MB/s", "of floor", "of synced", "CPU s receiving", "CPU s sending", "peak receiving", "peak sending"];
     let floors = [speed(runs, len, |run| &run.floor), speed(runs, len, |run| &run.floor_synced)];
     let rows = [

@@ -22,6 +22,8 @@ pub(crate) struct Run {
     pub(crate) sha1_rate: f64,
     /// Time that `upload_file` took.
     pub(crate) upload: Duration,
+    /// CPU time that it took.
+    pub(crate) upload_cpu: Duration,
     /// The floor, the data left in the system's cache.
     pub(crate) floor: Sample,
     /// The floor, the data on the disk.
@@ -43,7 +45,7 @@ impl Run {
         let floor = floor::measure(file, &dir.join("floor.bin"), false)?;
         floor::settle(dir)?;
         let floor_synced = floor::measure(file, &dir.join("floor.bin"), true)?;
-        let (one, upload) = download(network, file, len, &format!("one-{number}"), 1)?;
+        let (one, (upload, upload_cpu)) = download(network, file, len, &format!("one-{number}"), 1)?;
         let (two, _) = download(network, file, len, &format!("two-{number}"), 2)?;
         println!(
             "run {number}: floor {:.0}, one seeder {:.0}, two seeders {:.0} MB/s",
@@ -51,7 +53,7 @@ impl Run {
             mbs(len, &one),
             mbs(len, &two)
         );
-        Ok(Self { sha1_rate, upload, floor, floor_synced, one, two })
+        Ok(Self { sha1_rate, upload, upload_cpu, floor, floor_synced, one, two })
     }
 }
 
@@ -59,11 +61,13 @@ fn mbs(len: u64, sample: &Sample) -> f64 {
     crate::support::show::rate(len, sample.time)
 }
 
-/// Downloads the file once, with clients started for this alone; also returns how long the first seeder's `upload_file` took.
-fn download(network: &Network, file: &Path, len: u64, group: &str, seeders: usize) -> Result<(Sample, Duration)> {
+/// Downloads the file once, with clients started for this alone; also returns what the first seeder's `upload_file` took: time, and
+/// CPU time.
+fn download(network: &Network, file: &Path, len: u64, group: &str, seeders: usize) -> Result<(Sample, (Duration, Duration))> {
     let mut owner = Member::start(network, &format!("{group}-seeder-1"))?;
     owner.ask(&["create_group", group])?;
-    let upload = owner.upload(file, group)?;
+    let before = owner.usage();
+    let upload = (owner.upload(file, group)?, owner.usage().since(before).cpu);
     let mut senders = vec![owner];
     for number in 2..=seeders {
         let mut sender = Member::start(network, &format!("{group}-seeder-{number}"))?;
