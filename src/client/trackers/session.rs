@@ -212,6 +212,9 @@ impl Shared {
             }
             _ => live.login = refused,
         }
+        if matches!(live.login, Login::Refused { .. }) {
+            live.wake_writer();
+        }
     }
 
     /// Announces everything on a connection whose login was just confirmed, once.

@@ -112,6 +112,13 @@ impl Live {
     }
 }
 
+impl Live {
+    /// Has the writer look again at what is due and when: a frame of no bytes. A queue that is full wakes it anyway.
+    pub(super) fn wake_writer(&self) {
+        let _ = self.queue.try_send(Vec::new());
+    }
+}
+
 impl LinkState {
     /// Tells whether the tracker takes commands of the session, or of nobody.
     pub(super) fn is_ready(&self, session: Option<&Session>) -> bool {

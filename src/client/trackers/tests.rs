@@ -293,6 +293,30 @@ fn a_tracker_that_forgot_the_session_is_told_again() {
 }
 
 #[test]
+fn a_tracker_that_knows_the_account_late_is_asked_again_long_before_the_next_ping() {
+    let refusals = Mutex::new(2);
+    let (first, late) = (
+        Fake::start(usual),
+        Fake::start(move |request| match request {
+            Request::Login { .. } if *refusals.lock() > 0 => {
+                *refusals.lock() -= 1;
+                Act::Answer(Box::new(Reply::Refused(Refusal::WrongPassword)))
+            }
+            other => usual(other),
+        }),
+    );
+    let (set, _news) = set_of(&[&first, &late]);
+    log_in(&set);
+    let started = Instant::now();
+    let logins = |fake: &Fake| fake.asked().iter().filter(|request| matches!(request, Request::Login { .. })).count();
+    wait_for("it is asked a third time", || logins(&late) >= 3);
+    assert!(started.elapsed() < Duration::from_secs(10), "it had to wait for a ping");
+    first.kill();
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    set.stop(PATIENCE);
+}
+
+#[test]
 fn without_any_tracker_the_error_says_so_soon() {
     let fake = Fake::start(usual);
     let (set, _news) = set_of(&[&fake]);
