@@ -52,7 +52,8 @@ fn a_full_disk_pauses_and_resume_goes_on() {
     assert!(reason.contains("No space left"), "{reason}");
     let told = || leecher.host.events.lock().iter().any(|event| matches!(event, EngineEvent::Paused { .. }));
     eventually("the host hears of the pause", told);
-    assert_eq!(transfer.status().bytes_done, 5 << 20);
+    // A piece whose write succeeded may still be on its way to being counted when another's failure pauses the download.
+    eventually("what the disk took counts", || transfer.status().bytes_done == 5 << 20);
     disk.left.store(1 << 30, Ordering::SeqCst);
     assert!(transfer.resume());
     let status = leecher.assert_complete(&transfer, &data);
