@@ -7,6 +7,9 @@
 //! Each run measures, one after the other: the floor (two processes that do nothing but send, receive, hash once and write), a
 //! download from one seeder, and a download from two. Every figure is the median of the runs. A download's time runs from
 //! `download_file` being typed until the client says that it is complete: verified twice, synced and renamed.
+//!
+//! A download ends with the file on the disk, so the floor is measured without and with that. Where the disk is slow beside the
+//! processor (`--dir /dev/shm` takes it out), the first says what the disk costs, the second what Posse does.
 
 #[path = "throughput/floor.rs"]
 mod floor;

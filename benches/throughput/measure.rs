@@ -66,6 +66,7 @@ fn mbs(len: u64, sample: &Sample) -> f64 {
 fn download(network: &Network, file: &Path, len: u64, group: &str, seeders: usize) -> Result<(Sample, (Duration, Duration))> {
     let mut owner = Member::start(network, &format!("{group}-seeder-1"))?;
     owner.ask(&["create_group", group])?;
+    floor::settle(network.dir())?;
     let before = owner.usage();
     let upload = (owner.upload(file, group)?, owner.usage().since(before).cpu);
     let mut senders = vec![owner];
