@@ -8,11 +8,13 @@
 mod connection;
 mod listener;
 mod registry;
+mod source;
 mod stop;
 mod threads;
 
 pub use connection::{Connection, Reader, Writer};
 pub use listener::Listener;
-pub use registry::{Admission, Registry};
+pub use registry::{Admission, Bounds, Close, Registry};
+pub use source::Source;
 pub use stop::Stop;
 pub use threads::Threads;

@@ -63,8 +63,11 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     let started = Instant::now();
     let connection = Connection::dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT)?;
     let delay = started.elapsed();
-    let mut admission = engine.registry.admit(&connection).ok_or(LinkError::Refused("too many links are up"))?;
-    admission.prove();
+    let mut admission =
+        engine.registry.admit(address.ip(), connection.clone()).ok_or(LinkError::Refused("too many links are up"))?;
+    if !admission.prove() {
+        return Err(LinkError::Refused("too many links are up"));
+    }
     let mut reader = reader(&connection);
     let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.config.device)).encode().to_vec();
     let knew = torrent.metainfo.get().is_some();
@@ -92,11 +95,11 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     Ok(())
 }
 
-/// Serves an inbound connection until it ends. Calls `proven` when the peer turned out to be one.
+/// Serves an inbound connection until it ends. Calls `proven` when the peer turned out to be one; it tells whether there is room.
 ///
 /// # Errors
 /// Only if no link came about.
-pub(super) fn accept(engine: &Arc<Inner>, connection: Connection, proven: impl FnOnce()) -> Result<(), LinkError> {
+pub(super) fn accept(engine: &Arc<Inner>, connection: Connection, proven: impl FnOnce() -> bool) -> Result<(), LinkError> {
     let mut reader = reader(&connection);
     let theirs = Handshake::read(&mut reader)?;
     let torrent = engine.torrent(theirs.info_hash).ok_or(LinkError::Refused("it asks for a file we do not have"))?;
@@ -115,7 +118,9 @@ pub(super) fn accept(engine: &Arc<Inner>, connection: Connection, proven: impl F
     }
     let link = new_link(engine, device, false, &theirs, extended.as_ref(), connection);
     let link = torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
-    proven();
+    if !proven() {
+        return Err(LinkError::Refused("too many links are up"));
+    }
     if !knew {
         tell_metainfo(&torrent, &link);
     }

@@ -26,7 +26,7 @@ use crate::wire::{Wire, WireError};
 
 /// Gives a connection a thread of its own, if there is room for it. Does not block.
 pub(crate) fn take(shared: &Arc<Shared>, connection: Connection) {
-    let Some(admission) = shared.accepted.admit(&connection) else {
+    let Some(admission) = shared.accepted.admit(connection.peer_addr().ip(), connection.clone()) else {
         return shed(&connection, "as many connections as there may be");
     };
     let name = format!("s {}", connection.peer_addr());
@@ -89,7 +89,9 @@ fn serve_link(
     if let Err(why) = check(shared, connection, &hello) {
         return Ok(write_message(&mut connection.writer(), &ToDialler::Unwelcome(why))?);
     }
-    admission.prove();
+    if !admission.trust() {
+        return Err(FrameError::Closed);
+    }
     let link = LinkId::From(shared.new_key());
     let outbox = Outbox::new(connection.clone(), &shared.notifier);
     debug!("tracker {} has dialled, from {}: {link}", hello.number, connection.peer_addr());

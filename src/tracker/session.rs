@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, info};
+use log::{debug, info, warn};
 
 use super::answer::answer;
 use super::outbox::Outbox;
@@ -36,7 +36,7 @@ pub(crate) fn serve(
     hello: ClientHello,
 ) -> Result<(), FrameError> {
     let outbox = Outbox::new(connection.clone(), &shared.notifier);
-    if shared.accepted.count() > shared.limits.connections {
+    if shared.accepted.is_full() {
         return Ok(outbox.send(to_frame(&FromTracker::Unwelcome(Unwelcome::Full)).into())?);
     }
     let address = SocketAddr::new(connection.peer_addr().ip().to_canonical(), hello.port);
@@ -105,6 +105,7 @@ impl Session<'_> {
         match request {
             Request::Logout => {
                 self.user = None;
+                self.admission.unprove();
                 core.ask(move |view| view.presence.end(key)).map(|()| Reply::Pong).ok_or(CoreEnded)
             }
             Request::ChangePassword { request, old, new } => self.change_password(user, request, &old, &new),
@@ -150,12 +151,15 @@ impl Session<'_> {
     /// The client has proven to be this user.
     fn enter(&mut self, entry: UserEntry) -> Result<Reply, CoreEnded> {
         let user = entry.user;
+        if !self.admission.prove() {
+            warn!("{}: turned away after login: too many sessions here, or from there", self.address);
+            return Ok(Reply::Refused(Refusal::Busy));
+        }
         let visitor = Visitor { user, device: self.hello.device, address: self.address, outbox: self.outbox.clone() };
         let key = self.key;
         let entered = self.shared.core.ask(move |view| view.presence.log_in(key, visitor, view.replica.directory()));
         entered.ok_or(CoreEnded)?;
         self.user = Some(user);
-        self.admission.prove();
         debug!("{}: {} has logged in", self.address, entry.label);
         Ok(Reply::LoggedIn(entry))
     }

@@ -74,28 +74,42 @@ fn a_slow_first_frame_and_a_silent_session_are_closed_in_time() {
 }
 
 #[test]
-fn strangers_from_one_address_are_few_and_clients_are_bounded() {
+fn strangers_make_room_and_clients_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
-    let tracker = short(dir.path(), |config| config.limits.connections = 3);
+    let tracker = short(dir.path(), |config| config.limits.connections = 2);
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
-    let idle: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(tracker.local_addr()).unwrap()).collect();
-    wait_for("both to be counted", || status(&tracker).connections == 3);
+    let mut late = Guest::connect(tracker.local_addr(), 3);
+    let (_bob, _) = Guest::new(&tracker, "bob", 2);
+    let login = Request::Login { name: "nik".parse().unwrap(), password: password("pw") };
+    late.refused(login.clone(), Refusal::Busy);
     let hello = Hello::Client(ClientHello { device: DeviceId::from_bytes([9; 32]), port: 1 });
     let got = closed_after(&tracker, &crate::wire::frame::to_frame(&hello));
     assert_eq!(read_message::<FromTracker>(&mut &got[..], 100).unwrap(), FromTracker::Unwelcome(Unwelcome::Full));
-    drop(idle);
-    wait_for("both to be gone", || status(&tracker).connections == 1);
-    tracker.stop().unwrap();
-    assert!(nik.is_closed());
+    nik.ask(Request::Logout);
+    assert!(matches!(late.ask(login), Reply::LoggedIn(_)), "a logged-out connection leaves its place");
+    drop(nik);
+}
 
+#[test]
+fn an_address_holds_a_bounded_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = short(dir.path(), |config| config.limits.connections_per_address = 1);
+    let (_nik, _) = Guest::new(&tracker, "nik", 1);
+    let mut again = Guest::connect(tracker.local_addr(), 2);
+    assert_eq!(again.log_in("nik", "pw"), Err(Refusal::Busy));
+}
+
+#[test]
+fn slow_strangers_of_ones_own_address_keep_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
-    let strangers: Vec<Guest> =
-        (0..TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN).map(|_| Guest::connect(tracker.local_addr(), 5)).collect();
-    assert_eq!(status(&tracker).connections, strangers.len());
-    closed_after(&tracker, &[]);
-    drop(strangers);
-    wait_for("them to be gone", || status(&tracker).connections == 0);
-    Guest::connect(tracker.local_addr(), 6);
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let slow: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(tracker.local_addr()).unwrap()).collect();
+    wait_for("all to be accepted", || status(&tracker).connections == TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN + 1);
+    let mut second = Guest::again(&tracker, "nik", 2);
+    assert_eq!((second.ask(Request::Ping), nik.ask(Request::Ping)), (Reply::Pong, Reply::Pong));
+    drop(slow);
+    wait_for("them to be gone", || status(&tracker).connections == 2);
 }
 
 #[test]
