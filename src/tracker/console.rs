@@ -18,6 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::config::{ACCOUNTS_PER_HOUR, GROUPS_PER_HOUR, REQUESTS_PER_HOUR};
 use super::{Tracker, TrackerConfig, TrackerError};
 use crate::net::Stop;
 use crate::types::{TrackerAddress, TrackerInfo};
@@ -52,6 +53,15 @@ pub struct Options {
     /// Where the store is [default: one for each number and port below the platform's data directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Accounts that one address may make in an hour; 0 is no bound
+    #[arg(long, value_name = "N", default_value_t = ACCOUNTS_PER_HOUR)]
+    accounts_per_hour: u32,
+    /// Groups that one user may make in an hour; 0 is no bound
+    #[arg(long, value_name = "N", default_value_t = GROUPS_PER_HOUR)]
+    groups_per_hour: u32,
+    /// Requests to join groups that one user may make in an hour; 0 is no bound
+    #[arg(long, value_name = "N", default_value_t = REQUESTS_PER_HOUR)]
+    requests_per_hour: u32,
     /// What is logged to standard error: error, warn, info, debug or trace; RUST_LOG says it in more detail
     #[arg(long, value_name = "LEVEL")]
     log: Option<log::LevelFilter>,
@@ -85,7 +95,11 @@ impl Options {
             Some(dir) => dir.clone(),
             None => default_data_dir(number, info.get(number).map_or(0, TrackerAddress::port))?,
         };
-        Ok(TrackerConfig::new(info, number, data_dir))
+        let mut config = TrackerConfig::new(info, number, data_dir);
+        config.limits.accounts_per_hour = self.accounts_per_hour;
+        config.limits.groups_per_hour = self.groups_per_hour;
+        config.limits.requests_per_hour = self.requests_per_hour;
+        Ok(config)
     }
 }
 
@@ -248,6 +262,12 @@ mod tests {
         let config = parse(&["::1", "0", "--data-dir", "/x"]).unwrap().config().unwrap();
         assert_eq!((config.number, config.info.get(1).unwrap().to_string().as_str()), (1, "[::1]:0"));
         assert_eq!(config.data_dir, PathBuf::from("/x"));
+        let per_hour = |config: TrackerConfig| {
+            (config.limits.accounts_per_hour, config.limits.groups_per_hour, config.limits.requests_per_hour)
+        };
+        assert_eq!(per_hour(config), (200, 100, 200));
+        let words = ["::1", "0", "--data-dir=/x", "--accounts-per-hour=0", "--groups-per-hour=7", "--requests-per-hour=8"];
+        assert_eq!(per_hour(parse(&words).unwrap().config().unwrap()), (0, 7, 8));
         assert!(parse(&["127.0.0.1", "70000"]).unwrap().config().unwrap_err().contains("not a port"));
         assert!(parse(&["/no/such/file", "1"]).unwrap().config().unwrap_err().contains("cannot read"));
         for bad in [&["x"][..], &["x", "y"], &["127.0.0.1", "1", "2"], &["127.0.0.1", "-1"], &["x", "1", "--log", "loud"]] {

@@ -15,8 +15,10 @@ use parking_lot::Mutex;
 use super::accept;
 use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{Core, CoreHandle, Input};
+use super::gate::Gate;
 use super::outbox::Notifier;
 use super::password::Hasher;
+use super::quota::Quota;
 use super::replicator;
 use super::shared::Shared;
 use crate::directory::Replica;
@@ -94,6 +96,8 @@ impl Tracker {
             origin: Mutex::new(store.origin()),
             core,
             hasher: Hasher::new(stop.clone()),
+            gate: Gate::new(stop.clone()),
+            quota: Quota::new(&limits),
             notifier: Notifier::new(),
             accepted: Registry::new(accepted_bounds(&limits)),
             dialled: Registry::new(DIALLED_BOUNDS),

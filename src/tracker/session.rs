@@ -13,12 +13,13 @@ use std::time::Instant;
 use log::{debug, info, warn};
 
 use super::answer::answer;
+use super::guard::Caller;
 use super::outbox::Outbox;
 use super::presence::{SessionKey, Visitor};
 use super::shared::Shared;
-use crate::net::{Admission, Connection};
+use crate::net::{Admission, Connection, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
-use crate::types::{Change, Label, Password, Refusal, RequestId, UserEntry, UserId};
+use crate::types::{Label, Outcome, Password, Refusal, UserEntry, UserId};
 use crate::wire::frame::{FrameError, read_message, to_frame};
 use crate::wire::tracker::{ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, VERSION, Welcome};
 
@@ -80,8 +81,7 @@ impl Session<'_> {
         match request {
             Request::Ping => Ok(Reply::Pong),
             Request::CreateUser { request, name, password } => {
-                let Ok(hash) = self.shared.hasher.hash(&password) else { return Ok(Reply::Refused(Refusal::Busy)) };
-                self.change(UserId::NOBODY, request, Change::CreateUser { name, hash })
+                self.shared.create_user(self.caller(), request, name, &password).map(reply).ok_or(CoreEnded)
             }
             Request::Login { name, password } => self.log_in(name, &password),
             Request::ListTrackers => {
@@ -99,7 +99,7 @@ impl Session<'_> {
     /// Requests that need a user.
     fn handle_of(&mut self, user: UserId, request: Request) -> Result<Reply, CoreEnded> {
         if let Some((id, change)) = request.to_change() {
-            return self.change(user, id, change);
+            return self.shared.change(self.caller(), user, id, change).map(reply).ok_or(CoreEnded);
         }
         let (key, core) = (self.key, &self.shared.core);
         match request {
@@ -108,7 +108,9 @@ impl Session<'_> {
                 self.admission.unprove();
                 core.ask(move |view| view.presence.end(key)).map(|()| Reply::Pong).ok_or(CoreEnded)
             }
-            Request::ChangePassword { request, old, new } => self.change_password(user, request, &old, &new),
+            Request::ChangePassword { request, old, new } => {
+                self.shared.change_password(self.caller(), user, request, &old, &new).map(reply).ok_or(CoreEnded)
+            }
             Request::Announce { entries } => {
                 let announce = core.ask(move |view| view.presence.announce(key, &entries, view.replica.directory()));
                 announce.ok_or(CoreEnded)
@@ -124,26 +126,16 @@ impl Session<'_> {
         }
     }
 
-    fn change(&self, actor: UserId, request: RequestId, change: Change) -> Result<Reply, CoreEnded> {
-        match self.shared.core.change(actor, request, change).ok_or(CoreEnded)? {
-            Ok(effect) => Ok(Reply::Done(effect)),
-            Err(refusal) => Ok(Reply::Refused(refusal)),
-        }
+    fn caller(&self) -> Caller<'_> {
+        Caller { source: Source::of(self.address.ip()), device: self.hello.device, admission: &self.admission }
     }
 
     fn log_in(&mut self, name: Label, password: &Password) -> Result<Reply, CoreEnded> {
-        let candidates = self.shared.core.ask(move |view| view.directory().login_candidates(name.as_str())).ok_or(CoreEnded)?;
-        let hashes: Vec<_> = candidates.iter().map(|(_, hash)| hash).collect();
-        let found = match self.shared.hasher.find(password, &hashes) {
-            Ok(Some(index)) => candidates.into_iter().nth(index).map(|(entry, _)| entry),
-            Ok(None) => None,
-            Err(refusal) => return Ok(Reply::Refused(refusal)),
-        };
-        match found {
-            Some(entry) => self.enter(entry),
-            None => {
-                info!("{}: a login failed", self.address);
-                Ok(Reply::Refused(Refusal::WrongPassword))
+        match self.shared.find_user(self.caller(), name, password).ok_or(CoreEnded)? {
+            Ok(entry) => self.enter(entry),
+            Err(refusal) => {
+                info!("{}: a login failed: {refusal}", self.address);
+                Ok(Reply::Refused(refusal))
             }
         }
     }
@@ -163,27 +155,10 @@ impl Session<'_> {
         debug!("{}: {} has logged in", self.address, entry.label);
         Ok(Reply::LoggedIn(entry))
     }
+}
 
-    fn change_password(&self, user: UserId, request: RequestId, old: &Password, new: &Password) -> Result<Reply, CoreEnded> {
-        let asked = self.shared.core.ask(move |view| {
-            let directory = view.directory();
-            (directory.password_hash(user).cloned(), directory.outcome(request, user).is_some())
-        });
-        let (present, repeated) = asked.ok_or(CoreEnded)?;
-        let Some(present) = present else { return Ok(Reply::Refused(Refusal::LoginFirst)) };
-        // A repeated request finds the old password replaced already, by itself; its outcome is on record.
-        if !repeated {
-            match self.shared.hasher.find(old, &[&present]) {
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(Reply::Refused(Refusal::WrongOldPassword)),
-                Err(refusal) => return Ok(Reply::Refused(refusal)),
-            }
-        }
-        match self.shared.hasher.hash(new) {
-            Ok(hash) => self.change(user, request, Change::ChangePassword { hash }),
-            Err(refusal) => Ok(Reply::Refused(refusal)),
-        }
-    }
+fn reply(outcome: Outcome) -> Reply {
+    outcome.map_or_else(Reply::Refused, Reply::Done)
 }
 
 /// However a session ends, the others learn that its device has gone.

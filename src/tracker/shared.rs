@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 
 use super::config::{TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{CoreHandle, View};
+use super::gate::Gate;
 use super::outbox::Notifier;
 use super::password::Hasher;
+use super::quota::Quota;
 use crate::net::{Registry, Stop, Threads};
 use crate::types::{OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
 
@@ -37,6 +39,10 @@ pub(crate) struct Shared {
     pub(crate) core: CoreHandle,
     /// Hashes passwords.
     pub(crate) hasher: Hasher,
+    /// Slows attempts at passwords.
+    pub(crate) gate: Gate,
+    /// Counts what is made.
+    pub(crate) quota: Quota,
     /// Writes events.
     pub(crate) notifier: Notifier,
     /// Connections that were accepted.

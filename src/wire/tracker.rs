@@ -496,6 +496,8 @@ wire_enum!(Refusal "refusal" {
     17 => RequestReused,
     18 => BadFile,
     19 => Busy,
+    20 => TooManyAttempts,
+    21 => TooMany,
 });
 
 #[cfg(test)]

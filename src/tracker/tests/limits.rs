@@ -141,11 +141,90 @@ fn idle_sessions_are_cheap_and_end_with_the_tracker() {
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
     let (_nik, _) = Guest::new(&tracker, "nik", 0);
-    let guests: Vec<Guest> = (1..=100).map(|device| Guest::again(&tracker, "nik", device)).collect();
-    assert_eq!(status(&tracker).sessions, 101);
+    let (_bob, _) = Guest::new(&tracker, "bob", 0);
+    let guests: Vec<Guest> =
+        (1..=100).map(|device| Guest::again(&tracker, if device % 2 == 0 { "nik" } else { "bob" }, device)).collect();
+    assert_eq!(status(&tracker).sessions, 102);
     tracker.stop().unwrap();
     for mut guest in guests {
         assert_eq!(guest.event(), Event::Closing);
         assert!(guest.is_closed());
     }
+}
+
+#[test]
+fn a_user_and_a_device_have_a_bounded_number_of_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut first, _) = Guest::new(&tracker, "nik", 0);
+    let mut second = Guest::again(&tracker, "nik", 1);
+    let others: Vec<Guest> = (2..=64).map(|device| Guest::again(&tracker, "nik", device)).collect();
+    assert!(first.is_closed(), "the oldest of the user gives way");
+    assert_eq!(second.ask(Request::Ping), Reply::Pong);
+    assert_eq!(status(&tracker).sessions, 64);
+    drop(others);
+    wait_for("them to be gone", || status(&tracker).sessions == 1);
+    // The same device, as one user after the other.
+    let (mut eve, _) = Guest::new(&tracker, "eve", 9);
+    let others: Vec<Guest> = (0..8).map(|number| Guest::new(&tracker, &format!("u{number}"), 9).0).collect();
+    assert!(eve.is_closed(), "the oldest of the device gives way");
+    assert_eq!((status(&tracker).sessions, others.len()), (9, 8));
+}
+
+#[test]
+fn what_is_made_in_an_hour_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = short(dir.path(), |config| {
+        config.limits.accounts_per_hour = 2;
+        config.limits.groups_per_hour = 2;
+        config.limits.requests_per_hour = 1;
+    });
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let create = |request, name: &str| Request::CreateUser { request, name: name.parse().unwrap(), password: password("pw") };
+    nik.refused(create(request_id(), "nik"), Refusal::NameTaken);
+    let request = request_id();
+    let bob = nik.done(create(request, "bob"));
+    nik.refused(create(request_id(), "eve"), Refusal::TooMany);
+    assert_eq!(nik.done(create(request, "bob")), bob, "a retry is not another");
+    let group = |request, name: &str| Request::CreateGroup { request, name: name.parse().unwrap() };
+    nik.create_group("a");
+    nik.refused(group(request_id(), "a"), Refusal::NameTaken);
+    let request = request_id();
+    let made = nik.done(group(request, "b"));
+    nik.refused(group(request_id(), "c"), Refusal::TooMany);
+    assert_eq!(nik.done(group(request, "b")), made);
+    let mut bob = Guest::again(&tracker, "bob", 2);
+    let Effect::Group(b) = made else { panic!("{made:?}") };
+    let join = |request, group| Request::JoinGroup { request, group };
+    bob.refused(join(request_id(), GroupId::from_bytes([9; 16])), Refusal::NoSuchGroup);
+    let request = request_id();
+    bob.done(join(request, b));
+    bob.refused(join(request_id(), b), Refusal::TooMany);
+    bob.done(join(request, b));
+    bob.create_group("d");
+}
+
+#[test]
+fn guesses_are_slowed_and_the_owner_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, user) = Guest::new(&tracker, "nik", 1);
+    // Guessing without a pause uses up what the account has for strangers at this address.
+    std::thread::scope(|scope| {
+        for device in 10..20 {
+            let mut guest = Guest::connect(tracker.local_addr(), device);
+            scope.spawn(move || {
+                (0..2).for_each(|_| assert_eq!(guest.log_in("nik", "guess"), Err(Refusal::WrongPassword)));
+            });
+        }
+    });
+    let mut stranger = Guest::connect(tracker.local_addr(), 9);
+    let started = Instant::now();
+    (0..2).for_each(|_| assert_eq!(stranger.log_in("nobody", "guess"), Err(Refusal::WrongPassword)));
+    let other = started.elapsed();
+    (0..4).for_each(|_| assert_eq!(stranger.log_in("nik", "guess"), Err(Refusal::WrongPassword)));
+    assert!(started.elapsed() >= Duration::from_millis(900), "two runs took {other:?}, and four guesses were not slowed");
+    assert_eq!(nik.log_in("nik", "pw"), Ok(user));
+    let change = Request::ChangePassword { request: request_id(), old: password("guess"), new: password("x") };
+    nik.refused(change, Refusal::WrongOldPassword);
 }
