@@ -3,7 +3,7 @@
 //! **Invariant:** requests are answered one at a time, in order. Nothing but the address observed and the password given says who
 //! the client is.
 //!
-//! Runs on the connection's own thread, which waits for the socket, for a place to check a password, or for the core; it holds no
+//! Runs on the connection's own thread, which waits for the socket, for its turn to check a password, or for the core; it holds no
 //! lock meanwhile. While idle it holds no buffer.
 
 use std::net::SocketAddr;
