@@ -19,12 +19,18 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Connection, Source};
+use super::{Connection, Incoming, Source};
 
 /// Something that can be closed from any thread, at once and more than once; whoever uses it then finds out.
 pub trait Close: Send + Sync + 'static {
     /// Closes it. Does not block.
     fn close(&self);
+}
+
+impl Close for Incoming {
+    fn close(&self) {
+        Self::close(self);
+    }
 }
 
 impl Close for Connection {

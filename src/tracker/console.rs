@@ -10,10 +10,11 @@ use std::io::{self, BufRead, Read, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
-use log::info;
+use log::{info, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -21,6 +22,7 @@ use signal_hook::iterator::Signals;
 use super::config::{ACCOUNTS_PER_HOUR, GROUPS_PER_HOUR, REQUESTS_PER_HOUR};
 use super::{Tracker, TrackerConfig, TrackerError};
 use crate::net::Stop;
+use crate::trust::KeyPair;
 use crate::types::{TrackerAddress, TrackerInfo};
 
 /// Exit status after wrong usage, and when the tracker cannot start.
@@ -53,6 +55,9 @@ pub struct Options {
     /// Where the store is [default: one for each number and port below the platform's data directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The network's key, shared by all its trackers; made if it is not there [default: network.key in the platform's data directory]
+    #[arg(long, value_name = "FILE")]
+    network_key: Option<PathBuf>,
     /// Accounts that one address may make in an hour; 0 is no bound
     #[arg(long, value_name = "N", default_value_t = ACCOUNTS_PER_HOUR)]
     accounts_per_hour: u32,
@@ -95,7 +100,12 @@ impl Options {
             Some(dir) => dir.clone(),
             None => default_data_dir(number, info.get(number).map_or(0, TrackerAddress::port))?,
         };
-        let mut config = TrackerConfig::new(info, number, data_dir);
+        let path = self.network_key.clone().map_or_else(default_network_key, Ok)?;
+        let (key, made) = KeyPair::load_or_make(&path).map_err(|e| e.to_string())?;
+        if made {
+            warn!("a new network's key is in {}: copy it to the network's other trackers", path.display());
+        }
+        let mut config = TrackerConfig::new(info, number, data_dir, Arc::new(key));
         config.limits.accounts_per_hour = self.accounts_per_hour;
         config.limits.groups_per_hour = self.groups_per_hour;
         config.limits.requests_per_hour = self.requests_per_hour;
@@ -112,6 +122,12 @@ fn read_info(path: &str) -> Result<TrackerInfo, String> {
 fn default_data_dir(number: u32, port: u16) -> Result<PathBuf, String> {
     let dirs = directories::ProjectDirs::from("", "", "posse").ok_or("this system has no data directory; give --data-dir")?;
     Ok(dirs.data_dir().join(format!("tracker-{number}-{port}")))
+}
+
+/// One for all trackers of this machine: they are of one network unless told otherwise.
+fn default_network_key() -> Result<PathBuf, String> {
+    let dirs = directories::ProjectDirs::from("", "", "posse").ok_or("this system has no data directory; give --network-key")?;
+    Ok(dirs.data_dir().join("network.key"))
 }
 
 /// What the tracker is told while it runs.
@@ -161,6 +177,7 @@ impl Console {
     /// Until the tracker has ended.
     pub fn run(self, tracker: Tracker) -> ExitCode {
         say(&mut io::stdout(), format!("tracker {} listening on {}", tracker.number(), tracker.local_addr()));
+        say(&mut io::stdout(), format!("network {}", tracker.fingerprint()));
         let sender = self.sender.clone();
         // Without this thread the tracker still serves, and ends at a signal.
         let _ = std::thread::Builder::new().name("console".into()).spawn(move || read_commands(io::stdin().lock(), &sender));

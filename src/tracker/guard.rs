@@ -11,7 +11,9 @@ use super::password::Lane;
 use super::quota::{Charge, Kind};
 use super::shared::Shared;
 use crate::net::{Admission, Source};
-use crate::types::{Change, DeviceId, Label, Outcome, Password, PasswordHash, Refusal, RequestId, UserEntry, UserId, UserName};
+use crate::types::{
+    Change, DeviceId, Label, Outcome, Password, PasswordHash, Refusal, RequestId, Tag, UserEntry, UserId, UserName,
+};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -31,25 +33,35 @@ impl Caller<'_> {
 }
 
 impl Shared {
-    /// Finds the user whom a name and a password belong to.
+    /// Finds the user whom a name and a password belong to, and the write that set the password.
     ///
     /// # Blocking
     /// For the gate and for an Argon2 run; one more for each further bearer of the name.
-    pub(crate) fn find_user(&self, caller: Caller<'_>, name: Label, password: &Password) -> Option<Result<UserEntry, Refusal>> {
+    pub(crate) fn find_user(
+        &self,
+        caller: Caller<'_>,
+        name: Label,
+        password: &Password,
+    ) -> Option<Result<(UserEntry, Tag), Refusal>> {
         let asked = name.clone();
-        let candidates = self.core.ask(move |view| view.directory().login_candidates(asked.as_str()))?;
-        let users: Vec<UserId> = candidates.iter().map(|(entry, _)| entry.user).collect();
-        let hashes: Vec<&PasswordHash> = candidates.iter().map(|(_, hash)| hash).collect();
+        let candidates = self.core.ask(move |view| {
+            let directory = view.directory();
+            let candidates = directory.login_candidates(asked.as_str()).into_iter();
+            let with_tag = |(entry, hash): (UserEntry, _)| Some((directory.password_tag(entry.user)?, entry, hash));
+            candidates.filter_map(with_tag).collect::<Vec<_>>()
+        })?;
+        let users: Vec<UserId> = candidates.iter().map(|(_, entry, _)| entry.user).collect();
+        let hashes: Vec<&PasswordHash> = candidates.iter().map(|(_, _, hash)| hash).collect();
         let attempt = self.gate.login(caller.source, caller.device, name.as_str(), &users);
         let found = match self.check(caller, &attempt, password, &hashes) {
-            Ok(Some(index)) => candidates.into_iter().nth(index).map(|(entry, _)| entry),
+            Ok(Some(index)) => candidates.into_iter().nth(index).map(|(tag, entry, _)| (entry, tag)),
             Ok(None) => None,
             Err(refusal) => return Some(Err(refusal)),
         };
         Some(match found {
-            Some(entry) => {
+            Some((entry, tag)) => {
                 self.gate.note_known(entry.user, caller.device);
-                Ok(entry)
+                Ok((entry, tag))
             }
             None => Err(Refusal::WrongPassword),
         })

@@ -36,6 +36,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod vouch;
 
 pub use config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 pub use server::Tracker;

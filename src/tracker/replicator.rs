@@ -127,7 +127,7 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admiss
         if shared.links_stop.is_set() {
             return Err(LinkError::Closed);
         }
-        match Connection::dial(address, shared.dial_from(), DIAL_TIMEOUT) {
+        match shared.security.dial(address, shared.dial_from(), DIAL_TIMEOUT) {
             Ok(connection) => {
                 let admission = shared.dialled.admit(address.ip(), connection.clone()).ok_or(LinkError::Closed)?;
                 return Ok((connection, admission));
