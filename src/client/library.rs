@@ -245,8 +245,8 @@ impl Library {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{FileStamp, ShareState};
-    use crate::types::{FileFacts, Sha1Digest, UserId};
+    use crate::store::ShareState;
+    use crate::types::{FileFacts, FileStamp, Sha1Digest, UserId};
 
     const GROUP: GroupId = GroupId::from_bytes([2; 16]);
 
@@ -274,7 +274,7 @@ mod tests {
 
     fn share(byte: u8) -> ShareRow {
         let [group_label, label] = ["lab", "big.bin"].map(|text| text.parse().unwrap());
-        let stamp = FileStamp { len: 1, modified_ns: 0, dev: 0, inode: 0 };
+        let stamp = FileStamp { len: 1, modified_ns: 0, dev: 0, inode: 0, born_ns: None };
         let (user, path, state) = (UserId::from_bytes([1; 16]), "/a".into(), ShareState::Offered);
         ShareRow { user, group: GROUP, group_label, label, facts: facts(byte), path, stamp, state }
     }

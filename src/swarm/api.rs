@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::types::{Bitfield, DeviceId, FileFacts, InfoHash, PieceIndex, Sha1Digest, limits};
+use crate::types::{Bitfield, DeviceId, FileFacts, FileStamp, InfoHash, PieceIndex, Sha1Digest, limits};
 use crate::wire::metainfo::Metainfo;
 
 /// Bounds and identity of an engine.
@@ -116,10 +116,8 @@ pub struct SeedSpec {
     pub metainfo: Arc<Metainfo>,
     /// Where it is.
     pub path: PathBuf,
-    /// Length in bytes when it was hashed.
-    pub len: u64,
-    /// Time of last modification when it was hashed, in nanoseconds since 1970.
-    pub modified_ns: i64,
+    /// How it looked when it was hashed: which file it is, its length and its time. Nothing else is served.
+    pub stamp: FileStamp,
 }
 
 /// A file to fetch.

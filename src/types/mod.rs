@@ -9,6 +9,8 @@ mod bitfield;
 mod change;
 mod digest;
 mod entry;
+mod escape;
+mod file_stamp;
 mod geometry;
 mod id;
 pub mod limits;
@@ -25,6 +27,8 @@ pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
     DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
 };
+pub use escape::{escape, is_unsafe};
+pub use file_stamp::FileStamp;
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub use id::{DeviceId, GroupId, OriginId, ParseIdError, RequestId, UserId};
 pub use name::{FileName, GroupName, Label, NameError, UserName};

@@ -69,8 +69,8 @@ fn few_shared_files_are_open_and_a_changed_one_is_noticed() {
         let geometry = Geometry::for_file(100).unwrap();
         let pieces = vec![Sha1Digest::from_bytes([0; 20])];
         let metainfo = Arc::new(Metainfo::new("x".parse().unwrap(), geometry, pieces).unwrap());
-        let modified_ns = modified_ns(&fs::metadata(&path).unwrap());
-        SeedSpec { metainfo, path, len: 100, modified_ns }
+        let stamp = FileStamp::new(&fs::metadata(&path).unwrap());
+        SeedSpec { metainfo, path, stamp }
     };
     let specs: Vec<SeedSpec> = (0..20).map(spec).collect();
     let read = |number: u8| {
