@@ -77,6 +77,28 @@ mod tests {
         assert!(!FileStamp { inode: 8, ..unknown }.is_same_file(&STAMP));
     }
 
+    /// Many file systems give a number that became free to the next file that is made.
+    #[test]
+    fn a_file_with_the_number_of_one_that_was_removed_differs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let make = || {
+            std::fs::write(&path, "0123").unwrap();
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            FileStamp::new(&std::fs::metadata(&path).unwrap())
+        };
+        let before = make();
+        std::fs::remove_file(&path).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(1);
+        // The clock of a file system may tick some milliseconds apart.
+        let mut after = make();
+        while after.inode == before.inode && after.born_ns == before.born_ns && std::time::Instant::now() < deadline {
+            std::fs::remove_file(&path).unwrap();
+            after = make();
+        }
+        assert!(after.born_ns.is_none() || !after.is_same_file(&before), "{before:?} and {after:?}");
+    }
+
     #[test]
     fn a_file_that_takes_anothers_place_differs() {
         let dir = tempfile::tempdir().unwrap();
