@@ -89,7 +89,9 @@ impl OpenFiles {
 
 fn open(spec: &SeedSpec) -> Result<File, SeedError> {
     match open_plain(&spec.path) {
-        Ok((file, _)) => Ok(file),
+        // Another file is not kept open either.
+        Ok((file, stamp)) if stamp == spec.stamp => Ok(file),
+        Ok(_) => Err(SeedError::Changed),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Err(SeedError::Changed),
         Err(e) => Err(e.into()),
     }

@@ -83,12 +83,8 @@ fn what_stands_where_a_download_is_to_be_is_refused_and_not_followed() {
         bob.refused("download_file lab a.bin", "named pipe");
         std::fs::remove_file(&place).unwrap();
         std::fs::create_dir(&place).unwrap();
-        bob.refused(
-            &format!("download_file lab a.bin {}", bob.path("a.bin").display()),
-            if name == "a.bin" { "" } else { "directory" },
-        );
-        std::fs::remove_dir_all(&place).unwrap();
-        bob.object("cancel_download lab a.bin");
+        bob.refused("download_file lab a.bin", "is a directory");
+        std::fs::remove_dir(&place).unwrap();
     }
     assert_eq!(std::fs::read(&victim).unwrap(), b"keep me");
     assert!(!bob.path("dangling").exists());
@@ -209,7 +205,7 @@ fn names_that_mislead_are_not_shared_and_never_shown_or_written_as_they_are() {
     let mut nik = world.client("nik");
     nik.login("nik");
     let name = "a\u{202e}gpj.exe";
-    world.put("nik", &Content { name: name.to_owned(), ..Content::new("x", 10, 308) });
+    world.put("nik", &Content::new(name, 10, 308));
     nik.refused(&format!("upload_file {name} lab"), "turn text around");
     // Another program shares it all the same, and one with a control character of the 8-bit kind.
     let mut evil = RawClient::enter(world.tracker(1), "nik");
