@@ -7,10 +7,12 @@
 
 mod bitfield;
 mod change;
+mod claims;
 mod digest;
 mod entry;
 mod escape;
 mod file_stamp;
+mod fingerprint;
 mod geometry;
 mod id;
 pub mod limits;
@@ -23,12 +25,14 @@ mod tracker_info;
 
 pub use bitfield::{Bitfield, BitfieldError};
 pub use change::{Change, Effect, FileFacts, Outcome, Refusal};
+pub use claims::{SessionToken, Signature, Ticket, TicketClaims, TokenClaims};
 pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
     DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
 };
 pub use escape::{escape, is_unsafe};
 pub use file_stamp::FileStamp;
+pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub use id::{DeviceId, GroupId, OriginId, ParseIdError, RequestId, UserId};
 pub use name::{FileName, GroupName, Label, NameError, UserName};

@@ -44,7 +44,7 @@ fn download(len: u64) -> DownloadRow {
 #[test]
 fn everything_survives_a_restart_and_keeps_to_its_user() {
     let dir = tempfile::tempdir().unwrap();
-    let (device, user, group) = {
+    let (user, group) = {
         let store = DeviceStore::open(dir.path()).unwrap();
         let row = share("/a/b", ShareState::Pending);
         store.put_share(&row).unwrap();
@@ -53,10 +53,9 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
         field.insert(Geometry::new(3 << 20, 512 << 10).unwrap().index(4).unwrap());
         store.journal(row.user, facts(3 << 20).info_hash, &field).unwrap();
         store.set_progress(row.user, facts(3 << 20).info_hash, &Progress::Paused(Some("disk full".into()))).unwrap();
-        (store.device(), row.user, row.group)
+        (row.user, row.group)
     };
     let store = DeviceStore::open(dir.path()).unwrap();
-    assert_eq!(store.device(), device);
     assert_eq!(store.shares(user).unwrap(), [share("/a/b", ShareState::Pending)]);
     assert!(store.shares(UserId::from_bytes([9; 16])).unwrap().is_empty());
     let downloads = store.downloads(user).unwrap();
@@ -129,7 +128,7 @@ fn a_store_of_the_first_version_opens_and_keeps_what_it_holds() {
     {
         let first = DatabaseKind { migrations: &[SCHEMA], ..KIND };
         let connection = open_database(&path, first).unwrap();
-        let device = [7; DeviceId::LEN];
+        let device = [7; 32];
         connection.execute("INSERT INTO identity VALUES (?1)", [device]).unwrap();
         let facts = &want.facts;
         let values = params![
@@ -153,6 +152,7 @@ fn a_store_of_the_first_version_opens_and_keeps_what_it_holds() {
     }
     let store = DeviceStore::open(dir.path()).unwrap();
     assert_eq!(store.shares(want.user).unwrap(), std::slice::from_ref(&want));
+    assert_eq!(store.network().unwrap(), None);
     // What the file system says is taken over, and kept from then on.
     let taken = ShareRow { stamp: FileStamp { born_ns: Some(5), ..want.stamp }, ..want.clone() };
     assert_eq!(store.known_file(&taken.path, taken.stamp).unwrap(), Some(taken.facts.clone()));
