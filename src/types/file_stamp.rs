@@ -3,6 +3,9 @@
 //! **Invariant:** two files never look the same while both are there, whatever their names, lengths and times; one that was made in
 //! the place of another does not either, on file systems that note when a file was made.
 //!
+//! File systems that number a file anew once they have forgotten it (FAT, exFAT, some in user space) make it look like another one: it is
+//! then offered no more until it is uploaded again, which is the safe side to err on.
+//!
 //! The time of the last change of status (`ctime`) is left out on purpose: a backup that links to a file, or a `chmod`, changes that
 //! and not a byte.
 
