@@ -23,7 +23,7 @@ use super::config::{ACCOUNTS_PER_HOUR, GROUPS_PER_HOUR, REQUESTS_PER_HOUR};
 use super::{Tracker, TrackerConfig, TrackerError};
 use crate::net::Stop;
 use crate::trust::KeyPair;
-use crate::types::{TrackerAddress, TrackerInfo};
+use crate::types::{TrackerAddress, TrackerInfo, escape};
 
 /// Exit status after wrong usage, and when the tracker cannot start.
 pub const EXIT_USAGE: u8 = 2;
@@ -79,6 +79,12 @@ impl Options {
         if let Some(level) = self.log {
             logger.filter_level(level);
         }
+        // As the builder would, but what came from the network is in many a message, and stderr may be a terminal.
+        logger.format(|out, record| {
+            let (style, time) = (out.default_level_style(record.level()), out.timestamp());
+            let text = record.args().to_string();
+            writeln!(out, "[{time} {style}{:<5}{style:#} {}] {}", record.level(), record.target(), escape(&text))
+        });
         // Fails only if there is a logger already, which is then the one to use.
         let _ = logger.try_init();
     }
@@ -203,7 +209,7 @@ impl Console {
 
 /// Says why the tracker does not start.
 pub fn refuse(why: impl Display) -> ExitCode {
-    say(&mut io::stderr(), format!("error: {why}"));
+    say(&mut io::stderr(), format!("error: {}", escape(&why.to_string())));
     ExitCode::from(EXIT_USAGE)
 }
 
