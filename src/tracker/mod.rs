@@ -20,16 +20,22 @@ mod clock;
 mod config;
 pub mod console;
 mod core;
+mod gate;
+mod guard;
+mod known;
 mod link;
 mod outbox;
+mod pace;
 mod password;
 mod presence;
+mod quota;
 mod replicator;
 mod server;
 mod session;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod vouch;
 
 pub use config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};

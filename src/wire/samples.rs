@@ -295,6 +295,8 @@ sample_enum!(Refusal {
     BadFile,
     Busy,
     SessionOver,
+    TooManyAttempts,
+    TooMany,
 });
 sample_enum!(Write {
     User { user, name, hash, created },
