@@ -23,7 +23,9 @@ use posse::wire::frame::{read_message, to_frame};
 use posse::wire::peer::{Handshake, PeerId};
 use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Reply, Request};
 
-use crate::harness::{Behaviour, Content, EvilPeer, PATIENCE, RawClient, RawLink, World, device, eventually, request_id, sha1_of};
+use crate::harness::{
+    Behaviour, Content, EvilPeer, PATIENCE, RawClient, RawLink, World, device, eventually, request_id, sha1_of,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -389,12 +391,14 @@ fn line_11_nothing_is_served_after_logout() {
     let mut session = RawClient::enter(world.tracker(1), "bob");
     let group = session.group("lab").group;
     let ticket = session.ticket(group).unwrap();
-    let mut link = RawLink::dial(&session.device, nik.address, nik.device()).unwrap();
-    let shake = Handshake::new(content.facts().info_hash, PeerId::of_device(session.device.id)).encode();
-    let _ = link.send_bytes(&[&to_frame(&ticket)[..], &shake].concat());
-    let mut got = Vec::new();
-    let _ = link.stream().read_to_end(&mut got);
-    assert!(got.is_empty(), "it answers after logout");
+    // It may hang up before the handshake of TLS, or after.
+    if let Ok(mut link) = RawLink::dial(&session.device, nik.address, nik.device()) {
+        let shake = Handshake::new(content.facts().info_hash, PeerId::of_device(session.device.id)).encode();
+        let _ = link.send_bytes(&[&to_frame(&ticket)[..], &shake].concat());
+        let mut got = Vec::new();
+        let _ = link.stream().read_to_end(&mut got);
+        assert!(got.is_empty(), "it answers after logout");
+    }
     assert_eq!(bob.bytes_done("a.bin"), 0);
     nik.login("nik");
     bob.wait_downloads();

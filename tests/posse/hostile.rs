@@ -272,7 +272,9 @@ fn a_stranger_with_the_info_hash_gets_nothing_from_a_seeder() {
         let frame = ticket.map_or_else(Vec::new, |ticket| to_frame(&ticket));
         let shake = Handshake::new(hash, PeerId::of_device(stranger.id)).encode();
         let _ = link.send_bytes(&[&frame[..], &shake].concat());
-        for message in [PeerMessage::HaveNone, PeerMessage::Interested, PeerMessage::Request { piece: 0, begin: 0, len: 16 << 10 }] {
+        for message in
+            [PeerMessage::HaveNone, PeerMessage::Interested, PeerMessage::Request { piece: 0, begin: 0, len: 16 << 10 }]
+        {
             let _ = link.send(&message);
         }
         let mut got = Vec::new();

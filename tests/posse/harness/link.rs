@@ -33,12 +33,7 @@ impl RawLink {
     }
 
     /// Dials a device, shows it a ticket and takes the one it shows, and shakes hands for a file.
-    pub(crate) fn open(
-        device: &Device,
-        ticket: &Ticket,
-        peer: (SocketAddr, DeviceId),
-        info_hash: InfoHash,
-    ) -> io::Result<Self> {
+    pub(crate) fn open(device: &Device, ticket: &Ticket, peer: (SocketAddr, DeviceId), info_hash: InfoHash) -> io::Result<Self> {
         let mut link = Self::dial(device, peer.0, peer.1)?;
         link.show(ticket)?;
         link.shake_hands(info_hash)?;
