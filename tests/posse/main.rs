@@ -11,6 +11,8 @@
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
+//! | [`secrecy`] | somebody who records everything learns nothing, and somebody who alters anything ends that connection alone |
+//! | [`intruders`] | false trackers, strangers, borrowed and expired tokens and tickets |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
@@ -23,12 +25,14 @@ mod disk;
 mod failures;
 mod harness;
 mod hostile;
+mod intruders;
 mod names;
 mod partition;
 mod paths;
 mod restart;
 mod resume;
 mod scripts;
+mod secrecy;
 mod starting;
 mod storm;
 mod terminal;
