@@ -12,6 +12,7 @@
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
+//! | [`documents`] | what the documents name is there |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
@@ -20,6 +21,7 @@ mod again;
 mod commands;
 mod corrupt;
 mod disk;
+mod documents;
 mod failures;
 mod harness;
 mod hostile;
