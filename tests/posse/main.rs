@@ -14,6 +14,7 @@
 //! | [`secrecy`] | somebody who records everything learns nothing, and somebody who alters anything ends that connection alone |
 //! | [`intruders`] | false trackers, strangers, borrowed and expired tokens and tickets |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
+//! | [`documents`] | what the documents name is there |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
@@ -22,6 +23,7 @@ mod again;
 mod commands;
 mod corrupt;
 mod disk;
+mod documents;
 mod failures;
 mod harness;
 mod hostile;
