@@ -9,6 +9,7 @@
 //! | [`commands`] | each row of the command table with its refusals, plain and as JSON |
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
+//! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
@@ -24,6 +25,7 @@ mod failures;
 mod harness;
 mod hostile;
 mod names;
+mod older;
 mod partition;
 mod paths;
 mod restart;
