@@ -13,6 +13,7 @@
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
+//! | [`membership`] | tickets and tokens: who is no member any more gets nothing more, at once and everywhere |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
@@ -24,6 +25,7 @@ mod disk;
 mod failures;
 mod harness;
 mod hostile;
+mod membership;
 mod names;
 mod older;
 mod partition;
