@@ -14,6 +14,7 @@
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
 //! | [`membership`] | tickets and tokens: who is no member any more gets nothing more, at once and everywhere |
+//! | [`floods`] | wrong passwords, slow handshakes, accounts by the thousand: honest people are served all the while |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
@@ -23,6 +24,7 @@ mod commands;
 mod corrupt;
 mod disk;
 mod failures;
+mod floods;
 mod harness;
 mod hostile;
 mod membership;
