@@ -12,7 +12,10 @@
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
+//! | [`secrecy`] | somebody who records everything learns nothing, and somebody who alters anything ends that connection alone |
+//! | [`intruders`] | false trackers, strangers, borrowed and expired tokens and tickets |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
+//! | [`documents`] | what the documents name is there |
 //! | [`membership`] | tickets and tokens: who is no member any more gets nothing more, at once and everywhere |
 //! | [`floods`] | wrong passwords, slow handshakes, accounts by the thousand: honest people are served all the while |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
@@ -23,10 +26,12 @@ mod again;
 mod commands;
 mod corrupt;
 mod disk;
+mod documents;
 mod failures;
 mod floods;
 mod harness;
 mod hostile;
+mod intruders;
 mod membership;
 mod names;
 mod older;
@@ -35,6 +40,7 @@ mod paths;
 mod restart;
 mod resume;
 mod scripts;
+mod secrecy;
 mod starting;
 mod storm;
 mod terminal;

@@ -186,7 +186,7 @@ pub(crate) fn any_port() -> SocketAddr {
 }
 
 /// Two addresses of the loopback network that no other client uses.
-fn two_addresses() -> (IpAddr, IpAddr) {
+pub(crate) fn two_addresses() -> (IpAddr, IpAddr) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(2, Ordering::Relaxed) % 250;
     let network = (std::process::id() % 200 + 10) as u8;
