@@ -71,15 +71,14 @@ impl TrackerProcess {
 
     /// Starts it again with the same line and data directory; whatever ran is killed first.
     pub(crate) fn restart(&mut self) {
-        self.process.kill9();
-        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        *self = Self::start(&self.info, self.number, &self.data, &self.key, &options);
+        self.restart_with_key(&self.key.clone());
     }
 
     /// Starts it again with another network's key, from the same data directory.
     pub(crate) fn restart_with_key(&mut self, key: &Path) {
         self.process.kill9();
-        *self = Self::start(&self.info, self.number, &self.data, key);
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        *self = Self::start(&self.info, self.number, &self.data, key, &options);
     }
 
     /// Whether it runs.
