@@ -52,7 +52,7 @@ fn shed(connection: &Connection, why: &str) {
 ///
 /// # Blocking
 /// Until the connection ends.
-fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission) {
+pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission) {
     let peer = connection.peer_addr();
     let served = match first_frame(shared, connection) {
         Ok(Hello::Client(hello)) => session::serve(shared, connection, admission, hello),

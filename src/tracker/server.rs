@@ -47,7 +47,7 @@ const THREADS_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Debug)]
 pub struct Tracker {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     listener: Arc<Listener>,
     /// The core, which ends before the others: they serve it until then.
     core: Threads,

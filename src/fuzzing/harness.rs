@@ -1,0 +1,89 @@
+//! What the targets need that drive threads and sockets: two ends of a connection, a directory, and an eye on other threads.
+//!
+//! **Invariant:** a panic in any thread of the code under test fails the run that it happened in.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::net::Connection;
+
+/// Names of threads of trackers and engines begin so.
+const WATCHED: [&str; 6] = ["core", "notifier", "s ", "tracker-", "acks-", "posse"];
+/// How long a fuzzer's end of a connection waits for anything: longer is a hang.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// Panics if a thread of the code under test has panicked since the last call.
+pub(crate) fn check_threads() {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            if thread.name().is_some_and(|name| WATCHED.iter().any(|watched| name.starts_with(watched))) {
+                PANICS.fetch_add(1, Ordering::SeqCst);
+            }
+            usual(panic);
+        }));
+    });
+    assert_eq!(PANICS.swap(0, Ordering::SeqCst), 0, "a thread of the code under test has panicked");
+}
+
+/// Makes the two ends of a connection: the fuzzer's, and that of the code under test.
+pub(crate) fn pair() -> (TcpStream, Connection) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback interface has a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let ours = TcpStream::connect(address).expect("the listener is there");
+    ours.set_read_timeout(Some(PATIENCE)).expect("eight seconds are a time-out");
+    ours.set_write_timeout(Some(PATIENCE)).expect("eight seconds are a time-out");
+    let (theirs, _) = listener.accept().expect("somebody has dialled");
+    (ours, Connection::accepted(theirs).expect("the connection has just been made"))
+}
+
+/// A directory in memory where there is one, removed in the end.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes an empty directory.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        static TIDY: Once = Once::new();
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        TIDY.call_once(|| tidy(&parent));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("posse-fuzz-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).expect("the directory for temporary files can be written");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is removed by the next process.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes what processes left that have ended: a fuzzer ends without dropping anything.
+fn tidy(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("posse-fuzz-")?.split('-').next());
+        if let Some(process) = process
+            && Path::new("/proc/self").exists()
+            && !Path::new("/proc").join(process).exists()
+        {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
