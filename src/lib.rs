@@ -12,6 +12,7 @@ pub mod net;
 pub mod store;
 pub mod swarm;
 pub mod tracker;
+pub mod trust;
 pub mod types;
 pub mod wire;
 

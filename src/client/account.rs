@@ -7,6 +7,7 @@ use log::warn;
 use super::library::{Library, Phase};
 use super::trackers::Need;
 use super::{Client, ClientError};
+use crate::net::Transport;
 use crate::swarm::{Engine, EngineConfig};
 use crate::types::{Label, Password, Refusal, RequestId, UserEntry, UserName};
 use crate::wire::tracker::{Reply, Request};
@@ -52,7 +53,7 @@ impl Client {
     /// Starts the engine and brings back what the device store holds for the user.
     fn enter_session(&self, user: UserEntry) -> Result<UserEntry, ClientError> {
         let inner = &self.inner;
-        let mut config = EngineConfig::new(inner.store.device());
+        let mut config = EngineConfig::new(Transport::Tls(inner.security.clone()));
         config.port = Some(inner.address.port());
         config.bind_ip = Some(inner.address.ip()).filter(|ip| !ip.is_unspecified());
         if let Some(threads) = inner.config.threads {
@@ -86,10 +87,14 @@ impl Client {
     /// # Errors
     /// [`Refusal::WrongOldPassword`].
     pub fn change_password(&self, old: Password, new: Password) -> Result<(), ClientError> {
-        let request = Request::ChangePassword { request: request_id(), old, new: new.clone() };
-        self.done(&request, Need::Session)?;
-        self.inner.trackers.replace_password(new);
-        Ok(())
+        let request = Request::ChangePassword { request: request_id(), old, new };
+        match self.inner.trackers.call(&request, Need::Session)? {
+            Reply::Renewed(token) => {
+                self.inner.trackers.replace_token(token);
+                Ok(())
+            }
+            _ => Err(ClientError::BadAnswer),
+        }
     }
 
     /// The session's user. Does not ask a tracker.

@@ -15,6 +15,7 @@ use super::peers::PeerChange;
 use super::trackers::{Need, News};
 use crate::net::Stop;
 use crate::store::{Progress, ShareState};
+use crate::swarm::Proof;
 use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal, UserId};
 use crate::wire::tracker::Request;
 
@@ -62,6 +63,15 @@ pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop)
                 inner.book.lock().lost(tracker);
             }
             News::Removed(group) => inner.end_membership(group, true),
+            News::Withdrawn { group, info_hash, device } => {
+                if let Some(engine) = inner.engine() {
+                    engine.end_links(|link| (link.info_hash, link.device, link.proof.group) == (info_hash, device, group));
+                }
+            }
+            News::Void { group, user, until_ms } => inner.void_tickets(group, user, until_ms),
+            News::ShareStopped(group, info_hash) => inner.stop_offering(group, info_hash),
+            News::SessionOver => {}
+            News::Trusted(fingerprint) => info!("trusting the network {fingerprint} from now on"),
             News::Admitted(entry) => {
                 inner.group_names.lock().insert(entry.group, entry.label.clone());
                 if inner.announced.lock().insert(entry.group, true) != Some(true) {
@@ -96,7 +106,7 @@ impl Inner {
         for (change, peer) in changes {
             match change {
                 PeerChange::Here(info_hash, device, address) => {
-                    if device != self.store.device() && self.library.lock().is_downloading(info_hash) {
+                    if device != self.security.device() && self.library.lock().is_downloading(info_hash) {
                         engine.add_peers(info_hash, [(device, address)]);
                     }
                 }
@@ -106,6 +116,16 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// A user's tickets are void: noted first, so that a link which is being made meanwhile sees it.
+    fn void_tickets(&self, group: Option<GroupId>, user: UserId, until_ms: u64) {
+        self.tickets.lock().void(group, user, until_ms);
+        let Some(engine) = self.engine() else { return };
+        engine.end_links(|link| {
+            let Proof { group: rests_on, user: shown_by, issued_ms, .. } = link.proof;
+            shown_by == user && issued_ms <= until_ms && group.is_none_or(|group| group == rests_on)
+        });
     }
 
     /// What a tracker said before it went away, and has not said again, counts no more.
@@ -175,11 +195,8 @@ impl Inner {
         let Some(engine) = self.engine() else { return };
         if groups.is_empty() {
             engine.unseed(info_hash);
-            engine.retain_links(info_hash, |_| false);
-        } else {
-            let allowed = self.book.lock().devices_in(info_hash, &groups);
-            engine.retain_links(info_hash, |device| allowed.contains(&device));
         }
+        engine.end_links(|link| link.info_hash == info_hash && !groups.contains(&link.proof.group));
     }
 
     /// Tells the trackers what this device now does with files.
@@ -281,17 +298,8 @@ impl Inner {
             return;
         }
         self.book.lock().forget_member(group, user);
-        let Some(engine) = self.engine() else { return };
-        let files = self.library.lock().files_of(group);
-        for info_hash in files {
-            let groups = self.library.lock().groups_of(info_hash);
-            let denied = {
-                let book = self.book.lock();
-                let mut denied = book.devices_of(user);
-                denied.retain(|device| !book.takes_part(info_hash, *device, &groups));
-                denied
-            };
-            engine.retain_links(info_hash, |device| !denied.contains(&device));
+        if let Some(engine) = self.engine() {
+            engine.end_links(|link| (link.proof.group, link.proof.user) == (group, user));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::types::TrackerInfo;
+use crate::types::{Fingerprint, TrackerInfo};
 
 /// Where a client listens, which trackers it knows, and where it keeps its state.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct ClientConfig {
     pub trackers: TrackerInfo,
     /// Directory of the device's state: identity, shares, downloads. One client at a time uses it.
     pub data_dir: PathBuf,
+    /// The fingerprint of the network's key, if the user names it: before what `trackers` says, and what was remembered.
+    pub network: Option<Fingerprint>,
     /// Workers that fetch, hash and write; `None` takes twice the number of cores, at least 4.
     pub threads: Option<usize>,
 }
@@ -21,7 +23,7 @@ pub struct ClientConfig {
 impl ClientConfig {
     /// Takes the defaults for an address: its state goes below the platform's data directory.
     pub fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
-        Self { listen, trackers, data_dir: default_data_dir(listen), threads: None }
+        Self { listen, trackers, data_dir: default_data_dir(listen), network: None, threads: None }
     }
 }
 

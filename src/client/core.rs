@@ -18,18 +18,23 @@ use parking_lot::{Condvar, Mutex};
 use super::background::{self, Errand};
 use super::event::Bus;
 use super::library::{Library, Phase};
+use super::network::Network;
 use super::peers::PeerBook;
+use super::tickets::Tickets;
 use super::trackers::{News, SetOptions, TrackerSet};
 use super::{ClientConfig, ClientError, ClientEvent};
-use crate::net::{Listener, Stop, Threads};
+use crate::net::{DeviceSecurity, Listener, Stop, Threads};
 use crate::store::DeviceStore;
 use crate::swarm::Engine;
+use crate::trust::KeyPair;
 use crate::types::{DeviceId, GroupId, Label, Refusal, UserEntry, UserId};
 
 /// News that wait for their thread; beyond it the trackers' readers wait.
 const NEWS_LEN: usize = 1024;
 /// Errands that wait for their thread; beyond it they are done at the next login.
 const ERRANDS_LEN: usize = 16_384;
+/// Name of the device's key in the data directory.
+const DEVICE_KEY: &str = "device.key";
 /// Time for the trackers' and the engine's threads to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for errands under way at the end; what is not done then is done at the next login.
@@ -62,7 +67,10 @@ pub struct Client {
 pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) address: SocketAddr,
-    pub(crate) store: DeviceStore,
+    pub(crate) store: Arc<DeviceStore>,
+    pub(crate) security: DeviceSecurity,
+    pub(crate) network: Arc<Network>,
+    pub(crate) tickets: Mutex<Tickets>,
     pub(crate) trackers: TrackerSet,
     pub(crate) engine: Mutex<Option<Arc<Engine>>>,
     pub(crate) library: Mutex<Library>,
@@ -96,15 +104,20 @@ impl Client {
             let what = format!("cannot listen on {}; free the port or choose another", config.listen);
             ClientError::system(what, e)
         })?;
-        let store = DeviceStore::open(&config.data_dir)?;
+        let store = Arc::new(DeviceStore::open(&config.data_dir)?);
+        let security = open_device(&config)?;
+        let network = Arc::new(open_network(&config, &store)?);
         let address = listener.local_addr();
         let (news, news_in) = bounded(NEWS_LEN);
         let (errands, errands_in) = bounded(ERRANDS_LEN);
-        let trackers = start_trackers(&config, address, store.device(), news)?;
+        let trackers = start_trackers(&config, address, security.clone(), network.clone(), news)?;
         let inner = Arc::new(Inner {
             config,
             address,
             store,
+            security,
+            network,
+            tickets: Mutex::default(),
             trackers,
             engine: Mutex::new(None),
             library: Mutex::new(Library::new()),
@@ -133,7 +146,7 @@ impl Client {
 
     /// The device's identity.
     pub fn device(&self) -> DeviceId {
-        self.inner.store.device()
+        self.inner.security.device()
     }
 
     /// The directory of the device's state.
@@ -189,16 +202,34 @@ impl Drop for Client {
     }
 }
 
+/// The device's key; made with the data directory.
+fn open_device(config: &ClientConfig) -> Result<DeviceSecurity, ClientError> {
+    let (key, _) = KeyPair::load_or_make(&config.data_dir.join(DEVICE_KEY))?;
+    Ok(DeviceSecurity::new(&key)?)
+}
+
+/// The network that the user named, else the one remembered, else none yet.
+fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<Network, ClientError> {
+    let (named, remembered) = (config.network.or(config.trackers.fingerprint()), store.network()?);
+    if let Some(named) = named.filter(|named| remembered != Some(*named)) {
+        store.set_network(named)?;
+    }
+    let store = store.clone();
+    Ok(Network::new(named.or(remembered), move |fingerprint| store.set_network(fingerprint)))
+}
+
 fn start_trackers(
     config: &ClientConfig,
     address: SocketAddr,
-    device: DeviceId,
+    security: DeviceSecurity,
+    network: Arc<Network>,
     news: Sender<News>,
 ) -> Result<TrackerSet, ClientError> {
     let options = SetOptions {
         addresses: config.trackers.iter().map(|(_, address)| address.to_string()).collect(),
         bind_ip: address.ip(),
-        device,
+        security,
+        network,
         port: address.port(),
     };
     TrackerSet::start(options, news).map_err(|e| ClientError::system("cannot start a thread", e))
@@ -209,12 +240,12 @@ impl Inner {
         let (listener, stop) = (self.listener.clone(), self.stop.clone());
         let weak = Arc::downgrade(self);
         let accept = move || {
-            listener.run(&stop, |connection| {
+            listener.run(&stop, |incoming| {
                 // Without a session there is nothing to offer: the connection is closed.
                 let engine = weak.upgrade().and_then(|inner| inner.engine());
                 match engine {
-                    Some(engine) => engine.accept(connection),
-                    None => connection.close(),
+                    Some(engine) => engine.accept(incoming),
+                    None => incoming.close(),
                 }
             });
         };
@@ -265,6 +296,7 @@ impl Inner {
             }
         }
         self.book.lock().clear();
+        self.tickets.lock().clear();
         self.group_names.lock().clear();
         self.announced.lock().clear();
         *self.library.lock() = Library::new();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::trust::{IdentityError, KeyError};
 use crate::types::{Label, NameError, Refusal};
 
 /// Why a command was not carried out. Messages read "what was wrong, and what to do".
@@ -11,14 +12,20 @@ pub enum ClientError {
     /// The directory will not; nothing was changed.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// The device's key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No certificate can be made with it.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// No tracker of the list can be reached.
     #[error("no tracker can be reached; check tracker_info.txt and the network, the client keeps trying")]
     NoTracker,
     /// Trackers are connected, but none gave a definite answer in time.
     #[error("no tracker answered within 10 seconds; try again, `trackers` shows their state")]
     NoAnswer,
-    /// Every tracker refuses the session's password: it was changed elsewhere.
-    #[error("the trackers no longer accept this session's password; log out and log in again")]
+    /// Every tracker refuses the session's token: the password was changed elsewhere.
+    #[error("the session has ended; log out and log in again")]
     SessionRefused,
     /// The client has a session already.
     #[error("already logged in here as {0}; log out first")]

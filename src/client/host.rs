@@ -3,9 +3,7 @@
 //! **Invariant:** nobody is given a file but devices of which a tracker says that they take part in its swarm, in a group in
 //! which this device offers it.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use log::{debug, info};
 
@@ -13,14 +11,12 @@ use super::ClientEvent;
 use super::background::Errand;
 use super::begin::is_intact;
 use super::core::Inner;
+use super::trackers::Need;
 use crate::store::{DownloadRow, FileStamp, Progress, ShareRow, ShareState};
-use crate::swarm::{EngineEvent, Host, SeedSpec};
-use crate::types::{Bitfield, DeviceId, GroupId, InfoHash, UserId};
+use crate::swarm::{EngineEvent, Host, Proof, SeedSpec};
+use crate::types::{Bitfield, DeviceId, GroupId, InfoHash, Ticket, UserId};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::{Reply, Request};
-
-/// Time that a link waits to hear who its other end is.
-const FIND_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The host of one session's engine.
 pub(crate) struct SessionHost {
@@ -35,35 +31,25 @@ impl SessionHost {
 }
 
 impl Host for SessionHost {
-    /// Known devices are let in at once, of others the trackers are asked; the first that knows it decides.
-    fn may_link(&self, info_hash: InfoHash, device: DeviceId) -> bool {
-        let Some(inner) = self.inner.upgrade() else { return false };
+    fn ticket_for(&self, info_hash: InfoHash, device: DeviceId) -> Option<Ticket> {
+        let inner = self.inner.upgrade()?;
         let groups = inner.library.lock().groups_of(info_hash);
-        if groups.is_empty() {
-            return false;
-        }
-        if inner.book.lock().takes_part(info_hash, device, &groups) {
-            return true;
-        }
-        let mut found = false;
-        inner.trackers.ask_all(&Request::FindPeer { info_hash, device }, FIND_TIMEOUT, |tracker, reply| {
-            if let Reply::Peers(peers) = reply {
-                let mut book = inner.book.lock();
-                for peer in peers.iter().filter(|peer| peer.info_hash == info_hash && peer.device == device) {
-                    book.apply(tracker, peer);
-                }
-                found = book.takes_part(info_hash, device, &groups);
-            }
-            found
-        });
-        if !found {
-            debug!("no tracker says that device {device} takes part in {info_hash}; its link is refused");
-        }
-        found
+        let shared = groups.iter().find(|group| inner.book.lock().takes_part(info_hash, device, std::slice::from_ref(*group)))?;
+        self.own_ticket(*shared)
     }
 
-    fn may_link_foreign(&self, _info_hash: InfoHash, _address: IpAddr) -> bool {
-        false
+    fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
+        self.inner.upgrade()?.own_ticket(group)
+    }
+
+    fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
+        let inner = self.inner.upgrade()?;
+        let (network, now_ms) = (inner.network.key()?, inner.trackers.clock_ms());
+        inner.tickets.lock().check(ticket, device, network, now_ms)
+    }
+
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
+        self.inner.upgrade().is_some_and(|inner| inner.library.lock().groups_of(info_hash).contains(&group))
     }
 
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {
@@ -94,6 +80,19 @@ impl Host for SessionHost {
 }
 
 impl Inner {
+    /// Our ticket for a group: the one at hand, else one that a tracker gives now.
+    pub(crate) fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
+        let at_hand = self.tickets.lock().own(group, self.trackers.clock_ms());
+        if at_hand.is_some() {
+            return at_hand;
+        }
+        let reply = self.trackers.patient().call(&Request::Tickets { groups: vec![group] }, Need::Session);
+        let Ok(Reply::Tickets(tickets)) = reply else { return None };
+        let ticket = tickets.into_iter().find(|ticket| ticket.claims.group == group)?;
+        self.tickets.lock().keep(ticket);
+        Some(ticket)
+    }
+
     /// A download is complete: it becomes a share, first here, then in the directory.
     fn completed(&self, user: UserId, info_hash: InfoHash, seed: &SeedSpec) {
         let row = {

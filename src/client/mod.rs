@@ -21,12 +21,14 @@ mod groups;
 mod handle;
 mod host;
 mod library;
+mod network;
 mod peers;
 mod place;
 mod shares;
 pub mod shell;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod trackers;
 mod why;
 

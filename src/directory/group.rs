@@ -72,6 +72,12 @@ impl Group {
         self.state(user) == MembershipState::Member
     }
 
+    /// The write that made the user a member, if they are one.
+    pub(super) fn member_since(&self, user: UserId) -> Option<Stamp> {
+        let standing = self.standings.get(&user)?;
+        (standing.value.state == MembershipState::Member).then_some(standing.tag.stamp)
+    }
+
     /// The owner in effect: the register's user while a member, else the longest-standing member.
     pub(super) fn owner(&self) -> Option<UserId> {
         let named = self.owner.as_ref().map(|owner| owner.value).filter(|&user| self.is_member(user));

@@ -11,7 +11,7 @@ use super::registers::GroupValue;
 use super::state::Directory;
 use crate::types::{
     FileEntry, GroupEntry, GroupId, InfoHash, Label, MemberEntry, Outcome, Part, PasswordHash, Refusal, RequestEntry, RequestId,
-    Stamp, UserEntry, UserId,
+    Stamp, Tag, UserEntry, UserId,
 };
 
 /// Bearers of one name whose passwords are tried at a login: each try costs a slow hash. Later ones log in as `name~9`.
@@ -49,6 +49,16 @@ impl Directory {
     pub fn user_entry(&self, user: UserId) -> Option<UserEntry> {
         let name = &self.users.get(&user)?.value.name;
         Some(UserEntry { user, label: self.user_names.label(name.as_str(), user)? })
+    }
+
+    /// The write that set a user's present password, if there is such a user.
+    pub fn password_tag(&self, user: UserId) -> Option<Tag> {
+        self.users.get(&user).map(|register| register.tag)
+    }
+
+    /// When the write was made that let a user into a group, if they are a member.
+    pub fn member_since(&self, group: GroupId, user: UserId) -> Option<Stamp> {
+        self.groups.get(&group)?.member_since(user)
     }
 
     /// Returns the password hash in force.

@@ -8,7 +8,8 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::net::Connection;
+use crate::net::Incoming;
+use crate::trust::KeyPair;
 
 /// Names of threads of trackers and engines begin so.
 const WATCHED: [&str; 6] = ["core", "notifier", "s ", "tracker-", "acks-", "posse"];
@@ -33,15 +34,27 @@ pub(crate) fn check_threads() {
     assert_eq!(PANICS.swap(0, Ordering::SeqCst), 0, "a thread of the code under test has panicked");
 }
 
+/// The key of every network here: always the same, so that an input can bear its signatures.
+pub(crate) fn network_key() -> KeyPair {
+    key([0x61; 32])
+}
+
+/// The key pair with that private key.
+pub(crate) fn key(private: [u8; 32]) -> KeyPair {
+    // RFC 8410, section 7.
+    let head = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    KeyPair::from_pkcs8(&[&head[..], &private].concat()).expect("any 32 bytes are a private key")
+}
+
 /// Makes the two ends of a connection: the fuzzer's, and that of the code under test.
-pub(crate) fn pair() -> (TcpStream, Connection) {
+pub(crate) fn pair() -> (TcpStream, Incoming) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback interface has a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
     let ours = TcpStream::connect(address).expect("the listener is there");
     ours.set_read_timeout(Some(PATIENCE)).expect("eight seconds are a time-out");
     ours.set_write_timeout(Some(PATIENCE)).expect("eight seconds are a time-out");
     let (theirs, _) = listener.accept().expect("somebody has dialled");
-    (ours, Connection::accepted(theirs).expect("the connection has just been made"))
+    (ours, Incoming::new(theirs).expect("the connection has just been made"))
 }
 
 /// A directory in memory where there is one, removed in the end.

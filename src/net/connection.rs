@@ -1,23 +1,39 @@
-//! One TCP connection, used in both directions at once: the one place where a byte stream is made.
+//! One connection, used in both directions at once: the one place where a byte stream is made.
 //!
 //! **Invariant:** one descriptor a connection. Its [`Reader`] and [`Writer`] never wait for each other, and [`Connection::close`]
 //! wakes both.
 //!
-//! A reader's deadline is for a whole message: it holds however slowly the bytes drip in. Encryption will be put in here, below
-//! [`Reader`] and [`Writer`], and nothing above will know.
+//! A connection is TLS 1.3 ([`super::security`]); the lock around the TLS state is held while bytes are encrypted or decrypted, never while
+//! the socket is waited for. A second lock orders what is sent: it may be held for as long as a peer takes nothing, and readers never take
+//! it. An end without TLS's own farewell counts as an end: everything above is framed, and no end is ever taken for that of a message.
+//!
+//! A reader's deadline is for a whole message: it holds however slowly the bytes drip in.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::stream::{Received, TlsStream};
 
 /// How far a read may overshoot its deadline: lets one system call set the time-out for many reads.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
 /// How long a write may make no progress at all before the connection is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes a second that the other end has to take on average of a large write, once [`WRITE_TIMEOUT`] is over.
+const WRITE_RATE_MIN: u64 = 16 << 10;
+/// Bytes encrypted at a time.
+const WRITE_LEN: usize = 64 << 10;
+
+/// A TCP connection on which nothing has been said yet; clones are the same connection.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    socket: Arc<Sock>,
+}
 
 /// A connection; clones are the same connection.
 #[derive(Debug, Clone)]
@@ -27,12 +43,28 @@ pub struct Connection {
 
 #[derive(Debug)]
 struct Shared {
-    stream: TcpStream,
+    socket: Arc<Sock>,
+    /// Absent on the plain transport.
+    tls: Option<Mutex<TlsStream>>,
+    /// Encrypted bytes that have not been sent. Taken before `tls`, if both are.
+    unsent: Mutex<Unsent>,
+}
+
+/// The socket and its two addresses.
+#[derive(Debug)]
+pub(super) struct Sock {
+    pub(super) stream: TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
 }
 
-impl Connection {
+#[derive(Debug, Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Incoming {
     /// Dials `address`, from the local address `from` if that is possible: so the other end sees the address we listen on.
     ///
     /// # Errors
@@ -40,7 +72,7 @@ impl Connection {
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub fn dial(address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Self> {
+    pub(super) fn dial(address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Self> {
         let from = from.filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == address.is_ipv4());
         let stream = match from.map(|ip| dial_from(address, Some(ip), timeout)) {
             Some(Ok(stream)) => stream,
@@ -48,20 +80,55 @@ impl Connection {
             Some(Err(e)) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::ConnectionRefused) => return Err(e),
             _ => dial_from(address, None, timeout)?,
         };
-        Self::accepted(stream)
+        Self::new(stream)
     }
 
     /// Takes a stream that a listener accepted.
     ///
     /// # Errors
     /// The system's, if the stream has died already.
-    pub fn accepted(stream: TcpStream) -> io::Result<Self> {
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
-        Ok(Self { shared: Arc::new(Shared { stream, peer, local }) })
+        Ok(Self { socket: Arc::new(Sock { stream, peer, local }) })
     }
 
+    /// The other end's address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.socket.peer
+    }
+
+    /// Ends the connection in both directions.
+    pub fn close(&self) {
+        self.socket.close();
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket.stream
+    }
+
+    /// Makes it a connection without TLS, for a fuzzer that speaks to what is above.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn into_plain(self) -> Connection {
+        self.into_connection(None)
+    }
+
+    /// Makes it a connection, encrypted if TLS has been agreed on.
+    pub(super) fn into_connection(self, tls: Option<TlsStream>) -> Connection {
+        let shared = Shared { socket: self.socket, tls: tls.map(Mutex::new), unsent: Mutex::default() };
+        Connection { shared: Arc::new(shared) }
+    }
+}
+
+impl Sock {
+    fn close(&self) {
+        // It fails only if the connection has ended already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Connection {
     /// The half that reads.
     pub fn reader(&self) -> Reader {
         Reader { shared: self.shared.clone(), deadline: None, timeout: None }
@@ -74,18 +141,22 @@ impl Connection {
 
     /// The other end's address.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.shared.peer
+        self.shared.socket.peer
     }
 
     /// This end's address.
     pub fn local_addr(&self) -> SocketAddr {
-        self.shared.local
+        self.shared.socket.local
+    }
+
+    /// The socket below, to be closed from elsewhere.
+    pub fn to_incoming(&self) -> Incoming {
+        Incoming { socket: self.shared.socket.clone() }
     }
 
     /// Ends the connection in both directions; whoever reads or writes is woken with an end or an error.
     pub fn close(&self) {
-        // It fails only if the connection has ended already.
-        let _ = self.shared.stream.shutdown(Shutdown::Both);
+        self.shared.socket.close();
     }
 }
 
@@ -103,7 +174,7 @@ fn dial_from(address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io
     Ok(stream)
 }
 
-/// The reading half of a connection.
+/// The reading half of a connection. One at a time reads.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
@@ -118,7 +189,7 @@ impl Reader {
         self.deadline = deadline;
     }
 
-    /// Waits until a byte, the end or an error can be read; false if `idle` passes first.
+    /// Waits until a byte, the end or an error can be read; false if `idle` passes first. What is not needed while idle is given back.
     ///
     /// # Errors
     /// The system's.
@@ -126,9 +197,12 @@ impl Reader {
     /// # Blocking
     /// For about `idle` at most.
     pub fn wait(&mut self, idle: Duration) -> io::Result<bool> {
+        if self.shared.tls.as_ref().is_some_and(|tls| tls.lock().has_input()) {
+            return Ok(true);
+        }
         self.set_timeout(Some(idle.max(Duration::from_millis(1))))?;
         loop {
-            return match self.shared.stream.peek(&mut [0]) {
+            return match self.shared.socket.stream.peek(&mut [0]) {
                 Ok(_) => Ok(true),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if is_timeout(&e) => Ok(false),
@@ -139,7 +213,7 @@ impl Reader {
 
     fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         if self.timeout != timeout {
-            self.shared.stream.set_read_timeout(timeout)?;
+            self.shared.socket.stream.set_read_timeout(timeout)?;
             self.timeout = timeout;
         }
         Ok(())
@@ -157,51 +231,109 @@ impl Reader {
         let fits = self.timeout.is_some_and(|now| now <= left + TIMEOUT_SLACK && now + TIMEOUT_SLACK >= left);
         if fits { Ok(()) } else { self.set_timeout(Some(left)) }
     }
-}
 
-impl Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.arm()?;
-        match (&self.shared.stream).read(buffer) {
+        match (&self.shared.socket.stream).read(buffer) {
             Err(e) if is_timeout(&e) => Err(io::ErrorKind::TimedOut.into()),
             other => other,
         }
     }
+
+    fn read_tls(&mut self, tls: &Arc<Shared>, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &tls.tls else { return self.receive(buffer) };
+        loop {
+            let mut input = match tls.lock().read(buffer)? {
+                Received::Bytes(len) => return Ok(len),
+                Received::Closed => return Ok(0),
+                Received::More(input) => input,
+            };
+            // Not under the lock: whoever writes meanwhile is not kept waiting.
+            let received = self.receive(input.room());
+            let mut tls = tls.lock();
+            let received = tls.put_back(input, received);
+            match received {
+                Ok(0) => return Ok(0),
+                Ok(_) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
 }
 
-/// The writing half of a connection. A write that makes no progress for 30 s fails.
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let shared = self.shared.clone();
+        self.read_tls(&shared, buffer)
+    }
+}
+
+/// The writing half of a connection. A write that makes no progress for 30 s fails, and a large one that goes at under 16 KiB/s.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
 }
 
 impl Writer {
-    /// Writes what the connection takes at once; 0 if it takes nothing now.
+    /// Writes what the connection takes at once; 0 if it takes nothing now. What was taken may still wait to be sent: see
+    /// [`Writer::try_flush`].
     ///
     /// # Errors
     /// The system's.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match rustix::net::send(&self.shared.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(len) => Ok(len),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
-            Err(e) => Err(e.into()),
+        let Some(tls) = &self.shared.tls else { return self.shared.socket.try_send(bytes) };
+        // Another thread is writing, and blocks perhaps.
+        let Some(mut unsent) = self.shared.unsent.try_lock() else { return Ok(0) };
+        if bytes.is_empty() || !unsent.try_send(&self.shared.socket)? {
+            return Ok(0);
         }
+        let taken = &bytes[..bytes.len().min(WRITE_LEN)];
+        tls.lock().write(taken, &mut unsent.bytes)?;
+        unsent.try_send(&self.shared.socket)?;
+        Ok(taken.len())
+    }
+
+    /// Sends what was taken and waits, as far as that goes without blocking; tells whether nothing waits any more.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn try_flush(&mut self) -> io::Result<bool> {
+        match self.shared.unsent.try_lock() {
+            Some(mut unsent) => unsent.try_send(&self.shared.socket),
+            None => Ok(false),
+        }
+    }
+
+    fn write_by(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
+        let Some(tls) = &self.shared.tls else { return self.shared.socket.send(bytes, deadline) };
+        let mut unsent = self.shared.unsent.lock();
+        unsent.send(&self.shared.socket, deadline)?;
+        let taken = &bytes[..bytes.len().min(WRITE_LEN)];
+        tls.lock().write(taken, &mut unsent.bytes)?;
+        unsent.send(&self.shared.socket, deadline)?;
+        Ok(taken.len())
     }
 }
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match (&self.shared.stream).write(bytes) {
-            Err(e) if is_timeout(&e) => Err(io::ErrorKind::TimedOut.into()),
-            other => other,
-        }
+        self.write_by(bytes, write_deadline(bytes.len()))
     }
 
-    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        match (&self.shared.stream).write_vectored(parts) {
-            Err(e) if is_timeout(&e) => Err(io::ErrorKind::TimedOut.into()),
-            other => other,
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let deadline = write_deadline(bytes.len());
+        while !bytes.is_empty() {
+            match self.write_by(bytes, deadline) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => bytes = &bytes[len..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
         }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -209,103 +341,66 @@ impl Write for Writer {
     }
 }
 
+fn write_deadline(len: usize) -> Instant {
+    Instant::now() + WRITE_TIMEOUT + Duration::from_secs(len as u64 / WRITE_RATE_MIN)
+}
+
+impl Sock {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::net::send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(len) => Ok(len),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn send(&self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
+        match (&self.stream).write(bytes) {
+            Err(e) if is_timeout(&e) => Err(io::ErrorKind::TimedOut.into()),
+            // It takes something now and then, and too little.
+            Ok(len) if len < bytes.len() && Instant::now() >= deadline => Err(io::ErrorKind::TimedOut.into()),
+            other => other,
+        }
+    }
+}
+
+impl Unsent {
+    /// Sends without blocking; tells whether nothing is left.
+    fn try_send(&mut self, socket: &Sock) -> io::Result<bool> {
+        while self.sent < self.bytes.len() {
+            match socket.try_send(&self.bytes[self.sent..])? {
+                0 => return Ok(false),
+                len => self.sent += len,
+            }
+        }
+        self.clear();
+        Ok(true)
+    }
+
+    /// Sends everything.
+    fn send(&mut self, socket: &Sock, deadline: Instant) -> io::Result<()> {
+        while self.sent < self.bytes.len() {
+            match socket.send(&self.bytes[self.sent..], deadline) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => self.sent += len,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.clear();
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+    }
+}
+
 /// Blocking sockets report an expired time-out as `WouldBlock` on some systems and `TimedOut` on others.
-fn is_timeout(error: &io::Error) -> bool {
+pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::TcpListener;
-
-    fn pair() -> (Connection, Connection) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let dialled = Connection::dial(listener.local_addr().unwrap(), None, Duration::from_secs(5)).unwrap();
-        (dialled, Connection::accepted(listener.accept().unwrap().0).unwrap())
-    }
-
-    /// What the system does to a connection that it neither makes nor refuses: the backlog is full.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn an_address_that_does_not_answer_is_waited_for_once() {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        listener.listen(0).unwrap();
-        let address = listener.local_addr().unwrap().as_socket().unwrap();
-        let timeout = Duration::from_millis(700);
-        let mut held = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&address, timeout) {
-            held.push(stream);
-            assert!(held.len() < 100, "the backlog never fills");
-        }
-        let started = Instant::now();
-        let error = Connection::dial(address, Some(address.ip()), timeout).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(started.elapsed() < 2 * timeout, "{:?} for a time-out of {timeout:?}", started.elapsed());
-    }
-
-    #[test]
-    fn both_directions_work_while_a_reader_waits() {
-        let (a, b) = pair();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut got = [0; 4];
-                a.reader().read_exact(&mut got).unwrap();
-                assert_eq!(&got, b"pong");
-            });
-            a.writer().write_all(b"ping").unwrap();
-            let mut got = [0; 4];
-            b.reader().read_exact(&mut got).unwrap();
-            assert_eq!(&got, b"ping");
-            b.writer().write_all(b"pong").unwrap();
-        });
-    }
-
-    #[test]
-    fn a_deadline_holds_against_dripping_bytes() {
-        let (a, b) = pair();
-        let started = Instant::now();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut writer = b.writer();
-                while started.elapsed() < Duration::from_secs(20) && writer.write_all(b".").is_ok() {
-                    std::thread::park_timeout(Duration::from_millis(20));
-                }
-            });
-            let mut reader = a.reader();
-            reader.set_deadline(Some(started + Duration::from_millis(200)));
-            let error = reader.read_exact(&mut [0; 1 << 20]).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-            assert!(started.elapsed() < Duration::from_secs(10), "the deadline was ignored");
-            a.close();
-        });
-    }
-
-    #[test]
-    fn waiting_tells_idle_from_ready_and_close_wakes() {
-        let (a, b) = pair();
-        let mut reader = a.reader();
-        assert!(!reader.wait(Duration::from_millis(10)).unwrap());
-        b.writer().write_all(b"x").unwrap();
-        assert!(reader.wait(Duration::from_secs(10)).unwrap());
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| b.reader().read(&mut [0]));
-            a.close();
-            // Closed with a byte unread, so the other end may see an end or a reset; either wakes it.
-            let _ = waiting.join().unwrap();
-        });
-    }
-
-    #[test]
-    fn try_write_never_blocks() {
-        let (a, _b) = pair();
-        let mut writer = a.writer();
-        let chunk = vec![0; 1 << 20];
-        let mut rounds = 0;
-        while writer.try_write(&chunk).unwrap() > 0 {
-            rounds += 1;
-            assert!(rounds < 10_000, "loopback took 10 GB without a reader");
-        }
-    }
-}
+mod tests;

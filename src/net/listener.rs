@@ -11,7 +11,7 @@ use std::time::Duration;
 use log::{info, warn};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{Connection, Stop};
+use super::{Incoming, Stop};
 
 /// Connections that the system holds until they are accepted: a whole class may log in at once.
 const BACKLOG: i32 = 4096;
@@ -49,7 +49,7 @@ impl Listener {
     ///
     /// # Blocking
     /// Until stopped; belongs on a thread of its own.
-    pub fn run(&self, stop: &Stop, mut serve: impl FnMut(Connection)) {
+    pub fn run(&self, stop: &Stop, mut serve: impl FnMut(Incoming)) {
         let mut spare = File::open("/dev/null").ok();
         let mut short = false;
         while !stop.is_set() {
@@ -61,7 +61,7 @@ impl Listener {
                     }
                     spare = spare.or_else(|| File::open("/dev/null").ok());
                     // An error means that the other end has gone already.
-                    let _ = Connection::accepted(stream).map(&mut serve);
+                    let _ = Incoming::new(stream).map(&mut serve);
                 }
                 Err(e) if is_momentary(&e) || stop.is_set() => {}
                 Err(e) => {
@@ -116,10 +116,10 @@ mod tests {
         let (sender, served) = crossbeam_channel::unbounded();
         let thread = std::thread::spawn({
             let (listener, stop) = (listener.clone(), stop.clone());
-            move || listener.run(&stop, |connection| sender.send(connection.peer_addr()).unwrap())
+            move || listener.run(&stop, |incoming| sender.send(incoming.peer_addr()).unwrap())
         });
-        let dialled = Connection::dial(listener.local_addr(), None, Duration::from_secs(5)).unwrap();
-        assert_eq!(served.recv_timeout(Duration::from_secs(10)).unwrap(), dialled.local_addr());
+        let dialled = TcpStream::connect(listener.local_addr()).unwrap();
+        assert_eq!(served.recv_timeout(Duration::from_secs(10)).unwrap(), dialled.local_addr().unwrap());
         stop.set();
         listener.wake();
         thread.join().unwrap();

@@ -8,11 +8,14 @@
 mod connection;
 mod listener;
 mod registry;
+mod security;
 mod stop;
+mod stream;
 mod threads;
 
-pub use connection::{Connection, Reader, Writer};
+pub use connection::{Connection, Incoming, Reader, Writer};
 pub use listener::Listener;
 pub use registry::{Admission, Registry};
+pub use security::{DeviceSecurity, TrackerSecurity, Transport, Visitor, WrongNetwork};
 pub use stop::Stop;
 pub use threads::Threads;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Connection;
+use super::Incoming;
 
 /// The connections of one listener; clones are the same registry.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ struct Shared {
 struct State {
     next_key: u64,
     closed: bool,
-    connections: HashMap<u64, Connection>,
+    connections: HashMap<u64, Incoming>,
     unproven: HashMap<IpAddr, usize>,
 }
 
@@ -49,7 +49,7 @@ impl Registry {
     }
 
     /// Counts a connection in; `None` if it would be one too many, or everything is closing.
-    pub fn admit(&self, connection: &Connection) -> Option<Admission> {
+    pub fn admit(&self, connection: &Incoming) -> Option<Admission> {
         let address = connection.peer_addr().ip();
         let mut state = self.shared.state.lock();
         if state.closed || state.connections.len() >= self.shared.connections_max {
@@ -75,7 +75,7 @@ impl Registry {
     pub fn close_all(&self) {
         let mut state = self.shared.state.lock();
         state.closed = true;
-        state.connections.values().for_each(Connection::close);
+        state.connections.values().for_each(Incoming::close);
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn bounds_hold_and_are_given_back() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let dial = || Connection::dial(listener.local_addr().unwrap(), None, Duration::from_secs(5)).unwrap();
+        let dial = || Incoming::dial(listener.local_addr().unwrap(), None, Duration::from_secs(5)).unwrap();
         let registry = Registry::new(3, 2);
         let (a, b, c) = (dial(), dial(), dial());
         let mut first = registry.admit(&a).unwrap();

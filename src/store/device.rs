@@ -1,4 +1,4 @@
-//! The client's device state: identity, shares, downloads with the journal of their verified pieces, and metainfos.
+//! The client's device state: trusted network, shares, downloads with the journal of their verified pieces, and metainfos.
 //!
 //! **Invariant:** one process at a time uses a data directory; a share or download belongs to a user, and nobody else's session
 //! sees it. The directory is the user's alone (0700), the database too (0600).
@@ -15,14 +15,15 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
-use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Label, UserId};
+use crate::types::{Bitfield, FileFacts, Fingerprint, GroupId, InfoHash, Label, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// Name of the database in the data directory.
 const DATABASE: &str = "device.sqlite";
 
 /// The database's kind and its schema.
-const KIND: DatabaseKind = DatabaseKind { name: "client's device state", application_id: 0x5053_4456, migrations: &[SCHEMA] };
+const KIND: DatabaseKind =
+    DatabaseKind { name: "client's device state", application_id: 0x5053_4456, migrations: &[SCHEMA, SCHEMA_2] };
 
 const SCHEMA: &str = "
     CREATE TABLE identity (device BLOB NOT NULL);
@@ -42,6 +43,12 @@ const SCHEMA: &str = "
         target BLOB NOT NULL, state INTEGER NOT NULL, reason TEXT,
         verified BLOB, begun INTEGER NOT NULL,
         PRIMARY KEY (user, info_hash)) WITHOUT ROWID;
+";
+
+/// A device is known by its key, in a file of its own, and remembers which network it trusts.
+const SCHEMA_2: &str = "
+    DROP TABLE identity;
+    CREATE TABLE network (only INTEGER PRIMARY KEY CHECK (only = 1), fingerprint BLOB NOT NULL);
 ";
 
 /// How a file on disk looked when it was hashed: if any of it differs, it is not that file any more.
@@ -153,7 +160,6 @@ pub struct DownloadRow {
 pub struct DeviceStore {
     connection: Mutex<Connection>,
     path: PathBuf,
-    device: DeviceId,
     /// Held, not read: the lock ends with the descriptor, however the process ends.
     _lock: DirectoryLock,
 }
@@ -161,7 +167,7 @@ pub struct DeviceStore {
 type Result<T> = std::result::Result<T, StoreError>;
 
 impl DeviceStore {
-    /// Opens the data directory, making it and the device's identity if they are not there.
+    /// Opens the data directory, making it if it is not there.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another process has it open; the others say what is wrong with it.
@@ -173,8 +179,7 @@ impl DeviceStore {
         made.map_err(|source| StoreError::Io { path: path.clone(), source })?;
         let connection = open_database(&path, KIND)?;
         check(&path, &connection)?;
-        let device = identity(&connection).map_err(|e| StoreError::of(&path, e))?;
-        Ok(Self { connection: Mutex::new(connection), path, device, _lock: lock })
+        Ok(Self { connection: Mutex::new(connection), path, _lock: lock })
     }
 
     /// Runs one statement or query; names the database in errors.
@@ -182,9 +187,22 @@ impl DeviceStore {
         work(&self.connection.lock()).map_err(|e| StoreError::of(&self.path, e))
     }
 
-    /// The device's identity.
-    pub fn device(&self) -> DeviceId {
-        self.device
+    /// The fingerprint of the network that this device trusts, if one was met or named.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn network(&self) -> Result<Option<Fingerprint>> {
+        let found =
+            self.with(|c| c.query_row("SELECT fingerprint FROM network", [], |row| row.get::<_, [u8; 32]>(0)).optional())?;
+        Ok(found.map(Fingerprint::from_bytes))
+    }
+
+    /// Remembers the network that this device trusts.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn set_network(&self, fingerprint: Fingerprint) -> Result<()> {
+        self.execute("INSERT OR REPLACE INTO network (only, fingerprint) VALUES (1, ?1)", params![fingerprint.as_bytes()])
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {
@@ -360,13 +378,6 @@ fn check(path: &Path, connection: &Connection) -> Result<()> {
     let verdict: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| StoreError::of(path, e))?;
     if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), why: verdict }) }
-}
-
-/// Reads the device's id; a new database gets one.
-fn identity(connection: &Connection) -> rusqlite::Result<DeviceId> {
-    let sql = "INSERT INTO identity SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM identity)";
-    connection.execute(sql, [rand::random::<[u8; DeviceId::LEN]>()])?;
-    connection.query_row("SELECT device FROM identity", [], |row| row.get(0).map(DeviceId::from_bytes))
 }
 
 fn share_state(state: ShareState) -> i64 {

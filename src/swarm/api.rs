@@ -5,16 +5,41 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::types::{Bitfield, DeviceId, FileFacts, InfoHash, PieceIndex, Sha1Digest, limits};
+use crate::net::Transport;
+use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, PieceIndex, Sha1Digest, Ticket, UserId, limits};
 use crate::wire::metainfo::Metainfo;
+
+/// What a link rests on: the ticket that its other end has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// The group that both ends are in.
+    pub group: GroupId,
+    /// The user at the other end.
+    pub user: UserId,
+    /// When the ticket was signed, in milliseconds since the Unix epoch.
+    pub issued_ms: u64,
+    /// When it expires, and with it the link, if no newer one is shown.
+    pub expires: Instant,
+}
+
+/// One link, as far as the client decides about it.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkFacts {
+    /// The file.
+    pub info_hash: InfoHash,
+    /// Who is at the other end.
+    pub device: DeviceId,
+    /// Why it may be.
+    pub proof: Proof,
+}
 
 /// Bounds and identity of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Who we are to other clients.
-    pub device: DeviceId,
+    /// Who we are to other clients, and how connections with them are made.
+    pub transport: Transport,
     /// The port on which the client listens, told to peers.
     pub port: Option<u16>,
     /// The local address to dial from, so that others see the one we listen on.
@@ -37,10 +62,10 @@ pub struct EngineConfig {
 
 impl EngineConfig {
     /// Takes the defaults for a device.
-    pub fn new(device: DeviceId) -> Self {
+    pub fn new(transport: Transport) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
-            device,
+            transport,
             port: None,
             bind_ip: None,
             threads: (2 * cores).max(4),
@@ -56,13 +81,17 @@ impl EngineConfig {
 
 /// What the engine needs from the client. Implementations must not call back into the engine from `journal` and `metainfo`.
 pub trait Host: Send + Sync + 'static {
-    /// Tells whether `device` may have the file: a group both are in offers it. Asked of every inbound link before we say
-    /// anything about the file. Called on the link's own thread; may block for a few seconds.
-    fn may_link(&self, info_hash: InfoHash, device: DeviceId) -> bool;
-    /// The same for an inbound client that is not ours and names no device; refused unless a client of the engine says else.
-    fn may_link_foreign(&self, _info_hash: InfoHash, _address: IpAddr) -> bool {
-        false
-    }
+    /// Our ticket to show a device that is to be dialled for a file: of a group in which it takes part in the file's swarm, as we do.
+    /// `None`: there is none at hand now. Called on the link's own thread; may block for a few seconds.
+    fn ticket_for(&self, info_hash: InfoHash, device: DeviceId) -> Option<Ticket>;
+    /// Our ticket for a group. `None`: we are not in it, or no tracker gives one now. Called on the link's own thread; may block for a
+    /// few seconds.
+    fn own_ticket(&self, group: GroupId) -> Option<Ticket>;
+    /// Checks a ticket that the device at the other end has shown: signature, device, expiry, and that it was not voided.
+    /// `None`: it is worthless. Must not block; asked again after the link was registered, so that no word of a tracker is missed.
+    fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof>;
+    /// Tells whether this device takes part in the file's swarm in that group. Must not block.
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool;
     /// These pieces are on disk for good: after a restart they need not be hashed again. Called on the journal thread; may block.
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield);
     /// The file's metainfo has come from a member and is checked: keep it for the next start. Called on a link's thread; may block.

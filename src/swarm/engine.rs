@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::{Mutex, RwLock};
 
-use super::api::{DownloadSpec, EngineConfig, EngineError, Host, SeedSpec, TransferState, UploadStats};
+use super::api::{DownloadSpec, EngineConfig, EngineError, Host, LinkFacts, SeedSpec, TransferState, UploadStats};
 use super::files::OpenFiles;
 use super::handle::Transfer;
 use super::pool::{Buffers, Pool};
 use super::storage::{Disk, SystemDisk};
 use super::torrent::Torrent;
 use super::transfer::TransferPart;
-use crate::net::{Connection, Registry, Stop, Threads};
-use crate::types::{DeviceId, Geometry, InfoHash};
+use crate::net::{Incoming, Registry, Stop, Threads};
+use crate::types::{DeviceId, Geometry, InfoHash, Ticket};
 
 /// How often time-outs, slots and dials are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -115,16 +115,16 @@ impl Engine {
     }
 
     /// Takes an inbound connection from the client's listener. Never blocks; sheds it when there are too many.
-    pub fn accept(&self, connection: Connection) {
-        let peer = connection.peer_addr();
-        let Some(mut admission) = self.inner.registry.admit(&connection) else {
+    pub fn accept(&self, incoming: Incoming) {
+        let peer = incoming.peer_addr();
+        let Some(mut admission) = self.inner.registry.admit(&incoming) else {
             log::info!("{peer}: shed, too many links are up");
-            return connection.close();
+            return incoming.close();
         };
         let inner = self.inner.clone();
         let spawned = self.inner.threads.spawn("posse-link", move || {
-            let closes = connection.clone();
-            if let Err(e) = super::session::accept(&inner, connection, || admission.prove()) {
+            let closes = incoming.clone();
+            if let Err(e) = super::session::accept(&inner, incoming, || admission.prove()) {
                 log::info!("{peer}: connection closed: {e}");
             }
             closes.close();
@@ -208,7 +208,7 @@ impl Engine {
         let Some(torrent) = self.inner.torrent(info_hash) else { return };
         let mut state = torrent.state.lock();
         for (device, address) in peers {
-            if device != self.inner.config.device {
+            if device != self.inner.device() {
                 state.peers.list(device, address);
             }
         }
@@ -222,12 +222,23 @@ impl Engine {
         }
     }
 
-    /// Closes the links of a file on which `keep` is false, and forgets where these devices listen: they lost the right to it.
-    pub fn retain_links(&self, info_hash: InfoHash, keep: impl Fn(DeviceId) -> bool) {
-        let Some(torrent) = self.inner.torrent(info_hash) else { return };
-        let mut state = torrent.state.lock();
-        state.close_links(|link| link.device.is_none_or(&keep));
-        state.peers.retain_listed(keep);
+    /// Closes every link, of whatever file, on which `ends` is true: what it rests on has gone.
+    pub fn end_links(&self, ends: impl Fn(&LinkFacts) -> bool) {
+        let torrents: Vec<Arc<Torrent>> = self.inner.torrents.read().values().cloned().collect();
+        torrents.iter().for_each(|torrent| torrent.state.lock().close_links(|link| !ends(&link.facts(torrent.info_hash))));
+    }
+
+    /// Shows a newer ticket of ours on every link that rests on its group.
+    pub fn show_ticket(&self, ticket: &Ticket) {
+        let torrents: Vec<Arc<Torrent>> = self.inner.torrents.read().values().cloned().collect();
+        for torrent in torrents {
+            let state = torrent.state.lock();
+            state
+                .links
+                .values()
+                .filter(|link| link.proof().group == ticket.claims.group)
+                .for_each(|link| link.show_ticket(ticket));
+        }
     }
 
     /// What is served to whom: one entry for every file offered, complete or not.
@@ -295,6 +306,11 @@ impl Drop for Engine {
 }
 
 impl Inner {
+    /// Who we are to other clients.
+    pub(super) fn device(&self) -> DeviceId {
+        self.config.transport.device()
+    }
+
     /// Looks a file up.
     pub(super) fn torrent(&self, info_hash: InfoHash) -> Option<Arc<Torrent>> {
         self.torrents.read().get(&info_hash).cloned()

@@ -4,22 +4,27 @@
 //! has to ask for first. The link is served by a thread of this run; the engine is made anew every few runs.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufReader, Write as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use super::fetch::{self, Collected, MetainfoFetch};
 use super::storage::modified_ns;
-use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, LinkKey, SeedSpec, session};
+use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, LinkKey, Proof, SeedSpec, session};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
-use crate::types::{Bitfield, DeviceId, FileFacts, Geometry, InfoHash, Sha1Digest, limits};
+use crate::net::Transport;
+use crate::types::{
+    Bitfield, DeviceId, FileFacts, Geometry, GroupId, InfoHash, Sha1Digest, Signature, Ticket, TicketClaims, UserId, limits,
+};
+use crate::wire::Wire;
+use crate::wire::frame::{read_message as read_frame_message, to_frame};
 use crate::wire::metainfo::Metainfo;
-use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PROTOCOL, PeerError, PeerId, PeerMessage, read_message};
+use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerError, PeerId, PeerMessage, read_message};
 
 /// Runs that one engine serves.
 const RUNS: u8 = 64;
@@ -33,16 +38,30 @@ const WAIT: Duration = Duration::from_millis(30);
 const PIECES: usize = 5;
 const LAST_LEN: usize = 1000;
 
-/// Lets everybody in.
+/// The group that everybody is in, and this engine's device.
+const GROUP: GroupId = GroupId::from_bytes([0x22; 16]);
+const OWN: DeviceId = DeviceId::from_bytes([0xee; 32]);
+
+/// Lets everybody in whose ticket names the right device and group.
 struct Anybody;
 
 impl Host for Anybody {
-    fn may_link(&self, _: InfoHash, _: DeviceId) -> bool {
-        true
+    fn ticket_for(&self, _: InfoHash, _: DeviceId) -> Option<Ticket> {
+        None
     }
 
-    fn may_link_foreign(&self, _: InfoHash, _: std::net::IpAddr) -> bool {
-        true
+    fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
+        (group == GROUP).then(|| ticket(OWN, u64::MAX))
+    }
+
+    fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
+        let TicketClaims { group, user, issued_ms, expires_ms, .. } = ticket.claims;
+        let expires = Instant::now() + Duration::from_millis(expires_ms.min(600_000));
+        (ticket.claims.device == device && expires_ms > 0).then_some(Proof { group, user, issued_ms, expires })
+    }
+
+    fn is_offered(&self, _: InfoHash, group: GroupId) -> bool {
+        group == GROUP
     }
 
     fn journal(&self, _: InfoHash, _: &Bitfield) {}
@@ -50,6 +69,12 @@ impl Host for Anybody {
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
 
     fn event(&self, _: EngineEvent) {}
+}
+
+/// A ticket of the group, good for milliseconds; nobody here looks at signatures.
+fn ticket(device: DeviceId, expires_ms: u64) -> Ticket {
+    let claims = TicketClaims { group: GROUP, user: UserId::from_bytes([7; 16]), device, issued_ms: 1, expires_ms };
+    Ticket { claims, signature: Signature::from_bytes([0xab; 64]) }
 }
 
 struct Running {
@@ -82,8 +107,7 @@ pub fn link_session(bytes: &[u8]) {
             let _ = session::accept(&engine.inner, theirs.clone(), || ());
             theirs.close();
         });
-        let reader = ours.try_clone().expect("there is room for a descriptor");
-        let peer = Peer { ours, reader: BufReader::new(reader), file, asked: VecDeque::new(), waits: 0 };
+        let peer = Peer::new(ours, file);
         peer.run(&mut input, running.runs);
     });
     if running.runs == RUNS {
@@ -97,7 +121,7 @@ pub fn link_session(bytes: &[u8]) {
 impl Running {
     fn start() -> Self {
         let directory = Scratch::new();
-        let mut config = EngineConfig::new(DeviceId::from_bytes([0xee; 32]));
+        let mut config = EngineConfig::new(Transport::Plain(OWN));
         (config.threads, config.bind_ip) = (2, None);
         let engine = Engine::start(config, Arc::new(Anybody)).expect("there is room for a few threads");
         let files = ["seeded", "fetched", "unknown"].map(File::new);
@@ -154,11 +178,19 @@ struct Peer {
     ours: TcpStream,
     reader: BufReader<TcpStream>,
     file: File,
+    device: DeviceId,
+    /// The other end has shown its ticket and shaken hands.
+    greeted: bool,
     asked: VecDeque<Asked>,
     waits: usize,
 }
 
 impl Peer {
+    fn new(ours: TcpStream, file: File) -> Self {
+        let reader = BufReader::new(ours.try_clone().expect("there is room for a descriptor"));
+        Self { ours, reader, file, device: OWN, greeted: false, asked: VecDeque::new(), waits: 0 }
+    }
+
     fn run(mut self, input: &mut Input<'_>, number: u8) {
         self.begin(input, number);
         for _ in 0..STEPS_MAX {
@@ -175,31 +207,42 @@ impl Peer {
     fn begin(&mut self, input: &mut Input<'_>, number: u8) {
         let how = input.byte();
         // Each run has a device of its own: one that was banned for bad data would not be heard again.
-        let device = DeviceId::from_bytes([number; 32]);
-        let mut handshake = Handshake::new(self.file.metainfo.info_hash(), PeerId::of_device(device));
-        match how & 3 {
-            0 => handshake.reserved = [0; 8],
-            1 => handshake.peer_id = PeerId::from_bytes(*b"-XX0000-abcdefghijkl"),
-            _ => {}
-        }
+        self.device = DeviceId::from_bytes([number; 32]);
+        let mut opening = self.device.as_bytes().to_vec();
+        opening.extend(to_frame(&match how & 3 {
+            0 => ticket(DeviceId::from_bytes([0; 32]), u64::MAX),
+            1 => ticket(self.device, u64::from(input.byte())),
+            _ => ticket(self.device, u64::MAX),
+        }));
+        let handshake = Handshake::new(self.file.metainfo.info_hash(), PeerId::of_device(self.device));
         if how & 4 == 0 {
-            let _ = self.ours.write_all(&handshake.encode());
+            opening.extend(handshake.encode());
         }
-        if how & 8 == 0 && handshake.has_extensions() {
+        if how & 8 == 0 {
             let told = ExtendedHandshake {
                 metadata_id: (how & 16 == 0).then_some(3),
-                metadata_size: (how & 32 == 0).then_some(self.file.metainfo.to_bytes().len() as u64),
-                device: Some(device),
+                ticket_id: Some(4),
+                metadata_size: (how & 32 == 0).then_some(self.total()),
                 block_len_max: (how & 64 == 0).then_some(limits::BLOCK_LEN_MAX),
                 requests_max: (how & 128 == 0).then_some(250),
                 ..ExtendedHandshake::default()
             };
-            self.say(&PeerMessage::Extended { id: 0, payload: told.encode() });
+            PeerMessage::Extended { id: 0, payload: told.encode() }.encode(&mut opening);
         }
+        let _ = self.ours.write_all(&opening);
+        let _ = self.hear_opening();
+    }
+
+    /// Reads what comes before any message: a device, a ticket, a handshake.
+    fn hear_opening(&mut self) -> Option<()> {
+        let mut id = [0; DeviceId::LEN];
+        self.reader.read_exact(&mut id).ok()?;
+        assert_eq!(DeviceId::from_bytes(id), OWN);
+        Some(())
     }
 
     fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
-        let message = match input.below(20) {
+        let message = match input.below(21) {
             0 => PeerMessage::Choke,
             1 | 2 => PeerMessage::Unchoke,
             3 => PeerMessage::Interested,
@@ -216,6 +259,7 @@ impl Peer {
             14 => self.unasked_block(input),
             15 | 16 => return self.answer(input),
             17 => self.extended(input),
+            18 => self.newer_ticket(input),
             _ => {
                 let len = usize::from(input.byte());
                 return self.ours.write_all(input.take(len)).ok();
@@ -232,6 +276,17 @@ impl Peer {
         let id = input.byte() % 4;
         let len = usize::from(input.byte());
         PeerMessage::Extended { id, payload: input.take(len).to_vec() }
+    }
+
+    fn newer_ticket(&self, input: &mut Input<'_>) -> PeerMessage {
+        let mut ticket = ticket(self.device, u64::from(input.byte()) << 8);
+        match input.below(6) {
+            0 => ticket.claims.group = GroupId::from_bytes([input.byte(); 16]),
+            1 => ticket.claims.user = UserId::from_bytes([input.byte(); 16]),
+            2 => ticket.claims.device = OWN,
+            _ => {}
+        }
+        PeerMessage::Extended { id: session::TICKET_ID, payload: ticket.to_bytes() }
     }
 
     fn metadata(&self, input: &mut Input<'_>) -> PeerMessage {
@@ -306,10 +361,13 @@ impl Peer {
 
     /// Reads one message and checks that it is one that a client may send; `None` at the end.
     fn hear(&mut self) -> Option<()> {
-        // A handshake begins with a byte that no message of less than 16 MiB begins with.
-        if std::io::BufRead::fill_buf(&mut self.reader).ok()?.first() == Some(&(PROTOCOL.len() as u8)) {
+        if !self.greeted {
+            // A ticket comes before everything else, and only in answer to a good one.
+            let shown: Ticket = read_frame_message(&mut self.reader, limits::TRACKER_FRAME_LEN_MAX).ok()?;
+            assert_eq!(shown, ticket(OWN, u64::MAX));
             let handshake = Handshake::read(&mut self.reader).ok()?;
             assert_eq!(handshake.info_hash, self.file.metainfo.info_hash());
+            self.greeted = true;
             return Some(());
         }
         match read_message(&mut self.reader) {

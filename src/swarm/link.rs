@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::api::{LinkFacts, Proof};
 use super::{LinkKey, LinkTraits};
 use crate::net::Connection;
-use crate::types::{DeviceId, PieceIndex, Span};
+use crate::types::{DeviceId, InfoHash, PieceIndex, Span, Ticket};
+use crate::wire::Wire;
 use crate::wire::peer::PeerMessage;
 
 /// Bytes of messages that wait to be sent; blocks do not count, they wait as requests.
@@ -25,8 +27,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(100);
 pub(super) struct Link {
     /// Its name in this engine.
     pub(super) key: LinkKey,
-    /// Who is at the other end; `None` for a client that is not ours.
-    pub(super) device: Option<DeviceId>,
+    /// Who is at the other end.
+    pub(super) device: DeviceId,
+    /// Why it may be here; replaced when a newer ticket is shown.
+    proof: Mutex<Proof>,
     /// Whether we dialled it.
     pub(super) dialled: bool,
     /// What the handshakes settled.
@@ -39,8 +43,9 @@ pub(super) struct Link {
     pub(super) has_all: AtomicBool,
     /// Bytes of blocks sent.
     pub(super) sent: AtomicU64,
-    /// The extension id under which the peer takes metadata messages.
+    /// The extension ids under which the peer takes metadata messages and tickets.
     metadata_id: Mutex<Option<u8>>,
+    ticket_id: Mutex<Option<u8>>,
     outgoing: Mutex<Outgoing>,
     wake: Condvar,
     /// The pieces asked for, with the blocks that have not come.
@@ -68,7 +73,7 @@ pub(super) enum Work {
 impl Link {
     pub(super) fn new(
         key: LinkKey,
-        device: Option<DeviceId>,
+        (device, proof): (DeviceId, Proof),
         dialled: bool,
         traits: LinkTraits,
         extensions: bool,
@@ -77,6 +82,7 @@ impl Link {
         Self {
             key,
             device,
+            proof: Mutex::new(proof),
             dialled,
             traits,
             extensions,
@@ -84,6 +90,7 @@ impl Link {
             has_all: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             metadata_id: Mutex::default(),
+            ticket_id: Mutex::default(),
             outgoing: Mutex::default(),
             wake: Condvar::new(),
             wanted: Mutex::default(),
@@ -160,6 +167,33 @@ impl Link {
     /// Notes that the piece is whole.
     pub(super) fn done(&self, piece: PieceIndex) {
         self.wanted.lock().remove(&piece);
+    }
+
+    /// What the link rests on now.
+    pub(super) fn proof(&self) -> Proof {
+        *self.proof.lock()
+    }
+
+    /// The peer has shown a newer ticket.
+    pub(super) fn set_proof(&self, proof: Proof) {
+        *self.proof.lock() = proof;
+    }
+
+    /// What the client decides by.
+    pub(super) fn facts(&self, info_hash: InfoHash) -> LinkFacts {
+        LinkFacts { info_hash, device: self.device, proof: self.proof() }
+    }
+
+    /// Notes under which id the peer takes tickets.
+    pub(super) fn set_ticket_id(&self, id: Option<u8>) {
+        *self.ticket_id.lock() = id;
+    }
+
+    /// Shows a newer ticket of ours, if the peer takes them.
+    pub(super) fn show_ticket(&self, ticket: &Ticket) {
+        if let Some(id) = *self.ticket_id.lock() {
+            self.send(&PeerMessage::Extended { id, payload: ticket.to_bytes() });
+        }
     }
 
     /// Notes under which id the peer takes metadata messages.

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use super::api::TransferState;
 use super::fetch::{self, Collected};
 use super::link::Link;
-use super::session::{LinkError, METADATA_ID, Session, requests_taken};
+use super::session::{LinkError, METADATA_ID, Session, TICKET_ID, requests_taken};
 use super::torrent::{State, Torrent};
+use crate::types::Ticket;
 use crate::types::limits::METADATA_PART_LEN;
+use crate::wire::Wire;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{EXTENDED_HANDSHAKE_ID, ExtendedHandshake, MetadataMessage, PeerError};
 
@@ -25,13 +27,31 @@ impl Session<'_> {
                 self.torrent.metadata(self.link, message);
                 Ok(())
             }
+            TICKET_ID => self.newer_ticket(payload),
             _ => Ok(()),
+        }
+    }
+
+    /// The peer shows a ticket that lasts longer. It must be of the same group: the link rests on that one.
+    fn newer_ticket(&mut self, payload: &[u8]) -> Result<(), LinkError> {
+        let ticket = Ticket::from_bytes(payload).map_err(PeerError::from)?;
+        let proof = self.torrent.engine.host.check_ticket(&ticket, self.link.device);
+        let old = self.link.proof();
+        match proof {
+            Some(proof) if (proof.group, proof.user) == (old.group, old.user) => {
+                if proof.expires > old.expires {
+                    self.link.set_proof(proof);
+                }
+                Ok(())
+            }
+            _ => Err(LinkError::Refused("the newer ticket it shows is worth nothing here")),
         }
     }
 
     /// Takes what the peer says about itself.
     pub(super) fn extended(&mut self, told: &ExtendedHandshake) -> Result<(), LinkError> {
         self.link.set_metadata_id(told.metadata_id);
+        self.link.set_ticket_id(told.ticket_id);
         if let Some(requests_max) = told.requests_max {
             self.download(|download, _| download.requests_allowed(self.link.key, requests_taken(requests_max)));
         }

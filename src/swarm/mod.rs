@@ -26,8 +26,8 @@ mod transfer;
 mod window;
 
 pub use api::{
-    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, SeedSpec, SeenPeer, TransferState,
-    TransferStatus, UnreachablePeer, UploadStats, Why,
+    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, LinkFacts, Proof, SeedSpec, SeenPeer,
+    TransferState, TransferStatus, UnreachablePeer, UploadStats, Why,
 };
 pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};

@@ -85,15 +85,13 @@ impl Peers {
     /// Closes the link of a peer that sent bad data, for good if it is one of our own clients.
     pub(super) fn ban(&mut self, link: &Link) {
         log::warn!("{}: sent bad data; it is not asked again in this session", link.connection.peer_addr());
-        if let Some(device) = link.device {
-            self.known.entry(device).or_default().banned = true;
-        }
+        self.known.entry(link.device).or_default().banned = true;
         link.close();
     }
 
     /// Notes that a link brought a piece with a wrong hash.
     pub(super) fn suspect(&mut self, link: &Link) {
-        if let Some(peer) = link.device.and_then(|device| self.known.get_mut(&device)) {
+        if let Some(peer) = self.known.get_mut(&link.device) {
             peer.suspect = true;
         }
     }
@@ -225,17 +223,16 @@ impl Torrent {
         if !state.takes_links() || full || self.engine.stop.is_set() {
             return None;
         }
-        if let Some(device) = link.device {
-            let older = state.links.values().find(|other| other.device == Some(device)).cloned();
-            if state.peers.is_banned(device) || older.as_ref().is_some_and(|older| !self.supersedes(device, &link, older)) {
-                return None;
-            }
-            if let Some(older) = older {
-                older.close();
-                self.forget(&mut state, &older);
-            }
-            state.peers.linked(device, link.key);
+        let device = link.device;
+        let older = state.links.values().find(|other| other.device == device).cloned();
+        if state.peers.is_banned(device) || older.as_ref().is_some_and(|older| !self.supersedes(device, &link, older)) {
+            return None;
         }
+        if let Some(older) = older {
+            older.close();
+            self.forget(&mut state, &older);
+        }
+        state.peers.linked(device, link.key);
         link.send_raw(opening);
         self.greet(&state, &link);
         state.links.insert(link.key, link.clone());
@@ -247,7 +244,7 @@ impl Torrent {
         let State { transfer, peers, .. } = &mut *state;
         if let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
             download.join(now, link.key, link.traits);
-            if link.device.is_some_and(|device| peers.is_suspect(device)) {
+            if peers.is_suspect(device) {
                 download.suspect(link.key);
             }
         }
@@ -266,7 +263,7 @@ impl Torrent {
 
     /// Of two links to one device, the one dialled by the lower id stays; of two dialled by the same end, the newer.
     fn supersedes(&self, device: DeviceId, new: &Link, older: &Link) -> bool {
-        let lower_is_us = self.engine.config.device < device;
+        let lower_is_us = self.engine.device() < device;
         new.dialled == older.dialled || new.dialled == lower_is_us
     }
 
@@ -289,9 +286,7 @@ impl Torrent {
         if let Some(spreader) = &mut state.spreader {
             spreader.leave(link.key);
         }
-        if let Some(device) = link.device {
-            state.peers.unlinked(now, device, link.key, pieces, useful);
-        }
+        state.peers.unlinked(now, link.device, link.key, pieces, useful);
         if state.links.is_empty() {
             (state.dictionary, state.spreader) = (None, None);
         }

@@ -112,10 +112,8 @@ impl Torrent {
         state.choker.sent(now, link.key, len);
         state.sent += len;
         let State { sent_to, .. } = &mut *state;
-        if let Some(device) = link.device
-            && (sent_to.len() < SENT_TO_MAX || sent_to.contains_key(&device))
-        {
-            *sent_to.entry(device).or_default() += len;
+        if sent_to.len() < SENT_TO_MAX || sent_to.contains_key(&link.device) {
+            *sent_to.entry(link.device).or_default() += len;
         }
         self.drive(&mut state);
     }

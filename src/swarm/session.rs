@@ -12,18 +12,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::api::Proof;
 use super::engine::Inner;
 use super::link::Link;
 use super::peers::Dialling;
 use super::pool::{Buffer, Job};
 use super::torrent::{State, Torrent};
 use super::{BlockFate, Download, LinkKey, LinkTraits};
-use crate::net::{Connection, Reader};
+use crate::net::{Connection, Incoming, Reader};
 use crate::types::limits::{BLOCK_LEN, BLOCK_LEN_MAX, HANDSHAKE_TIMEOUT};
-use crate::types::{Bitfield, DeviceId, PieceIndex};
+use crate::types::{Bitfield, DeviceId, PieceIndex, Ticket};
+use crate::wire::frame::{FrameError, read_message, write_message};
 use crate::wire::peer::{
-    EXTENDED_HANDSHAKE_ID, ExtendedHandshake, Handshake, Header, PEER_ID_PREFIX, PeerError, PeerId, PeerMessage, read_header,
-    skip,
+    EXTENDED_HANDSHAKE_ID, ExtendedHandshake, Handshake, Header, PeerError, PeerId, PeerMessage, read_header, skip,
 };
 
 /// Requests that we keep waiting for a peer, told in `reqq`.
@@ -32,6 +33,10 @@ pub(super) const REQUESTS_MAX: u32 = super::REQUESTS_MAX as u32;
 const REQUESTS_MAX_UNTOLD: u32 = 128;
 /// The extension id under which we take metadata messages.
 pub(super) const METADATA_ID: u8 = 1;
+/// The extension id under which we take newer tickets.
+pub(super) const TICKET_ID: u8 = 2;
+/// Bytes in a ticket, and more: nobody makes us wait for a longer one.
+const TICKET_LEN_MAX: usize = 256;
 /// Time for a message and the silence before it: a keep-alive comes every two minutes (BEP 3).
 const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// Bytes that nobody asked for, before the link is closed; taken-back requests account for some.
@@ -61,12 +66,17 @@ pub(super) enum LinkError {
 pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr, dialling: Dialling) -> Result<(), LinkError> {
     let engine = &torrent.engine;
     let started = Instant::now();
-    let connection = Connection::dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT)?;
-    let delay = started.elapsed();
-    let mut admission = engine.registry.admit(&connection).ok_or(LinkError::Refused("too many links are up"))?;
+    let own = engine.host.ticket_for(torrent.info_hash, device).ok_or(LinkError::Refused("no ticket is at hand"))?;
+    let connection = engine.config.transport.dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)?;
+    let delay = started.elapsed() / 3;
+    let mut admission = engine.registry.admit(&connection.to_incoming()).ok_or(LinkError::Refused("too many links are up"))?;
     admission.prove();
     let mut reader = reader(&connection);
-    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.config.device)).encode().to_vec();
+    write_message(&mut connection.writer(), &own)?;
+    let shown = read_ticket(&mut reader)?;
+    let proof = engine.host.check_ticket(&shown, device).filter(|proof| proof.group == own.claims.group);
+    let proof = proof.ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
+    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
     let knew = torrent.metainfo.get().is_some();
     our_extensions(torrent).encode(&mut opening);
     io::Write::write_all(&mut connection.writer(), &opening)?;
@@ -74,13 +84,10 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     if theirs.info_hash != torrent.info_hash {
         return Err(LinkError::Violation("it answers for another file"));
     }
-    let (claimed, extended) = introduce(engine, &mut reader, &theirs)?;
-    match claimed {
-        Some(claimed) if claimed != device => return Err(LinkError::Refused("another device answers there")),
-        _ => {}
-    }
-    let link = new_link(engine, Some(device), true, &theirs, extended.as_ref(), connection);
+    let extended = introduce(device, &mut reader, &theirs)?;
+    let link = new_link(engine, (device, proof), true, &theirs, &extended, connection);
     let link = torrent.register(link, &[]).ok_or(LinkError::Refused("the link is not needed"))?;
+    still_good(torrent, &link, &shown)?;
     if let Some(download) = torrent.state.lock().transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
         download.delay_measured(link.key, delay);
     }
@@ -88,7 +95,7 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
         tell_metainfo(torrent, &link);
     }
     drop(dialling);
-    serve(torrent, &link, reader, extended);
+    serve(torrent, &link, reader, &extended);
     Ok(())
 }
 
@@ -96,30 +103,50 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
 ///
 /// # Errors
 /// Only if no link came about.
-pub(super) fn accept(engine: &Arc<Inner>, connection: Connection, proven: impl FnOnce()) -> Result<(), LinkError> {
+pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnce()) -> Result<(), LinkError> {
+    let (connection, device) = engine.config.transport.accept(incoming, HANDSHAKE_TIMEOUT)?;
     let mut reader = reader(&connection);
+    let shown = read_ticket(&mut reader)?;
+    let proof =
+        engine.host.check_ticket(&shown, device).ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
+    let own = engine.host.own_ticket(proof.group).ok_or(LinkError::Refused("it is of a group that we are not in"))?;
+    write_message(&mut connection.writer(), &own)?;
     let theirs = Handshake::read(&mut reader)?;
-    let torrent = engine.torrent(theirs.info_hash).ok_or(LinkError::Refused("it asks for a file we do not have"))?;
-    let (device, extended) = introduce(engine, &mut reader, &theirs)?;
-    let allowed = match device {
-        Some(device) => engine.host.may_link(theirs.info_hash, device),
-        None => engine.host.may_link_foreign(theirs.info_hash, connection.peer_addr().ip()),
-    };
-    if !allowed {
-        return Err(LinkError::Refused("it may not have the file it asks for"));
-    }
-    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.config.device)).encode().to_vec();
+    // One answer for a file that is not here and for one that is not in that group.
+    let torrent = engine.torrent(theirs.info_hash).filter(|_| engine.host.is_offered(theirs.info_hash, proof.group));
+    let torrent = torrent.ok_or(LinkError::Refused("the file it asks for is not offered in that group"))?;
+    let extended = introduce(device, &mut reader, &theirs)?;
+    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
     let knew = torrent.metainfo.get().is_some();
-    if theirs.has_extensions() {
-        our_extensions(&torrent).encode(&mut opening);
-    }
-    let link = new_link(engine, device, false, &theirs, extended.as_ref(), connection);
+    our_extensions(&torrent).encode(&mut opening);
+    let link = new_link(engine, (device, proof), false, &theirs, &extended, connection);
     let link = torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
+    still_good(&torrent, &link, &shown)?;
     proven();
     if !knew {
         tell_metainfo(&torrent, &link);
     }
-    serve(&torrent, &link, reader, extended);
+    serve(&torrent, &link, reader, &extended);
+    Ok(())
+}
+
+/// Reads the ticket that the other end shows.
+fn read_ticket(reader: &mut BufReader<Reader>) -> Result<Ticket, LinkError> {
+    read_message(reader, TICKET_LEN_MAX).map_err(|e| match e {
+        FrameError::Closed => LinkError::Refused("it takes no ticket of ours"),
+        FrameError::Io(e) => e.into(),
+        FrameError::Wire(e) => PeerError::from(e).into(),
+    })
+}
+
+/// Looks at the ticket again, now that whoever ends links finds this one: what was said meanwhile must not be missed.
+fn still_good(torrent: &Arc<Torrent>, link: &Arc<Link>, shown: &Ticket) -> Result<(), LinkError> {
+    let host = &torrent.engine.host;
+    let good = host.check_ticket(shown, link.device).is_some_and(|proof| host.is_offered(torrent.info_hash, proof.group));
+    if !good {
+        torrent.unregister(link);
+        return Err(LinkError::Refused("its ticket was voided"));
+    }
     Ok(())
 }
 
@@ -136,44 +163,32 @@ fn reader(connection: &Connection) -> BufReader<Reader> {
     BufReader::with_capacity(READ_AHEAD, reader)
 }
 
-/// Learns who the other end is. Our own clients say it at once, without waiting for our handshake.
-fn introduce(
-    engine: &Inner,
-    reader: &mut BufReader<Reader>,
-    theirs: &Handshake,
-) -> Result<(Option<DeviceId>, Option<ExtendedHandshake>), LinkError> {
-    if theirs.peer_id.matches(&engine.config.device) {
-        return Err(LinkError::Refused("it is this device itself"));
-    }
-    if !theirs.peer_id.as_bytes().starts_with(PEER_ID_PREFIX) || !theirs.has_extensions() {
-        return Ok((None, None));
+/// Learns what the other end can do. It says so at once, without waiting for our handshake.
+fn introduce(device: DeviceId, reader: &mut BufReader<Reader>, theirs: &Handshake) -> Result<ExtendedHandshake, LinkError> {
+    if !theirs.peer_id.matches(&device) || !theirs.has_extensions() {
+        return Err(LinkError::Violation("its peer id is not that of its device, or it speaks no extensions"));
     }
     let Header::Message(PeerMessage::Extended { id: EXTENDED_HANDSHAKE_ID, payload }) = read_header(reader)? else {
         return Err(LinkError::Violation("its first message is not the extension handshake"));
     };
-    let extended = ExtendedHandshake::decode(&payload).map_err(PeerError::from)?;
-    match extended.device {
-        Some(device) if theirs.peer_id.matches(&device) => Ok((Some(device), Some(extended))),
-        _ => Err(LinkError::Violation("its device and its peer id differ")),
-    }
+    Ok(ExtendedHandshake::decode(&payload).map_err(PeerError::from)?)
 }
 
 fn new_link(
     engine: &Inner,
-    device: Option<DeviceId>,
+    peer: (DeviceId, Proof),
     dialled: bool,
     theirs: &Handshake,
-    extended: Option<&ExtendedHandshake>,
+    told: &ExtendedHandshake,
     connection: Connection,
 ) -> Link {
-    let told = extended.cloned().unwrap_or_default();
     let traits = LinkTraits {
         block_len_max: told.block_len_max.unwrap_or(BLOCK_LEN).clamp(BLOCK_LEN, BLOCK_LEN_MAX),
         requests_max: requests_taken(told.requests_max.unwrap_or(REQUESTS_MAX_UNTOLD)),
         fast: theirs.has_fast(),
     };
     let key = LinkKey(engine.next_link.fetch_add(1, Ordering::Relaxed));
-    Link::new(key, device, dialled, traits, theirs.has_extensions(), connection)
+    Link::new(key, peer, dialled, traits, theirs.has_extensions(), connection)
 }
 
 /// Requests that a peer is sent at a time, of those it says it keeps.
@@ -189,14 +204,14 @@ pub(super) fn our_extensions(torrent: &Torrent) -> PeerMessage {
         requests_max: Some(REQUESTS_MAX),
         client: Some(concat!("Posse ", env!("CARGO_PKG_VERSION")).to_owned()),
         port: config.port.filter(|port| *port != 0),
-        device: Some(config.device),
+        ticket_id: Some(TICKET_ID),
         block_len_max: Some(BLOCK_LEN_MAX),
     };
     PeerMessage::Extended { id: EXTENDED_HANDSHAKE_ID, payload: handshake.encode() }
 }
 
 /// Serves a registered link until it ends: starts its writer, reads, and drops it.
-fn serve(torrent: &Arc<Torrent>, link: &Arc<Link>, reader: BufReader<Reader>, extended: Option<ExtendedHandshake>) {
+fn serve(torrent: &Arc<Torrent>, link: &Arc<Link>, reader: BufReader<Reader>, extended: &ExtendedHandshake) {
     /// Drops the link whatever ends its thread.
     struct Registered<'a>(&'a Arc<Torrent>, &'a Arc<Link>);
     impl Drop for Registered<'_> {
@@ -217,7 +232,7 @@ fn serve(torrent: &Arc<Torrent>, link: &Arc<Link>, reader: BufReader<Reader>, ex
         return;
     }
     let mut session = Session { torrent, link, reader, chunks: HashMap::new(), told_pieces: false, wanted: 0, unwanted: 0 };
-    let ended = extended.map_or(Ok(()), |extended| session.extended(&extended)).and_then(|()| session.run());
+    let ended = session.extended(extended).and_then(|()| session.run());
     if let Err(e) = ended {
         log::debug!("{}: link ended: {e}", link.connection.peer_addr());
     }

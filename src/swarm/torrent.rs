@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use sha1::{Digest, Sha1};
@@ -220,6 +220,8 @@ impl Torrent {
             return;
         }
         let now = self.now();
+        let clock = Instant::now();
+        state.close_links(|link| link.proof().expires > clock);
         state.choker.tick(now);
         if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
             download.tick(now);

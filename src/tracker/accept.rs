@@ -16,7 +16,7 @@ use super::replicator::resolve;
 use super::session;
 use super::shared::Shared;
 use crate::directory::LinkId;
-use crate::net::{Admission, Connection, Reader};
+use crate::net::{Admission, Connection, Incoming, Reader, Visitor};
 use crate::types::SyncMessage;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
 use crate::wire::frame::{FrameError, read_frame, read_message, to_frame, write_message};
@@ -25,39 +25,52 @@ use crate::wire::tracker::{FromTracker, Hello, Unwelcome};
 use crate::wire::{Wire, WireError};
 
 /// Gives a connection a thread of its own, if there is room for it. Does not block.
-pub(crate) fn take(shared: &Arc<Shared>, connection: Connection) {
-    let Some(admission) = shared.accepted.admit(&connection) else {
-        return shed(&connection, "as many connections as there may be");
+pub(crate) fn take(shared: &Arc<Shared>, incoming: Incoming) {
+    let Some(admission) = shared.accepted.admit(&incoming) else {
+        return shed(&incoming, "as many connections as there may be");
     };
-    let name = format!("s {}", connection.peer_addr());
+    let name = format!("s {}", incoming.peer_addr());
     let work = {
-        let (shared, connection) = (shared.clone(), connection.clone());
-        move || serve(&shared, &connection, admission)
+        let (shared, incoming) = (shared.clone(), incoming.clone());
+        move || secure(&shared, incoming, admission)
     };
     if let Err(e) = shared.threads.spawn(name, work) {
-        warn!("{}: no thread for it: {e}", connection.peer_addr());
-        shed(&connection, "no room for another thread");
+        warn!("{}: no thread for it: {e}", incoming.peer_addr());
+        shed(&incoming, "no room for another thread");
     }
 }
 
-/// Turns a connection away without waiting for it.
-fn shed(connection: &Connection, why: &str) {
-    debug!("{}: turned away: {why}", connection.peer_addr());
-    // If the other end does not get to read it, it learns as much from the closed connection.
-    let _ = connection.writer().try_write(&to_frame(&FromTracker::Unwelcome(Unwelcome::Full)));
-    connection.close();
+/// Turns a connection away without waiting for it: a word about why would take a handshake.
+fn shed(incoming: &Incoming, why: &str) {
+    debug!("{}: turned away: {why}", incoming.peer_addr());
+    incoming.close();
 }
 
-/// Serves a connection to its end.
+/// Makes a connection of it and serves that to its end.
 ///
 /// # Blocking
 /// Until the connection ends.
-pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission) {
+fn secure(shared: &Arc<Shared>, incoming: Incoming, admission: Admission) {
+    let peer = incoming.peer_addr();
+    match shared.security.accept(incoming, shared.limits.handshake) {
+        Ok((connection, visitor)) => serve(shared, &connection, admission, visitor),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            warn!("{peer}: {}; connection closed", e.to_string().escape_debug());
+        }
+        Err(e) => debug!("{peer}: no connection was made: {e}"),
+    }
+}
+
+pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission, visitor: Visitor) {
     let peer = connection.peer_addr();
-    let served = match first_frame(shared, connection) {
-        Ok(Hello::Client(hello)) => session::serve(shared, connection, admission, hello),
-        Ok(Hello::Replica(hello)) => serve_link(shared, connection, admission, hello),
-        Err(e) => Err(e),
+    let served = match (first_frame(shared, connection), visitor) {
+        (Ok(Hello::Client(hello)), Visitor::Device(device)) => session::serve(shared, connection, admission, hello, device),
+        (Ok(Hello::Replica(hello)), Visitor::Tracker) => serve_link(shared, connection, admission, hello),
+        (Ok(Hello::Client(_)), Visitor::Tracker) => Err(WireError::bad("hello", "a tracker opens no session").into()),
+        (Ok(Hello::Replica(_)), Visitor::Device(_)) => {
+            Err(WireError::bad("hello", "a replication link takes a certificate of the network").into())
+        }
+        (Err(e), _) => Err(e),
     };
     connection.close();
     match served {

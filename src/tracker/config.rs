@@ -4,12 +4,14 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::directory::Counts;
 use crate::store::StoreError;
+use crate::trust::{IdentityError, KeyError, KeyPair};
 use crate::types::limits::{HANDSHAKE_TIMEOUT, MESSAGE_TIMEOUT, PRESENCE_TIMEOUT, TRACKER_CONNECTIONS_MAX};
-use crate::types::{OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
+use crate::types::{Fingerprint, OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
 
 /// What a tracker is started with.
 #[derive(Debug, Clone)]
@@ -22,14 +24,16 @@ pub struct TrackerConfig {
     pub data_dir: PathBuf,
     /// Where to listen, if not at the address that `info` names.
     pub listen: Option<SocketAddr>,
+    /// The network's key, which all its trackers hold.
+    pub network_key: Arc<KeyPair>,
     /// Times and bounds.
     pub limits: TrackerLimits,
 }
 
 impl TrackerConfig {
-    /// The configuration of tracker `number` of the network, with its store in `data_dir`.
-    pub fn new(info: TrackerInfo, number: u32, data_dir: impl Into<PathBuf>) -> Self {
-        Self { info, number, data_dir: data_dir.into(), listen: None, limits: TrackerLimits::default() }
+    /// The configuration of tracker `number` of the network with that key, with its store in `data_dir`.
+    pub fn new(info: TrackerInfo, number: u32, data_dir: impl Into<PathBuf>, network_key: Arc<KeyPair>) -> Self {
+        Self { info, number, data_dir: data_dir.into(), listen: None, network_key, limits: TrackerLimits::default() }
     }
 }
 
@@ -84,6 +88,23 @@ pub enum TrackerError {
         /// Its number.
         number: u32,
     },
+    /// The file names another network than the key.
+    #[error(
+        "tracker_info.txt names the network {expected}, and this tracker's key is that of {found}; copy the network's key from \
+             another tracker and name it with --network-key"
+    )]
+    OtherNetwork {
+        /// As the file says.
+        expected: Fingerprint,
+        /// As the key says.
+        found: Fingerprint,
+    },
+    /// The network's key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No certificate can be made with it.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The host's address cannot be found.
     #[error("cannot find the address of {host}: {source}")]
     Resolve {

@@ -10,16 +10,18 @@ use std::io::{self, BufRead, Read, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
-use log::info;
+use log::{info, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Tracker, TrackerConfig, TrackerError};
 use crate::net::Stop;
+use crate::trust::KeyPair;
 use crate::types::{TrackerAddress, TrackerInfo};
 
 /// Exit status after wrong usage, and when the tracker cannot start.
@@ -52,6 +54,9 @@ pub struct Options {
     /// Where the store is [default: one for each number and port below the platform's data directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The network's key, shared by all its trackers; made if it is not there [default: network.key in the platform's data directory]
+    #[arg(long, value_name = "FILE")]
+    network_key: Option<PathBuf>,
     /// What is logged to standard error: error, warn, info, debug or trace; RUST_LOG says it in more detail
     #[arg(long, value_name = "LEVEL")]
     log: Option<log::LevelFilter>,
@@ -85,7 +90,12 @@ impl Options {
             Some(dir) => dir.clone(),
             None => default_data_dir(number, info.get(number).map_or(0, TrackerAddress::port))?,
         };
-        Ok(TrackerConfig::new(info, number, data_dir))
+        let path = self.network_key.clone().map_or_else(default_network_key, Ok)?;
+        let (key, made) = KeyPair::load_or_make(&path).map_err(|e| e.to_string())?;
+        if made {
+            warn!("a new network's key is in {}: copy it to the network's other trackers", path.display());
+        }
+        Ok(TrackerConfig::new(info, number, data_dir, Arc::new(key)))
     }
 }
 
@@ -98,6 +108,12 @@ fn read_info(path: &str) -> Result<TrackerInfo, String> {
 fn default_data_dir(number: u32, port: u16) -> Result<PathBuf, String> {
     let dirs = directories::ProjectDirs::from("", "", "posse").ok_or("this system has no data directory; give --data-dir")?;
     Ok(dirs.data_dir().join(format!("tracker-{number}-{port}")))
+}
+
+/// One for all trackers of this machine: they are of one network unless told otherwise.
+fn default_network_key() -> Result<PathBuf, String> {
+    let dirs = directories::ProjectDirs::from("", "", "posse").ok_or("this system has no data directory; give --network-key")?;
+    Ok(dirs.data_dir().join("network.key"))
 }
 
 /// What the tracker is told while it runs.
@@ -147,6 +163,7 @@ impl Console {
     /// Until the tracker has ended.
     pub fn run(self, tracker: Tracker) -> ExitCode {
         say(&mut io::stdout(), format!("tracker {} listening on {}", tracker.number(), tracker.local_addr()));
+        say(&mut io::stdout(), format!("network {}", tracker.fingerprint()));
         let sender = self.sender.clone();
         // Without this thread the tracker still serves, and ends at a signal.
         let _ = std::thread::Builder::new().name("console".into()).spawn(move || read_commands(io::stdin().lock(), &sender));

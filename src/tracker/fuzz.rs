@@ -12,7 +12,8 @@ use super::accept;
 use super::shared::Shared;
 use super::{Tracker, TrackerConfig};
 use crate::fuzzing::Input;
-use crate::fuzzing::harness::{Scratch, check_threads, pair};
+use crate::fuzzing::harness::{Scratch, check_threads, network_key, pair};
+use crate::net::Visitor;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
     Change, DeviceId, FileFacts, GroupId, InfoHash, OriginId, Password, PasswordHash, RequestId, Sha1Digest, TrackerInfo, UserId,
@@ -26,6 +27,8 @@ use crate::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Request}
 const RUNS: usize = 64;
 /// Bytes of one run.
 const INPUT_LEN_MAX: usize = 32 << 10;
+/// The device at the other end.
+const DEVICE: DeviceId = DeviceId::from_bytes([0x55; 32]);
 /// Everybody's password, and its hash with the least cost that Argon2 has.
 const PASSWORD: &str = "open sesame";
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$59VJuj9HND9twqKjJXSk0AbMwIzezcmEQLtP7Rj0F7Q";
@@ -42,6 +45,8 @@ pub(crate) mod begin {
     pub(crate) const REPLICA: u8 = 8;
     /// What follows are records: two bytes length, a frame's body. Otherwise it is the stream itself.
     pub(crate) const RECORDS: u8 = 16;
+    /// The owner comes with a token instead of a password.
+    pub(crate) const TOKEN: u8 = 32;
 }
 
 /// The ids that every tracker begins with, so that an input can name them.
@@ -76,8 +81,9 @@ pub fn tracker_session(bytes: &[u8]) {
         // It may be hung up on at any time.
         let _ = ours.write_all(&stream);
         let _ = ours.shutdown(Shutdown::Write);
-        accept::serve(&shared, &theirs, admission);
-        drop(theirs);
+        let visitor = if how & begin::REPLICA != 0 { Visitor::Tracker } else { Visitor::Device(DEVICE) };
+        let connection = theirs.into_plain();
+        accept::serve(&shared, &connection, admission, visitor);
     });
     assert!(shared.core.ask(|view| view.replica.vector()).is_some(), "the core has ended");
     running.runs += 1;
@@ -92,7 +98,8 @@ impl Running {
         let directory = Scratch::new();
         // The other tracker is never there.
         let info = TrackerInfo::parse("127.0.0.1:0\n127.0.0.1:1").expect("these are two trackers");
-        let tracker = Tracker::start(TrackerConfig::new(info, 1, directory.path())).expect("nothing is in its way");
+        let tracker =
+            Tracker::start(TrackerConfig::new(info, 1, directory.path(), network_key().into())).expect("nothing is in its way");
         furnish(&tracker.shared);
         Self { tracker, runs: 0, _directory: directory }
     }
@@ -140,8 +147,13 @@ fn stream(shared: &Shared, bytes: &[u8]) -> Vec<u8> {
         let hello = ReplicaHello { network: shared.network, number: 2, origin, clock_ms: 0 };
         stream.extend(to_frame(&Hello::Replica(hello)));
     } else if how & begin::CLIENT != 0 {
-        let device = DeviceId::from_bytes([input.byte(); 32]);
-        stream.extend(to_frame(&Hello::Client(ClientHello { device, port: 6881 })));
+        stream.extend(to_frame(&Hello::Client(ClientHello { port: u16::from(input.byte()) })));
+        if how & begin::TOKEN != 0 {
+            let user = known().owner;
+            let tag = shared.core.ask(move |view| view.directory().password_tag(user)).flatten().expect("the owner is there");
+            let token = shared.token(user, DEVICE, tag);
+            stream.extend(to_frame(&FromClient { number: 1, request: Request::Resume { token } }));
+        }
         for (flag, name) in [(begin::OWNER, "nik"), (begin::MEMBER, "bob")] {
             if how & flag != 0 {
                 let password = Password::new(PASSWORD.to_owned()).expect("a password");

@@ -32,6 +32,7 @@ mod session;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod vouch;
 
 pub use config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 pub use server::Tracker;

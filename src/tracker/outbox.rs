@@ -53,6 +53,8 @@ struct State {
     sent: usize,
     /// Bytes of all frames, the sent ones included.
     backlog_len: usize,
+    /// Bytes that the connection took may not have left it.
+    unsent: bool,
     /// Some thread is writing.
     writing: bool,
     /// The notifier knows that there is something to write.
@@ -152,13 +154,18 @@ impl Outbox {
                 Err(_) => self.finish(&mut state),
             }
         }
+        drop(state);
+        // What was taken may still have to leave.
+        let flushed = self.connection.writer().try_flush().unwrap_or(true);
+        state = self.state.lock();
+        state.unsent = !flushed && !state.closed;
         state.writing = false;
         self.free.notify_all();
         self.check_stall(state, now)
     }
 
     fn check_stall(&self, mut state: parking_lot::MutexGuard<'_, State>, now: Instant) -> bool {
-        if state.frames.is_empty() {
+        if state.frames.is_empty() && !state.unsent {
             state.listed = false;
             return false;
         }

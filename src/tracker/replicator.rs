@@ -127,9 +127,9 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admiss
         if shared.links_stop.is_set() {
             return Err(LinkError::Closed);
         }
-        match Connection::dial(address, shared.dial_from(), DIAL_TIMEOUT) {
+        match shared.security.dial(address, shared.dial_from(), DIAL_TIMEOUT) {
             Ok(connection) => {
-                let admission = shared.dialled.admit(&connection).ok_or(LinkError::Closed)?;
+                let admission = shared.dialled.admit(&connection.to_incoming()).ok_or(LinkError::Closed)?;
                 return Ok((connection, admission));
             }
             Err(e) => last = e,

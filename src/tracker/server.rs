@@ -20,10 +20,10 @@ use super::password::Hasher;
 use super::replicator;
 use super::shared::Shared;
 use crate::directory::Replica;
-use crate::net::{Listener, Registry, Stop, Threads};
+use crate::net::{Listener, Registry, Stop, Threads, TrackerSecurity};
 use crate::store::{DirectoryLock, OperationStore};
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
-use crate::types::{OriginId, TrackerAddress};
+use crate::types::{Fingerprint, OriginId, TrackerAddress};
 
 /// Time for the core to end: changes under way, and the disk.
 const CORE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +39,8 @@ const THREADS_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// let dir = tempfile::tempdir()?;
 /// let info = TrackerInfo::parse("127.0.0.1:0")?;
-/// let tracker = Tracker::start(TrackerConfig::new(info, 1, dir.path()))?;
+/// let key = posse::trust::KeyPair::generate()?;
+/// let tracker = Tracker::start(TrackerConfig::new(info, 1, dir.path(), key.into()))?;
 /// assert_ne!(tracker.local_addr().port(), 0);
 /// assert_eq!(tracker.status()?.counts.users, 0);
 /// tracker.stop()?;
@@ -67,11 +68,16 @@ impl Tracker {
     /// # Blocking
     /// While the store is read.
     pub fn start(config: TrackerConfig) -> Result<Self, TrackerError> {
-        let TrackerConfig { info, number, data_dir, listen, limits } = config;
+        let TrackerConfig { info, number, data_dir, listen, network_key, limits } = config;
         let line = info.get(number).ok_or(TrackerError::NoSuchNumber { number, count: info.count() })?;
         if let Some((number, _)) = info.iter().find(|(other, address)| *other != number && address.port() == 0) {
             return Err(TrackerError::PeerPort { number });
         }
+        let found = network_key.fingerprint();
+        if let Some(expected) = info.fingerprint().filter(|expected| *expected != found) {
+            return Err(TrackerError::OtherNetwork { expected, found });
+        }
+        let security = TrackerSecurity::new(&network_key)?;
         let lock = DirectoryLock::take(&data_dir)?;
         let store = OperationStore::open(&data_dir, OriginId::from_bytes(rand::random()))?;
         let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
@@ -92,6 +98,8 @@ impl Tracker {
             core,
             hasher: Hasher::new(stop.clone()),
             notifier: Notifier::new(),
+            network_key,
+            security,
             // Room for the other trackers is kept even when there are as many clients as there may be.
             accepted: Registry::new(limits.connections + TRACKERS_MAX, TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN),
             dialled: Registry::new(2 * TRACKERS_MAX, 2 * TRACKERS_MAX),
@@ -130,13 +138,18 @@ impl Tracker {
         }
         let (shared, listener) = (self.shared.clone(), self.listener.clone());
         self.shared.threads.spawn("accept", move || {
-            listener.run(&shared.stop, |connection| accept::take(&shared, connection));
+            listener.run(&shared.stop, |incoming| accept::take(&shared, incoming));
         })
     }
 
     /// Where the tracker listens, with the port chosen.
     pub fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
+    }
+
+    /// The network's fingerprint: clients that know it trust this tracker.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.shared.network_key.fingerprint()
     }
 
     /// The tracker's number.

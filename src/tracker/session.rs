@@ -13,12 +13,13 @@ use std::time::Instant;
 use log::{debug, info};
 
 use super::answer::answer;
+use super::clock::wall_ms;
 use super::outbox::Outbox;
 use super::presence::{SessionKey, Visitor};
 use super::shared::Shared;
 use crate::net::{Admission, Connection};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
-use crate::types::{Change, Label, Password, Refusal, RequestId, UserEntry, UserId};
+use crate::types::{Change, DeviceId, GroupId, Label, Password, Refusal, RequestId, SessionToken, Tag, UserEntry, UserId};
 use crate::wire::frame::{FrameError, read_message, to_frame};
 use crate::wire::tracker::{ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, VERSION, Welcome};
 
@@ -34,6 +35,7 @@ pub(crate) fn serve(
     connection: &Connection,
     admission: Admission,
     hello: ClientHello,
+    device: DeviceId,
 ) -> Result<(), FrameError> {
     let outbox = Outbox::new(connection.clone(), &shared.notifier);
     if shared.accepted.count() > shared.limits.connections {
@@ -41,16 +43,17 @@ pub(crate) fn serve(
     }
     let address = SocketAddr::new(connection.peer_addr().ip().to_canonical(), hello.port);
     let origin = *shared.origin.lock();
-    let welcome = Welcome { version: VERSION, number: shared.number, origin, observed: address };
+    let clock_ms = wall_ms(shared.limits.clock_offset_ms);
+    let welcome = Welcome { version: VERSION, number: shared.number, origin, observed: address, clock_ms };
     outbox.send(to_frame(&FromTracker::Welcome(welcome)).into())?;
-    let session = Session { shared, key: shared.new_key(), hello, address, outbox, admission, user: None };
+    let session = Session { shared, key: shared.new_key(), device, address, outbox, admission, user: None };
     session.run(connection)
 }
 
 struct Session<'a> {
     shared: &'a Arc<Shared>,
     key: SessionKey,
-    hello: ClientHello,
+    device: DeviceId,
     address: SocketAddr,
     outbox: Arc<Outbox>,
     admission: Admission,
@@ -84,6 +87,7 @@ impl Session<'_> {
                 self.change(UserId::NOBODY, request, Change::CreateUser { name, hash })
             }
             Request::Login { name, password } => self.log_in(name, &password),
+            Request::Resume { token } => self.resume(&token),
             Request::ListTrackers => {
                 let shared = self.shared.clone();
                 let asked = self.shared.core.ask(move |view| (shared.trackers(view), view.replica.is_degraded()));
@@ -107,14 +111,12 @@ impl Session<'_> {
                 self.user = None;
                 core.ask(move |view| view.presence.end(key)).map(|()| Reply::Pong).ok_or(CoreEnded)
             }
+            Request::Renew => self.renew(user),
+            Request::Tickets { groups } => self.tickets(user, groups),
             Request::ChangePassword { request, old, new } => self.change_password(user, request, &old, &new),
             Request::Announce { entries } => {
                 let announce = core.ask(move |view| view.presence.announce(key, &entries, view.replica.directory()));
                 announce.ok_or(CoreEnded)
-            }
-            Request::FindPeer { info_hash, device } => {
-                let find = core.ask(move |view| view.presence.find_peer(user, info_hash, device, view.replica.directory()));
-                find.map(Reply::Peers).ok_or(CoreEnded)
             }
             question => {
                 let answered = core.ask(move |view| answer(view, user, &question)).ok_or(CoreEnded)?;
@@ -131,15 +133,21 @@ impl Session<'_> {
     }
 
     fn log_in(&mut self, name: Label, password: &Password) -> Result<Reply, CoreEnded> {
-        let candidates = self.shared.core.ask(move |view| view.directory().login_candidates(name.as_str())).ok_or(CoreEnded)?;
-        let hashes: Vec<_> = candidates.iter().map(|(_, hash)| hash).collect();
+        let asked = self.shared.core.ask(move |view| {
+            let directory = view.directory();
+            let candidates = directory.login_candidates(name.as_str()).into_iter();
+            let with_tag = |(entry, hash): (UserEntry, _)| Some((directory.password_tag(entry.user)?, entry, hash));
+            candidates.filter_map(with_tag).collect::<Vec<_>>()
+        });
+        let candidates = asked.ok_or(CoreEnded)?;
+        let hashes: Vec<_> = candidates.iter().map(|(_, _, hash)| hash).collect();
         let found = match self.shared.hasher.find(password, &hashes) {
-            Ok(Some(index)) => candidates.into_iter().nth(index).map(|(entry, _)| entry),
+            Ok(Some(index)) => candidates.into_iter().nth(index).map(|(tag, entry, _)| (tag, entry)),
             Ok(None) => None,
             Err(refusal) => return Ok(Reply::Refused(refusal)),
         };
         match found {
-            Some(entry) => self.enter(entry),
+            Some((tag, entry)) => self.enter(entry, tag),
             None => {
                 info!("{}: a login failed", self.address);
                 Ok(Reply::Refused(Refusal::WrongPassword))
@@ -147,17 +155,50 @@ impl Session<'_> {
         }
     }
 
-    /// The client has proven to be this user.
-    fn enter(&mut self, entry: UserEntry) -> Result<Reply, CoreEnded> {
+    /// The client shows a token instead of a password.
+    fn resume(&mut self, token: &SessionToken) -> Result<Reply, CoreEnded> {
+        if !self.shared.takes_token(token, self.device) {
+            return Ok(Reply::Refused(Refusal::SessionOver));
+        }
+        let (user, password) = (token.claims.user, token.claims.password);
+        let asked = self.shared.core.ask(move |view| {
+            let directory = view.directory();
+            directory.user_entry(user).zip(directory.password_tag(user))
+        });
+        match asked.ok_or(CoreEnded)? {
+            // The account was made on another tracker, and this one has not heard of it.
+            None => Ok(Reply::Refused(Refusal::Busy)),
+            Some((_, tag)) if tag > password => Ok(Reply::Refused(Refusal::SessionOver)),
+            Some((entry, _)) => self.enter(entry, password),
+        }
+    }
+
+    /// Gives a token that lasts from now on.
+    fn renew(&self, user: UserId) -> Result<Reply, CoreEnded> {
+        let tag = self.shared.core.ask(move |view| view.directory().password_tag(user)).ok_or(CoreEnded)?;
+        Ok(tag.map_or(Reply::Refused(Refusal::SessionOver), |tag| Reply::Renewed(self.shared.token(user, self.device, tag))))
+    }
+
+    fn tickets(&self, user: UserId, groups: Vec<GroupId>) -> Result<Reply, CoreEnded> {
+        let asked = self.shared.core.ask(move |view| {
+            let since = |group: &GroupId| Some((*group, view.directory().member_since(*group, user)?));
+            groups.iter().filter_map(since).collect::<Vec<_>>()
+        });
+        let ticket = |(group, since)| self.shared.ticket(group, user, self.device, since);
+        Ok(Reply::Tickets(asked.ok_or(CoreEnded)?.into_iter().map(ticket).collect()))
+    }
+
+    /// The client has proven to be this user, by the password that the write `password` set.
+    fn enter(&mut self, entry: UserEntry, password: Tag) -> Result<Reply, CoreEnded> {
         let user = entry.user;
-        let visitor = Visitor { user, device: self.hello.device, address: self.address, outbox: self.outbox.clone() };
+        let visitor = Visitor { user, device: self.device, address: self.address, outbox: self.outbox.clone() };
         let key = self.key;
         let entered = self.shared.core.ask(move |view| view.presence.log_in(key, visitor, view.replica.directory()));
         entered.ok_or(CoreEnded)?;
         self.user = Some(user);
         self.admission.prove();
         debug!("{}: {} has logged in", self.address, entry.label);
-        Ok(Reply::LoggedIn(entry))
+        Ok(Reply::LoggedIn { user: entry, token: self.shared.token(user, self.device, password) })
     }
 
     fn change_password(&self, user: UserId, request: RequestId, old: &Password, new: &Password) -> Result<Reply, CoreEnded> {
@@ -176,7 +217,10 @@ impl Session<'_> {
             }
         }
         match self.shared.hasher.hash(new) {
-            Ok(hash) => self.change(user, request, Change::ChangePassword { hash }),
+            Ok(hash) => match self.change(user, request, Change::ChangePassword { hash })? {
+                Reply::Done(_) => self.renew(user),
+                refused => Ok(refused),
+            },
             Err(refusal) => Ok(Reply::Refused(refusal)),
         }
     }

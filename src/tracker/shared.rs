@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -13,7 +14,8 @@ use super::config::{TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{CoreHandle, View};
 use super::outbox::Notifier;
 use super::password::Hasher;
-use crate::net::{Registry, Stop, Threads};
+use crate::net::{Registry, Stop, Threads, TrackerSecurity};
+use crate::trust::KeyPair;
 use crate::types::{OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
 
 /// What the threads of one tracker share.
@@ -39,6 +41,10 @@ pub(crate) struct Shared {
     pub(crate) hasher: Hasher,
     /// Writes events.
     pub(crate) notifier: Notifier,
+    /// The network's key.
+    pub(crate) network_key: Arc<KeyPair>,
+    /// Makes connections.
+    pub(crate) security: TrackerSecurity,
     /// Connections that were accepted.
     pub(crate) accepted: Registry,
     /// Replication links that were dialled.

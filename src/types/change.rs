@@ -165,6 +165,9 @@ pub enum Refusal {
     /// The file's length, piece length and limits do not fit together.
     #[error("the file's length and piece length are not valid")]
     BadFile,
+    /// The session's token is void or expired.
+    #[error("the session has ended; log in again")]
+    SessionOver,
     /// The tracker has too much to do; nothing was changed.
     #[error("the tracker is busy; try again in a moment")]
     Busy,

@@ -48,6 +48,13 @@ pub const REPLICATION_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How far ahead of ours a peer tracker's clock may be (design section 4).
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 
+/// How long a session token is good for; it is renewed at half of that.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How long a membership ticket is good for: the longest that somebody removed while all trackers are down keeps what they had.
+pub const TICKET_LIFETIME: Duration = Duration::from_secs(600);
+/// Groups for which one request asks tickets.
+pub const TICKETS_PER_REQUEST_MAX: usize = 1024;
+
 /// Connections to one tracker.
 pub const TRACKER_CONNECTIONS_MAX: usize = 12_000;
 /// Connections to one tracker from one address that have not logged in.

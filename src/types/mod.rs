@@ -7,8 +7,10 @@
 
 mod bitfield;
 mod change;
+mod claims;
 mod digest;
 mod entry;
+mod fingerprint;
 mod geometry;
 mod id;
 pub mod limits;
@@ -21,10 +23,12 @@ mod tracker_info;
 
 pub use bitfield::{Bitfield, BitfieldError};
 pub use change::{Change, Effect, FileFacts, Outcome, Refusal};
+pub use claims::{SessionToken, Signature, Ticket, TicketClaims, TokenClaims};
 pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
     DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
 };
+pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub use id::{DeviceId, GroupId, OriginId, ParseIdError, RequestId, UserId};
 pub use name::{FileName, GroupName, Label, NameError, UserName};

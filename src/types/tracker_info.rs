@@ -13,7 +13,7 @@ use std::str::FromStr;
 use sha1::{Digest, Sha1};
 
 use super::limits::TRACKERS_MAX;
-use super::{Label, Sha1Digest};
+use super::{Fingerprint, FingerprintError, Label, Sha1Digest};
 
 /// Bytes in a host name (RFC 1035).
 const HOST_LEN_MAX: usize = 253;
@@ -52,6 +52,20 @@ pub enum TrackerInfoError {
     /// Too many trackers.
     #[error("more than {TRACKERS_MAX} trackers are named")]
     TooMany,
+    /// A line that begins with `network` and names no network's key.
+    #[error("line {line}: network sha256:... and 64 digits is expected: {why}")]
+    Fingerprint {
+        /// Line of the file, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: FingerprintError,
+    },
+    /// A second line that names a network's key.
+    #[error("line {line}: the network is named twice")]
+    TwoNetworks {
+        /// Line of the file, from 1.
+        line: usize,
+    },
     /// No tracker at all.
     #[error("no tracker is named; write one host:port a line")]
     Empty,
@@ -133,6 +147,7 @@ impl FromStr for TrackerAddress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackerInfo {
     addresses: Vec<TrackerAddress>,
+    fingerprint: Option<Fingerprint>,
 }
 
 impl TrackerInfo {
@@ -148,10 +163,16 @@ impl TrackerInfo {
     /// # Ok::<(), posse::types::TrackerInfoError>(())
     /// ```
     pub fn parse(text: &str) -> Result<Self, TrackerInfoError> {
-        let mut addresses = Vec::new();
+        let (mut addresses, mut fingerprint) = (Vec::new(), None);
         for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let line_number = index + 1;
             let line = line.split('#').next().unwrap_or_default();
+            if let Some(network) = parse_network(line, line_number)? {
+                if fingerprint.replace(network).is_some() {
+                    return Err(TrackerInfoError::TwoNetworks { line: line_number });
+                }
+                continue;
+            }
             let Some(address) = parse_line(line, line_number, addresses.len() + 1)? else { continue };
             if addresses.contains(&address) {
                 return Err(TrackerInfoError::Twice { line: line_number, address });
@@ -161,12 +182,22 @@ impl TrackerInfo {
             }
             addresses.push(address);
         }
-        if addresses.is_empty() { Err(TrackerInfoError::Empty) } else { Ok(Self { addresses }) }
+        if addresses.is_empty() { Err(TrackerInfoError::Empty) } else { Ok(Self { addresses, fingerprint }) }
     }
 
     /// Makes a network of one tracker.
     pub fn single(address: TrackerAddress) -> Self {
-        Self { addresses: vec![address] }
+        Self { addresses: vec![address], fingerprint: None }
+    }
+
+    /// The fingerprint of the network's key, if the file names it.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
+    }
+
+    /// The same trackers, of the network with that key.
+    pub fn with_fingerprint(self, fingerprint: Fingerprint) -> Self {
+        Self { fingerprint: Some(fingerprint), ..self }
     }
 
     /// The tracker with that number, from 1.
@@ -191,6 +222,17 @@ impl TrackerInfo {
         self.addresses.iter().for_each(|address| hasher.update(format!("{address}\n")));
         Sha1Digest::from_bytes(hasher.finalize().into())
     }
+}
+
+/// Reads a line that names the network's key; `None` for any other.
+fn parse_network(line: &str, line_number: usize) -> Result<Option<Fingerprint>, TrackerInfoError> {
+    let mut words = line.split_whitespace();
+    if words.next() != Some("network") {
+        return Ok(None);
+    }
+    let rest: Vec<&str> = words.collect();
+    let wrong = |why| TrackerInfoError::Fingerprint { line: line_number, why };
+    rest.join(" ").parse().map(Some).map_err(wrong)
 }
 
 /// Reads one line without its comment; `None` for a blank one.

@@ -18,8 +18,8 @@ use byteorder::{BigEndian, ByteOrder};
 
 use crate::types::{
     DeviceId, DownloadState, FileEntry, FileFacts, FileName, GroupEntry, GroupId, GroupName, InfoHash, Label, MemberEntry,
-    MembershipState, OriginId, Part, Password, PasswordHash, PeerEntry, RequestEntry, RequestId, Sha1Digest, Stamp, TrackerEntry,
-    TrackerState, UserEntry, UserId, UserName, limits,
+    MembershipState, OriginId, Part, Password, PasswordHash, PeerEntry, RequestEntry, RequestId, SessionToken, Sha1Digest,
+    Signature, Stamp, Tag, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, limits,
 };
 
 /// Names of sharers in a file's entry; how many there are in all stands beside them.
@@ -332,7 +332,7 @@ macro_rules! wire_opaque {
         }
     )*};
 }
-wire_opaque!(UserId GroupId OriginId RequestId DeviceId Sha1Digest InfoHash);
+wire_opaque!(UserId GroupId OriginId RequestId DeviceId Sha1Digest InfoHash Signature);
 
 /// Implements [`Wire`] for validated names: text, checked again by the name's own rules.
 macro_rules! wire_name {
@@ -413,6 +413,8 @@ list_items!(
     FileEntry "files" limits::PAGE_ENTRIES_MAX;
     PeerEntry "peers" PEERS_PER_FRAME_MAX;
     TrackerEntry "trackers" limits::TRACKERS_MAX;
+    GroupId "groups" limits::TICKETS_PER_REQUEST_MAX;
+    Ticket "tickets" limits::TICKETS_PER_REQUEST_MAX;
 );
 
 /// A socket address: one byte 4 or 6, the address, `u16` port.
@@ -501,6 +503,11 @@ wire_struct! {
     FileEntry { group: GroupId, label: Label, facts: FileFacts, sharers: Vec<Label>, sharer_count: u32, online: u32 }
     PeerEntry { info_hash: InfoHash, group: GroupId, device: DeviceId, user: UserId, address: SocketAddr, state: DownloadState }
     TrackerEntry { number: u32, address: Label, state: TrackerState, lag: u64 }
+    Tag { stamp: Stamp, origin: OriginId }
+    TokenClaims { user: UserId, device: DeviceId, password: Tag, issued_ms: u64, expires_ms: u64 }
+    SessionToken { claims: TokenClaims, signature: Signature }
+    TicketClaims { group: GroupId, user: UserId, device: DeviceId, issued_ms: u64, expires_ms: u64 }
+    Ticket { claims: TicketClaims, signature: Signature }
 }
 wire_enum!(Part "part" { 0 => Stranger, 1 => Requested, 2 => Member, 3 => Owner });
 wire_enum!(DownloadState "download state" { 0 => Stopped, 1 => Leeching, 2 => Seeding });

@@ -10,13 +10,19 @@ use super::codec::{list_items, wire_enum, wire_struct};
 use super::{Decoder, Wire, WireError};
 use crate::types::{
     Change, DeviceId, DownloadState, Effect, FileEntry, FileFacts, GroupEntry, GroupId, GroupName, InfoHash, Label, MemberEntry,
-    OriginId, Password, PeerEntry, Refusal, RequestEntry, RequestId, TrackerEntry, UserEntry, UserId, UserName, limits,
+    OriginId, Password, PeerEntry, Refusal, RequestEntry, RequestId, SessionToken, Ticket, TrackerEntry, UserEntry, UserId,
+    UserName, limits,
 };
 
 /// First bytes of every first frame: a stranger who speaks something else is noticed at once.
 pub const MAGIC: [u8; 4] = *b"PSSE";
 /// Version of the tracker protocol, sessions and replication alike.
-pub const VERSION: u16 = 1;
+///
+/// | version | what changed |
+/// |---|---|
+/// | 1 | in clear, the device told by the client |
+/// | 2 | inside TLS, which proves the device; tokens, tickets and the events that end links |
+pub const VERSION: u16 = 2;
 
 /// What the first frame of a connection to a tracker says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +36,6 @@ pub enum Hello {
 /// A client's first words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientHello {
-    /// The installation.
-    pub device: DeviceId,
     /// The port on which it takes links.
     pub port: u16,
 }
@@ -47,6 +51,8 @@ pub struct Welcome {
     pub origin: OriginId,
     /// The client's address as the tracker sees it, with the port it announced.
     pub observed: SocketAddr,
+    /// The tracker's wall clock, milliseconds since the Unix epoch: tickets expire by it.
+    pub clock_ms: u64,
 }
 
 /// One request.
@@ -212,13 +218,18 @@ pub enum Request {
         /// Changes since the last announce of this session.
         entries: Vec<AnnounceEntry>,
     },
-    /// Asks whether a device takes part in a file's swarm: a seeder's check of who dials it.
-    FindPeer {
-        /// The file.
-        info_hash: InfoHash,
-        /// The device.
-        device: DeviceId,
+    /// Asks for tickets that prove membership to other clients; answered with those of the groups that the user is in.
+    Tickets {
+        /// The groups.
+        groups: Vec<GroupId>,
     },
+    /// Names the session's user by a token that another tracker, or this one, gave this device.
+    Resume {
+        /// The token.
+        token: SessionToken,
+    },
+    /// Asks for a token that lasts longer.
+    Renew,
 }
 
 /// What a device does with one file.
@@ -239,8 +250,13 @@ pub enum Reply {
     Refused(Refusal),
     /// A change was carried out and is safe.
     Done(Effect),
-    /// Logged in, as this user.
-    LoggedIn(UserEntry),
+    /// Logged in, as this user; the token does the same on every tracker from now on.
+    LoggedIn {
+        /// The user.
+        user: UserEntry,
+        /// For this device alone.
+        token: SessionToken,
+    },
     /// Answer to [`Request::Resolve`].
     Resolved(Resolved),
     /// A page of groups.
@@ -286,6 +302,10 @@ pub enum Reply {
     Peers(Vec<PeerEntry>),
     /// Answer to [`Request::Ping`], and to what has nothing to tell.
     Pong,
+    /// Tickets of the groups asked about that the user is in.
+    Tickets(Vec<Ticket>),
+    /// The token from now on: the answer to [`Request::Renew`], and to [`Request::ChangePassword`] when it is done.
+    Renewed(SessionToken),
 }
 
 /// What names stand for.
@@ -316,6 +336,37 @@ pub enum Event {
     },
     /// The tracker is shutting down in order.
     Closing,
+    /// A device no longer takes part in the swarm of a file in a group, by its user's own doing: it stopped sharing or downloading, or
+    /// logged out. Links for that file that rest on that group end.
+    Withdrawn {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+    },
+    /// A user's tickets that were signed earlier than that are void: the membership has ended, or the password was changed. Links that
+    /// rest on one end.
+    Void {
+        /// In this group; in every group if none is named.
+        group: Option<GroupId>,
+        /// Whose.
+        user: UserId,
+        /// Tickets issued at this time or before, milliseconds since the Unix epoch.
+        until_ms: u64,
+    },
+    /// The session's user stopped sharing a file, on another device: it is no longer offered here either.
+    ShareStopped {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+    },
+    /// The session's user is logged out: the token is void, because the password was changed.
+    SessionOver,
 }
 
 /// One frame from a tracker to a client.
@@ -413,8 +464,8 @@ impl Wire for Hello {
 list_items!(AnnounceEntry "announce entries" limits::ANNOUNCE_ENTRIES_MAX;);
 
 wire_struct! {
-    ClientHello { device: DeviceId, port: u16 }
-    Welcome { version: u16, number: u32, origin: OriginId, observed: SocketAddr }
+    ClientHello { port: u16 }
+    Welcome { version: u16, number: u32, origin: OriginId, observed: SocketAddr, clock_ms: u64 }
     AnnounceEntry { group: GroupId, info_hash: InfoHash, state: DownloadState }
     Resolved { group: GroupEntry, user: Option<UserEntry>, file: Option<FileEntry> }
     FromClient { number: u32, request: Request }
@@ -444,12 +495,14 @@ wire_enum!(Request "request" {
     21 => WhoAmI,
     22 => ListTrackers,
     23 => Announce { entries },
-    24 => FindPeer { info_hash, device },
+    24 => Tickets { groups },
+    25 => Resume { token },
+    26 => Renew,
 });
 wire_enum!(Reply "reply" {
     0 => Refused(refusal),
     1 => Done(effect),
-    2 => LoggedIn(user),
+    2 => LoggedIn { user, token },
     3 => Resolved(resolved),
     4 => Groups { entries, more },
     5 => Members { entries, more },
@@ -460,12 +513,18 @@ wire_enum!(Reply "reply" {
     10 => Trackers { entries, degraded },
     11 => Peers(peers),
     12 => Pong,
+    13 => Tickets(tickets),
+    14 => Renewed(token),
 });
 wire_enum!(Event "event" {
     0 => Peer(peer),
     1 => Removed { group },
     2 => Admitted { group },
     3 => Closing,
+    4 => Withdrawn { group, info_hash, user, device },
+    5 => Void { group, user, until_ms },
+    6 => ShareStopped { group, info_hash },
+    7 => SessionOver,
 });
 wire_enum!(FromTracker "frame" {
     0 => Welcome(welcome),
@@ -496,6 +555,7 @@ wire_enum!(Refusal "refusal" {
     17 => RequestReused,
     18 => BadFile,
     19 => Busy,
+    20 => SessionOver,
 });
 
 #[cfg(test)]

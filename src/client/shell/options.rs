@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, ValueEnum};
 
 use crate::client::{ClientConfig, ClientError};
-use crate::types::{TrackerAddress, TrackerInfo};
+use crate::types::{Fingerprint, TrackerAddress, TrackerInfo};
 
 /// What happens when a command of a script fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,6 +34,9 @@ pub(super) struct Arguments {
     /// directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The network's fingerprint, as a tracker prints it at its start (sha256:...): its trackers are trusted, and no others
+    #[arg(long, value_name = "FINGERPRINT")]
+    network: Option<Fingerprint>,
     /// What is logged on stderr: error, warn, info, debug, or a filter as in RUST_LOG
     #[arg(long, value_name = "LEVEL")]
     pub(super) log: Option<String>,
@@ -72,6 +75,7 @@ impl Arguments {
         };
         let mut config = ClientConfig::new(listen, trackers);
         config.threads = self.threads.map(usize::from);
+        config.network = self.network;
         if let Some(dir) = &self.data_dir {
             config.data_dir.clone_from(dir);
         }

@@ -64,10 +64,10 @@ impl TrackerSet {
     /// As [`TrackerSet::call`].
     pub(crate) fn login(&self, name: Label, password: Password) -> Result<UserEntry, ClientError> {
         let generation = self.next_generation();
-        let request = Request::Login { name: name.clone(), password: password.clone() };
+        let request = Request::Login { name, password };
         match self.call(&request, Need::Login(generation)) {
-            Ok(Reply::LoggedIn(user)) => {
-                self.establish(generation, user.clone(), name, password);
+            Ok(Reply::LoggedIn { user, token }) => {
+                self.establish(generation, user.clone(), token);
                 Ok(user)
             }
             other => {

@@ -11,9 +11,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::{debug, info, warn};
 
 use super::session::Login;
-use super::state::{Live, Pending};
-use super::{News, Shared};
-use crate::net::{Connection, Reader};
+use super::state::{Live, Pending, TrackerClock};
+use super::{News, SetOptions, Shared};
+use crate::net::{Connection, Reader, WrongNetwork};
 use crate::types::limits::{MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::tracker::{ClientHello, Event, FromTracker, Hello, Request, Unwelcome, Welcome};
@@ -40,6 +40,8 @@ enum LinkError {
     Frame(#[from] FrameError),
     #[error("{0}")]
     Unwelcome(#[from] Unwelcome),
+    #[error("{0}")]
+    Network(#[from] WrongNetwork),
     #[error("it does not speak the tracker protocol")]
     NotATracker,
     #[error("it has been silent for too long")]
@@ -113,8 +115,12 @@ fn open(shared: &Shared, index: usize) -> Result<Opened, LinkError> {
 }
 
 fn greet(shared: &Shared, address: SocketAddr) -> Result<Opened, LinkError> {
-    let connection = Connection::dial(address, Some(shared.options.bind_ip), DIAL_TIMEOUT)?;
-    let hello = Hello::Client(ClientHello { device: shared.options.device, port: shared.options.port });
+    let SetOptions { security, network, bind_ip, port, .. } = &shared.options;
+    let (connection, key) = security.dial_tracker(address, Some(*bind_ip), DIAL_TIMEOUT, network.expected())?;
+    if network.meet(key)? {
+        shared.tell(News::Trusted(key.fingerprint()));
+    }
+    let hello = Hello::Client(ClientHello { port: *port });
     let asked = Instant::now();
     frame::write_message(&mut connection.writer(), &hello)?;
     let mut reader = connection.reader();
@@ -134,6 +140,7 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
         let mut state = shared.state.lock();
         state.next_key += 1;
         let key = state.next_key;
+        state.clock = TrackerClock::told(welcome.clock_ms);
         let live = Live {
             key,
             connection: connection.clone(),
@@ -183,6 +190,10 @@ fn read_frames(shared: &Shared, index: usize, key: u64, reader: &mut Reader) -> 
                     Event::Peer(peer) => News::Peers { tracker: index, peers: vec![peer] },
                     Event::Removed { group } => News::Removed(group),
                     Event::Admitted { group } => News::Admitted(group),
+                    Event::Withdrawn { group, info_hash, device, .. } => News::Withdrawn { group, info_hash, device },
+                    Event::Void { group, user, until_ms } => News::Void { group, user, until_ms },
+                    Event::ShareStopped { group, info_hash } => News::ShareStopped(group, info_hash),
+                    Event::SessionOver => News::SessionOver,
                     Event::Closing => continue,
                 });
             }

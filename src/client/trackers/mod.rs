@@ -25,8 +25,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
-use crate::net::{Stop, Threads};
-use crate::types::{DeviceId, GroupEntry, GroupId, PeerEntry};
+use super::network::Network;
+use crate::net::{DeviceSecurity, Stop, Threads};
+use crate::types::{DeviceId, Fingerprint, GroupEntry, GroupId, InfoHash, PeerEntry, UserId};
 
 pub(crate) use call::Need;
 pub(crate) use state::LinkView;
@@ -56,6 +57,30 @@ pub(crate) enum News {
     Removed(GroupId),
     /// The user was let into a group.
     Admitted(GroupEntry),
+    /// A device has left a file's swarm in a group, by its user's own doing.
+    Withdrawn {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// Which device.
+        device: DeviceId,
+    },
+    /// Tickets of a user are void.
+    Void {
+        /// In this group, or in all.
+        group: Option<GroupId>,
+        /// Whose.
+        user: UserId,
+        /// Those signed at this time or before.
+        until_ms: u64,
+    },
+    /// The user stopped sharing a file on another device.
+    ShareStopped(GroupId, InfoHash),
+    /// A tracker says that the session's token is void.
+    SessionOver,
+    /// The first tracker ever met is of this network, which is trusted from now on.
+    Trusted(Fingerprint),
 }
 
 /// What the set needs to know.
@@ -65,8 +90,10 @@ pub(crate) struct SetOptions {
     pub(crate) addresses: Vec<String>,
     /// Local address that sessions are dialled from.
     pub(crate) bind_ip: IpAddr,
-    /// Who we are.
-    pub(crate) device: DeviceId,
+    /// Who we are, and how connections are made.
+    pub(crate) security: DeviceSecurity,
+    /// Whose trackers are trusted.
+    pub(crate) network: Arc<Network>,
     /// The port on which we take links.
     pub(crate) port: u16,
 }
@@ -153,6 +180,11 @@ impl TrackerSet {
     /// Tells whether any tracker is connected now.
     pub(crate) fn is_reachable(&self) -> bool {
         self.shared.state.lock().links.iter().any(|link| link.live.is_some())
+    }
+
+    /// The time on the trackers' clock, in milliseconds since the Unix epoch; this machine's own before one was met.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.shared.state.lock().clock.now_ms()
     }
 
     /// Every tracker as this client sees it, in the order of the file.

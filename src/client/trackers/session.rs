@@ -1,7 +1,7 @@
 //! The user's session, which every tracker has to confirm by itself.
 //!
-//! **Invariant:** the password lives in memory only, here and in frames on their way out; a confirmation counts only for the
-//! login (by generation) and the user it was given for.
+//! **Invariant:** the password goes to one tracker, once; the token that it brings lives in memory only, and is what the other trackers are shown.
+//! A confirmation counts only for the login (by generation) and the user it was given for.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use log::{debug, warn};
 
 use super::state::{Answer, Pending, SetState};
 use super::{News, Shared, TrackerSet};
-use crate::types::{Label, Password, UserEntry, UserId};
+use crate::types::{SessionToken, UserEntry, UserId};
 use crate::wire::tracker::{Reply, Request};
 
 /// Pause before a login that a tracker refused is tried there again: it may not have heard of the account yet.
@@ -26,9 +26,8 @@ pub(crate) struct Session {
     pub(super) generation: u64,
     /// The user, with the name under which they are shown.
     pub(crate) user: UserEntry,
-    /// The name as typed: with the password it picks the same user on trackers that have been apart.
-    pub(super) name: Label,
-    pub(super) password: Password,
+    /// What every tracker takes instead of the password, from this device alone.
+    pub(super) token: SessionToken,
 }
 
 /// How far one connection is with the session.
@@ -74,9 +73,9 @@ impl TrackerSet {
     }
 
     /// Makes `user` the session, and logs it in on every other tracker.
-    pub(super) fn establish(&self, generation: u64, user: UserEntry, name: Label, password: Password) {
+    pub(super) fn establish(&self, generation: u64, user: UserEntry, token: SessionToken) {
         let mut state = self.shared.state.lock();
-        state.session = Some(Session { generation, user, name, password });
+        state.session = Some(Session { generation, user, token });
         let connected: Vec<_> =
             state.links.iter().enumerate().filter_map(|(i, link)| link.live.as_ref().map(|live| (i, live.key))).collect();
         drop(state);
@@ -87,10 +86,11 @@ impl TrackerSet {
         self.shared.changed.notify_all();
     }
 
-    /// Notes a new password for logins to come.
-    pub(crate) fn replace_password(&self, password: Password) {
-        if let Some(session) = &mut self.shared.state.lock().session {
-            session.password = password;
+    /// Notes a newer token for what is to come.
+    pub(crate) fn replace_token(&self, token: SessionToken) {
+        if let Some(session) = self.shared.state.lock().session.as_mut().filter(|session| session.user.user == token.claims.user)
+        {
+            session.token = token;
         }
     }
 
@@ -134,7 +134,7 @@ impl Shared {
             Login::Asked(generation) | Login::In { generation, .. } => generation != session.generation,
             Login::Refused { retry, .. } => retry <= Instant::now(),
         };
-        let request = Request::Login { name: session.name, password: session.password };
+        let request = Request::Resume { token: session.token };
         if due && live.send(request, Pending::Login(session.generation, None)) {
             // A pause already grown is kept for the next failure.
             if !matches!(live.login, Login::Refused { .. }) {
@@ -199,7 +199,7 @@ impl Shared {
         match reply {
             // The user has logged out meanwhile, and so has this tracker been told; a newer login may be under way.
             _ if generation != current => {}
-            Reply::LoggedIn(user) => {
+            Reply::LoggedIn { user, .. } => {
                 live.login = Login::In { generation, user: user.user };
                 if session.is_some_and(|session| session.user.user != user.user) {
                     warn!("tracker {} knows another user of that name and password; it is not used for commands", index + 1);

@@ -4,7 +4,7 @@
 //! ends. No IO here: frames go into bounded queues, and a full one counts as a connection that does not work.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 
@@ -86,6 +86,31 @@ pub(super) struct Answer {
     pub(super) reply: Option<Reply>,
 }
 
+/// The trackers' clock: as one told it, and as much later as it is since then. So a wrong clock here does no harm.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TrackerClock {
+    told_ms: u64,
+    at: Instant,
+}
+
+impl Default for TrackerClock {
+    fn default() -> Self {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::told(since_epoch.as_millis() as u64)
+    }
+}
+
+impl TrackerClock {
+    /// A tracker says what time it is.
+    pub(super) fn told(told_ms: u64) -> Self {
+        Self { told_ms, at: Instant::now() }
+    }
+
+    pub(super) fn now_ms(self) -> u64 {
+        self.told_ms.saturating_add(self.at.elapsed().as_millis() as u64)
+    }
+}
+
 /// The whole set.
 #[derive(Debug)]
 pub(super) struct SetState {
@@ -95,6 +120,8 @@ pub(super) struct SetState {
     pub(super) session: Option<Session>,
     /// Grows with every login that is tried and every logout.
     pub(super) generation: u64,
+    /// The trackers' clock.
+    pub(super) clock: TrackerClock,
     /// What every tracker is, or is to be, told about our files.
     pub(super) announced: BTreeMap<(GroupId, InfoHash), DownloadState>,
 }
@@ -131,7 +158,15 @@ impl SetState {
     pub(super) fn new(addresses: &[String]) -> Self {
         let link = |address: &String| LinkState { address: address.clone(), live: None, attempts: 0, error: None };
         let links = addresses.iter().map(link).collect();
-        Self { links, next_key: 0, primary: None, session: None, generation: 0, announced: BTreeMap::new() }
+        Self {
+            links,
+            next_key: 0,
+            primary: None,
+            session: None,
+            generation: 0,
+            clock: TrackerClock::default(),
+            announced: BTreeMap::new(),
+        }
     }
 
     /// The connection of that key, if it is still the tracker's present one.

@@ -4,11 +4,10 @@
 //!
 //! | key | value | limit |
 //! |---|---|---|
-//! | `m` | dictionary: extension name to the id under which the sender wants it; we know `ut_metadata` | ids 1-255, 0 is "not spoken" |
+//! | `m` | dictionary: extension name to the id under which the sender wants it; we know `ut_metadata` and `posse_ticket` | ids 1-255, 0 is "not spoken" |
 //! | `metadata_size` | integer: bytes in the info dictionary, if the sender has it | [`limits::INFO_DICTIONARY_LEN_MAX`] |
 //! | `p` | integer: port on which the sender takes links | 1-65,535 |
 //! | `posse_block` | integer: bytes in the largest block the sender answers requests for (ours alone) | from 16 KiB; above 512 KiB is 512 KiB |
-//! | `posse_device` | byte string: the sender's device id (ours alone) | 32 bytes |
 //! | `reqq` | integer: requests that the sender queues | 1 to 2^32-1 |
 //! | `v` | byte string: the sender's program, UTF-8 | [`CLIENT_NAME_LEN_MAX`] bytes; anything else is ignored |
 //!
@@ -25,13 +24,13 @@
 use bendy::decoding::Object;
 
 use super::WireError;
-use crate::types::{DeviceId, limits};
+use crate::types::limits;
 use crate::wire::bencode;
 
 /// Key of the largest block that the sender answers requests for.
 pub const KEY_BLOCK: &str = "posse_block";
-/// Key of the sender's device id.
-pub const KEY_DEVICE: &str = "posse_device";
+/// Name of the extension by which newer tickets are shown: the payload is a ticket, as trackers send it.
+pub const EXTENSION_TICKET: &str = "posse_ticket";
 /// Bytes in an extension handshake: ours have about 150, others a few hundred more.
 pub const EXTENDED_HANDSHAKE_LEN_MAX: usize = 16 << 10;
 /// Bytes in a program's name that is worth showing.
@@ -45,6 +44,8 @@ const METADATA: &str = "metadata message";
 pub struct ExtendedHandshake {
     /// The extension id under which the sender takes metadata messages, never 0.
     pub metadata_id: Option<u8>,
+    /// The extension id under which the sender takes newer tickets, never 0.
+    pub ticket_id: Option<u8>,
     /// Bytes in the info dictionary, if the sender has it, never 0.
     pub metadata_size: Option<u64>,
     /// Requests that the sender queues, never 0.
@@ -53,8 +54,6 @@ pub struct ExtendedHandshake {
     pub client: Option<String>,
     /// The port on which the sender takes links, never 0.
     pub port: Option<u16>,
-    /// The sender's device.
-    pub device: Option<DeviceId>,
     /// Bytes in the largest block that the sender answers requests for, from [`limits::BLOCK_LEN`] to [`limits::BLOCK_LEN_MAX`].
     pub block_len_max: Option<u32>,
 }
@@ -65,9 +64,14 @@ impl ExtendedHandshake {
         bencode::write(|value| {
             value.emit_dict(|mut pairs| {
                 pairs.emit_pair_with(b"m", |value| {
-                    value.emit_dict(|mut names| match self.metadata_id {
-                        Some(id) => names.emit_pair(b"ut_metadata", id),
-                        None => Ok(()),
+                    value.emit_dict(|mut names| {
+                        if let Some(id) = self.ticket_id {
+                            names.emit_pair(EXTENSION_TICKET.as_bytes(), id)?;
+                        }
+                        match self.metadata_id {
+                            Some(id) => names.emit_pair(b"ut_metadata", id),
+                            None => Ok(()),
+                        }
                     })
                 })?;
                 if let Some(size) = self.metadata_size {
@@ -78,9 +82,6 @@ impl ExtendedHandshake {
                 }
                 if let Some(len) = self.block_len_max {
                     pairs.emit_pair(KEY_BLOCK.as_bytes(), len)?;
-                }
-                if let Some(device) = self.device {
-                    pairs.emit_pair_with(KEY_DEVICE.as_bytes(), |value| value.emit_bytes(device.as_bytes()))?;
                 }
                 if let Some(requests) = self.requests_max {
                     pairs.emit_pair(b"reqq", requests)?;
@@ -112,17 +113,31 @@ impl ExtendedHandshake {
 
     fn take(&mut self, key: &[u8], value: Object<'_, '_>) -> Result<(), WireError> {
         match key {
-            b"m" => self.metadata_id = metadata_id(value)?,
+            b"m" => self.take_extensions(value)?,
             b"metadata_size" => {
                 let size = bencode::integer("metadata_size", value, limits::INFO_DICTIONARY_LEN_MAX as u64)?;
                 self.metadata_size = (size > 0).then_some(size);
             }
             b"p" => self.port = nonzero("p", value)?,
             b"posse_block" => self.block_len_max = Some(block_len(value)?),
-            b"posse_device" => self.device = Some(device(bencode::bytes("posse_device", value)?)?),
             b"reqq" => self.requests_max = nonzero("reqq", value)?,
             b"v" => self.client = bencode::bytes("v", value).ok().and_then(client_name),
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Finds the extensions that we know among the sender's.
+    fn take_extensions(&mut self, value: Object<'_, '_>) -> Result<(), WireError> {
+        let Object::Dict(mut names) = value else {
+            return Err(WireError::bad(WHAT, "m is not a dictionary"));
+        };
+        while let Some((name, value)) = names.next_pair().map_err(|e| WireError::bad(WHAT, e))? {
+            match name {
+                b"ut_metadata" => self.metadata_id = nonzero("ut_metadata", value)?,
+                name if name == EXTENSION_TICKET.as_bytes() => self.ticket_id = nonzero(EXTENSION_TICKET, value)?,
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -230,20 +245,6 @@ impl MetadataMessage {
     }
 }
 
-/// Finds `ut_metadata` among the extensions' names.
-fn metadata_id(value: Object<'_, '_>) -> Result<Option<u8>, WireError> {
-    let Object::Dict(mut names) = value else {
-        return Err(WireError::bad(WHAT, "m is not a dictionary"));
-    };
-    let mut id = None;
-    while let Some((name, value)) = names.next_pair().map_err(|e| WireError::bad(WHAT, e))? {
-        if name == b"ut_metadata" {
-            id = nonzero("ut_metadata", value)?;
-        }
-    }
-    Ok(id)
-}
-
 /// Takes an integer that its type holds; 0 is the same as nothing.
 fn nonzero<T: TryFrom<u64>>(what: &'static str, value: Object<'_, '_>) -> Result<Option<T>, WireError> {
     let number = bencode::integer(what, value, u32::MAX.into())?;
@@ -257,10 +258,6 @@ fn block_len(value: Object<'_, '_>) -> Result<u32, WireError> {
         true => Err(WireError::bad(KEY_BLOCK, "it is below 16 KiB")),
         false => Ok(len.min(limits::BLOCK_LEN_MAX)),
     }
-}
-
-fn device(bytes: &[u8]) -> Result<DeviceId, WireError> {
-    bytes.try_into().map(DeviceId::from_bytes).map_err(|_| WireError::bad(KEY_DEVICE, "it does not have 32 bytes"))
 }
 
 fn client_name(bytes: &[u8]) -> Option<String> {

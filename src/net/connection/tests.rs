@@ -1,0 +1,160 @@
+use std::net::TcpListener;
+
+use super::*;
+use crate::net::{DeviceSecurity, Transport};
+use crate::trust::KeyPair;
+use crate::types::DeviceId;
+
+/// A pair of connected ends: encrypted, and in clear.
+fn pairs() -> [(Connection, Connection); 2] {
+    let [one, other] = [(); 2].map(|()| Transport::Tls(DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap()));
+    let plain = |n| Transport::Plain(DeviceId::from_bytes([n; 32]));
+    [pair(&one, &other), pair(&plain(1), &plain(2))]
+}
+
+fn pair(dialling: &Transport, accepting: &Transport) -> (Connection, Connection) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, timeout) = (listener.local_addr().unwrap(), Duration::from_secs(30));
+    std::thread::scope(|scope| {
+        let dialled = scope.spawn(|| dialling.dial(address, None, timeout, accepting.device()).unwrap());
+        let (accepted, device) = accepting.accept(Incoming::new(listener.accept().unwrap().0).unwrap(), timeout).unwrap();
+        assert_eq!(device, dialling.device());
+        (dialled.join().unwrap(), accepted)
+    })
+}
+
+/// What the system does to a connection that it neither makes nor refuses: the backlog is full.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_address_that_does_not_answer_is_waited_for_once() {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let timeout = Duration::from_millis(700);
+    let mut held = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, timeout) {
+        held.push(stream);
+        assert!(held.len() < 100, "the backlog never fills");
+    }
+    let started = Instant::now();
+    let error = Incoming::dial(address, Some(address.ip()), timeout).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(started.elapsed() < 2 * timeout, "{:?} for a time-out of {timeout:?}", started.elapsed());
+}
+
+#[test]
+fn both_directions_work_while_a_reader_waits() {
+    for (a, b) in pairs() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut got = [0; 4];
+                a.reader().read_exact(&mut got).unwrap();
+                assert_eq!(&got, b"pong");
+            });
+            a.writer().write_all(b"ping").unwrap();
+            let mut got = [0; 4];
+            b.reader().read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"ping");
+            b.writer().write_all(b"pong").unwrap();
+        });
+    }
+}
+
+/// Both ends send more than any buffer holds before either reads: whoever made reading wait for writing would hang here.
+#[test]
+fn megabytes_go_both_ways_at_once() {
+    for (a, b) in pairs() {
+        std::thread::scope(|scope| {
+            for (from, to) in [(&a, &b), (&b, &a)] {
+                scope.spawn(|| {
+                    let mut writer = from.writer();
+                    (0..64u8).for_each(|n| writer.write_all(&vec![n; 128 << 10]).unwrap());
+                });
+                scope.spawn(|| {
+                    let (mut reader, mut piece) = (to.reader(), vec![0; 128 << 10]);
+                    for n in 0..64 {
+                        reader.read_exact(&mut piece).unwrap();
+                        assert!(piece.iter().all(|byte| *byte == n));
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn what_one_reader_left_the_next_one_finds() {
+    for (a, b) in pairs() {
+        a.writer().write_all(b"first second").unwrap();
+        for want in [b"first ", b"second"] {
+            let mut got = [0; 6];
+            b.reader().read_exact(&mut got).unwrap();
+            assert_eq!(&got, want);
+        }
+    }
+}
+
+#[test]
+fn a_deadline_holds_against_dripping_bytes() {
+    for (a, b) in pairs() {
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut writer = b.writer();
+                while started.elapsed() < Duration::from_secs(20) && writer.write_all(b".").is_ok() {
+                    std::thread::park_timeout(Duration::from_millis(20));
+                }
+            });
+            let mut reader = a.reader();
+            reader.set_deadline(Some(started + Duration::from_millis(200)));
+            let error = reader.read_exact(&mut [0; 1 << 20]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(started.elapsed() < Duration::from_secs(10), "the deadline was ignored");
+            a.close();
+        });
+    }
+}
+
+#[test]
+fn waiting_tells_idle_from_ready_and_close_wakes() {
+    for (a, b) in pairs() {
+        let mut reader = a.reader();
+        assert!(!reader.wait(Duration::from_millis(10)).unwrap());
+        b.writer().write_all(b"xy").unwrap();
+        assert!(reader.wait(Duration::from_secs(10)).unwrap());
+        reader.read_exact(&mut [0]).unwrap();
+        assert!(reader.wait(Duration::from_secs(10)).unwrap(), "the second byte is here already");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| b.reader().read(&mut [0]));
+            a.close();
+            // Closed with a byte unread, so the other end may see an end or a reset; either wakes it.
+            let _ = waiting.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn try_write_never_blocks_and_loses_nothing() {
+    for (a, b) in pairs() {
+        let mut writer = a.writer();
+        let chunk: Vec<u8> = (0..1 << 20).map(|n: u32| n as u8).collect();
+        let mut taken = 0;
+        loop {
+            match writer.try_write(&chunk[taken % chunk.len()..]).unwrap() {
+                0 => break,
+                len => taken += len,
+            }
+            assert!(taken < 10 << 30, "loopback took 10 GB without a reader");
+        }
+        let mut got = vec![0; taken];
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(|| b.reader().read_exact(&mut got));
+            while !writer.try_flush().unwrap() {
+                std::thread::yield_now();
+            }
+            reading.join().unwrap().unwrap();
+        });
+        assert!(got.iter().enumerate().all(|(at, byte)| *byte == chunk[at % chunk.len()]));
+    }
+}

@@ -1,0 +1,106 @@
+use std::net::{TcpListener, TcpStream};
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate().unwrap()
+}
+
+/// What each end sees of one handshake.
+fn meet<A: Send, D>(accept: impl FnOnce(Incoming) -> A + Send, dial: impl FnOnce(SocketAddr) -> D) -> (A, D) {
+    let (listener, address) = listener();
+    std::thread::scope(|scope| {
+        let accepted = scope.spawn(move || accept(Incoming::new(listener.accept().unwrap().0).unwrap()));
+        let dialled = dial(address);
+        (accepted.join().unwrap(), dialled)
+    })
+}
+
+#[test]
+fn trackers_of_one_network_and_devices_know_each_other() {
+    let (network, device) = (key(), key());
+    let [here, there] = [(); 2].map(|()| TrackerSecurity::new(&network).unwrap());
+    let (accepted, dialled) = meet(|incoming| here.accept(incoming, TIMEOUT), |at| there.dial(at, None, TIMEOUT));
+    assert_eq!(accepted.unwrap().1, Visitor::Tracker);
+    dialled.unwrap();
+    let security = DeviceSecurity::new(&device).unwrap();
+    for expected in [None, Some(network.fingerprint())] {
+        let dial = |at| security.dial_tracker(at, None, TIMEOUT, expected);
+        let (accepted, dialled) = meet(|incoming| here.accept(incoming, TIMEOUT), dial);
+        assert_eq!(accepted.unwrap().1, Visitor::Device(device.device()));
+        assert_eq!(dialled.unwrap().1, network.network());
+    }
+}
+
+#[test]
+fn another_network_is_refused_by_name() {
+    let (network, other) = (key(), key());
+    let (here, there) = (TrackerSecurity::new(&network).unwrap(), TrackerSecurity::new(&other).unwrap());
+    let wrong = WrongNetwork { expected: network.fingerprint(), found: other.fingerprint() };
+    // A tracker of another network, dialled by a client and by a tracker.
+    let client = DeviceSecurity::new(&key()).unwrap();
+    let dial = |at| client.dial_tracker(at, None, TIMEOUT, Some(wrong.expected)).map(drop);
+    let (accepted, dialled) = meet(|incoming| there.accept(incoming, TIMEOUT), dial);
+    assert!(accepted.is_err());
+    assert_eq!(WrongNetwork::of(&dialled.unwrap_err()), Some(wrong));
+    let (accepted, dialled) = meet(|incoming| there.accept(incoming, TIMEOUT), |at| here.dial(at, None, TIMEOUT));
+    assert!(accepted.is_err());
+    assert_eq!(WrongNetwork::of(&dialled.unwrap_err()), Some(wrong));
+    // A tracker that would take anybody: the one that dials it shows what it has, and is refused by the one that accepts.
+    let anybody = client_config(&Identity::of_tracker(&other).unwrap(), Want::Network(None), ALPN_TRACKER).unwrap();
+    let dial = |at| {
+        shake_hands(Incoming::dial(at, None, TIMEOUT).unwrap(), super::client(&Arc::new(anybody)).unwrap(), ALPN_TRACKER, TIMEOUT)
+            .map(drop)
+    };
+    let (accepted, _) = meet(|incoming| here.accept(incoming, TIMEOUT), dial);
+    assert_eq!(WrongNetwork::of(&accepted.unwrap_err()), Some(wrong));
+}
+
+#[test]
+fn a_device_dials_the_device_it_means_or_nobody() {
+    let [one, other] = [key(), key()].map(|key| Transport::Tls(DeviceSecurity::new(&key).unwrap()));
+    let (accepted, dialled) = meet(|incoming| other.accept(incoming, TIMEOUT), |at| one.dial(at, None, TIMEOUT, other.device()));
+    assert_eq!(accepted.unwrap().1, one.device());
+    dialled.unwrap();
+    let (accepted, dialled) = meet(|incoming| other.accept(incoming, TIMEOUT), |at| one.dial(at, None, TIMEOUT, one.device()));
+    assert!(accepted.is_err() && dialled.is_err());
+}
+
+#[test]
+fn what_was_meant_for_one_port_is_not_taken_at_another() {
+    let (network, device, peer) = (key(), key(), key());
+    let tracker = TrackerSecurity::new(&network).unwrap();
+    let (device, peer) = (DeviceSecurity::new(&device).unwrap(), DeviceSecurity::new(&peer).unwrap());
+    let links = Transport::Tls(peer.clone());
+    // A tracker is dialled as if it were a device, a device as if it were a tracker, and a tracker dials a device.
+    let (accepted, dialled) =
+        meet(|incoming| tracker.accept(incoming, TIMEOUT), |at| links.dial(at, None, TIMEOUT, device.device()));
+    assert!(accepted.is_err() && dialled.is_err());
+    let (accepted, dialled) = meet(|incoming| links.accept(incoming, TIMEOUT), |at| device.dial_tracker(at, None, TIMEOUT, None));
+    assert!(accepted.is_err() && dialled.is_err());
+    let (accepted, dialled) = meet(|incoming| links.accept(incoming, TIMEOUT), |at| tracker.dial(at, None, TIMEOUT));
+    assert!(accepted.is_err() && dialled.is_err());
+}
+
+#[test]
+fn whoever_shows_nothing_or_says_nothing_is_refused() {
+    let links = Transport::Tls(DeviceSecurity::new(&key()).unwrap());
+    let (accepted, _) = meet(
+        |incoming| links.accept(incoming, TIMEOUT),
+        |at| TcpStream::connect(at).unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap(),
+    );
+    assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    let started = Instant::now();
+    let (accepted, _held) =
+        meet(|incoming| links.accept(incoming, Duration::from_millis(100)), |at| TcpStream::connect(at).unwrap());
+    assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(started.elapsed() < TIMEOUT);
+}
