@@ -12,6 +12,8 @@ use crate::support::{Network, Result, check_interrupt};
 
 /// Log-ins under way at once: enough for every core of the tracker, below its bound for one address.
 const LOGINS_AT_ONCE: usize = 32;
+/// Sessions that a tracker allows one user.
+const SESSIONS_PER_USER_MAX: usize = 64;
 /// How often a session says that it is alive, as the real client does.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// How long the idle tracker's CPU time is watched.
@@ -20,6 +22,7 @@ const WATCH: Duration = Duration::from_secs(20);
 /// Logs `clients` in, and prints what the tracker uses once nothing more happens.
 pub(crate) fn measure(network: &Network, clients: usize, accounts: usize) -> Result<()> {
     raise_descriptors(clients)?;
+    let accounts = accounts.max(clients.div_ceil(SESSIONS_PER_USER_MAX));
     let start = Instant::now();
     for account in 0..accounts {
         check_interrupt()?;

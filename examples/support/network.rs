@@ -50,7 +50,10 @@ impl Network {
     /// Starts a tracker and waits until it listens.
     fn spawn(&self, number: usize) -> Result<Process> {
         let name = format!("tracker-{number}");
-        let args = [&self.info, &number.to_string(), "--data-dir", &name, "--log", "info"];
+        // All clients have one address here, and some make groups as fast as they can.
+        let unbounded = ["--accounts-per-hour", "0", "--groups-per-hour", "0", "--requests-per-hour", "0"];
+        let number_text = number.to_string();
+        let args = [&[&self.info, number_text.as_str(), "--data-dir", &name, "--log", "info"], &unbounded[..]].concat();
         let mut tracker = Process::start(&name, &self.binaries.tracker, &args, &self.dir)?;
         let (_, line) = tracker.line(Instant::now() + PATIENCE)?;
         if !line.starts_with(&format!("tracker {number} listening on ")) {

@@ -13,11 +13,10 @@ use super::ClientError;
 use super::core::Inner;
 use super::handle::{DownloadHandle, state};
 use super::library::{Download, Library};
-use super::place::{check_place, is_there, move_part, remove_part};
-use crate::store::{DownloadRow, FileStamp, Progress, ShareRow};
-use crate::swarm::{DownloadSpec, EngineError, HashError, SeedSpec, hash_file};
+use super::place::{check_place, is_there, move_part, refuse_odd, remove_part};
+use crate::store::{DownloadRow, Progress, ShareRow};
+use crate::swarm::{DownloadSpec, EngineError, HashError, SeedSpec, hash_file_as, stamp_of};
 use crate::types::{Bitfield, FileEntry, Geometry, GroupId, InfoHash};
-use crate::wire::metainfo::Metainfo;
 
 /// The journal of a download that has nothing yet.
 fn nothing_verified(row: &DownloadRow) -> Bitfield {
@@ -95,12 +94,7 @@ impl Inner {
         let Some(engine) = self.engine().filter(|_| !stale.is_empty()) else { return };
         engine.unseed(info_hash);
         if let (Some(row), Ok(Some(metainfo))) = (intact.first(), self.store.metainfo(info_hash)) {
-            let seed = SeedSpec {
-                metainfo: Arc::new(metainfo),
-                path: row.path.clone(),
-                len: row.stamp.len,
-                modified_ns: row.stamp.modified_ns,
-            };
+            let seed = SeedSpec { metainfo: Arc::new(metainfo), path: row.path.clone(), stamp: row.stamp };
             // It only ends with the engine itself.
             let _ = engine.seed(seed);
         }
@@ -281,17 +275,17 @@ impl Inner {
 
 /// Tells whether a shared file looks as it did when it was hashed.
 pub(crate) fn is_intact(row: &ShareRow) -> bool {
-    FileStamp::of(&row.path).is_ok_and(|stamp| stamp == row.stamp)
+    stamp_of(&row.path).is_ok_and(|stamp| stamp.is_same_file(&row.stamp))
 }
 
 /// Reads the file at a download's destination: it is the one that is wanted, or an error.
 fn compare(row: &DownloadRow, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<SeedSpec, ClientError> {
     let other = || ClientError::path(&row.target, "it exists with other content; name another destination");
-    let len = std::fs::symlink_metadata(&row.target).ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
-    if len != Some(row.facts.len) {
+    refuse_odd(&row.target)?;
+    if stamp_of(&row.target).ok().map(|stamp| stamp.len) != Some(row.facts.len) {
         return Err(other());
     }
-    let hashed = match hash_file(&row.target, &mut |done| progress(done, row.facts.len)) {
+    let hashed = match hash_file_as(&row.target, row.facts.name.clone(), &mut |done| progress(done, row.facts.len)) {
         Ok(hashed) if hashed.sha1 == row.facts.sha1 => hashed,
         Err(HashError::Cancelled) => return Err(ClientError::Interrupted),
         Err(error @ (HashError::Read { .. } | HashError::Threads(_))) => {
@@ -299,11 +293,8 @@ fn compare(row: &DownloadRow, progress: &mut dyn FnMut(u64, u64) -> bool) -> Res
         }
         _ => return Err(other()),
     };
-    // Under another name it has another info dictionary; the content is the same, so the group's one is made.
-    let (geometry, pieces) = (hashed.seed.metainfo.geometry(), hashed.seed.metainfo.pieces().to_vec());
-    let metainfo = Metainfo::new(row.facts.name.clone(), geometry, pieces);
-    let metainfo = metainfo.ok().filter(|m| m.info_hash() == row.facts.info_hash).ok_or_else(other)?;
-    Ok(SeedSpec { metainfo: Arc::new(metainfo), ..hashed.seed })
+    // Whatever its name, it is the group's if it makes the group's info dictionary.
+    if hashed.seed.metainfo.info_hash() == row.facts.info_hash { Ok(hashed.seed) } else { Err(other()) }
 }
 
 fn refuse_rival(library: &Library, row: &DownloadRow) -> Result<(), ClientError> {

@@ -5,14 +5,14 @@
 
 use std::sync::{Arc, Weak};
 
-use log::{debug, info};
+use log::debug;
 
 use super::ClientEvent;
 use super::background::Errand;
 use super::begin::is_intact;
 use super::core::Inner;
 use super::trackers::Need;
-use crate::store::{DownloadRow, FileStamp, Progress, ShareRow, ShareState};
+use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
 use crate::swarm::{EngineEvent, Host, Proof, SeedSpec};
 use crate::types::{Bitfield, DeviceId, GroupId, InfoHash, Ticket, UserId};
 use crate::wire::metainfo::Metainfo;
@@ -117,25 +117,20 @@ impl Inner {
         if before.is_some_and(|before| is_intact(&before)) {
             return;
         }
-        match FileStamp::of(&seed.path) {
-            Ok(stamp) => {
-                let share = ShareRow {
-                    user: row.user,
-                    group: row.group,
-                    group_label: row.group_label.clone(),
-                    label: row.label.clone(),
-                    facts: row.facts.clone(),
-                    path: seed.path.clone(),
-                    stamp,
-                    state: ShareState::Pending,
-                };
-                let stored = self.store.put_share(&share);
-                self.note_store_error(stored);
-                // Announced as seeding once the directory knows; until then as what it was.
-                self.library.lock().put_share(share, true);
-            }
-            Err(error) => info!("{} is not shared on: {error}", seed.path.display()),
-        }
+        let share = ShareRow {
+            user: row.user,
+            group: row.group,
+            group_label: row.group_label.clone(),
+            label: row.label.clone(),
+            facts: row.facts.clone(),
+            path: seed.path.clone(),
+            stamp: seed.stamp,
+            state: ShareState::Pending,
+        };
+        let stored = self.store.put_share(&share);
+        self.note_store_error(stored);
+        // Announced as seeding once the directory knows; until then as what it was.
+        self.library.lock().put_share(share, true);
     }
 
     /// Has the directory told of a file that is here now; then the download counts as complete.

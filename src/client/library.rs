@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::store::{DownloadRow, Progress, ShareRow};
-use crate::swarm::{Transfer, TransferState};
+use crate::swarm::{Transfer, TransferState, part_path};
 use crate::types::{DownloadState, GroupId, InfoHash, Label, UserEntry};
 
 /// How far the session is.
@@ -199,11 +199,20 @@ impl Library {
         }
     }
 
-    /// Another download, running or paused, that is to make the same file.
+    /// Another download that is to make the same file, or keeps what it has fetched where this one's file is to be, or the other way
+    /// round.
     pub(crate) fn rival(&self, row: &DownloadRow) -> Option<&DownloadRow> {
-        let unfinished = |of: &&DownloadRow| matches!(of.progress, Progress::Running | Progress::Paused(_));
-        let rows = self.downloads.iter().map(|download| &download.row).filter(unfinished);
-        rows.into_iter().find(|of| of.target == row.target && of.facts.info_hash != row.facts.info_hash)
+        let part = |of: &DownloadRow| part_path(&of.target, of.facts.info_hash);
+        let clashes = |of: &&DownloadRow| match of.progress {
+            Progress::Running | Progress::Paused(_) => {
+                of.target == row.target || part(of) == row.target || of.target == part(row)
+            }
+            // What it has fetched is kept, and taken for its own by whoever goes on with it.
+            Progress::Failed(_) => part(of) == row.target,
+            Progress::Complete => false,
+        };
+        let others = self.downloads.iter().map(|download| &download.row).filter(|of| of.facts.info_hash != row.facts.info_hash);
+        others.into_iter().find(clashes)
     }
 
     /// Takes a download out.
@@ -245,8 +254,8 @@ impl Library {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{FileStamp, ShareState};
-    use crate::types::{FileFacts, Sha1Digest, UserId};
+    use crate::store::ShareState;
+    use crate::types::{FileFacts, FileStamp, Sha1Digest, UserId};
 
     const GROUP: GroupId = GroupId::from_bytes([2; 16]);
 
@@ -274,7 +283,7 @@ mod tests {
 
     fn share(byte: u8) -> ShareRow {
         let [group_label, label] = ["lab", "big.bin"].map(|text| text.parse().unwrap());
-        let stamp = FileStamp { len: 1, modified_ns: 0, dev: 0, inode: 0 };
+        let stamp = FileStamp { len: 1, modified_ns: 0, dev: 0, inode: 0, born_ns: None };
         let (user, path, state) = (UserId::from_bytes([1; 16]), "/a".into(), ShareState::Offered);
         ShareRow { user, group: GROUP, group_label, label, facts: facts(byte), path, stamp, state }
     }
@@ -303,5 +312,9 @@ mod tests {
         assert!(library.rival(&download(3, "/a", Progress::Running).row).is_some());
         assert!(library.rival(&download(1, "/a", Progress::Running).row).is_none(), "that is the same one");
         assert!(library.rival(&download(3, "/b", Progress::Running).row).is_none(), "what is complete writes no more");
+        // A member may well call a file `a.part`: it is not written where another download keeps what it has, nor the other way round.
+        assert!(library.rival(&download(3, "/a.part", Progress::Running).row).is_some());
+        library.downloads.push(download(4, "/c.part", Progress::Paused(None)));
+        assert!(library.rival(&download(3, "/c", Progress::Running).row).is_some());
     }
 }

@@ -1,11 +1,13 @@
 //! Where a download is put: the file it makes, and the `.part` beside it until then.
 //!
-//! **Invariant:** a `.part` is moved or removed only if it is a download's of this device; nothing else at a destination is touched.
+//! **Invariant:** a name that came from elsewhere becomes part of a path in [`below`] alone, as one component of it. A `.part` is moved or
+//! removed only if it is a download's of this device; nothing else at a destination is touched, and no link there is followed.
 //!
 //! Every function makes a few system calls on the destination's file system.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, CWD, RenameFlags};
@@ -21,12 +23,35 @@ pub(crate) fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathB
     if absolute.is_dir() {
         // The label tells two files of one name apart; where it is no file name, the name itself is.
         let label: Option<FileName> = entry.label.as_str().parse().ok();
-        return Ok(absolute.join(label.unwrap_or_else(|| entry.facts.name.clone()).as_str()));
+        return Ok(below(&absolute, label.as_ref().unwrap_or(&entry.facts.name)));
     }
     match absolute.parent() {
         Some(parent) if parent.is_dir() && absolute.file_name().is_some() && !names_directory(destination) => Ok(absolute),
         _ => Err(ClientError::path(destination, "there is no such directory; make it first")),
     }
+}
+
+/// The path of a name from elsewhere below a directory of the user's: the one place where the two meet. The name is one component and
+/// stays one; what would have a file manager show another name, as `exe.jpg` for `gpj.exe`, is left out.
+fn below(directory: &Path, name: &FileName) -> PathBuf {
+    directory.join(name.straight().as_str())
+}
+
+/// What a path that the user typed leads to: a link there is the user's own, and followed once, now.
+pub(crate) fn follow_once(path: &Path) -> io::Result<PathBuf> {
+    if path.symlink_metadata()?.is_symlink() { path.canonicalize() } else { Ok(path.to_owned()) }
+}
+
+/// Refuses what stands at a destination and is no plain file, by what it is: it is never followed, opened or replaced.
+pub(crate) fn refuse_odd(path: &Path) -> Result<(), ClientError> {
+    let what = match path.symlink_metadata().map(|facts| facts.file_type()) {
+        Ok(kind) if kind.is_symlink() => "a symbolic link, which is not followed",
+        Ok(kind) if kind.is_dir() => "a directory",
+        Ok(kind) if kind.is_fifo() => "a named pipe",
+        Ok(kind) if !kind.is_file() => "a device or socket",
+        _ => return Ok(()),
+    };
+    Err(ClientError::path(path, format!("it is {what}; move it away or name another destination")))
 }
 
 /// Tells a path that can only be a directory's, as `out/` and `out/.`.
@@ -47,6 +72,7 @@ pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), Clie
         return Err(ClientError::path(parent, format!("it cannot be written to: {}", io::Error::from(errno))));
     }
     let part = part_path(target, info_hash);
+    refuse_odd(&part)?;
     if is_there(&part) {
         return Err(ClientError::path(
             part,
@@ -74,6 +100,9 @@ pub(crate) fn remove_part(row: &DownloadRow) {
         return;
     }
     let part = part_path(&row.target, row.facts.info_hash);
+    if refuse_odd(&part).is_err() {
+        return;
+    }
     match std::fs::remove_file(&part) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => log::warn!("{}: cannot be removed: {e}", part.display()),
         _ => {}
@@ -81,45 +110,4 @@ pub(crate) fn remove_part(row: &DownloadRow) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::{FileFacts, Sha1Digest};
-
-    fn entry() -> FileEntry {
-        let facts = FileFacts {
-            info_hash: InfoHash::from_bytes([1; 20]),
-            name: "big.bin".parse().unwrap(),
-            len: 1,
-            piece_len: 512 << 10,
-            sha1: Sha1Digest::from_bytes([2; 20]),
-        };
-        let group = crate::types::GroupId::from_bytes([3; 16]);
-        FileEntry { group, label: "big.bin~2".parse().unwrap(), facts, sharers: Vec::new(), sharer_count: 1, online: 1 }
-    }
-
-    #[test]
-    fn what_can_only_be_a_directory_is_not_taken_for_a_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = |text: &str| target_path(&dir.path().join(text), &entry()).ok();
-        assert_eq!(place(""), Some(dir.path().join("big.bin~2")));
-        assert_eq!(place("out"), Some(dir.path().join("out")));
-        for none in ["out/", "out/.", "out/..", "no/out"] {
-            assert_eq!(place(none), None, "{none}");
-        }
-        std::fs::create_dir(dir.path().join("out")).unwrap();
-        for there in ["out", "out/", "out/."] {
-            assert_eq!(place(there), Some(dir.path().join("out/big.bin~2")), "{there}");
-        }
-        std::fs::write(dir.path().join("file"), "x").unwrap();
-        assert_eq!((place("file/"), place("file")), (None, Some(dir.path().join("file"))));
-    }
-
-    #[test]
-    fn a_part_that_is_not_ours_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("x");
-        assert!(check_place(&target, InfoHash::from_bytes([1; 20])).is_ok());
-        std::fs::write(dir.path().join("x.part"), "somebody's").unwrap();
-        assert!(check_place(&target, InfoHash::from_bytes([1; 20])).is_err());
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Sharing files, and bringing shares back at login.
 //!
-//! **Invariant:** a user's file is only ever read; what is offered looks on disk as it did when it was hashed.
+//! **Invariant:** a user's file is only ever read; what is offered is the very file that was hashed, and looks as it did then. A link
+//! that the user names is followed once, when it is shared: what it led to then is what is shared.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -13,11 +14,12 @@ use super::account::request_id;
 use super::background::Errand;
 use super::core::Inner;
 use super::groups::is_member;
+use super::place::follow_once;
 use super::trackers::Need;
 use super::{Client, ClientError, ClientEvent};
-use crate::store::{FileStamp, ShareRow, ShareState};
-use crate::swarm::{HashError, SeedSpec, UploadStats, hash_file};
-use crate::types::{DeviceId, FileFacts, FileName, GroupEntry, GroupId, InfoHash, Label, Refusal, UserEntry};
+use crate::store::{ShareRow, ShareState};
+use crate::swarm::{HashError, SeedSpec, UploadStats, hash_file_as, open_plain, stamp_of};
+use crate::types::{DeviceId, FileFacts, FileName, FileStamp, GroupEntry, GroupId, InfoHash, Label, Refusal, UserEntry};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::Request;
 
@@ -56,8 +58,8 @@ struct Content {
 
 impl Client {
     /// Shares a file with a group: hashes it, tells the directory, offers it. A file that was shared before and has not changed
-    /// is not hashed again; one that the group has already gets one more seeder. `progress` is told the bytes hashed now and
-    /// then, and returns false to cancel.
+    /// is not hashed again; one that the group has already gets one more seeder. A link is shared under its own name; what it leads
+    /// to now is what is served, wherever it leads later. `progress` is told the bytes hashed now and then, and returns false to cancel.
     ///
     /// # Errors
     /// [`Refusal::NotMember`], [`Refusal::FileNameTaken`]; [`ClientError::Path`] if it is no plain readable file;
@@ -71,13 +73,14 @@ impl Client {
         let user = self.inner.need_user()?;
         let path = std::path::absolute(path).map_err(|e| ClientError::path(path, e.to_string()))?;
         let name = share_name(&path)?;
-        let stamp = stamp_of(&path)?;
+        let path = follow_once(&path).map_err(|error| unreadable(&path, &error))?;
+        let (_, stamp) = open_plain(&path).map_err(|error| unreadable(&path, &error))?;
         let resolved = self.inner.resolve(group, None, Some(name.as_str()))?;
         if !is_member(resolved.group.part) {
             return Err(Refusal::NotMember.into());
         }
         self.inner.give_up_replaced(&resolved.group, &path, stamp);
-        let content = self.inner.content(&path, stamp, progress)?;
+        let content = self.inner.content(&path, &name, stamp, progress)?;
         self.inner.share(&user, &resolved.group, path, content)
     }
 
@@ -135,38 +138,70 @@ fn in_order(sent_to: &[(DeviceId, u64)]) -> Vec<(DeviceId, u64)> {
 fn share_name(path: &Path) -> Result<FileName, ClientError> {
     let name = path.file_name().ok_or_else(|| ClientError::path(path, "it ends in no file name; name a file"))?;
     let name = name.to_str().ok_or_else(|| ClientError::path(path, "its name is not UTF-8; rename it"))?;
-    name.parse().map_err(|e| ClientError::path(path, format!("{e}; rename it")))
+    let name: FileName = name.parse().map_err(|e| ClientError::path(path, format!("{e}; rename it")))?;
+    match name.turns_text() {
+        true => {
+            Err(ClientError::path(path, "its name holds characters that turn text around, and would mislead others; rename it"))
+        }
+        false => Ok(name),
+    }
 }
 
-/// How a plain readable file looks now.
-fn stamp_of(path: &Path) -> Result<FileStamp, ClientError> {
-    let explain = |error: io::Error| match error.kind() {
+/// Why a file cannot be shared.
+fn unreadable(path: &Path, error: &io::Error) -> ClientError {
+    match error.kind() {
         io::ErrorKind::NotFound => ClientError::path(path, "there is no such file; check the path"),
         io::ErrorKind::PermissionDenied => ClientError::path(path, "you may not read it; change its permissions"),
         io::ErrorKind::InvalidInput => ClientError::path(path, "it is not a plain file; name one"),
         _ => ClientError::path(path, error.to_string()),
+    }
+}
+
+/// A share of an earlier session, as its file looks now.
+struct FoundAgain {
+    row: ShareRow,
+    /// Whether that is the file that was hashed.
+    same: io::Result<bool>,
+    /// More is known about it than the store holds.
+    renewed: bool,
+}
+
+/// Looks for the file of a share. An earlier version noted less about it, and the link that the user named instead of the file: the rest
+/// is taken over if all that was noted fits.
+fn found_again(row: ShareRow) -> FoundAgain {
+    let path = if row.stamp.born_ns.is_none() { follow_once(&row.path) } else { Ok(row.path.clone()) };
+    let same = match path.and_then(|path| Ok((stamp_of(&path)?, path))) {
+        Ok((stamp, path)) if row.state != ShareState::Stopped && stamp.is_same_file(&row.stamp) => {
+            let renewed = (stamp.born_ns, &path) != (row.stamp.born_ns, &row.path);
+            return FoundAgain { row: ShareRow { stamp, path, ..row }, same: Ok(true), renewed };
+        }
+        Ok(_) => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(false),
+        Err(e) => Err(e),
     };
-    let stamp = FileStamp::of(path).map_err(explain)?;
-    // Opening tells whether it can be read; a plain file does not block.
-    std::fs::File::open(path).map_err(explain)?;
-    Ok(stamp)
+    FoundAgain { row, same, renewed: false }
 }
 
 impl Inner {
     /// Hashes a file, or takes what is known of it from an earlier time.
-    fn content(&self, path: &Path, stamp: FileStamp, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<Content, ClientError> {
+    fn content(
+        &self,
+        path: &Path,
+        name: &FileName,
+        stamp: FileStamp,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Content, ClientError> {
         // A download may have been given another name than it has in its group; as a share it bears its own.
-        let own_name = |facts: &FileFacts| path.file_name().is_some_and(|name| name == facts.name.as_str());
-        if let Some(facts) = self.store.known_file(path, stamp)?.filter(own_name)
+        if let Some(facts) = self.store.known_file(path, stamp)?.filter(|facts| facts.name == *name)
             && let Some(metainfo) = self.store.metainfo(facts.info_hash)?
         {
             return Ok(Content { facts, metainfo: Arc::new(metainfo), stamp });
         }
-        let hashed = hash_file(path, &mut |done| progress(done, stamp.len)).map_err(|error| match error {
+        let hashed = hash_file_as(path, name.clone(), &mut |done| progress(done, stamp.len)).map_err(|error| match error {
             HashError::Cancelled => ClientError::Interrupted,
             other => ClientError::BadArgument(other.to_string()),
         })?;
-        if FileStamp::of(path).ok() != Some(stamp) {
+        if hashed.seed.stamp != stamp {
             return Err(ClientError::path(path, "it changed while it was read; share it again when it is finished"));
         }
         let metainfo = hashed.seed.metainfo;
@@ -219,7 +254,7 @@ impl Inner {
 
     /// Has the engine serve a share. The trackers are not told.
     fn offer(&self, row: &ShareRow, metainfo: Arc<Metainfo>) -> Result<(), ClientError> {
-        let spec = SeedSpec { metainfo, path: row.path.clone(), len: row.stamp.len, modified_ns: row.stamp.modified_ns };
+        let spec = SeedSpec { metainfo, path: row.path.clone(), stamp: row.stamp };
         self.need_engine()?.seed(spec).map_err(|e| ClientError::BadArgument(e.to_string()))?;
         self.library.lock().put_share(row.clone(), true);
         Ok(())
@@ -228,7 +263,8 @@ impl Inner {
     /// A share of ours whose file was replaced by another at the same path can never be served again: it gives up the name.
     fn give_up_replaced(&self, group: &GroupEntry, path: &Path, stamp: FileStamp) {
         let replaced = |row: &&ShareRow| {
-            row.group == group.group && row.path == path && row.stamp != stamp && row.state != ShareState::Stopped
+            let other = row.group == group.group && row.path == path && row.state != ShareState::Stopped;
+            other && !stamp.is_same_file(&row.stamp)
         };
         let shares: Vec<ShareRow> = self.library.lock().shares.values().map(|share| share.row.clone()).collect();
         for row in shares.iter().filter(replaced) {
@@ -250,8 +286,12 @@ impl Inner {
         let mine = self.groups_of_user();
         let shares = rows.iter().map(|row| (row.group, row.facts.info_hash));
         let files: Vec<_> = shares.chain(downloads.iter().map(|row| (row.group, row.facts.info_hash))).collect();
-        for row in rows {
-            self.restore_share(row, mine.as_ref());
+        let rows: Vec<_> = rows.into_iter().map(found_again).collect();
+        let renewed = rows.iter().filter(|again| again.renewed).map(|again| &again.row);
+        let stored = self.store.put_shares(renewed);
+        self.note_store_error(stored);
+        for again in rows {
+            self.restore_share(again, mine.as_ref());
         }
         for row in downloads {
             self.restore_download(row, mine.as_ref());
@@ -267,13 +307,14 @@ impl Inner {
         groups.ok().map(|groups| groups.into_iter().filter(|g| is_member(g.part)).map(|g| g.group).collect())
     }
 
-    fn restore_share(&self, row: ShareRow, mine: Option<&HashSet<GroupId>>) {
+    fn restore_share(&self, again: FoundAgain, mine: Option<&HashSet<GroupId>>) {
+        let FoundAgain { row, same, .. } = again;
         if row.state == ShareState::Stopped {
             return self.library.lock().put_share(row, false);
         }
-        let reason = match (mine.is_none_or(|mine| mine.contains(&row.group)), FileStamp::of(&row.path)) {
+        let reason = match (mine.is_none_or(|mine| mine.contains(&row.group)), same) {
             (false, _) => "you are no longer a member of the group".into(),
-            (true, Ok(stamp)) if stamp == row.stamp => match self.store.metainfo(row.facts.info_hash) {
+            (true, Ok(true)) => match self.store.metainfo(row.facts.info_hash) {
                 Ok(Some(metainfo)) => match self.offer(&row, Arc::new(metainfo)) {
                     Ok(()) => {
                         if row.state == ShareState::Pending {
@@ -285,7 +326,7 @@ impl Inner {
                 },
                 _ => "its metainfo is lost; upload it again".into(),
             },
-            (true, Ok(_)) => "it changed since it was shared; upload it again to share it as it is now".into(),
+            (true, Ok(false)) => "it changed since it was shared; upload it again to share it as it is now".into(),
             (true, Err(e)) if e.kind() == io::ErrorKind::NotFound => "the file is not there any more".into(),
             (true, Err(e)) => e.to_string(),
         };

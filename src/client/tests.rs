@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::trackers::tests::{Fake, usual};
 use super::*;
-use crate::store::{DeviceStore, FileStamp, ShareRow, ShareState};
+use crate::store::{DeviceStore, ShareRow, ShareState};
 use crate::swarm::hash_file;
 use crate::types::{FileFacts, GroupId, Password, TrackerInfo, UserId};
 use crate::wire::tracker::Request;
@@ -24,7 +24,7 @@ fn put_share(store: &DeviceStore, path: &Path) {
         label: name.as_str().parse().unwrap(),
         facts: FileFacts { info_hash: metainfo.info_hash(), name, len, piece_len, sha1: hashed.sha1 },
         path: path.to_owned(),
-        stamp: FileStamp::of(path).unwrap(),
+        stamp: hashed.seed.stamp,
         state: ShareState::Offered,
     };
     store.put_share(&row).unwrap();

@@ -2,11 +2,13 @@
 //!
 //! **Invariant:** a panic in any thread of the code under test fails the run that it happened in.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::net::Incoming;
 use crate::trust::KeyPair;
@@ -46,11 +48,18 @@ pub(crate) fn key(private: [u8; 32]) -> KeyPair {
     KeyPair::from_pkcs8(&[&head[..], &private].concat()).expect("any 32 bytes are a private key")
 }
 
-/// Makes the two ends of a connection: the fuzzer's, and that of the code under test.
-pub(crate) fn pair() -> (TcpStream, Incoming) {
+/// Makes the two ends of a connection: the fuzzer's, and that of the code under test. Each comes from another address, or all from
+/// the one that a tracker is listed at.
+pub(crate) fn pair(is_tracker: bool) -> (TcpStream, Incoming) {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback interface has a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
-    let ours = TcpStream::connect(address).expect("the listener is there");
+    let number = if is_tracker { 0 } else { NEXT.fetch_add(1, Ordering::Relaxed) };
+    let from = SocketAddr::from(([127, (number >> 16) as u8 & 0x7f, (number >> 8) as u8, number as u8 | 1], 0));
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there is room for a descriptor");
+    socket.bind(&from.into()).expect("every address of 127.0.0.0/8 is this machine's");
+    socket.connect(&address.into()).expect("the listener is there");
+    let ours = TcpStream::from(socket);
     ours.set_read_timeout(Some(PATIENCE)).expect("eight seconds are a time-out");
     ours.set_write_timeout(Some(PATIENCE)).expect("eight seconds are a time-out");
     let (theirs, _) = listener.accept().expect("somebody has dialled");

@@ -6,13 +6,13 @@ use std::str::FromStr;
 use super::Input;
 use crate::client::shell::escape;
 use crate::types::{
-    DeviceId, FileName, GroupName, InfoHash, Label, Sha1Digest, TrackerAddress, TrackerInfo, UserId, UserName, limits,
+    DeviceId, FileName, Fingerprint, GroupName, InfoHash, Label, Sha1Digest, TrackerAddress, TrackerInfo, UserId, UserName, is_unsafe, limits,
 };
 
 /// Names, labels and ids. The first byte chooses which, the others are the text.
 pub fn names(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let kind = input.below(8);
+    let kind = input.below(9);
     let Ok(text) = std::str::from_utf8(input.rest()) else { return };
     match kind {
         0 => check_name::<UserName>(text, UserName::as_str),
@@ -22,7 +22,8 @@ pub fn names(bytes: &[u8]) {
         4 => check_id::<UserId>(text),
         5 => check_id::<DeviceId>(text),
         6 => check_id::<InfoHash>(text),
-        _ => check_id::<Sha1Digest>(text),
+        7 => check_id::<Sha1Digest>(text),
+        _ => check_id::<Fingerprint>(text),
     }
     check_escaped(text);
 }
@@ -57,7 +58,7 @@ fn check_id<T: FromStr + ToString>(text: &str) {
 /// What was escaped steers no terminal, and is left as it is the next time.
 fn check_escaped(text: &str) {
     let escaped = escape(text);
-    assert!(!escaped.chars().any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)), "{escaped:?}");
+    assert!(!escaped.contains(is_unsafe), "{escaped:?}");
     assert_eq!(escape(&escaped), escaped);
 }
 
@@ -75,9 +76,10 @@ pub fn tracker_info(bytes: &[u8]) {
     let lines: String = info.iter().map(|(_, address)| format!("{address}\n")).collect();
     let numbered: String =
         info.iter().map(|(number, address)| format!("{number} {} {}\n", address.host(), address.port())).collect();
-    for text in [lines, numbered] {
+    let network = info.fingerprint().map(|fingerprint| format!("network {fingerprint}\n")).unwrap_or_default();
+    for text in [lines + &network, network.clone() + &numbered] {
         let again = TrackerInfo::parse(&text).unwrap_or_else(|e| panic!("{e}: {text:?}"));
-        assert_eq!(again.network(), info.network());
+        assert_eq!((again.network(), again.fingerprint()), (info.network(), info.fingerprint()));
         assert!(again.iter().eq(info.iter()));
     }
     assert!(

@@ -9,13 +9,15 @@ mod connection;
 mod listener;
 mod registry;
 mod security;
+mod source;
 mod stop;
 mod stream;
 mod threads;
 
 pub use connection::{Connection, Incoming, Reader, Writer};
 pub use listener::Listener;
-pub use registry::{Admission, Registry};
+pub use registry::{Admission, Bounds, Close, Registry};
 pub use security::{DeviceSecurity, TrackerSecurity, Transport, Visitor, WrongNetwork};
+pub use source::Source;
 pub use stop::Stop;
 pub use threads::Threads;

@@ -166,8 +166,11 @@ impl DirectoryLock {
     pub fn take(path: &Path) -> Result<Self, StoreError> {
         let wrap = |source| StoreError::Io { path: path.to_owned(), source };
         make_private(path).map_err(wrap)?;
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(LOCK_FILE));
-        let mut file = options.map_err(wrap)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path.join(LOCK_FILE)).map_err(wrap)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse { path: path.to_owned() }),
@@ -216,6 +219,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let _lock = DirectoryLock::take(dir.path()).unwrap();
         let database = open_database(&dir.path().join("x.sqlite"), KIND).unwrap();
         database.execute("INSERT INTO t VALUES (1)", []).unwrap();
         let mut count = 0;
@@ -223,7 +227,7 @@ mod tests {
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
             count += 1;
         }
-        assert!(count >= 2, "the database and its log");
+        assert!(count >= 3, "the lock, the database and its log");
     }
 
     #[test]

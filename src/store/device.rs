@@ -5,17 +5,16 @@
 //!
 //! Every call blocks on the disk for a few milliseconds; calls from several threads take turns.
 
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs::OpenOptions;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
-use crate::types::{Bitfield, FileFacts, Fingerprint, GroupId, InfoHash, Label, UserId};
+use crate::types::{Bitfield, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, Label, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// Name of the database in the data directory.
@@ -45,47 +44,13 @@ const SCHEMA: &str = "
         PRIMARY KEY (user, info_hash)) WITHOUT ROWID;
 ";
 
-/// A device is known by its key, in a file of its own, and remembers which network it trusts.
+/// What came with encryption. A device is known by its key, in a file of its own, and remembers which network it trusts. Shares of before
+/// have no time at which their file was made: it is taken over at the next login, when all else fits.
 const SCHEMA_2: &str = "
     DROP TABLE identity;
     CREATE TABLE network (only INTEGER PRIMARY KEY CHECK (only = 1), fingerprint BLOB NOT NULL);
+    ALTER TABLE share ADD COLUMN born_ns INTEGER;
 ";
-
-/// How a file on disk looked when it was hashed: if any of it differs, it is not that file any more.
-#[derive(Debug, Clone, Copy)]
-pub struct FileStamp {
-    /// Length in bytes.
-    pub len: u64,
-    /// Last modification in nanoseconds since 1970.
-    pub modified_ns: i64,
-    /// Number of the file system; it may be another after a reboot, and then does not make it another file.
-    pub dev: u64,
-    /// Number of the file there.
-    pub inode: u64,
-}
-
-impl PartialEq for FileStamp {
-    fn eq(&self, other: &Self) -> bool {
-        (self.len, self.modified_ns, self.inode) == (other.len, other.modified_ns, other.inode)
-    }
-}
-
-impl Eq for FileStamp {}
-
-impl FileStamp {
-    /// Looks at the file.
-    ///
-    /// # Errors
-    /// The system's; [`io::ErrorKind::InvalidInput`] if it is not a plain file.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        let meta = fs::metadata(path)?;
-        if !meta.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));
-        }
-        let modified_ns = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
-        Ok(Self { len: meta.len(), modified_ns, dev: meta.dev(), inode: meta.ino() })
-    }
-}
 
 /// Whether a share is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +190,7 @@ impl DeviceStore {
     pub fn known_file(&self, path: &Path, stamp: FileStamp) -> Result<Option<FileFacts>> {
         let (sql, bytes) = ("SELECT * FROM share WHERE path = ?1", path.as_os_str().as_bytes());
         let rows: Vec<ShareRow> = self.with(|c| c.prepare_cached(sql)?.query_map([bytes], share_row)?.collect())?;
-        Ok(rows.into_iter().find(|row| row.stamp == stamp).map(|row| row.facts))
+        Ok(rows.into_iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts))
     }
 
     /// Adds a share, or replaces what was known about it.
@@ -233,26 +198,19 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn put_share(&self, row: &ShareRow) -> Result<()> {
-        let facts = &row.facts;
-        self.execute(
-            "INSERT OR REPLACE INTO share VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-            params![
-                row.user.as_bytes(),
-                row.group.as_bytes(),
-                facts.info_hash.as_bytes(),
-                row.group_label.as_str(),
-                row.label.as_str(),
-                facts.name.as_str(),
-                facts.len as i64,
-                facts.piece_len,
-                facts.sha1.as_bytes(),
-                row.path.as_os_str().as_bytes(),
-                row.stamp.modified_ns,
-                row.stamp.dev as i64,
-                row.stamp.inode as i64,
-                share_state(row.state),
-            ],
-        )
+        self.put_shares([row])
+    }
+
+    /// Adds shares, or replaces what was known about them: all or none.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn put_shares<'a>(&self, rows: impl IntoIterator<Item = &'a ShareRow>) -> Result<()> {
+        self.with(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            rows.into_iter().try_for_each(|row| put_share(&transaction, row))?;
+            transaction.commit()
+        })
     }
 
     /// Changes whether a share is offered.
@@ -380,6 +338,29 @@ fn check(path: &Path, connection: &Connection) -> Result<()> {
     if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), why: verdict }) }
 }
 
+fn put_share(connection: &Connection, row: &ShareRow) -> rusqlite::Result<()> {
+    let facts = &row.facts;
+    let sql = "INSERT OR REPLACE INTO share VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+    connection.prepare_cached(sql)?.execute(params![
+        row.user.as_bytes(),
+        row.group.as_bytes(),
+        facts.info_hash.as_bytes(),
+        row.group_label.as_str(),
+        row.label.as_str(),
+        facts.name.as_str(),
+        facts.len as i64,
+        facts.piece_len,
+        facts.sha1.as_bytes(),
+        row.path.as_os_str().as_bytes(),
+        row.stamp.modified_ns,
+        row.stamp.dev as i64,
+        row.stamp.inode as i64,
+        share_state(row.state),
+        row.stamp.born_ns,
+    ])?;
+    Ok(())
+}
+
 fn share_state(state: ShareState) -> i64 {
     match state {
         ShareState::Stopped => 0,
@@ -427,6 +408,7 @@ fn share_row(row: &Row<'_>) -> rusqlite::Result<ShareRow> {
         modified_ns: row.get("modified_ns")?,
         dev: row.get::<_, i64>("dev")? as u64,
         inode: row.get::<_, i64>("inode")? as u64,
+        born_ns: row.get("born_ns")?,
     };
     Ok(ShareRow {
         user: UserId::from_bytes(row.get("user")?),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net::Transport;
-use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, PieceIndex, Sha1Digest, Ticket, UserId, limits};
+use crate::types::{Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, PieceIndex, Sha1Digest, Ticket, UserId, limits};
 use crate::wire::metainfo::Metainfo;
 
 /// What a link rests on: the ticket that its other end has shown.
@@ -145,10 +145,8 @@ pub struct SeedSpec {
     pub metainfo: Arc<Metainfo>,
     /// Where it is.
     pub path: PathBuf,
-    /// Length in bytes when it was hashed.
-    pub len: u64,
-    /// Time of last modification when it was hashed, in nanoseconds since 1970.
-    pub modified_ns: i64,
+    /// How it looked when it was hashed: which file it is, its length and its time. Nothing else is served.
+    pub stamp: FileStamp,
 }
 
 /// A file to fetch.

@@ -22,7 +22,7 @@ use super::pool::{Buffers, Pool};
 use super::storage::{Disk, SystemDisk};
 use super::torrent::Torrent;
 use super::transfer::TransferPart;
-use crate::net::{Incoming, Registry, Stop, Threads};
+use crate::net::{Bounds, Incoming, Registry, Stop, Threads};
 use crate::types::{DeviceId, Geometry, InfoHash, Ticket};
 
 /// How often time-outs, slots and dials are looked at.
@@ -86,7 +86,7 @@ impl Engine {
             host,
             disk,
             threads: Threads::new(),
-            registry: Registry::new(config.links_max, UNPROVEN_PER_ADDRESS_MAX),
+            registry: Registry::new(bounds(&config)),
             pool: Pool::start(config.threads.max(1), &stop),
             stop,
             buffers: Arc::default(),
@@ -117,7 +117,7 @@ impl Engine {
     /// Takes an inbound connection from the client's listener. Never blocks; sheds it when there are too many.
     pub fn accept(&self, incoming: Incoming) {
         let peer = incoming.peer_addr();
-        let Some(mut admission) = self.inner.registry.admit(&incoming) else {
+        let Some(mut admission) = self.inner.registry.admit(peer.ip(), incoming.clone()) else {
             log::info!("{peer}: shed, too many links are up");
             return incoming.close();
         };
@@ -416,6 +416,12 @@ impl Torrent {
             self.engine.host.journal(self.info_hash, &have);
         }
     }
+}
+
+/// What the registry admits: a member may have all links, and whoever is setting one up makes room for others.
+fn bounds(config: &EngineConfig) -> Bounds {
+    let links = config.links_max;
+    Bounds { proven: links, proven_per_address: links, unproven_per_address: UNPROVEN_PER_ADDRESS_MAX, spare: 0 }
 }
 
 #[cfg(test)]

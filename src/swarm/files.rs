@@ -1,19 +1,21 @@
 //! The shared files that are open: few of many, the least recently used closed first.
 //!
-//! **Invariant:** a shared file is opened read-only, and no byte of it is served once its length or time differs from what was hashed.
+//! **Invariant:** a shared file is opened read-only, and no byte is served of any but the very file that was hashed, as it was then: what
+//! is open is compared, each time it is read, and never the path. So neither another file of the same length and time in its place nor
+//! a link to one is served, however late it is put there.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
 use super::api::SeedSpec;
-use super::storage::modified_ns;
-use crate::types::InfoHash;
+use crate::types::{FileStamp, InfoHash};
 
 /// Says why a shared file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -86,16 +88,46 @@ impl OpenFiles {
 }
 
 fn open(spec: &SeedSpec) -> Result<File, SeedError> {
-    let flags = OFlags::NONBLOCK.bits() as i32;
-    match OpenOptions::new().read(true).custom_flags(flags).open(&spec.path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(SeedError::Changed),
+    match open_plain(&spec.path) {
+        // Another file is not kept open either.
+        Ok((file, stamp)) if stamp == spec.stamp => Ok(file),
+        Ok(_) => Err(SeedError::Changed),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Err(SeedError::Changed),
         Err(e) => Err(e.into()),
-        Ok(file) => Ok(file),
     }
 }
 
 fn check(file: &File, spec: &SeedSpec) -> Result<(), SeedError> {
     let facts = file.metadata()?;
-    let same = facts.is_file() && facts.nlink() > 0 && facts.len() == spec.len && modified_ns(&facts) == spec.modified_ns;
+    let same = facts.is_file() && facts.nlink() > 0 && FileStamp::new(&facts) == spec.stamp;
     if same { Ok(()) } else { Err(SeedError::Changed) }
+}
+
+/// Opens a plain file for reading, without following a link in the last component and without waiting for the other end of a pipe.
+///
+/// # Errors
+/// The system's; [`io::ErrorKind::InvalidInput`] for a link, directory, pipe or device.
+pub(crate) fn open_plain(path: &Path) -> io::Result<(File, FileStamp)> {
+    // Asked first: opening alone may do something to a device.
+    stamp_of(path)?;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| match e.raw_os_error() {
+        Some(number) if number == rustix::io::Errno::LOOP.raw_os_error() => not_plain(),
+        _ => e,
+    })?;
+    let facts = file.metadata()?;
+    if facts.is_file() { Ok((file, FileStamp::new(&facts))) } else { Err(not_plain()) }
+}
+
+/// Looks at a plain file; a link in the last component is not followed.
+///
+/// # Errors
+/// The system's; [`io::ErrorKind::InvalidInput`] for a link, directory, pipe or device.
+pub(crate) fn stamp_of(path: &Path) -> io::Result<FileStamp> {
+    let facts = path.symlink_metadata()?;
+    if facts.is_file() { Ok(FileStamp::new(&facts)) } else { Err(not_plain()) }
+}
+
+fn not_plain() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file")
 }

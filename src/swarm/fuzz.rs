@@ -13,13 +13,12 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use super::fetch::{self, Collected, MetainfoFetch};
-use super::storage::modified_ns;
 use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, LinkKey, Proof, SeedSpec, session};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, Geometry, GroupId, InfoHash, Sha1Digest, Signature, Ticket, TicketClaims, UserId, limits,
+    Bitfield, DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, Sha1Digest, Signature, Ticket, TicketClaims, UserId, limits,
 };
 use crate::wire::Wire;
 use crate::wire::frame::{read_message as read_frame_message, to_frame};
@@ -31,9 +30,9 @@ const RUNS: u8 = 64;
 /// Steps of one run.
 const STEPS_MAX: usize = 200;
 /// Requests that a run waits for: each takes a moment.
-const WAITS_MAX: usize = 8;
+const WAITS_MAX: usize = 4;
 /// How long a run waits for a request.
-const WAIT: Duration = Duration::from_millis(30);
+const WAIT: Duration = Duration::from_millis(5);
 /// Pieces in each file, and bytes in the last one.
 const PIECES: usize = 5;
 const LAST_LEN: usize = 1000;
@@ -100,7 +99,7 @@ pub fn link_session(bytes: &[u8]) {
     running.runs += 1;
     let mut input = Input::new(bytes);
     let file = running.files[input.below(3)].clone();
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(false);
     let engine = running.engine.clone();
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -129,9 +128,8 @@ impl Running {
             let path = directory.path().join(file.metainfo.name().as_str());
             if at == 0 {
                 std::fs::write(&path, &file.data).expect("the directory can be written");
-                let facts = std::fs::metadata(&path).expect("it has just been written");
-                let (metainfo, len) = (file.metainfo.clone(), facts.len());
-                engine.seed(SeedSpec { metainfo, path, len, modified_ns: modified_ns(&facts) }).expect("nothing is in its way");
+                let stamp = FileStamp::new(&std::fs::metadata(&path).expect("it has just been written"));
+                engine.seed(SeedSpec { metainfo: file.metainfo.clone(), path, stamp }).expect("nothing is in its way");
             } else {
                 let metainfo = (at == 1).then(|| file.metainfo.clone());
                 let spec = DownloadSpec { facts: file.facts(), target: path, metainfo, verified: None, paused: false };

@@ -6,26 +6,26 @@
 //! first brings from the disk the other finds in the page cache. That reaches 0.86 of one core's SHA-1 on two cores; one reader that
 //! handed its blocks over reached 0.68. Blocks for as long as that takes.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::OFlags;
 use sha1::{Digest, Sha1};
 
 use super::api::{HashError, Hashed, SeedSpec};
-use super::storage::modified_ns;
-use crate::types::{FileName, Geometry, Sha1Digest};
+use super::files::open_plain;
+use crate::types::{FileName, FileStamp, Geometry, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
 /// Bytes read and hashed at a time: they are still in the second level of cache when they are hashed.
 const BLOCK_LEN: usize = 256 << 10;
 
-/// Hashes a file. `progress` is told the bytes done so far now and then, and returns false to cancel.
+/// Hashes a file that is to be shared under its own name. `progress` is told the bytes done so far now and then, and returns false to
+/// cancel. A link is not followed: whoever means what it leads to names that.
 ///
 /// # Errors
 /// See [`HashError`]: not a plain file, changed meanwhile, cancelled.
@@ -33,11 +33,20 @@ const BLOCK_LEN: usize = 256 << 10;
 /// # Blocking
 /// For as long as reading the file takes.
 pub fn hash_file(path: &Path, progress: &mut dyn FnMut(u64) -> bool) -> Result<Hashed, HashError> {
+    hash_file_as(path, file_name(path)?, progress)
+}
+
+/// As [`hash_file`], for a file that is to be shared under another name than its own.
+///
+/// # Errors
+/// Those of [`hash_file`].
+///
+/// # Blocking
+/// For as long as reading the file takes.
+pub fn hash_file_as(path: &Path, name: FileName, progress: &mut dyn FnMut(u64) -> bool) -> Result<Hashed, HashError> {
     let read_failed = |source| HashError::Read { path: path.to_owned(), source };
-    let name = file_name(path)?;
-    let file = open(path)?;
-    let before = file.metadata().map_err(read_failed)?;
-    let before_len = before.len();
+    let (file, before) = open(path)?;
+    let before_len = before.len;
     let geometry = Geometry::for_file(before_len)?;
     let stop = Arc::new(AtomicBool::new(false));
     let whole = {
@@ -50,13 +59,12 @@ pub fn hash_file(path: &Path, progress: &mut dyn FnMut(u64) -> bool) -> Result<H
     let sha1 = whole.join().map_err(|_| read_failed(io::Error::other("the hashing thread panicked")))?;
     let pieces = pieces?;
     let sha1 = sha1.map_err(|e| failure(path, e))?;
-    let after = file.metadata().map_err(read_failed)?;
-    if identity(&before) != identity(&after) {
+    if FileStamp::new(&file.metadata().map_err(read_failed)?) != before {
         return Err(HashError::Changed(path.to_owned()));
     }
     let metainfo = Metainfo::new(name, geometry, pieces).map_err(|e| read_failed(io::Error::other(e)))?;
     let path = std::path::absolute(path).map_err(read_failed)?;
-    let seed = SeedSpec { metainfo: Arc::new(metainfo), path, len: before_len, modified_ns: modified_ns(&before) };
+    let seed = SeedSpec { metainfo: Arc::new(metainfo), path, stamp: before };
     Ok(Hashed { seed, sha1 })
 }
 
@@ -65,23 +73,12 @@ fn file_name(path: &Path) -> Result<FileName, HashError> {
     Ok(name.ok_or_else(|| HashError::NoName(path.to_owned()))?.parse()?)
 }
 
-/// Opens a plain file without waiting for the other end if it is a pipe after all.
-fn open(path: &Path) -> Result<File, HashError> {
-    let failed = |source| HashError::Read { path: path.to_owned(), source };
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(HashError::NotAFile(path.to_owned()));
-    }
-    let flags = OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    match file.metadata().map_err(failed)?.is_file() {
-        true => Ok(file),
-        false => Err(HashError::NotAFile(path.to_owned())),
-    }
-}
-
-/// What does not change while nobody writes.
-fn identity(facts: &Metadata) -> (u64, u64, u64, i64) {
-    (facts.dev(), facts.ino(), facts.len(), modified_ns(facts))
+/// Opens a plain file.
+fn open(path: &Path) -> Result<(File, FileStamp), HashError> {
+    open_plain(path).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidInput => HashError::NotAFile(path.to_owned()),
+        _ => HashError::Read { path: path.to_owned(), source },
+    })
 }
 
 fn hash_pieces(
@@ -149,7 +146,7 @@ mod tests {
             assert_eq!(hashed.sha1.as_bytes()[..], Sha1::digest(&bytes)[..]);
             let want: Vec<_> = bytes.chunks(512 << 10).map(|p| Sha1Digest::from_bytes(Sha1::digest(p).into())).collect();
             assert_eq!(hashed.seed.metainfo.pieces(), want);
-            assert_eq!(hashed.seed.len, len as u64);
+            assert_eq!(hashed.seed.stamp.len, len as u64);
         }
     }
 
@@ -160,6 +157,10 @@ mod tests {
         assert!(matches!(hash(Path::new("/dev/null")), Err(HashError::NotAFile(_))));
         assert!(matches!(hash(&directory.path().join("none")), Err(HashError::Read { .. })));
         assert!(matches!(hash(&directory.path().join("..")), Err(HashError::NoName(_))));
+        let link = directory.path().join("link");
+        std::fs::write(directory.path().join("plain"), "x").unwrap();
+        std::os::unix::fs::symlink("plain", &link).unwrap();
+        assert!(matches!(hash(&link), Err(HashError::NotAFile(_))), "a link was followed");
     }
 
     #[test]

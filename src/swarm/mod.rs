@@ -32,7 +32,8 @@ pub use api::{
 pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};
 pub use engine::Engine;
+pub(crate) use files::{open_plain, stamp_of};
 pub use handle::Transfer;
-pub use hasher::hash_file;
+pub use hasher::{hash_file, hash_file_as};
 pub use spreader::Spreader;
 pub use storage::part_path;

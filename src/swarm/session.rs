@@ -69,8 +69,11 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     let own = engine.host.ticket_for(torrent.info_hash, device).ok_or(LinkError::Refused("no ticket is at hand"))?;
     let connection = engine.config.transport.dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)?;
     let delay = started.elapsed() / 3;
-    let mut admission = engine.registry.admit(&connection.to_incoming()).ok_or(LinkError::Refused("too many links are up"))?;
-    admission.prove();
+    let mut admission =
+        engine.registry.admit(address.ip(), connection.clone()).ok_or(LinkError::Refused("too many links are up"))?;
+    if !admission.prove() {
+        return Err(LinkError::Refused("too many links are up"));
+    }
     let mut reader = reader(&connection);
     write_message(&mut connection.writer(), &own)?;
     let shown = read_ticket(&mut reader)?;
@@ -99,11 +102,11 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     Ok(())
 }
 
-/// Serves an inbound connection until it ends. Calls `proven` when the peer turned out to be one.
+/// Serves an inbound connection until it ends. Calls `proven` when the peer turned out to be one; it tells whether there is room.
 ///
 /// # Errors
 /// Only if no link came about.
-pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnce()) -> Result<(), LinkError> {
+pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnce() -> bool) -> Result<(), LinkError> {
     let (connection, device) = engine.config.transport.accept(incoming, HANDSHAKE_TIMEOUT)?;
     let mut reader = reader(&connection);
     let shown = read_ticket(&mut reader)?;
@@ -122,7 +125,9 @@ pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnc
     let link = new_link(engine, (device, proof), false, &theirs, &extended, connection);
     let link = torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
     still_good(&torrent, &link, &shown)?;
-    proven();
+    if !proven() {
+        return Err(LinkError::Refused("too many links are up"));
+    }
     if !knew {
         tell_metainfo(&torrent, &link);
     }

@@ -1,23 +1,26 @@
 //! The file a download grows in: `<target>.part`, until it is complete and gets its name.
 //!
 //! **Invariant:** nothing that was there before is ever overwritten: a `.part` that is not ours is refused, and the final name is
-//! given by a rename that fails if the name is taken.
+//! given by a rename that fails if the name is taken. No link is followed but those that lead to the directory, and that directory is
+//! looked up once: it is held, and both names are names in it.
 //!
 //! Every method does disk IO and may block; none is called under a lock.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, SeekFrom};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, SeekFrom};
+use rustix::io::Errno;
 
 use super::api::EngineError;
-use crate::types::{InfoHash, limits};
+use crate::types::{FileStamp, InfoHash, limits};
 
 /// What may be written while a download runs; a seam where tests make disks fail.
 pub(super) trait Disk: Send + Sync {
@@ -42,8 +45,8 @@ impl Disk for SystemDisk {}
 pub(super) enum StorageError {
     #[error("{} exists and was not begun by this device; move it away or choose another name", .0.display())]
     Foreign(PathBuf),
-    #[error("{} is not a plain file of its own", .0.display())]
-    NotAFile(PathBuf),
+    #[error("{} is {what}, and is left alone; move it away or choose another name", .path.display())]
+    NotAFile { path: PathBuf, what: &'static str },
     #[error("{} is in use by another process", .0.display())]
     Locked(PathBuf),
     #[error("{} appeared meanwhile and is left alone; the data is in {}", .target.display(), .part.display())]
@@ -59,6 +62,8 @@ pub(super) enum StorageError {
 /// An open `.part`, locked against other processes.
 pub(super) struct PartFile {
     file: File,
+    /// The directory of both names.
+    directory: OwnedFd,
     part: PathBuf,
     target: PathBuf,
     len: u64,
@@ -80,28 +85,17 @@ impl PartFile {
     ) -> Result<Self, StorageError> {
         let part = part_path(target, info_hash);
         let failed = |source| StorageError::Io { path: part.clone(), source };
-        let file = match open_plain(&part, false) {
-            Ok(_) if !ours => return Err(StorageError::Foreign(part)),
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => open_plain(&part, true).map_err(failed)?,
-            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(StorageError::NotAFile(part));
-            }
-            Err(e) => return Err(failed(e)),
-        };
-        let facts = file.metadata().map_err(failed)?;
-        if !facts.is_file() || facts.nlink() != 1 {
-            return Err(StorageError::NotAFile(part));
-        }
+        let directory = open_directory(parent(target)).map_err(failed)?;
+        let file = open_part(&directory, &part, ours)?;
         // A file system without locks has none to respect.
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK) {
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             return Err(StorageError::Locked(part));
         }
-        if facts.len() != len {
+        if file.metadata().map_err(failed)?.len() != len {
             file.set_len(len).map_err(failed)?;
         }
         let (syncing, lost) = (Mutex::new(()), AtomicBool::new(false));
-        Ok(Self { file, part, target: target.to_owned(), len, disk, syncing, lost })
+        Ok(Self { file, directory, part, target: target.to_owned(), len, disk, syncing, lost })
     }
 
     /// The `.part`'s name, for messages.
@@ -151,11 +145,12 @@ impl PartFile {
         }
     }
 
-    /// Makes the data durable, then gives the file its name; returns the time of last modification.
-    pub(super) fn finish(&self) -> Result<i64, StorageError> {
+    /// Makes the data durable, then gives the file its name; returns how it looks.
+    pub(super) fn finish(&self) -> Result<FileStamp, StorageError> {
         let failed = |source| StorageError::Io { path: self.part.clone(), source };
         self.sync().and_then(|()| self.file.sync_all()).map_err(failed)?;
-        self.check_ours()?;
+        self.check_directory()?;
+        self.check_ours(&self.part)?;
         if self.file.metadata().map_err(failed)?.len() != self.len {
             return Err(StorageError::Cut(self.part.clone()));
         }
@@ -163,36 +158,49 @@ impl PartFile {
             io::ErrorKind::AlreadyExists => StorageError::TargetExists { target: self.target.clone(), part: self.part.clone() },
             _ => StorageError::Io { path: self.target.clone(), source: e },
         })?;
+        // Between the look and the rename somebody may have put another file there; then that one has the name.
+        self.check_ours(&self.target)?;
         // The data is durable and the name is given; whether the name survives a crash now is the file system's word.
-        let _ = File::open(parent(&self.target)).and_then(|directory| directory.sync_all());
-        self.file.metadata().map(|facts| modified_ns(&facts)).map_err(failed)
+        let again = rustix::fs::openat(&self.directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let _ = again.and_then(rustix::fs::fsync);
+        self.file.metadata().map(|facts| FileStamp::new(&facts)).map_err(failed)
     }
 
     /// Removes the `.part`, if it is still ours.
     pub(super) fn remove(&self) -> io::Result<()> {
-        match self.check_ours() {
-            Ok(()) => fs::remove_file(&self.part),
+        match self.check_ours(&self.part) {
+            Ok(()) => Ok(rustix::fs::unlinkat(&self.directory, name_of(&self.part), AtFlags::empty())?),
             Err(_) => Ok(()),
         }
     }
 
     fn rename(&self) -> io::Result<()> {
-        use rustix::io::Errno;
-        match rustix::fs::renameat_with(CWD, &self.part, CWD, &self.target, RenameFlags::NOREPLACE) {
+        let (directory, part, target) = (&self.directory, name_of(&self.part), name_of(&self.target));
+        match rustix::fs::renameat_with(directory, part, directory, target, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                fs::hard_link(&self.part, &self.target)?;
-                fs::remove_file(&self.part)
+                rustix::fs::linkat(directory, part, directory, target, AtFlags::empty())?;
+                Ok(rustix::fs::unlinkat(directory, part, AtFlags::empty())?)
             }
             other => Ok(other?),
         }
     }
 
-    fn check_ours(&self) -> Result<(), StorageError> {
-        let identity = |facts: fs::Metadata| (facts.dev(), facts.ino());
-        let (held, named) = (self.file.metadata().map(identity), fs::symlink_metadata(&self.part).map(identity));
+    /// Tells whether a path in the directory is the name of the file that we hold.
+    fn check_ours(&self, path: &Path) -> Result<(), StorageError> {
+        let held = rustix::fs::fstat(&self.file);
+        let named = rustix::fs::statat(&self.directory, name_of(path), AtFlags::SYMLINK_NOFOLLOW);
         match (held, named) {
-            (Ok(held), Ok(named)) if held == named => Ok(()),
-            _ => Err(StorageError::Replaced(self.part.clone())),
+            (Ok(held), Ok(named)) if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) => Ok(()),
+            _ => Err(StorageError::Replaced(path.to_owned())),
+        }
+    }
+
+    /// Tells whether the path still leads to the directory that we hold: the file is to be where the user will look for it.
+    fn check_directory(&self) -> Result<(), StorageError> {
+        let path = parent(&self.target);
+        match (rustix::fs::fstat(&self.directory), rustix::fs::stat(path)) {
+            (Ok(held), Ok(named)) if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) => Ok(()),
+            _ => Err(StorageError::Replaced(path.to_owned())),
         }
     }
 }
@@ -228,20 +236,72 @@ pub(super) fn check_target(target: &Path, info_hash: InfoHash, len: u64, lacking
     if need > free { Err(EngineError::NoRoom { need, free }) } else { Ok(()) }
 }
 
-/// Time of last modification in nanoseconds since 1970.
-pub(super) fn modified_ns(facts: &fs::Metadata) -> i64 {
-    facts.mtime().saturating_mul(1_000_000_000).saturating_add(facts.mtime_nsec())
+/// Holds a directory, to use names in it. The links on the way there are the user's own.
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    // One that may be written to and not be read can be held all the same, where the system knows how.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let how = OFlags::PATH;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let how = OFlags::RDONLY;
+    Ok(rustix::fs::open(path, how | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Opens without following a link in the last component, and without waiting for the other end of a pipe.
-fn open_plain(path: &Path, create: bool) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    OpenOptions::new().read(true).write(true).create_new(create).custom_flags(flags).open(path)
+/// Opens the `.part` for reading and writing, or makes it: a plain file with no other name. Nothing else is opened, or only to find out.
+fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<File, StorageError> {
+    let failed = |errno: Errno| StorageError::Io { path: part.to_owned(), source: errno.into() };
+    let name = name_of(part);
+    let not_a_file = |what| Err(StorageError::NotAFile { path: part.to_owned(), what });
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(facts) => match kind(FileType::from_raw_mode(facts.st_mode)) {
+            Some(what) => return not_a_file(what),
+            None if !ours => return Err(StorageError::Foreign(part.to_owned())),
+            None => {}
+        },
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(failed(errno)),
+    }
+    // Without following a link, and without waiting for the other end of a pipe: either may have come since.
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let opened = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        // What is made has the rights that the user's mask leaves, like any file of the user's.
+        Err(Errno::NOENT) => rustix::fs::openat(directory, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::from(0o666)),
+        Ok(_) if !ours => return Err(StorageError::Foreign(part.to_owned())),
+        other => other,
+    };
+    let file = match opened {
+        Ok(opened) => File::from(opened),
+        Err(Errno::LOOP) => return not_a_file("a symbolic link"),
+        Err(Errno::EXIST) => return Err(StorageError::Foreign(part.to_owned())),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let facts = rustix::fs::fstat(&file).map_err(failed)?;
+    match kind(FileType::from_raw_mode(facts.st_mode)) {
+        Some(what) => not_a_file(what),
+        None if facts.st_nlink != 1 => not_a_file("a file that has another name, too"),
+        None => Ok(file),
+    }
+}
+
+/// What a thing is in words, unless it is a plain file.
+fn kind(of: FileType) -> Option<&'static str> {
+    match of {
+        FileType::RegularFile => None,
+        FileType::Symlink => Some("a symbolic link"),
+        FileType::Directory => Some("a directory"),
+        FileType::Fifo => Some("a named pipe"),
+        FileType::Socket => Some("a socket"),
+        _ => Some("a device"),
+    }
 }
 
 /// Tells whether all bytes are zero: each equals the one before it, which the system compares many at a time.
 fn is_zeros(bytes: &[u8]) -> bool {
     bytes.first().is_none_or(|first| *first == 0) && bytes.get(1..).is_none_or(|rest| *rest == bytes[..rest.len()])
+}
+
+/// The last component; a path without one names nothing that can be opened.
+fn name_of(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
 }
 
 fn parent(path: &Path) -> &Path {

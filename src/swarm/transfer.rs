@@ -346,8 +346,8 @@ fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End>
         return Err(End::Failed(check::explain(run, part, digest, facts.sha1)?));
     }
     let metainfo = torrent.metainfo.get().cloned().ok_or_else(|| End::Failed("its metainfo is missing".to_owned()))?;
-    let modified_ns = part.finish()?;
-    let seed = SeedSpec { metainfo, path: target, len: facts.len, modified_ns };
+    let stamp = part.finish()?;
+    let seed = SeedSpec { metainfo, path: target, stamp };
     let mut state = torrent.state.lock();
     let now = torrent.now();
     state.choker.seeding(true);

@@ -26,7 +26,7 @@ use crate::wire::{Wire, WireError};
 
 /// Gives a connection a thread of its own, if there is room for it. Does not block.
 pub(crate) fn take(shared: &Arc<Shared>, incoming: Incoming) {
-    let Some(admission) = shared.accepted.admit(&incoming) else {
+    let Some(admission) = shared.accepted.admit(incoming.peer_addr().ip(), incoming.clone()) else {
         return shed(&incoming, "as many connections as there may be");
     };
     let name = format!("s {}", incoming.peer_addr());
@@ -102,7 +102,9 @@ fn serve_link(
     if let Err(why) = check(shared, connection, &hello) {
         return Ok(write_message(&mut connection.writer(), &ToDialler::Unwelcome(why))?);
     }
-    admission.prove();
+    if !admission.trust() {
+        return Err(FrameError::Closed);
+    }
     let link = LinkId::From(shared.new_key());
     let outbox = Outbox::new(connection.clone(), &shared.notifier);
     debug!("tracker {} has dialled, from {}: {link}", hello.number, connection.peer_addr());

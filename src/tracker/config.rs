@@ -13,6 +13,15 @@ use crate::trust::{IdentityError, KeyError, KeyPair};
 use crate::types::limits::{HANDSHAKE_TIMEOUT, MESSAGE_TIMEOUT, PRESENCE_TIMEOUT, TRACKER_CONNECTIONS_MAX};
 use crate::types::{Fingerprint, OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
 
+/// Connections from one address that have logged in: a site behind one router has all it needs, and others a third of the tracker.
+const CONNECTIONS_PER_ADDRESS: usize = 8_000;
+/// Accounts made from one address in an hour: a class signs up at once, a flood of them takes days.
+pub(crate) const ACCOUNTS_PER_HOUR: u32 = 200;
+/// Groups made by one user in an hour: more than anybody wants, few enough that nobody fills the directory with them.
+pub(crate) const GROUPS_PER_HOUR: u32 = 100;
+/// Requests to join made by one user in an hour: each of them is a line that an owner has to read.
+pub(crate) const REQUESTS_PER_HOUR: u32 = 200;
+
 /// What a tracker is started with.
 #[derive(Debug, Clone)]
 pub struct TrackerConfig {
@@ -50,8 +59,16 @@ pub struct TrackerLimits {
     pub link_silence: Duration,
     /// How often the dialling end of an idle replication link asks for a sign of life.
     pub link_ping: Duration,
-    /// Connections of clients.
+    /// Connections of clients that have logged in.
     pub connections: usize,
+    /// Such connections from one address.
+    pub connections_per_address: usize,
+    /// Accounts that one address may make in an hour; 0 is no bound, as in the next two.
+    pub accounts_per_hour: u32,
+    /// Groups that one user may make in an hour.
+    pub groups_per_hour: u32,
+    /// Requests to join that one user may make in an hour.
+    pub requests_per_hour: u32,
     /// Milliseconds added to the wall clock.
     pub clock_offset_ms: i64,
 }
@@ -66,6 +83,10 @@ impl Default for TrackerLimits {
             link_silence: Duration::from_secs(10),
             link_ping: Duration::from_secs(2),
             connections: TRACKER_CONNECTIONS_MAX,
+            connections_per_address: CONNECTIONS_PER_ADDRESS,
+            accounts_per_hour: ACCOUNTS_PER_HOUR,
+            groups_per_hour: GROUPS_PER_HOUR,
+            requests_per_hour: REQUESTS_PER_HOUR,
             clock_offset_ms: 0,
         }
     }

@@ -19,10 +19,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::config::{ACCOUNTS_PER_HOUR, GROUPS_PER_HOUR, REQUESTS_PER_HOUR};
 use super::{Tracker, TrackerConfig, TrackerError};
 use crate::net::Stop;
 use crate::trust::KeyPair;
-use crate::types::{TrackerAddress, TrackerInfo};
+use crate::types::{TrackerAddress, TrackerInfo, escape};
 
 /// Exit status after wrong usage, and when the tracker cannot start.
 pub const EXIT_USAGE: u8 = 2;
@@ -57,6 +58,15 @@ pub struct Options {
     /// The network's key, shared by all its trackers; made if it is not there [default: network.key in the platform's data directory]
     #[arg(long, value_name = "FILE")]
     network_key: Option<PathBuf>,
+    /// Accounts that one address may make in an hour; 0 is no bound
+    #[arg(long, value_name = "N", default_value_t = ACCOUNTS_PER_HOUR)]
+    accounts_per_hour: u32,
+    /// Groups that one user may make in an hour; 0 is no bound
+    #[arg(long, value_name = "N", default_value_t = GROUPS_PER_HOUR)]
+    groups_per_hour: u32,
+    /// Requests to join groups that one user may make in an hour; 0 is no bound
+    #[arg(long, value_name = "N", default_value_t = REQUESTS_PER_HOUR)]
+    requests_per_hour: u32,
     /// What is logged to standard error: error, warn, info, debug or trace; RUST_LOG says it in more detail
     #[arg(long, value_name = "LEVEL")]
     log: Option<log::LevelFilter>,
@@ -69,6 +79,12 @@ impl Options {
         if let Some(level) = self.log {
             logger.filter_level(level);
         }
+        // As the builder would, but what came from the network is in many a message, and stderr may be a terminal.
+        logger.format(|out, record| {
+            let (style, time) = (out.default_level_style(record.level()), out.timestamp());
+            let text = record.args().to_string();
+            writeln!(out, "[{time} {style}{:<5}{style:#} {}] {}", record.level(), record.target(), escape(&text))
+        });
         // Fails only if there is a logger already, which is then the one to use.
         let _ = logger.try_init();
     }
@@ -95,7 +111,11 @@ impl Options {
         if made {
             warn!("a new network's key is in {}: copy it to the network's other trackers", path.display());
         }
-        Ok(TrackerConfig::new(info, number, data_dir, Arc::new(key)))
+        let mut config = TrackerConfig::new(info, number, data_dir, Arc::new(key));
+        config.limits.accounts_per_hour = self.accounts_per_hour;
+        config.limits.groups_per_hour = self.groups_per_hour;
+        config.limits.requests_per_hour = self.requests_per_hour;
+        Ok(config)
     }
 }
 
@@ -189,7 +209,7 @@ impl Console {
 
 /// Says why the tracker does not start.
 pub fn refuse(why: impl Display) -> ExitCode {
-    say(&mut io::stderr(), format!("error: {why}"));
+    say(&mut io::stderr(), format!("error: {}", escape(&why.to_string())));
     ExitCode::from(EXIT_USAGE)
 }
 
@@ -265,6 +285,12 @@ mod tests {
         let config = parse(&["::1", "0", "--data-dir", "/x"]).unwrap().config().unwrap();
         assert_eq!((config.number, config.info.get(1).unwrap().to_string().as_str()), (1, "[::1]:0"));
         assert_eq!(config.data_dir, PathBuf::from("/x"));
+        let per_hour = |config: TrackerConfig| {
+            (config.limits.accounts_per_hour, config.limits.groups_per_hour, config.limits.requests_per_hour)
+        };
+        assert_eq!(per_hour(config), (200, 100, 200));
+        let words = ["::1", "0", "--data-dir=/x", "--accounts-per-hour=0", "--groups-per-hour=7", "--requests-per-hour=8"];
+        assert_eq!(per_hour(parse(&words).unwrap().config().unwrap()), (0, 7, 8));
         assert!(parse(&["127.0.0.1", "70000"]).unwrap().config().unwrap_err().contains("not a port"));
         assert!(parse(&["/no/such/file", "1"]).unwrap().config().unwrap_err().contains("cannot read"));
         for bad in [&["x"][..], &["x", "y"], &["127.0.0.1", "1", "2"], &["127.0.0.1", "-1"], &["x", "1", "--log", "loud"]] {

@@ -73,7 +73,7 @@ pub fn tracker_session(bytes: &[u8]) {
     let shared = running.tracker.shared.clone();
     let stream = stream(&shared, &bytes[..bytes.len().min(INPUT_LEN_MAX)]);
     let how = bytes.first().copied().unwrap_or_default();
-    let (mut ours, theirs) = pair();
+    let (mut ours, theirs) = pair(how & begin::REPLICA != 0);
     let Some(admission) = shared.accepted.admit(&theirs) else { panic!("a single connection is too many") };
     std::thread::scope(|scope| {
         let reader = ours.try_clone().expect("there is room for a descriptor");

@@ -22,16 +22,22 @@ pub mod console;
 mod core;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod gate;
+mod guard;
+mod known;
 mod link;
 mod outbox;
+mod pace;
 mod password;
 mod presence;
+mod quota;
 mod replicator;
 mod server;
 mod session;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod vouch;
 
 pub use config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};

@@ -28,7 +28,12 @@ const PEERS_PER_ANNOUNCE_MAX: usize = 16_384;
 /// Sessions that hear of one device's coming and going: more than it will have links. All hear of one that lost its right.
 const LISTENERS_MAX: usize = PEERS_PER_ANSWER_MAX;
 
-/// Number of a client connection, unique while the tracker runs.
+/// Sessions of one user: more devices than anybody has.
+const SESSIONS_PER_USER_MAX: usize = 64;
+/// Sessions of one device, each of another user: a client has one at a time.
+const SESSIONS_PER_DEVICE_MAX: usize = 8;
+
+/// Number of a client connection, unique while the tracker runs; a later one has a larger one.
 pub(crate) type SessionKey = u64;
 /// A file in a group.
 type SwarmKey = (InfoHash, GroupId);
@@ -99,16 +104,20 @@ impl Presence {
     }
 
     /// Notes a login. An earlier session of the same device and user is over: the device has dialled again, and the tracker has
-    /// not noticed yet that the old connection is dead.
+    /// not noticed yet that the old connection is dead. When a user or a device has as many sessions as it may, the oldest is over:
+    /// were the newcomer turned away instead, an intruder who holds them all would keep the owner out, who comes to change the
+    /// password.
     pub(crate) fn log_in(&mut self, key: SessionKey, visitor: Visitor, directory: &Directory) {
         self.log_out(key);
         let user = visitor.user;
         for other in self.sessions_of(user) {
             let same = self.sessions.get(&other).is_some_and(|session| session.visitor.device == visitor.device);
-            if same && let Some(session) = self.log_out(other) {
-                session.visitor.outbox.close();
+            if same {
+                self.turn_out(other);
             }
         }
+        self.make_room(SESSIONS_PER_USER_MAX, |presence| presence.users.get(&user).map(|online| &online.sessions));
+        self.make_room(SESSIONS_PER_DEVICE_MAX, |presence| presence.devices.get(&visitor.device));
         let online = self.users.entry(user).or_insert_with(|| Online { groups: groups_of(user, directory), ..Online::default() });
         online.sessions.insert(key);
         self.devices.entry(visitor.device).or_default().insert(key);
@@ -118,6 +127,20 @@ impl Presence {
     /// Notes the end of a session's login: its entries go. One that is not logged in is passed over.
     pub(crate) fn end(&mut self, key: SessionKey) {
         self.log_out(key);
+    }
+
+    /// Ends the oldest of some sessions, so that there is room for one more.
+    fn make_room(&mut self, max: usize, sessions: impl Fn(&Self) -> Option<&HashSet<SessionKey>>) {
+        while let Some(oldest) = sessions(self).filter(|keys| keys.len() >= max).and_then(|keys| keys.iter().min().copied()) {
+            self.turn_out(oldest);
+        }
+    }
+
+    /// Ends a session and its connection.
+    fn turn_out(&mut self, key: SessionKey) {
+        if let Some(session) = self.log_out(key) {
+            session.visitor.outbox.close();
+        }
     }
 
     fn log_out(&mut self, key: SessionKey) -> Option<Session> {

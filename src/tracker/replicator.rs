@@ -129,7 +129,7 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admiss
         }
         match shared.security.dial(address, shared.dial_from(), DIAL_TIMEOUT) {
             Ok(connection) => {
-                let admission = shared.dialled.admit(&connection.to_incoming()).ok_or(LinkError::Closed)?;
+                let admission = shared.dialled.admit(address.ip(), connection.clone()).ok_or(LinkError::Closed)?;
                 return Ok((connection, admission));
             }
             Err(e) => last = e,

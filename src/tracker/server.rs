@@ -13,20 +13,25 @@ use log::{error, info, warn};
 use parking_lot::Mutex;
 
 use super::accept;
-use super::config::{TrackerConfig, TrackerError, TrackerStatus};
+use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{Core, CoreHandle, Input};
+use super::gate::Gate;
 use super::outbox::Notifier;
 use super::password::Hasher;
+use super::quota::Quota;
 use super::replicator;
 use super::shared::Shared;
 use crate::directory::Replica;
-use crate::net::{Listener, Registry, Stop, Threads, TrackerSecurity};
+use crate::net::{Bounds, Listener, Registry, Stop, Threads, TrackerSecurity};
 use crate::store::{DirectoryLock, OperationStore};
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::types::{Fingerprint, OriginId, TrackerAddress};
 
 /// Time for the core to end: changes under way, and the disk.
 const CORE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Links that are dialled: one to each tracker, and while it ends perhaps another.
+const DIALLED_BOUNDS: Bounds =
+    Bounds { proven: 2 * TRACKERS_MAX, proven_per_address: 2 * TRACKERS_MAX, unproven_per_address: 2 * TRACKERS_MAX, spare: 0 };
 /// Time for everything else to end once its connections are closed.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -97,12 +102,13 @@ impl Tracker {
             origin: Mutex::new(store.origin()),
             core,
             hasher: Hasher::new(stop.clone()),
+            gate: Gate::new(stop.clone()),
+            quota: Quota::new(&limits),
             notifier: Notifier::new(),
             network_key,
             security,
-            // Room for the other trackers is kept even when there are as many clients as there may be.
-            accepted: Registry::new(limits.connections + TRACKERS_MAX, TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN),
-            dialled: Registry::new(2 * TRACKERS_MAX, 2 * TRACKERS_MAX),
+            accepted: Registry::new(accepted_bounds(&limits)),
+            dialled: Registry::new(DIALLED_BOUNDS),
             limits,
             threads: Threads::new(),
             stop,
@@ -233,6 +239,16 @@ fn run_core(core: Core, shared: &Shared) {
         *shared.failure.lock() = Some(e);
         // Whoever waits for an answer is to turn to another tracker now.
         shared.accepted.close_all();
+    }
+}
+
+/// Room for the other trackers, and for newcomers, is kept even when there are as many clients as there may be.
+fn accepted_bounds(limits: &TrackerLimits) -> Bounds {
+    Bounds {
+        proven: limits.connections,
+        proven_per_address: limits.connections_per_address,
+        unproven_per_address: TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN,
+        spare: TRACKERS_MAX + TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN,
     }
 }
 

@@ -3,23 +3,24 @@
 //! **Invariant:** requests are answered one at a time, in order. Nothing but the address observed and the password given says who
 //! the client is.
 //!
-//! Runs on the connection's own thread, which waits for the socket, for a place to check a password, or for the core; it holds no
+//! Runs on the connection's own thread, which waits for the socket, for its turn to check a password, or for the core; it holds no
 //! lock meanwhile. While idle it holds no buffer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, info};
+use log::{debug, info, warn};
 
 use super::answer::answer;
 use super::clock::wall_ms;
+use super::guard::Caller;
 use super::outbox::Outbox;
 use super::presence::{SessionKey, Visitor};
 use super::shared::Shared;
-use crate::net::{Admission, Connection};
+use crate::net::{Admission, Connection, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
-use crate::types::{Change, DeviceId, GroupId, Label, Password, Refusal, RequestId, SessionToken, Tag, UserEntry, UserId};
+use crate::types::{DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestId, SessionToken, Tag, UserEntry, UserId};
 use crate::wire::frame::{FrameError, read_message, to_frame};
 use crate::wire::tracker::{ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, VERSION, Welcome};
 
@@ -38,7 +39,7 @@ pub(crate) fn serve(
     device: DeviceId,
 ) -> Result<(), FrameError> {
     let outbox = Outbox::new(connection.clone(), &shared.notifier);
-    if shared.accepted.count() > shared.limits.connections {
+    if shared.accepted.is_full() {
         return Ok(outbox.send(to_frame(&FromTracker::Unwelcome(Unwelcome::Full)).into())?);
     }
     let address = SocketAddr::new(connection.peer_addr().ip().to_canonical(), hello.port);
@@ -83,8 +84,7 @@ impl Session<'_> {
         match request {
             Request::Ping => Ok(Reply::Pong),
             Request::CreateUser { request, name, password } => {
-                let Ok(hash) = self.shared.hasher.hash(&password) else { return Ok(Reply::Refused(Refusal::Busy)) };
-                self.change(UserId::NOBODY, request, Change::CreateUser { name, hash })
+                self.shared.create_user(self.caller(), request, name, &password).map(reply).ok_or(CoreEnded)
             }
             Request::Login { name, password } => self.log_in(name, &password),
             Request::Resume { token } => self.resume(&token),
@@ -103,12 +103,13 @@ impl Session<'_> {
     /// Requests that need a user.
     fn handle_of(&mut self, user: UserId, request: Request) -> Result<Reply, CoreEnded> {
         if let Some((id, change)) = request.to_change() {
-            return self.change(user, id, change);
+            return self.shared.change(self.caller(), user, id, change).map(reply).ok_or(CoreEnded);
         }
         let (key, core) = (self.key, &self.shared.core);
         match request {
             Request::Logout => {
                 self.user = None;
+                self.admission.unprove();
                 core.ask(move |view| view.presence.end(key)).map(|()| Reply::Pong).ok_or(CoreEnded)
             }
             Request::Renew => self.renew(user),
@@ -125,32 +126,16 @@ impl Session<'_> {
         }
     }
 
-    fn change(&self, actor: UserId, request: RequestId, change: Change) -> Result<Reply, CoreEnded> {
-        match self.shared.core.change(actor, request, change).ok_or(CoreEnded)? {
-            Ok(effect) => Ok(Reply::Done(effect)),
-            Err(refusal) => Ok(Reply::Refused(refusal)),
-        }
+    fn caller(&self) -> Caller<'_> {
+        Caller { source: Source::of(self.address.ip()), device: self.device, admission: &self.admission }
     }
 
     fn log_in(&mut self, name: Label, password: &Password) -> Result<Reply, CoreEnded> {
-        let asked = self.shared.core.ask(move |view| {
-            let directory = view.directory();
-            let candidates = directory.login_candidates(name.as_str()).into_iter();
-            let with_tag = |(entry, hash): (UserEntry, _)| Some((directory.password_tag(entry.user)?, entry, hash));
-            candidates.filter_map(with_tag).collect::<Vec<_>>()
-        });
-        let candidates = asked.ok_or(CoreEnded)?;
-        let hashes: Vec<_> = candidates.iter().map(|(_, _, hash)| hash).collect();
-        let found = match self.shared.hasher.find(password, &hashes) {
-            Ok(Some(index)) => candidates.into_iter().nth(index).map(|(tag, entry, _)| (tag, entry)),
-            Ok(None) => None,
-            Err(refusal) => return Ok(Reply::Refused(refusal)),
-        };
-        match found {
-            Some((tag, entry)) => self.enter(entry, tag),
-            None => {
-                info!("{}: a login failed", self.address);
-                Ok(Reply::Refused(Refusal::WrongPassword))
+        match self.shared.find_user(self.caller(), name, password).ok_or(CoreEnded)? {
+            Ok((entry, tag)) => self.enter(entry, tag),
+            Err(refusal) => {
+                info!("{}: a login failed: {refusal}", self.address);
+                Ok(Reply::Refused(refusal))
             }
         }
     }
@@ -169,7 +154,11 @@ impl Session<'_> {
             // The account was made on another tracker, and this one has not heard of it.
             None => Ok(Reply::Refused(Refusal::Busy)),
             Some((_, tag)) if tag > password => Ok(Reply::Refused(Refusal::SessionOver)),
-            Some((entry, _)) => self.enter(entry, password),
+            Some((entry, _)) => {
+                // Some tracker has seen the password on this device.
+                self.shared.gate.note_known(user, self.device);
+                self.enter(entry, password)
+            }
         }
     }
 
@@ -191,39 +180,29 @@ impl Session<'_> {
     /// The client has proven to be this user, by the password that the write `password` set.
     fn enter(&mut self, entry: UserEntry, password: Tag) -> Result<Reply, CoreEnded> {
         let user = entry.user;
+        if !self.admission.prove() {
+            warn!("{}: turned away after login: too many sessions here, or from there", self.address);
+            return Ok(Reply::Refused(Refusal::Busy));
+        }
         let visitor = Visitor { user, device: self.device, address: self.address, outbox: self.outbox.clone() };
         let key = self.key;
         let entered = self.shared.core.ask(move |view| view.presence.log_in(key, visitor, view.replica.directory()));
         entered.ok_or(CoreEnded)?;
         self.user = Some(user);
-        self.admission.prove();
         debug!("{}: {} has logged in", self.address, entry.label);
         Ok(Reply::LoggedIn { user: entry, token: self.shared.token(user, self.device, password) })
     }
 
     fn change_password(&self, user: UserId, request: RequestId, old: &Password, new: &Password) -> Result<Reply, CoreEnded> {
-        let asked = self.shared.core.ask(move |view| {
-            let directory = view.directory();
-            (directory.password_hash(user).cloned(), directory.outcome(request, user).is_some())
-        });
-        let (present, repeated) = asked.ok_or(CoreEnded)?;
-        let Some(present) = present else { return Ok(Reply::Refused(Refusal::LoginFirst)) };
-        // A repeated request finds the old password replaced already, by itself; its outcome is on record.
-        if !repeated {
-            match self.shared.hasher.find(old, &[&present]) {
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(Reply::Refused(Refusal::WrongOldPassword)),
-                Err(refusal) => return Ok(Reply::Refused(refusal)),
-            }
-        }
-        match self.shared.hasher.hash(new) {
-            Ok(hash) => match self.change(user, request, Change::ChangePassword { hash })? {
-                Reply::Done(_) => self.renew(user),
-                refused => Ok(refused),
-            },
+        match self.shared.change_password(self.caller(), user, request, old, new).ok_or(CoreEnded)? {
+            Ok(_) => self.renew(user),
             Err(refusal) => Ok(Reply::Refused(refusal)),
         }
     }
+}
+
+fn reply(outcome: Outcome) -> Reply {
+    outcome.map_or_else(Reply::Refused, Reply::Done)
 }
 
 /// However a session ends, the others learn that its device has gone.

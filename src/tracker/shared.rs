@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 
 use super::config::{TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{CoreHandle, View};
+use super::gate::Gate;
 use super::outbox::Notifier;
 use super::password::Hasher;
+use super::quota::Quota;
 use crate::net::{Registry, Stop, Threads, TrackerSecurity};
 use crate::trust::KeyPair;
 use crate::types::{OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
@@ -39,6 +41,10 @@ pub(crate) struct Shared {
     pub(crate) core: CoreHandle,
     /// Hashes passwords.
     pub(crate) hasher: Hasher,
+    /// Slows attempts at passwords.
+    pub(crate) gate: Gate,
+    /// Counts what is made.
+    pub(crate) quota: Quota,
     /// Writes events.
     pub(crate) notifier: Notifier,
     /// The network's key.

@@ -5,7 +5,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
+    PublicKeyData, SignatureAlgorithm, SigningKey,
+};
 use rustls::crypto::aws_lc_rs::sign::any_eddsa_type;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
@@ -43,14 +46,12 @@ impl Identity {
     /// # Errors
     /// Every [`IdentityError`].
     pub fn of_tracker(network: &KeyPair) -> Result<Self, IdentityError> {
-        let network_key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&network.pkcs8(), &rcgen::PKCS_ED25519)?;
         let mut authority = params("network.posse")?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let network_certificate = authority.self_signed(&network_key)?;
+        let network_certificate = authority.self_signed(&Signer(network))?;
         let own = KeyPair::generate()?;
-        let own_key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&own.pkcs8(), &rcgen::PKCS_ED25519)?;
-        let certificate = params(TRACKER_NAME)?.signed_by(&own_key, &Issuer::new(authority, network_key))?;
+        let certificate = params(TRACKER_NAME)?.signed_by(&Signer(&own), &Issuer::new(authority, Signer(network)))?;
         Self::new(vec![certificate.into(), network_certificate.into()], &own)
     }
 
@@ -59,8 +60,7 @@ impl Identity {
     /// # Errors
     /// Every [`IdentityError`].
     pub fn of_device(device: &KeyPair) -> Result<Self, IdentityError> {
-        let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&device.pkcs8(), &rcgen::PKCS_ED25519)?;
-        Self::new(vec![params(DEVICE_NAME)?.self_signed(&key)?.into()], device)
+        Self::new(vec![params(DEVICE_NAME)?.self_signed(&Signer(device))?.into()], device)
     }
 
     fn new(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Result<Self, IdentityError> {
@@ -77,6 +77,25 @@ impl Identity {
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Identity([redacted])")
+    }
+}
+
+/// Signs certificates without giving the key away.
+struct Signer<'a>(&'a KeyPair);
+
+impl PublicKeyData for Signer<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_ref()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ED25519
+    }
+}
+
+impl SigningKey for Signer<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Ok(self.0.sign(message).as_bytes().to_vec())
     }
 }
 

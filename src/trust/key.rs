@@ -16,7 +16,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::types::{DeviceId, Fingerprint, Signature};
 
@@ -133,14 +133,16 @@ impl KeyPair {
 
     fn write_to(&self, path: &Path) -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let text = Zeroizing::new(self.to_pem().ok_or(io::ErrorKind::InvalidData)?);
+        let text = self.to_pem();
         file.write_all(text.as_bytes())?;
         file.sync_all()
     }
 
-    fn to_pem(&self) -> Option<String> {
-        let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&self.pkcs8(), &rcgen::PKCS_ED25519).ok()?;
-        Some(key.serialize_pem())
+    fn to_pem(&self) -> Zeroizing<String> {
+        let block = pem::Pem::new("PRIVATE KEY", self.pkcs8.as_slice());
+        let text = pem::encode_config(&block, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF));
+        block.into_contents().zeroize();
+        Zeroizing::new(text)
     }
 
     /// The public key, 32 bytes.
@@ -167,7 +169,12 @@ impl KeyPair {
         Signature::from_bytes(bytes)
     }
 
-    /// The key as PKCS#8, for the libraries that make certificates and connections.
+    /// The public key, as the library that makes certificates takes it.
+    pub(super) fn public_ref(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+
+    /// The key as PKCS#8, for the library that makes connections.
     pub(super) fn pkcs8(&self) -> PrivatePkcs8KeyDer<'_> {
         PrivatePkcs8KeyDer::from(self.pkcs8.as_slice())
     }
@@ -227,6 +234,6 @@ mod tests {
         let path = dir.path().join("network.key");
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap().write_all(pem.as_bytes()).unwrap();
         let key = KeyPair::load(&path).unwrap();
-        assert_eq!(key.to_pem().unwrap().replace("\r\n", "\n"), pem);
+        assert_eq!(*key.to_pem(), pem);
     }
 }

@@ -171,4 +171,10 @@ pub enum Refusal {
     /// The tracker has too much to do; nothing was changed.
     #[error("the tracker is busy; try again in a moment")]
     Busy,
+    /// Too many wrong passwords were given for the account, or from the address; this one was not looked at.
+    #[error("too many attempts to log in; wait for half a minute, then try again")]
+    TooManyAttempts,
+    /// The address or the user has made as many accounts, groups or requests as they may in an hour.
+    #[error("you have made as many of these in the last hour as you may; try again in some minutes")]
+    TooMany,
 }

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use zeroize::Zeroize;
+
 use super::id::opaque_id;
 use super::{DeviceId, GroupId, Tag, UserId};
 
@@ -32,13 +34,19 @@ pub struct TokenClaims {
     pub expires_ms: u64,
 }
 
-/// A session token: claims signed with the network's key. Prints as `[redacted]`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A session token: claims signed with the network's key. Prints as `[redacted]`, and its signature is wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SessionToken {
     /// What it says.
     pub claims: TokenClaims,
     /// Over the claims, with the network's key.
     pub signature: Signature,
+}
+
+impl Drop for SessionToken {
+    fn drop(&mut self) {
+        self.signature.0.zeroize();
+    }
 }
 
 impl fmt::Debug for TokenClaims {

@@ -10,6 +10,8 @@ mod change;
 mod claims;
 mod digest;
 mod entry;
+mod escape;
+mod file_stamp;
 mod fingerprint;
 mod geometry;
 mod id;
@@ -28,6 +30,8 @@ pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
     DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
 };
+pub use escape::{escape, is_unsafe};
+pub use file_stamp::FileStamp;
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub use id::{DeviceId, GroupId, OriginId, ParseIdError, RequestId, UserId};

@@ -104,6 +104,24 @@ name_type!(
     check_label
 );
 
+impl FileName {
+    /// Tells whether it holds characters that turn around how the others are shown, so that it looks like another name. Nobody is
+    /// offered such a file; a name that exists is a name, and is escaped where it is shown.
+    pub fn turns_text(&self) -> bool {
+        self.0.contains(turns_text)
+    }
+
+    /// The name with `_` in the place of each of these characters: as it is written on a disk, where others will show it.
+    pub fn straight(&self) -> Self {
+        Self(self.0.replace(turns_text, "_").into())
+    }
+}
+
+/// Tells the characters that embed, override or isolate a direction.
+fn turns_text(character: char) -> bool {
+    matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 impl Label {
     /// Makes the label of the `ordinal`-th bearer (counted from 1) of `name`.
     pub fn new(name: &str, ordinal: usize) -> Self {
@@ -193,6 +211,25 @@ mod tests {
         let long = "ü".repeat(128);
         for bad in ["", ".", "..", "a/b", "a\\b", "a\nb", "a\0", "\u{7f}", "CON", "nul.txt", "com1", "x.", "x ", &long] {
             assert!(bad.parse::<FileName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn control_characters_make_no_file_name_and_no_label() {
+        for character in ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain(['\u{2028}', '\u{2029}', '/', '\\']) {
+            let text = format!("a{character}b");
+            assert!(text.parse::<FileName>().is_err() && text.parse::<Label>().is_err(), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_turn_text_around_are_told_and_made_straight() {
+        let turned: FileName = "a\u{202e}gpj.\u{2066}exe".parse().unwrap();
+        assert!(turned.turns_text());
+        assert_eq!(turned.straight().as_str(), "a_gpj._exe");
+        for good in ["über uns.pdf", "\u{627}\u{628}\u{200c}.txt", "\u{1f469}\u{200d}\u{1f4bb}"] {
+            let name: FileName = good.parse().unwrap();
+            assert!(!name.turns_text() && name.straight() == name, "{good}");
         }
     }
 

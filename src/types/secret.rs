@@ -1,4 +1,4 @@
-//! Passwords and their hashes: they print as `[redacted]`, and a password is wiped when dropped.
+//! Passwords and their hashes: they print as `[redacted]`, and are wiped when dropped.
 
 use std::fmt;
 
@@ -17,10 +17,12 @@ impl Password {
     /// # Errors
     /// An empty password or one over [`PASSWORD_LEN_MAX`] bytes is refused.
     pub fn new(text: String) -> Result<Self, NameError> {
-        match text.len() {
+        // From here on it is wiped, also when it is none.
+        let password = Self(text);
+        match password.0.len() {
             0 => Err(NameError::Empty { what: "password" }),
             len if len > PASSWORD_LEN_MAX => Err(NameError::TooLong { what: "password", len, max: PASSWORD_LEN_MAX }),
-            _ => Ok(Self(text)),
+            _ => Ok(password),
         }
     }
 
@@ -37,7 +39,7 @@ impl fmt::Debug for Password {
 }
 
 /// A password hash in PHC string form (`$argon2id$...`).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Zeroize, ZeroizeOnDrop)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
@@ -67,6 +69,16 @@ mod tests {
         let password = Password::new("hunter2".into()).unwrap();
         assert_eq!(format!("{password:?}"), "[redacted]");
         assert_eq!(format!("{:?}", PasswordHash::from_phc("$argon2id$x".into())), "[redacted]");
+    }
+
+    #[test]
+    fn secrets_are_wiped_when_dropped() {
+        fn is_wiped<T: ZeroizeOnDrop>() {}
+        is_wiped::<Password>();
+        is_wiped::<PasswordHash>();
+        let mut password = Password::new("hunter2".into()).unwrap();
+        password.zeroize();
+        assert_eq!(password.expose(), "");
     }
 
     #[test]

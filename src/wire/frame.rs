@@ -8,6 +8,7 @@
 use std::io::{self, Read, Write};
 
 use byteorder::{BigEndian, ByteOrder, WriteBytesExt};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Wire, WireError};
 
@@ -15,6 +16,8 @@ use super::{Wire, WireError};
 pub const HEADER_LEN: usize = 4;
 /// Memory set aside for a body before any of it has arrived.
 const FIRST_ALLOCATION: usize = 64 << 10;
+/// Bytes in a frame that holds secrets, and somewhat more: two passwords and a name, or a token.
+const SECRET_LEN_MAX: usize = 4 << 10;
 
 /// Says why no message could be read.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +50,7 @@ pub fn read_frame(stream: &mut impl Read, max: usize, body: &mut Vec<u8>) -> Res
     Ok(read_body(stream, len, body)?)
 }
 
-/// Reads and decodes one message.
+/// Reads and decodes one message. The bytes of one that is short enough to hold a password are wiped.
 ///
 /// # Errors
 /// Those of [`read_frame`] and of the message.
@@ -57,15 +60,32 @@ pub fn read_frame(stream: &mut impl Read, max: usize, body: &mut Vec<u8>) -> Res
 pub fn read_message<T: Wire>(stream: &mut impl Read, max: usize) -> Result<T, FrameError> {
     let mut body = Vec::new();
     read_frame(stream, max, &mut body)?;
-    Ok(T::from_bytes(&body)?)
+    let message = T::from_bytes(&body);
+    if body.len() <= SECRET_LEN_MAX {
+        body.zeroize();
+    }
+    Ok(message?)
 }
 
 /// Encodes a message as one frame.
 pub fn to_frame<T: Wire>(message: &T) -> Vec<u8> {
-    let mut frame = vec![0; HEADER_LEN];
-    message.encode(&mut frame);
+    let mut frame = Vec::new();
+    write_to(message, &mut frame);
+    frame
+}
+
+fn write_to<T: Wire>(message: &T, frame: &mut Vec<u8>) {
+    frame.extend_from_slice(&[0; HEADER_LEN]);
+    message.encode(frame);
     let len = frame.len() - HEADER_LEN;
-    BigEndian::write_u32(&mut frame, u32::try_from(len).expect("no message of ours reaches 4 GiB"));
+    BigEndian::write_u32(frame, u32::try_from(len).expect("no message of ours reaches 4 GiB"));
+}
+
+/// Encodes a message that may hold a secret as one frame, which is wiped when dropped. Room is set aside first, so that no part of the
+/// secret is left behind where the frame has grown out of its place.
+pub fn to_secret_frame<T: Wire>(message: &T) -> Zeroizing<Vec<u8>> {
+    let mut frame = Zeroizing::new(Vec::with_capacity(SECRET_LEN_MAX));
+    write_to(message, &mut frame);
     frame
 }
 

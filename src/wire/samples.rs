@@ -288,6 +288,8 @@ sample_enum!(Refusal {
     RequestReused,
     BadFile,
     Busy,
+    TooManyAttempts,
+    TooMany,
 });
 sample_enum!(Write {
     User { user, name, hash, created },

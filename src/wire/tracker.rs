@@ -556,6 +556,8 @@ wire_enum!(Refusal "refusal" {
     18 => BadFile,
     19 => Busy,
     20 => SessionOver,
+    21 => TooManyAttempts,
+    22 => TooMany,
 });
 
 #[cfg(test)]

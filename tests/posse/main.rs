@@ -10,6 +10,7 @@
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
+//! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
@@ -24,6 +25,7 @@ mod harness;
 mod hostile;
 mod names;
 mod partition;
+mod paths;
 mod restart;
 mod resume;
 mod scripts;

@@ -1,4 +1,11 @@
-//! Makes text from elsewhere safe to show: what would steer a terminal, hide, or turn text around is written out.
+//! Makes text from elsewhere safe to show at a terminal, also as JSON.
+//!
+//! **Invariant:** what would steer a terminal, hide, or turn text around is written out; which characters these are, [`crate::types`]
+//! says once for logs and terminals.
+
+use std::borrow::Cow;
+
+use crate::types;
 
 /// Replaces control, format and direction characters by `\u{...}`; all else stays as it is.
 ///
@@ -7,33 +14,54 @@
 /// assert_eq!(posse::client::shell::escape("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
 /// ```
 pub fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_unsafe(character) {
-            safe.extend(character.escape_unicode());
+    types::escape(text).into_owned()
+}
+
+/// Replaces the same characters in a JSON text by JSON's own `\uXXXX`: it stays the same value. Outside of strings JSON has none.
+pub(super) fn escape_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(types::is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if types::is_unsafe(character) {
+            let mut units = [0; 2];
+            character.encode_utf16(&mut units).iter().for_each(|unit| safe.push_str(&format!("\\u{unit:04x}")));
         } else {
             safe.push(character);
         }
     }
-    safe
-}
-
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    Cow::Owned(safe)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
-    fn only_what_steers_a_terminal_is_escaped() {
-        assert_eq!(escape("über uns 漢字 🎉.pdf"), "über uns 漢字 🎉.pdf");
-        assert_eq!(escape("\u{1b}]0;x\u{7}"), "\\u{1b}]0;x\\u{7}");
-        assert_eq!(escape("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
-        assert_eq!(escape("a\tb\nc\u{9b}d\u{200b}"), "a\\u{9}b\\u{a}c\\u{9b}d\\u{200b}");
+    fn json_says_the_same_without_the_characters() {
+        let hostile = "a\u{1b}[2J\u{9b}b\u{202e}c\u{2066}\u{e0041}\"\\\n";
+        let text = json!({ "file": hostile, hostile: [hostile] }).to_string();
+        let safe = escape_json(&text);
+        assert!(!safe.contains(types::is_unsafe), "{safe:?}");
+        assert!(safe.contains("\\u202e") && safe.contains("\\u009b") && safe.contains("\\udb40\\udc41"), "{safe}");
+        let read: Value = serde_json::from_str(&safe).unwrap();
+        assert_eq!((read["file"].as_str(), read[hostile][0].as_str()), (Some(hostile), Some(hostile)));
+        assert!(matches!(escape_json("{\"file\":\"über\"}"), Cow::Borrowed(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_nothing_unsafe_comes_through(text in any::<String>()) {
+            prop_assert!(!escape(&text).contains(types::is_unsafe));
+            let json = Value::from(text.as_str()).to_string();
+            let safe = escape_json(&json);
+            prop_assert!(!safe.contains(types::is_unsafe));
+            let read: Value = serde_json::from_str(&safe).unwrap();
+            prop_assert_eq!(read.as_str(), Some(text.as_str()));
+        }
     }
 }

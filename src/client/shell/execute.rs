@@ -231,7 +231,7 @@ impl Shell {
         for argument in missing {
             self.interrupts.clear();
             let what = if argument.name == "password" { "password".to_owned() } else { format!("{} password", argument.name) };
-            let word = terminal::ask_password(&what)?;
+            let mut word = terminal::ask_password(&what)?;
             let again = match argument.kind {
                 ArgumentKind::NewPassword => Some(terminal::ask_password(&format!("{what} again"))?),
                 _ => None,
@@ -242,7 +242,7 @@ impl Shell {
             if again.is_some_and(|again| again != word) {
                 return Err(ClientError::BadArgument("the two passwords differ; nothing was changed, try again".into()));
             }
-            words.push(word);
+            words.push(std::mem::take(&mut *word));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ pub(crate) fn command_line(line: &str) {
     let Ok(words) = split(line) else { return };
     let Some(name) = words.first() else { return };
     // Quoted again they are the same words.
-    let quoted: String = shell_words::join(&words);
+    let quoted = shell_words::join(words.iter());
     assert!(quoted.starts_with('#') || split(&quoted).is_ok_and(|again| again == words), "{words:?} {quoted:?}");
     let Some(spec) = CommandSpec::find(name) else {
         assert!(unknown(name).to_string().contains("help lists all"));

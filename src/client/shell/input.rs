@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use zeroize::Zeroizing;
 
 use super::options::Arguments;
 use crate::client::ClientError;
 
 /// Bytes in one line: a command of a few long paths; a stream without line ends is not swallowed whole.
 const LINE_LEN_MAX: usize = 1 << 20;
+/// Bytes for which there is room from the start: two passwords and what belongs to them.
+const LINE_LEN_USUAL: usize = 4 << 10;
 
 /// Where commands come from.
 pub(super) enum Input {
@@ -19,13 +22,13 @@ pub(super) enum Input {
     Lines(Lines),
 }
 
-/// One line, or why it cannot be one.
-pub(super) type Line = Result<String, String>;
+/// One line, wiped when dropped since it may hold a password; or why it cannot be one.
+pub(super) type Line = Result<Zeroizing<String>, String>;
 
 /// Lines to carry out.
 pub(super) enum Lines {
     /// All of them are there.
-    Ready(std::vec::IntoIter<String>),
+    Ready(std::vec::IntoIter<Zeroizing<String>>),
     /// They come as they come, through the thread "input".
     Coming(Receiver<Line>),
 }
@@ -50,10 +53,10 @@ impl Input {
         let mut lines = Vec::new();
         if let Some(path) = &arguments.script {
             let text = std::fs::read_to_string(path);
-            let text = text.map_err(|e| ClientError::path(path, format!("cannot read the script: {e}")))?;
-            lines.extend(text.lines().map(str::to_owned));
+            let text = Zeroizing::new(text.map_err(|e| ClientError::path(path, format!("cannot read the script: {e}")))?);
+            lines.extend(text.lines().map(|line| Zeroizing::new(line.to_owned())));
         }
-        lines.extend(arguments.commands.iter().cloned());
+        lines.extend(arguments.commands.iter().cloned().map(Zeroizing::new));
         Ok(Self::Lines(Lines::Ready(lines.into_iter())))
     }
 }
@@ -69,14 +72,15 @@ fn coming(stream: impl io::Read + Send + 'static) -> Result<Lines, ClientError> 
 
 fn read_lines(mut stream: impl BufRead, sender: &Sender<Line>) {
     loop {
-        let mut bytes = Vec::new();
+        // Room for every password, so that no copy is left behind where the line has grown.
+        let mut bytes = Vec::with_capacity(LINE_LEN_USUAL);
         let line = match io::Read::take(&mut stream, LINE_LEN_MAX as u64).read_until(b'\n', &mut bytes) {
             Ok(0) => return,
             Ok(LINE_LEN_MAX) if bytes.last() != Some(&b'\n') => Err("a line is too long; no command needs a mebibyte".to_owned()),
             Ok(_) => {
                 let end = bytes.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |last| last + 1);
                 bytes.truncate(end);
-                String::from_utf8(bytes).map_err(|_| "a line is not UTF-8; write it so".to_owned())
+                String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| "a line is not UTF-8; write it so".to_owned())
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => Err(format!("cannot read commands: {e}")),
@@ -98,9 +102,10 @@ mod tests {
         read_lines(&b"login a b\r\n\n\xff\xff\nlast"[..], &sender);
         drop(sender);
         let lines: Vec<Line> = receiver.iter().collect();
-        assert_eq!(lines[0].as_deref(), Ok("login a b"));
-        assert_eq!(lines[1].as_deref(), Ok(""));
+        let line = |i: usize| lines[i].as_ref().map(|line| line.as_str());
+        assert_eq!(line(0), Ok("login a b"));
+        assert_eq!(line(1), Ok(""));
         assert!(lines[2].is_err());
-        assert_eq!(lines[3].as_deref(), Ok("last"));
+        assert_eq!(line(3), Ok("last"));
     }
 }

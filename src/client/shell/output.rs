@@ -14,7 +14,7 @@ use rustyline::ExternalPrinter;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use super::escape::escape;
+use super::escape::{escape, escape_json};
 use crate::client::ClientError;
 use crate::types::DeviceId;
 
@@ -153,7 +153,7 @@ impl Output {
         let head = head.into_iter().map(|(name, value)| (name.to_owned(), value));
         let pair = |(name, value): (String, Value)| format!("{}:{value}", Value::from(name));
         let pairs: Vec<String> = head.chain(fields).map(pair).collect();
-        self.write(&format!("{{{}}}\n", pairs.join(",")));
+        self.write(&(escape_json(&format!("{{{}}}", pairs.join(","))).into_owned() + "\n"));
     }
 
     fn write(&self, text: &str) {

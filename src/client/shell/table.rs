@@ -1,5 +1,7 @@
 //! The table of commands: what there is, its words, and what it does.
 
+use zeroize::Zeroizing;
+
 /// What a word of a command is, for completion and for what may be kept in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArgumentKind {
@@ -172,28 +174,31 @@ impl CommandSpec {
     }
 }
 
-/// Splits a line into words as a shell does; nothing is left of a blank line or a comment.
+/// Splits a line into words as a shell does; nothing is left of a blank line or a comment. A word may be a password, so they are wiped
+/// when dropped.
 ///
 /// # Errors
 /// What is wrong with the quotes.
-pub(super) fn split(line: &str) -> Result<Vec<String>, String> {
+pub(super) fn split(line: &str) -> Result<Zeroizing<Vec<String>>, String> {
     if line.trim_start().starts_with('#') {
-        return Ok(Vec::new());
+        return Ok(Zeroizing::default());
     }
-    shell_words::split(line).map_err(|_| "a quote is not closed; close it, or write \\' for the character itself".into())
+    shell_words::split(line)
+        .map(Zeroizing::new)
+        .map_err(|_| "a quote is not closed; close it, or write \\' for the character itself".into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn words(line: &str) -> Vec<String> {
+    fn words(line: &str) -> Zeroizing<Vec<String>> {
         split(line).unwrap()
     }
 
     #[test]
     fn lines_are_split_as_a_shell_does() {
-        assert_eq!(words("upload_file 'my file' \"a b\" c\\ d"), ["upload_file", "my file", "a b", "c d"]);
+        assert_eq!(*words("upload_file 'my file' \"a b\" c\\ d"), ["upload_file", "my file", "a b", "c d"]);
         assert!(words("").is_empty() && words("  \t ").is_empty() && words("# login x y").is_empty() && words("  #").is_empty());
         assert!(split("login 'nik").is_err());
     }

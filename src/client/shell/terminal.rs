@@ -7,6 +7,7 @@ use rustyline::config::Configurer as _;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{ColorMode, CompletionType, Config, Editor};
+use zeroize::Zeroizing;
 
 use super::bars::{PromptBars, Ticker};
 use super::complete::ShellHelper;
@@ -24,8 +25,8 @@ type LineEditor = Editor<ShellHelper, FileHistory>;
 ///
 /// # Errors
 /// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
-pub(super) fn ask_password(what: &str) -> Result<String, ClientError> {
-    rpassword::prompt_password(format!("{what}: ")).map_err(|e| match e.kind() {
+pub(super) fn ask_password(what: &str) -> Result<Zeroizing<String>, ClientError> {
+    rpassword::prompt_password(format!("{what}: ")).map(Zeroizing::new).map_err(|e| match e.kind() {
         std::io::ErrorKind::Interrupted | std::io::ErrorKind::UnexpectedEof => ClientError::Interrupted,
         _ => ClientError::system("cannot ask for a password", e),
     })
@@ -86,7 +87,8 @@ fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &P
         // Behind a list of candidates the editor clears as many lines as the prompt has above the last: it would clear the list's.
         let has_bars = prompt.contains('\n');
         editor.set_completion_type(if has_bars { CompletionType::Circular } else { CompletionType::List });
-        let line = editor.readline(&prompt);
+        // What is typed may hold a password.
+        let line = editor.readline(&prompt).map(Zeroizing::new);
         bars.lower();
         match line {
             Ok(line) => {

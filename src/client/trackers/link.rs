@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::{debug, info, warn};
+use zeroize::Zeroizing;
 
 use super::session::Login;
 use super::state::{Live, Pending, TrackerClock};
@@ -215,7 +216,7 @@ fn read_one(reader: &mut Reader) -> Result<FromTracker, LinkError> {
 }
 
 /// Writes what is queued; when nothing is, sends pings and repeats logins in time. Ends with the queue or the connection.
-fn write_frames(shared: &Shared, index: usize, key: u64, connection: &Connection, frames: &Receiver<Vec<u8>>) {
+fn write_frames(shared: &Shared, index: usize, key: u64, connection: &Connection, frames: &Receiver<Zeroizing<Vec<u8>>>) {
     let mut writer = connection.writer();
     let mut next_ping = Instant::now() + PING_INTERVAL;
     loop {

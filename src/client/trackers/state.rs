@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
+use zeroize::Zeroizing;
 
 use super::session::{Login, Session};
 use crate::net::Connection;
@@ -51,7 +52,8 @@ pub(super) struct Live {
     pub(super) key: u64,
     pub(super) connection: Connection,
     pub(super) number: u32,
-    pub(super) queue: Sender<Vec<u8>>,
+    /// Frames on their way; passwords are in some of them.
+    pub(super) queue: Sender<Zeroizing<Vec<u8>>>,
     pub(super) pending: HashMap<u32, Pending>,
     pub(super) next_number: u32,
     pub(super) login: Login,
@@ -131,7 +133,7 @@ impl Live {
     pub(super) fn send(&mut self, request: Request, pending: Pending) -> bool {
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
-        let sent = self.queue.try_send(frame::to_frame(&FromClient { number, request })).is_ok();
+        let sent = self.queue.try_send(frame::to_secret_frame(&FromClient { number, request })).is_ok();
         if sent {
             self.pending.insert(number, pending);
         }
@@ -142,7 +144,7 @@ impl Live {
 impl Live {
     /// Has the writer look again at what is due and when: a frame of no bytes. A queue that is full wakes it anyway.
     pub(super) fn wake_writer(&self) {
-        let _ = self.queue.try_send(Vec::new());
+        let _ = self.queue.try_send(Zeroizing::default());
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
@@ -21,7 +22,7 @@ fn share(path: &str, state: ShareState) -> ShareRow {
         label: "big.bin~2".parse().unwrap(),
         facts: facts(77),
         path: path.into(),
-        stamp: FileStamp { len: 77, modified_ns: -5, dev: u64::MAX, inode: 9 },
+        stamp: FileStamp { len: 77, modified_ns: -5, dev: u64::MAX, inode: 9, born_ns: Some(-1) },
         state,
     }
 }
@@ -43,7 +44,7 @@ fn download(len: u64) -> DownloadRow {
 #[test]
 fn everything_survives_a_restart_and_keeps_to_its_user() {
     let dir = tempfile::tempdir().unwrap();
-    let (device, user, group) = {
+    let (user, group) = {
         let store = DeviceStore::open(dir.path()).unwrap();
         let row = share("/a/b", ShareState::Pending);
         store.put_share(&row).unwrap();
@@ -52,10 +53,9 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
         field.insert(Geometry::new(3 << 20, 512 << 10).unwrap().index(4).unwrap());
         store.journal(row.user, facts(3 << 20).info_hash, &field).unwrap();
         store.set_progress(row.user, facts(3 << 20).info_hash, &Progress::Paused(Some("disk full".into()))).unwrap();
-        (store.device(), row.user, row.group)
+        (row.user, row.group)
     };
     let store = DeviceStore::open(dir.path()).unwrap();
-    assert_eq!(store.device(), device);
     assert_eq!(store.shares(user).unwrap(), [share("/a/b", ShareState::Pending)]);
     assert!(store.shares(UserId::from_bytes([9; 16])).unwrap().is_empty());
     let downloads = store.downloads(user).unwrap();
@@ -76,6 +76,7 @@ fn a_known_file_is_recognised_only_unchanged() {
     store.put_share(&row).unwrap();
     assert_eq!(store.known_file(&row.path, row.stamp).unwrap(), Some(row.facts.clone()));
     assert_eq!(store.known_file(&row.path, FileStamp { modified_ns: -4, ..row.stamp }).unwrap(), None);
+    assert_eq!(store.known_file(&row.path, FileStamp { inode: 8, ..row.stamp }).unwrap(), None);
     assert_eq!(store.known_file(Path::new("/a/c"), row.stamp).unwrap(), None);
 }
 
@@ -117,10 +118,45 @@ fn damage_and_later_versions_are_named_not_overwritten() {
 }
 
 #[test]
-fn a_file_is_the_same_after_a_reboot_numbered_the_file_systems_anew() {
-    let stamp = FileStamp { len: 77, modified_ns: -5, dev: 1, inode: 9 };
-    assert_eq!(stamp, FileStamp { dev: 2, ..stamp });
-    for other in [FileStamp { len: 78, ..stamp }, FileStamp { modified_ns: 0, ..stamp }, FileStamp { inode: 8, ..stamp }] {
-        assert_ne!(stamp, other);
+fn a_store_of_the_first_version_opens_and_keeps_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DATABASE);
+    let want = ShareRow {
+        stamp: FileStamp { born_ns: None, ..share("", ShareState::Offered).stamp },
+        ..share("/a/b", ShareState::Offered)
+    };
+    {
+        let first = DatabaseKind { migrations: &[SCHEMA], ..KIND };
+        let connection = open_database(&path, first).unwrap();
+        let device = [7; 32];
+        connection.execute("INSERT INTO identity VALUES (?1)", [device]).unwrap();
+        let facts = &want.facts;
+        let values = params![
+            want.user.as_bytes(),
+            want.group.as_bytes(),
+            facts.info_hash.as_bytes(),
+            "lab",
+            "big.bin~2",
+            "big.bin",
+            77,
+            facts.piece_len,
+            facts.sha1.as_bytes(),
+            b"/a/b",
+            -5,
+            -1,
+            9,
+            1
+        ];
+        let sql = "INSERT INTO share VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+        connection.execute(sql, values).unwrap();
     }
+    let store = DeviceStore::open(dir.path()).unwrap();
+    assert_eq!(store.shares(want.user).unwrap(), std::slice::from_ref(&want));
+    assert_eq!(store.network().unwrap(), None);
+    // What the file system says is taken over, and kept from then on.
+    let taken = ShareRow { stamp: FileStamp { born_ns: Some(5), ..want.stamp }, ..want.clone() };
+    assert_eq!(store.known_file(&taken.path, taken.stamp).unwrap(), Some(taken.facts.clone()));
+    store.put_share(&taken).unwrap();
+    drop(store);
+    assert_eq!(DeviceStore::open(dir.path()).unwrap().shares(want.user).unwrap(), [taken]);
 }

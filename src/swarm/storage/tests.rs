@@ -60,6 +60,97 @@ fn a_name_that_is_taken_stays_as_it_is_even_as_a_dangling_link() {
 }
 
 #[test]
+fn only_a_plain_file_of_one_name_is_taken_for_a_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("file");
+    let (part, victim) = (part_path(&target, HASH), directory.path().join("victim"));
+    fs::write(&victim, "keep me").unwrap();
+    let refused = |wanted: &str| {
+        for ours in [false, true] {
+            let Err(StorageError::NotAFile { what, .. }) = open(&target, ours) else { panic!("{wanted} was taken") };
+            assert!(what.contains(wanted), "{what}");
+        }
+        fs::remove_file(&part).unwrap();
+    };
+    symlink(&victim, &part).unwrap();
+    refused("symbolic link");
+    symlink("dangling", &part).unwrap();
+    refused("symbolic link");
+    // Opened without care this would wait until somebody opens the other end.
+    rustix::fs::mknodat(rustix::fs::CWD, &part, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+    refused("named pipe");
+    let _listener = std::os::unix::net::UnixListener::bind(&part).unwrap();
+    refused("socket");
+    fs::hard_link(&victim, &part).unwrap();
+    assert!(matches!(open(&target, true), Err(StorageError::NotAFile { .. })));
+    assert_eq!(fs::read(&victim).unwrap(), b"keep me");
+    assert!(!directory.path().join("dangling").exists());
+}
+
+#[test]
+fn a_directory_that_was_replaced_meanwhile_gets_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let [out, moved, other] = ["out", "moved", "other"].map(|name| directory.path().join(name));
+    fs::create_dir(&out).unwrap();
+    fs::create_dir(&other).unwrap();
+    let part = open(&out.join("file"), false).unwrap();
+    fs::rename(&out, &moved).unwrap();
+    symlink(&other, &out).unwrap();
+    part.write(b"abc", 0).unwrap();
+    assert!(matches!(part.finish(), Err(StorageError::Replaced(path)) if path == out));
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
+    part.remove().unwrap();
+    assert_eq!(fs::read_dir(&moved).unwrap().count(), 0, "what is ours is removed where it is");
+}
+
+#[test]
+fn a_part_has_the_rights_of_any_new_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let (target, usual) = (directory.path().join("file"), directory.path().join("usual"));
+    fs::write(&usual, "").unwrap();
+    open(&target, false).unwrap().finish().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&target), mode(&usual));
+}
+
+#[test]
+fn another_file_in_the_place_of_a_shared_one_is_never_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, other] = ["shared", "other"].map(|name| directory.path().join(name));
+    let time = std::time::SystemTime::UNIX_EPOCH;
+    for (path, byte) in [(&path, b'a'), (&other, b'b')] {
+        fs::write(path, [byte; 100]).unwrap();
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+    let seed = crate::swarm::hash_file(&path, &mut |_| true).unwrap().seed;
+    let files = OpenFiles::new(3);
+    let read = || {
+        let mut bytes = [0; 10];
+        files.read(HASH, &seed, &mut bytes, 0).map(|()| bytes[0])
+    };
+    assert_eq!(read().unwrap(), b'a');
+    // While it is open, the file that was shared is read, whatever has its name now; once closed, it is not found there.
+    let kept = directory.path().join("kept");
+    fs::rename(&path, &kept).unwrap();
+    fs::copy(&other, &path).unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    assert_eq!(read().unwrap(), b'a');
+    files.forget(HASH);
+    assert!(matches!(read(), Err(SeedError::Changed)), "another file of that length and time");
+    for link in [&other, &kept] {
+        fs::remove_file(&path).unwrap();
+        symlink(link, &path).unwrap();
+        assert!(matches!(read(), Err(SeedError::Changed)), "a link to {}", link.display());
+    }
+    fs::remove_file(&path).unwrap();
+    fs::rename(&kept, &path).unwrap();
+    assert_eq!(read().unwrap(), b'a', "it is back");
+    fs::rename(&other, &path).unwrap();
+    assert!(matches!(read(), Err(SeedError::Changed)), "replaced while it is open");
+}
+
+#[test]
 fn few_shared_files_are_open_and_a_changed_one_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let files = OpenFiles::new(3);
@@ -69,8 +160,8 @@ fn few_shared_files_are_open_and_a_changed_one_is_noticed() {
         let geometry = Geometry::for_file(100).unwrap();
         let pieces = vec![Sha1Digest::from_bytes([0; 20])];
         let metainfo = Arc::new(Metainfo::new("x".parse().unwrap(), geometry, pieces).unwrap());
-        let modified_ns = modified_ns(&fs::metadata(&path).unwrap());
-        SeedSpec { metainfo, path, len: 100, modified_ns }
+        let stamp = FileStamp::new(&fs::metadata(&path).unwrap());
+        SeedSpec { metainfo, path, stamp }
     };
     let specs: Vec<SeedSpec> = (0..20).map(spec).collect();
     let read = |number: u8| {

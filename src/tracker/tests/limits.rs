@@ -74,28 +74,42 @@ fn a_slow_first_frame_and_a_silent_session_are_closed_in_time() {
 }
 
 #[test]
-fn strangers_from_one_address_are_few_and_clients_are_bounded() {
+fn strangers_make_room_and_clients_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
-    let tracker = short(dir.path(), |config| config.limits.connections = 3);
+    let tracker = short(dir.path(), |config| config.limits.connections = 2);
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
-    let idle: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(tracker.local_addr()).unwrap()).collect();
-    wait_for("both to be counted", || status(&tracker).connections == 3);
+    let mut late = Guest::connect(tracker.local_addr(), 3);
+    let (_bob, _) = Guest::new(&tracker, "bob", 2);
+    let login = Request::Login { name: "nik".parse().unwrap(), password: password("pw") };
+    late.refused(login.clone(), Refusal::Busy);
     let hello = Hello::Client(ClientHello { device: DeviceId::from_bytes([9; 32]), port: 1 });
     let got = closed_after(&tracker, &crate::wire::frame::to_frame(&hello));
     assert_eq!(read_message::<FromTracker>(&mut &got[..], 100).unwrap(), FromTracker::Unwelcome(Unwelcome::Full));
-    drop(idle);
-    wait_for("both to be gone", || status(&tracker).connections == 1);
-    tracker.stop().unwrap();
-    assert!(nik.is_closed());
+    nik.ask(Request::Logout);
+    assert!(matches!(late.ask(login), Reply::LoggedIn(_)), "a logged-out connection leaves its place");
+    drop(nik);
+}
 
+#[test]
+fn an_address_holds_a_bounded_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = short(dir.path(), |config| config.limits.connections_per_address = 1);
+    let (_nik, _) = Guest::new(&tracker, "nik", 1);
+    let mut again = Guest::connect(tracker.local_addr(), 2);
+    assert_eq!(again.log_in("nik", "pw"), Err(Refusal::Busy));
+}
+
+#[test]
+fn slow_strangers_of_ones_own_address_keep_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
-    let strangers: Vec<Guest> =
-        (0..TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN).map(|_| Guest::connect(tracker.local_addr(), 5)).collect();
-    assert_eq!(status(&tracker).connections, strangers.len());
-    closed_after(&tracker, &[]);
-    drop(strangers);
-    wait_for("them to be gone", || status(&tracker).connections == 0);
-    Guest::connect(tracker.local_addr(), 6);
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let slow: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(tracker.local_addr()).unwrap()).collect();
+    wait_for("all to be accepted", || status(&tracker).connections == TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN + 1);
+    let mut second = Guest::again(&tracker, "nik", 2);
+    assert_eq!((second.ask(Request::Ping), nik.ask(Request::Ping)), (Reply::Pong, Reply::Pong));
+    drop(slow);
+    wait_for("them to be gone", || status(&tracker).connections == 2);
 }
 
 #[test]
@@ -127,11 +141,90 @@ fn idle_sessions_are_cheap_and_end_with_the_tracker() {
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
     let (_nik, _) = Guest::new(&tracker, "nik", 0);
-    let guests: Vec<Guest> = (1..=100).map(|device| Guest::again(&tracker, "nik", device)).collect();
-    assert_eq!(status(&tracker).sessions, 101);
+    let (_bob, _) = Guest::new(&tracker, "bob", 0);
+    let guests: Vec<Guest> =
+        (1..=100).map(|device| Guest::again(&tracker, if device % 2 == 0 { "nik" } else { "bob" }, device)).collect();
+    assert_eq!(status(&tracker).sessions, 102);
     tracker.stop().unwrap();
     for mut guest in guests {
         assert_eq!(guest.event(), Event::Closing);
         assert!(guest.is_closed());
     }
+}
+
+#[test]
+fn a_user_and_a_device_have_a_bounded_number_of_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut first, _) = Guest::new(&tracker, "nik", 0);
+    let mut second = Guest::again(&tracker, "nik", 1);
+    let others: Vec<Guest> = (2..=64).map(|device| Guest::again(&tracker, "nik", device)).collect();
+    assert!(first.is_closed(), "the oldest of the user gives way");
+    assert_eq!(second.ask(Request::Ping), Reply::Pong);
+    assert_eq!(status(&tracker).sessions, 64);
+    drop(others);
+    wait_for("them to be gone", || status(&tracker).sessions == 1);
+    // The same device, as one user after the other.
+    let (mut eve, _) = Guest::new(&tracker, "eve", 9);
+    let others: Vec<Guest> = (0..8).map(|number| Guest::new(&tracker, &format!("u{number}"), 9).0).collect();
+    assert!(eve.is_closed(), "the oldest of the device gives way");
+    assert_eq!((status(&tracker).sessions, others.len()), (9, 8));
+}
+
+#[test]
+fn what_is_made_in_an_hour_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = short(dir.path(), |config| {
+        config.limits.accounts_per_hour = 2;
+        config.limits.groups_per_hour = 2;
+        config.limits.requests_per_hour = 1;
+    });
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let create = |request, name: &str| Request::CreateUser { request, name: name.parse().unwrap(), password: password("pw") };
+    nik.refused(create(request_id(), "nik"), Refusal::NameTaken);
+    let request = request_id();
+    let bob = nik.done(create(request, "bob"));
+    nik.refused(create(request_id(), "eve"), Refusal::TooMany);
+    assert_eq!(nik.done(create(request, "bob")), bob, "a retry is not another");
+    let group = |request, name: &str| Request::CreateGroup { request, name: name.parse().unwrap() };
+    nik.create_group("a");
+    nik.refused(group(request_id(), "a"), Refusal::NameTaken);
+    let request = request_id();
+    let made = nik.done(group(request, "b"));
+    nik.refused(group(request_id(), "c"), Refusal::TooMany);
+    assert_eq!(nik.done(group(request, "b")), made);
+    let mut bob = Guest::again(&tracker, "bob", 2);
+    let Effect::Group(b) = made else { panic!("{made:?}") };
+    let join = |request, group| Request::JoinGroup { request, group };
+    bob.refused(join(request_id(), GroupId::from_bytes([9; 16])), Refusal::NoSuchGroup);
+    let request = request_id();
+    bob.done(join(request, b));
+    bob.refused(join(request_id(), b), Refusal::TooMany);
+    bob.done(join(request, b));
+    bob.create_group("d");
+}
+
+#[test]
+fn guesses_are_slowed_and_the_owner_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, user) = Guest::new(&tracker, "nik", 1);
+    // Guessing without a pause uses up what the account has for strangers at this address.
+    std::thread::scope(|scope| {
+        for device in 10..20 {
+            let mut guest = Guest::connect(tracker.local_addr(), device);
+            scope.spawn(move || {
+                (0..2).for_each(|_| assert_eq!(guest.log_in("nik", "guess"), Err(Refusal::WrongPassword)));
+            });
+        }
+    });
+    let mut stranger = Guest::connect(tracker.local_addr(), 9);
+    let started = Instant::now();
+    (0..2).for_each(|_| assert_eq!(stranger.log_in("nobody", "guess"), Err(Refusal::WrongPassword)));
+    let other = started.elapsed();
+    (0..4).for_each(|_| assert_eq!(stranger.log_in("nik", "guess"), Err(Refusal::WrongPassword)));
+    assert!(started.elapsed() >= Duration::from_millis(900), "two runs took {other:?}, and four guesses were not slowed");
+    assert_eq!(nik.log_in("nik", "pw"), Ok(user));
+    let change = Request::ChangePassword { request: request_id(), old: password("guess"), new: password("x") };
+    nik.refused(change, Refusal::WrongOldPassword);
 }

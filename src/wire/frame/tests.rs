@@ -75,3 +75,17 @@ fn interrupted_reads_go_on() {
     }
     assert_eq!(body_of(Stream(false, Cursor::new(b"\0\0\0\x02ab")), 2).unwrap(), b"ab");
 }
+
+#[test]
+fn a_frame_with_passwords_never_outgrows_the_room_set_aside_for_it() {
+    use crate::types::limits::PASSWORD_LEN_MAX;
+    use crate::types::{Password, RequestId};
+    use crate::wire::tracker::{FromClient, Request};
+    let password = || Password::new("p".repeat(PASSWORD_LEN_MAX)).unwrap();
+    let request = Request::ChangePassword { request: RequestId::from_bytes([1; 16]), old: password(), new: password() };
+    let message = FromClient { number: 1, request };
+    let frame = to_secret_frame(&message);
+    assert_eq!((frame.as_slice(), frame.capacity()), (to_frame(&message).as_slice(), SECRET_LEN_MAX));
+    let read: FromClient = read_message(&mut frame.as_slice(), SECRET_LEN_MAX).unwrap();
+    assert_eq!(read, message);
+}

@@ -242,9 +242,8 @@ fn a_hundred_and_thirty_thousand_pieces_are_kept_account_of() {
     let metainfo = Arc::new(Metainfo::new("sparse".parse().unwrap(), geometry, pieces).unwrap());
     let file = File::create(station.path("sparse")).unwrap();
     file.set_len(geometry.len()).unwrap();
-    let modified_ns = crate::swarm::storage::modified_ns(&file.metadata().unwrap());
-    let seed =
-        crate::swarm::SeedSpec { metainfo: metainfo.clone(), path: station.path("sparse"), len: geometry.len(), modified_ns };
+    let stamp = crate::types::FileStamp::new(&file.metadata().unwrap());
+    let seed = crate::swarm::SeedSpec { metainfo: metainfo.clone(), path: station.path("sparse"), stamp };
     station.engine.seed(seed).unwrap();
     let leecher = Station::start(2);
     let sha1 = Sha1Digest::from_bytes([0; 20]);

@@ -1,0 +1,179 @@
+//! What costs a tracker most, done for sessions within bounds: checking passwords, and making what lasts.
+//!
+//! **Invariant:** no password is checked past the [`Gate`](super::gate::Gate), and nothing that [`Quota`](super::quota::Quota)
+//! counts is made past it. A name that nobody bears takes the same way as any other: the gate, one Argon2 run, the same refusal.
+//!
+//! Called on session threads, which wait here for the gate, for a place to run Argon2, and for the core. Everywhere `None` means that
+//! the core has ended.
+
+use super::gate::Attempt;
+use super::password::Lane;
+use super::quota::{Charge, Kind};
+use super::shared::Shared;
+use crate::net::{Admission, Source};
+use crate::types::{
+    Change, DeviceId, Label, Outcome, Password, PasswordHash, Refusal, RequestId, Tag, UserEntry, UserId, UserName,
+};
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    /// Where they come from.
+    pub(crate) source: Source,
+    /// On which device.
+    pub(crate) device: DeviceId,
+    /// Their connection: nothing is waited for once it is over.
+    pub(crate) admission: &'a Admission,
+}
+
+impl Caller<'_> {
+    fn lane(&self, known: bool) -> Lane {
+        Lane { source: self.source, known }
+    }
+}
+
+impl Shared {
+    /// Finds the user whom a name and a password belong to, and the write that set the password.
+    ///
+    /// # Blocking
+    /// For the gate and for an Argon2 run; one more for each further bearer of the name.
+    pub(crate) fn find_user(
+        &self,
+        caller: Caller<'_>,
+        name: Label,
+        password: &Password,
+    ) -> Option<Result<(UserEntry, Tag), Refusal>> {
+        let asked = name.clone();
+        let candidates = self.core.ask(move |view| {
+            let directory = view.directory();
+            let candidates = directory.login_candidates(asked.as_str()).into_iter();
+            let with_tag = |(entry, hash): (UserEntry, _)| Some((directory.password_tag(entry.user)?, entry, hash));
+            candidates.filter_map(with_tag).collect::<Vec<_>>()
+        })?;
+        let users: Vec<UserId> = candidates.iter().map(|(_, entry, _)| entry.user).collect();
+        let hashes: Vec<&PasswordHash> = candidates.iter().map(|(_, _, hash)| hash).collect();
+        let attempt = self.gate.login(caller.source, caller.device, name.as_str(), &users);
+        let found = match self.check(caller, &attempt, password, &hashes) {
+            Ok(Some(index)) => candidates.into_iter().nth(index).map(|(tag, entry, _)| (entry, tag)),
+            Ok(None) => None,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        Some(match found {
+            Some((entry, tag)) => {
+                self.gate.note_known(entry.user, caller.device);
+                Ok((entry, tag))
+            }
+            None => Err(Refusal::WrongPassword),
+        })
+    }
+
+    /// Replaces the password of a user who is logged in and shows the old one.
+    ///
+    /// # Blocking
+    /// For the gate, for two Argon2 runs, and until the change is safe or refused.
+    pub(crate) fn change_password(
+        &self,
+        caller: Caller<'_>,
+        user: UserId,
+        request: RequestId,
+        old: &Password,
+        new: &Password,
+    ) -> Option<Outcome> {
+        let asked = self.core.ask(move |view| {
+            let directory = view.directory();
+            (directory.password_hash(user).cloned(), directory.outcome(request, user).is_some())
+        });
+        let (present, repeated) = asked?;
+        let Some(present) = present else { return Some(Err(Refusal::LoginFirst)) };
+        // A repeated request finds the old password replaced already, by itself; its outcome is on record.
+        if !repeated {
+            let attempt = self.gate.logged_in(caller.source, caller.device, user);
+            match self.check(caller, &attempt, old, &[&present]) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Some(Err(Refusal::WrongOldPassword)),
+                Err(refusal) => return Some(Err(refusal)),
+            }
+        }
+        let hash = match self.hasher.hash(caller.lane(true), new) {
+            Ok(hash) => hash,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let outcome = self.core.change(user, request, Change::ChangePassword { hash })?;
+        if outcome.is_ok() {
+            self.gate.note_changed(user, caller.device);
+        }
+        Some(outcome)
+    }
+
+    /// Makes an account, if the caller's address may have another.
+    ///
+    /// # Blocking
+    /// For an Argon2 run, unless the name is taken or the address has made too many; and until the change is safe or refused.
+    pub(crate) fn create_user(
+        &self,
+        caller: Caller<'_>,
+        request: RequestId,
+        name: UserName,
+        password: &Password,
+    ) -> Option<Outcome> {
+        let wanted = name.clone();
+        let asked = self.core.ask(move |view| {
+            let directory = view.directory();
+            (directory.outcome(request, UserId::NOBODY).is_some(), directory.find_user(wanted.as_str()).is_some())
+        });
+        let (repeated, taken) = asked?;
+        // Refused again by the core; but asking for a name that is taken should cost no run.
+        if taken && !repeated {
+            return Some(Err(Refusal::NameTaken));
+        }
+        let charge = if repeated { Some(Charge::FREE) } else { self.quota.take(Kind::Account(caller.source)) };
+        let Some(charge) = charge else { return Some(Err(Refusal::TooMany)) };
+        let hash = match self.hasher.hash(caller.lane(false), password) {
+            Ok(hash) => hash,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let outcome = self.core.change(UserId::NOBODY, request, Change::CreateUser { name, hash })?;
+        if outcome.is_ok() {
+            charge.spend();
+        }
+        Some(outcome)
+    }
+
+    /// Carries out a change of a user's, if they may make another of the kind.
+    ///
+    /// # Blocking
+    /// Until the change is safe or refused.
+    pub(crate) fn change(&self, caller: Caller<'_>, actor: UserId, request: RequestId, change: Change) -> Option<Outcome> {
+        let charge = match Kind::of(caller.source, actor, &change) {
+            Some(kind) => self.quota.take(kind),
+            None => Some(Charge::FREE),
+        };
+        let charge = match charge {
+            Some(charge) => charge,
+            // Only now does it matter whether this one was counted before: asking first would cost every change a turn of the core.
+            None if self.core.ask(move |view| view.directory().outcome(request, actor).is_some())? => Charge::FREE,
+            None => return Some(Err(Refusal::TooMany)),
+        };
+        let outcome = self.core.change(actor, request, change)?;
+        if outcome.is_ok() {
+            charge.spend();
+        }
+        Some(outcome)
+    }
+
+    /// Tells which of the hashes a password belongs to, in the attempt's time.
+    fn check(
+        &self,
+        caller: Caller<'_>,
+        attempt: &Attempt,
+        password: &Password,
+        hashes: &[&PasswordHash],
+    ) -> Result<Option<usize>, Refusal> {
+        let pass = self.gate.pass(attempt, || caller.admission.is_over())?;
+        let found = self.hasher.find(caller.lane(attempt.is_known()), password, hashes)?;
+        if found.is_none() {
+            pass.failed();
+        }
+        Ok(found)
+    }
+}
