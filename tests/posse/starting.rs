@@ -135,11 +135,12 @@ fn tracker_info_is_understood_in_every_form() {
         ports[0], ports[1], ports[2], ports[3]
     );
     std::fs::write(&info, lines).unwrap();
+    let key = dir.path().join("network.key");
     for (index, port) in ports.iter().enumerate() {
         let number = (index + 1).to_string();
         let data = dir.path().join(&number);
         let host = if index == 3 { "[::1]" } else { "127.0.0.1" };
-        let process = tracker(&[text(&info), &number, "--data-dir", text(&data)]);
+        let process = tracker(&[text(&info), &number, "--data-dir", text(&data), "--network-key", text(&key)]);
         let line = process.wait_out("that it listens", |line| Some(line.to_owned()));
         assert_eq!(line, format!("tracker {number} listening on {host}:{port}"));
     }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use tempfile::TempDir;
 
 use super::*;
+use crate::net::{Incoming, TrackerSecurity, Visitor};
 use crate::types::{MembershipState, Operation, OriginId, Stamp, TrackerState, VersionVector, Write};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 
@@ -24,7 +25,7 @@ impl Net {
     }
 
     fn config(&self, number: usize) -> TrackerConfig {
-        TrackerConfig::new(self.info.clone(), number as u32, self.dirs[number - 1].path())
+        config(self.info.clone(), number as u32, self.dirs[number - 1].path())
     }
 
     fn restart(&mut self, number: usize) {
@@ -154,9 +155,14 @@ fn three_trackers_agree() {
     net.settle();
 }
 
+/// Connects to tracker 1 as a tracker of its network does.
+fn dial_link(net: &Net) -> Connection {
+    TrackerSecurity::new(&NETWORK_KEY).unwrap().dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap()
+}
+
 /// Speaks to a tracker as a peer would, and returns its answer.
 fn dial_as(net: &Net, hello: ReplicaHello) -> ToDialler {
-    let connection = Connection::dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap();
+    let connection = dial_link(net);
     write_message(&mut connection.writer(), &Hello::Replica(hello)).unwrap();
     read_message(&mut connection.reader(), TRACKER_FRAME_LEN_MAX).unwrap()
 }
@@ -170,7 +176,7 @@ fn presence_follows_operations_that_come_before_those_they_rest_on() {
     let info_hash = file.info_hash;
     let clock_ms = super::super::clock::wall_ms(0);
     let [first, second] = [3, 4].map(|n| OriginId::from_bytes([n; 16]));
-    let connection = Connection::dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap();
+    let connection = dial_link(&net);
     let hello = ReplicaHello { network: net.info.network(), number: 2, origin: first, clock_ms };
     write_message(&mut connection.writer(), &Hello::Replica(hello)).unwrap();
     let mut reader = connection.reader();
@@ -191,8 +197,8 @@ fn presence_follows_operations_that_come_before_those_they_rest_on() {
     let about = Write::Group { group, name: "lab".parse().unwrap(), created_by: maker, created: since };
     tell(second, vec![about, member(maker), Write::File { group, file, shared_by: user, at: since }]);
     assert!(matches!(nik.event(), Event::Admitted { group: entry } if entry.group == group));
-    let Reply::Peers(found) = nik.ask(Request::FindPeer { info_hash, device: nik.device }) else { panic!() };
-    assert_eq!(found.len(), 1);
+    let entry = nik.ask(Request::FindFile { group, info_hash });
+    assert!(matches!(entry, Reply::File(entry) if entry.online == 1), "what was announced too early counts now");
 }
 
 #[test]
@@ -222,7 +228,7 @@ fn a_tracker_does_not_take_a_stranger_at_another_address_for_its_peer() {
     // Tracker 2 is at an address from which this test does not dial.
     let info = TrackerInfo::parse(&format!("127.0.0.1:{port}\n127.0.0.2:{port}")).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let tracker = Tracker::start(TrackerConfig::new(info.clone(), 1, dir.path())).unwrap();
+    let tracker = Tracker::start(config(info.clone(), 1, dir.path())).unwrap();
     let net = Net { info, dirs: vec![dir], trackers: vec![Some(tracker)] };
     let clock_ms = super::super::clock::wall_ms(0);
     let hello = ReplicaHello { network: net.info.network(), number: 2, origin: OriginId::from_bytes([5; 16]), clock_ms };
@@ -277,7 +283,9 @@ fn a_store_that_went_back_in_time_goes_on_as_a_new_origin() {
 
 /// Takes tracker 1's link as tracker 2 would.
 fn take_link(listener: &TcpListener) -> (Connection, Reader) {
-    let connection = Connection::accepted(listener.accept().unwrap().0).unwrap();
+    let incoming = Incoming::new(listener.accept().unwrap().0).unwrap();
+    let (connection, visitor) = TrackerSecurity::new(&NETWORK_KEY).unwrap().accept(incoming, PATIENCE).unwrap();
+    assert_eq!(visitor, Visitor::Tracker);
     let mut reader = connection.reader();
     assert!(matches!(read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap(), Hello::Replica(hello) if hello.number == 1));
     let (origin, clock_ms) = (OriginId::from_bytes([2; 16]), super::super::clock::wall_ms(0));
@@ -291,7 +299,7 @@ fn a_link_that_ends_at_once_is_dialled_ever_more_slowly() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!("{}\n{}", network(1).get(1).unwrap(), listener.local_addr().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let _tracker = Tracker::start(TrackerConfig::new(TrackerInfo::parse(&text).unwrap(), 1, dir.path())).unwrap();
+    let _tracker = Tracker::start(config(TrackerInfo::parse(&text).unwrap(), 1, dir.path())).unwrap();
     // As a peer does that cannot take an operation: it drops the link, every time.
     let links = (0..6).map(|_| take_link(&listener).0.close()).map(|()| Instant::now()).collect::<Vec<_>>();
     let (first, last) = (links[1] - links[0], links[5] - links[4]);
@@ -318,7 +326,7 @@ fn a_late_peer_holds_replies_for_a_second_only_and_a_silent_one_is_dialled_again
     let own = network(1);
     let text = format!("{}\n{}", own.get(1).unwrap(), listener.local_addr().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let mut config = TrackerConfig::new(TrackerInfo::parse(&text).unwrap(), 1, dir.path());
+    let mut config = config(TrackerInfo::parse(&text).unwrap(), 1, dir.path());
     config.limits.link_silence = Duration::from_secs(3);
     config.limits.link_ping = Duration::from_millis(100);
     let tracker = Tracker::start(config).unwrap();

@@ -166,7 +166,7 @@ fn a_store_that_cannot_be_written_ends_the_tracker_and_acknowledges_nothing() {
 fn a_tracker_that_cannot_start_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let start = |text: &str, number, dir: &Path| {
-        Tracker::start(TrackerConfig::new(TrackerInfo::parse(text).unwrap(), number, dir)).unwrap_err().to_string()
+        Tracker::start(config(TrackerInfo::parse(text).unwrap(), number, dir)).unwrap_err().to_string()
     };
     assert!(start("127.0.0.1:0", 2, dir.path()).contains("no tracker 2"));
     assert!(start("127.0.0.1:0\n127.0.0.2:0", 1, dir.path()).contains("port 0"));

@@ -1,16 +1,18 @@
 //! A peer of the test's own: it serves a file's metainfo and pieces as told, well or badly, and remembers what it was asked for.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use posse::types::{DeviceId, DownloadState, FileFacts};
+use posse::net::Reader;
+use posse::types::{DownloadState, FileFacts, Ticket};
+use posse::wire::frame::{read_message as read_frame, write_message};
 use posse::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message};
 
-use super::{Content, PATIENCE, RawClient, device};
+use super::{Content, Device, PATIENCE, RawClient, device};
 
 /// The extension id under which this peer wants metadata messages.
 const METADATA_ID: u8 = 7;
@@ -52,7 +54,9 @@ struct Shared {
     content: Content,
     info: Vec<u8>,
     behaviour: Behaviour,
-    device: DeviceId,
+    device: Device,
+    /// What it shows; set before it announces itself.
+    ticket: Mutex<Option<Ticket>>,
     seen: Mutex<Seen>,
     changed: Condvar,
     gone: AtomicBool,
@@ -90,14 +94,16 @@ impl EvilPeer {
         let seen = Mutex::new(Seen { allowed: u64::MAX, ..Seen::default() });
         let (content, device) = (content.clone(), device());
         let (changed, gone) = (Condvar::new(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { content, info, behaviour, device, seen, changed, gone });
+        let ticket = Mutex::new(None);
+        let shared = Arc::new(Shared { content, info, behaviour, device, ticket, seen, changed, gone });
         std::thread::spawn({
             let shared = shared.clone();
             move || shared.accept(&listener)
         });
-        let mut session = RawClient::connect(tracker, device, address.port()).expect("the tracker takes connections");
+        let mut session = RawClient::connect(tracker, &shared.device, address.port()).expect("the tracker takes connections");
         session.login(user).expect("the user exists");
         let group = session.group(group).group;
+        *shared.ticket.lock() = session.ticket(group);
         session.share(group, facts.clone());
         session.announce(group, facts.info_hash, DownloadState::Seeding);
         Self { shared, address, _session: session }
@@ -172,15 +178,19 @@ impl Shared {
             };
             let shared = self.clone();
             // The link's end, for whatever reason, is the link's own business.
-            std::thread::spawn(move || shared.serve(&stream, epoch));
+            std::thread::spawn(move || shared.serve(stream, epoch));
         }
     }
 
-    fn serve(&self, stream: &TcpStream, epoch: usize) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let (mut reader, mut writer) = (BufReader::new(stream), stream);
+    fn serve(&self, stream: TcpStream, epoch: usize) -> io::Result<()> {
+        let (stream, _) = self.device.accept(stream)?;
+        let (reader, mut writer) = stream.split();
+        let mut reader = BufReader::new(reader);
+        // Whatever is shown is taken: whether the dialler may have the file is not what this peer is about.
+        let _: Ticket = read_frame(&mut reader, 256).map_err(io::Error::other)?;
+        write_message(&mut writer, &self.ticket.lock().ok_or(io::ErrorKind::NotConnected)?)?;
         let theirs = Handshake::read(&mut reader).map_err(io::Error::other)?;
-        writer.write_all(&Handshake::new(theirs.info_hash, PeerId::of_device(self.device)).encode())?;
+        writer.write_all(&Handshake::new(theirs.info_hash, PeerId::of_device(self.device.id)).encode())?;
         if self.behaviour == Behaviour::Mute {
             return self.wait_end(reader);
         }
@@ -203,7 +213,7 @@ impl Shared {
         Ok(())
     }
 
-    fn wait_end(&self, mut reader: impl Read) -> io::Result<()> {
+    fn wait_end(&self, mut reader: BufReader<Reader>) -> io::Result<()> {
         io::copy(&mut reader, &mut io::sink()).map(|_| ())
     }
 
@@ -213,7 +223,6 @@ impl Shared {
             metadata_id: Some(METADATA_ID),
             metadata_size: Some(self.info.len() as u64),
             requests_max: Some(250),
-            device: Some(self.device),
             ..ExtendedHandshake::default()
         };
         writer.write_all(&PeerMessage::Extended { id: 0, payload: hello.encode() }.to_bytes())?;

@@ -33,19 +33,22 @@ pub(crate) struct TrackerProcess {
     pub(crate) address: SocketAddr,
     info: PathBuf,
     data: PathBuf,
+    key: PathBuf,
     said_before: usize,
 }
 
 impl TrackerProcess {
-    /// Starts the tracker of line `number`, and waits until it takes connections.
-    pub(crate) fn start(info: &Path, number: usize, data: &Path) -> Self {
+    /// Starts the tracker of line `number` with the network's key in that file, which is made if it is not there, and waits until it takes
+    /// connections.
+    pub(crate) fn start(info: &Path, number: usize, data: &Path, key: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
-        command.arg(info).arg(number.to_string()).arg("--data-dir").arg(data).args(["--log", "info"]);
+        command.arg(info).arg(number.to_string()).arg("--data-dir").arg(data).arg("--network-key").arg(key);
+        command.args(["--log", "info"]);
         let process = Process::spawn(&format!("tracker {number}"), &mut command);
         let start = format!("tracker {number} listening on ");
         let address = process.wait_out("that it listens", |line| line.strip_prefix(&start).map(str::to_owned));
         let address = address.parse().expect("it prints an address");
-        Self { process, number, address, info: info.to_owned(), data: data.to_owned(), said_before: 0 }
+        Self { process, number, address, info: info.to_owned(), data: data.to_owned(), key: key.to_owned(), said_before: 0 }
     }
 
     /// Its process.
@@ -66,7 +69,7 @@ impl TrackerProcess {
     /// Starts it again with the same line and data directory; whatever ran is killed first.
     pub(crate) fn restart(&mut self) {
         self.process.kill9();
-        *self = Self::start(&self.info, self.number, &self.data);
+        *self = Self::start(&self.info, self.number, &self.data, &self.key);
     }
 
     /// Ends it and takes its disk away.
