@@ -17,6 +17,7 @@ mod seeds;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod trusting;
 
 pub use choking::choker;
 pub use decoders::{bitfields, extensions, metainfo, peer_messages, replication_frames, tracker_frames};
@@ -24,6 +25,7 @@ pub use fetching::download;
 pub(crate) use input::Input;
 pub use replicas::replica;
 pub use texts::{command_lines, names, tracker_info};
+pub use trusting::{certificates, statements, tls_handshake};
 
 pub use crate::swarm::fuzz::{link_session, metainfo_fetch};
 pub use crate::tracker::fuzz::tracker_session;
@@ -34,6 +36,7 @@ pub type Target = fn(&[u8]);
 /// Every target under the name of its file in `fuzz/fuzz_targets`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("bitfields", bitfields),
+    ("certificates", certificates),
     ("choker", choker),
     ("command_lines", command_lines),
     ("download", download),
@@ -45,6 +48,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("peer_messages", peer_messages),
     ("replica", replica),
     ("replication_frames", replication_frames),
+    ("statements", statements),
+    ("tls_handshake", tls_handshake),
     ("tracker_frames", tracker_frames),
     ("tracker_info", tracker_info),
     ("tracker_session", tracker_session),

@@ -43,9 +43,13 @@ pub(crate) fn network_key() -> KeyPair {
 
 /// The key pair with that private key.
 pub(crate) fn key(private: [u8; 32]) -> KeyPair {
-    // RFC 8410, section 7.
+    KeyPair::from_pkcs8(&pkcs8(private)).expect("any 32 bytes are a private key")
+}
+
+/// A private key as its file holds it, less the PEM (RFC 8410, section 7).
+pub(crate) fn pkcs8(private: [u8; 32]) -> Vec<u8> {
     let head = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-    KeyPair::from_pkcs8(&[&head[..], &private].concat()).expect("any 32 bytes are a private key")
+    [&head[..], &private].concat()
 }
 
 /// Makes the two ends of a connection: the fuzzer's, and that of the code under test. Each comes from another address, or all from

@@ -19,6 +19,9 @@ pub(super) type Seed = (String, Vec<u8>);
 pub(super) fn seeds(target: &str) -> Vec<Seed> {
     match target {
         "bitfields" => bitfields(),
+        "certificates" => certificates(),
+        "statements" => statements(),
+        "tls_handshake" => vec![seed("alert", [1, 21, 3, 3, 0, 2, 2, 40]), seed("plain", b"\0\x13BitTorrent protocol".to_vec())],
         "choker" | "download" | "metainfo_fetch" | "replica" => noise(target),
         "command_lines" => command_lines(),
         "extensions" => extensions(),
@@ -58,6 +61,27 @@ fn noise(target: &str) -> Vec<Seed> {
         (state >> 33) as u8
     };
     (1..=6).map(|n| seed(&format!("run-{n}"), (0..n * 128).map(|_| byte()).collect::<Vec<u8>>())).collect()
+}
+
+fn certificates() -> Vec<Seed> {
+    let device = super::trusting::device_certificate();
+    let shown = behind(&(device.len() as u16).to_be_bytes(), &device);
+    vec![
+        seed("device", behind(&[0], &shown)),
+        seed("two", [&[0][..], &shown, &device].concat()),
+        seed("altered-tracker", [1, 0, 20, 1, 0, 90, 0x80]),
+        seed("altered-device", [2, 0, 4, 1]),
+        seed("key", behind(&[3], &super::harness::pkcs8([0x61; 32]))),
+    ]
+}
+
+fn statements() -> Vec<Seed> {
+    vec![
+        seed("token", behind(&[0], &super::trusting::good_token().to_bytes())),
+        seed("ticket", behind(&[1], &super::trusting::good_ticket().to_bytes())),
+        seed("altered-token", [2, 0, 7, 1]),
+        seed("altered-ticket", [3, 0, 90, 0x80]),
+    ]
 }
 
 fn command_lines() -> Vec<Seed> {
@@ -198,7 +222,8 @@ fn known_requests() -> Vec<Request> {
         Request::ListMembers { group, after: Some(known.owner) },
         Request::ListFiles { group, after: None },
         Request::FindFile { group, info_hash },
-        Request::FindPeer { info_hash, device: Sample::example() },
+        Request::Tickets { groups: vec![group, Sample::example()] },
+        Request::Renew,
         Request::TransferGroup { request: request(3), group, user: known.member },
         Request::RemoveMember { request: request(4), group, user: known.member },
         Request::StopShare { request: request(5), group, info_hash },

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::Input;
 use crate::client::shell::escape;
 use crate::types::{
-    DeviceId, FileName, Fingerprint, GroupName, InfoHash, Label, Sha1Digest, TrackerAddress, TrackerInfo, UserId, UserName, is_unsafe, limits,
+    DeviceId, FileName, Fingerprint, GroupName, InfoHash, Label, Sha1Digest, TrackerAddress, TrackerInfo, UserId, UserName,
+    is_unsafe, limits,
 };
 
 /// Names, labels and ids. The first byte chooses which, the others are the text.

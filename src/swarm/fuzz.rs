@@ -18,7 +18,8 @@ use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, Sha1Digest, Signature, Ticket, TicketClaims, UserId, limits,
+    Bitfield, DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, Sha1Digest, Signature, Ticket, TicketClaims, UserId,
+    limits,
 };
 use crate::wire::Wire;
 use crate::wire::frame::{read_message as read_frame_message, to_frame};
@@ -103,7 +104,7 @@ pub fn link_session(bytes: &[u8]) {
     let engine = running.engine.clone();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let _ = session::accept(&engine.inner, theirs.clone(), || ());
+            let _ = session::accept(&engine.inner, theirs.clone(), || true);
             theirs.close();
         });
         let peer = Peer::new(ours, file);

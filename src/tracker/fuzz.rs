@@ -74,7 +74,9 @@ pub fn tracker_session(bytes: &[u8]) {
     let stream = stream(&shared, &bytes[..bytes.len().min(INPUT_LEN_MAX)]);
     let how = bytes.first().copied().unwrap_or_default();
     let (mut ours, theirs) = pair(how & begin::REPLICA != 0);
-    let Some(admission) = shared.accepted.admit(&theirs) else { panic!("a single connection is too many") };
+    let Some(admission) = shared.accepted.admit(theirs.peer_addr().ip(), theirs.clone()) else {
+        panic!("a single connection is too many")
+    };
     std::thread::scope(|scope| {
         let reader = ours.try_clone().expect("there is room for a descriptor");
         scope.spawn(move || check_answers(reader, how));
@@ -196,6 +198,8 @@ fn check_answers(mut stream: TcpStream, how: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Source;
+    use crate::tracker::password::Lane;
 
     #[test]
     fn a_run_logs_in() {
@@ -203,6 +207,7 @@ mod tests {
         let running = place.get_or_insert_with(Running::start);
         let hash = PasswordHash::from_phc(HASH.to_owned());
         let password = Password::new(PASSWORD.to_owned()).unwrap();
-        assert_eq!(running.tracker.shared.hasher.find(&password, &[&hash]), Ok(Some(0)));
+        let lane = Lane { source: Source::of([127, 0, 0, 1].into()), known: true };
+        assert_eq!(running.tracker.shared.hasher.find(lane, &password, &[&hash]), Ok(Some(0)));
     }
 }
