@@ -178,8 +178,8 @@ struct Peer {
     reader: BufReader<TcpStream>,
     file: File,
     device: DeviceId,
-    /// The other end has shown its ticket and shaken hands.
-    greeted: bool,
+    /// What the other end has said of what comes before any message: nothing, its ticket, its handshake.
+    heard: u8,
     asked: VecDeque<Asked>,
     waits: usize,
 }
@@ -187,7 +187,7 @@ struct Peer {
 impl Peer {
     fn new(ours: TcpStream, file: File) -> Self {
         let reader = BufReader::new(ours.try_clone().expect("there is room for a descriptor"));
-        Self { ours, reader, file, device: OWN, greeted: false, asked: VecDeque::new(), waits: 0 }
+        Self { ours, reader, file, device: OWN, heard: 0, asked: VecDeque::new(), waits: 0 }
     }
 
     fn run(mut self, input: &mut Input<'_>, number: u8) {
@@ -360,15 +360,23 @@ impl Peer {
 
     /// Reads one message and checks that it is one that a client may send; `None` at the end.
     fn hear(&mut self) -> Option<()> {
-        if !self.greeted {
+        match self.heard {
             // A ticket comes before everything else, and only in answer to a good one.
-            let shown: Ticket = read_frame_message(&mut self.reader, limits::TRACKER_FRAME_LEN_MAX).ok()?;
-            assert_eq!(shown, ticket(OWN, u64::MAX));
-            let handshake = Handshake::read(&mut self.reader).ok()?;
-            assert_eq!(handshake.info_hash, self.file.metainfo.info_hash());
-            self.greeted = true;
-            return Some(());
+            0 => {
+                let shown: Ticket = read_frame_message(&mut self.reader, limits::TRACKER_FRAME_LEN_MAX).ok()?;
+                assert_eq!(shown, ticket(OWN, u64::MAX));
+            }
+            1 => {
+                let handshake = Handshake::read(&mut self.reader).ok()?;
+                assert_eq!(handshake.info_hash, self.file.metainfo.info_hash());
+            }
+            _ => return self.hear_message(),
         }
+        self.heard += 1;
+        Some(())
+    }
+
+    fn hear_message(&mut self) -> Option<()> {
         match read_message(&mut self.reader) {
             Ok(PeerMessage::Request { piece, begin, len }) => self.asked.push_back(Asked::Block { piece, begin, len }),
             Ok(PeerMessage::Piece { piece, begin, data }) => {
