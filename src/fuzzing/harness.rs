@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a panic in any thread of the code under test fails the run that it happened in.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -56,18 +57,23 @@ pub(crate) fn pkcs8(private: [u8; 32]) -> Vec<u8> {
 /// the one that a tracker is listed at.
 pub(crate) fn pair(is_tracker: bool) -> (TcpStream, Incoming) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback interface has a free port");
-    let address = listener.local_addr().expect("a bound socket has an address");
     let number = if is_tracker { 0 } else { NEXT.fetch_add(1, Ordering::Relaxed) };
     let from = SocketAddr::from(([127, (number >> 16) as u8 & 0x7f, (number >> 8) as u8, number as u8 | 1], 0));
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there is room for a descriptor");
-    socket.bind(&from.into()).expect("every address of 127.0.0.0/8 is this machine's");
-    socket.connect(&address.into()).expect("the listener is there");
-    let ours = TcpStream::from(socket);
-    ours.set_read_timeout(Some(PATIENCE)).expect("eight seconds are a time-out");
-    ours.set_write_timeout(Some(PATIENCE)).expect("eight seconds are a time-out");
-    let (theirs, _) = listener.accept().expect("somebody has dialled");
+    // libFuzzer's own clock may interrupt it.
+    let made = (0..10).find_map(|_| connect(from).ok());
+    let (ours, theirs) = made.expect("every address of 127.0.0.0/8 is this machine's");
     (ours, Incoming::new(theirs).expect("the connection has just been made"))
+}
+
+fn connect(from: SocketAddr) -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&from.into())?;
+    socket.connect(&listener.local_addr()?.into())?;
+    let ours = TcpStream::from(socket);
+    ours.set_read_timeout(Some(PATIENCE))?;
+    ours.set_write_timeout(Some(PATIENCE))?;
+    Ok((ours, listener.accept()?.0))
 }
 
 /// A directory in memory where there is one, removed in the end.
