@@ -13,7 +13,7 @@ pub(crate) mod harness;
 mod input;
 mod replicas;
 #[cfg(test)]
-mod seeds;
+pub(crate) mod seeds;
 #[cfg(test)]
 mod tests;
 mod texts;

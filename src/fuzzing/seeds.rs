@@ -13,10 +13,10 @@ use crate::wire::samples::Sample;
 use crate::wire::tracker::{AnnounceEntry, Event, FromClient, FromTracker, Hello, Reply, Request};
 
 /// A file's name and its bytes.
-pub(super) type Seed = (String, Vec<u8>);
+pub(crate) type Seed = (String, Vec<u8>);
 
 /// The seeds of a target.
-pub(super) fn seeds(target: &str) -> Vec<Seed> {
+pub(crate) fn seeds(target: &str) -> Vec<Seed> {
     match target {
         "bitfields" => bitfields(),
         "certificates" => certificates(),
@@ -271,10 +271,18 @@ fn operations() -> ToAcceptor {
 
 /// First byte: the file. Second: how the handshake is made. Then steps, see `swarm::fuzz`.
 fn link_sessions() -> Vec<Seed> {
-    let (well, foreign) = (2, 0);
+    let (well, stranger) = (2, 0);
     let request = |piece: u8, begin: u8| [10, piece, begin, 254];
-    let served =
-        [&[3][..], &request(0, 0), &request(1, 0), &request(4, 0), &[10, 4, 0, 7, 11, 0, 0, 254, 4, 3], &request(2, 0)].concat();
+    let served = [
+        &[3][..],
+        &request(0, 0),
+        &request(1, 0),
+        &request(4, 0),
+        &[10, 4, 0, 7, 11, 0, 0, 254, 4, 3],
+        &request(2, 0),
+        &[15, 5, 15, 5],
+    ]
+    .concat();
     let fetched = [&[7, 2][..], &[15, 5].repeat(6)].concat();
     let poisoned = [&[7, 2][..], &[15, 0].repeat(6)].concat();
     let rejected = [&[7, 1, 15, 1, 15, 2, 3, 0, 1, 15, 3, 12, 0, 0, 254][..], &[14, 1, 0, 254, 7], &[9, 3, 5, 2]].concat();
@@ -283,7 +291,7 @@ fn link_sessions() -> Vec<Seed> {
     let extended = [&[17, 0, payload.len() as u8][..], &payload].concat();
     vec![
         seed("served", behind(&[0, well], &served)),
-        seed("served-foreign", behind(&[0, foreign], &served)),
+        seed("stranger", behind(&[0, stranger], &served)),
         seed("fetched", behind(&[1, well], &fetched)),
         seed("poisoned", behind(&[1, well], &poisoned)),
         seed("rejected", behind(&[1, well], &rejected)),

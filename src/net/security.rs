@@ -58,6 +58,11 @@ impl WrongNetwork {
     }
 }
 
+/// Tells whether a connection was not made because the other end would not: it has said so, as who does not take our certificate does.
+pub fn refused_us(error: &io::Error) -> bool {
+    matches!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(Error::AlertReceived(_)))
+}
+
 /// Who dialled a tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visitor {

@@ -94,6 +94,11 @@ static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
 
 /// One link that a client accepted.
 pub fn link_session(bytes: &[u8]) {
+    run(bytes);
+}
+
+/// Serves one link; returns how many blocks came of it, and how many requests.
+fn run(bytes: &[u8]) -> (usize, usize) {
     check_threads();
     let mut place = RUNNING.lock();
     let running = place.get_or_insert_with(Running::start);
@@ -102,13 +107,13 @@ pub fn link_session(bytes: &[u8]) {
     let file = running.files[input.below(3)].clone();
     let (ours, theirs) = pair(false);
     let engine = running.engine.clone();
-    std::thread::scope(|scope| {
+    let came = std::thread::scope(|scope| {
         scope.spawn(move || {
             let _ = session::accept(&engine.inner, theirs.clone(), || true);
             theirs.close();
         });
         let peer = Peer::new(ours, file);
-        peer.run(&mut input, running.runs);
+        peer.run(&mut input, running.runs)
     });
     if running.runs == RUNS {
         let stayed = running.engine.stop(Duration::from_secs(8));
@@ -116,6 +121,7 @@ pub fn link_session(bytes: &[u8]) {
         *place = None;
     }
     check_threads();
+    came
 }
 
 impl Running {
@@ -182,15 +188,17 @@ struct Peer {
     heard: u8,
     asked: VecDeque<Asked>,
     waits: usize,
+    blocks: usize,
+    requests: usize,
 }
 
 impl Peer {
     fn new(ours: TcpStream, file: File) -> Self {
         let reader = BufReader::new(ours.try_clone().expect("there is room for a descriptor"));
-        Self { ours, reader, file, device: OWN, heard: 0, asked: VecDeque::new(), waits: 0 }
+        Self { ours, reader, file, device: OWN, heard: 0, asked: VecDeque::new(), waits: 0, blocks: 0, requests: 0 }
     }
 
-    fn run(mut self, input: &mut Input<'_>, number: u8) {
+    fn run(mut self, input: &mut Input<'_>, number: u8) -> (usize, usize) {
         self.begin(input, number);
         for _ in 0..STEPS_MAX {
             // Who is hung up on has nothing more to say.
@@ -200,6 +208,7 @@ impl Peer {
         }
         let _ = self.ours.shutdown(Shutdown::Write);
         while self.hear().is_some() {}
+        (self.blocks, self.requests)
     }
 
     /// Shakes hands, well or badly.
@@ -378,10 +387,14 @@ impl Peer {
 
     fn hear_message(&mut self) -> Option<()> {
         match read_message(&mut self.reader) {
-            Ok(PeerMessage::Request { piece, begin, len }) => self.asked.push_back(Asked::Block { piece, begin, len }),
+            Ok(PeerMessage::Request { piece, begin, len }) => {
+                self.requests += 1;
+                self.asked.push_back(Asked::Block { piece, begin, len });
+            }
             Ok(PeerMessage::Piece { piece, begin, data }) => {
                 let right = self.file.block(piece, begin, data.len() as u32);
                 assert_eq!(right, Some(&data[..]), "block {begin} of piece {piece} is not what is in the file");
+                self.blocks += 1;
             }
             Ok(PeerMessage::Extended { id: 3, payload }) => match MetadataMessage::decode(&payload).expect("it can be read") {
                 MetadataMessage::Request { part } => self.asked.push_back(Asked::Part { part }),
@@ -506,5 +519,23 @@ impl FetchRun {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzzing::seeds::seeds;
+
+    /// A run that is refused everything proves nothing.
+    #[test]
+    fn who_shows_a_good_ticket_is_served_and_asked() {
+        let seeds = seeds("link_session");
+        let seed = |name: &str| &seeds.iter().find(|(seed, _)| seed == name).unwrap().1;
+        // A request may come too late for a run on a busy machine.
+        let often = |name: &str| (0..50).map(|_| run(seed(name))).reduce(|a, b| (a.0.max(b.0), a.1.max(b.1))).unwrap();
+        assert!(often("served").0 > 0);
+        assert!(often("fetched").1 > 0);
+        assert_eq!(often("stranger"), (0, 0));
     }
 }

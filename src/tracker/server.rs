@@ -116,6 +116,7 @@ impl Tracker {
             started: Instant::now(),
             failure: Mutex::new(None),
             next_key: AtomicU64::new(0),
+            named: Mutex::default(),
         });
         let (core, notifier, notifier_stop) = (Threads::new(), Threads::new(), Stop::new());
         let tracker = Self { shared, listener, core, notifier, notifier_stop, _lock: lock };

@@ -227,7 +227,7 @@ fn constants() -> BTreeMap<String, String> {
     for name in &of_limits {
         assert!(
             constants.contains_key(*name),
-            "{name} is new in types/limits.rs: name it here and in docs/PROTOCOL.md, section 5"
+            "{name} is new in types/limits.rs: name it here and in docs/PROTOCOL.md, section 7"
         );
     }
     assert_eq!(constants.len(), of_limits.len(), "a constant has left types/limits.rs");

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use log::{debug, warn};
 
-use super::state::{Answer, Pending, SetState};
-use super::{News, Shared, TrackerSet};
-use crate::types::{SessionToken, UserEntry, UserId};
+use super::state::{Answer, Live, Pending, SetState};
+use super::{Need, News, Shared, TrackerSet};
+use crate::client::ClientError;
+use crate::types::{Password, Refusal, SessionToken, UserEntry, UserId};
 use crate::wire::tracker::{Reply, Request};
 
 /// Pause before a login that a tracker refused is tried there again: it may not have heard of the account yet.
@@ -20,14 +21,59 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Time that a logout waits for the trackers: it is done here in any case.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Time after a change of the password in which a token that is void is about to be replaced: as long as a command may take, for a
+/// second tracker that was asked the same may have carried the change out once more.
+const CHANGE_SETTLES: Duration = Duration::from_secs(10);
+/// Shortest pause between two attempts to renew a token; the longest is an eighth of its life.
+const RENEW_RETRY_MIN: Duration = Duration::from_millis(200);
+/// Time for one such attempt.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a session ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SessionEnd {
+    /// The password was changed on another device.
+    #[error("the password was changed elsewhere")]
+    PasswordChanged,
+    /// No tracker could be reached for so long that the token is not good any more.
+    #[error("no tracker could be reached for too long")]
+    Expired,
+}
+
 /// Who is logged in.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// The user, with the name under which they are shown.
     pub(crate) user: UserEntry,
     /// What every tracker takes instead of the password, from this device alone.
     pub(super) token: SessionToken,
+    /// When a token that lasts longer is to be asked for.
+    renew_at: Instant,
+    /// Pause after the next attempt that fails.
+    renew_pause: Duration,
+}
+
+impl Session {
+    fn new(generation: u64, user: UserEntry, token: SessionToken) -> Self {
+        let renew_at = Instant::now() + lifetime(&token) / 2;
+        Self { generation, user, token, renew_at, renew_pause: RENEW_RETRY_MIN }
+    }
+
+    /// Takes a token that rests on a newer password, or lasts longer; tells whether it did.
+    fn take(&mut self, token: &SessionToken) -> bool {
+        let rank = |token: &SessionToken| (token.claims.password, token.claims.expires_ms);
+        let better = token.claims.user == self.user.user && rank(token) > rank(&self.token);
+        if better {
+            *self = Self::new(self.generation, self.user.clone(), token.clone());
+        }
+        better
+    }
+}
+
+/// How long a token is good for from when it was signed.
+fn lifetime(token: &SessionToken) -> Duration {
+    Duration::from_millis(token.claims.expires_ms.saturating_sub(token.claims.issued_ms))
 }
 
 /// How far one connection is with the session.
@@ -50,6 +96,8 @@ pub(super) enum Login {
         retry: Instant,
         /// Pause after the next failure.
         pause: Duration,
+        /// What the tracker said.
+        why: Refusal,
     },
 }
 
@@ -75,7 +123,7 @@ impl TrackerSet {
     /// Makes `user` the session, and logs it in on every other tracker.
     pub(super) fn establish(&self, generation: u64, user: UserEntry, token: SessionToken) {
         let mut state = self.shared.state.lock();
-        state.session = Some(Session { generation, user, token });
+        (state.session, state.over) = (Some(Session::new(generation, user, token)), None);
         let connected: Vec<_> =
             state.links.iter().enumerate().filter_map(|(i, link)| link.live.as_ref().map(|live| (i, live.key))).collect();
         drop(state);
@@ -86,11 +134,59 @@ impl TrackerSet {
         self.shared.changed.notify_all();
     }
 
-    /// Notes a newer token for what is to come.
-    pub(crate) fn replace_token(&self, token: SessionToken) {
-        if let Some(session) = self.shared.state.lock().session.as_mut().filter(|session| session.user.user == token.claims.user)
-        {
-            session.token = token;
+    /// Why the session is over, if it is and nobody has ended it here yet.
+    pub(crate) fn is_over(&self) -> Option<SessionEnd> {
+        self.shared.state.lock().over
+    }
+
+    /// From now on a token that trackers call void is about to be replaced, until a while after the value is dropped.
+    pub(crate) fn changing_password(&self) -> Changing<'_> {
+        self.shared.state.lock().changing_until = Some(Instant::now() + Duration::from_secs(3600));
+        Changing(self)
+    }
+
+    /// Shows a tracker the session's user's password again, as the token is void; takes the new one.
+    ///
+    /// # Errors
+    /// Those of [`TrackerSet::call`].
+    ///
+    /// # Blocking
+    /// As [`TrackerSet::call`].
+    pub(crate) fn prove_again(&self, password: Password) -> Result<(), ClientError> {
+        let Some(session) = self.session() else { return Err(Refusal::LoginFirst.into()) };
+        let request = Request::Login { name: session.user.label.clone(), password };
+        match self.call(&request, Need::Login(session.generation))? {
+            Reply::LoggedIn { user, token } if user.user == session.user.user => {
+                self.shared.take_token(&token);
+                Ok(())
+            }
+            _ => Err(Refusal::SessionOver.into()),
+        }
+    }
+
+    /// The moment from which [`TrackerSet::renew`] is to be called.
+    pub(crate) fn renew_due(&self) -> Option<Instant> {
+        let state = self.shared.state.lock();
+        state.session.as_ref().filter(|_| state.over.is_none()).map(|session| session.renew_at)
+    }
+
+    /// Asks for a token that lasts longer. If none comes, it is due again after a pause that grows.
+    ///
+    /// # Blocking
+    /// For some seconds at most.
+    pub(crate) fn renew(&self) {
+        if let Some(session) = &mut self.shared.state.lock().session {
+            let longest = (lifetime(&session.token) / 8).max(RENEW_RETRY_MIN);
+            session.renew_at = Instant::now() + session.renew_pause;
+            session.renew_pause = (session.renew_pause * 2).min(longest);
+        }
+        if !self.is_reachable() {
+            return;
+        }
+        match self.patient().call_within(&Request::Renew, Need::Session, RENEW_TIMEOUT) {
+            // It was taken when it came.
+            Ok(_) => {}
+            Err(error) => debug!("the session's token is not renewed yet: {error}"),
         }
     }
 
@@ -107,11 +203,43 @@ impl TrackerSet {
     }
 }
 
+/// The user's password is being changed.
+pub(crate) struct Changing<'a>(&'a TrackerSet);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.shared.state.lock().changing_until = Some(Instant::now() + CHANGE_SETTLES);
+    }
+}
+
 impl SetState {
+    /// What a command of the session of that generation is told when it cannot be asked any more.
+    pub(super) fn session_error(&self, generation: u64) -> Option<ClientError> {
+        match (&self.session, self.over) {
+            (Some(session), Some(end)) if session.generation == generation => Some(ClientError::SessionEnded(end)),
+            (Some(session), None) if session.generation == generation => None,
+            _ => Some(Refusal::LoginFirst.into()),
+        }
+    }
+
+    /// Tracker `index` says that the session's token is void, and no newer one is to come. Returns the generation of a session that is over
+    /// by that.
+    fn give_up_session(&mut self, index: usize) -> Option<u64> {
+        let session = self.session.as_ref().filter(|_| self.over.is_none())?;
+        // By the clock of the tracker that says so.
+        let expired = self.links[index].clock.is_some_and(|clock| session.token.claims.expires_ms <= clock.now_ms());
+        self.over = Some(if expired { SessionEnd::Expired } else { SessionEnd::PasswordChanged });
+        Some(session.generation)
+    }
+
+    fn is_changing(&self) -> bool {
+        self.changing_until.is_some_and(|until| Instant::now() < until)
+    }
+
     /// Ends the session, or the login that is under way. A tracker carries out what it is sent in order: one that has not answered the
     /// login yet is sent the logout behind it.
     pub(super) fn end_session(&mut self, pending: &dyn Fn() -> Pending) {
-        self.session = None;
+        (self.session, self.over, self.changing_until) = (None, None, None);
         self.generation += 1;
         self.announced.clear();
         for live in self.links.iter_mut().filter_map(|link| link.live.as_mut()) {
@@ -124,9 +252,12 @@ impl SetState {
 }
 
 impl Shared {
-    /// Sends the session's login on a connection that has not confirmed it and is not waiting.
+    /// Shows the session's token on a connection that has not confirmed it and is not waiting.
     pub(super) fn login_again(&self, index: usize, key: u64) {
         let mut state = self.state.lock();
+        if state.over.is_some() {
+            return;
+        }
         let Some(session) = state.session.clone() else { return };
         let Some(live) = state.live(index, key) else { return };
         let due = match live.login {
@@ -134,21 +265,50 @@ impl Shared {
             Login::Asked(generation) | Login::In { generation, .. } => generation != session.generation,
             Login::Refused { retry, .. } => retry <= Instant::now(),
         };
-        let request = Request::Resume { token: session.token };
-        if due && live.send(request, Pending::Login(session.generation, None)) {
+        let request = || Request::Resume { token: session.token.clone() };
+        let pending = Pending::Login { generation: session.generation, token: Some(session.token.clone()), caller: None };
+        if due && live.send(request(), pending) {
             // A pause already grown is kept for the next failure.
-            if !matches!(live.login, Login::Refused { .. }) {
-                live.login = Login::Asked(session.generation);
-            } else if let Login::Refused { retry, pause } = &mut live.login {
+            if let Login::Refused { retry, pause, .. } = &mut live.login {
                 *retry = Instant::now() + *pause;
+            } else {
+                live.login = Login::Asked(session.generation);
             }
         }
+    }
+
+    /// A tracker that confirmed the session has ended or forgotten it: it is to confirm it again.
+    pub(super) fn session_lost(&self, index: usize, key: u64) {
+        if let Some(live) = self.state.lock().live(index, key) {
+            (live.login, live.announced_for) = (Login::No, 0);
+        }
+        self.login_again(index, key);
+    }
+
+    /// Takes a newer token for what is to come, and shows it to the trackers that would not have the earlier one.
+    pub(super) fn take_token(&self, token: &SessionToken) {
+        let waiting: Vec<(usize, u64)> = {
+            let mut state = self.state.lock();
+            if !state.session.as_mut().is_some_and(|session| session.take(token)) {
+                return;
+            }
+            let live = state.links.iter_mut().enumerate().filter_map(|(index, link)| Some((index, link.live.as_mut()?)));
+            let refused = live.filter(|(_, live)| matches!(live.login, Login::Refused { .. }));
+            refused
+                .map(|(index, live)| {
+                    live.login = Login::No;
+                    (index, live.key)
+                })
+                .collect()
+        };
+        waiting.into_iter().for_each(|(index, key)| self.login_again(index, key));
+        // Whoever renews tokens is not told: at worst it looks once too early.
     }
 
     /// When a refused login is to be tried again.
     pub(super) fn login_due(&self, index: usize, key: u64) -> Option<Instant> {
         let mut state = self.state.lock();
-        state.session.as_ref()?;
+        state.session.as_ref().filter(|_| state.over.is_none())?;
         match state.live(index, key)?.login {
             Login::Refused { retry, .. } => Some(retry),
             _ => None,
@@ -162,6 +322,11 @@ impl Shared {
         live.suspect = false;
         match live.pending.remove(&number) {
             Some(Pending::Call(caller)) => {
+                drop(state);
+                // Also one that nobody waits for any more: a tracker may have been asked in vain to change the password, and have done so.
+                if let Reply::Renewed(token) = &reply {
+                    self.take_token(token);
+                }
                 let _ = caller.try_send(Answer { tracker: index, key, reply: Some(reply) });
             }
             Some(Pending::Ping(sent)) => live.rtt = (live.rtt * 3 + sent.elapsed()) / 4,
@@ -174,9 +339,9 @@ impl Shared {
                     _ => {}
                 }
             }
-            Some(Pending::Login(generation, caller)) => {
+            Some(Pending::Login { generation, token, caller }) => {
                 drop(state);
-                self.login_answered(index, key, generation, &reply);
+                self.login_answered((index, key), generation, token.as_ref(), &reply);
                 if let Some(caller) = caller {
                     let _ = caller.try_send(Answer { tracker: index, key, reply: Some(reply) });
                 }
@@ -187,33 +352,44 @@ impl Shared {
         }
     }
 
-    fn login_answered(&self, index: usize, key: u64, generation: u64, reply: &Reply) {
+    /// Notes what a tracker says to a login of that generation, for which it was shown `token` if it was no password.
+    fn login_answered(&self, (index, key): (usize, u64), generation: u64, token: Option<&SessionToken>, reply: &Reply) {
         let mut state = self.state.lock();
         let (current, session) = (state.generation, state.session.clone());
         let Some(live) = state.live(index, key) else { return };
-        let pause = match live.login {
-            Login::Refused { pause, .. } => (pause * 2).min(RETRY_MAX),
-            _ => RETRY_MIN,
-        };
-        let refused = Login::Refused { retry: Instant::now() + pause, pause };
+        // The user has logged out meanwhile, and so has this tracker been told; a newer login may be under way.
+        if generation != current {
+            return;
+        }
         match reply {
-            // The user has logged out meanwhile, and so has this tracker been told; a newer login may be under way.
-            _ if generation != current => {}
-            Reply::LoggedIn { user, .. } => {
+            Reply::LoggedIn { user, .. } if session.as_ref().is_some_and(|session| session.user.user != user.user) => {
+                warn!("tracker {} knows another user of that name and password; it is not used for commands", index + 1);
+                live.refused(Refusal::LoginFirst);
+            }
+            Reply::LoggedIn { user, token } => {
                 live.login = Login::In { generation, user: user.user };
-                if session.is_some_and(|session| session.user.user != user.user) {
-                    warn!("tracker {} knows another user of that name and password; it is not used for commands", index + 1);
-                    live.login = refused;
+                drop(state);
+                self.take_token(token);
+            }
+            Reply::Refused(Refusal::SessionOver) if token.is_some() => {
+                live.refused(Refusal::SessionOver);
+                let newer = session.as_ref().map(|session| &session.token) != token;
+                if newer {
+                    live.login = Login::No;
+                    drop(state);
+                    self.login_again(index, key);
+                } else if !state.is_changing() {
+                    let over = state.give_up_session(index);
+                    drop(state);
+                    self.changed.notify_all();
+                    over.into_iter().for_each(|generation| self.tell(News::SessionOver(generation)));
                 }
             }
             Reply::Refused(why) => {
                 log::info!("tracker {} does not log us in yet: {why}", index + 1);
-                live.login = refused;
+                live.refused(*why);
             }
-            _ => live.login = refused,
-        }
-        if matches!(live.login, Login::Refused { .. }) {
-            live.wake_writer();
+            _ => live.refused(Refusal::LoginFirst),
         }
     }
 
@@ -231,7 +407,19 @@ impl Shared {
     }
 }
 
+impl Live {
+    /// The tracker would not log us in: it is asked again after a pause that grows.
+    fn refused(&mut self, why: Refusal) {
+        let pause = match self.login {
+            Login::Refused { pause, .. } => (pause * 2).min(RETRY_MAX),
+            _ => RETRY_MIN,
+        };
+        self.login = Login::Refused { retry: Instant::now() + pause, pause, why };
+        self.wake_writer();
+    }
+}
+
 /// A login's question, as [`super::call`] sends it.
 pub(super) fn pending_login(generation: u64, caller: Sender<Answer>) -> Pending {
-    Pending::Login(generation, Some(caller))
+    Pending::Login { generation, token: None, caller: Some(caller) }
 }

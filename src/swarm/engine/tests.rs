@@ -4,3 +4,4 @@ mod basic;
 mod evil;
 mod faults;
 mod harness;
+mod raw;

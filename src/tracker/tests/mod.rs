@@ -3,6 +3,7 @@
 mod limits;
 mod presence;
 mod replication;
+mod security;
 mod sessions;
 
 use std::collections::{HashMap, VecDeque};
@@ -143,6 +144,30 @@ impl Guest {
             Reply::Refused(why) => Err(why),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn change_password(&mut self, old: &str, new: &str) {
+        match self.ask(Request::ChangePassword { request: request_id(), old: password(old), new: password(new) }) {
+            Reply::Renewed(token) => self.token = Some(token),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn resume(&mut self, token: &SessionToken) -> Result<UserId, Refusal> {
+        match self.ask(Request::Resume { token: token.clone() }) {
+            Reply::LoggedIn { user, token } => {
+                self.token = Some(token);
+                Ok(user.user)
+            }
+            Reply::Refused(why) => Err(why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All events so far: those that were pushed before the answer to a ping.
+    fn heard(&mut self) -> Vec<Event> {
+        assert_eq!(self.ask(Request::Ping), Reply::Pong);
+        self.events.drain(..).collect()
     }
 
     fn ask(&mut self, request: Request) -> Reply {

@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use posse::net::Reader;
@@ -12,7 +12,7 @@ use posse::types::{DownloadState, FileFacts, Ticket};
 use posse::wire::frame::{read_message as read_frame, write_message};
 use posse::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message};
 
-use super::{Content, Device, PATIENCE, RawClient, device};
+use super::{Content, Device, PATIENCE, RawClient, Sipped, device};
 
 /// The extension id under which this peer wants metadata messages.
 const METADATA_ID: u8 = 7;
@@ -22,6 +22,8 @@ const METADATA_ID: u8 = 7;
 pub(crate) enum Behaviour {
     /// As it should.
     Honest,
+    /// As it should, with that much time before every block.
+    Slow(Duration),
     /// One byte of every block is wrong.
     Corrupt,
     /// It offers everything, unchokes, and answers no request.
@@ -45,6 +47,12 @@ struct Seen {
     sent: u64,
     /// Bytes of blocks that may be sent in all.
     allowed: u64,
+    /// When the last block was sent.
+    last: Option<Instant>,
+    /// When the last link ended.
+    ended: Option<Instant>,
+    /// Links that stand.
+    open: usize,
     /// Raised by [`EvilPeer::forget`]: older links end.
     epoch: usize,
 }
@@ -68,7 +76,7 @@ pub(crate) struct EvilPeer {
     shared: Arc<Shared>,
     pub(crate) address: SocketAddr,
     /// Keeps the announce alive.
-    _session: RawClient,
+    session: RawClient,
 }
 
 impl EvilPeer {
@@ -106,7 +114,22 @@ impl EvilPeer {
         *shared.ticket.lock() = session.ticket(group);
         session.share(group, facts.clone());
         session.announce(group, facts.info_hash, DownloadState::Seeding);
-        Self { shared, address, _session: session }
+        Self { shared, address, session }
+    }
+
+    /// Its user's session on its device.
+    pub(crate) fn session(&mut self) -> &mut RawClient {
+        &mut self.session
+    }
+
+    /// Waits until all its links have ended, and returns what it had given.
+    #[track_caller]
+    pub(crate) fn wait_ended(&self) -> Sipped {
+        let mut seen = self.shared.seen.lock();
+        let late =
+            self.shared.changed.wait_while_for(&mut seen, |seen| seen.open > 0 || seen.ended.is_none(), PATIENCE).timed_out();
+        assert!(!late, "{} links were never ended", seen.open);
+        Sipped { bytes: seen.sent, last: seen.last, ended: seen.ended }
     }
 
     /// Sends `bytes` of blocks in all, counted from the start, and holds further ones back.
@@ -174,11 +197,18 @@ impl Shared {
             let epoch = {
                 let mut seen = self.seen.lock();
                 seen.links += 1;
+                seen.open += 1;
                 seen.epoch
             };
             let shared = self.clone();
             // The link's end, for whatever reason, is the link's own business.
-            std::thread::spawn(move || shared.serve(stream, epoch));
+            std::thread::spawn(move || {
+                let _ = shared.serve(stream, epoch);
+                let mut seen = shared.seen.lock();
+                seen.open -= 1;
+                seen.ended = Some(Instant::now());
+                shared.changed.notify_all();
+            });
         }
     }
 
@@ -258,6 +288,9 @@ impl Shared {
         if self.behaviour == Behaviour::Silent {
             return Ok(());
         }
+        if let Behaviour::Slow(pace) = self.behaviour {
+            std::thread::sleep(pace);
+        }
         let from = piece as usize * self.content.piece_len as usize + begin as usize;
         let mut data = self.content.read(from, len as usize);
         if self.behaviour == Behaviour::Corrupt {
@@ -270,7 +303,9 @@ impl Shared {
             writer.write_all(&bytes)?;
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        writer.write_all(&bytes)
+        writer.write_all(&bytes)?;
+        self.seen.lock().last = Some(Instant::now());
+        Ok(())
     }
 
     /// Remembers a request, holds it back until it is allowed, and returns its number, from 1; none if the link is to end.

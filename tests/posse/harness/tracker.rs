@@ -72,6 +72,17 @@ impl TrackerProcess {
         *self = Self::start(&self.info, self.number, &self.data, &self.key);
     }
 
+    /// Starts it again with another network's key, from the same data directory.
+    pub(crate) fn restart_with_key(&mut self, key: &Path) {
+        self.process.kill9();
+        *self = Self::start(&self.info, self.number, &self.data, key);
+    }
+
+    /// Whether it runs.
+    pub(crate) fn is_up(&mut self) -> bool {
+        self.process.is_running()
+    }
+
     /// Ends it and takes its disk away.
     pub(crate) fn wipe(&mut self) {
         self.process.kill9();

@@ -1,7 +1,5 @@
 //! Files of every size, from one and several members.
 
-use std::sync::atomic::Ordering;
-
 use super::harness::*;
 use crate::swarm::{EngineEvent, TransferState};
 
@@ -60,11 +58,11 @@ fn a_partial_peer_serves_what_it_has_when_the_seeder_is_gone() {
 fn a_stranger_is_refused_before_anything_is_said() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let facts = seeder.share("secret", b"secret");
-    seeder.host.refuses.store(true, Ordering::SeqCst);
+    seeder.host.membership.lock().groups.clear();
     let transfer = leecher.fetch(&facts, &[&seeder]);
     eventually("the refusal is noticed", || !transfer.why().unreachable.is_empty());
     assert_eq!(transfer.status().state, TransferState::Metainfo);
-    seeder.host.refuses.store(false, Ordering::SeqCst);
+    seeder.host.membership.lock().groups.insert(COMMON);
     leecher.assert_complete(&transfer, b"secret");
 }
 
@@ -150,9 +148,9 @@ fn two_devices_that_dial_each_other_keep_one_link() {
 
 #[test]
 fn a_dropped_engine_ends_by_itself() {
-    let device = crate::types::DeviceId::from_bytes([9; 32]);
-    let host = std::sync::Arc::new(Recorder::default());
-    let engine = crate::swarm::Engine::start(crate::swarm::EngineConfig::new(device), host.clone()).unwrap();
+    let transport = crate::net::Transport::Tls(device());
+    let host = std::sync::Arc::new(Recorder::new(transport.device(), 9));
+    let engine = crate::swarm::Engine::start(crate::swarm::EngineConfig::new(transport), host.clone()).unwrap();
     drop(engine);
     eventually("the threads let go of the host", || std::sync::Arc::strong_count(&host) == 1);
 }

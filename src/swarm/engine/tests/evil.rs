@@ -1,18 +1,18 @@
-//! Peers that are not ours, or not honest: each is written by hand on the peer wire.
+//! Peers that are not ours, or not honest: each proves its device and its membership, and then speaks the peer wire by hand.
 
-use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::harness::*;
+use super::raw::*;
+use crate::net::{Incoming, Transport};
 use crate::types::{Bitfield, DeviceId, FileFacts};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message};
-
-type Stream = BufReader<TcpStream>;
 
 /// A peer that answers every link with what `serve` does; it never speaks first.
 struct Peer {
@@ -24,47 +24,26 @@ struct Peer {
 
 impl Peer {
     fn start(number: u8, facts: &FileFacts, serve: impl Fn(&mut Stream) -> Option<()> + Send + 'static) -> Self {
-        let device = DeviceId::from_bytes([number; 32]);
-        Self::start_as(PeerId::of_device(device), device, facts, serve)
-    }
-
-    fn start_as(
-        peer_id: PeerId,
-        device: DeviceId,
-        facts: &FileFacts,
-        serve: impl Fn(&mut Stream) -> Option<()> + Send + 'static,
-    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, links) = (listener.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
-        let (info_hash, counts) = (facts.info_hash, links.clone());
+        let transport = Transport::Tls(device());
+        let (device, info_hash, counts) = (transport.device(), facts.info_hash, links.clone());
         let thread = std::thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                let mut stream = BufReader::new(stream);
+            while let Ok((socket, _)) = listener.accept() {
+                let Ok((connection, _)) = transport.accept(Incoming::new(socket).unwrap(), PATIENCE) else { continue };
+                let mut stream = raw(connection);
+                let Some(shown) = hear_ticket(&mut stream) else { continue };
+                show(&mut stream, &ticket(shown.claims.group, user(number), device, PATIENCE));
                 if Handshake::read(&mut stream).is_err() {
                     continue;
                 }
                 counts.fetch_add(1, Ordering::SeqCst);
-                let _ = stream.get_mut().write_all(&Handshake::new(info_hash, peer_id).encode());
+                let _ = stream.get_mut().write_all(&Handshake::new(info_hash, PeerId::of_device(device)).encode());
                 let _ = serve(&mut stream);
             }
         });
         Self { address, device, links, _thread: thread }
     }
-}
-
-fn say(stream: &mut Stream, message: &PeerMessage) -> Option<()> {
-    stream.get_mut().write_all(&message.to_bytes()).ok()
-}
-
-fn introduce(stream: &mut Stream, number: u8, metadata_size: Option<u64>) -> Option<()> {
-    let told = ExtendedHandshake {
-        metadata_id: Some(9),
-        metadata_size,
-        device: Some(DeviceId::from_bytes([number; 32])),
-        block_len_max: Some(512 << 10),
-        ..ExtendedHandshake::default()
-    };
-    say(stream, &PeerMessage::Extended { id: 0, payload: told.encode() })
 }
 
 /// Serves a whole file, each block changed by `alter`.
@@ -104,7 +83,7 @@ fn who_sends_corrupt_pieces_is_banned_and_the_download_finishes() {
     let (facts, metainfo) = hashed(&seeder, "poisoned", &data);
     let bytes = data.clone();
     let evil = Peer::start(66, &facts, move |stream| {
-        introduce(stream, 66, None)?;
+        introduce(stream, None)?;
         say(stream, &PeerMessage::HaveAll)?;
         seed(stream, &bytes, 512 << 10, |_, data| data[0] ^= 1)
     });
@@ -117,31 +96,22 @@ fn who_sends_corrupt_pieces_is_banned_and_the_download_finishes() {
 }
 
 #[test]
-fn a_foreign_client_without_extensions_is_asked_small_blocks() {
+fn a_peer_that_says_nothing_of_large_blocks_is_asked_small_ones() {
     let (maker, leecher) = (Station::start(1), Station::start(2));
     let data = noise(3_000_000, 2);
-    let (facts, metainfo) = hashed(&maker, "foreign", &data);
+    let (facts, metainfo) = hashed(&maker, "small", &data);
     let (bytes, longest) = (data.clone(), Arc::new(AtomicU32::new(0)));
     let seen = longest.clone();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = (DeviceId::from_bytes([50; 32]), listener.local_addr().unwrap());
-    let info_hash = facts.info_hash;
-    let serving = std::thread::spawn(move || {
-        let mut stream = BufReader::new(listener.accept().unwrap().0);
-        Handshake::read(&mut stream).unwrap();
-        let plain = Handshake { reserved: [0; 8], info_hash, peer_id: PeerId::from_bytes(*b"-XX0001-abcdefghijkl") };
-        stream.get_mut().write_all(&plain.encode()).unwrap();
-        say(&mut stream, &PeerMessage::Bitfield(Bitfield::full(6).as_bytes().to_vec())).unwrap();
-        seed(&mut stream, &bytes, 512 << 10, |_, data| {
+    let peer = Peer::start(50, &facts, move |stream| {
+        say_extensions(stream, &ExtendedHandshake::default())?;
+        say(stream, &PeerMessage::Bitfield(Bitfield::full(6).as_bytes().to_vec()))?;
+        seed(stream, &bytes, 512 << 10, |_, data| {
             seen.fetch_max(data.len() as u32, Ordering::SeqCst);
         })
     });
-    let transfer = fetch_from(&leecher, &facts, &metainfo, &[]);
-    leecher.engine.add_peers(facts.info_hash, [peer]);
+    let transfer = fetch_from(&leecher, &facts, &metainfo, &[&peer]);
     leecher.assert_complete(&transfer, &data);
     assert_eq!(longest.load(Ordering::SeqCst), 16 << 10);
-    leecher.engine.unseed(facts.info_hash);
-    serving.join().unwrap();
 }
 
 /// Says something impossible after the handshakes.
@@ -151,7 +121,7 @@ fn offends(what: &str, offence: impl Fn(&mut Stream) -> Option<()> + Send + 'sta
     let (facts, metainfo) = hashed(&seeder, "offended", &data);
     let (closed, ended) = crossbeam_channel::bounded(16);
     let evil = Peer::start(66, &facts, move |stream| {
-        introduce(stream, 66, None)?;
+        introduce(stream, None)?;
         let said = offence(stream);
         // The other end closes the link; whatever it still says is read away.
         let end = std::io::copy(stream, &mut std::io::sink());
@@ -189,7 +159,7 @@ fn blocks_that_nobody_asked_for_change_nothing() {
     let (facts, metainfo) = hashed(&seeder, "unasked", &data);
     let bytes = data.clone();
     let pushy = Peer::start(66, &facts, move |stream| {
-        introduce(stream, 66, None)?;
+        introduce(stream, None)?;
         for piece in 0..8 {
             say(stream, &PeerMessage::Piece { piece, begin: 0, data: vec![0; 512 << 10] })?;
         }
@@ -208,7 +178,7 @@ fn false_metainfo_is_not_believed() {
     let (facts, metainfo) = hashed(&seeder, "described", &data);
     let size = metainfo.to_bytes().len() as u64;
     let liar = Peer::start(66, &facts, move |stream| {
-        introduce(stream, 66, Some(size))?;
+        introduce(stream, Some(size))?;
         loop {
             let PeerMessage::Extended { payload, .. } = read_message(stream).ok()? else { continue };
             if let Ok(MetadataMessage::Request { part }) = MetadataMessage::decode(&payload) {
@@ -230,12 +200,7 @@ fn a_seeder_rejects_what_it_does_not_serve() {
     let seeder = Station::start(1);
     let data = noise(1 << 20, 6);
     let facts = seeder.share("served", &data);
-    let mut stream = BufReader::new(TcpStream::connect(seeder.address).unwrap());
-    stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
-    let device = DeviceId::from_bytes([77; 32]);
-    stream.get_mut().write_all(&Handshake::new(facts.info_hash, PeerId::of_device(device)).encode()).unwrap();
-    introduce(&mut stream, 77, None).unwrap();
-    assert_eq!(Handshake::read(&mut stream).unwrap().info_hash, facts.info_hash);
+    let mut stream = enter(&seeder, &device(), 77, &facts);
     let request = |piece, begin, len| PeerMessage::Request { piece, begin, len };
     let reject = |piece, begin, len| PeerMessage::Reject { piece, begin, len };
     let mut ask = |message: &PeerMessage| {
@@ -257,34 +222,12 @@ fn a_seeder_rejects_what_it_does_not_serve() {
 }
 
 #[test]
-fn garbage_strangers_and_ourselves_get_no_answer() {
-    let seeder = Station::start(1);
-    let facts = seeder.share("quiet", b"quiet");
-    let answer = |bytes: &[u8]| {
-        let mut stream = TcpStream::connect(seeder.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let _ = stream.write_all(bytes);
-        let mut got = Vec::new();
-        // A reset is an answer of no bytes too.
-        let _ = stream.read_to_end(&mut got);
-        got
-    };
-    let handshake = |info_hash, device| Handshake::new(info_hash, PeerId::of_device(DeviceId::from_bytes([device; 32]))).encode();
-    assert!(answer(b"GET / HTTP/1.1\r\nHost: somewhere\r\n\r\n").is_empty());
-    assert!(answer(&handshake(crate::types::InfoHash::from_bytes([9; 20]), 5)).is_empty(), "an unknown file");
-    assert!(answer(&handshake(facts.info_hash, 1)).is_empty(), "ourselves");
-    let foreign = Handshake { reserved: [0; 8], info_hash: facts.info_hash, peer_id: PeerId::from_bytes([b'f'; 20]) };
-    assert!(answer(&foreign.encode()).is_empty(), "a foreign client where none is let in");
-    eventually("the links are gone", || seeder.engine.link_count() == 0);
-}
-
-#[test]
 fn a_silent_peer_does_not_hold_up_a_download() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(8 << 20, 7);
     let facts = seeder.share("unhurried", &data);
     let silent = Peer::start(66, &facts, |stream| {
-        introduce(stream, 66, None)?;
+        introduce(stream, None)?;
         say(stream, &PeerMessage::HaveAll)?;
         say(stream, &PeerMessage::Unchoke)?;
         std::io::copy(stream, &mut std::io::sink()).ok().map(drop)
@@ -303,7 +246,7 @@ fn who_sends_the_same_block_for_ever_is_cut_off() {
     let (closed, ended) = crossbeam_channel::bounded(16);
     let bytes = data.clone();
     let evil = Peer::start(66, &facts, move |stream| {
-        introduce(stream, 66, None)?;
+        introduce(stream, None)?;
         say(stream, &PeerMessage::HaveAll)?;
         say(stream, &PeerMessage::Unchoke)?;
         let (piece, begin, len) = loop {
@@ -332,12 +275,7 @@ fn leechers_that_linked_before_it_was_complete_are_suggested_pieces() {
     transfer.wait_until(PATIENCE, |status| status.state == crate::swarm::TransferState::Downloading);
     let mut leechers: Vec<Stream> = [77, 78]
         .map(|number| {
-            let mut stream = BufReader::new(TcpStream::connect(middle.address).unwrap());
-            stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
-            let peer_id = PeerId::of_device(DeviceId::from_bytes([number; 32]));
-            stream.get_mut().write_all(&Handshake::new(facts.info_hash, peer_id).encode()).unwrap();
-            introduce(&mut stream, number, None).unwrap();
-            Handshake::read(&mut stream).unwrap();
+            let mut stream = enter(&middle, &device(), number, &facts);
             say(&mut stream, &PeerMessage::HaveNone).unwrap();
             say(&mut stream, &PeerMessage::Interested).unwrap();
             while read_message(&mut stream).unwrap() != PeerMessage::Unchoke {}

@@ -1,24 +1,35 @@
-//! An engine with a listener, a directory, and a host that remembers what it was told.
+//! An engine with a listener, a network that signs tickets, and a host that remembers what it was told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use crate::net::{Listener, Stop};
+use crate::net::{DeviceSecurity, Listener, Stop, Transport};
 use crate::swarm::storage::{Disk, SystemDisk};
 use crate::swarm::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, Transfer, TransferState, TransferStatus, hash_file, part_path,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, Proof, Transfer, TransferState, TransferStatus, hash_file,
+    part_path,
 };
-use crate::types::{Bitfield, DeviceId, FileFacts, InfoHash};
+use crate::trust::KeyPair;
+use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId};
 use crate::wire::metainfo::Metainfo;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// The group that everybody is in, unless a test says otherwise.
+pub(super) const COMMON: GroupId = GroupId::from_bytes([1; 16]);
+/// A group that nobody is in, unless a test says so.
+pub(super) const OTHER: GroupId = GroupId::from_bytes([2; 16]);
+/// How long a ticket lives, unless a test says otherwise.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+static NETWORK: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate().unwrap());
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Waits for a condition.
 pub(super) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
@@ -29,17 +40,90 @@ pub(super) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-#[derive(Default)]
+/// The network's clock.
+pub(super) fn clock_ms() -> u64 {
+    1_000_000 + START.elapsed().as_millis() as u64
+}
+
+/// A new device: its key's security.
+pub(super) fn device() -> DeviceSecurity {
+    DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap()
+}
+
+/// The user whose number it is.
+pub(super) fn user(number: u8) -> UserId {
+    UserId::from_bytes([number; 16])
+}
+
+/// Signs a ticket that is good for `lifetime`.
+pub(super) fn ticket(group: GroupId, user: UserId, device: DeviceId, lifetime: Duration) -> Ticket {
+    let (issued_ms, life_ms) = (clock_ms(), lifetime.as_millis() as u64);
+    NETWORK.sign_ticket(TicketClaims { group, user, device, issued_ms, expires_ms: issued_ms + life_ms })
+}
+
+/// What a host knows of groups.
+pub(super) struct Membership {
+    pub(super) device: DeviceId,
+    pub(super) user: UserId,
+    /// The groups that we are in.
+    pub(super) groups: BTreeSet<GroupId>,
+    /// Those in which a file is offered; every file is in the first group.
+    pub(super) offered_in: HashMap<InfoHash, BTreeSet<GroupId>>,
+    /// Users whose tickets are void.
+    pub(super) void: BTreeSet<UserId>,
+    /// How long our tickets live.
+    pub(super) lifetime: Duration,
+}
+
 pub(super) struct Recorder {
     pub(super) events: Mutex<Vec<EngineEvent>>,
     pub(super) journal: Mutex<HashMap<InfoHash, Bitfield>>,
     pub(super) metainfo: Mutex<HashMap<InfoHash, Arc<Metainfo>>>,
-    pub(super) refuses: AtomicBool,
+    pub(super) membership: Mutex<Membership>,
+    /// Tickets looked at.
+    pub(super) checks: AtomicU32,
+}
+
+impl Recorder {
+    pub(super) fn new(device: DeviceId, number: u8) -> Self {
+        let (groups, offered_in) = (BTreeSet::from([COMMON]), HashMap::new());
+        let membership = Membership { device, user: user(number), groups, offered_in, void: BTreeSet::new(), lifetime: LIFETIME };
+        Self {
+            events: Mutex::default(),
+            journal: Mutex::default(),
+            metainfo: Mutex::default(),
+            membership: Mutex::new(membership),
+            checks: AtomicU32::new(0),
+        }
+    }
 }
 
 impl Host for Recorder {
-    fn may_link(&self, _: InfoHash, _: DeviceId) -> bool {
-        !self.refuses.load(Ordering::SeqCst)
+    fn ticket_for(&self, info_hash: InfoHash, _: DeviceId) -> Option<Ticket> {
+        let group = self.membership.lock().offered(info_hash).first().copied()?;
+        self.own_ticket(group)
+    }
+
+    fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
+        let membership = self.membership.lock();
+        let is_in = membership.groups.contains(&group);
+        is_in.then(|| ticket(group, membership.user, membership.device, membership.lifetime))
+    }
+
+    fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
+        self.checks.fetch_add(1, Ordering::SeqCst);
+        let claims = &ticket.claims;
+        let left_ms = claims.expires_ms.checked_sub(clock_ms()).filter(|left| *left > 0)?;
+        let void = self.membership.lock().void.contains(&claims.user);
+        if claims.device != device || void || !NETWORK.network().signed_ticket(ticket) {
+            return None;
+        }
+        let expires = Instant::now() + Duration::from_millis(left_ms);
+        Some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires })
+    }
+
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
+        self.membership.lock().offered(info_hash).contains(&group)
     }
 
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {
@@ -52,6 +136,12 @@ impl Host for Recorder {
 
     fn event(&self, event: EngineEvent) {
         self.events.lock().push(event);
+    }
+}
+
+impl Membership {
+    fn offered(&self, info_hash: InfoHash) -> BTreeSet<GroupId> {
+        self.offered_in.get(&info_hash).cloned().unwrap_or_else(|| BTreeSet::from([COMMON]))
     }
 }
 
@@ -68,21 +158,23 @@ pub(super) struct Station {
 }
 
 impl Station {
+    /// Starts a client of the user with this number, on a new device.
     pub(super) fn start(number: u8) -> Self {
         Self::start_with(number, Arc::new(SystemDisk), |_| {})
     }
 
     pub(super) fn start_with(number: u8, disk: Arc<dyn Disk>, adjust: impl FnOnce(&mut EngineConfig)) -> Self {
         let _ = env_logger::builder().is_test(true).try_init();
-        let device = DeviceId::from_bytes([number; 32]);
-        let mut config = EngineConfig { journal_interval: Duration::from_millis(20), ..EngineConfig::new(device) };
+        let transport = Transport::Tls(device());
+        let device = transport.device();
+        let mut config = EngineConfig { journal_interval: Duration::from_millis(20), ..EngineConfig::new(transport) };
         adjust(&mut config);
-        let host = Arc::new(Recorder::default());
+        let host = Arc::new(Recorder::new(device, number));
         let engine = Engine::start_on(config, host.clone(), disk).unwrap();
         let listener = Arc::new(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap());
         let (stop, address) = (Stop::new(), listener.local_addr());
         let (accepts, listens, stops) = (engine.clone(), listener.clone(), stop.clone());
-        let accepting = std::thread::spawn(move || listens.run(&stops, |connection| accepts.accept(connection)));
+        let accepting = std::thread::spawn(move || listens.run(&stops, |incoming| accepts.accept(incoming)));
         let directory = tempfile::tempdir().unwrap();
         Self { engine, host, device, address, directory, listener, stop, accepting: Some(accepting) }
     }
