@@ -72,6 +72,8 @@ impl Client {
         if let Err(error) = inner.restore(&user) {
             warn!("shares and downloads of earlier sessions could not be brought back: {error}");
         }
+        // From here on the errands thread minds the session's token too.
+        inner.look_after_tickets();
         if inner.trackers.is_over().is_some() {
             // It was said before there was anything to end.
             inner.send_errand(Errand::EndSession);

@@ -145,11 +145,11 @@ impl Inner {
         let unfinished = self.library.lock().downloads.iter().filter(|d| d.row.progress == Progress::Running).count();
         // Noted first: whoever waits for a download finds it as soon as the session has gone.
         let before = self.ended.lock().replace(Ended { reason, unfinished });
-        if !self.leave_session() {
-            *self.ended.lock() = before;
-        } else {
+        if self.leave_session() {
             info!("the session of {} has ended: {reason}", session.user.label);
             self.bus.tell(&ClientEvent::SessionEnded { user: session.user.label, reason });
+        } else {
+            *self.ended.lock() = before;
         }
     }
 
