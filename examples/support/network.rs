@@ -53,7 +53,9 @@ impl Network {
         // All clients have one address here, and some make groups as fast as they can.
         let unbounded = ["--accounts-per-hour", "0", "--groups-per-hour", "0", "--requests-per-hour", "0"];
         let number_text = number.to_string();
-        let args = [&[&self.info, number_text.as_str(), "--data-dir", &name, "--log", "info"], &unbounded[..]].concat();
+        // All trackers of the network have one key, made by the first in the directory in which all run.
+        let common = [&self.info, number_text.as_str(), "--data-dir", &name, "--network-key", "network.key", "--log", "info"];
+        let args = [&common[..], &unbounded[..]].concat();
         let mut tracker = Process::start(&name, &self.binaries.tracker, &args, &self.dir)?;
         let (_, line) = tracker.line(Instant::now() + PATIENCE)?;
         if !line.starts_with(&format!("tracker {number} listening on ")) {
