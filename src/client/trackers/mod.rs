@@ -145,7 +145,7 @@ impl TrackerSet {
         Self { patient: true, ..self.clone() }
     }
 
-    /// Ends the calls that are under way with [`ClientError::Interrupted`](super::ClientError::Interrupted). What they asked for
+    /// Ends the calls that are under way with [`ClientError::Interrupted`]. What they asked for
     /// may be carried out all the same.
     pub(crate) fn interrupt(&self) {
         std::mem::take(&mut *self.shared.interrupt.lock()).set();

@@ -154,7 +154,8 @@ impl Fake {
     /// Tells everybody who is connected of something.
     pub(in crate::client) fn tell(&self, event: &Event) {
         for connection in self.connections.lock().iter() {
-            frame::write_message(&mut connection.writer(), &FromTracker::Event(event.clone())).unwrap();
+            // Who has hung up hears nothing.
+            let _ = frame::write_message(&mut connection.writer(), &FromTracker::Event(event.clone()));
         }
     }
 
