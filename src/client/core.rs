@@ -4,7 +4,7 @@
 //! nothing of one user's to the next.
 //!
 //! Threads: "listener" hands connections to the engine; "news" takes what trackers tell, and never calls a tracker; "errands"
-//! does what needs a tracker and nobody waits for. Commands run on the caller's thread.
+//! does what needs a tracker and nobody waits for, and renews the session's token and tickets in time. Commands run on the caller's thread.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
