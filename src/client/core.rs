@@ -42,7 +42,7 @@ const ERRANDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One installed client: sessions with all trackers, shares, downloads, and links to other clients.
 ///
-/// Every method may be called from any thread; those that ask the trackers block until one has answered, about 10 s at most.
+/// Every method may be called from any thread; those that ask the trackers block until one has answered, about 10 s at most; 35 s where a password is looked at.
 /// Dropping the client stops it.
 ///
 /// # Example

@@ -32,7 +32,7 @@ use super::network::Network;
 use crate::net::{DeviceSecurity, Stop, Threads};
 use crate::types::{DeviceId, Fingerprint, GroupEntry, GroupId, InfoHash, PeerEntry, UserId};
 
-pub(crate) use call::Need;
+pub(crate) use call::{Need, PASSWORD_TIMEOUT};
 pub(crate) use state::LinkView;
 use state::SetState;
 pub use token::SessionEnd;
