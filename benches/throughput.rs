@@ -118,14 +118,16 @@ fn report_encryption(runs: &[Run], len: u64) {
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for (seeders, name) in ["one seeder", "two seeders"].into_iter().enumerate() {
         for (tls, transport) in ["in clear", "TLS"].into_iter().enumerate() {
-            let middle = |value: &dyn Fn(&Transferred) -> f64| {
-                median(runs.iter().map(|run| value(&run.engines[seeders][tls])).collect())
-            };
+            let middle =
+                |value: &dyn Fn(&Transferred) -> f64| median(runs.iter().map(|run| value(&run.engines[seeders][tls])).collect());
             let ratio = |value: &dyn Fn(&Transferred) -> f64| {
                 median(runs.iter().map(|run| value(&run.engines[seeders][0]) / value(&run.engines[seeders][1])).collect())
             };
             let mib = |bytes: f64| format!("{:.0} MiB", bytes / f64::from(1 << 20));
-            let (time, cpu) = (|sample: &Transferred| sample.time.as_secs_f64(), |sample: &Transferred| sample.receiver.cpu + sample.sender.cpu);
+            let (time, cpu) = (
+                |sample: &Transferred| sample.time.as_secs_f64(),
+                |sample: &Transferred| sample.receiver.cpu + sample.sender.cpu,
+            );
             let pair = |value| if tls == 1 { format!("{value:.2}") } else { String::new() };
             rows.push(vec![
                 format!("{name}, {transport}"),

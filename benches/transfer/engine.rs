@@ -99,7 +99,8 @@ struct Engines {
 
 impl Engines {
     fn start(words: &[&str]) -> Outcome<Self> {
-        let mut child = Command::new(std::env::current_exe()?).args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child =
+            Command::new(std::env::current_exe()?).args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take().ok_or("no input")?;
         let mut output = BufReader::new(child.stdout.take().ok_or("no output")?);
         let mut first = String::new();

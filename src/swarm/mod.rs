@@ -9,12 +9,14 @@ mod files;
 mod handle;
 mod hasher;
 mod link;
+mod manners;
 mod metadata;
 mod peers;
 mod picker;
 mod pool;
 mod serve;
 mod session;
+mod shares;
 #[cfg(test)]
 mod sim;
 mod spreader;

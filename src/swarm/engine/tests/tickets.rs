@@ -45,7 +45,9 @@ fn not_a_byte_is_said_to_whoever_has_no_ticket_that_is_good() {
     }
     let garbage = [&100u32.to_be_bytes()[..], &[0xa5; 100]].concat();
     let short = [&3u32.to_be_bytes()[..], &good.to_bytes()[..3]].concat();
-    for (what, bytes) in [("no ticket", &hello[..]), ("garbage", &garbage), ("a long one", &[0xff; 4096]), ("a short one", &short)] {
+    for (what, bytes) in
+        [("no ticket", &hello[..]), ("garbage", &garbage), ("a long one", &[0xff; 4096]), ("a short one", &short)]
+    {
         assert!(answer(&seeder, &own, bytes).is_empty(), "{what}");
     }
     eventually("the links are gone", || seeder.engine.link_count() == 0);
