@@ -16,18 +16,23 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::net::SendFlags;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::stream::{Received, TlsStream};
+use super::stream::{Output, Received, TlsStream};
 
 /// How far a read may overshoot its deadline: lets one system call set the time-out for many reads.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
+/// A time-out that is shorter than the deadline allows is left as it is if it is at least this long: when it expires the read goes on. So
+/// deadlines that come and go cost no system calls.
+const TIMEOUT_LONG: Duration = Duration::from_secs(10);
 /// How long a write may make no progress at all before the connection is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes a second that the other end has to take on average of a large write, once [`WRITE_TIMEOUT`] is over.
 const WRITE_RATE_MIN: u64 = 16 << 10;
 /// Bytes encrypted at a time.
 const WRITE_LEN: usize = 64 << 10;
+/// Bytes of a write beyond which the memory it took is given back once a smaller one has been sent.
+const SMALL_LEN: usize = 8 << 10;
 
 /// A TCP connection on which nothing has been said yet; clones are the same connection.
 #[derive(Debug, Clone)]
@@ -47,7 +52,7 @@ struct Shared {
     /// Absent on the plain transport.
     tls: Option<Mutex<TlsStream>>,
     /// Encrypted bytes that have not been sent. Taken before `tls`, if both are.
-    unsent: Mutex<Unsent>,
+    unsent: Mutex<Output>,
 }
 
 /// The socket and its two addresses.
@@ -56,12 +61,6 @@ pub(super) struct Sock {
     pub(super) stream: TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
-}
-
-#[derive(Debug, Default)]
-struct Unsent {
-    bytes: Vec<u8>,
-    sent: usize,
 }
 
 impl Incoming {
@@ -104,8 +103,8 @@ impl Incoming {
         self.socket.close();
     }
 
-    pub(super) fn socket(&self) -> &TcpStream {
-        &self.socket.stream
+    pub(super) fn socket(&self) -> &Sock {
+        &self.socket
     }
 
     /// Makes it a connection without TLS, for a fuzzer that speaks to what is above.
@@ -154,8 +153,15 @@ impl Connection {
         Incoming { socket: self.shared.socket.clone() }
     }
 
-    /// Ends the connection in both directions; whoever reads or writes is woken with an end or an error.
+    /// Ends the connection in both directions; whoever reads or writes is woken with an end or an error. What was written may still arrive.
     pub fn close(&self) {
+        self.shared.socket.close();
+    }
+
+    /// The same, but what the system has not sent yet is thrown away as soon as nobody holds the connection any more.
+    pub fn abort(&self) {
+        // It fails only if the connection has ended already.
+        let _ = SockRef::from(&self.shared.socket.stream).set_linger(Some(Duration::ZERO));
         self.shared.socket.close();
     }
 }
@@ -228,20 +234,32 @@ impl Reader {
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let fits = self.timeout.is_some_and(|now| now <= left + TIMEOUT_SLACK && now + TIMEOUT_SLACK >= left);
-        if fits { Ok(()) } else { self.set_timeout(Some(left)) }
+        let fits = |now: Duration| now <= left + TIMEOUT_SLACK && (now + TIMEOUT_SLACK >= left || now >= TIMEOUT_LONG);
+        if self.timeout.is_some_and(fits) { Ok(()) } else { self.set_timeout(Some(left)) }
     }
 
+    /// Receives once. `WouldBlock` means that the deadline has not passed yet.
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.arm()?;
         match (&self.shared.socket.stream).read(buffer) {
-            Err(e) if is_timeout(&e) => Err(io::ErrorKind::TimedOut.into()),
+            Err(e) if is_timeout(&e) => match self.deadline {
+                Some(deadline) if Instant::now() < deadline => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Err(io::ErrorKind::TimedOut.into()),
+            },
             other => other,
         }
     }
 
-    fn read_tls(&mut self, tls: &Arc<Shared>, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &tls.tls else { return self.receive(buffer) };
+    fn receive_plain(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.receive(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn read_tls(&mut self, tls: &Mutex<TlsStream>, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut input = match tls.lock().read(buffer)? {
                 Received::Bytes(len) => return Ok(len),
@@ -250,11 +268,13 @@ impl Reader {
             };
             // Not under the lock: whoever writes meanwhile is not kept waiting.
             let received = self.receive(input.room());
-            let mut tls = tls.lock();
-            let received = tls.put_back(input, received);
+            tls.lock().put_back(input, &received);
             match received {
                 Ok(0) => return Ok(0),
+                // Nothing has come for a while, and there is time left.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
@@ -267,7 +287,10 @@ impl Read for Reader {
             return Ok(0);
         }
         let shared = self.shared.clone();
-        self.read_tls(&shared, buffer)
+        match &shared.tls {
+            Some(tls) => self.read_tls(tls, buffer),
+            None => self.receive_plain(buffer),
+        }
     }
 }
 
@@ -287,12 +310,13 @@ impl Writer {
         let Some(tls) = &self.shared.tls else { return self.shared.socket.try_send(bytes) };
         // Another thread is writing, and blocks perhaps.
         let Some(mut unsent) = self.shared.unsent.try_lock() else { return Ok(0) };
-        if bytes.is_empty() || !unsent.try_send(&self.shared.socket)? {
+        if bytes.is_empty() || !self.shared.socket.try_send_all(&mut unsent)? {
             return Ok(0);
         }
         let taken = &bytes[..bytes.len().min(WRITE_LEN)];
-        tls.lock().write(taken, &mut unsent.bytes)?;
-        unsent.try_send(&self.shared.socket)?;
+        tls.lock().write(taken, &mut unsent)?;
+        self.shared.socket.try_send_all(&mut unsent)?;
+        unsent.shrink(SMALL_LEN);
         Ok(taken.len())
     }
 
@@ -302,7 +326,11 @@ impl Writer {
     /// The system's.
     pub fn try_flush(&mut self) -> io::Result<bool> {
         match self.shared.unsent.try_lock() {
-            Some(mut unsent) => unsent.try_send(&self.shared.socket),
+            Some(mut unsent) => {
+                let all = self.shared.socket.try_send_all(&mut unsent)?;
+                unsent.shrink(SMALL_LEN);
+                Ok(all)
+            }
             None => Ok(false),
         }
     }
@@ -310,10 +338,13 @@ impl Writer {
     fn write_by(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
         let Some(tls) = &self.shared.tls else { return self.shared.socket.send(bytes, deadline) };
         let mut unsent = self.shared.unsent.lock();
-        unsent.send(&self.shared.socket, deadline)?;
+        self.shared.socket.send_all(&mut unsent, deadline)?;
         let taken = &bytes[..bytes.len().min(WRITE_LEN)];
-        tls.lock().write(taken, &mut unsent.bytes)?;
-        unsent.send(&self.shared.socket, deadline)?;
+        tls.lock().write(taken, &mut unsent)?;
+        self.shared.socket.send_all(&mut unsent, deadline)?;
+        if taken.len() <= SMALL_LEN {
+            unsent.shrink(2 * SMALL_LEN);
+        }
         Ok(taken.len())
     }
 }
@@ -362,38 +393,29 @@ impl Sock {
             other => other,
         }
     }
-}
 
-impl Unsent {
     /// Sends without blocking; tells whether nothing is left.
-    fn try_send(&mut self, socket: &Sock) -> io::Result<bool> {
-        while self.sent < self.bytes.len() {
-            match socket.try_send(&self.bytes[self.sent..])? {
+    fn try_send_all(&self, output: &mut Output) -> io::Result<bool> {
+        while !output.waiting().is_empty() {
+            match self.try_send(output.waiting())? {
                 0 => return Ok(false),
-                len => self.sent += len,
+                len => output.sent(len),
             }
         }
-        self.clear();
         Ok(true)
     }
 
     /// Sends everything.
-    fn send(&mut self, socket: &Sock, deadline: Instant) -> io::Result<()> {
-        while self.sent < self.bytes.len() {
-            match socket.send(&self.bytes[self.sent..], deadline) {
+    pub(super) fn send_all(&self, output: &mut Output, deadline: Instant) -> io::Result<()> {
+        while !output.waiting().is_empty() {
+            match self.send(output.waiting(), deadline) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => self.sent += len,
+                Ok(len) => output.sent(len),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        self.clear();
         Ok(())
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.sent = 0;
     }
 }
 

@@ -16,10 +16,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::UnbufferedServerConnection;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{
@@ -28,7 +29,7 @@ use rustls::{
 };
 
 use super::connection::is_timeout;
-use super::stream::TlsStream;
+use super::stream::{Input, Next, Output, Tls, TlsStream, invalid};
 use super::{Connection, Incoming};
 use crate::trust::{Chain, Identity, IdentityError, KeyPair, NetworkPublicKey, TRACKER_NAME, chain_of};
 use crate::types::{DeviceId, Fingerprint};
@@ -100,8 +101,7 @@ impl TrackerSecurity {
     /// # Blocking
     /// For at most `timeout`.
     pub fn accept(&self, incoming: Incoming, timeout: Duration) -> io::Result<(Connection, Visitor)> {
-        let tls = rustls::ServerConnection::new(self.server.clone()).map_err(invalid)?;
-        let (connection, chain) = shake_hands(incoming, tls.into(), ALPN_TRACKER, timeout)?;
+        let (connection, chain) = shake_hands(incoming, server(&self.server)?, ALPN_TRACKER, timeout)?;
         let visitor = match chain {
             Chain::Device(device) => Visitor::Device(device),
             Chain::Tracker(_) => Visitor::Tracker,
@@ -205,9 +205,11 @@ impl Transport {
     /// The system's; `InvalidData` if another device answers.
     ///
     /// # Blocking
-    /// For at most twice `timeout`.
+    /// For at most `timeout`.
     pub fn dial(&self, address: SocketAddr, from: Option<IpAddr>, timeout: Duration, device: DeviceId) -> io::Result<Connection> {
+        let started = Instant::now();
         let incoming = Incoming::dial(address, from, timeout)?;
+        let timeout = timeout.saturating_sub(started.elapsed());
         match self {
             Self::Tls(security) => {
                 let config = client_config(&security.identity, Want::Device(device), ALPN_LINK).map_err(invalid)?;
@@ -229,13 +231,10 @@ impl Transport {
     /// For at most `timeout`.
     pub fn accept(&self, incoming: Incoming, timeout: Duration) -> io::Result<(Connection, DeviceId)> {
         match self {
-            Self::Tls(security) => {
-                let tls = rustls::ServerConnection::new(security.links.clone()).map_err(invalid)?;
-                match shake_hands(incoming, tls.into(), ALPN_LINK, timeout)? {
-                    (connection, Chain::Device(device)) => Ok((connection, device)),
-                    (_, Chain::Tracker(_)) => Err(io::ErrorKind::InvalidData.into()),
-                }
-            }
+            Self::Tls(security) => match shake_hands(incoming, server(&security.links)?, ALPN_LINK, timeout)? {
+                (connection, Chain::Device(device)) => Ok((connection, device)),
+                (_, Chain::Tracker(_)) => Err(io::ErrorKind::InvalidData.into()),
+            },
             Self::Plain(own) => introduce(incoming, *own, timeout),
         }
     }
@@ -282,65 +281,67 @@ fn client_config(identity: &Identity, want: Want, alpn: &[u8]) -> Result<ClientC
     Ok(config)
 }
 
-fn client(config: &Arc<ClientConfig>) -> io::Result<rustls::Connection> {
+fn client(config: &Arc<ClientConfig>) -> io::Result<Tls> {
     let name = ServerName::try_from(TRACKER_NAME).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-    Ok(rustls::ClientConnection::new(config.clone(), name).map_err(invalid)?.into())
+    let tls = UnbufferedClientConnection::new(config.clone(), name).map_err(invalid)?;
+    Ok(Tls::Client(Box::new(tls)))
+}
+
+fn server(config: &Arc<ServerConfig>) -> io::Result<Tls> {
+    let tls = UnbufferedServerConnection::new(config.clone()).map_err(invalid)?;
+    Ok(Tls::Server(Box::new(tls)))
 }
 
 /// Makes the handshake, and tells whose certificates the other end has shown.
-fn shake_hands(
-    incoming: Incoming,
-    mut tls: rustls::Connection,
-    alpn: &[u8],
-    timeout: Duration,
-) -> io::Result<(Connection, Chain)> {
-    let deadline = Instant::now() + timeout;
-    let made = exchange(&incoming, &mut tls, deadline);
-    if let Err(e) = made {
-        incoming.close();
-        return Err(e);
-    }
+fn shake_hands(incoming: Incoming, mut tls: Tls, alpn: &[u8], timeout: Duration) -> io::Result<(Connection, Chain)> {
+    let (deadline, mut input) = (Instant::now() + timeout, Input::default());
+    let plain = exchange(&incoming, &mut tls, &mut input, deadline).inspect_err(|_| incoming.close())?;
     let chain = tls.peer_certificates().and_then(|certificates| chain_of(certificates.first()?, &certificates[1..]));
     match chain {
-        Some(chain) if tls.alpn_protocol() == Some(alpn) => Ok((incoming.into_connection(Some(TlsStream::new(tls))), chain)),
+        Some(chain) if tls.alpn_protocol() == Some(alpn) => {
+            Ok((incoming.into_connection(Some(TlsStream::new(tls, plain, input))), chain))
+        }
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks another protocol")),
     }
 }
 
-fn exchange(incoming: &Incoming, tls: &mut rustls::Connection, deadline: Instant) -> io::Result<()> {
-    let mut stream = incoming.socket();
+/// Sends and receives until the handshake is over; returns the data that came right behind it.
+fn exchange(incoming: &Incoming, tls: &mut Tls, input: &mut Input, deadline: Instant) -> io::Result<Vec<u8>> {
+    let (socket, mut output, mut plain) = (incoming.socket(), Output::default(), Vec::new());
     loop {
-        while tls.wants_write() {
-            tls.write_tls(&mut stream).map_err(timed_out)?;
-        }
-        if !tls.is_handshaking() {
-            return Ok(());
+        match tls.step(input, &mut output, &[], &mut |payload| plain.extend_from_slice(payload)) {
+            Ok(Next::Step) => continue,
+            Ok(next) => {
+                socket.send_all(&mut output, deadline)?;
+                match next {
+                    Next::Ready if !tls.is_handshaking() => return Ok(plain),
+                    Next::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    _ => {}
+                }
+            }
+            Err(e) => {
+                // The other end may as well hear why.
+                let _ = tls.step(&mut Input::default(), &mut output, &[], &mut |_| {});
+                let _ = socket.send_all(&mut output, deadline);
+                return Err(invalid(e));
+            }
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
-        match tls.read_tls(&mut stream) {
+        socket.stream.set_read_timeout(Some(left))?;
+        match (&socket.stream).read(input.room()) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(len) => input.received(len),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(timed_out(e)),
-        }
-        if let Err(e) = tls.process_new_packets() {
-            // The other end may as well hear why.
-            let _ = tls.write_tls(&mut stream);
-            return Err(invalid(e));
         }
     }
 }
 
 fn timed_out(error: io::Error) -> io::Error {
     if is_timeout(&error) { io::ErrorKind::TimedOut.into() } else { error }
-}
-
-fn invalid(error: Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// Whom a dialler expects.

@@ -2,19 +2,48 @@
 //!
 //! **Invariant:** no IO. Whoever holds the lock around it encrypts or decrypts, and lets go; bytes that were received wait in here, so that
 //! any reader of the connection goes on where the last one stopped.
+//!
+//! It is rustls's unbuffered interface: records are decrypted where they were received, and encrypted to where they are sent from. The buffered
+//! one moves every byte twice more, which costs three times as much as decrypting it.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io;
+use std::ops::Deref;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
+use rustls::{CommonState, Error};
 
 /// Bytes received at a time, at first; doubled whenever as many came.
 const INPUT_LEN_MIN: usize = 4 << 10;
-/// Bytes received at a time, at most.
+/// Bytes received at a time, at most: with the data of a piece they stay in the second level of cache.
 const INPUT_LEN_MAX: usize = 128 << 10;
+/// Bytes of data in a full record.
+const RECORD_LEN: usize = 16 << 10;
+/// Bytes before the body of a record: type, version, and the body's length in the last two.
+const RECORD_HEADER_LEN: usize = 5;
+/// Bytes of most of what the protocol itself has to say.
+const ANSWER_LEN: usize = 1 << 10;
+/// Bytes that encryption adds to a record, and more.
+const RECORD_OVERHEAD: usize = 64;
+
+/// One end's state, from before the handshake to the end.
+pub(super) enum Tls {
+    /// Of the end that dialled.
+    Client(Box<UnbufferedClientConnection>),
+    /// Of the end that accepted.
+    Server(Box<UnbufferedServerConnection>),
+}
 
 /// TLS between its handshake and its end.
 #[derive(Debug)]
 pub(super) struct TlsStream {
-    tls: rustls::Connection,
+    tls: Tls,
     input: Input,
+    /// What was decrypted and has not been read.
+    plain: Plain,
+    /// What the protocol itself has to say, encrypted already: it goes before whatever is written next.
+    answers: Output,
     /// The other end has said farewell.
     closed: bool,
 }
@@ -29,6 +58,21 @@ pub(super) struct Input {
     grow: bool,
 }
 
+/// Encrypted bytes to be sent. What it had room for once it keeps, until [`Output::shrink`].
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// Decrypted bytes.
+#[derive(Debug, Default)]
+struct Plain {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
 /// What came of an attempt to read.
 #[derive(Debug)]
 pub(super) enum Received {
@@ -40,19 +84,120 @@ pub(super) enum Received {
     More(Input),
 }
 
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The next step.
+    Step,
+    /// More has to be received before anything.
+    Receive,
+    /// What there was to do is done; data may go both ways.
+    Ready,
+    /// The other end has said farewell.
+    Closed,
+}
+
+impl Tls {
+    /// Makes one step: takes from `input`, hands data to `take`, and appends what is to be sent to `output`, with `message` once that may be.
+    ///
+    /// # Errors
+    /// Whatever is wrong with what was received. The next step then says so to the other end.
+    pub(super) fn step(
+        &mut self,
+        input: &mut Input,
+        output: &mut Output,
+        message: &[u8],
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<Next, Error> {
+        let bytes = &mut input.bytes[input.start..input.end];
+        let (discard, next) = match self {
+            Self::Client(tls) => carry_out(tls.process_tls_records(bytes), output, message, take),
+            Self::Server(tls) => carry_out(tls.process_tls_records(bytes), output, message, take),
+        };
+        input.start += discard;
+        next
+    }
+}
+
+impl Deref for Tls {
+    type Target = CommonState;
+
+    fn deref(&self) -> &CommonState {
+        match self {
+            Self::Client(tls) => tls,
+            Self::Server(tls) => tls,
+        }
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+/// Does what rustls asks for; returns the bytes of input that are done with.
+fn carry_out<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    output: &mut Output,
+    message: &[u8],
+    take: &mut dyn FnMut(&[u8]),
+) -> (usize, Result<Next, Error>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let next = state.and_then(|state| match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                let record = record?;
+                discard += record.discard;
+                take(record.payload);
+            }
+            Ok(Next::Step)
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            let encoded = match data.encode(output.room(ANSWER_LEN)) {
+                Err(EncodeError::InsufficientSize(more)) => data.encode(output.room(more.required_size)),
+                other => other,
+            };
+            output.end += encoded.map_err(|e| Error::General(e.to_string()))?;
+            Ok(Next::Step)
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            // It is in the output, which is sent in order.
+            data.done();
+            Ok(Next::Step)
+        }
+        ConnectionState::WriteTraffic(_) if message.is_empty() => Ok(Next::Ready),
+        ConnectionState::WriteTraffic(mut traffic) => {
+            let len = message.len() + (message.len() / RECORD_LEN + 2) * RECORD_OVERHEAD;
+            let encrypted = match traffic.encrypt(message, output.room(len)) {
+                Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                    traffic.encrypt(message, output.room(required_size))
+                }
+                other => other,
+            };
+            output.end += encrypted.map_err(|e| Error::General(e.to_string()))?;
+            Ok(Next::Ready)
+        }
+        ConnectionState::BlockedHandshake => Ok(Next::Receive),
+        ConnectionState::PeerClosed | ConnectionState::Closed => Ok(Next::Closed),
+        _ => Err(Error::General("data before the end of the handshake".to_owned())),
+    });
+    (discard, next)
+}
+
 impl TlsStream {
-    pub(super) fn new(mut tls: rustls::Connection) -> Self {
-        tls.set_buffer_limit(None);
-        Self { tls, input: Input::default(), closed: false }
+    /// Goes on where the handshake has ended; behind it came `plain`, and `input`, which is still encrypted.
+    pub(super) fn new(tls: Tls, plain: Vec<u8>, input: Input) -> Self {
+        Self { tls, input, plain: Plain { bytes: plain, start: 0 }, answers: Output::default(), closed: false }
     }
 
     /// Tells whether something may be read without receiving more. If not, what is not needed until more comes is given back.
     pub(super) fn has_input(&mut self) -> bool {
-        let decrypted = self.tls.reader().fill_buf().is_ok_and(|bytes| !bytes.is_empty());
-        if !self.input.is_empty() || self.closed || decrypted {
+        if self.closed || !self.plain.is_empty() || self.input.has_record() {
             return true;
         }
-        self.input = Input::default();
+        self.input.shrink();
+        self.plain = Plain::default();
         false
     }
 
@@ -61,77 +206,161 @@ impl TlsStream {
     /// # Errors
     /// `InvalidData` when a byte was altered, replayed or left out: the connection is of no more use.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut filled = 0;
+        let mut filled = self.plain.take(buffer);
         loop {
-            match self.tls.reader().read(&mut buffer[filled..]) {
-                Ok(0) => self.closed = true,
-                Ok(len) => filled += len,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e),
-            }
-            if filled == buffer.len() || (filled > 0 && self.input.is_empty()) {
+            if filled == buffer.len() {
                 return Ok(Received::Bytes(filled));
             }
-            if self.closed {
-                return Ok(if filled > 0 { Received::Bytes(filled) } else { Received::Closed });
+            let plain = &mut self.plain;
+            let mut take = |payload: &[u8]| {
+                let direct = payload.len().min(buffer.len() - filled);
+                buffer[filled..filled + direct].copy_from_slice(&payload[..direct]);
+                filled += direct;
+                plain.put(&payload[direct..]);
+            };
+            let next = match self.closed {
+                true => Next::Closed,
+                false => self.tls.step(&mut self.input, &mut self.answers, &[], &mut take).map_err(invalid)?,
+            };
+            self.closed |= next == Next::Closed;
+            match next {
+                Next::Step => {}
+                _ if filled > 0 => return Ok(Received::Bytes(filled)),
+                Next::Closed => return Ok(Received::Closed),
+                // Only a part of a message of the protocol itself is kept after it was decrypted. Ours have a few bytes and come whole.
+                _ if self.input.has_record() => {
+                    return Err(invalid(Error::General("it sends half a message of TLS itself".to_owned())));
+                }
+                _ => return Ok(Received::More(std::mem::take(&mut self.input))),
             }
-            if self.input.is_empty() {
-                return Ok(Received::More(std::mem::take(&mut self.input)));
-            }
-            self.decrypt()?;
         }
-    }
-
-    fn decrypt(&mut self) -> io::Result<()> {
-        let taken = self.tls.read_tls(&mut &self.input.bytes[self.input.start..self.input.end])?;
-        self.input.start += taken;
-        if taken == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let state = self.tls.process_new_packets().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        self.closed |= state.peer_has_closed() && state.plaintext_bytes_to_read() == 0;
-        Ok(())
     }
 
     /// Takes back what [`Received::More`] lent, with as many more bytes as were received.
-    pub(super) fn put_back(&mut self, mut input: Input, received: io::Result<usize>) -> io::Result<usize> {
-        let room = input.bytes.len() - input.end;
-        if let Ok(len) = received {
-            input.end += len;
-            input.grow = len == room;
+    pub(super) fn put_back(&mut self, mut input: Input, received: &io::Result<usize>) {
+        match received {
+            Ok(len) => input.received(*len),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => input.shrink(),
+            Err(_) => {}
         }
         self.input = input;
-        received
     }
 
-    /// Encrypts `bytes` onto the end of `out`, behind what the handshake or a new key has to say.
+    /// Encrypts `message` onto the end of `output`, behind what the handshake or a new key has to say.
     ///
     /// # Errors
     /// When the connection has ended.
-    pub(super) fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        self.tls.writer().write_all(bytes)?;
-        while self.tls.wants_write() {
-            self.tls.write_tls(out)?;
+    pub(super) fn write(&mut self, message: &[u8], output: &mut Output) -> io::Result<()> {
+        // What was received is left to the reader, who may have it just now. It never holds a part of a message of the protocol itself.
+        let (mut none, plain) = (Input::default(), &mut self.plain);
+        if !self.answers.waiting().is_empty() {
+            output.append(&std::mem::take(&mut self.answers));
         }
-        Ok(())
+        loop {
+            match self.tls.step(&mut none, output, message, &mut |payload| plain.put(payload)).map_err(invalid)? {
+                Next::Ready => return Ok(()),
+                Next::Closed => self.closed = true,
+                Next::Step => {}
+                Next::Receive => return Err(io::ErrorKind::NotConnected.into()),
+            }
+        }
     }
 }
 
 impl Input {
-    fn is_empty(&self) -> bool {
-        self.start == self.end
+    /// Tells whether a whole record is there.
+    fn has_record(&self) -> bool {
+        let there = &self.bytes[self.start..self.end];
+        there.len() >= RECORD_HEADER_LEN
+            && there.len() - RECORD_HEADER_LEN >= usize::from(u16::from_be_bytes([there[3], there[4]]))
     }
 
-    /// Room for what comes next.
+    /// Room for what comes next, behind what is there.
     pub(super) fn room(&mut self) -> &mut [u8] {
-        debug_assert!(self.is_empty(), "what is there is decrypted first");
-        (self.start, self.end) = (0, 0);
+        self.bytes.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
         let len = match self.bytes.len() {
-            0 => INPUT_LEN_MIN,
-            len if self.grow => (2 * len).min(INPUT_LEN_MAX),
+            len if self.grow || len == self.end => (2 * len).clamp(INPUT_LEN_MIN, INPUT_LEN_MAX),
             len => len,
         };
         self.bytes.resize(len, 0);
-        &mut self.bytes
+        &mut self.bytes[self.end..]
     }
+
+    /// Notes how many bytes have come.
+    pub(super) fn received(&mut self, len: usize) {
+        self.grow = len == self.bytes.len() - self.end;
+        self.end += len;
+    }
+
+    /// Gives back what is not needed for what is there.
+    fn shrink(&mut self) {
+        self.bytes.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        self.bytes.truncate(self.end);
+        self.bytes.shrink_to_fit();
+        self.grow = false;
+    }
+}
+
+impl Output {
+    /// What is to be sent.
+    pub(super) fn waiting(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Notes how many bytes of it were sent.
+    pub(super) fn sent(&mut self, len: usize) {
+        self.start += len;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    fn append(&mut self, other: &Self) {
+        let bytes = other.waiting();
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    /// Room for `len` bytes behind what waits.
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.bytes.len() < self.end + len {
+            self.bytes.resize(self.end + len, 0);
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    /// Gives back what a large message needed, beyond `keep` bytes.
+    pub(super) fn shrink(&mut self, keep: usize) {
+        if self.start == self.end && self.bytes.len() > keep {
+            *self = Self::default();
+        }
+    }
+}
+
+impl Plain {
+    fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
+    fn put(&mut self, payload: &[u8]) {
+        self.bytes.extend_from_slice(payload);
+    }
+
+    /// Moves what fits.
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let len = buffer.len().min(self.bytes.len() - self.start);
+        buffer[..len].copy_from_slice(&self.bytes[self.start..self.start + len]);
+        self.start += len;
+        if self.is_empty() {
+            self.bytes.clear();
+            self.start = 0;
+        }
+        len
+    }
+}
+
+pub(super) fn invalid(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }

@@ -46,6 +46,8 @@ pub struct EngineConfig {
     pub bind_ip: Option<IpAddr>,
     /// Workers in the pool that fetches, hashes and writes.
     pub threads: usize,
+    /// Time for a peer's message to arrive whole once it has begun.
+    pub message_timeout: Duration,
     /// Links in all, both directions.
     pub links_max: usize,
     /// Links of one file.
@@ -69,6 +71,7 @@ impl EngineConfig {
             port: None,
             bind_ip: None,
             threads: (2 * cores).max(4),
+            message_timeout: limits::MESSAGE_TIMEOUT,
             links_max: limits::CLIENT_CONNECTIONS_MAX,
             links_per_file_max: limits::CLIENT_CONNECTIONS_MAX,
             upload_slots: 8,

@@ -1,7 +1,8 @@
 //! Whom we serve: a bounded number of peers, so that each gets enough to be of use to the others.
 //!
 //! **Invariant:** at most `slots` peers are unchoked. While an interested peer is choked, every slot is held by another
-//! interested one, and at every interval the peer that has waited longest gets a slot: so that nobody starves.
+//! interested one, and at every interval the peer that has waited longest gets a slot: so that no user starves. While a user who has no
+//! slot waits for one, no user has two: several devices of one user count as one as soon as others want slots.
 //!
 //! A free slot is given at once, not at the next interval: the first seconds of a swarm are not spent waiting. A peer that is
 //! not interested keeps its slot while nobody else wants it, since it will often be again a moment later.
@@ -21,6 +22,7 @@ use rand::{RngExt, SeedableRng};
 pub use self::order::{REQUESTS_MAX, UploadOrder};
 use super::LinkKey;
 use super::window::Rate;
+use crate::types::UserId;
 
 /// Time over which a peer's speed is averaged.
 const RATE_FADE: Duration = Duration::from_secs(10);
@@ -64,6 +66,7 @@ pub struct Choker {
 
 #[derive(Debug)]
 struct Peer {
+    user: UserId,
     interested: bool,
     unchoked: bool,
     /// Since when it is served, or waits; breaks ties by `luck`.
@@ -92,11 +95,11 @@ impl Choker {
         }
     }
 
-    /// Takes a link in: choked, not interested.
-    pub fn join(&mut self, now: Duration, link: LinkKey) {
+    /// Takes a link to a device of `user` in: choked, not interested.
+    pub fn join(&mut self, now: Duration, link: LinkKey, user: UserId) {
         let luck = self.rng.random();
         let rate = Rate::new(now, RATE_FADE);
-        let peer = Peer { interested: false, unchoked: false, since: now, luck, from_peer: rate, to_peer: rate };
+        let peer = Peer { user, interested: false, unchoked: false, since: now, luck, from_peer: rate, to_peer: rate };
         self.peers.entry(link).or_insert(peer);
     }
 
@@ -167,22 +170,31 @@ impl Choker {
         Some((peer.from_peer.get(now) as u64, peer.to_peer.get(now) as u64))
     }
 
-    /// Gives free slots, and those of peers that want nothing, to who has waited longest.
+    /// Gives free slots, those of peers that want nothing, and those beyond a user's first that others want, to whose turn it is.
     fn fill(&mut self, now: Duration) {
-        while let Some(next) = self.longest_waiting() {
+        while let Some(next) = self.next_in_turn() {
             if self.unchoked().count() >= self.options.slots {
                 let idle = self.unchoked().filter(|(_, peer)| !peer.interested).min_by_key(|(_, peer)| peer.since);
-                let Some(idle) = idle.map(|(link, _)| link) else { return };
-                self.set(now, idle, false);
+                let Some(loser) = idle.map(|(link, _)| link).or_else(|| self.crowding(next)) else { return };
+                self.set(now, loser, false);
             }
             self.set(now, next, true);
         }
     }
 
-    /// Gives one slot to who has waited longest: that of the slowest, or while seeding of who had one longest.
+    /// The slot that was given last of a user who has several, if the user of `next` has none.
+    fn crowding(&self, next: LinkKey) -> Option<LinkKey> {
+        if self.slots_of(self.peers.get(&next)?.user) > 0 {
+            return None;
+        }
+        let several = self.unchoked().filter(|(_, peer)| self.slots_of(peer.user) > 1);
+        several.max_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(link, _)| link)
+    }
+
+    /// Gives one slot to whose turn it is: that of the slowest, or while seeding of who had one longest.
     fn turn_over(&mut self, now: Duration) -> bool {
-        let Some(next) = self.longest_waiting() else { return false };
-        let old = self.unchoked().filter(|(_, peer)| self.may_lose(now, peer));
+        let Some(next) = self.next_in_turn() else { return false };
+        let old = self.unchoked().filter(|(link, peer)| self.may_lose(now, peer) && self.is_fair(next, *link));
         let loser = match self.seeding {
             true => old.min_by_key(|(_, peer)| (peer.since, peer.luck)),
             false => old.min_by(|(_, a), (_, b)| a.from_peer.get(now).total_cmp(&b.from_peer.get(now))),
@@ -196,18 +208,29 @@ impl Choker {
     /// Gives the slot of the slowest to a waiting peer that gives us clearly more.
     fn promote_faster(&mut self, now: Duration) -> bool {
         let speed = |peer: &Peer| peer.from_peer.get(now);
-        let slowest = self.unchoked().filter(|(_, peer)| self.may_lose(now, peer));
-        let slowest = slowest.map(|(link, peer)| (speed(peer), link)).min_by(|a, b| a.0.total_cmp(&b.0));
         let waiting = self.peers.iter().filter(|(_, peer)| peer.waits());
         let fastest = waiting.map(|(&link, peer)| (speed(peer), link)).max_by(|a, b| a.0.total_cmp(&b.0));
-        match (slowest, fastest) {
-            (Some((slow, loser)), Some((fast, next))) if fast > slow * FASTER && fast > 0.0 => {
+        let Some((fast, next)) = fastest else { return false };
+        let slowest = self.unchoked().filter(|(link, peer)| self.may_lose(now, peer) && self.is_fair(next, *link));
+        let slowest = slowest.map(|(link, peer)| (speed(peer), link)).min_by(|a, b| a.0.total_cmp(&b.0));
+        match slowest {
+            Some((slow, loser)) if fast > slow * FASTER && fast > 0.0 => {
                 self.set(now, loser, false);
                 self.set(now, next, true);
                 true
             }
             _ => false,
         }
+    }
+
+    /// Tells whether `next` may have the slot of `loser`: not if that left one user without any and gave another a second.
+    fn is_fair(&self, next: LinkKey, loser: LinkKey) -> bool {
+        let (Some(next), Some(loser)) = (self.peers.get(&next), self.peers.get(&loser)) else { return false };
+        next.user == loser.user || self.slots_of(next.user) == 0 || self.slots_of(loser.user) > 1
+    }
+
+    fn slots_of(&self, user: UserId) -> usize {
+        self.unchoked().filter(|(_, peer)| peer.user == user).count()
     }
 
     /// A peer keeps a slot for an interval at least: sooner, nothing is known of it.
@@ -219,9 +242,11 @@ impl Choker {
         self.peers.iter().filter(|(_, peer)| peer.unchoked).map(|(&link, peer)| (link, peer))
     }
 
-    fn longest_waiting(&self) -> Option<LinkKey> {
+    /// Who has waited longest, of those whose user has no slot; if there are none, of all.
+    fn next_in_turn(&self) -> Option<LinkKey> {
+        let served: Vec<UserId> = self.unchoked().map(|(_, peer)| peer.user).collect();
         let waiting = self.peers.iter().filter(|(_, peer)| peer.waits());
-        waiting.min_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(&link, _)| link)
+        waiting.min_by_key(|(_, peer)| (served.contains(&peer.user), peer.since, peer.luck)).map(|(&link, _)| link)
     }
 
     fn set(&mut self, now: Duration, link: LinkKey, unchoked: bool) {
@@ -239,9 +264,9 @@ impl Choker {
     pub fn check_invariants(&self) {
         let unchoked = self.unchoked().count();
         assert!(unchoked <= self.options.slots, "{unchoked} peers are served");
-        if self.longest_waiting().is_some() {
-            assert_eq!(unchoked, self.options.slots, "a slot is free and a peer waits");
-            assert!(self.unchoked().all(|(_, peer)| peer.interested), "a peer waits for a slot that nobody uses");
-        }
+        let Some(next) = self.next_in_turn() else { return };
+        assert_eq!(unchoked, self.options.slots, "a slot is free and a peer waits");
+        assert!(self.unchoked().all(|(_, peer)| peer.interested), "a peer waits for a slot that nobody uses");
+        assert!(self.crowding(next).is_none(), "a user without a slot waits, and another has two");
     }
 }

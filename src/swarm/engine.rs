@@ -19,6 +19,7 @@ use super::api::{DownloadSpec, EngineConfig, EngineError, Host, LinkFacts, SeedS
 use super::files::OpenFiles;
 use super::handle::Transfer;
 use super::pool::{Buffers, Pool};
+use super::shares::Shares;
 use super::storage::{Disk, SystemDisk};
 use super::torrent::Torrent;
 use super::transfer::TransferPart;
@@ -50,6 +51,7 @@ pub(super) struct Inner {
     pub(super) threads: Threads,
     pub(super) stop: Stop,
     pub(super) registry: Registry,
+    pub(super) shares: Arc<Shares>,
     pub(super) pool: Pool,
     pub(super) buffers: Arc<Buffers>,
     pub(super) files: OpenFiles,
@@ -87,6 +89,7 @@ impl Engine {
             disk,
             threads: Threads::new(),
             registry: Registry::new(bounds(&config)),
+            shares: Shares::new(config.links_max),
             pool: Pool::start(config.threads.max(1), &stop),
             stop,
             buffers: Arc::default(),
@@ -418,10 +421,12 @@ impl Torrent {
     }
 }
 
-/// What the registry admits: a member may have all links, and whoever is setting one up makes room for others.
+/// What the registry admits: of the links, others may dial three in four, from one address two; so there is always room for those that we
+/// dial ourselves. Whoever is setting one up makes room for others.
 fn bounds(config: &EngineConfig) -> Bounds {
-    let links = config.links_max;
-    Bounds { proven: links, proven_per_address: links, unproven_per_address: UNPROVEN_PER_ADDRESS_MAX, spare: 0 }
+    let (links, spare) = (config.links_max, config.links_max / 4);
+    let proven_per_address = (links / 2).max(1);
+    Bounds { proven: links - spare, proven_per_address, unproven_per_address: UNPROVEN_PER_ADDRESS_MAX, spare }
 }
 
 #[cfg(test)]

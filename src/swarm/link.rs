@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub(super) connection: Connection,
     /// Whether the peer has said that it has every piece.
     pub(super) has_all: AtomicBool,
+    /// Set when the link is over: neither end of it does anything more.
+    closed: AtomicBool,
     /// Bytes of blocks sent.
     pub(super) sent: AtomicU64,
     /// The extension ids under which the peer takes metadata messages and tickets.
@@ -88,6 +90,7 @@ impl Link {
             extensions,
             connection,
             has_all: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             metadata_id: Mutex::default(),
             ticket_id: Mutex::default(),
@@ -214,11 +217,17 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Ends the link; its threads follow.
+    /// Ends the link; its threads follow. What waits to be sent, here and in the system, is thrown away.
     pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         self.outgoing.lock().closed = true;
         self.wake.notify_one();
-        self.connection.close();
+        self.connection.abort();
+    }
+
+    /// Tells whether the link is over.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Waits for something to do and moves the queued bytes into `bytes`, which is empty. After a long silence that is a keep-alive.
@@ -253,7 +262,8 @@ impl Link {
             log::info!("{}: takes too little of what it is sent; the link is closed", self.connection.peer_addr());
             outgoing.closed = true;
             outgoing.bytes = Vec::new();
-            self.connection.close();
+            self.closed.store(true, Ordering::Relaxed);
+            self.connection.abort();
         }
         if was_empty {
             self.wake.notify_one();

@@ -5,6 +5,7 @@
 //! Called on the links' reader threads; checking is done without the lock.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::api::TransferState;
 use super::fetch::{self, Collected};
@@ -24,6 +25,9 @@ impl Session<'_> {
             EXTENDED_HANDSHAKE_ID => self.extended(&ExtendedHandshake::decode(payload).map_err(PeerError::from)?),
             METADATA_ID => {
                 let message = MetadataMessage::decode(payload).map_err(PeerError::from)?;
+                if matches!(message, MetadataMessage::Request { .. }) {
+                    self.manners.part_asked().map_err(LinkError::Violation)?;
+                }
                 self.torrent.metadata(self.link, message);
                 Ok(())
             }
@@ -34,6 +38,7 @@ impl Session<'_> {
 
     /// The peer shows a ticket that lasts longer. It must be of the same group: the link rests on that one.
     fn newer_ticket(&mut self, payload: &[u8]) -> Result<(), LinkError> {
+        self.manners.ticket_shown(Instant::now()).map_err(LinkError::Violation)?;
         let ticket = Ticket::from_bytes(payload).map_err(PeerError::from)?;
         let proof = self.torrent.engine.host.check_ticket(&ticket, self.link.device);
         let old = self.link.proof();

@@ -11,12 +11,14 @@ pub(crate) mod fuzz;
 mod handle;
 mod hasher;
 mod link;
+mod manners;
 mod metadata;
 mod peers;
 mod picker;
 mod pool;
 mod serve;
 mod session;
+mod shares;
 #[cfg(test)]
 mod sim;
 mod spreader;

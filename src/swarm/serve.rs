@@ -44,7 +44,8 @@ pub(super) fn write_loop(torrent: &Arc<Torrent>, link: &Link) -> io::Result<()> 
 /// Serves the next few requests; false if there were none.
 fn serve_batch(torrent: &Arc<Torrent>, link: &Link, writer: &mut impl Write) -> io::Result<bool> {
     let spans = torrent.next_uploads(link);
-    if spans.is_empty() {
+    // A link that was ended gets nothing more, not even what was chosen already.
+    if spans.is_empty() || link.is_closed() {
         return Ok(false);
     }
     let len: usize = spans.iter().map(|span| PIECE_HEADER_LEN + span.len as usize).sum();
@@ -63,15 +64,17 @@ fn serve_batch(torrent: &Arc<Torrent>, link: &Link, writer: &mut impl Write) -> 
 }
 
 impl Torrent {
-    /// A peer asks for a block.
-    pub(super) fn requested(self: &Arc<Self>, link: &Link, piece: u32, begin: u32, len: u32) {
+    /// A peer asks for a block; false if it will not get it.
+    pub(super) fn requested(self: &Arc<Self>, link: &Link, piece: u32, begin: u32, len: u32) -> bool {
         let Some(span) = self.geometry.span(piece, begin, len).filter(|span| span.len <= BLOCK_LEN_MAX) else {
-            return link.reject_raw(piece, begin, len);
+            link.reject_raw(piece, begin, len);
+            return false;
         };
         let mut state = self.state.lock();
         let serves = state.has(span.piece) && state.choker.is_unchoked(link.key);
         if !serves || !state.order.push(link.key, span) {
-            return link.reject(span);
+            link.reject(span);
+            return false;
         }
         if let Some(spreader) = &mut state.spreader {
             spreader.requested(link.key, span.piece);
@@ -79,6 +82,7 @@ impl Torrent {
         self.drive(&mut state);
         drop(state);
         link.serve();
+        true
     }
 
     /// A peer takes a request back; one that is being served comes nevertheless.

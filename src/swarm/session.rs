@@ -3,10 +3,13 @@
 //! **Invariant:** an inbound stranger hears nothing, not even whether we know the file, before the host has said that the device may have it;
 //! and a block's data goes from the stream into the buffer of its piece, which exists only if we asked for it.
 //!
+//! Deadlines are for the whole: everything up to the link's registration together has [`HANDSHAKE_TIMEOUT`]; a peer may be silent for
+//! long, but a message that has begun must be there within a minute.
+//!
 //! Runs on the link's own thread, which becomes its reader; a second thread writes. Blocks until the link ends.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::api::Proof;
 use super::engine::Inner;
 use super::link::Link;
+use super::manners::Manners;
 use super::peers::Dialling;
 use super::pool::{Buffer, Job};
 use super::torrent::{State, Torrent};
@@ -37,7 +41,7 @@ pub(super) const METADATA_ID: u8 = 1;
 pub(super) const TICKET_ID: u8 = 2;
 /// Bytes in a ticket, and more: nobody makes us wait for a longer one.
 const TICKET_LEN_MAX: usize = 256;
-/// Time for a message and the silence before it: a keep-alive comes every two minutes (BEP 3).
+/// Silence between two messages: a keep-alive comes every two minutes (BEP 3).
 const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// Bytes that nobody asked for, before the link is closed; taken-back requests account for some.
 const UNWANTED_MAX: u64 = 64 << 20;
@@ -65,20 +69,22 @@ pub(super) enum LinkError {
 /// Only if no link came about.
 pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr, dialling: Dialling) -> Result<(), LinkError> {
     let engine = &torrent.engine;
-    let started = Instant::now();
     let own = engine.host.ticket_for(torrent.info_hash, device).ok_or(LinkError::Refused("no ticket is at hand"))?;
+    let started = Instant::now();
     let connection = engine.config.transport.dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)?;
     let delay = started.elapsed() / 3;
     let mut admission =
         engine.registry.admit(address.ip(), connection.clone()).ok_or(LinkError::Refused("too many links are up"))?;
-    if !admission.prove() {
+    // Whom we dial is our own choice: the bounds are there against those who come.
+    if !admission.trust() {
         return Err(LinkError::Refused("too many links are up"));
     }
-    let mut reader = reader(&connection);
+    let mut reader = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;
     let shown = read_ticket(&mut reader)?;
     let proof = engine.host.check_ticket(&shown, device).filter(|proof| proof.group == own.claims.group);
     let proof = proof.ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
+    let _share = engine.shares.dialled(device).ok_or(LinkError::Refused("enough links to that device are up"))?;
     let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
     let knew = torrent.metainfo.get().is_some();
     our_extensions(torrent).encode(&mut opening);
@@ -107,11 +113,13 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
 /// # Errors
 /// Only if no link came about.
 pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnce() -> bool) -> Result<(), LinkError> {
+    let started = Instant::now();
     let (connection, device) = engine.config.transport.accept(incoming, HANDSHAKE_TIMEOUT)?;
-    let mut reader = reader(&connection);
+    let mut reader = reader(&connection, started);
     let shown = read_ticket(&mut reader)?;
     let proof =
         engine.host.check_ticket(&shown, device).ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
+    let _share = engine.shares.inbound(device, proof.user).ok_or(LinkError::Refused("enough links to its user are up"))?;
     let own = engine.host.own_ticket(proof.group).ok_or(LinkError::Refused("it is of a group that we are not in"))?;
     write_message(&mut connection.writer(), &own)?;
     let theirs = Handshake::read(&mut reader)?;
@@ -119,15 +127,15 @@ pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnc
     let torrent = engine.torrent(theirs.info_hash).filter(|_| engine.host.is_offered(theirs.info_hash, proof.group));
     let torrent = torrent.ok_or(LinkError::Refused("the file it asks for is not offered in that group"))?;
     let extended = introduce(device, &mut reader, &theirs)?;
+    if !proven() {
+        return Err(LinkError::Refused("too many links are up"));
+    }
     let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
     let knew = torrent.metainfo.get().is_some();
     our_extensions(&torrent).encode(&mut opening);
     let link = new_link(engine, (device, proof), false, &theirs, &extended, connection);
     let link = torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
     still_good(&torrent, &link, &shown)?;
-    if !proven() {
-        return Err(LinkError::Refused("too many links are up"));
-    }
     if !knew {
         tell_metainfo(&torrent, &link);
     }
@@ -162,9 +170,10 @@ fn tell_metainfo(torrent: &Torrent, link: &Link) {
     }
 }
 
-fn reader(connection: &Connection) -> BufReader<Reader> {
+/// The reader of a connection whose making began at `started`.
+fn reader(connection: &Connection, started: Instant) -> BufReader<Reader> {
     let mut reader = connection.reader();
-    reader.set_deadline(Some(Instant::now() + HANDSHAKE_TIMEOUT));
+    reader.set_deadline(Some(started + HANDSHAKE_TIMEOUT));
     BufReader::with_capacity(READ_AHEAD, reader)
 }
 
@@ -236,7 +245,8 @@ fn serve(torrent: &Arc<Torrent>, link: &Arc<Link>, reader: BufReader<Reader>, ex
         log::warn!("{}: no thread for the link: {e}", link.connection.peer_addr());
         return;
     }
-    let mut session = Session { torrent, link, reader, chunks: HashMap::new(), told_pieces: false, wanted: 0, unwanted: 0 };
+    let (chunks, bounds) = (HashMap::new(), Manners::new(torrent.geometry.piece_count()));
+    let mut session = Session { torrent, link, reader, chunks, told_pieces: false, wanted: 0, unwanted: 0, manners: bounds };
     let ended = session.extended(extended).and_then(|()| session.run());
     if let Err(e) = ended {
         log::debug!("{}: link ended: {e}", link.connection.peer_addr());
@@ -254,12 +264,21 @@ pub(super) struct Session<'a> {
     told_pieces: bool,
     wanted: u64,
     unwanted: u64,
+    pub(super) manners: Manners,
 }
 
 impl Session<'_> {
     fn run(&mut self) -> Result<(), LinkError> {
         loop {
-            self.reader.get_mut().set_deadline(Some(Instant::now() + SILENCE_MAX));
+            if self.reader.buffer().is_empty() {
+                self.reader.get_mut().set_deadline(Some(Instant::now() + SILENCE_MAX));
+                self.reader.fill_buf()?;
+            }
+            // What came before the link was closed and was not looked at is of no use any more.
+            if self.link.is_closed() {
+                return Ok(());
+            }
+            self.reader.get_mut().set_deadline(Some(Instant::now() + self.torrent.engine.config.message_timeout));
             let header = read_header(&mut self.reader);
             self.give_back();
             match header {
@@ -273,6 +292,7 @@ impl Session<'_> {
 
     fn message(&mut self, message: PeerMessage) -> Result<(), LinkError> {
         let link = self.link.key;
+        self.manners.heard(&message, Instant::now()).map_err(LinkError::Violation)?;
         match message {
             PeerMessage::Choke => self.download(|download, now| download.choked(now, link)),
             PeerMessage::Unchoke => self.download(|download, now| download.unchoked(now, link)),
@@ -285,7 +305,11 @@ impl Session<'_> {
             }
             PeerMessage::HaveAll => self.pieces(Bitfield::full(self.torrent.geometry.piece_count()))?,
             PeerMessage::HaveNone => self.pieces(Bitfield::empty(self.torrent.geometry.piece_count()))?,
-            PeerMessage::Request { piece, begin, len } => self.torrent.requested(self.link, piece, begin, len),
+            PeerMessage::Request { piece, begin, len } => {
+                if !self.torrent.requested(self.link, piece, begin, len) {
+                    self.manners.refused(Instant::now()).map_err(LinkError::Violation)?;
+                }
+            }
             PeerMessage::Cancel { piece, begin, len } => self.torrent.cancelled(self.link, piece, begin, len),
             PeerMessage::Suggest(number) => {
                 if let Some(piece) = self.torrent.geometry.index(number.into()) {
@@ -442,6 +466,7 @@ impl Session<'_> {
         while !rest.is_empty() {
             match self.reader.read(rest) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(_) if self.link.is_closed() => return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
                 Ok(len) => rest = &mut rest[len..],
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.into()),

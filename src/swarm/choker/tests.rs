@@ -4,10 +4,17 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Every link is another user's, unless a test says otherwise.
+fn user(number: u64) -> UserId {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    UserId::from_bytes(bytes)
+}
+
 fn with(peers: u64, slots: usize) -> Choker {
     let mut choker = Choker::new(ChokerOptions { slots, ..ChokerOptions::default() }, 1);
     for link in (0..peers).map(LinkKey) {
-        choker.join(Duration::ZERO, link);
+        choker.join(Duration::ZERO, link, user(link.0));
         choker.interested(Duration::ZERO, link, true);
         choker.check_invariants();
     }
@@ -30,7 +37,7 @@ fn an_idle_peer_keeps_its_slot_until_another_wants_it() {
     let mut choker = with(2, 2);
     choker.interested(SECOND, LinkKey(0), false);
     assert_eq!(served(&choker), [0, 1]);
-    choker.join(SECOND, LinkKey(2));
+    choker.join(SECOND, LinkKey(2), user(2));
     choker.interested(SECOND, LinkKey(2), true);
     assert_eq!(served(&choker), [1, 2]);
     choker.leave(SECOND, LinkKey(1));
@@ -69,4 +76,35 @@ fn the_fastest_stay() {
     }
     assert!(held[17..].iter().all(|&seconds| seconds > 250), "{held:?}");
     assert!(held[..17].iter().all(|&seconds| seconds >= 5), "{held:?}");
+}
+
+/// A user with twenty devices holds every slot while nobody else wants one, and one as soon as enough others do.
+#[test]
+fn several_devices_of_one_user_count_as_one_when_others_want_slots() {
+    for seeding in [false, true] {
+        let mut choker = Choker::new(ChokerOptions { slots: 4, ..ChokerOptions::default() }, 1);
+        choker.seeding(seeding);
+        let join = |choker: &mut Choker, link: u64, owner: u64| {
+            choker.join(SECOND, LinkKey(link), user(owner));
+            choker.interested(SECOND, LinkKey(link), true);
+            choker.check_invariants();
+        };
+        (0..20).for_each(|link| join(&mut choker, link, 1));
+        assert_eq!(served(&choker), [0, 1, 2, 3]);
+        join(&mut choker, 20, 2);
+        assert!(served(&choker).contains(&20), "at once, not at the next interval");
+        (21..25).for_each(|link| join(&mut choker, link, link));
+        let crowd = |choker: &Choker| served(choker).into_iter().filter(|link| *link < 20).count();
+        let mut seen = std::collections::BTreeSet::new();
+        for second in 2..1_000 {
+            (0..20).for_each(|link| choker.received(SECOND * second, LinkKey(link), 1_000_000));
+            choker.tick(SECOND * second);
+            choker.check_invariants();
+            assert!(crowd(&choker) <= 1, "{:?}", served(&choker));
+            seen.extend(served(&choker));
+        }
+        assert!((20..25).all(|link| seen.contains(&link)), "{seen:?}");
+        // Where nothing comes back there is no fastest, and its devices take turns.
+        assert!(!seeding || seen.iter().filter(|link| **link < 20).count() > 1, "{seen:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Engines in one process over loopback: what a group of clients does, with the client's part played by [`harness::Station`].
 
 mod basic;
+mod bounds;
 mod evil;
 mod faults;
 mod harness;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::{
     Action, BlockFate, Choke, Choker, ChokerOptions, Download, LinkKey, LinkTraits, Options, Spreader, UploadOrder,
 };
-use crate::types::{Bitfield, Geometry, PieceIndex, Span};
+use crate::types::{Bitfield, Geometry, PieceIndex, Span, UserId};
 
 /// What goes over a virtual link.
 #[derive(Debug, Clone)]
@@ -67,7 +67,9 @@ impl Node {
     pub(super) fn join(&mut self, now: Duration, link: LinkKey) {
         let traits = LinkTraits { block_len_max: 512 << 10, requests_max: 256, fast: true };
         self.download.join(now, link, traits);
-        self.choker.join(now, link);
+        let mut user = [0; UserId::LEN];
+        user[..8].copy_from_slice(&link.0.to_be_bytes());
+        self.choker.join(now, link, UserId::from_bytes(user));
         if let Some(spreader) = &mut self.spreader {
             spreader.join(link);
         }

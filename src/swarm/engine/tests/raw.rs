@@ -1,6 +1,7 @@
 //! A link's other end, spoken by hand: TLS with a key of its own, then whatever a test says.
 
 use std::io::{self, BufReader, Read, Write};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::harness::*;
@@ -42,8 +43,13 @@ pub(super) fn raw(connection: Connection) -> Stream {
 
 /// Dials a station: TLS is up, and nothing was said.
 pub(super) fn dial(station: &Station, device: &DeviceSecurity) -> Stream {
+    dial_from(station, device, None)
+}
+
+/// The same from another address of this machine.
+pub(super) fn dial_from(station: &Station, device: &DeviceSecurity, from: Option<IpAddr>) -> Stream {
     let transport = Transport::Tls(device.clone());
-    raw(transport.dial(station.address, None, HANDSHAKE_TIMEOUT, station.device).unwrap())
+    raw(transport.dial(station.address, from, HANDSHAKE_TIMEOUT, station.device).unwrap())
 }
 
 /// Shows a ticket.
@@ -69,13 +75,17 @@ pub(super) fn enter(station: &Station, device: &DeviceSecurity, number: u8, fact
 
 /// The same with another ticket that is good.
 pub(super) fn enter_with(station: &Station, device: &DeviceSecurity, facts: &FileFacts, ticket: &Ticket) -> Stream {
-    let mut stream = dial(station, device);
+    try_enter(dial(station, device), device, facts, ticket).unwrap()
+}
+
+/// The same on a connection that is there; `None` if it is closed.
+pub(super) fn try_enter(mut stream: Stream, device: &DeviceSecurity, facts: &FileFacts, ticket: &Ticket) -> Option<Stream> {
     show(&mut stream, ticket);
-    assert_eq!(hear_ticket(&mut stream).unwrap().claims.group, ticket.claims.group);
+    assert_eq!(hear_ticket(&mut stream)?.claims.group, ticket.claims.group);
     greet(&mut stream, facts.info_hash, device);
-    introduce(&mut stream, None).unwrap();
-    assert_eq!(Handshake::read(&mut stream).unwrap().info_hash, facts.info_hash);
-    stream
+    introduce(&mut stream, None)?;
+    assert_eq!(Handshake::read(&mut stream).ok()?.info_hash, facts.info_hash);
+    Some(stream)
 }
 
 pub(super) fn say(stream: &mut Stream, message: &PeerMessage) -> Option<()> {
