@@ -8,9 +8,14 @@
 //! download from one seeder, and a download from two. Every figure is the median of the runs. A download's time runs from
 //! `download_file` being typed until the client says that it is complete: verified twice, synced and renamed.
 //!
+//! The programs encrypt everything. What that costs is seen from the engine alone: each run moves the file by it in clear and encrypted,
+//! one right after the other, from one seeder and from two.
+//!
 //! A download ends with the file on the disk, so the floor is measured without and with that. Where the disk is slow beside the
 //! processor (`--dir /dev/shm` takes it out), the first says what the disk costs, the second what Posse does.
 
+#[path = "transfer/engine.rs"]
+mod engine;
 #[path = "throughput/floor.rs"]
 mod floor;
 #[path = "throughput/measure.rs"]
@@ -24,6 +29,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use engine::Transferred;
 use measure::{Run, Sample};
 use support::show::{median, rate, table};
 use support::{Binaries, Network, Result, content};
@@ -49,6 +55,10 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(played) = engine::play(&arguments) {
+        return played.inspect_err(|e| eprintln!("{e}")).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let options = Options::parse();
     if let Some(file) = &options.send {
         return floor::sender(file);
@@ -74,6 +84,7 @@ fn run(dir: &Path, options: &Options) -> Result<()> {
         network.stop()?;
     }
     report(&runs, len);
+    report_encryption(&runs, len);
     Ok(())
 }
 
@@ -98,6 +109,40 @@ fn report(runs: &[Run], len: u64) {
     ];
     table(&rows);
     println!("\nbars: one seeder at least 0.50 of the floor, each side's peak under 100 MiB");
+}
+
+/// What encryption costs: the engine in clear and encrypted, pair by pair.
+fn report_encryption(runs: &[Run], len: u64) {
+    println!("\nthe engine alone");
+    let header = ["", "MB/s", "CPU s receiving", "CPU s sending", "peak receiving", "peak sending", "TLS/in clear", "of CPU"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for (seeders, name) in ["one seeder", "two seeders"].into_iter().enumerate() {
+        for (tls, transport) in ["in clear", "TLS"].into_iter().enumerate() {
+            let middle =
+                |value: &dyn Fn(&Transferred) -> f64| median(runs.iter().map(|run| value(&run.engines[seeders][tls])).collect());
+            let ratio = |value: &dyn Fn(&Transferred) -> f64| {
+                median(runs.iter().map(|run| value(&run.engines[seeders][0]) / value(&run.engines[seeders][1])).collect())
+            };
+            let mib = |bytes: f64| format!("{:.0} MiB", bytes / f64::from(1 << 20));
+            let (time, cpu) = (
+                |sample: &Transferred| sample.time.as_secs_f64(),
+                |sample: &Transferred| sample.receiver.cpu + sample.sender.cpu,
+            );
+            let pair = |value| if tls == 1 { format!("{value:.2}") } else { String::new() };
+            rows.push(vec![
+                format!("{name}, {transport}"),
+                format!("{:.0}", rate(len, Duration::from_secs_f64(middle(&time)))),
+                format!("{:.2}", middle(&|sample| sample.receiver.cpu)),
+                format!("{:.2}", middle(&|sample| sample.sender.cpu)),
+                mib(middle(&|sample| sample.receiver.memory_peak as f64)),
+                mib(middle(&|sample| sample.sender.memory_peak as f64)),
+                pair(ratio(&time)),
+                pair(ratio(&cpu)),
+            ]);
+        }
+    }
+    table(&rows);
+    println!("\nbar: TLS at least 0.80 of what it is in clear");
 }
 
 fn speed(runs: &[Run], len: u64, sample: fn(&Run) -> &Sample) -> f64 {

@@ -1,17 +1,19 @@
 //! The engine alone: seeders and a leecher in processes of their own, over loopback, beside a bare loop that receives, hashes and writes.
 //!
 //! ```text
-//! cargo bench --bench transfer [-- MiB [SEEDERS [DIR]]]
+//! cargo bench --bench transfer [-- MiB [SEEDERS [DIR [RUNS]]]]
 //! cargo bench --bench transfer -- sparse [GiB [DIR]]
 //! ```
 //!
 //! The second fetches a file that is nearly all holes, 64 GiB of it unless told otherwise: in 131,072 pieces. Half way the leecher is killed, and
 //! another goes on from its journal. Both copies stay sparse, so that it needs little room.
 //!
-//! No tracker and no client, so that what is seen is the engine's own; `throughput` measures the real programs. The process
-//! starts itself again for each part. The file is removed at the end.
+//! No tracker and no client, so that what is seen is the engine's own; `throughput` measures the real programs. Each run moves the file by
+//! the bare loop, in clear and encrypted, one after the other. The process starts itself again for each part. The file is removed at the end.
 
-use std::error::Error;
+#[path = "transfer/engine.rs"]
+mod engine;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
@@ -20,35 +22,24 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use posse::net::{Listener, Stop};
-use posse::swarm::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, TransferState, hash_file};
-use posse::types::{Bitfield, DeviceId, FileFacts, InfoHash};
+use posse::swarm::{DownloadSpec, EngineEvent, Host, Proof, TransferState, hash_file};
+use posse::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket};
 use posse::wire::metainfo::Metainfo;
 use sha1::{Digest, Sha1};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use engine::{Anybody, Kind, Outcome, Transferred, peer, transfer, used};
 
 /// Bytes of data at each place of the sparse file that has any, and the number of these places.
 const DATA_LEN: usize = 1 << 20;
 const DATA_PLACES: u64 = 16;
 
-struct Anybody;
-
-impl Host for Anybody {
-    fn may_link(&self, _: InfoHash, _: DeviceId) -> bool {
-        true
-    }
-    fn journal(&self, _: InfoHash, _: &Bitfield) {}
-    fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
-    fn event(&self, _: EngineEvent) {}
-}
-
 fn main() -> Outcome<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let asked = arguments.iter().position(|argument| argument == "--bench").map(|place| arguments.remove(place)).is_some();
+    if let Some(played) = engine::play(&arguments) {
+        return played;
+    }
     match arguments.first().map(String::as_str) {
-        Some("seed") => seed(Path::new(&arguments[1]), arguments[2].parse()?),
-        Some("leech") => leech(&arguments[1..]),
         Some("leech-sparse") => leech_sparse(&arguments[1..]),
         Some("bare-send") => bare_send(Path::new(&arguments[1])),
         Some("bare-receive") => bare_receive(arguments[1].parse()?, Path::new(&arguments[2])),
@@ -63,41 +54,47 @@ fn main() -> Outcome<()> {
 
 fn compare(arguments: &[String]) -> Outcome<()> {
     let mib: u64 = arguments.first().map_or(Ok(1024), |text| text.parse())?;
-    let seeders: u8 = arguments.get(1).map_or(Ok(1), |text| text.parse())?;
+    let seeders: usize = arguments.get(1).map_or(Ok(1), |text| text.parse())?;
     let directory =
         arguments.get(2).map_or_else(std::env::temp_dir, PathBuf::from).join(format!("posse-bench-{}", std::process::id()));
+    let runs: usize = arguments.get(3).map_or(Ok(3), |text| text.parse())?;
     std::fs::create_dir_all(&directory)?;
+    let outcome = compare_in(&directory, mib, seeders, runs);
+    std::fs::remove_dir_all(&directory)?;
+    outcome
+}
+
+fn compare_in(directory: &Path, mib: u64, seeders: usize, runs: usize) -> Outcome<()> {
     let source = directory.join("source.bin");
     make_file(&source, mib)?;
-    let (bare, cpu) = run_bare(&source, &directory)?;
-    println!("bare loop: {:.0} MB/s, {cpu:.2} CPU s", rate(mib, bare));
     let started = Instant::now();
     let hashed = hash_file(&source, &mut |_| true)?;
     println!("hash_file: {:.0} MB/s", rate(mib, started.elapsed()));
-    let mut children: Vec<(Child, String)> = (1..=seeders)
-        .map(|number| start(&["seed", &source.display().to_string(), &number.to_string()]))
-        .collect::<Outcome<_>>()?;
-    let target = directory.join("copy.bin");
-    let metainfo = &hashed.seed.metainfo;
-    let (info_hash, len) = (metainfo.info_hash().to_string(), metainfo.geometry().len().to_string());
-    let mut line = vec!["leech".to_owned(), target.display().to_string(), info_hash, len, hashed.sha1.to_string()];
-    line.extend(children.iter().map(|(_, address)| address.clone()));
-    let line: Vec<&str> = line.iter().map(String::as_str).collect();
-    let (mut leecher, report) = start(&line)?;
-    leecher.wait()?;
-    let micros: u64 = report.split(' ').next().unwrap_or_default().parse()?;
-    let posse = Duration::from_micros(micros);
-    println!("posse, {seeders} seeder(s): {:.0} MB/s; leecher {report}", rate(mib, posse));
-    println!("ratio to the bare loop: {:.2}", bare.as_secs_f64() / posse.as_secs_f64());
-    for (child, _) in &mut children {
-        drop(child.stdin.take());
-        let mut rest = String::new();
-        child.stdout.take().ok_or("no output")?.read_to_string(&mut rest)?;
-        println!("seeder {}", rest.trim());
-        child.wait()?;
+    let mut ratios = Vec::new();
+    for run in 1..=runs {
+        let (bare, cpu) = run_bare(&source, directory)?;
+        println!("run {run}: bare loop {:.0} MB/s, {cpu:.2} CPU s", rate(mib, bare));
+        let [plain, tls] = [Kind::Plain, Kind::Tls].map(|kind| transfer(kind, seeders, &hashed, directory));
+        let (plain, tls) = (plain?, tls?);
+        show("in clear", mib, bare, &plain);
+        show("TLS", mib, bare, &tls);
+        ratios.push(plain.time.as_secs_f64() / tls.time.as_secs_f64());
     }
-    std::fs::remove_dir_all(&directory)?;
+    ratios.sort_by(f64::total_cmp);
+    println!("{seeders} seeder(s), TLS/in clear: median {:.2} of {ratios:.2?}", ratios[ratios.len() / 2]);
     Ok(())
+}
+
+fn show(what: &str, mib: u64, bare: Duration, sample: &Transferred) {
+    println!(
+        "  {what:8} {:.0} MB/s, {:.2} of the bare loop; receiver {:.2} CPU s, {} MiB peak; sender {:.2} CPU s, {} MiB peak",
+        rate(mib, sample.time),
+        bare.as_secs_f64() / sample.time.as_secs_f64(),
+        sample.receiver.cpu,
+        sample.receiver.memory_peak >> 20,
+        sample.sender.cpu,
+        sample.sender.memory_peak >> 20,
+    );
 }
 
 fn sparse(arguments: &[String]) -> Outcome<()> {
@@ -121,7 +118,8 @@ fn sparse_in(directory: &Path, len: u64) -> Outcome<()> {
     let hashed = hash_file(&source, &mut |_| true)?;
     println!("hash_file: {:.0} MB/s", rate(len >> 20, started.elapsed()));
     std::fs::write(directory.join("metainfo"), hashed.seed.metainfo.to_bytes())?;
-    let (mut seeder, address) = start(&["seed", &source.display().to_string(), "1"])?;
+    let key = directory.join("network.key").display().to_string();
+    let (mut seeder, address) = start(&["engine-seed", "tls", &key, &source.display().to_string()])?;
     let (directory, sha1) = (directory.display().to_string(), hashed.sha1.to_string());
     let arguments = ["leech-sparse", &directory, &sha1, &address];
     let started = Instant::now();
@@ -144,21 +142,30 @@ fn sparse_in(directory: &Path, len: u64) -> Outcome<()> {
     drop(seeder.stdin.take());
     let mut rest = String::new();
     seeder.stdout.take().ok_or("no output")?.read_to_string(&mut rest)?;
-    println!("seeder {}", rest.trim());
+    println!("seeder: CPU s, bytes at its peak: {}", rest.trim());
     seeder.wait()?;
     Ok(())
 }
 
 /// A host that keeps the journal in a file, as the client does in its store.
-struct Journalled(PathBuf);
+struct Journalled(Anybody, PathBuf);
 
 impl Host for Journalled {
-    fn may_link(&self, _: InfoHash, _: DeviceId) -> bool {
-        true
+    fn ticket_for(&self, info_hash: InfoHash, device: DeviceId) -> Option<Ticket> {
+        self.0.ticket_for(info_hash, device)
+    }
+    fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
+        self.0.own_ticket(group)
+    }
+    fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
+        self.0.check_ticket(ticket, device)
+    }
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
+        self.0.is_offered(info_hash, group)
     }
     fn journal(&self, _: InfoHash, verified: &Bitfield) {
-        let next = self.0.with_extension("next");
-        let written = std::fs::write(&next, verified.as_bytes()).and_then(|()| std::fs::rename(&next, &self.0));
+        let next = self.1.with_extension("next");
+        let written = std::fs::write(&next, verified.as_bytes()).and_then(|()| std::fs::rename(&next, &self.1));
         assert!(written.is_ok(), "the journal cannot be written: {written:?}");
     }
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
@@ -181,29 +188,29 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
         piece_len: geometry.piece_len(),
         sha1: sha1.parse()?,
     };
-    let engine = Engine::start(EngineConfig::new(DeviceId::from_bytes([200; 32])), Arc::new(Journalled(journal)))?;
+    let key = directory.join("network.key");
+    let (engine, _) = engine::start("tls", &key, |host| Arc::new(Journalled(host, journal)))?;
     let started = Instant::now();
     let target = directory.join("copy.bin");
     let spec = DownloadSpec { facts: facts.clone(), target, metainfo: Some(metainfo), verified, paused: false };
     let transfer = engine.download(spec)?;
-    let (number, address) = seeder.split_once('@').ok_or("no seeder")?;
-    engine.add_peers(facts.info_hash, [(DeviceId::from_bytes([number.parse()?; 32]), address.parse()?)]);
+    engine.add_peers(facts.info_hash, [peer(seeder)?]);
     let patience = Duration::from_secs(3600);
     let checked = transfer.wait_until(patience, |status| status.state != TransferState::Checking);
     let checked_after = started.elapsed();
     let half = transfer.wait_until(patience, |status| status.bytes_done > status.len / 2 || status.state.has_ended());
     println!(
-        "{vouched} pieces vouched for, {} there after {checked_after:.0?}, {} of {} bytes, {}",
+        "{vouched} pieces vouched for, {} there after {checked_after:.0?}, {} of {} bytes, {} MiB",
         checked.bytes_done / u64::from(geometry.piece_len()),
         half.bytes_done,
         half.len,
-        peak_memory()
+        used().memory_peak >> 20
     );
     let status = transfer.wait(patience);
     if status.state != TransferState::Complete {
         return Err(format!("{:?}", transfer.why()).into());
     }
-    println!("{} bytes received, {:.2} CPU s, {} peak", status.received, cpu_seconds(), peak_memory());
+    println!("{} bytes received, {:.2} CPU s, {} MiB peak", status.received, used().cpu, used().memory_peak >> 20);
     Ok(())
 }
 
@@ -218,66 +225,6 @@ fn start(arguments: &[&str]) -> Outcome<(Child, String)> {
         line.push(byte[0].into());
     }
     Ok((child, line))
-}
-
-fn engine(number: u8, bind_port: bool) -> Outcome<(Arc<Engine>, SocketAddr)> {
-    let engine = Engine::start(EngineConfig::new(DeviceId::from_bytes([number; 32])), Arc::new(Anybody))?;
-    let listener = Listener::bind("127.0.0.1:0".parse()?)?;
-    let address = listener.local_addr();
-    if bind_port {
-        let accepts = engine.clone();
-        std::thread::spawn(move || listener.run(&Stop::new(), |connection| accepts.accept(connection)));
-    }
-    Ok((engine, address))
-}
-
-fn seed(path: &Path, number: u8) -> Outcome<()> {
-    let (engine, address) = engine(number, true)?;
-    engine.seed(hash_file(path, &mut |_| true)?.seed)?;
-    let before = cpu_seconds();
-    println!("{number}@{address}");
-    std::io::stdin().read_to_end(&mut Vec::new())?;
-    println!("{:.2} CPU s, {} peak, {} bytes sent", cpu_seconds() - before, peak_memory(), engine.uploads()[0].sent);
-    Ok(())
-}
-
-fn leech(arguments: &[String]) -> Outcome<()> {
-    let [target, info_hash, len, sha1, seeders @ ..] = arguments else { return Err("too few arguments".into()) };
-    let (engine, _) = engine(200, false)?;
-    let facts = FileFacts {
-        info_hash: info_hash.parse()?,
-        name: "source.bin".parse()?,
-        len: len.parse()?,
-        piece_len: 512 << 10,
-        sha1: sha1.parse()?,
-    };
-    let started = Instant::now();
-    let spec = DownloadSpec { facts: facts.clone(), target: target.into(), metainfo: None, verified: None, paused: false };
-    let transfer = engine.download(spec)?;
-    let peers = seeders.iter().filter_map(|text| {
-        let (number, address) = text.split_once('@')?;
-        Some((DeviceId::from_bytes([number.parse().ok()?; 32]), address.parse().ok()?))
-    });
-    engine.add_peers(facts.info_hash, peers);
-    let first = transfer.wait_until(Duration::from_secs(600), |status| status.bytes_done > 0 || status.state.has_ended());
-    let first_after = started.elapsed();
-    assert!(first.bytes_done > 0);
-    let fetched =
-        transfer.wait_until(Duration::from_secs(600), |status| status.bytes_done == status.len || status.state.has_ended());
-    let fetched_after = started.elapsed();
-    let status = transfer.wait(Duration::from_secs(600));
-    let took = started.elapsed();
-    if status.state != TransferState::Complete {
-        return Err(format!("{:?}", transfer.why()).into());
-    }
-    println!(
-        "{} us (first piece {first_after:.0?}, all pieces {fetched_after:.0?}), {:.2} CPU s, {} peak, wasted {}",
-        took.as_micros(),
-        cpu_seconds(),
-        peak_memory(),
-        fetched.wasted
-    );
-    Ok(())
 }
 
 fn run_bare(source: &Path, directory: &Path) -> Outcome<(Duration, f64)> {
@@ -306,7 +253,7 @@ fn bare_send(path: &Path) -> Outcome<()> {
         }
         offset += buffer.len() as u64;
     }
-    println!("{}", cpu_seconds());
+    println!("{}", used().cpu);
     Ok(())
 }
 
@@ -330,7 +277,7 @@ fn bare_receive(address: SocketAddr, target: &Path) -> Outcome<()> {
         file.write_all(&buffer[..len])?;
     }
     file.sync_all()?;
-    println!("{} {}", started.elapsed().as_micros(), cpu_seconds());
+    println!("{} {}", started.elapsed().as_micros(), used().cpu);
     Ok(())
 }
 
@@ -353,17 +300,4 @@ fn make_file(path: &Path, mib: u64) -> Outcome<()> {
 
 fn rate(mib: u64, took: Duration) -> f64 {
     (mib << 20) as f64 / 1e6 / took.as_secs_f64()
-}
-
-fn peak_memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.map_or_else(|| "?".to_owned(), |text| text.trim().to_owned())
-}
-
-/// Processor time of this process, user and system, in seconds.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks = |field: usize| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(field)?.parse::<f64>().ok());
-    (ticks(11).unwrap_or_default() + ticks(12).unwrap_or_default()) / 100.0
 }

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use posse::swarm::hash_file;
+
+use crate::engine::{Kind, Transferred, transfer as move_by_engine};
 use crate::floor;
 use crate::support::{Member, Network, Result, Usage, content};
 
@@ -32,6 +35,8 @@ pub(crate) struct Run {
     pub(crate) one: Sample,
     /// A download from two seeders.
     pub(crate) two: Sample,
+    /// The engine alone, from one seeder and from two: in clear, then encrypted.
+    pub(crate) engines: [[Transferred; 2]; 2],
 }
 
 impl Run {
@@ -47,13 +52,22 @@ impl Run {
         let floor_synced = floor::measure(file, &dir.join("floor.bin"), true)?;
         let (one, (upload, upload_cpu)) = download(network, file, len, &format!("one-{number}"), 1)?;
         let (two, _) = download(network, file, len, &format!("two-{number}"), 2)?;
+        let hashed = hash_file(file, &mut |_| true)?;
+        let pair = |seeders| -> Result<[Transferred; 2]> {
+            let measured = |kind| -> Result<Transferred> {
+                floor::settle(dir)?;
+                move_by_engine(kind, seeders, &hashed, dir).map_err(|e| crate::support::Failure::from(e.to_string()))
+            };
+            Ok([measured(Kind::Plain)?, measured(Kind::Tls)?])
+        };
+        let engines = [pair(1)?, pair(2)?];
         println!(
             "run {number}: floor {:.0}, one seeder {:.0}, two seeders {:.0} MB/s",
             mbs(len, &floor),
             mbs(len, &one),
             mbs(len, &two)
         );
-        Ok(Self { sha1_rate, upload, upload_cpu, floor, floor_synced, one, two })
+        Ok(Self { sha1_rate, upload, upload_cpu, floor, floor_synced, one, two, engines })
     }
 }
 

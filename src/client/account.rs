@@ -6,7 +6,7 @@ use log::warn;
 
 use super::background::Errand;
 use super::library::{Library, Phase};
-use super::trackers::Need;
+use super::trackers::{Need, PASSWORD_TIMEOUT};
 use super::{Client, ClientError};
 use crate::net::Transport;
 use crate::swarm::{Engine, EngineConfig};
@@ -72,6 +72,8 @@ impl Client {
         if let Err(error) = inner.restore(&user) {
             warn!("shares and downloads of earlier sessions could not be brought back: {error}");
         }
+        // From here on the errands thread minds the session's token too.
+        inner.look_after_tickets();
         if inner.trackers.is_over().is_some() {
             // It was said before there was anything to end.
             inner.send_errand(Errand::EndSession);
@@ -99,7 +101,7 @@ impl Client {
         let trackers = &self.inner.trackers;
         let request = Request::ChangePassword { request: request_id(), old, new: new.clone() };
         let _changing = trackers.changing_password();
-        match trackers.call(&request, Need::Session) {
+        match trackers.call_within(&request, Need::Session, PASSWORD_TIMEOUT) {
             // The set has taken it for itself.
             Ok(Reply::Renewed(token)) => {
                 self.inner.password_changed(&token);

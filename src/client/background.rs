@@ -32,6 +32,9 @@ pub(crate) enum Errand {
     EndSession,
 }
 
+/// News looked at together: what ends links is gathered, as each end of links looks at every link.
+const BATCH_LEN: usize = 1024;
+
 /// Takes what trackers tell until they are stopped. Runs on the thread "news".
 pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop) {
     // Trackers that are back, and when what they said before expires.
@@ -45,47 +48,19 @@ pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop)
         };
         let Ok(item) = item else { return };
         let Some(inner) = inner.upgrade() else { return };
-        let Some(item) = item else {
-            if let Some((tracker, _)) = due {
-                back.remove(&tracker);
-                inner.expire_peers(tracker);
+        if let (None, Some((tracker, _))) = (&item, due) {
+            back.remove(&tracker);
+            inner.expire_peers(tracker);
+        }
+        let batch: Vec<News> = item.into_iter().chain(news.try_iter().take(BATCH_LEN)).collect();
+        inner.end_links_for(&batch);
+        for item in batch {
+            match item {
+                News::Joined { tracker } => drop(back.insert(tracker, Instant::now() + EXPIRE_AFTER)),
+                News::Lost { tracker } => drop(back.remove(&tracker)),
+                _ => {}
             }
-            continue;
-        };
-        match item {
-            News::Peers { tracker, peers } => inner.take_peers(tracker, &peers),
-            News::Joined { tracker } => {
-                inner.book.lock().lost(tracker);
-                back.insert(tracker, Instant::now() + EXPIRE_AFTER);
-                inner.retry_pending();
-                inner.look_after_tickets();
-            }
-            News::Lost { tracker } => {
-                back.remove(&tracker);
-                inner.book.lock().lost(tracker);
-            }
-            News::Removed(group) => inner.end_membership(group, true),
-            News::Withdrawn { group, info_hash, device } => {
-                if let Some(engine) = inner.engine() {
-                    engine.end_links(|link| (link.info_hash, link.device, link.proof.group) == (info_hash, device, group));
-                }
-            }
-            News::Void { group, user, until_ms } => inner.void_tickets(group, user, until_ms),
-            News::ShareStopped(group, info_hash) => inner.share_stopped(group, info_hash),
-            News::SessionOver(generation) => {
-                if inner.trackers.session().is_some_and(|session| session.generation == generation)
-                    && !inner.send_errand(Errand::EndSession)
-                {
-                    warn!("the session is over, and cannot be ended here now; log out");
-                }
-            }
-            News::Trusted(network) => inner.bus.tell(&ClientEvent::TrustedNetwork { network, before: None }),
-            News::Admitted(entry) => {
-                inner.group_names.lock().insert(entry.group, entry.label.clone());
-                if inner.announced.lock().insert(entry.group, true) != Some(true) {
-                    inner.bus.tell(&ClientEvent::Admitted { group: entry.label });
-                }
-            }
+            inner.take(item);
         }
     }
 }
@@ -109,6 +84,56 @@ pub(crate) fn run_errands(inner: &Weak<Inner>, errands: &Receiver<Errand>) {
 }
 
 impl Inner {
+    /// Takes one piece of news, but for what ends links alone.
+    fn take(self: &Arc<Self>, item: News) {
+        match item {
+            News::Peers { tracker, peers } => self.take_peers(tracker, &peers),
+            News::Joined { tracker } => {
+                self.book.lock().lost(tracker);
+                self.retry_pending();
+                self.look_after_tickets();
+            }
+            News::Lost { tracker } => self.book.lock().lost(tracker),
+            News::Removed(group) => self.end_membership(group, true),
+            News::Withdrawn { .. } | News::Void { .. } => {}
+            News::ShareStopped(group, info_hash) => self.share_stopped(group, info_hash),
+            News::SessionOver(generation) => {
+                if self.trackers.session().is_some_and(|session| session.generation == generation)
+                    && !self.send_errand(Errand::EndSession)
+                {
+                    warn!("the session is over, and cannot be ended here now; log out");
+                }
+            }
+            News::Trusted(network) => self.bus.tell(&ClientEvent::TrustedNetwork { network, before: None }),
+            News::Admitted(entry) => {
+                self.group_names.lock().insert(entry.group, entry.label.clone());
+                if self.announced.lock().insert(entry.group, true) != Some(true) {
+                    self.bus.tell(&ClientEvent::Admitted { group: entry.label });
+                }
+            }
+        }
+    }
+
+    /// Ends the links that rest on tickets which are void by now, or on a part in a swarm which has ended; before anything else is looked
+    /// at.
+    fn end_links_for(&self, news: &[News]) {
+        let mut voids = Vec::new();
+        let mut withdrawn = HashSet::new();
+        for item in news {
+            match *item {
+                News::Void { group, user, until_ms } => voids.push((group, user, until_ms)),
+                News::Withdrawn { group, info_hash, device } => drop(withdrawn.insert((info_hash, device, group))),
+                _ => {}
+            }
+        }
+        if !voids.is_empty() {
+            self.void_tickets(&voids);
+        }
+        if let Some(engine) = self.engine().filter(|_| !withdrawn.is_empty()) {
+            engine.end_links(|link| withdrawn.contains(&(link.info_hash, link.device, link.proof.group)));
+        }
+    }
+
     fn take_peers(self: &Arc<Self>, tracker: usize, peers: &[PeerEntry]) {
         let changes: Vec<PeerChange> = {
             let mut book = self.book.lock();
@@ -145,11 +170,11 @@ impl Inner {
         let unfinished = self.library.lock().downloads.iter().filter(|d| d.row.progress == Progress::Running).count();
         // Noted first: whoever waits for a download finds it as soon as the session has gone.
         let before = self.ended.lock().replace(Ended { reason, unfinished });
-        if !self.leave_session() {
-            *self.ended.lock() = before;
-        } else {
+        if self.leave_session() {
             info!("the session of {} has ended: {reason}", session.user.label);
             self.bus.tell(&ClientEvent::SessionEnded { user: session.user.label, reason });
+        } else {
+            *self.ended.lock() = before;
         }
     }
 

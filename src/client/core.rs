@@ -4,7 +4,7 @@
 //! nothing of one user's to the next.
 //!
 //! Threads: "listener" hands connections to the engine; "news" takes what trackers tell, and never calls a tracker; "errands"
-//! does what needs a tracker and nobody waits for. Commands run on the caller's thread.
+//! does what needs a tracker and nobody waits for, and renews the session's token and tickets in time. Commands run on the caller's thread.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ const ERRANDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One installed client: sessions with all trackers, shares, downloads, and links to other clients.
 ///
-/// Every method may be called from any thread; those that ask the trackers block until one has answered, about 10 s at most.
+/// Every method may be called from any thread; those that ask the trackers block until one has answered, about 10 s at most; 35 s where a password is looked at.
 /// Dropping the client stops it.
 ///
 /// # Example

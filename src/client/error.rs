@@ -39,7 +39,7 @@ pub enum ClientError {
         why: String,
     },
     /// Trackers are connected, but none gave a definite answer in time.
-    #[error("no tracker answered within 10 seconds; try again, `trackers` shows their state")]
+    #[error("no tracker answered in time; try again, `trackers` shows their state")]
     NoAnswer,
     /// The session has ended by itself.
     #[error("the session has ended: {0}; log in again")]

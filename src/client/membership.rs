@@ -5,6 +5,7 @@
 //!
 //! The errands thread renews; link threads that find no ticket wait for it, or ask themselves, for some seconds at most.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
@@ -136,18 +137,23 @@ impl Inner {
         }
     }
 
-    /// A user's tickets are void: noted first, so that a link which is being made meanwhile sees it.
-    pub(crate) fn void_tickets(&self, group: Option<GroupId>, user: UserId, until_ms: u64) {
-        let ours = self.tickets.lock().void(group, user, until_ms);
+    /// Tickets are void, each time those of a user in one group or in all that were signed until then. That is noted first, so that a link
+    /// which is being made meanwhile sees it.
+    pub(crate) fn void_tickets(&self, voids: &[(Option<GroupId>, UserId, u64)]) {
+        let (mut ours, mut latest) = (false, HashMap::new());
+        {
+            let mut tickets = self.tickets.lock();
+            for &(group, user, until_ms) in voids {
+                ours |= tickets.void(group, user, until_ms);
+                let until = latest.entry((group, user)).or_insert(until_ms);
+                *until = until_ms.max(*until);
+            }
+        }
         if let Some(engine) = self.engine() {
             engine.end_links(|link| {
-                let Proof { group: rests_on, user: shown_by, issued_ms, .. } = link.proof;
-                shown_by == user && issued_ms <= until_ms && group.is_none_or(|group| group == rests_on)
+                let Proof { group, user, issued_ms, .. } = link.proof;
+                [Some(group), None].into_iter().any(|group| latest.get(&(group, user)).is_some_and(|until| issued_ms <= *until))
             });
-            if let Some(group) = group {
-                let gone = self.book.lock().forget_member(group, user);
-                gone.into_iter().for_each(|(info_hash, device)| engine.remove_peer(info_hash, device));
-            }
         }
         if ours {
             self.look_after_tickets();

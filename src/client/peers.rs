@@ -105,20 +105,6 @@ impl PeerBook {
         gone.into_iter().filter_map(|(info_hash, device)| self.sweep(info_hash, device)).collect()
     }
 
-    /// Forgets a user's devices in one group: the membership has ended. Returns the files and devices that are in no group any more.
-    pub(crate) fn forget_member(&mut self, group: GroupId, user: UserId) -> Vec<(InfoHash, DeviceId)> {
-        let mut touched = Vec::new();
-        for (info_hash, devices) in &mut self.files {
-            for (device, known) in devices.iter_mut().filter(|(_, known)| known.user == user) {
-                if known.groups.remove(&group).is_some() {
-                    touched.push((*info_hash, *device));
-                }
-            }
-        }
-        touched.retain(|(info_hash, device)| self.sweep(*info_hash, *device).is_some());
-        touched
-    }
-
     /// Tells whether the device takes part in the file's swarm in the group.
     pub(crate) fn takes_part(&self, info_hash: InfoHash, device: DeviceId, group: GroupId) -> bool {
         let known = self.files.get(&info_hash).and_then(|devices| devices.get(&device));
@@ -204,9 +190,6 @@ mod tests {
         book.lost(0);
         book.lost(1);
         assert!(book.takes_part(FILE, DEVICE, group), "without trackers transfers go on");
-        assert!(book.forget_member(group, UserId::from_bytes([4; 16])).is_empty());
-        assert_eq!(book.forget_member(group, UserId::from_bytes([3; 16])), [(FILE, DEVICE)]);
-        assert!(!book.takes_part(FILE, DEVICE, group));
     }
 
     #[test]

@@ -174,6 +174,9 @@ impl Tickets {
         self.void.retain(|_, (_, said)| now.duration_since(*said) < VOID_KEPT);
         let entry = self.void.entry((group, user)).or_insert((until_ms, now));
         *entry = (entry.0.max(until_ms), now);
+        if self.holder.is_none_or(|(holder, _)| holder != user) {
+            return false;
+        }
         let void: Vec<GroupId> =
             self.own.values().filter(|ticket| self.is_void(&ticket.claims)).map(|ticket| ticket.claims.group).collect();
         void.iter().for_each(|group| self.drop_group(*group));

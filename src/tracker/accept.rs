@@ -82,7 +82,7 @@ fn report(shared: &Shared, peer: SocketAddr, error: &std::io::Error) {
     }
 }
 
-fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission, visitor: Visitor, deadline: Instant) {
+pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission, visitor: Visitor, deadline: Instant) {
     let peer = connection.peer_addr();
     let served = match (first_frame(connection, deadline), visitor) {
         (Ok(Hello::Client(hello)), Visitor::Device(device)) => session::serve(shared, connection, admission, hello, device),

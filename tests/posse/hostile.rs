@@ -98,6 +98,7 @@ impl Service {
 #[test]
 fn garbage_is_answered_by_closing() {
     let mut service = Service::new();
+    let before = warnings(&mut service.world);
     let garbage = Content::new("garbage", 100_000, 82).bytes;
     let frames: [&[u8]; 8] = [
         &garbage,
@@ -118,7 +119,6 @@ fn garbage_is_answered_by_closing() {
             wait_closed(&mut stream);
         }
     }
-    let before = warnings(&mut service.world);
     for tracker in [true, false] {
         for frame in frames {
             let mut stream = service.secured(tracker);
@@ -128,7 +128,7 @@ fn garbage_is_answered_by_closing() {
     }
     service.check();
     let said = warnings(&mut service.world) - before;
-    assert!(said <= frames.len(), "{said} lines in the log for {} connections", frames.len());
+    assert!(said <= 2 * frames.len(), "{said} lines in the log for {} connections", 2 * frames.len());
 }
 
 /// In the middle of a session that had begun well.

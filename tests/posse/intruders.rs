@@ -105,6 +105,10 @@ fn a_tracker_of_another_network_is_no_peer() {
     let mut world = World::of_unnamed_network(2);
     world.group("lab", &["nik"]);
     world.wait_synced();
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    let home = nik.home.clone();
+    drop(nik);
     // The second tracker loses disk and key, and comes back with a key of its own.
     world.trackers[1].wipe();
     let other = world.path().join("other.key");
@@ -120,10 +124,6 @@ fn a_tracker_of_another_network_is_no_peer() {
     assert!(world.trackers[0].status().is_degraded() && world.trackers[1].status().is_degraded());
     assert_ne!(world.trackers[1].status().directory(), before, "it learnt the directory");
     // As primary: the only one left is not trusted by a client that knows the network.
-    let mut nik = world.client("nik");
-    nik.login("nik");
-    let home = nik.home.clone();
-    drop(nik);
     world.trackers[0].kill9();
     let mut nik = ClientProcess::start(&home, any_port(), &world.info, true);
     nik.refused("login nik pw-nik", &found);

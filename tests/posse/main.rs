@@ -17,6 +17,7 @@
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
 //! | [`documents`] | what the documents name is there |
 //! | [`membership`] | tickets and tokens: who is no member any more gets nothing more, at once and everywhere |
+//! | [`floods`] | wrong passwords, slow handshakes, accounts by the thousand: honest people are served all the while |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
@@ -27,6 +28,7 @@ mod corrupt;
 mod disk;
 mod documents;
 mod failures;
+mod floods;
 mod harness;
 mod hostile;
 mod intruders;

@@ -4,6 +4,8 @@
 //! The ends that lose the right to a file are the tests' own: they neither hang up nor heed any word. So each test shows what the others
 //! do. The figures are printed: `cargo test --test posse -- membership:: --nocapture`.
 
+mod stage;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,139 +13,8 @@ use posse::trust::KeyPair;
 use posse::types::{Change, DeviceId, GroupId, Ticket, TicketClaims, UserId};
 use posse::wire::tracker::{Reply, Request};
 
-use crate::harness::{
-    Behaviour, ClientProcess, Content, EvilPeer, RawClient, RawLink, Sipped, Sipper, World, device, eventually, request_id,
-    sha1_of,
-};
-
-/// What the issue allows between the tracker's word and the last byte.
-const AT_ONCE: Duration = Duration::from_secs(1);
-/// Time between two blocks of a peer that makes a download last.
-const PACE: Duration = Duration::from_millis(10);
-
-/// Two trackers; the members nik, who owns the group lab, and bob, whose clients both seed big.bin; and the members eve and carl, with an
-/// account each.
-struct Stage {
-    nik: ClientProcess,
-    bob: ClientProcess,
-    content: Content,
-    group: GroupId,
-    /// The number of the tracker that answers nik, and of the other.
-    primary: usize,
-    survivor: usize,
-    failover: bool,
-    world: World,
-}
-
-impl Stage {
-    fn new(failover: bool, seed: u64) -> Self {
-        let mut world = World::new(2);
-        world.group("lab", &["nik", "bob", "eve", "carl"]);
-        world.wait_synced();
-        let content = Content::new("big.bin", 4 << 20, seed);
-        let (mut nik, mut bob) = (world.client("nik"), world.client("bob"));
-        for (client, name) in [(&mut nik, "nik"), (&mut bob, "bob")] {
-            world.put(name, &content);
-            client.login(name);
-            client.ok("upload_file big.bin lab", &[]);
-        }
-        let trackers = nik.object("trackers");
-        let primary =
-            trackers["trackers"].as_array().unwrap().iter().position(|t| t["role"] == "primary").expect("one is primary") + 1;
-        let survivor = 3 - primary;
-        let group = RawClient::enter(world.tracker(survivor), "nik").group("lab").group;
-        Self { nik, bob, content, group, primary, survivor, failover, world }
-    }
-
-    /// The tracker that stays.
-    fn tracker(&self) -> SocketAddr {
-        self.world.tracker(self.survivor)
-    }
-
-    /// A device of the test's own with a session at the tracker that stays.
-    fn session(&self, user: &str) -> RawClient {
-        RawClient::enter(self.tracker(), user)
-    }
-
-    /// Two devices of a user, each linked to both seeders; first the links to nik.
-    fn sippers(&self, user: &str, sessions: &mut [RawClient]) -> [Vec<Sipper>; 2] {
-        let peers = [("nik", &self.nik), ("bob", &self.bob)].map(|(name, client)| (name, (client.address, client.device())));
-        peers.map(|(seeder, peer)| {
-            let sip = |(number, session): (usize, &mut RawClient)| {
-                let ticket = session.ticket(self.group).expect("a member is given a ticket");
-                let name = format!("{user}'s device {} at {seeder}", number + 1);
-                Sipper::start(&name, &session.device, &ticket, peer, self.content.facts().info_hash)
-            };
-            sessions.iter_mut().enumerate().map(sip).collect()
-        })
-    }
-
-    /// Somebody who shares a file of their own, at a pace that makes it last; the client has begun to download it.
-    fn slow_peer(&self, user: &str, file: &str, leecher: &mut ClientProcess) -> EvilPeer {
-        let content = Content::new(file, 32 << 20, 300 + user.len() as u64);
-        let peer = EvilPeer::start(self.tracker(), user, "lab", &content, Behaviour::Slow(PACE));
-        eventually("the file is known", || (leecher.object(&format!("download_file lab {file}"))["ok"] == true).then_some(()));
-        peer.wait_requests(1);
-        eventually("a block was sent", || (peer.sent() > 0).then_some(()));
-        peer
-    }
-
-    /// Kills the primary, if that is the variant, and at once has somebody say what ends it all. Returns when it was answered.
-    fn say(&mut self, what: &str, say: impl FnOnce(&mut Self)) -> Said {
-        if self.failover {
-            let primary = self.primary;
-            self.world.trackers[primary - 1].kill9();
-        }
-        let began = Instant::now();
-        say(self);
-        let answered = Instant::now();
-        let after = if self.failover { ", right after a failover" } else { "" };
-        let what = format!("{what}{after}");
-        println!("{what}: answered after {} ms", (answered - began).as_millis());
-        Said { what, answered }
-    }
-}
-
-/// What was said to the tracker, and when it was answered.
-struct Said {
-    what: String,
-    answered: Instant,
-}
-
-impl Said {
-    /// Milliseconds from the answer to something; less than none if that was before.
-    fn ms(&self, at: Option<Instant>) -> i128 {
-        let at = at.expect("it was served and ended");
-        let after = at.saturating_duration_since(self.answered).as_millis() as i128;
-        after - self.answered.saturating_duration_since(at).as_millis() as i128
-    }
-
-    /// Prints and checks when something stopped.
-    #[track_caller]
-    fn stopped(&self, who: &str, sipped: Sipped) {
-        let (data, link) = (self.ms(sipped.last), self.ms(sipped.ended));
-        println!("{}: {who}: last data {data:+} ms, end of the link {link:+} ms ({} bytes)", self.what, sipped.bytes);
-        let limit = AT_ONCE.as_millis() as i128;
-        assert!(data < limit, "{}: {who} had data {data} ms after the answer", self.what);
-        assert!(link < limit, "{}: {who} had a link {link} ms after the answer", self.what);
-    }
-
-    #[track_caller]
-    fn all_stopped(&self, sippers: &[Sipper]) {
-        sippers.iter().for_each(|sipper| self.stopped(&sipper.name, sipper.wait_ended()));
-    }
-}
-
-/// Neither the ticket that was good nor a new one leads anywhere now.
-#[track_caller]
-fn shut_out(stage: &Stage, session: &mut RawClient, ticket: &Ticket) {
-    assert_eq!(session.ticket(stage.group), None, "a ticket was given to a user who is no member");
-    for client in [&stage.nik, &stage.bob] {
-        let peer = (client.address, client.device());
-        let link = RawLink::open(&session.device, ticket, peer, stage.content.facts().info_hash);
-        assert!(link.is_err(), "an old ticket opened a link");
-    }
-}
+use self::stage::{AT_ONCE, Stage, shut_out};
+use crate::harness::{ClientProcess, Content, RawClient, RawLink, Sipper, World, device, eventually, request_id, sha1_of};
 
 /// Eve's membership ends, by nik's word or her own, while two devices of hers fetch from both seeders, bob fetches a file from a third
 /// device of hers, and her client fetches one from carl.
@@ -270,7 +141,8 @@ fn a_changed_password_ends_every_other_session_and_its_links() {
             let reply = session.ask(Request::WhoAmI);
             assert!(matches!(reply, Ok(Reply::Refused(_)) | Err(_)), "the thief is still somebody: {reply:?}");
         }
-        thief.refused("list_my_groups", "log in first");
+        thief.refused("list_my_groups", "log in");
+        thief.process().wait_out("why", |line| line.contains("the password was changed").then_some(()));
         thief.refused("login eve pw-eve", "wrong user name or password");
         for client in [&stage.nik, &stage.bob] {
             let peer = (client.address, client.device());
@@ -345,10 +217,10 @@ fn failover_and_reconnection_need_no_password() {
     let mut nik = world.client("nik");
     nik.login("nik");
     nik.ok("list_my_groups", &[]);
-    for victim in [0, 1, 2, 0] {
+    for (round, victim) in [0, 1, 2, 0].into_iter().enumerate() {
         world.trackers[victim].kill9();
         let start = Instant::now();
-        nik.ok(&format!("create_group g{victim}-{}", start.elapsed().as_nanos()), &[]);
+        nik.ok(&format!("create_group g{round}"), &[]);
         println!("tracker {} killed: the next command took {} ms", victim + 1, start.elapsed().as_millis());
         world.trackers[victim].restart();
     }
@@ -399,7 +271,7 @@ fn members_of_other_groups_get_a_file_only_through_a_group_that_both_are_in() {
     assert_eq!(heard(&session.device, &tickets[0], &nik, &content).err(), Some(0));
     assert_eq!(heard(&session.device, &tickets[0], &nik, &unknown).err(), Some(0));
     // A group that both are in, where it is not offered: the same answer as for a file that is not there at all.
-    let refused = heard(&session.device, &tickets[1], &nik, &content).err().expect("it is not offered there");
+    let refused = heard(&session.device, &tickets[1], &nik, &content).expect_err("it is not offered there");
     assert_eq!(heard(&session.device, &tickets[1], &nik, &unknown).err(), Some(refused));
     // Nobody else's ticket helps: bob's, for the group where it is offered.
     let stolen = RawClient::enter(world.tracker(1), "bob").ticket(lab).expect("bob is in it");

@@ -219,7 +219,7 @@ fn a_spoiled_link_between_clients_ends_and_the_file_comes_all_the_same() {
 #[test]
 fn a_spoiled_session_ends_and_the_next_one_serves() {
     let wired = Wired::new();
-    let (mut count, mut ended) = (0, 0);
+    let mut count = 0;
     for plan in plans() {
         count += 1;
         let mut carol = wired.client_of(&format!("carol{count}-home"), 1);
@@ -228,15 +228,12 @@ fn a_spoiled_session_ends_and_the_next_one_serves() {
         recorder.spoil(plan);
         recorder.cut();
         // There is no other tracker to ask: the spoiled session has to end, and the next one to answer.
-        carol.client.object("create_group mine");
-        eventually("the next session answers", || {
+        eventually("the spoiled session has ended, and the next one answers", || {
             let answer = carol.client.object("list_my_groups");
-            (answer["ok"] == true).then_some(())
+            (answer["ok"] == true && carol.to_trackers[0].spoiled() == 1).then_some(())
         });
-        ended += carol.to_trackers[0].spoiled();
     }
-    assert!(ended > count / 2, "only {ended} of {count} sessions ended");
-    println!("{ended} sessions were spoiled and ended; every command was answered");
+    println!("{count} sessions were spoiled and ended; the next ones answered");
 }
 
 #[test]
@@ -248,12 +245,12 @@ fn a_spoiled_replication_link_ends_and_the_next_one_brings_everything() {
     for plan in plans().step_by(2) {
         count += 1;
         let recorder = &wired.between[count % 2];
+        let before = recorder.spoiled();
         recorder.spoil(plan);
         recorder.cut();
+        eventually("the spoiled link has ended", || (recorder.spoiled() > before).then_some(()));
         assert_eq!(dora.client.object(&format!("create_group g{count}"))["ok"], true, "{plan:?}");
         wired.wait_synced();
     }
-    let ended: u64 = wired.between.iter().map(Recorder::spoiled).sum();
-    assert!(ended > count as u64 / 2, "only {ended} of {count} links ended");
-    println!("{ended} replication links were spoiled and ended; both trackers hold the same directory");
+    println!("{count} replication links were spoiled and ended; both trackers hold the same directory");
 }

@@ -72,8 +72,8 @@ fn to_text(event: &ClientEvent) -> String {
         ClientEvent::Admitted { group } => format!("you were let into {group}"),
         ClientEvent::Removed { group } => format!("you are no longer a member of {group}"),
         ClientEvent::TrustedNetwork { network, before: None } => format!(
-            "trusting the network {network}, the first that was met; to make sure that it is the one you mean, \
-             put the line `network {network}` as its operator gives it into tracker_info.txt"
+            "trusting the network {network}, the first that was met: compare it with what its trackers print when they start; \
+             the line `network {network}` in tracker_info.txt pins it"
         ),
         ClientEvent::TrustedNetwork { network, before: Some(before) } => {
             format!("trusting the network {network} from now on, as you say; before it was {before}")

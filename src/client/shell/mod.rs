@@ -12,6 +12,8 @@ mod bars;
 mod complete;
 mod escape;
 mod execute;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod input;
 mod interrupt;
 mod options;

@@ -25,6 +25,9 @@ const HEDGE_AFTER: Duration = Duration::from_millis(700);
 const REFUSAL_GRACE: Duration = Duration::from_millis(250);
 /// Time for a command in all.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a command whose password trackers may take their time to look at: after many wrong ones they make everybody wait, for up to
+/// 30 s.
+pub(crate) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(35);
 /// Time that a command waits for any connection at all.
 const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -70,11 +73,11 @@ impl TrackerSet {
     /// Those of [`TrackerSet::call`].
     ///
     /// # Blocking
-    /// As [`TrackerSet::call`].
+    /// For at most [`PASSWORD_TIMEOUT`].
     pub(crate) fn login(&self, name: Label, password: Password) -> Result<UserEntry, ClientError> {
         let generation = self.next_generation();
         let request = Request::Login { name, password };
-        match self.call(&request, Need::Login(generation)) {
+        match self.call_within(&request, Need::Login(generation), PASSWORD_TIMEOUT) {
             Ok(Reply::LoggedIn { user, token }) => {
                 self.establish(generation, user.clone(), token);
                 Ok(user)

@@ -18,6 +18,7 @@ mod session;
 mod state;
 #[cfg(test)]
 pub(in crate::client) mod tests;
+mod token;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,10 +32,10 @@ use super::network::Network;
 use crate::net::{DeviceSecurity, Stop, Threads};
 use crate::types::{DeviceId, Fingerprint, GroupEntry, GroupId, InfoHash, PeerEntry, UserId};
 
-pub(crate) use call::Need;
-pub use session::SessionEnd;
+pub(crate) use call::{Need, PASSWORD_TIMEOUT};
 pub(crate) use state::LinkView;
 use state::SetState;
+pub use token::SessionEnd;
 
 /// Something that trackers told unasked.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ impl TrackerSet {
         Self { patient: true, ..self.clone() }
     }
 
-    /// Ends the calls that are under way with [`ClientError::Interrupted`](super::ClientError::Interrupted). What they asked for
+    /// Ends the calls that are under way with [`ClientError::Interrupted`]. What they asked for
     /// may be carried out all the same.
     pub(crate) fn interrupt(&self) {
         std::mem::take(&mut *self.shared.interrupt.lock()).set();

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
 
-use super::session::{Login, Session, SessionEnd};
+use super::session::Login;
+use super::token::{Session, SessionEnd};
 use crate::client::ClientError;
 use crate::net::{Connection, WrongNetwork};
 use crate::types::{DownloadState, GroupId, InfoHash, SessionToken};

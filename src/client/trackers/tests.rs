@@ -1,5 +1,7 @@
 //! Failover against trackers that are scripted: real sockets, real frames, no directory.
 
+mod session;
+
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -33,7 +35,7 @@ pub(in crate::client) enum Act {
 type Script = Arc<dyn Fn(&Request) -> Act + Send + Sync>;
 
 /// The key of the network that scripted trackers are of, unless they are given another.
-fn network_key() -> Arc<KeyPair> {
+pub(in crate::client) fn network_key() -> Arc<KeyPair> {
     static KEY: OnceLock<Arc<KeyPair>> = OnceLock::new();
     KEY.get_or_init(|| Arc::new(KeyPair::generate().unwrap())).clone()
 }
@@ -92,18 +94,20 @@ impl Fake {
 
     /// One of another network.
     pub(in crate::client) fn start_of(key: Arc<KeyPair>, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), key, script)
+        Self::start_at("127.0.0.1:0".parse().unwrap(), key, Terms::default(), script)
     }
 
+    /// One in the place of another.
     pub(in crate::client) fn start_at(
         address: SocketAddr,
         key: Arc<KeyPair>,
+        terms: Terms,
         script: impl Fn(&Request) -> Act + Send + Sync + 'static,
     ) -> Self {
         let listener = Arc::new(Listener::bind(address).unwrap());
         let fake = Self {
             address: listener.local_addr(),
-            terms: Arc::default(),
+            terms: Arc::new(Mutex::new(terms)),
             key,
             asked: Arc::default(),
             connections: Arc::default(),
@@ -150,7 +154,8 @@ impl Fake {
     /// Tells everybody who is connected of something.
     pub(in crate::client) fn tell(&self, event: &Event) {
         for connection in self.connections.lock().iter() {
-            frame::write_message(&mut connection.writer(), &FromTracker::Event(event.clone())).unwrap();
+            // Who has hung up hears nothing.
+            let _ = frame::write_message(&mut connection.writer(), &FromTracker::Event(event.clone()));
         }
     }
 
@@ -207,11 +212,15 @@ impl FakeSession {
                 }
             }
             Request::Renew => Reply::Renewed(terms.token(&self.key, device)),
+            Request::ChangePassword { .. } => {
+                let mut terms = self.terms.lock();
+                terms.password_ms += 1;
+                Reply::Renewed(terms.token(&self.key, device))
+            }
             Request::Tickets { groups } => {
                 Reply::Tickets(groups.into_iter().map(|group| terms.ticket(&self.key, device, group)).collect())
             }
             Request::Announce { .. } => Reply::Peers(Vec::new()),
-            Request::ListMyGroups { .. } => Reply::Groups { entries: Vec::new(), more: false },
             Request::Ping | Request::Logout => Reply::Pong,
             _ => Reply::Done(Effect::Done),
         }
@@ -261,12 +270,17 @@ fn is_change(request: &Request) -> bool {
     matches!(request, Request::CreateGroup { .. })
 }
 
+/// By token.
+pub(in crate::client) fn is_resume(request: &Request) -> bool {
+    matches!(request, Request::Resume { .. })
+}
+
 /// By password or by token.
 fn is_login(request: &Request) -> bool {
     matches!(request, Request::Login { .. } | Request::Resume { .. })
 }
 
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(in crate::client) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
@@ -389,7 +403,7 @@ fn a_tracker_that_returns_is_logged_in_and_told_everything_again() {
     set.announce([(file, info_hash(2), DownloadState::Stopped)]);
     wait_for("both announces came", || first.asked().iter().filter(|r| matches!(r, Request::Announce { .. })).count() >= 2);
     let address = first.kill();
-    let again = Fake::start_at(address, network_key(), usual);
+    let again = Fake::start_at(address, network_key(), Terms::default(), usual);
     let announced = || {
         again.asked().iter().any(|request| match request {
             Request::Announce { entries } => entries.len() == 1 && entries[0].info_hash == info_hash(1),

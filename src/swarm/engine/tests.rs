@@ -5,3 +5,4 @@ mod evil;
 mod faults;
 mod harness;
 mod raw;
+mod tickets;

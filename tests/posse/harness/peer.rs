@@ -12,6 +12,7 @@ use posse::types::{DownloadState, FileFacts, Ticket};
 use posse::wire::frame::{read_message as read_frame, write_message};
 use posse::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message};
 
+use super::sipper::END;
 use super::{Content, Device, PATIENCE, RawClient, Sipped, device};
 
 /// The extension id under which this peer wants metadata messages.
@@ -126,8 +127,7 @@ impl EvilPeer {
     #[track_caller]
     pub(crate) fn wait_ended(&self) -> Sipped {
         let mut seen = self.shared.seen.lock();
-        let late =
-            self.shared.changed.wait_while_for(&mut seen, |seen| seen.open > 0 || seen.ended.is_none(), PATIENCE).timed_out();
+        let late = self.shared.changed.wait_while_for(&mut seen, |seen| seen.open > 0 || seen.ended.is_none(), END).timed_out();
         assert!(!late, "{} links were never ended", seen.open);
         Sipped { bytes: seen.sent, last: seen.last, ended: seen.ended }
     }

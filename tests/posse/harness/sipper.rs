@@ -13,6 +13,8 @@ use super::{Device, PATIENCE, RawLink};
 
 /// Time between two sips.
 const PACE: Duration = Duration::from_millis(5);
+/// How long the end of a link is waited for: longer than any test allows.
+pub(crate) const END: Duration = Duration::from_secs(20);
 /// Bytes in a sip.
 const SIP: u32 = 16 << 10;
 
@@ -55,7 +57,7 @@ impl Sipper {
     /// Waits until its other end has ended the link.
     #[track_caller]
     pub(crate) fn wait_ended(&self) -> Sipped {
-        self.wait("is ended", |sipped| sipped.ended.is_some())
+        self.wait_for(END, "is ended", |sipped| sipped.ended.is_some())
     }
 
     /// Waits until it was given something more.
@@ -67,8 +69,13 @@ impl Sipper {
 
     #[track_caller]
     fn wait(&self, what: &str, come: impl Fn(&Sipped) -> bool) -> Sipped {
+        self.wait_for(PATIENCE, what, come)
+    }
+
+    #[track_caller]
+    fn wait_for(&self, limit: Duration, what: &str, come: impl Fn(&Sipped) -> bool) -> Sipped {
         let mut sipped = self.state.0.lock();
-        let late = self.state.1.wait_while_for(&mut sipped, |sipped| !come(sipped), PATIENCE).timed_out();
+        let late = self.state.1.wait_while_for(&mut sipped, |sipped| !come(sipped), limit).timed_out();
         assert!(!late, "{}: waited in vain until it {what}: {sipped:?}", self.name);
         *sipped
     }

@@ -44,20 +44,25 @@ pub(crate) struct World {
 impl World {
     /// Starts `count` trackers that know each other, and waits until their links are up. The file that names them names the network too.
     pub(crate) fn new(count: usize) -> Self {
-        Self::start(count, true, |_| ())
+        Self::start(count, true, &[], |_| ())
     }
 
     /// Does the same with a file that names no network: clients trust the first that they meet.
     pub(crate) fn of_unnamed_network(count: usize) -> Self {
-        Self::start(count, false, |_| ())
+        Self::start(count, false, &[], |_| ())
+    }
+
+    /// Gives the trackers further options.
+    pub(crate) fn with_options(count: usize, options: &[&str]) -> Self {
+        Self::start(count, true, options, |_| ())
     }
 
     /// Has the directory prepared before trackers start in it, each in a directory of its own: `tracker1` and so on.
     pub(crate) fn prepared(count: usize, prepare: impl FnOnce(&Path)) -> Self {
-        Self::start(count, true, prepare)
+        Self::start(count, true, &[], prepare)
     }
 
-    fn start(count: usize, named: bool, prepare: impl FnOnce(&Path)) -> Self {
+    fn start(count: usize, named: bool, options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::Builder::new().prefix("posse-test-").tempdir().expect("a temporary directory can be made");
         let (key, _) = KeyPair::load_or_make(&dir.path().join(NETWORK_KEY)).expect("a key can be made");
         let network = if named { format!("network {}\n", key.fingerprint()) } else { String::new() };
@@ -67,7 +72,7 @@ impl World {
         let data = |number: usize| dir.path().join(format!("tracker{number}"));
         let key = dir.path().join(NETWORK_KEY);
         prepare(dir.path());
-        let trackers = (1..=count).map(|number| TrackerProcess::start(&info, number, &data(number), &key)).collect();
+        let trackers = (1..=count).map(|number| TrackerProcess::start(&info, number, &data(number), &key, options)).collect();
         let mut world = Self { trackers, info, network, forwarders: Vec::new(), dir };
         world.wait_synced();
         world

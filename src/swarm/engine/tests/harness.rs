@@ -62,6 +62,7 @@ pub(super) fn ticket(group: GroupId, user: UserId, device: DeviceId, lifetime: D
 }
 
 /// What a host knows of groups.
+#[derive(Clone)]
 pub(super) struct Membership {
     pub(super) device: DeviceId,
     pub(super) user: UserId,
