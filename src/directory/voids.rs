@@ -73,12 +73,12 @@ struct SetBy {
 impl Passwords {
     /// Takes note of a write of a user's register: whether it is the one in force now, and whether it replaced a password.
     pub(super) fn note(&mut self, user: UserId, request: RequestId, tag: Tag, in_force: bool, replaces: bool) {
-        let set = self.set.entry(user).or_insert_with(|| SetBy { request, writes: Vec::new() });
-        if in_force && set.request != request {
-            *set = SetBy { request, writes: Vec::new() };
-        }
+        let anew = || SetBy { request, writes: vec![tag] };
+        let set = self.set.entry(user).or_insert_with(anew);
         if set.request == request && !set.writes.contains(&tag) {
             set.writes.push(tag);
+        } else if set.request != request && in_force {
+            *set = anew();
         }
         if in_force && replaces {
             if let Some(before) = self.replaced.insert(user, tag.stamp) {
