@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Input;
 use crate::swarm::{Choker, ChokerOptions, LinkKey, REQUESTS_MAX, Spreader, UploadOrder};
-use crate::types::{Bitfield, Geometry, PieceIndex, Span};
+use crate::types::{Bitfield, Geometry, PieceIndex, Span, UserId};
 
 /// Bytes in a piece.
 const PIECE_LEN: u32 = 16 << 10;
@@ -75,7 +75,8 @@ impl Run {
     }
 
     fn join(&mut self, link: LinkKey) {
-        self.choker.join(self.now, link);
+        // Every third link is of the same user.
+        self.choker.join(self.now, link, UserId::from_bytes([(link.0 % 3) as u8; 16]));
         self.spreader.join(link);
         self.served.entry(link).or_insert(false);
     }
