@@ -1,13 +1,16 @@
-//! What one real tracker carries: idle clients by the thousand, and changes that are durable before they are acknowledged.
+//! What one real tracker carries: idle clients by the thousand, changes that are durable before they are acknowledged, and full
+//! handshakes. Every connection is TLS 1.3, and every client a device with a key of its own.
 //!
 //! ```text
 //! cargo bench --bench tracker_load [-- --clients 5000 --accounts 100 --seconds 5 --dir DIR]
 //! ```
 //!
-//! The clients are sockets of this process that speak the tracker protocol, so that what is measured is the tracker alone.
+//! The clients are connections of this process that speak the tracker protocol, so that what is measured is the tracker alone.
 
 #[path = "tracker_load/changes.rs"]
 mod changes;
+#[path = "tracker_load/handshakes.rs"]
+mod handshakes;
 #[path = "tracker_load/idle.rs"]
 mod idle;
 #[path = "tracker_load/session.rs"]
@@ -69,6 +72,9 @@ fn run(dir: &Path, options: &Options) -> Result<()> {
     }
     let syncs: Vec<_> = syncs.iter().map(|rate| format!("{rate:>8.0}")).collect();
     println!("4 KiB written and synced, before, between, after   {} a second", syncs.join(""));
+    let network = start(&binaries, dir, "handshakes", 1)?;
+    handshakes::measure(&network, time)?;
+    network.stop()?;
     let network = start(&binaries, dir, "idle", 1)?;
     idle::measure(&network, options.clients, options.accounts)?;
     network.stop()

@@ -5,8 +5,7 @@
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use posse::types::{
-    DeviceId, Effect, FileEntry, FileFacts, GroupId, InfoHash, Label, Operation, OriginId, RequestId, Sha1Digest, Stamp, UserId,
-    Write,
+    Effect, FileEntry, FileFacts, GroupId, InfoHash, Label, Operation, OriginId, RequestId, Sha1Digest, Stamp, UserId, Write,
 };
 use posse::wire::Wire;
 use posse::wire::metainfo::Metainfo;
@@ -136,12 +135,12 @@ fn read_piece_headers(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn decode_extended_handshake(bencher: Bencher<'_, '_>) {
     let handshake = ExtendedHandshake {
+        ticket_id: Some(2),
         metadata_id: Some(1),
         metadata_size: Some(40_000),
         requests_max: Some(250),
         client: Some("Posse 0.1.0".to_owned()),
         port: Some(6881),
-        device: Some(DeviceId::from_bytes([5; 32])),
         block_len_max: Some(512 << 10),
     };
     let payload = handshake.encode();

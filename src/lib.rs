@@ -5,6 +5,9 @@
 
 pub mod client;
 pub mod directory;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod net;
 pub mod store;
 pub mod swarm;

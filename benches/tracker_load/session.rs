@@ -1,9 +1,11 @@
-//! A client's session with one tracker, with nothing behind it: one socket, one request at a time.
+//! A client's session with one tracker, with nothing behind it: one encrypted connection, one request at a time.
 
-use std::net::TcpStream;
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
-use posse::types::{DeviceId, Password, RequestId};
+use posse::net::{Connection, DeviceSecurity, Reader};
+use posse::trust::KeyPair;
+use posse::types::{Password, RequestId};
 use posse::wire::frame::{read_message, write_message};
 use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Reply, Request};
 use rand::Rng;
@@ -19,20 +21,31 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An open session.
 pub(crate) struct Session {
-    stream: TcpStream,
+    connection: Connection,
+    reader: Reader,
     number: u32,
+}
+
+/// A device that nobody has seen before.
+pub(crate) fn new_device() -> Result<DeviceSecurity> {
+    Ok(DeviceSecurity::new(&KeyPair::generate()?)?)
 }
 
 impl Session {
     /// Connects as a device of its own.
     pub(crate) fn open(port: u16) -> Result<Self> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        let hello = ClientHello { device: DeviceId::from_bytes(random()), port: 9 };
-        write_message(&mut stream, &Hello::Client(hello))?;
-        match read_message(&mut stream, FRAME_LEN_MAX)? {
-            FromTracker::Welcome(_) => Ok(Self { stream, number: 0 }),
+        Self::open_as(port, &new_device()?)
+    }
+
+    /// Connects as that device, by a full handshake.
+    pub(crate) fn open_as(port: u16, device: &DeviceSecurity) -> Result<Self> {
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let connection = device.dial_tracker(address, None, TIMEOUT, None)?.0;
+        write_message(&mut connection.writer(), &Hello::Client(ClientHello { port: 9 }))?;
+        let mut reader = connection.reader();
+        reader.set_deadline(Some(Instant::now() + TIMEOUT));
+        match read_message(&mut reader, FRAME_LEN_MAX)? {
+            FromTracker::Welcome(_) => Ok(Self { connection, reader, number: 0 }),
             other => Err(format!("instead of a welcome the tracker sent {other:?}").into()),
         }
     }
@@ -40,9 +53,10 @@ impl Session {
     /// Sends a request and waits for its reply.
     pub(crate) fn ask(&mut self, request: Request) -> Result<Reply> {
         self.number += 1;
-        write_message(&mut self.stream, &FromClient { number: self.number, request })?;
+        write_message(&mut self.connection.writer(), &FromClient { number: self.number, request })?;
+        self.reader.set_deadline(Some(Instant::now() + TIMEOUT));
         loop {
-            match read_message(&mut self.stream, FRAME_LEN_MAX)? {
+            match read_message(&mut self.reader, FRAME_LEN_MAX)? {
                 FromTracker::Reply { number, reply } if number == self.number => return Ok(reply),
                 FromTracker::Event(_) => {}
                 other => return Err(format!("instead of a reply the tracker sent {other:?}").into()),
@@ -62,9 +76,14 @@ impl Session {
     /// Logs in.
     pub(crate) fn login(&mut self, name: &str) -> Result<()> {
         match self.ask(Request::Login { name: name.parse()?, password: password()? })? {
-            Reply::LoggedIn(_) => Ok(()),
+            Reply::LoggedIn { .. } => Ok(()),
             other => Err(format!("login {name}: {other:?}").into()),
         }
+    }
+
+    /// Ends the connection.
+    pub(crate) fn close(self) {
+        self.connection.close();
     }
 
     /// Keeps the session alive.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use log::warn;
 
+use super::background::Errand;
 use super::library::{Library, Phase};
-use super::trackers::Need;
+use super::trackers::{Need, PASSWORD_TIMEOUT};
 use super::{Client, ClientError};
 use crate::net::Transport;
 use crate::swarm::{Engine, EngineConfig};
@@ -59,6 +60,8 @@ impl Client {
         if let Some(threads) = inner.config.threads {
             config.threads = threads.max(1);
         }
+        *inner.ended.lock() = None;
+        inner.tickets.lock().open(user.user, inner.security.device());
         let host = Arc::new(super::host::SessionHost::new(inner, user.user));
         let engine = Engine::start(config, host).map_err(|e| {
             inner.trackers.logout();
@@ -68,6 +71,12 @@ impl Client {
         *inner.library.lock() = Library { phase: Phase::In(user.clone()), ..Library::new() };
         if let Err(error) = inner.restore(&user) {
             warn!("shares and downloads of earlier sessions could not be brought back: {error}");
+        }
+        // From here on the errands thread minds the session's token too.
+        inner.look_after_tickets();
+        if inner.trackers.is_over().is_some() {
+            // It was said before there was anything to end.
+            inner.send_errand(Errand::EndSession);
         }
         Ok(user)
     }
@@ -84,16 +93,24 @@ impl Client {
 
     /// Replaces the user's password.
     ///
+    /// Every other session of the user ends, on whatever device.
+    ///
     /// # Errors
     /// [`Refusal::WrongOldPassword`].
     pub fn change_password(&self, old: Password, new: Password) -> Result<(), ClientError> {
-        let request = Request::ChangePassword { request: request_id(), old, new };
-        match self.inner.trackers.call(&request, Need::Session)? {
-            Reply::Renewed(token) => {
-                self.inner.trackers.replace_token(token);
+        let trackers = &self.inner.trackers;
+        let request = Request::ChangePassword { request: request_id(), old, new: new.clone() };
+        let _changing = trackers.changing_password();
+        match trackers.call_within(&request, Need::Session, PASSWORD_TIMEOUT) {
+            // The set has taken it for itself.
+            Ok(Reply::Renewed(token)) => {
+                self.inner.password_changed(&token);
                 Ok(())
             }
-            _ => Err(ClientError::BadAnswer),
+            Ok(_) => Err(ClientError::BadAnswer),
+            // The password was changed, so the session's token is void: if from here, and the answer was lost, the new one is right.
+            Err(error @ ClientError::Refused(Refusal::SessionOver)) => trackers.prove_again(new).map_err(|_| error),
+            Err(error) => Err(error),
         }
     }
 

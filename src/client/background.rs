@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the news thread never calls a tracker; the errands thread may, and nobody waits for it while holding a lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,12 @@ use crossbeam_channel::{Receiver, at, never, select};
 use log::{info, warn};
 
 use super::ClientEvent;
-use super::core::Inner;
+use super::core::{Ended, Inner};
 use super::peers::PeerChange;
 use super::trackers::{Need, News};
 use crate::net::Stop;
 use crate::store::{Progress, ShareState};
-use crate::swarm::Proof;
-use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal, UserId};
+use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal};
 use crate::wire::tracker::Request;
 
 /// Time that a tracker which is back has to tell of everybody again: their clients come back to it within some 10 s.
@@ -27,9 +26,14 @@ const EXPIRE_AFTER: Duration = Duration::from_secs(60);
 pub(crate) enum Errand {
     /// Tells the directory of a share that is pending: a completed download, or one that a crash interrupted.
     Share(GroupId, InfoHash),
-    /// A device left a swarm: if its user is no longer a member, links to it end.
-    CheckMember(GroupId, UserId),
+    /// Tickets may be due: wakes the thread, which looks after each errand.
+    LookAfterTickets,
+    /// The session is over: its token is void.
+    EndSession,
 }
+
+/// News looked at together: what ends links is gathered, as each end of links looks at every link.
+const BATCH_LEN: usize = 1024;
 
 /// Takes what trackers tell until they are stopped. Runs on the thread "news".
 pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop) {
@@ -44,112 +48,154 @@ pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop)
         };
         let Ok(item) = item else { return };
         let Some(inner) = inner.upgrade() else { return };
-        let Some(item) = item else {
-            if let Some((tracker, _)) = due {
-                back.remove(&tracker);
-                inner.expire_peers(tracker);
+        if let (None, Some((tracker, _))) = (&item, due) {
+            back.remove(&tracker);
+            inner.expire_peers(tracker);
+        }
+        let batch: Vec<News> = item.into_iter().chain(news.try_iter().take(BATCH_LEN)).collect();
+        inner.end_links_for(&batch);
+        for item in batch {
+            match item {
+                News::Joined { tracker } => drop(back.insert(tracker, Instant::now() + EXPIRE_AFTER)),
+                News::Lost { tracker } => drop(back.remove(&tracker)),
+                _ => {}
             }
-            continue;
-        };
-        match item {
-            News::Peers { tracker, peers } => inner.take_peers(tracker, &peers),
-            News::Joined { tracker } => {
-                inner.book.lock().lost(tracker);
-                back.insert(tracker, Instant::now() + EXPIRE_AFTER);
-                inner.retry_pending();
-            }
-            News::Lost { tracker } => {
-                back.remove(&tracker);
-                inner.book.lock().lost(tracker);
-            }
-            News::Removed(group) => inner.end_membership(group, true),
-            News::Withdrawn { group, info_hash, device } => {
-                if let Some(engine) = inner.engine() {
-                    engine.end_links(|link| (link.info_hash, link.device, link.proof.group) == (info_hash, device, group));
-                }
-            }
-            News::Void { group, user, until_ms } => inner.void_tickets(group, user, until_ms),
-            News::ShareStopped(group, info_hash) => inner.stop_offering(group, info_hash),
-            News::SessionOver => {}
-            News::Trusted(fingerprint) => info!("trusting the network {fingerprint} from now on"),
-            News::Admitted(entry) => {
-                inner.group_names.lock().insert(entry.group, entry.label.clone());
-                if inner.announced.lock().insert(entry.group, true) != Some(true) {
-                    inner.bus.tell(&ClientEvent::Admitted { group: entry.label });
-                }
-            }
+            inner.take(item);
         }
     }
 }
 
-/// Runs errands until the client stops. Runs on the thread "errands".
+/// Runs errands until the client stops, and renews in between what is due. Runs on the thread "errands".
 pub(crate) fn run_errands(inner: &Weak<Inner>, errands: &Receiver<Errand>) {
-    for errand in errands {
-        let Some(inner) = inner.upgrade() else { return };
+    loop {
+        let due = inner.upgrade().and_then(|inner| inner.renewal_due());
+        let errand = select! {
+            recv(errands) -> errand => errand.map(Some),
+            recv(due.map_or_else(never, at)) -> _ => Ok(None),
+        };
+        let (Ok(errand), Some(inner)) = (errand, inner.upgrade()) else { return };
         match errand {
-            Errand::Share(group, info_hash) => inner.share_pending(group, info_hash),
-            Errand::CheckMember(group, user) => {
-                inner.checks.lock().remove(&(group, user));
-                inner.check_member(group, user);
-            }
+            Some(Errand::Share(group, info_hash)) => inner.share_pending(group, info_hash),
+            Some(Errand::EndSession) => inner.end_session(),
+            Some(Errand::LookAfterTickets) | None => {}
         }
+        inner.renew();
     }
 }
 
 impl Inner {
+    /// Takes one piece of news, but for what ends links alone.
+    fn take(self: &Arc<Self>, item: News) {
+        match item {
+            News::Peers { tracker, peers } => self.take_peers(tracker, &peers),
+            News::Joined { tracker } => {
+                self.book.lock().lost(tracker);
+                self.retry_pending();
+                self.look_after_tickets();
+            }
+            News::Lost { tracker } => self.book.lock().lost(tracker),
+            News::Removed(group) => self.end_membership(group, true),
+            News::Withdrawn { .. } | News::Void { .. } => {}
+            News::ShareStopped(group, info_hash) => self.share_stopped(group, info_hash),
+            News::SessionOver(generation) => {
+                if self.trackers.session().is_some_and(|session| session.generation == generation)
+                    && !self.send_errand(Errand::EndSession)
+                {
+                    warn!("the session is over, and cannot be ended here now; log out");
+                }
+            }
+            News::Trusted(network) => self.bus.tell(&ClientEvent::TrustedNetwork { network, before: None }),
+            News::Admitted(entry) => {
+                self.group_names.lock().insert(entry.group, entry.label.clone());
+                if self.announced.lock().insert(entry.group, true) != Some(true) {
+                    self.bus.tell(&ClientEvent::Admitted { group: entry.label });
+                }
+            }
+        }
+    }
+
+    /// Ends the links that rest on tickets which are void by now, or on a part in a swarm which has ended; before anything else is looked
+    /// at.
+    fn end_links_for(&self, news: &[News]) {
+        let mut voids = Vec::new();
+        let mut withdrawn = HashSet::new();
+        for item in news {
+            match *item {
+                News::Void { group, user, until_ms } => voids.push((group, user, until_ms)),
+                News::Withdrawn { group, info_hash, device } => drop(withdrawn.insert((info_hash, device, group))),
+                _ => {}
+            }
+        }
+        if !voids.is_empty() {
+            self.void_tickets(&voids);
+        }
+        if let Some(engine) = self.engine().filter(|_| !withdrawn.is_empty()) {
+            engine.end_links(|link| withdrawn.contains(&(link.info_hash, link.device, link.proof.group)));
+        }
+    }
+
     fn take_peers(self: &Arc<Self>, tracker: usize, peers: &[PeerEntry]) {
-        let changes: Vec<(PeerChange, &PeerEntry)> = {
+        let changes: Vec<PeerChange> = {
             let mut book = self.book.lock();
-            peers.iter().filter_map(|peer| book.apply(tracker, peer).map(|change| (change, peer))).collect()
+            peers.iter().filter_map(|peer| book.apply(tracker, peer)).collect()
         };
         let Some(engine) = self.engine() else { return };
-        for (change, peer) in changes {
+        for change in changes {
             match change {
                 PeerChange::Here(info_hash, device, address) => {
                     if device != self.security.device() && self.library.lock().is_downloading(info_hash) {
                         engine.add_peers(info_hash, [(device, address)]);
                     }
                 }
-                PeerChange::Gone(info_hash, device) => {
-                    engine.remove_peer(info_hash, device);
-                    self.check_later(peer.group, peer.user);
-                }
+                PeerChange::Gone(info_hash, device) => engine.remove_peer(info_hash, device),
             }
         }
-    }
-
-    /// A user's tickets are void: noted first, so that a link which is being made meanwhile sees it.
-    fn void_tickets(&self, group: Option<GroupId>, user: UserId, until_ms: u64) {
-        self.tickets.lock().void(group, user, until_ms);
-        let Some(engine) = self.engine() else { return };
-        engine.end_links(|link| {
-            let Proof { group: rests_on, user: shown_by, issued_ms, .. } = link.proof;
-            shown_by == user && issued_ms <= until_ms && group.is_none_or(|group| group == rests_on)
-        });
     }
 
     /// What a tracker said before it went away, and has not said again, counts no more.
     fn expire_peers(&self, tracker: usize) {
         let gone = self.book.lock().expire(tracker);
         let Some(engine) = self.engine() else { return };
-        for (group, user, change) in gone {
-            if let Some(PeerChange::Gone(info_hash, device)) = change {
+        for change in gone {
+            if let PeerChange::Gone(info_hash, device) = change {
                 engine.remove_peer(info_hash, device);
             }
-            self.check_later(group, user);
         }
     }
 
-    /// Has it looked up whether a user is still a member; once, however many files the user left.
-    pub(crate) fn check_later(&self, group: GroupId, user: UserId) {
-        if self.checks.lock().insert((group, user)) && !self.send_errand(Errand::CheckMember(group, user)) {
-            self.checks.lock().remove(&(group, user));
+    /// The session's token is void: the session ends here too.
+    fn end_session(&self) {
+        let (Some(session), Some(reason)) = (self.trackers.session(), self.trackers.is_over()) else { return };
+        // While it is begun or ended by a command there is nothing to end: whoever begins it looks again.
+        let unfinished = self.library.lock().downloads.iter().filter(|d| d.row.progress == Progress::Running).count();
+        // Noted first: whoever waits for a download finds it as soon as the session has gone.
+        let before = self.ended.lock().replace(Ended { reason, unfinished });
+        if self.leave_session() {
+            info!("the session of {} has ended: {reason}", session.user.label);
+            self.bus.tell(&ClientEvent::SessionEnded { user: session.user.label, reason });
+        } else {
+            *self.ended.lock() = before;
+        }
+    }
+
+    /// The user stopped sharing a file from another device. Every tracker tells of it.
+    fn share_stopped(&self, group: GroupId, info_hash: InfoHash) {
+        let row = self.library.lock().share(group, info_hash).filter(|share| share.offered).map(|share| share.row.clone());
+        self.stop_offering(group, info_hash);
+        if let Some(row) = row {
+            self.bus.tell(&ClientEvent::ShareNotOffered {
+                group: row.group_label,
+                file: row.label,
+                path: row.path,
+                reason: "you stopped sharing it on another device; upload it again to share it from here".into(),
+            });
         }
     }
 
     /// The user is out of a group: what is offered there ends, what is downloaded from there stops. Every tracker tells of it, and
     /// subscribers hear it once; not when the user left by choice.
     pub(crate) fn end_membership(&self, group: GroupId, announce: bool) {
+        self.tickets.lock().drop_group(group);
         let (user, shares, downloads) = {
             let mut library = self.library.lock();
             let Some(user) = library.user().map(|user| user.user) else { return };
@@ -169,6 +215,9 @@ impl Inner {
             }
             (user, shares, downloads)
         };
+        if let Some(engine) = self.engine() {
+            engine.end_links(|link| link.proof.group == group);
+        }
         let stored = self.store.stop_shares(user, group);
         self.note_store_error(stored);
         for (info_hash, transfer, progress) in downloads {
@@ -180,7 +229,7 @@ impl Inner {
             self.withdraw(group, info_hash);
             self.tell_end(info_hash);
         }
-        shares.into_iter().for_each(|info_hash| self.withdraw(group, info_hash));
+        self.withdraw_all(group, shares);
         let first = self.announced.lock().insert(group, false) != Some(false);
         let label = self.group_names.lock().get(&group).cloned().or_else(|| self.library.lock().group_label(group));
         if let Some(label) = label.filter(|_| announce && first) {
@@ -190,13 +239,19 @@ impl Inner {
 
     /// Ends this device's part in a file's swarm in one group; in others it goes on.
     pub(crate) fn withdraw(&self, group: GroupId, info_hash: InfoHash) {
-        self.announce([(group, info_hash)]);
-        let groups = self.library.lock().groups_of(info_hash);
+        self.withdraw_all(group, [info_hash]);
+    }
+
+    /// The same for many files at once.
+    fn withdraw_all(&self, group: GroupId, files: impl IntoIterator<Item = InfoHash>) {
+        let files: HashSet<InfoHash> = files.into_iter().collect();
+        self.announce(files.iter().map(|info_hash| (group, *info_hash)));
         let Some(engine) = self.engine() else { return };
-        if groups.is_empty() {
-            engine.unseed(info_hash);
+        let still = self.library.lock().still_offered(&files);
+        for info_hash in files.difference(&still) {
+            engine.unseed(*info_hash);
         }
-        engine.end_links(|link| link.info_hash == info_hash && !groups.contains(&link.proof.group));
+        engine.end_links(|link| link.proof.group == group && files.contains(&link.info_hash));
     }
 
     /// Tells the trackers what this device now does with files.
@@ -205,7 +260,11 @@ impl Inner {
             let library = self.library.lock();
             files.into_iter().map(|(group, info_hash)| (group, info_hash, library.part_in(group, info_hash))).collect()
         };
+        let takes_part =
+            |(group, _, state): &(GroupId, InfoHash, DownloadState)| (*state != DownloadState::Stopped).then_some(*group);
+        let groups: HashSet<GroupId> = parts.iter().filter_map(takes_part).collect();
         self.trackers.announce(parts);
+        self.want_tickets(groups);
     }
 
     /// Tells the directory of a pending share.
@@ -289,18 +348,6 @@ impl Inner {
             self.bus.tell(&event);
         }
         callbacks.into_iter().for_each(|callback| callback(&status));
-    }
-
-    /// A device of `user` left a swarm; if the user has left the group too, its links end.
-    fn check_member(&self, group: GroupId, user: UserId) {
-        let Ok(members) = self.members_through(&self.trackers.patient(), group) else { return };
-        if members.iter().any(|member| member.user.user == user) {
-            return;
-        }
-        self.book.lock().forget_member(group, user);
-        if let Some(engine) = self.engine() {
-            engine.end_links(|link| (link.proof.group, link.proof.user) == (group, user));
-        }
     }
 
     /// The device's state could not be written: the session goes on, the next start will know less.

@@ -4,9 +4,9 @@
 //! nothing of one user's to the next.
 //!
 //! Threads: "listener" hands connections to the engine; "news" takes what trackers tell, and never calls a tracker; "errands"
-//! does what needs a tracker and nobody waits for. Commands run on the caller's thread.
+//! does what needs a tracker and nobody waits for, and renews the session's token and tickets in time. Commands run on the caller's thread.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use super::network::Network;
 use super::peers::PeerBook;
 use super::tickets::Tickets;
 use super::trackers::{News, SetOptions, TrackerSet};
-use super::{ClientConfig, ClientError, ClientEvent};
+use super::{ClientConfig, ClientError, ClientEvent, SessionEnd};
 use crate::net::{DeviceSecurity, Listener, Stop, Threads};
 use crate::store::DeviceStore;
 use crate::swarm::Engine;
 use crate::trust::KeyPair;
-use crate::types::{DeviceId, GroupId, Label, Refusal, UserEntry, UserId};
+use crate::types::{DeviceId, Fingerprint, GroupId, Label, Refusal, UserEntry, UserId};
 
 /// News that wait for their thread; beyond it the trackers' readers wait.
 const NEWS_LEN: usize = 1024;
@@ -42,7 +42,7 @@ const ERRANDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One installed client: sessions with all trackers, shares, downloads, and links to other clients.
 ///
-/// Every method may be called from any thread; those that ask the trackers block until one has answered, about 10 s at most.
+/// Every method may be called from any thread; those that ask the trackers block until one has answered, about 10 s at most; 35 s where a password is looked at.
 /// Dropping the client stops it.
 ///
 /// # Example
@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) security: DeviceSecurity,
     pub(crate) network: Arc<Network>,
     pub(crate) tickets: Mutex<Tickets>,
+    /// Notified whenever a tracker was asked for tickets, in vain or not.
+    pub(crate) tickets_changed: Condvar,
     pub(crate) trackers: TrackerSet,
     pub(crate) engine: Mutex<Option<Arc<Engine>>>,
     pub(crate) library: Mutex<Library>,
@@ -83,14 +85,23 @@ pub(crate) struct Inner {
     pub(crate) group_names: Mutex<HashMap<GroupId, Label>>,
     /// Groups whose joining or leaving was announced last, true for joining: every tracker tells of it.
     pub(crate) announced: Mutex<HashMap<GroupId, bool>>,
-    /// Memberships that are to be looked up.
-    pub(crate) checks: Mutex<HashSet<(GroupId, UserId)>>,
+    /// How the last session ended, if it did so by itself.
+    pub(crate) ended: Mutex<Option<Ended>>,
     pub(crate) bus: Bus,
     pub(crate) errands: Mutex<Option<Sender<Errand>>>,
     pub(crate) stop: Stop,
     listener: Arc<Listener>,
     pub(crate) threads: Threads,
     errand_threads: Threads,
+}
+
+/// The end of a session that nobody here asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    /// Why.
+    pub(crate) reason: SessionEnd,
+    /// Downloads that were running.
+    pub(crate) unfinished: usize,
 }
 
 impl Client {
@@ -106,7 +117,7 @@ impl Client {
         })?;
         let store = Arc::new(DeviceStore::open(&config.data_dir)?);
         let security = open_device(&config)?;
-        let network = Arc::new(open_network(&config, &store)?);
+        let (network, replaced) = open_network(&config, &store)?;
         let address = listener.local_addr();
         let (news, news_in) = bounded(NEWS_LEN);
         let (errands, errands_in) = bounded(ERRANDS_LEN);
@@ -118,6 +129,7 @@ impl Client {
             security,
             network,
             tickets: Mutex::default(),
+            tickets_changed: Condvar::new(),
             trackers,
             engine: Mutex::new(None),
             library: Mutex::new(Library::new()),
@@ -126,7 +138,7 @@ impl Client {
             names: Mutex::default(),
             group_names: Mutex::default(),
             announced: Mutex::default(),
-            checks: Mutex::default(),
+            ended: Mutex::default(),
             bus: Bus::default(),
             errands: Mutex::new(Some(errands)),
             stop: Stop::new(),
@@ -135,6 +147,9 @@ impl Client {
             errand_threads: Threads::new(),
         });
         let client = Self { inner };
+        if let Some(replaced) = replaced {
+            client.inner.bus.tell(&replaced);
+        }
         client.inner.start_threads(news_in, errands_in)?;
         Ok(client)
     }
@@ -162,7 +177,22 @@ impl Client {
         self.inner.trackers.wait_for_any(timeout)
     }
 
-    /// Returns a channel on which everything that happens by itself arrives from now on.
+    /// The error of a command that no tracker can be asked now: none can be reached, or those that answer are not to be trusted.
+    pub fn why_no_tracker(&self) -> ClientError {
+        self.inner.trackers.why_unreachable()
+    }
+
+    /// The network that this device trusts, if it was named or one was met.
+    pub fn network(&self) -> Option<Fingerprint> {
+        self.inner.network.expected()
+    }
+
+    /// How the last session ended, if it did so by itself and nobody has logged in since.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        *self.inner.ended.lock()
+    }
+
+    /// Returns a channel on which everything that happens by itself arrives from now on; on the first also what has happened before.
     pub fn subscribe(&self) -> Receiver<ClientEvent> {
         self.inner.bus.subscribe()
     }
@@ -208,14 +238,17 @@ fn open_device(config: &ClientConfig) -> Result<DeviceSecurity, ClientError> {
     Ok(DeviceSecurity::new(&key)?)
 }
 
-/// The network that the user named, else the one remembered, else none yet.
-fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<Network, ClientError> {
+/// The network that the user named, else the one remembered, else none yet; and what to tell if the one takes the other's place.
+fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<(Arc<Network>, Option<ClientEvent>), ClientError> {
     let (named, remembered) = (config.network.or(config.trackers.fingerprint()), store.network()?);
-    if let Some(named) = named.filter(|named| remembered != Some(*named)) {
-        store.set_network(named)?;
+    let new = named.filter(|named| remembered != Some(*named));
+    if let Some(new) = new {
+        store.set_network(new)?;
     }
     let store = store.clone();
-    Ok(Network::new(named.or(remembered), move |fingerprint| store.set_network(fingerprint)))
+    let network = Network::new(named.or(remembered), move |fingerprint| store.set_network(fingerprint));
+    let replaced = new.zip(remembered).map(|(network, before)| ClientEvent::TrustedNetwork { network, before: Some(before) });
+    Ok((Arc::new(network), replaced))
 }
 
 fn start_trackers(
@@ -278,12 +311,12 @@ impl Inner {
         self.errands.lock().as_ref().is_some_and(|errands| errands.try_send(errand).is_ok())
     }
 
-    /// Ends the session if there is one: engine first, so that its journal is whole.
-    pub(crate) fn leave_session(&self) {
+    /// Ends the session if there is one, and tells whether there was: engine first, so that its journal is whole.
+    pub(crate) fn leave_session(&self) -> bool {
         {
             let mut library = self.library.lock();
             if !matches!(library.phase, Phase::In(_)) {
-                return;
+                return false;
             }
             library.phase = Phase::Changing;
         }
@@ -297,9 +330,12 @@ impl Inner {
         }
         self.book.lock().clear();
         self.tickets.lock().clear();
+        self.tickets_changed.notify_all();
+        self.names.lock().clear();
         self.group_names.lock().clear();
         self.announced.lock().clear();
         *self.library.lock() = Library::new();
         self.changed.notify_all();
+        true
     }
 }

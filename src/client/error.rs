@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::network::accept_hint;
+use super::trackers::SessionEnd;
+use crate::net::WrongNetwork;
 use crate::trust::{IdentityError, KeyError};
 use crate::types::{Label, NameError, Refusal};
 
@@ -21,12 +24,26 @@ pub enum ClientError {
     /// No tracker of the list can be reached.
     #[error("no tracker can be reached; check tracker_info.txt and the network, the client keeps trying")]
     NoTracker,
+    /// The trackers that answer are of another network than the one that is trusted.
+    #[error("no tracker can be reached: what answers belongs to the network {found}, and not to {expected}, which this device trusts; {hint}",
+        found = .0.found, expected = .0.expected, hint = accept_hint(.0))]
+    WrongNetwork(WrongNetwork),
+    /// What answers does not prove to be a tracker.
+    #[error(
+        "no tracker can be reached: what answers at {address} does not prove to be a tracker ({why}); check tracker_info.txt"
+    )]
+    UntrustedTracker {
+        /// `host:port` as configured.
+        address: String,
+        /// What was wrong with its proof.
+        why: String,
+    },
     /// Trackers are connected, but none gave a definite answer in time.
-    #[error("no tracker answered within 10 seconds; try again, `trackers` shows their state")]
+    #[error("no tracker answered in time; try again, `trackers` shows their state")]
     NoAnswer,
-    /// Every tracker refuses the session's token: the password was changed elsewhere.
-    #[error("the session has ended; log out and log in again")]
-    SessionRefused,
+    /// The session has ended by itself.
+    #[error("the session has ended: {0}; log in again")]
+    SessionEnded(SessionEnd),
     /// The client has a session already.
     #[error("already logged in here as {0}; log out first")]
     AlreadyLoggedIn(Label),

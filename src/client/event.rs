@@ -8,7 +8,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use log::warn;
 use parking_lot::Mutex;
 
-use crate::types::Label;
+use super::SessionEnd;
+use crate::types::{Fingerprint, Label};
 
 /// Events that wait for one subscriber.
 const QUEUE_LEN: usize = 1024;
@@ -65,23 +66,57 @@ pub enum ClientEvent {
         /// The group.
         group: Label,
     },
+    /// This device trusts another network than before, and remembers it: its trackers are spoken to from now on, and no others.
+    TrustedNetwork {
+        /// The network.
+        network: Fingerprint,
+        /// The one that was trusted before, if the user has named another; `None` if this is the first that was met.
+        before: Option<Fingerprint>,
+    },
+    /// The session has ended by itself: nothing is offered, downloads pause until the next login.
+    SessionEnded {
+        /// Whose session.
+        user: Label,
+        /// Why.
+        reason: SessionEnd,
+    },
 }
+
+/// Events kept for the first subscriber: those of a start.
+const EARLY_MAX: usize = 16;
 
 /// The subscribers of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Bus {
-    subscribers: Mutex<Vec<Sender<ClientEvent>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    subscribers: Vec<Sender<ClientEvent>>,
+    /// What was told before anybody had subscribed.
+    early: Vec<ClientEvent>,
+    /// Somebody has subscribed.
+    heard: bool,
 }
 
 impl Bus {
     pub(crate) fn subscribe(&self) -> Receiver<ClientEvent> {
         let (sender, receiver) = bounded(QUEUE_LEN);
-        self.subscribers.lock().push(sender);
+        let mut state = self.state.lock();
+        // There is room for them all.
+        state.early.drain(..).for_each(|event| drop(sender.try_send(event)));
+        state.heard = true;
+        state.subscribers.push(sender);
         receiver
     }
 
     pub(crate) fn tell(&self, event: &ClientEvent) {
-        self.subscribers.lock().retain(|subscriber| match subscriber.try_send(event.clone()) {
+        let mut state = self.state.lock();
+        if !state.heard && state.early.len() < EARLY_MAX {
+            state.early.push(event.clone());
+        }
+        state.subscribers.retain(|subscriber| match subscriber.try_send(event.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
                 warn!("a subscriber does not keep up and loses an event");
@@ -89,5 +124,24 @@ impl Bus {
             }
             Err(TrySendError::Disconnected(_)) => false,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_at_the_start_is_heard_by_whoever_subscribes_first() {
+        let bus = Bus::default();
+        let event = |n: u8| ClientEvent::TrustedNetwork { network: Fingerprint::from_bytes([n; 32]), before: None };
+        (0..20).for_each(|n| bus.tell(&event(n)));
+        let first = bus.subscribe();
+        bus.tell(&event(99));
+        let second = bus.subscribe();
+        bus.tell(&event(100));
+        let heard: Vec<ClientEvent> = first.try_iter().collect();
+        assert_eq!((heard.len(), &heard[0], &heard[EARLY_MAX]), (EARLY_MAX + 2, &event(0), &event(99)));
+        assert_eq!(second.try_iter().collect::<Vec<_>>(), [event(100)]);
     }
 }

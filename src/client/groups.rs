@@ -5,8 +5,8 @@ use super::core::Inner;
 use super::trackers::{LinkView, Need, TrackerSet};
 use super::{Client, ClientError};
 use crate::types::{
-    FileEntry, GroupEntry, GroupId, GroupName, Label, MemberEntry, Part, Refusal, RequestEntry, TrackerEntry, TrackerState,
-    UserId,
+    FileEntry, Fingerprint, GroupEntry, GroupId, GroupName, Label, MemberEntry, Part, Refusal, RequestEntry, TrackerEntry,
+    TrackerState, UserId,
 };
 use crate::wire::tracker::{Reply, Request, Resolved};
 
@@ -34,7 +34,7 @@ pub struct TrackerStatus {
     pub role: TrackerRole,
     /// Operations that the primary knows and it does not.
     pub lag: u64,
-    /// Why the client does not reach it.
+    /// Why the client does not reach it, or does not speak to it.
     pub error: Option<String>,
 }
 
@@ -45,6 +45,8 @@ pub struct TrackersStatus {
     pub trackers: Vec<TrackerStatus>,
     /// Changes are at present safe on the primary alone.
     pub degraded: bool,
+    /// The network whose trackers this device trusts, if it was named or one was met.
+    pub network: Option<Fingerprint>,
 }
 
 impl Client {
@@ -102,9 +104,7 @@ impl Client {
     /// [`Refusal::NotOwner`], [`Refusal::UserNotMember`], [`Refusal::IsOwner`].
     pub fn remove_member(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::UserNotMember)?;
-        self.done(&Request::RemoveMember { request: request_id(), group, user }, Need::Session)?;
-        self.inner.check_later(group, user);
-        Ok(())
+        self.done(&Request::RemoveMember { request: request_id(), group, user }, Need::Session)
     }
 
     /// Hands a group to another member; the owner only.
@@ -184,10 +184,10 @@ impl Client {
         let trackers = &self.inner.trackers;
         let need = if trackers.session().is_some() { Need::Session } else { Need::Tracker };
         let reply = if trackers.is_reachable() { trackers.call(&Request::ListTrackers, need).ok() } else { None };
-        let views = trackers.views();
+        let (views, network) = (trackers.views(), self.network());
         Ok(match reply {
-            Some(Reply::Trackers { entries, degraded }) => TrackersStatus { trackers: merge(entries, &views), degraded },
-            _ => TrackersStatus { trackers: views.iter().map(alone).collect(), degraded: false },
+            Some(Reply::Trackers { entries, degraded }) => TrackersStatus { trackers: merge(entries, &views), degraded, network },
+            _ => TrackersStatus { trackers: views.iter().map(alone).collect(), degraded: false, network },
         })
     }
 }
@@ -263,14 +263,9 @@ impl Inner {
 
     /// A group's members; their names are kept for `why`.
     pub(crate) fn members(&self, group: GroupId) -> Result<Vec<MemberEntry>, ClientError> {
-        self.members_through(&self.trackers, group)
-    }
-
-    /// The same, asked through a clone of the tracker set.
-    pub(crate) fn members_through(&self, trackers: &TrackerSet, group: GroupId) -> Result<Vec<MemberEntry>, ClientError> {
         let last = |entry: &MemberEntry| entry.user.user;
         let members = pages(
-            trackers,
+            &self.trackers,
             last,
             |after| Request::ListMembers { group, after },
             |reply| match reply {

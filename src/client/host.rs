@@ -1,7 +1,6 @@
 //! What the engine asks of the client, for the user of one session.
 //!
-//! **Invariant:** nobody is given a file but devices of which a tracker says that they take part in its swarm, in a group in
-//! which this device offers it.
+//! **Invariant:** nobody is given a file but devices that show a good ticket of a group in which this device takes part in its swarm.
 
 use std::sync::{Arc, Weak};
 
@@ -11,12 +10,10 @@ use super::ClientEvent;
 use super::background::Errand;
 use super::begin::is_intact;
 use super::core::Inner;
-use super::trackers::Need;
 use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
 use crate::swarm::{EngineEvent, Host, Proof, SeedSpec};
 use crate::types::{Bitfield, DeviceId, GroupId, InfoHash, Ticket, UserId};
 use crate::wire::metainfo::Metainfo;
-use crate::wire::tracker::{Reply, Request};
 
 /// The host of one session's engine.
 pub(crate) struct SessionHost {
@@ -33,9 +30,18 @@ impl SessionHost {
 impl Host for SessionHost {
     fn ticket_for(&self, info_hash: InfoHash, device: DeviceId) -> Option<Ticket> {
         let inner = self.inner.upgrade()?;
-        let groups = inner.library.lock().groups_of(info_hash);
-        let shared = groups.iter().find(|group| inner.book.lock().takes_part(info_hash, device, std::slice::from_ref(*group)))?;
-        self.own_ticket(*shared)
+        let mut groups = inner.library.lock().groups_of(info_hash);
+        {
+            let book = inner.book.lock();
+            groups.retain(|group| book.takes_part(info_hash, device, *group));
+        }
+        // Of several any will do: rather one that is at hand.
+        let now_ms = inner.trackers.clock_ms();
+        let at_hand = {
+            let tickets = inner.tickets.lock();
+            groups.iter().find_map(|group| tickets.own(*group, now_ms))
+        };
+        at_hand.or_else(|| groups.into_iter().find_map(|group| inner.own_ticket(group)))
     }
 
     fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
@@ -49,7 +55,7 @@ impl Host for SessionHost {
     }
 
     fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
-        self.inner.upgrade().is_some_and(|inner| inner.library.lock().groups_of(info_hash).contains(&group))
+        self.inner.upgrade().is_some_and(|inner| inner.library.lock().is_offered(info_hash, group))
     }
 
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {
@@ -80,19 +86,6 @@ impl Host for SessionHost {
 }
 
 impl Inner {
-    /// Our ticket for a group: the one at hand, else one that a tracker gives now.
-    pub(crate) fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
-        let at_hand = self.tickets.lock().own(group, self.trackers.clock_ms());
-        if at_hand.is_some() {
-            return at_hand;
-        }
-        let reply = self.trackers.patient().call(&Request::Tickets { groups: vec![group] }, Need::Session);
-        let Ok(Reply::Tickets(tickets)) = reply else { return None };
-        let ticket = tickets.into_iter().find(|ticket| ticket.claims.group == group)?;
-        self.tickets.lock().keep(ticket);
-        Some(ticket)
-    }
-
     /// A download is complete: it becomes a share, first here, then in the directory.
     fn completed(&self, user: UserId, info_hash: InfoHash, seed: &SeedSpec) {
         let row = {

@@ -3,7 +3,7 @@
 //! **Invariant:** a share or download is here exactly while its user is logged in; what ends a download is noted here before
 //! anybody who waits for it is woken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -228,26 +228,54 @@ impl Library {
         shares.chain(downloads).next().cloned()
     }
 
-    /// The files of a group that this device has to do with.
-    pub(crate) fn files_of(&self, group: GroupId) -> Vec<InfoHash> {
-        let shares = self.shares.values().filter(|s| s.row.group == group).map(|s| s.row.facts.info_hash);
-        shares.chain(self.downloads.iter().filter(|d| d.row.group == group).map(Download::info_hash)).collect()
-    }
-
     /// The groups in which this device takes part in the file's swarm.
     pub(crate) fn groups_of(&self, info_hash: InfoHash) -> Vec<GroupId> {
         let offered = self.shares.values().filter(|s| s.offered && s.row.facts.info_hash == info_hash).map(|s| s.row.group);
-        // A settled one is offered as a share, or no more.
-        let takes_part = |d: &&Download| match d.row.progress {
-            Progress::Running => true,
-            Progress::Complete => !d.settled,
-            Progress::Paused(_) | Progress::Failed(_) => false,
-        };
-        let downloads = self.downloads.iter().filter(|d| d.info_hash() == info_hash).filter(takes_part).map(|d| d.row.group);
+        let downloads = self.taking_part().filter(|d| d.info_hash() == info_hash).map(|d| d.row.group);
         let mut groups: Vec<GroupId> = offered.chain(downloads).collect();
         groups.sort_unstable();
         groups.dedup();
         groups
+    }
+
+    /// Downloads whose file this device fetches, or serves without being a share yet: a settled one is offered as a share, or no more.
+    fn taking_part(&self) -> impl Iterator<Item = &Download> {
+        self.downloads.iter().filter(|download| match download.row.progress {
+            Progress::Running => true,
+            Progress::Complete => !download.settled,
+            Progress::Paused(_) | Progress::Failed(_) => false,
+        })
+    }
+
+    /// Tells whether this device takes part in the file's swarm in that group.
+    pub(crate) fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
+        let shared = self.shares.get(&(group, info_hash)).is_some_and(|share| share.offered);
+        shared || self.taking_part().any(|download| download.row.group == group && download.info_hash() == info_hash)
+    }
+
+    /// Tells whether this device takes part in the swarm of any file in that group.
+    pub(crate) fn takes_part(&self, group: GroupId) -> bool {
+        let first = (group, InfoHash::from_bytes([0; InfoHash::LEN]));
+        let shares = self.shares.range(first..).take_while(|((of, _), _)| *of == group);
+        shares.into_iter().any(|(_, share)| share.offered) || self.taking_part().any(|download| download.row.group == group)
+    }
+
+    /// Every group in which this device takes part in a swarm.
+    pub(crate) fn groups(&self) -> HashSet<GroupId> {
+        let shares = self.shares.values().filter(|share| share.offered).map(|share| share.row.group);
+        shares.chain(self.taking_part().map(|download| download.row.group)).collect()
+    }
+
+    /// The files that are being downloaded from one of the groups.
+    pub(crate) fn running_in(&self, groups: &[GroupId]) -> Vec<InfoHash> {
+        let running = self.downloads.iter().filter(|d| d.row.progress == Progress::Running && groups.contains(&d.row.group));
+        running.map(Download::info_hash).collect()
+    }
+
+    /// Those of the files in whose swarm this device takes part in some group.
+    pub(crate) fn still_offered(&self, files: &HashSet<InfoHash>) -> HashSet<InfoHash> {
+        let shares = self.shares.values().filter(|share| share.offered).map(|share| share.row.facts.info_hash);
+        shares.chain(self.taking_part().map(Download::info_hash)).filter(|file| files.contains(file)).collect()
     }
 }
 
@@ -297,10 +325,15 @@ mod tests {
         library.download(file).unwrap().row.progress = Progress::Complete;
         assert_eq!(library.groups_of(file), [GROUP], "it is about to become a share");
         library.put_share(share(1), true);
+        assert!(library.takes_part(GROUP) && library.is_offered(file, GROUP));
+        for other in [GroupId::from_bytes([1; 16]), GroupId::from_bytes([3; 16])] {
+            assert!(!library.takes_part(other) && !library.is_offered(file, other));
+        }
         library.download(file).unwrap().settled = true;
         assert_eq!((library.groups_of(file), library.part_in(GROUP, file)), (vec![GROUP], DownloadState::Seeding));
         library.share(GROUP, file).unwrap().offered = false;
         assert!(library.groups_of(file).is_empty(), "a stopped share would be served on");
+        assert!(!library.takes_part(GROUP) && !library.is_offered(file, GROUP) && library.groups().is_empty());
         assert_eq!(library.part_in(GROUP, file), DownloadState::Stopped);
     }
 

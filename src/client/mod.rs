@@ -21,6 +21,7 @@ mod groups;
 mod handle;
 mod host;
 mod library;
+mod membership;
 mod network;
 mod peers;
 mod place;
@@ -40,6 +41,7 @@ pub use groups::{TrackerRole, TrackerStatus, TrackersStatus};
 pub use handle::DownloadHandle;
 pub use library::{DownloadPhase, DownloadStatus};
 pub use shares::{Shared, Upload};
+pub use trackers::SessionEnd;
 
 /// A number of bytes as people say it: decimal units, one digit behind the point.
 pub(crate) fn human_bytes(count: u64) -> String {

@@ -15,6 +15,11 @@ use crate::types::Fingerprint;
 /// Writes the network down that is trusted from now on.
 type Remember = Box<dyn Fn(Fingerprint) -> Result<(), StoreError> + Send + Sync>;
 
+/// How to accept another network than the one that is trusted.
+pub(crate) fn accept_hint(WrongNetwork { found, .. }: &WrongNetwork) -> String {
+    format!("if that is meant, put the line `network {found}` into tracker_info.txt, or start with --network {found}")
+}
+
 /// The network that this device belongs to.
 pub(crate) struct Network {
     state: Mutex<State>,

@@ -6,7 +6,7 @@
 //!
 //! Pure: no IO, no locks; the client keeps it behind one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, PeerEntry, UserId};
@@ -24,8 +24,16 @@ pub(crate) enum PeerChange {
 #[derive(Debug, Clone)]
 struct Known {
     user: UserId,
+    /// Where it listens.
+    address: SocketAddr,
     /// Who says so, for each group.
     groups: HashMap<GroupId, Vouchers>,
+}
+
+impl Known {
+    fn is_in(&self, groups: &[GroupId]) -> bool {
+        groups.iter().any(|group| self.groups.get(group).is_some_and(|vouchers| vouchers.any()))
+    }
 }
 
 /// The trackers that say that a device takes part, as bit masks.
@@ -57,8 +65,12 @@ impl PeerBook {
         self.users.insert(peer.device, peer.user);
         if peer.state != DownloadState::Stopped {
             let devices = self.files.entry(peer.info_hash).or_default();
-            let known = devices.entry(peer.device).or_insert_with(|| Known { user: peer.user, groups: HashMap::new() });
-            known.user = peer.user;
+            let known = devices.entry(peer.device).or_insert_with(|| Known {
+                user: peer.user,
+                address: peer.address,
+                groups: HashMap::new(),
+            });
+            (known.user, known.address) = (peer.user, peer.address);
             let vouchers = known.groups.entry(peer.group).or_default();
             *vouchers = Vouchers { now: vouchers.now | bit(tracker), before: 0 };
             return Some(PeerChange::Here(peer.info_hash, peer.device, peer.address));
@@ -78,52 +90,36 @@ impl PeerBook {
         }
     }
 
-    /// A tracker that is back has had time to say everything again: what it said before counts no more. Returns whose devices
-    /// left a swarm, in which group, and what the engine is to be told.
-    pub(crate) fn expire(&mut self, tracker: usize) -> Vec<(GroupId, UserId, Option<PeerChange>)> {
+    /// A tracker that is back has had time to say everything again: what it said before counts no more. Returns what the engine is to be
+    /// told.
+    pub(crate) fn expire(&mut self, tracker: usize) -> Vec<PeerChange> {
         let mut gone = Vec::new();
         for (info_hash, devices) in &mut self.files {
             for (device, known) in devices.iter_mut() {
-                let user = known.user;
-                known.groups.retain(|group, vouchers| {
-                    vouchers.before &= !bit(tracker);
-                    if !vouchers.any() {
-                        gone.push((*info_hash, *device, *group, user));
-                    }
-                    vouchers.any()
-                });
+                known.groups.values_mut().for_each(|vouchers| vouchers.before &= !bit(tracker));
+                if !known.groups.values().all(|vouchers| vouchers.any()) {
+                    gone.push((*info_hash, *device));
+                }
             }
         }
-        gone.into_iter().map(|(info_hash, device, group, user)| (group, user, self.sweep(info_hash, device))).collect()
+        gone.into_iter().filter_map(|(info_hash, device)| self.sweep(info_hash, device)).collect()
     }
 
-    /// Forgets a user's devices in one group: the membership has ended.
-    pub(crate) fn forget_member(&mut self, group: GroupId, user: UserId) {
-        for known in self.files.values_mut().flat_map(HashMap::values_mut).filter(|known| known.user == user) {
-            known.groups.remove(&group);
-        }
-    }
-
-    /// Tells whether the device takes part in the file's swarm in one of the groups.
-    pub(crate) fn takes_part(&self, info_hash: InfoHash, device: DeviceId, groups: &[GroupId]) -> bool {
+    /// Tells whether the device takes part in the file's swarm in the group.
+    pub(crate) fn takes_part(&self, info_hash: InfoHash, device: DeviceId, group: GroupId) -> bool {
         let known = self.files.get(&info_hash).and_then(|devices| devices.get(&device));
-        known.is_some_and(|known| groups.iter().any(|group| known.groups.get(group).is_some_and(|vouchers| vouchers.any())))
+        known.is_some_and(|known| known.is_in(&[group]))
+    }
+
+    /// The devices that take part in the file's swarm in one of the groups, with where they listen.
+    pub(crate) fn peers_in(&self, info_hash: InfoHash, groups: &[GroupId]) -> Vec<(DeviceId, SocketAddr)> {
+        let devices = self.files.get(&info_hash).into_iter().flatten();
+        devices.filter(|(_, known)| known.is_in(groups)).map(|(device, known)| (*device, known.address)).collect()
     }
 
     /// Whose device it is, or was when last heard of.
     pub(crate) fn user_of(&self, device: DeviceId) -> Option<UserId> {
         self.users.get(&device).copied()
-    }
-
-    /// The devices that take part in the file's swarm in one of the groups.
-    pub(crate) fn devices_in(&self, info_hash: InfoHash, groups: &[GroupId]) -> HashSet<DeviceId> {
-        let devices = self.files.get(&info_hash).into_iter().flat_map(HashMap::keys).copied();
-        devices.filter(|device| self.takes_part(info_hash, *device, groups)).collect()
-    }
-
-    /// Every device that the user was heard of with.
-    pub(crate) fn devices_of(&self, user: UserId) -> Vec<DeviceId> {
-        self.users.iter().filter(|(_, of)| **of == user).map(|(device, _)| *device).collect()
     }
 
     /// Forgets everything: the session has ended.
@@ -174,11 +170,13 @@ mod tests {
         let [group, other] = [5, 6].map(|n| GroupId::from_bytes([n; 16]));
         assert!(matches!(book.apply(0, &entry(5, DownloadState::Seeding)), Some(PeerChange::Here(..))));
         book.apply(1, &entry(5, DownloadState::Leeching));
-        assert!(book.takes_part(FILE, DEVICE, &[other, group]) && !book.takes_part(FILE, DEVICE, &[other]));
+        assert!(book.takes_part(FILE, DEVICE, group) && !book.takes_part(FILE, DEVICE, other));
+        let peers = [(DEVICE, "127.0.0.1:9".parse().unwrap())];
+        assert_eq!((book.peers_in(FILE, &[other, group]), book.peers_in(FILE, &[other])), (peers.to_vec(), Vec::new()));
         assert_eq!(book.apply(0, &entry(5, DownloadState::Stopped)), None);
-        assert!(book.takes_part(FILE, DEVICE, &[group]));
+        assert!(book.takes_part(FILE, DEVICE, group));
         assert_eq!(book.apply(1, &entry(5, DownloadState::Stopped)), Some(PeerChange::Gone(FILE, DEVICE)));
-        assert!(!book.takes_part(FILE, DEVICE, &[group]));
+        assert!(!book.takes_part(FILE, DEVICE, group));
         assert!(book.files.is_empty());
         assert_eq!(book.user_of(DEVICE), Some(UserId::from_bytes([3; 16])));
     }
@@ -191,9 +189,7 @@ mod tests {
         book.apply(1, &entry(5, DownloadState::Seeding));
         book.lost(0);
         book.lost(1);
-        assert!(book.takes_part(FILE, DEVICE, &[group]), "without trackers transfers go on");
-        book.forget_member(group, UserId::from_bytes([3; 16]));
-        assert!(!book.takes_part(FILE, DEVICE, &[group]));
+        assert!(book.takes_part(FILE, DEVICE, group), "without trackers transfers go on");
     }
 
     #[test]
@@ -204,7 +200,7 @@ mod tests {
         book.apply(1, &entry(5, DownloadState::Seeding));
         book.lost(0);
         assert_eq!(book.apply(1, &entry(5, DownloadState::Stopped)), Some(PeerChange::Gone(FILE, DEVICE)));
-        assert!(!book.takes_part(FILE, DEVICE, &[group]));
+        assert!(!book.takes_part(FILE, DEVICE, group));
     }
 
     #[test]
@@ -216,9 +212,9 @@ mod tests {
         book.lost(0);
         book.apply(0, &entry(5, DownloadState::Seeding));
         let gone = PeerChange::Gone(FILE, DeviceId::from_bytes([9; 32]));
-        assert_eq!(book.expire(0), [(group, UserId::from_bytes([3; 16]), Some(gone))]);
+        assert_eq!(book.expire(0), [gone]);
         assert!(book.expire(0).is_empty());
-        assert!(book.takes_part(FILE, DEVICE, &[group]));
-        assert!(!book.takes_part(FILE, DeviceId::from_bytes([9; 32]), &[group]));
+        assert!(book.takes_part(FILE, DEVICE, group));
+        assert!(!book.takes_part(FILE, DeviceId::from_bytes([9; 32]), group));
     }
 }

@@ -1,38 +1,166 @@
 //! The tickets by which this device proves to others that its user is in a group, and the check of theirs.
 //!
 //! **Invariant:** a ticket counts while the network's key signed it, it names the device at the other end of the connection, it has not
-//! expired on the trackers' clock, and no tracker has said that it is void.
+//! expired on the trackers' clock, and no tracker has said that it is void. Of one group the trackers are asked once at a time.
 //!
-//! Pure but for the clock of this machine; the client keeps it behind a lock.
+//! **Clocks.** Trackers may be up to [`CLOCK_AHEAD_MAX`](crate::types::limits::CLOCK_AHEAD_MAX) apart, and a ticket carries the time of
+//! the one that signed it. Whoever checks goes by the *earliest* of the clocks of the trackers that are connected: were it a later one,
+//! the tickets of a tracker whose clock is behind would seem to expire early. There is no leeway beyond that, and none is needed: a ticket
+//! is renewed when half of its ten minutes are over, so one that is shown has minutes left on every clock. What it costs is that a ticket
+//! which is not renewed any more, because its bearer is out of the group and no tracker could say so, counts up to a minute longer where
+//! the clocks differ by that. From when it is shown no ticket counts for longer than the time between its two dates, whatever the clocks.
+//! Between two words of a tracker its clock goes on with this machine's monotonic one, which stands still while the machine sleeps: a link
+//! that outlives the sleep is ended by that much later, unless a tracker comes first.
+//!
+//! Pure but for the monotonic clock of this machine; the client keeps it behind a lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::swarm::Proof;
 use crate::trust::NetworkPublicKey;
 use crate::types::limits::TICKET_LIFETIME;
-use crate::types::{DeviceId, GroupId, Ticket, UserId};
+use crate::types::{DeviceId, GroupId, Ticket, TicketClaims, UserId};
 
 /// How long it is remembered that tickets are void: longer than any lives, however far apart the trackers' clocks are.
 const VOID_KEPT: Duration = Duration::from_secs(2 * TICKET_LIFETIME.as_secs());
+/// Pause before tickets are asked for again that did not come; doubled up to the longest.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+/// Longest such pause: a tracker that is back is asked at once in any case.
+const RETRY_MAX: Duration = Duration::from_secs(20);
 
 /// Our own tickets, and what is known of others'.
 #[derive(Debug, Default)]
 pub(crate) struct Tickets {
+    /// Whose tickets are ours; nobody's without a session.
+    holder: Option<(UserId, DeviceId)>,
     own: HashMap<GroupId, Ticket>,
+    /// Groups of which a tracker is being asked.
+    asked: HashSet<GroupId>,
+    /// When it is to be looked which tickets are due.
+    look_at: Option<Instant>,
+    /// Requests in a row without the tickets that were asked for, and until when no more are made.
+    failures: u32,
+    not_before: Option<Instant>,
     /// Until when tickets of a user, in one group or in all, were signed that are void; and when that was said.
     void: HashMap<(Option<GroupId>, UserId), (u64, Instant)>,
 }
 
+/// What came of asking a tracker.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Given {
+    /// Tickets that came.
+    pub(crate) kept: Vec<Ticket>,
+    /// Groups of these for which there was no good one before.
+    pub(crate) fresh: Vec<GroupId>,
+    /// Groups for which there was one, and will be no more: the tracker says that the user is not in them.
+    pub(crate) lost: Vec<GroupId>,
+}
+
 impl Tickets {
+    /// Begins a session: of what this user on this device.
+    pub(crate) fn open(&mut self, user: UserId, device: DeviceId) {
+        *self = Self { holder: Some((user, device)), ..Self::default() };
+    }
+
+    /// Forgets everything: the session has ended.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// Our ticket for a group, if it is still good.
     pub(crate) fn own(&self, group: GroupId, now_ms: u64) -> Option<Ticket> {
         self.own.get(&group).filter(|ticket| ticket.claims.expires_ms > now_ms).copied()
     }
 
-    /// Takes a ticket of ours.
-    pub(crate) fn keep(&mut self, ticket: Ticket) {
-        self.own.insert(ticket.claims.group, ticket);
+    /// Tells whether a tracker is being asked for that group now.
+    pub(crate) fn is_asked(&self, group: GroupId) -> bool {
+        self.asked.contains(&group)
+    }
+
+    /// Tells whether it makes sense to ask a tracker: the last time was not in vain, or long enough ago.
+    pub(crate) fn may_ask(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|until| until <= now)
+    }
+
+    /// Marks those of the groups as asked for of which nobody asks yet, and returns them; none without a session.
+    pub(crate) fn ask(&mut self, groups: &[GroupId]) -> Vec<GroupId> {
+        let asked = &mut self.asked;
+        groups.iter().copied().filter(|group| self.holder.is_some() && asked.insert(*group)).collect()
+    }
+
+    /// A tracker has answered for these groups. What it left out it will not sign: the user is not in those, as far as it knows.
+    pub(crate) fn answered(&mut self, groups: &[GroupId], tickets: Vec<Ticket>, now: Instant, now_ms: u64) -> Given {
+        let mut given = Given::default();
+        for ticket in tickets {
+            let claims = ticket.claims;
+            // One that was signed by a tracker which has not heard of what made the earlier ones void is void too.
+            let ours = self.holder == Some((claims.user, claims.device)) && !self.is_void(&claims);
+            if !ours || !groups.contains(&claims.group) || !self.asked.remove(&claims.group) {
+                continue;
+            }
+            if self.own(claims.group, now_ms).is_none() {
+                given.fresh.push(claims.group);
+            }
+            self.own.insert(claims.group, ticket);
+            given.kept.push(ticket);
+        }
+        let mut missing = false;
+        for group in groups {
+            if self.asked.remove(group) {
+                missing = true;
+                given.lost.extend(self.own.remove(group).map(|_| *group));
+            }
+        }
+        self.tried(missing, now);
+        given
+    }
+
+    /// No tracker has answered for these groups.
+    pub(crate) fn unanswered(&mut self, groups: &[GroupId], now: Instant) {
+        self.asked.retain(|group| !groups.contains(group));
+        self.tried(true, now);
+    }
+
+    fn tried(&mut self, in_vain: bool, now: Instant) {
+        let pause = RETRY_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_MAX);
+        (self.failures, self.not_before) = if in_vain { (self.failures + 1, Some(now + pause)) } else { (0, None) };
+    }
+
+    /// There may be something to ask for, and somebody to ask: it is looked at once.
+    pub(crate) fn look_now(&mut self, now: Instant) {
+        if self.holder.is_some() {
+            (self.failures, self.not_before, self.look_at) = (0, None, Some(now));
+        }
+    }
+
+    /// When it is to be looked which tickets are due.
+    pub(crate) fn look_at(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// Notes that it is being looked; returns the groups of which a ticket is to be asked for, of those in which this device takes part:
+    /// there is none, or half of its life is over.
+    pub(crate) fn look(&mut self, groups: &HashSet<GroupId>, now_ms: u64) -> Vec<GroupId> {
+        self.look_at = None;
+        groups.iter().copied().filter(|group| self.due_ms(*group).is_none_or(|due_ms| due_ms <= now_ms)).collect()
+    }
+
+    /// Says when to look again, for these groups; what has happened since [`Tickets::look`] goes before.
+    pub(crate) fn looked(&mut self, groups: &HashSet<GroupId>, now: Instant, now_ms: u64) {
+        let wait = |group: &GroupId| self.due_ms(*group).map_or(0, |due_ms| due_ms.saturating_sub(now_ms));
+        let next = groups.iter().map(|group| now + Duration::from_millis(wait(group))).min();
+        let next = next.map(|next| next.max(now + RETRY_MIN).max(self.not_before.unwrap_or(now)));
+        self.look_at = self.look_at.or(next);
+    }
+
+    /// Tells whether one of the groups has no ticket that is good.
+    pub(crate) fn lacks(&self, groups: impl IntoIterator<Item = GroupId>, now_ms: u64) -> bool {
+        groups.into_iter().any(|group| self.own(group, now_ms).is_none())
+    }
+
+    fn due_ms(&self, group: GroupId) -> Option<u64> {
+        self.own.get(&group).map(|ticket| ticket.claims.issued_ms.midpoint(ticket.claims.expires_ms))
     }
 
     /// Forgets our ticket for a group.
@@ -40,35 +168,36 @@ impl Tickets {
         self.own.remove(&group);
     }
 
-    /// The groups whose ticket is past half of its life.
-    pub(crate) fn due(&self, now_ms: u64) -> Vec<GroupId> {
-        let half = |ticket: &Ticket| ticket.claims.issued_ms.midpoint(ticket.claims.expires_ms);
-        self.own.values().filter(|ticket| half(ticket) <= now_ms).map(|ticket| ticket.claims.group).collect()
-    }
-
-    /// A tracker says that a user's tickets are void that were signed until then, in one group or in all.
-    pub(crate) fn void(&mut self, group: Option<GroupId>, user: UserId, until_ms: u64) {
+    /// A tracker says that a user's tickets are void that were signed until then, in one group or in all. Tells whether ours are.
+    pub(crate) fn void(&mut self, group: Option<GroupId>, user: UserId, until_ms: u64) -> bool {
         let now = Instant::now();
         self.void.retain(|_, (_, said)| now.duration_since(*said) < VOID_KEPT);
         let entry = self.void.entry((group, user)).or_insert((until_ms, now));
         *entry = (entry.0.max(until_ms), now);
+        if self.holder.is_none_or(|(holder, _)| holder != user) {
+            return false;
+        }
+        let void: Vec<GroupId> =
+            self.own.values().filter(|ticket| self.is_void(&ticket.claims)).map(|ticket| ticket.claims.group).collect();
+        void.iter().for_each(|group| self.drop_group(*group));
+        !void.is_empty()
+    }
+
+    fn is_void(&self, claims: &TicketClaims) -> bool {
+        let void = |group| self.void.get(&(group, claims.user)).is_some_and(|(until_ms, _)| claims.issued_ms <= *until_ms);
+        void(None) || void(Some(claims.group))
     }
 
     /// Checks a ticket that `device` has shown; `now_ms` is the time on the trackers' clock.
     pub(crate) fn check(&self, ticket: &Ticket, device: DeviceId, network: NetworkPublicKey, now_ms: u64) -> Option<Proof> {
         let claims = &ticket.claims;
         let left_ms = claims.expires_ms.checked_sub(now_ms).filter(|left| *left > 0)?;
-        let void = |group| self.void.get(&(group, claims.user)).is_some_and(|(until_ms, _)| claims.issued_ms <= *until_ms);
-        if claims.device != device || void(None) || void(Some(claims.group)) || !network.signed_ticket(ticket) {
+        let left_ms = left_ms.min(claims.expires_ms.saturating_sub(claims.issued_ms));
+        if claims.device != device || self.is_void(claims) || !network.signed_ticket(ticket) {
             return None;
         }
         let expires = Instant::now() + Duration::from_millis(left_ms);
         Some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires })
-    }
-
-    /// Forgets everything: the session has ended.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
     }
 }
 
@@ -76,7 +205,7 @@ impl Tickets {
 mod tests {
     use super::*;
     use crate::trust::KeyPair;
-    use crate::types::TicketClaims;
+    use crate::types::Signature;
 
     #[test]
     fn a_ticket_counts_while_all_of_it_holds() {
@@ -98,8 +227,119 @@ mod tests {
         let mut tickets = Tickets::default();
         tickets.void(None, user, 1_000);
         assert!(!check(&tickets, device, key.network(), 1_500), "void in every group");
-        tickets.keep(ticket);
-        assert_eq!((tickets.due(1_499).len(), tickets.due(1_500).len()), (0, 1));
-        assert!(tickets.own(group, 1_999).is_some() && tickets.own(group, 2_000).is_none());
+    }
+
+    const USER: UserId = UserId::from_bytes([1; 16]);
+    const DEVICE: DeviceId = DeviceId::from_bytes([2; 32]);
+
+    fn group(byte: u8) -> GroupId {
+        GroupId::from_bytes([byte; 16])
+    }
+
+    fn ticket(group: GroupId, issued_ms: u64) -> Ticket {
+        let claims = TicketClaims { group, user: USER, device: DEVICE, issued_ms, expires_ms: issued_ms + 1_000 };
+        Ticket { claims, signature: Signature::from_bytes([0; 64]) }
+    }
+
+    fn opened() -> Tickets {
+        let mut tickets = Tickets::default();
+        tickets.open(USER, DEVICE);
+        tickets
+    }
+
+    fn give(tickets: &mut Tickets, group: GroupId, issued_ms: u64) -> Given {
+        assert_eq!(tickets.ask(&[group]), [group]);
+        tickets.answered(&[group], vec![ticket(group, issued_ms)], Instant::now(), issued_ms)
+    }
+
+    #[test]
+    fn a_ticket_is_due_at_half_of_its_life_and_of_a_group_it_is_asked_once_at_a_time() {
+        let (mut tickets, groups) = (opened(), HashSet::from([group(3)]));
+        assert!(tickets.lacks([group(3)], 1_000));
+        assert_eq!(tickets.look(&groups, 1_000), [group(3)], "there is none");
+        assert_eq!(give(&mut tickets, group(3), 1_000).fresh, [group(3)]);
+        assert!(tickets.look(&groups, 1_499).is_empty());
+        assert_eq!(tickets.look(&groups, 1_500), [group(3)]);
+        assert_eq!(tickets.ask(&[group(3)]), [group(3)]);
+        assert!(tickets.is_asked(group(3)) && tickets.ask(&[group(3)]).is_empty(), "somebody asks already");
+        let given = tickets.answered(&[group(3)], vec![ticket(group(3), 1_500)], Instant::now(), 1_500);
+        assert_eq!((given.kept.len(), given.fresh.len()), (1, 0));
+        assert!(tickets.own(group(3), 2_499).is_some() && tickets.own(group(3), 2_500).is_none());
+    }
+
+    #[test]
+    fn a_ticket_that_a_tracker_does_not_renew_is_dropped() {
+        let mut tickets = opened();
+        give(&mut tickets, group(3), 1_000);
+        let now = Instant::now();
+        assert_eq!(tickets.ask(&[group(3), group(4)]).len(), 2);
+        let given = tickets.answered(&[group(3), group(4)], vec![ticket(group(4), 1_500)], now, 1_500);
+        assert_eq!((given.lost, given.fresh), (vec![group(3)], vec![group(4)]));
+        assert!(tickets.own(group(3), 1_500).is_none() && !tickets.is_asked(group(3)));
+        assert!(!tickets.may_ask(now) && tickets.may_ask(now + RETRY_MIN), "it may not have heard of us yet");
+    }
+
+    #[test]
+    fn while_no_tracker_answers_the_pause_grows_and_the_ticket_stays() {
+        let mut tickets = opened();
+        give(&mut tickets, group(3), 1_000);
+        let (now, groups) = (Instant::now(), HashSet::from([group(3)]));
+        for _ in 0..20 {
+            assert_eq!(tickets.look(&groups, 1_600), [group(3)]);
+            tickets.ask(&[group(3)]);
+            tickets.unanswered(&[group(3)], now);
+            tickets.looked(&groups, now, 1_600);
+        }
+        assert_eq!(tickets.look_at(), Some(now + RETRY_MAX));
+        assert!(tickets.own(group(3), 1_999).is_some());
+        tickets.look_now(now);
+        assert!(tickets.may_ask(now) && tickets.look_at() == Some(now), "a tracker is back");
+    }
+
+    #[test]
+    fn what_happens_while_it_is_looked_is_not_forgotten() {
+        let (mut tickets, now, groups) = (opened(), Instant::now(), HashSet::from([group(3)]));
+        give(&mut tickets, group(3), 1_000);
+        tickets.look(&groups, 1_000);
+        tickets.look_now(now);
+        tickets.looked(&groups, now, 1_000);
+        assert_eq!(tickets.look_at(), Some(now));
+        tickets.look(&groups, 1_000);
+        tickets.looked(&groups, now, 1_000);
+        assert_eq!(tickets.look_at(), Some(now + Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn our_own_tickets_can_be_void_too_and_are_then_asked_for_again() {
+        let mut tickets = opened();
+        give(&mut tickets, group(3), 1_000);
+        give(&mut tickets, group(4), 1_200);
+        assert!(!tickets.void(None, UserId::from_bytes([9; 16]), 5_000));
+        assert!(tickets.void(None, USER, 1_100));
+        assert!(tickets.lacks([group(3)], 1_300) && !tickets.lacks([group(4)], 1_300));
+        assert_eq!(give(&mut tickets, group(3), 1_050), Given::default(), "signed by a tracker that has not heard of it");
+        assert_eq!(give(&mut tickets, group(3), 1_150).fresh, [group(3)]);
+    }
+
+    #[test]
+    fn nothing_of_one_session_comes_into_the_next() {
+        let mut tickets = opened();
+        tickets.ask(&[group(3)]);
+        tickets.clear();
+        let late = |tickets: &mut Tickets| tickets.answered(&[group(3)], vec![ticket(group(3), 1_000)], Instant::now(), 1_000);
+        assert_eq!(late(&mut tickets), Given::default());
+        tickets.look_now(Instant::now());
+        assert_eq!((tickets.look_at(), tickets.ask(&[group(3)])), (None, Vec::new()));
+        tickets.open(UserId::from_bytes([9; 16]), DEVICE);
+        tickets.ask(&[group(3)]);
+        assert!(late(&mut tickets).kept.is_empty(), "it is another user's");
+    }
+
+    #[test]
+    fn a_ticket_from_the_future_counts_for_no_longer_than_its_life() {
+        let key = KeyPair::generate().unwrap();
+        let claims = TicketClaims { group: group(3), user: USER, device: DEVICE, issued_ms: 61_000, expires_ms: 62_000 };
+        let proof = opened().check(&key.sign_ticket(claims), DEVICE, key.network(), 1_000).unwrap();
+        assert!(proof.expires <= Instant::now() + Duration::from_secs(1));
     }
 }

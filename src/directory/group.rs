@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::NameIndex;
 use super::registers::{FileValue, GroupValue, Register, Standing, merge, merge_one};
+use super::voids::Ended;
 use crate::types::{FileName, GroupName, InfoHash, MembershipState, Part, Stamp, Tag, UserId};
 
 /// One file of a group.
@@ -47,6 +48,7 @@ pub(super) struct Group {
     pub(super) members: BTreeSet<(Stamp, UserId)>,
     /// Oldest first.
     pub(super) requests: BTreeSet<(Stamp, UserId)>,
+    pub(super) ended: Ended,
     pub(super) files: BTreeMap<InfoHash, File>,
     pub(super) file_names: NameIndex<InfoHash>,
     /// Files whose sharing register is on, by user, member or not.
@@ -70,12 +72,6 @@ impl Group {
     /// Tells whether the user is in.
     pub(super) fn is_member(&self, user: UserId) -> bool {
         self.state(user) == MembershipState::Member
-    }
-
-    /// The write that made the user a member, if they are one.
-    pub(super) fn member_since(&self, user: UserId) -> Option<Stamp> {
-        let standing = self.standings.get(&user)?;
-        (standing.value.state == MembershipState::Member).then_some(standing.tag.stamp)
     }
 
     /// The owner in effect: the register's user while a member, else the longest-standing member.
@@ -112,6 +108,7 @@ impl Group {
 
     /// Merges a membership register; shares come into effect or go out of it with it.
     pub(super) fn write_standing(&mut self, user: UserId, tag: Tag, standing: Standing) {
+        self.ended.note(user, tag, standing.state);
         let Some(previous) = merge(&mut self.standings, user, tag, standing) else { return };
         if let Some(Register { value, .. }) = previous
             && let Some(index) = self.index_of(value.state)

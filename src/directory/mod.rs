@@ -45,12 +45,14 @@ mod replication;
 mod requests;
 mod rules;
 mod state;
+mod voids;
 mod waiting;
 
 pub use output::{Batch, LinkId, LinkInfo, Notice, Output, RestoreError, Ticket};
 pub use queries::Counts;
 pub use replica::Replica;
 pub use state::Directory;
+pub use voids::void_until_ms;
 
 #[cfg(test)]
 mod sim;

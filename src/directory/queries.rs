@@ -56,11 +56,6 @@ impl Directory {
         self.users.get(&user).map(|register| register.tag)
     }
 
-    /// When the write was made that let a user into a group, if they are a member.
-    pub fn member_since(&self, group: GroupId, user: UserId) -> Option<Stamp> {
-        self.groups.get(&group)?.member_since(user)
-    }
-
     /// Returns the password hash in force.
     pub fn password_hash(&self, user: UserId) -> Option<&PasswordHash> {
         self.users.get(&user).map(|register| &register.value.hash)
@@ -167,6 +162,12 @@ impl Directory {
     /// The members of a live group, longest-standing first.
     pub fn member_ids(&self, group: GroupId) -> impl Iterator<Item = UserId> + '_ {
         self.live(group).into_iter().flat_map(|(state, _)| state.members.iter().map(|&(_, user)| user))
+    }
+
+    /// The live groups in which a user is a member.
+    pub fn groups_of(&self, user: UserId) -> impl Iterator<Item = GroupId> + '_ {
+        let tied = self.user_groups.get(&user).into_iter().flatten();
+        tied.copied().filter(move |&group| self.is_member(group, user))
     }
 
     /// The files that a member shares in a live group; none if the user is no member.

@@ -6,7 +6,8 @@ use super::group::Group;
 use super::names::NameIndex;
 use super::registers::{FileValue, GroupValue, Register, Standing, UserValue, merge};
 use super::requests::Requests;
-use crate::types::{GroupId, MembershipState, Operation, Tag, UserId, VersionVector, Write};
+use super::voids::Passwords;
+use crate::types::{GroupId, MembershipState, Operation, RequestId, Tag, UserId, VersionVector, Write};
 
 /// The replicated state of a tracker: a map of registers, and the indexes that answer queries about it.
 ///
@@ -15,6 +16,7 @@ use crate::types::{GroupId, MembershipState, Operation, Tag, UserId, VersionVect
 pub struct Directory {
     pub(super) users: BTreeMap<UserId, Register<UserValue>>,
     pub(super) user_names: NameIndex<UserId>,
+    pub(super) passwords: Passwords,
     pub(super) groups: BTreeMap<GroupId, Group>,
     /// Of groups with a name and a member.
     pub(super) group_names: NameIndex<GroupId>,
@@ -32,13 +34,16 @@ impl Directory {
         self.requests.record(operation);
         self.known.raise(operation.origin, operation.sequence);
         let tag = operation.tag();
-        operation.writes.iter().for_each(|write| self.merge(tag, write));
+        operation.writes.iter().for_each(|write| self.merge(operation.request, tag, write));
     }
 
-    fn merge(&mut self, tag: Tag, write: &Write) {
+    fn merge(&mut self, request: RequestId, tag: Tag, write: &Write) {
         match *write {
             Write::User { user, ref name, ref hash, created } => {
                 self.merge_user(user, tag, UserValue { name: name.clone(), hash: hash.clone(), created });
+                let in_force = self.users.get(&user).is_some_and(|register| register.tag == tag);
+                // The write that made the account has the account's age.
+                self.passwords.note(user, request, tag, in_force, created != tag.stamp);
             }
             Write::Group { group, ref name, created_by, created } => {
                 let value = GroupValue { name: name.clone(), created_by, created };

@@ -107,6 +107,12 @@ impl Incoming {
         &self.socket
     }
 
+    /// Makes it a connection without TLS, for a fuzzer that speaks to what is above.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn into_plain(self) -> Connection {
+        self.into_connection(None)
+    }
+
     /// Makes it a connection, encrypted if TLS has been agreed on.
     pub(super) fn into_connection(self, tls: Option<TlsStream>) -> Connection {
         let shared = Shared { socket: self.socket, tls: tls.map(Mutex::new), unsent: Mutex::default() };

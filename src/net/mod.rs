@@ -17,7 +17,7 @@ mod threads;
 pub use connection::{Connection, Incoming, Reader, Writer};
 pub use listener::Listener;
 pub use registry::{Admission, Bounds, Close, Registry};
-pub use security::{DeviceSecurity, TrackerSecurity, Transport, Visitor, WrongNetwork};
+pub use security::{DeviceSecurity, TrackerSecurity, Transport, Visitor, WrongNetwork, refused_us};
 pub use source::Source;
 pub use stop::Stop;
 pub use threads::Threads;

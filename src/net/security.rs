@@ -59,6 +59,11 @@ impl WrongNetwork {
     }
 }
 
+/// Tells whether a connection was not made because the other end would not: it has said so, as who does not take our certificate does.
+pub fn refused_us(error: &io::Error) -> bool {
+    matches!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(Error::AlertReceived(_)))
+}
+
 /// Who dialled a tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visitor {
@@ -309,14 +314,17 @@ fn exchange(incoming: &Incoming, tls: &mut Tls, input: &mut Input, deadline: Ins
             Ok(next) => {
                 socket.send_all(&mut output, deadline)?;
                 match next {
-                    Next::Ready if !tls.is_handshaking() => return Ok(plain),
+                    Next::Ready if !tls.is_handshaking() => {
+                        socket.stream.set_read_timeout(None)?;
+                        return Ok(plain);
+                    }
                     Next::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
                     _ => {}
                 }
             }
             Err(e) => {
-                // The other end may as well hear why.
-                let _ = tls.step(&mut Input::default(), &mut output, &[], &mut |_| {});
+                // The other end may as well hear why. What rustls keeps of a message refers to the bytes it came in.
+                let _ = tls.step(input, &mut output, &[], &mut |_| {});
                 let _ = socket.send_all(&mut output, deadline);
                 return Err(invalid(e));
             }

@@ -46,6 +46,8 @@ pub(super) struct TlsStream {
     answers: Output,
     /// The other end has said farewell.
     closed: bool,
+    /// Something was wrong with what was received: what rustls keeps of it must not be looked at without the bytes it came in.
+    broken: bool,
 }
 
 /// Encrypted bytes: received, and not yet decrypted.
@@ -188,7 +190,7 @@ fn carry_out<D>(
 impl TlsStream {
     /// Goes on where the handshake has ended; behind it came `plain`, and `input`, which is still encrypted.
     pub(super) fn new(tls: Tls, plain: Vec<u8>, input: Input) -> Self {
-        Self { tls, input, plain: Plain { bytes: plain, start: 0 }, answers: Output::default(), closed: false }
+        Self { tls, input, plain: Plain { bytes: plain, start: 0 }, answers: Output::default(), closed: false, broken: false }
     }
 
     /// Tells whether something may be read without receiving more. If not, what is not needed until more comes is given back.
@@ -206,6 +208,15 @@ impl TlsStream {
     /// # Errors
     /// `InvalidData` when a byte was altered, replayed or left out: the connection is of no more use.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        if self.broken {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let read = self.decrypt(buffer);
+        self.broken = read.is_err();
+        read
+    }
+
+    fn decrypt(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut filled = self.plain.take(buffer);
         loop {
             if filled == buffer.len() {
@@ -251,6 +262,9 @@ impl TlsStream {
     /// # Errors
     /// When the connection has ended.
     pub(super) fn write(&mut self, message: &[u8], output: &mut Output) -> io::Result<()> {
+        if self.broken {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         // What was received is left to the reader, who may have it just now. It never holds a part of a message of the protocol itself.
         let (mut none, plain) = (Input::default(), &mut self.plain);
         if !self.answers.waiting().is_empty() {

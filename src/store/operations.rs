@@ -4,7 +4,7 @@
 //! continues each origin; what one call stored is there whole or not at all.
 //!
 //! Owned by the tracker's core thread. A replicator that has much to send reads through an [`OperationReader`] of its own, which
-//! sees only what is committed. What lies in a row is the wire encoding, with the version of the protocol that made it beside it.
+//! sees only what is committed. What lies in a row is the wire encoding, with the version of that encoding beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,6 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::database::{DatabaseKind, StoreError, open_database};
 use crate::types::{Operation, OriginId};
 use crate::wire::Wire;
-use crate::wire::tracker::VERSION;
 
 /// Name of the database in a tracker's data directory.
 const FILE: &str = "tracker.sqlite";
@@ -31,6 +30,9 @@ const KIND: DatabaseKind = DatabaseKind {
              UNIQUE (origin, sequence)
          ) STRICT;"],
 };
+
+/// Version of the encoding of an operation. It is not that of the protocol, whose later versions say the same operations in the same bytes.
+const ENCODING: u16 = 1;
 
 /// A tracker's store, open for writing.
 #[derive(Debug)]
@@ -156,7 +158,7 @@ fn append(connection: &mut Connection, operations: &[Operation], origin: Option<
         for operation in operations {
             body.clear();
             operation.encode(&mut body);
-            insert.execute(params![operation.origin.as_bytes(), operation.sequence as i64, VERSION, body])?;
+            insert.execute(params![operation.origin.as_bytes(), operation.sequence as i64, ENCODING, body])?;
         }
     }
     transaction.commit()
@@ -167,7 +169,7 @@ fn read_row(path: &Path, row: &rusqlite::Row<'_>) -> Result<Operation, StoreErro
     let wrap = |source| StoreError::of(path, source);
     let (origin, sequence): ([u8; 16], i64) = (row.get(0).map_err(wrap)?, row.get(1).map_err(wrap)?);
     let version: u16 = row.get(2).map_err(wrap)?;
-    if version != VERSION {
+    if version != ENCODING {
         return Err(damaged(format!("operation {sequence} is encoded in version {version}, which this program does not know")));
     }
     let body = row.get_ref(3).map_err(wrap)?.as_blob().map_err(|e| damaged(e.to_string()))?;

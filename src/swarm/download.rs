@@ -174,10 +174,11 @@ impl Download {
         }
     }
 
-    /// The peer says, after the handshakes, how many requests it keeps waiting.
+    /// The peer says, after the handshakes, how many requests it keeps waiting. What was asked for stays asked for.
     pub fn requests_allowed(&mut self, link: LinkKey, requests_max: u32) {
         if let Some(state) = self.links.get_mut(&link) {
             state.traits.requests_max = requests_max;
+            state.requests_max_ever = state.requests_max_ever.max(requests_max);
         }
     }
 

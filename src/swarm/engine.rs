@@ -40,7 +40,7 @@ type Deed = Box<dyn FnOnce(&Arc<Inner>) + Send>;
 
 /// Moves files. [`Engine::stop`] ends it in good order; dropping it only tells its threads to end.
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// What the engine's threads share.

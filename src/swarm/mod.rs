@@ -6,6 +6,8 @@ mod download;
 mod engine;
 mod fetch;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handle;
 mod hasher;
 mod link;

@@ -68,11 +68,6 @@ impl Peers {
         }
     }
 
-    /// No tracker lists these devices any more.
-    pub(super) fn retain_listed(&mut self, keep: impl Fn(DeviceId) -> bool) {
-        self.known.iter_mut().filter(|(device, _)| !keep(**device)).for_each(|(_, peer)| peer.address = None);
-    }
-
     /// Tells whether the device is known or can be; where many are, those that left make room.
     fn has_room_for(&mut self, device: DeviceId) -> bool {
         if self.known.len() >= PEERS_MAX && !self.known.contains_key(&device) {

@@ -1,8 +1,12 @@
 //! The first frame of an accepted connection, and the thread behind it: a client's session or a peer tracker's link.
 //!
-//! **Invariant:** until the first frame has arrived whole and made sense, a connection costs a thread and at most 64 KiB, for at
-//! most 10 s, and whoever sends something else is closed with one line in the log.
+//! **Invariant:** until the handshake is made and the first frame has arrived whole and made sense, a connection costs a thread and at
+//! most 64 KiB, for at most 10 s in all, and whoever sends something else is closed with one line in the log.
+//!
+//! A replication link takes a certificate of the network's key, and nothing else will do: not the address, which a tracker behind a
+//! router does not choose, nor what a hello says.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,11 +16,10 @@ use super::clock::wall_ms;
 use super::core::Input;
 use super::link::LinkSink;
 use super::outbox::Outbox;
-use super::replicator::resolve;
 use super::session;
 use super::shared::Shared;
 use crate::directory::LinkId;
-use crate::net::{Admission, Connection, Incoming, Reader, Visitor};
+use crate::net::{Admission, Connection, Incoming, Reader, Visitor, WrongNetwork, refused_us};
 use crate::types::SyncMessage;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
 use crate::wire::frame::{FrameError, read_frame, read_message, to_frame, write_message};
@@ -52,18 +55,36 @@ fn shed(incoming: &Incoming, why: &str) {
 /// Until the connection ends.
 fn secure(shared: &Arc<Shared>, incoming: Incoming, admission: Admission) {
     let peer = incoming.peer_addr();
+    let deadline = Instant::now() + shared.limits.handshake;
     match shared.security.accept(incoming, shared.limits.handshake) {
-        Ok((connection, visitor)) => serve(shared, &connection, admission, visitor),
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-            warn!("{peer}: {}; connection closed", e.to_string().escape_debug());
-        }
-        Err(e) => debug!("{peer}: no connection was made: {e}"),
+        Ok((connection, visitor)) => serve(shared, &connection, admission, visitor, deadline),
+        Err(e) => report(shared, peer, &e),
     }
 }
 
-fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission, visitor: Visitor) {
+/// Says why no connection was made. Trackers of two networks that know each other's address dial again and again: said once.
+fn report(shared: &Shared, peer: SocketAddr, error: &std::io::Error) {
+    let own = shared.network_key.fingerprint();
+    if let Some(WrongNetwork { found, .. }) = WrongNetwork::of(error) {
+        if shared.is_news(peer.ip(), Some(found)) {
+            warn!(
+                "{peer}: a tracker of the network {found} has dialled, and this one belongs to {own}; refused, now and from now on"
+            );
+        }
+    } else if refused_us(error) {
+        if shared.is_news(peer.ip(), None) {
+            warn!("{peer}: it refused this tracker's certificate, which is of the network {own}; connection closed");
+        }
+    } else if error.kind() == std::io::ErrorKind::InvalidData {
+        warn!("{peer}: {}; connection closed", error.to_string().escape_debug());
+    } else {
+        debug!("{peer}: no connection was made: {error}");
+    }
+}
+
+pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission, visitor: Visitor, deadline: Instant) {
     let peer = connection.peer_addr();
-    let served = match (first_frame(shared, connection), visitor) {
+    let served = match (first_frame(connection, deadline), visitor) {
         (Ok(Hello::Client(hello)), Visitor::Device(device)) => session::serve(shared, connection, admission, hello, device),
         (Ok(Hello::Replica(hello)), Visitor::Tracker) => serve_link(shared, connection, admission, hello),
         (Ok(Hello::Client(_)), Visitor::Tracker) => Err(WireError::bad("hello", "a tracker opens no session").into()),
@@ -80,9 +101,9 @@ fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission, vi
     }
 }
 
-fn first_frame(shared: &Shared, connection: &Connection) -> Result<Hello, FrameError> {
+fn first_frame(connection: &Connection, deadline: Instant) -> Result<Hello, FrameError> {
     let mut reader = connection.reader();
-    reader.set_deadline(Some(Instant::now() + shared.limits.handshake));
+    reader.set_deadline(Some(deadline));
     let mut body = Vec::new();
     read_frame(&mut reader, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, &mut body)?;
     let hello = Hello::from_bytes(&body);
@@ -132,34 +153,21 @@ fn listen(shared: &Shared, link: LinkId, reader: &mut Reader, outbox: &Arc<Outbo
     }
 }
 
-/// Tells whether the dialler is another tracker of this network, at the place where it belongs, with a sound clock.
+/// Tells whether the dialler, which has shown a certificate of the network, reads the same `tracker_info.txt` and has a sound clock.
 fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello) -> Result<(), LinkRefusal> {
     let peer = connection.peer_addr();
-    if hello.network != shared.network {
-        warn!("{peer}: a tracker of another network, or with another tracker_info.txt, has dialled; refused");
+    if hello.network != shared.network || shared.info.get(hello.number).is_none() {
+        warn!("{peer}: a tracker with another tracker_info.txt has dialled; refused");
         return Err(LinkRefusal::Network);
     }
     if hello.origin == *shared.origin.lock() || hello.number == shared.number {
         warn!("{peer}: a tracker with this one's own number or store has dialled; refused");
         return Err(LinkRefusal::Myself);
     }
-    check_place(shared, connection, hello.number)?;
     let ahead_ms = hello.clock_ms.saturating_sub(wall_ms(shared.limits.clock_offset_ms));
     if u128::from(ahead_ms) > CLOCK_AHEAD_MAX.as_millis() {
         warn!("tracker {}: its clock is {ahead_ms} ms ahead of this one's; refused until the clocks are set right", hello.number);
         return Err(LinkRefusal::ClockAhead);
-    }
-    Ok(())
-}
-
-/// A tracker dials from the host that its line names: anybody may know the lines, so the address is what tells it from a stranger.
-fn check_place(shared: &Shared, connection: &Connection, number: u32) -> Result<(), LinkRefusal> {
-    let ip = connection.peer_addr().ip().to_canonical();
-    let Some(line) = shared.info.get(number) else { return Err(LinkRefusal::Network) };
-    let known = resolve(line).unwrap_or_default().iter().any(|address| address.ip().to_canonical() == ip);
-    if !known {
-        warn!("{ip}: says that it is tracker {number}, which is at {line}; refused");
-        return Err(LinkRefusal::Network);
     }
     Ok(())
 }

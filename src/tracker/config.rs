@@ -112,7 +112,7 @@ pub enum TrackerError {
     /// The file names another network than the key.
     #[error(
         "tracker_info.txt names the network {expected}, and this tracker's key is that of {found}; copy the network's key from \
-             another tracker and name it with --network-key"
+         another tracker and name it with --network-key"
     )]
     OtherNetwork {
         /// As the file says.
@@ -171,6 +171,8 @@ fn hint(source: &io::Error) -> &'static str {
 pub struct TrackerStatus {
     /// Its number, from 1.
     pub number: u32,
+    /// The network's fingerprint.
+    pub network: Fingerprint,
     /// Where it listens.
     pub address: SocketAddr,
     /// Its store.
@@ -197,6 +199,7 @@ impl fmt::Display for TrackerStatus {
         let Counts { users, groups, files, operations, origins } = self.counts;
         let seconds = self.uptime.as_secs();
         writeln!(f, "tracker {} at {}", self.number, self.address)?;
+        writeln!(f, "network {}", self.network)?;
         writeln!(f, "origin {}", self.origin)?;
         writeln!(f, "uptime {}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
         writeln!(f, "users {users}\ngroups {groups}\nfiles {files}")?;

@@ -278,7 +278,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("tracker_info.txt");
         std::fs::write(&file, "127.0.0.1:5000\n127.0.0.1:7000\n").unwrap();
-        let parse = |words: &[&str]| Options::try_parse_from([&["tracker"], words].concat());
+        let key = dir.path().join("network.key");
+        let parse =
+            |words: &[&str]| Options::try_parse_from([&["tracker", "--network-key", key.to_str().unwrap()], words].concat());
         let config = parse(&[file.to_str().unwrap(), "2"]).unwrap().config().unwrap();
         assert_eq!((config.number, config.info.count()), (2, 2));
         assert!(config.data_dir.ends_with("tracker-2-7000"));
@@ -296,5 +298,23 @@ mod tests {
         for bad in [&["x"][..], &["x", "y"], &["127.0.0.1", "1", "2"], &["127.0.0.1", "-1"], &["x", "1", "--log", "loud"]] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_network_key_that_cannot_be_used_is_named_and_starts_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("network.key");
+        let config = || {
+            let words = ["tracker", "127.0.0.1", "0", "--data-dir", "/x", "--network-key", key.to_str().unwrap()];
+            Options::try_parse_from(words).unwrap().config()
+        };
+        let made = config().unwrap().network_key.fingerprint();
+        assert_eq!(config().unwrap().network_key.fingerprint(), made, "found again");
+        std::fs::write(&key, "no key").unwrap();
+        let why = config().unwrap_err();
+        assert!(why.contains("network.key"), "{why}");
+        std::fs::remove_file(&key).unwrap();
+        std::fs::create_dir(&key).unwrap();
+        assert!(config().is_err());
     }
 }

@@ -22,11 +22,11 @@ use log::{debug, error, info, warn};
 use super::clock::Clock;
 use super::config::TrackerError;
 use super::link::{LinkSink, Links};
-use super::presence::Presence;
+use super::presence::{Presence, SessionKey};
 use super::shared::Shared;
 use crate::directory::{Directory, LinkId, Notice, Output, Replica, Ticket};
 use crate::store::OperationStore;
-use crate::types::{Change, Operation, OriginId, Outcome, RequestId, SyncMessage, UserId};
+use crate::types::{Change, Operation, OriginId, Outcome, Refusal, RequestId, SyncMessage, UserId};
 use crate::wire::tracker::Event;
 
 /// Inputs that may wait: one for nearly every session a tracker serves at its best; the others wait on their own threads.
@@ -49,6 +49,8 @@ pub(crate) type Question = Box<dyn FnOnce(&mut View<'_>) -> Deferred + Send>;
 pub(crate) enum Input {
     /// Carry out a change.
     Change {
+        /// On which session.
+        session: SessionKey,
         /// Who asks.
         actor: UserId,
         /// Under which id.
@@ -87,6 +89,8 @@ pub(crate) struct View<'a> {
     pub(crate) replica: &'a Replica,
     /// Who is connected.
     pub(crate) presence: &'a mut Presence,
+    /// The time on this tracker's clock, milliseconds since the Unix epoch.
+    pub(crate) now_ms: u64,
 }
 
 impl View<'_> {
@@ -117,13 +121,14 @@ impl CoreHandle {
         self.inputs.send(input).is_ok()
     }
 
-    /// Carries out a change; `None` if the core has ended, so that nobody knows whether it was.
+    /// Carries out a change that a session asks for; `None` if the core has ended, so that nobody knows whether it was. Refused if
+    /// `actor` is somebody who is no longer logged in there.
     ///
     /// # Blocking
     /// Until the change is safe or refused.
-    pub(crate) fn change(&self, actor: UserId, request: RequestId, change: Change) -> Option<Outcome> {
+    pub(crate) fn change(&self, session: SessionKey, actor: UserId, request: RequestId, change: Change) -> Option<Outcome> {
         let (answer, outcome) = bounded(1);
-        self.inputs.send(Input::Change { actor, request, change, answer }).ok()?;
+        self.inputs.send(Input::Change { session, actor, request, change, answer }).ok()?;
         outcome.recv().ok()
     }
 
@@ -250,14 +255,19 @@ impl Core {
     fn take(&mut self, input: Input) {
         let now_ms = self.clock.now_ms();
         match input {
-            Input::Change { actor, request, change, answer } => {
-                self.next_ticket += 1;
-                let ticket = Ticket(self.next_ticket);
-                self.tickets.insert(ticket, answer);
-                self.replica.submit(now_ms, ticket, actor, request, change);
+            Input::Change { session, actor, request, change, answer } => {
+                if actor == UserId::NOBODY || self.presence.asks(session, actor, request) {
+                    self.next_ticket += 1;
+                    let ticket = Ticket(self.next_ticket);
+                    self.tickets.insert(ticket, answer);
+                    self.replica.submit(now_ms, ticket, actor, request, change);
+                } else {
+                    // The login has ended while the request waited. Sending fails only if the session has gone.
+                    self.deferred.push(Box::new(move || _ = answer.send(Err(Refusal::LoginFirst))));
+                }
             }
             Input::Ask(question) => {
-                let answer = question(&mut View { replica: &self.replica, presence: &mut self.presence });
+                let answer = question(&mut View { replica: &self.replica, presence: &mut self.presence, now_ms });
                 self.deferred.push(answer);
             }
             // The other end was told an origin that this store has left since; it is to be told the new one.
@@ -309,7 +319,7 @@ impl Core {
             let now_ms = self.clock.now_ms();
             self.replica.persisted(now_ms);
             self.drain();
-            operations.iter().for_each(|operation| self.presence.observe(operation, self.replica.directory()));
+            operations.iter().for_each(|operation| self.presence.observe(operation, self.replica.directory(), now_ms));
         }
         for effect in std::mem::take(&mut self.effects) {
             match effect {

@@ -8,6 +8,7 @@
 
 use super::gate::Attempt;
 use super::password::Lane;
+use super::presence::SessionKey;
 use super::quota::{Charge, Kind};
 use super::shared::Shared;
 use crate::net::{Admission, Source};
@@ -22,6 +23,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) source: Source,
     /// On which device.
     pub(crate) device: DeviceId,
+    /// In which session.
+    pub(crate) session: SessionKey,
     /// Their connection: nothing is waited for once it is over.
     pub(crate) admission: &'a Admission,
 }
@@ -98,11 +101,44 @@ impl Shared {
             Ok(hash) => hash,
             Err(refusal) => return Some(Err(refusal)),
         };
-        let outcome = self.core.change(user, request, Change::ChangePassword { hash })?;
+        let outcome = self.core.change(caller.session, user, request, Change::ChangePassword { hash })?;
         if outcome.is_ok() {
             self.gate.note_changed(user, caller.device);
         }
         Some(outcome)
+    }
+
+    /// Confirms that a request of a user, who is not logged in where it is repeated, has replaced their password by `new`. Whoever knows
+    /// both, the request id and the password, is who asked; the answer was lost with the connection, or went by another tracker.
+    ///
+    /// # Errors
+    /// [`Refusal::LoginFirst`] if the request was not carried out, or the password is another.
+    ///
+    /// # Blocking
+    /// For the gate and for an Argon2 run.
+    pub(crate) fn find_changed(
+        &self,
+        caller: Caller<'_>,
+        user: UserId,
+        request: RequestId,
+        new: &Password,
+    ) -> Option<Result<(UserEntry, Tag), Refusal>> {
+        let found = self.core.ask(move |view| {
+            let directory = view.directory();
+            let carried_out = directory.outcome(request, user).is_some_and(|outcome| outcome.is_ok());
+            let (entry, hash) = (directory.user_entry(user)?, directory.password_hash(user)?.clone());
+            Some((entry, directory.password_tag(user)?, hash)).filter(|_| carried_out)
+        })?;
+        let Some((entry, tag, hash)) = found else { return Some(Err(Refusal::LoginFirst)) };
+        let attempt = self.gate.login(caller.source, caller.device, entry.label.as_str(), &[user]);
+        Some(match self.check(caller, &attempt, new, &[&hash]) {
+            Ok(Some(_)) => {
+                self.gate.note_known(user, caller.device);
+                Ok((entry, tag))
+            }
+            Ok(None) => Err(Refusal::LoginFirst),
+            Err(refusal) => Err(refusal),
+        })
     }
 
     /// Makes an account, if the caller's address may have another.
@@ -132,7 +168,7 @@ impl Shared {
             Ok(hash) => hash,
             Err(refusal) => return Some(Err(refusal)),
         };
-        let outcome = self.core.change(UserId::NOBODY, request, Change::CreateUser { name, hash })?;
+        let outcome = self.core.change(caller.session, UserId::NOBODY, request, Change::CreateUser { name, hash })?;
         if outcome.is_ok() {
             charge.spend();
         }
@@ -154,7 +190,7 @@ impl Shared {
             None if self.core.ask(move |view| view.directory().outcome(request, actor).is_some())? => Charge::FREE,
             None => return Some(Err(Refusal::TooMany)),
         };
-        let outcome = self.core.change(actor, request, change)?;
+        let outcome = self.core.change(caller.session, actor, request, change)?;
         if outcome.is_ok() {
             charge.spend();
         }

@@ -20,6 +20,8 @@ mod clock;
 mod config;
 pub mod console;
 mod core;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gate;
 mod guard;
 mod known;

@@ -22,8 +22,8 @@ use super::turns::Turns;
 use crate::net::{Source, Stop};
 use crate::types::{Password, PasswordHash, Refusal};
 
-/// Memory of a run in KiB, passes, lanes.
-const MEMORY_KIB: u32 = 19_456;
+/// Memory of a run in KiB, passes, lanes. A fuzzer's runs are to be short.
+const MEMORY_KIB: u32 = if cfg!(fuzzing) { 64 } else { 19_456 };
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// Memory in KiB that a stored hash may ask for: stronger parameters may come, absurd ones exhaust no tracker.

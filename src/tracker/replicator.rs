@@ -20,7 +20,7 @@ use super::core::Input;
 use super::link::{LinkSink, ORDERS_MAX, Order};
 use super::shared::Shared;
 use crate::directory::LinkId;
-use crate::net::{Admission, Connection};
+use crate::net::{Admission, Connection, WrongNetwork};
 use crate::store::{OperationReader, OperationStore, StoreError};
 use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX};
 use crate::types::{Operation, OriginId, SyncMessage, TrackerAddress};
@@ -46,6 +46,8 @@ const FRAME_LEN: usize = 256 << 10;
 enum LinkError {
     #[error("cannot connect: {0}")]
     Dial(#[source] io::Error),
+    #[error("{0}; copy the network's key from one to the other and name it with --network-key")]
+    Network(#[from] WrongNetwork),
     #[error("cannot find its address: {0}")]
     Resolve(#[source] io::Error),
     #[error(transparent)]
@@ -135,7 +137,7 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admiss
             Err(e) => last = e,
         }
     }
-    Err(LinkError::Dial(last))
+    Err(WrongNetwork::of(&last).map_or(LinkError::Dial(last), LinkError::Network))
 }
 
 /// Looks an address up, anew each time: names may move.

@@ -53,7 +53,7 @@ const THREADS_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Debug)]
 pub struct Tracker {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     listener: Arc<Listener>,
     /// The core, which ends before the others: they serve it until then.
     core: Threads,
@@ -116,6 +116,7 @@ impl Tracker {
             started: Instant::now(),
             failure: Mutex::new(None),
             next_key: AtomicU64::new(0),
+            named: Mutex::default(),
         });
         let (core, notifier, notifier_stop) = (Threads::new(), Threads::new(), Stop::new());
         let tracker = Self { shared, listener, core, notifier, notifier_stop, _lock: lock };

@@ -1,13 +1,15 @@
 //! One client's connection, from its hello to its end.
 //!
-//! **Invariant:** requests are answered one at a time, in order. Nothing but the address observed and the password given says who
-//! the client is.
+//! **Invariant:** requests are answered one at a time, in order. Nothing but the device's key, the address observed, and the password or
+//! token shown says who the client is. What rests on a login is done only while the core has it: a password that is replaced ends it at
+//! once, and the connection goes on logged out.
 //!
 //! Runs on the connection's own thread, which waits for the socket, for its turn to check a password, or for the core; it holds no
 //! lock meanwhile. While idle it holds no buffer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use log::{debug, info, warn};
@@ -18,6 +20,7 @@ use super::guard::Caller;
 use super::outbox::Outbox;
 use super::presence::{SessionKey, Visitor};
 use super::shared::Shared;
+use super::vouch::{Allowance, RESUME_COST};
 use crate::net::{Admission, Connection, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
 use crate::types::{DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestId, SessionToken, Tag, UserEntry, UserId};
@@ -47,7 +50,8 @@ pub(crate) fn serve(
     let clock_ms = wall_ms(shared.limits.clock_offset_ms);
     let welcome = Welcome { version: VERSION, number: shared.number, origin, observed: address, clock_ms };
     outbox.send(to_frame(&FromTracker::Welcome(welcome)).into())?;
-    let session = Session { shared, key: shared.new_key(), device, address, outbox, admission, user: None };
+    let (key, over, allowance) = (shared.new_key(), Arc::new(AtomicBool::new(false)), Allowance::default());
+    let session = Session { shared, key, device, address, outbox, admission, allowance, over, user: None, was: None };
     session.run(connection)
 }
 
@@ -58,7 +62,13 @@ struct Session<'a> {
     address: SocketAddr,
     outbox: Arc<Outbox>,
     admission: Admission,
+    /// What may be signed and checked for it.
+    allowance: Allowance,
+    /// Set by the core when the password has been replaced.
+    over: Arc<AtomicBool>,
     user: Option<UserId>,
+    /// Whoever the device was until the password was replaced: it may be this device that did so, and repeats its request.
+    was: Option<UserId>,
 }
 
 /// The core has ended, and the connection with it.
@@ -72,11 +82,20 @@ impl Session<'_> {
                 debug!("{}: silent for {:?}", connection.peer_addr(), self.shared.limits.idle);
                 return Ok(());
             }
+            self.notice_end();
             reader.set_deadline(Some(Instant::now() + self.shared.limits.message));
             let max = if self.user.is_some() { TRACKER_FRAME_LEN_MAX } else { TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN };
             let FromClient { number, request } = read_message(&mut reader, max)?;
             let Ok(reply) = self.handle(request) else { return Ok(()) };
             self.outbox.send(to_frame(&FromTracker::Reply { number, reply }).into())?;
+        }
+    }
+
+    /// Catches up with the core, which has ended the login.
+    fn notice_end(&mut self) {
+        if self.over.swap(false, Ordering::Relaxed) {
+            self.was = self.user.take();
+            self.admission.unprove();
         }
     }
 
@@ -93,9 +112,10 @@ impl Session<'_> {
                 let asked = self.shared.core.ask(move |view| (shared.trackers(view), view.replica.is_degraded()));
                 asked.map(|(entries, degraded)| Reply::Trackers { entries, degraded }).ok_or(CoreEnded)
             }
-            other => match self.user {
-                Some(user) => self.handle_of(user, other),
-                None => Ok(Reply::Refused(Refusal::LoginFirst)),
+            other => match (self.user, self.was, other) {
+                (Some(user), _, other) => self.handle_of(user, other),
+                (None, Some(was), Request::ChangePassword { request, new, .. }) => self.password_changed(was, request, &new),
+                _ => Ok(Reply::Refused(Refusal::LoginFirst)),
             },
         }
     }
@@ -108,9 +128,9 @@ impl Session<'_> {
         let (key, core) = (self.key, &self.shared.core);
         match request {
             Request::Logout => {
-                self.user = None;
+                (self.user, self.was) = (None, None);
                 self.admission.unprove();
-                core.ask(move |view| view.presence.end(key)).map(|()| Reply::Pong).ok_or(CoreEnded)
+                core.ask(move |view| view.presence.leave(key)).map(|()| Reply::Pong).ok_or(CoreEnded)
             }
             Request::Renew => self.renew(user),
             Request::Tickets { groups } => self.tickets(user, groups),
@@ -120,14 +140,17 @@ impl Session<'_> {
                 announce.ok_or(CoreEnded)
             }
             question => {
-                let answered = core.ask(move |view| answer(view, user, &question)).ok_or(CoreEnded)?;
-                Ok(answered.unwrap_or(Reply::Refused(Refusal::LoginFirst)))
+                let answered = core.ask(move |view| {
+                    view.presence.user_of(key).filter(|now| *now == user)?;
+                    answer(view, user, &question)
+                });
+                Ok(answered.ok_or(CoreEnded)?.unwrap_or(Reply::Refused(Refusal::LoginFirst)))
             }
         }
     }
 
     fn caller(&self) -> Caller<'_> {
-        Caller { source: Source::of(self.address.ip()), device: self.device, admission: &self.admission }
+        Caller { source: Source::of(self.address.ip()), device: self.device, session: self.key, admission: &self.admission }
     }
 
     fn log_in(&mut self, name: Label, password: &Password) -> Result<Reply, CoreEnded> {
@@ -142,19 +165,25 @@ impl Session<'_> {
 
     /// The client shows a token instead of a password.
     fn resume(&mut self, token: &SessionToken) -> Result<Reply, CoreEnded> {
+        if !self.allowance.take(Instant::now(), RESUME_COST) {
+            return Ok(Reply::Refused(Refusal::Busy));
+        }
         if !self.shared.takes_token(token, self.device) {
             return Ok(Reply::Refused(Refusal::SessionOver));
         }
         let (user, password) = (token.claims.user, token.claims.password);
         let asked = self.shared.core.ask(move |view| {
             let directory = view.directory();
-            directory.user_entry(user).zip(directory.password_tag(user))
+            directory.user_entry(user).zip(directory.is_password_current(user, password))
         });
         match asked.ok_or(CoreEnded)? {
             // The account was made on another tracker, and this one has not heard of it.
             None => Ok(Reply::Refused(Refusal::Busy)),
-            Some((_, tag)) if tag > password => Ok(Reply::Refused(Refusal::SessionOver)),
-            Some((entry, _)) => {
+            Some((_, false)) => {
+                self.was = Some(user).filter(|_| self.user.is_none());
+                Ok(Reply::Refused(Refusal::SessionOver))
+            }
+            Some((entry, true)) => {
                 // Some tracker has seen the password on this device.
                 self.shared.gate.note_known(user, self.device);
                 self.enter(entry, password)
@@ -162,19 +191,34 @@ impl Session<'_> {
         }
     }
 
-    /// Gives a token that lasts from now on.
-    fn renew(&self, user: UserId) -> Result<Reply, CoreEnded> {
-        let tag = self.shared.core.ask(move |view| view.directory().password_tag(user)).ok_or(CoreEnded)?;
-        Ok(tag.map_or(Reply::Refused(Refusal::SessionOver), |tag| Reply::Renewed(self.shared.token(user, self.device, tag))))
+    /// Gives a token that lasts from now on, and rests on the same password as the session: it never outlives a replaced one.
+    fn renew(&mut self, user: UserId) -> Result<Reply, CoreEnded> {
+        if !self.allowance.take(Instant::now(), 1) {
+            return Ok(Reply::Refused(Refusal::Busy));
+        }
+        let key = self.key;
+        let password = self.shared.core.ask(move |view| view.presence.password_of(key, user)).ok_or(CoreEnded)?;
+        let renewed = |password| Reply::Renewed(self.shared.token(user, self.device, password));
+        Ok(password.map_or(Reply::Refused(Refusal::LoginFirst), renewed))
     }
 
-    fn tickets(&self, user: UserId, groups: Vec<GroupId>) -> Result<Reply, CoreEnded> {
+    /// Signs tickets for those of the groups that the user is in now.
+    fn tickets(&mut self, user: UserId, mut groups: Vec<GroupId>) -> Result<Reply, CoreEnded> {
+        groups.sort_unstable();
+        groups.dedup();
+        let key = self.key;
         let asked = self.shared.core.ask(move |view| {
-            let since = |group: &GroupId| Some((*group, view.directory().member_since(*group, user)?));
-            groups.iter().filter_map(since).collect::<Vec<_>>()
+            view.presence.user_of(key).filter(|now| *now == user)?;
+            let directory = view.directory();
+            groups.retain(|group| directory.is_member(*group, user));
+            Some(groups.into_iter().map(|group| (group, directory.tickets_void_until_ms(group, user))).collect::<Vec<_>>())
         });
-        let ticket = |(group, since)| self.shared.ticket(group, user, self.device, since);
-        Ok(Reply::Tickets(asked.ok_or(CoreEnded)?.into_iter().map(ticket).collect()))
+        let Some(groups) = asked.ok_or(CoreEnded)? else { return Ok(Reply::Refused(Refusal::LoginFirst)) };
+        if !self.allowance.take(Instant::now(), groups.len()) {
+            return Ok(Reply::Refused(Refusal::Busy));
+        }
+        let ticket = |(group, void_until_ms)| self.shared.ticket(group, user, self.device, void_until_ms);
+        Ok(Reply::Tickets(groups.into_iter().map(ticket).collect()))
     }
 
     /// The client has proven to be this user, by the password that the write `password` set.
@@ -184,18 +228,35 @@ impl Session<'_> {
             warn!("{}: turned away after login: too many sessions here, or from there", self.address);
             return Ok(Reply::Refused(Refusal::Busy));
         }
-        let visitor = Visitor { user, device: self.device, address: self.address, outbox: self.outbox.clone() };
+        let (outbox, over) = (self.outbox.clone(), self.over.clone());
+        let visitor = Visitor { user, device: self.device, address: self.address, outbox, password, over };
         let key = self.key;
-        let entered = self.shared.core.ask(move |view| view.presence.log_in(key, visitor, view.replica.directory()));
-        entered.ok_or(CoreEnded)?;
-        self.user = Some(user);
+        let entered = self.shared.core.ask(move |view| view.presence.log_in(key, visitor, view.replica.directory(), view.now_ms));
+        if let Err(refusal) = entered.ok_or(CoreEnded)? {
+            if self.user.is_none() {
+                self.admission.unprove();
+            }
+            return Ok(Reply::Refused(refusal));
+        }
+        (self.user, self.was) = (Some(user), None);
         debug!("{}: {} has logged in", self.address, entry.label);
         Ok(Reply::LoggedIn { user: entry, token: self.shared.token(user, self.device, password) })
     }
 
-    fn change_password(&self, user: UserId, request: RequestId, old: &Password, new: &Password) -> Result<Reply, CoreEnded> {
+    fn change_password(&mut self, user: UserId, request: RequestId, old: &Password, new: &Password) -> Result<Reply, CoreEnded> {
         match self.shared.change_password(self.caller(), user, request, old, new).ok_or(CoreEnded)? {
             Ok(_) => self.renew(user),
+            Err(refusal) => Ok(Reply::Refused(refusal)),
+        }
+    }
+
+    /// The client repeats a request that has been carried out, and by that has ended its own login here: the new password is shown.
+    fn password_changed(&mut self, was: UserId, request: RequestId, new: &Password) -> Result<Reply, CoreEnded> {
+        match self.shared.find_changed(self.caller(), was, request, new).ok_or(CoreEnded)? {
+            Ok((entry, tag)) => match self.enter(entry, tag)? {
+                Reply::LoggedIn { token, .. } => Ok(Reply::Renewed(token)),
+                refused => Ok(refused),
+            },
             Err(refusal) => Ok(Reply::Refused(refusal)),
         }
     }

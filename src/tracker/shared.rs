@@ -2,11 +2,12 @@
 //!
 //! **Invariant:** everything here is either fixed at the start or guarded by a lock held for a few instructions.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -18,7 +19,12 @@ use super::password::Hasher;
 use super::quota::Quota;
 use crate::net::{Registry, Stop, Threads, TrackerSecurity};
 use crate::trust::KeyPair;
-use crate::types::{OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
+use crate::types::{Fingerprint, OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
+
+/// Strangers whom the log has named, at most: beyond it one may be named again.
+const NAMED_MAX: usize = 1024;
+/// Time after which one is named again.
+const NAMED_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What the threads of one tracker share.
 #[derive(Debug)]
@@ -68,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) failure: Mutex<Option<TrackerError>>,
     /// Numbers given to connections.
     pub(crate) next_key: AtomicU64,
+    /// Who came from another network, by address and network, and when that was said.
+    pub(crate) named: Mutex<HashMap<(IpAddr, Option<Fingerprint>), Instant>>,
 }
 
 impl Shared {
@@ -76,7 +84,17 @@ impl Shared {
         self.next_key.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The local address to dial from, so that the other end sees the address that `tracker_info.txt` names.
+    /// Tells whether the log has not said lately that somebody of that network, or of one unknown, has come from there.
+    pub(crate) fn is_news(&self, address: IpAddr, network: Option<Fingerprint>) -> bool {
+        let (mut named, now) = (self.named.lock(), Instant::now());
+        named.retain(|_, said| now.duration_since(*said) < NAMED_AGAIN);
+        if named.len() >= NAMED_MAX {
+            named.clear();
+        }
+        named.insert((address.to_canonical(), network), now).is_none()
+    }
+
+    /// The local address to dial from, so that the other end's log shows the address that `tracker_info.txt` names.
     pub(crate) fn dial_from(&self) -> Option<IpAddr> {
         Some(self.address.ip())
     }
@@ -100,6 +118,7 @@ impl Shared {
     pub(crate) fn status(&self, view: &View<'_>) -> TrackerStatus {
         TrackerStatus {
             number: self.number,
+            network: self.network_key.fingerprint(),
             address: self.address,
             origin: view.replica.origin(),
             counts: view.directory().counts(),

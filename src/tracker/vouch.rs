@@ -3,14 +3,47 @@
 //! **Invariant:** a token or ticket is signed for the device that proved its key on the connection it goes out on; and one that comes in
 //! counts only on a connection whose other end has the key it names.
 //!
-//! Called on session threads; the directory's facts come in as arguments. Nothing here blocks.
+//! A login rests on what was shown when it began: a token that expires meanwhile does not end it, and its tickets are good for their own ten
+//! minutes, since what they prove, the membership, the directory has just confirmed. A connection that is made anew needs a token that has
+//! not expired.
+//!
+//! Called on session threads; the directory's facts come in as arguments. Nothing here blocks. A signature costs some tens of
+//! microseconds, so each connection has an [`Allowance`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::clock::wall_ms;
 use super::shared::Shared;
-use crate::types::limits::{TICKET_LIFETIME, TOKEN_LIFETIME};
-use crate::types::{DeviceId, GroupId, SessionToken, Stamp, Tag, Ticket, TicketClaims, TokenClaims, UserId};
+use crate::types::limits::{TICKET_LIFETIME, TICKETS_PER_REQUEST_MAX, TOKEN_LIFETIME};
+use crate::types::{DeviceId, GroupId, SessionToken, Tag, Ticket, TicketClaims, TokenClaims, UserId};
+
+/// What a resumption costs: a signature is checked, which takes about twice as long as making one, and one is made.
+pub(crate) const RESUME_COST: usize = 3;
+/// Signatures at once: what a member of as many groups as one request may name needs, twice.
+const SIGNATURES_MAX: u32 = 2 * TICKETS_PER_REQUEST_MAX as u32;
+/// On average a signature in this time: a tenth of a per cent of a processor for a connection that asks without a pause, and enough for 5,000
+/// groups.
+const SIGNATURE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How many signatures one connection may still cost.
+#[derive(Debug, Default)]
+pub(crate) struct Allowance {
+    /// Up to when the time is spoken for.
+    until: Option<Instant>,
+}
+
+impl Allowance {
+    /// Takes `count` signatures, unless that is more than may be had now.
+    pub(crate) fn take(&mut self, now: Instant, count: usize) -> bool {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let until = self.until.map_or(now, |until| until.max(now)) + SIGNATURE_INTERVAL.saturating_mul(count);
+        let fits = until <= now + SIGNATURE_INTERVAL * SIGNATURES_MAX;
+        if fits {
+            self.until = Some(until);
+        }
+        fits
+    }
+}
 
 impl Shared {
     /// Signs a token for a user on a device; `password` is the write that set the password which was proven.
@@ -26,15 +59,31 @@ impl Shared {
         live && token.claims.device == device && self.network_key.network().signed_token(token)
     }
 
-    /// Signs a ticket for a member's device. `since` is when the membership began: a ticket is never older than that, however far apart
-    /// the trackers' clocks are.
-    pub(crate) fn ticket(&self, group: GroupId, user: UserId, device: DeviceId, since: Stamp) -> Ticket {
-        let issued_ms = wall_ms(self.limits.clock_offset_ms).max(since.ms() + 1);
-        let expires_ms = issued_ms + ms(TICKET_LIFETIME);
+    /// Signs a ticket for a member's device, dated later than what is void, however far apart the trackers' clocks are. It expires by the
+    /// clock in any case.
+    pub(crate) fn ticket(&self, group: GroupId, user: UserId, device: DeviceId, void_until_ms: u64) -> Ticket {
+        let now_ms = wall_ms(self.limits.clock_offset_ms);
+        let issued_ms = now_ms.max(void_until_ms.saturating_add(1));
+        let expires_ms = now_ms + ms(TICKET_LIFETIME);
         self.network_key.sign_ticket(TicketClaims { group, user, device, issued_ms, expires_ms })
     }
 }
 
 fn ms(duration: Duration) -> u64 {
     duration.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_signed_for_one_connection_is_bounded() {
+        let (mut allowance, now) = (Allowance::default(), Instant::now());
+        assert!(allowance.take(now, TICKETS_PER_REQUEST_MAX) && allowance.take(now, TICKETS_PER_REQUEST_MAX));
+        assert!(!allowance.take(now, 1));
+        let later = now + 10 * SIGNATURE_INTERVAL;
+        assert!(!allowance.take(later, 11) && allowance.take(later, 10) && !allowance.take(later, 1));
+        assert!(!allowance.take(later + Duration::from_secs(3600), usize::MAX), "no sum of counts runs over");
+    }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use rustix::fs::{CWD, RenameFlags};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
@@ -105,8 +106,10 @@ impl KeyPair {
         }
         let mut pem = Zeroizing::new(Vec::with_capacity(FILE_LEN_MAX as usize));
         file.take(FILE_LEN_MAX).read_to_end(&mut pem).map_err(wrap)?;
-        let der = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| not_a_key())?;
-        Self::from_pkcs8(der.secret_pkcs8_der()).ok_or_else(not_a_key)
+        let mut der = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| not_a_key())?;
+        let key = Self::from_pkcs8(der.secret_pkcs8_der());
+        der.zeroize();
+        key.ok_or_else(not_a_key)
     }
 
     /// Takes a key from its PKCS#8 encoding, version 1 or 2; `None` if it is none.
@@ -122,10 +125,8 @@ impl KeyPair {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(directory)?;
         let temporary = directory.join(format!(".key-{:016x}", rand::random::<u64>()));
-        let written = self.write_to(&temporary).and_then(|()| {
-            // A hard link, unlike a rename, never replaces what is there.
-            fs::hard_link(&temporary, path)
-        });
+        let written = self.write_to(&temporary).and_then(|()| put_in_place(&temporary, path));
+        // Gone already if it was renamed.
         let _ = fs::remove_file(&temporary);
         written?;
         fs::File::open(directory)?.sync_all()
@@ -178,6 +179,16 @@ impl KeyPair {
     pub(super) fn pkcs8(&self) -> PrivatePkcs8KeyDer<'_> {
         PrivatePkcs8KeyDer::from(self.pkcs8.as_slice())
     }
+}
+
+/// Gives a file its name without ever replacing one that is there: by a hard link, or, where the file system has none, by a rename that
+/// refuses to.
+fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(temporary, path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {}
+        other => return other,
+    }
+    Ok(rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?)
 }
 
 impl fmt::Debug for KeyPair {

@@ -84,7 +84,48 @@ fn message(kind: &[u8], claims: &impl Wire) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::limits::{TICKET_LIFETIME, TOKEN_LIFETIME};
     use crate::types::{DeviceId, GroupId, OriginId, Stamp, Tag, UserId};
+
+    /// The bytes that docs/PROTOCOL.md gives for a vector.
+    fn documented(vector: &str) -> String {
+        let rows =
+            include_str!("../../docs/PROTOCOL.md").lines().filter_map(|line| line.strip_prefix(&format!("| {vector} | `")));
+        let rows: Vec<&str> = rows.collect();
+        assert_eq!(rows.len(), 1, "{vector}");
+        rows[0].trim_end_matches("` |").to_owned()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The vectors were computed by another program, from the document alone.
+    #[test]
+    fn statements_are_signed_as_documented() {
+        let pkcs8 = [&b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"[..], &Vec::from_iter(0..32)].concat();
+        let key = KeyPair::from_pkcs8(&pkcs8).unwrap();
+        assert_eq!(hex(&key.public()), documented("public key"));
+        assert_eq!(key.device().to_string(), documented("fingerprint of the network, or id of the device, with that key"));
+        assert_eq!(key.fingerprint().to_string(), format!("sha256:{}", key.device()));
+        let (user, device) = (UserId::from_bytes([0x11; 16]), DeviceId::from_bytes([0x55; 32]));
+        let password = Tag { stamp: Stamp::new(1_700_000_000_000, 7), origin: OriginId::from_bytes([0x33; 16]) };
+        let issued_ms = 1_700_000_100_000;
+        let expires_ms = issued_ms + TOKEN_LIFETIME.as_millis() as u64;
+        let token = key.sign_token(TokenClaims { user, device, password, issued_ms, expires_ms });
+        assert_eq!(hex(&token.claims.to_bytes()), documented("token claims"));
+        assert_eq!(hex(token.signature.as_bytes()), documented("token signature"));
+        assert_eq!(token.to_bytes(), [token.claims.to_bytes(), token.signature.to_bytes()].concat());
+        let expires_ms = issued_ms + TICKET_LIFETIME.as_millis() as u64;
+        let ticket =
+            key.sign_ticket(TicketClaims { group: GroupId::from_bytes([0x22; 16]), user, device, issued_ms, expires_ms });
+        assert_eq!(hex(&ticket.claims.to_bytes()), documented("ticket claims"));
+        assert_eq!(hex(ticket.signature.as_bytes()), documented("ticket signature"));
+        for text in [TOKEN, TICKET] {
+            let text = std::str::from_utf8(text).unwrap().strip_suffix('\0').unwrap();
+            assert!(include_str!("../../docs/PROTOCOL.md").contains(&format!("the ASCII text `{text}`, a zero byte")));
+        }
+    }
 
     #[test]
     fn a_statement_holds_for_its_key_its_kind_and_its_words_alone() {

@@ -18,7 +18,8 @@ use super::tracker::{
 use crate::types::{
     DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileName, Geometry, GroupEntry, GroupId, GroupName, InfoHash, Label,
     MemberEntry, MembershipState, Operation, OriginId, Part, Password, PasswordHash, PeerEntry, Refusal, RequestEntry, RequestId,
-    Sha1Digest, Stamp, TrackerEntry, TrackerState, UserEntry, UserId, UserName, VersionVector, Write, limits,
+    SessionToken, Sha1Digest, Signature, Stamp, Tag, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry,
+    UserId, UserName, VersionVector, Write, limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.
@@ -96,7 +97,7 @@ macro_rules! sample_ids {
         }
     )*};
 }
-sample_ids!(UserId 0x11 GroupId 0x22 OriginId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 InfoHash 0x77);
+sample_ids!(UserId 0x11 GroupId 0x22 OriginId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 InfoHash 0x77 Signature 0x88);
 
 macro_rules! sample_names {
     ($($type:ident $example:literal $len_max:literal $characters:literal;)*) => {$(
@@ -227,8 +228,13 @@ sample_structs! {
     PeerEntry { info_hash, group, device, user, address, state }
     TrackerEntry { number, address, state, lag }
     Operation { origin, sequence, stamp, request, actor, effect, writes }
-    ClientHello { device, port }
-    Welcome { version, number, origin, observed }
+    Tag { stamp, origin }
+    TokenClaims { user, device, password, issued_ms, expires_ms }
+    SessionToken { claims, signature }
+    TicketClaims { group, user, device, issued_ms, expires_ms }
+    Ticket { claims, signature }
+    ClientHello { port }
+    Welcome { version, number, origin, observed, clock_ms }
     AnnounceEntry { group, info_hash, state }
     Resolved { group, user, file }
     FromClient { number, request }
@@ -288,6 +294,7 @@ sample_enum!(Refusal {
     RequestReused,
     BadFile,
     Busy,
+    SessionOver,
     TooManyAttempts,
     TooMany,
 });
@@ -325,12 +332,14 @@ sample_enum!(Request {
     WhoAmI,
     ListTrackers,
     Announce { entries },
-    FindPeer { info_hash, device },
+    Tickets { groups },
+    Resume { token },
+    Renew,
 });
 sample_enum!(Reply {
     Refused(refusal),
     Done(effect),
-    LoggedIn(user),
+    LoggedIn { user, token },
     Resolved(resolved),
     Groups { entries, more },
     Members { entries, more },
@@ -341,8 +350,19 @@ sample_enum!(Reply {
     Trackers { entries, degraded },
     Peers(peers),
     Pong,
+    Tickets(tickets),
+    Renewed(token),
 });
-sample_enum!(Event { Peer(peer), Removed { group }, Admitted { group }, Closing });
+sample_enum!(Event {
+    Peer(peer),
+    Removed { group },
+    Admitted { group },
+    Closing,
+    Withdrawn { group, info_hash, user, device },
+    Void { group, user, until_ms },
+    ShareStopped { group, info_hash },
+    SessionOver,
+});
 sample_enum!(FromTracker { Welcome(welcome), Unwelcome(why), Reply { number, reply }, Event(event) });
 sample_enum!(Unwelcome { Version, Full });
 sample_enum!(LinkRefusal { Version, Full, Network, ClockAhead, Myself });
@@ -372,11 +392,11 @@ impl Sample for ExtendedHandshake {
     fn example() -> Self {
         Self {
             metadata_id: Some(3),
+            ticket_id: Some(4),
             metadata_size: Some(31_235),
             requests_max: Some(250),
             client: Some("Posse 0.1.0".into()),
             port: Some(6881),
-            device: Some(Sample::example()),
             block_len_max: Some(limits::BLOCK_LEN_MAX),
         }
     }
@@ -385,11 +405,11 @@ impl Sample for ExtendedHandshake {
         let within = |number: u32, low: u32, high: u32| low + number % (high - low + 1);
         Self {
             metadata_id: Option::sample(tape).filter(|id| *id > 0),
+            ticket_id: Option::sample(tape).filter(|id| *id > 0),
             metadata_size: Option::sample(tape).map(|size: u32| within(size, 1, limits::INFO_DICTIONARY_LEN_MAX as u32).into()),
             requests_max: Option::sample(tape).filter(|count| *count > 0),
             client: Option::<Label>::sample(tape).map(|label| label.to_string()).filter(|text| text.len() <= 64),
             port: Option::sample(tape).filter(|port| *port > 0),
-            device: Sample::sample(tape),
             block_len_max: Option::sample(tape).map(|len: u32| within(len, limits::BLOCK_LEN, limits::BLOCK_LEN_MAX)),
         }
     }

@@ -88,7 +88,8 @@ fn a_tracker_without_room_acknowledges_nothing_that_is_not_stored() {
     let Some(disk) = SmallDisk::mount(&dir.path().join("disk"), "2m") else { return };
     let info = dir.path().join("info.txt");
     std::fs::write(&info, format!("127.0.0.1:{}\n", free_port())).unwrap();
-    let mut tracker = TrackerProcess::start(&info, 1, &disk.0.join("data"));
+    let (data, key) = (disk.0.join("data"), dir.path().join("network.key"));
+    let mut tracker = TrackerProcess::start(&info, 1, &data, &key, &["--groups-per-hour", "0"]);
     let mut nik = RawClient::enter(tracker.address, "nik");
     fill(&disk.0.join("filler"));
     let mut acked = Vec::new();

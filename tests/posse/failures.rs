@@ -20,9 +20,12 @@ use std::time::{Duration, Instant};
 
 use posse::types::{Change, DownloadState, Refusal};
 use posse::wire::frame::{read_message, to_frame};
+use posse::wire::peer::{Handshake, PeerId};
 use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Reply, Request};
 
-use crate::harness::{Behaviour, Content, EvilPeer, PATIENCE, RawClient, World, device, eventually, request_id, sha1_of};
+use crate::harness::{
+    Behaviour, Content, EvilPeer, PATIENCE, RawClient, RawLink, World, device, eventually, request_id, sha1_of,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -34,11 +37,9 @@ fn line_1_messages_are_not_reads_and_long_hash_lists_are_whole() {
     world.group("lab", &["nik", "bob"]);
     // Frames that come a byte at a time, and many frames in one write.
     let pings: Vec<u8> = (1..=100).flat_map(|number| to_frame(&FromClient { number, request: Request::Ping })).collect();
-    let bytes = [to_frame(&Hello::Client(ClientHello { device: device(), port: 1 })), pings].concat();
+    let bytes = [to_frame(&Hello::Client(ClientHello { port: 1 })), pings].concat();
     for step in [1, 7, bytes.len()] {
-        let mut stream = TcpStream::connect(world.tracker(1)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = device().dial_tracker(world.tracker(1)).unwrap();
         bytes.chunks(step).for_each(|part| stream.write_all(part).unwrap());
         assert!(matches!(read_message(&mut stream, 1 << 20).unwrap(), FromTracker::Welcome(_)));
         for want in 1..=100 {
@@ -216,15 +217,9 @@ fn line_6_descriptors_cores_and_ports_are_given_back() {
     };
     let before = counts(&mut world, &mut nik);
     // More at once than FD_SETSIZE, each with a session of its own.
-    let hello = to_frame(&Hello::Client(ClientHello { device: device(), port: 1 }));
-    let mut crowd: Vec<TcpStream> = (0..1100).map(|number| from(number, tracker).unwrap()).collect();
-    for stream in &mut crowd {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(&hello).unwrap();
-    }
-    for stream in &mut crowd {
-        assert!(matches!(read_message(stream, 1 << 20).unwrap(), FromTracker::Welcome(_)));
-    }
+    let home = |number: u32| [127, 79, (number / 40) as u8, 1];
+    let crowd: Vec<RawClient> =
+        (0..1100).map(|number| RawClient::connect(tracker, &device().at(home(number)), 1).unwrap()).collect();
     drop(crowd);
     for number in 0..400 {
         for port in ports {
@@ -337,7 +332,7 @@ fn line_10_identity_comes_from_the_session_and_passwords_stay_secret() {
     let mut world = World::new(1);
     world.group("lab", &["nik", "bob"]);
     // Before login, nothing; after it, nothing that is not one's own.
-    let mut stranger = RawClient::connect(world.tracker(1), device(), 1).unwrap();
+    let mut stranger = RawClient::connect(world.tracker(1), &device(), 1).unwrap();
     let reply = stranger.ask(Request::WhoAmI).unwrap();
     assert_eq!(reply, Reply::Refused(Refusal::LoginFirst));
     let group = RawClient::enter(world.tracker(1), "nik").group("lab").group;
@@ -393,13 +388,17 @@ fn line_11_nothing_is_served_after_logout() {
     bob.ok("download_file lab a.bin", &[]);
     eventually("it is known that nobody offers it", || bob.object("why lab a.bin").to_string().contains("nobody").then_some(()));
     // Whoever knows the address is not served either.
-    let mut stream = TcpStream::connect(nik.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let peer = posse::wire::peer::PeerId::of_device(device());
-    stream.write_all(&posse::wire::peer::Handshake::new(content.facts().info_hash, peer).encode()).unwrap();
-    let mut got = Vec::new();
-    let _ = stream.read_to_end(&mut got);
-    assert!(got.len() < 1000, "it answers after logout");
+    let mut session = RawClient::enter(world.tracker(1), "bob");
+    let group = session.group("lab").group;
+    let ticket = session.ticket(group).unwrap();
+    // It may hang up before the handshake of TLS, or after.
+    if let Ok(mut link) = RawLink::dial(&session.device, nik.address, nik.device()) {
+        let shake = Handshake::new(content.facts().info_hash, PeerId::of_device(session.device.id)).encode();
+        let _ = link.send_bytes(&[&to_frame(&ticket)[..], &shake].concat());
+        let mut got = Vec::new();
+        let _ = link.stream().read_to_end(&mut got);
+        assert!(got.is_empty(), "it answers after logout");
+    }
     assert_eq!(bob.bytes_done("a.bin"), 0);
     nik.login("nik");
     bob.wait_downloads();

@@ -9,9 +9,15 @@
 //! | [`commands`] | each row of the command table with its refusals, plain and as JSON |
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
+//! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
+//! | [`secrecy`] | somebody who records everything learns nothing, and somebody who alters anything ends that connection alone |
+//! | [`intruders`] | false trackers, strangers, borrowed and expired tokens and tickets |
 //! | [`hostile`] | garbage, slow, oversized and idle connections |
+//! | [`documents`] | what the documents name is there |
+//! | [`membership`] | tickets and tokens: who is no member any more gets nothing more, at once and everywhere |
+//! | [`floods`] | wrong passwords, slow handshakes, accounts by the thousand: honest people are served all the while |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
@@ -20,15 +26,21 @@ mod again;
 mod commands;
 mod corrupt;
 mod disk;
+mod documents;
 mod failures;
+mod floods;
 mod harness;
 mod hostile;
+mod intruders;
+mod membership;
 mod names;
+mod older;
 mod partition;
 mod paths;
 mod restart;
 mod resume;
 mod scripts;
+mod secrecy;
 mod starting;
 mod storm;
 mod terminal;

@@ -1,28 +1,28 @@
 //! Two trackers that were apart each took writes that contradict each other; afterwards both hold both, under names of their own.
 
-use posse::types::{Change, Effect, Password};
+use posse::types::{Change, Effect};
 use posse::wire::tracker::{Reply, Request};
 
-use crate::harness::{Content, RawClient, World, device, request_id};
+use crate::harness::{Content, RawClient, World, device, password as typed, request_id};
 
 /// Makes an account with a password of its own and logs in.
 fn account(session: &mut RawClient, name: &str, password: &str) {
-    let password = Password::new(password.to_owned()).unwrap();
+    let password = typed(password);
     let create = Request::CreateUser { request: request_id(), name: name.parse().unwrap(), password: password.clone() };
     assert!(matches!(session.ask(create).unwrap(), Reply::Done(Effect::User(_))));
     let login = session.ask(Request::Login { name: name.parse().unwrap(), password }).unwrap();
-    assert!(matches!(login, Reply::LoggedIn(_)), "{login:?}");
+    assert!(matches!(login, Reply::LoggedIn { .. }), "{login:?}");
 }
 
 /// What the people on one side of a partition do.
 fn write_alone(world: &World, side: usize, seed: u64) {
     let tracker = world.tracker(side);
     // The first write is on its way to the tracker that sleeps, which reads it when it wakes: let it be one without conflicts.
-    account(&mut RawClient::connect(tracker, device(), 1).unwrap(), &format!("spark{side}"), "pw");
-    let mut nik = RawClient::connect(tracker, device(), 1).unwrap();
+    account(&mut RawClient::connect(tracker, &device(), 1).unwrap(), &format!("spark{side}"), "pw");
+    let mut nik = RawClient::connect(tracker, &device(), 1).unwrap();
     account(&mut nik, "nik", &format!("of side {side}"));
     nik.create_group("lab");
-    let mut bob = RawClient::connect(tracker, device(), 1).unwrap();
+    let mut bob = RawClient::connect(tracker, &device(), 1).unwrap();
     bob.login("bob").unwrap();
     let common = bob.group("common").group;
     bob.share(common, Content::new("notes.txt", 100, seed).facts());
@@ -76,7 +76,7 @@ fn nobody_is_let_in_and_thrown_out_by_accident_when_both_sides_wrote() {
     world.group("lab", &["nik", "bob"]);
     world.wait_synced();
     let member = |world: &World, side: usize, user: &str| {
-        let mut session = RawClient::connect(world.tracker(side), device(), 1).unwrap();
+        let mut session = RawClient::connect(world.tracker(side), &device(), 1).unwrap();
         session.login(user).unwrap();
         session
     };

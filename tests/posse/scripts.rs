@@ -228,7 +228,7 @@ fn every_line_of_json_is_one_object() {
 fn trackers_shows_each_one_and_which_is_primary() {
     let mut world = World::new(2);
     let mut nik = world.plain("nik");
-    nik.ok("trackers", &["1\t127.0.0.1:*\tup\t*\tlag 0", "2\t127.0.0.1:*\tup\t*\tlag 0"]);
+    nik.ok("trackers", &["1\t127.0.0.1:*\tup\t*\tlag 0", "2\t127.0.0.1:*\tup\t*\tlag 0", "network sha256:*"]);
     world.trackers[1].kill9();
     crate::harness::eventually("the second is shown as down", || {
         let shown = world.script("bob", &["-c", "trackers"], &[]);

@@ -1,13 +1,16 @@
 //! How the programs are started and stopped: every form of the command lines, every way to get them wrong, and the exit statuses.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use posse::trust::KeyPair;
+use posse::types::Fingerprint;
 use rustix::process::Signal;
 
-use crate::harness::{Finished, PATIENCE, Process, World, free_port};
+use crate::harness::{Finished, PATIENCE, Process, World, free_port, set_home};
 
 fn tracker(args: &[&str]) -> Process {
     Process::spawn("tracker", Command::new(env!("CARGO_BIN_EXE_tracker")).args(args))
@@ -135,14 +138,73 @@ fn tracker_info_is_understood_in_every_form() {
         ports[0], ports[1], ports[2], ports[3]
     );
     std::fs::write(&info, lines).unwrap();
+    let key = dir.path().join("network.key");
     for (index, port) in ports.iter().enumerate() {
         let number = (index + 1).to_string();
         let data = dir.path().join(&number);
         let host = if index == 3 { "[::1]" } else { "127.0.0.1" };
-        let process = tracker(&[text(&info), &number, "--data-dir", text(&data)]);
+        let process = tracker(&[text(&info), &number, "--data-dir", text(&data), "--network-key", text(&key)]);
         let line = process.wait_out("that it listens", |line| Some(line.to_owned()));
         assert_eq!(line, format!("tracker {number} listening on {host}:{port}"));
     }
+}
+
+/// What a tracker prints of its network.
+fn fingerprint(tracker: &Process) -> String {
+    tracker.wait_out("whose network it is", |line| line.strip_prefix("network ").map(str::to_owned))
+}
+
+#[test]
+fn trackers_of_one_machine_share_the_key_that_the_first_start_makes() {
+    let dir = tempfile::tempdir().unwrap();
+    let info = dir.path().join("info.txt");
+    std::fs::write(&info, format!("127.0.0.1:{}\n127.0.0.1:{}\n", free_port(), free_port())).unwrap();
+    let start = |number: &str, home: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
+        set_home(command.args([text(&info), number]), home);
+        Process::spawn("tracker", &mut command)
+    };
+    let home = dir.path().join("home");
+    // Both at once: one of them makes it.
+    let trackers = ["1", "2"].map(|number| start(number, &home));
+    let [first, second] = [&trackers[0], &trackers[1]].map(fingerprint);
+    assert_eq!(first, second);
+    assert!(first.parse::<Fingerprint>().is_ok(), "{first}");
+    let key = home.join("data/posse/network.key");
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(KeyPair::load(&key).unwrap().fingerprint().to_string(), first);
+    drop(trackers);
+    assert_eq!(fingerprint(&start("1", &home)), first, "a later start uses the same");
+    assert_ne!(
+        fingerprint(&start("1", &dir.path().join("elsewhere"))),
+        first,
+        "another machine has another, until it is copied there"
+    );
+}
+
+#[test]
+fn a_network_key_that_will_not_do_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let [info, data, key] = ["info.txt", "data", "network.key"].map(|name| dir.path().join(name));
+    let start = || finish(tracker(&[text(&info), "1", "--data-dir", text(&data), "--network-key", text(&key)]));
+    std::fs::write(&info, "127.0.0.1:0\n").unwrap();
+    std::fs::write(&key, "no key\n").unwrap();
+    refuses(&start(), "chmod 600");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    refuses(&start(), "network.key");
+    assert_eq!(std::fs::read(&key).unwrap(), b"no key\n");
+    // Not the network that the file names: both are shown.
+    std::fs::remove_file(&key).unwrap();
+    let own = KeyPair::load_or_make(&key).unwrap().0.fingerprint().to_string();
+    let other = KeyPair::generate().unwrap().fingerprint().to_string();
+    std::fs::write(&info, format!("network {other}\n127.0.0.1:0\n")).unwrap();
+    let finished = start();
+    refuses(&finished, &own);
+    refuses(&finished, &other);
+    std::fs::write(&info, "network sha256:12\n127.0.0.1:0\n").unwrap();
+    refuses(&start(), "line 1");
+    std::fs::write(&info, format!("network {own}\nnetwork {own}\n127.0.0.1:0\n")).unwrap();
+    refuses(&start(), "line 2");
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Stormer {
 
     fn session(&mut self) -> std::io::Result<&mut RawClient> {
         if self.session.is_none() {
-            let mut session = RawClient::connect(self.trackers[self.at % self.trackers.len()], device(), 1)?;
+            let mut session = RawClient::connect(self.trackers[self.at % self.trackers.len()], &device(), 1)?;
             session.login(&self.user)?;
             self.session = Some(session);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::harness::{Behaviour, Content, EvilPeer, World, eventually};
+use crate::harness::{Behaviour, Content, EvilPeer, World, eventually, set_home};
 
 /// A client with a terminal; both end with this value.
 struct Terminal {
@@ -23,7 +23,8 @@ impl Terminal {
         let home = world.home(name);
         let command = format!("'{client}' 127.0.0.1:0 '{}' --data-dir '{}/.posse'", world.info.display(), home.display());
         let mut script = Command::new("script");
-        script.args(["-qefc", &command, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir(home);
+        script.args(["-qefc", &command, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir(&home);
+        set_home(&mut script, &home);
         let Ok(mut child) = script.env("TERM", "xterm").spawn() else {
             eprintln!("SKIPPED: there is no `script` here to make a terminal with");
             return None;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::escape::escape;
 use super::output::{Format, Output};
-use crate::client::ClientEvent;
+use crate::client::{ClientEvent, SessionEnd};
 use crate::net::Stop;
 
 /// The thread "announcer".
@@ -51,11 +51,13 @@ fn tell(output: &Output, event: &ClientEvent) {
     match output.format() {
         Format::Json => tell_json(output, event),
         Format::Table => output.announce(&to_text(event)),
-        // In a script `wait` reports downloads; that a share is not offered would else go unseen.
-        Format::Plain if matches!(event, ClientEvent::ShareNotOffered { .. }) => {
-            output.error_line(&format!("warning: {}", escape(&to_text(event))));
-        }
-        Format::Plain => {}
+        // In a script `wait` reports downloads; what nobody asked for would else go unseen.
+        Format::Plain => match event {
+            ClientEvent::ShareNotOffered { .. } | ClientEvent::TrustedNetwork { .. } | ClientEvent::SessionEnded { .. } => {
+                output.error_line(&format!("warning: {}", escape(&to_text(event))));
+            }
+            _ => {}
+        },
     }
 }
 
@@ -69,6 +71,14 @@ fn to_text(event: &ClientEvent) -> String {
         }
         ClientEvent::Admitted { group } => format!("you were let into {group}"),
         ClientEvent::Removed { group } => format!("you are no longer a member of {group}"),
+        ClientEvent::TrustedNetwork { network, before: None } => format!(
+            "trusting the network {network}, the first that was met: compare it with what its trackers print when they start; \
+             the line `network {network}` in tracker_info.txt pins it"
+        ),
+        ClientEvent::TrustedNetwork { network, before: Some(before) } => {
+            format!("trusting the network {network} from now on, as you say; before it was {before}")
+        }
+        ClientEvent::SessionEnded { user, reason } => format!("the session of {user} has ended: {reason}; log in again"),
     }
 }
 
@@ -89,6 +99,17 @@ fn tell_json(output: &Output, event: &ClientEvent) {
         }
         ClientEvent::Admitted { group } => ("admitted", json!({ "group": group.as_str() })),
         ClientEvent::Removed { group } => ("removed", json!({ "group": group.as_str() })),
+        ClientEvent::TrustedNetwork { network, before } => {
+            let before = before.map(|before| before.to_string());
+            ("network_trusted", json!({ "network": network.to_string(), "before": before }))
+        }
+        ClientEvent::SessionEnded { user, reason } => {
+            let code = match reason {
+                SessionEnd::PasswordChanged => "password_changed",
+                SessionEnd::Expired => "expired",
+            };
+            ("session_ended", json!({ "user": user.as_str(), "reason": reason.to_string(), "code": code }))
+        }
     };
     output.event(name, fields);
 }

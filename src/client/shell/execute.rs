@@ -193,6 +193,9 @@ impl Shell {
                 }
                 told.push(render::download_value(&status));
             }
+            if let Some(ended) = self.client.ended().filter(|ended| ended.unfinished > 0) {
+                return Err(ClientError::SessionEnded(ended.reason));
+            }
             let all = self.client.show_downloads().unwrap_or_default();
             let running: Vec<_> = all.iter().filter(|status| status.phase == DownloadPhase::Running).collect();
             if running.is_empty() {
@@ -215,9 +218,17 @@ impl Shell {
     fn rest(&mut self, seconds: Option<&str>, is_seed: bool) -> Result<Answer> {
         let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
         self.interrupts.clear();
-        match self.interrupts.wait(None, until) {
-            Woken::Interrupt if !is_seed => Err(ClientError::Interrupted),
-            _ => Ok(Answer::default()),
+        let events = is_seed.then(|| self.client.subscribe());
+        loop {
+            // A seeder whose session is over would sit there for nothing.
+            if let Some(ended) = self.client.ended().filter(|_| is_seed) {
+                return Err(ClientError::SessionEnded(ended.reason));
+            }
+            match self.interrupts.wait(events.as_ref(), until) {
+                Woken::Event => {}
+                Woken::Interrupt if !is_seed => return Err(ClientError::Interrupted),
+                Woken::Interrupt | Woken::Time => return Ok(Answer::default()),
+            }
         }
     }
 

@@ -12,6 +12,8 @@ mod bars;
 mod complete;
 mod escape;
 mod execute;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod input;
 mod interrupt;
 mod options;
@@ -86,7 +88,7 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
     let client = Client::start(arguments.config()?)?;
     output.listening(client.address(), client.device());
     if !client.wait_for_tracker(FIRST_TRACKER_TIMEOUT) {
-        output.failure(None, &ClientError::NoTracker);
+        output.failure(None, &client.why_no_tracker());
         if !interactive {
             return Ok(EXIT_NO_TRACKER);
         }

@@ -154,12 +154,16 @@ pub(super) fn uploads(uploads: &[Upload]) -> Answer {
 pub(super) fn trackers(status: &TrackersStatus) -> Answer {
     let row = |t: &TrackerStatus| {
         let state = tracker_state(t.state).to_owned();
-        vec![t.number.to_string(), t.address.clone(), state, tracker_role(t.role).to_owned(), format!("lag {}", t.lag)]
+        let mut cells =
+            vec![t.number.to_string(), t.address.clone(), state, tracker_role(t.role).to_owned(), format!("lag {}", t.lag)];
+        cells.extend(t.error.clone());
+        cells
     };
     let mut rows: Vec<Vec<String>> = status.trackers.iter().map(row).collect();
     if status.degraded {
         rows.push(vec!["degraded: changes are at present safe on the primary alone".into()]);
     }
+    rows.extend(status.network.map(|network| vec![format!("network {network}")]));
     let value = |t: &TrackerStatus| {
         json!({
             "number": t.number, "address": t.address, "state": tracker_state(t.state), "role": tracker_role(t.role),
@@ -167,7 +171,10 @@ pub(super) fn trackers(status: &TrackersStatus) -> Answer {
         })
     };
     let values: Vec<Value> = status.trackers.iter().map(value).collect();
-    Answer::rows(rows, "no trackers").with("trackers", values).with("degraded", status.degraded)
+    Answer::rows(rows, "no trackers")
+        .with("trackers", values)
+        .with("degraded", status.degraded)
+        .with("network", status.network.map(|network| network.to_string()))
 }
 
 fn tracker_state(state: TrackerState) -> &'static str {

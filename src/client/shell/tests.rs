@@ -1,9 +1,10 @@
 //! Whole runs of the program against a scripted tracker: what is carried out, and with which exit status it ends.
 
 use super::*;
-use crate::client::trackers::tests::{Act, Fake, usual};
+use crate::client::trackers::tests::{Fake, refuse, usual, wait_for};
+use crate::trust::KeyPair;
 use crate::types::Refusal;
-use crate::wire::tracker::{Reply, Request};
+use crate::wire::tracker::{Event, Request};
 
 /// Runs the program against `tracker` (`ip port`) with these options; returns its exit status.
 fn status(tracker: &str, options: &[&str]) -> Result<u8, ClientError> {
@@ -15,9 +16,7 @@ fn status(tracker: &str, options: &[&str]) -> Result<u8, ClientError> {
 
 fn fake() -> Fake {
     Fake::start(|request| match request {
-        Request::CreateGroup { name, .. } if name.as_str() == "taken" => {
-            Act::Answer(Box::new(Reply::Refused(Refusal::NameTaken)))
-        }
+        Request::CreateGroup { name, .. } if name.as_str() == "taken" => refuse(Refusal::NameTaken),
         other => usual(other),
     })
 }
@@ -63,4 +62,30 @@ fn scripts_come_from_files_too() {
 fn without_a_tracker_a_script_does_not_begin() {
     let address = fake().kill();
     assert_eq!(status(&address.to_string(), &["-c", "whoami"]).unwrap(), EXIT_NO_TRACKER);
+}
+
+#[test]
+fn trackers_of_another_network_are_no_trackers() {
+    let fake = fake();
+    let other = KeyPair::generate().unwrap().fingerprint().to_string();
+    let tracker = fake.address.to_string();
+    assert_eq!(status(&tracker, &["--network", &other, "-c", "whoami"]).unwrap(), EXIT_NO_TRACKER);
+    assert!(fake.asked().is_empty());
+    let own = fake.key.fingerprint().to_string();
+    assert_eq!(status(&tracker, &["--network", &own, "-c", "create_user nik pw"]).unwrap(), 0);
+}
+
+#[test]
+fn a_seeder_whose_session_is_over_does_not_sit_there_for_nothing() {
+    let fake = fake();
+    let tracker = fake.address.to_string();
+    let seeds = std::thread::spawn(move || status(&tracker, &["-c", "login nik pw", "-c", "seed", "-c", "logout"]).unwrap());
+    wait_for("it is logged in", || fake.count(|request| matches!(request, Request::Login { .. })) == 1);
+    fake.terms.lock().password_ms += 1;
+    wait_for("it is over", || {
+        fake.tell(&Event::SessionOver);
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        seeds.is_finished()
+    });
+    assert_eq!(seeds.join().unwrap(), EXIT_FAILED);
 }

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, at, select, unbounded};
 
 use super::TrackerSet;
 use super::session::{Login, pending_login};
-use super::state::{Answer, Pending};
+use super::state::{Answer, Pending, SetState};
 use crate::client::ClientError;
 use crate::net::Stop;
 use crate::types::{Label, Password, Refusal, UserEntry};
@@ -25,6 +25,9 @@ const HEDGE_AFTER: Duration = Duration::from_millis(700);
 const REFUSAL_GRACE: Duration = Duration::from_millis(250);
 /// Time for a command in all.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a command whose password trackers may take their time to look at: after many wrong ones they make everybody wait, for up to
+/// 30 s.
+pub(crate) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(35);
 /// Time that a command waits for any connection at all.
 const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -49,10 +52,19 @@ impl TrackerSet {
     /// # Blocking
     /// For at most [`CALL_TIMEOUT`]. Must not be called by the consumer of the news.
     pub(crate) fn call(&self, request: &Request, need: Need) -> Result<Reply, ClientError> {
-        if need == Need::Session && self.session().is_none() {
-            return Err(Refusal::LoginFirst.into());
-        }
-        Call::new(self, request, need).run()
+        self.call_within(request, need, CALL_TIMEOUT)
+    }
+
+    /// The same within a time of the caller's own.
+    ///
+    /// # Errors
+    /// Those of [`TrackerSet::call`].
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub(crate) fn call_within(&self, request: &Request, need: Need, timeout: Duration) -> Result<Reply, ClientError> {
+        let generation = self.session().map_or(0, |session| session.generation);
+        Call::new(self, request, need, generation, timeout).run()
     }
 
     /// Logs in on the nearest tracker, then, in the background, on all others.
@@ -61,11 +73,11 @@ impl TrackerSet {
     /// Those of [`TrackerSet::call`].
     ///
     /// # Blocking
-    /// As [`TrackerSet::call`].
+    /// For at most [`PASSWORD_TIMEOUT`].
     pub(crate) fn login(&self, name: Label, password: Password) -> Result<UserEntry, ClientError> {
         let generation = self.next_generation();
         let request = Request::Login { name, password };
-        match self.call(&request, Need::Login(generation)) {
+        match self.call_within(&request, Need::Login(generation), PASSWORD_TIMEOUT) {
             Ok(Reply::LoggedIn { user, token }) => {
                 self.establish(generation, user.clone(), token);
                 Ok(user)
@@ -74,27 +86,6 @@ impl TrackerSet {
                 // Whoever says yes to it later is told that it is over.
                 self.shared.state.lock().end_session(&|| Pending::Ignored);
                 Err(other.err().unwrap_or(ClientError::BadAnswer))
-            }
-        }
-    }
-
-    /// Asks every connected tracker the same question at once and hands each reply to `take` until it says it has enough.
-    ///
-    /// # Blocking
-    /// For at most `timeout`. Must not be called by the consumer of the news.
-    pub(crate) fn ask_all(&self, request: &Request, timeout: Duration, mut take: impl FnMut(usize, Reply) -> bool) {
-        let deadline = Instant::now() + timeout;
-        let (sender, answers) = unbounded();
-        let mut state = self.shared.state.lock();
-        for index in state.candidates(true) {
-            if let Some(live) = state.links[index].live.as_mut() {
-                live.send(request.clone(), Pending::Call(sender.clone()));
-            }
-        }
-        drop((state, sender));
-        while let Ok(answer) = answers.recv_deadline(deadline) {
-            if answer.reply.is_some_and(|reply| take(answer.tracker, reply)) {
-                return;
             }
         }
     }
@@ -113,6 +104,9 @@ struct Call<'a> {
     set: &'a TrackerSet,
     request: &'a Request,
     need: Need,
+    /// The session that it is asked for, if it is for one: it is never asked for another.
+    generation: u64,
+    deadline: Instant,
     sender: Sender<Answer>,
     answers: Receiver<Answer>,
     /// Connections asked, by tracker and key; never asked twice.
@@ -129,17 +123,33 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(set: &'a TrackerSet, request: &'a Request, need: Need) -> Self {
+    fn new(set: &'a TrackerSet, request: &'a Request, need: Need, generation: u64, timeout: Duration) -> Self {
         let (sender, answers) = unbounded();
         let started = Instant::now();
         let (asked, waiting) = (Vec::new(), Vec::new());
         let interrupt = if set.patient { Stop::new() } else { set.shared.interrupt.lock().clone() };
         let (refusal, busy, relogged) = (None, false, false);
-        Self { set, request, need, sender, answers, asked, waiting, refusal, busy, relogged, interrupt, started }
+        let deadline = started + timeout;
+        Self {
+            set,
+            request,
+            need,
+            generation,
+            deadline,
+            sender,
+            answers,
+            asked,
+            waiting,
+            refusal,
+            busy,
+            relogged,
+            interrupt,
+            started,
+        }
     }
 
     fn run(mut self) -> Result<Reply, ClientError> {
-        let deadline = self.started + CALL_TIMEOUT;
+        let deadline = self.deadline;
         let mut hedge = Instant::now();
         loop {
             let now = Instant::now();
@@ -159,10 +169,10 @@ impl<'a> Call<'a> {
             }
             if self.refusal.is_none() && (self.waiting.is_empty() || now >= hedge) {
                 self.suspect_silent(now >= hedge);
-                match self.ask_next() {
+                match self.ask_next()? {
                     Asked::Sent => hedge = Instant::now() + HEDGE_AFTER,
                     Asked::Nobody if self.waiting.is_empty() => {
-                        self.wait_for_change(deadline)?;
+                        self.wait_for_change()?;
                         continue;
                     }
                     Asked::Nobody => hedge = now + HEDGE_AFTER,
@@ -181,8 +191,9 @@ impl<'a> Call<'a> {
     }
 
     /// Asks the best tracker not asked yet over its present connection.
-    fn ask_next(&mut self) -> Asked {
+    fn ask_next(&mut self) -> Result<Asked, ClientError> {
         let mut state = self.set.shared.state.lock();
+        self.check_session(&state)?;
         for index in state.candidates(self.need == Need::Session) {
             let Some(live) = state.links[index].live.as_mut() else { continue };
             let id = (index, live.key);
@@ -199,11 +210,17 @@ impl<'a> Call<'a> {
             self.asked.push(id);
             if live.send(self.request.clone(), pending) {
                 self.waiting.push(id);
-                return Asked::Sent;
+                return Ok(Asked::Sent);
             }
             live.suspect = true;
         }
-        Asked::Nobody
+        Ok(Asked::Nobody)
+    }
+
+    /// Ends the command if its session has ended.
+    fn check_session(&self, state: &SetState) -> Result<(), ClientError> {
+        let error = if self.need == Need::Session { state.session_error(self.generation) } else { None };
+        error.map_or(Ok(()), Err)
     }
 
     /// Marks the trackers that were asked and have stayed silent, so that other commands go elsewhere.
@@ -222,8 +239,8 @@ impl<'a> Call<'a> {
         self.waiting.retain(|waiting| *waiting != id);
         match answer.reply? {
             Reply::Refused(Refusal::Busy) => self.busy = true,
-            Reply::Refused(Refusal::LoginFirst) if self.need == Need::Session => {
-                self.set.session_lost(id);
+            Reply::Refused(Refusal::LoginFirst | Refusal::SessionOver) if self.need == Need::Session => {
+                self.set.shared.session_lost(id.0, id.1);
                 if !std::mem::replace(&mut self.relogged, true) {
                     self.asked.retain(|asked| *asked != id);
                 }
@@ -235,12 +252,13 @@ impl<'a> Call<'a> {
     }
 
     /// Nobody is left to ask: waits for a connection or a confirmed login.
-    fn wait_for_change(&mut self, deadline: Instant) -> Result<(), ClientError> {
+    fn wait_for_change(&mut self) -> Result<(), ClientError> {
         if self.busy {
             return Err(Refusal::Busy.into());
         }
         let shared = &self.set.shared;
         let mut state = shared.state.lock();
+        self.check_session(&state)?;
         if self.interrupt.is_set() {
             return Ok(());
         }
@@ -252,12 +270,16 @@ impl<'a> Call<'a> {
             return Ok(());
         }
         let connected = state.links.iter().any(|link| link.live.is_some());
-        let until = if connected { deadline } else { self.started + UNREACHABLE_TIMEOUT };
+        let until = if connected { self.deadline } else { self.deadline.min(self.started + UNREACHABLE_TIMEOUT) };
         if Instant::now() >= until && !connected {
-            return Err(ClientError::NoTracker);
+            return Err(state.why_unreachable());
         }
-        if self.need == Need::Session && connected && state.is_session_refused() && self.started.elapsed() > UNREACHABLE_TIMEOUT {
-            return Err(ClientError::SessionRefused);
+        if let Some(why) = state.session_refused().filter(|_| self.need == Need::Session) {
+            // A change of the password that was carried out ends the session that asked for it; the answer may be lost.
+            let done = why == Refusal::SessionOver && matches!(self.request, Request::ChangePassword { .. });
+            if done || self.started.elapsed() > UNREACHABLE_TIMEOUT {
+                return Err(why.into());
+            }
         }
         let step = Instant::now() + HEDGE_AFTER;
         shared.changed.wait_until(&mut state, until.min(step));
@@ -270,26 +292,18 @@ impl<'a> Call<'a> {
             (Some((refusal, _)), _) => refusal.into(),
             (None, _) if self.busy => Refusal::Busy.into(),
             (None, true) => ClientError::NoAnswer,
-            (None, false) => ClientError::NoTracker,
+            (None, false) => state.why_unreachable(),
         }
     }
 }
 
-impl TrackerSet {
-    /// A tracker that confirmed the session has forgotten it: it is to confirm it again.
-    fn session_lost(&self, (index, key): (usize, u64)) {
-        if let Some(live) = self.shared.state.lock().live(index, key) {
-            live.login = Login::No;
-            live.announced_for = 0;
-        }
-        self.shared.login_again(index, key);
-    }
-}
-
-impl super::SetState {
-    /// Tells whether every connected tracker has turned the session's login down.
-    fn is_session_refused(&self) -> bool {
-        let mut live = self.links.iter().filter_map(|link| link.live.as_ref()).peekable();
-        live.peek().is_some() && live.all(|live| matches!(live.login, Login::Refused { .. }))
+impl SetState {
+    /// What the trackers say, if every connected one has turned the session's login down.
+    fn session_refused(&self) -> Option<Refusal> {
+        let refusals = self.links.iter().filter_map(|link| link.live.as_ref()).map(|live| match live.login {
+            Login::Refused { why, .. } => Some(why),
+            _ => None,
+        });
+        refusals.collect::<Option<Vec<Refusal>>>()?.first().copied()
     }
 }

@@ -12,8 +12,9 @@ use log::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::session::Login;
-use super::state::{Live, Pending, TrackerClock};
+use super::state::{Distrust, Live, Pending, TrackerClock};
 use super::{News, SetOptions, Shared};
+use crate::client::network::accept_hint;
 use crate::net::{Connection, Reader, WrongNetwork};
 use crate::types::limits::{MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX};
 use crate::wire::frame::{self, FrameError};
@@ -41,14 +42,35 @@ enum LinkError {
     Frame(#[from] FrameError),
     #[error("{0}")]
     Unwelcome(#[from] Unwelcome),
-    #[error("{0}")]
+    #[error("{0}; {hint}", hint = accept_hint(.0))]
     Network(#[from] WrongNetwork),
+    #[error("it does not prove to be a tracker: {0}")]
+    Unproven(io::Error),
     #[error("it does not speak the tracker protocol")]
     NotATracker,
     #[error("it has been silent for too long")]
     Silent,
     #[error("it is shutting down")]
     Closing,
+}
+
+impl LinkError {
+    /// Sorts why no connection was made: out of reach, or not to be trusted.
+    fn of_dial(error: io::Error) -> Self {
+        match (WrongNetwork::of(&error), error.kind()) {
+            (Some(wrong), _) => wrong.into(),
+            (None, io::ErrorKind::InvalidData) => Self::Unproven(error),
+            (None, _) => error.into(),
+        }
+    }
+
+    fn distrust(&self) -> Option<Distrust> {
+        match self {
+            Self::Network(wrong) => Some(Distrust::Network(*wrong)),
+            Self::Unproven(why) => Some(Distrust::Unproven(why.to_string())),
+            _ => None,
+        }
+    }
 }
 
 /// Keeps the tracker's session until the set stops. Runs on the tracker's own thread.
@@ -84,6 +106,7 @@ fn note_failure(shared: &Shared, index: usize, was_live: bool, error: &LinkError
     let first = was_live || link.attempts == 0;
     link.attempts += 1;
     link.error = Some(error.to_string());
+    link.distrust = error.distrust();
     let address = link.address.clone();
     drop(state);
     shared.changed.notify_all();
@@ -117,7 +140,8 @@ fn open(shared: &Shared, index: usize) -> Result<Opened, LinkError> {
 
 fn greet(shared: &Shared, address: SocketAddr) -> Result<Opened, LinkError> {
     let SetOptions { security, network, bind_ip, port, .. } = &shared.options;
-    let (connection, key) = security.dial_tracker(address, Some(*bind_ip), DIAL_TIMEOUT, network.expected())?;
+    let dialled = security.dial_tracker(address, Some(*bind_ip), DIAL_TIMEOUT, network.expected());
+    let (connection, key) = dialled.map_err(LinkError::of_dial)?;
     if network.meet(key)? {
         shared.tell(News::Trusted(key.fingerprint()));
     }
@@ -141,7 +165,6 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
         let mut state = shared.state.lock();
         state.next_key += 1;
         let key = state.next_key;
-        state.clock = TrackerClock::told(welcome.clock_ms);
         let live = Live {
             key,
             connection: connection.clone(),
@@ -156,6 +179,7 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
         };
         let link = &mut state.links[index];
         link.live = Some(live);
+        link.clock = Some(TrackerClock::told(welcome.clock_ms));
         link.attempts += 1;
         key
     };
@@ -184,19 +208,21 @@ fn read_frames(shared: &Shared, index: usize, key: u64, reader: &mut Reader) -> 
         match read_one(reader) {
             Err(error) => return error,
             Ok(FromTracker::Reply { number, reply }) => shared.answered(index, key, number, reply),
-            Ok(FromTracker::Event(Event::Closing)) => return LinkError::Closing,
             Ok(FromTracker::Event(event)) => {
                 shared.heard(index, key);
-                shared.tell(match event {
-                    Event::Peer(peer) => News::Peers { tracker: index, peers: vec![peer] },
-                    Event::Removed { group } => News::Removed(group),
-                    Event::Admitted { group } => News::Admitted(group),
-                    Event::Withdrawn { group, info_hash, device, .. } => News::Withdrawn { group, info_hash, device },
-                    Event::Void { group, user, until_ms } => News::Void { group, user, until_ms },
-                    Event::ShareStopped { group, info_hash } => News::ShareStopped(group, info_hash),
-                    Event::SessionOver => News::SessionOver,
-                    Event::Closing => continue,
-                });
+                match event {
+                    Event::Peer(peer) => shared.tell(News::Peers { tracker: index, peers: vec![peer] }),
+                    Event::Removed { group } => shared.tell(News::Removed(group)),
+                    Event::Admitted { group } => shared.tell(News::Admitted(group)),
+                    Event::Withdrawn { group, info_hash, device, .. } => {
+                        shared.tell(News::Withdrawn { group, info_hash, device });
+                    }
+                    Event::Void { group, user, until_ms } => shared.tell(News::Void { group, user, until_ms }),
+                    Event::ShareStopped { group, info_hash } => shared.tell(News::ShareStopped(group, info_hash)),
+                    // Whether that is the end, the answer to the token that we have by now will tell.
+                    Event::SessionOver => shared.session_lost(index, key),
+                    Event::Closing => return LinkError::Closing,
+                }
             }
             Ok(_) => return LinkError::NotATracker,
         }

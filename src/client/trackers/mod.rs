@@ -1,6 +1,7 @@
 //! The client's sessions with all trackers, and commands that outlive the tracker they were sent to.
 //!
 //! Two threads a tracker keep one connection: one dials and reads, one writes and minds the clock (pings, repeated logins).
+//! A session is begun by a password, shown to one tracker; all others, and this one after a cut, take the token that came of it.
 //! A command is sent to the *primary*, the nearest healthy tracker, and, when that connection fails or stays silent, to the next
 //! ones under the same request id, so that it is carried out once whoever answers first.
 //!
@@ -17,6 +18,7 @@ mod session;
 mod state;
 #[cfg(test)]
 pub(in crate::client) mod tests;
+mod token;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,13 +27,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
+use super::ClientError;
 use super::network::Network;
 use crate::net::{DeviceSecurity, Stop, Threads};
 use crate::types::{DeviceId, Fingerprint, GroupEntry, GroupId, InfoHash, PeerEntry, UserId};
 
-pub(crate) use call::Need;
+pub(crate) use call::{Need, PASSWORD_TIMEOUT};
 pub(crate) use state::LinkView;
 use state::SetState;
+pub use token::SessionEnd;
 
 /// Something that trackers told unasked.
 #[derive(Debug)]
@@ -77,8 +81,8 @@ pub(crate) enum News {
     },
     /// The user stopped sharing a file on another device.
     ShareStopped(GroupId, InfoHash),
-    /// A tracker says that the session's token is void.
-    SessionOver,
+    /// The session of that generation is over: its token is void.
+    SessionOver(u64),
     /// The first tracker ever met is of this network, which is trusted from now on.
     Trusted(Fingerprint),
 }
@@ -141,7 +145,7 @@ impl TrackerSet {
         Self { patient: true, ..self.clone() }
     }
 
-    /// Ends the calls that are under way with [`ClientError::Interrupted`](super::ClientError::Interrupted). What they asked for
+    /// Ends the calls that are under way with [`ClientError::Interrupted`]. What they asked for
     /// may be carried out all the same.
     pub(crate) fn interrupt(&self) {
         std::mem::take(&mut *self.shared.interrupt.lock()).set();
@@ -182,9 +186,14 @@ impl TrackerSet {
         self.shared.state.lock().links.iter().any(|link| link.live.is_some())
     }
 
-    /// The time on the trackers' clock, in milliseconds since the Unix epoch; this machine's own before one was met.
+    /// The time on the trackers' clocks, in milliseconds since the Unix epoch: the earliest of them if they differ.
     pub(crate) fn clock_ms(&self) -> u64 {
-        self.shared.state.lock().clock.now_ms()
+        self.shared.state.lock().now_ms()
+    }
+
+    /// The error for a command when no tracker is connected.
+    pub(crate) fn why_unreachable(&self) -> ClientError {
+        self.shared.state.lock().why_unreachable()
     }
 
     /// Every tracker as this client sees it, in the order of the file.

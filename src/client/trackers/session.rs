@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use log::{debug, warn};
 
-use super::state::{Answer, Pending, SetState};
+use super::state::{Answer, Live, Pending, SetState};
+use super::token::Session;
 use super::{News, Shared, TrackerSet};
-use crate::types::{SessionToken, UserEntry, UserId};
+use crate::types::{Refusal, SessionToken, UserEntry, UserId};
 use crate::wire::tracker::{Reply, Request};
 
 /// Pause before a login that a tracker refused is tried there again: it may not have heard of the account yet.
@@ -19,16 +20,6 @@ const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Time that a logout waits for the trackers: it is done here in any case.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Who is logged in.
-#[derive(Debug, Clone)]
-pub(crate) struct Session {
-    pub(super) generation: u64,
-    /// The user, with the name under which they are shown.
-    pub(crate) user: UserEntry,
-    /// What every tracker takes instead of the password, from this device alone.
-    pub(super) token: SessionToken,
-}
 
 /// How far one connection is with the session.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +41,8 @@ pub(super) enum Login {
         retry: Instant,
         /// Pause after the next failure.
         pause: Duration,
+        /// What the tracker said.
+        why: Refusal,
     },
 }
 
@@ -75,7 +68,7 @@ impl TrackerSet {
     /// Makes `user` the session, and logs it in on every other tracker.
     pub(super) fn establish(&self, generation: u64, user: UserEntry, token: SessionToken) {
         let mut state = self.shared.state.lock();
-        state.session = Some(Session { generation, user, token });
+        (state.session, state.over) = (Some(Session::new(generation, user, token)), None);
         let connected: Vec<_> =
             state.links.iter().enumerate().filter_map(|(i, link)| link.live.as_ref().map(|live| (i, live.key))).collect();
         drop(state);
@@ -84,14 +77,6 @@ impl TrackerSet {
             self.shared.joined(index, key);
         }
         self.shared.changed.notify_all();
-    }
-
-    /// Notes a newer token for what is to come.
-    pub(crate) fn replace_token(&self, token: SessionToken) {
-        if let Some(session) = self.shared.state.lock().session.as_mut().filter(|session| session.user.user == token.claims.user)
-        {
-            session.token = token;
-        }
     }
 
     /// Ends the session everywhere. Trackers that cannot be reached learn it from the connection that ended.
@@ -111,7 +96,7 @@ impl SetState {
     /// Ends the session, or the login that is under way. A tracker carries out what it is sent in order: one that has not answered the
     /// login yet is sent the logout behind it.
     pub(super) fn end_session(&mut self, pending: &dyn Fn() -> Pending) {
-        self.session = None;
+        (self.session, self.over, self.changing_until) = (None, None, None);
         self.generation += 1;
         self.announced.clear();
         for live in self.links.iter_mut().filter_map(|link| link.live.as_mut()) {
@@ -124,9 +109,12 @@ impl SetState {
 }
 
 impl Shared {
-    /// Sends the session's login on a connection that has not confirmed it and is not waiting.
+    /// Shows the session's token on a connection that has not confirmed it and is not waiting.
     pub(super) fn login_again(&self, index: usize, key: u64) {
         let mut state = self.state.lock();
+        if state.over.is_some() {
+            return;
+        }
         let Some(session) = state.session.clone() else { return };
         let Some(live) = state.live(index, key) else { return };
         let due = match live.login {
@@ -134,21 +122,30 @@ impl Shared {
             Login::Asked(generation) | Login::In { generation, .. } => generation != session.generation,
             Login::Refused { retry, .. } => retry <= Instant::now(),
         };
-        let request = Request::Resume { token: session.token };
-        if due && live.send(request, Pending::Login(session.generation, None)) {
+        let request = || Request::Resume { token: session.token.clone() };
+        let pending = Pending::Login { generation: session.generation, token: Some(session.token.clone()), caller: None };
+        if due && live.send(request(), pending) {
             // A pause already grown is kept for the next failure.
-            if !matches!(live.login, Login::Refused { .. }) {
-                live.login = Login::Asked(session.generation);
-            } else if let Login::Refused { retry, pause } = &mut live.login {
+            if let Login::Refused { retry, pause, .. } = &mut live.login {
                 *retry = Instant::now() + *pause;
+            } else {
+                live.login = Login::Asked(session.generation);
             }
         }
+    }
+
+    /// A tracker that confirmed the session has ended or forgotten it: it is to confirm it again.
+    pub(super) fn session_lost(&self, index: usize, key: u64) {
+        if let Some(live) = self.state.lock().live(index, key) {
+            (live.login, live.announced_for) = (Login::No, 0);
+        }
+        self.login_again(index, key);
     }
 
     /// When a refused login is to be tried again.
     pub(super) fn login_due(&self, index: usize, key: u64) -> Option<Instant> {
         let mut state = self.state.lock();
-        state.session.as_ref()?;
+        state.session.as_ref().filter(|_| state.over.is_none())?;
         match state.live(index, key)?.login {
             Login::Refused { retry, .. } => Some(retry),
             _ => None,
@@ -162,6 +159,11 @@ impl Shared {
         live.suspect = false;
         match live.pending.remove(&number) {
             Some(Pending::Call(caller)) => {
+                drop(state);
+                // Also one that nobody waits for any more: a tracker may have been asked in vain to change the password, and have done so.
+                if let Reply::Renewed(token) = &reply {
+                    self.take_token(token);
+                }
                 let _ = caller.try_send(Answer { tracker: index, key, reply: Some(reply) });
             }
             Some(Pending::Ping(sent)) => live.rtt = (live.rtt * 3 + sent.elapsed()) / 4,
@@ -174,9 +176,9 @@ impl Shared {
                     _ => {}
                 }
             }
-            Some(Pending::Login(generation, caller)) => {
+            Some(Pending::Login { generation, token, caller }) => {
                 drop(state);
-                self.login_answered(index, key, generation, &reply);
+                self.login_answered((index, key), generation, token.as_ref(), &reply);
                 if let Some(caller) = caller {
                     let _ = caller.try_send(Answer { tracker: index, key, reply: Some(reply) });
                 }
@@ -187,33 +189,44 @@ impl Shared {
         }
     }
 
-    fn login_answered(&self, index: usize, key: u64, generation: u64, reply: &Reply) {
+    /// Notes what a tracker says to a login of that generation, for which it was shown `token` if it was no password.
+    fn login_answered(&self, (index, key): (usize, u64), generation: u64, token: Option<&SessionToken>, reply: &Reply) {
         let mut state = self.state.lock();
         let (current, session) = (state.generation, state.session.clone());
         let Some(live) = state.live(index, key) else { return };
-        let pause = match live.login {
-            Login::Refused { pause, .. } => (pause * 2).min(RETRY_MAX),
-            _ => RETRY_MIN,
-        };
-        let refused = Login::Refused { retry: Instant::now() + pause, pause };
+        // The user has logged out meanwhile, and so has this tracker been told; a newer login may be under way.
+        if generation != current {
+            return;
+        }
         match reply {
-            // The user has logged out meanwhile, and so has this tracker been told; a newer login may be under way.
-            _ if generation != current => {}
-            Reply::LoggedIn { user, .. } => {
+            Reply::LoggedIn { user, .. } if session.as_ref().is_some_and(|session| session.user.user != user.user) => {
+                warn!("tracker {} knows another user of that name and password; it is not used for commands", index + 1);
+                live.refused(Refusal::LoginFirst);
+            }
+            Reply::LoggedIn { user, token } => {
                 live.login = Login::In { generation, user: user.user };
-                if session.is_some_and(|session| session.user.user != user.user) {
-                    warn!("tracker {} knows another user of that name and password; it is not used for commands", index + 1);
-                    live.login = refused;
+                drop(state);
+                self.take_token(token);
+            }
+            Reply::Refused(Refusal::SessionOver) if token.is_some() => {
+                live.refused(Refusal::SessionOver);
+                let newer = session.as_ref().map(|session| &session.token) != token;
+                if newer {
+                    live.login = Login::No;
+                    drop(state);
+                    self.login_again(index, key);
+                } else if !state.is_changing() {
+                    let over = state.give_up_session(index);
+                    drop(state);
+                    self.changed.notify_all();
+                    over.into_iter().for_each(|generation| self.tell(News::SessionOver(generation)));
                 }
             }
             Reply::Refused(why) => {
                 log::info!("tracker {} does not log us in yet: {why}", index + 1);
-                live.login = refused;
+                live.refused(*why);
             }
-            _ => live.login = refused,
-        }
-        if matches!(live.login, Login::Refused { .. }) {
-            live.wake_writer();
+            _ => live.refused(Refusal::LoginFirst),
         }
     }
 
@@ -231,7 +244,19 @@ impl Shared {
     }
 }
 
+impl Live {
+    /// The tracker would not log us in: it is asked again after a pause that grows.
+    fn refused(&mut self, why: Refusal) {
+        let pause = match self.login {
+            Login::Refused { pause, .. } => (pause * 2).min(RETRY_MAX),
+            _ => RETRY_MIN,
+        };
+        self.login = Login::Refused { retry: Instant::now() + pause, pause, why };
+        self.wake_writer();
+    }
+}
+
 /// A login's question, as [`super::call`] sends it.
 pub(super) fn pending_login(generation: u64, caller: Sender<Answer>) -> Pending {
-    Pending::Login(generation, Some(caller))
+    Pending::Login { generation, token: None, caller: Some(caller) }
 }

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
 
-use super::session::{Login, Session};
-use crate::net::Connection;
-use crate::types::{DownloadState, GroupId, InfoHash};
+use super::session::Login;
+use super::token::{Session, SessionEnd};
+use crate::client::ClientError;
+use crate::net::{Connection, WrongNetwork};
+use crate::types::{DownloadState, GroupId, InfoHash, SessionToken};
 use crate::wire::frame;
 use crate::wire::tracker::{FromClient, Reply, Request};
 
@@ -43,6 +45,19 @@ pub(super) struct LinkState {
     /// Number of dials that ended, well or not.
     pub(super) attempts: u64,
     pub(super) error: Option<String>,
+    /// Why what answers there is not believed to be a tracker of the network, if that is why it is not connected.
+    pub(super) distrust: Option<Distrust>,
+    /// Its clock, as of its latest welcome.
+    pub(super) clock: Option<TrackerClock>,
+}
+
+/// Why what answers at a tracker's address is not spoken to.
+#[derive(Debug, Clone)]
+pub(super) enum Distrust {
+    /// It is a tracker of another network.
+    Network(WrongNetwork),
+    /// It does not prove to be a tracker at all.
+    Unproven(String),
 }
 
 /// A connection that was welcomed.
@@ -69,8 +84,15 @@ pub(super) struct Live {
 pub(super) enum Pending {
     /// A command.
     Call(Sender<Answer>),
-    /// A login of that generation, and the command behind it if there is one.
-    Login(u64, Option<Sender<Answer>>),
+    /// A login.
+    Login {
+        /// Of which generation.
+        generation: u64,
+        /// What was shown, if it was no password.
+        token: Option<SessionToken>,
+        /// The command behind it, if there is one.
+        caller: Option<Sender<Answer>>,
+    },
     /// An announce; the reply names peers.
     Announce,
     /// A ping, sent then.
@@ -88,18 +110,11 @@ pub(super) struct Answer {
     pub(super) reply: Option<Reply>,
 }
 
-/// The trackers' clock: as one told it, and as much later as it is since then. So a wrong clock here does no harm.
+/// A tracker's clock: as it told it, and as much later as it is since then. So a wrong clock here does no harm.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TrackerClock {
     told_ms: u64,
     at: Instant,
-}
-
-impl Default for TrackerClock {
-    fn default() -> Self {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self::told(since_epoch.as_millis() as u64)
-    }
 }
 
 impl TrackerClock {
@@ -122,8 +137,10 @@ pub(super) struct SetState {
     pub(super) session: Option<Session>,
     /// Grows with every login that is tried and every logout.
     pub(super) generation: u64,
-    /// The trackers' clock.
-    pub(super) clock: TrackerClock,
+    /// The session is over, and why; whoever holds more than this of it is to end that too.
+    pub(super) over: Option<SessionEnd>,
+    /// The user's password is being changed from here, or was a moment ago: until then a token that is void is about to be replaced.
+    pub(super) changing_until: Option<Instant>,
     /// What every tracker is, or is to be, told about our files.
     pub(super) announced: BTreeMap<(GroupId, InfoHash), DownloadState>,
 }
@@ -158,7 +175,14 @@ impl LinkState {
 
 impl SetState {
     pub(super) fn new(addresses: &[String]) -> Self {
-        let link = |address: &String| LinkState { address: address.clone(), live: None, attempts: 0, error: None };
+        let link = |address: &String| LinkState {
+            address: address.clone(),
+            live: None,
+            attempts: 0,
+            error: None,
+            distrust: None,
+            clock: None,
+        };
         let links = addresses.iter().map(link).collect();
         Self {
             links,
@@ -166,7 +190,8 @@ impl SetState {
             primary: None,
             session: None,
             generation: 0,
-            clock: TrackerClock::default(),
+            over: None,
+            changing_until: None,
             announced: BTreeMap::new(),
         }
     }
@@ -214,11 +239,38 @@ impl SetState {
         let Some(live) = self.links[tracker].live.take() else { return };
         live.connection.close();
         for pending in live.pending.into_values() {
-            if let Pending::Call(caller) | Pending::Login(_, Some(caller)) = pending {
+            if let Pending::Call(caller) | Pending::Login { caller: Some(caller), .. } = pending {
                 // A caller that has gone needs no answer.
                 let _ = caller.try_send(Answer { tracker, key, reply: None });
             }
         }
+    }
+
+    /// The time on the trackers' clocks, milliseconds since the Unix epoch: the earliest of those that are connected, else of those that
+    /// ever were; before that, this machine's own. [`crate::client::tickets`] says why.
+    pub(super) fn now_ms(&self) -> u64 {
+        let clock = |link: &LinkState| link.clock.map(TrackerClock::now_ms);
+        let connected = self.links.iter().filter(|link| link.live.is_some()).filter_map(clock).min();
+        connected.or_else(|| self.links.iter().filter_map(clock).min()).unwrap_or_else(|| {
+            let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            since_epoch.as_millis() as u64
+        })
+    }
+
+    /// What to say when no tracker is connected: if one answers that is not trusted, that is the reason.
+    pub(super) fn why_unreachable(&self) -> ClientError {
+        let distrusted = || self.links.iter().filter_map(|link| Some((&link.address, link.distrust.as_ref()?)));
+        let network = distrusted().find_map(|(_, why)| match why {
+            Distrust::Network(wrong) => Some(ClientError::WrongNetwork(*wrong)),
+            Distrust::Unproven(_) => None,
+        });
+        let unproven = || {
+            distrusted().find_map(|(address, why)| match why {
+                Distrust::Unproven(why) => Some(ClientError::UntrustedTracker { address: address.clone(), why: why.clone() }),
+                Distrust::Network(_) => None,
+            })
+        };
+        network.or_else(unproven).unwrap_or(ClientError::NoTracker)
     }
 
     pub(super) fn views(&mut self) -> Vec<LinkView> {

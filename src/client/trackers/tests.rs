@@ -1,22 +1,32 @@
 //! Failover against trackers that are scripted: real sockets, real frames, no directory.
 
+mod session;
+
 use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::*;
 use crate::client::ClientError;
-use crate::net::{Connection, Listener};
+use crate::net::{Connection, Incoming, Listener, TrackerSecurity, Visitor};
+use crate::trust::KeyPair;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
-use crate::types::{DownloadState, Effect, InfoHash, OriginId, Password, Refusal, RequestId, UserEntry, UserId};
+use crate::types::{
+    DownloadState, Effect, InfoHash, OriginId, Password, Refusal, RequestId, SessionToken, Stamp, Tag, Ticket, TicketClaims,
+    TokenClaims, UserEntry, UserId,
+};
 use crate::wire::frame;
-use crate::wire::tracker::{FromClient, FromTracker, Hello, Reply, Request, Welcome};
+use crate::wire::tracker::{ClientHello, Event, FromClient, FromTracker, Hello, Reply, Request, Welcome};
 
 /// Nothing here takes this long; a wait that does has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a scripted tracker does with a request.
 pub(in crate::client) enum Act {
+    /// What every tracker answers.
+    Usual,
     Answer(Box<Reply>),
     Silence,
     Close,
@@ -24,9 +34,52 @@ pub(in crate::client) enum Act {
 
 type Script = Arc<dyn Fn(&Request) -> Act + Send + Sync>;
 
+/// The key of the network that scripted trackers are of, unless they are given another.
+pub(in crate::client) fn network_key() -> Arc<KeyPair> {
+    static KEY: OnceLock<Arc<KeyPair>> = OnceLock::new();
+    KEY.get_or_init(|| Arc::new(KeyPair::generate().unwrap())).clone()
+}
+
+/// What a scripted tracker signs, and its clock.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::client) struct Terms {
+    pub(in crate::client) token_ms: u64,
+    pub(in crate::client) ticket_ms: u64,
+    /// By how much its clock is ahead.
+    pub(in crate::client) ahead_ms: i64,
+    /// When the password was set.
+    pub(in crate::client) password_ms: u64,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { token_ms: 24 * 3_600_000, ticket_ms: 600_000, ahead_ms: 0, password_ms: 1 }
+    }
+}
+
+impl Terms {
+    pub(in crate::client) fn now_ms(&self) -> u64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        (now.as_millis() as u64).saturating_add_signed(self.ahead_ms)
+    }
+
+    pub(in crate::client) fn token(&self, key: &KeyPair, device: DeviceId) -> SessionToken {
+        let password = Tag { stamp: Stamp::new(self.password_ms, 0), origin: OriginId::from_bytes([1; 16]) };
+        let issued_ms = self.now_ms();
+        key.sign_token(TokenClaims { user: user().user, device, password, issued_ms, expires_ms: issued_ms + self.token_ms })
+    }
+
+    pub(in crate::client) fn ticket(&self, key: &KeyPair, device: DeviceId, group: GroupId) -> Ticket {
+        let issued_ms = self.now_ms();
+        key.sign_ticket(TicketClaims { group, user: user().user, device, issued_ms, expires_ms: issued_ms + self.ticket_ms })
+    }
+}
+
 /// A tracker that does as its script says, and notes what it was asked.
 pub(in crate::client) struct Fake {
     pub(in crate::client) address: SocketAddr,
+    pub(in crate::client) terms: Arc<Mutex<Terms>>,
+    pub(in crate::client) key: Arc<KeyPair>,
     asked: Arc<Mutex<Vec<Request>>>,
     connections: Arc<Mutex<Vec<Connection>>>,
     listener: Arc<Listener>,
@@ -36,27 +89,47 @@ pub(in crate::client) struct Fake {
 
 impl Fake {
     pub(in crate::client) fn start(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), script)
+        Self::start_of(network_key(), script)
     }
 
-    fn start_at(address: SocketAddr, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+    /// One of another network.
+    pub(in crate::client) fn start_of(key: Arc<KeyPair>, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), key, Terms::default(), script)
+    }
+
+    /// One in the place of another.
+    pub(in crate::client) fn start_at(
+        address: SocketAddr,
+        key: Arc<KeyPair>,
+        terms: Terms,
+        script: impl Fn(&Request) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let listener = Arc::new(Listener::bind(address).unwrap());
         let fake = Self {
             address: listener.local_addr(),
+            terms: Arc::new(Mutex::new(terms)),
+            key,
             asked: Arc::default(),
             connections: Arc::default(),
             listener,
             stop: Stop::new(),
             threads: Threads::new(),
         };
-        let script: Script = Arc::new(script);
+        let (script, security): (Script, _) = (Arc::new(script), TrackerSecurity::new(&fake.key).unwrap());
         let (asked, connections, listener) = (fake.asked.clone(), fake.connections.clone(), fake.listener.clone());
+        let (terms, key) = (fake.terms.clone(), fake.key.clone());
         let (stop, threads) = (fake.stop.clone(), fake.threads.clone());
         let accept = move || {
-            listener.run(&stop, |connection| {
-                connections.lock().push(connection.clone());
-                let (asked, script) = (asked.clone(), script.clone());
-                threads.spawn("fake session", move || serve(&connection, &asked, &script)).unwrap();
+            listener.run(&stop, |incoming| {
+                let session = FakeSession {
+                    asked: asked.clone(),
+                    connections: connections.clone(),
+                    script: script.clone(),
+                    terms: terms.clone(),
+                    key: key.clone(),
+                };
+                let security = security.clone();
+                threads.spawn("fake session", move || session.run(incoming, &security)).unwrap();
             });
         };
         fake.threads.spawn("fake tracker", accept).unwrap();
@@ -68,60 +141,119 @@ impl Fake {
         let address = self.address;
         self.stop.set();
         self.listener.wake();
-        self.connections.lock().iter().for_each(Connection::close);
+        self.cut();
         assert!(self.threads.join(PATIENCE).is_empty());
         address
+    }
+
+    /// Cuts the connections that there are.
+    pub(in crate::client) fn cut(&self) {
+        self.connections.lock().drain(..).for_each(|connection| connection.close());
+    }
+
+    /// Tells everybody who is connected of something.
+    pub(in crate::client) fn tell(&self, event: &Event) {
+        for connection in self.connections.lock().iter() {
+            // Who has hung up hears nothing.
+            let _ = frame::write_message(&mut connection.writer(), &FromTracker::Event(event.clone()));
+        }
     }
 
     pub(in crate::client) fn asked(&self) -> Vec<Request> {
         self.asked.lock().clone()
     }
+
+    pub(in crate::client) fn count(&self, of: impl Fn(&Request) -> bool) -> usize {
+        self.asked.lock().iter().filter(|request| of(request)).count()
+    }
 }
 
-fn serve(connection: &Connection, asked: &Mutex<Vec<Request>>, script: &Script) {
-    let (mut reader, mut writer) = (connection.reader(), connection.writer());
-    let mut say = |message: FromTracker| frame::write_message(&mut writer, &message).is_ok();
-    if frame::read_message::<Hello>(&mut reader, TRACKER_FRAME_LEN_MAX).is_err() {
-        return;
+struct FakeSession {
+    asked: Arc<Mutex<Vec<Request>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
+    script: Script,
+    terms: Arc<Mutex<Terms>>,
+    key: Arc<KeyPair>,
+}
+
+impl FakeSession {
+    fn run(&self, incoming: Incoming, security: &TrackerSecurity) {
+        let Ok((connection, Visitor::Device(device))) = security.accept(incoming, PATIENCE) else { return };
+        let (mut reader, mut writer) = (connection.reader(), connection.writer());
+        let mut say = |message: FromTracker| frame::write_message(&mut writer, &message).is_ok();
+        let Ok(Hello::Client(ClientHello { port })) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX) else { return };
+        let observed = SocketAddr::new(connection.peer_addr().ip(), port);
+        let (origin, clock_ms) = (OriginId::from_bytes([1; 16]), self.terms.lock().now_ms());
+        say(FromTracker::Welcome(Welcome { version: 2, number: 1, origin, observed, clock_ms }));
+        self.connections.lock().push(connection.clone());
+        while let Ok(FromClient { number, request }) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX) {
+            self.asked.lock().push(request.clone());
+            let goes_on = match (self.script)(&request) {
+                Act::Usual => say(FromTracker::Reply { number, reply: self.usual(request, device) }),
+                Act::Answer(reply) => say(FromTracker::Reply { number, reply: *reply }),
+                Act::Silence => true,
+                Act::Close => false,
+            };
+            if !goes_on {
+                return connection.close();
+            }
+        }
     }
-    let observed = connection.peer_addr();
-    say(FromTracker::Welcome(Welcome { version: 1, number: 1, origin: OriginId::from_bytes([1; 16]), observed }));
-    while let Ok(FromClient { number, request }) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX) {
-        asked.lock().push(request.clone());
-        let goes_on = match script(&request) {
-            Act::Answer(reply) => say(FromTracker::Reply { number, reply: *reply }),
-            Act::Silence => true,
-            Act::Close => false,
-        };
-        if !goes_on {
-            return connection.close();
+
+    fn usual(&self, request: Request, device: DeviceId) -> Reply {
+        let terms = *self.terms.lock();
+        match request {
+            Request::Login { .. } => Reply::LoggedIn { user: user(), token: terms.token(&self.key, device) },
+            Request::Resume { token } => {
+                let good = token.claims.expires_ms > terms.now_ms() && token.claims.password.stamp.ms() >= terms.password_ms;
+                match good && token.claims.device == device {
+                    true => Reply::LoggedIn { user: user(), token: terms.token(&self.key, device) },
+                    false => Reply::Refused(Refusal::SessionOver),
+                }
+            }
+            Request::Renew => Reply::Renewed(terms.token(&self.key, device)),
+            Request::ChangePassword { .. } => {
+                let mut terms = self.terms.lock();
+                terms.password_ms += 1;
+                Reply::Renewed(terms.token(&self.key, device))
+            }
+            Request::Tickets { groups } => {
+                Reply::Tickets(groups.into_iter().map(|group| terms.ticket(&self.key, device, group)).collect())
+            }
+            Request::Announce { .. } => Reply::Peers(Vec::new()),
+            Request::Ping | Request::Logout => Reply::Pong,
+            _ => Reply::Done(Effect::Done),
         }
     }
 }
 
-fn user() -> UserEntry {
+pub(in crate::client) fn user() -> UserEntry {
     UserEntry { user: UserId::from_bytes([5; 16]), label: "nik".parse().unwrap() }
 }
 
 /// What every tracker answers unless the script says else.
-pub(in crate::client) fn usual(request: &Request) -> Act {
-    Act::Answer(Box::new(match request {
-        Request::Login { .. } => Reply::LoggedIn(user()),
-        Request::Announce { .. } => Reply::Peers(Vec::new()),
-        Request::Ping | Request::Logout => Reply::Pong,
-        _ => Reply::Done(Effect::Done),
-    }))
+pub(in crate::client) fn usual(_: &Request) -> Act {
+    Act::Usual
+}
+
+/// A refusal as an answer.
+pub(in crate::client) fn refuse(refusal: Refusal) -> Act {
+    Act::Answer(Box::new(Reply::Refused(refusal)))
+}
+
+fn options(fakes: &[&Fake], expected: Option<Fingerprint>) -> SetOptions {
+    SetOptions {
+        addresses: fakes.iter().map(|fake| fake.address.to_string()).collect(),
+        bind_ip: "127.0.0.1".parse().unwrap(),
+        security: DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap(),
+        network: Arc::new(Network::new(expected, |_| Ok(()))),
+        port: 9,
+    }
 }
 
 fn set_of(fakes: &[&Fake]) -> (TrackerSet, Receiver<News>) {
-    let options = SetOptions {
-        addresses: fakes.iter().map(|fake| fake.address.to_string()).collect(),
-        bind_ip: "127.0.0.1".parse().unwrap(),
-        device: DeviceId::from_bytes([7; 32]),
-        port: 9,
-    };
     let (news, receiver) = bounded(1024);
-    let set = TrackerSet::start(options, news).unwrap();
+    let set = TrackerSet::start(options(fakes, None), news).unwrap();
     assert!(set.wait_for_any(PATIENCE));
     (set, receiver)
 }
@@ -138,7 +270,17 @@ fn is_change(request: &Request) -> bool {
     matches!(request, Request::CreateGroup { .. })
 }
 
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+/// By token.
+pub(in crate::client) fn is_resume(request: &Request) -> bool {
+    matches!(request, Request::Resume { .. })
+}
+
+/// By password or by token.
+fn is_login(request: &Request) -> bool {
+    matches!(request, Request::Login { .. } | Request::Resume { .. })
+}
+
+pub(in crate::client) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
@@ -197,7 +339,7 @@ fn success_of_the_first_outweighs_a_refusal_of_the_second() {
     let hasty = Fake::start(move |request| match request {
         Request::CreateGroup { .. } => {
             heard.send(()).unwrap();
-            Act::Answer(Box::new(Reply::Refused(Refusal::NoSuchGroup)))
+            refuse(Refusal::NoSuchGroup)
         }
         other => usual(other),
     });
@@ -213,10 +355,7 @@ fn success_of_the_first_outweighs_a_refusal_of_the_second() {
 
 #[test]
 fn a_refusal_is_the_answer_when_nobody_else_was_asked() {
-    let refuses =
-        Fake::start(
-            |request| if is_change(request) { Act::Answer(Box::new(Reply::Refused(Refusal::NameTaken))) } else { usual(request) },
-        );
+    let refuses = Fake::start(|request| if is_change(request) { refuse(Refusal::NameTaken) } else { usual(request) });
     let (set, _news) = set_of(&[&refuses]);
     assert!(matches!(set.call(&change(1), Need::Session), Err(ClientError::Refused(Refusal::LoginFirst))));
     log_in(&set);
@@ -229,7 +368,7 @@ fn commands_wait_for_a_login_that_is_under_way_elsewhere() {
     let (release, held) = unbounded::<()>();
     let first = Fake::start(usual);
     let standby = Fake::start(move |request| {
-        if matches!(request, Request::Login { .. }) {
+        if is_login(request) {
             held.recv_timeout(PATIENCE).unwrap();
         }
         usual(request)
@@ -240,7 +379,7 @@ fn commands_wait_for_a_login_that_is_under_way_elsewhere() {
     let (set, _news) = set_of(&[&first, &standby]);
     // The login itself may be hedged to the standby; the first answers it.
     log_in(&set);
-    wait_for("the standby was asked to log in", || standby.asked().iter().any(|r| matches!(r, Request::Login { .. })));
+    wait_for("the standby was asked to log in", || standby.count(is_login) > 0);
     first.kill();
     let call = std::thread::spawn({
         let set = set.clone();
@@ -264,7 +403,7 @@ fn a_tracker_that_returns_is_logged_in_and_told_everything_again() {
     set.announce([(file, info_hash(2), DownloadState::Stopped)]);
     wait_for("both announces came", || first.asked().iter().filter(|r| matches!(r, Request::Announce { .. })).count() >= 2);
     let address = first.kill();
-    let again = Fake::start_at(address, usual);
+    let again = Fake::start_at(address, network_key(), Terms::default(), usual);
     let announced = || {
         again.asked().iter().any(|request| match request {
             Request::Announce { entries } => entries.len() == 1 && entries[0].info_hash == info_hash(1),
@@ -281,9 +420,7 @@ fn a_tracker_that_returns_is_logged_in_and_told_everything_again() {
 fn a_tracker_that_forgot_the_session_is_told_again() {
     let forgetful = Mutex::new(true);
     let fake = Fake::start(move |request| match request {
-        Request::CreateGroup { .. } if std::mem::take(&mut *forgetful.lock()) => {
-            Act::Answer(Box::new(Reply::Refused(Refusal::LoginFirst)))
-        }
+        Request::CreateGroup { .. } if std::mem::take(&mut *forgetful.lock()) => refuse(Refusal::LoginFirst),
         other => usual(other),
     });
     let (set, _news) = set_of(&[&fake]);
@@ -298,9 +435,11 @@ fn a_tracker_that_knows_the_account_late_is_asked_again_long_before_the_next_pin
     let (first, late) = (
         Fake::start(usual),
         Fake::start(move |request| match request {
-            Request::Login { .. } if *refusals.lock() > 0 => {
+            // Were it the nearest, the password would be shown to it; then another takes it.
+            Request::Login { .. } => refuse(Refusal::Busy),
+            Request::Resume { .. } if *refusals.lock() > 0 => {
                 *refusals.lock() -= 1;
-                Act::Answer(Box::new(Reply::Refused(Refusal::WrongPassword)))
+                refuse(Refusal::Busy)
             }
             other => usual(other),
         }),
@@ -308,8 +447,7 @@ fn a_tracker_that_knows_the_account_late_is_asked_again_long_before_the_next_pin
     let (set, _news) = set_of(&[&first, &late]);
     log_in(&set);
     let started = Instant::now();
-    let logins = |fake: &Fake| fake.asked().iter().filter(|request| matches!(request, Request::Login { .. })).count();
-    wait_for("it is asked a third time", || logins(&late) >= 3);
+    wait_for("it is asked a third time", || late.count(|request| matches!(request, Request::Resume { .. })) >= 3);
     assert!(started.elapsed() < Duration::from_secs(10), "it had to wait for a ping");
     first.kill();
     assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
@@ -384,7 +522,7 @@ fn a_login_behind_a_logout_is_not_ended_by_the_answer_to_an_earlier_one() {
         let set = set.clone();
         move || login(&set)
     });
-    let logins = || slow.asked().iter().filter(|request| matches!(request, Request::Login { .. })).count();
+    let logins = || slow.count(is_login);
     wait_for("it was asked", || logins() == 1);
     set.interrupt();
     assert!(matches!(interrupted.join().unwrap(), Err(ClientError::Interrupted)));

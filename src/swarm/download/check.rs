@@ -52,7 +52,7 @@ impl Download {
                 assert!(self.active[&chunk.piece].copies.contains(key), "a chunk of {key:?} is not among its piece's copies");
                 assert!(self.picker.offers(*key, chunk.piece.get()), "link {key:?} is asked for what it has not");
                 assert!(link.unchoked || (link.traits.fast && chunk.is_started()), "link {key:?} is asked while it chokes us");
-                assert!(chunk.outstanding() <= link.traits.requests_max.max(1), "too many requests on {key:?}");
+                assert!(chunk.outstanding() <= link.requests_max_ever.max(1), "too many requests on {key:?}");
             }
             assert_eq!(
                 link.in_flight,

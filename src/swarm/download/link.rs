@@ -25,6 +25,8 @@ pub(super) const AVOID_TIME: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) traits: LinkTraits,
+    /// The most requests that the peer ever said it keeps: of so many it may still owe the answers.
+    pub(super) requests_max_ever: u32,
     /// The peer lets us ask.
     pub(super) unchoked: bool,
     /// What the peer was told last.
@@ -54,6 +56,7 @@ impl Link {
     pub(super) fn new(now: Duration, traits: LinkTraits) -> Self {
         Self {
             traits,
+            requests_max_ever: traits.requests_max,
             unchoked: false,
             interested: false,
             dull_since: None,

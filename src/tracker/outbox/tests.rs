@@ -1,11 +1,19 @@
 use super::*;
+use crate::net::{DeviceSecurity, Incoming, Transport};
+use crate::trust::KeyPair;
 use std::io::Read;
 use std::net::TcpListener;
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn pair() -> (Connection, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let dialled = Connection::dial(listener.local_addr().unwrap(), None, Duration::from_secs(5)).unwrap();
-    (dialled, Connection::accepted(listener.accept().unwrap().0).unwrap())
+    let [here, there] = [(); 2].map(|()| Transport::Tls(DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap()));
+    std::thread::scope(|scope| {
+        let accepted = scope.spawn(|| there.accept(Incoming::new(listener.accept().unwrap().0).unwrap(), PATIENCE).unwrap().0);
+        let dialled = here.dial(listener.local_addr().unwrap(), None, PATIENCE, there.device()).unwrap();
+        (dialled, accepted.join().unwrap())
+    })
 }
 
 fn with_notifier(work: impl FnOnce(&Notifier)) {

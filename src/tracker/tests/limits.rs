@@ -8,13 +8,26 @@ use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKER
 use crate::wire::tracker::{MAGIC, Unwelcome, VERSION};
 
 fn short(dir: &Path, change: impl FnOnce(&mut TrackerConfig)) -> Tracker {
-    let mut config = TrackerConfig::new(TrackerInfo::parse("127.0.0.1:0").unwrap(), 1, dir);
+    let mut config = config(TrackerInfo::parse("127.0.0.1:0").unwrap(), 1, dir);
     change(&mut config);
     Tracker::start(config).unwrap()
 }
 
-/// Sends bytes as a stranger, and waits until the tracker has closed the connection.
+/// Sends bytes as a device that has made its handshake, and waits until the tracker has closed the connection.
 fn closed_after(tracker: &Tracker, bytes: &[u8]) -> Vec<u8> {
+    let connection = dial(tracker.local_addr(), 200);
+    // The tracker may close while this is still being written.
+    let _ = connection.writer().write_all(bytes);
+    let (mut reader, mut got) = (connection.reader(), Vec::new());
+    reader.set_deadline(Some(Instant::now() + PATIENCE));
+    match reader.read_to_end(&mut got) {
+        Err(e) if e.kind() == std::io::ErrorKind::TimedOut => panic!("not closed after {bytes:?}"),
+        _ => got,
+    }
+}
+
+/// Sends bytes as somebody who speaks no TLS, and waits until the tracker has closed the connection.
+fn closed_after_plain(tracker: &Tracker, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(tracker.local_addr()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // The tracker may close while this is still being written.
@@ -31,7 +44,7 @@ fn garbage_closes_its_own_connection_alone() {
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
-    let hello = [&[0, 0, 0, 41], &MAGIC[..], &VERSION.to_be_bytes(), &[0], &[1; 32], &[0, 80]].concat();
+    let hello = [&[0, 0, 0, 9], &MAGIC[..], &VERSION.to_be_bytes(), &[0], &[0, 80]].concat();
     let empty_request = [&hello[..], &[0, 0, 0, 0]].concat();
     let bad_request = [&hello[..], &[0, 0, 0, 5, 0, 0, 0, 1, 99]].concat();
     let huge_request = [&hello[..], &(TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN as u32 + 1).to_be_bytes()].concat();
@@ -39,6 +52,7 @@ fn garbage_closes_its_own_connection_alone() {
         [b"GET / HTTP/1.1\r\n\r\n", &[0, 0, 0, 0], &[0xff; 100], b"\0\0\0\x04nope", &empty_request, &bad_request, &huge_request];
     for bytes in hostile {
         closed_after(&tracker, bytes);
+        closed_after_plain(&tracker, bytes);
         assert_eq!(nik.ask(Request::Ping), Reply::Pong);
     }
     wait_for("the strangers to be gone", || status(&tracker).connections == 1);
@@ -60,8 +74,10 @@ fn a_slow_first_frame_and_a_silent_session_are_closed_in_time() {
         config.limits.handshake = Duration::from_millis(300);
         config.limits.idle = Duration::from_millis(700);
     });
-    closed_after(&tracker, &[0]);
-    closed_after(&tracker, &[]);
+    for bytes in [&[0][..], &[]] {
+        closed_after(&tracker, bytes);
+        closed_after_plain(&tracker, bytes);
+    }
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
     assert!(nik.is_closed());
     wait_for("presence to end", || status(&tracker).sessions == 0);
@@ -82,11 +98,11 @@ fn strangers_make_room_and_clients_are_bounded() {
     let (_bob, _) = Guest::new(&tracker, "bob", 2);
     let login = Request::Login { name: "nik".parse().unwrap(), password: password("pw") };
     late.refused(login.clone(), Refusal::Busy);
-    let hello = Hello::Client(ClientHello { device: DeviceId::from_bytes([9; 32]), port: 1 });
+    let hello = Hello::Client(ClientHello { port: 1 });
     let got = closed_after(&tracker, &crate::wire::frame::to_frame(&hello));
     assert_eq!(read_message::<FromTracker>(&mut &got[..], 100).unwrap(), FromTracker::Unwelcome(Unwelcome::Full));
     nik.ask(Request::Logout);
-    assert!(matches!(late.ask(login), Reply::LoggedIn(_)), "a logged-out connection leaves its place");
+    assert!(matches!(late.ask(login), Reply::LoggedIn { .. }), "a logged-out connection leaves its place");
     drop(nik);
 }
 

@@ -1,20 +1,26 @@
-//! A tracker in this process, spoken to over real sockets.
+//! A tracker in this process, spoken to over real sockets, encrypted as everywhere.
 
 mod limits;
 mod presence;
 mod replication;
+mod security;
 mod sessions;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::{Tracker, TrackerConfig, TrackerStatus};
-use crate::net::{Connection, Listener, Reader};
+use crate::net::{Connection, DeviceSecurity, Listener, Reader};
+use crate::trust::KeyPair;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    DeviceId, DownloadState, Effect, FileFacts, GroupId, InfoHash, Password, Refusal, RequestId, Sha1Digest, TrackerInfo, UserId,
+    DeviceId, DownloadState, Effect, FileFacts, GroupId, InfoHash, Password, Refusal, RequestId, SessionToken, Sha1Digest,
+    TrackerInfo, UserId,
 };
 use crate::wire::frame::{FrameError, read_message, write_message};
 use crate::wire::tracker::{AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Reply, Request, Welcome};
@@ -22,6 +28,25 @@ use crate::wire::tracker::{AnnounceEntry, ClientHello, Event, FromClient, FromTr
 /// Longer than anything here takes, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// The key of the network that all these trackers are of.
+static NETWORK_KEY: LazyLock<Arc<KeyPair>> = LazyLock::new(|| Arc::new(KeyPair::generate().unwrap()));
+
+/// What the device of that number makes connections with: the same in all tests.
+fn security(device: u8) -> DeviceSecurity {
+    static DEVICES: LazyLock<Mutex<HashMap<u8, DeviceSecurity>>> = LazyLock::new(Mutex::default);
+    let make = || DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap();
+    DEVICES.lock().entry(device).or_insert_with(make).clone()
+}
+
+/// Connects as a device, and says nothing yet.
+fn dial(address: SocketAddr, device: u8) -> Connection {
+    security(device).dial_tracker(address, None, PATIENCE, Some(NETWORK_KEY.fingerprint())).unwrap().0
+}
+
+fn config(info: TrackerInfo, number: u32, dir: &Path) -> TrackerConfig {
+    TrackerConfig::new(info, number, dir, NETWORK_KEY.clone())
+}
 
 /// Waits until `condition` holds.
 #[track_caller]
@@ -35,7 +60,7 @@ fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A tracker that is alone in its network.
 fn alone(dir: &Path) -> Tracker {
-    Tracker::start(TrackerConfig::new(TrackerInfo::parse("127.0.0.1:0").unwrap(), 1, dir)).unwrap()
+    Tracker::start(config(TrackerInfo::parse("127.0.0.1:0").unwrap(), 1, dir)).unwrap()
 }
 
 /// A network of `count` trackers at ports that were free a moment ago, and that the system gives to nobody who does not ask for them.
@@ -74,6 +99,8 @@ struct Guest {
     reader: Reader,
     welcome: Welcome,
     device: DeviceId,
+    /// The token of the last login.
+    token: Option<SessionToken>,
     number: u32,
     events: VecDeque<Event>,
 }
@@ -81,15 +108,15 @@ struct Guest {
 impl Guest {
     /// Opens a session without a login.
     fn connect(address: SocketAddr, device: u8) -> Self {
-        let connection = Connection::dial(address, None, PATIENCE).unwrap();
-        let device = DeviceId::from_bytes([device; 32]);
-        write_message(&mut connection.writer(), &Hello::Client(ClientHello { device, port: 4000 })).unwrap();
+        let connection = dial(address, device);
+        let device = security(device).device();
+        write_message(&mut connection.writer(), &Hello::Client(ClientHello { port: 4000 })).unwrap();
         let mut reader = connection.reader();
         reader.set_deadline(Some(Instant::now() + 10 * PATIENCE));
         let FromTracker::Welcome(welcome) = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap() else {
             panic!("not welcome")
         };
-        Self { connection, reader, welcome, device, number: 0, events: VecDeque::new() }
+        Self { connection, reader, welcome, device, token: None, number: 0, events: VecDeque::new() }
     }
 
     /// Opens a session, makes an account and logs in.
@@ -110,10 +137,37 @@ impl Guest {
 
     fn log_in(&mut self, name: &str, word: &str) -> Result<UserId, Refusal> {
         match self.ask(Request::Login { name: name.parse().unwrap(), password: password(word) }) {
-            Reply::LoggedIn(entry) => Ok(entry.user),
+            Reply::LoggedIn { user, token } => {
+                self.token = Some(token);
+                Ok(user.user)
+            }
             Reply::Refused(why) => Err(why),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn change_password(&mut self, old: &str, new: &str) {
+        match self.ask(Request::ChangePassword { request: request_id(), old: password(old), new: password(new) }) {
+            Reply::Renewed(token) => self.token = Some(token),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn resume(&mut self, token: &SessionToken) -> Result<UserId, Refusal> {
+        match self.ask(Request::Resume { token: token.clone() }) {
+            Reply::LoggedIn { user, token } => {
+                self.token = Some(token);
+                Ok(user.user)
+            }
+            Reply::Refused(why) => Err(why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All events so far: those that were pushed before the answer to a ping.
+    fn heard(&mut self) -> Vec<Event> {
+        assert_eq!(self.ask(Request::Ping), Reply::Pong);
+        self.events.drain(..).collect()
     }
 
     fn ask(&mut self, request: Request) -> Reply {

@@ -44,8 +44,8 @@ fn leechers_hear_of_all_and_seeders_of_leechers() {
     bob.announce(group, info_hash, DownloadState::Seeding);
     assert_eq!((peer(nik.event()).state, nik.events.len()), (DownloadState::Seeding, 0));
     bob.announce(group, info_hash, DownloadState::Stopped);
-    assert_eq!(nik.ask(Request::Ping), Reply::Pong);
-    assert!(nik.events.is_empty(), "a seeder does not hear of seeders: {:?}", nik.events);
+    let events = nik.heard();
+    assert!(matches!(events[..], [Event::Withdrawn { .. }]), "of seeders a seeder hears only that they withdraw: {events:?}");
 }
 
 #[test]
@@ -53,15 +53,13 @@ fn a_device_is_found_by_members_only_while_it_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let (tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());
     let (mut eve, _) = Guest::new(&tracker, "eve", 4);
-    let find = |device| Request::FindPeer { info_hash, device };
-    let Reply::Peers(found) = bob.ask(find(nik.device)) else { panic!() };
+    let Reply::Peers(found) = bob.announce(group, info_hash, DownloadState::Leeching) else { panic!() };
     assert_eq!(found.iter().map(|peer| peer.device).collect::<Vec<_>>(), [nik.device]);
-    assert_eq!(eve.ask(find(nik.device)), Reply::Peers(vec![]));
-    assert_eq!(bob.ask(find(bob.device)), Reply::Peers(vec![]));
     assert_eq!(eve.announce(group, info_hash, DownloadState::Leeching), Reply::Refused(Refusal::NotMember));
-    assert!(nik.events.is_empty());
+    assert_eq!(peer(nik.event()).device, bob.device);
+    assert_eq!((nik.ask(Request::Ping), nik.events.len()), (Reply::Pong, 0), "of eve nothing is said");
     nik.ask(Request::Logout);
-    assert_eq!(bob.ask(find(nik.device)), Reply::Peers(vec![]));
+    assert_eq!(bob.announce(group, info_hash, DownloadState::Leeching), Reply::Peers(vec![]));
 }
 
 #[test]
@@ -72,13 +70,14 @@ fn losing_the_right_ends_presence() {
     assert_eq!(peer(nik.event()).state, DownloadState::Leeching);
     nik.done(Request::StopShare { request: request_id(), group, info_hash });
     assert_eq!(peer(bob.event()).state, DownloadState::Stopped);
+    assert!(matches!(bob.event(), Event::Withdrawn { device, .. } if device == nik.device));
     nik.share(group, "a.bin");
     assert_eq!(peer(bob.event()).state, DownloadState::Seeding, "the entry announced before is shown again");
     nik.done(Request::RemoveMember { request: request_id(), group, user: bob_id });
     assert_eq!(bob.event(), Event::Removed { group });
-    assert_eq!((peer(nik.event()).device, nik.events.len()), (bob.device, 0));
-    let Reply::Peers(found) = nik.ask(Request::FindPeer { info_hash, device: bob.device }) else { panic!() };
-    assert!(found.is_empty());
+    assert_eq!(peer(nik.event()).device, bob.device);
+    assert!(matches!(nik.heard()[..], [Event::Void { user, .. }] if user == bob_id));
+    assert_eq!(nik.announce(group, info_hash, DownloadState::Leeching), Reply::Peers(vec![]));
     let mut other = facts("b.bin");
     other.info_hash = info_hash;
     bob.refused(Request::ShareFile { request: request_id(), group, file: other }, Refusal::NotMember);

@@ -5,17 +5,18 @@ use std::net::TcpListener;
 use tempfile::TempDir;
 
 use super::*;
+use crate::net::{Incoming, TrackerSecurity, Visitor, WrongNetwork};
 use crate::types::{MembershipState, Operation, OriginId, Stamp, TrackerState, VersionVector, Write};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 
-struct Net {
+pub(super) struct Net {
     info: TrackerInfo,
     dirs: Vec<TempDir>,
     trackers: Vec<Option<Tracker>>,
 }
 
 impl Net {
-    fn start(count: usize) -> Self {
+    pub(super) fn start(count: usize) -> Self {
         let dirs = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
         let mut net = Self { info: network(count), dirs, trackers: (0..count).map(|_| None).collect() };
         (1..=count).for_each(|number| net.restart(number));
@@ -24,18 +25,18 @@ impl Net {
     }
 
     fn config(&self, number: usize) -> TrackerConfig {
-        TrackerConfig::new(self.info.clone(), number as u32, self.dirs[number - 1].path())
+        config(self.info.clone(), number as u32, self.dirs[number - 1].path())
     }
 
-    fn restart(&mut self, number: usize) {
+    pub(super) fn restart(&mut self, number: usize) {
         self.trackers[number - 1] = Some(Tracker::start(self.config(number)).unwrap());
     }
 
-    fn stop(&mut self, number: usize) {
+    pub(super) fn stop(&mut self, number: usize) {
         self.trackers[number - 1].take().unwrap().stop().unwrap();
     }
 
-    fn tracker(&self, number: usize) -> &Tracker {
+    pub(super) fn tracker(&self, number: usize) -> &Tracker {
         self.trackers[number - 1].as_ref().unwrap()
     }
 
@@ -44,7 +45,7 @@ impl Net {
     }
 
     /// Waits until every tracker that runs is up with every other, and all know the same.
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         let running = self.trackers.iter().flatten().count();
         wait_for("the trackers to agree", || {
             let all: Vec<TrackerStatus> = self.all().collect();
@@ -131,7 +132,7 @@ fn conflicting_names_are_told_apart_when_trackers_meet() {
     let mut guest = Guest::connect(net.tracker(1).local_addr(), 3);
     assert_eq!(guest.log_in("nik~2", "pw"), Ok(second));
     assert_eq!(guest.log_in("nik", "pw"), Ok(first), "with equal passwords the plain name is the first one's");
-    guest.done(Request::ChangePassword { request: request_id(), old: password("pw"), new: password("p1") });
+    guest.change_password("pw", "p1");
     for number in [1, 2] {
         let mut guest = Guest::connect(net.tracker(number).local_addr(), 3);
         assert_eq!(guest.log_in("nik", "pw"), Ok(second), "the other bearer's password, under the plain name");
@@ -154,9 +155,14 @@ fn three_trackers_agree() {
     net.settle();
 }
 
+/// Connects to tracker 1 as a tracker of its network does.
+fn dial_link(net: &Net) -> Connection {
+    TrackerSecurity::new(&NETWORK_KEY).unwrap().dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap()
+}
+
 /// Speaks to a tracker as a peer would, and returns its answer.
 fn dial_as(net: &Net, hello: ReplicaHello) -> ToDialler {
-    let connection = Connection::dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap();
+    let connection = dial_link(net);
     write_message(&mut connection.writer(), &Hello::Replica(hello)).unwrap();
     read_message(&mut connection.reader(), TRACKER_FRAME_LEN_MAX).unwrap()
 }
@@ -170,7 +176,7 @@ fn presence_follows_operations_that_come_before_those_they_rest_on() {
     let info_hash = file.info_hash;
     let clock_ms = super::super::clock::wall_ms(0);
     let [first, second] = [3, 4].map(|n| OriginId::from_bytes([n; 16]));
-    let connection = Connection::dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap();
+    let connection = dial_link(&net);
     let hello = ReplicaHello { network: net.info.network(), number: 2, origin: first, clock_ms };
     write_message(&mut connection.writer(), &Hello::Replica(hello)).unwrap();
     let mut reader = connection.reader();
@@ -191,8 +197,8 @@ fn presence_follows_operations_that_come_before_those_they_rest_on() {
     let about = Write::Group { group, name: "lab".parse().unwrap(), created_by: maker, created: since };
     tell(second, vec![about, member(maker), Write::File { group, file, shared_by: user, at: since }]);
     assert!(matches!(nik.event(), Event::Admitted { group: entry } if entry.group == group));
-    let Reply::Peers(found) = nik.ask(Request::FindPeer { info_hash, device: nik.device }) else { panic!() };
-    assert_eq!(found.len(), 1);
+    let entry = nik.ask(Request::FindFile { group, info_hash });
+    assert!(matches!(entry, Reply::File(entry) if entry.online == 1), "what was announced too early counts now");
 }
 
 #[test]
@@ -217,16 +223,42 @@ fn links_of_strangers_are_refused() {
 }
 
 #[test]
-fn a_tracker_does_not_take_a_stranger_at_another_address_for_its_peer() {
+fn a_certificate_of_the_network_opens_a_link_from_any_address_and_nothing_else_does() {
     let port = network(1).get(1).unwrap().port();
-    // Tracker 2 is at an address from which this test does not dial.
+    // Tracker 2 is said to be at an address from which this test does not dial: as if behind a router.
     let info = TrackerInfo::parse(&format!("127.0.0.1:{port}\n127.0.0.2:{port}")).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let tracker = Tracker::start(TrackerConfig::new(info.clone(), 1, dir.path())).unwrap();
+    let tracker = Tracker::start(config(info.clone(), 1, dir.path())).unwrap();
     let net = Net { info, dirs: vec![dir], trackers: vec![Some(tracker)] };
     let clock_ms = super::super::clock::wall_ms(0);
     let hello = ReplicaHello { network: net.info.network(), number: 2, origin: OriginId::from_bytes([5; 16]), clock_ms };
-    assert_eq!(dial_as(&net, hello), ToDialler::Unwelcome(LinkRefusal::Network));
+    assert!(matches!(dial_as(&net, hello.clone()), ToDialler::Welcome(_)));
+    // A device that knows all that a tracker says.
+    let device = dial(net.tracker(1).local_addr(), 1);
+    write_message(&mut device.writer(), &Hello::Replica(hello)).unwrap();
+    assert!(read_message::<ToDialler>(&mut device.reader(), TRACKER_FRAME_LEN_MAX).is_err());
+    // Nor does a tracker open a session.
+    let link = dial_link(&net);
+    write_message(&mut link.writer(), &Hello::Client(ClientHello { port: 1 })).unwrap();
+    assert!(read_message::<FromTracker>(&mut link.reader(), TRACKER_FRAME_LEN_MAX).is_err());
+}
+
+#[test]
+fn trackers_of_two_networks_do_not_mix() {
+    let (info, other) = (network(2), Arc::new(KeyPair::generate().unwrap()));
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let one = Tracker::start(config(info.clone(), 1, dirs[0].path())).unwrap();
+    let two = Tracker::start(TrackerConfig { network_key: other.clone(), ..config(info, 2, dirs[1].path()) }).unwrap();
+    let dialled = TrackerSecurity::new(&other).unwrap().dial(one.local_addr(), None, PATIENCE).unwrap_err();
+    let wrong = WrongNetwork { expected: other.fingerprint(), found: NETWORK_KEY.fingerprint() };
+    assert_eq!(WrongNetwork::of(&dialled), Some(wrong), "refused by the one that dials");
+    // Each of the two has been refused by the other, and serves its own clients alone.
+    wait_for("both to have dialled", || [&one, &two].iter().all(|tracker| !tracker.shared.named.lock().is_empty()));
+    for tracker in [&one, &two] {
+        assert!(status(tracker).degraded && status(tracker).trackers.iter().all(|entry| entry.state != TrackerState::Up));
+    }
+    Guest::new(&one, "nik", 1).0.create_group("lab");
+    assert_eq!(status(&two).counts.operations, 0);
 }
 
 #[test]
@@ -277,7 +309,9 @@ fn a_store_that_went_back_in_time_goes_on_as_a_new_origin() {
 
 /// Takes tracker 1's link as tracker 2 would.
 fn take_link(listener: &TcpListener) -> (Connection, Reader) {
-    let connection = Connection::accepted(listener.accept().unwrap().0).unwrap();
+    let incoming = Incoming::new(listener.accept().unwrap().0).unwrap();
+    let (connection, visitor) = TrackerSecurity::new(&NETWORK_KEY).unwrap().accept(incoming, PATIENCE).unwrap();
+    assert_eq!(visitor, Visitor::Tracker);
     let mut reader = connection.reader();
     assert!(matches!(read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap(), Hello::Replica(hello) if hello.number == 1));
     let (origin, clock_ms) = (OriginId::from_bytes([2; 16]), super::super::clock::wall_ms(0));
@@ -291,7 +325,7 @@ fn a_link_that_ends_at_once_is_dialled_ever_more_slowly() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!("{}\n{}", network(1).get(1).unwrap(), listener.local_addr().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let _tracker = Tracker::start(TrackerConfig::new(TrackerInfo::parse(&text).unwrap(), 1, dir.path())).unwrap();
+    let _tracker = Tracker::start(config(TrackerInfo::parse(&text).unwrap(), 1, dir.path())).unwrap();
     // As a peer does that cannot take an operation: it drops the link, every time.
     let links = (0..6).map(|_| take_link(&listener).0.close()).map(|()| Instant::now()).collect::<Vec<_>>();
     let (first, last) = (links[1] - links[0], links[5] - links[4]);
@@ -318,7 +352,7 @@ fn a_late_peer_holds_replies_for_a_second_only_and_a_silent_one_is_dialled_again
     let own = network(1);
     let text = format!("{}\n{}", own.get(1).unwrap(), listener.local_addr().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let mut config = TrackerConfig::new(TrackerInfo::parse(&text).unwrap(), 1, dir.path());
+    let mut config = config(TrackerInfo::parse(&text).unwrap(), 1, dir.path());
     config.limits.link_silence = Duration::from_secs(3);
     config.limits.link_ping = Duration::from_millis(100);
     let tracker = Tracker::start(config).unwrap();

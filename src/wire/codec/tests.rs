@@ -36,6 +36,8 @@ fn lists_end_at_their_limits() {
     check_list_limit::<PeerEntry>(&PeerEntry::example().to_bytes());
     check_list_limit::<TrackerEntry>(&TrackerEntry::example().to_bytes());
     check_list_limit::<AnnounceEntry>(&AnnounceEntry::example().to_bytes());
+    check_list_limit::<GroupId>(&GroupId::example().to_bytes());
+    check_list_limit::<Ticket>(&Ticket::example().to_bytes());
     check_list_limit::<Operation>(&Operation::example().to_bytes());
     check_list_limit::<Write>(&Write::example().to_bytes());
 }

@@ -203,6 +203,7 @@ fn extension_handshakes_of_others() {
         ..ExtendedHandshake::default()
     };
     assert_eq!(foreign, want);
+    assert_eq!(decode(b"d1:md12:posse_ticketi9eee").unwrap().ticket_id, Some(9));
     assert_eq!(decode(b"d1:md11:ut_metadatai0ee13:metadata_sizei0e1:pi0e4:reqqi0ee"), Ok(ExtendedHandshake::default()));
     assert_eq!(decode(b"d1:v2:\xff\xfee"), Ok(ExtendedHandshake::default()), "a name is only for show");
     assert_eq!(decode(b"d11:posse_blocki99999999ee").unwrap().block_len_max, Some(limits::BLOCK_LEN_MAX));
@@ -230,7 +231,8 @@ fn extension_handshakes_that_are_refused() {
         b"d4:reqqi4294967296ee",
         b"d11:posse_blocki0ee",
         b"d11:posse_blocki16383ee",
-        b"d12:posse_device3:abce",
+        b"d1:md12:posse_ticketi-1eee",
+        b"d1:md12:posse_ticketi256eee",
         b"d4:reqqi1e4:reqqi2ee",
         b"d1:v1:x4:reqqi1ee",
         b"d1:v99999999999:xe",

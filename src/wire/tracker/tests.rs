@@ -58,9 +58,9 @@ fn strangers_are_noticed_by_their_first_bytes() {
         Hello::from_bytes(&body)
     };
     assert!(matches!(with(0, b'G'), Err(WireError::BadValue { what: "first frame", .. })));
-    assert_eq!(with(5, 2), Err(WireError::UnknownTag { what: "protocol version", tag: 2 }));
+    assert_eq!(with(5, 1), Err(WireError::UnknownTag { what: "protocol version", tag: 1 }));
     assert_eq!(with(6, 9), Err(WireError::UnknownTag { what: "hello", tag: 9 }));
-    assert!(Hello::from_bytes(b"PSSE\x00\x02").is_err_and(|e| matches!(e, WireError::UnknownTag { .. })));
+    assert!(Hello::from_bytes(b"PSSE\x00\x01").is_err_and(|e| matches!(e, WireError::UnknownTag { .. })));
 }
 
 #[test]

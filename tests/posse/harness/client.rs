@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use posse::trust::KeyPair;
+use posse::types::DeviceId;
 use serde_json::Value;
 
-use super::process::Said;
+use super::process::{Said, set_home};
 use super::{Finished, PATIENCE, Process};
 
 /// A client; it ends with this value.
@@ -27,6 +29,7 @@ pub(crate) fn command(home: &Path, address: SocketAddr, info: &Path) -> Command 
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     command.current_dir(home).arg(address.to_string()).arg(info);
     command.arg("--data-dir").arg(home.join(".posse"));
+    set_home(&mut command, home);
     command
 }
 
@@ -54,6 +57,11 @@ impl ClientProcess {
     /// Its process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Which device it is: its data directory holds the key.
+    pub(crate) fn device(&self) -> DeviceId {
+        KeyPair::load(&self.path(".posse/device.key")).expect("a client has a key").device()
     }
 
     /// A path in its home.

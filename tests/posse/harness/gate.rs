@@ -117,7 +117,7 @@ impl Drop for Forwarder {
     }
 }
 
-fn dial(target: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {
+pub(super) fn dial(target: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
     if let Some(ip) = from {
         socket.bind(&SocketAddr::new(ip, 0).into())?;

@@ -1,21 +1,29 @@
 //! What the tests share: processes, a world of trackers and clients, files, and ends of both protocols that do as a test wants.
 
 mod client;
+mod device;
 mod files;
 mod gate;
+mod link;
 mod peer;
 mod process;
 mod raw;
+mod recorder;
+mod sipper;
 mod tracker;
 mod wait;
 mod world;
 
 pub(crate) use client::{ClientProcess, matches};
+pub(crate) use device::{Device, Secured, device};
 pub(crate) use files::{Content, sha1_hex, sha1_of};
 pub(crate) use gate::Gate;
+pub(crate) use link::RawLink;
 pub(crate) use peer::{Behaviour, EvilPeer};
-pub(crate) use process::{Finished, Process};
-pub(crate) use raw::{RawClient, device, request_id};
+pub(crate) use process::{Finished, Process, set_home};
+pub(crate) use raw::{RawClient, password, request_id};
+pub(crate) use recorder::{Mischief, Plan, Recorder};
+pub(crate) use sipper::{Sipped, Sipper};
 pub(crate) use tracker::TrackerProcess;
 pub(crate) use wait::{PATIENCE, eventually, until};
-pub(crate) use world::{World, free_port};
+pub(crate) use world::{World, any_port, free_port, two_addresses};

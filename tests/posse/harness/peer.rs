@@ -1,16 +1,19 @@
 //! A peer of the test's own: it serves a file's metainfo and pieces as told, well or badly, and remembers what it was asked for.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use posse::types::{DeviceId, DownloadState, FileFacts};
+use posse::net::Reader;
+use posse::types::{DownloadState, FileFacts, Ticket};
+use posse::wire::frame::{read_message as read_frame, write_message};
 use posse::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message};
 
-use super::{Content, PATIENCE, RawClient, device};
+use super::sipper::END;
+use super::{Content, Device, PATIENCE, RawClient, Sipped, device};
 
 /// The extension id under which this peer wants metadata messages.
 const METADATA_ID: u8 = 7;
@@ -20,6 +23,8 @@ const METADATA_ID: u8 = 7;
 pub(crate) enum Behaviour {
     /// As it should.
     Honest,
+    /// As it should, with that much time before every block.
+    Slow(Duration),
     /// One byte of every block is wrong.
     Corrupt,
     /// It offers everything, unchokes, and answers no request.
@@ -43,6 +48,12 @@ struct Seen {
     sent: u64,
     /// Bytes of blocks that may be sent in all.
     allowed: u64,
+    /// When the last block was sent.
+    last: Option<Instant>,
+    /// When the last link ended.
+    ended: Option<Instant>,
+    /// Links that stand.
+    open: usize,
     /// Raised by [`EvilPeer::forget`]: older links end.
     epoch: usize,
 }
@@ -52,7 +63,9 @@ struct Shared {
     content: Content,
     info: Vec<u8>,
     behaviour: Behaviour,
-    device: DeviceId,
+    device: Device,
+    /// What it shows; set before it announces itself.
+    ticket: Mutex<Option<Ticket>>,
     seen: Mutex<Seen>,
     changed: Condvar,
     gone: AtomicBool,
@@ -64,7 +77,7 @@ pub(crate) struct EvilPeer {
     shared: Arc<Shared>,
     pub(crate) address: SocketAddr,
     /// Keeps the announce alive.
-    _session: RawClient,
+    session: RawClient,
 }
 
 impl EvilPeer {
@@ -90,17 +103,33 @@ impl EvilPeer {
         let seen = Mutex::new(Seen { allowed: u64::MAX, ..Seen::default() });
         let (content, device) = (content.clone(), device());
         let (changed, gone) = (Condvar::new(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { content, info, behaviour, device, seen, changed, gone });
+        let ticket = Mutex::new(None);
+        let shared = Arc::new(Shared { content, info, behaviour, device, ticket, seen, changed, gone });
         std::thread::spawn({
             let shared = shared.clone();
             move || shared.accept(&listener)
         });
-        let mut session = RawClient::connect(tracker, device, address.port()).expect("the tracker takes connections");
+        let mut session = RawClient::connect(tracker, &shared.device, address.port()).expect("the tracker takes connections");
         session.login(user).expect("the user exists");
         let group = session.group(group).group;
+        *shared.ticket.lock() = session.ticket(group);
         session.share(group, facts.clone());
         session.announce(group, facts.info_hash, DownloadState::Seeding);
-        Self { shared, address, _session: session }
+        Self { shared, address, session }
+    }
+
+    /// Its user's session on its device.
+    pub(crate) fn session(&mut self) -> &mut RawClient {
+        &mut self.session
+    }
+
+    /// Waits until all its links have ended, and returns what it had given.
+    #[track_caller]
+    pub(crate) fn wait_ended(&self) -> Sipped {
+        let mut seen = self.shared.seen.lock();
+        let late = self.shared.changed.wait_while_for(&mut seen, |seen| seen.open > 0 || seen.ended.is_none(), END).timed_out();
+        assert!(!late, "{} links were never ended", seen.open);
+        Sipped { bytes: seen.sent, last: seen.last, ended: seen.ended }
     }
 
     /// Sends `bytes` of blocks in all, counted from the start, and holds further ones back.
@@ -168,19 +197,30 @@ impl Shared {
             let epoch = {
                 let mut seen = self.seen.lock();
                 seen.links += 1;
+                seen.open += 1;
                 seen.epoch
             };
             let shared = self.clone();
             // The link's end, for whatever reason, is the link's own business.
-            std::thread::spawn(move || shared.serve(&stream, epoch));
+            std::thread::spawn(move || {
+                let _ = shared.serve(stream, epoch);
+                let mut seen = shared.seen.lock();
+                seen.open -= 1;
+                seen.ended = Some(Instant::now());
+                shared.changed.notify_all();
+            });
         }
     }
 
-    fn serve(&self, stream: &TcpStream, epoch: usize) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let (mut reader, mut writer) = (BufReader::new(stream), stream);
+    fn serve(&self, stream: TcpStream, epoch: usize) -> io::Result<()> {
+        let (stream, _) = self.device.accept(stream)?;
+        let (reader, mut writer) = stream.split();
+        let mut reader = BufReader::new(reader);
+        // Whatever is shown is taken: whether the dialler may have the file is not what this peer is about.
+        let _: Ticket = read_frame(&mut reader, 256).map_err(io::Error::other)?;
+        write_message(&mut writer, &self.ticket.lock().ok_or(io::ErrorKind::NotConnected)?)?;
         let theirs = Handshake::read(&mut reader).map_err(io::Error::other)?;
-        writer.write_all(&Handshake::new(theirs.info_hash, PeerId::of_device(self.device)).encode())?;
+        writer.write_all(&Handshake::new(theirs.info_hash, PeerId::of_device(self.device.id)).encode())?;
         if self.behaviour == Behaviour::Mute {
             return self.wait_end(reader);
         }
@@ -203,7 +243,7 @@ impl Shared {
         Ok(())
     }
 
-    fn wait_end(&self, mut reader: impl Read) -> io::Result<()> {
+    fn wait_end(&self, mut reader: BufReader<Reader>) -> io::Result<()> {
         io::copy(&mut reader, &mut io::sink()).map(|_| ())
     }
 
@@ -213,7 +253,6 @@ impl Shared {
             metadata_id: Some(METADATA_ID),
             metadata_size: Some(self.info.len() as u64),
             requests_max: Some(250),
-            device: Some(self.device),
             ..ExtendedHandshake::default()
         };
         writer.write_all(&PeerMessage::Extended { id: 0, payload: hello.encode() }.to_bytes())?;
@@ -249,6 +288,9 @@ impl Shared {
         if self.behaviour == Behaviour::Silent {
             return Ok(());
         }
+        if let Behaviour::Slow(pace) = self.behaviour {
+            std::thread::sleep(pace);
+        }
         let from = piece as usize * self.content.piece_len as usize + begin as usize;
         let mut data = self.content.read(from, len as usize);
         if self.behaviour == Behaviour::Corrupt {
@@ -261,7 +303,9 @@ impl Shared {
             writer.write_all(&bytes)?;
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        writer.write_all(&bytes)
+        writer.write_all(&bytes)?;
+        self.seen.lock().last = Some(Instant::now());
+        Ok(())
     }
 
     /// Remembers a request, holds it back until it is allowed, and returns its number, from 1; none if the link is to end.

@@ -1,12 +1,14 @@
 //! One child process: its input, what it has said so far, signals, and its end.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use super::{PATIENCE, until};
 
@@ -48,17 +50,25 @@ pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     said: Arc<(Mutex<Said>, Condvar)>,
+    /// Stands for the user's own, unless the command names one.
+    _home: Option<TempDir>,
 }
 
 impl Process {
-    /// Starts `command` with all three streams piped.
+    /// Starts `command` with all three streams piped. It never sees the data directory of whoever runs the tests: a command that names no
+    /// home of its own is given an empty one.
     pub(crate) fn spawn(name: &str, command: &mut Command) -> Self {
+        let named = command.get_envs().any(|(key, _)| key == "HOME");
+        let home = (!named).then(|| tempfile::tempdir().expect("a temporary directory can be made"));
+        if let Some(dir) = &home {
+            set_home(command, dir.path());
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
         let said = Arc::new((Mutex::new(Said::default()), Condvar::new()));
         listen(child.stdout.take().expect("it is piped"), said.clone(), |said| &mut said.out);
         listen(child.stderr.take().expect("it is piped"), said.clone(), |said| &mut said.err);
-        Self { name: name.to_owned(), stdin: child.stdin.take(), child, said }
+        Self { name: name.to_owned(), stdin: child.stdin.take(), child, said, _home: home }
     }
 
     /// Writes one line to its stdin.
@@ -181,6 +191,11 @@ impl Drop for Process {
         let panic = said.err.iter().find(|line| line.contains("panicked at")).cloned();
         assert_eq!(panic, None, "a thread of {} panicked", self.name);
     }
+}
+
+/// Makes `home` the directory below which a program looks for its data if it is told of no other place.
+pub(crate) fn set_home(command: &mut Command, home: &Path) {
+    command.env("HOME", home).env("XDG_DATA_HOME", home.join("data"));
 }
 
 /// Collects the lines of one stream on a thread that ends with the stream.

@@ -1,20 +1,16 @@
 //! The tracker protocol spoken by hand: for what no client of ours would do, and for many changes a second.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use posse::types::{
-    Change, DeviceId, DownloadState, Effect, FileFacts, GroupEntry, GroupId, InfoHash, Label, Password, PeerEntry, RequestId,
-    UserEntry, limits,
+    Change, DownloadState, Effect, FileFacts, GroupEntry, GroupId, InfoHash, Label, Password, PeerEntry, RequestId, SessionToken,
+    Ticket, UserEntry, limits,
 };
 use posse::wire::frame::{FrameError, read_message, write_message};
 use posse::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Hello, Reply, Request};
 
-/// A device id that nobody else has: random, as a client's is.
-pub(crate) fn device() -> DeviceId {
-    DeviceId::from_bytes(rand::random())
-}
+use super::{Device, Secured, device};
 
 /// A fresh request id.
 pub(crate) fn request_id() -> RequestId {
@@ -29,19 +25,20 @@ pub(crate) fn password(text: &str) -> Password {
 /// One session with one tracker.
 #[derive(Debug)]
 pub(crate) struct RawClient {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Secured,
+    pub(crate) device: Device,
+    /// What the last login gave.
+    pub(crate) token: Option<SessionToken>,
     number: u32,
 }
 
 impl RawClient {
     /// Dials a tracker and says hello for a device that listens on `port`.
-    pub(crate) fn connect(tracker: SocketAddr, device: DeviceId, port: u16) -> io::Result<Self> {
-        let mut stream = TcpStream::connect_timeout(&tracker, Duration::from_secs(10))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        write_message(&mut stream, &Hello::Client(ClientHello { device, port }))?;
+    pub(crate) fn connect(tracker: SocketAddr, device: &Device, port: u16) -> io::Result<Self> {
+        let mut stream = device.dial_tracker(tracker)?;
+        write_message(&mut stream, &Hello::Client(ClientHello { port }))?;
         match read_message(&mut stream, limits::TRACKER_FRAME_LEN_MAX).map_err(lost)? {
-            FromTracker::Welcome(_) => Ok(Self { stream, number: 0 }),
+            FromTracker::Welcome(_) => Ok(Self { stream, device: device.clone(), token: None, number: 0 }),
             other => Err(io::Error::other(format!("the tracker does not welcome us: {other:?}"))),
         }
     }
@@ -49,7 +46,7 @@ impl RawClient {
     /// A session of a new device of `user`, whose account is made if there is none.
     #[track_caller]
     pub(crate) fn enter(tracker: SocketAddr, user: &str) -> Self {
-        let mut client = Self::connect(tracker, device(), 1).expect("the tracker takes connections");
+        let mut client = Self::connect(tracker, &device(), 1).expect("the tracker takes connections");
         client.create_user(user);
         client.login(user).expect("the tracker answers");
         client
@@ -83,10 +80,26 @@ impl RawClient {
 
     /// Logs in as `user`.
     pub(crate) fn login(&mut self, user: &str) -> io::Result<UserEntry> {
+        self.login_with(user, &format!("pw-{user}"))
+    }
+
+    /// Logs in as `user` with a password of the caller's.
+    pub(crate) fn login_with(&mut self, user: &str, secret: &str) -> io::Result<UserEntry> {
         let name: Label = user.parse().expect("a name");
-        match self.ask(Request::Login { name, password: password(&format!("pw-{user}")) })? {
-            Reply::LoggedIn(entry) => Ok(entry),
+        match self.ask(Request::Login { name, password: password(secret) })? {
+            Reply::LoggedIn { user, token } => {
+                self.token = Some(token);
+                Ok(user)
+            }
             other => Err(io::Error::other(format!("no login for {user}: {other:?}"))),
+        }
+    }
+
+    /// Asks for a ticket of a group; none is given to whoever is not in it.
+    pub(crate) fn ticket(&mut self, group: GroupId) -> Option<Ticket> {
+        match self.ask(Request::Tickets { groups: vec![group] }).expect("the tracker answers") {
+            Reply::Tickets(tickets) => tickets.into_iter().next(),
+            other => panic!("tickets: {other:?}"),
         }
     }
 

@@ -33,19 +33,25 @@ pub(crate) struct TrackerProcess {
     pub(crate) address: SocketAddr,
     info: PathBuf,
     data: PathBuf,
+    key: PathBuf,
+    options: Vec<String>,
     said_before: usize,
 }
 
 impl TrackerProcess {
-    /// Starts the tracker of line `number`, and waits until it takes connections.
-    pub(crate) fn start(info: &Path, number: usize, data: &Path) -> Self {
+    /// Starts the tracker of line `number` with the network's key in that file, which is made if it is not there, and further options; waits
+    /// until it takes connections.
+    pub(crate) fn start(info: &Path, number: usize, data: &Path, key: &Path, options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
-        command.arg(info).arg(number.to_string()).arg("--data-dir").arg(data).args(["--log", "info"]);
+        command.arg(info).arg(number.to_string()).arg("--data-dir").arg(data).arg("--network-key").arg(key);
+        command.args(["--log", "info"]).args(options);
         let process = Process::spawn(&format!("tracker {number}"), &mut command);
         let start = format!("tracker {number} listening on ");
         let address = process.wait_out("that it listens", |line| line.strip_prefix(&start).map(str::to_owned));
         let address = address.parse().expect("it prints an address");
-        Self { process, number, address, info: info.to_owned(), data: data.to_owned(), said_before: 0 }
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let (info, data, key) = (info.to_owned(), data.to_owned(), key.to_owned());
+        Self { process, number, address, info, data, key, options, said_before: 0 }
     }
 
     /// Its process.
@@ -65,8 +71,19 @@ impl TrackerProcess {
 
     /// Starts it again with the same line and data directory; whatever ran is killed first.
     pub(crate) fn restart(&mut self) {
+        self.restart_with_key(&self.key.clone());
+    }
+
+    /// Starts it again with another network's key, from the same data directory.
+    pub(crate) fn restart_with_key(&mut self, key: &Path) {
         self.process.kill9();
-        *self = Self::start(&self.info, self.number, &self.data);
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        *self = Self::start(&self.info, self.number, &self.data, key, &options);
+    }
+
+    /// Whether it runs.
+    pub(crate) fn is_up(&mut self) -> bool {
+        self.process.is_running()
     }
 
     /// Ends it and takes its disk away.

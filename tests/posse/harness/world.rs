@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use posse::trust::KeyPair;
 use tempfile::TempDir;
 
 use super::client::command;
@@ -13,6 +14,9 @@ use super::{ClientProcess, Content, Finished, Gate, Process, TrackerProcess, eve
 
 /// How long a script may take.
 const SCRIPT: Duration = Duration::from_secs(120);
+
+/// The network's key, in a world's directory.
+const NETWORK_KEY: &str = "network.key";
 
 /// Finds a port below the range from which the system takes ports for outgoing connections, so that it stays free.
 pub(crate) fn free_port() -> u16 {
@@ -31,20 +35,45 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct World {
     pub(crate) trackers: Vec<TrackerProcess>,
     pub(crate) info: PathBuf,
+    /// The line that names the network, if there is to be one.
+    network: String,
     forwarders: Vec<Forwarder>,
     dir: TempDir,
 }
 
 impl World {
-    /// Starts `count` trackers that know each other, and waits until their links are up.
+    /// Starts `count` trackers that know each other, and waits until their links are up. The file that names them names the network too.
     pub(crate) fn new(count: usize) -> Self {
+        Self::start(count, true, &[], |_| ())
+    }
+
+    /// Does the same with a file that names no network: clients trust the first that they meet.
+    pub(crate) fn of_unnamed_network(count: usize) -> Self {
+        Self::start(count, false, &[], |_| ())
+    }
+
+    /// Gives the trackers further options.
+    pub(crate) fn with_options(count: usize, options: &[&str]) -> Self {
+        Self::start(count, true, options, |_| ())
+    }
+
+    /// Has the directory prepared before trackers start in it, each in a directory of its own: `tracker1` and so on.
+    pub(crate) fn prepared(count: usize, prepare: impl FnOnce(&Path)) -> Self {
+        Self::start(count, true, &[], prepare)
+    }
+
+    fn start(count: usize, named: bool, options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::Builder::new().prefix("posse-test-").tempdir().expect("a temporary directory can be made");
-        let lines: Vec<String> = (0..count).map(|_| format!("127.0.0.1:{}\n", free_port())).collect();
+        let (key, _) = KeyPair::load_or_make(&dir.path().join(NETWORK_KEY)).expect("a key can be made");
+        let network = if named { format!("network {}\n", key.fingerprint()) } else { String::new() };
+        let lines: String = (0..count).map(|_| format!("127.0.0.1:{}\n", free_port())).collect();
         let info = dir.path().join("tracker_info.txt");
-        std::fs::write(&info, lines.concat()).expect("a file can be written");
+        std::fs::write(&info, format!("{network}{lines}")).expect("a file can be written");
         let data = |number: usize| dir.path().join(format!("tracker{number}"));
-        let trackers = (1..=count).map(|number| TrackerProcess::start(&info, number, &data(number))).collect();
-        let mut world = Self { trackers, info, forwarders: Vec::new(), dir };
+        let key = dir.path().join(NETWORK_KEY);
+        prepare(dir.path());
+        let trackers = (1..=count).map(|number| TrackerProcess::start(&info, number, &data(number), &key, options)).collect();
+        let mut world = Self { trackers, info, network, forwarders: Vec::new(), dir };
         world.wait_synced();
         world
     }
@@ -52,6 +81,11 @@ impl World {
     /// The directory that holds everything.
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The file that holds the network's key.
+    pub(crate) fn network_key(&self) -> PathBuf {
+        self.path().join(NETWORK_KEY)
     }
 
     /// The home of a client; it is made if need be.
@@ -92,7 +126,7 @@ impl World {
             .map(|number| Forwarder::start(SocketAddr::new(outer, 0), self.tracker(number), Some(outer), Gate::open()))
             .collect();
         let lines: String = forwarders.iter().map(|forwarder| format!("{}\n", forwarder.address)).collect();
-        std::fs::write(&info, lines).expect("a file can be written");
+        std::fs::write(&info, format!("{}{lines}", self.network)).expect("a file can be written");
         self.forwarders.extend(forwarders);
         let client = ClientProcess::start(&home, SocketAddr::new(inner, 0), &info, true);
         let gate = Gate::open();
@@ -152,7 +186,7 @@ pub(crate) fn any_port() -> SocketAddr {
 }
 
 /// Two addresses of the loopback network that no other client uses.
-fn two_addresses() -> (IpAddr, IpAddr) {
+pub(crate) fn two_addresses() -> (IpAddr, IpAddr) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(2, Ordering::Relaxed) % 250;
     let network = (std::process::id() % 200 + 10) as u8;

@@ -1,0 +1,230 @@
+//! Sessions, clocks and trust, against trackers that are scripted.
+
+use super::*;
+
+fn change_password() -> Request {
+    let [old, new] = ["pw", "new"].map(|text| Password::new(text.into()).unwrap());
+    Request::ChangePassword { request: RequestId::from_bytes([9; 16]), old, new }
+}
+
+fn over(news: &Receiver<News>) -> bool {
+    news.try_iter().any(|item| matches!(item, News::SessionOver(_)))
+}
+
+#[test]
+fn the_password_is_shown_to_one_tracker_once_and_the_token_to_all() {
+    let fakes = [Fake::start(usual), Fake::start(usual)];
+    let (set, _news) = set_of(&[&fakes[0], &fakes[1]]);
+    wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
+    log_in(&set);
+    let count = |of: fn(&Request) -> bool| fakes.iter().map(|fake| fake.count(of)).sum::<usize>();
+    let password = |request: &Request| matches!(request, Request::Login { .. });
+    wait_for("the other was shown the token", || count(is_resume) == 1);
+    fakes.iter().for_each(Fake::cut);
+    wait_for("both are shown the token after the cut", || count(is_resume) == 3);
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    assert_eq!(count(password), 1);
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_session_whose_password_was_changed_elsewhere_is_over() {
+    let fake = Fake::start(usual);
+    let (set, news) = set_of(&[&fake]);
+    log_in(&set);
+    // A mere word is no end: the token is good.
+    fake.tell(&Event::SessionOver);
+    wait_for("it is shown the token again", || fake.count(is_resume) == 1);
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    assert!(!over(&news) && set.is_over().is_none());
+    fake.terms.lock().password_ms += 1;
+    fake.tell(&Event::SessionOver);
+    wait_for("it is over", || set.is_over() == Some(SessionEnd::PasswordChanged));
+    wait_for("it is told", || over(&news));
+    let refused = set.call(&change(2), Need::Session);
+    assert!(matches!(refused, Err(ClientError::SessionEnded(SessionEnd::PasswordChanged))), "{refused:?}");
+    assert_eq!(set.renew_due(), None);
+    set.logout();
+    assert!(matches!(set.call(&change(3), Need::Session), Err(ClientError::Refused(Refusal::LoginFirst))));
+    log_in(&set);
+    assert!(matches!(set.call(&change(4), Need::Session), Ok(Reply::Done(_))));
+    assert_eq!(fake.count(is_resume), 2, "a token that is void is not shown again");
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_token_that_expired_while_all_trackers_were_away_ends_the_session_with_those_words() {
+    let fake = Fake::start(usual);
+    let (set, news) = set_of(&[&fake]);
+    log_in(&set);
+    let later = Terms { ahead_ms: 25 * 3_600_000, ..Terms::default() };
+    let _again = Fake::start_at(fake.kill(), network_key(), later, usual);
+    wait_for("it is over", || over(&news));
+    assert_eq!(set.is_over(), Some(SessionEnd::Expired));
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_change_of_the_password_that_another_tracker_hears_of_first_does_not_end_the_session_that_made_it() {
+    let (release, held) = unbounded::<()>();
+    let slow = Fake::start(move |request| {
+        if matches!(request, Request::ChangePassword { .. }) {
+            held.recv_timeout(PATIENCE).unwrap();
+        }
+        usual(request)
+    });
+    let other = Fake::start(usual);
+    let options = options(&[&slow, &other], None);
+    let other = other.kill();
+    let (news_out, news) = bounded(1024);
+    let set = TrackerSet::start(options, news_out).unwrap();
+    assert!(set.wait_for_any(PATIENCE));
+    log_in(&set);
+    let asking = std::thread::spawn({
+        let set = set.clone();
+        move || {
+            let _changing = set.changing_password();
+            set.call(&change_password(), Need::Session)
+        }
+    });
+    wait_for("it was asked", || slow.count(|r| matches!(r, Request::ChangePassword { .. })) == 1);
+    // What the slow one has done reaches the other before its answer reaches us.
+    let terms = Terms { password_ms: 2, ..Terms::default() };
+    let other = Fake::start_at(other, network_key(), terms, usual);
+    wait_for("the old token is refused", || other.count(is_resume) >= 1);
+    release.send(()).unwrap();
+    assert!(matches!(asking.join().unwrap(), Ok(Reply::Renewed(_))));
+    slow.kill();
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))), "the new token is good there");
+    assert!(!over(&news) && set.is_over().is_none());
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_change_of_the_password_whose_answer_was_lost_is_proven_by_the_new_one() {
+    let done = Mutex::new(false);
+    let fake = Arc::new(Mutex::new(None::<Arc<Mutex<Terms>>>));
+    let terms = fake.clone();
+    let dies = Fake::start(move |request| match request {
+        Request::ChangePassword { .. } if !std::mem::replace(&mut *done.lock(), true) => {
+            terms.lock().as_ref().unwrap().lock().password_ms += 1;
+            Act::Close
+        }
+        other => usual(other),
+    });
+    *fake.lock() = Some(dies.terms.clone());
+    let (set, news) = set_of(&[&dies]);
+    log_in(&set);
+    {
+        let _changing = set.changing_password();
+        let refused = set.call(&change_password(), Need::Session);
+        assert!(matches!(refused, Err(ClientError::Refused(Refusal::SessionOver))), "{refused:?}");
+        set.prove_again(Password::new("new".into()).unwrap()).unwrap();
+    }
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    assert!(!over(&news));
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_command_of_one_session_is_never_asked_for_the_next() {
+    let silent = Fake::start(|request| if is_change(request) { Act::Silence } else { usual(request) });
+    let (set, _news) = set_of(&[&silent]);
+    log_in(&set);
+    let call = std::thread::spawn({
+        let set = set.clone();
+        move || set.call(&change(1), Need::Session)
+    });
+    wait_for("it was asked", || silent.count(is_change) == 1);
+    set.logout();
+    log_in(&set);
+    silent.cut();
+    assert!(matches!(call.join().unwrap(), Err(ClientError::Refused(Refusal::LoginFirst))));
+    assert_eq!(silent.count(is_change), 1);
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_token_is_renewed_on_demand_and_not_replaced_by_one_that_ends_sooner() {
+    let fake = Fake::start(usual);
+    let (set, _news) = set_of(&[&fake]);
+    log_in(&set);
+    let half = Duration::from_secs(12 * 3600);
+    let due = |set: &TrackerSet| set.renew_due().unwrap().saturating_duration_since(Instant::now());
+    assert!(due(&set) <= half && due(&set) > half - PATIENCE);
+    fake.terms.lock().token_ms = 3_600_000;
+    set.renew();
+    wait_for("it was asked", || fake.count(|request| matches!(request, Request::Renew)) == 1);
+    assert!(due(&set) < half - PATIENCE, "no better one came: it is asked again soon");
+    fake.terms.lock().token_ms = 48 * 3_600_000;
+    set.renew();
+    assert!(due(&set) > half + PATIENCE, "{:?}", due(&set));
+    fake.kill();
+    wait_for("the tracker is gone", || !set.is_reachable());
+    let started = Instant::now();
+    set.renew();
+    assert!(started.elapsed() < Duration::from_secs(2), "nobody to ask, nothing to wait for");
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn of_clocks_that_differ_the_earliest_of_the_connected_trackers_counts() {
+    let ahead = |ahead_ms| Terms { ahead_ms, ..Terms::default() };
+    let any = "127.0.0.1:0".parse().unwrap();
+    let fast = Fake::start_at(any, network_key(), ahead(50_000), usual);
+    let slow = Fake::start_at(any, network_key(), ahead(-3_600_000), usual);
+    let (set, _news) = set_of(&[&fast, &slow]);
+    wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
+    let near = |ahead_ms| ahead(ahead_ms).now_ms().abs_diff(set.clock_ms()) < 20_000;
+    assert!(near(-3_600_000));
+    slow.kill();
+    wait_for("it counts no more", || near(50_000));
+    fast.kill();
+    wait_for("all that were ever met count", || near(-3_600_000));
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_tracker_of_another_network_is_named_with_the_way_to_accept_it() {
+    let fake = Fake::start(usual);
+    let other = KeyPair::generate().unwrap().fingerprint();
+    let (news, _news) = bounded(1024);
+    let set = TrackerSet::start(options(&[&fake], Some(other)), news).unwrap();
+    wait_for("it is refused", || set.views()[0].error.is_some());
+    let found = fake.key.fingerprint();
+    assert_eq!(set.call(&change(1), Need::Tracker).unwrap_err().to_string(), set.why_unreachable().to_string());
+    for text in [set.why_unreachable().to_string(), set.views()[0].error.clone().unwrap()] {
+        assert!(text.contains(&other.to_string()) && text.contains(&format!("--network {found}")), "{text}");
+        assert!(text.contains(&format!("`network {found}` into tracker_info.txt")) && !text.contains('\n'), "{text}");
+    }
+    assert!(fake.asked().is_empty(), "not a word was said to it");
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn what_does_not_prove_to_be_a_tracker_is_said_so() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stop = Stop::new();
+    let stopped = stop.clone();
+    let babbler = std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            if stopped.is_set() {
+                return;
+            }
+            let _ = stream.read(&mut [0; 64]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let (news, _news) = bounded(1024);
+    let options = SetOptions { addresses: vec![address.clone()], ..options(&[], None) };
+    let set = TrackerSet::start(options, news).unwrap();
+    wait_for("it is refused", || set.views()[0].error.is_some());
+    let why = set.why_unreachable();
+    assert!(matches!(&why, ClientError::UntrustedTracker { address: at, .. } if *at == address), "{why}");
+    set.stop(PATIENCE);
+    stop.set();
+    drop(std::net::TcpStream::connect(address));
+    babbler.join().unwrap();
+}

@@ -1,0 +1,184 @@
+//! The session's token: what every tracker takes instead of the password, how it is renewed, and when it is void for good.
+//!
+//! **Invariant:** of two tokens the one that rests on the newer password is kept, and of two that rest on the same the one that lasts longer;
+//! the session is over when a tracker refuses that one and none is on its way.
+
+use std::time::{Duration, Instant};
+
+use log::debug;
+
+use super::session::Login;
+use super::state::SetState;
+use super::{Need, Shared, TrackerSet};
+use crate::client::ClientError;
+use crate::types::{Password, Refusal, SessionToken, UserEntry};
+use crate::wire::tracker::{Reply, Request};
+
+/// Time after a change of the password in which a token that is void is about to be replaced: as long as a command may take, for a
+/// second tracker that was asked the same may have carried the change out once more.
+const CHANGE_SETTLES: Duration = Duration::from_secs(10);
+/// Shortest pause between two attempts to renew a token; the longest is an eighth of its life.
+const RENEW_RETRY_MIN: Duration = Duration::from_millis(200);
+/// Time for one such attempt.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a session ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SessionEnd {
+    /// The password was changed on another device.
+    #[error("the password was changed elsewhere")]
+    PasswordChanged,
+    /// No tracker could be reached for so long that the token is not good any more.
+    #[error("no tracker could be reached for too long")]
+    Expired,
+}
+
+/// Who is logged in.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) generation: u64,
+    /// The user, with the name under which they are shown.
+    pub(crate) user: UserEntry,
+    /// What every tracker takes instead of the password, from this device alone.
+    pub(super) token: SessionToken,
+    /// When a token that lasts longer is to be asked for.
+    renew_at: Instant,
+    /// Pause after the next attempt that fails.
+    renew_pause: Duration,
+}
+
+impl Session {
+    pub(super) fn new(generation: u64, user: UserEntry, token: SessionToken) -> Self {
+        let renew_at = Instant::now() + lifetime(&token) / 2;
+        Self { generation, user, token, renew_at, renew_pause: RENEW_RETRY_MIN }
+    }
+
+    /// Takes a token that rests on a newer password, or lasts longer; tells whether it did.
+    fn take(&mut self, token: &SessionToken) -> bool {
+        let rank = |token: &SessionToken| (token.claims.password, token.claims.expires_ms);
+        let better = token.claims.user == self.user.user && rank(token) > rank(&self.token);
+        if better {
+            *self = Self::new(self.generation, self.user.clone(), token.clone());
+        }
+        better
+    }
+}
+
+/// How long a token is good for from when it was signed.
+fn lifetime(token: &SessionToken) -> Duration {
+    Duration::from_millis(token.claims.expires_ms.saturating_sub(token.claims.issued_ms))
+}
+
+impl TrackerSet {
+    /// Why the session is over, if it is and nobody has ended it here yet.
+    pub(crate) fn is_over(&self) -> Option<SessionEnd> {
+        self.shared.state.lock().over
+    }
+
+    /// From now on a token that trackers call void is about to be replaced, until a while after the value is dropped.
+    pub(crate) fn changing_password(&self) -> Changing<'_> {
+        self.shared.state.lock().changing_until = Some(Instant::now() + Duration::from_secs(3600));
+        Changing(self)
+    }
+
+    /// Shows a tracker the session's user's password again, as the token is void; takes the new one.
+    ///
+    /// # Errors
+    /// Those of [`TrackerSet::call`].
+    ///
+    /// # Blocking
+    /// As [`TrackerSet::call`].
+    pub(crate) fn prove_again(&self, password: Password) -> Result<(), ClientError> {
+        let Some(session) = self.session() else { return Err(Refusal::LoginFirst.into()) };
+        let request = Request::Login { name: session.user.label.clone(), password };
+        match self.call(&request, Need::Login(session.generation))? {
+            Reply::LoggedIn { user, token } if user.user == session.user.user => {
+                self.shared.take_token(&token);
+                Ok(())
+            }
+            _ => Err(Refusal::SessionOver.into()),
+        }
+    }
+
+    /// The moment from which [`TrackerSet::renew`] is to be called.
+    pub(crate) fn renew_due(&self) -> Option<Instant> {
+        let state = self.shared.state.lock();
+        state.session.as_ref().filter(|_| state.over.is_none()).map(|session| session.renew_at)
+    }
+
+    /// Asks for a token that lasts longer. If none comes, it is due again after a pause that grows.
+    ///
+    /// # Blocking
+    /// For some seconds at most.
+    pub(crate) fn renew(&self) {
+        if let Some(session) = &mut self.shared.state.lock().session {
+            let longest = (lifetime(&session.token) / 8).max(RENEW_RETRY_MIN);
+            session.renew_at = Instant::now() + session.renew_pause;
+            session.renew_pause = (session.renew_pause * 2).min(longest);
+        }
+        if !self.is_reachable() {
+            return;
+        }
+        match self.patient().call_within(&Request::Renew, Need::Session, RENEW_TIMEOUT) {
+            // It was taken when it came.
+            Ok(_) => {}
+            Err(error) => debug!("the session's token is not renewed yet: {error}"),
+        }
+    }
+}
+
+/// The user's password is being changed.
+pub(crate) struct Changing<'a>(&'a TrackerSet);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.shared.state.lock().changing_until = Some(Instant::now() + CHANGE_SETTLES);
+    }
+}
+
+impl SetState {
+    /// What a command of the session of that generation is told when it cannot be asked any more.
+    pub(super) fn session_error(&self, generation: u64) -> Option<ClientError> {
+        match (&self.session, self.over) {
+            (Some(session), Some(end)) if session.generation == generation => Some(ClientError::SessionEnded(end)),
+            (Some(session), None) if session.generation == generation => None,
+            _ => Some(Refusal::LoginFirst.into()),
+        }
+    }
+
+    /// Tracker `index` says that the session's token is void, and no newer one is to come. Returns the generation of a session that is over
+    /// by that.
+    pub(super) fn give_up_session(&mut self, index: usize) -> Option<u64> {
+        let session = self.session.as_ref().filter(|_| self.over.is_none())?;
+        // By the clock of the tracker that says so.
+        let expired = self.links[index].clock.is_some_and(|clock| session.token.claims.expires_ms <= clock.now_ms());
+        self.over = Some(if expired { SessionEnd::Expired } else { SessionEnd::PasswordChanged });
+        Some(session.generation)
+    }
+
+    pub(super) fn is_changing(&self) -> bool {
+        self.changing_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl Shared {
+    /// Takes a newer token for what is to come, and shows it to the trackers that would not have the earlier one.
+    pub(super) fn take_token(&self, token: &SessionToken) {
+        let waiting: Vec<(usize, u64)> = {
+            let mut state = self.state.lock();
+            if !state.session.as_mut().is_some_and(|session| session.take(token)) {
+                return;
+            }
+            let live = state.links.iter_mut().enumerate().filter_map(|(index, link)| Some((index, link.live.as_mut()?)));
+            let refused = live.filter(|(_, live)| matches!(live.login, Login::Refused { .. }));
+            refused
+                .map(|(index, live)| {
+                    live.login = Login::No;
+                    (index, live.key)
+                })
+                .collect()
+        };
+        waiting.into_iter().for_each(|(index, key)| self.login_again(index, key));
+        // Whoever renews tokens is not told: at worst it looks once too early.
+    }
+}
