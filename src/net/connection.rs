@@ -30,7 +30,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes a second that the other end has to take on average of a large write, once [`WRITE_TIMEOUT`] is over.
 const WRITE_RATE_MIN: u64 = 16 << 10;
 /// Bytes encrypted at a time.
-const WRITE_LEN: usize = 64 << 10;
+const WRITE_LEN: usize = 128 << 10;
 /// Bytes of a write beyond which the memory it took is given back once a smaller one has been sent.
 const SMALL_LEN: usize = 8 << 10;
 
