@@ -12,7 +12,7 @@ use std::ops::Deref;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{CommonState, Error};
+use rustls::{CommonState, Error, InvalidMessage};
 
 /// Bytes received at a time, at first; doubled whenever as many came.
 const INPUT_LEN_MIN: usize = 4 << 10;
@@ -22,6 +22,11 @@ const INPUT_LEN_MAX: usize = 128 << 10;
 const RECORD_LEN: usize = 16 << 10;
 /// Bytes before the body of a record: type, version, and the body's length in the last two.
 const RECORD_HEADER_LEN: usize = 5;
+/// The types of record there are.
+const RECORD_CHANGE_CIPHER: u8 = 20;
+const RECORD_ALERT: u8 = 21;
+const RECORD_HANDSHAKE: u8 = 22;
+const RECORD_DATA: u8 = 23;
 /// Bytes of most of what the protocol itself has to say.
 const ANSWER_LEN: usize = 1 << 10;
 /// Bytes that encryption adds to a record, and more.
@@ -58,6 +63,10 @@ pub(super) struct Input {
     end: usize,
     /// The last time as much came as there was room for.
     grow: bool,
+    /// Where the next header that was not looked at begins, which may be beyond the end.
+    unseen: usize,
+    /// Whether a header was looked at.
+    greeted: bool,
 }
 
 /// Encrypted bytes to be sent. What it had room for once it keeps, until [`Output::shrink`].
@@ -248,13 +257,22 @@ impl TlsStream {
     }
 
     /// Takes back what [`Received::More`] lent, with as many more bytes as were received.
-    pub(super) fn put_back(&mut self, mut input: Input, received: &io::Result<usize>) {
-        match received {
-            Ok(len) => input.received(*len),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => input.shrink(),
-            Err(_) => {}
-        }
+    ///
+    /// # Errors
+    /// That of receiving, and `InvalidData` when what came is no TLS.
+    pub(super) fn put_back(&mut self, mut input: Input, received: io::Result<usize>) -> io::Result<usize> {
+        let taken = match received {
+            Ok(len) => input.received(len).map(|()| len),
+            Err(e) => {
+                if e.kind() == io::ErrorKind::WouldBlock {
+                    input.shrink();
+                }
+                Err(e)
+            }
+        };
+        self.broken |= matches!(&taken, Err(e) if e.kind() == io::ErrorKind::InvalidData);
         self.input = input;
+        taken
     }
 
     /// Encrypts `message` onto the end of `output`, behind what the handshake or a new key has to say.
@@ -291,8 +309,7 @@ impl Input {
 
     /// Room for what comes next, behind what is there.
     pub(super) fn room(&mut self) -> &mut [u8] {
-        self.bytes.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
+        self.move_to_front();
         let len = match self.bytes.len() {
             len if self.grow || len == self.end => (2 * len).clamp(INPUT_LEN_MIN, INPUT_LEN_MAX),
             len => len,
@@ -302,15 +319,37 @@ impl Input {
     }
 
     /// Notes how many bytes have come.
-    pub(super) fn received(&mut self, len: usize) {
+    ///
+    /// # Errors
+    /// When a record among them begins as none does. That is no more than its header, but rustls does not look at all of it, and a byte that
+    /// was altered has to end the connection wherever it is.
+    pub(super) fn received(&mut self, len: usize) -> io::Result<()> {
         self.grow = len == self.bytes.len() - self.end;
         self.end += len;
+        while self.unseen + RECORD_HEADER_LEN <= self.end {
+            let [kind, major, minor, high, low] = self.bytes[self.unseen..self.unseen + RECORD_HEADER_LEN] else { break };
+            let good = match std::mem::replace(&mut self.greeted, true) {
+                // A hello, of which the client's names an old version, or the refusal of one.
+                false => matches!(kind, RECORD_HANDSHAKE | RECORD_ALERT) && major == 3 && matches!(minor, 1 | 3),
+                true => matches!(kind, RECORD_DATA | RECORD_CHANGE_CIPHER) && (major, minor) == (3, 3),
+            };
+            if !good {
+                return Err(invalid(InvalidMessage::InvalidContentType.into()));
+            }
+            self.unseen += RECORD_HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
+        }
+        Ok(())
+    }
+
+    fn move_to_front(&mut self) {
+        self.bytes.copy_within(self.start..self.end, 0);
+        self.unseen -= self.start;
+        (self.start, self.end) = (0, self.end - self.start);
     }
 
     /// Gives back what is not needed for what is there.
     fn shrink(&mut self) {
-        self.bytes.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
+        self.move_to_front();
         self.bytes.truncate(self.end);
         self.bytes.shrink_to_fit();
         self.grow = false;
@@ -378,3 +417,6 @@ impl Plain {
 pub(super) fn invalid(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
+
+#[cfg(test)]
+mod tests;
