@@ -5,7 +5,9 @@
 //! tried.)
 //!
 //! Called on session threads. A run blocks for some tens of milliseconds, and before that for a free place. Places go round the
-//! [`Lane`]s in which somebody waits, one after the other: whoever floods the tracker from one address waits behind himself.
+//! lanes in which somebody waits, one after the other: each address has one for those who have shown their user's password before, in
+//! which the users take turns, and one for everybody else. So whoever floods the tracker waits behind himself, and a neighbour with an
+//! account of his own has one turn in a round for each of his accounts.
 //!
 //! The parameters are OWASP's first choice for Argon2id: 19 MiB, two passes, one lane. Memory is kept between runs because an
 //! allocator that gives back 19 MiB blocks at its own pace would hold hundreds of MiB in a tracker with many threads.
@@ -18,9 +20,9 @@ use crossbeam_channel::{Sender, bounded, select};
 use log::error;
 use parking_lot::Mutex;
 
-use super::turns::Turns;
+use super::turns::Lanes;
 use crate::net::{Source, Stop};
-use crate::types::{Password, PasswordHash, Refusal};
+use crate::types::{Password, PasswordHash, Refusal, UserId};
 
 /// Memory of a run in KiB, passes, lanes. A fuzzer's runs are to be short.
 const MEMORY_KIB: u32 = if cfg!(fuzzing) { 64 } else { 19_456 };
@@ -35,17 +37,30 @@ const RUNS_MAX: usize = 16;
 /// How long a request waits for a place before the tracker calls itself busy.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Requests of one lane that wait at a time; one more is told that the tracker is busy. As many as an address has connections that
-/// have not logged in.
-const WAITING_PER_LANE_MAX: usize = 64;
+/// Requests of strangers at one address that wait at a time; one more is told that the tracker is busy. As many as an address has
+/// connections that have not logged in.
+const STRANGERS_WAITING_MAX: usize = 64;
+/// Requests for one user who is known that wait at a time: more than a person makes at once.
+const WAITING_PER_USER_MAX: usize = 4;
 
-/// Whom a run is for: those of one lane wait for each other.
+/// Whom a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Lane {
     /// Where they come from.
     pub(crate) source: Source,
-    /// Whether they have shown the user's password before: guesses do not stand in the way of owners, not even of those next door.
-    pub(crate) known: bool,
+    /// Whose password they have shown before: guesses do not stand in the way of owners, not even of those next door.
+    pub(crate) known: Option<UserId>,
+}
+
+impl Lane {
+    /// The address and whether they are known; those of one such lane take turns by user.
+    fn of_users(self) -> (Source, bool) {
+        (self.source, self.known.is_some())
+    }
+
+    fn waiting_max(self) -> usize {
+        if self.known.is_some() { WAITING_PER_USER_MAX } else { STRANGERS_WAITING_MAX }
+    }
 }
 
 /// Memory of a run; whoever has it may run.
@@ -63,7 +78,7 @@ struct Waiter {
 #[derive(Debug)]
 struct Places {
     free: Vec<Memory>,
-    waiting: Turns<Lane, Waiter>,
+    waiting: Lanes<(Source, bool), Option<UserId>, Waiter>,
     last_number: u64,
 }
 
@@ -88,7 +103,7 @@ impl Hasher {
     pub(crate) fn new(stop: Stop) -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(RUNS_MAX);
         let free = vec![Memory::new(); count];
-        let places = Mutex::new(Places { free, waiting: Turns::new(WAITING_PER_LANE_MAX), last_number: 0 });
+        let places = Mutex::new(Places { free, waiting: Lanes::default(), last_number: 0 });
         let dummy = to_phc(Salt::new(&[0; Salt::RECOMMENDED_LENGTH]).ok(), Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok());
         Self { places, dummy, stop }
     }
@@ -96,7 +111,7 @@ impl Hasher {
     /// Hashes a new password under a fresh random salt.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] if no place became free in time, or too many of the lane wait for one.
+    /// [`Refusal::Busy`] if no place became free in time, or as many of the lane wait for one as may.
     ///
     /// # Blocking
     /// For a place, and for the run.
@@ -111,7 +126,7 @@ impl Hasher {
     /// Tells which of the hashes, if any, the password belongs to. Without hashes it takes as long as with one.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] if no place became free in time, or too many of the lane wait for one.
+    /// [`Refusal::Busy`] if no place became free in time, or as many of the lane wait for one as may.
     ///
     /// # Blocking
     /// For a place, and for a run a hash.
@@ -165,6 +180,18 @@ impl Hasher {
         Ok(output)
     }
 
+    /// A hash that is no password's: stands in where none is looked at.
+    pub(crate) fn no_hash(&self) -> PasswordHash {
+        self.dummy.clone()
+    }
+
+    /// Takes every place, so that nothing that needs a run goes on until they are given back.
+    #[cfg(test)]
+    pub(crate) fn occupy(&self, source: Source) -> Vec<impl Drop> {
+        let count = self.places.lock().free.len();
+        (0..count).map(|_| self.take_place(Lane { source, known: None }).unwrap()).collect()
+    }
+
     fn take_place(&self, lane: Lane) -> Result<Place<'_>, Refusal> {
         let place = |memory| Place { hasher: self, memory };
         let (sender, memory) = bounded(1);
@@ -175,7 +202,7 @@ impl Hasher {
             }
             places.last_number += 1;
             let number = places.last_number;
-            if !places.waiting.push(lane, Waiter { number, memory: sender }) {
+            if !places.waiting.push(lane.of_users(), lane.known, lane.waiting_max(), Waiter { number, memory: sender }) {
                 return Err(Refusal::Busy);
             }
             number
@@ -185,7 +212,8 @@ impl Hasher {
             recv(self.stop.channel()) -> _ => None,
             default(WAIT_MAX) => None,
         };
-        if got.is_none() && self.places.lock().waiting.leave(lane, |waiter| waiter.number == number) {
+        let leave = |places: &mut Places| places.waiting.leave(lane.of_users(), lane.known, |waiter| waiter.number == number);
+        if got.is_none() && leave(&mut self.places.lock()) {
             return Err(Refusal::Busy);
         }
         // Who is in the queue no longer has been given a place, perhaps this very moment.
@@ -232,109 +260,4 @@ fn parse(hash: &PasswordHash) -> Option<(Params, Version, Phc)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    fn password(text: &str) -> Password {
-        Password::new(text.into()).unwrap()
-    }
-
-    fn lane(last: u8) -> Lane {
-        Lane { source: Source::of([10, 0, 0, last].into()), known: false }
-    }
-
-    #[test]
-    fn a_hash_is_of_its_password_alone() {
-        let hasher = Hasher::new(Stop::new());
-        let hash = hasher.hash(lane(1), &password("secret")).unwrap();
-        let other = hasher.hash(lane(1), &password("other")).unwrap();
-        assert!(hash.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_phc());
-        assert_ne!(hash, hasher.hash(lane(1), &password("secret")).unwrap(), "salts are random");
-        assert_eq!(hasher.find(lane(1), &password("secret"), &[&other, &hash]), Ok(Some(1)));
-        assert_eq!(hasher.find(lane(1), &password("Secret"), &[&other, &hash]), Ok(None));
-        assert_eq!(hasher.find(lane(1), &password("secret"), &[]), Ok(None));
-    }
-
-    #[test]
-    fn hashes_of_others_are_read_and_absurd_ones_refused() {
-        let hasher = Hasher::new(Stop::new());
-        // From the test vectors of the reference implementation.
-        let foreign = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        assert_eq!(hasher.find(lane(1), &password("password"), &[&PasswordHash::from_phc(foreign.into())]), Ok(Some(0)));
-        for bad in ["", "$argon2id$", "plain", &foreign.replace("m=256", "m=4000000"), &foreign.replace("argon2id", "argon2i")] {
-            assert_eq!(hasher.find(lane(1), &password("password"), &[&PasswordHash::from_phc(bad.into())]), Ok(None), "{bad}");
-        }
-    }
-
-    #[test]
-    fn places_come_back_and_go_round_the_lanes() {
-        let hasher = Hasher::new(Stop::new());
-        let count = hasher.places.lock().free.len();
-        let taken: Vec<_> = (0..count).map(|_| hasher.take_place(lane(1)).unwrap()).collect();
-        let (order, served) = bounded(10);
-        std::thread::scope(|scope| {
-            for (number, last) in [1, 1, 1, 2].into_iter().enumerate() {
-                let (hasher, order) = (&hasher, order.clone());
-                scope.spawn(move || {
-                    let place = hasher.take_place(lane(last)).unwrap();
-                    order.send(last).unwrap();
-                    drop(place);
-                });
-                while hasher.places.lock().last_number <= number as u64 {
-                    std::thread::yield_now();
-                }
-            }
-            // One place: those who wait are served one after the other.
-            let mut taken = taken.into_iter();
-            drop(taken.next());
-            let got: Vec<u8> = served.iter().take(4).collect();
-            assert_eq!(got, [1, 2, 1, 1]);
-            drop(taken);
-        });
-        assert_eq!(hasher.places.lock().free.len(), count, "every place came back");
-    }
-
-    #[test]
-    fn a_flood_fills_its_own_lane_alone() {
-        let hasher = Hasher::new(Stop::new());
-        let count = hasher.places.lock().free.len();
-        let _taken: Vec<_> = (0..count).map(|_| hasher.take_place(lane(1)).unwrap()).collect();
-        let mut places = hasher.places.lock();
-        let waiter = || Waiter { number: u64::MAX, memory: bounded(1).0 };
-        while places.waiting.push(lane(1), waiter()) {}
-        drop(places);
-        assert_eq!(hasher.hash(lane(1), &password("x")), Err(Refusal::Busy));
-        std::thread::scope(|scope| {
-            let (next_door, started) = (Lane { known: true, ..lane(1) }, Instant::now());
-            let waiting = [lane(2), next_door].map(|lane| {
-                let hasher = &hasher;
-                scope.spawn(move || hasher.take_place(lane).map(drop))
-            });
-            while hasher.places.lock().last_number < 3 {
-                std::thread::yield_now();
-            }
-            // The flood's places are vain; the others' turns come all the same.
-            drop(Place { hasher: &hasher, memory: Memory::new() });
-            for waiting in waiting {
-                assert_eq!(waiting.join().unwrap(), Ok(()));
-            }
-            assert!(started.elapsed() < WAIT_MAX);
-        });
-    }
-
-    #[test]
-    fn nobody_waits_for_a_place_in_a_tracker_that_ends() {
-        let hasher = Hasher::new(Stop::new());
-        let count = hasher.places.lock().free.len();
-        let _taken: Vec<_> = (0..count).map(|_| hasher.take_place(lane(1)).unwrap()).collect();
-        let started = Instant::now();
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| hasher.hash(lane(1), &password("x")));
-            hasher.stop.set();
-            assert_eq!(waiting.join().unwrap(), Err(Refusal::Busy));
-        });
-        assert!(started.elapsed() < WAIT_MAX, "it waited to the end");
-    }
-}
+mod tests;
