@@ -4,10 +4,10 @@
 //! exists cannot be told from the time a check takes. (A name that two users bear is known to be one that exists: each of them is
 //! tried.)
 //!
-//! Called on session threads. A run blocks for some tens of milliseconds, and before that for a free place. Places go round the
-//! lanes in which somebody waits, one after the other: each address has one for those who have shown their user's password before, in
-//! which the users take turns, and one for everybody else. So whoever floods the tracker waits behind himself, and a neighbour with an
-//! account of his own has one turn in a round for each of his accounts.
+//! Called on session threads. A run blocks for some tens of milliseconds, and before that for a free place. Every other place goes to
+//! those who have shown their user's password before; of these, as of the strangers, the addresses take turns, and the users of one
+//! address do. So whoever floods the tracker waits behind himself, guesses stand in no owner's way, and a neighbour with accounts of his own
+//! has one turn in a round for each of them.
 //!
 //! The parameters are OWASP's first choice for Argon2id: 19 MiB, two passes, one lane. Memory is kept between runs because an
 //! allocator that gives back 19 MiB blocks at its own pace would hold hundreds of MiB in a tracker with many threads.
@@ -20,7 +20,7 @@ use crossbeam_channel::{Sender, bounded, select};
 use log::error;
 use parking_lot::Mutex;
 
-use super::turns::Lanes;
+use super::turns::{Lanes, Turns};
 use crate::net::{Source, Stop};
 use crate::types::{Password, PasswordHash, Refusal, UserId};
 
@@ -48,19 +48,8 @@ const WAITING_PER_USER_MAX: usize = 4;
 pub(crate) struct Lane {
     /// Where they come from.
     pub(crate) source: Source,
-    /// Whose password they have shown before: guesses do not stand in the way of owners, not even of those next door.
+    /// Whose password they have shown before.
     pub(crate) known: Option<UserId>,
-}
-
-impl Lane {
-    /// The address and whether they are known; those of one such lane take turns by user.
-    fn of_users(self) -> (Source, bool) {
-        (self.source, self.known.is_some())
-    }
-
-    fn waiting_max(self) -> usize {
-        if self.known.is_some() { WAITING_PER_USER_MAX } else { STRANGERS_WAITING_MAX }
-    }
 }
 
 /// Memory of a run; whoever has it may run.
@@ -74,11 +63,49 @@ struct Waiter {
     memory: Sender<Memory>,
 }
 
+/// Who waits for a place.
+#[derive(Debug, Default)]
+struct Queue {
+    known: Lanes<Source, UserId, Waiter>,
+    strangers: Turns<Source, Waiter>,
+    /// Whether it is the strangers' turn.
+    is_strangers_turn: bool,
+}
+
+impl Queue {
+    /// Has one wait; false if as many of its lane do as may.
+    fn push(&mut self, lane: Lane, waiter: Waiter) -> bool {
+        match lane.known {
+            Some(user) => self.known.push(lane.source, user, WAITING_PER_USER_MAX, waiter),
+            None => self.strangers.push(lane.source, STRANGERS_WAITING_MAX, waiter),
+        }
+    }
+
+    /// Takes the next one out.
+    fn next(&mut self) -> Option<Waiter> {
+        self.is_strangers_turn = !self.is_strangers_turn;
+        if self.is_strangers_turn {
+            self.strangers.next().or_else(|| self.known.next())
+        } else {
+            self.known.next().or_else(|| self.strangers.next())
+        }
+    }
+
+    /// Takes one out; false if it is not there.
+    fn leave(&mut self, lane: Lane, number: u64) -> bool {
+        let leaves = |waiter: &Waiter| waiter.number == number;
+        match lane.known {
+            Some(user) => self.known.leave(lane.source, user, leaves),
+            None => self.strangers.leave(lane.source, leaves),
+        }
+    }
+}
+
 /// The places, and who waits for one. While somebody waits, none is free.
 #[derive(Debug)]
 struct Places {
     free: Vec<Memory>,
-    waiting: Lanes<(Source, bool), Option<UserId>, Waiter>,
+    waiting: Queue,
     last_number: u64,
 }
 
@@ -103,7 +130,7 @@ impl Hasher {
     pub(crate) fn new(stop: Stop) -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(RUNS_MAX);
         let free = vec![Memory::new(); count];
-        let places = Mutex::new(Places { free, waiting: Lanes::default(), last_number: 0 });
+        let places = Mutex::new(Places { free, waiting: Queue::default(), last_number: 0 });
         let dummy = to_phc(Salt::new(&[0; Salt::RECOMMENDED_LENGTH]).ok(), Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok());
         Self { places, dummy, stop }
     }
@@ -202,7 +229,7 @@ impl Hasher {
             }
             places.last_number += 1;
             let number = places.last_number;
-            if !places.waiting.push(lane.of_users(), lane.known, lane.waiting_max(), Waiter { number, memory: sender }) {
+            if !places.waiting.push(lane, Waiter { number, memory: sender }) {
                 return Err(Refusal::Busy);
             }
             number
@@ -212,8 +239,7 @@ impl Hasher {
             recv(self.stop.channel()) -> _ => None,
             default(WAIT_MAX) => None,
         };
-        let leave = |places: &mut Places| places.waiting.leave(lane.of_users(), lane.known, |waiter| waiter.number == number);
-        if got.is_none() && leave(&mut self.places.lock()) {
+        if got.is_none() && self.places.lock().waiting.leave(lane, number) {
             return Err(Refusal::Busy);
         }
         // Who is in the queue no longer has been given a place, perhaps this very moment.

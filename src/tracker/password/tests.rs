@@ -70,7 +70,7 @@ fn a_flood_fills_its_own_lane_alone() {
     let _taken: Vec<_> = (0..count).map(|_| hasher.take_place(lane(1)).unwrap()).collect();
     let mut places = hasher.places.lock();
     let waiter = || Waiter { number: u64::MAX, memory: bounded(1).0 };
-    while places.waiting.push(lane(1).of_users(), None, lane(1).waiting_max(), waiter()) {}
+    while places.waiting.push(lane(1), waiter()) {}
     drop(places);
     assert_eq!(hasher.hash(lane(1), &password("x")), Err(Refusal::Busy));
     std::thread::scope(|scope| {
@@ -101,7 +101,7 @@ fn one_user_fills_no_lane_and_takes_turns_with_the_neighbours() {
     let mut push = |lane: Lane, number| {
         let (memory, given) = bounded(1);
         channels.push((number, given));
-        places.waiting.push(lane.of_users(), lane.known, lane.waiting_max(), Waiter { number, memory })
+        places.waiting.push(lane, Waiter { number, memory })
     };
     // A hundred sessions of one account, and then somebody else's only one.
     let waiting = (0..100).filter(|&number| push(user(1), number)).count();
@@ -129,4 +129,17 @@ fn nobody_waits_for_a_place_in_a_tracker_that_ends() {
         assert_eq!(waiting.join().unwrap(), Err(Refusal::Busy));
     });
     assert!(started.elapsed() < WAIT_MAX, "it waited to the end");
+}
+
+#[test]
+fn every_other_place_goes_to_those_who_are_known() {
+    let mut queue = Queue::default();
+    let push = |queue: &mut Queue, lane, number| assert!(queue.push(lane, Waiter { number, memory: bounded(1).0 }));
+    // Guesses from many addresses, and then two owners at one.
+    (1..=50).for_each(|last| push(&mut queue, lane(last), u64::from(last)));
+    [100, 101]
+        .map(|number| push(&mut queue, Lane { known: Some(UserId::from_bytes([number; 16])), ..lane(1) }, u64::from(number)));
+    let order: Vec<u64> = std::iter::from_fn(|| queue.next()).map(|waiter| waiter.number).collect();
+    assert_eq!(order[..6], [1, 100, 2, 101, 3, 4]);
+    assert_eq!(order.len(), 52, "nobody is left out");
 }
