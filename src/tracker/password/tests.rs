@@ -137,8 +137,9 @@ fn every_other_place_goes_to_those_who_are_known() {
     let push = |queue: &mut Queue, lane, number| assert!(queue.push(lane, Waiter { number, memory: bounded(1).0 }));
     // Guesses from many addresses, and then two owners at one.
     (1..=50).for_each(|last| push(&mut queue, lane(last), u64::from(last)));
-    [100, 101]
-        .map(|number| push(&mut queue, Lane { known: Some(UserId::from_bytes([number; 16])), ..lane(1) }, u64::from(number)));
+    for number in [100, 101] {
+        push(&mut queue, Lane { known: Some(UserId::from_bytes([number; 16])), ..lane(1) }, u64::from(number));
+    }
     let order: Vec<u64> = std::iter::from_fn(|| queue.next()).map(|waiter| waiter.number).collect();
     assert_eq!(order[..6], [1, 100, 2, 101, 3, 4]);
     assert_eq!(order.len(), 52, "nobody is left out");
