@@ -101,11 +101,7 @@ impl Shared {
             Ok(hash) => hash,
             Err(refusal) => return Some(Err(refusal)),
         };
-        let outcome = self.core.change(caller.session, user, request, Change::ChangePassword { hash })?;
-        if outcome.is_ok() {
-            self.gate.note_changed(user, caller.device);
-        }
-        Some(outcome)
+        self.core.change(caller.session, user, request, Change::ChangePassword { hash })
     }
 
     /// Confirms that a request of a user, who is not logged in where it is repeated, has replaced their password by `new`. Whoever knows
