@@ -22,7 +22,7 @@ use log::{debug, error, info, warn};
 use super::clock::Clock;
 use super::config::TrackerError;
 use super::link::{LinkSink, Links};
-use super::presence::{Presence, SessionKey};
+use super::presence::{Presence, Replaced, SessionKey};
 use super::shared::Shared;
 use crate::directory::{Directory, LinkId, Notice, Output, Replica, Ticket};
 use crate::store::OperationStore;
@@ -266,7 +266,7 @@ impl Core {
         let now_ms = self.clock.now_ms();
         match input {
             Input::Change { session, actor, request, change, answer } => {
-                if actor == UserId::NOBODY || self.presence.asks(session, actor, request) {
+                if actor == UserId::NOBODY || self.presence.asks(session, actor, request, self.replica.directory()) {
                     self.next_ticket += 1;
                     let ticket = Ticket(self.next_ticket);
                     let is_repeated = self.replica.directory().outcome(request, actor).is_some();
@@ -331,7 +331,11 @@ impl Core {
             let now_ms = self.clock.now_ms();
             self.replica.persisted(now_ms);
             self.drain();
-            operations.iter().for_each(|operation| self.presence.observe(operation, self.replica.directory(), now_ms));
+            for operation in &operations {
+                if let Some(Replaced { user, by }) = self.presence.observe(operation, self.replica.directory(), now_ms) {
+                    self.shared.gate.note_changed(user, by);
+                }
+            }
         }
         for effect in std::mem::take(&mut self.effects) {
             match effect {

@@ -299,8 +299,8 @@ impl Gate {
         self.core.lock().known.note(user, device);
     }
 
-    /// Notes that a user's password has changed: of their devices, the one that changed it alone has shown it.
-    pub(crate) fn note_changed(&self, user: UserId, device: DeviceId) {
+    /// Notes that a user's password has changed: of their devices, the one that changed it alone has shown it, if it did so here.
+    pub(crate) fn note_changed(&self, user: UserId, device: Option<DeviceId>) {
         self.core.lock().known.retain(user, device);
     }
 }

@@ -94,11 +94,7 @@ impl Shared {
             Ok(hash) => hash,
             Err(refusal) => return Some(Err(refusal)),
         };
-        let outcome = self.change(caller, user, request, Change::ChangePassword { hash })?;
-        if outcome.is_ok() {
-            self.gate.note_changed(user, caller.device);
-        }
-        Some(outcome)
+        self.change(caller, user, request, Change::ChangePassword { hash })
     }
 
     /// The hash of a user's new password, if the old one is right.
