@@ -162,8 +162,8 @@ impl Host for Journalled {
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
         self.0.check_ticket(ticket, device)
     }
-    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
-        self.0.is_offered(info_hash, group)
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {
+        self.0.is_offered(info_hash, group, device)
     }
     fn journal(&self, _: InfoHash, verified: &Bitfield) {
         let next = self.1.with_extension("next");

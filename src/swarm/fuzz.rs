@@ -52,10 +52,10 @@ impl Host for Anybody {
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
         let TicketClaims { group, user, issued_ms, expires_ms, .. } = ticket.claims;
         let expires = Instant::now() + Duration::from_millis(expires_ms.min(600_000));
-        (ticket.claims.device == device && expires_ms > 0).then_some(Proof { group, user, issued_ms, expires })
+        (ticket.claims.device == device && expires_ms > 0).then_some(Proof { group, user, issued_ms, expires_ms, expires })
     }
 
-    fn is_offered(&self, _: InfoHash, group: GroupId) -> bool {
+    fn is_offered(&self, _: InfoHash, group: GroupId, _: DeviceId) -> bool {
         group == GROUP
     }
 

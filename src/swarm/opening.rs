@@ -94,7 +94,7 @@ pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnc
     write_message(&mut connection.writer(), &own)?;
     let theirs = Handshake::read(&mut reader)?;
     // One answer for a file that is not here and for one that is not in that group.
-    let torrent = engine.torrent(theirs.info_hash).filter(|_| engine.host.is_offered(theirs.info_hash, proof.group));
+    let torrent = engine.torrent(theirs.info_hash).filter(|_| engine.host.is_offered(theirs.info_hash, proof.group, device));
     let torrent = torrent.ok_or(LinkError::Refused("the file it asks for is not offered in that group"))?;
     let extended = introduce(device, &mut reader, &theirs)?;
     if !proven() {
@@ -125,7 +125,8 @@ fn read_ticket(reader: &mut BufReader<Reader>) -> Result<Ticket, LinkError> {
 /// Looks at the ticket again, now that whoever ends links finds this one: what was said meanwhile must not be missed.
 fn still_good(torrent: &Arc<Torrent>, link: &Arc<Link>, shown: &Ticket) -> Result<(), LinkError> {
     let host = &torrent.engine.host;
-    let good = host.check_ticket(shown, link.device).is_some_and(|proof| host.is_offered(torrent.info_hash, proof.group));
+    let is_offered = |proof: Proof| host.is_offered(torrent.info_hash, proof.group, link.device);
+    let good = host.check_ticket(shown, link.device).is_some_and(is_offered);
     if !good {
         torrent.unregister(link);
         return Err(LinkError::Refused("its ticket was voided"));
