@@ -224,8 +224,8 @@ impl Host for Anybody {
         let claims = &ticket.claims;
         let good = claims.device == device && self.network.network().signed_ticket(ticket);
         let expires = Instant::now() + Duration::from_millis(claims.expires_ms.saturating_sub(now_ms()));
-        let (issued_ms, expires_ms) = (claims.issued_ms, claims.expires_ms);
-        good.then_some(Proof { group: claims.group, user: claims.user, issued_ms, expires_ms, expires })
+        let TicketClaims { group, user, issued_ms, expires_ms, .. } = *claims;
+        good.then_some(Proof { group, user, issued_ms, expires_ms, expires })
     }
 
     fn is_offered(&self, _: InfoHash, _: GroupId, _: DeviceId) -> bool {

@@ -125,8 +125,8 @@ fn read_ticket(reader: &mut BufReader<Reader>) -> Result<Ticket, LinkError> {
 /// Looks at the ticket again, now that whoever ends links finds this one: what was said meanwhile must not be missed.
 fn still_good(torrent: &Arc<Torrent>, link: &Arc<Link>, shown: &Ticket) -> Result<(), LinkError> {
     let host = &torrent.engine.host;
-    let good =
-        host.check_ticket(shown, link.device).is_some_and(|proof| host.is_offered(torrent.info_hash, proof.group, link.device));
+    let is_offered = |proof: Proof| host.is_offered(torrent.info_hash, proof.group, link.device);
+    let good = host.check_ticket(shown, link.device).is_some_and(is_offered);
     if !good {
         torrent.unregister(link);
         return Err(LinkError::Refused("its ticket was voided"));
