@@ -160,8 +160,8 @@ impl Host for Journalled {
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
         self.0.check_ticket(ticket, device)
     }
-    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
-        self.0.is_offered(info_hash, group)
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {
+        self.0.is_offered(info_hash, group, device)
     }
     fn journal(&self, _: InfoHash, verified: &Bitfield) {
         let next = self.1.with_extension("next");
@@ -192,7 +192,7 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
     let (engine, _) = engine::start("tls", &key, |host| Arc::new(Journalled(host, journal)))?;
     let started = Instant::now();
     let target = directory.join("copy.bin");
-    let spec = DownloadSpec { facts: facts.clone(), target, metainfo: Some(metainfo), verified, paused: false };
+    let spec = DownloadSpec { facts: facts.clone(), target, metainfo: Some(metainfo), part: None, verified, paused: false };
     let transfer = engine.download(spec)?;
     engine.add_peers(facts.info_hash, [peer(seeder)?]);
     let patience = Duration::from_secs(3600);

@@ -178,7 +178,7 @@ fn leech(kind: &str, network: &Path, target: &Path, facts: FileFacts, seeders: &
     let (engine, _) = start(kind, network, |host| Arc::new(host))?;
     let peers = seeders.iter().map(|text| peer(text)).collect::<Outcome<Vec<_>>>()?;
     let (before, started, info_hash) = (used(), Instant::now(), facts.info_hash);
-    let spec = DownloadSpec { facts, target: target.to_owned(), metainfo: None, verified: None, paused: false };
+    let spec = DownloadSpec { facts, target: target.to_owned(), metainfo: None, part: None, verified: None, paused: false };
     let transfer = engine.download(spec)?;
     engine.add_peers(info_hash, peers);
     let status = transfer.wait(PATIENCE);
@@ -213,10 +213,11 @@ impl Host for Anybody {
         let claims = &ticket.claims;
         let good = claims.device == device && self.network.network().signed_ticket(ticket);
         let expires = Instant::now() + Duration::from_millis(claims.expires_ms.saturating_sub(now_ms()));
-        good.then_some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires })
+        let (issued_ms, expires_ms) = (claims.issued_ms, claims.expires_ms);
+        good.then_some(Proof { group: claims.group, user: claims.user, issued_ms, expires_ms, expires })
     }
 
-    fn is_offered(&self, _: InfoHash, _: GroupId) -> bool {
+    fn is_offered(&self, _: InfoHash, _: GroupId, _: DeviceId) -> bool {
         true
     }
 
