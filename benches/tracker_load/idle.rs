@@ -13,7 +13,7 @@ use crate::support::{Network, Result, check_interrupt};
 /// Log-ins under way at once: enough for every core of the tracker, below its bound for one address.
 const LOGINS_AT_ONCE: usize = 32;
 /// Sessions that a tracker allows one user.
-const SESSIONS_PER_USER_MAX: usize = 64;
+const SESSIONS_PER_USER_MAX: usize = 16;
 /// How often a session says that it is alive, as the real client does.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// How long the idle tracker's CPU time is watched.

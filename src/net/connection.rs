@@ -30,7 +30,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes a second that the other end has to take on average of a large write, once [`WRITE_TIMEOUT`] is over.
 const WRITE_RATE_MIN: u64 = 16 << 10;
 /// Bytes encrypted at a time.
-const WRITE_LEN: usize = 64 << 10;
+const WRITE_LEN: usize = 128 << 10;
 /// Bytes of a write beyond which the memory it took is given back once a smaller one has been sent.
 const SMALL_LEN: usize = 8 << 10;
 
@@ -268,7 +268,7 @@ impl Reader {
             };
             // Not under the lock: whoever writes meanwhile is not kept waiting.
             let received = self.receive(input.room());
-            tls.lock().put_back(input, &received);
+            let received = tls.lock().put_back(input, received);
             match received {
                 Ok(0) => return Ok(0),
                 // Nothing has come for a while, and there is time left.
@@ -335,6 +335,33 @@ impl Writer {
         }
     }
 
+    /// When a write of `len` bytes that was begun at `start` has taken too long.
+    pub fn deadline(start: Instant, len: usize) -> Instant {
+        start + WRITE_TIMEOUT + Duration::from_secs(len as u64 / WRITE_RATE_MIN)
+    }
+
+    /// Writes all of `bytes`, as part of something that is to be written by `deadline`.
+    ///
+    /// # Errors
+    /// `TimedOut` when the deadline has passed, or nothing was taken for 30 s; else the system's.
+    ///
+    /// # Blocking
+    /// Until the system has taken them, and for 30 s beyond the deadline at most.
+    pub fn write_all_by(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match self.write_by(bytes, deadline) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => bytes = &bytes[len..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
     fn write_by(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
         let Some(tls) = &self.shared.tls else { return self.shared.socket.send(bytes, deadline) };
         let mut unsent = self.shared.unsent.lock();
@@ -351,29 +378,16 @@ impl Writer {
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_by(bytes, write_deadline(bytes.len()))
+        self.write_by(bytes, Self::deadline(Instant::now(), bytes.len()))
     }
 
-    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let deadline = write_deadline(bytes.len());
-        while !bytes.is_empty() {
-            match self.write_by(bytes, deadline) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => bytes = &bytes[len..],
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_by(bytes, Self::deadline(Instant::now(), bytes.len()))
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn write_deadline(len: usize) -> Instant {
-    Instant::now() + WRITE_TIMEOUT + Duration::from_secs(len as u64 / WRITE_RATE_MIN)
 }
 
 impl Sock {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use self::peer::Peer;
-use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, session};
+use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, opening, session};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
 use crate::net::Transport;
@@ -104,7 +104,7 @@ fn run(bytes: &[u8]) -> (usize, usize) {
     let engine = running.engine.clone();
     let came = std::thread::scope(|scope| {
         scope.spawn(move || {
-            let _ = session::accept(&engine.inner, theirs.clone(), || true);
+            let _ = opening::accept(&engine.inner, theirs.clone(), || true);
             theirs.close();
         });
         let peer = Peer::new(ours, file);

@@ -7,22 +7,25 @@
 use super::core::View;
 use crate::types::limits::PAGE_ENTRIES_MAX;
 use crate::types::{FileEntry, GroupEntry, GroupId, InfoHash, Label, Part, Refusal, UserId};
+use crate::wire::codec::{ListItem, count_fitting};
 use crate::wire::tracker::{Reply, Request, Resolved};
 
-/// Entries of one page here: a page of the longest file entries stays below 2 MiB, half of what a frame may have.
+/// Entries of one page here.
 const PAGE_LEN: usize = 1024;
 const _: () = assert!(PAGE_LEN <= PAGE_ENTRIES_MAX);
+/// Bytes of one page: what a session holds that asks and does not read.
+const PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// Answers a question of `asking`; `None` if the request is none.
 pub(crate) fn answer(view: &View<'_>, asking: UserId, request: &Request) -> Option<Reply> {
     let answer = match request {
         Request::Resolve { group, user, file } => resolve(view, asking, group, user.as_ref(), file.as_ref()),
         Request::ListGroups { after } => {
-            let (entries, more) = view.directory().groups(asking, after.as_ref(), PAGE_LEN);
+            let (entries, more) = cut(view.directory().groups(asking, after.as_ref(), PAGE_LEN));
             Ok(Reply::Groups { entries, more })
         }
         Request::ListMyGroups { after } => {
-            let (entries, more) = view.directory().my_groups(asking, after.as_ref(), PAGE_LEN);
+            let (entries, more) = cut(view.directory().my_groups(asking, after.as_ref(), PAGE_LEN));
             Ok(Reply::Groups { entries, more })
         }
         Request::ListRequests { group, after } => list_requests(view, asking, *group, *after),
@@ -50,7 +53,7 @@ fn resolve(view: &View<'_>, asking: UserId, group: &Label, user: Option<&Label>,
 fn list_requests(view: &View<'_>, asking: UserId, group: GroupId, after: Option<UserId>) -> Result<Reply, Refusal> {
     match live_group(view, asking, group)?.part {
         Part::Owner => {
-            let (entries, more) = view.directory().requests(group, after, PAGE_LEN);
+            let (entries, more) = cut(view.directory().requests(group, after, PAGE_LEN));
             Ok(Reply::Requests { entries, more })
         }
         _ => Err(Refusal::NotOwner),
@@ -59,14 +62,14 @@ fn list_requests(view: &View<'_>, asking: UserId, group: GroupId, after: Option<
 
 fn list_members(view: &View<'_>, asking: UserId, group: GroupId, after: Option<UserId>) -> Result<Reply, Refusal> {
     own_group(view, asking, group)?;
-    let (mut entries, more) = view.directory().members(group, after, PAGE_LEN);
+    let (mut entries, more) = cut(view.directory().members(group, after, PAGE_LEN));
     entries.iter_mut().for_each(|entry| entry.online = view.presence.is_online(entry.user.user));
     Ok(Reply::Members { entries, more })
 }
 
 fn list_files(view: &View<'_>, asking: UserId, group: GroupId, after: Option<&Label>) -> Result<Reply, Refusal> {
     own_group(view, asking, group)?;
-    let (entries, more) = view.directory().files(group, after, PAGE_LEN);
+    let (entries, more) = cut(view.directory().files(group, after, PAGE_LEN));
     Ok(Reply::Files { entries: entries.into_iter().map(|entry| with_seeders(view, entry)).collect(), more })
 }
 
@@ -74,6 +77,13 @@ fn find_file(view: &View<'_>, asking: UserId, group: GroupId, info_hash: InfoHas
     own_group(view, asking, group)?;
     let entry = view.directory().file(group, info_hash).ok_or(Refusal::NoSuchFile)?;
     Ok(Reply::File(with_seeders(view, entry)))
+}
+
+/// Ends a page where it has bytes enough.
+fn cut<T: ListItem>((mut entries, more): (Vec<T>, bool)) -> (Vec<T>, bool) {
+    let (all, fitting) = (entries.len(), count_fitting(&entries, PAGE_BYTES_MAX));
+    entries.truncate(fitting);
+    (entries, more || fitting < all)
 }
 
 fn live_group(view: &View<'_>, asking: UserId, group: GroupId) -> Result<GroupEntry, Refusal> {
@@ -88,4 +98,22 @@ fn own_group(view: &View<'_>, asking: UserId, group: GroupId) -> Result<GroupEnt
 fn with_seeders(view: &View<'_>, entry: FileEntry) -> FileEntry {
     let online = view.presence.seeder_count(entry.group, entry.facts.info_hash);
     FileEntry { online, ..entry }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{MemberEntry, Stamp, UserEntry};
+
+    #[test]
+    fn a_page_is_bounded_in_bytes_and_says_that_there_is_more() {
+        let label = Label::new(&"x".repeat(64), 1);
+        let user = UserEntry { user: UserId::NOBODY, label };
+        let entry = MemberEntry { user, owner: false, online: false, since: Stamp::default() };
+        let page = |count: usize, more| cut((vec![entry.clone(); count], more));
+        assert!(matches!(page(1024, false), (entries, false) if entries.len() == 1024));
+        assert!(matches!(page(1024, true), (_, true)));
+        let (entries, more) = page(10_000, false);
+        assert!(more && entries.len() > 2000 && entries.len() < 4000);
+    }
 }

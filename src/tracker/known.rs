@@ -59,10 +59,10 @@ impl Known {
         }
     }
 
-    /// Forgets a user's devices, but for one.
-    pub(crate) fn retain(&mut self, user: UserId, device: DeviceId) {
+    /// Forgets a user's devices, but for that one, if one is named.
+    pub(crate) fn retain(&mut self, user: UserId, device: Option<DeviceId>) {
         if let Some(known) = self.users.get_mut(&user) {
-            known.devices.retain(|other| *other == device);
+            known.devices.retain(|other| Some(*other) == device);
         }
     }
 }
@@ -93,7 +93,7 @@ mod tests {
         assert!(known.contains(user(1), device(1)) && known.contains(user(3), device(1)));
         assert!(!known.contains(user(2), device(1)) && !known.contains(user(2), device(2)));
         assert_eq!((known.users.len(), known.by_seen.len()), (2, 2));
-        known.retain(user(1), device(99));
+        known.retain(user(1), Some(device(99)));
         assert!(known.contains(user(1), device(99)) && !known.contains(user(1), device(1)));
     }
 }

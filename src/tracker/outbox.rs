@@ -11,7 +11,7 @@
 //! A consumer that lets [`BACKLOG_LEN_MAX`] bytes pile up, or takes nothing for [`STALL_MAX`], is disconnected.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,16 +19,16 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use log::info;
 use parking_lot::{Condvar, Mutex};
 
-use crate::net::{Connection, Stop};
+use crate::net::{Connection, Stop, Writer};
 use crate::types::limits::{TRACKER_CONNECTIONS_MAX, TRACKER_FRAME_LEN_MAX};
 
-/// Bytes that may wait for a consumer: the longest answer there is, or some thousands of events.
-pub(crate) const BACKLOG_LEN_MAX: usize = TRACKER_FRAME_LEN_MAX + (1 << 20);
+/// Bytes that may wait for a consumer: the longest answer there is, and some thousands of events.
+pub(crate) const BACKLOG_LEN_MAX: usize = TRACKER_FRAME_LEN_MAX / 2 + (1 << 20);
 /// How long a consumer may take nothing of what waits for it.
 const STALL_MAX: Duration = Duration::from_secs(10);
 /// How often the notifier tries a consumer again that did not take everything.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
-/// Bytes a blocking write hands over at a time; each is a sign of life.
+/// Bytes a blocking write hands over at a time; each is a sign of life. That does not buy time: all that waits has one deadline.
 const CHUNK_LEN: usize = 64 << 10;
 /// Time for what is waiting when the tracker stops.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -94,7 +94,7 @@ impl Outbox {
     /// Those of the connection, which is of no more use then.
     ///
     /// # Blocking
-    /// Until the connection has taken everything, or is given up.
+    /// Until the connection has taken everything, or is given up: 30 s and as long as everything takes at 16 KiB/s.
     pub(crate) fn send(&self, frame: Frame) -> io::Result<()> {
         let mut state = self.state.lock();
         while state.writing {
@@ -102,11 +102,15 @@ impl Outbox {
         }
         state.add(frame);
         state.writing = true;
+        let (start, mut taken) = (Instant::now(), 0);
         while let Some((frame, sent)) = state.next() {
             let end = frame.len().min(sent + CHUNK_LEN);
+            // What is pushed meanwhile has to go as fast as the rest.
+            let deadline = Writer::deadline(start, taken + state.backlog_len - state.sent);
             drop(state);
-            let written = self.connection.writer().write_all(&frame[sent..end]);
+            let written = self.connection.writer().write_all_by(&frame[sent..end], deadline);
             state = self.state.lock();
+            taken += end - sent;
             match written {
                 Ok(()) => state.left(end - sent),
                 Err(e) => {
@@ -166,7 +170,7 @@ impl Outbox {
 
     fn check_stall(&self, mut state: parking_lot::MutexGuard<'_, State>, now: Instant) -> bool {
         if state.frames.is_empty() && !state.unsent {
-            state.listed = false;
+            (state.listed, state.stalled) = (false, None);
             return false;
         }
         if now.saturating_duration_since(*state.stalled.get_or_insert(now)) < STALL_MAX {

@@ -9,27 +9,44 @@
 //! never block. Who hears of what: a device that leeches a file hears of everybody in its swarm, one that seeds it of those who leech;
 //! that a device has withdrawn, everybody in the swarm hears.
 
+mod changes;
 mod follow;
+mod late;
 mod swarm;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use self::changes::Changes;
+use self::late::LateEnds;
 use self::swarm::{Word, check};
 use super::outbox::{Frame, Outbox};
 use crate::directory::Directory;
+use crate::types::limits::PEERS_PER_ANSWER_MAX;
 use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, Refusal, RequestId, Tag, UserId};
 use crate::wire::frame::to_frame;
 use crate::wire::tracker::{AnnounceEntry, Event, FromTracker, Reply};
 
 /// Entries of one session: more files than a device offers, and few enough to bound what one session can make the tracker hold.
 const ENTRIES_PER_SESSION_MAX: usize = 65_536;
-/// Peers in one answer, over all files announced: keeps the frame below 2 MiB.
-const PEERS_PER_ANNOUNCE_MAX: usize = 16_384;
+/// Entries of one user over all sessions: a few devices with as many files as they may have.
+const ENTRIES_PER_USER_MAX: usize = 4 * ENTRIES_PER_SESSION_MAX;
+/// Entries of all sessions up to which a user may have so many: some 600 MiB. Beyond, [`ENTRIES_PER_USER_SCARCE`].
+const ENTRIES_PLENTY: usize = 4 << 20;
+/// Entries of one user when there are very many in all: so a few cannot take the room of all others.
+const ENTRIES_PER_USER_SCARCE: usize = 2_048;
+/// Entries of one session that the directory does not allow: some trackers have not heard of the latest shares, and files may have lost
+/// their sharers. Anybody with an account can make these up.
+const WAITING_PER_SESSION_MAX: usize = 1_024;
+/// The same, of all sessions: some 150 MiB.
+const WAITING_MAX: usize = 1 << 20;
+/// Peers in one answer, over all files announced: keeps it at about 256 KiB. Each file has one named if there is any.
+const PEERS_PER_ANNOUNCE_MAX: usize = 2_560;
 /// Sessions of one user: more devices than anybody has.
-const SESSIONS_PER_USER_MAX: usize = 64;
+const SESSIONS_PER_USER_MAX: usize = 16;
 /// Sessions of one device, each of another user: a client has one at a time.
 const SESSIONS_PER_DEVICE_MAX: usize = 8;
 
@@ -59,6 +76,8 @@ pub(crate) struct Visitor {
 struct Session {
     visitor: Visitor,
     entries: HashMap<SwarmKey, Entry>,
+    /// How many of them are not active.
+    waiting: usize,
     /// The last change it asked for: what comes of that, it learns by the reply.
     asked: Option<RequestId>,
 }
@@ -73,6 +92,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Online {
     sessions: HashSet<SessionKey>,
+    /// Entries of all of them.
+    entries: usize,
     /// Groups the user is known to be a member of: tells when that changes.
     groups: HashSet<GroupId>,
 }
@@ -90,7 +111,20 @@ pub(crate) struct Presence {
     /// How many of a swarm seed.
     seeders: HashMap<SwarmKey, u32>,
     /// Who has an entry that is not active, by what it is about: they are looked at when that changes.
-    waiting: HashMap<SwarmKey, HashSet<SessionKey>>,
+    waiting: BTreeSet<(SwarmKey, SessionKey)>,
+    /// Entries of all sessions.
+    entries: usize,
+    changes: Changes,
+    late: LateEnds,
+}
+
+/// A password was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    /// Whose.
+    pub(crate) user: UserId,
+    /// The device here that asked for it, if one did.
+    pub(crate) by: Option<DeviceId>,
 }
 
 impl Presence {
@@ -109,8 +143,8 @@ impl Presence {
         self.seeders.get(&(info_hash, group)).copied().unwrap_or(0)
     }
 
-    /// Notes a login, and tells the session which tickets are void. An earlier session of the same device and user is over: the device has dialled again, and the tracker has
-    /// not noticed yet that the old connection is dead. When a user or a device has as many sessions as it may, the oldest is over:
+    /// Notes a login, tells the session which tickets are void, and returns how many things were looked at for that. An earlier session of
+    /// the same device and user is over: the device has dialled again, and the tracker has not noticed yet that the old connection is dead. When a user or a device has as many sessions as it may, the oldest is over:
     /// were the newcomer turned away instead, an intruder who holds them all would keep the owner out, who comes to change the
     /// password.
     ///
@@ -122,7 +156,7 @@ impl Presence {
         visitor: Visitor,
         directory: &Directory,
         now_ms: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<usize, Refusal> {
         let user = visitor.user;
         if directory.is_password_current(user, visitor.password) == Some(false) {
             return Err(Refusal::SessionOver);
@@ -143,10 +177,9 @@ impl Presence {
         online.sessions.insert(key);
         self.devices.entry(visitor.device).or_default().insert(key);
         visitor.over.store(false, Ordering::Relaxed);
-        self.sessions.insert(key, Session { visitor, entries: HashMap::new(), asked: None });
+        self.sessions.insert(key, Session { visitor, entries: HashMap::new(), waiting: 0, asked: None });
         let groups: Vec<GroupId> = self.users.get(&user).into_iter().flat_map(|online| &online.groups).copied().collect();
-        self.tell_voids(&[key], &groups, directory, now_ms);
-        Ok(())
+        Ok(self.tell_voids(&[key], &groups, directory, now_ms))
     }
 
     /// The user logged in on a session.
@@ -154,16 +187,26 @@ impl Presence {
         self.sessions.get(&key).map(|session| session.visitor.user)
     }
 
-    /// The write that set the password on which a user's session rests; `None` if they are not logged in there.
-    pub(crate) fn password_of(&self, key: SessionKey, user: UserId) -> Option<Tag> {
-        self.sessions.get(&key).filter(|session| session.visitor.user == user).map(|session| session.visitor.password)
+    /// The write that set the password on which a user's session rests; `None` if they are not logged in there. In the turn in which a
+    /// password is replaced its sessions still stand, and are good for nothing any more.
+    pub(crate) fn password_of(&self, key: SessionKey, user: UserId, directory: &Directory) -> Option<Tag> {
+        let visitor = &self.sessions.get(&key)?.visitor;
+        let is_good = visitor.user == user && directory.is_password_current(user, visitor.password) != Some(false);
+        is_good.then_some(visitor.password)
     }
 
     /// Notes which change a session asks for; false if the user is not logged in there.
-    pub(crate) fn asks(&mut self, key: SessionKey, user: UserId, request: RequestId) -> bool {
-        let Some(session) = self.sessions.get_mut(&key).filter(|session| session.visitor.user == user) else { return false };
-        session.asked = Some(request);
-        true
+    pub(crate) fn asks(&mut self, key: SessionKey, user: UserId, request: RequestId, directory: &Directory) -> bool {
+        let is_good = self.password_of(key, user, directory).is_some();
+        if is_good && let Some(session) = self.sessions.get_mut(&key) {
+            session.asked = Some(request);
+        }
+        is_good
+    }
+
+    /// The time up to which signed tickets of a user for a group are void, in milliseconds; 0 if none are.
+    pub(crate) fn tickets_void_until_ms(&self, group: GroupId, user: UserId, directory: &Directory) -> u64 {
+        directory.tickets_void_until_ms(group, user).max(self.late.until_ms(group, user))
     }
 
     /// Notes that a session's user has logged out: what the device offered is withdrawn.
@@ -197,7 +240,9 @@ impl Presence {
             self.note_waiting(key, swarm, false);
         }
         let session = self.sessions.remove(&key)?;
+        self.entries -= session.entries.len();
         if let Some(online) = self.users.get_mut(&session.visitor.user) {
+            online.entries -= session.entries.len();
             online.sessions.remove(&key);
             if online.sessions.is_empty() {
                 self.users.remove(&session.visitor.user);
@@ -212,21 +257,53 @@ impl Presence {
         Some(session)
     }
 
-    /// Takes what a device says about files, and names peers for those it leeches. Entries that the directory does not allow are
-    /// passed over until it does; if it allows none of them, the answer is the reason for the first.
-    pub(crate) fn announce(&mut self, key: SessionKey, entries: &[AnnounceEntry], directory: &Directory) -> Reply {
-        if !self.sessions.contains_key(&key) {
-            return Reply::Refused(Refusal::LoginFirst);
+    /// Takes what a user's device says about files, one thing of each ([`last_of_each`]), and names peers for those it leeches. Entries that
+    /// the directory does not allow are passed over until it does; if it allows none of them, the answer is the reason for the first.
+    ///
+    /// # Errors
+    /// How long this has to wait, if the user's part has changed too often: nothing was taken.
+    pub(crate) fn announce(
+        &mut self,
+        key: SessionKey,
+        user: UserId,
+        entries: &[AnnounceEntry],
+        directory: &Directory,
+    ) -> Result<Reply, Duration> {
+        if self.password_of(key, user, directory).is_none() {
+            return Ok(Reply::Refused(Refusal::LoginFirst));
         }
+        let wait = self.changes.wait(user, entries.iter().filter(|entry| self.is_change(key, entry)).map(key_of));
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        Ok(self.take_announced(key, entries, directory))
+    }
+
+    /// Tells whether an entry is another than the session has, as far as others may see, or asks who they are.
+    fn is_change(&self, key: SessionKey, entry: &AnnounceEntry) -> bool {
+        let known = self.sessions.get(&key).and_then(|session| session.entries.get(&key_of(entry)));
+        let shown = known.filter(|known| known.active).map_or(DownloadState::Stopped, |known| known.state);
+        shown != entry.state || entry.state == DownloadState::Leeching
+    }
+
+    fn take_announced(&mut self, key: SessionKey, entries: &[AnnounceEntry], directory: &Directory) -> Reply {
         let (mut peers, mut refusal, mut allowed) = (Vec::new(), None, entries.is_empty());
+        let leeching = entries.iter().filter(|entry| entry.state == DownloadState::Leeching).count();
+        let of_each = (PEERS_PER_ANNOUNCE_MAX / leeching.max(1)).clamp(1, PEERS_PER_ANSWER_MAX);
         for entry in entries {
             if let Err(why) = self.announce_one(key, entry, directory) {
                 refusal = refusal.or(Some(why));
                 continue;
             }
             allowed = true;
-            if entry.state == DownloadState::Leeching && peers.len() < PEERS_PER_ANNOUNCE_MAX {
-                self.name_peers(key, (entry.info_hash, entry.group), &mut peers);
+            if entry.state == DownloadState::Leeching {
+                let named = peers.len();
+                self.name_peers(key, key_of(entry), of_each, &mut peers);
+                if peers.len() > named
+                    && let Some(user) = self.user_of(key)
+                {
+                    self.changes.note(user, key_of(entry));
+                }
             }
         }
         match refusal {
@@ -255,24 +332,69 @@ impl Presence {
     }
 
     fn announce_one(&mut self, key: SessionKey, entry: &AnnounceEntry, directory: &Directory) -> Result<(), Refusal> {
-        let swarm = (entry.info_hash, entry.group);
-        let Some(session) = self.sessions.get_mut(&key) else { return Err(Refusal::LoginFirst) };
+        let swarm = key_of(entry);
         if entry.state == DownloadState::Stopped {
-            self.show(key, swarm, DownloadState::Stopped, Word::Withdrawn);
-            self.sessions.get_mut(&key).and_then(|session| session.entries.remove(&swarm));
-            self.note_waiting(key, swarm, false);
+            self.drop_entry(key, swarm, Word::Withdrawn);
             return Ok(());
         }
-        if !session.entries.contains_key(&swarm) && session.entries.len() >= ENTRIES_PER_SESSION_MAX {
+        let Some(session) = self.sessions.get(&key) else { return Err(Refusal::LoginFirst) };
+        let known = session.entries.get(&swarm).copied();
+        let was_active = known.is_some_and(|entry| entry.active);
+        let allowed = check(session.visitor.user, swarm, entry.state, was_active, directory);
+        let waits = known.is_some_and(|entry| !entry.active);
+        if allowed.is_err() && !waits && (session.waiting >= WAITING_PER_SESSION_MAX || self.waiting.len() >= WAITING_MAX) {
+            self.drop_entry(key, swarm, Word::All);
             return Err(Refusal::TooManyShares);
         }
-        let was_active = session.entries.get(&swarm).is_some_and(|entry| entry.active);
-        let allowed = check(session.visitor.user, swarm, entry.state, was_active, directory);
-        session.entries.insert(swarm, Entry { state: entry.state, active: was_active });
+        if known.is_none() && !self.has_room(session) {
+            return Err(Refusal::TooManyShares);
+        }
+        self.put_entry(key, swarm, Entry { state: entry.state, active: was_active });
         let (state, word) = if allowed.is_ok() { (entry.state, Word::Some) } else { (DownloadState::Stopped, Word::All) };
         self.show(key, swarm, state, word);
         allowed
     }
+
+    /// Tells whether a session may have one more entry.
+    fn has_room(&self, session: &Session) -> bool {
+        let of_user = if self.entries < ENTRIES_PLENTY { ENTRIES_PER_USER_MAX } else { ENTRIES_PER_USER_SCARCE };
+        let user = self.users.get(&session.visitor.user).map_or(0, |online| online.entries);
+        session.entries.len() < ENTRIES_PER_SESSION_MAX && user < of_user
+    }
+
+    fn put_entry(&mut self, key: SessionKey, swarm: SwarmKey, entry: Entry) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        if session.entries.insert(swarm, entry).is_none() {
+            self.entries += 1;
+            if let Some(online) = self.users.get_mut(&session.visitor.user) {
+                online.entries += 1;
+            }
+        }
+    }
+
+    fn drop_entry(&mut self, key: SessionKey, swarm: SwarmKey, word: Word) {
+        self.show(key, swarm, DownloadState::Stopped, word);
+        self.note_waiting(key, swarm, false);
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        if session.entries.remove(&swarm).is_some() {
+            self.entries -= 1;
+            if let Some(online) = self.users.get_mut(&session.visitor.user) {
+                online.entries -= 1;
+            }
+        }
+    }
+}
+
+/// The last that is said of each swarm.
+pub(crate) fn last_of_each(entries: Vec<AnnounceEntry>) -> Vec<AnnounceEntry> {
+    let mut seen = HashSet::with_capacity(entries.len());
+    let mut last: Vec<AnnounceEntry> = entries.into_iter().rev().filter(|entry| seen.insert(key_of(entry))).collect();
+    last.reverse();
+    last
+}
+
+fn key_of(entry: &AnnounceEntry) -> SwarmKey {
+    (entry.info_hash, entry.group)
 }
 
 fn event_frame(event: Event) -> Frame {

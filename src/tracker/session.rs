@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
@@ -18,14 +18,21 @@ use super::answer::answer;
 use super::clock::wall_ms;
 use super::guard::Caller;
 use super::outbox::Outbox;
-use super::presence::{SessionKey, Visitor};
+use super::presence::{SessionKey, Visitor, last_of_each};
 use super::shared::Shared;
 use super::vouch::{Allowance, RESUME_COST};
 use crate::net::{Admission, Connection, Source};
-use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
+use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX};
 use crate::types::{DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestId, SessionToken, Tag, UserEntry, UserId};
 use crate::wire::frame::{FrameError, read_message, to_frame};
-use crate::wire::tracker::{ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, VERSION, Welcome};
+use crate::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, VERSION, Welcome};
+
+/// How long an announce waits for its turn at most: less than the silence after which a connection is given up.
+const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(if cfg!(fuzzing) { 0 } else { 30 });
+/// How often an announce that waits looks whether its connection is still there.
+const LOOK: Duration = Duration::from_millis(100);
+/// Things looked at for a login that cost as much as a signature.
+const LOOKS_PER_SIGNATURE: usize = 64;
 
 /// Serves a client to its end.
 ///
@@ -84,7 +91,7 @@ impl Session<'_> {
             }
             self.notice_end();
             reader.set_deadline(Some(Instant::now() + self.shared.limits.message));
-            let max = if self.user.is_some() { TRACKER_FRAME_LEN_MAX } else { TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN };
+            let max = if self.user.is_some() { TRACKER_REQUEST_LEN_MAX } else { TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN };
             let FromClient { number, request } = read_message(&mut reader, max)?;
             let Ok(reply) = self.handle(request) else { return Ok(()) };
             self.outbox.send(to_frame(&FromTracker::Reply { number, reply }).into())?;
@@ -135,16 +142,39 @@ impl Session<'_> {
             Request::Renew => self.renew(user),
             Request::Tickets { groups } => self.tickets(user, groups),
             Request::ChangePassword { request, old, new } => self.change_password(user, request, &old, &new),
-            Request::Announce { entries } => {
-                let announce = core.ask(move |view| view.presence.announce(key, &entries, view.replica.directory()));
-                announce.ok_or(CoreEnded)
-            }
+            Request::Announce { entries } => self.announce(user, last_of_each(entries)),
             question => {
                 let answered = core.ask(move |view| {
-                    view.presence.user_of(key).filter(|now| *now == user)?;
+                    view.presence.password_of(key, user, view.directory())?;
                     answer(view, user, &question)
                 });
                 Ok(answered.ok_or(CoreEnded)?.unwrap_or(Reply::Refused(Refusal::LoginFirst)))
+            }
+        }
+    }
+
+    /// Tells what the device does with files, when the user's turn for that comes.
+    fn announce(&self, user: UserId, mut entries: Vec<AnnounceEntry>) -> Result<Reply, CoreEnded> {
+        let (key, until) = (self.key, Instant::now() + ANNOUNCE_WAIT_MAX);
+        loop {
+            let asked = self.shared.core.ask(move |view| {
+                let announced = view.presence.announce(key, user, &entries, view.replica.directory());
+                announced.map_err(|wait| (wait, entries))
+            });
+            let wait = match asked.ok_or(CoreEnded)? {
+                Ok(reply) => return Ok(reply),
+                Err((wait, back)) => {
+                    entries = back;
+                    Instant::now() + wait
+                }
+            };
+            if wait > until {
+                return Ok(Reply::Refused(Refusal::Busy));
+            }
+            while let Some(left) = wait.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+                if self.admission.is_over() || self.shared.stop.wait(left.min(LOOK)) {
+                    return Ok(Reply::Refused(Refusal::Busy));
+                }
             }
         }
     }
@@ -193,11 +223,13 @@ impl Session<'_> {
 
     /// Gives a token that lasts from now on, and rests on the same password as the session: it never outlives a replaced one.
     fn renew(&mut self, user: UserId) -> Result<Reply, CoreEnded> {
-        if !self.allowance.take(Instant::now(), 1) {
-            return Ok(Reply::Refused(Refusal::Busy));
-        }
+        if self.allowance.take(Instant::now(), 1) { self.renewed(user) } else { Ok(Reply::Refused(Refusal::Busy)) }
+    }
+
+    fn renewed(&self, user: UserId) -> Result<Reply, CoreEnded> {
         let key = self.key;
-        let password = self.shared.core.ask(move |view| view.presence.password_of(key, user)).ok_or(CoreEnded)?;
+        let asked = self.shared.core.ask(move |view| view.presence.password_of(key, user, view.directory()));
+        let password = asked.ok_or(CoreEnded)?;
         let renewed = |password| Reply::Renewed(self.shared.token(user, self.device, password));
         Ok(password.map_or(Reply::Refused(Refusal::LoginFirst), renewed))
     }
@@ -208,10 +240,11 @@ impl Session<'_> {
         groups.dedup();
         let key = self.key;
         let asked = self.shared.core.ask(move |view| {
-            view.presence.user_of(key).filter(|now| *now == user)?;
-            let directory = view.directory();
+            let (presence, directory) = (&*view.presence, view.directory());
+            presence.password_of(key, user, directory)?;
             groups.retain(|group| directory.is_member(*group, user));
-            Some(groups.into_iter().map(|group| (group, directory.tickets_void_until_ms(group, user))).collect::<Vec<_>>())
+            let void_until_ms = |group| presence.tickets_void_until_ms(group, user, directory);
+            Some(groups.into_iter().map(|group| (group, void_until_ms(group))).collect::<Vec<_>>())
         });
         let Some(groups) = asked.ok_or(CoreEnded)? else { return Ok(Reply::Refused(Refusal::LoginFirst)) };
         if !self.allowance.take(Instant::now(), groups.len()) {
@@ -232,11 +265,14 @@ impl Session<'_> {
         let visitor = Visitor { user, device: self.device, address: self.address, outbox, password, over };
         let key = self.key;
         let entered = self.shared.core.ask(move |view| view.presence.log_in(key, visitor, view.replica.directory(), view.now_ms));
-        if let Err(refusal) = entered.ok_or(CoreEnded)? {
-            if self.user.is_none() {
-                self.admission.unprove();
+        match entered.ok_or(CoreEnded)? {
+            Ok(looked) => self.allowance.owe(Instant::now(), looked / LOOKS_PER_SIGNATURE),
+            Err(refusal) => {
+                if self.user.is_none() {
+                    self.admission.unprove();
+                }
+                return Ok(Reply::Refused(refusal));
             }
-            return Ok(Reply::Refused(refusal));
         }
         (self.user, self.was) = (Some(user), None);
         debug!("{}: {} has logged in", self.address, entry.label);
@@ -245,7 +281,8 @@ impl Session<'_> {
 
     fn change_password(&mut self, user: UserId, request: RequestId, old: &Password, new: &Password) -> Result<Reply, CoreEnded> {
         match self.shared.change_password(self.caller(), user, request, old, new).ok_or(CoreEnded)? {
-            Ok(_) => self.renew(user),
+            // Whatever may be signed else: the token that the client has is void.
+            Ok(_) => self.renewed(user),
             Err(refusal) => Ok(Reply::Refused(refusal)),
         }
     }

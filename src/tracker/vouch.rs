@@ -43,6 +43,12 @@ impl Allowance {
         }
         fits
     }
+
+    /// Charges for what has been done already: what comes next waits for it.
+    pub(crate) fn owe(&mut self, now: Instant, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(SIGNATURES_MAX);
+        self.until = Some(self.until.map_or(now, |until| until.max(now)) + SIGNATURE_INTERVAL * count);
+    }
 }
 
 impl Shared {
@@ -84,6 +90,10 @@ mod tests {
         assert!(!allowance.take(now, 1));
         let later = now + 10 * SIGNATURE_INTERVAL;
         assert!(!allowance.take(later, 11) && allowance.take(later, 10) && !allowance.take(later, 1));
-        assert!(!allowance.take(later + Duration::from_secs(3600), usize::MAX), "no sum of counts runs over");
+        let later = later + Duration::from_secs(3600);
+        assert!(!allowance.take(later, usize::MAX), "no sum of counts runs over");
+        allowance.owe(later, 10);
+        allowance.owe(later, usize::MAX);
+        assert!(!allowance.take(later + 9 * SIGNATURE_INTERVAL, 1) && allowance.take(later + 11 * SIGNATURE_INTERVAL, 1));
     }
 }

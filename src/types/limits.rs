@@ -15,6 +15,8 @@ pub const PASSWORD_HASH_LEN_MAX: usize = 512;
 
 /// Bytes in one tracker frame's body.
 pub const TRACKER_FRAME_LEN_MAX: usize = 4 << 20;
+/// Bytes in one tracker frame's body from a client: the longest announce takes 600 KiB, and everything else is far shorter.
+pub const TRACKER_REQUEST_LEN_MAX: usize = 1 << 20;
 /// Bytes in one tracker frame's body before login: a stranger makes nobody allocate more.
 pub const TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN: usize = 64 << 10;
 /// Bytes in one peer message: a 512 KiB block with room to spare, or the bitfield of 2^21 pieces.

@@ -96,3 +96,44 @@ fn what_is_pushed_before_the_end_still_leaves() {
     there.reader().read_exact(&mut got).unwrap();
     assert_eq!(got, [9; 100]);
 }
+
+#[test]
+fn a_consumer_that_is_slow_now_and_then_is_not_taken_for_one_that_stalls() {
+    let (here, there) = pair();
+    let notifier = Notifier::new();
+    let outbox = Outbox::new(here, &notifier);
+    let fill = |len: usize| {
+        let full = vec![0; len];
+        let mut filled = 0;
+        loop {
+            match outbox.connection.writer().try_write(&full).unwrap() {
+                0 => return filled,
+                len => filled += len,
+            }
+        }
+    };
+    let filled = fill(1 << 20);
+    let start = Instant::now();
+    assert!(outbox.flush(start), "what the connection took has not left it");
+    // The other end takes everything in time.
+    there.reader().read_exact(&mut vec![0; filled]).unwrap();
+    assert!(!outbox.flush(start + STALL_MAX / 2));
+    fill(1 << 20);
+    assert!(outbox.flush(start + 2 * STALL_MAX), "it has only begun to be slow again");
+    assert!(!outbox.state.lock().closed);
+}
+
+#[test]
+fn an_answer_has_one_deadline_however_it_drips_out() {
+    with_notifier(|notifier| {
+        let (here, there) = pair();
+        let outbox = Outbox::new(here, notifier);
+        let mut writer = outbox.connection.writer();
+        let late = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        assert_eq!(writer.write_all_by(&[1], late).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let (start, rate) = (Instant::now(), 16 << 10);
+        assert_eq!(Writer::deadline(start, 10 * rate) - start, Duration::from_secs(40));
+        outbox.send(vec![2; 100].into()).unwrap();
+        there.reader().read_exact(&mut [0; 100]).unwrap();
+    });
+}

@@ -6,12 +6,13 @@
 //! Links between clients end by [`Event::Void`]: it goes to every online member of the group, or, for a password, of any of the user's
 //! groups. It is pushed in the same turn of the core in which the operation became durable here.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use log::warn;
 
 use super::swarm::Word;
-use super::{Presence, SessionKey, event_frame};
+use super::{Presence, Replaced, SessionKey, event_frame};
 use crate::directory::{Directory, void_until_ms};
 use crate::tracker::outbox::Frame;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
@@ -27,13 +28,15 @@ const VOIDS_TOLD_MAX: usize = 4096;
 const LATE_MS: u64 = 5_000;
 
 impl Presence {
-    /// Follows what an operation has changed: lets in, throws out, shows and hides. `now_ms` is the time on this tracker's clock.
-    pub(crate) fn observe(&mut self, operation: &Operation, directory: &Directory, now_ms: u64) {
+    /// Follows what an operation has changed: lets in, throws out, shows and hides. `now_ms` is the time on this tracker's clock. Returns
+    /// whose password it has replaced.
+    pub(crate) fn observe(&mut self, operation: &Operation, directory: &Directory, now_ms: u64) -> Option<Replaced> {
+        let mut replaced = None;
         // Shares that end with a membership are not ended by their user's wish.
         let moved: Vec<(GroupId, UserId)> = operation.writes.iter().filter_map(moved).collect();
         for write in &operation.writes {
             match *write {
-                Write::User { user, .. } => self.password_written(operation, user, directory),
+                Write::User { user, .. } => replaced = self.password_written(operation, user, directory, now_ms).or(replaced),
                 Write::Group { group, .. } => {
                     // Memberships may have arrived before the group itself.
                     for user in directory.member_ids(group).filter(|user| self.is_online(*user)).collect::<Vec<_>>() {
@@ -58,41 +61,66 @@ impl Presence {
                 Write::Owner { .. } => {}
             }
         }
+        replaced
     }
 
-    /// Tells sessions, which have come to be in these groups, which tickets are void there.
-    pub(super) fn tell_voids(&self, keys: &[SessionKey], groups: &[GroupId], directory: &Directory, now_ms: u64) {
-        let since = Stamp::new(now_ms.saturating_sub(VOID_KEPT_MS), 0);
-        let mut voids: Vec<(Stamp, Option<GroupId>, UserId)> = Vec::new();
-        for &group in groups {
-            let ended = directory.ended_since(group, since).take(VOIDS_TOLD_MAX);
-            voids.extend(ended.map(|(at, user)| (at, Some(group), user)));
-        }
-        let known = |user: &UserId| groups.iter().any(|group| directory.is_member(*group, *user));
-        let replaced = directory.replaced_since(since).take(VOIDS_TOLD_MAX).filter(|(_, user)| known(user));
-        voids.extend(replaced.map(|(at, user)| (at, None, user)));
-        voids.sort_unstable_by(|a, b| b.cmp(a));
+    /// Tells sessions, which have come to be in these groups, which tickets are void there. Returns how many things it has looked at.
+    pub(super) fn tell_voids(&mut self, keys: &[SessionKey], groups: &[GroupId], directory: &Directory, now_ms: u64) -> usize {
+        self.late.forget(now_ms);
+        let (voids, looked) = self.voids_of(groups, directory, now_ms);
         if voids.len() > VOIDS_TOLD_MAX {
             warn!("a session is told the latest {VOIDS_TOLD_MAX} of {} ends of memberships and passwords", voids.len());
         }
         let mut frames = Vec::new();
-        for (at, group, user) in voids.into_iter().take(VOIDS_TOLD_MAX) {
-            frames.extend_from_slice(&event_frame(Event::Void { group, user, until_ms: void_until_ms(at) }));
+        for (until_ms, group, user) in voids.into_iter().take(VOIDS_TOLD_MAX) {
+            frames.extend_from_slice(&event_frame(Event::Void { group, user, until_ms }));
         }
-        if frames.is_empty() {
-            return;
+        if !frames.is_empty() {
+            let frames: Frame = frames.into();
+            keys.iter().filter_map(|key| self.sessions.get(key)).for_each(|session| session.visitor.outbox.push(frames.clone()));
         }
-        let frames: Frame = frames.into();
-        keys.iter().filter_map(|key| self.sessions.get(key)).for_each(|session| session.visitor.outbox.push(frames.clone()));
+        looked
     }
 
-    fn password_written(&mut self, operation: &Operation, user: UserId, directory: &Directory) {
+    /// What is void in groups, the latest first, and how many things were looked at.
+    fn voids_of(&self, groups: &[GroupId], directory: &Directory, now_ms: u64) -> (Vec<(u64, Option<GroupId>, UserId)>, usize) {
+        let since = Stamp::new(now_ms.saturating_sub(VOID_KEPT_MS), 0);
+        let (mut looked, mut until) = (groups.len(), HashMap::new());
+        let mut note = |group: Option<GroupId>, user: UserId, until_ms: u64| {
+            let latest = until.entry((group, user)).or_insert(until_ms);
+            *latest = until_ms.max(*latest);
+        };
+        for &group in groups {
+            let ended = directory.ended_since(group, since).map(|(at, user)| (user, void_until_ms(at)));
+            for (user, until_ms) in ended.take(VOIDS_TOLD_MAX).chain(self.late.of(Some(group))) {
+                looked += 1;
+                note(Some(group), user, until_ms);
+            }
+        }
+        let own: HashSet<GroupId> = groups.iter().copied().collect();
+        let replaced = directory.replaced_since(since).map(|(at, user)| (user, void_until_ms(at)));
+        for (user, until_ms) in replaced.chain(self.late.of(None)) {
+            let mut theirs = directory.groups_of(user).inspect(|_| looked += 1);
+            if theirs.any(|group| own.contains(&group)) {
+                note(None, user, until_ms);
+            }
+            looked += 1;
+        }
+        let mut voids: Vec<_> = until.into_iter().map(|((group, user), until_ms)| (until_ms, group, user)).collect();
+        voids.sort_unstable_by(|a, b| b.cmp(a));
+        (voids, looked)
+    }
+
+    fn password_written(&mut self, operation: &Operation, user: UserId, directory: &Directory, now_ms: u64) -> Option<Replaced> {
+        let mut by = None;
         for key in self.sessions_of(user) {
             let Some(session) = self.sessions.get_mut(&key) else { continue };
+            let asked = session.asked == Some(operation.request);
+            by = by.or(Some(session.visitor.device).filter(|_| asked));
             if directory.is_password_current(user, session.visitor.password) != Some(false) {
                 continue;
             }
-            if session.asked == Some(operation.request) {
+            if asked {
                 session.visitor.password = operation.tag();
                 continue;
             }
@@ -100,17 +128,24 @@ impl Presence {
             session.visitor.outbox.push(event_frame(Event::SessionOver));
             self.log_out(key, Word::All);
         }
-        if directory.password_replaced(user) == Some(operation.stamp) {
-            let mut told: Vec<SessionKey> =
-                directory.groups_of(user).flat_map(|group| self.members_online(group, directory)).collect();
-            told.sort_unstable();
-            told.dedup();
-            self.push(&told, Event::Void { group: None, user, until_ms: void_until_ms(operation.stamp) });
+        if directory.password_replaced(user) != Some(operation.stamp) {
+            return None;
         }
+        let is_late = is_late(operation.stamp, now_ms);
+        if is_late {
+            self.late.note((None, user), now_ms);
+        }
+        let until_ms = void_until_ms(operation.stamp).max(if is_late { now_ms } else { 0 });
+        let mut told: Vec<SessionKey> =
+            directory.groups_of(user).flat_map(|group| self.members_online(group, directory)).collect();
+        told.sort_unstable();
+        told.dedup();
+        self.push(&told, Event::Void { group: None, user, until_ms });
+        Some(Replaced { user, by })
     }
 
     fn membership_written(
-        &self,
+        &mut self,
         operation: &Operation,
         (group, user): (GroupId, UserId),
         state: MembershipState,
@@ -123,7 +158,10 @@ impl Presence {
         if !ends {
             return;
         }
-        let is_late = now_ms.saturating_sub(ended.ms()) > LATE_MS && !directory.is_member(group, user);
+        let is_late = is_late(ended, now_ms) && !directory.is_member(group, user);
+        if is_late {
+            self.late.note((Some(group), user), now_ms);
+        }
         let until_ms = void_until_ms(ended).max(if is_late { now_ms } else { 0 });
         let told: Vec<SessionKey> = self.members_online(group, directory).collect();
         self.push(&told, Event::Void { group: Some(group), user, until_ms });
@@ -180,6 +218,11 @@ impl Presence {
     fn members_online<'a>(&'a self, group: GroupId, directory: &'a Directory) -> impl Iterator<Item = SessionKey> + 'a {
         directory.member_ids(group).flat_map(|user| self.sessions_of(user))
     }
+}
+
+/// Tells whether what ended then is heard of late.
+fn is_late(ended: Stamp, now_ms: u64) -> bool {
+    now_ms.saturating_sub(ended.ms()) > LATE_MS
 }
 
 fn moved(write: &Write) -> Option<(GroupId, UserId)> {

@@ -42,19 +42,18 @@ impl Presence {
 
     /// Looks again at the entries that wait to become active.
     pub(super) fn refresh_waiting(&mut self, swarm: SwarmKey, directory: &Directory) {
-        let keys: Vec<SessionKey> = self.waiting.get(&swarm).into_iter().flatten().copied().collect();
+        let all = (swarm, SessionKey::MIN)..=(swarm, SessionKey::MAX);
+        let keys: Vec<SessionKey> = self.waiting.range(all).map(|(_, key)| *key).collect();
         keys.into_iter().for_each(|key| self.refresh(key, swarm, Word::All, directory));
     }
 
     /// Notes that a session has an entry there which is not active, or that it has none.
     pub(super) fn note_waiting(&mut self, key: SessionKey, swarm: SwarmKey, waits: bool) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
         if waits {
-            self.waiting.entry(swarm).or_default().insert(key);
-        } else if let Some(keys) = self.waiting.get_mut(&swarm) {
-            keys.remove(&key);
-            if keys.is_empty() {
-                self.waiting.remove(&swarm);
-            }
+            session.waiting += usize::from(self.waiting.insert((swarm, key)));
+        } else {
+            session.waiting -= usize::from(self.waiting.remove(&(swarm, key)));
         }
     }
 
@@ -74,7 +73,16 @@ impl Presence {
         let old = old.unwrap_or(DownloadState::Stopped);
         self.count_seeders(swarm_key, old, state);
         if old != state {
+            self.note_change(key, swarm_key);
             self.tell(key, swarm_key, old, state, word);
+        }
+    }
+
+    /// Counts a change against the user's pace, if there is anybody who may be told.
+    fn note_change(&mut self, key: SessionKey, swarm_key: SwarmKey) {
+        let others = self.swarms.get(&swarm_key).is_some_and(|swarm| swarm.len() > usize::from(swarm.contains_key(&key)));
+        if others && let Some(user) = self.user_of(key) {
+            self.changes.note(user, swarm_key);
         }
     }
 
@@ -112,14 +120,14 @@ impl Presence {
     fn tell_who_is_there(&self, key: SessionKey, swarm_key: SwarmKey) {
         let Some(session) = self.sessions.get(&key) else { return };
         let mut peers = Vec::new();
-        self.name_peers(key, swarm_key, &mut peers);
+        self.name_peers(key, swarm_key, PEERS_PER_ANSWER_MAX, &mut peers);
         peers.into_iter().for_each(|peer| session.visitor.outbox.push(event_frame(Event::Peer(peer))));
     }
 
-    /// Adds some of the others in a swarm, chosen at random if there are many.
-    pub(super) fn name_peers(&self, key: SessionKey, swarm_key: SwarmKey, peers: &mut Vec<PeerEntry>) {
+    /// Adds `max` of the others in a swarm, chosen at random if there are more.
+    pub(super) fn name_peers(&self, key: SessionKey, swarm_key: SwarmKey, max: usize, peers: &mut Vec<PeerEntry>) {
         let swarm = self.swarms.get(&swarm_key).into_iter().flatten();
-        let chosen = swarm.filter(|(other, _)| **other != key).sample(&mut rand::rng(), PEERS_PER_ANSWER_MAX);
+        let chosen = swarm.filter(|(other, _)| **other != key).sample(&mut rand::rng(), max);
         peers.extend(chosen.into_iter().filter_map(|(other, state)| self.peer_entry(*other, swarm_key, *state)));
     }
 
