@@ -194,7 +194,7 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
     let (engine, _) = engine::start("tls", &key, |host| Arc::new(Journalled(host, journal)))?;
     let started = Instant::now();
     let target = directory.join("copy.bin");
-    let spec = DownloadSpec { facts: facts.clone(), target, metainfo: Some(metainfo), verified, paused: false };
+    let spec = DownloadSpec { facts: facts.clone(), target, metainfo: Some(metainfo), part: None, verified, paused: false };
     let transfer = engine.download(spec)?;
     engine.add_peers(facts.info_hash, [peer(seeder)?]);
     let patience = Duration::from_secs(3600);

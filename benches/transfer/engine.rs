@@ -189,7 +189,7 @@ fn leech(kind: &str, network: &Path, target: &Path, facts: FileFacts, seeders: &
     let (engine, _) = start(kind, network, |host| Arc::new(host))?;
     let peers = seeders.iter().map(|text| peer(text)).collect::<Outcome<Vec<_>>>()?;
     let (before, started, info_hash) = (used(), Instant::now(), facts.info_hash);
-    let spec = DownloadSpec { facts, target: target.to_owned(), metainfo: None, verified: None, paused: false };
+    let spec = DownloadSpec { facts, target: target.to_owned(), metainfo: None, part: None, verified: None, paused: false };
     let transfer = engine.download(spec)?;
     engine.add_peers(info_hash, peers);
     let status = transfer.wait(PATIENCE);

@@ -1,7 +1,8 @@
 //! How a download begins: anew, again in the place of an earlier one, by a file that is there already, or after a restart.
 //!
 //! **Invariant:** a user has at most one download of a content, and one that makes a file; it is in the device store before the
-//! engine begins, and what the engine refuses leaves everything as it was.
+//! engine begins, and what the engine refuses leaves everything as it was. A `.part` is a download's own once the engine has said which
+//! file it made or opened, and not before.
 //!
 //! Runs on the thread of whoever commands; after a restart a file at a destination is compared on a thread of its own.
 
@@ -18,9 +19,10 @@ use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::swarm::{DownloadSpec, EngineError, HashError, SeedSpec, hash_file_as, stamp_of};
 use crate::types::{Bitfield, FileEntry, Geometry, GroupId, InfoHash};
 
-/// The journal of a download that has nothing yet.
-fn nothing_verified(row: &DownloadRow) -> Bitfield {
-    Bitfield::empty(Geometry::new(row.facts.len, row.facts.piece_len).map_or(0, |geometry| geometry.piece_count()))
+/// What the engine is told to be there of a download: nothing, as long as it has no `.part` of its own; else a journal, if an empty one.
+fn journal(row: &DownloadRow) -> Option<Bitfield> {
+    let pieces = || Geometry::new(row.facts.len, row.facts.piece_len).map_or(0, |geometry| geometry.piece_count());
+    row.part.map(|_| row.verified.clone().unwrap_or_else(|| Bitfield::empty(pieces())))
 }
 
 impl Inner {
@@ -47,11 +49,9 @@ impl Inner {
         check_place(&row.target, info_hash)?;
         let failed = self.put_away_failed(info_hash);
         let moved = failed.as_ref().is_some_and(|failed| move_part(failed, &row.target));
-        let verified = failed.as_ref().filter(|_| moved).and_then(|failed| failed.verified.clone());
+        let (verified, part) = failed.clone().filter(|_| moved).map_or((None, None), |failed| (failed.verified, failed.part));
         self.drop_stale(info_hash);
-        // Nobody's `.part` was there a moment ago: from here on one that is there is ours, even if we end before the engine notes so.
-        let journal = Some(verified.clone().unwrap_or_else(|| nothing_verified(&row)));
-        let begun = self.begin(DownloadRow { verified: journal, ..row.clone() }, verified);
+        let begun = self.begin(DownloadRow { verified, part, ..row.clone() });
         match (&begun, failed) {
             (Ok(_), Some(failed)) if !moved && failed.target != row.target => remove_part(&failed),
             (Err(_), Some(failed)) if moved => {
@@ -101,14 +101,15 @@ impl Inner {
         self.announce(stale.iter().map(|row| (row.group, info_hash)));
     }
 
-    /// Has the engine begin a download, or go on with one of which `verified` is on disk. If it will not, all is as before. The
-    /// trackers are not told.
-    pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow, verified: Option<Bitfield>) -> Result<DownloadHandle, ClientError> {
+    /// Has the engine begin a download, or go on with one that has something on disk. If it will not, all is as before. The trackers are not
+    /// told.
+    pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow) -> Result<DownloadHandle, ClientError> {
         let engine = self.need_engine()?;
         let info_hash = row.facts.info_hash;
         let metainfo = self.store.metainfo(info_hash)?.map(Arc::new);
         let before = self.insert(Download::new(row.clone()))?;
-        let spec = DownloadSpec { facts: row.facts.clone(), target: row.target.clone(), metainfo, verified, paused: false };
+        let (facts, target, part) = (row.facts.clone(), row.target.clone(), row.part.and_then(|part| part.file()));
+        let spec = DownloadSpec { facts, target, part, metainfo, verified: journal(&row), paused: false };
         let begun = self.store.put_download(&row).map_err(ClientError::from);
         let begun = begun.and_then(|()| engine.download(spec).map_err(|error| ClientError::DownloadState(explain(&error))));
         match begun {
@@ -232,11 +233,10 @@ impl Inner {
         if !running {
             return;
         }
-        let verified = row.verified.clone();
         let result = if mine.is_some_and(|mine| !mine.contains(&group)) {
             Err("you are no longer a member of the group".to_owned())
         } else {
-            self.begin(row.clone(), verified).map_err(|error| error.to_string())
+            self.begin(row.clone()).map_err(|error| error.to_string())
         };
         if let Err(reason) = result {
             log::warn!("{}: {reason}", row.label);

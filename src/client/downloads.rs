@@ -144,6 +144,7 @@ fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf)
         target,
         progress: Progress::Running,
         verified: None,
+        part: None,
         begun_ms: now.as_millis() as u64,
     }
 }

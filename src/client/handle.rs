@@ -134,8 +134,7 @@ impl DownloadHandle {
             (download.row.clone(), download.transfer.clone().filter(|_| download.is_live()))
         };
         let Some(transfer) = transfer else {
-            let verified = row.verified.clone();
-            let begun = self.inner.begin(DownloadRow { progress: Progress::Running, ..row.clone() }, verified).map(drop);
+            let begun = self.inner.begin(DownloadRow { progress: Progress::Running, ..row.clone() }).map(drop);
             self.inner.announce([(row.group, self.info_hash)]);
             return begun;
         };

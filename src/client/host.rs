@@ -3,6 +3,7 @@
 //! **Invariant:** nobody is given a file but devices that show a good ticket of a group in which this device takes part in its swarm, and
 //! that have not left that swarm themselves.
 
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use log::debug;
@@ -12,9 +13,9 @@ use super::background::Errand;
 use super::begin::is_intact;
 use super::core::Inner;
 use super::trackers::uptime;
-use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
+use crate::store::{DownloadRow, OwnPart, Progress, ShareRow, ShareState};
 use crate::swarm::{EngineEvent, Host, Proof, SeedSpec};
-use crate::types::{Bitfield, DeviceId, GroupId, InfoHash, Ticket, UserId};
+use crate::types::{Bitfield, DeviceId, FileId, GroupId, InfoHash, Ticket, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// The host of one session's engine.
@@ -62,6 +63,21 @@ impl Host for SessionHost {
         let Some(inner) = self.inner.upgrade() else { return false };
         let has_left = inner.withdrawn.lock().has_left(&(info_hash, device, group), uptime());
         !has_left && inner.library.lock().is_offered(info_hash, group)
+    }
+
+    fn opened(&self, info_hash: InfoHash, target: &Path, part: FileId) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        {
+            let mut library = inner.library.lock();
+            let Some(row) = library.download(info_hash).map(|download| &mut download.row) else { return };
+            let own = Some(OwnPart::File(part));
+            // Another of this content may have taken its place.
+            if row.target != target || std::mem::replace(&mut row.part, own) == own {
+                return;
+            }
+        }
+        let stored = inner.store.set_part(self.user, info_hash, part);
+        inner.note_store_error(stored);
     }
 
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {

@@ -305,6 +305,7 @@ mod tests {
             target,
             progress,
             verified: None,
+            part: None,
             begun_ms: 0,
         })
     }

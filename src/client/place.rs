@@ -1,7 +1,8 @@
 //! Where a download is put: the file it makes, and the `.part` beside it until then.
 //!
 //! **Invariant:** a name that came from elsewhere becomes part of a path in [`below`] alone, as one component of it. A `.part` is moved or
-//! removed only if it is a download's of this device; nothing else at a destination is touched, and no link there is followed.
+//! removed only if it is the file that a download of this device made; nothing else at a destination is touched, and no link there is
+//! followed.
 //!
 //! Every function makes a few system calls on the destination's file system.
 
@@ -15,7 +16,7 @@ use rustix::fs::{Access, CWD, RenameFlags};
 use super::ClientError;
 use crate::store::DownloadRow;
 use crate::swarm::part_path;
-use crate::types::{FileEntry, FileName, InfoHash};
+use crate::types::{FileEntry, FileId, FileName, InfoHash};
 
 /// The file to be made: below a directory under its name, else the path itself.
 pub(crate) fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathBuf, ClientError> {
@@ -82,25 +83,30 @@ pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), Clie
     Ok(())
 }
 
-/// Tells whether a `.part` at the download's place is its own: a journal, empty at first, says so.
-pub(crate) fn is_ours(row: &DownloadRow) -> bool {
-    row.verified.is_some()
+/// Tells whether what is at that path now is the file that the download made.
+fn is_ours(row: &DownloadRow, path: &Path) -> bool {
+    let there = path.symlink_metadata().ok().filter(|facts| facts.is_file());
+    row.part.zip(there).is_some_and(|(part, there)| part.is(&FileId::new(&there)))
 }
 
 /// Gives what a failed download has fetched to the one that takes its place; false if that cannot be done.
 pub(crate) fn move_part(from: &DownloadRow, to: &Path) -> bool {
     let info_hash = from.facts.info_hash;
     let (old, new) = (part_path(&from.target, info_hash), part_path(to, info_hash));
-    is_ours(from) && old != new && rustix::fs::renameat_with(CWD, &old, CWD, &new, RenameFlags::NOREPLACE).is_ok()
+    let rename = |old, new| rustix::fs::renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE).is_ok();
+    let moved = old != new && is_ours(from, &old) && rename(&old, &new);
+    if moved && !is_ours(from, &new) {
+        // Somebody put another file there between the look and the rename.
+        rename(&new, &old);
+        return false;
+    }
+    moved
 }
 
 /// Removes what a download has fetched, if that is its own.
 pub(crate) fn remove_part(row: &DownloadRow) {
-    if !is_ours(row) {
-        return;
-    }
     let part = part_path(&row.target, row.facts.info_hash);
-    if refuse_odd(&part).is_err() {
+    if !is_ours(row, &part) {
         return;
     }
     match std::fs::remove_file(&part) {

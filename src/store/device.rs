@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
-use crate::types::{Bitfield, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, Label, UserId};
+use crate::types::{Bitfield, FileFacts, FileId, FileStamp, Fingerprint, GroupId, InfoHash, Label, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// Name of the database in the data directory.
@@ -45,11 +45,16 @@ const SCHEMA: &str = "
 ";
 
 /// What came with encryption. A device is known by its key, in a file of its own, and remembers which network it trusts. Shares of before
-/// have no time at which their file was made: it is taken over at the next login, when all else fits.
+/// have no time at which their file was made: it is taken over at the next login, when all else fits. Of downloads it was not noted which file
+/// their `.part` is: that of one with pieces is taken for it (inode 0).
 const SCHEMA_2: &str = "
     DROP TABLE identity;
     CREATE TABLE network (only INTEGER PRIMARY KEY CHECK (only = 1), fingerprint BLOB NOT NULL);
     ALTER TABLE share ADD COLUMN born_ns INTEGER;
+    ALTER TABLE download ADD COLUMN part_dev INTEGER;
+    ALTER TABLE download ADD COLUMN part_inode INTEGER;
+    ALTER TABLE download ADD COLUMN part_born_ns INTEGER;
+    UPDATE download SET part_dev = 0, part_inode = 0 WHERE ltrim(hex(verified), '0') <> '';
 ";
 
 /// Whether a share is offered.
@@ -97,6 +102,33 @@ pub enum Progress {
     Complete,
 }
 
+/// Which file a download's `.part` is. Nothing is done to any other of that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnPart {
+    /// Whichever is there: an earlier version began it, and did not note more.
+    Any,
+    /// This one.
+    File(FileId),
+}
+
+impl OwnPart {
+    /// Tells whether it is that file.
+    pub fn is(&self, there: &FileId) -> bool {
+        match self {
+            Self::Any => true,
+            Self::File(own) => there.is_same_file(own),
+        }
+    }
+
+    /// Which file it is, if that was noted.
+    pub fn file(&self) -> Option<FileId> {
+        match self {
+            Self::Any => None,
+            Self::File(own) => Some(*own),
+        }
+    }
+}
+
 /// A file that a user of this device downloads, or downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownloadRow {
@@ -116,6 +148,8 @@ pub struct DownloadRow {
     pub progress: Progress,
     /// Pieces that are on disk for good; `None` before the first.
     pub verified: Option<Bitfield>,
+    /// What it has made of its own; `None` before it has.
+    pub part: Option<OwnPart>,
     /// When it was asked for, in milliseconds since 1970: orders listings.
     pub begun_ms: u64,
 }
@@ -259,8 +293,10 @@ impl DeviceStore {
     pub fn put_download(&self, row: &DownloadRow) -> Result<()> {
         let facts = &row.facts;
         let (state, reason) = progress(&row.progress);
+        let (part_dev, part_inode, part_born_ns) = part_columns(row.part);
         self.execute(
-            "INSERT OR REPLACE INTO download VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            "INSERT OR REPLACE INTO download
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             params![
                 row.user.as_bytes(),
                 facts.info_hash.as_bytes(),
@@ -276,6 +312,9 @@ impl DeviceStore {
                 reason,
                 row.verified.as_ref().map(Bitfield::as_bytes),
                 row.begun_ms as i64,
+                part_dev,
+                part_inode,
+                part_born_ns,
             ],
         )
     }
@@ -289,6 +328,18 @@ impl DeviceStore {
         self.execute(
             "UPDATE download SET state = ?3, reason = ?4 WHERE user = ?1 AND info_hash = ?2",
             params![user.as_bytes(), info_hash.as_bytes(), state, reason],
+        )
+    }
+
+    /// Notes which file a download's `.part` is.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn set_part(&self, user: UserId, info_hash: InfoHash, part: FileId) -> Result<()> {
+        let (dev, inode, born_ns) = part_columns(Some(OwnPart::File(part)));
+        self.execute(
+            "UPDATE download SET part_dev = ?3, part_inode = ?4, part_born_ns = ?5 WHERE user = ?1 AND info_hash = ?2",
+            params![user.as_bytes(), info_hash.as_bytes(), dev, inode, born_ns],
         )
     }
 
@@ -369,6 +420,24 @@ fn share_state(state: ShareState) -> i64 {
     }
 }
 
+/// A `.part` as its three columns: device, inode, time of making. No file has the number 0.
+fn part_columns(part: Option<OwnPart>) -> (Option<i64>, Option<i64>, Option<i64>) {
+    match part {
+        None => (None, None, None),
+        Some(OwnPart::Any) => (Some(0), Some(0), None),
+        Some(OwnPart::File(id)) => (Some(id.dev as i64), Some(id.inode as i64), id.born_ns),
+    }
+}
+
+fn part(row: &Row<'_>) -> rusqlite::Result<Option<OwnPart>> {
+    let numbers = row.get::<_, Option<i64>>("part_dev")?.zip(row.get::<_, Option<i64>>("part_inode")?);
+    let born_ns = row.get("part_born_ns")?;
+    Ok(numbers.map(|(dev, inode)| match inode {
+        0 => OwnPart::Any,
+        _ => OwnPart::File(FileId { dev: dev as u64, inode: inode as u64, born_ns }),
+    }))
+}
+
 fn progress(progress: &Progress) -> (i64, Option<&str>) {
     match progress {
         Progress::Running => (0, None),
@@ -446,6 +515,7 @@ fn download_row(row: &Row<'_>) -> rusqlite::Result<DownloadRow> {
         },
         // A bitfield that does not fit vouches for nothing; the pieces are hashed again.
         verified: verified.map(|bytes| Bitfield::from_bytes(bytes, count).unwrap_or_else(|_| Bitfield::empty(count))),
+        part: part(row)?,
         begun_ms: row.get::<_, i64>("begun")? as u64,
     })
 }

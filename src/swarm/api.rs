@@ -3,12 +3,14 @@
 //! **Invariant:** nothing here blocks or holds a lock; the engine's own threads call [`Host`], and say so at each method.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net::Transport;
-use crate::types::{Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, PieceIndex, Sha1Digest, Ticket, UserId, limits};
+use crate::types::{
+    Bitfield, DeviceId, FileFacts, FileId, FileStamp, GroupId, InfoHash, PieceIndex, Sha1Digest, Ticket, UserId, limits,
+};
 use crate::wire::metainfo::Metainfo;
 
 /// What a link rests on: the ticket that its other end has shown.
@@ -98,6 +100,9 @@ pub trait Host: Send + Sync + 'static {
     /// Tells whether this device takes part in the file's swarm in that group, and the other end has not left it. Must not block; asked
     /// again after the link was registered.
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool;
+    /// The download's `.part` was made, or opened again, and is this file: to be named in later runs. Called on the download's thread before a
+    /// byte is written there; may block.
+    fn opened(&self, _info_hash: InfoHash, _target: &Path, _part: FileId) {}
     /// These pieces are on disk for good: after a restart they need not be hashed again. Called on the journal thread; may block.
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield);
     /// The file's metainfo has come from a member and is checked: keep it for the next start. Called on a link's thread; may block.
@@ -162,6 +167,8 @@ pub struct DownloadSpec {
     pub facts: FileFacts,
     /// The file to make; until it is complete the data is in `<target>.part`.
     pub target: PathBuf,
+    /// Which file the `.part` is that an earlier run made or went on with; any other one there is refused. `None`: not known.
+    pub part: Option<FileId>,
     /// Its metainfo, if it came in an earlier run.
     pub metainfo: Option<Arc<Metainfo>>,
     /// `None`: a new download, and an existing `.part` is somebody else's and refused. `Some`: begun earlier by this device;

@@ -134,7 +134,8 @@ impl Running {
                 engine.seed(SeedSpec { metainfo: file.metainfo.clone(), path, stamp }).expect("nothing is in its way");
             } else {
                 let metainfo = (at == 1).then(|| file.metainfo.clone());
-                let spec = DownloadSpec { facts: file.facts(), target: path, metainfo, verified: None, paused: false };
+                let spec =
+                    DownloadSpec { facts: file.facts(), target: path, metainfo, part: None, verified: None, paused: false };
                 engine.download(spec).expect("nothing is in its way");
             }
         }

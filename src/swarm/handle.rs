@@ -89,7 +89,7 @@ impl Transfer {
     /// For a few system calls on the destination's file system.
     pub fn cancel(&self) -> bool {
         let torrent = &self.torrent;
-        let (part, target, ours) = {
+        let (part, target, ours, known) = {
             let mut state = torrent.state.lock();
             let Some(transfer) = &mut state.transfer else { return false };
             if matches!(transfer.life, TransferState::Complete | TransferState::Cancelled | TransferState::Finishing) {
@@ -97,15 +97,16 @@ impl Transfer {
             }
             let part = transfer.part.take();
             let (target, ours) = (transfer.target.clone(), transfer.ours && !transfer.running);
+            let known = transfer.known;
             transfer.put_away();
             torrent.stop_asking(&mut state, TransferState::Cancelled);
-            (part, target, ours)
+            (part, target, ours, known)
         };
         torrent.engine.drop_unused(torrent);
         let (length, disk) = (torrent.geometry.len(), torrent.engine.disk.clone());
         // A download that was not running has its `.part` closed: open it again, to be sure whose it is.
         let part = part.or_else(|| {
-            let opened = ours.then(|| PartFile::open(&target, torrent.info_hash, length, true, disk));
+            let opened = ours.then(|| PartFile::open(&target, torrent.info_hash, length, (true, known), disk));
             opened.and_then(Result::ok).map(Arc::new)
         });
         if let Some(Err(e)) = part.map(|part| part.remove()) {

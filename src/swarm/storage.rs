@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, S
 use rustix::io::Errno;
 
 use super::api::EngineError;
-use crate::types::{FileStamp, InfoHash, limits};
+use crate::types::{FileId, FileStamp, InfoHash, limits};
 
 /// What may be written while a download runs; a seam where tests make disks fail.
 pub(super) trait Disk: Send + Sync {
@@ -62,6 +62,9 @@ pub(super) enum StorageError {
 /// An open `.part`, locked against other processes.
 pub(super) struct PartFile {
     file: File,
+    id: FileId,
+    /// It was not there before.
+    is_new: bool,
     /// The directory of both names.
     directory: OwnedFd,
     part: PathBuf,
@@ -75,27 +78,43 @@ pub(super) struct PartFile {
 }
 
 impl PartFile {
-    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only if it is `ours`.
+    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only if it is `ours`, and the file that is
+    /// `known`, if one is; nothing is done to any other.
     pub(super) fn open(
         target: &Path,
         info_hash: InfoHash,
         len: u64,
-        ours: bool,
+        (ours, known): (bool, Option<FileId>),
         disk: Arc<dyn Disk>,
     ) -> Result<Self, StorageError> {
         let part = part_path(target, info_hash);
         let failed = |source| StorageError::Io { path: part.clone(), source };
         let directory = open_directory(parent(target)).map_err(failed)?;
-        let file = open_part(&directory, &part, ours)?;
+        let (file, is_new) = open_part(&directory, &part, ours)?;
+        let facts = file.metadata().map_err(failed)?;
+        let id = FileId::new(&facts);
+        if known.is_some_and(|known| !is_new && !id.is_same_file(&known)) {
+            return Err(StorageError::Foreign(part));
+        }
         // A file system without locks has none to respect.
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             return Err(StorageError::Locked(part));
         }
-        if file.metadata().map_err(failed)?.len() != len {
+        if facts.len() != len {
             file.set_len(len).map_err(failed)?;
         }
         let (syncing, lost) = (Mutex::new(()), AtomicBool::new(false));
-        Ok(Self { file, directory, part, target: target.to_owned(), len, disk, syncing, lost })
+        Ok(Self { file, id, is_new, directory, part, target: target.to_owned(), len, disk, syncing, lost })
+    }
+
+    /// Which file it is.
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Tells whether it was made when it was opened.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The `.part`'s name, for messages.
@@ -246,8 +265,9 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, how | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Opens the `.part` for reading and writing, or makes it: a plain file with no other name. Nothing else is opened, or only to find out.
-fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<File, StorageError> {
+/// Opens the `.part` for reading and writing, or makes it, and tells which: a plain file with no other name. Nothing else is opened, or only
+/// to find out.
+fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<(File, bool), StorageError> {
     let failed = |errno: Errno| StorageError::Io { path: part.to_owned(), source: errno.into() };
     let name = name_of(part);
     let not_a_file = |what| Err(StorageError::NotAFile { path: part.to_owned(), what });
@@ -262,11 +282,13 @@ fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<File, Stora
     }
     // Without following a link, and without waiting for the other end of a pipe: either may have come since.
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let opened = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+    let (opened, is_new) = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         // What is made has the rights that the user's mask leaves, like any file of the user's.
-        Err(Errno::NOENT) => rustix::fs::openat(directory, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::from(0o666)),
+        Err(Errno::NOENT) => {
+            (rustix::fs::openat(directory, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::from(0o666)), true)
+        }
         Ok(_) if !ours => return Err(StorageError::Foreign(part.to_owned())),
-        other => other,
+        other => (other, false),
     };
     let file = match opened {
         Ok(opened) => File::from(opened),
@@ -278,7 +300,7 @@ fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<File, Stora
     match kind(FileType::from_raw_mode(facts.st_mode)) {
         Some(what) => not_a_file(what),
         None if facts.st_nlink != 1 => not_a_file("a file that has another name, too"),
-        None => Ok(file),
+        None => Ok((file, is_new)),
     }
 }
 

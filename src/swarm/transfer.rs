@@ -24,7 +24,7 @@ use super::pool::Buffer;
 use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
 use super::{Download, Options, Stats};
-use crate::types::{Bitfield, FileFacts, Geometry, PieceIndex, Sha1Digest};
+use crate::types::{Bitfield, FileFacts, FileId, Geometry, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
 /// Buffers kept for the front, so that it need not read again what was just written, and the bytes in all of them.
@@ -44,6 +44,8 @@ pub(super) struct TransferPart {
     pub(super) life: TransferState,
     /// Whether a `.part` that is there is ours.
     pub(super) ours: bool,
+    /// Which file our `.part` is, if that is known.
+    pub(super) known: Option<FileId>,
     /// Tells its thread from that of an earlier download of the same file, which may not have noticed its end yet.
     id: u64,
     /// Whether its thread runs.
@@ -103,6 +105,7 @@ impl TransferPart {
             target: spec.target.clone(),
             life: TransferState::Paused(None),
             ours: spec.verified.is_some(),
+            known: spec.part,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             running: false,
             download: None,
@@ -231,11 +234,11 @@ fn steps(run: &Run<'_>) -> Result<(), End> {
 
 fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
     let torrent = run.torrent;
-    let (target, ours) = run.with(|transfer| (transfer.target.clone(), transfer.ours))?;
+    let (target, whose) = run.with(|transfer| (transfer.target.clone(), (transfer.ours, transfer.known)))?;
     let disk = torrent.engine.disk.clone();
     let deadline = Instant::now() + LOCKED_MAX;
     let part = loop {
-        match PartFile::open(&target, torrent.info_hash, torrent.geometry.len(), ours, disk.clone()) {
+        match PartFile::open(&target, torrent.info_hash, torrent.geometry.len(), whose, disk.clone()) {
             Err(StorageError::Locked(_)) if Instant::now() < deadline => {
                 torrent.engine.stop.wait(LOCKED_RETRY);
                 run.with(|_| ())?;
@@ -244,14 +247,16 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
         }
     };
     let kept = run.with(|transfer| {
-        transfer.ours = true;
+        (transfer.ours, transfer.known) = (true, Some(part.id()));
         transfer.part = Some(part.clone());
     });
-    if kept.is_err() && (!ours || run.is_cancelled()) {
+    if kept.is_err() && (part.is_new() || run.is_cancelled()) {
         // It was made, or opened, after the canceller looked. What is left when the engine stops goes on another day.
         let _ = part.remove();
     }
-    kept.map(|()| part)
+    kept?;
+    torrent.engine.host.opened(torrent.info_hash, &target, part.id());
+    Ok(part)
 }
 
 /// Makes the download out of what is there, and lets links come.

@@ -45,6 +45,32 @@ impl FileStamp {
     }
 }
 
+/// Which file it is, whatever is written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    /// Number of the file system; it may be another after a reboot.
+    pub dev: u64,
+    /// Number of the file there.
+    pub inode: u64,
+    /// When the file was made, in nanoseconds since 1970, where the file system says.
+    pub born_ns: Option<i64>,
+}
+
+impl FileId {
+    /// Takes from what the system says about a file what stays.
+    pub fn new(facts: &Metadata) -> Self {
+        let FileStamp { dev, inode, born_ns, .. } = FileStamp::new(facts);
+        Self { dev, inode, born_ns }
+    }
+
+    /// Tells whether this is the file that was noted earlier. Where the file system does not say when it was made, it counts as another one
+    /// after a reboot that numbered the file systems anew.
+    pub fn is_same_file(&self, earlier: &Self) -> bool {
+        let born = self.born_ns.zip(earlier.born_ns);
+        self.inode == earlier.inode && born.map_or(self.dev == earlier.dev, |(now, then)| now == then)
+    }
+}
+
 /// Nanoseconds since 1970; those of a time out of range are the nearest that can be told.
 fn nanoseconds(time: SystemTime) -> i64 {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
@@ -71,6 +97,25 @@ mod tests {
         ] {
             assert!(!STAMP.is_same_file(&other) && !other.is_same_file(&STAMP), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_stays_the_same_file() {
+        let id = FileId { dev: 1, inode: 9, born_ns: Some(3) };
+        assert!(id.is_same_file(&FileId { dev: 2, ..id }), "after a reboot");
+        for other in [FileId { inode: 8, ..id }, FileId { born_ns: Some(4), ..id }, FileId { dev: 2, born_ns: None, ..id }] {
+            assert!(!id.is_same_file(&other) && !other.is_same_file(&id), "{other:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+        let id = |path| FileId::new(&std::fs::symlink_metadata(path).unwrap());
+        std::fs::write(&a, "0123").unwrap();
+        let before = id(&a);
+        std::fs::write(&a, "4").unwrap();
+        assert!(id(&a).is_same_file(&before));
+        std::fs::write(&b, "4").unwrap();
+        std::fs::rename(&b, &a).unwrap();
+        assert!(!id(&a).is_same_file(&before));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use entry::{
     DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
 };
 pub use escape::{escape, is_unsafe};
-pub use file_stamp::FileStamp;
+pub use file_stamp::{FileId, FileStamp};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub use id::{DeviceId, GroupId, OriginId, ParseIdError, RequestId, UserId};

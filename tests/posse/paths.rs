@@ -115,17 +115,22 @@ fn what_takes_the_place_of_a_part_meanwhile_is_not_written_through() {
     bob.ok("pause_download lab a.bin", &[]);
     bob.ok("logout", &[]);
     std::fs::rename(&part, &kept).unwrap();
-    for name in ["link", "pipe"] {
+    let theirs = vec![b'x'; 5 << 20];
+    for (name, says) in [("link", "symbolic link"), ("pipe", "named pipe"), ("file", "was not begun by this device")] {
         match name {
             "link" => symlink(&victim, &part).unwrap(),
-            _ => make_pipe(&part),
+            "pipe" => make_pipe(&part),
+            _ => std::fs::write(&part, &theirs).unwrap(),
         }
         bob.login("bob");
         bob.object("resume_download lab a.bin");
         let failed = eventually("it has failed", || Some(bob.download("a.bin")).filter(|d| d["state"] == "failed"));
         let reason = failed["reason"].as_str().unwrap();
-        assert!(reason.contains(if name == "link" { "symbolic link" } else { "named pipe" }), "{reason}");
+        assert!(reason.contains(says), "{reason}");
         bob.ok("logout", &[]);
+        if name == "file" {
+            assert!(std::fs::read(&part).unwrap() == theirs, "somebody's file was cut or written to");
+        }
         std::fs::remove_file(&part).unwrap();
     }
     assert_eq!(std::fs::read(&victim).unwrap(), b"keep me");

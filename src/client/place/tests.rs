@@ -5,6 +5,7 @@ use std::path::Component;
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::OwnPart;
 use crate::types::limits::FILE_NAME_LEN_MAX;
 use crate::types::{FileFacts, Label, Sha1Digest};
 
@@ -58,6 +59,40 @@ fn a_part_that_is_not_ours_is_refused() {
     symlink("nowhere", &part).unwrap();
     let error = check_place(&target, HASH).unwrap_err().to_string();
     assert!(error.contains("x.part") && error.contains("symbolic link"), "{error}");
+}
+
+#[test]
+fn a_part_that_the_download_did_not_make_is_neither_moved_nor_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [target, to] = ["x", "y"].map(|name| dir.path().join(name));
+    let [part, moved, kept] = ["x.part", "y.part", "kept"].map(|name| dir.path().join(name));
+    std::fs::write(&part, "ours").unwrap();
+    let own = OwnPart::File(FileId::new(&part.symlink_metadata().unwrap()));
+    let row = |part| DownloadRow {
+        user: crate::types::UserId::from_bytes([1; 16]),
+        group: entry().group,
+        group_label: "lab".parse().unwrap(),
+        label: entry().label,
+        facts: entry().facts,
+        target: target.clone(),
+        progress: crate::store::Progress::Failed("why".into()),
+        verified: Some(crate::types::Bitfield::empty(1)),
+        part,
+        begun_ms: 0,
+    };
+    // Begun, and ended before it had made anything.
+    assert!(!move_part(&row(None), &to));
+    remove_part(&row(None));
+    std::fs::rename(&part, &kept).unwrap();
+    std::fs::write(&part, "somebody's").unwrap();
+    assert!(!move_part(&row(Some(own)), &to));
+    remove_part(&row(Some(own)));
+    assert_eq!(std::fs::read(&part).unwrap(), b"somebody's");
+    std::fs::rename(&kept, &part).unwrap();
+    assert!(move_part(&row(Some(own)), &to) && !part.exists());
+    let there = DownloadRow { target: to, ..row(Some(own)) };
+    remove_part(&there);
+    assert!(!moved.exists());
 }
 
 #[test]

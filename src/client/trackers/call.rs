@@ -64,10 +64,11 @@ impl TrackerSet {
     /// # Blocking
     /// For at most `timeout`.
     pub(crate) fn call_within(&self, request: &Request, need: Need, timeout: Duration) -> Result<Reply, ClientError> {
+        let started = Instant::now();
         if carries_password(request) {
-            self.probe(need)?;
+            self.probe(need, timeout.min(CALL_TIMEOUT))?;
         }
-        Call::new(self, request, need, &[], timeout).run().map(|(reply, _)| reply)
+        Call::new(self, request, need, &[], timeout.saturating_sub(started.elapsed())).run().map(|(reply, _)| reply)
     }
 
     /// The same for the session, of a tracker that is not among those `passed` over; also returns which that is. `None` if there is none.
@@ -89,9 +90,9 @@ impl TrackerSet {
 
     /// Finds out which trackers answer, before one of them is told a password: what is told to one that does not answer is told to no other
     /// until its connection ends.
-    fn probe(&self, need: Need) -> Result<(), ClientError> {
+    fn probe(&self, need: Need, timeout: Duration) -> Result<(), ClientError> {
         let need = if need == Need::Session { need } else { Need::Tracker };
-        Call::new(self, &Request::Ping, need, &[], CALL_TIMEOUT).run().map(drop)
+        Call::new(self, &Request::Ping, need, &[], timeout).run().map(drop)
     }
 
     /// Logs in on the nearest tracker, then, in the background, on all others.

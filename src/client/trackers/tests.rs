@@ -118,7 +118,7 @@ impl Fake {
         let (script, security): (Script, _) = (Arc::new(script), TrackerSecurity::new(&fake.key).unwrap());
         let (asked, connections, listener) = (fake.asked.clone(), fake.connections.clone(), fake.listener.clone());
         let (terms, key) = (fake.terms.clone(), fake.key.clone());
-        let (stop, threads) = (fake.stop.clone(), fake.threads.clone());
+        let (stop, fake_stop, threads) = (fake.stop.clone(), fake.stop.clone(), fake.threads.clone());
         let accept = move || {
             listener.run(&stop, |incoming| {
                 let session = FakeSession {
@@ -127,6 +127,7 @@ impl Fake {
                     script: script.clone(),
                     terms: terms.clone(),
                     key: key.clone(),
+                    stop: fake_stop.clone(),
                 };
                 let security = security.clone();
                 threads.spawn("fake session", move || session.run(incoming, &security)).unwrap();
@@ -174,6 +175,7 @@ struct FakeSession {
     script: Script,
     terms: Arc<Mutex<Terms>>,
     key: Arc<KeyPair>,
+    stop: Stop,
 }
 
 impl FakeSession {
@@ -186,6 +188,10 @@ impl FakeSession {
         let (origin, clock_ms) = (OriginId::from_bytes([1; 16]), self.terms.lock().now_ms());
         say(FromTracker::Welcome(Welcome { version: 2, number: 1, origin, observed, clock_ms }));
         self.connections.lock().push(connection.clone());
+        if self.stop.is_set() {
+            // It may have been killed before there was a connection to cut.
+            return connection.close();
+        }
         while let Ok(FromClient { number, request }) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX) {
             self.asked.lock().push(request.clone());
             let goes_on = match (self.script)(&request) {

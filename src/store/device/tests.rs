@@ -27,6 +27,8 @@ fn share(path: &str, state: ShareState) -> ShareRow {
     }
 }
 
+const PART: FileId = FileId { dev: u64::MAX, inode: 9, born_ns: Some(-1) };
+
 fn download(len: u64) -> DownloadRow {
     DownloadRow {
         user: UserId::from_bytes([1; 16]),
@@ -37,6 +39,7 @@ fn download(len: u64) -> DownloadRow {
         target: "/tmp/with space/\u{fc}".into(),
         progress: Progress::Running,
         verified: None,
+        part: None,
         begun_ms: 5,
     }
 }
@@ -49,6 +52,8 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
         let row = share("/a/b", ShareState::Pending);
         store.put_share(&row).unwrap();
         store.put_download(&download(3 << 20)).unwrap();
+        assert_eq!(store.downloads(row.user).unwrap(), [download(3 << 20)]);
+        store.set_part(row.user, facts(3 << 20).info_hash, PART).unwrap();
         let mut field = Bitfield::empty(6);
         field.insert(Geometry::new(3 << 20, 512 << 10).unwrap().index(4).unwrap());
         store.journal(row.user, facts(3 << 20).info_hash, &field).unwrap();
@@ -60,6 +65,12 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
     assert!(store.shares(UserId::from_bytes([9; 16])).unwrap().is_empty());
     let downloads = store.downloads(user).unwrap();
     assert_eq!(downloads[0].progress, Progress::Paused(Some("disk full".into())));
+    assert_eq!(downloads[0].part, Some(OwnPart::File(PART)));
+    for part in [None, Some(OwnPart::Any), Some(OwnPart::File(FileId { born_ns: None, ..PART }))] {
+        let row = DownloadRow { part, ..downloads[0].clone() };
+        store.put_download(&row).unwrap();
+        assert_eq!(store.downloads(user).unwrap(), [row]);
+    }
     assert_eq!(downloads[0].verified.as_ref().unwrap().iter_ones().collect::<Vec<_>>(), [4]);
     store.stop_shares(user, group).unwrap();
     assert_eq!(store.shares(user).unwrap()[0].state, ShareState::Stopped);
@@ -149,10 +160,17 @@ fn a_store_of_the_first_version_opens_and_keeps_what_it_holds() {
         ];
         let sql = "INSERT INTO share VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         connection.execute(sql, values).unwrap();
+        let sql = "INSERT INTO download VALUES (?1, ?2, ?3, 'lab', 'b', 'b', 3145728, 524288, ?2, x'2f62', 0, NULL, ?4, ?5)";
+        for (number, verified) in [(1u8, None), (2, Some([0u8])), (3, Some([0x40]))] {
+            let row = params![want.user.as_bytes(), [number; 20], want.group.as_bytes(), verified, number];
+            connection.execute(sql, row).unwrap();
+        }
     }
     let store = DeviceStore::open(dir.path()).unwrap();
     assert_eq!(store.shares(want.user).unwrap(), std::slice::from_ref(&want));
     assert_eq!(store.network().unwrap(), None);
+    let parts: Vec<_> = store.downloads(want.user).unwrap().iter().map(|row| row.part).collect();
+    assert_eq!(parts, [None, None, Some(OwnPart::Any)], "where there are pieces there is a file");
     // What the file system says is taken over, and kept from then on.
     let taken = ShareRow { stamp: FileStamp { born_ns: Some(5), ..want.stamp }, ..want.clone() };
     assert_eq!(store.known_file(&taken.path, taken.stamp).unwrap(), Some(taken.facts.clone()));

@@ -9,7 +9,7 @@ use crate::wire::metainfo::Metainfo;
 const HASH: InfoHash = InfoHash::from_bytes([0xab; 20]);
 
 fn open(target: &Path, ours: bool) -> Result<PartFile, StorageError> {
-    PartFile::open(target, HASH, 1000, ours, Arc::new(SystemDisk))
+    PartFile::open(target, HASH, 1000, (ours, None), Arc::new(SystemDisk))
 }
 
 #[test]
@@ -40,6 +40,21 @@ fn a_part_is_ours_alone() {
     part.finish().unwrap();
     assert_eq!(fs::metadata(&target).unwrap().len(), 1000);
     assert!(!part_path(&target, HASH).exists());
+}
+
+#[test]
+fn a_part_that_is_not_the_one_that_was_made_is_not_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("file");
+    let (path, known) = (part_path(&target, HASH), open(&target, false).unwrap().id());
+    let again = || PartFile::open(&target, HASH, 1000, (true, Some(known)), Arc::new(SystemDisk));
+    assert!(again().is_ok_and(|part| !part.is_new() && part.id() == known));
+    fs::rename(&path, directory.path().join("kept")).unwrap();
+    fs::write(&path, "somebody's").unwrap();
+    assert!(matches!(again(), Err(StorageError::Foreign(_))));
+    assert_eq!(fs::read(&path).unwrap(), b"somebody's", "it was cut or filled up");
+    fs::remove_file(&path).unwrap();
+    assert!(again().is_ok_and(|part| part.is_new() && part.id() != known), "one that is gone is made anew");
 }
 
 #[test]

@@ -175,7 +175,8 @@ fn of_clocks_that_agree_the_earliest_counts_and_one_that_is_wrong_does_not() {
     let near = |ahead_ms| Terms { ahead_ms, ..Terms::default() }.now_ms().abs_diff(set.clock_ms()) < 15_000;
     assert!(near(0), "an hour behind is left out");
     let [wrong, ahead, right] = fakes;
-    (ahead.kill(), right.kill());
+    ahead.kill();
+    right.kill();
     wait_for("they are gone", || set.views().iter().filter(|view| view.number.is_some()).count() == 1);
     assert!(near(0), "it is left out when it is the only one, too");
     wrong.kill();

@@ -195,7 +195,7 @@ impl Station {
 
     pub(super) fn spec(&self, facts: &FileFacts) -> DownloadSpec {
         let target = self.path(facts.name.as_str());
-        DownloadSpec { facts: facts.clone(), target, metainfo: None, verified: None, paused: false }
+        DownloadSpec { facts: facts.clone(), target, metainfo: None, part: None, verified: None, paused: false }
     }
 
     pub(super) fn fetch(&self, facts: &FileFacts, from: &[&Station]) -> Transfer {
