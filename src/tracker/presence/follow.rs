@@ -136,7 +136,8 @@ impl Presence {
             self.late.note((None, user), now_ms);
         }
         let until_ms = void_until_ms(operation.stamp).max(if is_late { now_ms } else { 0 });
-        let mut told: Vec<SessionKey> = directory.groups_of(user).flat_map(|group| self.members_online(group, directory)).collect();
+        let mut told: Vec<SessionKey> =
+            directory.groups_of(user).flat_map(|group| self.members_online(group, directory)).collect();
         told.sort_unstable();
         told.dedup();
         self.push(&told, Event::Void { group: None, user, until_ms });

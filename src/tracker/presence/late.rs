@@ -81,7 +81,10 @@ mod tests {
         late.note((None, user(1)), 2_000);
         late.note((Some(group), user(255)), 2_000);
         late.note((Some(group), user(1)), 3_000);
-        assert_eq!([late.until_ms(group, user(1)), late.until_ms(other, user(1)), late.until_ms(other, user(255))], [3_000, 2_000, 0]);
+        assert_eq!(
+            [late.until_ms(group, user(1)), late.until_ms(other, user(1)), late.until_ms(other, user(255))],
+            [3_000, 2_000, 0]
+        );
         assert_eq!(late.of(Some(group)).collect::<Vec<_>>(), [(user(1), 3_000), (user(255), 2_000)]);
         assert_eq!((late.of(None).collect::<Vec<_>>(), late.of(Some(other)).count()), (vec![(user(1), 2_000)], 0));
         late.forget(KEPT_MS + 2_500);
