@@ -133,6 +133,19 @@ impl Presence {
         self.sessions.len()
     }
 
+    /// Entries of all sessions, and how many of them are not active.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        let (all, waiting) = self.sessions.values().fold((0, 0), |(all, waiting), session| {
+            let inactive = session.entries.values().filter(|entry| !entry.active).count();
+            assert_eq!(session.waiting, inactive);
+            (all + session.entries.len(), waiting + inactive)
+        });
+        assert_eq!((self.entries, self.waiting.len()), (all, waiting));
+        assert_eq!(self.users.values().map(|online| online.entries).sum::<usize>(), all);
+        (all, waiting)
+    }
+
     /// Tells whether a device of the user is connected.
     pub(crate) fn is_online(&self, user: UserId) -> bool {
         self.users.contains_key(&user)
@@ -400,3 +413,6 @@ fn key_of(entry: &AnnounceEntry) -> SwarmKey {
 fn event_frame(event: Event) -> Frame {
     to_frame(&FromTracker::Event(event)).into()
 }
+
+#[cfg(test)]
+mod tests;

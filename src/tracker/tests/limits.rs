@@ -6,7 +6,11 @@ use std::net::TcpStream;
 use super::super::quota::Kind;
 use super::*;
 use crate::net::Source;
-use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
+use crate::tracker::core::View;
+use crate::types::limits::{
+    ANNOUNCE_ENTRIES_MAX, TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN,
+    TRACKER_REQUEST_LEN_MAX,
+};
 use crate::wire::tracker::{MAGIC, Unwelcome, VERSION};
 
 fn short(dir: &Path, change: impl FnOnce(&mut TrackerConfig)) -> Tracker {
@@ -135,20 +139,15 @@ fn a_consumer_that_reads_nothing_is_disconnected_and_the_others_do_not_notice() 
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
-    let (mut bob, bob_id) = Guest::new(&tracker, "bob", 2);
-    let group = nik.create_group("lab");
-    let hashes: Vec<InfoHash> = (0..200).map(|n| nik.share(group, &format!("f{n}"))).collect();
-    admit(&mut nik, &mut bob, bob_id, group);
-    let entries = |state| Request::Announce {
-        entries: hashes.iter().map(|&info_hash| AnnounceEntry { group, info_hash, state }).collect(),
-    };
-    bob.ask(entries(DownloadState::Leeching));
-    // Bob never reads again, while nik's 200 files come and go.
+    let (_bob, _) = Guest::new(&tracker, "bob", 2);
+    // Bob never reads again, while very much is said to everybody.
     let deadline = Instant::now() + PATIENCE;
+    let event = Event::ShareStopped { group: GroupId::from_bytes([1; 16]), info_hash: InfoHash::from_bytes([2; 20]) };
     while status(&tracker).sessions == 2 {
-        nik.ask(entries(DownloadState::Seeding));
-        nik.ask(entries(DownloadState::Stopped));
-        nik.events.clear();
+        let event = event.clone();
+        let tell = move |view: &mut View<'_>| (0..1000).for_each(|_| view.presence.broadcast(event.clone()));
+        tracker.shared.core.ask(tell).unwrap();
+        assert_eq!(nik.heard().len(), 1000);
         assert!(Instant::now() < deadline, "nobody disconnected bob");
     }
     assert_eq!(nik.ask(Request::Ping), Reply::Pong);
@@ -158,11 +157,10 @@ fn a_consumer_that_reads_nothing_is_disconnected_and_the_others_do_not_notice() 
 fn idle_sessions_are_cheap_and_end_with_the_tracker() {
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
-    let (_nik, _) = Guest::new(&tracker, "nik", 0);
-    let (_bob, _) = Guest::new(&tracker, "bob", 0);
-    let guests: Vec<Guest> =
-        (1..=100).map(|device| Guest::again(&tracker, if device % 2 == 0 { "nik" } else { "bob" }, device)).collect();
-    assert_eq!(status(&tracker).sessions, 102);
+    let names = ["a", "b", "c", "d", "e", "f", "g"];
+    let _first: Vec<Guest> = names.iter().map(|name| Guest::new(&tracker, name, 0).0).collect();
+    let guests: Vec<Guest> = (1..=100).map(|device: u8| Guest::again(&tracker, names[usize::from(device % 7)], device)).collect();
+    assert_eq!(status(&tracker).sessions, 107);
     tracker.stop().unwrap();
     for mut guest in guests {
         assert_eq!(guest.event(), Event::Closing);
@@ -176,10 +174,10 @@ fn a_user_and_a_device_have_a_bounded_number_of_sessions() {
     let tracker = alone(dir.path());
     let (mut first, _) = Guest::new(&tracker, "nik", 0);
     let mut second = Guest::again(&tracker, "nik", 1);
-    let others: Vec<Guest> = (2..=64).map(|device| Guest::again(&tracker, "nik", device)).collect();
+    let others: Vec<Guest> = (2..=16).map(|device| Guest::again(&tracker, "nik", device)).collect();
     assert!(first.is_closed(), "the oldest of the user gives way");
     assert_eq!(second.ask(Request::Ping), Reply::Pong);
-    assert_eq!(status(&tracker).sessions, 64);
+    assert_eq!(status(&tracker).sessions, 16);
     drop(others);
     wait_for("them to be gone", || status(&tracker).sessions == 1);
     // The same device, as one user after the other.
@@ -315,4 +313,25 @@ fn guesses_are_slowed_and_the_owner_is_not() {
     assert_eq!(nik.log_in("nik", "pw"), Ok(user));
     let change = Request::ChangePassword { request: request_id(), old: password("guess"), new: password("x") };
     nik.refused(change, Refusal::WrongOldPassword);
+}
+
+#[test]
+fn a_request_has_a_bounded_length_and_the_longest_announce_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let entry = |number: usize| AnnounceEntry {
+        group: GroupId::from_bytes((number as u128).to_be_bytes()),
+        info_hash: InfoHash::from_bytes([3; 20]),
+        state: DownloadState::Seeding,
+    };
+    let entries = |count| Request::Announce { entries: (0..count).map(entry).collect() };
+    nik.refused(entries(ANNOUNCE_ENTRIES_MAX), Refusal::NotMember);
+    let (all, waiting) = tracker.shared.core.ask(|view| view.presence.sizes()).unwrap();
+    assert!(all == waiting && all <= 1024, "{all} entries are kept that nobody may have");
+    nik.ask(Request::Logout);
+    assert_eq!(tracker.shared.core.ask(|view| view.presence.sizes()).unwrap(), (0, 0));
+    nik.log_in("nik", "pw").unwrap();
+    nik.connection.writer().write_all(&(TRACKER_REQUEST_LEN_MAX as u32 + 1).to_be_bytes()).unwrap();
+    assert!(nik.is_closed());
 }

@@ -155,6 +155,41 @@ fn a_new_password_whose_answer_was_lost_is_confirmed_to_whoever_repeats_the_requ
 }
 
 #[test]
+fn a_new_password_is_confirmed_with_a_token_whatever_was_signed_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    while nik.ask(Request::Renew) != Reply::Refused(Refusal::Busy) {}
+    nik.change_password("pw", "next");
+    assert!(matches!(nik.ask(Request::WhoAmI), Reply::User(_)));
+}
+
+#[test]
+fn every_tracker_forgets_which_devices_knew_the_old_password() {
+    let net = Net::start(2);
+    let (mut nik, user) = Guest::new(net.tracker(1), "nik", 1);
+    net.settle();
+    let others =
+        [Guest::again(net.tracker(1), "nik", 2), Guest::again(net.tracker(2), "nik", 1), Guest::again(net.tracker(2), "nik", 2)];
+    let known = || {
+        let is_known = |number, device| {
+            let source = crate::net::Source::of(LOCALHOST);
+            net.tracker(number).shared.gate.login(source, security(device).device(), "nik", &[user]).is_known()
+        };
+        [is_known(1, 1), is_known(1, 2), is_known(2, 1), is_known(2, 2)]
+    };
+    assert_eq!(known(), [true; 4]);
+    let request = Request::ChangePassword { request: request_id(), old: password("pw"), new: password("next") };
+    assert!(matches!(nik.ask(request.clone()), Reply::Renewed(_)));
+    assert_eq!(known(), [true, false, false, false]);
+    drop(others);
+    let mut second = Guest::connect(net.tracker(1).local_addr(), 2);
+    assert_eq!(second.log_in("nik", "next"), Ok(user));
+    assert!(matches!(nik.ask(request), Reply::Renewed(_)));
+    assert_eq!(known(), [true, true, false, false], "a repeated request changes nothing");
+}
+
+#[test]
 fn a_token_counts_for_its_device_in_its_network_and_for_its_time() {
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());

@@ -1,0 +1,280 @@
+//! What is kept, who waits, and what is void, without a tracker around it.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+use super::*;
+use crate::directory::Replica;
+use crate::net::{Connection, Incoming};
+use crate::tracker::outbox::Notifier;
+use crate::types::limits::TRACKER_FRAME_LEN_MAX;
+use crate::types::{Effect, FileFacts, MembershipState, Operation, OriginId, PasswordHash, Sha1Digest, Stamp, UserName, Write};
+use crate::wire::frame::read_message;
+
+const NIK: UserId = UserId::from_bytes([1; 16]);
+const BOB: UserId = UserId::from_bytes([2; 16]);
+const GROUP: GroupId = GroupId::from_bytes([9; 16]);
+/// When everything began, and a time of partition later.
+const START_MS: u64 = 1_000_000;
+const LATER_MS: u64 = START_MS + 3_600_000;
+
+struct Scene {
+    presence: Presence,
+    replica: Replica,
+    notifier: Notifier,
+    sequence: u64,
+    ends: HashMap<SessionKey, (Arc<Outbox>, Connection)>,
+}
+
+impl Scene {
+    /// Nik's group, with bob in it, and as many of nik's files.
+    fn new(files: u64) -> Self {
+        let replica = Replica::new(OriginId::from_bytes([1; 16]), &[], 1);
+        let (presence, notifier) = (Presence::default(), Notifier::new());
+        let mut scene = Self { presence, replica, notifier, sequence: 0, ends: HashMap::new() };
+        let at = Stamp::new(START_MS, 0);
+        let standing = |user, since| Write::Membership { group: GROUP, user, state: MembershipState::Member, since };
+        let mut writes = vec![
+            password_of(NIK, "first"),
+            password_of(BOB, "first"),
+            Write::Group { group: GROUP, name: "lab".parse().unwrap(), created_by: NIK, created: at },
+            standing(NIK, at),
+            standing(BOB, Stamp::new(START_MS, 1)),
+        ];
+        for number in 0..files {
+            let sha1 = Sha1Digest::from_bytes([7; 20]);
+            let name = format!("f{number}").parse().unwrap();
+            let file = FileFacts { info_hash: hash(number), name, len: 1 << 20, piece_len: 512 << 10, sha1 };
+            writes.push(Write::File { group: GROUP, file, shared_by: NIK, at });
+            writes.push(Write::Sharing { group: GROUP, info_hash: hash(number), user: NIK, on: true });
+        }
+        scene.apply(START_MS, NIK, writes);
+        scene
+    }
+
+    /// Applies an operation of that time, and does not let presence know yet.
+    fn apply(&mut self, at_ms: u64, actor: UserId, writes: Vec<Write>) -> Operation {
+        self.sequence += 1;
+        let mut request = [0; 16];
+        request[8..].copy_from_slice(&self.sequence.to_be_bytes());
+        let operation = Operation {
+            origin: OriginId::from_bytes([1; 16]),
+            sequence: self.sequence,
+            stamp: Stamp::new(at_ms, 0),
+            request: RequestId::from_bytes(request),
+            actor,
+            effect: Effect::Done,
+            writes,
+        };
+        self.replica.restore(operation.clone()).unwrap();
+        operation
+    }
+
+    fn hear(&mut self, at_ms: u64, now_ms: u64, write: Write) -> Option<Replaced> {
+        let operation = self.apply(at_ms, NIK, vec![write]);
+        self.presence.observe(&operation, self.replica.directory(), now_ms)
+    }
+
+    fn log_in(&mut self, key: SessionKey, user: UserId, now_ms: u64) -> usize {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let here = Incoming::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap().into_plain();
+        let there = Incoming::new(listener.accept().unwrap().0).unwrap().into_plain();
+        let outbox = Outbox::new(here, &self.notifier);
+        self.ends.insert(key, (outbox.clone(), there));
+        let mut device = [0; 32];
+        device[..8].copy_from_slice(&key.to_be_bytes());
+        let password = self.replica.directory().password_tag(user).unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
+        let over = Arc::default();
+        let visitor = Visitor { user, device: DeviceId::from_bytes(device), address, outbox, password, over };
+        self.presence.log_in(key, visitor, self.replica.directory(), now_ms).unwrap()
+    }
+
+    /// What a session was told so far.
+    fn told(&self, key: SessionKey) -> Vec<Event> {
+        let (outbox, there) = &self.ends[&key];
+        outbox.send(event_frame(Event::Closing)).unwrap();
+        let mut reader = there.reader();
+        let mut events = Vec::new();
+        loop {
+            match read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap() {
+                FromTracker::Event(Event::Closing) => return events,
+                FromTracker::Event(event) => events.push(event),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn announce(&mut self, key: SessionKey, user: UserId, entries: &[AnnounceEntry]) -> Result<Reply, Duration> {
+        let answer = self.presence.announce(key, user, entries, self.replica.directory());
+        self.presence.sizes();
+        answer
+    }
+}
+
+fn hash(number: u64) -> InfoHash {
+    let mut bytes = [0; 20];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    InfoHash::from_bytes(bytes)
+}
+
+fn password_of(user: UserId, text: &str) -> Write {
+    let name: UserName = format!("u{}", user.as_bytes()[0]).parse().unwrap();
+    Write::User { user, name, hash: PasswordHash::from_phc(text.to_owned()), created: Stamp::new(START_MS, 0) }
+}
+
+fn entry(number: u64, state: DownloadState) -> AnnounceEntry {
+    AnnounceEntry { group: GROUP, info_hash: hash(number), state }
+}
+
+#[test]
+fn what_may_not_be_is_kept_within_bounds() {
+    let mut scene = Scene::new(1);
+    scene.log_in(1, BOB, START_MS);
+    let waiting = WAITING_PER_SESSION_MAX as u64;
+    let entries: Vec<AnnounceEntry> = (1..=waiting + 10).map(|number| entry(number, DownloadState::Leeching)).collect();
+    assert_eq!(scene.announce(1, BOB, &entries), Ok(Reply::Refused(Refusal::NoSuchFile)));
+    assert_eq!(scene.presence.sizes(), (WAITING_PER_SESSION_MAX, WAITING_PER_SESSION_MAX));
+    assert_eq!(
+        scene.announce(1, BOB, &[entry(waiting + 20, DownloadState::Leeching)]),
+        Ok(Reply::Refused(Refusal::TooManyShares))
+    );
+    assert_eq!(
+        scene.announce(1, BOB, &[entry(1, DownloadState::Seeding)]),
+        Ok(Reply::Refused(Refusal::NotShared)),
+        "kept already"
+    );
+    // What is allowed is not kept out by that, and what is so no longer, and said again, is.
+    assert_eq!(scene.announce(1, BOB, &[entry(0, DownloadState::Leeching)]), Ok(Reply::Peers(vec![])));
+    assert_eq!(scene.announce(1, BOB, &[entry(0, DownloadState::Seeding)]), Ok(Reply::Refused(Refusal::TooManyShares)));
+    assert_eq!(scene.presence.sizes(), (WAITING_PER_SESSION_MAX, WAITING_PER_SESSION_MAX));
+    scene.presence.leave(1);
+    assert_eq!(scene.presence.sizes(), (0, 0));
+}
+
+#[test]
+fn when_very_much_is_kept_each_user_has_a_small_share() {
+    let files = ENTRIES_PER_USER_SCARCE as u64;
+    let mut scene = Scene::new(files + 1);
+    scene.log_in(1, BOB, START_MS);
+    scene.log_in(2, BOB, START_MS);
+    let entries: Vec<AnnounceEntry> = (0..files).map(|number| entry(number, DownloadState::Leeching)).collect();
+    scene.announce(1, BOB, &entries).unwrap();
+    assert_eq!(scene.announce(2, BOB, &[entry(files, DownloadState::Leeching)]), Ok(Reply::Peers(vec![])));
+    scene.announce(2, BOB, &[entry(files, DownloadState::Stopped)]).unwrap();
+    // As if others had as many.
+    scene.presence.entries += ENTRIES_PLENTY;
+    let answer = scene.presence.announce(2, BOB, &[entry(files, DownloadState::Leeching)], scene.replica.directory());
+    assert_eq!(answer, Ok(Reply::Refused(Refusal::TooManyShares)));
+}
+
+#[test]
+fn whoever_comes_and_goes_without_a_pause_has_to_wait() {
+    let mut scene = Scene::new(2);
+    scene.log_in(1, NIK, START_MS);
+    scene.log_in(2, BOB, START_MS);
+    let both = |state| [entry(0, state), entry(1, state)];
+    scene.announce(2, BOB, &both(DownloadState::Leeching)).unwrap();
+    let mut changes = 0;
+    let wait = loop {
+        let state = if changes % 2 == 0 { DownloadState::Seeding } else { DownloadState::Stopped };
+        match scene.announce(1, NIK, &[entry(0, state)]) {
+            Ok(_) => changes += 1,
+            Err(wait) => break wait,
+        }
+        assert!(changes < 1000, "nothing slows it");
+    };
+    assert!(changes >= 64 && wait <= Duration::from_secs(1), "{changes} changes, then {wait:?}");
+    // Neither another login nor another device is a way around it, and other files are not concerned.
+    scene.presence.leave(1);
+    scene.log_in(3, NIK, START_MS);
+    let again = [
+        scene.announce(3, NIK, &[entry(0, DownloadState::Seeding)]),
+        scene.announce(3, NIK, &[entry(1, DownloadState::Seeding)]),
+    ];
+    assert!(matches!(again, [Err(_), Ok(_)]), "{again:?}");
+    // What a device says twice counts once.
+    let twice = vec![entry(0, DownloadState::Seeding), entry(1, DownloadState::Seeding), entry(0, DownloadState::Stopped)];
+    assert_eq!(last_of_each(twice), [entry(1, DownloadState::Seeding), entry(0, DownloadState::Stopped)]);
+}
+
+#[test]
+fn many_files_have_few_peers_named_each() {
+    let mut scene = Scene::new(PEERS_PER_ANNOUNCE_MAX as u64);
+    let entries = |state| (0..PEERS_PER_ANNOUNCE_MAX as u64).map(|number| entry(number, state)).collect::<Vec<_>>();
+    for key in [1, 2] {
+        scene.log_in(key, NIK, START_MS);
+        scene.announce(key, NIK, &entries(DownloadState::Seeding)).unwrap();
+    }
+    scene.log_in(3, BOB, START_MS);
+    let Ok(Reply::Peers(all)) = scene.announce(3, BOB, &entries(DownloadState::Leeching)) else { panic!("not allowed") };
+    assert_eq!(all.len(), PEERS_PER_ANNOUNCE_MAX, "one of each");
+    let Ok(Reply::Peers(of_one)) = scene.announce(3, BOB, &[entry(0, DownloadState::Leeching)]) else { panic!("not allowed") };
+    assert_eq!(of_one.len(), 2);
+}
+
+#[test]
+fn a_session_is_good_for_nothing_once_its_password_is_replaced() {
+    let mut scene = Scene::new(1);
+    scene.log_in(1, NIK, START_MS);
+    scene.log_in(2, NIK, START_MS);
+    let request = RequestId::from_bytes([5; 16]);
+    assert!(
+        scene.presence.asks(1, NIK, request, scene.replica.directory())
+            && !scene.presence.asks(1, BOB, request, scene.replica.directory())
+    );
+    let mut operation = scene.apply(START_MS + 1, NIK, vec![password_of(NIK, "second")]);
+    // Presence has not followed yet.
+    assert!(!scene.presence.asks(2, NIK, request, scene.replica.directory()));
+    assert_eq!(scene.presence.password_of(2, NIK, scene.replica.directory()), None);
+    assert_eq!(scene.announce(2, NIK, &[entry(0, DownloadState::Seeding)]), Ok(Reply::Refused(Refusal::LoginFirst)));
+    operation.request = request;
+    let replaced = scene.presence.observe(&operation, scene.replica.directory(), START_MS + 1);
+    let mut device = [0; 32];
+    device[7] = 1;
+    assert_eq!(replaced, Some(Replaced { user: NIK, by: Some(DeviceId::from_bytes(device)) }));
+    assert!(scene.presence.password_of(1, NIK, scene.replica.directory()).is_some());
+    assert_eq!((scene.presence.user_of(2), scene.told(2)), (None, vec![Event::SessionOver]));
+}
+
+#[test]
+fn what_ended_while_the_trackers_were_apart_voids_what_was_signed_until_it_is_heard() {
+    let mut scene = Scene::new(0);
+    scene.log_in(1, NIK, LATER_MS);
+    assert_eq!(scene.presence.tickets_void_until_ms(GROUP, BOB, scene.replica.directory()), 0);
+    let replaced = scene.hear(START_MS + 1, LATER_MS, password_of(BOB, "second"));
+    assert_eq!(replaced, Some(Replaced { user: BOB, by: None }));
+    let void = |group, until_ms| Event::Void { group, user: BOB, until_ms };
+    assert_eq!(scene.told(1), [void(None, LATER_MS)]);
+    assert_eq!(
+        scene.presence.tickets_void_until_ms(GROUP, BOB, scene.replica.directory()),
+        LATER_MS,
+        "so those signed now are dated later"
+    );
+    // Who comes later hears the same, although the change itself was long ago.
+    scene.log_in(2, NIK, LATER_MS + 60_000);
+    assert_eq!(scene.told(2), [void(None, LATER_MS)]);
+    let out = Write::Membership { group: GROUP, user: BOB, state: MembershipState::None, since: Stamp::new(START_MS + 2, 0) };
+    scene.hear(START_MS + 2, LATER_MS + 90_000, out);
+    scene.log_in(3, NIK, LATER_MS + 100_000);
+    assert_eq!(scene.told(3), [void(Some(GROUP), LATER_MS + 90_000)], "bob is in no group of nik's any more");
+    assert_eq!(scene.presence.tickets_void_until_ms(GROUP, BOB, scene.replica.directory()), LATER_MS + 90_000);
+    scene.log_in(4, NIK, LATER_MS + 1_300_000);
+    assert_eq!(scene.told(4), [], "no ticket lives that long");
+    // What is heard in time goes by its own time.
+    scene.hear(LATER_MS, LATER_MS + 100, password_of(NIK, "second"));
+    assert_eq!(scene.presence.tickets_void_until_ms(GROUP, NIK, scene.replica.directory()), LATER_MS + 60_000);
+}
+
+#[test]
+fn what_is_looked_at_for_a_login_is_counted() {
+    let mut scene = Scene::new(0);
+    let few = scene.log_in(1, NIK, START_MS);
+    let stranger = |number: u64| UserId::from_bytes([3 + number as u8; 16]);
+    for number in 0..100 {
+        let user = stranger(number);
+        scene.hear(START_MS, START_MS, password_of(user, "first"));
+        scene.hear(START_MS + 1, START_MS, password_of(user, "second"));
+    }
+    assert!(scene.log_in(2, NIK, START_MS) >= few + 100);
+    assert_eq!(scene.told(2), [], "strangers' passwords are nobody's concern");
+}
