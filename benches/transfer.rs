@@ -27,7 +27,7 @@ use posse::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket};
 use posse::wire::metainfo::Metainfo;
 use sha1::{Digest, Sha1};
 
-use engine::{Anybody, Kind, Outcome, Transferred, peer, transfer, used};
+use engine::{Anybody, Outcome, Transferred, peer, transfer_both, used};
 
 /// Bytes of data at each place of the sparse file that has any, and the number of these places.
 const DATA_LEN: usize = 1 << 20;
@@ -70,18 +70,20 @@ fn compare_in(directory: &Path, mib: u64, seeders: usize, runs: usize) -> Outcom
     let started = Instant::now();
     let hashed = hash_file(&source, &mut |_| true)?;
     println!("hash_file: {:.0} MB/s", rate(mib, started.elapsed()));
-    let mut ratios = Vec::new();
+    let (mut ratios, mut cpu_ratios) = (Vec::new(), Vec::new());
     for run in 1..=runs {
         let (bare, cpu) = run_bare(&source, directory)?;
         println!("run {run}: bare loop {:.0} MB/s, {cpu:.2} CPU s", rate(mib, bare));
-        let [plain, tls] = [Kind::Plain, Kind::Tls].map(|kind| transfer(kind, seeders, &hashed, directory));
-        let (plain, tls) = (plain?, tls?);
+        let [plain, tls] = transfer_both(run, seeders, &hashed, directory)?;
         show("in clear", mib, bare, &plain);
         show("TLS", mib, bare, &tls);
         ratios.push(plain.time.as_secs_f64() / tls.time.as_secs_f64());
+        cpu_ratios.push((plain.receiver.cpu + plain.sender.cpu) / (tls.receiver.cpu + tls.sender.cpu));
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("{seeders} seeder(s), TLS/in clear: median {:.2} of {ratios:.2?}", ratios[ratios.len() / 2]);
+    for (what, mut ratios) in [("time", ratios), ("CPU time", cpu_ratios)] {
+        ratios.sort_by(f64::total_cmp);
+        println!("{seeders} seeder(s), {what}, TLS/in clear: median {:.2} of {ratios:.2?}", ratios[ratios.len() / 2]);
+    }
     Ok(())
 }
 
@@ -160,8 +162,8 @@ impl Host for Journalled {
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
         self.0.check_ticket(ticket, device)
     }
-    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
-        self.0.is_offered(info_hash, group)
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {
+        self.0.is_offered(info_hash, group, device)
     }
     fn journal(&self, _: InfoHash, verified: &Bitfield) {
         let next = self.1.with_extension("next");

@@ -19,7 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = rest.first().map_or_else(|| PathBuf::from("."), PathBuf::from);
 
     let trackers = TrackerInfo::single(tracker.parse::<TrackerAddress>()?);
-    let client = Client::start(ClientConfig::new("127.0.0.1:0".parse()?, trackers))?;
+    // The device's key and state lie beside what it downloads: the next run is the same device.
+    let config = ClientConfig { data_dir: directory.join(".posse"), ..ClientConfig::new("127.0.0.1:0".parse()?, trackers) };
+    let client = Client::start(config)?;
     client.login(user, Password::new(password.clone())?)?;
 
     let download = client.download_file(group, file, &directory)?;

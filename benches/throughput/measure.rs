@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use posse::swarm::hash_file;
 
-use crate::engine::{Kind, Transferred, transfer as move_by_engine};
+use crate::engine::{Transferred, transfer_both};
 use crate::floor;
 use crate::support::{Member, Network, Result, Usage, content};
 
@@ -54,18 +54,16 @@ impl Run {
         let (two, _) = download(network, file, len, &format!("two-{number}"), 2)?;
         let hashed = hash_file(file, &mut |_| true)?;
         let pair = |seeders| -> Result<[Transferred; 2]> {
-            let measured = |kind| -> Result<Transferred> {
-                floor::settle(dir)?;
-                move_by_engine(kind, seeders, &hashed, dir).map_err(|e| crate::support::Failure::from(e.to_string()))
-            };
-            Ok([measured(Kind::Plain)?, measured(Kind::Tls)?])
+            floor::settle(dir)?;
+            transfer_both(number, seeders, &hashed, dir).map_err(|e| crate::support::Failure::from(e.to_string()))
         };
         let engines = [pair(1)?, pair(2)?];
         println!(
-            "run {number}: floor {:.0}, one seeder {:.0}, two seeders {:.0} MB/s",
+            "run {number}: floor {:.0}, one seeder {:.0}, two seeders {:.0} MB/s; the engine's TLS/in clear {}",
             mbs(len, &floor),
             mbs(len, &one),
-            mbs(len, &two)
+            mbs(len, &two),
+            engines.map(|[plain, tls]| format!("{:.2}", plain.time.as_secs_f64() / tls.time.as_secs_f64())).join(" and ")
         );
         Ok(Self { sha1_rate, upload, upload_cpu, floor, floor_synced, one, two, engines })
     }

@@ -26,7 +26,7 @@ const TICKET_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// How engines are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     /// In clear.
     Plain,
     /// As it is.
@@ -62,7 +62,7 @@ pub(crate) struct Transferred {
 }
 
 /// Moves a hashed file once between processes made for it, and removes the copy.
-pub(crate) fn transfer(kind: Kind, seeders: usize, hashed: &Hashed, dir: &Path) -> Outcome<Transferred> {
+fn transfer(kind: Kind, seeders: usize, hashed: &Hashed, dir: &Path) -> Outcome<Transferred> {
     let (source, target) = (hashed.seed.path.display().to_string(), dir.join("engine-copy.bin"));
     let key = dir.join("engine-network.key").display().to_string();
     // Made before two programs could want to at once.
@@ -87,6 +87,17 @@ pub(crate) fn transfer(kind: Kind, seeders: usize, hashed: &Hashed, dir: &Path) 
     }
     std::fs::remove_file(&target)?;
     Ok(Transferred { time, receiver, sender })
+}
+
+/// Moves it both ways, in clear first or encrypted first: whichever comes first may find the machine in another state.
+pub(crate) fn transfer_both(number: usize, seeders: usize, hashed: &Hashed, dir: &Path) -> Outcome<[Transferred; 2]> {
+    match number % 2 {
+        0 => {
+            let tls = transfer(Kind::Tls, seeders, hashed, dir)?;
+            Ok([transfer(Kind::Plain, seeders, hashed, dir)?, tls])
+        }
+        _ => Ok([transfer(Kind::Plain, seeders, hashed, dir)?, transfer(Kind::Tls, seeders, hashed, dir)?]),
+    }
 }
 
 /// Another process of this program: says one line, and what it used when its input ends.
@@ -213,10 +224,11 @@ impl Host for Anybody {
         let claims = &ticket.claims;
         let good = claims.device == device && self.network.network().signed_ticket(ticket);
         let expires = Instant::now() + Duration::from_millis(claims.expires_ms.saturating_sub(now_ms()));
-        good.then_some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires })
+        let (issued_ms, expires_ms) = (claims.issued_ms, claims.expires_ms);
+        good.then_some(Proof { group: claims.group, user: claims.user, issued_ms, expires_ms, expires })
     }
 
-    fn is_offered(&self, _: InfoHash, _: GroupId) -> bool {
+    fn is_offered(&self, _: InfoHash, _: GroupId, _: DeviceId) -> bool {
         true
     }
 

@@ -6,13 +6,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, at, never, select};
+use crossbeam_channel::{Receiver, at, never, select, tick};
 use log::{info, warn};
 
 use super::ClientEvent;
 use super::core::{Ended, Inner};
+use super::network::FirstMet;
 use super::peers::PeerChange;
-use super::trackers::{Need, News};
+use super::trackers::{Need, News, uptime};
+use super::withdrawn::Part;
 use crate::net::Stop;
 use crate::store::{Progress, ShareState};
 use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal};
@@ -28,9 +30,12 @@ pub(crate) enum Errand {
     Share(GroupId, InfoHash),
     /// Tickets may be due: wakes the thread, which looks after each errand.
     LookAfterTickets,
-    /// The session is over: its token is void.
+    /// The session is over, as its token is void: wakes the thread, which looks after each errand.
     EndSession,
 }
+
+/// How often links are looked at for tickets that have expired while the machine slept.
+const EXPIRED_EVERY: Duration = Duration::from_secs(15);
 
 /// News looked at together: what ends links is gathered, as each end of links looks at every link.
 const BATCH_LEN: usize = 1024;
@@ -39,11 +44,17 @@ const BATCH_LEN: usize = 1024;
 pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop) {
     // Trackers that are back, and when what they said before expires.
     let mut back: HashMap<usize, Instant> = HashMap::new();
+    let expired = tick(EXPIRED_EVERY);
     loop {
         let due = back.iter().min_by_key(|(_, due)| **due).map(|(tracker, due)| (*tracker, *due));
         let item = select! {
             recv(news) -> item => item.map(Some),
             recv(due.map_or_else(never, |(_, due)| at(due))) -> _ => Ok(None),
+            recv(expired) -> _ => {
+                let Some(inner) = inner.upgrade() else { return };
+                inner.end_expired();
+                continue;
+            }
             recv(stop.channel()) -> _ => return,
         };
         let Ok(item) = item else { return };
@@ -76,8 +87,11 @@ pub(crate) fn run_errands(inner: &Weak<Inner>, errands: &Receiver<Errand>) {
         let (Ok(errand), Some(inner)) = (errand, inner.upgrade()) else { return };
         match errand {
             Some(Errand::Share(group, info_hash)) => inner.share_pending(group, info_hash),
-            Some(Errand::EndSession) => inner.end_session(),
-            Some(Errand::LookAfterTickets) | None => {}
+            Some(Errand::EndSession | Errand::LookAfterTickets) | None => {}
+        }
+        // Looked at each time: with a full queue nobody could leave an errand for it.
+        if inner.trackers.is_over().is_some() {
+            inner.end_session();
         }
         inner.renew();
     }
@@ -90,21 +104,26 @@ impl Inner {
             News::Peers { tracker, peers } => self.take_peers(tracker, &peers),
             News::Joined { tracker } => {
                 self.book.lock().lost(tracker);
+                // It has told the time: the machine may have slept.
+                self.end_expired();
                 self.retry_pending();
                 self.look_after_tickets();
             }
             News::Lost { tracker } => self.book.lock().lost(tracker),
             News::Removed(group) => self.end_membership(group, true),
-            News::Withdrawn { .. } | News::Void { .. } => {}
+            // Again, in the order in which things were said: an earlier word that the device is there does not count any more.
+            News::Withdrawn { group, info_hash, device } => self.note_withdrawn([(info_hash, device, group)]),
+            News::Void { .. } => {}
             News::ShareStopped(group, info_hash) => self.share_stopped(group, info_hash),
             News::SessionOver(generation) => {
-                if self.trackers.session().is_some_and(|session| session.generation == generation)
-                    && !self.send_errand(Errand::EndSession)
-                {
-                    warn!("the session is over, and cannot be ended here now; log out");
+                if self.trackers.session().is_some_and(|session| session.generation == generation) {
+                    // With a full queue the thread sees it behind the next errand.
+                    self.send_errand(Errand::EndSession);
                 }
             }
-            News::Trusted(network) => self.bus.tell(&ClientEvent::TrustedNetwork { network, before: None }),
+            News::Trusted(FirstMet { network, unwritten }) => {
+                self.bus.tell(&ClientEvent::TrustedNetwork { network, before: None, unwritten });
+            }
             News::Admitted(entry) => {
                 self.group_names.lock().insert(entry.group, entry.label.clone());
                 if self.announced.lock().insert(entry.group, true) != Some(true) {
@@ -130,11 +149,23 @@ impl Inner {
             self.void_tickets(&voids);
         }
         if let Some(engine) = self.engine().filter(|_| !withdrawn.is_empty()) {
+            // Noted first, so that a link which is being made meanwhile sees it.
+            self.note_withdrawn(withdrawn.iter().copied());
             engine.end_links(|link| withdrawn.contains(&(link.info_hash, link.device, link.proof.group)));
         }
     }
 
+    fn note_withdrawn(&self, parts: impl IntoIterator<Item = Part>) {
+        let (mut withdrawn, uptime) = (self.withdrawn.lock(), uptime());
+        parts.into_iter().for_each(|part| withdrawn.note(part, uptime));
+    }
+
     fn take_peers(self: &Arc<Self>, tracker: usize, peers: &[PeerEntry]) {
+        {
+            let mut withdrawn = self.withdrawn.lock();
+            let here = peers.iter().filter(|peer| peer.state != DownloadState::Stopped);
+            here.for_each(|peer| withdrawn.lists(&(peer.info_hash, peer.device, peer.group)));
+        }
         let changes: Vec<PeerChange> = {
             let mut book = self.book.lock();
             peers.iter().filter_map(|peer| book.apply(tracker, peer)).collect()
@@ -315,11 +346,12 @@ impl Inner {
             }
             user
         };
+        // Links first, the disk may take its time.
+        self.withdraw(group, info_hash);
         if let Some(user) = user {
             let stored = self.store.set_share_state(user, group, info_hash, ShareState::Stopped);
             self.note_store_error(stored);
         }
-        self.withdraw(group, info_hash);
     }
 
     /// A completed download has been told to the directory, or not: now it counts as complete.

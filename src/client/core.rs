@@ -22,6 +22,7 @@ use super::network::Network;
 use super::peers::PeerBook;
 use super::tickets::Tickets;
 use super::trackers::{News, SetOptions, TrackerSet};
+use super::withdrawn::Withdrawn;
 use super::{ClientConfig, ClientError, ClientEvent, SessionEnd};
 use crate::net::{DeviceSecurity, Listener, Stop, Threads};
 use crate::store::DeviceStore;
@@ -79,6 +80,8 @@ pub(crate) struct Inner {
     /// Notified whenever something in the library ends or changes its phase.
     pub(crate) changed: Condvar,
     pub(crate) book: Mutex<PeerBook>,
+    /// Devices that have left swarms by their own doing.
+    pub(crate) withdrawn: Mutex<Withdrawn>,
     /// Names of users met in listings, for `why`.
     pub(crate) names: Mutex<HashMap<UserId, Label>>,
     /// Names of groups met in this session.
@@ -135,6 +138,7 @@ impl Client {
             library: Mutex::new(Library::new()),
             changed: Condvar::new(),
             book: Mutex::default(),
+            withdrawn: Mutex::default(),
             names: Mutex::default(),
             group_names: Mutex::default(),
             announced: Mutex::default(),
@@ -247,7 +251,11 @@ fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<(Arc<
     }
     let store = store.clone();
     let network = Network::new(named.or(remembered), move |fingerprint| store.set_network(fingerprint));
-    let replaced = new.zip(remembered).map(|(network, before)| ClientEvent::TrustedNetwork { network, before: Some(before) });
+    let replaced = new.zip(remembered).map(|(network, before)| ClientEvent::TrustedNetwork {
+        network,
+        before: Some(before),
+        unwritten: None,
+    });
     Ok((Arc::new(network), replaced))
 }
 
@@ -311,7 +319,8 @@ impl Inner {
         self.errands.lock().as_ref().is_some_and(|errands| errands.try_send(errand).is_ok())
     }
 
-    /// Ends the session if there is one, and tells whether there was: engine first, so that its journal is whole.
+    /// Ends the session if there is one, and tells whether there was. Links first: from then on nobody's ticket is good here, and no
+    /// connection is taken. The trackers may take a moment.
     pub(crate) fn leave_session(&self) -> bool {
         {
             let mut library = self.library.lock();
@@ -320,8 +329,11 @@ impl Inner {
             }
             library.phase = Phase::Changing;
         }
-        self.trackers.logout();
         let engine = self.engine.lock().take();
+        if let Some(engine) = &engine {
+            engine.end_links(|_| true);
+        }
+        self.trackers.logout();
         if let Some(engine) = engine {
             let stayed = engine.stop(STOP_TIMEOUT);
             if !stayed.is_empty() {
@@ -329,6 +341,7 @@ impl Inner {
             }
         }
         self.book.lock().clear();
+        self.withdrawn.lock().clear();
         self.tickets.lock().clear();
         self.tickets_changed.notify_all();
         self.names.lock().clear();

@@ -72,6 +72,8 @@ pub enum ClientEvent {
         network: Fingerprint,
         /// The one that was trusted before, if the user has named another; `None` if this is the first that was met.
         before: Option<Fingerprint>,
+        /// Why it could not be written down, if it could not: then the next start trusts the first network that it meets.
+        unwritten: Option<String>,
     },
     /// The session has ended by itself: nothing is offered, downloads pause until the next login.
     SessionEnded {
@@ -134,7 +136,8 @@ mod tests {
     #[test]
     fn what_happens_at_the_start_is_heard_by_whoever_subscribes_first() {
         let bus = Bus::default();
-        let event = |n: u8| ClientEvent::TrustedNetwork { network: Fingerprint::from_bytes([n; 32]), before: None };
+        let event =
+            |n: u8| ClientEvent::TrustedNetwork { network: Fingerprint::from_bytes([n; 32]), before: None, unwritten: None };
         (0..20).for_each(|n| bus.tell(&event(n)));
         let first = bus.subscribe();
         bus.tell(&event(99));

@@ -1,6 +1,7 @@
 //! What the engine asks of the client, for the user of one session.
 //!
-//! **Invariant:** nobody is given a file but devices that show a good ticket of a group in which this device takes part in its swarm.
+//! **Invariant:** nobody is given a file but devices that show a good ticket of a group in which this device takes part in its swarm, and
+//! that have not left that swarm themselves.
 
 use std::sync::{Arc, Weak};
 
@@ -10,6 +11,7 @@ use super::ClientEvent;
 use super::background::Errand;
 use super::begin::is_intact;
 use super::core::Inner;
+use super::trackers::uptime;
 use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
 use crate::swarm::{EngineEvent, Host, Proof, SeedSpec};
 use crate::types::{Bitfield, DeviceId, GroupId, InfoHash, Ticket, UserId};
@@ -50,12 +52,16 @@ impl Host for SessionHost {
 
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
         let inner = self.inner.upgrade()?;
+        // While the session is being ended nobody is let in.
+        inner.library.lock().user().filter(|user| user.user == self.user)?;
         let (network, now_ms) = (inner.network.key()?, inner.trackers.clock_ms());
         inner.tickets.lock().check(ticket, device, network, now_ms)
     }
 
-    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
-        self.inner.upgrade().is_some_and(|inner| inner.library.lock().is_offered(info_hash, group))
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {
+        let Some(inner) = self.inner.upgrade() else { return false };
+        let has_left = inner.withdrawn.lock().has_left(&(info_hash, device, group), uptime());
+        !has_left && inner.library.lock().is_offered(info_hash, group)
     }
 
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {

@@ -8,11 +8,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
+use log::debug;
 
 use super::background::Errand;
 use super::core::Inner;
-use super::trackers::Need;
 use crate::swarm::Proof;
 use crate::types::limits::TICKETS_PER_REQUEST_MAX;
 use crate::types::{GroupId, SessionToken, Ticket, UserId};
@@ -96,36 +95,52 @@ impl Inner {
         self.tickets.lock().looked(&groups, Instant::now(), self.trackers.clock_ms());
     }
 
-    /// Asks a tracker for tickets that nobody asks for yet; false if none answered.
+    /// Asks trackers for tickets that nobody asks for yet: the nearest, and the next ones for what it leaves out, since it may not have heard
+    /// that the user was let in. False if none answered.
     fn ask_tickets(&self, groups: &[GroupId]) -> bool {
-        let groups = self.tickets.lock().ask(groups);
-        if groups.is_empty() {
+        let mut left = self.tickets.lock().ask(groups);
+        if left.is_empty() {
             return true;
         }
-        let request = Request::Tickets { groups };
-        let trackers = self.trackers.patient();
-        let reply = trackers.is_reachable().then(|| trackers.call_within(&request, Need::Session, TICKET_TIMEOUT));
-        let Request::Tickets { groups } = request else { return false };
-        let given = {
-            let (mut tickets, now) = (self.tickets.lock(), Instant::now());
-            match reply {
-                Some(Ok(Reply::Tickets(list))) => Some(tickets.answered(&groups, list, now, trackers.clock_ms())),
-                other => {
-                    tickets.unanswered(&groups, now);
-                    debug!("no tickets for {} groups now: {:?}", groups.len(), other.map(|reply| reply.err()));
-                    None
-                }
+        let (deadline, mut passed) = (Instant::now() + TICKET_TIMEOUT, Vec::new());
+        while !left.is_empty() {
+            let Some((list, tracker)) = self.tickets_of_next(&left, &passed, deadline) else { break };
+            passed.push(tracker);
+            let given = self.tickets.lock().answered(&left, list, self.trackers.clock_ms());
+            self.tickets_changed.notify_all();
+            if let Some(engine) = self.engine() {
+                given.kept.iter().for_each(|ticket| engine.show_ticket(ticket));
             }
-        };
-        self.tickets_changed.notify_all();
-        let (Some(given), Some(engine)) = (given, self.engine()) else { return false };
-        given.kept.iter().for_each(|ticket| engine.show_ticket(ticket));
-        if !given.lost.is_empty() {
-            info!("a tracker vouches for us no more in {} groups", given.lost.len());
-            engine.end_links(|link| given.lost.contains(&link.proof.group));
+            self.dial_again(&given.fresh);
+            left = given.left;
         }
-        self.dial_again(&given.fresh);
-        true
+        if !left.is_empty() {
+            debug!("{} trackers give no tickets for {} groups now", passed.len(), left.len());
+        }
+        self.tickets.lock().done(&left, Instant::now());
+        self.tickets_changed.notify_all();
+        !passed.is_empty()
+    }
+
+    /// What the nearest tracker answers that was not passed over, and which that is; `None` if there is none, or none answers in time.
+    fn tickets_of_next(&self, groups: &[GroupId], passed: &[usize], deadline: Instant) -> Option<(Vec<Ticket>, usize)> {
+        let request = Request::Tickets { groups: groups.to_vec() };
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        match self.trackers.patient().call_next(&request, passed, timeout)? {
+            Ok((Reply::Tickets(list), tracker)) => Some((list, tracker)),
+            other => {
+                debug!("no tickets for {} groups now: {:?}", groups.len(), other.err());
+                None
+            }
+        }
+    }
+
+    /// Ends the links whose tickets have expired by the trackers' clocks. The engine does so by a clock that stands still while the machine
+    /// sleeps.
+    pub(crate) fn end_expired(&self) {
+        let Some(engine) = self.engine() else { return };
+        let now_ms = self.trackers.clock_ms();
+        engine.end_links(|link| link.proof.expires_ms <= now_ms);
     }
 
     /// There is a ticket for groups for which there was none: devices that could not be dialled without are dialled now.

@@ -32,6 +32,7 @@ mod tests;
 mod tickets;
 mod trackers;
 mod why;
+mod withdrawn;
 
 pub use self::core::Client;
 pub use config::{ClientConfig, default_data_dir};

@@ -20,6 +20,14 @@ pub(crate) fn accept_hint(WrongNetwork { found, .. }: &WrongNetwork) -> String {
     format!("if that is meant, put the line `network {found}` into tracker_info.txt, or start with --network {found}")
 }
 
+/// The first network that was ever met here; it is trusted from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FirstMet {
+    pub(crate) network: Fingerprint,
+    /// Why it is not written down, if it is not: the next start would trust the first that it meets.
+    pub(crate) unwritten: Option<String>,
+}
+
 /// The network that this device belongs to.
 pub(crate) struct Network {
     state: Mutex<State>,
@@ -51,26 +59,27 @@ impl Network {
         self.state.lock().key
     }
 
-    /// A tracker has proven to be of the network with this key. Tells whether it is the first that was ever met.
+    /// A tracker has proven to be of the network with this key. Tells if it is the first that was ever met.
     ///
     /// # Errors
     /// [`WrongNetwork`] if it is not of the network that is known.
-    pub(crate) fn meet(&self, key: NetworkPublicKey) -> Result<bool, WrongNetwork> {
+    pub(crate) fn meet(&self, key: NetworkPublicKey) -> Result<Option<FirstMet>, WrongNetwork> {
         let mut state = self.state.lock();
         let found = key.fingerprint();
         match state.expected {
             Some(expected) if expected != found => return Err(WrongNetwork { expected, found }),
             Some(_) => {
                 state.key = Some(key);
-                return Ok(false);
+                return Ok(None);
             }
             None => (state.expected, state.key) = (Some(found), Some(key)),
         }
         // Under the lock, once: nobody speaks to a tracker before it is written down which network that was.
-        if let Err(error) = (self.remember)(found) {
+        let unwritten = (self.remember)(found).err().map(|error| error.to_string());
+        if let Some(error) = &unwritten {
             warn!("the network {found} is trusted, but that cannot be written down: {error}");
         }
-        Ok(true)
+        Ok(Some(FirstMet { network: found, unwritten }))
     }
 }
 
@@ -97,8 +106,8 @@ mod tests {
             Ok(())
         });
         assert_eq!((network.expected(), network.key()), (None, None));
-        assert_eq!(network.meet(one), Ok(true));
-        assert_eq!(network.meet(one), Ok(false));
+        assert_eq!(network.meet(one), Ok(Some(FirstMet { network: one.fingerprint(), unwritten: None })));
+        assert_eq!(network.meet(one), Ok(None));
         let (expected, found) = (one.fingerprint(), other.fingerprint());
         assert_eq!(network.meet(other), Err(WrongNetwork { expected, found }));
         assert_eq!((network.expected(), network.key()), (Some(expected), Some(one)));
@@ -109,6 +118,14 @@ mod tests {
     fn what_the_user_said_is_not_written_down_again() {
         let one = KeyPair::generate().unwrap().network();
         let network = Network::new(Some(one.fingerprint()), |_| panic!("it is known"));
-        assert_eq!(network.meet(one), Ok(false));
+        assert_eq!(network.meet(one), Ok(None));
+    }
+
+    #[test]
+    fn a_first_network_that_cannot_be_written_down_is_said_so() {
+        let one = KeyPair::generate().unwrap().network();
+        let full = || StoreError::Foreign { path: "/full".into(), kind: "store" };
+        let met = Network::new(None, move |_| Err(full())).meet(one).unwrap().unwrap();
+        assert_eq!((met.network, met.unwritten), (one.fingerprint(), Some(full().to_string())));
     }
 }

@@ -51,6 +51,9 @@ impl Vouchers {
     }
 }
 
+/// Devices whose users are remembered after they have gone. They are remembered for what `why` says, so little is lost with all of them.
+const USERS_MAX: usize = 8_192;
+
 /// Everything the trackers have said.
 #[derive(Debug, Default)]
 pub(crate) struct PeerBook {
@@ -62,6 +65,9 @@ pub(crate) struct PeerBook {
 impl PeerBook {
     /// Takes what a tracker said about one device.
     pub(crate) fn apply(&mut self, tracker: usize, peer: &PeerEntry) -> Option<PeerChange> {
+        if self.users.len() >= USERS_MAX && !self.users.contains_key(&peer.device) {
+            self.users.clear();
+        }
         self.users.insert(peer.device, peer.user);
         if peer.state != DownloadState::Stopped {
             let devices = self.files.entry(peer.info_hash).or_default();
@@ -119,7 +125,8 @@ impl PeerBook {
 
     /// Whose device it is, or was when last heard of.
     pub(crate) fn user_of(&self, device: DeviceId) -> Option<UserId> {
-        self.users.get(&device).copied()
+        let here = || self.files.values().find_map(|devices| devices.get(&device)).map(|known| known.user);
+        self.users.get(&device).copied().or_else(here)
     }
 
     /// Forgets everything: the session has ended.
@@ -179,6 +186,19 @@ mod tests {
         assert!(!book.takes_part(FILE, DEVICE, group));
         assert!(book.files.is_empty());
         assert_eq!(book.user_of(DEVICE), Some(UserId::from_bytes([3; 16])));
+    }
+
+    #[test]
+    fn of_devices_that_have_gone_a_bounded_number_is_remembered() {
+        let mut book = PeerBook::default();
+        book.apply(0, &entry(5, DownloadState::Seeding));
+        for number in 0..2 * USERS_MAX as u32 {
+            let mut device = [9; 32];
+            device[..4].copy_from_slice(&number.to_be_bytes());
+            book.apply(0, &PeerEntry { device: DeviceId::from_bytes(device), ..entry(5, DownloadState::Stopped) });
+        }
+        assert!(book.users.len() <= USERS_MAX);
+        assert_eq!(book.user_of(DEVICE), Some(UserId::from_bytes([3; 16])), "it is here");
     }
 
     #[test]

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
+use super::background::Errand;
+use super::host::SessionHost;
 use super::trackers::tests::{Act, Fake, is_resume, user, usual, wait_for};
 use super::*;
 use crate::store::{DeviceStore, ShareRow, ShareState};
-use crate::swarm::hash_file;
+use crate::swarm::{Host as _, hash_file};
 use crate::trust::KeyPair;
 use crate::types::limits::TICKETS_PER_REQUEST_MAX;
-use crate::types::{FileFacts, GroupId, Password, Refusal, TrackerInfo, UserId};
+use crate::types::{DeviceId, DownloadState, FileFacts, GroupId, Password, PeerEntry, Refusal, TrackerInfo, UserId};
 use crate::wire::tracker::{Event, Reply, Request};
 
 /// Notes a share of the user that scripted trackers log in.
@@ -188,8 +190,28 @@ fn a_link_does_not_wait_long_for_a_ticket_nor_ask_again_at_once() {
     assert!(asked_groups(&silent).len() <= asked + 2);
 }
 
+/// A tracker that has not heard of anybody's membership.
+fn ignorant() -> Fake {
+    Fake::start(|request| match request {
+        Request::Tickets { .. } => Act::Answer(Box::new(Reply::Tickets(Vec::new()))),
+        other => usual(other),
+    })
+}
+
 #[test]
-fn a_ticket_that_a_tracker_does_not_renew_is_not_shown_any_more() {
+fn a_ticket_that_a_tracker_does_not_give_is_asked_of_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = with_share(dir.path(), [group(1)]);
+    let (ignorant, knows) = (ignorant(), Fake::start(usual));
+    let client = client_of(&data_dir, &[&ignorant, &knows]);
+    wait_for("both are connected", || client.inner.trackers.views().iter().all(|view| view.number.is_some()));
+    log_in(&client);
+    let own = || client.inner.tickets.lock().own(group(1), client.inner.trackers.clock_ms()).is_some();
+    wait_for("it is there", own);
+}
+
+#[test]
+fn a_ticket_that_no_tracker_renews_is_shown_until_it_expires() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = with_share(dir.path(), [group(1), group(2)]);
     let out = Arc::new(Mutex::new(false));
@@ -207,9 +229,81 @@ fn a_ticket_that_a_tracker_does_not_renew_is_not_shown_any_more() {
     wait_for("both are there", || own(1) && own(2));
     *out.lock() = true;
     // The half of their life is over, by a tracker's word on the time.
-    fake.terms.lock().ahead_ms = 40_000;
+    let asked = asked_groups(&fake).len();
+    fake.terms.lock().ahead_ms = 32_000;
     fake.cut();
-    wait_for("it is dropped", || !own(2));
+    wait_for("it is asked again and again", || asked_groups(&fake).len() > asked + 2);
+    assert!(own(2), "a tracker that does not know of us is no proof that we are out");
+    fake.terms.lock().ahead_ms = 61_000;
+    fake.cut();
+    wait_for("it has expired", || !own(2));
+}
+
+/// What the engine asks of that client.
+fn host_of(client: &Client) -> SessionHost {
+    SessionHost::new(&client.inner, user().user)
+}
+
+#[test]
+fn who_has_left_a_swarm_is_refused_there_until_a_tracker_lists_them_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = with_share(dir.path(), [group(1), group(2)]);
+    let fake = Fake::start(usual);
+    let client = client_of(&data_dir, &[&fake]);
+    log_in(&client);
+    let info_hash = client.inner.store.shares(user().user).unwrap()[0].facts.info_hash;
+    let [left, stays] = [8, 9].map(|byte| DeviceId::from_bytes([byte; 32]));
+    let host = host_of(&client);
+    let is_offered = |number, device| host.is_offered(info_hash, group(number), device);
+    assert!(is_offered(1, left) && is_offered(1, stays));
+    let other = UserId::from_bytes([9; 16]);
+    fake.tell(&Event::Withdrawn { group: group(1), info_hash, user: other, device: left });
+    wait_for("it has left", || !is_offered(1, left));
+    assert!(is_offered(1, stays) && is_offered(2, left));
+    let address = "127.0.0.1:9".parse().unwrap();
+    let state = DownloadState::Leeching;
+    fake.tell(&Event::Peer(PeerEntry { info_hash, group: group(1), device: left, user: other, address, state }));
+    wait_for("it is back", || is_offered(1, left));
+}
+
+#[test]
+fn while_the_trackers_are_told_of_a_logout_nobody_is_let_in_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = with_share(dir.path(), [group(1)]);
+    let fake = Fake::start(|request| if matches!(request, Request::Logout) { Act::Silence } else { usual(request) });
+    let client = client_of(&data_dir, &[&fake]);
+    log_in(&client);
+    let device = DeviceId::from_bytes([8; 32]);
+    let ticket = fake.terms.lock().ticket(&fake.key, device, group(1));
+    let host = host_of(&client);
+    assert!(host.check_ticket(&ticket, device).is_some());
+    std::thread::scope(|scope| {
+        let logout = scope.spawn(|| client.logout());
+        wait_for("the tracker is told", || fake.count(|request| matches!(request, Request::Logout)) == 1);
+        assert!(host.check_ticket(&ticket, device).is_none() && client.inner.engine().is_none());
+        logout.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_session_that_is_over_ends_though_no_errand_can_be_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = with_share(dir.path(), [group(1)]);
+    {
+        let store = DeviceStore::open(&data_dir).unwrap();
+        let row = store.shares(user().user).unwrap().remove(0);
+        store.set_share_state(row.user, row.group, row.facts.info_hash, ShareState::Pending).unwrap();
+    }
+    let is_share = |request: &Request| matches!(request, Request::ShareFile { .. });
+    let fake = Fake::start(move |request| if is_share(request) { Act::Silence } else { usual(request) });
+    let client = client_of(&data_dir, &[&fake]);
+    let events = client.subscribe();
+    log_in(&client);
+    wait_for("an errand is under way", || fake.count(is_share) > 0);
+    while client.inner.send_errand(Errand::LookAfterTickets) {}
+    fake.terms.lock().password_ms += 1;
+    fake.tell(&Event::SessionOver);
+    wait_for_event(&events, |event| matches!(event, ClientEvent::SessionEnded { .. }));
 }
 
 #[test]
@@ -325,7 +419,7 @@ fn the_first_network_is_trusted_said_so_and_remembered_until_the_user_names_anot
         // Also for whoever subscribes after it has happened.
         wait_for("it is trusted", || client.network() == Some(first));
         let told = wait_for_event(&client.subscribe(), |_| true);
-        assert_eq!(told, ClientEvent::TrustedNetwork { network: first, before: None });
+        assert_eq!(told, ClientEvent::TrustedNetwork { network: first, before: None, unwritten: None });
     }
     let other = Fake::start_of(Arc::new(KeyPair::generate().unwrap()), usual);
     let second = other.key.fingerprint();
@@ -346,7 +440,7 @@ fn the_first_network_is_trusted_said_so_and_remembered_until_the_user_names_anot
         let client = Client::start(config).unwrap();
         assert!(client.wait_for_tracker(Duration::from_secs(30)));
         let told = wait_for_event(&client.subscribe(), |_| true);
-        assert_eq!(told, ClientEvent::TrustedNetwork { network: second, before: Some(first) });
+        assert_eq!(told, ClientEvent::TrustedNetwork { network: second, before: Some(first), unwritten: None });
     }
     let client = client_of(&data_dir, &[&other]);
     assert!(client.wait_for_tracker(Duration::from_secs(30)), "it is remembered");

@@ -3,27 +3,33 @@
 //! **Invariant:** a ticket counts while the network's key signed it, it names the device at the other end of the connection, it has not
 //! expired on the trackers' clock, and no tracker has said that it is void. Of one group the trackers are asked once at a time.
 //!
-//! **Clocks.** Trackers may be up to [`CLOCK_AHEAD_MAX`](crate::types::limits::CLOCK_AHEAD_MAX) apart, and a ticket carries the time of
-//! the one that signed it. Whoever checks goes by the *earliest* of the clocks of the trackers that are connected: were it a later one,
-//! the tickets of a tracker whose clock is behind would seem to expire early. There is no leeway beyond that, and none is needed: a ticket
+//! **Clocks.** Trackers may be up to [`CLOCK_AHEAD_MAX`] apart, and a ticket carries the time of the one that signed it. Whoever checks goes
+//! by the *earliest* of the clocks that agree (a tracker whose clock is wrong is left out of them): were it a later one, the tickets of
+//! a tracker whose clock is behind would seem to expire early. There is no leeway beyond that, and none is needed: a ticket
 //! is renewed when half of its ten minutes are over, so one that is shown has minutes left on every clock. What it costs is that a ticket
 //! which is not renewed any more, because its bearer is out of the group and no tracker could say so, counts up to a minute longer where
-//! the clocks differ by that. From when it is shown no ticket counts for longer than the time between its two dates, whatever the clocks.
-//! Between two words of a tracker its clock goes on with this machine's monotonic one, which stands still while the machine sleeps: a link
-//! that outlives the sleep is ended by that much later, unless a tracker comes first.
+//! the clocks differ by that. From when it is shown no ticket counts for longer than a ticket lives, whatever its dates; and one that is
+//! dated further ahead than trackers date any ([`AHEAD_MAX_MS`]) does not count at all, since nothing a tracker says could make it void.
+//! Between two words of a tracker its clock goes on with one of this machine that counts while the machine sleeps.
 //!
-//! Pure but for the monotonic clock of this machine; the client keeps it behind a lock.
+//! Pure but for the clock of this machine; the client keeps it behind a lock.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::swarm::Proof;
 use crate::trust::NetworkPublicKey;
-use crate::types::limits::TICKET_LIFETIME;
+use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{DeviceId, GroupId, Ticket, TicketClaims, UserId};
 
 /// How long it is remembered that tickets are void: longer than any lives, however far apart the trackers' clocks are.
 const VOID_KEPT: Duration = Duration::from_secs(2 * TICKET_LIFETIME.as_secs());
+/// How much later than now a ticket may be dated, in milliseconds. An end makes tickets void up to [`CLOCK_AHEAD_MAX`] after it, and whoever
+/// comes back is given one dated later still; the clock that dated the end may be twice that span ahead of ours, by way of a third between
+/// them. And a tracker's word on the time is some moments old when it arrives.
+const AHEAD_MAX_MS: u64 = 3 * CLOCK_AHEAD_MAX.as_millis() as u64 + 5_000;
+/// A ticket's life, in milliseconds.
+const LIFETIME_MS: u64 = TICKET_LIFETIME.as_millis() as u64;
 /// Pause before tickets are asked for again that did not come; doubled up to the longest.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 /// Longest such pause: a tracker that is back is asked at once in any case.
@@ -34,7 +40,7 @@ const RETRY_MAX: Duration = Duration::from_secs(20);
 pub(crate) struct Tickets {
     /// Whose tickets are ours; nobody's without a session.
     holder: Option<(UserId, DeviceId)>,
-    own: HashMap<GroupId, Ticket>,
+    own: HashMap<GroupId, Own>,
     /// Groups of which a tracker is being asked.
     asked: HashSet<GroupId>,
     /// When it is to be looked which tickets are due.
@@ -46,6 +52,14 @@ pub(crate) struct Tickets {
     void: HashMap<(Option<GroupId>, UserId), (u64, Instant)>,
 }
 
+/// A ticket of ours.
+#[derive(Debug)]
+struct Own {
+    ticket: Ticket,
+    /// Half of what it had left when it came: when no more than that is left, the next one is due.
+    half_ms: u64,
+}
+
 /// What came of asking a tracker.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Given {
@@ -53,8 +67,8 @@ pub(crate) struct Given {
     pub(crate) kept: Vec<Ticket>,
     /// Groups of these for which there was no good one before.
     pub(crate) fresh: Vec<GroupId>,
-    /// Groups for which there was one, and will be no more: the tracker says that the user is not in them.
-    pub(crate) lost: Vec<GroupId>,
+    /// Groups for which none came that is good: another tracker may know more of them.
+    pub(crate) left: Vec<GroupId>,
 }
 
 impl Tickets {
@@ -70,7 +84,7 @@ impl Tickets {
 
     /// Our ticket for a group, if it is still good.
     pub(crate) fn own(&self, group: GroupId, now_ms: u64) -> Option<Ticket> {
-        self.own.get(&group).filter(|ticket| ticket.claims.expires_ms > now_ms).copied()
+        self.own.get(&group).map(|own| own.ticket).filter(|ticket| ticket.claims.expires_ms > now_ms)
     }
 
     /// Tells whether a tracker is being asked for that group now.
@@ -89,42 +103,34 @@ impl Tickets {
         groups.iter().copied().filter(|group| self.holder.is_some() && asked.insert(*group)).collect()
     }
 
-    /// A tracker has answered for these groups. What it left out it will not sign: the user is not in those, as far as it knows.
-    pub(crate) fn answered(&mut self, groups: &[GroupId], tickets: Vec<Ticket>, now: Instant, now_ms: u64) -> Given {
+    /// A tracker has answered for these groups. What it left out it does not sign: the user is not in those, as far as it knows. It may not
+    /// have heard yet that the user was let in; so nothing is asked of a ticket of before but that it is good.
+    pub(crate) fn answered(&mut self, groups: &[GroupId], tickets: Vec<Ticket>, now_ms: u64) -> Given {
         let mut given = Given::default();
         for ticket in tickets {
             let claims = ticket.claims;
-            // One that was signed by a tracker which has not heard of what made the earlier ones void is void too.
+            // One that was signed by a tracker which has not heard of what made the earlier ones void is void too; and one of a tracker whose
+            // clock is wrong nobody would take.
             let ours = self.holder == Some((claims.user, claims.device)) && !self.is_void(&claims);
-            if !ours || !groups.contains(&claims.group) || !self.asked.remove(&claims.group) {
+            let Some(left_ms) = left_ms(&claims, now_ms).filter(|_| ours) else { continue };
+            if !groups.contains(&claims.group) || !self.asked.remove(&claims.group) {
                 continue;
             }
             if self.own(claims.group, now_ms).is_none() {
                 given.fresh.push(claims.group);
             }
-            self.own.insert(claims.group, ticket);
+            self.own.insert(claims.group, Own { ticket, half_ms: left_ms / 2 });
             given.kept.push(ticket);
         }
-        let mut missing = false;
-        for group in groups {
-            if self.asked.remove(group) {
-                missing = true;
-                given.lost.extend(self.own.remove(group).map(|_| *group));
-            }
-        }
-        self.tried(missing, now);
+        given.left = groups.iter().copied().filter(|group| self.asked.contains(group)).collect();
         given
     }
 
-    /// No tracker has answered for these groups.
-    pub(crate) fn unanswered(&mut self, groups: &[GroupId], now: Instant) {
-        self.asked.retain(|group| !groups.contains(group));
-        self.tried(true, now);
-    }
-
-    fn tried(&mut self, in_vain: bool, now: Instant) {
+    /// No more trackers are asked now; for these groups none has given a ticket.
+    pub(crate) fn done(&mut self, left: &[GroupId], now: Instant) {
+        self.asked.retain(|group| !left.contains(group));
         let pause = RETRY_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_MAX);
-        (self.failures, self.not_before) = if in_vain { (self.failures + 1, Some(now + pause)) } else { (0, None) };
+        (self.failures, self.not_before) = if left.is_empty() { (0, None) } else { (self.failures + 1, Some(now + pause)) };
     }
 
     /// There may be something to ask for, and somebody to ask: it is looked at once.
@@ -160,7 +166,7 @@ impl Tickets {
     }
 
     fn due_ms(&self, group: GroupId) -> Option<u64> {
-        self.own.get(&group).map(|ticket| ticket.claims.issued_ms.midpoint(ticket.claims.expires_ms))
+        self.own.get(&group).map(|own| own.ticket.claims.expires_ms.saturating_sub(own.half_ms))
     }
 
     /// Forgets our ticket for a group.
@@ -177,8 +183,13 @@ impl Tickets {
         if self.holder.is_none_or(|(holder, _)| holder != user) {
             return false;
         }
-        let void: Vec<GroupId> =
-            self.own.values().filter(|ticket| self.is_void(&ticket.claims)).map(|ticket| ticket.claims.group).collect();
+        let void: Vec<GroupId> = self
+            .own
+            .values()
+            .map(|own| &own.ticket.claims)
+            .filter(|claims| self.is_void(claims))
+            .map(|claims| claims.group)
+            .collect();
         void.iter().for_each(|group| self.drop_group(*group));
         !void.is_empty()
     }
@@ -191,14 +202,20 @@ impl Tickets {
     /// Checks a ticket that `device` has shown; `now_ms` is the time on the trackers' clock.
     pub(crate) fn check(&self, ticket: &Ticket, device: DeviceId, network: NetworkPublicKey, now_ms: u64) -> Option<Proof> {
         let claims = &ticket.claims;
-        let left_ms = claims.expires_ms.checked_sub(now_ms).filter(|left| *left > 0)?;
-        let left_ms = left_ms.min(claims.expires_ms.saturating_sub(claims.issued_ms));
+        let left_ms = left_ms(claims, now_ms)?;
         if claims.device != device || self.is_void(claims) || !network.signed_ticket(ticket) {
             return None;
         }
         let expires = Instant::now() + Duration::from_millis(left_ms);
-        Some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires })
+        let expires_ms = now_ms.saturating_add(left_ms);
+        Some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires_ms, expires })
     }
+}
+
+/// For how long a ticket counts from now on: no longer than any lives, and not at all if it is dated further ahead than trackers date them.
+fn left_ms(claims: &TicketClaims, now_ms: u64) -> Option<u64> {
+    let left_ms = claims.expires_ms.checked_sub(now_ms).filter(|left| *left > 0)?;
+    (claims.issued_ms <= now_ms.saturating_add(AHEAD_MAX_MS)).then(|| left_ms.min(LIFETIME_MS))
 }
 
 #[cfg(test)]
@@ -249,7 +266,14 @@ mod tests {
 
     fn give(tickets: &mut Tickets, group: GroupId, issued_ms: u64) -> Given {
         assert_eq!(tickets.ask(&[group]), [group]);
-        tickets.answered(&[group], vec![ticket(group, issued_ms)], Instant::now(), issued_ms)
+        answer(tickets, &[group], vec![ticket(group, issued_ms)], issued_ms)
+    }
+
+    /// One tracker answers, and no other is asked.
+    fn answer(tickets: &mut Tickets, groups: &[GroupId], list: Vec<Ticket>, now_ms: u64) -> Given {
+        let given = tickets.answered(groups, list, now_ms);
+        tickets.done(&given.left, Instant::now());
+        given
     }
 
     #[test]
@@ -262,21 +286,49 @@ mod tests {
         assert_eq!(tickets.look(&groups, 1_500), [group(3)]);
         assert_eq!(tickets.ask(&[group(3)]), [group(3)]);
         assert!(tickets.is_asked(group(3)) && tickets.ask(&[group(3)]).is_empty(), "somebody asks already");
-        let given = tickets.answered(&[group(3)], vec![ticket(group(3), 1_500)], Instant::now(), 1_500);
+        let given = answer(&mut tickets, &[group(3)], vec![ticket(group(3), 1_500)], 1_500);
         assert_eq!((given.kept.len(), given.fresh.len()), (1, 0));
         assert!(tickets.own(group(3), 2_499).is_some() && tickets.own(group(3), 2_500).is_none());
     }
 
     #[test]
-    fn a_ticket_that_a_tracker_does_not_renew_is_dropped() {
+    fn a_ticket_that_a_tracker_does_not_renew_is_asked_of_the_next_one_and_stays_until_it_expires() {
         let mut tickets = opened();
         give(&mut tickets, group(3), 1_000);
         let now = Instant::now();
-        assert_eq!(tickets.ask(&[group(3), group(4)]).len(), 2);
-        let given = tickets.answered(&[group(3), group(4)], vec![ticket(group(4), 1_500)], now, 1_500);
-        assert_eq!((given.lost, given.fresh), (vec![group(3)], vec![group(4)]));
-        assert!(tickets.own(group(3), 1_500).is_none() && !tickets.is_asked(group(3)));
-        assert!(!tickets.may_ask(now) && tickets.may_ask(now + RETRY_MIN), "it may not have heard of us yet");
+        assert_eq!(tickets.ask(&[group(3), group(4), group(5)]).len(), 3);
+        let given = tickets.answered(&[group(3), group(4), group(5)], vec![ticket(group(4), 1_500)], 1_500);
+        assert_eq!((given.left, given.fresh), (vec![group(3), group(5)], vec![group(4)]));
+        assert!(tickets.is_asked(group(3)) && !tickets.is_asked(group(4)), "another tracker is asked");
+        let given = tickets.answered(&[group(3), group(5)], vec![ticket(group(5), 1_500)], 1_500);
+        assert_eq!((&given.left[..], &given.fresh[..]), (&[group(3)][..], &[group(5)][..]));
+        tickets.done(&given.left, now);
+        assert!(!tickets.is_asked(group(3)) && !tickets.may_ask(now), "it may not have heard of us yet");
+        assert!(tickets.may_ask(now + RETRY_MIN));
+        assert!(tickets.own(group(3), 1_999).is_some() && tickets.own(group(3), 2_000).is_none());
+    }
+
+    #[test]
+    fn a_ticket_of_a_tracker_whose_clock_is_wrong_is_asked_of_the_next_one() {
+        let (mut tickets, hour) = (opened(), 3_600_000);
+        for issued_ms in [9 * hour, 11 * hour] {
+            tickets.ask(&[group(3)]);
+            let given = answer(&mut tickets, &[group(3)], vec![ticket(group(3), issued_ms)], 10 * hour);
+            assert_eq!((given.kept.len(), given.left), (0, vec![group(3)]));
+        }
+        assert_eq!(give(&mut tickets, group(3), 10 * hour).fresh, [group(3)]);
+    }
+
+    #[test]
+    fn a_ticket_is_renewed_in_time_whatever_its_first_date() {
+        let (mut tickets, groups) = (opened(), HashSet::from([group(3)]));
+        // The tracker's clock was set back after an end that it had dated.
+        let claims = TicketClaims { group: group(3), user: USER, device: DEVICE, issued_ms: 700_000, expires_ms: 620_000 };
+        tickets.ask(&[group(3)]);
+        let list = vec![Ticket { claims, signature: Signature::from_bytes([0; 64]) }];
+        assert_eq!(answer(&mut tickets, &[group(3)], list, 600_000).kept.len(), 1);
+        assert!(tickets.look(&groups, 609_999).is_empty());
+        assert_eq!(tickets.look(&groups, 610_000), [group(3)]);
     }
 
     #[test]
@@ -287,7 +339,7 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(tickets.look(&groups, 1_600), [group(3)]);
             tickets.ask(&[group(3)]);
-            tickets.unanswered(&[group(3)], now);
+            tickets.done(&[group(3)], now);
             tickets.looked(&groups, now, 1_600);
         }
         assert_eq!(tickets.look_at(), Some(now + RETRY_MAX));
@@ -317,7 +369,8 @@ mod tests {
         assert!(!tickets.void(None, UserId::from_bytes([9; 16]), 5_000));
         assert!(tickets.void(None, USER, 1_100));
         assert!(tickets.lacks([group(3)], 1_300) && !tickets.lacks([group(4)], 1_300));
-        assert_eq!(give(&mut tickets, group(3), 1_050), Given::default(), "signed by a tracker that has not heard of it");
+        let given = give(&mut tickets, group(3), 1_050);
+        assert_eq!((given.kept.len(), given.left), (0, vec![group(3)]), "signed by a tracker that has not heard of it");
         assert_eq!(give(&mut tickets, group(3), 1_150).fresh, [group(3)]);
     }
 
@@ -326,7 +379,7 @@ mod tests {
         let mut tickets = opened();
         tickets.ask(&[group(3)]);
         tickets.clear();
-        let late = |tickets: &mut Tickets| tickets.answered(&[group(3)], vec![ticket(group(3), 1_000)], Instant::now(), 1_000);
+        let late = |tickets: &mut Tickets| answer(tickets, &[group(3)], vec![ticket(group(3), 1_000)], 1_000);
         assert_eq!(late(&mut tickets), Given::default());
         tickets.look_now(Instant::now());
         assert_eq!((tickets.look_at(), tickets.ask(&[group(3)])), (None, Vec::new()));
@@ -336,10 +389,19 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_from_the_future_counts_for_no_longer_than_its_life() {
-        let key = KeyPair::generate().unwrap();
-        let claims = TicketClaims { group: group(3), user: USER, device: DEVICE, issued_ms: 61_000, expires_ms: 62_000 };
-        let proof = opened().check(&key.sign_ticket(claims), DEVICE, key.network(), 1_000).unwrap();
-        assert!(proof.expires <= Instant::now() + Duration::from_secs(1));
+    fn a_ticket_from_the_future_counts_for_no_longer_than_any_lives_and_not_beyond_what_can_be_void() {
+        let (key, now_ms) = (KeyPair::generate().unwrap(), 10_000_000);
+        let check = |issued_ms, expires_ms| {
+            let claims = TicketClaims { group: group(3), user: USER, device: DEVICE, issued_ms, expires_ms };
+            opened().check(&key.sign_ticket(claims), DEVICE, key.network(), now_ms)
+        };
+        let proof = check(now_ms + 60_000, now_ms + 60_000 + LIFETIME_MS).unwrap();
+        assert!(proof.expires <= Instant::now() + TICKET_LIFETIME && proof.expires_ms == now_ms + LIFETIME_MS);
+        assert!(check(now_ms, u64::MAX).is_some_and(|proof| proof.expires_ms == now_ms + LIFETIME_MS));
+        // As late as a tracker dates one for a member who was out, and then somewhat more.
+        assert!(check(now_ms + 180_001, now_ms + LIFETIME_MS).is_some());
+        assert!(check(now_ms + AHEAD_MAX_MS + 1, now_ms + LIFETIME_MS).is_none());
+        // Signed by a tracker whose clock was set back after the end that it dated: it expires before it was issued, and counts.
+        assert!(check(now_ms + 90_000, now_ms + 30_000).is_some_and(|proof| proof.expires_ms == now_ms + 30_000));
     }
 }

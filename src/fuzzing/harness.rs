@@ -29,7 +29,7 @@ pub(crate) fn check_threads() {
         std::panic::set_hook(Box::new(move |panic| {
             let thread = std::thread::current();
             // Other tests of this process have threads panic, and say so.
-            let on_purpose = panic.payload_as_str().is_some_and(|words| words.contains("on purpose"));
+            let on_purpose = panic.payload().downcast_ref::<&str>().is_some_and(|words| words.contains("on purpose"));
             if !on_purpose && thread.name().is_some_and(|name| WATCHED.iter().any(|watched| name.starts_with(watched))) {
                 PANICS.fetch_add(1, Ordering::SeqCst);
             }

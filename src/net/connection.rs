@@ -268,7 +268,7 @@ impl Reader {
             };
             // Not under the lock: whoever writes meanwhile is not kept waiting.
             let received = self.receive(input.room());
-            tls.lock().put_back(input, &received);
+            let received = tls.lock().put_back(input, received);
             match received {
                 Ok(0) => return Ok(0),
                 // Nothing has come for a while, and there is time left.

@@ -336,7 +336,7 @@ fn exchange(incoming: &Incoming, tls: &mut Tls, input: &mut Input, deadline: Ins
         socket.stream.set_read_timeout(Some(left))?;
         match (&socket.stream).read(input.room()) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(len) => input.received(len),
+            Ok(len) => input.received(len)?,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(timed_out(e)),
         }

@@ -6,6 +6,8 @@
 //! It is rustls's unbuffered interface: records are decrypted where they were received, and encrypted to where they are sent from. The buffered
 //! one moves every byte twice more, which costs three times as much as decrypting it.
 
+mod buffers;
+
 use std::io;
 use std::ops::Deref;
 
@@ -14,14 +16,11 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
 use rustls::{CommonState, Error};
 
-/// Bytes received at a time, at first; doubled whenever as many came.
-const INPUT_LEN_MIN: usize = 4 << 10;
-/// Bytes received at a time, at most: with the data of a piece they stay in the second level of cache.
-const INPUT_LEN_MAX: usize = 128 << 10;
+use self::buffers::Plain;
+pub(super) use self::buffers::{Input, Output};
+
 /// Bytes of data in a full record.
 const RECORD_LEN: usize = 16 << 10;
-/// Bytes before the body of a record: type, version, and the body's length in the last two.
-const RECORD_HEADER_LEN: usize = 5;
 /// Bytes of most of what the protocol itself has to say.
 const ANSWER_LEN: usize = 1 << 10;
 /// Bytes that encryption adds to a record, and more.
@@ -48,31 +47,6 @@ pub(super) struct TlsStream {
     closed: bool,
     /// Something was wrong with what was received: what rustls keeps of it must not be looked at without the bytes it came in.
     broken: bool,
-}
-
-/// Encrypted bytes: received, and not yet decrypted.
-#[derive(Debug, Default)]
-pub(super) struct Input {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// The last time as much came as there was room for.
-    grow: bool,
-}
-
-/// Encrypted bytes to be sent. What it had room for once it keeps, until [`Output::shrink`].
-#[derive(Debug, Default)]
-pub(super) struct Output {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-/// Decrypted bytes.
-#[derive(Debug, Default)]
-struct Plain {
-    bytes: Vec<u8>,
-    start: usize,
 }
 
 /// What came of an attempt to read.
@@ -111,12 +85,12 @@ impl Tls {
         message: &[u8],
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<Next, Error> {
-        let bytes = &mut input.bytes[input.start..input.end];
+        let bytes = input.waiting();
         let (discard, next) = match self {
             Self::Client(tls) => carry_out(tls.process_tls_records(bytes), output, message, take),
             Self::Server(tls) => carry_out(tls.process_tls_records(bytes), output, message, take),
         };
-        input.start += discard;
+        input.done(discard);
         next
     }
 }
@@ -160,7 +134,7 @@ fn carry_out<D>(
                 Err(EncodeError::InsufficientSize(more)) => data.encode(output.room(more.required_size)),
                 other => other,
             };
-            output.end += encoded.map_err(|e| Error::General(e.to_string()))?;
+            output.filled(encoded.map_err(|e| Error::General(e.to_string()))?);
             Ok(Next::Step)
         }
         ConnectionState::TransmitTlsData(data) => {
@@ -177,7 +151,7 @@ fn carry_out<D>(
                 }
                 other => other,
             };
-            output.end += encrypted.map_err(|e| Error::General(e.to_string()))?;
+            output.filled(encrypted.map_err(|e| Error::General(e.to_string()))?);
             Ok(Next::Ready)
         }
         ConnectionState::BlockedHandshake => Ok(Next::Receive),
@@ -190,7 +164,7 @@ fn carry_out<D>(
 impl TlsStream {
     /// Goes on where the handshake has ended; behind it came `plain`, and `input`, which is still encrypted.
     pub(super) fn new(tls: Tls, plain: Vec<u8>, input: Input) -> Self {
-        Self { tls, input, plain: Plain { bytes: plain, start: 0 }, answers: Output::default(), closed: false, broken: false }
+        Self { tls, input, plain: Plain::new(plain), answers: Output::default(), closed: false, broken: false }
     }
 
     /// Tells whether something may be read without receiving more. If not, what is not needed until more comes is given back.
@@ -248,13 +222,22 @@ impl TlsStream {
     }
 
     /// Takes back what [`Received::More`] lent, with as many more bytes as were received.
-    pub(super) fn put_back(&mut self, mut input: Input, received: &io::Result<usize>) {
-        match received {
-            Ok(len) => input.received(*len),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => input.shrink(),
-            Err(_) => {}
-        }
+    ///
+    /// # Errors
+    /// That of receiving, and `InvalidData` when what came is no TLS.
+    pub(super) fn put_back(&mut self, mut input: Input, received: io::Result<usize>) -> io::Result<usize> {
+        let taken = match received {
+            Ok(len) => input.received(len).map(|()| len),
+            Err(e) => {
+                if e.kind() == io::ErrorKind::WouldBlock {
+                    input.shrink();
+                }
+                Err(e)
+            }
+        };
+        self.broken |= matches!(&taken, Err(e) if e.kind() == io::ErrorKind::InvalidData);
         self.input = input;
+        taken
     }
 
     /// Encrypts `message` onto the end of `output`, behind what the handshake or a new key has to say.
@@ -281,100 +264,9 @@ impl TlsStream {
     }
 }
 
-impl Input {
-    /// Tells whether a whole record is there.
-    fn has_record(&self) -> bool {
-        let there = &self.bytes[self.start..self.end];
-        there.len() >= RECORD_HEADER_LEN
-            && there.len() - RECORD_HEADER_LEN >= usize::from(u16::from_be_bytes([there[3], there[4]]))
-    }
-
-    /// Room for what comes next, behind what is there.
-    pub(super) fn room(&mut self) -> &mut [u8] {
-        self.bytes.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        let len = match self.bytes.len() {
-            len if self.grow || len == self.end => (2 * len).clamp(INPUT_LEN_MIN, INPUT_LEN_MAX),
-            len => len,
-        };
-        self.bytes.resize(len, 0);
-        &mut self.bytes[self.end..]
-    }
-
-    /// Notes how many bytes have come.
-    pub(super) fn received(&mut self, len: usize) {
-        self.grow = len == self.bytes.len() - self.end;
-        self.end += len;
-    }
-
-    /// Gives back what is not needed for what is there.
-    fn shrink(&mut self) {
-        self.bytes.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        self.bytes.truncate(self.end);
-        self.bytes.shrink_to_fit();
-        self.grow = false;
-    }
-}
-
-impl Output {
-    /// What is to be sent.
-    pub(super) fn waiting(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// Notes how many bytes of it were sent.
-    pub(super) fn sent(&mut self, len: usize) {
-        self.start += len;
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-    }
-
-    fn append(&mut self, other: &Self) {
-        let bytes = other.waiting();
-        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
-    }
-
-    /// Room for `len` bytes behind what waits.
-    fn room(&mut self, len: usize) -> &mut [u8] {
-        if self.bytes.len() < self.end + len {
-            self.bytes.resize(self.end + len, 0);
-        }
-        &mut self.bytes[self.end..]
-    }
-
-    /// Gives back what a large message needed, beyond `keep` bytes.
-    pub(super) fn shrink(&mut self, keep: usize) {
-        if self.start == self.end && self.bytes.len() > keep {
-            *self = Self::default();
-        }
-    }
-}
-
-impl Plain {
-    fn is_empty(&self) -> bool {
-        self.start == self.bytes.len()
-    }
-
-    fn put(&mut self, payload: &[u8]) {
-        self.bytes.extend_from_slice(payload);
-    }
-
-    /// Moves what fits.
-    fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let len = buffer.len().min(self.bytes.len() - self.start);
-        buffer[..len].copy_from_slice(&self.bytes[self.start..self.start + len]);
-        self.start += len;
-        if self.is_empty() {
-            self.bytes.clear();
-            self.start = 0;
-        }
-        len
-    }
-}
-
 pub(super) fn invalid(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
+
+#[cfg(test)]
+mod tests;

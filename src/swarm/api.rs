@@ -20,6 +20,8 @@ pub struct Proof {
     pub user: UserId,
     /// When the ticket was signed, in milliseconds since the Unix epoch.
     pub issued_ms: u64,
+    /// When it counts no more by the trackers' clocks, in milliseconds since the Unix epoch: the client's to look at.
+    pub expires_ms: u64,
     /// When it expires, and with it the link, if no newer one is shown.
     pub expires: Instant,
 }
@@ -93,8 +95,9 @@ pub trait Host: Send + Sync + 'static {
     /// Checks a ticket that the device at the other end has shown: signature, device, expiry, and that it was not voided.
     /// `None`: it is worthless. Must not block; asked again after the link was registered, so that no word of a tracker is missed.
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof>;
-    /// Tells whether this device takes part in the file's swarm in that group. Must not block.
-    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool;
+    /// Tells whether this device takes part in the file's swarm in that group, and the other end has not left it. Must not block; asked
+    /// again after the link was registered.
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool;
     /// These pieces are on disk for good: after a restart they need not be hashed again. Called on the journal thread; may block.
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield);
     /// The file's metainfo has come from a member and is checked: keep it for the next start. Called on a link's thread; may block.

@@ -127,7 +127,7 @@ impl Engine {
         let inner = self.inner.clone();
         let spawned = self.inner.threads.spawn("posse-link", move || {
             let closes = incoming.clone();
-            if let Err(e) = super::session::accept(&inner, incoming, || admission.prove()) {
+            if let Err(e) = super::opening::accept(&inner, incoming, || admission.prove()) {
                 log::info!("{peer}: connection closed: {e}");
             }
             closes.close();

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use self::peer::Peer;
-use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, session};
+use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, opening, session};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
 use crate::net::Transport;
@@ -52,10 +52,10 @@ impl Host for Anybody {
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
         let TicketClaims { group, user, issued_ms, expires_ms, .. } = ticket.claims;
         let expires = Instant::now() + Duration::from_millis(expires_ms.min(600_000));
-        (ticket.claims.device == device && expires_ms > 0).then_some(Proof { group, user, issued_ms, expires })
+        (ticket.claims.device == device && expires_ms > 0).then_some(Proof { group, user, issued_ms, expires_ms, expires })
     }
 
-    fn is_offered(&self, _: InfoHash, group: GroupId) -> bool {
+    fn is_offered(&self, _: InfoHash, group: GroupId, _: DeviceId) -> bool {
         group == GROUP
     }
 
@@ -104,7 +104,7 @@ fn run(bytes: &[u8]) -> (usize, usize) {
     let engine = running.engine.clone();
     let came = std::thread::scope(|scope| {
         scope.spawn(move || {
-            let _ = session::accept(&engine.inner, theirs.clone(), || true);
+            let _ = opening::accept(&engine.inner, theirs.clone(), || true);
             theirs.close();
         });
         let peer = Peer::new(ours, file);

@@ -151,7 +151,7 @@ impl Torrent {
         let links: Vec<Arc<Link>> = state.links.values().filter(|link| link.extensions).cloned().collect();
         drop(state);
         // Whoever linked before we knew it may want it from us.
-        let told = super::session::our_extensions(self);
+        let told = super::opening::our_extensions(self);
         links.iter().for_each(|link| link.send(&told));
         self.changed.notify_all();
         if begins {

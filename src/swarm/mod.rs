@@ -13,6 +13,7 @@ mod hasher;
 mod link;
 mod manners;
 mod metadata;
+mod opening;
 mod peers;
 mod picker;
 mod pool;

@@ -197,7 +197,7 @@ impl Torrent {
         for (device, address) in state.peers.take_due(self.now(), room, dials) {
             let (torrent, dialling) = (self.clone(), Dialling::begin(&self.engine));
             let spawned = self.engine.threads.spawn("posse-link", move || {
-                if let Err(e) = super::session::dial(&torrent, device, address, dialling) {
+                if let Err(e) = super::opening::dial(&torrent, device, address, dialling) {
                     log::debug!("{}: no link to {address}: {e}", torrent.info_hash);
                     torrent.state.lock().peers.dial_failed(torrent.now(), device, e.to_string());
                 }

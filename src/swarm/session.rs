@@ -1,52 +1,35 @@
-//! A link from its first byte to its last: the handshakes, then the reader's loop.
+//! A link from its registration ([`super::opening`]) to its end: what its reader makes of each message.
 //!
-//! **Invariant:** an inbound stranger hears nothing, not even whether we know the file, before the host has said that the device may have it;
-//! and a block's data goes from the stream into the buffer of its piece, which exists only if we asked for it.
+//! **Invariant:** a block's data goes from the stream into the buffer of its piece, which exists only if we asked for it. A peer may be silent
+//! for long, but a message that has begun must be there within a minute; and nothing is done any more for a link that was closed.
 //!
-//! Deadlines are for the whole: everything up to the link's registration together has [`HANDSHAKE_TIMEOUT`]; a peer may be silent for
-//! long, but a message that has begun must be there within a minute.
-//!
-//! Runs on the link's own thread, which becomes its reader; a second thread writes. Blocks until the link ends.
+//! Runs on the link's own thread; a second thread writes. Blocks until the link ends.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::api::Proof;
-use super::engine::Inner;
 use super::link::Link;
 use super::manners::Manners;
-use super::peers::Dialling;
 use super::pool::{Buffer, Job};
 use super::torrent::{State, Torrent};
-use super::{BlockFate, Download, LinkKey, LinkTraits};
-use crate::net::{Connection, Incoming, Reader};
-use crate::types::limits::{BLOCK_LEN, BLOCK_LEN_MAX, HANDSHAKE_TIMEOUT};
-use crate::types::{Bitfield, DeviceId, PieceIndex, Ticket};
-use crate::wire::frame::{FrameError, read_message, write_message};
-use crate::wire::peer::{
-    EXTENDED_HANDSHAKE_ID, ExtendedHandshake, Handshake, Header, PeerError, PeerId, PeerMessage, read_header, skip,
-};
+use super::{BlockFate, Download};
+use crate::net::Reader;
+use crate::types::{Bitfield, PieceIndex};
+use crate::wire::peer::{ExtendedHandshake, Header, PeerError, PeerMessage, read_header, skip};
 
 /// Requests that we keep waiting for a peer, told in `reqq`.
 pub(super) const REQUESTS_MAX: u32 = super::REQUESTS_MAX as u32;
-/// Requests that a peer keeps that says nothing about it.
-const REQUESTS_MAX_UNTOLD: u32 = 128;
 /// The extension id under which we take metadata messages.
 pub(super) const METADATA_ID: u8 = 1;
 /// The extension id under which we take newer tickets.
 pub(super) const TICKET_ID: u8 = 2;
-/// Bytes in a ticket, and more: nobody makes us wait for a longer one.
-const TICKET_LEN_MAX: usize = 256;
 /// Silence between two messages: a keep-alive comes every two minutes (BEP 3).
 const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// Bytes that nobody asked for, before the link is closed; taken-back requests account for some.
 const UNWANTED_MAX: u64 = 64 << 20;
-/// Bytes read from the stream at a time when no buffer takes them directly.
-const READ_AHEAD: usize = 16 << 10;
 /// How often a slow block's arrival is reported.
 const ARRIVING: Duration = Duration::from_millis(500);
 
@@ -63,169 +46,13 @@ pub(super) enum LinkError {
     Refused(&'static str),
 }
 
-/// Dials a device and serves the link until it ends.
-///
-/// # Errors
-/// Only if no link came about.
-pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr, dialling: Dialling) -> Result<(), LinkError> {
-    let engine = &torrent.engine;
-    let own = engine.host.ticket_for(torrent.info_hash, device).ok_or(LinkError::Refused("no ticket is at hand"))?;
-    let started = Instant::now();
-    let connection = engine.config.transport.dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)?;
-    let delay = started.elapsed() / 3;
-    let mut admission =
-        engine.registry.admit(address.ip(), connection.clone()).ok_or(LinkError::Refused("too many links are up"))?;
-    // Whom we dial is our own choice: the bounds are there against those who come.
-    if !admission.trust() {
-        return Err(LinkError::Refused("too many links are up"));
-    }
-    let mut reader = reader(&connection, started);
-    write_message(&mut connection.writer(), &own)?;
-    let shown = read_ticket(&mut reader)?;
-    let proof = engine.host.check_ticket(&shown, device).filter(|proof| proof.group == own.claims.group);
-    let proof = proof.ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
-    let _share = engine.shares.dialled(device).ok_or(LinkError::Refused("enough links to that device are up"))?;
-    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
-    let knew = torrent.metainfo.get().is_some();
-    our_extensions(torrent).encode(&mut opening);
-    io::Write::write_all(&mut connection.writer(), &opening)?;
-    let theirs = Handshake::read(&mut reader)?;
-    if theirs.info_hash != torrent.info_hash {
-        return Err(LinkError::Violation("it answers for another file"));
-    }
-    let extended = introduce(device, &mut reader, &theirs)?;
-    let link = new_link(engine, (device, proof), true, &theirs, &extended, connection);
-    let link = torrent.register(link, &[]).ok_or(LinkError::Refused("the link is not needed"))?;
-    still_good(torrent, &link, &shown)?;
-    if let Some(download) = torrent.state.lock().transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
-        download.delay_measured(link.key, delay);
-    }
-    if !knew {
-        tell_metainfo(torrent, &link);
-    }
-    drop(dialling);
-    serve(torrent, &link, reader, &extended);
-    Ok(())
-}
-
-/// Serves an inbound connection until it ends. Calls `proven` when the peer turned out to be one; it tells whether there is room.
-///
-/// # Errors
-/// Only if no link came about.
-pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnce() -> bool) -> Result<(), LinkError> {
-    let started = Instant::now();
-    let (connection, device) = engine.config.transport.accept(incoming, HANDSHAKE_TIMEOUT)?;
-    let mut reader = reader(&connection, started);
-    let shown = read_ticket(&mut reader)?;
-    let proof =
-        engine.host.check_ticket(&shown, device).ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
-    let _share = engine.shares.inbound(device, proof.user).ok_or(LinkError::Refused("enough links to its user are up"))?;
-    let own = engine.host.own_ticket(proof.group).ok_or(LinkError::Refused("it is of a group that we are not in"))?;
-    write_message(&mut connection.writer(), &own)?;
-    let theirs = Handshake::read(&mut reader)?;
-    // One answer for a file that is not here and for one that is not in that group.
-    let torrent = engine.torrent(theirs.info_hash).filter(|_| engine.host.is_offered(theirs.info_hash, proof.group));
-    let torrent = torrent.ok_or(LinkError::Refused("the file it asks for is not offered in that group"))?;
-    let extended = introduce(device, &mut reader, &theirs)?;
-    if !proven() {
-        return Err(LinkError::Refused("too many links are up"));
-    }
-    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
-    let knew = torrent.metainfo.get().is_some();
-    our_extensions(&torrent).encode(&mut opening);
-    let link = new_link(engine, (device, proof), false, &theirs, &extended, connection);
-    let link = torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
-    still_good(&torrent, &link, &shown)?;
-    if !knew {
-        tell_metainfo(&torrent, &link);
-    }
-    serve(&torrent, &link, reader, &extended);
-    Ok(())
-}
-
-/// Reads the ticket that the other end shows.
-fn read_ticket(reader: &mut BufReader<Reader>) -> Result<Ticket, LinkError> {
-    read_message(reader, TICKET_LEN_MAX).map_err(|e| match e {
-        FrameError::Closed => LinkError::Refused("it takes no ticket of ours"),
-        FrameError::Io(e) => e.into(),
-        FrameError::Wire(e) => PeerError::from(e).into(),
-    })
-}
-
-/// Looks at the ticket again, now that whoever ends links finds this one: what was said meanwhile must not be missed.
-fn still_good(torrent: &Arc<Torrent>, link: &Arc<Link>, shown: &Ticket) -> Result<(), LinkError> {
-    let host = &torrent.engine.host;
-    let good = host.check_ticket(shown, link.device).is_some_and(|proof| host.is_offered(torrent.info_hash, proof.group));
-    if !good {
-        torrent.unregister(link);
-        return Err(LinkError::Refused("its ticket was voided"));
-    }
-    Ok(())
-}
-
-/// The metainfo may have come while we shook hands: then the peer has not heard that we have it.
-fn tell_metainfo(torrent: &Torrent, link: &Link) {
-    if torrent.metainfo.get().is_some() && link.extensions {
-        link.send(&our_extensions(torrent));
-    }
-}
-
-/// The reader of a connection whose making began at `started`.
-fn reader(connection: &Connection, started: Instant) -> BufReader<Reader> {
-    let mut reader = connection.reader();
-    reader.set_deadline(Some(started + HANDSHAKE_TIMEOUT));
-    BufReader::with_capacity(READ_AHEAD, reader)
-}
-
-/// Learns what the other end can do. It says so at once, without waiting for our handshake.
-fn introduce(device: DeviceId, reader: &mut BufReader<Reader>, theirs: &Handshake) -> Result<ExtendedHandshake, LinkError> {
-    if !theirs.peer_id.matches(&device) || !theirs.has_extensions() {
-        return Err(LinkError::Violation("its peer id is not that of its device, or it speaks no extensions"));
-    }
-    let Header::Message(PeerMessage::Extended { id: EXTENDED_HANDSHAKE_ID, payload }) = read_header(reader)? else {
-        return Err(LinkError::Violation("its first message is not the extension handshake"));
-    };
-    Ok(ExtendedHandshake::decode(&payload).map_err(PeerError::from)?)
-}
-
-fn new_link(
-    engine: &Inner,
-    peer: (DeviceId, Proof),
-    dialled: bool,
-    theirs: &Handshake,
-    told: &ExtendedHandshake,
-    connection: Connection,
-) -> Link {
-    let traits = LinkTraits {
-        block_len_max: told.block_len_max.unwrap_or(BLOCK_LEN).clamp(BLOCK_LEN, BLOCK_LEN_MAX),
-        requests_max: requests_taken(told.requests_max.unwrap_or(REQUESTS_MAX_UNTOLD)),
-        fast: theirs.has_fast(),
-    };
-    let key = LinkKey(engine.next_link.fetch_add(1, Ordering::Relaxed));
-    Link::new(key, peer, dialled, traits, theirs.has_extensions(), connection)
-}
-
 /// Requests that a peer is sent at a time, of those it says it keeps.
 pub(super) fn requests_taken(told: u32) -> u32 {
     told.clamp(1, 2 * REQUESTS_MAX)
 }
 
-pub(super) fn our_extensions(torrent: &Torrent) -> PeerMessage {
-    let config = &torrent.engine.config;
-    let handshake = ExtendedHandshake {
-        metadata_id: Some(METADATA_ID),
-        metadata_size: torrent.dictionary().map(|bytes| bytes.len() as u64),
-        requests_max: Some(REQUESTS_MAX),
-        client: Some(concat!("Posse ", env!("CARGO_PKG_VERSION")).to_owned()),
-        port: config.port.filter(|port| *port != 0),
-        ticket_id: Some(TICKET_ID),
-        block_len_max: Some(BLOCK_LEN_MAX),
-    };
-    PeerMessage::Extended { id: EXTENDED_HANDSHAKE_ID, payload: handshake.encode() }
-}
-
 /// Serves a registered link until it ends: starts its writer, reads, and drops it.
-fn serve(torrent: &Arc<Torrent>, link: &Arc<Link>, reader: BufReader<Reader>, extended: &ExtendedHandshake) {
+pub(super) fn serve(torrent: &Arc<Torrent>, link: &Arc<Link>, reader: BufReader<Reader>, extended: &ExtendedHandshake) {
     /// Drops the link whatever ends its thread.
     struct Registered<'a>(&'a Arc<Torrent>, &'a Arc<Link>);
     impl Drop for Registered<'_> {

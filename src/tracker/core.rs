@@ -45,6 +45,15 @@ pub(crate) type Deferred = Box<dyn FnOnce() + Send>;
 /// A question to the core, asked on its thread.
 pub(crate) type Question = Box<dyn FnOnce(&mut View<'_>) -> Deferred + Send>;
 
+/// What came of a change.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    /// What the client is told.
+    pub(crate) outcome: Outcome,
+    /// Whether the request was on record when it came: nothing more has been made.
+    pub(crate) is_repeated: bool,
+}
+
 /// What the core's thread takes.
 pub(crate) enum Input {
     /// Carry out a change.
@@ -58,7 +67,7 @@ pub(crate) enum Input {
         /// What.
         change: Change,
         /// Takes the outcome; has room for it.
-        answer: Sender<Outcome>,
+        answer: Sender<Changed>,
     },
     /// Look something up, or change presence.
     Ask(Question),
@@ -126,7 +135,7 @@ impl CoreHandle {
     ///
     /// # Blocking
     /// Until the change is safe or refused.
-    pub(crate) fn change(&self, session: SessionKey, actor: UserId, request: RequestId, change: Change) -> Option<Outcome> {
+    pub(crate) fn change(&self, session: SessionKey, actor: UserId, request: RequestId, change: Change) -> Option<Changed> {
         let (answer, outcome) = bounded(1);
         self.inputs.send(Input::Change { session, actor, request, change, answer }).ok()?;
         outcome.recv().ok()
@@ -178,7 +187,8 @@ pub(crate) struct Core {
     clock: Clock,
     links: Links,
     next_ticket: u64,
-    tickets: HashMap<Ticket, Sender<Outcome>>,
+    /// Who is to be told, and whether the request was on record.
+    tickets: HashMap<Ticket, (Sender<Changed>, bool)>,
     /// Applied, not yet durable.
     unsaved: Vec<Operation>,
     fresh_origin: Option<OriginId>,
@@ -259,11 +269,13 @@ impl Core {
                 if actor == UserId::NOBODY || self.presence.asks(session, actor, request, self.replica.directory()) {
                     self.next_ticket += 1;
                     let ticket = Ticket(self.next_ticket);
-                    self.tickets.insert(ticket, answer);
+                    let is_repeated = self.replica.directory().outcome(request, actor).is_some();
+                    self.tickets.insert(ticket, (answer, is_repeated));
                     self.replica.submit(now_ms, ticket, actor, request, change);
                 } else {
                     // The login has ended while the request waited. Sending fails only if the session has gone.
-                    self.deferred.push(Box::new(move || _ = answer.send(Err(Refusal::LoginFirst))));
+                    let changed = Changed { outcome: Err(Refusal::LoginFirst), is_repeated: false };
+                    self.deferred.push(Box::new(move || _ = answer.send(changed)));
                 }
             }
             Input::Ask(question) => {
@@ -342,9 +354,9 @@ impl Core {
             Output::Send(link, message) => self.links.send(link, message, self.replica.origin()),
             Output::SendStored { link, ranges } => self.links.send_stored(link, ranges),
             Output::Reply(ticket, outcome) => {
-                if let Some(answer) = self.tickets.remove(&ticket) {
+                if let Some((answer, is_repeated)) = self.tickets.remove(&ticket) {
                     // Fails only if the session has gone; its client asks again, elsewhere.
-                    let _ = answer.send(outcome);
+                    let _ = answer.send(Changed { outcome, is_repeated });
                 }
             }
             Output::Notice(notice @ Notice::Up { .. }) => info!("{notice}"),

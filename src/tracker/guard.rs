@@ -30,7 +30,7 @@ pub(crate) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    fn lane(&self, known: bool) -> Lane {
+    fn lane(&self, known: Option<UserId>) -> Lane {
         Lane { source: self.source, known }
     }
 }
@@ -89,19 +89,26 @@ impl Shared {
         let (present, repeated) = asked?;
         let Some(present) = present else { return Some(Err(Refusal::LoginFirst)) };
         // A repeated request finds the old password replaced already, by itself; its outcome is on record.
-        if !repeated {
-            let attempt = self.gate.logged_in(caller.source, caller.device, user);
-            match self.check(caller, &attempt, old, &[&present]) {
-                Ok(Some(_)) => {}
-                Ok(None) => return Some(Err(Refusal::WrongOldPassword)),
-                Err(refusal) => return Some(Err(refusal)),
-            }
-        }
-        let hash = match self.hasher.hash(caller.lane(true), new) {
+        let hash = if repeated { Ok(self.hasher.no_hash()) } else { self.replace(caller, user, &present, old, new) };
+        let hash = match hash {
             Ok(hash) => hash,
             Err(refusal) => return Some(Err(refusal)),
         };
-        self.core.change(caller.session, user, request, Change::ChangePassword { hash })
+        self.change(caller, user, request, Change::ChangePassword { hash })
+    }
+
+    /// The hash of a user's new password, if the old one is right.
+    fn replace(
+        &self,
+        caller: Caller<'_>,
+        user: UserId,
+        present: &PasswordHash,
+        old: &Password,
+        new: &Password,
+    ) -> Result<PasswordHash, Refusal> {
+        let attempt = self.gate.logged_in(caller.source, caller.device, user);
+        self.check(caller, &attempt, old, &[present])?.ok_or(Refusal::WrongOldPassword)?;
+        self.hasher.hash(caller.lane(Some(user)), new)
     }
 
     /// Confirms that a request of a user, who is not logged in where it is repeated, has replaced their password by `new`. Whoever knows
@@ -158,17 +165,18 @@ impl Shared {
         if taken && !repeated {
             return Some(Err(Refusal::NameTaken));
         }
-        let charge = if repeated { Some(Charge::FREE) } else { self.quota.take(Kind::Account(caller.source)) };
-        let Some(charge) = charge else { return Some(Err(Refusal::TooMany)) };
-        let hash = match self.hasher.hash(caller.lane(false), password) {
+        let (charge, hash) = if repeated {
+            // The outcome is on record, and goes by the request and the name: no hash is looked at.
+            (Charge::FREE, Ok(self.hasher.no_hash()))
+        } else {
+            let Some(charge) = self.quota.take(Kind::Account(caller.source)) else { return Some(Err(Refusal::TooMany)) };
+            (charge, self.hasher.hash(caller.lane(None), password))
+        };
+        let hash = match hash {
             Ok(hash) => hash,
             Err(refusal) => return Some(Err(refusal)),
         };
-        let outcome = self.core.change(caller.session, UserId::NOBODY, request, Change::CreateUser { name, hash })?;
-        if outcome.is_ok() {
-            charge.spend();
-        }
-        Some(outcome)
+        self.make(caller, UserId::NOBODY, request, Change::CreateUser { name, hash }, charge)
     }
 
     /// Carries out a change of a user's, if they may make another of the kind.
@@ -176,21 +184,22 @@ impl Shared {
     /// # Blocking
     /// Until the change is safe or refused.
     pub(crate) fn change(&self, caller: Caller<'_>, actor: UserId, request: RequestId, change: Change) -> Option<Outcome> {
-        let charge = match Kind::of(caller.source, actor, &change) {
-            Some(kind) => self.quota.take(kind),
-            None => Some(Charge::FREE),
-        };
-        let charge = match charge {
+        let charge = match self.quota.take(Kind::of(caller.source, actor, &change)) {
             Some(charge) => charge,
             // Only now does it matter whether this one was counted before: asking first would cost every change a turn of the core.
             None if self.core.ask(move |view| view.directory().outcome(request, actor).is_some())? => Charge::FREE,
             None => return Some(Err(Refusal::TooMany)),
         };
-        let outcome = self.core.change(caller.session, actor, request, change)?;
-        if outcome.is_ok() {
+        self.make(caller, actor, request, change, charge)
+    }
+
+    /// Has the core carry out a change, which counts if anything was made.
+    fn make(&self, caller: Caller<'_>, actor: UserId, request: RequestId, change: Change, charge: Charge<'_>) -> Option<Outcome> {
+        let changed = self.core.change(caller.session, actor, request, change)?;
+        if changed.outcome.is_ok() && !changed.is_repeated {
             charge.spend();
         }
-        Some(outcome)
+        Some(changed.outcome)
     }
 
     /// Tells which of the hashes a password belongs to, in the attempt's time.
@@ -202,9 +211,11 @@ impl Shared {
         hashes: &[&PasswordHash],
     ) -> Result<Option<usize>, Refusal> {
         let pass = self.gate.pass(attempt, || caller.admission.is_over())?;
-        let found = self.hasher.find(caller.lane(attempt.is_known()), password, hashes)?;
-        if found.is_none() {
-            pass.failed();
+        let found = self.hasher.find(caller.lane(attempt.known()), password, hashes)?;
+        if found.is_some() {
+            pass.succeeded()
+        } else {
+            pass.failed()
         }
         Ok(found)
     }

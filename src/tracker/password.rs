@@ -4,8 +4,10 @@
 //! exists cannot be told from the time a check takes. (A name that two users bear is known to be one that exists: each of them is
 //! tried.)
 //!
-//! Called on session threads. A run blocks for some tens of milliseconds, and before that for a free place. Places go round the
-//! [`Lane`]s in which somebody waits, one after the other: whoever floods the tracker from one address waits behind himself.
+//! Called on session threads. A run blocks for some tens of milliseconds, and before that for a free place. Every other place goes to
+//! those who have shown their user's password before; of these, as of the strangers, the addresses take turns, and the users of one
+//! address do. So whoever floods the tracker waits behind himself, guesses stand in no owner's way, and a neighbour with accounts of his own
+//! has one turn in a round for each of them.
 //!
 //! The parameters are OWASP's first choice for Argon2id: 19 MiB, two passes, one lane. Memory is kept between runs because an
 //! allocator that gives back 19 MiB blocks at its own pace would hold hundreds of MiB in a tracker with many threads.
@@ -18,9 +20,9 @@ use crossbeam_channel::{Sender, bounded, select};
 use log::error;
 use parking_lot::Mutex;
 
-use super::turns::Turns;
+use super::turns::{Lanes, Turns};
 use crate::net::{Source, Stop};
-use crate::types::{Password, PasswordHash, Refusal};
+use crate::types::{Password, PasswordHash, Refusal, UserId};
 
 /// Memory of a run in KiB, passes, lanes. A fuzzer's runs are to be short.
 const MEMORY_KIB: u32 = if cfg!(fuzzing) { 64 } else { 19_456 };
@@ -35,17 +37,19 @@ const RUNS_MAX: usize = 16;
 /// How long a request waits for a place before the tracker calls itself busy.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Requests of one lane that wait at a time; one more is told that the tracker is busy. As many as an address has connections that
-/// have not logged in.
-const WAITING_PER_LANE_MAX: usize = 64;
+/// Requests of strangers at one address that wait at a time; one more is told that the tracker is busy. As many as an address has
+/// connections that have not logged in.
+const STRANGERS_WAITING_MAX: usize = 64;
+/// Requests for one user who is known that wait at a time: more than a person makes at once.
+const WAITING_PER_USER_MAX: usize = 4;
 
-/// Whom a run is for: those of one lane wait for each other.
+/// Whom a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Lane {
     /// Where they come from.
     pub(crate) source: Source,
-    /// Whether they have shown the user's password before: guesses do not stand in the way of owners, not even of those next door.
-    pub(crate) known: bool,
+    /// Whose password they have shown before.
+    pub(crate) known: Option<UserId>,
 }
 
 /// Memory of a run; whoever has it may run.
@@ -59,11 +63,49 @@ struct Waiter {
     memory: Sender<Memory>,
 }
 
+/// Who waits for a place.
+#[derive(Debug, Default)]
+struct Queue {
+    known: Lanes<Source, UserId, Waiter>,
+    strangers: Turns<Source, Waiter>,
+    /// Whether it is the strangers' turn.
+    is_strangers_turn: bool,
+}
+
+impl Queue {
+    /// Has one wait; false if as many of its lane do as may.
+    fn push(&mut self, lane: Lane, waiter: Waiter) -> bool {
+        match lane.known {
+            Some(user) => self.known.push(lane.source, user, WAITING_PER_USER_MAX, waiter),
+            None => self.strangers.push(lane.source, STRANGERS_WAITING_MAX, waiter),
+        }
+    }
+
+    /// Takes the next one out.
+    fn next(&mut self) -> Option<Waiter> {
+        self.is_strangers_turn = !self.is_strangers_turn;
+        if self.is_strangers_turn {
+            self.strangers.next().or_else(|| self.known.next())
+        } else {
+            self.known.next().or_else(|| self.strangers.next())
+        }
+    }
+
+    /// Takes one out; false if it is not there.
+    fn leave(&mut self, lane: Lane, number: u64) -> bool {
+        let leaves = |waiter: &Waiter| waiter.number == number;
+        match lane.known {
+            Some(user) => self.known.leave(lane.source, user, leaves),
+            None => self.strangers.leave(lane.source, leaves),
+        }
+    }
+}
+
 /// The places, and who waits for one. While somebody waits, none is free.
 #[derive(Debug)]
 struct Places {
     free: Vec<Memory>,
-    waiting: Turns<Lane, Waiter>,
+    waiting: Queue,
     last_number: u64,
 }
 
@@ -88,7 +130,7 @@ impl Hasher {
     pub(crate) fn new(stop: Stop) -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(RUNS_MAX);
         let free = vec![Memory::new(); count];
-        let places = Mutex::new(Places { free, waiting: Turns::new(WAITING_PER_LANE_MAX), last_number: 0 });
+        let places = Mutex::new(Places { free, waiting: Queue::default(), last_number: 0 });
         let dummy = to_phc(Salt::new(&[0; Salt::RECOMMENDED_LENGTH]).ok(), Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok());
         Self { places, dummy, stop }
     }
@@ -96,7 +138,7 @@ impl Hasher {
     /// Hashes a new password under a fresh random salt.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] if no place became free in time, or too many of the lane wait for one.
+    /// [`Refusal::Busy`] if no place became free in time, or as many of the lane wait for one as may.
     ///
     /// # Blocking
     /// For a place, and for the run.
@@ -111,7 +153,7 @@ impl Hasher {
     /// Tells which of the hashes, if any, the password belongs to. Without hashes it takes as long as with one.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] if no place became free in time, or too many of the lane wait for one.
+    /// [`Refusal::Busy`] if no place became free in time, or as many of the lane wait for one as may.
     ///
     /// # Blocking
     /// For a place, and for a run a hash.
@@ -165,6 +207,18 @@ impl Hasher {
         Ok(output)
     }
 
+    /// A hash that is no password's: stands in where none is looked at.
+    pub(crate) fn no_hash(&self) -> PasswordHash {
+        self.dummy.clone()
+    }
+
+    /// Takes every place, so that nothing that needs a run goes on until they are given back.
+    #[cfg(test)]
+    pub(crate) fn occupy(&self, source: Source) -> Vec<impl Drop> {
+        let count = self.places.lock().free.len();
+        (0..count).map(|_| self.take_place(Lane { source, known: None }).unwrap()).collect()
+    }
+
     fn take_place(&self, lane: Lane) -> Result<Place<'_>, Refusal> {
         let place = |memory| Place { hasher: self, memory };
         let (sender, memory) = bounded(1);
@@ -185,7 +239,7 @@ impl Hasher {
             recv(self.stop.channel()) -> _ => None,
             default(WAIT_MAX) => None,
         };
-        if got.is_none() && self.places.lock().waiting.leave(lane, |waiter| waiter.number == number) {
+        if got.is_none() && self.places.lock().waiting.leave(lane, number) {
             return Err(Refusal::Busy);
         }
         // Who is in the queue no longer has been given a place, perhaps this very moment.
@@ -232,109 +286,4 @@ fn parse(hash: &PasswordHash) -> Option<(Params, Version, Phc)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    fn password(text: &str) -> Password {
-        Password::new(text.into()).unwrap()
-    }
-
-    fn lane(last: u8) -> Lane {
-        Lane { source: Source::of([10, 0, 0, last].into()), known: false }
-    }
-
-    #[test]
-    fn a_hash_is_of_its_password_alone() {
-        let hasher = Hasher::new(Stop::new());
-        let hash = hasher.hash(lane(1), &password("secret")).unwrap();
-        let other = hasher.hash(lane(1), &password("other")).unwrap();
-        assert!(hash.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_phc());
-        assert_ne!(hash, hasher.hash(lane(1), &password("secret")).unwrap(), "salts are random");
-        assert_eq!(hasher.find(lane(1), &password("secret"), &[&other, &hash]), Ok(Some(1)));
-        assert_eq!(hasher.find(lane(1), &password("Secret"), &[&other, &hash]), Ok(None));
-        assert_eq!(hasher.find(lane(1), &password("secret"), &[]), Ok(None));
-    }
-
-    #[test]
-    fn hashes_of_others_are_read_and_absurd_ones_refused() {
-        let hasher = Hasher::new(Stop::new());
-        // From the test vectors of the reference implementation.
-        let foreign = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        assert_eq!(hasher.find(lane(1), &password("password"), &[&PasswordHash::from_phc(foreign.into())]), Ok(Some(0)));
-        for bad in ["", "$argon2id$", "plain", &foreign.replace("m=256", "m=4000000"), &foreign.replace("argon2id", "argon2i")] {
-            assert_eq!(hasher.find(lane(1), &password("password"), &[&PasswordHash::from_phc(bad.into())]), Ok(None), "{bad}");
-        }
-    }
-
-    #[test]
-    fn places_come_back_and_go_round_the_lanes() {
-        let hasher = Hasher::new(Stop::new());
-        let count = hasher.places.lock().free.len();
-        let taken: Vec<_> = (0..count).map(|_| hasher.take_place(lane(1)).unwrap()).collect();
-        let (order, served) = bounded(10);
-        std::thread::scope(|scope| {
-            for (number, last) in [1, 1, 1, 2].into_iter().enumerate() {
-                let (hasher, order) = (&hasher, order.clone());
-                scope.spawn(move || {
-                    let place = hasher.take_place(lane(last)).unwrap();
-                    order.send(last).unwrap();
-                    drop(place);
-                });
-                while hasher.places.lock().last_number <= number as u64 {
-                    std::thread::yield_now();
-                }
-            }
-            // One place: those who wait are served one after the other.
-            let mut taken = taken.into_iter();
-            drop(taken.next());
-            let got: Vec<u8> = served.iter().take(4).collect();
-            assert_eq!(got, [1, 2, 1, 1]);
-            drop(taken);
-        });
-        assert_eq!(hasher.places.lock().free.len(), count, "every place came back");
-    }
-
-    #[test]
-    fn a_flood_fills_its_own_lane_alone() {
-        let hasher = Hasher::new(Stop::new());
-        let count = hasher.places.lock().free.len();
-        let _taken: Vec<_> = (0..count).map(|_| hasher.take_place(lane(1)).unwrap()).collect();
-        let mut places = hasher.places.lock();
-        let waiter = || Waiter { number: u64::MAX, memory: bounded(1).0 };
-        while places.waiting.push(lane(1), waiter()) {}
-        drop(places);
-        assert_eq!(hasher.hash(lane(1), &password("x")), Err(Refusal::Busy));
-        std::thread::scope(|scope| {
-            let (next_door, started) = (Lane { known: true, ..lane(1) }, Instant::now());
-            let waiting = [lane(2), next_door].map(|lane| {
-                let hasher = &hasher;
-                scope.spawn(move || hasher.take_place(lane).map(drop))
-            });
-            while hasher.places.lock().last_number < 3 {
-                std::thread::yield_now();
-            }
-            // The flood's places are vain; the others' turns come all the same.
-            drop(Place { hasher: &hasher, memory: Memory::new() });
-            for waiting in waiting {
-                assert_eq!(waiting.join().unwrap(), Ok(()));
-            }
-            assert!(started.elapsed() < WAIT_MAX);
-        });
-    }
-
-    #[test]
-    fn nobody_waits_for_a_place_in_a_tracker_that_ends() {
-        let hasher = Hasher::new(Stop::new());
-        let count = hasher.places.lock().free.len();
-        let _taken: Vec<_> = (0..count).map(|_| hasher.take_place(lane(1)).unwrap()).collect();
-        let started = Instant::now();
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| hasher.hash(lane(1), &password("x")));
-            hasher.stop.set();
-            assert_eq!(waiting.join().unwrap(), Err(Refusal::Busy));
-        });
-        assert!(started.elapsed() < WAIT_MAX, "it waited to the end");
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
-//! How much of what lasts may be made in an hour: accounts by an address, groups and requests to join by a user.
+//! How much of what lasts may be made: accounts by an address; groups, requests to join, and all other changes by a user.
 //!
-//! **Invariant:** no address and no user makes more than its bound at once, nor more than twice that in any hour; what was refused, or
-//! came to nothing, does not count.
+//! **Invariant:** no address and no user makes more than its bound at once, nor more than twice that in any hour (of the other changes:
+//! no more than [`CHANGES_AT_ONCE`], and [`CHANGES_PER_SECOND`] from then on); what was refused, repeated, or came to nothing, does not
+//! count.
 //!
 //! Called on session threads; nothing blocks. Kept in memory: a restart forgets it, and each tracker counts for itself. What is kept
 //! is bounded: see [`Paces`] for what is forgotten first.
@@ -18,6 +19,13 @@ use crate::types::{Change, UserId};
 /// Addresses and users that are counted at a time: some 8 MiB.
 const COUNTED_MAX: usize = 65_536;
 
+/// Changes that a user may make at once, and then a second: each of them is kept by every tracker for good, in some hundred bytes. A user
+/// who shares all files they have, leaves, and comes back makes tens of thousands at once, and never as many again the next hour; whoever
+/// does nothing else fills a few GiB a day, instead of a disk in hours.
+const CHANGES_AT_ONCE: u32 = 100_000;
+/// See [`CHANGES_AT_ONCE`].
+const CHANGES_PER_SECOND: u32 = 50;
+
 /// What is counted, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
@@ -27,16 +35,18 @@ pub(crate) enum Kind {
     Group(UserId),
     /// Requests to join made by a user.
     Request(UserId),
+    /// Any other change made by a user.
+    Change(UserId),
 }
 
 impl Kind {
-    /// What a change counts as; `None` for changes that are not counted.
-    pub(crate) fn of(source: Source, actor: UserId, change: &Change) -> Option<Self> {
+    /// What a change counts as.
+    pub(crate) fn of(source: Source, actor: UserId, change: &Change) -> Self {
         match change {
-            Change::CreateUser { .. } => Some(Self::Account(source)),
-            Change::CreateGroup { .. } => Some(Self::Group(actor)),
-            Change::JoinGroup { .. } => Some(Self::Request(actor)),
-            _ => None,
+            Change::CreateUser { .. } => Self::Account(source),
+            Change::CreateGroup { .. } => Self::Group(actor),
+            Change::JoinGroup { .. } => Self::Request(actor),
+            _ => Self::Change(actor),
         }
     }
 }
@@ -68,11 +78,13 @@ impl Quota {
         self.take_at(self.started.elapsed(), kind)
     }
 
-    fn take_at(&self, now: Duration, kind: Kind) -> Option<Charge<'_>> {
+    /// Counts one as of a time after the start.
+    pub(crate) fn take_at(&self, now: Duration, kind: Kind) -> Option<Charge<'_>> {
         let rate = match kind {
             Kind::Account(_) => self.accounts,
             Kind::Group(_) => self.groups,
             Kind::Request(_) => self.requests,
+            Kind::Change(_) => Some(Rate::per_second(CHANGES_AT_ONCE, CHANGES_PER_SECOND)),
         };
         let Some(rate) = rate else { return Some(Charge(None)) };
         let mut paces = self.paces.lock();
@@ -117,6 +129,7 @@ impl Drop for Charge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{GroupId, InfoHash};
 
     fn quota(count: u32) -> Quota {
         Quota::new(&TrackerLimits {
@@ -149,6 +162,18 @@ mod tests {
         (0..100).for_each(|_| drop(quota.take(Kind::Group(user(1))).unwrap()));
         let _held = [quota.take(Kind::Group(user(1))).unwrap(), quota.take(Kind::Group(user(1))).unwrap()];
         assert!(quota.take(Kind::Group(user(1))).is_none(), "what is under way counts");
+    }
+
+    #[test]
+    fn any_other_change_is_bounded_whatever_the_operator_says() {
+        let quota = quota(0);
+        let (group, request) = (GroupId::from_bytes([1; 16]), Kind::Change(user(1)));
+        let changes = [Change::LeaveGroup { group }, Change::StopShare { group, info_hash: InfoHash::from_bytes([1; 20]) }];
+        changes.iter().for_each(|change| assert_eq!(Kind::of(Source::of([10, 0, 0, 1].into()), user(1), change), request));
+        let spend_all = |now| std::iter::from_fn(|| quota.take_at(now, request)).map(Charge::spend).count();
+        assert_eq!(spend_all(Duration::from_secs(1)), 100_000);
+        assert_eq!(spend_all(Duration::from_secs(11)), 500);
+        assert!(quota.take_at(Duration::from_secs(11), Kind::Change(user(2))).is_some());
     }
 
     #[test]

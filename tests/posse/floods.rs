@@ -316,10 +316,10 @@ fn one_address_makes_a_bounded_number_of_accounts() {
     let mut world = World::new(1);
     let tracker = world.tracker(1);
     let start = Instant::now();
-    let (made, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (made, refused, cut_off) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (made, refused) = (&made, &refused);
+            let (made, refused, cut_off) = (&made, &refused, &cut_off);
             scope.spawn(move || {
                 let mut session = RawClient::connect(tracker, &device().at([127, 92, 0, 1]), 1).unwrap();
                 for number in 0..WANTED / 4 {
@@ -331,6 +331,7 @@ fn one_address_makes_a_bounded_number_of_accounts() {
                         other => panic!("an account: {other:?}"),
                     };
                     if start.elapsed() > CUT_OFF {
+                        cut_off.store(true, Ordering::Relaxed);
                         break;
                     }
                 }
@@ -339,13 +340,16 @@ fn one_address_makes_a_bounded_number_of_accounts() {
     });
     let (took, made, refused) = (start.elapsed(), made.into_inner(), refused.into_inner());
     println!("{WANTED} accounts from one address: {made} made, {refused} refused, in {:.1} s", took.as_secs_f64());
-    assert!(refused > 0, "{made} accounts were made in {took:?} and none refused");
-    assert_eq!(made, 200, "the default is 200 an hour");
+    // A slow machine does not come to the bound in the time that the flood has.
+    assert!(made <= 200, "the default is 200 an hour, and {made} were made");
+    if !cut_off.into_inner() {
+        assert_eq!((made, refused), (200, WANTED - 200), "the default is 200 an hour");
+    }
     // Elsewhere it is as it was, and who has an account here logs in.
     RawClient::enter(tracker, "nik");
     let mut one = RawClient::connect(tracker, &device().at([127, 92, 0, 1]), 1).unwrap();
     one.login_with("a0-0", "pw").unwrap();
-    assert_eq!(world.trackers[0].status().0["users"], "201");
+    assert_eq!(world.trackers[0].status().0["users"], (made + 1).to_string());
 }
 
 #[test]

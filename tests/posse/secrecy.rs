@@ -176,20 +176,21 @@ fn whoever_records_everything_learns_nothing() {
 }
 
 /// What is done to connections, one after the other: to records of the handshake and behind it. What does not come is noticed when
-/// something else does, or when the time for a handshake is over.
+/// something else does, or when the time for a handshake is over. The second record of each direction is left alone: it is the
+/// `change_cipher_spec` for the sake of old middle boxes, which says nothing and is ignored however often it comes (RFC 8446, D.4).
 fn plans() -> impl Iterator<Item = Plan> {
     let plan = |(mischief, record, to_dialler)| Plan { mischief, record, to_dialler };
     [
         (Mischief::Flip, 0, true),
-        (Mischief::Flip, 1, false),
+        (Mischief::Flip, 2, false),
         (Mischief::Flip, 4, false),
         (Mischief::Flip, 5, true),
-        (Mischief::Replay, 1, false),
+        (Mischief::Replay, 2, false),
         (Mischief::Replay, 4, true),
         (Mischief::Replay, 5, false),
         (Mischief::Drop, 4, false),
         (Mischief::Swap, 4, true),
-        (Mischief::Truncate, 1, true),
+        (Mischief::Truncate, 2, true),
         (Mischief::Truncate, 5, false),
     ]
     .into_iter()
@@ -212,7 +213,7 @@ fn a_spoiled_link_between_clients_ends_and_the_file_comes_all_the_same() {
         std::fs::remove_file(wired.home("bob-home").join(&to)).unwrap();
     }
     let ended = alice.links.spoiled();
-    assert!(ended > spoiled / 2, "only {ended} of {spoiled} links ended");
+    assert_eq!(ended, spoiled, "not every spoiled link has ended");
     println!("{ended} links were spoiled and ended; every download ended with the right bytes");
 }
 
@@ -228,7 +229,7 @@ fn a_spoiled_session_ends_and_the_next_one_serves() {
         recorder.spoil(plan);
         recorder.cut();
         // There is no other tracker to ask: the spoiled session has to end, and the next one to answer.
-        eventually("the spoiled session has ended, and the next one answers", || {
+        eventually(&format!("the next session answers after {plan:?}"), || {
             let answer = carol.client.object("list_my_groups");
             (answer["ok"] == true && carol.to_trackers[0].spoiled() == 1).then_some(())
         });
@@ -248,7 +249,7 @@ fn a_spoiled_replication_link_ends_and_the_next_one_brings_everything() {
         let before = recorder.spoiled();
         recorder.spoil(plan);
         recorder.cut();
-        eventually("the spoiled link has ended", || (recorder.spoiled() > before).then_some(()));
+        eventually(&format!("the link has ended after {plan:?}"), || (recorder.spoiled() > before).then_some(()));
         assert_eq!(dora.client.object(&format!("create_group g{count}"))["ok"], true, "{plan:?}");
         wired.wait_synced();
     }

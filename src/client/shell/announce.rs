@@ -71,11 +71,17 @@ fn to_text(event: &ClientEvent) -> String {
         }
         ClientEvent::Admitted { group } => format!("you were let into {group}"),
         ClientEvent::Removed { group } => format!("you are no longer a member of {group}"),
-        ClientEvent::TrustedNetwork { network, before: None } => format!(
-            "trusting the network {network}, the first that was met: compare it with what its trackers print when they start; \
-             the line `network {network}` in tracker_info.txt pins it"
-        ),
-        ClientEvent::TrustedNetwork { network, before: Some(before) } => {
+        ClientEvent::TrustedNetwork { network, before: None, unwritten } => {
+            let unwritten = unwritten.as_ref().map(|why| {
+                format!("; this cannot be written down ({why}), and the next start will trust whatever network it meets first")
+            });
+            format!(
+                "trusting the network {network}, the first that was met: compare it with what its trackers print when they start; \
+                 the line `network {network}` in tracker_info.txt pins it{}",
+                unwritten.unwrap_or_default()
+            )
+        }
+        ClientEvent::TrustedNetwork { network, before: Some(before), .. } => {
             format!("trusting the network {network} from now on, as you say; before it was {before}")
         }
         ClientEvent::SessionEnded { user, reason } => format!("the session of {user} has ended: {reason}; log in again"),
@@ -99,9 +105,9 @@ fn tell_json(output: &Output, event: &ClientEvent) {
         }
         ClientEvent::Admitted { group } => ("admitted", json!({ "group": group.as_str() })),
         ClientEvent::Removed { group } => ("removed", json!({ "group": group.as_str() })),
-        ClientEvent::TrustedNetwork { network, before } => {
+        ClientEvent::TrustedNetwork { network, before, unwritten } => {
             let before = before.map(|before| before.to_string());
-            ("network_trusted", json!({ "network": network.to_string(), "before": before }))
+            ("network_trusted", json!({ "network": network.to_string(), "before": before, "unwritten": unwritten }))
         }
         ClientEvent::SessionEnded { user, reason } => {
             let code = match reason {

@@ -4,8 +4,9 @@
 //! are asked; success is believed at once, a refusal only when no other tracker that was asked may still report success.
 //!
 //! The order of events: the primary is asked. Its connection fails: the next one is asked at once. It stays silent for
-//! [`HEDGE_AFTER`]: it becomes suspect, and the next one is asked too. "Busy" and "log in first" are answers of the tracker, not
-//! of the directory: the next one is asked.
+//! [`HEDGE_AFTER`]: it becomes suspect, and the next one is asked too; but a password crosses to one tracker at a time, and to the next one
+//! only when that connection has ended or the tracker is busy. "Busy" and "log in first" are answers of the tracker, not of the
+//! directory: the next one is asked.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::types::{Label, Password, Refusal, UserEntry};
 use crate::wire::tracker::{Reply, Request};
 
 /// Silence after which the next tracker is asked as well.
-const HEDGE_AFTER: Duration = Duration::from_millis(700);
+pub(super) const HEDGE_AFTER: Duration = Duration::from_millis(700);
 /// Time that a refusal waits for the success of another tracker that was asked before.
 const REFUSAL_GRACE: Duration = Duration::from_millis(250);
 /// Time for a command in all.
@@ -63,8 +64,34 @@ impl TrackerSet {
     /// # Blocking
     /// For at most `timeout`.
     pub(crate) fn call_within(&self, request: &Request, need: Need, timeout: Duration) -> Result<Reply, ClientError> {
-        let generation = self.session().map_or(0, |session| session.generation);
-        Call::new(self, request, need, generation, timeout).run()
+        if carries_password(request) {
+            self.probe(need)?;
+        }
+        Call::new(self, request, need, &[], timeout).run().map(|(reply, _)| reply)
+    }
+
+    /// The same for the session, of a tracker that is not among those `passed` over; also returns which that is. `None` if there is none.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub(crate) fn call_next(
+        &self,
+        request: &Request,
+        passed: &[usize],
+        timeout: Duration,
+    ) -> Option<Result<(Reply, usize), ClientError>> {
+        let is_there = match passed {
+            [] => self.is_reachable(),
+            _ => self.shared.state.lock().candidates(true).iter().any(|index| !passed.contains(index)),
+        };
+        is_there.then(|| Call::new(self, request, Need::Session, passed, timeout).run())
+    }
+
+    /// Finds out which trackers answer, before one of them is told a password: what is told to one that does not answer is told to no other
+    /// until its connection ends.
+    fn probe(&self, need: Need) -> Result<(), ClientError> {
+        let need = if need == Need::Session { need } else { Need::Tracker };
+        Call::new(self, &Request::Ping, need, &[], CALL_TIMEOUT).run().map(drop)
     }
 
     /// Logs in on the nearest tracker, then, in the background, on all others.
@@ -91,6 +118,11 @@ impl TrackerSet {
     }
 }
 
+/// Tells whether a request has a password in it.
+fn carries_password(request: &Request) -> bool {
+    matches!(request, Request::CreateUser { .. } | Request::Login { .. } | Request::ChangePassword { .. })
+}
+
 /// What the last look at the set brought.
 enum Asked {
     /// One more tracker was asked.
@@ -113,6 +145,12 @@ struct Call<'a> {
     asked: Vec<(usize, u64)>,
     /// Those of them that have not answered.
     waiting: Vec<(usize, u64)>,
+    /// Trackers that are not to be asked.
+    passed: &'a [usize],
+    /// Whether the next tracker is asked when one is silent.
+    hedges: bool,
+    /// The tracker that gave the answer.
+    answered_by: usize,
     /// The refusal to report if nobody reports success.
     refusal: Option<(Refusal, Instant)>,
     busy: bool,
@@ -123,7 +161,9 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(set: &'a TrackerSet, request: &'a Request, need: Need, generation: u64, timeout: Duration) -> Self {
+    fn new(set: &'a TrackerSet, request: &'a Request, need: Need, passed: &'a [usize], timeout: Duration) -> Self {
+        let generation = set.session().map_or(0, |session| session.generation);
+        let hedges = !carries_password(request);
         let (sender, answers) = unbounded();
         let started = Instant::now();
         let (asked, waiting) = (Vec::new(), Vec::new());
@@ -140,6 +180,9 @@ impl<'a> Call<'a> {
             answers,
             asked,
             waiting,
+            passed,
+            hedges,
+            answered_by: 0,
             refusal,
             busy,
             relogged,
@@ -148,12 +191,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn run(mut self) -> Result<Reply, ClientError> {
+    fn run(mut self) -> Result<(Reply, usize), ClientError> {
         let deadline = self.deadline;
         let mut hedge = Instant::now();
         loop {
             let now = Instant::now();
             if now >= deadline {
+                self.suspect_silent();
                 return Err(self.give_up());
             }
             if self.set.shared.stop.is_set() {
@@ -167,8 +211,11 @@ impl<'a> Call<'a> {
             {
                 return Err(refusal.into());
             }
-            if self.refusal.is_none() && (self.waiting.is_empty() || now >= hedge) {
-                self.suspect_silent(now >= hedge);
+            let hedges_now = self.hedges && now >= hedge;
+            if self.refusal.is_none() && (self.waiting.is_empty() || hedges_now) {
+                if hedges_now {
+                    self.suspect_silent();
+                }
                 match self.ask_next()? {
                     Asked::Sent => hedge = Instant::now() + HEDGE_AFTER,
                     Asked::Nobody if self.waiting.is_empty() => {
@@ -178,14 +225,15 @@ impl<'a> Call<'a> {
                     Asked::Nobody => hedge = now + HEDGE_AFTER,
                 }
             }
-            let until = self.refusal.map_or(hedge, |(_, since)| since + REFUSAL_GRACE).min(deadline);
+            let next = if self.hedges { hedge } else { deadline };
+            let until = self.refusal.map_or(next, |(_, since)| since + REFUSAL_GRACE).min(deadline);
             let answer = select! {
                 recv(self.answers) -> answer => answer.ok(),
                 recv(self.interrupt.channel()) -> _ => None,
                 recv(at(until)) -> _ => None,
             };
             if let Some(reply) = answer.and_then(|answer| self.take(answer)) {
-                return Ok(reply);
+                return Ok((reply, self.answered_by));
             }
         }
     }
@@ -197,7 +245,7 @@ impl<'a> Call<'a> {
         for index in state.candidates(self.need == Need::Session) {
             let Some(live) = state.links[index].live.as_mut() else { continue };
             let id = (index, live.key);
-            if self.asked.contains(&id) {
+            if self.asked.contains(&id) || self.passed.contains(&index) {
                 continue;
             }
             let pending = match self.need {
@@ -224,9 +272,9 @@ impl<'a> Call<'a> {
     }
 
     /// Marks the trackers that were asked and have stayed silent, so that other commands go elsewhere.
-    fn suspect_silent(&self, silent: bool) {
+    fn suspect_silent(&self) {
         let mut state = self.set.shared.state.lock();
-        for &(index, key) in self.waiting.iter().filter(|_| silent) {
+        for &(index, key) in &self.waiting {
             if let Some(live) = state.live(index, key) {
                 live.suspect = true;
             }
@@ -246,7 +294,10 @@ impl<'a> Call<'a> {
                 }
             }
             Reply::Refused(refusal) => self.refusal = self.refusal.or(Some((refusal, Instant::now()))),
-            reply => return Some(reply),
+            reply => {
+                self.answered_by = id.0;
+                return Some(reply);
+            }
         }
         None
     }
@@ -264,7 +315,7 @@ impl<'a> Call<'a> {
         }
         let new = state.candidates(self.need == Need::Session).into_iter().any(|index| {
             let key = state.links[index].live.as_ref().map(|live| live.key);
-            key.is_some_and(|key| !self.asked.contains(&(index, key)))
+            key.is_some_and(|key| !self.asked.contains(&(index, key)) && !self.passed.contains(&index))
         });
         if new {
             return Ok(());

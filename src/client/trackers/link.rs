@@ -11,8 +11,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::{debug, info, warn};
 use zeroize::Zeroizing;
 
+use super::clock::TrackerClock;
 use super::session::Login;
-use super::state::{Distrust, Live, Pending, TrackerClock};
+use super::state::{Distrust, Live, Pending};
 use super::{News, SetOptions, Shared};
 use crate::client::network::accept_hint;
 use crate::net::{Connection, Reader, WrongNetwork};
@@ -142,8 +143,8 @@ fn greet(shared: &Shared, address: SocketAddr) -> Result<Opened, LinkError> {
     let SetOptions { security, network, bind_ip, port, .. } = &shared.options;
     let dialled = security.dial_tracker(address, Some(*bind_ip), DIAL_TIMEOUT, network.expected());
     let (connection, key) = dialled.map_err(LinkError::of_dial)?;
-    if network.meet(key)? {
-        shared.tell(News::Trusted(key.fingerprint()));
+    if let Some(first) = network.meet(key)? {
+        shared.tell(News::Trusted(first));
     }
     let hello = Hello::Client(ClientHello { port: *port });
     let asked = Instant::now();

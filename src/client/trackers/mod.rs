@@ -13,6 +13,7 @@
 
 mod announce;
 mod call;
+mod clock;
 mod link;
 mod session;
 mod state;
@@ -28,11 +29,12 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
 use super::ClientError;
-use super::network::Network;
+use super::network::{FirstMet, Network};
 use crate::net::{DeviceSecurity, Stop, Threads};
-use crate::types::{DeviceId, Fingerprint, GroupEntry, GroupId, InfoHash, PeerEntry, UserId};
+use crate::types::{DeviceId, GroupEntry, GroupId, InfoHash, PeerEntry, UserId};
 
 pub(crate) use call::{Need, PASSWORD_TIMEOUT};
+pub(crate) use clock::uptime;
 pub(crate) use state::LinkView;
 use state::SetState;
 pub use token::SessionEnd;
@@ -83,8 +85,8 @@ pub(crate) enum News {
     ShareStopped(GroupId, InfoHash),
     /// The session of that generation is over: its token is void.
     SessionOver(u64),
-    /// The first tracker ever met is of this network, which is trusted from now on.
-    Trusted(Fingerprint),
+    /// The first tracker ever met is of a network, which is trusted from now on.
+    Trusted(FirstMet),
 }
 
 /// What the set needs to know.
@@ -186,7 +188,7 @@ impl TrackerSet {
         self.shared.state.lock().links.iter().any(|link| link.live.is_some())
     }
 
-    /// The time on the trackers' clocks, in milliseconds since the Unix epoch: the earliest of them if they differ.
+    /// The time on the trackers' clocks, in milliseconds since the Unix epoch: the earliest of those that agree.
     pub(crate) fn clock_ms(&self) -> u64 {
         self.shared.state.lock().now_ms()
     }

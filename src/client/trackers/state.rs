@@ -4,11 +4,12 @@
 //! ends. No IO here: frames go into bounded queues, and a full one counts as a connection that does not work.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
 
+use super::clock::{TrackerClock, common_ms, own_ms};
 use super::session::Login;
 use super::token::{Session, SessionEnd};
 use crate::client::ClientError;
@@ -108,24 +109,6 @@ pub(super) struct Answer {
     pub(super) key: u64,
     /// `None`: the connection ended first.
     pub(super) reply: Option<Reply>,
-}
-
-/// A tracker's clock: as it told it, and as much later as it is since then. So a wrong clock here does no harm.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TrackerClock {
-    told_ms: u64,
-    at: Instant,
-}
-
-impl TrackerClock {
-    /// A tracker says what time it is.
-    pub(super) fn told(told_ms: u64) -> Self {
-        Self { told_ms, at: Instant::now() }
-    }
-
-    pub(super) fn now_ms(self) -> u64 {
-        self.told_ms.saturating_add(self.at.elapsed().as_millis() as u64)
-    }
 }
 
 /// The whole set.
@@ -246,15 +229,11 @@ impl SetState {
         }
     }
 
-    /// The time on the trackers' clocks, milliseconds since the Unix epoch: the earliest of those that are connected, else of those that
-    /// ever were; before that, this machine's own. [`crate::client::tickets`] says why.
+    /// The time on the trackers' clocks, milliseconds since the Unix epoch: the earliest of those that agree. Before one was met, this
+    /// machine's own. [`crate::client::tickets`] says why.
     pub(super) fn now_ms(&self) -> u64 {
-        let clock = |link: &LinkState| link.clock.map(TrackerClock::now_ms);
-        let connected = self.links.iter().filter(|link| link.live.is_some()).filter_map(clock).min();
-        connected.or_else(|| self.links.iter().filter_map(clock).min()).unwrap_or_else(|| {
-            let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            since_epoch.as_millis() as u64
-        })
+        let told = self.links.iter().filter_map(|link| Some((link.clock?.now_ms(), link.live.is_some())));
+        common_ms(&told.collect::<Vec<_>>(), own_ms())
     }
 
     /// What to say when no tracker is connected: if one answers that is not trusted, that is the reason.

@@ -14,8 +14,8 @@ use crate::net::{Connection, Incoming, Listener, TrackerSecurity, Visitor};
 use crate::trust::KeyPair;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    DownloadState, Effect, InfoHash, OriginId, Password, Refusal, RequestId, SessionToken, Stamp, Tag, Ticket, TicketClaims,
-    TokenClaims, UserEntry, UserId,
+    DownloadState, Effect, Fingerprint, InfoHash, OriginId, Password, Refusal, RequestId, SessionToken, Stamp, Tag, Ticket,
+    TicketClaims, TokenClaims, UserEntry, UserId,
 };
 use crate::wire::frame;
 use crate::wire::tracker::{ClientHello, Event, FromClient, FromTracker, Hello, Reply, Request, Welcome};
@@ -367,19 +367,21 @@ fn a_refusal_is_the_answer_when_nobody_else_was_asked() {
 fn commands_wait_for_a_login_that_is_under_way_elsewhere() {
     let (release, held) = unbounded::<()>();
     let first = Fake::start(usual);
-    let standby = Fake::start(move |request| {
-        if is_login(request) {
+    let standby = Fake::start(move |request| match request {
+        // Were it the nearest, the password would be shown to it; then the first takes it.
+        Request::Login { .. } => refuse(Refusal::Busy),
+        Request::Resume { .. } => {
             held.recv_timeout(PATIENCE).unwrap();
+            Act::Usual
         }
-        usual(request)
+        other => usual(other),
     });
     let (set, _news) = set_of(&[&first]);
     log_in(&set);
     drop((set, _news));
     let (set, _news) = set_of(&[&first, &standby]);
-    // The login itself may be hedged to the standby; the first answers it.
     log_in(&set);
-    wait_for("the standby was asked to log in", || standby.count(is_login) > 0);
+    wait_for("the standby was asked to log in", || standby.count(is_resume) > 0);
     first.kill();
     let call = std::thread::spawn({
         let set = set.clone();

@@ -1,11 +1,12 @@
 //! The session's token: what every tracker takes instead of the password, how it is renewed, and when it is void for good.
 //!
 //! **Invariant:** of two tokens the one that rests on the newer password is kept, and of two that rest on the same the one that lasts longer;
-//! the session is over when a tracker refuses that one and none is on its way.
+//! the session is over when a tracker refuses that one and none is on its way. A tracker whose clock is wrong ends nobody's session: what is
+//! expired for it alone is only not shown to it for a while.
 
 use std::time::{Duration, Instant};
 
-use log::debug;
+use log::{debug, warn};
 
 use super::session::Login;
 use super::state::SetState;
@@ -147,11 +148,16 @@ impl SetState {
     }
 
     /// Tracker `index` says that the session's token is void, and no newer one is to come. Returns the generation of a session that is over
-    /// by that.
+    /// by that: not if the token is expired for that tracker alone, which explains what it says.
     pub(super) fn give_up_session(&mut self, index: usize) -> Option<u64> {
         let session = self.session.as_ref().filter(|_| self.over.is_none())?;
+        let expired_at = |now_ms: u64| session.token.claims.expires_ms <= now_ms;
         // By the clock of the tracker that says so.
-        let expired = self.links[index].clock.is_some_and(|clock| session.token.claims.expires_ms <= clock.now_ms());
+        let expired = self.links[index].clock.is_some_and(|clock| expired_at(clock.now_ms()));
+        if expired && !expired_at(self.now_ms()) {
+            warn!("tracker {} has a clock that is ahead of the others', and takes the session for expired", index + 1);
+            return None;
+        }
         self.over = Some(if expired { SessionEnd::Expired } else { SessionEnd::PasswordChanged });
         Some(session.generation)
     }

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use super::super::quota::Kind;
 use super::*;
+use crate::net::Source;
 use crate::tracker::core::View;
 use crate::types::limits::{
     ANNOUNCE_ENTRIES_MAX, TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN,
@@ -216,6 +218,76 @@ fn what_is_made_in_an_hour_is_bounded() {
     bob.refused(join(request_id(), b), Refusal::TooMany);
     bob.done(join(request, b));
     bob.create_group("d");
+}
+
+#[test]
+fn changes_of_any_kind_are_bounded_and_a_repeated_one_is_not_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = short(dir.path(), |config| config.limits.groups_per_hour = 2);
+    let (mut nik, user) = Guest::new(&tracker, "nik", 1);
+    let request = request_id();
+    let group = |request, name: &str| Request::CreateGroup { request, name: name.parse().unwrap() };
+    let made = nik.done(group(request, "a"));
+    (0..5).for_each(|_| assert_eq!(nik.done(group(request, "a")), made));
+    nik.create_group("b");
+    let Effect::Group(a) = made else { panic!("{made:?}") };
+    let leave = Request::LeaveGroup { request: request_id(), group: a };
+    let done = nik.done(leave.clone());
+    // As if nik had made all changes that a user may make, and would in the next quarter of an hour.
+    let later = Duration::from_secs(1000);
+    while let Some(charge) = tracker.shared.quota.take_at(later, Kind::Change(user)) {
+        charge.spend();
+    }
+    nik.refused(
+        Request::StopShare { request: request_id(), group: a, info_hash: InfoHash::from_bytes([1; 20]) },
+        Refusal::TooMany,
+    );
+    assert_eq!(nik.done(leave), done, "a retry is not another");
+    let (mut bob, _) = Guest::new(&tracker, "bob", 2);
+    let b = bob.create_group("c");
+    bob.share(b, "f");
+}
+
+#[test]
+fn a_repeated_request_costs_no_look_at_a_password_and_changes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let (made, changed) = (request_id(), request_id());
+    let create = |password_| Request::CreateUser { request: made, name: "bob".parse().unwrap(), password: password(password_) };
+    let effect = nik.done(create("pw"));
+    let change = |new| Request::ChangePassword { request: changed, old: password("pw"), new: password(new) };
+    assert!(matches!(nik.ask(change("next")), Reply::Renewed(_)));
+    // Nothing that needs a run of Argon2 would be answered now.
+    let occupied = tracker.shared.hasher.occupy(Source::of(LOCALHOST));
+    for other in ["pw", "other"] {
+        assert_eq!(nik.done(create(other)), effect);
+        assert!(matches!(nik.ask(change(other)), Reply::Renewed(_)));
+    }
+    drop(occupied);
+    let mut other = Guest::connect(tracker.local_addr(), 2);
+    for wrong in ["other", "Pw"] {
+        assert_eq!(other.log_in("bob", wrong), Err(Refusal::WrongPassword));
+        assert_eq!(other.log_in("nik", wrong), Err(Refusal::WrongPassword));
+    }
+    assert!(other.log_in("bob", "pw").is_ok() && other.log_in("nik", "next").is_ok());
+}
+
+#[test]
+fn correct_logins_without_end_are_slowed_and_the_neighbours_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, user) = Guest::new(&tracker, "nik", 1);
+    let (mut eve, _) = Guest::new(&tracker, "eve", 2);
+    let started = Instant::now();
+    // One login is behind her, and was a newcomer's.
+    for _ in 0..12 {
+        assert!(eve.log_in("eve", "pw").is_ok());
+    }
+    assert!(started.elapsed() >= Duration::from_millis(1900), "{:?}", started.elapsed());
+    let started = Instant::now();
+    assert_eq!(nik.log_in("nik", "pw"), Ok(user));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -168,19 +168,93 @@ fn a_token_is_renewed_on_demand_and_not_replaced_by_one_that_ends_sooner() {
 }
 
 #[test]
-fn of_clocks_that_differ_the_earliest_of_the_connected_trackers_counts() {
-    let ahead = |ahead_ms| Terms { ahead_ms, ..Terms::default() };
-    let any = "127.0.0.1:0".parse().unwrap();
-    let fast = Fake::start_at(any, network_key(), ahead(50_000), usual);
-    let slow = Fake::start_at(any, network_key(), ahead(-3_600_000), usual);
-    let (set, _news) = set_of(&[&fast, &slow]);
+fn of_clocks_that_agree_the_earliest_counts_and_one_that_is_wrong_does_not() {
+    let fakes = [-3_600_000, 40_000, 0].map(fake_ahead);
+    let (set, _news) = set_of(&[&fakes[0], &fakes[1], &fakes[2]]);
+    wait_for("all are connected", || set.views().iter().all(|view| view.number.is_some()));
+    let near = |ahead_ms| Terms { ahead_ms, ..Terms::default() }.now_ms().abs_diff(set.clock_ms()) < 15_000;
+    assert!(near(0), "an hour behind is left out");
+    let [wrong, ahead, right] = fakes;
+    (ahead.kill(), right.kill());
+    wait_for("they are gone", || set.views().iter().filter(|view| view.number.is_some()).count() == 1);
+    assert!(near(0), "it is left out when it is the only one, too");
+    wrong.kill();
+    set.stop(PATIENCE);
+}
+
+/// A tracker whose clock is ahead, and which has no time to look at passwords.
+fn fake_ahead(ahead_ms: i64) -> Fake {
+    let script = move |request: &Request| match request {
+        Request::Login { .. } if ahead_ms.abs() > 60_000 => refuse(Refusal::Busy),
+        other => usual(other),
+    };
+    Fake::start_at("127.0.0.1:0".parse().unwrap(), network_key(), Terms { ahead_ms, ..Terms::default() }, script)
+}
+
+#[test]
+fn a_tracker_whose_clock_is_a_day_ahead_ends_no_session() {
+    let (right, wrong) = (fake_ahead(0), fake_ahead(25 * 3_600_000));
+    let (set, news) = set_of(&[&right, &wrong]);
     wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
-    let near = |ahead_ms| ahead(ahead_ms).now_ms().abs_diff(set.clock_ms()) < 20_000;
-    assert!(near(-3_600_000));
-    slow.kill();
-    wait_for("it counts no more", || near(50_000));
-    fast.kill();
-    wait_for("all that were ever met count", || near(-3_600_000));
+    log_in(&set);
+    wait_for("the token is shown to it, and later again", || wrong.count(is_resume) >= 2);
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    assert!(set.is_over().is_none() && !over(&news));
+    // What it says of a session whose password has changed, the other says too.
+    right.terms.lock().password_ms += 1;
+    right.tell(&Event::SessionOver);
+    wait_for("it is over", || set.is_over() == Some(SessionEnd::PasswordChanged));
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_password_crosses_to_one_tracker_at_a_time() {
+    let (release, held) = unbounded::<()>();
+    let held = Arc::new(held);
+    let shown = |request: &Request| matches!(request, Request::Login { .. });
+    let slow = || {
+        let held = held.clone();
+        Fake::start(move |request| {
+            if shown(request) {
+                held.recv_timeout(PATIENCE).unwrap();
+            }
+            usual(request)
+        })
+    };
+    let fakes = [slow(), slow()];
+    let (set, _news) = set_of(&[&fakes[0], &fakes[1]]);
+    wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
+    let count = || fakes.iter().map(|fake| fake.count(shown)).sum::<usize>();
+    std::thread::scope(|scope| {
+        let login = scope.spawn(|| log_in(&set));
+        wait_for("one was asked", || count() == 1);
+        let deadline = Instant::now() + 3 * call::HEDGE_AFTER;
+        while Instant::now() < deadline {
+            assert_eq!(count(), 1, "another tracker was shown the password while the first had it");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        // Its connection ends: the next one is asked.
+        fakes.iter().filter(|fake| fake.count(shown) > 0).for_each(Fake::cut);
+        wait_for("the next was asked", || count() >= 2);
+        (0..4).for_each(|_| release.send(()).unwrap());
+        login.join().unwrap();
+    });
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_tracker_that_says_nothing_is_told_no_password() {
+    let silent = Fake::start(|request| match request {
+        Request::Ping | Request::Login { .. } => Act::Silence,
+        other => usual(other),
+    });
+    let lives = Fake::start(usual);
+    let (set, _news) = set_of(&[&silent, &lives]);
+    wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
+    let started = Instant::now();
+    log_in(&set);
+    assert!(started.elapsed() < Duration::from_secs(9));
+    assert_eq!(silent.count(|request| matches!(request, Request::Login { .. })), 0);
     set.stop(PATIENCE);
 }
 

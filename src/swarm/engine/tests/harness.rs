@@ -120,10 +120,11 @@ impl Host for Recorder {
             return None;
         }
         let expires = Instant::now() + Duration::from_millis(left_ms);
-        Some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires })
+        let (issued_ms, expires_ms) = (claims.issued_ms, claims.expires_ms);
+        Some(Proof { group: claims.group, user: claims.user, issued_ms, expires_ms, expires })
     }
 
-    fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId, _: DeviceId) -> bool {
         self.membership.lock().offered(info_hash).contains(&group)
     }
 

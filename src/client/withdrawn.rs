@@ -1,0 +1,93 @@
+//! Who has left which file's swarm by their own doing, while the ticket that they had is good.
+//!
+//! **Invariant:** whoever left is not served that file in that group before a tracker lists the device there again, or any ticket of then
+//! has expired: a link that was being made at that moment, or is dialled later by a client that does not keep to what it said, is refused.
+//!
+//! Pure: no IO, no locks; the client keeps it behind one.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::types::limits::TICKET_LIFETIME;
+use crate::types::{DeviceId, GroupId, InfoHash};
+
+/// Parts in swarms that are remembered at most. Trackers tell only of swarms in which this device takes part, so this is far more than there
+/// are; beyond it all are forgotten, and tickets alone decide.
+const NOTED_MAX: usize = 65_536;
+
+/// One device's part in one file's swarm in one group.
+pub(crate) type Part = (InfoHash, DeviceId, GroupId);
+
+/// The parts that have ended, and when that was said.
+#[derive(Debug, Default)]
+pub(crate) struct Withdrawn(HashMap<Part, Duration>);
+
+impl Withdrawn {
+    /// A tracker says that the device has left; `uptime` is the time now.
+    pub(crate) fn note(&mut self, part: Part, uptime: Duration) {
+        if self.0.len() >= NOTED_MAX {
+            self.0.retain(|_, said| is_fresh(*said, uptime));
+        }
+        if self.0.len() >= NOTED_MAX {
+            self.0.clear();
+        }
+        self.0.insert(part, uptime);
+    }
+
+    /// A tracker says that the device is there.
+    pub(crate) fn lists(&mut self, part: &Part) {
+        self.0.remove(part);
+    }
+
+    /// Tells whether the device has left.
+    pub(crate) fn has_left(&self, part: &Part, uptime: Duration) -> bool {
+        self.0.get(part).is_some_and(|said| is_fresh(*said, uptime))
+    }
+
+    /// Forgets everything: the session has ended.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+fn is_fresh(said: Duration, uptime: Duration) -> bool {
+    uptime.saturating_sub(said) < TICKET_LIFETIME
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(file: u32) -> Part {
+        let mut bytes = [1; 20];
+        bytes[..4].copy_from_slice(&file.to_be_bytes());
+        (InfoHash::from_bytes(bytes), DeviceId::from_bytes([2; 32]), GroupId::from_bytes([3; 16]))
+    }
+
+    #[test]
+    fn who_left_is_out_until_listed_again_or_for_as_long_as_a_ticket_lives() {
+        let (mut withdrawn, now) = (Withdrawn::default(), Duration::from_secs(1_000));
+        let other = (part(1).0, part(1).1, GroupId::from_bytes([4; 16]));
+        withdrawn.note(part(1), now);
+        assert!(withdrawn.has_left(&part(1), now + TICKET_LIFETIME / 2));
+        assert!(!withdrawn.has_left(&other, now) && !withdrawn.has_left(&part(2), now), "in one group, of one file");
+        assert!(!withdrawn.has_left(&part(1), now + TICKET_LIFETIME));
+        withdrawn.lists(&other);
+        assert!(withdrawn.has_left(&part(1), now));
+        withdrawn.lists(&part(1));
+        assert!(!withdrawn.has_left(&part(1), now));
+    }
+
+    #[test]
+    fn a_bounded_number_is_remembered_and_what_counts_no_more_goes_first() {
+        let (mut withdrawn, now) = (Withdrawn::default(), Duration::from_secs(1_000));
+        (1..NOTED_MAX as u32).for_each(|file| withdrawn.note(part(file), now));
+        let later = now + TICKET_LIFETIME / 2;
+        withdrawn.note(part(0), later);
+        let now = now + TICKET_LIFETIME;
+        withdrawn.note(part(NOTED_MAX as u32), now);
+        assert!(withdrawn.has_left(&part(0), now) && withdrawn.0.len() == 2);
+        (0..2 * NOTED_MAX as u32).for_each(|file| withdrawn.note(part(file), now));
+        assert!(withdrawn.0.len() <= NOTED_MAX);
+    }
+}
