@@ -40,7 +40,7 @@ const ENTRIES_PLENTY: usize = 4 << 20;
 const ENTRIES_PER_USER_SCARCE: usize = 2_048;
 /// Entries of one session that the directory does not allow: some trackers have not heard of the latest shares, and files may have lost
 /// their sharers. Anybody with an account can make these up.
-const WAITING_PER_SESSION_MAX: usize = 1_024;
+const WAITING_PER_SESSION_MAX: usize = 8_192;
 /// The same, of all sessions: some 150 MiB.
 const WAITING_MAX: usize = 1 << 20;
 /// Peers in one answer, over all files announced: keeps it at about 256 KiB. Each file has one named if there is any.
