@@ -30,6 +30,8 @@ use crate::wire::peer::{
 const REQUESTS_MAX_UNTOLD: u32 = 128;
 /// Bytes in a ticket, and more: nobody makes us wait for a longer one.
 const TICKET_LEN_MAX: usize = 256;
+/// How much longer a ticket has to last to be shown in place of another at once: less is not worth the check.
+const NEWER_BY_MS: u64 = 1_000;
 /// Bytes read from the stream at a time when no buffer takes them directly.
 const READ_AHEAD: usize = 16 << 10;
 
@@ -66,7 +68,7 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     let extended = introduce(device, &mut reader, &theirs)?;
     let link = new_link(engine, (device, proof), true, &theirs, &extended, connection);
     let link = torrent.register(link, &[]).ok_or(LinkError::Refused("the link is not needed"))?;
-    still_good(torrent, &link, &shown)?;
+    look_again(torrent, &link, &shown, &own)?;
     if let Some(download) = torrent.state.lock().transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
         download.delay_measured(link.key, delay);
     }
@@ -105,7 +107,7 @@ pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnc
     our_extensions(&torrent).encode(&mut opening);
     let link = new_link(engine, (device, proof), false, &theirs, &extended, connection);
     let link = torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
-    still_good(&torrent, &link, &shown)?;
+    look_again(&torrent, &link, &shown, &own)?;
     if !knew {
         tell_metainfo(&torrent, &link);
     }
@@ -122,14 +124,19 @@ fn read_ticket(reader: &mut BufReader<Reader>) -> Result<Ticket, LinkError> {
     })
 }
 
-/// Looks at the ticket again, now that whoever ends links finds this one: what was said meanwhile must not be missed.
-fn still_good(torrent: &Arc<Torrent>, link: &Arc<Link>, shown: &Ticket) -> Result<(), LinkError> {
+/// Looks at both tickets again, now that whoever ends links, or shows newer tickets on them, finds this one: what happened meanwhile must
+/// not be missed.
+fn look_again(torrent: &Arc<Torrent>, link: &Arc<Link>, shown: &Ticket, own: &Ticket) -> Result<(), LinkError> {
     let host = &torrent.engine.host;
     let is_offered = |proof: Proof| host.is_offered(torrent.info_hash, proof.group, link.device);
     let good = host.check_ticket(shown, link.device).is_some_and(is_offered);
     if !good {
         torrent.unregister(link);
         return Err(LinkError::Refused("its ticket was voided"));
+    }
+    let newer = |newer: &Ticket| newer.claims.expires_ms > own.claims.expires_ms + NEWER_BY_MS;
+    if let Some(newer) = host.own_ticket(own.claims.group).filter(newer) {
+        link.show_ticket(&newer);
     }
     Ok(())
 }
@@ -173,7 +180,10 @@ fn new_link(
         fast: theirs.has_fast(),
     };
     let key = LinkKey(engine.next_link.fetch_add(1, Ordering::Relaxed));
-    Link::new(key, peer, dialled, traits, theirs.has_extensions(), connection)
+    let link = Link::new(key, peer, dialled, traits, theirs.has_extensions(), connection);
+    // Before anybody finds the link: whoever shows newer tickets needs it.
+    link.set_ticket_id(told.ticket_id);
+    link
 }
 
 pub(super) fn our_extensions(torrent: &Torrent) -> PeerMessage {

@@ -220,6 +220,29 @@ fn our_newer_ticket_is_shown_on_the_links_that_rest_on_its_group() {
     }
 }
 
+/// Our tickets are renewed while a link is being made: what it was shown is about to expire.
+#[test]
+fn a_ticket_renewed_during_the_handshake_is_shown_behind_it() {
+    let seeder = Station::start(1);
+    let facts = seeder.share("renewed", b"renewed");
+    let own = device();
+    seeder.host.membership.lock().lifetime = Duration::from_secs(30);
+    let mut stream = dial(&seeder, &own);
+    show(&mut stream, &ticket(COMMON, user(5), own.device(), PATIENCE));
+    let first = hear_ticket(&mut stream).unwrap();
+    seeder.host.membership.lock().lifetime = Duration::from_secs(300);
+    greet(&mut stream, facts.info_hash, &own);
+    let told = crate::wire::peer::ExtendedHandshake { ticket_id: Some(7), ..Default::default() };
+    say_extensions(&mut stream, &told).unwrap();
+    Handshake::read(&mut stream).unwrap();
+    let newer = loop {
+        if let PeerMessage::Extended { id: 7, payload } = read_message(&mut stream).unwrap() {
+            break Ticket::from_bytes(&payload).unwrap();
+        }
+    };
+    assert!(newer.claims.expires_ms > first.claims.expires_ms + 200_000);
+}
+
 /// Every way of going slow at once: all of it has to be over when the time for a handshake is.
 #[test]
 fn a_handshake_that_is_not_over_in_time_is_cut_off() {
