@@ -134,7 +134,7 @@ fn look_again(torrent: &Arc<Torrent>, link: &Arc<Link>, shown: &Ticket, own: &Ti
         torrent.unregister(link);
         return Err(LinkError::Refused("its ticket was voided"));
     }
-    let newer = |newer: &Ticket| newer.claims.expires_ms > own.claims.expires_ms + NEWER_BY_MS;
+    let newer = |newer: &Ticket| newer.claims.expires_ms > own.claims.expires_ms.saturating_add(NEWER_BY_MS);
     if let Some(newer) = host.own_ticket(own.claims.group).filter(newer) {
         link.show_ticket(&newer);
     }

@@ -14,11 +14,13 @@ use super::api::{SeenPeer, UnreachablePeer};
 use super::engine::Inner;
 use super::link::Link;
 use super::torrent::{State, Torrent};
-use crate::types::{Bitfield, DeviceId};
+use crate::types::{Bitfield, DeviceId, UserId};
 use crate::wire::peer::PeerMessage;
 
 /// Peers remembered a file: more than will ever be linked.
 const PEERS_MAX: usize = 1000;
+/// Devices of one user that send bad data of a file before no device of theirs is linked for it: nobody has so many that are broken.
+const BAD_DEVICES_MAX: u32 = 4;
 /// Links of one file beyond which we dial no others; inbound ones may be more.
 const DIAL_LINKS_MAX: usize = 60;
 /// Dials under way at a time, for all files: each holds a thread, for ten seconds if nobody answers.
@@ -31,6 +33,8 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(super) struct Peers {
     known: HashMap<DeviceId, Peer>,
+    /// Devices of each user that sent bad data.
+    bad: HashMap<UserId, u32>,
 }
 
 #[derive(Default)]
@@ -80,14 +84,16 @@ impl Peers {
     /// Closes the link of a peer that sent bad data, for good if it is one of our own clients.
     pub(super) fn ban(&mut self, link: &Link) {
         log::warn!("{}: sent bad data; it is not asked again in this session", link.connection.peer_addr());
+        self.suspect(link);
         self.known.entry(link.device).or_default().banned = true;
         link.close();
     }
 
     /// Notes that a link brought a piece with a wrong hash.
     pub(super) fn suspect(&mut self, link: &Link) {
-        if let Some(peer) = self.known.get_mut(&link.device) {
-            peer.suspect = true;
+        let peer = self.known.entry(link.device).or_default();
+        if !std::mem::replace(&mut peer.suspect, true) {
+            *self.bad.entry(link.proof().user).or_default() += 1;
         }
     }
 
@@ -95,9 +101,9 @@ impl Peers {
         self.known.get(&device).is_some_and(|peer| peer.suspect)
     }
 
-    /// Tells whether the device is banned.
-    pub(super) fn is_banned(&self, device: DeviceId) -> bool {
-        self.known.get(&device).is_some_and(|peer| peer.banned)
+    /// Tells whether the device is banned, or its user for what others of their devices sent: a device is made for nothing.
+    pub(super) fn is_banned(&self, device: DeviceId, user: UserId) -> bool {
+        self.known.get(&device).is_some_and(|peer| peer.banned) || self.bad.get(&user).is_some_and(|bad| *bad >= BAD_DEVICES_MAX)
     }
 
     /// Takes the peers to dial now.
@@ -220,7 +226,9 @@ impl Torrent {
         }
         let device = link.device;
         let older = state.links.values().find(|other| other.device == device).cloned();
-        if state.peers.is_banned(device) || older.as_ref().is_some_and(|older| !self.supersedes(device, &link, older)) {
+        if state.peers.is_banned(device, link.proof().user)
+            || older.as_ref().is_some_and(|older| !self.supersedes(device, &link, older))
+        {
             return None;
         }
         if let Some(older) = older {

@@ -95,6 +95,32 @@ fn who_sends_corrupt_pieces_is_banned_and_the_download_finishes() {
     leecher.assert_complete(&transfer, &data);
 }
 
+/// A device is made for nothing: whoever comes back with ever new ones is known by their user.
+#[test]
+fn a_user_whose_devices_send_corrupt_pieces_is_banned_with_all_of_them() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(8 << 20, 4);
+    let (facts, metainfo) = hashed(&seeder, "poisoned", &data);
+    let of_user = |spoils: bool| {
+        let bytes = data.clone();
+        Peer::start(66, &facts, move |stream| {
+            introduce(stream, None)?;
+            say(stream, &PeerMessage::HaveAll)?;
+            seed(stream, &bytes, 512 << 10, |_, data| data[0] ^= u8::from(spoils))
+        })
+    };
+    let evil: Vec<Peer> = (0..4).map(|_| of_user(true)).collect();
+    let transfer = fetch_from(&leecher, &facts, &metainfo, &evil.iter().collect::<Vec<_>>());
+    eventually("all of them are banned", || transfer.why().banned.len() == evil.len());
+    let (honest, have) = (of_user(false), transfer.why().have);
+    leecher.engine.add_peers(facts.info_hash, [(honest.device, honest.address)]);
+    eventually("the next is not linked", || transfer.why().unreachable.iter().any(|peer| peer.device == honest.device));
+    assert_eq!(transfer.why().have, have);
+    seeder.share("poisoned", &data);
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    leecher.assert_complete(&transfer, &data);
+}
+
 #[test]
 fn a_peer_that_says_nothing_of_large_blocks_is_asked_small_ones() {
     let (maker, leecher) = (Station::start(1), Station::start(2));
