@@ -168,6 +168,11 @@ impl Shared {
             }
             Some(Pending::Ping(sent)) => live.rtt = (live.rtt * 3 + sent.elapsed()) / 4,
             Some(Pending::Announce) => {
+                if reply == Reply::Refused(Refusal::Busy) {
+                    // It has not taken note, and would be left with half the truth: the next connection announces everything.
+                    debug!("tracker {}: too busy for an announce; connecting anew", index + 1);
+                    return live.connection.close();
+                }
                 drop(state);
                 match reply {
                     Reply::Peers(peers) if !peers.is_empty() => self.tell(News::Peers { tracker: index, peers }),

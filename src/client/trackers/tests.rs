@@ -4,6 +4,7 @@ mod session;
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
@@ -397,6 +398,25 @@ fn commands_wait_for_a_login_that_is_under_way_elsewhere() {
     assert!(!standby.asked().iter().any(is_change), "it was asked before it had confirmed the user");
     (0..2).for_each(|_| release.send(()).unwrap());
     assert!(matches!(call.join().unwrap(), Ok(Reply::Done(_))));
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_tracker_that_was_too_busy_for_an_announce_is_told_everything_again() {
+    let turned_away = AtomicBool::new(false);
+    let fake = Fake::start(move |request| match request {
+        Request::Announce { entries } if !entries.is_empty() && !turned_away.swap(true, Ordering::SeqCst) => {
+            Act::Answer(Box::new(Reply::Refused(Refusal::Busy)))
+        }
+        other => usual(other),
+    });
+    let (set, news) = set_of(&[&fake]);
+    log_in(&set);
+    let (group, info_hash) = (GroupId::from_bytes([1; 16]), InfoHash::from_bytes([1; 20]));
+    set.announce([(group, info_hash, DownloadState::Seeding)]);
+    let announces = || fake.count(|request| matches!(request, Request::Announce { entries } if entries.len() == 1));
+    wait_for("it is announced once more", || announces() == 2);
+    assert!(news.try_iter().any(|item| matches!(item, News::Lost { .. })));
     set.stop(PATIENCE);
 }
 
