@@ -39,6 +39,11 @@ impl Member {
         let data_dir = format!("client-{user}");
         let args = ["127.0.0.1:0", network.info(), "--data-dir", &data_dir, "--json", "--log", "info"];
         let process = Process::start(&data_dir, &network.binaries().client, &args, network.dir())?;
+        Self::begin(process, user, dir)
+    }
+
+    /// Takes over a client that was just started with `--json`: makes the account `user`, and logs in. Downloads go to `dir`.
+    pub(crate) fn begin(process: Process, user: &str, dir: PathBuf) -> Result<Self> {
         let mut member = Self { user: user.to_owned(), device: String::new(), dir, process, events: Vec::new() };
         let (_, listening) = member.wait_event("listening")?;
         member.device = listening["device"].as_str().ok_or("the client does not say which device it is")?.to_owned();
@@ -129,6 +134,18 @@ impl Member {
         let start = Instant::now();
         self.ask(&["download_file", group, file, &destination])?;
         Ok(start)
+    }
+
+    /// The same without waiting for the answer: many begin at the same moment.
+    pub(crate) fn type_download(&mut self, group: &str, file: &str) -> Result<Instant> {
+        let destination = self.dir.to_str().ok_or("the temporary directory's path is not UTF-8")?.to_owned();
+        self.process.send(&shell_words::join(["download_file", group, file, &destination]))?;
+        Ok(Instant::now())
+    }
+
+    /// Kills the client as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.process.kill()
     }
 
     /// Waits until a download is complete, and says when it was.
