@@ -14,8 +14,8 @@ use super::begin::is_intact;
 use super::core::Inner;
 use super::trackers::uptime;
 use crate::store::{DownloadRow, OwnPart, Progress, ShareRow, ShareState};
-use crate::swarm::{EngineEvent, Host, Proof, SeedSpec};
-use crate::types::{Bitfield, DeviceId, FileId, GroupId, InfoHash, Ticket, UserId};
+use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec};
+use crate::types::{Bitfield, DeviceId, FileFacts, FileId, GroupId, InfoHash, Ticket, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// The host of one session's engine.
@@ -78,6 +78,13 @@ impl Host for SessionHost {
         }
         let stored = inner.store.set_part(self.user, info_hash, part);
         inner.note_store_error(stored);
+    }
+
+    fn copies(&self, facts: &FileFacts) -> Vec<LocalCopy> {
+        let Some(inner) = self.inner.upgrade() else { return Vec::new() };
+        let library = inner.library.lock();
+        let ours = library.user().is_some_and(|user| user.user == self.user);
+        if ours { library.copies_of(facts) } else { Vec::new() }
     }
 
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {

@@ -21,6 +21,7 @@ mod groups;
 mod handle;
 mod host;
 mod library;
+mod local;
 mod membership;
 mod network;
 mod peers;

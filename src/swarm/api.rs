@@ -103,6 +103,11 @@ pub trait Host: Send + Sync + 'static {
     /// The download's `.part` was made, or opened again, and is this file: to be named in later runs. Called on the download's thread before a
     /// byte is written there; may block.
     fn opened(&self, _info_hash: InfoHash, _target: &Path, _part: FileId) {}
+    /// Other files on this disk that should have this content, the likeliest first: what they have is copied, and checked like what comes from
+    /// others. Called on the download's thread before anybody is asked for pieces; may block.
+    fn copies(&self, _facts: &FileFacts) -> Vec<LocalCopy> {
+        Vec::new()
+    }
     /// These pieces are on disk for good: after a restart they need not be hashed again. Called on the journal thread; may block.
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield);
     /// The file's metainfo has come from a member and is checked: keep it for the next start. Called on a link's thread; may block.
@@ -157,6 +162,15 @@ pub struct SeedSpec {
     /// Where it is.
     pub path: PathBuf,
     /// How it looked when it was hashed: which file it is, its length and its time. Nothing else is served.
+    pub stamp: FileStamp,
+}
+
+/// A file on this disk that should have a download's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalCopy {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it looked when its content was known. Nothing is taken from another one.
     pub stamp: FileStamp,
 }
 
