@@ -33,11 +33,17 @@ impl SessionHost {
 impl Host for SessionHost {
     fn ticket_for(&self, info_hash: InfoHash, device: DeviceId) -> Option<Ticket> {
         let inner = self.inner.upgrade()?;
-        let mut groups = inner.library.lock().groups_of(info_hash);
+        let (mut groups, mut sources): (Vec<GroupId>, Vec<GroupId>) = {
+            let library = inner.library.lock();
+            (library.groups_of(info_hash), library.sources_of(info_hash).collect())
+        };
         {
             let book = inner.book.lock();
             groups.retain(|group| book.takes_part(info_hash, device, *group));
+            sources.retain(|group| book.takes_part(info_hash, device, *group));
         }
+        // Whoever is met in a group where both give and take is not linked through one where we only take.
+        let groups = if groups.is_empty() { sources } else { groups };
         // Of several any will do: rather one that is at hand.
         let now_ms = inner.trackers.clock_ms();
         let at_hand = {
@@ -63,6 +69,10 @@ impl Host for SessionHost {
         let Some(inner) = self.inner.upgrade() else { return false };
         let has_left = inner.withdrawn.lock().has_left(&(info_hash, device, group), uptime());
         !has_left && inner.library.lock().is_offered(info_hash, group)
+    }
+
+    fn serves(&self, info_hash: InfoHash, group: GroupId) -> bool {
+        self.inner.upgrade().is_some_and(|inner| inner.library.lock().serves(info_hash, group))
     }
 
     fn opened(&self, info_hash: InfoHash, target: &Path, part: FileId) {
@@ -123,6 +133,7 @@ impl Inner {
             download.row.progress = Progress::Complete;
             download.row.clone()
         };
+        self.leave_sources(info_hash);
         let stored = self.store.put_metainfo(&seed.metainfo);
         self.note_store_error(stored);
         // The share first: a client killed between the two finds it at the next login, and with it that the download is complete.

@@ -69,17 +69,19 @@ mod tests {
         put(&mut library, 0xff, facts(1, 1, big), "/same too");
         put(&mut library, 2, facts(8, 2, big), "/other bytes");
         put(&mut library, 2, facts(7, 1, big + 1), "/other length");
-        let paths = |facts: &FileFacts| -> Vec<_> { library.copies_of(facts).into_iter().map(|copy| copy.path).collect() };
-        assert_eq!(paths(&facts(1, 1, big)), ["/same", "/same too", "/other name"].map(std::path::PathBuf::from));
-        assert_eq!(paths(&facts(5, 1, big)), ["/other name", "/same", "/same too"].map(std::path::PathBuf::from));
-        assert!(paths(&facts(5, 5, big)).is_empty());
+        let paths = |library: &Library, facts: FileFacts| -> Vec<_> {
+            library.copies_of(&facts).into_iter().map(|copy| copy.path).collect()
+        };
+        assert_eq!(paths(&library, facts(1, 1, big)), ["/same", "/same too", "/other name"].map(std::path::PathBuf::from));
+        assert_eq!(paths(&library, facts(5, 1, big)), ["/other name", "/same", "/same too"].map(std::path::PathBuf::from));
+        assert!(paths(&library, facts(5, 5, big)).is_empty());
         assert!(Library::new().copies_of(&facts(1, 1, big)).is_empty());
         for number in 0..20 {
             put(&mut library, 4, facts(100 + number, 3, big), &format!("/{number}"));
         }
-        assert_eq!(paths(&facts(5, 3, big)).len(), COPIES_MAX);
+        assert_eq!(paths(&library, facts(5, 3, big)).len(), COPIES_MAX);
         put(&mut library, 4, facts(50, 4, 100), "/small");
-        assert!(paths(&facts(51, 4, 100)).is_empty(), "for a small file not all shares are gone through");
-        assert_eq!(paths(&facts(50, 4, 100)).len(), 1);
+        assert!(paths(&library, facts(51, 4, 100)).is_empty(), "for a small file not all shares are gone through");
+        assert_eq!(paths(&library, facts(50, 4, 100)).len(), 1);
     }
 }

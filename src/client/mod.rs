@@ -28,6 +28,7 @@ mod peers;
 mod place;
 mod shares;
 pub mod shell;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod tickets;

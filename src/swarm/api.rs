@@ -100,6 +100,11 @@ pub trait Host: Send + Sync + 'static {
     /// Tells whether this device takes part in the file's swarm in that group, and the other end has not left it. Must not block; asked
     /// again after the link was registered.
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool;
+    /// Tells whether others in that group may have the file from us. If not, a link that rests on the group only brings data: nothing is said on
+    /// it of what we have. Must not block; asked once for each link, of a file that is offered.
+    fn serves(&self, _info_hash: InfoHash, _group: GroupId) -> bool {
+        true
+    }
     /// The download's `.part` was made, or opened again, and is this file: to be named in later runs. Called on the download's thread before a
     /// byte is written there; may block.
     fn opened(&self, _info_hash: InfoHash, _target: &Path, _part: FileId) {}
