@@ -261,6 +261,7 @@ impl Inner {
             self.tell_end(info_hash);
         }
         self.withdraw_all(group, shares);
+        self.leave_source(group);
         let first = self.announced.lock().insert(group, false) != Some(false);
         let label = self.group_names.lock().get(&group).cloned().or_else(|| self.library.lock().group_label(group));
         if let Some(label) = label.filter(|_| announce && first) {
@@ -288,6 +289,7 @@ impl Inner {
     /// Tells the trackers what this device now does with files.
     pub(crate) fn announce(&self, files: impl IntoIterator<Item = (GroupId, InfoHash)>) {
         let parts: Vec<(GroupId, InfoHash, DownloadState)> = {
+            let files = self.and_left_sources(files);
             let library = self.library.lock();
             files.into_iter().map(|(group, info_hash)| (group, info_hash, library.part_in(group, info_hash))).collect()
         };

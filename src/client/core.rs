@@ -4,7 +4,8 @@
 //! nothing of one user's to the next.
 //!
 //! Threads: "listener" hands connections to the engine; "news" takes what trackers tell, and never calls a tracker; "errands"
-//! does what needs a tracker and nobody waits for, and renews the session's token and tickets in time. Commands run on the caller's thread.
+//! does what needs a tracker and nobody waits for, and renews the session's token and tickets in time; "sources" asks trackers which other
+//! groups offer what is downloaded. Commands run on the caller's thread.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -293,6 +294,8 @@ impl Inner {
         let spawned = self.threads.spawn("listener", accept);
         let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
         let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news, &stop)));
+        let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
+        let spawned = spawned.and_then(|()| self.threads.spawn("sources", move || super::sources::find_sources(&weak, &stop)));
         let weak = Arc::downgrade(self);
         let spawned =
             spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));

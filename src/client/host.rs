@@ -14,8 +14,8 @@ use super::begin::is_intact;
 use super::core::Inner;
 use super::trackers::uptime;
 use crate::store::{DownloadRow, OwnPart, Progress, ShareRow, ShareState};
-use crate::swarm::{EngineEvent, Host, Proof, SeedSpec};
-use crate::types::{Bitfield, DeviceId, FileId, GroupId, InfoHash, Ticket, UserId};
+use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec};
+use crate::types::{Bitfield, DeviceId, FileFacts, FileId, GroupId, InfoHash, Ticket, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// The host of one session's engine.
@@ -33,11 +33,17 @@ impl SessionHost {
 impl Host for SessionHost {
     fn ticket_for(&self, info_hash: InfoHash, device: DeviceId) -> Option<Ticket> {
         let inner = self.inner.upgrade()?;
-        let mut groups = inner.library.lock().groups_of(info_hash);
+        let (mut groups, mut sources): (Vec<GroupId>, Vec<GroupId>) = {
+            let library = inner.library.lock();
+            (library.groups_of(info_hash), library.sources_of(info_hash).collect())
+        };
         {
             let book = inner.book.lock();
             groups.retain(|group| book.takes_part(info_hash, device, *group));
+            sources.retain(|group| book.takes_part(info_hash, device, *group));
         }
+        // Whoever is met in a group where both give and take is not linked through one where we only take.
+        let groups = if groups.is_empty() { sources } else { groups };
         // Of several any will do: rather one that is at hand.
         let now_ms = inner.trackers.clock_ms();
         let at_hand = {
@@ -65,6 +71,10 @@ impl Host for SessionHost {
         !has_left && inner.library.lock().is_offered(info_hash, group)
     }
 
+    fn serves(&self, info_hash: InfoHash, group: GroupId) -> bool {
+        self.inner.upgrade().is_some_and(|inner| inner.library.lock().serves(info_hash, group))
+    }
+
     fn opened(&self, info_hash: InfoHash, target: &Path, part: FileId) {
         let Some(inner) = self.inner.upgrade() else { return };
         {
@@ -78,6 +88,13 @@ impl Host for SessionHost {
         }
         let stored = inner.store.set_part(self.user, info_hash, part);
         inner.note_store_error(stored);
+    }
+
+    fn copies(&self, facts: &FileFacts) -> Vec<LocalCopy> {
+        let Some(inner) = self.inner.upgrade() else { return Vec::new() };
+        let library = inner.library.lock();
+        let ours = library.user().is_some_and(|user| user.user == self.user);
+        if ours { library.copies_of(facts) } else { Vec::new() }
     }
 
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {
@@ -116,6 +133,7 @@ impl Inner {
             download.row.progress = Progress::Complete;
             download.row.clone()
         };
+        self.leave_sources(info_hash);
         let stored = self.store.put_metainfo(&seed.metainfo);
         self.note_store_error(stored);
         // The share first: a client killed between the two finds it at the next login, and with it that the download is complete.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::sources::Sources;
 use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::swarm::{Transfer, TransferState, part_path};
 use crate::types::{DownloadState, GroupId, InfoHash, Label, UserEntry};
@@ -49,6 +50,8 @@ pub(crate) struct Library {
     pub(crate) phase: Phase,
     pub(crate) shares: BTreeMap<(GroupId, InfoHash), Share>,
     pub(crate) downloads: Vec<Download>,
+    /// Other groups from which downloads take pieces.
+    pub(crate) sources: Sources,
 }
 
 /// Where a download is in its life.
@@ -154,7 +157,7 @@ impl Download {
 
 impl Library {
     pub(crate) fn new() -> Self {
-        Self { phase: Phase::Out, shares: BTreeMap::new(), downloads: Vec::new() }
+        Self { phase: Phase::Out, shares: BTreeMap::new(), downloads: Vec::new(), sources: Sources::default() }
     }
 
     pub(crate) fn user(&self) -> Option<&UserEntry> {
@@ -191,7 +194,8 @@ impl Library {
 
     /// What this device does with a file in one group, as the trackers are to be told.
     pub(crate) fn part_in(&self, group: GroupId, info_hash: InfoHash) -> DownloadState {
-        let fetches = |d: &Download| d.row.group == group && d.info_hash() == info_hash && d.row.progress == Progress::Running;
+        let takes_from = |d: &Download| d.row.group == group || self.sources.has(info_hash, group);
+        let fetches = |d: &Download| d.info_hash() == info_hash && d.row.progress == Progress::Running && takes_from(d);
         match self.shares.get(&(group, info_hash)) {
             Some(share) if share.offered => DownloadState::Seeding,
             _ if self.downloads.iter().any(fetches) => DownloadState::Leeching,
@@ -228,7 +232,7 @@ impl Library {
         shares.chain(downloads).next().cloned()
     }
 
-    /// The groups in which this device takes part in the file's swarm.
+    /// The groups in which this device takes part in the file's swarm, and not only to take.
     pub(crate) fn groups_of(&self, info_hash: InfoHash) -> Vec<GroupId> {
         let offered = self.shares.values().filter(|s| s.offered && s.row.facts.info_hash == info_hash).map(|s| s.row.group);
         let downloads = self.taking_part().filter(|d| d.info_hash() == info_hash).map(|d| d.row.group);
@@ -238,8 +242,14 @@ impl Library {
         groups
     }
 
+    /// The groups that are only sources of a download that goes on.
+    pub(crate) fn sources_of(&self, info_hash: InfoHash) -> impl Iterator<Item = GroupId> {
+        let goes_on = !self.sources.is_empty() && self.taking_part().any(|download| download.info_hash() == info_hash);
+        self.sources.of(info_hash).filter(move |_| goes_on)
+    }
+
     /// Downloads whose file this device fetches, or serves without being a share yet: a settled one is offered as a share, or no more.
-    fn taking_part(&self) -> impl Iterator<Item = &Download> {
+    pub(crate) fn taking_part(&self) -> impl Iterator<Item = &Download> {
         self.downloads.iter().filter(|download| match download.row.progress {
             Progress::Running => true,
             Progress::Complete => !download.settled,
@@ -247,8 +257,13 @@ impl Library {
         })
     }
 
-    /// Tells whether this device takes part in the file's swarm in that group.
+    /// Tells whether this device takes part in the file's swarm in that group, if only to take.
     pub(crate) fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
+        self.serves(info_hash, group) || self.sources_of(info_hash).any(|source| source == group)
+    }
+
+    /// Tells whether this device gives the file to others in that group: it is shared there, or downloaded from there.
+    pub(crate) fn serves(&self, info_hash: InfoHash, group: GroupId) -> bool {
         let shared = self.shares.get(&(group, info_hash)).is_some_and(|share| share.offered);
         shared || self.taking_part().any(|download| download.row.group == group && download.info_hash() == info_hash)
     }
@@ -257,19 +272,23 @@ impl Library {
     pub(crate) fn takes_part(&self, group: GroupId) -> bool {
         let first = (group, InfoHash::from_bytes([0; InfoHash::LEN]));
         let shares = self.shares.range(first..).take_while(|((of, _), _)| *of == group);
-        shares.into_iter().any(|(_, share)| share.offered) || self.taking_part().any(|download| download.row.group == group)
+        let shared = || shares.into_iter().any(|(_, share)| share.offered);
+        let from = |download: &Download| download.row.group == group || self.sources.has(download.info_hash(), group);
+        shared() || self.taking_part().any(from)
     }
 
     /// Every group in which this device takes part in a swarm.
     pub(crate) fn groups(&self) -> HashSet<GroupId> {
         let shares = self.shares.values().filter(|share| share.offered).map(|share| share.row.group);
-        shares.chain(self.taking_part().map(|download| download.row.group)).collect()
+        let downloads = self.taking_part();
+        let downloads = downloads.flat_map(|download| self.sources.of(download.info_hash()).chain([download.row.group]));
+        shares.chain(downloads).collect()
     }
 
     /// The files that are being downloaded from one of the groups.
     pub(crate) fn running_in(&self, groups: &[GroupId]) -> Vec<InfoHash> {
-        let running = self.downloads.iter().filter(|d| d.row.progress == Progress::Running && groups.contains(&d.row.group));
-        running.map(Download::info_hash).collect()
+        let from = |d: &Download| groups.iter().any(|group| d.row.group == *group || self.sources.has(d.info_hash(), *group));
+        self.downloads.iter().filter(|d| d.row.progress == Progress::Running && from(d)).map(Download::info_hash).collect()
     }
 
     /// Those of the files in whose swarm this device takes part in some group.

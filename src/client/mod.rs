@@ -21,12 +21,14 @@ mod groups;
 mod handle;
 mod host;
 mod library;
+mod local;
 mod membership;
 mod network;
 mod peers;
 mod place;
 mod shares;
 pub mod shell;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod tickets;

@@ -6,7 +6,7 @@ use super::core::Inner;
 use super::library::DownloadPhase;
 use super::{Client, ClientError};
 use crate::swarm::{Transfer, TransferState, Why};
-use crate::types::{DeviceId, GroupId};
+use crate::types::{DeviceId, GroupId, InfoHash};
 
 /// Departed members that are named.
 const SEEN_MAX: usize = 5;
@@ -19,10 +19,10 @@ impl Client {
     /// [`ClientError::NoSuchDownload`].
     pub fn why(&self, group: &str, file: &str) -> Result<Vec<String>, ClientError> {
         let status = self.download(group, file)?.status();
-        let (transfer, group) = {
+        let (transfer, place) = {
             let mut library = self.inner.library.lock();
-            let found = library.find_download(group, file).map(|d| (d.transfer.clone(), d.row.group));
-            found.map_or((None, None), |(transfer, group)| (transfer, Some(group)))
+            let found = library.find_download(group, file).map(|d| (d.transfer.clone(), (d.row.group, d.info_hash())));
+            found.map_or((None, None), |(transfer, place)| (transfer, Some(place)))
         };
         let mut lines = vec![match &status.phase {
             DownloadPhase::Complete => format!("it is complete: {}", status.path.display()),
@@ -35,8 +35,8 @@ impl Client {
             DownloadPhase::Running => "it is running, but nothing has arrived lately".into(),
         }];
         let why = transfer.filter(|_| status.phase == DownloadPhase::Running).as_ref().map(Transfer::why);
-        if let (Some(why), Some(group)) = (why, group) {
-            self.inner.explain_transfer(&why, group, &mut lines);
+        if let (Some(why), Some(place)) = (why, place) {
+            self.inner.explain_transfer(&why, place, &mut lines);
         }
         if !self.inner.trackers.is_reachable() {
             lines.push("no tracker can be reached, so new peers are not found".into());
@@ -46,9 +46,9 @@ impl Client {
 }
 
 impl Inner {
-    fn explain_transfer(&self, why: &Why, group: GroupId, lines: &mut Vec<String>) {
+    fn explain_transfer(&self, why: &Why, (group, info_hash): (GroupId, InfoHash), lines: &mut Vec<String>) {
         match &why.state {
-            TransferState::Checking => lines.push("the pieces on disk are being checked".into()),
+            TransferState::Checking => lines.push("the pieces on disk are being checked, or copied from a file that is here".into()),
             TransferState::Finishing => lines.push("every piece is here; the whole file is being checked".into()),
             _ if !why.metainfo_known => lines.push("nobody who is online has told which pieces the file has".into()),
             _ if why.unoffered > 0 => {
@@ -61,7 +61,12 @@ impl Inner {
             _ => {}
         }
         lines.push(format!("{} of {} pieces are here; {} peers are connected", why.have, why.pieces, why.links));
-        self.learn_names(group, why);
+        let sources = self.sources(info_hash);
+        if !sources.is_empty() {
+            let names: Vec<String> = sources.iter().map(|group| self.group_name(*group)).collect();
+            lines.push(format!("{} offers it too: it is fetched from there as well", names.join(", ")));
+        }
+        sources.into_iter().chain([group]).for_each(|group| self.learn_names(group, why));
         for seen in why.seen.iter().take(SEEN_MAX) {
             let (who, ago) = (self.name_of(seen.device), ago(seen.ago));
             lines.push(format!("last seen: {who}, {ago}, with {} of {} pieces", seen.pieces, why.pieces));

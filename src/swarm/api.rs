@@ -100,9 +100,19 @@ pub trait Host: Send + Sync + 'static {
     /// Tells whether this device takes part in the file's swarm in that group, and the other end has not left it. Must not block; asked
     /// again after the link was registered.
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool;
+    /// Tells whether others in that group may have the file from us. If not, a link that rests on the group only brings data: nothing is said on
+    /// it of what we have. Must not block; asked once for each link, of a file that is offered.
+    fn serves(&self, _info_hash: InfoHash, _group: GroupId) -> bool {
+        true
+    }
     /// The download's `.part` was made, or opened again, and is this file: to be named in later runs. Called on the download's thread before a
     /// byte is written there; may block.
     fn opened(&self, _info_hash: InfoHash, _target: &Path, _part: FileId) {}
+    /// Other files on this disk that should have this content, the likeliest first: what they have is copied, and checked like what comes from
+    /// others. Called on the download's thread before anybody is asked for pieces; may block.
+    fn copies(&self, _facts: &FileFacts) -> Vec<LocalCopy> {
+        Vec::new()
+    }
     /// These pieces are on disk for good: after a restart they need not be hashed again. Called on the journal thread; may block.
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield);
     /// The file's metainfo has come from a member and is checked: keep it for the next start. Called on a link's thread; may block.
@@ -157,6 +167,15 @@ pub struct SeedSpec {
     /// Where it is.
     pub path: PathBuf,
     /// How it looked when it was hashed: which file it is, its length and its time. Nothing else is served.
+    pub stamp: FileStamp,
+}
+
+/// A file on this disk that should have a download's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalCopy {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it looked when its content was known. Nothing is taken from another one.
     pub stamp: FileStamp,
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) extensions: bool,
     /// The stream.
     pub(super) connection: Connection,
+    /// Whether nothing is served on it, nor said of what we have: its group is a source, and the file is not ours to give there.
+    pub(super) one_way: bool,
     /// Whether the peer has said that it has every piece.
     pub(super) has_all: AtomicBool,
     /// Set when the link is over: neither end of it does anything more.
@@ -89,6 +91,7 @@ impl Link {
             traits,
             extensions,
             connection,
+            one_way: false,
             has_all: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             sent: AtomicU64::new(0),
@@ -110,9 +113,9 @@ impl Link {
         self.queue(|bytes| bytes.extend_from_slice(messages));
     }
 
-    /// Queues a `have`, unless the peer has everything and does not care.
+    /// Queues a `have`, unless the peer has everything and does not care, or is not to hear of it.
     pub(super) fn have(&self, piece: PieceIndex) {
-        if !self.has_all.load(Ordering::Relaxed) {
+        if !self.one_way && !self.has_all.load(Ordering::Relaxed) {
             self.send(&PeerMessage::Have(piece.get()));
         }
     }

@@ -86,7 +86,7 @@ impl Torrent {
     fn metadata(self: &Arc<Self>, link: &Arc<Link>, message: MetadataMessage) {
         match message {
             MetadataMessage::Request { part } => {
-                let dictionary = self.dictionary();
+                let dictionary = self.dictionary().filter(|_| !link.one_way);
                 let bytes = dictionary.as_ref().and_then(|bytes| bytes.chunks(METADATA_PART_LEN).nth(part as usize));
                 link.send_metadata(|| match (bytes, &dictionary) {
                     (Some(bytes), Some(whole)) => {

@@ -29,7 +29,7 @@ mod transfer;
 mod window;
 
 pub use api::{
-    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, LinkFacts, Proof, SeedSpec, SeenPeer,
+    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, LinkFacts, LocalCopy, Proof, SeedSpec, SeenPeer,
     TransferState, TransferStatus, UnreachablePeer, UploadStats, Why,
 };
 pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};

@@ -216,7 +216,8 @@ impl Torrent {
 
     /// Takes a link in, unless there is no room, no use, or a better link to that device. The first thing sent on it is `opening`, the
     /// second what we have.
-    pub(super) fn register(self: &Arc<Self>, link: Link, opening: &[u8]) -> Option<Arc<Link>> {
+    pub(super) fn register(self: &Arc<Self>, mut link: Link, opening: &[u8]) -> Option<Arc<Link>> {
+        link.one_way = !self.engine.host.serves(self.info_hash, link.proof().group);
         let link = Arc::new(link);
         let mut state = self.state.lock();
         let now = self.now();
@@ -240,7 +241,7 @@ impl Torrent {
         self.greet(&state, &link);
         state.links.insert(link.key, link.clone());
         state.choker.join(now, link.key, link.proof().user);
-        if let Some(spreader) = state.spreader.as_mut().filter(|_| link.traits.fast) {
+        if let Some(spreader) = state.spreader.as_mut().filter(|_| link.traits.fast && !link.one_way) {
             spreader.join(link.key);
         }
         state.spread(self.geometry);
@@ -298,8 +299,8 @@ impl Torrent {
     /// Tells the peer what we have.
     fn greet(&self, state: &State, link: &Link) {
         let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
-        let have = download.map(|download| download.have());
-        let all = state.seed.is_some() || have.is_some_and(Bitfield::is_full);
+        let have = download.map(|download| download.have()).filter(|_| !link.one_way);
+        let all = !link.one_way && (state.seed.is_some() || have.is_some_and(Bitfield::is_full));
         match have {
             _ if all && link.traits.fast => link.send(&PeerMessage::HaveAll),
             _ if all => link.send(&PeerMessage::Bitfield(Bitfield::full(self.geometry.piece_count()).as_bytes().to_vec())),

@@ -176,6 +176,10 @@ impl Session<'_> {
     }
 
     fn interested(&self, on: bool) {
+        // Whoever is not to be served never waits for a slot, so none is given, and every request is refused.
+        if self.link.one_way {
+            return;
+        }
         self.with(|state, now| state.choker.interested(now, self.link.key, on));
     }
 

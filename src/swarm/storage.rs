@@ -139,6 +139,19 @@ impl PartFile {
         self.file.read_exact_at(bytes, offset)
     }
 
+    /// Has the file share the blocks of another of the same length, where the file system can: what was there is gone.
+    ///
+    /// # Errors
+    /// The system's, on most file systems, and for another file system's file: nothing has changed then.
+    pub(super) fn clone_from(&self, source: &File) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        rustix::fs::ioctl_ficlone(&self.file, source)?;
+        #[cfg(not(target_os = "linux"))]
+        return Err(io::Error::from(io::ErrorKind::Unsupported));
+        // It may have been written to meanwhile, and be longer or shorter now.
+        self.file.set_len(self.len)
+    }
+
     /// Makes everything written durable. When that has failed once, it fails from then on: the system does not try again with what it
     /// could not write, and forgets that it could not. The file is to be opened anew, and what no earlier call made durable, written again.
     pub(super) fn sync(&self) -> io::Result<()> {

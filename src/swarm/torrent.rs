@@ -258,7 +258,7 @@ impl State {
         }
         let download = self.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
         let mut spreader = Spreader::new(geometry, rand::random());
-        for (&key, link) in self.links.iter().filter(|(_, link)| link.traits.fast) {
+        for (&key, link) in self.links.iter().filter(|(_, link)| link.traits.fast && !link.one_way) {
             spreader.join(key);
             match download {
                 _ if link.has_all.load(Ordering::Relaxed) => spreader.peer_has_all(key),

@@ -7,6 +7,7 @@
 //! contiguous front; pieces never wait for it.
 
 mod check;
+mod local;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -227,8 +228,9 @@ fn run(torrent: &Arc<Torrent>, id: u64) {
 fn steps(run: &Run<'_>) -> Result<(), End> {
     let part = open(run)?;
     let have = check::check(run, &part)?;
+    let local::Filled { have, sha1 } = local::fill(run, &part, have)?;
     attach(run, have)?;
-    let digest = hash_front(run, &part)?;
+    let digest = sha1.map_or_else(|| hash_front(run, &part), Ok)?;
     finish(run, &part, digest)
 }
 

@@ -11,6 +11,7 @@
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
+//! | [`sources`] | a file comes from another common group, and from this disk, and nobody gets more than they may |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
 //! | [`secrecy`] | somebody who records everything learns nothing, and somebody who alters anything ends that connection alone |
 //! | [`intruders`] | false trackers, strangers, borrowed and expired tokens and tickets |
@@ -41,6 +42,7 @@ mod restart;
 mod resume;
 mod scripts;
 mod secrecy;
+mod sources;
 mod starting;
 mod storm;
 mod terminal;

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use sha1::{Digest, Sha1};
 
 use super::super::api::DownloadSpec;
-use super::super::files::SeedError;
 use super::super::storage::PartFile;
 use super::super::torrent::Torrent;
 use super::{End, Run};
@@ -25,14 +24,13 @@ pub(super) fn lacking(spec: &DownloadSpec, verified: &Bitfield) -> u64 {
     lacking.map(|piece| u64::from(geometry.len_of(piece))).sum()
 }
 
-/// Finds out which pieces are there: those vouched for, those in the `.part`, those in a copy that we share already.
+/// Finds out which pieces are there: those vouched for, and those in the `.part`.
 pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
     let torrent = run.torrent;
     let (verified, rewrite) = run.with(|transfer| (transfer.verified.clone(), transfer.rewrite))?;
-    let mut seed = torrent.state.lock().seed.clone();
     let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
     let mut buffer = torrent.engine.buffers.take(if geometry.piece_count() == 0 { 0 } else { geometry.piece_len() as usize });
-    let (mut next_data, mut zeros, mut copied) = (None, Zeros::default(), 0);
+    let (mut next_data, mut zeros) = (None, Zeros::default());
     let failed = |e| End::Failed(format!("cannot write {}: {e}", part.name()));
     for piece in geometry.indexes() {
         let (offset, end) = (geometry.offset(piece), geometry.offset(piece) + u64::from(geometry.len_of(piece)));
@@ -51,26 +49,9 @@ pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
             if rewrite && !verified.has(piece) {
                 part.write_again(bytes, offset).map_err(failed)?;
             }
-        } else if let Some(offered) = &seed {
-            match torrent.engine.files.read(torrent.info_hash, offered, bytes, offset) {
-                Ok(()) if is_good(torrent, piece, bytes) => {
-                    part.write(bytes, offset).map_err(failed)?;
-                    have.insert(piece);
-                    copied += 1;
-                }
-                Err(SeedError::Changed) => {
-                    // While we say that we have the whole, nobody who has it stays linked.
-                    torrent.seed_changed(offered);
-                    seed = None;
-                }
-                _ => {}
-            }
         }
         let len = if have.has(piece) { end - offset } else { 0 };
         run.with(|transfer| transfer.checked += len)?;
-    }
-    if copied > 0 {
-        log::debug!("{}: {copied} pieces were copied from the shared file", torrent.info_hash);
     }
     Ok(have)
 }
@@ -101,7 +82,8 @@ pub(super) fn explain(run: &Run<'_>, part: &PartFile, digest: Sha1Digest, want: 
     Ok(format!("{bad} pieces of {} were changed after they had been checked; resume fetches them again", part.name()))
 }
 
-fn is_good(torrent: &Torrent, piece: PieceIndex, bytes: &[u8]) -> bool {
+/// Tells whether a piece's bytes have its hash; no, while the hashes are not known.
+pub(super) fn is_good(torrent: &Torrent, piece: PieceIndex, bytes: &[u8]) -> bool {
     torrent.metainfo.get().is_some_and(|metainfo| Sha1::digest(bytes)[..] == metainfo.piece_hash(piece).as_bytes()[..])
 }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::net::{DeviceSecurity, Listener, Stop, Transport};
 use crate::swarm::storage::{Disk, SystemDisk};
 use crate::swarm::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, Proof, Transfer, TransferState, TransferStatus, hash_file,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, Transfer, TransferState, TransferStatus, hash_file,
     part_path,
 };
 use crate::trust::KeyPair;
@@ -70,6 +70,8 @@ pub(super) struct Membership {
     pub(super) groups: BTreeSet<GroupId>,
     /// Those in which a file is offered; every file is in the first group.
     pub(super) offered_in: HashMap<InfoHash, BTreeSet<GroupId>>,
+    /// Groups that are only sources: whoever is met there gets nothing.
+    pub(super) only_takes: BTreeSet<GroupId>,
     /// Users whose tickets are void.
     pub(super) void: BTreeSet<UserId>,
     /// How long our tickets live.
@@ -81,6 +83,8 @@ pub(super) struct Recorder {
     pub(super) journal: Mutex<HashMap<InfoHash, Bitfield>>,
     pub(super) metainfo: Mutex<HashMap<InfoHash, Arc<Metainfo>>>,
     pub(super) membership: Mutex<Membership>,
+    /// Files that are said to have a download's content.
+    pub(super) copies: Mutex<Vec<LocalCopy>>,
     /// Tickets looked at.
     pub(super) checks: AtomicU32,
 }
@@ -88,12 +92,14 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn new(device: DeviceId, number: u8) -> Self {
         let (groups, offered_in) = (BTreeSet::from([COMMON]), HashMap::new());
-        let membership = Membership { device, user: user(number), groups, offered_in, void: BTreeSet::new(), lifetime: LIFETIME };
+        let (only_takes, void, user) = (BTreeSet::new(), BTreeSet::new(), user(number));
+        let membership = Membership { device, user, groups, offered_in, only_takes, void, lifetime: LIFETIME };
         Self {
             events: Mutex::default(),
             journal: Mutex::default(),
             metainfo: Mutex::default(),
             membership: Mutex::new(membership),
+            copies: Mutex::default(),
             checks: AtomicU32::new(0),
         }
     }
@@ -126,6 +132,14 @@ impl Host for Recorder {
 
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, _: DeviceId) -> bool {
         self.membership.lock().offered(info_hash).contains(&group)
+    }
+
+    fn serves(&self, _: InfoHash, group: GroupId) -> bool {
+        !self.membership.lock().only_takes.contains(&group)
+    }
+
+    fn copies(&self, _: &FileFacts) -> Vec<LocalCopy> {
+        self.copies.lock().clone()
     }
 
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {
