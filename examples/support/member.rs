@@ -180,6 +180,24 @@ impl Member {
         Ok(primary["number"].as_u64().ok_or("a tracker without a number")? as usize)
     }
 
+    /// Types a command without waiting for its result.
+    pub(crate) fn type_words(&mut self, words: &[&str]) -> Result<()> {
+        self.process.send(&shell_words::join(words))
+    }
+
+    /// Waits for the next result or event, whichever it is, that came after those taken before.
+    pub(crate) fn next(&mut self) -> Result<(Instant, Value)> {
+        match self.events.is_empty() {
+            true => self.object(Instant::now() + PATIENCE_WITH_FILES),
+            false => Ok(self.events.remove(0)),
+        }
+    }
+
+    /// Kills the client as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
     /// Leaves in order: the client must end by itself, with success.
     pub(crate) fn leave(mut self) -> Result<()> {
         self.process.send("exit")?;

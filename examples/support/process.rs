@@ -62,6 +62,11 @@ impl Process {
         &self.name
     }
 
+    /// The system's number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Types one line.
     pub(crate) fn send(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().ok_or_else(|| format!("{} takes no more input", self.name))?;

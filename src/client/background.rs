@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, at, never, select, tick};
+use crossbeam_channel::{Receiver, Sender, at, never, select, tick};
 use log::{info, warn};
 
 use super::ClientEvent;
@@ -28,10 +28,39 @@ const EXPIRE_AFTER: Duration = Duration::from_secs(60);
 pub(crate) enum Errand {
     /// Tells the directory of a share that is pending: a completed download, or one that a crash interrupted.
     Share(GroupId, InfoHash),
+    /// The directory has been told of a share: the store need not call it pending any more.
+    Noted(GroupId, InfoHash),
     /// Tickets may be due: wakes the thread, which looks after each errand.
     LookAfterTickets,
     /// The session is over, as its token is void: wakes the thread, which looks after each errand.
     EndSession,
+}
+
+/// Something to be done about a share in a group.
+#[derive(Debug)]
+pub(crate) struct ShareErrand {
+    group: GroupId,
+    info_hash: InfoHash,
+    /// The directory has been told.
+    noted: bool,
+}
+
+/// The way to the threads that do errands.
+#[derive(Debug)]
+pub(crate) struct Errands {
+    pub(crate) errands: Sender<Errand>,
+    pub(crate) shares: Sender<ShareErrand>,
+}
+
+impl Errands {
+    /// Queues an errand; false if there is no room.
+    pub(crate) fn send(&self, errand: Errand) -> bool {
+        match errand {
+            Errand::Share(group, info_hash) => self.shares.try_send(ShareErrand { group, info_hash, noted: false }).is_ok(),
+            Errand::Noted(group, info_hash) => self.shares.try_send(ShareErrand { group, info_hash, noted: true }).is_ok(),
+            other => self.errands.try_send(other).is_ok(),
+        }
+    }
 }
 
 /// How often links are looked at for tickets that have expired while the machine slept.
@@ -76,6 +105,16 @@ pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop)
     }
 }
 
+/// Tells the directory of shares until the client stops. Runs on each of the threads "sharer".
+pub(crate) fn run_shares(inner: &Weak<Inner>, shares: &Receiver<ShareErrand>) {
+    while let (Ok(ShareErrand { group, info_hash, noted }), Some(inner)) = (shares.recv(), inner.upgrade()) {
+        match noted {
+            true => inner.share_noted(group, info_hash),
+            false => inner.share_pending(group, info_hash),
+        }
+    }
+}
+
 /// Runs errands until the client stops, and renews in between what is due. Runs on the thread "errands".
 pub(crate) fn run_errands(inner: &Weak<Inner>, errands: &Receiver<Errand>) {
     loop {
@@ -86,8 +125,7 @@ pub(crate) fn run_errands(inner: &Weak<Inner>, errands: &Receiver<Errand>) {
         };
         let (Ok(errand), Some(inner)) = (errand, inner.upgrade()) else { return };
         match errand {
-            Some(Errand::Share(group, info_hash)) => inner.share_pending(group, info_hash),
-            Some(Errand::EndSession | Errand::LookAfterTickets) | None => {}
+            Some(Errand::Share(..) | Errand::Noted(..) | Errand::EndSession | Errand::LookAfterTickets) | None => {}
         }
         // Looked at each time: with a full queue nobody could leave an errand for it.
         if inner.trackers.is_over().is_some() {
@@ -308,12 +346,14 @@ impl Inner {
             let request = Request::ShareFile { request: super::account::request_id(), group, file: row.facts.clone() };
             match self.trackers.patient().call(&request, Need::Session) {
                 Ok(_) => {
-                    let stored = self.store.set_share_state(row.user, group, info_hash, ShareState::Offered);
-                    self.note_store_error(stored);
                     if let Some(share) = self.library.lock().share(group, info_hash) {
                         share.row.state = ShareState::Offered;
                     }
                     self.trackers.announce([(group, info_hash, DownloadState::Seeding)]);
+                    self.settle(info_hash);
+                    // Last, and nobody waits for it: a share that seems to be pending at the next start is told of once more.
+                    let stored = self.store.share_noted(row.user, group, info_hash);
+                    self.note_store_error(stored);
                 }
                 Err(super::ClientError::Refused(refusal)) if refusal != Refusal::LoginFirst && refusal != Refusal::Busy => {
                     info!("{} is not shared on in {}: {refusal}", row.label, row.group_label);
@@ -324,6 +364,15 @@ impl Inner {
             }
         }
         self.settle(info_hash);
+    }
+
+    /// Has the store call a share offered of which the directory has been told.
+    fn share_noted(&self, group: GroupId, info_hash: InfoHash) {
+        let user = self.library.lock().share(group, info_hash).map(|share| share.row.user);
+        if let Some(user) = user {
+            let stored = self.store.share_noted(user, group, info_hash);
+            self.note_store_error(stored);
+        }
     }
 
     /// A tracker is there again: it is told of the shares that none could be told of.

@@ -82,8 +82,7 @@ impl Inner {
     fn drop_stale(&self, info_hash: InfoHash) {
         let offered: Vec<ShareRow> = {
             let library = self.library.lock();
-            let shares = library.shares.values().filter(|share| share.offered && share.row.facts.info_hash == info_hash);
-            shares.map(|share| share.row.clone()).collect()
+            library.shares_of(info_hash).filter(|share| share.offered).map(|share| share.row.clone()).collect()
         };
         let (intact, stale): (Vec<ShareRow>, Vec<ShareRow>) = offered.into_iter().partition(is_intact);
         for row in &stale {
@@ -102,7 +101,7 @@ impl Inner {
     }
 
     /// Has the engine begin a download, or go on with one that has something on disk. If it will not, all is as before. The trackers are not
-    /// told.
+    /// told, and the store has it on the disk with the next write, or when it is flushed.
     pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow) -> Result<DownloadHandle, ClientError> {
         let engine = self.need_engine()?;
         let info_hash = row.facts.info_hash;
@@ -110,7 +109,8 @@ impl Inner {
         let before = self.insert(Download::new(row.clone()))?;
         let (facts, target, part) = (row.facts.clone(), row.target.clone(), row.part.and_then(|part| part.file()));
         let spec = DownloadSpec { facts, target, part, metainfo, verified: journal(&row), paused: false };
-        let begun = self.store.put_download(&row).map_err(ClientError::from);
+        // Durable before a byte is written: the note which file the `.part` is waits for all that was noted before.
+        let begun = self.store.put_download_soon(&row).map_err(ClientError::from);
         let begun = begun.and_then(|()| engine.download(spec).map_err(|error| ClientError::DownloadState(explain(&error))));
         match begun {
             Ok(transfer) => {
@@ -134,10 +134,10 @@ impl Inner {
         {
             let mut library = self.library.lock();
             let tried = library.take_download(info_hash);
-            library.downloads.extend(before.map(|mut before| {
+            if let Some(mut before) = before {
                 before.callbacks.extend(tried.into_iter().flat_map(|tried| tried.callbacks));
-                before
-            }));
+                library.downloads.push(before);
+            }
         }
         match before_row {
             Some(before) => self.store.put_download(&before)?,

@@ -5,7 +5,8 @@
 //!
 //! Threads: "listener" hands connections to the engine; "news" takes what trackers tell, and never calls a tracker; "errands"
 //! does what needs a tracker and nobody waits for, and renews the session's token and tickets in time; "sources" asks trackers which other
-//! groups offer what is downloaded. Commands run on the caller's thread.
+//! groups offer what is downloaded; "sharers" tell the directory of completed downloads, several at a time, so that they share the trackers'
+//! waits for their disks. Commands run on the caller's thread.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::warn;
 use parking_lot::{Condvar, Mutex};
 
-use super::background::{self, Errand};
+use super::background::{self, Errand, Errands, ShareErrand};
 use super::event::Bus;
 use super::library::{Library, Phase};
 use super::network::Network;
@@ -35,6 +36,8 @@ use crate::types::{DeviceId, Fingerprint, GroupId, Label, Refusal, UserEntry, Us
 const NEWS_LEN: usize = 1024;
 /// Errands that wait for their thread; beyond it they are done at the next login.
 const ERRANDS_LEN: usize = 16_384;
+/// Shares of which the directory is told at the same time.
+const SHARERS: usize = 8;
 /// Name of the device's key in the data directory.
 const DEVICE_KEY: &str = "device.key";
 /// Time for the trackers' and the engine's threads to end.
@@ -92,7 +95,7 @@ pub(crate) struct Inner {
     /// How the last session ended, if it did so by itself.
     pub(crate) ended: Mutex<Option<Ended>>,
     pub(crate) bus: Bus,
-    pub(crate) errands: Mutex<Option<Sender<Errand>>>,
+    pub(crate) errands: Mutex<Option<Errands>>,
     pub(crate) stop: Stop,
     listener: Arc<Listener>,
     pub(crate) threads: Threads,
@@ -125,6 +128,7 @@ impl Client {
         let address = listener.local_addr();
         let (news, news_in) = bounded(NEWS_LEN);
         let (errands, errands_in) = bounded(ERRANDS_LEN);
+        let (shares, shares_in) = bounded(ERRANDS_LEN);
         let trackers = start_trackers(&config, address, security.clone(), network.clone(), news)?;
         let inner = Arc::new(Inner {
             config,
@@ -145,7 +149,7 @@ impl Client {
             announced: Mutex::default(),
             ended: Mutex::default(),
             bus: Bus::default(),
-            errands: Mutex::new(Some(errands)),
+            errands: Mutex::new(Some(Errands { errands, shares })),
             stop: Stop::new(),
             listener: Arc::new(listener),
             threads: Threads::new(),
@@ -155,7 +159,7 @@ impl Client {
         if let Some(replaced) = replaced {
             client.inner.bus.tell(&replaced);
         }
-        client.inner.start_threads(news_in, errands_in)?;
+        client.inner.start_threads(news_in, errands_in, shares_in)?;
         Ok(client)
     }
 
@@ -278,7 +282,12 @@ fn start_trackers(
 }
 
 impl Inner {
-    fn start_threads(self: &Arc<Self>, news: Receiver<News>, errands: Receiver<Errand>) -> Result<(), ClientError> {
+    fn start_threads(
+        self: &Arc<Self>,
+        news: Receiver<News>,
+        errands: Receiver<Errand>,
+        shares: Receiver<ShareErrand>,
+    ) -> Result<(), ClientError> {
         let (listener, stop) = (self.listener.clone(), self.stop.clone());
         let weak = Arc::downgrade(self);
         let accept = move || {
@@ -299,6 +308,10 @@ impl Inner {
         let weak = Arc::downgrade(self);
         let spawned =
             spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));
+        let spawned = (0..SHARERS).fold(spawned, |spawned, _| {
+            let (weak, shares) = (Arc::downgrade(self), shares.clone());
+            spawned.and_then(|()| self.errand_threads.spawn("sharer", move || background::run_shares(&weak, &shares)))
+        });
         spawned.map_err(|e| ClientError::system("cannot start a thread", e))
     }
 
@@ -319,7 +332,7 @@ impl Inner {
 
     /// Leaves an errand for its thread. With a full queue, or at the end, it is left to the next login.
     pub(crate) fn send_errand(&self, errand: Errand) -> bool {
-        self.errands.lock().as_ref().is_some_and(|errands| errands.try_send(errand).is_ok())
+        self.errands.lock().as_ref().is_some_and(|errands| errands.send(errand))
     }
 
     /// Ends the session if there is one, and tells whether there was. Links first: from then on nobody's ticket is good here, and no

@@ -39,6 +39,27 @@ impl Client {
         destination: &Path,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<DownloadHandle, ClientError> {
+        let handle = self.download_file_soon(group, file, destination, progress)?;
+        self.make_durable()?;
+        Ok(handle)
+    }
+
+    /// Waits until downloads that were begun are sure to go on after a crash.
+    ///
+    /// # Errors
+    /// [`ClientError::Store`].
+    pub(crate) fn make_durable(&self) -> Result<(), ClientError> {
+        Ok(self.inner.store.flush()?)
+    }
+
+    /// As [`Client::download_file_with`], for callers that begin several and then see to it that they are durable, all at once.
+    pub(crate) fn download_file_soon(
+        &self,
+        group: &str,
+        file: &str,
+        destination: &Path,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<DownloadHandle, ClientError> {
         let user = self.inner.need_user()?.user;
         let resolved = self.inner.resolve(group, None, Some(file))?;
         if !is_member(resolved.group.part) {
@@ -51,6 +72,14 @@ impl Client {
         }
         let row = new_row(user, &resolved.group, &entry, target);
         if is_there(&row.target) { self.inner.adopt(row, progress) } else { self.inner.begin_new(row) }
+    }
+
+    /// Those that run.
+    pub(crate) fn running_downloads(&self) -> Vec<DownloadStatus> {
+        let library = self.inner.library.lock();
+        let runs = |download: &&Download| matches!(download.row.progress, Progress::Running | Progress::Complete);
+        let statuses = library.downloads.iter().filter(|d| runs(d) && !d.settled).map(Download::status);
+        statuses.filter(|status| status.phase == DownloadPhase::Running).collect()
     }
 
     /// Every download of the session, in the order they were asked for. Does not ask a tracker.
@@ -112,7 +141,7 @@ impl Client {
     /// Downloads that ended in this session and were not returned by this method before.
     pub(crate) fn take_ended(&self) -> Vec<DownloadStatus> {
         let mut library = self.inner.library.lock();
-        let ended = library.downloads.iter_mut().filter(|d| d.unreported && d.status().has_ended());
+        let ended = library.downloads.iter_mut().filter(|d| d.unreported && d.has_ended());
         ended
             .map(|download| {
                 download.unreported = false;

@@ -108,7 +108,8 @@ impl Host for SessionHost {
 
     fn metainfo(&self, _info_hash: InfoHash, metainfo: &Arc<Metainfo>) {
         let Some(inner) = self.inner.upgrade() else { return };
-        let stored = inner.store.put_metainfo(metainfo);
+        // Durable with whatever is written next: the journal, at the latest, which is of use only with it.
+        let stored = inner.store.put_metainfo_soon(metainfo);
         inner.note_store_error(stored);
     }
 
@@ -134,23 +135,32 @@ impl Inner {
             download.row.clone()
         };
         self.leave_sources(info_hash);
-        let stored = self.store.put_metainfo(&seed.metainfo);
+        let share = self.share_of(&row, seed);
+        let stored = self.store.complete(user, &seed.metainfo, share.as_ref());
         self.note_store_error(stored);
-        // The share first: a client killed between the two finds it at the next login, and with it that the download is complete.
-        self.keep_share(&row, seed);
-        let stored = self.store.set_progress(user, info_hash, &Progress::Complete);
-        self.note_store_error(stored);
+        if let Some(share) = share {
+            self.library.lock().put_share(share, true);
+        }
         self.share_later(row.group, info_hash);
     }
 
     /// Notes that a file which came from the group is offered; one that is offered from elsewhere already stays so.
     pub(crate) fn keep_share(&self, row: &DownloadRow, seed: &SeedSpec) {
+        let Some(share) = self.share_of(row, seed) else { return };
+        let stored = self.store.put_share(&share);
+        self.note_store_error(stored);
+        self.library.lock().put_share(share, true);
+    }
+
+    /// The share that a file which came from the group becomes; none if it is offered from elsewhere already. Announced as seeding once the
+    /// directory knows; until then as what it was.
+    fn share_of(&self, row: &DownloadRow, seed: &SeedSpec) -> Option<ShareRow> {
         let info_hash = row.facts.info_hash;
         let before = self.library.lock().share(row.group, info_hash).filter(|share| share.offered).map(|share| share.row.clone());
         if before.is_some_and(|before| is_intact(&before)) {
-            return;
+            return None;
         }
-        let share = ShareRow {
+        Some(ShareRow {
             user: row.user,
             group: row.group,
             group_label: row.group_label.clone(),
@@ -159,11 +169,7 @@ impl Inner {
             path: seed.path.clone(),
             stamp: seed.stamp,
             state: ShareState::Pending,
-        };
-        let stored = self.store.put_share(&share);
-        self.note_store_error(stored);
-        // Announced as seeding once the directory knows; until then as what it was.
-        self.library.lock().put_share(share, true);
+        })
     }
 
     /// Has the directory told of a file that is here now; then the download counts as complete.

@@ -4,9 +4,11 @@
 //! anybody who waits for it is woken.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ledger::Ledger;
 use super::sources::Sources;
 use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::swarm::{Transfer, TransferState, part_path};
@@ -49,7 +51,7 @@ pub(crate) struct Download {
 pub(crate) struct Library {
     pub(crate) phase: Phase,
     pub(crate) shares: BTreeMap<(GroupId, InfoHash), Share>,
-    pub(crate) downloads: Vec<Download>,
+    pub(crate) downloads: Ledger,
     /// Other groups from which downloads take pieces.
     pub(crate) sources: Sources,
 }
@@ -148,6 +150,21 @@ impl Download {
         }
     }
 
+    /// Tells whether it is complete or failed.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.row.progress, Progress::Failed(_)) || (self.row.progress == Progress::Complete && self.settled)
+    }
+
+    /// Tells whether this device fetches the file, or serves it without its being a share yet: a settled one is offered as a share, or no
+    /// more.
+    fn takes_part(&self) -> bool {
+        match self.row.progress {
+            Progress::Running => true,
+            Progress::Complete => !self.settled,
+            Progress::Paused(_) | Progress::Failed(_) => false,
+        }
+    }
+
     /// Tells whether the engine works on it, or holds it ready.
     pub(crate) fn is_live(&self) -> bool {
         let ended = |t: &Transfer| matches!(t.status().state, TransferState::Complete | TransferState::Cancelled);
@@ -157,7 +174,7 @@ impl Download {
 
 impl Library {
     pub(crate) fn new() -> Self {
-        Self { phase: Phase::Out, shares: BTreeMap::new(), downloads: Vec::new(), sources: Sources::default() }
+        Self { phase: Phase::Out, shares: BTreeMap::new(), downloads: Ledger::default(), sources: Sources::default() }
     }
 
     pub(crate) fn user(&self) -> Option<&UserEntry> {
@@ -168,7 +185,7 @@ impl Library {
     }
 
     pub(crate) fn download(&mut self, info_hash: InfoHash) -> Option<&mut Download> {
-        self.downloads.iter_mut().find(|download| download.info_hash() == info_hash)
+        self.downloads.get_mut(info_hash)
     }
 
     pub(crate) fn share(&mut self, group: GroupId, info_hash: InfoHash) -> Option<&mut Share> {
@@ -189,16 +206,16 @@ impl Library {
 
     /// Tells whether the file is being downloaded now.
     pub(crate) fn is_downloading(&self, info_hash: InfoHash) -> bool {
-        self.downloads.iter().any(|d| d.info_hash() == info_hash && d.row.progress == Progress::Running)
+        self.downloads.get(info_hash).is_some_and(|download| download.row.progress == Progress::Running)
     }
 
     /// What this device does with a file in one group, as the trackers are to be told.
     pub(crate) fn part_in(&self, group: GroupId, info_hash: InfoHash) -> DownloadState {
         let takes_from = |d: &Download| d.row.group == group || self.sources.has(info_hash, group);
-        let fetches = |d: &Download| d.info_hash() == info_hash && d.row.progress == Progress::Running && takes_from(d);
+        let fetches = |d: &Download| d.row.progress == Progress::Running && takes_from(d);
         match self.shares.get(&(group, info_hash)) {
             Some(share) if share.offered => DownloadState::Seeding,
-            _ if self.downloads.iter().any(fetches) => DownloadState::Leeching,
+            _ if self.downloads.get(info_hash).is_some_and(fetches) => DownloadState::Leeching,
             _ => DownloadState::Stopped,
         }
     }
@@ -207,22 +224,20 @@ impl Library {
     /// round.
     pub(crate) fn rival(&self, row: &DownloadRow) -> Option<&DownloadRow> {
         let part = |of: &DownloadRow| part_path(&of.target, of.facts.info_hash);
+        let own_part = part(row);
         let clashes = |of: &&DownloadRow| match of.progress {
-            Progress::Running | Progress::Paused(_) => {
-                of.target == row.target || part(of) == row.target || of.target == part(row)
-            }
+            Progress::Running | Progress::Paused(_) => of.target == row.target || part(of) == row.target || of.target == own_part,
             // What it has fetched is kept, and taken for its own by whoever goes on with it.
             Progress::Failed(_) => part(of) == row.target,
             Progress::Complete => false,
         };
-        let others = self.downloads.iter().map(|download| &download.row).filter(|of| of.facts.info_hash != row.facts.info_hash);
-        others.into_iter().find(clashes)
+        let near = self.downloads.at(&row.target).chain(self.downloads.at(&own_part)).map(|download| &download.row);
+        near.filter(|of| of.facts.info_hash != row.facts.info_hash).find(clashes)
     }
 
     /// Takes a download out.
     pub(crate) fn take_download(&mut self, info_hash: InfoHash) -> Option<Download> {
-        let place = self.downloads.iter().position(|download| download.info_hash() == info_hash)?;
-        Some(self.downloads.remove(place))
+        self.downloads.remove(info_hash)
     }
 
     /// The group's name as last seen.
@@ -234,27 +249,34 @@ impl Library {
 
     /// The groups in which this device takes part in the file's swarm, and not only to take.
     pub(crate) fn groups_of(&self, info_hash: InfoHash) -> Vec<GroupId> {
-        let offered = self.shares.values().filter(|s| s.offered && s.row.facts.info_hash == info_hash).map(|s| s.row.group);
-        let downloads = self.taking_part().filter(|d| d.info_hash() == info_hash).map(|d| d.row.group);
-        let mut groups: Vec<GroupId> = offered.chain(downloads).collect();
+        let offered = self.shares_of(info_hash).filter(|share| share.offered).map(|share| share.row.group);
+        let download = self.downloads.get(info_hash).filter(|download| download.takes_part()).map(|d| d.row.group);
+        let mut groups: Vec<GroupId> = offered.chain(download).collect();
         groups.sort_unstable();
         groups.dedup();
         groups
     }
 
+    /// The shares of this content, in whatever groups. Goes from group to group: a member has few of these, and thousands of shares.
+    pub(crate) fn shares_of(&self, info_hash: InfoHash) -> impl Iterator<Item = &Share> {
+        let next = move |after: Option<GroupId>| {
+            let last = InfoHash::from_bytes([u8::MAX; InfoHash::LEN]);
+            let from = after.map_or(Bound::Unbounded, |group| Bound::Excluded((group, last)));
+            self.shares.range((from, Bound::Unbounded)).next().map(|((group, _), _)| *group)
+        };
+        std::iter::successors(next(None), move |group| next(Some(*group)))
+            .filter_map(move |group| self.shares.get(&(group, info_hash)))
+    }
+
     /// The groups that are only sources of a download that goes on.
     pub(crate) fn sources_of(&self, info_hash: InfoHash) -> impl Iterator<Item = GroupId> {
-        let goes_on = !self.sources.is_empty() && self.taking_part().any(|download| download.info_hash() == info_hash);
+        let goes_on = !self.sources.is_empty() && self.downloads.get(info_hash).is_some_and(Download::takes_part);
         self.sources.of(info_hash).filter(move |_| goes_on)
     }
 
     /// Downloads whose file this device fetches, or serves without being a share yet: a settled one is offered as a share, or no more.
     pub(crate) fn taking_part(&self) -> impl Iterator<Item = &Download> {
-        self.downloads.iter().filter(|download| match download.row.progress {
-            Progress::Running => true,
-            Progress::Complete => !download.settled,
-            Progress::Paused(_) | Progress::Failed(_) => false,
-        })
+        self.downloads.iter().filter(|download| download.takes_part())
     }
 
     /// Tells whether this device takes part in the file's swarm in that group, if only to take.
@@ -265,7 +287,8 @@ impl Library {
     /// Tells whether this device gives the file to others in that group: it is shared there, or downloaded from there.
     pub(crate) fn serves(&self, info_hash: InfoHash, group: GroupId) -> bool {
         let shared = self.shares.get(&(group, info_hash)).is_some_and(|share| share.offered);
-        shared || self.taking_part().any(|download| download.row.group == group && download.info_hash() == info_hash)
+        let takes_part = |download: &Download| download.takes_part() && download.row.group == group;
+        shared || self.downloads.get(info_hash).is_some_and(takes_part)
     }
 
     /// Tells whether this device takes part in the swarm of any file in that group.

@@ -4,11 +4,10 @@
 //!
 //! Only the names and facts at hand are looked at; the engine opens the files, and looks whether they are what they were.
 
-use std::ops::Bound;
 
-use super::library::{Library, Share};
+use super::library::Library;
 use crate::swarm::LocalCopy;
-use crate::types::{FileFacts, GroupId, InfoHash};
+use crate::types::FileFacts;
 
 /// Files looked at: of so many that have one content, one will be intact.
 const COPIES_MAX: usize = 8;
@@ -28,15 +27,6 @@ impl Library {
             }
         }
         copies
-    }
-
-    /// The shares of one content, offered or not: a look for each group, not for each share.
-    fn shares_of(&self, info_hash: InfoHash) -> impl Iterator<Item = &Share> {
-        let last = InfoHash::from_bytes([0xff; InfoHash::LEN]);
-        let behind = move |group: GroupId| (Bound::Excluded((group, last)), Bound::Unbounded);
-        let first = self.shares.keys().next().map(|(group, _)| *group);
-        let next = move |group: &GroupId| self.shares.range(behind(*group)).next().map(|((group, _), _)| *group);
-        std::iter::successors(first, next).filter_map(move |group| self.shares.get(&(group, info_hash)))
     }
 }
 

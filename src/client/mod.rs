@@ -20,6 +20,7 @@ mod event;
 mod groups;
 mod handle;
 mod host;
+mod ledger;
 mod library;
 mod local;
 mod membership;

@@ -79,8 +79,9 @@ impl Client {
         if !is_member(resolved.group.part) {
             return Err(Refusal::NotMember.into());
         }
-        self.inner.give_up_replaced(&resolved.group, &path, stamp);
-        let content = self.inner.content(&path, &name, stamp, progress)?;
+        let known = self.inner.store.shares_at(&path)?;
+        self.inner.give_up_replaced(&user, &resolved.group, &known, stamp);
+        let content = self.inner.content(&path, &name, (stamp, &known), progress)?;
         self.inner.share(&user, &resolved.group, path, content)
     }
 
@@ -188,11 +189,12 @@ impl Inner {
         &self,
         path: &Path,
         name: &FileName,
-        stamp: FileStamp,
+        (stamp, known): (FileStamp, &[ShareRow]),
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Content, ClientError> {
+        let known = known.iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts.clone());
         // A download may have been given another name than it has in its group; as a share it bears its own.
-        if let Some(facts) = self.store.known_file(path, stamp)?.filter(|facts| facts.name == *name)
+        if let Some(facts) = known.filter(|facts| facts.name == *name)
             && let Some(metainfo) = self.store.metainfo(facts.info_hash)?
         {
             return Ok(Content { facts, metainfo: Arc::new(metainfo), stamp });
@@ -205,7 +207,8 @@ impl Inner {
             return Err(ClientError::path(path, "it changed while it was read; share it again when it is finished"));
         }
         let metainfo = hashed.seed.metainfo;
-        self.store.put_metainfo(&metainfo)?;
+        // Durable with the share, which comes next.
+        self.store.put_metainfo_soon(&metainfo)?;
         let geometry = metainfo.geometry();
         let facts = FileFacts {
             info_hash: metainfo.info_hash(),
@@ -246,9 +249,10 @@ impl Inner {
             return Err(error);
         }
         row.state = ShareState::Offered;
-        self.store.put_share(&row)?;
         self.offer(&row, metainfo)?;
         self.announce([(row.group, info_hash)]);
+        // Nobody waits for the store: a share that seems to be pending at the next start is told of once more.
+        self.send_errand(Errand::Noted(row.group, info_hash));
         Ok(Shared { group: group.label.clone(), facts })
     }
 
@@ -261,13 +265,12 @@ impl Inner {
     }
 
     /// A share of ours whose file was replaced by another at the same path can never be served again: it gives up the name.
-    fn give_up_replaced(&self, group: &GroupEntry, path: &Path, stamp: FileStamp) {
+    fn give_up_replaced(&self, user: &UserEntry, group: &GroupEntry, known: &[ShareRow], stamp: FileStamp) {
         let replaced = |row: &&ShareRow| {
-            let other = row.group == group.group && row.path == path && row.state != ShareState::Stopped;
-            other && !stamp.is_same_file(&row.stamp)
+            let ours = row.user == user.user && row.group == group.group && row.state != ShareState::Stopped;
+            ours && !stamp.is_same_file(&row.stamp)
         };
-        let shares: Vec<ShareRow> = self.library.lock().shares.values().map(|share| share.row.clone()).collect();
-        for row in shares.iter().filter(replaced) {
+        for row in known.iter().filter(replaced) {
             let request = Request::StopShare { request: request_id(), group: row.group, info_hash: row.facts.info_hash };
             match self.trackers.call(&request, Need::Session) {
                 Ok(_) | Err(ClientError::Refused(Refusal::NotShared)) => self.stop_offering(row.group, row.facts.info_hash),

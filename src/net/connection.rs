@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::stream::{Output, Received, TlsStream};
@@ -215,6 +215,15 @@ impl Reader {
                 Err(e) => Err(e),
             };
         }
+    }
+
+    /// Tells whether something can be read without waiting.
+    pub fn is_ready(&self) -> bool {
+        if self.shared.tls.as_ref().is_some_and(|tls| tls.lock().has_input()) {
+            return true;
+        }
+        let mut byte = [0; 1];
+        rustix::net::recv(&self.shared.socket.stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok()
     }
 
     fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {

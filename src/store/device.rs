@@ -3,16 +3,17 @@
 //! **Invariant:** one process at a time uses a data directory; a share or download belongs to a user, and nobody else's session
 //! sees it. The directory is the user's alone (0700), the database too (0600).
 //!
-//! Every call blocks on the disk for a few milliseconds; calls from several threads take turns.
+//! Every call that writes blocks on the disk for a few milliseconds, unless it says otherwise; those of several threads at the same time share
+//! that ([`Gather`]).
 
 use std::fs::OpenOptions;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::gather::Gather;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
 use crate::types::{Bitfield, FileFacts, FileId, FileStamp, Fingerprint, GroupId, InfoHash, Label, UserId};
 use crate::wire::metainfo::Metainfo;
@@ -157,7 +158,7 @@ pub struct DownloadRow {
 /// The open database of one data directory.
 #[derive(Debug)]
 pub struct DeviceStore {
-    connection: Mutex<Connection>,
+    connection: Gather,
     path: PathBuf,
     /// Held, not read: the lock ends with the descriptor, however the process ends.
     _lock: DirectoryLock,
@@ -178,12 +179,29 @@ impl DeviceStore {
         made.map_err(|source| StoreError::Io { path: path.clone(), source })?;
         let connection = open_database(&path, KIND)?;
         check(&path, &connection)?;
-        Ok(Self { connection: Mutex::new(connection), path, _lock: lock })
+        Ok(Self { connection: Gather::new(connection), path, _lock: lock })
     }
 
-    /// Runs one statement or query; names the database in errors.
-    fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        work(&self.connection.lock()).map_err(|e| StoreError::of(&self.path, e))
+    /// Runs a query; names the database in errors.
+    fn with<T>(&self, look: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.connection.read(look).map_err(|e| StoreError::of(&self.path, e))
+    }
+
+    /// Changes something, all or nothing; names the database in errors.
+    fn write<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.connection.write(work).map_err(|e| StoreError::of(&self.path, e))
+    }
+
+    fn write_soon<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.connection.write_soon(work).map_err(|e| StoreError::of(&self.path, e))
+    }
+
+    /// Makes durable what was written soon.
+    ///
+    /// # Errors
+    /// SQLite's; then nobody knows what of it is there.
+    pub fn flush(&self) -> Result<()> {
+        self.connection.flush().map_err(|e| StoreError::of(&self.path, e))
     }
 
     /// The fingerprint of the network that this device trusts, if one was met or named.
@@ -205,7 +223,7 @@ impl DeviceStore {
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {
-        self.with(|c| c.prepare_cached(sql)?.execute(params).map(drop))
+        self.write(|c| execute(c, sql, params))
     }
 
     /// Every share of the user, offered or not, by group and file name.
@@ -217,14 +235,13 @@ impl DeviceStore {
         self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], share_row)?.collect())
     }
 
-    /// What is known about the file at `path` from an earlier share by whomever, if it still looks the same.
+    /// What is known about files at `path` from shares by whomever, offered or not.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn known_file(&self, path: &Path, stamp: FileStamp) -> Result<Option<FileFacts>> {
+    pub fn shares_at(&self, path: &Path) -> Result<Vec<ShareRow>> {
         let (sql, bytes) = ("SELECT * FROM share WHERE path = ?1", path.as_os_str().as_bytes());
-        let rows: Vec<ShareRow> = self.with(|c| c.prepare_cached(sql)?.query_map([bytes], share_row)?.collect())?;
-        Ok(rows.into_iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts))
+        self.with(|c| c.prepare_cached(sql)?.query_map([bytes], share_row)?.collect())
     }
 
     /// Adds a share, or replaces what was known about it.
@@ -240,11 +257,7 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn put_shares<'a>(&self, rows: impl IntoIterator<Item = &'a ShareRow>) -> Result<()> {
-        self.with(|connection| {
-            let transaction = connection.unchecked_transaction()?;
-            rows.into_iter().try_for_each(|row| put_share(&transaction, row))?;
-            transaction.commit()
-        })
+        self.write(|connection| rows.into_iter().try_for_each(|row| put_share(connection, row)))
     }
 
     /// Changes whether a share is offered.
@@ -255,6 +268,17 @@ impl DeviceStore {
         self.execute(
             "UPDATE share SET state = ?4 WHERE user = ?1 AND grp = ?2 AND info_hash = ?3",
             params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes(), share_state(state)],
+        )
+    }
+
+    /// A tracker has taken note of a share: if it is pending still, it is offered.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn share_noted(&self, user: UserId, group: GroupId, info_hash: InfoHash) -> Result<()> {
+        self.execute(
+            "UPDATE share SET state = 1 WHERE user = ?1 AND grp = ?2 AND info_hash = ?3 AND state = 2",
+            params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes()],
         )
     }
 
@@ -291,32 +315,15 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn put_download(&self, row: &DownloadRow) -> Result<()> {
-        let facts = &row.facts;
-        let (state, reason) = progress(&row.progress);
-        let (part_dev, part_inode, part_born_ns) = part_columns(row.part);
-        self.execute(
-            "INSERT OR REPLACE INTO download
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-            params![
-                row.user.as_bytes(),
-                facts.info_hash.as_bytes(),
-                row.group.as_bytes(),
-                row.group_label.as_str(),
-                row.label.as_str(),
-                facts.name.as_str(),
-                facts.len as i64,
-                facts.piece_len,
-                facts.sha1.as_bytes(),
-                row.target.as_os_str().as_bytes(),
-                state,
-                reason,
-                row.verified.as_ref().map(Bitfield::as_bytes),
-                row.begun_ms as i64,
-                part_dev,
-                part_inode,
-                part_born_ns,
-            ],
-        )
+        self.write(|connection| put_download(connection, row))
+    }
+
+    /// The same, durable with the next write or [`DeviceStore::flush`]; does not wait for the disk.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn put_download_soon(&self, row: &DownloadRow) -> Result<()> {
+        self.write_soon(|connection| put_download(connection, row))
     }
 
     /// Notes how far a download is.
@@ -324,11 +331,19 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn set_progress(&self, user: UserId, info_hash: InfoHash, now: &Progress) -> Result<()> {
-        let (state, reason) = progress(now);
-        self.execute(
-            "UPDATE download SET state = ?3, reason = ?4 WHERE user = ?1 AND info_hash = ?2",
-            params![user.as_bytes(), info_hash.as_bytes(), state, reason],
-        )
+        self.write(|connection| set_progress(connection, user, info_hash, now))
+    }
+
+    /// Notes that a download is complete, and the share that has become of it if it is to be one: all or nothing.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn complete(&self, user: UserId, metainfo: &Metainfo, share: Option<&ShareRow>) -> Result<()> {
+        self.write(|connection| {
+            put_metainfo(connection, metainfo)?;
+            share.map_or(Ok(()), |share| put_share(connection, share))?;
+            set_progress(connection, user, metainfo.info_hash(), &Progress::Complete)
+        })
     }
 
     /// Notes which file a download's `.part` is.
@@ -367,8 +382,15 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn put_metainfo(&self, metainfo: &Metainfo) -> Result<()> {
-        let bytes = metainfo.to_bytes();
-        self.execute("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)", params![metainfo.info_hash().as_bytes(), bytes])
+        self.write(|connection| put_metainfo(connection, metainfo))
+    }
+
+    /// The same, durable with the next write or [`DeviceStore::flush`]; does not wait for the disk.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn put_metainfo_soon(&self, metainfo: &Metainfo) -> Result<()> {
+        self.write_soon(|connection| put_metainfo(connection, metainfo))
     }
 
     /// The metainfo of that info hash, if it was kept and is whole.
@@ -377,7 +399,8 @@ impl DeviceStore {
     /// SQLite's.
     pub fn metainfo(&self, info_hash: InfoHash) -> Result<Option<Metainfo>> {
         let sql = "SELECT bytes FROM metainfo WHERE info_hash = ?1";
-        let bytes: Option<Vec<u8>> = self.with(|c| c.query_row(sql, [info_hash.as_bytes()], |row| row.get(0)).optional())?;
+        let bytes: Option<Vec<u8>> =
+            self.with(|c| c.prepare_cached(sql)?.query_row([info_hash.as_bytes()], |row| row.get(0)).optional())?;
         let metainfo = bytes.and_then(|bytes| Metainfo::from_bytes(&bytes).ok());
         Ok(metainfo.filter(|metainfo| metainfo.info_hash() == info_hash))
     }
@@ -387,6 +410,51 @@ fn check(path: &Path, connection: &Connection) -> Result<()> {
     let verdict: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| StoreError::of(path, e))?;
     if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), why: verdict }) }
+}
+
+fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute(params).map(drop)
+}
+
+fn put_metainfo(connection: &Connection, metainfo: &Metainfo) -> rusqlite::Result<()> {
+    let (sql, bytes) = ("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)", metainfo.to_bytes());
+    execute(connection, sql, params![metainfo.info_hash().as_bytes(), bytes])
+}
+
+fn set_progress(connection: &Connection, user: UserId, info_hash: InfoHash, now: &Progress) -> rusqlite::Result<()> {
+    let (state, reason) = progress(now);
+    let sql = "UPDATE download SET state = ?3, reason = ?4 WHERE user = ?1 AND info_hash = ?2";
+    execute(connection, sql, params![user.as_bytes(), info_hash.as_bytes(), state, reason])
+}
+
+fn put_download(connection: &Connection, row: &DownloadRow) -> rusqlite::Result<()> {
+    let facts = &row.facts;
+    let (state, reason) = progress(&row.progress);
+    let (part_dev, part_inode, part_born_ns) = part_columns(row.part);
+    execute(
+        connection,
+        "INSERT OR REPLACE INTO download
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+        params![
+            row.user.as_bytes(),
+            facts.info_hash.as_bytes(),
+            row.group.as_bytes(),
+            row.group_label.as_str(),
+            row.label.as_str(),
+            facts.name.as_str(),
+            facts.len as i64,
+            facts.piece_len,
+            facts.sha1.as_bytes(),
+            row.target.as_os_str().as_bytes(),
+            state,
+            reason,
+            row.verified.as_ref().map(Bitfield::as_bytes),
+            row.begun_ms as i64,
+            part_dev,
+            part_inode,
+            part_born_ns,
+        ],
+    )
 }
 
 fn put_share(connection: &Connection, row: &ShareRow) -> rusqlite::Result<()> {

@@ -7,6 +7,9 @@
 //! A free slot is given at once, not at the next interval: the first seconds of a swarm are not spent waiting. A peer that is
 //! not interested keeps its slot while nobody else wants it, since it will often be again a moment later.
 //!
+//! A seeder with hundreds of leechers passes a slot on as soon as its peer has had a piece or two: at a slot for each interval the last of
+//! two hundred would wait for minutes for its first byte. With few waiting it does not: a turn costs a round trip.
+//!
 //! Pure; a tick moves slots, [`Choker::poll`] hands out what to tell whom. One for each client, over all its files.
 
 mod order;
@@ -28,6 +31,13 @@ use crate::types::UserId;
 const RATE_FADE: Duration = Duration::from_secs(10);
 /// A waiting peer takes the slot of a slower one if it is this much faster: slots do not flap between equals.
 const FASTER: f64 = 1.25;
+
+/// Peers that wait for each slot before slots are passed on early.
+const CROWD: usize = 4;
+/// Bytes after which a slot is passed on then: two pieces, so that what a turn costs is little beside it.
+const TURN_LEN: u64 = 1 << 20;
+/// Shortest time that a slot is held all the same.
+const TURN_TIME: Duration = Duration::from_millis(250);
 
 /// One change to tell a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +82,8 @@ struct Peer {
     /// Since when it is served, or waits; breaks ties by `luck`.
     since: Duration,
     luck: u32,
+    /// Bytes that went to it since then.
+    served: u64,
     from_peer: Rate,
     to_peer: Rate,
 }
@@ -99,7 +111,7 @@ impl Choker {
     pub fn join(&mut self, now: Duration, link: LinkKey, user: UserId) {
         let luck = self.rng.random();
         let rate = Rate::new(now, RATE_FADE);
-        let peer = Peer { user, interested: false, unchoked: false, since: now, luck, from_peer: rate, to_peer: rate };
+        let peer = Peer { user, interested: false, unchoked: false, since: now, luck, served: 0, from_peer: rate, to_peer: rate };
         self.peers.entry(link).or_insert(peer);
     }
 
@@ -132,6 +144,7 @@ impl Choker {
     pub fn sent(&mut self, now: Duration, link: LinkKey, bytes: u64) {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.to_peer.add(now, bytes);
+            peer.served = peer.served.saturating_add(bytes);
         }
     }
 
@@ -143,6 +156,9 @@ impl Choker {
     /// Lets slots change hands. Call about once a second, or more often.
     pub fn tick(&mut self, now: Duration) {
         self.fill(now);
+        if self.seeding {
+            self.pass_on(now);
+        }
         if now.saturating_sub(self.turned) < self.options.interval {
             return;
         }
@@ -191,6 +207,20 @@ impl Choker {
         several.max_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(link, _)| link)
     }
 
+    /// Where very many wait, gives the slots of those who have had their share to those whose turn it is.
+    fn pass_on(&mut self, now: Duration) {
+        if self.peers.values().filter(|peer| peer.waits()).count() <= CROWD * self.options.slots {
+            return;
+        }
+        let had = |peer: &Peer| peer.served >= TURN_LEN && now.saturating_sub(peer.since) >= TURN_TIME;
+        let losers: Vec<LinkKey> = self.unchoked().filter(|(_, peer)| had(peer)).map(|(link, _)| link).collect();
+        for loser in losers {
+            let Some(next) = self.next_in_turn().filter(|next| self.is_fair(*next, loser)) else { continue };
+            self.set(now, loser, false);
+            self.set(now, next, true);
+        }
+    }
+
     /// Gives one slot to whose turn it is: that of the slowest, or while seeding of who had one longest.
     fn turn_over(&mut self, now: Duration) -> bool {
         let Some(next) = self.next_in_turn() else { return false };
@@ -233,7 +263,7 @@ impl Choker {
         self.unchoked().filter(|(_, peer)| peer.user == user).count()
     }
 
-    /// A peer keeps a slot for an interval at least: sooner, nothing is known of it.
+    /// A peer keeps a slot for an interval at least: sooner, nothing is known of it, unless it has had its share where very many wait.
     fn may_lose(&self, now: Duration, peer: &Peer) -> bool {
         now.saturating_sub(peer.since) >= self.options.interval
     }
@@ -252,7 +282,7 @@ impl Choker {
     fn set(&mut self, now: Duration, link: LinkKey, unchoked: bool) {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.unchoked = unchoked;
-            peer.since = now;
+            (peer.since, peer.served) = (now, 0);
             self.changes.push_back(Choke { link, choked: !unchoked });
         }
     }

@@ -21,7 +21,7 @@ use super::handle::Transfer;
 use super::pool::{Buffers, Pool};
 use super::shares::Shares;
 use super::storage::{Disk, SystemDisk};
-use super::torrent::Torrent;
+use super::torrent::{State, Torrent};
 use super::transfer::TransferPart;
 use crate::net::{Bounds, Incoming, Registry, Stop, Threads};
 use crate::types::{DeviceId, Geometry, InfoHash, Ticket};
@@ -63,6 +63,9 @@ pub(super) struct Inner {
     /// The zero of the pure parts' clock.
     pub(super) epoch: Instant,
     torrents: RwLock<HashMap<InfoHash, Arc<Torrent>>>,
+    /// Those that have links, or a download whose thread runs or whose journal is to be written: the others cost nothing, however many
+    /// there are. Locked within a torrent's lock.
+    active: Mutex<HashMap<InfoHash, Arc<Torrent>>>,
     /// One at a time decides which torrents there are.
     changes: Mutex<()>,
     later: Sender<Deed>,
@@ -99,6 +102,7 @@ impl Engine {
             downloads: AtomicU64::new(0),
             epoch: Instant::now(),
             torrents: RwLock::default(),
+            active: Mutex::default(),
             changes: Mutex::default(),
             later,
             journal_due,
@@ -227,14 +231,13 @@ impl Engine {
 
     /// Closes every link, of whatever file, on which `ends` is true: what it rests on has gone.
     pub fn end_links(&self, ends: impl Fn(&LinkFacts) -> bool) {
-        let torrents: Vec<Arc<Torrent>> = self.inner.torrents.read().values().cloned().collect();
+        let torrents = self.inner.active();
         torrents.iter().for_each(|torrent| torrent.state.lock().close_links(|link| !ends(&link.facts(torrent.info_hash))));
     }
 
     /// Shows a newer ticket of ours on every link that rests on its group.
     pub fn show_ticket(&self, ticket: &Ticket) {
-        let torrents: Vec<Arc<Torrent>> = self.inner.torrents.read().values().cloned().collect();
-        for torrent in torrents {
+        for torrent in self.inner.active() {
             let state = torrent.state.lock();
             state
                 .links
@@ -291,6 +294,7 @@ impl Engine {
             }
         }
         inner.torrents.write().clear();
+        inner.active.lock().clear();
         stayed
     }
 }
@@ -301,6 +305,7 @@ impl Drop for Engine {
         self.inner.stop.set();
         self.inner.registry.close_all();
         let torrents = std::mem::take(&mut *self.inner.torrents.write());
+        drop(std::mem::take(&mut *self.inner.active.lock()));
         for torrent in torrents.values() {
             torrent.state.lock().close_links(|_| false);
             torrent.changed.notify_all();
@@ -374,8 +379,7 @@ impl Inner {
 
     fn keep_time(&self) {
         while !self.stop.wait(TICK) {
-            let torrents: Vec<Arc<Torrent>> = self.torrents.read().values().cloned().collect();
-            torrents.iter().for_each(Torrent::tick);
+            self.active().iter().for_each(Torrent::tick);
         }
     }
 
@@ -395,12 +399,31 @@ impl Inner {
     }
 
     fn write_journals(&self) {
-        let torrents: Vec<Arc<Torrent>> = self.torrents.read().values().cloned().collect();
-        torrents.iter().for_each(|torrent| torrent.write_journal());
+        self.active().iter().for_each(|torrent| torrent.write_journal());
+    }
+
+    fn active(&self) -> Vec<Arc<Torrent>> {
+        self.active.lock().values().cloned().collect()
     }
 }
 
 impl Torrent {
+    /// Time passes for the file from now on. Called under its lock by whatever gives it something to do: a link, a download's thread.
+    pub(super) fn activate(self: &Arc<Self>) {
+        self.engine.active.lock().entry(self.info_hash).or_insert_with(|| self.clone());
+    }
+
+    /// Time need not pass for the file, if it has nothing to do. Called under its lock.
+    pub(super) fn rest(self: &Arc<Self>, state: &State) {
+        if state.is_active() {
+            return;
+        }
+        let mut active = self.engine.active.lock();
+        if active.get(&self.info_hash).is_some_and(|there| Arc::ptr_eq(there, self)) {
+            active.remove(&self.info_hash);
+        }
+    }
+
     /// Makes the pieces verified so far durable, then tells the host.
     fn write_journal(self: &Arc<Self>) {
         let (part, have) = {

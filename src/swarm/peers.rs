@@ -240,6 +240,7 @@ impl Torrent {
         link.send_raw(opening);
         self.greet(&state, &link);
         state.links.insert(link.key, link.clone());
+        self.activate();
         state.choker.join(now, link.key, link.proof().user);
         if let Some(spreader) = state.spreader.as_mut().filter(|_| link.traits.fast && !link.one_way) {
             spreader.join(link.key);

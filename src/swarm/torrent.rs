@@ -217,7 +217,7 @@ impl Torrent {
     pub(super) fn tick(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if state.links.is_empty() && !state.wants_links() {
-            return;
+            return self.rest(&state);
         }
         let now = self.now();
         let clock = Instant::now();
@@ -237,6 +237,12 @@ impl State {
     pub(super) fn wants_links(&self) -> bool {
         let life = self.transfer.as_ref().map(|transfer| &transfer.life);
         matches!(life, Some(TransferState::Metainfo | TransferState::Downloading))
+    }
+
+    /// Tells whether time has to pass for the file: it has links, or a download whose thread runs, or pieces to write to the journal.
+    pub(super) fn is_active(&self) -> bool {
+        !self.links.is_empty()
+            || self.transfer.as_ref().is_some_and(|transfer| transfer.running || (transfer.dirty && transfer.part.is_some()))
     }
 
     /// Tells whether others may link to us.

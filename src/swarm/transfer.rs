@@ -426,6 +426,7 @@ impl Torrent {
         if let (Some(download), None) = (&mut transfer.download, &transfer.fetch) {
             download.paused(false);
         }
+        self.activate();
         if !std::mem::replace(&mut transfer.running, true) {
             transfer.checked = 0;
             let (torrent, id) = (self.clone(), transfer.id);

@@ -130,15 +130,22 @@ impl CoreHandle {
         self.inputs.send(input).is_ok()
     }
 
-    /// Carries out a change that a session asks for; `None` if the core has ended, so that nobody knows whether it was. Refused if
-    /// `actor` is somebody who is no longer logged in there.
+    /// Has a change carried out that a session asks for; `None` if the core has ended. What came of it is received when it is safe or
+    /// refused, or never if the core has ended: then nobody knows whether it was carried out. Refused if `actor` is somebody who is no
+    /// longer logged in there.
     ///
     /// # Blocking
-    /// Until the change is safe or refused.
-    pub(crate) fn change(&self, session: SessionKey, actor: UserId, request: RequestId, change: Change) -> Option<Changed> {
+    /// While the queue is full.
+    pub(crate) fn begin_change(
+        &self,
+        session: SessionKey,
+        actor: UserId,
+        request: RequestId,
+        change: Change,
+    ) -> Option<Receiver<Changed>> {
         let (answer, outcome) = bounded(1);
         self.inputs.send(Input::Change { session, actor, request, change, answer }).ok()?;
-        outcome.recv().ok()
+        Some(outcome)
     }
 
     /// Asks something; `None` if the core has ended.

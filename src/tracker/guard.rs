@@ -6,6 +6,9 @@
 //! Called on session threads, which wait here for the gate, for a place to run Argon2, and for the core. Everywhere `None` means that
 //! the core has ended.
 
+use crossbeam_channel::Receiver;
+
+use super::core::Changed;
 use super::gate::Attempt;
 use super::password::Lane;
 use super::presence::SessionKey;
@@ -32,6 +35,34 @@ pub(crate) struct Caller<'a> {
 impl Caller<'_> {
     fn lane(&self, known: Option<UserId>) -> Lane {
         Lane { source: self.source, known }
+    }
+}
+
+/// A change that was handed to the core, or was refused before.
+#[derive(Debug)]
+pub(crate) enum Making<'a> {
+    /// What came of it will be received; it counts if anything was made.
+    UnderWay(Receiver<Changed>, Charge<'a>),
+    /// It is one too many.
+    Refused(Refusal),
+}
+
+impl Making<'_> {
+    /// Waits for what comes of it; `None` if the core has ended.
+    ///
+    /// # Blocking
+    /// Until the change is safe or refused.
+    pub(crate) fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Refused(refusal) => Some(Err(refusal)),
+            Self::UnderWay(changed, charge) => {
+                let changed = changed.recv().ok()?;
+                if changed.outcome.is_ok() && !changed.is_repeated {
+                    charge.spend();
+                }
+                Some(changed.outcome)
+            }
+        }
     }
 }
 
@@ -184,22 +215,34 @@ impl Shared {
     /// # Blocking
     /// Until the change is safe or refused.
     pub(crate) fn change(&self, caller: Caller<'_>, actor: UserId, request: RequestId, change: Change) -> Option<Outcome> {
+        self.begin_change(caller, actor, request, change)?.outcome()
+    }
+
+    /// The same without waiting for what comes of it: changes begun one after the other are carried out in that order.
+    ///
+    /// # Blocking
+    /// While the core has very much to do.
+    pub(crate) fn begin_change(
+        &self,
+        caller: Caller<'_>,
+        actor: UserId,
+        request: RequestId,
+        change: Change,
+    ) -> Option<Making<'_>> {
         let charge = match self.quota.take(Kind::of(caller.source, actor, &change)) {
             Some(charge) => charge,
             // Only now does it matter whether this one was counted before: asking first would cost every change a turn of the core.
             None if self.core.ask(move |view| view.directory().outcome(request, actor).is_some())? => Charge::FREE,
-            None => return Some(Err(Refusal::TooMany)),
+            None => return Some(Making::Refused(Refusal::TooMany)),
         };
-        self.make(caller, actor, request, change, charge)
+        let changed = self.core.begin_change(caller.session, actor, request, change)?;
+        Some(Making::UnderWay(changed, charge))
     }
 
     /// Has the core carry out a change, which counts if anything was made.
     fn make(&self, caller: Caller<'_>, actor: UserId, request: RequestId, change: Change, charge: Charge<'_>) -> Option<Outcome> {
-        let changed = self.core.change(caller.session, actor, request, change)?;
-        if changed.outcome.is_ok() && !changed.is_repeated {
-            charge.spend();
-        }
-        Some(changed.outcome)
+        let changed = self.core.begin_change(caller.session, actor, request, change)?;
+        Making::UnderWay(changed, charge).outcome()
     }
 
     /// Tells which of the hashes a password belongs to, in the attempt's time.

@@ -1,6 +1,7 @@
 //! One client's connection, from its hello to its end.
 //!
-//! **Invariant:** requests are answered one at a time, in order. Nothing but the device's key, the address observed, and the password or
+//! **Invariant:** requests are carried out and answered in order. Only files that are shared by requests which have come together are
+//! handed to the core together, so that they share its wait for the disk; what comes behind waits for their answers. Nothing but the device's key, the address observed, and the password or
 //! token shown says who the client is. What rests on a login is done only while the core has it: a password that is replaced ends it at
 //! once, and the connection goes on logged out.
 //!
@@ -16,12 +17,12 @@ use log::{debug, info, warn};
 
 use super::answer::answer;
 use super::clock::wall_ms;
-use super::guard::Caller;
+use super::guard::{Caller, Making};
 use super::outbox::Outbox;
 use super::presence::{SessionKey, Visitor, last_of_each};
 use super::shared::Shared;
 use super::vouch::{Allowance, RESUME_COST};
-use crate::net::{Admission, Connection, Source};
+use crate::net::{Admission, Connection, Reader, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX};
 use crate::types::{DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestId, SessionToken, Tag, UserEntry, UserId};
 use crate::wire::frame::{FrameError, read_message, to_frame};
@@ -31,6 +32,8 @@ use crate::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, 
 const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(if cfg!(fuzzing) { 0 } else { 30 });
 /// How often an announce that waits looks whether its connection is still there.
 const LOOK: Duration = Duration::from_millis(100);
+/// Shares handed to the core before the first of them is answered.
+const SHARES_AT_ONCE_MAX: usize = 16;
 /// Things looked at for a login that cost as much as a signature.
 const LOOKS_PER_SIGNATURE: usize = 64;
 
@@ -81,7 +84,7 @@ struct Session<'a> {
 /// The core has ended, and the connection with it.
 struct CoreEnded;
 
-impl Session<'_> {
+impl<'a> Session<'a> {
     fn run(mut self, connection: &Connection) -> Result<(), FrameError> {
         let mut reader = connection.reader();
         loop {
@@ -89,13 +92,46 @@ impl Session<'_> {
                 debug!("{}: silent for {:?}", connection.peer_addr(), self.shared.limits.idle);
                 return Ok(());
             }
-            self.notice_end();
-            reader.set_deadline(Some(Instant::now() + self.shared.limits.message));
-            let max = if self.user.is_some() { TRACKER_REQUEST_LEN_MAX } else { TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN };
-            let FromClient { number, request } = read_message(&mut reader, max)?;
-            let Ok(reply) = self.handle(request) else { return Ok(()) };
-            self.outbox.send(to_frame(&FromTracker::Reply { number, reply }).into())?;
+            let mut shares = Vec::new();
+            let behind = loop {
+                let FromClient { number, request } = self.read(&mut reader)?;
+                match self.begin_share(&request) {
+                    Some(Ok(making)) => shares.push((number, making)),
+                    Some(Err(CoreEnded)) => return Ok(()),
+                    None => break Some((number, request)),
+                }
+                if shares.len() >= SHARES_AT_ONCE_MAX || !reader.is_ready() {
+                    break None;
+                }
+            };
+            for (number, making) in shares {
+                let Some(outcome) = making.outcome() else { return Ok(()) };
+                self.send(number, reply(outcome))?;
+            }
+            if let Some((number, request)) = behind {
+                let Ok(reply) = self.handle(request) else { return Ok(()) };
+                self.send(number, reply)?;
+            }
         }
+    }
+
+    /// Reads a request.
+    fn read(&mut self, reader: &mut Reader) -> Result<FromClient, FrameError> {
+        self.notice_end();
+        reader.set_deadline(Some(Instant::now() + self.shared.limits.message));
+        let max = if self.user.is_some() { TRACKER_REQUEST_LEN_MAX } else { TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN };
+        read_message(reader, max)
+    }
+
+    fn send(&self, number: u32, reply: Reply) -> Result<(), FrameError> {
+        Ok(self.outbox.send(to_frame(&FromTracker::Reply { number, reply }).into())?)
+    }
+
+    /// Hands a file that is shared to the core, if that is what is asked for.
+    fn begin_share(&self, request: &Request) -> Option<Result<Making<'a>, CoreEnded>> {
+        let (user, (id, change)) = (self.user?, request.to_change().filter(|_| matches!(request, Request::ShareFile { .. }))?);
+        let shared: &'a Shared = self.shared;
+        Some(shared.begin_change(self.caller(), user, id, change).ok_or(CoreEnded))
     }
 
     /// Catches up with the core, which has ended the login.

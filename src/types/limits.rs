@@ -61,8 +61,8 @@ pub const TICKETS_PER_REQUEST_MAX: usize = 1024;
 pub const TRACKER_CONNECTIONS_MAX: usize = 12_000;
 /// Connections to one tracker from one address that have not logged in.
 pub const TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN: usize = 64;
-/// Links of one client.
-pub const CLIENT_CONNECTIONS_MAX: usize = 200;
+/// Links of one client: others may dial three in four of them, which is more than two hundred.
+pub const CLIENT_CONNECTIONS_MAX: usize = 288;
 /// Bytes asked for and not yet received, over all links of a client.
 pub const WINDOW_SUM_MAX: usize = 64 << 20;
 

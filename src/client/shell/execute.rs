@@ -23,6 +23,11 @@ const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 /// How often bars are drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
+/// `wait` rests this many times as long as it takes to look at all downloads; not for less than [`PAUSE_MIN`].
+const LOOK_SHARE: u32 = 10;
+/// See [`LOOK_SHARE`].
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+
 /// The path that a word names: `~` and `~/...` begin at the user's home directory, as in a shell.
 fn from_home(word: &str) -> Cow<'_, Path> {
     let rest = if word == "~" { Some("") } else { word.strip_prefix("~/") };
@@ -161,7 +166,7 @@ impl Shell {
         let mut bar = HashBar::new(&self.output, "comparing");
         self.interrupts.clear();
         let interrupts = &mut self.interrupts;
-        let handle = self.client.download_file_with(group, file, &from_home(destination), &mut |done, len| {
+        let handle = self.client.download_file_soon(group, file, &from_home(destination), &mut |done, len| {
             bar.draw(done, len);
             !interrupts.is_interrupted()
         })?;
@@ -185,6 +190,7 @@ impl Shell {
         let mut told = Vec::new();
         let mut failed = 0;
         loop {
+            let looked = Instant::now();
             for status in self.client.take_ended() {
                 failed += usize::from(matches!(status.phase, DownloadPhase::Failed(_)));
                 // At a terminal it was announced, or will be.
@@ -196,18 +202,24 @@ impl Shell {
             if let Some(ended) = self.client.ended().filter(|ended| ended.unfinished > 0) {
                 return Err(ClientError::SessionEnded(ended.reason));
             }
-            let all = self.client.show_downloads().unwrap_or_default();
-            let running: Vec<_> = all.iter().filter(|status| status.phase == DownloadPhase::Running).collect();
+            let running = self.client.running_downloads();
             if running.is_empty() {
                 return finish(told, failed, self.client.stuck());
             }
-            bars.draw(&running);
+            bars.draw(&running.iter().collect::<Vec<_>>());
             let draw = bars.is_visible().then(|| Instant::now() + DRAW_INTERVAL);
             // Events wake us; a subscriber may lose some when there are very many, so a second is the longest sleep.
             let soon = draw.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
             match self.interrupts.wait(Some(&events), Some(until.map_or(soon, |until| until.min(soon)))) {
                 Woken::Interrupt => return Err(ClientError::Interrupted),
-                Woken::Event => {}
+                Woken::Event => {
+                    // Where thousands of downloads end within seconds, looking at all of them at each end would take a core.
+                    let pause = looked.elapsed() * LOOK_SHARE;
+                    if pause > PAUSE_MIN && self.interrupts.wait(None, Some(Instant::now() + pause)) == Woken::Interrupt {
+                        return Err(ClientError::Interrupted);
+                    }
+                    events.try_iter().for_each(drop);
+                }
                 Woken::Time if until.is_some_and(|until| Instant::now() >= until) => return Err(ClientError::TimedOut),
                 Woken::Time => {}
             }

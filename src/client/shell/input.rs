@@ -14,6 +14,9 @@ const LINE_LEN_MAX: usize = 1 << 20;
 /// Bytes for which there is room from the start: two passwords and what belongs to them.
 const LINE_LEN_USUAL: usize = 4 << 10;
 
+/// Lines read ahead: those that are there together may share a wait for the disk.
+const LINES_AHEAD: usize = 16;
+
 /// Where commands come from.
 pub(super) enum Input {
     /// A user types them.
@@ -62,8 +65,7 @@ impl Input {
 }
 
 fn coming(stream: impl io::Read + Send + 'static) -> Result<Lines, ClientError> {
-    // One line ahead is enough.
-    let (sender, receiver) = bounded(1);
+    let (sender, receiver) = bounded(LINES_AHEAD);
     let work = move || read_lines(BufReader::new(stream), &sender);
     let spawned = std::thread::Builder::new().name("input".into()).spawn(work);
     spawned.map_err(|e| ClientError::system("cannot start a thread", e))?;

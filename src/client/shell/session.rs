@@ -6,6 +6,7 @@ use crossbeam_channel::select;
 
 use super::EXIT_FAILED;
 use super::announce::Announcer;
+use super::answer::Answer;
 use super::input::{Line, Lines};
 use super::interrupt::Interrupts;
 use super::options::OnError;
@@ -22,7 +23,16 @@ pub(super) struct Shell {
     /// A command or a download failed.
     failed: bool,
     announcer: Announcer,
+    /// More lines are likely to be there already.
+    is_script: bool,
+    /// Answers to downloads that were begun and are not durable yet.
+    held: Vec<Answer>,
 }
+
+/// Answers held back at a time.
+const HELD_MAX: usize = 64;
+/// The command whose answers are held back.
+const DOWNLOAD: &str = "download_file";
 
 /// How a line ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +55,13 @@ impl Shell {
             move || client.interrupt()
         });
         let announcer = Announcer::start(client.subscribe(), output.clone());
-        Self { client, output, interrupts, on_error, failed: false, announcer }
+        Self { client, output, interrupts, on_error, failed: false, announcer, is_script: false, held: Vec::new() }
     }
 
     /// Carries out lines until they end, `exit`, a signal, or a failure that is to stop them; returns the exit status.
     pub(super) fn run_lines(mut self, mut lines: Lines) -> u8 {
         let mut finish = true;
+        self.is_script = true;
         while let Some(line) = self.next_line(&mut lines) {
             let ended = match line {
                 Ok(line) => self.run_line(&line),
@@ -67,6 +78,7 @@ impl Shell {
                 break;
             }
         }
+        self.release();
         if finish && !self.interrupts.is_ended() {
             self.finish_downloads();
         }
@@ -77,14 +89,19 @@ impl Shell {
     fn next_line(&mut self, lines: &mut Lines) -> Option<Line> {
         match lines {
             Lines::Ready(lines) => lines.next().map(Ok),
-            Lines::Coming(lines) => select! {
+            Lines::Coming(lines) => {
+                if lines.is_empty() {
+                    self.release();
+                }
+                select! {
                 recv(lines) -> line => line.ok(),
                 recv(self.interrupts.channel()) -> _ => {
                     // At a script, SIGINT asks for the same as SIGTERM.
                     self.interrupts.note(super::interrupt::Interrupt::End);
                     None
                 }
-            },
+                }
+            }
         }
     }
 
@@ -103,6 +120,9 @@ impl Shell {
     /// Carries out one command.
     pub(super) fn run_words(&mut self, words: &[String]) -> Ended {
         let name = words[0].as_str();
+        if name != DOWNLOAD {
+            self.release();
+        }
         let result = match CommandSpec::find(name) {
             None => Err(unknown(name)),
             Some(spec) => check_count(spec, words.len() - 1).and_then(|()| self.execute(spec.name, &words[1..])),
@@ -110,12 +130,39 @@ impl Shell {
         match result {
             Ok(answer) => {
                 let end = answer.end;
-                self.output.answer(name, answer);
+                if name == DOWNLOAD {
+                    self.hold(answer);
+                } else {
+                    self.output.answer(name, answer);
+                }
                 if end { Ended::Exit } else { Ended::Well }
             }
             Err(error) => {
+                self.release();
                 self.fail(Some(name), &error);
                 if matches!(error, ClientError::Interrupted) { Ended::Interrupted } else { Ended::Failed }
+            }
+        }
+    }
+
+    /// Keeps the answer to a download until it is durable; in a script the next lines' downloads share that wait for the disk.
+    fn hold(&mut self, answer: Answer) {
+        self.held.push(answer);
+        if !self.is_script || self.held.len() >= HELD_MAX {
+            self.release();
+        }
+    }
+
+    /// Makes durable what was begun, and says so.
+    fn release(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let durable = self.client.make_durable();
+        for answer in std::mem::take(&mut self.held) {
+            match &durable {
+                Ok(()) => self.output.answer(DOWNLOAD, answer),
+                Err(error) => self.fail(Some(DOWNLOAD), error),
             }
         }
     }

@@ -108,3 +108,38 @@ fn several_devices_of_one_user_count_as_one_when_others_want_slots() {
         assert!(!seeding || seen.iter().filter(|link| **link < 20).count() > 1, "{seen:?}");
     }
 }
+
+/// Two hundred leechers on a seeder of 20 MB/s: what the slowest has after a while is a good part of what they have on average.
+#[test]
+fn where_very_many_wait_nobody_waits_for_long() {
+    const TICK: Duration = Duration::from_millis(250);
+    let mut choker = with(200, 8);
+    choker.seeding(true);
+    let mut got = [0_u64; 200];
+    for tick in 1..=120 {
+        let (now, unchoked) = (TICK * tick, served(&choker));
+        for link in &unchoked {
+            let bytes = 5_000_000 / unchoked.len() as u64;
+            got[*link as usize] += bytes;
+            choker.sent(now, LinkKey(*link), bytes);
+        }
+        choker.tick(now);
+        choker.check_invariants();
+        while choker.poll().is_some() {}
+    }
+    let (slowest, mean) = (got.iter().min().copied().unwrap_or(0), got.iter().sum::<u64>() / 200);
+    assert!(4 * slowest >= mean, "the slowest has {slowest} bytes after 30 s, and they have {mean} on average");
+}
+
+/// Few waiting: a slot is held for an interval, as a turn costs a round trip.
+#[test]
+fn where_few_wait_slots_are_not_passed_on_early() {
+    let mut choker = with(32, 8);
+    choker.seeding(true);
+    let first = served(&choker);
+    for tick in 1..20 {
+        first.iter().for_each(|link| choker.sent(SECOND * tick / 4, LinkKey(*link), 10 << 20));
+        choker.tick(SECOND * tick / 4);
+    }
+    assert_eq!(served(&choker), first);
+}
