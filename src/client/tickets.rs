@@ -17,6 +17,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use crate::swarm::Proof;
 use crate::trust::NetworkPublicKey;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
@@ -35,6 +37,9 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 /// Longest such pause: a tracker that is back is asked at once in any case.
 const RETRY_MAX: Duration = Duration::from_secs(20);
 
+/// Tickets remembered as signed: more devices than are linked at a time. Some hundred bytes each.
+const SIGNED_MAX: usize = 1024;
+
 /// Our own tickets, and what is known of others'.
 #[derive(Debug, Default)]
 pub(crate) struct Tickets {
@@ -48,6 +53,9 @@ pub(crate) struct Tickets {
     /// Requests in a row without the tickets that were asked for, and until when no more are made.
     failures: u32,
     not_before: Option<Instant>,
+    /// Tickets of others whose signature was found good, by the device that showed them: each is looked at twice a link, and two members
+    /// with many files in hand link often.
+    signed: Mutex<HashMap<DeviceId, (Ticket, NetworkPublicKey)>>,
     /// Until when tickets of a user, in one group or in all, were signed that are void; and when that was said.
     void: HashMap<(Option<GroupId>, UserId), (u64, Instant)>,
 }
@@ -203,12 +211,31 @@ impl Tickets {
     pub(crate) fn check(&self, ticket: &Ticket, device: DeviceId, network: NetworkPublicKey, now_ms: u64) -> Option<Proof> {
         let claims = &ticket.claims;
         let left_ms = left_ms(claims, now_ms)?;
-        if claims.device != device || self.is_void(claims) || !network.signed_ticket(ticket) {
+        if claims.device != device || self.is_void(claims) || !self.is_signed(ticket, network) {
             return None;
         }
         let expires = Instant::now() + Duration::from_millis(left_ms);
         let expires_ms = now_ms.saturating_add(left_ms);
         Some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires_ms, expires })
+    }
+}
+
+impl Tickets {
+    /// Tells whether the network's key signed a ticket, down to its last bit.
+    fn is_signed(&self, ticket: &Ticket, network: NetworkPublicKey) -> bool {
+        let (device, both) = (ticket.claims.device, (*ticket, network));
+        let mut signed = self.signed.lock();
+        if signed.get(&device) == Some(&both) {
+            return true;
+        }
+        let good = network.signed_ticket(ticket);
+        if good {
+            if signed.len() >= SIGNED_MAX {
+                signed.clear();
+            }
+            signed.insert(device, both);
+        }
+        good
     }
 }
 

@@ -402,7 +402,8 @@ impl Inner {
         self.active().iter().for_each(|torrent| torrent.write_journal());
     }
 
-    fn active(&self) -> Vec<Arc<Torrent>> {
+    /// The files that time passes for.
+    pub(super) fn active(&self) -> Vec<Arc<Torrent>> {
         self.active.lock().values().cloned().collect()
     }
 }

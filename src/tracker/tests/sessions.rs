@@ -179,3 +179,34 @@ fn a_tracker_that_cannot_start_says_why() {
     let other = tempfile::tempdir().unwrap();
     assert!(start(&tracker.local_addr().to_string(), 1, other.path()).contains("another program uses the port"));
 }
+
+#[test]
+fn shares_that_come_together_are_answered_in_order_and_before_what_comes_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, user) = Guest::new(&tracker, "nik", 1);
+    let group = nik.create_group("lab");
+    let names: Vec<String> = (0..40).map(|number| format!("file {number}")).collect();
+    let share = |name: &String| Request::ShareFile { request: request_id(), group, file: facts(name) };
+    let requests = names.iter().map(share).chain([share(&names[0]), Request::WhoAmI]);
+    let mut bytes = Vec::new();
+    let first = nik.number + 1;
+    for request in requests {
+        nik.number += 1;
+        bytes.extend(frame::to_frame(&FromClient { number: nik.number, request }));
+    }
+    std::io::Write::write_all(&mut nik.connection.writer(), &bytes).unwrap();
+    let mut replies = Vec::new();
+    while replies.len() < names.len() + 2 {
+        match read_message(&mut nik.reader, TRACKER_FRAME_LEN_MAX).unwrap() {
+            FromTracker::Reply { number, reply } => replies.push((number, reply)),
+            FromTracker::Event(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(replies.iter().map(|(number, _)| *number).eq(first..first + names.len() as u32 + 2), "{replies:?}");
+    assert!(replies[..names.len()].iter().all(|(_, reply)| matches!(reply, Reply::Done(_))), "{replies:?}");
+    assert!(matches!(&replies[names.len() + 1].1, Reply::User(entry) if entry.user == user));
+    let Reply::Files { entries, .. } = nik.ask(Request::ListFiles { group, after: None }) else { panic!() };
+    assert_eq!(entries.len(), names.len());
+}

@@ -154,3 +154,29 @@ fn a_dropped_engine_ends_by_itself() {
     drop(engine);
     eventually("the threads let go of the host", || std::sync::Arc::strong_count(&host) == 1);
 }
+
+#[test]
+fn time_passes_only_for_files_that_have_something_to_do() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let shared: Vec<_> = (0..100).map(|number| seeder.share(&format!("idle {number}"), &noise(1000, number))).collect();
+    assert_eq!(seeder.engine.inner.active().len(), 0);
+    let data = noise(3 << 20, 200);
+    let facts = seeder.share("wanted", &data);
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    leecher.assert_complete(&transfer, &data);
+    eventually("both rest", || [&seeder, &leecher].iter().all(|station| station.engine.inner.active().is_empty()));
+    let again = leecher.fetch(&shared[7], &[&seeder]);
+    leecher.assert_complete(&again, &noise(1000, 7));
+}
+
+#[test]
+fn a_download_that_was_given_up_is_forgotten() {
+    let (mut seeder, leecher) = (Station::start(1), Station::start(2));
+    let facts = seeder.share("gone", &noise(3 << 20, 201));
+    seeder.stop();
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    eventually("it waits for somebody", || transfer.status().state != TransferState::Checking);
+    assert_eq!(leecher.engine.inner.active().len(), 1);
+    assert!(transfer.cancel());
+    eventually("it is forgotten", || leecher.engine.inner.active().is_empty());
+}
