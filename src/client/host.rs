@@ -116,6 +116,7 @@ impl Inner {
             download.row.progress = Progress::Complete;
             download.row.clone()
         };
+        self.left_queue(info_hash);
         let stored = self.store.put_metainfo(&seed.metainfo);
         self.note_store_error(stored);
         // The share first: a client killed between the two finds it at the next login, and with it that the download is complete.
@@ -166,6 +167,7 @@ impl Inner {
             download.row.progress = progress.clone();
             download.row.group
         };
+        self.free_slot(info_hash);
         let stored = self.store.set_progress(user, info_hash, &progress);
         self.note_store_error(stored);
         self.announce([(group, info_hash)]);
