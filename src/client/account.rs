@@ -77,7 +77,7 @@ impl Client {
             warn!("shares and downloads of earlier sessions could not be brought back: {error}");
         }
         inner.library.lock().queue.open();
-        inner.mind_slots();
+        inner.fill_slots();
         // From here on the errands thread minds the session's token too.
         inner.look_after_tickets();
         if inner.trackers.is_over().is_some() {

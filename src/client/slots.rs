@@ -107,7 +107,8 @@ impl Inner {
         let _ = self.slots.try_send(());
     }
 
-    fn fill_slots(self: &Arc<Self>) {
+    /// Lets downloads in as long as there are both free slots and some that wait.
+    pub(crate) fn fill_slots(self: &Arc<Self>) {
         while let Some((row, transfer)) = self.let_in() {
             let info_hash = row.facts.info_hash;
             let begun = match transfer {

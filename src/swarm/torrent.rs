@@ -130,7 +130,8 @@ impl Torrent {
             }
             let Some(job) = download.next_job(now) else { return };
             transfer.asked_for(job.piece);
-            if self.engine.pool.offer(Job::Fetch(self.clone(), job)).is_err() {
+            // While a limit holds requests back, whether there is room for another is seen only once this one is held.
+            if self.is_paced() || self.engine.pool.offer(Job::Fetch(self.clone(), job)).is_err() {
                 // The workers are busy hashing: asking for more costs little and keeps the links full.
                 if let Some(download) = &mut transfer.download {
                     self.start(download, links, now, &job);

@@ -20,6 +20,8 @@ use crate::swarm::link::Link;
 use crate::swarm::torrent::Torrent;
 use crate::types::{InfoHash, Rate, Span};
 
+/// Shortest sleep: what may go a little later goes together.
+const SLEEP_MIN: Duration = Duration::from_millis(2);
 /// Longest sleep while something is held.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Requests sent before downloads are asked for more.
@@ -118,7 +120,7 @@ impl DownloadPace {
             let now = self.epoch.elapsed();
             match held.next(now, Request::lives) {
                 Next::Send(info_hash, request) => ready.push((info_hash, request)),
-                Next::At(at) => return Some(at.saturating_sub(now).min(SLEEP_MAX)),
+                Next::At(at) => return Some(at.saturating_sub(now).clamp(SLEEP_MIN, SLEEP_MAX)),
                 Next::Nothing => {
                     self.limited.store(held.is_any_limited(), Ordering::Relaxed);
                     return None;
@@ -145,6 +147,11 @@ impl Torrent {
             }
         }
         link.ask(spans);
+    }
+
+    /// Tells whether requests may have to wait.
+    pub(in crate::swarm) fn is_paced(&self) -> bool {
+        self.engine.pace.download.is_limited()
     }
 
     /// Tells whether the download may choose something more to ask for.

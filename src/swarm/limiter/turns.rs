@@ -121,8 +121,9 @@ impl Turns {
         let device = sender.device;
         self.bucket.take(now, bytes);
         self.fair.gave(device, bytes, least);
-        let had = self.turn.filter(|(holder, had)| *holder == device && *had < self.turn_len()).map_or(0, |(_, had)| had);
-        self.turn = Some((device, had + bytes));
+        // A turn that is over is so until another device has had one: whoever goes on because nobody else may begin gains nothing by it.
+        let had = self.turn.filter(|(holder, _)| *holder == device).map_or(0, |(_, had)| had);
+        self.turn = Some((device, had.saturating_add(bytes)));
         bytes
     }
 
