@@ -4,7 +4,6 @@
 //!
 //! Only the names and facts at hand are looked at; the engine opens the files, and looks whether they are what they were.
 
-
 use super::library::Library;
 use crate::swarm::LocalCopy;
 use crate::types::FileFacts;
@@ -18,7 +17,7 @@ impl Library {
     /// Files that should have that content: first those with the same info hash, in whatever group, then those of the same length and SHA-1.
     pub(crate) fn copies_of(&self, facts: &FileFacts) -> Vec<LocalCopy> {
         let mut copies: Vec<LocalCopy> = Vec::new();
-        let same_bytes = |share: &&Share| (share.row.facts.len, share.row.facts.sha1) == (facts.len, facts.sha1);
+        let same_bytes = |share: &&super::library::Share| (share.row.facts.len, share.row.facts.sha1) == (facts.len, facts.sha1);
         let others = self.shares.values().filter(|_| facts.len >= OTHER_NAMES_LEN).filter(same_bytes);
         for share in self.shares_of(facts.info_hash).chain(others) {
             let copy = LocalCopy { path: share.row.path.clone(), stamp: share.row.stamp };
@@ -33,6 +32,7 @@ impl Library {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{GroupId, InfoHash};
     use crate::store::{ShareRow, ShareState};
     use crate::types::{FileStamp, Sha1Digest, UserId};
 

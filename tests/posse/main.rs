@@ -12,6 +12,7 @@
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`sources`] | a file comes from another common group, and from this disk, and nobody gets more than they may |
+//! | [`limits`] | limits, and the order of downloads |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
 //! | [`secrecy`] | somebody who records everything learns nothing, and somebody who alters anything ends that connection alone |
 //! | [`intruders`] | false trackers, strangers, borrowed and expired tokens and tickets |
@@ -33,6 +34,7 @@ mod floods;
 mod harness;
 mod hostile;
 mod intruders;
+mod limits;
 mod membership;
 mod names;
 mod older;

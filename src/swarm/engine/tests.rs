@@ -5,6 +5,7 @@ mod bounds;
 mod evil;
 mod faults;
 mod harness;
+mod limits;
 mod local;
 mod raw;
 mod tickets;
