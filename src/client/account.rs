@@ -56,6 +56,7 @@ impl Client {
         let inner = &self.inner;
         let mut config = EngineConfig::new(Transport::Tls(inner.security.clone()));
         config.port = Some(inner.address.port());
+        config.limits = inner.limits.lock().rates;
         config.bind_ip = Some(inner.address.ip()).filter(|ip| !ip.is_unspecified());
         if let Some(threads) = inner.config.threads {
             config.threads = threads.max(1);
@@ -67,11 +68,16 @@ impl Client {
             inner.trackers.logout();
             ClientError::BadArgument(format!("cannot start transfers: {e}"))
         })?;
+        // Again: they may have been changed since.
+        engine.set_limits(inner.limits.lock().rates);
         *inner.engine.lock() = Some(engine);
-        *inner.library.lock() = Library { phase: Phase::In(user.clone()), ..Library::new() };
+        let queue = inner.closed_queue(user.user);
+        *inner.library.lock() = Library { phase: Phase::In(user.clone()), queue, ..Library::new() };
         if let Err(error) = inner.restore(&user) {
             warn!("shares and downloads of earlier sessions could not be brought back: {error}");
         }
+        inner.library.lock().queue.open();
+        inner.fill_slots();
         // From here on the errands thread minds the session's token too.
         inner.look_after_tickets();
         if inner.trackers.is_over().is_some() {

@@ -290,6 +290,7 @@ impl Inner {
         let stored = self.store.stop_shares(user, group);
         self.note_store_error(stored);
         for (info_hash, transfer, progress) in downloads {
+            self.free_slot(info_hash);
             if let Some(transfer) = transfer {
                 transfer.pause();
             }

@@ -100,31 +100,50 @@ impl Inner {
         self.announce(stale.iter().map(|row| (row.group, info_hash)));
     }
 
-    /// Has the engine begin a download, or go on with one that has something on disk. If it will not, all is as before. The trackers are not
-    /// told, and the store has it on the disk with the next write, or when it is flushed.
+    /// Has the engine begin a download, or go on with one that has something on disk; or has it wait for its turn. If the engine will not, all is as
+    /// before. The trackers are not told, and the store has it on the disk with the next write, or when it is flushed.
     pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow) -> Result<DownloadHandle, ClientError> {
-        let engine = self.need_engine()?;
-        let info_hash = row.facts.info_hash;
-        let metainfo = self.store.metainfo(info_hash)?.map(Arc::new);
+        self.need_engine()?;
         let before = self.insert(Download::new(row.clone()))?;
-        let (facts, target, part) = (row.facts.clone(), row.target.clone(), row.part.and_then(|part| part.file()));
-        let spec = DownloadSpec { facts, target, part, metainfo, verified: journal(&row), paused: false };
         // Durable before a byte is written: the note which file the `.part` is waits for all that was noted before.
         let begun = self.store.put_download_soon(&row).map_err(ClientError::from);
-        let begun = begun.and_then(|()| engine.download(spec).map_err(|error| ClientError::DownloadState(explain(&error))));
-        match begun {
-            Ok(transfer) => {
-                if let Some(download) = self.library.lock().download(info_hash) {
-                    download.transfer = Some(transfer);
-                }
+        match begun.and_then(|()| if self.take_slot(&row) { self.start(&row) } else { Ok(()) }) {
+            Ok(()) => {
                 self.changed.notify_all();
                 Ok(self.handle(&row))
             }
             Err(error) => {
+                self.free_slot(row.facts.info_hash);
                 self.put_back(&row, before)?;
                 Err(error)
             }
         }
+    }
+
+    /// Has the engine begin a download that has a slot. One that was paused or cancelled meanwhile is so in the engine, too.
+    pub(crate) fn start(&self, row: &DownloadRow) -> Result<(), ClientError> {
+        let engine = self.need_engine()?;
+        let info_hash = row.facts.info_hash;
+        let metainfo = self.store.metainfo(info_hash)?.map(Arc::new);
+        let (facts, target, part) = (row.facts.clone(), row.target.clone(), row.part.and_then(|part| part.file()));
+        let spec = DownloadSpec { facts, target, part, metainfo, verified: journal(row), paused: false };
+        let transfer = engine.download(spec).map_err(|error| ClientError::DownloadState(explain(&error)))?;
+        let mut library = self.library.lock();
+        transfer.set_limit(library.queue.limit(info_hash));
+        let is_session = library.user().is_some_and(|user| user.user == row.user);
+        let Some(download) = library.download(info_hash) else {
+            drop(library);
+            // Cancelled meanwhile; or the session is over, and what was fetched is for the next.
+            _ = if is_session { transfer.cancel() } else { transfer.shelve() };
+            return Ok(());
+        };
+        download.transfer = Some(transfer.clone());
+        let runs = !download.queued && matches!(download.row.progress, Progress::Running | Progress::Complete);
+        drop(library);
+        if !runs {
+            transfer.pause();
+        }
+        Ok(())
     }
 
     /// Undoes an insert.

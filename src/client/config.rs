@@ -3,7 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::swarm::Limits;
 use crate::types::{Fingerprint, TrackerInfo};
+
+/// Downloads that run at a time unless the user says otherwise: enough that one which waits for others does not hold up the rest and that many
+/// small files keep the links busy, few enough that each gets what it needs of the buffers and the first are soon complete.
+pub const DOWNLOADS_MAX: usize = 8;
 
 /// Where a client listens, which trackers it knows, and where it keeps its state.
 #[derive(Debug, Clone)]
@@ -18,12 +23,24 @@ pub struct ClientConfig {
     pub network: Option<Fingerprint>,
     /// Workers that fetch, hash and write; `None` takes twice the number of cores, at least 4.
     pub threads: Option<usize>,
+    /// What may be sent and received a second, until the user says otherwise.
+    pub limits: Limits,
+    /// Downloads that run at a time; 0 for any number.
+    pub downloads_max: usize,
 }
 
 impl ClientConfig {
     /// Takes the defaults for an address: its state goes below the platform's data directory.
     pub fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
-        Self { listen, trackers, data_dir: default_data_dir(listen), network: None, threads: None }
+        Self {
+            listen,
+            trackers,
+            data_dir: default_data_dir(listen),
+            network: None,
+            threads: None,
+            limits: Limits::default(),
+            downloads_max: DOWNLOADS_MAX,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! **Invariant:** there is an engine exactly while a user is logged in, and it works for that user alone; so a logout leaves
 //! nothing of one user's to the next.
 //!
-//! Threads: "listener" hands connections to the engine; "news" takes what trackers tell, and never calls a tracker; "errands"
+//! Threads: "listener" hands connections to the engine; "queue" lets downloads in that waited; "news" takes what trackers tell, and never calls a tracker; "errands"
 //! does what needs a tracker and nobody waits for, and renews the session's token and tickets in time; "sharers" tell the directory of
 //! completed downloads, several at a time, so that they share the trackers' waits for their disks. Commands run on the caller's thread.
 
@@ -19,8 +19,10 @@ use parking_lot::{Condvar, Mutex};
 use super::background::{self, Errand, Errands, ShareErrand};
 use super::event::Bus;
 use super::library::{Library, Phase};
+use super::limits::ClientLimits;
 use super::network::Network;
 use super::peers::PeerBook;
+use super::slots;
 use super::tickets::Tickets;
 use super::trackers::{News, SetOptions, TrackerSet};
 use super::withdrawn::Withdrawn;
@@ -82,6 +84,9 @@ pub(crate) struct Inner {
     pub(crate) library: Mutex<Library>,
     /// Notified whenever something in the library ends or changes its phase.
     pub(crate) changed: Condvar,
+    pub(crate) limits: Mutex<ClientLimits>,
+    /// Holds a token while downloads that wait may be let in.
+    pub(crate) slots: Sender<()>,
     pub(crate) book: Mutex<PeerBook>,
     /// Devices that have left swarms by their own doing.
     pub(crate) withdrawn: Mutex<Withdrawn>,
@@ -128,6 +133,8 @@ impl Client {
         let (news, news_in) = bounded(NEWS_LEN);
         let (errands, errands_in) = bounded(ERRANDS_LEN);
         let (shares, shares_in) = bounded(ERRANDS_LEN);
+        let (slots, slots_in) = bounded(1);
+        let limits = ClientLimits { rates: config.limits, downloads_max: config.downloads_max };
         let trackers = start_trackers(&config, address, security.clone(), network.clone(), news)?;
         let inner = Arc::new(Inner {
             config,
@@ -141,6 +148,8 @@ impl Client {
             engine: Mutex::new(None),
             library: Mutex::new(Library::new()),
             changed: Condvar::new(),
+            limits: Mutex::new(limits),
+            slots,
             book: Mutex::default(),
             withdrawn: Mutex::default(),
             names: Mutex::default(),
@@ -158,7 +167,7 @@ impl Client {
         if let Some(replaced) = replaced {
             client.inner.bus.tell(&replaced);
         }
-        client.inner.start_threads(news_in, errands_in, shares_in)?;
+        client.inner.start_threads(news_in, errands_in, shares_in, slots_in)?;
         Ok(client)
     }
 
@@ -286,6 +295,7 @@ impl Inner {
         news: Receiver<News>,
         errands: Receiver<Errand>,
         shares: Receiver<ShareErrand>,
+        slots: Receiver<()>,
     ) -> Result<(), ClientError> {
         let (listener, stop) = (self.listener.clone(), self.stop.clone());
         let weak = Arc::downgrade(self);
@@ -302,6 +312,8 @@ impl Inner {
         let spawned = self.threads.spawn("listener", accept);
         let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
         let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news, &stop)));
+        let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
+        let spawned = spawned.and_then(|()| self.threads.spawn("queue", move || slots::mind_queue(&weak, &slots, &stop)));
         let weak = Arc::downgrade(self);
         let spawned =
             spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));

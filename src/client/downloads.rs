@@ -7,14 +7,14 @@ use std::time::SystemTime;
 
 use super::groups::is_member;
 use super::handle::DownloadHandle;
-use super::library::{Download, DownloadPhase, DownloadStatus};
+use super::library::{DownloadPhase, DownloadStatus};
 use super::place::{is_there, target_path};
 use super::{Client, ClientError, ClientEvent};
 use crate::store::{DownloadRow, Progress};
 use crate::types::{FileEntry, GroupEntry, Refusal, UserId};
 
 impl Client {
-    /// Starts a download in the background. A `destination` that is a directory gets the file under its name; anything else is
+    /// Starts a download in the background, or has it wait while as many run as may. A `destination` that is a directory gets the file under its name; anything else is
     /// the new file's path. A file that is there already with the same content counts as downloaded.
     ///
     /// # Errors
@@ -70,16 +70,15 @@ impl Client {
         if let Some(handle) = self.inner.going_on(&entry, &target)? {
             return Ok(handle);
         }
-        let row = new_row(user, &resolved.group, &entry, target);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let begun_ms = self.inner.library.lock().queue.stamp(now.as_millis() as u64);
+        let row = new_row(user, &resolved.group, &entry, target, begun_ms);
         if is_there(&row.target) { self.inner.adopt(row, progress) } else { self.inner.begin_new(row) }
     }
 
-    /// Those that run.
+    /// Those that run or wait.
     pub(crate) fn running_downloads(&self) -> Vec<DownloadStatus> {
-        let library = self.inner.library.lock();
-        let runs = |download: &&Download| matches!(download.row.progress, Progress::Running | Progress::Complete);
-        let statuses = library.downloads.iter().filter(|d| runs(d) && !d.settled).map(Download::status);
-        statuses.filter(|status| status.phase == DownloadPhase::Running).collect()
+        self.inner.library.lock().unfinished()
     }
 
     /// Every download of the session, in the order they were asked for. Does not ask a tracker.
@@ -88,7 +87,7 @@ impl Client {
     /// [`Refusal::LoginFirst`].
     pub fn show_downloads(&self) -> Result<Vec<DownloadStatus>, ClientError> {
         self.inner.need_user()?;
-        Ok(self.inner.library.lock().downloads.iter().map(Download::status).collect())
+        Ok(self.inner.library.lock().statuses())
     }
 
     /// The download of that name. Does not ask a tracker.
@@ -158,12 +157,11 @@ pub(crate) fn to_event(status: &DownloadStatus) -> Option<ClientEvent> {
         DownloadPhase::Complete => Some(ClientEvent::DownloadComplete { group, file, path }),
         DownloadPhase::Failed(reason) => Some(ClientEvent::DownloadFailed { group, file, reason: reason.clone() }),
         DownloadPhase::Paused(Some(reason)) => Some(ClientEvent::DownloadPaused { group, file, reason: reason.clone() }),
-        DownloadPhase::Paused(None) | DownloadPhase::Running => None,
+        DownloadPhase::Paused(None) | DownloadPhase::Running | DownloadPhase::Queued(_) => None,
     }
 }
 
-fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf) -> DownloadRow {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf, begun_ms: u64) -> DownloadRow {
     DownloadRow {
         user,
         group: group.group,
@@ -174,6 +172,6 @@ fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf)
         progress: Progress::Running,
         verified: None,
         part: None,
-        begun_ms: now.as_millis() as u64,
+        begun_ms,
     }
 }

@@ -6,7 +6,7 @@ use super::network::accept_hint;
 use super::trackers::SessionEnd;
 use crate::net::WrongNetwork;
 use crate::trust::{IdentityError, KeyError};
-use crate::types::{Label, NameError, Refusal};
+use crate::types::{Label, NameError, RateError, Refusal};
 
 /// Why a command was not carried out. Messages read "what was wrong, and what to do".
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +112,12 @@ impl ClientError {
 
 impl From<NameError> for ClientError {
     fn from(error: NameError) -> Self {
+        Self::BadArgument(error.to_string())
+    }
+}
+
+impl From<RateError> for ClientError {
+    fn from(error: RateError) -> Self {
         Self::BadArgument(error.to_string())
     }
 }

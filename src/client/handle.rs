@@ -31,7 +31,7 @@ pub struct DownloadHandle {
 impl DownloadHandle {
     /// Where the download stands now.
     pub fn status(&self) -> DownloadStatus {
-        let known = self.inner.library.lock().download(self.info_hash).map(|download| download.status());
+        let known = self.inner.library.lock().status(self.info_hash);
         known.unwrap_or_else(|| DownloadStatus {
             group: self.group.clone(),
             file: self.file.clone(),
@@ -40,6 +40,7 @@ impl DownloadHandle {
             len: self.len,
             bytes_per_second: 0,
             peers: 0,
+            limit: None,
             path: self.target.clone(),
         })
     }
@@ -63,7 +64,7 @@ impl DownloadHandle {
                     return Err(ClientError::DownloadFailed(reason));
                 }
                 None => return Err(ClientError::DownloadFailed("cancelled, or the session has ended".into())),
-                Some(DownloadPhase::Running) => {}
+                Some(DownloadPhase::Running | DownloadPhase::Queued(_)) => {}
             }
             match deadline {
                 None => self.inner.changed.wait(&mut library),
@@ -101,6 +102,7 @@ impl DownloadHandle {
             let mut library = self.inner.library.lock();
             let download = library.download(self.info_hash).ok_or_else(|| self.gone())?;
             match download.status().phase {
+                DownloadPhase::Queued(_) => {}
                 DownloadPhase::Running if download.row.progress == Progress::Running => {}
                 DownloadPhase::Running | DownloadPhase::Complete => return Err(state("the download is complete already")),
                 DownloadPhase::Paused(_) => return Err(state("the download is paused already")),
@@ -109,6 +111,7 @@ impl DownloadHandle {
             download.row.progress = Progress::Paused(None);
             (download.row.clone(), download.transfer.clone())
         };
+        self.inner.free_slot(self.info_hash);
         if let Some(transfer) = transfer {
             transfer.pause();
         }
@@ -118,7 +121,7 @@ impl DownloadHandle {
         Ok(())
     }
 
-    /// Goes on after a pause, or tries again after a failure.
+    /// Goes on after a pause, or tries again after a failure: at once, or when there is room for it.
     ///
     /// # Errors
     /// [`ClientError::DownloadState`] if it is running or complete, or cannot be begun again.
@@ -129,6 +132,7 @@ impl DownloadHandle {
             match download.status().phase {
                 DownloadPhase::Paused(_) | DownloadPhase::Failed(_) => {}
                 DownloadPhase::Running => return Err(state("the download is running already")),
+                DownloadPhase::Queued(place) => return Err(waits_already(place)),
                 DownloadPhase::Complete => return Err(state("the download is complete already")),
             }
             (download.row.clone(), download.transfer.clone().filter(|_| download.is_live()))
@@ -140,8 +144,11 @@ impl DownloadHandle {
         };
         // Noted first: the engine may end it again before this returns.
         self.inner.set_progress(&row, Progress::Running)?;
+        let has_slot = self.inner.take_slot(&row);
         self.inner.announce([(row.group, self.info_hash)]);
-        transfer.resume();
+        if has_slot {
+            transfer.resume();
+        }
         Ok(())
     }
 
@@ -155,8 +162,10 @@ impl DownloadHandle {
             if library.download(self.info_hash).is_some_and(|download| download.row.progress == Progress::Complete) {
                 return Err(state("the download is complete; the file stays, stop_share stops offering it"));
             }
+            library.queue.forget(self.info_hash);
             library.take_download(self.info_hash).ok_or_else(|| self.gone())?
         };
+        self.inner.mind_slots();
         match &download.transfer {
             Some(transfer) if transfer.cancel() => {}
             // The engine holds it no more: what it left is ours to remove.
@@ -176,6 +185,10 @@ impl DownloadHandle {
 /// Says in what state a download cannot do what was asked.
 pub(crate) fn state(text: &str) -> ClientError {
     ClientError::DownloadState(text.into())
+}
+
+fn waits_already(place: usize) -> ClientError {
+    state(&format!("the download waits for others to end, at place {place} of the queue; prioritize lets it go first"))
 }
 
 impl Inner {

@@ -117,6 +117,7 @@ impl Inner {
             download.row.progress = Progress::Complete;
             download.row.clone()
         };
+        self.left_queue(info_hash);
         let share = self.share_of(&row, seed);
         let stored = self.store.complete(user, &seed.metainfo, share.as_ref());
         self.note_store_error(stored);
@@ -172,6 +173,7 @@ impl Inner {
             download.row.progress = progress.clone();
             download.row.group
         };
+        self.free_slot(info_hash);
         let stored = self.store.set_progress(user, info_hash, &progress);
         self.note_store_error(stored);
         self.announce([(group, info_hash)]);

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ledger::Ledger;
+use super::queue::Queue;
 use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::swarm::{Transfer, TransferState, part_path};
-use crate::types::{DownloadState, GroupId, InfoHash, Label, UserEntry};
+use crate::types::{DownloadState, GroupId, InfoHash, Label, Rate, UserEntry};
 
 /// How far the session is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) type Callback = Box<dyn FnOnce(&DownloadStatus) + Send>;
 pub(crate) struct Download {
     pub(crate) row: DownloadRow,
     pub(crate) transfer: Option<Transfer>,
+    /// It is to run, and waits for a slot.
+    pub(crate) queued: bool,
     /// The directory has been told, or asked in vain, that a completed download is shared on.
     pub(crate) settled: bool,
     /// It was started or continued in this session, and its end has not been reported by `wait` yet.
@@ -51,6 +54,7 @@ pub(crate) struct Library {
     pub(crate) phase: Phase,
     pub(crate) shares: BTreeMap<(GroupId, InfoHash), Share>,
     pub(crate) downloads: Ledger,
+    pub(crate) queue: Queue,
 }
 
 /// Where a download is in its life.
@@ -58,6 +62,8 @@ pub(crate) struct Library {
 pub enum DownloadPhase {
     /// It goes on, or waits for members who have what is missing.
     Running,
+    /// It begins or goes on when others have ended, and is at that place among those that wait, from 1.
+    Queued(usize),
     /// Paused by the user (`None`) or for a reason.
     Paused(Option<String>),
     /// It cannot go on as it is, and why.
@@ -83,6 +89,8 @@ pub struct DownloadStatus {
     pub bytes_per_second: u64,
     /// Links to other members for this file.
     pub peers: u32,
+    /// Its own limit.
+    pub limit: Option<Rate>,
     /// The file to be made, or made.
     pub path: PathBuf,
 }
@@ -113,18 +121,20 @@ impl DownloadStatus {
 impl Download {
     /// One of this session of which nothing has become yet.
     pub(crate) fn new(row: DownloadRow) -> Self {
-        Self { row, transfer: None, settled: false, unreported: true, callbacks: Vec::new() }
+        Self { row, transfer: None, queued: false, settled: false, unreported: true, callbacks: Vec::new() }
     }
 
     pub(crate) fn info_hash(&self) -> InfoHash {
         self.row.facts.info_hash
     }
 
-    /// Where it stands: the engine's figures, and our word on what it is.
+    /// Where it stands: the engine's figures, and our word on what it is. Its place and its limit are the queue's to tell:
+    /// [`Library::status`] does.
     pub(crate) fn status(&self) -> DownloadStatus {
         let live = self.transfer.as_ref().map(Transfer::status);
         let phase = match &self.row.progress {
             Progress::Complete if self.settled => DownloadPhase::Complete,
+            Progress::Running if self.queued => DownloadPhase::Queued(0),
             Progress::Complete | Progress::Running => DownloadPhase::Running,
             Progress::Paused(reason) => DownloadPhase::Paused(reason.clone()),
             Progress::Failed(reason) => DownloadPhase::Failed(reason.clone()),
@@ -142,6 +152,7 @@ impl Download {
             len: self.row.facts.len,
             bytes_per_second: running.as_ref().map_or(0, |live| live.bytes_per_second),
             peers: running.as_ref().map_or(0, |live| live.peers),
+            limit: None,
             path: self.row.target.clone(),
             phase,
         }
@@ -156,7 +167,7 @@ impl Download {
     /// more.
     fn takes_part(&self) -> bool {
         match self.row.progress {
-            Progress::Running => true,
+            Progress::Running => !self.queued,
             Progress::Complete => !self.settled,
             Progress::Paused(_) | Progress::Failed(_) => false,
         }
@@ -171,7 +182,7 @@ impl Download {
 
 impl Library {
     pub(crate) fn new() -> Self {
-        Self { phase: Phase::Out, shares: BTreeMap::new(), downloads: Ledger::default() }
+        Self { phase: Phase::Out, shares: BTreeMap::new(), downloads: Ledger::default(), queue: Queue::default() }
     }
 
     pub(crate) fn user(&self) -> Option<&UserEntry> {
@@ -183,6 +194,46 @@ impl Library {
 
     pub(crate) fn download(&mut self, info_hash: InfoHash) -> Option<&mut Download> {
         self.downloads.get_mut(info_hash)
+    }
+
+    /// Where a download stands, with its place if it waits.
+    pub(crate) fn status(&mut self, info_hash: InfoHash) -> Option<DownloadStatus> {
+        let status = self.download(info_hash).map(|download| download.status())?;
+        let place = self.queue.place_of(info_hash);
+        Some(self.in_queue(info_hash, place, status))
+    }
+
+    /// Where every download stands.
+    pub(crate) fn statuses(&self) -> Vec<DownloadStatus> {
+        let places = self.queue.places();
+        let told = |download: &Download| {
+            let info_hash = download.info_hash();
+            self.in_queue(info_hash, places.get(&info_hash).copied(), download.status())
+        };
+        self.downloads.iter().map(told).collect()
+    }
+
+    /// Where those stand that run or wait.
+    pub(crate) fn unfinished(&self) -> Vec<DownloadStatus> {
+        let places = self.queue.places();
+        let runs = |download: &&Download| match download.row.progress {
+            Progress::Running => true,
+            Progress::Complete => !download.settled,
+            Progress::Paused(_) | Progress::Failed(_) => false,
+        };
+        let told = |download: &Download| {
+            let info_hash = download.info_hash();
+            self.in_queue(info_hash, places.get(&info_hash).copied(), download.status())
+        };
+        self.downloads.iter().filter(runs).map(told).collect()
+    }
+
+    fn in_queue(&self, info_hash: InfoHash, place: Option<usize>, status: DownloadStatus) -> DownloadStatus {
+        let phase = match status.phase {
+            DownloadPhase::Queued(_) => DownloadPhase::Queued(place.unwrap_or(1)),
+            phase => phase,
+        };
+        DownloadStatus { phase, limit: self.queue.limit(info_hash), ..status }
     }
 
     pub(crate) fn share(&mut self, group: GroupId, info_hash: InfoHash) -> Option<&mut Share> {
@@ -208,7 +259,7 @@ impl Library {
 
     /// What this device does with a file in one group, as the trackers are to be told.
     pub(crate) fn part_in(&self, group: GroupId, info_hash: InfoHash) -> DownloadState {
-        let fetches = |d: &Download| d.row.group == group && d.row.progress == Progress::Running;
+        let fetches = |d: &Download| d.row.group == group && d.row.progress == Progress::Running && !d.queued;
         match self.shares.get(&(group, info_hash)) {
             Some(share) if share.offered => DownloadState::Seeding,
             _ if self.downloads.get(info_hash).is_some_and(fetches) => DownloadState::Leeching,

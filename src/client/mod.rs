@@ -22,12 +22,15 @@ mod handle;
 mod host;
 mod ledger;
 mod library;
+mod limits;
 mod membership;
 mod network;
 mod peers;
 mod place;
+mod queue;
 mod shares;
 pub mod shell;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -36,12 +39,13 @@ mod why;
 mod withdrawn;
 
 pub use self::core::Client;
-pub use config::{ClientConfig, default_data_dir};
+pub use config::{ClientConfig, DOWNLOADS_MAX, default_data_dir};
 pub use error::ClientError;
 pub use event::ClientEvent;
 pub use groups::{TrackerRole, TrackerStatus, TrackersStatus};
 pub use handle::DownloadHandle;
 pub use library::{DownloadPhase, DownloadStatus};
+pub use limits::{LimitedDownload, LimitsStatus};
 pub use shares::{Shared, Upload};
 pub use trackers::SessionEnd;
 

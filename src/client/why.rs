@@ -32,6 +32,9 @@ impl Client {
             DownloadPhase::Running if status.bytes_per_second > 0 => {
                 format!("it is moving: {}/s from {} peers", super::human_bytes(status.bytes_per_second), status.peers)
             }
+            DownloadPhase::Queued(place) => {
+                format!("it waits for others to end, at place {place} of the queue; prioritize lets it go first")
+            }
             DownloadPhase::Running => "it is running, but nothing has arrived lately".into(),
         }];
         let why = transfer.filter(|_| status.phase == DownloadPhase::Running).as_ref().map(Transfer::why);
@@ -60,6 +63,7 @@ impl Inner {
             }
             _ => {}
         }
+        lines.extend(why.limit.map(|limit| format!("it is slowed down by a limit of {}/s", super::human_bytes(limit.get()))));
         lines.push(format!("{} of {} pieces are here; {} peers are connected", why.have, why.pieces, why.links));
         self.learn_names(group, why);
         for seen in why.seen.iter().take(SEEN_MAX) {

@@ -6,6 +6,8 @@
 //! Every call that writes blocks on the disk for a few milliseconds, unless it says otherwise; those of several threads at the same time share
 //! that ([`Gather`]).
 
+mod queued;
+
 use std::fs::OpenOptions;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+pub use self::queued::QueuedRow;
 use super::gather::Gather;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
 use crate::types::{Bitfield, FileFacts, FileId, FileStamp, Fingerprint, GroupId, InfoHash, Label, UserId};
@@ -23,7 +26,7 @@ const DATABASE: &str = "device.sqlite";
 
 /// The database's kind and its schema.
 const KIND: DatabaseKind =
-    DatabaseKind { name: "client's device state", application_id: 0x5053_4456, migrations: &[SCHEMA, SCHEMA_2] };
+    DatabaseKind { name: "client's device state", application_id: 0x5053_4456, migrations: &[SCHEMA, SCHEMA_2, queued::SCHEMA] };
 
 const SCHEMA: &str = "
     CREATE TABLE identity (device BLOB NOT NULL);

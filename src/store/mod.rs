@@ -11,5 +11,5 @@ mod gather;
 mod operations;
 
 pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
-pub use device::{DeviceStore, DownloadRow, OwnPart, Progress, ShareRow, ShareState};
+pub use device::{DeviceStore, DownloadRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState};
 pub use operations::{OperationReader, OperationStore};

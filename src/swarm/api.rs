@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::limiter::Limits;
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileId, FileStamp, GroupId, InfoHash, PieceIndex, Sha1Digest, Ticket, UserId, limits,
+    Bitfield, DeviceId, FileFacts, FileId, FileStamp, GroupId, InfoHash, PieceIndex, Rate, Sha1Digest, Ticket, UserId, limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -64,6 +65,8 @@ pub struct EngineConfig {
     pub open_files_max: usize,
     /// How often verified pieces are made durable and written to the journal.
     pub journal_interval: Duration,
+    /// What may be moved a second.
+    pub limits: Limits,
 }
 
 impl EngineConfig {
@@ -82,6 +85,7 @@ impl EngineConfig {
             window_sum_max: limits::WINDOW_SUM_MAX as u64,
             open_files_max: 128,
             journal_interval: Duration::from_secs(2),
+            limits: Limits::default(),
         }
     }
 }
@@ -250,6 +254,8 @@ pub struct Why {
     pub unchoked: u32,
     /// Pieces that came with a wrong hash.
     pub corrupt: u32,
+    /// The limit that holds up requests at this moment.
+    pub limit: Option<Rate>,
     /// Devices that were linked and are not any more, with what they had and how long ago: the latest first.
     pub seen: Vec<SeenPeer>,
     /// Devices that the tracker lists and that cannot be reached.

@@ -3,8 +3,8 @@
 //! **Invariant:** a file is in the engine once, under its info hash, however many groups offer it. Every thread is started through one
 //! [`Threads`], and ends after [`Engine::stop`].
 //!
-//! Besides the pool and the links there are two threads: the timer (time-outs, slots, dials) and the journal (makes verified pieces durable, and
-//! says so to the host). Neither is in the data's path.
+//! Besides the pool and the links there are three threads: the timer (time-outs, slots, dials), the journal (makes verified pieces durable, and
+//! says so to the host), and the pace (sends requests that a limit held back). None is in the data's path.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use super::api::{DownloadSpec, EngineConfig, EngineError, Host, LinkFacts, SeedSpec, TransferState, UploadStats};
 use super::files::OpenFiles;
 use super::handle::Transfer;
+use super::limiter::{Limits, Pace};
 use super::pool::{Buffers, Pool};
 use super::shares::Shares;
 use super::storage::{Disk, SystemDisk};
@@ -55,6 +56,7 @@ pub(super) struct Inner {
     pub(super) pool: Pool,
     pub(super) buffers: Arc<Buffers>,
     pub(super) files: OpenFiles,
+    pub(super) pace: Pace,
     pub(super) next_link: AtomicU64,
     /// Dials under way.
     pub(super) dials: AtomicUsize,
@@ -97,6 +99,7 @@ impl Engine {
             stop,
             buffers: Arc::default(),
             files: OpenFiles::new(config.open_files_max),
+            pace: Pace::new(config.limits),
             next_link: AtomicU64::new(1),
             dials: AtomicUsize::new(0),
             downloads: AtomicU64::new(0),
@@ -108,9 +111,10 @@ impl Engine {
             journal_due,
             config,
         });
-        let (timer, journal) = (inner.clone(), inner.clone());
+        let (timer, journal, pace) = (inner.clone(), inner.clone(), inner.clone());
         let started = inner.threads.spawn("posse-timer", move || timer.keep_time());
         let started = started.and_then(|()| inner.threads.spawn("posse-journal", move || journal.keep_journal(&deeds, &due)));
+        let started = started.and_then(|()| inner.threads.spawn("posse-pace", move || pace.pace.download.run(&pace)));
         let engine = Arc::new(Self { inner });
         match started {
             Ok(()) => Ok(engine),
@@ -259,6 +263,16 @@ impl Engine {
             Some(UploadStats { info_hash: torrent.info_hash, path, peers, sent, sent_to })
         };
         torrents.iter().filter_map(upload).collect()
+    }
+
+    /// Limits what is sent and received from now on; blocks that were asked for already still come.
+    pub fn set_limits(&self, limits: Limits) {
+        self.inner.pace.set_limits(limits);
+    }
+
+    /// The limits now.
+    pub fn limits(&self) -> Limits {
+        self.inner.pace.limits()
     }
 
     /// Number of links that are up or being set up.

@@ -12,7 +12,7 @@ use super::api::{TransferState, TransferStatus, Why};
 use super::storage::PartFile;
 use super::torrent::{State, Torrent};
 use super::transfer::TransferPart;
-use crate::types::InfoHash;
+use crate::types::{InfoHash, Rate};
 
 /// Unoffered pieces named by [`Transfer::why`].
 const WHY_PIECES_MAX: usize = 16;
@@ -55,6 +55,7 @@ impl Transfer {
             links: state.links.len() as u32,
             unchoked: stats.unchoked,
             corrupt: stats.corrupt,
+            limit: self.torrent.engine.pace.download.holding(self.torrent.info_hash),
             seen: state.peers.seen(self.torrent.now()),
             unreachable: state.peers.unreachable(),
             banned: state.peers.banned(),
@@ -81,6 +82,24 @@ impl Transfer {
             Some(TransferState::Paused(_) | TransferState::Failed(_)) => self.torrent.go(&mut state),
             _ => false,
         }
+    }
+
+    /// Limits what this download asks for, beside the limit of all together, or not; counts at once.
+    pub fn set_limit(&self, rate: Option<Rate>) {
+        self.torrent.engine.pace.download.set_limit(self.torrent.info_hash, rate);
+    }
+
+    /// Pauses it as [`Transfer::pause`] does, and lets go of its thread and its file, which a pause keeps at hand. False if it has ended or is
+    /// paused.
+    pub fn shelve(&self) -> bool {
+        let mut state = self.torrent.state.lock();
+        let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
+        let runs = matches!(life, Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading));
+        if let Some(transfer) = state.transfer.as_mut().filter(|_| runs) {
+            transfer.leave_thread();
+            self.torrent.stop_asking(&mut state, TransferState::Paused(None));
+        }
+        runs
     }
 
     /// Gives the download up and removes its `.part`. False if it has ended.

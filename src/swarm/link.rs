@@ -117,14 +117,18 @@ impl Link {
         }
     }
 
-    /// Asks for blocks and notes that they are wanted.
-    pub(super) fn request(&self, spans: &[Span]) {
-        if spans.is_empty() {
-            return;
-        }
-        {
+    /// Notes that blocks are wanted: they are asked for, or will be.
+    pub(super) fn want(&self, spans: &[Span]) {
+        if !spans.is_empty() {
             let mut wanted = self.wanted.lock();
             spans.iter().for_each(|span| wanted.entry(span.piece).or_default().push(*span));
+        }
+    }
+
+    /// Asks for blocks that are wanted.
+    pub(super) fn ask(&self, spans: &[Span]) {
+        if spans.is_empty() {
+            return;
         }
         self.queue(|bytes| {
             for span in spans {
@@ -158,6 +162,11 @@ impl Link {
     /// Tells whether the piece was asked for and not taken back.
     pub(super) fn wants(&self, piece: PieceIndex) -> bool {
         self.wanted.lock().contains_key(&piece)
+    }
+
+    /// Tells whether the block is wanted and has not come.
+    pub(super) fn wants_block(&self, span: Span) -> bool {
+        self.wanted.lock().get(&span.piece).is_some_and(|spans| spans.contains(&span))
     }
 
     /// Notes that a block has come, or was refused.
@@ -249,6 +258,11 @@ impl Link {
                 PeerMessage::KeepAlive.encode(&mut outgoing.bytes);
             }
         }
+    }
+
+    /// Moves the queued bytes into `bytes`, which is empty. Belongs to the link's writer thread.
+    pub(super) fn take_messages(&self, bytes: &mut Vec<u8>) {
+        std::mem::swap(&mut self.outgoing.lock().bytes, bytes);
     }
 
     fn queue(&self, encode: impl FnOnce(&mut Vec<u8>)) {

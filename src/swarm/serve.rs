@@ -43,7 +43,8 @@ pub(super) fn write_loop(torrent: &Arc<Torrent>, link: &Link) -> io::Result<()> 
 
 /// Serves the next few requests; false if there were none.
 fn serve_batch(torrent: &Arc<Torrent>, link: &Link, writer: &mut impl Write) -> io::Result<bool> {
-    let spans = torrent.next_uploads(link);
+    let Some(turn) = torrent.upload_turn(link, writer)? else { return Ok(false) };
+    let spans = torrent.next_uploads(link, turn.batch_len(BATCH_LEN));
     // A link that was ended gets nothing more, not even what was chosen already.
     if spans.is_empty() || link.is_closed() {
         return Ok(false);
@@ -58,7 +59,7 @@ fn serve_batch(torrent: &Arc<Torrent>, link: &Link, writer: &mut impl Write) -> 
         torrent.read(*span, data)?;
         rest = tail;
     }
-    writer.write_all(&batch)?;
+    turn.write(link, &batch, &mut |portion| writer.write_all(portion))?;
     torrent.served(link, spans.iter().map(|span| u64::from(span.len)).sum());
     Ok(true)
 }
@@ -98,10 +99,10 @@ impl Torrent {
         }
     }
 
-    fn next_uploads(&self, link: &Link) -> Vec<Span> {
+    fn next_uploads(&self, link: &Link, batch_len: u32) -> Vec<Span> {
         let mut state = self.state.lock();
         let (mut spans, mut len) = (Vec::new(), 0);
-        while len < BATCH_LEN && spans.len() < BATCH_COUNT {
+        while len < batch_len && spans.len() < BATCH_COUNT {
             let Some(span) = state.order.next_for(link.key) else { break };
             len += span.len;
             spans.push(span);

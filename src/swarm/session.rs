@@ -282,7 +282,7 @@ impl Session<'_> {
         };
         let fate = download.block_received(now, link, span);
         let more = download.more_requests(now, link);
-        self.link.request(&more);
+        self.torrent.request(self.link, &more);
         self.torrent.drive(&mut state);
         fate
     }

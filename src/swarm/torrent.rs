@@ -125,12 +125,16 @@ impl Torrent {
             if let Some(piece) = hint {
                 links.keys().for_each(|link| download.suggested(*link, piece));
             }
+            if !self.may_ask() {
+                return;
+            }
             let Some(job) = download.next_job(now) else { return };
             transfer.asked_for(job.piece);
-            if self.engine.pool.offer(Job::Fetch(self.clone(), job)).is_err() {
+            // While a limit holds requests back, whether there is room for another is seen only once this one is held.
+            if self.is_paced() || self.engine.pool.offer(Job::Fetch(self.clone(), job)).is_err() {
                 // The workers are busy hashing: asking for more costs little and keeps the links full.
                 if let Some(download) = &mut transfer.download {
-                    start(download, links, now, &job);
+                    self.start(download, links, now, &job);
                 }
             }
         }
@@ -158,9 +162,15 @@ impl Torrent {
         let now = self.now();
         let State { transfer, links, .. } = &mut *state;
         if let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
-            start(download, links, now, job);
+            self.start(download, links, now, job);
         }
         self.drive(&mut state);
+    }
+
+    fn start(&self, download: &mut super::Download, links: &BTreeMap<LinkKey, Arc<Link>>, now: Duration, job: &ChunkJob) {
+        if let (Some(spans), Some(link)) = (download.start(now, job), links.get(&job.link)) {
+            self.request(link, &spans);
+        }
     }
 
     /// A worker took a piece that has come: hashes and writes it.
@@ -224,6 +234,7 @@ impl Torrent {
         state.close_links(|link| link.proof().expires > clock);
         state.choker.tick(now);
         if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+            self.note_held(download, now);
             download.tick(now);
         }
         self.ask_metainfo(&mut state);
@@ -286,11 +297,5 @@ impl State {
     /// Closes the links to peers that have everything, as we have.
     pub(super) fn close_useless(&self) {
         self.close_links(|link| !link.has_all.load(Ordering::Relaxed));
-    }
-}
-
-fn start(download: &mut super::Download, links: &BTreeMap<LinkKey, Arc<Link>>, now: Duration, job: &ChunkJob) {
-    if let (Some(spans), Some(link)) = (download.start(now, job), links.get(&job.link)) {
-        link.request(&spans);
     }
 }

@@ -183,7 +183,7 @@ impl TransferPart {
     }
 
     /// Puts the download away and lets go of its thread, which sees that it is not the one any more, and ends.
-    fn leave_thread(&mut self) {
+    pub(super) fn leave_thread(&mut self) {
         self.put_away();
         (self.id, self.running) = (NEXT_ID.fetch_add(1, Ordering::Relaxed), false);
     }

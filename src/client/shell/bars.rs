@@ -79,9 +79,16 @@ impl PromptBars {
         (count > 0).then(|| self.lines(count).into_iter().map(lines).chain([rest.to_owned()]).collect())
     }
 
+    /// Those that run, then those that wait, in their order.
     fn running(&self) -> Vec<DownloadStatus> {
         let mut all = self.client.show_downloads().unwrap_or_default();
-        all.retain(|status| status.phase == DownloadPhase::Running);
+        let place = |status: &DownloadStatus| match status.phase {
+            DownloadPhase::Running => Some(0),
+            DownloadPhase::Queued(place) => Some(place),
+            _ => None,
+        };
+        all.retain(|status| place(status).is_some());
+        all.sort_by_key(place);
         all
     }
 
@@ -110,7 +117,11 @@ fn line(status: &DownloadStatus, columns: usize) -> String {
     let bar = format!("[{}{}]", "=".repeat(done), " ".repeat(BAR_LEN - done));
     let left = status.time_left().map_or_else(|| "?:??:??".into(), |left| clock(left.as_secs()));
     let rate = human_bytes(status.bytes_per_second);
-    let figures = format!(" {bar} {:3.0}%  {rate}/s  {left} left", (fraction * 100.0).floor());
+    let figures = if let DownloadPhase::Queued(place) = status.phase {
+        format!(" {bar} {:3.0}%  [Q] place {place}", (fraction * 100.0).floor())
+    } else {
+        format!(" {bar} {:3.0}%  {rate}/s  {left} left", (fraction * 100.0).floor())
+    };
     let name = escape(&format!("[{}] {}", status.group, status.file));
     match columns.checked_sub(figures.len()) {
         Some(room @ 8..) => clip(&name, room) + &figures,
@@ -186,6 +197,7 @@ mod tests {
             len: 1000,
             bytes_per_second: 8,
             peers: 1,
+            limit: None,
             path: "/tmp/x".into(),
         }
     }

@@ -50,6 +50,8 @@ impl ShellHelper {
                 let uploads = client.show_uploads().unwrap_or_default();
                 uploads.iter().filter(|u| u.group.as_str() == group).map(|u| u.file.to_string()).collect()
             }
+            ArgumentKind::Limit => ["upload", "download", "downloads"].map(str::to_owned).to_vec(),
+            ArgumentKind::Rate => vec!["off".to_owned()],
             ArgumentKind::Command => COMMANDS.iter().map(|command| command.name.to_owned()).collect(),
             ArgumentKind::User
             | ArgumentKind::Password

@@ -13,13 +13,15 @@ use super::progress::{HashBar, WaitBars};
 use super::session::{Shell, unknown};
 use super::table::{ArgumentKind, COMMANDS, CommandSpec};
 use super::{render, terminal};
-use crate::client::{ClientError, DownloadPhase};
-use crate::types::{Part, Password};
+use crate::client::{ClientError, DownloadPhase, human_bytes};
+use crate::types::{Part, Password, Rate};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
 /// The longest time that can be asked for: a year.
 const SECONDS_MAX: f64 = 366.0 * 86_400.0;
+/// The most downloads that can be asked to run at a time: each has a thread.
+const DOWNLOADS_MAX: usize = 1000;
 /// How often bars are drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -62,9 +64,11 @@ impl Shell {
                 let rows = lines.iter().map(|line| vec![line.clone()]).collect();
                 Ok(Answer::rows(rows, "nothing to tell").with("lines", lines))
             }
-            ("pause_download" | "resume_download" | "cancel_download" | "stop_share", [group, file]) => {
+            ("pause_download" | "resume_download" | "cancel_download" | "prioritize" | "stop_share", [group, file]) => {
                 self.file(command, group, file)
             }
+            ("limits", words) => self.limits(words),
+            ("limit_download", [group, file, rate]) => self.limit_download(group, file, rate),
             ("trackers", _) => Ok(render::trackers(&client.trackers()?)),
             ("wait", words) => self.wait(words.first().copied()),
             ("seed", words) => self.rest(words.first().copied(), true),
@@ -132,6 +136,7 @@ impl Shell {
             "pause_download" => client.pause_download(group, file).map(|()| format!("paused {file} in {group}")),
             "resume_download" => client.resume_download(group, file).map(|()| format!("resumed {file} in {group}")),
             "cancel_download" => client.cancel_download(group, file).map(|()| format!("cancelled {file} in {group}")),
+            "prioritize" => client.prioritize(group, file).map(|()| format!("{file} in {group} goes first")),
             _ => client.stop_share(group, file).map(|()| format!("stopped sharing {file} in {group}")),
         }?;
         Ok(Answer::line(text).with("group", group).with("file", file))
@@ -172,8 +177,38 @@ impl Shell {
         })?;
         let status = handle.status();
         let path = status.path.to_string_lossy().into_owned();
-        let text = format!("downloading {} from {} to {path}", status.file, status.group);
+        let text = match status.phase {
+            DownloadPhase::Queued(place) => {
+                format!("{} from {} to {path} waits for other downloads, at place {place}", status.file, status.group)
+            }
+            _ => format!("downloading {} from {} to {path}", status.file, status.group),
+        };
         Ok(Answer::line(text).with("group", status.group.as_str()).with("file", status.file.as_str()).with("path", path))
+    }
+
+    fn limits(&self, words: &[&str]) -> Result<Answer> {
+        let client = &self.client;
+        match words {
+            [] => {}
+            ["upload", rate] => client.limit_upload(Rate::parse_limit(rate)?),
+            ["download", rate] => client.limit_download_rate(Rate::parse_limit(rate)?),
+            ["downloads", count] => client.limit_downloads(parse_count(count)?),
+            _ => {
+                let text = "limits shows all, `limits upload 5M`, `limits download off` or `limits downloads 3` sets one";
+                return Err(ClientError::BadArgument(text.into()));
+            }
+        }
+        Ok(render::limits(&client.limits()))
+    }
+
+    fn limit_download(&self, group: &str, file: &str, rate: &str) -> Result<Answer> {
+        let rate = Rate::parse_limit(rate)?;
+        self.client.limit_download(group, file, rate)?;
+        let text = match rate {
+            Some(rate) => format!("{file} in {group} is limited to {}/s", human_bytes(rate.get())),
+            None => format!("{file} in {group} has no limit of its own"),
+        };
+        Ok(Answer::line(text).with("group", group).with("file", file).with("limit", rate.map(Rate::get)))
     }
 
     fn wait(&mut self, seconds: Option<&str>) -> Result<Answer> {
@@ -280,6 +315,17 @@ fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<
     }
 }
 
+/// Reads how many downloads may run, 0 for any number.
+pub(super) fn parse_count(text: &str) -> Result<usize> {
+    match text.parse::<usize>() {
+        _ if text.eq_ignore_ascii_case("off") => Ok(0),
+        Ok(count) if count <= DOWNLOADS_MAX => Ok(count),
+        _ => Err(ClientError::BadArgument(format!(
+            "{text:?} is not a number of downloads; give one up to {DOWNLOADS_MAX}, or off"
+        ))),
+    }
+}
+
 /// Reads a number of seconds, perhaps with a fraction.
 fn parse_seconds(text: &str) -> Result<Duration> {
     match text.parse::<f64>() {
@@ -310,6 +356,14 @@ mod tests {
         assert_eq!(parse_seconds("0").unwrap(), Duration::ZERO);
         for bad in ["-1", "x", "", "inf", "NaN", "1e30"] {
             assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn counts_are_plain_numbers() {
+        assert_eq!((parse_count("3").unwrap(), parse_count("off").unwrap(), parse_count("0").unwrap()), (3, 0, 0));
+        for bad in ["-1", "x", "", "1.5", "1001", "many"] {
+            assert!(parse_count(bad).is_err(), "{bad}");
         }
     }
 

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-use crate::client::{ClientConfig, ClientError};
-use crate::types::{Fingerprint, TrackerAddress, TrackerInfo};
+use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX};
+use crate::swarm::Limits;
+use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
 
 /// What happens when a command of a script fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,6 +44,15 @@ pub(super) struct Arguments {
     /// Workers that fetch, hash and write [default: twice the number of cores, at least 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// What is sent to others a second, in all: 500K, 1.5M, 20MB, or off
+    #[arg(long, value_name = "RATE", value_parser = parse_limit, default_value = "off")]
+    upload_limit: RateLimit,
+    /// What is fetched a second, in all
+    #[arg(long, value_name = "RATE", value_parser = parse_limit, default_value = "off")]
+    download_limit: RateLimit,
+    /// Downloads that run at a time; the others wait for their turn. 0: any number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000), default_value_t = DOWNLOADS_MAX as u16)]
+    max_downloads: u16,
     /// Reads commands from a file instead of stdin
     #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,
@@ -76,11 +86,21 @@ impl Arguments {
         let mut config = ClientConfig::new(listen, trackers);
         config.threads = self.threads.map(usize::from);
         config.network = self.network;
+        config.limits = Limits { upload: self.upload_limit.0, download: self.download_limit.0 };
+        config.downloads_max = self.max_downloads.into();
         if let Some(dir) = &self.data_dir {
             config.data_dir.clone_from(dir);
         }
         Ok(config)
     }
+}
+
+/// A rate, or none. An `Option` would be taken for an option that may be left out.
+#[derive(Debug, Clone, Copy)]
+struct RateLimit(Option<Rate>);
+
+fn parse_limit(text: &str) -> Result<RateLimit, RateError> {
+    Rate::parse_limit(text).map(RateLimit)
 }
 
 fn bad(text: String) -> ClientError {
@@ -121,6 +141,20 @@ mod tests {
         assert_eq!(config.trackers.get(1).unwrap().to_string(), "10.0.0.1:7000");
         let arguments = parse(&["127.0.0.1:0", "t", "-c", "whoami", "-c", "exit", "--on-error", "stop"]).unwrap();
         assert_eq!((arguments.commands.len(), arguments.on_error), (2, OnError::Stop));
+    }
+
+    #[test]
+    fn limits_are_taken_and_nonsense_is_refused() {
+        let config = |words: &[&str]| parse(&[words, &["::1", "0", "10.0.0.1", "7000"]].concat()).map(|a| a.config().unwrap());
+        let plain = config(&[]).unwrap();
+        assert_eq!((plain.limits, plain.downloads_max), (Limits::default(), DOWNLOADS_MAX));
+        let some = config(&["--upload-limit", "5M", "--download-limit", "1.5MB/s", "--max-downloads", "3"]).unwrap();
+        let rates = [some.limits.upload, some.limits.download].map(|rate| rate.map(Rate::get));
+        assert_eq!((rates, some.downloads_max), ([Some(5_000_000), Some(1_500_000)], 3));
+        assert_eq!(config(&["--max-downloads", "0", "--upload-limit", "off"]).unwrap().downloads_max, 0);
+        for bad in [["--upload-limit", "fast"], ["--download-limit", "5K"], ["--max-downloads", "-1"], ["--max-downloads", "x"]] {
+            assert!(config(&bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

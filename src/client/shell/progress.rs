@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::escape::escape;
 use super::output::{Format, Output};
 use super::render::clock;
-use crate::client::{DownloadStatus, human_bytes};
+use crate::client::{DownloadPhase, DownloadStatus, human_bytes};
 
 /// Work that is over sooner needs no bar.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -55,7 +55,10 @@ impl Drop for HashBar<'_> {
     }
 }
 
-/// One bar for each running download, while `wait` waits.
+/// Bars drawn at a time: what does not fit on a screen is drawn in vain.
+const BARS_MAX: usize = 20;
+
+/// One bar for each running download, and the first that wait, while `wait` waits.
 pub(super) struct WaitBars {
     output: Output,
     wanted: bool,
@@ -76,10 +79,14 @@ impl WaitBars {
         self.wanted
     }
 
-    pub(super) fn draw(&mut self, running: &[&DownloadStatus]) {
+    pub(super) fn draw(&mut self, unfinished: &[&DownloadStatus]) {
         if !self.wanted {
             return;
         }
+        let place = |status: &DownloadStatus| if let DownloadPhase::Queued(place) = status.phase { place } else { 0 };
+        let mut running = unfinished.to_vec();
+        running.sort_by_key(|status| place(status));
+        running.truncate(BARS_MAX);
         let name = |status: &DownloadStatus| escape(&format!("[{}] {}", status.group, status.file));
         let names: Vec<String> = running.iter().map(|status| name(status)).collect();
         self.bars.retain(|(name, bar)| {
@@ -100,6 +107,10 @@ impl WaitBars {
                 }
             };
             bar.set_position(status.bytes_done);
+            if let DownloadPhase::Queued(place) = status.phase {
+                bar.set_message(format!("[Q] place {place}"));
+                continue;
+            }
             let left = status.time_left().map_or_else(|| "?".into(), |left| clock(left.as_secs()));
             let (rate, peers) = (human_bytes(status.bytes_per_second), status.peers);
             bar.set_message(format!("{rate}/s {left} {peers} peer{}", if peers == 1 { "" } else { "s" }));

@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use crate::client::{DownloadPhase, DownloadStatus, Shared, TrackerRole, TrackerStatus, TrackersStatus, Upload, human_bytes};
-use crate::types::{DeviceId, FileEntry, GroupEntry, MemberEntry, Part, RequestEntry, TrackerState};
+use crate::client::{
+    DownloadPhase, DownloadStatus, LimitedDownload, LimitsStatus, Shared, TrackerRole, TrackerStatus, TrackersStatus, Upload,
+    human_bytes,
+};
+use crate::types::{DeviceId, FileEntry, GroupEntry, MemberEntry, Part, Rate, RequestEntry, TrackerState};
 
 /// All groups.
 pub(super) fn groups(groups: &[GroupEntry]) -> Answer {
@@ -102,8 +105,11 @@ pub(super) fn download_row(status: &DownloadStatus) -> Vec<String> {
             let rate = format!("{}/s", human_bytes(status.bytes_per_second));
             let left = status.time_left().map_or_else(|| "?:??:?? left".into(), |left| format!("{} left", clock(left.as_secs())));
             let peers = format!("{} peer{}", status.peers, if status.peers == 1 { "" } else { "s" });
-            vec![name('D'), per_cent(), rate, left, peers]
+            let mut cells = vec![name('D'), per_cent(), rate, left, peers];
+            cells.extend(status.limit.map(|limit| format!("limit {}/s", human_bytes(limit.get()))));
+            cells
         }
+        DownloadPhase::Queued(place) => vec![name('Q'), per_cent(), format!("place {place}")],
         DownloadPhase::Paused(None) => vec![name('P'), per_cent(), "paused".into()],
         DownloadPhase::Paused(Some(reason)) => vec![name('P'), per_cent(), format!("paused: {reason}")],
         DownloadPhase::Failed(reason) => vec![name('F'), reason.clone()],
@@ -115,15 +121,18 @@ pub(super) fn download_row(status: &DownloadStatus) -> Vec<String> {
 pub(super) fn download_value(status: &DownloadStatus) -> Value {
     let (state, reason) = match &status.phase {
         DownloadPhase::Running => ("running", None),
+        DownloadPhase::Queued(_) => ("queued", None),
         DownloadPhase::Paused(reason) => ("paused", reason.as_ref()),
         DownloadPhase::Failed(reason) => ("failed", Some(reason)),
         DownloadPhase::Complete => ("complete", None),
     };
+    let place = if let DownloadPhase::Queued(place) = status.phase { Some(place) } else { None };
     json!({
         "group": status.group.as_str(), "file": status.file.as_str(), "state": state, "reason": reason,
         "path": status.path.to_string_lossy(), "size": status.len, "bytes_done": status.bytes_done,
         "bytes_per_second": status.bytes_per_second, "peers": status.peers,
         "seconds_left": status.time_left().map(|left| left.as_secs()),
+        "place": place, "limit": status.limit.map(Rate::get),
     })
 }
 
@@ -131,6 +140,23 @@ pub(super) fn download_value(status: &DownloadStatus) -> Value {
 pub(super) fn downloads(downloads: &[DownloadStatus]) -> Answer {
     let rows = downloads.iter().map(download_row).collect();
     Answer::rows(rows, "no downloads").with("downloads", downloads.iter().map(download_value).collect::<Vec<_>>())
+}
+
+/// The limits.
+pub(super) fn limits(status: &LimitsStatus) -> Answer {
+    let rate = |rate: Option<Rate>| rate.map_or_else(|| "off".to_owned(), |rate| format!("{}/s", human_bytes(rate.get())));
+    let (upload, download) = (status.rates.upload, status.rates.download);
+    let count = if status.downloads_max == 0 { "off".to_owned() } else { format!("{} at a time", status.downloads_max) };
+    let mut rows =
+        vec![vec!["upload".into(), rate(upload)], vec!["download".into(), rate(download)], vec!["downloads".into(), count]];
+    let row = |limited: &LimitedDownload| vec![format!("[{}] {}", limited.group, limited.file), rate(Some(limited.limit))];
+    rows.extend(status.limited.iter().map(row));
+    let value = |limited: &LimitedDownload| json!({ "group": limited.group.as_str(), "file": limited.file.as_str(), "limit": limited.limit.get() });
+    Answer::rows(rows, "no limits")
+        .with("upload", upload.map(Rate::get))
+        .with("download", download.map(Rate::get))
+        .with("downloads", Some(status.downloads_max).filter(|max| *max > 0))
+        .with("limited", status.limited.iter().map(value).collect::<Vec<_>>())
 }
 
 /// What is offered.
@@ -212,6 +238,7 @@ mod tests {
             len: 1000,
             bytes_per_second: 8,
             peers: 1,
+            limit: None,
             path: "/tmp/big.bin".into(),
         }
     }
@@ -220,6 +247,7 @@ mod tests {
     fn downloads_are_shown_as_promised() {
         let row = |phase| download_row(&status(phase)).join("\t");
         assert_eq!(row(DownloadPhase::Running), "[D] [lab] big.bin\t43%\t8 B/s\t0:01:11 left\t1 peer");
+        assert_eq!(row(DownloadPhase::Queued(3)), "[Q] [lab] big.bin\t43%\tplace 3");
         assert_eq!(row(DownloadPhase::Complete), "[C] [lab] big.bin\t/tmp/big.bin");
         assert_eq!(row(DownloadPhase::Paused(None)), "[P] [lab] big.bin\t43%\tpaused");
         assert_eq!(row(DownloadPhase::Paused(Some("disk full".into()))), "[P] [lab] big.bin\t43%\tpaused: disk full");

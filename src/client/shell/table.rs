@@ -25,6 +25,10 @@ pub enum ArgumentKind {
     PathOrGroup,
     /// A number of seconds, perhaps with a fraction.
     Seconds,
+    /// What a limit is for: `upload`, `download` or `downloads`.
+    Limit,
+    /// A rate in bytes a second, a number of downloads, or `off`.
+    Rate,
     /// A command's name.
     Command,
 }
@@ -97,10 +101,21 @@ pub const COMMANDS: &[CommandSpec] = &[
         &[GROUP, need("file", ArgumentKind::File), may("destination", ArgumentKind::Path)],
         "fetches a file in the background, into the current directory or as told",
     ),
-    command("show_downloads", &[], "shows each download: [D] running, [C] complete, [P] paused, [F] failed"),
+    command("show_downloads", &[], "shows each download: [D] running, [Q] waiting, [C] complete, [P] paused, [F] failed"),
     command("pause_download", DOWNLOAD, "pauses a download"),
     command("resume_download", DOWNLOAD, "goes on with a paused or failed download"),
     command("cancel_download", DOWNLOAD, "gives a download up and removes what was fetched"),
+    command("prioritize", DOWNLOAD, "lets a download go before all others"),
+    command(
+        "limit_download",
+        &[GROUP, need("file", ArgumentKind::Download), need("rate", ArgumentKind::Rate)],
+        "limits one download, as 500K or 1.5M a second; off: not any more",
+    ),
+    command(
+        "limits",
+        &[may("upload|download|downloads", ArgumentKind::Limit), may("limit", ArgumentKind::Rate)],
+        "shows or sets what is sent and fetched a second, or how many downloads run",
+    ),
     command("show_uploads", &[], "shows what this device offers, to how many, how much was sent"),
     command("why", DOWNLOAD, "tells why a download is not moving"),
     command("stop_share", &[GROUP, need("file", ArgumentKind::Upload)], "stops offering a file"),
@@ -220,7 +235,8 @@ mod tests {
             leave_group <group>/list_requests <group>/accept_request <group> <user>/reject_request <group> <user>/\
             remove_member <group> <user>/transfer_group <group> <user>/list_groups/list_my_groups/list_members <group>/\
             upload_file <path> <group>/list_files <group>/download_file <group> <file> [destination]/show_downloads/\
-            pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/show_uploads/\
+            pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
+            limits [upload|download|downloads] [limit]/show_uploads/\
             why <group> <file>/stop_share <group> <file>/change_password <old> <new>/whoami/trackers/wait [seconds]/\
             seed [seconds]/sleep <seconds>/help [command]/exit/quit";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();

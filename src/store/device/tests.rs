@@ -178,3 +178,57 @@ fn a_store_of_the_first_version_opens_and_keeps_what_it_holds() {
     drop(store);
     assert_eq!(DeviceStore::open(dir.path()).unwrap().shares(want.user).unwrap(), [taken]);
 }
+
+#[test]
+fn the_place_and_limit_of_a_download_are_kept_as_long_as_it_is() {
+    use crate::types::Rate;
+    let dir = tempfile::tempdir().unwrap();
+    let (row, rate) = (download(5), Rate::new(500_000).unwrap());
+    let queued = QueuedRow { info_hash: row.facts.info_hash, place: Some(-1), limit: Some(rate) };
+    {
+        let store = DeviceStore::open(dir.path()).unwrap();
+        store.put_download(&row).unwrap();
+        store.put_queued(row.user, &queued).unwrap();
+        // To be written again is not to be gone.
+        store.put_download(&row).unwrap();
+    }
+    let store = DeviceStore::open(dir.path()).unwrap();
+    assert_eq!(store.queued(row.user).unwrap(), [queued]);
+    assert!(store.queued(UserId::from_bytes([9; 16])).unwrap().is_empty());
+    store.put_queued(row.user, &QueuedRow { place: None, ..queued }).unwrap();
+    assert_eq!(store.queued(row.user).unwrap()[0].place, None);
+    store.put_queued(row.user, &QueuedRow { place: None, limit: None, ..queued }).unwrap();
+    assert!(store.queued(row.user).unwrap().is_empty());
+    store.put_queued(row.user, &queued).unwrap();
+    store.remove_download(row.user, row.facts.info_hash).unwrap();
+    assert!(store.queued(row.user).unwrap().is_empty());
+}
+
+/// A store as the version before limits left it: what is in it stays, and there is room for what is new.
+#[test]
+fn a_store_of_the_version_before_limits_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = DatabaseKind { migrations: &[SCHEMA, SCHEMA_2], ..KIND };
+    let path = dir.path().join(DATABASE);
+    drop(open_database(&path, before).unwrap());
+    let old = {
+        // That version wrote downloads as this one does.
+        let connection = open_database(&path, before).unwrap();
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        connection
+            .execute(
+                "INSERT INTO download VALUES (?1, ?2, ?3, 'lab', 'big.bin', 'big.bin', 5, 524288, ?4, ?5, 0, NULL, NULL, 5, NULL, NULL, NULL)",
+                params![[1u8; 16], [5u8; 20], [2u8; 16], [2u8; 20], "/tmp/with space/\u{fc}".as_bytes()],
+            )
+            .unwrap();
+        version
+    };
+    assert_eq!(old, 2);
+    let store = DeviceStore::open(dir.path()).unwrap();
+    let row = download(5);
+    assert_eq!(store.downloads(row.user).unwrap(), std::slice::from_ref(&row));
+    assert!(store.queued(row.user).unwrap().is_empty());
+    let queued = QueuedRow { info_hash: row.facts.info_hash, place: Some(3), limit: None };
+    store.put_queued(row.user, &queued).unwrap();
+    assert_eq!(store.queued(row.user).unwrap(), [queued]);
+}

@@ -103,6 +103,12 @@ impl UploadOrder {
         Some(span)
     }
 
+    /// Bytes in the block that is next on this link.
+    pub fn next_len(&self, link: LinkKey) -> Option<u32> {
+        let queue = self.queues.get(&link)?;
+        queue.next().and_then(|place| queue.waiting.get(place)).map(|span| span.len)
+    }
+
     /// Requests waiting on the link.
     pub fn waiting(&self, link: LinkKey) -> usize {
         self.queues.get(&link).map_or(0, |queue| queue.waiting.len())

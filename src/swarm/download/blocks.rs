@@ -42,6 +42,14 @@ impl Download {
         }
     }
 
+    /// Requests of the link wait at our own end, because of a limit: what it is to bring is not late meanwhile.
+    pub fn held_back(&mut self, now: Duration, link: LinkKey) {
+        if let Some(state) = self.links.get_mut(&link) {
+            state.alive = state.alive.max(now);
+            state.chunks.iter_mut().for_each(|chunk| chunk.progress = chunk.progress.max(now));
+        }
+    }
+
     /// The peer will not serve a block (BEP 6). The whole chunk is given up: the engine need not handle its other rejects.
     pub fn block_rejected(&mut self, now: Duration, link: LinkKey, span: Span) {
         self.now = self.now.max(now);

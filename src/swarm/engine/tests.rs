@@ -5,5 +5,6 @@ mod bounds;
 mod evil;
 mod faults;
 mod harness;
+mod limits;
 mod raw;
 mod tickets;

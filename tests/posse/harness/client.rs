@@ -43,8 +43,13 @@ enum Answer {
 impl ClientProcess {
     /// Starts a client that answers plainly or in JSON, and waits until it takes links.
     pub(crate) fn start(home: &Path, address: SocketAddr, info: &Path, json: bool) -> Self {
+        Self::start_with(home, address, info, json, &[])
+    }
+
+    /// The same with further options.
+    pub(crate) fn start_with(home: &Path, address: SocketAddr, info: &Path, json: bool, options: &[&str]) -> Self {
         let mut command = command(home, address, info);
-        command.args(["--on-error", "continue", "--log", "info"]);
+        command.args(["--on-error", "continue", "--log", "info"]).args(options);
         if json {
             command.arg("--json");
         }

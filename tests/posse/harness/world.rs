@@ -112,6 +112,11 @@ impl World {
         ClientProcess::start(&self.home(name), any_port(), &self.info, true)
     }
 
+    /// Starts a client that answers in JSON, with further options.
+    pub(crate) fn client_with(&self, name: &str, options: &[&str]) -> ClientProcess {
+        ClientProcess::start_with(&self.home(name), any_port(), &self.info, true, options)
+    }
+
     /// Starts a client that answers plainly.
     pub(crate) fn plain(&self, name: &str) -> ClientProcess {
         ClientProcess::start(&self.home(name), any_port(), &self.info, false)

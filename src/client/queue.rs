@@ -1,0 +1,362 @@
+//! Which downloads run and which wait, in what order.
+//!
+//! **Invariant:** a download is in one lane at most; as long as nobody takes a slot away, no more than `max` hold one, and whenever one is free the
+//! first of those that wait is next.
+//!
+//! One that brings nothing for long while others wait keeps running, but gives its slot up ([`Queue::stalled`]): a file that nobody has must not
+//! hold up those that somebody has. Of such only so many run; beyond that the one that has brought nothing for longest goes back to the end.
+//!
+//! Pure: names no lock and no clock. The client keeps it with its library, under that lock.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::types::{InfoHash, Rate};
+
+/// Downloads that run without a slot, as they bring nothing.
+const STALLED_MAX: usize = 32;
+
+/// The downloads of a session that run or wait.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// Downloads that may run at a time; 0 for any number.
+    max: usize,
+    /// Nobody is let in yet: who is first is known when all are here.
+    closed: bool,
+    lanes: HashMap<InfoHash, (Lane, i64)>,
+    waiting: BTreeMap<i64, InfoHash>,
+    running: BTreeMap<i64, InfoHash>,
+    stalled: VecDeque<InfoHash>,
+    /// Places that are not when the download was asked for, and limits of their own: of whatever download, also one that is paused.
+    places: HashMap<InfoHash, i64>,
+    limits: HashMap<InfoHash, Rate>,
+    /// The least and the greatest place that was given.
+    first: i64,
+    last: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Waiting,
+    Running,
+    Stalled,
+}
+
+/// What is kept of a download's part in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) place: Option<i64>,
+    pub(crate) limit: Option<Rate>,
+}
+
+impl Queue {
+    /// Makes a queue that lets nobody in until [`Queue::open`].
+    pub(crate) fn new(max: usize, kept: impl IntoIterator<Item = (InfoHash, Kept)>) -> Self {
+        let mut queue = Self { max, closed: true, ..Self::default() };
+        for (info_hash, Kept { place, limit }) in kept {
+            place.into_iter().for_each(|place| queue.note_place(info_hash, place));
+            queue.set_limit(info_hash, limit);
+        }
+        queue
+    }
+
+    /// From now on those that wait are let in.
+    pub(crate) fn open(&mut self) {
+        self.closed = false;
+    }
+
+    /// The time that stands for when a download is asked for: later than that of all others.
+    pub(crate) fn stamp(&mut self, now_ms: u64) -> u64 {
+        self.last = self.last.saturating_add(1).max(i64::try_from(now_ms).unwrap_or(i64::MAX));
+        self.last as u64
+    }
+
+    /// A download wants to run, that was asked for at that time. True: it has a slot. False: it waits.
+    pub(crate) fn enter(&mut self, info_hash: InfoHash, begun_ms: u64) -> bool {
+        self.leave(info_hash);
+        let asked = i64::try_from(begun_ms).unwrap_or(i64::MAX);
+        let mut place = self.places.get(&info_hash).copied().unwrap_or(asked);
+        // Two that were asked for at the same moment by an earlier version.
+        while self.waiting.contains_key(&place) || self.running.contains_key(&place) {
+            place = place.saturating_add(1);
+        }
+        (self.first, self.last) = (self.first.min(place), self.last.max(place));
+        self.put(info_hash, Lane::Waiting, place);
+        let is_first = self.waiting.keys().next() == Some(&place);
+        is_first && self.next() == Some(info_hash)
+    }
+
+    /// Gives a free slot to the first of those that wait, if there are both.
+    pub(crate) fn next(&mut self) -> Option<InfoHash> {
+        if self.closed || !self.has_room() {
+            return None;
+        }
+        let (place, info_hash) = self.waiting.pop_first()?;
+        self.put(info_hash, Lane::Running, place);
+        Some(info_hash)
+    }
+
+    /// The download neither runs nor waits any more: it has ended, or is paused.
+    pub(crate) fn leave(&mut self, info_hash: InfoHash) {
+        let Some((lane, place)) = self.lanes.remove(&info_hash) else { return };
+        match lane {
+            Lane::Waiting => drop(self.waiting.remove(&place)),
+            Lane::Running => drop(self.running.remove(&place)),
+            Lane::Stalled => self.stalled.retain(|other| *other != info_hash),
+        }
+    }
+
+    /// The download is gone for good, and what was kept of it.
+    pub(crate) fn forget(&mut self, info_hash: InfoHash) {
+        self.leave(info_hash);
+        self.places.remove(&info_hash);
+        self.limits.remove(&info_hash);
+    }
+
+    /// Moves a download that runs or waits before all others. If it waited and no slot is free it takes that of the last one, which is returned and
+    /// waits from now on. `None` if it neither runs nor waits.
+    pub(crate) fn prioritize(&mut self, info_hash: InfoHash) -> Option<Moved> {
+        let (lane, _) = *self.lanes.get(&info_hash)?;
+        let place = self.first.saturating_sub(1);
+        self.leave(info_hash);
+        self.note_place(info_hash, place);
+        let mut displaced = None;
+        if lane == Lane::Waiting && !self.closed && !self.has_room() {
+            displaced = self.running.pop_last();
+            displaced.into_iter().for_each(|(place, last)| self.put(last, Lane::Waiting, place));
+        }
+        self.put(info_hash, if lane == Lane::Waiting { lane } else { Lane::Running }, place);
+        Some(Moved { place, displaced: displaced.map(|(_, last)| last) })
+    }
+
+    /// Lets another number run, 0 for any; returns those that have to wait from now on.
+    pub(crate) fn set_max(&mut self, max: usize) -> Vec<InfoHash> {
+        self.max = max;
+        let mut displaced = Vec::new();
+        while max > 0 && self.running.len() > max {
+            let Some((place, last)) = self.running.pop_last() else { break };
+            self.put(last, Lane::Waiting, place);
+            displaced.push(last);
+        }
+        displaced
+    }
+
+    /// A download has brought nothing for long: it gives its slot up. Returns one that has to wait from now on, if too many are like that, and
+    /// its new place.
+    pub(crate) fn stalled(&mut self, info_hash: InfoHash) -> Option<(InfoHash, i64)> {
+        let (lane, place) = *self.lanes.get(&info_hash)?;
+        if lane == Lane::Running {
+            self.leave(info_hash);
+            self.put(info_hash, Lane::Stalled, place);
+        }
+        let back = self.stalled.front().copied().filter(|_| self.stalled.len() > STALLED_MAX)?;
+        self.leave(back);
+        let place = self.last.saturating_add(1);
+        self.note_place(back, place);
+        self.put(back, Lane::Waiting, place);
+        Some((back, place))
+    }
+
+    /// A download that had given its slot up brings something again.
+    pub(crate) fn moves(&mut self, info_hash: InfoHash) {
+        if let Some((Lane::Stalled, place)) = self.lanes.get(&info_hash).copied() {
+            self.leave(info_hash);
+            self.put(info_hash, Lane::Running, place);
+        }
+    }
+
+    /// Those that run, with a slot or without.
+    pub(crate) fn running(&self) -> Vec<InfoHash> {
+        self.running.values().chain(&self.stalled).copied().collect()
+    }
+
+    /// Tells whether anybody waits while every slot is taken.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.waiting.is_empty() && !self.has_room()
+    }
+
+    /// How many stand before it of those that wait, and itself.
+    pub(crate) fn place_of(&self, info_hash: InfoHash) -> Option<usize> {
+        let (lane, place) = self.lanes.get(&info_hash)?;
+        (*lane == Lane::Waiting).then(|| self.waiting.range(..=place).count())
+    }
+
+    /// The same for all that wait, with one look at each.
+    pub(crate) fn places(&self) -> HashMap<InfoHash, usize> {
+        self.waiting.values().enumerate().map(|(before, info_hash)| (*info_hash, before + 1)).collect()
+    }
+
+    /// The download's own limit.
+    pub(crate) fn limit(&self, info_hash: InfoHash) -> Option<Rate> {
+        self.limits.get(&info_hash).copied()
+    }
+
+    /// Sets the download's own limit, or none.
+    pub(crate) fn set_limit(&mut self, info_hash: InfoHash, limit: Option<Rate>) {
+        match limit {
+            Some(rate) => drop(self.limits.insert(info_hash, rate)),
+            None => drop(self.limits.remove(&info_hash)),
+        }
+    }
+
+    /// What is to be kept of the download's part, if anything.
+    pub(crate) fn kept(&self, info_hash: InfoHash) -> Option<Kept> {
+        let kept = Kept { place: self.places.get(&info_hash).copied(), limit: self.limit(info_hash) };
+        (kept != Kept { place: None, limit: None }).then_some(kept)
+    }
+
+    fn has_room(&self) -> bool {
+        self.max == 0 || self.running.len() < self.max
+    }
+
+    fn note_place(&mut self, info_hash: InfoHash, place: i64) {
+        self.places.insert(info_hash, place);
+        (self.first, self.last) = (self.first.min(place), self.last.max(place));
+    }
+
+    fn put(&mut self, info_hash: InfoHash, lane: Lane, place: i64) {
+        self.lanes.insert(info_hash, (lane, place));
+        match lane {
+            Lane::Waiting => drop(self.waiting.insert(place, info_hash)),
+            Lane::Running => drop(self.running.insert(place, info_hash)),
+            Lane::Stalled => self.stalled.push_back(info_hash),
+        }
+    }
+}
+
+/// What came of moving a download to the front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// Its place now.
+    pub(crate) place: i64,
+    /// Whose slot it is to have.
+    pub(crate) displaced: Option<InfoHash>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(number: u8) -> InfoHash {
+        InfoHash::from_bytes([number; 20])
+    }
+
+    fn open(max: usize) -> Queue {
+        let mut queue = Queue::new(max, []);
+        queue.open();
+        queue
+    }
+
+    fn names(files: &[InfoHash]) -> Vec<u8> {
+        files.iter().map(|file| file.as_bytes()[0]).collect()
+    }
+
+    #[test]
+    fn so_many_run_and_the_others_follow_in_order() {
+        let mut queue = open(2);
+        let entered: Vec<bool> = (1..=4).map(|n| queue.enter(file(n), u64::from(n))).collect();
+        assert_eq!(entered, [true, true, false, false]);
+        assert_eq!((queue.place_of(file(3)), queue.place_of(file(4)), queue.place_of(file(1))), (Some(1), Some(2), None));
+        assert_eq!(queue.next(), None);
+        queue.leave(file(1));
+        assert_eq!((queue.next(), queue.next()), (Some(file(3)), None));
+        assert!(!queue.enter(file(5), 5) && queue.is_full());
+        // One that was asked for earlier and comes back stands before those that were asked for later.
+        assert!(!queue.enter(file(1), 1));
+        assert_eq!((queue.place_of(file(1)), queue.place_of(file(4))), (Some(1), Some(2)));
+        assert_eq!(queue.set_max(0), []);
+        assert_eq!([queue.next(), queue.next(), queue.next(), queue.next()], [Some(file(1)), Some(file(4)), Some(file(5)), None]);
+        assert_eq!(names(&queue.set_max(1)), [5, 4, 3, 2]);
+        assert_eq!(names(&queue.running()), [1]);
+    }
+
+    #[test]
+    fn the_one_that_matters_takes_the_last_ones_slot() {
+        let mut queue = open(2);
+        (1..=4).for_each(|n| _ = queue.enter(file(n), u64::from(n)));
+        let moved = queue.prioritize(file(4)).unwrap();
+        assert_eq!(moved.displaced, Some(file(2)));
+        assert_eq!((queue.next(), queue.next()), (Some(file(4)), None));
+        assert_eq!((queue.place_of(file(2)), queue.place_of(file(3))), (Some(1), Some(2)));
+        // It is the last to lose its slot again, also to another one that matters.
+        assert_eq!(queue.prioritize(file(3)).unwrap().displaced, Some(file(1)));
+        assert_eq!(queue.next(), Some(file(3)));
+        assert_eq!(queue.prioritize(file(4)).unwrap().displaced, None, "it runs already");
+        assert_eq!(names(&queue.running()), [4, 3]);
+        assert_eq!(queue.prioritize(file(9)), None);
+        // What was kept of it puts it before the others after a restart.
+        let kept = [3, 4].map(|n| (file(n), queue.kept(file(n)).unwrap()));
+        let mut again = Queue::new(1, kept);
+        (1..=4).for_each(|n| assert!(!again.enter(file(n), u64::from(n))));
+        again.open();
+        assert_eq!(again.next(), Some(file(4)));
+        let order: Vec<usize> = [3, 1, 2].iter().map(|n| again.place_of(file(*n)).unwrap()).collect();
+        assert_eq!(order, [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_brings_nothing_holds_nobody_up() {
+        let mut queue = open(1);
+        let count = STALLED_MAX as u8 + 3;
+        (0..count).for_each(|n| _ = queue.enter(file(n), u64::from(n)));
+        for n in 0..STALLED_MAX as u8 {
+            assert_eq!(queue.stalled(file(n)), None);
+            assert_eq!(queue.next(), Some(file(n + 1)));
+        }
+        let (back, _) = queue.stalled(file(STALLED_MAX as u8)).unwrap();
+        assert_eq!(back, file(0), "the one that has brought nothing for longest");
+        assert_eq!((queue.place_of(file(0)), queue.place_of(file(count - 1))), (Some(3), Some(2)));
+        assert_eq!(queue.running().len(), STALLED_MAX);
+        // One that moves again has its slot back, and nobody follows before there is room.
+        queue.next();
+        queue.moves(file(5));
+        queue.leave(file(count - 2));
+        assert_eq!(queue.next(), None);
+        queue.leave(file(5));
+        assert_eq!(queue.next(), Some(file(count - 1)));
+    }
+
+    #[test]
+    fn nobody_is_let_in_before_all_are_there() {
+        let mut queue = Queue::new(1, []);
+        assert!(!queue.enter(file(2), 2) && !queue.enter(file(1), 1) && queue.next().is_none());
+        queue.open();
+        assert_eq!(queue.next(), Some(file(1)));
+        let stamps = [queue.stamp(10), queue.stamp(10), queue.stamp(5)];
+        assert!(stamps.is_sorted() && stamps[0] < stamps[1] && stamps[1] < stamps[2]);
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_is_lost_and_no_slot_is_left_unused(max in 0usize..5, steps in prop::collection::vec((0u8..9, 0u8..8), 0..200)) {
+            let mut queue = open(max);
+            let mut there = std::collections::BTreeSet::new();
+            for (what, n) in steps {
+                match what {
+                    0..=2 => {
+                        queue.enter(file(n), u64::from(n));
+                        there.insert(n);
+                    }
+                    3 => {
+                        queue.leave(file(n));
+                        there.remove(&n);
+                    }
+                    4 => drop(queue.prioritize(file(n))),
+                    5 => drop(queue.stalled(file(n))),
+                    6 => queue.moves(file(n)),
+                    7 => drop(queue.set_max(usize::from(n % 5))),
+                    _ => {}
+                }
+                while queue.next().is_some() {}
+                let mut all = names(&queue.running());
+                all.extend(queue.waiting.values().map(|file| file.as_bytes()[0]));
+                all.sort_unstable();
+                prop_assert_eq!(&all, &there.iter().copied().collect::<Vec<_>>());
+                prop_assert!(queue.waiting.is_empty() || (queue.max > 0 && queue.running.len() >= queue.max));
+                let places = queue.places();
+                prop_assert!(places.iter().all(|(file, place)| queue.place_of(*file) == Some(*place)));
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Limits of so many bytes a second, and their fair division.
+//!
+//! **Invariant:** in any time `t` no more goes through a [`Bucket`] than `rate * t`, plus what it saves up (a tenth of a second's worth), plus the
+//! one portion that overdraws it.
+//!
+//! What is sent is paced block by block, where it is written ([`upload`]); what is received is paced by when it is asked for ([`download`]), so that
+//! nothing fills buffers on the way and the windows of the links stay honest. Both are made of a pure half ([`turns`], [`held`]), which decides
+//! who is next and when, and a thin one with locks and threads. Without limits each costs one relaxed load where it is asked.
+//!
+//! A bucket may be overdrawn by a portion and is then left alone until it is full enough again: so a portion need not fit into it, and the rate is
+//! right over time whatever the portions are.
+
+pub(super) mod download;
+pub(super) mod held;
+#[cfg(test)]
+mod tests;
+pub(super) mod turns;
+pub(super) mod upload;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use self::download::DownloadPace;
+use self::upload::UploadPace;
+use crate::types::Rate;
+
+/// Seconds' worth of bytes that are saved up while nobody takes any: who is woken a little late catches up.
+const BURST: f64 = 0.1;
+/// Flows remembered before those that are owed nothing are forgotten.
+const FLOWS_MAX: usize = 256;
+
+/// What the whole engine may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Bytes of blocks sent a second, to all together.
+    pub upload: Option<Rate>,
+    /// Bytes of blocks asked for a second, of all together.
+    pub download: Option<Rate>,
+}
+
+/// Both directions of one engine.
+pub(super) struct Pace {
+    pub(super) upload: UploadPace,
+    pub(super) download: DownloadPace,
+    limits: Mutex<Limits>,
+}
+
+impl Pace {
+    pub(super) fn new(limits: Limits) -> Self {
+        let (upload, download) = (UploadPace::new(limits.upload), DownloadPace::new(limits.download));
+        Self { upload, download, limits: Mutex::new(limits) }
+    }
+
+    /// The limits now.
+    pub(super) fn limits(&self) -> Limits {
+        *self.limits.lock()
+    }
+
+    /// Sets other limits; they count at once.
+    pub(super) fn set_limits(&self, limits: Limits) {
+        let mut now = self.limits.lock();
+        self.upload.set_rate(limits.upload);
+        self.download.set_rate(limits.download);
+        *now = limits;
+    }
+}
+
+/// Bytes that may go at a rate, or at will. Times are durations since any fixed start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket {
+    rate: Option<Rate>,
+    /// Bytes that may go now; less than nothing after a portion that was larger.
+    level: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    pub(super) fn new(rate: Option<Rate>) -> Self {
+        Self { rate, level: 0.0, at: Duration::ZERO }
+    }
+
+    /// The rate now.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+
+    fn level_at(&self, now: Duration) -> f64 {
+        let rate = self.rate.map_or(0.0, |rate| rate.get() as f64);
+        (self.level + now.saturating_sub(self.at).as_secs_f64() * rate).min(rate * BURST)
+    }
+
+    /// Changes the rate. What was overdrawn takes as long to fill as before.
+    pub(super) fn set_rate(&mut self, now: Duration, rate: Option<Rate>) {
+        let (before, level) = (self.rate, self.level_at(now));
+        self.level = match (before, rate) {
+            (Some(before), Some(after)) => level / before.get() as f64 * after.get() as f64,
+            _ => 0.0,
+        };
+        (self.rate, self.at) = (rate, self.at.max(now));
+    }
+
+    /// Takes a portion.
+    pub(super) fn take(&mut self, now: Duration, bytes: u64) {
+        if self.rate.is_some() {
+            self.level = self.level_at(now) - bytes as f64;
+            self.at = self.at.max(now);
+        }
+    }
+
+    /// When the next portion may go: `now` or later.
+    pub(super) fn ready_at(&self, now: Duration) -> Duration {
+        let Some(rate) = self.rate else { return now };
+        let lacking = -self.level_at(now);
+        // A byte more or less is the arithmetic's, and must not have anybody wait for no time at all.
+        if lacking < 1.0 { now } else { now + Duration::from_secs_f64(lacking / rate.get() as f64) }
+    }
+}
+
+/// Who has had how much: start-time fair queueing. Each flow has a tag, which grows with what it is given; the least is next. A flow that was away
+/// starts where the others are, so nobody saves up turns, and what one does not use goes to the others.
+#[derive(Debug)]
+pub(super) struct Fair<K> {
+    clock: u64,
+    tags: BTreeMap<K, u64>,
+}
+
+impl<K: Ord + Copy> Fair<K> {
+    pub(super) fn new() -> Self {
+        Self { clock: 0, tags: BTreeMap::new() }
+    }
+
+    /// The flow's place: the least is next.
+    pub(super) fn tag(&self, flow: K) -> u64 {
+        self.tags.get(&flow).map_or(self.clock, |tag| self.clock.max(*tag))
+    }
+
+    /// A flow was given bytes; `least` is the least tag of those that could have been.
+    pub(super) fn gave(&mut self, flow: K, bytes: u64, least: u64) {
+        let tag = self.tag(flow);
+        self.clock = self.clock.max(least.min(tag));
+        self.tags.insert(flow, tag + bytes);
+        if self.tags.len() > FLOWS_MAX {
+            self.tags.retain(|_, tag| *tag > self.clock);
+        }
+    }
+}
