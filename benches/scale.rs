@@ -1,7 +1,7 @@
 //! Many files, many shares, many leechers: what grows with their number, measured on the real programs.
 //!
 //! ```text
-//! cargo bench --bench scale [-- small | start | leechers] [--dir DIR] [--files 10000] [--at-once 48]
+//! cargo bench --bench scale [-- small | start | leechers] [--dir DIR] [--files 10000] [--at-once 32]
 //! ```
 //!
 //! `small`: files of 20 KiB are shared one after the other by a script, and fetched by another member, two trackers running; all copies are
@@ -40,8 +40,8 @@ struct Options {
     /// Small files, and shares.
     #[arg(long, default_value_t = 10_000)]
     files: usize,
-    /// Downloads that are asked for before the first of them has to be complete; 0: all.
-    #[arg(long, default_value_t = 48)]
+    /// Small files that are fetched at a time, as `limits downloads` sets it.
+    #[arg(long, default_value_t = 32)]
     at_once: usize,
     /// Leechers at the one seeder.
     #[arg(long, default_value_t = 200)]

@@ -27,9 +27,10 @@ pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<
     show("upload_file, line by line", &files, took, None);
     show_since(before, used(&network, &owner, &reader));
     let before = used(&network, &owner, &reader);
-    let at_once = if options.at_once == 0 { files.len() } else { options.at_once };
-    let took = fetch(&mut reader, &files, at_once)?;
-    show("download_file, from the first typed to the last complete", &files, took, Some(BAR));
+    reader.ask(&["limits", "downloads", &options.at_once.to_string()])?;
+    let took = fetch(&mut reader, &files)?;
+    let what = format!("download_file, all typed at once, {} at a time, until the last is complete", options.at_once);
+    show(&what, &files, took, Some(BAR));
     show_since(before, used(&network, &owner, &reader));
     compare(&files, &reader)?;
     reader.leave()?;
@@ -73,18 +74,17 @@ pub(crate) fn share(owner: &mut Member, files: &[PathBuf]) -> Result<Duration> {
     Ok(last.duration_since(started))
 }
 
-/// Fetches all files, and no more than `at_once` of them at the same time; returns the time until the last is complete.
-fn fetch(reader: &mut Member, files: &[PathBuf], at_once: usize) -> Result<Duration> {
+/// Fetches all files as a script does; returns the time until the last is complete.
+fn fetch(reader: &mut Member, files: &[PathBuf]) -> Result<Duration> {
     let started = Instant::now();
-    let (mut typed, mut complete, mut last) = (0, 0, started);
+    let (mut complete, mut last) = (0, started);
     let destination = reader.path_of("");
     let destination = destination.to_str().ok_or("the path is not UTF-8")?.to_owned();
+    for file in files {
+        let name = file.file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
+        reader.type_words(&["download_file", GROUP, name, &destination])?;
+    }
     while complete < files.len() {
-        while typed < files.len() && typed - complete < at_once {
-            let name = files[typed].file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
-            reader.type_words(&["download_file", GROUP, name, &destination])?;
-            typed += 1;
-        }
         let (at, object) = reader.next()?;
         if object["event"] == "download_complete" {
             (complete, last) = (complete + 1, at);

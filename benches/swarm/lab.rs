@@ -67,7 +67,10 @@ impl Lab {
         ip(&["-n", &name, "link", "set", "lo", "up"])?;
         ip(&["-n", &name, "link", "set", "eth0", "up"])?;
         let (rate, queue) = (format!("{}bit", rate * 8), format!("{QUEUE_MS}ms"));
-        tool("tc", &["-n", &name, "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", BURST, "latency", &queue])?;
+        tool(
+            "tc",
+            &["-n", &name, "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", BURST, "latency", &queue],
+        )?;
         Ok(number)
     }
 

@@ -193,11 +193,6 @@ impl Member {
         }
     }
 
-    /// Kills the client as `kill -9` does.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        self.process.kill()
-    }
-
     /// Leaves in order: the client must end by itself, with success.
     pub(crate) fn leave(mut self) -> Result<()> {
         self.process.send("exit")?;

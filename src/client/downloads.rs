@@ -76,12 +76,9 @@ impl Client {
         if is_there(&row.target) { self.inner.adopt(row, progress) } else { self.inner.begin_new(row) }
     }
 
-    /// Those that run, or wait for others to end.
-    pub(crate) fn unfinished_downloads(&self) -> Vec<DownloadStatus> {
-        let library = self.inner.library.lock();
-        let goes_on = |d: &Download| matches!(d.row.progress, Progress::Running | Progress::Complete) && !d.settled;
-        let statuses = library.statuses_of(goes_on);
-        statuses.into_iter().filter(|status| matches!(status.phase, DownloadPhase::Running | DownloadPhase::Queued(_))).collect()
+    /// Those that run or wait.
+    pub(crate) fn running_downloads(&self) -> Vec<DownloadStatus> {
+        self.inner.library.lock().unfinished()
     }
 
     /// Every download of the session, in the order they were asked for. Does not ask a tracker.

@@ -218,8 +218,16 @@ impl Library {
         self.statuses_of(|_| true)
     }
 
-    /// Where those stand that `which` names.
-    pub(crate) fn statuses_of(&self, which: impl Fn(&Download) -> bool) -> Vec<DownloadStatus> {
+    /// Where those stand that run or wait.
+    pub(crate) fn unfinished(&self) -> Vec<DownloadStatus> {
+        self.statuses_of(|download| match download.row.progress {
+            Progress::Running => true,
+            Progress::Complete => !download.settled,
+            Progress::Paused(_) | Progress::Failed(_) => false,
+        })
+    }
+
+    fn statuses_of(&self, which: impl Fn(&Download) -> bool) -> Vec<DownloadStatus> {
         let places = self.queue.places();
         let told = |download: &Download| {
             let info_hash = download.info_hash();

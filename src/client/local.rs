@@ -32,9 +32,9 @@ impl Library {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{GroupId, InfoHash};
     use crate::store::{ShareRow, ShareState};
     use crate::types::{FileStamp, Sha1Digest, UserId};
+    use crate::types::{GroupId, InfoHash};
 
     fn facts(info_hash: u8, sha1: u8, len: u64) -> FileFacts {
         let (info_hash, sha1) = (InfoHash::from_bytes([info_hash; 20]), Sha1Digest::from_bytes([sha1; 20]));

@@ -237,7 +237,7 @@ impl Shell {
             if let Some(ended) = self.client.ended().filter(|ended| ended.unfinished > 0) {
                 return Err(ClientError::SessionEnded(ended.reason));
             }
-            let running = self.client.unfinished_downloads();
+            let running = self.client.running_downloads();
             if running.is_empty() {
                 return finish(told, failed, self.client.stuck());
             }
@@ -304,11 +304,6 @@ impl Shell {
         }
         Ok(())
     }
-}
-
-/// Tells whether a download is waited for.
-fn is_unfinished(phase: &DownloadPhase) -> bool {
-    matches!(phase, DownloadPhase::Running | DownloadPhase::Queued(_))
 }
 
 fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<Value>> {

@@ -80,15 +80,13 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
 }
 
 #[test]
-fn a_known_file_is_recognised_only_unchanged() {
+fn shares_are_found_by_their_place() {
     let dir = tempfile::tempdir().unwrap();
     let store = DeviceStore::open(dir.path()).unwrap();
-    let row = share("/a/b", ShareState::Stopped);
+    let (row, other) = (share("/a/b", ShareState::Stopped), share("/a/c", ShareState::Offered));
     store.put_share(&row).unwrap();
-    assert_eq!(store.known_file(&row.path, row.stamp).unwrap(), Some(row.facts.clone()));
-    assert_eq!(store.known_file(&row.path, FileStamp { modified_ns: -4, ..row.stamp }).unwrap(), None);
-    assert_eq!(store.known_file(&row.path, FileStamp { inode: 8, ..row.stamp }).unwrap(), None);
-    assert_eq!(store.known_file(Path::new("/a/c"), row.stamp).unwrap(), None);
+    assert_eq!(store.shares_at(&row.path).unwrap(), std::slice::from_ref(&row));
+    assert_eq!(store.shares_at(&other.path).unwrap(), []);
 }
 
 #[test]
@@ -173,7 +171,7 @@ fn a_store_of_the_first_version_opens_and_keeps_what_it_holds() {
     assert_eq!(parts, [None, None, Some(OwnPart::Any)], "where there are pieces there is a file");
     // What the file system says is taken over, and kept from then on.
     let taken = ShareRow { stamp: FileStamp { born_ns: Some(5), ..want.stamp }, ..want.clone() };
-    assert_eq!(store.known_file(&taken.path, taken.stamp).unwrap(), Some(taken.facts.clone()));
+    assert!(taken.stamp.is_same_file(&want.stamp) && store.shares_at(&want.path).unwrap() == std::slice::from_ref(&want));
     store.put_share(&taken).unwrap();
     drop(store);
     assert_eq!(DeviceStore::open(dir.path()).unwrap().shares(want.user).unwrap(), [taken]);

@@ -22,7 +22,7 @@ use crate::types::{
     DeviceId, DownloadState, Effect, FileFacts, GroupId, InfoHash, Password, Refusal, RequestId, SessionToken, Sha1Digest,
     TrackerInfo, UserId,
 };
-use crate::wire::frame::{FrameError, read_message, write_message};
+use crate::wire::frame::{self, FrameError, read_message, write_message};
 use crate::wire::tracker::{AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Reply, Request, Welcome};
 
 /// Longer than anything here takes, however busy the machine.
