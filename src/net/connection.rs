@@ -3,9 +3,10 @@
 //! **Invariant:** one descriptor a connection. Its [`Reader`] and [`Writer`] never wait for each other, and [`Connection::close`]
 //! wakes both.
 //!
-//! A connection is TLS 1.3 ([`super::security`]); the lock around the TLS state is held while bytes are encrypted or decrypted, never while
-//! the socket is waited for. A second lock orders what is sent: it may be held for as long as a peer takes nothing, and readers never take
-//! it. An end without TLS's own farewell counts as an end: everything above is framed, and no end is ever taken for that of a message.
+//! A connection is TLS 1.3 ([`super::security`]). Each direction has a lock. That of receiving is held while bytes are decrypted, never while
+//! the socket is waited for. That of sending also orders what is sent: it may be held for as long as a peer takes nothing, and readers never
+//! wait for it. TLS's own farewell is said where it costs no waiting, and an end without it counts as an end: everything above is framed, and
+//! no end is ever taken for that of a message.
 //!
 //! A reader's deadline is for a whole message: it holds however slowly the bytes drip in.
 
@@ -14,11 +15,10 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::stream::{Output, Received, TlsStream};
+use super::stream::{Output, Received, Sending, TlsStream};
 
 /// How far a read may overshoot its deadline: lets one system call set the time-out for many reads.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
@@ -50,9 +50,7 @@ pub struct Connection {
 struct Shared {
     socket: Arc<Sock>,
     /// Absent on the plain transport.
-    tls: Option<Mutex<TlsStream>>,
-    /// Encrypted bytes that have not been sent. Taken before `tls`, if both are.
-    unsent: Mutex<Output>,
+    tls: Option<TlsStream>,
 }
 
 /// The socket and its two addresses.
@@ -115,8 +113,7 @@ impl Incoming {
 
     /// Makes it a connection, encrypted if TLS has been agreed on.
     pub(super) fn into_connection(self, tls: Option<TlsStream>) -> Connection {
-        let shared = Shared { socket: self.socket, tls: tls.map(Mutex::new), unsent: Mutex::default() };
-        Connection { shared: Arc::new(shared) }
+        Connection { shared: Arc::new(Shared { socket: self.socket, tls }) }
     }
 }
 
@@ -124,6 +121,17 @@ impl Sock {
     fn close(&self) {
         // It fails only if the connection has ended already.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Shared {
+    /// Sends TLS's last word, if nothing is in its way.
+    fn say_farewell(&self) {
+        let Some(tls) = &self.tls else { return };
+        // Whoever sends just now, and waits perhaps, leaves no room for it. An end without it counts as one, too.
+        let Some(mut sending) = tls.try_sending() else { return };
+        tls.say_farewell(&mut sending);
+        let _ = self.socket.try_send_all(&mut sending.output);
     }
 }
 
@@ -155,6 +163,7 @@ impl Connection {
 
     /// Ends the connection in both directions; whoever reads or writes is woken with an end or an error. What was written may still arrive.
     pub fn close(&self) {
+        self.shared.say_farewell();
         self.shared.socket.close();
     }
 
@@ -203,7 +212,7 @@ impl Reader {
     /// # Blocking
     /// For about `idle` at most.
     pub fn wait(&mut self, idle: Duration) -> io::Result<bool> {
-        if self.shared.tls.as_ref().is_some_and(|tls| tls.lock().has_input()) {
+        if self.shared.tls.as_ref().is_some_and(TlsStream::has_input) {
             return Ok(true);
         }
         self.set_timeout(Some(idle.max(Duration::from_millis(1))))?;
@@ -219,7 +228,7 @@ impl Reader {
 
     /// Tells whether something can be read without waiting.
     pub fn is_ready(&self) -> bool {
-        if self.shared.tls.as_ref().is_some_and(|tls| tls.lock().has_input()) {
+        if self.shared.tls.as_ref().is_some_and(TlsStream::has_input) {
             return true;
         }
         let mut byte = [0; 1];
@@ -268,24 +277,31 @@ impl Reader {
         }
     }
 
-    fn read_tls(&mut self, tls: &Mutex<TlsStream>, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read_tls(&mut self, tls: &TlsStream, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut lent = None;
         loop {
-            let mut input = match tls.lock().read(buffer)? {
-                Received::Bytes(len) => return Ok(len),
-                Received::Closed => return Ok(0),
-                Received::More(input) => input,
+            let mut input = match tls.read(lent, buffer) {
+                Ok(Received::Bytes(len)) => return Ok(len),
+                Ok(Received::Closed) => return Ok(0),
+                Ok(Received::More(input)) => input,
+                Err(e) => {
+                    self.shared.say_farewell();
+                    return Err(e);
+                }
             };
-            // Not under the lock: whoever writes meanwhile is not kept waiting.
+            // Not under the lock, which is for what takes no time.
             let received = self.receive(input.room());
-            let received = tls.lock().put_back(input, received);
-            match received {
-                Ok(0) => return Ok(0),
+            match &received {
+                Ok(len) if *len > 0 => input.received(*len),
                 // Nothing has come for a while, and there is time left.
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => input.shrink(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+                _ => {
+                    tls.put_back(input);
+                    return received;
+                }
             }
+            lent = Some(input);
         }
     }
 }
@@ -318,14 +334,13 @@ impl Writer {
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(tls) = &self.shared.tls else { return self.shared.socket.try_send(bytes) };
         // Another thread is writing, and blocks perhaps.
-        let Some(mut unsent) = self.shared.unsent.try_lock() else { return Ok(0) };
-        if bytes.is_empty() || !self.shared.socket.try_send_all(&mut unsent)? {
+        let Some(mut sending) = tls.try_sending() else { return Ok(0) };
+        if bytes.is_empty() || !self.shared.socket.try_send_all(&mut sending.output)? {
             return Ok(0);
         }
         let taken = &bytes[..bytes.len().min(WRITE_LEN)];
-        tls.lock().write(taken, &mut unsent)?;
-        self.shared.socket.try_send_all(&mut unsent)?;
-        unsent.shrink(SMALL_LEN);
+        tls.write(taken, &mut sending)?;
+        self.try_empty(&mut sending)?;
         Ok(taken.len())
     }
 
@@ -334,14 +349,17 @@ impl Writer {
     /// # Errors
     /// The system's.
     pub fn try_flush(&mut self) -> io::Result<bool> {
-        match self.shared.unsent.try_lock() {
-            Some(mut unsent) => {
-                let all = self.shared.socket.try_send_all(&mut unsent)?;
-                unsent.shrink(SMALL_LEN);
-                Ok(all)
-            }
-            None => Ok(false),
+        match self.shared.tls.as_ref().map(TlsStream::try_sending) {
+            None => Ok(true),
+            Some(Some(mut sending)) => self.try_empty(&mut sending),
+            Some(None) => Ok(false),
         }
+    }
+
+    fn try_empty(&self, sending: &mut Sending) -> io::Result<bool> {
+        let all = self.shared.socket.try_send_all(&mut sending.output)?;
+        sending.output.shrink(SMALL_LEN);
+        Ok(all)
     }
 
     /// When a write of `len` bytes that was begun at `start` has taken too long.
@@ -373,13 +391,13 @@ impl Writer {
 
     fn write_by(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
         let Some(tls) = &self.shared.tls else { return self.shared.socket.send(bytes, deadline) };
-        let mut unsent = self.shared.unsent.lock();
-        self.shared.socket.send_all(&mut unsent, deadline)?;
+        let mut sending = tls.sending();
+        self.shared.socket.send_all(&mut sending.output, deadline)?;
         let taken = &bytes[..bytes.len().min(WRITE_LEN)];
-        tls.lock().write(taken, &mut unsent)?;
-        self.shared.socket.send_all(&mut unsent, deadline)?;
+        tls.write(taken, &mut sending)?;
+        self.shared.socket.send_all(&mut sending.output, deadline)?;
         if taken.len() <= SMALL_LEN {
-            unsent.shrink(2 * SMALL_LEN);
+            sending.output.shrink(2 * SMALL_LEN);
         }
         Ok(taken.len())
     }

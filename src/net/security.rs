@@ -29,7 +29,7 @@ use rustls::{
 };
 
 use super::connection::is_timeout;
-use super::stream::{Input, Next, Output, Tls, TlsStream, invalid};
+use super::stream::{Handshake, Input, Output, Progress, invalid};
 use super::{Connection, Incoming};
 use crate::trust::{Chain, Identity, IdentityError, KeyPair, NetworkPublicKey, TRACKER_NAME, chain_of};
 use crate::types::{DeviceId, Fingerprint};
@@ -264,6 +264,8 @@ fn server_config(identity: &Identity, visitors: Visitors, alpn: &[u8]) -> Result
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
     config.alpn_protocols = vec![alpn.to_vec()];
     config.send_tls13_tickets = 0;
+    // The records behind the handshake are ours.
+    config.enable_secret_extraction = true;
     config.max_early_data_size = 0;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(config)
@@ -277,54 +279,49 @@ fn client_config(identity: &Identity, want: Want, alpn: &[u8]) -> Result<ClientC
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
     config.alpn_protocols = vec![alpn.to_vec()];
     config.enable_sni = false;
+    config.enable_secret_extraction = true;
     config.resumption = Resumption::disabled();
     Ok(config)
 }
 
-fn client(config: &Arc<ClientConfig>) -> io::Result<Tls> {
+fn client(config: &Arc<ClientConfig>) -> io::Result<Handshake> {
     let name = ServerName::try_from(TRACKER_NAME).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
     let tls = UnbufferedClientConnection::new(config.clone(), name).map_err(invalid)?;
-    Ok(Tls::Client(Box::new(tls)))
+    Ok(Handshake::Client(Box::new(tls)))
 }
 
-fn server(config: &Arc<ServerConfig>) -> io::Result<Tls> {
+fn server(config: &Arc<ServerConfig>) -> io::Result<Handshake> {
     let tls = UnbufferedServerConnection::new(config.clone()).map_err(invalid)?;
-    Ok(Tls::Server(Box::new(tls)))
+    Ok(Handshake::Server(Box::new(tls)))
 }
 
 /// Makes the handshake, and tells whose certificates the other end has shown.
-fn shake_hands(incoming: Incoming, mut tls: Tls, alpn: &[u8], timeout: Duration) -> io::Result<(Connection, Chain)> {
+fn shake_hands(incoming: Incoming, mut tls: Handshake, alpn: &[u8], timeout: Duration) -> io::Result<(Connection, Chain)> {
     let (deadline, mut input) = (Instant::now() + timeout, Input::default());
-    let plain = exchange(&incoming, &mut tls, &mut input, deadline).inspect_err(|_| incoming.close())?;
+    exchange(&incoming, &mut tls, &mut input, deadline).inspect_err(|_| incoming.close())?;
     let chain = tls.peer_certificates().and_then(|certificates| chain_of(certificates.first()?, &certificates[1..]));
     match chain {
-        Some(chain) if tls.alpn_protocol() == Some(alpn) => {
-            Ok((incoming.into_connection(Some(TlsStream::new(tls, plain, input))), chain))
-        }
+        Some(chain) if tls.alpn_protocol() == Some(alpn) => Ok((incoming.into_connection(Some(tls.into_stream(input)?)), chain)),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks another protocol")),
     }
 }
 
-/// Sends and receives until the handshake is over; returns the data that came right behind it.
-fn exchange(incoming: &Incoming, tls: &mut Tls, input: &mut Input, deadline: Instant) -> io::Result<Vec<u8>> {
-    let (socket, mut output, mut plain) = (incoming.socket(), Output::default(), Vec::new());
+/// Sends and receives until the handshake is over. What came right behind it is left in `input`.
+fn exchange(incoming: &Incoming, tls: &mut Handshake, input: &mut Input, deadline: Instant) -> io::Result<()> {
+    let (socket, mut output) = (incoming.socket(), Output::default());
     loop {
-        match tls.step(input, &mut output, &[], &mut |payload| plain.extend_from_slice(payload)) {
-            Ok(Next::Step) => continue,
-            Ok(next) => {
+        match tls.advance(input, &mut output) {
+            Ok(progress) => {
                 socket.send_all(&mut output, deadline)?;
-                match next {
-                    Next::Ready if !tls.is_handshaking() => {
-                        socket.stream.set_read_timeout(None)?;
-                        return Ok(plain);
-                    }
-                    Next::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    _ => {}
+                match progress {
+                    Progress::Done => return socket.stream.set_read_timeout(None),
+                    Progress::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Progress::Receive => {}
                 }
             }
             Err(e) => {
-                // The other end may as well hear why. What rustls keeps of a message refers to the bytes it came in.
-                let _ = tls.step(input, &mut output, &[], &mut |_| {});
+                // The other end may as well hear why.
+                tls.refuse(input, &mut output);
                 let _ = socket.send_all(&mut output, deadline);
                 return Err(invalid(e));
             }
@@ -336,7 +333,7 @@ fn exchange(incoming: &Incoming, tls: &mut Tls, input: &mut Input, deadline: Ins
         socket.stream.set_read_timeout(Some(left))?;
         match (&socket.stream).read(input.room()) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(len) => input.received(len)?,
+            Ok(len) => input.received(len),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(timed_out(e)),
         }

@@ -1,52 +1,51 @@
-//! The TLS state of one connection, between encrypted bytes that were received and those to be sent.
+//! TLS 1.3 of one connection, between encrypted bytes that were received and those to be sent (RFC 8446).
 //!
-//! **Invariant:** no IO. Whoever holds the lock around it encrypts or decrypts, and lets go; bytes that were received wait in here, so that
-//! any reader of the connection goes on where the last one stopped.
+//! **Invariant:** no IO. Whoever holds the lock of a direction encrypts or decrypts; bytes that were received wait in here, so that any reader
+//! of the connection goes on where the last one stopped. Whatever is not exactly what the other end has to send next ends the connection.
 //!
-//! It is rustls's unbuffered interface: records are decrypted where they were received, and encrypted to where they are sent from. The buffered
-//! one moves every byte twice more, which costs three times as much as decrypting it.
+//! The handshake is rustls's ([`handshake`]). The records behind it are ours, with the keys that rustls derives ([`keys`]), because no interface of
+//! rustls decrypts to where the data is wanted: copying it there from where it was decrypted takes longer than decrypting it.
+//! A record is decrypted on its way from where it was received into the reader's buffer, and encrypted on its way from the writer's
+//! to where it is sent from. Only one that does not fit into what the reader has asked for is decrypted in place, and copied.
+//!
+//! Either direction has a lock of its own ([`receiving`], [`sending`]). What the one has to say to the other is a word or two in [`Control`].
 
 mod buffers;
+mod handshake;
+mod keys;
+mod receiving;
+mod sending;
 
 use std::io;
-use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use rustls::client::UnbufferedClientConnection;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{CommonState, Error};
+use parking_lot::{Mutex, MutexGuard};
+use rustls::{AlertDescription, Error, ExtractedSecrets};
 
-use self::buffers::Plain;
 pub(super) use self::buffers::{Input, Output};
-
-/// Bytes of data in a full record.
-const RECORD_LEN: usize = 16 << 10;
-/// Bytes of most of what the protocol itself has to say.
-const ANSWER_LEN: usize = 1 << 10;
-/// Bytes that encryption adds to a record, and more.
-const RECORD_OVERHEAD: usize = 64;
-
-/// One end's state, from before the handshake to the end.
-pub(super) enum Tls {
-    /// Of the end that dialled.
-    Client(Box<UnbufferedClientConnection>),
-    /// Of the end that accepted.
-    Server(Box<UnbufferedServerConnection>),
-}
+pub(super) use self::handshake::{Handshake, Progress};
+use self::keys::{Key, Secrets};
+use self::receiving::Receiving;
+pub(super) use self::sending::Sending;
 
 /// TLS between its handshake and its end.
 #[derive(Debug)]
 pub(super) struct TlsStream {
-    tls: Tls,
-    input: Input,
-    /// What was decrypted and has not been read.
-    plain: Plain,
-    /// What the protocol itself has to say, encrypted already: it goes before whatever is written next.
-    answers: Output,
-    /// The other end has said farewell.
-    closed: bool,
-    /// Something was wrong with what was received: what rustls keeps of it must not be looked at without the bytes it came in.
-    broken: bool,
+    receiving: Mutex<Receiving>,
+    sending: Mutex<Sending>,
+    control: Control,
+}
+
+/// What concerns both directions.
+struct Control {
+    /// What the next keys come from; taken when there is one to be made, and nothing is locked meanwhile but the direction it is for.
+    secrets: Mutex<Secrets>,
+    /// The other end has changed its key and asks for a new one of ours: it comes before the next data.
+    new_key_due: AtomicBool,
+    /// The connection has ended, because something was wrong with what was received: nothing more is sent but the reason.
+    broken: AtomicBool,
+    /// That reason, as the code of an alert.
+    reason: AtomicU8,
 }
 
 /// What came of an attempt to read.
@@ -60,207 +59,98 @@ pub(super) enum Received {
     More(Input),
 }
 
-/// What is to be done next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// The next step.
-    Step,
-    /// More has to be received before anything.
-    Receive,
-    /// What there was to do is done; data may go both ways.
-    Ready,
-    /// The other end has said farewell.
-    Closed,
-}
-
-impl Tls {
-    /// Makes one step: takes from `input`, hands data to `take`, and appends what is to be sent to `output`, with `message` once that may be.
-    ///
-    /// # Errors
-    /// Whatever is wrong with what was received. The next step then says so to the other end.
-    pub(super) fn step(
-        &mut self,
-        input: &mut Input,
-        output: &mut Output,
-        message: &[u8],
-        take: &mut dyn FnMut(&[u8]),
-    ) -> Result<Next, Error> {
-        let bytes = input.waiting();
-        let (discard, next) = match self {
-            Self::Client(tls) => carry_out(tls.process_tls_records(bytes), output, message, take),
-            Self::Server(tls) => carry_out(tls.process_tls_records(bytes), output, message, take),
-        };
-        input.done(discard);
-        next
-    }
-}
-
-impl Deref for Tls {
-    type Target = CommonState;
-
-    fn deref(&self) -> &CommonState {
-        match self {
-            Self::Client(tls) => tls,
-            Self::Server(tls) => tls,
-        }
-    }
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tls")
-    }
-}
-
-/// Does what rustls asks for; returns the bytes of input that are done with.
-fn carry_out<D>(
-    status: UnbufferedStatus<'_, '_, D>,
-    output: &mut Output,
-    message: &[u8],
-    take: &mut dyn FnMut(&[u8]),
-) -> (usize, Result<Next, Error>) {
-    let UnbufferedStatus { mut discard, state } = status;
-    let next = state.and_then(|state| match state {
-        ConnectionState::ReadTraffic(mut traffic) => {
-            while let Some(record) = traffic.next_record() {
-                let record = record?;
-                discard += record.discard;
-                take(record.payload);
-            }
-            Ok(Next::Step)
-        }
-        ConnectionState::EncodeTlsData(mut data) => {
-            let encoded = match data.encode(output.room(ANSWER_LEN)) {
-                Err(EncodeError::InsufficientSize(more)) => data.encode(output.room(more.required_size)),
-                other => other,
-            };
-            output.filled(encoded.map_err(|e| Error::General(e.to_string()))?);
-            Ok(Next::Step)
-        }
-        ConnectionState::TransmitTlsData(data) => {
-            // It is in the output, which is sent in order.
-            data.done();
-            Ok(Next::Step)
-        }
-        ConnectionState::WriteTraffic(_) if message.is_empty() => Ok(Next::Ready),
-        ConnectionState::WriteTraffic(mut traffic) => {
-            let len = message.len() + (message.len() / RECORD_LEN + 2) * RECORD_OVERHEAD;
-            let encrypted = match traffic.encrypt(message, output.room(len)) {
-                Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
-                    traffic.encrypt(message, output.room(required_size))
-                }
-                other => other,
-            };
-            output.filled(encrypted.map_err(|e| Error::General(e.to_string()))?);
-            Ok(Next::Ready)
-        }
-        ConnectionState::BlockedHandshake => Ok(Next::Receive),
-        ConnectionState::PeerClosed | ConnectionState::Closed => Ok(Next::Closed),
-        _ => Err(Error::General("data before the end of the handshake".to_owned())),
-    });
-    (discard, next)
-}
-
 impl TlsStream {
-    /// Goes on where the handshake has ended; behind it came `plain`, and `input`, which is still encrypted.
-    pub(super) fn new(tls: Tls, plain: Vec<u8>, input: Input) -> Self {
-        Self { tls, input, plain: Plain::new(plain), answers: Output::default(), closed: false, broken: false }
+    /// Goes on where the handshake has ended; behind it came `input`, which is still encrypted.
+    fn new(secrets: Secrets, traffic: ExtractedSecrets, input: Input) -> Result<Self, Error> {
+        let is_client = matches!(secrets, Secrets::Client(_));
+        let (receiving, records_max) = (Key::new(traffic.rx)?, secrets.records_max());
+        Ok(Self {
+            receiving: Mutex::new(Receiving::new(receiving, is_client, input)),
+            sending: Mutex::new(Sending::new(Key::new(traffic.tx)?, records_max)),
+            control: Control {
+                secrets: Mutex::new(secrets),
+                new_key_due: AtomicBool::new(false),
+                broken: AtomicBool::new(false),
+                reason: AtomicU8::new(AlertDescription::CloseNotify.into()),
+            },
+        })
     }
 
     /// Tells whether something may be read without receiving more. If not, what is not needed until more comes is given back.
-    pub(super) fn has_input(&mut self) -> bool {
-        if self.closed || !self.plain.is_empty() || self.input.has_record() {
-            return true;
-        }
-        self.input.shrink();
-        self.plain = Plain::default();
-        false
+    pub(super) fn has_input(&self) -> bool {
+        self.receiving.lock().has_input()
     }
 
-    /// Decrypts into `buffer` what has been received, as far as there is room.
+    /// Takes back what [`Received::More`] lent, and decrypts into `buffer` what has been received, as far as there is room.
     ///
     /// # Errors
     /// `InvalidData` when a byte was altered, replayed or left out: the connection is of no more use.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        if self.broken {
+    pub(super) fn read(&self, lent: Option<Input>, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut receiving = self.receiving.lock();
+        if let Some(input) = lent {
+            receiving.put_back(input);
+        }
+        if self.control.broken.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let read = self.decrypt(buffer);
-        self.broken = read.is_err();
-        read
+        receiving.read(buffer, &self.control).map_err(|e| {
+            self.control.end(&e);
+            invalid(e)
+        })
     }
 
-    fn decrypt(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut filled = self.plain.take(buffer);
-        loop {
-            if filled == buffer.len() {
-                return Ok(Received::Bytes(filled));
-            }
-            let plain = &mut self.plain;
-            let mut take = |payload: &[u8]| {
-                let direct = payload.len().min(buffer.len() - filled);
-                buffer[filled..filled + direct].copy_from_slice(&payload[..direct]);
-                filled += direct;
-                plain.put(&payload[direct..]);
-            };
-            let next = match self.closed {
-                true => Next::Closed,
-                false => self.tls.step(&mut self.input, &mut self.answers, &[], &mut take).map_err(invalid)?,
-            };
-            self.closed |= next == Next::Closed;
-            match next {
-                Next::Step => {}
-                _ if filled > 0 => return Ok(Received::Bytes(filled)),
-                Next::Closed => return Ok(Received::Closed),
-                // Only a part of a message of the protocol itself is kept after it was decrypted. Ours have a few bytes and come whole.
-                _ if self.input.has_record() => {
-                    return Err(invalid(Error::General("it sends half a message of TLS itself".to_owned())));
-                }
-                _ => return Ok(Received::More(std::mem::take(&mut self.input))),
-            }
-        }
+    /// Takes back what [`Received::More`] lent.
+    pub(super) fn put_back(&self, input: Input) {
+        self.receiving.lock().put_back(input);
     }
 
-    /// Takes back what [`Received::More`] lent, with as many more bytes as were received.
-    ///
-    /// # Errors
-    /// That of receiving, and `InvalidData` when what came is no TLS.
-    pub(super) fn put_back(&mut self, mut input: Input, received: io::Result<usize>) -> io::Result<usize> {
-        let taken = match received {
-            Ok(len) => input.received(len).map(|()| len),
-            Err(e) => {
-                if e.kind() == io::ErrorKind::WouldBlock {
-                    input.shrink();
-                }
-                Err(e)
-            }
-        };
-        self.broken |= matches!(&taken, Err(e) if e.kind() == io::ErrorKind::InvalidData);
-        self.input = input;
-        taken
+    /// The sending direction, which is locked for as long as somebody sends.
+    pub(super) fn sending(&self) -> MutexGuard<'_, Sending> {
+        self.sending.lock()
     }
 
-    /// Encrypts `message` onto the end of `output`, behind what the handshake or a new key has to say.
+    /// The same, unless somebody else sends.
+    pub(super) fn try_sending(&self) -> Option<MutexGuard<'_, Sending>> {
+        self.sending.try_lock()
+    }
+
+    /// Encrypts `message` behind what waits to be sent, and behind a new key if one is due.
     ///
     /// # Errors
     /// When the connection has ended.
-    pub(super) fn write(&mut self, message: &[u8], output: &mut Output) -> io::Result<()> {
-        if self.broken {
+    pub(super) fn write(&self, message: &[u8], sending: &mut Sending) -> io::Result<()> {
+        if self.control.broken.load(Ordering::Acquire) {
+            self.say_farewell(sending);
             return Err(io::ErrorKind::NotConnected.into());
         }
-        // What was received is left to the reader, who may have it just now. It never holds a part of a message of the protocol itself.
-        let (mut none, plain) = (Input::default(), &mut self.plain);
-        if !self.answers.waiting().is_empty() {
-            output.append(&std::mem::take(&mut self.answers));
-        }
-        loop {
-            match self.tls.step(&mut none, output, message, &mut |payload| plain.put(payload)).map_err(invalid)? {
-                Next::Ready => return Ok(()),
-                Next::Closed => self.closed = true,
-                Next::Step => {}
-                Next::Receive => return Err(io::ErrorKind::NotConnected.into()),
-            }
-        }
+        sending.write(message, &self.control)
+    }
+
+    /// Appends what is said last to what waits to be sent: why the connection has ended, or that it is done.
+    pub(super) fn say_farewell(&self, sending: &mut Sending) {
+        sending.end(self.control.reason.load(Ordering::Relaxed).into());
+    }
+}
+
+impl Control {
+    /// Notes that the connection has ended, and what the other end is to be told.
+    fn end(&self, error: &Error) {
+        let reason = match error {
+            // It has ended it, and knows why.
+            Error::AlertReceived(_) => AlertDescription::CloseNotify,
+            Error::DecryptError => AlertDescription::BadRecordMac,
+            Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+            Error::InvalidMessage(_) => AlertDescription::DecodeError,
+            _ => AlertDescription::UnexpectedMessage,
+        };
+        self.reason.store(reason.into(), Ordering::Relaxed);
+        self.broken.store(true, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Control")
     }
 }
 

@@ -1,36 +1,39 @@
-//! The buffers of one TLS connection: what was received, what is to be sent, what was decrypted and not yet read.
+//! The buffers of one TLS connection: what was received, and what is to be sent.
 //!
 //! **Invariant:** bytes leave a buffer in the order in which they came, once; and what a buffer keeps beyond them is bounded.
 
-use std::io;
+use std::ops::Range;
 
-use rustls::InvalidMessage;
-
-use super::invalid;
+use rustls::{Error, InvalidMessage};
 
 /// Bytes received at a time, at first; doubled whenever as many came.
 const INPUT_LEN_MIN: usize = 4 << 10;
 /// Bytes received at a time, at most: with the data of a piece they stay in the second level of cache.
 const INPUT_LEN_MAX: usize = 128 << 10;
 /// Bytes before the body of a record: type, version, and the body's length in the last two.
-const RECORD_HEADER_LEN: usize = 5;
-/// The types of record there are.
-const RECORD_CHANGE_CIPHER: u8 = 20;
-const RECORD_ALERT: u8 = 21;
-const RECORD_HANDSHAKE: u8 = 22;
-const RECORD_DATA: u8 = 23;
+pub(super) const HEADER_LEN: usize = 5;
+/// Bytes of the body of a record, at most (RFC 8446, section 5.2).
+const BODY_LEN_MAX: usize = (16 << 10) + 256;
 
-/// Encrypted bytes: received, and not yet decrypted.
+/// Types of record (RFC 8446, section 5.1).
+const CHANGE_CIPHER: u8 = 20;
+pub(super) const ALERT: u8 = 21;
+pub(super) const HANDSHAKE: u8 = 22;
+pub(super) const DATA: u8 = 23;
+
+/// What was received: data that was decrypted and not read, and behind it what has not been decrypted.
 #[derive(Debug, Default)]
 pub(in crate::net) struct Input {
     bytes: Vec<u8>,
+    /// Decrypted where it was received, because the reader had no room for it.
+    plain: Range<usize>,
     start: usize,
     end: usize,
     /// The last time as much came as there was room for.
     grow: bool,
-    /// Where the next header that was not looked at begins, which may be beyond the end.
-    unseen: usize,
-    /// Whether a header was looked at.
+    /// How far the records reach that the handshake may look at.
+    offered: usize,
+    /// Whether a record was offered.
     greeted: bool,
 }
 
@@ -42,32 +45,74 @@ pub(in crate::net) struct Output {
     end: usize,
 }
 
-/// Decrypted bytes.
-#[derive(Debug, Default)]
-pub(in crate::net) struct Plain {
-    bytes: Vec<u8>,
-    start: usize,
-}
-
 impl Input {
-    /// What waits to be decrypted, which happens in place.
-    pub(in crate::net) fn waiting(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.end]
+    /// The records that the handshake may look at, which are decrypted in place.
+    pub(super) fn offered(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.offered]
     }
 
-    /// Notes how many bytes of it are done with.
-    pub(in crate::net) fn done(&mut self, len: usize) {
+    /// Offers the handshake one record more; false if none has come whole. So what comes behind the handshake is not looked at by it.
+    ///
+    /// # Errors
+    /// When the next record begins as none does, which is no more than its header; but rustls does not look at all of it, and a byte that
+    /// was altered has to end the connection wherever it is.
+    pub(super) fn offer(&mut self) -> Result<bool, Error> {
+        let Some(&[kind, major, minor, high, low]) = self.bytes[self.offered..self.end].first_chunk() else { return Ok(false) };
+        let is_known = match self.greeted {
+            // A hello, of which the client's names an old version, or the refusal of one.
+            false => matches!(kind, HANDSHAKE | ALERT) && major == 3 && matches!(minor, 1 | 3),
+            true => matches!(kind, DATA | CHANGE_CIPHER) && (major, minor) == (3, 3),
+        };
+        if !is_known {
+            return Err(InvalidMessage::InvalidContentType.into());
+        }
+        let len = HEADER_LEN + body_len(high, low)?;
+        let is_whole = self.end - self.offered >= len;
+        if is_whole {
+            self.greeted = true;
+            self.offered += len;
+        }
+        Ok(is_whole)
+    }
+
+    /// The next record of those behind the handshake, if it has come whole: its header and its body.
+    ///
+    /// # Errors
+    /// When it begins as none does.
+    pub(super) fn record(&mut self) -> Result<Option<(&[u8; HEADER_LEN], &mut [u8])>, Error> {
+        let there = &mut self.bytes[self.start..self.end];
+        let Some((header, rest)) = there.split_first_chunk_mut() else { return Ok(None) };
+        let [DATA, 3, 3, high, low] = *header else { return Err(InvalidMessage::InvalidContentType.into()) };
+        let len = body_len(high, low)?;
+        Ok(rest.get_mut(..len).map(|body| (&*header, body)))
+    }
+
+    /// Notes how many bytes of what waits are done with.
+    pub(super) fn done(&mut self, len: usize) {
         self.start += len;
     }
 
-    /// Tells whether a whole record is there.
-    pub(in crate::net) fn has_record(&self) -> bool {
-        let there = &self.bytes[self.start..self.end];
-        there.len() >= RECORD_HEADER_LEN
-            && there.len() - RECORD_HEADER_LEN >= usize::from(u16::from_be_bytes([there[3], there[4]]))
+    /// Notes that a record of `len` bytes was decrypted in place, into so many of data.
+    pub(super) fn decrypted(&mut self, len: usize, data_len: usize) {
+        let from = self.start + HEADER_LEN;
+        self.plain = from..from + data_len;
+        self.start += len;
     }
 
-    /// Room for what comes next, behind what is there.
+    /// Moves what fits of what was decrypted in place.
+    pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let len = buffer.len().min(self.plain.len());
+        buffer[..len].copy_from_slice(&self.bytes[self.plain.start..self.plain.start + len]);
+        self.plain.start += len;
+        len
+    }
+
+    /// Tells whether there is something to read, or wrong, without receiving more.
+    pub(super) fn is_readable(&mut self) -> bool {
+        !self.plain.is_empty() || !matches!(self.record(), Ok(None))
+    }
+
+    /// Room for what comes next, behind what waits. All that was decrypted has been read.
     pub(in crate::net) fn room(&mut self) -> &mut [u8] {
         self.move_to_front();
         let len = match self.bytes.len() {
@@ -79,40 +124,30 @@ impl Input {
     }
 
     /// Notes how many bytes have come.
-    ///
-    /// # Errors
-    /// When a record among them begins as none does. That is no more than its header, but rustls does not look at all of it, and a byte that
-    /// was altered has to end the connection wherever it is.
-    pub(in crate::net) fn received(&mut self, len: usize) -> io::Result<()> {
+    pub(in crate::net) fn received(&mut self, len: usize) {
         self.grow = len == self.bytes.len() - self.end;
         self.end += len;
-        while self.unseen + RECORD_HEADER_LEN <= self.end {
-            let [kind, major, minor, high, low] = self.bytes[self.unseen..self.unseen + RECORD_HEADER_LEN] else { break };
-            let good = match std::mem::replace(&mut self.greeted, true) {
-                // A hello, of which the client's names an old version, or the refusal of one.
-                false => matches!(kind, RECORD_HANDSHAKE | RECORD_ALERT) && major == 3 && matches!(minor, 1 | 3),
-                true => matches!(kind, RECORD_DATA | RECORD_CHANGE_CIPHER) && (major, minor) == (3, 3),
-            };
-            if !good {
-                return Err(invalid(InvalidMessage::InvalidContentType.into()));
-            }
-            self.unseen += RECORD_HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
-        }
-        Ok(())
     }
 
     fn move_to_front(&mut self) {
         self.bytes.copy_within(self.start..self.end, 0);
-        self.unseen -= self.start;
-        (self.start, self.end) = (0, self.end - self.start);
+        self.offered = self.offered.saturating_sub(self.start);
+        (self.plain, self.start, self.end) = (0..0, 0, self.end - self.start);
     }
 
-    /// Gives back what is not needed for what is there.
+    /// Gives back what is not needed for what waits. All that was decrypted has been read.
     pub(in crate::net) fn shrink(&mut self) {
         self.move_to_front();
         self.bytes.truncate(self.end);
         self.bytes.shrink_to_fit();
         self.grow = false;
+    }
+}
+
+fn body_len(high: u8, low: u8) -> Result<usize, Error> {
+    match usize::from(u16::from_be_bytes([high, low])) {
+        len if len <= BODY_LEN_MAX => Ok(len),
+        _ => Err(Error::PeerSentOversizedRecord),
     }
 }
 
@@ -130,20 +165,13 @@ impl Output {
         }
     }
 
-    /// Takes what waits in another behind what waits here.
-    pub(in crate::net) fn append(&mut self, other: &Self) {
-        let bytes = other.waiting();
-        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        self.filled(bytes.len());
-    }
-
     /// Notes how many bytes of the room were filled.
-    pub(in crate::net) fn filled(&mut self, len: usize) {
+    pub(super) fn filled(&mut self, len: usize) {
         self.end += len;
     }
 
-    /// Room for `len` bytes behind what waits.
-    pub(in crate::net) fn room(&mut self, len: usize) -> &mut [u8] {
+    /// Room for `len` bytes behind what waits, and perhaps more.
+    pub(super) fn room(&mut self, len: usize) -> &mut [u8] {
         if self.bytes.len() < self.end + len {
             self.bytes.resize(self.end + len, 0);
         }
@@ -155,34 +183,5 @@ impl Output {
         if self.start == self.end && self.bytes.len() > keep {
             *self = Self::default();
         }
-    }
-}
-
-impl Plain {
-    /// Takes bytes that were decrypted.
-    pub(in crate::net) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, start: 0 }
-    }
-
-    /// Tells whether everything was read.
-    pub(in crate::net) fn is_empty(&self) -> bool {
-        self.start == self.bytes.len()
-    }
-
-    /// Takes more.
-    pub(in crate::net) fn put(&mut self, payload: &[u8]) {
-        self.bytes.extend_from_slice(payload);
-    }
-
-    /// Moves what fits.
-    pub(in crate::net) fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let len = buffer.len().min(self.bytes.len() - self.start);
-        buffer[..len].copy_from_slice(&self.bytes[self.start..self.start + len]);
-        self.start += len;
-        if self.is_empty() {
-            self.bytes.clear();
-            self.start = 0;
-        }
-        len
     }
 }

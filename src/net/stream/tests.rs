@@ -1,14 +1,20 @@
-//! Two ends in memory. One of them also encrypts by hand what rustls would never send.
+//! Two ends in memory. One of them also encrypts by hand what nobody honest would send.
+
+mod interop;
 
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use rustls::ConnectionTrafficSecrets;
+use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::UnbufferedServerConnection;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme, version};
+use rustls::{
+    ClientConfig, ConnectionTrafficSecrets, DigitallySignedStruct, InvalidMessage, PeerMisbehaved, ServerConfig, SignatureScheme,
+    SupportedCipherSuite, version,
+};
 
 use super::*;
 use crate::trust::{Identity, KeyPair};
@@ -52,10 +58,9 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// A client and a server between which the handshake is over.
-fn ends() -> (TlsStream, TlsStream) {
-    let cipher_suites = vec![provider::cipher_suite::TLS13_AES_128_GCM_SHA256];
-    let provider = Arc::new(CryptoProvider { cipher_suites, ..provider::default_provider() });
+/// What a client and a server speak TLS with that know only this cipher.
+fn configs(suite: SupportedCipherSuite) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let provider = Arc::new(CryptoProvider { cipher_suites: vec![suite], ..provider::default_provider() });
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&version::TLS13]).unwrap();
     let mut client = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
     client.enable_secret_extraction = true;
@@ -63,64 +68,100 @@ fn ends() -> (TlsStream, TlsStream) {
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&version::TLS13]).unwrap();
     let mut server = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
     server.send_tls13_tickets = 0;
+    server.enable_secret_extraction = true;
+    (Arc::new(client), Arc::new(server))
+}
+
+fn client_of(config: &Arc<ClientConfig>) -> Handshake {
     let name = ServerName::try_from("anybody").unwrap();
-    let mut client = Tls::Client(Box::new(UnbufferedClientConnection::new(Arc::new(client), name).unwrap()));
-    let mut server = Tls::Server(Box::new(UnbufferedServerConnection::new(Arc::new(server)).unwrap()));
-    let (mut to_client, mut to_server) = (Input::default(), Input::default());
-    while client.is_handshaking() || server.is_handshaking() {
-        turn(&mut client, &mut to_client, &mut to_server);
-        turn(&mut server, &mut to_server, &mut to_client);
+    Handshake::Client(Box::new(UnbufferedClientConnection::new(config.clone(), name).unwrap()))
+}
+
+fn server_of(config: &Arc<ServerConfig>) -> Handshake {
+    Handshake::Server(Box::new(UnbufferedServerConnection::new(config.clone()).unwrap()))
+}
+
+/// A client and a server between which the handshake is over.
+fn handshakes() -> [(Handshake, Input); 2] {
+    let (client, server) = configs(provider::cipher_suite::TLS13_AES_128_GCM_SHA256);
+    let mut ends = [(client_of(&client), Input::default()), (server_of(&server), Input::default())];
+    while ends.iter().any(|(tls, _)| tls.is_handshaking()) {
+        for at in 0..2 {
+            let (mut output, (tls, input)) = (Output::default(), &mut ends[at]);
+            tls.advance(input, &mut output).unwrap();
+            receive(&mut ends[1 - at].1, output.waiting());
+        }
     }
-    (TlsStream::new(client, Vec::new(), to_client), TlsStream::new(server, Vec::new(), to_server))
+    ends
 }
 
-/// Lets one end do what it can, and hands what it says to the other.
-fn turn(tls: &mut Tls, input: &mut Input, other: &mut Input) {
-    let mut output = Output::default();
-    while tls.step(input, &mut output, &[], &mut |_| {}).unwrap() == Next::Step {}
-    receive(other, output.waiting()).unwrap();
+fn ends() -> (TlsStream, TlsStream) {
+    let [client, server] = handshakes().map(|(tls, input)| tls.into_stream(input).unwrap());
+    (client, server)
 }
 
-fn receive(input: &mut Input, mut bytes: &[u8]) -> io::Result<()> {
+fn receive(input: &mut Input, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let room = input.room();
         let len = room.len().min(bytes.len());
         room[..len].copy_from_slice(&bytes[..len]);
-        input.received(len)?;
+        input.received(len);
         bytes = &bytes[len..];
     }
-    Ok(())
 }
 
-/// Has the stream receive `bytes`, and reads until it wants more.
-fn read(stream: &mut TlsStream, mut bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let (mut got, mut buffer) = (Vec::new(), [0; 1000]);
+/// Has the stream receive `bytes`, and reads until it wants more or has ended.
+fn read(stream: &TlsStream, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    read_by(stream, bytes, 1000)
+}
+
+fn read_by(stream: &TlsStream, mut bytes: &[u8], len: usize) -> io::Result<Vec<u8>> {
+    let (mut got, mut buffer, mut lent) = (Vec::new(), vec![0; len], None);
     loop {
-        match stream.read(&mut buffer)? {
+        match stream.read(lent.take(), &mut buffer)? {
             Received::Bytes(len) => got.extend_from_slice(&buffer[..len]),
             Received::Closed => return Ok(got),
-            Received::More(input) if bytes.is_empty() => {
-                assert!(stream.put_back(input, Err(io::ErrorKind::WouldBlock.into())).is_err());
+            Received::More(mut input) if bytes.is_empty() => {
+                input.shrink();
+                stream.put_back(input);
                 return Ok(got);
             }
             Received::More(mut input) => {
                 let room = input.room();
                 let len = room.len().min(bytes.len());
                 room[..len].copy_from_slice(&bytes[..len]);
+                input.received(len);
                 bytes = &bytes[len..];
-                stream.put_back(input, Ok(len))?;
+                lent = Some(input);
             }
         }
     }
 }
 
-fn write(stream: &mut TlsStream, message: &[u8]) -> Vec<u8> {
-    let mut output = Output::default();
-    stream.write(message, &mut output).unwrap();
-    output.waiting().to_vec()
+fn write(stream: &TlsStream, message: &[u8]) -> Vec<u8> {
+    try_write(stream, message).unwrap()
 }
 
-/// A client's end from which records of any kind come.
+fn try_write(stream: &TlsStream, message: &[u8]) -> io::Result<Vec<u8>> {
+    let mut sending = stream.sending();
+    stream.write(message, &mut sending)?;
+    Ok(take(&mut sending))
+}
+
+fn take(sending: &mut Sending) -> Vec<u8> {
+    let sent = sending.output.waiting().to_vec();
+    sending.output.sent(sent.len());
+    sent
+}
+
+/// What rustls says was wrong.
+fn why(result: io::Result<Vec<u8>>) -> Error {
+    let error = result.expect_err("it was not refused");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    error.into_inner().unwrap().downcast_ref::<Error>().unwrap().clone()
+}
+
+/// An end from which records of any kind come.
 struct Forger {
     key: LessSafeKey,
     iv: [u8; 12],
@@ -128,19 +169,42 @@ struct Forger {
 }
 
 impl Forger {
-    fn new(client: TlsStream) -> Self {
-        let Tls::Client(client) = client.tls else { panic!("it is the client's end") };
-        // Whoever gives its secrets away must know how to go on itself.
-        let inner = *client;
-        let secrets = inner.dangerous_into_kernel_connection().unwrap().0;
+    fn new(tls: Handshake) -> Self {
+        let secrets = match tls {
+            Handshake::Client(tls) => {
+                let inner = *tls;
+                inner.dangerous_into_kernel_connection().unwrap().0
+            }
+            Handshake::Server(tls) => {
+                let inner = *tls;
+                inner.dangerous_into_kernel_connection().unwrap().0
+            }
+        };
         let (sequence, ConnectionTrafficSecrets::Aes128Gcm { key, iv }) = secrets.tx else { panic!("another cipher") };
         let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key.as_ref()).unwrap());
         Self { key, iv: iv.as_ref().try_into().unwrap(), sequence }
     }
 
+    /// A forger in the client's place, and the server.
+    fn and_server() -> (Self, TlsStream) {
+        let [(client, _), (server, input)] = handshakes();
+        (Self::new(client), server.into_stream(input).unwrap())
+    }
+
+    /// A forger in the server's place, and the client.
+    fn and_client() -> (Self, TlsStream) {
+        let [(client, input), (server, _)] = handshakes();
+        (Self::new(server), client.into_stream(input).unwrap())
+    }
+
     /// A record whose content is of that kind: 22 a part of the handshake, 23 data.
     fn record(&mut self, kind: u8, content: &[u8]) -> Vec<u8> {
-        let mut body = [content, &[kind]].concat();
+        self.inner(&[content, &[kind]].concat())
+    }
+
+    /// A record of that content, type and padding.
+    fn inner(&mut self, inner: &[u8]) -> Vec<u8> {
+        let mut body = inner.to_vec();
         let len = (body.len() + AES_128_GCM.tag_len()) as u16;
         let header = [&[23, 3, 3][..], &len.to_be_bytes()].concat();
         let mut nonce = self.iv;
@@ -153,81 +217,173 @@ impl Forger {
 
 #[test]
 fn data_arrives_however_it_is_cut() {
-    let (mut client, mut server) = ends();
-    let message: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+    let (client, server) = ends();
+    let message: Vec<u8> = (0..100_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
     for cut in [1, 7, 1_000, 16_384, 100_000] {
-        let sent = write(&mut client, &message);
-        let got: Vec<u8> = sent.chunks(cut).flat_map(|bytes| read(&mut server, bytes).unwrap()).collect();
-        assert!(got == message, "cut every {cut} bytes");
-        // Between two reads, with half a record there, the other direction works.
-        let back = write(&mut server, b"back");
-        assert_eq!(read(&mut client, &back).unwrap(), b"back");
+        for room in [1, 1_000, 16_384, 16_385, 40_000, 200_000] {
+            let sent = write(&client, &message);
+            let got: Vec<u8> = sent.chunks(cut).flat_map(|bytes| read_by(&server, bytes, room).unwrap()).collect();
+            assert!(got == message, "cut every {cut} bytes, read by {room}");
+            // Between two reads, with half a record there, the other direction works.
+            let back = write(&server, b"back");
+            assert_eq!(read(&client, &back).unwrap(), b"back");
+        }
     }
-    let sent = write(&mut client, &message);
-    assert_eq!(read(&mut server, &sent[..20_000]).unwrap().len(), 16_384);
-    let back = write(&mut server, b"in between");
-    assert_eq!(read(&mut client, &back).unwrap(), b"in between");
+    let sent = write(&client, &message);
+    assert_eq!(read(&server, &sent[..20_000]).unwrap().len(), 16_384);
+    let back = write(&server, b"in between");
+    assert_eq!(read(&client, &back).unwrap(), b"in between");
     assert!(!server.has_input(), "half a record is nothing to read");
-    assert_eq!(read(&mut server, &sent[20_000..]).unwrap(), message[16_384..]);
+    assert_eq!(read(&server, &sent[20_000..]).unwrap(), message[16_384..]);
 }
 
 #[test]
 fn an_altered_byte_is_the_end() {
     let message = vec![7; 40_000];
-    for place in (0..8).chain([100, 16_404, 16_405, 16_407, 16_409, 16_500, 40_050]) {
-        let (mut client, mut server) = ends();
-        let mut sent = write(&mut client, &message);
-        sent[place] ^= 1;
-        match read(&mut server, &sent) {
-            Err(e) => {
-                assert_eq!(e.kind(), io::ErrorKind::InvalidData, "byte {place}");
-                assert!(read(&mut server, b"").is_err(), "it goes on after byte {place}");
+    for room in [1_000, 100_000] {
+        for place in (0..8).chain([100, 16_404, 16_405, 16_407, 16_409, 16_500, 40_050]) {
+            let (client, server) = ends();
+            let mut sent = write(&client, &message);
+            sent[place] ^= 1;
+            match read_by(&server, &sent, room) {
+                Err(e) => {
+                    assert_eq!(e.kind(), io::ErrorKind::InvalidData, "byte {place}");
+                    assert!(read(&server, b"").is_err(), "it goes on after byte {place}");
+                    assert!(try_write(&server, b"x").is_err(), "it answers after byte {place}");
+                }
+                Ok(got) => panic!("byte {place} was altered, and {} bytes were read", got.len()),
             }
-            Ok(got) => panic!("byte {place} was altered, and {} bytes were read", got.len()),
         }
     }
-    let (mut client, mut server) = ends();
-    let sent = write(&mut client, b"once");
-    read(&mut server, &sent).unwrap();
-    assert!(read(&mut server, &sent).is_err(), "replayed");
+    let (client, server) = ends();
+    let sent = write(&client, b"once");
+    read(&server, &sent).unwrap();
+    assert_eq!(why(read(&server, &sent)), Error::DecryptError, "replayed");
+    let (client, server) = ends();
+    write(&client, b"left out");
+    let sent = write(&client, b"what follows");
+    assert_eq!(why(read(&server, &sent)), Error::DecryptError, "left out");
 }
 
-/// Half a message of TLS itself would have to be kept with the bytes it came in; nobody honest sends one.
+/// Half a message of TLS itself would have to be kept; nobody honest sends one.
 #[test]
 fn half_a_message_of_tls_itself_is_refused_and_panics_nowhere() {
     for (what, parts) in [("a new key", &[&[24, 0][..], &[0, 1, 0]][..]), ("a ticket", &[&[4, 0, 1, 0, 9, 9, 9][..]])] {
-        let (client, mut server) = ends();
-        let mut forger = Forger::new(client);
+        let (mut forger, server) = Forger::and_server();
         let data = forger.record(23, b"data");
-        assert_eq!(read(&mut server, &data).unwrap(), b"data");
+        assert_eq!(read(&server, &data).unwrap(), b"data");
         let mut refused = false;
         for part in parts {
             let record = forger.record(22, part);
-            refused |= read(&mut server, &record).is_err();
-            assert!(refused || server.write(b"x", &mut Output::default()).is_ok());
+            refused |= read(&server, &record).is_err();
+            assert!(refused || try_write(&server, b"x").is_ok());
         }
         assert!(refused, "{what}");
-        assert!(server.write(b"x", &mut Output::default()).is_err());
+        assert!(try_write(&server, b"x").is_err());
     }
 }
 
 #[test]
-fn new_keys_are_answered_once_and_data_goes_on() {
-    let (mut client, mut server) = ends();
-    for _ in 0..3 {
-        let Tls::Client(tls) = &mut client.tls else { panic!("it is the client's end") };
-        let ConnectionState::WriteTraffic(traffic) = tls.process_tls_records(&mut []).state.unwrap() else {
-            panic!("it may write")
-        };
-        traffic.refresh_traffic_keys().unwrap();
-        let sent = write(&mut client, b"with a new key");
-        assert_eq!(read(&mut server, &sent).unwrap(), b"with a new key");
-        let back = write(&mut server, b"answered");
-        assert_eq!(read(&mut client, &back).unwrap(), b"answered");
-    }
-    let (client, mut server) = ends();
-    let mut forger = Forger::new(client);
+fn a_key_changes_between_records_and_not_too_often() {
+    let (mut forger, server) = Forger::and_server();
     let both = forger.record(22, &[[24, 0, 0, 1, 1], [24, 0, 0, 1, 1]].concat());
-    // Two at once: a key must not change in the middle of a record.
-    assert!(read(&mut server, &both).is_err());
+    assert_eq!(why(read(&server, &both)), PeerMisbehaved::MessageInterleavedWithHandshakeMessage.into());
+    let (mut forger, server) = Forger::and_server();
+    let unknown = forger.record(22, &[24, 0, 0, 1, 2]);
+    assert_eq!(why(read(&server, &unknown)), InvalidMessage::InvalidKeyUpdate.into());
+    let (client, server) = ends();
+    for refused in (0..40).map(|number| number >= 32) {
+        let mut sending = client.sending();
+        sending.new_key(&client.control).unwrap();
+        assert_eq!(read(&server, &take(&mut sending)).is_err(), refused);
+    }
+}
+
+#[test]
+fn padding_is_taken_off_and_nothing_but_padding_is_refused() {
+    let (mut forger, server) = Forger::and_server();
+    for room in [4, 1_000] {
+        let padded = forger.inner(&[&b"data\0\0"[..], &[23], &[0; 500]].concat());
+        assert_eq!(read_by(&server, &padded, room).unwrap(), b"data\0\0");
+        let empty = forger.inner(&[23, 0, 0]);
+        assert_eq!(read_by(&server, &empty, room).unwrap(), b"");
+    }
+    let full = forger.record(23, &[5; 16_384]);
+    assert_eq!(read(&server, &full).unwrap(), [5; 16_384]);
+    let too_long = forger.record(23, &[5; 16_385]);
+    assert_eq!(why(read(&server, &too_long)), Error::PeerSentOversizedRecord);
+    for inner in [&[][..], &[0], &[0; 100]] {
+        let (mut forger, server) = Forger::and_server();
+        let nothing = forger.inner(inner);
+        assert_eq!(why(read(&server, &nothing)), PeerMisbehaved::IllegalTlsInnerPlaintext.into());
+    }
+    let (_, server) = Forger::and_server();
+    // A length that no record has is refused before any of it has come.
+    assert_eq!(why(read(&server, &[23, 3, 3, 0x41, 1])), Error::PeerSentOversizedRecord);
+}
+
+#[test]
+fn what_is_neither_data_nor_due_is_refused() {
+    // In clear, whatever it is; and the `change_cipher_spec` that a handshake may hold.
+    for record in [&[21, 3, 3, 0, 2, 1, 0][..], &[20, 3, 3, 0, 1, 1], &[22, 3, 3, 0, 5, 24, 0, 0, 1, 0], &[23, 3, 1, 0, 30]] {
+        let (_, server) = Forger::and_server();
+        assert_eq!(why(read(&server, record)), InvalidMessage::InvalidContentType.into());
+    }
+    // Encrypted: no such type, an empty message, a hello, a ticket for the server, half an alert and two in one record.
+    let two = [1, 90, 1, 0];
+    for (kind, content) in
+        [(20, &[1][..]), (24, &[1]), (22, &[]), (22, &[1, 0, 0, 0]), (22, &[4, 0, 0, 1, 9]), (21, &[1]), (21, &two)]
+    {
+        let (mut forger, server) = Forger::and_server();
+        let record = forger.record(kind, content);
+        assert!(read(&server, &record).is_err(), "{kind} {content:?}");
+    }
+    let (mut forger, client) = Forger::and_client();
+    let ticket = [forger.record(22, &[4, 0, 0, 1, 9]), forger.record(23, b"data")].concat();
+    assert_eq!(read(&client, &ticket).unwrap(), b"data", "a client may be sent tickets");
+}
+
+#[test]
+fn alerts_end_it_and_a_farewell_is_an_end() {
+    for level in [1, 2] {
+        let (mut forger, server) = Forger::and_server();
+        let refused = forger.record(21, &[level, 42]);
+        assert_eq!(why(read(&server, &refused)), Error::AlertReceived(AlertDescription::BadCertificate));
+    }
+    let (mut forger, server) = Forger::and_server();
+    let farewell = [forger.record(21, &[1, 90]), forger.record(23, b"last"), forger.record(21, &[1, 0])].concat();
+    let behind = forger.record(23, b"more");
+    assert_eq!(read(&server, &[farewell, behind].concat()).unwrap(), b"last");
+    assert!(server.has_input() && matches!(server.read(None, &mut [0]).unwrap(), Received::Closed));
+    assert!(try_write(&server, b"the other direction has not ended").is_ok());
+}
+
+/// Numbers of records that are used up end the key, not begin anew.
+#[test]
+fn numbers_never_wrap() {
+    let secrets = |number| {
+        let (key, iv) = ([7; 32].into(), Default::default());
+        (number, ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv })
+    };
+    let mut output = Output::default();
+    let [mut sends, mut receives] = [(); 2].map(|()| Key::new(secrets(u64::MAX - 1)).unwrap());
+    sends.seal(23, b"last", &mut output).unwrap();
+    assert!(sends.seal(23, b"more", &mut output).is_err() && sends.seal(23, b"more", &mut output).is_err());
+    let (header, body) = output.waiting().split_first_chunk().unwrap();
+    let (mut body, mut room) = (body.to_vec(), [0; 100]);
+    assert_eq!(receives.open(header, &mut body.clone(), &mut room).unwrap(), (23, 4, true));
+    assert!(receives.open(header, &mut body, &mut room).is_err());
+}
+
+#[test]
+fn nothing_follows_the_last_word() {
+    let (client, server) = ends();
+    let mut sending = client.sending();
+    client.say_farewell(&mut sending);
+    client.say_farewell(&mut sending);
+    assert!(client.write(b"more", &mut sending).is_err());
+    let sent = take(&mut sending);
+    assert_eq!(sent.len(), 5 + 2 + 1 + 16);
+    assert_eq!(read(&server, &sent).unwrap(), b"");
+    assert!(server.has_input(), "the end can be read");
 }
