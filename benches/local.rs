@@ -61,7 +61,9 @@ fn compare(directory: &Path, mib: u64, runs: usize) -> Outcome<()> {
         unknown.push(ours(&facts, None, &copy, directory)?);
         let last = |times: &[Duration]| times.last().map_or(0.0, |time| rate(mib, *time));
         let [floor, known, unknown] = [&floors, &known, &unknown].map(|times| last(times));
-        println!("run {run}: cp and two SHA-1 {floor:.0} MB/s; ours {known:.0} MB/s, with the metainfo to be made {unknown:.0} MB/s");
+        println!(
+            "run {run}: cp and two SHA-1 {floor:.0} MB/s; ours {known:.0} MB/s, with the metainfo to be made {unknown:.0} MB/s"
+        );
     }
     let [floor, known, unknown] = [floors, known, unknown].map(|times| rate(mib, median(times)));
     println!("median of {runs}: cp and two SHA-1 {floor:.0} MB/s");

@@ -82,7 +82,8 @@ impl Library {
     /// take part in the group as others do.
     fn take_lapsed(&mut self, info_hash: InfoHash) -> Vec<(GroupId, InfoHash)> {
         let goes_on = self.taking_part().any(|download| download.info_hash() == info_hash);
-        let lapsed: Vec<GroupId> = self.sources.of(info_hash).filter(|group| !goes_on || self.serves(info_hash, *group)).collect();
+        let lapsed: Vec<GroupId> =
+            self.sources.of(info_hash).filter(|group| !goes_on || self.serves(info_hash, *group)).collect();
         lapsed.iter().for_each(|group| self.sources.remove(info_hash, *group));
         lapsed.into_iter().map(|group| (group, info_hash)).collect()
     }
@@ -158,7 +159,8 @@ impl Inner {
             // Facts that do not fit are a member's mistake, or worse.
             Ok(Reply::File(entry)) => {
                 let listed = &entry.facts;
-                (entry.group, listed.info_hash, listed.len, listed.piece_len) == (group, facts.info_hash, facts.len, facts.piece_len)
+                (entry.group, listed.info_hash, listed.len, listed.piece_len)
+                    == (group, facts.info_hash, facts.len, facts.piece_len)
             }
             Ok(_) => false,
             Err(error) => {

@@ -48,7 +48,9 @@ impl Client {
 impl Inner {
     fn explain_transfer(&self, why: &Why, (group, info_hash): (GroupId, InfoHash), lines: &mut Vec<String>) {
         match &why.state {
-            TransferState::Checking => lines.push("the pieces on disk are being checked, or copied from a file that is here".into()),
+            TransferState::Checking => {
+                lines.push("the pieces on disk are being checked, or copied from a file that is here".into())
+            }
             TransferState::Finishing => lines.push("every piece is here; the whole file is being checked".into()),
             _ if !why.metainfo_known => lines.push("nobody who is online has told which pieces the file has".into()),
             _ if why.unoffered > 0 => {

@@ -29,8 +29,8 @@ mod transfer;
 mod window;
 
 pub use api::{
-    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, LinkFacts, LocalCopy, Proof, SeedSpec, SeenPeer,
-    TransferState, TransferStatus, UnreachablePeer, UploadStats, Why,
+    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, LinkFacts, LocalCopy, Proof, SeedSpec,
+    SeenPeer, TransferState, TransferStatus, UnreachablePeer, UploadStats, Why,
 };
 pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};

@@ -69,7 +69,12 @@ pub(super) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
         let copy = Copy { run, part, file: &file, buffer: piece_buffer(torrent) };
         copy.take(&mut filled)?;
         let brought = filled.have.ones() - before;
-        log::info!("{}: {brought} of {} pieces are copied from {}", torrent.info_hash, filled.have.count(), source.path.display());
+        log::info!(
+            "{}: {brought} of {} pieces are copied from {}",
+            torrent.info_hash,
+            filled.have.count(),
+            source.path.display()
+        );
         if filled.have.is_full() {
             break;
         }

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use crate::net::{DeviceSecurity, Listener, Stop, Transport};
 use crate::swarm::storage::{Disk, SystemDisk};
 use crate::swarm::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, Transfer, TransferState, TransferStatus, hash_file,
-    part_path,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, Transfer, TransferState, TransferStatus,
+    hash_file, part_path,
 };
 use crate::trust::KeyPair;
 use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId};
