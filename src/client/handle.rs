@@ -128,11 +128,12 @@ impl DownloadHandle {
     pub fn resume(&self) -> Result<(), ClientError> {
         let (row, transfer) = {
             let mut library = self.inner.library.lock();
+            let place = library.queue.place_of(self.info_hash).unwrap_or(1);
             let download = library.download(self.info_hash).ok_or_else(|| self.gone())?;
             match download.status().phase {
                 DownloadPhase::Paused(_) | DownloadPhase::Failed(_) => {}
                 DownloadPhase::Running => return Err(state("the download is running already")),
-                DownloadPhase::Queued(place) => return Err(waits_already(place)),
+                DownloadPhase::Queued(_) => return Err(waits_already(place)),
                 DownloadPhase::Complete => return Err(state("the download is complete already")),
             }
             (download.row.clone(), download.transfer.clone().filter(|_| download.is_live()))

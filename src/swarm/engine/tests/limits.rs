@@ -9,7 +9,9 @@ use crate::types::Rate;
 
 const MB: u64 = 1_000_000;
 /// Bytes that may go before a limit is felt: what it saves up in a tenth of a second, and a portion.
-const SLACK: u64 = 900_000;
+fn slack(rate: u64) -> u64 {
+    rate / 10 + (512 << 10) + 1000
+}
 
 fn rate(bytes: u64) -> Option<Rate> {
     Some(Rate::new(bytes).unwrap())
@@ -21,7 +23,7 @@ fn limited(number: u8, limits: Limits) -> Station {
 
 /// The least time in which so much may have gone at a rate.
 fn least(bytes: u64, rate: u64) -> Duration {
-    Duration::from_secs_f64(bytes.saturating_sub(SLACK) as f64 / rate as f64)
+    Duration::from_secs_f64(bytes.saturating_sub(slack(rate)) as f64 / rate as f64)
 }
 
 #[test]
@@ -54,7 +56,7 @@ fn what_is_fetched_keeps_to_the_limit_of_all_and_to_its_own() {
     leecher.assert_complete(&all, &data[1]);
     let (status, took) = (own.status(), begun.elapsed());
     assert!(took >= least(data[1].len() as u64 + status.received, 5 * MB), "{took:?}");
-    assert!(status.received <= SLACK + (took.as_secs_f64() * MB as f64) as u64, "{} bytes in {took:?}", status.received);
+    assert!(status.received <= slack(MB) + (took.as_secs_f64() * MB as f64) as u64, "{} bytes in {took:?}", status.received);
     // Freed from its own it still keeps to that of all.
     own.set_limit(None);
     leecher.assert_complete(&own, &data[0]);
