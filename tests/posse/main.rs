@@ -11,6 +11,7 @@
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
+//! | [`many`] | what was said of hundreds of small files at once holds |
 //! | [`limits`] | limits, and the order of downloads |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
 //! | [`secrecy`] | somebody who records everything learns nothing, and somebody who alters anything ends that connection alone |
@@ -34,6 +35,7 @@ mod harness;
 mod hostile;
 mod intruders;
 mod limits;
+mod many;
 mod membership;
 mod names;
 mod older;
