@@ -141,7 +141,8 @@ impl DownloadHandle {
         let Some(transfer) = transfer else {
             let begun = self.inner.begin(DownloadRow { progress: Progress::Running, ..row.clone() }).map(drop);
             self.inner.announce([(row.group, self.info_hash)]);
-            return begun;
+            begun?;
+            return Ok(self.inner.store.flush()?);
         };
         // Noted first: the engine may end it again before this returns.
         self.inner.set_progress(&row, Progress::Running)?;

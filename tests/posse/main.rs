@@ -12,6 +12,7 @@
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`sources`] | a file comes from another common group, and from this disk, and nobody gets more than they may |
+//! | [`many`] | what was said of hundreds of small files at once holds |
 //! | [`limits`] | limits, and the order of downloads |
 //! | [`paths`] | links and pipes in a download's place, other files in a shared one's, misleading names |
 //! | [`secrecy`] | somebody who records everything learns nothing, and somebody who alters anything ends that connection alone |
@@ -35,6 +36,7 @@ mod harness;
 mod hostile;
 mod intruders;
 mod limits;
+mod many;
 mod membership;
 mod names;
 mod older;
