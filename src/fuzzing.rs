@@ -25,7 +25,7 @@ pub use fetching::download;
 pub(crate) use input::Input;
 pub use replicas::replica;
 pub use texts::{command_lines, names, tracker_info};
-pub use trusting::{certificates, statements, tls_handshake};
+pub use trusting::{certificates, statements, tls_handshake, tls_records};
 
 pub use crate::swarm::fuzz::{link_session, metainfo_fetch};
 pub use crate::tracker::fuzz::tracker_session;
@@ -50,6 +50,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("replication_frames", replication_frames),
     ("statements", statements),
     ("tls_handshake", tls_handshake),
+    ("tls_records", tls_records),
     ("tracker_frames", tracker_frames),
     ("tracker_info", tracker_info),
     ("tracker_session", tracker_session),

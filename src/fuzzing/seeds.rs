@@ -22,6 +22,7 @@ pub(crate) fn seeds(target: &str) -> Vec<Seed> {
         "certificates" => certificates(),
         "statements" => statements(),
         "tls_handshake" => vec![seed("alert", [1, 21, 3, 3, 0, 2, 2, 40]), seed("plain", b"\0\x13BitTorrent protocol".to_vec())],
+        "tls_records" => tls_records(),
         "choker" | "download" | "metainfo_fetch" | "replica" => noise(target),
         "command_lines" => command_lines(),
         "extensions" => extensions(),
@@ -43,6 +44,18 @@ fn seed(name: &str, bytes: impl Into<Vec<u8>>) -> Seed {
 
 fn behind(head: &[u8], bytes: &[u8]) -> Vec<u8> {
     [head, bytes].concat()
+}
+
+/// What happens on the wire between two ends: data, new keys, cuts; and then something that should not.
+fn tls_records() -> Vec<Seed> {
+    let honest = [0, 7, 0x4e, 0x20, 7, 0x10, 0, 0x20, 0, 3, 1, 8, 0, 5, 7, 0xff, 0xff, 0, 100, 2, 9, 0x40, 0, 3];
+    let then = |name: &str, more: &[u8]| seed(name, behind(&honest, more));
+    vec![
+        then("honest", &[]),
+        then("altered", &[4, 0, 9, 3, 0, 1, 0, 10]),
+        then("lost", &[5, 0, 40, 0, 1, 0, 10]),
+        then("made-up", &[6, 7, 21, 3, 3, 0, 2, 1, 0]),
+    ]
 }
 
 fn bitfields() -> Vec<Seed> {

@@ -67,6 +67,7 @@ twins! {
     replication_frames 400
     statements 100
     tls_handshake 60
+    tls_records 100
     tracker_frames 400
     tracker_info 400
     tracker_session 100

@@ -14,6 +14,9 @@ mod stop;
 mod stream;
 mod threads;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use security::fuzz;
+
 pub use connection::{Connection, Incoming, Reader, Writer};
 pub use listener::Listener;
 pub use registry::{Admission, Bounds, Close, Registry};

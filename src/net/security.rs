@@ -445,5 +445,7 @@ fn other(cause: WrongNetwork) -> Error {
     CertificateError::Other(OtherError(Arc::new(cause))).into()
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -126,6 +126,12 @@ impl TlsStream {
         sending.write(message, &self.control)
     }
 
+    /// Goes over to a new key.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn change_key(&self, sending: &mut Sending) {
+        sending.new_key(&self.control).expect("there is always another");
+    }
+
     /// Appends what is said last to what waits to be sent: why the connection has ended, or that it is done.
     pub(super) fn say_farewell(&self, sending: &mut Sending) {
         sending.end(self.control.reason.load(Ordering::Relaxed).into());

@@ -59,6 +59,7 @@ impl Sending {
         Ok(())
     }
 
+    /// Says that another key follows, and takes it.
     pub(super) fn new_key(&mut self, control: &Control) -> Result<(), Error> {
         self.key.seal(HANDSHAKE, &KEY_UPDATE, &mut self.output)?;
         self.key = control.secrets.lock().next_to_send()?;

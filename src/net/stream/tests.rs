@@ -220,7 +220,8 @@ fn data_arrives_however_it_is_cut() {
     let (client, server) = ends();
     let message: Vec<u8> = (0..100_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
     for cut in [1, 7, 1_000, 16_384, 100_000] {
-        for room in [1, 1_000, 16_384, 16_385, 40_000, 200_000] {
+        let rooms = if cut < 1_000 { &[1_000][..] } else { &[1, 1_000, 16_384, 16_385, 40_000, 200_000] };
+        for &room in rooms {
             let sent = write(&client, &message);
             let got: Vec<u8> = sent.chunks(cut).flat_map(|bytes| read_by(&server, bytes, room).unwrap()).collect();
             assert!(got == message, "cut every {cut} bytes, read by {room}");
@@ -294,7 +295,7 @@ fn a_key_changes_between_records_and_not_too_often() {
     let (client, server) = ends();
     for refused in (0..40).map(|number| number >= 32) {
         let mut sending = client.sending();
-        sending.new_key(&client.control).unwrap();
+        client.change_key(&mut sending);
         assert_eq!(read(&server, &take(&mut sending)).is_err(), refused);
     }
 }
