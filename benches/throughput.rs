@@ -4,22 +4,21 @@
 //! cargo bench --bench throughput [-- --runs 3 --mib 1024 --dir DIR]
 //! ```
 //!
-//! Each run measures, one after the other: the floor (two processes that do nothing but send, receive, hash once and write), a
-//! download from one seeder, and a download from two. Every figure is the median of the runs. A download's time runs from
-//! `download_file` being typed until the client says that it is complete: verified twice, synced and renamed.
+//! Each run measures, one after the other: two floors (two processes that do nothing but send, receive, hash once and write, in clear and
+//! in encrypted records), a download from one seeder, a download from two, and the time to the first piece of several small files.
+//! Every figure is the median of the runs. A download's time runs from `download_file` being typed until the client says that it is complete:
+//! verified twice, synced and renamed; the floors' ends with the sync. Everything the programs send is encrypted, and there are two trackers.
 //!
-//! The programs encrypt everything. What that costs is seen from the engine alone: each run moves the file by it in clear and encrypted,
-//! one right after the other, from one seeder and from two.
-//!
-//! A download ends with the file on the disk, so the floor is measured without and with that. Where the disk is slow beside the
-//! processor (`--dir /dev/shm` takes it out), the first says what the disk costs, the second what Posse does.
+//! `--dir /dev/shm` takes the disk out. What encryption costs the engine alone is seen by `cargo bench --bench transfer`.
 
-#[path = "transfer/engine.rs"]
-mod engine;
+#[path = "throughput/first.rs"]
+mod first;
 #[path = "throughput/floor.rs"]
 mod floor;
 #[path = "throughput/measure.rs"]
 mod measure;
+#[path = "throughput/records.rs"]
+mod records;
 #[path = "../examples/support/mod.rs"]
 mod support;
 
@@ -29,9 +28,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use engine::Transferred;
 use measure::{Run, Sample};
-use support::show::{median, rate, table};
+use support::show::{median, mib, rate, table};
 use support::{Binaries, Network, Result, content};
 
 /// Measures downloads over loopback.
@@ -52,16 +50,26 @@ struct Options {
     /// The other process of the floor: sends this file.
     #[arg(long, hide = true)]
     send: Option<PathBuf>,
+    /// In encrypted records.
+    #[arg(long, hide = true)]
+    encrypted: bool,
 }
 
+/// What a download from one seeder is to reach of the encrypted floor.
+const BAR_ENCRYPTED: f64 = 0.70;
+/// What two seeders are to reach of one.
+const BAR_TWO: f64 = 1.0;
+/// What `upload_file` is to reach of one core's SHA-1.
+const BAR_UPLOAD: f64 = 0.90;
+/// Bytes of memory that either side may take.
+const BAR_MEMORY: u64 = 64 << 20;
+/// Milliseconds to the first piece.
+const BAR_FIRST: f64 = 100.0;
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(played) = engine::play(&arguments) {
-        return played.inspect_err(|e| eprintln!("{e}")).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
-    }
     let options = Options::parse();
     if let Some(file) = &options.send {
-        return floor::sender(file);
+        return floor::sender(file, options.encrypted);
     }
     if !options.bench {
         println!("measures nothing unless run by: cargo bench --bench throughput");
@@ -79,70 +87,46 @@ fn run(dir: &Path, options: &Options) -> Result<()> {
     println!("{} MiB over loopback, median of {}, {cores} cores, files in {}", options.mib, options.runs, dir.display());
     let mut runs = Vec::new();
     for number in 1..=options.runs {
-        let network = Network::start(&binaries, dir, 1)?;
+        let network = Network::start(&binaries, dir, 2)?;
         runs.push(Run::measure(&network, &file, len, number)?);
         network.stop()?;
     }
     report(&runs, len);
-    report_encryption(&runs, len);
     Ok(())
 }
 
-fn report(runs: &[Run], len: u64) {
-    let middle = |value: fn(&Run) -> f64| median(runs.iter().map(value).collect());
-    let (sha1, upload) =
-        (middle(|run| run.sha1_rate), rate(len, Duration::from_secs_f64(middle(|run| run.upload.as_secs_f64()))));
-    println!("\nSHA-1, one core          {sha1:.0} MB/s");
-    let cpu = middle(|run| run.upload_cpu.as_secs_f64());
-    println!(
-        "upload_file              {upload:.0} MB/s, {:.2} of one core's SHA-1 (bar: 0.80), {cpu:.2} s of CPU\n",
-        upload / sha1
-    );
-    let header = ["", "MB/s", "of floor", "of synced", "CPU s receiving", "CPU s sending", "peak receiving", "peak sending"];
-    let floors = [speed(runs, len, |run| &run.floor), speed(runs, len, |run| &run.floor_synced)];
-    let rows = [
-        header.map(str::to_owned).to_vec(),
-        row("floor: receive, hash, write", runs, len, floors, |run| &run.floor),
-        row("floor, and sync", runs, len, floors, |run| &run.floor_synced),
-        row("download, one seeder", runs, len, floors, |run| &run.one),
-        row("download, two seeders", runs, len, floors, |run| &run.two),
-    ];
-    table(&rows);
-    println!("\nbars: one seeder at least 0.50 of the floor, each side's peak under 100 MiB");
-}
+/// A row's name, and where its sample is.
+type Row = (&'static str, fn(&Run) -> &Sample);
 
-/// What encryption costs: the engine in clear and encrypted, pair by pair.
-fn report_encryption(runs: &[Run], len: u64) {
-    println!("\nthe engine alone");
-    let header = ["", "MB/s", "CPU s receiving", "CPU s sending", "peak receiving", "peak sending", "TLS/in clear", "of CPU"];
+fn report(runs: &[Run], len: u64) {
+    let middle = |value: &dyn Fn(&Run) -> f64| median(runs.iter().map(value).collect());
+    let (plain, encrypted) = (speed(runs, len, |run| &run.plain), speed(runs, len, |run| &run.encrypted));
+    let header =
+        ["", "MB/s", "of bare", "of AES-GCM", "CPU s receiving", "CPU s sending", "together", "peak receiving", "peak sending"];
+    let samples: [Row; 4] = [
+        ("bare loop, in clear", |run| &run.plain),
+        ("bare loop, AES-GCM", |run| &run.encrypted),
+        ("download, one seeder", |run| &run.one),
+        ("download, two seeders", |run| &run.two),
+    ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
-    for (seeders, name) in ["one seeder", "two seeders"].into_iter().enumerate() {
-        for (tls, transport) in ["in clear", "TLS"].into_iter().enumerate() {
-            let middle =
-                |value: &dyn Fn(&Transferred) -> f64| median(runs.iter().map(|run| value(&run.engines[seeders][tls])).collect());
-            let ratio = |value: &dyn Fn(&Transferred) -> f64| {
-                median(runs.iter().map(|run| value(&run.engines[seeders][0]) / value(&run.engines[seeders][1])).collect())
-            };
-            let mib = |bytes: f64| format!("{:.0} MiB", bytes / f64::from(1 << 20));
-            let (time, cpu) = (
-                |sample: &Transferred| sample.time.as_secs_f64(),
-                |sample: &Transferred| sample.receiver.cpu + sample.sender.cpu,
-            );
-            let pair = |value| if tls == 1 { format!("{value:.2}") } else { String::new() };
-            rows.push(vec![
-                format!("{name}, {transport}"),
-                format!("{:.0}", rate(len, Duration::from_secs_f64(middle(&time)))),
-                format!("{:.2}", middle(&|sample| sample.receiver.cpu)),
-                format!("{:.2}", middle(&|sample| sample.sender.cpu)),
-                mib(middle(&|sample| sample.receiver.memory_peak as f64)),
-                mib(middle(&|sample| sample.sender.memory_peak as f64)),
-                pair(ratio(&time)),
-                pair(ratio(&cpu)),
-            ]);
-        }
-    }
+    rows.extend(samples.map(|(name, sample)| row(name, runs, len, [plain, encrypted], sample)));
+    println!();
     table(&rows);
-    println!("\nbar: TLS at least 0.80 of what it is in clear");
+    let (one, two) = (speed(runs, len, |run| &run.one), speed(runs, len, |run| &run.two));
+    let sha1 = middle(&|run| run.sha1_rate);
+    let upload = rate(len, Duration::from_secs_f64(middle(&|run| run.upload.as_secs_f64())));
+    let first = median(runs.iter().flat_map(|run| &run.first).map(|time| time.as_secs_f64() * 1e3).collect());
+    let peak = runs.iter().flat_map(|run| [&run.one, &run.two]).map(|s| s.receiver.memory_peak.max(s.sender.memory_peak)).max();
+    println!("\none seeder               {:.2} of the bare AES-GCM loop (bar: {BAR_ENCRYPTED:.2})", one / encrypted);
+    println!("two seeders              {:.2} of one (bar: {BAR_TWO:.2})", two / one);
+    println!("peak memory              {} (bar: {})", mib(peak.unwrap_or(0)), mib(BAR_MEMORY));
+    println!("first piece              after {first:.0} ms (bar: {BAR_FIRST:.0} ms)");
+    println!(
+        "upload_file              {upload:.0} MB/s, {:.2} of one core's SHA-1, {sha1:.0} MB/s (bar: {BAR_UPLOAD:.2}); {:.2} s of CPU",
+        upload / sha1,
+        middle(&|run| run.upload_cpu.as_secs_f64()),
+    );
 }
 
 fn speed(runs: &[Run], len: u64, sample: fn(&Run) -> &Sample) -> f64 {
@@ -151,7 +135,6 @@ fn speed(runs: &[Run], len: u64, sample: fn(&Run) -> &Sample) -> f64 {
 
 fn row(name: &str, runs: &[Run], len: u64, floors: [f64; 2], sample: fn(&Run) -> &Sample) -> Vec<String> {
     let middle = |value: fn(&Sample) -> f64| median(runs.iter().map(|run| value(sample(run))).collect());
-    let mib = |bytes: f64| format!("{:.0} MiB", bytes / f64::from(1 << 20));
     let speed = speed(runs, len, sample);
     vec![
         name.to_owned(),
@@ -160,7 +143,8 @@ fn row(name: &str, runs: &[Run], len: u64, floors: [f64; 2], sample: fn(&Run) ->
         format!("{:.2}", speed / floors[1]),
         format!("{:.2}", middle(|sample| sample.receiver.cpu.as_secs_f64())),
         format!("{:.2}", middle(|sample| sample.sender.cpu.as_secs_f64())),
-        mib(middle(|sample| sample.receiver.memory_peak as f64)),
-        mib(middle(|sample| sample.sender.memory_peak as f64)),
+        format!("{:.2}", middle(|sample| (sample.receiver.cpu + sample.sender.cpu).as_secs_f64())),
+        mib(middle(|sample| sample.receiver.memory_peak as f64) as u64),
+        mib(middle(|sample| sample.sender.memory_peak as f64) as u64),
     ]
 }

@@ -1,4 +1,5 @@
-//! The floor: two processes, one of which reads a file and sends it, while the other receives, hashes once and writes.
+//! The floor: two processes, one of which reads a file and sends it, while the other receives, hashes once and writes; in clear, and in
+//! encrypted records ([`crate::records`]).
 //!
 //! No protocol, no pieces, one pass of SHA-1, one thread each: what a download would take if Posse itself cost nothing on top.
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use sha1::{Digest, Sha1};
 
 use crate::measure::Sample;
+use crate::records;
 use crate::support::{Process, Result, Usage};
 
 /// Bytes moved by one call on either side: a piece.
@@ -31,17 +33,15 @@ pub(crate) fn sha1_rate() -> f64 {
 }
 
 /// The sending process: prints its port, sends the file to whoever dials it, and reports what it used.
-pub(crate) fn sender(file: &Path) -> ExitCode {
+pub(crate) fn sender(file: &Path, encrypted: bool) -> ExitCode {
     let send = || -> io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         println!("{}", listener.local_addr()?.port());
         let (mut stream, _) = listener.accept()?;
-        let (mut file, mut chunk) = (File::open(file)?, vec![0; CHUNK_LEN]);
-        loop {
-            match file.read(&mut chunk)? {
-                0 => break,
-                len => stream.write_all(&chunk[..len])?,
-            }
+        let mut file = File::open(file)?;
+        match encrypted {
+            true => records::send(&mut file, &mut stream)?,
+            false => send_plain(&mut file, &mut stream)?,
         }
         drop(stream);
         // It stays, so that what it used can still be looked up.
@@ -50,24 +50,41 @@ pub(crate) fn sender(file: &Path) -> ExitCode {
     send().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
-/// Receives the file once, in this process; with `sync`, until it is on the disk.
-pub(crate) fn measure(file: &Path, target: &Path, sync: bool) -> Result<Sample> {
+fn send_plain(file: &mut File, stream: &mut TcpStream) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_LEN];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(()),
+            len => stream.write_all(&chunk[..len])?,
+        }
+    }
+}
+
+/// Receives the file once, in this process, until it is on the disk.
+pub(crate) fn measure(file: &Path, target: &Path, encrypted: bool) -> Result<Sample> {
     let dir = target.parent().ok_or("the target has no directory")?;
     let exe = std::env::current_exe()?;
     let path = file.to_str().ok_or("the file's path is not UTF-8")?;
-    let mut sender = Process::start("floor-sender", &exe, &["--send", path], dir)?;
+    let arguments = ["--send", path, "--encrypted"];
+    let mut sender = Process::start("floor-sender", &exe, &arguments[..if encrypted { 3 } else { 2 }], dir)?;
     let (_, port) = sender.line(Instant::now() + Duration::from_secs(10))?;
-    let stream = TcpStream::connect(("127.0.0.1", port.trim().parse::<u16>()?))?;
+    let mut stream = TcpStream::connect(("127.0.0.1", port.trim().parse::<u16>()?))?;
     let (before, start) = (Usage::of_this_process(), Instant::now());
-    receive(stream, target, sync)?;
+    let mut out = File::create(target)?;
+    match encrypted {
+        true => records::receive(&mut stream, &mut out)?,
+        false => receive_plain(&mut stream, &mut out)?,
+    }
+    out.sync_data()?;
     let (time, after) = (start.elapsed(), Usage::of_this_process());
     let sample = Sample { time, receiver: after.since(before), sender: sender.usage() };
+    let (copied, len) = (target.metadata()?.len(), file.metadata()?.len());
     std::fs::remove_file(target)?;
-    Ok(sample)
+    if copied == len { Ok(sample) } else { Err(format!("the floor moved {copied} bytes of {len}").into()) }
 }
 
-fn receive(mut stream: TcpStream, target: &Path, sync: bool) -> io::Result<()> {
-    let (mut out, mut hasher, mut chunk) = (File::create(target)?, Sha1::new(), vec![0; CHUNK_LEN]);
+fn receive_plain(stream: &mut TcpStream, out: &mut File) -> io::Result<()> {
+    let (mut hasher, mut chunk) = (Sha1::new(), vec![0; CHUNK_LEN]);
     loop {
         let mut len = 0;
         while len < CHUNK_LEN {
@@ -83,7 +100,7 @@ fn receive(mut stream: TcpStream, target: &Path, sync: bool) -> io::Result<()> {
         out.write_all(&chunk[..len])?;
     }
     std::hint::black_box(hasher.finalize());
-    if sync { out.sync_data() } else { Ok(()) }
+    Ok(())
 }
 
 /// Waits until what earlier measurements wrote is on the disk, so that none pays for another.

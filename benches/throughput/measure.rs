@@ -1,13 +1,10 @@
-//! One run: the floor, then downloads by the real client from one seeder and from two.
+//! One run: the floors, then downloads by the real client from one seeder and from two, then several first pieces.
 
 use std::path::Path;
 use std::time::Duration;
 
-use posse::swarm::hash_file;
-
-use crate::engine::{Transferred, transfer_both};
-use crate::floor;
 use crate::support::{Member, Network, Result, Usage, content};
+use crate::{first, floor};
 
 /// One transfer.
 pub(crate) struct Sample {
@@ -27,45 +24,44 @@ pub(crate) struct Run {
     pub(crate) upload: Duration,
     /// CPU time that it took.
     pub(crate) upload_cpu: Duration,
-    /// The floor, the data left in the system's cache.
-    pub(crate) floor: Sample,
-    /// The floor, the data on the disk.
-    pub(crate) floor_synced: Sample,
+    /// The floor in clear.
+    pub(crate) plain: Sample,
+    /// The floor in encrypted records.
+    pub(crate) encrypted: Sample,
     /// A download from one seeder.
     pub(crate) one: Sample,
     /// A download from two seeders.
     pub(crate) two: Sample,
-    /// The engine alone, from one seeder and from two: in clear, then encrypted.
-    pub(crate) engines: [[Transferred; 2]; 2],
+    /// Times to the first piece.
+    pub(crate) first: Vec<Duration>,
 }
 
 impl Run {
     /// Measures everything once; `number` keeps the names of this run apart from another's.
     pub(crate) fn measure(network: &Network, file: &Path, len: u64, number: usize) -> Result<Self> {
-        let dir = network.dir();
+        let (dir, copy) = (network.dir(), network.dir().join("floor.bin"));
         let sha1_rate = floor::sha1_rate();
-        // Not counted: the first to fill the system's cache pays for memory that the others find ready.
-        floor::measure(file, &dir.join("floor.bin"), false)?;
+        if number == 1 {
+            // Not counted: the first to fill the system's cache pays for memory that the others find ready.
+            floor::measure(file, &copy, false)?;
+        }
         floor::settle(dir)?;
-        let floor = floor::measure(file, &dir.join("floor.bin"), false)?;
+        let plain = floor::measure(file, &copy, false)?;
         floor::settle(dir)?;
-        let floor_synced = floor::measure(file, &dir.join("floor.bin"), true)?;
+        let encrypted = floor::measure(file, &copy, true)?;
         let (one, (upload, upload_cpu)) = download(network, file, len, &format!("one-{number}"), 1)?;
         let (two, _) = download(network, file, len, &format!("two-{number}"), 2)?;
-        let hashed = hash_file(file, &mut |_| true)?;
-        let pair = |seeders| -> Result<[Transferred; 2]> {
-            floor::settle(dir)?;
-            transfer_both(number, seeders, &hashed, dir).map_err(|e| crate::support::Failure::from(e.to_string()))
-        };
-        let engines = [pair(1)?, pair(2)?];
+        let first = first::pieces(network, &format!("first-{number}"))?;
         println!(
-            "run {number}: floor {:.0}, one seeder {:.0}, two seeders {:.0} MB/s; the engine's TLS/in clear {}",
-            mbs(len, &floor),
+            "run {number}: bare loop {:.0}, with AES-GCM {:.0}; one seeder {:.0}, two seeders {:.0} MB/s; upload_file {:.2} of SHA-1; first piece after {:.0?} ms",
+            mbs(len, &plain),
+            mbs(len, &encrypted),
             mbs(len, &one),
             mbs(len, &two),
-            engines.map(|[plain, tls]| format!("{:.2}", plain.time.as_secs_f64() / tls.time.as_secs_f64())).join(" and ")
+            crate::support::show::rate(len, upload) / sha1_rate,
+            first.iter().map(|time| time.as_secs_f64() * 1e3).collect::<Vec<_>>(),
         );
-        Ok(Self { sha1_rate, upload, upload_cpu, floor, floor_synced, one, two, engines })
+        Ok(Self { sha1_rate, upload, upload_cpu, plain, encrypted, one, two, first })
     }
 }
 

@@ -6,6 +6,7 @@ mod download;
 mod engine;
 mod fetch;
 mod files;
+mod front;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod handle;
@@ -27,6 +28,7 @@ mod spreader;
 mod storage;
 mod torrent;
 mod transfer;
+mod twin;
 mod window;
 
 pub use api::{

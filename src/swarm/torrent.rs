@@ -15,9 +15,11 @@ use sha1::{Digest, Sha1};
 
 use super::api::{SeedSpec, TransferState};
 use super::engine::Inner;
+use super::front::Turn;
 use super::link::Link;
 use super::peers::Peers;
 use super::pool::{Buffer, Job};
+use super::storage::PartFile;
 use super::transfer::TransferPart;
 use super::{Action, Choker, ChokerOptions, ChunkJob, LinkKey, Spreader, UploadOrder};
 use crate::types::{DeviceId, Geometry, InfoHash, PieceIndex};
@@ -26,6 +28,7 @@ use crate::wire::peer::PeerMessage;
 
 /// Verified bytes after which the journal is written before its time.
 const UNSYNCED_MAX: u64 = 64 << 20;
+
 /// One file.
 pub(super) struct Torrent {
     pub(super) info_hash: InfoHash,
@@ -33,8 +36,10 @@ pub(super) struct Torrent {
     pub(super) engine: Arc<Inner>,
     pub(super) metainfo: OnceLock<Arc<Metainfo>>,
     pub(super) state: Mutex<State>,
-    /// Signalled when the transfer's state changes, and when the piece that the front waits for is there.
+    /// Signalled when the transfer's state changes, and when its thread has something to do.
     pub(super) changed: Condvar,
+    /// Signalled when the front has been gone on with.
+    pub(super) turned: Condvar,
 }
 
 /// What changes.
@@ -76,6 +81,7 @@ impl Torrent {
                 dictionary: None,
             }),
             changed: Condvar::new(),
+            turned: Condvar::new(),
         }
     }
 
@@ -176,9 +182,12 @@ impl Torrent {
     /// A worker took a piece that has come: hashes and writes it.
     pub(super) fn verify(self: &Arc<Self>, link: LinkKey, piece: PieceIndex, buffer: Buffer) {
         let Some(metainfo) = self.metainfo.get() else { return };
-        let good = Sha1::digest(&*buffer)[..] == metainfo.piece_hash(piece).as_bytes()[..];
-        let part = self.state.lock().transfer.as_ref().and_then(|transfer| transfer.part.clone());
-        let Some(part) = part else { return };
+        let Some((part, turn)) = self.part_and_turn(piece) else { return };
+        let want = metainfo.piece_hash(piece);
+        let good = match turn {
+            Some(turn) => turn.check(&buffer, &want),
+            None => Sha1::digest(&*buffer)[..] == want.as_bytes()[..],
+        };
         let written = if good { part.write(&buffer, self.geometry.offset(piece)) } else { Ok(()) };
         let mut state = self.state.lock();
         let now = self.now();
@@ -197,7 +206,9 @@ impl Torrent {
                     transfer.unsynced = 0;
                     self.engine.journal_soon();
                 }
-                if transfer.front_takes(piece, buffer) || !std::mem::replace(&mut transfer.grown, true) {
+                transfer.grown = true;
+                transfer.front.keep(piece, buffer);
+                if transfer.front_is_due(&self.geometry) {
                     self.changed.notify_all();
                 }
             }
@@ -211,6 +222,16 @@ impl Torrent {
             }
         }
         self.drive(&mut state);
+    }
+
+    /// What a worker needs to check a piece: the file, and the turn at the front if there is something to hash.
+    fn part_and_turn(self: &Arc<Self>, piece: PieceIndex) -> Option<(Arc<PartFile>, Option<Turn>)> {
+        let mut state = self.state.lock();
+        let turn = Turn::beside(self, &mut state, piece);
+        let part = state.transfer.as_ref().and_then(|transfer| transfer.part.clone());
+        // First of all: a turn takes the lock when it is given back.
+        drop(state);
+        Some((part?, turn))
     }
 
     /// The verdict on a piece whose check panicked: it is missing again, and nothing more is asked for until somebody has looked.

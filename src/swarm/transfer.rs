@@ -3,13 +3,12 @@
 //! **Invariant:** a file gets its final name only after every piece and the whole were verified and made durable. Whatever goes wrong, what was
 //! verified stays in the `.part`, and [`Transfer::resume`](super::Transfer::resume) goes on from it.
 //!
-//! A thread a running download walks [`run`] from top to bottom: while pieces come it computes the SHA-1 of the whole along the
-//! contiguous front; pieces never wait for it.
+//! A thread a running download walks [`run`] from top to bottom. While pieces come it waits: the workers that check them go on with the SHA-1 of
+//! the whole as well ([`super::front`]), and what they cannot take along it hashes itself. No piece waits for it.
 
 mod check;
 mod local;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,20 +16,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
-use sha1::{Digest, Sha1};
 
 use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState};
 use super::fetch::{self, MetainfoFetch};
+use super::front::{Front, Turn};
 use super::pool::Buffer;
 use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
 use super::{Download, Options, Stats};
 use crate::types::{Bitfield, FileFacts, FileId, Geometry, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
-
-/// Buffers kept for the front, so that it need not read again what was just written, and the bytes in all of them.
-const HANDED_MAX: usize = 8;
-const HANDED_LEN_MAX: usize = 8 << 20;
 
 /// How long a `.part` that is locked is waited for: after a failure another thread of ours may be about to let go of it.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
@@ -64,9 +59,8 @@ pub(super) struct TransferPart {
     rewrite: bool,
     /// Bytes found to be there while checking.
     pub(super) checked: u64,
-    /// The piece that the front waits for, and verified ones that it will want soon.
-    front: u32,
-    handed: BTreeMap<u32, Buffer>,
+    /// The hash of the whole so far.
+    pub(super) front: Front,
     /// Whether this run has brought a piece.
     pub(super) grown: bool,
     /// The next piece to ask for while pieces are asked for in order.
@@ -116,24 +110,13 @@ impl TransferPart {
             rewrite: false,
             verified,
             checked: 0,
-            front: 0,
-            handed: BTreeMap::new(),
+            front: Front::default(),
             grown: false,
             next: 0,
             dirty: false,
             unsynced: 0,
             before: Stats::default(),
         })
-    }
-
-    /// Takes a verified piece's buffer if the front will want it soon; tells whether it waits for just that one.
-    pub(super) fn front_takes(&mut self, piece: PieceIndex, buffer: Buffer) -> bool {
-        let ahead = piece.get().wrapping_sub(self.front);
-        let max = HANDED_MAX.min(HANDED_LEN_MAX / buffer.len().max(1));
-        if (ahead as usize) < max && self.handed.len() < max {
-            self.handed.insert(piece.get(), buffer);
-        }
-        ahead == 0
     }
 
     /// The piece to ask for next where the order makes no difference to the swarm, because whoever is linked has everything: the
@@ -196,8 +179,7 @@ impl TransferPart {
         self.rewrite |= lost;
         self.verified = if lost { self.durable.clone() } else { self.have().clone() };
         (self.download, self.part, self.fetch) = (None, None, None);
-        self.handed.clear();
-        self.next = 0;
+        (self.front, self.next) = (Front::default(), 0);
     }
 }
 
@@ -288,7 +270,7 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     if !known {
         transfer.fetch = Some(MetainfoFetch::new(fetch::dictionary_len(&transfer.facts, geometry)));
     }
-    (transfer.dirty, transfer.rewrite) = (true, false);
+    (transfer.dirty, transfer.rewrite, transfer.front) = (true, false, Front::default());
     if !paused {
         transfer.life = if known { TransferState::Downloading } else { TransferState::Metainfo };
     }
@@ -301,42 +283,52 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     Ok(())
 }
 
-/// Hashes the whole file, piece by piece as the contiguous front grows.
+/// Hashes of the whole file what no worker takes along, until all of it is hashed and every piece is there.
 fn hash_front(run: &Run<'_>, part: &PartFile) -> Result<Sha1Digest, End> {
     let torrent = run.torrent;
     let geometry = torrent.geometry;
-    let mut hasher = Sha1::new();
     let mut own = None;
-    for piece in geometry.indexes() {
-        match wait_for(run, piece)? {
-            Some(buffer) => hasher.update(&*buffer),
-            None => {
+    loop {
+        let mut turn = match next_turn(run)? {
+            Next::Hash(turn) => turn,
+            Next::Done(digest) => return Ok(digest),
+        };
+        match turn.piece() {
+            Some((_, Some(buffer))) => turn.advance(&buffer),
+            Some((piece, None)) => {
                 let whole = geometry.piece_len() as usize;
                 let buffer: &mut Buffer = own.get_or_insert_with(|| torrent.engine.buffers.take(whole));
                 let bytes = &mut buffer[..geometry.len_of(piece) as usize];
                 part.read(bytes, geometry.offset(piece)).map_err(|e| End::Failed(format!("cannot read {}: {e}", part.name())))?;
-                hasher.update(bytes);
+                turn.advance(bytes);
             }
+            None => {}
         }
     }
-    Ok(Sha1Digest::from_bytes(hasher.finalize().into()))
 }
 
-/// Waits until a piece is verified; returns its buffer if it is still there.
-fn wait_for(run: &Run<'_>, piece: PieceIndex) -> Result<Option<Buffer>, End> {
-    let mut state = run.torrent.state.lock();
+/// What the download's thread is to do next.
+enum Next {
+    /// Go on with the front.
+    Hash(Box<Turn>),
+    /// Finish: every piece is there, and this is the hash of the whole.
+    Done(Sha1Digest),
+}
+
+/// Waits until there is something to hash, or nothing any more.
+fn next_turn(run: &Run<'_>) -> Result<Next, End> {
+    let torrent = run.torrent;
+    let mut state = torrent.state.lock();
     loop {
         let transfer = run.transfer(&mut state)?;
-        transfer.front = piece.get();
-        // What an earlier run left is not read before this one has brought something: it may stay unfinished for long.
-        let worth_it = transfer.grown || transfer.have().is_full();
-        if worth_it && transfer.have().has(piece) {
-            let buffer = transfer.handed.remove(&piece.get());
-            // What was overtaken is of no use any more.
-            transfer.handed.retain(|handed, _| *handed > piece.get());
-            return Ok(buffer);
+        let digest = transfer.front.digest(torrent.geometry.piece_count());
+        if let Some(digest) = digest.filter(|_| transfer.have().is_full()) {
+            return Ok(Next::Done(digest));
         }
-        run.torrent.changed.wait(&mut state);
+        if let Some(turn) = Turn::alone(torrent, transfer) {
+            return Ok(Next::Hash(Box::new(turn)));
+        }
+        torrent.changed.wait(&mut state);
     }
 }
 

@@ -16,6 +16,9 @@ const SUGGESTIONS_MAX: usize = 64;
 const RATE_FADE: Duration = Duration::from_secs(3);
 /// How long a link is left alone after its first reject while it serves us; doubles with each further one.
 const REJECT_PAUSE: Duration = Duration::from_millis(50);
+/// Time for which requests run ahead on a link that is fast at least: if the system lets either end wait for its processor for some
+/// milliseconds, the link does not stand still. Beyond 131 MB/s that is more than two pieces.
+const AHEAD_MIN: f64 = 0.008;
 /// Most doublings of the pause: 6.4 s.
 const REJECT_DOUBLINGS_MAX: u32 = 7;
 /// How long a piece is not asked of a link that did not bring it, if no other link can give it.
@@ -87,7 +90,10 @@ impl Link {
         }
         let min = piece * u64::from(options.window_pieces_min.max(1));
         let ahead = u64::from(self.block_len(options)) + self.window.target(0, u64::MAX);
-        let min = if self.window.rate().is_some() { min.min(piece + ahead) } else { min };
+        let min = match self.window.rate() {
+            Some(rate) => min.min(piece + ahead).max(options.window_max.min((rate * AHEAD_MIN) as u64)),
+            None => min,
+        };
         self.window.target(min, options.window_max.max(min))
     }
 

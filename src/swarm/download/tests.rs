@@ -116,6 +116,23 @@ fn a_suggestion_goes_before_rarity() {
 }
 
 #[test]
+fn a_fast_link_is_asked_for_what_it_brings_in_some_milliseconds() {
+    for (rate, window) in [(10e6, 1..=2), (200e6, 20..=30)] {
+        let mut scene = Scene::new(&["x".repeat(2_000).as_str()]);
+        let mut waiting = VecDeque::new();
+        while scene.now < SECOND / 5 {
+            waiting.extend(scene.jobs().1);
+            let (link, span) = waiting.pop_front().unwrap();
+            scene.now += Duration::from_secs_f64(f64::from(span.len) / rate);
+            scene.receive(&[(link, span)]);
+            scene.download.verified(scene.now, span.piece, link);
+        }
+        let stats = scene.download.link_stats(LinkKey(0)).unwrap();
+        assert!(window.contains(&(stats.window / u64::from(PIECE))), "{rate}: {stats:?}");
+    }
+}
+
+#[test]
 fn the_sum_of_windows_is_bounded() {
     let options = Options { window_sum_max: 3 * u64::from(PIECE), ..Options::default() };
     let mut scene = Scene::with(&["xxxxxxxx"; 5], options);
