@@ -132,19 +132,17 @@ def report_creating(clients, source):
 def tune(chosen, processes):
     """Measures libtorrent in every configuration."""
     source = Source(processes.directory, chosen.mib)
-    rows = [["", *(f"{seeders}: {column}" for seeders in chosen.seeders for column in HEADER[1:])]]
     warm = True
     for name, configuration in configurations.ALL.items():
         client = libtorrent_peer.Libtorrent(processes, source, max(chosen.seeders), configuration)
         if warm:
             client.download(1)
             warm = False
-        columns = []
         for seeders in chosen.seeders:
-            columns += Median([client.download(seeders) for _ in range(chosen.runs)], source).columns()
+            columns = Median([client.download(seeders) for _ in range(chosen.runs)], source).columns()
+            # At once: it takes long, and whoever has seen enough may end it.
+            print(f"{name:28} {seeders} seeding: " + ", ".join(f"{value} {what}" for value, what in zip(columns, HEADER[1:])), flush=True)
         client.stop()
-        rows.append([name, *columns])
-    table(rows)
 
 
 class Median:

@@ -69,7 +69,7 @@ impl Seeder {
         let started = Instant::now();
         let transfer = engine.download(spec)?;
         engine.add_peers(metainfo.info_hash(), [(device, address)]);
-        let mut when = |done: fn(&TransferStatus) -> bool| {
+        let when = |done: fn(&TransferStatus) -> bool| {
             transfer.wait_until(PATIENCE, |status| done(status) || status.state.has_ended());
             started.elapsed()
         };

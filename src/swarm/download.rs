@@ -49,6 +49,7 @@ pub struct Download {
     /// Bytes asked for twice so far.
     duplicated: u64,
     paused: bool,
+    held: bool,
     tokens: u64,
     actions: VecDeque<Action>,
     totals: Stats,
@@ -83,6 +84,7 @@ impl Download {
             reserved: 0,
             duplicated: 0,
             paused: false,
+            held: false,
             tokens: 0,
             actions: complete.then_some(Action::Complete).into_iter().collect(),
             totals: Stats::default(),
@@ -167,10 +169,10 @@ impl Download {
         }
     }
 
-    /// The smallest round trip time known of the link from elsewhere, as from its connecting. Optional.
+    /// A round trip time known of the link from elsewhere, as from its connecting: stands until one is measured. Optional.
     pub fn delay_measured(&mut self, link: LinkKey, delay: Duration) {
         if let Some(state) = self.links.get_mut(&link) {
-            state.window.delay_seen(delay);
+            state.window.delay_guessed(delay);
         }
     }
 
@@ -199,6 +201,11 @@ impl Download {
             }
             self.update_interest(link);
         }
+    }
+
+    /// Asks for no pieces for now, but lets peers know that we will: they serve us by the time we ask. Or goes on.
+    pub fn held(&mut self, on: bool) {
+        self.held = on;
     }
 
     /// Takes the next effect. Drain after every call that changes something.

@@ -143,9 +143,9 @@ impl Torrent {
         let begins = transfer.life == TransferState::Metainfo;
         if begins {
             transfer.life = TransferState::Downloading;
-            if let Some(download) = &mut transfer.download {
-                download.paused(false);
-            }
+        }
+        if let Some(download) = &mut transfer.download {
+            download.held(false);
         }
         self.drive(&mut state);
         let links: Vec<Arc<Link>> = state.links.values().filter(|link| link.extensions).cloned().collect();

@@ -44,7 +44,7 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     let own = engine.host.ticket_for(torrent.info_hash, device).ok_or(LinkError::Refused("no ticket is at hand"))?;
     let started = Instant::now();
     let connection = engine.config.transport.dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)?;
-    let delay = started.elapsed() / 3;
+    let delay = started.elapsed() / 2;
     let mut admission =
         engine.registry.admit(address.ip(), connection.clone()).ok_or(LinkError::Refused("too many links are up"))?;
     // Whom we dial is our own choice: the bounds are there against those who come.

@@ -246,6 +246,10 @@ impl Torrent {
             spreader.join(link.key);
         }
         state.spread(self.geometry);
+        if state.seed.is_some() && !link.dialled {
+            // Whoever dials a seeder wants something: it need not say so first.
+            state.choker.interested(now, link.key, true);
+        }
         let State { transfer, peers, .. } = &mut *state;
         if let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
             download.join(now, link.key, link.traits);

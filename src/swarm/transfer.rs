@@ -263,9 +263,9 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     let paused = matches!(transfer.life, TransferState::Paused(_));
     let options = Options { window_sum_max: torrent.engine.window_share(), ..Options::default() };
     let mut download = Download::new(geometry, have, options, rand::random());
-    if paused || !known {
-        download.paused(true);
-    }
+    download.paused(paused);
+    // What comes could not be checked yet.
+    download.held(!known);
     transfer.download = Some(download);
     if !known {
         transfer.fetch = Some(MetainfoFetch::new(fetch::dictionary_len(&transfer.facts, geometry)));
@@ -415,7 +415,7 @@ impl Torrent {
             (Some(_), Some(_)) => TransferState::Metainfo,
             (Some(_), None) => TransferState::Downloading,
         };
-        if let (Some(download), None) = (&mut transfer.download, &transfer.fetch) {
+        if let Some(download) = &mut transfer.download {
             download.paused(false);
         }
         self.activate();

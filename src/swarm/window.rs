@@ -5,12 +5,19 @@
 //! Twice, because a window of once the product only just keeps a link busy, and because a rate measured through a window that
 //! is too small grows with it: the target doubles each round trip until the link is full, as TCP does. The delay is the
 //! smallest seen between a request on an idle link and its first block: requests that wait in the peer's queue behind others
-//! do not count as distance.
+//! do not count as distance. Until one was seen, the time that connecting took stands for it.
+//!
+//! On an idle link the rate is taken from the first block's arrival on: the time before it is distance. How fast the blocks behind it
+//! follow tells what the link can do before the window has let it, so that the first ones open it at once.
 
 use std::time::Duration;
 
 /// Shortest time over which a rate is taken: below it, one burst says nothing.
 const SAMPLE_MIN: Duration = Duration::from_millis(50);
+/// The first rate of a link may be taken over less, from this many bytes on: a distant link that waits for more than its first window
+/// loses a round trip.
+const TRAIN_MIN: Duration = Duration::from_millis(10);
+const TRAIN_LEN_MIN: u64 = 256 << 10;
 
 /// Bytes per second lately: a moving average whose past fades with a time constant.
 #[derive(Debug, Clone, Copy)]
@@ -49,22 +56,35 @@ impl Rate {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Window {
     delay: Option<Duration>,
+    /// What stands for the delay until one was seen.
+    delay_guessed: Option<Duration>,
     rate: Option<f64>,
-    /// Start of the running sample and its bytes; none while nothing is asked for.
-    sample: Option<(Duration, u64)>,
+    sample: Sample,
+}
+
+/// The bytes over which a rate is taken.
+#[derive(Debug, Clone, Copy, Default)]
+enum Sample {
+    /// Nothing is asked for.
+    #[default]
+    Idle,
+    /// The first block has not come.
+    Awaited,
+    /// Bytes since a time.
+    Running(Duration, u64),
 }
 
 impl Window {
     /// Requests are sent; `idle` tells that none was waiting before.
-    pub(crate) fn requested(&mut self, now: Duration, idle: bool) {
-        if idle || self.sample.is_none() {
-            self.sample = Some((now, 0));
+    pub(crate) fn requested(&mut self, idle: bool) {
+        if idle || matches!(self.sample, Sample::Idle) {
+            self.sample = Sample::Awaited;
         }
     }
 
     /// The link has nothing more to bring: the time until the next request says nothing about its rate.
     pub(crate) fn idle(&mut self) {
-        self.sample = None;
+        self.sample = Sample::Idle;
     }
 
     /// Notes a round trip time.
@@ -72,21 +92,32 @@ impl Window {
         self.delay = Some(self.delay.map_or(delay, |old| old.min(delay)));
     }
 
+    /// Notes a time that may be less than a round trip, or more.
+    pub(crate) fn delay_guessed(&mut self, delay: Duration) {
+        self.delay_guessed = Some(delay);
+    }
+
     /// Counts bytes of blocks.
     pub(crate) fn received(&mut self, now: Duration, bytes: u64) {
-        let Some((start, sum)) = self.sample.as_mut() else { return };
-        *sum += bytes;
-        let span = now.saturating_sub(*start);
-        if span < SAMPLE_MIN.max(self.delay.unwrap_or_default()) {
+        let (start, sum) = match self.sample {
+            Sample::Idle => return,
+            // The bytes of this block passed before its end was seen.
+            Sample::Awaited => (now, 0),
+            Sample::Running(start, sum) => (start, sum + bytes),
+        };
+        self.sample = Sample::Running(start, sum);
+        let span = now.saturating_sub(start);
+        let is_train = self.rate.is_none() && span >= TRAIN_MIN && sum >= TRAIN_LEN_MIN;
+        if !is_train && span < SAMPLE_MIN.max(self.delay.unwrap_or_default()) {
             return;
         }
-        let seen = *sum as f64 / span.as_secs_f64();
+        let seen = sum as f64 / span.as_secs_f64();
         // Up at once, so that a window opens quickly; down slowly, so that one stall does not close it.
         self.rate = Some(match self.rate {
             Some(old) if seen < old => old * 0.8 + seen * 0.2,
             _ => seen,
         });
-        self.sample = Some((now, 0));
+        self.sample = Sample::Running(now, 0);
     }
 
     /// Bytes per second while busy, if measured.
@@ -94,14 +125,14 @@ impl Window {
         self.rate
     }
 
-    /// Smallest delay, if measured.
+    /// Smallest delay, if measured, or what stands for it.
     pub(crate) fn delay(&self) -> Option<Duration> {
-        self.delay
+        self.delay.or(self.delay_guessed)
     }
 
     /// Bytes that may be in flight, within the bounds.
     pub(crate) fn target(&self, min: u64, max: u64) -> u64 {
-        let product = self.rate.unwrap_or(0.0) * self.delay.unwrap_or_default().as_secs_f64();
+        let product = self.rate.unwrap_or(0.0) * self.delay().unwrap_or_default().as_secs_f64();
         ((2.0 * product) as u64).min(max).max(min)
     }
 }
@@ -112,30 +143,80 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A link of 25 MB/s and 100 ms: the window opens from two pieces to the product and beyond, within a second.
+    const PIECE: u64 = 512 << 10;
+    const BLOCK: u64 = 64 << 10;
+
+    /// Downloads for a while over a link with this rate and round trip, whose requests go out as soon as the window has room for a
+    /// piece; returns the bytes that came in each tenth of a second.
+    fn simulate(window: &mut Window, rate: u64, round_trip: Duration, tenths: usize) -> Vec<u64> {
+        let mut arrivals = std::collections::VecDeque::new();
+        let (mut came, mut asked, mut got, mut free) = (vec![0; tenths], 0, 0, Duration::ZERO);
+        let mut now = Duration::ZERO;
+        while now < tenths as u32 * 100 * MS {
+            while arrivals.front().is_some_and(|&at| at <= now) {
+                arrivals.pop_front();
+                if got == 0 {
+                    window.delay_seen(now);
+                }
+                window.received(now, BLOCK);
+                got += BLOCK;
+                came[now.as_millis() as usize / 100] += BLOCK;
+            }
+            while asked - got + PIECE <= window.target(2 * PIECE, 16 << 20) {
+                window.requested(asked == got);
+                for _ in 0..PIECE / BLOCK {
+                    free = free.max(now + round_trip) + Duration::from_secs_f64(BLOCK as f64 / rate as f64);
+                    arrivals.push_back(free);
+                }
+                asked += PIECE;
+            }
+            now += MS;
+        }
+        came
+    }
+
+    /// A link of 25 MB/s and 100 ms is full from the second round trip of data on, and stays so without a long queue.
     #[test]
     fn a_distant_link_is_filled() {
-        let (mut window, piece) = (Window::default(), 512u64 << 10);
-        window.delay_seen(100 * MS);
-        let mut now = Duration::ZERO;
-        window.requested(now, true);
-        for _ in 0..10 {
-            let target = window.target(2 * piece, 16 << 20);
-            now += 100 * MS;
-            window.received(now, target.min(2_500_000));
+        let mut window = Window::default();
+        let came = simulate(&mut window, 25_000_000, 100 * MS, 40);
+        let lacking: u64 = came[1..].iter().map(|bytes| 2_500_000u64.saturating_sub(*bytes)).sum();
+        assert!(lacking <= 2_500_000, "{lacking} bytes could have come and did not: {came:?}");
+        let target = window.target(2 * PIECE, 16 << 20);
+        assert!((4_000_000..6_500_000).contains(&target), "{target}");
+    }
+
+    #[test]
+    fn links_of_any_kind_are_filled() {
+        for (rate, round_trip) in [(6_250_000, 500), (125_000_000, 20), (1_250_000, 300), (25_000_000, 20)] {
+            let mut window = Window::default();
+            let came = simulate(&mut window, rate, round_trip * MS, 60);
+            let late: u64 = came[30..].iter().sum();
+            assert!(late as f64 >= rate as f64 * 3.0 * 0.97, "{rate} bytes/s, {round_trip} ms: {came:?}");
         }
-        let target = window.target(2 * piece, 16 << 20);
-        assert!((4_000_000..6_000_000).contains(&target), "{target}");
+    }
+
+    /// What connecting took is only a stand-in: it may be less than a round trip, and must not keep the window small.
+    #[test]
+    fn a_guessed_delay_gives_way_to_a_seen_one() {
+        let mut window = Window::default();
+        window.delay_guessed(30 * MS);
+        assert_eq!(window.delay(), Some(30 * MS));
+        window.delay_seen(100 * MS);
+        window.delay_guessed(30 * MS);
+        assert_eq!(window.delay(), Some(100 * MS));
     }
 
     #[test]
     fn idle_time_does_not_lower_the_rate() {
         let mut window = Window::default();
-        window.requested(Duration::ZERO, true);
-        window.received(100 * MS, 1_000_000);
-        window.idle();
-        window.requested(9_000 * MS, true);
-        window.received(9_100 * MS, 1_000_000);
+        for second in [0, 9] {
+            let start = second * 1_000 * MS;
+            window.requested(true);
+            window.received(start, 100_000);
+            window.received(start + 100 * MS, 1_000_000);
+            window.idle();
+        }
         assert_eq!(window.rate().map(f64::round), Some(10_000_000.0));
     }
 

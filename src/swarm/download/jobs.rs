@@ -13,7 +13,7 @@ impl Download {
     /// every event, until it is `None` or the jobs queue is full.
     pub fn next_job(&mut self, now: Duration) -> Option<ChunkJob> {
         self.now = self.now.max(now);
-        if self.paused || !self.has_room() {
+        if self.paused || self.held || !self.has_room() {
             return None;
         }
         let mut ready = self.ready_links(now);

@@ -161,7 +161,7 @@ impl Link {
             }
         }
         if !spans.is_empty() {
-            self.window.requested(now, idle);
+            self.window.requested(idle);
             // The time before it was asked does not count as silence.
             self.alive = if idle { self.alive.max(now) } else { self.alive };
         }

@@ -296,6 +296,21 @@ fn a_pause_stops_at_once_and_goes_on() {
     assert_eq!(scene.jobs().0.len(), 2);
 }
 
+/// Until the metainfo is there: the peer is told at once that we want pieces, so that it serves us by then.
+#[test]
+fn a_held_download_says_what_it_wants_and_asks_for_nothing() {
+    let mut scene = Scene::new(&["xxxx"]);
+    scene.download.held(true);
+    assert!(scene.jobs().0.is_empty());
+    scene.download.join(scene.now, LinkKey(7), FAST);
+    scene.download.peer_has_all(LinkKey(7));
+    assert!(scene.actions().contains(&Action::Interested(LinkKey(7), true)));
+    scene.download.unchoked(scene.now, LinkKey(7));
+    assert!(scene.jobs().0.is_empty());
+    scene.download.held(false);
+    assert_eq!(scene.jobs().0.len(), 4);
+}
+
 #[test]
 fn a_failed_write_makes_the_piece_missing() {
     let mut scene = Scene::new(&["x"]);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::harness::*;
 use super::raw::*;
 use crate::net::{Incoming, Transport};
+use crate::swarm::storage::SystemDisk;
 use crate::types::{Bitfield, DeviceId, FileFacts};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message};
@@ -223,9 +224,11 @@ fn false_metainfo_is_not_believed() {
 
 #[test]
 fn a_seeder_rejects_what_it_does_not_serve() {
-    let seeder = Station::start(1);
+    let seeder = Station::start_with(1, Arc::new(SystemDisk), |config| config.upload_slots = 1);
     let data = noise(1 << 20, 6);
     let facts = seeder.share("served", &data);
+    // Whoever dials a seeder gets a free slot without asking.
+    let first = enter(&seeder, &device(), 76, &facts);
     let mut stream = enter(&seeder, &device(), 77, &facts);
     let request = |piece, begin, len| PeerMessage::Request { piece, begin, len };
     let reject = |piece, begin, len| PeerMessage::Reject { piece, begin, len };
@@ -239,6 +242,7 @@ fn a_seeder_rejects_what_it_does_not_serve() {
         }
     };
     assert_eq!(ask(&request(0, 0, 16 << 10)), reject(0, 0, 16 << 10), "choked");
+    drop(first);
     assert_eq!(ask(&PeerMessage::Interested), PeerMessage::Unchoke);
     for (piece, begin, len) in [(2, 0, 1), (0, 512 << 10, 1), (0, 1, 512 << 10), (0, 0, 0), (u32::MAX, u32::MAX, u32::MAX)] {
         assert_eq!(ask(&request(piece, begin, len)), reject(piece, begin, len));
