@@ -119,7 +119,7 @@ type Course = Vec<(Duration, u64)>;
 /// Looks at downloads for some time, or until one is complete; the first look is when anything has come.
 fn watch(transfers: &[Transfer], time: Duration) -> Vec<Course> {
     let received = || transfers.iter().map(|transfer| transfer.status().received).collect::<Vec<u64>>();
-    while received().iter().any(|bytes| *bytes == 0) {
+    while received().contains(&0) {
         std::thread::sleep(Duration::from_millis(5));
     }
     let begun = Instant::now();

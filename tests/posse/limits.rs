@@ -139,6 +139,31 @@ fn one_that_fails_or_cannot_begin_does_not_hold_up_the_others() {
     assert_all_complete(&mut bob, &contents);
 }
 
+/// Half a minute is what a download has to bring something while others wait; the test takes as long.
+#[test]
+fn one_that_nobody_has_gives_its_slot_up_and_goes_on_when_somebody_has_it() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "ann", "bob"]);
+    let contents = [Content::new("a", 2 << 20, 741), Content::new("b", 2 << 20, 742)];
+    let (mut nik, mut ann) = (world.client("nik"), world.client("ann"));
+    for (client, user, content) in [(&mut nik, "nik", &contents[0]), (&mut ann, "ann", &contents[1])] {
+        world.put(user, content);
+        client.login(user);
+        client.ok(&format!("upload_file {} lab", content.name), &[]);
+    }
+    nik.process().kill9();
+    let mut bob = world.client_with("bob", &["--max-downloads", "1"]);
+    bob.login("bob");
+    bob.ok("download_file lab a", &[]);
+    bob.ok("download_file lab b", &[]);
+    expect(&mut bob, &["a"], &["b"]);
+    eventually("the other one is let in and arrives", || (bob.download("b")["state"] == "complete").then_some(()));
+    assert_eq!(order(&mut bob).0, ["a"], "it goes on trying");
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    assert_all_complete(&mut bob, &contents);
+}
+
 #[test]
 fn many_small_files_go_through_a_narrow_queue_without_a_pause() {
     let names: Vec<String> = (0..60).map(|n| format!("f{n}")).collect();
