@@ -128,7 +128,7 @@ mod tests {
         ledger.push(download(2, "/c"));
         assert_eq!(bytes(ledger.iter()), [3, 1, 2], "what is put in again is the latest, and once in it");
         assert!(ledger.at("/b".as_ref()).next().is_none());
-        [1, 2, 3].into_iter().for_each(|byte| _ = ledger.remove(InfoHash::from_bytes([byte; 20])).unwrap());
+        [1, 2, 3].into_iter().for_each(|byte| drop(ledger.remove(InfoHash::from_bytes([byte; 20])).unwrap()));
         assert!(ledger.order.is_empty() && ledger.by_content.is_empty() && ledger.by_place.is_empty());
     }
 }

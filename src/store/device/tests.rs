@@ -44,6 +44,16 @@ fn download(len: u64) -> DownloadRow {
     }
 }
 
+fn metainfo() -> Metainfo {
+    let name: FileName = "big.bin".parse().unwrap();
+    Metainfo::new(name, Geometry::for_file(1).unwrap(), vec![Sha1Digest::from_bytes([7; 20])]).unwrap()
+}
+
+/// What is known of a file that looks so.
+fn known_file(store: &DeviceStore, path: &Path, stamp: FileStamp) -> Option<FileFacts> {
+    store.shares_at(path).unwrap().into_iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts)
+}
+
 #[test]
 fn everything_survives_a_restart_and_keeps_to_its_user() {
     let dir = tempfile::tempdir().unwrap();
@@ -80,13 +90,15 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
 }
 
 #[test]
-fn shares_are_found_by_their_place() {
+fn a_known_file_is_recognised_only_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let store = DeviceStore::open(dir.path()).unwrap();
-    let (row, other) = (share("/a/b", ShareState::Stopped), share("/a/c", ShareState::Offered));
+    let row = share("/a/b", ShareState::Stopped);
     store.put_share(&row).unwrap();
-    assert_eq!(store.shares_at(&row.path).unwrap(), std::slice::from_ref(&row));
-    assert_eq!(store.shares_at(&other.path).unwrap(), []);
+    assert_eq!(known_file(&store, &row.path, row.stamp), Some(row.facts.clone()));
+    assert_eq!(known_file(&store, &row.path, FileStamp { modified_ns: -4, ..row.stamp }), None);
+    assert_eq!(known_file(&store, &row.path, FileStamp { inode: 8, ..row.stamp }), None);
+    assert_eq!(known_file(&store, Path::new("/a/c"), row.stamp), None);
 }
 
 #[test]
@@ -171,7 +183,7 @@ fn a_store_of_the_first_version_opens_and_keeps_what_it_holds() {
     assert_eq!(parts, [None, None, Some(OwnPart::Any)], "where there are pieces there is a file");
     // What the file system says is taken over, and kept from then on.
     let taken = ShareRow { stamp: FileStamp { born_ns: Some(5), ..want.stamp }, ..want.clone() };
-    assert!(taken.stamp.is_same_file(&want.stamp) && store.shares_at(&want.path).unwrap() == std::slice::from_ref(&want));
+    assert_eq!(known_file(&store, &taken.path, taken.stamp), Some(taken.facts.clone()));
     store.put_share(&taken).unwrap();
     drop(store);
     assert_eq!(DeviceStore::open(dir.path()).unwrap().shares(want.user).unwrap(), [taken]);
@@ -229,4 +241,43 @@ fn a_store_of_the_version_before_limits_is_taken_over() {
     let queued = QueuedRow { info_hash: row.facts.info_hash, place: Some(3), limit: None };
     store.put_queued(row.user, &queued).unwrap();
     assert_eq!(store.queued(row.user).unwrap(), [queued]);
+}
+
+#[test]
+fn a_completed_download_and_its_share_are_noted_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, row, download) = (DeviceStore::open(dir.path()).unwrap(), share("/a/b", ShareState::Pending), download(3 << 20));
+    let metainfo = metainfo();
+    let row = ShareRow { facts: FileFacts { info_hash: metainfo.info_hash(), ..row.facts }, ..row };
+    let facts = FileFacts { info_hash: metainfo.info_hash(), ..download.facts.clone() };
+    store.put_download(&DownloadRow { facts, ..download }).unwrap();
+    store.complete(row.user, &metainfo, Some(&row)).unwrap();
+    drop(store);
+    let store = DeviceStore::open(dir.path()).unwrap();
+    assert_eq!(store.downloads(row.user).unwrap()[0].progress, Progress::Complete);
+    assert_eq!(
+        (store.shares(row.user).unwrap(), store.metainfo(metainfo.info_hash()).unwrap()),
+        (vec![row.clone()], Some(metainfo))
+    );
+    let state = || store.shares(row.user).unwrap()[0].state;
+    store.share_noted(row.user, row.group, row.facts.info_hash).unwrap();
+    assert_eq!(state(), ShareState::Offered);
+    store.set_share_state(row.user, row.group, row.facts.info_hash, ShareState::Stopped).unwrap();
+    store.share_noted(row.user, row.group, row.facts.info_hash).unwrap();
+    assert_eq!(state(), ShareState::Stopped, "what the user has stopped since stays stopped");
+}
+
+#[test]
+fn what_is_written_soon_is_there_after_a_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, row) = (DeviceStore::open(dir.path()).unwrap(), download(3 << 20));
+    store.put_download_soon(&row).unwrap();
+    store.put_metainfo_soon(&metainfo()).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let store = DeviceStore::open(dir.path()).unwrap();
+    assert_eq!(
+        (store.downloads(row.user).unwrap(), store.metainfo(metainfo().info_hash()).unwrap()),
+        (vec![row], Some(metainfo()))
+    );
 }
