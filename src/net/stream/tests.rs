@@ -218,7 +218,7 @@ impl Forger {
 #[test]
 fn data_arrives_however_it_is_cut() {
     let (client, server) = ends();
-    let message: Vec<u8> = (0..100_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let message: Vec<u8> = (0..100_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
     for cut in [1, 7, 1_000, 16_384, 100_000] {
         let rooms = if cut < 1_000 { &[1_000][..] } else { &[1, 1_000, 16_384, 16_385, 40_000, 200_000] };
         for &room in rooms {

@@ -44,12 +44,12 @@ impl Pair {
         SUITES.into_iter().flat_map(|suite| [true, false].map(|is_client| Self::new(suite, is_client)))
     }
 
-    fn to_other(&mut self, message: &[u8]) {
+    fn other_hears(&mut self, message: &[u8]) {
         let got = give(&mut self.other, &write(&self.ours, message));
         assert!(got == message, "{} bytes came out as others", message.len());
     }
 
-    fn to_ours(&mut self, message: &[u8], room: usize) {
+    fn we_hear(&mut self, message: &[u8], room: usize) {
         self.other.writer().write_all(message).unwrap();
         let sent = said(&mut self.other);
         let got: Vec<u8> = sent.chunks(5_000).flat_map(|bytes| read_by(&self.ours, bytes, room).unwrap()).collect();
@@ -84,9 +84,9 @@ fn message(len: usize) -> Vec<u8> {
 fn data_goes_both_ways() {
     for mut pair in Pair::all() {
         for len in [1, 100, 16_383, 16_384, 16_385, 50_000] {
-            pair.to_other(&message(len));
+            pair.other_hears(&message(len));
             for room in [10, 1_000, 16_384, 100_000] {
-                pair.to_ours(&message(len), room);
+                pair.we_hear(&message(len), room);
             }
         }
     }
@@ -99,13 +99,13 @@ fn rustls_changes_its_key_and_is_answered_once() {
             // Our end says nothing between the first two, and answers both with one.
             for _ in 0..=usize::from(round == 1) {
                 pair.other.refresh_traffic_keys().unwrap();
-                pair.to_ours(b"with a new key", 100);
+                pair.we_hear(b"with a new key", 100);
             }
             let sent = write(&pair.ours, b"answered");
             assert_eq!(sent.len(), (5 + 5 + 17) + (5 + 8 + 17), "a new key goes first");
             assert_eq!(give(&mut pair.other, &sent), b"answered");
-            pair.to_other(&message(20_000));
-            pair.to_ours(&message(20_000), 1_000);
+            pair.other_hears(&message(20_000));
+            pair.we_hear(&message(20_000), 1_000);
         }
     }
 }
@@ -116,13 +116,13 @@ fn a_key_is_changed_before_it_has_encrypted_too_much() {
         pair.ours.sending().records_max = 4;
         for len in [1, 16_384, 200_000, 1, 1, 1, 1, 100_000] {
             let before = pair.ours.sending().key_number();
-            pair.to_other(&message(len));
+            pair.other_hears(&message(len));
             let sending = pair.ours.sending();
             assert!(sending.key_number() < 4, "{} records with one key, {before} before", sending.key_number());
         }
         pair.other.refresh_traffic_keys().unwrap();
-        pair.to_ours(b"and theirs", 100);
-        pair.to_other(&message(100_000));
+        pair.we_hear(b"and theirs", 100);
+        pair.other_hears(&message(100_000));
     }
 }
 
