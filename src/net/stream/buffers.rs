@@ -12,6 +12,8 @@ const INPUT_LEN_MIN: usize = 4 << 10;
 const INPUT_LEN_MAX: usize = 128 << 10;
 /// Bytes before the body of a record: type, version, and the body's length in the last two.
 pub(super) const HEADER_LEN: usize = 5;
+/// A record's header, and its body as it came.
+pub(super) type Record<'a> = (&'a [u8; HEADER_LEN], &'a mut [u8]);
 /// Bytes of the body of a record, at most (RFC 8446, section 5.2).
 const BODY_LEN_MAX: usize = (16 << 10) + 256;
 
@@ -79,7 +81,7 @@ impl Input {
     ///
     /// # Errors
     /// When it begins as none does.
-    pub(super) fn record(&mut self) -> Result<Option<(&[u8; HEADER_LEN], &mut [u8])>, Error> {
+    pub(super) fn record(&mut self) -> Result<Option<Record<'_>>, Error> {
         let there = &mut self.bytes[self.start..self.end];
         let Some((header, rest)) = there.split_first_chunk_mut() else { return Ok(None) };
         let [DATA, 3, 3, high, low] = *header else { return Err(InvalidMessage::InvalidContentType.into()) };
