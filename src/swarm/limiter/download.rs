@@ -96,7 +96,7 @@ impl DownloadPace {
         let mut ready = Vec::new();
         let mut hungry = BTreeSet::new();
         loop {
-            let sleep = self.take_ready(&mut ready);
+            let sleep = self.take_ready(&mut self.held.lock(), &mut ready);
             for (info_hash, Request { link, span }) in ready.drain(..) {
                 link.ask(&[span]);
                 hungry.insert(info_hash);
@@ -113,9 +113,32 @@ impl DownloadPace {
         }
     }
 
-    /// Takes what may go now; returns how long to sleep, or none if nothing is held.
-    fn take_ready(&self, ready: &mut Vec<(InfoHash, Request)>) -> Option<Duration> {
+    fn ask_or_hold(&self, info_hash: InfoHash, link: &Arc<Link>, spans: &[Span]) {
         let mut held = self.held.lock();
+        if !held.is_limited(info_hash) {
+            drop(held);
+            return link.ask(spans);
+        }
+        let nobody_waits = held.is_empty();
+        for &span in spans {
+            held.push(info_hash, u64::from(span.len), Request { link: link.clone(), span });
+        }
+        let mut ready = Vec::new();
+        if nobody_waits {
+            // What may go at once need not wait for the thread to wake.
+            self.take_ready(&mut held, &mut ready);
+        }
+        let waits = !held.is_empty();
+        drop(held);
+        // Nobody else waited: they are all of this link.
+        link.ask(&ready.iter().map(|(_, request)| request.span).collect::<Vec<_>>());
+        if waits {
+            self.wake();
+        }
+    }
+
+    /// Takes what may go now; returns how long to sleep, or none if nothing is held.
+    fn take_ready(&self, held: &mut Held<Request>, ready: &mut Vec<(InfoHash, Request)>) -> Option<Duration> {
         while ready.len() < BATCH {
             let now = self.epoch.elapsed();
             match held.next(now, Request::lives) {
@@ -136,17 +159,10 @@ impl Torrent {
     pub(in crate::swarm) fn request(&self, link: &Arc<Link>, spans: &[Span]) {
         let pace = &self.engine.pace.download;
         link.want(spans);
-        if pace.is_limited() {
-            let mut held = pace.held.lock();
-            if held.is_limited(self.info_hash) {
-                for &span in spans {
-                    held.push(self.info_hash, u64::from(span.len), Request { link: link.clone(), span });
-                }
-                drop(held);
-                return pace.wake();
-            }
+        match pace.is_limited() {
+            true => pace.ask_or_hold(self.info_hash, link, spans),
+            false => link.ask(spans),
         }
-        link.ask(spans);
     }
 
     /// Tells whether requests may have to wait.

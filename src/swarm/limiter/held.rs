@@ -71,6 +71,11 @@ impl<T> Held<T> {
         self.bucket.rate().is_some() || self.flows.contains_key(&flow)
     }
 
+    /// Tells whether no request waits.
+    pub(in crate::swarm) fn is_empty(&self) -> bool {
+        self.flows.values().all(|flow| flow.waiting.is_empty())
+    }
+
     /// Limits everything together, or not.
     pub(in crate::swarm) fn set_rate(&mut self, now: Duration, rate: Option<Rate>) {
         self.bucket.set_rate(now, rate);
