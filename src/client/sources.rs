@@ -43,37 +43,41 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The groups that are sources, by what they are sources of.
 #[derive(Debug, Default)]
-pub(crate) struct Sources(BTreeMap<InfoHash, BTreeSet<GroupId>>);
+pub(crate) struct Sources {
+    groups: BTreeMap<InfoHash, BTreeSet<GroupId>>,
+    /// Files of which they have lapsed since it was last looked: a download that was paused and resumed meanwhile begins anew.
+    lapsed: Vec<InfoHash>,
+}
 
 impl Sources {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.groups.is_empty()
     }
 
     pub(crate) fn has(&self, info_hash: InfoHash, group: GroupId) -> bool {
-        self.0.get(&info_hash).is_some_and(|groups| groups.contains(&group))
+        self.groups.get(&info_hash).is_some_and(|groups| groups.contains(&group))
     }
 
     pub(crate) fn of(&self, info_hash: InfoHash) -> impl Iterator<Item = GroupId> {
-        self.0.get(&info_hash).into_iter().flatten().copied()
+        self.groups.get(&info_hash).into_iter().flatten().copied()
     }
 
     fn add(&mut self, info_hash: InfoHash, group: GroupId) -> bool {
-        self.0.entry(info_hash).or_default().insert(group)
+        self.groups.entry(info_hash).or_default().insert(group)
     }
 
     fn remove(&mut self, info_hash: InfoHash, group: GroupId) {
-        if let Some(groups) = self.0.get_mut(&info_hash) {
+        if let Some(groups) = self.groups.get_mut(&info_hash) {
             groups.remove(&group);
             if groups.is_empty() {
-                self.0.remove(&info_hash);
+                self.groups.remove(&info_hash);
             }
         }
     }
 
     /// The files of which a group is a source.
     fn files_in(&self, group: GroupId) -> Vec<InfoHash> {
-        self.0.iter().filter(|(_, groups)| groups.contains(&group)).map(|(info_hash, _)| *info_hash).collect()
+        self.groups.iter().filter(|(_, groups)| groups.contains(&group)).map(|(info_hash, _)| *info_hash).collect()
     }
 }
 
@@ -85,6 +89,9 @@ impl Library {
         let lapsed: Vec<GroupId> =
             self.sources.of(info_hash).filter(|group| !goes_on || self.serves(info_hash, *group)).collect();
         lapsed.iter().for_each(|group| self.sources.remove(info_hash, *group));
+        if !lapsed.is_empty() && !goes_on {
+            self.sources.lapsed.push(info_hash);
+        }
         lapsed.into_iter().map(|group| (group, info_hash)).collect()
     }
 }
@@ -112,14 +119,16 @@ pub(crate) fn find_sources(inner: &Weak<Inner>, stop: &Stop) {
 impl Inner {
     /// The downloads whose sources are to be asked for now.
     fn due(&self, due: &mut HashMap<InfoHash, Instant>, now: Instant) -> Vec<Wanted> {
-        let library = self.library.lock();
+        let mut library = self.library.lock();
+        std::mem::take(&mut library.sources.lapsed).iter().for_each(|info_hash| _ = due.remove(info_hash));
+        let library = &*library;
         let running = || library.downloads.iter().filter(|download| download.row.progress == Progress::Running);
         let going: HashSet<InfoHash> = running().map(Download::info_hash).collect();
         due.retain(|info_hash, _| going.contains(info_hash));
         let mut wanted = Vec::new();
         for download in running() {
             let at = due.entry(download.info_hash()).or_insert(now + FIRST_AFTER);
-            let has_none = !library.sources.0.contains_key(&download.info_hash());
+            let has_none = !library.sources.groups.contains_key(&download.info_hash());
             if *at > now || wanted.len() >= DOWNLOADS_MAX || !self.trackers.is_reachable() {
                 continue;
             }

@@ -63,6 +63,7 @@ fn a_source_lapses_with_its_download_and_when_the_file_is_shared_there() {
         end(&mut library, progress);
         assert!(!library.is_offered(FILE, B) && !library.takes_part(B) && library.groups().is_empty(), "before anybody looks");
         assert_eq!(library.take_lapsed(FILE), [(B, FILE)]);
+        assert_eq!(library.sources.lapsed, [FILE], "when it goes on it is asked for again at once");
         end(&mut library, Progress::Running);
         assert_eq!([A, B].map(|group| library.part_in(group, FILE)), [DownloadState::Leeching, DownloadState::Stopped]);
     }
