@@ -86,6 +86,8 @@ fn leave_unfinished(network: &Network, owner: &mut Member, dir: &Path) -> Result
         std::fs::write(file, &bytes)?;
     }
     share(&mut other, &files)?;
+    owner.ask(&["limits", "downloads", "0"])?;
+    owner.ask(&["limits", "download", "100M"])?;
     for file in &files {
         let name = file.file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
         owner.type_words(&["download_file", GROUP, name, owner.path_of("").to_str().ok_or("the path is not UTF-8")?])?;

@@ -108,8 +108,12 @@ impl Host for SessionHost {
 
     fn metainfo(&self, _info_hash: InfoHash, metainfo: &Arc<Metainfo>) {
         let Some(inner) = self.inner.upgrade() else { return };
-        // Durable with whatever is written next: the journal, at the latest, which is of use only with it.
-        let stored = inner.store.put_metainfo_soon(metainfo);
+        // After a crash the pieces that no journal vouches for are checked with it. Of a file of one piece there is none to check: it is durable with
+        // whatever is written next.
+        let stored = match metainfo.geometry().piece_count() {
+            0 | 1 => inner.store.put_metainfo_soon(metainfo),
+            _ => inner.store.put_metainfo(metainfo),
+        };
         inner.note_store_error(stored);
     }
 
