@@ -98,7 +98,13 @@ fn run_all(dir: &Path, options: &Options) -> Result<()> {
         scenario.len = options.mib.map_or(scenario.len, |mib| mib << 20);
         let file = dir.join("source.bin");
         content::make(&file, scenario.len)?;
-        println!("\n{}: {} leechers, {} MiB, bound {:.2} s", scenario.name, scenario.all().len(), scenario.len >> 20, scenario.bound());
+        println!(
+            "\n{}: {} leechers, {} MiB, bound {:.2} s",
+            scenario.name,
+            scenario.all().len(),
+            scenario.len >> 20,
+            scenario.bound()
+        );
         let mut ratios = Vec::new();
         for number in 1..=options.runs {
             let run_dir = dir.join(format!("{}-{number}", scenario.name));
@@ -150,8 +156,18 @@ fn show_trace(scenario: &Scenario, outcome: &Outcome) {
             let idle = outcome.samples.idle(node, rate, from, from + step);
             100.0 - idle.iter().sum::<f64>() / 3.0 * 100.0
         };
-        let leechers = scenario.all().iter().enumerate().map(|(leecher, &rate)| format!("{:3.0}", used(leecher + 1, rate))).collect::<Vec<_>>();
-        println!("  {:5.1} s  {:3.0} | {}", from.duration_since(outcome.start).as_secs_f64(), used(0, scenario.seeder), leechers.join(" "));
+        let leechers = scenario
+            .all()
+            .iter()
+            .enumerate()
+            .map(|(leecher, &rate)| format!("{:3.0}", used(leecher + 1, rate)))
+            .collect::<Vec<_>>();
+        println!(
+            "  {:5.1} s  {:3.0} | {}",
+            from.duration_since(outcome.start).as_secs_f64(),
+            used(0, scenario.seeder),
+            leechers.join(" ")
+        );
         from += step;
     }
 }

@@ -127,7 +127,8 @@ impl Swarm<'_> {
         // Accounts, groups and requests are made here as fast as they can be.
         let unbounded = ["--accounts-per-hour", "0", "--groups-per-hour", "0", "--requests-per-hour", "0"];
         let common = ["tracker_info.txt", "1", "--data-dir", "tracker", "--network-key", "network.key", "--log", "info"];
-        let mut tracker = self.start("tracker", &self.lab.switch(), &self.binaries.tracker, &[&common[..], &unbounded].concat())?;
+        let mut tracker =
+            self.start("tracker", &self.lab.switch(), &self.binaries.tracker, &[&common[..], &unbounded].concat())?;
         let (_, line) = tracker.line(Instant::now() + PATIENCE)?;
         if !line.starts_with("tracker 1 listening on ") {
             return Err(format!("the tracker began with an unexpected line: {line}").into());

@@ -12,6 +12,7 @@
 mod order;
 #[cfg(test)]
 mod tests;
+mod width;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub struct ChokerOptions {
 
 impl Default for ChokerOptions {
     fn default() -> Self {
-        Self { slots: 8, interval: Duration::from_secs(5) }
+        Self { slots: 40, interval: Duration::from_secs(5) }
     }
 }
 
