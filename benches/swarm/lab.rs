@@ -3,7 +3,9 @@
 //! **Invariant:** everything is in namespaces whose names begin with [`PREFIX`] and this process's id, and dropping a [`Lab`] removes them;
 //! what a run left behind that was killed is removed by the next one. Nothing outside these namespaces is touched.
 //!
-//! The switch is a namespace with a bridge, on which the trackers run, uncapped. A node has one interface, whose egress goes through a token
+//! The switch is a namespace that routes between the nodes and runs the tracker, uncapped. (A bridge would do as well, if each node did not
+//! have to know the others' link addresses then: Linux keeps no more than 1,024 of them for all namespaces together, and 33 nodes need 1,056; what
+//! is beyond waits in vain.) A node has one interface, whose egress goes through a token
 //! bucket (`tc tbf`): what it sends is limited, headers and all, what it receives only by what the others send. The bucket holds
 //! [`BURST`], so that the large packets of segmentation offload pass as they are, and lets [`QUEUE_MS`] of data wait: a home router's queue
 //! rather than none, and less than what would be a second of delay.
@@ -49,9 +51,8 @@ impl Lab {
         let switch = lab.switch();
         ip(&["netns", "add", &switch])?;
         ip(&["-n", &switch, "link", "set", "lo", "up"])?;
-        ip(&["-n", &switch, "link", "add", "bridge", "type", "bridge"])?;
-        ip(&["-n", &switch, "address", "add", &format!("{NET}.0.1/16"), "dev", "bridge"])?;
-        ip(&["-n", &switch, "link", "set", "bridge", "up"])?;
+        ip(&["-n", &switch, "address", "add", &format!("{}/32", lab.tracker_address()), "dev", "lo"])?;
+        ip(&["netns", "exec", &switch, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])?;
         Ok(lab)
     }
 
@@ -62,10 +63,13 @@ impl Lab {
         let (switch, name, port) = (self.switch(), self.node(number), port(number));
         ip(&["netns", "add", &name])?;
         ip(&["-n", &switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
-        ip(&["-n", &switch, "link", "set", &port, "master", "bridge", "up"])?;
-        ip(&["-n", &name, "address", "add", &format!("{}/16", self.address(number)), "dev", "eth0"])?;
+        ip(&["-n", &switch, "link", "set", &port, "up"])?;
+        ip(&["-n", &switch, "route", "add", &self.address(number), "dev", &port])?;
+        ip(&["-n", &name, "address", "add", &format!("{}/32", self.address(number)), "dev", "eth0"])?;
         ip(&["-n", &name, "link", "set", "lo", "up"])?;
         ip(&["-n", &name, "link", "set", "eth0", "up"])?;
+        ip(&["-n", &name, "route", "add", &self.tracker_address(), "dev", "eth0"])?;
+        ip(&["-n", &name, "route", "add", "default", "via", &self.tracker_address()])?;
         let (rate, queue) = (format!("{}bit", rate * 8), format!("{QUEUE_MS}ms"));
         tool(
             "tc",

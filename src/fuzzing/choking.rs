@@ -128,12 +128,19 @@ impl Run {
 
     fn serve(&mut self, link: LinkKey) {
         let waiting = self.order.waiting(link);
+        let turn = self.order.begin(self.now, |piece| piece.get());
+        assert!(turn.is_none_or(|link| self.order.is_turn_of(link)));
+        let mine = self.order.is_turn_of(link);
         match self.order.next_for(link) {
             Some(span) => {
                 assert_eq!((self.order.waiting(link), self.order.current(link)), (waiting - 1, Some(span.piece)));
                 self.choker.sent(self.now, link, span.len.into());
             }
-            None => assert_eq!(waiting, 0),
+            None => {
+                assert_eq!(waiting, self.order.waiting(link));
+                assert!(!mine || waiting == 0 || self.order.current(link).is_some());
+                self.order.end(link);
+            }
         }
     }
 

@@ -161,6 +161,16 @@ impl Connection {
         Incoming { socket: self.shared.socket.clone() }
     }
 
+    /// Has the system take no more to send than it can send soon: `len` bytes beyond what is on its way. A write waits instead.
+    ///
+    /// Does nothing where the system does not know of that.
+    pub fn bound_unsent(&self, len: u32) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = SockRef::from(&self.shared.socket.stream).set_tcp_notsent_lowat(len);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = len;
+    }
+
     /// Ends the connection in both directions; whoever reads or writes is woken with an end or an error. What was written may still arrive.
     pub fn close(&self) {
         self.shared.say_farewell();

@@ -15,6 +15,7 @@
 mod order;
 #[cfg(test)]
 mod tests;
+mod width;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -59,7 +60,7 @@ pub struct ChokerOptions {
 
 impl Default for ChokerOptions {
     fn default() -> Self {
-        Self { slots: 8, interval: Duration::from_secs(5) }
+        Self { slots: 40, interval: Duration::from_secs(5) }
     }
 }
 

@@ -218,6 +218,11 @@ impl Download {
         self.picker.have()
     }
 
+    /// Number of known peers, seeders aside, that have the piece.
+    pub fn holders(&self, piece: PieceIndex) -> u32 {
+        self.picker.holders(piece.get())
+    }
+
     /// Tells whether every piece is verified.
     pub fn is_complete(&self) -> bool {
         self.have().is_full()

@@ -20,6 +20,8 @@ use crate::wire::peer::PeerMessage;
 
 /// Bytes of messages that wait to be sent; blocks do not count, they wait as requests.
 const OUTGOING_LEN_MAX: usize = 1 << 20;
+/// Bytes that the system keeps beyond what is on its way, where links share an uplink: enough until the next writer is awake.
+const UNSENT_MAX: u32 = 128 << 10;
 /// Silence on our side after which a keep-alive is sent (BEP 3).
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
@@ -45,6 +47,8 @@ pub(super) struct Link {
     pub(super) has_all: AtomicBool,
     /// Set when the link is over: neither end of it does anything more.
     closed: AtomicBool,
+    /// Whether the system was told to keep little of what waits to be sent.
+    ordered: AtomicBool,
     /// Bytes of blocks sent.
     pub(super) sent: AtomicU64,
     /// The extension ids under which the peer takes metadata messages and tickets.
@@ -94,6 +98,7 @@ impl Link {
             one_way: false,
             has_all: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            ordered: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             metadata_id: Mutex::default(),
             ticket_id: Mutex::default(),
@@ -220,6 +225,13 @@ impl Link {
     pub(super) fn send_metadata(&self, payload: impl FnOnce() -> Vec<u8>) {
         if let Some(id) = *self.metadata_id.lock() {
             self.send(&PeerMessage::Extended { id, payload: payload() });
+        }
+    }
+
+    /// Has the system take from now on only as much as is sent soon, so that what is handed over first is sent first, on whichever link.
+    pub(super) fn keep_order(&self) {
+        if !self.ordered.swap(true, Ordering::Relaxed) {
+            self.connection.bound_unsent(UNSENT_MAX);
         }
     }
 

@@ -161,6 +161,11 @@ impl Picker {
         }
     }
 
+    /// Number of links that offer the piece.
+    pub(crate) fn holders(&self, piece: u32) -> u32 {
+        self.seeds + u32::from(self.buckets.level(piece))
+    }
+
     /// Number of pieces the link offers.
     pub(crate) fn offered(&self, link: LinkKey) -> u32 {
         match self.peers.get(&link) {

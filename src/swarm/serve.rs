@@ -80,9 +80,11 @@ impl Torrent {
         if let Some(spreader) = &mut state.spreader {
             spreader.requested(link.key, span.piece);
         }
+        if state.order.is_turn_of(link.key) {
+            // Its writer may have found nothing to send just now.
+            link.serve();
+        }
         self.drive(&mut state);
-        drop(state);
-        link.serve();
         true
     }
 
@@ -99,13 +101,21 @@ impl Torrent {
         }
     }
 
+    /// The next blocks of the piece that is sent in the link's turn; none if it is not its turn, or no longer.
     fn next_uploads(&self, link: &Link, batch_len: u32) -> Vec<Span> {
         let mut state = self.state.lock();
+        if state.order.is_contended() {
+            link.keep_order();
+        }
         let (mut spans, mut len) = (Vec::new(), 0);
         while len < batch_len && spans.len() < BATCH_COUNT {
             let Some(span) = state.order.next_for(link.key) else { break };
             len += span.len;
             spans.push(span);
+        }
+        if spans.is_empty() {
+            state.order.end(link.key);
+            self.give_turns(&mut state);
         }
         spans
     }
@@ -115,6 +125,7 @@ impl Torrent {
         let mut state = self.state.lock();
         let now = self.now();
         state.choker.sent(now, link.key, len);
+        state.order.sent(len);
         state.sent += len;
         let State { sent_to, .. } = &mut *state;
         if sent_to.len() < SENT_TO_MAX || sent_to.contains_key(&link.device) {

@@ -237,7 +237,10 @@ impl Session<'_> {
         }
         let buffers = &self.torrent.engine.buffers;
         let whole = self.torrent.geometry.len_of(span.piece) as usize;
-        let mut buffer = self.chunks.remove(&span.piece).unwrap_or_else(|| buffers.take(whole));
+        let mut buffer = self.chunks.remove(&span.piece).unwrap_or_else(|| {
+            self.download(|download, _| download.piece_arriving(self.link.key, span.piece));
+            buffers.take(whole)
+        });
         self.fill(&mut buffer[begin as usize..(begin + len) as usize])?;
         self.link.answered(span);
         match self.block_came(span) {

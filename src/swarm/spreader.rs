@@ -153,6 +153,11 @@ impl Spreader {
         }
     }
 
+    /// Number of leechers that have the piece.
+    pub fn holders(&self, piece: PieceIndex) -> u32 {
+        self.takers.values().filter(|taker| taker.has.has(piece.get())).count() as u32
+    }
+
     /// Takes the next suggestion to send. Drain after every call.
     pub fn poll(&mut self) -> Option<(LinkKey, PieceIndex)> {
         let fresh = self.spread.list(0);

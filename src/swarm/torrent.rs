@@ -95,13 +95,8 @@ impl Torrent {
         let now = self.now();
         self.drive_download(state, now);
         self.drive_choker(state);
-        // With one leecher there is nothing to spread: it takes the pieces in the order that suits it.
-        let spreads = state.links.len() > 1;
-        while let Some((link, piece)) = state.spreader.as_mut().filter(|_| spreads).and_then(Spreader::poll) {
-            if let Some(link) = state.links.get(&link) {
-                link.send(&PeerMessage::Suggest(piece.get()));
-            }
-        }
+        self.give_turns(state);
+        suggest(state);
     }
 
     fn drive_download(self: &Arc<Self>, state: &mut State, now: Duration) {
@@ -149,8 +144,11 @@ impl Torrent {
     fn drive_choker(&self, state: &mut State) {
         while let Some(change) = state.choker.poll() {
             let Some(link) = state.links.get(&change.link) else { continue };
-            link.send(if change.choked { &PeerMessage::Choke } else { &PeerMessage::Unchoke });
+            let link = link.clone();
             let rejected = if change.choked { state.order.choke(change.link) } else { Vec::new() };
+            if change.choked {
+                link.send(&PeerMessage::Choke);
+            }
             rejected.iter().for_each(|span| link.reject(*span));
             if let Some(spreader) = &mut state.spreader {
                 rejected.iter().for_each(|span| spreader.withdrawn(change.link, span.piece));
@@ -159,6 +157,26 @@ impl Torrent {
                     false => spreader.unchoked(change.link),
                 }
             }
+            if !change.choked {
+                // What it should ask for is there before it may ask.
+                suggest(state);
+                link.send(&PeerMessage::Unchoke);
+            }
+        }
+    }
+
+    /// Wakes the writers of the links whose turn it is to be sent a piece.
+    pub(super) fn give_turns(&self, state: &mut State) {
+        let now = self.now();
+        let State { order, spreader, transfer, links, .. } = state;
+        let download = transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
+        let holders = |piece| match (&*spreader, download) {
+            (Some(spreader), _) => spreader.holders(piece),
+            (None, Some(download)) => download.holders(piece),
+            (None, None) => 0,
+        };
+        while let Some(link) = order.begin(now, holders) {
+            links.get(&link).inspect(|link| link.serve());
         }
     }
 
@@ -318,5 +336,15 @@ impl State {
     /// Closes the links to peers that have everything, as we have.
     pub(super) fn close_useless(&self) {
         self.close_links(|link| !link.has_all.load(Ordering::Relaxed));
+    }
+}
+
+/// Proposes pieces. With one leecher there is nothing to spread: it takes the pieces in the order that suits it.
+fn suggest(state: &mut State) {
+    let spreads = state.links.len() > 1;
+    while let Some((link, piece)) = state.spreader.as_mut().filter(|_| spreads).and_then(Spreader::poll) {
+        if let Some(link) = state.links.get(&link) {
+            link.send(&PeerMessage::Suggest(piece.get()));
+        }
     }
 }

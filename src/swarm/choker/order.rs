@@ -1,42 +1,58 @@
 //! In which order the requests that wait are served.
 //!
-//! **Invariant:** a link's queue holds each block once, and never more than [`REQUESTS_MAX`] of them.
+//! **Invariant:** a link's queue holds each block once, and never more than [`REQUESTS_MAX`] of them. A block is handed out only to a link
+//! whose turn it is, and in its turn a link is sent blocks of one piece.
 //!
 //! Whole pieces, links in turn. A piece is of use to nobody until it is whole, and a leecher that has one can pass it on while
 //! the next leecher is served; eight pieces sent side by side arrive eight times as late. So a piece that was begun is finished
-//! before the next link has its turn, even if the link is choked meanwhile.
+//! before the next link has its turn, even if the link is choked meanwhile. How many have their turn at a time is measured ([`Width`]): one,
+//! where the uplink is what limits.
 //!
-//! Pure. The engine keeps one for everything it uploads, under a short lock; nothing here blocks.
+//! Among those that wait, one that asks for a piece that hardly anybody has comes before one that asks for a common one: what
+//! is rare is what keeps the others able to trade. Who has waited for many turns comes first whatever it asks for.
+//!
+//! Pure. The engine keeps one for everything it uploads of a file, under a short lock; nothing here blocks.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use super::super::LinkKey;
+use super::width::Width;
 use crate::types::{PieceIndex, Span};
 
 /// Requests that one link may have waiting; what we announce as `reqq` (BEP 10).
 pub const REQUESTS_MAX: usize = 512;
+/// Holders beyond which one piece counts as much as another.
+const COMMON: u32 = 2;
+/// Rounds that others may go before a link, because they ask for rarer pieces.
+const ROUNDS_MAX: u64 = 3;
 
 /// The requests that wait to be served.
 #[derive(Debug, Default)]
 pub struct UploadOrder {
     queues: BTreeMap<LinkKey, Queue>,
     turns: u64,
-    last: Option<LinkKey>,
+    /// Links whose turn it is.
+    sending: usize,
+    width: Width,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Span>,
-    /// The piece of which a block was sent last.
+    /// The piece of which blocks are or were sent last.
     current: Option<PieceIndex>,
-    /// When the link had its last turn.
+    /// When the link had its last turn, or came.
     turn: u64,
+    /// Whether it is its turn.
+    sends: bool,
 }
 
 impl Queue {
-    /// Place of the next block: of the piece that was begun, else the oldest.
-    fn next(&self) -> Option<usize> {
-        self.continued().or((!self.waiting.is_empty()).then_some(0))
+    /// The piece that is its to have next: the one that was begun, else the one asked for first.
+    fn next_piece(&self) -> Option<PieceIndex> {
+        let begun = self.continued().map(|place| self.waiting[place].piece);
+        begun.or_else(|| self.waiting.front().map(|span| span.piece))
     }
 
     /// Place of the next block of the piece that was begun.
@@ -53,7 +69,8 @@ impl UploadOrder {
 
     /// A peer asks for a block; false if it asked already or has too many waiting (reject the request).
     pub fn push(&mut self, link: LinkKey, span: Span) -> bool {
-        let queue = self.queues.entry(link).or_default();
+        let turn = self.turns;
+        let queue = self.queues.entry(link).or_insert_with(|| Queue { turn, ..Queue::default() });
         let fits = queue.waiting.len() < REQUESTS_MAX && !queue.waiting.contains(&span);
         if fits {
             queue.waiting.push_back(span);
@@ -79,34 +96,74 @@ impl UploadOrder {
 
     /// Drops everything of a link.
     pub fn leave(&mut self, link: LinkKey) {
+        self.end(link);
         self.queues.remove(&link);
     }
 
-    /// Takes the next block to send, on whichever link.
-    pub fn next_any(&mut self) -> Option<(LinkKey, Span)> {
-        let begun = self.last.filter(|link| self.queues.get(link).is_some_and(|queue| queue.continued().is_some()));
-        let waiting = self.queues.iter().filter(|(_, queue)| !queue.waiting.is_empty());
-        let link = begun.or_else(|| waiting.min_by_key(|(_, queue)| queue.turn).map(|(&link, _)| link))?;
-        self.next_for(link).map(|span| (link, span))
+    /// Gives the next turn, if one may be given: returns whose it is, to be sent what [`UploadOrder::next_for`] hands out. `holders` tells how
+    /// many others have a piece. Call until `None` after every change, and a few times a second.
+    pub fn begin(&mut self, now: Duration, holders: impl Fn(PieceIndex) -> u32) -> Option<LinkKey> {
+        let waits = |queue: &Queue| !queue.sends && !queue.waiting.is_empty();
+        if self.sending >= self.width.get() {
+            self.width.pass(now, || self.queues.values().any(waits));
+            if self.sending >= self.width.get() {
+                return None;
+            }
+        }
+        let rounds = ROUNDS_MAX * self.queues.len() as u64;
+        let waiting = self.queues.iter().filter(|(_, queue)| waits(queue));
+        let rank = |(&link, queue): (&LinkKey, &Queue)| {
+            let piece = queue.next_piece()?;
+            let begun = Some(piece) == queue.current;
+            let overdue = self.turns - queue.turn > rounds;
+            Some((!overdue, !begun, holders(piece).min(COMMON), queue.turn, link, piece))
+        };
+        let Some((.., link, piece)) = waiting.filter_map(rank).min() else {
+            self.width.unused();
+            return None;
+        };
+        self.turns += 1;
+        self.sending += 1;
+        let turn = self.turns;
+        let queue = self.queues.get_mut(&link)?;
+        (queue.sends, queue.current, queue.turn) = (true, Some(piece), turn);
+        Some(link)
     }
 
-    /// Takes the next block to send on this link, where each link has a writer that sends when its socket lets it.
+    /// Takes the next block to send on a link in its turn; `None` once its piece is sent.
     pub fn next_for(&mut self, link: LinkKey) -> Option<Span> {
-        let queue = self.queues.get_mut(&link)?;
-        let span = queue.next().and_then(|place| queue.waiting.remove(place))?;
-        if queue.current != Some(span.piece) || self.last != Some(link) {
-            self.turns += 1;
-            queue.turn = self.turns;
+        let queue = self.queues.get_mut(&link).filter(|queue| queue.sends)?;
+        queue.continued().and_then(|place| queue.waiting.remove(place))
+    }
+
+    /// The turn of a link is over: what was handed out has been sent.
+    pub fn end(&mut self, link: LinkKey) {
+        if let Some(queue) = self.queues.get_mut(&link)
+            && std::mem::take(&mut queue.sends)
+        {
+            self.sending -= 1;
         }
-        queue.current = Some(span.piece);
-        self.last = Some(link);
-        Some(span)
+    }
+
+    /// Bytes went out.
+    pub fn sent(&mut self, bytes: u64) {
+        self.width.sent(bytes);
+    }
+
+    /// Tells whether it is a link's turn.
+    pub fn is_turn_of(&self, link: LinkKey) -> bool {
+        self.queues.get(&link).is_some_and(|queue| queue.sends)
+    }
+
+    /// Tells whether links wait for their turn.
+    pub fn is_contended(&self) -> bool {
+        self.queues.values().filter(|queue| !queue.waiting.is_empty() || queue.sends).count() > 1
     }
 
     /// Bytes in the block that is next on this link.
     pub fn next_len(&self, link: LinkKey) -> Option<u32> {
         let queue = self.queues.get(&link)?;
-        queue.next().and_then(|place| queue.waiting.get(place)).map(|span| span.len)
+        queue.waiting.get(queue.continued().unwrap_or(0)).map(|span| span.len)
     }
 
     /// Requests waiting on the link.
@@ -132,11 +189,16 @@ mod tests {
         Geometry::new(1 << 20, 64 << 10).unwrap().span(piece, block << 14, 1 << 14).unwrap()
     }
 
-    fn drain(order: &mut UploadOrder) -> String {
-        std::iter::from_fn(|| order.next_any())
-            .map(|(link, span)| format!("{}{}", if link == A { 'a' } else { 'b' }, span.piece))
-            .collect::<Vec<_>>()
-            .join(" ")
+    /// Serves everything; `rare` names a piece that nobody else has.
+    fn drain(order: &mut UploadOrder, rare: u32) -> String {
+        let mut sent = Vec::new();
+        while let Some(link) = order.begin(Duration::ZERO, |piece| if piece.get() == rare { 0 } else { 9 }) {
+            assert_eq!(order.begin(Duration::ZERO, |_| 9), None, "one at a time");
+            let name = if link == A { 'a' } else { 'b' };
+            sent.extend(std::iter::from_fn(|| order.next_for(link)).map(|span| format!("{name}{}", span.piece)));
+            order.end(link);
+        }
+        sent.join(" ")
     }
 
     #[test]
@@ -145,16 +207,46 @@ mod tests {
         [(A, 0), (A, 1), (A, 2), (B, 7), (B, 8)].into_iter().for_each(|(link, piece)| {
             assert!(order.push(link, span(piece, 0)) && order.push(link, span(piece, 1)) && !order.push(link, span(piece, 1)));
         });
-        assert_eq!(drain(&mut order), "a0 a0 b7 b7 a1 a1 b8 b8 a2 a2");
+        assert_eq!(drain(&mut order, 99), "a0 a0 b7 b7 a1 a1 b8 b8 a2 a2");
+        assert!(!order.is_contended());
+    }
+
+    #[test]
+    fn rare_pieces_go_first() {
+        let mut order = UploadOrder::new();
+        [(A, 0), (A, 1), (B, 7), (B, 8)].into_iter().for_each(|(link, piece)| assert!(order.push(link, span(piece, 0))));
+        assert!(order.is_contended());
+        assert_eq!(drain(&mut order, 7), "b7 a0 b8 a1");
+    }
+
+    #[test]
+    fn whoever_has_waited_long_comes_first() {
+        let mut order = UploadOrder::new();
+        assert!(order.push(A, span(1, 0)));
+        let mut turns = 0;
+        loop {
+            assert!(order.push(B, span(0, turns % 4)));
+            let link = order.begin(Duration::ZERO, |piece| piece.get()).unwrap();
+            assert!(order.next_for(link).is_some());
+            order.end(link);
+            if link == A {
+                break;
+            }
+            turns += 1;
+        }
+        assert!((1..=2 * ROUNDS_MAX as u32 + 1).contains(&turns), "{turns}");
     }
 
     #[test]
     fn a_begun_piece_survives_a_choke() {
         let mut order = UploadOrder::new();
         [(0, 0), (0, 1), (1, 0)].into_iter().for_each(|(piece, block)| assert!(order.push(A, span(piece, block))));
-        assert_eq!(order.next_any(), Some((A, span(0, 0))));
+        assert_eq!(order.next_for(A), None, "it is not its turn");
+        assert_eq!(order.begin(Duration::ZERO, |_| 0), Some(A));
+        assert_eq!(order.next_for(A), Some(span(0, 0)));
         assert_eq!(order.choke(A), [span(1, 0)]);
-        assert_eq!(drain(&mut order), "a0");
+        order.end(A);
+        assert_eq!(drain(&mut order, 99), "a0");
         assert_eq!(order.choke(B), []);
     }
 
@@ -167,6 +259,6 @@ mod tests {
         assert!(order.cancel(A, spans[3]) && !order.cancel(A, spans[3]) && !order.cancel(B, spans[4]));
         assert_eq!(order.waiting(A), REQUESTS_MAX - 1);
         order.leave(A);
-        assert_eq!(order.next_any(), None);
+        assert_eq!(order.begin(Duration::ZERO, |_| 0), None);
     }
 }

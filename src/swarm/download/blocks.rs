@@ -50,6 +50,14 @@ impl Download {
         }
     }
 
+    /// The first block of a piece begins to come: it is not worth asking elsewhere any more. Optional.
+    pub fn piece_arriving(&mut self, link: LinkKey, piece: PieceIndex) {
+        let chunks = self.links.get_mut(&link).map(|state| state.chunks.as_mut_slice()).unwrap_or_default();
+        if let Some(chunk) = chunks.iter_mut().find(|chunk| chunk.piece == piece) {
+            chunk.arriving = true;
+        }
+    }
+
     /// The peer will not serve a block (BEP 6). The whole chunk is given up: the engine need not handle its other rejects.
     pub fn block_rejected(&mut self, now: Duration, link: LinkKey, span: Span) {
         self.now = self.now.max(now);

@@ -24,6 +24,8 @@ pub(super) struct Chunk {
     pub(super) left: u32,
     /// When the job was made, and later when the last block of it came.
     pub(super) progress: Duration,
+    /// Something of it is coming.
+    pub(super) arriving: bool,
     /// When its requests went out on an idle link: its first block then tells the delay.
     pub(super) probe: Option<Duration>,
 }
@@ -39,7 +41,7 @@ struct Blocks {
 impl Chunk {
     /// Makes a chunk whose job waits for a worker.
     pub(super) fn queued(now: Duration, piece: PieceIndex, token: u64, len: u32) -> Self {
-        Self { piece, token, blocks: None, left: len, progress: now, probe: None }
+        Self { piece, token, blocks: None, left: len, progress: now, arriving: false, probe: None }
     }
 
     /// Tells whether a worker took it.

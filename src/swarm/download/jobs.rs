@@ -5,8 +5,15 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::chunk::Chunk;
-use super::{ChunkJob, Download, LinkKey, State};
+use super::{Active, ChunkJob, Download, LinkKey, State};
 use crate::types::{PieceIndex, Span};
+
+/// A piece is not taken from one link to another sooner than it could have come, in seconds.
+const TAKE_OVER_MIN: f64 = 0.05;
+/// How many times as long it must take there as here: what is on its way already when it is taken back was sent in vain.
+const TAKE_OVER_GAIN: f64 = 1.5;
+/// How often it is looked for a link that does nothing whether it could take a piece over: it means looking at all that are under way.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Download {
     /// Chooses the next piece and link: the link with the emptiest window, and the rarest piece that it can give. Call after
@@ -57,7 +64,8 @@ impl Download {
         let ending = self.is_endgame();
         let mut ready = Vec::new();
         for (&link, state) in &self.links {
-            let useful = self.picker.wanted(link) > 0 || ending;
+            let idle = state.chunks.is_empty() && state.look_at <= now && self.picker.lacking(link) > 0;
+            let useful = self.picker.wanted(link) > 0 || ending || idle;
             if useful && state.has_room(now, &self.geometry, &self.options) {
                 ready.push((state.snubbed, state.load(&self.geometry, &self.options), self.rng.random(), link));
             }
@@ -85,7 +93,33 @@ impl Download {
             None => true,
             Some(&until) => until <= now && !others_can(picker, piece),
         });
-        self.geometry.index(u64::from(piece?))
+        match piece {
+            Some(piece) => self.geometry.index(u64::from(piece)),
+            None => self.take_over(now, link),
+        }
+    }
+
+    /// Takes a piece back that waits in the queue of a busier link, to ask it of this one, which would do nothing else.
+    ///
+    /// Of which nothing has come yet, and which was asked for as long ago as it would take here: what moves once does not move back at once.
+    fn take_over(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
+        let mine = self.links.get_mut(&link).filter(|mine| mine.chunks.is_empty() && !mine.snubbed)?;
+        mine.look_at = now + LOOK_EVERY;
+        let mine = self.links.get(&link)?;
+        let here = mine.time_for(self.geometry.piece_len().into())?.max(TAKE_OVER_MIN);
+        let gain = |(&piece, active): (&PieceIndex, &Active)| {
+            let [other] = active.copies[..] else { return None };
+            let theirs = self.links.get(&other).filter(|_| active.verifying.is_none() && other != link)?;
+            let chunk = theirs.chunks.iter().find(|chunk| chunk.piece == piece)?;
+            let waited = now.saturating_sub(chunk.progress).as_secs_f64();
+            let untouched = chunk.is_started() && !chunk.arriving && chunk.received(&self.geometry) == 0 && waited >= here;
+            let left = theirs.time_left(piece)? - waited;
+            let may = untouched && self.picker.offers(link, piece.get()) && !mine.avoid.contains_key(&piece.get());
+            (may && left > TAKE_OVER_GAIN * here).then_some((left, other, piece))
+        };
+        let (_, other, piece) = self.active.iter().filter_map(gain).max_by(|a, b| a.0.total_cmp(&b.0))?;
+        self.drop_chunk(other, piece, true);
+        Some(piece)
     }
 
     /// The oldest suggestion of the link that is still missing.

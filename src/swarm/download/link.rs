@@ -48,6 +48,8 @@ pub(super) struct Link {
     rejects: u32,
     /// Not asked before this time.
     pub(super) resume_at: Duration,
+    /// Not looked for pieces to take over before this time.
+    pub(super) look_at: Duration,
     /// Brought nothing for too long; one piece at a time until it does.
     pub(super) snubbed: bool,
     /// When it last brought anything.
@@ -73,6 +75,7 @@ impl Link {
             strikes: 0,
             rejects: 0,
             resume_at: Duration::ZERO,
+            look_at: Duration::ZERO,
             snubbed: false,
             alive: now,
         }

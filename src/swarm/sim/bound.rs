@@ -2,20 +2,31 @@
 
 use std::time::Duration;
 
-use super::world::{Setup, Sharing, World};
+use super::world::{Setup, World};
 use super::{Replay, seeds};
 
-/// 1 seeder, 8 leechers, 256 pieces, all uploads capped at 20 MB/s: at most 1.15 times the fluid bound until the last is complete.
+/// 1 seeder, 8 leechers, 256 pieces, all uploads capped at 20 MB/s: close to the fluid bound until the last is complete. Headers are not
+/// simulated; they take 4.5 % more.
 #[test]
 fn eight_leechers_come_close_to_the_fluid_bound() {
     for seed in seeds(5) {
         let _replay = Replay(seed);
-        for sharing in [Sharing::InOrder, Sharing::AtOnce] {
-            let report = World::run(Setup { sharing, ..Setup::equal(8, 20_000_000, seed) });
-            println!("8 leechers, seed {seed}, {sharing:?}: {report}");
-            assert!(report.ratio <= 1.15, "{}", report.ratio);
-        }
+        let report = World::run(Setup::equal(8, 20_000_000, seed));
+        println!("8 leechers, seed {seed}: {report}");
+        assert!(report.ratio <= 1.09, "{}", report.ratio);
+        assert!(report.copies_at_first <= 1.03 && report.wasted < 0.01, "{report}");
     }
+}
+
+/// The same with 1,024 pieces: what begins and ends a swarm weighs less. `POSSE_SIM_LARGE=1` runs it.
+#[test]
+fn a_larger_file_comes_closer() {
+    if std::env::var_os("POSSE_SIM_LARGE").is_none() {
+        return;
+    }
+    let report = World::run(Setup { pieces: 1_024, ..Setup::equal(8, 20_000_000, 1) });
+    println!("8 leechers, 1,024 pieces: {report}");
+    assert!(report.ratio <= 1.03, "{}", report.ratio);
 }
 
 /// For information: slower and mixed links, distance, no suggestions, peers that come late and go early. Each must finish.
@@ -37,19 +48,17 @@ fn other_swarms_finish() {
         ("1 leecher", base(1, 20_000_000)),
     ];
     for (name, setup) in swarms {
-        for sharing in [Sharing::InOrder, Sharing::AtOnce] {
-            let report = World::run(Setup { sharing, ..setup.clone() });
-            println!("{name}, {sharing:?}: {report}");
-            assert!(report.ratio <= 3.0, "{}", report.ratio);
-        }
+        let report = World::run(setup);
+        println!("{name}: {report}");
+        assert!(report.ratio <= 3.0, "{}", report.ratio);
     }
 }
 
-/// 32 leechers at 5 MB/s share 8 slots a client: nobody is forgotten. `POSSE_SIM_LARGE=1` runs 256 pieces instead of 32.
+/// 32 leechers at 5 MB/s: all uplinks have to be busy all the time. `POSSE_SIM_LARGE=1` runs 256 pieces instead of 32.
 #[test]
-fn thirty_two_leechers_share_the_slots() {
+fn thirty_two_leechers_keep_their_uplinks_busy() {
     let large = std::env::var_os("POSSE_SIM_LARGE").is_some();
-    let (pieces, limit) = if large { (256, 1.25) } else { (32, 2.5) };
+    let (pieces, limit) = if large { (256, 1.14) } else { (32, 2.5) };
     for seed in seeds(1) {
         let _replay = Replay(seed);
         let report = World::run(Setup { pieces, ..Setup::equal(32, 5_000_000, seed) });

@@ -144,6 +144,16 @@ impl Node {
     pub(super) fn sent(&mut self, now: Duration, link: LinkKey, span: Span) {
         self.uploaded += u64::from(span.len);
         self.choker.sent(now, link, u64::from(span.len));
+        self.order.sent(u64::from(span.len));
+    }
+
+    /// Whose turn it is to be sent a piece.
+    pub(super) fn next_turn(&mut self, now: Duration) -> Option<LinkKey> {
+        let Self { order, download, spreader, .. } = self;
+        order.begin(now, |piece| match &*spreader {
+            Some(spreader) => spreader.holders(piece),
+            None => download.holders(piece),
+        })
     }
 
     fn ask(&mut self, link: LinkKey, span: Span) {

@@ -19,15 +19,6 @@ const TICK: Duration = Duration::from_millis(100);
 /// Nothing here takes this long: a swarm that does has stopped.
 const GIVE_UP: Duration = Duration::from_secs(3_600);
 
-/// How a client's links share its upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sharing {
-    /// One block after the other, in the order of [`super::super::UploadOrder::next_any`].
-    InOrder,
-    /// Every link's writer sends at once, at equal parts: what TCP makes of many sockets.
-    AtOnce,
-}
-
 /// A swarm to run.
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
@@ -40,7 +31,6 @@ pub(super) struct Setup {
     /// When leechers leave for good, by number of the client.
     pub(super) leaves: Vec<(Duration, usize)>,
     pub(super) latency: Duration,
-    pub(super) sharing: Sharing,
     pub(super) suggests: bool,
     pub(super) options: Options,
     pub(super) choker: ChokerOptions,
@@ -56,7 +46,6 @@ impl Setup {
             joins: vec![Duration::ZERO; leechers],
             leaves: Vec::new(),
             latency: Duration::from_millis(10),
-            sharing: Sharing::InOrder,
             suggests: true,
             options: Options::default(),
             choker: ChokerOptions::default(),
@@ -137,10 +126,12 @@ impl Ord for Due {
     }
 }
 
-/// A client's upload: the blocks being sent, the first one a quantum at a time.
+/// A client's upload: the blocks being sent, one of each link whose turn it is, a quantum of each at a time.
 #[derive(Default)]
 struct Pipe {
     sending: VecDeque<(LinkKey, Span, u32)>,
+    /// The links whose turn it is.
+    turns: Vec<LinkKey>,
     busy: bool,
     /// Messages that wait behind the block being sent on their link.
     held: BTreeMap<LinkKey, Vec<Message>>,
@@ -267,7 +258,9 @@ impl World {
         let peers = std::mem::take(&mut self.peers[node]);
         for &peer in &peers {
             self.peers[peer].retain(|&other| other != node);
-            self.pipes[peer].held.remove(&LinkKey(node as u64));
+            let (pipe, link) = (&mut self.pipes[peer], LinkKey(node as u64));
+            pipe.held.remove(&link);
+            pipe.turns.retain(|turn| *turn != link);
             if let Some(state) = &mut self.nodes[peer] {
                 state.leave(self.now, LinkKey(node as u64));
             }
@@ -299,20 +292,19 @@ impl World {
         self.after(self.setup.latency, Event::Arrive { from, to, message });
     }
 
+    /// Gives turns, and sends to those whose turn it is at equal parts, as TCP does.
     fn fill_pipe(&mut self, index: usize) {
         let (Some(node), pipe) = (&mut self.nodes[index], &mut self.pipes[index]) else { return };
-        match self.setup.sharing {
-            Sharing::InOrder if pipe.sending.is_empty() => {
-                pipe.sending.extend(node.order.next_any().map(|(link, span)| (link, span, span.len)));
+        while let Some(link) = node.next_turn(self.now) {
+            pipe.turns.push(link);
+        }
+        for link in std::mem::take(&mut pipe.turns) {
+            if !pipe.sending.iter().any(|&(sending, ..)| sending == link)
+                && let Some(span) = node.order.next_for(link)
+            {
+                pipe.sending.push_back((link, span, span.len));
             }
-            Sharing::InOrder => {}
-            Sharing::AtOnce => {
-                for link in self.peers[index].iter().map(|&peer| LinkKey(peer as u64)) {
-                    if !pipe.sending.iter().any(|&(sending, ..)| sending == link) {
-                        pipe.sending.extend(node.order.next_for(link).map(|span| (link, span, span.len)));
-                    }
-                }
-            }
+            pipe.turns.push(link);
         }
         if !pipe.busy
             && let Some(&(_, _, left)) = pipe.sending.front()
@@ -328,16 +320,25 @@ impl World {
         let pipe = &mut self.pipes[index];
         pipe.busy = false;
         let Some((link, span, left)) = pipe.sending.pop_front() else { return vec![index] };
+        if left == span.len
+            && let Some(peer) = &mut self.nodes[link.0 as usize]
+        {
+            peer.download.piece_arriving(LinkKey(index as u64), span.piece);
+        }
         let left = left.saturating_sub(QUANTUM);
         let Some(node) = &mut self.nodes[index] else { return Vec::new() };
         if left > 0 {
-            match self.setup.sharing {
-                Sharing::InOrder => pipe.sending.push_front((link, span, left)),
-                Sharing::AtOnce => pipe.sending.push_back((link, span, left)),
-            }
+            pipe.sending.push_back((link, span, left));
             return vec![index];
         }
         node.sent(self.now, link, span);
+        match node.order.next_for(link) {
+            Some(span) => pipe.sending.push_back((link, span, span.len)),
+            None => {
+                node.order.end(link);
+                pipe.turns.retain(|turn| *turn != link);
+            }
+        }
         let held = pipe.held.remove(&link).unwrap_or_default();
         if index == 0 && span.begin + span.len == self.setup.geometry().len_of(span.piece) {
             self.note_first(span.piece);
