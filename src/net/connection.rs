@@ -125,13 +125,24 @@ impl Sock {
 }
 
 impl Shared {
+    fn has_input(&self) -> bool {
+        self.tls.as_ref().is_some_and(TlsStream::has_input)
+    }
+
     /// Sends TLS's last word, if nothing is in its way.
     fn say_farewell(&self) {
         let Some(tls) = &self.tls else { return };
         // Whoever sends just now, and waits perhaps, leaves no room for it. An end without it counts as one, too.
         let Some(mut sending) = tls.try_sending() else { return };
         tls.say_farewell(&mut sending);
-        let _ = self.socket.try_send_all(&mut sending.output);
+        let _ = self.socket.try_send_all(&mut sending);
+    }
+
+    fn encrypt(&self, tls: &TlsStream, bytes: &[u8], sending: &mut Sending) -> io::Result<()> {
+        tls.write(bytes, sending).inspect_err(|_| {
+            // Instead of the bytes it may be the reason for the end that is to be sent.
+            let _ = self.socket.try_send_all(sending);
+        })
     }
 }
 
@@ -177,10 +188,15 @@ impl Connection {
         self.shared.socket.close();
     }
 
-    /// The same, but what the system has not sent yet is thrown away as soon as nobody holds the connection any more.
+    /// The same, but the connection is reset, and what the system has not sent yet is thrown away: at once on Linux, elsewhere as soon as
+    /// nobody holds the connection any more.
     pub fn abort(&self) {
+        let stream = &self.shared.socket.stream;
         // It fails only if the connection has ended already.
-        let _ = SockRef::from(&self.shared.socket.stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        // Undoing the connection resets it and wakes whoever waits for it. Some systems refuse that, or do while somebody waits; then the
+        // last descriptor's end resets it.
+        let _ = rustix::net::connect_unspec(stream);
         self.shared.socket.close();
     }
 }
@@ -214,7 +230,8 @@ impl Reader {
         self.deadline = deadline;
     }
 
-    /// Waits until a byte, the end or an error can be read; false if `idle` passes first. What is not needed while idle is given back.
+    /// Waits until data, the end or an error can be read; false if `idle` passes first, whatever TLS itself says meanwhile. What is not
+    /// needed while idle is given back.
     ///
     /// # Errors
     /// The system's.
@@ -222,27 +239,49 @@ impl Reader {
     /// # Blocking
     /// For about `idle` at most.
     pub fn wait(&mut self, idle: Duration) -> io::Result<bool> {
-        if self.shared.tls.as_ref().is_some_and(TlsStream::has_input) {
+        if self.shared.has_input() {
             return Ok(true);
         }
-        self.set_timeout(Some(idle.max(Duration::from_millis(1))))?;
+        let (until, mut left) = (Instant::now() + idle, idle);
         loop {
-            return match self.shared.socket.stream.peek(&mut [0]) {
-                Ok(_) => Ok(true),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) if is_timeout(&e) => Ok(false),
-                Err(e) => Err(e),
-            };
+            self.set_timeout(Some(left.max(Duration::from_millis(1))))?;
+            match self.shared.socket.stream.peek(&mut [0]) {
+                Ok(0) => return Ok(true),
+                Ok(_) if self.is_ready() => return Ok(true),
+                Err(e) if is_timeout(&e) => return Ok(false),
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+                _ => {}
+            }
+            left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
         }
     }
 
-    /// Tells whether something can be read without waiting.
+    /// Tells whether data, or the end, can be read without waiting.
     pub fn is_ready(&self) -> bool {
-        if self.shared.tls.as_ref().is_some_and(TlsStream::has_input) {
-            return true;
+        let socket = &self.shared.socket.stream;
+        let Some(tls) = &self.shared.tls else {
+            return rustix::net::recv(socket, &mut [0][..], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok();
+        };
+        while !tls.has_input() {
+            let mut input = tls.lend();
+            let received = rustix::net::recv(socket, input.room(), RecvFlags::DONTWAIT);
+            if let Ok((len, _)) = received {
+                input.received(len);
+            }
+            tls.put_back(input);
+            match received {
+                Ok((0, _)) => return true,
+                Ok(_) => {}
+                Err(_) => {
+                    // Gives back the room.
+                    return tls.has_input();
+                }
+            }
         }
-        let mut byte = [0; 1];
-        rustix::net::recv(&self.shared.socket.stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok()
+        true
     }
 
     fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -345,11 +384,11 @@ impl Writer {
         let Some(tls) = &self.shared.tls else { return self.shared.socket.try_send(bytes) };
         // Another thread is writing, and blocks perhaps.
         let Some(mut sending) = tls.try_sending() else { return Ok(0) };
-        if bytes.is_empty() || !self.shared.socket.try_send_all(&mut sending.output)? {
+        if bytes.is_empty() || !self.shared.socket.try_send_all(&mut sending)? {
             return Ok(0);
         }
-        let taken = &bytes[..bytes.len().min(WRITE_LEN)];
-        tls.write(taken, &mut sending)?;
+        let taken = chunk(bytes);
+        self.shared.encrypt(tls, taken, &mut sending)?;
         self.try_empty(&mut sending)?;
         Ok(taken.len())
     }
@@ -367,7 +406,7 @@ impl Writer {
     }
 
     fn try_empty(&self, sending: &mut Sending) -> io::Result<bool> {
-        let all = self.shared.socket.try_send_all(&mut sending.output)?;
+        let all = self.shared.socket.try_send_all(sending)?;
         sending.output.shrink(SMALL_LEN);
         Ok(all)
     }
@@ -385,11 +424,12 @@ impl Writer {
     /// # Blocking
     /// Until the system has taken them, and for 30 s beyond the deadline at most.
     pub fn write_all_by(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        let whole_len = bytes.len();
         while !bytes.is_empty() {
             if Instant::now() >= deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            match self.write_by(bytes, deadline) {
+            match self.write_by(bytes, whole_len, deadline) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => bytes = &bytes[len..],
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -399,23 +439,35 @@ impl Writer {
         Ok(())
     }
 
-    fn write_by(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
-        let Some(tls) = &self.shared.tls else { return self.shared.socket.send(bytes, deadline) };
-        let mut sending = tls.sending();
-        self.shared.socket.send_all(&mut sending.output, deadline)?;
-        let taken = &bytes[..bytes.len().min(WRITE_LEN)];
-        tls.write(taken, &mut sending)?;
-        self.shared.socket.send_all(&mut sending.output, deadline)?;
-        if taken.len() <= SMALL_LEN {
+    /// Writes some of `bytes`, the rest of a write of `whole_len`.
+    fn write_by(&mut self, bytes: &[u8], whole_len: usize, deadline: Instant) -> io::Result<usize> {
+        let socket = &self.shared.socket;
+        let Some(tls) = &self.shared.tls else { return socket.send(bytes).and_then(|len| in_time(len, bytes.len(), deadline)) };
+        let Some(mut sending) = tls.sending_by(deadline) else { return Err(io::ErrorKind::TimedOut.into()) };
+        socket.send_all_of(&mut sending, deadline)?;
+        let taken = chunk(bytes);
+        self.shared.encrypt(tls, taken, &mut sending)?;
+        socket.send_all_of(&mut sending, deadline)?;
+        if whole_len <= SMALL_LEN {
             sending.output.shrink(2 * SMALL_LEN);
         }
         Ok(taken.len())
     }
 }
 
+/// What is encrypted next of `bytes`: what would be left over for a small one comes along.
+fn chunk(bytes: &[u8]) -> &[u8] {
+    if bytes.len() < WRITE_LEN + SMALL_LEN { bytes } else { &bytes[..WRITE_LEN] }
+}
+
+/// Fails if a part was sent past the deadline: the other end takes something now and then, and too little.
+fn in_time(len: usize, of: usize, deadline: Instant) -> io::Result<usize> {
+    if len < of && Instant::now() >= deadline { Err(io::ErrorKind::TimedOut.into()) } else { Ok(len) }
+}
+
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_by(bytes, Self::deadline(Instant::now(), bytes.len()))
+        self.write_by(bytes, bytes.len(), Self::deadline(Instant::now(), bytes.len()))
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -436,32 +488,39 @@ impl Sock {
         }
     }
 
-    fn send(&self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.stream).write(bytes) {
             Err(e) if is_timeout(&e) => Err(io::ErrorKind::TimedOut.into()),
-            // It takes something now and then, and too little.
-            Ok(len) if len < bytes.len() && Instant::now() >= deadline => Err(io::ErrorKind::TimedOut.into()),
             other => other,
         }
     }
 
-    /// Sends without blocking; tells whether nothing is left.
-    fn try_send_all(&self, output: &mut Output) -> io::Result<bool> {
-        while !output.waiting().is_empty() {
-            match self.try_send(output.waiting())? {
+    /// Sends without blocking; tells whether nothing is left. After an error nothing is sent any more.
+    fn try_send_all(&self, sending: &mut Sending) -> io::Result<bool> {
+        while !sending.output.waiting().is_empty() {
+            match self.try_send(sending.output.waiting()).inspect_err(|_| sending.fail())? {
                 0 => return Ok(false),
-                len => output.sent(len),
+                len => sending.output.sent(len),
             }
         }
         Ok(true)
     }
 
+    /// Sends everything. After an error nothing is sent any more.
+    fn send_all_of(&self, sending: &mut Sending, deadline: Instant) -> io::Result<()> {
+        self.send_all(&mut sending.output, deadline).inspect_err(|_| sending.fail())
+    }
+
     /// Sends everything.
     pub(super) fn send_all(&self, output: &mut Output, deadline: Instant) -> io::Result<()> {
         while !output.waiting().is_empty() {
-            match self.send(output.waiting(), deadline) {
+            match self.send(output.waiting()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => output.sent(len),
+                Ok(len) => {
+                    let of = output.waiting().len();
+                    output.sent(len);
+                    in_time(len, of, deadline)?;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }

@@ -4,7 +4,7 @@
 //! of the connection goes on where the last one stopped. Whatever is not exactly what the other end has to send next ends the connection.
 //!
 //! The handshake is rustls's ([`handshake`]). The records behind it are ours, with the keys that rustls derives ([`keys`]), because no interface of
-//! rustls decrypts to where the data is wanted: copying it there from where it was decrypted takes longer than decrypting it.
+//! rustls decrypts to where the data is wanted: it would have to be copied there from where it was decrypted.
 //! A record is decrypted on its way from where it was received into the reader's buffer, and encrypted on its way from the writer's
 //! to where it is sent from. Only one that does not fit into what the reader has asked for is decrypted in place, and copied.
 //!
@@ -18,9 +18,10 @@ mod sending;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
-use rustls::{AlertDescription, Error, ExtractedSecrets};
+use rustls::{AlertDescription, Error, ExtractedSecrets, InvalidMessage};
 
 pub(super) use self::buffers::{Input, Output};
 pub(super) use self::handshake::{Handshake, Progress};
@@ -76,9 +77,14 @@ impl TlsStream {
         })
     }
 
-    /// Tells whether something may be read without receiving more. If not, what is not needed until more comes is given back.
+    /// Tells whether data, the end or an error can be read without receiving more. If not, what is not needed until more comes is given back.
     pub(super) fn has_input(&self) -> bool {
-        self.receiving.lock().has_input()
+        self.control.broken.load(Ordering::Relaxed) || self.receiving.lock().has_input(&self.control)
+    }
+
+    /// Lends what more is to be received into, and is to be put back, where nothing has been read.
+    pub(super) fn lend(&self) -> Input {
+        self.receiving.lock().lend()
     }
 
     /// Takes back what [`Received::More`] lent, and decrypts into `buffer` what has been received, as far as there is room.
@@ -99,12 +105,18 @@ impl TlsStream {
         })
     }
 
-    /// Takes back what [`Received::More`] lent.
+    /// Takes back what [`Received::More`] or [`TlsStream::lend`] lent.
     pub(super) fn put_back(&self, input: Input) {
         self.receiving.lock().put_back(input);
     }
 
-    /// The sending direction, which is locked for as long as somebody sends.
+    /// The sending direction, which is locked for as long as somebody sends; nothing if somebody else sends until `deadline`.
+    pub(super) fn sending_by(&self, deadline: Instant) -> Option<MutexGuard<'_, Sending>> {
+        self.sending.try_lock_until(deadline)
+    }
+
+    /// The sending direction of an end that nobody else uses.
+    #[cfg(any(test, fuzzing))]
     pub(super) fn sending(&self) -> MutexGuard<'_, Sending> {
         self.sending.lock()
     }
@@ -146,6 +158,10 @@ impl Control {
             Error::AlertReceived(_) => AlertDescription::CloseNotify,
             Error::DecryptError => AlertDescription::BadRecordMac,
             Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+            Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate) => AlertDescription::IllegalParameter,
+            Error::InvalidMessage(
+                InvalidMessage::InvalidContentType | InvalidMessage::InvalidEmptyPayload | InvalidMessage::UnexpectedMessage(_),
+            ) => AlertDescription::UnexpectedMessage,
             Error::InvalidMessage(_) => AlertDescription::DecodeError,
             _ => AlertDescription::UnexpectedMessage,
         };

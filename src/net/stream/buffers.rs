@@ -1,15 +1,19 @@
 //! The buffers of one TLS connection: what was received, and what is to be sent.
 //!
-//! **Invariant:** bytes leave a buffer in the order in which they came, once; and what a buffer keeps beyond them is bounded.
+//! **Invariant:** bytes leave a buffer in the order in which they came, once; what a buffer keeps beyond them is bounded, and nothing of it
+//! was ever decrypted data.
 
 use std::ops::Range;
 
 use rustls::{Error, InvalidMessage};
+use zeroize::Zeroize;
 
 /// Bytes received at a time, at first; doubled whenever as many came.
 const INPUT_LEN_MIN: usize = 4 << 10;
 /// Bytes received at a time, at most: with the data of a piece they stay in the second level of cache.
 const INPUT_LEN_MAX: usize = 128 << 10;
+/// So many times in a row a quarter of the room was more than came; then half of it is given back.
+const SMALL_MAX: u32 = 16;
 /// Bytes before the body of a record: type, version, and the body's length in the last two.
 pub(super) const HEADER_LEN: usize = 5;
 /// A record's header, and its body as it came.
@@ -33,10 +37,14 @@ pub(in crate::net) struct Input {
     end: usize,
     /// The last time as much came as there was room for.
     grow: bool,
+    /// How often in a row little has come.
+    small: u32,
     /// How far the records reach that the handshake may look at.
     offered: usize,
     /// Whether a record was offered.
     greeted: bool,
+    /// Whether an encrypted one was.
+    encrypted: bool,
 }
 
 /// Encrypted bytes to be sent. What it had room for once it keeps, until [`Output::shrink`].
@@ -60,10 +68,12 @@ impl Input {
     /// was altered has to end the connection wherever it is.
     pub(super) fn offer(&mut self) -> Result<bool, Error> {
         let Some(&[kind, major, minor, high, low]) = self.bytes[self.offered..self.end].first_chunk() else { return Ok(false) };
-        let is_known = match self.greeted {
+        let is_known = match (self.greeted, self.encrypted) {
             // A hello, of which the client's names an old version, or the refusal of one.
-            false => matches!(kind, HANDSHAKE | ALERT) && major == 3 && matches!(minor, 1 | 3),
-            true => matches!(kind, DATA | CHANGE_CIPHER) && (major, minor) == (3, 3),
+            (false, _) => matches!(kind, HANDSHAKE | ALERT) && major == 3 && matches!(minor, 1 | 3),
+            // Another hello, where the server asked for it; rustls knows whether it did.
+            (true, false) => matches!(kind, DATA | CHANGE_CIPHER | HANDSHAKE | ALERT) && (major, minor) == (3, 3),
+            (true, true) => matches!(kind, DATA | CHANGE_CIPHER) && (major, minor) == (3, 3),
         };
         if !is_known {
             return Err(InvalidMessage::InvalidContentType.into());
@@ -72,6 +82,7 @@ impl Input {
         let is_whole = self.end - self.offered >= len;
         if is_whole {
             self.greeted = true;
+            self.encrypted |= kind == DATA;
             self.offered += len;
         }
         Ok(is_whole)
@@ -101,17 +112,19 @@ impl Input {
         self.start += len;
     }
 
-    /// Moves what fits of what was decrypted in place.
+    /// Moves what fits of what was decrypted in place, and leaves none of it here.
     pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
         let len = buffer.len().min(self.plain.len());
-        buffer[..len].copy_from_slice(&self.bytes[self.plain.start..self.plain.start + len]);
+        let taken = &mut self.bytes[self.plain.start..self.plain.start + len];
+        buffer[..len].copy_from_slice(taken);
+        taken.fill(0);
         self.plain.start += len;
         len
     }
 
-    /// Tells whether there is something to read, or wrong, without receiving more.
-    pub(super) fn is_readable(&mut self) -> bool {
-        !self.plain.is_empty() || !matches!(self.record(), Ok(None))
+    /// Tells whether data waits that was decrypted in place.
+    pub(super) fn has_plain(&self) -> bool {
+        !self.plain.is_empty()
     }
 
     /// Room for what comes next, behind what waits. All that was decrypted has been read.
@@ -119,15 +132,21 @@ impl Input {
         self.move_to_front();
         let len = match self.bytes.len() {
             len if self.grow || len == self.end => (2 * len).clamp(INPUT_LEN_MIN, INPUT_LEN_MAX),
+            len if self.small >= SMALL_MAX && self.end < len / 4 => (len / 2).max(INPUT_LEN_MIN),
             len => len,
         };
         self.bytes.resize(len, 0);
+        if self.small >= SMALL_MAX {
+            self.small = 0;
+            self.bytes.shrink_to(len);
+        }
         &mut self.bytes[self.end..]
     }
 
     /// Notes how many bytes have come.
     pub(in crate::net) fn received(&mut self, len: usize) {
         self.grow = len == self.bytes.len() - self.end;
+        self.small = if len < self.bytes.len() / 4 { self.small + 1 } else { 0 };
         self.end += len;
     }
 
@@ -143,6 +162,12 @@ impl Input {
         self.bytes.truncate(self.end);
         self.bytes.shrink_to_fit();
         self.grow = false;
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.bytes[self.plain.clone()].zeroize();
     }
 }
 

@@ -11,8 +11,8 @@ use super::buffers::{ALERT, DATA, HANDSHAKE, HEADER_LEN, Input};
 use super::keys::Key;
 use super::{Control, Received};
 
-/// New keys in a row without data between them: each costs more than the record it came in.
-const NEW_KEYS_MAX: u32 = 32;
+/// Records in a row without data: each costs more than it takes to send, a new key above all.
+const EMPTY_MAX: u32 = 32;
 
 #[derive(Debug)]
 pub(super) struct Receiving {
@@ -20,23 +20,36 @@ pub(super) struct Receiving {
     key: Key,
     /// Whether the other end is the one that may send tickets.
     is_client: bool,
-    /// New keys since the last data.
-    new_keys: u32,
+    /// Records since the last data.
+    empty: u32,
     /// The other end has said farewell.
     closed: bool,
+    /// What was wrong with the record behind data that was handed out.
+    failed: Option<Error>,
 }
 
 impl Receiving {
     pub(super) fn new(key: Key, is_client: bool, input: Input) -> Self {
-        Self { input, key, is_client, new_keys: 0, closed: false }
+        Self { input, key, is_client, empty: 0, closed: false, failed: None }
     }
 
-    pub(super) fn has_input(&mut self) -> bool {
-        if self.closed || self.input.is_readable() {
-            return true;
+    /// Tells whether data, the end or an error can be read of what has come. What the protocol itself says is heeded meanwhile.
+    pub(super) fn has_input(&mut self, control: &Control) -> bool {
+        while !self.closed && self.failed.is_none() && !self.input.has_plain() {
+            match self.next(&mut [], control) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    self.input.shrink();
+                    return false;
+                }
+                Err(e) => self.failed = Some(e),
+            }
         }
-        self.input.shrink();
-        false
+        true
+    }
+
+    pub(super) fn lend(&mut self) -> Input {
+        std::mem::take(&mut self.input)
     }
 
     pub(super) fn put_back(&mut self, input: Input) {
@@ -44,12 +57,21 @@ impl Receiving {
     }
 
     pub(super) fn read(&mut self, buffer: &mut [u8], control: &Control) -> Result<Received, Error> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut filled = self.input.take(buffer);
         while filled < buffer.len() && !self.closed {
-            match self.next(&mut buffer[filled..], control)? {
-                Some(len) => filled += len,
-                None if filled > 0 => break,
-                None => return Ok(Received::More(std::mem::take(&mut self.input))),
+            match self.next(&mut buffer[filled..], control) {
+                Ok(Some(len)) => filled += len,
+                Err(e) if filled > 0 => {
+                    // What came before it is genuine.
+                    self.failed = Some(e);
+                    break;
+                }
+                Err(e) => return Err(e),
+                Ok(None) if filled > 0 => break,
+                Ok(None) => return Ok(Received::More(self.lend())),
             }
         }
         match filled {
@@ -67,12 +89,11 @@ impl Receiving {
             // These are rare and short.
             let content = if in_room { room[..len].to_vec() } else { body[..len].to_vec() };
             self.input.done(record_len);
+            self.count(0)?;
             self.heed(kind, &content, control)?;
             return Ok(Some(0));
         }
-        if len > 0 {
-            self.new_keys = 0;
-        }
+        self.count(len)?;
         if in_room {
             self.input.done(record_len);
             return Ok(Some(len));
@@ -81,18 +102,27 @@ impl Receiving {
         Ok(Some(self.input.take(room)))
     }
 
+    fn count(&mut self, len: usize) -> Result<(), Error> {
+        self.empty = if len > 0 { 0 } else { self.empty + 1 };
+        if self.empty > EMPTY_MAX { Err(PeerMisbehaved::TooManyEmptyFragments.into()) } else { Ok(()) }
+    }
+
     fn heed(&mut self, kind: u8, content: &[u8], control: &Control) -> Result<(), Error> {
         match kind {
+            ALERT | HANDSHAKE if content.is_empty() => Err(InvalidMessage::InvalidEmptyPayload.into()),
             ALERT => self.alert(content),
-            HANDSHAKE if !content.is_empty() => self.messages(content, control),
-            HANDSHAKE => Err(InvalidMessage::InvalidEmptyPayload.into()),
+            HANDSHAKE => self.messages(content, control),
             _ => Err(InvalidMessage::InvalidContentType.into()),
         }
     }
 
     /// An alert fills its record (RFC 8446, section 5.1), and all but two of them end the connection whatever level they name (section 6).
     fn alert(&mut self, content: &[u8]) -> Result<(), Error> {
-        let &[_, code] = content else { return Err(InvalidMessage::MessageTooLarge.into()) };
+        let code = match *content {
+            [_, code] => code,
+            [_, _, ..] => return Err(InvalidMessage::TrailingData("an alert").into()),
+            _ => return Err(InvalidMessage::MissingData("an alert").into()),
+        };
         match AlertDescription::from(code) {
             AlertDescription::CloseNotify => self.closed = true,
             // The farewell follows.
@@ -114,9 +144,9 @@ impl Receiving {
                 (HandshakeType::KeyUpdate, _) if !rest.is_empty() => {
                     return Err(PeerMisbehaved::MessageInterleavedWithHandshakeMessage.into());
                 }
-                (HandshakeType::KeyUpdate, [0]) => self.new_key(control)?,
+                (HandshakeType::KeyUpdate, [0]) => self.key = control.secrets.lock().next_to_receive()?,
                 (HandshakeType::KeyUpdate, [1]) => {
-                    self.new_key(control)?;
+                    self.key = control.secrets.lock().next_to_receive()?;
                     control.new_key_due.store(true, Ordering::Release);
                 }
                 (HandshakeType::KeyUpdate, _) => return Err(InvalidMessage::InvalidKeyUpdate.into()),
@@ -126,15 +156,6 @@ impl Receiving {
             }
             content = rest;
         }
-        Ok(())
-    }
-
-    fn new_key(&mut self, control: &Control) -> Result<(), Error> {
-        self.new_keys += 1;
-        if self.new_keys > NEW_KEYS_MAX {
-            return Err(PeerMisbehaved::TooManyKeyUpdateRequests.into());
-        }
-        self.key = control.secrets.lock().next_to_receive()?;
         Ok(())
     }
 }

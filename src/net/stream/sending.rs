@@ -71,6 +71,12 @@ impl Sending {
         self.key.number()
     }
 
+    /// Ends it without a word, because sending has failed: what waits was to go into a stream that has broken off.
+    pub(in crate::net) fn fail(&mut self) {
+        self.ended = true;
+        self.output = Output::default();
+    }
+
     /// Says the last word.
     pub(super) fn end(&mut self, reason: AlertDescription) {
         if !std::mem::replace(&mut self.ended, true) {
