@@ -158,3 +158,73 @@ fn try_write_never_blocks_and_loses_nothing() {
         assert!(got.iter().enumerate().all(|(at, byte)| *byte == chunk[at % chunk.len()]));
     }
 }
+
+/// Linux resets at once, though others hold the connection and wait for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_aborted_connection_is_reset_at_once() {
+    for (a, b) in pairs() {
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| a.writer().write_all(&vec![1; 64 << 20]));
+            let reading = scope.spawn(|| a.reader().read(&mut [0]));
+            let mut reader = b.reader();
+            reader.read_exact(&mut [0; 1 << 20]).unwrap();
+            a.abort();
+            assert!(writing.join().unwrap().is_err(), "64 MiB went out");
+            assert!(!matches!(reading.join().unwrap(), Ok(1..)));
+            let mut got = Vec::new();
+            let error = reader.read_to_end(&mut got).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{} bytes came yet", got.len());
+        });
+    }
+}
+
+#[test]
+fn what_tls_itself_says_wakes_nobody() {
+    let [(a, b), _] = pairs();
+    let tls = a.shared.tls.as_ref().unwrap();
+    let new_key = || {
+        let mut sending = tls.sending();
+        tls.change_key(&mut sending);
+        assert!(a.shared.socket.try_send_all(&mut sending).unwrap());
+    };
+    let mut reader = b.reader();
+    new_key();
+    let started = Instant::now();
+    assert!(!reader.wait(Duration::from_millis(300)).unwrap(), "a new key is nothing to read");
+    assert!(started.elapsed() >= Duration::from_millis(290), "{:?}", started.elapsed());
+    new_key();
+    assert!(!reader.is_ready());
+    new_key();
+    a.writer().write_all(b"data").unwrap();
+    assert!(reader.wait(Duration::from_secs(10)).unwrap() && reader.is_ready());
+    reader.read_exact(&mut [0; 4]).unwrap();
+    a.close();
+    assert!(reader.wait(Duration::from_secs(10)).unwrap() && reader.is_ready(), "the end can be read");
+}
+
+/// A write that was given up has sent a part; neither a farewell nor anything else follows, and what was sent arrives.
+#[test]
+fn a_write_that_fails_tears_no_record() {
+    for (a, b) in pairs() {
+        a.shared.socket.stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+        let message = vec![7; 64 << 20];
+        let error = a.writer().write_all(&message).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        if a.shared.tls.is_some() {
+            assert!(a.writer().write_all(b"more").is_err() && a.writer().try_write(b"more").is_err());
+        }
+        a.close();
+        let mut got = Vec::new();
+        b.reader().read_to_end(&mut got).unwrap();
+        assert!(got.len() < message.len() && got.iter().all(|byte| *byte == 7));
+    }
+}
+
+#[test]
+fn who_waits_for_another_to_write_waits_until_its_deadline() {
+    let [(a, _b), _] = pairs();
+    let _held = a.shared.tls.as_ref().unwrap().sending();
+    let error = a.writer().write_all_by(b"x", Instant::now() + Duration::from_millis(50)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}

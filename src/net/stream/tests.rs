@@ -60,12 +60,16 @@ impl ServerCertVerifier for Anybody {
 
 /// What a client and a server speak TLS with that know only this cipher.
 fn configs(suite: SupportedCipherSuite) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let provider = Arc::new(CryptoProvider { cipher_suites: vec![suite], ..provider::default_provider() });
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&version::TLS13]).unwrap();
+    let provider = CryptoProvider { cipher_suites: vec![suite], ..provider::default_provider() };
+    configs_of(&Arc::new(provider.clone()), &Arc::new(provider))
+}
+
+fn configs_of(client: &Arc<CryptoProvider>, server: &Arc<CryptoProvider>) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let builder = ClientConfig::builder_with_provider(client.clone()).with_protocol_versions(&[&version::TLS13]).unwrap();
     let mut client = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
     client.enable_secret_extraction = true;
     let identity = Identity::of_device(&KeyPair::generate().unwrap()).unwrap();
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&version::TLS13]).unwrap();
+    let builder = ServerConfig::builder_with_provider(server.clone()).with_protocol_versions(&[&version::TLS13]).unwrap();
     let mut server = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
     server.send_tls13_tickets = 0;
     server.enable_secret_extraction = true;
@@ -83,7 +87,10 @@ fn server_of(config: &Arc<ServerConfig>) -> Handshake {
 
 /// A client and a server between which the handshake is over.
 fn handshakes() -> [(Handshake, Input); 2] {
-    let (client, server) = configs(provider::cipher_suite::TLS13_AES_128_GCM_SHA256);
+    handshakes_of(configs(provider::cipher_suite::TLS13_AES_128_GCM_SHA256))
+}
+
+fn handshakes_of((client, server): (Arc<ClientConfig>, Arc<ServerConfig>)) -> [(Handshake, Input); 2] {
     let mut ends = [(client_of(&client), Input::default()), (server_of(&server), Input::default())];
     while ends.iter().any(|(tls, _)| tls.is_handshaking()) {
         for at in 0..2 {
@@ -387,4 +394,105 @@ fn nothing_follows_the_last_word() {
     assert_eq!(sent.len(), 5 + 2 + 1 + 16);
     assert_eq!(read(&server, &sent).unwrap(), b"");
     assert!(server.has_input(), "the end can be read");
+}
+
+/// The client has to begin anew when it guessed wrong what the server agrees on keys with.
+#[test]
+fn a_client_that_is_asked_for_another_hello_gets_through() {
+    use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, X25519};
+    let of = |kx_groups| Arc::new(CryptoProvider { kx_groups, ..provider::default_provider() });
+    let [client, server] = handshakes_of(configs_of(&of(vec![X25519, SECP256R1]), &of(vec![SECP256R1])));
+    let asked = |tls: &Handshake| tls.handshake_kind() == Some(rustls::HandshakeKind::FullWithHelloRetryRequest);
+    assert!(asked(&client.0) && asked(&server.0));
+    let [client, server] = [client, server].map(|(tls, input)| tls.into_stream(input).unwrap());
+    assert_eq!(read(&server, &write(&client, b"data")).unwrap(), b"data");
+}
+
+#[test]
+fn records_without_data_are_heeded_while_idle_and_not_without_end() {
+    let empty: [(u8, &[u8]); 3] = [(23, &[]), (21, &[1, 90]), (22, &[4, 0, 0, 1, 9])];
+    for (kind, content) in empty {
+        let (mut forger, client) = Forger::and_client();
+        for round in 0..3 {
+            for _ in 0..32 {
+                let record = forger.record(kind, content);
+                let mut input = client.lend();
+                receive(&mut input, &record);
+                client.put_back(input);
+                assert!(!client.has_input(), "{kind} is nothing to read");
+            }
+            if round < 2 {
+                let data = forger.record(23, b"data");
+                assert_eq!(read(&client, &data).unwrap(), b"data");
+            }
+        }
+        let record = forger.record(kind, content);
+        assert_eq!(why(read(&client, &record)), PeerMisbehaved::TooManyEmptyFragments.into(), "{kind}");
+    }
+}
+
+#[test]
+fn what_came_before_a_bad_record_is_read_and_the_bad_one_is_the_end() {
+    let (client, server) = ends();
+    let mut sent = [write(&client, b"good"), write(&client, b"bad")].concat();
+    *sent.last_mut().unwrap() ^= 1;
+    let mut input = server.lend();
+    receive(&mut input, &sent);
+    let mut buffer = [0; 100];
+    assert!(matches!(server.read(Some(input), &mut buffer).unwrap(), Received::Bytes(4)));
+    assert_eq!(&buffer[..4], b"good");
+    assert!(server.has_input(), "there is an error to read");
+    assert_eq!(server.read(None, &mut buffer).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert!(server.has_input() && server.read(None, &mut buffer).is_err() && try_write(&server, b"x").is_err());
+}
+
+#[test]
+fn data_that_was_decrypted_in_place_does_not_stay() {
+    let (client, server) = ends();
+    let mut input = server.lend();
+    receive(&mut input, &write(&client, b"a password"));
+    let mut buffer = [0; 4];
+    assert!(matches!(server.read(Some(input), &mut buffer).unwrap(), Received::Bytes(4)));
+    assert!(matches!(server.read(None, &mut [0; 6]).unwrap(), Received::Bytes(6)));
+    let input = server.lend();
+    let there = format!("{input:?}");
+    let plain: Vec<String> = b"word".iter().map(u8::to_string).collect();
+    assert!(!there.contains(&plain.join(", ")), "{there}");
+}
+
+/// A link that was busy once does not keep its room for ever.
+#[test]
+fn room_is_given_back_when_little_comes() {
+    let (client, server) = ends();
+    assert_eq!(read_by(&server, &write(&client, &vec![1; 1 << 20]), 1 << 20).unwrap().len(), 1 << 20);
+    let mut input = Input::default();
+    for _ in 0..10 {
+        let len = input.room().len();
+        input.received(len);
+        input.done(len);
+    }
+    let busy = input.room().len();
+    for _ in 0..200 {
+        input.room();
+        input.received(100);
+        input.done(100);
+    }
+    assert!(busy > 100_000 && input.room().len() < 10_000, "{busy}, then {}", input.room().len());
+}
+
+#[test]
+fn each_mistake_has_its_alert() {
+    for (kind, content, alert) in [
+        (21, &[1][..], AlertDescription::DecodeError),
+        (21, &[1, 90, 1], AlertDescription::DecodeError),
+        (21, &[], AlertDescription::UnexpectedMessage),
+        (22, &[], AlertDescription::UnexpectedMessage),
+        (24, &[1], AlertDescription::UnexpectedMessage),
+        (22, &[24, 0, 0, 1, 2], AlertDescription::IllegalParameter),
+    ] {
+        let (mut forger, server) = Forger::and_server();
+        let record = forger.record(kind, content);
+        assert!(read(&server, &record).is_err());
+        assert_eq!(AlertDescription::from(server.control.reason.load(Ordering::Relaxed)), alert, "{kind} {content:?}");
+    }
 }
