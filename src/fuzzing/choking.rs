@@ -111,7 +111,10 @@ impl Run {
 
     fn request(&mut self, input: &mut Input<'_>, link: LinkKey) {
         let Some(span) = self.span(input) else { return };
-        if self.choker.is_unchoked(link) && self.order.push(link, span) {
+        self.choker.requested(link);
+        let finishes = self.order.may_finish(self.now, link, span, self.geometry.len_of(span.piece));
+        assert!(!finishes || self.order.current(link) == Some(span.piece));
+        if (self.choker.is_unchoked(link) || finishes) && self.order.push(link, span) {
             self.spreader.requested(link, span.piece);
             assert!(!self.order.push(link, span), "a block waits once");
         }
@@ -152,7 +155,10 @@ impl Run {
             *served = !change.choked;
             if change.choked {
                 self.spreader.choked(change.link);
-                self.order.choke(change.link).into_iter().for_each(|span| self.spreader.withdrawn(change.link, span.piece));
+                self.order
+                    .choke(self.now, change.link)
+                    .into_iter()
+                    .for_each(|span| self.spreader.withdrawn(change.link, span.piece));
             } else {
                 self.spreader.unchoked(change.link);
             }

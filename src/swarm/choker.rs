@@ -5,7 +5,8 @@
 //! slot waits for one, no user has two: several devices of one user count as one as soon as others want slots.
 //!
 //! A free slot is given at once, not at the next interval: the first seconds of a swarm are not spent waiting. A peer that is
-//! not interested keeps its slot while nobody else wants it, since it will often be again a moment later.
+//! not interested keeps its slot while nobody else wants it, since it will often be again a moment later; one that got a slot and asks for nothing
+//! loses it after a second to one that waits.
 //!
 //! A seeder with hundreds of leechers passes a slot on as soon as its peer has had a piece or two: at a slot for each interval the last of
 //! two hundred would wait for minutes for its first byte. With few waiting it does not: a turn costs a round trip.
@@ -35,6 +36,8 @@ const FASTER: f64 = 1.25;
 
 /// Peers that wait for each slot before slots are passed on early.
 const CROWD: usize = 4;
+/// How long a peer that has never asked for anything since it got a slot keeps it while others wait.
+const SILENT_TIME: Duration = Duration::from_secs(1);
 /// Bytes after which a slot is passed on then: two pieces, so that what a turn costs is little beside it.
 const TURN_LEN: u64 = 1 << 20;
 /// Shortest time that a slot is held all the same.
@@ -85,6 +88,8 @@ struct Peer {
     luck: u32,
     /// Bytes that went to it since then.
     served: u64,
+    /// Whether it has asked for a block since then.
+    asked: bool,
     from_peer: Rate,
     to_peer: Rate,
 }
@@ -112,7 +117,8 @@ impl Choker {
     pub fn join(&mut self, now: Duration, link: LinkKey, user: UserId) {
         let luck = self.rng.random();
         let rate = Rate::new(now, RATE_FADE);
-        let peer = Peer { user, interested: false, unchoked: false, since: now, luck, served: 0, from_peer: rate, to_peer: rate };
+        let (interested, unchoked, asked) = (false, false, false);
+        let peer = Peer { user, interested, unchoked, since: now, luck, served: 0, asked, from_peer: rate, to_peer: rate };
         self.peers.entry(link).or_insert(peer);
     }
 
@@ -146,6 +152,13 @@ impl Choker {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.to_peer.add(now, bytes);
             peer.served = peer.served.saturating_add(bytes);
+        }
+    }
+
+    /// The peer asks for a block.
+    pub fn requested(&mut self, link: LinkKey) {
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.asked = true;
         }
     }
 
@@ -192,7 +205,8 @@ impl Choker {
         while let Some(next) = self.next_in_turn() {
             if self.unchoked().count() >= self.options.slots {
                 let idle = self.unchoked().filter(|(_, peer)| !peer.interested).min_by_key(|(_, peer)| peer.since);
-                let Some(loser) = idle.map(|(link, _)| link).or_else(|| self.crowding(next)) else { return };
+                let loser = idle.map(|(link, _)| link).or_else(|| self.crowding(next)).or_else(|| self.silent(now, next));
+                let Some(loser) = loser else { return };
                 self.set(now, loser, false);
             }
             self.set(now, next, true);
@@ -206,6 +220,13 @@ impl Choker {
         }
         let several = self.unchoked().filter(|(_, peer)| self.slots_of(peer.user) > 1);
         several.max_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(link, _)| link)
+    }
+
+    /// The slot that has been held longest by a peer that asks for nothing, as one that links and says no word does.
+    fn silent(&self, now: Duration, next: LinkKey) -> Option<LinkKey> {
+        let silent = |peer: &Peer| !peer.asked && now.saturating_sub(peer.since) >= SILENT_TIME;
+        let silent = self.unchoked().filter(|(link, peer)| silent(peer) && self.is_fair(next, *link));
+        silent.min_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(link, _)| link)
     }
 
     /// Where very many wait, gives the slots of those who have had their share to those whose turn it is.
@@ -283,7 +304,7 @@ impl Choker {
     fn set(&mut self, now: Duration, link: LinkKey, unchoked: bool) {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.unchoked = unchoked;
-            (peer.since, peer.served) = (now, 0);
+            (peer.since, peer.served, peer.asked) = (now, 0, false);
             self.changes.push_back(Choke { link, choked: !unchoked });
         }
     }

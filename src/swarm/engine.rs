@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::api::{DownloadSpec, EngineConfig, EngineError, Host, LinkFacts, SeedSpec, TransferState, UploadStats};
 use super::files::OpenFiles;
+use super::front::KeptSum;
 use super::handle::Transfer;
 use super::limiter::{Limits, Pace};
 use super::pool::{Buffers, Pool};
@@ -55,6 +56,8 @@ pub(super) struct Inner {
     pub(super) shares: Arc<Shares>,
     pub(super) pool: Pool,
     pub(super) buffers: Arc<Buffers>,
+    /// What fronts keep in memory.
+    pub(super) kept: Arc<KeptSum>,
     pub(super) files: OpenFiles,
     pub(super) pace: Pace,
     pub(super) next_link: AtomicU64,
@@ -98,6 +101,7 @@ impl Engine {
             pool: Pool::start(config.threads.max(1), &stop),
             stop,
             buffers: Arc::default(),
+            kept: Arc::default(),
             files: OpenFiles::new(config.open_files_max),
             pace: Pace::new(config.limits),
             next_link: AtomicU64::new(1),
@@ -423,9 +427,13 @@ impl Inner {
 }
 
 impl Torrent {
-    /// Time passes for the file from now on. Called under its lock by whatever gives it something to do: a link, a download's thread.
+    /// Time passes for the file from now on. Called under its lock by whatever gives it something to do: a link, a download's thread. One of
+    /// the same content that was forgotten, and has not noticed that it has nothing to do, gives way.
     pub(super) fn activate(self: &Arc<Self>) {
-        self.engine.active.lock().entry(self.info_hash).or_insert_with(|| self.clone());
+        let mut active = self.engine.active.lock();
+        if !active.get(&self.info_hash).is_some_and(|there| Arc::ptr_eq(there, self)) {
+            active.insert(self.info_hash, self.clone());
+        }
     }
 
     /// Time need not pass for the file, if it has nothing to do. Called under its lock.

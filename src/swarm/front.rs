@@ -9,6 +9,10 @@
 //!
 //! State under the torrent's lock; hashing is done without it.
 
+mod kept;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,15 +21,16 @@ use std::time::{Duration, Instant};
 use parking_lot::MutexGuard;
 use sha1::{Digest, Sha1};
 
+use self::kept::Kept;
+pub(super) use self::kept::KeptSum;
 use super::pool::Buffer;
 use super::torrent::{State, Torrent};
 use super::transfer::TransferPart;
 use super::twin::update_both;
 use crate::types::{Bitfield, Geometry, PieceIndex, Sha1Digest};
 
-/// Buffers kept for the front, so that it need not read again what was just written, and the bytes in all of them.
+/// Buffers kept for the front, so that it need not read again what was just written.
 const KEPT_MAX: usize = 16;
-const KEPT_LEN_MAX: usize = 8 << 20;
 /// Kept pieces that wait in a row before the download's thread goes on with them by itself.
 const BACKLOG_MAX: u32 = 4;
 
@@ -43,8 +48,10 @@ pub(super) struct Front {
     next: u32,
     /// Absent while it is lent.
     hasher: Option<Sha1>,
+    /// Whether it is lent to the download's thread, which may have to read the piece first.
+    alone: bool,
     /// Verified pieces that it will want soon.
-    kept: BTreeMap<u32, Buffer>,
+    kept: BTreeMap<u32, Kept>,
     /// Pieces whose checkers wait for their turn.
     waiting: Vec<u32>,
 }
@@ -52,28 +59,32 @@ pub(super) struct Front {
 impl Default for Front {
     fn default() -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Self { id, next: 0, hasher: Some(Sha1::new()), kept: BTreeMap::new(), waiting: Vec::new() }
+        Self { id, next: 0, hasher: Some(Sha1::new()), alone: false, kept: BTreeMap::new(), waiting: Vec::new() }
     }
 }
 
 impl Front {
     /// Tells whether whoever is to check `piece` does better to wait for a moment: somebody has the turn, or is about to take it, with a piece
-    /// a little before this one. Both hashes of it together are cheaper than one now and the other later.
+    /// a little before this one. Both hashes of it together are cheaper than one now and the other later. The download's thread is not waited for.
     fn is_worth_waiting(&self, piece: u32) -> bool {
         let is_near = piece > self.next && piece - self.next < KEPT_MAX as u32;
         let others = self.waiting.iter().filter(|waiting| **waiting != piece);
         is_near
             && others.clone().count() < WAITING_MAX
-            && (self.hasher.is_none() || others.clone().any(|other| *other == self.next))
+            && ((self.hasher.is_none() && !self.alone) || others.clone().any(|other| *other == self.next))
     }
 
-    /// Keeps a verified piece's buffer if it will be wanted soon.
-    pub(super) fn keep(&mut self, piece: PieceIndex, buffer: Buffer) {
-        let max = KEPT_MAX.min(KEPT_LEN_MAX / buffer.len().max(1));
-        let is_near = piece.get().checked_sub(self.next).is_some_and(|ahead| (ahead as usize) < max);
-        if is_near && self.kept.len() < max {
-            self.kept.insert(piece.get(), buffer);
+    /// Keeps a verified piece's buffer if it will be wanted soon, and there is room in what all downloads keep.
+    pub(super) fn keep(&mut self, piece: PieceIndex, buffer: Buffer, sum: &Arc<KeptSum>) {
+        let is_near = piece.get().checked_sub(self.next).is_some_and(|ahead| (ahead as usize) < KEPT_MAX);
+        if is_near && let Some(kept) = Kept::new(buffer, sum) {
+            self.kept.insert(piece.get(), kept);
         }
+    }
+
+    /// Keeps nothing any more: for whoever may stand still for long.
+    pub(super) fn forget_kept(&mut self) {
+        self.kept.clear();
     }
 
     /// The digest, once it has had all `count` pieces.
@@ -117,7 +128,7 @@ impl Front {
         } else if let Some(kept) = lent.kept {
             self.kept.insert(self.next, kept);
         }
-        self.hasher = Some(lent.advanced.unwrap_or(lent.hasher));
+        (self.hasher, self.alone) = (Some(lent.advanced.unwrap_or(lent.hasher)), false);
     }
 }
 
@@ -125,7 +136,7 @@ impl Front {
 struct Lent {
     id: u64,
     piece: u32,
-    kept: Option<Buffer>,
+    kept: Option<Kept>,
     /// As it was before the piece.
     hasher: Sha1,
     /// As it is behind it.
@@ -175,11 +186,12 @@ impl Turn {
     pub(super) fn alone(torrent: &Arc<Torrent>, transfer: &mut TransferPart) -> Option<Self> {
         let lacks = transfer.front.next < torrent.geometry.piece_count();
         let lent = if lacks && transfer.front_is_due(&torrent.geometry) { transfer.front.lend()? } else { return None };
+        transfer.front.alone = true;
         Some(Self { torrent: torrent.clone(), lent: Some(lent) })
     }
 
     /// The piece to hash, and its bytes if they were kept.
-    pub(super) fn piece(&mut self) -> Option<(PieceIndex, Option<Buffer>)> {
+    pub(super) fn piece(&mut self) -> Option<(PieceIndex, Option<Kept>)> {
         let lent = self.lent.as_mut()?;
         Some((self.torrent.geometry.index(lent.piece.into())?, lent.kept.take()))
     }
@@ -213,148 +225,5 @@ impl TransferPart {
     /// Tells whether the download's thread has something to do: hash on by itself, or finish.
     pub(super) fn front_is_due(&self, geometry: &Geometry) -> bool {
         self.front.is_due(self.have(), geometry, self.grown)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::pool::Buffers;
-    use super::*;
-
-    const LEN: u64 = 10 * (16 << 10) + 77;
-
-    fn digest(bytes: &[u8]) -> Sha1Digest {
-        Sha1Digest::from_bytes(Sha1::digest(bytes).into())
-    }
-
-    /// A front with what it is told, and what it is to be told.
-    struct World {
-        bytes: Vec<u8>,
-        geometry: Geometry,
-        front: Front,
-        have: Bitfield,
-        buffers: Arc<Buffers>,
-    }
-
-    impl World {
-        fn new() -> Self {
-            let bytes: Vec<u8> = (0..LEN).map(|i| (i * 7 % 251) as u8).collect();
-            let geometry = Geometry::new(LEN, 16 << 10).unwrap();
-            let have = Bitfield::empty(geometry.piece_count());
-            Self { bytes, geometry, front: Front::default(), have, buffers: Arc::default() }
-        }
-
-        fn piece(&self, number: u32) -> (PieceIndex, Buffer) {
-            let piece = self.geometry.index(number.into()).unwrap();
-            let (start, len) = (self.geometry.offset(piece) as usize, self.geometry.len_of(piece) as usize);
-            let mut buffer = self.buffers.take(len);
-            buffer.copy_from_slice(&self.bytes[start..start + len]);
-            (piece, buffer)
-        }
-
-        /// A worker checks a piece; `alter` makes it a wrong one.
-        fn check(&mut self, number: u32, alter: bool) {
-            let (piece, mut buffer) = self.piece(number);
-            let want = digest(&buffer);
-            buffer[0] ^= u8::from(alter);
-            let good = match self.front.goes_beside(piece).then(|| self.front.lend()).flatten() {
-                Some(mut lent) => {
-                    let good = lent.check(&buffer, &want);
-                    self.front.take_back(lent);
-                    good
-                }
-                None => digest(&buffer) == want,
-            };
-            assert_eq!(good, !alter);
-            if good {
-                self.have.insert(piece);
-                self.front.keep(piece, buffer);
-            }
-        }
-
-        /// The download's thread does what there is to do.
-        fn run_thread(&mut self) {
-            while self.front.next < self.geometry.piece_count() && self.front.is_due(&self.have, &self.geometry, true) {
-                let mut lent = self.front.lend().unwrap();
-                let read = self.piece(lent.piece).1;
-                lent.advanced = Some(lent.hasher.clone().chain_update(&*lent.kept.take().unwrap_or(read)));
-                self.front.take_back(lent);
-            }
-        }
-    }
-
-    proptest! {
-        /// In whatever order the pieces come, some of them wrong at first, and whenever the thread looks: the digest is that of the file.
-        #[test]
-        fn the_digest_is_that_of_the_whole(
-            order in Just((0..11).collect::<Vec<u32>>()).prop_shuffle(),
-            wrong in prop::collection::vec(any::<bool>(), 11),
-            looks in prop::collection::vec(any::<bool>(), 11),
-        ) {
-            let mut world = World::new();
-            for (number, (wrong, looks)) in order.into_iter().zip(wrong.into_iter().zip(looks)) {
-                if wrong {
-                    world.check(number, true);
-                }
-                world.check(number, false);
-                if looks {
-                    world.run_thread();
-                }
-                prop_assert!(world.front.kept.len() <= KEPT_MAX);
-                prop_assert_eq!(world.front.digest(11).is_some(), world.front.next == 11);
-            }
-            world.run_thread();
-            prop_assert_eq!(world.front.digest(11), Some(digest(&world.bytes)));
-        }
-    }
-
-    #[test]
-    fn pieces_in_order_leave_nothing_for_the_thread() {
-        let mut world = World::new();
-        for number in 0..10 {
-            world.check(number, false);
-            assert!(!world.front.is_due(&world.have, &world.geometry, true), "after piece {number}");
-        }
-        world.check(10, false);
-        assert_eq!(world.front.digest(11), Some(digest(&world.bytes)));
-    }
-
-    #[test]
-    fn what_an_earlier_front_lent_changes_nothing() {
-        let mut world = World::new();
-        let mut lent = world.front.lend().unwrap();
-        lent.advanced = Some(Sha1::new_with_prefix("another file"));
-        world.front = Front::default();
-        world.front.take_back(lent);
-        (0..11).for_each(|number| world.check(number, false));
-        assert_eq!(world.front.digest(11), Some(digest(&world.bytes)));
-    }
-
-    #[test]
-    fn whoever_comes_a_little_early_waits_and_nobody_else() {
-        let mut front = Front::default();
-        assert!(!front.is_worth_waiting(0) && !front.is_worth_waiting(1), "nobody has the turn");
-        let lent = front.lend().unwrap();
-        assert!(front.is_worth_waiting(1) && front.is_worth_waiting(2) && !front.is_worth_waiting(0));
-        assert!(!front.is_worth_waiting(KEPT_MAX as u32), "too far ahead");
-        front.waiting = vec![1, 2];
-        assert!(!front.is_worth_waiting(3), "enough wait");
-        let next = Lent { advanced: Some(Sha1::new()), ..lent };
-        front.take_back(next);
-        assert!(!front.is_worth_waiting(1) && front.is_worth_waiting(2), "the turn is that of piece 1");
-        front.waiting = vec![2];
-        assert!(!front.is_worth_waiting(2), "nobody brings piece 1");
-    }
-
-    #[test]
-    fn what_an_earlier_run_left_waits_until_this_one_has_brought_something() {
-        let mut world = World::new();
-        world.have.insert(world.piece(0).0);
-        assert!(!world.front.is_due(&world.have, &world.geometry, false));
-        assert!(world.front.is_due(&world.have, &world.geometry, true));
-        world.run_thread();
-        assert_eq!(world.front.next, 1);
     }
 }

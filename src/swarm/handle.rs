@@ -86,7 +86,12 @@ impl Transfer {
 
     /// Limits what this download asks for, beside the limit of all together, or not; counts at once.
     pub fn set_limit(&self, rate: Option<Rate>) {
-        self.torrent.engine.pace.download.set_limit(self.torrent.info_hash, rate);
+        let state = self.torrent.state.lock();
+        // One that is over has none, and there may be another of the same content by now.
+        let over = |transfer: &TransferPart| matches!(transfer.life, TransferState::Complete | TransferState::Cancelled);
+        if !state.transfer.as_ref().is_none_or(over) {
+            self.torrent.engine.pace.download.set_limit(self.torrent.info_hash, rate);
+        }
     }
 
     /// Pauses it as [`Transfer::pause`] does, and lets go of its thread and its file, which a pause keeps at hand. False if it has ended or is
@@ -119,6 +124,7 @@ impl Transfer {
             let known = transfer.known;
             transfer.put_away();
             torrent.stop_asking(&mut state, TransferState::Cancelled);
+            torrent.unlimit();
             (part, target, ours, known)
         };
         torrent.engine.drop_unused(torrent);

@@ -91,11 +91,15 @@ impl Bucket {
         (self.level + now.saturating_sub(self.at).as_secs_f64() * rate).min(rate * BURST)
     }
 
-    /// Changes the rate. What was overdrawn takes as long to fill as before.
+    /// Changes the rate. What was overdrawn takes as long to fill as before, or at a higher rate as many bytes: a limit that is raised counts
+    /// at once.
     pub(super) fn set_rate(&mut self, now: Duration, rate: Option<Rate>) {
         let (before, level) = (self.rate, self.level_at(now));
         self.level = match (before, rate) {
-            (Some(before), Some(after)) => level / before.get() as f64 * after.get() as f64,
+            (Some(before), Some(after)) => {
+                let scaled = level / before.get() as f64 * after.get() as f64;
+                if level < 0.0 { scaled.max(level) } else { scaled }
+            }
             _ => 0.0,
         };
         (self.rate, self.at) = (rate, self.at.max(now));

@@ -3,7 +3,8 @@
 //! **Invariant:** sending never blocks: it appends to a bounded queue that the link's writer thread empties. A peer that does not take what
 //! it is sent fills the queue, and its link is closed.
 //!
-//! The locks in here are leaves: they may be taken under the torrent's lock, and nothing is taken under them.
+//! The locks in here are leaves: they may be taken under the torrent's lock, and nothing is taken under them but the queue's under that of what
+//! is wanted.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -143,6 +144,14 @@ impl Link {
                 PeerMessage::Request { piece: span.piece.get(), begin: span.begin, len: span.len }.encode(bytes);
             }
         });
+    }
+
+    /// Asks for a block that waited, unless it was taken back meanwhile: whoever takes it back after this says so after it.
+    pub(super) fn ask_if_wanted(&self, span: Span) {
+        let wanted = self.wanted.lock();
+        if wanted.get(&span.piece).is_some_and(|spans| spans.contains(&span)) {
+            self.ask(&[span]);
+        }
     }
 
     /// Takes back what was asked of a piece and has not come.

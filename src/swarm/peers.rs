@@ -241,12 +241,14 @@ impl Torrent {
         self.greet(&state, &link);
         state.links.insert(link.key, link.clone());
         self.activate();
-        state.choker.join(now, link.key, link.proof().user);
+        if !link.one_way {
+            state.choker.join(now, link.key, link.proof().user);
+        }
         if let Some(spreader) = state.spreader.as_mut().filter(|_| link.traits.fast && !link.one_way) {
             spreader.join(link.key);
         }
         state.spread(self.geometry);
-        if state.seed.is_some() && !link.dialled {
+        if state.seed.is_some() && !link.dialled && !link.one_way {
             // Whoever dials a seeder wants something: it need not say so first.
             state.choker.interested(now, link.key, true);
         }
@@ -257,6 +259,8 @@ impl Torrent {
                 download.suspect(link.key);
             }
         }
+        // That it may ask leaves with the first bytes.
+        self.drive(&mut state);
         Some(link)
     }
 

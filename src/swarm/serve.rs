@@ -1,7 +1,8 @@
 //! Serving others: a link's writer, the blocks it sends, and the parts of the metainfo.
 //!
-//! **Invariant:** a block is served only if it is wholly inside a piece that we have, was asked for while the peer was not choked, and is read
-//! from a file that is still the one that was hashed. Shared files are only ever read.
+//! **Invariant:** a block is served only if it is wholly inside a piece that we have, was asked for while the peer was not choked or belongs
+//! to the piece that was begun before, and is read from a file that is still the one that was hashed. Nothing is served on a one-way link. Shared
+//! files are only ever read.
 //!
 //! [`write_loop`] runs on the link's writer thread and blocks on the socket and the disk; the rest takes the torrent's lock briefly.
 
@@ -43,7 +44,10 @@ pub(super) fn write_loop(torrent: &Arc<Torrent>, link: &Link) -> io::Result<()> 
 
 /// Serves the next few requests; false if there were none.
 fn serve_batch(torrent: &Arc<Torrent>, link: &Link, writer: &mut impl Write) -> io::Result<bool> {
-    let Some(turn) = torrent.upload_turn(link, writer)? else { return Ok(false) };
+    let Some(turn) = torrent.upload_turn(link, writer)? else {
+        torrent.end_turn(link);
+        return Ok(false);
+    };
     let spans = torrent.next_uploads(link, turn.batch_len(BATCH_LEN));
     // A link that was ended gets nothing more, not even what was chosen already.
     if spans.is_empty() || link.is_closed() {
@@ -71,9 +75,16 @@ impl Torrent {
             link.reject_raw(piece, begin, len);
             return false;
         };
+        if link.one_way {
+            link.reject(span);
+            return false;
+        }
         let mut state = self.state.lock();
-        let serves = state.has(span.piece) && state.choker.is_unchoked(link.key);
-        if !serves || !state.order.push(link.key, span) {
+        let now = self.now();
+        state.choker.requested(link.key);
+        let may =
+            state.choker.is_unchoked(link.key) || state.order.may_finish(now, link.key, span, self.geometry.len_of(span.piece));
+        if !may || !state.has(span.piece) || !state.order.push(link.key, span) {
             link.reject(span);
             return false;
         }
@@ -118,6 +129,18 @@ impl Torrent {
             self.give_turns(&mut state);
         }
         spans
+    }
+
+    /// There is nothing to send in the link's turn: it is another's. Unless something was asked for meanwhile.
+    fn end_turn(&self, link: &Link) {
+        let mut state = self.state.lock();
+        match state.order.next_len(link.key) {
+            Some(_) => link.serve(),
+            None => {
+                state.order.end(link.key);
+                self.give_turns(&mut state);
+            }
+        }
     }
 
     fn served(self: &Arc<Self>, link: &Link, len: u64) {

@@ -241,7 +241,7 @@ impl Session<'_> {
             self.download(|download, _| download.piece_arriving(self.link.key, span.piece));
             buffers.take(whole)
         });
-        self.fill(&mut buffer[begin as usize..(begin + len) as usize])?;
+        self.fill(span.piece, &mut buffer[begin as usize..(begin + len) as usize])?;
         self.link.answered(span);
         match self.block_came(span) {
             BlockFate::Completed => {
@@ -295,7 +295,7 @@ impl Session<'_> {
     }
 
     /// Reads a block's data, and says now and then that it is coming.
-    fn fill(&mut self, mut rest: &mut [u8]) -> Result<(), LinkError> {
+    fn fill(&mut self, piece: PieceIndex, mut rest: &mut [u8]) -> Result<(), LinkError> {
         let mut reported = None;
         while !rest.is_empty() {
             match self.reader.read(rest) {
@@ -309,7 +309,7 @@ impl Session<'_> {
             if now.duration_since(*reported.get_or_insert(now)) > ARRIVING {
                 reported = Some(now);
                 let link = self.link.key;
-                self.download(|download, now| download.data_arriving(now, link));
+                self.download(|download, now| download.data_arriving(now, link, piece));
             }
         }
         Ok(())

@@ -145,7 +145,7 @@ impl Torrent {
         while let Some(change) = state.choker.poll() {
             let Some(link) = state.links.get(&change.link) else { continue };
             let link = link.clone();
-            let rejected = if change.choked { state.order.choke(change.link) } else { Vec::new() };
+            let rejected = if change.choked { state.order.choke(self.now(), change.link) } else { Vec::new() };
             if change.choked {
                 link.send(&PeerMessage::Choke);
             }
@@ -225,7 +225,7 @@ impl Torrent {
                     self.engine.journal_soon();
                 }
                 transfer.grown = true;
-                transfer.front.keep(piece, buffer);
+                transfer.front.keep(piece, buffer, &self.engine.kept);
                 if transfer.front_is_due(&self.geometry) {
                     self.changed.notify_all();
                 }

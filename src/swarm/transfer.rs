@@ -360,6 +360,7 @@ fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End>
         transfer.verified = Bitfield::full(torrent.geometry.piece_count());
         transfer.dirty = false;
         transfer.life = TransferState::Complete;
+        torrent.unlimit();
     }
     state.close_useless();
     torrent.drive(&mut state);
@@ -479,6 +480,7 @@ impl Torrent {
     pub(super) fn stop_asking(&self, state: &mut State, life: TransferState) {
         let Some(transfer) = &mut state.transfer else { return };
         transfer.life = life;
+        transfer.front.forget_kept();
         if let Some(download) = &mut transfer.download {
             download.paused(true);
         }

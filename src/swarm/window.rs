@@ -87,6 +87,11 @@ impl Window {
         self.sample = Sample::Idle;
     }
 
+    /// What was measured does not hold any more.
+    pub(crate) fn forget_rate(&mut self) {
+        (self.rate, self.sample) = (None, Sample::Idle);
+    }
+
     /// Notes a round trip time.
     pub(crate) fn delay_seen(&mut self, delay: Duration) {
         self.delay = Some(self.delay.map_or(delay, |old| old.min(delay)));

@@ -24,6 +24,8 @@ use crate::types::{PieceIndex, Span};
 pub const REQUESTS_MAX: usize = 512;
 /// Holders beyond which one piece counts as much as another.
 const COMMON: u32 = 2;
+/// How long after it was choked, or was handed a block, a link may ask for the rest of the piece that was begun.
+const GRACE: Duration = Duration::from_secs(60);
 /// Rounds that others may go before a link, because they ask for rarer pieces.
 const ROUNDS_MAX: u64 = 3;
 
@@ -46,6 +48,10 @@ struct Queue {
     turn: u64,
     /// Whether it is its turn.
     sends: bool,
+    /// Bytes of the current piece that were handed out since it was begun.
+    handed: u64,
+    /// Until when a choked link may ask for the rest of it.
+    grace: Duration,
 }
 
 impl Queue {
@@ -87,11 +93,20 @@ impl UploadOrder {
 
     /// We choke the peer: takes out the requests to reject (BEP 6; others are silently dropped). The rest of a piece that was
     /// begun stays, so that what was sent of it is not lost.
-    pub fn choke(&mut self, link: LinkKey) -> Vec<Span> {
+    pub fn choke(&mut self, now: Duration, link: LinkKey) -> Vec<Span> {
         let Some(queue) = self.queues.get_mut(&link) else { return Vec::new() };
+        queue.grace = now + GRACE;
         let (keep, reject): (Vec<Span>, _) = queue.waiting.drain(..).partition(|span| Some(span.piece) == queue.current);
         queue.waiting = keep.into();
         reject
+    }
+
+    /// Tells whether a choked peer may ask for a block all the same: of the piece that was begun, which is sent once at most. Who asks block by
+    /// block, because what it receives is limited, would else lose all that it has of the piece.
+    pub fn may_finish(&self, now: Duration, link: LinkKey, span: Span, piece_len: u32) -> bool {
+        let Some(queue) = self.queues.get(&link).filter(|queue| queue.current == Some(span.piece)) else { return false };
+        let waiting: u64 = queue.waiting.iter().map(|span| u64::from(span.len)).sum();
+        now <= queue.grace && queue.handed + waiting + u64::from(span.len) <= piece_len.into()
     }
 
     /// Drops everything of a link.
@@ -126,14 +141,21 @@ impl UploadOrder {
         self.sending += 1;
         let turn = self.turns;
         let queue = self.queues.get_mut(&link)?;
+        if queue.current != Some(piece) {
+            queue.handed = 0;
+        }
         (queue.sends, queue.current, queue.turn) = (true, Some(piece), turn);
+        // Only that of a choked link counts.
+        queue.grace = queue.grace.max(now + GRACE);
         Some(link)
     }
 
     /// Takes the next block to send on a link in its turn; `None` once its piece is sent.
     pub fn next_for(&mut self, link: LinkKey) -> Option<Span> {
         let queue = self.queues.get_mut(&link).filter(|queue| queue.sends)?;
-        queue.continued().and_then(|place| queue.waiting.remove(place))
+        let span = queue.continued().and_then(|place| queue.waiting.remove(place))?;
+        queue.handed += u64::from(span.len);
+        Some(span)
     }
 
     /// The turn of a link is over: what was handed out has been sent.
@@ -160,10 +182,10 @@ impl UploadOrder {
         self.queues.values().filter(|queue| !queue.waiting.is_empty() || queue.sends).count() > 1
     }
 
-    /// Bytes in the block that is next on this link.
+    /// Bytes in the block that is next on a link in its turn; `None` if it is not its turn, or its piece is sent.
     pub fn next_len(&self, link: LinkKey) -> Option<u32> {
-        let queue = self.queues.get(&link)?;
-        queue.waiting.get(queue.continued().unwrap_or(0)).map(|span| span.len)
+        let queue = self.queues.get(&link).filter(|queue| queue.sends)?;
+        queue.continued().and_then(|place| queue.waiting.get(place)).map(|span| span.len)
     }
 
     /// Requests waiting on the link.
@@ -244,10 +266,52 @@ mod tests {
         assert_eq!(order.next_for(A), None, "it is not its turn");
         assert_eq!(order.begin(Duration::ZERO, |_| 0), Some(A));
         assert_eq!(order.next_for(A), Some(span(0, 0)));
-        assert_eq!(order.choke(A), [span(1, 0)]);
+        assert_eq!(order.choke(Duration::ZERO, A), [span(1, 0)]);
         order.end(A);
         assert_eq!(drain(&mut order, 99), "a0");
-        assert_eq!(order.choke(B), []);
+        assert_eq!(order.choke(Duration::ZERO, B), []);
+    }
+
+    /// A link that asks block by block is choked in the middle of a piece: it gets the rest of it, once, and nothing else.
+    #[test]
+    fn who_asks_block_by_block_may_finish_its_piece() {
+        const LEN: u32 = 64 << 10;
+        let mut order = UploadOrder::new();
+        let second = Duration::from_secs(1);
+        let send = |order: &mut UploadOrder, now, block| {
+            assert!(order.push(A, span(0, block)));
+            assert_eq!(order.begin(now, |_| 0), Some(A));
+            assert_eq!(order.next_len(A), Some(1 << 14));
+            assert_eq!(order.next_for(A), Some(span(0, block)));
+            assert_eq!((order.next_len(A), order.next_for(A)), (None, None));
+            order.end(A);
+        };
+        send(&mut order, second, 0);
+        assert_eq!(order.choke(2 * second, A), []);
+        assert!(!order.may_finish(2 * second, A, span(1, 0), LEN) && !order.may_finish(2 * second, B, span(0, 1), LEN));
+        // However slowly it asks: each block gives it time for the next.
+        for block in 1..4 {
+            let now = 50 * block * second;
+            assert!(order.may_finish(now, A, span(0, block), LEN));
+            send(&mut order, now, block);
+        }
+        assert!(!order.may_finish(151 * second, A, span(0, 1), LEN), "it was sent the whole piece");
+        send(&mut order, 160 * second, 1);
+        order.leave(A);
+        send(&mut order, 200 * second, 0);
+        assert_eq!(order.choke(201 * second, A), []);
+        assert!(order.may_finish(261 * second, A, span(0, 1), LEN) && !order.may_finish(262 * second, A, span(0, 1), LEN));
+    }
+
+    #[test]
+    fn a_turn_with_nothing_to_send_has_no_next_block() {
+        let mut order = UploadOrder::new();
+        assert!(order.push(A, span(0, 0)) && order.push(A, span(1, 0)) && order.push(B, span(2, 0)));
+        assert_eq!((order.next_len(A), order.begin(Duration::ZERO, |_| 9)), (None, Some(A)));
+        assert!(order.cancel(A, span(0, 0)));
+        assert_eq!(order.next_len(A), None, "the other piece is for another turn");
+        order.end(A);
+        assert_eq!(order.begin(Duration::ZERO, |_| 9), Some(B));
     }
 
     #[test]

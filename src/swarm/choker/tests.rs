@@ -46,6 +46,23 @@ fn an_idle_peer_keeps_its_slot_until_another_wants_it() {
     choker.check_invariants();
 }
 
+#[test]
+fn whoever_asks_for_nothing_makes_room_for_those_that_wait() {
+    let mut choker = with(3, 2);
+    choker.requested(LinkKey(0));
+    choker.tick(SECOND / 2);
+    assert_eq!(served(&choker), [0, 1]);
+    choker.tick(SECOND);
+    assert_eq!(served(&choker), [0, 2], "the second said no word for a second");
+    choker.requested(LinkKey(2));
+    choker.tick(3 * SECOND);
+    assert_eq!(served(&choker), [0, 2]);
+    choker.leave(3 * SECOND, LinkKey(0));
+    choker.tick(30 * SECOND);
+    assert_eq!(served(&choker), [1, 2], "nobody else wants it");
+    choker.check_invariants();
+}
+
 /// Nobody starves: 200 peers at 8 slots are all served in turn, seeding or not.
 #[test]
 fn everybody_is_served_in_turn() {
@@ -70,6 +87,7 @@ fn the_fastest_stay() {
     let mut held = [0; 20];
     for second in 1..=300 {
         (0..20).for_each(|link| choker.received(SECOND * second, LinkKey(link), if link >= 17 { 1_000_000 } else { 1_000 }));
+        served(&choker).into_iter().for_each(|link| choker.requested(LinkKey(link)));
         choker.tick(SECOND * second);
         choker.check_invariants();
         served(&choker).into_iter().for_each(|link| held[link as usize] += 1);

@@ -35,10 +35,12 @@ impl Download {
         }
     }
 
-    /// Part of a block came: the link is alive. Optional; useful for slow links with large blocks.
-    pub fn data_arriving(&mut self, now: Duration, link: LinkKey) {
+    /// Part of a block of the piece came: it is not late, and the link is alive. Optional; useful for slow links with large blocks.
+    pub fn data_arriving(&mut self, now: Duration, link: LinkKey, piece: PieceIndex) {
         if let Some(state) = self.links.get_mut(&link) {
-            state.alive = now;
+            state.alive = state.alive.max(now);
+            let chunk = state.chunks.iter_mut().find(|chunk| chunk.piece == piece);
+            chunk.into_iter().for_each(|chunk| chunk.progress = chunk.progress.max(now));
         }
     }
 

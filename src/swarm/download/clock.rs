@@ -33,6 +33,8 @@ impl Download {
         for &piece in &late {
             state.avoid.insert(piece.get(), now + AVOID_TIME);
             state.snubbed = true;
+            // What it brought once says nothing of it any more.
+            state.window.forget_rate();
         }
         self.totals.timed_out += late.len() as u32;
         late.into_iter().for_each(|piece| self.drop_chunk(link, piece, true));

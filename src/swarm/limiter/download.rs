@@ -98,7 +98,7 @@ impl DownloadPace {
         loop {
             let sleep = self.take_ready(&mut self.held.lock(), &mut ready);
             for (info_hash, Request { link, span }) in ready.drain(..) {
-                link.ask(&[span]);
+                link.ask_if_wanted(span);
                 hungry.insert(info_hash);
             }
             for torrent in std::mem::take(&mut hungry).into_iter().filter_map(|info_hash| engine.torrent(info_hash)) {
@@ -165,9 +165,18 @@ impl Torrent {
         }
     }
 
-    /// Tells whether requests may have to wait.
+    /// Tells whether requests of the download may have to wait.
     pub(in crate::swarm) fn is_paced(&self) -> bool {
-        self.engine.pace.download.is_limited()
+        let pace = &self.engine.pace.download;
+        pace.is_limited() && pace.held.lock().is_limited(self.info_hash)
+    }
+
+    /// The download is over: its own limit is forgotten. Called under the torrent's lock.
+    pub(in crate::swarm) fn unlimit(&self) {
+        let pace = &self.engine.pace.download;
+        if pace.is_limited() {
+            pace.set_limit(self.info_hash, None);
+        }
     }
 
     /// Tells whether the download may choose something more to ask for.

@@ -286,14 +286,56 @@ fn who_takes_nothing_is_not_waited_for() {
     assert_eq!(turns.next(1500 * MS).map(|(next, _)| next), Some(other));
 }
 
+/// Eight leechers have half of a large block each when the limit is lowered to the least: all of it comes before they give it up, and from then on
+/// the limit holds.
+#[test]
+fn what_was_begun_before_the_limit_was_lowered_is_not_lost() {
+    let mut turns = Turns::new(Some(rate(10_000_000)));
+    let mut left: BTreeMap<Ticket, u64> = (0..8).map(|number| (turns.join(device(number), BLOCK), BLOCK)).collect();
+    for (ticket, left) in &mut left {
+        turns.begin(Duration::ZERO, *ticket);
+        turns.again(*ticket, *left);
+        *left -= turns.take(Duration::ZERO, *ticket);
+        turns.again(*ticket, *left);
+    }
+    turns.set_rate(Duration::ZERO, Some(rate(10_000)));
+    let (waiting, mut now, mut tail) = (turns.join(device(9), 16 << 10), Duration::ZERO, Vec::new());
+    while !left.is_empty() {
+        let (ticket, at) = turns.next(now).unwrap();
+        now = at;
+        let Some(rest) = left.get_mut(&ticket) else { panic!("another one goes before") };
+        *rest -= turns.take(now, ticket);
+        turns.again(ticket, *rest);
+        if *rest == 0 {
+            left.remove(&ticket);
+            turns.leave(ticket);
+        }
+    }
+    assert!(now < Duration::from_secs(9), "it took {now:?}");
+    let end = now + Duration::from_secs(20);
+    turns.again(waiting, 1 << 20);
+    while let Some((ticket, at)) = turns.next(now).filter(|(_, at)| *at < end) {
+        now = at;
+        tail.push((now, turns.take(now, ticket)));
+        turns.again(ticket, 1 << 20);
+    }
+    assert!(excess(&tail, 10_000) <= 2_050.0, "{}", excess(&tail, 10_000));
+    assert!(tail.iter().map(|(_, bytes)| bytes).sum::<u64>() > 190_000);
+}
+
 #[test]
 fn a_changed_rate_counts_at_once() {
     let mut bucket = Bucket::new(Some(rate(10_000)));
     bucket.take(Duration::ZERO, 500_000);
     assert_eq!(bucket.ready_at(Duration::ZERO), Duration::from_secs(50));
     bucket.set_rate(Duration::ZERO, Some(rate(100_000_000)));
-    bucket.take(Duration::ZERO, 100_000_000);
-    assert!(bucket.ready_at(Duration::ZERO) <= Duration::from_secs(51));
+    assert_eq!(bucket.ready_at(Duration::ZERO), 5 * MS, "as many bytes");
+    bucket.set_rate(Duration::ZERO, Some(rate(10_000)));
+    assert_eq!(bucket.ready_at(Duration::ZERO), 5 * MS, "as much time");
+    let second = Duration::from_secs(1);
+    bucket.set_rate(second, Some(rate(100_000_000)));
+    bucket.take(second, 11_000_000);
+    assert_eq!(bucket.ready_at(second), second + 10 * MS, "no more is saved up than a tenth of a second's worth");
     bucket.set_rate(Duration::ZERO, None);
     assert_eq!(bucket.ready_at(Duration::ZERO), Duration::ZERO);
 }

@@ -3,6 +3,9 @@
 //! **Invariant:** at most one portion is given at a time the bucket allows one, to one of those that wait; devices that always wait get the same within
 //! a turn; a message that was begun ends in time.
 //!
+//! The one exception: where the limit is lowered so far that messages on their way could not end in time, these go before everything else, and as
+//! fast as they must ([`HURRY_TIME`]). What was sent of them would be lost otherwise, and sent again.
+//!
 //! Devices take turns of up to a piece, as far as that takes no more than half a second: a piece is of use to the swarm once it is whole, and at a low
 //! rate everybody is to hear something now and then. Two rules keep messages within the minute that the other end allows. A message is
 //! only begun while those that were begun before it will have gone soon. And one that was begun long ago goes before everything else.
@@ -27,6 +30,9 @@ const TURN_TIME: f64 = 0.5;
 const BEGUN_TIME: f64 = 25.0;
 /// Age at which a message goes before all others.
 const OVERDUE: Duration = Duration::from_secs(15);
+/// Time in which messages that were on their way when the limit was lowered are sent, if the limit would take longer than [`BEGUN_TIME`]:
+/// shorter than the silence after which the other end gives a block up.
+const HURRY_TIME: f64 = 8.0;
 /// A writer that is back after longer sits on a socket that takes nothing: nobody waits for it.
 const STUCK: Duration = Duration::from_secs(1);
 
@@ -42,6 +48,8 @@ pub(in crate::swarm) struct Turns {
     senders: BTreeMap<Ticket, Sender>,
     /// Whose turn it is, and what they had of it.
     turn: Option<(DeviceId, u64)>,
+    /// What the messages that hurry may take.
+    hurry: Bucket,
     last: u64,
 }
 
@@ -54,6 +62,8 @@ struct Sender {
     begun: Option<Duration>,
     /// Since when it is away writing a portion; none while it waits for one.
     writes: Option<Duration>,
+    /// Whether it was on its way when the limit became too low for it.
+    hurries: bool,
 }
 
 impl Sender {
@@ -64,17 +74,25 @@ impl Sender {
 
 impl Turns {
     pub(in crate::swarm) fn new(rate: Option<Rate>) -> Self {
-        Self { bucket: Bucket::new(rate), fair: Fair::new(), senders: BTreeMap::new(), turn: None, last: 0 }
+        let (bucket, hurry) = (Bucket::new(rate), Bucket::new(None));
+        Self { bucket, fair: Fair::new(), senders: BTreeMap::new(), turn: None, hurry, last: 0 }
     }
 
     pub(in crate::swarm) fn set_rate(&mut self, now: Duration, rate: Option<Rate>) {
         self.bucket.set_rate(now, rate);
+        let begun = |sender: &&mut Sender| sender.begun.is_some();
+        let left: u64 = self.senders.values_mut().filter(begun).map(|sender| sender.left).sum();
+        let hurries = left > self.of_rate(BEGUN_TIME);
+        self.senders.values_mut().filter(begun).for_each(|sender| sender.hurries = hurries);
+        let least = Rate::new((left as f64 / HURRY_TIME) as u64).ok();
+        // Where the least rate there is does it, the limit does.
+        self.hurry = Bucket::new(least.max(rate).filter(|_| hurries));
     }
 
     /// A device is to be sent a message of about so many bytes: it waits for its turn.
     pub(in crate::swarm) fn join(&mut self, device: DeviceId, len: u64) -> Ticket {
         self.last += 1;
-        self.senders.insert(Ticket(self.last), Sender { device, left: len, begun: None, writes: None });
+        self.senders.insert(Ticket(self.last), Sender { device, left: len, begun: None, writes: None, hurries: false });
         Ticket(self.last)
     }
 
@@ -92,6 +110,20 @@ impl Turns {
         }
     }
 
+    /// It is away for a while, and not waited for.
+    pub(in crate::swarm) fn leave_for(&mut self, now: Duration, ticket: Ticket) {
+        if let Some(sender) = self.senders.get_mut(&ticket) {
+            sender.writes = Some(now);
+        }
+    }
+
+    /// It is back, and waits again.
+    pub(in crate::swarm) fn back(&mut self, ticket: Ticket) {
+        if let Some(sender) = self.senders.get_mut(&ticket) {
+            sender.writes = None;
+        }
+    }
+
     /// Its message has gone, or will not go.
     pub(in crate::swarm) fn leave(&mut self, ticket: Ticket) {
         self.senders.remove(&ticket);
@@ -99,6 +131,10 @@ impl Turns {
 
     /// Who of those that wait is next, and when.
     pub(in crate::swarm) fn next(&self, now: Duration) -> Option<(Ticket, Duration)> {
+        let hurried = self.waiting().filter(|(_, sender)| sender.hurries).min_by_key(|(_, sender)| sender.begun);
+        if let Some((ticket, _)) = hurried {
+            return Some((ticket, self.hurry.ready_at(now)));
+        }
         let overdue = self.waiting().filter_map(|(ticket, sender)| Some((sender.begun?, ticket)));
         let overdue = overdue.min().filter(|(begun, _)| now.saturating_sub(*begun) >= OVERDUE).map(|(_, ticket)| ticket);
         let may_begin = self.may_begin(now);
@@ -113,13 +149,13 @@ impl Turns {
     /// Gives the ticket its next portion; the bytes.
     pub(in crate::swarm) fn take(&mut self, now: Duration, ticket: Ticket) -> u64 {
         let least = self.waiting().map(|(_, sender)| self.fair.tag(sender.device)).min().unwrap_or(0);
-        let portion = self.portion();
         let Some(sender) = self.senders.get_mut(&ticket) else { return 0 };
-        let bytes = sender.left.min(portion);
+        let bucket = if sender.hurries { &mut self.hurry } else { &mut self.bucket };
+        let bytes = sender.left.min(portion(bucket));
         sender.left -= bytes;
         sender.writes = Some(now);
         let device = sender.device;
-        self.bucket.take(now, bytes);
+        bucket.take(now, bytes);
         self.fair.gave(device, bytes, least);
         // A turn that is over is so until another device has had one: whoever goes on because nobody else may begin gains nothing by it.
         let had = self.turn.filter(|(holder, _)| *holder == device).map_or(0, |(_, had)| had);
@@ -129,15 +165,11 @@ impl Turns {
 
     /// Bytes gathered into one message: what goes in a moment, so that other messages of the link need not wait for it.
     pub(in crate::swarm) fn batch_len(&self) -> u64 {
-        self.portion()
+        portion(&self.bucket)
     }
 
     fn waiting(&self) -> impl Iterator<Item = (Ticket, &Sender)> {
         self.senders.iter().filter(|(_, sender)| sender.waits()).map(|(ticket, sender)| (*ticket, sender))
-    }
-
-    fn portion(&self) -> u64 {
-        self.of_rate(PORTION_TIME).clamp(PORTION_MIN, PORTION_MAX)
     }
 
     fn turn_len(&self) -> u64 {
@@ -145,7 +177,7 @@ impl Turns {
     }
 
     fn of_rate(&self, seconds: f64) -> u64 {
-        self.bucket.rate().map_or(u64::MAX, |rate| (rate.get() as f64 * seconds) as u64)
+        of_rate(&self.bucket, seconds)
     }
 
     /// Tells whether a message of so many bytes may be begun.
@@ -156,4 +188,14 @@ impl Turns {
         let most = self.of_rate(BEGUN_TIME);
         move |len| !any || left.saturating_add(len) <= most
     }
+}
+
+/// Bytes that go in so many seconds.
+fn of_rate(bucket: &Bucket, seconds: f64) -> u64 {
+    bucket.rate().map_or(u64::MAX, |rate| (rate.get() as f64 * seconds) as u64)
+}
+
+/// Bytes given at a time.
+fn portion(bucket: &Bucket) -> u64 {
+    of_rate(bucket, PORTION_TIME).clamp(PORTION_MIN, PORTION_MAX)
 }

@@ -107,8 +107,14 @@ impl UploadPace {
             };
             sleeper.wait_until(state, until);
             if Instant::now() >= look {
+                // It may write, to somebody who takes nothing: nobody waits for that.
+                let now = self.epoch.elapsed();
+                state.turns.leave_for(now, ticket);
+                state.wake_next(now);
+                let done = MutexGuard::unlocked(state, &mut *meanwhile);
+                state.turns.back(ticket);
+                done?;
                 look = Instant::now() + LOOK;
-                MutexGuard::unlocked(state, &mut *meanwhile)?;
             }
         }
     }
@@ -191,5 +197,44 @@ impl Torrent {
             Ok(())
         };
         pace.wait_turn(link.device, u64::from(len), &mut meanwhile).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// The one whose turn it is has something else to write, and its socket takes nothing: the others go on.
+    #[test]
+    fn who_is_busy_with_other_messages_holds_nobody_up() {
+        let rate = Rate::new(100_000).ok();
+        let pace = Arc::new(UploadPace::new(rate));
+        {
+            // Half a second of debt, so that both wait.
+            let mut state = pace.state.lock();
+            let ticket = state.turns.join(DeviceId::from_bytes([9; 32]), 50_000);
+            state.turns.take(Duration::ZERO, ticket);
+            (0..9).for_each(|_| _ = state.turns.take(Duration::ZERO, ticket));
+            state.turns.leave(ticket);
+        }
+        let ((stuck, is_stuck), (free, freed)) = (mpsc::channel(), mpsc::channel::<()>());
+        let (first, mut stuck) = (pace.clone(), Some(stuck));
+        let thread = std::thread::spawn(move || {
+            let mut meanwhile = || {
+                if let Some(stuck) = stuck.take() {
+                    let _ = stuck.send(());
+                    let _ = freed.recv_timeout(Duration::from_secs(60));
+                }
+                Ok(())
+            };
+            first.wait_turn(DeviceId::from_bytes([1; 32]), 1000, &mut meanwhile).map(drop)
+        });
+        is_stuck.recv().unwrap();
+        pace.wait_turn(DeviceId::from_bytes([2; 32]), 1000, &mut || Ok(())).unwrap();
+        assert!(!thread.is_finished());
+        free.send(()).unwrap();
+        thread.join().unwrap().unwrap();
     }
 }

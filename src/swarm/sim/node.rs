@@ -25,6 +25,7 @@ pub(super) enum Message {
 /// A client. Its links are named by the number of the client at the other end.
 pub(super) struct Node {
     pub(super) download: Download,
+    geometry: Geometry,
     pub(super) choker: Choker,
     pub(super) order: UploadOrder,
     pub(super) spreader: Option<Spreader>,
@@ -53,6 +54,7 @@ impl Node {
         choker.seeding(seeder);
         Self {
             download: Download::new(geometry, have, options, seed),
+            geometry,
             choker,
             order: UploadOrder::new(),
             spreader: (seeder && suggests).then(|| Spreader::new(geometry, seed)),
@@ -103,7 +105,7 @@ impl Node {
             Message::Interested(on) => self.choker.interested(now, link, on),
             Message::Choked(true) => self.download.choked(now, link),
             Message::Choked(false) => self.download.unchoked(now, link),
-            Message::Request(span) => self.requested(link, span),
+            Message::Request(span) => self.requested(now, link, span),
             Message::Cancel(span) => {
                 if self.order.cancel(link, span)
                     && let Some(spreader) = &mut self.spreader
@@ -120,8 +122,11 @@ impl Node {
         }
     }
 
-    fn requested(&mut self, link: LinkKey, span: Span) {
-        let served = self.choker.is_unchoked(link) && self.download.have().has(span.piece) && self.order.push(link, span);
+    fn requested(&mut self, now: Duration, link: LinkKey, span: Span) {
+        self.choker.requested(link);
+        let piece_len = self.geometry.len_of(span.piece);
+        let may = self.choker.is_unchoked(link) || self.order.may_finish(now, link, span, piece_len);
+        let served = may && self.download.have().has(span.piece) && self.order.push(link, span);
         if !served {
             return self.outbox.push((link, Message::Reject(span)));
         }
@@ -178,7 +183,7 @@ impl Node {
         }
         while let Some(Choke { link, choked }) = self.choker.poll() {
             self.outbox.push((link, Message::Choked(choked)));
-            let rejects = if choked { self.order.choke(link) } else { Vec::new() };
+            let rejects = if choked { self.order.choke(now, link) } else { Vec::new() };
             self.outbox.extend(rejects.iter().map(|&span| (link, Message::Reject(span))));
             if let Some(spreader) = &mut self.spreader {
                 rejects.iter().for_each(|span| spreader.withdrawn(link, span.piece));

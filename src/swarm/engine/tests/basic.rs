@@ -1,5 +1,7 @@
 //! Files of every size, from one and several members.
 
+use std::sync::Arc;
+
 use super::harness::*;
 use crate::swarm::{EngineEvent, TransferState};
 
@@ -100,6 +102,26 @@ fn cancel_removes_the_part_and_nothing_else() {
     // And it can be begun again.
     let again = leecher.fetch(&facts, &[&seeder]);
     assert_eq!(again.wait(PATIENCE).state, TransferState::Complete);
+}
+
+/// Time passes for a download of what was just cancelled, whatever is left of the cancelled one.
+#[test]
+fn a_download_begun_right_after_a_cancel_is_not_forgotten() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(8 << 20, 6);
+    let facts = seeder.share("again", &data);
+    let inner = &leecher.engine.inner;
+    let first = leecher.fetch(&facts, &[&seeder]);
+    eventually("it is linked", || leecher.engine.link_count() > 0);
+    let old = inner.torrent(facts.info_hash).unwrap();
+    // Until the timer has looked, it is still one for which time passes, with links or without.
+    assert!(first.cancel());
+    let again = leecher.fetch(&facts, &[&seeder]);
+    let new = inner.torrent(facts.info_hash).unwrap();
+    assert!(!Arc::ptr_eq(&old, &new));
+    old.rest(&old.state.lock());
+    assert!(inner.active().iter().any(|torrent| Arc::ptr_eq(torrent, &new)), "no time passes for it");
+    leecher.assert_complete(&again, &data);
 }
 
 #[test]

@@ -58,8 +58,14 @@ fn what_is_fetched_keeps_to_the_limit_of_all_and_to_its_own() {
     assert!(took >= least(data[1].len() as u64 + status.received, 5 * MB), "{took:?}");
     assert!(status.received <= slack(MB) + (took.as_secs_f64() * MB as f64) as u64, "{} bytes in {took:?}", status.received);
     // Freed from its own it still keeps to that of all.
-    own.set_limit(None);
+    own.set_limit(rate(1000 * MB));
     leecher.assert_complete(&own, &data[0]);
+    leecher.engine.set_limits(Limits::default());
+    let forgotten = || {
+        all.set_limit(rate(MB));
+        !own.torrent.is_paced() && !all.torrent.is_paced()
+    };
+    eventually("nothing is left of the limit of a download that is over", forgotten);
     assert!(begun.elapsed() >= least(8 << 20, 5 * MB), "{:?}", begun.elapsed());
 }
 
