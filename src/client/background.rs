@@ -279,7 +279,8 @@ impl Inner {
             for download in library.downloads.iter_mut().filter(|d| d.row.group == group) {
                 if !matches!(download.row.progress, Progress::Complete | Progress::Failed(_)) {
                     download.row.progress = Progress::Failed("you are no longer a member of the group".into());
-                    downloads.push((download.info_hash(), download.transfer.clone(), download.row.progress.clone()));
+                    download.steer();
+                    downloads.push((download.info_hash(), download.row.progress.clone()));
                 }
             }
             (user, shares, downloads)
@@ -289,11 +290,8 @@ impl Inner {
         }
         let stored = self.store.stop_shares(user, group);
         self.note_store_error(stored);
-        for (info_hash, transfer, progress) in downloads {
+        for (info_hash, progress) in downloads {
             self.free_slot(info_hash);
-            if let Some(transfer) = transfer {
-                transfer.pause();
-            }
             let stored = self.store.set_progress(user, info_hash, &progress);
             self.note_store_error(stored);
             self.withdraw(group, info_hash);

@@ -39,6 +39,7 @@ impl Download {
     pub fn data_arriving(&mut self, now: Duration, link: LinkKey) {
         if let Some(state) = self.links.get_mut(&link) {
             state.alive = now;
+            self.totals.arrivals += 1;
         }
     }
 
