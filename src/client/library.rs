@@ -171,7 +171,7 @@ impl Download {
 
     /// Tells whether this device fetches the file, or serves it without its being a share yet: a settled one is offered as a share, or no
     /// more.
-    fn takes_part(&self) -> bool {
+    pub(crate) fn takes_part(&self) -> bool {
         match self.row.progress {
             Progress::Running => self.is_let_run(),
             Progress::Complete => !self.settled,
