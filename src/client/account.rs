@@ -68,11 +68,15 @@ impl Client {
             inner.trackers.logout();
             ClientError::BadArgument(format!("cannot start transfers: {e}"))
         })?;
-        // Again: they may have been changed since.
-        engine.set_limits(inner.limits.lock().rates);
-        *inner.engine.lock() = Some(engine);
-        let queue = inner.closed_queue(user.user);
-        *inner.library.lock() = Library { phase: Phase::In(user.clone()), queue, ..Library::new() };
+        {
+            // Under their lock until everything is in its place: whoever sets others comes before or after.
+            let limits = inner.limits.lock();
+            // Again: they may have been changed since.
+            engine.set_limits(limits.rates);
+            *inner.engine.lock() = Some(engine);
+            let queue = inner.closed_queue(user.user, limits.downloads_max);
+            *inner.library.lock() = Library { phase: Phase::In(user.clone()), queue, ..Library::new() };
+        }
         if let Err(error) = inner.restore(&user) {
             warn!("shares and downloads of earlier sessions could not be brought back: {error}");
         }

@@ -16,7 +16,7 @@ use super::peers::PeerChange;
 use super::trackers::{Need, News, uptime};
 use super::withdrawn::Part;
 use crate::net::Stop;
-use crate::store::{Progress, ShareState};
+use crate::store::{Progress, ShareRow, ShareState};
 use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal};
 use crate::wire::tracker::Request;
 
@@ -28,8 +28,8 @@ const EXPIRE_AFTER: Duration = Duration::from_secs(60);
 pub(crate) enum Errand {
     /// Tells the directory of a share that is pending: a completed download, or one that a crash interrupted.
     Share(GroupId, InfoHash),
-    /// The directory has been told of a share: the store need not call it pending any more.
-    Noted(GroupId, InfoHash),
+    /// The directory has been told of this share: the store need not call it pending any more.
+    Noted(Box<ShareRow>),
     /// Tickets may be due: wakes the thread, which looks after each errand.
     LookAfterTickets,
     /// The session is over, as its token is void: wakes the thread, which looks after each errand.
@@ -38,11 +38,11 @@ pub(crate) enum Errand {
 
 /// Something to be done about a share in a group.
 #[derive(Debug)]
-pub(crate) struct ShareErrand {
-    group: GroupId,
-    info_hash: InfoHash,
-    /// The directory has been told.
-    noted: bool,
+pub(crate) enum ShareErrand {
+    /// The directory is to be told of what is offered there then.
+    Tell(GroupId, InfoHash),
+    /// It has been told of this.
+    Noted(Box<ShareRow>),
 }
 
 /// The way to the threads that do errands.
@@ -56,8 +56,8 @@ impl Errands {
     /// Queues an errand; false if there is no room.
     pub(crate) fn send(&self, errand: Errand) -> bool {
         match errand {
-            Errand::Share(group, info_hash) => self.shares.try_send(ShareErrand { group, info_hash, noted: false }).is_ok(),
-            Errand::Noted(group, info_hash) => self.shares.try_send(ShareErrand { group, info_hash, noted: true }).is_ok(),
+            Errand::Share(group, info_hash) => self.shares.try_send(ShareErrand::Tell(group, info_hash)).is_ok(),
+            Errand::Noted(row) => self.shares.try_send(ShareErrand::Noted(row)).is_ok(),
             other => self.errands.try_send(other).is_ok(),
         }
     }
@@ -107,10 +107,10 @@ pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop)
 
 /// Tells the directory of shares until the client stops. Runs on each of the threads "sharer".
 pub(crate) fn run_shares(inner: &Weak<Inner>, shares: &Receiver<ShareErrand>) {
-    while let (Ok(ShareErrand { group, info_hash, noted }), Some(inner)) = (shares.recv(), inner.upgrade()) {
-        match noted {
-            true => inner.share_noted(group, info_hash),
-            false => inner.share_pending(group, info_hash),
+    while let (Ok(errand), Some(inner)) = (shares.recv(), inner.upgrade()) {
+        match errand {
+            ShareErrand::Tell(group, info_hash) => inner.share_pending(group, info_hash),
+            ShareErrand::Noted(row) => inner.share_noted(&row),
         }
     }
 }
@@ -279,7 +279,8 @@ impl Inner {
             for download in library.downloads.iter_mut().filter(|d| d.row.group == group) {
                 if !matches!(download.row.progress, Progress::Complete | Progress::Failed(_)) {
                     download.row.progress = Progress::Failed("you are no longer a member of the group".into());
-                    downloads.push((download.info_hash(), download.transfer.clone(), download.row.progress.clone()));
+                    download.steer();
+                    downloads.push((download.info_hash(), download.row.progress.clone()));
                 }
             }
             (user, shares, downloads)
@@ -289,11 +290,8 @@ impl Inner {
         }
         let stored = self.store.stop_shares(user, group);
         self.note_store_error(stored);
-        for (info_hash, transfer, progress) in downloads {
+        for (info_hash, progress) in downloads {
             self.free_slot(info_hash);
-            if let Some(transfer) = transfer {
-                transfer.pause();
-            }
             let stored = self.store.set_progress(user, info_hash, &progress);
             self.note_store_error(stored);
             self.withdraw(group, info_hash);
@@ -347,14 +345,15 @@ impl Inner {
             let request = Request::ShareFile { request: super::account::request_id(), group, file: row.facts.clone() };
             match self.trackers.patient().call(&request, Need::Session) {
                 Ok(_) => {
-                    if let Some(share) = self.library.lock().share(group, info_hash) {
-                        share.row.state = ShareState::Offered;
+                    let told = ShareRow { state: ShareState::Offered, ..row.clone() };
+                    // It may have been stopped meanwhile, or another file may be offered in its place, of which is told next.
+                    if let Some(share) = self.library.lock().share(group, info_hash).filter(|share| share.row == row) {
+                        share.row = told.clone();
+                        self.trackers.announce([(group, info_hash, DownloadState::Seeding)]);
                     }
-                    self.trackers.announce([(group, info_hash, DownloadState::Seeding)]);
                     self.settle(info_hash);
                     // Last, and nobody waits for it: a share that seems to be pending at the next start is told of once more.
-                    let stored = self.store.share_noted(row.user, group, info_hash);
-                    self.note_store_error(stored);
+                    self.share_noted(&told);
                 }
                 Err(super::ClientError::Refused(refusal)) if refusal != Refusal::LoginFirst && refusal != Refusal::Busy => {
                     info!("{} is not shared on in {}: {refusal}", row.label, row.group_label);
@@ -367,11 +366,11 @@ impl Inner {
         self.settle(info_hash);
     }
 
-    /// Has the store call a share offered of which the directory has been told.
-    fn share_noted(&self, group: GroupId, info_hash: InfoHash) {
-        let user = self.library.lock().share(group, info_hash).map(|share| share.row.user);
-        if let Some(user) = user {
-            let stored = self.store.share_noted(user, group, info_hash);
+    /// Has the store call a share offered of which the directory has been told, if it is that one still.
+    fn share_noted(&self, row: &ShareRow) {
+        let is_there = self.library.lock().share(row.group, row.facts.info_hash).is_some_and(|share| share.row == *row);
+        if is_there {
+            let stored = self.store.share_noted(row.user, row.group, row.facts.info_hash);
             self.note_store_error(stored);
         }
     }

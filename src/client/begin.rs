@@ -14,9 +14,9 @@ use super::ClientError;
 use super::core::Inner;
 use super::handle::{DownloadHandle, state};
 use super::library::{Download, Library};
-use super::place::{check_place, is_there, move_part, refuse_odd, remove_part};
+use super::place::{check_place, has_part, is_there, move_part, refuse_odd, remove_part};
 use crate::store::{DownloadRow, Progress, ShareRow};
-use crate::swarm::{DownloadSpec, EngineError, HashError, SeedSpec, hash_file_as, stamp_of};
+use crate::swarm::{DownloadSpec, EngineError, HashError, SeedSpec, Transfer, hash_file_as, stamp_of};
 use crate::types::{Bitfield, FileEntry, Geometry, GroupId, InfoHash};
 
 /// What the engine is told to be there of a download: nothing, as long as it has no `.part` of its own; else a journal, if an empty one.
@@ -33,7 +33,8 @@ impl Inner {
         let Some(row) = row else { return Ok(None) };
         match &row.progress {
             Progress::Complete => return Ok(None),
-            Progress::Failed(_) if row.target != target || is_there(target) => return Ok(None),
+            // One that failed in a group which the user has left would be gone on with in vain.
+            Progress::Failed(_) if row.target != target || row.group != entry.group || is_there(target) => return Ok(None),
             _ if row.target != target => return Err(taken(&row)),
             Progress::Running => {}
             Progress::Paused(_) | Progress::Failed(_) => self.handle(&row).resume()?,
@@ -46,14 +47,19 @@ impl Inner {
     pub(crate) fn begin_new(self: &Arc<Self>, row: DownloadRow) -> Result<DownloadHandle, ClientError> {
         let (group, info_hash) = (row.group, row.facts.info_hash);
         refuse_rival(&self.library.lock(), &row)?;
-        check_place(&row.target, info_hash)?;
+        let in_place = |failed: &DownloadRow| failed.target == row.target && has_part(failed);
+        if !self.failed(info_hash).is_some_and(|(failed, _)| in_place(&failed)) {
+            check_place(&row.target, info_hash)?;
+        }
         let failed = self.put_away_failed(info_hash);
-        let moved = failed.as_ref().is_some_and(|failed| move_part(failed, &row.target));
+        let moved = failed.as_ref().is_some_and(|failed| in_place(failed) || move_part(failed, &row.target));
         let (verified, part) = failed.clone().filter(|_| moved).map_or((None, None), |failed| (failed.verified, failed.part));
         self.drop_stale(info_hash);
         let begun = self.begin(DownloadRow { verified, part, ..row.clone() });
+        // Durable before what belongs to the one of before is removed: else a crash could leave that one in the store, and nothing of it on the disk.
+        let durable = if failed.is_some() && begun.is_ok() { self.store.flush() } else { Ok(()) };
         match (&begun, failed) {
-            (Ok(_), Some(failed)) if !moved && failed.target != row.target => remove_part(&failed),
+            (Ok(_), Some(failed)) if !moved && failed.target != row.target && durable.is_ok() => remove_part(&failed),
             (Err(_), Some(failed)) if moved => {
                 let back = DownloadRow { target: row.target, ..failed.clone() };
                 move_part(&back, &failed.target);
@@ -61,16 +67,20 @@ impl Inner {
             _ => {}
         }
         self.announce([(group, info_hash)]);
+        durable?;
         begun
+    }
+
+    /// The failed download of this content, if there is one, and what the engine holds of it.
+    fn failed(&self, info_hash: InfoHash) -> Option<(DownloadRow, Option<Transfer>)> {
+        let mut library = self.library.lock();
+        let download = library.download(info_hash).filter(|d| matches!(d.row.progress, Progress::Failed(_)))?;
+        Some((download.row.clone(), download.transfer.clone()))
     }
 
     /// The failed download of this content, if there is one; the engine holds it no more.
     fn put_away_failed(&self, info_hash: InfoHash) -> Option<DownloadRow> {
-        let (row, transfer) = {
-            let mut library = self.library.lock();
-            let download = library.download(info_hash).filter(|d| matches!(d.row.progress, Progress::Failed(_)))?;
-            (download.row.clone(), download.transfer.clone())
-        };
+        let (row, transfer) = self.failed(info_hash)?;
         // Failed by our own word, as when the membership ended, it is only paused there.
         if let Some(transfer) = transfer.filter(|transfer| !transfer.status().state.has_ended()) {
             transfer.cancel();
@@ -106,7 +116,7 @@ impl Inner {
         self.need_engine()?;
         let before = self.insert(Download::new(row.clone()))?;
         // Durable before a byte is written: the note which file the `.part` is waits for all that was noted before.
-        let begun = self.store.put_download_soon(&row).map_err(ClientError::from);
+        let begun = self.store.put_download_soon(&row).map_err(ClientError::from).and_then(|()| self.note_change(&row));
         match begun.and_then(|()| if self.take_slot(&row) { self.start(&row) } else { Ok(()) }) {
             Ok(()) => {
                 self.changed.notify_all();
@@ -118,6 +128,22 @@ impl Inner {
                 Err(error)
             }
         }
+    }
+
+    /// Has the store say what was decided of a download between its coming into the library and into the store.
+    fn note_change(&self, row: &DownloadRow) -> Result<(), ClientError> {
+        let (now, is_session) = {
+            let library = &mut *self.library.lock();
+            let is_session = library.user().is_some_and(|user| user.user == row.user);
+            (library.download(row.facts.info_hash).map(|download| download.row.progress.clone()), is_session)
+        };
+        match now {
+            Some(now) if now != row.progress => self.store.set_progress(row.user, row.facts.info_hash, &now)?,
+            None if is_session => self.store.remove_download(row.user, row.facts.info_hash)?,
+            // If the session is over, it is for the next.
+            Some(_) | None => {}
+        }
+        Ok(())
     }
 
     /// Has the engine begin a download that has a slot. One that was paused or cancelled meanwhile is so in the engine, too.
@@ -132,16 +158,21 @@ impl Inner {
         transfer.set_limit(library.queue.limit(info_hash));
         let is_session = library.user().is_some_and(|user| user.user == row.user);
         let Some(download) = library.download(info_hash) else {
+            library.queue.leave(info_hash);
             drop(library);
+            self.mind_slots();
             // Cancelled meanwhile; or the session is over, and what was fetched is for the next.
             _ = if is_session { transfer.cancel() } else { transfer.shelve() };
             return Ok(());
         };
-        download.transfer = Some(transfer.clone());
-        let runs = !download.queued && matches!(download.row.progress, Progress::Running | Progress::Complete);
-        drop(library);
-        if !runs {
-            transfer.pause();
+        (download.transfer, download.starting) = (Some(transfer), false);
+        if !download.is_let_run() {
+            download.steer();
+            if download.row.progress != Progress::Running {
+                library.queue.leave(info_hash);
+                drop(library);
+                self.mind_slots();
+            }
         }
         Ok(())
     }
@@ -150,15 +181,18 @@ impl Inner {
     fn put_back(&self, row: &DownloadRow, before: Option<Download>) -> Result<(), ClientError> {
         let info_hash = row.facts.info_hash;
         let before_row = before.as_ref().map(|download| download.row.clone());
-        {
+        let cancelled = {
             let mut library = self.library.lock();
             let tried = library.take_download(info_hash);
-            if let Some(mut before) = before {
+            let is_session = library.user().is_some_and(|user| user.user == row.user);
+            let cancelled = tried.is_none() && is_session;
+            if let Some(mut before) = before.filter(|_| is_session && !cancelled) {
                 before.callbacks.extend(tried.into_iter().flat_map(|tried| tried.callbacks));
                 library.downloads.push(before);
             }
-        }
-        match before_row {
+            cancelled
+        };
+        match before_row.filter(|_| !cancelled) {
             Some(before) => self.store.put_download(&before)?,
             None => self.store.remove_download(row.user, info_hash)?,
         }

@@ -234,6 +234,9 @@ impl Client {
         drop(inner.errands.lock().take());
         inner.errand_threads.join(ERRANDS_TIMEOUT);
         inner.leave_session();
+        // What was left for soon may have waited for a write that did not come.
+        let flushed = inner.store.flush();
+        inner.note_store_error(flushed);
         inner.stop.set();
         inner.listener.wake();
         let mut stayed = inner.trackers.stop(STOP_TIMEOUT);

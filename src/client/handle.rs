@@ -98,7 +98,7 @@ impl DownloadHandle {
     /// # Errors
     /// [`ClientError::DownloadState`] unless it is running.
     pub fn pause(&self) -> Result<(), ClientError> {
-        let (row, transfer) = {
+        let row = {
             let mut library = self.inner.library.lock();
             let download = library.download(self.info_hash).ok_or_else(|| self.gone())?;
             match download.status().phase {
@@ -109,12 +109,13 @@ impl DownloadHandle {
                 DownloadPhase::Failed(_) => return Err(state("the download has failed; resume_download tries again")),
             }
             download.row.progress = Progress::Paused(None);
-            (download.row.clone(), download.transfer.clone())
+            download.queued = false;
+            download.steer();
+            let row = download.row.clone();
+            library.queue.leave(self.info_hash);
+            row
         };
-        self.inner.free_slot(self.info_hash);
-        if let Some(transfer) = transfer {
-            transfer.pause();
-        }
+        self.inner.mind_slots();
         self.inner.store.set_progress(row.user, self.info_hash, &row.progress)?;
         self.inner.announce([(row.group, self.info_hash)]);
         self.inner.changed.notify_all();
@@ -126,7 +127,7 @@ impl DownloadHandle {
     /// # Errors
     /// [`ClientError::DownloadState`] if it is running or complete, or cannot be begun again.
     pub fn resume(&self) -> Result<(), ClientError> {
-        let (row, transfer) = {
+        let (row, is_live) = {
             let mut library = self.inner.library.lock();
             let place = library.queue.place_of(self.info_hash).unwrap_or(1);
             let download = library.download(self.info_hash).ok_or_else(|| self.gone())?;
@@ -136,21 +137,18 @@ impl DownloadHandle {
                 DownloadPhase::Queued(_) => return Err(waits_already(place)),
                 DownloadPhase::Complete => return Err(state("the download is complete already")),
             }
-            (download.row.clone(), download.transfer.clone().filter(|_| download.is_live()))
+            (download.row.clone(), download.is_live())
         };
-        let Some(transfer) = transfer else {
+        if !is_live {
             let begun = self.inner.begin(DownloadRow { progress: Progress::Running, ..row.clone() }).map(drop);
             self.inner.announce([(row.group, self.info_hash)]);
             begun?;
             return Ok(self.inner.store.flush()?);
-        };
+        }
         // Noted first: the engine may end it again before this returns.
         self.inner.set_progress(&row, Progress::Running)?;
-        let has_slot = self.inner.take_slot(&row);
+        self.inner.take_slot(&row);
         self.inner.announce([(row.group, self.info_hash)]);
-        if has_slot {
-            transfer.resume();
-        }
         Ok(())
     }
 

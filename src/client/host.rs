@@ -193,6 +193,8 @@ impl Inner {
                 return;
             }
             download.row.progress = progress.clone();
+            // Should it have been set going again before this was heard.
+            download.steer();
             download.row.group
         };
         self.free_slot(info_hash);

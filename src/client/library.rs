@@ -43,6 +43,8 @@ pub(crate) struct Download {
     pub(crate) transfer: Option<Transfer>,
     /// It is to run, and waits for a slot.
     pub(crate) queued: bool,
+    /// The engine is about to begin it.
+    pub(crate) starting: bool,
     /// The directory has been told, or asked in vain, that a completed download is shared on.
     pub(crate) settled: bool,
     /// It was started or continued in this session, and its end has not been reported by `wait` yet.
@@ -125,7 +127,7 @@ impl DownloadStatus {
 impl Download {
     /// One of this session of which nothing has become yet.
     pub(crate) fn new(row: DownloadRow) -> Self {
-        Self { row, transfer: None, queued: false, settled: false, unreported: true, callbacks: Vec::new() }
+        Self { row, transfer: None, queued: false, starting: false, settled: false, unreported: true, callbacks: Vec::new() }
     }
 
     pub(crate) fn info_hash(&self) -> InfoHash {
@@ -169,12 +171,30 @@ impl Download {
 
     /// Tells whether this device fetches the file, or serves it without its being a share yet: a settled one is offered as a share, or no
     /// more.
-    fn takes_part(&self) -> bool {
+    pub(crate) fn takes_part(&self) -> bool {
         match self.row.progress {
-            Progress::Running => !self.queued,
+            Progress::Running => self.is_let_run(),
             Progress::Complete => !self.settled,
             Progress::Paused(_) | Progress::Failed(_) => false,
         }
+    }
+
+    /// Tells whether it is to run, and need not wait for that.
+    pub(crate) fn is_let_run(&self) -> bool {
+        self.row.progress == Progress::Running && !self.queued
+    }
+
+    /// Has the engine do what is noted here, if it holds the download. Called under the library's lock, so that of two who decide at the same time
+    /// the engine hears the one last whose word stands here.
+    pub(crate) fn steer(&self) {
+        let Some(transfer) = self.transfer.as_ref().filter(|_| self.is_live()) else { return };
+        // False where there is nothing to be done.
+        let _ = match self.row.progress {
+            Progress::Running if self.queued => transfer.shelve(),
+            Progress::Running => transfer.resume(),
+            Progress::Paused(_) | Progress::Failed(_) => transfer.pause(),
+            Progress::Complete => false,
+        };
     }
 
     /// Tells whether the engine works on it, or holds it ready.
@@ -268,7 +288,7 @@ impl Library {
     /// What this device does with a file in one group, as the trackers are to be told.
     pub(crate) fn part_in(&self, group: GroupId, info_hash: InfoHash) -> DownloadState {
         let takes_from = |d: &Download| d.row.group == group || self.sources.has(info_hash, group);
-        let fetches = |d: &Download| d.row.progress == Progress::Running && !d.queued && takes_from(d);
+        let fetches = |d: &Download| d.is_let_run() && takes_from(d);
         match self.shares.get(&(group, info_hash)) {
             Some(share) if share.offered => DownloadState::Seeding,
             _ if self.downloads.get(info_hash).is_some_and(fetches) => DownloadState::Leeching,

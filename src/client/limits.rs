@@ -73,8 +73,11 @@ impl Client {
     /// Lets so many downloads run at a time, 0 for any number, until the client ends. With fewer than run now, the last ones wait from now on.
     /// Needs no session.
     pub fn limit_downloads(&self, max: usize) {
-        self.inner.limits.lock().downloads_max = max;
-        let displaced = self.inner.library.lock().queue.set_max(max);
+        let displaced = {
+            let mut limits = self.inner.limits.lock();
+            limits.downloads_max = max;
+            self.inner.library.lock().queue.set_max(max)
+        };
         self.inner.displace(displaced);
     }
 

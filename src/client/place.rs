@@ -89,6 +89,11 @@ fn is_ours(row: &DownloadRow, path: &Path) -> bool {
     row.part.zip(there).is_some_and(|(part, there)| part.is(&FileId::new(&there)))
 }
 
+/// Tells whether what a download has fetched is where it was.
+pub(crate) fn has_part(row: &DownloadRow) -> bool {
+    is_ours(row, &part_path(&row.target, row.facts.info_hash))
+}
+
 /// Gives what a failed download has fetched to the one that takes its place; false if that cannot be done.
 pub(crate) fn move_part(from: &DownloadRow, to: &Path) -> bool {
     let info_hash = from.facts.info_hash;

@@ -8,7 +8,7 @@
 //!
 //! Pure: names no lock and no clock. The client keeps it with its library, under that lock.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::types::{InfoHash, Rate};
 
@@ -23,8 +23,9 @@ pub(crate) struct Queue {
     /// Nobody is let in yet: who is first is known when all are here.
     closed: bool,
     lanes: HashMap<InfoHash, (Lane, i64)>,
-    waiting: BTreeMap<i64, InfoHash>,
-    running: BTreeMap<i64, InfoHash>,
+    /// By place; of two that were asked for at the same moment, as by an earlier version, by info hash.
+    waiting: BTreeSet<Place>,
+    running: BTreeSet<Place>,
     stalled: VecDeque<InfoHash>,
     /// Places that are not when the download was asked for, and limits of their own: of whatever download, also one that is paused.
     places: HashMap<InfoHash, i64>,
@@ -33,6 +34,9 @@ pub(crate) struct Queue {
     first: i64,
     last: i64,
 }
+
+/// Where a download stands among those of its lane.
+type Place = (i64, InfoHash);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lane {
@@ -74,14 +78,10 @@ impl Queue {
     pub(crate) fn enter(&mut self, info_hash: InfoHash, begun_ms: u64) -> bool {
         self.leave(info_hash);
         let asked = i64::try_from(begun_ms).unwrap_or(i64::MAX);
-        let mut place = self.places.get(&info_hash).copied().unwrap_or(asked);
-        // Two that were asked for at the same moment by an earlier version.
-        while self.waiting.contains_key(&place) || self.running.contains_key(&place) {
-            place = place.saturating_add(1);
-        }
+        let place = self.places.get(&info_hash).copied().unwrap_or(asked);
         (self.first, self.last) = (self.first.min(place), self.last.max(place));
         self.put(info_hash, Lane::Waiting, place);
-        let is_first = self.waiting.keys().next() == Some(&place);
+        let is_first = self.waiting.first() == Some(&(place, info_hash));
         is_first && self.next() == Some(info_hash)
     }
 
@@ -99,8 +99,8 @@ impl Queue {
     pub(crate) fn leave(&mut self, info_hash: InfoHash) {
         let Some((lane, place)) = self.lanes.remove(&info_hash) else { return };
         match lane {
-            Lane::Waiting => drop(self.waiting.remove(&place)),
-            Lane::Running => drop(self.running.remove(&place)),
+            Lane::Waiting => _ = self.waiting.remove(&(place, info_hash)),
+            Lane::Running => _ = self.running.remove(&(place, info_hash)),
             Lane::Stalled => self.stalled.retain(|other| *other != info_hash),
         }
     }
@@ -121,11 +121,10 @@ impl Queue {
         self.note_place(info_hash, place);
         let mut displaced = None;
         if lane == Lane::Waiting && !self.closed && !self.has_room() {
-            displaced = self.running.pop_last();
-            displaced.into_iter().for_each(|(place, last)| self.put(last, Lane::Waiting, place));
+            displaced = self.displace_last();
         }
         self.put(info_hash, if lane == Lane::Waiting { lane } else { Lane::Running }, place);
-        Some(Moved { place, displaced: displaced.map(|(_, last)| last) })
+        Some(Moved { place, displaced })
     }
 
     /// Lets another number run, 0 for any; returns those that have to wait from now on.
@@ -133,11 +132,16 @@ impl Queue {
         self.max = max;
         let mut displaced = Vec::new();
         while max > 0 && self.running.len() > max {
-            let Some((place, last)) = self.running.pop_last() else { break };
-            self.put(last, Lane::Waiting, place);
-            displaced.push(last);
+            displaced.extend(self.displace_last());
         }
         displaced
+    }
+
+    /// Has the last of those with a slot wait.
+    fn displace_last(&mut self) -> Option<InfoHash> {
+        let (place, last) = self.running.pop_last()?;
+        self.put(last, Lane::Waiting, place);
+        Some(last)
     }
 
     /// A download has brought nothing for long: it gives its slot up. Returns one that has to wait from now on, if too many are like that, and
@@ -156,17 +160,23 @@ impl Queue {
         Some((back, place))
     }
 
-    /// A download that had given its slot up brings something again.
-    pub(crate) fn moves(&mut self, info_hash: InfoHash) {
-        if let Some((Lane::Stalled, place)) = self.lanes.get(&info_hash).copied() {
-            self.leave(info_hash);
-            self.put(info_hash, Lane::Running, place);
-        }
+    /// A download that had given its slot up brings something again, and has one again. Returns the last of those that have one if these are too
+    /// many now, which may be itself: it waits from now on.
+    pub(crate) fn moves(&mut self, info_hash: InfoHash) -> Option<InfoHash> {
+        let Some((Lane::Stalled, place)) = self.lanes.get(&info_hash).copied() else { return None };
+        self.leave(info_hash);
+        self.put(info_hash, Lane::Running, place);
+        if self.max > 0 && self.running.len() > self.max { self.displace_last() } else { None }
     }
 
     /// Those that run, with a slot or without.
     pub(crate) fn running(&self) -> Vec<InfoHash> {
-        self.running.values().chain(&self.stalled).copied().collect()
+        self.running.iter().map(|(_, info_hash)| info_hash).chain(&self.stalled).copied().collect()
+    }
+
+    /// Tells whether it holds a slot.
+    pub(crate) fn has_slot(&self, info_hash: InfoHash) -> bool {
+        self.lanes.get(&info_hash).is_some_and(|(lane, _)| *lane == Lane::Running)
     }
 
     /// Tells whether anybody waits while every slot is taken.
@@ -177,12 +187,12 @@ impl Queue {
     /// How many stand before it of those that wait, and itself.
     pub(crate) fn place_of(&self, info_hash: InfoHash) -> Option<usize> {
         let (lane, place) = self.lanes.get(&info_hash)?;
-        (*lane == Lane::Waiting).then(|| self.waiting.range(..=place).count())
+        (*lane == Lane::Waiting).then(|| self.waiting.range(..=(*place, info_hash)).count())
     }
 
     /// The same for all that wait, with one look at each.
     pub(crate) fn places(&self) -> HashMap<InfoHash, usize> {
-        self.waiting.values().enumerate().map(|(before, info_hash)| (*info_hash, before + 1)).collect()
+        self.waiting.iter().enumerate().map(|(before, (_, info_hash))| (*info_hash, before + 1)).collect()
     }
 
     /// The download's own limit.
@@ -216,8 +226,8 @@ impl Queue {
     fn put(&mut self, info_hash: InfoHash, lane: Lane, place: i64) {
         self.lanes.insert(info_hash, (lane, place));
         match lane {
-            Lane::Waiting => drop(self.waiting.insert(place, info_hash)),
-            Lane::Running => drop(self.running.insert(place, info_hash)),
+            Lane::Waiting => _ = self.waiting.insert((place, info_hash)),
+            Lane::Running => _ = self.running.insert((place, info_hash)),
             Lane::Stalled => self.stalled.push_back(info_hash),
         }
     }
@@ -310,11 +320,32 @@ mod tests {
         assert_eq!(queue.running().len(), STALLED_MAX);
         // One that moves again has its slot back, and nobody follows before there is room.
         queue.next();
-        queue.moves(file(5));
+        assert_eq!(queue.moves(file(5)), Some(file(count - 2)), "no more run than may, but for those that bring nothing");
+        assert_eq!((queue.moves(file(5)), queue.place_of(file(count - 2)), queue.next()), (None, Some(1), None));
         queue.leave(file(count - 2));
         assert_eq!(queue.next(), None);
         queue.leave(file(5));
         assert_eq!(queue.next(), Some(file(count - 1)));
+        // It may be the last itself.
+        queue.stalled(file(count - 1));
+        queue.enter(file(90), 1);
+        assert_eq!(queue.next(), Some(file(0)));
+        queue.prioritize(file(90));
+        assert_eq!(queue.next(), Some(file(90)));
+        assert_eq!(queue.moves(file(count - 1)), Some(file(count - 1)));
+    }
+
+    #[test]
+    fn those_of_one_moment_keep_apart() {
+        let mut queue = open(1);
+        (1..=4).for_each(|n| _ = queue.enter(file(n), 7));
+        assert_eq!(queue.next(), None);
+        queue.stalled(file(1));
+        assert_eq!(queue.next(), Some(file(2)));
+        assert_eq!(queue.moves(file(1)), Some(file(2)));
+        assert_eq!((names(&queue.running()), queue.place_of(file(2)), queue.place_of(file(4))), (vec![1], Some(1), Some(3)));
+        queue.leave(file(1));
+        assert_eq!(queue.next(), Some(file(2)));
     }
 
     #[test]
@@ -344,16 +375,17 @@ mod tests {
                     }
                     4 => drop(queue.prioritize(file(n))),
                     5 => drop(queue.stalled(file(n))),
-                    6 => queue.moves(file(n)),
+                    6 => drop(queue.moves(file(n))),
                     7 => drop(queue.set_max(usize::from(n % 5))),
                     _ => {}
                 }
                 while queue.next().is_some() {}
                 let mut all = names(&queue.running());
-                all.extend(queue.waiting.values().map(|file| file.as_bytes()[0]));
+                all.extend(queue.waiting.iter().map(|(_, file)| file.as_bytes()[0]));
                 all.sort_unstable();
                 prop_assert_eq!(&all, &there.iter().copied().collect::<Vec<_>>());
                 prop_assert!(queue.waiting.is_empty() || (queue.max > 0 && queue.running.len() >= queue.max));
+                prop_assert!(queue.max == 0 || queue.running.len() <= queue.max);
                 let places = queue.places();
                 prop_assert!(places.iter().all(|(file, place)| queue.place_of(*file) == Some(*place)));
             }

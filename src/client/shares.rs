@@ -252,7 +252,7 @@ impl Inner {
         self.offer(&row, metainfo)?;
         self.announce([(row.group, info_hash)]);
         // Nobody waits for the store: a share that seems to be pending at the next start is told of once more.
-        self.send_errand(Errand::Noted(row.group, info_hash));
+        self.send_errand(Errand::Noted(Box::new(row)));
         Ok(Shared { group: group.label.clone(), facts })
     }
 

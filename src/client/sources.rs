@@ -22,7 +22,6 @@ use super::groups::is_member;
 use super::library::{Download, Library};
 use super::trackers::Need;
 use crate::net::Stop;
-use crate::store::Progress;
 use crate::types::{FileFacts, GroupId, InfoHash, Label};
 use crate::wire::tracker::{Reply, Request};
 
@@ -85,7 +84,7 @@ impl Library {
     /// Takes out those sources of a file that are none any more, and returns them: its download does not go on, or this device has come to
     /// take part in the group as others do.
     fn take_lapsed(&mut self, info_hash: InfoHash) -> Vec<(GroupId, InfoHash)> {
-        let goes_on = self.taking_part().any(|download| download.info_hash() == info_hash);
+        let goes_on = self.downloads.get(info_hash).is_some_and(Download::takes_part);
         let lapsed: Vec<GroupId> =
             self.sources.of(info_hash).filter(|group| !goes_on || self.serves(info_hash, *group)).collect();
         lapsed.iter().for_each(|group| self.sources.remove(info_hash, *group));
@@ -93,6 +92,34 @@ impl Library {
             self.sources.lapsed.push(info_hash);
         }
         lapsed.into_iter().map(|group| (group, info_hash)).collect()
+    }
+
+    /// Tells whether the download is to run, and does not wait for others.
+    fn is_let_run(&self, info_hash: InfoHash) -> bool {
+        self.downloads.get(info_hash).is_some_and(Download::is_let_run)
+    }
+
+    /// The downloads whose sources are to be asked for now, if a tracker can be asked.
+    fn due(&mut self, due: &mut HashMap<InfoHash, Instant>, now: Instant, is_reachable: bool) -> Vec<Wanted> {
+        std::mem::take(&mut self.sources.lapsed).iter().for_each(|info_hash| _ = due.remove(info_hash));
+        let running = || self.downloads.iter().filter(|download| download.is_let_run());
+        let going: HashSet<InfoHash> = running().map(Download::info_hash).collect();
+        due.retain(|info_hash, _| going.contains(info_hash));
+        let mut wanted = Vec::new();
+        for download in running() {
+            let at = due.entry(download.info_hash()).or_insert(now + FIRST_AFTER);
+            let has_none = !self.sources.groups.contains_key(&download.info_hash());
+            if *at > now || wanted.len() >= DOWNLOADS_MAX || !is_reachable {
+                continue;
+            }
+            *at = now + AGAIN_AFTER;
+            // One that has sources and gets what it needs is left to it.
+            if has_none || download.status().bytes_per_second == 0 {
+                let row = &download.row;
+                wanted.push(Wanted { group: row.group, label: row.label.clone(), facts: row.facts.clone() });
+            }
+        }
+        wanted
     }
 }
 
@@ -109,7 +136,8 @@ pub(crate) fn find_sources(inner: &Weak<Inner>, stop: &Stop) {
     let mut due: HashMap<InfoHash, Instant> = HashMap::new();
     while !stop.wait(TICK) {
         let Some(inner) = inner.upgrade() else { return };
-        let wanted = inner.due(&mut due, Instant::now());
+        let is_reachable = inner.trackers.is_reachable();
+        let wanted = inner.library.lock().due(&mut due, Instant::now(), is_reachable);
         if !wanted.is_empty() && !inner.ask_for_sources(&wanted) {
             due.extend(wanted.iter().map(|wanted| (wanted.facts.info_hash, Instant::now() + RETRY_AFTER)));
         }
@@ -117,31 +145,6 @@ pub(crate) fn find_sources(inner: &Weak<Inner>, stop: &Stop) {
 }
 
 impl Inner {
-    /// The downloads whose sources are to be asked for now.
-    fn due(&self, due: &mut HashMap<InfoHash, Instant>, now: Instant) -> Vec<Wanted> {
-        let mut library = self.library.lock();
-        std::mem::take(&mut library.sources.lapsed).iter().for_each(|info_hash| _ = due.remove(info_hash));
-        let library = &*library;
-        let running = || library.downloads.iter().filter(|download| download.row.progress == Progress::Running);
-        let going: HashSet<InfoHash> = running().map(Download::info_hash).collect();
-        due.retain(|info_hash, _| going.contains(info_hash));
-        let mut wanted = Vec::new();
-        for download in running() {
-            let at = due.entry(download.info_hash()).or_insert(now + FIRST_AFTER);
-            let has_none = !library.sources.groups.contains_key(&download.info_hash());
-            if *at > now || wanted.len() >= DOWNLOADS_MAX || !self.trackers.is_reachable() {
-                continue;
-            }
-            *at = now + AGAIN_AFTER;
-            // One that has sources and gets what it needs is left to it.
-            if has_none || download.status().bytes_per_second == 0 {
-                let row = &download.row;
-                wanted.push(Wanted { group: row.group, label: row.label.clone(), facts: row.facts.clone() });
-            }
-        }
-        wanted
-    }
-
     /// Asks a tracker which of the user's other groups offer these files, and takes part in their swarms there; false if none told which
     /// groups these are.
     fn ask_for_sources(&self, wanted: &[Wanted]) -> bool {
@@ -150,7 +153,7 @@ impl Inner {
             groups.into_iter().filter(|group| is_member(group.part)).map(|group| (group.group, group.label)).collect();
         for Wanted { group: own, label, facts } in wanted {
             for (group, name) in mine.iter().filter(|(group, _)| group != own).take(GROUPS_MAX) {
-                if self.stop.is_set() || !self.library.lock().is_downloading(facts.info_hash) {
+                if self.stop.is_set() || !self.library.lock().is_let_run(facts.info_hash) {
                     break;
                 }
                 if self.is_listed(*group, facts) && self.add_source(facts.info_hash, *group) {
@@ -183,7 +186,7 @@ impl Inner {
     fn add_source(&self, info_hash: InfoHash, group: GroupId) -> bool {
         let added = {
             let mut library = self.library.lock();
-            let runs = library.is_downloading(info_hash);
+            let runs = library.is_let_run(info_hash);
             runs && !library.serves(info_hash, group) && library.sources.add(info_hash, group)
         };
         if added {

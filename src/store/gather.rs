@@ -5,7 +5,7 @@
 //!
 //! While one thread waits for the disk others come; the last of these to have written commits for all. Nobody waits for writers that
 //! have not come yet: a lone write is committed at once. [`Gather::write_soon`] leaves its write to the next commit, for callers
-//! that have several and then [`Gather::flush`]. Blocks on the disk; calls from several threads take turns.
+//! that have several and then [`Gather::flush`], which fails if any of it was lost since the last one, whoever was to commit it. Blocks on the disk; calls from several threads take turns.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -35,18 +35,25 @@ struct State {
     /// The open transaction, if one is.
     open: Option<Arc<Transaction>>,
     writes: usize,
+    /// The open transaction holds writes that nobody waits for.
+    has_soon: bool,
+    /// Why writes that nobody waited for were lost, until somebody asks for them.
+    lost: Option<Failure>,
 }
+
+/// What can be told to several.
+type Failure = (ffi::Error, Option<String>);
 
 /// How a transaction ended, once it has.
 #[derive(Debug, Default)]
 struct Transaction {
-    outcome: OnceLock<std::result::Result<(), (ffi::Error, Option<String>)>>,
+    outcome: OnceLock<std::result::Result<(), Failure>>,
 }
 
 impl Gather {
     /// Takes a connection over, which has no transaction open.
     pub(super) fn new(connection: Connection) -> Self {
-        let state = State { connection, open: None, writes: 0 };
+        let state = State { connection, open: None, writes: 0, has_soon: false, lost: None };
         Self { state: Mutex::new(state), coming: AtomicUsize::new(0), ended: Condvar::new() }
     }
 
@@ -61,53 +68,61 @@ impl Gather {
         let mut state = self.state.lock();
         self.coming.fetch_sub(1, Ordering::SeqCst);
         let (transaction, result) = state.add(work)?;
-        self.settle(state, &transaction)?;
+        self.settle(&mut state, &transaction)?;
         result
     }
 
     /// Writes, all or nothing, and leaves it to the next write or [`Gather::flush`] to commit that.
     pub(super) fn write_soon<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut state = self.state.lock();
-        let (transaction, result) = state.add(work)?;
-        if state.writes >= WRITES_MAX {
-            self.settle(state, &transaction)?;
+        let (transaction, result) = state.add_soon(work)?;
+        // With a transaction that has been given up, this write has been, too.
+        if state.writes >= WRITES_MAX || transaction.outcome.get().is_some() {
+            self.settle(&mut state, &transaction)?;
         }
         result
     }
 
-    /// Waits until everything written so far is committed.
+    /// Waits until everything written so far is committed. Fails if something that was left for soon has been lost since the last time.
     pub(super) fn flush(&self) -> Result<()> {
-        let state = self.state.lock();
-        match state.open.clone() {
-            Some(transaction) => self.settle(state, &transaction),
-            None => Ok(()),
-        }
+        let mut state = self.state.lock();
+        let settled = state.open.clone().map_or(Ok(()), |transaction| self.settle(&mut state, &transaction));
+        let lost = state.lost.take();
+        settled?;
+        lost.map_or(Ok(()), |lost| Err(told(&lost)))
     }
 
     /// Commits the transaction, or waits until somebody else has who is about to add to it.
-    fn settle(&self, mut state: MutexGuard<'_, State>, transaction: &Transaction) -> Result<()> {
+    fn settle(&self, state: &mut MutexGuard<'_, State>, transaction: &Transaction) -> Result<()> {
         loop {
             if let Some(outcome) = transaction.outcome.get() {
-                return outcome.clone().map_err(|(error, text)| Error::SqliteFailure(error, text));
+                return outcome.clone().map_err(|failure| told(&failure));
             }
             if self.coming.load(Ordering::SeqCst) == 0 || state.writes >= WRITES_MAX {
                 state.commit();
                 self.ended.notify_all();
             } else {
-                self.ended.wait_for(&mut state, LOOK);
+                self.ended.wait_for(state, LOOK);
             }
         }
     }
 }
 
 impl State {
+    /// As [`State::add`], for work whose commit nobody waits for.
+    fn add_soon<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<(Arc<Transaction>, Result<T>)> {
+        let added = self.add(work)?;
+        self.has_soon |= self.open.is_some() && added.1.is_ok();
+        Ok(added)
+    }
+
     /// Carries work out in the open transaction, or in a new one; undoes it alone if it fails.
     fn add<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<(Arc<Transaction>, Result<T>)> {
         let transaction = match &self.open {
             Some(transaction) => transaction.clone(),
             None => {
                 self.run("BEGIN IMMEDIATE")?;
-                self.writes = 0;
+                (self.writes, self.has_soon) = (0, false);
                 self.open.insert(Arc::default()).clone()
             }
         };
@@ -131,10 +146,13 @@ impl State {
     }
 
     /// Notes how the open transaction ended; one that failed is undone.
-    fn end(&mut self, outcome: std::result::Result<(), (ffi::Error, Option<String>)>) {
+    fn end(&mut self, outcome: std::result::Result<(), Failure>) {
         if outcome.is_err() && !self.connection.is_autocommit() {
             // If this fails too, the next transaction cannot begin, and says so.
             let _ = self.run("ROLLBACK");
+        }
+        if let (true, Err(failure)) = (std::mem::take(&mut self.has_soon), &outcome) {
+            self.lost = Some(failure.clone());
         }
         if let Some(transaction) = self.open.take() {
             // It ends once: whoever ends it takes it out under the lock.
@@ -147,15 +165,18 @@ impl State {
     }
 }
 
-/// What can be told to several.
-fn describe(error: &Error) -> (ffi::Error, Option<String>) {
+fn told((error, text): &Failure) -> Error {
+    Error::SqliteFailure(*error, text.clone())
+}
+
+fn describe(error: &Error) -> Failure {
     match error {
         Error::SqliteFailure(code, text) => (*code, text.clone()),
         other => (ffi::Error { code: ErrorCode::Unknown, extended_code: 0 }, Some(other.to_string())),
     }
 }
 
-fn unknown() -> (ffi::Error, Option<String>) {
+fn unknown() -> Failure {
     (ffi::Error { code: ErrorCode::Unknown, extended_code: 0 }, Some("the transaction was given up".to_owned()))
 }
 
@@ -251,7 +272,11 @@ mod tests {
         // A constraint that is looked at when the transaction is to end stands for a disk that fails then.
         gather.write(|connection| connection.execute("INSERT INTO c VALUES (7)", [])).unwrap_err();
         assert_eq!(committed(&other), 0);
+        gather.flush().expect_err("what was left for soon is lost, and only the other writer has heard");
+        gather.flush().expect("said once");
         gather.write(insert(1)).unwrap();
         assert_eq!(committed(&other), 1, "and the next one works");
+        gather.write(|connection| connection.execute("INSERT INTO c VALUES (7)", [])).unwrap_err();
+        gather.flush().expect("nothing was lost that its writer has not heard of");
     }
 }

@@ -23,6 +23,17 @@ pub struct Transfer {
     pub(super) torrent: Arc<Torrent>,
 }
 
+/// What tells whether anything comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pulse {
+    /// Where the download is in its life.
+    pub(crate) state: TransferState,
+    /// Another number whenever something came.
+    pub(crate) came: u64,
+    /// It would ask for more, if a limit let it.
+    pub(crate) held_back: bool,
+}
+
 impl Transfer {
     /// The file.
     pub fn info_hash(&self) -> InfoHash {
@@ -37,6 +48,18 @@ impl Transfer {
     /// Where the download stands.
     pub fn status(&self) -> TransferStatus {
         status(&self.torrent, &self.torrent.state.lock())
+    }
+
+    /// What tells, looked at again, whether anything comes.
+    pub(crate) fn pulse(&self) -> Pulse {
+        let (state, stats) = {
+            let state = self.torrent.state.lock();
+            let transfer = state.transfer.as_ref();
+            let life = transfer.map_or(TransferState::Cancelled, |transfer| transfer.life.clone());
+            (life, transfer.map(TransferPart::stats).unwrap_or_default())
+        };
+        let held_back = self.torrent.engine.pace.download.holding(self.torrent.info_hash).is_some();
+        Pulse { state, came: stats.received + stats.arrivals, held_back }
     }
 
     /// Why it does not move.

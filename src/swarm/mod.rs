@@ -39,6 +39,7 @@ pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};
 pub use engine::Engine;
 pub(crate) use files::{open_plain, stamp_of};
+pub(crate) use handle::Pulse;
 pub use handle::Transfer;
 pub use hasher::{hash_file, hash_file_as};
 pub use limiter::Limits;

@@ -425,7 +425,7 @@ impl Torrent {
             let (torrent, id) = (self.clone(), transfer.id);
             if let Err(e) = self.engine.threads.spawn("posse-download", move || run(&torrent, id)) {
                 transfer.running = false;
-                transfer.life = TransferState::Paused(Some(format!("no thread for it: {e}")));
+                self.pause_for(state, format!("no thread for it: {e}"));
             }
         }
         self.drive(state);

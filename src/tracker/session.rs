@@ -94,21 +94,27 @@ impl<'a> Session<'a> {
             }
             let mut shares = Vec::new();
             let behind = loop {
-                let FromClient { number, request } = self.read(&mut reader)?;
+                let FromClient { number, request } = match self.read(&mut reader) {
+                    Ok(asked) => asked,
+                    // What was begun is answered first, and counted.
+                    Err(error) => break Err(error),
+                };
                 match self.begin_share(&request) {
                     Some(Ok(making)) => shares.push((number, making)),
                     Some(Err(CoreEnded)) => return Ok(()),
-                    None => break Some((number, request)),
+                    None => break Ok(Some((number, request))),
                 }
                 if shares.len() >= SHARES_AT_ONCE_MAX || !reader.is_ready() {
-                    break None;
+                    break Ok(None);
                 }
             };
+            let mut sent = Ok(());
             for (number, making) in shares {
                 let Some(outcome) = making.outcome() else { return Ok(()) };
-                self.send(number, reply(outcome))?;
+                sent = sent.and_then(|()| self.send(number, reply(outcome)));
             }
-            if let Some((number, request)) = behind {
+            sent?;
+            if let Some((number, request)) = behind? {
                 let Ok(reply) = self.handle(request) else { return Ok(()) };
                 self.send(number, reply)?;
             }

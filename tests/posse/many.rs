@@ -43,6 +43,10 @@ fn what_was_said_of_hundreds_of_downloads_holds_after_kill_9() {
     bob.process().wait_said(PATIENCE, |said| said.is_over().then_some(()));
     let out = bob.process().said().out;
     let (answered, complete) = (files(&out, is_answered), files(&out, is_complete));
+    for (at, line) in out.iter().enumerate().filter(|(_, line)| line.contains("download_complete")) {
+        let told = files(std::slice::from_ref(line), is_complete);
+        assert!(told.is_subset(&files(&out[..at], is_answered)), "told before the command was answered: {line}");
+    }
     assert!(complete.len() >= FILES / 4);
     for content in contents.iter().filter(|content| complete.contains(&content.name)) {
         assert_eq!(sha1_of(&bob.path(&content.name)), content.sha1(), "{} was called complete", content.name);

@@ -170,8 +170,13 @@ impl Shell {
     fn download(&mut self, group: &str, file: &str, destination: &str) -> Result<Answer> {
         let mut bar = HashBar::new(&self.output, "comparing");
         self.interrupts.clear();
-        let interrupts = &mut self.interrupts;
-        let handle = self.client.download_file_soon(group, file, &from_home(destination), &mut |done, len| {
+        let (interrupts, held, client, output) = (&mut self.interrupts, &mut self.held, &self.client, &self.output);
+        let mut is_comparing = false;
+        let handle = client.download_file_soon(group, file, &from_home(destination), &mut |done, len| {
+            if !std::mem::replace(&mut is_comparing, true) {
+                // That may take long: what was begun before does not wait for it.
+                held.release(client, output);
+            }
             bar.draw(done, len);
             !interrupts.is_interrupted()
         })?;

@@ -36,6 +36,13 @@ pub(super) enum Lines {
     Coming(Receiver<Line>),
 }
 
+impl Lines {
+    /// Tells whether the next line has not come yet.
+    pub(super) fn are_waited_for(&self) -> bool {
+        matches!(self, Self::Coming(lines) if lines.is_empty())
+    }
+}
+
 impl Input {
     /// Chooses by the command line: the script, then every `-c`, else stdin. There is a prompt only where both sides are a
     /// terminal and people read the answers.

@@ -14,6 +14,7 @@ mod escape;
 mod execute;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod held;
 mod input;
 mod interrupt;
 mod options;

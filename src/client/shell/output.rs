@@ -46,7 +46,12 @@ struct Shared {
     closed: bool,
     /// Bars that are drawn now.
     bars: Option<MultiProgress>,
+    /// Events of downloads that wait for the answer to the command that began one.
+    held: Option<Vec<String>>,
 }
+
+/// Events held back; beyond it they are told at once.
+const HELD_EVENTS_MAX: usize = 1024;
 
 impl Output {
     pub(super) fn new(format: Format) -> Self {
@@ -123,7 +128,26 @@ impl Output {
     /// Something that happened by itself, for JSON.
     pub(super) fn event(&self, name: &str, fields: Value) {
         if let (Format::Json, Value::Object(fields)) = (self.format, fields) {
-            self.object([("event", name.into())], fields);
+            let line = to_line([("event", name.into())], fields);
+            if name.starts_with("download_")
+                && let Some(held) = self.shared.lock().held.as_mut().filter(|held| held.len() < HELD_EVENTS_MAX)
+            {
+                return held.push(line);
+            }
+            self.write(&line);
+        }
+    }
+
+    /// From now on events of downloads wait for [`Output::release_downloads`].
+    pub(super) fn hold_downloads(&self) {
+        self.shared.lock().held.get_or_insert_default();
+    }
+
+    /// Writes what was to be told of downloads meanwhile.
+    pub(super) fn release_downloads(&self) {
+        let held = self.shared.lock().held.take();
+        if let Some(held) = held.filter(|held| !held.is_empty()) {
+            self.write(&held.concat());
         }
     }
 
@@ -148,12 +172,9 @@ impl Output {
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 
-    /// Writes one object; what it is about comes first.
+    /// Writes one object.
     fn object<const N: usize>(&self, head: [(&str, Value); N], fields: Map<String, Value>) {
-        let head = head.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let pair = |(name, value): (String, Value)| format!("{}:{value}", Value::from(name));
-        let pairs: Vec<String> = head.chain(fields).map(pair).collect();
-        self.write(&(escape_json(&format!("{{{}}}", pairs.join(","))).into_owned() + "\n"));
+        self.write(&to_line(head, fields));
     }
 
     fn write(&self, text: &str) {
@@ -166,6 +187,14 @@ impl Output {
             shared.closed = true;
         }
     }
+}
+
+/// One object as a line; what it is about comes first.
+fn to_line<const N: usize>(head: [(&str, Value); N], fields: Map<String, Value>) -> String {
+    let head = head.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let pair = |(name, value): (String, Value)| format!("{}:{value}", Value::from(name));
+    let pairs: Vec<String> = head.chain(fields).map(pair).collect();
+    escape_json(&format!("{{{}}}", pairs.join(","))).into_owned() + "\n"
 }
 
 /// The kind of an error, for scripts that read JSON.

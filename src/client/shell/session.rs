@@ -6,7 +6,7 @@ use crossbeam_channel::select;
 
 use super::EXIT_FAILED;
 use super::announce::Announcer;
-use super::answer::Answer;
+use super::held::{DOWNLOAD, Held};
 use super::input::{Line, Lines};
 use super::interrupt::Interrupts;
 use super::options::OnError;
@@ -26,13 +26,8 @@ pub(super) struct Shell {
     /// More lines are likely to be there already.
     is_script: bool,
     /// Answers to downloads that were begun and are not durable yet.
-    held: Vec<Answer>,
+    pub(super) held: Held,
 }
-
-/// Answers held back at a time.
-const HELD_MAX: usize = 64;
-/// The command whose answers are held back.
-const DOWNLOAD: &str = "download_file";
 
 /// How a line ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +50,22 @@ impl Shell {
             move || client.interrupt()
         });
         let announcer = Announcer::start(client.subscribe(), output.clone());
-        Self { client, output, interrupts, on_error, failed: false, announcer, is_script: false, held: Vec::new() }
+        Self { client, output, interrupts, on_error, failed: false, announcer, is_script: false, held: Held::default() }
     }
 
     /// Carries out lines until they end, `exit`, a signal, or a failure that is to stop them; returns the exit status.
     pub(super) fn run_lines(mut self, mut lines: Lines) -> u8 {
         let mut finish = true;
         self.is_script = true;
-        while let Some(line) = self.next_line(&mut lines) {
+        loop {
+            if lines.are_waited_for() {
+                self.release();
+            }
+            if self.must_stop() {
+                finish = false;
+                break;
+            }
+            let Some(line) = self.next_line(&mut lines) else { break };
             let ended = match line {
                 Ok(line) => self.run_line(&line),
                 Err(text) => {
@@ -79,7 +82,7 @@ impl Shell {
             }
         }
         self.release();
-        if finish && !self.interrupts.is_ended() {
+        if finish && !self.must_stop() && !self.interrupts.is_ended() {
             self.finish_downloads();
         }
         self.end()
@@ -89,19 +92,14 @@ impl Shell {
     fn next_line(&mut self, lines: &mut Lines) -> Option<Line> {
         match lines {
             Lines::Ready(lines) => lines.next().map(Ok),
-            Lines::Coming(lines) => {
-                if lines.is_empty() {
-                    self.release();
-                }
-                select! {
+            Lines::Coming(lines) => select! {
                 recv(lines) -> line => line.ok(),
                 recv(self.interrupts.channel()) -> _ => {
                     // At a script, SIGINT asks for the same as SIGTERM.
                     self.interrupts.note(super::interrupt::Interrupt::End);
                     None
                 }
-                }
-            }
+            },
         }
     }
 
@@ -120,8 +118,14 @@ impl Shell {
     /// Carries out one command.
     pub(super) fn run_words(&mut self, words: &[String]) -> Ended {
         let name = words[0].as_str();
-        if name != DOWNLOAD {
+        if name != DOWNLOAD || self.held.is_due() {
             self.release();
+            if self.must_stop() {
+                return Ended::Failed;
+            }
+        }
+        if name == DOWNLOAD {
+            self.output.hold_downloads();
         }
         let result = match CommandSpec::find(name) {
             None => Err(unknown(name)),
@@ -131,7 +135,10 @@ impl Shell {
             Ok(answer) => {
                 let end = answer.end;
                 if name == DOWNLOAD {
-                    self.hold(answer);
+                    self.held.push(answer);
+                    if !self.is_script || self.held.is_due() {
+                        self.release();
+                    }
                 } else {
                     self.output.answer(name, answer);
                 }
@@ -145,26 +152,14 @@ impl Shell {
         }
     }
 
-    /// Keeps the answer to a download until it is durable; in a script the next lines' downloads share that wait for the disk.
-    fn hold(&mut self, answer: Answer) {
-        self.held.push(answer);
-        if !self.is_script || self.held.len() >= HELD_MAX {
-            self.release();
-        }
-    }
-
     /// Makes durable what was begun, and says so.
     fn release(&mut self) {
-        if self.held.is_empty() {
-            return;
-        }
-        let durable = self.client.make_durable();
-        for answer in std::mem::take(&mut self.held) {
-            match &durable {
-                Ok(()) => self.output.answer(DOWNLOAD, answer),
-                Err(error) => self.fail(Some(DOWNLOAD), error),
-            }
-        }
+        self.held.release(&self.client, &self.output);
+    }
+
+    /// Something that was to be durable was not, and failures stop a script.
+    fn must_stop(&self) -> bool {
+        self.is_script && self.held.has_failed() && self.on_error == OnError::Stop
     }
 
     /// Shows an error and remembers it for the exit status.
@@ -182,9 +177,10 @@ impl Shell {
 
     /// Ends the session and everything else in order; returns the exit status.
     pub(super) fn end(self) -> u8 {
+        let has_failed = self.held.has_failed();
         self.client.stop();
         self.announcer.stop();
-        if self.failed { EXIT_FAILED } else { 0 }
+        if self.failed || has_failed { EXIT_FAILED } else { 0 }
     }
 }
 

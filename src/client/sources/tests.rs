@@ -1,7 +1,7 @@
 //! When a group is a source, and what follows from it.
 
 use super::*;
-use crate::store::{DownloadRow, ShareRow, ShareState};
+use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
 use crate::types::{DownloadState, FileStamp, Sha1Digest, UserId};
 
 const A: GroupId = GroupId::from_bytes([1; 16]);
@@ -80,4 +80,22 @@ fn who_is_out_of_a_group_has_no_source_there() {
     assert_eq!((library.sources.files_in(B), library.sources.files_in(A)), (vec![FILE], vec![]));
     library.sources.remove(FILE, B);
     assert!(library.sources.is_empty() && !library.is_offered(FILE, B) && library.is_offered(FILE, A));
+}
+
+#[test]
+fn one_that_waits_for_others_is_not_asked_for_until_it_is_let_in() {
+    let (mut library, mut due, start) = (library(), HashMap::new(), Instant::now());
+    library.download(FILE).unwrap().queued = true;
+    assert_eq!(library.take_lapsed(FILE), [(B, FILE)], "it takes from nobody");
+    let mut count = |library: &mut Library, ms| library.due(&mut due, start + Duration::from_millis(ms), true).len();
+    for ms in (0..5000).step_by(250) {
+        assert_eq!(count(&mut library, ms), 0, "after {ms} ms");
+    }
+    library.download(FILE).unwrap().queued = false;
+    assert_eq!([5000, 5250, 5500, 5750, 60_000].map(|ms| count(&mut library, ms)), [0, 0, 1, 0, 0]);
+    assert_eq!(count(&mut library, 5500 + 120_000), 1, "nothing comes");
+    library.download(FILE).unwrap().queued = true;
+    assert_eq!(count(&mut library, 130_000), 0);
+    library.download(FILE).unwrap().queued = false;
+    assert_eq!([130_250, 130_750].map(|ms| count(&mut library, ms)), [0, 1], "let in again it begins anew");
 }

@@ -41,6 +41,7 @@ impl Download {
             state.alive = state.alive.max(now);
             let chunk = state.chunks.iter_mut().find(|chunk| chunk.piece == piece);
             chunk.into_iter().for_each(|chunk| chunk.progress = chunk.progress.max(now));
+            self.totals.arrivals += 1;
         }
     }
 

@@ -95,6 +95,8 @@ pub struct Stats {
     pub received: u64,
     /// Bytes that came and were of no use: duplicates, corrupt, given up.
     pub wasted: u64,
+    /// Times that part of a block was said to have come.
+    pub arrivals: u64,
     /// Pieces whose hash was wrong.
     pub corrupt: u32,
     /// Chunks given up because nothing came.

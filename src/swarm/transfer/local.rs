@@ -55,6 +55,7 @@ pub(super) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
     let facts = run.with(|transfer| transfer.facts.clone())?;
     let seed = torrent.state.lock().seed.clone();
     let offered = seed.as_ref().map(|seed| LocalCopy { path: seed.path.clone(), stamp: seed.stamp });
+    let mut is_hopeless = false;
     let others = torrent.engine.host.copies(&facts).into_iter().filter(|other| Some(other) != offered.as_ref());
     for source in offered.iter().cloned().chain(others) {
         let opened = open(&source, torrent.geometry.len());
@@ -62,8 +63,18 @@ pub(super) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
             is_gone(torrent, seed);
         }
         let Some(file) = opened else { continue };
-        if torrent.metainfo.get().is_none() && !learn(run, &file)? {
-            continue;
+        if torrent.metainfo.get().is_none() {
+            if is_hopeless {
+                break;
+            }
+            match learn(run, &file)? {
+                Learned::Ours => {}
+                Learned::Nothing => continue,
+                Learned::Other => {
+                    is_hopeless = true;
+                    continue;
+                }
+            }
         }
         let before = filled.have.ones();
         let copy = Copy { run, part, file: &file, buffer: piece_buffer(torrent) };
@@ -102,8 +113,18 @@ fn piece_buffer(torrent: &Torrent) -> Buffer {
     torrent.engine.buffers.take(geometry.len().min(geometry.piece_len().into()) as usize)
 }
 
-/// Makes the metainfo out of a file that should have the content: it is ours if it has our info hash. False if it has not.
-fn learn(run: &Run<'_>, file: &File) -> Result<bool, End> {
+/// What a file that should have the content told.
+enum Learned {
+    /// The metainfo.
+    Ours,
+    /// Nothing: it cannot be read.
+    Nothing,
+    /// It makes another info hash, and so will all that have the same SHA-1.
+    Other,
+}
+
+/// Makes the metainfo out of a file that should have the content: it is ours if it has our info hash.
+fn learn(run: &Run<'_>, file: &File) -> Result<Learned, End> {
     let torrent = run.torrent;
     let geometry = torrent.geometry;
     let (mut buffer, mut pieces) = (piece_buffer(torrent), Vec::with_capacity(geometry.piece_count() as usize));
@@ -111,17 +132,17 @@ fn learn(run: &Run<'_>, file: &File) -> Result<bool, End> {
         wait_unpaused(run, &mut torrent.state.lock())?;
         let bytes = &mut buffer[..geometry.len_of(piece) as usize];
         if file.read_exact_at(bytes, geometry.offset(piece)).is_err() {
-            return Ok(false);
+            return Ok(Learned::Nothing);
         }
         pieces.push(Sha1Digest::from_bytes(Sha1::digest(bytes).into()));
     }
     let name = run.with(|transfer| transfer.facts.name.clone())?;
     let metainfo = Metainfo::new(name, geometry, pieces).ok().filter(|metainfo| metainfo.info_hash() == torrent.info_hash);
-    let Some(metainfo) = metainfo.map(Arc::new) else { return Ok(false) };
+    let Some(metainfo) = metainfo.map(Arc::new) else { return Ok(Learned::Other) };
     if torrent.metainfo.set(metainfo.clone()).is_ok() {
         torrent.engine.host.metainfo(torrent.info_hash, &metainfo);
     }
-    Ok(true)
+    Ok(Learned::Ours)
 }
 
 /// One walk along one file.
