@@ -44,7 +44,7 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     let own = engine.host.ticket_for(torrent.info_hash, device).ok_or(LinkError::Refused("no ticket is at hand"))?;
     let started = Instant::now();
     let connection = engine.config.transport.dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)?;
-    let delay = started.elapsed() / 2;
+    let connected = started.elapsed();
     let mut admission =
         engine.registry.admit(address.ip(), connection.clone()).ok_or(LinkError::Refused("too many links are up"))?;
     // Whom we dial is our own choice: the bounds are there against those who come.
@@ -54,6 +54,8 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     let mut reader = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;
     let shown = read_ticket(&mut reader)?;
+    // A round trip, unless the other end took its time; connecting is two, unless something nearer answered for TCP.
+    let delay = connected.min(started.elapsed() - connected);
     let proof = engine.host.check_ticket(&shown, device).filter(|proof| proof.group == own.claims.group);
     let proof = proof.ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
     let _share = engine.shares.dialled(device).ok_or(LinkError::Refused("enough links to that device are up"))?;

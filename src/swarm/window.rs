@@ -5,10 +5,10 @@
 //! Twice, because a window of once the product only just keeps a link busy, and because a rate measured through a window that
 //! is too small grows with it: the target doubles each round trip until the link is full, as TCP does. The delay is the
 //! smallest seen between a request on an idle link and its first block: requests that wait in the peer's queue behind others
-//! do not count as distance. Until one was seen, the time that connecting took stands for it.
+//! do not count as distance. Until one was seen, a round trip of its opening stands for it.
 //!
-//! On an idle link the rate is taken from the first block's arrival on: the time before it is distance. How fast the blocks behind it
-//! follow tells what the link can do before the window has let it, so that the first ones open it at once.
+//! On an idle link the rate is taken from when the first block could have come at the earliest, by that round trip. How fast the first blocks
+//! come tells what the link can do before the window has let it, so that they open it at once.
 
 use std::time::Duration;
 
@@ -68,17 +68,17 @@ enum Sample {
     /// Nothing is asked for.
     #[default]
     Idle,
-    /// The first block has not come.
-    Awaited,
+    /// The first block has not come; when it was asked for.
+    Awaited(Duration),
     /// Bytes since a time.
     Running(Duration, u64),
 }
 
 impl Window {
     /// Requests are sent; `idle` tells that none was waiting before.
-    pub(crate) fn requested(&mut self, idle: bool) {
+    pub(crate) fn requested(&mut self, now: Duration, idle: bool) {
         if idle || matches!(self.sample, Sample::Idle) {
-            self.sample = Sample::Awaited;
+            self.sample = Sample::Awaited(now);
         }
     }
 
@@ -106,8 +106,13 @@ impl Window {
     pub(crate) fn received(&mut self, now: Duration, bytes: u64) {
         let (start, sum) = match self.sample {
             Sample::Idle => return,
-            // The bytes of this block passed before its end was seen.
-            Sample::Awaited => (now, 0),
+            // The way there and back says nothing about the rate. The time in the peer's queue does: it is what the peer has for us. Only a
+            // round trip of its opening tells one from the other; the delay of a block holds both.
+            Sample::Awaited(asked) => match asked + self.delay_guessed.unwrap_or_default() {
+                start if start < now => (start, bytes),
+                // The bytes of this block passed before its end was seen.
+                _ => (now, 0),
+            },
             Sample::Running(start, sum) => (start, sum + bytes),
         };
         self.sample = Sample::Running(start, sum);
@@ -168,7 +173,7 @@ mod tests {
                 came[now.as_millis() as usize / 100] += BLOCK;
             }
             while asked - got + PIECE <= window.target(2 * PIECE, 16 << 20) {
-                window.requested(asked == got);
+                window.requested(now, asked == got);
                 for _ in 0..PIECE / BLOCK {
                     free = free.max(now + round_trip) + Duration::from_secs_f64(BLOCK as f64 / rate as f64);
                     arrivals.push_back(free);
@@ -184,6 +189,7 @@ mod tests {
     #[test]
     fn a_distant_link_is_filled() {
         let mut window = Window::default();
+        window.delay_guessed(100 * MS);
         let came = simulate(&mut window, 25_000_000, 100 * MS, 40);
         let lacking: u64 = came[1..].iter().map(|bytes| 2_500_000u64.saturating_sub(*bytes)).sum();
         assert!(lacking <= 2_500_000, "{lacking} bytes could have come and did not: {came:?}");
@@ -195,6 +201,7 @@ mod tests {
     fn links_of_any_kind_are_filled() {
         for (rate, round_trip) in [(6_250_000, 500), (125_000_000, 20), (1_250_000, 300), (25_000_000, 20)] {
             let mut window = Window::default();
+            window.delay_guessed(round_trip * MS);
             let came = simulate(&mut window, rate, round_trip * MS, 60);
             let late: u64 = came[30..].iter().sum();
             assert!(late as f64 >= rate as f64 * 3.0 * 0.97, "{rate} bytes/s, {round_trip} ms: {came:?}");
@@ -217,7 +224,7 @@ mod tests {
         let mut window = Window::default();
         for second in [0, 9] {
             let start = second * 1_000 * MS;
-            window.requested(true);
+            window.requested(start, true);
             window.received(start, 100_000);
             window.received(start + 100 * MS, 1_000_000);
             window.idle();

@@ -164,7 +164,7 @@ impl Link {
             }
         }
         if !spans.is_empty() {
-            self.window.requested(idle);
+            self.window.requested(now, idle);
             // The time before it was asked does not count as silence.
             self.alive = if idle { self.alive.max(now) } else { self.alive };
         }
