@@ -14,9 +14,13 @@
 mod engine;
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 
 use posse::swarm::{DownloadSpec, Engine, Hashed, Limits, Transfer, TransferState, hash_file};
 use posse::types::{FileFacts, Rate};
@@ -106,10 +110,18 @@ fn facts(hashed: &Hashed) -> FileFacts {
     FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1 }
 }
 
-/// A file of that length: all of it a hole, as what it holds makes no difference to whoever reads, sends and hashes it.
+/// A file of that length whose content repeats nowhere: zeros would not be written by whoever receives them.
 fn source(dir: &Path, name: &str, len: u64) -> Outcome<Hashed> {
     let path = dir.join(name);
-    File::create(&path)?.set_len(len)?;
+    let mut file = File::create(&path)?;
+    let mut random = SmallRng::seed_from_u64(name.bytes().fold(len, |seed, byte| seed.rotate_left(8) ^ u64::from(byte)));
+    let (mut chunk, mut left) = (vec![0; 1 << 20], len);
+    while left > 0 {
+        let part = &mut chunk[..left.min(1 << 20) as usize];
+        random.fill_bytes(part);
+        file.write_all(part)?;
+        left -= part.len() as u64;
+    }
     Ok(hash_file(&path, &mut |_| true)?)
 }
 

@@ -57,7 +57,7 @@ struct Options {
 
 /// What a download from one seeder is to reach of the encrypted floor.
 const BAR_ENCRYPTED: f64 = 0.70;
-/// What two seeders are to reach of one.
+/// What two seeders are to reach of one: a bar of our own.
 const BAR_TWO: f64 = 1.0;
 /// What `upload_file` is to reach of one core's SHA-1.
 const BAR_UPLOAD: f64 = 0.90;
@@ -119,7 +119,7 @@ fn report(runs: &[Run], len: u64) {
     let first = median(runs.iter().flat_map(|run| &run.first).map(|time| time.as_secs_f64() * 1e3).collect());
     let peak = runs.iter().flat_map(|run| [&run.one, &run.two]).map(|s| s.receiver.memory_peak.max(s.sender.memory_peak)).max();
     println!("\none seeder               {:.2} of the bare AES-GCM loop (bar: {BAR_ENCRYPTED:.2})", one / encrypted);
-    println!("two seeders              {:.2} of one (bar: {BAR_TWO:.2})", two / one);
+    println!("two seeders              {:.2} of one (our own bar: {BAR_TWO:.2})", two / one);
     println!("peak memory              {} (bar: {})", mib(peak.unwrap_or(0)), mib(BAR_MEMORY));
     println!("first piece              after {first:.0} ms (bar: {BAR_FIRST:.0} ms)");
     println!(

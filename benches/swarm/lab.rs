@@ -32,16 +32,18 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Tells what is missing to make namespaces, if anything is.
+    /// Tells what is missing to make namespaces, cables and token buckets, if anything is: it tries with one node.
     pub(crate) fn missing() -> Option<String> {
         for (program, argument) in [("ip", "-V"), ("tc", "-V")] {
             if Command::new(program).arg(argument).output().is_err() {
                 return Some(format!("`{program}` is not installed (iproute2)"));
             }
         }
-        match remove_dead().and_then(|()| Self::new()) {
+        match remove_dead().and_then(|()| Self::new()).and_then(|mut lab| lab.add(1_000_000)) {
             Ok(_) => None,
-            Err(e) => Some(format!("network namespaces cannot be made here (root is needed): {e}")),
+            Err(e) => {
+                Some(format!("network namespaces with capped nodes cannot be made here (root, veth and tbf are needed): {e}"))
+            }
         }
     }
 
