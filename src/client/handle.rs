@@ -157,6 +157,7 @@ impl DownloadHandle {
     /// # Errors
     /// [`ClientError::DownloadState`] if it is complete.
     pub fn cancel(&self) -> Result<(), ClientError> {
+        let _guard = self.inner.coming_and_going.lock();
         let download = {
             let mut library = self.inner.library.lock();
             if library.download(self.info_hash).is_some_and(|download| download.row.progress == Progress::Complete) {
