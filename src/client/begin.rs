@@ -114,9 +114,11 @@ impl Inner {
     /// before. The trackers are not told, and the store has it on the disk with the next write, or when it is flushed.
     pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow) -> Result<DownloadHandle, ClientError> {
         self.need_engine()?;
+        let guard = self.coming_and_going.lock();
         let before = self.insert(Download::new(row.clone()))?;
         // Durable before a byte is written: the note which file the `.part` is waits for all that was noted before.
         let begun = self.store.put_download_soon(&row).map_err(ClientError::from).and_then(|()| self.note_change(&row));
+        drop(guard);
         match begun.and_then(|()| if self.take_slot(&row) { self.start(&row) } else { Ok(()) }) {
             Ok(()) => {
                 self.changed.notify_all();
@@ -130,20 +132,14 @@ impl Inner {
         }
     }
 
-    /// Has the store say what was decided of a download between its coming into the library and into the store.
+    /// Has the store say, too, that a download was paused between its coming into the library and into the store.
     fn note_change(&self, row: &DownloadRow) -> Result<(), ClientError> {
-        let (now, is_session) = {
-            let library = &mut *self.library.lock();
-            let is_session = library.user().is_some_and(|user| user.user == row.user);
-            (library.download(row.facts.info_hash).map(|download| download.row.progress.clone()), is_session)
-        };
-        match now {
-            Some(now) if now != row.progress => self.store.set_progress(row.user, row.facts.info_hash, &now)?,
-            None if is_session => self.store.remove_download(row.user, row.facts.info_hash)?,
-            // If the session is over, it is for the next.
-            Some(_) | None => {}
+        let now = self.library.lock().download(row.facts.info_hash).map(|download| download.row.progress.clone());
+        match now.filter(|now| *now != row.progress) {
+            Some(now) => Ok(self.store.set_progress(row.user, row.facts.info_hash, &now)?),
+            // If it is gone the session is over, and it is for the next.
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Has the engine begin a download that has a slot. One that was paused or cancelled meanwhile is so in the engine, too.
@@ -151,6 +147,21 @@ impl Inner {
         let engine = self.need_engine()?;
         let info_hash = row.facts.info_hash;
         let metainfo = self.store.metainfo(info_hash)?.map(Arc::new);
+        // Nobody cancels it, or begins another in its place, before it is known here what the engine holds of it.
+        let _guard = self.coming_and_going.lock();
+        let is_to_begin = {
+            let library = &mut *self.library.lock();
+            let there = library.downloads.get_mut(info_hash);
+            if there.is_none() {
+                library.queue.leave(info_hash);
+            }
+            there.is_some_and(|download| !download.is_live())
+        };
+        if !is_to_begin {
+            // Cancelled meanwhile, or begun by somebody else.
+            self.mind_slots();
+            return Ok(());
+        }
         let (facts, target, part) = (row.facts.clone(), row.target.clone(), row.part.and_then(|part| part.file()));
         let spec = DownloadSpec { facts, target, part, metainfo, verified: journal(row), paused: false };
         let transfer = engine.download(spec).map_err(|error| ClientError::DownloadState(explain(&error)))?;
@@ -181,17 +192,26 @@ impl Inner {
     fn put_back(&self, row: &DownloadRow, before: Option<Download>) -> Result<(), ClientError> {
         let info_hash = row.facts.info_hash;
         let before_row = before.as_ref().map(|download| download.row.clone());
+        let _guard = self.coming_and_going.lock();
+        let mut gone = None;
         let cancelled = {
             let mut library = self.library.lock();
             let tried = library.take_download(info_hash);
             let is_session = library.user().is_some_and(|user| user.user == row.user);
             let cancelled = tried.is_none() && is_session;
-            if let Some(mut before) = before.filter(|_| is_session && !cancelled) {
-                before.callbacks.extend(tried.into_iter().flat_map(|tried| tried.callbacks));
-                library.downloads.push(before);
+            match before {
+                Some(mut before) if is_session && !cancelled => {
+                    before.callbacks.extend(tried.into_iter().flat_map(|tried| tried.callbacks));
+                    library.downloads.push(before);
+                }
+                other => gone = other,
             }
             cancelled
         };
+        if let Some(transfer) = gone.and_then(|gone| gone.transfer).filter(|_| cancelled) {
+            // What the engine held of the earlier one goes with it.
+            transfer.cancel();
+        }
         match before_row.filter(|_| !cancelled) {
             Some(before) => self.store.put_download(&before)?,
             None => self.store.remove_download(row.user, info_hash)?,

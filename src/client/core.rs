@@ -83,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) trackers: TrackerSet,
     pub(crate) engine: Mutex<Option<Arc<Engine>>>,
     pub(crate) library: Mutex<Library>,
+    /// Held while a download comes, goes, is paused or resumed, in the library and in the store, so that both see it in the same order. Taken before the library's.
+    pub(crate) coming_and_going: Mutex<()>,
     /// Notified whenever something in the library ends or changes its phase.
     pub(crate) changed: Condvar,
     pub(crate) limits: Mutex<ClientLimits>,
@@ -148,6 +150,7 @@ impl Client {
             trackers,
             engine: Mutex::new(None),
             library: Mutex::new(Library::new()),
+            coming_and_going: Mutex::default(),
             changed: Condvar::new(),
             limits: Mutex::new(limits),
             slots,

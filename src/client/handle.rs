@@ -98,6 +98,7 @@ impl DownloadHandle {
     /// # Errors
     /// [`ClientError::DownloadState`] unless it is running.
     pub fn pause(&self) -> Result<(), ClientError> {
+        let guard = self.inner.coming_and_going.lock();
         let row = {
             let mut library = self.inner.library.lock();
             let download = library.download(self.info_hash).ok_or_else(|| self.gone())?;
@@ -117,6 +118,7 @@ impl DownloadHandle {
         };
         self.inner.mind_slots();
         self.inner.store.set_progress(row.user, self.info_hash, &row.progress)?;
+        drop(guard);
         self.inner.announce([(row.group, self.info_hash)]);
         self.inner.changed.notify_all();
         Ok(())
@@ -145,9 +147,11 @@ impl DownloadHandle {
             begun?;
             return Ok(self.inner.store.flush()?);
         }
+        let guard = self.inner.coming_and_going.lock();
         // Noted first: the engine may end it again before this returns.
         self.inner.set_progress(&row, Progress::Running)?;
         self.inner.take_slot(&row);
+        drop(guard);
         self.inner.announce([(row.group, self.info_hash)]);
         Ok(())
     }
@@ -157,6 +161,7 @@ impl DownloadHandle {
     /// # Errors
     /// [`ClientError::DownloadState`] if it is complete.
     pub fn cancel(&self) -> Result<(), ClientError> {
+        let _guard = self.inner.coming_and_going.lock();
         let download = {
             let mut library = self.inner.library.lock();
             if library.download(self.info_hash).is_some_and(|download| download.row.progress == Progress::Complete) {

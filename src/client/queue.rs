@@ -112,7 +112,7 @@ impl Queue {
         self.limits.remove(&info_hash);
     }
 
-    /// Moves a download that runs or waits before all others. If it waited and no slot is free it takes that of the last one, which is returned and
+    /// Moves a download that runs or waits before all others. If it has no slot and none is free it takes that of the last one, which is returned and
     /// waits from now on. `None` if it neither runs nor waits.
     pub(crate) fn prioritize(&mut self, info_hash: InfoHash) -> Option<Moved> {
         let (lane, _) = *self.lanes.get(&info_hash)?;
@@ -120,7 +120,7 @@ impl Queue {
         self.leave(info_hash);
         self.note_place(info_hash, place);
         let mut displaced = None;
-        if lane == Lane::Waiting && !self.closed && !self.has_room() {
+        if lane != Lane::Running && !self.closed && !self.has_room() {
             displaced = self.displace_last();
         }
         self.put(info_hash, if lane == Lane::Waiting { lane } else { Lane::Running }, place);
@@ -172,6 +172,12 @@ impl Queue {
     /// Those that run, with a slot or without.
     pub(crate) fn running(&self) -> Vec<InfoHash> {
         self.running.iter().map(|(_, info_hash)| info_hash).chain(&self.stalled).copied().collect()
+    }
+
+    /// Tells whether a slot is free though somebody waits for one.
+    #[cfg(test)]
+    pub(crate) fn is_unused(&self) -> bool {
+        !self.waiting.is_empty() && self.has_room()
     }
 
     /// Tells whether it holds a slot.
@@ -328,11 +334,11 @@ mod tests {
         assert_eq!(queue.next(), Some(file(count - 1)));
         // It may be the last itself.
         queue.stalled(file(count - 1));
-        queue.enter(file(90), 1);
-        assert_eq!(queue.next(), Some(file(0)));
-        queue.prioritize(file(90));
-        assert_eq!(queue.next(), Some(file(90)));
-        assert_eq!(queue.moves(file(count - 1)), Some(file(count - 1)));
+        assert!(queue.enter(file(90), 1));
+        assert_eq!((queue.moves(file(count - 1)), queue.place_of(file(count - 1))), (Some(file(count - 1)), Some(1)));
+        // One that brings nothing and is moved to the front takes a slot like any other.
+        let moved = queue.prioritize(file(7)).unwrap();
+        assert_eq!((moved.displaced, queue.has_slot(file(7)), queue.has_slot(file(90))), (Some(file(90)), true, false));
     }
 
     #[test]

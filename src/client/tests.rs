@@ -1,5 +1,7 @@
 //! A whole client against a scripted tracker.
 
+mod slots;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
