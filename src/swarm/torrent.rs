@@ -165,7 +165,7 @@ impl Torrent {
             (None, Some(download)) => download.holders(piece),
             (None, None) => 0,
         };
-        while let Some(link) = order.begin(now, &holders) {
+        while let Some(link) = order.begin(now, holders) {
             links.get(&link).inspect(|link| link.serve());
         }
     }
