@@ -57,7 +57,7 @@ pub struct EngineConfig {
     pub links_max: usize,
     /// Links of one file.
     pub links_per_file_max: usize,
-    /// Peers that may ask at a time, per file. They are served piece by piece, in turns.
+    /// Peers that may ask at a time, per file.
     pub upload_slots: usize,
     /// Bytes of chunk buffers, shared among the downloads that run when one begins.
     pub window_sum_max: u64,
@@ -81,7 +81,7 @@ impl EngineConfig {
             message_timeout: limits::MESSAGE_TIMEOUT,
             links_max: limits::CLIENT_CONNECTIONS_MAX,
             links_per_file_max: limits::CLIENT_CONNECTIONS_MAX,
-            upload_slots: 40,
+            upload_slots: 8,
             window_sum_max: limits::WINDOW_SUM_MAX as u64,
             open_files_max: 128,
             journal_interval: Duration::from_secs(2),

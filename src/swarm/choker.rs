@@ -63,7 +63,7 @@ pub struct ChokerOptions {
 
 impl Default for ChokerOptions {
     fn default() -> Self {
-        Self { slots: 40, interval: Duration::from_secs(5) }
+        Self { slots: 8, interval: Duration::from_secs(5) }
     }
 }
 

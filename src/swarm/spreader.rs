@@ -7,6 +7,9 @@
 //! random. Only pieces at level 0 are suggested: once every piece is out, the leechers know better than the seeder which is
 //! rare. Pieces come back to level 0 when the only leecher that had them goes away.
 //!
+//! They are suggested in the order of the file: which goes first makes no difference to the swarm, but each leecher's SHA-1 of the whole file
+//! then follows closely instead of beginning when everything is there.
+//!
 //! Pure; made when the first leecher links to a file we have whole.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,12 +27,17 @@ const SUGGESTIONS_MAX: usize = 4;
 /// Pieces counted as on their way to one leecher; one that never says what it has is not believed to take more.
 const ASKED_MAX: usize = 256;
 
+/// Pieces looked at from where the last suggestion was, before any is taken: bounds the cost.
+const PROBES_MAX: u32 = 256;
+
 /// Proposes different pieces to different leechers.
 #[derive(Debug)]
 pub struct Spreader {
     geometry: Geometry,
     spread: Buckets,
     takers: BTreeMap<LinkKey, Taker>,
+    /// Where to look for the next suggestion.
+    next: u32,
     rng: SmallRng,
 }
 
@@ -54,7 +62,7 @@ impl Spreader {
     pub fn new(geometry: Geometry, seed: u64) -> Self {
         let mut spread = Buckets::new(geometry.piece_count());
         geometry.indexes().for_each(|piece| spread.insert(piece.get()));
-        Self { geometry, spread, takers: BTreeMap::new(), rng: SmallRng::seed_from_u64(seed) }
+        Self { geometry, spread, takers: BTreeMap::new(), next: 0, rng: SmallRng::seed_from_u64(seed) }
     }
 
     /// Takes in a link that speaks BEP 6; the peer has nothing and is choked until told otherwise.
@@ -166,7 +174,12 @@ impl Spreader {
         }
         let open = self.takers.iter_mut().filter(|(_, t)| t.unchoked && !t.full && t.suggested.len() < SUGGESTIONS_MAX);
         let (&link, taker) = open.min_by_key(|(_, taker)| taker.suggested.len())?;
-        let piece = self.geometry.index(u64::from(fresh[self.rng.random_range(0..fresh.len())]))?;
+        let count = self.geometry.piece_count();
+        let in_order = (0..count.min(PROBES_MAX)).map(|ahead| (u64::from(self.next) + u64::from(ahead)) % u64::from(count));
+        let piece = in_order.map(|piece| piece as u32).find(|&piece| self.spread.level(piece) == 0);
+        let piece = piece.unwrap_or_else(|| fresh[self.rng.random_range(0..fresh.len())]);
+        self.next = piece;
+        let piece = self.geometry.index(u64::from(piece))?;
         taker.suggested.push_back(piece);
         self.spread.raise(piece.get());
         Some((link, piece))

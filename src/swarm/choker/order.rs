@@ -5,7 +5,7 @@
 //!
 //! Whole pieces, links in turn. A piece is of use to nobody until it is whole, and a leecher that has one can pass it on while
 //! the next leecher is served; eight pieces sent side by side arrive eight times as late. So a piece that was begun is finished
-//! before the next link has its turn, even if the link is choked meanwhile. How many have their turn at a time is measured ([`Width`]): one,
+//! before the link's turn is over, even if the link is choked meanwhile. How many have their turn at a time is measured ([`Width`]): few,
 //! where the uplink is what limits.
 //!
 //! Among those that wait, one that asks for a piece that hardly anybody has comes before one that asks for a common one: what
@@ -214,11 +214,17 @@ mod tests {
     /// Serves everything; `rare` names a piece that nobody else has.
     fn drain(order: &mut UploadOrder, rare: u32) -> String {
         let mut sent = Vec::new();
-        while let Some(link) = order.begin(Duration::ZERO, |piece| if piece.get() == rare { 0 } else { 9 }) {
-            assert_eq!(order.begin(Duration::ZERO, |_| 9), None, "one at a time");
-            let name = if link == A { 'a' } else { 'b' };
-            sent.extend(std::iter::from_fn(|| order.next_for(link)).map(|span| format!("{name}{}", span.piece)));
-            order.end(link);
+        loop {
+            let holders = |piece: PieceIndex| if piece.get() == rare { 0 } else { 9 };
+            let turns: Vec<LinkKey> = std::iter::from_fn(|| order.begin(Duration::ZERO, holders)).collect();
+            if turns.is_empty() {
+                break;
+            }
+            for link in turns {
+                let name = if link == A { 'a' } else { 'b' };
+                sent.extend(std::iter::from_fn(|| order.next_for(link)).map(|span| format!("{name}{}", span.piece)));
+                order.end(link);
+            }
         }
         sent.join(" ")
     }

@@ -1,9 +1,10 @@
 //! To how many links pieces are sent side by side: as few as fill the uplink.
 //!
-//! **Invariant:** the width lies between 1 and [`WIDTH_MAX`], and is changed only by what was measured while all of it was in use.
+//! **Invariant:** the width lies between [`WIDTH_MIN`] and [`WIDTH_MAX`], and is changed only by what was measured while all of it was in use.
 //!
-//! Where our uplink is what limits, one piece after the other is best: side by side they take as long together, and each arrives later. Where
-//! those who receive are what limits, one at a time would leave most of the uplink unused. Which of the two it is shows only when it is tried:
+//! Where our uplink is what limits, few are best: side by side pieces take as long together, and each arrives later. One alone would be too few: a
+//! connection that was silent begins slowly, and what it does not use meanwhile is lost. Where those who receive are what limits, few would leave
+//! most of the uplink unused. Which of the two it is shows only when it is tried:
 //! the width is doubled for a moment, stays so if clearly more goes out, and is tried doubled again; else it goes back, and is tried again a while
 //! later. It is halved for a moment as well, and stays so if as much goes out.
 //!
@@ -11,7 +12,8 @@
 
 use std::time::Duration;
 
-/// Most links served side by side.
+/// Fewest and most links served side by side.
+const WIDTH_MIN: usize = 4;
 pub(super) const WIDTH_MAX: usize = 64;
 /// Shortest time over which is measured what goes out: with several pieces in it, at speeds where it matters.
 const SAMPLE: Duration = Duration::from_millis(400);
@@ -43,7 +45,7 @@ pub(super) struct Width {
 
 impl Default for Width {
     fn default() -> Self {
-        Self { now: 1, sample: None, rate: None, trial: None, tried: Duration::ZERO, narrow: false }
+        Self { now: WIDTH_MIN, sample: None, rate: None, trial: None, tried: Duration::ZERO, narrow: false }
     }
 }
 
@@ -104,7 +106,7 @@ impl Width {
         if !due {
             return;
         }
-        let narrow = self.narrow && !fell && self.now > 1;
+        let narrow = self.narrow && !fell && self.now > WIDTH_MIN;
         self.narrow = !narrow && !fell;
         match narrow {
             true => self.try_width(self.now / 2),
@@ -114,7 +116,7 @@ impl Width {
     }
 
     fn try_width(&mut self, width: usize) {
-        let width = width.clamp(1, WIDTH_MAX);
+        let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
         if width != self.now {
             self.trial = Some(self.now);
             self.now = width;
@@ -124,7 +126,7 @@ impl Width {
     /// Checks the invariant.
     #[cfg(test)]
     pub(super) fn check(&self) {
-        assert!((1..=WIDTH_MAX).contains(&self.now));
+        assert!((WIDTH_MIN..=WIDTH_MAX).contains(&self.now));
     }
 }
 
@@ -145,11 +147,11 @@ mod tests {
         widths.collect::<Vec<_>>().into_iter().step_by(20).collect()
     }
 
-    /// Where the uplink is full with one link, one it stays, but for a moment now and then.
+    /// Where the uplink is full with few links, few they stay, but for a moment now and then.
     #[test]
     fn a_full_uplink_is_not_shared() {
         let widths = run(5e6, 1e9);
-        assert!(widths.iter().filter(|&&width| width == 1).count() > 45, "{widths:?}");
+        assert!(widths.iter().filter(|&&width| width == WIDTH_MIN).count() > 45, "{widths:?}");
     }
 
     /// Slow receivers are served side by side, as many as fill the uplink.
@@ -167,6 +169,6 @@ mod tests {
             width.sent(if tick < 20 { 500_000 } else { 0 });
             width.pass(Duration::from_millis(100) * tick, || true);
         }
-        assert!(width.get() > 1);
+        assert!(width.get() > WIDTH_MIN);
     }
 }

@@ -10,8 +10,10 @@ use crate::types::{PieceIndex, Span};
 
 /// A piece is not taken from one link to another sooner than it could have come, in seconds.
 const TAKE_OVER_MIN: f64 = 0.05;
-/// How many times as long it must take there as here: what is on its way already when it is taken back was sent in vain.
+/// How many times as long it must take there as here, and how many seconds more: what is on its way already when it is taken back was sent in
+/// vain, and word of that waits behind what we send.
 const TAKE_OVER_GAIN: f64 = 1.5;
+const TAKE_OVER_GAIN_MIN: f64 = 0.25;
 /// How often it is looked for a link that does nothing whether it could take a piece over: it means looking at all that are under way.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -115,7 +117,7 @@ impl Download {
             let untouched = chunk.is_started() && !chunk.arriving && chunk.received(&self.geometry) == 0 && waited >= here;
             let left = theirs.time_left(piece)? - waited;
             let may = untouched && self.picker.offers(link, piece.get()) && !mine.avoid.contains_key(&piece.get());
-            (may && left > TAKE_OVER_GAIN * here).then_some((left, other, piece))
+            (may && left > TAKE_OVER_GAIN * here + TAKE_OVER_GAIN_MIN).then_some((left, other, piece))
         };
         let (_, other, piece) = self.active.iter().filter_map(gain).max_by(|a, b| a.0.total_cmp(&b.0))?;
         self.drop_chunk(other, piece, true);

@@ -13,7 +13,7 @@ fn eight_leechers_come_close_to_the_fluid_bound() {
         let _replay = Replay(seed);
         let report = World::run(Setup::equal(8, 20_000_000, seed));
         println!("8 leechers, seed {seed}: {report}");
-        assert!(report.ratio <= 1.09, "{}", report.ratio);
+        assert!(report.ratio <= 1.11, "{}", report.ratio);
         assert!(report.copies_at_first <= 1.03 && report.wasted < 0.01, "{report}");
     }
 }
@@ -58,7 +58,7 @@ fn other_swarms_finish() {
 #[test]
 fn thirty_two_leechers_keep_their_uplinks_busy() {
     let large = std::env::var_os("POSSE_SIM_LARGE").is_some();
-    let (pieces, limit) = if large { (256, 1.14) } else { (32, 3.0) };
+    let (pieces, limit) = if large { (256, 1.19) } else { (32, 3.0) };
     for seed in seeds(1) {
         let _replay = Replay(seed);
         let report = World::run(Setup { pieces, ..Setup::equal(32, 5_000_000, seed) });
