@@ -16,10 +16,7 @@ pub(crate) const GROUP: &str = "lab";
 /// Measures it once.
 pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<()> {
     let network = Network::start(binaries, dir, 2)?;
-    let mut owner = Member::start(&network, "owner")?;
-    owner.ask(&["create_group", GROUP])?;
-    let mut reader = Member::start(&network, "reader")?;
-    reader.enter(&mut owner, GROUP)?;
+    let (mut owner, mut reader) = two_members(&network)?;
     let files = make(&dir.join("source"), options.files, LEN)?;
     println!("{} files of {} KiB, two trackers, files in {}", files.len(), LEN >> 10, dir.display());
     let before = used(&network, &owner, &reader);
@@ -36,6 +33,15 @@ pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<
     reader.leave()?;
     owner.leave()?;
     network.stop()
+}
+
+/// The owner of a group, and a member.
+pub(crate) fn two_members(network: &Network) -> Result<(Member, Member)> {
+    let mut owner = Member::start(network, "owner")?;
+    owner.ask(&["create_group", GROUP])?;
+    let mut reader = Member::start(network, "reader")?;
+    reader.enter(&mut owner, GROUP)?;
+    Ok((owner, reader))
 }
 
 /// Makes files that have nothing in common.

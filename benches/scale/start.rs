@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::small::{GROUP, make, share};
+use crate::small::{GROUP, make, share, two_members};
 use crate::support::show::{median, mib};
 use crate::support::{Binaries, Member, Network, Process, Result};
 use crate::{Options, show_used};
@@ -30,10 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Measures it.
 pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<()> {
     let network = Network::start(binaries, dir, 2)?;
-    let mut owner = Member::start(&network, "owner")?;
-    owner.ask(&["create_group", GROUP])?;
-    let mut reader = Member::start(&network, "reader")?;
-    reader.enter(&mut owner, GROUP)?;
+    let (mut owner, mut reader) = two_members(&network)?;
     let shares = make(&dir.join("shares"), options.files, SHARE_LEN)?;
     share(&mut owner, &shares)?;
     let fetched = leave_unfinished(&network, &mut owner, dir)?;

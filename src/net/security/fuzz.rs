@@ -73,11 +73,7 @@ impl End {
                 Ok(Received::Closed) => panic!("nobody has said farewell"),
                 Ok(Received::More(input)) if bytes.is_empty() => return stream.put_back(input),
                 Ok(Received::More(mut input)) => {
-                    let room = input.room();
-                    let len = room.len().min(bytes.len());
-                    room[..len].copy_from_slice(&bytes[..len]);
-                    input.received(len);
-                    bytes = &bytes[len..];
+                    input.receive_from(&mut bytes);
                     lent = Some(input);
                 }
                 Err(e) => {

@@ -127,6 +127,16 @@ impl Input {
         !self.plain.is_empty()
     }
 
+    /// Receives from `bytes` as much as there is room for, and leaves the rest there.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::net) fn receive_from(&mut self, bytes: &mut &[u8]) {
+        let room = self.room();
+        let (now, later) = bytes.split_at(room.len().min(bytes.len()));
+        room[..now.len()].copy_from_slice(now);
+        self.received(now.len());
+        *bytes = later;
+    }
+
     /// Room for what comes next, behind what waits. All that was decrypted has been read.
     pub(in crate::net) fn room(&mut self) -> &mut [u8] {
         self.move_to_front();

@@ -109,11 +109,7 @@ fn ends() -> (TlsStream, TlsStream) {
 
 fn receive(input: &mut Input, mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        let room = input.room();
-        let len = room.len().min(bytes.len());
-        room[..len].copy_from_slice(&bytes[..len]);
-        input.received(len);
-        bytes = &bytes[len..];
+        input.receive_from(&mut bytes);
     }
 }
 
@@ -134,11 +130,7 @@ fn read_by(stream: &TlsStream, mut bytes: &[u8], len: usize) -> io::Result<Vec<u
                 return Ok(got);
             }
             Received::More(mut input) => {
-                let room = input.room();
-                let len = room.len().min(bytes.len());
-                room[..len].copy_from_slice(&bytes[..len]);
-                input.received(len);
-                bytes = &bytes[len..];
+                input.receive_from(&mut bytes);
                 lent = Some(input);
             }
         }
