@@ -15,7 +15,7 @@ use rustix::fs::{Access, CWD, RenameFlags};
 
 use super::ClientError;
 use crate::store::DownloadRow;
-use crate::swarm::part_path;
+use crate::swarm::{is_empty_part, part_path};
 use crate::types::{FileEntry, FileId, FileName, InfoHash};
 
 /// The file to be made: below a directory under its name, else the path itself.
@@ -74,7 +74,8 @@ pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), Clie
     }
     let part = part_path(target, info_hash);
     refuse_odd(&part)?;
-    if is_there(&part) {
+    // An empty one may be what is left of an earlier attempt, and holds nothing, whosever it is.
+    if part.symlink_metadata().is_ok_and(|facts| !is_empty_part(&facts)) {
         return Err(ClientError::path(
             part,
             "it exists and was not begun by this download; move it away or name another destination",

@@ -109,8 +109,8 @@ pub trait Host: Send + Sync + 'static {
     fn serves(&self, _info_hash: InfoHash, _group: GroupId) -> bool {
         true
     }
-    /// The download's `.part` was made, or opened again, and is this file: to be named in later runs. Called on the download's thread before a
-    /// byte is written there; may block.
+    /// The download's `.part` was made, or opened again, and is this file: to be named in later runs. Called on the download's thread before it
+    /// gets its length, or a byte is written there; may block.
     fn opened(&self, _info_hash: InfoHash, _target: &Path, _part: FileId) {}
     /// Other files on this disk that should have this content, the likeliest first: what they have is copied, and checked like what comes from
     /// others. Called on the download's thread before anybody is asked for pieces; may block.

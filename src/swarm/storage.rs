@@ -1,13 +1,14 @@
 //! The file a download grows in: `<target>.part`, until it is complete and gets its name.
 //!
-//! **Invariant:** nothing that was there before is ever overwritten: a `.part` that is not ours is refused, and the final name is
-//! given by a rename that fails if the name is taken. No link is followed but those that lead to the directory, and that directory is
+//! **Invariant:** nothing that was there before is ever overwritten: a `.part` that is not ours is refused unless it is empty, and the final
+//! name is given by a rename that fails if the name is taken. A new `.part` stays empty until somebody has noted that it is ours: killed before,
+//! we find an empty one, and take it. No link is followed but those that lead to the directory, and that directory is
 //! looked up once: it is held, and both names are names in it.
 //!
 //! Every method does disk IO and may block; none is called under a lock.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -63,7 +64,7 @@ pub(super) enum StorageError {
 pub(super) struct PartFile {
     file: File,
     id: FileId,
-    /// It was not there before.
+    /// There was nothing in it before.
     is_new: bool,
     /// The directory of both names.
     directory: OwnedFd,
@@ -78,8 +79,8 @@ pub(super) struct PartFile {
 }
 
 impl PartFile {
-    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only if it is `ours`, and the file that is
-    /// `known`, if one is; nothing is done to any other.
+    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only if it is empty, or `ours` and the file that is
+    /// `known`, if one is; nothing is done to any other. It is to get its length by [`PartFile::allot`] once its id is noted.
     pub(super) fn open(
         target: &Path,
         info_hash: InfoHash,
@@ -90,19 +91,20 @@ impl PartFile {
         let part = part_path(target, info_hash);
         let failed = |source| StorageError::Io { path: part.clone(), source };
         let directory = open_directory(parent(target)).map_err(failed)?;
-        let (file, is_new) = open_part(&directory, &part, ours)?;
-        let facts = file.metadata().map_err(failed)?;
-        let id = FileId::new(&facts);
-        if known.is_some_and(|known| !is_new && !id.is_same_file(&known)) {
-            return Err(StorageError::Foreign(part));
-        }
+        let file = open_part(&directory, &part, ours)?;
+        // Asked again once it is locked: another process may have begun to fill it.
+        let look = || {
+            let facts = file.metadata().map_err(failed)?;
+            let (id, is_new) = (FileId::new(&facts), is_empty(&facts));
+            let is_ours = is_new || ours && known.is_none_or(|known| id.is_same_file(&known));
+            if is_ours { Ok((id, is_new)) } else { Err(StorageError::Foreign(part.clone())) }
+        };
+        look()?;
         // A file system without locks has none to respect.
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             return Err(StorageError::Locked(part));
         }
-        if facts.len() != len {
-            file.set_len(len).map_err(failed)?;
-        }
+        let (id, is_new) = look()?;
         let (syncing, lost) = (Mutex::new(()), AtomicBool::new(false));
         Ok(Self { file, id, is_new, directory, part, target: target.to_owned(), len, disk, syncing, lost })
     }
@@ -112,7 +114,14 @@ impl PartFile {
         self.id
     }
 
-    /// Tells whether it was made when it was opened.
+    /// Gives it the length of the whole: from now on it is refused to whoever does not know that it is ours.
+    pub(super) fn allot(&self) -> Result<(), StorageError> {
+        let there = self.file.metadata().map(|facts| facts.len());
+        let done = there.and_then(|there| if there == self.len { Ok(()) } else { self.file.set_len(self.len) });
+        done.map_err(|source| StorageError::Io { path: self.part.clone(), source })
+    }
+
+    /// Tells whether it was made when it was opened, or was empty.
     pub(super) fn is_new(&self) -> bool {
         self.is_new
     }
@@ -278,16 +287,20 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, how | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Opens the `.part` for reading and writing, or makes it, and tells which: a plain file with no other name. Nothing else is opened, or only
-/// to find out.
-fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<(File, bool), StorageError> {
+/// Tells a file that a client made and did not live to give its length, or one as good as that.
+pub(crate) fn is_empty(facts: &Metadata) -> bool {
+    facts.is_file() && facts.len() == 0 && facts.nlink() == 1 && facts.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// Opens the `.part` for reading and writing, or makes it: a plain file with no other name. Nothing else is opened, or only to find out.
+fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<File, StorageError> {
     let failed = |errno: Errno| StorageError::Io { path: part.to_owned(), source: errno.into() };
     let name = name_of(part);
     let not_a_file = |what| Err(StorageError::NotAFile { path: part.to_owned(), what });
     match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(facts) => match kind(FileType::from_raw_mode(facts.st_mode)) {
             Some(what) => return not_a_file(what),
-            None if !ours => return Err(StorageError::Foreign(part.to_owned())),
+            None if !ours && facts.st_size > 0 => return Err(StorageError::Foreign(part.to_owned())),
             None => {}
         },
         Err(Errno::NOENT) => {}
@@ -295,13 +308,10 @@ fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<(File, bool
     }
     // Without following a link, and without waiting for the other end of a pipe: either may have come since.
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let (opened, is_new) = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+    let opened = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         // What is made has the rights that the user's mask leaves, like any file of the user's.
-        Err(Errno::NOENT) => {
-            (rustix::fs::openat(directory, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::from(0o666)), true)
-        }
-        Ok(_) if !ours => return Err(StorageError::Foreign(part.to_owned())),
-        other => (other, false),
+        Err(Errno::NOENT) => rustix::fs::openat(directory, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::from(0o666)),
+        other => other,
     };
     let file = match opened {
         Ok(opened) => File::from(opened),
@@ -313,7 +323,7 @@ fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<(File, bool
     match kind(FileType::from_raw_mode(facts.st_mode)) {
         Some(what) => not_a_file(what),
         None if facts.st_nlink != 1 => not_a_file("a file that has another name, too"),
-        None => Ok((file, is_new)),
+        None => Ok(file),
     }
 }
 

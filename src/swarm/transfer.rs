@@ -240,6 +240,7 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
     }
     kept?;
     torrent.engine.host.opened(torrent.info_hash, &target, part.id());
+    part.allot()?;
     Ok(part)
 }
 

@@ -150,6 +150,28 @@ fn a_file_of_the_users_own_in_the_way_of_the_part_is_never_touched() {
     assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
 }
 
+#[test]
+fn an_empty_part_of_a_client_killed_too_early_is_in_nobodys_way() {
+    let (world, content, seeder) = world_with_seeder(57);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    // Killed after it made the file and before the download was noted,
+    let part = bob.path("big.bin.part");
+    std::fs::write(&part, "").unwrap();
+    seeder.allow_bytes(3 << 19);
+    bob.ok("download_file lab big.bin", &[]);
+    eventually("something is there", || (bob.bytes_done("big.bin") > 0).then_some(()));
+    bob.process().kill9();
+    // and before it was noted which file it is: here the journal vouches for pieces of another.
+    std::fs::remove_file(&part).unwrap();
+    std::fs::write(&part, "").unwrap();
+    seeder.lift();
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+}
+
 /// The unfinished file in a client's home.
 fn part_of(world: &World, name: &str) -> std::path::PathBuf {
     let mut parts = std::fs::read_dir(world.home(name)).unwrap().flatten().map(|e| e.path());

@@ -9,7 +9,8 @@ use crate::wire::metainfo::Metainfo;
 const HASH: InfoHash = InfoHash::from_bytes([0xab; 20]);
 
 fn open(target: &Path, ours: bool) -> Result<PartFile, StorageError> {
-    PartFile::open(target, HASH, 1000, (ours, None), Arc::new(SystemDisk))
+    let part = PartFile::open(target, HASH, 1000, (ours, None), Arc::new(SystemDisk))?;
+    part.allot().map(|()| part)
 }
 
 #[test]
@@ -55,6 +56,25 @@ fn a_part_that_is_not_the_one_that_was_made_is_not_touched() {
     assert_eq!(fs::read(&path).unwrap(), b"somebody's", "it was cut or filled up");
     fs::remove_file(&path).unwrap();
     assert!(again().is_ok_and(|part| part.is_new() && part.id() != known), "one that is gone is made anew");
+}
+
+#[test]
+fn an_empty_part_is_taken_and_one_that_is_in_use_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("file");
+    let unnoted = || PartFile::open(&target, HASH, 1000, (false, None), Arc::new(SystemDisk));
+    let made = unnoted().unwrap();
+    assert!(matches!(unnoted(), Err(StorageError::Locked(_))), "whoever made it is still there");
+    let id = made.id();
+    drop(made);
+    // What is noted from then on is this file, even if another was before.
+    let other = FileId { inode: id.inode + 1, ..id };
+    let again = PartFile::open(&target, HASH, 1000, (true, Some(other)), Arc::new(SystemDisk)).unwrap();
+    assert!(again.is_new() && again.id() == id);
+    again.allot().unwrap();
+    drop(again);
+    assert!(matches!(unnoted(), Err(StorageError::Foreign(_))), "it is full of zeros, and somebody's");
+    assert!(!is_empty(&directory.path().metadata().unwrap()));
 }
 
 #[test]
