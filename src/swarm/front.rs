@@ -4,8 +4,11 @@
 //! time goes on with it: who has taken the [`Turn`] alone has the hasher, and gives it back whatever happens.
 //!
 //! A worker that checks a piece goes on with the front at the same time, side by side ([`super::twin`]): over the same piece if the front waits
-//! for that one, else over one that came early and was kept. That takes a quarter longer than checking alone. What no worker takes along, the
-//! download's own thread does: what an earlier run left on the disk, what came too far ahead to be kept, and the last pieces.
+//! for that one, else over one that came before and was kept. Both take a quarter longer so than one alone, and the file is not there before both
+//! are done; so a piece that comes meanwhile is left to the worker that has the turn, which takes it next ([`Torrent::check`]), and others write
+//! what it has found good. Whoever brings more than it can do waits.
+//!
+//! What no worker takes along, the download's own thread does: where pieces come slowly, or far from the front, and at the end.
 //!
 //! State under the torrent's lock; hashing is done without it.
 
@@ -14,6 +17,7 @@ mod kept;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,20 +28,27 @@ use sha1::{Digest, Sha1};
 use self::kept::Kept;
 pub(super) use self::kept::KeptSum;
 use super::pool::Buffer;
+use super::storage::PartFile;
 use super::torrent::{State, Torrent};
 use super::transfer::TransferPart;
 use super::twin::update_both;
+use super::verify::Check;
 use crate::types::{Bitfield, Geometry, PieceIndex, Sha1Digest};
 
 /// Buffers kept for the front, so that it need not read again what was just written.
 const KEPT_MAX: usize = 16;
-/// Kept pieces that wait in a row before the download's thread goes on with them by itself.
-const BACKLOG_MAX: u32 = 4;
-
-/// Workers that wait for a turn at a time: others are left for what else there is to do.
-const WAITING_MAX: usize = 2;
-/// How long a piece waits for those before it to be hashed: that takes a tenth of it.
-const WAIT_MAX: Duration = Duration::from_millis(4);
+/// Kept pieces from which on whoever has had the turn goes on with one of them alone: while there are few they are in the core's own cache.
+const KEPT_LOW: usize = 3;
+/// Kept pieces from which on none is checked without the front: else there would soon be too many to be kept.
+const KEPT_HIGH: usize = KEPT_MAX / 2;
+/// Pieces that wait for whoever has the turn: what a few fast links bring while it waits for a processor.
+const WAITING_MAX: usize = 16;
+/// How many pieces ahead of the front a worker still reads what was not kept, to go on with it: that is in the system's memory yet.
+const NEAR: u32 = 512;
+/// Verified pieces in a row before the download's thread goes on with them by itself while workers check others.
+const BACKLOG_MAX: u32 = 32;
+/// How long no worker has gone on with the front when the download's thread does.
+const QUIET: Duration = Duration::from_millis(5);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -48,34 +59,74 @@ pub(super) struct Front {
     next: u32,
     /// Absent while it is lent.
     hasher: Option<Sha1>,
-    /// Whether it is lent to the download's thread, which may have to read the piece first.
-    alone: bool,
+    /// Whether an earlier run left pieces: reading them may take long.
+    is_old: bool,
+    /// How many check pieces now, and take what waits before they end.
+    checkers: usize,
+    /// Whether the hasher is lent to one of them.
+    taken: bool,
+    /// When one of them last took it.
+    taken_at: Option<Instant>,
+    /// Whether the download's thread waits to be told that there is something to do.
+    asleep: bool,
     /// Verified pieces that it will want soon.
     kept: BTreeMap<u32, Kept>,
-    /// Pieces whose checkers wait for their turn.
-    waiting: Vec<u32>,
+    /// Pieces that are left to the worker that has the turn.
+    waiting: Vec<Check>,
 }
 
 impl Default for Front {
     fn default() -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Self { id, next: 0, hasher: Some(Sha1::new()), alone: false, kept: BTreeMap::new(), waiting: Vec::new() }
+        let (hasher, kept, waiting) = (Some(Sha1::new()), BTreeMap::new(), Vec::new());
+        Self { id, next: 0, hasher, is_old: false, checkers: 0, taken: false, taken_at: None, asleep: false, kept, waiting }
     }
 }
 
 impl Front {
-    /// Tells whether whoever is to check `piece` does better to wait for a moment: somebody has the turn, or is about to take it, with a piece
-    /// a little before this one. Both hashes of it together are cheaper than one now and the other later. The download's thread is not waited for.
-    fn is_worth_waiting(&self, piece: u32) -> bool {
-        let is_near = piece > self.next && piece - self.next < KEPT_MAX as u32;
-        let others = self.waiting.iter().filter(|waiting| **waiting != piece);
-        is_near
-            && others.clone().count() < WAITING_MAX
-            && ((self.hasher.is_none() && !self.alone) || others.clone().any(|other| *other == self.next))
+    /// One that goes on with what `have` says is there already.
+    pub(super) fn new(have: &Bitfield) -> Self {
+        Self { is_old: have.ones() > 0, ..Self::default() }
+    }
+
+    /// Leaves a piece to somebody who checks others and goes on with the front, or will do so once it can; else hands it back.
+    pub(super) fn leave(&mut self, check: Check) -> Option<Check> {
+        if !self.taken && (self.checkers == 0 || self.kept.len() < KEPT_HIGH) {
+            return Some(check);
+        }
+        self.waiting.push(check);
+        None
+    }
+
+    /// Tells whether so many pieces wait that whoever brings more is to wait, too.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.waiting.len() >= WAITING_MAX
+    }
+
+    /// Somebody begins to check pieces; [`Front::next_check`] says when there are no more, if it is shown what this returns.
+    pub(super) fn begin(&mut self) -> u64 {
+        self.checkers += 1;
+        self.id
+    }
+
+    /// The piece to be checked next of those that were left: the lowest, for that is likeliest to be what the front waits for. Whoever gets
+    /// none has ended.
+    pub(super) fn next_check(&mut self, id: u64) -> Option<Check> {
+        if id != self.id {
+            return None;
+        }
+        let place = (0..self.waiting.len()).min_by_key(|&place| self.waiting[place].piece).filter(|_| !self.taken);
+        self.checkers -= usize::from(place.is_none());
+        place.map(|place| self.waiting.swap_remove(place))
+    }
+
+    /// Tells whether pieces wait to be checked.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Keeps a verified piece's buffer if it will be wanted soon, and there is room in what all downloads keep.
-    pub(super) fn keep(&mut self, piece: PieceIndex, buffer: Buffer, sum: &Arc<KeptSum>) {
+    pub(super) fn keep(&mut self, piece: PieceIndex, buffer: &Arc<Buffer>, sum: &Arc<KeptSum>) {
         let is_near = piece.get().checked_sub(self.next).is_some_and(|ahead| (ahead as usize) < KEPT_MAX);
         if is_near && let Some(kept) = Kept::new(buffer, sum) {
             self.kept.insert(piece.get(), kept);
@@ -93,27 +144,56 @@ impl Front {
         Some(Sha1Digest::from_bytes(hasher.clone().finalize().into()))
     }
 
-    /// Tells whether there is something that whoever checks `piece` can hash at the same time: that piece, or one that was kept.
-    fn goes_beside(&self, piece: PieceIndex) -> bool {
-        piece.get() == self.next || self.kept.contains_key(&self.next)
+    /// The turn for whoever is about to check `piece`, if there is something to hash at the same time: that piece, one that was kept, or one
+    /// that `is_there` and was written a moment ago.
+    fn lend_beside(&mut self, piece: PieceIndex, is_there: bool) -> Option<Lent> {
+        let goes = piece.get() == self.next || self.kept.contains_key(&self.next) || (is_there && self.is_near(piece));
+        if goes { self.lend_to_checker() } else { None }
     }
 
-    /// Tells whether the download's thread has something to do: hash on by itself, or finish. `grown` tells whether this run has brought a
-    /// piece: what an earlier one left is not read before, for it may stay unfinished for long.
-    fn is_due(&self, have: &Bitfield, geometry: &Geometry, grown: bool) -> bool {
-        let is_there = geometry.index(self.next.into()).is_some_and(|piece| have.has(piece));
-        let alone = || !self.kept.contains_key(&self.next) || self.has_backlog();
-        self.hasher.is_some() && (have.is_full() || (grown && is_there && alone()))
+    /// The turn for whoever has checked `piece` and is to go on with more: with what was kept if there is much of it, or with what `is_there`
+    /// and was not kept.
+    fn lend_behind(&mut self, piece: PieceIndex, is_there: bool) -> Option<Lent> {
+        let goes = match self.kept.contains_key(&self.next) {
+            true => self.kept.len() >= KEPT_LOW,
+            false => is_there && self.is_near(piece),
+        };
+        if goes { self.lend_to_checker() } else { None }
     }
 
-    /// Tells whether so many kept pieces wait that no worker can be expected to take them along.
-    fn has_backlog(&self) -> bool {
-        (self.next..self.next.saturating_add(BACKLOG_MAX)).all(|piece| self.kept.contains_key(&piece))
+    /// Tells whether what the front waits for, if it is there, came not long before `piece`.
+    fn is_near(&self, piece: PieceIndex) -> bool {
+        !self.is_old && piece.get().checked_sub(self.next).is_some_and(|ahead| ahead < NEAR)
+    }
+
+    fn lend_to_checker(&mut self) -> Option<Lent> {
+        let lent = self.lend()?;
+        (self.taken, self.taken_at) = (true, Some(Instant::now()));
+        Some(lent)
+    }
+
+    /// The turn for the download's thread. What comes meanwhile is left to it, unless it may have to wait for the disk.
+    fn lend_alone(&mut self) -> Option<Lent> {
+        self.taken = !self.is_old;
+        self.lend()
     }
 
     fn lend(&mut self) -> Option<Lent> {
         let hasher = self.hasher.take()?;
         Some(Lent { id: self.id, piece: self.next, kept: self.kept.remove(&self.next), hasher, advanced: None })
+    }
+
+    /// When the download's thread has something to do, if it has: hash on by itself, or finish. `grown` tells whether this run has brought a
+    /// piece: what an earlier one left is not read before, for it may stay unfinished for long.
+    fn due(&self, have: &Bitfield, geometry: &Geometry, grown: bool) -> Option<Instant> {
+        let is_there = |piece: u32| geometry.index(piece.into()).is_some_and(|piece| have.has(piece));
+        let has_backlog = || self.checkers == 0 && (self.next..self.next.saturating_add(BACKLOG_MAX)).all(is_there);
+        self.hasher.as_ref()?;
+        if have.is_full() {
+            return Some(Instant::now());
+        }
+        let quiet_at = self.taken_at.map(|at| at + QUIET).filter(|_| !has_backlog());
+        (grown && is_there(self.next)).then(|| quiet_at.unwrap_or_else(Instant::now))
     }
 
     /// Takes back what was lent; what an earlier front lent is of no use any more.
@@ -128,7 +208,7 @@ impl Front {
         } else if let Some(kept) = lent.kept {
             self.kept.insert(self.next, kept);
         }
-        (self.hasher, self.alone) = (Some(lent.advanced.unwrap_or(lent.hasher)), false);
+        (self.hasher, self.taken) = (Some(lent.advanced.unwrap_or(lent.hasher)), false);
     }
 }
 
@@ -144,86 +224,138 @@ struct Lent {
 }
 
 impl Lent {
-    /// Computes the hash of a piece that is being checked, and goes on with the front at the same time. Over the same piece that counts only
-    /// if it has the hash that is wanted.
-    fn check(&mut self, bytes: &[u8], want: &Sha1Digest) -> bool {
+    /// Computes the hash of a piece that is being checked, and goes on with the front at the same time, over `earlier` or over the same piece.
+    /// That counts only if it has the hash that is wanted.
+    fn check(&mut self, bytes: &[u8], want: &Sha1Digest, earlier: Option<&[u8]>) -> bool {
         let (mut piece, mut whole) = (Sha1::new(), self.hasher.clone());
-        update_both((&mut piece, bytes), (&mut whole, self.kept.as_deref().unwrap_or(bytes)));
+        update_both((&mut piece, bytes), (&mut whole, earlier.unwrap_or(bytes)));
         let good = piece.finalize()[..] == want.as_bytes()[..];
-        self.advanced = (good || self.kept.is_some()).then_some(whole);
+        self.advanced = (good || earlier.is_some()).then_some(whole);
         good
     }
 }
 
-/// The right to go on with the front by one piece. Given back when dropped, which takes the torrent's lock.
+/// The right to go on with the front by one piece. If it is not given back it goes back when dropped, which takes the torrent's lock.
 pub(super) struct Turn {
     torrent: Arc<Torrent>,
-    /// There until it is dropped.
+    /// There until it is given back.
     lent: Option<Lent>,
 }
 
 impl Turn {
     /// Takes the turn for whoever is about to check `piece`, if that can be done together.
-    ///
-    /// # Blocking
-    /// For some milliseconds at most, if that makes it possible.
-    pub(super) fn beside(torrent: &Arc<Torrent>, state: &mut MutexGuard<'_, State>, piece: PieceIndex) -> Option<Self> {
-        let deadline = Instant::now() + WAIT_MAX;
-        while state.transfer.as_ref()?.front.is_worth_waiting(piece.get()) {
-            state.transfer.as_mut()?.front.waiting.push(piece.get());
-            let late = torrent.turned.wait_until(state, deadline).timed_out();
-            state.transfer.as_mut()?.front.waiting.retain(|waiting| *waiting != piece.get());
-            if late {
-                break;
-            }
-        }
-        let front = &mut state.transfer.as_mut()?.front;
-        let lent = if front.goes_beside(piece) { front.lend()? } else { return None };
-        Some(Self { torrent: torrent.clone(), lent: Some(lent) })
+    pub(super) fn beside(torrent: &Arc<Torrent>, transfer: &mut TransferPart, piece: PieceIndex) -> Option<Self> {
+        let is_there = transfer.has_next_of_front(&torrent.geometry);
+        transfer.front.lend_beside(piece, is_there).map(|lent| Self::new(torrent, lent))
+    }
+
+    /// Takes the turn for whoever has checked `piece`, if there is more to do than will be taken along.
+    pub(super) fn behind(torrent: &Arc<Torrent>, transfer: &mut TransferPart, piece: PieceIndex) -> Option<Self> {
+        let is_there = transfer.has_next_of_front(&torrent.geometry);
+        transfer.front.lend_behind(piece, is_there).map(|lent| Self::new(torrent, lent))
     }
 
     /// Takes the turn for the download's thread, if there is something that no worker takes along.
     pub(super) fn alone(torrent: &Arc<Torrent>, transfer: &mut TransferPart) -> Option<Self> {
         let lacks = transfer.front.next < torrent.geometry.piece_count();
-        let lent = if lacks && transfer.front_is_due(&torrent.geometry) { transfer.front.lend()? } else { return None };
-        transfer.front.alone = true;
-        Some(Self { torrent: torrent.clone(), lent: Some(lent) })
+        let is_due = lacks && transfer.front_due(&torrent.geometry).is_some_and(|due| due <= Instant::now());
+        if is_due { transfer.front.lend_alone().map(|lent| Self::new(torrent, lent)) } else { None }
     }
 
-    /// The piece to hash, and its bytes if they were kept.
-    pub(super) fn piece(&mut self) -> Option<(PieceIndex, Option<Kept>)> {
-        let lent = self.lent.as_mut()?;
-        Some((self.torrent.geometry.index(lent.piece.into())?, lent.kept.take()))
+    fn new(torrent: &Arc<Torrent>, lent: Lent) -> Self {
+        Self { torrent: torrent.clone(), lent: Some(lent) }
     }
 
-    /// Hashes the piece.
-    pub(super) fn advance(&mut self, bytes: &[u8]) {
-        if let Some(lent) = &mut self.lent {
-            lent.advanced = Some(lent.hasher.clone().chain_update(bytes));
+    /// Hashes the piece that the front waits for.
+    ///
+    /// # Errors
+    /// If it was not kept and cannot be read.
+    pub(super) fn advance(&mut self, part: &PartFile) -> io::Result<()> {
+        let Some(lent) = &mut self.lent else { return Ok(()) };
+        let advanced = match &lent.kept {
+            Some(kept) => lent.hasher.clone().chain_update(&**kept),
+            None => lent.hasher.clone().chain_update(&*read(&self.torrent, part, lent.piece)?),
+        };
+        lent.advanced = Some(advanced);
+        Ok(())
+    }
+
+    /// Checks a piece and goes on with the front, side by side; tells whether the piece has the hash that is wanted. If what the front waits for
+    /// cannot be read, it stays where it is, and whoever goes on with it finds out.
+    pub(super) fn check(&mut self, part: &PartFile, piece: PieceIndex, bytes: &[u8], want: &Sha1Digest) -> bool {
+        let Some(lent) = &mut self.lent else { return false };
+        if let Some(kept) = lent.kept.take() {
+            let good = lent.check(bytes, want, Some(&kept));
+            lent.kept = Some(kept);
+            return good;
+        }
+        if lent.piece == piece.get() {
+            return lent.check(bytes, want, None);
+        }
+        match read(&self.torrent, part, lent.piece) {
+            Ok(earlier) => lent.check(bytes, want, Some(&earlier)),
+            Err(_) => Sha1::digest(bytes)[..] == want.as_bytes()[..],
         }
     }
 
-    /// Checks a piece and goes on with the front, side by side; tells whether the piece has the hash that is wanted.
-    pub(super) fn check(mut self, bytes: &[u8], want: &Sha1Digest) -> bool {
-        self.lent.as_mut().is_some_and(|lent| lent.check(bytes, want))
+    /// Gives the turn back under the lock.
+    pub(super) fn give_back(mut self, state: &mut State) {
+        self.take_back(state);
+    }
+
+    fn take_back(&mut self, state: &mut State) {
+        let (Some(lent), Some(transfer)) = (self.lent.take(), state.transfer.as_mut()) else { return };
+        transfer.front.take_back(lent);
+        self.torrent.wake_front(transfer);
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut state = self.torrent.state.lock();
-        let (Some(lent), Some(transfer)) = (self.lent.take(), state.transfer.as_mut()) else { return };
-        transfer.front.take_back(lent);
-        if transfer.front_is_due(&self.torrent.geometry) {
-            self.torrent.changed.notify_all();
+        if self.lent.is_some() {
+            let torrent = self.torrent.clone();
+            self.take_back(&mut torrent.state.lock());
         }
-        self.torrent.turned.notify_all();
+    }
+}
+
+/// Reads a piece that was written.
+fn read(torrent: &Torrent, part: &PartFile, number: u32) -> io::Result<Buffer> {
+    let piece = torrent.geometry.index(number.into()).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut buffer = torrent.engine.buffers.take(torrent.geometry.len_of(piece) as usize);
+    part.read(&mut buffer, torrent.geometry.offset(piece)).map(|()| buffer)
+}
+
+impl Torrent {
+    /// Wakes the download's thread if it has something to do.
+    pub(super) fn wake_front(&self, transfer: &mut TransferPart) {
+        if (transfer.front.asleep || transfer.have().is_full()) && transfer.front_due(&self.geometry).is_some() {
+            transfer.front.asleep = false;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until the download's thread may have something to do.
+    pub(super) fn sleep_on_front(&self, state: &mut MutexGuard<'_, State>) {
+        let Some(transfer) = &mut state.transfer else { return };
+        match transfer.front_due(&self.geometry) {
+            Some(due) => drop(self.changed.wait_until(state, due)),
+            None => {
+                transfer.front.asleep = true;
+                self.changed.wait(state);
+            }
+        }
     }
 }
 
 impl TransferPart {
-    /// Tells whether the download's thread has something to do: hash on by itself, or finish.
-    pub(super) fn front_is_due(&self, geometry: &Geometry) -> bool {
-        self.front.is_due(self.have(), geometry, self.grown)
+    /// When the download's thread has something to do, if it has: hash on by itself, or finish.
+    fn front_due(&self, geometry: &Geometry) -> Option<Instant> {
+        self.front.due(self.have(), geometry, self.grown)
+    }
+
+    /// Tells whether the piece that the front waits for is there.
+    fn has_next_of_front(&self, geometry: &Geometry) -> bool {
+        geometry.index(self.front.next.into()).is_some_and(|next| self.have().has(next))
     }
 }

@@ -29,6 +29,7 @@ mod storage;
 mod torrent;
 mod transfer;
 mod twin;
+mod verify;
 mod window;
 
 pub use api::{

@@ -15,10 +15,10 @@ use log::error;
 use parking_lot::Mutex;
 use threadpool::ThreadPool;
 
+use super::ChunkJob;
 use super::torrent::Torrent;
-use super::{ChunkJob, LinkKey};
+use super::verify::{Check, Good};
 use crate::net::Stop;
-use crate::types::PieceIndex;
 
 /// Buffers kept for the next piece: what a few fast links have in flight.
 const SPARE_MAX: usize = 24;
@@ -77,32 +77,28 @@ impl Drop for Buffer {
 pub(super) enum Job {
     /// Ask for a piece.
     Fetch(Arc<Torrent>, ChunkJob),
-    /// Hash a piece that has come, and write it.
-    Verify {
-        /// The file.
-        torrent: Arc<Torrent>,
-        /// Whom it came from.
-        link: LinkKey,
-        /// Which it is.
-        piece: PieceIndex,
-        /// Its bytes.
-        buffer: Buffer,
-    },
+    /// Hash a piece that has come.
+    Verify(Arc<Torrent>, Check),
+    /// Write a piece that was found good.
+    Write(Arc<Torrent>, Good),
 }
 
 impl Job {
     fn run(self) {
         match self {
             Self::Fetch(torrent, job) => torrent.fetch(&job),
-            Self::Verify { torrent, link, piece, buffer } => {
-                let verdict = torrent.clone();
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(move || torrent.verify(link, piece, buffer))) {
-                    // Without a verdict the piece would be under check for ever.
-                    verdict.verify_failed(piece);
-                    resume_unwind(panic);
-                }
-            }
+            Self::Verify(torrent, check) => checking(&torrent, || torrent.check(check)),
+            Self::Write(torrent, good) => checking(&torrent, || torrent.write(&good)),
         }
+    }
+}
+
+/// Does a part of the checking of a piece.
+fn checking(torrent: &Arc<Torrent>, work: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+        // Without a verdict it would be under check for ever.
+        torrent.check_failed();
+        resume_unwind(panic);
     }
 }
 
@@ -114,6 +110,8 @@ pub(super) struct Pool {
     _threads: Mutex<ThreadPool>,
     /// Disconnected when the last worker has ended.
     ended: Receiver<()>,
+    /// For what is left in the queue then.
+    queue: Receiver<Job>,
 }
 
 impl Pool {
@@ -129,7 +127,7 @@ impl Pool {
                 drop(alive);
             });
         }
-        Self { jobs, stop: stop.clone(), _threads: Mutex::new(pool), ended }
+        Self { jobs, stop: stop.clone(), _threads: Mutex::new(pool), ended, queue }
     }
 
     /// Queues a job; hands it back if the queue is full.
@@ -150,9 +148,22 @@ impl Pool {
         }
     }
 
-    /// Waits until every worker has ended; false if some had not after `timeout`.
+    /// Waits until every worker has ended, and writes what was left to them; false if some had not after `timeout`.
     pub(super) fn join(&self, timeout: Duration) -> bool {
-        self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
+        let has_ended = self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected);
+        finish(&self.queue);
+        has_ended
+    }
+}
+
+/// What was found good is written; the rest is not begun any more. Nothing stays in the queue, which would keep its files open.
+fn finish(queue: &Receiver<Job>) {
+    queue.try_iter().filter(|job| matches!(job, Job::Write(..))).for_each(run);
+}
+
+fn run(job: Job) {
+    if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
+        error!("a job of the pool panicked and was given up; the others go on");
     }
 }
 
@@ -160,11 +171,9 @@ fn work(queue: &Receiver<Job>, stop: &Stop) {
     loop {
         let job = select! {
             recv(queue) -> job => job,
-            recv(stop.channel()) -> _ => return,
+            recv(stop.channel()) -> _ => return finish(queue),
         };
         let Ok(job) = job else { return };
-        if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
-            error!("a job of the pool panicked and was given up; the others go on");
-        }
+        run(job);
     }
 }

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::manners::Manners;
-use super::pool::{Buffer, Job};
+use super::pool::Buffer;
 use super::torrent::{State, Torrent};
+use super::verify::Check;
 use super::{BlockFate, Download};
 use crate::net::Reader;
 use crate::types::{Bitfield, PieceIndex};
@@ -247,8 +248,7 @@ impl Session<'_> {
             BlockFate::Completed => {
                 self.wanted += u64::from(len);
                 self.link.done(span.piece);
-                let (torrent, link, piece) = (self.torrent.clone(), self.link.key, span.piece);
-                self.torrent.engine.pool.put(Job::Verify { torrent, link, piece, buffer });
+                self.torrent.check_soon(Check { link: self.link.key, piece: span.piece, buffer });
             }
             BlockFate::Accepted => {
                 self.wanted += u64::from(len);

@@ -11,23 +11,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use sha1::{Digest, Sha1};
 
 use super::api::{SeedSpec, TransferState};
 use super::engine::Inner;
-use super::front::Turn;
 use super::link::Link;
 use super::peers::Peers;
-use super::pool::{Buffer, Job};
-use super::storage::PartFile;
+use super::pool::Job;
 use super::transfer::TransferPart;
 use super::{Action, Choker, ChokerOptions, ChunkJob, LinkKey, Spreader, UploadOrder};
 use crate::types::{DeviceId, Geometry, InfoHash, PieceIndex};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::PeerMessage;
-
-/// Verified bytes after which the journal is written before its time.
-const UNSYNCED_MAX: u64 = 64 << 20;
 
 /// One file.
 pub(super) struct Torrent {
@@ -38,8 +32,8 @@ pub(super) struct Torrent {
     pub(super) state: Mutex<State>,
     /// Signalled when the transfer's state changes, and when its thread has something to do.
     pub(super) changed: Condvar,
-    /// Signalled when the front has been gone on with.
-    pub(super) turned: Condvar,
+    /// Signalled when one piece fewer waits to be checked.
+    pub(super) room: Condvar,
 }
 
 /// What changes.
@@ -81,7 +75,7 @@ impl Torrent {
                 dictionary: None,
             }),
             changed: Condvar::new(),
-            turned: Condvar::new(),
+            room: Condvar::new(),
         }
     }
 
@@ -195,71 +189,6 @@ impl Torrent {
         if let (Some(spans), Some(link)) = (download.start(now, job), links.get(&job.link)) {
             self.request(link, &spans);
         }
-    }
-
-    /// A worker took a piece that has come: hashes and writes it.
-    pub(super) fn verify(self: &Arc<Self>, link: LinkKey, piece: PieceIndex, buffer: Buffer) {
-        let Some(metainfo) = self.metainfo.get() else { return };
-        let Some((part, turn)) = self.part_and_turn(piece) else { return };
-        let want = metainfo.piece_hash(piece);
-        let good = match turn {
-            Some(turn) => turn.check(&buffer, &want),
-            None => Sha1::digest(&*buffer)[..] == want.as_bytes()[..],
-        };
-        let written = if good { part.write(&buffer, self.geometry.offset(piece)) } else { Ok(()) };
-        let mut state = self.state.lock();
-        let now = self.now();
-        let Some(transfer) = &mut state.transfer else { return };
-        let Some(download) = &mut transfer.download else { return };
-        match written {
-            Err(e) => {
-                download.write_failed(piece);
-                self.pause_itself(&mut state, format!("cannot write {}: {e}", part.name()));
-            }
-            Ok(()) if good => {
-                download.verified(now, piece, link);
-                transfer.dirty = true;
-                transfer.unsynced += buffer.len() as u64;
-                if transfer.unsynced >= UNSYNCED_MAX {
-                    transfer.unsynced = 0;
-                    self.engine.journal_soon();
-                }
-                transfer.grown = true;
-                transfer.front.keep(piece, buffer, &self.engine.kept);
-                if transfer.front_is_due(&self.geometry) {
-                    self.changed.notify_all();
-                }
-            }
-            Ok(()) => {
-                log::warn!("{}: piece {piece} came with a wrong hash and is asked for elsewhere", self.info_hash);
-                download.corrupt(now, piece, link);
-                let State { links, peers, .. } = &mut *state;
-                if let Some(link) = links.get(&link) {
-                    peers.suspect(link);
-                }
-            }
-        }
-        self.drive(&mut state);
-    }
-
-    /// What a worker needs to check a piece: the file, and the turn at the front if there is something to hash.
-    fn part_and_turn(self: &Arc<Self>, piece: PieceIndex) -> Option<(Arc<PartFile>, Option<Turn>)> {
-        let mut state = self.state.lock();
-        let turn = Turn::beside(self, &mut state, piece);
-        let part = state.transfer.as_ref().and_then(|transfer| transfer.part.clone());
-        // First of all: a turn takes the lock when it is given back.
-        drop(state);
-        Some((part?, turn))
-    }
-
-    /// The verdict on a piece whose check panicked: it is missing again, and nothing more is asked for until somebody has looked.
-    pub(super) fn verify_failed(self: &Arc<Self>, piece: PieceIndex) {
-        let mut state = self.state.lock();
-        if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
-            download.write_failed(piece);
-            self.pause_itself(&mut state, format!("checking piece {piece} panicked: that is a bug in Posse"));
-        }
-        self.drive(&mut state);
     }
 
     /// Lets time pass: time-outs, slots, dials. Called by the timer a few times a second.

@@ -20,7 +20,6 @@ use parking_lot::MutexGuard;
 use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState};
 use super::fetch::{self, MetainfoFetch};
 use super::front::{Front, Turn};
-use super::pool::Buffer;
 use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
 use super::{Download, Options, Stats};
@@ -68,6 +67,8 @@ pub(super) struct TransferPart {
     /// Whether pieces were verified since the last entry in the journal, and their bytes.
     pub(super) dirty: bool,
     pub(super) unsynced: u64,
+    /// When it was last told to go on.
+    pub(super) resumed: Option<Instant>,
     /// Counts of earlier attempts.
     before: Stats,
 }
@@ -115,6 +116,7 @@ impl TransferPart {
             next: 0,
             dirty: false,
             unsynced: 0,
+            resumed: None,
             before: Stats::default(),
         })
     }
@@ -162,7 +164,7 @@ impl TransferPart {
     }
 
     /// Tells whether this is the file we have now.
-    fn is_at(&self, part: &Arc<PartFile>) -> bool {
+    pub(super) fn is_at(&self, part: &Arc<PartFile>) -> bool {
         self.part.as_ref().is_some_and(|own| Arc::ptr_eq(own, part))
     }
 
@@ -263,6 +265,7 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     let transfer = run.transfer(&mut state)?;
     let paused = matches!(transfer.life, TransferState::Paused(_));
     let options = Options { window_sum_max: torrent.engine.window_share(), ..Options::default() };
+    let front = Front::new(&have);
     let mut download = Download::new(geometry, have, options, rand::random());
     download.paused(paused);
     // What comes could not be checked yet.
@@ -271,7 +274,7 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     if !known {
         transfer.fetch = Some(MetainfoFetch::new(fetch::dictionary_len(&transfer.facts, geometry)));
     }
-    (transfer.dirty, transfer.rewrite, transfer.front) = (true, false, Front::default());
+    (transfer.dirty, transfer.rewrite, transfer.front) = (true, false, front);
     if !paused {
         transfer.life = if known { TransferState::Downloading } else { TransferState::Metainfo };
     }
@@ -286,25 +289,12 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
 
 /// Hashes of the whole file what no worker takes along, until all of it is hashed and every piece is there.
 fn hash_front(run: &Run<'_>, part: &PartFile) -> Result<Sha1Digest, End> {
-    let torrent = run.torrent;
-    let geometry = torrent.geometry;
-    let mut own = None;
     loop {
-        let mut turn = match next_turn(run)? {
+        let turn = match next_turn(run)? {
             Next::Hash(turn) => turn,
             Next::Done(digest) => return Ok(digest),
         };
-        match turn.piece() {
-            Some((_, Some(buffer))) => turn.advance(&buffer),
-            Some((piece, None)) => {
-                let whole = geometry.piece_len() as usize;
-                let buffer: &mut Buffer = own.get_or_insert_with(|| torrent.engine.buffers.take(whole));
-                let bytes = &mut buffer[..geometry.len_of(piece) as usize];
-                part.read(bytes, geometry.offset(piece)).map_err(|e| End::Failed(format!("cannot read {}: {e}", part.name())))?;
-                turn.advance(bytes);
-            }
-            None => {}
-        }
+        run.torrent.advance(*turn, part).map_err(|e| End::Failed(format!("cannot read {}: {e}", part.name())))?;
     }
 }
 
@@ -329,7 +319,7 @@ fn next_turn(run: &Run<'_>) -> Result<Next, End> {
         if let Some(turn) = Turn::alone(torrent, transfer) {
             return Ok(Next::Hash(Box::new(turn)));
         }
-        torrent.changed.wait(&mut state);
+        torrent.sleep_on_front(&mut state);
     }
 }
 
@@ -417,6 +407,7 @@ impl Torrent {
             (Some(_), Some(_)) => TransferState::Metainfo,
             (Some(_), None) => TransferState::Downloading,
         };
+        transfer.resumed = Some(Instant::now());
         if let Some(download) = &mut transfer.download {
             download.paused(false);
         }

@@ -118,6 +118,12 @@ impl Download {
         }
     }
 
+    /// Nothing will be heard of the chunks that are being verified: their pieces are missing again.
+    pub fn checks_failed(&mut self) {
+        let verifying = self.active.iter().filter(|(_, active)| active.verifying.is_some());
+        verifying.map(|(&piece, _)| piece).collect::<Vec<_>>().into_iter().for_each(|piece| self.write_failed(piece));
+    }
+
     /// A link's chunk is whole: other copies of the piece are no longer needed.
     fn completed(&mut self, link: LinkKey, piece: PieceIndex) -> BlockFate {
         if let Some(state) = self.links.get_mut(&link) {

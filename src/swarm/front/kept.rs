@@ -17,16 +17,16 @@ pub(in crate::swarm) struct KeptSum(AtomicUsize);
 
 /// A piece that is kept.
 pub(in crate::swarm) struct Kept {
-    buffer: Buffer,
+    buffer: Arc<Buffer>,
     sum: Arc<KeptSum>,
 }
 
 impl Kept {
     /// Keeps a piece, if there is room.
-    pub(super) fn new(buffer: Buffer, sum: &Arc<KeptSum>) -> Option<Self> {
+    pub(super) fn new(buffer: &Arc<Buffer>, sum: &Arc<KeptSum>) -> Option<Self> {
         let add = |sum: usize| sum.checked_add(buffer.len()).filter(|sum| *sum <= KEPT_LEN_MAX);
         sum.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
-        Some(Self { buffer, sum: sum.clone() })
+        Some(Self { buffer: buffer.clone(), sum: sum.clone() })
     }
 }
 
@@ -52,11 +52,11 @@ mod tests {
     #[test]
     fn all_together_keep_no_more_than_the_sum() {
         let (sum, buffers) = (Arc::<KeptSum>::default(), Arc::<Buffers>::default());
-        let mut kept: Vec<Kept> = std::iter::from_fn(|| Kept::new(buffers.take(512 << 10), &sum)).collect();
+        let mut kept: Vec<Kept> = std::iter::from_fn(|| Kept::new(&Arc::new(buffers.take(512 << 10)), &sum)).collect();
         assert_eq!(kept.len(), 16);
         kept.pop();
-        assert!(Kept::new(buffers.take(1 << 20), &sum).is_none(), "half of that is free");
-        assert!(Kept::new(buffers.take(512 << 10), &sum).is_some());
+        assert!(Kept::new(&Arc::new(buffers.take(1 << 20)), &sum).is_none(), "half of that is free");
+        assert!(Kept::new(&Arc::new(buffers.take(512 << 10)), &sum).is_some());
         kept.clear();
         assert_eq!(sum.0.load(Ordering::Relaxed), 0);
     }

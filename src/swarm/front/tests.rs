@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::LinkKey;
 use super::super::pool::Buffers;
 use super::*;
 
@@ -42,9 +43,10 @@ impl World {
         let (piece, mut buffer) = self.piece(number);
         let want = digest(&buffer);
         buffer[0] ^= u8::from(alter);
-        let good = match self.front.goes_beside(piece).then(|| self.front.lend()).flatten() {
+        let good = match self.front.lend_beside(piece, self.is_there(self.front.next)) {
             Some(mut lent) => {
-                let good = lent.check(&buffer, &want);
+                let earlier = (lent.piece != number).then(|| self.bytes_of(&lent));
+                let good = lent.check(&buffer, &want, earlier.as_deref());
                 self.front.take_back(lent);
                 good
             }
@@ -53,18 +55,42 @@ impl World {
         assert_eq!(good, !alter);
         if good {
             self.have.insert(piece);
-            self.front.keep(piece, buffer, &self.sum);
+            self.front.keep(piece, &Arc::new(buffer), &self.sum);
+        }
+        if let Some(lent) = self.front.lend_behind(piece, self.is_there(self.front.next)) {
+            self.advance(lent);
         }
     }
 
-    /// The download's thread does what there is to do.
+    fn is_there(&self, number: u32) -> bool {
+        self.geometry.index(number.into()).is_some_and(|piece| self.have.has(piece))
+    }
+
+    /// What is kept of the piece that the front waits for, or can be read.
+    fn bytes_of(&self, lent: &Lent) -> Vec<u8> {
+        assert!(lent.kept.is_some() || self.is_there(lent.piece), "what was not verified is in the digest");
+        lent.kept.as_deref().map_or_else(|| self.piece(lent.piece).1.to_vec(), <[u8]>::to_vec)
+    }
+
+    fn advance(&mut self, mut lent: Lent) {
+        lent.advanced = Some(lent.hasher.clone().chain_update(self.bytes_of(&lent)));
+        self.front.take_back(lent);
+    }
+
+    /// When the download's thread has something to do, if it has.
+    fn due(&self, grown: bool) -> Option<Instant> {
+        self.front.due(&self.have, &self.geometry, grown)
+    }
+
+    fn is_due_now(&self) -> bool {
+        self.due(true).is_some_and(|due| due <= Instant::now())
+    }
+
+    /// The download's thread does what there is to do, after a while in which no worker did.
     fn run_thread(&mut self) {
-        while self.front.next < self.geometry.piece_count() && self.front.is_due(&self.have, &self.geometry, true) {
-            let mut lent = self.front.lend().unwrap();
-            let read = self.piece(lent.piece).1;
-            let bytes = lent.kept.take().map_or_else(|| read.to_vec(), |kept| kept.to_vec());
-            lent.advanced = Some(lent.hasher.clone().chain_update(bytes));
-            self.front.take_back(lent);
+        while self.front.next < self.geometry.piece_count() && self.due(true).is_some() {
+            let lent = self.front.lend_alone().unwrap();
+            self.advance(lent);
         }
     }
 }
@@ -99,7 +125,7 @@ fn pieces_in_order_leave_nothing_for_the_thread() {
     let mut world = World::new();
     for number in 0..10 {
         world.check(number, false);
-        assert!(!world.front.is_due(&world.have, &world.geometry, true), "after piece {number}");
+        assert_eq!(world.due(true), None, "after piece {number}");
     }
     world.check(10, false);
     assert_eq!(world.front.digest(11), Some(digest(&world.bytes)));
@@ -116,31 +142,115 @@ fn what_an_earlier_front_lent_changes_nothing() {
     assert_eq!(world.front.digest(11), Some(digest(&world.bytes)));
 }
 
+/// A piece that is to be checked.
+fn check(world: &World, number: u32) -> Check {
+    let (piece, buffer) = world.piece(number);
+    Check { link: LinkKey(1), piece, buffer }
+}
+
+/// The pieces that are left to whoever began with `id`.
+fn left(front: &mut Front, id: u64) -> Vec<u32> {
+    std::iter::from_fn(|| front.next_check(id)).map(|check| check.piece.get()).collect()
+}
+
 #[test]
-fn whoever_comes_a_little_early_waits_and_nobody_else() {
-    let mut front = Front::default();
-    assert!(!front.is_worth_waiting(0) && !front.is_worth_waiting(1), "nobody has the turn");
-    let lent = front.lend().unwrap();
-    assert!(front.is_worth_waiting(1) && front.is_worth_waiting(2) && !front.is_worth_waiting(0));
-    assert!(!front.is_worth_waiting(KEPT_MAX as u32), "too far ahead");
-    front.alone = true;
-    assert!(!front.is_worth_waiting(1), "the download's thread may read for long");
-    front.alone = false;
-    front.waiting = vec![1, 2];
-    assert!(!front.is_worth_waiting(3), "enough wait");
-    let next = Lent { advanced: Some(Sha1::new()), ..lent };
-    front.take_back(next);
-    assert!(!front.is_worth_waiting(1) && front.is_worth_waiting(2), "the turn is that of piece 1");
-    front.waiting = vec![2];
-    assert!(!front.is_worth_waiting(2), "nobody brings piece 1");
+fn what_comes_while_somebody_has_the_turn_is_left_to_it() {
+    let mut world = World::new();
+    let [third, second, first] = [2, 1, 0].map(|number| check(&world, number));
+    let first = world.front.leave(first).expect("nobody checks any");
+    let id = world.front.begin();
+    let lent = world.front.lend_beside(first.piece, false).unwrap();
+    assert!(world.front.leave(third).is_none() && world.front.leave(second).is_none());
+    let other = world.front.begin();
+    assert!(left(&mut world.front, other).is_empty(), "another leaves them to the one that has the turn");
+    world.front.take_back(lent);
+    assert_eq!(left(&mut world.front, id), [1, 2], "the first in the file first");
+    assert_eq!(world.front.checkers, 0);
+    let again = check(&world, 3);
+    assert!(world.front.leave(again).is_some(), "it has ended");
+}
+
+#[test]
+fn none_is_checked_without_the_front_while_much_is_kept() {
+    let mut world = World::new();
+    let id = world.front.begin();
+    (1..KEPT_HIGH as u32).for_each(|number| world.check(number, false));
+    let another = check(&world, 8);
+    assert!(world.front.leave(another).is_some(), "it can be checked at the same time");
+    world.check(8, false);
+    let (ninth, none) = (check(&world, 9), Front::default().next_check(id));
+    assert!(none.is_none(), "that was another front's");
+    assert!(world.front.leave(ninth).is_none());
+    assert_eq!(left(&mut world.front, id), [9]);
+}
+
+#[test]
+fn whoever_brings_too_many_is_told() {
+    let mut world = World::new();
+    let lent = world.front.lend_beside(world.piece(0).0, false);
+    assert!(lent.is_some());
+    for _ in 0..WAITING_MAX {
+        assert!(!world.front.is_crowded());
+        let check = check(&world, 1);
+        assert!(world.front.leave(check).is_none());
+    }
+    assert!(world.front.is_crowded());
+}
+
+#[test]
+fn a_worker_goes_on_over_what_is_there_if_that_is_near() {
+    let mut world = World::new();
+    let [second, third] = [1, 2].map(|number| world.piece(number).0);
+    assert!(world.front.lend_beside(third, false).is_none(), "nothing is there");
+    // Two pieces that nobody kept.
+    let all_but_two = [world.piece(0).0, second];
+    all_but_two.into_iter().for_each(|piece| _ = world.have.insert(piece));
+    world.check(2, false);
+    assert_eq!(world.front.next, 2, "one beside it, and one behind");
+    world.check(3, false);
+    assert_eq!(world.front.next, 3);
+    world.front.next = 0;
+    let far = Geometry::new(1 << 30, 16 << 10).unwrap().index(NEAR.into()).unwrap();
+    assert!(world.front.lend_behind(far, true).is_none());
+    world.front = Front::new(&world.have);
+    assert!(world.front.lend_beside(third, true).is_none(), "an earlier run left it: it may have to be read from the disk");
+}
+
+#[test]
+fn the_thread_goes_on_by_itself_where_workers_do_not() {
+    let mut world = World::new();
+    [0, 1].into_iter().for_each(|number| _ = world.have.insert(world.piece(number).0));
+    assert!(world.is_due_now(), "no worker ever did");
+    let taken = Instant::now() + Duration::from_secs(60);
+    world.front.taken_at = Some(taken);
+    assert_eq!(world.due(true), Some(taken + QUIET));
+    let lent = world.front.lend_alone().unwrap();
+    assert_eq!(world.due(true), None, "somebody is at it");
+    let check = check(&world, 3);
+    assert!(world.front.leave(check).is_none(), "that is checked next");
+    world.front.take_back(lent);
+    (2..11).for_each(|number| _ = world.have.insert(world.piece(number).0));
+    assert!(world.is_due_now(), "everything is there");
+    let geometry = Geometry::new(1 << 30, 16 << 10).unwrap();
+    let mut have = Bitfield::empty(geometry.piece_count());
+    (0..BACKLOG_MAX).for_each(|number| _ = have.insert(geometry.index(number.into()).unwrap()));
+    let is_due = |front: &Front| front.due(&have, &geometry, true).is_some_and(|due| due <= Instant::now());
+    assert!(is_due(&world.front), "much is there");
+    world.front.begin();
+    assert!(!is_due(&world.front), "somebody checks, and takes it along");
 }
 
 #[test]
 fn what_an_earlier_run_left_waits_until_this_one_has_brought_something() {
     let mut world = World::new();
     world.have.insert(world.piece(0).0);
-    assert!(!world.front.is_due(&world.have, &world.geometry, false));
-    assert!(world.front.is_due(&world.have, &world.geometry, true));
+    world.front = Front::new(&world.have);
+    assert_eq!(world.due(false), None);
+    assert!(world.due(true).is_some());
+    let lent = world.front.lend_alone().unwrap();
+    let check = check(&world, 1);
+    assert!(world.front.leave(check).is_some(), "the thread may have to wait for the disk");
+    world.front.take_back(lent);
     world.run_thread();
     assert_eq!(world.front.next, 1);
 }

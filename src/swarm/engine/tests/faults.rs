@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::harness::*;
 use crate::swarm::storage::{Disk, SystemDisk};
 use crate::swarm::{EngineError, EngineEvent, TransferState};
-use crate::types::{Bitfield, Sha1Digest};
+use crate::types::{Bitfield, Rate, Sha1Digest};
 
 /// A disk that is full after some bytes, until it is given more.
 struct SmallDisk {
@@ -95,6 +95,8 @@ fn without_a_seeder_it_waits_and_says_what_is_missing() {
     let data = noise(48 << 20, 3);
     let facts = first.share("waiting", &data);
     let transfer = leecher.fetch(&facts, &[&first]);
+    // So that it is not complete before it was looked at.
+    transfer.set_limit(Rate::new(20_000_000).ok());
     transfer.wait_until(PATIENCE, |status| status.bytes_done > 0);
     first.stop();
     // A piece that is being checked is neither there nor missing.
@@ -104,6 +106,7 @@ fn without_a_seeder_it_waits_and_says_what_is_missing() {
     });
     let second = Station::start(4);
     second.share("waiting", &data);
+    transfer.set_limit(None);
     leecher.engine.add_peers(facts.info_hash, [(second.device, second.address)]);
     leecher.assert_complete(&transfer, &data);
 }
@@ -114,6 +117,8 @@ fn a_restart_fetches_only_what_is_missing() {
     let data = noise(32 << 20, 4);
     let facts = seeder.share("continued", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);
+    // So that it is not complete before it was looked at.
+    transfer.set_limit(Rate::new(40_000_000).ok());
     transfer.wait_until(PATIENCE, |status| status.bytes_done > 4 << 20);
     seeder.stop();
     leecher.stop();
