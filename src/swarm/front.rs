@@ -4,11 +4,12 @@
 //! time goes on with it: who has taken the [`Turn`] alone has the hasher, and gives it back whatever happens.
 //!
 //! A worker that checks a piece goes on with the front at the same time, side by side ([`super::twin`]): over the same piece if the front waits
-//! for that one, else over one that came before and was kept. Both take a quarter longer so than one alone, and the file is not there before both
-//! are done; so a piece that comes meanwhile is left to the worker that has the turn, which takes it next ([`Torrent::check`]), and others write
-//! what it has found good. Whoever brings more than it can do waits.
+//! for that one, else over one that came before and was kept. One hash takes a quarter longer so, and the other nothing; so a piece that comes
+//! meanwhile is left to the worker that has the turn, which takes it next ([`super::verify`]), and others write what it has found good. Whoever
+//! brings more than it can do waits.
 //!
-//! What no worker takes along, the download's own thread does: where pieces come slowly, or far from the front, and at the end.
+//! What no worker takes along, the download's own thread does: where pieces come slowly, or far from the front, and at the end. No piece waits for
+//! what may have to be read from a disk.
 //!
 //! State under the torrent's lock; hashing is done without it.
 
@@ -39,12 +40,12 @@ use crate::types::{Bitfield, Geometry, PieceIndex, Sha1Digest};
 const KEPT_MAX: usize = 16;
 /// Kept pieces from which on whoever has had the turn goes on with one of them alone: while there are few they are in the core's own cache.
 const KEPT_LOW: usize = 3;
-/// Kept pieces from which on none is checked without the front: else there would soon be too many to be kept.
+/// Kept pieces from which on none is checked beside the one who can go on with them: else there would soon be too many to be kept.
 const KEPT_HIGH: usize = KEPT_MAX / 2;
 /// Pieces that wait for whoever has the turn: what a few fast links bring while it waits for a processor.
 const WAITING_MAX: usize = 16;
-/// How many pieces ahead of the front a worker still reads what was not kept, to go on with it: that is in the system's memory yet.
-const NEAR: u32 = 512;
+/// How many bytes ahead of the front a worker still reads what was not kept, to go on with it: that is in the system's memory yet.
+const NEAR_LEN: u64 = 256 << 20;
 /// Verified pieces in a row before the download's thread goes on with them by itself while workers check others.
 const BACKLOG_MAX: u32 = 32;
 /// How long no worker has gone on with the front when the download's thread does.
@@ -52,26 +53,26 @@ const QUIET: Duration = Duration::from_millis(5);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-/// How far the whole has been hashed. Pure.
+/// How far the whole has been hashed. Pure but for the clock.
 pub(super) struct Front {
     /// Tells it from that of an earlier attempt.
     id: u64,
     next: u32,
     /// Absent while it is lent.
     hasher: Option<Sha1>,
-    /// Whether an earlier run left pieces: reading them may take long.
-    is_old: bool,
+    /// Behind the last piece that an earlier run left, or that cannot be read: it may have to come from the disk.
+    old_end: u32,
     /// How many check pieces now, and take what waits before they end.
     checkers: usize,
-    /// Whether the hasher is lent to one of them.
+    /// Whether the hasher is lent to somebody who takes what waits when it gives it back.
     taken: bool,
-    /// When one of them last took it.
+    /// When somebody who checks pieces last took it.
     taken_at: Option<Instant>,
     /// Whether the download's thread waits to be told that there is something to do.
     asleep: bool,
     /// Verified pieces that it will want soon.
     kept: BTreeMap<u32, Kept>,
-    /// Pieces that are left to the worker that has the turn.
+    /// Pieces that are left to those who check others.
     waiting: Vec<Check>,
 }
 
@@ -79,23 +80,30 @@ impl Default for Front {
     fn default() -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (hasher, kept, waiting) = (Some(Sha1::new()), BTreeMap::new(), Vec::new());
-        Self { id, next: 0, hasher, is_old: false, checkers: 0, taken: false, taken_at: None, asleep: false, kept, waiting }
+        Self { id, next: 0, hasher, old_end: 0, checkers: 0, taken: false, taken_at: None, asleep: false, kept, waiting }
     }
 }
 
 impl Front {
     /// One that goes on with what `have` says is there already.
-    pub(super) fn new(have: &Bitfield) -> Self {
-        Self { is_old: have.ones() > 0, ..Self::default() }
+    pub(super) fn new(have: &Bitfield, geometry: &Geometry) -> Self {
+        let last = geometry.indexes().rev().find(|piece| have.has(*piece));
+        Self { old_end: last.map_or(0, |piece| piece.get() + 1), ..Self::default() }
     }
 
-    /// Leaves a piece to somebody who checks others and goes on with the front, or will do so once it can; else hands it back.
-    pub(super) fn leave(&mut self, check: Check) -> Option<Check> {
-        if !self.taken && (self.checkers == 0 || self.kept.len() < KEPT_HIGH) {
-            return Some(check);
+    /// Tells it from that of another attempt.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Leaves a piece to somebody who checks others and goes on with the front, or will do so at once; else hands it back.
+    pub(super) fn leave(&mut self, check: Check) -> Result<(), Check> {
+        let is_full = || self.kept.len() >= KEPT_HIGH && self.kept.contains_key(&self.next);
+        if !self.taken && (self.checkers == 0 || !is_full()) {
+            return Err(check);
         }
         self.waiting.push(check);
-        None
+        Ok(())
     }
 
     /// Tells whether so many pieces wait that whoever brings more is to wait, too.
@@ -116,8 +124,15 @@ impl Front {
             return None;
         }
         let place = (0..self.waiting.len()).min_by_key(|&place| self.waiting[place].piece).filter(|_| !self.taken);
-        self.checkers -= usize::from(place.is_none());
+        if place.is_none() {
+            self.end(id);
+        }
         place.map(|place| self.waiting.swap_remove(place))
+    }
+
+    /// Whoever began checks no more pieces; what waits is taken by somebody who begins after this.
+    pub(super) fn end(&mut self, id: u64) {
+        self.checkers -= usize::from(id == self.id);
     }
 
     /// Tells whether pieces wait to be checked.
@@ -145,25 +160,17 @@ impl Front {
     }
 
     /// The turn for whoever is about to check `piece`, if there is something to hash at the same time: that piece, one that was kept, or one
-    /// that `is_there` and was written a moment ago.
-    fn lend_beside(&mut self, piece: PieceIndex, is_there: bool) -> Option<Lent> {
-        let goes = piece.get() == self.next || self.kept.contains_key(&self.next) || (is_there && self.is_near(piece));
+    /// that `is_near`: there, and written a moment ago.
+    fn lend_beside(&mut self, piece: PieceIndex, is_near: bool) -> Option<Lent> {
+        let goes = piece.get() == self.next || self.kept.contains_key(&self.next) || is_near;
         if goes { self.lend_to_checker() } else { None }
     }
 
-    /// The turn for whoever has checked `piece` and is to go on with more: with what was kept if there is much of it, or with what `is_there`
+    /// The turn for whoever has checked a piece and is to go on with more: with what was kept if there is much of it, or with what `is_near`
     /// and was not kept.
-    fn lend_behind(&mut self, piece: PieceIndex, is_there: bool) -> Option<Lent> {
-        let goes = match self.kept.contains_key(&self.next) {
-            true => self.kept.len() >= KEPT_LOW,
-            false => is_there && self.is_near(piece),
-        };
+    fn lend_behind(&mut self, is_near: bool) -> Option<Lent> {
+        let goes = if self.kept.contains_key(&self.next) { self.kept.len() >= KEPT_LOW } else { is_near };
         if goes { self.lend_to_checker() } else { None }
-    }
-
-    /// Tells whether what the front waits for, if it is there, came not long before `piece`.
-    fn is_near(&self, piece: PieceIndex) -> bool {
-        !self.is_old && piece.get().checked_sub(self.next).is_some_and(|ahead| ahead < NEAR)
     }
 
     fn lend_to_checker(&mut self) -> Option<Lent> {
@@ -174,13 +181,14 @@ impl Front {
 
     /// The turn for the download's thread. What comes meanwhile is left to it, unless it may have to wait for the disk.
     fn lend_alone(&mut self) -> Option<Lent> {
-        self.taken = !self.is_old;
-        self.lend()
+        let lent = self.lend()?;
+        self.taken = lent.kept.is_some();
+        Some(lent)
     }
 
     fn lend(&mut self) -> Option<Lent> {
         let hasher = self.hasher.take()?;
-        Some(Lent { id: self.id, piece: self.next, kept: self.kept.remove(&self.next), hasher, advanced: None })
+        Some(Lent { id: self.id, piece: self.next, kept: self.kept.remove(&self.next), hasher, advanced: None, is_unread: false })
     }
 
     /// When the download's thread has something to do, if it has: hash on by itself, or finish. `grown` tells whether this run has brought a
@@ -208,6 +216,10 @@ impl Front {
         } else if let Some(kept) = lent.kept {
             self.kept.insert(self.next, kept);
         }
+        if lent.is_unread {
+            // The download's thread finds out why, at once.
+            (self.old_end, self.taken_at) = (u32::MAX, None);
+        }
         (self.hasher, self.taken) = (Some(lent.advanced.unwrap_or(lent.hasher)), false);
     }
 }
@@ -221,6 +233,8 @@ struct Lent {
     hasher: Sha1,
     /// As it is behind it.
     advanced: Option<Sha1>,
+    /// Whether the piece could not be read.
+    is_unread: bool,
 }
 
 impl Lent {
@@ -245,14 +259,14 @@ pub(super) struct Turn {
 impl Turn {
     /// Takes the turn for whoever is about to check `piece`, if that can be done together.
     pub(super) fn beside(torrent: &Arc<Torrent>, transfer: &mut TransferPart, piece: PieceIndex) -> Option<Self> {
-        let is_there = transfer.has_next_of_front(&torrent.geometry);
-        transfer.front.lend_beside(piece, is_there).map(|lent| Self::new(torrent, lent))
+        let is_near = transfer.has_near(&torrent.geometry, piece);
+        transfer.front.lend_beside(piece, is_near).map(|lent| Self::new(torrent, lent))
     }
 
     /// Takes the turn for whoever has checked `piece`, if there is more to do than will be taken along.
     pub(super) fn behind(torrent: &Arc<Torrent>, transfer: &mut TransferPart, piece: PieceIndex) -> Option<Self> {
-        let is_there = transfer.has_next_of_front(&torrent.geometry);
-        transfer.front.lend_behind(piece, is_there).map(|lent| Self::new(torrent, lent))
+        let is_near = transfer.has_near(&torrent.geometry, piece);
+        transfer.front.lend_behind(is_near).map(|lent| Self::new(torrent, lent))
     }
 
     /// Takes the turn for the download's thread, if there is something that no worker takes along.
@@ -260,6 +274,11 @@ impl Turn {
         let lacks = transfer.front.next < torrent.geometry.piece_count();
         let is_due = lacks && transfer.front_due(&torrent.geometry).is_some_and(|due| due <= Instant::now());
         if is_due { transfer.front.lend_alone().map(|lent| Self::new(torrent, lent)) } else { None }
+    }
+
+    /// Tells of which front it is.
+    pub(super) fn id(&self) -> Option<u64> {
+        self.lent.as_ref().map(|lent| lent.id)
     }
 
     fn new(torrent: &Arc<Torrent>, lent: Lent) -> Self {
@@ -274,14 +293,17 @@ impl Turn {
         let Some(lent) = &mut self.lent else { return Ok(()) };
         let advanced = match &lent.kept {
             Some(kept) => lent.hasher.clone().chain_update(&**kept),
-            None => lent.hasher.clone().chain_update(&*read(&self.torrent, part, lent.piece)?),
+            None => {
+                let read = read(&self.torrent, part, lent.piece).inspect_err(|_| lent.is_unread = true)?;
+                lent.hasher.clone().chain_update(&*read)
+            }
         };
         lent.advanced = Some(advanced);
         Ok(())
     }
 
     /// Checks a piece and goes on with the front, side by side; tells whether the piece has the hash that is wanted. If what the front waits for
-    /// cannot be read, it stays where it is, and whoever goes on with it finds out.
+    /// cannot be read, it stays where it is.
     pub(super) fn check(&mut self, part: &PartFile, piece: PieceIndex, bytes: &[u8], want: &Sha1Digest) -> bool {
         let Some(lent) = &mut self.lent else { return false };
         if let Some(kept) = lent.kept.take() {
@@ -294,7 +316,10 @@ impl Turn {
         }
         match read(&self.torrent, part, lent.piece) {
             Ok(earlier) => lent.check(bytes, want, Some(&earlier)),
-            Err(_) => Sha1::digest(bytes)[..] == want.as_bytes()[..],
+            Err(_) => {
+                lent.is_unread = true;
+                is_good(bytes, want)
+            }
         }
     }
 
@@ -317,6 +342,11 @@ impl Drop for Turn {
             self.take_back(&mut torrent.state.lock());
         }
     }
+}
+
+/// Tells whether bytes have the hash that is wanted.
+pub(super) fn is_good(bytes: &[u8], want: &Sha1Digest) -> bool {
+    Sha1::digest(bytes)[..] == want.as_bytes()[..]
 }
 
 /// Reads a piece that was written.
@@ -354,8 +384,12 @@ impl TransferPart {
         self.front.due(self.have(), geometry, self.grown)
     }
 
-    /// Tells whether the piece that the front waits for is there.
-    fn has_next_of_front(&self, geometry: &Geometry) -> bool {
-        geometry.index(self.front.next.into()).is_some_and(|next| self.have().has(next))
+    /// Tells whether the piece that the front waits for is there, came in this run, and not long before `piece`.
+    fn has_near(&self, geometry: &Geometry, piece: PieceIndex) -> bool {
+        let Some(next) = geometry.index(self.front.next.into()).filter(|next| next.get() >= self.front.old_end) else {
+            return false;
+        };
+        let ahead = geometry.offset(piece).checked_sub(geometry.offset(next));
+        ahead.is_some_and(|ahead| ahead < NEAR_LEN) && self.have().has(next)
     }
 }

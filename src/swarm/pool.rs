@@ -110,8 +110,6 @@ pub(super) struct Pool {
     _threads: Mutex<ThreadPool>,
     /// Disconnected when the last worker has ended.
     ended: Receiver<()>,
-    /// For what is left in the queue then.
-    queue: Receiver<Job>,
 }
 
 impl Pool {
@@ -124,10 +122,12 @@ impl Pool {
             let (queue, stop, alive) = (queue.clone(), stop.clone(), alive.clone());
             pool.execute(move || {
                 work(&queue, &stop);
+                // The queue first: whoever waits for the workers finds nothing in it that keeps a file open.
+                drop(queue);
                 drop(alive);
             });
         }
-        Self { jobs, stop: stop.clone(), _threads: Mutex::new(pool), ended, queue }
+        Self { jobs, stop: stop.clone(), _threads: Mutex::new(pool), ended }
     }
 
     /// Queues a job; hands it back if the queue is full.
@@ -148,11 +148,14 @@ impl Pool {
         }
     }
 
-    /// Waits until every worker has ended, and writes what was left to them; false if some had not after `timeout`.
+    /// Tells whether jobs wait for a worker.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// Waits until every worker has ended; false if some had not after `timeout`.
     pub(super) fn join(&self, timeout: Duration) -> bool {
-        let has_ended = self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected);
-        finish(&self.queue);
-        has_ended
+        self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
     }
 }
 

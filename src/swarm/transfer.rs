@@ -4,7 +4,7 @@
 //! verified stays in the `.part`, and [`Transfer::resume`](super::Transfer::resume) goes on from it.
 //!
 //! A thread a running download walks [`run`] from top to bottom. While pieces come it waits: the workers that check them go on with the SHA-1 of
-//! the whole as well ([`super::front`]), and what they cannot take along it hashes itself. No piece waits for it.
+//! the whole as well ([`super::front`]), and what they cannot take along it hashes itself. No piece waits while it reads.
 
 mod check;
 mod local;
@@ -265,7 +265,7 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     let transfer = run.transfer(&mut state)?;
     let paused = matches!(transfer.life, TransferState::Paused(_));
     let options = Options { window_sum_max: torrent.engine.window_share(), ..Options::default() };
-    let front = Front::new(&have);
+    let front = Front::new(&have, &geometry);
     let mut download = Download::new(geometry, have, options, rand::random());
     download.paused(paused);
     // What comes could not be checked yet.

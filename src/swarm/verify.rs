@@ -11,18 +11,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
-use sha1::{Digest, Sha1};
 
 use super::LinkKey;
-use super::front::{Front, Turn};
+use super::api::TransferState;
+use super::front::{Front, Turn, is_good};
 use super::pool::{Buffer, Job};
 use super::storage::PartFile;
 use super::torrent::{State, Torrent};
+use super::transfer::TransferPart;
 use crate::types::PieceIndex;
 
 /// Verified bytes after which the journal is written before its time.
 const UNSYNCED_MAX: u64 = 64 << 20;
-/// How often whoever waits for room looks whether the download has ended.
+/// Pieces that are checked in a row before others that wait for a worker have theirs.
+const IN_A_ROW: u32 = 16;
+/// How often whoever waits for room looks whether the download, its link or the engine has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A piece that has come and is to be checked.
@@ -61,12 +64,14 @@ impl Torrent {
     pub(super) fn check_soon(self: &Arc<Self>, check: Check) {
         let check = {
             let mut state = self.state.lock();
-            while state.transfer.as_ref().is_some_and(|transfer| transfer.front.is_crowded()) {
+            let is_crowded = |state: &State| state.transfer.as_ref().is_some_and(|transfer| transfer.front.is_crowded());
+            while is_crowded(&state) && state.links.contains_key(&check.link) && !self.engine.stop.is_set() {
                 self.room.wait_for(&mut state, LOOK_EVERY);
             }
-            state.transfer.as_mut().and_then(|transfer| transfer.front.leave(check))
+            let Some(transfer) = &mut state.transfer else { return };
+            transfer.front.leave(check)
         };
-        if let Some(check) = check {
+        if let Err(check) = check {
             self.engine.pool.put(Job::Verify(self.clone(), check));
         }
     }
@@ -76,9 +81,9 @@ impl Torrent {
         let mut state = self.state.lock();
         let Some(transfer) = &mut state.transfer else { return };
         // Somebody may have begun since.
-        let Some(first) = transfer.front.leave(first) else { return };
+        let Err(first) = transfer.front.leave(first) else { return };
         let id = transfer.front.begin();
-        self.check_one(&mut state, first);
+        self.check_one(&mut state, id, first);
         self.check_left(&mut state, id);
     }
 
@@ -89,7 +94,8 @@ impl Torrent {
     pub(super) fn advance(self: &Arc<Self>, mut turn: Turn, part: &PartFile) -> io::Result<()> {
         let advanced = turn.advance(part);
         let mut state = self.state.lock();
-        let id = state.transfer.as_mut().map(|transfer| transfer.front.begin());
+        let own = |transfer: &&mut TransferPart| turn.id() == Some(transfer.front.id());
+        let id = state.transfer.as_mut().filter(own).map(|transfer| transfer.front.begin());
         turn.give_back(&mut state);
         if let Some(id) = id {
             self.check_left(&mut state, id);
@@ -97,43 +103,61 @@ impl Torrent {
         advanced
     }
 
+    /// Checks what is left, but hands the rest over after a while if there is other work for workers.
     fn check_left(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, id: u64) {
+        let mut checked = 0;
         while let Some(check) = state.transfer.as_mut().and_then(|transfer| transfer.front.next_check(id)) {
-            self.check_one(state, check);
+            checked += 1;
+            let check = match checked >= IN_A_ROW && self.engine.pool.is_busy() {
+                true => match self.engine.pool.offer(Job::Verify(self.clone(), check)) {
+                    Err(Job::Verify(_, check)) => check,
+                    _ => {
+                        if let Some(transfer) = &mut state.transfer {
+                            transfer.front.end(id);
+                        }
+                        return;
+                    }
+                },
+                false => check,
+            };
+            self.check_one(state, id, check);
         }
     }
 
     /// Checks a piece, has it written, and goes on with the front; without the lock, as long as any of that takes.
-    fn check_one(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, Check { link, piece, buffer }: Check) {
+    fn check_one(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, id: u64, Check { link, piece, buffer }: Check) {
         self.room.notify_one();
         let (Some(transfer), Some(metainfo)) = (&mut state.transfer, self.metainfo.get()) else { return };
         let Some(part) = transfer.part.clone() else { return };
         let mut turn = Turn::beside(self, transfer, piece);
         // The turn goes along, so that after a panic it is dropped, which takes the lock, while that is free.
-        let (turn, is_good) = MutexGuard::unlocked(state, || {
+        let (turn, good) = MutexGuard::unlocked(state, || {
             let want = metainfo.piece_hash(piece);
-            let is_good = match &mut turn {
+            let good = match &mut turn {
                 Some(turn) => turn.check(&part, piece, &buffer, &want),
-                None => Sha1::digest(&*buffer)[..] == want.as_bytes()[..],
+                None => is_good(&buffer, &want),
             };
-            (turn, is_good)
+            (turn, good)
         });
         if let Some(turn) = turn {
             turn.give_back(state);
         }
-        let checked = Good { link, piece, buffer: Arc::new(buffer), part };
-        match is_good {
+        let checked = Good { link, piece, buffer: Arc::new(buffer), part: part.clone() };
+        match good {
             true => self.have_written(state, checked),
             false => self.note(state, &checked, Verdict::Wrong),
         }
-        self.catch_up(state, piece);
+        self.catch_up(state, id, piece, &part);
     }
 
     /// Writes a piece that was found good, or leaves that to another worker if there are more to check: one can go on with the front, and any can write.
     fn have_written(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, good: Good) {
         let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_at(&good.part)) else { return };
-        transfer.front.keep(good.piece, &good.buffer, &self.engine.kept);
-        let offered = match transfer.front.has_waiting() {
+        if !matches!(transfer.life, TransferState::Paused(_)) {
+            transfer.front.keep(good.piece, &good.buffer, &self.engine.kept);
+        }
+        // At the end of the engine there may be nobody else.
+        let offered = match transfer.front.has_waiting() && !self.engine.stop.is_set() {
             true => self.engine.pool.offer(Job::Write(self.clone(), good)),
             false => Err(Job::Write(self.clone(), good)),
         };
@@ -158,13 +182,13 @@ impl Torrent {
     }
 
     /// Goes on with the front alone, if there is more to do than will be taken along.
-    fn catch_up(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, piece: PieceIndex) {
-        let Some(transfer) = &mut state.transfer else { return };
-        let Some(part) = transfer.part.clone() else { return };
+    fn catch_up(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, id: u64, piece: PieceIndex, part: &Arc<PartFile>) {
+        let is_same = |transfer: &&mut TransferPart| transfer.is_at(part) && transfer.front.id() == id;
+        let Some(transfer) = state.transfer.as_mut().filter(is_same) else { return };
         let Some(mut turn) = Turn::behind(self, transfer, piece) else { return };
         let turn = MutexGuard::unlocked(state, || {
-            // What cannot be read stays, and whoever goes on with it finds out.
-            let _ = turn.advance(&part);
+            // What cannot be read stays, and the download's thread finds out.
+            let _ = turn.advance(part);
             turn
         });
         turn.give_back(state);
@@ -214,7 +238,7 @@ impl Torrent {
             && let Some(download) = &mut transfer.download
         {
             download.checks_failed();
-            transfer.front = Front::new(download.have());
+            transfer.front = Front::new(download.have(), &self.geometry);
             self.pause_itself(&mut state, "checking a piece panicked: that is a bug in Posse".to_owned());
         }
         self.drive(&mut state);

@@ -43,7 +43,7 @@ impl World {
         let (piece, mut buffer) = self.piece(number);
         let want = digest(&buffer);
         buffer[0] ^= u8::from(alter);
-        let good = match self.front.lend_beside(piece, self.is_there(self.front.next)) {
+        let good = match self.front.lend_beside(piece, self.is_near()) {
             Some(mut lent) => {
                 let earlier = (lent.piece != number).then(|| self.bytes_of(&lent));
                 let good = lent.check(&buffer, &want, earlier.as_deref());
@@ -57,9 +57,13 @@ impl World {
             self.have.insert(piece);
             self.front.keep(piece, &Arc::new(buffer), &self.sum);
         }
-        if let Some(lent) = self.front.lend_behind(piece, self.is_there(self.front.next)) {
+        if let Some(lent) = self.front.lend_behind(self.is_near()) {
             self.advance(lent);
         }
+    }
+
+    fn is_near(&self) -> bool {
+        self.front.next >= self.front.old_end && self.is_there(self.front.next)
     }
 
     fn is_there(&self, number: u32) -> bool {
@@ -157,31 +161,49 @@ fn left(front: &mut Front, id: u64) -> Vec<u32> {
 fn what_comes_while_somebody_has_the_turn_is_left_to_it() {
     let mut world = World::new();
     let [third, second, first] = [2, 1, 0].map(|number| check(&world, number));
-    let first = world.front.leave(first).expect("nobody checks any");
+    let first = world.front.leave(first).expect_err("nobody checks any");
     let id = world.front.begin();
     let lent = world.front.lend_beside(first.piece, false).unwrap();
-    assert!(world.front.leave(third).is_none() && world.front.leave(second).is_none());
+    assert!(world.front.leave(third).is_ok() && world.front.leave(second).is_ok());
     let other = world.front.begin();
     assert!(left(&mut world.front, other).is_empty(), "another leaves them to the one that has the turn");
     world.front.take_back(lent);
     assert_eq!(left(&mut world.front, id), [1, 2], "the first in the file first");
     assert_eq!(world.front.checkers, 0);
     let again = check(&world, 3);
-    assert!(world.front.leave(again).is_some(), "it has ended");
+    assert!(world.front.leave(again).is_err(), "it has ended");
 }
 
 #[test]
-fn none_is_checked_without_the_front_while_much_is_kept() {
+fn none_is_checked_beside_the_one_who_has_much_to_go_on_with() {
     let mut world = World::new();
     let id = world.front.begin();
-    (1..KEPT_HIGH as u32).for_each(|number| world.check(number, false));
-    let another = check(&world, 8);
-    assert!(world.front.leave(another).is_some(), "it can be checked at the same time");
-    world.check(8, false);
-    let (ninth, none) = (check(&world, 9), Front::default().next_check(id));
-    assert!(none.is_none(), "that was another front's");
-    assert!(world.front.leave(ninth).is_none());
+    (1..=KEPT_HIGH as u32).for_each(|number| world.check(number, false));
+    let [ninth, again] = [9, 9].map(|number| check(&world, number));
+    assert!(world.front.leave(ninth).is_err(), "the first is not there: nobody can go on");
+    let first = world.piece(0);
+    world.have.insert(first.0);
+    world.front.keep(first.0, &Arc::new(first.1), &world.sum);
+    assert!(world.front.leave(again).is_ok());
+    assert!(Front::default().next_check(id).is_none(), "that was another front's");
     assert_eq!(left(&mut world.front, id), [9]);
+}
+
+#[test]
+fn what_is_left_when_one_ends_is_for_the_next_who_begins() {
+    let mut world = World::new();
+    let id = world.front.begin();
+    let lent = world.front.lend_beside(world.piece(0).0, false).unwrap();
+    let [first, second, third] = [1, 2, 3].map(|number| check(&world, number));
+    assert!(world.front.leave(first).is_ok() && world.front.leave(second).is_ok());
+    world.front.take_back(lent);
+    let handed_over = world.front.next_check(id).unwrap();
+    world.front.end(id);
+    let handed_over = world.front.leave(handed_over).expect_err("nobody checks any");
+    assert_eq!(handed_over.piece.get(), 1);
+    let id = world.front.begin();
+    assert!(world.front.leave(third).is_err());
+    assert_eq!(left(&mut world.front, id), [2]);
 }
 
 #[test]
@@ -192,7 +214,7 @@ fn whoever_brings_too_many_is_told() {
     for _ in 0..WAITING_MAX {
         assert!(!world.front.is_crowded());
         let check = check(&world, 1);
-        assert!(world.front.leave(check).is_none());
+        assert!(world.front.leave(check).is_ok());
     }
     assert!(world.front.is_crowded());
 }
@@ -200,20 +222,28 @@ fn whoever_brings_too_many_is_told() {
 #[test]
 fn a_worker_goes_on_over_what_is_there_if_that_is_near() {
     let mut world = World::new();
-    let [second, third] = [1, 2].map(|number| world.piece(number).0);
+    let [first, second, third] = [0, 1, 2].map(|number| world.piece(number).0);
     assert!(world.front.lend_beside(third, false).is_none(), "nothing is there");
     // Two pieces that nobody kept.
-    let all_but_two = [world.piece(0).0, second];
-    all_but_two.into_iter().for_each(|piece| _ = world.have.insert(piece));
+    [first, second].into_iter().for_each(|piece| _ = world.have.insert(piece));
     world.check(2, false);
     assert_eq!(world.front.next, 2, "one beside it, and one behind");
     world.check(3, false);
     assert_eq!(world.front.next, 3);
-    world.front.next = 0;
-    let far = Geometry::new(1 << 30, 16 << 10).unwrap().index(NEAR.into()).unwrap();
-    assert!(world.front.lend_behind(far, true).is_none());
-    world.front = Front::new(&world.have);
-    assert!(world.front.lend_beside(third, true).is_none(), "an earlier run left it: it may have to be read from the disk");
+    world.front = Front::new(&world.have, &world.geometry);
+    assert_eq!(world.front.old_end, 4);
+    world.check(4, false);
+    assert_eq!(world.front.next, 0, "an earlier run left it: it may have to be read from the disk");
+}
+
+#[test]
+fn what_cannot_be_read_is_left_to_the_thread() {
+    let mut world = World::new();
+    world.have.insert(world.piece(0).0);
+    let mut lent = world.front.lend_behind(world.is_near()).unwrap();
+    lent.is_unread = true;
+    world.front.take_back(lent);
+    assert!(!world.is_near() && world.is_due_now());
 }
 
 #[test]
@@ -226,8 +256,13 @@ fn the_thread_goes_on_by_itself_where_workers_do_not() {
     assert_eq!(world.due(true), Some(taken + QUIET));
     let lent = world.front.lend_alone().unwrap();
     assert_eq!(world.due(true), None, "somebody is at it");
-    let check = check(&world, 3);
-    assert!(world.front.leave(check).is_none(), "that is checked next");
+    let [third, fourth] = [2, 3].map(|number| check(&world, number));
+    assert!(world.front.leave(third).is_err(), "it may have to wait for the disk");
+    world.front.take_back(lent);
+    let first = world.piece(0);
+    world.front.keep(first.0, &Arc::new(first.1), &world.sum);
+    let lent = world.front.lend_alone().unwrap();
+    assert!(world.front.leave(fourth).is_ok(), "that is checked next");
     world.front.take_back(lent);
     (2..11).for_each(|number| _ = world.have.insert(world.piece(number).0));
     assert!(world.is_due_now(), "everything is there");
@@ -244,13 +279,9 @@ fn the_thread_goes_on_by_itself_where_workers_do_not() {
 fn what_an_earlier_run_left_waits_until_this_one_has_brought_something() {
     let mut world = World::new();
     world.have.insert(world.piece(0).0);
-    world.front = Front::new(&world.have);
+    world.front = Front::new(&world.have, &world.geometry);
     assert_eq!(world.due(false), None);
     assert!(world.due(true).is_some());
-    let lent = world.front.lend_alone().unwrap();
-    let check = check(&world, 1);
-    assert!(world.front.leave(check).is_some(), "the thread may have to wait for the disk");
-    world.front.take_back(lent);
     world.run_thread();
     assert_eq!(world.front.next, 1);
 }
