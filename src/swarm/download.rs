@@ -9,8 +9,8 @@
 //!
 //! The life of a piece: [`Download::next_job`] queues it for a link; a worker takes the job and calls [`Download::start`], then
 //! sends the requests; the link's reader calls [`Download::block_received`] for each block; at `Completed` the buffer goes to
-//! the pool, which calls [`Download::verified`], [`Download::corrupt`] or [`Download::write_failed`]. Whatever goes wrong before,
-//! the piece is missing again, and asked for elsewhere first.
+//! whoever checks pieces, which calls [`Download::verified`], [`Download::corrupt`] or [`Download::write_failed`]. Whatever goes wrong
+//! before, the piece is missing again, and asked for elsewhere first.
 //!
 //! Left out on purpose: partial pieces are not handed from a dead link to another (at most a piece a link is lost).
 
