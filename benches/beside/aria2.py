@@ -67,6 +67,7 @@ class Aria2:
         options = ["--seed-ratio=0", f"--listen-port={free_port()}", f"--dir={directory}", f"--on-bt-download-complete={self.hook}"]
         start = time.monotonic()
         leecher = self.processes.start(directory.name, ["aria2c", *QUIET, *options, self.torrent])
+        self.source.touch_memory()
         sample = Sample.begin(leecher, self.seeders[:seeders])
         deadline = start + PATIENCE_WITH_FILES
         while True:

@@ -73,6 +73,7 @@ class Libtorrent:
         self.tracker.named = self.ports[:seeders]
         leecher = self._start("leech", directory)
         leecher.line(time.monotonic() + PATIENCE)
+        self.source.touch_memory()
         sample = Sample.begin(leecher, self.seeders[:seeders])
         start = leecher.send("begin")
         at, _ = leecher.line(start + PATIENCE_WITH_FILES)

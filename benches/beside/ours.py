@@ -61,6 +61,7 @@ class Ours:
         leecher.enter(self.seeders[0], f"of-{seeders}")
         target = self.directory / f"{leecher.user}.bin"
         senders = [member.process for member in self.seeders[:seeders]]
+        self.source.touch_memory()
         sample = Sample.begin(leecher.process, senders)
         start = leecher.tell("download_file", f"of-{seeders}", self.source.name, str(target))
         sample.end(leecher.event("download_complete") - start)

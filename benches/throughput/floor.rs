@@ -103,9 +103,12 @@ fn receive_plain(stream: &mut TcpStream, out: &mut File) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until what earlier measurements wrote is on the disk, so that none pays for another.
-pub(crate) fn settle(dir: &Path) -> io::Result<()> {
+/// Waits until what earlier measurements wrote is on the disk, so that none pays for another, and has the system hold as much memory as a copy of
+/// `len` bytes needs: where a virtual machine gives free memory away, whoever comes first pays to get it back.
+pub(crate) fn settle(dir: &Path, len: u64) -> io::Result<()> {
     rustix::fs::syncfs(File::open(dir)?)?;
     thread::sleep(Duration::from_millis(200));
-    Ok(())
+    let path = dir.join("touched");
+    io::copy(&mut io::repeat(0).take(len), &mut File::create(&path)?)?;
+    std::fs::remove_file(path)
 }

@@ -45,9 +45,9 @@ impl Run {
             // Not counted: the first to fill the system's cache pays for memory that the others find ready.
             floor::measure(file, &copy, false)?;
         }
-        floor::settle(dir)?;
+        floor::settle(dir, len)?;
         let plain = floor::measure(file, &copy, false)?;
-        floor::settle(dir)?;
+        floor::settle(dir, len)?;
         let encrypted = floor::measure(file, &copy, true)?;
         let (one, (upload, upload_cpu)) = download(network, file, len, &format!("one-{number}"), 1)?;
         let (two, _) = download(network, file, len, &format!("two-{number}"), 2)?;
@@ -74,7 +74,7 @@ fn mbs(len: u64, sample: &Sample) -> f64 {
 fn download(network: &Network, file: &Path, len: u64, group: &str, seeders: usize) -> Result<(Sample, (Duration, Duration))> {
     let mut owner = Member::start(network, &format!("{group}-seeder-1"))?;
     owner.ask(&["create_group", group])?;
-    floor::settle(network.dir())?;
+    floor::settle(network.dir(), len)?;
     let before = owner.usage();
     let upload = (owner.upload(file, group)?, owner.usage().since(before).cpu);
     let mut senders = vec![owner];
@@ -86,7 +86,7 @@ fn download(network: &Network, file: &Path, len: u64, group: &str, seeders: usiz
     }
     let mut receiver = Member::start(network, &format!("{group}-leecher"))?;
     receiver.enter(&mut senders[0], group)?;
-    floor::settle(network.dir())?;
+    floor::settle(network.dir(), len)?;
     let sample = transfer(&mut receiver, &senders, group, file)?;
     check(&receiver, file, len)?;
     receiver.leave()?;
