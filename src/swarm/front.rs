@@ -33,7 +33,7 @@ use super::storage::PartFile;
 use super::torrent::{State, Torrent};
 use super::transfer::TransferPart;
 use super::twin::update_both;
-use super::verify::Check;
+use super::verify::{Check, is_good};
 use crate::types::{Bitfield, Geometry, PieceIndex, Sha1Digest};
 
 /// Buffers kept for the front, so that it need not read again what was just written.
@@ -342,11 +342,6 @@ impl Drop for Turn {
             self.take_back(&mut torrent.state.lock());
         }
     }
-}
-
-/// Tells whether bytes have the hash that is wanted.
-pub(super) fn is_good(bytes: &[u8], want: &Sha1Digest) -> bool {
-    Sha1::digest(bytes)[..] == want.as_bytes()[..]
 }
 
 /// Reads a piece that was written.

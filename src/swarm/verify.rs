@@ -11,15 +11,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
+use sha1::{Digest, Sha1};
 
 use super::LinkKey;
 use super::api::TransferState;
-use super::front::{Front, Turn, is_good};
+use super::front::{Front, Turn};
 use super::pool::{Buffer, Job};
 use super::storage::PartFile;
 use super::torrent::{State, Torrent};
 use super::transfer::TransferPart;
-use crate::types::PieceIndex;
+use crate::types::{PieceIndex, Sha1Digest};
 
 /// Verified bytes after which the journal is written before its time.
 const UNSYNCED_MAX: u64 = 64 << 20;
@@ -54,6 +55,11 @@ enum Verdict {
     Wrong,
     /// It is right and could not be written; when that was tried, and why not.
     Unwritten(Instant, String),
+}
+
+/// Tells whether bytes have the hash that is wanted.
+pub(super) fn is_good(bytes: &[u8], want: &Sha1Digest) -> bool {
+    Sha1::digest(bytes)[..] == want.as_bytes()[..]
 }
 
 impl Torrent {

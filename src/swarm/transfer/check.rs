@@ -12,6 +12,7 @@ use sha1::{Digest, Sha1};
 use super::super::api::DownloadSpec;
 use super::super::storage::PartFile;
 use super::super::torrent::Torrent;
+use super::super::verify;
 use super::{End, Run};
 use crate::types::{Bitfield, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
@@ -84,7 +85,7 @@ pub(super) fn explain(run: &Run<'_>, part: &PartFile, digest: Sha1Digest, want: 
 
 /// Tells whether a piece's bytes have its hash; no, while the hashes are not known.
 pub(super) fn is_good(torrent: &Torrent, piece: PieceIndex, bytes: &[u8]) -> bool {
-    torrent.metainfo.get().is_some_and(|metainfo| Sha1::digest(bytes)[..] == metainfo.piece_hash(piece).as_bytes()[..])
+    torrent.metainfo.get().is_some_and(|metainfo| verify::is_good(bytes, &metainfo.piece_hash(piece)))
 }
 
 /// The hashes of pieces of zeros, by their length: one, and that of the last piece.
