@@ -78,6 +78,8 @@ pub struct FileEntry {
     pub sharer_count: u32,
     /// How many devices that have it whole are connected to the answering tracker.
     pub online: u32,
+    /// When it was offered.
+    pub at: Stamp,
 }
 
 /// What a device says about a file when it announces.

@@ -8,19 +8,33 @@
 //! | text, name | `u16` length, UTF-8 |
 //! | list | `u32` count, items |
 //! | option | one byte 0, or 1 and the value |
-//! | tagged message | one byte tag, fields in order |
+//! | block | `u32` length of all that follows, content |
+//! | structure (`wire_struct!`) | a block: the fields in order |
+//! | message (`wire_enum!`) | one byte tag, a block: the fields in order |
+//! | leaf (`wire_leaf!`, `wire_leaf_enum!`) | the same without the block |
 //!
-//! **Invariant:** a count is checked against its limit and against the bytes that are left before anything is allocated.
+//! A later version adds fields at the end of a block, and a reader skips what it does not know there. A
+//! leaf never changes: parts of keys ([`Version`], [`Place`], [`RequestStamp`]), what a signature covers
+//! ([`TokenClaims`], [`TicketClaims`] and what holds them), [`Effect`], and enums without fields.
+//!
+//! **Invariant:** a count or length is checked against its limit and against the bytes that are left
+//! before anything is allocated, and nothing is read beyond the end of a block.
 
 use std::net::{IpAddr, SocketAddr};
 
 use byteorder::{BigEndian, ByteOrder};
 
+use super::VersionRange;
 use crate::types::{
-    DeviceId, DownloadState, FileEntry, FileFacts, FileName, GroupEntry, GroupId, GroupName, InfoHash, Label, MemberEntry,
-    MembershipState, OriginId, Part, Password, PasswordHash, PeerEntry, RequestEntry, RequestId, SessionToken, Sha1Digest,
-    Signature, Stamp, Tag, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, limits,
+    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry,
+    GroupId, GroupName, InfoHash, Label, Limit, MemberEntry, MembershipState, Part, Password,
+    PasswordHash, Pattern, PeerEntry, Place, RequestEntry, RequestId, RequestStamp, SessionToken,
+    SettingName, Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
 };
+
+/// Bytes in a setting's name.
+pub const SETTING_NAME_LEN_MAX: usize = 300;
 
 /// Names of sharers in a file's entry; how many there are in all stands beside them.
 pub const SHARERS_SHOWN_MAX: usize = 8;
@@ -58,6 +72,12 @@ pub enum WireError {
         /// The limit.
         max: u64,
     },
+    /// The other end speaks only this version, which is older than ranges of versions.
+    #[error("the other end speaks version {0} of the protocol alone; update it")]
+    OldVersion(u16),
+    /// The other end speaks no version that this program speaks.
+    #[error("the other end speaks versions {0} of the protocol, this program {ours}", ours = VersionRange::OURS)]
+    NoCommonVersion(VersionRange),
     /// A value that its type does not allow.
     #[error("bad {what}: {why}")]
     BadValue {
@@ -114,6 +134,32 @@ impl<'a> Decoder<'a> {
         let mut array = [0; N];
         array.copy_from_slice(self.bytes(N)?);
         Ok(array)
+    }
+
+    /// Takes a block: its length, and a decoder for its content.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] if the content is not all there.
+    pub fn block(&mut self) -> Result<Self, WireError> {
+        let len = u32::decode(self)? as usize;
+        self.bytes(len).map(Self::new)
+    }
+
+    /// Takes a block of at most `max` bytes, without its length.
+    ///
+    /// # Errors
+    /// [`WireError::TooLong`] beyond `max`, [`WireError::Truncated`] if the content is not all there.
+    pub fn block_within(&mut self, what: &'static str, max: usize) -> Result<Self, WireError> {
+        let len = u32::decode(self)? as usize;
+        if len > max {
+            return Err(WireError::TooLong { what, len: len as u64, max: max as u64 });
+        }
+        self.bytes(len).map(Self::new)
+    }
+
+    /// Takes all bytes that are left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
     }
 
     /// Takes the count of a list of items of at least `item_len_min` bytes.
@@ -239,6 +285,47 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
+/// The fields of a structure, in order and without their length.
+pub(crate) trait Fields: Sized {
+    /// The fewest bytes that the fields take.
+    const FIELDS_LEN_MIN: usize;
+
+    /// Appends the fields to `out`.
+    fn encode_fields(&self, out: &mut Vec<u8>);
+
+    /// Reads the fields.
+    ///
+    /// # Errors
+    /// Those of the fields.
+    fn decode_fields(from: &mut Decoder<'_>) -> Result<Self, WireError>;
+}
+
+/// Appends a block whose content `write` appends.
+///
+/// # Panics
+/// If the content reaches 4 GiB.
+pub fn encode_block(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out);
+    let len = u32::try_from(out.len() - start - 4).expect("no structure of ours reaches 4 GiB");
+    BigEndian::write_u32(&mut out[start..start + 4], len);
+}
+
+/// Two values, one behind the other.
+impl<A: Wire, B: Wire> Wire for (A, B) {
+    const LEN_MIN: usize = A::LEN_MIN + B::LEN_MIN;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+        self.1.encode(out);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        Ok((A::decode(from)?, B::decode(from)?))
+    }
+}
+
 /// Appends a list.
 pub fn encode_list<T: Wire>(items: &[T], out: &mut Vec<u8>) {
     (items.len() as u32).encode(out);
@@ -332,7 +419,7 @@ macro_rules! wire_opaque {
         }
     )*};
 }
-wire_opaque!(UserId GroupId OriginId RequestId DeviceId Sha1Digest InfoHash Signature);
+wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest InfoHash Signature);
 
 /// Implements [`Wire`] for validated names: text, checked again by the name's own rules.
 macro_rules! wire_name {
@@ -355,6 +442,8 @@ wire_name!(
     GroupName "group name" limits::NAME_LEN_MAX;
     FileName "file name" limits::FILE_NAME_LEN_MAX;
     Label "name" limits::LABEL_LEN_MAX;
+    SettingName "setting" SETTING_NAME_LEN_MAX;
+    Pattern "pattern" limits::LABEL_LEN_MAX;
 );
 
 impl Wire for Password {
@@ -406,7 +495,7 @@ macro_rules! list_items {
 pub(crate) use list_items;
 
 list_items!(
-    Label "sharers" SHARERS_SHOWN_MAX;
+    Label "names" limits::TRACKERS_MAX;
     GroupEntry "groups" limits::PAGE_ENTRIES_MAX;
     MemberEntry "members" limits::PAGE_ENTRIES_MAX;
     RequestEntry "requests" limits::PAGE_ENTRIES_MAX;
@@ -445,27 +534,72 @@ impl Wire for SocketAddr {
     }
 }
 
-/// Implements [`Wire`] for a struct: its fields in the order given.
+/// Implements [`Fields`] for a struct: its fields in the order given.
+macro_rules! wire_fields {
+    ($($type:ident { $($field:ident : $field_type:ty),* $(,)? })*) => {$(
+        impl $crate::wire::codec::Fields for $type {
+            const FIELDS_LEN_MIN: usize = 0 $(+ <$field_type as $crate::wire::Wire>::LEN_MIN)*;
+
+            fn encode_fields(&self, out: &mut Vec<u8>) {
+                $($crate::wire::Wire::encode(&self.$field, out);)*
+            }
+
+            fn decode_fields(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
+                Ok(Self { $($field: <$field_type as $crate::wire::Wire>::decode(from)?),* })
+            }
+        }
+    )*};
+}
+pub(crate) use wire_fields;
+
+/// Implements [`Wire`] for a struct: a block with its fields in the order given. Fields that a later
+/// version has added behind them are skipped.
 macro_rules! wire_struct {
     ($($type:ident { $($field:ident : $field_type:ty),* $(,)? })*) => {$(
+        $crate::wire::codec::wire_fields! { $type { $($field : $field_type),* } }
+
         impl $crate::wire::Wire for $type {
-            const LEN_MIN: usize = 0 $(+ <$field_type as $crate::wire::Wire>::LEN_MIN)*;
+            const LEN_MIN: usize = 4 + <Self as $crate::wire::codec::Fields>::FIELDS_LEN_MIN;
 
             fn encode(&self, out: &mut Vec<u8>) {
-                $(self.$field.encode(out);)*
+                $crate::wire::codec::encode_block(out, |out| $crate::wire::codec::Fields::encode_fields(self, out));
             }
 
             fn decode(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
-                Ok(Self { $($field: <$field_type as $crate::wire::Wire>::decode(from)?),* })
+                $crate::wire::codec::Fields::decode_fields(&mut from.block()?)
             }
         }
     )*};
 }
 pub(crate) use wire_struct;
 
-/// Implements [`Wire`] for an enum: one byte tag, then the variant's fields in the order given.
+/// Implements [`Wire`] for a struct that never changes: its fields in the order given.
+macro_rules! wire_leaf {
+    ($($type:ident { $($field:ident : $field_type:ty),* $(,)? })*) => {$(
+        $crate::wire::codec::wire_fields! { $type { $($field : $field_type),* } }
+
+        impl $crate::wire::Wire for $type {
+            const LEN_MIN: usize = <Self as $crate::wire::codec::Fields>::FIELDS_LEN_MIN;
+
+            fn encode(&self, out: &mut Vec<u8>) {
+                $crate::wire::codec::Fields::encode_fields(self, out);
+            }
+
+            fn decode(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
+                $crate::wire::codec::Fields::decode_fields(from)
+            }
+        }
+    )*};
+}
+
+/// Implements [`Wire`] for an enum: one byte tag, then a block with the variant's fields in the order
+/// given. `#[leaf]` before a variant leaves the block out. A tag that is not there becomes the variant
+/// behind `_`, which holds the tag, or an error if there is none.
 macro_rules! wire_enum {
-    ($type:ident $what:literal { $($tag:literal => $variant:ident $( { $($field:ident),* $(,)? } )? $( ( $inner:ident ) )? ),* $(,)? }) => {
+    ($type:ident $what:literal {
+        $($tag:literal => $(#[$leaf:ident])? $variant:ident $( { $($field:ident),* $(,)? } )? $( ( $inner:ident ) )? ),* $(,)?
+        $(_ => $unknown:ident $( { $unknown_field:ident } )? $( ( $unknown_inner:ident ) )? $(,)?)?
+    }) => {
         impl $crate::wire::Wire for $type {
             const LEN_MIN: usize = 1;
 
@@ -473,20 +607,47 @@ macro_rules! wire_enum {
                 match self {
                     $(Self::$variant $( { $($field),* } )? $( ( $inner ) )? => {
                         out.push($tag);
-                        $($($crate::wire::Wire::encode($field, out);)*)?
-                        $($crate::wire::Wire::encode($inner, out);)?
+                        let fields = |_out: &mut Vec<u8>| {
+                            $($($crate::wire::Wire::encode($field, _out);)*)?
+                            $($crate::wire::Wire::encode($inner, _out);)?
+                        };
+                        if false $(|| stringify!($leaf) == "leaf")? {
+                            fields(out);
+                        } else {
+                            $crate::wire::codec::encode_block(out, fields);
+                        }
                     })*
+                    $(Self::$unknown $( { $unknown_field } )? $( ( $unknown_inner ) )? => {
+                        $(out.push(*$unknown_field);)?
+                        $(out.push(*$unknown_inner);)?
+                        $crate::wire::codec::encode_block(out, |_| {});
+                    })?
                 }
             }
 
             fn decode(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
-                match <u8 as $crate::wire::Wire>::decode(from)? {
+                let tag = <u8 as $crate::wire::Wire>::decode(from)?;
+                match tag {
                     $($tag => {
-                        $($(let $field = $crate::wire::Wire::decode(from)?;)*)?
-                        $(let $inner = $crate::wire::Wire::decode(from)?;)?
+                        let mut block;
+                        let _from = if false $(|| stringify!($leaf) == "leaf")? {
+                            from
+                        } else {
+                            block = from.block()?;
+                            &mut block
+                        };
+                        $($(let $field = $crate::wire::Wire::decode(_from)?;)*)?
+                        $(let $inner = $crate::wire::Wire::decode(_from)?;)?
                         Ok(Self::$variant $( { $($field),* } )? $( ( $inner ) )?)
                     })*
-                    tag => Err($crate::wire::WireError::UnknownTag { what: $what, tag: tag.into() }),
+                    $(_ => {
+                        from.block()?;
+                        $(let $unknown_field = tag;)?
+                        $(let $unknown_inner = tag;)?
+                        Ok(Self::$unknown $( { $unknown_field } )? $( ( $unknown_inner ) )?)
+                    })?
+                    #[allow(unreachable_patterns)]
+                    _ => Err($crate::wire::WireError::UnknownTag { what: $what, tag: tag.into() }),
                 }
             }
         }
@@ -494,25 +655,53 @@ macro_rules! wire_enum {
 }
 pub(crate) use wire_enum;
 
+/// Implements [`Wire`] for an enum that never changes: one byte tag, then the variant's fields in the
+/// order given.
+macro_rules! wire_leaf_enum {
+    ($type:ident $what:literal { $($tag:literal => $variant:ident $( ( $inner:ident ) )? ),* $(,)? }) => {
+        $crate::wire::codec::wire_enum!($type $what { $($tag => #[leaf] $variant $( ( $inner ) )?),* });
+    };
+}
+pub(crate) use wire_leaf_enum;
+
 wire_struct! {
-    FileFacts { info_hash: InfoHash, name: FileName, len: u64, piece_len: u32, sha1: Sha1Digest }
+    FileFacts {
+        info_hash: InfoHash, name: FileName, len: u64, piece_len: u32, sha1: Sha1Digest,
+        chain: Option<Sha1Digest>,
+    }
     UserEntry { user: UserId, label: Label }
     GroupEntry { group: GroupId, label: Label, part: Part, member_count: u32, owner: Label }
     MemberEntry { user: UserEntry, owner: bool, online: bool, since: Stamp }
     RequestEntry { user: UserEntry, since: Stamp }
-    FileEntry { group: GroupId, label: Label, facts: FileFacts, sharers: Vec<Label>, sharer_count: u32, online: u32 }
-    PeerEntry { info_hash: InfoHash, group: GroupId, device: DeviceId, user: UserId, address: SocketAddr, state: DownloadState }
+    FileEntry {
+        group: GroupId, label: Label, facts: FileFacts, sharers: Vec<Label>, sharer_count: u32,
+        online: u32, at: Stamp,
+    }
+    PeerEntry {
+        info_hash: InfoHash, group: GroupId, device: DeviceId, user: UserId, address: SocketAddr,
+        state: DownloadState,
+    }
     TrackerEntry { number: u32, address: Label, state: TrackerState, lag: u64 }
-    Tag { stamp: Stamp, origin: OriginId }
-    TokenClaims { user: UserId, device: DeviceId, password: Tag, issued_ms: u64, expires_ms: u64 }
+    Success { effect: Effect, stamp: Stamp }
+}
+wire_leaf! {
+    Version { stamp: Stamp, request: RequestId }
+    Place { store: StoreId, sequence: u64 }
+    RequestStamp { id: RequestId, at: Stamp }
+    TokenClaims { user: UserId, device: DeviceId, password: Version, issued_ms: u64, expires_ms: u64 }
     SessionToken { claims: TokenClaims, signature: Signature }
     TicketClaims { group: GroupId, user: UserId, device: DeviceId, issued_ms: u64, expires_ms: u64 }
     Ticket { claims: TicketClaims, signature: Signature }
 }
-wire_enum!(Part "part" { 0 => Stranger, 1 => Requested, 2 => Member, 3 => Owner });
-wire_enum!(DownloadState "download state" { 0 => Stopped, 1 => Leeching, 2 => Seeding });
-wire_enum!(MembershipState "membership" { 0 => None, 1 => Requested, 2 => Member });
-wire_enum!(TrackerState "tracker state" { 0 => Myself, 1 => Up, 2 => CatchingUp, 3 => Down, 4 => ClockAhead });
+wire_leaf_enum!(Effect "effect" { 0 => Done, 1 => User(user), 2 => Group(group) });
+wire_leaf_enum!(Part "part" { 0 => Stranger, 1 => Requested, 2 => Member, 3 => Owner });
+wire_leaf_enum!(DownloadState "download state" { 0 => Stopped, 1 => Leeching, 2 => Seeding });
+wire_leaf_enum!(MembershipState "membership" { 0 => None, 1 => Requested, 2 => Member });
+wire_leaf_enum!(TrackerState "tracker state" {
+    0 => Myself, 1 => Up, 2 => CatchingUp, 3 => Down, 4 => ClockAhead,
+});
+wire_leaf_enum!(FileOrder "order" { 0 => Name, 1 => Size, 2 => Date });
+wire_leaf_enum!(Limit "limit" { 0 => Groups, 1 => Memberships, 2 => Files, 3 => Members });
 
 #[cfg(test)]
 mod tests;

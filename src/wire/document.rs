@@ -28,7 +28,7 @@ use super::tracker::{
 use super::{Wire, WireError, bencode};
 use crate::types::{
     DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileName, GroupEntry, GroupId, GroupName, InfoHash, Label,
-    MemberEntry, MembershipState, Operation, OriginId, Part, Password, PasswordHash, PeerEntry, Refusal, RequestEntry, RequestId,
+    MemberEntry, MembershipState, Operation, StoreId, Part, Password, PasswordHash, PeerEntry, Refusal, RequestEntry, RequestId,
     SessionToken, Sha1Digest, Signature, Stamp, Tag, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerInfo, TrackerState,
     UserEntry, UserId, UserName, VersionVector, Write, limits,
 };
@@ -98,7 +98,7 @@ fn every_message_is_as_documented() {
         Part MemberEntry RequestEntry FileEntry FileFacts Resolved PeerEntry DownloadState TrackerEntry TrackerState ReplicaHello
         ToDialler ReplicaWelcome LinkRefusal ToAcceptor VersionVector Operation Write MembershipState
         Tag TokenClaims SessionToken TicketClaims Ticket
-        u8 u16 u32 u64 bool UserId GroupId OriginId RequestId DeviceId InfoHash Sha1Digest Signature Stamp UserName GroupName
+        u8 u16 u32 u64 bool UserId GroupId StoreId RequestId DeviceId InfoHash Sha1Digest Signature Stamp UserName GroupName
         FileName Label Password PasswordHash
     );
     check::<std::net::SocketAddr>(&schema, &mut unchecked, "Address");

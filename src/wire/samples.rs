@@ -17,7 +17,7 @@ use super::tracker::{
 };
 use crate::types::{
     DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileName, Geometry, GroupEntry, GroupId, GroupName, InfoHash, Label,
-    MemberEntry, MembershipState, Operation, OriginId, Part, Password, PasswordHash, PeerEntry, Refusal, RequestEntry, RequestId,
+    MemberEntry, MembershipState, Operation, StoreId, Part, Password, PasswordHash, PeerEntry, Refusal, RequestEntry, RequestId,
     SessionToken, Sha1Digest, Signature, Stamp, Tag, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry,
     UserId, UserName, VersionVector, Write, limits,
 };
@@ -97,7 +97,7 @@ macro_rules! sample_ids {
         }
     )*};
 }
-sample_ids!(UserId 0x11 GroupId 0x22 OriginId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 InfoHash 0x77 Signature 0x88);
+sample_ids!(UserId 0x11 GroupId 0x22 StoreId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 InfoHash 0x77 Signature 0x88);
 
 macro_rules! sample_names {
     ($($type:ident $example:literal $len_max:literal $characters:literal;)*) => {$(
@@ -197,11 +197,11 @@ impl Sample for SocketAddr {
 
 impl Sample for VersionVector {
     fn example() -> Self {
-        [(OriginId::example(), 9), (OriginId::from_bytes([0x34; 16]), 1 << 40)].into_iter().collect()
+        [(StoreId::example(), 9), (StoreId::from_bytes([0x34; 16]), 1 << 40)].into_iter().collect()
     }
 
     fn sample(tape: &mut Tape<'_>) -> Self {
-        (0..tape.below(5)).map(|_| (OriginId::sample(tape), u64::sample(tape))).collect()
+        (0..tape.below(5)).map(|_| (StoreId::sample(tape), u64::sample(tape))).collect()
     }
 }
 

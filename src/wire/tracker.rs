@@ -1,30 +1,45 @@
 //! What clients and trackers say to each other.
 //!
-//! The first frame of a connection is [`Hello`]; the tracker answers [`Welcome`]. Then the client sends [`Request`]s, each with a
-//! number of its own choosing, and the tracker answers every one with a [`Reply`] under that number, in order. Between replies the
-//! tracker sends [`Event`]s. Every frame from the tracker is one [`FromTracker`].
+//! The first frame of a connection is an [`Opening`]; the tracker answers [`Welcome`]. Then the client
+//! sends [`Request`]s, each with a number of its own choosing, and the tracker answers every one with a
+//! [`Reply`] under that number, in order. Between replies the tracker sends [`Event`]s. Every frame from
+//! the tracker is one [`FromTracker`].
+//!
+//! A request, reply, event or refusal of a later version decodes to the variant that names its tag.
 
 use std::net::SocketAddr;
 
-use super::codec::{list_items, wire_enum, wire_struct};
-use super::{Decoder, Wire, WireError};
+use super::codec::{list_items, wire_enum, wire_leaf_enum, wire_struct};
+use super::frame::to_frame;
+use super::version::VERSION_FIRST_WITH_RANGE;
+use super::{Decoder, VersionRange, Wire, WireError};
 use crate::types::{
-    Change, DeviceId, DownloadState, Effect, FileEntry, FileFacts, GroupEntry, GroupId, GroupName, InfoHash, Label, MemberEntry,
-    OriginId, Password, PeerEntry, Refusal, RequestEntry, RequestId, SessionToken, Ticket, TrackerEntry, UserEntry, UserId,
-    UserName, limits,
+    Change, DeviceId, DownloadState, FileEntry, FileFacts, FileId, FileOrder, GroupEntry, GroupId,
+    GroupName, InfoHash, Label, MemberEntry, Password, Pattern, PeerEntry, Refusal, RequestEntry,
+    RequestStamp, SessionToken, StoreId, Success, Ticket, TrackerEntry, UserEntry, UserId, UserName,
+    limits,
 };
 
 /// First bytes of every first frame: a stranger who speaks something else is noticed at once.
 pub const MAGIC: [u8; 4] = *b"PSSE";
-/// Version of the tracker protocol, sessions and replication alike.
-///
-/// | version | what changed |
-/// |---|---|
-/// | 1 | in clear, the device told by the client |
-/// | 2 | inside TLS, which proves the device; tokens, tickets and the events that end links |
-pub const VERSION: u16 = 2;
 
-/// What the first frame of a connection to a tracker says.
+/// The first frame of a connection to a tracker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// The versions that the sender speaks.
+    pub versions: VersionRange,
+    /// Who the sender is.
+    pub hello: Hello,
+}
+
+impl Opening {
+    /// Makes the first frame of this program.
+    pub fn new(hello: Hello) -> Self {
+        Self { versions: VersionRange::OURS, hello }
+    }
+}
+
+/// What the first frame of a connection to a tracker says about its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hello {
     /// A client opens a session.
@@ -45,10 +60,10 @@ pub struct ClientHello {
 pub struct Welcome {
     /// Version spoken from here on.
     pub version: u16,
-    /// The answering tracker's line in `tracker_info.txt`, from 1.
+    /// The answering tracker's number among the network's trackers, from 1.
     pub number: u32,
     /// Its store.
-    pub origin: OriginId,
+    pub store: StoreId,
     /// The client's address as the tracker sees it, with the port it announced.
     pub observed: SocketAddr,
     /// The tracker's wall clock, milliseconds since the Unix epoch: tickets expire by it.
@@ -62,8 +77,8 @@ pub enum Request {
     Ping,
     /// Makes an account.
     CreateUser {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The name.
         name: UserName,
         /// The password.
@@ -80,8 +95,8 @@ pub enum Request {
     Logout,
     /// Replaces the session's user's password.
     ChangePassword {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The password so far.
         old: Password,
         /// The password from now on.
@@ -89,29 +104,29 @@ pub enum Request {
     },
     /// Makes a group.
     CreateGroup {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The name.
         name: GroupName,
     },
     /// See [`Change::JoinGroup`].
     JoinGroup {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The group.
         group: GroupId,
     },
     /// See [`Change::LeaveGroup`].
     LeaveGroup {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The group.
         group: GroupId,
     },
     /// See [`Change::AcceptRequest`].
     AcceptRequest {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The group.
         group: GroupId,
         /// Who asked.
@@ -119,8 +134,8 @@ pub enum Request {
     },
     /// See [`Change::RejectRequest`].
     RejectRequest {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The group.
         group: GroupId,
         /// Who asked.
@@ -128,8 +143,8 @@ pub enum Request {
     },
     /// See [`Change::RemoveMember`].
     RemoveMember {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The group.
         group: GroupId,
         /// The member.
@@ -137,8 +152,8 @@ pub enum Request {
     },
     /// See [`Change::TransferGroup`].
     TransferGroup {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The group.
         group: GroupId,
         /// The next owner.
@@ -146,8 +161,8 @@ pub enum Request {
     },
     /// See [`Change::ShareFile`].
     ShareFile {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The group.
         group: GroupId,
         /// The file.
@@ -155,12 +170,53 @@ pub enum Request {
     },
     /// See [`Change::StopShare`].
     StopShare {
-        /// Makes retries harmless.
-        request: RequestId,
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
         /// The group.
         group: GroupId,
         /// The file.
-        info_hash: InfoHash,
+        file: FileId,
+    },
+    /// See [`Change::ReplaceFile`].
+    ReplaceFile {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileFacts,
+        /// The file whose place it takes.
+        replaces: FileId,
+    },
+    /// See [`Change::RemoveFile`].
+    RemoveFile {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileId,
+    },
+    /// See [`Change::RenameGroup`].
+    RenameGroup {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The name wished for.
+        name: GroupName,
+    },
+    /// See [`Change::DeleteGroup`].
+    DeleteGroup {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+    },
+    /// See [`Change::DeleteAccount`].
+    DeleteAccount {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
     },
     /// Finds what names stand for. The group must exist; a user or file is looked up only if given, a file only for members.
     Resolve {
@@ -175,6 +231,8 @@ pub enum Request {
     ListGroups {
         /// The last label of the page before.
         after: Option<Label>,
+        /// Only those whose label matches.
+        pattern: Option<Pattern>,
     },
     /// The session's user's groups and pending requests, in pages.
     ListMyGroups {
@@ -201,13 +259,24 @@ pub enum Request {
         group: GroupId,
         /// The last label of the page before.
         after: Option<Label>,
+        /// Only those whose label matches.
+        pattern: Option<Pattern>,
+        /// In which order.
+        order: FileOrder,
     },
     /// One file, by what it is; members only.
     FindFile {
         /// The group.
         group: GroupId,
         /// The file.
-        info_hash: InfoHash,
+        file: FileId,
+    },
+    /// Files in all groups of the session's user, in pages, by group and label.
+    FindFiles {
+        /// Only those whose label matches.
+        pattern: Pattern,
+        /// Group and label of the last file of the page before.
+        after: Option<(GroupId, Label)>,
     },
     /// The session's user.
     WhoAmI,
@@ -230,6 +299,11 @@ pub enum Request {
     },
     /// Asks for a token that lasts longer.
     Renew,
+    /// A request of a later version; the answer is [`Refusal::Unsupported`].
+    Unknown {
+        /// Its tag.
+        tag: u8,
+    },
 }
 
 /// What a device does with one file.
@@ -249,13 +323,15 @@ pub enum Reply {
     /// The directory will not.
     Refused(Refusal),
     /// A change was carried out and is safe.
-    Done(Effect),
+    Done(Success),
     /// Logged in, as this user; the token does the same on every tracker from now on.
     LoggedIn {
         /// The user.
         user: UserEntry,
         /// For this device alone.
         token: SessionToken,
+        /// The operator has set the password: the user must choose another before anything else.
+        must_change: bool,
     },
     /// Answer to [`Request::Resolve`].
     Resolved(Resolved),
@@ -282,7 +358,7 @@ pub enum Reply {
     },
     /// A page of files.
     Files {
-        /// In order of their labels.
+        /// In the order asked for.
         entries: Vec<FileEntry>,
         /// Whether another page follows.
         more: bool,
@@ -306,6 +382,11 @@ pub enum Reply {
     Tickets(Vec<Ticket>),
     /// The token from now on: the answer to [`Request::Renew`], and to [`Request::ChangePassword`] when it is done.
     Renewed(SessionToken),
+    /// A reply of a later version.
+    Unknown {
+        /// Its tag.
+        tag: u8,
+    },
 }
 
 /// What names stand for.
@@ -367,6 +448,27 @@ pub enum Event {
     },
     /// The session's user is logged out: the token is void, because the password was changed.
     SessionOver,
+    /// A file was removed from a group, or another has taken its place: offers and downloads of it end.
+    FileRemoved {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// Its name as shown.
+        label: Label,
+        /// The name as shown of the file that has taken its place.
+        replaced_by: Option<Label>,
+    },
+    /// The network's trackers: told after the login, and when they change.
+    Trackers {
+        /// `host:port` of each.
+        addresses: Vec<Label>,
+    },
+    /// An event of a later version, to be ignored.
+    Unknown {
+        /// Its tag.
+        tag: u8,
+    },
 }
 
 /// One frame from a tracker to a client.
@@ -380,6 +482,8 @@ pub enum FromTracker {
     Reply {
         /// The number.
         number: u32,
+        /// The tracker's wall clock, milliseconds since the Unix epoch.
+        clock_ms: u64,
         /// The answer.
         reply: Reply,
     },
@@ -387,7 +491,8 @@ pub enum FromTracker {
     Event(Event),
 }
 
-/// Why a tracker will not serve a connection. The dialler of a replication link reads the same bytes as the first reasons of
+/// Why a tracker will not serve a connection. The frame is the same in every version of the protocol, and
+/// the dialler of a replication link reads the same bytes as the first reasons of
 /// [`LinkRefusal`](super::replication::LinkRefusal).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unwelcome {
@@ -408,37 +513,79 @@ pub struct FromClient {
     pub request: Request,
 }
 
+/// Encodes the frame that tells a client or tracker of version 2 that its version is not spoken here.
+pub fn unwelcome_of_version_2() -> Vec<u8> {
+    to_frame(&FromTracker::Unwelcome(Unwelcome::Version))
+}
+
 impl Request {
-    /// Returns the request id and change, if this asks for one that carries no password.
-    pub fn to_change(&self) -> Option<(RequestId, Change)> {
+    /// Returns the request's stamp and the change, if this asks for one that carries no password.
+    pub fn to_change(&self) -> Option<(RequestStamp, Change)> {
         Some(match self.clone() {
             Self::CreateGroup { request, name } => (request, Change::CreateGroup { name }),
             Self::JoinGroup { request, group } => (request, Change::JoinGroup { group }),
             Self::LeaveGroup { request, group } => (request, Change::LeaveGroup { group }),
-            Self::AcceptRequest { request, group, user } => (request, Change::AcceptRequest { group, user }),
-            Self::RejectRequest { request, group, user } => (request, Change::RejectRequest { group, user }),
-            Self::RemoveMember { request, group, user } => (request, Change::RemoveMember { group, user }),
-            Self::TransferGroup { request, group, user } => (request, Change::TransferGroup { group, user }),
+            Self::AcceptRequest { request, group, user } => {
+                (request, Change::AcceptRequest { group, user })
+            }
+            Self::RejectRequest { request, group, user } => {
+                (request, Change::RejectRequest { group, user })
+            }
+            Self::RemoveMember { request, group, user } => {
+                (request, Change::RemoveMember { group, user })
+            }
+            Self::TransferGroup { request, group, user } => {
+                (request, Change::TransferGroup { group, user })
+            }
             Self::ShareFile { request, group, file } => (request, Change::ShareFile { group, file }),
-            Self::StopShare { request, group, info_hash } => (request, Change::StopShare { group, info_hash }),
-            _ => return None,
+            Self::ReplaceFile { request, group, file, replaces } => {
+                (request, Change::ReplaceFile { group, file, replaces })
+            }
+            Self::StopShare { request, group, file } => (request, Change::StopShare { group, file }),
+            Self::RemoveFile { request, group, file } => (request, Change::RemoveFile { group, file }),
+            Self::RenameGroup { request, group, name } => (request, Change::RenameGroup { group, name }),
+            Self::DeleteGroup { request, group } => (request, Change::DeleteGroup { group }),
+            Self::DeleteAccount { request } => (request, Change::DeleteAccount),
+            Self::Ping
+            | Self::CreateUser { .. }
+            | Self::Login { .. }
+            | Self::Logout
+            | Self::ChangePassword { .. }
+            | Self::Resolve { .. }
+            | Self::ListGroups { .. }
+            | Self::ListMyGroups { .. }
+            | Self::ListRequests { .. }
+            | Self::ListMembers { .. }
+            | Self::ListFiles { .. }
+            | Self::FindFile { .. }
+            | Self::FindFiles { .. }
+            | Self::WhoAmI
+            | Self::ListTrackers
+            | Self::Announce { .. }
+            | Self::Tickets { .. }
+            | Self::Resume { .. }
+            | Self::Renew
+            | Self::Unknown { .. } => return None,
         })
     }
 }
 
-/// Magic, version, one byte kind, and the hello of that kind. An unknown version ends the decoding before the rest is looked at.
-impl Wire for Hello {
-    const LEN_MIN: usize = 7;
+/// Magic, the oldest and the newest version that the sender speaks, one byte kind, and the hello of that
+/// kind. The rest is not looked at if no version is spoken at both ends. Up to version 2 one version
+/// stood there instead of two.
+impl Wire for Opening {
+    const LEN_MIN: usize = 4 + 2 + 2 + 1 + 4;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
-        VERSION.encode(out);
-        match self {
-            Self::Client(hello) => {
+        self.versions.oldest.encode(out);
+        self.versions.newest.encode(out);
+        match &self.hello {
+            Hello::Client(hello) => {
                 out.push(0);
                 hello.encode(out);
             }
-            Self::Replica(hello) => {
+            Hello::Replica(hello) => {
                 out.push(1);
                 hello.encode(out);
             }
@@ -449,15 +596,20 @@ impl Wire for Hello {
         if from.array::<4>()? != MAGIC {
             return Err(WireError::bad("first frame", "it does not begin with PSSE"));
         }
-        match u16::decode(from)? {
-            VERSION => {}
-            version => return Err(WireError::UnknownTag { what: "protocol version", tag: version.into() }),
+        let oldest = u16::decode(from)?;
+        if oldest < VERSION_FIRST_WITH_RANGE {
+            return Err(WireError::OldVersion(oldest));
         }
-        match u8::decode(from)? {
-            0 => ClientHello::decode(from).map(Self::Client),
-            1 => Wire::decode(from).map(Self::Replica),
-            tag => Err(WireError::UnknownTag { what: "hello", tag: tag.into() }),
+        let versions = VersionRange { oldest, newest: Wire::decode(from)? };
+        if versions.common(VersionRange::OURS).is_none() {
+            return Err(WireError::NoCommonVersion(versions));
         }
+        let hello = match u8::decode(from)? {
+            0 => Hello::Client(Wire::decode(from)?),
+            1 => Hello::Replica(Wire::decode(from)?),
+            tag => return Err(WireError::UnknownTag { what: "hello", tag: tag.into() }),
+        };
+        Ok(Self { versions, hello })
     }
 }
 
@@ -465,7 +617,7 @@ list_items!(AnnounceEntry "announce entries" limits::ANNOUNCE_ENTRIES_MAX;);
 
 wire_struct! {
     ClientHello { port: u16 }
-    Welcome { version: u16, number: u32, origin: OriginId, observed: SocketAddr, clock_ms: u64 }
+    Welcome { version: u16, number: u32, store: StoreId, observed: SocketAddr, clock_ms: u64 }
     AnnounceEntry { group: GroupId, info_hash: InfoHash, state: DownloadState }
     Resolved { group: GroupEntry, user: Option<UserEntry>, file: Option<FileEntry> }
     FromClient { number: u32, request: Request }
@@ -484,25 +636,32 @@ wire_enum!(Request "request" {
     10 => RemoveMember { request, group, user },
     11 => TransferGroup { request, group, user },
     12 => ShareFile { request, group, file },
-    13 => StopShare { request, group, info_hash },
+    13 => StopShare { request, group, file },
     14 => Resolve { group, user, file },
-    15 => ListGroups { after },
+    15 => ListGroups { after, pattern },
     16 => ListMyGroups { after },
     17 => ListRequests { group, after },
     18 => ListMembers { group, after },
-    19 => ListFiles { group, after },
-    20 => FindFile { group, info_hash },
+    19 => ListFiles { group, after, pattern, order },
+    20 => FindFile { group, file },
     21 => WhoAmI,
     22 => ListTrackers,
     23 => Announce { entries },
     24 => Tickets { groups },
     25 => Resume { token },
     26 => Renew,
+    27 => ReplaceFile { request, group, file, replaces },
+    28 => RemoveFile { request, group, file },
+    29 => RenameGroup { request, group, name },
+    30 => DeleteGroup { request, group },
+    31 => DeleteAccount { request },
+    32 => FindFiles { pattern, after },
+    _ => Unknown { tag },
 });
 wire_enum!(Reply "reply" {
     0 => Refused(refusal),
-    1 => Done(effect),
-    2 => LoggedIn { user, token },
+    1 => Done(success),
+    2 => LoggedIn { user, token, must_change },
     3 => Resolved(resolved),
     4 => Groups { entries, more },
     5 => Members { entries, more },
@@ -515,6 +674,7 @@ wire_enum!(Reply "reply" {
     12 => Pong,
     13 => Tickets(tickets),
     14 => Renewed(token),
+    _ => Unknown { tag },
 });
 wire_enum!(Event "event" {
     0 => Peer(peer),
@@ -525,15 +685,17 @@ wire_enum!(Event "event" {
     5 => Void { group, user, until_ms },
     6 => ShareStopped { group, info_hash },
     7 => SessionOver,
+    8 => FileRemoved { group, info_hash, label, replaced_by },
+    9 => Trackers { addresses },
+    _ => Unknown { tag },
 });
 wire_enum!(FromTracker "frame" {
     0 => Welcome(welcome),
-    1 => Unwelcome(why),
-    2 => Reply { number, reply },
+    1 => #[leaf] Unwelcome(why),
+    2 => Reply { number, clock_ms, reply },
     3 => Event(event),
 });
-wire_enum!(Unwelcome "unwelcome" { 0 => Version, 1 => Full });
-wire_enum!(Effect "effect" { 0 => Done, 1 => User(user), 2 => Group(group) });
+wire_leaf_enum!(Unwelcome "unwelcome" { 0 => Version, 1 => Full });
 wire_enum!(Refusal "refusal" {
     0 => LoginFirst,
     1 => WrongPassword,
@@ -558,6 +720,16 @@ wire_enum!(Refusal "refusal" {
     20 => SessionOver,
     21 => TooManyAttempts,
     22 => TooMany,
+    23 => WrongTime { clock_ms },
+    24 => Quota(limit),
+    25 => NetworkFull,
+    26 => Disabled,
+    27 => MustChangePassword,
+    28 => AccountsClosed,
+    29 => NotSharer,
+    30 => BadSetting,
+    31 => Unsupported,
+    _ => Other(tag),
 });
 
 #[cfg(test)]

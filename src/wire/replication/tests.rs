@@ -64,7 +64,7 @@ fn an_operation_of_every_share_of_a_member_fits_a_frame() {
 
 #[test]
 fn the_largest_vector_fits_a_frame() {
-    let origin = |n: usize| OriginId::from_bytes(std::array::from_fn(|i| if i < 8 { (n >> (8 * (7 - i))) as u8 } else { 0 }));
+    let origin = |n: usize| StoreId::from_bytes(std::array::from_fn(|i| if i < 8 { (n >> (8 * (7 - i))) as u8 } else { 0 }));
     let durable: VersionVector = (0..limits::ORIGINS_MAX).map(|n| (origin(n), u64::MAX)).collect();
     let message = ToDialler::Welcome(ReplicaWelcome { durable, ..ReplicaWelcome::example() });
     let body = message.to_bytes();
