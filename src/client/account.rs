@@ -1,6 +1,7 @@
 //! Accounts and the session.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use log::warn;
 
@@ -10,13 +11,8 @@ use super::trackers::{Need, PASSWORD_TIMEOUT};
 use super::{Client, ClientError};
 use crate::net::Transport;
 use crate::swarm::{Engine, EngineConfig};
-use crate::types::{Label, Password, Refusal, RequestId, UserEntry, UserName};
+use crate::types::{Label, Password, Refusal, UserEntry, UserName};
 use crate::wire::tracker::{Reply, Request};
-
-/// A fresh id for a changing request.
-pub(crate) fn request_id() -> RequestId {
-    RequestId::from_bytes(rand::random())
-}
 
 impl Client {
     /// Makes an account.
@@ -25,7 +21,8 @@ impl Client {
     /// [`ClientError::BadArgument`] for a name that cannot be one, [`Refusal::NameTaken`].
     pub fn create_user(&self, name: &str, password: Password) -> Result<(), ClientError> {
         let name: UserName = name.parse()?;
-        self.done(&Request::CreateUser { request: request_id(), name, password }, Need::Tracker)
+        let request = self.inner.trackers.request_stamp();
+        self.done(&Request::CreateUser { request, name, password }, Need::Tracker)
     }
 
     /// Starts a session: what this device shared as that user is offered again, unfinished downloads go on. Returns the user;
@@ -44,7 +41,10 @@ impl Client {
                 Phase::Out => library.phase = Phase::Changing,
             }
         }
-        let entered = inner.trackers.login(name, password).and_then(|user| self.enter_session(user));
+        let entered = inner.trackers.login(name, password).and_then(|logged_in| {
+            inner.must_change_password.store(logged_in.must_change, Ordering::Relaxed);
+            self.enter_session(logged_in.user)
+        });
         if entered.is_err() {
             *inner.library.lock() = Library::new();
         }
@@ -109,12 +109,16 @@ impl Client {
     /// [`Refusal::WrongOldPassword`].
     pub fn change_password(&self, old: Password, new: Password) -> Result<(), ClientError> {
         let trackers = &self.inner.trackers;
-        let request = Request::ChangePassword { request: request_id(), old, new: new.clone() };
+        let request = Request::ChangePassword { request: trackers.request_stamp(), old, new: new.clone() };
         let _changing = trackers.changing_password();
         match trackers.call_within(&request, Need::Session, PASSWORD_TIMEOUT) {
             // The set has taken it for itself.
             Ok(Reply::Renewed(token)) => {
                 self.inner.password_changed(&token);
+                if self.inner.must_change_password.swap(false, Ordering::Relaxed) {
+                    // Trackers have refused everything until now: they are told anew what this device does.
+                    trackers.enter_again();
+                }
                 Ok(())
             }
             Ok(_) => Err(ClientError::BadAnswer),
@@ -122,6 +126,30 @@ impl Client {
             Err(error @ ClientError::Refused(Refusal::SessionOver)) => trackers.prove_again(new).map_err(|_| error),
             Err(error) => Err(error),
         }
+    }
+
+    /// Tells whether the operator has set the user's password: until [`Client::change_password`] trackers refuse everything else.
+    /// Does not ask a tracker.
+    pub fn must_change_password(&self) -> bool {
+        self.inner.must_change_password.load(Ordering::Relaxed)
+    }
+
+    /// Deletes the user's account, and with it every membership and share; the session ends. Groups that the user owns go to their
+    /// longest-standing members.
+    ///
+    /// # Errors
+    /// [`Refusal::LoginFirst`], and those of the trackers.
+    pub fn delete_account(&self) -> Result<(), ClientError> {
+        self.inner.need_user()?;
+        let trackers = &self.inner.trackers;
+        let request = trackers.request_stamp();
+        {
+            // Trackers that hear of it first call the token void, which is no surprise now.
+            let _changing = trackers.changing_password();
+            self.done(&Request::DeleteAccount { request }, Need::Session)?;
+        }
+        self.inner.leave_session();
+        Ok(())
     }
 
     /// The session's user. Does not ask a tracker.

@@ -13,7 +13,7 @@ use super::ClientEvent;
 use super::core::{Ended, Inner};
 use super::network::FirstMet;
 use super::peers::PeerChange;
-use super::trackers::{Need, News, uptime};
+use super::trackers::{ClocksDiffer, Need, News, uptime};
 use super::withdrawn::Part;
 use crate::net::Stop;
 use crate::store::{Progress, ShareRow, ShareState};
@@ -61,6 +61,12 @@ impl Errands {
             other => self.errands.try_send(other).is_ok(),
         }
     }
+}
+
+/// Tells whether a refusal is not the directory's word on what was asked: the same request may be carried out later.
+fn is_passing(refusal: Refusal) -> bool {
+    let for_now = matches!(refusal, Refusal::LoginFirst | Refusal::SessionOver | Refusal::Busy | Refusal::TooMany);
+    for_now || matches!(refusal, Refusal::WrongTime { .. } | Refusal::MustChangePassword | Refusal::NetworkFull | Refusal::Quota(_))
 }
 
 /// How often links are looked at for tickets that have expired while the machine slept.
@@ -152,6 +158,11 @@ impl Inner {
             // Again, in the order in which things were said: an earlier word that the device is there does not count any more.
             News::Withdrawn { group, info_hash, device } => self.note_withdrawn([(info_hash, device, group)]),
             News::Void { .. } => {}
+            News::FileRemoved(removed) => self.file_removed(&removed),
+            News::Trackers(addresses) => self.remember_trackers(&addresses),
+            News::ClocksDiffer(ClocksDiffer { trackers, difference }) => {
+                self.bus.tell(&ClientEvent::ClocksDiffer { trackers, difference });
+            }
             News::ShareStopped(group, info_hash) => self.share_stopped(group, info_hash),
             News::SessionOver(generation) => {
                 if self.trackers.session().is_some_and(|session| session.generation == generation) {
@@ -342,7 +353,8 @@ impl Inner {
         let row = self.library.lock().share(group, info_hash).map(|share| share.row.clone());
         // Without a tracker the download need not wait to be called complete: one that returns is told then.
         if let Some(row) = row.filter(|row| row.state == ShareState::Pending && self.trackers.is_reachable()) {
-            let request = Request::ShareFile { request: super::account::request_id(), group, file: row.facts.clone() };
+            let request = self.trackers.request_stamp();
+            let request = Request::ShareFile { request, group, file: row.facts.clone() };
             match self.trackers.patient().call(&request, Need::Session) {
                 Ok(_) => {
                     let told = ShareRow { state: ShareState::Offered, ..row.clone() };
@@ -355,7 +367,7 @@ impl Inner {
                     // Last, and nobody waits for it: a share that seems to be pending at the next start is told of once more.
                     self.share_noted(&told);
                 }
-                Err(super::ClientError::Refused(refusal)) if refusal != Refusal::LoginFirst && refusal != Refusal::Busy => {
+                Err(super::ClientError::Refused(refusal)) if !is_passing(refusal) => {
                     info!("{} is not shared on in {}: {refusal}", row.label, row.group_label);
                     self.settle(info_hash);
                     self.stop_offering(group, info_hash);

@@ -47,6 +47,7 @@ impl Inner {
     pub(crate) fn begin_new(self: &Arc<Self>, row: DownloadRow) -> Result<DownloadHandle, ClientError> {
         let (group, info_hash) = (row.group, row.facts.info_hash);
         refuse_rival(&self.library.lock(), &row)?;
+        self.drop_other_version(&row)?;
         let in_place = |failed: &DownloadRow| failed.target == row.target && has_part(failed);
         if !self.failed(info_hash).is_some_and(|(failed, _)| in_place(&failed)) {
             check_place(&row.target, info_hash)?;

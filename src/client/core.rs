@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -21,11 +22,13 @@ use super::background::{self, Errand, Errands, ShareErrand};
 use super::event::Bus;
 use super::library::{Library, Phase};
 use super::limits::ClientLimits;
+use super::memory::TrackerMemory;
 use super::network::Network;
 use super::peers::PeerBook;
 use super::slots;
 use super::tickets::Tickets;
 use super::trackers::{News, SetOptions, TrackerSet};
+use super::versions::OwnRemovals;
 use super::withdrawn::Withdrawn;
 use super::{ClientConfig, ClientError, ClientEvent, SessionEnd};
 use crate::net::{DeviceSecurity, Listener, Stop, Threads};
@@ -99,6 +102,10 @@ pub(crate) struct Inner {
     pub(crate) group_names: Mutex<HashMap<GroupId, Label>>,
     /// Groups whose joining or leaving was announced last, true for joining: every tracker tells of it.
     pub(crate) announced: Mutex<HashMap<GroupId, bool>>,
+    /// The operator has set the user's password.
+    pub(crate) must_change_password: AtomicBool,
+    /// Files that this device has removed from groups or replaced there: every tracker tells of it.
+    pub(crate) own_removals: Mutex<OwnRemovals>,
     /// How the last session ended, if it did so by itself.
     pub(crate) ended: Mutex<Option<Ended>>,
     pub(crate) bus: Bus,
@@ -138,7 +145,7 @@ impl Client {
         let (shares, shares_in) = bounded(ERRANDS_LEN);
         let (slots, slots_in) = bounded(1);
         let limits = ClientLimits { rates: config.limits, downloads_max: config.downloads_max };
-        let trackers = start_trackers(&config, address, security.clone(), network.clone(), news)?;
+        let trackers = start_trackers(&config, &store, address, security.clone(), network.clone(), news)?;
         let inner = Arc::new(Inner {
             config,
             address,
@@ -159,6 +166,8 @@ impl Client {
             names: Mutex::default(),
             group_names: Mutex::default(),
             announced: Mutex::default(),
+            must_change_password: AtomicBool::default(),
+            own_removals: Mutex::default(),
             ended: Mutex::default(),
             bus: Bus::default(),
             errands: Mutex::new(Some(Errands { errands, shares })),
@@ -238,6 +247,7 @@ impl Client {
         inner.errand_threads.join(ERRANDS_TIMEOUT);
         inner.leave_session();
         // What was left for soon may have waited for a write that did not come.
+        inner.remember_request_time();
         let flushed = inner.store.flush();
         inner.note_store_error(flushed);
         inner.stop.set();
@@ -281,17 +291,21 @@ fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<(Arc<
 
 fn start_trackers(
     config: &ClientConfig,
+    store: &DeviceStore,
     address: SocketAddr,
     security: DeviceSecurity,
     network: Arc<Network>,
     news: Sender<News>,
 ) -> Result<TrackerSet, ClientError> {
+    let memory = TrackerMemory::load(store, network.expected());
     let options = SetOptions {
         addresses: config.trackers.iter().map(|(_, address)| address.to_string()).collect(),
         bind_ip: address.ip(),
         security,
         network,
         port: address.port(),
+        learned: memory.addresses,
+        last_request: memory.last_request,
     };
     TrackerSet::start(options, news).map_err(|e| ClientError::system("cannot start a thread", e))
 }
@@ -381,6 +395,8 @@ impl Inner {
         self.names.lock().clear();
         self.group_names.lock().clear();
         self.announced.lock().clear();
+        self.own_removals.lock().clear();
+        self.must_change_password.store(false, Ordering::Relaxed);
         *self.library.lock() = Library::new();
         self.changed.notify_all();
         true

@@ -6,7 +6,7 @@ use super::network::accept_hint;
 use super::trackers::SessionEnd;
 use crate::net::WrongNetwork;
 use crate::trust::{IdentityError, KeyError};
-use crate::types::{Label, NameError, RateError, Refusal};
+use crate::types::{FileName, Label, NameError, PatternError, RateError, Refusal};
 
 /// Why a command was not carried out. Messages read "what was wrong, and what to do".
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,18 @@ pub enum ClientError {
     /// The directory will not; nothing was changed.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// Another file of that name is in the group, and this user may not replace it.
+    #[error(
+        "another file of that name is in the group; rename yours: only the member who shared that one first, or the owner of \
+         the group ({owner}), may replace it"
+    )]
+    FileNameTaken {
+        /// The owner's name as shown.
+        owner: Label,
+    },
+    /// A tracker acknowledged a share, and lists other facts than were sent.
+    #[error("the tracker lists {0} otherwise than it was sent, so it is not offered; tell the operator of the trackers")]
+    ListedOtherwise(FileName),
     /// The device's key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -112,6 +124,12 @@ impl ClientError {
 
 impl From<NameError> for ClientError {
     fn from(error: NameError) -> Self {
+        Self::BadArgument(error.to_string())
+    }
+}
+
+impl From<PatternError> for ClientError {
+    fn from(error: PatternError) -> Self {
         Self::BadArgument(error.to_string())
     }
 }

@@ -3,6 +3,7 @@
 //! **Invariant:** telling never blocks: a subscriber that does not keep up loses events, and the log says so.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use log::warn;
@@ -74,6 +75,13 @@ pub enum ClientEvent {
         before: Option<Fingerprint>,
         /// Why it could not be written down, if it could not: then the next start trusts the first network that it meets.
         unwritten: Option<String>,
+    },
+    /// The clocks of two trackers differ too much, and nothing tells which is right: changes go to the one that takes them.
+    ClocksDiffer {
+        /// `host:port` of both.
+        trackers: [String; 2],
+        /// By how much.
+        difference: Duration,
     },
     /// The session has ended by itself: nothing is offered, downloads pause until the next login.
     SessionEnded {

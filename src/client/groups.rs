@@ -1,13 +1,9 @@
-//! Groups: making, joining, leaving, owning and listing them.
+//! Groups: making, joining, leaving, owning, renaming and deleting them; and the state of the trackers.
 
-use super::account::request_id;
 use super::core::Inner;
-use super::trackers::{LinkView, Need, TrackerSet};
+use super::trackers::{LinkView, Need};
 use super::{Client, ClientError};
-use crate::types::{
-    FileEntry, Fingerprint, GroupEntry, GroupId, GroupName, Label, MemberEntry, Part, Refusal, RequestEntry, TrackerEntry,
-    TrackerState, UserId,
-};
+use crate::types::{Fingerprint, GroupEntry, GroupId, GroupName, Label, Part, Refusal, TrackerEntry, TrackerState, UserId};
 use crate::wire::tracker::{Reply, Request, Resolved};
 
 /// What a tracker is to this client.
@@ -57,7 +53,7 @@ impl Client {
     pub fn create_group(&self, group: &str) -> Result<(), ClientError> {
         self.inner.need_user()?;
         let name: GroupName = group.parse()?;
-        self.done(&Request::CreateGroup { request: request_id(), name }, Need::Session)
+        self.done(&Request::CreateGroup { request: self.inner.trackers.request_stamp(), name }, Need::Session)
     }
 
     /// Asks a group's owner to be let in.
@@ -66,7 +62,7 @@ impl Client {
     /// [`Refusal::NoSuchGroup`], [`Refusal::AlreadyMember`], [`Refusal::AlreadyRequested`].
     pub fn join_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
-        self.done(&Request::JoinGroup { request: request_id(), group }, Need::Session)
+        self.done(&Request::JoinGroup { request: self.inner.trackers.request_stamp(), group }, Need::Session)
     }
 
     /// Leaves a group; the user's shares there stop.
@@ -75,7 +71,7 @@ impl Client {
     /// [`Refusal::NoSuchGroup`], [`Refusal::NotMember`].
     pub fn leave_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
-        self.done(&Request::LeaveGroup { request: request_id(), group }, Need::Session)?;
+        self.done(&Request::LeaveGroup { request: self.inner.trackers.request_stamp(), group }, Need::Session)?;
         self.inner.end_membership(group, false);
         Ok(())
     }
@@ -86,7 +82,7 @@ impl Client {
     /// [`Refusal::NotOwner`], [`Refusal::NoSuchRequest`], [`Refusal::NoSuchUser`].
     pub fn accept_request(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::NoSuchRequest)?;
-        self.done(&Request::AcceptRequest { request: request_id(), group, user }, Need::Session)
+        self.done(&Request::AcceptRequest { request: self.inner.trackers.request_stamp(), group, user }, Need::Session)
     }
 
     /// Turns down a user who has asked; the owner only.
@@ -95,7 +91,7 @@ impl Client {
     /// [`Refusal::NotOwner`], [`Refusal::NoSuchRequest`], [`Refusal::NoSuchUser`].
     pub fn reject_request(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::NoSuchRequest)?;
-        self.done(&Request::RejectRequest { request: request_id(), group, user }, Need::Session)
+        self.done(&Request::RejectRequest { request: self.inner.trackers.request_stamp(), group, user }, Need::Session)
     }
 
     /// Ends a user's membership; the owner only.
@@ -104,7 +100,7 @@ impl Client {
     /// [`Refusal::NotOwner`], [`Refusal::UserNotMember`], [`Refusal::IsOwner`].
     pub fn remove_member(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::UserNotMember)?;
-        self.done(&Request::RemoveMember { request: request_id(), group, user }, Need::Session)
+        self.done(&Request::RemoveMember { request: self.inner.trackers.request_stamp(), group, user }, Need::Session)
     }
 
     /// Hands a group to another member; the owner only.
@@ -113,67 +109,31 @@ impl Client {
     /// [`Refusal::NotOwner`], [`Refusal::UserNotMember`].
     pub fn transfer_group(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::UserNotMember)?;
-        self.done(&Request::TransferGroup { request: request_id(), group, user }, Need::Session)
+        self.done(&Request::TransferGroup { request: self.inner.trackers.request_stamp(), group, user }, Need::Session)
     }
 
-    /// All groups, by name.
+    /// Gives a group another name; the owner only. Files, members and shares stay as they are.
     ///
     /// # Errors
-    /// [`Refusal::LoginFirst`], and those of the trackers.
-    pub fn list_groups(&self) -> Result<Vec<GroupEntry>, ClientError> {
-        self.inner.groups(|after| Request::ListGroups { after })
-    }
-
-    /// The groups that the user is in or has asked to join, by name.
-    ///
-    /// # Errors
-    /// [`Refusal::LoginFirst`], and those of the trackers.
-    pub fn list_my_groups(&self) -> Result<Vec<GroupEntry>, ClientError> {
-        self.inner.my_groups()
-    }
-
-    /// A group's members, longest-standing first.
-    ///
-    /// # Errors
-    /// [`Refusal::NoSuchGroup`], [`Refusal::NotMember`].
-    pub fn list_members(&self, group: &str) -> Result<Vec<MemberEntry>, ClientError> {
-        self.inner.members(self.inner.group(group)?.group)
-    }
-
-    /// A group's pending requests, oldest first; the owner only.
-    ///
-    /// # Errors
-    /// [`Refusal::NoSuchGroup`], [`Refusal::NotOwner`].
-    pub fn list_requests(&self, group: &str) -> Result<Vec<RequestEntry>, ClientError> {
+    /// [`ClientError::BadArgument`] for a name that cannot be one, [`Refusal::NotOwner`], [`Refusal::NameTaken`].
+    pub fn rename_group(&self, group: &str, name: &str) -> Result<(), ClientError> {
+        let name: GroupName = name.parse()?;
         let group = self.inner.group(group)?.group;
-        let last = |entry: &RequestEntry| entry.user.user;
-        pages(
-            &self.inner.trackers,
-            last,
-            |after| Request::ListRequests { group, after },
-            |reply| match reply {
-                Reply::Requests { entries, more } => Some((entries, more)),
-                _ => None,
-            },
-        )
+        let request = self.inner.trackers.request_stamp();
+        self.done(&Request::RenameGroup { request, group, name }, Need::Session)
     }
 
-    /// A group's files, by name.
+    /// Deletes a group for everybody: its memberships and shares end, its downloads stop. The owner only.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchGroup`], [`Refusal::NotMember`].
-    pub fn list_files(&self, group: &str) -> Result<Vec<FileEntry>, ClientError> {
+    /// [`Refusal::NotOwner`], [`Refusal::NoSuchGroup`].
+    pub fn delete_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
-        let last = |entry: &FileEntry| entry.label.clone();
-        pages(
-            &self.inner.trackers,
-            last,
-            |after| Request::ListFiles { group, after },
-            |reply| match reply {
-                Reply::Files { entries, more } => Some((entries, more)),
-                _ => None,
-            },
-        )
+        let request = self.inner.trackers.request_stamp();
+        self.inner.announced.lock().insert(group, false);
+        self.done(&Request::DeleteGroup { request, group }, Need::Session)?;
+        self.inner.end_membership(group, false);
+        Ok(())
     }
 
     /// Every tracker's state, as the primary and this client see it. Works, with less to say, when none can be reached.
@@ -199,6 +159,7 @@ fn merge(entries: Vec<TrackerEntry>, views: &[LinkView]) -> Vec<TrackerStatus> {
         .into_iter()
         .map(|entry| {
             let by_number = views.iter().find(|view| view.number == Some(entry.number));
+            let by_number = by_number.or_else(|| views.iter().find(|view| view.address == entry.address.as_str()));
             // A client that was given one tracker's address does not know the numbers of the others.
             let view =
                 by_number.or_else(|| views.iter().find(|v| only.is_none() && v.number.is_none() && v.line == entry.number));
@@ -258,59 +219,6 @@ impl Inner {
             _ if resolved.group.part != Part::Owner => Err(Refusal::NotOwner.into()),
             Some(user) => Ok((resolved.group.group, user.user)),
             None => Err(stranger.into()),
-        }
-    }
-
-    /// A group's members; their names are kept for `why`.
-    pub(crate) fn members(&self, group: GroupId) -> Result<Vec<MemberEntry>, ClientError> {
-        let last = |entry: &MemberEntry| entry.user.user;
-        let members = pages(
-            &self.trackers,
-            last,
-            |after| Request::ListMembers { group, after },
-            |reply| match reply {
-                Reply::Members { entries, more } => Some((entries, more)),
-                _ => None,
-            },
-        )?;
-        self.names.lock().extend(members.iter().map(|member| (member.user.user, member.user.label.clone())));
-        Ok(members)
-    }
-
-    /// The groups that the user is in or has asked to join.
-    pub(crate) fn my_groups(&self) -> Result<Vec<GroupEntry>, ClientError> {
-        self.groups(|after| Request::ListMyGroups { after })
-    }
-
-    fn groups(&self, request: impl Fn(Option<Label>) -> Request) -> Result<Vec<GroupEntry>, ClientError> {
-        let last = |entry: &GroupEntry| entry.label.clone();
-        let groups = pages(&self.trackers, last, request, |reply| match reply {
-            Reply::Groups { entries, more } => Some((entries, more)),
-            _ => None,
-        })?;
-        let mine = groups.iter().filter(|entry| is_member(entry.part));
-        self.group_names.lock().extend(mine.map(|entry| (entry.group, entry.label.clone())));
-        Ok(groups)
-    }
-}
-
-/// Fetches a listing page by page; `last` names an entry for the next page to begin behind.
-fn pages<T, K: PartialEq>(
-    trackers: &TrackerSet,
-    last: impl Fn(&T) -> K,
-    request: impl Fn(Option<K>) -> Request,
-    take: impl Fn(Reply) -> Option<(Vec<T>, bool)>,
-) -> Result<Vec<T>, ClientError> {
-    let mut all = Vec::new();
-    loop {
-        let after = all.last().map(&last);
-        let reply = trackers.call(&request(after), Need::Session)?;
-        let (entries, more) = take(reply).ok_or(ClientError::BadAnswer)?;
-        // An empty page that promises more would be asked for again and again.
-        let more = more && !entries.is_empty();
-        all.extend(entries);
-        if !more {
-            return Ok(all);
         }
     }
 }

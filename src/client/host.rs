@@ -15,7 +15,7 @@ use super::core::Inner;
 use super::trackers::uptime;
 use crate::store::{DownloadRow, OwnPart, Progress, ShareRow, ShareState};
 use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec};
-use crate::types::{Bitfield, DeviceId, FileFacts, FileId, GroupId, InfoHash, Ticket, UserId};
+use crate::types::{Bitfield, DeviceId, FileFacts, InodeId, GroupId, InfoHash, Ticket, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// The host of one session's engine.
@@ -75,7 +75,7 @@ impl Host for SessionHost {
         self.inner.upgrade().is_some_and(|inner| inner.library.lock().serves(info_hash, group))
     }
 
-    fn opened(&self, info_hash: InfoHash, target: &Path, part: FileId) {
+    fn opened(&self, info_hash: InfoHash, target: &Path, part: InodeId) {
         let Some(inner) = self.inner.upgrade() else { return };
         {
             let mut library = inner.library.lock();

@@ -96,6 +96,7 @@ mod tests {
             len: 1,
             piece_len: 512 << 10,
             sha1: Sha1Digest::from_bytes([byte; 20]),
+            chain: None,
         };
         Download::new(DownloadRow {
             user: UserId::from_bytes([1; 16]),

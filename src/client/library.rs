@@ -407,7 +407,7 @@ mod tests {
 
     fn facts(byte: u8) -> FileFacts {
         let (info_hash, sha1) = (InfoHash::from_bytes([byte; 20]), Sha1Digest::from_bytes([byte; 20]));
-        FileFacts { info_hash, name: "big.bin".parse().unwrap(), len: 1, piece_len: 512 << 10, sha1 }
+        FileFacts { info_hash, name: "big.bin".parse().unwrap(), len: 1, piece_len: 512 << 10, sha1, chain: None }
     }
 
     fn download(byte: u8, target: &str, progress: Progress) -> Download {

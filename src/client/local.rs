@@ -38,7 +38,7 @@ mod tests {
 
     fn facts(info_hash: u8, sha1: u8, len: u64) -> FileFacts {
         let (info_hash, sha1) = (InfoHash::from_bytes([info_hash; 20]), Sha1Digest::from_bytes([sha1; 20]));
-        FileFacts { info_hash, name: "big.bin".parse().unwrap(), len, piece_len: 512 << 10, sha1 }
+        FileFacts { info_hash, name: "big.bin".parse().unwrap(), len, piece_len: 512 << 10, sha1, chain: None }
     }
 
     fn put(library: &mut Library, group: u8, facts: FileFacts, path: &str) {

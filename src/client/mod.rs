@@ -23,8 +23,10 @@ mod host;
 mod ledger;
 mod library;
 mod limits;
+mod listing;
 mod local;
 mod membership;
+mod memory;
 mod network;
 mod peers;
 mod place;
@@ -37,6 +39,7 @@ mod sources;
 mod tests;
 mod tickets;
 mod trackers;
+mod versions;
 mod why;
 mod withdrawn;
 
@@ -48,6 +51,7 @@ pub use groups::{TrackerRole, TrackerStatus, TrackersStatus};
 pub use handle::DownloadHandle;
 pub use library::{DownloadPhase, DownloadStatus};
 pub use limits::{LimitedDownload, LimitsStatus};
+pub use listing::{FoundFile, Pages};
 pub use shares::{Shared, Upload};
 pub use trackers::SessionEnd;
 

@@ -16,7 +16,7 @@ use rustix::fs::{Access, CWD, RenameFlags};
 use super::ClientError;
 use crate::store::DownloadRow;
 use crate::swarm::{is_empty_part, part_path};
-use crate::types::{FileEntry, FileId, FileName, InfoHash};
+use crate::types::{FileEntry, InodeId, FileName, InfoHash};
 
 /// The file to be made: below a directory under its name, else the path itself.
 pub(crate) fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathBuf, ClientError> {
@@ -87,7 +87,7 @@ pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), Clie
 /// Tells whether what is at that path now is the file that the download made.
 fn is_ours(row: &DownloadRow, path: &Path) -> bool {
     let there = path.symlink_metadata().ok().filter(|facts| facts.is_file());
-    row.part.zip(there).is_some_and(|(part, there)| part.is(&FileId::new(&there)))
+    row.part.zip(there).is_some_and(|(part, there)| part.is(&InodeId::new(&there)))
 }
 
 /// Tells whether what a download has fetched is where it was.

@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::account::request_id;
 use super::background::Errand;
 use super::core::Inner;
 use super::groups::is_member;
@@ -19,9 +19,11 @@ use super::trackers::Need;
 use super::{Client, ClientError, ClientEvent};
 use crate::store::{ShareRow, ShareState};
 use crate::swarm::{HashError, SeedSpec, UploadStats, hash_file_as, open_plain, stamp_of};
-use crate::types::{DeviceId, FileFacts, FileName, FileStamp, GroupEntry, GroupId, InfoHash, Label, Refusal, UserEntry};
+use crate::types::{
+    DeviceId, FileEntry, FileFacts, FileName, FileStamp, GroupEntry, GroupId, InfoHash, Label, Refusal, Stamp, UserEntry,
+};
 use crate::wire::metainfo::Metainfo;
-use crate::wire::tracker::Request;
+use crate::wire::tracker::{Request, Resolved};
 
 /// A file that is now shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Shared {
     pub group: Label,
     /// The content.
     pub facts: FileFacts,
+    /// When the version was shared whose place it took, if it took one.
+    pub replaces: Option<Stamp>,
 }
 
 /// What this device offers of one file in one group.
@@ -56,13 +60,23 @@ struct Content {
     stamp: FileStamp,
 }
 
+/// A file that is to be shared.
+struct Offer {
+    path: PathBuf,
+    content: Content,
+}
+
+/// What was asked of the directory before a file was hashed holds that long.
+const RESOLVED_FOR: Duration = Duration::from_secs(1);
+
 impl Client {
     /// Shares a file with a group: hashes it, tells the directory, offers it. A file that was shared before and has not changed
     /// is not hashed again; one that the group has already gets one more seeder. A link is shared under its own name; what it leads
-    /// to now is what is served, wherever it leads later. `progress` is told the bytes hashed now and then, and returns false to cancel.
+    /// to now is what is served, wherever it leads later. If another version of the file is in the group, which the user shared first or
+    /// whose group they own, the file takes its place. `progress` is told the bytes hashed now and then, and returns false to cancel.
     ///
     /// # Errors
-    /// [`Refusal::NotMember`], [`Refusal::FileNameTaken`]; [`ClientError::Path`] if it is no plain readable file;
+    /// [`Refusal::NotMember`], [`ClientError::FileNameTaken`]; [`ClientError::Path`] if it is no plain readable file;
     /// [`ClientError::Interrupted`] if `progress` said so.
     pub fn upload_file(
         &self,
@@ -70,19 +84,27 @@ impl Client {
         group: &str,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Shared, ClientError> {
-        let user = self.inner.need_user()?;
+        let inner = &self.inner;
+        let user = inner.need_user()?;
         let path = std::path::absolute(path).map_err(|e| ClientError::path(path, e.to_string()))?;
         let name = share_name(&path)?;
         let path = follow_once(&path).map_err(|error| unreadable(&path, &error))?;
         let (_, stamp) = open_plain(&path).map_err(|error| unreadable(&path, &error))?;
-        let resolved = self.inner.resolve(group, None, Some(name.as_str()))?;
+        let mut resolved = inner.resolve(group, None, Some(name.as_str()))?;
         if !is_member(resolved.group.part) {
             return Err(Refusal::NotMember.into());
         }
-        let known = self.inner.store.shares_at(&path)?;
-        self.inner.give_up_replaced(&user, &resolved.group, &known, stamp);
-        let content = self.inner.content(&path, &name, (stamp, &known), progress)?;
-        self.inner.share(&user, &resolved.group, path, content)
+        let known = inner.store.shares_at(&path)?;
+        let started = Instant::now();
+        let content = inner.content(&path, &name, (stamp, &known), progress)?;
+        if started.elapsed() > RESOLVED_FOR {
+            resolved = inner.resolve(group, None, Some(name.as_str()))?;
+        }
+        let shared = inner.share_or_replace(&user, resolved, &known, &Offer { path, content });
+        match shared {
+            Err(ClientError::Refused(Refusal::FileNameTaken)) => Err(inner.name_taken(group)),
+            other => other,
+        }
     }
 
     /// Stops offering a file in a group. Works for a share of the user's other device too.
@@ -92,13 +114,14 @@ impl Client {
     pub fn stop_share(&self, group: &str, file: &str) -> Result<(), ClientError> {
         let resolved = self.inner.resolve(group, None, Some(file))?;
         let group = resolved.group.group;
-        let info_hash = match resolved.file {
-            Some(file) => file.facts.info_hash,
+        let facts = match resolved.file {
+            Some(file) => file.facts,
             None if !is_member(resolved.group.part) => return Err(Refusal::NotMember.into()),
             None => return Err(Refusal::NotShared.into()),
         };
-        self.done(&Request::StopShare { request: request_id(), group, info_hash }, Need::Session)?;
-        self.inner.stop_offering(group, info_hash);
+        let (request, file) = (self.inner.trackers.request_stamp(), facts.id());
+        self.done(&Request::StopShare { request, group, file }, Need::Session)?;
+        self.inner.end_version(group, &facts);
         Ok(())
     }
 
@@ -216,44 +239,103 @@ impl Inner {
             len: geometry.len(),
             piece_len: geometry.piece_len(),
             sha1: hashed.sha1,
+            chain: None,
         };
         Ok(Content { facts, metainfo, stamp })
     }
 
+    /// Shares a file; if another version of it is in the group, in its place.
+    fn share_or_replace(
+        &self,
+        user: &UserEntry,
+        Resolved { group, file, .. }: Resolved,
+        known: &[ShareRow],
+        offer: &Offer,
+    ) -> Result<Shared, ClientError> {
+        let stamp = offer.content.stamp;
+        let stale = |row: &&ShareRow| {
+            let ours = row.user == user.user && row.group == group.group && row.state != ShareState::Stopped;
+            ours && !stamp.is_same_file(&row.stamp)
+        };
+        let stale: Vec<&ShareRow> = known.iter().filter(stale).collect();
+        if let Some(present) = file.filter(|entry| entry.facts.id() != offer.content.facts.id()) {
+            match self.share(user, &group, offer, Some(&present)) {
+                // Somebody else's, or gone meanwhile.
+                Err(ClientError::Refused(Refusal::NotSharer | Refusal::NoSuchFile)) => {}
+                Err(error) => return Err(error),
+                Ok(shared) => {
+                    let others: Vec<&ShareRow> = stale.into_iter().filter(|row| row.facts != present.facts).collect();
+                    self.give_up_replaced(&others);
+                    return Ok(shared);
+                }
+            }
+        }
+        self.give_up_replaced(&stale);
+        self.share(user, &group, offer, None)
+    }
+
     /// Tells the directory, then offers. The share is in the store first, so that a crash in between loses nothing.
-    fn share(&self, user: &UserEntry, group: &GroupEntry, path: PathBuf, content: Content) -> Result<Shared, ClientError> {
-        let Content { facts, metainfo, stamp } = content;
+    fn share(
+        &self,
+        user: &UserEntry,
+        group: &GroupEntry,
+        offer: &Offer,
+        present: Option<&FileEntry>,
+    ) -> Result<Shared, ClientError> {
+        let Offer { path, content: Content { facts, metainfo, stamp } } = offer;
         let info_hash = facts.info_hash;
-        let label = Label::new(facts.name.as_str(), 1);
         let mut row = ShareRow {
             user: user.user,
             group: group.group,
             group_label: group.label.clone(),
-            label,
+            label: Label::new(facts.name.as_str(), 1),
             facts: facts.clone(),
-            path,
-            stamp,
+            path: path.clone(),
+            stamp: *stamp,
             state: ShareState::Pending,
         };
         let before = self.library.lock().share(group.group, info_hash).map(|share| share.row.clone());
         self.store.put_share(&row)?;
-        let request = Request::ShareFile { request: request_id(), group: group.group, file: facts.clone() };
-        let answer = self.trackers.call(&request, Need::Session);
-        if let Err(error) = answer {
-            // Refused: as before. No answer: it may have been carried out; stopped here, it can be shared again at no cost.
-            match before {
-                Some(before) => self.store.put_share(&before)?,
-                None if matches!(error, ClientError::Refused(_)) => self.store.remove_share(user.user, group.group, info_hash)?,
-                None => self.store.set_share_state(user.user, group.group, info_hash, ShareState::Stopped)?,
+        match self.tell_share(group.group, facts, present) {
+            Ok(label) => row.label = label.unwrap_or(row.label),
+            Err(error) => {
+                // Refused: as before. No answer: it may have been carried out; stopped here, it can be shared again at no cost.
+                match before {
+                    Some(before) => self.store.put_share(&before)?,
+                    None if matches!(error, ClientError::Refused(_)) => {
+                        self.store.remove_share(user.user, group.group, info_hash)?
+                    }
+                    None => self.store.set_share_state(user.user, group.group, info_hash, ShareState::Stopped)?,
+                }
+                return Err(error);
             }
-            return Err(error);
         }
         row.state = ShareState::Offered;
-        self.offer(&row, metainfo)?;
+        self.offer(&row, metainfo.clone())?;
         self.announce([(row.group, info_hash)]);
-        // Nobody waits for the store: a share that seems to be pending at the next start is told of once more.
+        // The command does not wait for the store: a share that seems to be pending at the next start is told of once more.
         self.send_errand(Errand::Noted(Box::new(row)));
-        Ok(Shared { group: group.label.clone(), facts })
+        Ok(Shared { group: group.label.clone(), facts: facts.clone(), replaces: present.map(|entry| entry.at) })
+    }
+
+    /// Tells the directory of a file, which takes the place of another if one is named. Returns the name under which it is shown,
+    /// if a tracker tells.
+    fn tell_share(&self, group: GroupId, facts: &FileFacts, present: Option<&FileEntry>) -> Result<Option<Label>, ClientError> {
+        let (request, file) = (self.trackers.request_stamp(), facts.clone());
+        self.own_removals.lock().forget(group, facts.info_hash);
+        let request = match present {
+            None => Request::ShareFile { request, group, file },
+            Some(entry) => {
+                self.own_removals.lock().note(group, &entry.facts);
+                Request::ReplaceFile { request, group, file, replaces: entry.facts.id() }
+            }
+        };
+        if let Err(error) = self.trackers.call(&request, Need::Session) {
+            present.iter().for_each(|entry| self.own_removals.lock().forget(group, entry.facts.info_hash));
+            return Err(error);
+        }
+        present.iter().for_each(|entry| self.end_version(group, &entry.facts));
+        self.listed_as_sent(group, facts)
     }
 
     /// Has the engine serve a share. The trackers are not told.
@@ -264,16 +346,14 @@ impl Inner {
         Ok(())
     }
 
-    /// A share of ours whose file was replaced by another at the same path can never be served again: it gives up the name.
-    fn give_up_replaced(&self, user: &UserEntry, group: &GroupEntry, known: &[ShareRow], stamp: FileStamp) {
-        let replaced = |row: &&ShareRow| {
-            let ours = row.user == user.user && row.group == group.group && row.state != ShareState::Stopped;
-            ours && !stamp.is_same_file(&row.stamp)
-        };
-        for row in known.iter().filter(replaced) {
-            let request = Request::StopShare { request: request_id(), group: row.group, info_hash: row.facts.info_hash };
-            match self.trackers.call(&request, Need::Session) {
-                Ok(_) | Err(ClientError::Refused(Refusal::NotShared)) => self.stop_offering(row.group, row.facts.info_hash),
+    /// Shares of ours whose files were replaced by others at the same path can never be served again: they give up their names.
+    fn give_up_replaced(&self, stale: &[&ShareRow]) {
+        for row in stale {
+            let (request, group, file) = (self.trackers.request_stamp(), row.group, row.facts.id());
+            match self.trackers.call(&Request::StopShare { request, group, file }, Need::Session) {
+                Ok(_) | Err(ClientError::Refused(Refusal::NotShared | Refusal::NoSuchFile)) => {
+                    self.stop_offering(row.group, row.facts.info_hash);
+                }
                 Err(error) => warn!("{} is still listed as it was: {error}", row.label),
             }
         }
@@ -306,7 +386,7 @@ impl Inner {
 
     /// The groups the user is a member of; `None` if no tracker tells.
     fn groups_of_user(&self) -> Option<HashSet<GroupId>> {
-        let groups = self.my_groups();
+        let groups = self.my_groups().all();
         groups.ok().map(|groups| groups.into_iter().filter(|g| is_member(g.part)).map(|g| g.group).collect())
     }
 

@@ -148,7 +148,7 @@ impl Inner {
     /// Asks a tracker which of the user's other groups offer these files, and takes part in their swarms there; false if none told which
     /// groups these are.
     fn ask_for_sources(&self, wanted: &[Wanted]) -> bool {
-        let Ok(groups) = self.my_groups() else { return false };
+        let Ok(groups) = self.my_groups().all() else { return false };
         let mine: Vec<(GroupId, Label)> =
             groups.into_iter().filter(|group| is_member(group.part)).map(|group| (group.group, group.label)).collect();
         for Wanted { group: own, label, facts } in wanted {
@@ -166,14 +166,9 @@ impl Inner {
 
     /// Tells whether somebody offers the content in a group.
     fn is_listed(&self, group: GroupId, facts: &FileFacts) -> bool {
-        let request = Request::FindFile { group, info_hash: facts.info_hash };
+        let request = Request::FindFile { group, file: facts.id() };
         match self.trackers.patient().call_within(&request, Need::Session, ASK_TIMEOUT) {
-            // Facts that do not fit are a member's mistake, or worse.
-            Ok(Reply::File(entry)) => {
-                let listed = &entry.facts;
-                (entry.group, listed.info_hash, listed.len, listed.piece_len)
-                    == (group, facts.info_hash, facts.len, facts.piece_len)
-            }
+            Ok(Reply::File(entry)) => entry.group == group && entry.facts == *facts,
             Ok(_) => false,
             Err(error) => {
                 debug!("{} is not asked for in another group: {error}", facts.info_hash);

@@ -32,7 +32,7 @@ fn put_share(store: &DeviceStore, path: &Path) {
         group: GroupId::from_bytes([6; 16]),
         group_label: "lab".parse().unwrap(),
         label: name.as_str().parse().unwrap(),
-        facts: FileFacts { info_hash: metainfo.info_hash(), name, len, piece_len, sha1: hashed.sha1 },
+        facts: FileFacts { info_hash: metainfo.info_hash(), name, len, piece_len, sha1: hashed.sha1, chain: None },
         path: path.to_owned(),
         stamp: hashed.seed.stamp,
         state: ShareState::Offered,

@@ -97,7 +97,7 @@ impl Inner {
         };
         if unknown && self.trackers.is_reachable() {
             // The names are a courtesy.
-            let _ = self.members(group);
+            let _ = self.members(group).all();
         }
     }
 

@@ -7,6 +7,7 @@
 //! that ([`Gather`]).
 
 mod queued;
+mod trackers;
 
 use std::fs::OpenOptions;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -18,15 +19,18 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 pub use self::queued::QueuedRow;
 use super::gather::Gather;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
-use crate::types::{Bitfield, FileFacts, FileId, FileStamp, Fingerprint, GroupId, InfoHash, Label, UserId};
+use crate::types::{Bitfield, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, InodeId, Label, Sha1Digest, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// Name of the database in the data directory.
 const DATABASE: &str = "device.sqlite";
 
 /// The database's kind and its schema.
-const KIND: DatabaseKind =
-    DatabaseKind { name: "client's device state", application_id: 0x5053_4456, migrations: &[SCHEMA, SCHEMA_2, queued::SCHEMA] };
+const KIND: DatabaseKind = DatabaseKind {
+    name: "client's device state",
+    application_id: 0x5053_4456,
+    migrations: &[SCHEMA, SCHEMA_2, queued::SCHEMA, trackers::SCHEMA, SCHEMA_5],
+};
 
 const SCHEMA: &str = "
     CREATE TABLE identity (device BLOB NOT NULL);
@@ -59,6 +63,12 @@ const SCHEMA_2: &str = "
     ALTER TABLE download ADD COLUMN part_inode INTEGER;
     ALTER TABLE download ADD COLUMN part_born_ns INTEGER;
     UPDATE download SET part_dev = 0, part_inode = 0 WHERE ltrim(hex(verified), '0') <> '';
+";
+
+/// What came with ids of files that commit to every fact. Files of before have no hash of chaining values.
+const SCHEMA_5: &str = "
+    ALTER TABLE share ADD COLUMN chain BLOB;
+    ALTER TABLE download ADD COLUMN chain BLOB;
 ";
 
 /// Whether a share is offered.
@@ -112,12 +122,12 @@ pub enum OwnPart {
     /// Whichever is there: an earlier version began it, and did not note more.
     Any,
     /// This one.
-    File(FileId),
+    File(InodeId),
 }
 
 impl OwnPart {
     /// Tells whether it is that file.
-    pub fn is(&self, there: &FileId) -> bool {
+    pub fn is(&self, there: &InodeId) -> bool {
         match self {
             Self::Any => true,
             Self::File(own) => there.is_same_file(own),
@@ -125,7 +135,7 @@ impl OwnPart {
     }
 
     /// Which file it is, if that was noted.
-    pub fn file(&self) -> Option<FileId> {
+    pub fn file(&self) -> Option<InodeId> {
         match self {
             Self::Any => None,
             Self::File(own) => Some(*own),
@@ -353,7 +363,7 @@ impl DeviceStore {
     ///
     /// # Errors
     /// SQLite's.
-    pub fn set_part(&self, user: UserId, info_hash: InfoHash, part: FileId) -> Result<()> {
+    pub fn set_part(&self, user: UserId, info_hash: InfoHash, part: InodeId) -> Result<()> {
         let (dev, inode, born_ns) = part_columns(Some(OwnPart::File(part)));
         self.execute(
             "UPDATE download SET part_dev = ?3, part_inode = ?4, part_born_ns = ?5 WHERE user = ?1 AND info_hash = ?2",
@@ -437,7 +447,7 @@ fn put_download(connection: &Connection, row: &DownloadRow) -> rusqlite::Result<
     execute(
         connection,
         "INSERT OR REPLACE INTO download
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         params![
             row.user.as_bytes(),
             facts.info_hash.as_bytes(),
@@ -456,13 +466,14 @@ fn put_download(connection: &Connection, row: &DownloadRow) -> rusqlite::Result<
             part_dev,
             part_inode,
             part_born_ns,
+            facts.chain.as_ref().map(Sha1Digest::as_bytes),
         ],
     )
 }
 
 fn put_share(connection: &Connection, row: &ShareRow) -> rusqlite::Result<()> {
     let facts = &row.facts;
-    let sql = "INSERT OR REPLACE INTO share VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+    let sql = "INSERT OR REPLACE INTO share VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     connection.prepare_cached(sql)?.execute(params![
         row.user.as_bytes(),
         row.group.as_bytes(),
@@ -479,6 +490,7 @@ fn put_share(connection: &Connection, row: &ShareRow) -> rusqlite::Result<()> {
         row.stamp.inode as i64,
         share_state(row.state),
         row.stamp.born_ns,
+        facts.chain.as_ref().map(Sha1Digest::as_bytes),
     ])?;
     Ok(())
 }
@@ -505,7 +517,7 @@ fn part(row: &Row<'_>) -> rusqlite::Result<Option<OwnPart>> {
     let born_ns = row.get("part_born_ns")?;
     Ok(numbers.map(|(dev, inode)| match inode {
         0 => OwnPart::Any,
-        _ => OwnPart::File(FileId { dev: dev as u64, inode: inode as u64, born_ns }),
+        _ => OwnPart::File(InodeId { dev: dev as u64, inode: inode as u64, born_ns }),
     }))
 }
 
@@ -533,7 +545,8 @@ fn facts(row: &Row<'_>) -> rusqlite::Result<FileFacts> {
         name: parsed(row, "name")?,
         len: row.get::<_, i64>("len")? as u64,
         piece_len: row.get("piece_len")?,
-        sha1: crate::types::Sha1Digest::from_bytes(row.get("sha1")?),
+        sha1: Sha1Digest::from_bytes(row.get("sha1")?),
+        chain: row.get::<_, Option<_>>("chain")?.map(Sha1Digest::from_bytes),
     })
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::limiter::Limits;
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileId, FileStamp, GroupId, InfoHash, PieceIndex, Rate, Sha1Digest, Ticket, UserId, limits,
+    Bitfield, DeviceId, FileFacts, InodeId, FileStamp, GroupId, InfoHash, PieceIndex, Rate, Sha1Digest, Ticket, UserId, limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -111,7 +111,7 @@ pub trait Host: Send + Sync + 'static {
     }
     /// The download's `.part` was made, or opened again, and is this file: to be named in later runs. Called on the download's thread before it
     /// gets its length, or a byte is written there; may block.
-    fn opened(&self, _info_hash: InfoHash, _target: &Path, _part: FileId) {}
+    fn opened(&self, _info_hash: InfoHash, _target: &Path, _part: InodeId) {}
     /// Other files on this disk that should have this content, the likeliest first: what they have is copied, and checked like what comes from
     /// others. Called on the download's thread before anybody is asked for pieces; may block.
     fn copies(&self, _facts: &FileFacts) -> Vec<LocalCopy> {
@@ -191,7 +191,7 @@ pub struct DownloadSpec {
     /// The file to make; until it is complete the data is in `<target>.part`.
     pub target: PathBuf,
     /// Which file the `.part` is that an earlier run made or went on with; any other one there is refused. `None`: not known.
-    pub part: Option<FileId>,
+    pub part: Option<InodeId>,
     /// Its metainfo, if it came in an earlier run.
     pub metainfo: Option<Arc<Metainfo>>,
     /// `None`: a new download, and an existing `.part` is somebody else's and refused. `Some`: begun earlier by this device;

@@ -196,7 +196,7 @@ mod tests {
         let metainfo = Metainfo::new("some file.bin".parse().unwrap(), geometry, pieces).unwrap();
         let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
         let sha1 = Sha1Digest::from_bytes([0; 20]);
-        (FileFacts { info_hash, name, len, piece_len: geometry.piece_len(), sha1 }, metainfo)
+        (FileFacts { info_hash, name, len, piece_len: geometry.piece_len(), sha1, chain: None }, metainfo)
     }
 
     #[test]

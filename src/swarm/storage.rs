@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, S
 use rustix::io::Errno;
 
 use super::api::EngineError;
-use crate::types::{FileId, FileStamp, InfoHash, limits};
+use crate::types::{InodeId, FileStamp, InfoHash, limits};
 
 /// What may be written while a download runs; a seam where tests make disks fail.
 pub(super) trait Disk: Send + Sync {
@@ -63,7 +63,7 @@ pub(super) enum StorageError {
 /// An open `.part`, locked against other processes.
 pub(super) struct PartFile {
     file: File,
-    id: FileId,
+    id: InodeId,
     /// There was nothing in it before.
     is_new: bool,
     /// The directory of both names.
@@ -85,7 +85,7 @@ impl PartFile {
         target: &Path,
         info_hash: InfoHash,
         len: u64,
-        (ours, known): (bool, Option<FileId>),
+        (ours, known): (bool, Option<InodeId>),
         disk: Arc<dyn Disk>,
     ) -> Result<Self, StorageError> {
         let part = part_path(target, info_hash);
@@ -95,7 +95,7 @@ impl PartFile {
         // Asked again once it is locked: another process may have begun to fill it.
         let look = || {
             let facts = file.metadata().map_err(failed)?;
-            let (id, is_new) = (FileId::new(&facts), is_empty(&facts));
+            let (id, is_new) = (InodeId::new(&facts), is_empty(&facts));
             let is_ours = is_new || ours && known.is_none_or(|known| id.is_same_file(&known));
             if is_ours { Ok((id, is_new)) } else { Err(StorageError::Foreign(part.clone())) }
         };
@@ -110,7 +110,7 @@ impl PartFile {
     }
 
     /// Which file it is.
-    pub(super) fn id(&self) -> FileId {
+    pub(super) fn id(&self) -> InodeId {
         self.id
     }
 

@@ -23,7 +23,7 @@ use super::front::{Front, Turn};
 use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
 use super::{Download, Options, Stats};
-use crate::types::{Bitfield, FileFacts, FileId, Geometry, PieceIndex, Sha1Digest};
+use crate::types::{Bitfield, FileFacts, InodeId, Geometry, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
 /// How long a `.part` that is locked is waited for: after a failure another thread of ours may be about to let go of it.
@@ -40,7 +40,7 @@ pub(super) struct TransferPart {
     /// Whether a `.part` that is there is ours.
     pub(super) ours: bool,
     /// Which file our `.part` is, if that is known.
-    pub(super) known: Option<FileId>,
+    pub(super) known: Option<InodeId>,
     /// Tells its thread from that of an earlier download of the same file, which may not have noticed its end yet.
     id: u64,
     /// Whether its thread runs.

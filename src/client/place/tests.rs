@@ -18,6 +18,7 @@ fn entry_of(label: &str, name: &str) -> Option<FileEntry> {
         len: 1,
         piece_len: 512 << 10,
         sha1: Sha1Digest::from_bytes([2; 20]),
+        chain: None,
     };
     let group = crate::types::GroupId::from_bytes([3; 16]);
     Some(FileEntry { group, label: label.parse().ok()?, facts, sharers: Vec::new(), sharer_count: 1, online: 1 })
@@ -69,7 +70,7 @@ fn a_part_that_the_download_did_not_make_is_neither_moved_nor_removed() {
     let [target, to] = ["x", "y"].map(|name| dir.path().join(name));
     let [part, moved, kept] = ["x.part", "y.part", "kept"].map(|name| dir.path().join(name));
     std::fs::write(&part, "ours").unwrap();
-    let own = OwnPart::File(FileId::new(&part.symlink_metadata().unwrap()));
+    let own = OwnPart::File(InodeId::new(&part.symlink_metadata().unwrap()));
     let row = |part| DownloadRow {
         user: crate::types::UserId::from_bytes([1; 16]),
         group: entry().group,

@@ -208,7 +208,7 @@ fn tracker_state(state: TrackerState) -> &'static str {
         TrackerState::Myself | TrackerState::Up => "up",
         TrackerState::CatchingUp => "catching up",
         TrackerState::Down => "down",
-        TrackerState::ClockAhead => "clock ahead",
+        TrackerState::MustResync => "must resync",
     }
 }
 

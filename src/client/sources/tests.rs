@@ -11,7 +11,7 @@ const USER: UserId = UserId::from_bytes([4; 16]);
 
 fn facts() -> FileFacts {
     let sha1 = Sha1Digest::from_bytes([5; 20]);
-    FileFacts { info_hash: FILE, name: "big.bin".parse().unwrap(), len: 1, piece_len: 512 << 10, sha1 }
+    FileFacts { info_hash: FILE, name: "big.bin".parse().unwrap(), len: 1, piece_len: 512 << 10, sha1, chain: None }
 }
 
 /// A library in which the file is downloaded from A, and B is a source.

@@ -15,7 +15,7 @@ fn row(dir: &Path, number: u8) -> DownloadRow {
         group: group(1),
         group_label: "lab".parse().unwrap(),
         label: name.parse().unwrap(),
-        facts: FileFacts { info_hash, name: name.parse().unwrap(), len: 100, piece_len: 512 << 10, sha1 },
+        facts: FileFacts { info_hash, name: name.parse().unwrap(), len: 100, piece_len: 512 << 10, sha1, chain: None },
         target: dir.join(name),
         progress: Progress::Running,
         verified: None,

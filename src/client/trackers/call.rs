@@ -7,7 +7,11 @@
 //! [`HEDGE_AFTER`]: it becomes suspect, and the next one is asked too; but a password crosses to one tracker at a time, and to the next one
 //! only when that connection has ended or the tracker is busy. "Busy" and "log in first" are answers of the tracker, not of the
 //! directory: the next one is asked.
+//!
+//! A tracker for whose clock the request's time is wrong has done nothing: the next one is asked with the same stamp. If all that
+//! were asked say so, no copy was carried out, and the request is asked once more with a stamp by the clock of the last of them.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, select, unbounded};
@@ -41,6 +45,14 @@ pub(crate) enum Need {
     Session,
     /// The question is a login of this generation.
     Login(u64),
+}
+
+/// What a login brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoggedIn {
+    pub(crate) user: UserEntry,
+    /// The operator has set the password: until the user has chosen another, trackers refuse everything else.
+    pub(crate) must_change: bool,
 }
 
 impl TrackerSet {
@@ -102,13 +114,13 @@ impl TrackerSet {
     ///
     /// # Blocking
     /// For at most [`PASSWORD_TIMEOUT`].
-    pub(crate) fn login(&self, name: Label, password: Password) -> Result<UserEntry, ClientError> {
+    pub(crate) fn login(&self, name: Label, password: Password) -> Result<LoggedIn, ClientError> {
         let generation = self.next_generation();
         let request = Request::Login { name, password };
         match self.call_within(&request, Need::Login(generation), PASSWORD_TIMEOUT) {
-            Ok(Reply::LoggedIn { user, token }) => {
+            Ok(Reply::LoggedIn { user, token, must_change }) => {
                 self.establish(generation, user.clone(), token);
-                Ok(user)
+                Ok(LoggedIn { user, must_change })
             }
             other => {
                 // Whoever says yes to it later is told that it is over.
@@ -135,7 +147,7 @@ enum Asked {
 /// One command under way.
 struct Call<'a> {
     set: &'a TrackerSet,
-    request: &'a Request,
+    request: Cow<'a, Request>,
     need: Need,
     /// The session that it is asked for, if it is for one: it is never asked for another.
     generation: u64,
@@ -155,6 +167,12 @@ struct Call<'a> {
     /// The refusal to report if nobody reports success.
     refusal: Option<(Refusal, Instant)>,
     busy: bool,
+    /// The clock of the last tracker for which the request's time is wrong.
+    wrong_time: Option<u64>,
+    /// The request has its second stamp.
+    is_restamped: bool,
+    /// A connection ended before its tracker answered: it may have carried the request out.
+    may_be_done: bool,
     /// A tracker that forgot the session may be asked once more.
     relogged: bool,
     interrupt: Stop,
@@ -170,6 +188,7 @@ impl<'a> Call<'a> {
         let (asked, waiting) = (Vec::new(), Vec::new());
         let interrupt = if set.patient { Stop::new() } else { set.shared.interrupt.lock().clone() };
         let (refusal, busy, relogged) = (None, false, false);
+        let (request, wrong_time, is_restamped, may_be_done) = (Cow::Borrowed(request), None, false, false);
         let deadline = started + timeout;
         Self {
             set,
@@ -186,6 +205,9 @@ impl<'a> Call<'a> {
             answered_by: 0,
             refusal,
             busy,
+            wrong_time,
+            is_restamped,
+            may_be_done,
             relogged,
             interrupt,
             started,
@@ -257,7 +279,7 @@ impl<'a> Call<'a> {
                 _ => Pending::Call(self.sender.clone()),
             };
             self.asked.push(id);
-            if live.send(self.request.clone(), pending) {
+            if live.send(self.request.clone().into_owned(), pending) {
                 self.waiting.push(id);
                 return Ok(Asked::Sent);
             }
@@ -286,8 +308,16 @@ impl<'a> Call<'a> {
     fn take(&mut self, answer: Answer) -> Option<Reply> {
         let id = (answer.tracker, answer.key);
         self.waiting.retain(|waiting| *waiting != id);
-        match answer.reply? {
+        let Some(reply) = answer.reply else {
+            self.may_be_done = true;
+            return None;
+        };
+        match reply {
             Reply::Refused(Refusal::Busy) => self.busy = true,
+            Reply::Refused(Refusal::WrongTime { clock_ms }) => {
+                self.wrong_time = Some(clock_ms);
+                self.set.shared.note_wrong_time(id.0);
+            }
             Reply::Refused(Refusal::LoginFirst | Refusal::SessionOver) if self.need == Need::Session => {
                 self.set.shared.session_lost(id.0, id.1);
                 if !std::mem::replace(&mut self.relogged, true) {
@@ -307,6 +337,9 @@ impl<'a> Call<'a> {
     fn wait_for_change(&mut self) -> Result<(), ClientError> {
         if self.busy {
             return Err(Refusal::Busy.into());
+        }
+        if let Some(clock_ms) = self.wrong_time {
+            return self.ask_again_at(clock_ms);
         }
         let shared = &self.set.shared;
         let mut state = shared.state.lock();
@@ -328,7 +361,7 @@ impl<'a> Call<'a> {
         }
         if let Some(why) = state.session_refused().filter(|_| self.need == Need::Session) {
             // A change of the password that was carried out ends the session that asked for it; the answer may be lost.
-            let done = why == Refusal::SessionOver && matches!(self.request, Request::ChangePassword { .. });
+            let done = why == Refusal::SessionOver && matches!(*self.request, Request::ChangePassword { .. });
             if done || self.started.elapsed() > UNREACHABLE_TIMEOUT {
                 return Err(why.into());
             }
@@ -338,13 +371,25 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
+    /// The time was wrong for every tracker that answered: all are asked once more with another stamp, if none has carried the request out.
+    fn ask_again_at(&mut self, clock_ms: u64) -> Result<(), ClientError> {
+        if self.may_be_done || self.is_restamped {
+            return Err(Refusal::WrongTime { clock_ms }.into());
+        }
+        (self.wrong_time, self.is_restamped) = (None, true);
+        self.set.stamp_again(self.request.to_mut(), clock_ms);
+        self.asked.clear();
+        Ok(())
+    }
+
     fn give_up(&self) -> ClientError {
         let state = self.set.shared.state.lock();
-        match (self.refusal, state.links.iter().any(|link| link.live.is_some())) {
+        match (self.refusal, self.wrong_time) {
             (Some((refusal, _)), _) => refusal.into(),
             (None, _) if self.busy => Refusal::Busy.into(),
-            (None, true) => ClientError::NoAnswer,
-            (None, false) => state.why_unreachable(),
+            (None, Some(clock_ms)) => Refusal::WrongTime { clock_ms }.into(),
+            (None, None) if state.links.iter().any(|link| link.live.is_some()) => ClientError::NoAnswer,
+            (None, None) => state.why_unreachable(),
         }
     }
 }

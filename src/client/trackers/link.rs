@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 use super::clock::TrackerClock;
 use super::session::Login;
 use super::state::{Distrust, Live, Pending};
-use super::{News, SetOptions, Shared};
+use super::{News, RemovedFile, SetOptions, Shared};
 use crate::client::network::accept_hint;
 use crate::net::{Connection, Reader, WrongNetwork};
 use crate::types::limits::{MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX};
 use crate::wire::frame::{self, FrameError};
-use crate::wire::tracker::{ClientHello, Event, FromTracker, Hello, Request, Unwelcome, Welcome};
+use crate::wire::tracker::{ClientHello, Event, FromTracker, Hello, Opening, Request, Unwelcome, Welcome};
 
 /// Pause after the first failed dial; doubled up to the longest.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -29,6 +29,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for the tracker's first words; a stopped process accepts connections but does not speak.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// A tracker that the user's list does not name is dialled this much later: another address that leads there has a session by then.
+const LEARNED_AFTER: Duration = Duration::from_secs(1);
 /// A connection that lived this long was a good one: the next dial starts with the shortest pause again.
 const GOOD_LIFE: Duration = Duration::from_secs(5);
 /// Frames that wait for the writer: a page of commands and announces; beyond it the tracker counts as stuck.
@@ -53,6 +55,8 @@ enum LinkError {
     Silent,
     #[error("it is shutting down")]
     Closing,
+    #[error("another address leads to the same tracker")]
+    SecondWay,
 }
 
 impl LinkError {
@@ -76,8 +80,12 @@ impl LinkError {
 
 /// Keeps the tracker's session until the set stops. Runs on the tracker's own thread.
 pub(super) fn run(shared: &Arc<Shared>, index: usize) {
+    let is_learned = shared.state.lock().links[index].is_learned;
+    if is_learned && shared.stop.wait(LEARNED_AFTER) {
+        return;
+    }
     let mut pause = BACKOFF_MIN;
-    while !shared.stop.is_set() {
+    while !shared.stop.is_set() && !shared.state.lock().links[index].is_alias {
         let started = Instant::now();
         let was_live = match open(shared, index) {
             Ok(opened) => {
@@ -130,7 +138,8 @@ struct Opened {
 /// Dials the tracker, at each address its name stands for, and says hello.
 fn open(shared: &Shared, index: usize) -> Result<Opened, LinkError> {
     let mut last = LinkError::Io(io::Error::new(io::ErrorKind::NotFound, "the name stands for no address"));
-    for address in shared.options.addresses[index].to_socket_addrs()? {
+    let address = shared.state.lock().links[index].address.clone();
+    for address in address.to_socket_addrs()? {
         match greet(shared, address) {
             Ok(opened) => return Ok(opened),
             Err(error) => last = error,
@@ -146,9 +155,9 @@ fn greet(shared: &Shared, address: SocketAddr) -> Result<Opened, LinkError> {
     if let Some(first) = network.meet(key)? {
         shared.tell(News::Trusted(first));
     }
-    let hello = Hello::Client(ClientHello { port: *port });
+    let opening = Opening::new(Hello::Client(ClientHello { port: *port }));
     let asked = Instant::now();
-    frame::write_message(&mut connection.writer(), &hello)?;
+    frame::write_message(&mut connection.writer(), &opening)?;
     let mut reader = connection.reader();
     reader.set_deadline(Some(asked + WELCOME_TIMEOUT));
     match frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX)? {
@@ -164,12 +173,17 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
     let (queue, frames) = bounded(QUEUE_LEN);
     let key = {
         let mut state = shared.state.lock();
+        if state.is_second_way(index, welcome.store) {
+            connection.close();
+            return LinkError::SecondWay;
+        }
         state.next_key += 1;
         let key = state.next_key;
         let live = Live {
             key,
             connection: connection.clone(),
             number: welcome.number,
+            store: welcome.store,
             queue,
             pending: Default::default(),
             next_number: 1,
@@ -204,11 +218,11 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
     error
 }
 
-fn read_frames(shared: &Shared, index: usize, key: u64, reader: &mut Reader) -> LinkError {
+fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader) -> LinkError {
     loop {
         match read_one(reader) {
             Err(error) => return error,
-            Ok(FromTracker::Reply { number, reply }) => shared.answered(index, key, number, reply),
+            Ok(FromTracker::Reply { number, clock_ms, reply }) => shared.answered((index, key), number, clock_ms, reply),
             Ok(FromTracker::Event(event)) => {
                 shared.heard(index, key);
                 match event {
@@ -220,9 +234,15 @@ fn read_frames(shared: &Shared, index: usize, key: u64, reader: &mut Reader) -> 
                     }
                     Event::Void { group, user, until_ms } => shared.tell(News::Void { group, user, until_ms }),
                     Event::ShareStopped { group, info_hash } => shared.tell(News::ShareStopped(group, info_hash)),
+                    Event::FileRemoved { group, info_hash, label, replaced_by } => {
+                        shared.tell(News::FileRemoved(RemovedFile { group, info_hash, label, replaced_by }));
+                    }
+                    Event::Trackers { addresses } => shared.learn(addresses),
                     // Whether that is the end, the answer to the token that we have by now will tell.
                     Event::SessionOver => shared.session_lost(index, key),
                     Event::Closing => return LinkError::Closing,
+                    // A later version of the tracker tells of something that this client does not know.
+                    Event::Unknown { .. } => debug!("tracker {}: an event of a kind that is not known here", index + 1),
                 }
             }
             Ok(_) => return LinkError::NotATracker,

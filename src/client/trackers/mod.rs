@@ -14,8 +14,10 @@
 mod announce;
 mod call;
 mod clock;
+mod learned;
 mod link;
 mod session;
+mod stamps;
 mod state;
 #[cfg(test)]
 pub(in crate::client) mod tests;
@@ -31,9 +33,9 @@ use parking_lot::{Condvar, Mutex};
 use super::ClientError;
 use super::network::{FirstMet, Network};
 use crate::net::{DeviceSecurity, Stop, Threads};
-use crate::types::{DeviceId, GroupEntry, GroupId, InfoHash, PeerEntry, UserId};
+use crate::types::{DeviceId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserId};
 
-pub(crate) use call::{Need, PASSWORD_TIMEOUT};
+pub(crate) use call::{LoggedIn, Need, PASSWORD_TIMEOUT};
 pub(crate) use clock::uptime;
 pub(crate) use state::LinkView;
 use state::SetState;
@@ -83,10 +85,35 @@ pub(crate) enum News {
     },
     /// The user stopped sharing a file on another device.
     ShareStopped(GroupId, InfoHash),
+    /// A file was removed from a group, or another has taken its place.
+    FileRemoved(RemovedFile),
+    /// The addresses of the network's trackers.
+    Trackers(Vec<String>),
+    /// The clocks of the two connected trackers differ by more than a request bears, and nothing tells which is right.
+    ClocksDiffer(ClocksDiffer),
     /// The session of that generation is over: its token is void.
     SessionOver(u64),
     /// The first tracker ever met is of a network, which is trusted from now on.
     Trusted(FirstMet),
+}
+
+/// A file that its group has no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RemovedFile {
+    pub(crate) group: GroupId,
+    pub(crate) info_hash: InfoHash,
+    /// Its name as shown.
+    pub(crate) label: Label,
+    /// The name as shown of the file that has taken its place.
+    pub(crate) replaced_by: Option<Label>,
+}
+
+/// Two trackers whose clocks differ too much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClocksDiffer {
+    /// `host:port` of both.
+    pub(crate) trackers: [String; 2],
+    pub(crate) difference: Duration,
 }
 
 /// What the set needs to know.
@@ -102,6 +129,10 @@ pub(crate) struct SetOptions {
     pub(crate) network: Arc<Network>,
     /// The port on which we take links.
     pub(crate) port: u16,
+    /// Trackers that others told of in earlier runs.
+    pub(crate) learned: Vec<String>,
+    /// The largest request time of earlier runs.
+    pub(crate) last_request: Stamp,
 }
 
 /// All trackers of the network; clones are the same set.
@@ -131,7 +162,7 @@ impl TrackerSet {
     /// # Errors
     /// The system's, when it has no room for the threads.
     pub(crate) fn start(options: SetOptions, news: Sender<News>) -> std::io::Result<Self> {
-        let state = Mutex::new(SetState::new(&options.addresses));
+        let state = Mutex::new(SetState::new(&options.addresses, options.last_request));
         let (stop, threads) = (Stop::new(), Threads::new());
         let interrupt = Mutex::new(Stop::new());
         let shared = Arc::new(Shared { options, state, changed: Condvar::new(), news, interrupt, stop, threads });
@@ -139,6 +170,7 @@ impl TrackerSet {
             let link = shared.clone();
             shared.threads.spawn(format!("tracker {}", index + 1), move || link::run(&link, index))?;
         }
+        shared.add(&shared.options.learned);
         Ok(Self { shared, patient: false })
     }
 
@@ -172,7 +204,7 @@ impl TrackerSet {
             let mut until = deadline;
             if any {
                 until = *first_seen.get_or_insert((now + GRACE).min(deadline));
-                if now >= until || state.links.iter().all(|link| link.attempts > 0) {
+                if now >= until || state.links.iter().all(|link| link.attempts > 0 || link.is_learned) {
                     return true;
                 }
             }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use log::{debug, warn};
 
+use super::clock::TrackerClock;
+use super::stamps::told_by;
 use super::state::{Answer, Live, Pending, SetState};
 use super::token::Session;
 use super::{News, Shared, TrackerSet};
@@ -56,6 +58,15 @@ impl TrackerSet {
     /// The present session.
     pub(crate) fn session(&self) -> Option<Session> {
         self.shared.state.lock().session.clone()
+    }
+
+    /// Shows every tracker the token again, and announces everything behind it.
+    pub(crate) fn enter_again(&self) {
+        let connected: Vec<(usize, u64)> = {
+            let state = self.shared.state.lock();
+            state.links.iter().enumerate().filter_map(|(i, link)| link.live.as_ref().map(|live| (i, live.key))).collect()
+        };
+        connected.into_iter().for_each(|(index, key)| self.shared.session_lost(index, key));
     }
 
     /// Starts a generation of logins; answers to earlier ones no longer count.
@@ -152,9 +163,17 @@ impl Shared {
         }
     }
 
-    /// Takes a tracker's answer to whoever asked.
-    pub(super) fn answered(&self, index: usize, key: u64, number: u32, reply: Reply) {
+    /// Takes a tracker's answer to the caller that asked, and what it says of the time.
+    pub(super) fn answered(&self, (index, key): (usize, u64), number: u32, clock_ms: u64, reply: Reply) {
         let mut state = self.state.lock();
+        if state.live(index, key).is_none() {
+            return;
+        }
+        state.links[index].clock = Some(TrackerClock::told(clock_ms));
+        if let Some(stamp) = told_by(&reply) {
+            let now_ms = state.now_ms();
+            state.requests.told(stamp, now_ms);
+        }
         let Some(live) = state.live(index, key) else { return };
         live.suspect = false;
         match live.pending.remove(&number) {
@@ -208,7 +227,7 @@ impl Shared {
                 warn!("tracker {} knows another user of that name and password; it is not used for commands", index + 1);
                 live.refused(Refusal::LoginFirst);
             }
-            Reply::LoggedIn { user, token } => {
+            Reply::LoggedIn { user, token, .. } => {
                 live.login = Login::In { generation, user: user.user };
                 drop(state);
                 self.take_token(token);

@@ -11,10 +11,11 @@ use zeroize::Zeroizing;
 
 use super::clock::{TrackerClock, common_ms, own_ms};
 use super::session::Login;
+use super::stamps::RequestClock;
 use super::token::{Session, SessionEnd};
 use crate::client::ClientError;
 use crate::net::{Connection, WrongNetwork};
-use crate::types::{DownloadState, GroupId, InfoHash, SessionToken};
+use crate::types::{DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreId};
 use crate::wire::frame;
 use crate::wire::tracker::{FromClient, Reply, Request};
 
@@ -42,13 +43,17 @@ pub(crate) struct LinkView {
 #[derive(Debug)]
 pub(super) struct LinkState {
     pub(super) address: String,
+    /// A tracker told of it: the user's list of trackers does not name it.
+    pub(super) is_learned: bool,
+    /// It leads to the same tracker as another address, which is used instead.
+    pub(super) is_alias: bool,
     pub(super) live: Option<Live>,
     /// Number of dials that ended, well or not.
     pub(super) attempts: u64,
     pub(super) error: Option<String>,
     /// Why what answers there is not believed to be a tracker of the network, if that is why it is not connected.
     pub(super) distrust: Option<Distrust>,
-    /// Its clock, as of its latest welcome.
+    /// Its clock, as of what it said last.
     pub(super) clock: Option<TrackerClock>,
 }
 
@@ -68,6 +73,8 @@ pub(super) struct Live {
     pub(super) key: u64,
     pub(super) connection: Connection,
     pub(super) number: u32,
+    /// Its store, which no other tracker has.
+    pub(super) store: StoreId,
     /// Frames on their way; passwords are in some of them.
     pub(super) queue: Sender<Zeroizing<Vec<u8>>>,
     pub(super) pending: HashMap<u32, Pending>,
@@ -126,6 +133,10 @@ pub(super) struct SetState {
     pub(super) changing_until: Option<Instant>,
     /// What every tracker is, or is to be, told about our files.
     pub(super) announced: BTreeMap<(GroupId, InfoHash), DownloadState>,
+    /// Makes the times of requests.
+    pub(super) requests: RequestClock,
+    /// The user was told that the trackers' clocks differ.
+    pub(super) has_told_clocks: bool,
 }
 
 impl Live {
@@ -149,6 +160,19 @@ impl Live {
 }
 
 impl LinkState {
+    pub(super) fn new(address: String, is_learned: bool) -> Self {
+        Self {
+            address,
+            is_learned,
+            is_alias: false,
+            live: None,
+            attempts: 0,
+            error: None,
+            distrust: None,
+            clock: None,
+        }
+    }
+
     /// Tells whether the tracker takes commands of the session, or of nobody.
     pub(super) fn is_ready(&self, session: Option<&Session>) -> bool {
         let confirmed = |live: &Live| session.is_none_or(|session| live.login.is_for(session));
@@ -157,18 +181,11 @@ impl LinkState {
 }
 
 impl SetState {
-    pub(super) fn new(addresses: &[String]) -> Self {
-        let link = |address: &String| LinkState {
-            address: address.clone(),
-            live: None,
-            attempts: 0,
-            error: None,
-            distrust: None,
-            clock: None,
-        };
-        let links = addresses.iter().map(link).collect();
+    pub(super) fn new(addresses: &[String], last_request: Stamp) -> Self {
+        let mut requests = RequestClock::default();
+        requests.resume(last_request);
         Self {
-            links,
+            links: addresses.iter().map(|address| LinkState::new(address.clone(), false)).collect(),
             next_key: 0,
             primary: None,
             session: None,
@@ -176,6 +193,8 @@ impl SetState {
             over: None,
             changing_until: None,
             announced: BTreeMap::new(),
+            requests,
+            has_told_clocks: false,
         }
     }
 
@@ -256,6 +275,7 @@ impl SetState {
         let with_session = self.session.is_some();
         self.candidates(with_session);
         let primary = self.primary;
+        let is_known = |(_, link): &(usize, &LinkState)| !link.is_alias;
         let view = |(i, link): (usize, &LinkState)| LinkView {
             line: i as u32 + 1,
             address: link.address.clone(),
@@ -264,7 +284,7 @@ impl SetState {
             rtt: link.live.as_ref().map(|live| live.rtt),
             error: link.live.as_ref().map_or(link.error.clone(), |_| None),
         };
-        self.links.iter().enumerate().map(view).collect()
+        self.links.iter().enumerate().filter(is_known).map(view).collect()
     }
 
     pub(super) fn close_all(&self) {

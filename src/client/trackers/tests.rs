@@ -1,10 +1,11 @@
 //! Failover against trackers that are scripted: real sockets, real frames, no directory.
 
 mod session;
+mod times;
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
@@ -15,14 +16,14 @@ use crate::net::{Connection, Incoming, Listener, TrackerSecurity, Visitor};
 use crate::trust::KeyPair;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    DownloadState, Effect, Fingerprint, InfoHash, OriginId, Password, Refusal, RequestId, SessionToken, Stamp, Tag, Ticket,
-    TicketClaims, TokenClaims, UserEntry, UserId,
+    DownloadState, Effect, Fingerprint, InfoHash, Password, Refusal, RequestId, RequestStamp, SessionToken, Stamp, StoreId,
+    Success, Ticket, TicketClaims, TokenClaims, UserEntry, UserId, Version,
 };
-use crate::wire::frame;
-use crate::wire::tracker::{ClientHello, Event, FromClient, FromTracker, Hello, Reply, Request, Welcome};
+use crate::wire::{VERSION_NEWEST, frame};
+use crate::wire::tracker::{ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Welcome};
 
 /// Nothing here takes this long; a wait that does has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a scripted tracker does with a request.
 pub(in crate::client) enum Act {
@@ -65,7 +66,7 @@ impl Terms {
     }
 
     pub(in crate::client) fn token(&self, key: &KeyPair, device: DeviceId) -> SessionToken {
-        let password = Tag { stamp: Stamp::new(self.password_ms, 0), origin: OriginId::from_bytes([1; 16]) };
+        let password = Version { stamp: Stamp::new(self.password_ms, 0), request: RequestId::from_bytes([1; 16]) };
         let issued_ms = self.now_ms();
         key.sign_token(TokenClaims { user: user().user, device, password, issued_ms, expires_ms: issued_ms + self.token_ms })
     }
@@ -82,6 +83,7 @@ pub(in crate::client) struct Fake {
     pub(in crate::client) terms: Arc<Mutex<Terms>>,
     pub(in crate::client) key: Arc<KeyPair>,
     asked: Arc<Mutex<Vec<Request>>>,
+    welcomed: Arc<AtomicUsize>,
     connections: Arc<Mutex<Vec<Connection>>>,
     listener: Arc<Listener>,
     stop: Stop,
@@ -111,6 +113,7 @@ impl Fake {
             terms: Arc::new(Mutex::new(terms)),
             key,
             asked: Arc::default(),
+            welcomed: Arc::default(),
             connections: Arc::default(),
             listener,
             stop: Stop::new(),
@@ -118,12 +121,15 @@ impl Fake {
         };
         let (script, security): (Script, _) = (Arc::new(script), TrackerSecurity::new(&fake.key).unwrap());
         let (asked, connections, listener) = (fake.asked.clone(), fake.connections.clone(), fake.listener.clone());
-        let (terms, key) = (fake.terms.clone(), fake.key.clone());
+        let (terms, key, welcomed) = (fake.terms.clone(), fake.key.clone(), fake.welcomed.clone());
+        let store = StoreId::from_bytes(rand::random());
         let (stop, fake_stop, threads) = (fake.stop.clone(), fake.stop.clone(), fake.threads.clone());
         let accept = move || {
             listener.run(&stop, |incoming| {
                 let session = FakeSession {
                     asked: asked.clone(),
+                    store,
+                    welcomed: welcomed.clone(),
                     connections: connections.clone(),
                     script: script.clone(),
                     terms: terms.clone(),
@@ -165,6 +171,11 @@ impl Fake {
         self.asked.lock().clone()
     }
 
+    /// Connections that it has welcomed.
+    pub(in crate::client) fn welcomed(&self) -> usize {
+        self.welcomed.load(Ordering::SeqCst)
+    }
+
     pub(in crate::client) fn count(&self, of: impl Fn(&Request) -> bool) -> usize {
         self.asked.lock().iter().filter(|request| of(request)).count()
     }
@@ -172,6 +183,8 @@ impl Fake {
 
 struct FakeSession {
     asked: Arc<Mutex<Vec<Request>>>,
+    store: StoreId,
+    welcomed: Arc<AtomicUsize>,
     connections: Arc<Mutex<Vec<Connection>>>,
     script: Script,
     terms: Arc<Mutex<Terms>>,
@@ -184,10 +197,14 @@ impl FakeSession {
         let Ok((connection, Visitor::Device(device))) = security.accept(incoming, PATIENCE) else { return };
         let (mut reader, mut writer) = (connection.reader(), connection.writer());
         let mut say = |message: FromTracker| frame::write_message(&mut writer, &message).is_ok();
-        let Ok(Hello::Client(ClientHello { port })) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX) else { return };
+        let Ok(Opening { hello: Hello::Client(ClientHello { port }), .. }) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX)
+        else {
+            return;
+        };
         let observed = SocketAddr::new(connection.peer_addr().ip(), port);
-        let (origin, clock_ms) = (OriginId::from_bytes([1; 16]), self.terms.lock().now_ms());
-        say(FromTracker::Welcome(Welcome { version: 2, number: 1, origin, observed, clock_ms }));
+        let (store, clock_ms) = (self.store, self.terms.lock().now_ms());
+        say(FromTracker::Welcome(Welcome { version: VERSION_NEWEST, number: 1, store, observed, clock_ms }));
+        self.welcomed.fetch_add(1, Ordering::SeqCst);
         self.connections.lock().push(connection.clone());
         if self.stop.is_set() {
             // It may have been killed before there was a connection to cut.
@@ -195,12 +212,14 @@ impl FakeSession {
         }
         while let Ok(FromClient { number, request }) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX) {
             self.asked.lock().push(request.clone());
-            let goes_on = match (self.script)(&request) {
-                Act::Usual => say(FromTracker::Reply { number, reply: self.usual(request, device) }),
-                Act::Answer(reply) => say(FromTracker::Reply { number, reply: *reply }),
-                Act::Silence => true,
-                Act::Close => false,
+            let reply = match (self.script)(&request) {
+                Act::Usual => Some(self.usual(request, device)),
+                Act::Answer(reply) => Some(*reply),
+                Act::Silence => continue,
+                Act::Close => None,
             };
+            let clock_ms = self.terms.lock().now_ms();
+            let goes_on = reply.is_some_and(|reply| say(FromTracker::Reply { number, clock_ms, reply }));
             if !goes_on {
                 return connection.close();
             }
@@ -210,11 +229,11 @@ impl FakeSession {
     fn usual(&self, request: Request, device: DeviceId) -> Reply {
         let terms = *self.terms.lock();
         match request {
-            Request::Login { .. } => Reply::LoggedIn { user: user(), token: terms.token(&self.key, device) },
+            Request::Login { .. } => logged_in(terms.token(&self.key, device)),
             Request::Resume { token } => {
                 let good = token.claims.expires_ms > terms.now_ms() && token.claims.password.stamp.ms() >= terms.password_ms;
                 match good && token.claims.device == device {
-                    true => Reply::LoggedIn { user: user(), token: terms.token(&self.key, device) },
+                    true => logged_in(terms.token(&self.key, device)),
                     false => Reply::Refused(Refusal::SessionOver),
                 }
             }
@@ -229,9 +248,18 @@ impl FakeSession {
             }
             Request::Announce { .. } => Reply::Peers(Vec::new()),
             Request::Ping | Request::Logout => Reply::Pong,
-            _ => Reply::Done(Effect::Done),
+            _ => done(Stamp::new(terms.now_ms(), 0)),
         }
     }
+}
+
+fn logged_in(token: SessionToken) -> Reply {
+    Reply::LoggedIn { user: user(), token, must_change: false }
+}
+
+/// A change was carried out, with that stamp.
+pub(in crate::client) fn done(stamp: Stamp) -> Reply {
+    Reply::Done(Success { effect: Effect::Done, stamp })
 }
 
 pub(in crate::client) fn user() -> UserEntry {
@@ -248,32 +276,35 @@ pub(in crate::client) fn refuse(refusal: Refusal) -> Act {
     Act::Answer(Box::new(Reply::Refused(refusal)))
 }
 
-fn options(fakes: &[&Fake], expected: Option<Fingerprint>) -> SetOptions {
+pub(super) fn options(fakes: &[&Fake], expected: Option<Fingerprint>) -> SetOptions {
     SetOptions {
         addresses: fakes.iter().map(|fake| fake.address.to_string()).collect(),
         bind_ip: "127.0.0.1".parse().unwrap(),
         security: DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap(),
         network: Arc::new(Network::new(expected, |_| Ok(()))),
         port: 9,
+        learned: Vec::new(),
+        last_request: Stamp::ZERO,
     }
 }
 
-fn set_of(fakes: &[&Fake]) -> (TrackerSet, Receiver<News>) {
+pub(super) fn set_of(fakes: &[&Fake]) -> (TrackerSet, Receiver<News>) {
     let (news, receiver) = bounded(1024);
     let set = TrackerSet::start(options(fakes, None), news).unwrap();
     assert!(set.wait_for_any(PATIENCE));
     (set, receiver)
 }
 
-fn log_in(set: &TrackerSet) {
-    assert_eq!(set.login("nik".parse().unwrap(), Password::new("pw".into()).unwrap()).unwrap(), user());
+pub(super) fn log_in(set: &TrackerSet) {
+    assert_eq!(set.login("nik".parse().unwrap(), Password::new("pw".into()).unwrap()).unwrap().user, user());
 }
 
-fn change(byte: u8) -> Request {
-    Request::CreateGroup { request: RequestId::from_bytes([byte; 16]), name: "lab".parse().unwrap() }
+pub(super) fn change(byte: u8) -> Request {
+    let request = RequestStamp { id: RequestId::from_bytes([byte; 16]), at: Stamp::new(1, 0) };
+    Request::CreateGroup { request, name: "lab".parse().unwrap() }
 }
 
-fn is_change(request: &Request) -> bool {
+pub(super) fn is_change(request: &Request) -> bool {
     matches!(request, Request::CreateGroup { .. })
 }
 
@@ -559,7 +590,7 @@ fn a_login_behind_a_logout_is_not_ended_by_the_answer_to_an_earlier_one() {
         move || login(&set)
     });
     (0..2).for_each(|_| release.send(()).unwrap());
-    assert_eq!(again.join().unwrap().unwrap(), user());
+    assert_eq!(again.join().unwrap().unwrap().user, user());
     assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
     let order: Vec<bool> = slow
         .asked()

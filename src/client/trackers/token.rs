@@ -93,7 +93,7 @@ impl TrackerSet {
         let Some(session) = self.session() else { return Err(Refusal::LoginFirst.into()) };
         let request = Request::Login { name: session.user.label.clone(), password };
         match self.call(&request, Need::Login(session.generation))? {
-            Reply::LoggedIn { user, token } if user.user == session.user.user => {
+            Reply::LoggedIn { user, token, .. } if user.user == session.user.user => {
                 self.shared.take_token(&token);
                 Ok(())
             }

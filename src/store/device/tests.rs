@@ -27,7 +27,7 @@ fn share(path: &str, state: ShareState) -> ShareRow {
     }
 }
 
-const PART: FileId = FileId { dev: u64::MAX, inode: 9, born_ns: Some(-1) };
+const PART: InodeId = InodeId { dev: u64::MAX, inode: 9, born_ns: Some(-1) };
 
 fn download(len: u64) -> DownloadRow {
     DownloadRow {
@@ -76,7 +76,7 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
     let downloads = store.downloads(user).unwrap();
     assert_eq!(downloads[0].progress, Progress::Paused(Some("disk full".into())));
     assert_eq!(downloads[0].part, Some(OwnPart::File(PART)));
-    for part in [None, Some(OwnPart::Any), Some(OwnPart::File(FileId { born_ns: None, ..PART }))] {
+    for part in [None, Some(OwnPart::Any), Some(OwnPart::File(InodeId { born_ns: None, ..PART }))] {
         let row = DownloadRow { part, ..downloads[0].clone() };
         store.put_download(&row).unwrap();
         assert_eq!(store.downloads(user).unwrap(), [row]);

@@ -24,6 +24,7 @@ pub fn metainfo_fetch(bytes: &[u8]) {
         len: geometry.len(),
         piece_len: geometry.piece_len(),
         sha1: Sha1Digest::from_bytes([0; 20]),
+        chain: None,
     };
     let dictionary = metainfo.to_bytes();
     assert_eq!(fetch::dictionary_len(&facts, geometry), dictionary.len());

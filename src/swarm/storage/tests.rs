@@ -68,7 +68,7 @@ fn an_empty_part_is_taken_and_one_that_is_in_use_is_not() {
     let id = made.id();
     drop(made);
     // What is noted from then on is this file, even if another was before.
-    let other = FileId { inode: id.inode + 1, ..id };
+    let other = InodeId { inode: id.inode + 1, ..id };
     let again = PartFile::open(&target, HASH, 1000, (true, Some(other)), Arc::new(SystemDisk)).unwrap();
     assert!(again.is_new() && again.id() == id);
     again.allot().unwrap();

@@ -4,7 +4,8 @@ use super::*;
 
 fn change_password() -> Request {
     let [old, new] = ["pw", "new"].map(|text| Password::new(text.into()).unwrap());
-    Request::ChangePassword { request: RequestId::from_bytes([9; 16]), old, new }
+    let request = RequestStamp { id: RequestId::from_bytes([9; 16]), at: Stamp::new(1, 0) };
+    Request::ChangePassword { request, old, new }
 }
 
 fn over(news: &Receiver<News>) -> bool {

@@ -253,7 +253,7 @@ fn a_hundred_and_thirty_thousand_pieces_are_kept_account_of() {
     let leecher = Station::start(2);
     let sha1 = Sha1Digest::from_bytes([0; 20]);
     let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    let facts = FileFacts { info_hash, name, len: geometry.len(), piece_len: 16 << 10, sha1 };
+    let facts = FileFacts { info_hash, name, len: geometry.len(), piece_len: 16 << 10, sha1, chain: None };
     let transfer = leecher.fetch(&facts, &[&station]);
     transfer.wait_until(PATIENCE, |status| status.bytes_done > 20 << 20);
     assert!(leecher.host.metainfo.lock().contains_key(&info_hash), "2.6 MB of metainfo came in parts");

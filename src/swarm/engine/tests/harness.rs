@@ -205,6 +205,7 @@ impl Station {
         let hashed = hash_file(&self.path(name), &mut |_| true).unwrap();
         self.engine.seed(hashed.seed.clone()).unwrap();
         facts(&hashed)
+        chain: None,
     }
 
     pub(super) fn spec(&self, facts: &FileFacts) -> DownloadSpec {
@@ -253,7 +254,7 @@ pub(super) fn facts(hashed: &Hashed) -> FileFacts {
     let (metainfo, sha1) = (&hashed.seed.metainfo, hashed.sha1);
     let geometry = metainfo.geometry();
     let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1 }
+    FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1, chain: None }
 }
 
 /// Bytes that repeat nowhere, the same for the same seed.

@@ -1,0 +1,151 @@
+//! The times of this client's requests.
+//!
+//! **Invariant:** the times increase, and each is above every stamp that trackers have told, as far as a tracker whose clock is
+//! right will take it: a stamp that lies further ahead than [`REACH`] counts for nothing here. So a change that the user asks
+//! for after another one was acknowledged wins over a late copy of that one.
+//!
+//! The network's clock is an argument: [`super::clock`] estimates it. Pure.
+
+use std::time::Duration;
+
+use super::TrackerSet;
+use crate::types::limits::REQUEST_TIME_MAX;
+use crate::types::{FileEntry, MemberEntry, RequestEntry, RequestId, RequestStamp, Stamp};
+use crate::wire::tracker::{Reply, Request};
+
+/// How far a request's time may be ahead of the estimate of the clock: half of what a tracker takes, as its own clock is not
+/// quite the estimate.
+const REACH: Duration = Duration::from_secs(REQUEST_TIME_MAX.as_secs() / 2);
+
+/// Makes the times of requests.
+#[derive(Debug, Default)]
+pub(super) struct RequestClock {
+    /// The largest that was used, or told within reach.
+    last: Stamp,
+}
+
+impl RequestClock {
+    /// Goes on where an earlier run of this client ended.
+    pub(super) fn resume(&mut self, last: Stamp) {
+        self.last = self.last.max(last);
+    }
+
+    /// Notes a stamp that a tracker has told.
+    pub(super) fn told(&mut self, stamp: Stamp, now_ms: u64) {
+        if stamp <= reach(now_ms) {
+            self.last = self.last.max(stamp);
+        }
+    }
+
+    /// Makes the time of a request that is asked now.
+    pub(super) fn next(&mut self, now_ms: u64) -> Stamp {
+        let above = self.last.next().filter(|above| *above <= reach(now_ms)).unwrap_or(Stamp::ZERO);
+        self.last = above.max(Stamp::new(now_ms, 0));
+        self.last
+    }
+}
+
+fn reach(now_ms: u64) -> Stamp {
+    Stamp::new(now_ms.saturating_add(REACH.as_millis() as u64), u16::MAX)
+}
+
+impl TrackerSet {
+    /// Makes the stamp of a changing request that the user asks for now. Every copy of the request carries the same one.
+    pub(crate) fn request_stamp(&self) -> RequestStamp {
+        let mut state = self.shared.state.lock();
+        let now_ms = state.now_ms();
+        RequestStamp { id: new_id(), at: state.requests.next(now_ms) }
+    }
+
+    /// The largest request time so far, for the next run; `None` if that is the one of earlier runs.
+    pub(crate) fn last_request_time(&self) -> Option<Stamp> {
+        Some(self.shared.state.lock().requests.last).filter(|last| *last > self.shared.options.last_request)
+    }
+
+    /// Gives a request that no tracker has carried out another stamp, by the clock of the tracker that is asked next.
+    pub(super) fn stamp_again(&self, request: &mut Request, clock_ms: u64) {
+        let at = self.shared.state.lock().requests.next(clock_ms);
+        if let Some(stamp) = stamp_of(request) {
+            *stamp = RequestStamp { id: new_id(), at };
+        }
+    }
+}
+
+fn new_id() -> RequestId {
+    RequestId::from_bytes(rand::random())
+}
+
+/// The stamp of a changing request.
+fn stamp_of(request: &mut Request) -> Option<&mut RequestStamp> {
+    match request {
+        Request::CreateUser { request, .. }
+        | Request::ChangePassword { request, .. }
+        | Request::CreateGroup { request, .. }
+        | Request::JoinGroup { request, .. }
+        | Request::LeaveGroup { request, .. }
+        | Request::AcceptRequest { request, .. }
+        | Request::RejectRequest { request, .. }
+        | Request::RemoveMember { request, .. }
+        | Request::TransferGroup { request, .. }
+        | Request::ShareFile { request, .. }
+        | Request::ReplaceFile { request, .. }
+        | Request::StopShare { request, .. }
+        | Request::RemoveFile { request, .. }
+        | Request::RenameGroup { request, .. }
+        | Request::DeleteGroup { request, .. }
+        | Request::DeleteAccount { request } => Some(request),
+        _ => None,
+    }
+}
+
+/// The largest stamp that an answer tells.
+pub(super) fn told_by(reply: &Reply) -> Option<Stamp> {
+    match reply {
+        Reply::Done(success) => Some(success.stamp),
+        Reply::Renewed(token) => Some(token.claims.password.stamp),
+        Reply::Resolved(resolved) => resolved.file.as_ref().map(|file| file.at),
+        Reply::Members { entries, .. } => entries.iter().map(|entry: &MemberEntry| entry.since).max(),
+        Reply::Requests { entries, .. } => entries.iter().map(|entry: &RequestEntry| entry.since).max(),
+        Reply::Files { entries, .. } => entries.iter().map(|entry: &FileEntry| entry.at).max(),
+        Reply::File(file) => Some(file.at),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000_000_000;
+    const REACH_MS: u64 = REACH.as_millis() as u64;
+
+    #[test]
+    fn times_increase_also_when_the_clock_is_set_back_a_little() {
+        let mut clock = RequestClock::default();
+        let first = clock.next(NOW);
+        assert_eq!(first, Stamp::new(NOW, 0));
+        assert_eq!(clock.next(NOW), Stamp::new(NOW, 1));
+        assert_eq!(clock.next(NOW - REACH_MS), Stamp::new(NOW, 2));
+        assert_eq!(clock.next(NOW + 1), Stamp::new(NOW + 1, 0));
+    }
+
+    #[test]
+    fn a_time_is_above_what_was_told_within_reach() {
+        let mut clock = RequestClock::default();
+        clock.told(Stamp::new(NOW + REACH_MS, 7), NOW);
+        assert_eq!(clock.next(NOW), Stamp::new(NOW + REACH_MS, 8));
+        clock.told(Stamp::new(NOW, 0), NOW);
+        assert_eq!(clock.next(NOW), Stamp::new(NOW + REACH_MS, 9));
+    }
+
+    #[test]
+    fn a_stamp_of_a_tracker_whose_clock_is_wrong_does_not_carry_the_client_away() {
+        let mut clock = RequestClock::default();
+        let first = clock.next(NOW);
+        clock.told(Stamp::new(NOW + 3_600_000, 0), NOW);
+        assert_eq!(clock.next(NOW), first.next().unwrap());
+        // The only tracker that answered was an hour ahead; the right ones are back.
+        clock.next(NOW + 3_600_000);
+        assert_eq!(clock.next(NOW + 5), Stamp::new(NOW + 5, 0));
+    }
+}
