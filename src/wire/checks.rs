@@ -2,6 +2,8 @@
 
 use std::fmt::{Debug, Write as _};
 use std::io::{self, Read};
+use std::path::Path;
+use std::{env, fs};
 
 use super::frame::{HEADER_LEN, read_message, to_frame};
 use super::{Wire, WireError};
@@ -68,14 +70,44 @@ pub(crate) fn to_golden<'a>(messages: impl IntoIterator<Item = (String, &'a [u8]
     text
 }
 
-/// Checks messages against a golden file. A message that is to change is a new version of the protocol.
-pub(crate) fn check_golden<'a>(golden: &str, messages: impl IntoIterator<Item = (String, &'a [u8])>) {
+/// Checks messages against the golden file of that name. A message that is to change is a new version of
+/// the protocol; with `POSSE_WRITE_GOLDEN=1` in the environment the file is written instead.
+pub(crate) fn check_golden<'a>(name: &str, messages: impl IntoIterator<Item = (String, &'a [u8])>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wire/golden").join(name);
     let actual = to_golden(messages);
+    if env::var_os("POSSE_WRITE_GOLDEN").is_some_and(|value| value == "1") {
+        fs::write(&path, &actual).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap();
     if actual != golden {
         let differs = actual.lines().zip(golden.lines()).find(|(actual, golden)| actual != golden);
         println!("{actual}");
-        panic!("the bytes of a message have changed (all of them are printed above); the first line that differs: {differs:?}");
+        panic!(
+            "the bytes of a message have changed (all of them are printed above); the first line that \
+             differs: {differs:?}"
+        );
     }
+}
+
+/// Checks what decodes: it encodes to the same bytes, or, if something of a later version was skipped, to
+/// fewer that mean the same.
+pub(crate) fn check_canonical<T: Wire + Debug + PartialEq>(body: &[u8]) {
+    let Ok(message) = T::from_bytes(body) else { return };
+    let again = message.to_bytes();
+    assert!(again.len() < body.len() || again == body, "{message:?}");
+    assert_eq!(T::from_bytes(&again), Ok(message));
+}
+
+/// Puts `more` at the end of the block whose length stands at `at`, and of the blocks around it.
+pub(crate) fn grow(body: &mut Vec<u8>, around: &[usize], more: &[u8]) {
+    let len_at = |body: &[u8], at: usize| u32::from_be_bytes(body[at..at + 4].try_into().unwrap());
+    let last = *around.last().expect("a block");
+    let end = last + 4 + len_at(body, last) as usize;
+    for &at in around {
+        let len = len_at(body, at) + more.len() as u32;
+        body[at..at + 4].copy_from_slice(&len.to_be_bytes());
+    }
+    body.splice(end..end, more.iter().copied());
 }
 
 /// Names a value by its Debug form up to the fields.

@@ -698,7 +698,7 @@ wire_leaf_enum!(Part "part" { 0 => Stranger, 1 => Requested, 2 => Member, 3 => O
 wire_leaf_enum!(DownloadState "download state" { 0 => Stopped, 1 => Leeching, 2 => Seeding });
 wire_leaf_enum!(MembershipState "membership" { 0 => None, 1 => Requested, 2 => Member });
 wire_leaf_enum!(TrackerState "tracker state" {
-    0 => Myself, 1 => Up, 2 => CatchingUp, 3 => Down, 4 => ClockAhead,
+    0 => Myself, 1 => Up, 2 => CatchingUp, 3 => Down, 4 => MustResync,
 });
 wire_leaf_enum!(FileOrder "order" { 0 => Name, 1 => Size, 2 => Date });
 wire_leaf_enum!(Limit "limit" { 0 => Groups, 1 => Memberships, 2 => Files, 3 => Members });

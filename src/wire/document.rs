@@ -1,8 +1,9 @@
 //! Holds docs/PROTOCOL.md and the code together: neither can change without the other.
 //!
 //! The tables of the document are read as a schema, and a decoder that knows nothing but that schema walks messages the code
-//! encoded. What it must find: every tag the code decodes and no other, under the same names; every field, in order, with its type and length; and every
-//! limit with its value. The rest of the document is prose, and nobody checks it but its readers.
+//! encoded. What it must find: every tag the code decodes and no other, under the same names; every field, in order, with its
+//! type and length; every structure that has a length before it; and every limit with its value. The rest of the document is
+//! prose, and only its readers check it.
 
 mod schema;
 
@@ -14,33 +15,66 @@ use std::time::Duration;
 use bendy::decoding::Object;
 use proptest::prelude::*;
 
-use self::schema::{Schema, Shape, code, debug_fields};
-use super::checks::variant_name;
-use super::codec::{self, ListItem};
+use self::schema::{BLOCK, Schema, Shape, code, debug_fields};
+use super::checks::{grow, variant_name};
+use super::codec::{self, Fields, ListItem};
 use super::metainfo::Metainfo;
 use super::peer::{self, ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage};
 use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 use super::samples::{Sample, samples};
 use super::tracker::{
-    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, MAGIC, Reply, Request, Resolved, Unwelcome, VERSION,
-    Welcome,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, MAGIC, Opening, Reply, Request,
+    Resolved, Unwelcome, Welcome,
 };
-use super::{Wire, WireError, bencode};
+use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
-    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileName, GroupEntry, GroupId, GroupName, InfoHash, Label,
-    MemberEntry, MembershipState, Operation, StoreId, Part, Password, PasswordHash, PeerEntry, Refusal, RequestEntry, RequestId,
-    SessionToken, Sha1Digest, Signature, Stamp, Tag, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerInfo, TrackerState,
-    UserEntry, UserId, UserName, VersionVector, Write, limits,
+    DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow,
+    GroupEntry, GroupId, GroupName, GroupRow, InfoHash, Label, Limit, Lineage, MemberEntry, MembershipRow,
+    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, Refusal, RequestEntry,
+    RequestId, RequestRow, RequestStamp, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow,
+    Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState,
+    UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");
 const LIMITS: &str = include_str!("../types/limits.rs");
 
 /// Checks one type's examples against its table, and takes the table off the list of those unchecked.
-fn check<T: Wire + Sample + Debug>(schema: &Schema, unchecked: &mut BTreeMap<String, Shape>, name: &str) {
-    let shape = unchecked.remove(name).unwrap_or_else(|| panic!("{name} has no table in docs/PROTOCOL.md"));
+fn check<T: Wire + Sample + Debug>(
+    schema: &Schema,
+    unchecked: &mut BTreeMap<String, Shape>,
+    name: &str,
+) {
+    let shape = check_bytes::<T>(schema, unchecked, name, Wire::to_bytes);
+    if let Shape::Tagged(rows) = &shape {
+        let known: Vec<u8> = (0..=255).filter(|&tag| knows_tag::<T>(tag)).collect();
+        assert!(rows.keys().eq(&known), "{name} has the tags {known:?}, not {:?}", rows.keys());
+    }
+}
+
+/// The same for what is only ever a part of a row.
+fn check_part<T: Fields + Sample + Debug>(
+    schema: &Schema,
+    unchecked: &mut BTreeMap<String, Shape>,
+    name: &str,
+) {
+    check_bytes::<T>(schema, unchecked, name, |value| {
+        let mut bytes = Vec::new();
+        value.encode_fields(&mut bytes);
+        bytes
+    });
+}
+
+fn check_bytes<T: Sample + Debug>(
+    schema: &Schema,
+    unchecked: &mut BTreeMap<String, Shape>,
+    name: &str,
+    to_bytes: impl Fn(&T) -> Vec<u8>,
+) -> Shape {
+    let shape = unchecked.remove(name);
+    let shape = shape.unwrap_or_else(|| panic!("{name} has no table in docs/PROTOCOL.md"));
     for example in T::examples() {
-        let bytes = example.to_bytes();
+        let bytes = to_bytes(&example);
         let mut leaf = |kind: &str, value: &[u8]| check_leaf(name, kind, value);
         schema
             .walk_all(name, &bytes, &mut leaf)
@@ -48,19 +82,21 @@ fn check<T: Wire + Sample + Debug>(schema: &Schema, unchecked: &mut BTreeMap<Str
         let fields = match &shape {
             Shape::Tagged(rows) => {
                 let row = &rows[&bytes[0]];
-                assert!(name == "Address" || row.name == variant_name(&example), "tag {} of {name} is {example:?}", bytes[0]);
+                let is_named = name == "Address" || row.name == variant_name(&example);
+                assert!(is_named, "tag {} of {name} is {example:?}", bytes[0]);
                 &row.fields
             }
-            Shape::Fields(fields) => fields,
-            Shape::Bytes(_) | Shape::Text(..) => continue,
+            Shape::Fields(fields, _) => fields,
+            Shape::Bytes(_) | Shape::Text(..) | Shape::RowOfKind(_) => continue,
         };
         let named = debug_fields(&format!("{example:?}"));
-        assert!(named.is_empty() || named.iter().eq(fields.iter().map(|field| &field.name)), "{name}: {fields:?}, not {named:?}");
+        assert!(
+            // The opening has its two versions in one field.
+            name == "Opening" || named.is_empty() || named.iter().eq(fields.iter().map(|field| &field.name)),
+            "{name}: {fields:?}, not {named:?}"
+        );
     }
-    if let Shape::Tagged(rows) = &shape {
-        let known: Vec<u8> = (0..=255).filter(|&tag| knows_tag::<T>(tag)).collect();
-        assert!(rows.keys().eq(&known), "{name} has the tags {known:?}, not {:?}", rows.keys());
-    }
+    shape
 }
 
 /// Checks that a value in an example is that type's example: types of one length are told apart by what stands in them.
@@ -75,15 +111,20 @@ fn check_leaf(name: &str, kind: &str, value: &[u8]) {
         };
     }
     let want = example!(
-        UserId GroupId RequestId DeviceId InfoHash Sha1Digest Signature Stamp UserName GroupName FileName Label Password
-        PasswordHash
+        UserId GroupId StoreId FileId RequestId DeviceId InfoHash Sha1Digest Signature Stamp UserName
+        GroupName FileName Label Password PasswordHash SettingName Pattern
     );
     assert_eq!(value, want, "what {name} calls {kind} is something else");
 }
 
-/// Tells whether a message may begin with that tag: then something else is wrong with a message of nothing but the tag, or nothing.
-fn knows_tag<T: Wire>(tag: u8) -> bool {
-    !matches!(T::from_bytes(&[tag]), Err(WireError::UnknownTag { tag: unknown, .. }) if unknown == u64::from(tag))
+/// Tells whether a message may begin with that tag: then something else is wrong with a message without
+/// fields, or nothing.
+fn knows_tag<T: Wire + Debug>(tag: u8) -> bool {
+    match T::from_bytes(&[tag, 0, 0, 0, 0]) {
+        Ok(message) => !matches!(&*variant_name(&message), "Unknown" | "Other"),
+        Err(WireError::UnknownTag { tag: unknown, .. }) => unknown != u64::from(tag),
+        Err(_) => true,
+    }
 }
 
 #[test]
@@ -91,38 +132,101 @@ fn every_message_is_as_documented() {
     let schema = Schema::read(DOCUMENT);
     let mut unchecked = schema.shapes.clone();
     macro_rules! check_all {
-        ($($type:ident)*) => { $(check::<$type>(&schema, &mut unchecked, stringify!($type));)* };
+        ($check:ident: $($type:ident)*) => { $($check::<$type>(&schema, &mut unchecked, stringify!($type));)* };
     }
-    check_all!(
-        Hello ClientHello FromClient Request AnnounceEntry FromTracker Welcome Unwelcome Reply Refusal Effect Event UserEntry GroupEntry
-        Part MemberEntry RequestEntry FileEntry FileFacts Resolved PeerEntry DownloadState TrackerEntry TrackerState ReplicaHello
-        ToDialler ReplicaWelcome LinkRefusal ToAcceptor VersionVector Operation Write MembershipState
-        Tag TokenClaims SessionToken TicketClaims Ticket
-        u8 u16 u32 u64 bool UserId GroupId StoreId RequestId DeviceId InfoHash Sha1Digest Signature Stamp UserName GroupName
-        FileName Label Password PasswordHash
+    check_all!(check:
+        Opening ClientHello FromClient Request AnnounceEntry FromTracker Welcome Unwelcome Reply Refusal Limit
+        Success Effect Event UserEntry GroupEntry Part MemberEntry RequestEntry FileEntry FileFacts FileOrder
+        Resolved PeerEntry DownloadState TrackerEntry TrackerState RequestStamp
+        ReplicaHello ToDialler ReplicaWelcome LinkRefusal ToAcceptor RowBatch Durable VersionVector Lineage
+        Row Version Place MembershipState TokenClaims SessionToken TicketClaims Ticket
+        u8 u16 u32 u64 bool UserId GroupId StoreId FileId RequestId DeviceId InfoHash Sha1Digest Signature
+        Stamp UserName GroupName FileName Label Password PasswordHash SettingName Pattern
     );
+    check_all!(check_part: UserRow GroupRow MembershipRow FileRow SharingRow RequestRow);
     check::<std::net::SocketAddr>(&schema, &mut unchecked, "Address");
+    check::<(StoreId, u64)>(&schema, &mut unchecked, "StoreSequence");
+    check::<(GroupId, Label)>(&schema, &mut unchecked, "FilePlace");
     // These are parts of other types in the code; walking the others has walked them.
     let parts: Vec<&str> = unchecked.keys().map(String::as_str).collect();
-    assert_eq!(parts, ["HelloKind", "Ipv4", "Ipv6", "Magic", "VectorEntry"], "tables that nothing in the code answers to");
+    let want = ["HelloKind", "Ipv4", "Ipv6", "Magic", "Note", "SettingValue"];
+    assert_eq!(parts, want, "tables that nothing in the code answers to");
     let Shape::Tagged(kinds) = &schema.shapes["HelloKind"] else { panic!("HelloKind has no tags") };
     for hello in Hello::examples() {
-        let bytes = hello.to_bytes();
-        assert!(bytes.starts_with(&MAGIC) && u16::from_be_bytes([bytes[4], bytes[5]]) == VERSION);
-        assert_eq!(kinds[&bytes[6]].name, variant_name(&hello));
+        let bytes = Opening::new(hello.clone()).to_bytes();
+        let versions = [VERSION_OLDEST.to_be_bytes(), VERSION_NEWEST.to_be_bytes()].concat();
+        assert!(bytes.starts_with(&MAGIC) && bytes[4..8] == versions);
+        assert_eq!(kinds[&bytes[8]].name, variant_name(&hello));
     }
-    let kind_known = |&kind: &u8| Hello::from_bytes(&[&MAGIC[..], &[0, VERSION as u8, kind]].concat()) != unknown_hello(kind);
+    let kind_known = |&kind: &u8| {
+        let bytes = [&MAGIC[..], &VERSION_OLDEST.to_be_bytes(), &VERSION_NEWEST.to_be_bytes(), &[kind]].concat();
+        Opening::from_bytes(&bytes) != Err(WireError::UnknownTag { what: "hello", tag: kind.into() })
+    };
     assert!(kinds.keys().copied().eq((0..=255).filter(kind_known)));
 }
 
-fn unknown_hello(kind: u8) -> Result<Hello, WireError> {
-    Err(WireError::UnknownTag { what: "hello", tag: kind.into() })
+/// Where the blocks of a message begin, each behind those around it.
+fn blocks(schema: &Schema, name: &str, bytes: &[u8]) -> Vec<Vec<usize>> {
+    let start = bytes.as_ptr().addr();
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    let mut leaf = |kind: &str, block: &[u8]| {
+        if kind == BLOCK {
+            let at = block.as_ptr().addr() - start;
+            ranges.push((at - 4, at + block.len()));
+        }
+    };
+    schema.walk_all(name, bytes, &mut leaf).unwrap();
+    let around = |&(at, end): &(usize, usize)| {
+        let holds = |&&(from, to): &&(usize, usize)| from <= at && end <= to;
+        ranges.iter().filter(holds).map(|&(from, _)| from).collect()
+    };
+    ranges.iter().map(around).collect()
+}
+
+/// Fields that a later version has added to any structure or message, at any level.
+fn check_skipping<T: Wire + Debug + PartialEq>(schema: &Schema, name: &str, message: &T) {
+    let bytes = message.to_bytes();
+    for around in blocks(schema, name, &bytes) {
+        for more in [&[0][..], &[0xff; 5], &[1; 300]] {
+            let mut grown = bytes.clone();
+            grow(&mut grown, &around, more);
+            assert_eq!(T::from_bytes(&grown).as_ref(), Ok(message), "{around:?} of {name}");
+        }
+        let mut cut = bytes.clone();
+        let &at = around.last().unwrap();
+        let len = u32::from_be_bytes(cut[at..at + 4].try_into().unwrap());
+        if let Some(shorter) = len.checked_sub(1) {
+            cut[at..at + 4].copy_from_slice(&shorter.to_be_bytes());
+            assert!(T::from_bytes(&cut).is_err(), "{around:?} of {name} with a byte less");
+        }
+    }
+}
+
+#[test]
+fn fields_of_later_versions_are_skipped_at_every_level() {
+    let schema = Schema::read(DOCUMENT);
+    for hello in Hello::examples() {
+        check_skipping(&schema, "Opening", &Opening::new(hello));
+    }
+    for request in Request::examples() {
+        check_skipping(&schema, "FromClient", &FromClient { number: 9, request });
+    }
+    let refusals = Refusal::examples().into_iter().map(Reply::Refused);
+    for reply in Reply::examples().into_iter().chain(refusals) {
+        check_skipping(&schema, "FromTracker", &FromTracker::Reply { number: 9, clock_ms: 7, reply });
+    }
+    for event in Event::examples() {
+        check_skipping(&schema, "FromTracker", &FromTracker::Event(event));
+    }
+    check_skipping(&schema, "FromTracker", &FromTracker::example());
+    ToAcceptor::examples().iter().for_each(|message| check_skipping(&schema, "ToAcceptor", message));
+    ToDialler::examples().iter().for_each(|message| check_skipping(&schema, "ToDialler", message));
 }
 
 proptest! {
     #[test]
     fn any_message_is_as_documented(
-        hello in samples::<Hello>(),
+        opening in samples::<Opening>(),
         from_client in samples::<FromClient>(),
         from_tracker in samples::<FromTracker>(),
         to_acceptor in samples::<ToAcceptor>(),
@@ -130,7 +234,7 @@ proptest! {
     ) {
         let schema = Schema::read(DOCUMENT);
         for (name, bytes) in [
-            ("Hello", hello.to_bytes()),
+            ("Opening", opening.to_bytes()),
             ("FromClient", from_client.to_bytes()),
             ("FromTracker", from_tracker.to_bytes()),
             ("ToAcceptor", to_acceptor.to_bytes()),
@@ -145,7 +249,9 @@ proptest! {
 fn what_the_code_says_in_words_the_document_says() {
     fn check<T: Wire + Sample + Display>(schema: &Schema, name: &str) {
         let Shape::Tagged(rows) = &schema.shapes[name] else { panic!("{name} has no tags") };
-        T::examples().iter().for_each(|value| assert_eq!(rows[&value.to_bytes()[0]].meaning, value.to_string()));
+        for value in T::examples() {
+            assert_eq!(rows[&value.to_bytes()[0]].meaning, value.to_string());
+        }
     }
     let schema = Schema::read(DOCUMENT);
     check::<Refusal>(&schema, "Refusal");
@@ -167,10 +273,16 @@ fn every_request_is_answered_with_a_reply_there_is() {
 #[test]
 fn lists_are_bounded_as_documented() {
     macro_rules! most {
-        ($($type:ident)*) => { BTreeMap::from([$((stringify!($type).to_owned(), <$type as ListItem>::COUNT_MAX)),*]) };
+        ($($type:ident)*) => {
+            BTreeMap::from([$((stringify!($type).to_owned(), <$type as ListItem>::COUNT_MAX)),*])
+        };
     }
-    let mut want = most!(Label GroupEntry MemberEntry RequestEntry FileEntry PeerEntry TrackerEntry AnnounceEntry GroupId Ticket Operation Write);
-    want.insert("VectorEntry".into(), limits::ORIGINS_MAX);
+    let mut want = most!(
+        Label GroupEntry MemberEntry RequestEntry FileEntry PeerEntry TrackerEntry AnnounceEntry GroupId
+        Ticket Row
+    );
+    want.insert("StoreSequence".into(), limits::STORES_MAX);
+    assert!(<(StoreId, u64) as ListItem>::COUNT_MAX == limits::ANCESTORS_MAX);
     assert_eq!(Schema::read(DOCUMENT).lists, want);
 }
 
@@ -213,15 +325,20 @@ number_constants!(usize u32 u64);
 /// Every constant of types/limits.rs, and those of the wire that another client or tracker must know.
 fn constants() -> BTreeMap<String, String> {
     macro_rules! of {
-        ($($module:ident: $($name:ident)*;)*) => { BTreeMap::from([$($((stringify!($name).to_owned(), $module::$name.written())),*),*]) };
+        ($($module:ident: $($name:ident)*;)*) => {
+            BTreeMap::from([$($((stringify!($name).to_owned(), $module::$name.written())),*),*])
+        };
     }
     let mut constants = of!(
-        limits: NAME_LEN_MAX FILE_NAME_LEN_MAX LABEL_LEN_MAX PASSWORD_LEN_MAX PASSWORD_HASH_LEN_MAX TRACKER_FRAME_LEN_MAX
-            TRACKER_REQUEST_LEN_MAX TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN PEER_MESSAGE_LEN_MAX INFO_DICTIONARY_LEN_MAX METADATA_PART_LEN PIECE_LEN PIECE_LEN_MAX
-            PIECE_COUNT_MAX BLOCK_LEN BLOCK_LEN_MAX HANDSHAKE_TIMEOUT MESSAGE_TIMEOUT PRESENCE_TIMEOUT PING_INTERVAL
-            REPLICATION_ACK_TIMEOUT CLOCK_AHEAD_MAX TOKEN_LIFETIME TICKET_LIFETIME TICKETS_PER_REQUEST_MAX TRACKER_CONNECTIONS_MAX TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN
-            CLIENT_CONNECTIONS_MAX WINDOW_SUM_MAX OPERATION_WRITES_MAX SHARES_PER_MEMBER_MAX OPERATIONS_PER_BATCH_MAX ORIGINS_MAX
-            ANNOUNCE_ENTRIES_MAX PAGE_ENTRIES_MAX PEERS_PER_ANSWER_MAX TRACKERS_MAX;
+        limits: NAME_LEN_MAX FILE_NAME_LEN_MAX LABEL_LEN_MAX PASSWORD_LEN_MAX PASSWORD_HASH_LEN_MAX
+            TRACKER_FRAME_LEN_MAX TRACKER_REQUEST_LEN_MAX TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN
+            PEER_MESSAGE_LEN_MAX INFO_DICTIONARY_LEN_MAX METADATA_PART_LEN PIECE_LEN PIECE_LEN_MAX
+            PIECE_COUNT_MAX BLOCK_LEN BLOCK_LEN_MAX HANDSHAKE_TIMEOUT MESSAGE_TIMEOUT PRESENCE_TIMEOUT
+            PING_INTERVAL REPLICATION_ACK_TIMEOUT CLOCK_AHEAD_MAX TOKEN_LIFETIME TICKET_LIFETIME
+            TICKETS_PER_REQUEST_MAX TRACKER_CONNECTIONS_MAX TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN
+            CLIENT_CONNECTIONS_MAX WINDOW_SUM_MAX SHARES_PER_MEMBER_MAX ROWS_PER_BATCH_MAX
+            ROWS_PER_REQUEST_MAX ROW_LEN_MAX STORES_MAX ANCESTORS_MAX NOTE_LEN_MAX REQUEST_TIME_MAX
+            RETENTION ANNOUNCE_ENTRIES_MAX PAGE_ENTRIES_MAX PEERS_PER_ANSWER_MAX TRACKERS_MAX;
     );
     let of_limits: Vec<&str> = LIMITS.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();
     for name in &of_limits {
@@ -234,7 +351,7 @@ fn constants() -> BTreeMap<String, String> {
     constants.extend(of!(
         peer: BITFIELD_LEN_MAX EXTENDED_HANDSHAKE_LEN_MAX CLIENT_NAME_LEN_MAX;
         bencode: DEPTH_MAX;
-        codec: SHARERS_SHOWN_MAX PEERS_PER_FRAME_MAX;
+        codec: SHARERS_SHOWN_MAX PEERS_PER_FRAME_MAX SETTING_NAME_LEN_MAX;
     ));
     constants
 }
@@ -253,8 +370,15 @@ fn ids_are_derived_as_documented() {
     let user = UserId::derive(&"nik".parse().unwrap(), request);
     let group = GroupId::derive(&"lab".parse().unwrap(), UserId::from_bytes([0x11; 16]), request);
     assert_eq!(rows.iter().map(|row| code(&row[4])).collect::<Vec<_>>(), [user.to_string(), group.to_string()]);
-    let network = TrackerInfo::parse("127.0.0.1:5000\n127.0.0.1:7000").unwrap().network();
-    assert!(DOCUMENT.contains(&network.to_string()), "the network is {network}");
+}
+
+#[test]
+fn the_file_id_is_derived_as_documented() {
+    let row = Schema::read(DOCUMENT).table("facts | file id");
+    let facts = FileFacts::example();
+    let without = FileFacts { chain: None, ..facts.clone() };
+    let ids: Vec<String> = row.iter().map(|row| code(&row[1])).collect();
+    assert_eq!(ids, [facts.id().to_string(), without.id().to_string()]);
 }
 
 #[test]

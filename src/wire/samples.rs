@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** every value drawn is valid, whatever is on the tape; an empty tape draws the simplest. So `proptest` shrinks a
 //! failing message by shrinking its tape, and a type's values are described once, for every test of the crate.
+//! What only a later version sends is not among them.
 
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
@@ -9,17 +10,21 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 
+use super::VersionRange;
 use super::metainfo::Metainfo;
 use super::peer::{ExtendedHandshake, MetadataMessage, PeerMessage};
 use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 use super::tracker::{
-    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Reply, Request, Resolved, Unwelcome, Welcome,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Resolved,
+    Unwelcome, Welcome,
 };
 use crate::types::{
-    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileName, Geometry, GroupEntry, GroupId, GroupName, InfoHash, Label,
-    MemberEntry, MembershipState, Operation, StoreId, Part, Password, PasswordHash, PeerEntry, Refusal, RequestEntry, RequestId,
-    SessionToken, Sha1Digest, Signature, Stamp, Tag, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry,
-    UserId, UserName, VersionVector, Write, limits,
+    Content, DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder,
+    FileRow, Geometry, GroupEntry, GroupId, GroupName, GroupRow, InfoHash, Label, Limit, Lineage,
+    MemberEntry, MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
+    Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, Row, RowBatch, SessionToken, SettingName,
+    Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.
@@ -97,7 +102,10 @@ macro_rules! sample_ids {
         }
     )*};
 }
-sample_ids!(UserId 0x11 GroupId 0x22 StoreId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 InfoHash 0x77 Signature 0x88);
+sample_ids!(
+    UserId 0x11 GroupId 0x22 StoreId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 InfoHash 0x77
+    Signature 0x88 FileId 0x99
+);
 
 macro_rules! sample_names {
     ($($type:ident $example:literal $len_max:literal $characters:literal;)*) => {$(
@@ -118,6 +126,8 @@ sample_names!(
     GroupName "lab" 64 "abyz_AZ019.-";
     FileName "über uns.pdf" 63 "ab Z~.-ü字🦀";
     Label "nik~2" 66 "ab Z~.-ü字🦀";
+    SettingName "quota.groups" 66 "ab.:-";
+    Pattern "*.pdf" 66 "ab*?Z.ü字🦀";
 );
 
 impl Sample for bool {
@@ -127,6 +137,26 @@ impl Sample for bool {
 
     fn sample(tape: &mut Tape<'_>) -> Self {
         tape.below(2) == 1
+    }
+}
+
+impl Sample for String {
+    fn example() -> Self {
+        "250".into()
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        tape.text(64, "ab 1\n字🦀")
+    }
+}
+
+impl<A: Sample, B: Sample> Sample for (A, B) {
+    fn example() -> Self {
+        (A::example(), B::example())
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        (A::sample(tape), B::sample(tape))
     }
 }
 
@@ -205,6 +235,98 @@ impl Sample for VersionVector {
     }
 }
 
+impl Sample for VersionRange {
+    fn example() -> Self {
+        Self::OURS
+    }
+
+    /// A range in which a version is that this program speaks.
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        Self { oldest: Self::OURS.oldest, newest: Self::OURS.newest + u16::from(tape.byte()) }
+    }
+}
+
+impl Sample for Row {
+    fn example() -> Self {
+        Self::of(Sample::example(), &[])
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        let extra: Vec<u8> = (0..tape.below(8)).map(|_| tape.byte()).collect();
+        let row = Self::of(Sample::sample(tape), &extra);
+        Self { version: Sample::sample(tape), place: Sample::sample(tape), ..row }
+    }
+
+    /// One of each kind, one of each that was deleted, and one with fields of a later version.
+    fn examples() -> Vec<Self> {
+        let mut rows: Vec<Self> =
+            Content::examples().into_iter().map(|content| Self::of(content, &[])).collect();
+        rows.push(Self::of(Sample::example(), &[0xaa, 0xbb]));
+        rows
+    }
+}
+
+impl Row {
+    /// A row with that content; what was deleted, and what is unknown, has no extra fields.
+    pub(crate) fn of(content: Content, extra: &[u8]) -> Self {
+        let has_none = matches!(
+            content,
+            Content::User(_, None)
+                | Content::Group(_, None)
+                | Content::File(_, _, None)
+                | Content::Setting(_, None)
+                | Content::Unknown(..)
+        );
+        let extra = if has_none { &[] } else { extra };
+        Self { content, version: Sample::example(), place: Sample::example(), extra: extra.into() }
+    }
+}
+
+impl Sample for Content {
+    fn example() -> Self {
+        Self::examples().swap_remove(0)
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        match tape.below(9) {
+            0 => Self::User(Sample::sample(tape), Sample::sample(tape)),
+            1 => Self::Group(Sample::sample(tape), Sample::sample(tape)),
+            2 => Self::Membership(Sample::sample(tape), Sample::sample(tape), Sample::sample(tape)),
+            3 => Self::Owner(Sample::sample(tape), Sample::sample(tape)),
+            4 => Self::File(Sample::sample(tape), Sample::sample(tape), Sample::sample(tape)),
+            5 => {
+                let (group, file) = (Sample::sample(tape), Sample::sample(tape));
+                Self::Sharing(group, file, Sample::sample(tape), Sample::sample(tape))
+            }
+            6 => Self::Request(Sample::sample(tape), Sample::sample(tape)),
+            7 => Self::Setting(Sample::sample(tape), Sample::sample(tape)),
+            _ => {
+                let kind = 8 + tape.below(248) as u8;
+                let key = (0..tape.below(40)).map(|_| tape.byte()).collect();
+                Self::Unknown(kind, key, (0..tape.below(40)).map(|_| tape.byte()).collect())
+            }
+        }
+    }
+
+    fn examples() -> Vec<Self> {
+        vec![
+            Self::User(Sample::example(), Sample::example()),
+            Self::Group(Sample::example(), Sample::example()),
+            Self::Membership(Sample::example(), Sample::example(), Sample::example()),
+            Self::Owner(Sample::example(), Sample::example()),
+            Self::File(Sample::example(), Sample::example(), Sample::example()),
+            Self::Sharing(Sample::example(), Sample::example(), Sample::example(), Sample::example()),
+            Self::Request(Sample::example(), Sample::example()),
+            Self::Setting(Sample::example(), Sample::example()),
+            Self::User(Sample::example(), None),
+            Self::Group(Sample::example(), None),
+            Self::File(Sample::example(), Sample::example(), None),
+            Self::Setting(Sample::example(), None),
+            Self::Unknown(200, vec![1, 2, 3], vec![4, 5]),
+        ]
+    }
+}
+
 macro_rules! sample_structs {
     ($($type:ident { $($field:ident),* })*) => {$(
         impl Sample for $type {
@@ -219,27 +341,39 @@ macro_rules! sample_structs {
     )*};
 }
 sample_structs! {
-    FileFacts { info_hash, name, len, piece_len, sha1 }
+    FileFacts { info_hash, name, len, piece_len, sha1, chain }
     UserEntry { user, label }
     GroupEntry { group, label, part, member_count, owner }
     MemberEntry { user, owner, online, since }
     RequestEntry { user, since }
-    FileEntry { group, label, facts, sharers, sharer_count, online }
+    FileEntry { group, label, facts, sharers, sharer_count, online, at }
     PeerEntry { info_hash, group, device, user, address, state }
     TrackerEntry { number, address, state, lag }
-    Operation { origin, sequence, stamp, request, actor, effect, writes }
-    Tag { stamp, origin }
+    UserRow { name, hash, created, replaced, must_change, is_disabled }
+    GroupRow { name, created_by, created }
+    MembershipRow { state, since, ended }
+    FileRow { facts, shared_by, at, replaces, removed }
+    SharingRow { on, admission }
+    RequestRow { actor, effect, note }
+    RowBatch { rows, through, complete }
+    Durable { checkpoint, vector }
+    Lineage { store, ancestors }
+    Success { effect, stamp }
+    Version { stamp, request }
+    Place { store, sequence }
+    RequestStamp { id, at }
     TokenClaims { user, device, password, issued_ms, expires_ms }
     SessionToken { claims, signature }
     TicketClaims { group, user, device, issued_ms, expires_ms }
     Ticket { claims, signature }
     ClientHello { port }
-    Welcome { version, number, origin, observed, clock_ms }
+    Opening { versions, hello }
+    Welcome { version, number, store, observed, clock_ms }
     AnnounceEntry { group, info_hash, state }
     Resolved { group, user, file }
     FromClient { number, request }
-    ReplicaHello { network, number, origin, clock_ms }
-    ReplicaWelcome { number, origin, clock_ms, durable }
+    ReplicaHello { number, address, lineage, clock_ms, trackers }
+    ReplicaWelcome { version, number, address, lineage, clock_ms, is_empty, durable, trackers }
 }
 
 macro_rules! sample_enum {
@@ -271,7 +405,7 @@ macro_rules! sample_enum {
 sample_enum!(Part { Stranger, Requested, Member, Owner });
 sample_enum!(DownloadState { Stopped, Leeching, Seeding });
 sample_enum!(MembershipState { None, Requested, Member });
-sample_enum!(TrackerState { Myself, Up, CatchingUp, Down, ClockAhead });
+sample_enum!(TrackerState { Myself, Up, CatchingUp, Down, MustResync });
 sample_enum!(Effect { Done, User(user), Group(group) });
 sample_enum!(Refusal {
     LoginFirst,
@@ -297,15 +431,18 @@ sample_enum!(Refusal {
     SessionOver,
     TooManyAttempts,
     TooMany,
+    WrongTime { clock_ms },
+    Quota(limit),
+    NetworkFull,
+    Disabled,
+    MustChangePassword,
+    AccountsClosed,
+    NotSharer,
+    BadSetting,
+    Unsupported,
 });
-sample_enum!(Write {
-    User { user, name, hash, created },
-    Group { group, name, created_by, created },
-    Membership { group, user, state, since },
-    Owner { group, user },
-    File { group, file, shared_by, at },
-    Sharing { group, info_hash, user, on },
-});
+sample_enum!(FileOrder { Name, Size, Date });
+sample_enum!(Limit { Groups, Memberships, Files, Members });
 sample_enum!(Hello { Client(hello), Replica(hello) });
 sample_enum!(Request {
     Ping,
@@ -321,25 +458,31 @@ sample_enum!(Request {
     RemoveMember { request, group, user },
     TransferGroup { request, group, user },
     ShareFile { request, group, file },
-    StopShare { request, group, info_hash },
+    StopShare { request, group, file },
     Resolve { group, user, file },
-    ListGroups { after },
+    ListGroups { after, pattern },
     ListMyGroups { after },
     ListRequests { group, after },
     ListMembers { group, after },
-    ListFiles { group, after },
-    FindFile { group, info_hash },
+    ListFiles { group, after, pattern, order },
+    FindFile { group, file },
     WhoAmI,
     ListTrackers,
     Announce { entries },
     Tickets { groups },
     Resume { token },
     Renew,
+    ReplaceFile { request, group, file, replaces },
+    RemoveFile { request, group, file },
+    RenameGroup { request, group, name },
+    DeleteGroup { request, group },
+    DeleteAccount { request },
+    FindFiles { pattern, after },
 });
 sample_enum!(Reply {
     Refused(refusal),
-    Done(effect),
-    LoggedIn { user, token },
+    Done(success),
+    LoggedIn { user, token, must_change },
     Resolved(resolved),
     Groups { entries, more },
     Members { entries, more },
@@ -362,12 +505,16 @@ sample_enum!(Event {
     Void { group, user, until_ms },
     ShareStopped { group, info_hash },
     SessionOver,
+    FileRemoved { group, info_hash, label, replaced_by },
+    Trackers { addresses },
 });
-sample_enum!(FromTracker { Welcome(welcome), Unwelcome(why), Reply { number, reply }, Event(event) });
+sample_enum!(FromTracker {
+    Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),
+});
 sample_enum!(Unwelcome { Version, Full });
-sample_enum!(LinkRefusal { Version, Full, Network, ClockAhead, Myself });
-sample_enum!(ToAcceptor { Ping, Operations(operations) });
-sample_enum!(ToDialler { Welcome(welcome), Unwelcome(why), Durable(vector) });
+sample_enum!(LinkRefusal { Version, Full, Myself, MustResync, Network });
+sample_enum!(ToAcceptor { Ping, Rows(batch), MustResync });
+sample_enum!(ToDialler { Welcome(welcome), Unwelcome(why), Durable(durable) });
 sample_enum!(PeerMessage {
     KeepAlive,
     Choke,

@@ -1,7 +1,8 @@
 use std::fmt::Debug;
 
 use super::*;
-use crate::types::{Operation, VersionVector, Write};
+use crate::types::{Row, RowBatch, VersionVector};
+use crate::wire::checks::grow;
 use crate::wire::replication::{ToAcceptor, ToDialler};
 use crate::wire::samples::Sample;
 use crate::wire::tracker::{AnnounceEntry, FromClient, FromTracker, Reply, Request};
@@ -38,41 +39,72 @@ fn lists_end_at_their_limits() {
     check_list_limit::<AnnounceEntry>(&AnnounceEntry::example().to_bytes());
     check_list_limit::<GroupId>(&GroupId::example().to_bytes());
     check_list_limit::<Ticket>(&Ticket::example().to_bytes());
-    check_list_limit::<Operation>(&Operation::example().to_bytes());
-    check_list_limit::<Write>(&Write::example().to_bytes());
+    check_list_limit::<Row>(&Row::example().to_bytes());
+    check_list_limit::<(crate::types::StoreId, u64)>(&[0; 24]);
 }
 
-/// Counts that promise much, in front of bytes that look like items as long as nobody looks twice: the memory held stays within
-/// a small multiple of the bytes that are there.
+/// Counts that promise much, in front of bytes that look like items at first sight: the memory held stays
+/// within a small multiple of the bytes that are there.
 #[test]
 fn memory_is_bounded_by_what_has_arrived() {
     let filler = vec![0; 1 << 20];
-    let hostile = |head: &[u8], count: usize| [head, &(count as u32).to_be_bytes(), &filler].concat();
-    let request = FromClient { number: 0, request: Request::Announce { entries: vec![] } }.to_bytes();
-    let reply = FromTracker::Reply { number: 0, reply: Reply::Files { entries: vec![], more: false } }.to_bytes();
-    let mut operation = Operation::example();
-    operation.writes.clear();
-    let operation = [&[1, 0, 0, 0, 1][..], &operation.to_bytes()].concat();
+    // A message in whose blocks a list of no items stands, `behind` bytes before the end.
+    let hostile = |mut body: Vec<u8>, around: &[usize], behind: usize, count: usize| {
+        let at = body.len() - behind - 4;
+        assert_eq!(body[at..at + 4], [0; 4]);
+        grow(&mut body, around, &filler);
+        body[at..at + 4].copy_from_slice(&(count as u32).to_be_bytes());
+        body
+    };
+    let announce = FromClient { number: 0, request: Request::Announce { entries: vec![] } }.to_bytes();
+    let files = Reply::Files { entries: vec![], more: false };
+    let reply = FromTracker::Reply { number: 0, clock_ms: 0, reply: files }.to_bytes();
+    let rows = ToAcceptor::Rows(RowBatch::default()).to_bytes();
+    let durable = ToDialler::Durable(Default::default()).to_bytes();
     for (held, len) in [
-        (memory::<FromClient>(&hostile(&request[..5], limits::ANNOUNCE_ENTRIES_MAX)), request.len() + filler.len()),
-        (memory::<FromTracker>(&hostile(&reply[..6], limits::PAGE_ENTRIES_MAX)), reply.len() + filler.len()),
-        (memory::<ToAcceptor>(&hostile(&[1], limits::OPERATIONS_PER_BATCH_MAX)), filler.len()),
-        (memory::<ToAcceptor>(&hostile(&operation[..operation.len() - 4], limits::OPERATION_WRITES_MAX)), filler.len()),
-        (memory::<ToDialler>(&hostile(&[2], limits::ORIGINS_MAX)), filler.len()),
+        (memory::<FromClient>(&hostile(announce, &[0, 9], 0, limits::ANNOUNCE_ENTRIES_MAX)), filler.len()),
+        (memory::<FromTracker>(&hostile(reply, &[1, 18], 1, limits::PAGE_ENTRIES_MAX)), filler.len()),
+        (memory::<ToAcceptor>(&hostile(rows, &[1, 5], 9, 2 * limits::ROWS_PER_BATCH_MAX)), filler.len()),
+        (memory::<ToDialler>(&hostile(durable, &[1, 5], 0, limits::STORES_MAX)), filler.len()),
     ] {
         assert!(held <= 4 * len as u64, "{held} bytes were held for a message of {len}");
     }
+    // Rows as short as they can be, of an unknown kind.
+    let row = [&[0, 0, 0, 55, 99][..], &[0; 54]].concat();
+    let list = list(2 * limits::ROWS_PER_BATCH_MAX as u32, &row.repeat(2 * limits::ROWS_PER_BATCH_MAX));
+    assert_eq!(Vec::<Row>::from_bytes(&list).map(|rows| rows.len()), Ok(2 * limits::ROWS_PER_BATCH_MAX));
+    let (held, len) = (memory::<Vec<Row>>(&list), list.len() as u64);
+    assert!(held <= 8 * len, "{held} bytes were held for {len}");
 }
 
 #[test]
 fn memory_without_bytes_is_next_to_nothing() {
     for tag in 0..=255 {
         for tail in [[0xff; 8], [0; 8]] {
-            let body = [&[0, 0, 0, 1, tag][..], &tail].concat();
+            let fields = [&[0, 0, 0, 1, tag, 0, 0, 0, 8][..], &tail].concat();
+            let body = [&(fields.len() as u32).to_be_bytes()[..], &fields].concat();
             assert!(memory::<FromClient>(&body) < 1024, "request {tag}");
-            assert!(memory::<FromTracker>(&[&[2][..], &body].concat()) < 1024, "reply {tag}");
+            let fields = [&[0; 12], &[tag, 0, 0, 0, 8][..], &tail].concat();
+            let body = [&[2], &(fields.len() as u32).to_be_bytes()[..], &fields].concat();
+            assert!(memory::<FromTracker>(&body) < 1024, "reply {tag}");
+            assert!(memory::<FromTracker>(&[&[tag, 0, 0, 0, 8][..], &tail].concat()) < 1024, "frame {tag}");
+            assert!(memory::<ToAcceptor>(&[&[tag, 0, 0, 0, 8][..], &tail].concat()) < 1024, "rows {tag}");
         }
     }
+}
+
+#[test]
+fn a_block_that_promises_more_than_is_there_is_cut_short() {
+    for len in [4u32, 5, u32::MAX] {
+        let body = [&len.to_be_bytes()[..], &[1, 2, 3]].concat();
+        let want = len as usize - 3;
+        assert!(matches!(Decoder::new(&body).block(), Err(WireError::Truncated { want: w }) if w == want));
+    }
+    let mut decoder = Decoder::new(&[0, 0, 0, 2, 7, 8, 9]);
+    let mut block = decoder.block().unwrap();
+    assert_eq!((block.bytes(3), block.rest(), decoder.rest()), (Err(WireError::Truncated { want: 1 }), &[7, 8][..], &[9][..]));
+    let too_long = Decoder::new(&[0, 0, 0, 3, 0, 0, 0]).block_within("thing", 2).map(drop);
+    assert_eq!(too_long, Err(WireError::TooLong { what: "thing", len: 3, max: 2 }));
 }
 
 #[test]
@@ -116,6 +148,10 @@ fn no_value_is_shorter_than_its_least_length() {
     check::<PeerEntry>();
     check::<TrackerEntry>();
     check::<AnnounceEntry>();
-    check::<Operation>();
-    check::<Write>();
+    check::<Row>();
+    check::<RowBatch>();
+    check::<FromClient>();
+    check::<FromTracker>();
+    check::<ToAcceptor>();
+    check::<ToDialler>();
 }

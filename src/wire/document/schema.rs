@@ -14,6 +14,8 @@ pub(super) struct Field {
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) fields: Vec<Field>,
+    /// Whether a length stands before the fields.
+    pub(super) is_block: bool,
     pub(super) meaning: String,
 }
 
@@ -24,11 +26,20 @@ pub(super) enum Shape {
     Bytes(usize),
     /// A text of at least and at most that many bytes.
     Text(usize, usize),
-    /// Fields in order.
-    Fields(Vec<Field>),
+    /// Fields in order; behind a length, if the flag says so.
+    Fields(Vec<Field>, bool),
     /// A tag, then the fields of its row.
     Tagged(BTreeMap<u8, Row>),
+    /// A row of the directory: by kind, the fields of its key and of its value.
+    RowOfKind(BTreeMap<u8, (Vec<Field>, Vec<Field>)>),
 }
+
+/// What a table's header says about structures and messages without a length.
+const NO_LENGTH: &str = ", no length";
+/// The same, in the cell of one message.
+const NO_LENGTH_HERE: &str = ", without a length";
+/// The kind that a leaf is called which is a block.
+pub(super) const BLOCK: &str = "block";
 
 /// A table: under which heading, its header, its rows of cells.
 struct Table {
@@ -57,12 +68,21 @@ impl Schema {
         for table in &tables {
             match &table.header[..] {
                 "type | bytes | meaning" => shapes.extend(table.rows.iter().map(|row| (code(&row[0]), base(&row[1])))),
-                "field | type | meaning" => {
-                    let fields = table.rows.iter().map(|row| Field { name: code(&row[0]), kind: code(&row[1]) }).collect();
-                    assert_eq!(shapes.insert(table.heading.clone(), Shape::Fields(fields)), None, "{}", table.heading);
+                header @ ("field | type | meaning" | "field, no length | type | meaning") => {
+                    let field = |row: &Vec<String>| Field { name: code(&row[0]), kind: code(&row[1]) };
+                    let fields = table.rows.iter().map(field).collect();
+                    let shape = Shape::Fields(fields, !header.contains(NO_LENGTH));
+                    assert_eq!(shapes.insert(table.heading.clone(), shape), None, "{}", table.heading);
                 }
-                header if header.starts_with("tag | name | fields |") => {
-                    let shape = Shape::Tagged(tagged(&table.rows));
+                header if header.starts_with("tag | name | fields") => {
+                    let shape = Shape::Tagged(tagged(&table.rows, !header.contains(NO_LENGTH)));
+                    assert_eq!(shapes.insert(table.heading.clone(), shape), None, "{}", table.heading);
+                }
+                "kind | name | key | value | meaning" => {
+                    let kind = |row: &Vec<String>| {
+                        (row[0].parse().unwrap(), (fields(&code(&row[2])), fields(&code(&row[3]))))
+                    };
+                    let shape = Shape::RowOfKind(table.rows.iter().map(kind).collect());
                     assert_eq!(shapes.insert(table.heading.clone(), shape), None, "{}", table.heading);
                 }
                 "list of | most" => lists.extend(table.rows.iter().map(|row| (code(&row[0]), number(&row[1])))),
@@ -101,6 +121,12 @@ impl Schema {
                 (tag, _) => Err(format!("option tag {tag:?} before {kind}")),
             };
         }
+        if let Some(kind) = kind.strip_suffix('*') {
+            let Some(Shape::Fields(fields, true)) = self.shapes.get(kind) else {
+                return Err(format!("{kind} has no length to leave out"));
+            };
+            return self.walk_fields(fields, bytes, leaf);
+        }
         if let Some(kind) = kind.strip_prefix('[').and_then(|kind| kind.strip_suffix(']')) {
             let (count, rest) = take(kind, bytes, 4)?;
             let count = count.iter().fold(0, |count, &byte| count << 8 | usize::from(byte));
@@ -121,13 +147,62 @@ impl Schema {
                 leaf(kind, &bytes[..bytes.len() - rest.len()]);
                 Ok(rest)
             }
-            Shape::Fields(fields) => self.walk_fields(fields, bytes, leaf),
+            Shape::Fields(fields, true) => self.walk_block(fields, bytes, leaf),
+            Shape::Fields(fields, false) => self.walk_fields(fields, bytes, leaf),
             Shape::Tagged(rows) => {
                 let (tag, rest) = take(kind, bytes, 1)?;
                 let row = rows.get(&tag[0]).ok_or_else(|| format!("{kind} has no tag {}", tag[0]))?;
-                self.walk_fields(&row.fields, rest, leaf)
+                match row.is_block {
+                    true => self.walk_block(&row.fields, rest, leaf),
+                    false => self.walk_fields(&row.fields, rest, leaf),
+                }
+            }
+            Shape::RowOfKind(kinds) => {
+                let (row, rest) = take_block(kind, bytes, 4)?;
+                self.walk_row(kinds, row, leaf)?;
+                Ok(rest)
             }
         }
+    }
+
+    /// Walks over a length and the fields behind it, which must fill it. The leaf sees what is in it.
+    fn walk_block<'a>(
+        &self,
+        fields: &[Field],
+        bytes: &'a [u8],
+        leaf: &mut Leaf<'_>,
+    ) -> Result<&'a [u8], String> {
+        let (block, rest) = take_block(BLOCK, bytes, 4)?;
+        leaf(BLOCK, block);
+        match self.walk_fields(fields, block, leaf)? {
+            [] => Ok(rest),
+            more => Err(format!("{} bytes too many in a block", more.len())),
+        }
+    }
+
+    /// Walks over what follows the length of a row of the directory.
+    fn walk_row(
+        &self,
+        kinds: &BTreeMap<u8, (Vec<Field>, Vec<Field>)>,
+        row: &[u8],
+        leaf: &mut Leaf<'_>,
+    ) -> Result<(), String> {
+        let (kind, rest) = take("kind of a row", row, 1)?;
+        let (key, rest) = take_block("key of a row", rest, 2)?;
+        let rest = self.walk("Version", rest, leaf)?;
+        let rest = self.walk("Place", rest, leaf)?;
+        let (value, []) = take_block("value of a row", rest, 4)? else {
+            return Err("bytes follow the value of a row".into());
+        };
+        let Some((key_fields, value_fields)) = kinds.get(&kind[0]) else { return Ok(()) };
+        match self.walk_fields(key_fields, key, leaf)? {
+            [] => {}
+            more => return Err(format!("{} bytes too many in a key", more.len())),
+        }
+        if !(value.is_empty() && matches!(kind[0], 0 | 1 | 4 | 7)) {
+            self.walk_fields(value_fields, value, leaf)?;
+        }
+        Ok(())
     }
 
     fn walk_fields<'a>(&self, fields: &[Field], bytes: &'a [u8], leaf: &mut Leaf<'_>) -> Result<&'a [u8], String> {
@@ -151,6 +226,12 @@ fn take<'a>(kind: &str, bytes: &'a [u8], len: usize) -> Result<(&'a [u8], &'a [u
     bytes.split_at_checked(len).ok_or_else(|| format!("{kind} is cut short"))
 }
 
+/// Takes a length of that many bytes, and what it is the length of.
+fn take_block<'a>(kind: &str, bytes: &'a [u8], len_len: usize) -> Result<(&'a [u8], &'a [u8]), String> {
+    let (len, rest) = take(kind, bytes, len_len)?;
+    take(kind, rest, len.iter().fold(0, |len, &byte| len << 8 | usize::from(byte)))
+}
+
 /// Takes the text between the first two backticks of a cell; nothing for a cell without.
 pub(super) fn code(cell: &str) -> String {
     cell.split('`').nth(1).unwrap_or_default().to_owned()
@@ -167,10 +248,12 @@ fn base(cell: &str) -> Shape {
     if cell.starts_with("text, ") { Shape::Text(numbers[0], numbers[1]) } else { Shape::Bytes(numbers[0]) }
 }
 
-fn tagged(rows: &[Vec<String>]) -> BTreeMap<u8, Row> {
+fn tagged(rows: &[Vec<String>], is_block: bool) -> BTreeMap<u8, Row> {
     let row = |cells: &Vec<String>| {
         let meaning = cells.last().cloned().unwrap_or_default();
-        (cells[0].parse().unwrap(), Row { name: code(&cells[1]), fields: fields(&code(&cells[2])), meaning })
+        let is_block = is_block && !cells[2].ends_with(NO_LENGTH_HERE);
+        let (name, fields) = (code(&cells[1]), fields(&code(&cells[2])));
+        (cells[0].parse().unwrap(), Row { name, fields, is_block, meaning })
     };
     let map: BTreeMap<u8, Row> = rows.iter().map(row).collect();
     assert_eq!(map.len(), rows.len(), "a tag is there twice: {rows:?}");

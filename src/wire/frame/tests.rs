@@ -79,10 +79,11 @@ fn interrupted_reads_go_on() {
 #[test]
 fn a_frame_with_passwords_never_outgrows_the_room_set_aside_for_it() {
     use crate::types::limits::PASSWORD_LEN_MAX;
-    use crate::types::{Password, RequestId};
+    use crate::types::{Password, RequestId, RequestStamp, Stamp};
     use crate::wire::tracker::{FromClient, Request};
     let password = || Password::new("p".repeat(PASSWORD_LEN_MAX)).unwrap();
-    let request = Request::ChangePassword { request: RequestId::from_bytes([1; 16]), old: password(), new: password() };
+    let request = RequestStamp { id: RequestId::from_bytes([1; 16]), at: Stamp::ZERO };
+    let request = Request::ChangePassword { request, old: password(), new: password() };
     let message = FromClient { number: 1, request };
     let frame = to_secret_frame(&message);
     assert_eq!((frame.as_slice(), frame.capacity()), (to_frame(&message).as_slice(), SECRET_LEN_MAX));
