@@ -1,35 +1,40 @@
-//! What this tracker knows about its links: the ones it dialled, over which it sends, and the ones it accepted.
+//! What this tracker knows about its links: the ones it dialled, over which it sends, and the ones it
+//! accepted.
 //!
-//! **Invariant:** on a dialled link at most one batch is under way. A link that is up has acknowledged every operation whose reply
-//! has left.
+//! **Invariant:** on a dialled link at most one batch is under way. A link that is up has acknowledged
+//! every change whose reply has left.
 //!
-//! The last point needs care while requests keep coming. A link that catches up sends batch after batch; the batch that reaches
-//! everything durable here makes the link *joining*: from then on replies wait for it, so that nothing can be answered behind its
-//! back, and its acknowledgement makes it up. Without this step a link under steady load would be one batch behind for ever.
+//! The last point needs care while requests keep coming. A link that catches up sends batch after batch;
+//! the batch that reaches everything durable here makes the link *joining*: from then on replies wait for
+//! it, so that nothing can be answered behind its back, and its acknowledgement makes it up. Without this
+//! step a link under steady load would be one batch behind for ever.
 
-use crate::types::limits::{OPERATIONS_PER_BATCH_MAX, REPLICATION_ACK_TIMEOUT};
-use crate::types::{OriginId, TrackerState, VersionVector};
-
-/// Origin, first and last sequence, both inclusive.
-pub(super) type Range = (OriginId, u64, u64);
-
-/// A batch that was sent and not acknowledged yet.
-#[derive(Debug, Clone)]
-struct UnderWay {
-    /// The last sequence of each origin in it.
-    goal: Vec<(OriginId, u64)>,
-    sent_at_ms: u64,
-}
+use super::waiting::{Next, Recent};
+use crate::types::limits::REPLICATION_ACK_TIMEOUT;
+use crate::types::{Durable, RowBatch, StoreId, TrackerState, VersionVector};
 
 #[derive(Debug, Clone)]
 enum Phase {
     Down,
-    ClockAhead,
-    /// Connected; the other's vector has not arrived.
+    /// Connected; the other end has not said what it has.
     Greeting,
     CatchingUp,
     Joining,
     Up,
+    /// Its store is older than the retention time.
+    MustResync,
+}
+
+/// Update sequences of one batch that is read from the store.
+const STORED_MAX: u64 = 1024;
+/// Update sequences by which a checkpoint may stay behind what is known to be there.
+const CHECKPOINT_LAG_MAX: u64 = 4096;
+
+/// A batch that was sent and not acknowledged yet.
+#[derive(Debug, Clone)]
+struct UnderWay {
+    through: u64,
+    sent_at_ms: u64,
 }
 
 /// The dialled link to one tracker.
@@ -37,10 +42,15 @@ enum Phase {
 pub(super) struct Outbound {
     phase: Phase,
     under_way: Option<UnderWay>,
-    /// When this tracker hung up by itself, to dial again at once: until it has, for a while, replies wait as before.
-    returning_since_ms: Option<u64>,
-    /// What is durable there, as far as it said; kept when the link goes, to show how far it lags.
+    /// The update sequence here up to which the other end has everything; kept when the link goes, to show
+    /// how far it lags.
+    pub(super) through: u64,
+    /// How far the other end's store has acknowledged this one: its checkpoint.
+    acknowledged: u64,
+    /// What the other end knows of every store, as far as it said.
     pub(super) vector: VersionVector,
+    /// What it was told of this store's vector.
+    told: VersionVector,
 }
 
 /// What [`Outbound::step`] found to do.
@@ -50,19 +60,28 @@ pub(super) enum Step {
     Rest,
     /// The link came up.
     CameUp,
-    /// Send these, the next batch.
-    Send(Vec<Range>),
+    /// Send this batch.
+    Send(RowBatch),
+    /// Send what the store holds above the first and up to the second update sequence.
+    SendStored(u64, u64),
 }
 
 impl Outbound {
     pub(super) fn new() -> Self {
-        Self { phase: Phase::Down, under_way: None, returning_since_ms: None, vector: VersionVector::default() }
+        Self {
+            phase: Phase::Down,
+            under_way: None,
+            through: 0,
+            acknowledged: 0,
+            vector: VersionVector::default(),
+            told: VersionVector::default(),
+        }
     }
 
     pub(super) fn state(&self) -> TrackerState {
         match self.phase {
             Phase::Down => TrackerState::Down,
-            Phase::ClockAhead => TrackerState::ClockAhead,
+            Phase::MustResync => TrackerState::MustResync,
             Phase::Greeting | Phase::CatchingUp | Phase::Joining => TrackerState::CatchingUp,
             Phase::Up => TrackerState::Up,
         }
@@ -73,125 +92,147 @@ impl Outbound {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        !matches!(self.phase, Phase::Down | Phase::ClockAhead)
+        !matches!(self.phase, Phase::Down | Phase::MustResync)
     }
 
     /// Tells whether replies wait for this link.
     pub(super) fn holds_replies(&self) -> bool {
-        matches!(self.phase, Phase::Joining | Phase::Up) || self.returning_since_ms.is_some()
+        matches!(self.phase, Phase::Joining | Phase::Up)
     }
 
     pub(super) fn connect(&mut self) {
         self.phase = Phase::Greeting;
         self.under_way = None;
+        self.told = VersionVector::default();
     }
 
     pub(super) fn disconnect(&mut self) {
-        self.phase = Phase::Down;
-        self.under_way = None;
-    }
-
-    /// Notes that this tracker is about to hang up, only to dial again: whoever was waited for is still there.
-    pub(super) fn hang_up(&mut self, elapsed_ms: u64) {
-        if self.holds_replies() {
-            self.returning_since_ms = Some(elapsed_ms);
+        if !matches!(self.phase, Phase::MustResync) {
+            self.phase = Phase::Down;
         }
-        self.disconnect();
-    }
-
-    pub(super) fn clock_ahead(&mut self) {
-        self.phase = Phase::ClockAhead;
         self.under_way = None;
-        self.returning_since_ms = None;
     }
 
-    /// Takes what the other end says is durable there. Returns true for the first vector of a link, which replaces what was
+    pub(super) fn must_resync(&mut self) {
+        self.phase = Phase::MustResync;
+        self.under_way = None;
+    }
+
+    /// Takes what the other end says is durable there. The first message of a link replaces what was
     /// believed before: the other store may have gone back in time.
-    pub(super) fn hear(&mut self, vector: VersionVector) -> bool {
-        let is_first = matches!(self.phase, Phase::Greeting);
-        if is_first {
-            self.vector = vector;
+    pub(super) fn hear(&mut self, durable: Durable) {
+        if matches!(self.phase, Phase::Greeting) {
+            self.vector = durable.vector;
+            self.through = durable.checkpoint;
+            self.acknowledged = durable.checkpoint;
             self.phase = Phase::CatchingUp;
         } else {
-            self.vector.merge(&vector);
+            self.vector.merge(&durable.vector);
+            self.acknowledged = self.acknowledged.max(durable.checkpoint);
+            self.through = self.through.max(self.acknowledged);
         }
-        is_first
     }
 
-    /// Finds the next thing to do, given what is durable here. A [`Step::Send`] counts as sent.
-    pub(super) fn step(&mut self, durable: &VersionVector, elapsed_ms: u64) -> Step {
-        if !self.is_connected() || matches!(self.phase, Phase::Greeting) || !self.has_arrived() {
+    /// Finds the next thing to do, given what is durable here. A batch counts as sent.
+    pub(super) fn step(
+        &mut self,
+        durable: u64,
+        vector: &VersionVector,
+        recent: &Recent,
+        elapsed_ms: u64,
+    ) -> Step {
+        if !self.is_connected() || matches!(self.phase, Phase::Greeting) {
+            return Step::Rest;
+        }
+        if self.under_way.as_ref().is_some_and(|batch| self.acknowledged < batch.through) {
             return Step::Rest;
         }
         let joined = self.under_way.take().is_some() && matches!(self.phase, Phase::Joining);
-        let ranges = self.missing(durable);
-        if (joined || ranges.is_empty()) && !self.is_up() {
+        let next = recent.batch(self.through, durable, &self.vector);
+        if let Next::Rows(batch) = &next
+            && batch.rows.is_empty()
+        {
+            // The other end has it all from elsewhere.
+            self.through = self.through.max(batch.through);
+        }
+        let is_level = self.through >= durable;
+        if (joined || is_level) && !self.is_up() {
             self.phase = Phase::Up;
-            self.returning_since_ms = None;
             // The batch that follows, if any, is sent by the next step.
             return Step::CameUp;
         }
-        if ranges.is_empty() {
-            return Step::Rest;
+        if is_level {
+            return self.step_aside(durable, vector, elapsed_ms);
         }
-        let goal = ranges.iter().map(|&(origin, _, last)| (origin, last)).collect();
-        self.under_way = Some(UnderWay { goal, sent_at_ms: elapsed_ms });
-        if matches!(self.phase, Phase::CatchingUp) && reaches(&ranges, &self.vector, durable) {
+        let (step, through) = match next {
+            Next::Rows(mut batch) => {
+                if batch.through >= durable {
+                    batch.complete = Some(self.tell(vector));
+                }
+                let through = batch.through;
+                (Step::Send(batch), through)
+            }
+            Next::Stored => {
+                let through = durable.min(self.through + STORED_MAX);
+                (Step::SendStored(self.through, through), through)
+            }
+        };
+        self.under_way = Some(UnderWay { through, sent_at_ms: elapsed_ms });
+        if matches!(self.phase, Phase::CatchingUp) && through >= durable {
             self.phase = Phase::Joining;
         }
-        Step::Send(ranges)
+        step
     }
 
-    /// Stops waiting for a link that does not acknowledge, or does not come back; true if replies waited for it until now.
+    /// An up link that has everything: now and then a batch without rows moves the checkpoint there, and
+    /// the first one of a link tells the vector.
+    fn step_aside(&mut self, durable: u64, vector: &VersionVector, elapsed_ms: u64) -> Step {
+        let is_told = self.told.iter().len() > 0;
+        if is_told && self.through - self.acknowledged < CHECKPOINT_LAG_MAX {
+            return Step::Rest;
+        }
+        let complete = Some(self.tell(vector));
+        self.under_way = Some(UnderWay { through: durable, sent_at_ms: elapsed_ms });
+        Step::Send(RowBatch { rows: Vec::new(), through: durable, complete })
+    }
+
+    /// The entries of this store's vector that the other end was not told yet.
+    fn tell(&mut self, vector: &VersionVector) -> VersionVector {
+        let risen: VersionVector = vector.iter().filter(|&(store, sequence)| sequence > self.told.get(store)).collect();
+        self.told.merge(&risen);
+        risen
+    }
+
+    /// Stops waiting for a link that does not acknowledge; true if replies waited for it until now.
     pub(super) fn expire(&mut self, elapsed_ms: u64) -> bool {
         let limit_ms = REPLICATION_ACK_TIMEOUT.as_millis() as u64;
-        let is_past = |since_ms: u64| elapsed_ms - since_ms >= limit_ms;
+        let is_late = self.under_way.as_ref().is_some_and(|batch| elapsed_ms - batch.sent_at_ms >= limit_ms);
         let held = self.holds_replies();
-        self.returning_since_ms = self.returning_since_ms.filter(|&since_ms| !is_past(since_ms));
-        let is_late = self.under_way.as_ref().is_some_and(|batch| is_past(batch.sent_at_ms));
-        if is_late && matches!(self.phase, Phase::Joining | Phase::Up) {
+        if is_late && held {
             self.phase = Phase::CatchingUp;
         }
         held && !self.holds_replies()
     }
-
-    /// Tells whether nothing is under way any more.
-    fn has_arrived(&self) -> bool {
-        let goal = self.under_way.iter().flat_map(|batch| &batch.goal);
-        goal.into_iter().all(|&(origin, sequence)| self.vector.get(origin) >= sequence)
-    }
-
-    /// The first operations that are durable here and not there, at most a batch.
-    fn missing(&self, durable: &VersionVector) -> Vec<Range> {
-        let mut room = OPERATIONS_PER_BATCH_MAX as u64;
-        let mut ranges = Vec::new();
-        for (origin, have) in durable.iter() {
-            let there = self.vector.get(origin);
-            if there < have && room > 0 {
-                let last = have.min(there + room);
-                room -= last - there;
-                ranges.push((origin, there + 1, last));
-            }
-        }
-        ranges
-    }
 }
 
-/// Tells whether the ranges, on top of what is there, come to everything that is durable here.
-fn reaches(ranges: &[Range], there: &VersionVector, durable: &VersionVector) -> bool {
-    let mut after = there.clone();
-    ranges.iter().for_each(|&(origin, _, last)| after.raise(origin, last));
-    after.covers(durable)
+/// Something to acknowledge once what it rests on is durable.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    /// The update sequence here that must be durable.
+    pub(super) needs: u64,
+    /// Up to where the other end's store is merged then.
+    pub(super) through: u64,
+    /// Entries of the vector that hold then.
+    pub(super) vector: VersionVector,
 }
 
 /// A link that another tracker dialled.
 #[derive(Debug, Clone)]
 pub(super) struct Inbound {
-    /// The other end's origin when it dialled.
-    pub(super) origin: OriginId,
-    /// What must be durable before the first vector is sent; `None` once it was.
-    ///
-    /// The vector must not leave out operations that arrived over an older link and are on their way to the disk: a tracker whose
-    /// store went back in time learns from it which of its own operations are known elsewhere.
-    pub(super) greeting_goal: Option<VersionVector>,
+    /// The other end's store when it dialled.
+    pub(super) store: StoreId,
+    /// Up to where it is merged here, as acknowledged.
+    pub(super) acknowledged: u64,
+    /// In the order of arrival.
+    pub(super) pending: Vec<Pending>,
 }

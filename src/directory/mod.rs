@@ -1,36 +1,43 @@
-//! The replicated state of a tracker and its synchronisation with the others (design section 4). PURE: no socket, file, thread,
-//! channel, lock, wall clock or randomness of the operating system.
+//! The replicated state of a tracker and its synchronisation with the others. PURE: no socket, file,
+//! thread, channel, lock, wall clock or randomness of the operating system.
 //!
-//! **Invariant:** trackers that know the same operations hold equal directories, whatever the order in which these came; and
-//! what was acknowledged is durable on the tracker that said so and on every tracker that was up then.
+//! **Invariant:** trackers that know the same rows hold equal directories, whatever the order in which
+//! these came; what was acknowledged is durable on the tracker that said so and on every tracker that was
+//! up then; and of two changes of one thing where the second was asked after the first was acknowledged,
+//! the second stands.
 //!
-//! A [`Directory`] is a map of registers in which the last writer wins, by `(stamp, origin)`, with indexes over it that answer
-//! queries. A [`Replica`] puts it on the network: it judges requests, stamps the operations they become, passes operations on
-//! and merges those that arrive, and holds each reply until what it tells is safe. One thread owns it (the tracker's core thread);
-//! nothing in it blocks. The driver calls one method, drains [`Replica::poll`], carries the [`Output`]s out, and so on.
+//! A [`Directory`] is a map of rows in which the last writer wins, by `(stamp, request id)`, with indexes
+//! over it that answer queries. A [`Replica`] puts it on the network: it judges requests, stamps the rows
+//! they become, passes rows on and merges those that arrive, and holds each reply until what it tells is
+//! safe. One thread owns it (the tracker's core thread); nothing in it blocks. The driver calls one method,
+//! drains [`Replica::poll`], carries the [`Output`]s out, and so on.
 //!
 //! # Choices where the design left room
 //!
-//! - **Two links between two trackers.** Each one dials the other; operations travel from the dialling to the accepting end, vectors
-//!   back. A vector tells what is durable, and every rise is told to everybody, so that it acknowledges a batch and at the same time
-//!   spares the other end from sending what came another way.
-//! - **Up** means: it has acknowledged everything whose reply has left. How a link gets there under steady load stands in `links`.
-//! - **An origin may have been used further than the store knows**, if the store was put back. Until every configured tracker has
-//!   said how much of it it holds, the first change takes a fresh origin. A store without operations is taken for a new one: whoever
-//!   puts back an empty store must give it a new origin.
-//! - **A stamp more than two minutes ahead** of the wall clock ends the link, see `replication`. A tracker that wrote while its own
-//!   clock was far ahead, and alone, is heard again only when that time has come.
-//! - **Requests that found nothing to do** (sharing what is shared) are acknowledged without an operation, once everything known
-//!   here is safe. Refusals are answered at once and not remembered.
-//! - **Leaving names the heir** in the owner register, and an owner by succession who acts is named too: a former owner who comes
-//!   back is a plain member. Being let in ends shares left over from an earlier membership.
+//! - **Two links between two trackers.** Each one dials the other; rows travel from the dialling to the
+//!   accepting end, acknowledgements back.
+//! - **Checkpoint and vector.** A checkpoint says up to which update sequence of one store its stream has
+//!   been merged here; in the middle of a stream it is a place to go on from, and no more. The version
+//!   vector says that everything that a store had has been merged; it rises when a stream has reached its
+//!   end. A row from a place that the vector covers is not sent.
+//! - **Up** means: it has acknowledged everything whose reply has left. How a link gets there under steady
+//!   load stands in `links`.
+//! - **A store takes a new id at each start** and says which ids it had before. So a store that was put
+//!   back from a copy cannot use an update sequence twice.
+//! - **A share ends with the membership** under which it began: its row names the request that let the user
+//!   in. So leaving a group, or being removed, writes one row however many files were shared.
+//! - **The deletion of an account or a group is final**: no later write brings it back.
+//! - **Leaving names the heir** in the owner row, and an owner by succession who acts is named too: a
+//!   former owner who comes back is a plain member.
 //! - **A real name beats a number**: see `names`.
+//! - **Refusals are answered at once and not remembered.** Requests are remembered for some minutes; an
+//!   older copy is refused for its time.
 //!
 //! # What it leaves out
 //!
-//! Operations are not kept, but for the last few: the driver reads them from the store ([`Output::SendStored`]). Registers are
-//! never removed, and requests are remembered for ever, so memory grows with history, by about 100 bytes a request besides
-//! what it wrote. Whether a peer may replicate at all is the driver's business; here it is believed, within limits.
+//! The rows of the store are in memory, but for the requests: the quotas bound how much that is. Whether a
+//! peer may replicate at all is the driver's business; here it is believed, within limits. Rows of a
+//! deleted group or account stay in the store, without effect.
 
 mod clock;
 mod digest;
@@ -44,13 +51,15 @@ mod replica;
 mod replication;
 mod requests;
 mod rules;
+mod settings;
 mod state;
 mod voids;
 mod waiting;
 
-pub use output::{Batch, LinkId, LinkInfo, Notice, Output, RestoreError, Ticket};
+pub use output::{LinkId, LinkInfo, Notice, Output, Ticket};
 pub use queries::Counts;
-pub use replica::Replica;
+pub use replica::{Asked, Replica};
+pub use settings::{Accounts, QUOTA_NAMES, Quotas, Settings};
 pub use state::Directory;
 pub use voids::void_until_ms;
 

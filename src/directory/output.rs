@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::types::{Operation, OriginId, Outcome, SyncMessage, TrackerState};
+use crate::types::{Outcome, SyncMessage, TrackerState, Transaction, VersionVector};
 
 /// Correlates a submitted request with its [`Output::Reply`]; chosen by the driver, given back as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,9 +11,11 @@ pub struct Ticket(pub u64);
 /// One replication link, as seen from this tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkId {
-    /// The link this tracker dialled, by the other one's number (line in `tracker_info.txt`). Operations leave here.
+    /// The link this tracker dialled, by the other one's number (line in `tracker_info.txt`). Rows leave
+    /// here.
     To(u32),
-    /// A link another tracker dialled, by a number that is unique among accepted connections. Operations arrive here.
+    /// A link another tracker dialled, by a number that is unique among accepted connections. Rows arrive
+    /// here.
     From(u64),
 }
 
@@ -26,28 +28,25 @@ impl fmt::Display for LinkId {
     }
 }
 
-/// What is to be made durable in one transaction.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Batch {
-    /// In this order, each one continuing its origin.
-    pub operations: Vec<Operation>,
-    /// A new own origin, stored before the operations: the store's from now on.
-    pub origin: Option<OriginId>,
-}
-
 /// An effect that the driver carries out, in the order it was handed out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Store this, then call [`super::Replica::persisted`]. Several may be stored in one transaction.
-    Persist(Batch),
+    /// Store this, then call [`super::Replica::persisted`]. Several may share one transaction of the
+    /// disk.
+    Persist(Transaction),
     /// Send this.
     Send(LinkId, SyncMessage),
-    /// Load these operations, all of them durable here, and send them in one frame or several, in this order.
+    /// Read rows from the store and send them in batches, in order of their update sequences, without
+    /// splitting a transaction. The last batch ends at `through`; none is complete.
     SendStored {
         /// Where they go.
         link: LinkId,
-        /// Origin, first and last sequence (both inclusive); together at most `OPERATIONS_PER_BATCH_MAX` operations.
-        ranges: Vec<(OriginId, u64, u64)>,
+        /// The rows are above this update sequence.
+        after: u64,
+        /// And up to this one, which is durable.
+        through: u64,
+        /// Rows from places that are known there need not be sent.
+        known: VersionVector,
     },
     /// Answer a request.
     Reply(Ticket, Outcome),
@@ -55,46 +54,20 @@ pub enum Output {
     Notice(Notice),
     /// Close this link; the replica has forgotten it already and passes over what still arrives on it.
     Drop(LinkId),
+    /// Delete tombstones and requests from before that time, in milliseconds since the Unix epoch, from
+    /// the store, and tell [`super::Replica::swept`].
+    Sweep(u64),
 }
 
 /// A life event worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
-    /// A peer has more of this store's own operations than the store itself.
-    #[error(
-        "the store went back in time: it has {known} of its own operations, another tracker {claimed}; it goes on as a new origin"
-    )]
-    StoreWentBack {
-        /// Own operations here.
-        known: u64,
-        /// Own operations there.
-        claimed: u64,
-        /// The origin until now.
-        old: OriginId,
-        /// The origin from now on.
-        new: OriginId,
-    },
-    /// A change had to be recorded before every peer had confirmed that the store did not go back in time.
-    #[error("not every tracker could be asked whether this store is current; it goes on as a new origin to be safe")]
-    OriginUnconfirmed {
-        /// The origin until now.
-        old: OriginId,
-        /// The origin from now on.
-        new: OriginId,
-    },
-    /// The other end of a link uses this store's origin: it is this tracker itself, or runs on a copy of its data directory.
-    #[error("{link}: the other end has this tracker's own origin; check tracker_info.txt, and that no data directory was copied")]
-    SameOrigin {
+    /// The other end of a link has this store: it is this tracker itself, or runs on a copy of its data
+    /// directory.
+    #[error("{link}: the other end has this tracker's own store; check tracker_info.txt, and that no data directory is in use twice")]
+    SameStore {
         /// The link, which is dropped.
         link: LinkId,
-    },
-    /// An operation's stamp lies too far in the future to be merged.
-    #[error("{link}: an operation is stamped {ahead_ms} ms ahead of this tracker's clock; check the clocks of all trackers")]
-    StampAhead {
-        /// The link, which is dropped.
-        link: LinkId,
-        /// How far ahead in milliseconds.
-        ahead_ms: u64,
     },
     /// A peer broke the replication protocol.
     #[error("{link}: {what}; the link is dropped")]
@@ -116,6 +89,21 @@ pub enum Notice {
         /// Its number.
         tracker: u32,
     },
+    /// A peer was away for longer than deletions are remembered here.
+    #[error(
+        "tracker {tracker} was away for longer than the retention time and must start anew: stop it, move its data directory \
+         away, and start it again; it then fills itself from this one"
+    )]
+    PeerMustResync {
+        /// Its number.
+        tracker: u32,
+    },
+    /// This tracker was away for longer than deletions are remembered elsewhere.
+    #[error(
+        "this tracker was away for longer than the retention time: the others take nothing from it and send it nothing; stop \
+         it, move its data directory away, and start it again; it then fills itself from them"
+    )]
+    MustResync,
 }
 
 /// How the link to one other tracker stands.
@@ -125,23 +113,6 @@ pub struct LinkInfo {
     pub tracker: u32,
     /// Never `Myself`.
     pub state: TrackerState,
-    /// Operations known here that it has not acknowledged.
+    /// Changes known here that it has not acknowledged.
     pub lag: u64,
-}
-
-/// Says why a stored operation cannot be what the store held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RestoreError {
-    /// A sequence is missing or comes twice.
-    #[error(
-        "the store is damaged: origin {origin} continues with operation {got} where {want} is due; restore a backup or start empty"
-    )]
-    Gap {
-        /// The origin.
-        origin: OriginId,
-        /// The sequence stored.
-        got: u64,
-        /// The sequence due.
-        want: u64,
-    },
 }

@@ -1,109 +1,144 @@
 //! The pure core of a tracker: requests and messages in, effects out.
 //!
-//! **Invariant:** of every origin the operations 1 to n are applied, each once; the durable ones are a prefix of those; a reply
-//! that tells of an operation leaves only when it is durable here and on every tracker that is up.
+//! **Invariant:** the rows in memory are those of the store and of the transactions handed out since; a
+//! reply that tells of a change leaves only when the change is durable here and on every tracker that is
+//! up.
 //!
-//! One thread owns a replica and nothing in it blocks. The contract of all sans-IO code holds: call one method, then drain
-//! [`Replica::poll`], then call the next. Effects come out in the order in which they are to happen.
+//! One thread owns a replica and nothing in it blocks. The contract of all sans-IO code holds: call one
+//! method, then drain [`Replica::poll`], then call the next. Effects come out in the order in which they
+//! are to happen.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use sha2::{Digest, Sha256};
-
-use super::clock::{HybridClock, Stopwatch};
+use super::clock::Stopwatch;
 use super::links::{Inbound, Outbound, Step};
-use super::output::{Batch, LinkId, LinkInfo, Notice, Output, RestoreError, Ticket};
-use super::rules::{Asking, Plan};
-use super::state::Directory;
+use super::output::{LinkId, LinkInfo, Notice, Output, Ticket};
+use super::rules::Plan;
+use super::state::{Directory, Offered};
 use super::waiting::{Recent, Waiting};
-use crate::types::{Change, Operation, OriginId, Outcome, Refusal, RequestId, SyncMessage, UserId, VersionVector};
+use crate::types::limits::{NOTE_LEN_MAX, REQUEST_TIME_MAX, RETENTION, STORES_MAX};
+use crate::types::{
+    Change, Content, Lineage, Outcome, Place, Refusal, RequestRow, RequestStamp, Row, RowKey, StoreState, Success, SyncMessage,
+    Transaction, UserId, Version, VersionVector,
+};
+
+/// How often old tombstones are looked for.
+const SWEEP_INTERVAL_MS: u64 = 3_600_000;
+
+/// One changing request, already authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The user who asks.
+    pub actor: UserId,
+    /// Under which id, and when.
+    pub request: RequestStamp,
+    /// What.
+    pub change: Change,
+    /// From where and on which device, for the audit.
+    pub note: String,
+}
 
 /// The directory of one tracker and its synchronisation with the others.
 #[derive(Debug, Clone)]
 pub struct Replica {
-    pub(super) origin: OriginId,
-    /// From which fresh origins are made.
-    seed: u64,
-    /// Trackers that have not said yet how much of this origin they have. While there are any, this store may have gone back in
-    /// time without knowing, and must not use its origin.
-    pub(super) unconfirmed: BTreeSet<u32>,
+    pub(super) lineage: Lineage,
     pub(super) directory: Directory,
-    pub(super) clock: HybridClock,
     pub(super) stopwatch: Stopwatch,
-    /// What was handed out to be made durable, and what is.
-    handed: VersionVector,
-    pub(super) durable: VersionVector,
+    /// The last update sequence used, handed out to be made durable, and durable.
+    pub(super) sequence: u64,
+    handed: u64,
+    pub(super) durable: u64,
+    /// The largest update sequence of a row that was deleted for its age.
+    pub(super) swept: u64,
+    /// Up to where other stores are merged here, durably.
+    pub(super) checkpoints: VersionVector,
+    /// How far every store is known here, durably.
+    pub(super) vector: VersionVector,
+    /// Checkpoints and entries of the vector that the store has not been told yet. They rest on rows that
+    /// it has, so losing them costs time and nothing else.
+    pub(super) unsaved: (VersionVector, VersionVector),
     pub(super) outbound: BTreeMap<u32, Outbound>,
     pub(super) inbound: BTreeMap<u64, Inbound>,
     recent: Recent,
-    pub(super) waiting: Vec<Waiting>,
+    waiting: Vec<Waiting>,
     outputs: VecDeque<Output>,
+    swept_at_ms: Option<u64>,
 }
 
 impl Replica {
-    /// Makes an empty replica for a store. `peers` are the numbers of the other trackers; `seed` must be random and new at each
-    /// start, for fresh origins are made from it.
-    pub fn new(origin: OriginId, peers: &[u32], seed: u64) -> Self {
+    /// Makes a replica for a store. `peers` are the numbers of the other trackers. Its rows follow by
+    /// [`Replica::restore`].
+    pub fn new(state: StoreState, peers: &[u32]) -> Self {
+        let StoreState { lineage, sequence, swept, checkpoints, mut vector } = state;
+        vector.raise(lineage.store, sequence);
+        lineage.ancestors.iter().for_each(|&(store, last)| vector.raise(store, last));
         Self {
-            origin,
-            seed,
-            unconfirmed: BTreeSet::new(),
+            lineage,
             directory: Directory::default(),
-            clock: HybridClock::default(),
             stopwatch: Stopwatch::default(),
-            handed: VersionVector::default(),
-            durable: VersionVector::default(),
+            sequence,
+            handed: sequence,
+            durable: sequence,
+            swept,
+            checkpoints,
+            vector,
+            unsaved: Default::default(),
             outbound: peers.iter().map(|&number| (number, Outbound::new())).collect(),
             inbound: BTreeMap::new(),
-            recent: Recent::default(),
+            recent: Recent::new(sequence),
             waiting: Vec::new(),
             outputs: VecDeque::new(),
+            swept_at_ms: None,
         }
     }
 
-    /// Takes one operation from the store at start, before any other call; those of one origin come in order.
-    ///
-    /// # Errors
-    /// An operation that does not continue its origin is refused: the store is damaged.
-    pub fn restore(&mut self, operation: Operation) -> Result<(), RestoreError> {
-        let Operation { origin, sequence: got, .. } = operation;
-        let want = self.durable.get(origin) + 1;
-        if got != want {
-            return Err(RestoreError::Gap { origin, got, want });
-        }
-        self.clock.observe(operation.stamp);
-        self.directory.apply(&operation);
-        self.durable.raise(origin, got);
-        self.handed.raise(origin, got);
-        if self.unconfirmed.is_empty() {
-            self.unconfirmed = self.outbound.keys().copied().collect();
-        }
-        Ok(())
+    /// Takes one row from the store at start, before any other call.
+    pub fn restore(&mut self, row: &Row) {
+        self.directory.apply(row, self.sequence);
     }
 
-    /// Carries out a request, or refuses it. The answer is an [`Output::Reply`] with this ticket: a refusal now, a success once it
-    /// is durable here and on every tracker that is up.
-    pub fn submit(&mut self, now_ms: u64, ticket: Ticket, actor: UserId, request: RequestId, change: Change) {
+    /// Adds a tracker to dial, or removes one.
+    pub fn set_peer(&mut self, number: u32, is_there: bool) {
+        if is_there {
+            self.outbound.entry(number).or_insert_with(Outbound::new);
+        } else if self.outbound.remove(&number).is_some() {
+            self.outputs.push_back(Output::Drop(LinkId::To(number)));
+            self.release();
+        }
+    }
+
+    /// Carries out a request, or refuses it. The answer is an [`Output::Reply`] with this ticket: a refusal
+    /// now, a success once it is durable here and on every tracker that is up.
+    pub fn submit(&mut self, now_ms: u64, ticket: Ticket, asked: Asked) {
         self.stopwatch.advance(now_ms);
-        let actor = if matches!(change, Change::CreateUser { .. }) { UserId::NOBODY } else { actor };
-        if let Some(carried) = self.directory.requests.get(request).copied() {
+        let Asked { mut actor, request, change, note } = asked;
+        if matches!(change, Change::CreateUser { .. } | Change::Operator(_)) {
+            actor = UserId::NOBODY;
+        }
+        if let Some(carried) = self.directory.requests.get(request.id).copied() {
             if !carried.is_repeated_by(request, actor, &change) {
                 return self.reply(ticket, Err(Refusal::RequestReused));
             }
-            return self.reply_when_safe(ticket, Ok(carried.effect), vec![(carried.origin, carried.sequence)]);
+            let success = Success { effect: carried.effect, stamp: carried.stamp };
+            return self.reply_when_safe(ticket, Ok(success), carried.sequence);
         }
-        let Some(at) = self.clock.peek(now_ms) else { return self.reply(ticket, Err(Refusal::Busy)) };
-        match self.directory.judge(Asking { at, actor, request }, change) {
+        if request.at.ms().abs_diff(now_ms) > REQUEST_TIME_MAX.as_millis() as u64 {
+            return self.reply(ticket, Err(Refusal::WrongTime { clock_ms: now_ms }));
+        }
+        match self.directory.judge(actor, request, &change) {
             Err(refusal) => self.reply(ticket, Err(refusal)),
-            Ok(Plan { effect, writes }) if writes.is_empty() => {
-                // What was asked for is so already; by which operation is not recorded, so everything counts.
-                let needs = self.directory.known.iter().filter(|&need| !self.is_safe(need)).collect();
-                self.reply_when_safe(ticket, Ok(effect), needs);
-            }
-            Ok(Plan { effect, writes }) => {
-                let (origin, sequence) = self.next_own();
-                self.record(Operation { origin, sequence, stamp: at, request, actor, effect, writes });
-                self.reply_when_safe(ticket, Ok(effect), vec![(origin, sequence)]);
+            Ok(Plan { effect, stamp, mut contents }) => {
+                let note = bounded(note);
+                contents.push(Content::Request(request.id, RequestRow { actor, effect, note }));
+                let version = Version { stamp, request: request.id };
+                let place = Place { store: self.lineage.store, sequence: self.sequence + 1 };
+                let row = |content: Content| {
+                    let extra = self.directory.extra(&content.key());
+                    Row { content, version, place, extra }
+                };
+                let rows: Vec<Row> = contents.into_iter().map(row).collect();
+                self.write(rows, VersionVector::default(), VersionVector::default());
+                self.reply_when_safe(ticket, Ok(Success { effect, stamp }), self.sequence);
             }
         }
     }
@@ -111,20 +146,21 @@ impl Replica {
     /// Everything handed out in [`Output::Persist`] so far is durable.
     pub fn persisted(&mut self, now_ms: u64) {
         self.stopwatch.advance(now_ms);
-        let risen: VersionVector = self.handed.iter().filter(|&(origin, n)| n > self.durable.get(origin)).collect();
-        if risen.iter().len() == 0 {
+        if self.handed == self.durable {
             return;
         }
-        self.durable.merge(&risen);
-        self.announce(&risen);
+        self.durable = self.handed;
+        self.settle_pending();
         let links: Vec<u32> = self.outbound.keys().copied().collect();
         links.into_iter().for_each(|number| self.send_next(number));
         self.release();
     }
 
-    /// Lets time pass; call it at least every 100 ms. A link that has not acknowledged for a second no longer holds replies.
+    /// Lets time pass; call it at least every 100 ms. A link that has not acknowledged for a second no
+    /// longer holds replies.
     pub fn tick(&mut self, now_ms: u64) {
         let elapsed_ms = self.stopwatch.advance(now_ms);
+        self.directory.requests.forget(now_ms);
         let expired = self.outbound.iter_mut().filter_map(|(&tracker, link)| link.expire(elapsed_ms).then_some(tracker));
         let late: Vec<u32> = expired.collect();
         for &tracker in &late {
@@ -133,13 +169,24 @@ impl Replica {
         if !late.is_empty() {
             self.release();
         }
+        if self.swept_at_ms.is_none_or(|at_ms| elapsed_ms - at_ms >= SWEEP_INTERVAL_MS) {
+            self.swept_at_ms = Some(elapsed_ms);
+            self.outputs.push_back(Output::Sweep(now_ms.saturating_sub(RETENTION.as_millis() as u64)));
+        }
+    }
+
+    /// The store has deleted these rows for their age; the largest update sequence among all that it ever
+    /// deleted so is `swept`.
+    pub fn swept(&mut self, keys: &[RowKey], swept: u64) {
+        keys.iter().for_each(|key| self.directory.forget(key));
+        self.swept = self.swept.max(swept);
     }
 
     /// Takes the next effect; call it until `None` after every other call.
     pub fn poll(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front()?;
-        if let Output::Persist(batch) = &output {
-            batch.operations.iter().for_each(|operation| self.handed.raise(operation.origin, operation.sequence));
+        if let Output::Persist(transaction) = &output {
+            self.handed = self.handed.max(transaction.sequence);
         }
         Some(output)
     }
@@ -149,9 +196,14 @@ impl Replica {
         &self.directory
     }
 
-    /// The own origin as of now: what the next hello says.
-    pub fn origin(&self) -> OriginId {
-        self.origin
+    /// The own store and those it goes on from: what the next hello says.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// Tells whether the store has never held anything.
+    pub fn is_empty(&self) -> bool {
+        self.sequence == 0 && self.directory.row_count == 0
     }
 
     /// How the links to the other trackers stand, by number.
@@ -159,7 +211,7 @@ impl Replica {
         let info = |(&tracker, link): (&u32, &Outbound)| LinkInfo {
             tracker,
             state: link.state(),
-            lag: link.vector.lag_behind(&self.directory.known),
+            lag: self.sequence.saturating_sub(link.through),
         };
         self.outbound.iter().map(info).collect()
     }
@@ -169,39 +221,52 @@ impl Replica {
         !self.outbound.values().all(Outbound::is_up)
     }
 
-    /// Everything known here, durable or not yet.
-    pub fn vector(&self) -> VersionVector {
-        self.directory.known.clone()
+    /// The last update sequence used here.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
     }
 
-    /// Applies an operation of whatever origin and hands it out to be made durable.
-    pub(super) fn record(&mut self, operation: Operation) {
-        self.clock.observe(operation.stamp);
-        self.directory.apply(&operation);
+    /// Offers rows to the directory and hands out those that it takes, as one transaction, with
+    /// checkpoints and entries of the vector that rest on it. Returns whether there were any.
+    pub(super) fn write(&mut self, rows: Vec<Row>, checkpoints: VersionVector, vector: VersionVector) -> bool {
+        let sequence = self.sequence + 1;
+        let mut transaction = Transaction { sequence, ..Transaction::default() };
+        for row in rows {
+            if let Offered::Written(displaced) = self.directory.apply(&row, sequence) {
+                transaction.rows.push(row);
+                transaction.displaced.push(displaced);
+            }
+        }
+        self.unsaved.0.merge(&checkpoints);
+        self.unsaved.1.merge(&vector);
+        if transaction.rows.is_empty() {
+            return false;
+        }
+        self.sequence = sequence;
+        let (checkpoints, vector) = std::mem::take(&mut self.unsaved);
+        transaction.checkpoints = checkpoints.iter().collect();
+        transaction.vector = vector.iter().collect();
         if !self.outbound.is_empty() {
-            self.recent.push(&operation);
+            self.recent.push(sequence, &transaction.rows);
+        } else {
+            self.recent = Recent::new(sequence);
         }
-        match self.outputs.back_mut() {
-            Some(Output::Persist(batch)) => batch.operations.push(operation),
-            _ => self.outputs.push_back(Output::Persist(Batch { operations: vec![operation], origin: None })),
-        }
+        self.outputs.push_back(Output::Persist(transaction));
+        true
     }
 
-    /// Goes on under a new origin and returns it. The links go, so that every later hello and every own operation sent over a link
-    /// agree about the origin: that is what lets an acceptor tell the links of an earlier life of this store.
-    pub(super) fn take_fresh_origin(&mut self) -> OriginId {
-        let hash = Sha256::new().chain_update(self.origin.as_bytes()).chain_update(self.seed.to_be_bytes()).finalize();
-        let mut bytes = [0; OriginId::LEN];
-        bytes.copy_from_slice(&hash[..OriginId::LEN]);
-        self.origin = OriginId::from_bytes(bytes);
-        self.unconfirmed.clear();
-        self.outputs.push_back(Output::Persist(Batch { operations: Vec::new(), origin: Some(self.origin) }));
-        let elapsed_ms = self.stopwatch.elapsed_ms();
-        for (&number, link) in self.outbound.iter_mut().filter(|(_, link)| link.is_connected()) {
-            link.hang_up(elapsed_ms);
-            self.outputs.push_back(Output::Drop(LinkId::To(number)));
+    /// Raises the durable vector by entries that rest on durable rows, and tells everybody what rose.
+    pub(super) fn raise(&mut self, entries: impl IntoIterator<Item = (crate::types::StoreId, u64)>) {
+        let higher = |(store, sequence): &(crate::types::StoreId, u64)| *sequence > self.vector.get(*store);
+        let risen: VersionVector = entries.into_iter().filter(higher).collect();
+        self.vector.merge(&risen);
+        while self.vector.iter().len() > STORES_MAX {
+            let own = self.lineage.store;
+            let linked = |store| self.inbound.values().any(|inbound| inbound.store == store);
+            let Some((gone, _)) = self.vector.iter().find(|&(store, _)| store != own && !linked(store)) else { break };
+            self.vector.remove(gone);
         }
-        self.origin
+        self.announce(&risen);
     }
 
     /// Forgets a link and has it closed.
@@ -214,25 +279,26 @@ impl Replica {
     pub(super) fn send_next(&mut self, number: u32) {
         let elapsed_ms = self.stopwatch.elapsed_ms();
         let Some(link) = self.outbound.get_mut(&number) else { return };
-        let mut step = link.step(&self.durable, elapsed_ms);
+        let mut step = link.step(self.durable, &self.vector, &self.recent, elapsed_ms);
         if step == Step::CameUp {
-            let next = link.step(&self.durable, elapsed_ms);
-            self.notice(Notice::Up { tracker: number });
-            step = next;
+            step = link.step(self.durable, &self.vector, &self.recent, elapsed_ms);
+            self.outputs.push_back(Output::Notice(Notice::Up { tracker: number }));
         }
-        if let Step::Send(ranges) = step {
-            let link = LinkId::To(number);
-            self.outputs.push_back(match self.recent.get(&ranges) {
-                Some(operations) => Output::Send(link, SyncMessage::Operations(operations)),
-                None => Output::SendStored { link, ranges },
-            });
+        let known = link.vector.clone();
+        let link = LinkId::To(number);
+        match step {
+            Step::Rest | Step::CameUp => {}
+            Step::Send(batch) => self.outputs.push_back(Output::Send(link, SyncMessage::Rows(batch))),
+            Step::SendStored(after, through) => {
+                self.outputs.push_back(Output::SendStored { link, after, through, known });
+            }
         }
     }
 
     /// Lets the replies go that no longer wait for anything.
     pub(super) fn release(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
-        let (ready, rest) = waiting.into_iter().partition(|reply| reply.needs.iter().all(|&need| self.is_safe(need)));
+        let (ready, rest) = waiting.into_iter().partition(|reply| self.is_safe(reply.needs));
         self.waiting = rest;
         for Waiting { ticket, outcome, .. } in ready {
             self.reply(ticket, outcome);
@@ -251,29 +317,28 @@ impl Replica {
         self.outputs.push_back(Output::Reply(ticket, outcome));
     }
 
-    fn reply_when_safe(&mut self, ticket: Ticket, outcome: Outcome, needs: Vec<(OriginId, u64)>) {
-        if needs.iter().all(|&need| self.is_safe(need)) {
+    fn reply_when_safe(&mut self, ticket: Ticket, outcome: Outcome, needs: u64) {
+        if self.is_safe(needs) {
             self.reply(ticket, outcome);
         } else {
             self.waiting.push(Waiting { ticket, outcome, needs });
         }
     }
 
-    /// Tells whether an operation is durable here and on every tracker that counts.
-    fn is_safe(&self, (origin, sequence): (OriginId, u64)) -> bool {
+    /// Tells whether everything up to an update sequence is durable here and on every tracker that counts.
+    fn is_safe(&self, sequence: u64) -> bool {
         let holding = self.outbound.values().filter(|link| link.holds_replies());
-        std::iter::once(&self.durable).chain(holding.map(|link| &link.vector)).all(|vector| vector.get(origin) >= sequence)
+        self.durable >= sequence && holding.into_iter().all(|link| link.through >= sequence)
     }
+}
 
-    /// Place of the next own operation; under a fresh origin if the present one may have been used further than this store knows.
-    fn next_own(&mut self) -> (OriginId, u64) {
-        if !self.unconfirmed.is_empty() {
-            let old = self.origin;
-            let new = self.take_fresh_origin();
-            self.notice(Notice::OriginUnconfirmed { old, new });
-        }
-        (self.origin, self.directory.known.get(self.origin) + 1)
+/// Cuts a note to the length that a row has room for.
+fn bounded(mut note: String) -> String {
+    if note.len() > NOTE_LEN_MAX {
+        let end = (0..=NOTE_LEN_MAX).rev().find(|&end| note.is_char_boundary(end)).unwrap_or(0);
+        note.truncate(end);
     }
+    note
 }
 
 #[cfg(test)]

@@ -1,36 +1,26 @@
 //! The replica's side of the links: who is connected, what they say, and what is told to them.
 //!
-//! **Invariant:** an operation that arrives is applied only if it continues its origin. Whatever else a peer sends, the worst that
+//! **Invariant:** what is acknowledged to a link is durable here. Whatever a peer sends, the worst that
 //! happens is that its link is dropped, with a notice.
 //!
-//! Operations stamped further ahead than [`STAMP_AHEAD_MS_MAX`] are not merged: one such stamp would push every later stamp of
-//! the whole network into the future. The link is dropped instead, and works again when the time has come. Twice the allowed
-//! difference of two clocks lets an operation pass on between two trackers that both stand within it of a third.
+//! A batch that brings nothing new is acknowledged without a write of its own: the checkpoint goes to the
+//! disk with the next transaction. If it is lost, the peer sends a little more after a restart.
 
 use super::links::{Inbound, Outbound};
 use super::output::{LinkId, Notice};
 use super::replica::Replica;
-use crate::types::limits::{CLOCK_AHEAD_MAX, OPERATION_WRITES_MAX, OPERATIONS_PER_BATCH_MAX, ORIGINS_MAX};
-use crate::types::{Operation, OriginId, SyncMessage, VersionVector};
-
-/// How far ahead of this tracker's wall clock the stamp of an arriving operation may lie, in milliseconds.
-const STAMP_AHEAD_MS_MAX: u64 = 2 * CLOCK_AHEAD_MAX.as_millis() as u64;
-
-/// Why an operation is not merged.
-enum Fault {
-    Violation(&'static str),
-    StampAhead(u64),
-}
+use crate::types::limits::{ROWS_PER_BATCH_MAX, STORES_MAX};
+use crate::types::{Durable, Lineage, RowBatch, SyncMessage, VersionVector};
 
 impl Replica {
-    /// A link stands and its handshake is done; `origin` is the other end's, from its hello.
+    /// A link stands and its handshake is done; `lineage` is the other end's store, from its hello.
     ///
-    /// A second link to one tracker takes the place of the first. An accepted link whose other end has the origin of an older one
-    /// supersedes it: that tracker has dialled again, and the older link's remains must not be heard.
-    pub fn connected(&mut self, now_ms: u64, link: LinkId, origin: OriginId) {
+    /// A second link to one tracker takes the place of the first. An accepted link whose other end has the
+    /// store of an older one supersedes it: that tracker has dialled again.
+    pub fn connected(&mut self, now_ms: u64, link: LinkId, lineage: &Lineage) {
         self.stopwatch.advance(now_ms);
-        if origin == self.origin {
-            self.notice(Notice::SameOrigin { link });
+        if lineage.store == self.lineage.store {
+            self.notice(Notice::SameStore { link });
             return self.drop_link(link);
         }
         match link {
@@ -38,9 +28,27 @@ impl Replica {
                 Some(outbound) => outbound.connect(),
                 None => self.drop_link(link),
             },
-            LinkId::From(number) => self.accepted(number, origin),
+            LinkId::From(number) => self.accepted(number, lineage),
         }
         self.release();
+    }
+
+    /// What the acceptor of a dialled link says first: what it has, and whether its store is empty.
+    pub fn greeted(&mut self, now_ms: u64, number: u32, durable: Durable, is_empty: bool) {
+        self.stopwatch.advance(now_ms);
+        let link = LinkId::To(number);
+        if !self.has_link(link) {
+            return;
+        }
+        if durable.checkpoint < self.swept && !is_empty {
+            self.send(link, SyncMessage::MustResync);
+            self.notice(Notice::PeerMustResync { tracker: number });
+            if let Some(outbound) = self.outbound.get_mut(&number) {
+                outbound.must_resync();
+            }
+            return self.release();
+        }
+        self.hear(number, durable);
     }
 
     /// A link has gone, or could not be made.
@@ -50,42 +58,56 @@ impl Replica {
         self.release();
     }
 
-    /// The driver refused a link because the other end's clock is too far ahead.
-    pub fn clock_ahead(&mut self, link: LinkId) {
-        if let LinkId::To(number) = link
-            && let Some(outbound) = self.outbound.get_mut(&number)
-        {
-            outbound.clock_ahead();
-            self.release();
-        }
-    }
-
     /// Takes a message from a link. One from a link that is not known, or was dropped, is passed over.
     pub fn handle(&mut self, now_ms: u64, link: LinkId, message: SyncMessage) {
         self.stopwatch.advance(now_ms);
         match (link, message) {
             _ if !self.has_link(link) => {}
-            (LinkId::To(number), SyncMessage::Durable(vector)) => self.hear(number, vector),
-            (LinkId::From(number), SyncMessage::Operations(operations)) => self.merge(now_ms, number, operations),
-            (LinkId::To(_), SyncMessage::Operations(_)) => self.violation(link, "the accepting end sent operations"),
+            (LinkId::To(number), SyncMessage::Durable(durable)) => self.hear(number, durable),
+            (LinkId::From(number), SyncMessage::Rows(batch)) => self.merge(number, batch),
+            (LinkId::From(_), SyncMessage::MustResync) => {
+                self.notice(Notice::MustResync);
+                self.drop_link(link);
+            }
+            (LinkId::To(_), _) => self.violation(link, "the accepting end sent rows"),
             (LinkId::From(_), SyncMessage::Durable(_)) => self.violation(link, "the dialling end sent a vector"),
         }
     }
 
-    /// Tells every accepted link what rose, or everything if it is the first time.
+    /// Tells every accepted link what rose.
     pub(super) fn announce(&mut self, risen: &VersionVector) {
-        let links: Vec<u64> = self.inbound.keys().copied().collect();
-        for number in links {
-            let Some(inbound) = self.inbound.get_mut(&number) else { continue };
-            let vector = match &inbound.greeting_goal {
-                None => risen.clone(),
-                Some(goal) if self.durable.covers(goal) => {
-                    inbound.greeting_goal = None;
-                    self.durable.clone()
-                }
-                Some(_) => continue,
-            };
-            self.send(LinkId::From(number), SyncMessage::Durable(vector));
+        if risen.iter().len() == 0 {
+            return;
+        }
+        let links: Vec<(u64, u64)> = self.inbound.iter().map(|(&number, i)| (number, i.acknowledged)).collect();
+        for (number, checkpoint) in links {
+            let durable = Durable { checkpoint, vector: risen.clone() };
+            self.send(LinkId::From(number), SyncMessage::Durable(durable));
+        }
+    }
+
+    /// Acknowledges what has become durable, with entries of the vector that rested on it.
+    pub(super) fn settle_pending(&mut self) {
+        let mut entries: VersionVector = [(self.lineage.store, self.durable)].into_iter().collect();
+        let mut acknowledged = Vec::new();
+        for (&number, inbound) in &mut self.inbound {
+            let durable = self.durable;
+            let ready = inbound.pending.iter().take_while(|pending| pending.needs <= durable).count();
+            for pending in inbound.pending.drain(..ready) {
+                inbound.acknowledged = inbound.acknowledged.max(pending.through);
+                entries.merge(&pending.vector);
+                acknowledged.push(number);
+            }
+            self.checkpoints.raise(inbound.store, inbound.acknowledged);
+        }
+        acknowledged.dedup();
+        let before = self.vector.clone();
+        self.raise(entries.iter());
+        // Without a rise nothing was announced, and the acknowledgement has to go by itself.
+        if self.vector == before {
+            for number in acknowledged {
+                self.acknowledge(number);
+            }
         }
     }
 
@@ -102,6 +124,13 @@ impl Replica {
         }
     }
 
+    fn acknowledge(&mut self, number: u64) {
+        if let Some(checkpoint) = self.inbound.get(&number).map(|inbound| inbound.acknowledged) {
+            let durable = Durable { checkpoint, vector: VersionVector::default() };
+            self.send(LinkId::From(number), SyncMessage::Durable(durable));
+        }
+    }
+
     fn has_link(&self, link: LinkId) -> bool {
         match link {
             LinkId::To(number) => self.outbound.get(&number).is_some_and(Outbound::is_connected),
@@ -109,86 +138,63 @@ impl Replica {
         }
     }
 
-    fn accepted(&mut self, number: u64, origin: OriginId) {
-        let older = self.inbound.iter().filter(|&(&other, inbound)| other != number && inbound.origin == origin);
+    fn accepted(&mut self, number: u64, lineage: &Lineage) {
+        let older = self.inbound.iter().filter(|&(&other, i)| other != number && i.store == lineage.store);
         let superseded: Vec<u64> = older.map(|(&other, _)| other).collect();
         superseded.into_iter().for_each(|other| self.drop_link(LinkId::From(other)));
-        let goal = self.directory.known.clone();
-        let is_durable = self.durable.covers(&goal);
-        self.inbound.insert(number, Inbound { origin, greeting_goal: (!is_durable).then_some(goal) });
-        if is_durable {
-            self.send(LinkId::From(number), SyncMessage::Durable(self.durable.clone()));
-        }
+        let checkpoint = lineage.known_to(|store| self.checkpoints.get(store).max(self.vector.get(store)));
+        let complete = lineage.known_to(|store| self.vector.get(store));
+        self.vector.raise(lineage.store, complete);
+        self.checkpoints.raise(lineage.store, checkpoint);
+        let inbound = Inbound { store: lineage.store, acknowledged: checkpoint, pending: Vec::new() };
+        self.inbound.insert(number, inbound);
+        let durable = Durable { checkpoint, vector: self.vector.clone() };
+        self.send(LinkId::From(number), SyncMessage::Durable(durable));
     }
 
-    fn hear(&mut self, number: u32, vector: VersionVector) {
+    fn hear(&mut self, number: u32, durable: Durable) {
         let link = LinkId::To(number);
-        if vector.iter().len() > ORIGINS_MAX {
-            return self.violation(link, "its vector has too many origins");
+        if durable.vector.iter().len() > STORES_MAX + 1 {
+            return self.violation(link, "its vector has too many stores");
         }
-        if self.notices_own_past(vector.get(self.origin)) {
-            // The link went with the old origin; it says all this again when it is dialled anew.
-            return self.release();
+        if durable.checkpoint > self.durable || durable.vector.get(self.lineage.store) > self.durable {
+            return self.violation(link, "it claims more of this store than there is");
         }
-        if self.outbound.get_mut(&number).is_some_and(|outbound| outbound.hear(vector)) {
-            self.unconfirmed.remove(&number);
+        if let Some(outbound) = self.outbound.get_mut(&number) {
+            outbound.hear(durable);
         }
         self.send_next(number);
         self.release();
     }
 
-    /// Takes a fresh origin if another tracker has more of the present one than this store; true if so.
-    fn notices_own_past(&mut self, claimed: u64) -> bool {
-        let (old, known) = (self.origin, self.directory.known.get(self.origin));
-        let is_past = claimed > known;
-        if is_past {
-            let new = self.take_fresh_origin();
-            self.notice(Notice::StoreWentBack { known, claimed, old, new });
-        }
-        is_past
-    }
-
-    fn merge(&mut self, now_ms: u64, number: u64, operations: Vec<Operation>) {
+    fn merge(&mut self, number: u64, batch: RowBatch) {
         let link = LinkId::From(number);
-        if operations.len() > OPERATIONS_PER_BATCH_MAX {
-            return self.violation(link, "it sent more operations at once than are allowed");
+        let RowBatch { rows, through, complete } = batch;
+        if rows.len() > 2 * ROWS_PER_BATCH_MAX {
+            return self.violation(link, "it sent more rows at once than are allowed");
         }
-        for operation in operations {
-            if operation.sequence <= self.directory.known.get(operation.origin) {
-                continue;
-            }
-            match self.check(now_ms, &operation) {
-                Ok(()) => {}
-                Err(Fault::Violation(what)) => return self.violation(link, what),
-                Err(Fault::StampAhead(ahead_ms)) => {
-                    self.notice(Notice::StampAhead { link, ahead_ms });
-                    return self.drop_link(link);
-                }
-            }
-            if operation.origin == self.origin {
-                self.notices_own_past(operation.sequence);
-            }
-            self.record(operation);
+        if complete.as_ref().is_some_and(|vector| vector.iter().len() > STORES_MAX + 1) {
+            return self.violation(link, "its vector has too many stores");
         }
-        // Only a fresh origin, which drops links, can have made replies ready.
+        let own = self.lineage.store;
+        if rows.iter().any(|row| row.place.store == own && row.place.sequence > self.sequence) {
+            return self.violation(link, "it sent a row of this store that this store has not written");
+        }
+        let Some(store) = self.inbound.get(&number).map(|inbound| inbound.store) else { return };
+        let mut vector = complete.unwrap_or_default();
+        // Of the own store only this one knows how far it is.
+        vector.remove(own);
+        let checkpoints = [(store, through)].into_iter().collect();
+        self.write(rows, checkpoints, vector.clone());
+        // Rows that were there already may be on their way to the disk still.
+        let needs = self.sequence;
+        if let Some(inbound) = self.inbound.get_mut(&number) {
+            inbound.pending.push(super::links::Pending { needs, through, vector });
+        }
+        if self.durable >= needs {
+            self.settle_pending();
+        }
         self.release();
-    }
-
-    fn check(&self, now_ms: u64, operation: &Operation) -> Result<(), Fault> {
-        let known = self.directory.known.get(operation.origin);
-        if operation.sequence != known + 1 {
-            return Err(Fault::Violation("it left out operations"));
-        }
-        if operation.writes.len() > OPERATION_WRITES_MAX {
-            return Err(Fault::Violation("it sent an operation with too many writes"));
-        }
-        if known == 0 && self.directory.known.iter().len() >= ORIGINS_MAX {
-            return Err(Fault::Violation("it sent an operation of one origin too many"));
-        }
-        match operation.stamp.ms().saturating_sub(now_ms) {
-            ahead_ms if ahead_ms > STAMP_AHEAD_MS_MAX => Err(Fault::StampAhead(ahead_ms)),
-            _ => Ok(()),
-        }
     }
 
     fn violation(&mut self, link: LinkId, what: &'static str) {

@@ -1,87 +1,240 @@
-//! The directory as a whole: registers, the indexes over them, the requests carried out, and how far each origin is known.
+//! The directory as a whole: the rows in memory, and the indexes over them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::group::Group;
 use super::names::NameIndex;
-use super::registers::{FileValue, GroupValue, Register, Standing, UserValue, merge};
-use super::requests::Requests;
-use super::voids::Passwords;
-use crate::types::{GroupId, MembershipState, Operation, RequestId, Tag, UserId, VersionVector, Write};
+use super::registers::{Register, merge, merge_final};
+use super::requests::{Carried, Requests};
+use super::settings::Settings;
+use crate::types::{Content, GroupId, MembershipState, Row, RowKey, SettingName, Stamp, UserId, UserRow, Version};
 
-/// The replicated state of a tracker: a map of registers, and the indexes that answer queries about it.
+/// The replicated state of a tracker: rows, and the indexes that answer queries about them.
 ///
-/// It changes by operations alone, which only the [`super::Replica`] applies.
+/// It changes by rows alone, which only the [`super::Replica`] applies.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
-    pub(super) users: BTreeMap<UserId, Register<UserValue>>,
+    pub(super) users: BTreeMap<UserId, Register<Option<UserRow>>>,
     pub(super) user_names: NameIndex<UserId>,
-    pub(super) passwords: Passwords,
+    /// Users whose password took the place of another, by when it last did.
+    pub(super) replaced: BTreeSet<(Stamp, UserId)>,
     pub(super) groups: BTreeMap<GroupId, Group>,
-    /// Of groups with a name and a member.
+    /// Of groups with a row and a member.
     pub(super) group_names: NameIndex<GroupId>,
     /// Groups in which the user is a member or waits to be.
     pub(super) user_groups: BTreeMap<UserId, BTreeSet<GroupId>>,
+    /// Live groups that the user owns, and sharing rows of the user that are on.
+    pub(super) owned: BTreeMap<UserId, u32>,
+    pub(super) shared: BTreeMap<UserId, u32>,
     /// Files that somebody shares, once a group.
     pub(super) file_count: usize,
     pub(super) requests: Requests,
-    pub(super) known: VersionVector,
+    pub(super) settings: Settings,
+    setting_rows: BTreeMap<SettingName, Register<Option<String>>>,
+    unknown: BTreeMap<(u8, Vec<u8>), Register<Vec<u8>>>,
+    /// Rows in memory, requests aside, and about how many bytes they take there.
+    pub(super) row_count: u64,
+    pub(super) byte_count: u64,
+}
+
+/// What became of a row that was offered.
+pub(super) enum Offered {
+    /// It is the row from now on; what was there before.
+    Written(Option<Content>),
+    /// A newer write is there.
+    Older,
+    /// This write is there already.
+    Same,
 }
 
 impl Directory {
-    /// Merges an operation. The caller sees to it that each one comes once and continues its origin.
-    pub(super) fn apply(&mut self, operation: &Operation) {
-        self.requests.record(operation);
-        self.known.raise(operation.origin, operation.sequence);
-        let tag = operation.tag();
-        operation.writes.iter().for_each(|write| self.merge(operation.request, tag, write));
-    }
-
-    fn merge(&mut self, request: RequestId, tag: Tag, write: &Write) {
-        match *write {
-            Write::User { user, ref name, ref hash, created } => {
-                self.merge_user(user, tag, UserValue { name: name.clone(), hash: hash.clone(), created });
-                let in_force = self.users.get(&user).is_some_and(|register| register.tag == tag);
-                // The write that made the account has the account's age.
-                self.passwords.note(user, request, tag, in_force, created != tag.stamp);
+    /// Merges a row. `sequence` is the update sequence it gets here.
+    pub(super) fn apply(&mut self, row: &Row, sequence: u64) -> Offered {
+        if let Some(version) = self.version(&row.content.key()) {
+            if version == row.version && !row.content.is_final() {
+                return Offered::Same;
             }
-            Write::Group { group, ref name, created_by, created } => {
-                let value = GroupValue { name: name.clone(), created_by, created };
-                self.change_group(group, |g| g.write_about(tag, value));
+        }
+        let version = row.version;
+        let previous = match row.content.clone() {
+            Content::User(user, value) => self.write_user(user, register(row, value)),
+            Content::Group(group, value) => {
+                let write = register(row, value);
+                self.change_group(group, |g| g.write_about(write))
+                    .map(|previous| previous.map(|p| Content::Group(group, p.value)))
             }
-            Write::Membership { group, user, state, since } => {
-                self.change_group(group, |g| g.write_standing(user, tag, Standing { state, since }));
+            Content::Membership(group, user, value) => {
+                let is_deleted = self.users.get(&user).is_some_and(|row| row.value.is_none());
+                let write = register(row, value);
+                let previous = self.change_group(group, |g| {
+                    if is_deleted {
+                        g.delete_user(user);
+                    }
+                    g.write_standing(user, write)
+                });
                 self.refresh_user_groups(group, user);
+                previous.map(|previous| previous.map(|p| Content::Membership(group, user, p.value)))
             }
-            Write::Owner { group, user } => self.change_group(group, |g| g.write_owner(tag, user)),
-            Write::File { group, ref file, shared_by, at } => {
-                let value = FileValue::new(file, shared_by, at);
-                self.change_group(group, |g| g.write_file(file.info_hash, tag, value));
+            Content::Owner(group, user) => {
+                let write = register(row, user);
+                self.change_group(group, |g| g.write_owner(write)).map(|p| p.map(|p| Content::Owner(group, p.value)))
             }
-            Write::Sharing { group, info_hash, user, on } => {
-                self.change_group(group, |g| g.write_sharing(info_hash, user, tag, on));
+            Content::File(group, file, value) => {
+                let write = register(row, value);
+                self.change_group(group, |g| g.write_file(file, write))
+                    .map(|previous| previous.map(|p| Content::File(group, file, p.value)))
+            }
+            Content::Sharing(group, file, user, value) => {
+                let write = register(row, value);
+                let previous = self.change_group(group, |g| g.write_sharing(file, user, write));
+                if let Some(previous) = &previous {
+                    let was_on = previous.as_ref().is_some_and(|p| p.value.on);
+                    count(&mut self.shared, user, was_on, value.on);
+                }
+                previous.map(|previous| previous.map(|p| Content::Sharing(group, file, user, p.value)))
+            }
+            Content::Request(request, value) => {
+                // The earlier of two copies of one request gives way, as any other row does.
+                if self.requests.get(request).is_some_and(|carried| carried.stamp >= version.stamp) {
+                    return Offered::Older;
+                }
+                let carried = Carried { actor: value.actor, effect: value.effect, stamp: version.stamp, sequence };
+                self.requests.record(request, carried);
+                return Offered::Written(None);
+            }
+            Content::Setting(name, value) => {
+                let previous = merge(&mut self.setting_rows, name.clone(), register(row, value.clone()));
+                if previous.is_some() {
+                    self.settings.set(&name, value.as_deref());
+                }
+                previous.map(|previous| previous.map(|p| Content::Setting(name, p.value)))
+            }
+            Content::Unknown(kind, key, value) => {
+                let previous = merge(&mut self.unknown, (kind, key.clone()), register(row, value));
+                previous.map(|previous| previous.map(|p| Content::Unknown(kind, key, p.value)))
+            }
+        };
+        match previous {
+            None => Offered::Older,
+            Some(previous) => {
+                match &previous {
+                    Some(before) => self.byte_count -= size_of_row(before).min(self.byte_count),
+                    None => self.row_count += 1,
+                }
+                self.byte_count += size_of_row(&row.content);
+                Offered::Written(previous)
             }
         }
     }
 
-    fn merge_user(&mut self, user: UserId, tag: Tag, value: UserValue) {
-        let (name, created) = (value.name.clone(), value.created);
-        let Some(previous) = merge(&mut self.users, user, tag, value) else { return };
-        if let Some(Register { value, .. }) = previous {
-            self.user_names.remove(value.name.as_str(), user);
+    /// Forgets a row that the store has deleted for its age.
+    pub(super) fn forget(&mut self, key: &RowKey) {
+        self.row_count = self.row_count.saturating_sub(u64::from(!matches!(key, RowKey::Request(_))));
+        match key {
+            RowKey::User(user) => {
+                if self.users.get(user).is_some_and(|row| row.value.is_none()) {
+                    self.users.remove(user);
+                }
+            }
+            RowKey::Group(group) => {
+                if self.groups.get(group).and_then(|g| g.about.as_ref()).is_some_and(|about| about.value.is_none()) {
+                    self.groups.remove(group);
+                }
+            }
+            RowKey::Membership(group, user) => drop(self.groups.get_mut(group).map(|g| g.forget_standing(*user))),
+            RowKey::File(group, file) => drop(self.groups.get_mut(group).map(|g| g.forget_file(*file))),
+            RowKey::Sharing(group, file, user) => {
+                drop(self.groups.get_mut(group).map(|g| g.forget_sharing(*file, *user)));
+            }
+            RowKey::Setting(name) => {
+                if self.setting_rows.get(name).is_some_and(|row| row.value.is_none()) {
+                    self.setting_rows.remove(name);
+                }
+            }
+            RowKey::Owner(_) | RowKey::Request(_) | RowKey::Unknown(..) => {}
         }
-        self.user_names.insert(name.as_str(), created, user);
+    }
+
+    /// Returns the version of the row with that key.
+    pub(super) fn version(&self, key: &RowKey) -> Option<Version> {
+        let group = |id: &GroupId| self.groups.get(id);
+        match key {
+            RowKey::User(user) => self.users.get(user).map(|r| r.version),
+            RowKey::Group(id) => group(id)?.about.as_ref().map(|r| r.version),
+            RowKey::Membership(id, user) => group(id)?.standings.get(user).map(|r| r.version),
+            RowKey::Owner(id) => group(id)?.owner.as_ref().map(|r| r.version),
+            RowKey::File(id, file) => group(id)?.files.get(file)?.about.as_ref().map(|r| r.version),
+            RowKey::Sharing(id, file, user) => group(id)?.files.get(file)?.sharing.get(user).map(|r| r.version),
+            RowKey::Request(request) => {
+                self.requests.get(*request).map(|carried| Version { stamp: carried.stamp, request: *request })
+            }
+            RowKey::Setting(name) => self.setting_rows.get(name).map(|r| r.version),
+            RowKey::Unknown(kind, key) => self.unknown.get(&(*kind, key.clone())).map(|r| r.version),
+        }
+    }
+
+    /// Returns the fields that a later version of this program keeps in the row with that key.
+    pub(super) fn extra(&self, key: &RowKey) -> Box<[u8]> {
+        let group = |id: &GroupId| self.groups.get(id);
+        let extra = match key {
+            RowKey::User(user) => self.users.get(user).map(|r| r.extra.clone()),
+            RowKey::Group(id) => group(id).and_then(|g| g.about.as_ref()).map(|r| r.extra.clone()),
+            RowKey::Membership(id, user) => group(id).and_then(|g| g.standings.get(user)).map(|r| r.extra.clone()),
+            RowKey::Owner(id) => group(id).and_then(|g| g.owner.as_ref()).map(|r| r.extra.clone()),
+            RowKey::File(id, file) => {
+                group(id).and_then(|g| g.files.get(file)).and_then(|f| f.about.as_ref()).map(|r| r.extra.clone())
+            }
+            RowKey::Sharing(id, file, user) => {
+                group(id).and_then(|g| g.files.get(file)).and_then(|f| f.sharing.get(user)).map(|r| r.extra.clone())
+            }
+            RowKey::Setting(name) => self.setting_rows.get(name).map(|r| r.extra.clone()),
+            RowKey::Request(_) | RowKey::Unknown(..) => None,
+        };
+        extra.unwrap_or_default()
+    }
+
+    fn write_user(&mut self, user: UserId, write: Register<Option<UserRow>>) -> Option<Option<Content>> {
+        let value = write.value.clone();
+        let mut slot = self.users.remove(&user);
+        let written = merge_final(&mut slot, write);
+        if let Some(register) = slot {
+            self.users.insert(user, register);
+        }
+        let previous = written?.map(|register| register.value);
+        if let Some(Some(before)) = &previous {
+            self.user_names.remove(before.name.as_str(), user);
+            before.replaced.map(|replaced| self.replaced.remove(&(replaced, user)));
+        }
+        match value {
+            Some(row) => {
+                self.user_names.insert(row.name.as_str(), row.created, user);
+                row.replaced.map(|replaced| self.replaced.insert((replaced, user)));
+            }
+            None => {
+                for group in self.user_groups.remove(&user).unwrap_or_default() {
+                    self.change_group(group, |g| g.delete_user(user));
+                }
+            }
+        }
+        Some(previous.map(|value| Content::User(user, value)))
     }
 
     /// Changes one group and brings the indexes over groups in line with it.
-    fn change_group(&mut self, id: GroupId, change: impl FnOnce(&mut Group)) {
+    fn change_group<T>(&mut self, id: GroupId, change: impl FnOnce(&mut Group) -> T) -> T {
         let group = self.groups.entry(id).or_default();
-        let file_count_before = group.file_names.len();
-        change(group);
-        self.file_count = self.file_count + group.file_names.len() - file_count_before;
+        let file_count_before = if group.row().is_some() { group.file_names.len() } else { 0 };
+        let changed = change(group);
+        let file_count = if group.row().is_some() { group.file_names.len() } else { 0 };
+        self.file_count = self.file_count + file_count - file_count_before;
         let listing = group.listing();
+        let owner = group.owner().filter(|_| listing.is_some());
+        if owner != group.counted_owner {
+            let before = std::mem::replace(&mut group.counted_owner, owner);
+            before.map(|user| count(&mut self.owned, user, true, false));
+            owner.map(|user| count(&mut self.owned, user, false, true));
+        }
         if listing == group.listed {
-            return;
+            return changed;
         }
         if let Some((name, _)) = &group.listed {
             self.group_names.remove(name.as_str(), id);
@@ -90,6 +243,7 @@ impl Directory {
             self.group_names.insert(name.as_str(), *created, id);
         }
         group.listed = listing;
+        changed
     }
 
     fn refresh_user_groups(&mut self, id: GroupId, user: UserId) {
@@ -103,4 +257,29 @@ impl Directory {
             }
         }
     }
+}
+
+fn register<V>(row: &Row, value: V) -> Register<V> {
+    Register { version: row.version, value, extra: row.extra.clone() }
+}
+
+fn count(counts: &mut BTreeMap<UserId, u32>, user: UserId, was: bool, is: bool) {
+    let count = counts.entry(user).or_default();
+    *count = (*count + u32::from(is)).saturating_sub(u32::from(was));
+    if *count == 0 {
+        counts.remove(&user);
+    }
+}
+
+/// About how many bytes a row takes in memory, with its place in the indexes.
+pub(super) fn size_of_row(content: &Content) -> u64 {
+    let texts = match content {
+        Content::User(_, Some(row)) => 2 * row.name.as_str().len() + row.hash.as_phc().len() + 200,
+        Content::Group(_, Some(row)) => 3 * row.name.as_str().len() + 600,
+        Content::File(_, _, Some(row)) => 3 * row.facts.name.as_str().len() + 500,
+        Content::Setting(name, value) => name.as_str().len() + value.as_ref().map_or(0, String::len),
+        Content::Unknown(_, key, value) => 2 * key.len() + value.len(),
+        _ => 0,
+    };
+    (texts + 300) as u64
 }

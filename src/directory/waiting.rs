@@ -1,52 +1,82 @@
-//! Replies that wait until what they tell is safe, and the operations that were handed out last.
+//! Replies that wait until what they tell is safe, and the transactions that were handed out last.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use super::links::Range;
 use super::output::Ticket;
-use crate::types::limits::OPERATIONS_PER_BATCH_MAX;
-use crate::types::{Operation, OriginId, Outcome};
+use crate::types::limits::ROWS_PER_BATCH_MAX;
+use crate::types::{Outcome, Row, RowBatch, VersionVector};
 
 /// One reply that waits.
 #[derive(Debug, Clone)]
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
     pub(super) outcome: Outcome,
-    /// Operations that must be durable wherever it counts; each stands for those before it.
-    pub(super) needs: Vec<(OriginId, u64)>,
+    /// The update sequence here that must be durable wherever it counts.
+    pub(super) needs: u64,
 }
 
-/// Register writes kept in [`Recent`]: as many as fit into one frame beside the operations around them.
-const RECENT_WRITES_MAX: usize = 8192;
+/// What a link is to be sent next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Next {
+    /// These rows; there may be none, if the other end has all of them.
+    Rows(RowBatch),
+    /// Rows that only the store has.
+    Stored,
+}
 
-/// The latest operations, so that links which keep up are served without reading the store.
+/// The rows of the latest transactions, so that links which keep up are served without reading the
+/// store.
 ///
-/// **Invariant:** at most one batch of operations, whose writes together are bounded; an operation larger than that is not kept.
+/// **Invariant:** at most [`KEPT_ROWS_MAX`] rows, but for one transaction that has more; every
+/// transaction above `first` is here.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Recent {
-    operations: BTreeMap<(OriginId, u64), Operation>,
-    order: VecDeque<(OriginId, u64)>,
-    write_count: usize,
+    transactions: VecDeque<(u64, Vec<Row>)>,
+    /// Transactions up to this one are not here.
+    below: u64,
+    row_count: usize,
 }
 
+/// Rows kept in [`Recent`]: two batches.
+const KEPT_ROWS_MAX: usize = 2 * ROWS_PER_BATCH_MAX;
+
 impl Recent {
-    pub(super) fn push(&mut self, operation: &Operation) {
-        if operation.writes.len() > RECENT_WRITES_MAX {
-            return;
-        }
-        let key = (operation.origin, operation.sequence);
-        self.write_count += operation.writes.len();
-        self.order.push_back(key);
-        self.operations.insert(key, operation.clone());
-        while self.order.len() > OPERATIONS_PER_BATCH_MAX || self.write_count > RECENT_WRITES_MAX {
-            let gone = self.order.pop_front().and_then(|oldest| self.operations.remove(&oldest));
-            self.write_count -= gone.map_or(0, |operation| operation.writes.len());
+    /// Starts behind what the store holds already.
+    pub(super) fn new(below: u64) -> Self {
+        Self { below, ..Self::default() }
+    }
+
+    pub(super) fn push(&mut self, sequence: u64, rows: &[Row]) {
+        self.transactions.push_back((sequence, rows.to_vec()));
+        self.row_count += rows.len();
+        while self.row_count > KEPT_ROWS_MAX && self.transactions.len() > 1 {
+            if let Some((sequence, rows)) = self.transactions.pop_front() {
+                self.below = sequence;
+                self.row_count -= rows.len();
+            }
         }
     }
 
-    /// Returns the operations of all ranges, or `None` if one is not here.
-    pub(super) fn get(&self, ranges: &[Range]) -> Option<Vec<Operation>> {
-        let keys = ranges.iter().flat_map(|&(origin, first, last)| (first..=last).map(move |sequence| (origin, sequence)));
-        keys.map(|key| self.operations.get(&key).cloned()).collect()
+    /// Puts together the next batch behind `after`, of what is durable here and not known there.
+    pub(super) fn batch(&self, after: u64, durable: u64, there: &VersionVector) -> Next {
+        if after < self.below {
+            return Next::Stored;
+        }
+        let mut batch = RowBatch { through: after, ..RowBatch::default() };
+        for (sequence, rows) in self.transactions.iter().filter(|(sequence, _)| *sequence > after) {
+            if *sequence > durable {
+                break;
+            }
+            let missing = rows.iter().filter(|row| !there.has(row.place));
+            let before = batch.rows.len();
+            batch.rows.extend(missing.cloned());
+            if before > 0 && batch.rows.len() > ROWS_PER_BATCH_MAX {
+                batch.rows.truncate(before);
+                return Next::Rows(batch);
+            }
+            batch.through = *sequence;
+        }
+        batch.through = batch.through.max(durable);
+        Next::Rows(batch)
     }
 }

@@ -6,13 +6,13 @@
 //! A replication link takes a certificate of the network's key, and nothing else will do: not the address, which a tracker behind a
 //! router does not choose, nor what a hello says.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, warn};
 
-use super::clock::wall_ms;
 use super::core::Input;
 use super::link::LinkSink;
 use super::outbox::Outbox;
@@ -21,10 +21,10 @@ use super::shared::Shared;
 use crate::directory::LinkId;
 use crate::net::{Admission, Connection, Incoming, Reader, Visitor, WrongNetwork, refused_us};
 use crate::types::SyncMessage;
-use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
+use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
 use crate::wire::frame::{FrameError, read_frame, read_message, to_frame, write_message};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ToAcceptor, ToDialler};
-use crate::wire::tracker::{FromTracker, Hello, Unwelcome};
+use crate::wire::tracker::{Hello, Opening, unwelcome_of_version_2};
 use crate::wire::{Wire, WireError};
 
 /// Gives a connection a thread of its own, if there is room for it. Does not block.
@@ -106,11 +106,12 @@ fn first_frame(connection: &Connection, deadline: Instant) -> Result<Hello, Fram
     reader.set_deadline(Some(deadline));
     let mut body = Vec::new();
     read_frame(&mut reader, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, &mut body)?;
-    let hello = Hello::from_bytes(&body);
-    if let Err(WireError::UnknownTag { what: "protocol version", .. }) = hello {
-        write_message(&mut connection.writer(), &FromTracker::Unwelcome(Unwelcome::Version))?;
+    let opening = Opening::from_bytes(&body);
+    if let Err(WireError::OldVersion(_) | WireError::NoCommonVersion(_)) = opening {
+        // The same bytes in every version.
+        connection.writer().write_all(&unwelcome_of_version_2())?;
     }
-    Ok(hello?)
+    Ok(opening?.hello)
 }
 
 /// Serves the accepting end of a replication link.
@@ -129,7 +130,8 @@ fn serve_link(
     let link = LinkId::From(shared.new_key());
     let outbox = Outbox::new(connection.clone(), &shared.notifier);
     debug!("tracker {} has dialled, from {}: {link}", hello.number, connection.peer_addr());
-    shared.core.send(Input::LinkUp { link, origin: hello.origin, told: None, sink: LinkSink::Accepted(outbox.clone()) });
+    let sink = LinkSink::Accepted(outbox.clone());
+    shared.core.send(Input::LinkUp { link, lineage: hello.lineage, greeting: None, sink });
     let ended = listen(shared, link, &mut connection.reader(), &outbox);
     shared.core.send(Input::LinkDown(link));
     outbox.close();
@@ -144,8 +146,12 @@ fn listen(shared: &Shared, link: LinkId, reader: &mut Reader, outbox: &Arc<Outbo
         reader.set_deadline(Some(Instant::now() + shared.limits.message));
         match read_message(reader, TRACKER_FRAME_LEN_MAX)? {
             ToAcceptor::Ping => outbox.push(to_frame(&ToDialler::Durable(Default::default())).into()),
-            ToAcceptor::Operations(operations) => {
-                if !shared.core.send(Input::LinkSaid(link, SyncMessage::Operations(operations))) {
+            ToAcceptor::Unknown { .. } => {}
+            ToAcceptor::MustResync => {
+                shared.core.send(Input::LinkSaid(link, SyncMessage::MustResync));
+            }
+            ToAcceptor::Rows(batch) => {
+                if !shared.core.send(Input::LinkSaid(link, SyncMessage::Rows(batch))) {
                     return Ok(());
                 }
             }
@@ -153,21 +159,13 @@ fn listen(shared: &Shared, link: LinkId, reader: &mut Reader, outbox: &Arc<Outbo
     }
 }
 
-/// Tells whether the dialler, which has shown a certificate of the network, reads the same `tracker_info.txt` and has a sound clock.
+/// Tells whether the dialler, which has shown a certificate of the network, is another tracker.
 fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello) -> Result<(), LinkRefusal> {
     let peer = connection.peer_addr();
-    if hello.network != shared.network || shared.info.get(hello.number).is_none() {
-        warn!("{peer}: a tracker with another tracker_info.txt has dialled; refused");
-        return Err(LinkRefusal::Network);
-    }
-    if hello.origin == *shared.origin.lock() || hello.number == shared.number {
+    if hello.lineage.store == shared.lineage.store || hello.number == shared.number {
         warn!("{peer}: a tracker with this one's own number or store has dialled; refused");
         return Err(LinkRefusal::Myself);
     }
-    let ahead_ms = hello.clock_ms.saturating_sub(wall_ms(shared.limits.clock_offset_ms));
-    if u128::from(ahead_ms) > CLOCK_AHEAD_MAX.as_millis() {
-        warn!("tracker {}: its clock is {ahead_ms} ms ahead of this one's; refused until the clocks are set right", hello.number);
-        return Err(LinkRefusal::ClockAhead);
-    }
+    shared.compare_trackers(hello.number, &hello.trackers);
     Ok(())
 }

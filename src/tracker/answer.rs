@@ -6,7 +6,7 @@
 
 use super::core::View;
 use crate::types::limits::PAGE_ENTRIES_MAX;
-use crate::types::{FileEntry, GroupEntry, GroupId, InfoHash, Label, Part, Refusal, UserId};
+use crate::types::{FileEntry, FileId, FileOrder, GroupEntry, GroupId, Label, Part, Pattern, Refusal, UserId};
 use crate::wire::codec::{ListItem, count_fitting};
 use crate::wire::tracker::{Reply, Request, Resolved};
 
@@ -20,8 +20,8 @@ const PAGE_BYTES_MAX: usize = 256 << 10;
 pub(crate) fn answer(view: &View<'_>, asking: UserId, request: &Request) -> Option<Reply> {
     let answer = match request {
         Request::Resolve { group, user, file } => resolve(view, asking, group, user.as_ref(), file.as_ref()),
-        Request::ListGroups { after } => {
-            let (entries, more) = cut(view.directory().groups(asking, after.as_ref(), PAGE_LEN));
+        Request::ListGroups { after, pattern } => {
+            let (entries, more) = cut(view.directory().groups(asking, pattern.as_ref(), after.as_ref(), PAGE_LEN));
             Ok(Reply::Groups { entries, more })
         }
         Request::ListMyGroups { after } => {
@@ -30,8 +30,15 @@ pub(crate) fn answer(view: &View<'_>, asking: UserId, request: &Request) -> Opti
         }
         Request::ListRequests { group, after } => list_requests(view, asking, *group, *after),
         Request::ListMembers { group, after } => list_members(view, asking, *group, *after),
-        Request::ListFiles { group, after } => list_files(view, asking, *group, after.as_ref()),
-        Request::FindFile { group, info_hash } => find_file(view, asking, *group, *info_hash),
+        Request::ListFiles { group, after, pattern, order } => {
+            list_files(view, asking, *group, after.as_ref(), pattern.as_ref(), *order)
+        }
+        Request::FindFile { group, file } => find_file(view, asking, *group, *file),
+        Request::FindFiles { pattern, after } => {
+            let (entries, more) = cut(view.directory().find_files(asking, pattern, after.as_ref(), PAGE_LEN));
+            let entries = entries.into_iter().map(|entry| with_seeders(view, entry)).collect();
+            Ok(Reply::Files { entries, more })
+        }
         Request::WhoAmI => view.directory().user_entry(asking).map(Reply::User).ok_or(Refusal::LoginFirst),
         _ => return None,
     };
@@ -67,15 +74,22 @@ fn list_members(view: &View<'_>, asking: UserId, group: GroupId, after: Option<U
     Ok(Reply::Members { entries, more })
 }
 
-fn list_files(view: &View<'_>, asking: UserId, group: GroupId, after: Option<&Label>) -> Result<Reply, Refusal> {
+fn list_files(
+    view: &View<'_>,
+    asking: UserId,
+    group: GroupId,
+    after: Option<&Label>,
+    pattern: Option<&Pattern>,
+    order: FileOrder,
+) -> Result<Reply, Refusal> {
     own_group(view, asking, group)?;
-    let (entries, more) = cut(view.directory().files(group, after, PAGE_LEN));
+    let (entries, more) = cut(view.directory().files(group, pattern, order, after, PAGE_LEN));
     Ok(Reply::Files { entries: entries.into_iter().map(|entry| with_seeders(view, entry)).collect(), more })
 }
 
-fn find_file(view: &View<'_>, asking: UserId, group: GroupId, info_hash: InfoHash) -> Result<Reply, Refusal> {
+fn find_file(view: &View<'_>, asking: UserId, group: GroupId, file: FileId) -> Result<Reply, Refusal> {
     own_group(view, asking, group)?;
-    let entry = view.directory().file(group, info_hash).ok_or(Refusal::NoSuchFile)?;
+    let entry = view.directory().file(group, file).ok_or(Refusal::NoSuchFile)?;
     Ok(Reply::File(with_seeders(view, entry)))
 }
 

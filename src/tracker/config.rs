@@ -11,7 +11,7 @@ use crate::directory::Counts;
 use crate::store::StoreError;
 use crate::trust::{IdentityError, KeyError, KeyPair};
 use crate::types::limits::{HANDSHAKE_TIMEOUT, MESSAGE_TIMEOUT, PRESENCE_TIMEOUT, TRACKER_CONNECTIONS_MAX};
-use crate::types::{Fingerprint, OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
+use crate::types::{Fingerprint, Sha1Digest, StoreId, TrackerEntry, TrackerInfo, TrackerState};
 
 /// Connections from one address that have logged in: a site behind one router has all it needs, and others a third of the tracker.
 const CONNECTIONS_PER_ADDRESS: usize = 8_000;
@@ -176,7 +176,7 @@ pub struct TrackerStatus {
     /// Where it listens.
     pub address: SocketAddr,
     /// Its store.
-    pub origin: OriginId,
+    pub store: StoreId,
     /// Sizes of the directory.
     pub counts: Counts,
     /// Digest of the directory: equal on trackers that know the same.
@@ -196,14 +196,14 @@ pub struct TrackerStatus {
 /// One fact a line, as the console's `status` prints it.
 impl fmt::Display for TrackerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { users, groups, files, operations, origins } = self.counts;
+        let Counts { users, groups, files, rows, bytes } = self.counts;
         let seconds = self.uptime.as_secs();
         writeln!(f, "tracker {} at {}", self.number, self.address)?;
         writeln!(f, "network {}", self.network)?;
-        writeln!(f, "origin {}", self.origin)?;
+        writeln!(f, "store {}", self.store)?;
         writeln!(f, "uptime {}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
         writeln!(f, "users {users}\ngroups {groups}\nfiles {files}")?;
-        writeln!(f, "operations {operations} of {origins} origins")?;
+        writeln!(f, "rows {rows} in {} KiB of memory", bytes / 1024)?;
         writeln!(f, "directory {}", self.directory)?;
         writeln!(f, "connections {}\nsessions {}", self.connections, self.sessions)?;
         for peer in self.trackers.iter().filter(|peer| peer.state != TrackerState::Myself) {
@@ -219,6 +219,6 @@ fn state_words(state: TrackerState) -> &'static str {
         TrackerState::Up => "up",
         TrackerState::CatchingUp => "catching up",
         TrackerState::Down => "down",
-        TrackerState::ClockAhead => "clock ahead",
+        TrackerState::MustResync => "must resync",
     }
 }

@@ -1,11 +1,11 @@
 //! The one thread that owns the directory: takes inputs, applies a batch of them, makes it durable, and only then answers.
 //!
 //! **Invariant:** nothing leaves the tracker, be it an answer to a change, to a question, or a message to another tracker, that
-//! rests on operations which are not on the disk.
+//! rests on rows which are not on the disk.
 //!
-//! A turn: wait for an input; take what else is there, up to a bound; apply it in order; one transaction for all operations of the
-//! turn; [`Replica::persisted`]; then the answers and messages. So the more there is to do, the more operations share one wait
-//! for the disk. The core blocks on nothing but the disk: answers go into channels with room for them, events into
+//! A turn: wait for an input; take what else is there, up to a bound; apply it in order; one transaction
+//! of the disk for all changes of the turn; [`Replica::persisted`]; then the answers and messages. So the
+//! more there is to do, the more changes share one wait for the disk. The core blocks on nothing but the disk: answers go into channels with room for them, events into
 //! [`Outbox`](super::outbox::Outbox)es.
 //!
 //! **A disk that fails** or is full ends the tracker. What has been applied in memory cannot be taken back, and must not be served
@@ -17,24 +17,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use log::{debug, error, info, warn};
+use log::{error, info, warn};
 
 use super::clock::Clock;
 use super::config::TrackerError;
 use super::link::{LinkSink, Links};
 use super::presence::{Presence, Replaced, SessionKey};
 use super::shared::Shared;
-use crate::directory::{Directory, LinkId, Notice, Output, Replica, Ticket};
-use crate::store::OperationStore;
-use crate::types::{Change, Operation, OriginId, Outcome, Refusal, RequestId, SyncMessage, UserId};
+use crate::directory::{Asked, Directory, LinkId, Notice, Output, Replica, Ticket};
+use crate::store::RowStore;
+use crate::types::{Change, Content, Durable, Lineage, Outcome, Refusal, SyncMessage, Transaction};
 use crate::wire::tracker::Event;
 
 /// Inputs that may wait: one for nearly every session a tracker serves at its best; the others wait on their own threads.
 pub(crate) const INPUTS_MAX: usize = 4096;
 /// Inputs of one turn: bounds how long the first of them waits for its answer.
 const TURN_INPUTS_MAX: usize = 512;
-/// Operations of one turn after which no more inputs are taken: bounds the transaction.
-const TURN_OPERATIONS_MAX: usize = 4096;
+/// Rows of one turn after which no more inputs are taken: bounds the transaction.
+const TURN_ROWS_MAX: usize = 16_384;
+/// Rows deleted at once for their age: bounds how long the core is busy with it.
+const SWEEP_ROWS_MAX: usize = 20_000;
 /// How often time passes for the replica.
 const TICK: Duration = Duration::from_millis(100);
 /// Time for changes under way when the tracker stops.
@@ -58,14 +60,10 @@ pub(crate) struct Changed {
 pub(crate) enum Input {
     /// Carry out a change.
     Change {
-        /// On which session.
-        session: SessionKey,
-        /// Who asks.
-        actor: UserId,
-        /// Under which id.
-        request: RequestId,
-        /// What.
-        change: Change,
+        /// On which session; `None` for the operator.
+        session: Option<SessionKey>,
+        /// Who asks, and what.
+        asked: Asked,
         /// Takes the outcome; has room for it.
         answer: Sender<Changed>,
     },
@@ -76,9 +74,9 @@ pub(crate) enum Input {
         /// The link.
         link: LinkId,
         /// The other end's store.
-        origin: OriginId,
-        /// This store, as the other end was told.
-        told: Option<OriginId>,
+        lineage: Lineage,
+        /// What the acceptor of a dialled link has, and whether its store is empty.
+        greeting: Option<(Durable, bool)>,
         /// Where its messages go.
         sink: LinkSink,
     },
@@ -86,8 +84,6 @@ pub(crate) enum Input {
     LinkDown(LinkId),
     /// A replication link says something.
     LinkSaid(LinkId, SyncMessage),
-    /// A dialled tracker was refused for its clock.
-    ClockAhead(LinkId),
     /// End in order.
     Stop,
 }
@@ -130,21 +126,16 @@ impl CoreHandle {
         self.inputs.send(input).is_ok()
     }
 
-    /// Has a change carried out that a session asks for; `None` if the core has ended. What came of it is received when it is safe or
-    /// refused, or never if the core has ended: then nobody knows whether it was carried out. Refused if `actor` is somebody who is no
-    /// longer logged in there.
+    /// Has a change carried out that a session asks for, or the operator if there is none; `None` if the
+    /// core has ended. What came of it is received when it is safe or refused, or never if the core has
+    /// ended: then it is unknown whether it was carried out. Refused if the user is no longer logged in
+    /// there.
     ///
     /// # Blocking
     /// While the queue is full.
-    pub(crate) fn begin_change(
-        &self,
-        session: SessionKey,
-        actor: UserId,
-        request: RequestId,
-        change: Change,
-    ) -> Option<Receiver<Changed>> {
+    pub(crate) fn begin_change(&self, session: Option<SessionKey>, asked: Asked) -> Option<Receiver<Changed>> {
         let (answer, outcome) = bounded(1);
-        self.inputs.send(Input::Change { session, actor, request, change, answer }).ok()?;
+        self.inputs.send(Input::Change { session, asked, answer }).ok()?;
         Some(outcome)
     }
 
@@ -189,7 +180,7 @@ pub(crate) struct Core {
     shared: Arc<Shared>,
     inputs: Receiver<Input>,
     replica: Replica,
-    store: OperationStore,
+    store: RowStore,
     presence: Presence,
     clock: Clock,
     links: Links,
@@ -197,8 +188,8 @@ pub(crate) struct Core {
     /// Who is to be told, and whether the request was on record.
     tickets: HashMap<Ticket, (Sender<Changed>, bool)>,
     /// Applied, not yet durable.
-    unsaved: Vec<Operation>,
-    fresh_origin: Option<OriginId>,
+    unsaved: Vec<Transaction>,
+    unsaved_rows: usize,
     /// What happens when the turn is durable.
     effects: Vec<Effect>,
     deferred: Vec<Deferred>,
@@ -208,7 +199,7 @@ pub(crate) struct Core {
 
 impl Core {
     /// Puts the core together around what the store holds.
-    pub(crate) fn new(shared: Arc<Shared>, inputs: Receiver<Input>, replica: Replica, store: OperationStore) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, inputs: Receiver<Input>, replica: Replica, store: RowStore) -> Self {
         Self {
             inputs,
             replica,
@@ -220,7 +211,7 @@ impl Core {
             next_ticket: 0,
             tickets: HashMap::new(),
             unsaved: Vec::new(),
-            fresh_origin: None,
+            unsaved_rows: 0,
             effects: Vec::new(),
             deferred: Vec::new(),
             ticked: Instant::now(),
@@ -236,6 +227,7 @@ impl Core {
     /// # Blocking
     /// Until stopped; belongs on a thread of its own.
     pub(crate) fn run(mut self) -> Result<(), TrackerError> {
+        self.follow_settings();
         loop {
             if let Ok(input) = self.inputs.recv_timeout(TICK.saturating_sub(self.ticked.elapsed())) {
                 self.take(input);
@@ -259,7 +251,7 @@ impl Core {
 
     fn take_more(&mut self) {
         for _ in 1..TURN_INPUTS_MAX {
-            if self.unsaved.len() >= TURN_OPERATIONS_MAX {
+            if self.unsaved_rows >= TURN_ROWS_MAX {
                 return;
             }
             match self.inputs.try_recv() {
@@ -272,13 +264,21 @@ impl Core {
     fn take(&mut self, input: Input) {
         let now_ms = self.clock.now_ms();
         match input {
-            Input::Change { session, actor, request, change, answer } => {
-                if actor == UserId::NOBODY || self.presence.asks(session, actor, request, self.replica.directory()) {
+            Input::Change { session, asked, answer } => {
+                let directory = self.replica.directory();
+                let (actor, request) = (asked.actor, asked.request.id);
+                let is_allowed = match (session, &asked.change) {
+                    (None, _) => true,
+                    (Some(_), Change::CreateUser { .. }) => true,
+                    (Some(_), Change::Operator(_)) => false,
+                    (Some(key), _) => self.presence.asks(key, actor, request, directory),
+                };
+                if is_allowed {
                     self.next_ticket += 1;
                     let ticket = Ticket(self.next_ticket);
-                    let is_repeated = self.replica.directory().outcome(request, actor).is_some();
+                    let is_repeated = directory.outcome(request, actor).is_some();
                     self.tickets.insert(ticket, (answer, is_repeated));
-                    self.replica.submit(now_ms, ticket, actor, request, change);
+                    self.replica.submit(now_ms, ticket, asked);
                 } else {
                     // The login has ended while the request waited. Sending fails only if the session has gone.
                     let changed = Changed { outcome: Err(Refusal::LoginFirst), is_repeated: false };
@@ -289,21 +289,19 @@ impl Core {
                 let answer = question(&mut View { replica: &self.replica, presence: &mut self.presence, now_ms });
                 self.deferred.push(answer);
             }
-            // The other end was told an origin that this store has left since; it is to be told the new one.
-            Input::LinkUp { link, told: Some(told), sink, .. } if told != self.replica.origin() => {
-                debug!("{link}: dialled under an origin that is no longer this store's");
-                sink.close();
-            }
-            Input::LinkUp { link, origin, sink, .. } => {
+            Input::LinkUp { link, lineage, greeting, sink } => {
                 self.effects.push(Effect::AddLink(link, sink));
-                self.replica.connected(now_ms, link, origin);
+                self.replica.connected(now_ms, link, &lineage);
+                if let (LinkId::To(number), Some((durable, is_empty))) = (link, greeting) {
+                    self.drain();
+                    self.replica.greeted(now_ms, number, durable, is_empty);
+                }
             }
             Input::LinkDown(link) => {
                 self.effects.push(Effect::RemoveLink(link));
                 self.replica.disconnected(now_ms, link);
             }
             Input::LinkSaid(link, message) => self.replica.handle(now_ms, link, message),
-            Input::ClockAhead(link) => self.replica.clock_ahead(link),
             Input::Stop => self.stop_by = Some(Instant::now() + DRAIN_TIMEOUT),
         }
         self.drain();
@@ -313,9 +311,9 @@ impl Core {
     fn drain(&mut self) {
         while let Some(output) = self.replica.poll() {
             match output {
-                Output::Persist(batch) => {
-                    self.fresh_origin = batch.origin.or(self.fresh_origin);
-                    self.unsaved.extend(batch.operations);
+                Output::Persist(transaction) => {
+                    self.unsaved_rows += transaction.rows.len();
+                    self.unsaved.push(transaction);
                 }
                 other => self.effects.push(Effect::Output(other)),
             }
@@ -324,29 +322,31 @@ impl Core {
 
     /// Ends the turn: makes everything durable, then lets everything out.
     fn commit(&mut self) -> Result<(), TrackerError> {
-        while !self.unsaved.is_empty() || self.fresh_origin.is_some() {
-            let (operations, origin) = (std::mem::take(&mut self.unsaved), self.fresh_origin.take());
-            self.store.append(&operations, origin).inspect_err(|e| {
+        while !self.unsaved.is_empty() {
+            let transactions = std::mem::take(&mut self.unsaved);
+            self.unsaved_rows = 0;
+            self.store.append(&transactions).inspect_err(|e| {
                 error!(
-                    "cannot store {} operations: {e}; this tracker ends, and answers nothing that is not stored",
-                    operations.len()
+                    "cannot store {} changes: {e}; this tracker ends, and answers nothing that is not stored",
+                    transactions.len()
                 );
             })?;
-            if let Some(origin) = origin {
-                *self.shared.origin.lock() = origin;
-            }
             let now_ms = self.clock.now_ms();
             self.replica.persisted(now_ms);
             self.drain();
-            for operation in &operations {
-                if let Some(Replaced { user, by }) = self.presence.observe(operation, self.replica.directory(), now_ms) {
+            for transaction in &transactions {
+                for Replaced { user, by } in self.presence.observe(transaction, self.replica.directory(), now_ms) {
                     self.shared.gate.note_changed(user, by);
                 }
+            }
+            let is_setting = |row: &crate::types::Row| matches!(row.content, Content::Setting(..));
+            if transactions.iter().flat_map(|transaction| &transaction.rows).any(is_setting) {
+                self.follow_settings();
             }
         }
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Output(output) => self.carry_out(output),
+                Effect::Output(output) => self.carry_out(output)?,
                 Effect::AddLink(link, sink) => self.links.add(link, sink),
                 Effect::RemoveLink(link) => self.links.remove(link),
             }
@@ -355,11 +355,26 @@ impl Core {
         Ok(())
     }
 
-    fn carry_out(&mut self, output: Output) {
+    /// Takes over what the operator has set: the trackers to dial, and to tell clients of.
+    fn follow_settings(&mut self) {
+        let settings = self.replica.directory().settings();
+        let Some(numbers) = Shared::follow_settings(&self.shared, settings) else { return };
+        let known: Vec<u32> = self.replica.links().iter().map(|link| link.tracker).collect();
+        known.iter().filter(|number| !numbers.contains(number)).for_each(|&number| self.replica.set_peer(number, false));
+        numbers.iter().for_each(|&number| self.replica.set_peer(number, true));
+        self.presence.broadcast(self.shared.trackers_event());
+        self.drain();
+    }
+
+    fn carry_out(&mut self, output: Output) -> Result<(), TrackerError> {
         match output {
             Output::Persist(_) => unreachable!("drain keeps these apart"),
-            Output::Send(link, message) => self.links.send(link, message, self.replica.origin()),
-            Output::SendStored { link, ranges } => self.links.send_stored(link, ranges),
+            Output::Send(link, message) => self.links.send(link, message, self.replica.is_empty()),
+            Output::SendStored { link, after, through, known } => self.links.send_stored(link, after, through, known),
+            Output::Sweep(before_ms) => {
+                let (keys, swept) = self.store.sweep(before_ms, SWEEP_ROWS_MAX)?;
+                self.replica.swept(&keys, swept);
+            }
             Output::Reply(ticket, outcome) => {
                 if let Some((answer, is_repeated)) = self.tickets.remove(&ticket) {
                     // Fails only if the session has gone; its client asks again, elsewhere.
@@ -370,5 +385,6 @@ impl Core {
             Output::Notice(notice) => warn!("{notice}"),
             Output::Drop(link) => self.links.close(link),
         }
+        Ok(())
     }
 }

@@ -19,7 +19,7 @@ use crate::net::Visitor;
 use crate::store::OperationStore;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    DeviceId, Effect, FileFacts, GroupId, InfoHash, MembershipState, Operation, OriginId, Password, PasswordHash, RequestId,
+    DeviceId, Effect, FileFacts, GroupId, InfoHash, MembershipState, Operation, StoreId, Password, PasswordHash, RequestId,
     Sha1Digest, Stamp, TrackerInfo, UserId, Write,
 };
 use crate::wire::Wire;
@@ -135,9 +135,9 @@ fn furnish(directory: &Path) {
         Write::File { group, file, shared_by: owner, at },
         Write::Sharing { group, info_hash, user: owner, on: true },
     ];
-    let origin = OriginId::from_bytes([0x99; 16]);
+    let origin = StoreId::from_bytes([0x99; 16]);
     let operation = Operation { origin, sequence: 1, stamp: at, request: request(9), actor: owner, effect: Effect::Done, writes };
-    let mut store = OperationStore::open(directory, OriginId::from_bytes([0x98; 16])).expect("the directory is empty");
+    let mut store = OperationStore::open(directory, StoreId::from_bytes([0x98; 16])).expect("the directory is empty");
     store.append(&[operation], None).expect("there is room for an operation");
 }
 
@@ -160,7 +160,7 @@ fn stream(shared: &Shared, bytes: &[u8]) -> Vec<u8> {
     let how = input.byte();
     let mut stream = Vec::new();
     if how & begin::REPLICA != 0 {
-        let origin = OriginId::from_bytes([input.byte(); 16]);
+        let origin = StoreId::from_bytes([input.byte(); 16]);
         let hello = ReplicaHello { network: shared.network, number: 2, origin, clock_ms: 0 };
         stream.extend(to_frame(&Hello::Replica(hello)));
     } else if how & begin::CLIENT != 0 {

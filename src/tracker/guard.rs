@@ -6,17 +6,21 @@
 //! Called on session threads, which wait here for the gate, for a place to run Argon2, and for the core. Everywhere `None` means that
 //! the core has ended.
 
+use std::net::IpAddr;
+
 use crossbeam_channel::Receiver;
 
+use super::audit::note_of;
 use super::core::Changed;
 use super::gate::Attempt;
 use super::password::Lane;
 use super::presence::SessionKey;
 use super::quota::{Charge, Kind};
 use super::shared::Shared;
+use crate::directory::Asked;
 use crate::net::{Admission, Source};
 use crate::types::{
-    Change, DeviceId, Label, Outcome, Password, PasswordHash, Refusal, RequestId, Tag, UserEntry, UserId, UserName,
+    Change, DeviceId, Label, Outcome, Password, PasswordHash, Refusal, RequestStamp, UserEntry, UserId, UserName, Version,
 };
 
 /// Who asks.
@@ -24,6 +28,8 @@ use crate::types::{
 pub(crate) struct Caller<'a> {
     /// Where they come from.
     pub(crate) source: Source,
+    /// The address as observed.
+    pub(crate) address: IpAddr,
     /// On which device.
     pub(crate) device: DeviceId,
     /// In which session.
@@ -76,13 +82,13 @@ impl Shared {
         caller: Caller<'_>,
         name: Label,
         password: &Password,
-    ) -> Option<Result<(UserEntry, Tag), Refusal>> {
+    ) -> Option<Result<(UserEntry, Version), Refusal>> {
         let asked = name.clone();
         let candidates = self.core.ask(move |view| {
             let directory = view.directory();
             let candidates = directory.login_candidates(asked.as_str()).into_iter();
-            let with_tag = |(entry, hash): (UserEntry, _)| Some((directory.password_tag(entry.user)?, entry, hash));
-            candidates.filter_map(with_tag).collect::<Vec<_>>()
+            let with_version = |(entry, hash): (UserEntry, _)| Some((directory.password_version(entry.user)?, entry, hash));
+            candidates.filter_map(with_version).collect::<Vec<_>>()
         })?;
         let users: Vec<UserId> = candidates.iter().map(|(_, entry, _)| entry.user).collect();
         let hashes: Vec<&PasswordHash> = candidates.iter().map(|(_, _, hash)| hash).collect();
@@ -93,9 +99,9 @@ impl Shared {
             Err(refusal) => return Some(Err(refusal)),
         };
         Some(match found {
-            Some((entry, tag)) => {
+            Some((entry, version)) => {
                 self.gate.note_known(entry.user, caller.device);
-                Ok((entry, tag))
+                Ok((entry, version))
             }
             None => Err(Refusal::WrongPassword),
         })
@@ -109,13 +115,13 @@ impl Shared {
         &self,
         caller: Caller<'_>,
         user: UserId,
-        request: RequestId,
+        request: RequestStamp,
         old: &Password,
         new: &Password,
     ) -> Option<Outcome> {
         let asked = self.core.ask(move |view| {
             let directory = view.directory();
-            (directory.password_hash(user).cloned(), directory.outcome(request, user).is_some())
+            (directory.password_hash(user).cloned(), directory.outcome(request.id, user).is_some())
         });
         let (present, repeated) = asked?;
         let Some(present) = present else { return Some(Err(Refusal::LoginFirst)) };
@@ -154,14 +160,14 @@ impl Shared {
         &self,
         caller: Caller<'_>,
         user: UserId,
-        request: RequestId,
+        request: RequestStamp,
         new: &Password,
-    ) -> Option<Result<(UserEntry, Tag), Refusal>> {
+    ) -> Option<Result<(UserEntry, Version), Refusal>> {
         let found = self.core.ask(move |view| {
             let directory = view.directory();
-            let carried_out = directory.outcome(request, user).is_some_and(|outcome| outcome.is_ok());
+            let carried_out = directory.outcome(request.id, user).is_some_and(|outcome| outcome.is_ok());
             let (entry, hash) = (directory.user_entry(user)?, directory.password_hash(user)?.clone());
-            Some((entry, directory.password_tag(user)?, hash)).filter(|_| carried_out)
+            Some((entry, directory.password_version(user)?, hash)).filter(|_| carried_out)
         })?;
         let Some((entry, tag, hash)) = found else { return Some(Err(Refusal::LoginFirst)) };
         let attempt = self.gate.login(caller.source, caller.device, entry.label.as_str(), &[user]);
@@ -182,14 +188,14 @@ impl Shared {
     pub(crate) fn create_user(
         &self,
         caller: Caller<'_>,
-        request: RequestId,
+        request: RequestStamp,
         name: UserName,
         password: &Password,
     ) -> Option<Outcome> {
         let wanted = name.clone();
         let asked = self.core.ask(move |view| {
             let directory = view.directory();
-            (directory.outcome(request, UserId::NOBODY).is_some(), directory.find_user(wanted.as_str()).is_some())
+            (directory.outcome(request.id, UserId::NOBODY).is_some(), directory.find_user(wanted.as_str()).is_some())
         });
         let (repeated, taken) = asked?;
         // Refused again by the core; but asking for a name that is taken should cost no run.
@@ -214,7 +220,7 @@ impl Shared {
     ///
     /// # Blocking
     /// Until the change is safe or refused.
-    pub(crate) fn change(&self, caller: Caller<'_>, actor: UserId, request: RequestId, change: Change) -> Option<Outcome> {
+    pub(crate) fn change(&self, caller: Caller<'_>, actor: UserId, request: RequestStamp, change: Change) -> Option<Outcome> {
         self.begin_change(caller, actor, request, change)?.outcome()
     }
 
@@ -226,22 +232,22 @@ impl Shared {
         &self,
         caller: Caller<'_>,
         actor: UserId,
-        request: RequestId,
+        request: RequestStamp,
         change: Change,
     ) -> Option<Making<'_>> {
         let charge = match self.quota.take(Kind::of(caller.source, actor, &change)) {
             Some(charge) => charge,
             // Only now does it matter whether this one was counted before: asking first would cost every change a turn of the core.
-            None if self.core.ask(move |view| view.directory().outcome(request, actor).is_some())? => Charge::FREE,
+            None if self.core.ask(move |view| view.directory().outcome(request.id, actor).is_some())? => Charge::FREE,
             None => return Some(Making::Refused(Refusal::TooMany)),
         };
-        let changed = self.core.begin_change(caller.session, actor, request, change)?;
+        let changed = self.core.begin_change(Some(caller.session), asked(caller, actor, request, change))?;
         Some(Making::UnderWay(changed, charge))
     }
 
     /// Has the core carry out a change, which counts if anything was made.
-    fn make(&self, caller: Caller<'_>, actor: UserId, request: RequestId, change: Change, charge: Charge<'_>) -> Option<Outcome> {
-        let changed = self.core.begin_change(caller.session, actor, request, change)?;
+    fn make(&self, caller: Caller<'_>, actor: UserId, request: RequestStamp, change: Change, charge: Charge<'_>) -> Option<Outcome> {
+        let changed = self.core.begin_change(Some(caller.session), asked(caller, actor, request, change))?;
         Making::UnderWay(changed, charge).outcome()
     }
 
@@ -262,4 +268,9 @@ impl Shared {
         }
         Ok(found)
     }
+}
+
+fn asked(caller: Caller<'_>, actor: UserId, request: RequestStamp, change: Change) -> Asked {
+    let note = note_of(&change, Some((caller.address, caller.device)));
+    Asked { actor, request, change, note }
 }

@@ -13,9 +13,10 @@ use super::outbox::Outbox;
 use super::shared::Shared;
 use crate::directory::LinkId;
 use crate::net::Connection;
-use crate::types::{Operation, OriginId, SyncMessage};
+use crate::types::{RowBatch, SyncMessage, VersionVector};
 use crate::wire::frame::to_frame;
 use crate::wire::replication::{ReplicaWelcome, ToDialler};
+use crate::wire::version::VERSION_NEWEST;
 
 /// Orders that may wait at a dialled link: the replica has one batch under way at a time, so a few are plenty.
 pub(crate) const ORDERS_MAX: usize = 16;
@@ -23,10 +24,19 @@ pub(crate) const ORDERS_MAX: usize = 16;
 /// What the thread of a dialled link is to send.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// These operations.
-    Operations(Vec<Operation>),
-    /// Operations to be read from the store: origin, first and last sequence.
-    Stored(Vec<(OriginId, u64, u64)>),
+    /// These rows.
+    Rows(RowBatch),
+    /// Rows to be read from the store.
+    Stored {
+        /// Above this update sequence.
+        after: u64,
+        /// Up to this one.
+        through: u64,
+        /// Rows from places known there need not be sent.
+        known: VersionVector,
+    },
+    /// The other end must start anew.
+    MustResync,
 }
 
 /// Where a link's messages go.
@@ -84,31 +94,40 @@ impl Links {
         }
     }
 
-    /// Sends a message; to a link that has gone, it is lost. The first vector of an accepted link goes with the welcome, which
-    /// names `origin`, this store.
-    pub(crate) fn send(&mut self, link: LinkId, message: SyncMessage, origin: OriginId) {
+    /// Sends a message; to a link that has gone, it is lost. The first vector of an accepted link goes with
+    /// the welcome, which says whether this store is empty.
+    pub(crate) fn send(&mut self, link: LinkId, message: SyncMessage, is_empty: bool) {
         let Some((sink, greeted)) = self.links.get_mut(&link) else { return };
         match (sink, message) {
-            (LinkSink::Dialled { .. }, SyncMessage::Operations(operations)) => self.order(link, Order::Operations(operations)),
+            (LinkSink::Dialled { .. }, SyncMessage::Rows(batch)) => self.order(link, Order::Rows(batch)),
+            (LinkSink::Dialled { .. }, SyncMessage::MustResync) => self.order(link, Order::MustResync),
             (LinkSink::Accepted(outbox), SyncMessage::Durable(durable)) => {
                 let answer = if std::mem::replace(greeted, true) {
                     ToDialler::Durable(durable)
                 } else {
-                    let clock_ms = wall_ms(self.shared.limits.clock_offset_ms);
-                    ToDialler::Welcome(ReplicaWelcome { number: self.shared.number, origin, clock_ms, durable })
+                    ToDialler::Welcome(ReplicaWelcome {
+                        version: VERSION_NEWEST,
+                        number: self.shared.number,
+                        address: self.shared.own_label(),
+                        lineage: self.shared.lineage.clone(),
+                        clock_ms: wall_ms(self.shared.limits.clock_offset_ms),
+                        is_empty,
+                        durable,
+                        trackers: self.shared.tracker_labels(),
+                    })
                 };
                 outbox.push(to_frame(&answer).into());
             }
-            (LinkSink::Dialled { .. }, SyncMessage::Durable(_)) | (LinkSink::Accepted(_), SyncMessage::Operations(_)) => {
+            _ => {
                 error!("{link}: the replica sent a message in the wrong direction; the link is dropped");
                 self.close(link);
             }
         }
     }
 
-    /// Sends operations from the store; to a link that has gone, they are lost.
-    pub(crate) fn send_stored(&mut self, link: LinkId, ranges: Vec<(OriginId, u64, u64)>) {
-        self.order(link, Order::Stored(ranges));
+    /// Sends rows from the store; to a link that has gone, they are lost.
+    pub(crate) fn send_stored(&mut self, link: LinkId, after: u64, through: u64, known: VersionVector) {
+        self.order(link, Order::Stored { after, through, known });
     }
 
     fn order(&mut self, link: LinkId, order: Order) {

@@ -16,6 +16,7 @@
 
 mod accept;
 mod answer;
+mod audit;
 mod clock;
 mod config;
 pub mod console;

@@ -26,7 +26,7 @@ use self::swarm::{Word, check};
 use super::outbox::{Frame, Outbox};
 use crate::directory::Directory;
 use crate::types::limits::PEERS_PER_ANSWER_MAX;
-use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, Refusal, RequestId, Tag, UserId};
+use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, Refusal, RequestId, UserId, Version};
 use crate::wire::frame::to_frame;
 use crate::wire::tracker::{AnnounceEntry, Event, FromTracker, Reply};
 
@@ -67,7 +67,7 @@ pub(crate) struct Visitor {
     /// Where its events go.
     pub(crate) outbox: Arc<Outbox>,
     /// The write that set the password which was shown, here or, for a token, elsewhere. The session ends when another replaces it.
-    pub(crate) password: Tag,
+    pub(crate) password: Version,
     /// Set when the login ends by anything but its own request.
     pub(crate) over: Arc<AtomicBool>,
 }
@@ -202,7 +202,7 @@ impl Presence {
 
     /// The write that set the password on which a user's session rests; `None` if they are not logged in there. In the turn in which a
     /// password is replaced its sessions still stand, and are good for nothing any more.
-    pub(crate) fn password_of(&self, key: SessionKey, user: UserId, directory: &Directory) -> Option<Tag> {
+    pub(crate) fn password_of(&self, key: SessionKey, user: UserId, directory: &Directory) -> Option<Version> {
         let visitor = &self.sessions.get(&key)?.visitor;
         let is_good = visitor.user == user && directory.is_password_current(user, visitor.password) != Some(false);
         is_good.then_some(visitor.password)

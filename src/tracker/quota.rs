@@ -129,7 +129,7 @@ impl Drop for Charge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{GroupId, InfoHash};
+    use crate::types::{FileId, GroupId};
 
     fn quota(count: u32) -> Quota {
         Quota::new(&TrackerLimits {
@@ -168,7 +168,7 @@ mod tests {
     fn any_other_change_is_bounded_whatever_the_operator_says() {
         let quota = quota(0);
         let (group, request) = (GroupId::from_bytes([1; 16]), Kind::Change(user(1)));
-        let changes = [Change::LeaveGroup { group }, Change::StopShare { group, info_hash: InfoHash::from_bytes([1; 20]) }];
+        let changes = [Change::LeaveGroup { group }, Change::StopShare { group, file: FileId::from_bytes([1; 20]) }];
         changes.iter().for_each(|change| assert_eq!(Kind::of(Source::of([10, 0, 0, 1].into()), user(1), change), request));
         let spend_all = |now| std::iter::from_fn(|| quota.take_at(now, request)).map(Charge::spend).count();
         assert_eq!(spend_all(Duration::from_secs(1)), 100_000);

@@ -1,4 +1,4 @@
-//! The thread that keeps a link to one other tracker: dials it, sends it operations, and dials again when the link is lost.
+//! The thread that keeps a link to one other tracker: dials it, sends it rows, and dials again when the link is lost.
 //!
 //! **Invariant:** one link at a time; the core hears of its beginning and its end, in this order, from this thread.
 //!
@@ -21,13 +21,13 @@ use super::link::{LinkSink, ORDERS_MAX, Order};
 use super::shared::Shared;
 use crate::directory::LinkId;
 use crate::net::{Admission, Connection, WrongNetwork};
-use crate::store::{OperationReader, OperationStore, StoreError};
-use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX};
-use crate::types::{Operation, OriginId, SyncMessage, TrackerAddress};
+use crate::store::{RowReader, RowStore, StoreError};
+use crate::types::limits::{CLOCK_AHEAD_MAX, ROWS_PER_BATCH_MAX, TRACKER_FRAME_LEN_MAX};
+use crate::types::{Row, RowBatch, SyncMessage, TrackerAddress, VersionVector};
 use crate::wire::Wire;
 use crate::wire::frame::{FrameError, read_message, write_message};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
-use crate::wire::tracker::Hello;
+use crate::wire::tracker::{Hello, Opening};
 
 /// Pause before the first new attempt; doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const GOOD_LIFE: Duration = Duration::from_secs(5);
 /// Time for one attempt to connect.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes of operations in a frame, if one does not need more: small enough that on a slow line acknowledgements come often.
+/// Bytes of rows in a frame, if one does not need more: small enough that on a slow line acknowledgements come often.
 const FRAME_LEN: usize = 256 << 10;
 
 /// Why a link was not made, or ended.
@@ -54,8 +54,6 @@ enum LinkError {
     Frame(#[from] FrameError),
     #[error("{0}")]
     Refused(#[from] LinkRefusal),
-    #[error("its clock is {0} ms ahead of this tracker's; set the clocks right")]
-    ClockAhead(u64),
     #[error("tracker {0} answers there; check tracker_info.txt")]
     OtherNumber(u32),
     #[error("it spoke out of turn")]
@@ -70,10 +68,11 @@ enum LinkError {
 ///
 /// # Blocking
 /// Until stopped; belongs on a thread of its own.
-pub(crate) fn run(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) {
+pub(crate) fn run(shared: &Arc<Shared>, number: u32) {
     let (mut pause, mut after_short) = (PAUSE_MIN, PAUSE_MIN);
     let mut told = String::new();
-    while !shared.links_stop.is_set() {
+    while let Some(address) = shared.peer_address(number).filter(|_| !shared.links_stop.is_set()) {
+        let address = &address;
         let error = match attempt(shared, number, address) {
             Ok((error, stood)) => {
                 if stood >= GOOD_LIFE {
@@ -86,10 +85,7 @@ pub(crate) fn run(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) {
             }
             Err(error) => error,
         };
-        if !matches!(error, LinkError::ClockAhead(_)) {
-            // If its clock was wrong when it was last seen, that is no longer what keeps it away.
-            shared.core.send(Input::LinkDown(LinkId::To(number)));
-        }
+        shared.core.send(Input::LinkDown(LinkId::To(number)));
         if shared.links_stop.is_set() {
             return;
         }
@@ -98,7 +94,7 @@ pub(crate) fn run(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) {
         if words == told {
             debug!("tracker {number} at {address}: {words}");
         } else {
-            warn!("tracker {number} at {address}: {}; trying again", words.escape_debug());
+            warn!("tracker {number} at {address}: {words}; trying again");
             told = words;
         }
         shared.links_stop.wait(pause.mul_f64(rand::rng().random_range(0.5..1.0)));
@@ -109,15 +105,10 @@ pub(crate) fn run(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) {
 /// Dials, greets and serves one link. `Ok` says why a link that stood has ended, and how long it stood.
 fn attempt(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) -> Result<(LinkError, Duration), LinkError> {
     let (connection, admission) = dial(shared, address)?;
-    let told = *shared.origin.lock();
-    let greeted = greet(shared, number, &connection, told);
-    if let Err(LinkError::ClockAhead(_)) = greeted {
-        shared.core.send(Input::ClockAhead(LinkId::To(number)));
-    }
-    let welcome = greeted.inspect_err(|_| connection.close())?;
+    let welcome = greet(shared, number, &connection).inspect_err(|_| connection.close())?;
     info!("tracker {number} at {address}: connected");
     let began = Instant::now();
-    let ended = serve(shared, number, &connection, welcome, told);
+    let ended = serve(shared, number, &connection, welcome);
     connection.close();
     drop(admission);
     Ok((ended, began.elapsed()))
@@ -146,29 +137,38 @@ pub(crate) fn resolve(address: &TrackerAddress) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// Exchanges the first frames and checks who answers.
-fn greet(shared: &Shared, number: u32, connection: &Connection, told: OriginId) -> Result<ReplicaWelcome, LinkError> {
-    let clock_ms = wall_ms(shared.limits.clock_offset_ms);
-    let hello = ReplicaHello { network: shared.network, number: shared.number, origin: told, clock_ms };
-    write_message(&mut connection.writer(), &Hello::Replica(hello)).map_err(FrameError::Io)?;
+fn greet(shared: &Shared, number: u32, connection: &Connection) -> Result<ReplicaWelcome, LinkError> {
+    let hello = Hello::Replica(ReplicaHello {
+        number: shared.number,
+        address: shared.own_label(),
+        lineage: shared.lineage.clone(),
+        clock_ms: wall_ms(shared.limits.clock_offset_ms),
+        trackers: shared.tracker_labels(),
+    });
+    write_message(&mut connection.writer(), &Opening::new(hello)).map_err(FrameError::Io)?;
     let mut reader = connection.reader();
     reader.set_deadline(Some(Instant::now() + shared.limits.handshake));
     let welcome = match read_message(&mut reader, TRACKER_FRAME_LEN_MAX)? {
         ToDialler::Welcome(welcome) => welcome,
         ToDialler::Unwelcome(why) => return Err(why.into()),
-        ToDialler::Durable(_) => return Err(LinkError::OutOfTurn),
+        ToDialler::Durable(_) | ToDialler::Unknown { .. } => return Err(LinkError::OutOfTurn),
     };
     if welcome.number != number {
         return Err(LinkError::OtherNumber(welcome.number));
     }
-    let ahead_ms = welcome.clock_ms.saturating_sub(wall_ms(shared.limits.clock_offset_ms));
-    if u128::from(ahead_ms) > CLOCK_AHEAD_MAX.as_millis() {
-        return Err(LinkError::ClockAhead(ahead_ms));
+    let apart_ms = welcome.clock_ms.abs_diff(wall_ms(shared.limits.clock_offset_ms));
+    if u128::from(apart_ms) > CLOCK_AHEAD_MAX.as_millis() {
+        warn!(
+            "tracker {number}: its clock and this tracker's are {} s apart; set them right: clients refuse to go by both",
+            apart_ms / 1000
+        );
     }
+    shared.compare_trackers(number, &welcome.trackers);
     Ok(welcome)
 }
 
 /// Serves a link that stands, until it ends; says why.
-fn serve(shared: &Arc<Shared>, number: u32, connection: &Connection, welcome: ReplicaWelcome, told: OriginId) -> LinkError {
+fn serve(shared: &Arc<Shared>, number: u32, connection: &Connection, welcome: ReplicaWelcome) -> LinkError {
     let link = LinkId::To(number);
     let (orders, received) = bounded(ORDERS_MAX);
     let (ending, ended) = bounded(1);
@@ -183,8 +183,8 @@ fn serve(shared: &Arc<Shared>, number: u32, connection: &Connection, welcome: Re
     };
     let sink = LinkSink::Dialled { orders, connection: connection.clone() };
     // The core hears of the link before anything that the link says.
-    shared.core.send(Input::LinkUp { link, origin: welcome.origin, told: Some(told), sink });
-    shared.core.send(Input::LinkSaid(link, SyncMessage::Durable(welcome.durable)));
+    let greeting = Some((welcome.durable, welcome.is_empty));
+    shared.core.send(Input::LinkUp { link, lineage: welcome.lineage, greeting, sink });
     let why = match shared.threads.spawn(format!("acks-{number}"), reading) {
         Ok(()) => {
             let why = write_orders(shared, connection, &received, &ended).err();
@@ -206,9 +206,10 @@ fn listen(shared: &Shared, link: LinkId, connection: &Connection) -> LinkError {
         reader.set_deadline(Some(Instant::now() + shared.limits.link_silence));
         match read_message(&mut reader, TRACKER_FRAME_LEN_MAX) {
             // The answer to a ping has nothing to say beyond that the other end is there.
-            Ok(ToDialler::Durable(vector)) if vector.iter().len() == 0 => {}
-            Ok(ToDialler::Durable(vector)) => {
-                if !shared.core.send(Input::LinkSaid(link, SyncMessage::Durable(vector))) {
+            Ok(ToDialler::Durable(durable)) if durable.checkpoint == 0 && durable.vector.iter().len() == 0 => {}
+            Ok(ToDialler::Unknown { .. }) => {}
+            Ok(ToDialler::Durable(durable)) => {
+                if !shared.core.send(Input::LinkSaid(link, SyncMessage::Durable(durable))) {
                     return LinkError::Closed;
                 }
             }
@@ -225,19 +226,22 @@ fn write_orders(
     orders: &Receiver<Order>,
     ended: &Receiver<LinkError>,
 ) -> Result<(), LinkError> {
-    let mut store: Option<OperationReader> = None;
+    let mut store: Option<RowReader> = None;
     let ping = Duration::max(shared.limits.link_ping, Duration::from_millis(1));
     loop {
         select! {
             recv(orders) -> order => match order {
-                Ok(Order::Operations(operations)) => send_all(connection, operations)?,
-                Ok(Order::Stored(ranges)) => {
+                Ok(Order::Rows(batch)) => send_batch(connection, batch)?,
+                Ok(Order::Stored { after, through, known }) => {
                     let reader = match store.take() {
                         Some(reader) => reader,
-                        None => OperationStore::reader(&shared.data_dir)?,
+                        None => RowStore::reader(&shared.data_dir)?,
                     };
-                    send_stored(connection, &reader, &ranges)?;
+                    send_stored(connection, &reader, after, through, &known)?;
                     store = Some(reader);
+                }
+                Ok(Order::MustResync) => {
+                    write_message(&mut connection.writer(), &ToAcceptor::MustResync).map_err(FrameError::Io)?;
                 }
                 Err(_) => return Ok(()),
             },
@@ -248,49 +252,54 @@ fn write_orders(
     }
 }
 
-fn send_all(connection: &Connection, operations: Vec<Operation>) -> Result<(), LinkError> {
-    let mut frame = Parcel::default();
-    operations.into_iter().try_for_each(|operation| frame.add(connection, operation))?;
-    frame.send(connection)
+fn send_batch(connection: &Connection, batch: RowBatch) -> Result<(), LinkError> {
+    Ok(write_message(&mut connection.writer(), &ToAcceptor::Rows(batch)).map_err(FrameError::Io)?)
 }
 
-fn send_stored(connection: &Connection, store: &OperationReader, ranges: &[(OriginId, u64, u64)]) -> Result<(), LinkError> {
+/// Sends rows of the store in frames that end between two transactions; the last one ends at `through`.
+fn send_stored(
+    connection: &Connection,
+    store: &RowReader,
+    after: u64,
+    through: u64,
+    known: &VersionVector,
+) -> Result<(), LinkError> {
     let mut frame = Parcel::default();
-    for &range in ranges {
-        let mut failed = None;
-        store.read(range, |operation| {
-            failed = frame.add(connection, operation).err();
-            failed.is_none()
-        })?;
-        failed.map_or(Ok(()), Err)?;
-    }
-    frame.send(connection)
+    let mut failed = None;
+    store.read_after(after, through, |sequence, row| {
+        // Every row before this one belongs to an earlier transaction, or to the same.
+        failed = frame.end_at(connection, sequence).err();
+        if !known.has(row.place) {
+            frame.len += row.to_bytes().len();
+            frame.rows.push(row);
+        }
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(()), Err)?;
+    send_batch(connection, RowBatch { rows: frame.rows, through, complete: None })
 }
 
-/// Operations that will make up the next frame.
+/// Rows that will make up the next frame.
 #[derive(Debug, Default)]
 struct Parcel {
-    operations: Vec<Operation>,
+    rows: Vec<Row>,
     len: usize,
+    /// The update sequence of the transaction that was added to last.
+    sequence: u64,
 }
 
 impl Parcel {
-    /// Adds an operation; what was there before leaves first if both together would be too long.
-    fn add(&mut self, connection: &Connection, operation: Operation) -> Result<(), LinkError> {
-        let len = operation.to_bytes().len();
-        if self.len + len > FRAME_LEN {
-            self.send(connection)?;
+    /// A row of that update sequence follows: if it begins a transaction and there is enough in the
+    /// frame, the frame leaves.
+    fn end_at(&mut self, connection: &Connection, sequence: u64) -> Result<(), LinkError> {
+        let begins = sequence != self.sequence;
+        let is_full = self.len >= FRAME_LEN || self.rows.len() >= ROWS_PER_BATCH_MAX / 4;
+        if begins && is_full {
+            self.len = 0;
+            let rows = std::mem::take(&mut self.rows);
+            send_batch(connection, RowBatch { rows, through: self.sequence, complete: None })?;
         }
-        self.len += len;
-        self.operations.push(operation);
+        self.sequence = sequence;
         Ok(())
-    }
-
-    fn send(&mut self, connection: &Connection) -> Result<(), LinkError> {
-        let Self { operations, .. } = std::mem::take(self);
-        if operations.is_empty() {
-            return Ok(());
-        }
-        Ok(write_message(&mut connection.writer(), &ToAcceptor::Operations(operations)).map_err(FrameError::Io)?)
     }
 }

@@ -13,6 +13,7 @@ use log::{error, info, warn};
 use parking_lot::Mutex;
 
 use super::accept;
+use super::clock::wall_ms;
 use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{Core, CoreHandle, Input};
 use super::gate::Gate;
@@ -23,10 +24,12 @@ use super::replicator;
 use super::shared::Shared;
 use crate::directory::Replica;
 use crate::net::{Bounds, Listener, Registry, Stop, Threads, TrackerSecurity};
-use crate::store::{DirectoryLock, OperationStore};
+use crate::store::{DirectoryLock, RowStore};
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
-use crate::types::{Fingerprint, OriginId, TrackerAddress};
+use crate::types::{Fingerprint, StoreId, TrackerAddress};
 
+/// Requests of the last minutes are loaded: an older copy is refused for its time.
+const REQUESTS_LOADED_MS: u64 = 15 * 60_000;
 /// Time for the core to end: changes under way, and the disk.
 const CORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Links that are dialled: one to each tracker, and while it ends perhaps another.
@@ -84,22 +87,28 @@ impl Tracker {
         }
         let security = TrackerSecurity::new(&network_key)?;
         let lock = DirectoryLock::take(&data_dir)?;
-        let store = OperationStore::open(&data_dir, OriginId::from_bytes(rand::random()))?;
+        let store = RowStore::open(&data_dir, StoreId::from_bytes(rand::random()))?;
         let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
-        let mut replica = Replica::new(store.origin(), &peers, rand::random());
-        let count = store.load(|operation| replica.restore(operation))?;
+        let state = store.state();
+        let lineage = state.lineage.clone();
+        let mut replica = Replica::new(state, &peers);
+        let requests_since_ms = wall_ms(limits.clock_offset_ms).saturating_sub(REQUESTS_LOADED_MS);
+        let count = store.load(requests_since_ms, |row| {
+            replica.restore(&row);
+            Ok::<(), String>(())
+        })?;
         let listener = Arc::new(bind(line, listen)?);
-        info!("{count} operations loaded; listening at {}", listener.local_addr());
+        info!("{count} rows loaded; listening at {}", listener.local_addr());
 
         let (core, inputs) = CoreHandle::new();
         let stop = Stop::new();
         let shared = Arc::new(Shared {
             number,
-            network: info.network(),
+            trackers: Mutex::new(info.iter().map(|(number, address)| (number, address.clone())).collect()),
             info,
             address: listener.local_addr(),
             data_dir,
-            origin: Mutex::new(store.origin()),
+            lineage,
             core,
             hasher: Hasher::new(stop.clone()),
             gate: Gate::new(stop.clone()),
@@ -116,12 +125,14 @@ impl Tracker {
             started: Instant::now(),
             failure: Mutex::new(None),
             next_key: AtomicU64::new(0),
+            dialling: Mutex::default(),
+            told: Mutex::default(),
             named: Mutex::default(),
         });
         let (core, notifier, notifier_stop) = (Threads::new(), Threads::new(), Stop::new());
         let tracker = Self { shared, listener, core, notifier, notifier_stop, _lock: lock };
         let state = Core::new(tracker.shared.clone(), inputs, replica, store);
-        match tracker.spawn_all(state, &peers) {
+        match tracker.spawn_all(state) {
             Ok(()) => Ok(tracker),
             Err(e) => {
                 tracker.shut_down();
@@ -130,19 +141,11 @@ impl Tracker {
         }
     }
 
-    fn spawn_all(&self, core: Core, peers: &[u32]) -> std::io::Result<()> {
+    fn spawn_all(&self, core: Core) -> std::io::Result<()> {
         let (shared, stop) = (self.shared.clone(), self.notifier_stop.clone());
         self.notifier.spawn("notifier", move || shared.notifier.run(&stop))?;
         let shared = self.shared.clone();
         self.core.spawn("core", move || run_core(core, &shared))?;
-        for &number in peers {
-            let shared = self.shared.clone();
-            self.shared.threads.spawn(format!("tracker-{number}"), move || {
-                if let Some(address) = shared.info.get(number) {
-                    replicator::run(&shared, number, address);
-                }
-            })?;
-        }
         let (shared, listener) = (self.shared.clone(), self.listener.clone());
         self.shared.threads.spawn("accept", move || {
             listener.run(&shared.stop, |incoming| accept::take(&shared, incoming));

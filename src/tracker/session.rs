@@ -24,9 +24,10 @@ use super::shared::Shared;
 use super::vouch::{Allowance, RESUME_COST};
 use crate::net::{Admission, Connection, Reader, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX};
-use crate::types::{DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestId, SessionToken, Tag, UserEntry, UserId};
+use crate::types::{DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken, UserEntry, UserId, Version};
 use crate::wire::frame::{FrameError, read_message, to_frame};
-use crate::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, VERSION, Welcome};
+use crate::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, Welcome};
+use crate::wire::version::VERSION_NEWEST;
 
 /// How long an announce waits for its turn at most: less than the silence after which a connection is given up.
 const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(if cfg!(fuzzing) { 0 } else { 30 });
@@ -56,9 +57,9 @@ pub(crate) fn serve(
         return Ok(outbox.send(to_frame(&FromTracker::Unwelcome(Unwelcome::Full)).into())?);
     }
     let address = SocketAddr::new(connection.peer_addr().ip().to_canonical(), hello.port);
-    let origin = *shared.origin.lock();
     let clock_ms = wall_ms(shared.limits.clock_offset_ms);
-    let welcome = Welcome { version: VERSION, number: shared.number, origin, observed: address, clock_ms };
+    let (version, store) = (VERSION_NEWEST, shared.lineage.store);
+    let welcome = Welcome { version, number: shared.number, store, observed: address, clock_ms };
     outbox.send(to_frame(&FromTracker::Welcome(welcome)).into())?;
     let (key, over, allowance) = (shared.new_key(), Arc::new(AtomicBool::new(false)), Allowance::default());
     let session = Session { shared, key, device, address, outbox, admission, allowance, over, user: None, was: None };
@@ -130,7 +131,8 @@ impl<'a> Session<'a> {
     }
 
     fn send(&self, number: u32, reply: Reply) -> Result<(), FrameError> {
-        Ok(self.outbox.send(to_frame(&FromTracker::Reply { number, reply }).into())?)
+        let clock_ms = wall_ms(self.shared.limits.clock_offset_ms);
+        Ok(self.outbox.send(to_frame(&FromTracker::Reply { number, clock_ms, reply }).into())?)
     }
 
     /// Hands a file that is shared to the core, if that is what is asked for.
@@ -161,6 +163,7 @@ impl<'a> Session<'a> {
                 let asked = self.shared.core.ask(move |view| (shared.trackers(view), view.replica.is_degraded()));
                 asked.map(|(entries, degraded)| Reply::Trackers { entries, degraded }).ok_or(CoreEnded)
             }
+            Request::Unknown { .. } => Ok(Reply::Refused(Refusal::Unsupported)),
             other => match (self.user, self.was, other) {
                 (Some(user), _, other) => self.handle_of(user, other),
                 (None, Some(was), Request::ChangePassword { request, new, .. }) => self.password_changed(was, request, &new),
@@ -188,6 +191,9 @@ impl<'a> Session<'a> {
             question => {
                 let answered = core.ask(move |view| {
                     view.presence.password_of(key, user, view.directory())?;
+                    if view.directory().user_row(user)?.must_change {
+                        return Some(Reply::Refused(Refusal::MustChangePassword));
+                    }
                     answer(view, user, &question)
                 });
                 Ok(answered.ok_or(CoreEnded)?.unwrap_or(Reply::Refused(Refusal::LoginFirst)))
@@ -222,7 +228,7 @@ impl<'a> Session<'a> {
     }
 
     fn caller(&self) -> Caller<'_> {
-        Caller { source: Source::of(self.address.ip()), device: self.device, session: self.key, admission: &self.admission }
+        Caller { source: Source::of(self.address.ip()), address: self.address.ip(), device: self.device, session: self.key, admission: &self.admission }
     }
 
     fn log_in(&mut self, name: Label, password: &Password) -> Result<Reply, CoreEnded> {
@@ -297,7 +303,7 @@ impl<'a> Session<'a> {
     }
 
     /// The client has proven to be this user, by the password that the write `password` set.
-    fn enter(&mut self, entry: UserEntry, password: Tag) -> Result<Reply, CoreEnded> {
+    fn enter(&mut self, entry: UserEntry, password: Version) -> Result<Reply, CoreEnded> {
         let user = entry.user;
         if !self.admission.prove() {
             warn!("{}: turned away after login: too many sessions here, or from there", self.address);
@@ -306,22 +312,34 @@ impl<'a> Session<'a> {
         let (outbox, over) = (self.outbox.clone(), self.over.clone());
         let visitor = Visitor { user, device: self.device, address: self.address, outbox, password, over };
         let key = self.key;
-        let entered = self.shared.core.ask(move |view| view.presence.log_in(key, visitor, view.replica.directory(), view.now_ms));
-        match entered.ok_or(CoreEnded)? {
-            Ok(looked) => self.allowance.owe(Instant::now(), looked / LOOKS_PER_SIGNATURE),
+        let entered = self.shared.core.ask(move |view| {
+            let row = view.replica.directory().user_row(user).ok_or(Refusal::SessionOver)?;
+            if row.is_disabled {
+                return Err(Refusal::Disabled);
+            }
+            let must_change = row.must_change;
+            let looked = view.presence.log_in(key, visitor, view.replica.directory(), view.now_ms)?;
+            Ok((looked, must_change))
+        });
+        let must_change = match entered.ok_or(CoreEnded)? {
+            Ok((looked, must_change)) => {
+                self.allowance.owe(Instant::now(), looked / LOOKS_PER_SIGNATURE);
+                must_change
+            }
             Err(refusal) => {
                 if self.user.is_none() {
                     self.admission.unprove();
                 }
                 return Ok(Reply::Refused(refusal));
             }
-        }
+        };
         (self.user, self.was) = (Some(user), None);
         debug!("{}: {} has logged in", self.address, entry.label);
-        Ok(Reply::LoggedIn { user: entry, token: self.shared.token(user, self.device, password) })
+        self.outbox.push(to_frame(&FromTracker::Event(self.shared.trackers_event())).into());
+        Ok(Reply::LoggedIn { user: entry, token: self.shared.token(user, self.device, password), must_change })
     }
 
-    fn change_password(&mut self, user: UserId, request: RequestId, old: &Password, new: &Password) -> Result<Reply, CoreEnded> {
+    fn change_password(&mut self, user: UserId, request: RequestStamp, old: &Password, new: &Password) -> Result<Reply, CoreEnded> {
         match self.shared.change_password(self.caller(), user, request, old, new).ok_or(CoreEnded)? {
             // Whatever may be signed else: the token that the client has is void.
             Ok(_) => self.renewed(user),
@@ -330,7 +348,7 @@ impl<'a> Session<'a> {
     }
 
     /// The client repeats a request that has been carried out, and by that has ended its own login here: the new password is shown.
-    fn password_changed(&mut self, was: UserId, request: RequestId, new: &Password) -> Result<Reply, CoreEnded> {
+    fn password_changed(&mut self, was: UserId, request: RequestStamp, new: &Password) -> Result<Reply, CoreEnded> {
         match self.shared.find_changed(self.caller(), was, request, new).ok_or(CoreEnded)? {
             Ok((entry, tag)) => match self.enter(entry, tag)? {
                 Reply::LoggedIn { token, .. } => Ok(Reply::Renewed(token)),

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** everything here is either fixed at the start or guarded by a lock held for a few instructions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +17,12 @@ use super::gate::Gate;
 use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
+use super::replicator;
+use crate::directory::Settings;
 use crate::net::{Registry, Stop, Threads, TrackerSecurity};
 use crate::trust::KeyPair;
-use crate::types::{Fingerprint, OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
+use crate::types::{Fingerprint, Label, Lineage, TrackerAddress, TrackerEntry, TrackerInfo, TrackerState};
+use crate::wire::tracker::Event;
 
 /// Strangers whom the log has named, at most: beyond it one may be named again.
 const NAMED_MAX: usize = 1024;
@@ -31,18 +34,18 @@ const NAMED_AGAIN: Duration = Duration::from_secs(3600);
 pub(crate) struct Shared {
     /// This tracker's number.
     pub(crate) number: u32,
-    /// All trackers.
+    /// The trackers that the file names.
     pub(crate) info: TrackerInfo,
-    /// Digest of `info`.
-    pub(crate) network: Sha1Digest,
+    /// All trackers by number: those of the file, with what the operator has changed since.
+    pub(crate) trackers: Mutex<BTreeMap<u32, TrackerAddress>>,
     /// Where this tracker listens.
     pub(crate) address: SocketAddr,
     /// Where its store is.
     pub(crate) data_dir: PathBuf,
     /// Times and bounds.
     pub(crate) limits: TrackerLimits,
-    /// The store's name, as it is on the disk.
-    pub(crate) origin: Mutex<OriginId>,
+    /// This tracker's store, and those it goes on from.
+    pub(crate) lineage: Lineage,
     /// The way to the core.
     pub(crate) core: CoreHandle,
     /// Hashes passwords.
@@ -74,6 +77,10 @@ pub(crate) struct Shared {
     pub(crate) failure: Mutex<Option<TrackerError>>,
     /// Numbers given to connections.
     pub(crate) next_key: AtomicU64,
+    /// Numbers of the trackers that have a thread.
+    pub(crate) dialling: Mutex<std::collections::BTreeSet<u32>>,
+    /// What was said of the trackers that others know.
+    pub(crate) told: Mutex<HashMap<u32, String>>,
     /// Who came from another network, by address and network, and when that was said.
     pub(crate) named: Mutex<HashMap<(IpAddr, Option<Fingerprint>), Instant>>,
 }
@@ -102,7 +109,7 @@ impl Shared {
     /// All trackers as this one sees them, by number.
     pub(crate) fn trackers(&self, view: &View<'_>) -> Vec<TrackerEntry> {
         let links = view.replica.links();
-        let entry = |(number, address): (u32, &crate::types::TrackerAddress)| {
+        let entry = |(number, address): (u32, &TrackerAddress)| {
             let link = links.iter().find(|link| link.tracker == number);
             let (state, lag) = match link {
                 _ if number == self.number => (TrackerState::Myself, 0),
@@ -111,7 +118,79 @@ impl Shared {
             };
             TrackerEntry { number, address: address.to_label(), state, lag }
         };
-        self.info.iter().map(entry).collect()
+        self.trackers.lock().iter().map(|(&number, address)| entry((number, address))).collect()
+    }
+
+    /// Where another tracker is to be dialled; `None` if it is no longer one of the network's.
+    pub(crate) fn peer_address(&self, number: u32) -> Option<TrackerAddress> {
+        self.trackers.lock().get(&number).cloned()
+    }
+
+    /// This tracker's address, as the others know it.
+    pub(crate) fn own_label(&self) -> Label {
+        let own = self.trackers.lock().get(&self.number).map(TrackerAddress::to_label);
+        own.or_else(|| self.info.get(self.number).map(TrackerAddress::to_label))
+            .unwrap_or_else(|| Label::new(&self.address.to_string(), 1))
+    }
+
+    /// Every tracker's address.
+    pub(crate) fn tracker_labels(&self) -> Vec<Label> {
+        self.trackers.lock().values().map(TrackerAddress::to_label).collect()
+    }
+
+    /// What clients are told of the trackers.
+    pub(crate) fn trackers_event(&self) -> Event {
+        Event::Trackers { addresses: self.tracker_labels() }
+    }
+
+    /// Says once what differs between the trackers that this one knows and those another does.
+    pub(crate) fn compare_trackers(&self, number: u32, theirs: &[Label]) {
+        let ours = self.tracker_labels();
+        let only = |these: &[Label], others: &[Label]| {
+            let only: Vec<String> = these.iter().filter(|l| !others.contains(l)).map(ToString::to_string).collect();
+            if only.is_empty() { "none".to_owned() } else { only.join(", ") }
+        };
+        if ours.iter().any(|label| !theirs.contains(label)) || theirs.iter().any(|label| !ours.contains(label)) {
+            let words = format!(
+                "tracker {number} knows other trackers than this one: only there {}; only here {}",
+                only(theirs, &ours),
+                only(&ours, theirs)
+            );
+            if self.told.lock().insert(number, words.clone()).as_ref() != Some(&words) {
+                log::warn!("{words}");
+            }
+        }
+    }
+
+    /// Takes over the trackers that the operator has added or removed; returns the numbers of the others if
+    /// the list has changed or was never taken over. Starts a thread for each tracker that is new; the thread of
+    /// one that was removed ends by itself.
+    pub(crate) fn follow_settings(shared: &Arc<Self>, settings: &Settings) -> Option<Vec<u32>> {
+        let mut list: BTreeMap<u32, TrackerAddress> =
+            shared.info.iter().map(|(number, address)| (number, address.clone())).collect();
+        for (&number, address) in &settings.trackers {
+            match address.as_deref().map(str::parse) {
+                None => drop(list.remove(&number)),
+                Some(Ok(address)) => drop(list.insert(number, address)),
+                Some(Err(e)) => log::warn!("tracker {number} has an address that cannot be used: {e}"),
+            }
+        }
+        let mut trackers = shared.trackers.lock();
+        let mut dialling = shared.dialling.lock();
+        let others: Vec<u32> = list.keys().copied().filter(|number| *number != shared.number).collect();
+        let is_new = *trackers != list || others.iter().any(|number| !dialling.contains(number));
+        *trackers = list;
+        drop(trackers);
+        dialling.retain(|number| others.contains(number));
+        for &number in others.iter().filter(|number| !dialling.contains(number)).collect::<Vec<_>>() {
+            let thread = { let shared = shared.clone(); move || replicator::run(&shared, number) };
+            match shared.threads.spawn(format!("tracker-{number}"), thread) {
+                Ok(()) => {}
+                Err(e) => log::error!("no thread to reach tracker {number}: {e}"),
+            }
+        }
+        dialling.extend(others.iter().copied());
+        is_new.then_some(others)
     }
 
     /// What the tracker says about itself.
@@ -120,7 +199,7 @@ impl Shared {
             number: self.number,
             network: self.network_key.fingerprint(),
             address: self.address,
-            origin: view.replica.origin(),
+            store: self.lineage.store,
             counts: view.directory().counts(),
             directory: view.directory().digest(),
             connections: self.accepted.count(),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::clock::wall_ms;
 use super::shared::Shared;
 use crate::types::limits::{TICKET_LIFETIME, TICKETS_PER_REQUEST_MAX, TOKEN_LIFETIME};
-use crate::types::{DeviceId, GroupId, SessionToken, Tag, Ticket, TicketClaims, TokenClaims, UserId};
+use crate::types::{DeviceId, GroupId, SessionToken, Ticket, TicketClaims, TokenClaims, UserId, Version};
 
 /// What a resumption costs: a signature is checked, which takes about twice as long as making one, and one is made.
 pub(crate) const RESUME_COST: usize = 3;
@@ -53,7 +53,7 @@ impl Allowance {
 
 impl Shared {
     /// Signs a token for a user on a device; `password` is the write that set the password which was proven.
-    pub(crate) fn token(&self, user: UserId, device: DeviceId, password: Tag) -> SessionToken {
+    pub(crate) fn token(&self, user: UserId, device: DeviceId, password: Version) -> SessionToken {
         let issued_ms = wall_ms(self.limits.clock_offset_ms);
         let expires_ms = issued_ms + ms(TOKEN_LIFETIME);
         self.network_key.sign_token(TokenClaims { user, device, password, issued_ms, expires_ms })

@@ -1,9 +1,9 @@
 //! What a client may ask of the directory, and what comes of it.
 
-use super::{FileName, GroupId, GroupName, InfoHash, PasswordHash, Sha1Digest, UserId, UserName};
+use super::{FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash, SettingName, Sha1Digest, Stamp, UserId, UserName};
 
-/// What the directory knows about a file's content (design section 4, register "shared file").
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the directory knows about a file's content.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileFacts {
     /// SHA-1 of the info dictionary.
     pub info_hash: InfoHash,
@@ -15,6 +15,24 @@ pub struct FileFacts {
     pub piece_len: u32,
     /// SHA-1 of the whole file.
     pub sha1: Sha1Digest,
+    /// Hash of the SHA-1 chaining values at the pieces' ends, where the sharer computed it.
+    pub chain: Option<Sha1Digest>,
+}
+
+impl FileFacts {
+    /// Returns the id that commits to all of these facts.
+    pub fn id(&self) -> FileId {
+        FileId::derive(self)
+    }
+}
+
+/// Names a request, and says when its client asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestStamp {
+    /// Its id: every copy has the same one.
+    pub id: super::RequestId,
+    /// The client's estimate of the network's clock when it was first asked: every copy has the same one.
+    pub at: Stamp,
 }
 
 /// One changing request, already authenticated: who asks stands beside it.
@@ -82,17 +100,92 @@ pub enum Change {
         /// The file.
         file: FileFacts,
     },
+    /// Offers a file to the group in place of another of the same name; its first sharer or the owner may.
+    ReplaceFile {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileFacts,
+        /// The file whose place it takes.
+        replaces: FileId,
+    },
     /// Stops offering a file.
     StopShare {
         /// The group.
         group: GroupId,
         /// The file.
-        info_hash: InfoHash,
+        file: FileId,
+    },
+    /// Removes a file from the group: every share of it ends. Its first sharer or the owner may.
+    RemoveFile {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileId,
+    },
+    /// The owner gives the group another name.
+    RenameGroup {
+        /// The group.
+        group: GroupId,
+        /// The name wished for.
+        name: GroupName,
+    },
+    /// The owner deletes the group.
+    DeleteGroup {
+        /// The group.
+        group: GroupId,
+    },
+    /// Deletes the asking user's account, and with it every membership and share.
+    DeleteAccount,
+    /// The operator acts; asked only by the tracker itself, never by a client.
+    Operator(Order),
+}
+
+/// What the operator of a tracker may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Sets a user's password; the user must choose another at the next login.
+    ResetPassword {
+        /// The user.
+        user: UserId,
+        /// Argon2id hash of the one-time password.
+        hash: PasswordHash,
+    },
+    /// Lets a user log in no more, or again.
+    DisableUser {
+        /// The user.
+        user: UserId,
+        /// Whether the user is to be kept out.
+        is_disabled: bool,
+    },
+    /// Deletes an account.
+    DeleteUser {
+        /// The user.
+        user: UserId,
+    },
+    /// Deletes a group.
+    DeleteGroup {
+        /// The group.
+        group: GroupId,
+    },
+    /// Removes a file from a group.
+    RemoveFile {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileId,
+    },
+    /// Sets something, or restores its default.
+    Set {
+        /// What.
+        name: SettingName,
+        /// To what.
+        value: Option<String>,
     },
 }
 
 /// What a request that was carried out brought about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// Nothing to tell beyond that it is done.
     Done,
@@ -102,8 +195,17 @@ pub enum Effect {
     Group(GroupId),
 }
 
+/// A request was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Success {
+    /// What it brought about.
+    pub effect: Effect,
+    /// The stamp of what it wrote: the client's next request is later.
+    pub stamp: Stamp,
+}
+
 /// The end of a request: carried out, or refused by the directory.
-pub type Outcome = Result<Effect, Refusal>;
+pub type Outcome = Result<Success, Refusal>;
 
 /// Why the directory will not do what was asked. A refusal is a reply, not a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -177,4 +279,61 @@ pub enum Refusal {
     /// The address or the user has made as many accounts, groups or requests as they may in an hour.
     #[error("you have made as many of these in the last hour as you may; try again in some minutes")]
     TooMany,
+    /// The request's own time is too far from the tracker's clock.
+    #[error("the clocks of this client's trackers differ by more than a minute; tell the operator to set them right")]
+    WrongTime {
+        /// The tracker's clock, in milliseconds since the Unix epoch.
+        clock_ms: u64,
+    },
+    /// A quota of the account is reached.
+    #[error("{0}; remove some first, or ask the operator for more")]
+    Quota(Limit),
+    /// The whole network holds as much as it may.
+    #[error("the network is full; ask its operator for room, or remove what is not needed")]
+    NetworkFull,
+    /// The operator lets the account log in no more.
+    #[error("the operator has disabled this account")]
+    Disabled,
+    /// The operator has set the password: the user must choose another one first.
+    #[error("the password was set by the operator; choose your own with change_password first")]
+    MustChangePassword,
+    /// Accounts are made by invitation, or not at all.
+    #[error("this network takes no new accounts; ask its operator")]
+    AccountsClosed,
+    /// Only the first sharer of a file or the group's owner may.
+    #[error("only the first sharer of the file or the owner of the group may do that")]
+    NotSharer,
+    /// The operator's value for a setting is not valid.
+    #[error("that is not a valid value for the setting")]
+    BadSetting,
+    /// The tracker does not know the request: it is older than the client.
+    #[error("the tracker does not know this request; it is older than this client")]
+    Unsupported,
+    /// A reason that a later version of the tracker knows.
+    #[error("the tracker gives a reason that this client does not know (number {0}); update this client")]
+    Other(u8),
+}
+
+/// A bound on what one account may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Groups owned.
+    Groups,
+    /// Memberships and requests to join.
+    Memberships,
+    /// Files offered, in all groups.
+    Files,
+    /// Members and requests of one group.
+    Members,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Groups => "you own as many groups as one account may",
+            Self::Memberships => "you are in, or have asked to join, as many groups as one account may",
+            Self::Files => "you offer as many files as one account may",
+            Self::Members => "the group has as many members and requests as it may",
+        })
+    }
 }

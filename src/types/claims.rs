@@ -11,7 +11,7 @@ use std::str::FromStr;
 use zeroize::Zeroize;
 
 use super::id::opaque_id;
-use super::{DeviceId, GroupId, Tag, UserId};
+use super::{DeviceId, GroupId, UserId, Version};
 
 opaque_id!(
     /// An Ed25519 signature (RFC 8032).
@@ -27,7 +27,7 @@ pub struct TokenClaims {
     /// The only device that may use it.
     pub device: DeviceId,
     /// The write that set the user's password: a newer one makes the token void.
-    pub password: Tag,
+    pub password: Version,
     /// When it was signed.
     pub issued_ms: u64,
     /// From when on it is void.
@@ -94,11 +94,11 @@ impl fmt::Debug for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{OriginId, Stamp};
+    use crate::types::{RequestId, Stamp};
 
     #[test]
     fn tokens_do_not_print() {
-        let password = Tag { stamp: Stamp::ZERO, origin: OriginId::from_bytes([7; 16]) };
+        let password = Version { stamp: Stamp::ZERO, request: RequestId::from_bytes([7; 16]) };
         let (user, device) = (UserId::from_bytes([1; 16]), DeviceId::from_bytes([2; 32]));
         let claims = TokenClaims { user, device, password, issued_ms: 1, expires_ms: 2 };
         let token = SessionToken { claims, signature: Signature::from_bytes([0xab; 64]) };

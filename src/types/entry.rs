@@ -121,8 +121,8 @@ pub enum TrackerState {
     CatchingUp,
     /// Not connected, or not acknowledging.
     Down,
-    /// Refused because its clock is too far ahead.
-    ClockAhead,
+    /// Away for longer than the retention time: it must start anew.
+    MustResync,
 }
 
 /// One tracker of the network as another sees it.

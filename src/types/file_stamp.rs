@@ -47,7 +47,7 @@ impl FileStamp {
 
 /// Which file it is, whatever is written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileId {
+pub struct InodeId {
     /// Number of the file system; it may be another after a reboot.
     pub dev: u64,
     /// Number of the file there.
@@ -56,7 +56,7 @@ pub struct FileId {
     pub born_ns: Option<i64>,
 }
 
-impl FileId {
+impl InodeId {
     /// Takes from what the system says about a file what stays.
     pub fn new(facts: &Metadata) -> Self {
         let FileStamp { dev, inode, born_ns, .. } = FileStamp::new(facts);
@@ -101,14 +101,14 @@ mod tests {
 
     #[test]
     fn a_file_that_is_written_to_stays_the_same_file() {
-        let id = FileId { dev: 1, inode: 9, born_ns: Some(3) };
-        assert!(id.is_same_file(&FileId { dev: 2, ..id }), "after a reboot");
-        for other in [FileId { inode: 8, ..id }, FileId { born_ns: Some(4), ..id }, FileId { dev: 2, born_ns: None, ..id }] {
+        let id = InodeId { dev: 1, inode: 9, born_ns: Some(3) };
+        assert!(id.is_same_file(&InodeId { dev: 2, ..id }), "after a reboot");
+        for other in [InodeId { inode: 8, ..id }, InodeId { born_ns: Some(4), ..id }, InodeId { dev: 2, born_ns: None, ..id }] {
             assert!(!id.is_same_file(&other) && !other.is_same_file(&id), "{other:?}");
         }
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
-        let id = |path| FileId::new(&std::fs::symlink_metadata(path).unwrap());
+        let id = |path| InodeId::new(&std::fs::symlink_metadata(path).unwrap());
         std::fs::write(&a, "0123").unwrap();
         let before = id(&a);
         std::fs::write(&a, "4").unwrap();

@@ -62,22 +62,27 @@ macro_rules! opaque_id {
 pub(crate) use opaque_id;
 
 opaque_id!(
-    /// A user, whatever the name says today (design section 4).
+    /// A user, whatever the name says today.
     UserId,
     16
 );
 opaque_id!(
-    /// A group, whatever the name says today (design section 4).
+    /// A group, whatever the name says today.
     GroupId,
     16
 );
 opaque_id!(
-    /// A tracker's store: made at random with the data directory (design section 4, "An origin is a store").
-    OriginId,
+    /// A tracker's store: made at random, anew at each start of the tracker.
+    StoreId,
     16
 );
 opaque_id!(
-    /// One changing request of one client; a retry carries the same id (design section 4).
+    /// A file's content: a hash over every fact about it, so that a listing with a false fact is another file.
+    FileId,
+    20
+);
+opaque_id!(
+    /// One changing request of one client; a retry carries the same id.
     RequestId,
     16
 );
@@ -94,6 +99,26 @@ impl UserId {
     /// Derives the id of the account that `request` creates, equal on every tracker that carries the request out.
     pub fn derive(name: &UserName, request: RequestId) -> Self {
         Self(derive(b"user", name.as_str(), Self::NOBODY, request))
+    }
+}
+
+impl FileId {
+    /// Derives the id of a file from every fact about it. Each variable part is preceded by its length.
+    pub fn derive(facts: &super::FileFacts) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"file");
+        hasher.update(facts.info_hash.as_bytes());
+        hasher.update((facts.name.as_str().len() as u64).to_be_bytes());
+        hasher.update(facts.name.as_str().as_bytes());
+        hasher.update(facts.len.to_be_bytes());
+        hasher.update(facts.piece_len.to_be_bytes());
+        hasher.update(facts.sha1.as_bytes());
+        if let Some(chain) = &facts.chain {
+            hasher.update(chain.as_bytes());
+        }
+        let mut id = [0; 20];
+        id.copy_from_slice(&hasher.finalize()[..20]);
+        Self(id)
     }
 }
 
@@ -139,12 +164,12 @@ mod tests {
 
     #[test]
     fn ids_are_shown_and_read_back() {
-        let id = OriginId::from_bytes(std::array::from_fn(|i| i as u8 * 17));
+        let id = StoreId::from_bytes(std::array::from_fn(|i| i as u8 * 17));
         assert_eq!(id.to_string(), "00112233445566778899aabbccddeeff");
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert!("0011".parse::<OriginId>().is_err());
-        assert!("zz112233445566778899aabbccddeeff".parse::<OriginId>().is_err());
-        assert!("é".repeat(16).parse::<OriginId>().is_err());
+        assert!("0011".parse::<StoreId>().is_err());
+        assert!("zz112233445566778899aabbccddeeff".parse::<StoreId>().is_err());
+        assert!("é".repeat(16).parse::<StoreId>().is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The limits of design section 7, each with its reason. Hostile input meets them before memory is allocated.
+//! The limits, each with its reason. Hostile input meets them before memory is allocated.
 
 use std::time::Duration;
 
@@ -41,13 +41,13 @@ pub const BLOCK_LEN_MAX: u32 = PIECE_LEN;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for any later message to arrive whole once its first byte has: 4 MiB at 1 Mbit/s is 34 s.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Silence after which a client's presence ends (design section 4).
+/// Silence after which a client's presence ends.
 pub const PRESENCE_TIMEOUT: Duration = Duration::from_secs(45);
 /// How often an idle session sends a ping: three may be lost before presence ends.
 pub const PING_INTERVAL: Duration = Duration::from_secs(15);
-/// Time a peer tracker has to acknowledge a batch before its link counts as down (design section 4).
+/// Time a peer tracker has to acknowledge a batch before its link counts as down.
 pub const REPLICATION_ACK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How far ahead of ours a peer tracker's clock may be (design section 4).
+/// How far two trackers' clocks may be apart without harm to what rests on real time: tickets and revocations.
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// How long a session token is good for; it is renewed at half of that.
@@ -66,14 +66,24 @@ pub const CLIENT_CONNECTIONS_MAX: usize = 288;
 /// Bytes asked for and not yet received, over all links of a client.
 pub const WINDOW_SUM_MAX: usize = 64 << 20;
 
-/// Register writes in one operation: leaving a group ends every share of the user there in one operation.
-pub const OPERATION_WRITES_MAX: usize = 50_000;
-/// Files that one user shares in one group: one operation can end them all.
-pub const SHARES_PER_MEMBER_MAX: usize = OPERATION_WRITES_MAX - 16;
-/// Operations in one replication frame, besides the frame's own length limit.
-pub const OPERATIONS_PER_BATCH_MAX: usize = 1024;
-/// Origins in a version vector: one for each tracker store there ever was.
-pub const ORIGINS_MAX: usize = 65_536;
+/// Files that one user shares in one group, unless the operator sets another quota.
+pub const SHARES_PER_MEMBER_MAX: usize = 50_000;
+/// Rows in one replication frame, besides the frame's own length limit.
+pub const ROWS_PER_BATCH_MAX: usize = 4_096;
+/// Rows that one request writes: a replaced file writes four, and one more tells of the request.
+pub const ROWS_PER_REQUEST_MAX: usize = 8;
+/// Bytes in one row as sent: the longest holds a file's name, or a password hash.
+pub const ROW_LEN_MAX: usize = 8 << 10;
+/// Stores in a version vector. A store that is forgotten costs time when its rows are sent again.
+pub const STORES_MAX: usize = 256;
+/// Earlier ids of a store that it tells the others.
+pub const ANCESTORS_MAX: usize = 64;
+/// Bytes in the note about a request that the audit keeps.
+pub const NOTE_LEN_MAX: usize = 1024;
+/// How far a request's own time may be from a tracker's clock.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long tombstones and requests are kept: a tracker that was away longer must start anew.
+pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Entries in one announce frame; a client with more shares sends several.
 pub const ANNOUNCE_ENTRIES_MAX: usize = 16_384;
 /// Entries in one page of a listing.

@@ -17,29 +17,36 @@ mod geometry;
 mod id;
 pub mod limits;
 mod name;
-mod operation;
+mod pattern;
 mod rate;
+mod row;
 mod secret;
+mod setting;
 mod stamp;
 mod sync;
 mod tracker_info;
 
 pub use bitfield::{Bitfield, BitfieldError};
-pub use change::{Change, Effect, FileFacts, Outcome, Refusal};
+pub use change::{Change, Effect, FileFacts, Limit, Order, Outcome, Refusal, RequestStamp, Success};
 pub use claims::{SessionToken, Signature, Ticket, TicketClaims, TokenClaims};
 pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
     DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
 };
 pub use escape::{escape, is_unsafe};
-pub use file_stamp::{FileId, FileStamp};
+pub use file_stamp::{FileStamp, InodeId};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
-pub use id::{DeviceId, GroupId, OriginId, ParseIdError, RequestId, UserId};
+pub use id::{DeviceId, FileId, GroupId, ParseIdError, RequestId, StoreId, UserId};
 pub use name::{FileName, GroupName, Label, NameError, UserName};
-pub use operation::{MembershipState, Operation, Tag, VersionVector, Write};
+pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};
+pub use row::{
+    Content, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row, RowKey, SharingRow, Transaction, UserRow,
+    Version, VersionVector,
+};
 pub use secret::{Password, PasswordHash};
+pub use setting::{SettingName, SettingNameError};
 pub use stamp::Stamp;
-pub use sync::SyncMessage;
+pub use sync::{Durable, Lineage, RowBatch, StoreState, SyncMessage};
 pub use tracker_info::{TrackerAddress, TrackerAddressError, TrackerInfo, TrackerInfoError};

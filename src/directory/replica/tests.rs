@@ -6,8 +6,8 @@ use crate::types::{Effect, PasswordHash, Stamp, TrackerState, Write};
 
 const NOW: u64 = 1_700_000_000_000;
 
-fn origin(n: u8) -> OriginId {
-    OriginId::from_bytes([n; 16])
+fn origin(n: u8) -> StoreId {
+    StoreId::from_bytes([n; 16])
 }
 
 fn request(n: u64) -> RequestId {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::types::{Operation, OriginId, RequestId, VersionVector};
+use crate::types::{Operation, StoreId, RequestId, VersionVector};
 
 /// What a store holds, in the order it was stored: going back in time is cutting off the end.
 #[derive(Clone)]
 pub(super) enum Entry {
-    Origin(OriginId),
+    Origin(StoreId),
     Operation(Rc<Operation>),
 }
 
@@ -40,7 +40,7 @@ impl Disk {
         self.log.push(entry);
     }
 
-    pub(super) fn origin(&self) -> OriginId {
+    pub(super) fn origin(&self) -> StoreId {
         let origin = |entry: &Entry| if let Entry::Origin(origin) = entry { Some(*origin) } else { None };
         self.log.iter().rev().find_map(origin).unwrap()
     }

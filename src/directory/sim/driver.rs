@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::disk::Entry;
 use super::world::{Connection, Pipe, World};
 use crate::directory::{Batch, LinkId, Output, Replica, Ticket};
-use crate::types::{Operation, OriginId, Outcome, RequestId, SyncMessage, TrackerState};
+use crate::types::{Operation, StoreId, Outcome, RequestId, SyncMessage, TrackerState};
 
 impl World {
     pub(super) fn drain(&mut self, node: usize, in_submit: bool) {
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    fn send_stored(&mut self, node: usize, link: LinkId, ranges: Vec<(OriginId, u64, u64)>) {
+    fn send_stored(&mut self, node: usize, link: LinkId, ranges: Vec<(StoreId, u64, u64)>) {
         let wanted = |o: &Operation| {
             ranges.iter().any(|&(origin, first, last)| o.origin == origin && (first..=last).contains(&o.sequence))
         };

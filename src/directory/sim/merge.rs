@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::clients::{file, info_hash, request_id};
 use super::model::Model;
 use crate::directory::Directory;
-use crate::types::{Effect, GroupId, MembershipState, Operation, OriginId, PasswordHash, Stamp, UserId, Write};
+use crate::types::{Effect, GroupId, MembershipState, Operation, StoreId, PasswordHash, Stamp, UserId, Write};
 
 fn user() -> impl Strategy<Value = UserId> {
     (1u8..5).prop_map(|n| UserId::from_bytes([n; 16]))
@@ -64,7 +64,7 @@ fn write() -> impl Strategy<Value = Write> {
 
 fn operation() -> impl Strategy<Value = Operation> {
     (1u8..4, 1u64..20, proptest::collection::vec(write(), 1..4)).prop_map(|(origin, ms, writes)| Operation {
-        origin: OriginId::from_bytes([origin; 16]),
+        origin: StoreId::from_bytes([origin; 16]),
         sequence: 1,
         stamp: Stamp::new(ms, 0),
         request: request_id(ms * 4 + u64::from(origin)),

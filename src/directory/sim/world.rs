@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::disk::{Disk, Entry};
 use crate::directory::{LinkId, Notice, Replica, Ticket};
-use crate::types::{Change, Operation, OriginId, Outcome, RequestId, SyncMessage, UserId};
+use crate::types::{Change, Operation, StoreId, Outcome, RequestId, SyncMessage, UserId};
 
 /// The wall clock at the start of every simulation.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -88,7 +88,7 @@ pub(super) struct World {
     pub(super) acknowledged: BTreeSet<RequestId>,
     /// Acknowledged requests that no store holds any more: every one that did went back in time.
     pub(super) forgiven: BTreeSet<RequestId>,
-    pub(super) universe: BTreeMap<(OriginId, u64), Rc<Operation>>,
+    pub(super) universe: BTreeMap<(StoreId, u64), Rc<Operation>>,
     next_id: u64,
     seed: u64,
 }
@@ -379,12 +379,12 @@ impl World {
         self.connections.retain(|connection| connection.pipes.iter().any(|pipe| !pipe.is_deaf));
     }
 
-    fn fresh_origin(&mut self) -> OriginId {
+    fn fresh_origin(&mut self) -> StoreId {
         let id = self.next();
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&super::random::mix(self.seed ^ id).to_be_bytes());
         bytes[8..].copy_from_slice(&id.to_be_bytes());
-        OriginId::from_bytes(bytes)
+        StoreId::from_bytes(bytes)
     }
 
     fn next(&mut self) -> u64 {

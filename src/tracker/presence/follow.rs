@@ -4,7 +4,7 @@
 //! logs in has heard of everything that makes tickets void which could still be shown.
 //!
 //! Links between clients end by [`Event::Void`]: it goes to every online member of the group, or, for a password, of any of the user's
-//! groups. It is pushed in the same turn of the core in which the operation became durable here.
+//! groups. It is pushed in the same turn of the core in which the change became durable here.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -16,52 +16,100 @@ use super::{Presence, Replaced, SessionKey, event_frame};
 use crate::directory::{Directory, void_until_ms};
 use crate::tracker::outbox::Frame;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
-use crate::types::{GroupId, InfoHash, MembershipState, Operation, Stamp, UserId, Write};
+use crate::types::{
+    Content, FileRow, GroupId, InfoHash, Label, MembershipRow, RequestId, RowKey, Stamp, Transaction, UserId, Version,
+};
 use crate::wire::tracker::Event;
 
 /// How long after an end a ticket from before may still be shown: until the last one signed elsewhere has expired on the slowest clock.
 const VOID_KEPT_MS: u64 = (TICKET_LIFETIME.as_millis() + 2 * CLOCK_AHEAD_MAX.as_millis()) as u64;
 /// Ends told at a login: far more than happen in that time. If there are more the latest are told, whose tickets live longest.
 const VOIDS_TOLD_MAX: usize = 4096;
-/// An operation that comes so much later than its stamp was made while the trackers were apart: this one, or another, has gone on signing
+/// A row that comes so much later than its stamp was written while the trackers were apart: this one, or another, has gone on signing
 /// tickets for whoever was removed by it.
 const LATE_MS: u64 = 5_000;
 
 impl Presence {
-    /// Follows what an operation has changed: lets in, throws out, shows and hides. `now_ms` is the time on this tracker's clock. Returns
-    /// whose password it has replaced.
-    pub(crate) fn observe(&mut self, operation: &Operation, directory: &Directory, now_ms: u64) -> Option<Replaced> {
-        let mut replaced = None;
-        // Shares that end with a membership are not ended by their user's wish.
-        let moved: Vec<(GroupId, UserId)> = operation.writes.iter().filter_map(moved).collect();
-        for write in &operation.writes {
-            match *write {
-                Write::User { user, .. } => replaced = self.password_written(operation, user, directory, now_ms).or(replaced),
-                Write::Group { group, .. } => {
-                    // Memberships may have arrived before the group itself.
-                    for user in directory.member_ids(group).filter(|user| self.is_online(*user)).collect::<Vec<_>>() {
-                        self.membership_changed((group, user), operation.actor, directory, now_ms);
+    /// Follows what a transaction has changed: lets in, throws out, shows and hides. `now_ms` is the time on
+    /// this tracker's clock. Returns the users whose password it has replaced.
+    pub(crate) fn observe(&mut self, transaction: &Transaction, directory: &Directory, now_ms: u64) -> Vec<Replaced> {
+        let mut replaced = Vec::new();
+        // By request, who asked: a group's maker is not told of being let in.
+        let actors: HashMap<RequestId, UserId> = transaction.rows.iter().filter_map(|row| match &row.content {
+            Content::Request(request, asked) => Some((*request, asked.actor)),
+            _ => None,
+        }).collect();
+        for (row, displaced) in transaction.rows.iter().zip(&transaction.displaced) {
+            let version = row.version;
+            let actor = actors.get(&version.request).copied().unwrap_or(UserId::NOBODY);
+            match &row.content {
+                Content::User(user, value) => {
+                    replaced.extend(self.password_written(version, *user, directory, now_ms));
+                    if value.is_none() {
+                        self.user_deleted(*user, directory, now_ms);
                     }
                 }
-                Write::Membership { group, user, state, .. } => {
-                    if self.is_online(user) {
-                        self.membership_changed((group, user), operation.actor, directory, now_ms);
+                Content::Group(group, _) => {
+                    // Memberships may have arrived before the group itself, and all of them end with it.
+                    for user in directory.tied_to(*group).filter(|user| self.is_online(*user)).collect::<Vec<_>>() {
+                        self.membership_changed((*group, user), actor, directory, now_ms);
                     }
-                    self.membership_written(operation, (group, user), state, directory, now_ms);
+                }
+                Content::Membership(group, user, value) => {
+                    if self.is_online(*user) {
+                        self.membership_changed((*group, *user), actor, directory, now_ms);
+                    }
+                    self.membership_written(version, (*group, *user), value, directory, now_ms);
                     // With a member come the files that this member shares.
-                    for info_hash in directory.shares_of(group, user).collect::<Vec<_>>() {
-                        self.refresh_waiting((info_hash, group), directory);
+                    for info_hash in directory.shares_of(*group, *user).collect::<Vec<_>>() {
+                        self.refresh_waiting((info_hash, *group), directory);
                     }
                 }
-                Write::File { group, ref file, .. } => self.refresh_waiting((file.info_hash, group), directory),
-                Write::Sharing { group, info_hash, user, on } => {
-                    let by_choice = !on && !moved.contains(&(group, user));
-                    self.sharing_written(operation, (info_hash, group), user, by_choice, directory);
+                Content::File(group, _, Some(value)) => self.refresh_waiting((value.facts.info_hash, *group), directory),
+                Content::File(group, file, None) => {
+                    if let Some(Content::File(_, _, Some(before))) = displaced {
+                        let is_successor = |content: &&Content| {
+                            matches!(content, Content::File(_, _, Some(next)) if next.replaces == Some(*file))
+                        };
+                        let successor = transaction.rows.iter().map(|row| &row.content).find(is_successor);
+                        let replaced_by = successor.and_then(|content| match content.key() {
+                            RowKey::File(_, next) => directory.file(*group, next).map(|entry| entry.label),
+                            _ => None,
+                        });
+                        self.file_removed(*group, before, replaced_by, directory);
+                    }
                 }
-                Write::Owner { .. } => {}
+                Content::Sharing(group, file, user, value) => {
+                    // The content is in the file's row; without that row the share is not in effect.
+                    if let Some(info_hash) = directory.content_of(*group, *file) {
+                        self.sharing_written(version, (info_hash, *group), *user, !value.on, directory);
+                    }
+                }
+                Content::Owner(..) | Content::Request(..) | Content::Setting(..) | Content::Unknown(..) => {}
             }
         }
         replaced
+    }
+
+    /// A user's account was deleted: sessions end, and with the memberships everything that rests on them.
+    fn user_deleted(&mut self, user: UserId, directory: &Directory, now_ms: u64) {
+        self.late.note((None, user), now_ms);
+        let groups: Vec<GroupId> = directory.former_groups(user).collect();
+        for group in groups {
+            let told: Vec<SessionKey> = self.members_online(group, directory).collect();
+            self.push(&told, Event::Void { group: Some(group), user, until_ms: now_ms });
+        }
+    }
+
+    /// A file was taken out of a group: nobody offers it there any more.
+    fn file_removed(&mut self, group: GroupId, before: &FileRow, replaced_by: Option<Label>, directory: &Directory) {
+        let info_hash = before.facts.info_hash;
+        let keys = self.sessions_in((info_hash, group));
+        let label = Label::new(before.facts.name.as_str(), 1);
+        for &key in &keys {
+            self.refresh(key, (info_hash, group), Word::All, directory);
+        }
+        self.push(&keys, Event::FileRemoved { group, info_hash, label, replaced_by });
     }
 
     /// Tells sessions, which have come to be in these groups, which tickets are void there. Returns how many things it has looked at.
@@ -111,31 +159,38 @@ impl Presence {
         (voids, looked)
     }
 
-    fn password_written(&mut self, operation: &Operation, user: UserId, directory: &Directory, now_ms: u64) -> Option<Replaced> {
+    fn password_written(
+        &mut self,
+        write: Version,
+        user: UserId,
+        directory: &Directory,
+        now_ms: u64,
+    ) -> Option<Replaced> {
         let mut by = None;
         for key in self.sessions_of(user) {
             let Some(session) = self.sessions.get_mut(&key) else { continue };
-            let asked = session.asked == Some(operation.request);
+            let asked = session.asked == Some(write.request);
             by = by.or(Some(session.visitor.device).filter(|_| asked));
-            if directory.is_password_current(user, session.visitor.password) != Some(false) {
+            let is_current = directory.is_password_current(user, session.visitor.password) != Some(false);
+            if is_current {
                 continue;
             }
-            if asked {
-                session.visitor.password = operation.tag();
+            if asked && directory.is_password_current(user, write) == Some(true) {
+                session.visitor.password = write;
                 continue;
             }
             session.visitor.over.store(true, Ordering::Relaxed);
             session.visitor.outbox.push(event_frame(Event::SessionOver));
             self.log_out(key, Word::All);
         }
-        if directory.password_replaced(user) != Some(operation.stamp) {
+        if directory.password_replaced(user) != Some(write.stamp) {
             return None;
         }
-        let is_late = is_late(operation.stamp, now_ms);
+        let is_late = is_late(write.stamp, now_ms);
         if is_late {
             self.late.note((None, user), now_ms);
         }
-        let until_ms = void_until_ms(operation.stamp).max(if is_late { now_ms } else { 0 });
+        let until_ms = void_until_ms(write.stamp).max(if is_late { now_ms } else { 0 });
         let mut told: Vec<SessionKey> =
             directory.groups_of(user).flat_map(|group| self.members_online(group, directory)).collect();
         told.sort_unstable();
@@ -146,18 +201,14 @@ impl Presence {
 
     fn membership_written(
         &mut self,
-        operation: &Operation,
+        write: Version,
         (group, user): (GroupId, UserId),
-        state: MembershipState,
+        row: &MembershipRow,
         directory: &Directory,
         now_ms: u64,
     ) {
-        let Some(ended) = directory.membership_ended(group, user) else { return };
-        // A write that lets in may be heard of after the one that throws out, and only then it is known that there was something to end.
-        let ends = state == MembershipState::None || (state == MembershipState::Member && ended > operation.stamp);
-        if !ends {
-            return;
-        }
+        // Only the write that ended the membership, not the later ones that carry its time over.
+        let Some(ended) = row.ended.filter(|ended| *ended == write.stamp) else { return };
         let is_late = is_late(ended, now_ms) && !directory.is_member(group, user);
         if is_late {
             self.late.note((Some(group), user), now_ms);
@@ -169,7 +220,7 @@ impl Presence {
 
     fn sharing_written(
         &mut self,
-        operation: &Operation,
+        write: Version,
         swarm: (InfoHash, GroupId),
         user: UserId,
         by_choice: bool,
@@ -181,7 +232,8 @@ impl Presence {
             self.refresh(key, swarm, if by_choice { Word::Withdrawn } else { Word::All }, directory);
         }
         if by_choice {
-            let asked = |key: &SessionKey| self.sessions.get(key).is_some_and(|session| session.asked == Some(operation.request));
+            let asked =
+                |key: &SessionKey| self.sessions.get(key).is_some_and(|session| session.asked == Some(write.request));
             let others: Vec<SessionKey> = sessions.into_iter().filter(|key| !asked(key)).collect();
             self.push(&others, Event::ShareStopped { group: swarm.1, info_hash: swarm.0 });
         }
@@ -223,11 +275,4 @@ impl Presence {
 /// Tells whether what ended then is heard of late.
 fn is_late(ended: Stamp, now_ms: u64) -> bool {
     now_ms.saturating_sub(ended.ms()) > LATE_MS
-}
-
-fn moved(write: &Write) -> Option<(GroupId, UserId)> {
-    match *write {
-        Write::Membership { group, user, .. } => Some((group, user)),
-        _ => None,
-    }
 }

@@ -40,6 +40,13 @@ impl Presence {
         }
     }
 
+    /// Sessions with an entry there, active or not.
+    pub(super) fn sessions_in(&self, swarm: SwarmKey) -> Vec<SessionKey> {
+        let active = self.swarms.get(&swarm).into_iter().flatten().map(|(key, _)| *key);
+        let all = (swarm, SessionKey::MIN)..=(swarm, SessionKey::MAX);
+        active.chain(self.waiting.range(all).map(|(_, key)| *key)).collect()
+    }
+
     /// Looks again at the entries that wait to become active.
     pub(super) fn refresh_waiting(&mut self, swarm: SwarmKey, directory: &Directory) {
         let all = (swarm, SessionKey::MIN)..=(swarm, SessionKey::MAX);
@@ -152,7 +159,7 @@ pub(super) fn check(
         DownloadState::Stopped => Ok(()),
         DownloadState::Seeding if directory.shares(group, info_hash, user) => Ok(()),
         DownloadState::Seeding => Err(Refusal::NotShared),
-        DownloadState::Leeching if active || directory.file(group, info_hash).is_some() => Ok(()),
+        DownloadState::Leeching if active || directory.lists(group, info_hash) => Ok(()),
         DownloadState::Leeching => Err(Refusal::NoSuchFile),
     }
 }

@@ -7,7 +7,7 @@ use crate::directory::Replica;
 use crate::net::{Connection, Incoming};
 use crate::tracker::outbox::Notifier;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
-use crate::types::{Effect, FileFacts, MembershipState, Operation, OriginId, PasswordHash, Sha1Digest, Stamp, UserName, Write};
+use crate::types::{Effect, FileFacts, MembershipState, Operation, StoreId, PasswordHash, Sha1Digest, Stamp, UserName, Write};
 use crate::wire::frame::read_message;
 
 const NIK: UserId = UserId::from_bytes([1; 16]);
@@ -28,7 +28,7 @@ struct Scene {
 impl Scene {
     /// Nik's group, with bob in it, and as many of nik's files.
     fn new(files: u64) -> Self {
-        let replica = Replica::new(OriginId::from_bytes([1; 16]), &[], 1);
+        let replica = Replica::new(StoreId::from_bytes([1; 16]), &[], 1);
         let (presence, notifier) = (Presence::default(), Notifier::new());
         let mut scene = Self { presence, replica, notifier, sequence: 0, ends: HashMap::new() };
         let at = Stamp::new(START_MS, 0);
@@ -57,7 +57,7 @@ impl Scene {
         let mut request = [0; 16];
         request[8..].copy_from_slice(&self.sequence.to_be_bytes());
         let operation = Operation {
-            origin: OriginId::from_bytes([1; 16]),
+            origin: StoreId::from_bytes([1; 16]),
             sequence: self.sequence,
             stamp: Stamp::new(at_ms, 0),
             request: RequestId::from_bytes(request),

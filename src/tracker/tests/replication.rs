@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::net::{Incoming, TrackerSecurity, Visitor, WrongNetwork};
-use crate::types::{MembershipState, Operation, OriginId, Stamp, TrackerState, VersionVector, Write};
+use crate::types::{MembershipState, Operation, StoreId, Stamp, TrackerState, VersionVector, Write};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 
 pub(super) struct Net {
@@ -83,7 +83,7 @@ fn what_one_tracker_acknowledged_the_other_has() {
 fn a_tracker_alone_goes_on_degraded_and_the_other_catches_up() {
     let mut net = Net::start(2);
     let (mut nik, user) = Guest::new(net.tracker(1), "nik", 1);
-    let origins: Vec<OriginId> = net.all().map(|status| status.origin).collect();
+    let origins: Vec<StoreId> = net.all().map(|status| status.origin).collect();
     net.stop(2);
     let started = Instant::now();
     let group = nik.create_group("lab");
@@ -175,7 +175,7 @@ fn presence_follows_operations_that_come_before_those_they_rest_on() {
     let (group, file) = (GroupId::from_bytes([7; 16]), facts("a.bin"));
     let info_hash = file.info_hash;
     let clock_ms = super::super::clock::wall_ms(0);
-    let [first, second] = [3, 4].map(|n| OriginId::from_bytes([n; 16]));
+    let [first, second] = [3, 4].map(|n| StoreId::from_bytes([n; 16]));
     let connection = dial_link(&net);
     let hello = ReplicaHello { network: net.info.network(), number: 2, origin: first, clock_ms };
     write_message(&mut connection.writer(), &Hello::Replica(hello)).unwrap();
@@ -205,7 +205,7 @@ fn presence_follows_operations_that_come_before_those_they_rest_on() {
 fn links_of_strangers_are_refused() {
     let mut net = Net::start(2);
     net.stop(2);
-    let origin = OriginId::from_bytes([5; 16]);
+    let origin = StoreId::from_bytes([5; 16]);
     let clock_ms = super::super::clock::wall_ms(0);
     let hello = ReplicaHello { network: net.info.network(), number: 2, origin, clock_ms };
     let refused = |change: &dyn Fn(&mut ReplicaHello)| {
@@ -231,7 +231,7 @@ fn a_certificate_of_the_network_opens_a_link_from_any_address_and_nothing_else_d
     let tracker = Tracker::start(config(info.clone(), 1, dir.path())).unwrap();
     let net = Net { info, dirs: vec![dir], trackers: vec![Some(tracker)] };
     let clock_ms = super::super::clock::wall_ms(0);
-    let hello = ReplicaHello { network: net.info.network(), number: 2, origin: OriginId::from_bytes([5; 16]), clock_ms };
+    let hello = ReplicaHello { network: net.info.network(), number: 2, origin: StoreId::from_bytes([5; 16]), clock_ms };
     assert!(matches!(dial_as(&net, hello.clone()), ToDialler::Welcome(_)));
     // A device that knows all that a tracker says.
     let device = dial(net.tracker(1).local_addr(), 1);
@@ -314,7 +314,7 @@ fn take_link(listener: &TcpListener) -> (Connection, Reader) {
     assert_eq!(visitor, Visitor::Tracker);
     let mut reader = connection.reader();
     assert!(matches!(read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap(), Hello::Replica(hello) if hello.number == 1));
-    let (origin, clock_ms) = (OriginId::from_bytes([2; 16]), super::super::clock::wall_ms(0));
+    let (origin, clock_ms) = (StoreId::from_bytes([2; 16]), super::super::clock::wall_ms(0));
     let welcome = ReplicaWelcome { number: 2, origin, clock_ms, durable: VersionVector::default() };
     write_message(&mut connection.writer(), &ToDialler::Welcome(welcome)).unwrap();
     (connection, reader)
