@@ -53,7 +53,10 @@ fn tell(output: &Output, event: &ClientEvent) {
         Format::Table => output.announce(&to_text(event)),
         // In a script `wait` reports downloads; what nobody asked for would else go unseen.
         Format::Plain => match event {
-            ClientEvent::ShareNotOffered { .. } | ClientEvent::TrustedNetwork { .. } | ClientEvent::SessionEnded { .. } => {
+            ClientEvent::ShareNotOffered { .. }
+            | ClientEvent::TrustedNetwork { .. }
+            | ClientEvent::ClocksDiffer { .. }
+            | ClientEvent::SessionEnded { .. } => {
                 output.error_line(&format!("warning: {}", escape(&to_text(event))));
             }
             _ => {}
@@ -84,6 +87,11 @@ fn to_text(event: &ClientEvent) -> String {
         ClientEvent::TrustedNetwork { network, before: Some(before), .. } => {
             format!("trusting the network {network} from now on, as you say; before it was {before}")
         }
+        ClientEvent::ClocksDiffer { trackers: [one, other], difference } => format!(
+            "the clocks of the trackers {one} and {other} differ by {} s, and nothing tells which is right: changes go to the one that \
+             takes them; tell the operator to set the clocks",
+            difference.as_secs()
+        ),
         ClientEvent::SessionEnded { user, reason } => format!("the session of {user} has ended: {reason}; log in again"),
     }
 }
@@ -108,6 +116,9 @@ fn tell_json(output: &Output, event: &ClientEvent) {
         ClientEvent::TrustedNetwork { network, before, unwritten } => {
             let before = before.map(|before| before.to_string());
             ("network_trusted", json!({ "network": network.to_string(), "before": before, "unwritten": unwritten }))
+        }
+        ClientEvent::ClocksDiffer { trackers, difference } => {
+            ("clocks_differ", json!({ "trackers": trackers, "difference_ms": difference.as_millis() as u64 }))
         }
         ClientEvent::SessionEnded { user, reason } => {
             let code = match reason {

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use crate::client::ClientError;
+
 /// One command's result.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(super) struct Answer {
     /// Lines of columns.
     pub(super) rows: Vec<Vec<String>>,
@@ -11,6 +13,10 @@ pub(super) struct Answer {
     pub(super) fields: Map<String, Value>,
     /// Whether the program is to end.
     pub(super) end: bool,
+    /// It has been written already.
+    pub(super) is_written: bool,
+    /// What went wrong after some of it was written; that has been written too.
+    pub(super) failed: Option<ClientError>,
 }
 
 impl Answer {

@@ -12,7 +12,8 @@ use rustyline::{Context, Helper};
 use super::bars::PromptBars;
 use super::escape::escape;
 use super::table::{ArgumentKind, COMMANDS, CommandSpec};
-use crate::client::Client;
+use crate::client::{Client, Pages};
+use crate::types::FileOrder;
 
 /// What the line editor asks.
 pub(super) struct ShellHelper {
@@ -27,21 +28,29 @@ impl ShellHelper {
     }
 
     /// What may stand where a word of that kind is wanted. Asks the primary tracker where it must; one that fails completes nothing.
-    fn candidates(&self, kind: ArgumentKind, before: &[String]) -> Vec<String> {
+    fn candidates(&self, kind: ArgumentKind, before: &[String], word: &str) -> Vec<String> {
         let client = &self.client;
+        // The first page of what matches: nobody reads on behind it.
+        let pattern = Some(word).filter(|word| !word.is_empty() && !word.contains(['*', '?', '\'', '"', '\\']));
+        let pattern = pattern.and_then(|word| format!("{word}*").parse().ok());
         let group = before.get(1).map(String::as_str).unwrap_or_default();
         match kind {
             ArgumentKind::Group | ArgumentKind::PathOrGroup => {
-                let groups = if before[0] == "join_group" { client.list_groups() } else { client.list_my_groups() };
-                groups.unwrap_or_default().iter().map(|group| group.label.to_string()).collect()
+                let mut groups = if before[0] == "join_group" { client.list_groups(pattern) } else { client.list_my_groups() };
+                first(&mut groups, |group| group.label.to_string())
             }
             ArgumentKind::User if before.len() > 1 => {
                 let asking = before[0].ends_with("_request");
-                let asked = || client.list_requests(group).unwrap_or_default().iter().map(|r| r.user.label.to_string()).collect();
-                let inside = || client.list_members(group).unwrap_or_default().iter().map(|m| m.user.label.to_string()).collect();
-                if asking { asked() } else { inside() }
+                match asking {
+                    true => client.list_requests(group).map(|mut pages| first(&mut pages, |r| r.user.label.to_string())),
+                    false => client.list_members(group).map(|mut pages| first(&mut pages, |m| m.user.label.to_string())),
+                }
+                .unwrap_or_default()
             }
-            ArgumentKind::File => client.list_files(group).unwrap_or_default().iter().map(|f| f.label.to_string()).collect(),
+            ArgumentKind::File => {
+                let files = client.list_files(group, pattern, FileOrder::Name);
+                files.map(|mut pages| first(&mut pages, |file| file.label.to_string())).unwrap_or_default()
+            }
             ArgumentKind::Download => {
                 let downloads = client.show_downloads().unwrap_or_default();
                 downloads.iter().filter(|d| d.group.as_str() == group).map(|d| d.file.to_string()).collect()
@@ -57,6 +66,8 @@ impl ShellHelper {
             | ArgumentKind::Password
             | ArgumentKind::NewPassword
             | ArgumentKind::Path
+            | ArgumentKind::Pattern
+            | ArgumentKind::NewName
             | ArgumentKind::Seconds => Vec::new(),
         }
     }
@@ -75,11 +86,20 @@ impl Completer for ShellHelper {
         if before.is_empty() {
             return Ok((start, pairs(COMMANDS.iter().map(|command| format!("{} ", command.name)), word)));
         }
-        let kind = CommandSpec::find(&before[0]).and_then(|spec| spec.arguments.get(before.len() - 1)).map(|a| a.kind);
-        let Some(kind) = kind else { return Ok((start, Vec::new())) };
+        let Some(spec) = CommandSpec::find(&before[0]) else { return Ok((start, Vec::new())) };
+        if let Some(words) = option_words(spec, &before, word) {
+            return Ok((start, pairs(words.into_iter(), word)));
+        }
+        let before: Vec<String> = match spec.take_flags(&before[1..]) {
+            Ok((rest, _)) => std::iter::once(&before[0]).chain(rest.iter()).cloned().collect(),
+            Err(_) => return Ok((start, Vec::new())),
+        };
+        let Some(kind) = spec.arguments.get(before.len() - 1).map(|argument| argument.kind) else {
+            return Ok((start, Vec::new()));
+        };
         let names = self
             .bars
-            .completing(|| self.candidates(kind, &before))
+            .completing(|| self.candidates(kind, &before, word))
             .into_iter()
             .map(|name| format!("{} ", shell_words::quote(&name)));
         let mut found = pairs(names, word);
@@ -92,6 +112,21 @@ impl Completer for ShellHelper {
         }
         Ok((start, found))
     }
+}
+
+/// The options of a command, or the words behind one, where those are wanted.
+fn option_words(spec: &CommandSpec, before: &[String], word: &str) -> Option<Vec<String>> {
+    let ends_in = before.last().and_then(|last| spec.flags.iter().find(|flag| flag.name == last));
+    if let Some(values) = ends_in.and_then(|flag| flag.value) {
+        return Some(values.split('|').map(|value| format!("{value} ")).collect());
+    }
+    let is_option = word.starts_with('-') && !spec.flags.is_empty();
+    is_option.then(|| spec.flags.iter().map(|flag| format!("{} ", flag.name)).collect())
+}
+
+/// The names on a listing's first page.
+fn first<T: Clone>(pages: &mut Pages<'_, T>, name: impl Fn(&T) -> String) -> Vec<String> {
+    pages.next().and_then(Result::ok).unwrap_or_default().iter().map(name).collect()
 }
 
 fn pairs(names: impl Iterator<Item = String>, word: &str) -> Vec<Pair> {

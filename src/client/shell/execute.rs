@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::listing::Look;
+use super::render::FileColumns;
 use super::interrupt::Woken;
 use super::output::Format;
 use super::progress::{HashBar, WaitBars};
 use super::session::{Shell, unknown};
-use super::table::{ArgumentKind, COMMANDS, CommandSpec};
+use super::table::{ArgumentKind, COMMANDS, CommandSpec, Flags};
 use super::{render, terminal};
-use crate::client::{ClientError, DownloadPhase, human_bytes};
-use crate::types::{Part, Password, Rate};
+use crate::client::{ClientError, DownloadPhase, FoundFile, human_bytes};
+use crate::types::{FileEntry, FileOrder, Part, Password, Rate};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
@@ -41,16 +43,24 @@ fn from_home(word: &str) -> Cow<'_, Path> {
 
 impl Shell {
     /// Carries out a command whose number of words has been checked.
-    pub(super) fn execute(&mut self, command: &str, words: &[String]) -> Result<Answer> {
+    pub(super) fn execute(&mut self, command: &str, words: &[String], flags: &Flags) -> Result<Answer> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let client = self.client.clone();
         match (command, words.as_slice()) {
             ("create_user" | "login" | "logout" | "change_password" | "whoami", _) => self.account(command, &words),
-            ("list_groups", _) => Ok(render::groups(&client.list_groups()?)),
-            ("list_my_groups", _) => Ok(render::my_groups(&client.list_my_groups()?)),
-            ("list_requests", [group]) => Ok(render::requests(&client.list_requests(group)?)),
-            ("list_members", [group]) => Ok(render::members(&client.list_members(group)?)),
-            ("list_files", [group]) => Ok(render::files(&client.list_files(group)?)),
+            ("list_groups", words) => {
+                let pattern = words.first().map(|word| word.parse()).transpose()?;
+                self.list(command, client.list_groups(pattern), None, &render::GROUPS)
+            }
+            ("list_my_groups", _) => self.list(command, client.list_my_groups(), None, &render::MY_GROUPS),
+            ("list_requests", [group]) => self.list(command, client.list_requests(group)?, None, &render::REQUESTS),
+            ("list_members", [group]) => self.list(command, client.list_members(group)?, None, &render::MEMBERS),
+            ("list_files", [group, rest @ ..]) => self.list_files(group, rest.first().copied(), flags),
+            ("find", [pattern]) => self.find(pattern, flags),
+            ("rename_group", [group, name]) => self.rename_group(group, name),
+            ("delete_group", [group]) => self.delete_group(group, flags),
+            ("remove_file", [group, file]) => self.remove_file(group, file, flags),
+            ("delete_account", _) => self.delete_account(flags),
             ("create_group" | "join_group" | "leave_group", [group]) => self.group(command, group),
             ("accept_request" | "reject_request" | "remove_member" | "transfer_group", [group, user]) => {
                 self.member(command, group, user)
@@ -89,11 +99,15 @@ impl Shell {
             }
             ("login", [user, secret]) => {
                 let entry = client.login(user, password(secret)?)?;
-                let text = match entry.label.as_str() {
+                let mut text = match entry.label.as_str() {
                     label if label == *user => format!("logged in as {label}"),
                     label => format!("logged in as {label}: another {user} was there first"),
                 };
-                Answer::line(text).with("user", entry.label.as_str())
+                let must_change = client.must_change_password();
+                if must_change {
+                    text.push_str("; the operator has set this password: choose your own with change_password, before anything else");
+                }
+                Answer::line(text).with("user", entry.label.as_str()).with("must_change_password", must_change)
             }
             ("logout", _) => {
                 client.logout()?;
@@ -117,6 +131,90 @@ impl Shell {
             _ => self.client.leave_group(group).map(|()| format!("left {group}")),
         }?;
         Ok(Answer::line(text).with("group", group))
+    }
+
+    fn list_files(&mut self, group: &str, pattern: Option<&str>, flags: &Flags) -> Result<Answer> {
+        let order = match flags.value("--sort") {
+            None | Some("name") => FileOrder::Name,
+            Some("size") => FileOrder::Size,
+            Some("date") => FileOrder::Date,
+            Some(other) => return Err(ClientError::BadArgument(format!("files are not sorted by {other:?}; name, size or date"))),
+        };
+        let (pattern, limit) = (pattern.map(str::parse).transpose()?, parse_limit(flags)?);
+        let columns = self.file_columns(flags, order == FileOrder::Date);
+        let client = self.client.clone();
+        let (row, value) = (|file: &FileEntry| render::file_row(file, columns), render::file_value);
+        let look = Look { field: "files", none: "no files", row: &row, value: &value };
+        self.list("list_files", client.list_files(group, pattern, order)?, limit, &look)
+    }
+
+    fn find(&mut self, pattern: &str, flags: &Flags) -> Result<Answer> {
+        let (pattern, limit, columns) = (pattern.parse()?, parse_limit(flags)?, self.file_columns(flags, false));
+        let client = self.client.clone();
+        let row = |found: &FoundFile| {
+            let mut row = vec![found.group.to_string()];
+            row.extend(render::file_row(&found.file, columns));
+            row
+        };
+        let value = |found: &FoundFile| {
+            let mut value = render::file_value(&found.file);
+            value["group"] = found.group.as_str().into();
+            value
+        };
+        let look = Look { field: "files", none: "no files", row: &row, value: &value };
+        self.list("find", client.find(pattern), limit, &look)
+    }
+
+    /// People want sizes that they can read, and hashes when they ask for them; scripts get all there is.
+    fn file_columns(&self, flags: &Flags, with_date: bool) -> FileColumns {
+        match self.output.format() {
+            Format::Table => FileColumns::People { with_sha1: flags.has("--sha1"), with_date },
+            Format::Plain | Format::Json => FileColumns::Script,
+        }
+    }
+
+    /// Asks at a terminal before something is done; a script has to say `--yes` where that cannot be undone. Tells whether to go on.
+    fn confirm(&self, what: &str, flags: Option<&Flags>) -> Result<bool> {
+        match flags {
+            Some(flags) if flags.has("--yes") => Ok(true),
+            _ if self.is_at_prompt() => terminal::confirm(&format!("{what}; go on?")),
+            None => Ok(true),
+            Some(_) => Err(ClientError::BadArgument(format!("{what}; a script is not asked and has to add --yes"))),
+        }
+    }
+
+    fn rename_group(&mut self, group: &str, name: &str) -> Result<Answer> {
+        if !self.confirm(&format!("this renames {group} to {name} for all its members"), None)? {
+            return Ok(unchanged());
+        }
+        self.client.rename_group(group, name)?;
+        Ok(Answer::line(format!("{group} is now called {name}")).with("group", group).with("name", name))
+    }
+
+    fn delete_group(&mut self, group: &str, flags: &Flags) -> Result<Answer> {
+        if !self.confirm(&format!("this deletes {group} for all its members, with all its shares"), Some(flags))? {
+            return Ok(unchanged());
+        }
+        self.client.delete_group(group)?;
+        Ok(Answer::line(format!("deleted {group}")).with("group", group))
+    }
+
+    fn remove_file(&mut self, group: &str, file: &str, flags: &Flags) -> Result<Answer> {
+        if !self.confirm(&format!("this removes {file} from {group}, whoever offers it"), Some(flags))? {
+            return Ok(unchanged());
+        }
+        self.client.remove_file(group, file)?;
+        Ok(Answer::line(format!("removed {file} from {group}")).with("group", group).with("file", file))
+    }
+
+    fn delete_account(&mut self, flags: &Flags) -> Result<Answer> {
+        let user = self.client.whoami()?.label;
+        let what = format!("this deletes the account {user}, all its memberships and everything that it offers");
+        if !self.confirm(&what, Some(flags))? {
+            return Ok(unchanged());
+        }
+        self.client.delete_account()?;
+        Ok(Answer::line(format!("deleted the account {user}")).with("user", user.as_str()))
     }
 
     fn member(&mut self, command: &str, group: &str, user: &str) -> Result<Answer> {
@@ -162,7 +260,7 @@ impl Shell {
             (false, true) => return Ok((second, first)),
             _ => {}
         }
-        let mine = self.client.list_my_groups()?;
+        let mine = self.client.list_my_groups().all()?;
         let is_mine = |word: &str| mine.iter().any(|g| g.label.as_str() == word && matches!(g.part, Part::Member | Part::Owner));
         Ok(if !is_mine(second) && is_mine(first) { (second, first) } else { (first, second) })
     }
@@ -318,6 +416,17 @@ fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<
         (1, _) => Err(ClientError::DownloadFailed("a download failed; resume_download tries again".into())),
         (count, _) => Err(ClientError::DownloadFailed(format!("{count} downloads failed; resume_download tries again"))),
     }
+}
+
+/// The answer to a user who would not go on.
+fn unchanged() -> Answer {
+    Answer::line("nothing was changed")
+}
+
+/// Reads how many entries are to be shown at most.
+fn parse_limit(flags: &Flags) -> Result<Option<usize>> {
+    let wrong = |text: &str| ClientError::BadArgument(format!("{text:?} is not a number of lines; give one, as --limit 20"));
+    flags.value("--limit").map(|text| text.parse::<usize>().map_err(|_| wrong(text))).transpose()
 }
 
 /// Reads how many downloads may run, 0 for any number.

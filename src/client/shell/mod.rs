@@ -17,6 +17,7 @@ pub(crate) mod fuzz;
 mod held;
 mod input;
 mod interrupt;
+mod listing;
 mod options;
 mod output;
 mod progress;
@@ -43,7 +44,7 @@ use self::session::Shell;
 use super::{Client, ClientError};
 
 pub use escape::escape;
-pub use table::{Argument, ArgumentKind, COMMANDS, CommandSpec};
+pub use table::{Argument, ArgumentKind, COMMANDS, CommandSpec, Flag};
 
 /// Time that a script waits for the first tracker.
 const FIRST_TRACKER_TIMEOUT: Duration = Duration::from_secs(3);

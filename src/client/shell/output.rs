@@ -9,14 +9,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use indicatif::MultiProgress;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustyline::ExternalPrinter;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::escape::{escape, escape_json};
 use crate::client::ClientError;
-use crate::types::DeviceId;
+use crate::types::{DeviceId, Refusal};
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) struct Output {
     shared: Arc<Mutex<Shared>>,
     /// Prints above the line being edited. It waits for the editor when that is busy, so nothing else waits for its lock.
     printer: Arc<Mutex<Option<Printer>>>,
+    /// Held while a line is written, also one that is written in parts.
+    line: Arc<Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -55,7 +57,7 @@ const HELD_EVENTS_MAX: usize = 1024;
 
 impl Output {
     pub(super) fn new(format: Format) -> Self {
-        Self { format, shared: Arc::default(), printer: Arc::default() }
+        Self { format, shared: Arc::default(), printer: Arc::default(), line: Arc::default() }
     }
 
     pub(super) fn format(&self) -> Format {
@@ -109,6 +111,22 @@ impl Output {
             Format::Plain => self.write(&rows.iter().map(|row| row.join("\t") + "\n").collect::<String>()),
             Format::Table => self.write(&align(&rows)),
         }
+    }
+
+    /// A page of a listing, unless JSON is wanted: at a terminal no line is longer than the screen is wide, where the last column allows.
+    pub(super) fn page(&self, rows: &[Vec<String>]) {
+        let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        match self.format {
+            Format::Table if width > 0 => self.rows(&shorten(rows, width)),
+            _ => self.rows(rows),
+        }
+    }
+
+    /// Begins an object with a list that is written in parts. Lines of other threads wait until it ends.
+    pub(super) fn open_object(&self, command: &str, field: &str) -> OpenObject<'_> {
+        let line = self.line.lock();
+        self.write_part(&format!("{{\"command\":{},{}:[", Value::from(command), Value::from(field)));
+        OpenObject { output: self, _line: line, is_empty: true }
     }
 
     /// A command that failed.
@@ -178,6 +196,11 @@ impl Output {
     }
 
     fn write(&self, text: &str) {
+        let _line = self.line.lock();
+        self.write_part(text);
+    }
+
+    fn write_part(&self, text: &str) {
         let mut shared = self.shared.lock();
         if shared.closed {
             return;
@@ -187,6 +210,38 @@ impl Output {
             shared.closed = true;
         }
     }
+}
+
+/// An object that is written in parts.
+pub(super) struct OpenObject<'a> {
+    output: &'a Output,
+    _line: MutexGuard<'a, ()>,
+    is_empty: bool,
+}
+
+impl OpenObject<'_> {
+    /// Adds entries to the list.
+    pub(super) fn write(&mut self, entries: impl Iterator<Item = Value>) {
+        let mut text = String::new();
+        for entry in entries {
+            if !std::mem::take(&mut self.is_empty) {
+                text.push(',');
+            }
+            text.push_str(&escape_json(&entry.to_string()));
+        }
+        self.output.write_part(&text);
+    }
+
+    /// Ends the list, adds these fields, and ends the line.
+    pub(super) fn close(self, fields: impl IntoIterator<Item = (String, Value)>) {
+        let fields: Vec<String> = fields.into_iter().map(|(name, value)| format!(",{}:{value}", Value::from(name))).collect();
+        self.output.write_part(&format!("]{}}}\n", escape_json(&fields.concat())));
+    }
+}
+
+/// What JSON says of an error.
+pub(super) fn error_fields(error: &ClientError) -> [(String, Value); 2] {
+    [("error".to_owned(), error.to_string().into()), ("code".to_owned(), code(error).into())]
 }
 
 /// One object as a line; what it is about comes first.
@@ -200,7 +255,8 @@ fn to_line<const N: usize>(head: [(&str, Value); N], fields: Map<String, Value>)
 /// The kind of an error, for scripts that read JSON.
 fn code(error: &ClientError) -> &'static str {
     match error {
-        ClientError::Refused(_) => "refused",
+        ClientError::Refused(refusal) => refusal_code(*refusal),
+        ClientError::FileNameTaken { .. } => "refused",
         ClientError::NoTracker => "no_tracker",
         ClientError::NoAnswer => "no_answer",
         ClientError::WrongNetwork(_) => "wrong_network",
@@ -216,6 +272,39 @@ fn code(error: &ClientError) -> &'static str {
         ClientError::Interrupted => "interrupted",
         _ => "failed",
     }
+}
+
+/// The kind of a refusal. Those that a script may want to tell apart have codes of their own.
+fn refusal_code(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::WrongTime { .. } => "wrong_time",
+        Refusal::Quota(_) => "quota",
+        Refusal::NetworkFull => "network_full",
+        Refusal::Disabled => "disabled",
+        Refusal::MustChangePassword => "must_change_password",
+        Refusal::AccountsClosed => "accounts_closed",
+        Refusal::NotSharer => "not_sharer",
+        Refusal::Unsupported => "unsupported",
+        _ => "refused",
+    }
+}
+
+/// Cuts last cells that would make their lines longer than that; a cell keeps its first words.
+fn shorten(rows: &[Vec<String>], width: usize) -> Vec<Vec<String>> {
+    const CELL_LEN_MIN: usize = 8;
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widest = |column: usize| rows.iter().filter(|row| row.len() > column + 1).map(|row| row[column].chars().count()).max();
+    let before: usize = (0..columns.saturating_sub(1)).map(|column| widest(column).unwrap_or(0) + 2).sum();
+    let room = width.saturating_sub(before + 1).max(CELL_LEN_MIN);
+    let cut = |cell: &String| format!("{}...", cell.chars().take(room - 3).collect::<String>());
+    let shortened = |row: &Vec<String>| {
+        let mut row = row.clone();
+        if let Some(last) = row.get_mut(columns - 1).filter(|cell| cell.chars().count() > room) {
+            *last = cut(last);
+        }
+        row
+    };
+    rows.iter().map(shortened).collect()
 }
 
 /// Pads every column but the last to its widest cell.
@@ -243,5 +332,15 @@ mod tests {
     fn columns_are_aligned() {
         let rows = [vec!["a".into(), "1 member".into()], vec!["long".into(), "2".into(), "x".into()]];
         assert_eq!(align(&rows), "a     1 member\nlong  2         x\n");
+    }
+
+    #[test]
+    fn the_last_column_gives_way() {
+        let row = |first: &str, last: &str| vec![first.to_owned(), last.to_owned()];
+        let rows = [row("name", "nik,bob,eve,carl"), row("n", "nik")];
+        assert_eq!(shorten(&rows, 17), [row("name", "nik,bob..."), row("n", "nik")]);
+        assert_eq!(shorten(&rows, 80), rows);
+        assert_eq!(shorten(&rows, 1)[0][1], "nik,b...", "a little is shown in any case");
+        assert!(shorten(&[], 5).is_empty());
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::listing::Look;
 use crate::client::{
     DownloadPhase, DownloadStatus, LimitedDownload, LimitsStatus, Shared, TrackerRole, TrackerStatus, TrackersStatus, Upload,
     human_bytes,
@@ -10,20 +11,43 @@ use crate::client::{
 use crate::types::{DeviceId, FileEntry, GroupEntry, MemberEntry, Part, Rate, RequestEntry, TrackerState};
 
 /// All groups.
-pub(super) fn groups(groups: &[GroupEntry]) -> Answer {
-    let row = |g: &GroupEntry| vec![g.label.to_string(), members_count(g.member_count), format!("owner {}", g.owner)];
-    Answer::rows(groups.iter().map(row).collect(), "no groups").with("groups", json_groups(groups))
-}
+pub(super) const GROUPS: Look<'static, GroupEntry> = Look {
+    field: "groups",
+    none: "no groups",
+    row: &|g| vec![g.label.to_string(), members_count(g.member_count), format!("owner {}", g.owner)],
+    value: &group_value,
+};
 
 /// The user's groups.
-pub(super) fn my_groups(groups: &[GroupEntry]) -> Answer {
-    let row = |g: &GroupEntry| vec![g.label.to_string(), part(g.part).to_owned(), members_count(g.member_count)];
-    Answer::rows(groups.iter().map(row).collect(), "no groups").with("groups", json_groups(groups))
+pub(super) const MY_GROUPS: Look<'static, GroupEntry> = Look {
+    field: "groups",
+    none: "no groups",
+    row: &|g| vec![g.label.to_string(), part(g.part).to_owned(), members_count(g.member_count)],
+    value: &group_value,
+};
+
+/// A group's members.
+pub(super) const MEMBERS: Look<'static, MemberEntry> = Look {
+    field: "members",
+    none: "no members",
+    row: &|m| vec![m.user.label.to_string(), part_of(m).to_owned(), if m.online { "online" } else { "offline" }.to_owned()],
+    value: &|m| json!({ "user": m.user.label.as_str(), "part": part_of(m), "online": m.online, "since_ms": m.since.ms() }),
+};
+
+/// A group's pending requests.
+pub(super) const REQUESTS: Look<'static, RequestEntry> = Look {
+    field: "requests",
+    none: "no requests",
+    row: &|r| vec![r.user.label.to_string()],
+    value: &|r| json!({ "user": r.user.label.as_str(), "since_ms": r.since.ms() }),
+};
+
+fn group_value(g: &GroupEntry) -> Value {
+    json!({ "group": g.label.as_str(), "part": part(g.part), "members": g.member_count, "owner": g.owner.as_str() })
 }
 
-fn json_groups(groups: &[GroupEntry]) -> Vec<Value> {
-    let group = |g: &GroupEntry| json!({ "group": g.label.as_str(), "part": part(g.part), "members": g.member_count, "owner": g.owner.as_str() });
-    groups.iter().map(group).collect()
+fn part_of(member: &MemberEntry) -> &'static str {
+    if member.owner { "owner" } else { "member" }
 }
 
 fn members_count(count: u32) -> String {
@@ -39,61 +63,65 @@ fn part(part: Part) -> &'static str {
     }
 }
 
-/// A group's members.
-pub(super) fn members(members: &[MemberEntry]) -> Answer {
-    let part = |m: &MemberEntry| if m.owner { "owner" } else { "member" };
-    let row = |m: &MemberEntry| {
-        vec![m.user.label.to_string(), part(m).to_owned(), if m.online { "online" } else { "offline" }.to_owned()]
-    };
-    let value =
-        |m: &MemberEntry| json!({ "user": m.user.label.as_str(), "part": part(m), "online": m.online, "since_ms": m.since.ms() });
-    Answer::rows(members.iter().map(row).collect(), "no members").with("members", members.iter().map(value).collect::<Vec<_>>())
+/// What is shown of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum FileColumns {
+    /// Sizes that are read easily, and what was asked for; the sharers last, as that column gives way on a narrow screen.
+    People {
+        /// The hash of the content.
+        with_sha1: bool,
+        /// When it was shared.
+        with_date: bool,
+    },
+    /// Everything, in bytes.
+    Script,
 }
 
-/// A group's pending requests.
-pub(super) fn requests(requests: &[RequestEntry]) -> Answer {
-    let row = |r: &RequestEntry| vec![r.user.label.to_string()];
-    let value = |r: &RequestEntry| json!({ "user": r.user.label.as_str(), "since_ms": r.since.ms() });
-    let values: Vec<Value> = requests.iter().map(value).collect();
-    Answer::rows(requests.iter().map(row).collect(), "no requests").with("requests", values)
-}
-
-/// A group's files.
-pub(super) fn files(files: &[FileEntry]) -> Answer {
-    let row = |f: &FileEntry| {
-        let mut sharers = f.sharers.iter().map(|label| label.as_str()).collect::<Vec<_>>().join(",");
-        if let Some(more @ 1..) = f.sharer_count.checked_sub(f.sharers.len() as u32) {
-            sharers.push_str(&format!(" and {more} more"));
+/// A file's line.
+pub(super) fn file_row(file: &FileEntry, columns: FileColumns) -> Vec<String> {
+    let mut sharers = file.sharers.iter().map(|label| label.as_str()).collect::<Vec<_>>().join(",");
+    if let Some(more @ 1..) = file.sharer_count.checked_sub(file.sharers.len() as u32) {
+        sharers.push_str(&format!(" and {more} more"));
+    }
+    let (facts, online) = (&file.facts, format!("{} online", file.online));
+    match columns {
+        FileColumns::Script => vec![file.label.to_string(), facts.len.to_string(), facts.sha1.to_string(), sharers, online],
+        FileColumns::People { with_sha1, with_date } => {
+            let mut row = vec![file.label.to_string(), human_bytes(facts.len)];
+            row.extend(with_date.then(|| date(file.at.ms())));
+            row.extend(with_sha1.then(|| facts.sha1.to_string()));
+            row.extend([online, sharers]);
+            row
         }
-        let facts = &f.facts;
-        vec![f.label.to_string(), facts.len.to_string(), facts.sha1.to_string(), sharers, format!("{} online", f.online)]
-    };
-    let value = |f: &FileEntry| {
-        json!({
-            "file": f.label.as_str(), "size": f.facts.len, "sha1": f.facts.sha1.to_string(),
-            "info_hash": f.facts.info_hash.to_string(), "piece_size": f.facts.piece_len,
-            "sharers": f.sharers.iter().map(|label| label.as_str()).collect::<Vec<_>>(),
-            "sharer_count": f.sharer_count, "online": f.online,
-        })
-    };
-    let values: Vec<Value> = files.iter().map(value).collect();
-    Answer::rows(files.iter().map(row).collect(), "no files").with("files", values)
+    }
+}
+
+/// A file's fields.
+pub(super) fn file_value(file: &FileEntry) -> Value {
+    json!({
+        "file": file.label.as_str(), "size": file.facts.len, "sha1": file.facts.sha1.to_string(),
+        "info_hash": file.facts.info_hash.to_string(), "piece_size": file.facts.piece_len,
+        "sharers": file.sharers.iter().map(|label| label.as_str()).collect::<Vec<_>>(),
+        "sharer_count": file.sharer_count, "online": file.online, "since_ms": file.at.ms(),
+    })
 }
 
 /// A file that is now shared.
 pub(super) fn shared(shared: &Shared) -> Answer {
     let facts = &shared.facts;
-    let row = vec![
+    let mut row = vec![
         format!("sharing {} in {}", facts.name, shared.group),
         format!("{} bytes", facts.len),
         format!("sha1 {}", facts.sha1),
     ];
+    row.extend(shared.replaces.map(|at| format!("replaces the version of {}", date(at.ms()))));
     Answer { rows: vec![row], ..Answer::default() }
         .with("group", shared.group.as_str())
         .with("file", facts.name.as_str())
         .with("size", facts.len)
         .with("sha1", facts.sha1.to_string())
         .with("info_hash", facts.info_hash.to_string())
+        .with("replaces_ms", shared.replaces.map(|at| at.ms()))
 }
 
 /// One download's line: `[D] [group] file` and what there is to say.
@@ -220,6 +248,21 @@ fn tracker_role(role: TrackerRole) -> &'static str {
     }
 }
 
+/// A time of the trackers' clocks as a date, in UTC.
+pub(super) fn date(ms: u64) -> String {
+    let (days, minutes) = ((ms / 86_400_000) as i64, ms / 60_000 % 1440);
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": days since 1 March of year 0, in eras of 400 years.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
 /// Seconds as `h:mm:ss`.
 pub(super) fn clock(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
@@ -241,6 +284,15 @@ mod tests {
             limit: None,
             path: "/tmp/big.bin".into(),
         }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(0), "1970-01-01 00:00 UTC");
+        assert_eq!(date(951_782_399_999), "2000-02-28 23:59 UTC");
+        assert_eq!(date(951_868_799_999), "2000-02-29 23:59 UTC");
+        assert_eq!(date(4_107_542_400_000), "2100-03-01 00:00 UTC");
+        assert_eq!(date(1_764_365_100_000), "2025-11-28 21:25 UTC");
     }
 
     #[test]

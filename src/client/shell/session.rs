@@ -6,6 +6,7 @@ use crossbeam_channel::select;
 
 use super::EXIT_FAILED;
 use super::announce::Announcer;
+use super::answer::Answer;
 use super::held::{DOWNLOAD, Held};
 use super::input::{Line, Lines};
 use super::interrupt::Interrupts;
@@ -129,7 +130,7 @@ impl Shell {
         }
         let result = match CommandSpec::find(name) {
             None => Err(unknown(name)),
-            Some(spec) => check_count(spec, words.len() - 1).and_then(|()| self.execute(spec.name, &words[1..])),
+            Some(spec) => self.execute_checked(spec, &words[1..]),
         };
         match result {
             Ok(answer) => {
@@ -138,6 +139,11 @@ impl Shell {
                     self.held.push(answer);
                     if !self.is_script || self.held.is_due() {
                         self.release();
+                    }
+                } else if answer.is_written {
+                    if let Some(error) = answer.failed {
+                        self.failed = true;
+                        return if matches!(error, ClientError::Interrupted) { Ended::Interrupted } else { Ended::Failed };
                     }
                 } else {
                     self.output.answer(name, answer);
@@ -150,6 +156,17 @@ impl Shell {
                 if matches!(error, ClientError::Interrupted) { Ended::Interrupted } else { Ended::Failed }
             }
         }
+    }
+
+    fn execute_checked(&mut self, spec: &CommandSpec, words: &[String]) -> Result<Answer, ClientError> {
+        let (words, flags) = spec.take_flags(words).map_err(ClientError::BadArgument)?;
+        check_count(spec, words.len())?;
+        self.execute(spec.name, &words, &flags)
+    }
+
+    /// Tells whether there is a person to ask.
+    pub(super) fn is_at_prompt(&self) -> bool {
+        !self.is_script
     }
 
     /// Makes durable what was begun, and says so.

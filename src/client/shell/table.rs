@@ -1,5 +1,7 @@
 //! The table of commands: what there is, its words, and what it does.
 
+use std::borrow::Cow;
+
 use zeroize::Zeroizing;
 
 /// What a word of a command is, for completion and for what may be kept in the history.
@@ -31,6 +33,10 @@ pub enum ArgumentKind {
     Rate,
     /// A command's name.
     Command,
+    /// A pattern for names.
+    Pattern,
+    /// A name that is to be.
+    NewName,
 }
 
 /// One word of a command.
@@ -44,6 +50,31 @@ pub struct Argument {
     pub optional: bool,
 }
 
+/// An option of a command, as `--limit 10`.
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    /// With its dashes.
+    pub name: &'static str,
+    /// What stands behind it, if something does: a word, or words to choose from with `|` between them.
+    pub value: Option<&'static str>,
+}
+
+/// The options that were given with a command.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags(Vec<(&'static str, String)>);
+
+impl Flags {
+    /// Tells whether an option was given.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// The word behind an option, empty for one that has none; the last if it was given more than once.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(of, _)| *of == name).map(|(_, value)| value.as_str())
+    }
+}
+
 /// One command.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandSpec {
@@ -51,6 +82,8 @@ pub struct CommandSpec {
     pub name: &'static str,
     /// The words behind it.
     pub arguments: &'static [Argument],
+    /// The options that it knows, which may stand anywhere behind it.
+    pub flags: &'static [Flag],
     /// What it does, in one line.
     pub summary: &'static str,
 }
@@ -71,8 +104,22 @@ const DOWNLOAD: &[Argument] = &[GROUP, need("file", ArgumentKind::Download)];
 const MEMBER: &[Argument] = &[GROUP, USER];
 
 const fn command(name: &'static str, arguments: &'static [Argument], summary: &'static str) -> CommandSpec {
-    CommandSpec { name, arguments, summary }
+    CommandSpec { name, arguments, flags: &[], summary }
 }
+
+const fn flag(name: &'static str) -> Flag {
+    Flag { name, value: None }
+}
+
+const fn flag_with(name: &'static str, value: &'static str) -> Flag {
+    Flag { name, value: Some(value) }
+}
+
+/// A script is not asked.
+const YES: &[Flag] = &[flag("--yes")];
+const SORT: Flag = flag_with("--sort", "name|size|date");
+const LIMIT: Flag = flag_with("--limit", "N");
+const SHA1: Flag = flag("--sha1");
 
 /// Every command, in the order in which `help` lists them.
 pub const COMMANDS: &[CommandSpec] = &[
@@ -87,15 +134,28 @@ pub const COMMANDS: &[CommandSpec] = &[
     command("reject_request", MEMBER, "turns a user down; owner only"),
     command("remove_member", MEMBER, "ends a membership; owner only"),
     command("transfer_group", MEMBER, "hands the group to another member; owner only"),
-    command("list_groups", &[], "shows all groups"),
+    command("rename_group", &[GROUP, need("name", ArgumentKind::NewName)], "gives the group another name; owner only"),
+    CommandSpec { flags: YES, ..command("delete_group", &[GROUP], "deletes the group for everybody; owner only") },
+    command("list_groups", &[may("pattern", ArgumentKind::Pattern)], "shows all groups, or those whose names match, as lab*"),
     command("list_my_groups", &[], "shows your groups and your part in each"),
     command("list_members", &[GROUP], "shows the members, the owner, who is online"),
     command(
         "upload_file",
         &[need("path", ArgumentKind::PathOrGroup), need("group", ArgumentKind::PathOrGroup)],
-        "shares a file with the group; the two words may be swapped",
+        "shares a file with the group, or the new version of one; the two words may be swapped",
     ),
-    command("list_files", &[GROUP], "shows name, size, SHA-1, who shares it, how many are online"),
+    CommandSpec {
+        flags: &[SORT, LIMIT, SHA1],
+        ..command(
+            "list_files",
+            &[GROUP, may("pattern", ArgumentKind::Pattern)],
+            "shows name, size, who shares it, how many are online; of all, or of those whose names match",
+        )
+    },
+    CommandSpec {
+        flags: &[LIMIT, SHA1],
+        ..command("find", &[need("pattern", ArgumentKind::Pattern)], "shows the files of all your groups whose names match")
+    },
     command(
         "download_file",
         &[GROUP, need("file", ArgumentKind::File), may("destination", ArgumentKind::Path)],
@@ -119,11 +179,20 @@ pub const COMMANDS: &[CommandSpec] = &[
     command("show_uploads", &[], "shows what this device offers, to how many, how much was sent"),
     command("why", DOWNLOAD, "tells why a download is not moving"),
     command("stop_share", &[GROUP, need("file", ArgumentKind::Upload)], "stops offering a file"),
+    CommandSpec {
+        flags: YES,
+        ..command(
+            "remove_file",
+            &[GROUP, need("file", ArgumentKind::File)],
+            "removes a file from the group, whoever offers it; its first sharer or the owner",
+        )
+    },
     command(
         "change_password",
         &[need("old", ArgumentKind::Password), need("new", ArgumentKind::NewPassword)],
         "changes your password",
     ),
+    CommandSpec { flags: YES, ..command("delete_account", &[], "deletes your account, your memberships and what you offer") },
     command("whoami", &[], "shows who is logged in"),
     command("trackers", &[], "shows each tracker's state, which is primary, how far each lags"),
     command("wait", &[may("seconds", ArgumentKind::Seconds)], "waits until every download has ended, or the time is over"),
@@ -170,7 +239,43 @@ impl CommandSpec {
             usage.push_str(argument.name);
             usage.push(close);
         }
+        for flag in self.flags {
+            usage.push_str(&format!(" [{}{}{}]", flag.name, if flag.value.is_some() { " " } else { "" }, flag.value.unwrap_or_default()));
+        }
         usage
+    }
+
+    /// Takes the options out of the words behind a command. Behind `--` there are none.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn take_flags<'a>(&self, words: &'a [String]) -> Result<(Cow<'a, [String]>, Flags), String> {
+        let mut flags = Flags::default();
+        if self.flags.is_empty() {
+            return Ok((Cow::Borrowed(words), flags));
+        }
+        let mut rest = Vec::new();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if word == "--" {
+                rest.extend(words.by_ref().cloned());
+            } else if word.starts_with("--") {
+                // Also `--limit=10`.
+                let (name, behind) = word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
+                let flag = self.flags.iter().find(|flag| flag.name == name);
+                let flag = flag.ok_or_else(|| format!("{name} is no option of {}; usage: {}", self.name, self.usage()))?;
+                let value = match (flag.value, behind) {
+                    (None, None) => String::new(),
+                    (Some(_), Some(value)) => value.to_owned(),
+                    (Some(_), None) => words.next().cloned().ok_or_else(|| format!("a word is missing behind {name}; usage: {}", self.usage()))?,
+                    (None, Some(_)) => return Err(format!("{name} stands alone; usage: {}", self.usage())),
+                };
+                flags.0.push((flag.name, value));
+            } else {
+                rest.push(word.clone());
+            }
+        }
+        Ok((Cow::Owned(rest), flags))
     }
 
     /// Number of words that have to be given.
@@ -233,14 +338,34 @@ mod tests {
     fn the_table_is_the_one_that_was_promised() {
         let promised = "create_user <user> <password>/login <user> <password>/logout/create_group <group>/join_group <group>/\
             leave_group <group>/list_requests <group>/accept_request <group> <user>/reject_request <group> <user>/\
-            remove_member <group> <user>/transfer_group <group> <user>/list_groups/list_my_groups/list_members <group>/\
-            upload_file <path> <group>/list_files <group>/download_file <group> <file> [destination]/show_downloads/\
+            remove_member <group> <user>/transfer_group <group> <user>/rename_group <group> <name>/delete_group <group> [--yes]/\
+            list_groups [pattern]/list_my_groups/list_members <group>/upload_file <path> <group>/\
+            list_files <group> [pattern] [--sort name|size|date] [--limit N] [--sha1]/find <pattern> [--limit N] [--sha1]/download_file <group> <file> [destination]/show_downloads/\
             pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
             limits [upload|download|downloads] [limit]/show_uploads/\
-            why <group> <file>/stop_share <group> <file>/change_password <old> <new>/whoami/trackers/wait [seconds]/\
+            why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\
+            delete_account [--yes]/whoami/trackers/wait [seconds]/\
             seed [seconds]/sleep <seconds>/help [command]/exit/quit";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();
         assert_eq!(usages, promised.split('/').collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn options_stand_anywhere_behind_a_command_that_knows_them() {
+        let take = |line: &str| {
+            let words = words(line);
+            let (rest, flags) = CommandSpec::find(&words[0]).unwrap().take_flags(&words[1..])?;
+            Ok::<_, String>((rest.join(" "), flags))
+        };
+        let (rest, flags) = take("list_files --sort size lab --limit=3 *.bin --sha1").unwrap();
+        assert_eq!(rest, "lab *.bin");
+        assert_eq!((flags.value("--sort"), flags.value("--limit"), flags.has("--sha1")), (Some("size"), Some("3"), true));
+        assert!(!flags.has("--yes"));
+        assert_eq!(take("remove_file -- lab --yes").unwrap(), ("lab --yes".into(), Flags::default()));
+        assert_eq!(take("stop_share lab --yes").unwrap().0, "lab --yes", "a command without options takes every word");
+        for bad in ["list_files lab --sort", "list_files lab --yes", "remove_file lab x --yes=1"] {
+            assert!(take(bad).unwrap_err().contains("usage: "), "{bad}");
+        }
     }
 
     #[test]

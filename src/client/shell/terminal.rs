@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustyline::config::Configurer as _;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
-use rustyline::{ColorMode, CompletionType, Config, Editor};
+use rustyline::{ColorMode, CompletionType, Config, DefaultEditor, Editor};
 use zeroize::Zeroizing;
 
 use super::bars::{PromptBars, Ticker};
@@ -30,6 +30,19 @@ pub(super) fn ask_password(what: &str) -> Result<Zeroizing<String>, ClientError>
         std::io::ErrorKind::Interrupted | std::io::ErrorKind::UnexpectedEof => ClientError::Interrupted,
         _ => ClientError::system("cannot ask for a password", e),
     })
+}
+
+/// Asks a question that only `y` or `yes` answers with yes.
+///
+/// # Errors
+/// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
+pub(super) fn confirm(question: &str) -> Result<bool, ClientError> {
+    let asked = DefaultEditor::new().and_then(|mut editor| editor.readline(&format!("{} [y/N] ", escape(question))));
+    match asked {
+        Ok(answer) => Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str())),
+        Err(ReadlineError::Interrupted | ReadlineError::Eof) => Err(ClientError::Interrupted),
+        Err(error) => Err(ClientError::BadArgument(format!("cannot read the terminal: {error}"))),
+    }
 }
 
 /// Serves the prompt until the user ends it; returns the exit status.

@@ -35,7 +35,7 @@ use super::network::{FirstMet, Network};
 use crate::net::{DeviceSecurity, Stop, Threads};
 use crate::types::{DeviceId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserId};
 
-pub(crate) use call::{LoggedIn, Need, PASSWORD_TIMEOUT};
+pub(crate) use call::{Need, PASSWORD_TIMEOUT};
 pub(crate) use clock::uptime;
 pub(crate) use state::LinkView;
 use state::SetState;
