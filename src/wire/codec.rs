@@ -26,10 +26,9 @@ use byteorder::{BigEndian, ByteOrder};
 
 use super::VersionRange;
 use crate::types::{
-    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry,
-    GroupId, GroupName, InfoHash, Label, Limit, MemberEntry, MembershipState, Part, Password,
-    PasswordHash, Pattern, PeerEntry, Place, RequestEntry, RequestId, RequestStamp, SessionToken,
-    SettingName, Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash,
+    Label, Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, RequestEntry, RequestId,
+    RequestStamp, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
     TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
 };
 

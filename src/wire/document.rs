@@ -23,28 +23,23 @@ use super::peer::{self, ExtendedHandshake, Handshake, MetadataMessage, PeerId, P
 use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 use super::samples::{Sample, samples};
 use super::tracker::{
-    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, MAGIC, Opening, Reply, Request,
-    Resolved, Unwelcome, Welcome,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, MAGIC, Opening, Reply, Request, Resolved, Unwelcome,
+    Welcome,
 };
 use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
-    DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow,
-    GroupEntry, GroupId, GroupName, GroupRow, InfoHash, Label, Limit, Lineage, MemberEntry, MembershipRow,
-    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, Refusal, RequestEntry,
-    RequestId, RequestRow, RequestStamp, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow,
-    Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState,
-    UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
+    DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId,
+    GroupName, GroupRow, InfoHash, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password,
+    PasswordHash, Pattern, PeerEntry, Place, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, Row, RowBatch,
+    SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");
 const LIMITS: &str = include_str!("../types/limits.rs");
 
 /// Checks one type's examples against its table, and takes the table off the list of those unchecked.
-fn check<T: Wire + Sample + Debug>(
-    schema: &Schema,
-    unchecked: &mut BTreeMap<String, Shape>,
-    name: &str,
-) {
+fn check<T: Wire + Sample + Debug>(schema: &Schema, unchecked: &mut BTreeMap<String, Shape>, name: &str) {
     let shape = check_bytes::<T>(schema, unchecked, name, Wire::to_bytes);
     if let Shape::Tagged(rows) = &shape {
         let known: Vec<u8> = (0..=255).filter(|&tag| knows_tag::<T>(tag)).collect();
@@ -53,11 +48,7 @@ fn check<T: Wire + Sample + Debug>(
 }
 
 /// The same for what is only ever a part of a row.
-fn check_part<T: Fields + Sample + Debug>(
-    schema: &Schema,
-    unchecked: &mut BTreeMap<String, Shape>,
-    name: &str,
-) {
+fn check_part<T: Fields + Sample + Debug>(schema: &Schema, unchecked: &mut BTreeMap<String, Shape>, name: &str) {
     check_bytes::<T>(schema, unchecked, name, |value| {
         let mut bytes = Vec::new();
         value.encode_fields(&mut bytes);
@@ -111,7 +102,7 @@ fn check_leaf(name: &str, kind: &str, value: &[u8]) {
         };
     }
     let want = example!(
-        UserId GroupId StoreId FileId RequestId DeviceId InfoHash Sha1Digest Signature Stamp UserName
+        UserId GroupId FileId RequestId DeviceId InfoHash Sha1Digest Signature Stamp UserName
         GroupName FileName Label Password PasswordHash SettingName Pattern
     );
     assert_eq!(value, want, "what {name} calls {kind} is something else");

@@ -30,9 +30,8 @@
 use super::codec::{Fields, decode_text, encode_block, encode_text, list_items, wire_fields};
 use super::{Decoder, Wire, WireError};
 use crate::types::{
-    Content, Effect, FileFacts, FileId, FileRow, GroupId, GroupName, GroupRow, MembershipRow,
-    MembershipState, PasswordHash, Place, RequestId, RequestRow, Row, RowKey, SettingName, SharingRow,
-    Stamp, UserId, UserName, UserRow, Version, limits,
+    Content, Effect, FileFacts, FileId, FileRow, GroupId, GroupName, GroupRow, MembershipRow, MembershipState, PasswordHash,
+    Place, RequestId, RequestRow, Row, RowKey, SettingName, SharingRow, Stamp, UserId, UserName, UserRow, Version, limits,
 };
 
 /// Rows in one list: a batch, and a transaction that it may not split.
@@ -190,9 +189,7 @@ fn decode_value(key: RowKey, from: &mut Decoder<'_>) -> Result<Content, WireErro
         RowKey::Membership(group, user) => Content::Membership(group, user, Fields::decode_fields(from)?),
         RowKey::Owner(group) => Content::Owner(group, Wire::decode(from)?),
         RowKey::File(group, file) => Content::File(group, file, optional(from)?),
-        RowKey::Sharing(group, file, user) => {
-            Content::Sharing(group, file, user, Fields::decode_fields(from)?)
-        }
+        RowKey::Sharing(group, file, user) => Content::Sharing(group, file, user, Fields::decode_fields(from)?),
         RowKey::Request(request) => Content::Request(request, Fields::decode_fields(from)?),
         RowKey::Setting(name) if from.remaining() == 0 => Content::Setting(name, None),
         RowKey::Setting(name) => {

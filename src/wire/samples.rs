@@ -15,15 +15,13 @@ use super::metainfo::Metainfo;
 use super::peer::{ExtendedHandshake, MetadataMessage, PeerMessage};
 use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 use super::tracker::{
-    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Resolved,
-    Unwelcome, Welcome,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Resolved, Unwelcome, Welcome,
 };
 use crate::types::{
-    Content, DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder,
-    FileRow, Geometry, GroupEntry, GroupId, GroupName, GroupRow, InfoHash, Label, Limit, Lineage,
-    MemberEntry, MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
-    Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, Row, RowBatch, SessionToken, SettingName,
-    Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    Content, DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, Geometry,
+    GroupEntry, GroupId, GroupName, GroupRow, InfoHash, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part,
+    Password, PasswordHash, Pattern, PeerEntry, Place, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, Row, RowBatch,
+    SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
     TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
 };
 
@@ -259,8 +257,7 @@ impl Sample for Row {
 
     /// One of each kind, one of each that was deleted, and one with fields of a later version.
     fn examples() -> Vec<Self> {
-        let mut rows: Vec<Self> =
-            Content::examples().into_iter().map(|content| Self::of(content, &[])).collect();
+        let mut rows: Vec<Self> = Content::examples().into_iter().map(|content| Self::of(content, &[])).collect();
         rows.push(Self::of(Sample::example(), &[0xaa, 0xbb]));
         rows
     }

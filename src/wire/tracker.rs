@@ -14,10 +14,9 @@ use super::frame::to_frame;
 use super::version::VERSION_FIRST_WITH_RANGE;
 use super::{Decoder, VersionRange, Wire, WireError};
 use crate::types::{
-    Change, DeviceId, DownloadState, FileEntry, FileFacts, FileId, FileOrder, GroupEntry, GroupId,
-    GroupName, InfoHash, Label, MemberEntry, Password, Pattern, PeerEntry, Refusal, RequestEntry,
-    RequestStamp, SessionToken, StoreId, Success, Ticket, TrackerEntry, UserEntry, UserId, UserName,
-    limits,
+    Change, DeviceId, DownloadState, FileEntry, FileFacts, FileId, FileOrder, GroupEntry, GroupId, GroupName, InfoHash, Label,
+    MemberEntry, Password, Pattern, PeerEntry, Refusal, RequestEntry, RequestStamp, SessionToken, StoreId, Success, Ticket,
+    TrackerEntry, UserEntry, UserId, UserName, limits,
 };
 
 /// First bytes of every first frame: a stranger who speaks something else is noticed at once.
@@ -525,22 +524,12 @@ impl Request {
             Self::CreateGroup { request, name } => (request, Change::CreateGroup { name }),
             Self::JoinGroup { request, group } => (request, Change::JoinGroup { group }),
             Self::LeaveGroup { request, group } => (request, Change::LeaveGroup { group }),
-            Self::AcceptRequest { request, group, user } => {
-                (request, Change::AcceptRequest { group, user })
-            }
-            Self::RejectRequest { request, group, user } => {
-                (request, Change::RejectRequest { group, user })
-            }
-            Self::RemoveMember { request, group, user } => {
-                (request, Change::RemoveMember { group, user })
-            }
-            Self::TransferGroup { request, group, user } => {
-                (request, Change::TransferGroup { group, user })
-            }
+            Self::AcceptRequest { request, group, user } => (request, Change::AcceptRequest { group, user }),
+            Self::RejectRequest { request, group, user } => (request, Change::RejectRequest { group, user }),
+            Self::RemoveMember { request, group, user } => (request, Change::RemoveMember { group, user }),
+            Self::TransferGroup { request, group, user } => (request, Change::TransferGroup { group, user }),
             Self::ShareFile { request, group, file } => (request, Change::ShareFile { group, file }),
-            Self::ReplaceFile { request, group, file, replaces } => {
-                (request, Change::ReplaceFile { group, file, replaces })
-            }
+            Self::ReplaceFile { request, group, file, replaces } => (request, Change::ReplaceFile { group, file, replaces }),
             Self::StopShare { request, group, file } => (request, Change::StopShare { group, file }),
             Self::RemoveFile { request, group, file } => (request, Change::RemoveFile { group, file }),
             Self::RenameGroup { request, group, name } => (request, Change::RenameGroup { group, name }),

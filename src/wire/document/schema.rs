@@ -79,9 +79,7 @@ impl Schema {
                     assert_eq!(shapes.insert(table.heading.clone(), shape), None, "{}", table.heading);
                 }
                 "kind | name | key | value | meaning" => {
-                    let kind = |row: &Vec<String>| {
-                        (row[0].parse().unwrap(), (fields(&code(&row[2])), fields(&code(&row[3]))))
-                    };
+                    let kind = |row: &Vec<String>| (row[0].parse().unwrap(), (fields(&code(&row[2])), fields(&code(&row[3]))));
                     let shape = Shape::RowOfKind(table.rows.iter().map(kind).collect());
                     assert_eq!(shapes.insert(table.heading.clone(), shape), None, "{}", table.heading);
                 }
@@ -122,10 +120,11 @@ impl Schema {
             };
         }
         if let Some(kind) = kind.strip_suffix('*') {
-            let Some(Shape::Fields(fields, true)) = self.shapes.get(kind) else {
-                return Err(format!("{kind} has no length to leave out"));
+            return match self.shapes.get(kind) {
+                Some(Shape::Fields(fields, true)) => self.walk_fields(fields, bytes, leaf),
+                Some(Shape::Text(min, max)) if (*min..=*max).contains(&bytes.len()) => Ok(&[]),
+                _ => Err(format!("{kind} has no length to leave out, or is too long")),
             };
-            return self.walk_fields(fields, bytes, leaf);
         }
         if let Some(kind) = kind.strip_prefix('[').and_then(|kind| kind.strip_suffix(']')) {
             let (count, rest) = take(kind, bytes, 4)?;
@@ -166,12 +165,7 @@ impl Schema {
     }
 
     /// Walks over a length and the fields behind it, which must fill it. The leaf sees what is in it.
-    fn walk_block<'a>(
-        &self,
-        fields: &[Field],
-        bytes: &'a [u8],
-        leaf: &mut Leaf<'_>,
-    ) -> Result<&'a [u8], String> {
+    fn walk_block<'a>(&self, fields: &[Field], bytes: &'a [u8], leaf: &mut Leaf<'_>) -> Result<&'a [u8], String> {
         let (block, rest) = take_block(BLOCK, bytes, 4)?;
         leaf(BLOCK, block);
         match self.walk_fields(fields, block, leaf)? {
@@ -181,12 +175,7 @@ impl Schema {
     }
 
     /// Walks over what follows the length of a row of the directory.
-    fn walk_row(
-        &self,
-        kinds: &BTreeMap<u8, (Vec<Field>, Vec<Field>)>,
-        row: &[u8],
-        leaf: &mut Leaf<'_>,
-    ) -> Result<(), String> {
+    fn walk_row(&self, kinds: &BTreeMap<u8, (Vec<Field>, Vec<Field>)>, row: &[u8], leaf: &mut Leaf<'_>) -> Result<(), String> {
         let (kind, rest) = take("kind of a row", row, 1)?;
         let (key, rest) = take_block("key of a row", rest, 2)?;
         let rest = self.walk("Version", rest, leaf)?;

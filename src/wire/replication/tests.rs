@@ -55,16 +55,14 @@ fn messages_of_later_versions_are_recognised_by_their_tags() {
 #[test]
 fn a_vector_has_one_encoding() {
     let entry = |store: u8, sequence: u8| [&[store; 16][..], &[0, 0, 0, 0, 0, 0, 0, sequence]].concat();
-    let vector = |entries: &[Vec<u8>]| {
-        VersionVector::from_bytes(&[&(entries.len() as u32).to_be_bytes()[..], &entries.concat()].concat())
-    };
+    let vector =
+        |entries: &[Vec<u8>]| VersionVector::from_bytes(&[&(entries.len() as u32).to_be_bytes()[..], &entries.concat()].concat());
     assert!(vector(&[entry(1, 5), entry(2, 1)]).is_ok());
     for bad in [[entry(2, 1), entry(1, 5)], [entry(1, 5), entry(1, 6)], [entry(1, 5), entry(2, 0)]] {
         assert!(matches!(vector(&bad), Err(WireError::BadValue { what: "version vector", .. })));
     }
-    let many: Vec<Vec<u8>> = (0..=limits::STORES_MAX as u16)
-        .map(|n| [&n.to_be_bytes()[..], &[0; 14], &[0, 0, 0, 0, 0, 0, 0, 1]].concat())
-        .collect();
+    let many: Vec<Vec<u8>> =
+        (0..=limits::STORES_MAX as u16).map(|n| [&n.to_be_bytes()[..], &[0; 14], &[0, 0, 0, 0, 0, 0, 0, 1]].concat()).collect();
     assert!(vector(&many[..limits::STORES_MAX]).is_ok());
     assert!(matches!(vector(&many), Err(WireError::TooLong { what: "version vector", .. })));
 }
@@ -87,7 +85,8 @@ fn the_longest_hello_and_welcome_fit_their_frames() {
     let trackers = vec![address.clone(); limits::TRACKERS_MAX];
     let ancestors = (0..limits::ANCESTORS_MAX).map(|n| (store(n), u64::MAX)).collect();
     let lineage = Lineage { store: store(0), ancestors };
-    let hello = ReplicaHello { address: address.clone(), lineage: lineage.clone(), trackers: trackers.clone(), ..Sample::example() };
+    let hello =
+        ReplicaHello { address: address.clone(), lineage: lineage.clone(), trackers: trackers.clone(), ..Sample::example() };
     let vector: VersionVector = (0..limits::STORES_MAX).map(|n| (store(n), u64::MAX)).collect();
     let durable = Durable { vector, ..Durable::example() };
     let welcome = ReplicaWelcome { address, lineage, durable, trackers, ..ReplicaWelcome::example() };

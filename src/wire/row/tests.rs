@@ -13,7 +13,7 @@ fn value_at(row: &Row) -> usize {
 fn golden_bytes() {
     let rows = Row::examples();
     let name = |row: &Row| {
-        let deleted = if row.content.is_tombstone() { " deleted" } else { "" };
+        let deleted = if format!("{:?}", row.content).ends_with("None)") { " deleted" } else { "" };
         let extra = if row.extra.is_empty() { "" } else { " of a later version" };
         format!("{}{deleted}{extra}", crate::wire::checks::variant_name(&row.content))
     };
@@ -112,7 +112,10 @@ fn keys_have_one_encoding() {
         let key = row.content.key();
         let bytes = key_bytes(&key);
         assert_eq!(decode_key(kind(&key), &bytes), Ok(key.clone()));
-        assert_eq!((kind(&key), u16::from_be_bytes([encode_row(&row)[5], encode_row(&row)[6]])), (encode_row(&row)[4], bytes.len() as u16));
+        assert_eq!(
+            (kind(&key), u16::from_be_bytes([encode_row(&row)[5], encode_row(&row)[6]])),
+            (encode_row(&row)[4], bytes.len() as u16)
+        );
         if kind(&key) < 7 {
             assert!(decode_key(kind(&key), &[&bytes[..], &[0]].concat()).is_err());
             assert!(decode_key(kind(&key), &bytes[1..]).is_err());

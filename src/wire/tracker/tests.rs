@@ -47,8 +47,7 @@ fn openings() -> Vec<Opening> {
 #[test]
 fn golden_bytes() {
     let hello = |opening: &Opening| format!("Hello {}", variant_name(&opening.hello));
-    let mut messages: Vec<(String, Vec<u8>)> =
-        openings().iter().map(|opening| (hello(opening), to_frame(opening))).collect();
+    let mut messages: Vec<(String, Vec<u8>)> = openings().iter().map(|opening| (hello(opening), to_frame(opening))).collect();
     let request = |message: &FromClient| format!("Request {}", variant_name(&message.request));
     messages.extend(from_client().iter().map(|message| (request(message), to_frame(message))));
     messages.extend(from_tracker().iter().map(|message| (name(message), to_frame(message))));
