@@ -9,7 +9,7 @@ use super::core::Inner;
 use super::groups::is_member;
 use super::trackers::{Need, RemovedFile};
 use super::{Client, ClientError, ClientEvent};
-use crate::store::{DownloadRow, Progress, ShareRow};
+use crate::store::{DownloadRow, Progress, ShareState};
 use crate::types::{FileFacts, FileId, GroupId, InfoHash, Label, Refusal};
 use crate::wire::tracker::{Reply, Request};
 
@@ -74,35 +74,36 @@ impl Inner {
         let RemovedFile { group, info_hash, label, replaced_by } = removed;
         let reason = match replaced_by {
             Some(newer) => {
-                let name = self.group_name(*group);
+                let known = self.library.lock().group_label(*group).map(|label| label.to_string());
+                let name = known.unwrap_or_else(|| self.group_name(*group));
                 let words = shell_words::join(["download_file", &name, newer.as_str()]);
                 format!("a newer version has taken its place; `{words}` fetches that")
             }
             None => "it was removed from the group".to_owned(),
         };
         let own = self.own_removals.lock().get(*group, *info_hash);
-        let share = self.library.lock().share(*group, *info_hash).filter(|share| share.offered).map(|share| share.row.clone());
-        match (share, own) {
-            // The file that took its place may have the same content under other facts.
-            (Some(share), Some(file)) if share.facts.id() != file => return,
-            (Some(_), Some(_)) => self.stop_offering(*group, *info_hash),
-            (Some(ShareRow { group_label, path, .. }), None) => {
-                self.stop_offering(*group, *info_hash);
-                let (file, reason) = (label.clone(), reason.clone());
-                self.bus.tell(&ClientEvent::ShareNotOffered { group: group_label, file, path, reason });
+        let share = self.library.lock().share(*group, *info_hash).map(|share| (share.row.clone(), share.offered));
+        if let Some((row, was_offered)) = share.filter(|(row, _)| row.state != ShareState::Stopped) {
+            // The file that this device put in its place may have the same content under other facts.
+            if own.is_some_and(|own| own != row.facts.id()) {
+                return;
             }
-            (None, _) => {}
+            self.stop_offering(*group, *info_hash);
+            if was_offered && own.is_none() {
+                let (group, file, path, reason) = (row.group_label, label.clone(), row.path, reason.clone());
+                self.bus.tell(&ClientEvent::ShareNotOffered { group, file, path, reason });
+            }
         }
         self.end_downloads_of(*group, *info_hash, &reason);
     }
 
     /// Offers a version no more which this device has removed or replaced.
     pub(crate) fn end_version(&self, group: GroupId, facts: &FileFacts) {
-        let is_offered = {
+        let is_known = {
             let mut library = self.library.lock();
-            library.share(group, facts.info_hash).is_some_and(|share| share.offered && share.row.facts == *facts)
+            library.share(group, facts.info_hash).is_some_and(|share| share.row.facts == *facts)
         };
-        if is_offered {
+        if is_known {
             self.stop_offering(group, facts.info_hash);
         }
     }

@@ -21,7 +21,8 @@ fn entry_of(label: &str, name: &str) -> Option<FileEntry> {
         chain: None,
     };
     let group = crate::types::GroupId::from_bytes([3; 16]);
-    Some(FileEntry { group, label: label.parse().ok()?, facts, sharers: Vec::new(), sharer_count: 1, online: 1 })
+    let (label, at) = (label.parse().ok()?, Default::default());
+    Some(FileEntry { group, label, facts, sharers: Vec::new(), sharer_count: 1, online: 1, at })
 }
 
 fn entry() -> FileEntry {

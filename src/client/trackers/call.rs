@@ -338,11 +338,14 @@ impl<'a> Call<'a> {
         if self.busy {
             return Err(Refusal::Busy.into());
         }
-        if let Some(clock_ms) = self.wrong_time {
-            return self.ask_again_at(clock_ms);
-        }
         let shared = &self.set.shared;
         let mut state = shared.state.lock();
+        // A tracker that is about to confirm the session may take the request as it is.
+        let is_late = self.started.elapsed() > UNREACHABLE_TIMEOUT;
+        if let Some(clock_ms) = self.wrong_time.filter(|_| is_late || !self.is_another_coming(&state)) {
+            drop(state);
+            return self.ask_again_at(clock_ms);
+        }
         self.check_session(&state)?;
         if self.interrupt.is_set() {
             return Ok(());
@@ -369,6 +372,13 @@ impl<'a> Call<'a> {
         let step = Instant::now() + HEDGE_AFTER;
         shared.changed.wait_until(&mut state, until.min(step));
         Ok(())
+    }
+
+    /// Tells whether a tracker that was not asked is connected and is about to confirm the session.
+    fn is_another_coming(&self, state: &SetState) -> bool {
+        let is_new = |index: usize, key: u64| !self.asked.contains(&(index, key)) && !self.passed.contains(&index);
+        let mut live = state.links.iter().enumerate().filter_map(|(index, link)| Some((index, link.live.as_ref()?)));
+        live.any(|(index, live)| is_new(index, live.key) && !matches!(live.login, Login::Refused { .. }))
     }
 
     /// The time was wrong for every tracker that answered: all are asked once more with another stamp, if none has carried the request out.

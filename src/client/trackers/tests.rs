@@ -51,11 +51,13 @@ pub(in crate::client) struct Terms {
     pub(in crate::client) ahead_ms: i64,
     /// When the password was set.
     pub(in crate::client) password_ms: u64,
+    /// The operator has set it.
+    pub(in crate::client) must_change: bool,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { token_ms: 24 * 3_600_000, ticket_ms: 600_000, ahead_ms: 0, password_ms: 1 }
+        Self { token_ms: 24 * 3_600_000, ticket_ms: 600_000, ahead_ms: 0, password_ms: 1, must_change: false }
     }
 }
 
@@ -229,23 +231,24 @@ impl FakeSession {
     fn usual(&self, request: Request, device: DeviceId) -> Reply {
         let terms = *self.terms.lock();
         match request {
-            Request::Login { .. } => logged_in(terms.token(&self.key, device)),
+            Request::Login { .. } => logged_in(terms, terms.token(&self.key, device)),
             Request::Resume { token } => {
                 let good = token.claims.expires_ms > terms.now_ms() && token.claims.password.stamp.ms() >= terms.password_ms;
                 match good && token.claims.device == device {
-                    true => logged_in(terms.token(&self.key, device)),
+                    true => logged_in(terms, terms.token(&self.key, device)),
                     false => Reply::Refused(Refusal::SessionOver),
                 }
             }
             Request::Renew => Reply::Renewed(terms.token(&self.key, device)),
             Request::ChangePassword { .. } => {
                 let mut terms = self.terms.lock();
-                terms.password_ms += 1;
+                (terms.password_ms, terms.must_change) = (terms.password_ms + 1, false);
                 Reply::Renewed(terms.token(&self.key, device))
             }
             Request::Tickets { groups } => {
                 Reply::Tickets(groups.into_iter().map(|group| terms.ticket(&self.key, device, group)).collect())
             }
+            Request::FindFile { .. } => Reply::Refused(Refusal::NoSuchFile),
             Request::Announce { .. } => Reply::Peers(Vec::new()),
             Request::Ping | Request::Logout => Reply::Pong,
             _ => done(Stamp::new(terms.now_ms(), 0)),
@@ -253,8 +256,8 @@ impl FakeSession {
     }
 }
 
-fn logged_in(token: SessionToken) -> Reply {
-    Reply::LoggedIn { user: user(), token, must_change: false }
+fn logged_in(terms: Terms, token: SessionToken) -> Reply {
+    Reply::LoggedIn { user: user(), token, must_change: terms.must_change }
 }
 
 /// A change was carried out, with that stamp.

@@ -205,7 +205,6 @@ impl Station {
         let hashed = hash_file(&self.path(name), &mut |_| true).unwrap();
         self.engine.seed(hashed.seed.clone()).unwrap();
         facts(&hashed)
-        chain: None,
     }
 
     pub(super) fn spec(&self, facts: &FileFacts) -> DownloadSpec {
