@@ -5,7 +5,8 @@
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use posse::types::{
-    Effect, FileEntry, FileFacts, GroupId, InfoHash, Label, Operation, OriginId, RequestId, Sha1Digest, Stamp, UserId, Write,
+    Content, FileEntry, FileFacts, FileRow, GroupId, InfoHash, Label, Place, RequestId, Row, RowBatch, Sha1Digest, SharingRow,
+    Stamp, StoreId, UserId, Version,
 };
 use posse::wire::Wire;
 use posse::wire::metainfo::Metainfo;
@@ -17,20 +18,26 @@ fn main() {
     divan::main();
 }
 
-/// As many operations as one replication frame holds, each sharing a file.
-fn operations() -> ToAcceptor {
+/// A batch of a thousand shared files, two rows each.
+fn rows() -> ToAcceptor {
     let group = GroupId::from_bytes([2; 16]);
     let user = UserId::from_bytes([1; 16]);
-    let operation = |sequence: u64| {
+    let pair = |sequence: u64| {
         let stamp = Stamp::new(1_700_000_000_000 + sequence, 0);
-        let file = facts(sequence);
-        let info_hash = file.info_hash;
-        let writes =
-            vec![Write::File { group, file, shared_by: user, at: stamp }, Write::Sharing { group, info_hash, user, on: true }];
+        let facts = facts(sequence);
+        let file = facts.id();
         let request = RequestId::from_bytes([sequence as u8; 16]);
-        Operation { origin: OriginId::from_bytes([3; 16]), sequence, stamp, request, actor: user, effect: Effect::Done, writes }
+        let shared = FileRow { facts, shared_by: user, at: stamp, replaces: None, removed: None };
+        let sharing = SharingRow { on: true, admission: request };
+        let row = |content| Row {
+            content,
+            version: Version { stamp, request },
+            place: Place { store: StoreId::from_bytes([3; 16]), sequence },
+            extra: Box::default(),
+        };
+        [Content::File(group, file, Some(shared)), Content::Sharing(group, file, user, sharing)].map(row)
     };
-    ToAcceptor::Operations((1..=1024).map(operation).collect())
+    ToAcceptor::Rows(RowBatch { rows: (1..=1000).flat_map(pair).collect(), through: 1000, complete: None })
 }
 
 fn facts(number: u64) -> FileFacts {
@@ -40,6 +47,7 @@ fn facts(number: u64) -> FileFacts {
         len: number << 20,
         piece_len: 512 << 10,
         sha1: Sha1Digest::from_bytes([number as u8; 20]),
+        chain: None,
     }
 }
 
@@ -50,9 +58,10 @@ fn listing() -> FromTracker {
         let facts = facts(number);
         let sharers = vec![label("nik"), label("mia"), label("ole~2")];
         let group = GroupId::from_bytes([2; 16]);
-        FileEntry { group, label: Label::new(facts.name.as_str(), 1), facts, sharers, sharer_count: 3, online: 2 }
+        let at = Stamp::new(1_700_000_000_000 + number, 0);
+        FileEntry { group, label: Label::new(facts.name.as_str(), 1), facts, sharers, sharer_count: 3, online: 2, at }
     };
-    FromTracker::Reply { number: 7, reply: Reply::Files { entries: (0..1000).map(entry).collect(), more: true } }
+    FromTracker::Reply { number: 7, clock_ms: 1, reply: Reply::Files { entries: (0..1000).map(entry).collect(), more: true } }
 }
 
 fn bench_encode<T: Wire + Sync>(bencher: Bencher<'_, '_>, message: &T) {
@@ -69,13 +78,13 @@ fn bench_decode<T: Wire>(bencher: Bencher<'_, '_>, message: &T) {
 }
 
 #[divan::bench]
-fn encode_operations(bencher: Bencher<'_, '_>) {
-    bench_encode(bencher, &operations());
+fn encode_rows(bencher: Bencher<'_, '_>) {
+    bench_encode(bencher, &rows());
 }
 
 #[divan::bench]
-fn decode_operations(bencher: Bencher<'_, '_>) {
-    bench_decode(bencher, &operations());
+fn decode_rows(bencher: Bencher<'_, '_>) {
+    bench_decode(bencher, &rows());
 }
 
 #[divan::bench]

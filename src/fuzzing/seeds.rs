@@ -2,7 +2,7 @@
 
 use super::Input;
 use crate::tracker::fuzz::{begin, known};
-use crate::types::{DownloadState, InfoHash, Operation, RequestId};
+use crate::types::{DownloadState, FileOrder, InfoHash, RequestId, RequestStamp, Row, RowBatch, Stamp};
 use crate::wire::Wire;
 use crate::wire::checks::variant_name;
 use crate::wire::frame::to_frame;
@@ -10,7 +10,7 @@ use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage};
 use crate::wire::replication::{ToAcceptor, ToDialler};
 use crate::wire::samples::Sample;
-use crate::wire::tracker::{AnnounceEntry, Event, FromClient, FromTracker, Hello, Reply, Request};
+use crate::wire::tracker::{AnnounceEntry, Event, FromClient, FromTracker, Hello, Opening, Reply, Request};
 
 /// A file's name and its bytes.
 pub(crate) type Seed = (String, Vec<u8>);
@@ -165,10 +165,13 @@ fn peer_messages() -> Vec<Seed> {
 fn tracker_frames() -> Vec<Seed> {
     let mut seeds = Vec::new();
     let (mut said, mut heard) = (vec![3, 6], vec![4, 0]);
-    for message in Hello::examples() {
-        seeds.push(seed(&format!("hello-{}", variant_name(&message)), behind(&[0, 0], &message.to_bytes())));
-        said.extend(to_frame(&message));
+    for hello in Hello::examples() {
+        let name = format!("hello-{}", variant_name(&hello));
+        let opening = Opening::new(hello);
+        seeds.push(seed(&name, behind(&[0, 0], &opening.to_bytes())));
+        said.extend(to_frame(&opening));
     }
+    seeds.push(seed("hello-of-version-2", behind(&[0, 0], b"PSSE\x00\x02\x00\x1a\xe1")));
     for request in Request::examples() {
         let name = format!("request-{}", variant_name(&request));
         let message = FromClient { number: 9, request };
@@ -181,7 +184,7 @@ fn tracker_frames() -> Vec<Seed> {
     }
     for reply in Reply::examples() {
         let name = format!("reply-{}", variant_name(&reply));
-        let message = FromTracker::Reply { number: 9, reply };
+        let message = FromTracker::Reply { number: 9, clock_ms: 7, reply };
         seeds.push(seed(&name, behind(&[2, 0], &message.to_bytes())));
     }
     for event in Event::examples() {
@@ -193,7 +196,11 @@ fn tracker_frames() -> Vec<Seed> {
 }
 
 fn replication_frames() -> Vec<Seed> {
-    let mut seeds = vec![seed("operation", behind(&[2, 0], &Operation::example().to_bytes()))];
+    let row = |(n, row): (usize, Row)| {
+        let name = format!("row-{n}-{}", variant_name(&row.content));
+        seed(&name, behind(&[2, 0], &row.to_bytes()))
+    };
+    let mut seeds: Vec<Seed> = Row::examples().into_iter().enumerate().map(row).collect();
     let mut stream = vec![3, 2];
     for message in ToAcceptor::examples() {
         seeds.push(seed(&format!("to-acceptor-{}", variant_name(&message)), behind(&[0, 0], &message.to_bytes())));
@@ -210,8 +217,8 @@ fn replication_frames() -> Vec<Seed> {
 /// Requests that name what the tracker of the target knows.
 fn known_requests() -> Vec<Request> {
     let known = known();
-    let (group, info_hash) = (known.group, known.file.info_hash);
-    let request = |n: u8| RequestId::from_bytes([0x80 | n; 16]);
+    let (group, file, info_hash) = (known.group, known.file.id(), known.file.info_hash);
+    let request = |n: u8| RequestStamp { id: RequestId::from_bytes([0x80 | n; 16]), at: Stamp::new(1_700_000_000_000, n.into()) };
     let other = crate::types::FileFacts { info_hash: InfoHash::from_bytes([0x78; 20]), ..known.file.clone() };
     let mut requests = Request::examples();
     // To hash a password takes as long as a thousand other requests.
@@ -229,17 +236,19 @@ fn known_requests() -> Vec<Request> {
             ],
         },
         Request::Resolve { group: "lab".parse().expect("a label"), user: Some("bob".parse().expect("a label")), file: None },
-        Request::ListGroups { after: None },
+        Request::ListGroups { after: None, pattern: Some("l*".parse().expect("a pattern")) },
         Request::ListMyGroups { after: None },
         Request::ListRequests { group, after: None },
         Request::ListMembers { group, after: Some(known.owner) },
-        Request::ListFiles { group, after: None },
-        Request::FindFile { group, info_hash },
+        Request::ListFiles { group, after: None, pattern: None, order: FileOrder::Size },
+        Request::FindFile { group, file },
+        Request::FindFiles { pattern: "pdf".parse().expect("a pattern"), after: None },
         Request::Tickets { groups: vec![group, Sample::example()] },
         Request::Renew,
         Request::TransferGroup { request: request(3), group, user: known.member },
         Request::RemoveMember { request: request(4), group, user: known.member },
-        Request::StopShare { request: request(5), group, info_hash },
+        Request::StopShare { request: request(5), group, file },
+        Request::RemoveFile { request: request(7), group, file },
         Request::LeaveGroup { request: request(6), group },
         Request::Logout,
         Request::WhoAmI,
@@ -255,7 +264,7 @@ fn tracker_sessions() -> Vec<Seed> {
     let bodies: Vec<Vec<u8>> =
         known_requests().into_iter().zip(2..).map(|(request, number)| FromClient { number, request }.to_bytes()).collect();
     let records: Vec<u8> = bodies.iter().flat_map(|body| record(body)).collect();
-    let hello = Hello::Client(Sample::example());
+    let hello = Opening::new(Hello::Client(Sample::example()));
     let login = Request::Login { name: "nik".parse().expect("a label"), password: Sample::example() };
     let stream = [to_frame(&hello), to_frame(&FromClient { number: 1, request: login })].concat();
     let secrets: Vec<u8> = Request::examples()
@@ -263,7 +272,7 @@ fn tracker_sessions() -> Vec<Seed> {
         .filter(|request| matches!(request, Request::CreateUser { .. } | Request::ChangePassword { .. } | Request::Login { .. }))
         .flat_map(|request| record(&FromClient { number: 7, request }.to_bytes()))
         .collect();
-    let sync: Vec<u8> = ToAcceptor::examples().iter().chain([&operations()]).flat_map(|said| record(&said.to_bytes())).collect();
+    let sync: Vec<u8> = ToAcceptor::examples().iter().chain([&rows()]).flat_map(|said| record(&said.to_bytes())).collect();
     let client = begin::CLIENT | begin::RECORDS;
     vec![
         seed("stranger", behind(&[client, 9], &records)),
@@ -272,14 +281,13 @@ fn tracker_sessions() -> Vec<Seed> {
         seed("passwords", behind(&[client | begin::OWNER, 9], &secrets)),
         seed("stream", behind(&[0], &stream)),
         seed("replica", behind(&[begin::REPLICA | begin::RECORDS, 5], &sync)),
-        seed("replica-hello", behind(&[0], &to_frame(&Hello::examples()[1]))),
+        seed("replica-hello", behind(&[0], &to_frame(&Opening::new(Hello::Replica(Sample::example()))))),
     ]
 }
 
-/// Operations that continue their origin.
-fn operations() -> ToAcceptor {
-    let example = Operation { stamp: crate::types::Stamp::new(1_700_000_000_000, 0), ..Operation::example() };
-    ToAcceptor::Operations((1..=3).map(|sequence| Operation { sequence, ..example.clone() }).collect())
+/// A batch without a vector.
+fn rows() -> ToAcceptor {
+    ToAcceptor::Rows(RowBatch { rows: Row::examples(), through: 3, complete: None })
 }
 
 /// First byte: the file. Second: how the handshake is made. Then steps, see `swarm::fuzz`.
