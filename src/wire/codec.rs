@@ -14,32 +14,22 @@
 //! | leaf (`wire_leaf!`, `wire_leaf_enum!`) | the same without the block |
 //!
 //! A later version adds fields at the end of a block, and a reader skips what it does not know there. A
-//! leaf never changes: parts of keys ([`Version`], [`Place`], [`RequestStamp`]), what a signature covers
-//! ([`TokenClaims`], [`TicketClaims`] and what holds them), [`Effect`], and enums without fields.
+//! leaf never changes: parts of keys ([`Version`](crate::types::Version),
+//! [`Place`](crate::types::Place), [`RequestStamp`](crate::types::RequestStamp)), what a signature covers
+//! ([`SessionToken`](crate::types::SessionToken), [`Ticket`](crate::types::Ticket)), [`Effect`](crate::types::Effect), and enums
+//! without fields.
 //!
 //! **Invariant:** a count or length is checked against its limit and against the bytes that are left
 //! before anything is allocated, and nothing is read beyond the end of a block.
 
-use std::net::{IpAddr, SocketAddr};
+mod macros;
+mod values;
 
 use byteorder::{BigEndian, ByteOrder};
 
 use super::VersionRange;
-use crate::types::{
-    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash,
-    Label, Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, RequestEntry, RequestId,
-    RequestStamp, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
-};
-
-/// Bytes in a setting's name.
-pub const SETTING_NAME_LEN_MAX: usize = 300;
-
-/// Names of sharers in a file's entry; how many there are in all stands beside them.
-pub const SHARERS_SHOWN_MAX: usize = 8;
-
-/// Peers in one reply to an announce of many files, at most [`limits::PEERS_PER_ANSWER_MAX`] of each: more fill no frame.
-pub const PEERS_PER_FRAME_MAX: usize = 32_768;
+pub(crate) use macros::{list_items, wire_enum, wire_fields, wire_leaf, wire_leaf_enum, wire_struct};
+pub use values::{PEERS_PER_FRAME_MAX, SETTING_NAME_LEN_MAX, SHARERS_SHOWN_MAX};
 
 /// Says why bytes are not a message. Whoever sent them is not to be talked to any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -368,7 +358,7 @@ impl<T: ListItem> Wire for Vec<T> {
 
 /// Counts the first `items` that one list may hold and that take at most `len_max` bytes together; at least one, if there is one.
 ///
-/// A frame is bounded in bytes ([`limits::TRACKER_FRAME_LEN_MAX`]), so a page or a batch may have to end before its count does.
+/// A frame is bounded in bytes ([`TRACKER_FRAME_LEN_MAX`](crate::types::limits::TRACKER_FRAME_LEN_MAX)), so a page or a batch may have to end before its count does.
 pub fn count_fitting<T: ListItem>(items: &[T], len_max: usize) -> usize {
     let mut scratch = Vec::new();
     let mut len = 0;
@@ -401,306 +391,6 @@ pub fn decode_text<'a>(from: &mut Decoder<'a>, what: &'static str, max: usize) -
     }
     std::str::from_utf8(from.bytes(len)?).map_err(|e| WireError::bad(what, e))
 }
-
-/// Implements [`Wire`] for opaque ids and digests: their bytes.
-macro_rules! wire_opaque {
-    ($($type:ident)*) => {$(
-        impl Wire for $type {
-            const LEN_MIN: usize = $type::LEN;
-
-            fn encode(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(self.as_bytes());
-            }
-
-            fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-                from.array().map($type::from_bytes)
-            }
-        }
-    )*};
-}
-wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest InfoHash Signature);
-
-/// Implements [`Wire`] for validated names: text, checked again by the name's own rules.
-macro_rules! wire_name {
-    ($($type:ident $what:literal $max:expr;)*) => {$(
-        impl Wire for $type {
-            const LEN_MIN: usize = 3;
-
-            fn encode(&self, out: &mut Vec<u8>) {
-                encode_text(self.as_str(), out);
-            }
-
-            fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-                decode_text(from, $what, $max)?.parse().map_err(|e| WireError::bad($what, e))
-            }
-        }
-    )*};
-}
-wire_name!(
-    UserName "user name" limits::NAME_LEN_MAX;
-    GroupName "group name" limits::NAME_LEN_MAX;
-    FileName "file name" limits::FILE_NAME_LEN_MAX;
-    Label "name" limits::LABEL_LEN_MAX;
-    SettingName "setting" SETTING_NAME_LEN_MAX;
-    Pattern "pattern" limits::LABEL_LEN_MAX;
-);
-
-impl Wire for Password {
-    const LEN_MIN: usize = 3;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        encode_text(self.expose(), out);
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        let text = decode_text(from, "password", limits::PASSWORD_LEN_MAX)?;
-        Self::new(text.to_owned()).map_err(|e| WireError::bad("password", e))
-    }
-}
-
-impl Wire for PasswordHash {
-    const LEN_MIN: usize = 2;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        encode_text(self.as_phc(), out);
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        decode_text(from, "password hash", limits::PASSWORD_HASH_LEN_MAX).map(|text| Self::from_phc(text.to_owned()))
-    }
-}
-
-impl Wire for Stamp {
-    const LEN_MIN: usize = 8;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.as_u64().encode(out);
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        u64::decode(from).map(Self::from_u64)
-    }
-}
-
-/// Implements [`ListItem`].
-macro_rules! list_items {
-    ($($type:ident $what:literal $max:expr;)*) => {$(
-        impl $crate::wire::codec::ListItem for $type {
-            const WHAT: &'static str = $what;
-            const COUNT_MAX: usize = $max;
-        }
-    )*};
-}
-pub(crate) use list_items;
-
-list_items!(
-    Label "names" limits::TRACKERS_MAX;
-    GroupEntry "groups" limits::PAGE_ENTRIES_MAX;
-    MemberEntry "members" limits::PAGE_ENTRIES_MAX;
-    RequestEntry "requests" limits::PAGE_ENTRIES_MAX;
-    FileEntry "files" limits::PAGE_ENTRIES_MAX;
-    PeerEntry "peers" PEERS_PER_FRAME_MAX;
-    TrackerEntry "trackers" limits::TRACKERS_MAX;
-    GroupId "groups" limits::TICKETS_PER_REQUEST_MAX;
-    Ticket "tickets" limits::TICKETS_PER_REQUEST_MAX;
-);
-
-/// A socket address: one byte 4 or 6, the address, `u16` port.
-impl Wire for SocketAddr {
-    const LEN_MIN: usize = 7;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        match self.ip() {
-            IpAddr::V4(ip) => {
-                out.push(4);
-                out.extend_from_slice(&ip.octets());
-            }
-            IpAddr::V6(ip) => {
-                out.push(6);
-                out.extend_from_slice(&ip.octets());
-            }
-        }
-        self.port().encode(out);
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        let ip: IpAddr = match u8::decode(from)? {
-            4 => from.array::<4>()?.into(),
-            6 => from.array::<16>()?.into(),
-            tag => return Err(WireError::UnknownTag { what: "address family", tag: tag.into() }),
-        };
-        Ok(Self::new(ip, u16::decode(from)?))
-    }
-}
-
-/// Implements [`Fields`] for a struct: its fields in the order given.
-macro_rules! wire_fields {
-    ($($type:ident { $($field:ident : $field_type:ty),* $(,)? })*) => {$(
-        impl $crate::wire::codec::Fields for $type {
-            const FIELDS_LEN_MIN: usize = 0 $(+ <$field_type as $crate::wire::Wire>::LEN_MIN)*;
-
-            fn encode_fields(&self, out: &mut Vec<u8>) {
-                $($crate::wire::Wire::encode(&self.$field, out);)*
-            }
-
-            fn decode_fields(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
-                Ok(Self { $($field: <$field_type as $crate::wire::Wire>::decode(from)?),* })
-            }
-        }
-    )*};
-}
-pub(crate) use wire_fields;
-
-/// Implements [`Wire`] for a struct: a block with its fields in the order given. Fields that a later
-/// version has added behind them are skipped.
-macro_rules! wire_struct {
-    ($($type:ident { $($field:ident : $field_type:ty),* $(,)? })*) => {$(
-        $crate::wire::codec::wire_fields! { $type { $($field : $field_type),* } }
-
-        impl $crate::wire::Wire for $type {
-            const LEN_MIN: usize = 4 + <Self as $crate::wire::codec::Fields>::FIELDS_LEN_MIN;
-
-            fn encode(&self, out: &mut Vec<u8>) {
-                $crate::wire::codec::encode_block(out, |out| $crate::wire::codec::Fields::encode_fields(self, out));
-            }
-
-            fn decode(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
-                $crate::wire::codec::Fields::decode_fields(&mut from.block()?)
-            }
-        }
-    )*};
-}
-pub(crate) use wire_struct;
-
-/// Implements [`Wire`] for a struct that never changes: its fields in the order given.
-macro_rules! wire_leaf {
-    ($($type:ident { $($field:ident : $field_type:ty),* $(,)? })*) => {$(
-        $crate::wire::codec::wire_fields! { $type { $($field : $field_type),* } }
-
-        impl $crate::wire::Wire for $type {
-            const LEN_MIN: usize = <Self as $crate::wire::codec::Fields>::FIELDS_LEN_MIN;
-
-            fn encode(&self, out: &mut Vec<u8>) {
-                $crate::wire::codec::Fields::encode_fields(self, out);
-            }
-
-            fn decode(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
-                $crate::wire::codec::Fields::decode_fields(from)
-            }
-        }
-    )*};
-}
-
-/// Implements [`Wire`] for an enum: one byte tag, then a block with the variant's fields in the order
-/// given. `#[leaf]` before a variant leaves the block out. A tag that is not there becomes the variant
-/// behind `_`, which holds the tag, or an error if there is none.
-macro_rules! wire_enum {
-    ($type:ident $what:literal {
-        $($tag:literal => $(#[$leaf:ident])? $variant:ident $( { $($field:ident),* $(,)? } )? $( ( $inner:ident ) )? ),* $(,)?
-        $(_ => $unknown:ident $( { $unknown_field:ident } )? $( ( $unknown_inner:ident ) )? $(,)?)?
-    }) => {
-        impl $crate::wire::Wire for $type {
-            const LEN_MIN: usize = 1;
-
-            fn encode(&self, out: &mut Vec<u8>) {
-                match self {
-                    $(Self::$variant $( { $($field),* } )? $( ( $inner ) )? => {
-                        out.push($tag);
-                        let fields = |_out: &mut Vec<u8>| {
-                            $($($crate::wire::Wire::encode($field, _out);)*)?
-                            $($crate::wire::Wire::encode($inner, _out);)?
-                        };
-                        if false $(|| stringify!($leaf) == "leaf")? {
-                            fields(out);
-                        } else {
-                            $crate::wire::codec::encode_block(out, fields);
-                        }
-                    })*
-                    $(Self::$unknown $( { $unknown_field } )? $( ( $unknown_inner ) )? => {
-                        $(out.push(*$unknown_field);)?
-                        $(out.push(*$unknown_inner);)?
-                        $crate::wire::codec::encode_block(out, |_| {});
-                    })?
-                }
-            }
-
-            fn decode(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
-                let tag = <u8 as $crate::wire::Wire>::decode(from)?;
-                match tag {
-                    $($tag => {
-                        let mut block;
-                        let _from = if false $(|| stringify!($leaf) == "leaf")? {
-                            from
-                        } else {
-                            block = from.block()?;
-                            &mut block
-                        };
-                        $($(let $field = $crate::wire::Wire::decode(_from)?;)*)?
-                        $(let $inner = $crate::wire::Wire::decode(_from)?;)?
-                        Ok(Self::$variant $( { $($field),* } )? $( ( $inner ) )?)
-                    })*
-                    $(_ => {
-                        from.block()?;
-                        $(let $unknown_field = tag;)?
-                        $(let $unknown_inner = tag;)?
-                        Ok(Self::$unknown $( { $unknown_field } )? $( ( $unknown_inner ) )?)
-                    })?
-                    #[allow(unreachable_patterns)]
-                    _ => Err($crate::wire::WireError::UnknownTag { what: $what, tag: tag.into() }),
-                }
-            }
-        }
-    };
-}
-pub(crate) use wire_enum;
-
-/// Implements [`Wire`] for an enum that never changes: one byte tag, then the variant's fields in the
-/// order given.
-macro_rules! wire_leaf_enum {
-    ($type:ident $what:literal { $($tag:literal => $variant:ident $( ( $inner:ident ) )? ),* $(,)? }) => {
-        $crate::wire::codec::wire_enum!($type $what { $($tag => #[leaf] $variant $( ( $inner ) )?),* });
-    };
-}
-pub(crate) use wire_leaf_enum;
-
-wire_struct! {
-    FileFacts {
-        info_hash: InfoHash, name: FileName, len: u64, piece_len: u32, sha1: Sha1Digest,
-        chain: Option<Sha1Digest>,
-    }
-    UserEntry { user: UserId, label: Label }
-    GroupEntry { group: GroupId, label: Label, part: Part, member_count: u32, owner: Label }
-    MemberEntry { user: UserEntry, owner: bool, online: bool, since: Stamp }
-    RequestEntry { user: UserEntry, since: Stamp }
-    FileEntry {
-        group: GroupId, label: Label, facts: FileFacts, sharers: Vec<Label>, sharer_count: u32,
-        online: u32, at: Stamp,
-    }
-    PeerEntry {
-        info_hash: InfoHash, group: GroupId, device: DeviceId, user: UserId, address: SocketAddr,
-        state: DownloadState,
-    }
-    TrackerEntry { number: u32, address: Label, state: TrackerState, lag: u64 }
-    Success { effect: Effect, stamp: Stamp }
-}
-wire_leaf! {
-    Version { stamp: Stamp, request: RequestId }
-    Place { store: StoreId, sequence: u64 }
-    RequestStamp { id: RequestId, at: Stamp }
-    TokenClaims { user: UserId, device: DeviceId, password: Version, issued_ms: u64, expires_ms: u64 }
-    SessionToken { claims: TokenClaims, signature: Signature }
-    TicketClaims { group: GroupId, user: UserId, device: DeviceId, issued_ms: u64, expires_ms: u64 }
-    Ticket { claims: TicketClaims, signature: Signature }
-}
-wire_leaf_enum!(Effect "effect" { 0 => Done, 1 => User(user), 2 => Group(group) });
-wire_leaf_enum!(Part "part" { 0 => Stranger, 1 => Requested, 2 => Member, 3 => Owner });
-wire_leaf_enum!(DownloadState "download state" { 0 => Stopped, 1 => Leeching, 2 => Seeding });
-wire_leaf_enum!(MembershipState "membership" { 0 => None, 1 => Requested, 2 => Member });
-wire_leaf_enum!(TrackerState "tracker state" {
-    0 => Myself, 1 => Up, 2 => CatchingUp, 3 => Down, 4 => MustResync,
-});
-wire_leaf_enum!(FileOrder "order" { 0 => Name, 1 => Size, 2 => Date });
-wire_leaf_enum!(Limit "limit" { 0 => Groups, 1 => Memberships, 2 => Files, 3 => Members });
 
 #[cfg(test)]
 mod tests;

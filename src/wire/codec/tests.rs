@@ -1,7 +1,12 @@
 use std::fmt::Debug;
 
 use super::*;
-use crate::types::{Row, RowBatch, VersionVector};
+use std::net::SocketAddr;
+
+use crate::types::{
+    FileEntry, GroupEntry, GroupId, Label, MemberEntry, PeerEntry, RequestEntry, Row, RowBatch, Ticket, TrackerEntry,
+    VersionVector, limits,
+};
 use crate::wire::checks::grow;
 use crate::wire::replication::{ToAcceptor, ToDialler};
 use crate::wire::samples::Sample;
