@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rustix::fs::{FlockOperation, flock};
 
 /// Name of the file that is locked while a process uses the directory.
@@ -26,11 +26,11 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The store was written by a newer program.
-    #[error("{} was written by a newer version (schema {found}, this program knows {known}); update this program", path.display())]
+    #[error("{} was written by a newer version (format {found}, this program knows {known}); update this program", path.display())]
     Newer {
         /// The database.
         path: PathBuf,
-        /// Its schema version.
+        /// The version of its schema, or of what its rows hold.
         found: u32,
         /// The newest known here.
         known: u32,
@@ -72,13 +72,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Sorts an error of SQLite: damage is told from a disk that fails.
+    /// Sorts an error of SQLite: damage is told from a disk that fails. A value of another type or
+    /// length than the one that was written is damage, too.
     pub(crate) fn of(path: &Path, source: rusqlite::Error) -> Self {
+        let is_damage = match &source {
+            rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => true,
+            other => matches!(other.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)),
+        };
         let path = path.to_owned();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Damaged { path, why: source.to_string() },
-            _ => Self::Database { path, source },
-        }
+        if is_damage { Self::Damaged { path, why: source.to_string() } } else { Self::Database { path, source } }
     }
 }
 
@@ -112,9 +114,18 @@ pub fn open_database(path: &Path, kind: DatabaseKind) -> Result<Connection, Stor
     Ok(connection)
 }
 
+/// Opens a second connection to a database, for reading only.
+pub(super) fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
+    let wrap = |source| StoreError::of(path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(wrap)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(wrap)?;
+    Ok(connection)
+}
+
 /// Makes an empty file that only its owner may read, if there is none: the directory may be one that others may enter. SQLite gives
 /// the files it puts beside a database the same rights.
-fn keep_private(path: &Path) {
+pub(super) fn keep_private(path: &Path) {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -123,7 +134,9 @@ fn keep_private(path: &Path) {
     let _ = options.open(path);
 }
 
-fn check_kind(path: &Path, kind: DatabaseKind, connection: &Connection) -> Result<(), StoreError> {
+/// Checks what a database is for, and that this program knows its schema. Returns whether it is
+/// empty.
+pub(super) fn check_kind(path: &Path, kind: DatabaseKind, connection: &Connection) -> Result<bool, StoreError> {
     let wrap = |source| StoreError::of(path, source);
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(wrap);
     let (application_id, found) = (pragma("application_id")?, pragma("user_version")?);
@@ -135,7 +148,7 @@ fn check_kind(path: &Path, kind: DatabaseKind, connection: &Connection) -> Resul
         let found = u32::try_from(found).unwrap_or(u32::MAX);
         return Err(StoreError::Newer { path: path.to_owned(), found, known: kind.migrations.len() as u32 });
     }
-    Ok(())
+    Ok(is_new)
 }
 
 fn migrate(connection: &mut Connection, kind: DatabaseKind) -> rusqlite::Result<()> {

@@ -1,15 +1,20 @@
-//! What outlives a process: the tracker's operations and the client's device state, each in one SQLite file.
+//! What outlives a process: the tracker's rows and the client's device state, each in one SQLite
+//! file.
 //!
-//! **Invariant:** what a method here has returned success for survives `kill -9` and a power cut: write-ahead log,
-//! `synchronous=FULL`, one transaction a call; or one for the calls of several threads at the same time.
+//! **Invariant:** what a method here has returned success for survives `kill -9` and a power cut:
+//! write-ahead log, `synchronous=FULL`, one transaction a call; or one for the calls of several
+//! threads at the same time.
 //!
-//! Every call blocks on the disk. A data directory is used by one process at a time, which [`DirectoryLock`] sees to.
+//! Every call blocks on the disk. A data directory is used by one process at a time, which
+//! [`DirectoryLock`] sees to.
 
 mod database;
 mod device;
+mod files;
 mod gather;
-mod operations;
+mod rows;
+mod takeover;
 
 pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
 pub use device::{DeviceStore, DownloadRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState};
-pub use operations::{OperationReader, OperationStore};
+pub use rows::{RowReader, RowStore, restore};

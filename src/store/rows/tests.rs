@@ -1,0 +1,370 @@
+//! What was stored is there after any end of the process, whole, in order and private.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::types::{
+    Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp, UserId,
+    Version, limits,
+};
+
+fn store_id(number: u16) -> StoreId {
+    let mut bytes = [0; 16];
+    bytes[..2].copy_from_slice(&number.to_be_bytes());
+    StoreId::from_bytes(bytes)
+}
+
+fn row(content: Content, at_ms: u64) -> Row {
+    let version = Version { stamp: Stamp::new(at_ms, 7), request: RequestId::from_bytes([9; 16]) };
+    Row {
+        content,
+        version,
+        place: Place { store: store_id(1), sequence: 3 },
+        extra: Box::default(),
+    }
+}
+
+fn owner(group: u8, user: u8, at_ms: u64) -> Row {
+    row(Content::Owner(GroupId::from_bytes([group; 16]), UserId::from_bytes([user; 16])), at_ms)
+}
+
+fn tie(group: u8, state: MembershipState, at_ms: u64) -> Row {
+    let value = MembershipRow { state, since: Stamp::new(at_ms, 0), ended: None };
+    let key = (GroupId::from_bytes([group; 16]), UserId::from_bytes([1; 16]));
+    row(Content::Membership(key.0, key.1, value), at_ms)
+}
+
+fn request(number: u8, at_ms: u64) -> Row {
+    let value =
+        RequestRow { actor: UserId::NOBODY, effect: Effect::Done, note: format!("no. {number}") };
+    row(Content::Request(RequestId::from_bytes([number; 16]), value), at_ms)
+}
+
+fn transaction(sequence: u64, rows: Vec<Row>) -> Transaction {
+    Transaction { sequence, rows, ..Transaction::default() }
+}
+
+fn open(dir: &tempfile::TempDir, id: u16) -> RowStore {
+    RowStore::open(dir.path(), store_id(id)).unwrap()
+}
+
+fn load(store: &RowStore, since_ms: u64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let take = |row| {
+        rows.push(row);
+        Ok::<(), String>(())
+    };
+    let count = store.load(since_ms, take).unwrap();
+    assert_eq!(count, rows.len() as u64);
+    rows
+}
+
+fn read(reader: &RowReader, after: u64, through: u64) -> Vec<(u64, Row)> {
+    let mut rows = Vec::new();
+    let take = |sequence, row| {
+        rows.push((sequence, row));
+        true
+    };
+    reader.read_after(after, through, take).unwrap();
+    rows
+}
+
+#[test]
+fn what_was_appended_is_there_after_another_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    assert_eq!(store.state().lineage, Lineage::new(store_id(1)));
+    let first = Transaction {
+        sequence: 1,
+        rows: vec![owner(1, 1, 10), tie(1, MembershipState::Member, 10), request(1, 10)],
+        checkpoints: vec![(store_id(50), u64::MAX)],
+        vector: vec![(store_id(51), 8), (store_id(1), 1)],
+        ..Transaction::default()
+    };
+    store.append(&[first, transaction(2, vec![owner(2, 1, 11)])]).unwrap();
+    let before = store.state();
+    assert_eq!((before.sequence, before.vector.get(store_id(1))), (2, 2));
+    // As after `kill -9`: nothing is closed in order.
+    std::mem::forget(store);
+    let store = open(&dir, 2);
+    let state = store.state();
+    assert_eq!(state.lineage, Lineage { store: store_id(2), ancestors: vec![(store_id(1), 2)] });
+    assert_eq!(state.checkpoints, [(store_id(50), u64::MAX)].into_iter().collect());
+    let vector = [(store_id(1), 2), (store_id(2), 2), (store_id(51), 8)];
+    assert_eq!((state.sequence, state.vector), (2, vector.into_iter().collect()));
+    let rows = load(&store, 0);
+    let written =
+        [owner(1, 1, 10), tie(1, MembershipState::Member, 10), request(1, 10), owner(2, 1, 11)];
+    assert!(rows.len() == 4 && written.iter().all(|row| rows.contains(row)), "{rows:?}");
+    assert_eq!(load(&store, 10).len(), 4);
+    assert!(!load(&store, 11).contains(&request(1, 10)), "an old request is not loaded");
+}
+
+#[test]
+fn a_transaction_is_stored_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    store.append(&[transaction(1, vec![owner(1, 1, 1)])]).unwrap();
+    let before = store.state();
+    // Stands for a disk that fails at the second row.
+    let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON main.rows WHEN new.sequence = 3
+        BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+    store.connection.execute_batch(stop).unwrap();
+    let second =
+        Transaction { checkpoints: vec![(store_id(5), 9)], ..transaction(2, vec![owner(2, 2, 2)]) };
+    let both = [second, transaction(3, vec![owner(3, 3, 3)])];
+    assert!(matches!(store.append(&both), Err(StoreError::Database { .. })));
+    assert_eq!(store.state(), before);
+    assert_eq!(load(&store, 0), [owner(1, 1, 1)]);
+    store.connection.execute_batch("DROP TRIGGER stop").unwrap();
+    store.append(&both).unwrap();
+    assert_eq!((load(&store, 0).len(), store.state().checkpoints.get(store_id(5))), (3, 9));
+}
+
+#[test]
+fn rows_are_read_in_the_order_of_their_sequences_and_move_when_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let reader = RowStore::reader(dir.path()).unwrap();
+    let rows = |group| vec![owner(group, 1, 1), tie(group, MembershipState::Member, 1)];
+    store.append(&(1..=5).map(|n| transaction(n, rows(9 - n as u8))).collect::<Vec<_>>()).unwrap();
+    let expect =
+        |sequence: u64| rows(9 - sequence as u8).into_iter().map(move |row| (sequence, row));
+    assert_eq!(read(&reader, 1, 4), (2..=4).flat_map(expect).collect::<Vec<_>>());
+    assert_eq!(read(&reader, 5, u64::MAX), []);
+    store.append(&[transaction(6, vec![owner(8, 2, 2)])]).unwrap();
+    let all = read(&reader, 0, u64::MAX);
+    assert_eq!(all.len(), 10);
+    assert_eq!(all.first(), Some(&(1, tie(8, MembershipState::Member, 1))));
+    assert_eq!(all.last(), Some(&(6, owner(8, 2, 2))));
+    let mut count = 0;
+    let stop_after_three = |_, _| {
+        count += 1;
+        count < 3
+    };
+    reader.read_after(0, u64::MAX, stop_after_three).unwrap();
+    assert_eq!(count, 3);
+}
+
+#[test]
+fn tombstones_and_requests_are_swept_once_they_are_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let (none, member) = (MembershipState::None, MembershipState::Member);
+    let late = row(Content::Unknown(200, vec![1], vec![2]), 1);
+    store
+        .append(&[
+            transaction(1, vec![tie(1, none, 10), owner(1, 1, 10), late.clone()]),
+            transaction(2, vec![tie(2, none, 20), tie(3, member, 10)]),
+            transaction(3, vec![request(1, 10), request(2, 30)]),
+            transaction(4, vec![row(Content::User(UserId::from_bytes([4; 16]), None), 19)]),
+            transaction(5, vec![row(tie(5, none, 1).content, u64::MAX >> 16)]),
+        ])
+        .unwrap();
+    assert_eq!(store.sweep(10, 100).unwrap(), (vec![], 0));
+    assert_eq!(store.state().swept, 0);
+    let (mut swept, _) = store.sweep(20, 2).unwrap();
+    assert_eq!(swept.len(), 2, "no more than it may");
+    let (more, last) = store.sweep(20, 2).unwrap();
+    swept.extend(more);
+    assert_eq!(last, 4);
+    let deleted = [tie(1, none, 10), request(1, 10)].map(|row| row.content.key());
+    assert!(deleted.iter().all(|key| swept.contains(key)) && swept.len() == 3, "{swept:?}");
+    assert!(swept.contains(&RowKey::User(UserId::from_bytes([4; 16]))));
+    assert_eq!(store.state().swept, 4);
+    assert_eq!(load(&store, 0).len(), 6);
+    drop(store);
+    let mut store = open(&dir, 2);
+    assert_eq!(store.state().swept, 4);
+    assert_eq!(store.sweep(31, 10).unwrap().0.len(), 2);
+    assert_eq!(
+        store.state().swept,
+        4,
+        "a request is missed by nobody, and that tombstone was older"
+    );
+    assert!(load(&store, 0).contains(&late), "a row of an unknown kind is kept");
+    assert_eq!(store.sweep(u64::MAX, 10).unwrap().0.len(), 1, "a stamp from the far future");
+}
+
+#[test]
+fn requests_are_found_by_their_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let rows =
+        (1..=9).rev().map(|n| request(n, u64::from(n) * 10)).chain([owner(1, 1, 40)]).collect();
+    store.append(&[transaction(1, rows)]).unwrap();
+    let reader = RowStore::reader(dir.path()).unwrap();
+    let between = |from_ms, to_ms, limit| {
+        let mut found = Vec::new();
+        let take = |row: Row| {
+            found.push(row.version.stamp.ms());
+            true
+        };
+        reader.requests_between(from_ms, to_ms, limit, take).unwrap();
+        found
+    };
+    assert_eq!(between(30, 60, 10), [30, 40, 50]);
+    assert_eq!(between(0, u64::MAX, 2), [10, 20]);
+}
+
+#[test]
+fn lookups_use_their_indexes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, 1);
+    let plan = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+        let mut statement = store.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let lines = statement.query_map(values, |row| row.get::<_, String>(3)).unwrap();
+        lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    };
+    let by_age = plan(SWEEP, params![1, 1]);
+    assert!(by_age.contains("rows_by_age (class=? AND stamp_ms<?)"), "{by_age}");
+    let requests = plan(reader::REQUESTS, params![2, 1, 1, 1]);
+    assert!(requests.contains("rows_by_age (class=? AND stamp_ms>? AND stamp_ms<?)"), "{requests}");
+    let after = plan(reader::READ_AFTER, params![1, 1]);
+    assert!(after.contains("rows_by_sequence") && !after.contains("TEMP B-TREE"), "{after}");
+}
+
+#[test]
+fn peers_are_bounded_and_the_one_untouched_longest_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let raise = |n: usize| (store_id(1000 + n as u16), 1);
+    let many =
+        Transaction { vector: (0..PEERS_MAX).map(raise).collect(), ..transaction(0, vec![]) };
+    store.append(&[many]).unwrap();
+    let touch = Transaction { checkpoints: vec![(store_id(1000), 4)], ..transaction(0, vec![]) };
+    let new =
+        Transaction { vector: vec![(store_id(7), 7)], ..transaction(1, vec![owner(1, 1, 1)]) };
+    store.append(&[touch, new]).unwrap();
+    for store in [&store, &open(&dir, 2)] {
+        let vector = store.state().vector;
+        assert_eq!((vector.get(store_id(1000)), vector.get(store_id(7))), (1, 7));
+        assert_eq!(vector.get(store_id(1001)), 0);
+        assert!(vector.iter().len() <= limits::STORES_MAX);
+    }
+}
+
+#[test]
+fn ids_of_starts_that_wrote_nothing_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir, 1).append(&[transaction(1, vec![owner(1, 1, 1)])]).unwrap();
+    for id in 2..100 {
+        assert_eq!(open(&dir, id).state().lineage.ancestors, [(store_id(1), 1)]);
+    }
+    let last = limits::ANCESTORS_MAX as u16 + 20;
+    for id in 1..last {
+        let sequence = u64::from(id) + 1;
+        let mut store = open(&dir, 1000 + id);
+        store.append(&[transaction(sequence, vec![owner(1, 1, 1)])]).unwrap();
+    }
+    let state = open(&dir, 5).state();
+    assert_eq!(state.lineage.ancestors.len(), limits::ANCESTORS_MAX);
+    assert_eq!(state.lineage.ancestors[0], (store_id(1000 + last - 1), u64::from(last)));
+    assert_eq!(
+        state.vector.get(store_id(1)),
+        1,
+        "an id that is no ancestor any more is known all the same"
+    );
+    assert_eq!(state.vector.get(store_id(1001)), 2);
+}
+
+#[test]
+fn a_backup_is_made_while_rows_are_written_and_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let pair = |n: u64| {
+        transaction(n, vec![owner(n as u8, 1, n), tie(n as u8, MembershipState::Member, n)])
+    };
+    store.append(&(1..=50).map(pair).collect::<Vec<_>>()).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let file = target.path().join("copy");
+    std::thread::scope(|scope| {
+        let backup = scope.spawn(|| RowStore::reader(dir.path()).unwrap().backup(&file));
+        for n in 51..=150 {
+            store.append(&[pair(n)]).unwrap();
+        }
+        backup.join().unwrap().unwrap();
+    });
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), 1, "nothing else is left there");
+    let taken = store.backup(&file);
+    use std::io::ErrorKind::AlreadyExists;
+    assert!(matches!(taken, Err(StoreError::Io { source, .. }) if source.kind() == AlreadyExists));
+
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("directory.sqlite-wal"), "of a store that was here before")
+        .unwrap();
+    restore(&file, other.path()).unwrap();
+    let put_back = open(&other, 2);
+    let state = put_back.state();
+    assert!((50..=150).contains(&state.sequence));
+    assert_eq!(state.lineage.ancestors, [(store_id(1), state.sequence)]);
+    let rows = load(&put_back, 0);
+    assert_eq!(rows.len() as u64, 2 * state.sequence, "no transaction is cut");
+    for name in fs::read_dir(other.path()).unwrap() {
+        assert_eq!(name.unwrap().metadata().unwrap().permissions().mode() & 0o077, 0);
+    }
+    assert!(matches!(restore(&file, other.path()), Err(StoreError::Io { .. })), "a store is there");
+}
+
+#[test]
+fn what_is_no_backup_is_not_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let [file, to] = ["file", "to"].map(|name| dir.path().join(name));
+    fs::create_dir(&to).unwrap();
+    assert!(matches!(restore(&file, &to), Err(StoreError::Database { .. })), "no such file");
+    fs::write(&file, "").unwrap();
+    assert!(matches!(restore(&file, &to), Err(StoreError::Foreign { .. })));
+    fs::write(&file, [b'x'; 5000]).unwrap();
+    assert!(matches!(restore(&file, &to), Err(StoreError::Damaged { .. })));
+    fs::remove_file(&file).unwrap();
+    let other = DatabaseKind { application_id: 5, ..KIND };
+    drop(open_database(&file, other).unwrap());
+    assert!(matches!(restore(&file, &to), Err(StoreError::Foreign { .. })));
+    let store = open(&dir, 1);
+    fs::remove_file(&file).unwrap();
+    put_meta(&store.connection, meta::ENCODING, &2u32.to_be_bytes()).unwrap();
+    store.backup(&file).unwrap();
+    assert!(matches!(restore(&file, &to), Err(StoreError::Newer { found: 2, known: 1, .. })));
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+}
+
+#[test]
+fn newer_and_damaged_stores_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let unknown = row(Content::Unknown(77, vec![1, 2], vec![3]), 5);
+    store.append(&[transaction(1, vec![unknown.clone()])]).unwrap();
+    assert_eq!(load(&store, 0), [unknown], "a row of an unknown kind is no damage");
+    assert!(matches!(store.load(0, |_| Err("no")), Err(StoreError::Damaged { .. })));
+    let again = || RowStore::open(dir.path(), store_id(2));
+    for (version, is_newer) in [(2u32, true), (0, false)] {
+        put_meta(&store.connection, meta::ENCODING, &version.to_be_bytes()).unwrap();
+        assert_eq!(matches!(again(), Err(StoreError::Newer { .. })), is_newer);
+        assert_eq!(matches!(again(), Err(StoreError::Damaged { .. })), !is_newer);
+    }
+    put_meta(&store.connection, meta::ENCODING, &1u32.to_be_bytes()).unwrap();
+    store.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32 + 1).unwrap();
+    assert!(matches!(again(), Err(StoreError::Newer { .. })));
+    store.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32).unwrap();
+    store.connection.execute("UPDATE rows SET key = x'00'", []).unwrap();
+    let take = |_| Ok::<(), String>(());
+    assert!(matches!(store.load(0, take), Err(StoreError::Damaged { .. })), "in another's place");
+    store.connection.execute("UPDATE rows SET body = x'00'", []).unwrap();
+    assert!(matches!(store.load(0, take), Err(StoreError::Damaged { .. })));
+    let reader = RowStore::reader(dir.path()).unwrap();
+    assert!(matches!(reader.read_after(0, 9, |_, _| true), Err(StoreError::Damaged { .. })));
+    put_meta(&store.connection, meta::SEQUENCE, b"odd").unwrap();
+    assert!(matches!(again(), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn others_on_the_machine_cannot_read_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let _store = open(&dir, 1);
+    for entry in fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+    }
+}
