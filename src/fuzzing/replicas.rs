@@ -1,16 +1,18 @@
 //! One tracker's replica between a client and peer trackers that send whatever they like.
 //!
-//! Ids, names and times come from small sets, so that what one step wrote the next ones meet again. Now and then a step takes its
-//! message from raw bytes, as it would arrive. After each step what goes to the disk continues each origin, and no reply tells of an
-//! operation that is not there yet; at the end another replica, given the same operations in another order, holds the same directory.
+//! Ids, names and times come from small sets, so that what one step wrote the next ones meet again. Now
+//! and then a step takes its message from raw bytes, as it would arrive. After each step what goes to the
+//! disk has the next update sequence, and no reply tells of a row that is not there yet; at the end
+//! another replica, given the stored rows in another order, holds the same directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Input;
-use crate::directory::{Directory, LinkId, Output, Replica, Ticket};
+use crate::directory::{Asked, Directory, LinkId, Output, Replica, Ticket};
 use crate::types::{
-    Change, Effect, FileFacts, GroupId, InfoHash, Label, MembershipState, Operation, OriginId, PasswordHash, RequestId,
-    Sha1Digest, Stamp, SyncMessage, UserId, VersionVector, Write,
+    Change, Content, Durable, Effect, FileFacts, FileId, FileOrder, FileRow, GroupId, GroupRow, InfoHash, Label, Lineage,
+    MembershipRow, MembershipState, Order, PasswordHash, Pattern, Place, RequestId, RequestRow, RequestStamp, Row, RowBatch, RowKey,
+    Sha1Digest, SharingRow, Stamp, StoreId, StoreState, SyncMessage, Transaction, UserId, UserRow, Version, VersionVector,
 };
 use crate::wire::Wire;
 use crate::wire::replication::{ToAcceptor, ToDialler};
@@ -28,25 +30,27 @@ struct Run {
     tickets: u64,
     /// Tickets that wait for their answer, with the request.
     asked: BTreeMap<Ticket, RequestId>,
-    /// Own requests handed out to be stored, and not stored yet.
+    /// Requests handed out to be stored, and not stored yet.
     unsaved: BTreeSet<RequestId>,
-    /// Everything handed out to be stored, in order.
-    log: Vec<Operation>,
-    known: VersionVector,
+    /// What the store holds: each row as it was handed out last.
+    rows: BTreeMap<RowKey, Row>,
+    /// The last update sequence handed out, and stored.
+    sequence: u64,
+    stored: u64,
 }
 
 /// A replica, step by step.
 pub fn replica(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let origin = OriginId::from_bytes([1; 16]);
     let mut run = Run {
-        replica: Replica::new(origin, &[2, 3], 7),
+        replica: fresh(),
         now_ms: START_MS,
         tickets: 0,
         asked: BTreeMap::new(),
         unsaved: BTreeSet::new(),
-        log: Vec::new(),
-        known: VersionVector::default(),
+        rows: BTreeMap::new(),
+        sequence: 0,
+        stored: 0,
     };
     for _ in 0..STEPS_MAX {
         if input.is_over() {
@@ -54,42 +58,50 @@ pub fn replica(bytes: &[u8]) {
         }
         run.step(&mut input);
         run.drain();
-        assert_eq!(run.replica.vector(), run.known);
+        assert_eq!(run.replica.sequence(), run.sequence);
     }
     run.persisted();
     check_listings(run.replica.directory());
-    run.check_convergence(origin);
+    run.check_restored();
+}
+
+fn fresh() -> Replica {
+    Replica::new(StoreState::new(StoreId::from_bytes([1; 16])), &[2, 3])
 }
 
 impl Run {
     fn step(&mut self, input: &mut Input<'_>) {
-        match input.below(16) {
-            0 => self.replica.connected(self.now_ms, link(input), origin(input)),
+        match input.below(17) {
+            0 => self.replica.connected(self.now_ms, link(input), &lineage(input)),
             1 => self.replica.disconnected(self.now_ms, link(input)),
-            2 => self.replica.clock_ahead(link(input)),
+            2 => {
+                let (number, durable) = (2 + input.below(3) as u32, self.any_durable(input));
+                self.replica.greeted(self.now_ms, number, durable, input.bool());
+            }
             3 => self.now_ms = (self.now_ms + u64::from(input.u16())).saturating_sub(u64::from(input.u16()) / 2),
             4 => self.replica.tick(self.now_ms),
             5 | 6 => self.persisted(),
-            7 => self.durable(input),
+            7 => {
+                let (link, durable) = (link(input), self.any_durable(input));
+                self.replica.handle(self.now_ms, link, SyncMessage::Durable(durable));
+            }
             8 => self.raw(input),
             9..=11 => self.submit(input),
-            _ => self.operations(input),
+            12 => self.sweep(input),
+            _ => self.batch(input),
         }
     }
 
     fn persisted(&mut self) {
         self.unsaved.clear();
+        self.stored = self.sequence;
         self.replica.persisted(self.now_ms);
         self.drain();
     }
 
-    fn durable(&mut self, input: &mut Input<'_>) {
-        let link = link(input);
-        let vector = match input.below(3) {
-            0 => self.replica.vector(),
-            _ => (0..input.below(4)).map(|_| (origin(input), sequence(input))).collect(),
-        };
-        self.replica.handle(self.now_ms, link, SyncMessage::Durable(vector));
+    fn any_durable(&self, input: &mut Input<'_>) -> Durable {
+        let checkpoint = if input.bool() { self.stored } else { sequence(input) };
+        Durable { checkpoint, vector: vector(input) }
     }
 
     /// A frame's body as it would come off the connection.
@@ -97,94 +109,100 @@ impl Run {
         let link = link(input);
         let len = usize::from(input.u16());
         let body = input.take(len);
-        if let Ok(ToAcceptor::Operations(operations)) = ToAcceptor::from_bytes(body) {
-            self.replica.handle(self.now_ms, link, SyncMessage::Operations(operations));
+        if let Ok(ToAcceptor::Rows(batch)) = ToAcceptor::from_bytes(body) {
+            self.replica.handle(self.now_ms, link, SyncMessage::Rows(batch));
         }
-        if let Ok(ToDialler::Durable(vector)) = ToDialler::from_bytes(body) {
-            self.replica.handle(self.now_ms, link, SyncMessage::Durable(vector));
+        if let Ok(ToDialler::Durable(durable)) = ToDialler::from_bytes(body) {
+            self.replica.handle(self.now_ms, link, SyncMessage::Durable(durable));
         }
     }
 
     fn submit(&mut self, input: &mut Input<'_>) {
         self.tickets += 1;
-        let (ticket, request, actor) = (Ticket(self.tickets), request(input), user(input));
-        self.asked.insert(ticket, request);
-        self.replica.submit(self.now_ms, ticket, actor, request, change(input));
+        let (ticket, id, actor) = (Ticket(self.tickets), request(input), user(input));
+        self.asked.insert(ticket, id);
+        let at = stamp(input, self.now_ms);
+        let note = "n".repeat(input.below(4) * 400);
+        let asked = Asked { actor, request: RequestStamp { id, at }, change: change(input), note };
+        self.replica.submit(self.now_ms, ticket, asked);
     }
 
-    /// A batch, mostly one that continues its origin.
-    fn operations(&mut self, input: &mut Input<'_>) {
-        let (link, from) = (link(input), origin(input));
-        let mut next = self.replica.vector().get(from) + 1;
-        let mut batch = Vec::new();
-        for _ in 0..=input.below(4) {
-            let sequence = if input.below(16) == 15 { sequence(input) } else { next };
-            next = sequence.saturating_add(1);
-            batch.push(self.operation(input, from, sequence));
+    fn batch(&mut self, input: &mut Input<'_>) {
+        let link = link(input);
+        let rows = (0..input.below(6)).map(|_| row(input, self.now_ms)).collect();
+        let complete = if input.bool() { Some(vector(input)) } else { None };
+        let batch = RowBatch { rows, through: sequence(input), complete };
+        self.replica.handle(self.now_ms, link, SyncMessage::Rows(batch));
+    }
+
+    /// Deletes what may be deleted, as the store does when it is told to; only what is stored.
+    fn sweep(&mut self, input: &mut Input<'_>) {
+        if self.stored < self.sequence {
+            return;
         }
-        self.replica.handle(self.now_ms, link, SyncMessage::Operations(batch));
-    }
-
-    fn operation(&self, input: &mut Input<'_>, origin: OriginId, sequence: u64) -> Operation {
-        let effect = match input.below(3) {
-            0 => Effect::Done,
-            1 => Effect::User(user(input)),
-            _ => Effect::Group(group(input)),
-        };
-        let (request, actor, stamp) = (request(input), user(input), stamp(input, self.now_ms));
-        let writes = (0..input.below(4)).map(|_| write(input, self.now_ms)).collect();
-        Operation { origin, sequence, stamp, request, actor, effect, writes }
+        let count = input.below(4);
+        let old: Vec<RowKey> =
+            self.rows.values().filter(|row| row.content.is_tombstone()).take(count).map(|row| row.content.key()).collect();
+        old.iter().for_each(|key| drop(self.rows.remove(key)));
+        self.replica.swept(&old, self.stored);
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.replica.poll() {
             match output {
-                Output::Persist(batch) => batch.operations.into_iter().for_each(|operation| self.store(operation)),
+                Output::Persist(transaction) => self.store(transaction),
                 Output::Reply(ticket, outcome) => {
                     let request = self.asked.remove(&ticket).expect("a reply is for a request, and the only one");
                     assert!(outcome.is_err() || !self.unsaved.contains(&request), "{request} is answered before it is stored");
                 }
-                Output::Send(LinkId::From(_), SyncMessage::Operations(_))
+                Output::Send(LinkId::From(_), SyncMessage::Rows(_) | SyncMessage::MustResync)
                 | Output::Send(LinkId::To(_), SyncMessage::Durable(_)) => {
                     panic!("it is sent the wrong way")
                 }
-                Output::SendStored { ranges, .. } => {
-                    assert!(ranges.iter().all(|&(origin, first, last)| first <= last && last <= self.known.get(origin)));
+                Output::Send(_, SyncMessage::Durable(durable)) => {
+                    assert!(durable.vector.get(self.replica.lineage().store) <= self.stored, "more is told than is stored");
                 }
+                Output::Send(_, SyncMessage::Rows(batch)) => {
+                    assert!(batch.through <= self.stored, "rows are sent before they are stored");
+                }
+                Output::SendStored { after, through, .. } => assert!(after < through && through <= self.stored),
                 Output::Notice(notice) => assert!(!notice.to_string().is_empty()),
-                Output::Send(..) | Output::Drop(_) => {}
+                Output::Send(..) | Output::Drop(_) | Output::Sweep(_) => {}
             }
         }
     }
 
-    fn store(&mut self, operation: Operation) {
-        assert_eq!(operation.sequence, self.known.get(operation.origin) + 1, "an origin is not continued");
-        self.known.raise(operation.origin, operation.sequence);
-        if operation.origin == self.replica.origin() {
-            self.unsaved.insert(operation.request);
+    fn store(&mut self, transaction: Transaction) {
+        assert_eq!(transaction.sequence, self.sequence + 1, "an update sequence is left out or used twice");
+        assert!(!transaction.rows.is_empty() && transaction.rows.len() == transaction.displaced.len());
+        self.sequence = transaction.sequence;
+        for row in transaction.rows {
+            if let Content::Request(request, _) = &row.content {
+                self.unsaved.insert(*request);
+            }
+            self.rows.insert(row.content.key(), row);
         }
-        self.log.push(operation);
     }
 
-    /// What is stored makes the same directory again, also when the origins come one after the other.
-    fn check_convergence(&self, origin: OriginId) {
+    /// What is stored makes the same directory again, whatever the order in which it is read.
+    fn check_restored(&self) {
         let digest = self.replica.directory().digest();
-        let mut sorted = self.log.clone();
-        sorted.sort_by_key(|operation| operation.origin);
-        for log in [&self.log, &sorted] {
-            let mut other = Replica::new(origin, &[2, 3], 8);
-            log.iter().for_each(|operation| other.restore(operation.clone()).expect("each origin is continued"));
-            assert_eq!(other.directory().digest(), digest, "the order of arrival has made a difference");
+        let check = |rows: &mut dyn Iterator<Item = &Row>| {
+            let mut other = fresh();
+            rows.for_each(|row| other.restore(row));
+            assert_eq!(other.directory().digest(), digest, "the order of the rows has made a difference");
             assert_eq!(other.directory().counts(), self.replica.directory().counts());
             check_listings(other.directory());
-        }
+        };
+        check(&mut self.rows.values());
+        check(&mut self.rows.values().rev());
     }
 }
 
 /// Every listing can be gone through to its end, page by page, and what it names is found.
 fn check_listings(directory: &Directory) {
     for asking in (0..5).map(|n| UserId::from_bytes([n; 16])) {
-        let groups = pages(|last| directory.groups(asking, last, PAGE_LEN), |entry| entry.label.clone());
+        let groups = pages(|last| directory.groups(asking, None, last, PAGE_LEN), |entry| entry.label.clone());
         let mine = pages(|last| directory.my_groups(asking, last, PAGE_LEN), |entry| entry.label.clone());
         assert!(mine.iter().all(|entry| groups.contains(entry)));
         for entry in groups {
@@ -195,10 +213,17 @@ fn check_listings(directory: &Directory) {
 }
 
 fn check_group(directory: &Directory, group: GroupId) {
-    let files = pages(|last: Option<&Label>| directory.files(group, last, PAGE_LEN), |entry| entry.label.clone());
-    for entry in files {
+    let [by_name, by_size, by_date] = [FileOrder::Name, FileOrder::Size, FileOrder::Date].map(|order| {
+        pages(|last: Option<&Label>| directory.files(group, None, order, last, PAGE_LEN), |entry| entry.label.clone())
+    });
+    assert!(by_name.len() == by_size.len() && by_name.len() == by_date.len());
+    for entry in by_name {
+        assert!(by_size.contains(&entry) && by_date.contains(&entry));
         assert_eq!(directory.find_file(group, entry.label.as_str()).as_ref(), Some(&entry));
-        assert!(entry.sharer_count > 0 && directory.sharers(group, entry.facts.info_hash).count() == entry.sharer_count as usize);
+        assert!(entry.sharer_count > 0 && directory.sharers(group, entry.facts.id()).count() == entry.sharer_count as usize);
+        let pattern: Pattern = entry.facts.name.as_str().parse().expect("a name is a pattern");
+        let found = directory.files(group, Some(&pattern), FileOrder::Name, None, usize::MAX).0;
+        assert!(found.contains(&entry));
     }
     let members = pages(|last: Option<&UserId>| directory.members(group, last.copied(), PAGE_LEN), |entry| entry.user.user);
     assert!(members.iter().filter(|entry| entry.owner).count() == 1, "a live group has one owner");
@@ -231,8 +256,17 @@ fn link(input: &mut Input<'_>) -> LinkId {
     }
 }
 
-fn origin(input: &mut Input<'_>) -> OriginId {
-    OriginId::from_bytes([1 + input.below(4) as u8; 16])
+fn store(input: &mut Input<'_>) -> StoreId {
+    StoreId::from_bytes([1 + input.below(4) as u8; 16])
+}
+
+fn lineage(input: &mut Input<'_>) -> Lineage {
+    let ancestors = (0..input.below(3)).map(|_| (store(input), sequence(input))).collect();
+    Lineage { store: store(input), ancestors }
+}
+
+fn vector(input: &mut Input<'_>) -> VersionVector {
+    (0..input.below(4)).map(|_| (store(input), sequence(input))).collect()
 }
 
 fn sequence(input: &mut Input<'_>) -> u64 {
@@ -290,12 +324,18 @@ fn file(input: &mut Input<'_>) -> FileFacts {
         name: names[input.below(4)].parse().expect("it is a file's name"),
         len,
         piece_len,
-        sha1: Sha1Digest::from_bytes([input.byte(); 20]),
+        sha1: Sha1Digest::from_bytes([input.below(2) as u8; 20]),
+        chain: if input.bool() { None } else { Some(Sha1Digest::from_bytes([input.below(2) as u8; 20])) },
     }
 }
 
+/// Mostly that of some file.
+fn file_id(input: &mut Input<'_>) -> FileId {
+    if input.below(4) == 0 { FileId::from_bytes([input.below(3) as u8; 20]) } else { file(input).id() }
+}
+
 fn change(input: &mut Input<'_>) -> Change {
-    match input.below(11) {
+    match input.below(18) {
         0 | 1 => Change::CreateUser { name: name(input.below(3)), hash: hash(input) },
         2 => Change::ChangePassword { hash: hash(input) },
         3 => Change::CreateGroup { name: name(input.below(3)) },
@@ -307,28 +347,91 @@ fn change(input: &mut Input<'_>) -> Change {
             true => Change::RemoveMember { group: group(input), user: user(input) },
             false => Change::TransferGroup { group: group(input), user: user(input) },
         },
-        9 => Change::ShareFile { group: group(input), file: file(input) },
-        _ => Change::StopShare { group: group(input), info_hash: info_hash(input) },
+        9 | 10 => Change::ShareFile { group: group(input), file: file(input) },
+        11 => Change::ReplaceFile { group: group(input), file: file(input), replaces: file_id(input) },
+        12 => Change::RemoveFile { group: group(input), file: file_id(input) },
+        13 => Change::RenameGroup { group: group(input), name: name(input.below(3)) },
+        14 => Change::DeleteGroup { group: group(input) },
+        15 => Change::DeleteAccount,
+        16 => Change::Operator(order(input)),
+        _ => Change::StopShare { group: group(input), file: file_id(input) },
     }
+}
+
+fn order(input: &mut Input<'_>) -> Order {
+    match input.below(6) {
+        0 => Order::ResetPassword { user: user(input), hash: hash(input) },
+        1 => Order::DisableUser { user: user(input), is_disabled: input.bool() },
+        2 => Order::DeleteUser { user: user(input) },
+        3 => Order::DeleteGroup { group: group(input) },
+        4 => Order::RemoveFile { group: group(input), file: file_id(input) },
+        _ => {
+            let (name, value) = setting(input);
+            Order::Set { name, value }
+        }
+    }
+}
+
+fn setting(input: &mut Input<'_>) -> (crate::types::SettingName, Option<String>) {
+    let name = ["accounts", "quota.groups", "quota.rows", "tracker.3", "quota.sheep"][input.below(5)];
+    let value = [None, Some("open"), Some("closed"), Some("3"), Some("1000000")][input.below(5)];
+    (name.parse().expect("a setting's name"), value.map(str::to_owned))
 }
 
 fn hash(input: &mut Input<'_>) -> PasswordHash {
     PasswordHash::from_phc(format!("$argon2id$v=19$m=8,t=1,p=1$c2FsdA${}", input.byte()))
 }
 
-fn write(input: &mut Input<'_>, now_ms: u64) -> Write {
-    match input.below(8) {
-        0 => Write::User { user: user(input), name: name(input.below(3)), hash: hash(input), created: stamp(input, now_ms) },
+/// A row as another tracker sends it.
+fn row(input: &mut Input<'_>, now_ms: u64) -> Row {
+    let content = content(input, now_ms);
+    let version = Version { stamp: stamp(input, now_ms), request: request(input) };
+    let place = Place { store: store(input), sequence: sequence(input) };
+    let extra = (0..input.below(3) as u8).collect();
+    Row { content, version, place, extra }
+}
+
+fn content(input: &mut Input<'_>, now_ms: u64) -> Content {
+    let at = |input: &mut Input<'_>| if input.bool() { Some(stamp(input, now_ms)) } else { None };
+    match input.below(12) {
+        0 => {
+            let (name, hash, created) = (name(input.below(3)), hash(input), stamp(input, now_ms));
+            let (replaced, flags) = (at(input), input.byte());
+            let row = UserRow { name, hash, created, replaced, must_change: flags & 1 != 0, is_disabled: flags & 2 != 0 };
+            Content::User(user(input), if flags >> 5 == 0 { None } else { Some(row) })
+        }
         1 => {
-            let (group, created_by) = (group(input), user(input));
-            Write::Group { group, name: name(input.below(3)), created_by, created: stamp(input, now_ms) }
+            let row = GroupRow { name: name(input.below(3)), created_by: user(input), created: stamp(input, now_ms) };
+            Content::Group(group(input), if input.below(6) == 0 { None } else { Some(row) })
         }
         2 | 3 => {
             let state = [MembershipState::None, MembershipState::Requested, MembershipState::Member][input.below(3)];
-            Write::Membership { group: group(input), user: user(input), state, since: stamp(input, now_ms) }
+            let row = MembershipRow { state, since: stamp(input, now_ms), ended: at(input) };
+            Content::Membership(group(input), user(input), row)
         }
-        4 => Write::Owner { group: group(input), user: user(input) },
-        5 => Write::File { group: group(input), file: file(input), shared_by: user(input), at: stamp(input, now_ms) },
-        _ => Write::Sharing { group: group(input), info_hash: info_hash(input), user: user(input), on: input.bool() },
+        4 => Content::Owner(group(input), user(input)),
+        5 | 6 => {
+            let (facts, shared_by, time) = (file(input), user(input), stamp(input, now_ms));
+            let (id, removed) = (facts.id(), at(input));
+            let row = FileRow { facts, shared_by, at: time, replaces: None, removed };
+            Content::File(group(input), id, if input.below(4) == 0 { None } else { Some(row) })
+        }
+        7 | 8 => {
+            let row = SharingRow { on: input.bool(), admission: request(input) };
+            Content::Sharing(group(input), file_id(input), user(input), row)
+        }
+        9 => {
+            let effect = match input.below(3) {
+                0 => Effect::Done,
+                1 => Effect::User(user(input)),
+                _ => Effect::Group(group(input)),
+            };
+            Content::Request(request(input), RequestRow { actor: user(input), effect, note: String::new() })
+        }
+        10 => {
+            let (name, value) = setting(input);
+            Content::Setting(name, value)
+        }
+        _ => Content::Unknown(8 + input.below(2) as u8, vec![input.byte()], vec![input.byte(); 3]),
     }
 }

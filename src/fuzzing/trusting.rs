@@ -13,7 +13,7 @@ use super::Input;
 use super::harness::{key, network_key, pair};
 use crate::net::{DeviceSecurity, TrackerSecurity, Transport};
 use crate::trust::{Chain, Identity, KeyPair, chain_of};
-use crate::types::{DeviceId, GroupId, OriginId, SessionToken, Stamp, Tag, Ticket, TicketClaims, TokenClaims, UserId};
+use crate::types::{DeviceId, GroupId, RequestId, SessionToken, Stamp, Ticket, TicketClaims, TokenClaims, UserId, Version};
 use crate::wire::Wire;
 
 /// The private key of the device in every valid input.
@@ -46,7 +46,7 @@ fn check_statement<T: Wire + PartialEq>(bytes: &[u8], good: &T, is_signed: impl 
 
 /// A token that the network's key has signed.
 pub(crate) fn good_token() -> SessionToken {
-    let password = Tag { stamp: Stamp::new(1_700_000_000_000, 1), origin: OriginId::from_bytes([0x33; 16]) };
+    let password = Version { stamp: Stamp::new(1_700_000_000_000, 1), request: RequestId::from_bytes([0x33; 16]) };
     let (user, device) = (UserId::from_bytes([0x11; 16]), DeviceId::from_bytes([0x55; 32]));
     network_key().sign_token(TokenClaims { user, device, password, issued_ms: 1, expires_ms: u64::MAX })
 }
