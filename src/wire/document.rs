@@ -273,7 +273,7 @@ fn lists_are_bounded_as_documented() {
         Ticket Row
     );
     want.insert("StoreSequence".into(), limits::STORES_MAX);
-    assert!(<(StoreId, u64) as ListItem>::COUNT_MAX == limits::ANCESTORS_MAX);
+    assert_eq!(<(StoreId, u64) as ListItem>::COUNT_MAX, limits::ANCESTORS_MAX);
     assert_eq!(Schema::read(DOCUMENT).lists, want);
 }
 
