@@ -66,7 +66,8 @@ impl Errands {
 /// Tells whether a refusal is not the directory's word on what was asked: the same request may be carried out later.
 fn is_passing(refusal: Refusal) -> bool {
     let for_now = matches!(refusal, Refusal::LoginFirst | Refusal::SessionOver | Refusal::Busy | Refusal::TooMany);
-    for_now || matches!(refusal, Refusal::WrongTime { .. } | Refusal::MustChangePassword | Refusal::NetworkFull | Refusal::Quota(_))
+    for_now
+        || matches!(refusal, Refusal::WrongTime { .. } | Refusal::MustChangePassword | Refusal::NetworkFull | Refusal::Quota(_))
 }
 
 /// How often links are looked at for tickets that have expired while the machine slept.

@@ -15,7 +15,7 @@ use super::core::Inner;
 use super::trackers::uptime;
 use crate::store::{DownloadRow, OwnPart, Progress, ShareRow, ShareState};
 use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec};
-use crate::types::{Bitfield, DeviceId, FileFacts, InodeId, GroupId, InfoHash, Ticket, UserId};
+use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// The host of one session's engine.

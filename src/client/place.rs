@@ -16,7 +16,7 @@ use rustix::fs::{Access, CWD, RenameFlags};
 use super::ClientError;
 use crate::store::DownloadRow;
 use crate::swarm::{is_empty_part, part_path};
-use crate::types::{FileEntry, InodeId, FileName, InfoHash};
+use crate::types::{FileEntry, FileName, InfoHash, InodeId};
 
 /// The file to be made: below a directory under its name, else the path itself.
 pub(crate) fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathBuf, ClientError> {

@@ -367,7 +367,9 @@ fn a_session_that_is_over_leaves_nothing_and_the_next_login_brings_it_back() {
     fake.tell(&Event::SessionOver);
     let ended = wait_for_event(&events, |event| matches!(event, ClientEvent::SessionEnded { .. }));
     assert_eq!(ended, ClientEvent::SessionEnded { user: user().label, reason: SessionEnd::PasswordChanged });
-    for refused in [client.whoami().map(drop), client.list_groups(None).all().map(drop), client.show_uploads().map(drop), client.logout()] {
+    for refused in
+        [client.whoami().map(drop), client.list_groups(None).all().map(drop), client.show_uploads().map(drop), client.logout()]
+    {
         assert!(matches!(refused, Err(ClientError::Refused(Refusal::LoginFirst))), "{refused:?}");
     }
     assert!(client.inner.engine().is_none() && client.ended().is_some());

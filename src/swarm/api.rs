@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::limiter::Limits;
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, InodeId, FileStamp, GroupId, InfoHash, PieceIndex, Rate, Sha1Digest, Ticket, UserId, limits,
+    Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex, Rate, Sha1Digest, Ticket, UserId, limits,
 };
 use crate::wire::metainfo::Metainfo;
 

@@ -158,7 +158,14 @@ impl File {
     fn facts(&self) -> FileFacts {
         let (geometry, name) = (self.metainfo.geometry(), self.metainfo.name().clone());
         let sha1 = Sha1Digest::from_bytes(Sha1::digest(&self.data).into());
-        FileFacts { info_hash: self.metainfo.info_hash(), name, len: geometry.len(), piece_len: geometry.piece_len(), sha1, chain: None }
+        FileFacts {
+            info_hash: self.metainfo.info_hash(),
+            name,
+            len: geometry.len(),
+            piece_len: geometry.piece_len(),
+            sha1,
+            chain: None,
+        }
     }
 
     fn block(&self, piece: u32, begin: u32, len: u32) -> Option<&[u8]> {

@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, S
 use rustix::io::Errno;
 
 use super::api::EngineError;
-use crate::types::{InodeId, FileStamp, InfoHash, limits};
+use crate::types::{FileStamp, InfoHash, InodeId, limits};
 
 /// What may be written while a download runs; a seam where tests make disks fail.
 pub(super) trait Disk: Send + Sync {

@@ -23,7 +23,7 @@ use super::front::{Front, Turn};
 use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
 use super::{Download, Options, Stats};
-use crate::types::{Bitfield, FileFacts, InodeId, Geometry, PieceIndex, Sha1Digest};
+use crate::types::{Bitfield, FileFacts, Geometry, InodeId, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
 /// How long a `.part` that is locked is waited for: after a failure another thread of ours may be about to let go of it.

@@ -11,6 +11,7 @@
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
+//! | [`versions_of_files`] | a changed file takes the place of its version; what is renamed, removed, deleted, found and sorted |
 //! | [`sources`] | a file comes from another common group, and from this disk, and nobody gets more than they may |
 //! | [`many`] | what was said of hundreds of small files at once holds |
 //! | [`limits`] | limits, and the order of downloads |
@@ -51,3 +52,4 @@ mod starting;
 mod storm;
 mod terminal;
 mod transfers;
+mod versions_of_files;

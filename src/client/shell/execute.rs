@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::listing::Look;
-use super::render::FileColumns;
 use super::interrupt::Woken;
+use super::listing::Look;
 use super::output::Format;
 use super::progress::{HashBar, WaitBars};
+use super::render::FileColumns;
 use super::session::{Shell, unknown};
 use super::table::{ArgumentKind, COMMANDS, CommandSpec, Flags};
 use super::{render, terminal};
@@ -105,7 +105,9 @@ impl Shell {
                 };
                 let must_change = client.must_change_password();
                 if must_change {
-                    text.push_str("; the operator has set this password: choose your own with change_password, before anything else");
+                    text.push_str(
+                        "; the operator has set this password: choose your own with change_password, before anything else",
+                    );
                 }
                 Answer::line(text).with("user", entry.label.as_str()).with("must_change_password", must_change)
             }
@@ -138,7 +140,9 @@ impl Shell {
             None | Some("name") => FileOrder::Name,
             Some("size") => FileOrder::Size,
             Some("date") => FileOrder::Date,
-            Some(other) => return Err(ClientError::BadArgument(format!("files are not sorted by {other:?}; name, size or date"))),
+            Some(other) => {
+                return Err(ClientError::BadArgument(format!("files are not sorted by {other:?}; name, size or date")));
+            }
         };
         let (pattern, limit) = (pattern.map(str::parse).transpose()?, parse_limit(flags)?);
         let columns = self.file_columns(flags, order == FileOrder::Date);

@@ -240,7 +240,12 @@ impl CommandSpec {
             usage.push(close);
         }
         for flag in self.flags {
-            usage.push_str(&format!(" [{}{}{}]", flag.name, if flag.value.is_some() { " " } else { "" }, flag.value.unwrap_or_default()));
+            usage.push_str(&format!(
+                " [{}{}{}]",
+                flag.name,
+                if flag.value.is_some() { " " } else { "" },
+                flag.value.unwrap_or_default()
+            ));
         }
         usage
     }
@@ -267,7 +272,10 @@ impl CommandSpec {
                 let value = match (flag.value, behind) {
                     (None, None) => String::new(),
                     (Some(_), Some(value)) => value.to_owned(),
-                    (Some(_), None) => words.next().cloned().ok_or_else(|| format!("a word is missing behind {name}; usage: {}", self.usage()))?,
+                    (Some(_), None) => words
+                        .next()
+                        .cloned()
+                        .ok_or_else(|| format!("a word is missing behind {name}; usage: {}", self.usage()))?,
                     (None, Some(_)) => return Err(format!("{name} stands alone; usage: {}", self.usage())),
                 };
                 flags.0.push((flag.name, value));

@@ -161,16 +161,7 @@ impl Live {
 
 impl LinkState {
     pub(super) fn new(address: String, is_learned: bool) -> Self {
-        Self {
-            address,
-            is_learned,
-            is_alias: false,
-            live: None,
-            attempts: 0,
-            error: None,
-            distrust: None,
-            clock: None,
-        }
+        Self { address, is_learned, is_alias: false, live: None, attempts: 0, error: None, distrust: None, clock: None }
     }
 
     /// Tells whether the tracker takes commands of the session, or of nobody.

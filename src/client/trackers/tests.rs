@@ -19,8 +19,8 @@ use crate::types::{
     DownloadState, Effect, Fingerprint, InfoHash, Password, Refusal, RequestId, RequestStamp, SessionToken, Stamp, StoreId,
     Success, Ticket, TicketClaims, TokenClaims, UserEntry, UserId, Version,
 };
-use crate::wire::{VERSION_NEWEST, frame};
 use crate::wire::tracker::{ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Welcome};
+use crate::wire::{VERSION_NEWEST, frame};
 
 /// Nothing here takes this long; a wait that does has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -199,7 +199,8 @@ impl FakeSession {
         let Ok((connection, Visitor::Device(device))) = security.accept(incoming, PATIENCE) else { return };
         let (mut reader, mut writer) = (connection.reader(), connection.writer());
         let mut say = |message: FromTracker| frame::write_message(&mut writer, &message).is_ok();
-        let Ok(Opening { hello: Hello::Client(ClientHello { port }), .. }) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX)
+        let Ok(Opening { hello: Hello::Client(ClientHello { port }), .. }) =
+            frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX)
         else {
             return;
         };
