@@ -6,7 +6,7 @@
 //!
 //! Runs on the thread of whoever commands; after a restart a file at a destination is compared on a thread of its own.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::library::{Download, Library};
 use super::place::{check_place, has_part, is_there, move_part, refuse_odd, remove_part};
 use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::swarm::{DownloadSpec, EngineError, HashError, SeedSpec, Transfer, hash_file_as, stamp_of};
-use crate::types::{Bitfield, FileEntry, Geometry, GroupId, InfoHash};
+use crate::types::{Bitfield, FileEntry, Geometry, GroupId, InfoHash, Label};
 
 /// What the engine is told to be there of a download: nothing, as long as it has no `.part` of its own; else a journal, if an empty one.
 fn journal(row: &DownloadRow) -> Option<Bitfield> {
@@ -281,7 +281,7 @@ impl Inner {
     }
 
     /// Takes a download of an earlier session into this one, and goes on with it if it was running. The trackers are not told.
-    pub(crate) fn restore_download(self: &Arc<Self>, row: DownloadRow, mine: Option<&HashSet<GroupId>>) {
+    pub(crate) fn restore_download(self: &Arc<Self>, row: DownloadRow, mine: Option<&HashMap<GroupId, Label>>) {
         let running = row.progress == Progress::Running;
         let (info_hash, group) = (row.facts.info_hash, row.group);
         let mut restored = Download::new(row.clone());
@@ -307,7 +307,7 @@ impl Inner {
         if !running {
             return;
         }
-        let result = if mine.is_some_and(|mine| !mine.contains(&group)) {
+        let result = if mine.is_some_and(|mine| !mine.contains_key(&group)) {
             Err("you are no longer a member of the group".to_owned())
         } else {
             self.begin(row.clone()).map_err(|error| error.to_string())

@@ -120,7 +120,13 @@ impl Client {
         let name: GroupName = name.parse()?;
         let group = self.inner.group(group)?.group;
         let request = self.inner.trackers.request_stamp();
-        self.done(&Request::RenameGroup { request, group, name }, Need::Session)
+        self.done(&Request::RenameGroup { request, group, name }, Need::Session)?;
+        // What is shared and downloaded there is shown under the new name from now on; if no tracker lists it now, at the next login.
+        if let Ok(groups) = self.inner.my_groups().all() {
+            let renamed = groups.iter().find(|entry| entry.group == group);
+            renamed.into_iter().for_each(|entry| self.inner.relabel(group, &entry.label));
+        }
+        Ok(())
     }
 
     /// Deletes a group for everybody: its memberships and shares end, its downloads stop. The owner only.
@@ -130,10 +136,14 @@ impl Client {
     pub fn delete_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
         let request = self.inner.trackers.request_stamp();
+        // Trackers tell every member; this one is not told of its own doing.
         self.inner.announced.lock().insert(group, false);
-        self.done(&Request::DeleteGroup { request, group }, Need::Session)?;
-        self.inner.end_membership(group, false);
-        Ok(())
+        let done = self.done(&Request::DeleteGroup { request, group }, Need::Session);
+        match done {
+            Ok(()) => self.inner.end_membership(group, false),
+            Err(_) => drop(self.inner.announced.lock().remove(&group)),
+        }
+        done
     }
 
     /// Every tracker's state, as the primary and this client see it. Works, with less to say, when none can be reached.
@@ -220,6 +230,21 @@ impl Inner {
             Some(user) => Ok((resolved.group.group, user.user)),
             None => Err(stranger.into()),
         }
+    }
+}
+
+impl Inner {
+    /// A group is shown under another name than before.
+    pub(crate) fn relabel(&self, group: GroupId, label: &Label) {
+        {
+            let mut library = self.library.lock();
+            let shares = library.shares.values_mut().filter(|share| share.row.group == group);
+            shares.for_each(|share| share.row.group_label = label.clone());
+            let downloads = library.downloads.iter_mut().filter(|download| download.row.group == group);
+            downloads.for_each(|download| download.row.group_label = label.clone());
+        }
+        let stored = self.store.relabel_group(group, label);
+        self.note_store_error(stored);
     }
 }
 

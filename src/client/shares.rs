@@ -190,6 +190,13 @@ struct FoundAgain {
     renewed: bool,
 }
 
+/// Takes the name under which a group is shown now; tells the group if it has another.
+fn take_label(mine: &HashMap<GroupId, Label>, group: GroupId, label: &mut Label) -> Option<GroupId> {
+    let now = mine.get(&group).filter(|now| *now != label)?;
+    label.clone_from(now);
+    Some(group)
+}
+
 /// Looks for the file of a share. An earlier version noted less about it, and the link that the user named instead of the file: the rest
 /// is taken over if all that was noted fits.
 fn found_again(row: ShareRow) -> FoundAgain {
@@ -367,6 +374,16 @@ impl Inner {
             return Ok(());
         }
         let mine = self.groups_of_user();
+        let (mut rows, mut downloads) = (rows, downloads);
+        if let Some(mine) = &mine {
+            let shares = rows.iter_mut().map(|row| (row.group, &mut row.group_label));
+            let shown = shares.chain(downloads.iter_mut().map(|row| (row.group, &mut row.group_label)));
+            let renamed: HashSet<GroupId> = shown.filter_map(|(group, label)| take_label(mine, group, label)).collect();
+            for (group, label) in renamed.iter().filter_map(|group| mine.get_key_value(group)) {
+                let stored = self.store.relabel_group(*group, label);
+                self.note_store_error(stored);
+            }
+        }
         let shares = rows.iter().map(|row| (row.group, row.facts.info_hash));
         let files: Vec<_> = shares.chain(downloads.iter().map(|row| (row.group, row.facts.info_hash))).collect();
         let rows: Vec<_> = rows.into_iter().map(found_again).collect();
@@ -384,18 +401,18 @@ impl Inner {
         Ok(())
     }
 
-    /// The groups the user is a member of; `None` if no tracker tells.
-    fn groups_of_user(&self) -> Option<HashSet<GroupId>> {
-        let groups = self.my_groups().all();
-        groups.ok().map(|groups| groups.into_iter().filter(|g| is_member(g.part)).map(|g| g.group).collect())
+    /// The groups the user is a member of, with the names under which they are shown; `None` if no tracker tells.
+    fn groups_of_user(&self) -> Option<HashMap<GroupId, Label>> {
+        let groups = self.my_groups().all().ok()?;
+        Some(groups.into_iter().filter(|entry| is_member(entry.part)).map(|entry| (entry.group, entry.label)).collect())
     }
 
-    fn restore_share(&self, again: FoundAgain, mine: Option<&HashSet<GroupId>>) {
+    fn restore_share(&self, again: FoundAgain, mine: Option<&HashMap<GroupId, Label>>) {
         let FoundAgain { row, same, .. } = again;
         if row.state == ShareState::Stopped {
             return self.library.lock().put_share(row, false);
         }
-        let reason = match (mine.is_none_or(|mine| mine.contains(&row.group)), same) {
+        let reason = match (mine.is_none_or(|mine| mine.contains_key(&row.group)), same) {
             (false, _) => "you are no longer a member of the group".into(),
             (true, Ok(true)) => match self.store.metainfo(row.facts.info_hash) {
                 Ok(Some(metainfo)) => match self.offer(&row, Arc::new(metainfo)) {

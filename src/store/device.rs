@@ -303,6 +303,18 @@ impl DeviceStore {
         self.execute("UPDATE share SET state = 0 WHERE user = ?1 AND grp = ?2", params![user.as_bytes(), group.as_bytes()])
     }
 
+    /// Notes the name under which a group is shown now, in shares and downloads of every user.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn relabel_group(&self, group: GroupId, label: &Label) -> Result<()> {
+        self.write(|connection| {
+            let params = params![group.as_bytes(), label.as_str()];
+            execute(connection, "UPDATE share SET group_label = ?2 WHERE grp = ?1 AND group_label <> ?2", params)?;
+            execute(connection, "UPDATE download SET group_label = ?2 WHERE grp = ?1 AND group_label <> ?2", params)
+        })
+    }
+
     /// Forgets a share.
     ///
     /// # Errors
