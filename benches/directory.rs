@@ -11,7 +11,7 @@ use divan::counter::ItemsCount;
 use posse::directory::{LinkId, Output, Replica, Ticket};
 use posse::types::limits::{OPERATIONS_PER_BATCH_MAX, PAGE_ENTRIES_MAX};
 use posse::types::{
-    Change, FileFacts, GroupId, InfoHash, Operation, OriginId, PasswordHash, RequestId, Sha1Digest, SyncMessage, UserId,
+    Change, FileFacts, GroupId, InfoHash, Operation, PasswordHash, RequestId, Sha1Digest, StoreId, SyncMessage, UserId,
 };
 
 /// A moment in the year 2026, in milliseconds.
@@ -74,8 +74,8 @@ fn request_id(number: u64) -> RequestId {
     RequestId::from_bytes((u128::from(number) + 1).to_be_bytes())
 }
 
-fn origin(number: u8) -> OriginId {
-    OriginId::from_bytes([number; OriginId::LEN])
+fn origin(number: u8) -> StoreId {
+    StoreId::from_bytes([number; StoreId::LEN])
 }
 
 fn facts(number: u64) -> FileFacts {

@@ -134,13 +134,7 @@ impl Outbound {
     }
 
     /// Finds the next thing to do, given what is durable here. A batch counts as sent.
-    pub(super) fn step(
-        &mut self,
-        durable: u64,
-        vector: &VersionVector,
-        recent: &Recent,
-        elapsed_ms: u64,
-    ) -> Step {
+    pub(super) fn step(&mut self, durable: u64, vector: &VersionVector, recent: &Recent, elapsed_ms: u64) -> Step {
         if !self.is_connected() || matches!(self.phase, Phase::Greeting) {
             return Step::Rest;
         }
@@ -192,7 +186,9 @@ impl Outbound {
             return Step::Rest;
         }
         let complete = Some(self.tell(vector));
-        self.under_way = Some(UnderWay { through: durable, sent_at_ms: elapsed_ms });
+        if durable > self.acknowledged {
+            self.under_way = Some(UnderWay { through: durable, sent_at_ms: elapsed_ms });
+        }
         Step::Send(RowBatch { rows: Vec::new(), through: durable, complete })
     }
 

@@ -64,7 +64,9 @@ pub enum Output {
 pub enum Notice {
     /// The other end of a link has this store: it is this tracker itself, or runs on a copy of its data
     /// directory.
-    #[error("{link}: the other end has this tracker's own store; check tracker_info.txt, and that no data directory is in use twice")]
+    #[error(
+        "{link}: the other end has this tracker's own store; check tracker_info.txt, and that no data directory is in use twice"
+    )]
     SameStore {
         /// The link, which is dropped.
         link: LinkId,

@@ -127,8 +127,7 @@ impl Directory {
         let mine = self.user_groups.get(&asking).into_iter().flatten();
         let label = |group: GroupId| self.group_names.label(self.live(group)?.row()?.name.as_str(), group);
         let labels = mine.filter_map(|&group| Some((label(group)?, group)));
-        let mut behind: Vec<(Label, GroupId)> =
-            labels.filter(|(label, _)| after.is_none_or(|after| label > after)).collect();
+        let mut behind: Vec<(Label, GroupId)> = labels.filter(|(label, _)| after.is_none_or(|after| label > after)).collect();
         behind.sort_unstable();
         page(behind.into_iter().filter_map(|(_, group)| self.group(group, asking)), max)
     }

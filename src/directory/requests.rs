@@ -75,4 +75,3 @@ impl Requests {
         self.carried.len()
     }
 }
-

@@ -381,8 +381,8 @@ impl Asking {
         let before = group.and_then(|group| group.standings.get(&user));
         before.inspect(|register| self.saw(register.version.stamp));
         let since = self.stamp();
-        let ends = before.is_some_and(|register| register.value.state == MembershipState::Member)
-            && state == MembershipState::None;
+        let ends =
+            before.is_some_and(|register| register.value.state == MembershipState::Member) && state == MembershipState::None;
         let ended = if ends { Some(since) } else { before.and_then(|register| register.value.ended) };
         Content::Membership(id, user, MembershipRow { state, since, ended })
     }

@@ -141,10 +141,20 @@ impl Directory {
                     self.groups.remove(group);
                 }
             }
-            RowKey::Membership(group, user) => drop(self.groups.get_mut(group).map(|g| g.forget_standing(*user))),
-            RowKey::File(group, file) => drop(self.groups.get_mut(group).map(|g| g.forget_file(*file))),
+            RowKey::Membership(group, user) => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.forget_standing(*user);
+                }
+            }
+            RowKey::File(group, file) => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.forget_file(*file);
+                }
+            }
             RowKey::Sharing(group, file, user) => {
-                drop(self.groups.get_mut(group).map(|g| g.forget_sharing(*file, *user)));
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.forget_sharing(*file, *user);
+                }
             }
             RowKey::Setting(name) => {
                 if self.setting_rows.get(name).is_some_and(|row| row.value.is_none()) {

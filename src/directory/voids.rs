@@ -69,9 +69,7 @@ pub fn void_until_ms(ended: Stamp) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{
-        Content, MembershipRow, MembershipState, PasswordHash, Place, RequestId, Row, StoreId, UserRow,
-    };
+    use crate::types::{Content, MembershipRow, MembershipState, PasswordHash, Place, RequestId, Row, StoreId, UserRow};
 
     const USER: UserId = UserId::from_bytes([1; 16]);
     const GROUP: GroupId = GroupId::from_bytes([2; 16]);

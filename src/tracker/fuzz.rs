@@ -16,16 +16,17 @@ use super::{Tracker, TrackerConfig};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, network_key, pair};
 use crate::net::Visitor;
-use crate::store::OperationStore;
+use crate::store::RowStore;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    DeviceId, Effect, FileFacts, GroupId, InfoHash, MembershipState, Operation, StoreId, Password, PasswordHash, RequestId,
-    Sha1Digest, Stamp, TrackerInfo, UserId, Write,
+    Content, DeviceId, FileFacts, FileRow, GroupId, GroupRow, InfoHash, Lineage, MembershipRow, MembershipState, Password,
+    PasswordHash, Place, RequestId, Row, Sha1Digest, SharingRow, Stamp, StoreId, TrackerInfo, Transaction, UserId, UserRow,
+    Version,
 };
 use crate::wire::Wire;
 use crate::wire::frame::{FrameError, read_frame, to_frame};
 use crate::wire::replication::{ReplicaHello, ToDialler};
-use crate::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Reply, Request};
+use crate::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request};
 
 /// Runs that one tracker serves: what they leave behind stays small, and a crash follows from few inputs.
 const RUNS: usize = 64;
@@ -98,7 +99,7 @@ fn run(bytes: &[u8]) -> usize {
         accept::serve(&shared, &connection, admission, visitor, deadline);
         answers.join().expect("every answer can be read")
     });
-    assert!(shared.core.ask(|view| view.replica.vector()).is_some(), "the core has ended");
+    assert!(shared.core.ask(|view| view.replica.sequence()).is_some(), "the core has ended");
     running.runs += 1;
     if running.runs == RUNS {
         *place = None;
@@ -123,22 +124,33 @@ impl Running {
 fn furnish(directory: &Path) {
     let Known { owner, member, group, file } = known();
     let hash = || PasswordHash::from_phc(HASH.to_owned());
-    let (at, info_hash) = (Stamp::new(1_700_000_000_000, 0), file.info_hash);
-    let joined = |user| Write::Membership { group, user, state: MembershipState::Member, since: at };
-    let writes = vec![
-        Write::User { user: owner, name: "nik".parse().expect("a name"), hash: hash(), created: at },
-        Write::User { user: member, name: "bob".parse().expect("a name"), hash: hash(), created: at },
-        Write::Group { group, name: "lab".parse().expect("a name"), created_by: owner, created: at },
+    let (at, id) = (Stamp::new(1_700_000_000_000, 0), file.id());
+    let joined =
+        |user| Content::Membership(group, user, MembershipRow { state: MembershipState::Member, since: at, ended: None });
+    let account = |user, name: &str| {
+        let (name, hash) = (name.parse().expect("a name"), hash());
+        let row = UserRow { name, hash, created: at, replaced: None, must_change: false, is_disabled: false };
+        Content::User(user, Some(row))
+    };
+    let listed = FileRow { facts: file, shared_by: owner, at, replaces: None, removed: None };
+    let contents = vec![
+        account(owner, "nik"),
+        account(member, "bob"),
+        Content::Group(group, Some(GroupRow { name: "lab".parse().expect("a name"), created_by: owner, created: at })),
         joined(owner),
         joined(member),
-        Write::Owner { group, user: owner },
-        Write::File { group, file, shared_by: owner, at },
-        Write::Sharing { group, info_hash, user: owner, on: true },
+        Content::Owner(group, owner),
+        Content::File(group, id, Some(listed)),
+        Content::Sharing(group, id, owner, SharingRow { on: true, admission: request(9) }),
     ];
-    let origin = StoreId::from_bytes([0x99; 16]);
-    let operation = Operation { origin, sequence: 1, stamp: at, request: request(9), actor: owner, effect: Effect::Done, writes };
-    let mut store = OperationStore::open(directory, StoreId::from_bytes([0x98; 16])).expect("the directory is empty");
-    store.append(&[operation], None).expect("there is room for an operation");
+    let mut store = RowStore::open(directory, StoreId::from_bytes([0x98; 16])).expect("the directory is empty");
+    let version = Version { stamp: at, request: request(9) };
+    let place = Place { store: store.state().lineage.store, sequence: 1 };
+    let row = |content| Row { content, version, place, extra: Box::default() };
+    let rows: Vec<Row> = contents.into_iter().map(row).collect();
+    let displaced = vec![None; rows.len()];
+    let transaction = Transaction { sequence: 1, rows, displaced, ..Transaction::default() };
+    store.append(&[transaction]).expect("there is room for some rows");
 }
 
 /// The ids that [`furnish`] makes.
@@ -146,7 +158,8 @@ pub(crate) fn known() -> Known {
     let [owner, member] = [("nik", 1), ("bob", 2)].map(|(name, n)| UserId::derive(&name.parse().expect("a name"), request(n)));
     let group = GroupId::derive(&"lab".parse().expect("a name"), owner, request(3));
     let (info_hash, sha1) = (InfoHash::from_bytes([0x77; 20]), Sha1Digest::from_bytes([0x66; 20]));
-    let file = FileFacts { info_hash, name: "a.pdf".parse().expect("a file name"), len: 600_000, piece_len: 512 << 10, sha1 };
+    let (name, len, piece_len) = ("a.pdf".parse().expect("a file name"), 600_000, 512 << 10);
+    let file = FileFacts { info_hash, name, len, piece_len, sha1, chain: None };
     Known { owner, member, group, file }
 }
 
@@ -160,14 +173,19 @@ fn stream(shared: &Shared, bytes: &[u8]) -> Vec<u8> {
     let how = input.byte();
     let mut stream = Vec::new();
     if how & begin::REPLICA != 0 {
-        let origin = StoreId::from_bytes([input.byte(); 16]);
-        let hello = ReplicaHello { network: shared.network, number: 2, origin, clock_ms: 0 };
-        stream.extend(to_frame(&Hello::Replica(hello)));
+        let hello = ReplicaHello {
+            number: 2,
+            address: shared.own_label(),
+            lineage: Lineage::new(StoreId::from_bytes([input.byte(); 16])),
+            clock_ms: 0,
+            trackers: Vec::new(),
+        };
+        stream.extend(to_frame(&Opening::new(Hello::Replica(hello))));
     } else if how & begin::CLIENT != 0 {
-        stream.extend(to_frame(&Hello::Client(ClientHello { port: u16::from(input.byte()) })));
+        stream.extend(to_frame(&Opening::new(Hello::Client(ClientHello { port: u16::from(input.byte()) }))));
         if how & begin::TOKEN != 0 {
             let user = known().owner;
-            let tag = shared.core.ask(move |view| view.directory().password_tag(user)).flatten().expect("the owner is there");
+            let tag = shared.core.ask(move |view| view.directory().password_version(user)).flatten().expect("the owner is there");
             let token = shared.token(user, DEVICE, tag);
             stream.extend(to_frame(&FromClient { number: 1, request: Request::Resume { token } }));
         }

@@ -246,7 +246,14 @@ impl Shared {
     }
 
     /// Has the core carry out a change, which counts if anything was made.
-    fn make(&self, caller: Caller<'_>, actor: UserId, request: RequestStamp, change: Change, charge: Charge<'_>) -> Option<Outcome> {
+    fn make(
+        &self,
+        caller: Caller<'_>,
+        actor: UserId,
+        request: RequestStamp,
+        change: Change,
+        charge: Charge<'_>,
+    ) -> Option<Outcome> {
         let changed = self.core.begin_change(Some(caller.session), asked(caller, actor, request, change))?;
         Making::UnderWay(changed, charge).outcome()
     }

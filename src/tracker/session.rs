@@ -24,7 +24,9 @@ use super::shared::Shared;
 use super::vouch::{Allowance, RESUME_COST};
 use crate::net::{Admission, Connection, Reader, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX};
-use crate::types::{DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken, UserEntry, UserId, Version};
+use crate::types::{
+    DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken, UserEntry, UserId, Version,
+};
 use crate::wire::frame::{FrameError, read_message, to_frame};
 use crate::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, Welcome};
 use crate::wire::version::VERSION_NEWEST;
@@ -228,7 +230,13 @@ impl<'a> Session<'a> {
     }
 
     fn caller(&self) -> Caller<'_> {
-        Caller { source: Source::of(self.address.ip()), address: self.address.ip(), device: self.device, session: self.key, admission: &self.admission }
+        Caller {
+            source: Source::of(self.address.ip()),
+            address: self.address.ip(),
+            device: self.device,
+            session: self.key,
+            admission: &self.admission,
+        }
     }
 
     fn log_in(&mut self, name: Label, password: &Password) -> Result<Reply, CoreEnded> {
@@ -339,7 +347,13 @@ impl<'a> Session<'a> {
         Ok(Reply::LoggedIn { user: entry, token: self.shared.token(user, self.device, password), must_change })
     }
 
-    fn change_password(&mut self, user: UserId, request: RequestStamp, old: &Password, new: &Password) -> Result<Reply, CoreEnded> {
+    fn change_password(
+        &mut self,
+        user: UserId,
+        request: RequestStamp,
+        old: &Password,
+        new: &Password,
+    ) -> Result<Reply, CoreEnded> {
         match self.shared.change_password(self.caller(), user, request, old, new).ok_or(CoreEnded)? {
             // Whatever may be signed else: the token that the client has is void.
             Ok(_) => self.renewed(user),

@@ -183,7 +183,10 @@ impl Shared {
         drop(trackers);
         dialling.retain(|number| others.contains(number));
         for &number in others.iter().filter(|number| !dialling.contains(number)).collect::<Vec<_>>() {
-            let thread = { let shared = shared.clone(); move || replicator::run(&shared, number) };
+            let thread = {
+                let shared = shared.clone();
+                move || replicator::run(&shared, number)
+            };
             match shared.threads.spawn(format!("tracker-{number}"), thread) {
                 Ok(()) => {}
                 Err(e) => log::error!("no thread to reach tracker {number}: {e}"),

@@ -85,7 +85,7 @@ fn message(kind: &[u8], claims: &impl Wire) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::types::limits::{TICKET_LIFETIME, TOKEN_LIFETIME};
-    use crate::types::{DeviceId, GroupId, OriginId, Stamp, Tag, UserId};
+    use crate::types::{DeviceId, GroupId, RequestId, Stamp, UserId, Version};
 
     /// The bytes that docs/PROTOCOL.md gives for a vector.
     fn documented(vector: &str) -> String {
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(key.device().to_string(), documented("fingerprint of the network, or id of the device, with that key"));
         assert_eq!(key.fingerprint().to_string(), format!("sha256:{}", key.device()));
         let (user, device) = (UserId::from_bytes([0x11; 16]), DeviceId::from_bytes([0x55; 32]));
-        let password = Tag { stamp: Stamp::new(1_700_000_000_000, 7), origin: OriginId::from_bytes([0x33; 16]) };
+        let password = Version { stamp: Stamp::new(1_700_000_000_000, 7), request: RequestId::from_bytes([0x33; 16]) };
         let issued_ms = 1_700_000_100_000;
         let expires_ms = issued_ms + TOKEN_LIFETIME.as_millis() as u64;
         let token = key.sign_token(TokenClaims { user, device, password, issued_ms, expires_ms });
@@ -143,7 +143,7 @@ mod tests {
         ] {
             assert!(!key.network().signed_ticket(&Ticket { claims: changed, ..ticket }));
         }
-        let password = Tag { stamp: Stamp::ZERO, origin: OriginId::from_bytes([7; 16]) };
+        let password = Version { stamp: Stamp::ZERO, request: RequestId::from_bytes([7; 16]) };
         let token = key.sign_token(TokenClaims { user, device, password, issued_ms: 1, expires_ms: 2 });
         assert!(key.network().signed_token(&token) && !other.network().signed_token(&token));
         assert!(!key.network().signed_token(&SessionToken { signature: ticket.signature, ..token }));

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use posse::types::{Change, DownloadState, Refusal};
 use posse::wire::frame::{read_message, to_frame};
 use posse::wire::peer::{Handshake, PeerId};
-use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Reply, Request};
+use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request};
 
 use crate::harness::{
     Behaviour, Content, EvilPeer, PATIENCE, RawClient, RawLink, World, device, eventually, request_id, sha1_of,
@@ -37,13 +37,15 @@ fn line_1_messages_are_not_reads_and_long_hash_lists_are_whole() {
     world.group("lab", &["nik", "bob"]);
     // Frames that come a byte at a time, and many frames in one write.
     let pings: Vec<u8> = (1..=100).flat_map(|number| to_frame(&FromClient { number, request: Request::Ping })).collect();
-    let bytes = [to_frame(&Hello::Client(ClientHello { port: 1 })), pings].concat();
+    let bytes = [to_frame(&Opening::new(Hello::Client(ClientHello { port: 1 }))), pings].concat();
     for step in [1, 7, bytes.len()] {
         let mut stream = device().dial_tracker(world.tracker(1)).unwrap();
         bytes.chunks(step).for_each(|part| stream.write_all(part).unwrap());
         assert!(matches!(read_message(&mut stream, 1 << 20).unwrap(), FromTracker::Welcome(_)));
         for want in 1..=100 {
-            let FromTracker::Reply { number, reply } = read_message(&mut stream, 1 << 20).unwrap() else { panic!("no reply") };
+            let FromTracker::Reply { number, reply, .. } = read_message(&mut stream, 1 << 20).unwrap() else {
+                panic!("no reply")
+            };
             assert_eq!((number, reply), (want, Reply::Pong));
         }
     }
@@ -279,7 +281,7 @@ fn line_8_what_is_ended_is_ended_everywhere() {
     bob.share(group, file.clone());
     world.wait_synced();
     world.trackers[1].freeze();
-    let stop = Change::StopShare { group, info_hash: file.info_hash };
+    let stop = Change::StopShare { group, file: file.id() };
     assert!(matches!(bob.change(request_id(), &stop).unwrap(), Reply::Done(_)));
     assert!(matches!(bob.change(request_id(), &Change::LeaveGroup { group }).unwrap(), Reply::Done(_)));
     world.trackers[1].thaw();
@@ -336,7 +338,10 @@ fn line_10_identity_comes_from_the_session_and_passwords_stay_secret() {
     let reply = stranger.ask(Request::WhoAmI).unwrap();
     assert_eq!(reply, Reply::Refused(Refusal::LoginFirst));
     let group = RawClient::enter(world.tracker(1), "nik").group("lab").group;
-    for request in [Request::ListFiles { group, after: None }, Request::ListMembers { group, after: None }] {
+    for request in [
+        Request::ListFiles { group, after: None, pattern: None, order: posse::types::FileOrder::Name },
+        Request::ListMembers { group, after: None },
+    ] {
         assert_eq!(stranger.ask(request.clone()).unwrap(), Reply::Refused(Refusal::LoginFirst));
         let mut eve = RawClient::enter(world.tracker(1), "eve");
         assert_eq!(eve.ask(request).unwrap(), Reply::Refused(Refusal::NotMember));

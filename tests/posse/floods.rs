@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use posse::types::{Effect, Refusal};
+use posse::types::{Effect, Refusal, Success};
 use posse::wire::frame::to_frame;
 use posse::wire::tracker::{FromClient, FromTracker, Reply, Request};
 use socket2::{Domain, Socket, Type};
@@ -326,7 +326,7 @@ fn one_address_makes_a_bounded_number_of_accounts() {
                     let name = format!("a{thread}-{number}").parse().unwrap();
                     let create = Request::CreateUser { request: request_id(), name, password: password("pw") };
                     match session.ask(create).unwrap() {
-                        Reply::Done(Effect::User(_)) => made.fetch_add(1, Ordering::Relaxed),
+                        Reply::Done(Success { effect: Effect::User(_), .. }) => made.fetch_add(1, Ordering::Relaxed),
                         Reply::Refused(_) => refused.fetch_add(1, Ordering::Relaxed),
                         other => panic!("an account: {other:?}"),
                     };

@@ -10,7 +10,7 @@ use posse::types::{DownloadState, InfoHash};
 use posse::wire::frame::to_frame;
 use posse::wire::peer::{Handshake, PeerId, PeerMessage};
 use posse::wire::replication::ReplicaHello;
-use posse::wire::tracker::{ClientHello, Hello};
+use posse::wire::tracker::{ClientHello, Hello, Opening};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{ClientProcess, Content, PATIENCE, RawClient, RawLink, Secured, World, device, eventually, sha1_of};
@@ -177,7 +177,7 @@ fn oversized_first_frames_are_closed_at_once() {
 #[test]
 fn slow_first_frames_are_closed_after_their_deadline() {
     let mut service = Service::new();
-    let hello = to_frame(&Hello::Client(ClientHello { port: 1 }));
+    let hello = to_frame(&Opening::new(Hello::Client(ClientHello { port: 1 })));
     // As long as a ticket, which a stranger does not have.
     let ticket = [&120u32.to_be_bytes()[..], &[7; 120]].concat();
     // What every connection of TLS 1.3 begins with: a record that promises a ClientHello.
@@ -344,17 +344,18 @@ fn replication_is_not_open_to_other_networks() {
     world.group("lab", &["nik"]);
     let digest = world.trackers[0].status().directory().to_owned();
     let hello = ReplicaHello {
-        network: "00".repeat(20).parse().unwrap(),
         number: 2,
-        origin: posse::types::OriginId::from_bytes([9; 16]),
+        address: "127.0.0.1:2".parse().unwrap(),
+        lineage: posse::types::Lineage::new(posse::types::StoreId::from_bytes([9; 16])),
+        trackers: Vec::new(),
         clock_ms: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64,
     };
     // The hello of a tracker, from what is none: with the key of a device, and in clear.
     let mut stream = device().dial_tracker(world.tracker(1)).unwrap();
-    stream.write_all(&to_frame(&Hello::Replica(hello.clone()))).unwrap();
+    stream.write_all(&to_frame(&Opening::new(Hello::Replica(hello.clone())))).unwrap();
     wait_closed(&mut stream);
     let mut stream = dial(world.tracker(1));
-    stream.write_all(&to_frame(&Hello::Replica(hello))).unwrap();
+    stream.write_all(&to_frame(&Opening::new(Hello::Replica(hello)))).unwrap();
     wait_closed(&mut stream);
     assert_eq!(world.trackers[0].status().directory(), digest);
     eventually("it serves on", || RawClient::connect(world.tracker(1), &device(), 1).ok());

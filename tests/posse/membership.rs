@@ -85,7 +85,7 @@ fn log_out(_: &mut Stage, session: &mut RawClient, _: &Content) {
 fn stop_elsewhere(stage: &mut Stage, session: &mut RawClient, content: &Content) {
     let mut other = RawClient::connect(stage.tracker(), &device(), 1).unwrap();
     other.login("carl").unwrap();
-    let stop = Change::StopShare { group: stage.group, info_hash: content.facts().info_hash };
+    let stop = Change::StopShare { group: stage.group, file: content.facts().id() };
     assert!(matches!(other.change(request_id(), &stop).unwrap(), Reply::Done(_)));
     // It is there, and has nothing to say.
     assert_eq!(session.ask(Request::Ping).unwrap(), Reply::Pong);

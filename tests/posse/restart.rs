@@ -34,7 +34,8 @@ fn accounts_groups_and_shares_are_there_after_both_trackers_were_killed() {
     eventually("the seeder is back", || {
         let mut session = RawClient::enter(world.tracker(1), "bob");
         let group = session.group("lab").group;
-        let request = posse::wire::tracker::Request::ListFiles { group, after: None };
+        let request =
+            posse::wire::tracker::Request::ListFiles { group, after: None, pattern: None, order: posse::types::FileOrder::Name };
         let posse::wire::tracker::Reply::Files { entries, .. } = session.ask(request).unwrap() else { panic!() };
         (entries.len() == 1 && entries[0].online == 1).then_some(())
     });

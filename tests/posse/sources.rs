@@ -95,7 +95,7 @@ fn members_of_another_common_group_serve_a_download_though_nobody_in_its_own_is_
     eventually("carl serves nobody", || (stage.carl.object("show_uploads")["uploads"][0]["peers"] == 0).then_some(()));
     let mut asked = RawClient::enter(stage.world.tracker(1), "eve");
     let club = asked.group("club").group;
-    let found = asked.ask(Request::FindFile { group: club, info_hash: stage.content.facts().info_hash }).unwrap();
+    let found = asked.ask(Request::FindFile { group: club, file: stage.content.facts().id() }).unwrap();
     assert!(matches!(found, Reply::Refused(_)), "who is not in a group is told what it offers: {found:?}");
 }
 

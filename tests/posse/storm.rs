@@ -34,7 +34,7 @@ impl Stormer {
         eventually("a change is acknowledged", || {
             let reply = self.session().and_then(|session| session.change(request, change));
             match reply {
-                Ok(Reply::Done(effect)) => Some(effect),
+                Ok(Reply::Done(success)) => Some(success.effect),
                 Ok(Reply::Refused(posse::types::Refusal::Busy)) => None,
                 Ok(other) => panic!("{}: {change:?} was answered by {other:?}", self.user),
                 Err(_) => {
@@ -82,7 +82,7 @@ impl Stormer {
 fn facts(name: &str) -> FileFacts {
     let sha1: Sha1Digest = sha1_hex(name.as_bytes()).parse().unwrap();
     let info_hash = posse::types::InfoHash::from_bytes(*sha1.as_bytes());
-    FileFacts { info_hash, name: name.parse().unwrap(), len: 1, piece_len: 512 << 10, sha1 }
+    FileFacts { info_hash, name: name.parse().unwrap(), len: 1, piece_len: 512 << 10, sha1, chain: None }
 }
 
 /// Everything acknowledged to these users is in this tracker's directory, once.

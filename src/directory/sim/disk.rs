@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::types::{Operation, StoreId, RequestId, VersionVector};
+use crate::types::{Operation, RequestId, StoreId, VersionVector};
 
 /// What a store holds, in the order it was stored: going back in time is cutting off the end.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::disk::Entry;
 use super::world::{Connection, Pipe, World};
 use crate::directory::{Batch, LinkId, Output, Replica, Ticket};
-use crate::types::{Operation, StoreId, Outcome, RequestId, SyncMessage, TrackerState};
+use crate::types::{Operation, Outcome, RequestId, StoreId, SyncMessage, TrackerState};
 
 impl World {
     pub(super) fn drain(&mut self, node: usize, in_submit: bool) {

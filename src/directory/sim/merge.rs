@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::clients::{file, info_hash, request_id};
 use super::model::Model;
 use crate::directory::Directory;
-use crate::types::{Effect, GroupId, MembershipState, Operation, StoreId, PasswordHash, Stamp, UserId, Write};
+use crate::types::{Effect, GroupId, MembershipState, Operation, PasswordHash, Stamp, StoreId, UserId, Write};
 
 fn user() -> impl Strategy<Value = UserId> {
     (1u8..5).prop_map(|n| UserId::from_bytes([n; 16]))

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::disk::{Disk, Entry};
 use crate::directory::{LinkId, Notice, Replica, Ticket};
-use crate::types::{Change, Operation, StoreId, Outcome, RequestId, SyncMessage, UserId};
+use crate::types::{Change, Operation, Outcome, RequestId, StoreId, SyncMessage, UserId};
 
 /// The wall clock at the start of every simulation.
 const EPOCH_MS: i64 = 1_700_000_000_000;

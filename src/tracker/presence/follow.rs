@@ -35,10 +35,14 @@ impl Presence {
     pub(crate) fn observe(&mut self, transaction: &Transaction, directory: &Directory, now_ms: u64) -> Vec<Replaced> {
         let mut replaced = Vec::new();
         // By request, who asked: a group's maker is not told of being let in.
-        let actors: HashMap<RequestId, UserId> = transaction.rows.iter().filter_map(|row| match &row.content {
-            Content::Request(request, asked) => Some((*request, asked.actor)),
-            _ => None,
-        }).collect();
+        let actors: HashMap<RequestId, UserId> = transaction
+            .rows
+            .iter()
+            .filter_map(|row| match &row.content {
+                Content::Request(request, asked) => Some((*request, asked.actor)),
+                _ => None,
+            })
+            .collect();
         for (row, displaced) in transaction.rows.iter().zip(&transaction.displaced) {
             let version = row.version;
             let actor = actors.get(&version.request).copied().unwrap_or(UserId::NOBODY);
@@ -68,9 +72,7 @@ impl Presence {
                 Content::File(group, _, Some(value)) => self.refresh_waiting((value.facts.info_hash, *group), directory),
                 Content::File(group, file, None) => {
                     if let Some(Content::File(_, _, Some(before))) = displaced {
-                        let is_successor = |content: &&Content| {
-                            matches!(content, Content::File(_, _, Some(next)) if next.replaces == Some(*file))
-                        };
+                        let is_successor = |content: &&Content| matches!(content, Content::File(_, _, Some(next)) if next.replaces == Some(*file));
                         let successor = transaction.rows.iter().map(|row| &row.content).find(is_successor);
                         let replaced_by = successor.and_then(|content| match content.key() {
                             RowKey::File(_, next) => directory.file(*group, next).map(|entry| entry.label),
@@ -159,13 +161,7 @@ impl Presence {
         (voids, looked)
     }
 
-    fn password_written(
-        &mut self,
-        write: Version,
-        user: UserId,
-        directory: &Directory,
-        now_ms: u64,
-    ) -> Option<Replaced> {
+    fn password_written(&mut self, write: Version, user: UserId, directory: &Directory, now_ms: u64) -> Option<Replaced> {
         let mut by = None;
         for key in self.sessions_of(user) {
             let Some(session) = self.sessions.get_mut(&key) else { continue };
@@ -232,8 +228,7 @@ impl Presence {
             self.refresh(key, swarm, if by_choice { Word::Withdrawn } else { Word::All }, directory);
         }
         if by_choice {
-            let asked =
-                |key: &SessionKey| self.sessions.get(key).is_some_and(|session| session.asked == Some(write.request));
+            let asked = |key: &SessionKey| self.sessions.get(key).is_some_and(|session| session.asked == Some(write.request));
             let others: Vec<SessionKey> = sessions.into_iter().filter(|key| !asked(key)).collect();
             self.push(&others, Event::ShareStopped { group: swarm.1, info_hash: swarm.0 });
         }

@@ -7,7 +7,10 @@ use crate::directory::Replica;
 use crate::net::{Connection, Incoming};
 use crate::tracker::outbox::Notifier;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
-use crate::types::{Effect, FileFacts, MembershipState, Operation, StoreId, PasswordHash, Sha1Digest, Stamp, UserName, Write};
+use crate::types::{
+    Content, Effect, FileFacts, FileRow, GroupRow, MembershipRow, MembershipState, PasswordHash, Place, RequestRow, Row,
+    Sha1Digest, SharingRow, Stamp, StoreId, StoreState, Transaction, UserName, UserRow,
+};
 use crate::wire::frame::read_message;
 
 const NIK: UserId = UserId::from_bytes([1; 16]);
@@ -28,50 +31,51 @@ struct Scene {
 impl Scene {
     /// Nik's group, with bob in it, and as many of nik's files.
     fn new(files: u64) -> Self {
-        let replica = Replica::new(StoreId::from_bytes([1; 16]), &[], 1);
+        let replica = Replica::new(StoreState::new(StoreId::from_bytes([1; 16])), &[]);
         let (presence, notifier) = (Presence::default(), Notifier::new());
         let mut scene = Self { presence, replica, notifier, sequence: 0, ends: HashMap::new() };
         let at = Stamp::new(START_MS, 0);
-        let standing = |user, since| Write::Membership { group: GROUP, user, state: MembershipState::Member, since };
+        let standing = |user, since| member(user, MembershipState::Member, since, None);
+        let about = GroupRow { name: "lab".parse().unwrap(), created_by: NIK, created: at };
         let mut writes = vec![
-            password_of(NIK, "first"),
-            password_of(BOB, "first"),
-            Write::Group { group: GROUP, name: "lab".parse().unwrap(), created_by: NIK, created: at },
+            password_of(NIK, "first", None),
+            password_of(BOB, "first", None),
+            Content::Group(GROUP, Some(about)),
             standing(NIK, at),
             standing(BOB, Stamp::new(START_MS, 1)),
         ];
         for number in 0..files {
             let sha1 = Sha1Digest::from_bytes([7; 20]);
             let name = format!("f{number}").parse().unwrap();
-            let file = FileFacts { info_hash: hash(number), name, len: 1 << 20, piece_len: 512 << 10, sha1 };
-            writes.push(Write::File { group: GROUP, file, shared_by: NIK, at });
-            writes.push(Write::Sharing { group: GROUP, info_hash: hash(number), user: NIK, on: true });
+            let (info_hash, len, piece_len) = (hash(number), 1 << 20, 512 << 10);
+            let facts = FileFacts { info_hash, name, len, piece_len, sha1, chain: None };
+            let id = facts.id();
+            let row = FileRow { facts, shared_by: NIK, at, replaces: None, removed: None };
+            writes.push(Content::File(GROUP, id, Some(row)));
+            // The request of the first transaction let nik in.
+            writes.push(Content::Sharing(GROUP, id, NIK, SharingRow { on: true, admission: request_of(1) }));
         }
         scene.apply(START_MS, NIK, writes);
         scene
     }
 
-    /// Applies an operation of that time, and does not let presence know yet.
-    fn apply(&mut self, at_ms: u64, actor: UserId, writes: Vec<Write>) -> Operation {
+    /// Applies writes of that time, and does not let presence know yet.
+    fn apply(&mut self, at_ms: u64, actor: UserId, mut writes: Vec<Content>) -> Transaction {
         self.sequence += 1;
-        let mut request = [0; 16];
-        request[8..].copy_from_slice(&self.sequence.to_be_bytes());
-        let operation = Operation {
-            origin: StoreId::from_bytes([1; 16]),
-            sequence: self.sequence,
-            stamp: Stamp::new(at_ms, 0),
-            request: RequestId::from_bytes(request),
-            actor,
-            effect: Effect::Done,
-            writes,
-        };
-        self.replica.restore(operation.clone()).unwrap();
-        operation
+        let request = request_of(self.sequence);
+        writes.push(Content::Request(request, RequestRow { actor, effect: Effect::Done, note: String::new() }));
+        let version = Version { stamp: Stamp::new(at_ms, 0), request };
+        let place = Place { store: StoreId::from_bytes([1; 16]), sequence: self.sequence };
+        let row = |content| Row { content, version, place, extra: Box::default() };
+        let rows: Vec<Row> = writes.into_iter().map(row).collect();
+        rows.iter().for_each(|row| self.replica.restore(row));
+        let displaced = vec![None; rows.len()];
+        Transaction { sequence: self.sequence, rows, displaced, ..Transaction::default() }
     }
 
-    fn hear(&mut self, at_ms: u64, now_ms: u64, write: Write) -> Option<Replaced> {
-        let operation = self.apply(at_ms, NIK, vec![write]);
-        self.presence.observe(&operation, self.replica.directory(), now_ms)
+    fn hear(&mut self, at_ms: u64, now_ms: u64, write: Content) -> Vec<Replaced> {
+        let transaction = self.apply(at_ms, NIK, vec![write]);
+        self.presence.observe(&transaction, self.replica.directory(), now_ms)
     }
 
     fn log_in(&mut self, key: SessionKey, user: UserId, now_ms: u64) -> usize {
@@ -82,7 +86,7 @@ impl Scene {
         self.ends.insert(key, (outbox.clone(), there));
         let mut device = [0; 32];
         device[..8].copy_from_slice(&key.to_be_bytes());
-        let password = self.replica.directory().password_tag(user).unwrap();
+        let password = self.replica.directory().password_version(user).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
         let over = Arc::default();
         let visitor = Visitor { user, device: DeviceId::from_bytes(device), address, outbox, password, over };
@@ -117,9 +121,27 @@ fn hash(number: u64) -> InfoHash {
     InfoHash::from_bytes(bytes)
 }
 
-fn password_of(user: UserId, text: &str) -> Write {
+fn request_of(sequence: u64) -> RequestId {
+    let mut request = [0; 16];
+    request[8..].copy_from_slice(&sequence.to_be_bytes());
+    RequestId::from_bytes(request)
+}
+
+fn member(user: UserId, state: MembershipState, since: Stamp, ended: Option<Stamp>) -> Content {
+    Content::Membership(GROUP, user, MembershipRow { state, since, ended })
+}
+
+fn password_of(user: UserId, text: &str, replaced_ms: Option<u64>) -> Content {
     let name: UserName = format!("u{}", user.as_bytes()[0]).parse().unwrap();
-    Write::User { user, name, hash: PasswordHash::from_phc(text.to_owned()), created: Stamp::new(START_MS, 0) }
+    let row = UserRow {
+        name,
+        hash: PasswordHash::from_phc(text.to_owned()),
+        created: Stamp::new(START_MS, 0),
+        replaced: replaced_ms.map(|ms| Stamp::new(ms, 0)),
+        must_change: false,
+        is_disabled: false,
+    };
+    Content::User(user, Some(row))
 }
 
 fn entry(number: u64, state: DownloadState) -> AnnounceEntry {
@@ -222,16 +244,18 @@ fn a_session_is_good_for_nothing_once_its_password_is_replaced() {
         scene.presence.asks(1, NIK, request, scene.replica.directory())
             && !scene.presence.asks(1, BOB, request, scene.replica.directory())
     );
-    let mut operation = scene.apply(START_MS + 1, NIK, vec![password_of(NIK, "second")]);
+    let transaction = scene.apply(START_MS + 1, NIK, vec![password_of(NIK, "second", Some(START_MS + 1))]);
     // Presence has not followed yet.
     assert!(!scene.presence.asks(2, NIK, request, scene.replica.directory()));
     assert_eq!(scene.presence.password_of(2, NIK, scene.replica.directory()), None);
     assert_eq!(scene.announce(2, NIK, &[entry(0, DownloadState::Seeding)]), Ok(Reply::Refused(Refusal::LoginFirst)));
-    operation.request = request;
-    let replaced = scene.presence.observe(&operation, scene.replica.directory(), START_MS + 1);
+    // Session 1 has asked for it.
+    let asked = transaction.rows[0].version.request;
+    scene.presence.sessions.get_mut(&1).unwrap().asked = Some(asked);
+    let replaced = scene.presence.observe(&transaction, scene.replica.directory(), START_MS + 1);
     let mut device = [0; 32];
     device[7] = 1;
-    assert_eq!(replaced, Some(Replaced { user: NIK, by: Some(DeviceId::from_bytes(device)) }));
+    assert_eq!(replaced, [Replaced { user: NIK, by: Some(DeviceId::from_bytes(device)) }]);
     assert!(scene.presence.password_of(1, NIK, scene.replica.directory()).is_some());
     assert_eq!((scene.presence.user_of(2), scene.told(2)), (None, vec![Event::SessionOver]));
 }
@@ -241,8 +265,8 @@ fn what_ended_while_the_trackers_were_apart_voids_what_was_signed_until_it_is_he
     let mut scene = Scene::new(0);
     scene.log_in(1, NIK, LATER_MS);
     assert_eq!(scene.presence.tickets_void_until_ms(GROUP, BOB, scene.replica.directory()), 0);
-    let replaced = scene.hear(START_MS + 1, LATER_MS, password_of(BOB, "second"));
-    assert_eq!(replaced, Some(Replaced { user: BOB, by: None }));
+    let replaced = scene.hear(START_MS + 1, LATER_MS, password_of(BOB, "second", Some(START_MS + 1)));
+    assert_eq!(replaced, [Replaced { user: BOB, by: None }]);
     let void = |group, until_ms| Event::Void { group, user: BOB, until_ms };
     assert_eq!(scene.told(1), [void(None, LATER_MS)]);
     assert_eq!(
@@ -253,7 +277,8 @@ fn what_ended_while_the_trackers_were_apart_voids_what_was_signed_until_it_is_he
     // Who comes later hears the same, although the change itself was long ago.
     scene.log_in(2, NIK, LATER_MS + 60_000);
     assert_eq!(scene.told(2), [void(None, LATER_MS)]);
-    let out = Write::Membership { group: GROUP, user: BOB, state: MembershipState::None, since: Stamp::new(START_MS + 2, 0) };
+    let at = Stamp::new(START_MS + 2, 0);
+    let out = member(BOB, MembershipState::None, at, Some(at));
     scene.hear(START_MS + 2, LATER_MS + 90_000, out);
     scene.log_in(3, NIK, LATER_MS + 100_000);
     assert_eq!(scene.told(3), [void(Some(GROUP), LATER_MS + 90_000)], "bob is in no group of nik's any more");
@@ -261,7 +286,7 @@ fn what_ended_while_the_trackers_were_apart_voids_what_was_signed_until_it_is_he
     scene.log_in(4, NIK, LATER_MS + 1_300_000);
     assert_eq!(scene.told(4), [], "no ticket lives that long");
     // What is heard in time goes by its own time.
-    scene.hear(LATER_MS, LATER_MS + 100, password_of(NIK, "second"));
+    scene.hear(LATER_MS, LATER_MS + 100, password_of(NIK, "second", Some(LATER_MS)));
     assert_eq!(scene.presence.tickets_void_until_ms(GROUP, NIK, scene.replica.directory()), LATER_MS + 60_000);
 }
 
@@ -272,8 +297,8 @@ fn what_is_looked_at_for_a_login_is_counted() {
     let stranger = |number: u64| UserId::from_bytes([3 + number as u8; 16]);
     for number in 0..100 {
         let user = stranger(number);
-        scene.hear(START_MS, START_MS, password_of(user, "first"));
-        scene.hear(START_MS + 1, START_MS, password_of(user, "second"));
+        scene.hear(START_MS, START_MS, password_of(user, "first", None));
+        scene.hear(START_MS + 1, START_MS, password_of(user, "second", Some(START_MS + 1)));
     }
     assert!(scene.log_in(2, NIK, START_MS) >= few + 100);
     assert_eq!(scene.told(2), [], "strangers' passwords are nobody's concern");

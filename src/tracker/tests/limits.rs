@@ -7,11 +7,13 @@ use super::super::quota::Kind;
 use super::*;
 use crate::net::Source;
 use crate::tracker::core::View;
+use crate::types::FileId;
 use crate::types::limits::{
     ANNOUNCE_ENTRIES_MAX, TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN,
     TRACKER_REQUEST_LEN_MAX,
 };
-use crate::wire::tracker::{MAGIC, Unwelcome, VERSION};
+use crate::wire::tracker::{MAGIC, Unwelcome};
+use crate::wire::version::VERSION_NEWEST as VERSION;
 
 fn short(dir: &Path, change: impl FnOnce(&mut TrackerConfig)) -> Tracker {
     let mut config = config(TrackerInfo::parse("127.0.0.1:0").unwrap(), 1, dir);
@@ -104,7 +106,7 @@ fn strangers_make_room_and_clients_are_bounded() {
     let (_bob, _) = Guest::new(&tracker, "bob", 2);
     let login = Request::Login { name: "nik".parse().unwrap(), password: password("pw") };
     late.refused(login.clone(), Refusal::Busy);
-    let hello = Hello::Client(ClientHello { port: 1 });
+    let hello = Opening::new(Hello::Client(ClientHello { port: 1 }));
     let got = closed_after(&tracker, &crate::wire::frame::to_frame(&hello));
     assert_eq!(read_message::<FromTracker>(&mut &got[..], 100).unwrap(), FromTracker::Unwelcome(Unwelcome::Full));
     nik.ask(Request::Logout);
@@ -238,10 +240,7 @@ fn changes_of_any_kind_are_bounded_and_a_repeated_one_is_not_another() {
     while let Some(charge) = tracker.shared.quota.take_at(later, Kind::Change(user)) {
         charge.spend();
     }
-    nik.refused(
-        Request::StopShare { request: request_id(), group: a, info_hash: InfoHash::from_bytes([1; 20]) },
-        Refusal::TooMany,
-    );
+    nik.refused(Request::StopShare { request: request_id(), group: a, file: FileId::from_bytes([1; 20]) }, Refusal::TooMany);
     assert_eq!(nik.done(leave), done, "a retry is not another");
     let (mut bob, _) = Guest::new(&tracker, "bob", 2);
     let b = bob.create_group("c");

@@ -19,11 +19,11 @@ use crate::net::{Connection, DeviceSecurity, Listener, Reader};
 use crate::trust::KeyPair;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    DeviceId, DownloadState, Effect, FileFacts, GroupId, InfoHash, Password, Refusal, RequestId, SessionToken, Sha1Digest,
-    TrackerInfo, UserId,
+    DeviceId, DownloadState, Effect, FileFacts, GroupId, InfoHash, Password, Refusal, RequestId, RequestStamp, SessionToken,
+    Sha1Digest, Stamp, Success, TrackerInfo, UserId,
 };
 use crate::wire::frame::{self, FrameError, read_message, write_message};
-use crate::wire::tracker::{AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Reply, Request, Welcome};
+use crate::wire::tracker::{AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Welcome};
 
 /// Longer than anything here takes, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,8 +78,10 @@ fn status(tracker: &Tracker) -> TrackerStatus {
     tracker.status().unwrap()
 }
 
-fn request_id() -> RequestId {
-    RequestId::from_bytes(rand::random())
+/// A new request, asked now.
+fn request_id() -> RequestStamp {
+    let at = Stamp::new(super::clock::wall_ms(0), 0);
+    RequestStamp { id: RequestId::from_bytes(rand::random()), at }
 }
 
 fn password(text: &str) -> Password {
@@ -90,7 +92,8 @@ fn facts(name: &str) -> FileFacts {
     let mut hash = [0; 20];
     hash[..name.len().min(20)].copy_from_slice(&name.as_bytes()[..name.len().min(20)]);
     let sha1 = Sha1Digest::from_bytes([7; 20]);
-    FileFacts { info_hash: InfoHash::from_bytes(hash), name: name.parse().unwrap(), len: 1 << 20, piece_len: 512 << 10, sha1 }
+    let (info_hash, name) = (InfoHash::from_bytes(hash), name.parse().unwrap());
+    FileFacts { info_hash, name, len: 1 << 20, piece_len: 512 << 10, sha1, chain: None }
 }
 
 /// A client as the tracker sees one.
@@ -110,7 +113,7 @@ impl Guest {
     fn connect(address: SocketAddr, device: u8) -> Self {
         let connection = dial(address, device);
         let device = security(device).device();
-        write_message(&mut connection.writer(), &Hello::Client(ClientHello { port: 4000 })).unwrap();
+        write_message(&mut connection.writer(), &Opening::new(Hello::Client(ClientHello { port: 4000 }))).unwrap();
         let mut reader = connection.reader();
         reader.set_deadline(Some(Instant::now() + 10 * PATIENCE));
         let FromTracker::Welcome(welcome) = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap() else {
@@ -123,7 +126,7 @@ impl Guest {
     fn new(tracker: &Tracker, name: &str, device: u8) -> (Self, UserId) {
         let mut guest = Self::connect(tracker.local_addr(), device);
         let create = Request::CreateUser { request: request_id(), name: name.parse().unwrap(), password: password("pw") };
-        let Reply::Done(Effect::User(user)) = guest.ask(create) else { panic!("no account for {name}") };
+        let Reply::Done(Success { effect: Effect::User(user), .. }) = guest.ask(create) else { panic!("no account for {name}") };
         assert_eq!(guest.log_in(name, "pw"), Ok(user));
         (guest, user)
     }
@@ -137,7 +140,7 @@ impl Guest {
 
     fn log_in(&mut self, name: &str, word: &str) -> Result<UserId, Refusal> {
         match self.ask(Request::Login { name: name.parse().unwrap(), password: password(word) }) {
-            Reply::LoggedIn { user, token } => {
+            Reply::LoggedIn { user, token, .. } => {
                 self.token = Some(token);
                 Ok(user.user)
             }
@@ -155,7 +158,7 @@ impl Guest {
 
     fn resume(&mut self, token: &SessionToken) -> Result<UserId, Refusal> {
         match self.ask(Request::Resume { token: token.clone() }) {
-            Reply::LoggedIn { user, token } => {
+            Reply::LoggedIn { user, token, .. } => {
                 self.token = Some(token);
                 Ok(user.user)
             }
@@ -180,10 +183,11 @@ impl Guest {
         write_message(&mut self.connection.writer(), &asked).map_err(FrameError::Io)?;
         loop {
             match read_message(&mut self.reader, TRACKER_FRAME_LEN_MAX)? {
-                FromTracker::Reply { number, reply } => {
+                FromTracker::Reply { number, reply, .. } => {
                     assert_eq!(number, self.number);
                     return Ok(reply);
                 }
+                FromTracker::Event(Event::Trackers { .. }) => {}
                 FromTracker::Event(event) => self.events.push_back(event),
                 other => panic!("{other:?}"),
             }
@@ -198,7 +202,7 @@ impl Guest {
     #[track_caller]
     fn done(&mut self, request: Request) -> Effect {
         match self.ask(request.clone()) {
-            Reply::Done(effect) => effect,
+            Reply::Done(success) => success.effect,
             other => panic!("{other:?} to {request:?}"),
         }
     }
@@ -223,9 +227,12 @@ impl Guest {
     fn event(&mut self) -> Event {
         match self.events.pop_front() {
             Some(event) => event,
-            None => match read_message(&mut self.reader, TRACKER_FRAME_LEN_MAX).unwrap() {
-                FromTracker::Event(event) => event,
-                other => panic!("{other:?}"),
+            None => loop {
+                match read_message(&mut self.reader, TRACKER_FRAME_LEN_MAX).unwrap() {
+                    FromTracker::Event(Event::Trackers { .. }) => {}
+                    FromTracker::Event(event) => return event,
+                    other => panic!("{other:?}"),
+                }
             },
         }
     }

@@ -1,6 +1,7 @@
 //! Who is told of whom.
 
 use super::*;
+use crate::types::FileOrder;
 use crate::types::PeerEntry;
 
 /// A tracker, a group of nik's with a file that nik seeds, and bob, a member.
@@ -68,7 +69,7 @@ fn losing_the_right_ends_presence() {
     let (_tracker, mut nik, mut bob, group, info_hash, bob_id) = scene(dir.path());
     bob.announce(group, info_hash, DownloadState::Leeching);
     assert_eq!(peer(nik.event()).state, DownloadState::Leeching);
-    nik.done(Request::StopShare { request: request_id(), group, info_hash });
+    nik.done(Request::StopShare { request: request_id(), group, file: facts("a.bin").id() });
     assert_eq!(peer(bob.event()).state, DownloadState::Stopped);
     assert!(matches!(bob.event(), Event::Withdrawn { device, .. } if device == nik.device));
     nik.share(group, "a.bin");
@@ -150,7 +151,7 @@ fn answers_name_a_bounded_number_of_peers() {
     nik.ask(Request::Announce { entries: entries(DownloadState::Seeding) });
     let Reply::Peers(peers) = bob.ask(Request::Announce { entries: entries(DownloadState::Leeching) }) else { panic!() };
     assert_eq!(peers.len(), 300);
-    let listed = bob.ask(Request::ListFiles { group, after: None });
+    let listed = bob.ask(Request::ListFiles { group, after: None, pattern: None, order: FileOrder::Name });
     assert!(matches!(listed, Reply::Files { entries, more: false } if entries.len() == 301));
     // Stopping them all leaves nothing behind.
     drop(nik);

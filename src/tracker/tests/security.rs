@@ -340,7 +340,7 @@ fn a_device_that_stops_by_itself_is_withdrawn_from_the_whole_swarm_and_one_that_
                 assert_eq!(bob.log_in("bob", "pw"), Ok(bob_id));
                 bob.announce(group, info_hash, DownloadState::Seeding);
                 bob.heard();
-                bob.done(Request::StopShare { request: request_id(), group, info_hash });
+                bob.done(Request::StopShare { request: request_id(), group, file: facts("a.bin").id() });
                 let is_stopped = |event: &Event| matches!(event, Event::ShareStopped { .. });
                 assert!(!bob.heard().iter().any(is_stopped), "who asked knows it by the answer");
                 let both = withdrawn(nik.heard());
@@ -433,7 +433,7 @@ fn without_a_certificate_there_is_no_session() {
     let mut stream = StreamOwned::new(tls, TcpStream::connect(tracker.local_addr()).unwrap());
     stream.sock.set_read_timeout(Some(PATIENCE)).unwrap();
     // The handshake is over for whoever dials before the other end has looked at what it was shown.
-    let _ = write_message(&mut stream, &Hello::Client(ClientHello { port: 1 }));
+    let _ = write_message(&mut stream, &Opening::new(Hello::Client(ClientHello { port: 1 })));
     match read_message::<FromTracker>(&mut stream, TRACKER_FRAME_LEN_MAX) {
         Err(FrameError::Closed) => {}
         Err(FrameError::Io(e)) => assert_ne!(e.kind(), ErrorKind::WouldBlock, "not refused"),

@@ -1,9 +1,11 @@
 //! Requests and their refusals.
 
 use super::*;
+use crate::types::FileId;
+use crate::types::FileOrder;
 use crate::types::Part;
 
-fn id() -> RequestId {
+fn id() -> RequestStamp {
     request_id()
 }
 
@@ -15,8 +17,12 @@ fn accounts_and_logins() {
     assert_eq!(guest.welcome.number, 1);
     assert_eq!(guest.welcome.observed, SocketAddr::new(LOCALHOST, 4000));
     assert_eq!(guest.ask(Request::Ping), Reply::Pong);
-    for request in [Request::Logout, Request::WhoAmI, Request::ListGroups { after: None }, Request::Announce { entries: vec![] }]
-    {
+    for request in [
+        Request::Logout,
+        Request::WhoAmI,
+        Request::ListGroups { after: None, pattern: None },
+        Request::Announce { entries: vec![] },
+    ] {
         guest.refused(request, Refusal::LoginFirst);
     }
     guest.refused(Request::CreateGroup { request: id(), name: "g".parse().unwrap() }, Refusal::LoginFirst);
@@ -68,7 +74,7 @@ fn groups_and_their_refusals() {
     bob.refused(Request::JoinGroup { request: id(), group: nowhere }, Refusal::NoSuchGroup);
     bob.refused(Request::ListMembers { group: nowhere, after: None }, Refusal::NoSuchGroup);
     bob.refused(Request::ListMembers { group, after: None }, Refusal::NotMember);
-    bob.refused(Request::ListFiles { group, after: None }, Refusal::NotMember);
+    bob.refused(Request::ListFiles { group, after: None, pattern: None, order: FileOrder::Name }, Refusal::NotMember);
     bob.refused(Request::LeaveGroup { request: id(), group }, Refusal::NotMember);
     bob.refused(Request::ListRequests { group, after: None }, Refusal::NotOwner);
     bob.done(Request::JoinGroup { request: id(), group });
@@ -85,7 +91,7 @@ fn groups_and_their_refusals() {
     nik.refused(Request::RemoveMember { request: id(), group, user: bob_id }, Refusal::NotOwner);
     bob.done(Request::RemoveMember { request: id(), group, user: nik_id });
     assert_eq!(nik.event(), Event::Removed { group });
-    let Reply::Groups { entries, .. } = nik.ask(Request::ListGroups { after: None }) else { panic!() };
+    let Reply::Groups { entries, .. } = nik.ask(Request::ListGroups { after: None, pattern: None }) else { panic!() };
     assert_eq!((entries.len(), entries[0].part, entries[0].owner.as_str()), (1, Part::Stranger, "bob"));
     let Reply::Groups { entries, .. } = nik.ask(Request::ListMyGroups { after: None }) else { panic!() };
     assert!(entries.is_empty());
@@ -103,7 +109,7 @@ fn files_are_for_members() {
     let group = nik.create_group("lab");
     let info_hash = nik.share(group, "a.bin");
     bob.refused(Request::ShareFile { request: id(), group, file: facts("b.bin") }, Refusal::NotMember);
-    bob.refused(Request::FindFile { group, info_hash }, Refusal::NotMember);
+    bob.refused(Request::FindFile { group, file: facts("a.bin").id() }, Refusal::NotMember);
     let resolve = |file: Option<&str>| Request::Resolve {
         group: "lab".parse().unwrap(),
         user: Some("bob".parse().unwrap()),
@@ -118,16 +124,19 @@ fn files_are_for_members() {
     assert_eq!(found.file.unwrap().facts, facts("a.bin"));
     let other = FileFacts { info_hash: InfoHash::from_bytes([1; 20]), ..facts("a.bin") };
     bob.refused(Request::ShareFile { request: id(), group, file: other }, Refusal::FileNameTaken);
-    bob.refused(Request::StopShare { request: id(), group, info_hash }, Refusal::NotShared);
-    bob.refused(Request::FindFile { group, info_hash: InfoHash::from_bytes([2; 20]) }, Refusal::NoSuchFile);
+    bob.refused(Request::StopShare { request: id(), group, file: facts("a.bin").id() }, Refusal::NotShared);
+    bob.refused(Request::FindFile { group, file: FileId::from_bytes([2; 20]) }, Refusal::NoSuchFile);
     let bad = FileFacts { piece_len: 0, ..facts("bad") };
     bob.refused(Request::ShareFile { request: id(), group, file: bad }, Refusal::BadFile);
     assert_eq!(bob.announce(group, info_hash, DownloadState::Seeding), Reply::Refused(Refusal::NotShared));
     nik.announce(group, info_hash, DownloadState::Seeding);
-    let Reply::Files { entries, .. } = bob.ask(Request::ListFiles { group, after: None }) else { panic!() };
+    let Reply::Files { entries, .. } = bob.ask(Request::ListFiles { group, after: None, pattern: None, order: FileOrder::Name })
+    else {
+        panic!()
+    };
     assert_eq!((entries.len(), entries[0].online, entries[0].sharer_count), (1, 1, 1));
-    nik.done(Request::StopShare { request: id(), group, info_hash });
-    bob.refused(Request::FindFile { group, info_hash }, Refusal::NoSuchFile);
+    nik.done(Request::StopShare { request: id(), group, file: facts("a.bin").id() });
+    bob.refused(Request::FindFile { group, file: facts("a.bin").id() }, Refusal::NoSuchFile);
 }
 
 #[test]
@@ -143,7 +152,7 @@ fn what_was_acknowledged_survives_a_restart() {
     assert!(nik.is_closed());
     let tracker = alone(dir.path());
     let after = status(&tracker);
-    assert_eq!((after.origin, after.counts, after.directory), (before.origin, before.counts, before.directory));
+    assert_eq!((after.counts, after.directory), (before.counts, before.directory));
     let mut nik = Guest::connect(tracker.local_addr(), 1);
     assert_eq!(nik.log_in("nik", "pw"), Ok(user));
     let Reply::Groups { entries, .. } = nik.ask(Request::ListMyGroups { after: None }) else { panic!() };
@@ -156,13 +165,13 @@ fn a_store_that_cannot_be_written_ends_the_tracker_and_acknowledges_nothing() {
     let tracker = alone(dir.path());
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
     // Another connection drops the table: the next transaction fails as on a disk that does.
-    let saboteur = rusqlite::Connection::open(dir.path().join("tracker.sqlite")).unwrap();
-    saboteur.execute("DROP TABLE operations", []).unwrap();
+    let saboteur = rusqlite::Connection::open(dir.path().join("directory.sqlite")).unwrap();
+    saboteur.execute("DROP TABLE rows", []).unwrap();
     let request = Request::CreateGroup { request: request_id(), name: "lab".parse().unwrap() };
     assert!(nik.try_ask(request).is_err(), "nothing may be acknowledged");
     assert!(tracker.ended().recv_timeout(PATIENCE).is_err_and(|e| e == crossbeam_channel::RecvTimeoutError::Disconnected));
     assert!(tracker.status().is_err());
-    assert!(tracker.stop().unwrap_err().to_string().contains("operations"));
+    assert!(tracker.stop().unwrap_err().to_string().contains("rows"));
 }
 
 #[test]
@@ -199,7 +208,7 @@ fn shares_that_come_together_are_answered_in_order_and_before_what_comes_behind(
     let mut replies = Vec::new();
     while replies.len() < names.len() + 2 {
         match read_message(&mut nik.reader, TRACKER_FRAME_LEN_MAX).unwrap() {
-            FromTracker::Reply { number, reply } => replies.push((number, reply)),
+            FromTracker::Reply { number, reply, .. } => replies.push((number, reply)),
             FromTracker::Event(_) => {}
             other => panic!("{other:?}"),
         }
@@ -207,6 +216,9 @@ fn shares_that_come_together_are_answered_in_order_and_before_what_comes_behind(
     assert!(replies.iter().map(|(number, _)| *number).eq(first..first + names.len() as u32 + 2), "{replies:?}");
     assert!(replies[..names.len()].iter().all(|(_, reply)| matches!(reply, Reply::Done(_))), "{replies:?}");
     assert!(matches!(&replies[names.len() + 1].1, Reply::User(entry) if entry.user == user));
-    let Reply::Files { entries, .. } = nik.ask(Request::ListFiles { group, after: None }) else { panic!() };
+    let Reply::Files { entries, .. } = nik.ask(Request::ListFiles { group, after: None, pattern: None, order: FileOrder::Name })
+    else {
+        panic!()
+    };
     assert_eq!(entries.len(), names.len());
 }

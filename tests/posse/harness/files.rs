@@ -72,6 +72,7 @@ impl Content {
             len: self.geometry().len(),
             piece_len: self.piece_len,
             sha1: Sha1Digest::from_bytes(Sha1::digest(&self.bytes).into()),
+            chain: None,
         }
     }
 

@@ -4,17 +4,19 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use posse::types::{
-    Change, DownloadState, Effect, FileFacts, GroupEntry, GroupId, InfoHash, Label, Password, PeerEntry, RequestId, SessionToken,
-    Ticket, UserEntry, limits,
+    Change, DownloadState, Effect, FileFacts, FileOrder, GroupEntry, GroupId, InfoHash, Label, Password, PeerEntry, RequestId,
+    RequestStamp, SessionToken, Stamp, Success, Ticket, UserEntry, limits,
 };
 use posse::wire::frame::{FrameError, read_message, write_message};
-use posse::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Hello, Reply, Request};
+use posse::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request};
 
 use super::{Device, Secured, device};
 
-/// A fresh request id.
-pub(crate) fn request_id() -> RequestId {
-    RequestId::from_bytes(rand::random())
+/// A new request, asked now.
+pub(crate) fn request_id() -> RequestStamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later than 1970");
+    let at = Stamp::new(now.as_millis() as u64, 0);
+    RequestStamp { id: RequestId::from_bytes(rand::random()), at }
 }
 
 /// A password, or what is taken for one.
@@ -36,7 +38,7 @@ impl RawClient {
     /// Dials a tracker and says hello for a device that listens on `port`.
     pub(crate) fn connect(tracker: SocketAddr, device: &Device, port: u16) -> io::Result<Self> {
         let mut stream = device.dial_tracker(tracker)?;
-        write_message(&mut stream, &Hello::Client(ClientHello { port }))?;
+        write_message(&mut stream, &Opening::new(Hello::Client(ClientHello { port })))?;
         match read_message(&mut stream, limits::TRACKER_FRAME_LEN_MAX).map_err(lost)? {
             FromTracker::Welcome(_) => Ok(Self { stream, device: device.clone(), token: None, number: 0 }),
             other => Err(io::Error::other(format!("the tracker does not welcome us: {other:?}"))),
@@ -58,7 +60,7 @@ impl RawClient {
         write_message(&mut self.stream, &FromClient { number: self.number, request })?;
         loop {
             match self.receive()? {
-                FromTracker::Reply { number, reply } if number == self.number => return Ok(reply),
+                FromTracker::Reply { number, reply, .. } if number == self.number => return Ok(reply),
                 FromTracker::Event(_) => {}
                 other => return Err(io::Error::other(format!("an answer out of order: {other:?}"))),
             }
@@ -87,7 +89,7 @@ impl RawClient {
     pub(crate) fn login_with(&mut self, user: &str, secret: &str) -> io::Result<UserEntry> {
         let name: Label = user.parse().expect("a name");
         match self.ask(Request::Login { name, password: password(secret) })? {
-            Reply::LoggedIn { user, token } => {
+            Reply::LoggedIn { user, token, .. } => {
                 self.token = Some(token);
                 Ok(user)
             }
@@ -108,7 +110,7 @@ impl RawClient {
     pub(crate) fn create_group(&mut self, name: &str) -> GroupId {
         let request = Request::CreateGroup { request: request_id(), name: name.parse().expect("a group name") };
         match self.ask(request).expect("the tracker answers") {
-            Reply::Done(Effect::Group(group)) => group,
+            Reply::Done(Success { effect: Effect::Group(group), .. }) => group,
             other => panic!("no group {name}: {other:?}"),
         }
     }
@@ -127,7 +129,7 @@ impl RawClient {
     #[track_caller]
     pub(crate) fn share(&mut self, group: GroupId, file: FileFacts) {
         let reply = self.ask(Request::ShareFile { request: request_id(), group, file }).expect("the tracker answers");
-        assert_eq!(reply, Reply::Done(Effect::Done));
+        assert!(matches!(reply, Reply::Done(_)), "share: {reply:?}");
     }
 
     /// Says what the device does with a file, and returns who else is there.
@@ -152,7 +154,7 @@ impl RawClient {
     pub(crate) fn group_names(&mut self) -> Vec<String> {
         let (mut names, mut after) = (Vec::new(), None);
         loop {
-            match self.ask(Request::ListGroups { after: after.take() }).expect("the tracker answers") {
+            match self.ask(Request::ListGroups { after: after.take(), pattern: None }).expect("the tracker answers") {
                 Reply::Groups { entries, more } => {
                     names.extend(entries.iter().map(|e| e.label.to_string()));
                     after = entries.last().map(|e| e.label.clone());
@@ -170,7 +172,10 @@ impl RawClient {
     pub(crate) fn files(&mut self, group: GroupId) -> Vec<(String, InfoHash)> {
         let (mut files, mut after) = (Vec::new(), None);
         loop {
-            match self.ask(Request::ListFiles { group, after: after.take() }).expect("the tracker answers") {
+            match self
+                .ask(Request::ListFiles { group, after: after.take(), pattern: None, order: FileOrder::Name })
+                .expect("the tracker answers")
+            {
                 Reply::Files { entries, more } => {
                     files.extend(entries.iter().map(|e| (e.label.to_string(), e.facts.info_hash)));
                     after = entries.last().map(|e| e.label.clone());
@@ -184,7 +189,7 @@ impl RawClient {
     }
 
     /// Carries out a change that carries no password, under a request id of the caller's.
-    pub(crate) fn change(&mut self, request: RequestId, change: &Change) -> io::Result<Reply> {
+    pub(crate) fn change(&mut self, request: RequestStamp, change: &Change) -> io::Result<Reply> {
         self.ask(match change.clone() {
             Change::CreateGroup { name } => Request::CreateGroup { request, name },
             Change::JoinGroup { group } => Request::JoinGroup { request, group },
@@ -194,8 +199,14 @@ impl RawClient {
             Change::RemoveMember { group, user } => Request::RemoveMember { request, group, user },
             Change::TransferGroup { group, user } => Request::TransferGroup { request, group, user },
             Change::ShareFile { group, file } => Request::ShareFile { request, group, file },
-            Change::StopShare { group, info_hash } => Request::StopShare { request, group, info_hash },
+            Change::ReplaceFile { group, file, replaces } => Request::ReplaceFile { request, group, file, replaces },
+            Change::StopShare { group, file } => Request::StopShare { request, group, file },
+            Change::RemoveFile { group, file } => Request::RemoveFile { request, group, file },
+            Change::RenameGroup { group, name } => Request::RenameGroup { request, group, name },
+            Change::DeleteGroup { group } => Request::DeleteGroup { request, group },
+            Change::DeleteAccount => Request::DeleteAccount { request },
             Change::CreateUser { .. } | Change::ChangePassword { .. } => panic!("it carries a password"),
+            Change::Operator(_) => panic!("no client may ask for it"),
         })
     }
 
