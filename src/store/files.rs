@@ -65,8 +65,9 @@ pub(super) fn put_in_place(temporary: &Path, path: &Path) -> Result<(), StoreErr
         Ok(()) => remove(temporary)?,
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(failed(path)(e)),
         // The file system has no hard links.
-        Err(_) => rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)
-            .map_err(|e| failed(path)(e.into()))?,
+        Err(_) => {
+            rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE).map_err(|e| failed(path)(e.into()))?
+        }
     }
     sync_directory_of(path)
 }

@@ -34,8 +34,7 @@ pub(super) const FILE: &str = "directory.sqlite";
 pub(super) const KIND: DatabaseKind = DatabaseKind {
     name: "directory of a Posse tracker",
     application_id: 0x5073_4472,
-    migrations: &[
-        "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    migrations: &["CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE rows (
              id INTEGER PRIMARY KEY,
              key BLOB NOT NULL UNIQUE,
@@ -51,8 +50,7 @@ pub(super) const KIND: DatabaseKind = DatabaseKind {
              checkpoint INTEGER NOT NULL,
              complete INTEGER NOT NULL,
              touched INTEGER NOT NULL
-         ) STRICT, WITHOUT ROWID;",
-    ],
+         ) STRICT, WITHOUT ROWID;"],
 };
 
 /// Version of the encoding of rows. A later version of this program may write another one.
@@ -112,8 +110,7 @@ impl RowStore {
         let lineage = match read_meta(&path, &connection, meta::LINEAGE)? {
             None => Lineage::new(fresh),
             Some(bytes) => {
-                let before =
-                    lineage_from_bytes(&bytes).ok_or_else(|| damaged(&path, "bad lineage"))?;
+                let before = lineage_from_bytes(&bytes).ok_or_else(|| damaged(&path, "bad lineage"))?;
                 succeed(before, fresh, sequence, &mut peers)
             }
         };
@@ -143,8 +140,7 @@ impl RowStore {
         let wrap = |source| StoreError::of(&self.path, source);
         let sql = "SELECT body, key FROM rows WHERE class <> ?1 OR stamp_ms >= ?2";
         let mut statement = self.connection.prepare(sql).map_err(wrap)?;
-        let mut found =
-            statement.query(params![CLASS_REQUEST, bound(requests_since_ms)]).map_err(wrap)?;
+        let mut found = statement.query(params![CLASS_REQUEST, bound(requests_since_ms)]).map_err(wrap)?;
         let mut count = 0;
         while let Some(columns) = found.next().map_err(wrap)? {
             let row = read_body(&self.path, columns)?;
@@ -172,8 +168,7 @@ impl RowStore {
             );
             sequence = sequence.max(transaction.sequence);
             let own = self.lineage.store;
-            for &(store, complete) in transaction.vector.iter().filter(|&&(store, _)| store != own)
-            {
+            for &(store, complete) in transaction.vector.iter().filter(|&&(store, _)| store != own) {
                 peers.raise(store, 0, complete);
             }
             for &(store, checkpoint) in &transaction.checkpoints {
@@ -192,16 +187,9 @@ impl RowStore {
     /// # Errors
     /// [`StoreError::Damaged`] if one cannot be read, [`StoreError::Database`] if the disk is full
     /// or fails: nothing is deleted then.
-    pub fn sweep(
-        &mut self,
-        before_ms: u64,
-        limit: usize,
-    ) -> Result<(Vec<RowKey>, u64), StoreError> {
+    pub fn sweep(&mut self, before_ms: u64, limit: usize) -> Result<(Vec<RowKey>, u64), StoreError> {
         let wrap = |source| StoreError::of(&self.path, source);
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(wrap)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrap)?;
         let (mut ids, mut keys, mut swept) = (Vec::new(), Vec::new(), self.swept);
         {
             let mut statement = transaction.prepare_cached(SWEEP).map_err(wrap)?;
@@ -215,8 +203,7 @@ impl RowStore {
                     swept = swept.max(columns.get::<_, i64>(3).map_err(wrap)? as u64);
                 }
             }
-            let mut delete =
-                transaction.prepare_cached("DELETE FROM rows WHERE id = ?1").map_err(wrap)?;
+            let mut delete = transaction.prepare_cached("DELETE FROM rows WHERE id = ?1").map_err(wrap)?;
             ids.iter().try_for_each(|id| delete.execute([id]).map(drop)).map_err(wrap)?;
         }
         if !ids.is_empty() {
@@ -259,8 +246,7 @@ pub(super) fn put_row(connection: &Connection, sequence: u64, row: &Row) -> rusq
         _ => CLASS_KEPT,
     };
     let key = stored_key(&row.content.key());
-    let values =
-        params![key, sequence as i64, bound(row.version.stamp.ms()), class, row.to_bytes()];
+    let values = params![key, sequence as i64, bound(row.version.stamp.ms()), class, row.to_bytes()];
     connection.prepare_cached(sql)?.execute(values).map(drop)
 }
 
@@ -282,11 +268,7 @@ fn write_batch(
 }
 
 /// Writes down under which id this start writes, before anything else is written.
-fn start(
-    connection: &mut Connection,
-    lineage: &Lineage,
-    peers: &mut Peers,
-) -> rusqlite::Result<()> {
+fn start(connection: &mut Connection, lineage: &Lineage, peers: &mut Peers) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     put_meta(&transaction, meta::LINEAGE, &lineage_to_bytes(lineage))?;
     put_meta(&transaction, meta::ENCODING, &ENCODING.to_be_bytes())?;
@@ -303,9 +285,7 @@ fn succeed(mut before: Lineage, fresh: StoreId, last: u64, peers: &mut Peers) ->
         before.store = before.ancestors.remove(0).0;
     }
     let lineage = before.restarted(fresh, last);
-    if let Some(&(store, sequence)) =
-        before.ancestors.get(lineage.ancestors.len().saturating_sub(1))
-    {
+    if let Some(&(store, sequence)) = before.ancestors.get(lineage.ancestors.len().saturating_sub(1)) {
         peers.raise(store, 0, sequence);
     }
     lineage
@@ -343,8 +323,7 @@ pub(super) fn check_encoding(path: &Path, connection: &Connection) -> Result<(),
 }
 
 pub(super) fn put_meta(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    let sql =
-        "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    let sql = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
 }
 
@@ -352,13 +331,8 @@ pub(super) fn put_number(connection: &Connection, key: &str, number: u64) -> rus
     put_meta(connection, key, &number.to_be_bytes())
 }
 
-fn read_meta(
-    path: &Path,
-    connection: &Connection,
-    key: &str,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    let found =
-        connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
+fn read_meta(path: &Path, connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let found = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
     found.optional().map_err(|source| StoreError::of(path, source))
 }
 

@@ -32,12 +32,7 @@ impl RowReader {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if one cannot be read, [`StoreError::Database`] if the disk fails.
-    pub fn read_after(
-        &self,
-        after: u64,
-        through: u64,
-        mut take: impl FnMut(u64, Row) -> bool,
-    ) -> Result<(), StoreError> {
+    pub fn read_after(&self, after: u64, through: u64, mut take: impl FnMut(u64, Row) -> bool) -> Result<(), StoreError> {
         let wrap = |source| StoreError::of(&self.path, source);
         let mut statement = self.connection.prepare_cached(READ_AFTER).map_err(wrap)?;
         let mut found = statement.query(params![bound(after), bound(through)]).map_err(wrap)?;

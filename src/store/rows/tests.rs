@@ -5,8 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::types::{
-    Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp, UserId,
-    Version, limits,
+    Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp, UserId, Version, limits,
 };
 
 fn store_id(number: u16) -> StoreId {
@@ -17,12 +16,7 @@ fn store_id(number: u16) -> StoreId {
 
 fn row(content: Content, at_ms: u64) -> Row {
     let version = Version { stamp: Stamp::new(at_ms, 7), request: RequestId::from_bytes([9; 16]) };
-    Row {
-        content,
-        version,
-        place: Place { store: store_id(1), sequence: 3 },
-        extra: Box::default(),
-    }
+    Row { content, version, place: Place { store: store_id(1), sequence: 3 }, extra: Box::default() }
 }
 
 fn owner(group: u8, user: u8, at_ms: u64) -> Row {
@@ -36,8 +30,7 @@ fn tie(group: u8, state: MembershipState, at_ms: u64) -> Row {
 }
 
 fn request(number: u8, at_ms: u64) -> Row {
-    let value =
-        RequestRow { actor: UserId::NOBODY, effect: Effect::Done, note: format!("no. {number}") };
+    let value = RequestRow { actor: UserId::NOBODY, effect: Effect::Done, note: format!("no. {number}") };
     row(Content::Request(RequestId::from_bytes([number; 16]), value), at_ms)
 }
 
@@ -94,8 +87,7 @@ fn what_was_appended_is_there_after_another_start() {
     let vector = [(store_id(1), 2), (store_id(2), 2), (store_id(51), 8)];
     assert_eq!((state.sequence, state.vector), (2, vector.into_iter().collect()));
     let rows = load(&store, 0);
-    let written =
-        [owner(1, 1, 10), tie(1, MembershipState::Member, 10), request(1, 10), owner(2, 1, 11)];
+    let written = [owner(1, 1, 10), tie(1, MembershipState::Member, 10), request(1, 10), owner(2, 1, 11)];
     assert!(rows.len() == 4 && written.iter().all(|row| rows.contains(row)), "{rows:?}");
     assert_eq!(load(&store, 10).len(), 4);
     assert!(!load(&store, 11).contains(&request(1, 10)), "an old request is not loaded");
@@ -111,8 +103,7 @@ fn a_transaction_is_stored_whole_or_not_at_all() {
     let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON main.rows WHEN new.sequence = 3
         BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
     store.connection.execute_batch(stop).unwrap();
-    let second =
-        Transaction { checkpoints: vec![(store_id(5), 9)], ..transaction(2, vec![owner(2, 2, 2)]) };
+    let second = Transaction { checkpoints: vec![(store_id(5), 9)], ..transaction(2, vec![owner(2, 2, 2)]) };
     let both = [second, transaction(3, vec![owner(3, 3, 3)])];
     assert!(matches!(store.append(&both), Err(StoreError::Database { .. })));
     assert_eq!(store.state(), before);
@@ -129,8 +120,7 @@ fn rows_are_read_in_the_order_of_their_sequences_and_move_when_written_again() {
     let reader = RowStore::reader(dir.path()).unwrap();
     let rows = |group| vec![owner(group, 1, 1), tie(group, MembershipState::Member, 1)];
     store.append(&(1..=5).map(|n| transaction(n, rows(9 - n as u8))).collect::<Vec<_>>()).unwrap();
-    let expect =
-        |sequence: u64| rows(9 - sequence as u8).into_iter().map(move |row| (sequence, row));
+    let expect = |sequence: u64| rows(9 - sequence as u8).into_iter().map(move |row| (sequence, row));
     assert_eq!(read(&reader, 1, 4), (2..=4).flat_map(expect).collect::<Vec<_>>());
     assert_eq!(read(&reader, 5, u64::MAX), []);
     store.append(&[transaction(6, vec![owner(8, 2, 2)])]).unwrap();
@@ -178,11 +168,7 @@ fn tombstones_and_requests_are_swept_once_they_are_old() {
     let mut store = open(&dir, 2);
     assert_eq!(store.state().swept, 4);
     assert_eq!(store.sweep(31, 10).unwrap().0.len(), 2);
-    assert_eq!(
-        store.state().swept,
-        4,
-        "a request is missed by nobody, and that tombstone was older"
-    );
+    assert_eq!(store.state().swept, 4, "a request is missed by nobody, and that tombstone was older");
     assert!(load(&store, 0).contains(&late), "a row of an unknown kind is kept");
     assert_eq!(store.sweep(u64::MAX, 10).unwrap().0.len(), 1, "a stamp from the far future");
 }
@@ -191,8 +177,7 @@ fn tombstones_and_requests_are_swept_once_they_are_old() {
 fn requests_are_found_by_their_time() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir, 1);
-    let rows =
-        (1..=9).rev().map(|n| request(n, u64::from(n) * 10)).chain([owner(1, 1, 40)]).collect();
+    let rows = (1..=9).rev().map(|n| request(n, u64::from(n) * 10)).chain([owner(1, 1, 40)]).collect();
     store.append(&[transaction(1, rows)]).unwrap();
     let reader = RowStore::reader(dir.path()).unwrap();
     let between = |from_ms, to_ms, limit| {
@@ -230,12 +215,10 @@ fn peers_are_bounded_and_the_one_untouched_longest_goes() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir, 1);
     let raise = |n: usize| (store_id(1000 + n as u16), 1);
-    let many =
-        Transaction { vector: (0..PEERS_MAX).map(raise).collect(), ..transaction(0, vec![]) };
+    let many = Transaction { vector: (0..PEERS_MAX).map(raise).collect(), ..transaction(0, vec![]) };
     store.append(&[many]).unwrap();
     let touch = Transaction { checkpoints: vec![(store_id(1000), 4)], ..transaction(0, vec![]) };
-    let new =
-        Transaction { vector: vec![(store_id(7), 7)], ..transaction(1, vec![owner(1, 1, 1)]) };
+    let new = Transaction { vector: vec![(store_id(7), 7)], ..transaction(1, vec![owner(1, 1, 1)]) };
     store.append(&[touch, new]).unwrap();
     for store in [&store, &open(&dir, 2)] {
         let vector = store.state().vector;
@@ -261,11 +244,7 @@ fn ids_of_starts_that_wrote_nothing_are_left_out() {
     let state = open(&dir, 5).state();
     assert_eq!(state.lineage.ancestors.len(), limits::ANCESTORS_MAX);
     assert_eq!(state.lineage.ancestors[0], (store_id(1000 + last - 1), u64::from(last)));
-    assert_eq!(
-        state.vector.get(store_id(1)),
-        1,
-        "an id that is no ancestor any more is known all the same"
-    );
+    assert_eq!(state.vector.get(store_id(1)), 1, "an id that is no ancestor any more is known all the same");
     assert_eq!(state.vector.get(store_id(1001)), 2);
 }
 
@@ -273,9 +252,7 @@ fn ids_of_starts_that_wrote_nothing_are_left_out() {
 fn a_backup_is_made_while_rows_are_written_and_put_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir, 1);
-    let pair = |n: u64| {
-        transaction(n, vec![owner(n as u8, 1, n), tie(n as u8, MembershipState::Member, n)])
-    };
+    let pair = |n: u64| transaction(n, vec![owner(n as u8, 1, n), tie(n as u8, MembershipState::Member, n)]);
     store.append(&(1..=50).map(pair).collect::<Vec<_>>()).unwrap();
     let target = tempfile::tempdir().unwrap();
     let file = target.path().join("copy");
@@ -293,8 +270,7 @@ fn a_backup_is_made_while_rows_are_written_and_put_back() {
     assert!(matches!(taken, Err(StoreError::Io { source, .. }) if source.kind() == AlreadyExists));
 
     let other = tempfile::tempdir().unwrap();
-    fs::write(other.path().join("directory.sqlite-wal"), "of a store that was here before")
-        .unwrap();
+    fs::write(other.path().join("directory.sqlite-wal"), "of a store that was here before").unwrap();
     restore(&file, other.path()).unwrap();
     let put_back = open(&other, 2);
     let state = put_back.state();
