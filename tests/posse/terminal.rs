@@ -147,3 +147,27 @@ fn progress_is_drawn_above_the_prompt_while_nobody_types() {
     terminal.press("ami\r");
     terminal.wait("\nbob\r\n");
 }
+
+#[test]
+fn what_cannot_be_undone_is_asked_for_once() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    let Some(mut terminal) = Terminal::start(&world, "nik") else { return };
+    terminal.wait("posse> ");
+    terminal.press("login nik pw-nik\r");
+    terminal.wait("nik> ");
+    for answer in ["\r", "n\r", "\x03"] {
+        terminal.press("delete_group lab\r");
+        terminal.wait("go on? [y/N] ");
+        terminal.press(answer);
+        terminal.wait(if answer == "\x03" { "interrupted" } else { "nothing was changed" });
+        terminal.wait("nik> ");
+    }
+    terminal.press("rename_group lab club\r");
+    terminal.wait("go on? [y/N] ");
+    terminal.press("yes\r");
+    terminal.wait("lab is now called club");
+    terminal.wait("nik> ");
+    terminal.press("delete_group club --yes\r");
+    terminal.wait("deleted club");
+}
