@@ -20,7 +20,7 @@ use super::session;
 use super::shared::Shared;
 use crate::directory::LinkId;
 use crate::net::{Admission, Connection, Incoming, Reader, Visitor, WrongNetwork, refused_us};
-use crate::types::SyncMessage;
+use crate::types::{SyncMessage, escape};
 use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
 use crate::wire::frame::{FrameError, read_frame, read_message, to_frame, write_message};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ToAcceptor, ToDialler};
@@ -76,7 +76,7 @@ fn report(shared: &Shared, peer: SocketAddr, error: &std::io::Error) {
             warn!("{peer}: it refused this tracker's certificate, which is of the network {own}; connection closed");
         }
     } else if error.kind() == std::io::ErrorKind::InvalidData {
-        warn!("{peer}: {}; connection closed", error.to_string().escape_debug());
+        warn!("{peer}: {}; connection closed", escape(&error.to_string()));
     } else {
         debug!("{peer}: no connection was made: {error}");
     }
@@ -97,7 +97,7 @@ pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Ad
     match served {
         Ok(()) | Err(FrameError::Closed) => debug!("{peer}: closed"),
         Err(FrameError::Io(e)) => debug!("{peer}: connection lost: {e}"),
-        Err(FrameError::Wire(e)) => warn!("{peer}: {}; connection closed", e.to_string().escape_debug()),
+        Err(FrameError::Wire(e)) => warn!("{peer}: {}; connection closed", escape(&e.to_string())),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::directory::LinkId;
 use crate::net::{Admission, Connection, WrongNetwork};
 use crate::store::{OperationReader, OperationStore, StoreError};
 use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX};
-use crate::types::{Operation, OriginId, SyncMessage, TrackerAddress};
+use crate::types::{Operation, OriginId, SyncMessage, TrackerAddress, escape};
 use crate::wire::Wire;
 use crate::wire::frame::{FrameError, read_message, write_message};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
@@ -98,7 +98,7 @@ pub(crate) fn run(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) {
         if words == told {
             debug!("tracker {number} at {address}: {words}");
         } else {
-            warn!("tracker {number} at {address}: {}; trying again", words.escape_debug());
+            warn!("tracker {number} at {address}: {}; trying again", escape(&words));
             told = words;
         }
         shared.links_stop.wait(pause.mul_f64(rand::rng().random_range(0.5..1.0)));
