@@ -270,7 +270,8 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn server_config(identity: &Identity, visitors: Visitors, alpn: &[u8]) -> Result<ServerConfig, Error> {
-    let builder = ServerConfig::builder_with_details(provider(), Arc::new(Dateless)).with_protocol_versions(&[&version::TLS13])?;
+    let builder =
+        ServerConfig::builder_with_details(provider(), Arc::new(Dateless)).with_protocol_versions(&[&version::TLS13])?;
     let mut config = builder
         .with_client_cert_verifier(Arc::new(visitors))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
@@ -284,7 +285,8 @@ fn server_config(identity: &Identity, visitors: Visitors, alpn: &[u8]) -> Result
 }
 
 fn client_config(identity: &Identity, want: Want, alpn: &[u8]) -> Result<ClientConfig, Error> {
-    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Dateless)).with_protocol_versions(&[&version::TLS13])?;
+    let builder =
+        ClientConfig::builder_with_details(provider(), Arc::new(Dateless)).with_protocol_versions(&[&version::TLS13])?;
     let mut config = builder
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Host { want }))

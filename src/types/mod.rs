@@ -22,6 +22,7 @@ mod rate;
 mod secret;
 mod stamp;
 mod sync;
+mod tracker_address;
 mod tracker_info;
 
 pub use bitfield::{Bitfield, BitfieldError};
@@ -42,4 +43,5 @@ pub use rate::{Rate, RateError};
 pub use secret::{Password, PasswordHash};
 pub use stamp::Stamp;
 pub use sync::SyncMessage;
-pub use tracker_info::{TrackerAddress, TrackerAddressError, TrackerInfo, TrackerInfoError};
+pub use tracker_address::{TrackerAddress, TrackerAddressError};
+pub use tracker_info::{TrackerInfo, TrackerInfoError};
