@@ -8,6 +8,7 @@
 mod connection;
 mod listener;
 mod registry;
+mod resolve;
 mod security;
 mod source;
 mod stop;
@@ -20,6 +21,7 @@ pub(crate) use security::fuzz;
 pub use connection::{Connection, Incoming, Reader, Writer};
 pub use listener::Listener;
 pub use registry::{Admission, Bounds, Close, Registry};
+pub use resolve::{is_listening, resolve};
 pub use security::{DeviceSecurity, TrackerSecurity, Transport, Visitor, WrongNetwork, refused_us};
 pub use source::Source;
 pub use stop::Stop;

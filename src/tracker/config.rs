@@ -161,6 +161,9 @@ pub enum TrackerError {
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::AddrInUse => "; another program uses the port: stop it, or choose another port",
+        io::ErrorKind::AddrNotAvailable => {
+            "; if others reach this tracker through a router or a container's host, say with --listen where it listens here"
+        }
         io::ErrorKind::PermissionDenied => "; ports below 1024 need special rights: choose another",
         _ => "",
     }

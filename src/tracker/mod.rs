@@ -20,6 +20,7 @@ mod clock;
 mod config;
 pub mod console;
 mod core;
+mod data_dir;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod gate;

@@ -7,7 +7,6 @@
 //! acknowledgement is late, the replica notices by itself.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use super::core::Input;
 use super::link::{LinkSink, ORDERS_MAX, Order};
 use super::shared::Shared;
 use crate::directory::LinkId;
-use crate::net::{Admission, Connection, WrongNetwork};
+use crate::net::{Admission, Connection, WrongNetwork, resolve};
 use crate::store::{OperationReader, OperationStore, StoreError};
 use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX};
 use crate::types::{Operation, OriginId, SyncMessage, TrackerAddress, escape};
@@ -129,7 +128,7 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admiss
         if shared.links_stop.is_set() {
             return Err(LinkError::Closed);
         }
-        match shared.security.dial(address, shared.dial_from(), DIAL_TIMEOUT) {
+        match shared.security.dial(address, shared.dial_from, DIAL_TIMEOUT) {
             Ok(connection) => {
                 let admission = shared.dialled.admit(address.ip(), connection.clone()).ok_or(LinkError::Closed)?;
                 return Ok((connection, admission));
@@ -138,11 +137,6 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admiss
         }
     }
     Err(WrongNetwork::of(&last).map_or(LinkError::Dial(last), LinkError::Network))
-}
-
-/// Looks an address up, anew each time: names may move.
-pub(crate) fn resolve(address: &TrackerAddress) -> io::Result<Vec<SocketAddr>> {
-    Ok((address.host(), address.port()).to_socket_addrs()?.collect())
 }
 
 /// Exchanges the first frames and checks who answers.

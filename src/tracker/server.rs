@@ -3,7 +3,7 @@
 //! **Invariant:** every thread of a tracker is started here or in [`accept`], and [`Tracker::stop`] joins them all or
 //! names those that stayed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::accept;
 use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{Core, CoreHandle, Input};
+use super::data_dir;
 use super::gate::Gate;
 use super::outbox::Notifier;
 use super::password::Hasher;
@@ -22,7 +23,7 @@ use super::quota::Quota;
 use super::replicator;
 use super::shared::Shared;
 use crate::directory::Replica;
-use crate::net::{Bounds, Listener, Registry, Stop, Threads, TrackerSecurity};
+use crate::net::{Bounds, Listener, Registry, Stop, Threads, TrackerSecurity, resolve};
 use crate::store::{DirectoryLock, OperationStore};
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::types::{Fingerprint, OriginId, TrackerAddress};
@@ -84,6 +85,9 @@ impl Tracker {
         }
         let security = TrackerSecurity::new(&network_key)?;
         let lock = DirectoryLock::take(&data_dir)?;
+        if let Err(why) = data_dir::remember(&data_dir, line, found) {
+            warn!("{}: cannot note which tracker it belongs to: {why}", data_dir.display());
+        }
         let store = OperationStore::open(&data_dir, OriginId::from_bytes(rand::random()))?;
         let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
         let mut replica = Replica::new(store.origin(), &peers, rand::random());
@@ -98,6 +102,7 @@ impl Tracker {
             network: info.network(),
             info,
             address: listener.local_addr(),
+            dial_from: listen.is_none().then(|| listener.local_addr().ip()),
             data_dir,
             origin: Mutex::new(store.origin()),
             core,
@@ -261,11 +266,10 @@ fn bind(line: &TrackerAddress, listen: Option<SocketAddr>) -> Result<Listener, T
         return Listener::bind(address).map_err(wrap(address));
     }
     let unknown = |source| TrackerError::Resolve { host: line.host().to_owned(), source };
-    let addresses = replicator::resolve(line).map_err(unknown)?;
-    let Some(&first) = addresses.first() else { return Err(unknown(std::io::ErrorKind::NotFound.into())) };
+    let first = resolve(line).map_err(unknown)?[0];
     match Listener::bind(first) {
-        Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable && line.host().parse::<IpAddr>().is_err() => {
-            let every: IpAddr = if first.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
+        Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable && !line.is_ip() => {
+            let every: IpAddr = if first.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
             let every = SocketAddr::new(every, first.port());
             info!("{first} is not an address of this machine; listening at {every}");
             Listener::bind(every).map_err(wrap(every))

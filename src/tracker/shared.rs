@@ -37,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) network: Sha1Digest,
     /// Where this tracker listens.
     pub(crate) address: SocketAddr,
+    /// The local address to dial from, so that the other end's log shows the address that `tracker_info.txt` names; none if
+    /// this tracker listens elsewhere (`--listen`), as behind port forwarding.
+    pub(crate) dial_from: Option<IpAddr>,
     /// Where its store is.
     pub(crate) data_dir: PathBuf,
     /// Times and bounds.
@@ -92,11 +95,6 @@ impl Shared {
             named.clear();
         }
         named.insert((address.to_canonical(), network), now).is_none()
-    }
-
-    /// The local address to dial from, so that the other end's log shows the address that `tracker_info.txt` names.
-    pub(crate) fn dial_from(&self) -> Option<IpAddr> {
-        Some(self.address.ip())
     }
 
     /// All trackers as this one sees them, by number.
