@@ -5,6 +5,7 @@
 //!
 //! Blocking sockets and operating-system threads, nothing else (design section 2).
 
+mod budget;
 mod connection;
 mod listener;
 mod registry;
@@ -18,6 +19,7 @@ mod threads;
 #[cfg(any(test, fuzzing))]
 pub(crate) use security::fuzz;
 
+pub use budget::{Budget, Lease};
 pub use connection::{Connection, Incoming, Reader, Writer};
 pub use listener::Listener;
 pub use registry::{Admission, Bounds, Close, Registry};

@@ -6,6 +6,7 @@
 //! A replication link takes a certificate of the network's key, and nothing else will do: not the address, which a tracker behind a
 //! router does not choose, nor what a hello says.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +18,7 @@ use super::core::Input;
 use super::link::LinkSink;
 use super::outbox::Outbox;
 use super::session;
-use super::shared::Shared;
+use super::shared::{Oddity, Shared};
 use crate::directory::LinkId;
 use crate::net::{Admission, Connection, Incoming, Reader, Visitor, WrongNetwork, refused_us};
 use crate::types::limits::{CLOCK_AHEAD_MAX, TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
@@ -62,23 +63,27 @@ fn secure(shared: &Arc<Shared>, incoming: Incoming, admission: Admission) {
     }
 }
 
-/// Says why no connection was made. Trackers of two networks that know each other's address dial again and again: said once.
+/// Says why no connection was made. Trackers of two networks that know each other's address dial again and again.
 fn report(shared: &Shared, peer: SocketAddr, error: &std::io::Error) {
     let own = shared.network_key.fingerprint();
     if let Some(WrongNetwork { found, .. }) = WrongNetwork::of(error) {
-        if shared.is_news(peer.ip(), Some(found)) {
-            warn!(
-                "{peer}: a tracker of the network {found} has dialled, and this one belongs to {own}; refused, now and from now on"
-            );
-        }
+        let words = format_args!("a tracker of the network {found} has dialled, and this one belongs to {own}; refused");
+        complain(shared, peer, Oddity::OtherNetwork(found), words);
     } else if refused_us(error) {
-        if shared.is_news(peer.ip(), None) {
-            warn!("{peer}: it refused this tracker's certificate, which is of the network {own}; connection closed");
-        }
+        let words = format_args!("it refused this tracker's certificate, which is of the network {own}; connection closed");
+        complain(shared, peer, Oddity::RefusedUs, words);
     } else if error.kind() == std::io::ErrorKind::InvalidData {
-        warn!("{peer}: {}; connection closed", escape(&error.to_string()));
+        complain(shared, peer, Oddity::Protocol, format_args!("{}; connection closed", escape(&error.to_string())));
     } else {
         debug!("{peer}: no connection was made: {error}");
+    }
+}
+
+/// Warns of a connection, at growing intervals if more like it come from there.
+fn complain(shared: &Shared, peer: SocketAddr, oddity: Oddity, words: fmt::Arguments<'_>) {
+    match shared.is_news(peer.ip(), oddity) {
+        Some(left_out) => warn!("{peer}: {words}{left_out}"),
+        None => debug!("{peer}: {words}"),
     }
 }
 
@@ -97,7 +102,9 @@ pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Ad
     match served {
         Ok(()) | Err(FrameError::Closed) => debug!("{peer}: closed"),
         Err(FrameError::Io(e)) => debug!("{peer}: connection lost: {e}"),
-        Err(FrameError::Wire(e)) => warn!("{peer}: {}; connection closed", escape(&e.to_string())),
+        Err(FrameError::Wire(e)) => {
+            complain(shared, peer, Oddity::Protocol, format_args!("{}; connection closed", escape(&e.to_string())));
+        }
     }
 }
 
@@ -155,19 +162,22 @@ fn listen(shared: &Shared, link: LinkId, reader: &mut Reader, outbox: &Arc<Outbo
 
 /// Tells whether the dialler, which has shown a certificate of the network, reads the same `tracker_info.txt` and has a sound clock.
 fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello) -> Result<(), LinkRefusal> {
-    let peer = connection.peer_addr();
+    let refuse = |why, words: fmt::Arguments<'_>| {
+        complain(shared, connection.peer_addr(), Oddity::Link(why), words);
+        Err(why)
+    };
     if hello.network != shared.network || shared.info.get(hello.number).is_none() {
-        warn!("{peer}: a tracker with another tracker_info.txt has dialled; refused");
-        return Err(LinkRefusal::Network);
+        return refuse(LinkRefusal::Network, format_args!("a tracker with another tracker_info.txt has dialled; refused"));
     }
     if hello.origin == *shared.origin.lock() || hello.number == shared.number {
-        warn!("{peer}: a tracker with this one's own number or store has dialled; refused");
-        return Err(LinkRefusal::Myself);
+        let words = format_args!("a tracker with this one's own number or store has dialled; refused");
+        return refuse(LinkRefusal::Myself, words);
     }
     let ahead_ms = hello.clock_ms.saturating_sub(wall_ms(shared.limits.clock_offset_ms));
     if u128::from(ahead_ms) > CLOCK_AHEAD_MAX.as_millis() {
-        warn!("tracker {}: its clock is {ahead_ms} ms ahead of this one's; refused until the clocks are set right", hello.number);
-        return Err(LinkRefusal::ClockAhead);
+        let number = hello.number;
+        let words = format_args!("the clock of tracker {number} is {ahead_ms} ms ahead; refused until the clocks are set right");
+        return refuse(LinkRefusal::ClockAhead, words);
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ mod gate;
 mod guard;
 mod known;
 mod link;
+mod log_limiter;
 mod outbox;
 mod pace;
 mod password;

@@ -206,7 +206,9 @@ fn listen(shared: &Shared, link: LinkId, connection: &Connection) -> LinkError {
                     return LinkError::Closed;
                 }
             }
-            Ok(ToDialler::Welcome(_) | ToDialler::Unwelcome(_)) => return LinkError::OutOfTurn,
+            // The other end says why before it closes.
+            Ok(ToDialler::Unwelcome(why)) => return why.into(),
+            Ok(ToDialler::Welcome(_)) => return LinkError::OutOfTurn,
             Err(e) => return e.into(),
         }
     }

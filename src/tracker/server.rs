@@ -17,13 +17,14 @@ use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{Core, CoreHandle, Input};
 use super::data_dir;
 use super::gate::Gate;
+use super::log_limiter::LogLimiter;
 use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
 use super::replicator;
 use super::shared::Shared;
 use crate::directory::Replica;
-use crate::net::{Bounds, Listener, Registry, Stop, Threads, TrackerSecurity, resolve};
+use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, TrackerSecurity, resolve};
 use crate::store::{DirectoryLock, OperationStore};
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::types::{Fingerprint, OriginId, TrackerAddress};
@@ -109,6 +110,7 @@ impl Tracker {
             hasher: Hasher::new(stop.clone()),
             gate: Gate::new(stop.clone()),
             quota: Quota::new(&limits),
+            unfinished: Budget::new(limits.unfinished, limits.unfinished_per_address),
             notifier: Notifier::new(),
             network_key,
             security,
@@ -121,7 +123,7 @@ impl Tracker {
             started: Instant::now(),
             failure: Mutex::new(None),
             next_key: AtomicU64::new(0),
-            named: Mutex::default(),
+            named: LogLimiter::default(),
         });
         let (core, notifier, notifier_stop) = (Threads::new(), Threads::new(), Stop::new());
         let tracker = Self { shared, listener, core, notifier, notifier_stop, _lock: lock };

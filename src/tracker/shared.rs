@@ -2,29 +2,38 @@
 //!
 //! **Invariant:** everything here is either fixed at the start or guarded by a lock held for a few instructions.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::config::{TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{CoreHandle, View};
 use super::gate::Gate;
+use super::log_limiter::{LeftOut, LogLimiter};
 use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
-use crate::net::{Registry, Stop, Threads, TrackerSecurity};
+use crate::net::{Budget, Registry, Source, Stop, Threads, TrackerSecurity};
 use crate::trust::KeyPair;
 use crate::types::{Fingerprint, OriginId, Sha1Digest, TrackerEntry, TrackerInfo, TrackerState};
+use crate::wire::replication::LinkRefusal;
 
-/// Strangers whom the log has named, at most: beyond it one may be named again.
-const NAMED_MAX: usize = 1024;
-/// Time after which one is named again.
-const NAMED_AGAIN: Duration = Duration::from_secs(3600);
+/// What a connection was refused or closed for, as far as the log tells such events apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Oddity {
+    /// It is a tracker of that network.
+    OtherNetwork(Fingerprint),
+    /// It does not take this tracker's certificate.
+    RefusedUs,
+    /// It made no handshake, or broke the protocol.
+    Protocol,
+    /// It is a tracker that this one makes no link with.
+    Link(LinkRefusal),
+}
 
 /// What the threads of one tracker share.
 #[derive(Debug)]
@@ -54,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     /// Counts what is made.
     pub(crate) quota: Quota,
+    /// Memory for requests that have not come whole.
+    pub(crate) unfinished: Budget,
     /// Writes events.
     pub(crate) notifier: Notifier,
     /// The network's key.
@@ -77,8 +88,8 @@ pub(crate) struct Shared {
     pub(crate) failure: Mutex<Option<TrackerError>>,
     /// Numbers given to connections.
     pub(crate) next_key: AtomicU64,
-    /// Who came from another network, by address and network, and when that was said.
-    pub(crate) named: Mutex<HashMap<(IpAddr, Option<Fingerprint>), Instant>>,
+    /// Whom the log has named.
+    pub(crate) named: LogLimiter<(Source, Oddity)>,
 }
 
 impl Shared {
@@ -87,14 +98,9 @@ impl Shared {
         self.next_key.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Tells whether the log has not said lately that somebody of that network, or of one unknown, has come from there.
-    pub(crate) fn is_news(&self, address: IpAddr, network: Option<Fingerprint>) -> bool {
-        let (mut named, now) = (self.named.lock(), Instant::now());
-        named.retain(|_, said| now.duration_since(*said) < NAMED_AGAIN);
-        if named.len() >= NAMED_MAX {
-            named.clear();
-        }
-        named.insert((address.to_canonical(), network), now).is_none()
+    /// Counts an oddity from there. If the log is to tell of it, returns how many like it were left out since the last time.
+    pub(crate) fn is_news(&self, address: IpAddr, oddity: Oddity) -> Option<LeftOut> {
+        self.named.admit((Source::of(address), oddity), Instant::now())
     }
 
     /// All trackers as this one sees them, by number.

@@ -1,7 +1,8 @@
 //! Where trackers listen and where they keep their data: a tracker is known by its line, wherever
 //! it listens, and finds its data again, wherever its line stands.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,7 +10,7 @@ use posse::trust::KeyPair;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Finished, Forwarder, Gate, PATIENCE, Process, RawClient, Status, TrackerProcess, eventually, free_port, set_home,
+    Finished, Forwarder, Gate, PATIENCE, Process, RawClient, TrackerProcess, World, eventually, free_port, set_home,
     two_addresses,
 };
 
@@ -64,6 +65,22 @@ fn a_wrong_place_to_listen_is_refused_in_one_line() {
         set_home(command.args(["127.0.0.1", "0", "--listen", listen]), dir.path());
         refuses(&Process::spawn("tracker", &mut command).finish(PATIENCE), &[words]);
     }
+}
+
+#[test]
+fn a_stranger_who_comes_again_and_again_fills_one_line_of_the_log() {
+    let mut world = World::new(1);
+    let address = world.tracker(1);
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        // Until the tracker has closed it.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    world.trackers[0].status();
+    let lines = world.trackers[0].process().said().err;
+    let warned = lines.iter().filter(|line| line.contains("WARN") && line.contains("connection closed")).count();
+    assert_eq!(warned, 1, "{lines:#?}");
 }
 
 /// A machine with a home of its own, on which trackers keep their data where they do by default.

@@ -24,6 +24,6 @@ pub(crate) use process::{Finished, Process, set_home};
 pub(crate) use raw::{RawClient, password, request_id};
 pub(crate) use recorder::{Mischief, Plan, Recorder};
 pub(crate) use sipper::{Sipped, Sipper};
-pub(crate) use tracker::{Status, TrackerProcess};
+pub(crate) use tracker::TrackerProcess;
 pub(crate) use wait::{PATIENCE, eventually, until};
 pub(crate) use world::{World, any_port, free_port, two_addresses};
