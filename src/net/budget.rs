@@ -1,15 +1,16 @@
 //! Bounds the memory that unfinished requests take, in all and per address.
 //!
-//! **Invariant:** the bytes granted and not yet given back are never more than the budget's total, and of one source never
-//! more than its share.
+//! **Invariant:** the bytes granted and not yet given back are never more than the budget's total,
+//! and of one source never more than its share.
 //!
-//! The first [`FREE_LEN`] bytes of a request are not counted, so small requests always go on. A larger one takes bytes as
-//! its own arrive. When there are none left, requests that have stalled give way: the one that was granted something the
-//! longest ago has its connection closed. If a source has used up its share, requests of that source alone give way.
-//! A request younger than [`STALL`] is not closed; the newcomer waits for that long.
+//! The first [`FREE_LEN`] bytes of a request are not counted, so small requests always go on. A
+//! larger one takes bytes as its own arrive. When there are none left, requests that have stalled
+//! give way: the one that was granted something the longest ago has its connection closed. If a
+//! source has used up its share, requests of that source alone give way. A request younger than
+//! [`STALL`] is not closed; the newcomer waits for that long.
 //!
-//! A [`Lease`] is used by the thread that reads the request; it blocks until there is room, and until its deadline at most.
-//! The lock is never held while a connection is closed.
+//! A [`Lease`] is used by the thread that reads the request; it blocks until there is room, and
+//! until its deadline at most. The lock is never held while a connection is closed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -25,7 +26,8 @@ use crate::wire::frame::Room;
 
 /// Bytes of each request that are not counted: a connection costs more than that anyway.
 const FREE_LEN: usize = 8 << 10;
-/// A request that has been granted nothing for so long has stalled. A whole one of 1 MiB comes at 10 Mbit/s in less.
+/// A request that has been granted nothing for so long has stalled. A whole one of 1 MiB comes at
+/// 10 Mbit/s in less.
 const STALL: Duration = Duration::from_secs(1);
 /// How often a request that waits looks whether another has stalled meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
@@ -88,8 +90,8 @@ impl Budget {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Begins a request from `address`, which has to be there by `deadline`. It holds nothing yet; `close` ends the
-    /// connection that it comes on.
+    /// Begins a request from `address`, which has to be there by `deadline`. It holds nothing yet;
+    /// `close` ends the connection that it comes on.
     pub fn lease(&self, address: IpAddr, close: impl Close, deadline: Instant) -> Lease {
         let (source, close) = (Source::of(address), Arc::new(close));
         Lease { shared: self.shared.clone(), source, close, deadline, len: 0, key: None }
@@ -248,8 +250,8 @@ impl State {
         self.forget_idle(granted.source);
     }
 
-    /// Marks stalled leases, of `source` alone if one is named, until they and those marked before hold `len` bytes.
-    /// Returns what closes them.
+    /// Marks stalled leases, of `source` alone if one is named, until they and those marked before
+    /// hold `len` bytes. Returns what closes them.
     fn pick_stalled(&mut self, len: usize, own: Option<u64>, source: Option<Source>, now: Instant) -> Vec<Arc<dyn Close>> {
         let mut picked = Vec::new();
         loop {

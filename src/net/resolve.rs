@@ -1,9 +1,11 @@
 //! Looking up where a tracker is, and whether something listens there.
 //!
-//! **Invariant:** nothing is remembered: a name is looked up anew each time, since it may have moved.
+//! **Invariant:** nothing is remembered: a name is looked up anew each time, since it may have
+//! moved.
 //!
-//! A scoped IPv6 address (`fe80::1%eth0`) resolves to one with the interface's number, which the system needs to dial it.
-//! Blocks on the system's resolver and on the network; callers are threads that dial.
+//! A scoped IPv6 address (`fe80::1%eth0`) resolves to one with the interface's number, which the
+//! system needs to dial it. Blocks on the system's resolver and on the network; callers are threads
+//! that dial.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

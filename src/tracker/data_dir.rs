@@ -1,11 +1,13 @@
 //! Finds a tracker's default data directory, whatever became of its line in `tracker_info.txt`.
 //!
-//! **Invariant:** a tracker that has data on this machine, in a default directory, never starts with an empty one unasked.
+//! **Invariant:** a tracker that has data on this machine, in a default directory, never starts
+//! with an empty one unasked.
 //!
-//! A directory belongs to a tracker's address, not to the number of its line, and a file in it ([`remember`]) says to which
-//! one. Lines may thus be added, removed and reordered. Where that does not decide, the start is refused and the directories
-//! are listed: two that could be meant; or data of a tracker that the file does not name, and no other tracker to fill an
-//! empty directory from.
+//! A directory belongs to a tracker's address, not to the number of its line, and a file in it
+//! ([`remember`]) says to which one. Lines may thus be added, removed and reordered. Where that
+//! does not decide, the start is refused and the directories are listed: two that could be meant;
+//! or data of a tracker that the file does not name, and no other tracker to fill an empty
+//! directory from.
 //!
 //! Called once, at the start, on the program's main thread. Blocks on the disk.
 
@@ -20,7 +22,8 @@ use crate::types::{Fingerprint, TrackerAddress, TrackerInfo};
 
 /// What the names of all default directories begin with.
 const PREFIX: &str = "tracker-";
-/// Name of the file that says whose directory it is. It has the form of a `tracker_info.txt` of one line.
+/// Name of the file that says whose directory it is. It has the form of a `tracker_info.txt` of one
+/// line.
 const OWNER_FILE: &str = "tracker.txt";
 /// Bytes of that file that are looked at.
 const OWNER_LEN_MAX: u64 = 4096;
@@ -101,7 +104,8 @@ enum Owner {
 }
 
 impl Found {
-    /// Tells whether it is that of the tracker with this address; of a directory of an earlier version the port decides.
+    /// Tells whether it is that of the tracker with this address; of a directory of an earlier
+    /// version the port decides.
     fn is_of(&self, tracker: &TrackerAddress) -> bool {
         match &self.owner {
             Owner::Known(address) => address == tracker,
@@ -111,8 +115,9 @@ impl Found {
     }
 }
 
-/// Chooses the directory of tracker `number` below `root`; makes none. With `start_empty` one that has no data may be empty
-/// whatever there is beside it. `can_ask` tells whether another tracker of the network can be reached now.
+/// Chooses the directory of tracker `number` below `root`; makes none. With `start_empty` one that
+/// has no data may be empty whatever there is beside it. `can_ask` tells whether another tracker of
+/// the network can be reached now.
 ///
 /// A directory of an earlier version is renamed.
 ///
@@ -207,7 +212,8 @@ pub(crate) fn remember(dir: &Path, address: &TrackerAddress, network: Fingerprin
     fs::rename(new, dir.join(OWNER_FILE))
 }
 
-/// The tracker that a directory remembers; none where there is no such file, or one that makes no sense.
+/// The tracker that a directory remembers; none where there is no such file, or one that makes no
+/// sense.
 fn owner_of(dir: &Path) -> Option<TrackerInfo> {
     let mut text = String::new();
     let file = fs::File::open(dir.join(OWNER_FILE)).ok()?;

@@ -1,6 +1,8 @@
-//! Keeps what strangers do again and again from filling the log: said at once, then at growing intervals with a count.
+//! Keeps what strangers do again and again from filling the log: said at once, then at growing
+//! intervals with a count.
 //!
-//! **Invariant:** of one kind and one source at most one line a minute is written, and at most [`KEYS_MAX`] are remembered.
+//! **Invariant:** of one kind and one source at most one line a minute is written, and at most
+//! [`KEYS_MAX`] are remembered.
 //!
 //! Called on the threads of connections; locks for a look-up and does not block.
 
@@ -24,7 +26,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(48 * 3600);
 /// Keys remembered. Beyond it the one that has not come for longest is forgotten.
 const KEYS_MAX: usize = 1024;
 
-/// Decides which of many like events the log tells of. A key says what is alike: the kind, and who did it.
+/// Decides which of many like events the log tells of. A key says what is alike: the kind, and who
+/// did it.
 #[derive(Debug)]
 pub(crate) struct LogLimiter<K> {
     keys: Mutex<HashMap<K, Told>>,
@@ -50,7 +53,8 @@ impl<K> Default for LogLimiter<K> {
 }
 
 impl<K: Hash + Eq + Clone> LogLimiter<K> {
-    /// Counts an event. If a line is to be written, returns how many like it were left out since the last one.
+    /// Counts an event. If a line is to be written, returns how many like it were left out since
+    /// the last one.
     pub(crate) fn admit(&self, key: K, now: Instant) -> Option<LeftOut> {
         let mut keys = self.keys.lock();
         if let Some(told) = keys.get_mut(&key) {

@@ -1,7 +1,7 @@
 //! The address of one tracker: `host:port`, as a line of `tracker_info.txt` names it.
 //!
-//! **Invariant:** a [`TrackerAddress`] names one host and one port in their normal form, so two that are equal as text are
-//! the same tracker. Nothing here does IO or resolves names.
+//! **Invariant:** a [`TrackerAddress`] names one host and one port in their normal form, so two
+//! that are equal as text are the same tracker. Nothing here does IO or resolves names.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,8 +31,8 @@ pub enum TrackerAddressError {
 /// Where a tracker is found: a host, not yet resolved, and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrackerAddress {
-    /// A name in lower case, or an IP address in its canonical form, without brackets. The zone of a scoped IPv6 address
-    /// keeps its case.
+    /// A name in lower case, or an IP address in its canonical form, without brackets. The zone of
+    /// a scoped IPv6 address keeps its case.
     host: String,
     port: u16,
 }
@@ -46,7 +46,8 @@ impl TrackerAddress {
         Ok(Self { host: parse_host(host)?, port })
     }
 
-    /// Host name or IP address, without brackets; together with the port it can be resolved as it is.
+    /// Host name or IP address, without brackets; together with the port it can be resolved as it
+    /// is.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -117,8 +118,8 @@ fn parse_host(text: &str) -> Result<String, TrackerAddressError> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// Reads an IPv6 address, scoped or not (RFC 4007, section 11): `fe80::1%eth0`. The zone is an interface of the machine
-/// that dials; whether there is such an interface is found out then.
+/// Reads an IPv6 address, scoped or not (RFC 4007, section 11): `fe80::1%eth0`. The zone is an
+/// interface of the machine that dials; whether there is such an interface is found out then.
 fn parse_ipv6(text: &str) -> Option<String> {
     let Some((ip, zone)) = text.split_once('%') else { return Some(text.parse::<Ipv6Addr>().ok()?.to_string()) };
     let is_zone =
