@@ -3,11 +3,10 @@
 //! **Invariant:** the bytes granted and not yet given back are never more than the budget's total,
 //! and of one source never more than its share.
 //!
-//! The first [`FREE_LEN`] bytes of a request are not counted, so small requests always go on. A
-//! larger one takes bytes as its own arrive. When there are none left, requests that have stalled
-//! give way: the one that was granted something the longest ago has its connection closed. If a
-//! source has used up its share, requests of that source alone give way. A request younger than
-//! [`STALL`] is not closed; the newcomer waits for that long.
+//! The first [`FREE_LEN`] bytes of a request are not counted, so small requests always go on. A larger one takes bytes as
+//! its own arrive. When there are none left, requests that have stalled give way, the one that moved the longest ago first:
+//! its connection is closed. If a source has used up its share, requests of that source alone give way. One that moved in
+//! the last [`STALL`] is not closed, nor one that itself waits for room, unless all wait for each other.
 //!
 //! A [`Lease`] is used by the thread that reads the request; it blocks until there is room, and
 //! until its deadline at most. The lock is never held while a connection is closed.
@@ -57,17 +56,20 @@ struct State {
     leaving: usize,
     last_key: u64,
     leases: HashMap<u64, Granted>,
-    /// Leases that may have to give way: the one that was granted something the longest ago first.
-    by_age: BTreeSet<(Instant, u64)>,
+    /// Leases that may have to give way: the one that moved the longest ago first.
+    by_age: BTreeSet<Rank>,
     sources: HashMap<Source, OfSource>,
 }
+
+/// Whether it waits for room, when it moved last, and its key.
+type Rank = (bool, Instant, u64);
 
 /// What the leases of one source hold.
 #[derive(Debug, Default)]
 struct OfSource {
     used: usize,
     leaving: usize,
-    by_age: BTreeSet<(Instant, u64)>,
+    by_age: BTreeSet<Rank>,
     /// Leases that wait for room.
     waiting: usize,
 }
@@ -76,8 +78,10 @@ struct OfSource {
 struct Granted {
     len: usize,
     source: Source,
-    /// When it was granted something last.
+    /// When it moved last.
     at: Instant,
+    /// It waits for room, so that it does not move is not its peer's doing.
+    waiting: bool,
     close: Arc<dyn Close>,
     /// It has to give way; its bytes come back when its thread has noticed.
     leaving: bool,
@@ -136,6 +140,12 @@ impl Room for Lease {
         self.len += more;
         Ok(())
     }
+
+    fn note_progress(&mut self) {
+        if let Some(key) = self.key {
+            self.shared.state.lock().change(key, |granted| granted.at = Instant::now());
+        }
+    }
 }
 
 impl Lease {
@@ -151,7 +161,13 @@ impl Lease {
             return Err(full());
         }
         of_source.waiting += 1;
+        if let Some(key) = self.key {
+            state.change(key, |granted| granted.waiting = true);
+        }
         let taken = self.wait(&mut state, len);
+        if let Some(key) = self.key {
+            state.change(key, |granted| granted.waiting = false);
+        }
         state.sources.entry(self.source).or_default().waiting -= 1;
         state.forget_idle(self.source);
         taken
@@ -214,37 +230,50 @@ impl fmt::Debug for Granted {
     }
 }
 
+impl Granted {
+    fn rank(&self, key: u64) -> Rank {
+        (self.waiting, self.at, key)
+    }
+}
+
 impl State {
     fn grant(&mut self, key: Option<u64>, source: Source, close: &Arc<dyn Close>, len: usize, now: Instant) -> u64 {
         let key = key.unwrap_or_else(|| {
             self.last_key += 1;
-            let granted = Granted { len: 0, source, at: now, close: close.clone(), leaving: false };
+            let granted = Granted { len: 0, source, at: now, waiting: false, close: close.clone(), leaving: false };
             self.leases.insert(self.last_key, granted);
             self.last_key
         });
-        let of_source = self.sources.entry(source).or_default();
-        if let Some(granted) = self.leases.get_mut(&key) {
-            let old = (std::mem::replace(&mut granted.at, now), key);
-            for by_age in [&mut self.by_age, &mut of_source.by_age] {
-                by_age.remove(&old);
-                by_age.insert((now, key));
-            }
-            granted.len += len;
-        }
-        of_source.used += len;
+        self.change(key, |granted| (granted.len, granted.at) = (granted.len + len, now));
+        self.sources.entry(source).or_default().used += len;
         self.used += len;
         self.peak = self.peak.max(self.used);
         key
     }
 
+    /// Changes a lease that holds something, and its rank with it.
+    fn change(&mut self, key: u64, change: impl FnOnce(&mut Granted)) {
+        let Some(granted) = self.leases.get_mut(&key) else { return };
+        let old = granted.rank(key);
+        change(granted);
+        let (new, leaving) = (granted.rank(key), granted.leaving);
+        let of_source = self.sources.entry(granted.source).or_default();
+        for by_age in [&mut self.by_age, &mut of_source.by_age] {
+            by_age.remove(&old);
+            if !leaving {
+                by_age.insert(new);
+            }
+        }
+    }
+
     fn give_back(&mut self, key: u64) {
         let Some(granted) = self.leases.remove(&key) else { return };
         let left = if granted.leaving { granted.len } else { 0 };
-        self.by_age.remove(&(granted.at, key));
+        self.by_age.remove(&granted.rank(key));
         self.used -= granted.len;
         self.leaving -= left;
         let of_source = self.sources.entry(granted.source).or_default();
-        of_source.by_age.remove(&(granted.at, key));
+        of_source.by_age.remove(&granted.rank(key));
         of_source.used -= granted.len;
         of_source.leaving -= left;
         self.forget_idle(granted.source);
@@ -260,23 +289,21 @@ impl State {
                 Some(of_source) => (&of_source.by_age, of_source.leaving),
                 None => (&self.by_age, self.leaving),
             };
-            let Some(&(at, key)) = by_age.iter().find(|(_, key)| Some(*key) != own) else { break };
+            // Those that wait for room come behind all others.
+            let Some(&(_, at, key)) = by_age.iter().find(|(_, _, key)| Some(*key) != own) else { break };
             if leaving >= len || now.saturating_duration_since(at) < STALL {
                 break;
             }
-            picked.push(self.mark_leaving(at, key));
+            picked.push(self.mark_leaving(key));
         }
         picked
     }
 
-    fn mark_leaving(&mut self, at: Instant, key: u64) -> Arc<dyn Close> {
-        let granted = self.leases.get_mut(&key).expect("a lease is in the sets while it is in the map");
-        granted.leaving = true;
-        let of_source = self.sources.entry(granted.source).or_default();
-        of_source.leaving += granted.len;
-        of_source.by_age.remove(&(at, key));
+    fn mark_leaving(&mut self, key: u64) -> Arc<dyn Close> {
+        self.change(key, |granted| granted.leaving = true);
+        let granted = self.leases.get(&key).expect("a lease is in the sets while it is in the map");
+        self.sources.entry(granted.source).or_default().leaving += granted.len;
         self.leaving += granted.len;
-        self.by_age.remove(&(at, key));
         granted.close.clone()
     }
 

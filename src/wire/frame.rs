@@ -18,6 +18,8 @@ pub const HEADER_LEN: usize = 4;
 const FIRST_ALLOCATION: usize = 64 << 10;
 /// Bytes in a frame that holds secrets, and somewhat more: two passwords and a name, or a token.
 const SECRET_LEN_MAX: usize = 4 << 10;
+/// Bytes that have to arrive for a message to be seen to move.
+pub const PROGRESS_LEN: usize = 16 << 10;
 
 /// Grants the memory that a message takes while it arrives; whoever reads many at a time bounds them with it.
 pub trait Room {
@@ -29,6 +31,9 @@ pub trait Room {
     /// # Blocking
     /// Until there is memory, if need be.
     fn grow(&mut self, more: usize) -> io::Result<()>;
+
+    /// Notes that [`PROGRESS_LEN`] bytes more of the message have arrived, or its last ones.
+    fn note_progress(&mut self);
 }
 
 /// Says why no message could be read.
@@ -167,7 +172,10 @@ fn read_body_within(stream: &mut impl Read, len: usize, room: &mut impl Room, bo
         // A secret is short enough for the first step: no part of it is left behind where the body has grown out of its place.
         body.reserve_exact(end - start);
         body.resize(end, 0);
-        stream.read_exact(&mut body[start..])?;
+        for part in body[start..].chunks_mut(PROGRESS_LEN) {
+            stream.read_exact(part)?;
+            room.note_progress();
+        }
     }
     Ok(())
 }

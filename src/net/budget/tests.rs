@@ -132,3 +132,23 @@ fn the_total_holds_whatever_many_threads_do() {
     assert_eq!(budget.used(), 0);
     assert!(budget.peak() <= 256 * KIB && budget.peak() > 0);
 }
+
+#[test]
+fn one_that_moves_keeps_its_place() {
+    let budget = Budget::new(100 * KIB, 100 * KIB);
+    let (mut moving, door) = lease(&budget, 1, PATIENCE);
+    moving.grow(FREE_LEN + 60 * KIB).unwrap();
+    std::thread::scope(|scope| {
+        let newcomer = scope.spawn(|| {
+            let (mut other, _) = lease(&budget, 2, STALL + STALL / 2);
+            other.grow(FREE_LEN + 60 * KIB).is_ok()
+        });
+        while !newcomer.is_finished() {
+            moving.note_progress();
+            std::thread::park_timeout(LOOK);
+        }
+        assert!(!newcomer.join().unwrap());
+    });
+    assert!(!door.is_closed());
+    assert_eq!(budget.used(), 60 * KIB);
+}

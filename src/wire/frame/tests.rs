@@ -103,6 +103,8 @@ impl Room for Purse {
         self.granted += more;
         Ok(())
     }
+
+    fn note_progress(&mut self) {}
 }
 
 /// So many bytes of 7.
