@@ -68,10 +68,4 @@ impl Requests {
             self.carried.remove(&request);
         }
     }
-
-    /// Number of requests in memory.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.carried.len()
-    }
 }

@@ -11,8 +11,9 @@ use super::Input;
 use crate::directory::{Asked, Directory, LinkId, Output, Replica, Ticket};
 use crate::types::{
     Change, Content, Durable, Effect, FileFacts, FileId, FileOrder, FileRow, GroupId, GroupRow, InfoHash, Label, Lineage,
-    MembershipRow, MembershipState, Order, PasswordHash, Pattern, Place, RequestId, RequestRow, RequestStamp, Row, RowBatch, RowKey,
-    Sha1Digest, SharingRow, Stamp, StoreId, StoreState, SyncMessage, Transaction, UserId, UserRow, Version, VersionVector,
+    MembershipRow, MembershipState, Order, PasswordHash, Pattern, Place, RequestId, RequestRow, RequestStamp, Row, RowBatch,
+    RowKey, Sha1Digest, SharingRow, Stamp, StoreId, StoreState, SyncMessage, Transaction, UserId, UserRow, Version,
+    VersionVector,
 };
 use crate::wire::Wire;
 use crate::wire::replication::{ToAcceptor, ToDialler};

@@ -78,6 +78,7 @@ pub fn tracker_info(bytes: &[u8]) {
     let numbered: String =
         info.iter().map(|(number, address)| format!("{number} {} {}\n", address.host(), address.port())).collect();
     let network = info.fingerprint().map(|fingerprint| format!("network {fingerprint}\n")).unwrap_or_default();
+    assert_eq!(TrackerInfo::parse(&info.to_string()).as_ref(), Ok(&info));
     for text in [lines + &network, network.clone() + &numbered] {
         let again = TrackerInfo::parse(&text).unwrap_or_else(|e| panic!("{e}: {text:?}"));
         assert_eq!((again.network(), again.fingerprint()), (info.network(), info.fingerprint()));

@@ -230,6 +230,11 @@ impl Reader {
         self.deadline = deadline;
     }
 
+    /// The socket below, to be closed from elsewhere.
+    pub fn to_incoming(&self) -> Incoming {
+        Incoming { socket: self.shared.socket.clone() }
+    }
+
     /// Waits until data, the end or an error can be read; false if `idle` passes first, whatever TLS itself says meanwhile. What is not
     /// needed while idle is given back.
     ///

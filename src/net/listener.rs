@@ -79,12 +79,14 @@ impl Listener {
     pub fn wake(&self) {
         // Either way is enough where it works; a failure of both leaves the loop to the next caller.
         let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
-        let ip: IpAddr = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let _ = TcpStream::connect_timeout(&SocketAddr::new(ip, self.address.port()), SHORTAGE_PAUSE);
+        // A scoped address keeps its scope.
+        let mut address = self.address;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        let _ = TcpStream::connect_timeout(&address, SHORTAGE_PAUSE);
     }
 
     /// Out of descriptors: gives up the spare one to take a waiting connection and close it, so that it does not wait in vain.

@@ -5,9 +5,11 @@
 //!
 //! Blocking sockets and operating-system threads, nothing else (design section 2).
 
+mod budget;
 mod connection;
 mod listener;
 mod registry;
+mod resolve;
 mod security;
 mod source;
 mod stop;
@@ -17,9 +19,11 @@ mod threads;
 #[cfg(any(test, fuzzing))]
 pub(crate) use security::fuzz;
 
+pub use budget::{Budget, Lease};
 pub use connection::{Connection, Incoming, Reader, Writer};
 pub use listener::Listener;
 pub use registry::{Admission, Bounds, Close, Registry};
+pub use resolve::{is_listening, resolve};
 pub use security::{DeviceSecurity, TrackerSecurity, Transport, Visitor, WrongNetwork, refused_us};
 pub use source::Source;
 pub use stop::Stop;

@@ -23,6 +23,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::UnbufferedServerConnection;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::SingleCertAndKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved, ServerConfig,
     SignatureScheme, version,
@@ -31,7 +32,7 @@ use rustls::{
 use super::connection::is_timeout;
 use super::stream::{Handshake, Input, Output, Progress, invalid};
 use super::{Connection, Incoming};
-use crate::trust::{Chain, Identity, IdentityError, KeyPair, NetworkPublicKey, TRACKER_NAME, chain_of};
+use crate::trust::{ANY_TIME, Chain, Identity, IdentityError, KeyPair, NetworkPublicKey, TRACKER_NAME, chain_of};
 use crate::types::{DeviceId, Fingerprint};
 
 /// What is spoken at a tracker's port.
@@ -250,6 +251,17 @@ fn introduce(incoming: Incoming, own: DeviceId, timeout: Duration) -> io::Result
     Ok((connection, DeviceId::from_bytes(id)))
 }
 
+/// Keeps the machine's clock out of handshakes: no date in a certificate means anything here, and the library's own
+/// source of time panics where the clock is set before 1970.
+#[derive(Debug)]
+struct Dateless;
+
+impl TimeProvider for Dateless {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(ANY_TIME)
+    }
+}
+
 /// AES-128 first: every processor that has AES at all is fastest at it, and nobody breaks it.
 fn provider() -> Arc<CryptoProvider> {
     use aws_lc_rs::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
@@ -258,7 +270,8 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn server_config(identity: &Identity, visitors: Visitors, alpn: &[u8]) -> Result<ServerConfig, Error> {
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13])?;
+    let builder =
+        ServerConfig::builder_with_details(provider(), Arc::new(Dateless)).with_protocol_versions(&[&version::TLS13])?;
     let mut config = builder
         .with_client_cert_verifier(Arc::new(visitors))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
@@ -272,7 +285,8 @@ fn server_config(identity: &Identity, visitors: Visitors, alpn: &[u8]) -> Result
 }
 
 fn client_config(identity: &Identity, want: Want, alpn: &[u8]) -> Result<ClientConfig, Error> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13])?;
+    let builder =
+        ClientConfig::builder_with_details(provider(), Arc::new(Dateless)).with_protocol_versions(&[&version::TLS13])?;
     let mut config = builder
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Host { want }))

@@ -25,8 +25,12 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
-    /// The store was written by a newer program.
-    #[error("{} was written by a newer version (format {found}, this program knows {known}); update this program", path.display())]
+    /// The store was written by a later version of the program. It is not damaged, and nothing is to be moved away.
+    #[error(
+        "{} was made by a later version of Posse (format {found}; this one knows up to {known}): update this program, or give \
+         another --data-dir; the data is not touched",
+        path.display()
+    )]
     Newer {
         /// The database.
         path: PathBuf,
@@ -252,7 +256,10 @@ mod tests {
         let count: u32 =
             open_database(&path, newer).unwrap().query_row("SELECT count(y) + 1 FROM t", [], |row| row.get(0)).unwrap();
         assert_eq!(count, 1);
-        assert!(matches!(open_database(&path, KIND), Err(StoreError::Newer { found: 2, known: 1, .. })));
+        let error = open_database(&path, KIND).unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }));
+        let words = error.to_string();
+        assert!(words.contains("made by a later version") && !words.contains("move") && !words.contains("damaged"), "{words}");
         let other = DatabaseKind { application_id: 78, ..newer };
         assert!(matches!(open_database(&path, other), Err(StoreError::Foreign { .. })));
     }

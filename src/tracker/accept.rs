@@ -6,6 +6,7 @@
 //! A replication link takes a certificate of the network's key, and nothing else will do: not the address, which a tracker behind a
 //! router does not choose, nor what a hello says.
 
+use std::fmt;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use super::core::Input;
 use super::link::LinkSink;
 use super::outbox::Outbox;
 use super::session;
-use super::shared::Shared;
+use super::shared::{Oddity, Shared};
 use crate::directory::LinkId;
 use crate::net::{Admission, Connection, Incoming, Reader, Visitor, WrongNetwork, refused_us};
-use crate::types::SyncMessage;
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
+use crate::types::{SyncMessage, escape};
 use crate::wire::frame::{FrameError, read_frame, read_message, to_frame, write_message};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ToAcceptor, ToDialler};
 use crate::wire::tracker::{Hello, Opening, unwelcome_of_version_2};
@@ -62,23 +63,27 @@ fn secure(shared: &Arc<Shared>, incoming: Incoming, admission: Admission) {
     }
 }
 
-/// Says why no connection was made. Trackers of two networks that know each other's address dial again and again: said once.
+/// Says why no connection was made. Trackers of two networks that know each other's address dial again and again.
 fn report(shared: &Shared, peer: SocketAddr, error: &std::io::Error) {
     let own = shared.network_key.fingerprint();
     if let Some(WrongNetwork { found, .. }) = WrongNetwork::of(error) {
-        if shared.is_news(peer.ip(), Some(found)) {
-            warn!(
-                "{peer}: a tracker of the network {found} has dialled, and this one belongs to {own}; refused, now and from now on"
-            );
-        }
+        let words = format_args!("a tracker of the network {found} has dialled, and this one belongs to {own}; refused");
+        complain(shared, peer, Oddity::OtherNetwork(found), words);
     } else if refused_us(error) {
-        if shared.is_news(peer.ip(), None) {
-            warn!("{peer}: it refused this tracker's certificate, which is of the network {own}; connection closed");
-        }
+        let words = format_args!("it refused this tracker's certificate, which is of the network {own}; connection closed");
+        complain(shared, peer, Oddity::RefusedUs, words);
     } else if error.kind() == std::io::ErrorKind::InvalidData {
-        warn!("{peer}: {}; connection closed", error.to_string().escape_debug());
+        complain(shared, peer, Oddity::Protocol, format_args!("{}; connection closed", escape(&error.to_string())));
     } else {
         debug!("{peer}: no connection was made: {error}");
+    }
+}
+
+/// Warns of a connection, at growing intervals if more like it come from there.
+fn complain(shared: &Shared, peer: SocketAddr, oddity: Oddity, words: fmt::Arguments<'_>) {
+    match shared.is_news(peer.ip(), oddity) {
+        Some(left_out) => warn!("{peer}: {words}{left_out}"),
+        None => debug!("{peer}: {words}"),
     }
 }
 
@@ -97,7 +102,9 @@ pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Ad
     match served {
         Ok(()) | Err(FrameError::Closed) => debug!("{peer}: closed"),
         Err(FrameError::Io(e)) => debug!("{peer}: connection lost: {e}"),
-        Err(FrameError::Wire(e)) => warn!("{peer}: {}; connection closed", e.to_string().escape_debug()),
+        Err(FrameError::Wire(e)) => {
+            complain(shared, peer, Oddity::Protocol, format_args!("{}; connection closed", escape(&e.to_string())));
+        }
     }
 }
 
@@ -161,9 +168,9 @@ fn listen(shared: &Shared, link: LinkId, reader: &mut Reader, outbox: &Arc<Outbo
 
 /// Tells whether the dialler, which has shown a certificate of the network, is another tracker.
 fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello) -> Result<(), LinkRefusal> {
-    let peer = connection.peer_addr();
     if hello.lineage.store == shared.lineage.store || hello.number == shared.number {
-        warn!("{peer}: a tracker with this one's own number or store has dialled; refused");
+        let words = format_args!("a tracker with this one's own number or store has dialled; refused");
+        complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Myself), words);
         return Err(LinkRefusal::Myself);
     }
     shared.compare_trackers(hello.number, &hello.trackers);

@@ -15,6 +15,10 @@ use crate::types::{Fingerprint, Sha1Digest, StoreId, TrackerEntry, TrackerInfo, 
 
 /// Connections from one address that have logged in: a site behind one router has all it needs, and others a third of the tracker.
 const CONNECTIONS_PER_ADDRESS: usize = 8_000;
+/// Bytes of all requests that have not come whole, beyond the first few KiB of each.
+const UNFINISHED: usize = 64 << 20;
+/// Those from one address: a site behind one router has 16 of the largest at a time.
+const UNFINISHED_PER_ADDRESS: usize = 16 << 20;
 /// Accounts made from one address in an hour: a class signs up at once, a flood of them takes days.
 pub(crate) const ACCOUNTS_PER_HOUR: u32 = 200;
 /// Groups made by one user in an hour: more than anybody wants, few enough that nobody fills the directory with them.
@@ -63,6 +67,10 @@ pub struct TrackerLimits {
     pub connections: usize,
     /// Such connections from one address.
     pub connections_per_address: usize,
+    /// Bytes of requests that have not come whole; when they are used up, those that have stalled give way.
+    pub unfinished: usize,
+    /// Such bytes from one address; at least a whole request of 1 MiB.
+    pub unfinished_per_address: usize,
     /// Accounts that one address may make in an hour; 0 is no bound, as in the next two.
     pub accounts_per_hour: u32,
     /// Groups that one user may make in an hour.
@@ -84,6 +92,8 @@ impl Default for TrackerLimits {
             link_ping: Duration::from_secs(2),
             connections: TRACKER_CONNECTIONS_MAX,
             connections_per_address: CONNECTIONS_PER_ADDRESS,
+            unfinished: UNFINISHED,
+            unfinished_per_address: UNFINISHED_PER_ADDRESS,
             accounts_per_hour: ACCOUNTS_PER_HOUR,
             groups_per_hour: GROUPS_PER_HOUR,
             requests_per_hour: REQUESTS_PER_HOUR,
@@ -161,6 +171,9 @@ pub enum TrackerError {
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::AddrInUse => "; another program uses the port: stop it, or choose another port",
+        io::ErrorKind::AddrNotAvailable => {
+            "; if others reach this tracker through a router or a container's host, say with --listen where it listens here"
+        }
         io::ErrorKind::PermissionDenied => "; ports below 1024 need special rights: choose another",
         _ => "",
     }

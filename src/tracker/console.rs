@@ -7,10 +7,11 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, Read, Write};
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -20,8 +21,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::config::{ACCOUNTS_PER_HOUR, GROUPS_PER_HOUR, REQUESTS_PER_HOUR};
+use super::data_dir::{self, DataDirError};
 use super::{Tracker, TrackerConfig, TrackerError};
-use crate::net::Stop;
+use crate::net::{Stop, is_listening, resolve};
 use crate::trust::KeyPair;
 use crate::types::{TrackerAddress, TrackerInfo, escape};
 
@@ -31,6 +33,8 @@ pub const EXIT_USAGE: u8 = 2;
 const EXIT_FAILED: u8 = 1;
 /// Exit status when a second signal ends the stopping.
 const EXIT_INTERRUPTED: i32 = 130;
+/// How long a start that would be empty waits for each other tracker to be reached.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a console line that are looked at.
 const LINE_LEN_MAX: u64 = 1024;
 
@@ -52,9 +56,16 @@ pub struct Options {
     /// This tracker's number, from 1; or the port (0 takes any free one)
     #[arg(value_name = "NUMBER|PORT")]
     second: u32,
-    /// Where the store is [default: one for each number and port below the platform's data directory]
+    /// Where to listen, if not at this tracker's own address of TRACKER_INFO, as behind port forwarding or in a container:
+    /// IP:PORT, IP or PORT
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where the store is [default: one for each tracker's address below the platform's data directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Starts empty, if this tracker has no data yet, although there is other trackers' data on this machine
+    #[arg(long)]
+    new: bool,
     /// The network's key, shared by all its trackers; made if it is not there [default: network.key in the platform's data directory]
     #[arg(long, value_name = "FILE")]
     network_key: Option<PathBuf>,
@@ -94,17 +105,19 @@ impl Options {
     /// # Errors
     /// In words, what is wrong with the command line or the file it names.
     pub fn config(&self) -> Result<TrackerConfig, String> {
-        let (info, number) = match self.first.parse::<IpAddr>() {
-            Ok(ip) => {
+        let (info, number) = match TrackerAddress::new(&self.first, 0).ok().filter(TrackerAddress::is_ip) {
+            Some(ip) => {
                 let port = u16::try_from(self.second).map_err(|_| format!("{} is not a port from 0 to 65535", self.second))?;
-                let address = TrackerAddress::new(&ip.to_string(), port).map_err(|e| e.to_string())?;
+                let address = TrackerAddress::new(ip.host(), port).map_err(|e| e.to_string())?;
                 (TrackerInfo::single(address), 1)
             }
-            Err(_) => (read_info(&self.first)?, self.second),
+            None => (read_info(&self.first)?, self.second),
         };
+        let line = info.get(number).ok_or_else(|| TrackerError::NoSuchNumber { number, count: info.count() }.to_string())?;
+        let listen = self.listen.as_deref().map(|text| parse_listen(text, line)).transpose()?;
         let data_dir = match &self.data_dir {
             Some(dir) => dir.clone(),
-            None => default_data_dir(number, info.get(number).map_or(0, TrackerAddress::port))?,
+            None => self.default_data_dir(&info, number)?,
         };
         let path = self.network_key.clone().map_or_else(default_network_key, Ok)?;
         let (key, made) = KeyPair::load_or_make(&path).map_err(|e| e.to_string())?;
@@ -112,22 +125,43 @@ impl Options {
             warn!("a new network's key is in {}: copy it to the network's other trackers", path.display());
         }
         let mut config = TrackerConfig::new(info, number, data_dir, Arc::new(key));
+        config.listen = listen;
         config.limits.accounts_per_hour = self.accounts_per_hour;
         config.limits.groups_per_hour = self.groups_per_hour;
         config.limits.requests_per_hour = self.requests_per_hour;
         Ok(config)
     }
+
+    fn default_data_dir(&self, info: &TrackerInfo, number: u32) -> Result<PathBuf, String> {
+        let dirs = directories::ProjectDirs::from("", "", "posse").ok_or("this system has no data directory; give --data-dir")?;
+        self.choose_data_dir(dirs.data_dir(), info, number).map_err(|e| e.to_string())
+    }
+
+    fn choose_data_dir(&self, root: &Path, info: &TrackerInfo, number: u32) -> Result<PathBuf, DataDirError> {
+        let mut others = info.iter().filter(|(other, _)| *other != number);
+        data_dir::choose(root, info, number, self.new, || others.any(|(_, address)| is_listening(address, ASK_TIMEOUT)))
+    }
+}
+
+/// Reads where to listen: an address, or a part of one. A port alone means every address of this machine, an IP address alone the
+/// port of the tracker's line.
+fn parse_listen(text: &str, line: &TrackerAddress) -> Result<SocketAddr, String> {
+    let wrong = || format!("{text:?} is not where to listen; give IP:PORT, IP or PORT, as 0.0.0.0:5000");
+    let every = if line.host().contains(':') { "::" } else { "0.0.0.0" };
+    let address = match (text.parse::<u16>(), text.parse::<TrackerAddress>()) {
+        (Ok(port), _) => TrackerAddress::new(every, port),
+        (_, Ok(address)) => Ok(address),
+        _ => TrackerAddress::new(text, line.port()),
+    };
+    let address = address.map_err(|_| wrong())?;
+    let found = resolve(&address).map_err(|e| format!("cannot listen at {text}: {e}"))?;
+    found.first().copied().ok_or_else(wrong)
 }
 
 fn read_info(path: &str) -> Result<TrackerInfo, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| format!("cannot read {path}: {e}; give a tracker_info.txt, or an IP address"))?;
     TrackerInfo::parse(&text).map_err(|e| format!("{path}: {e}"))
-}
-
-fn default_data_dir(number: u32, port: u16) -> Result<PathBuf, String> {
-    let dirs = directories::ProjectDirs::from("", "", "posse").ok_or("this system has no data directory; give --data-dir")?;
-    Ok(dirs.data_dir().join(format!("tracker-{number}-{port}")))
 }
 
 /// One for all trackers of this machine: they are of one network unless told otherwise.
@@ -281,9 +315,12 @@ mod tests {
         let key = dir.path().join("network.key");
         let parse =
             |words: &[&str]| Options::try_parse_from([&["tracker", "--network-key", key.to_str().unwrap()], words].concat());
-        let config = parse(&[file.to_str().unwrap(), "2"]).unwrap().config().unwrap();
-        assert_eq!((config.number, config.info.count()), (2, 2));
-        assert!(config.data_dir.ends_with("tracker-2-7000"));
+        let options = parse(&[file.to_str().unwrap(), "2", "--data-dir", "/x"]).unwrap();
+        let config = options.config().unwrap();
+        assert_eq!((config.number, config.info.count(), config.listen), (2, 2, None));
+        // Not the default directory of whoever runs the tests.
+        let chosen = options.choose_data_dir(dir.path(), &config.info, 2).unwrap();
+        assert_eq!(chosen, dir.path().join("tracker-127.0.0.1-7000"));
         let config = parse(&["::1", "0", "--data-dir", "/x"]).unwrap().config().unwrap();
         assert_eq!((config.number, config.info.get(1).unwrap().to_string().as_str()), (1, "[::1]:0"));
         assert_eq!(config.data_dir, PathBuf::from("/x"));
@@ -295,8 +332,29 @@ mod tests {
         assert_eq!(per_hour(parse(&words).unwrap().config().unwrap()), (0, 7, 8));
         assert!(parse(&["127.0.0.1", "70000"]).unwrap().config().unwrap_err().contains("not a port"));
         assert!(parse(&["/no/such/file", "1"]).unwrap().config().unwrap_err().contains("cannot read"));
+        let config = parse(&["fe80::1%lo", "5000", "--data-dir=/x"]).unwrap().config().unwrap();
+        assert_eq!(config.info.get(1).unwrap().to_string(), "[fe80::1%lo]:5000");
         for bad in [&["x"][..], &["x", "y"], &["127.0.0.1", "1", "2"], &["127.0.0.1", "-1"], &["x", "1", "--log", "loud"]] {
             assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn where_to_listen_may_be_said_in_part() {
+        let listen = |text: &str, line: &str| parse_listen(text, &line.parse().unwrap()).map(|address| address.to_string());
+        for (text, line, want) in [
+            ("0.0.0.0:7000", "a:5000", "0.0.0.0:7000"),
+            ("[::]:7000", "a:5000", "[::]:7000"),
+            ("7000", "a:5000", "0.0.0.0:7000"),
+            ("7000", "[2001:db8::1]:5000", "[::]:7000"),
+            ("127.0.0.1", "a:5000", "127.0.0.1:5000"),
+            ("::", "a:5000", "[::]:5000"),
+            ("127.0.0.1:0", "a:5000", "127.0.0.1:0"),
+        ] {
+            assert_eq!(listen(text, line).as_deref(), Ok(want), "{text} {line}");
+        }
+        for bad in ["", "70000", "a b", "1.2.3:5", "::1:70000:", "127.0.0.1:"] {
+            assert!(listen(bad, "a:5000").unwrap_err().contains("give IP:PORT"), "{bad}");
         }
     }
 

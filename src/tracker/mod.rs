@@ -21,12 +21,14 @@ mod clock;
 mod config;
 pub mod console;
 mod core;
+mod data_dir;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod gate;
 mod guard;
 mod known;
 mod link;
+mod log_limiter;
 mod outbox;
 mod pace;
 mod password;

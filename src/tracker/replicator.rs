@@ -7,7 +7,6 @@
 //! acknowledgement is late, the replica notices by itself.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,10 +19,10 @@ use super::core::Input;
 use super::link::{LinkSink, ORDERS_MAX, Order};
 use super::shared::Shared;
 use crate::directory::LinkId;
-use crate::net::{Admission, Connection, WrongNetwork};
+use crate::net::{Admission, Connection, WrongNetwork, resolve};
 use crate::store::{RowReader, RowStore, StoreError};
 use crate::types::limits::{CLOCK_AHEAD_MAX, ROWS_PER_BATCH_MAX, TRACKER_FRAME_LEN_MAX};
-use crate::types::{Row, RowBatch, SyncMessage, TrackerAddress, VersionVector};
+use crate::types::{Row, RowBatch, SyncMessage, TrackerAddress, VersionVector, escape};
 use crate::wire::Wire;
 use crate::wire::frame::{FrameError, read_message, write_message};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
@@ -94,7 +93,7 @@ pub(crate) fn run(shared: &Arc<Shared>, number: u32) {
         if words == told {
             debug!("tracker {number} at {address}: {words}");
         } else {
-            warn!("tracker {number} at {address}: {words}; trying again");
+            warn!("tracker {number} at {address}: {}; trying again", escape(&words));
             told = words;
         }
         shared.links_stop.wait(pause.mul_f64(rand::rng().random_range(0.5..1.0)));
@@ -120,7 +119,7 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admiss
         if shared.links_stop.is_set() {
             return Err(LinkError::Closed);
         }
-        match shared.security.dial(address, shared.dial_from(), DIAL_TIMEOUT) {
+        match shared.security.dial(address, shared.dial_from, DIAL_TIMEOUT) {
             Ok(connection) => {
                 let admission = shared.dialled.admit(address.ip(), connection.clone()).ok_or(LinkError::Closed)?;
                 return Ok((connection, admission));
@@ -129,11 +128,6 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admiss
         }
     }
     Err(WrongNetwork::of(&last).map_or(LinkError::Dial(last), LinkError::Network))
-}
-
-/// Looks an address up, anew each time: names may move.
-pub(crate) fn resolve(address: &TrackerAddress) -> io::Result<Vec<SocketAddr>> {
-    Ok((address.host(), address.port()).to_socket_addrs()?.collect())
 }
 
 /// Exchanges the first frames and checks who answers.
@@ -213,7 +207,9 @@ fn listen(shared: &Shared, link: LinkId, connection: &Connection) -> LinkError {
                     return LinkError::Closed;
                 }
             }
-            Ok(ToDialler::Welcome(_) | ToDialler::Unwelcome(_)) => return LinkError::OutOfTurn,
+            // The other end says why before it closes.
+            Ok(ToDialler::Unwelcome(why)) => return why.into(),
+            Ok(ToDialler::Welcome(_)) => return LinkError::OutOfTurn,
             Err(e) => return e.into(),
         }
     }

@@ -3,7 +3,7 @@
 //! **Invariant:** every thread of a tracker is started here or in [`accept`], and [`Tracker::stop`] joins them all or
 //! names those that stayed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -16,14 +16,15 @@ use super::accept;
 use super::clock::wall_ms;
 use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{Core, CoreHandle, Input};
+use super::data_dir;
 use super::gate::Gate;
+use super::log_limiter::LogLimiter;
 use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
-use super::replicator;
 use super::shared::Shared;
 use crate::directory::Replica;
-use crate::net::{Bounds, Listener, Registry, Stop, Threads, TrackerSecurity};
+use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, TrackerSecurity, resolve};
 use crate::store::{DirectoryLock, RowStore};
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::types::{Fingerprint, StoreId, TrackerAddress};
@@ -87,6 +88,9 @@ impl Tracker {
         }
         let security = TrackerSecurity::new(&network_key)?;
         let lock = DirectoryLock::take(&data_dir)?;
+        if let Err(why) = data_dir::remember(&data_dir, line, found) {
+            warn!("{}: cannot note which tracker it belongs to: {why}", data_dir.display());
+        }
         let store = RowStore::open(&data_dir, StoreId::from_bytes(rand::random()))?;
         let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
         let state = store.state();
@@ -107,12 +111,14 @@ impl Tracker {
             trackers: Mutex::new(info.iter().map(|(number, address)| (number, address.clone())).collect()),
             info,
             address: listener.local_addr(),
+            dial_from: listen.is_none().then(|| listener.local_addr().ip()),
             data_dir,
             lineage,
             core,
             hasher: Hasher::new(stop.clone()),
             gate: Gate::new(stop.clone()),
             quota: Quota::new(&limits),
+            unfinished: Budget::new(limits.unfinished, limits.unfinished_per_address),
             notifier: Notifier::new(),
             network_key,
             security,
@@ -127,7 +133,7 @@ impl Tracker {
             next_key: AtomicU64::new(0),
             dialling: Mutex::default(),
             told: Mutex::default(),
-            named: Mutex::default(),
+            named: LogLimiter::default(),
         });
         let (core, notifier, notifier_stop) = (Threads::new(), Threads::new(), Stop::new());
         let tracker = Self { shared, listener, core, notifier, notifier_stop, _lock: lock };
@@ -264,11 +270,10 @@ fn bind(line: &TrackerAddress, listen: Option<SocketAddr>) -> Result<Listener, T
         return Listener::bind(address).map_err(wrap(address));
     }
     let unknown = |source| TrackerError::Resolve { host: line.host().to_owned(), source };
-    let addresses = replicator::resolve(line).map_err(unknown)?;
-    let Some(&first) = addresses.first() else { return Err(unknown(std::io::ErrorKind::NotFound.into())) };
+    let first = resolve(line).map_err(unknown)?[0];
     match Listener::bind(first) {
-        Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable && line.host().parse::<IpAddr>().is_err() => {
-            let every: IpAddr = if first.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
+        Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable && !line.is_ip() => {
+            let every: IpAddr = if first.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
             let every = SocketAddr::new(every, first.port());
             info!("{first} is not an address of this machine; listening at {every}");
             Listener::bind(every).map_err(wrap(every))

@@ -27,7 +27,7 @@ use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_L
 use crate::types::{
     DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken, UserEntry, UserId, Version,
 };
-use crate::wire::frame::{FrameError, read_message, to_frame};
+use crate::wire::frame::{FrameError, read_message_within, to_frame};
 use crate::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, Welcome};
 use crate::wire::version::VERSION_NEWEST;
 
@@ -127,9 +127,11 @@ impl<'a> Session<'a> {
     /// Reads a request.
     fn read(&mut self, reader: &mut Reader) -> Result<FromClient, FrameError> {
         self.notice_end();
-        reader.set_deadline(Some(Instant::now() + self.shared.limits.message));
+        let deadline = Instant::now() + self.shared.limits.message;
+        reader.set_deadline(Some(deadline));
         let max = if self.user.is_some() { TRACKER_REQUEST_LEN_MAX } else { TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN };
-        read_message(reader, max)
+        let mut room = self.shared.unfinished.lease(self.address.ip(), reader.to_incoming(), deadline);
+        read_message_within(reader, max, &mut room)
     }
 
     fn send(&self, number: u32, reply: Reply) -> Result<(), FrameError> {

@@ -7,27 +7,37 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::config::{TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{CoreHandle, View};
 use super::gate::Gate;
+use super::log_limiter::{LeftOut, LogLimiter};
 use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
 use super::replicator;
 use crate::directory::Settings;
-use crate::net::{Registry, Stop, Threads, TrackerSecurity};
+use crate::net::{Budget, Registry, Source, Stop, Threads, TrackerSecurity};
 use crate::trust::KeyPair;
 use crate::types::{Fingerprint, Label, Lineage, TrackerAddress, TrackerEntry, TrackerInfo, TrackerState};
+use crate::wire::replication::LinkRefusal;
 use crate::wire::tracker::Event;
 
-/// Strangers whom the log has named, at most: beyond it one may be named again.
-const NAMED_MAX: usize = 1024;
-/// Time after which one is named again.
-const NAMED_AGAIN: Duration = Duration::from_secs(3600);
+/// What a connection was refused or closed for, as far as the log tells such events apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Oddity {
+    /// It is a tracker of that network.
+    OtherNetwork(Fingerprint),
+    /// It does not take this tracker's certificate.
+    RefusedUs,
+    /// It made no handshake, or broke the protocol.
+    Protocol,
+    /// It is a tracker that this one makes no link with.
+    Link(LinkRefusal),
+}
 
 /// What the threads of one tracker share.
 #[derive(Debug)]
@@ -40,6 +50,9 @@ pub(crate) struct Shared {
     pub(crate) trackers: Mutex<BTreeMap<u32, TrackerAddress>>,
     /// Where this tracker listens.
     pub(crate) address: SocketAddr,
+    /// The local address to dial from, so that the other end's log shows the address that `tracker_info.txt` names; none if
+    /// this tracker listens elsewhere (`--listen`), as behind port forwarding.
+    pub(crate) dial_from: Option<IpAddr>,
     /// Where its store is.
     pub(crate) data_dir: PathBuf,
     /// Times and bounds.
@@ -54,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     /// Counts what is made.
     pub(crate) quota: Quota,
+    /// Memory for requests that have not come whole.
+    pub(crate) unfinished: Budget,
     /// Writes events.
     pub(crate) notifier: Notifier,
     /// The network's key.
@@ -81,8 +96,8 @@ pub(crate) struct Shared {
     pub(crate) dialling: Mutex<std::collections::BTreeSet<u32>>,
     /// What was said of the trackers that others know.
     pub(crate) told: Mutex<HashMap<u32, String>>,
-    /// Who came from another network, by address and network, and when that was said.
-    pub(crate) named: Mutex<HashMap<(IpAddr, Option<Fingerprint>), Instant>>,
+    /// Whom the log has named.
+    pub(crate) named: LogLimiter<(Source, Oddity)>,
 }
 
 impl Shared {
@@ -91,19 +106,9 @@ impl Shared {
         self.next_key.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Tells whether the log has not said lately that somebody of that network, or of one unknown, has come from there.
-    pub(crate) fn is_news(&self, address: IpAddr, network: Option<Fingerprint>) -> bool {
-        let (mut named, now) = (self.named.lock(), Instant::now());
-        named.retain(|_, said| now.duration_since(*said) < NAMED_AGAIN);
-        if named.len() >= NAMED_MAX {
-            named.clear();
-        }
-        named.insert((address.to_canonical(), network), now).is_none()
-    }
-
-    /// The local address to dial from, so that the other end's log shows the address that `tracker_info.txt` names.
-    pub(crate) fn dial_from(&self) -> Option<IpAddr> {
-        Some(self.address.ip())
+    /// Counts an oddity from there. If the log is to tell of it, returns how many like it were left out since the last time.
+    pub(crate) fn is_news(&self, address: IpAddr, oddity: Oddity) -> Option<LeftOut> {
+        self.named.admit((Source::of(address), oddity), Instant::now())
     }
 
     /// All trackers as this one sees them, by number.

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
@@ -19,6 +20,8 @@ use super::{KeyError, KeyPair};
 pub(crate) const TRACKER_NAME: &str = "tracker.posse";
 /// The same for devices.
 const DEVICE_NAME: &str = "device.posse";
+/// 2100-01-01, as time since the Unix epoch: no clock that is right shows a later year.
+const CLOCK_MAX: Duration = Duration::from_secs(4_102_444_800);
 
 /// Says why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,9 @@ pub enum IdentityError {
     /// The library that makes connections does not take the key.
     #[error("cannot use the key for connections: {0}")]
     Tls(#[from] rustls::Error),
+    /// The machine's clock shows a year before 1970 or after 2099.
+    #[error("this machine's clock is set {0}; set it right, then start again")]
+    Clock(&'static str),
 }
 
 /// What one end of a connection shows and proves to be.
@@ -46,6 +52,7 @@ impl Identity {
     /// # Errors
     /// Every [`IdentityError`].
     pub fn of_tracker(network: &KeyPair) -> Result<Self, IdentityError> {
+        check_clock(SystemTime::now())?;
         let mut authority = params("network.posse")?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -60,6 +67,7 @@ impl Identity {
     /// # Errors
     /// Every [`IdentityError`].
     pub fn of_device(device: &KeyPair) -> Result<Self, IdentityError> {
+        check_clock(SystemTime::now())?;
         Self::new(vec![params(DEVICE_NAME)?.self_signed(&Signer(device))?.into()], device)
     }
 
@@ -99,6 +107,15 @@ impl SigningKey for Signer<'_> {
     }
 }
 
+/// Refuses a clock that no stamp, token or ticket could be dated by.
+fn check_clock(now: SystemTime) -> Result<(), IdentityError> {
+    match now.duration_since(SystemTime::UNIX_EPOCH) {
+        Err(_) => Err(IdentityError::Clock("before the year 1970")),
+        Ok(since) if since >= CLOCK_MAX => Err(IdentityError::Clock("after the year 2099")),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// Valid at all times: what ends a tracker's certificate is the end of its process, what ends a network's is a new key.
 fn params(name: &str) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(vec![name.to_owned()])?;
@@ -116,6 +133,17 @@ mod tests {
     fn shown(identity: &Identity) -> Option<Chain> {
         let chain = &identity.certified.cert;
         chain_of(&chain[0], &chain[1..])
+    }
+
+    #[test]
+    fn a_clock_before_1970_or_after_2099_is_an_error() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let second = Duration::from_secs(1);
+        assert!(check_clock(epoch).is_ok() && check_clock(epoch + CLOCK_MAX - second).is_ok());
+        let early = check_clock(epoch - second).unwrap_err();
+        assert!(early.to_string().contains("before the year 1970; set it right"), "{early}");
+        let late = check_clock(epoch + CLOCK_MAX).unwrap_err();
+        assert!(late.to_string().contains("after the year 2099; set it right"), "{late}");
     }
 
     #[test]

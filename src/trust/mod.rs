@@ -17,6 +17,7 @@ mod verify;
 pub use certificate::{Identity, IdentityError};
 pub use key::{KeyError, KeyPair};
 pub use statement::NetworkPublicKey;
+pub(crate) use verify::ANY_TIME;
 pub use verify::{Chain, chain_of};
 
 pub(crate) use certificate::TRACKER_NAME;

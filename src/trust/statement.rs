@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(key.device().to_string(), documented("fingerprint of the network, or id of the device, with that key"));
         assert_eq!(key.fingerprint().to_string(), format!("sha256:{}", key.device()));
         let (user, device) = (UserId::from_bytes([0x11; 16]), DeviceId::from_bytes([0x55; 32]));
-        let password = Version { stamp: Stamp::new(1_700_000_000_000, 7), request: RequestId::from_bytes([0x33; 16]) };
+        let password = Version { stamp: Stamp::new(1_700_000_000_000, 7), request: RequestId::from_bytes([0x44; 16]) };
         let issued_ms = 1_700_000_100_000;
         let expires_ms = issued_ms + TOKEN_LIFETIME.as_millis() as u64;
         let token = key.sign_token(TokenClaims { user, device, password, issued_ms, expires_ms });

@@ -19,7 +19,7 @@ use crate::types::DeviceId;
 const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// A time at which every certificate of ours is valid: dates mean nothing here, and a machine without a clock is to know its trackers too.
-const ANY_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000));
+pub(crate) const ANY_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000));
 
 /// Whose certificates were shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,7 @@ mod secret;
 mod setting;
 mod stamp;
 mod sync;
+mod tracker_address;
 mod tracker_info;
 
 pub use bitfield::{Bitfield, BitfieldError};
@@ -49,4 +50,5 @@ pub use secret::{Password, PasswordHash};
 pub use setting::{SettingName, SettingNameError};
 pub use stamp::Stamp;
 pub use sync::{Durable, Lineage, RowBatch, StoreState, SyncMessage};
-pub use tracker_info::{TrackerAddress, TrackerAddressError, TrackerInfo, TrackerInfoError};
+pub use tracker_address::{TrackerAddress, TrackerAddressError};
+pub use tracker_info::{TrackerInfo, TrackerInfoError};

@@ -4,19 +4,19 @@
 //! them, from 1. Reading the file is the caller's business; nothing here does IO or resolves names.
 //!
 //! One tracker a line: `host:port`, `host port` or `number host port`; the host is a name, an IPv4 address or an IPv6 address
-//! (in brackets where the port follows a colon). Blank lines and what follows a `#` are passed over, and do not count.
+//! (in brackets where the port follows a colon), which may be scoped: `fe80::1%eth0`. Blank lines and what follows a `#` are
+//! passed over, and do not count.
+//!
+//! Two files of one network may differ in layout and in the order of their lines: [`TrackerInfo::members_digest`] and
+//! [`TrackerInfo::differences`] compare the trackers they name, and nothing else.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
-use std::str::FromStr;
 
 use sha1::{Digest, Sha1};
 
 use super::limits::TRACKERS_MAX;
-use super::{Fingerprint, FingerprintError, Label, Sha1Digest};
-
-/// Bytes in a host name (RFC 1035).
-const HOST_LEN_MAX: usize = 253;
+use super::tracker_address::parse_port;
+use super::{Fingerprint, FingerprintError, Sha1Digest, TrackerAddress, TrackerAddressError};
 
 /// Says what is wrong with a `tracker_info.txt`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,81 +66,18 @@ pub enum TrackerInfoError {
         /// Line of the file, from 1.
         line: usize,
     },
+    /// A tracker that is to be added is there already.
+    #[error("{0} is a tracker of this network already")]
+    Known(TrackerAddress),
+    /// A tracker that is to be removed is not there.
+    #[error("{0} is no tracker of this network")]
+    Unknown(TrackerAddress),
+    /// A tracker that is to be removed is the only one.
+    #[error("{0} is the network's only tracker")]
+    Last(TrackerAddress),
     /// No tracker at all.
     #[error("no tracker is named; write one host:port a line")]
     Empty,
-}
-
-/// Says why a text is not a tracker's address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TrackerAddressError {
-    /// Not of the form `host:port`.
-    #[error("host:port is expected, not {0:?}")]
-    Form(String),
-    /// Not a host.
-    #[error("{0:?} is neither a host name nor an IP address")]
-    Host(String),
-    /// Not a port.
-    #[error("{0:?} is not a port from 0 to 65535")]
-    Port(String),
-}
-
-/// Where a tracker is found: a host, not yet resolved, and a port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TrackerAddress {
-    /// Lower case; an IP address is in its canonical form, without brackets.
-    host: String,
-    port: u16,
-}
-
-impl TrackerAddress {
-    /// Puts an address together.
-    ///
-    /// # Errors
-    /// A host that is neither a name nor an IP address is refused.
-    pub fn new(host: &str, port: u16) -> Result<Self, TrackerAddressError> {
-        Ok(Self { host: parse_host(host)?, port })
-    }
-
-    /// Host name or IP address, without brackets; together with the port it can be resolved as it is.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Port; 0 stands for any free one, which only the tracker itself can make use of.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The address as shown in listings.
-    pub fn to_label(&self) -> Label {
-        self.to_string().parse().expect("a host of at most 253 plain characters and a port make a label")
-    }
-}
-
-/// Writes `host:port`, an IPv6 address in brackets.
-impl fmt::Display for TrackerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
-}
-
-/// Reads `host:port`.
-impl FromStr for TrackerAddress {
-    type Err = TrackerAddressError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let form = || TrackerAddressError::Form(text.to_owned());
-        let (host, port) = text.rsplit_once(':').ok_or_else(form)?;
-        // Without brackets nobody could tell where an IPv6 address ends.
-        if host.contains(':') && !host.starts_with('[') {
-            return Err(form());
-        }
-        Self::new(host, parse_port(port)?)
-    }
 }
 
 /// The trackers of one network.
@@ -210,6 +147,72 @@ impl TrackerInfo {
         self.addresses.iter().enumerate().map(|(index, address)| (index as u32 + 1, address))
     }
 
+    /// The trackers' addresses, by number.
+    pub fn addresses(&self) -> &[TrackerAddress] {
+        &self.addresses
+    }
+
+    /// The number of the tracker with that address, from 1.
+    pub fn number_of(&self, address: &TrackerAddress) -> Option<u32> {
+        self.iter().find_map(|(number, other)| (other == address).then_some(number))
+    }
+
+    /// The same trackers and one more, which gets the next number.
+    ///
+    /// # Errors
+    /// [`TrackerInfoError::Known`], [`TrackerInfoError::TooMany`].
+    pub fn with_added(&self, address: TrackerAddress) -> Result<Self, TrackerInfoError> {
+        if self.addresses.contains(&address) {
+            return Err(TrackerInfoError::Known(address));
+        }
+        if self.addresses.len() >= TRACKERS_MAX {
+            return Err(TrackerInfoError::TooMany);
+        }
+        let addresses = self.addresses.iter().cloned().chain([address]).collect();
+        Ok(Self { addresses, fingerprint: self.fingerprint })
+    }
+
+    /// The same trackers but one; those behind it move up by one number.
+    ///
+    /// # Errors
+    /// [`TrackerInfoError::Unknown`], [`TrackerInfoError::Last`].
+    pub fn without(&self, address: &TrackerAddress) -> Result<Self, TrackerInfoError> {
+        if !self.addresses.contains(address) {
+            return Err(TrackerInfoError::Unknown(address.clone()));
+        }
+        if self.addresses.len() == 1 {
+            return Err(TrackerInfoError::Last(address.clone()));
+        }
+        let addresses = self.addresses.iter().filter(|other| *other != address).cloned().collect();
+        Ok(Self { addresses, fingerprint: self.fingerprint })
+    }
+
+    /// Says in words how the trackers of another file differ from these, whatever the order of lines; `None` if they do not.
+    ///
+    /// # Example
+    /// ```
+    /// use posse::types::TrackerInfo;
+    ///
+    /// let (ours, theirs) = (TrackerInfo::parse("a:1\nb:2")?, TrackerInfo::parse("c:3\nb:2")?);
+    /// let words = ours.differences(theirs.addresses());
+    /// assert_eq!(words.as_deref(), Some("only here: a:1; only there: c:3"));
+    /// # Ok::<(), posse::types::TrackerInfoError>(())
+    /// ```
+    pub fn differences(&self, other: &[TrackerAddress]) -> Option<String> {
+        let parts = [("only here", missing(&self.addresses, other)), ("only there", missing(other, &self.addresses))];
+        let words: Vec<String> =
+            parts.iter().filter(|(_, list)| !list.is_empty()).map(|(place, list)| format!("{place}: {list}")).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// SHA-1 over the sorted addresses, each ended by a line feed: equal for files that name the same trackers, in whatever
+    /// order.
+    pub fn members_digest(&self) -> Sha1Digest {
+        let mut sorted: Vec<&TrackerAddress> = self.addresses.iter().collect();
+        sorted.sort_unstable();
+        digest_of(sorted)
+    }
+
     /// Number of trackers, at least 1.
     pub fn count(&self) -> usize {
         self.addresses.len()
@@ -218,10 +221,30 @@ impl TrackerInfo {
     /// SHA-1 over the normalised lines, each ended by a line feed: equal on all trackers of one network, however their files
     /// are laid out.
     pub fn network(&self) -> Sha1Digest {
-        let mut hasher = Sha1::new();
-        self.addresses.iter().for_each(|address| hasher.update(format!("{address}\n")));
-        Sha1Digest::from_bytes(hasher.finalize().into())
+        digest_of(&self.addresses)
     }
+}
+
+/// Writes a `tracker_info.txt` that reads back as the same: the network, if it is named, then one `host:port` a line.
+impl fmt::Display for TrackerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(fingerprint) = self.fingerprint {
+            writeln!(f, "network {fingerprint}")?;
+        }
+        self.addresses.iter().try_for_each(|address| writeln!(f, "{address}"))
+    }
+}
+
+fn digest_of<'a>(addresses: impl IntoIterator<Item = &'a TrackerAddress>) -> Sha1Digest {
+    let mut hasher = Sha1::new();
+    addresses.into_iter().for_each(|address| hasher.update(format!("{address}\n")));
+    Sha1Digest::from_bytes(hasher.finalize().into())
+}
+
+/// The addresses of `all` that are not among `known`, as a list in words.
+fn missing(all: &[TrackerAddress], known: &[TrackerAddress]) -> String {
+    let missing: Vec<String> = all.iter().filter(|address| !known.contains(address)).map(ToString::to_string).collect();
+    missing.join(", ")
 }
 
 /// Reads a line that names the network's key; `None` for any other.
@@ -260,70 +283,5 @@ fn from_words(host: &str, port: &str) -> Result<TrackerAddress, TrackerAddressEr
     TrackerAddress::new(host, parse_port(port)?)
 }
 
-fn parse_port(text: &str) -> Result<u16, TrackerAddressError> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or_else(|| TrackerAddressError::Port(text.to_owned()))
-}
-
-fn parse_host(text: &str) -> Result<String, TrackerAddressError> {
-    let wrong = || TrackerAddressError::Host(text.to_owned());
-    if let Some(inner) = text.strip_prefix('[') {
-        let ip = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
-        return ip.map(|ip| ip.to_string()).ok_or_else(wrong);
-    }
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(ip.to_string());
-    }
-    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    // Digits and dots alone are a mistyped IPv4 address; no resolver should guess at it.
-    let numeric = text.chars().all(|c| c.is_ascii_digit() || c == '.');
-    if text.is_empty() || text.len() > HOST_LEN_MAX || !plain || numeric || text.starts_with(['.', '-']) {
-        return Err(wrong());
-    }
-    Ok(text.to_ascii_lowercase())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(text: &str) -> Vec<String> {
-        TrackerInfo::parse(text).unwrap().iter().map(|(number, address)| format!("{number} {address}")).collect()
-    }
-
-    #[test]
-    fn every_form_is_understood() {
-        let text = "\u{feff}# trackers\r\n\r\nExample.org:5000 # ours\n2 10.0.0.1 7000\n[::1]:1\n::0002 2\n5 [::3] 3\n6 host:4\nlocalhost 0";
-        let want = ["1 example.org:5000", "2 10.0.0.1:7000", "3 [::1]:1", "4 [::2]:2", "5 [::3]:3", "6 host:4", "7 localhost:0"];
-        assert_eq!(shown(text), want);
-        let info = TrackerInfo::parse(text).unwrap();
-        assert_eq!((info.count(), info.get(0), info.get(8)), (7, None, None));
-        assert_eq!(info.get(3).unwrap().host(), "::1");
-        assert_eq!(info.get(3).unwrap().to_label().as_str(), "[::1]:1");
-    }
-
-    #[test]
-    fn bad_files_are_refused_with_their_line() {
-        for bad in
-            ["", "# nothing\n", "host", "a:b:1", "host:65536", "host:+1", "a b c d", "1.2.3.4.5:1", "é:1", "-x:1", "h ost:1 2"]
-        {
-            assert!(TrackerInfo::parse(bad).is_err(), "{bad:?}");
-        }
-        let error = TrackerInfo::parse("a:1\n\nbad").unwrap_err();
-        assert_eq!(error.to_string(), "line 3: host:port is expected, not \"bad\"");
-        let error = TrackerInfo::parse("a:1\n1 b 2").unwrap_err();
-        assert_eq!(error, TrackerInfoError::Number { line: 2, number: 1, place: 2 });
-        let error = TrackerInfo::parse("a:1\nA 1").unwrap_err();
-        assert_eq!(error.to_string(), "line 2: a:1 is named twice");
-        let many: String = (1..=TRACKERS_MAX + 1).map(|port| format!("a:{port}\n")).collect();
-        assert_eq!(TrackerInfo::parse(&many), Err(TrackerInfoError::TooMany));
-    }
-
-    #[test]
-    fn the_network_is_the_same_however_the_file_is_laid_out() {
-        let one = TrackerInfo::parse("HOST:1\n::1 2\n").unwrap();
-        let two = TrackerInfo::parse("# x\n1 host 1\n\n[0::1]:2").unwrap();
-        assert_eq!(one.network(), two.network());
-        assert_ne!(one.network(), TrackerInfo::parse("host:1").unwrap().network());
-    }
-}
+mod tests;

@@ -18,6 +18,23 @@ pub const HEADER_LEN: usize = 4;
 const FIRST_ALLOCATION: usize = 64 << 10;
 /// Bytes in a frame that holds secrets, and somewhat more: two passwords and a name, or a token.
 const SECRET_LEN_MAX: usize = 4 << 10;
+/// Bytes that have to arrive for a message to be seen to move.
+pub const PROGRESS_LEN: usize = 16 << 10;
+
+/// Grants the memory that a message takes while it arrives; whoever reads many at a time bounds them with it.
+pub trait Room {
+    /// Asks for memory for `more` bytes of the message.
+    ///
+    /// # Errors
+    /// There is none: the message is given up.
+    ///
+    /// # Blocking
+    /// Until there is memory, if need be.
+    fn grow(&mut self, more: usize) -> io::Result<()>;
+
+    /// Notes that [`PROGRESS_LEN`] bytes more of the message have arrived, or its last ones.
+    fn note_progress(&mut self);
+}
 
 /// Says why no message could be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +58,19 @@ pub enum FrameError {
 /// # Blocking
 /// Until the whole frame is there.
 pub fn read_frame(stream: &mut impl Read, max: usize, body: &mut Vec<u8>) -> Result<(), FrameError> {
+    let len = read_len(stream, max)?;
+    Ok(read_body(stream, len, body)?)
+}
+
+/// Reads a frame's header: the length of its body, which is at most `max`.
+fn read_len(stream: &mut impl Read, max: usize) -> Result<usize, FrameError> {
     let mut header = [0; HEADER_LEN];
     read_first(stream, &mut header)?;
     let len = BigEndian::read_u32(&header) as usize;
     if len > max {
         return Err(WireError::TooLong { what: "frame", len: len as u64, max: max as u64 }.into());
     }
-    Ok(read_body(stream, len, body)?)
+    Ok(len)
 }
 
 /// Reads and decodes one message. The bytes of one that is short enough to hold a password are wiped.
@@ -65,6 +88,23 @@ pub fn read_message<T: Wire>(stream: &mut impl Read, max: usize) -> Result<T, Fr
         body.zeroize();
     }
     Ok(message?)
+}
+
+/// Does the same, and takes memory for the message as its bytes arrive.
+///
+/// # Errors
+/// Those of [`read_message`] and of `room`.
+///
+/// # Blocking
+/// Until the whole frame is there, and as `room` does.
+pub fn read_message_within<T: Wire>(stream: &mut impl Read, max: usize, room: &mut impl Room) -> Result<T, FrameError> {
+    let len = read_len(stream, max)?;
+    let mut body = Vec::new();
+    let message = read_body_within(stream, len, room, &mut body).map(|()| T::from_bytes(&body));
+    if body.len() <= SECRET_LEN_MAX {
+        body.zeroize();
+    }
+    Ok(message??)
 }
 
 /// Encodes a message as one frame.
@@ -120,6 +160,24 @@ pub(super) fn read_body(stream: &mut impl Read, len: usize, body: &mut Vec<u8>) 
         got if got == len => Ok(()),
         _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
+}
+
+/// Reads `len` bytes, checked already, into `body`, which is empty. Its memory doubles as it fills, and never grows before
+/// `room` has granted that.
+fn read_body_within(stream: &mut impl Read, len: usize, room: &mut impl Room, body: &mut Vec<u8>) -> io::Result<()> {
+    while body.len() < len {
+        let start = body.len();
+        let end = len.min((2 * start).max(SECRET_LEN_MAX));
+        room.grow(end - start)?;
+        // A secret is short enough for the first step: no part of it is left behind where the body has grown out of its place.
+        body.reserve_exact(end - start);
+        body.resize(end, 0);
+        for part in body[start..].chunks_mut(PROGRESS_LEN) {
+            stream.read_exact(part)?;
+            room.note_progress();
+        }
+    }
+    Ok(())
 }
 
 /// Fills `header`; an end before its first byte is [`FrameError::Closed`].

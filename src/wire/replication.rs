@@ -50,7 +50,7 @@ pub struct ReplicaWelcome {
 ///
 /// It begins with the reasons of [`Unwelcome`](super::tracker::Unwelcome), in the same bytes: they are
 /// given before the hello was read, or could be, so to clients and trackers alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum LinkRefusal {
     /// It speaks another version of the protocol.
     #[error("the other tracker speaks another version of the protocol; update the older program")]

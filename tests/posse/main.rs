@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`starting`] | the forms of the command lines and the exit statuses |
 //! | [`commands`] | each row of the command table with its refusals, plain and as JSON |
+//! | [`trackers`] | where trackers listen, and where they keep their data |
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`older`] | stores of the version before encryption |
@@ -51,5 +52,6 @@ mod sources;
 mod starting;
 mod storm;
 mod terminal;
+mod trackers;
 mod transfers;
 mod versions_of_files;

@@ -3,7 +3,7 @@
 //! **Invariant:** a connection that was attached to the set is detached before the next one is dialled, and its writer has ended.
 
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::session::Login;
 use super::state::{Distrust, Live, Pending};
 use super::{News, RemovedFile, SetOptions, Shared};
 use crate::client::network::accept_hint;
-use crate::net::{Connection, Reader, WrongNetwork};
+use crate::net::{Connection, Reader, WrongNetwork, resolve};
 use crate::types::limits::{MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::tracker::{ClientHello, Event, FromTracker, Hello, Opening, Request, Unwelcome, Welcome};
@@ -135,11 +135,19 @@ struct Opened {
     rtt: Duration,
 }
 
+/// Looks a tracker's address up; one that is scoped needs its interface's number.
+fn find(address: &str) -> io::Result<Vec<SocketAddr>> {
+    match address.parse() {
+        Ok(address) => resolve(&address),
+        Err(_) => Ok(address.to_socket_addrs()?.collect()),
+    }
+}
+
 /// Dials the tracker, at each address its name stands for, and says hello.
 fn open(shared: &Shared, index: usize) -> Result<Opened, LinkError> {
     let mut last = LinkError::Io(io::Error::new(io::ErrorKind::NotFound, "the name stands for no address"));
     let address = shared.state.lock().links[index].address.clone();
-    for address in address.to_socket_addrs()? {
+    for address in find(&address)? {
         match greet(shared, address) {
             Ok(opened) => return Ok(opened),
             Err(error) => last = error,

@@ -1,79 +1,104 @@
 //! Carrying out what a replica asks for, and checking each step of it.
 //!
-//! After every step: sequences are contiguous; nothing is applied twice; no two operations bear the same origin and sequence;
-//! what is sent is durable at the sender; an acknowledged request is durable on the tracker that acknowledged it and on every tracker
-//! up for it then; a tracker that comes up has everything that was acknowledged before.
+//! After every step: update sequences have no gaps; a place never names two contents; each row that is
+//! written is newer than the one before it, and keeps the fields of later versions; what is sent is
+//! durable at the sender; version vectors are true; an acknowledged request is durable on the tracker
+//! that acknowledged it and on every tracker whose link holds replies then.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::disk::Entry;
-use super::world::{Connection, Pipe, World};
-use crate::directory::{Batch, LinkId, Output, Replica, Ticket};
-use crate::types::{Operation, Outcome, RequestId, StoreId, SyncMessage, TrackerState};
+use super::model::Model;
+use super::world::{Acknowledged, Connection, Message, Pipe, World};
+use crate::directory::requests::REMEMBERED_MS;
+use crate::directory::{Asked, LinkId, Output, Ticket};
+use crate::types::{
+    Change, Content, MembershipState, Outcome, Row, RowKey, StoreId, SyncMessage, Transaction,
+    Version,
+};
 
 impl World {
-    pub(super) fn drain(&mut self, node: usize, in_submit: bool) {
+    pub(super) fn drain(&mut self, node: usize) {
         while let Some(output) = self.replica(node).poll() {
             match output {
-                Output::Persist(batch) => self.take_batch(node, batch, in_submit),
+                Output::Persist(transaction) => self.take_transaction(node, transaction),
                 Output::Send(link, message) => self.send(node, link, message),
-                Output::SendStored { link, ranges } => self.send_stored(node, link, ranges),
+                Output::SendStored { link, after, through, known } => {
+                    assert!(after < through && through <= self.nodes[node].disk.sequence);
+                    self.push(node, link, Message::Stored { after, through, known });
+                }
                 Output::Reply(ticket, outcome) => self.take_reply(node, ticket, outcome),
                 Output::Notice(notice) => self.notices.push((node, notice)),
                 Output::Drop(link) => self.close(node, link),
+                // A test says when it deletes old rows.
+                Output::Sweep(_) => {}
             }
         }
-        self.check_node(node);
+        self.check_vector(node);
     }
 
-    fn take_batch(&mut self, node: usize, batch: Batch, in_submit: bool) {
-        let mut entries: Vec<Entry> = batch.origin.map(Entry::Origin).into_iter().collect();
-        for operation in batch.operations {
-            let key = (operation.origin, operation.sequence);
-            let operation = Rc::new(operation);
-            if let Some(other) = self.universe.get(&key).filter(|other| **other != operation) {
-                let stores = self.nodes.iter().flat_map(|node| node.disk.operations());
-                let held = stores.filter(|held| Rc::ptr_eq(held, other)).count();
-                assert!(in_submit && held == 0, "two operations are number {} of one origin", key.1);
+    fn take_transaction(&mut self, node: usize, transaction: Transaction) {
+        let state = &mut self.nodes[node];
+        let last = state.disk.sequence + state.unsynced.len() as u64;
+        assert_eq!(transaction.sequence, last + 1, "an update sequence is left out or used twice");
+        assert_eq!(transaction.rows.len(), transaction.displaced.len());
+        let own = state.disk.lineage().store;
+        let now_ms = (self.now_ms + state.skew_ms) as u64;
+        for (row, displaced) in transaction.rows.iter().zip(&transaction.displaced) {
+            let key = row.content.key();
+            let before = state.view.insert(key.clone(), Rc::new(row.clone()));
+            check_row(before.as_deref(), displaced.as_ref(), row, now_ms);
+            let place = (row.place, key.clone());
+            let shared = self.places.entry(place).or_insert_with(|| Rc::new(row.clone()));
+            assert_eq!(**shared, *row, "a place is used for two rows");
+            if row.place.store == own && row.place.sequence == transaction.sequence {
+                let extra = before.map(|before| before.extra.clone()).unwrap_or_default();
+                let is_kept = row.extra == extra || is_deletion(&row.content);
+                assert!(is_kept, "fields of a later version are lost: {row:?}");
+                let writes = self.writes.entry(row.version.request).or_default();
+                writes.entry(row.version.stamp).or_default().insert(key);
             }
-            let shared = self.universe.entry(key).or_insert_with(|| operation.clone());
-            if **shared != *operation {
-                *shared = operation;
-            }
-            entries.push(Entry::Operation(shared.clone()));
         }
-        self.nodes[node].unsynced.push(entries);
+        state.unsynced.push(Entry::Transaction(Rc::new(transaction)));
     }
 
     fn send(&mut self, node: usize, link: LinkId, message: SyncMessage) {
-        let durable = &self.nodes[node].disk.vector;
-        match &message {
-            SyncMessage::Durable(vector) => assert!(durable.covers(vector), "a vector tells more than is durable"),
-            SyncMessage::Operations(operations) => {
-                assert!(
-                    operations.iter().all(|o| o.sequence <= durable.get(o.origin)),
-                    "an operation is sent before it is durable"
-                );
+        let durable = self.nodes[node].disk.sequence;
+        let own = self.nodes[node].disk.lineage().store;
+        match (&message, link) {
+            (SyncMessage::Durable(told), LinkId::From(id)) => {
+                assert!(told.vector.get(own) <= durable, "a vector tells more than is durable");
+                self.check_vector(node);
+                if let Some(connection) = self.connections.iter_mut().find(|c| c.id == id)
+                    && !std::mem::replace(&mut connection.is_welcome, true)
+                {
+                    let lineage = self.replica(node).lineage().clone();
+                    let is_empty = self.replica(node).is_empty();
+                    let message = Message::Welcome(lineage, told.clone(), is_empty);
+                    return self.push(node, link, message);
+                }
             }
+            (SyncMessage::Rows(batch), LinkId::To(_)) => {
+                assert!(batch.through <= durable, "rows are sent before they are durable");
+                let on_disk = |row: &Row| {
+                    self.nodes[node].disk.covers(&row.content.key(), row.version)
+                };
+                assert!(batch.rows.iter().all(on_disk), "a row is sent before it is durable");
+            }
+            (SyncMessage::MustResync, LinkId::To(_)) => {}
+            (message, link) => panic!("{message:?} is sent the wrong way: {link}"),
         }
+        self.push(node, link, Message::Sync(message));
+    }
+
+    fn push(&mut self, node: usize, link: LinkId, message: Message) {
         if let Some((connection, pipe)) = self.pipe_from(node, link) {
             let pipe = &mut self.connections[connection].pipes[pipe];
             if !pipe.is_cut && !pipe.is_deaf {
                 pipe.queue.push_back(message);
             }
         }
-    }
-
-    fn send_stored(&mut self, node: usize, link: LinkId, ranges: Vec<(StoreId, u64, u64)>) {
-        let wanted = |o: &Operation| {
-            ranges.iter().any(|&(origin, first, last)| o.origin == origin && (first..=last).contains(&o.sequence))
-        };
-        let operations: Vec<Operation> =
-            self.nodes[node].disk.operations().filter(|o| wanted(o)).map(|o| (**o).clone()).collect();
-        let count: u64 = ranges.iter().map(|(_, first, last)| last - first + 1).sum();
-        assert_eq!(operations.len() as u64, count, "a range is not in the store");
-        self.send(node, link, SyncMessage::Operations(operations));
     }
 
     /// The pipe into which a node sends for a link it still listens to.
@@ -96,46 +121,124 @@ impl World {
 
     fn take_reply(&mut self, node: usize, ticket: Ticket, outcome: Outcome) {
         let request = self.tickets[&ticket.0];
-        let is_recorded = self.has_applied(node, request) && !self.without_operation.contains(&ticket);
-        if outcome.is_ok() && is_recorded {
-            assert!(self.nodes[node].disk.has(request), "acknowledged, and not durable where it was");
-            for peer in self.up_links(node) {
-                let peer = &self.nodes[peer as usize];
-                assert!(
-                    peer.disk.has(request) || peer.lost.contains(&request),
-                    "acknowledged, and not durable on a tracker that is up"
-                );
-            }
-            self.nodes[node].acknowledged.insert(request);
-            self.acknowledged.insert(request);
+        if let Ok(success) = outcome {
+            let version = Version { stamp: success.stamp, request };
+            self.check_safe(node, version);
+            let client = self.requests[&request].client;
+            let told = self.told.entry(client).or_default();
+            *told = success.stamp.max(*told);
+            let (stamp, at_ms) = (success.stamp, self.now_ms);
+            self.acknowledged.push(Acknowledged { request, stamp, at_ms });
         }
         self.replies.push((node, ticket, outcome));
     }
 
-    fn up_links(&self, node: usize) -> BTreeSet<u32> {
-        let links = self.nodes[node].replica.as_ref().map(Replica::links).unwrap_or_default();
-        links.iter().filter(|link| link.state == TrackerState::Up).map(|link| link.tracker).collect()
+    /// What is acknowledged is on the disk here, and wherever replies wait for.
+    fn check_safe(&self, node: usize, version: Version) {
+        let carried = self.writes.get(&version.request).and_then(|w| w.get(&version.stamp));
+        let keys = carried.expect("an acknowledgement names a write that there is");
+        let replica = self.nodes[node].replica.as_ref().unwrap();
+        let holding = replica.outbound.iter().filter(|(_, link)| link.holds_replies());
+        let intact = |peer: usize| {
+            // A tracker that has crashed may have lost it since, as long as that is not known here.
+            let there = |c: &Connection| c.ends == [node, peer] && !c.pipes[0].is_deaf;
+            self.connections.iter().any(there)
+        };
+        let peers = holding.map(|(&number, _)| number as usize).filter(|&peer| intact(peer));
+        for at in peers.chain([node]) {
+            let disk = &self.nodes[at].disk;
+            let is_there = |key: &RowKey| self.has(disk, key, version);
+            let missing = keys.iter().find(|key| !is_there(key));
+            assert_eq!(missing, None, "acknowledged by {node}, and not durable at {at}");
+        }
     }
 
-    fn check_node(&mut self, node: usize) {
-        let state = &self.nodes[node];
-        let Some(replica) = &state.replica else { return };
-        let mut vector = state.disk.vector.clone();
-        for operation in state.unsynced.iter().flatten().filter_map(|e| if let Entry::Operation(o) = e { Some(o) } else { None })
-        {
-            assert_eq!(operation.sequence, vector.get(operation.origin) + 1, "an operation was skipped or applied twice");
-            vector.raise(operation.origin, operation.sequence);
-        }
-        assert_eq!(replica.vector(), vector, "what is known is not what was handed out");
-        let up = self.up_links(node);
-        for peer in up.difference(&state.up) {
-            let peer = &self.nodes[*peer as usize];
-            let missing =
-                |request: &&RequestId| !peer.disk.has(**request) && !peer.lost.contains(request) && state.disk.has(**request);
-            assert_eq!(state.acknowledged.iter().find(missing), None, "up without everything that was acknowledged");
-        }
-        let is_confirmed = replica.unconfirmed.is_empty();
-        self.nodes[node].went_back &= !is_confirmed;
-        self.nodes[node].up = up;
+    /// Tells whether a disk has that write or a later one, or need not have it any more.
+    pub(super) fn has(&self, disk: &super::disk::Disk, key: &RowKey, version: Version) -> bool {
+        disk.covers(key, version) || self.gone.get(key).is_some_and(|gone| *gone >= version)
     }
+
+    /// Everything that a version vector claims is on the disk.
+    fn check_vector(&mut self, node: usize) {
+        let Some(replica) = &self.nodes[node].replica else { return };
+        let own = replica.lineage().store;
+        let checked = &self.nodes[node].checked;
+        let risen: Vec<(StoreId, u64, u64)> = replica
+            .vector
+            .iter()
+            .map(|(store, sequence)| (store, checked.get(store), sequence))
+            .filter(|&(store, before, sequence)| store != own && sequence > before)
+            .collect();
+        for (store, before, sequence) in risen {
+            let lineage = &self.lineages[&store];
+            let ancestors = lineage.ancestors.iter().copied();
+            for (store, last) in ancestors.chain([(store, u64::MAX)]) {
+                self.check_known(node, store, before.min(last), sequence.min(last));
+            }
+            self.nodes[node].checked.raise(store, sequence);
+        }
+    }
+
+    /// Everything that a store had durably between two update sequences is on the disk.
+    fn check_known(&self, node: usize, store: StoreId, after: u64, through: u64) {
+        let Some(history) = self.history.get(&store) else { return };
+        let from = history.partition_point(|(sequence, ..)| *sequence <= after);
+        for (sequence, key, version) in &history[from..] {
+            if *sequence > through {
+                return;
+            }
+            assert!(
+                self.has(&self.nodes[node].disk, key, *version),
+                "{node} claims to know {store} up to {through}, and lacks {key:?} {version:?} \
+                 from {sequence}"
+            );
+        }
+    }
+
+    /// Notes who is let in by an owner who was asked to.
+    pub(super) fn note_let_in(&mut self, node: usize, asked: &Asked) {
+        if let Change::AcceptRequest { group, user } = asked.change {
+            let model = Model::of(self.nodes[node].view.values().map(|row| &**row));
+            let has_asked = model.state(group, user) == MembershipState::Requested;
+            if model.owner(group) == Some(asked.actor) && has_asked {
+                self.let_in.insert((asked.request.id, RowKey::Membership(group, user)));
+            }
+        }
+    }
+
+    /// The final rows of one tracker.
+    pub(super) fn rows(&self, node: usize) -> BTreeMap<RowKey, Rc<Row>> {
+        let rows = self.nodes[node].disk.rows.iter();
+        rows.map(|(key, stored)| (key.clone(), stored.row.clone())).collect()
+    }
+}
+
+/// A row that is written takes the place of an older one, and is one that can be sent.
+fn check_row(before: Option<&Row>, displaced: Option<&Content>, row: &Row, now_ms: u64) {
+    assert!(!is_deletion(&row.content) || row.extra.is_empty(), "nothing is behind a deletion");
+    let Some(before) = before else { return assert_eq!(displaced, None) };
+    if matches!(row.content, Content::Request(..)) {
+        // Old requests are not in memory, and a copy may take the place of a later one.
+        let is_remembered = before.version.stamp.ms() + REMEMBERED_MS >= now_ms;
+        return assert!(!is_remembered || row.version > before.version);
+    }
+    assert_eq!(displaced, Some(&before.content), "what was displaced is not what was there");
+    if before.content.is_final() {
+        return assert!(row.content.is_final() && row.version > before.version);
+    }
+    let is_newer = (row.version, &row.content, &row.extra)
+        > (before.version, &before.content, &before.extra);
+    assert!(row.content.is_final() || is_newer, "{before:?} gives way to {row:?}");
+}
+
+/// A row whose value is empty when it is sent.
+fn is_deletion(content: &Content) -> bool {
+    matches!(
+        content,
+        Content::User(_, None)
+            | Content::Group(_, None)
+            | Content::File(_, _, None)
+            | Content::Setting(_, None)
+            | Content::Unknown(..)
+    )
 }

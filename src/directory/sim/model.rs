@@ -1,91 +1,164 @@
-//! A second, naive directory: every register in one map, every answer computed from scratch. What it says and what the real one
-//! says must be the same.
+//! A second, naive directory: every row in one map, every answer computed from scratch by the rules of
+//! `group`. What it says and what the real one says must be the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use crate::directory::Directory;
 use crate::types::{
-    FileFacts, FileName, GroupId, InfoHash, Label, MembershipState, Operation, Part, RequestId, Stamp, Tag, UserId, Write,
+    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState,
+    Part, Row, RowKey, SharingRow, Stamp, UserId, UserRow, Version,
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    User(UserId),
-    Group(GroupId),
-    Membership(GroupId, UserId),
-    Owner(GroupId),
-    File(GroupId, InfoHash),
-    Sharing(GroupId, InfoHash, UserId),
-}
-
-/// The registers, each with the request that wrote it last.
+/// The rows, each with the write that stands.
 #[derive(Debug, Default)]
-pub(super) struct Model(BTreeMap<Key, (Tag, Write, RequestId)>);
+pub(super) struct Model(BTreeMap<RowKey, (Version, Content)>);
 
 impl Model {
-    pub(super) fn of(operations: &[Rc<Operation>]) -> Self {
+    /// The rows that stand, of any rows.
+    pub(super) fn of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Self {
         let mut model = Self::default();
-        for operation in operations {
-            for write in &operation.writes {
-                let slot = model.0.entry(key(write)).or_insert_with(|| (operation.tag(), write.clone(), operation.request));
-                if operation.tag() > slot.0 {
-                    *slot = (operation.tag(), write.clone(), operation.request);
-                }
+        for row in rows {
+            let rank = |content: &Content, version| (content.is_final(), version, content.clone());
+            let slot = model.0.entry(row.content.key());
+            let slot = slot.or_insert_with(|| (row.version, row.content.clone()));
+            if rank(&row.content, row.version) > rank(&slot.1, slot.0) {
+                *slot = (row.version, row.content.clone());
             }
         }
         model
     }
 
-    /// Members with the request that let each one in, longest-standing first.
-    pub(super) fn members(&self, group: GroupId) -> Vec<(Stamp, UserId, RequestId)> {
-        let mut members: Vec<_> = self
-            .0
-            .values()
-            .filter_map(|(_, write, request)| match *write {
-                Write::Membership { group: g, user, state: MembershipState::Member, since } if g == group => {
-                    Some((since, user, *request))
-                }
-                _ => None,
-            })
-            .collect();
-        members.sort();
-        members
+    fn user(&self, user: UserId) -> Option<&UserRow> {
+        match self.0.get(&RowKey::User(user)) {
+            Some((_, Content::User(_, row))) => row.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn group(&self, group: GroupId) -> Option<&GroupRow> {
+        match self.0.get(&RowKey::Group(group)) {
+            Some((_, Content::Group(_, row))) => row.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn file(&self, group: GroupId, file: FileId) -> Option<&FileRow> {
+        match self.0.get(&RowKey::File(group, file)) {
+            Some((_, Content::File(_, _, row))) => row.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn is_deleted(&self, user: UserId) -> bool {
+        matches!(self.0.get(&RowKey::User(user)), Some((_, Content::User(_, None))))
+    }
+
+    fn standing(&self, group: GroupId, user: UserId) -> Option<(Version, MembershipRow)> {
+        match self.0.get(&RowKey::Membership(group, user)) {
+            Some((version, Content::Membership(_, _, row))) if !self.is_deleted(user) => {
+                Some((*version, *row))
+            }
+            _ => None,
+        }
+    }
+
+    /// The users with that state, by time.
+    fn with_state(&self, group: GroupId, state: MembershipState) -> Vec<(Stamp, UserId)> {
+        let user = |key: &RowKey| match *key {
+            RowKey::Membership(of, user) if of == group => Some(user),
+            _ => None,
+        };
+        let entry = |user| {
+            let (_, row) = self.standing(group, user)?;
+            (row.state == state).then_some((row.since, user))
+        };
+        let mut users: Vec<_> = self.0.keys().filter_map(user).filter_map(entry).collect();
+        users.sort();
+        users
+    }
+
+    /// Members, longest-standing first.
+    pub(super) fn members(&self, group: GroupId) -> Vec<UserId> {
+        let members = self.with_state(group, MembershipState::Member);
+        members.into_iter().map(|(_, user)| user).collect()
+    }
+
+    /// The request that let a member in.
+    pub(super) fn admission(&self, group: GroupId, user: UserId) -> Option<Version> {
+        let (version, row) = self.standing(group, user)?;
+        (row.state == MembershipState::Member).then_some(version)
     }
 
     pub(super) fn owner(&self, group: GroupId) -> Option<UserId> {
         let members = self.members(group);
-        let named = match self.0.get(&Key::Owner(group)) {
-            Some((_, Write::Owner { user, .. }, _)) => Some(*user),
+        let named = match self.0.get(&RowKey::Owner(group)) {
+            Some((_, Content::Owner(_, user))) => Some(*user),
             _ => None,
         };
-        named.filter(|user| members.iter().any(|member| member.1 == *user)).or(members.first().map(|member| member.1))
+        named.filter(|user| members.contains(user)).or(members.first().copied())
     }
 
     pub(super) fn state(&self, group: GroupId, user: UserId) -> MembershipState {
-        match self.0.get(&Key::Membership(group, user)) {
-            Some((_, Write::Membership { state, .. }, _)) => *state,
-            _ => MembershipState::None,
-        }
+        self.standing(group, user).map_or(MembershipState::None, |(_, row)| row.state)
     }
 
     pub(super) fn users(&self) -> Vec<UserId> {
-        self.0.keys().filter_map(|key| if let Key::User(user) = key { Some(*user) } else { None }).collect()
+        let user = |key: &RowKey| if let RowKey::User(user) = key { Some(*user) } else { None };
+        self.0.keys().filter_map(user).filter(|&user| self.user(user).is_some()).collect()
     }
 
     pub(super) fn live_groups(&self) -> Vec<GroupId> {
-        let groups = self.0.keys().filter_map(|key| if let Key::Group(group) = key { Some(*group) } else { None });
-        groups.filter(|&group| !self.members(group).is_empty()).collect()
+        let group = |key: &RowKey| if let RowKey::Group(group) = key { Some(*group) } else { None };
+        let groups = self.0.keys().filter_map(group);
+        let is_live = |&group: &GroupId| self.group(group).is_some() && !self.members(group).is_empty();
+        groups.filter(is_live).collect()
     }
 
     /// How many users bear a name that another one bears too.
     pub(super) fn same_names(&self) -> usize {
-        let users: BTreeSet<&str> = self
-            .0
-            .values()
-            .filter_map(|w| if let Write::User { name, .. } = &w.1 { Some(name.as_str()) } else { None })
-            .collect();
-        self.users().len() - users.len()
+        let users = self.users();
+        let name = |&user: &UserId| self.user(user).map(|row| row.name.as_str());
+        let names: BTreeSet<Option<&str>> = users.iter().map(name).collect();
+        users.len() - names.len()
+    }
+
+    /// Users whose share of a file is in effect, by the time they began.
+    fn sharers(&self, group: GroupId, file: FileId) -> Vec<(Stamp, UserId)> {
+        let share = |(key, (version, content)): (&RowKey, &(Version, Content))| match (key, content) {
+            (RowKey::Sharing(g, f, user), Content::Sharing(_, _, _, row)) if (*g, *f) == (group, file) => {
+                Some((*user, version.stamp, *row))
+            }
+            _ => None,
+        };
+        let about = self.0.get(&RowKey::File(group, file)).map(|(_, content)| content);
+        let is_there = |began: Stamp| match about {
+            Some(Content::File(_, _, Some(row))) => row.removed.is_none_or(|removed| began > removed),
+            Some(_) => false,
+            None => true,
+        };
+        let in_effect = |&(user, began, row): &(UserId, Stamp, SharingRow)| {
+            let is_admitted = |admission: Version| {
+                admission.request == row.admission || began > admission.stamp
+            };
+            row.on && self.admission(group, user).is_some_and(is_admitted) && is_there(began)
+        };
+        let mut sharers: Vec<_> =
+            self.0.iter().filter_map(share).filter(in_effect).map(|(user, began, _)| (began, user)).collect();
+        sharers.sort();
+        sharers
+    }
+
+    fn listed_files(&self, group: GroupId) -> Vec<(String, Stamp, FileId)> {
+        let file = |key: &RowKey| match *key {
+            RowKey::File(of, file) if of == group => Some(file),
+            _ => None,
+        };
+        let entry = |file| {
+            let row = self.file(group, file)?;
+            let is_shared = !self.sharers(group, file).is_empty();
+            is_shared.then(|| (row.facts.name.as_str().to_owned(), row.at, file))
+        };
+        self.0.keys().filter_map(file).filter_map(entry).collect()
     }
 
     /// Compares every answer with the real directory's.
@@ -93,48 +166,57 @@ impl Model {
         let users = self.users();
         self.check_users(directory);
         let groups = self.live_groups();
-        let named = groups.iter().map(|&group| match &self.0[&Key::Group(group)].1 {
-            Write::Group { name, created, .. } => (name.as_str().to_owned(), *created, group),
-            _ => unreachable!(),
+        let named = groups.iter().map(|&group| {
+            let row = self.group(group).unwrap();
+            (row.name.as_str().to_owned(), row.created, group)
         });
         let labels = labels(named.collect());
-        let (listed, more) = directory.groups(UserId::NOBODY, None, usize::MAX);
+        let (listed, more) = directory.groups(UserId::NOBODY, None, None, usize::MAX);
         assert!(!more);
-        assert_eq!(
-            listed.iter().map(|g| (g.label.clone(), g.group)).collect::<Vec<_>>(),
-            labels.clone().into_iter().collect::<Vec<_>>()
-        );
+        let listed: Vec<_> = listed.iter().map(|g| (g.label.clone(), g.group)).collect();
+        assert_eq!(listed, labels.clone().into_iter().collect::<Vec<_>>());
+        let mut files = 0;
         for (label, group) in labels {
             assert_eq!(directory.find_group(label.as_str()), Some(group));
-            self.check_group(directory, group, &users);
+            files += self.check_group(directory, group, &users);
         }
         for &user in &users {
-            let mine: BTreeSet<GroupId> = directory.my_groups(user, None, usize::MAX).0.into_iter().map(|g| g.group).collect();
-            let expected = groups.iter().filter(|&&group| self.state(group, user) != MembershipState::None);
-            assert_eq!(mine, expected.copied().collect());
+            let mine = directory.my_groups(user, None, usize::MAX).0;
+            let mine: BTreeSet<GroupId> = mine.into_iter().map(|entry| entry.group).collect();
+            let has_tie = |&&group: &&GroupId| self.state(group, user) != MembershipState::None;
+            assert_eq!(mine, groups.iter().filter(has_tie).copied().collect());
+            let owned = groups.iter().filter(|&&group| self.owner(group) == Some(user)).count();
+            assert_eq!(directory.owned.get(&user).copied().unwrap_or(0) as usize, owned);
         }
         let counts = directory.counts();
-        assert_eq!((counts.users, counts.groups), (users.len() as u64, groups.len() as u64));
+        let expected = (users.len() as u64, groups.len() as u64, files as u64);
+        assert_eq!((counts.users, counts.groups, counts.files), expected);
+        let kept = |key: &&RowKey| !matches!(key, RowKey::Request(_));
+        assert_eq!(counts.rows, self.0.keys().filter(kept).count() as u64);
+        let bytes = self.0.values().filter(|(_, c)| !matches!(c, Content::Request(..)));
+        let bytes: u64 = bytes.map(|(_, c)| crate::directory::state::size_of_row(c)).sum();
+        assert_eq!(counts.bytes, bytes);
     }
 
     fn check_users(&self, directory: &Directory) {
-        let named = self.0.values().filter_map(|(_, write, _)| match write {
-            Write::User { user, name, created, .. } => Some((name.as_str().to_owned(), *created, *user)),
-            _ => None,
+        let named = self.users().into_iter().map(|user| {
+            let row = self.user(user).unwrap();
+            (row.name.as_str().to_owned(), row.created, user)
         });
         for (label, user) in labels(named.collect()) {
             assert_eq!(directory.find_user(label.as_str()), Some(user));
             assert_eq!(directory.user_entry(user).unwrap().label, label);
+            assert_eq!(directory.password_hash(user), self.user(user).map(|row| &row.hash));
             let name = label.as_str().split('~').next().unwrap();
-            assert!(
-                directory.login_candidates(name).len() == 8 || directory.login_candidates(name).iter().any(|c| c.0.user == user)
-            );
+            let candidates = directory.login_candidates(name);
+            assert!(candidates.len() == 8 || candidates.iter().any(|c| c.0.user == user));
             assert_eq!(directory.login_candidates(label.as_str())[0].0.user, user);
         }
     }
 
-    fn check_group(&self, directory: &Directory, group: GroupId, users: &[UserId]) {
-        let members: Vec<UserId> = self.members(group).iter().map(|member| member.1).collect();
+    /// Returns the number of files listed.
+    fn check_group(&self, directory: &Directory, group: GroupId, users: &[UserId]) -> usize {
+        let members = self.members(group);
         let (listed, _) = directory.members(group, None, usize::MAX);
         assert_eq!(listed.iter().map(|m| m.user.user).collect::<Vec<_>>(), members);
         let owner = self.owner(group);
@@ -148,43 +230,41 @@ impl Model {
             };
             assert_eq!(directory.part(group, user), expected);
         }
-        let requested = users.iter().filter(|&&user| self.state(group, user) == MembershipState::Requested).count();
-        let known = directory.requests(group, None, usize::MAX).0.iter().filter(|r| users.contains(&r.user.user)).count();
-        assert_eq!(known, requested);
-        self.check_files(directory, group, &members);
+        let requested = self.with_state(group, MembershipState::Requested);
+        let listed = directory.requests(group, None, usize::MAX).0;
+        let listed: Vec<_> = listed.into_iter().map(|r| (r.since, r.user.user)).collect();
+        assert_eq!(listed, requested);
+        self.check_files(directory, group)
     }
 
-    fn check_files(&self, directory: &Directory, group: GroupId, members: &[UserId]) {
-        let sharers = |info_hash: InfoHash| -> BTreeSet<UserId> {
-            let on = |user: &UserId| match self.0.get(&Key::Sharing(group, info_hash, *user)) {
-                Some((_, Write::Sharing { on, .. }, _)) => *on,
-                _ => false,
-            };
-            members.iter().copied().filter(on).collect()
-        };
-        let files: Vec<(&FileFacts, Stamp)> = self
-            .0
-            .values()
-            .filter_map(|(_, write, _)| match write {
-                Write::File { group: g, file, at, .. } if *g == group => Some((file, *at)),
-                _ => None,
-            })
-            .filter(|(file, _)| !sharers(file.info_hash).is_empty())
-            .collect();
-        let named = files.iter().map(|(file, at)| (FileName::as_str(&file.name).to_owned(), *at, file.info_hash));
-        let expected: Vec<(Label, InfoHash)> = labels(named.collect()).into_iter().collect();
-        let (listed, _) = directory.files(group, None, usize::MAX);
-        assert_eq!(listed.iter().map(|f| (f.label.clone(), f.facts.info_hash)).collect::<Vec<_>>(), expected);
+    fn check_files(&self, directory: &Directory, group: GroupId) -> usize {
+        let files = self.listed_files(group);
+        let expected: Vec<(Label, FileId)> = labels(files.clone()).into_iter().collect();
+        let list = |order| directory.files(group, None, order, None, usize::MAX).0;
+        let listed = list(FileOrder::Name);
+        let named: Vec<_> = listed.iter().map(|f| (f.label.clone(), f.facts.id())).collect();
+        assert_eq!(named, expected);
+        let mut by_date: Vec<_> = listed.iter().collect();
+        by_date.sort_by_key(|entry| std::cmp::Reverse(entry.at));
+        let at = |entry: &&crate::types::FileEntry| entry.at;
+        let expected: Vec<Stamp> = by_date.iter().map(at).collect();
+        assert_eq!(list(FileOrder::Date).iter().map(|entry| entry.at).collect::<Vec<_>>(), expected);
         for entry in listed {
-            assert_eq!(directory.sharers(group, entry.facts.info_hash).collect::<BTreeSet<_>>(), sharers(entry.facts.info_hash));
-            assert_eq!(entry.sharer_count as usize, sharers(entry.facts.info_hash).len());
-            assert!(files.iter().any(|(facts, _)| **facts == entry.facts));
+            let file = entry.facts.id();
+            let sharers: Vec<UserId> =
+                self.sharers(group, file).into_iter().map(|(_, user)| user).collect();
+            assert_eq!(directory.sharers(group, file).collect::<Vec<_>>(), sharers);
+            assert_eq!(entry.sharer_count as usize, sharers.len());
+            assert_eq!(self.file(group, file).map(|row| &row.facts), Some(&entry.facts));
+            assert!(sharers.iter().all(|&user| directory.shares(group, entry.facts.info_hash, user)));
             assert_eq!(directory.find_file(group, entry.label.as_str()), Some(entry));
         }
+        files.len()
     }
 }
 
-/// Numbers the bearers of each name: the earliest bears it plainly, the others get the numbers that no real name takes.
+/// Numbers the bearers of each name: the earliest bears it plainly, the others get the numbers that no
+/// real name takes.
 fn labels<K: Copy + Ord + std::fmt::Debug>(mut bearers: Vec<(String, Stamp, K)>) -> BTreeMap<Label, K> {
     bearers.sort();
     let real: BTreeSet<String> = bearers.iter().map(|bearer| bearer.0.clone()).collect();
@@ -193,21 +273,12 @@ fn labels<K: Copy + Ord + std::fmt::Debug>(mut bearers: Vec<(String, Stamp, K)>)
     for (name, _, key) in bearers {
         let ordinal = match before.take().filter(|(other, _)| *other == name) {
             None => 1,
-            Some((_, last)) => (last + 1..).find(|n| !real.contains(&format!("{name}~{n}"))).unwrap(),
+            Some((_, last)) => {
+                (last + 1..).find(|n| !real.contains(&format!("{name}~{n}"))).unwrap()
+            }
         };
         assert_eq!(labels.insert(Label::new(&name, ordinal), key), None);
         before = Some((name, ordinal));
     }
     labels
-}
-
-fn key(write: &Write) -> Key {
-    match *write {
-        Write::User { user, .. } => Key::User(user),
-        Write::Group { group, .. } => Key::Group(group),
-        Write::Membership { group, user, .. } => Key::Membership(group, user),
-        Write::Owner { group, .. } => Key::Owner(group),
-        Write::File { group, ref file, .. } => Key::File(group, file.info_hash),
-        Write::Sharing { group, info_hash, user, .. } => Key::Sharing(group, info_hash, user),
-    }
 }

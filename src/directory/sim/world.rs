@@ -1,7 +1,9 @@
-//! A network of trackers without a network: disks, links and clocks as plain data, driven one step at a time.
+//! A network of trackers without a network: disks, links and clocks as plain data, driven one step at a
+//! time.
 //!
-//! **Invariant:** everything a real driver would do is done here at once and in order, except what a test chooses to delay: the
-//! disk's syncing, the delivery of each message, the news that a link has gone.
+//! **Invariant:** everything a real driver would do is done here at once and in order, except what a
+//! test chooses to delay: the disk's syncing, the delivery of each message and request, the news that a
+//! link has gone.
 //!
 //! What is checked on the way stands in `driver`.
 
@@ -10,8 +12,12 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::disk::{Disk, Entry};
-use crate::directory::{LinkId, Notice, Replica, Ticket};
-use crate::types::{Change, Operation, Outcome, RequestId, StoreId, SyncMessage, UserId};
+use crate::directory::requests::REMEMBERED_MS;
+use crate::directory::{Asked, LinkId, Notice, Replica, Ticket};
+use crate::types::{
+    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey,
+    Stamp, StoreId, SyncMessage, UserId, Version, VersionVector,
+};
 
 /// The wall clock at the start of every simulation.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -23,21 +29,36 @@ pub(super) struct Node {
     /// `None` while it is down.
     pub(super) replica: Option<Replica>,
     /// Handed out to be stored, and not durable yet.
-    pub(super) unsynced: Vec<Vec<Entry>>,
+    pub(super) unsynced: Vec<Entry>,
+    /// The rows in the replica's memory: those of the disk, and of what was handed out since.
+    pub(super) view: BTreeMap<RowKey, Rc<Row>>,
     pub(super) skew_ms: i64,
-    /// Requests whose operation a store that went back in time lost.
-    pub(super) lost: BTreeSet<RequestId>,
-    /// Requests it acknowledged and has not lost since.
-    pub(super) acknowledged: BTreeSet<RequestId>,
-    pub(super) up: BTreeSet<u32>,
-    /// Lost its store's end, and does not know yet whether it may use its origin.
-    pub(super) went_back: bool,
+    /// Nothing is delivered to it, no time passes for it and its disk hangs.
+    pub(super) is_frozen: bool,
+    /// Requests under way to it, or waiting for it to thaw.
+    pub(super) inbox: VecDeque<(Ticket, Asked)>,
+    /// The trackers it dials.
+    pub(super) peers: BTreeSet<usize>,
+    /// How far its version vector was found to be true.
+    pub(super) checked: VersionVector,
+}
+
+/// One thing on its way through a connection.
+#[derive(Debug, Clone)]
+pub(super) enum Message {
+    /// The dialler's first words.
+    Hello(Lineage),
+    /// The acceptor's first words: its store, what is durable there, and whether it is empty.
+    Welcome(Lineage, Durable, bool),
+    Sync(SyncMessage),
+    /// Rows that the sender's thread has yet to read from the store.
+    Stored { after: u64, through: u64, known: VersionVector },
 }
 
 /// One direction of a connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pipe {
-    pub(super) queue: VecDeque<SyncMessage>,
+    pub(super) queue: VecDeque<Message>,
     /// Nothing more comes in; the receiver learns of it behind the last message.
     pub(super) is_cut: bool,
     /// The receiver does not listen any more.
@@ -50,11 +71,13 @@ pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) ends: [usize; 2],
     pub(super) pipes: [Pipe; 2],
+    /// The acceptor has said its first words.
+    pub(super) is_welcome: bool,
 }
 
 impl Connection {
     /// The node that receives from a pipe, and what it calls the link.
-    fn receiver(&self, pipe: usize) -> (usize, LinkId) {
+    pub(super) fn receiver(&self, pipe: usize) -> (usize, LinkId) {
         match pipe {
             0 => (self.ends[1], LinkId::From(self.id)),
             _ => (self.ends[0], LinkId::To(self.ends[1] as u32)),
@@ -65,9 +88,21 @@ impl Connection {
 /// A request as a client repeats it.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
-    pub(super) id: RequestId,
+    pub(super) client: usize,
+    pub(super) stamp: RequestStamp,
     pub(super) actor: UserId,
     pub(super) change: Change,
+    /// The true time when it was first asked.
+    pub(super) asked_ms: i64,
+}
+
+/// A request that a client was told to be carried out.
+#[derive(Debug, Clone)]
+pub(super) struct Acknowledged {
+    pub(super) request: RequestId,
+    pub(super) stamp: Stamp,
+    /// The true time.
+    pub(super) at_ms: i64,
 }
 
 /// The network.
@@ -80,48 +115,92 @@ pub(super) struct World {
     pub(super) now_ms: i64,
     /// Which request a ticket stands for.
     pub(super) tickets: BTreeMap<u64, RequestId>,
-    /// Tickets of requests that found nothing to do: what they asked for was so already, by another request.
-    pub(super) without_operation: BTreeSet<Ticket>,
+    pub(super) requests: BTreeMap<RequestId, Request>,
     /// Outcomes in the order in which they left, with the node they left from.
     pub(super) replies: Vec<(usize, Ticket, Outcome)>,
     pub(super) notices: Vec<(usize, Notice)>,
-    pub(super) acknowledged: BTreeSet<RequestId>,
-    /// Acknowledged requests that no store holds any more: every one that did went back in time.
-    pub(super) forgiven: BTreeSet<RequestId>,
-    pub(super) universe: BTreeMap<(StoreId, u64), Rc<Operation>>,
+    pub(super) acknowledged: Vec<Acknowledged>,
+    /// Acknowledged writes that no store holds any more: every one that did went back in time.
+    pub(super) forgiven: BTreeSet<(RequestId, Stamp)>,
+    /// The latest stamp that each client was told.
+    pub(super) told: BTreeMap<usize, Stamp>,
+    /// The rows that each carrying-out of a request wrote.
+    pub(super) writes: BTreeMap<RequestId, BTreeMap<Stamp, BTreeSet<RowKey>>>,
+    /// What each place was used for.
+    pub(super) places: BTreeMap<(Place, RowKey), Rc<Row>>,
+    /// What each store had durably, by update sequence.
+    pub(super) history: BTreeMap<StoreId, Vec<(u64, RowKey, Version)>>,
+    pub(super) lineages: BTreeMap<StoreId, Lineage>,
+    /// Rows that were deleted for their age anywhere.
+    pub(super) gone: BTreeMap<RowKey, Version>,
+    /// Requests by which an owner, in the eyes of the tracker that carried it out, let somebody in.
+    pub(super) let_in: BTreeSet<(RequestId, RowKey)>,
+    /// Rows in the frames in which rows of a store are sent.
+    pub(super) frame_rows: usize,
+    pub(super) frames_stored: usize,
+    /// Replicas forget requests of that age when they start.
     next_id: u64,
     seed: u64,
 }
 
+/// Which trackers dial which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topology {
+    Mesh,
+    Line,
+    Ring,
+    Star,
+}
+
+impl Topology {
+    fn connects(self, one: usize, other: usize, count: usize) -> bool {
+        let apart = one.abs_diff(other);
+        match self {
+            Self::Mesh => apart > 0,
+            Self::Line => apart == 1,
+            Self::Ring => apart == 1 || (count > 2 && apart == count - 1),
+            Self::Star => apart > 0 && (one == 0 || other == 0),
+        }
+    }
+}
+
 impl World {
-    pub(super) fn new(count: usize, seed: u64) -> Self {
+    pub(super) fn new(count: usize, topology: Topology, seed: u64) -> Self {
         let mut world = Self {
             nodes: Vec::new(),
             connections: Vec::new(),
             stalled: BTreeSet::new(),
             now_ms: EPOCH_MS,
             tickets: BTreeMap::new(),
-            without_operation: BTreeSet::new(),
+            requests: BTreeMap::new(),
             replies: Vec::new(),
             notices: Vec::new(),
-            acknowledged: BTreeSet::new(),
+            acknowledged: Vec::new(),
             forgiven: BTreeSet::new(),
-            universe: BTreeMap::new(),
+            told: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            places: BTreeMap::new(),
+            history: BTreeMap::new(),
+            lineages: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            let_in: BTreeSet::new(),
+            frame_rows: 1 + seed as usize % 4,
+            frames_stored: 0,
             next_id: 1,
             seed,
         };
-        for _ in 0..count {
-            let mut disk = Disk::default();
-            disk.push(Entry::Origin(world.fresh_origin()));
+        for node in 0..count {
+            let peers = (0..count).filter(|&peer| topology.connects(node, peer, count)).collect();
             world.nodes.push(Node {
-                disk,
+                disk: Disk::default(),
                 replica: None,
                 unsynced: Vec::new(),
+                view: BTreeMap::new(),
                 skew_ms: 0,
-                lost: BTreeSet::new(),
-                acknowledged: BTreeSet::new(),
-                up: BTreeSet::new(),
-                went_back: false,
+                is_frozen: false,
+                inbox: VecDeque::new(),
+                peers,
+                checked: VersionVector::default(),
             });
         }
         (0..count).for_each(|node| world.restart(node));
@@ -132,27 +211,53 @@ impl World {
         (self.now_ms + self.nodes[node].skew_ms) as u64
     }
 
-    /// Starts a tracker from its store.
-    pub(super) fn restart(&mut self, node: usize) {
-        assert!(self.nodes[node].replica.is_none());
-        let peers: Vec<u32> = (0..self.nodes.len() as u32).filter(|&peer| peer != node as u32).collect();
-        let seed = self.next();
-        let disk = &self.nodes[node].disk;
-        let mut replica = Replica::new(disk.origin(), &peers, seed);
-        for operation in disk.operations() {
-            replica.restore((**operation).clone()).unwrap();
-        }
-        self.nodes[node].up.clear();
-        self.nodes[node].replica = Some(replica);
-        self.drain(node, false);
+    /// Tells whether a tracker runs and does anything.
+    pub(super) fn is_awake(&self, node: usize) -> bool {
+        self.nodes[node].replica.is_some() && !self.nodes[node].is_frozen
     }
 
-    /// Stops a tracker without warning. Of the batches not yet known to be durable the first `survive` are on disk all the same;
-    /// with `keep`, the store goes back to that many entries.
-    pub(super) fn crash(&mut self, node: usize, survive: usize, keep: Option<usize>, lose: &mut dyn FnMut(usize) -> usize) {
-        self.nodes[node].replica = None;
-        let unsynced = std::mem::take(&mut self.nodes[node].unsynced);
-        unsynced.into_iter().take(survive).flatten().for_each(|entry| self.nodes[node].disk.push(entry));
+    /// Starts a tracker from its store, under a fresh id.
+    pub(super) fn restart(&mut self, node: usize) {
+        assert!(self.nodes[node].replica.is_none());
+        let store = self.fresh_store();
+        let since_ms = self.wall_ms(node).saturating_sub(REMEMBERED_MS);
+        let state = &mut self.nodes[node];
+        state.disk.push(Entry::Start(store));
+        self.lineages.insert(store, state.disk.lineage().clone());
+        let peers: Vec<u32> = state.peers.iter().map(|&peer| peer as u32).collect();
+        let mut replica = Replica::new(state.disk.state(), &peers);
+        state.view.clear();
+        for stored in state.disk.rows.values() {
+            let key = stored.row.content.key();
+            if matches!(key, RowKey::Request(_)) && stored.row.version.stamp.ms() < since_ms {
+                continue;
+            }
+            replica.restore(&stored.row);
+            state.view.insert(key, stored.row.clone());
+        }
+        state.checked = VersionVector::default();
+        state.replica = Some(replica);
+        self.drain(node);
+    }
+
+    /// Stops a tracker without warning. Of the transactions not yet known to be durable the first
+    /// `survive` are on the disk all the same; with `keep`, the store goes back to that many entries.
+    pub(super) fn crash(
+        &mut self,
+        node: usize,
+        survive: usize,
+        keep: Option<usize>,
+        lose: &mut dyn FnMut(usize) -> usize,
+    ) {
+        for connection in 0..self.connections.len() {
+            self.read_stored(connection);
+        }
+        let state = &mut self.nodes[node];
+        state.replica = None;
+        state.is_frozen = false;
+        state.inbox.clear();
+        let unsynced = std::mem::take(&mut state.unsynced);
+        unsynced.into_iter().take(survive).for_each(|entry| self.store(node, entry));
         for connection in &mut self.connections {
             for pipe in 0..2 {
                 if connection.receiver(pipe).0 == node {
@@ -164,71 +269,41 @@ impl World {
         if let Some(keep) = keep {
             self.go_back(node, keep);
         }
-        self.sweep();
+        self.tidy();
     }
 
     /// Replaces a stopped tracker's store by an empty one.
     pub(super) fn wipe(&mut self, node: usize) {
         self.go_back(node, 0);
-        let origin = self.fresh_origin();
-        self.nodes[node].disk.push(Entry::Origin(origin));
-        self.nodes[node].went_back = false;
-    }
-
-    /// Tells whether a store may go back in time now. Two at once may lose what each would have told the other; see
-    /// `sim/mod.rs`, "What is assumed".
-    pub(super) fn may_go_back(&self, node: usize) -> bool {
-        let settled = |other: &Node| !other.went_back || other.replica.as_ref().is_some_and(|r| r.unconfirmed.is_empty());
-        let others = self.nodes.iter().enumerate().filter(|&(other, _)| other != node);
-        let pipes = self.connections.iter().flat_map(|c| c.ends.iter().zip(&c.pipes));
-        let mut remains = pipes.filter(|&(&from, pipe)| from != node && pipe.is_cut && !pipe.queue.is_empty());
-        remains.next().is_none() && others.into_iter().all(|(_, other)| settled(other))
     }
 
     fn go_back(&mut self, node: usize, keep: usize) {
         assert!(self.nodes[node].replica.is_none());
         let log = std::mem::take(&mut self.nodes[node].disk).log;
-        let state = &mut self.nodes[node];
-        for (place, entry) in log.into_iter().enumerate() {
-            match entry {
-                entry if place < keep => state.disk.push(entry),
-                Entry::Operation(operation) => {
-                    state.lost.insert(operation.request);
-                    state.acknowledged.remove(&operation.request);
-                }
-                Entry::Origin(_) => {}
+        log.into_iter().take(keep).for_each(|entry| self.nodes[node].disk.push(entry));
+        for Acknowledged { request, stamp, .. } in &self.acknowledged {
+            let version = Version { stamp: *stamp, request: *request };
+            let is_held = |key: &RowKey| self.nodes.iter().any(|n| n.disk.covers(key, version));
+            if !self.writes[request][stamp].iter().all(is_held) {
+                self.forgiven.insert((*request, *stamp));
             }
         }
-        state.went_back = true;
-        let held = |request: &RequestId| self.nodes.iter().any(|node| node.disk.has(*request));
-        let gone: Vec<RequestId> = self.acknowledged.iter().filter(|request| !held(request)).copied().collect();
-        self.forgiven.extend(gone);
     }
 
-    /// Dials, if nothing speaks against it; tells whether a new connection stands.
+    /// Dials, if nothing speaks against it; tells whether a new connection is made.
     pub(super) fn dial(&mut self, from: usize, to: usize) -> bool {
-        let is_up = |node: usize| self.nodes[node].replica.is_some();
-        let connected = self.connections.iter().any(|c| c.ends == [from, to] && !c.pipes[1].is_deaf);
+        let is_connected = |c: &Connection| c.ends == [from, to] && !c.pipes[1].is_deaf;
+        let connected = self.connections.iter().any(is_connected);
         let stalled = self.stalled.contains(&(from, to)) || self.stalled.contains(&(to, from));
-        if from == to || !is_up(from) || !is_up(to) || connected || stalled {
-            return false;
-        }
-        let ahead_ms = self.nodes[to].skew_ms - self.nodes[from].skew_ms;
-        if ahead_ms.abs() > 60_000 {
-            if ahead_ms > 0 {
-                self.replica(from).clock_ahead(LinkId::To(to as u32));
-                self.drain(from, false);
-            }
+        let is_peer = self.nodes[from].peers.contains(&to);
+        if !is_peer || connected || stalled || !self.is_awake(from) || !self.is_awake(to) {
             return false;
         }
         let id = self.next();
-        self.connections.push(Connection { id, ends: [from, to], pipes: Default::default() });
-        let (near, far) = (self.replica(from).origin(), self.replica(to).origin());
-        let (near_ms, far_ms) = (self.wall_ms(from), self.wall_ms(to));
-        self.replica(from).connected(near_ms, LinkId::To(to as u32), far);
-        self.drain(from, false);
-        self.replica(to).connected(far_ms, LinkId::From(id), near);
-        self.drain(to, false);
+        let mut pipes = [Pipe::default(), Pipe::default()];
+        let lineage = self.replica(from).lineage().clone();
+        pipes[0].queue.push_back(Message::Hello(lineage));
+        self.connections.push(Connection { id, ends: [from, to], pipes, is_welcome: false });
         true
     }
 
@@ -237,114 +312,214 @@ impl World {
         let connection = &self.connections[connection];
         let Pipe { queue, is_cut, is_deaf } = &connection.pipes[pipe];
         let (from, to) = (connection.ends[pipe], connection.ends[1 - pipe]);
-        !is_deaf && (!queue.is_empty() || *is_cut) && !self.stalled.contains(&(from, to))
+        let has_news = !queue.is_empty() || *is_cut;
+        has_news && !is_deaf && self.is_awake(to) && !self.stalled.contains(&(from, to))
     }
 
     /// Delivers the next message of a pipe, or the news of its end.
     pub(super) fn deliver(&mut self, connection: usize, pipe: usize) {
+        if let Some(Message::Stored { .. }) = self.connections[connection].pipes[pipe].queue.front()
+        {
+            self.read_stored(connection);
+        }
         let (node, link) = self.connections[connection].receiver(pipe);
         let now_ms = self.wall_ms(node);
         let end = &mut self.connections[connection].pipes[pipe];
         match end.queue.pop_front() {
-            Some(message) => self.replica(node).handle(now_ms, link, message),
+            Some(Message::Hello(lineage)) => self.replica(node).connected(now_ms, link, &lineage),
+            Some(Message::Welcome(lineage, durable, is_empty)) => {
+                self.replica(node).connected(now_ms, link, &lineage);
+                self.drain(node);
+                let number = self.connections[connection].ends[1] as u32;
+                self.replica(node).greeted(now_ms, number, durable, is_empty);
+            }
+            Some(Message::Sync(message)) => self.replica(node).handle(now_ms, link, message),
+            Some(Message::Stored { .. }) => unreachable!("it was read"),
             None => {
                 end.is_deaf = true;
                 self.connections[connection].pipes[1 - pipe].is_cut = true;
                 self.replica(node).disconnected(now_ms, link);
             }
         }
-        self.drain(node, false);
-        self.sweep();
+        self.drain(node);
+        self.tidy();
+    }
+
+    /// The sending thread reads what it was told to send, as the rows are now.
+    fn read_stored(&mut self, connection: usize) {
+        let frame_rows = self.frame_rows;
+        let connection = &mut self.connections[connection];
+        let disk = &self.nodes[connection.ends[0]].disk;
+        let mut queue = VecDeque::new();
+        for message in std::mem::take(&mut connection.pipes[0].queue) {
+            let Message::Stored { after, through, known } = message else {
+                queue.push_back(message);
+                continue;
+            };
+            let batches = disk.read(after, through, &known, frame_rows);
+            self.frames_stored += batches.len();
+            let frames = batches.into_iter().map(|batch| Message::Sync(SyncMessage::Rows(batch)));
+            queue.extend(frames);
+        }
+        connection.pipes[0].queue = queue;
     }
 
     /// Cuts a connection; `lose(n)` says how many of the n messages under way in a direction are lost.
     pub(super) fn cut(&mut self, connection: usize, lose: &mut dyn FnMut(usize) -> usize) {
+        self.read_stored(connection);
         self.connections[connection].pipes.iter_mut().for_each(|pipe| cut_pipe(pipe, lose));
     }
 
     /// Makes everything handed out durable.
     pub(super) fn sync(&mut self, node: usize) {
         let unsynced = std::mem::take(&mut self.nodes[node].unsynced);
-        unsynced.into_iter().flatten().for_each(|entry| self.nodes[node].disk.push(entry));
+        unsynced.into_iter().for_each(|entry| self.store(node, entry));
         let now_ms = self.wall_ms(node);
         self.replica(node).persisted(now_ms);
-        self.drain(node, false);
+        self.drain(node);
     }
 
-    /// Lets time pass for everybody.
+    /// Puts an entry on the disk.
+    fn store(&mut self, node: usize, entry: Entry) {
+        let disk = &mut self.nodes[node].disk;
+        if let Entry::Transaction(transaction) = &entry {
+            let history = self.history.entry(disk.lineage().store).or_default();
+            for row in &transaction.rows {
+                history.push((transaction.sequence, row.content.key(), row.version));
+            }
+        }
+        disk.push(entry);
+    }
+
+    /// Deletes tombstones and requests that are older than that.
+    pub(super) fn sweep(&mut self, node: usize, age_ms: u64) -> usize {
+        if !self.nodes[node].unsynced.is_empty() {
+            self.sync(node);
+        }
+        let before_ms = self.wall_ms(node).saturating_sub(age_ms);
+        let state = &mut self.nodes[node];
+        let (keys, swept) = state.disk.sweep(before_ms);
+        for key in &keys {
+            let version = state.disk.gone[key];
+            let gone = self.gone.entry(key.clone()).or_insert(version);
+            *gone = version.max(*gone);
+            state.view.remove(key);
+        }
+        self.replica(node).swept(&keys, swept);
+        self.drain(node);
+        keys.len()
+    }
+
+    /// Lets time pass for every tracker that is awake.
     pub(super) fn advance(&mut self, ms: i64) {
         self.now_ms += ms;
         for node in 0..self.nodes.len() {
-            let now_ms = self.wall_ms(node);
-            if let Some(replica) = &mut self.nodes[node].replica {
-                replica.tick(now_ms);
-                self.drain(node, false);
+            if self.is_awake(node) {
+                let now_ms = self.wall_ms(node);
+                self.replica(node).tick(now_ms);
+                self.drain(node);
             }
         }
     }
 
-    /// A client sends a request to a tracker that is running.
-    pub(super) fn submit(&mut self, node: usize, request: &Request) -> Ticket {
+    /// A client sends a request to a tracker that is running. It arrives by [`World::carry_out`].
+    pub(super) fn ask(&mut self, node: usize, request: &Request) -> Ticket {
         let ticket = Ticket(self.next());
-        self.tickets.insert(ticket.0, request.id);
+        self.tickets.insert(ticket.0, request.stamp.id);
+        self.requests.entry(request.stamp.id).or_insert_with(|| request.clone());
+        let Request { stamp, actor, change, .. } = request.clone();
+        let note = format!("from client {}", request.client);
+        let asked = Asked { actor, request: stamp, change, note };
+        self.nodes[node].inbox.push_back((ticket, asked));
+        ticket
+    }
+
+    /// The next request that waits at a tracker arrives.
+    pub(super) fn carry_out(&mut self, node: usize) {
+        let Some((ticket, asked)) = self.nodes[node].inbox.pop_front() else { return };
+        self.note_let_in(node, &asked);
         let now_ms = self.wall_ms(node);
-        self.replica(node).submit(now_ms, ticket, request.actor, request.id, request.change.clone());
-        self.drain(node, true);
-        if !self.has_applied(node, request.id) {
-            self.without_operation.insert(ticket);
+        self.replica(node).submit(now_ms, ticket, asked);
+        self.drain(node);
+    }
+
+    /// A client asks a tracker and the request arrives at once, unless the tracker is frozen.
+    pub(super) fn submit(&mut self, node: usize, request: &Request) -> Ticket {
+        let ticket = self.ask(node, request);
+        while self.is_awake(node) && !self.nodes[node].inbox.is_empty() {
+            self.carry_out(node);
         }
         ticket
     }
 
-    /// Operations a tracker has applied, durable or not.
-    pub(super) fn applied(&self, node: usize) -> Vec<Rc<Operation>> {
-        let unsynced = self.nodes[node].unsynced.iter().flatten();
-        let fresh = unsynced.filter_map(|entry| if let Entry::Operation(op) = entry { Some(op) } else { None });
-        self.nodes[node].disk.operations().chain(fresh).cloned().collect()
-    }
-
-    /// Writes down all that decides how things go on, in short: what a replica knows follows from what it was given, in order.
-    pub(super) fn outline(&self, f: &mut impl fmt::Write) -> fmt::Result {
-        for Node { disk, replica, unsynced, up, .. } in &self.nodes {
-            write!(f, "{:?} {unsynced:?} {up:?};", disk.log)?;
-            if let Some(replica) = replica {
-                write!(f, "{:?} {:?} {:?}", replica.origin(), replica.unconfirmed, replica.clock)?;
-                write!(f, "{:?} {:?} {:?};", replica.outbound, replica.inbound, replica.waiting)?;
-            }
+    /// A tracker of a later version connects, sends rows and goes.
+    pub(super) fn inject(&mut self, node: usize, store: StoreId, rows: Vec<Row>) {
+        let (id, through) = (self.next(), rows.len() as u64);
+        let link = LinkId::From(id);
+        let lineage = Lineage::new(store);
+        self.lineages.insert(store, lineage.clone());
+        let history = self.history.entry(store).or_default();
+        for row in &rows {
+            history.push((row.place.sequence, row.content.key(), row.version));
+            let place = (row.place, row.content.key());
+            self.places.insert(place, Rc::new(row.clone()));
         }
-        write!(f, "{:?} {:?} {:?} {}", self.connections, self.stalled, self.replies, self.now_ms)
+        let now_ms = self.wall_ms(node);
+        self.replica(node).connected(now_ms, link, &lineage);
+        self.drain(node);
+        let complete = Some([(store, through)].into_iter().collect());
+        let batch = RowBatch { rows, through, complete };
+        self.replica(node).handle(now_ms, link, SyncMessage::Rows(batch));
+        self.drain(node);
+        // It stays until all is stored, for else nobody would have it.
+        self.sync(node);
+        self.replica(node).disconnected(now_ms, link);
+        self.drain(node);
     }
 
-    pub(super) fn has_applied(&self, node: usize, request: RequestId) -> bool {
-        self.applied(node).iter().any(|operation| operation.request == request)
-    }
-
-    /// Ends all faults: every tracker runs, every link works, the clocks are nearly right; then lets everything settle.
+    /// Ends all faults: every tracker runs, every link works, the clocks are nearly right; then lets
+    /// everything settle. Late requests arrive, before or after the messages that wait.
     pub(super) fn heal(&mut self) {
         self.stalled.clear();
         for node in 0..self.nodes.len() {
-            self.nodes[node].skew_ms = self.nodes[node].skew_ms.clamp(-5_000, 5_000);
-            if self.nodes[node].replica.is_none() {
+            let state = &mut self.nodes[node];
+            state.skew_ms = state.skew_ms.clamp(-5_000, 5_000);
+            state.is_frozen = false;
+            if state.replica.is_none() {
                 self.restart(node);
+            }
+            if self.next() % 2 == 0 {
+                self.carry_out_all(node);
             }
         }
         for _ in 0..100 {
             self.settle();
-            let degraded = self.nodes.iter().any(|node| node.replica.as_ref().is_some_and(Replica::is_degraded));
-            if !degraded {
+            (0..self.nodes.len()).for_each(|node| self.carry_out_all(node));
+            self.settle();
+            let is_degraded = |node: &Node| node.replica.as_ref().is_some_and(Replica::is_degraded);
+            if !self.nodes.iter().any(is_degraded) {
                 return;
             }
             self.advance(300);
         }
-        let states: Vec<_> = self.nodes.iter().map(|node| node.replica.as_ref().map(Replica::links)).collect();
+        let links = |node: &Node| node.replica.as_ref().map(Replica::links);
+        let states: Vec<_> = self.nodes.iter().map(links).collect();
         panic!("the network does not heal: {states:?}");
     }
 
-    /// Dials, delivers and syncs until nothing is left to do; no time passes. A tracker dials another once at most, for a
-    /// link that was dropped is not dialled again at once.
+    fn carry_out_all(&mut self, node: usize) {
+        while !self.nodes[node].inbox.is_empty() {
+            self.carry_out(node);
+        }
+    }
+
+    /// Dials, delivers and syncs until nothing is left to do; no time passes. A tracker dials another
+    /// once at most, for a link that was dropped is not dialled again at once.
     pub(super) fn settle(&mut self) {
         let nodes = 0..self.nodes.len();
-        let mut to_dial: Vec<(usize, usize)> = nodes.clone().flat_map(|from| nodes.clone().map(move |to| (from, to))).collect();
+        let pairs = |from: usize| nodes.clone().map(move |to| (from, to));
+        let mut to_dial: Vec<(usize, usize)> = nodes.clone().flat_map(pairs).collect();
+        let mut steps = 0;
         loop {
             let before = to_dial.len();
             to_dial.retain(|&(from, to)| !self.dial(from, to));
@@ -352,9 +527,11 @@ impl World {
             while let Some((connection, pipe)) = self.deliverable().first().copied() {
                 self.deliver(connection, pipe);
                 busy = true;
+                steps += 1;
+                assert!(steps < 100_000, "the trackers talk without end");
             }
             for node in nodes.clone() {
-                if !self.nodes[node].unsynced.is_empty() && self.nodes[node].replica.is_some() {
+                if !self.nodes[node].unsynced.is_empty() && self.is_awake(node) {
                     self.sync(node);
                     busy = true;
                 }
@@ -366,7 +543,7 @@ impl World {
     }
 
     pub(super) fn deliverable(&self) -> Vec<(usize, usize)> {
-        let all = (0..self.connections.len()).flat_map(|connection| [(connection, 0), (connection, 1)]);
+        let all = (0..self.connections.len()).flat_map(|c| [(c, 0), (c, 1)]);
         all.filter(|&(connection, pipe)| self.is_deliverable(connection, pipe)).collect()
     }
 
@@ -374,12 +551,24 @@ impl World {
         self.nodes[node].replica.as_mut().unwrap()
     }
 
-    /// Removes connections that nobody listens to.
-    fn sweep(&mut self) {
+    /// Writes down all that decides how things go on, in short: what a replica knows follows from what
+    /// it was given, in order.
+    pub(super) fn outline(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        for Node { disk, replica, unsynced, inbox, .. } in &self.nodes {
+            write!(f, "{:?} {unsynced:?} {inbox:?};", disk.log)?;
+            if let Some(replica) = replica {
+                replica.outline(f)?;
+            }
+        }
+        write!(f, "{:?} {:?} {:?} {}", self.connections, self.stalled, self.replies, self.now_ms)
+    }
+
+    /// Removes connections to which nobody listens.
+    fn tidy(&mut self) {
         self.connections.retain(|connection| connection.pipes.iter().any(|pipe| !pipe.is_deaf));
     }
 
-    fn fresh_origin(&mut self) -> StoreId {
+    pub(super) fn fresh_store(&mut self) -> StoreId {
         let id = self.next();
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&super::random::mix(self.seed ^ id).to_be_bytes());
@@ -387,7 +576,7 @@ impl World {
         StoreId::from_bytes(bytes)
     }
 
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }

@@ -52,7 +52,7 @@ fn garbage_closes_its_own_connection_alone() {
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
-    let hello = [&[0, 0, 0, 9], &MAGIC[..], &VERSION.to_be_bytes(), &[0], &[0, 80]].concat();
+    let hello = frame::to_frame(&Opening::new(Hello::Client(ClientHello { port: 80 })));
     let empty_request = [&hello[..], &[0, 0, 0, 0]].concat();
     let bad_request = [&hello[..], &[0, 0, 0, 5, 0, 0, 0, 1, 99]].concat();
     let huge_request = [&hello[..], &(TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN as u32 + 1).to_be_bytes()].concat();
@@ -70,9 +70,13 @@ fn garbage_closes_its_own_connection_alone() {
 fn another_version_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
-    let got = closed_after(&tracker, &[&[0, 0, 0, 7][..], &MAGIC, &(VERSION + 1).to_be_bytes(), &[0]].concat());
-    let answer: FromTracker = read_message(&mut &got[..], 100).unwrap();
-    assert_eq!(answer, FromTracker::Unwelcome(Unwelcome::Version));
+    let later = [&[0, 0, 0, 9][..], &MAGIC, &(VERSION + 1).to_be_bytes(), &(VERSION + 2).to_be_bytes(), &[0]].concat();
+    let earlier = [&[0, 0, 0, 7][..], &MAGIC, &2u16.to_be_bytes(), &[0]].concat();
+    for bytes in [later, earlier] {
+        let got = closed_after(&tracker, &bytes);
+        let answer: FromTracker = read_message(&mut &got[..], 100).unwrap();
+        assert_eq!(answer, FromTracker::Unwelcome(Unwelcome::Version));
+    }
 }
 
 #[test]
@@ -333,4 +337,37 @@ fn a_request_has_a_bounded_length_and_the_longest_announce_fits() {
     nik.log_in("nik", "pw").unwrap();
     nik.connection.writer().write_all(&(TRACKER_REQUEST_LEN_MAX as u32 + 1).to_be_bytes()).unwrap();
     assert!(nik.is_closed());
+}
+
+#[test]
+fn requests_that_stall_give_way_and_take_no_more_memory_than_they_may() {
+    const TOTAL: usize = 4 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = short(dir.path(), |config| {
+        (config.limits.unfinished, config.limits.unfinished_per_address) = (TOTAL, TOTAL);
+    });
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let _others = [Guest::new(&tracker, "bob", 2), Guest::new(&tracker, "eve", 3)];
+    let part = [&(TRACKER_REQUEST_LEN_MAX as u32).to_be_bytes()[..], &[0; 300 << 10]].concat();
+    let mut stalled: Vec<Guest> =
+        (10..34).map(|device| Guest::again(&tracker, if device < 22 { "bob" } else { "eve" }, device)).collect();
+    stalled.iter().for_each(|guest| guest.connection.writer().write_all(&part).unwrap());
+    wait_for("the memory to be taken", || tracker.shared.unfinished.used() > TOTAL * 3 / 4);
+    // What is small is not held up, and what is large takes the place of one that has stalled.
+    assert_eq!(nik.ask(Request::Ping), Reply::Pong);
+    let group = nik.create_group("lab");
+    let entry = |number: u32| {
+        let mut hash = [0; 20];
+        hash[..4].copy_from_slice(&number.to_be_bytes());
+        AnnounceEntry { group, info_hash: InfoHash::from_bytes(hash), state: DownloadState::Seeding }
+    };
+    let entries = (0..ANNOUNCE_ENTRIES_MAX as u32).map(entry).collect();
+    assert_ne!(nik.ask(Request::Announce { entries }), Reply::Refused(Refusal::LoginFirst));
+    wait_for("the rest to be turned away or to take their places", || tracker.shared.unfinished.used() <= TOTAL);
+    let unfinished = tracker.shared.unfinished.clone();
+    assert!(unfinished.peak() <= TOTAL, "{} bytes", unfinished.peak());
+    assert!(stalled[0].is_closed(), "the first one to stall gives way first");
+    drop(stalled);
+    wait_for("the memory to be given back", || unfinished.used() == 0);
+    assert_eq!(nik.ask(Request::Ping), Reply::Pong);
 }

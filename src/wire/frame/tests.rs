@@ -2,6 +2,7 @@ use std::io::Cursor;
 
 use super::*;
 use crate::types::limits;
+use crate::wire::Decoder;
 use crate::wire::checks::at_every_split;
 
 fn body_of(mut stream: impl Read, max: usize) -> Result<Vec<u8>, FrameError> {
@@ -89,4 +90,56 @@ fn a_frame_with_passwords_never_outgrows_the_room_set_aside_for_it() {
     assert_eq!((frame.as_slice(), frame.capacity()), (to_frame(&message).as_slice(), SECRET_LEN_MAX));
     let read: FromClient = read_message(&mut frame.as_slice(), SECRET_LEN_MAX).unwrap();
     assert_eq!(read, message);
+}
+
+/// Grants so many bytes, and counts them.
+struct Purse {
+    left: usize,
+    granted: usize,
+}
+
+impl Room for Purse {
+    fn grow(&mut self, more: usize) -> io::Result<()> {
+        self.left = self.left.checked_sub(more).ok_or(io::ErrorKind::QuotaExceeded)?;
+        self.granted += more;
+        Ok(())
+    }
+
+    fn note_progress(&mut self) {}
+}
+
+/// So many bytes of 7.
+#[derive(Debug)]
+struct Sevens(usize);
+
+impl Wire for Sevens {
+    const LEN_MIN: usize = 0;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.resize(out.len() + self.0, 7);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        Ok(Self(std::iter::from_fn(|| u8::decode(from).ok().filter(|byte| *byte == 7)).count()))
+    }
+}
+
+#[test]
+fn memory_is_taken_as_bytes_arrive_and_never_unasked() {
+    for len in [0, 1, 4095, 4096, 4097, 50_000, 1 << 20] {
+        let frame = [&(len as u32).to_be_bytes()[..], &vec![7; len]].concat();
+        let mut purse = Purse { left: len, granted: 0 };
+        let Sevens(read) = read_message_within(&mut &frame[..], 1 << 20, &mut purse).unwrap();
+        assert_eq!((read, purse.granted), (len, len));
+        let Some(too_few) = len.checked_sub(1) else { continue };
+        let mut purse = Purse { left: too_few, granted: 0 };
+        let refused = read_message_within::<Sevens>(&mut &frame[..], 1 << 20, &mut purse).unwrap_err();
+        assert!(matches!(refused, FrameError::Io(e) if e.kind() == io::ErrorKind::QuotaExceeded));
+    }
+    // 10,000 of 1 MiB have arrived: no more than twice that is asked for.
+    let stream = [&(1u32 << 20).to_be_bytes()[..], &[0; 10_000]].concat();
+    let mut purse = Purse { left: 1 << 20, granted: 0 };
+    let ended = read_message_within::<Sevens>(&mut &stream[..], 1 << 20, &mut purse).unwrap_err();
+    assert!(matches!(ended, FrameError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof));
+    assert!(purse.granted <= 20_000, "{}", purse.granted);
 }

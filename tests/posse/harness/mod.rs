@@ -17,7 +17,7 @@ mod world;
 pub(crate) use client::{ClientProcess, matches};
 pub(crate) use device::{Device, Secured, device};
 pub(crate) use files::{Content, sha1_hex, sha1_of};
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Forwarder, Gate};
 pub(crate) use link::RawLink;
 pub(crate) use peer::{Behaviour, EvilPeer};
 pub(crate) use process::{Finished, Process, set_home};
