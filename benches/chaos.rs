@@ -13,6 +13,7 @@
 //! | column | meaning |
 //! |---|---|
 //! | acked | acknowledged changes |
+//! | things | accounts, memberships, owners and shares that were changed, and are compared |
 //! | wrong | things that are not as acknowledged changes demand, or were made twice: the bar is 0 |
 //! | late | things decided by a change that was refused or not answered, before an acknowledged one was asked |
 //! | agree s | time from the end of faults and requests until the digests are equal: the bar is 5 s |
@@ -141,7 +142,7 @@ fn run_all(dir: &Path, options: &Options) -> Result<bool> {
     let seed = options.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     let (trackers, clients, seconds) = (options.trackers, options.clients, options.seconds);
     println!("seed {seed}, {trackers} trackers, {clients} clients, {seconds} s each, data in {}", dir.display());
-    let mut all = Vec::new();
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
     for (number, schedule) in chosen.into_iter().enumerate() {
         let missing = lab::missing_tools(schedule.tools);
         if !missing.is_empty() {
@@ -150,17 +151,26 @@ fn run_all(dir: &Path, options: &Options) -> Result<bool> {
         }
         let dir = dir.join(format!("{number}-{}", schedule.name));
         std::fs::create_dir(&dir)?;
-        let outcomes = run(schedule, &binaries, &dir, seed, options).map_err(|e| {
-            support::show_logs(&dir);
-            format!("{}: {e}", schedule.name)
-        })?;
-        println!("{}: {} acknowledged, {} wrong", outcomes.name, outcomes.acknowledged(), outcomes.wrong());
-        outcomes.show();
-        all.push(outcomes);
+        match run(schedule, &binaries, &dir, seed, options) {
+            Ok(outcomes) => {
+                println!("{}: {} acknowledged, {} wrong", outcomes.name, outcomes.acknowledged(), outcomes.wrong());
+                outcomes.show();
+                all.push(outcomes);
+            }
+            Err(failure) => {
+                check_interrupt()?;
+                support::show_logs(&dir);
+                println!("{}: failed: {failure}", schedule.name);
+                failed.push(schedule.name);
+            }
+        }
         std::fs::remove_dir_all(&dir)?;
     }
     report::summary(&all);
-    Ok(all.iter().any(Outcomes::is_bad))
+    if !failed.is_empty() {
+        println!("failed to run: {}", failed.join(", "));
+    }
+    Ok(!failed.is_empty() || all.iter().any(Outcomes::is_bad))
 }
 
 /// Runs one schedule.

@@ -186,7 +186,7 @@ fn address(node: Node) -> String {
 /// Replaces the rules of a namespace; without rules there is no filter.
 fn filter(namespace: &str, rules: &str) -> Result<()> {
     let fresh = "table inet chaos\ndelete table inet chaos\n";
-    let chain = format!("table inet chaos {{ chain input {{ type filter hook input priority 0;\n{rules}}} }}\n");
+    let chain = format!("table inet chaos {{ chain input {{ type filter hook input priority 0;\n{rules}}}\n}}\n");
     tool(namespace, &["nft", "-f", "-"], &[fresh, if rules.is_empty() { "" } else { &chain }].concat())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::history::{Outcome, Request};
 use crate::impairment::Impairments;
-use crate::rules::{Finding, Kind};
+use crate::rules::{Finding, Kind, count_things};
 use crate::support::show::table;
 
 /// Time in which trackers have to agree once nothing is wrong any more.
@@ -108,7 +108,7 @@ fn quantile(sorted: &[Duration], part: f64) -> Duration {
 /// Prints one line for each schedule, and one for all.
 pub(crate) fn summary(all: &[Outcomes]) {
     let header =
-        ["", "acked", "wrong", "late", "agree s", "stuck", "requests", "refused", "no answer", "p50 ms", "p99 ms", "max ms"];
+        ["", "acked", "things", "wrong", "late", "agree s", "stuck", "requests", "refused", "no answer", "p50 ms", "p99 ms", "max ms"];
     let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
     let row = |one: &Outcomes| {
         let latencies = one.latencies();
@@ -116,7 +116,7 @@ pub(crate) fn summary(all: &[Outcomes]) {
         let refused = one.count(|outcome| matches!(outcome, Outcome::Refused(_)));
         let unanswered = one.count(|outcome| matches!(outcome, Outcome::Unanswered(_)));
         let counts = [one.history.len(), refused, unanswered].map(|count| count.to_string());
-        let before = [one.acknowledged(), one.wrong(), one.late()].map(|count| count.to_string());
+        let before = [one.acknowledged(), count_things(&one.history), one.wrong(), one.late()].map(|count| count.to_string());
         let times = [quantile(&latencies, 0.5), quantile(&latencies, 0.99), quantile(&latencies, 1.0)].map(ms);
         let cells = [vec![one.name.to_owned()], before.to_vec(), vec![agree, one.stuck.len().to_string()], counts.to_vec()];
         [cells.concat(), times.to_vec()].concat()
