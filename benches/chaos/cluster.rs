@@ -70,7 +70,9 @@ impl Cluster {
         let line = |number: usize| format!("{}:{PORT}\n", tracker_address(number));
         fs::write(dir.join("tracker_info.txt"), (1..=count).map(line).collect::<String>())?;
         for number in 1..=count {
-            fs::write(dir.join(format!("tracker_info-{number}.txt")), line(number))?;
+            fs::write(dir.join(format!("only-{number}.txt")), line(number))?;
+            let all: String = (number..=count).chain(1..number).map(line).collect();
+            fs::write(dir.join(format!("first-{number}.txt")), all)?;
         }
         let faketime = schedule.tools.contains(&Tool::Faketime).then(faketime_library).flatten();
         let (dir, binaries) = (dir.to_owned(), binaries.clone());
@@ -96,6 +98,17 @@ impl Cluster {
     /// Number of trackers.
     pub(crate) fn count(&self) -> usize {
         self.trackers.len()
+    }
+
+    /// The file that names one tracker alone.
+    pub(crate) fn info_of_only(number: usize) -> String {
+        format!("only-{number}.txt")
+    }
+
+    /// A file that names all trackers, in a client's own order: clients prefer the first of trackers that are equally near, and
+    /// are to use all of them.
+    pub(crate) fn info_for_client(&self, index: usize) -> String {
+        format!("first-{}.txt", index % self.count() + 1)
     }
 
     /// What happened that no fault explains.

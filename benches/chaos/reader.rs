@@ -22,7 +22,7 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(40);
 /// Starts a client for each tracker, in the main thread: a client ends with the thread that started it.
 pub(crate) fn start_all(cluster: &Cluster, binaries: &Binaries, dir: &Path) -> Result<Vec<User>> {
     let start = |tracker: usize| {
-        let (name, info) = (format!("reader-{tracker}"), format!("tracker_info-{tracker}.txt"));
+        let (name, info) = (format!("reader-{tracker}"), Cluster::info_of_only(tracker));
         let mut user = User::start(cluster.lab(), binaries, dir, &name, &reader_address(tracker), &info)?;
         user.wait_started()?;
         Ok(user)

@@ -53,7 +53,7 @@ impl Clients {
         }
         let start = |index: usize| {
             let (name, address) = (user_name(index), client_address(index));
-            User::start(cluster.lab(), binaries, dir, &name, &address, "tracker_info.txt")
+            User::start(cluster.lab(), binaries, dir, &name, &address, &cluster.info_for_client(index))
         };
         // Processes are started by the main thread: they end with the thread that started them.
         let mut members = (0..=count).map(start).collect::<Result<Vec<_>>>()?;
