@@ -68,11 +68,11 @@ use support::{Binaries, Result, check_interrupt};
 use workload::Clients;
 
 /// Seconds that each schedule lasts unless told otherwise: all together take three minutes.
-const SECONDS: u64 = 7;
+const SECONDS: u64 = 6;
 /// Where the data is unless told otherwise: the trackers' disks are several, and here they would be one.
 const MEMORY: &str = "/dev/shm";
 /// Time for trackers to agree, after which they are read as they are.
-const CONVERGENCE_LIMIT: Duration = Duration::from_secs(20);
+const CONVERGENCE_LIMIT: Duration = Duration::from_secs(12);
 
 /// Breaks trackers in every way while clients work, and checks what was acknowledged.
 #[derive(Parser)]
@@ -179,13 +179,15 @@ fn run_all(dir: &Path, options: &Options) -> Result<bool> {
 /// Runs one schedule.
 fn run(schedule: &'static Schedule, binaries: &Binaries, dir: &Path, seed: u64, options: &Options) -> Result<Outcomes> {
     let (trackers, clients) = (options.trackers as usize, options.clients as usize);
+    let mut watch = Watch { since: Instant::now(), is_shown: options.trace };
     let lab = Lab::new(trackers, clients + 1, schedule.small_buffers)?;
     let mut cluster = Cluster::start(binaries, dir, lab, trackers, schedule, options.seconds)?;
     let mut users = Clients::start(&cluster, binaries, dir, clients)?;
     let plan = schedule.plan(trackers, clients, options.seconds as f64, StdRng::seed_from_u64(seed));
+    watch.lap("started");
     let start = Instant::now();
     let mut impairments = Impairments::new(start);
-    let (history, healed) = users.work(seed, start, |_| {
+    let (history, healed) = users.work(seed, start, || {
         for step in &plan {
             rest_until(start + step.at)?;
             if options.trace {
@@ -199,13 +201,32 @@ fn run(schedule: &'static Schedule, binaries: &Binaries, dir: &Path, seed: u64, 
     })?;
     let last_answer = history.iter().filter(|request| request.is_acknowledged()).map(|request| start + request.ended).max();
     let quiet_since = last_answer.map_or(healed, |at| at.max(healed));
+    watch.lap("worked");
     let agreed = cluster.converge(CONVERGENCE_LIMIT)?;
     let convergence = agreed.map(|at| at.saturating_duration_since(quiet_since));
+    watch.lap("converged");
     let (observed, unread) = read_all(&cluster, binaries, dir, clients, &history)?;
+    watch.lap("read");
     let findings = rules::judge(&history, &observed);
+    watch.lap("judged");
     let stuck = Outcomes::find_stuck(&history, &impairments, trackers);
     let remarks = cluster.take_remarks();
     Ok(Outcomes { name: schedule.name, history, findings, convergence, stuck, remarks, unread })
+}
+
+/// Shows how long the parts of a schedule take.
+struct Watch {
+    since: Instant,
+    is_shown: bool,
+}
+
+impl Watch {
+    fn lap(&mut self, what: &str) {
+        let took = std::mem::replace(&mut self.since, Instant::now()).elapsed();
+        if self.is_shown {
+            println!("  {what} in {:.2} s", took.as_secs_f64());
+        }
+    }
 }
 
 /// Reads every tracker as users see it; also says which could not be read.

@@ -46,6 +46,8 @@ pub(crate) struct Cluster {
     /// The library that sets clocks, if this schedule does.
     faketime: Option<String>,
     options: Vec<String>,
+    /// Every process of a tracker that ever was.
+    ids: Vec<u32>,
     /// What happened that no fault explains.
     remarks: Vec<String>,
 }
@@ -77,7 +79,8 @@ impl Cluster {
         let faketime = schedule.tools.contains(&Tool::Faketime).then(faketime_library).flatten();
         let (dir, binaries) = (dir.to_owned(), binaries.clone());
         let options = options(&binaries)?;
-        let mut cluster = Self { trackers: Vec::new(), lab, dir, binaries, faketime, options, remarks: Vec::new() };
+        let (trackers, ids, remarks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cluster = Self { trackers, lab, dir, binaries, faketime, options, ids, remarks };
         for number in 1..=count {
             let store = Store::new(&cluster.dir, number, schedule.disk, seconds)?;
             let clock = cluster.dir.join(format!("clock-{number}"));
@@ -139,6 +142,7 @@ impl Cluster {
         if !line.starts_with(&format!("tracker {number} listening on ")) {
             return Err(format!("{name} began with an unexpected line: {line}").into());
         }
+        self.ids.push(process.id());
         self.trackers[number - 1].process = Some(process);
         Ok(())
     }
@@ -294,6 +298,11 @@ impl Drop for Cluster {
             }
             tracker.process = None;
             tracker.store = None;
+        }
+        // Left behind by libfaketime in processes that were killed; not there for others.
+        for id in &self.ids {
+            let _ = fs::remove_file(format!("/dev/shm/faketime_shm_{id}"));
+            let _ = fs::remove_file(format!("/dev/shm/sem.faketime_sem_{id}"));
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::lab::{PREFIX, is_of_dead_run};
 use crate::schedule::Disk;
 use crate::support::network::PATIENCE;
 use crate::support::{Process, Result, check_interrupt};
@@ -42,10 +43,10 @@ impl Store {
             Disk::Plain => {}
             Disk::Small => {
                 let size = format!("size={}", SMALL.0 + SMALL.1 * seconds);
-                run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "posse-chaos"]).arg(&store.root))?;
+                run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, &mark(number)]).arg(&store.root))?;
             }
             Disk::Hangable => {
-                let backing = dir.join(format!("backing-{number}"));
+                let backing = dir.join(mark(number));
                 fs::create_dir(&backing)?;
                 store.pass_through(dir, number, &backing)?;
             }
@@ -121,6 +122,24 @@ impl Drop for Store {
         }
         let _ = run(Command::new("umount").arg("-l").arg(&self.root));
     }
+}
+
+/// The last part of the name of what is mounted: the next run finds what this one could not remove.
+fn mark(number: usize) -> String {
+    format!("{PREFIX}{}-{number}", std::process::id())
+}
+
+/// Unmounts what runs have left behind that were killed.
+pub(crate) fn remove_dead() -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    for line in mounts.lines() {
+        let mut words = line.split(' ');
+        let (source, place) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if is_of_dead_run(source.rsplit('/').next().unwrap_or_default()) {
+            run(Command::new("umount").arg("-l").arg(place))?;
+        }
+    }
+    Ok(())
 }
 
 fn is_mounted(path: &Path) -> Result<bool> {

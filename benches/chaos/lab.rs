@@ -13,8 +13,8 @@ use std::process::{Command, Output, Stdio};
 use crate::schedule::{Node, Tool, Way};
 use crate::support::{Process, Result};
 
-/// What the names of all namespaces begin with; the process's id follows.
-const PREFIX: &str = "posse-chaos-";
+/// What the names of all namespaces and mounts begin with; the process's id follows.
+pub(crate) const PREFIX: &str = "posse-chaos-";
 /// The network of trackers and clients.
 const NET: &str = "10.214.0";
 /// Smallest, first and largest size of a TCP buffer where buffers are to be full soon, in bytes.
@@ -40,7 +40,8 @@ pub(crate) fn missing() -> Option<String> {
             return Some(format!("`{program}` is not installed"));
         }
     }
-    let made = remove_dead().and_then(|()| Lab::new(1, 1, false));
+    let clean = remove_dead().and_then(|()| crate::disk::remove_dead());
+    let made = clean.and_then(|()| Lab::new(1, 1, false));
     made.err().map(|e| format!("network namespaces cannot be made here: {e}"))
 }
 
@@ -195,12 +196,17 @@ fn remove_dead() -> Result<()> {
     let list = Command::new("ip").args(["netns", "list"]).output()?;
     let names = String::from_utf8_lossy(&list.stdout).into_owned();
     for name in names.lines().filter_map(|line| line.split_whitespace().next()) {
-        let id = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()).and_then(|id| id.parse::<u32>().ok());
-        if id.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+        if is_of_dead_run(name) {
             ip(&["netns", "delete", name])?;
         }
     }
     Ok(())
+}
+
+/// Whether a name is that of something made by a run that is over.
+pub(crate) fn is_of_dead_run(name: &str) -> bool {
+    let id = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()).and_then(|id| id.parse::<u32>().ok());
+    id.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists())
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

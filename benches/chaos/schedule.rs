@@ -338,11 +338,13 @@ impl Planner {
     }
 
     fn clock(&mut self, seconds: std::ops::Range<i64>) {
+        let mut sign = 1;
         self.repeat(2.5, |plan, tracker| {
-            let offset = plan.random.random_range(seconds.clone()) * if plan.random.random_bool(0.5) { 1 } else { -1 };
+            let offset = plan.random.random_range(seconds.clone()) * sign;
             let time = plan.seconds(1.5, 3.0);
             plan.fault(Action::Clock(tracker, offset), time, Action::Clock(tracker, 0));
             plan.at += 1.5;
+            sign = -sign;
         });
     }
 

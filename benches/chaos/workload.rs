@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 use crate::history::{Command, Request};
 use crate::lab::client_address;
 use crate::support::{Binaries, Result, check_interrupt};
-use crate::user::{PASSWORD, User};
+use crate::user::{Answer, PASSWORD, User};
 
 /// Longest time that an answer is waited for: the client's own limit is 35 s, for passwords.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
@@ -41,6 +41,15 @@ struct Work<'a> {
     is_over: &'a AtomicBool,
     board: Mutex<Board>,
     history: Mutex<Vec<Request>>,
+}
+
+/// Ends the work when dropped, also by a panic: the threads would be waited for without end.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Clients {
@@ -79,7 +88,7 @@ impl Clients {
         &mut self,
         seed: u64,
         start: Instant,
-        script: impl FnOnce(&AtomicBool) -> Result<T>,
+        script: impl FnOnce() -> Result<T>,
     ) -> Result<(Vec<Request>, T)> {
         let is_over = AtomicBool::new(false);
         let board = Mutex::new(Board::new(self.members.len()));
@@ -93,9 +102,8 @@ impl Clients {
             }
             let newcomer = &mut self.newcomer;
             scope.spawn(move || work.newcomer(count, newcomer));
-            let result = script(work.is_over);
-            work.is_over.store(true, Ordering::Relaxed);
-            result
+            let _over = Over(work.is_over);
+            script()
         });
         check_interrupt()?;
         Ok((work.history.into_inner(), result?))
@@ -119,12 +127,11 @@ impl Work<'_> {
         }
     }
 
-    /// Asks, and notes it; false if nothing more can be asked.
-    fn ask(&self, index: usize, actor: &str, user: &mut User, command: Command) -> (Request, bool, bool) {
+    /// Asks, and notes it.
+    fn ask(&self, index: usize, actor: &str, user: &mut User, command: Command) -> Answer {
         let answer = user.ask(&command, self.patience());
-        let request = answer.request(index, actor, command, self.start);
-        self.history.lock().push(request.clone());
-        (request, answer.is_logged_out(), answer.is_lost)
+        self.history.lock().push(answer.request(index, actor, command, self.start));
+        answer
     }
 
     fn member(&self, index: usize, user: &mut User, mut random: StdRng) {
@@ -134,12 +141,13 @@ impl Work<'_> {
                 thread::sleep(IDLE);
                 continue;
             };
-            let (request, is_logged_out, is_lost) = self.ask(index, &actor, user, task.command.clone());
-            self.board.lock().done(&task, &request.outcome, request.latency(), &mut random);
-            if is_lost {
+            let answer = self.ask(index, &actor, user, task.command.clone());
+            let latency = answer.ended.saturating_duration_since(answer.asked);
+            self.board.lock().done(&task, &answer.outcome, latency, &mut random);
+            if answer.is_lost {
                 return;
             }
-            if is_logged_out {
+            if answer.is_logged_out() {
                 self.ask(index, &actor, user, Command::other(&["login", &actor, PASSWORD]));
             }
         }
@@ -155,7 +163,7 @@ impl Work<'_> {
                 Command::other(&["logout"]),
             ];
             for command in commands {
-                if self.is_over() || self.ask(index, &actor, user, command).2 {
+                if self.is_over() || self.ask(index, &actor, user, command).is_lost {
                     return;
                 }
             }
