@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::history::Request;
-use crate::schedule::{Action, Node};
+use super::history::Request;
+use super::schedule::{Action, Node};
 
 /// Seconds by which a clock may be wrong while the tracker is still to be of use.
 const CLOCK_TOLERANCE: i64 = 60;

@@ -37,6 +37,9 @@ pub(crate) fn read(tracker: usize, user: &mut User, users: usize, history: &[Req
         let name = user_name(index);
         user.must(&["login", &name, PASSWORD])?;
         read_as(user, &name, &mut seen)?;
+        if index + 1 == users {
+            compare_groups(user, &seen)?;
+        }
         user.must(&["logout"])?;
     }
     for account in accounts(history) {
@@ -71,7 +74,8 @@ fn read_as(user: &mut User, name: &str, seen: &mut Observed) -> Result<()> {
     for group in list(&groups["groups"]).iter().filter(|group| group["part"] == "owner") {
         let label = text(&group["group"])?;
         if label.contains('~') {
-            seen.doubles.push(label.clone());
+            seen.doubles.push(label);
+            continue;
         }
         let membership = |user: String| Thing::Membership { group: label.clone(), user };
         seen.things.insert(Thing::Owner { group: label.clone() }, Value::User(name.to_owned()));
@@ -85,11 +89,30 @@ fn read_as(user: &mut User, name: &str, seen: &mut Observed) -> Result<()> {
             let name = text(&file["file"])?;
             if name.contains('~') {
                 seen.doubles.push(format!("{name} in {label}"));
+                continue;
             }
             for sharer in list(&file["sharers"]) {
                 let share = Thing::Share { group: label.clone(), file: name.clone(), user: text(sharer)? };
                 seen.things.insert(share, Value::Present);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the list of all groups says of each what its own lists say.
+fn compare_groups(user: &mut User, seen: &Observed) -> Result<()> {
+    let groups = user.must(&["list_groups"])?;
+    for group in list(&groups["groups"]).iter().filter(|group| !group["group"].as_str().is_some_and(|name| name.contains('~'))) {
+        let name = text(&group["group"])?;
+        let owner = seen.value(&Thing::Owner { group: name.clone() });
+        let is_member = |(thing, value): &(&Thing, &Value)| match thing {
+            Thing::Membership { group, .. } => *group == name && **value == Value::Member,
+            _ => false,
+        };
+        let members = seen.things.iter().filter(is_member).count();
+        if owner != Some(Value::User(text(&group["owner"])?)) || group["members"] != members {
+            return Err(format!("list_groups says {group}, and its own lists say {owner:?} and {members} members").into());
         }
     }
     Ok(())

@@ -38,8 +38,7 @@ pub(crate) struct Outcomes {
 impl Outcomes {
     /// Requests that took too long, and no fault explains it.
     pub(crate) fn find_stuck(history: &[Request], impairments: &Impairments, trackers: usize) -> Vec<usize> {
-        let is_stuck =
-            |request: &Request| request.latency() > ANSWER_BAR && impairments.had_tracker(request, trackers);
+        let is_stuck = |request: &Request| request.latency() > ANSWER_BAR && impairments.had_tracker(request, trackers);
         (0..history.len()).filter(|&index| is_stuck(&history[index])).collect()
     }
 
@@ -79,6 +78,7 @@ impl Outcomes {
                 Kind::Undone => "wrong",
                 Kind::Late => "late",
                 Kind::Double => "made twice",
+                Kind::Unasked => "never asked for",
             };
             println!("  {kind}: {}; {}", finding.thing, found.join(", "));
             finding.requests.iter().for_each(|&index| println!("    {}", self.history[index].line()));
@@ -107,8 +107,21 @@ fn quantile(sorted: &[Duration], part: f64) -> Duration {
 
 /// Prints one line for each schedule, and one for all.
 pub(crate) fn summary(all: &[Outcomes]) {
-    let header =
-        ["", "acked", "things", "wrong", "late", "agree s", "stuck", "requests", "refused", "no answer", "p50 ms", "p99 ms", "max ms"];
+    let header = [
+        "",
+        "acked",
+        "things",
+        "wrong",
+        "late",
+        "agree s",
+        "stuck",
+        "requests",
+        "refused",
+        "no answer",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+    ];
     let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
     let row = |one: &Outcomes| {
         let latencies = one.latencies();

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Late,
     /// Something was made twice.
     Double,
+    /// No request asked for it.
+    Unasked,
 }
 
 /// One thing that is not what the history demands.
@@ -77,6 +79,7 @@ pub(crate) fn judge(history: &[Request], observed: &[Observed]) -> Vec<Finding> 
     let effects = effects(history);
     let mut findings: Vec<Finding> =
         effects.iter().filter_map(|(thing, events)| judge_thing(thing, events, &effects, observed)).collect();
+    findings.extend(unasked(&effects, observed));
     for name in observed.iter().flat_map(|observed| &observed.doubles) {
         if !findings.iter().any(|finding| finding.kind == Kind::Double && finding.thing == *name) {
             findings.push(double(name, history, observed));
@@ -147,7 +150,8 @@ fn judge_thing(thing: &Thing, events: &[Event], effects: &Effects, observed: &[O
     let mut found = Vec::new();
     for at in observed {
         let Some(value) = at.value(thing) else { continue };
-        let kind = match (0..2).map(|strict| is_allowed(thing, &value, events, effects, at, strict == 1)).collect::<Vec<_>>()[..] {
+        let kind = match (0..2).map(|strict| is_allowed(thing, &value, events, effects, at, strict == 1)).collect::<Vec<_>>()[..]
+        {
             [false, _] => Kind::Undone,
             [true, false] => Kind::Late,
             _ => continue,
@@ -176,7 +180,9 @@ fn is_allowed(thing: &Thing, value: &Value, events: &[Event], effects: &Effects,
         Thing::Membership { .. } => is_possible(value),
         // The memberships say whether there is to be a group.
         Thing::Owner { .. } if *value == Value::Absent => true,
-        Thing::Owner { group } => is_possible(value) || last.iter().any(|event| may_have_left(group, event, effects)),
+        Thing::Owner { group } => {
+            is_possible(value) || last.iter().any(|event| may_have_left(group, event, effects) || !is_in(group, event, at))
+        }
         // A share is in effect for a member alone.
         Thing::Share { group, user, .. } => {
             let membership = Thing::Membership { group: group.clone(), user: user.clone() };
@@ -186,12 +192,30 @@ fn is_allowed(thing: &Thing, value: &Value, events: &[Event], effects: &Effects,
     }
 }
 
+/// Whether the owner whom the event names is a member; if not, the membership's own rules say whether that is right.
+fn is_in(group: &str, event: &Event, at: &Observed) -> bool {
+    let Value::User(user) = &event.value else { return false };
+    at.value(&Thing::Membership { group: group.to_owned(), user: user.clone() }) == Some(Value::Member)
+}
+
 /// Whether the membership of the owner whom the event names may have ended after the event began.
 fn may_have_left(group: &str, event: &Event, effects: &Effects) -> bool {
     let Value::User(user) = &event.value else { return false };
     let membership = Thing::Membership { group: group.to_owned(), user: user.clone() };
     let is_end = |other: &&Event| other.value == Value::Absent && !(other.is_answered && other.ended < event.asked);
     effects.get(&membership).is_some_and(|events| events.iter().any(|other| is_end(&other)))
+}
+
+/// Things that are there although no request named them.
+fn unasked(effects: &Effects, observed: &[Observed]) -> Vec<Finding> {
+    let mut found: BTreeMap<&Thing, Vec<(usize, String)>> = BTreeMap::new();
+    for at in observed {
+        for (thing, value) in at.things.iter().filter(|(thing, _)| !effects.contains_key(thing)) {
+            found.entry(thing).or_default().push((at.tracker, words(value)));
+        }
+    }
+    let finding = |(thing, found)| Finding { kind: Kind::Unasked, thing: describe(thing), found, requests: vec![] };
+    found.into_iter().map(finding).collect()
 }
 
 /// The requests that a reader needs to follow a finding.

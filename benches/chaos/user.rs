@@ -56,14 +56,7 @@ impl Answer {
 
 impl User {
     /// Starts a client on the clients' machine.
-    pub(crate) fn start(
-        lab: &Lab,
-        binaries: &Binaries,
-        dir: &Path,
-        name: &str,
-        address: &str,
-        info: &str,
-    ) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab, binaries: &Binaries, dir: &Path, name: &str, address: &str, info: &str) -> Result<Self> {
         let (program, listen) = (binaries.client.display().to_string(), format!("{address}:0"));
         let data = format!("client-{name}");
         let words = [&program, &listen, info, "--data-dir", &data, "--json", "--on-error", "continue", "--log", "warn"];

@@ -76,7 +76,8 @@ impl Clients {
         };
         thread::scope(|scope| {
             let threads: Vec<_> = members.iter_mut().enumerate().map(|one| scope.spawn(move || enter(one))).collect();
-            let join = |thread: thread::ScopedJoinHandle<'_, Result<()>>| thread.join().map_err(|_| "a client's thread panicked")?;
+            let join =
+                |thread: thread::ScopedJoinHandle<'_, Result<()>>| thread.join().map_err(|_| "a client's thread panicked")?;
             threads.into_iter().map(join).collect::<Result<Vec<_>>>()
         })?;
         let newcomer = members.pop().ok_or("no clients")?;
@@ -84,12 +85,7 @@ impl Clients {
     }
 
     /// Works until `script` returns and every answer has come; returns what was asked and what `script` returned.
-    pub(crate) fn work<T>(
-        &mut self,
-        seed: u64,
-        start: Instant,
-        script: impl FnOnce() -> Result<T>,
-    ) -> Result<(Vec<Request>, T)> {
+    pub(crate) fn work<T>(&mut self, seed: u64, start: Instant, script: impl FnOnce() -> Result<T>) -> Result<(Vec<Request>, T)> {
         let is_over = AtomicBool::new(false);
         let board = Mutex::new(Board::new(self.members.len()));
         let work = Work { start, is_over: &is_over, board, history: Mutex::new(Vec::new()) };

@@ -5,6 +5,8 @@
 #[path = "../../benches/chaos/history.rs"]
 #[allow(dead_code, reason = "the benchmark uses all of it")]
 mod history;
+#[path = "../../benches/chaos/impairment.rs"]
+mod impairment;
 #[path = "../../benches/chaos/rules.rs"]
 #[allow(dead_code, reason = "the benchmark uses all of it")]
 mod rules;
@@ -12,14 +14,15 @@ mod rules;
 #[allow(dead_code, reason = "the benchmark uses all of it")]
 mod schedule;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use history::{Command, Observed, Outcome, Request, Thing, Value};
+use impairment::Impairments;
 use rules::{Finding, Kind, judge};
-use schedule::{Action, SCHEDULES};
+use schedule::{Action, Node, SCHEDULES, Way};
 
 const GROUP: &str = "lab";
 
@@ -142,9 +145,8 @@ fn what_was_acknowledged_and_is_nowhere_is_found() {
 #[test]
 fn each_tracker_is_judged_by_itself() {
     let story = Story::with_eve();
-    let observed = |tracker, things: &[(Thing, Value)]| {
-        Observed { tracker, things: things.iter().cloned().collect(), doubles: vec![] }
-    };
+    let observed =
+        |tracker, things: &[(Thing, Value)]| Observed { tracker, things: things.iter().cloned().collect(), doubles: vec![] };
     let all = [owner("nik"), member("nik"), member("eve")];
     let findings = judge(&story.0, &[observed(1, &all), observed(2, &all[..2]), observed(3, &all)]);
     assert_eq!(findings.len(), 1);
@@ -200,12 +202,26 @@ fn an_owner_who_leaves_is_followed_by_another_member() {
     let story = Story::with_eve().ok("nik", leave(), 6, 7);
     story.allows(&[owner("eve"), member("eve")]);
     // The membership of before the transfer has nothing to do with it.
-    let story = Story::with_eve()
-        .ok("nik", remove("eve"), 6, 7)
-        .ok("eve", join(), 8, 9)
-        .ok("nik", accept("eve"), 10, 11)
-        .ok("nik", transfer("eve"), 12, 13);
+    let story = Story::with_eve().ok("nik", remove("eve"), 6, 7).ok("eve", join(), 8, 9).ok("nik", accept("eve"), 10, 11).ok(
+        "nik",
+        transfer("eve"),
+        12,
+        13,
+    );
     story.finds(Kind::Undone, "owner of lab", &[owner("nik"), member("nik"), member("eve")]);
+}
+
+#[test]
+fn an_owner_who_is_wrongly_no_member_is_one_fault() {
+    let story = Story::with_eve().ok("nik", transfer("eve"), 6, 7);
+    let findings = story.judge(&[owner("nik"), member("nik")]);
+    assert_eq!(findings.iter().map(|finding| finding.thing.as_str()).collect::<Vec<_>>(), ["membership of eve in lab"]);
+}
+
+#[test]
+fn what_no_request_asked_for_is_found() {
+    let story = Story::default().ok("nik", create(), 0, 1);
+    story.finds(Kind::Unasked, "membership of eve in lab", &[owner("nik"), member("nik"), member("eve")]);
 }
 
 #[test]
@@ -291,4 +307,25 @@ fn every_schedule_ends_its_own_faults() {
             assert!(open.is_empty(), "{} with seed {seed} leaves {open:?}", schedule.name);
         }
     }
+}
+
+/// A request has a tracker if one of them was of use to its client all the time.
+#[test]
+fn a_client_had_a_tracker_unless_each_was_out_of_order_at_some_time() {
+    let mut impairments = Impairments::new(Instant::now());
+    let request = |client| {
+        let (asked, ended) = (Duration::ZERO, Duration::from_secs(3600));
+        Request { client, actor: String::new(), command: create(), asked, ended, outcome: Outcome::Acknowledged }
+    };
+    let mut apply = |action: Action| {
+        impairments.begin(&action);
+        impairments.end(&action);
+        [0, 1].map(|client| impairments.had_tracker(&request(client), 2))
+    };
+    assert_eq!(apply(Action::Freeze(1)), [true, true]);
+    let cut = vec![Way { from: Node::Client(1), to: Node::Tracker(2) }];
+    assert_eq!(apply(Action::Cut(cut)), [true, false]);
+    assert_eq!(apply(Action::Thaw(1)), [true, false], "it was frozen for a time");
+    assert_eq!(apply(Action::Clock(2, 5)), [true, false], "such a clock does no harm");
+    assert_eq!(apply(Action::Clock(2, 4000)), [false, false]);
 }
