@@ -1,27 +1,31 @@
-//! What users are promised, under faults: real trackers and clients, each tracker on a machine (network namespace) of its own.
+//! Checks what users were told under faults: real trackers and clients, each tracker in a network
+//! namespace of its own.
 //!
 //! ```text
-//! cargo bench --bench chaos [-- --seed N --seconds N --trackers 3|5 --clients N --dir DIR SCHEDULE ...]
+//! cargo bench --bench chaos [-- --seed N --seconds N --trackers 3|5 --clients N SCHEDULE ...]
 //! cargo bench --bench chaos -- --list
 //! ```
 //!
-//! A *schedule* is a list of faults that follows from its name and a seed. While it runs, clients type commands as fast as
-//! they are answered, and every request is recorded: when it was asked, when it was answered, and how. After the faults the
-//! trackers have to agree. Then each is read as its users see it, and compared with what the history allows (`rules.rs`): of two
-//! acknowledged changes of one thing, of which the second was asked after the first was answered, the second stands.
+//! A *schedule* is a list of faults that follows from its name and a seed. While it runs, clients
+//! type commands as fast as they are answered, and every request is recorded: when it was asked,
+//! when it was answered, and how. After the faults the trackers have to agree. Then each is read as
+//! its users see it, and compared with what the history allows (`rules.rs`): of two acknowledged
+//! changes of one thing, of which the second was asked after the first was answered, the second
+//! stands.
 //!
 //! | column | meaning |
 //! |---|---|
 //! | acked | acknowledged changes |
 //! | things | accounts, memberships, owners and shares that were changed, and are compared |
-//! | wrong | things that are not as acknowledged changes demand, or were made twice: the bar is 0 |
-//! | late | things decided by a change that was refused or not answered, before an acknowledged one was asked |
-//! | agree s | time from the end of faults and requests until the digests are equal: the bar is 5 s |
-//! | stuck | requests that took over 5 s although a tracker was there for their client all the time |
+//! | wrong | things that acknowledged changes do not allow, or that were made twice: bar 0 |
+//! | late | things that a change without an acknowledgement decides, given up before a later one |
+//! | agree s | time from the end of faults and requests until the digests are equal: bar 5 s |
+//! | stuck | requests over 5 s although their client had a working tracker all the time |
 //!
-//! All schedules take about three minutes without arguments. The exit status is 1 if anything is wrong, or trackers do not agree
-//! in time. Needs Linux, root, `ip`, `nsenter` and `setpriv`; without them it says so and ends with status 0. A schedule
-//! whose programs (`bindfs`, `libfaketime`, `nft`, `tc`) are missing is skipped.
+//! All schedules take about three minutes without arguments. The exit status is 1 if anything is
+//! wrong, or trackers do not agree in time. Needs Linux, root, `ip`, `nsenter` and `setpriv`;
+//! without them it says so and ends with status 0. A schedule whose programs (`bindfs`,
+//! `libfaketime`, `nft`, `tc`) are missing is skipped.
 
 #[path = "chaos/board.rs"]
 mod board;
@@ -69,7 +73,8 @@ use workload::Clients;
 
 /// Seconds that each schedule lasts unless told otherwise: all together take three minutes.
 const SECONDS: u64 = 6;
-/// Where the data is unless told otherwise: the trackers' disks are several, and here they would be one.
+/// Where the data is unless told otherwise: the trackers' disks are several, and here they would be
+/// one.
 const MEMORY: &str = "/dev/shm";
 /// Time for trackers to agree, after which they are read as they are.
 const CONVERGENCE_LIMIT: Duration = Duration::from_secs(12);

@@ -1,10 +1,12 @@
-//! What the clients believe about the directory, and what they ask next. Pure: the random generator is passed in.
+//! What the clients believe about the directory, and what they ask next. Pure: the random generator
+//! is passed in.
 //!
-//! **Invariant:** a client is given what it may do if everything acknowledged stands, so refusals are rare. Each thing is
-//! changed a few times and then *settled*: nobody touches it again, so that its last acknowledged change has to stand.
+//! **Invariant:** a client is given what it may do if everything acknowledged stands, so refusals
+//! are rare. Each thing is changed a few times and then *settled*: no client changes it again, so
+//! that its last acknowledged change has to stand.
 //!
-//! A late copy of a request does harm only if another change of the same thing came after it. So clients like to go on with
-//! the thing that they changed last, and always do after a slow answer.
+//! A late copy of a request does harm only if another change of the same thing came after it. So
+//! clients like to go on with the thing that they changed last, and always do after a slow answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,7 +28,7 @@ const SLOW: Duration = Duration::from_millis(500);
 /// Attempts at finding something to do.
 const ATTEMPTS: usize = 24;
 
-/// Where a user stands, as far as anybody knows.
+/// A user's part in a group, by what was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Stranger,
@@ -234,7 +236,7 @@ impl Board {
                 let group = &self.groups[at];
                 let is_member = group.standings[user] == Standing::Member && subject_user == user;
                 let (group, file_name, is_on) = (name(at), file_name(file), group.shares.contains(&(file, user)));
-                is_member.then(|| match is_on {
+                is_member.then_some(match is_on {
                     true => Command::StopShare { group, file: file_name },
                     false => Command::Upload { group, file: file_name },
                 })

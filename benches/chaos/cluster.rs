@@ -1,7 +1,8 @@
-//! The trackers: real processes, each on a machine and with a disk and a clock of its own, and the faults that befall them.
+//! The trackers: real processes, each on a machine and with a disk and a clock of its own, and the
+//! faults applied to them.
 //!
-//! **Invariant:** a cluster that is dropped lets disks go on before it kills the processes that wait for them, and removes the
-//! namespaces when nothing runs in them any more.
+//! **Invariant:** a cluster that is dropped lets disks go on before it kills the processes that
+//! wait for them, and removes the namespaces when nothing runs in them any more.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,8 +109,8 @@ impl Cluster {
         format!("only-{number}.txt")
     }
 
-    /// A file that names all trackers, in a client's own order: clients prefer the first of trackers that are equally near, and
-    /// are to use all of them.
+    /// A file that names all trackers, in a client's own order: clients prefer the first of
+    /// trackers that are equally near, and are to use all of them.
     pub(crate) fn info_for_client(&self, index: usize) -> String {
         format!("first-{}.txt", index % self.count() + 1)
     }
@@ -127,7 +128,7 @@ impl Cluster {
         let clock = self.faketime.as_ref().map(|library| {
             let file = format!("FAKETIME_TIMESTAMP_FILE={}", tracker.clock.display());
             let preload = format!("LD_PRELOAD={library}");
-            // Timeouts go by the monotonic clock, which nobody sets; the file is looked at once a second.
+            // Timeouts use the monotonic clock, which stays true. The file is read once a second.
             let rest = ["FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"];
             [vec!["env".to_owned(), preload, file], rest.map(str::to_owned).to_vec()].concat()
         });
@@ -233,7 +234,8 @@ impl Cluster {
         Ok(fs::rename(&fresh, clock)?)
     }
 
-    /// Asks every console for a line that begins with `key`; `None` of a tracker that does not answer in time.
+    /// Asks every console for a line that begins with `key`; `None` of a tracker that does not
+    /// answer in time.
     fn ask(&mut self, key: &str) -> Vec<Option<String>> {
         let processes = self.trackers.iter_mut().map(|tracker| tracker.process.as_mut());
         let mut processes: Vec<Option<&mut Process>> = processes.collect();
@@ -265,8 +267,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until every tracker has had the same directory for some time; returns when that began. `None` if it has not
-    /// begun after `limit`.
+    /// Waits until every tracker has had the same directory for some time; returns when that began.
+    /// `None` if it has not begun after `limit`.
     pub(crate) fn converge(&mut self, limit: Duration) -> Result<Option<Instant>> {
         let start = Instant::now();
         let mut since: Option<(Instant, String)> = None;

@@ -1,7 +1,8 @@
-//! Where a tracker's data is: a directory, a file system whose process can be stopped, or a small one that can be filled.
+//! Where a tracker's data is: a directory, a file system whose process can be stopped, or a small
+//! one that can be filled.
 //!
-//! **Invariant:** a stopped file system blocks every process that touches it, this one too: nothing here touches it, and
-//! dropping a [`Store`] lets it go on first. A mount ends with its [`Store`].
+//! **Invariant:** a stopped file system blocks every process that touches it, this one too: nothing
+//! here touches it, and dropping a [`Store`] lets it go on first. A mount ends with its [`Store`].
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,7 +1,8 @@
 //! A history: every request that a client made, when, and how it ended. Plain data.
 //!
-//! **Invariant:** `asked` is before the client process could have read the command, and `ended` is after its answer was read,
-//! so a request took effect, if it did, between the two; one without an answer may take effect at any time after `asked`.
+//! **Invariant:** `asked` is before the client process could have read the command, and `ended` is
+//! after its answer was read, so a request took effect, if it did, between the two; one without an
+//! answer may take effect at any time after `asked`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,7 +45,8 @@ impl Command {
         !matches!(self, Self::Other { .. })
     }
 
-    /// The words as a client reads them. A file is named by its path below `files`; an account has `password`.
+    /// The words as a client reads them. A file is named by its path below `files`; an account has
+    /// `password`.
     pub(crate) fn words(&self, files: &str, password: &str) -> Vec<String> {
         let words: Vec<&str> = match self {
             Self::CreateUser { user } => vec!["create_user", user, password],
@@ -70,9 +72,11 @@ impl Command {
 pub(crate) enum Outcome {
     /// The client said that it was done.
     Acknowledged,
-    /// The client said that it will not be done, with this code and error. Another copy of it may be carried out all the same.
+    /// The client said that it will not be done, with this code and error. Another copy of it may
+    /// be carried out all the same.
     Refused(String),
-    /// The client said that no tracker answered, or said nothing. It may be carried out, also later.
+    /// The client said that no tracker answered, or said nothing. It may be carried out, also
+    /// later.
     Unanswered(String),
 }
 

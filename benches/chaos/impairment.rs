@@ -1,4 +1,5 @@
-//! Which tracker was of no use to which client, and when. Pure but for the moment at which a fault is noted.
+//! Which tracker was of no use to which client, and when. Pure but for the moment at which a fault
+//! is noted.
 //!
 //! **Invariant:** a period covers its fault from before it begins until after it has ended.
 
@@ -85,7 +86,8 @@ impl Impairments {
         self.closed.extend(Vec::into_iter(over).map(|(case, from)| (case, from, now)));
     }
 
-    /// Whether one of `trackers` trackers was of use to the request's client all the time that the request took.
+    /// Whether one of `trackers` trackers was of use to the request's client all the time that the
+    /// request took.
     pub(crate) fn had_tracker(&self, request: &Request, trackers: usize) -> bool {
         let concerns = |case: &Case, tracker| case.tracker == tracker && case.client.is_none_or(|one| one == request.client);
         let is_open = |tracker| self.open.iter().any(|(case, from)| concerns(case, tracker) && *from <= request.ended);

@@ -1,10 +1,13 @@
-//! Each tracker's machine: a network namespace, joined to the others and to the clients by a bridge.
+//! Each tracker's machine: a network namespace, joined to the others and to the clients by a
+//! bridge.
 //!
-//! **Invariant:** everything is in namespaces whose names begin with [`PREFIX`] and this process's id, and dropping a [`Lab`]
-//! removes them. What a killed run left behind is removed by the next one. Nothing outside these namespaces is touched.
+//! **Invariant:** everything is in namespaces whose names begin with [`PREFIX`] and this process's
+//! id, and dropping a [`Lab`] removes them. What a killed run left behind is removed by the next
+//! one. Nothing outside these namespaces is touched.
 //!
-//! The *hub* is a namespace that holds the bridge and the clients. Each client has an address of its own there. Packets are
-//! lost at the end that is to receive them, by rules of `nft`. Blocks for as long as `ip`, `tc` and `nft` take, a few ms each.
+//! The *hub* is a namespace that holds the bridge and the clients. Each client has an address of
+//! its own there. Packets are lost at the end that is to receive them, by rules of `nft`. Blocks
+//! for as long as `ip`, `tc` and `nft` take, a few ms each.
 
 use std::io::Write;
 use std::path::Path;
@@ -112,7 +115,8 @@ impl Lab {
         (1..=self.trackers).map(|number| self.namespace(number)).chain([self.hub()])
     }
 
-    /// Starts a program on the machine of a tracker, or of the clients. It is killed when the calling thread ends.
+    /// Starts a program on the machine of a tracker, or of the clients. It is killed when the
+    /// calling thread ends.
     pub(crate) fn start(&self, name: &str, tracker: Option<usize>, program: &[&str], dir: &Path) -> Result<Process> {
         let net = format!("--net=/run/netns/{}", tracker.map_or_else(|| self.hub(), |number| self.namespace(number)));
         let before = ["--pdeathsig", "KILL", "nsenter", &net, "--"];

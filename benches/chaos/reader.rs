@@ -1,4 +1,5 @@
-//! What users see at one tracker: a client that knows this tracker alone logs in as one user after the other.
+//! What users see at one tracker: a client that knows this tracker alone logs in as one user after
+//! the other.
 //!
 //! **Invariant:** every group is read as its owner, who alone sees the requests to join it.
 
@@ -14,12 +15,13 @@ use crate::lab::reader_address;
 use crate::support::{Binaries, Result};
 use crate::user::{PASSWORD, User};
 
-/// Accounts that are looked at, at most: each look is a log-in, which trackers do not let everybody do as often as they like.
+/// Accounts that are looked at, at most: each look is a login, and trackers limit logins.
 const ACCOUNTS_MAX: usize = 20;
 /// Time for an answer to a log-in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Starts a client for each tracker, in the main thread: a client ends with the thread that started it.
+/// Starts a client for each tracker, in the main thread: a client ends with the thread that started
+/// it.
 pub(crate) fn start_all(cluster: &Cluster, binaries: &Binaries, dir: &Path) -> Result<Vec<User>> {
     let start = |tracker: usize| {
         let (name, info) = (format!("reader-{tracker}"), Cluster::info_of_only(tracker));

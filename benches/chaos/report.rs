@@ -27,7 +27,8 @@ pub(crate) struct Outcomes {
     pub(crate) findings: Vec<Finding>,
     /// Time until all trackers agreed; `None` if they did not.
     pub(crate) convergence: Option<Duration>,
-    /// Requests that took longer than [`ANSWER_BAR`] although a tracker was there for their client, by index.
+    /// Requests that took longer than [`ANSWER_BAR`] although a tracker was there for their client,
+    /// by index.
     pub(crate) stuck: Vec<usize>,
     /// What else there is to say.
     pub(crate) remarks: Vec<String>,

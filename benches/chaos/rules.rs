@@ -1,15 +1,16 @@
 //! Which states of the directory a history allows. Pure.
 //!
-//! **Invariant:** of two acknowledged changes of one thing, of which the second was asked after the first was answered, the
-//! first never decides what the thing is. Everything else is allowed: changes that overlap in time count in any order, and a
-//! change that was refused or not answered has happened or has not, at any time after it was asked.
+//! **Invariant:** of two acknowledged changes of one thing, of which the second was asked after the
+//! first was answered, the first never decides what the thing is. Everything else is allowed:
+//! changes that overlap in time count in any order, and a change that was refused or not answered
+//! has happened or has not, at any time after it was asked.
 //!
 //! Some changes touch more than the thing they name:
 //!
-//! - `leave_group` and `remove_member` end the user's shares in the group. `accept_request` may end shares that an earlier
-//!   membership left behind.
-//! - The owner of a group is the user who was named last, while that user is a member. A named owner whose membership may
-//!   have ended since can be followed by any other member.
+//! - `leave_group` and `remove_member` end the user's shares in the group. `accept_request` may end
+//!   shares that an earlier membership left behind.
+//! - The owner of a group is the user who was named last, while that user is a member. A named
+//!   owner whose membership may have ended since can be followed by any other member.
 //! - A group whose last member has left is not listed, nor are the requests to join it.
 
 use std::collections::BTreeMap;
@@ -22,8 +23,8 @@ use super::history::{Command, Observed, Outcome, Request, Thing, Value};
 pub(crate) enum Kind {
     /// An acknowledged change does not stand, or something was acknowledged and is not there.
     Undone,
-    /// A change without an answer, or a refused one, decides although an acknowledged one was asked after the client had given
-    /// it up. The rules allow that; users do not like it.
+    /// A change without an answer, or a refused one, decides although an acknowledged one was asked
+    /// after the client had given it up. The rules allow that; users do not like it.
     Late,
     /// Something was made twice.
     Double,
@@ -165,8 +166,8 @@ fn judge_thing(thing: &Thing, events: &[Event], effects: &Effects, observed: &[O
     worst.map(|kind| Finding { kind, thing: describe(thing), found, requests })
 }
 
-/// Whether a thing may be `value` in the end. Strictly, a request that was given up before another one was asked counts as
-/// earlier than that one.
+/// Whether a thing may be `value` in the end. Strictly, a request that was given up before another
+/// one was asked counts as earlier than that one.
 fn is_allowed(thing: &Thing, value: &Value, events: &[Event], effects: &Effects, at: &Observed, strictly: bool) -> bool {
     let last: Vec<&Event> = events.iter().filter(|event| !event.is_superseded(events, strictly)).collect();
     let untouched = !events.iter().any(|event| event.is_certain);
@@ -192,7 +193,8 @@ fn is_allowed(thing: &Thing, value: &Value, events: &[Event], effects: &Effects,
     }
 }
 
-/// Whether the owner whom the event names is a member; if not, the membership's own rules say whether that is right.
+/// Whether the owner whom the event names is a member; if not, the membership's own rules say
+/// whether that is right.
 fn is_in(group: &str, event: &Event, at: &Observed) -> bool {
     let Value::User(user) = &event.value else { return false };
     at.value(&Thing::Membership { group: group.to_owned(), user: user.clone() }) == Some(Value::Member)

@@ -1,7 +1,8 @@
-//! The schedules: which faults happen when. Pure: a plan follows from its name, the numbers of trackers and clients, the time,
-//! and the random generator that is passed in.
+//! The schedules: which faults happen when. Pure: a plan follows from its name, the numbers of
+//! trackers and clients, the time, and the random generator that is passed in.
 //!
-//! **Invariant:** every plan ends its own faults: after its last step all trackers run, and nothing is in their way.
+//! **Invariant:** every plan ends its own faults: after its last step all trackers run, and nothing
+//! is in their way.
 
 use std::time::Duration;
 
@@ -229,7 +230,8 @@ impl Planner {
         self.push(end);
     }
 
-    /// Does something again and again with trackers in turn, as long as there are `least` seconds left; at least once.
+    /// Does something again and again with trackers in turn, as long as there are `least` seconds
+    /// left; at least once.
     fn repeat(&mut self, least: f64, mut each: impl FnMut(&mut Self, usize)) {
         let mut tracker = self.any();
         loop {

@@ -1,6 +1,7 @@
 //! One user at one client process: commands go to its stdin, answers come as JSON from its stdout.
 //!
-//! **Invariant:** one command is under way at a time, so the next object with a `command` is its answer.
+//! **Invariant:** one command is under way at a time, so the next object with a `command` is its
+//! answer.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! The clients at work: each a process and a thread that types one command after the other, and notes every answer.
+//! The clients at work: each a process and a thread that types one command after the other, and
+//! notes every answer.
 //!
 //! **Invariant:** a request is in the history exactly once, also if its answer never came.
 
@@ -84,7 +85,8 @@ impl Clients {
         Ok(Self { members, newcomer })
     }
 
-    /// Works until `script` returns and every answer has come; returns what was asked and what `script` returned.
+    /// Works until `script` returns and every answer has come; returns what was asked and what
+    /// `script` returned.
     pub(crate) fn work<T>(&mut self, seed: u64, start: Instant, script: impl FnOnce() -> Result<T>) -> Result<(Vec<Request>, T)> {
         let is_over = AtomicBool::new(false);
         let board = Mutex::new(Board::new(self.members.len()));

@@ -268,7 +268,8 @@ fn something_made_twice_is_found_once() {
     assert_eq!((findings[0].kind, findings[0].requests.as_slice()), (Kind::Double, &[0][..]));
 }
 
-/// Every fault of a plan is ended by the plan, in the time that it was given, and each tracker runs in the end.
+/// Every fault of a plan is ended by the plan, in the time that it was given, and each tracker runs
+/// in the end.
 #[test]
 fn every_schedule_ends_its_own_faults() {
     for schedule in &SCHEDULES {
