@@ -16,7 +16,7 @@ use crate::support::{Binaries, Process, Result};
 pub(crate) const PASSWORD: &str = "correct horse battery";
 /// Time for a client to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Codes of answers after which nobody can say what was done.
+/// Codes of answers that leave open whether the change was made.
 const UNANSWERED: [&str; 4] = ["no_answer", "no_tracker", "interrupted", "failed"];
 
 /// A client.
