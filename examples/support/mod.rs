@@ -68,7 +68,7 @@ pub(crate) fn check_interrupt() -> Result<()> {
     if INTERRUPTED.load(Ordering::Relaxed) { Err("interrupted".into()) } else { Ok(()) }
 }
 
-fn show_logs(dir: &Path) {
+pub(crate) fn show_logs(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     let mut logs: Vec<_> =
         entries.flatten().map(|entry| entry.path()).filter(|p| p.extension().is_some_and(|e| e == "log")).collect();

@@ -99,6 +99,11 @@ impl Process {
         }
     }
 
+    /// Whether the process has not ended yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Kills the process as `kill -9` does, and waits until it is gone.
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.child.kill()?;

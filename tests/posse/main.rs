@@ -23,11 +23,13 @@
 //! | [`documents`] | what the documents name is there |
 //! | [`membership`] | tickets and tokens: who is no member any more gets nothing more, at once and everywhere |
 //! | [`floods`] | wrong passwords, slow handshakes, accounts by the thousand: honest people are served all the while |
+//! | [`chaos`] | the rules by which `benches/chaos.rs` judges a directory after faults |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
 
 mod again;
+mod chaos;
 mod commands;
 mod corrupt;
 mod disk;
