@@ -133,7 +133,7 @@ impl Replica {
                 let version = Version { stamp, request: request.id };
                 let place = Place { store: self.lineage.store, sequence: self.sequence + 1 };
                 let row = |content: Content| {
-                    let extra = self.directory.extra(&content.key());
+                    let extra = extra_of(&self.directory, &content);
                     Row { content, version, place, extra }
                 };
                 let rows: Vec<Row> = contents.into_iter().map(row).collect();
@@ -141,6 +141,17 @@ impl Replica {
                 self.reply_when_safe(ticket, Ok(Success { effect, stamp }), self.sequence);
             }
         }
+    }
+
+    /// Writes a row of a kind that this version does not know.
+    #[cfg(feature = "later-version")]
+    pub fn write_later_row(&mut self, now_ms: u64, kind: u8) {
+        let request = crate::types::RequestId::from_bytes([kind; 16]);
+        let version = Version { stamp: crate::types::Stamp::new(now_ms, 0), request };
+        let place = Place { store: self.lineage.store, sequence: self.sequence + 1 };
+        let content = Content::Unknown(kind, self.lineage.store.as_bytes().to_vec(), now_ms.to_be_bytes().to_vec());
+        let row = Row { content, version, place, extra: Box::default() };
+        self.write(vec![row], VersionVector::default(), VersionVector::default());
     }
 
     /// Everything handed out in [`Output::Persist`] so far is durable.
@@ -330,6 +341,16 @@ impl Replica {
         let holding = self.outbound.values().filter(|link| link.holds_replies());
         self.durable >= sequence && holding.into_iter().all(|link| link.through >= sequence)
     }
+}
+
+/// The fields of a later version that the row has already, or, in a build of that version, has from now on.
+fn extra_of(directory: &Directory, content: &Content) -> Box<[u8]> {
+    let extra = directory.extra(&content.key());
+    #[cfg(feature = "later-version")]
+    if extra.is_empty() && !content.is_final() && !matches!(content, Content::File(_, _, None) | Content::Setting(..)) {
+        return b"a field of a later version".as_slice().into();
+    }
+    extra
 }
 
 /// Cuts a note to the length that a row has room for.

@@ -127,41 +127,22 @@ impl Directory {
         }
     }
 
-    /// Forgets a row that the store has deleted for its age.
+    /// Forgets a row that the store has deleted for its age, unless it has been written again.
     pub(super) fn forget(&mut self, key: &RowKey) {
-        self.row_count = self.row_count.saturating_sub(u64::from(!matches!(key, RowKey::Request(_))));
-        match key {
-            RowKey::User(user) => {
-                if self.users.get(user).is_some_and(|row| row.value.is_none()) {
-                    self.users.remove(user);
-                }
-            }
-            RowKey::Group(group) => {
-                if self.groups.get(group).and_then(|g| g.about.as_ref()).is_some_and(|about| about.value.is_none()) {
-                    self.groups.remove(group);
-                }
-            }
-            RowKey::Membership(group, user) => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.forget_standing(*user);
-                }
-            }
-            RowKey::File(group, file) => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.forget_file(*file);
-                }
-            }
-            RowKey::Sharing(group, file, user) => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.forget_sharing(*file, *user);
-                }
-            }
+        let is_gone = match key {
+            RowKey::Membership(group, user) => self.groups.get_mut(group).is_some_and(|g| g.forget_standing(*user)),
+            RowKey::File(group, file) => self.groups.get_mut(group).is_some_and(|g| g.forget_file(*file)),
+            RowKey::Sharing(group, file, user) => self.groups.get_mut(group).is_some_and(|g| g.forget_sharing(*file, *user)),
             RowKey::Setting(name) => {
-                if self.setting_rows.get(name).is_some_and(|row| row.value.is_none()) {
-                    self.setting_rows.remove(name);
-                }
+                let is_unset = self.setting_rows.get(name).is_some_and(|row| row.value.is_none());
+                is_unset && self.setting_rows.remove(name).is_some()
             }
-            RowKey::Owner(_) | RowKey::Request(_) | RowKey::Unknown(..) => {}
+            RowKey::User(_) | RowKey::Group(_) | RowKey::Owner(_) | RowKey::Request(_) | RowKey::Unknown(..) => false,
+        };
+        if is_gone {
+            let name_len = if let RowKey::Setting(name) = key { name.as_str().len() as u64 } else { 0 };
+            self.row_count = self.row_count.saturating_sub(1);
+            self.byte_count = self.byte_count.saturating_sub(ROW_LEN + name_len);
         }
     }
 
@@ -281,6 +262,9 @@ fn count(counts: &mut BTreeMap<UserId, u32>, user: UserId, was: bool, is: bool) 
     }
 }
 
+/// Bytes that every row takes in memory, about.
+const ROW_LEN: u64 = 300;
+
 /// About how many bytes a row takes in memory, with its place in the indexes.
 pub(super) fn size_of_row(content: &Content) -> u64 {
     let texts = match content {
@@ -291,5 +275,5 @@ pub(super) fn size_of_row(content: &Content) -> u64 {
         Content::Unknown(_, key, value) => 2 * key.len() + value.len(),
         _ => 0,
     };
-    (texts + 300) as u64
+    texts as u64 + ROW_LEN
 }

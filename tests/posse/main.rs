@@ -56,4 +56,5 @@ mod storm;
 mod terminal;
 mod trackers;
 mod transfers;
+mod versions;
 mod versions_of_files;
