@@ -378,12 +378,9 @@ impl Simulation {
         self.world.notices.clear();
         self.world.restart(away);
         self.world.settle();
-        let told = (away, Notice::MustResync);
-        if self.world.notices.contains(&told) {
+        if self.world.notices.contains(&(away, Notice::MustResync)) {
             self.say("must resync", away);
             self.tally.add("must resync", 1);
-            self.world.crash(away, 0, None, &mut |_| 0);
-            self.world.wipe(away);
         }
         self.world.heal();
     }

@@ -497,11 +497,26 @@ impl World {
             if !self.nodes.iter().any(is_degraded) {
                 return;
             }
+            self.start_anew();
             self.advance(300);
         }
         let links = |node: &Node| node.replica.as_ref().map(Replica::links);
         let states: Vec<_> = self.nodes.iter().map(links).collect();
         panic!("the network does not heal: {states:?}");
+    }
+
+    /// Operators do as they are told: a tracker whose store is too old starts anew.
+    pub(super) fn start_anew(&mut self) -> usize {
+        let links = |node: &Node| node.replica.as_ref().map(Replica::links).unwrap_or_default();
+        let all = self.nodes.iter().flat_map(links);
+        let told = all.filter(|link| link.state == TrackerState::MustResync);
+        let told: BTreeSet<usize> = told.map(|link| link.tracker as usize).collect();
+        for &node in &told {
+            self.crash(node, 0, None, &mut |_| 0);
+            self.wipe(node);
+            self.restart(node);
+        }
+        told.len()
     }
 
     fn carry_out_all(&mut self, node: usize) {
