@@ -41,19 +41,16 @@ pub struct Directory {
 pub(super) enum Offered {
     /// It is the row from now on; what was there before.
     Written(Option<Content>),
-    /// A newer write is there.
-    Older,
-    /// This write is there already.
-    Same,
+    /// This write is there already, or a newer one.
+    Known,
 }
 
 impl Directory {
     /// Merges a row. `sequence` is the update sequence it gets here.
     pub(super) fn apply(&mut self, row: &Row, sequence: u64) -> Offered {
-        if let Some(version) = self.version(&row.content.key()) {
-            if version == row.version && !row.content.is_final() {
-                return Offered::Same;
-            }
+        let is_older = self.version(&row.content.key()).is_some_and(|version| version > row.version);
+        if is_older && !row.content.is_final() {
+            return Offered::Known;
         }
         let version = row.version;
         let previous = match row.content.clone() {
@@ -96,9 +93,10 @@ impl Directory {
             Content::Request(request, value) => {
                 // The earlier of two copies of one request gives way, as any other row does.
                 if self.requests.get(request).is_some_and(|carried| carried.stamp >= version.stamp) {
-                    return Offered::Older;
+                    return Offered::Known;
                 }
-                let carried = Carried { actor: value.actor, effect: value.effect, stamp: version.stamp, sequence };
+                let (actor, effect, place) = (value.actor, value.effect, row.place);
+                let carried = Carried { actor, effect, stamp: version.stamp, sequence, place };
                 self.requests.record(request, carried);
                 return Offered::Written(None);
             }
@@ -115,7 +113,7 @@ impl Directory {
             }
         };
         match previous {
-            None => Offered::Older,
+            None => Offered::Known,
             Some(previous) => {
                 match &previous {
                     Some(before) => self.byte_count -= size_of_row(before).min(self.byte_count),
@@ -164,10 +162,15 @@ impl Directory {
         }
     }
 
-    /// Returns the fields that a later version of this program keeps in the row with that key.
-    pub(super) fn extra(&self, key: &RowKey) -> Box<[u8]> {
+    /// Returns the fields that a later version of this program keeps in the row whose place is taken. A
+    /// row without a value has none.
+    pub(super) fn extra(&self, content: &Content) -> Box<[u8]> {
+        use Content::{File, Group, Setting, User};
+        if matches!(content, User(_, None) | Group(_, None) | File(_, _, None) | Setting(_, None)) {
+            return Box::default();
+        }
         let group = |id: &GroupId| self.groups.get(id);
-        let extra = match key {
+        let extra = match &content.key() {
             RowKey::User(user) => self.users.get(user).map(|r| r.extra.clone()),
             RowKey::Group(id) => group(id).and_then(|g| g.about.as_ref()).map(|r| r.extra.clone()),
             RowKey::Membership(id, user) => group(id).and_then(|g| g.standings.get(user)).map(|r| r.extra.clone()),
@@ -221,8 +224,8 @@ impl Directory {
         let owner = group.owner().filter(|_| listing.is_some());
         if owner != group.counted_owner {
             let before = std::mem::replace(&mut group.counted_owner, owner);
-            before.map(|user| count(&mut self.owned, user, true, false));
-            owner.map(|user| count(&mut self.owned, user, false, true));
+            before.into_iter().for_each(|user| count(&mut self.owned, user, true, false));
+            owner.into_iter().for_each(|user| count(&mut self.owned, user, false, true));
         }
         if listing == group.listed {
             return changed;
