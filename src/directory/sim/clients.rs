@@ -50,7 +50,8 @@ impl Clients {
             }
             _ => {}
         }
-        self.requests.push(Request { client, stamp, actor, change, asked_ms: world.now_ms });
+        let (asked_ms, number) = (world.now_ms, world.next());
+        self.requests.push(Request { client, stamp, actor, change, asked_ms, number });
         world.ask(node, &self.requests[self.requests.len() - 1]);
     }
 

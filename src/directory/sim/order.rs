@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::world::World;
+use super::world::{Acknowledged, Request, World};
 use crate::types::{RequestId, Row};
 
 /// How much later than the acknowledgement of a change another client must ask to be later: the
@@ -30,16 +30,17 @@ fn overwritten(world: &World, row: &Rc<Row>, are_clocks_right: bool) -> Option<R
     let (key, stands) = (row.content.key(), row.version.request);
     let by = world.requests.get(&stands)?;
     let acknowledged = world.acknowledged.iter().filter(|a| a.request == stands);
-    let at_ms = acknowledged.map(|a| a.at_ms).min()?;
-    let writes = |a: &&super::world::Acknowledged| {
-        let is_later = |asked_ms: i64, client: usize| {
-            (are_clocks_right && asked_ms > at_ms + APART_MS) || (client == by.client && asked_ms >= at_ms)
+    let (number, at_ms) = acknowledged.map(|a| (a.number, a.at_ms)).min()?;
+    let writes = |a: &&Acknowledged| {
+        let is_later = |request: &Request| {
+            (are_clocks_right && request.asked_ms > at_ms + APART_MS)
+                || (request.client == by.client && request.number > number)
         };
         let request = &world.requests[&a.request];
         a.request != stands
             && !world.forgiven.contains(&(a.request, a.stamp))
-            && world.writes[&a.request][&a.stamp].contains(&key)
-            && is_later(request.asked_ms, request.client)
+            && world.writes[&a.request][&a.stamp].values().all(|keys| keys.contains(&key))
+            && is_later(request)
     };
     world.acknowledged.iter().find(writes).map(|a| a.request)
 }

@@ -15,7 +15,7 @@ use super::disk::{Disk, Entry};
 use crate::directory::requests::REMEMBERED_MS;
 use crate::directory::{Asked, LinkId, Notice, Replica, Ticket};
 use crate::types::{
-    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage,
+    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage, TrackerState,
     UserId, Version, VersionVector,
 };
 
@@ -98,6 +98,8 @@ pub(super) struct Request {
     pub(super) change: Change,
     /// The true time when it was first asked.
     pub(super) asked_ms: i64,
+    /// Orders it among what happened in the same millisecond.
+    pub(super) number: u64,
 }
 
 /// A request that a client was told to be carried out.
@@ -107,6 +109,8 @@ pub(super) struct Acknowledged {
     pub(super) stamp: Stamp,
     /// The true time.
     pub(super) at_ms: i64,
+    /// Orders it among what happened in the same millisecond.
+    pub(super) number: u64,
 }
 
 /// The network.
@@ -129,7 +133,7 @@ pub(super) struct World {
     /// The latest stamp that each client was told.
     pub(super) told: BTreeMap<usize, Stamp>,
     /// The rows that each carrying-out of a request wrote.
-    pub(super) writes: BTreeMap<RequestId, BTreeMap<Stamp, BTreeSet<RowKey>>>,
+    pub(super) writes: BTreeMap<RequestId, BTreeMap<Stamp, BTreeMap<Place, BTreeSet<RowKey>>>>,
     /// What each place was used for.
     pub(super) places: BTreeMap<(Place, RowKey), Rc<Row>>,
     /// What each store had durably, by update sequence.
@@ -142,7 +146,6 @@ pub(super) struct World {
     /// Rows in the frames in which rows of a store are sent.
     pub(super) frame_rows: usize,
     pub(super) frames_stored: usize,
-    /// Replicas forget requests of that age when they start.
     next_id: u64,
     seed: u64,
 }
@@ -282,7 +285,7 @@ impl World {
         for Acknowledged { request, stamp, .. } in &self.acknowledged {
             let version = Version { stamp: *stamp, request: *request };
             let is_held = |key: &RowKey| self.nodes.iter().any(|n| n.disk.covers(key, version));
-            if !self.writes[request][stamp].iter().all(is_held) {
+            if !self.is_whole(version, is_held) {
                 self.forgiven.insert((*request, *stamp));
             }
         }
