@@ -223,7 +223,7 @@ struct Noted {
 }
 
 impl Work<'_> {
-    /// First pass: notes the order of the operations, and what [`Latest`] names.
+    /// First pass: notes the order of the operations, and what `Latest` names.
     fn note_order(&mut self) -> Result<Noted, StoreError> {
         let mut noted = Noted::default();
         let wrap = |source| StoreError::of(self.old.path, source);
