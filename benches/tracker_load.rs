@@ -3,12 +3,15 @@
 //!
 //! ```text
 //! cargo bench --bench tracker_load [-- --clients 5000 --accounts 100 --seconds 5 --dir DIR]
+//! cargo bench --bench tracker_load -- --fill 600
 //! ```
 //!
 //! The clients are connections of this process that speak the tracker protocol, so that what is measured is the tracker alone.
 
 #[path = "tracker_load/changes.rs"]
 mod changes;
+#[path = "tracker_load/fill.rs"]
+mod fill;
 #[path = "tracker_load/handshakes.rs"]
 mod handshakes;
 #[path = "tracker_load/idle.rs"]
@@ -41,6 +44,9 @@ struct Options {
     /// How long they do.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Instead of all that: fills the network for so many seconds, as one address with many accounts can.
+    #[arg(long, value_name = "SECONDS")]
+    fill: Option<u64>,
     /// Where the trackers' stores are; default: the system's temporary directory.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -62,6 +68,11 @@ fn run(dir: &Path, options: &Options) -> Result<()> {
     let binaries = Binaries::given(env!("CARGO_BIN_EXE_tracker"), env!("CARGO_BIN_EXE_client"));
     let time = Duration::from_secs(options.seconds);
     println!("stores in {}", dir.display());
+    if let Some(seconds) = options.fill {
+        let network = start(&binaries, dir, "fill", 2)?;
+        fill::measure(&network, &dir.join("fill"), Duration::from_secs(seconds))?;
+        return network.stop();
+    }
     let mut syncs = vec![changes::fsync_rate(dir, time)?];
     for trackers in [1, 2] {
         let network = start(&binaries, dir, &format!("changes-{trackers}"), trackers)?;

@@ -353,9 +353,8 @@ impl Replica {
 
     /// Answers those who have waited too long for the rest of what another tracker wrote. It may be gone.
     fn give_up_waiting(&mut self, elapsed_ms: u64) {
-        let is_late = |reply: &mut Waiting| {
-            reply.unfinished.is_some_and(|(_, since_ms)| elapsed_ms - since_ms >= UNFINISHED_MS_MAX)
-        };
+        let is_late =
+            |reply: &mut Waiting| reply.unfinished.is_some_and(|(_, since_ms)| elapsed_ms - since_ms >= UNFINISHED_MS_MAX);
         let late: Vec<Waiting> = self.waiting.extract_if(.., is_late).collect();
         late.into_iter().for_each(|reply| self.reply(reply.ticket, Err(Refusal::Busy)));
     }

@@ -1,4 +1,8 @@
 //! The order of changes as users see it: what was asked after another change was acknowledged stands.
+//!
+//! One case is left out, for the design does not cover it: a late copy that a tracker carries out which
+//! knows rows that are newer than the request, but not that the request was carried out elsewhere. It is
+//! taken for a new request, and is later than all that the tracker knows.
 
 use std::rc::Rc;
 
@@ -29,12 +33,14 @@ pub(super) fn check_order(world: &World, are_clocks_right: bool) {
 fn overwritten(world: &World, row: &Rc<Row>, are_clocks_right: bool) -> Option<RequestId> {
     let (key, stands) = (row.content.key(), row.version.request);
     let by = world.requests.get(&stands)?;
+    if world.raised.contains(&row.version) {
+        return None;
+    }
     let acknowledged = world.acknowledged.iter().filter(|a| a.request == stands);
     let (number, at_ms) = acknowledged.map(|a| (a.number, a.at_ms)).min()?;
     let writes = |a: &&Acknowledged| {
         let is_later = |request: &Request| {
-            (are_clocks_right && request.asked_ms > at_ms + APART_MS)
-                || (request.client == by.client && request.number > number)
+            (are_clocks_right && request.asked_ms > at_ms + APART_MS) || (request.client == by.client && request.number > number)
         };
         let request = &world.requests[&a.request];
         a.request != stands

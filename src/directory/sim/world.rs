@@ -15,8 +15,8 @@ use super::disk::{Disk, Entry};
 use crate::directory::requests::REMEMBERED_MS;
 use crate::directory::{Asked, LinkId, Notice, Replica, Ticket};
 use crate::types::{
-    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage, TrackerState,
-    UserId, Version, VersionVector,
+    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage,
+    TrackerState, UserId, Version, VersionVector,
 };
 
 /// The wall clock at the start of every simulation.
@@ -39,6 +39,8 @@ pub(super) struct Node {
     pub(super) inbox: VecDeque<(Ticket, Asked)>,
     /// The trackers it dials.
     pub(super) peers: BTreeSet<usize>,
+    /// Entries of its log that are younger than the retention time of others.
+    pub(super) keep_min: usize,
     /// How far its version vector was found to be true.
     pub(super) checked: VersionVector,
 }
@@ -130,6 +132,8 @@ pub(super) struct World {
     pub(super) acknowledged: Vec<Acknowledged>,
     /// Acknowledged writes that no store holds any more: every one that did went back in time.
     pub(super) forgiven: BTreeSet<(RequestId, Stamp)>,
+    /// Late copies that were carried out on rows which were newer than the request.
+    pub(super) raised: BTreeSet<Version>,
     /// The latest stamp that each client was told.
     pub(super) told: BTreeMap<usize, Stamp>,
     /// The rows that each carrying-out of a request wrote.
@@ -184,6 +188,7 @@ impl World {
             notices: Vec::new(),
             acknowledged: Vec::new(),
             forgiven: BTreeSet::new(),
+            raised: BTreeSet::new(),
             told: BTreeMap::new(),
             writes: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -207,6 +212,7 @@ impl World {
                 is_frozen: false,
                 inbox: VecDeque::new(),
                 peers,
+                keep_min: 0,
                 checked: VersionVector::default(),
             });
         }
