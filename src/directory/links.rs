@@ -11,7 +11,7 @@
 
 use super::waiting::{Next, Recent};
 use crate::types::limits::REPLICATION_ACK_TIMEOUT;
-use crate::types::{Durable, RowBatch, StoreId, TrackerState, VersionVector};
+use crate::types::{Durable, RowBatch, RowKey, StoreId, TrackerState, VersionVector};
 
 #[derive(Debug, Clone)]
 enum Phase {
@@ -136,8 +136,12 @@ impl Outbound {
         }
     }
 
-    /// Finds the next thing to do, given what is durable here. A batch counts as sent.
-    pub(super) fn step(&mut self, durable: u64, vector: &VersionVector, recent: &Recent, elapsed_ms: u64) -> Step {
+    /// Finds the next thing to do, given what is durable here and which rows have not been deleted for
+    /// their age. A batch counts as sent.
+    pub(super) fn step(&mut self, durable: u64, vector: &VersionVector, recent: &Recent,
+        is_kept: impl Fn(&RowKey) -> bool,
+        elapsed_ms: u64,
+    ) -> Step {
         if !self.is_connected() || matches!(self.phase, Phase::Greeting) {
             return Step::Rest;
         }
@@ -145,7 +149,7 @@ impl Outbound {
             return Step::Rest;
         }
         let joined = self.under_way.take().is_some() && matches!(self.phase, Phase::Joining);
-        let next = recent.batch(self.through, durable, &self.vector);
+        let next = recent.batch(self.through, durable, &self.vector, is_kept);
         if let Next::Rows(batch) = &next
             && batch.rows.is_empty()
         {

@@ -299,9 +299,10 @@ impl Replica {
     pub(super) fn send_next(&mut self, number: u32) {
         let elapsed_ms = self.stopwatch.elapsed_ms();
         let Some(link) = self.outbound.get_mut(&number) else { return };
-        let mut step = link.step(self.durable, &self.vector, &self.recent, elapsed_ms);
+        let is_kept = |key: &RowKey| matches!(key, RowKey::Request(_)) || self.directory.version(key).is_some();
+        let mut step = link.step(self.durable, &self.vector, &self.recent, is_kept, elapsed_ms);
         if step == Step::CameUp {
-            step = link.step(self.durable, &self.vector, &self.recent, elapsed_ms);
+            step = link.step(self.durable, &self.vector, &self.recent, is_kept, elapsed_ms);
             self.outputs.push_back(Output::Notice(Notice::Up { tracker: number }));
         }
         let known = link.vector.clone();

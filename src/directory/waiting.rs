@@ -1,10 +1,10 @@
 //! Replies that wait until what they tell is safe, and the transactions that were handed out last.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::output::Ticket;
 use crate::types::limits::ROWS_PER_BATCH_MAX;
-use crate::types::{Outcome, Place, Row, RowBatch, VersionVector};
+use crate::types::{Outcome, Place, Row, RowBatch, RowKey, VersionVector};
 
 /// One reply that waits.
 #[derive(Debug, Clone)]
@@ -63,19 +63,37 @@ impl Recent {
         }
     }
 
-    /// Puts together the next batch behind `after`, of what is durable here and not known there.
-    pub(super) fn batch(&self, after: u64, durable: u64, there: &VersionVector) -> Next {
+    /// Puts together the next batch behind `after`, of what is durable here and not known there. Of a row
+    /// that was written again only the last write is sent, and of one that has been deleted for its age,
+    /// none: it would come back where nothing of it is left.
+    pub(super) fn batch(
+        &self,
+        after: u64,
+        durable: u64,
+        there: &VersionVector,
+        is_kept: impl Fn(&RowKey) -> bool,
+    ) -> Next {
         if after < self.below {
             return Next::Stored;
         }
+        let waiting = self.transactions.iter().filter(|(sequence, _)| *sequence > after && *sequence <= durable);
+        let rows = waiting.flat_map(|(sequence, rows)| rows.iter().enumerate().map(|(index, row)| (*sequence, index, row)));
+        let last: HashMap<RowKey, (u64, usize)> =
+            rows.map(|(sequence, index, row)| (row.content.key(), (sequence, index))).collect();
+        let stands = |sequence: u64, index: usize, row: &Row| {
+            let key = row.content.key();
+            last.get(&key) == Some(&(sequence, index)) && is_kept(&key)
+        };
         let mut batch = RowBatch { through: after, ..RowBatch::default() };
         for (sequence, rows) in self.transactions.iter().filter(|(sequence, _)| *sequence > after) {
             if *sequence > durable {
                 break;
             }
-            let missing = rows.iter().filter(|row| !there.has(row.place));
+            let missing = rows.iter().enumerate().filter(|(index, row)| {
+                !there.has(row.place) && stands(*sequence, *index, row)
+            });
             let before = batch.rows.len();
-            batch.rows.extend(missing.cloned());
+            batch.rows.extend(missing.map(|(_, row)| row.clone()));
             if before > 0 && batch.rows.len() > ROWS_PER_BATCH_MAX {
                 batch.rows.truncate(before);
                 return Next::Rows(batch);

@@ -43,6 +43,9 @@ impl World {
         let mut own_writes = Vec::new();
         for (row, displaced) in transaction.rows.iter().zip(&transaction.displaced) {
             let key = row.content.key();
+            if self.trace {
+                println!("{node} stores {} {key:?} of {}", transaction.sequence, row.version.request);
+            }
             let before = state.view.insert(key.clone(), Rc::new(row.clone()));
             check_row(before.as_deref(), displaced.as_ref(), row);
             let place = (row.place, key.clone());

@@ -179,7 +179,8 @@ impl Simulation {
         }
         let is_far_off = random.one_in(8);
         let retention_ms = if random.one_in(4) { Some(150_000) } else { None };
-        let world = World::new(count, topology, seed);
+        let mut world = World::new(count, topology, seed);
+        world.trace = trace;
         Self { world, topology, clients, random, trace, tally, is_far_off, retention_ms, injected: 0 }
     }
 
@@ -249,7 +250,7 @@ impl Simulation {
             if self.trace {
                 let connection = &self.world.connections[connection];
                 let [from, to] = [connection.ends[pipe], connection.ends[1 - pipe]];
-                println!("{} -> {}: {:?}", from, to, connection.pipes[pipe].queue.front());
+                println!("{from} -> {to}: {:?}", connection.pipes[pipe].queue.front());
             }
             self.world.deliver(connection, pipe);
         }

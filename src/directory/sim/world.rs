@@ -150,6 +150,7 @@ pub(super) struct World {
     /// Rows in the frames in which rows of a store are sent.
     pub(super) frame_rows: usize,
     pub(super) frames_stored: usize,
+    pub(super) trace: bool,
     next_id: u64,
     seed: u64,
 }
@@ -198,6 +199,7 @@ impl World {
             let_in: BTreeSet::new(),
             frame_rows: 1 + seed as usize % 4,
             frames_stored: 0,
+            trace: false,
             next_id: 1,
             seed,
         };
