@@ -13,7 +13,10 @@ use super::model::Model;
 use super::world::{Acknowledged, Connection, Message, Pipe, World};
 use crate::directory::requests::REMEMBERED_MS;
 use crate::directory::{Asked, LinkId, Output, Ticket};
-use crate::types::{Change, Content, MembershipState, Outcome, Row, RowKey, StoreId, SyncMessage, Transaction, Version};
+use crate::types::{
+    Change, Content, MembershipState, Outcome, Row, RowKey, StoreId, SyncMessage, Transaction,
+    Version,
+};
 
 impl World {
     pub(super) fn drain(&mut self, node: usize) {
@@ -78,7 +81,9 @@ impl World {
             }
             (SyncMessage::Rows(batch), LinkId::To(_)) => {
                 assert!(batch.through <= durable, "rows are sent before they are durable");
-                let on_disk = |row: &Row| self.nodes[node].disk.covers(&row.content.key(), row.version);
+                let on_disk = |row: &Row| {
+                    self.nodes[node].disk.covers(&row.content.key(), row.version)
+                };
                 assert!(batch.rows.iter().all(on_disk), "a row is sent before it is durable");
             }
             (SyncMessage::MustResync, LinkId::To(_)) => {}
@@ -221,7 +226,8 @@ fn check_row(before: Option<&Row>, displaced: Option<&Content>, row: &Row, now_m
     if before.content.is_final() {
         return assert!(row.content.is_final() && row.version > before.version);
     }
-    let is_newer = (row.version, &row.content, &row.extra) > (before.version, &before.content, &before.extra);
+    let is_newer = (row.version, &row.content, &row.extra)
+        > (before.version, &before.content, &before.extra);
     assert!(row.content.is_final() || is_newer, "{before:?} gives way to {row:?}");
 }
 

@@ -15,8 +15,8 @@ use super::disk::{Disk, Entry};
 use crate::directory::requests::REMEMBERED_MS;
 use crate::directory::{Asked, LinkId, Notice, Replica, Ticket};
 use crate::types::{
-    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage,
-    UserId, Version, VersionVector,
+    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey,
+    Stamp, StoreId, SyncMessage, UserId, Version, VersionVector,
 };
 
 /// The wall clock at the start of every simulation.
@@ -52,11 +52,7 @@ pub(super) enum Message {
     Welcome(Lineage, Durable, bool),
     Sync(SyncMessage),
     /// Rows that the sender's thread has yet to read from the store.
-    Stored {
-        after: u64,
-        through: u64,
-        known: VersionVector,
-    },
+    Stored { after: u64, through: u64, known: VersionVector },
 }
 
 /// One direction of a connection.
@@ -246,7 +242,13 @@ impl World {
 
     /// Stops a tracker without warning. Of the transactions not yet known to be durable the first
     /// `survive` are on the disk all the same; with `keep`, the store goes back to that many entries.
-    pub(super) fn crash(&mut self, node: usize, survive: usize, keep: Option<usize>, lose: &mut dyn FnMut(usize) -> usize) {
+    pub(super) fn crash(
+        &mut self,
+        node: usize,
+        survive: usize,
+        keep: Option<usize>,
+        lose: &mut dyn FnMut(usize) -> usize,
+    ) {
         for connection in 0..self.connections.len() {
             self.read_stored(connection);
         }
@@ -316,7 +318,8 @@ impl World {
 
     /// Delivers the next message of a pipe, or the news of its end.
     pub(super) fn deliver(&mut self, connection: usize, pipe: usize) {
-        if let Some(Message::Stored { .. }) = self.connections[connection].pipes[pipe].queue.front() {
+        if let Some(Message::Stored { .. }) = self.connections[connection].pipes[pipe].queue.front()
+        {
             self.read_stored(connection);
         }
         let (node, link) = self.connections[connection].receiver(pipe);
