@@ -207,7 +207,7 @@ impl Account {
         let marks = [(*is_disabled, "disabled"), (*must_change, "must change password"), (*is_online, "online")];
         let marks: String = marks.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| format!(", {word}")).collect();
         Line::new(
-            format!("{name}: owns {groups}, in {memberships} groups, offers {files}{marks}"),
+            format!("{name}: groups {groups}, memberships {memberships}, files {files}{marks}"),
             json!({
                 "user": name.as_str(), "groups": groups, "memberships": memberships, "files": files,
                 "disabled": is_disabled, "must_change_password": must_change, "online": is_online,
