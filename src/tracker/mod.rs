@@ -9,7 +9,8 @@
 //! | `notifier` | 1 | nothing | outboxes with something to write |
 //! | `s <address>` | one a connection | one session, or the accepting end of one replication link | its socket; the core |
 //! | `tracker-<n>` | one a peer tracker | the dialling end of one replication link | orders from the core; its socket |
-//! | `admin` | 1, and one an operator | the control socket; one connection of it | an operator; the core |
+//! | `admin` | 1 | the control socket | the next operator |
+//! | `operator` | one an operator, at most 4 | one connection of the control socket | its socket; the core; the disk |
 //! | `audit` | 1, if wanted | the audit's file | the core; the disk |
 //! | `acks-<n>` | one a dialled link | nothing | that link's socket |
 //!

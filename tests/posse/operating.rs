@@ -253,3 +253,39 @@ fn exit_statuses_tell_usage_from_refusals_and_from_no_tracker() {
     world.trackers[0].restart();
     assert!(done(&world.trackers[0], &["status"]).iter().any(|line| line == "degraded no"));
 }
+
+#[test]
+fn a_path_too_long_for_a_socket_leaves_the_tracker_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("d".repeat(120));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
+    command.args(["127.0.0.1", "0", "--data-dir"]).arg(&data).arg("--network-key").arg(dir.path().join("network.key"));
+    let mut process = Process::spawn("tracker", &mut command);
+    process.wait_out("that it listens", |line| line.contains("listening on").then_some(()));
+    process.send("users");
+    process.send("status");
+    process.wait_out("how it is", |line| (line == "degraded no").then_some(()));
+    assert!(process.said().err.iter().any(|line| line.contains("no control socket") && line.contains("shorter")));
+    process.send("quit");
+    assert_eq!(process.finish(PATIENCE).status, Some(0));
+}
+
+#[test]
+fn what_is_no_request_is_refused_and_holds_up_no_operator() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+    let world = World::new(1);
+    let socket = world.trackers[0].data_dir().join("control.sock");
+    let too_long = vec![b'x'; 200_000];
+    for bytes in [&b"\n"[..], b"\xff\n", b"{\"version\":9,\"command\":\"status\"}\n", b"{\"version\":1}\n", &too_long] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        // The tracker may close before it has taken all.
+        let _ = stream.write_all(bytes);
+        let mut line = String::new();
+        let _ = BufReader::new(&stream).read_line(&mut line);
+        assert!(line.is_empty() || line.contains("not a request"), "{line}");
+    }
+    // Four that say nothing take all places, and lose them.
+    let _idle: Vec<UnixStream> = (0..4).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    eventually("there is a place again", || (admin(world.trackers[0].data_dir(), &["status"]).status == Some(0)).then_some(()));
+}
