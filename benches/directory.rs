@@ -1,4 +1,4 @@
-//! What the directory's work costs: carrying requests out, merging another tracker's operations, restoring at start, answering.
+//! What the directory's work costs: carrying requests out, merging another tracker's rows, restoring at start, answering.
 //!
 //! ```text
 //! cargo bench --bench directory
@@ -8,10 +8,11 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use posse::directory::{LinkId, Output, Replica, Ticket};
-use posse::types::limits::{OPERATIONS_PER_BATCH_MAX, PAGE_ENTRIES_MAX};
+use posse::directory::{Asked, LinkId, Output, Replica, Ticket};
+use posse::types::limits::{PAGE_ENTRIES_MAX, ROWS_PER_BATCH_MAX};
 use posse::types::{
-    Change, FileFacts, GroupId, InfoHash, Operation, PasswordHash, RequestId, Sha1Digest, StoreId, SyncMessage, UserId,
+    Change, FileFacts, GroupId, InfoHash, Lineage, PasswordHash, RequestId, RequestStamp, Row, RowBatch, Sha1Digest, Stamp,
+    StoreId, StoreState, SyncMessage, UserId,
 };
 
 /// A moment in the year 2026, in milliseconds.
@@ -34,7 +35,7 @@ impl World {
     fn new() -> Self {
         let request = request_id(0);
         let user = UserId::derive(&"nik".parse().expect("a plain name"), request);
-        let mut world = Self { replica: Replica::new(origin(1), &[], 7), user, next: 0 };
+        let mut world = Self { replica: Replica::new(StoreState::new(store(1)), &[]), user, next: 0 };
         let hash = PasswordHash::from_phc("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g".to_owned());
         world.carry_out(Change::CreateUser { name: "nik".parse().expect("a plain name"), hash });
         world
@@ -46,26 +47,27 @@ impl World {
         world
     }
 
-    /// Carries one request out and makes it durable; returns the operations to store.
-    fn carry_out(&mut self, change: Change) -> Vec<Operation> {
+    /// Carries one request out and makes it durable; returns the rows to store.
+    fn carry_out(&mut self, change: Change) -> Vec<Row> {
         let now_ms = NOW_MS + self.next;
-        self.replica.submit(now_ms, Ticket(self.next), self.user, request_id(self.next), change);
+        let request = RequestStamp { id: request_id(self.next), at: Stamp::new(now_ms, 0) };
+        let asked = Asked { actor: self.user, request, change, note: String::new() };
+        self.replica.submit(now_ms, Ticket(self.next), asked);
         self.next += 1;
-        let operations = self.drain();
+        let rows = self.drain();
         self.replica.persisted(now_ms);
         self.drain();
-        operations
+        rows
     }
 
-    fn create_group(&mut self) -> Vec<Operation> {
+    fn create_group(&mut self) -> Vec<Row> {
         let name = format!("group-{}", self.next).parse().expect("a plain name");
         self.carry_out(Change::CreateGroup { name })
     }
 
-    fn drain(&mut self) -> Vec<Operation> {
+    fn drain(&mut self) -> Vec<Row> {
         let outputs = std::iter::from_fn(|| self.replica.poll());
-        let batches =
-            outputs.filter_map(|output| if let Output::Persist(batch) = output { Some(batch.operations) } else { None });
+        let batches = outputs.filter_map(|output| if let Output::Persist(batch) = output { Some(batch.rows) } else { None });
         batches.flatten().collect()
     }
 }
@@ -74,7 +76,7 @@ fn request_id(number: u64) -> RequestId {
     RequestId::from_bytes((u128::from(number) + 1).to_be_bytes())
 }
 
-fn origin(number: u8) -> StoreId {
+fn store(number: u8) -> StoreId {
     StoreId::from_bytes([number; StoreId::LEN])
 }
 
@@ -87,11 +89,12 @@ fn facts(number: u64) -> FileFacts {
         len: 1 << 30,
         piece_len: 512 << 10,
         sha1: Sha1Digest::from_bytes([7; Sha1Digest::LEN]),
+        chain: None,
     }
 }
 
-/// Returns `count` operations of one origin, as its store has them.
-fn operations(count: u64) -> Vec<Operation> {
+/// Returns the rows of `count` groups, as their store has them.
+fn rows(count: u64) -> Vec<Row> {
     let mut world = World::new();
     (0..count).flat_map(|_| world.create_group()).collect()
 }
@@ -112,26 +115,25 @@ fn share_and_stop(bencher: Bencher, files: u64) {
     let files = files.min(40_000);
     (0..files).for_each(|number| drop(world.carry_out(Change::ShareFile { group, file: facts(number) })));
     bencher.counter(ItemsCount::new(2u32)).bench_local(|| {
-        let (file, info_hash) = (facts(files), facts(files).info_hash);
-        let shared = world.carry_out(Change::ShareFile { group, file });
-        let stopped = world.carry_out(Change::StopShare { group, info_hash });
-        assert_eq!((shared.len(), stopped.len()), (1, 1), "both change the directory");
+        let (facts, file) = (facts(files), facts(files).id());
+        let shared = world.carry_out(Change::ShareFile { group, file: facts });
+        let stopped = world.carry_out(Change::StopShare { group, file });
+        assert_eq!((shared.len(), stopped.len()), (3, 2), "both change the directory");
     });
 }
 
 #[divan::bench]
 fn merge_batch(bencher: Bencher) {
-    let batch = operations(OPERATIONS_PER_BATCH_MAX as u64);
-    // The account came before the groups, in an operation of its own.
-    let batch: Vec<_> = batch.into_iter().map(|operation| Operation { sequence: operation.sequence - 1, ..operation }).collect();
+    // A group is four rows with its request's.
+    let batch = RowBatch { rows: rows(ROWS_PER_BATCH_MAX as u64 / 4), through: 1, complete: None };
     let fresh = || {
-        let mut replica = Replica::new(origin(2), &[1], 7);
-        replica.connected(NOW_MS, LinkId::From(1), origin(1));
+        let mut replica = Replica::new(StoreState::new(store(2)), &[1]);
+        replica.connected(NOW_MS, LinkId::From(1), &Lineage::new(store(1)));
         while replica.poll().is_some() {}
         (replica, batch.clone())
     };
-    bencher.counter(ItemsCount::new(batch.len())).with_inputs(fresh).bench_local_values(|(mut replica, batch)| {
-        replica.handle(NOW_MS, LinkId::From(1), SyncMessage::Operations(batch));
+    bencher.counter(ItemsCount::new(batch.rows.len())).with_inputs(fresh).bench_local_values(|(mut replica, batch)| {
+        replica.handle(NOW_MS, LinkId::From(1), SyncMessage::Rows(batch));
         while replica.poll().is_some() {}
         replica
     });
@@ -139,13 +141,10 @@ fn merge_batch(bencher: Bencher) {
 
 #[divan::bench(sample_count = 10)]
 fn restore(bencher: Bencher) {
-    let mut world = World::new();
-    let stored: Vec<_> = (0..20_000).flat_map(|_| world.create_group()).collect();
-    let stored: Vec<_> =
-        stored.into_iter().map(|operation| Operation { sequence: operation.sequence - 1, ..operation }).collect();
+    let stored = rows(20_000);
     bencher.counter(ItemsCount::new(stored.len())).with_inputs(|| stored.clone()).bench_local_values(|stored| {
-        let mut replica = Replica::new(origin(1), &[2], 7);
-        stored.into_iter().for_each(|operation| replica.restore(operation).expect("they are contiguous"));
+        let mut replica = Replica::new(StoreState::new(store(1)), &[2]);
+        stored.iter().for_each(|row| replica.restore(row));
         replica
     });
 }
@@ -161,7 +160,7 @@ fn page_of_groups(bencher: Bencher, groups: u64) {
     let world = World::with_groups(groups);
     let page = PAGE_ENTRIES_MAX.min(100);
     let after = "group-500".parse().expect("a plain name");
-    bencher.bench_local(|| world.replica.directory().groups(world.user, Some(&after), page));
+    bencher.bench_local(|| world.replica.directory().groups(world.user, None, Some(&after), page));
 }
 
 #[divan::bench(args = SIZES)]

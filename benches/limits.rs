@@ -107,7 +107,7 @@ fn facts(hashed: &Hashed) -> FileFacts {
     let (metainfo, sha1) = (&hashed.seed.metainfo, hashed.sha1);
     let geometry = metainfo.geometry();
     let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1 }
+    FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1, chain: None }
 }
 
 /// A file of that length whose content repeats nowhere: zeros would not be written by whoever receives them.

@@ -53,7 +53,8 @@ fn compare(directory: &Path, mib: u64, runs: usize) -> Outcome<()> {
     let metainfo = hashed.seed.metainfo;
     let geometry = metainfo.geometry();
     let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    let facts = FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1: hashed.sha1 };
+    let facts =
+        FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1: hashed.sha1, chain: None };
     let (mut floors, mut known, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for run in 1..=runs {
         floors.push(floor(&source, directory)?);

@@ -189,6 +189,7 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
         len: geometry.len(),
         piece_len: geometry.piece_len(),
         sha1: sha1.parse()?,
+        chain: None,
     };
     let key = directory.join("network.key");
     let (engine, _) = engine::start("tls", &key, |host| Arc::new(Journalled(host, journal)))?;

@@ -64,6 +64,7 @@ impl Seeder {
             len: metainfo.geometry().len(),
             piece_len: metainfo.geometry().piece_len(),
             sha1: self.hashed.sha1,
+            chain: None,
         };
         let spec = DownloadSpec { facts, target: target.to_owned(), metainfo: None, part: None, verified: None, paused: false };
         let started = Instant::now();

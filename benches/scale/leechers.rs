@@ -131,6 +131,7 @@ fn leech(dir: &Path, (count, seconds): (&str, &str), (group, sha1): (&str, &str)
         len: geometry.len(),
         piece_len: geometry.piece_len(),
         sha1: sha1.parse()?,
+        chain: None,
     };
     let (device, address) = seeder.split_once('@').ok_or("that is no seeder")?;
     let (device, address): (DeviceId, SocketAddr) = (device.parse()?, address.parse()?);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use posse::net::{Connection, DeviceSecurity, Reader};
 use posse::trust::KeyPair;
-use posse::types::{Password, RequestId};
+use posse::types::{Password, RequestId, RequestStamp, Stamp};
 use posse::wire::frame::{read_message, write_message};
-use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Reply, Request};
+use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request};
 use rand::Rng;
 
 use crate::support::Result;
@@ -41,7 +41,7 @@ impl Session {
     pub(crate) fn open_as(port: u16, device: &DeviceSecurity) -> Result<Self> {
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         let connection = device.dial_tracker(address, None, TIMEOUT, None)?.0;
-        write_message(&mut connection.writer(), &Hello::Client(ClientHello { port: 9 }))?;
+        write_message(&mut connection.writer(), &Opening::new(Hello::Client(ClientHello { port: 9 })))?;
         let mut reader = connection.reader();
         reader.set_deadline(Some(Instant::now() + TIMEOUT));
         match read_message(&mut reader, FRAME_LEN_MAX)? {
@@ -57,7 +57,7 @@ impl Session {
         self.reader.set_deadline(Some(Instant::now() + TIMEOUT));
         loop {
             match read_message(&mut self.reader, FRAME_LEN_MAX)? {
-                FromTracker::Reply { number, reply } if number == self.number => return Ok(reply),
+                FromTracker::Reply { number, reply, .. } if number == self.number => return Ok(reply),
                 FromTracker::Event(_) => {}
                 other => return Err(format!("instead of a reply the tracker sent {other:?}").into()),
             }
@@ -96,9 +96,10 @@ fn password() -> Result<Password> {
     Ok(Password::new(PASSWORD.to_owned())?)
 }
 
-/// Returns an id that no request had before.
-pub(crate) fn request_id() -> RequestId {
-    RequestId::from_bytes(random())
+/// Returns a request that was not asked before, asked now.
+pub(crate) fn request_id() -> RequestStamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    RequestStamp { id: RequestId::from_bytes(random()), at: Stamp::new(now.as_millis() as u64, 0) }
 }
 
 fn random<const N: usize>() -> [u8; N] {

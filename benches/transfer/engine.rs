@@ -142,6 +142,7 @@ pub(crate) fn play(arguments: &[String]) -> Option<Outcome<()>> {
                     len: len.parse()?,
                     piece_len: piece_len.parse()?,
                     sha1: sha1.parse()?,
+                    chain: None,
                 })
             };
             Some(facts().and_then(|facts| leech(kind, Path::new(key), Path::new(target), facts, seeders)))

@@ -211,33 +211,38 @@ impl Group {
         Some(previous)
     }
 
-    /// Forgets rows that the store has deleted for their age.
-    pub(super) fn forget_standing(&mut self, user: UserId) {
-        if self.state(user) == MembershipState::None
-            && let Some(register) = self.standings.remove(&user)
-        {
+    /// Forgets a row that the store has deleted for its age; false if there is another by now.
+    pub(super) fn forget_standing(&mut self, user: UserId) -> bool {
+        let is_out = |register: &Register<MembershipRow>| register.value.state == MembershipState::None;
+        if !self.standings.get(&user).is_some_and(is_out) {
+            return false;
+        }
+        if let Some(register) = self.standings.remove(&user) {
             register.value.ended.map(|ended| self.ended.remove(&(ended, user)));
         }
+        true
     }
 
     /// As [`Group::forget_standing`].
-    pub(super) fn forget_sharing(&mut self, id: FileId, user: UserId) {
-        if let Some(file) = self.files.get_mut(&id)
-            && file.sharing.get(&user).is_some_and(|sharing| !sharing.value.on)
-        {
-            file.sharing.remove(&user);
-            self.forget_empty(id);
+    pub(super) fn forget_sharing(&mut self, id: FileId, user: UserId) -> bool {
+        let Some(file) = self.files.get_mut(&id) else { return false };
+        if file.sharing.get(&user).is_none_or(|sharing| sharing.value.on) {
+            return false;
         }
+        file.sharing.remove(&user);
+        self.forget_empty(id);
+        true
     }
 
     /// As [`Group::forget_standing`].
-    pub(super) fn forget_file(&mut self, id: FileId) {
-        if let Some(file) = self.files.get_mut(&id)
-            && file.about.as_ref().is_some_and(|about| about.value.is_none())
-        {
-            file.about = None;
-            self.forget_empty(id);
+    pub(super) fn forget_file(&mut self, id: FileId) -> bool {
+        let Some(file) = self.files.get_mut(&id) else { return false };
+        if file.about.as_ref().is_none_or(|about| about.value.is_some()) {
+            return false;
         }
+        file.about = None;
+        self.forget_empty(id);
+        true
     }
 
     fn forget_empty(&mut self, id: FileId) {

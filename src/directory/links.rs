@@ -49,8 +49,9 @@ pub(super) struct Outbound {
     acknowledged: u64,
     /// What the other end knows of every store, as far as it said.
     pub(super) vector: VersionVector,
-    /// What it was told of this store's vector.
+    /// What it was told of this store's vector, and whether it was told anything yet.
     told: VersionVector,
+    is_told: bool,
 }
 
 /// What [`Outbound::step`] found to do.
@@ -75,6 +76,7 @@ impl Outbound {
             acknowledged: 0,
             vector: VersionVector::default(),
             told: VersionVector::default(),
+            is_told: false,
         }
     }
 
@@ -104,6 +106,7 @@ impl Outbound {
         self.phase = Phase::Greeting;
         self.under_way = None;
         self.told = VersionVector::default();
+        self.is_told = false;
     }
 
     pub(super) fn disconnect(&mut self) {
@@ -181,8 +184,7 @@ impl Outbound {
     /// An up link that has everything: now and then a batch without rows moves the checkpoint there, and
     /// the first one of a link tells the vector.
     fn step_aside(&mut self, durable: u64, vector: &VersionVector, elapsed_ms: u64) -> Step {
-        let is_told = self.told.iter().len() > 0;
-        if is_told && self.through - self.acknowledged < CHECKPOINT_LAG_MAX {
+        if self.is_told && self.through - self.acknowledged < CHECKPOINT_LAG_MAX {
             return Step::Rest;
         }
         let complete = Some(self.tell(vector));
@@ -196,6 +198,7 @@ impl Outbound {
     fn tell(&mut self, vector: &VersionVector) -> VersionVector {
         let risen: VersionVector = vector.iter().filter(|&(store, sequence)| sequence > self.told.get(store)).collect();
         self.told.merge(&risen);
+        self.is_told = true;
         risen
     }
 

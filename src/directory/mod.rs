@@ -63,5 +63,5 @@ pub use settings::{Accounts, QUOTA_NAMES, Quotas, Settings};
 pub use state::Directory;
 pub use voids::void_until_ms;
 
-#[cfg(any())]
+#[cfg(test)]
 mod sim;

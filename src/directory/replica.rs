@@ -15,7 +15,7 @@ use super::links::{Inbound, Outbound, Step};
 use super::output::{LinkId, LinkInfo, Notice, Output, Ticket};
 use super::rules::Plan;
 use super::state::{Directory, Offered};
-use super::waiting::{Recent, Waiting};
+use super::waiting::{Recent, UNFINISHED_MS_MAX, Waiting};
 use crate::types::limits::{NOTE_LEN_MAX, REQUEST_TIME_MAX, RETENTION, STORES_MAX};
 use crate::types::{
     Change, Content, Lineage, Outcome, Place, Refusal, RequestRow, RequestStamp, Row, RowKey, StoreState, Success, SyncMessage,
@@ -62,6 +62,7 @@ pub struct Replica {
     recent: Recent,
     waiting: Vec<Waiting>,
     outputs: VecDeque<Output>,
+    was_empty: bool,
     swept_at_ms: Option<u64>,
 }
 
@@ -88,6 +89,7 @@ impl Replica {
             recent: Recent::new(sequence),
             waiting: Vec::new(),
             outputs: VecDeque::new(),
+            was_empty: sequence == 0,
             swept_at_ms: None,
         }
     }
@@ -119,8 +121,13 @@ impl Replica {
             if !carried.is_repeated_by(request, actor, &change) {
                 return self.reply(ticket, Err(Refusal::RequestReused));
             }
-            let success = Success { effect: carried.effect, stamp: carried.stamp };
-            return self.reply_when_safe(ticket, Ok(success), carried.sequence);
+            let outcome = Ok(Success { effect: carried.effect, stamp: carried.stamp });
+            if carried.place.store == self.lineage.store {
+                return self.reply_when_safe(ticket, outcome, carried.sequence);
+            }
+            let unfinished = Some((carried.place, self.stopwatch.elapsed_ms()));
+            self.waiting.push(Waiting { ticket, outcome, needs: 0, unfinished });
+            return self.release();
         }
         if request.at.ms().abs_diff(now_ms) > REQUEST_TIME_MAX.as_millis() as u64 {
             return self.reply(ticket, Err(Refusal::WrongTime { clock_ms: now_ms }));
@@ -133,7 +140,7 @@ impl Replica {
                 let version = Version { stamp, request: request.id };
                 let place = Place { store: self.lineage.store, sequence: self.sequence + 1 };
                 let row = |content: Content| {
-                    let extra = self.directory.extra(&content.key());
+                    let extra = extra_of(&self.directory, &content);
                     Row { content, version, place, extra }
                 };
                 let rows: Vec<Row> = contents.into_iter().map(row).collect();
@@ -141,6 +148,17 @@ impl Replica {
                 self.reply_when_safe(ticket, Ok(Success { effect, stamp }), self.sequence);
             }
         }
+    }
+
+    /// Writes a row of a kind that this version does not know.
+    #[cfg(feature = "later-version")]
+    pub fn write_later_row(&mut self, now_ms: u64, kind: u8) {
+        let request = crate::types::RequestId::from_bytes([kind; 16]);
+        let version = Version { stamp: crate::types::Stamp::new(now_ms, 0), request };
+        let place = Place { store: self.lineage.store, sequence: self.sequence + 1 };
+        let content = Content::Unknown(kind, self.lineage.store.as_bytes().to_vec(), now_ms.to_be_bytes().to_vec());
+        let row = Row { content, version, place, extra: Box::default() };
+        self.write(vec![row], VersionVector::default(), VersionVector::default());
     }
 
     /// Everything handed out in [`Output::Persist`] so far is durable.
@@ -169,6 +187,7 @@ impl Replica {
         if !late.is_empty() {
             self.release();
         }
+        self.give_up_waiting(elapsed_ms);
         if self.swept_at_ms.is_none_or(|at_ms| elapsed_ms - at_ms >= SWEEP_INTERVAL_MS) {
             self.swept_at_ms = Some(elapsed_ms);
             self.outputs.push_back(Output::Sweep(now_ms.saturating_sub(RETENTION.as_millis() as u64)));
@@ -201,9 +220,10 @@ impl Replica {
         &self.lineage
     }
 
-    /// Tells whether the store has never held anything.
+    /// Tells whether the store held nothing when it was opened: what it holds now is fresh, so it need not
+    /// start anew however little of another store it has heard.
     pub fn is_empty(&self) -> bool {
-        self.sequence == 0 && self.directory.row_count == 0
+        self.was_empty && self.stopwatch.elapsed_ms() < RETENTION.as_millis() as u64 / 2
     }
 
     /// How the links to the other trackers stand, by number.
@@ -297,8 +317,14 @@ impl Replica {
 
     /// Lets the replies go that no longer wait for anything.
     pub(super) fn release(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        let (ready, rest) = waiting.into_iter().partition(|reply| self.is_safe(reply.needs));
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let is_whole = |reply: &&mut Waiting| reply.unfinished.is_some_and(|(place, _)| self.vector.has(place));
+        for reply in waiting.iter_mut().filter(is_whole) {
+            reply.unfinished = None;
+            // The rows came with several transactions, the last of them before now.
+            reply.needs = self.sequence;
+        }
+        let (ready, rest) = waiting.into_iter().partition(|r| r.unfinished.is_none() && self.is_safe(r.needs));
         self.waiting = rest;
         for Waiting { ticket, outcome, .. } in ready {
             self.reply(ticket, outcome);
@@ -321,8 +347,17 @@ impl Replica {
         if self.is_safe(needs) {
             self.reply(ticket, outcome);
         } else {
-            self.waiting.push(Waiting { ticket, outcome, needs });
+            self.waiting.push(Waiting { ticket, outcome, needs, unfinished: None });
         }
+    }
+
+    /// Answers those who have waited too long for the rest of what another tracker wrote. It may be gone.
+    fn give_up_waiting(&mut self, elapsed_ms: u64) {
+        let is_late = |reply: &mut Waiting| {
+            reply.unfinished.is_some_and(|(_, since_ms)| elapsed_ms - since_ms >= UNFINISHED_MS_MAX)
+        };
+        let late: Vec<Waiting> = self.waiting.extract_if(.., is_late).collect();
+        late.into_iter().for_each(|reply| self.reply(reply.ticket, Err(Refusal::Busy)));
     }
 
     /// Tells whether everything up to an update sequence is durable here and on every tracker that counts.
@@ -330,6 +365,16 @@ impl Replica {
         let holding = self.outbound.values().filter(|link| link.holds_replies());
         self.durable >= sequence && holding.into_iter().all(|link| link.through >= sequence)
     }
+}
+
+/// The fields of a later version that the row has already, or, in a build of that version, has from now on.
+fn extra_of(directory: &Directory, content: &Content) -> Box<[u8]> {
+    let extra = directory.extra(content);
+    #[cfg(feature = "later-version")]
+    if extra.is_empty() && !content.is_final() && !matches!(content, Content::File(_, _, None) | Content::Setting(..)) {
+        return b"a field of a later version".as_slice().into();
+    }
+    extra
 }
 
 /// Cuts a note to the length that a row has room for.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::types::{Change, Effect, GroupId, RequestId, RequestStamp, Stamp, UserId};
+use crate::types::{Change, Effect, GroupId, Place, RequestId, RequestStamp, Stamp, UserId};
 
 /// How long a request is in memory: far longer than its own time may be off.
 pub(super) const REMEMBERED_MS: u64 = 10 * 60_000;
@@ -20,6 +20,8 @@ pub(super) struct Carried {
     pub(super) stamp: Stamp,
     /// The update sequence here.
     pub(super) sequence: u64,
+    /// Where it was carried out.
+    pub(super) place: Place,
 }
 
 impl Carried {

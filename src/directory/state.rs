@@ -41,19 +41,16 @@ pub struct Directory {
 pub(super) enum Offered {
     /// It is the row from now on; what was there before.
     Written(Option<Content>),
-    /// A newer write is there.
-    Older,
-    /// This write is there already.
-    Same,
+    /// This write is there already, or a newer one.
+    Known,
 }
 
 impl Directory {
     /// Merges a row. `sequence` is the update sequence it gets here.
     pub(super) fn apply(&mut self, row: &Row, sequence: u64) -> Offered {
-        if let Some(version) = self.version(&row.content.key()) {
-            if version == row.version && !row.content.is_final() {
-                return Offered::Same;
-            }
+        let is_older = self.version(&row.content.key()).is_some_and(|version| version > row.version);
+        if is_older && !row.content.is_final() {
+            return Offered::Known;
         }
         let version = row.version;
         let previous = match row.content.clone() {
@@ -96,9 +93,10 @@ impl Directory {
             Content::Request(request, value) => {
                 // The earlier of two copies of one request gives way, as any other row does.
                 if self.requests.get(request).is_some_and(|carried| carried.stamp >= version.stamp) {
-                    return Offered::Older;
+                    return Offered::Known;
                 }
-                let carried = Carried { actor: value.actor, effect: value.effect, stamp: version.stamp, sequence };
+                let (actor, effect, place) = (value.actor, value.effect, row.place);
+                let carried = Carried { actor, effect, stamp: version.stamp, sequence, place };
                 self.requests.record(request, carried);
                 return Offered::Written(None);
             }
@@ -115,7 +113,7 @@ impl Directory {
             }
         };
         match previous {
-            None => Offered::Older,
+            None => Offered::Known,
             Some(previous) => {
                 match &previous {
                     Some(before) => self.byte_count -= size_of_row(before).min(self.byte_count),
@@ -127,41 +125,22 @@ impl Directory {
         }
     }
 
-    /// Forgets a row that the store has deleted for its age.
+    /// Forgets a row that the store has deleted for its age, unless it has been written again.
     pub(super) fn forget(&mut self, key: &RowKey) {
-        self.row_count = self.row_count.saturating_sub(u64::from(!matches!(key, RowKey::Request(_))));
-        match key {
-            RowKey::User(user) => {
-                if self.users.get(user).is_some_and(|row| row.value.is_none()) {
-                    self.users.remove(user);
-                }
-            }
-            RowKey::Group(group) => {
-                if self.groups.get(group).and_then(|g| g.about.as_ref()).is_some_and(|about| about.value.is_none()) {
-                    self.groups.remove(group);
-                }
-            }
-            RowKey::Membership(group, user) => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.forget_standing(*user);
-                }
-            }
-            RowKey::File(group, file) => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.forget_file(*file);
-                }
-            }
-            RowKey::Sharing(group, file, user) => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.forget_sharing(*file, *user);
-                }
-            }
+        let is_gone = match key {
+            RowKey::Membership(group, user) => self.groups.get_mut(group).is_some_and(|g| g.forget_standing(*user)),
+            RowKey::File(group, file) => self.groups.get_mut(group).is_some_and(|g| g.forget_file(*file)),
+            RowKey::Sharing(group, file, user) => self.groups.get_mut(group).is_some_and(|g| g.forget_sharing(*file, *user)),
             RowKey::Setting(name) => {
-                if self.setting_rows.get(name).is_some_and(|row| row.value.is_none()) {
-                    self.setting_rows.remove(name);
-                }
+                let is_unset = self.setting_rows.get(name).is_some_and(|row| row.value.is_none());
+                is_unset && self.setting_rows.remove(name).is_some()
             }
-            RowKey::Owner(_) | RowKey::Request(_) | RowKey::Unknown(..) => {}
+            RowKey::User(_) | RowKey::Group(_) | RowKey::Owner(_) | RowKey::Request(_) | RowKey::Unknown(..) => false,
+        };
+        if is_gone {
+            let name_len = if let RowKey::Setting(name) = key { name.as_str().len() as u64 } else { 0 };
+            self.row_count = self.row_count.saturating_sub(1);
+            self.byte_count = self.byte_count.saturating_sub(ROW_LEN + name_len);
         }
     }
 
@@ -183,10 +162,15 @@ impl Directory {
         }
     }
 
-    /// Returns the fields that a later version of this program keeps in the row with that key.
-    pub(super) fn extra(&self, key: &RowKey) -> Box<[u8]> {
+    /// Returns the fields that a later version of this program keeps in the row whose place is taken. A
+    /// row without a value has none.
+    pub(super) fn extra(&self, content: &Content) -> Box<[u8]> {
+        use Content::{File, Group, Setting, User};
+        if matches!(content, User(_, None) | Group(_, None) | File(_, _, None) | Setting(_, None)) {
+            return Box::default();
+        }
         let group = |id: &GroupId| self.groups.get(id);
-        let extra = match key {
+        let extra = match &content.key() {
             RowKey::User(user) => self.users.get(user).map(|r| r.extra.clone()),
             RowKey::Group(id) => group(id).and_then(|g| g.about.as_ref()).map(|r| r.extra.clone()),
             RowKey::Membership(id, user) => group(id).and_then(|g| g.standings.get(user)).map(|r| r.extra.clone()),
@@ -240,8 +224,8 @@ impl Directory {
         let owner = group.owner().filter(|_| listing.is_some());
         if owner != group.counted_owner {
             let before = std::mem::replace(&mut group.counted_owner, owner);
-            before.map(|user| count(&mut self.owned, user, true, false));
-            owner.map(|user| count(&mut self.owned, user, false, true));
+            before.into_iter().for_each(|user| count(&mut self.owned, user, true, false));
+            owner.into_iter().for_each(|user| count(&mut self.owned, user, false, true));
         }
         if listing == group.listed {
             return changed;
@@ -281,6 +265,9 @@ fn count(counts: &mut BTreeMap<UserId, u32>, user: UserId, was: bool, is: bool) 
     }
 }
 
+/// Bytes that every row takes in memory, about.
+const ROW_LEN: u64 = 300;
+
 /// About how many bytes a row takes in memory, with its place in the indexes.
 pub(super) fn size_of_row(content: &Content) -> u64 {
     let texts = match content {
@@ -291,5 +278,5 @@ pub(super) fn size_of_row(content: &Content) -> u64 {
         Content::Unknown(_, key, value) => 2 * key.len() + value.len(),
         _ => 0,
     };
-    (texts + 300) as u64
+    texts as u64 + ROW_LEN
 }

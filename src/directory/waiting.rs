@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::output::Ticket;
 use crate::types::limits::ROWS_PER_BATCH_MAX;
-use crate::types::{Outcome, Row, RowBatch, VersionVector};
+use crate::types::{Outcome, Place, Row, RowBatch, VersionVector};
 
 /// One reply that waits.
 #[derive(Debug, Clone)]
@@ -13,7 +13,13 @@ pub(super) struct Waiting {
     pub(super) outcome: Outcome,
     /// The update sequence here that must be durable wherever it counts.
     pub(super) needs: u64,
+    /// Where another tracker carried the request out, and since when the rows that it wrote there are
+    /// waited for: some of them may be here before the others.
+    pub(super) unfinished: Option<(Place, u64)>,
 }
+
+/// How long a reply waits for the rest of what another tracker wrote.
+pub(super) const UNFINISHED_MS_MAX: u64 = 5_000;
 
 /// What a link is to be sent next.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -84,6 +84,9 @@ fn the_seeds_are_up_to_date() {
         let (directory, seeds) = (directory("seeds", name), seeds(name));
         if std::env::var_os("POSSE_WRITE_SEEDS").is_some() {
             fs::create_dir_all(&directory).unwrap();
+            let made = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap());
+            let made = made.filter(|entry| !entry.file_name().to_string_lossy().starts_with("captured-"));
+            made.for_each(|entry| fs::remove_file(entry.path()).unwrap());
             seeds.iter().for_each(|(file, bytes)| fs::write(directory.join(file), bytes).unwrap());
         }
         let is_made = |name: &str| !name.starts_with("captured-");

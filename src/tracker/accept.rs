@@ -26,7 +26,7 @@ use crate::types::{SyncMessage, escape};
 use crate::wire::frame::{FrameError, read_frame, read_message, to_frame, write_message};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ToAcceptor, ToDialler};
 use crate::wire::tracker::{Hello, Opening, unwelcome_of_version_2};
-use crate::wire::{Wire, WireError};
+use crate::wire::{VersionRange, Wire, WireError};
 
 /// Gives a connection a thread of its own, if there is room for it. Does not block.
 pub(crate) fn take(shared: &Arc<Shared>, incoming: Incoming) {
@@ -90,10 +90,12 @@ fn complain(shared: &Shared, peer: SocketAddr, oddity: Oddity, words: fmt::Argum
 pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission, visitor: Visitor, deadline: Instant) {
     let peer = connection.peer_addr();
     let served = match (first_frame(connection, deadline), visitor) {
-        (Ok(Hello::Client(hello)), Visitor::Device(device)) => session::serve(shared, connection, admission, hello, device),
-        (Ok(Hello::Replica(hello)), Visitor::Tracker) => serve_link(shared, connection, admission, hello),
-        (Ok(Hello::Client(_)), Visitor::Tracker) => Err(WireError::bad("hello", "a tracker opens no session").into()),
-        (Ok(Hello::Replica(_)), Visitor::Device(_)) => {
+        (Ok((Hello::Client(hello), version)), Visitor::Device(device)) => {
+            session::serve(shared, connection, admission, hello, device, version)
+        }
+        (Ok((Hello::Replica(hello), version)), Visitor::Tracker) => serve_link(shared, connection, admission, hello, version),
+        (Ok((Hello::Client(_), _)), Visitor::Tracker) => Err(WireError::bad("hello", "a tracker opens no session").into()),
+        (Ok((Hello::Replica(_), _)), Visitor::Device(_)) => {
             Err(WireError::bad("hello", "a replication link takes a certificate of the network").into())
         }
         (Err(e), _) => Err(e),
@@ -108,7 +110,8 @@ pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Ad
     }
 }
 
-fn first_frame(connection: &Connection, deadline: Instant) -> Result<Hello, FrameError> {
+/// Reads who is there, and which version is spoken from here on: the highest that both ends know.
+fn first_frame(connection: &Connection, deadline: Instant) -> Result<(Hello, u16), FrameError> {
     let mut reader = connection.reader();
     reader.set_deadline(Some(deadline));
     let mut body = Vec::new();
@@ -118,7 +121,9 @@ fn first_frame(connection: &Connection, deadline: Instant) -> Result<Hello, Fram
         // The same bytes in every version.
         connection.writer().write_all(&unwelcome_of_version_2())?;
     }
-    Ok(opening?.hello)
+    let Opening { versions, hello } = opening?;
+    let version = versions.common(VersionRange::OURS).ok_or(WireError::NoCommonVersion(versions))?;
+    Ok((hello, version))
 }
 
 /// Serves the accepting end of a replication link.
@@ -127,6 +132,7 @@ fn serve_link(
     connection: &Connection,
     mut admission: Admission,
     hello: ReplicaHello,
+    version: u16,
 ) -> Result<(), FrameError> {
     if let Err(why) = check(shared, connection, &hello) {
         return Ok(write_message(&mut connection.writer(), &ToDialler::Unwelcome(why))?);
@@ -137,7 +143,7 @@ fn serve_link(
     let link = LinkId::From(shared.new_key());
     let outbox = Outbox::new(connection.clone(), &shared.notifier);
     debug!("tracker {} has dialled, from {}: {link}", hello.number, connection.peer_addr());
-    let sink = LinkSink::Accepted(outbox.clone());
+    let sink = LinkSink::Accepted(outbox.clone(), version);
     shared.core.send(Input::LinkUp { link, lineage: hello.lineage, greeting: None, sink });
     let ended = listen(shared, link, &mut connection.reader(), &outbox);
     shared.core.send(Input::LinkDown(link));
@@ -152,7 +158,11 @@ fn listen(shared: &Shared, link: LinkId, reader: &mut Reader, outbox: &Arc<Outbo
         }
         reader.set_deadline(Some(Instant::now() + shared.limits.message));
         match read_message(reader, TRACKER_FRAME_LEN_MAX)? {
-            ToAcceptor::Ping => outbox.push(to_frame(&ToDialler::Durable(Default::default())).into()),
+            ToAcceptor::Ping => {
+                #[cfg(feature = "later-version")]
+                outbox.push(to_frame(&ToDialler::Unknown { tag: crate::wire::later::TAG }).into());
+                outbox.push(to_frame(&ToDialler::Durable(Default::default())).into());
+            }
             ToAcceptor::Unknown { .. } => {}
             ToAcceptor::MustResync => {
                 shared.core.send(Input::LinkSaid(link, SyncMessage::MustResync));

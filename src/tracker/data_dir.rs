@@ -208,7 +208,11 @@ pub(crate) fn remember(dir: &Path, address: &TrackerAddress, network: Fingerprin
     }
     // Renamed into its place, so that it is never half written.
     let new = dir.join(format!("{OWNER_FILE}.new"));
-    fs::write(&new, text)?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    io::Write::write_all(&mut options.open(&new)?, text.as_bytes())?;
     fs::rename(new, dir.join(OWNER_FILE))
 }
 

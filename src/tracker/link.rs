@@ -16,7 +16,6 @@ use crate::net::Connection;
 use crate::types::{RowBatch, SyncMessage, VersionVector};
 use crate::wire::frame::to_frame;
 use crate::wire::replication::{ReplicaWelcome, ToDialler};
-use crate::wire::version::VERSION_NEWEST;
 
 /// Orders that may wait at a dialled link: the replica has one batch under way at a time, so a few are plenty.
 pub(crate) const ORDERS_MAX: usize = 16;
@@ -49,8 +48,8 @@ pub(crate) enum LinkSink {
         /// Closed to end the link.
         connection: Connection,
     },
-    /// To the connection that was accepted.
-    Accepted(Arc<Outbox>),
+    /// To the connection that was accepted, with the version spoken on it.
+    Accepted(Arc<Outbox>, u16),
 }
 
 impl LinkSink {
@@ -58,7 +57,7 @@ impl LinkSink {
     pub(crate) fn close(&self) {
         match self {
             Self::Dialled { connection, .. } => connection.close(),
-            Self::Accepted(outbox) => outbox.close(),
+            Self::Accepted(outbox, _) => outbox.close(),
         }
     }
 }
@@ -101,12 +100,12 @@ impl Links {
         match (sink, message) {
             (LinkSink::Dialled { .. }, SyncMessage::Rows(batch)) => self.order(link, Order::Rows(batch)),
             (LinkSink::Dialled { .. }, SyncMessage::MustResync) => self.order(link, Order::MustResync),
-            (LinkSink::Accepted(outbox), SyncMessage::Durable(durable)) => {
+            (LinkSink::Accepted(outbox, version), SyncMessage::Durable(durable)) => {
                 let answer = if std::mem::replace(greeted, true) {
                     ToDialler::Durable(durable)
                 } else {
                     ToDialler::Welcome(ReplicaWelcome {
-                        version: VERSION_NEWEST,
+                        version: *version,
                         number: self.shared.number,
                         address: self.shared.own_label(),
                         lineage: self.shared.lineage.clone(),

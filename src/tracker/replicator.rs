@@ -243,7 +243,12 @@ fn write_orders(
             },
             recv(ended) -> why => return Err(why.unwrap_or(LinkError::Closed)),
             recv(shared.links_stop.channel()) -> _ => return Ok(()),
-            default(ping) => write_message(&mut connection.writer(), &ToAcceptor::Ping).map_err(FrameError::Io)?,
+            default(ping) => {
+                #[cfg(feature = "later-version")]
+                write_message(&mut connection.writer(), &ToAcceptor::Unknown { tag: crate::wire::later::TAG })
+                    .map_err(FrameError::Io)?;
+                write_message(&mut connection.writer(), &ToAcceptor::Ping).map_err(FrameError::Io)?;
+            }
         }
     }
 }

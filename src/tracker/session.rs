@@ -29,7 +29,6 @@ use crate::types::{
 };
 use crate::wire::frame::{FrameError, read_message_within, to_frame};
 use crate::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, Welcome};
-use crate::wire::version::VERSION_NEWEST;
 
 /// How long an announce waits for its turn at most: less than the silence after which a connection is given up.
 const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(if cfg!(fuzzing) { 0 } else { 30 });
@@ -53,6 +52,7 @@ pub(crate) fn serve(
     admission: Admission,
     hello: ClientHello,
     device: DeviceId,
+    version: u16,
 ) -> Result<(), FrameError> {
     let outbox = Outbox::new(connection.clone(), &shared.notifier);
     if shared.accepted.is_full() {
@@ -60,7 +60,7 @@ pub(crate) fn serve(
     }
     let address = SocketAddr::new(connection.peer_addr().ip().to_canonical(), hello.port);
     let clock_ms = wall_ms(shared.limits.clock_offset_ms);
-    let (version, store) = (VERSION_NEWEST, shared.lineage.store);
+    let store = shared.lineage.store;
     let welcome = Welcome { version, number: shared.number, store, observed: address, clock_ms };
     outbox.send(to_frame(&FromTracker::Welcome(welcome)).into())?;
     let (key, over, allowance) = (shared.new_key(), Arc::new(AtomicBool::new(false)), Allowance::default());

@@ -177,17 +177,16 @@ impl Content {
     }
 
     /// Tells whether the row says that something is not there: such rows are deleted after the
-    /// retention time.
+    /// retention time. Final deletions stay: without them the members and files of what was deleted,
+    /// which are still there, would be in effect again.
     pub fn is_tombstone(&self) -> bool {
         match self {
-            Self::User(_, row) => row.is_none(),
-            Self::Group(_, row) => row.is_none(),
             Self::Membership(_, _, row) => row.state == MembershipState::None,
             Self::File(_, _, row) => row.is_none(),
             Self::Sharing(_, _, _, row) => !row.on,
             Self::Request(..) => true,
             Self::Setting(_, value) => value.is_none(),
-            Self::Owner(..) | Self::Unknown(..) => false,
+            Self::User(..) | Self::Group(..) | Self::Owner(..) | Self::Unknown(..) => false,
         }
     }
 

@@ -10,6 +10,7 @@
 pub mod bencode;
 pub mod codec;
 pub mod frame;
+pub mod later;
 pub mod metainfo;
 pub mod peer;
 pub mod replication;

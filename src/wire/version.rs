@@ -15,7 +15,11 @@ use std::fmt;
 /// The oldest version that this program speaks.
 pub const VERSION_OLDEST: u16 = 3;
 /// The newest version that this program speaks.
+#[cfg(not(feature = "later-version"))]
 pub const VERSION_NEWEST: u16 = 3;
+/// The newest version that this program speaks: an invented one, which exists for tests alone.
+#[cfg(feature = "later-version")]
+pub const VERSION_NEWEST: u16 = 4;
 /// The first version whose hello carries a range.
 pub const VERSION_FIRST_WITH_RANGE: u16 = 3;
 

@@ -59,7 +59,8 @@ impl FalseTracker {
 fn a_false_tracker_is_told_nothing_and_named() {
     let world = World::of_unnamed_network(1);
     let mut nik = world.client("nik");
-    nik.enter("nik");
+    // Who logs in is told of the true tracker's address, and remembers it.
+    nik.ok("create_user nik pw-nik", &[]);
     let home = nik.home.clone();
     drop(nik);
     // Without a line that names the network the client goes by what it remembers.

@@ -58,4 +58,5 @@ mod storm;
 mod terminal;
 mod trackers;
 mod transfers;
+mod versions;
 mod versions_of_files;

@@ -65,8 +65,8 @@ fn a_version_is_replaced_by_its_first_sharer_or_the_owner_and_by_nobody_else() {
     eventually("bob's share has ended", || {
         (bob.object("show_uploads")["uploads"].as_array().map(Vec::len) == Some(0)).then_some(())
     });
-    let said = bob.process().said();
-    let event = said.out.iter().find(|line| line.contains("\"share_not_offered\"")).expect("bob is told");
+    let told = |line: &str| line.contains("\"share_not_offered\"").then(|| line.to_owned());
+    let event = bob.process().wait_out("that its share has ended", told);
     assert!(event.contains("download_file lab notes.txt"), "{event}");
     // The file is the owner's from now on.
     bob.refused("upload_file notes.txt lab", "another file of that name");

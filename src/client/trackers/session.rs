@@ -263,6 +263,10 @@ impl Shared {
             return;
         }
         state.announce_all(index);
+        #[cfg(feature = "later-version")]
+        if let Some(live) = state.live(index, key) {
+            live.send(Request::Unknown { tag: crate::wire::later::TAG }, super::state::Pending::Ignored);
+        }
         drop(state);
         self.tell(News::Joined { tracker: index });
     }

@@ -1,15 +1,22 @@
-//! Clients that ask for all kinds of changes, mostly sensible ones, and repeat requests at other trackers.
+//! Clients that ask for all kinds of changes, mostly sensible ones, and repeat requests at other
+//! trackers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::model::Model;
 use super::random::Random;
 use super::world::{Request, World};
-use crate::types::{Change, FileFacts, GroupId, InfoHash, MembershipState, PasswordHash, RequestId, Sha1Digest, UserId};
+use crate::types::{
+    Change, FileFacts, FileId, GroupId, InfoHash, MembershipState, Order, PasswordHash, RequestId, RequestStamp, Sha1Digest,
+    Stamp, UserId,
+};
 
 const USERS: [&str; 4] = ["nik", "ann", "bob", "eve"];
-const GROUPS: [&str; 2] = ["lab", "den"];
+const GROUPS: [&str; 3] = ["lab", "den", "pub"];
 const FILES: [&str; 3] = ["a", "a~2", "b"];
+const CLIENTS: usize = 5;
+/// How far a client's estimate of the true time may be off.
+const ERROR_MS: i64 = 20;
 
 /// All clients of a network.
 #[derive(Debug, Default)]
@@ -17,107 +24,152 @@ pub(super) struct Clients {
     pub(super) requests: Vec<Request>,
     users: Vec<UserId>,
     groups: Vec<GroupId>,
-    /// Requests by which an owner, in the eyes of the tracker that was asked, let somebody in who had asked to be.
-    pub(super) let_in: BTreeMap<RequestId, (GroupId, UserId)>,
     pub(super) reused: BTreeSet<u64>,
+    /// How far each client's clock is off.
+    pub(super) skews_ms: [i64; CLIENTS],
+    last: [Stamp; CLIENTS],
 }
 
 impl Clients {
     /// A client makes a new request at a tracker.
     pub(super) fn ask(&mut self, world: &mut World, node: usize, random: &mut Random) {
-        let id = request_id(self.requests.len() as u64 + 1);
-        let change = self.invent(world, node, id, random);
+        let client = random.below(CLIENTS);
+        let error_ms = random.below(2 * ERROR_MS as usize + 1) as i64 - ERROR_MS;
+        let wall_ms = world.now_ms + error_ms + self.skews_ms[client];
+        let told = world.told.get(&client).copied().unwrap_or_default();
+        let above = self.last[client].max(told).next().unwrap();
+        let at = Stamp::new(wall_ms as u64, 0).max(above);
+        self.last[client] = at;
+        let stamp = RequestStamp { id: request_id(self.requests.len() as u64 + 1), at };
+        let change = self.invent(world, node, stamp.id, random);
         let actor = self.choose_actor(world, node, &change, random);
         match &change {
-            Change::CreateUser { name, .. } => self.users.push(UserId::derive(name, id)),
-            Change::CreateGroup { name } => self.groups.push(GroupId::derive(name, actor, id)),
+            Change::CreateUser { name, .. } => self.users.push(UserId::derive(name, stamp.id)),
+            Change::CreateGroup { name } => {
+                self.groups.push(GroupId::derive(name, actor, stamp.id));
+            }
             _ => {}
         }
-        self.requests.push(Request { id, actor, change });
-        self.send(world, node, self.requests.len() - 1);
+        let (asked_ms, number) = (world.now_ms, world.next());
+        self.requests.push(Request { client, stamp, actor, change, asked_ms, number });
+        world.ask(node, &self.requests[self.requests.len() - 1]);
     }
 
-    /// Mostly somebody who may, else anybody.
+    /// Mostly a user who may, else any.
     fn choose_actor(&self, world: &World, node: usize, change: &Change, random: &mut Random) -> UserId {
-        let model = Model::of(&world.applied(node));
-        let members = |group| model.members(group).into_iter().map(|member| member.1).collect::<Vec<_>>();
+        let model = Model::of(world.nodes[node].view.values().map(|row| &**row));
         let able: Vec<UserId> = match *change {
-            Change::CreateUser { .. } => return UserId::NOBODY,
+            Change::CreateUser { .. } | Change::Operator(_) => return UserId::NOBODY,
             Change::AcceptRequest { group, .. }
             | Change::RejectRequest { group, .. }
             | Change::TransferGroup { group, .. }
+            | Change::RenameGroup { group, .. }
+            | Change::DeleteGroup { group }
             | Change::RemoveMember { group, .. } => model.owner(group).into_iter().collect(),
-            Change::LeaveGroup { group } | Change::ShareFile { group, .. } | Change::StopShare { group, .. } => members(group),
+            Change::LeaveGroup { group }
+            | Change::ShareFile { group, .. }
+            | Change::ReplaceFile { group, .. }
+            | Change::RemoveFile { group, .. }
+            | Change::StopShare { group, .. } => model.members(group),
             Change::JoinGroup { group } => {
-                let stranger = |user: &UserId| model.state(group, *user) == MembershipState::None;
-                model.users().into_iter().filter(stranger).collect()
+                let is_out = |user: &UserId| model.state(group, *user) == MembershipState::None;
+                model.users().into_iter().filter(is_out).collect()
             }
             _ => model.users(),
         };
-        let anybody = if random.one_in(5) { None } else { random.pick(&able) };
-        anybody.or_else(|| random.pick(&self.users)).unwrap_or(UserId::NOBODY)
+        let any = if random.one_in(5) { None } else { random.pick(&able) };
+        any.or_else(|| random.pick(&self.users)).unwrap_or(UserId::NOBODY)
     }
 
-    /// A client repeats a request, at whatever tracker; now and then somebody else uses its id.
+    /// A client repeats a request, at any tracker.
     pub(super) fn repeat(&mut self, world: &mut World, node: usize, random: &mut Random) {
-        let recent = self.requests.len().min(6);
+        let count = self.requests.len();
+        let recent = count.min(6);
         if recent == 0 {
             return;
         }
-        let index =
-            if random.one_in(4) { random.below(self.requests.len()) } else { self.requests.len() - 1 - random.below(recent) };
-        self.send(world, node, index);
+        let index = if random.one_in(4) { random.below(count) } else { count - 1 - random.below(recent) };
+        world.ask(node, &self.requests[index]);
     }
 
     /// A client uses the id of a request that was acknowledged for another one.
     pub(super) fn reuse(&mut self, world: &mut World, node: usize, random: &mut Random) {
-        let Some(request) = self.requests.get(random.below(self.requests.len())) else { return };
-        let known = world.applied(node).iter().any(|operation| operation.request == request.id);
-        let actor = UserId::from_bytes([7; 16]);
-        if known {
-            let change = Change::ChangePassword { hash: PasswordHash::from_phc("stolen".into()) };
-            let ticket = world.submit(node, &Request { id: request.id, actor, change });
-            self.reused.insert(ticket.0);
-        }
-    }
-
-    fn send(&mut self, world: &mut World, node: usize, index: usize) {
-        let request = &self.requests[index];
-        if let Change::AcceptRequest { group, user } = request.change {
-            let model = Model::of(&world.applied(node));
-            let asked = model.state(group, user) == MembershipState::Requested;
-            if model.owner(group) == Some(request.actor) && asked {
-                self.let_in.insert(request.id, (group, user));
-            }
-        }
-        world.submit(node, request);
+        let known: Vec<usize> = (0..self.requests.len())
+            .filter(|&index| {
+                let id = self.requests[index].stamp.id;
+                world.nodes[node].replica.as_ref().unwrap().directory().requests.get(id).is_some()
+            })
+            .collect();
+        let Some(index) = random.pick(&known) else { return };
+        let (actor, hash) = (UserId::from_bytes([7; 16]), PasswordHash::from_phc("stolen".into()));
+        let change = Change::ChangePassword { hash };
+        let ticket = world.submit(node, &Request { actor, change, ..self.requests[index].clone() });
+        self.reused.insert(ticket.0);
     }
 
     fn invent(&self, world: &World, node: usize, id: RequestId, random: &mut Random) -> Change {
         let (Some(user), Some(group)) = (random.pick(&self.users), random.pick(&self.groups)) else {
-            return if self.users.is_empty() || random.one_in(2) { create_user(random) } else { create_group(random) };
+            let is_user = self.users.is_empty() || random.one_in(2);
+            return if is_user { create_user(random) } else { create_group(random) };
         };
         let directory = world.nodes[node].replica.as_ref().unwrap().directory();
-        match random.below(20) {
-            0 => create_user(random),
-            1 => create_group(random),
-            2..=5 => Change::JoinGroup { group },
-            6..=9 => match directory.requests(group, None, 5).0.first() {
+        let listed = directory.files(group, None, Default::default(), None, 10).0;
+        let listed: Vec<FileId> = listed.iter().map(|entry| entry.facts.id()).collect();
+        let any_file = any_file(random);
+        let hash = || PasswordHash::from_phc(format!("hash of {id}"));
+        match random.below(40) {
+            0..2 => create_user(random),
+            2..4 => create_group(random),
+            4..11 => Change::JoinGroup { group },
+            11..18 => match directory.requests(group, None, 5).0.first() {
                 Some(entry) => Change::AcceptRequest { group, user: entry.user.user },
                 None => Change::JoinGroup { group },
             },
-            10 => match directory.requests(group, None, 5).0.last() {
+            18..20 => match directory.requests(group, None, 5).0.last() {
                 Some(entry) => Change::RejectRequest { group, user: entry.user.user },
                 None => Change::RemoveMember { group, user },
             },
-            11 => Change::RemoveMember { group, user },
-            12 => Change::TransferGroup { group, user },
-            13 => Change::LeaveGroup { group },
-            14 => Change::ChangePassword { hash: PasswordHash::from_phc(format!("hash of {id}")) },
-            15 => Change::StopShare { group, info_hash: info_hash(random.below(4) as u8) },
-            _ => Change::ShareFile { group, file: file(random.below(4) as u8, FILES[random.below(FILES.len())]) },
+            20..22 => Change::RemoveMember { group, user },
+            22..24 => Change::TransferGroup { group, user },
+            24..26 => Change::LeaveGroup { group },
+            26 => Change::ChangePassword { hash: hash() },
+            27..29 => Change::StopShare { group, file: random.pick(&listed).unwrap_or_else(|| any_file.id()) },
+            29 => Change::RenameGroup { group, name: GROUPS[random.below(3)].parse().unwrap() },
+            30..32 => match random.pick(&listed) {
+                Some(replaces) => Change::ReplaceFile { group, file: any_file, replaces },
+                None => Change::ShareFile { group, file: any_file },
+            },
+            32 => match random.pick(&listed) {
+                Some(file) => Change::RemoveFile { group, file },
+                None => Change::ShareFile { group, file: any_file },
+            },
+            33 => rare(random, user, group, hash(), random_file(&listed, &any_file)),
+            _ => Change::ShareFile { group, file: any_file },
         }
     }
+}
+
+fn random_file(listed: &[FileId], other: &FileFacts) -> FileId {
+    listed.first().copied().unwrap_or_else(|| other.id())
+}
+
+/// What would empty the directory if it were asked more often.
+fn rare(random: &mut Random, user: UserId, group: GroupId, hash: PasswordHash, file: FileId) -> Change {
+    Change::Operator(match random.below(9) {
+        0 => return Change::DeleteAccount,
+        1 => return Change::DeleteGroup { group },
+        2 => Order::ResetPassword { user, hash },
+        3 => Order::DisableUser { user, is_disabled: random.one_in(3) },
+        4 => Order::DeleteUser { user },
+        5 => Order::DeleteGroup { group },
+        6 => Order::RemoveFile { group, file },
+        _ => {
+            let name = ["quota.files", "quota.groups", "accounts"][random.below(3)];
+            let value = if name == "accounts" { "open" } else { ["1", "40"][random.below(2)] };
+            let value = if random.one_in(2) { None } else { Some(value.to_owned()) };
+            Order::Set { name: name.parse().unwrap(), value }
+        }
+    })
 }
 
 fn create_user(random: &mut Random) -> Change {
@@ -127,6 +179,10 @@ fn create_user(random: &mut Random) -> Change {
 
 fn create_group(random: &mut Random) -> Change {
     Change::CreateGroup { name: GROUPS[random.below(GROUPS.len())].parse().unwrap() }
+}
+
+fn any_file(random: &mut Random) -> FileFacts {
+    file(random.below(4) as u8, FILES[random.below(FILES.len())])
 }
 
 /// A request id made from a number.
@@ -142,6 +198,12 @@ pub(super) fn info_hash(content: u8) -> InfoHash {
 
 /// The facts of a small file with the given content and name.
 pub(super) fn file(content: u8, name: &str) -> FileFacts {
-    let sha1 = Sha1Digest::from_bytes([content; 20]);
-    FileFacts { info_hash: info_hash(content), name: name.parse().unwrap(), len: 1000, piece_len: 512 << 10, sha1 }
+    FileFacts {
+        info_hash: info_hash(content),
+        name: name.parse().unwrap(),
+        len: 1000,
+        piece_len: 512 << 10,
+        sha1: Sha1Digest::from_bytes([content; 20]),
+        chain: None,
+    }
 }

@@ -11,12 +11,8 @@ use std::rc::Rc;
 use super::disk::Entry;
 use super::model::Model;
 use super::world::{Acknowledged, Connection, Message, Pipe, World};
-use crate::directory::requests::REMEMBERED_MS;
 use crate::directory::{Asked, LinkId, Output, Ticket};
-use crate::types::{
-    Change, Content, MembershipState, Outcome, Row, RowKey, StoreId, SyncMessage, Transaction,
-    Version,
-};
+use crate::types::{Change, Content, MembershipState, Outcome, Row, RowKey, StoreId, SyncMessage, Transaction, Version};
 
 impl World {
     pub(super) fn drain(&mut self, node: usize) {
@@ -44,11 +40,10 @@ impl World {
         assert_eq!(transaction.sequence, last + 1, "an update sequence is left out or used twice");
         assert_eq!(transaction.rows.len(), transaction.displaced.len());
         let own = state.disk.lineage().store;
-        let now_ms = (self.now_ms + state.skew_ms) as u64;
         for (row, displaced) in transaction.rows.iter().zip(&transaction.displaced) {
             let key = row.content.key();
             let before = state.view.insert(key.clone(), Rc::new(row.clone()));
-            check_row(before.as_deref(), displaced.as_ref(), row, now_ms);
+            check_row(before.as_deref(), displaced.as_ref(), row);
             let place = (row.place, key.clone());
             let shared = self.places.entry(place).or_insert_with(|| Rc::new(row.clone()));
             assert_eq!(**shared, *row, "a place is used for two rows");
@@ -57,7 +52,8 @@ impl World {
                 let is_kept = row.extra == extra || is_deletion(&row.content);
                 assert!(is_kept, "fields of a later version are lost: {row:?}");
                 let writes = self.writes.entry(row.version.request).or_default();
-                writes.entry(row.version.stamp).or_default().insert(key);
+                let writes = writes.entry(row.version.stamp).or_default();
+                writes.entry(row.place).or_default().insert(key);
             }
         }
         state.unsynced.push(Entry::Transaction(Rc::new(transaction)));
@@ -81,9 +77,7 @@ impl World {
             }
             (SyncMessage::Rows(batch), LinkId::To(_)) => {
                 assert!(batch.through <= durable, "rows are sent before they are durable");
-                let on_disk = |row: &Row| {
-                    self.nodes[node].disk.covers(&row.content.key(), row.version)
-                };
+                let on_disk = |row: &Row| self.nodes[node].disk.covers(&row.content.key(), row.version);
                 assert!(batch.rows.iter().all(on_disk), "a row is sent before it is durable");
             }
             (SyncMessage::MustResync, LinkId::To(_)) => {}
@@ -127,16 +121,14 @@ impl World {
             let client = self.requests[&request].client;
             let told = self.told.entry(client).or_default();
             *told = success.stamp.max(*told);
-            let (stamp, at_ms) = (success.stamp, self.now_ms);
-            self.acknowledged.push(Acknowledged { request, stamp, at_ms });
+            let (stamp, at_ms, number) = (success.stamp, self.now_ms, self.next());
+            self.acknowledged.push(Acknowledged { request, stamp, at_ms, number });
         }
         self.replies.push((node, ticket, outcome));
     }
 
     /// What is acknowledged is on the disk here, and wherever replies wait for.
     fn check_safe(&self, node: usize, version: Version) {
-        let carried = self.writes.get(&version.request).and_then(|w| w.get(&version.stamp));
-        let keys = carried.expect("an acknowledgement names a write that there is");
         let replica = self.nodes[node].replica.as_ref().unwrap();
         let holding = replica.outbound.iter().filter(|(_, link)| link.holds_replies());
         let intact = |peer: usize| {
@@ -147,10 +139,16 @@ impl World {
         let peers = holding.map(|(&number, _)| number as usize).filter(|&peer| intact(peer));
         for at in peers.chain([node]) {
             let disk = &self.nodes[at].disk;
-            let is_there = |key: &RowKey| self.has(disk, key, version);
-            let missing = keys.iter().find(|key| !is_there(key));
-            assert_eq!(missing, None, "acknowledged by {node}, and not durable at {at}");
+            let is_there = self.is_whole(version, |key| self.has(disk, key, version));
+            assert!(is_there, "acknowledged by {node}, and not durable at {at}: {version:?}");
         }
+    }
+
+    /// Tells whether all rows that one carrying-out of a request wrote pass the test.
+    pub(super) fn is_whole(&self, version: Version, test: impl Fn(&RowKey) -> bool) -> bool {
+        let carried = self.writes.get(&version.request).and_then(|w| w.get(&version.stamp));
+        let carried = carried.expect("an acknowledgement names a write that there is");
+        carried.values().any(|keys| keys.iter().all(&test))
     }
 
     /// Tells whether a disk has that write or a later one, or need not have it any more.
@@ -214,20 +212,18 @@ impl World {
 }
 
 /// A row that is written takes the place of an older one, and is one that can be sent.
-fn check_row(before: Option<&Row>, displaced: Option<&Content>, row: &Row, now_ms: u64) {
+fn check_row(before: Option<&Row>, displaced: Option<&Content>, row: &Row) {
     assert!(!is_deletion(&row.content) || row.extra.is_empty(), "nothing is behind a deletion");
     let Some(before) = before else { return assert_eq!(displaced, None) };
     if matches!(row.content, Content::Request(..)) {
-        // Old requests are not in memory, and a copy may take the place of a later one.
-        let is_remembered = before.version.stamp.ms() + REMEMBERED_MS >= now_ms;
-        return assert!(!is_remembered || row.version > before.version);
+        // Old requests are not in memory, so a copy may take the place of a later one.
+        return;
     }
     assert_eq!(displaced, Some(&before.content), "what was displaced is not what was there");
     if before.content.is_final() {
         return assert!(row.content.is_final() && row.version > before.version);
     }
-    let is_newer = (row.version, &row.content, &row.extra)
-        > (before.version, &before.content, &before.extra);
+    let is_newer = (row.version, &row.content, &row.extra) > (before.version, &before.content, &before.extra);
     assert!(row.content.is_final() || is_newer, "{before:?} gives way to {row:?}");
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::Directory;
 use crate::types::{
-    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState,
-    Part, Row, RowKey, SharingRow, Stamp, UserId, UserRow, Version,
+    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState, Part, Row, RowKey, SharingRow,
+    Stamp, UserId, UserRow, Version,
 };
 
 /// The rows, each with the write that stands.
@@ -55,9 +55,7 @@ impl Model {
 
     fn standing(&self, group: GroupId, user: UserId) -> Option<(Version, MembershipRow)> {
         match self.0.get(&RowKey::Membership(group, user)) {
-            Some((version, Content::Membership(_, _, row))) if !self.is_deleted(user) => {
-                Some((*version, *row))
-            }
+            Some((version, Content::Membership(_, _, row))) if !self.is_deleted(user) => Some((*version, *row)),
             _ => None,
         }
     }
@@ -137,9 +135,7 @@ impl Model {
             None => true,
         };
         let in_effect = |&(user, began, row): &(UserId, Stamp, SharingRow)| {
-            let is_admitted = |admission: Version| {
-                admission.request == row.admission || began > admission.stamp
-            };
+            let is_admitted = |admission: Version| admission.request == row.admission || began > admission.stamp;
             row.on && self.admission(group, user).is_some_and(is_admitted) && is_there(began)
         };
         let mut sharers: Vec<_> =
@@ -195,7 +191,7 @@ impl Model {
         assert_eq!(counts.rows, self.0.keys().filter(kept).count() as u64);
         let bytes = self.0.values().filter(|(_, c)| !matches!(c, Content::Request(..)));
         let bytes: u64 = bytes.map(|(_, c)| crate::directory::state::size_of_row(c)).sum();
-        assert_eq!(counts.bytes, bytes);
+        assert_eq!(counts.bytes, bytes, "{:#?}", self.0);
     }
 
     fn check_users(&self, directory: &Directory) {
@@ -251,8 +247,7 @@ impl Model {
         assert_eq!(list(FileOrder::Date).iter().map(|entry| entry.at).collect::<Vec<_>>(), expected);
         for entry in listed {
             let file = entry.facts.id();
-            let sharers: Vec<UserId> =
-                self.sharers(group, file).into_iter().map(|(_, user)| user).collect();
+            let sharers: Vec<UserId> = self.sharers(group, file).into_iter().map(|(_, user)| user).collect();
             assert_eq!(directory.sharers(group, file).collect::<Vec<_>>(), sharers);
             assert_eq!(entry.sharer_count as usize, sharers.len());
             assert_eq!(self.file(group, file).map(|row| &row.facts), Some(&entry.facts));
@@ -273,9 +268,7 @@ fn labels<K: Copy + Ord + std::fmt::Debug>(mut bearers: Vec<(String, Stamp, K)>)
     for (name, _, key) in bearers {
         let ordinal = match before.take().filter(|(other, _)| *other == name) {
             None => 1,
-            Some((_, last)) => {
-                (last + 1..).find(|n| !real.contains(&format!("{name}~{n}"))).unwrap()
-            }
+            Some((_, last)) => (last + 1..).find(|n| !real.contains(&format!("{name}~{n}"))).unwrap(),
         };
         assert_eq!(labels.insert(Label::new(&name, ordinal), key), None);
         before = Some((name, ordinal));

@@ -15,8 +15,8 @@ use super::disk::{Disk, Entry};
 use crate::directory::requests::REMEMBERED_MS;
 use crate::directory::{Asked, LinkId, Notice, Replica, Ticket};
 use crate::types::{
-    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey,
-    Stamp, StoreId, SyncMessage, UserId, Version, VersionVector,
+    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage, TrackerState,
+    UserId, Version, VersionVector,
 };
 
 /// The wall clock at the start of every simulation.
@@ -52,7 +52,11 @@ pub(super) enum Message {
     Welcome(Lineage, Durable, bool),
     Sync(SyncMessage),
     /// Rows that the sender's thread has yet to read from the store.
-    Stored { after: u64, through: u64, known: VersionVector },
+    Stored {
+        after: u64,
+        through: u64,
+        known: VersionVector,
+    },
 }
 
 /// One direction of a connection.
@@ -94,6 +98,8 @@ pub(super) struct Request {
     pub(super) change: Change,
     /// The true time when it was first asked.
     pub(super) asked_ms: i64,
+    /// Orders it among what happened in the same millisecond.
+    pub(super) number: u64,
 }
 
 /// A request that a client was told to be carried out.
@@ -103,6 +109,8 @@ pub(super) struct Acknowledged {
     pub(super) stamp: Stamp,
     /// The true time.
     pub(super) at_ms: i64,
+    /// Orders it among what happened in the same millisecond.
+    pub(super) number: u64,
 }
 
 /// The network.
@@ -125,7 +133,7 @@ pub(super) struct World {
     /// The latest stamp that each client was told.
     pub(super) told: BTreeMap<usize, Stamp>,
     /// The rows that each carrying-out of a request wrote.
-    pub(super) writes: BTreeMap<RequestId, BTreeMap<Stamp, BTreeSet<RowKey>>>,
+    pub(super) writes: BTreeMap<RequestId, BTreeMap<Stamp, BTreeMap<Place, BTreeSet<RowKey>>>>,
     /// What each place was used for.
     pub(super) places: BTreeMap<(Place, RowKey), Rc<Row>>,
     /// What each store had durably, by update sequence.
@@ -138,7 +146,6 @@ pub(super) struct World {
     /// Rows in the frames in which rows of a store are sent.
     pub(super) frame_rows: usize,
     pub(super) frames_stored: usize,
-    /// Replicas forget requests of that age when they start.
     next_id: u64,
     seed: u64,
 }
@@ -242,13 +249,7 @@ impl World {
 
     /// Stops a tracker without warning. Of the transactions not yet known to be durable the first
     /// `survive` are on the disk all the same; with `keep`, the store goes back to that many entries.
-    pub(super) fn crash(
-        &mut self,
-        node: usize,
-        survive: usize,
-        keep: Option<usize>,
-        lose: &mut dyn FnMut(usize) -> usize,
-    ) {
+    pub(super) fn crash(&mut self, node: usize, survive: usize, keep: Option<usize>, lose: &mut dyn FnMut(usize) -> usize) {
         for connection in 0..self.connections.len() {
             self.read_stored(connection);
         }
@@ -284,7 +285,7 @@ impl World {
         for Acknowledged { request, stamp, .. } in &self.acknowledged {
             let version = Version { stamp: *stamp, request: *request };
             let is_held = |key: &RowKey| self.nodes.iter().any(|n| n.disk.covers(key, version));
-            if !self.writes[request][stamp].iter().all(is_held) {
+            if !self.is_whole(version, is_held) {
                 self.forgiven.insert((*request, *stamp));
             }
         }
@@ -318,8 +319,7 @@ impl World {
 
     /// Delivers the next message of a pipe, or the news of its end.
     pub(super) fn deliver(&mut self, connection: usize, pipe: usize) {
-        if let Some(Message::Stored { .. }) = self.connections[connection].pipes[pipe].queue.front()
-        {
+        if let Some(Message::Stored { .. }) = self.connections[connection].pipes[pipe].queue.front() {
             self.read_stored(connection);
         }
         let (node, link) = self.connections[connection].receiver(pipe);
@@ -500,11 +500,26 @@ impl World {
             if !self.nodes.iter().any(is_degraded) {
                 return;
             }
+            self.start_anew();
             self.advance(300);
         }
         let links = |node: &Node| node.replica.as_ref().map(Replica::links);
         let states: Vec<_> = self.nodes.iter().map(links).collect();
         panic!("the network does not heal: {states:?}");
+    }
+
+    /// Operators do as they are told: a tracker whose store is too old starts anew.
+    pub(super) fn start_anew(&mut self) -> usize {
+        let links = |node: &Node| node.replica.as_ref().map(Replica::links).unwrap_or_default();
+        let all = self.nodes.iter().flat_map(links);
+        let told = all.filter(|link| link.state == TrackerState::MustResync);
+        let told: BTreeSet<usize> = told.map(|link| link.tracker as usize).collect();
+        for &node in &told {
+            self.crash(node, 0, None, &mut |_| 0);
+            self.wipe(node);
+            self.restart(node);
+        }
+        told.len()
     }
 
     fn carry_out_all(&mut self, node: usize) {
@@ -557,7 +572,7 @@ impl World {
         for Node { disk, replica, unsynced, inbox, .. } in &self.nodes {
             write!(f, "{:?} {unsynced:?} {inbox:?};", disk.log)?;
             if let Some(replica) = replica {
-                replica.outline(f)?;
+                write!(f, "{replica:?};")?;
             }
         }
         write!(f, "{:?} {:?} {:?} {}", self.connections, self.stalled, self.replies, self.now_ms)

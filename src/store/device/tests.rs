@@ -11,7 +11,7 @@ fn facts(len: u64) -> FileFacts {
         len,
         piece_len: 512 << 10,
         sha1: Sha1Digest::from_bytes([2; 20]),
-        chain: (len % 2 == 0).then(|| Sha1Digest::from_bytes([3; 20])),
+        chain: len.is_multiple_of(2).then(|| Sha1Digest::from_bytes([3; 20])),
     }
 }
 

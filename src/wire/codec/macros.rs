@@ -39,7 +39,10 @@ macro_rules! wire_struct {
             const LEN_MIN: usize = 4 + <Self as $crate::wire::codec::Fields>::FIELDS_LEN_MIN;
 
             fn encode(&self, out: &mut Vec<u8>) {
-                $crate::wire::codec::encode_block(out, |out| $crate::wire::codec::Fields::encode_fields(self, out));
+                $crate::wire::codec::encode_block(out, |out| {
+                    $crate::wire::codec::Fields::encode_fields(self, out);
+                    $crate::wire::later::add_field(out);
+                });
             }
 
             fn decode(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
@@ -88,6 +91,9 @@ macro_rules! wire_enum {
                         let fields = |_out: &mut Vec<u8>| {
                             $($($crate::wire::Wire::encode($field, _out);)*)?
                             $($crate::wire::Wire::encode($inner, _out);)?
+                            if true $(&& stringify!($leaf) != "leaf")? {
+                                $crate::wire::later::add_field(_out);
+                            }
                         };
                         if false $(|| stringify!($leaf) == "leaf")? {
                             fields(out);

@@ -46,6 +46,18 @@ impl ClientProcess {
         Self::start_with(home, address, info, json, &[])
     }
 
+    /// The same with another build of the program, answering in JSON.
+    pub(crate) fn start_program(program: &Path, home: &Path, info: &Path) -> Self {
+        let mut command = command(home, super::world::any_port(), info);
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let mut other = Command::new(program);
+        other.args(arguments).current_dir(home);
+        set_home(&mut other, home);
+        command = other;
+        command.args(["--on-error", "continue", "--log", "info", "--json"]);
+        Self::spawn(command, home, true)
+    }
+
     /// The same with further options.
     pub(crate) fn start_with(home: &Path, address: SocketAddr, info: &Path, json: bool, options: &[&str]) -> Self {
         let mut command = command(home, address, info);
@@ -53,6 +65,10 @@ impl ClientProcess {
         if json {
             command.arg("--json");
         }
+        Self::spawn(command, home, json)
+    }
+
+    fn spawn(mut command: Command, home: &Path, json: bool) -> Self {
         let name = home.file_name().expect("a home has a name").to_string_lossy();
         let process = Process::spawn(&format!("client {name}"), &mut command);
         let address = process.wait_out("that it listens", listening);

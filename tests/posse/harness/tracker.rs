@@ -29,6 +29,7 @@ impl Status {
 #[derive(Debug)]
 pub(crate) struct TrackerProcess {
     process: Process,
+    program: PathBuf,
     pub(crate) number: usize,
     pub(crate) address: SocketAddr,
     info: PathBuf,
@@ -42,7 +43,12 @@ impl TrackerProcess {
     /// Starts the tracker of line `number` with the network's key in that file, which is made if it is not there, and further options; waits
     /// until it takes connections.
     pub(crate) fn start(info: &Path, number: usize, data: &Path, key: &Path, options: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_tracker")), info, number, data, key, options)
+    }
+
+    /// The same with another build of the program.
+    pub(crate) fn start_program(program: &Path, info: &Path, number: usize, data: &Path, key: &Path, options: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command.arg(info).arg(number.to_string()).arg("--data-dir").arg(data).arg("--network-key").arg(key);
         command.args(["--log", "info"]).args(options);
         let process = Process::spawn(&format!("tracker {number}"), &mut command);
@@ -51,7 +57,8 @@ impl TrackerProcess {
         let address = address.parse().expect("it prints an address");
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let (info, data, key) = (info.to_owned(), data.to_owned(), key.to_owned());
-        Self { process, number, address, info, data, key, options, said_before: 0 }
+        let program = program.to_owned();
+        Self { process, program, number, address, info, data, key, options, said_before: 0 }
     }
 
     /// Its process.
@@ -78,7 +85,7 @@ impl TrackerProcess {
     pub(crate) fn restart_with_key(&mut self, key: &Path) {
         self.process.kill9();
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        *self = Self::start(&self.info, self.number, &self.data, key, &options);
+        *self = Self::start_program(&self.program, &self.info, self.number, &self.data, key, &options);
     }
 
     /// Whether it runs.

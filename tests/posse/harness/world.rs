@@ -62,7 +62,17 @@ impl World {
         Self::start(count, true, &[], prepare)
     }
 
+    /// Starts a tracker of each of these builds.
+    pub(crate) fn of_programs(programs: &[PathBuf]) -> Self {
+        Self::start_programs(programs, true, &[], |_| ())
+    }
+
     fn start(count: usize, named: bool, options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_programs(&vec![PathBuf::from(env!("CARGO_BIN_EXE_tracker")); count], named, options, prepare)
+    }
+
+    fn start_programs(programs: &[PathBuf], named: bool, options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        let count = programs.len();
         let dir = tempfile::Builder::new().prefix("posse-test-").tempdir().expect("a temporary directory can be made");
         let (key, _) = KeyPair::load_or_make(&dir.path().join(NETWORK_KEY)).expect("a key can be made");
         let network = if named { format!("network {}\n", key.fingerprint()) } else { String::new() };
@@ -72,7 +82,10 @@ impl World {
         let data = |number: usize| dir.path().join(format!("tracker{number}"));
         let key = dir.path().join(NETWORK_KEY);
         prepare(dir.path());
-        let trackers = (1..=count).map(|number| TrackerProcess::start(&info, number, &data(number), &key, options)).collect();
+        let trackers = (1..)
+            .zip(programs)
+            .map(|(number, program)| TrackerProcess::start_program(program, &info, number, &data(number), &key, options))
+            .collect();
         let mut world = Self { trackers, info, network, forwarders: Vec::new(), dir };
         world.wait_synced();
         world

@@ -1,0 +1,46 @@
+//! The order of changes as users see it: what was asked after another change was acknowledged stands.
+
+use std::rc::Rc;
+
+use super::world::{Acknowledged, Request, World};
+use crate::types::{RequestId, Row};
+
+/// How much later than the acknowledgement of a change another client must ask to be later: the
+/// estimates of the time of two clients are off by that much together, and some more.
+const APART_MS: i64 = 50;
+
+/// Checks the rows that stand: of two acknowledged changes of one row, the one that was asked after the
+/// first was acknowledged is not overwritten by it. Between clients this holds for those whose clocks
+/// are right.
+pub(super) fn check_order(world: &World, are_clocks_right: bool) {
+    for row in world.rows(0).values() {
+        if row.content.is_final() {
+            continue;
+        }
+        if let Some(later) = overwritten(world, row, are_clocks_right) {
+            let first = &world.requests[&row.version.request];
+            let second = &world.requests[&later];
+            panic!("{row:?}\nof {first:?}\nhas overwritten what was asked later:\n{second:?}");
+        }
+    }
+}
+
+/// A change of that row that was asked after the change which stands was acknowledged.
+fn overwritten(world: &World, row: &Rc<Row>, are_clocks_right: bool) -> Option<RequestId> {
+    let (key, stands) = (row.content.key(), row.version.request);
+    let by = world.requests.get(&stands)?;
+    let acknowledged = world.acknowledged.iter().filter(|a| a.request == stands);
+    let (number, at_ms) = acknowledged.map(|a| (a.number, a.at_ms)).min()?;
+    let writes = |a: &&Acknowledged| {
+        let is_later = |request: &Request| {
+            (are_clocks_right && request.asked_ms > at_ms + APART_MS)
+                || (request.client == by.client && request.number > number)
+        };
+        let request = &world.requests[&a.request];
+        a.request != stands
+            && !world.forgiven.contains(&(a.request, a.stamp))
+            && world.writes[&a.request][&a.stamp].values().all(|keys| keys.contains(&key))
+            && is_later(request)
+    };
+    world.acknowledged.iter().find(writes).map(|a| a.request)
+}

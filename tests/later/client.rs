@@ -1,0 +1,7 @@
+//! The client program of an invented later version.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    posse::client::shell::main(std::env::args_os())
+}
