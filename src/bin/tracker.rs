@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use posse::Tracker;
-use posse::tracker::console::{Console, Options, refuse};
+use posse::tracker::console::{AdminOptions, Console, Options, refuse};
 
 fn main() -> ExitCode {
+    if let Some(admin) = AdminOptions::from_arguments(std::env::args_os()) {
+        return admin.run();
+    }
     let options = Options::parse();
     options.start_log();
     let config = match options.config() {

@@ -57,7 +57,7 @@ mod voids;
 mod waiting;
 
 pub use output::{LinkId, LinkInfo, Notice, Output, Ticket};
-pub use queries::Counts;
+pub use queries::{Counts, Usage};
 pub use replica::{Asked, Replica};
 pub use settings::{Accounts, QUOTA_NAMES, Quotas, Settings};
 pub use state::Directory;

@@ -34,7 +34,27 @@ pub struct Counts {
     pub bytes: u64,
 }
 
+/// What one account keeps, as the quotas count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Groups owned.
+    pub groups: u64,
+    /// Memberships and requests to join.
+    pub memberships: u64,
+    /// Files offered, in all groups.
+    pub files: u64,
+}
+
 impl Directory {
+    /// Counts what an account keeps.
+    pub fn usage(&self, user: UserId) -> Usage {
+        Usage {
+            groups: self.owned.get(&user).copied().unwrap_or(0).into(),
+            memberships: self.user_groups.get(&user).map_or(0, BTreeSet::len) as u64,
+            files: self.shared.get(&user).copied().unwrap_or(0).into(),
+        }
+    }
+
     /// Users whom the text typed at a login may mean, with their password hashes: every bearer of the name (at most 8), first the
     /// one shown under it, or the one behind `name~2`.
     pub fn login_candidates(&self, text: &str) -> Vec<(UserEntry, PasswordHash)> {

@@ -35,6 +35,21 @@ pub struct Quotas {
     pub bytes: u64,
 }
 
+impl Quotas {
+    /// The quota with that name, one of [`QUOTA_NAMES`].
+    pub fn get(&self, name: &str) -> Option<u64> {
+        Some(match name {
+            "groups" => self.groups,
+            "memberships" => self.memberships,
+            "files" => self.files,
+            "members" => self.members,
+            "rows" => self.rows,
+            "bytes" => self.bytes,
+            _ => return None,
+        })
+    }
+}
+
 impl Default for Quotas {
     fn default() -> Self {
         Self { groups: 200, memberships: 2_000, files: 50_000, members: 20_000, rows: 1_500_000, bytes: 600 << 20 }

@@ -16,6 +16,16 @@ pub(crate) fn note_of(change: &Change, from: Option<(IpAddr, DeviceId)>) -> Stri
     }
 }
 
+/// Describes what the operator orders. What is deleted has no name any more when the audit is read, so
+/// the note names it.
+pub(crate) fn note_of_order(order: &Order, name: Option<&str>) -> String {
+    let what = what_is_ordered(order);
+    match name {
+        Some(name) => format!("{what} {name}; by the operator"),
+        None => format!("{what}; by the operator"),
+    }
+}
+
 fn what(change: &Change) -> String {
     match change {
         Change::CreateUser { name, .. } => format!("create_user {name}"),
@@ -34,17 +44,21 @@ fn what(change: &Change) -> String {
         Change::RenameGroup { group, name } => format!("rename_group group:{group} {name}"),
         Change::DeleteGroup { group } => format!("delete_group group:{group}"),
         Change::DeleteAccount => "delete_account".to_owned(),
-        Change::Operator(order) => match order {
-            Order::ResetPassword { user, .. } => format!("reset_password user:{user}"),
-            Order::DisableUser { user, is_disabled: true } => format!("disable_user user:{user}"),
-            Order::DisableUser { user, is_disabled: false } => format!("enable_user user:{user}"),
-            Order::DeleteUser { user } => format!("delete_user user:{user}"),
-            Order::DeleteGroup { group } => format!("delete_group group:{group}"),
-            Order::RemoveFile { group, file } => format!("remove_file group:{group} file:{file}"),
-            Order::Set { name, value } => match value {
-                Some(value) => format!("set {name} {value}"),
-                None => format!("reset {name}"),
-            },
+        Change::Operator(order) => what_is_ordered(order),
+    }
+}
+
+fn what_is_ordered(order: &Order) -> String {
+    match order {
+        Order::ResetPassword { user, .. } => format!("reset_password user:{user}"),
+        Order::DisableUser { user, is_disabled: true } => format!("disable_user user:{user}"),
+        Order::DisableUser { user, is_disabled: false } => format!("enable_user user:{user}"),
+        Order::DeleteUser { user } => format!("delete_user user:{user}"),
+        Order::DeleteGroup { group } => format!("delete_group group:{group}"),
+        Order::RemoveFile { group, file } => format!("remove_file group:{group} file:{file}"),
+        Order::Set { name, value } => match value {
+            Some(value) => format!("set {name} {value}"),
+            None => format!("reset {name}"),
         },
     }
 }

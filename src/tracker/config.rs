@@ -39,6 +39,8 @@ pub struct TrackerConfig {
     pub listen: Option<SocketAddr>,
     /// The network's key, which all its trackers hold.
     pub network_key: Arc<KeyPair>,
+    /// Where a line is appended for every change that is carried out or merged here.
+    pub audit: Option<PathBuf>,
     /// Times and bounds.
     pub limits: TrackerLimits,
 }
@@ -46,7 +48,8 @@ pub struct TrackerConfig {
 impl TrackerConfig {
     /// The configuration of tracker `number` of the network with that key, with its store in `data_dir`.
     pub fn new(info: TrackerInfo, number: u32, data_dir: impl Into<PathBuf>, network_key: Arc<KeyPair>) -> Self {
-        Self { info, number, data_dir: data_dir.into(), listen: None, network_key, limits: TrackerLimits::default() }
+        let limits = TrackerLimits::default();
+        Self { info, number, data_dir: data_dir.into(), listen: None, network_key, audit: None, limits }
     }
 }
 
@@ -157,6 +160,15 @@ pub enum TrackerError {
     /// The store cannot be used: not opened, or, later, not written to. Nothing is acknowledged that is not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The file that changes are to be written to cannot be opened.
+    #[error("cannot write the audit to {}: {source}", path.display())]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
     /// The system has no room for the tracker's threads.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),

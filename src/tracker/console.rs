@@ -20,8 +20,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+pub use super::admin::AdminOptions;
+use super::admin::{carry_out, escape_lines, help};
 use super::config::{ACCOUNTS_PER_HOUR, GROUPS_PER_HOUR, REQUESTS_PER_HOUR};
 use super::data_dir::{self, DataDirError};
+use super::shared::Shared;
 use super::{Tracker, TrackerConfig, TrackerError};
 use crate::net::{Stop, is_listening, resolve};
 use crate::trust::KeyPair;
@@ -38,16 +41,12 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a console line that are looked at.
 const LINE_LEN_MAX: u64 = 1024;
 
-const HELP: &str = "status  shows this tracker, its directory and the other trackers
-help    shows this
-quit    stops the tracker (exit does the same)";
-
 /// Runs a tracker: it knows the users, groups and files of a network, and who is connected, and carries no file data.
 #[derive(Debug, Parser)]
 #[command(
     name = "tracker",
     version,
-    override_usage = "tracker [OPTIONS] <TRACKER_INFO> <NUMBER>\n       tracker [OPTIONS] <IP> <PORT>"
+    override_usage = "tracker [OPTIONS] <TRACKER_INFO> <NUMBER>\n       tracker [OPTIONS] <IP> <PORT>\n       tracker admin [OPTIONS] <COMMAND>"
 )]
 pub struct Options {
     /// The file that names the network's trackers; or the IP address of a network of one
@@ -78,6 +77,9 @@ pub struct Options {
     /// Requests to join groups that one user may make in an hour; 0 is no bound
     #[arg(long, value_name = "N", default_value_t = REQUESTS_PER_HOUR)]
     requests_per_hour: u32,
+    /// Appends a line of JSON for every change that is carried out or merged here
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
     /// What is logged to standard error: error, warn, info, debug or trace; RUST_LOG says it in more detail
     #[arg(long, value_name = "LEVEL")]
     log: Option<log::LevelFilter>,
@@ -126,6 +128,7 @@ impl Options {
         }
         let mut config = TrackerConfig::new(info, number, data_dir, Arc::new(key));
         config.listen = listen;
+        config.audit = self.audit.clone();
         config.limits.accounts_per_hour = self.accounts_per_hour;
         config.limits.groups_per_hour = self.groups_per_hour;
         config.limits.requests_per_hour = self.requests_per_hour;
@@ -170,20 +173,21 @@ fn default_network_key() -> Result<PathBuf, String> {
     Ok(dirs.data_dir().join("network.key"))
 }
 
-/// What the tracker is told while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A line of the console.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Command {
-    Status,
+    /// Words for [`carry_out`].
+    Operator(Vec<String>),
     Help,
-    Unknown,
     Stop,
 }
 
 /// Takes commands from standard input and signals from the system.
 #[derive(Debug)]
 pub struct Console {
-    commands: Receiver<Command>,
-    sender: Sender<Command>,
+    /// Disconnected, or given something, when the operator wants the tracker to stop.
+    quit: Receiver<()>,
+    sender: Sender<()>,
     /// Set by a signal: it is seen however many commands wait.
     signalled: Stop,
 }
@@ -195,7 +199,7 @@ impl Console {
     /// The system's.
     pub fn new() -> io::Result<Self> {
         raise_descriptor_limit();
-        let (sender, commands) = bounded(16);
+        let (sender, quit) = bounded(1);
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let signalled = Stop::new();
         let stop = signalled.clone();
@@ -208,7 +212,7 @@ impl Console {
                 stop.set();
             }
         })?;
-        Ok(Self { commands, sender, signalled })
+        Ok(Self { quit, sender, signalled })
     }
 
     /// Obeys until told to stop, then stops the tracker in order.
@@ -218,18 +222,13 @@ impl Console {
     pub fn run(self, tracker: Tracker) -> ExitCode {
         say(&mut io::stdout(), format!("tracker {} listening on {}", tracker.number(), tracker.local_addr()));
         say(&mut io::stdout(), format!("network {}", tracker.fingerprint()));
-        let sender = self.sender.clone();
+        let (sender, shared) = (self.sender.clone(), tracker.shared.clone());
         // Without this thread the tracker still serves, and ends at a signal.
-        let _ = std::thread::Builder::new().name("console".into()).spawn(move || read_commands(io::stdin().lock(), &sender));
-        loop {
-            select! {
-                recv(self.commands) -> command => match command {
-                    Ok(Command::Stop) | Err(_) => break,
-                    Ok(command) => obey(command, &tracker),
-                },
-                recv(self.signalled.channel()) -> _ => break,
-                recv(tracker.ended()) -> _ => break,
-            }
+        let _ = std::thread::Builder::new().name("console".into()).spawn(move || obey_all(io::stdin().lock(), &shared, &sender));
+        select! {
+            recv(self.quit) -> _ => {}
+            recv(self.signalled.channel()) -> _ => {}
+            recv(tracker.ended()) -> _ => {}
         }
         match tracker.stop() {
             Ok(()) => ExitCode::SUCCESS,
@@ -254,13 +253,32 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-fn obey(command: Command, tracker: &Tracker) {
-    let answer = match command {
-        Command::Status => tracker.status().map_or_else(|e: TrackerError| format!("error: {e}"), |status| status.to_string()),
-        Command::Help => HELP.to_owned(),
-        Command::Unknown | Command::Stop => format!("unknown command; there are:\n{HELP}"),
-    };
-    say(&mut io::stdout(), answer);
+/// Carries out what standard input says, until it ends or says to stop.
+fn obey_all(input: impl BufRead, shared: &Arc<Shared>, quit: &Sender<()>) {
+    read_commands(input, |command| match command {
+        Command::Stop => {
+            // Somebody who stops the tracker twice has said it once.
+            let _ = quit.try_send(());
+            false
+        }
+        Command::Help => {
+            say(
+                &mut io::stdout(),
+                format!("{}\n{:<44} shows this\n{:<44} stops the tracker (exit does the same)", help(), "help", "quit"),
+            );
+            true
+        }
+        Command::Operator(words) => {
+            let mut put = |line: super::admin::Line| {
+                say(&mut io::stdout(), line.shown(false));
+                Ok(())
+            };
+            if let Err(error) = carry_out(shared, &words, &mut put) {
+                say(&mut io::stdout(), format!("error: {}", escape_lines(&error.to_string())));
+            }
+            true
+        }
+    });
 }
 
 /// Writes a line; whether anybody reads it is not the tracker's concern.
@@ -268,8 +286,8 @@ fn say(out: &mut impl Write, line: String) {
     let _ = out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush());
 }
 
-/// Reads commands until the input ends, or nobody takes them.
-fn read_commands(mut input: impl BufRead, commands: &Sender<Command>) {
+/// Hands commands to `take` until the input ends, or `take` says false.
+fn read_commands(mut input: impl BufRead, mut take: impl FnMut(Command) -> bool) {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -278,14 +296,15 @@ fn read_commands(mut input: impl BufRead, commands: &Sender<Command>) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             _ => return,
         }
-        let command = match String::from_utf8_lossy(&line).trim() {
-            "" => continue,
-            "status" => Command::Status,
-            "help" => Command::Help,
-            "quit" | "exit" => Command::Stop,
-            _ => Command::Unknown,
+        let line = String::from_utf8_lossy(&line);
+        let words = shell_words::split(&line).unwrap_or_else(|_| vec![line.trim().to_owned()]);
+        let command = match words.first().map(String::as_str) {
+            None => continue,
+            Some("help") => Command::Help,
+            Some("quit" | "exit") => Command::Stop,
+            Some(_) => Command::Operator(words),
         };
-        if commands.send(command).is_err() {
+        if !take(command) {
             return;
         }
     }
@@ -297,14 +316,16 @@ mod tests {
 
     #[test]
     fn commands_are_read_until_the_input_ends() {
-        let (sender, commands) = bounded(100);
-        let input = [b"status\n\n  help \nwhat\n".as_slice(), &[0xff, b'\n'], &[b'x'; 3000], b"\nquit"].concat();
-        read_commands(&input[..], &sender);
-        let got: Vec<Command> = commands.try_iter().collect();
-        let (first, rest) = got.split_at(4);
-        assert_eq!(first, [Command::Status, Command::Help, Command::Unknown, Command::Unknown]);
-        assert_eq!(rest.last(), Some(&Command::Stop));
-        assert!(rest.len() < 10, "an endless line is taken in parts: {rest:?}");
+        let input = [b"status\n\n  help \nquota 'a b'\n".as_slice(), &[0xff, b'\n'], &[b'x'; 3000], b"\nquit\nhelp"].concat();
+        let mut got = Vec::new();
+        read_commands(&input[..], |command| {
+            got.push(command);
+            got.last() != Some(&Command::Stop)
+        });
+        let operator = |words: &[&str]| Command::Operator(words.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(got[..3], [operator(&["status"]), Command::Help, operator(&["quota", "a b"])]);
+        assert_eq!(got.last(), Some(&Command::Stop), "nothing is read behind it");
+        assert!(got.len() < 10, "an endless line is taken in parts: {got:?}");
     }
 
     #[test]

@@ -351,6 +351,9 @@ impl Core {
                     self.shared.gate.note_changed(user, by);
                 }
             }
+            if let Some(log) = &self.shared.audit_log {
+                log.note(&transactions, self.replica.directory());
+            }
             let is_setting = |row: &crate::types::Row| matches!(row.content, Content::Setting(..));
             if transactions.iter().flat_map(|transaction| &transaction.rows).any(is_setting) {
                 self.follow_settings();

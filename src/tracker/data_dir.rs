@@ -262,6 +262,11 @@ fn find_all(root: &Path) -> io::Result<Vec<Found>> {
     Ok(all)
 }
 
+/// Every default directory below `root` that holds data; none if that cannot be read.
+pub(crate) fn all_below(root: &Path) -> Vec<PathBuf> {
+    find_all(root).map_or_else(|_| Vec::new(), |found| found.into_iter().map(|found| found.path).collect())
+}
+
 /// Tells whether a directory holds a database, of whatever version.
 fn holds_data(dir: &Path) -> bool {
     let mut entries = fs::read_dir(dir).into_iter().flatten().flatten();

@@ -9,14 +9,20 @@
 //! | `notifier` | 1 | nothing | outboxes with something to write |
 //! | `s <address>` | one a connection | one session, or the accepting end of one replication link | its socket; the core |
 //! | `tracker-<n>` | one a peer tracker | the dialling end of one replication link | orders from the core; its socket |
+//! | `admin` | 1 | the control socket | the next operator |
+//! | `operator` | one an operator, at most 4 | one connection of the control socket | its socket; the core; the disk |
+//! | `audit` | 1, if wanted | the audit's file | the core; the disk |
 //! | `acks-<n>` | one a dialled link | nothing | that link's socket |
 //!
 //! The core never waits for a socket, and no lock is held while waiting for anything: whoever has something for a connection that
 //! is not its own puts it into an outbox. Left out on purpose: an asynchronous runtime, and a second thread a client.
 
 mod accept;
+mod admin;
 mod answer;
 mod audit;
+mod audit_entry;
+mod audit_log;
 mod clock;
 mod config;
 pub mod console;

@@ -80,6 +80,8 @@ struct Session {
     waiting: usize,
     /// The last change it asked for: what comes of that, it learns by the reply.
     asked: Option<RequestId>,
+    /// When it logged in, by the tracker's clock.
+    since_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +133,11 @@ impl Presence {
     /// Number of sessions that have logged in.
     pub(crate) fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Every session that has logged in: its user, and when it did so.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (&Visitor, u64)> {
+        self.sessions.values().map(|session| (&session.visitor, session.since_ms))
     }
 
     /// Entries of all sessions, and how many of them are not active.
@@ -190,7 +197,7 @@ impl Presence {
         online.sessions.insert(key);
         self.devices.entry(visitor.device).or_default().insert(key);
         visitor.over.store(false, Ordering::Relaxed);
-        self.sessions.insert(key, Session { visitor, entries: HashMap::new(), waiting: 0, asked: None });
+        self.sessions.insert(key, Session { visitor, entries: HashMap::new(), waiting: 0, asked: None, since_ms: now_ms });
         let groups: Vec<GroupId> = self.users.get(&user).into_iter().flat_map(|online| &online.groups).copied().collect();
         Ok(self.tell_voids(&[key], &groups, directory, now_ms))
     }

@@ -13,6 +13,8 @@ use log::{error, info, warn};
 use parking_lot::Mutex;
 
 use super::accept;
+use super::admin::AdminSocket;
+use super::audit_log::AuditLog;
 use super::clock::wall_ms;
 use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{Core, CoreHandle, Input};
@@ -59,6 +61,8 @@ const THREADS_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Tracker {
     pub(super) shared: Arc<Shared>,
     listener: Arc<Listener>,
+    /// Where the operator asks; none if it could not be made.
+    admin: Option<Arc<AdminSocket>>,
     /// The core, which ends before the others: they serve it until then.
     core: Threads,
     /// The notifier, which ends after the core, whose last words it writes.
@@ -77,7 +81,7 @@ impl Tracker {
     /// # Blocking
     /// While the store is read.
     pub fn start(config: TrackerConfig) -> Result<Self, TrackerError> {
-        let TrackerConfig { info, number, data_dir, listen, network_key, limits } = config;
+        let TrackerConfig { info, number, data_dir, listen, network_key, audit, limits } = config;
         let line = info.get(number).ok_or(TrackerError::NoSuchNumber { number, count: info.count() })?;
         if let Some((number, _)) = info.iter().find(|(other, address)| *other != number && address.port() == 0) {
             return Err(TrackerError::PeerPort { number });
@@ -101,6 +105,7 @@ impl Tracker {
             replica.restore(&row);
             Ok::<(), String>(())
         })?;
+        let audit_log = audit.map(AuditLog::open).transpose()?;
         let listener = Arc::new(bind(line, listen)?);
         info!("{count} rows loaded; listening at {}", listener.local_addr());
 
@@ -117,6 +122,7 @@ impl Tracker {
             core,
             hasher: Hasher::new(stop.clone()),
             gate: Gate::new(stop.clone()),
+            audit_log,
             quota: Quota::new(&limits),
             unfinished: Budget::new(limits.unfinished, limits.unfinished_per_address),
             notifier: Notifier::new(),
@@ -136,7 +142,8 @@ impl Tracker {
             named: LogLimiter::default(),
         });
         let (core, notifier, notifier_stop) = (Threads::new(), Threads::new(), Stop::new());
-        let tracker = Self { shared, listener, core, notifier, notifier_stop, _lock: lock };
+        let admin = AdminSocket::bind_or_warn(&shared.data_dir).map(Arc::new);
+        let tracker = Self { shared, listener, admin, core, notifier, notifier_stop, _lock: lock };
         let state = Core::new(tracker.shared.clone(), inputs, replica, store);
         match tracker.spawn_all(state) {
             Ok(()) => Ok(tracker),
@@ -152,6 +159,15 @@ impl Tracker {
         self.notifier.spawn("notifier", move || shared.notifier.run(&stop))?;
         let shared = self.shared.clone();
         self.core.spawn("core", move || run_core(core, &shared))?;
+        if self.shared.audit_log.is_some() {
+            let shared = self.shared.clone();
+            let write = move || shared.audit_log.iter().for_each(|log| log.run(&shared.links_stop));
+            self.shared.threads.spawn("audit", write)?;
+        }
+        if let Some(admin) = self.admin.clone() {
+            let shared = self.shared.clone();
+            self.shared.threads.spawn("admin", move || admin.run(&shared))?;
+        }
         let (shared, listener) = (self.shared.clone(), self.listener.clone());
         self.shared.threads.spawn("accept", move || {
             listener.run(&shared.stop, |incoming| accept::take(&shared, incoming));
@@ -210,6 +226,7 @@ impl Tracker {
     fn shut_down(&self) -> Vec<String> {
         self.shared.stop.set();
         self.listener.wake();
+        self.admin.iter().for_each(|admin| admin.wake());
         self.shared.core.send(Input::Stop);
         let mut stayed = self.core.join(CORE_TIMEOUT);
         self.shared.links_stop.set();
@@ -218,6 +235,7 @@ impl Tracker {
         self.shared.accepted.close_all();
         self.shared.dialled.close_all();
         stayed.extend(self.shared.threads.join(THREADS_TIMEOUT));
+        self.admin.iter().for_each(|admin| admin.remove());
         if !stayed.is_empty() {
             warn!("stopped, but these threads did not end in time: {}", stayed.join(", "));
         }

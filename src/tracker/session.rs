@@ -262,20 +262,21 @@ impl<'a> Session<'a> {
         let (user, password) = (token.claims.user, token.claims.password);
         let asked = self.shared.core.ask(move |view| {
             let directory = view.directory();
-            directory.user_entry(user).zip(directory.is_password_current(user, password))
+            (directory.user_entry(user), directory.is_password_current(user, password))
         });
         match asked.ok_or(CoreEnded)? {
-            // The account was made on another tracker, and this one has not heard of it.
-            None => Ok(Reply::Refused(Refusal::Busy)),
-            Some((_, false)) => {
+            // Also if the account was deleted.
+            (_, Some(false)) => {
                 self.was = Some(user).filter(|_| self.user.is_none());
                 Ok(Reply::Refused(Refusal::SessionOver))
             }
-            Some((entry, true)) => {
+            (Some(entry), Some(true)) => {
                 // Some tracker has seen the password on this device.
                 self.shared.gate.note_known(user, self.device);
                 self.enter(entry, password)
             }
+            // The account was made on another tracker, and this one has not heard of it.
+            _ => Ok(Reply::Refused(Refusal::Busy)),
         }
     }
 

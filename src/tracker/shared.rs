@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::audit_log::AuditLog;
 use super::config::{TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{CoreHandle, View};
 use super::gate::Gate;
@@ -65,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) hasher: Hasher,
     /// Slows attempts at passwords.
     pub(crate) gate: Gate,
+    /// Takes changes for the audit's file, if there is one.
+    pub(crate) audit_log: Option<AuditLog>,
     /// Counts what is made.
     pub(crate) quota: Quota,
     /// Memory for requests that have not come whole.

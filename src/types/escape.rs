@@ -27,6 +27,23 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Replaces the same characters in a JSON text by JSON's own `\uXXXX`: it stays the same value. Outside of strings JSON has none.
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if is_unsafe(character) {
+            let mut units = [0; 2];
+            character.encode_utf16(&mut units).iter().for_each(|unit| safe.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            safe.push(character);
+        }
+    }
+    Cow::Owned(safe)
+}
+
 /// Tells a character that is not seen as itself: a control (also those of ISO 8859-1, which some terminals obey), one that turns
 /// text around, joins or parts lines, or has no width.
 pub fn is_unsafe(character: char) -> bool {

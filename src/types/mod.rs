@@ -34,7 +34,7 @@ pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
     DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
 };
-pub use escape::{escape, is_unsafe};
+pub use escape::{escape, escape_json, is_unsafe};
 pub use file_stamp::{FileStamp, InodeId};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};

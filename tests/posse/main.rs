@@ -24,6 +24,7 @@
 //! | [`membership`] | tickets and tokens: who is no member any more gets nothing more, at once and everywhere |
 //! | [`floods`] | wrong passwords, slow handshakes, accounts by the thousand: honest people are served all the while |
 //! | [`chaos`] | the rules by which `benches/chaos.rs` judges a directory after faults |
+//! | [`operating`] | the operator's procedures, as docs/OPERATING.md tells them |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
@@ -44,6 +45,7 @@ mod many;
 mod membership;
 mod names;
 mod older;
+mod operating;
 mod partition;
 mod paths;
 mod restart;

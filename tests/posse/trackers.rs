@@ -229,6 +229,10 @@ fn an_empty_start_beside_other_data_is_refused_unless_wanted_or_filled_by_anothe
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        // Anything else is a control socket.
+        if !entry.file_type().unwrap().is_file() {
+            continue;
+        }
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }

@@ -3,9 +3,8 @@
 //! **Invariant:** what would steer a terminal, hide, or turn text around is written out; which characters these are, [`crate::types`]
 //! says once for logs and terminals.
 
-use std::borrow::Cow;
-
 use crate::types;
+pub(super) use crate::types::escape_json;
 
 /// Replaces control, format and direction characters by `\u{...}`; all else stays as it is.
 ///
@@ -17,25 +16,10 @@ pub fn escape(text: &str) -> String {
     types::escape(text).into_owned()
 }
 
-/// Replaces the same characters in a JSON text by JSON's own `\uXXXX`: it stays the same value. Outside of strings JSON has none.
-pub(super) fn escape_json(json: &str) -> Cow<'_, str> {
-    if !json.contains(types::is_unsafe) {
-        return Cow::Borrowed(json);
-    }
-    let mut safe = String::with_capacity(json.len() + 16);
-    for character in json.chars() {
-        if types::is_unsafe(character) {
-            let mut units = [0; 2];
-            character.encode_utf16(&mut units).iter().for_each(|unit| safe.push_str(&format!("\\u{unit:04x}")));
-        } else {
-            safe.push(character);
-        }
-    }
-    Cow::Owned(safe)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

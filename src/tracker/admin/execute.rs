@@ -1,0 +1,308 @@
+//! Carries out the operator's commands.
+//!
+//! **Invariant:** names are resolved to ids first, and what is changed is the thing with that id. A
+//! long list is read from the core page by page, so that nobody waits for the whole of it.
+//!
+//! Runs on the thread of an operator's connection, or on the console's; blocks for the core, for an
+//! Argon2 run, for the disk, and for whoever takes the lines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+use log::info;
+use rand::RngExt;
+use serde_json::{Value, json};
+
+use super::command::{Command, parse};
+use super::{AdminError, Line, Sink, history, network};
+use crate::directory::{Accounts, Asked, Directory, QUOTA_NAMES, Usage};
+use crate::net::Source;
+use crate::store::RowStore;
+use crate::tracker::audit::note_of_order;
+use crate::tracker::audit_entry::to_rfc3339;
+use crate::tracker::config::TrackerStatus;
+use crate::tracker::password::Lane;
+use crate::tracker::shared::Shared;
+use crate::types::{
+    Change, FileId, GroupId, Label, Order, Password, PasswordHash, Pattern, RequestId, RequestStamp, Stamp, TrackerState, UserId,
+    escape,
+};
+
+/// Accounts read from the core at once.
+const PAGE_LEN: usize = 512;
+/// How long a change may take: a tracker that is silent is waited for only a second.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Characters of a one-time password: none that is taken for another.
+const PASSWORD_ALPHABET: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
+/// Their number: with 31 to choose from, 79 bits.
+const PASSWORD_LEN: usize = 16;
+
+/// Carries out one command, and hands its answer to `out` line by line.
+///
+/// # Errors
+/// Why it was not carried out, or not to its end.
+///
+/// # Blocking
+/// Until it is carried out and `out` has taken everything.
+pub(crate) fn carry_out(shared: &Arc<Shared>, words: &[String], out: Sink<'_>) -> Result<(), AdminError> {
+    let parsed = parse(words)?;
+    if parsed.command.is_final() && !parsed.is_confirmed {
+        return Err(AdminError::Unconfirmed);
+    }
+    match parsed.command {
+        Command::Status => {
+            let asked = shared.clone();
+            let status = ask(shared, move |view| asked.status(view))?;
+            out(status_line(&status))?;
+            Ok(())
+        }
+        Command::Users(pattern) => list_users(shared, pattern.as_ref(), out),
+        Command::Sessions => list_sessions(shared, out),
+        Command::ResetPassword(name) => reset_password(shared, &name, out),
+        Command::SetDisabled { user: name, is_disabled } => {
+            let user = find_user(shared, &name)?;
+            order(shared, Order::DisableUser { user, is_disabled }, None)?;
+            let word = if is_disabled { "disabled" } else { "enabled" };
+            done(out, format!("{word} {name}"), json!({ "user": name, "disabled": is_disabled }))
+        }
+        Command::DeleteUser(name) => {
+            let user = find_user(shared, &name)?;
+            order(shared, Order::DeleteUser { user }, Some(&name))?;
+            done(out, format!("deleted user {name}"), json!({ "user": name }))
+        }
+        Command::DeleteGroup(name) => {
+            let group = find_group(shared, &name)?;
+            order(shared, Order::DeleteGroup { group }, Some(&name))?;
+            done(out, format!("deleted group {name}"), json!({ "group": name }))
+        }
+        Command::RemoveFile { group: group_name, file: name } => {
+            let group = find_group(shared, &group_name)?;
+            let file = find_file(shared, group, &name)?;
+            order(shared, Order::RemoveFile { group, file }, Some(&name))?;
+            done(out, format!("removed {name} from {group_name}"), json!({ "group": group_name, "file": name }))
+        }
+        Command::ShowQuotas(name) => {
+            let quotas = ask(shared, |view| view.directory().settings().quotas)?;
+            for quota in QUOTA_NAMES.iter().filter(|quota| name.as_deref().is_none_or(|name| name == **quota)) {
+                let value = quotas.get(quota).unwrap_or_default();
+                out(Line::new(format!("{quota} {value}"), json!({ "quota": quota, "value": value })))?;
+            }
+            Ok(())
+        }
+        Command::SetQuota { name, value } => {
+            set(shared, &format!("quota.{name}"), value.map(|value| value.to_string()))?;
+            let value = value.map_or_else(|| json!("default"), Value::from);
+            done(out, format!("quota {name} is {}", as_word(&value)), json!({ "quota": name, "value": value }))
+        }
+        Command::ShowAccounts => {
+            let word = match ask(shared, |view| view.directory().settings().accounts)? {
+                Accounts::Open => "open",
+                Accounts::Invite => "invite",
+                Accounts::Closed => "closed",
+            };
+            done(out, format!("accounts are {word}"), json!({ "accounts": word }))
+        }
+        Command::SetAccounts(word) => {
+            set(shared, "accounts", Some(word.clone()))?;
+            done(out, format!("accounts are {word}"), json!({ "accounts": word }))
+        }
+        Command::Audit(query) => history::show(shared, &query, out),
+        Command::Backup(file) => {
+            let failed = |error| AdminError::Failed(format!("{error}"));
+            if !file.is_absolute() {
+                return Err(AdminError::Usage(format!("{} does not begin with /", file.display())));
+            }
+            RowStore::reader(&shared.data_dir).and_then(|reader| reader.backup(&file)).map_err(failed)?;
+            let file = file.display().to_string();
+            done(out, format!("backup is in {file}"), json!({ "file": file }))
+        }
+        Command::Restore(_) => Err(AdminError::Failed(
+            "a tracker that runs has its data already; restore is for a stopped one: tracker admin --data-dir DIR restore FILE"
+                .to_owned(),
+        )),
+        Command::AddTracker(address) => network::add(shared, &address, out),
+        Command::RemoveTracker(which) => network::remove(shared, &which, out),
+    }
+}
+
+/// Asks the core.
+///
+/// # Errors
+/// [`AdminError::Ended`].
+pub(super) fn ask<T: Send + 'static>(
+    shared: &Shared,
+    question: impl FnOnce(&mut crate::tracker::core::View<'_>) -> T + Send + 'static,
+) -> Result<T, AdminError> {
+    shared.core.ask(question).ok_or(AdminError::Ended)
+}
+
+/// Has an order carried out; returns when it is safe. `name` is for the audit, which finds nothing
+/// behind the id of what was deleted.
+///
+/// # Errors
+/// The directory's refusal; [`AdminError::Late`] if it is not known what came of it.
+pub(super) fn order(shared: &Shared, order: Order, name: Option<&str>) -> Result<(), AdminError> {
+    let now_ms = ask(shared, |view| view.now_ms)?;
+    let request = RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
+    let note = note_of_order(&order, name);
+    info!("operator: {}", escape(&note));
+    let asked = Asked { actor: UserId::NOBODY, request, change: Change::Operator(order), note };
+    let changed = shared.core.begin_change(None, asked).ok_or(AdminError::Ended)?;
+    match changed.recv_timeout(CHANGE_TIMEOUT) {
+        Ok(changed) => changed.outcome.map(drop).map_err(AdminError::from),
+        Err(RecvTimeoutError::Timeout) => Err(AdminError::Late),
+        Err(RecvTimeoutError::Disconnected) => Err(AdminError::Ended),
+    }
+}
+
+/// Sets something.
+///
+/// # Errors
+/// As [`order`].
+pub(super) fn set(shared: &Shared, name: &str, value: Option<String>) -> Result<(), AdminError> {
+    let name = name.parse().map_err(|e| AdminError::Usage(format!("{e}")))?;
+    order(shared, Order::Set { name, value }, None)
+}
+
+/// Ends an answer of one line.
+pub(super) fn done(out: Sink<'_>, text: String, json: Value) -> Result<(), AdminError> {
+    Ok(out(Line::new(text, json))?)
+}
+
+/// Finds a user by name as shown.
+///
+/// # Errors
+/// [`AdminError::Failed`].
+pub(super) fn find_user(shared: &Shared, name: &str) -> Result<UserId, AdminError> {
+    let asked = name.to_owned();
+    let found = ask(shared, move |view| view.directory().find_user(&asked))?;
+    found.ok_or_else(|| AdminError::Failed(format!("no such user: {name}; `users` lists all")))
+}
+
+fn find_group(shared: &Shared, name: &str) -> Result<GroupId, AdminError> {
+    let asked = name.to_owned();
+    let found = ask(shared, move |view| view.directory().find_group(&asked))?;
+    found.ok_or_else(|| AdminError::Failed(format!("no such group: {name}")))
+}
+
+fn find_file(shared: &Shared, group: GroupId, name: &str) -> Result<FileId, AdminError> {
+    let asked = name.to_owned();
+    let found = ask(shared, move |view| view.directory().find_file(group, &asked))?;
+    found.map(|entry| entry.facts.id()).ok_or_else(|| AdminError::Failed(format!("no such file in the group: {name}")))
+}
+
+/// One account of `users`.
+struct Account {
+    name: Label,
+    usage: Usage,
+    is_disabled: bool,
+    must_change: bool,
+    is_online: bool,
+}
+
+impl Account {
+    fn line(&self) -> Line {
+        let Self { name, usage: Usage { groups, memberships, files }, is_disabled, must_change, is_online } = self;
+        let marks = [(*is_disabled, "disabled"), (*must_change, "must change password"), (*is_online, "online")];
+        let marks: String = marks.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| format!(", {word}")).collect();
+        Line::new(
+            format!("{name}: groups {groups}, memberships {memberships}, files {files}{marks}"),
+            json!({
+                "user": name.as_str(), "groups": groups, "memberships": memberships, "files": files,
+                "disabled": is_disabled, "must_change_password": must_change, "online": is_online,
+            }),
+        )
+    }
+}
+
+fn list_users(shared: &Shared, pattern: Option<&Pattern>, out: Sink<'_>) -> Result<(), AdminError> {
+    let mut after: Option<Label> = None;
+    loop {
+        let (from, pattern) = (after.take(), pattern.cloned());
+        let (accounts, next) = ask(shared, move |view| {
+            let directory = view.directory();
+            let (entries, more) = directory.users(from.as_ref(), PAGE_LEN);
+            let next = entries.last().filter(|_| more).map(|entry| entry.label.clone());
+            let matching = entries.into_iter().filter(|entry| pattern.as_ref().is_none_or(|p| p.matches(entry.label.as_str())));
+            let account = |user: UserId, name: Label, directory: &Directory| {
+                let row = directory.user_row(user)?;
+                let (is_disabled, must_change) = (row.is_disabled, row.must_change);
+                let (usage, is_online) = (directory.usage(user), view.presence.is_online(user));
+                Some(Account { name, usage, is_disabled, must_change, is_online })
+            };
+            let accounts: Vec<Account> = matching.filter_map(|entry| account(entry.user, entry.label, directory)).collect();
+            (accounts, next)
+        })?;
+        accounts.iter().try_for_each(|account| out(account.line()))?;
+        match next {
+            Some(label) => after = Some(label),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn list_sessions(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
+    let mut sessions = ask(shared, |view| {
+        let directory = view.replica.directory();
+        let name = |user| directory.user_entry(user).map_or_else(|| format!("?{user}"), |entry| entry.label.to_string());
+        let all = view.presence.sessions();
+        all.map(|(visitor, since_ms)| (name(visitor.user), visitor.device, visitor.address, since_ms)).collect::<Vec<_>>()
+    })?;
+    sessions.sort_unstable();
+    for (user, device, address, since_ms) in sessions {
+        let (device, since) = (device.to_string(), to_rfc3339(since_ms));
+        let text = format!("{user}: device {} at {address} since {since}", &device[..16]);
+        let json =
+            json!({ "user": user, "device": device, "address": address.to_string(), "since": since, "since_ms": since_ms });
+        out(Line::new(text, json))?;
+    }
+    Ok(())
+}
+
+fn reset_password(shared: &Shared, name: &str, out: Sink<'_>) -> Result<(), AdminError> {
+    let user = find_user(shared, name)?;
+    let (password, hash) = one_time_password(shared, user)?;
+    order(shared, Order::ResetPassword { user, hash }, None)?;
+    let text = format!("the one-time password of {name} is {}; at the next login {name} must choose another", password.expose());
+    done(out, text, json!({ "user": name, "password": password.expose() }))
+}
+
+fn one_time_password(shared: &Shared, user: UserId) -> Result<(Password, PasswordHash), AdminError> {
+    let mut rng = rand::rng();
+    let character = |_| char::from(PASSWORD_ALPHABET[rng.random_range(0..PASSWORD_ALPHABET.len())]);
+    let password: String = (0..PASSWORD_LEN).map(character).collect();
+    let password = Password::new(password).map_err(|e| AdminError::Failed(format!("{e}")))?;
+    let lane = Lane { source: Source::of(std::net::Ipv4Addr::LOCALHOST.into()), known: Some(user) };
+    let hash = shared.hasher.hash(lane, &password)?;
+    Ok((password, hash))
+}
+
+fn status_line(status: &TrackerStatus) -> Line {
+    let counts = status.counts;
+    let others = status.trackers.iter().filter(|tracker| tracker.state != TrackerState::Myself);
+    let others: Vec<Value> = others
+        .map(|tracker| {
+            let state = match tracker.state {
+                TrackerState::Myself => "myself",
+                TrackerState::Up => "up",
+                TrackerState::CatchingUp => "catching_up",
+                TrackerState::Down => "down",
+                TrackerState::MustResync => "must_resync",
+            };
+            json!({ "number": tracker.number, "address": tracker.address.as_str(), "state": state, "lag": tracker.lag })
+        })
+        .collect();
+    let json = json!({
+        "number": status.number, "address": status.address.to_string(), "network": status.network.to_string(),
+        "store": status.store.to_string(), "uptime_s": status.uptime.as_secs(),
+        "users": counts.users, "groups": counts.groups, "files": counts.files, "rows": counts.rows, "bytes": counts.bytes,
+        "directory": status.directory.to_string(), "connections": status.connections, "sessions": status.sessions,
+        "peers": others, "degraded": status.degraded,
+    });
+    Line::new(status.to_string(), json)
+}
+
+fn as_word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
