@@ -142,8 +142,10 @@ impl Replica {
         let older = self.inbound.iter().filter(|&(&other, i)| other != number && i.store == lineage.store);
         let superseded: Vec<u64> = older.map(|(&other, _)| other).collect();
         superseded.into_iter().for_each(|other| self.drop_link(LinkId::From(other)));
-        let checkpoint = lineage.known_to(|store| self.checkpoints.get(store).max(self.vector.get(store)));
         let complete = lineage.known_to(|store| self.vector.get(store));
+        // A checkpoint in the middle of an ancestor's stream says nothing: a row that had moved behind it
+        // may be before it again, if the store went back.
+        let checkpoint = complete.max(self.checkpoints.get(lineage.store));
         self.vector.raise(lineage.store, complete);
         self.checkpoints.raise(lineage.store, checkpoint);
         let inbound = Inbound { store: lineage.store, acknowledged: checkpoint, pending: Vec::new() };
