@@ -34,6 +34,8 @@ const CHECKPOINT_LAG_MAX: u64 = 4096;
 #[derive(Debug, Clone)]
 struct UnderWay {
     through: u64,
+    /// It held, or was behind, every row that was durable here when it was put together.
+    is_last: bool,
     sent_at_ms: u64,
 }
 
@@ -42,9 +44,11 @@ struct UnderWay {
 pub(super) struct Outbound {
     phase: Phase,
     under_way: Option<UnderWay>,
-    /// The update sequence here up to which the other end has everything; kept when the link goes, to show
-    /// how far it lags.
+    /// The update sequence here up to which rows have been sent and acknowledged; kept when the link goes,
+    /// to show how far it lags. A row that moved meanwhile is still to come.
     pub(super) through: u64,
+    /// The update sequence here up to which the other end has everything.
+    pub(super) safe: u64,
     /// How far the other end's store has acknowledged this one: its checkpoint.
     acknowledged: u64,
     /// What the other end knows of every store, as far as it said.
@@ -73,6 +77,7 @@ impl Outbound {
             phase: Phase::Down,
             under_way: None,
             through: 0,
+            safe: 0,
             acknowledged: 0,
             vector: VersionVector::default(),
             told: VersionVector::default(),
@@ -127,6 +132,7 @@ impl Outbound {
         if matches!(self.phase, Phase::Greeting) {
             self.vector = durable.vector;
             self.through = durable.checkpoint;
+            self.safe = 0;
             self.acknowledged = durable.checkpoint;
             self.phase = Phase::CatchingUp;
         } else {
@@ -148,7 +154,11 @@ impl Outbound {
         if self.under_way.as_ref().is_some_and(|batch| self.acknowledged < batch.through) {
             return Step::Rest;
         }
-        let joined = self.under_way.take().is_some() && matches!(self.phase, Phase::Joining);
+        let acknowledged = self.under_way.take();
+        if let Some(batch) = acknowledged.as_ref().filter(|batch| batch.is_last) {
+            self.safe = self.safe.max(batch.through);
+        }
+        let joined = acknowledged.is_some() && matches!(self.phase, Phase::Joining);
         let next = recent.batch(self.through, durable, &self.vector, is_kept);
         if let Next::Rows(batch) = &next
             && batch.rows.is_empty()
@@ -157,6 +167,9 @@ impl Outbound {
             self.through = self.through.max(batch.through);
         }
         let is_level = self.through >= durable;
+        if is_level {
+            self.safe = self.safe.max(durable);
+        }
         if (joined || is_level) && !self.is_up() {
             self.phase = Phase::Up;
             // The batch that follows, if any, is sent by the next step.
@@ -165,21 +178,22 @@ impl Outbound {
         if is_level {
             return self.step_aside(durable, vector, elapsed_ms);
         }
-        let (step, through) = match next {
+        let (step, through, is_last) = match next {
             Next::Rows(mut batch) => {
-                if batch.through >= durable {
+                let (through, is_last) = (batch.through, batch.through >= durable);
+                if is_last {
                     batch.complete = Some(self.tell(vector));
                 }
-                let through = batch.through;
-                (Step::Send(batch), through)
+                (Step::Send(batch), through, is_last)
             }
+            // It is read later, when some of the rows may have moved behind its end.
             Next::Stored => {
                 let through = durable.min(self.through + STORED_MAX);
-                (Step::SendStored(self.through, through), through)
+                (Step::SendStored(self.through, through), through, false)
             }
         };
-        self.under_way = Some(UnderWay { through, sent_at_ms: elapsed_ms });
-        if matches!(self.phase, Phase::CatchingUp) && through >= durable {
+        self.under_way = Some(UnderWay { through, is_last, sent_at_ms: elapsed_ms });
+        if matches!(self.phase, Phase::CatchingUp) && is_last {
             self.phase = Phase::Joining;
         }
         step
@@ -193,7 +207,7 @@ impl Outbound {
         }
         let complete = Some(self.tell(vector));
         if durable > self.acknowledged {
-            self.under_way = Some(UnderWay { through: durable, sent_at_ms: elapsed_ms });
+            self.under_way = Some(UnderWay { through: durable, is_last: true, sent_at_ms: elapsed_ms });
         }
         Step::Send(RowBatch { rows: Vec::new(), through: durable, complete })
     }

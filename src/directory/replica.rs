@@ -363,7 +363,7 @@ impl Replica {
     /// Tells whether everything up to an update sequence is durable here and on every tracker that counts.
     fn is_safe(&self, sequence: u64) -> bool {
         let holding = self.outbound.values().filter(|link| link.holds_replies());
-        self.durable >= sequence && holding.into_iter().all(|link| link.through >= sequence)
+        self.durable >= sequence && holding.into_iter().all(|link| link.safe >= sequence)
     }
 }
 
