@@ -25,10 +25,10 @@ enum Phase {
     MustResync,
 }
 
-/// Update sequences of one batch that is read from the store.
-const STORED_MAX: u64 = 1024;
+/// Update sequences of one batch that is read from the store; few in tests, where stores are small.
+const STORED_MAX: u64 = if cfg!(test) { 5 } else { 1024 };
 /// Update sequences by which a checkpoint may stay behind what is known to be there.
-const CHECKPOINT_LAG_MAX: u64 = 4096;
+const CHECKPOINT_LAG_MAX: u64 = if cfg!(test) { 7 } else { 4096 };
 
 /// A batch that was sent and not acknowledged yet.
 #[derive(Debug, Clone)]

@@ -386,5 +386,5 @@ fn bounded(mut note: String) -> String {
     note
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

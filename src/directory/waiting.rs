@@ -43,8 +43,10 @@ pub(super) struct Recent {
     row_count: usize,
 }
 
+/// Rows in one batch that is put together from [`Recent`]; few in tests, where stores are small.
+const BATCH_ROWS_MAX: usize = if cfg!(test) { 10 } else { ROWS_PER_BATCH_MAX };
 /// Rows kept in [`Recent`]: two batches.
-const KEPT_ROWS_MAX: usize = 2 * ROWS_PER_BATCH_MAX;
+const KEPT_ROWS_MAX: usize = 2 * BATCH_ROWS_MAX;
 
 impl Recent {
     /// Starts behind what the store holds already.
@@ -94,7 +96,7 @@ impl Recent {
             });
             let before = batch.rows.len();
             batch.rows.extend(missing.map(|(_, row)| row.clone()));
-            if before > 0 && batch.rows.len() > ROWS_PER_BATCH_MAX {
+            if before > 0 && batch.rows.len() > BATCH_ROWS_MAX {
                 batch.rows.truncate(before);
                 return Next::Rows(batch);
             }

@@ -1,12 +1,14 @@
 //! What a replica does with its links, one step at a time, and with peers that are broken or hostile.
 
 use super::*;
-use crate::types::limits::{OPERATION_WRITES_MAX, OPERATIONS_PER_BATCH_MAX};
-use crate::types::{Effect, PasswordHash, Stamp, TrackerState, Write};
+use crate::types::{
+    Durable, Effect, GroupId, PasswordHash, RequestId, RowBatch, Stamp, StoreId, TrackerState, UserName,
+};
 
 const NOW: u64 = 1_700_000_000_000;
+const LINK: LinkId = LinkId::To(2);
 
-fn origin(n: u8) -> StoreId {
+fn store(n: u8) -> StoreId {
     StoreId::from_bytes([n; 16])
 }
 
@@ -16,48 +18,71 @@ fn request(n: u64) -> RequestId {
     RequestId::from_bytes(bytes)
 }
 
-fn operation(from: u8, sequence: u64) -> Operation {
-    let user = UserId::from_bytes([from; 16]);
-    let stamp = Stamp::new(NOW, sequence as u16);
-    Operation {
-        origin: origin(from),
-        sequence,
-        stamp,
-        request: request(u64::from(from) << 32 | sequence),
-        actor: user,
-        effect: Effect::Done,
-        writes: vec![Write::Owner { group: crate::types::GroupId::from_bytes([1; 16]), user }],
-    }
-}
-
-fn operations(from: u8, sequences: std::ops::RangeInclusive<u64>) -> SyncMessage {
-    SyncMessage::Operations(sequences.map(|sequence| operation(from, sequence)).collect())
-}
-
 fn vector(entries: &[(u8, u64)]) -> VersionVector {
-    entries.iter().map(|&(n, sequence)| (origin(n), sequence)).collect()
+    entries.iter().map(|&(n, sequence)| (store(n), sequence)).collect()
+}
+
+fn durable(checkpoint: u64, entries: &[(u8, u64)]) -> SyncMessage {
+    SyncMessage::Durable(Durable { checkpoint, vector: vector(entries) })
+}
+
+/// A row that another store wrote.
+fn row(from: u8, sequence: u64) -> Row {
+    let content = Content::Owner(GroupId::from_bytes([sequence as u8; 16]), UserId::from_bytes([from; 16]));
+    let version = Version { stamp: Stamp::new(NOW, sequence as u16), request: request(u64::from(from) << 32 | sequence) };
+    Row { content, version, place: Place { store: store(from), sequence }, extra: Box::default() }
+}
+
+fn rows(from: u8, sequences: std::ops::RangeInclusive<u64>, complete: &[(u8, u64)]) -> SyncMessage {
+    let through = *sequences.end();
+    let complete = if complete.is_empty() { None } else { Some(vector(complete)) };
+    SyncMessage::Rows(RowBatch { rows: sequences.map(|sequence| row(from, sequence)).collect(), through, complete })
+}
+
+fn state(n: u8) -> StoreState {
+    StoreState::new(store(n))
 }
 
 fn drain(replica: &mut Replica) -> Vec<Output> {
-    std::iter::from_fn(|| replica.poll()).collect()
+    std::iter::from_fn(|| replica.poll()).filter(|output| !matches!(output, Output::Sweep(_))).collect()
+}
+
+fn persist(replica: &mut Replica) -> Vec<Output> {
+    replica.persisted(NOW);
+    drain(replica)
+}
+
+fn user_name(n: u64) -> UserName {
+    format!("user{n}").parse().unwrap()
+}
+
+fn asked(n: u64) -> Asked {
+    let change = Change::CreateUser { name: user_name(n), hash: PasswordHash::from_phc(String::new()) };
+    let request = RequestStamp { id: request(n), at: Stamp::new(NOW, n as u16) };
+    Asked { actor: UserId::NOBODY, request, change, note: String::new() }
 }
 
 fn create_user(replica: &mut Replica, n: u64) {
-    let change = Change::CreateUser { name: format!("user{n}").parse().unwrap(), hash: PasswordHash::from_phc(String::new()) };
-    replica.submit(NOW, Ticket(n), UserId::NOBODY, request(n), change);
+    replica.submit(NOW, Ticket(n), asked(n));
 }
 
-/// A replica of origin 1 whose link to tracker 2 (origin 2) is up.
+fn greet(replica: &mut Replica, now_ms: u64, checkpoint: u64, entries: &[(u8, u64)], is_empty: bool) {
+    replica.connected(now_ms, LINK, &Lineage::new(store(2)));
+    replica.greeted(now_ms, 2, Durable { checkpoint, vector: vector(entries) }, is_empty);
+}
+
+/// A replica with store 1 whose link to tracker 2 (store 2) is up.
 fn linked() -> Replica {
-    let mut replica = Replica::new(origin(1), &[2], 7);
-    replica.connected(NOW, LinkId::To(2), origin(2));
-    replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(VersionVector::default()));
-    assert_eq!(drain(&mut replica), [Output::Notice(Notice::Up { tracker: 2 })]);
+    let mut replica = Replica::new(state(1), &[2]);
+    greet(&mut replica, NOW, 0, &[], true);
+    let outputs = drain(&mut replica);
+    assert_eq!(outputs[0], Output::Notice(Notice::Up { tracker: 2 }));
+    assert!(matches!(&outputs[1..], [Output::Send(LINK, SyncMessage::Rows(batch))] if batch.rows.is_empty()));
     replica
 }
 
 fn has_reply(outputs: &[Output]) -> bool {
-    outputs.iter().any(|output| matches!(output, Output::Reply(..)))
+    outputs.iter().any(|output| matches!(output, Output::Reply(_, Ok(_))))
 }
 
 fn drops(outputs: &[Output]) -> Vec<LinkId> {
@@ -68,28 +93,21 @@ fn drops(outputs: &[Output]) -> Vec<LinkId> {
 fn a_reply_waits_for_the_disk_and_for_the_peer() {
     let mut replica = linked();
     create_user(&mut replica, 1);
-    assert!(
-        matches!(&drain(&mut replica)[..], [Output::Persist(batch)] if batch.operations.len() == 1 && batch.origin.is_none())
-    );
-    replica.persisted(NOW);
-    assert!(matches!(&drain(&mut replica)[..], [Output::Send(LinkId::To(2), SyncMessage::Operations(sent))] if sent.len() == 1));
-    replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 1)])));
+    assert!(matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.sequence == 1 && t.rows.len() == 2));
+    let outputs = persist(&mut replica);
+    assert!(matches!(&outputs[..], [Output::Send(LINK, SyncMessage::Rows(sent))] if sent.rows.len() == 2 && sent.complete.is_some()));
+    replica.handle(NOW, LINK, durable(1, &[(1, 1)]));
     assert!(has_reply(&drain(&mut replica)));
 }
 
 #[test]
-fn requests_between_two_drains_make_one_batch() {
-    let mut replica = Replica::new(origin(1), &[], 7);
+fn what_is_not_handed_out_yet_is_not_durable() {
+    let mut replica = Replica::new(state(1), &[]);
     (1..=3).for_each(|n| create_user(&mut replica, n));
-    assert!(matches!(&drain(&mut replica)[..], [Output::Persist(batch)] if batch.operations.len() == 3));
+    assert_eq!(drain(&mut replica).len(), 3);
     create_user(&mut replica, 4);
-    replica.persisted(NOW);
-    let outputs = drain(&mut replica);
-    assert_eq!(
-        outputs.iter().filter(|o| matches!(o, Output::Reply(..))).count(),
-        3,
-        "the fourth was not handed out yet: {outputs:?}"
-    );
+    let replies = persist(&mut replica).into_iter().filter(|output| matches!(output, Output::Reply(..))).count();
+    assert_eq!(replies, 3, "the fourth was not handed out yet");
 }
 
 #[test]
@@ -97,15 +115,14 @@ fn a_silent_peer_holds_replies_for_a_second() {
     let mut replica = linked();
     create_user(&mut replica, 1);
     drain(&mut replica);
-    replica.persisted(NOW);
-    drain(&mut replica);
+    persist(&mut replica);
     (1..10).for_each(|n| replica.tick(NOW + n * 100));
     assert_eq!(drain(&mut replica), []);
     assert!(!replica.is_degraded());
     replica.tick(NOW + 1000);
     assert!(has_reply(&drain(&mut replica)) && replica.is_degraded());
     assert_eq!(replica.links()[0], LinkInfo { tracker: 2, state: TrackerState::CatchingUp, lag: 1 });
-    replica.handle(NOW + 1100, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 1)])));
+    replica.handle(NOW + 1100, LINK, durable(1, &[(1, 1)]));
     assert_eq!(drain(&mut replica), [Output::Notice(Notice::Up { tracker: 2 })]);
 }
 
@@ -114,185 +131,241 @@ fn a_link_that_goes_releases_its_replies() {
     let mut replica = linked();
     create_user(&mut replica, 1);
     drain(&mut replica);
-    replica.persisted(NOW);
-    drain(&mut replica);
-    replica.disconnected(NOW, LinkId::To(2));
+    persist(&mut replica);
+    replica.disconnected(NOW, LINK);
     assert!(has_reply(&drain(&mut replica)));
 }
 
-/// Under steady load a link that catches up must come up, and nothing may be acknowledged behind its back meanwhile.
+/// Under steady load a link that catches up must come up, and nothing may be acknowledged behind its back
+/// meanwhile.
 #[test]
 fn a_link_comes_up_under_load() {
-    let mut replica = Replica::new(origin(1), &[2], 7);
+    let mut replica = Replica::new(state(1), &[2]);
     create_user(&mut replica, 1);
     drain(&mut replica);
-    replica.persisted(NOW);
-    assert!(has_reply(&drain(&mut replica)), "nobody is connected");
-    replica.connected(NOW, LinkId::To(2), origin(2));
-    replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(VersionVector::default()));
+    assert!(has_reply(&persist(&mut replica)), "no tracker is connected");
+    greet(&mut replica, NOW, 0, &[], true);
     drain(&mut replica);
     create_user(&mut replica, 2);
     drain(&mut replica);
-    replica.persisted(NOW);
-    assert!(!has_reply(&drain(&mut replica)), "the batch under way reaches all that was durable: the link counts");
-    replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 1)])));
+    assert!(!has_reply(&persist(&mut replica)), "the batch under way reaches all that was durable: the link counts");
+    replica.handle(NOW, LINK, durable(1, &[(1, 1)]));
     assert_eq!(replica.links()[0].state, TrackerState::Up);
     assert!(!has_reply(&drain(&mut replica)));
-    replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 2)])));
+    replica.handle(NOW, LINK, durable(2, &[(1, 2)]));
     assert!(has_reply(&drain(&mut replica)));
 }
 
-#[test]
-fn a_long_lag_is_sent_from_the_store_batch_by_batch() {
-    let mut replica = Replica::new(origin(1), &[2], 7);
-    let last = OPERATIONS_PER_BATCH_MAX as u64 + 500;
-    (1..=last).for_each(|sequence| replica.restore(operation(3, sequence)).unwrap());
-    replica.connected(NOW, LinkId::To(2), origin(2));
-    replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(VersionVector::default()));
-    let link = LinkId::To(2);
-    assert_eq!(drain(&mut replica), [Output::SendStored { link, ranges: vec![(origin(3), 1, 1024)] }]);
-    replica.handle(NOW, link, SyncMessage::Durable(vector(&[(3, 1000)])));
-    assert_eq!(drain(&mut replica), [], "one batch at a time");
-    replica.handle(NOW, link, SyncMessage::Durable(vector(&[(3, 1024)])));
-    assert_eq!(drain(&mut replica), [Output::SendStored { link, ranges: vec![(origin(3), 1025, last)] }]);
-    replica.handle(NOW, link, SyncMessage::Durable(vector(&[(3, last)])));
-    assert_eq!(drain(&mut replica), [Output::Notice(Notice::Up { tracker: 2 })]);
+/// A store with rows that are not in memory as transactions.
+fn with_a_lag(last: u64) -> Replica {
+    let state = StoreState { sequence: last, ..state(1) };
+    let mut replica = Replica::new(state, &[2]);
+    (1..=last).for_each(|sequence| replica.restore(&row(1, sequence)));
+    greet(&mut replica, NOW, 0, &[], true);
+    replica
 }
 
 #[test]
-fn the_store_must_be_whole() {
-    let mut replica = Replica::new(origin(1), &[], 7);
-    replica.restore(operation(3, 1)).unwrap();
-    assert_eq!(replica.restore(operation(3, 3)), Err(RestoreError::Gap { origin: origin(3), got: 3, want: 2 }));
-    assert!(replica.restore(operation(3, 1)).is_err());
-}
-
-#[test]
-fn the_first_vector_waits_for_what_is_on_its_way_to_the_disk() {
-    let mut replica = Replica::new(origin(1), &[], 7);
-    replica.connected(NOW, LinkId::From(1), origin(2));
-    drain(&mut replica);
-    replica.handle(NOW, LinkId::From(1), operations(2, 1..=3));
-    drain(&mut replica);
-    replica.connected(NOW, LinkId::From(2), origin(2));
-    assert_eq!(drain(&mut replica), [Output::Drop(LinkId::From(1))], "superseded, and no vector yet");
-    replica.handle(NOW, LinkId::From(1), operations(2, 4..=4));
-    assert_eq!(drain(&mut replica), [], "a superseded link is not heard");
-    replica.persisted(NOW);
-    assert_eq!(drain(&mut replica), [Output::Send(LinkId::From(2), SyncMessage::Durable(vector(&[(2, 3)])))]);
-}
-
-#[test]
-fn an_older_store_takes_a_fresh_origin() {
-    let mut replica = Replica::new(origin(1), &[2], 7);
-    replica.restore(operation(1, 1)).unwrap();
-    replica.connected(NOW, LinkId::To(2), origin(2));
-    replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 3)])));
-    assert_ne!(replica.origin(), origin(1));
+fn a_long_lag_is_sent_from_the_store_part_by_part() {
+    let mut replica = with_a_lag(7);
+    let stored = |after, through| Output::SendStored { link: LINK, after, through, known: VersionVector::default() };
+    assert_eq!(drain(&mut replica), [stored(0, 5)]);
+    replica.handle(NOW, LINK, durable(4, &[]));
+    assert_eq!(drain(&mut replica), [], "one part at a time");
+    replica.handle(NOW, LINK, durable(5, &[]));
+    assert_eq!(drain(&mut replica), [stored(5, 7)]);
+    replica.handle(NOW, LINK, durable(7, &[]));
     let outputs = drain(&mut replica);
-    assert!(matches!(&outputs[0], Output::Persist(batch) if batch.origin == Some(replica.origin())));
-    assert_eq!(drops(&outputs), [LinkId::To(2)]);
-    replica.connected(NOW, LinkId::From(1), origin(2));
-    replica.handle(NOW, LinkId::From(1), operations(1, 2..=3));
-    assert_eq!(replica.vector().get(origin(1)), 3);
+    assert_eq!(outputs[0], Output::Notice(Notice::Up { tracker: 2 }));
+    assert!(
+        matches!(&outputs[1..], [Output::Send(LINK, SyncMessage::Rows(told))] if told.complete == Some(vector(&[(1, 7)]))),
+        "what came from the store was never complete"
+    );
 }
 
+/// A row may move while the store is read for a link: then the acknowledgement of what was read does not
+/// tell of it.
 #[test]
-fn a_confirmed_store_keeps_its_origin() {
-    let mut replica = Replica::new(origin(1), &[2], 7);
-    replica.restore(operation(1, 1)).unwrap();
-    replica.connected(NOW, LinkId::To(2), origin(2));
-    replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 1)])));
+fn what_was_read_from_the_store_makes_no_reply_safe() {
+    let mut replica = with_a_lag(3);
+    assert!(matches!(&drain(&mut replica)[..], [Output::SendStored { through: 3, .. }]));
     create_user(&mut replica, 1);
-    assert_eq!((replica.origin(), replica.vector().get(origin(1))), (origin(1), 2));
+    drain(&mut replica);
+    assert!(has_reply(&persist(&mut replica)), "the link does not count yet");
+    replica.handle(NOW, LINK, durable(3, &[]));
+    assert!(matches!(&drain(&mut replica)[..], [Output::Send(LINK, SyncMessage::Rows(sent))] if sent.through == 4));
+    assert!(!replica.outbound[&2].is_up());
+    replica.handle(NOW, LINK, durable(4, &[(1, 4)]));
+    assert!(replica.outbound[&2].is_up());
 }
 
-/// Each of these ends the link and changes nothing.
-/// A tracker that is there must have an operation before it is acknowledged, also when this one hangs up to take a fresh origin.
 #[test]
-fn replies_wait_for_a_link_that_was_dropped_only_to_be_dialled_again() {
-    let fresh = || {
-        let mut replica = Replica::new(origin(1), &[2, 3], 7);
-        replica.restore(operation(1, 1)).unwrap();
-        replica.connected(NOW, LinkId::To(2), origin(2));
-        replica.handle(NOW, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 1)])));
-        assert_eq!(drain(&mut replica), [Output::Notice(Notice::Up { tracker: 2 })]);
-        // Tracker 3 has not confirmed the origin.
+fn rows_are_acknowledged_once_they_are_durable() {
+    let mut replica = Replica::new(state(1), &[]);
+    replica.connected(NOW, LinkId::From(1), &Lineage::new(store(2)));
+    assert_eq!(drain(&mut replica), [Output::Send(LinkId::From(1), durable(0, &[]))]);
+    replica.handle(NOW, LinkId::From(1), rows(2, 1..=3, &[(2, 3), (9, 7)]));
+    assert!(matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.rows.len() == 3 && t.checkpoints == [(store(2), 3)]));
+    replica.connected(NOW, LinkId::From(2), &Lineage::new(store(2)));
+    let outputs = drain(&mut replica);
+    assert_eq!(outputs, [Output::Drop(LinkId::From(1)), Output::Send(LinkId::From(2), durable(0, &[]))], "superseded");
+    replica.handle(NOW, LinkId::From(1), rows(2, 4..=4, &[]));
+    assert_eq!(drain(&mut replica), [], "a superseded link is not heard");
+    assert_eq!(persist(&mut replica), [Output::Send(LinkId::From(2), durable(0, &[(1, 1)]))]);
+    replica.handle(NOW, LinkId::From(2), rows(2, 1..=3, &[(2, 3), (9, 7)]));
+    assert_eq!(drain(&mut replica), [Output::Send(LinkId::From(2), durable(3, &[(2, 3), (9, 7)]))], "nothing is new");
+}
+
+/// What was merged of an ancestor's stream in the middle counts no more: rows may be before it again.
+#[test]
+fn only_what_is_complete_is_taken_over_from_an_ancestor() {
+    let mut replica = Replica::new(state(1), &[]);
+    replica.connected(NOW, LinkId::From(1), &Lineage::new(store(2)));
+    replica.handle(NOW, LinkId::From(1), rows(2, 1..=3, &[(2, 3)]));
+    replica.handle(NOW, LinkId::From(1), rows(2, 4..=8, &[]));
+    drain(&mut replica);
+    persist(&mut replica);
+    let child = Lineage::new(store(2)).restarted(store(3), 6);
+    replica.connected(NOW, LinkId::From(2), &child);
+    let Some(Output::Send(_, SyncMessage::Durable(told))) = drain(&mut replica).pop() else { panic!("it says what it has") };
+    assert_eq!((told.checkpoint, told.vector.get(store(3))), (3, 3));
+}
+
+/// An empty store is told so once.
+#[test]
+fn two_empty_stores_do_not_talk_without_end() {
+    let mut replica = linked();
+    replica.handle(NOW, LINK, durable(0, &[]));
+    assert_eq!(drain(&mut replica), []);
+}
+
+#[test]
+fn a_peer_that_was_away_too_long_must_start_anew() {
+    let state = StoreState { sequence: 9, swept: 5, ..state(1) };
+    for (checkpoint, is_empty, must) in [(4, false, true), (4, true, false), (5, false, false)] {
+        let mut replica = Replica::new(state.clone(), &[2]);
+        greet(&mut replica, NOW, checkpoint, &[], is_empty);
+        let told = drain(&mut replica).contains(&Output::Send(LINK, SyncMessage::MustResync));
+        assert_eq!(told, must);
+        assert_eq!(replica.links()[0].state == TrackerState::MustResync, must);
+        replica.disconnected(NOW, LINK);
+        assert_eq!(replica.links()[0].state == TrackerState::MustResync, must, "the operator can still see it");
+    }
+    let mut replica = Replica::new(StoreState::new(store(3)), &[]);
+    assert!(replica.is_empty());
+    replica.connected(NOW, LinkId::From(1), &Lineage::new(store(2)));
+    replica.handle(NOW, LinkId::From(1), rows(2, 1..=1, &[]));
+    assert!(replica.is_empty(), "it fills itself for the first time");
+    replica.handle(NOW, LinkId::From(1), SyncMessage::MustResync);
+    let outputs = drain(&mut replica);
+    assert!(outputs.contains(&Output::Notice(Notice::MustResync)) && drops(&outputs) == [LinkId::From(1)]);
+}
+
+/// A part of what a request wrote may come before the rest: until then it is not acknowledged.
+#[test]
+fn a_request_that_came_in_part_is_waited_for() {
+    let at = |sequence| Place { store: store(2), sequence };
+    let version = Version { stamp: Stamp::new(NOW, 1), request: request(1) };
+    let effect = Effect::User(UserId::derive(&user_name(1), request(1)));
+    let content = Content::Request(request(1), RequestRow { actor: UserId::NOBODY, effect, note: String::new() });
+    let known = Row { content, version, place: at(1), extra: Box::default() };
+    let begin = || {
+        let mut replica = Replica::new(state(1), &[]);
+        replica.connected(NOW, LinkId::From(1), &Lineage::new(store(2)));
+        let part = RowBatch { rows: vec![known.clone()], through: 1, complete: None };
+        replica.handle(NOW, LinkId::From(1), SyncMessage::Rows(part));
+        drain(&mut replica);
+        persist(&mut replica);
         create_user(&mut replica, 1);
-        assert_eq!(drops(&drain(&mut replica)), [LinkId::To(2)]);
-        replica.persisted(NOW);
-        replica.disconnected(NOW, LinkId::To(2));
         assert_eq!(drain(&mut replica), []);
         replica
     };
-    let mut replica = fresh();
-    replica.connected(NOW + 100, LinkId::To(2), origin(2));
-    replica.handle(NOW + 100, LinkId::To(2), SyncMessage::Durable(vector(&[(1, 1)])));
-    assert!(matches!(&drain(&mut replica)[..], [Output::Send(LinkId::To(2), SyncMessage::Operations(sent))] if sent.len() == 1));
-    replica.handle(NOW + 200, LinkId::To(2), SyncMessage::Durable([(replica.origin(), 1)].into_iter().collect()));
-    assert!(has_reply(&drain(&mut replica)));
-    // One that does not come back is waited for as long as one that does not acknowledge.
-    let mut replica = fresh();
-    (1..10).for_each(|n| replica.tick(NOW + n * 100));
-    assert_eq!(drain(&mut replica), []);
-    replica.tick(NOW + 1000);
-    assert!(has_reply(&drain(&mut replica)));
+    let mut replica = begin();
+    replica.handle(NOW, LinkId::From(1), rows(2, 2..=2, &[(2, 2)]));
+    drain(&mut replica);
+    assert!(has_reply(&persist(&mut replica)));
+    let mut replica = begin();
+    (1..=11).for_each(|n| replica.tick(NOW + n * 500));
+    assert_eq!(drain(&mut replica), [Output::Reply(Ticket(1), Err(Refusal::Busy))]);
+}
+
+#[test]
+fn a_request_from_another_time_is_refused() {
+    let mut replica = Replica::new(state(1), &[]);
+    for (n, now_ms) in [(1, NOW + 60_001), (2, NOW - 60_001)] {
+        replica.submit(now_ms, Ticket(n), asked(n));
+        let outputs = drain(&mut replica);
+        assert_eq!(outputs, [Output::Reply(Ticket(n), Err(Refusal::WrongTime { clock_ms: now_ms }))]);
+    }
+    replica.submit(NOW + 60_000, Ticket(3), asked(3));
+    drain(&mut replica);
+    assert!(has_reply(&persist(&mut replica)));
+    replica.submit(NOW + 90_000, Ticket(4), asked(3));
+    assert!(has_reply(&drain(&mut replica)), "what was carried out is remembered");
+}
+
+#[test]
+fn a_long_note_is_cut_between_characters() {
+    let mut replica = Replica::new(state(1), &[]);
+    replica.submit(NOW, Ticket(1), Asked { note: "ü".repeat(NOTE_LEN_MAX), ..asked(1) });
+    let [Output::Persist(transaction)] = &drain(&mut replica)[..] else { panic!("it is carried out") };
+    let Content::Request(_, row) = &transaction.rows[1].content else { panic!("the request comes last") };
+    assert_eq!(row.note.len(), NOTE_LEN_MAX);
 }
 
 #[test]
 fn broken_peers_are_dropped() {
-    let mut big = operation(2, 1);
-    big.writes = vec![big.writes[0].clone(); OPERATION_WRITES_MAX + 1];
-    let mut late = operation(2, 1);
-    late.stamp = Stamp::new(NOW + 120_001, 0);
-    let mut end = operation(2, 1);
-    end.stamp = Stamp::from_u64(u64::MAX);
+    use crate::types::limits::{ROWS_PER_BATCH_MAX, STORES_MAX};
+    let many = RowBatch { rows: vec![row(2, 1); 2 * ROWS_PER_BATCH_MAX + 1], through: 1, complete: None };
+    let stores = |n: usize| (0..n).map(|n| (StoreId::from_bytes([n as u8, (n >> 8) as u8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1));
+    let wide = RowBatch { complete: Some(stores(STORES_MAX + 2).collect()), ..RowBatch::default() };
     let cases = [
-        operations(2, 2..=3),
-        SyncMessage::Operations(vec![operation(2, u64::MAX)]),
-        SyncMessage::Operations(vec![big]),
-        SyncMessage::Operations(vec![late]),
-        SyncMessage::Operations(vec![end]),
-        SyncMessage::Operations(vec![operation(2, 0); OPERATIONS_PER_BATCH_MAX + 1]),
-        SyncMessage::Durable(VersionVector::default()),
+        SyncMessage::Rows(many),
+        SyncMessage::Rows(wide),
+        rows(1, 1..=1, &[]),
+        durable(0, &[]),
     ];
     for message in cases {
-        let mut replica = Replica::new(origin(1), &[2], 7);
-        replica.connected(NOW, LinkId::From(5), origin(2));
+        let mut replica = Replica::new(state(1), &[2]);
+        replica.connected(NOW, LinkId::From(5), &Lineage::new(store(2)));
         drain(&mut replica);
         replica.handle(NOW, LinkId::From(5), message);
         assert_eq!(drops(&drain(&mut replica)), [LinkId::From(5)]);
-        assert_eq!(replica.vector(), VersionVector::default());
-        replica.handle(NOW, LinkId::From(5), operations(2, 1..=1));
+        assert_eq!(replica.sequence(), 0);
+        replica.handle(NOW, LinkId::From(5), rows(2, 1..=1, &[]));
         assert_eq!(drain(&mut replica), []);
+    }
+    for message in [durable(1, &[]), durable(0, &[(1, 1)]), rows(2, 1..=1, &[])] {
+        let mut replica = linked();
+        replica.handle(NOW, LINK, message);
+        assert_eq!(drops(&drain(&mut replica)), [LINK]);
     }
 }
 
 #[test]
 fn links_to_nobody_and_to_oneself_are_dropped() {
     let mut replica = linked();
-    replica.connected(NOW, LinkId::To(9), origin(9));
+    replica.connected(NOW, LinkId::To(9), &Lineage::new(store(9)));
     assert_eq!(drops(&drain(&mut replica)), [LinkId::To(9)]);
-    replica.connected(NOW, LinkId::From(1), origin(1));
+    replica.connected(NOW, LinkId::From(1), &Lineage::new(store(1)));
     assert_eq!(drops(&drain(&mut replica)), [LinkId::From(1)]);
-    replica.handle(NOW, LinkId::To(2), operations(2, 1..=1));
-    assert_eq!(drops(&drain(&mut replica)), [LinkId::To(2)]);
-    for link in [LinkId::To(2), LinkId::To(77), LinkId::From(77)] {
-        replica.handle(NOW, link, operations(2, 1..=1));
-        replica.handle(NOW, link, SyncMessage::Durable(vector(&[(1, 1)])));
+    replica.set_peer(2, false);
+    assert_eq!(drops(&drain(&mut replica)), [LINK]);
+    for link in [LINK, LinkId::To(77), LinkId::From(77)] {
+        replica.handle(NOW, link, rows(2, 1..=1, &[]));
+        replica.handle(NOW, link, durable(1, &[(1, 1)]));
         replica.disconnected(NOW, link);
-        replica.clock_ahead(link);
     }
     assert_eq!(drain(&mut replica), []);
-    assert_eq!(replica.links()[0].state, TrackerState::ClockAhead);
+    assert_eq!(replica.links(), []);
 }
 
 #[test]
 fn what_is_known_already_is_passed_over() {
-    let mut replica = Replica::new(origin(1), &[2], 7);
-    replica.connected(NOW, LinkId::From(5), origin(2));
-    replica.handle(NOW, LinkId::From(5), operations(2, 1..=3));
+    let mut replica = Replica::new(state(1), &[2]);
+    replica.connected(NOW, LinkId::From(5), &Lineage::new(store(2)));
+    replica.handle(NOW, LinkId::From(5), rows(2, 1..=3, &[]));
     drain(&mut replica);
-    replica.handle(NOW, LinkId::From(5), operations(2, 2..=4));
-    assert!(matches!(&drain(&mut replica)[..], [Output::Persist(batch)] if batch.operations == [operation(2, 4)]));
+    replica.handle(NOW, LinkId::From(5), rows(2, 2..=4, &[]));
+    assert!(matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.rows == [row(2, 4)] && t.sequence == 2));
 }
