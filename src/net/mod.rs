@@ -3,7 +3,7 @@
 //! **Invariant:** a byte stream is made in one place, [`Connection`]; every thread is started in one place, [`Threads`]; and
 //! after [`Stop::set`] and [`Registry::close_all`] nothing here blocks for good.
 //!
-//! Blocking sockets and operating-system threads, nothing else (design section 2).
+//! Blocking sockets and operating-system threads, nothing else.
 
 mod budget;
 mod connection;

@@ -1,4 +1,4 @@
-//! Moving a file's pieces among the members who have them (design sections 5 and 6).
+//! Moving a file's pieces among the members who have them.
 
 mod api;
 mod choker;

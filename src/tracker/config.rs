@@ -53,7 +53,7 @@ impl TrackerConfig {
     }
 }
 
-/// Times and bounds of a tracker. The defaults are those of design section 7; tests shorten them.
+/// Times and bounds of a tracker. Tests shorten the defaults.
 #[derive(Debug, Clone)]
 pub struct TrackerLimits {
     /// Time for a connection's first frame.

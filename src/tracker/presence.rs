@@ -1,4 +1,4 @@
-//! Who is connected to this tracker, and what they seed and leech: soft state, never on disk (design section 4, "Presence").
+//! Who is connected to this tracker, and what they seed and leech: soft state, never on disk.
 //!
 //! **Invariant:** an entry is *active*, that is, counted and shown to others, exactly while the directory allows it: seeding while
 //! its user shares the file, leeching while its user is a member. An entry that the directory does not allow yet is kept, and

@@ -99,7 +99,7 @@ name_type!(
     check_file_name
 );
 name_type!(
-    /// The name under which something is shown and addressed: a name, or `name~2` where two exist (design section 4).
+    /// The name under which something is shown and addressed: a name, or `name~2` where two exist.
     Label,
     check_label
 );

@@ -7,7 +7,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::NameError;
 use super::limits::PASSWORD_LEN_MAX;
 
-/// A password as typed: 1-1024 bytes (design section 7).
+/// A password as typed: 1-1024 bytes.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Password(String);
 
