@@ -295,6 +295,14 @@ impl Replica {
         self.outputs.push_back(Output::Drop(link));
     }
 
+    /// Writes down what decides how things go on, but for the rows.
+    #[cfg(test)]
+    pub(super) fn outline(&self, f: &mut impl std::fmt::Write) -> std::fmt::Result {
+        let Self { sequence, handed, durable, checkpoints, vector, unsaved, waiting, .. } = self;
+        write!(f, "{sequence} {handed} {durable} {checkpoints:?} {vector:?} {unsaved:?} {waiting:?}")?;
+        write!(f, "{:?} {:?};", self.outbound, self.inbound)
+    }
+
     /// Sends a link what it lacks, unless a batch is under way.
     pub(super) fn send_next(&mut self, number: u32) {
         let elapsed_ms = self.stopwatch.elapsed_ms();

@@ -225,7 +225,8 @@ impl Directory {
             contents.push(Content::File(id, replaced, None));
         }
         if listed.is_none() {
-            let same_name = group.file_names.bearers_of(facts.name.as_str());
+            let name = facts.name.as_str();
+            let same_name = group.file_names.bearers_of(name).chain(group.file_names.find(name));
             if same_name.into_iter().any(|other| Some(other) != replaces) {
                 return Err(Refusal::FileNameTaken);
             }

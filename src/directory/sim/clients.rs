@@ -37,8 +37,7 @@ impl Clients {
         let error_ms = random.below(2 * ERROR_MS as usize + 1) as i64 - ERROR_MS;
         let wall_ms = world.now_ms + error_ms + self.skews_ms[client];
         let told = world.told.get(&client).copied().unwrap_or_default();
-        let above = self.last[client].max(told).next().unwrap();
-        let at = Stamp::new(wall_ms as u64, 0).max(above);
+        let at = time(wall_ms as u64, self.last[client].max(told));
         self.last[client] = at;
         let stamp = RequestStamp { id: request_id(self.requests.len() as u64 + 1), at };
         let change = self.invent(world, node, stamp.id, random);
@@ -183,6 +182,12 @@ fn create_group(random: &mut Random) -> Change {
 
 fn any_file(random: &mut Random) -> FileFacts {
     file(random.below(4) as u8, FILES[random.below(FILES.len())])
+}
+
+/// A request's time: later than what the client knows, unless trackers would refuse that.
+pub(super) fn time(wall_ms: u64, known: Stamp) -> Stamp {
+    let (wall, above) = (Stamp::new(wall_ms, 0), known.next().unwrap());
+    if above.ms() > wall_ms + 30_000 { wall } else { wall.max(above) }
 }
 
 /// A request id made from a number.

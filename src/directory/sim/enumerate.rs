@@ -11,8 +11,8 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::check_whole;
 use super::clients::{file, request_id};
-use super::world::{Request, World};
-use crate::types::{Change, GroupId, PasswordHash, UserId};
+use super::world::{Request, Topology, World};
+use crate::types::{Change, GroupId, PasswordHash, RequestStamp, Stamp, UserId};
 
 #[derive(Clone)]
 struct State {
@@ -32,8 +32,10 @@ struct Explorer {
 
 #[test]
 fn every_order_of_two_requests_and_a_cut() {
-    for (name, first, second) in cases() {
-        let mut world = World::new(2, 1);
+    // Without optimisation one of them takes as long as all others do with it.
+    let count = if cfg!(debug_assertions) { 1 } else { usize::MAX };
+    for (name, first, second) in cases().into_iter().take(count) {
+        let mut world = World::new(2, Topology::Mesh, 1);
         prepare(&mut world);
         let mut explorer = Explorer::default();
         let orders = explorer.explore(State { world, left: [Some(first), Some(second)], cut: false });
@@ -87,7 +89,7 @@ fn next_states(state: &State) -> Vec<State> {
         if !state.world.nodes[node].unsynced.is_empty() {
             push(&|after| after.world.sync(node));
         }
-        if state.world.clone().dial(node, 1 - node) {
+        if state.world.can_dial(node, 1 - node) {
             push(&|after| assert!(after.world.dial(node, 1 - node)));
         }
     }
@@ -122,7 +124,7 @@ fn prepare(world: &mut World) {
         (nik, Change::AcceptRequest { group: lab, user: ann }),
     ];
     for (place, (actor, change)) in changes.into_iter().enumerate() {
-        world.submit(0, &Request { id: request_id(place as u64), actor, change });
+        world.submit(0, &request(place as u64, actor, change));
     }
     world.settle();
     world.replies.clear();
@@ -134,9 +136,13 @@ fn cast() -> (UserId, UserId, GroupId) {
     (nik, ann, GroupId::derive(&"lab".parse().unwrap(), nik, request_id(2)))
 }
 
+fn request(id: u64, actor: UserId, change: Change) -> Request {
+    let stamp = RequestStamp { id: request_id(id), at: Stamp::new(1_700_000_000_000, id as u16) };
+    Request { client: id as usize, stamp, actor, change, asked_ms: 1_700_000_000_000, number: id }
+}
+
 fn cases() -> Vec<(&'static str, Request, Request)> {
     let (nik, ann, lab) = cast();
-    let request = |id, actor, change| Request { id: request_id(id), actor, change };
     let bob = || Change::CreateUser { name: "bob".parse().unwrap(), hash: PasswordHash::from_phc("x".into()) };
     let share = |content| Change::ShareFile { group: lab, file: file(content, "a") };
     vec![

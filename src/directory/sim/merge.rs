@@ -1,15 +1,17 @@
-//! Merging has no order: whatever operations there are, however they come, however often, the directory is the same, and its answers
-//! are those of the naive model.
+//! Merging has no order: whatever rows there are, however they come, however often, the directory is the
+//! same, and its answers are those of the naive model.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::clients::{file, info_hash, request_id};
+use super::clients::{file, request_id};
 use super::model::Model;
 use crate::directory::Directory;
-use crate::types::{Effect, GroupId, MembershipState, Operation, PasswordHash, Stamp, StoreId, UserId, Write};
+use crate::types::{
+    Content, FileFacts, FileOrder, FileRow, GroupId, GroupRow, MembershipRow, MembershipState, PasswordHash, Place, Row,
+    SharingRow, Stamp, StoreId, UserId, UserRow, Version,
+};
 
 fn user() -> impl Strategy<Value = UserId> {
     (1u8..5).prop_map(|n| UserId::from_bytes([n; 16]))
@@ -23,124 +25,144 @@ fn stamp() -> impl Strategy<Value = Stamp> {
     (1u64..6).prop_map(|ms| Stamp::new(ms, 0))
 }
 
-fn write() -> impl Strategy<Value = Write> {
-    let names = prop_oneof![Just("x"), Just("y")];
-    let files = prop_oneof![Just("a"), Just("a~2"), Just("a~3"), Just("b")];
-    let states = prop_oneof![Just(MembershipState::None), Just(MembershipState::Requested), Just(MembershipState::Member)];
-    prop_oneof![
-        (user(), names.clone(), stamp(), "[pq]").prop_map(|(user, name, created, hash)| Write::User {
-            user,
-            name: name.parse().unwrap(),
-            hash: PasswordHash::from_phc(hash),
-            created
-        }),
-        (group(), names, user(), stamp()).prop_map(|(group, name, created_by, created)| Write::Group {
-            group,
-            name: name.parse().unwrap(),
-            created_by,
-            created
-        }),
-        (group(), user(), states, stamp()).prop_map(|(group, user, state, since)| Write::Membership {
-            group,
-            user,
-            state,
-            since
-        }),
-        (group(), user()).prop_map(|(group, user)| Write::Owner { group, user }),
-        (group(), 0u8..4, files, user(), stamp()).prop_map(|(group, content, name, shared_by, at)| Write::File {
-            group,
-            file: file(content, name),
-            shared_by,
-            at
-        }),
-        (group(), 0u8..4, user(), any::<bool>()).prop_map(|(group, content, user, on)| Write::Sharing {
-            group,
-            info_hash: info_hash(content),
-            user,
-            on
-        }),
-    ]
+fn facts() -> impl Strategy<Value = FileFacts> {
+    let names = prop_oneof![Just("a"), Just("a~2"), Just("a~3"), Just("b")];
+    (0u8..3, names).prop_map(|(content, name)| file(content, name))
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
-    (1u8..4, 1u64..20, proptest::collection::vec(write(), 1..4)).prop_map(|(origin, ms, writes)| Operation {
-        origin: StoreId::from_bytes([origin; 16]),
-        sequence: 1,
-        stamp: Stamp::new(ms, 0),
-        request: request_id(ms * 4 + u64::from(origin)),
-        actor: UserId::NOBODY,
-        effect: Effect::Done,
-        writes,
+fn user_row() -> impl Strategy<Value = UserRow> {
+    let names = prop_oneof![Just("x"), Just("y")];
+    (names, stamp(), "[pq]", proptest::option::of(stamp())).prop_map(|(name, created, hash, replaced)| UserRow {
+        name: name.parse().unwrap(),
+        hash: PasswordHash::from_phc(hash),
+        created,
+        replaced,
+        must_change: false,
+        is_disabled: false,
     })
 }
 
-fn directory(operations: &[Operation]) -> Directory {
+fn content() -> impl Strategy<Value = Content> {
+    let names = prop_oneof![Just("x"), Just("y")];
+    let states =
+        prop_oneof![1 => Just(MembershipState::None), 1 => Just(MembershipState::Requested), 3 => Just(MembershipState::Member)];
+    let group_row = (names, user(), stamp())
+        .prop_map(|(name, created_by, created)| GroupRow { name: name.parse().unwrap(), created_by, created });
+    let file_row = (user(), stamp(), proptest::option::of(stamp()));
+    let most = |row| proptest::option::weighted(0.9, row);
+    prop_oneof![
+        1 => (user(), proptest::option::weighted(0.9, user_row())).prop_map(|(user, row)| Content::User(user, row)),
+        1 => (group(), proptest::option::weighted(0.9, group_row)).prop_map(|(group, row)| Content::Group(group, row)),
+        3 => (group(), user(), states, stamp(), proptest::option::of(stamp())).prop_map(|(group, user, state, since, ended)| {
+            Content::Membership(group, user, MembershipRow { state, since, ended })
+        }),
+        1 => (group(), user()).prop_map(|(group, user)| Content::Owner(group, user)),
+        2 => (group(), facts(), most(file_row)).prop_map(|(group, facts, row)| {
+            let row = row.map(|(shared_by, at, removed)| FileRow { facts: facts.clone(), shared_by, at, replaces: None, removed });
+            Content::File(group, facts.id(), row)
+        }),
+        3 => (group(), facts(), user(), any::<bool>(), 1u64..20).prop_map(|(group, facts, user, on, admission)| {
+            Content::Sharing(group, facts.id(), user, SharingRow { on, admission: request_id(admission) })
+        }),
+        1 => (0u8..2, "[a-c]").prop_map(|(key, value)| Content::Unknown(99, vec![key], value.into_bytes())),
+    ]
+}
+
+/// Versions are few, so that one version is used for several contents.
+fn row() -> impl Strategy<Value = Row> {
+    (content(), 1u64..12, 1u64..20).prop_map(|(content, ms, request)| {
+        let version = Version { stamp: Stamp::new(ms, 0), request: request_id(request) };
+        let place = Place { store: StoreId::from_bytes([1; 16]), sequence: 1 };
+        Row { content, version, place, extra: Box::default() }
+    })
+}
+
+fn directory(rows: &[Row]) -> Directory {
     let mut directory = Directory::default();
-    operations.iter().for_each(|operation| directory.apply(operation));
+    rows.iter().for_each(|row| drop(directory.apply(row, 1)));
     directory
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Commutative, associative and idempotent, even where a tag is used twice.
+    /// Commutative, associative and idempotent, even where a version is used twice.
     #[test]
     fn order_and_repetition_do_not_matter(
-        operations in proptest::collection::vec(operation(), 0..40),
+        rows in proptest::collection::vec(row(), 0..60),
         order in any::<prop::sample::Index>(),
         seed in any::<u64>(),
     ) {
-        let mut shuffled = operations.clone();
+        let mut shuffled = rows.clone();
         let mut random = super::random::Random::new(seed);
         (1..shuffled.len()).for_each(|last| shuffled.swap(last, random.below(last + 1)));
         if !shuffled.is_empty() {
             let again = shuffled[order.index(shuffled.len())].clone();
             shuffled.push(again);
         }
-        let (one, other) = (directory(&operations), directory(&shuffled));
+        let (one, other) = (directory(&rows), directory(&shuffled));
         prop_assert_eq!(one.digest(), other.digest());
-        let all = |directory: &Directory| directory.groups(UserId::NOBODY, None, usize::MAX);
+        prop_assert_eq!(one.counts(), other.counts());
+        let all = |directory: &Directory| directory.groups(UserId::NOBODY, None, None, usize::MAX);
         prop_assert_eq!(all(&one), all(&other));
         for group in all(&one).0 {
-            let files = |directory: &Directory| directory.files(group.group, None, usize::MAX);
+            let files = |directory: &Directory| directory.files(group.group, None, FileOrder::Name, None, usize::MAX);
             prop_assert_eq!(files(&one), files(&other));
             prop_assert_eq!(one.members(group.group, None, usize::MAX), other.members(group.group, None, usize::MAX));
         }
     }
 
-    /// The indexes say what the registers say.
+    /// The indexes say what the rows say.
     #[test]
-    fn answers_are_those_of_the_model(operations in proptest::collection::vec(operation(), 0..40)) {
-        let mut tags = BTreeSet::new();
-        let mut operations = operations;
-        operations.retain(|operation| tags.insert(operation.tag()));
-        // One register once an operation: the model does not order the writes of one.
-        operations.iter_mut().for_each(|operation| operation.writes.truncate(1));
-        let directory = directory(&operations);
-        let operations: Vec<Rc<Operation>> = operations.into_iter().map(Rc::new).collect();
-        Model::of(&operations).check(&directory);
+    fn answers_are_those_of_the_model(rows in proptest::collection::vec(row(), 0..60)) {
+        Model::of(&rows).check(&directory(&rows));
+    }
+
+    /// What was deleted for its age leaves the directory as a start from the other rows makes it.
+    #[test]
+    fn what_is_forgotten_leaves_nothing_behind(rows in proptest::collection::vec(row(), 0..60)) {
+        let mut forgetful = directory(&rows);
+        let rows = Model::of(&rows).rows();
+        let old: BTreeSet<usize> = (0..rows.len()).filter(|&index| rows[index].content.is_tombstone()).collect();
+        old.iter().for_each(|&index| forgetful.forget(&rows[index].content.key()));
+        let kept: Vec<Row> = rows.iter().filter(|row| !row.content.is_tombstone()).cloned().collect();
+        let fresh = directory(&kept);
+        prop_assert_eq!(fresh.digest(), forgetful.digest());
+        prop_assert_eq!(fresh.counts(), forgetful.counts());
+        Model::of(&kept).check(&forgetful);
     }
 
     /// Pages put together are the whole list.
     #[test]
-    fn pages_cover_each_list(operations in proptest::collection::vec(operation(), 0..40), max in 1usize..4) {
-        let directory = directory(&operations);
+    fn pages_cover_each_list(rows in proptest::collection::vec(row(), 0..60), max in 1usize..4) {
+        let directory = directory(&rows);
         let asking = UserId::from_bytes([1; 16]);
-        let mut paged = Vec::new();
+        let mut groups: Vec<crate::types::GroupEntry> = Vec::new();
         loop {
-            let (page, more) = directory.groups(asking, paged.last().map(|g: &crate::types::GroupEntry| &g.label), max);
-            paged.extend(page);
+            let after = groups.last().map(|group| group.label.clone());
+            let (page, more) = directory.groups(asking, None, after.as_ref(), max);
+            groups.extend(page);
             if !more { break }
         }
-        prop_assert_eq!(&paged, &directory.groups(asking, None, usize::MAX).0);
-        for group in paged {
-            let mut files = Vec::new();
-            while let (page, more) = directory.files(group.group, files.last().map(|f: &crate::types::FileEntry| &f.label), max)
-                && { files.extend(page); more } {}
-            prop_assert_eq!(files, directory.files(group.group, None, usize::MAX).0);
-            let mut members = Vec::new();
-            while let (page, more) = directory.members(group.group, members.last().map(|m: &crate::types::MemberEntry| m.user.user), max)
-                && { members.extend(page); more } {}
+        prop_assert_eq!(&groups, &directory.groups(asking, None, None, usize::MAX).0);
+        for group in groups {
+            for order in [FileOrder::Name, FileOrder::Size, FileOrder::Date] {
+                let whole = directory.files(group.group, None, order, None, usize::MAX).0;
+                let mut files: Vec<crate::types::FileEntry> = Vec::new();
+                loop {
+                    let after = files.last().map(|file| file.label.clone());
+                    let (page, more) = directory.files(group.group, None, order, after.as_ref(), max);
+                    files.extend(page);
+                    if !more { break }
+                }
+                prop_assert_eq!(files, whole);
+            }
+            let mut members: Vec<crate::types::MemberEntry> = Vec::new();
+            loop {
+                let (page, more) = directory.members(group.group, members.last().map(|m| m.user.user), max);
+                members.extend(page);
+                if !more { break }
+            }
             prop_assert_eq!(members, directory.members(group.group, None, usize::MAX).0);
         }
     }

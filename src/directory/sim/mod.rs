@@ -28,12 +28,13 @@
 mod clients;
 mod disk;
 mod driver;
-
+mod enumerate;
+mod merge;
 mod model;
 mod order;
-
+mod overwritten;
 mod random;
-
+mod scripts;
 mod world;
 
 use std::collections::BTreeMap;
@@ -103,6 +104,8 @@ struct Simulation {
     tally: Tally,
     /// Whether clocks of trackers are far off in this network.
     is_far_off: bool,
+    /// Whether the clocks of all clients were right all the time.
+    are_clocks_right: bool,
     /// How long tombstones are kept in this network.
     retention_ms: Option<u64>,
     injected: u64,
@@ -181,7 +184,8 @@ impl Simulation {
         let retention_ms = if random.one_in(4) { Some(150_000) } else { None };
         let mut world = World::new(count, topology, seed);
         world.trace = trace;
-        Self { world, topology, clients, random, trace, tally, is_far_off, retention_ms, injected: 0 }
+        let are_clocks_right = clients.skews_ms.iter().all(|skew_ms| *skew_ms == 0);
+        Self { world, topology, clients, are_clocks_right, random, trace, tally, is_far_off, retention_ms, injected: 0 }
     }
 
     fn step(&mut self) {
@@ -299,7 +303,12 @@ impl Simulation {
     fn set_clock(&mut self, node: usize) {
         self.world.nodes[node].skew_ms = if self.is_far_off && self.random.one_in(2) {
             self.tally.add("clock far off", 1);
-            within(&mut self.random, 3 * 3_600_000)
+            let skew_ms = within(&mut self.random, 3 * 3_600_000);
+            // Some clients go by that clock.
+            let client = self.random.below(self.clients.skews_ms.len());
+            self.clients.skews_ms[client] = if self.random.one_in(3) { skew_ms } else { 0 };
+            self.are_clocks_right &= self.clients.skews_ms[client] == 0;
+            skew_ms
         } else {
             within(&mut self.random, 20_000)
         };
@@ -417,8 +426,7 @@ impl Simulation {
                 assert_eq!(*outcome, Err(Refusal::RequestReused));
             }
         }
-        let are_clocks_right = self.clients.skews_ms.iter().all(|skew_ms| *skew_ms == 0);
-        order::check_order(&self.world, are_clocks_right);
+        order::check_order(&self.world, self.are_clocks_right);
     }
 
     fn count(&mut self) {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::Directory;
 use crate::types::{
-    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState, Part, Row, RowKey, SharingRow,
-    Stamp, UserId, UserRow, Version,
+    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState, Part, Place, Row, RowKey, SharingRow,
+    Stamp, StoreId, UserId, UserRow, Version,
 };
 
 /// The rows, each with the write that stands.
@@ -26,6 +26,18 @@ impl Model {
             }
         }
         model
+    }
+
+    /// The rows that stand.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let place = Place { store: StoreId::from_bytes([1; 16]), sequence: 1 };
+        let row = |(version, content): &(Version, Content)| Row {
+            content: content.clone(),
+            version: *version,
+            place,
+            extra: Box::default(),
+        };
+        self.0.values().map(row).collect()
     }
 
     fn user(&self, user: UserId) -> Option<&UserRow> {

@@ -13,6 +13,10 @@ use crate::types::{RequestId, Row};
 /// estimates of the time of two clients are off by that much together, and some more.
 const APART_MS: i64 = 50;
 
+/// What was written that far ahead of time harms the rows it wrote, until they are written again where
+/// that is known: a client may not ask as far ahead.
+const FAR_MS: i64 = 30_000;
+
 /// Checks the rows that stand: of two acknowledged changes of one row, the one that was asked after the
 /// first was acknowledged is not overwritten by it. Between clients this holds for those whose clocks
 /// are right.
@@ -38,6 +42,9 @@ fn overwritten(world: &World, row: &Rc<Row>, are_clocks_right: bool) -> Option<R
     }
     let acknowledged = world.acknowledged.iter().filter(|a| a.request == stands);
     let (number, at_ms) = acknowledged.map(|a| (a.number, a.at_ms)).min()?;
+    if row.version.stamp.ms() as i64 > at_ms + FAR_MS {
+        return None;
+    }
     let writes = |a: &&Acknowledged| {
         let is_later = |request: &Request| {
             (are_clocks_right && request.asked_ms > at_ms + APART_MS) || (request.client == by.client && request.number > number)

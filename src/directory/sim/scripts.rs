@@ -6,12 +6,15 @@
 //! | command | does |
 //! |---|---|
 //! | `trackers N` | starts N trackers |
-//! | `a: nik share lab notes 1` | `nik` (or `-`) asks tracker `a`; commands as at the prompt, a file with a content number; `id=N` sets the request id |
+//! | `a: nik share lab notes 1` | `nik` (or `-`) asks tracker `a`; commands as at the prompt, a file with a content number, and `false` for one with a false SHA-1; `id=N` sets the request id, and a known one repeats that request |
 //! | `part a b`, `join a b` | ends all traffic between two trackers, and lets it flow again |
 //! | `stall a b` | what `a` sends does not reach `b`, though the connection stands; `join` ends it |
 //! | `crash a`, `start a` | as named |
 //! | `back a N`, `wipe a` | takes the last N entries from a stopped tracker's store, or all |
-//! | `clock a MS` | sets how far the clock is ahead |
+//! | `freeze a`, `thaw a` | nothing is done at `a`, requests wait; then they come before all messages |
+//! | `late a` | as `thaw`, and the requests come after the messages |
+//! | `clock a MS`, `clock clients MS` | sets how far the clock is ahead |
+//! | `sweep a MS` | deletes tombstones older than that from `a`'s store |
 //! | `sleep MS` | lets time pass |
 //! | `show a users`, `groups`, `members G`, `requests G`, `files G`, `trackers` | lists what `a` has |
 //! | `whole` | checks that all trackers hold the same and that the naive model agrees |
@@ -23,10 +26,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::check_whole;
-use super::clients::{file, info_hash, request_id};
-use super::world::{Request, World};
+use super::clients::{file, request_id};
+use super::world::{Request, Topology, World};
 use crate::directory::Directory;
-use crate::types::{Change, PasswordHash, UserId};
+use crate::types::{Change, FileFacts, FileId, FileOrder, GroupId, Order, PasswordHash, RequestStamp, Sha1Digest, Stamp, UserId};
 
 #[test]
 fn scripts() {
@@ -51,6 +54,10 @@ struct Script {
     /// What the client asked, by ticket.
     asked: BTreeMap<u64, String>,
     last_request: u64,
+    requests: BTreeMap<u64, Request>,
+    /// The time of the last request, and how far the clients' clocks are ahead.
+    last: Stamp,
+    skew_ms: i64,
 }
 
 impl Script {
@@ -87,7 +94,7 @@ impl Script {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [] => return,
-            ["trackers", count] => self.world = Some(World::new(count.parse().unwrap(), 1)),
+            ["trackers", count] => self.world = Some(World::new(count.parse().unwrap(), Topology::Mesh, 1)),
             [at, who, ref request @ ..] if at.ends_with(':') => self.ask(node(at), who, request, output),
             _ => self.act(&words, output),
         }
@@ -128,6 +135,22 @@ impl Script {
                 world.crash(node(at), 0, Some(keep), &mut |len| len);
             }
             ["wipe", at] => world.wipe(node(at)),
+            ["freeze", at] => world.nodes[node(at)].is_frozen = true,
+            ["thaw", at] => {
+                world.nodes[node(at)].is_frozen = false;
+                while !world.nodes[node(at)].inbox.is_empty() {
+                    world.carry_out(node(at));
+                }
+            }
+            ["late", at] => {
+                world.nodes[node(at)].is_frozen = false;
+                world.settle();
+                while !world.nodes[node(at)].inbox.is_empty() {
+                    world.carry_out(node(at));
+                }
+            }
+            ["sweep", at, ms] => _ = world.sweep(node(at), ms.parse().unwrap()),
+            ["clock", "clients", ms] => self.skew_ms = ms.parse().unwrap(),
             ["clock", at, ms] => world.nodes[node(at)].skew_ms = ms.parse().unwrap(),
             ["sleep", ms] => (0..ms.parse::<i64>().unwrap() / 100).for_each(|_| world.advance(100)),
             ["show", at, ref what @ ..] => show(world, node(at), what, output),
@@ -148,13 +171,38 @@ impl Script {
         self.last_request += 1;
         let directory = world.nodes[at].replica.as_ref().unwrap().directory();
         let actor = if who == "-" { Some(UserId::NOBODY) } else { directory.find_user(who) };
-        let (Some(actor), Some(change)) = (actor, change(directory, words)) else {
+        let mut request = self.requests.get(&id).cloned();
+        if let (None, Some(actor), Some(change)) = (&request, actor, change(directory, words)) {
+            let told = world.told.get(&0).copied().unwrap_or_default();
+            self.last = super::clients::time((world.now_ms + self.skew_ms) as u64, self.last.max(told));
+            let stamp = RequestStamp { id: request_id(id), at: self.last };
+            request = Some(Request { client: 0, stamp, actor, change, asked_ms: world.now_ms, number: id });
+        }
+        let Some(request) = request else {
             writeln!(output, "{}: {}: not found", name(at), words.join(" ")).unwrap();
             return;
         };
-        let ticket = world.submit(at, &Request { id: request_id(id), actor, change });
+        // A known id with other words is used for another request.
+        let mut asked = request.clone();
+        if let (Some(actor), Some(change)) = (actor, change(world.nodes[at].replica.as_ref().unwrap().directory(), words)) {
+            (asked.actor, asked.change) = (actor, change);
+        }
+        let ticket = world.submit(at, &asked);
+        self.requests.entry(id).or_insert(request);
         self.asked.insert(ticket.0, format!("{who} {}", words.join(" ")));
     }
+}
+
+/// Files of the group by content number, listed or not.
+fn file_id(directory: &Directory, group: GroupId, content: &str) -> FileId {
+    let files = directory.files(group, None, FileOrder::Name, None, usize::MAX).0;
+    let number: u8 = content.parse().unwrap();
+    let found = files.iter().find(|entry| entry.facts.info_hash.as_bytes()[0] == number);
+    found.map_or_else(|| file(number, "none").id(), |entry| entry.facts.id())
+}
+
+fn facts(path: &str, content: &str) -> FileFacts {
+    file(content.parse().unwrap(), path)
 }
 
 fn change(directory: &Directory, words: &[&str]) -> Option<Change> {
@@ -171,10 +219,25 @@ fn change(directory: &Directory, words: &[&str]) -> Option<Change> {
         ["reject_request", name, who] => Change::RejectRequest { group: group(name)?, user: user(who)? },
         ["remove_member", name, who] => Change::RemoveMember { group: group(name)?, user: user(who)? },
         ["transfer_group", name, who] => Change::TransferGroup { group: group(name)?, user: user(who)? },
-        ["share", name, path, content] => Change::ShareFile { group: group(name)?, file: file(content.parse().unwrap(), path) },
-        ["stop_share", name, content] => {
-            Change::StopShare { group: group(name)?, info_hash: info_hash(content.parse().unwrap()) }
+        ["share", name, path, content] => Change::ShareFile { group: group(name)?, file: facts(path, content) },
+        ["share", name, path, content, "false"] => {
+            let file = FileFacts { sha1: Sha1Digest::from_bytes([0xbb; 20]), ..facts(path, content) };
+            Change::ShareFile { group: group(name)?, file }
         }
+        ["replace", name, path, content, replaced] => {
+            let replaces = file_id(directory, group(name)?, replaced);
+            Change::ReplaceFile { group: group(name)?, file: facts(path, content), replaces }
+        }
+        ["stop_share", name, content] => {
+            Change::StopShare { group: group(name)?, file: file_id(directory, group(name)?, content) }
+        }
+        ["remove_file", name, content] => {
+            Change::RemoveFile { group: group(name)?, file: file_id(directory, group(name)?, content) }
+        }
+        ["rename_group", name, other] => Change::RenameGroup { group: group(name)?, name: other.parse().unwrap() },
+        ["delete_group", name] => Change::DeleteGroup { group: group(name)? },
+        ["delete_account"] => Change::DeleteAccount,
+        ["disable", who] => Change::Operator(Order::DisableUser { user: user(who)?, is_disabled: true }),
         _ => panic!("unknown request: {words:?}"),
     })
 }
@@ -187,7 +250,7 @@ fn show(world: &World, at: usize, what: &[&str], output: &mut String) {
     let lines: Vec<String> = match what[0] {
         "users" => directory.user_names.after(None).map(|(label, _)| label.to_string()).collect(),
         "groups" => {
-            let groups = directory.groups(UserId::NOBODY, None, max).0;
+            let groups = directory.groups(UserId::NOBODY, None, None, max).0;
             groups.iter().map(|g| format!("{}, {} members, owner {}", g.label, g.member_count, g.owner)).collect()
         }
         "members" => {
@@ -196,7 +259,7 @@ fn show(world: &World, at: usize, what: &[&str], output: &mut String) {
         }
         "requests" => directory.requests(group(), None, max).0.iter().map(|r| r.user.label.to_string()).collect(),
         "files" => {
-            let files = directory.files(group(), None, max).0;
+            let files = directory.files(group(), None, FileOrder::Name, None, max).0;
             let sharers =
                 |sharers: &[crate::types::Label]| sharers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             files

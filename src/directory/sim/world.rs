@@ -16,7 +16,7 @@ use crate::directory::requests::REMEMBERED_MS;
 use crate::directory::{Asked, LinkId, Notice, Replica, Ticket};
 use crate::types::{
     Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage,
-    TrackerState, UserId, Version, VersionVector,
+    TrackerState, Transaction, UserId, Version, VersionVector,
 };
 
 /// The wall clock at the start of every simulation.
@@ -299,13 +299,18 @@ impl World {
         }
     }
 
-    /// Dials, if nothing speaks against it; tells whether a new connection is made.
-    pub(super) fn dial(&mut self, from: usize, to: usize) -> bool {
+    /// Tells whether nothing speaks against a new connection.
+    pub(super) fn can_dial(&self, from: usize, to: usize) -> bool {
         let is_connected = |c: &Connection| c.ends == [from, to] && !c.pipes[1].is_deaf;
         let connected = self.connections.iter().any(is_connected);
         let stalled = self.stalled.contains(&(from, to)) || self.stalled.contains(&(to, from));
         let is_peer = self.nodes[from].peers.contains(&to);
-        if !is_peer || connected || stalled || !self.is_awake(from) || !self.is_awake(to) {
+        is_peer && !connected && !stalled && self.is_awake(from) && self.is_awake(to)
+    }
+
+    /// Dials, if it can; tells whether a new connection is made.
+    pub(super) fn dial(&mut self, from: usize, to: usize) -> bool {
+        if !self.can_dial(from, to) {
             return false;
         }
         let id = self.next();
@@ -574,16 +579,25 @@ impl World {
         self.nodes[node].replica.as_mut().unwrap()
     }
 
-    /// Writes down all that decides how things go on, in short: what a replica knows follows from what
-    /// it was given, in order.
+    /// Writes down all that decides how things go on, in short: what a row holds follows from its place.
     pub(super) fn outline(&self, f: &mut impl fmt::Write) -> fmt::Result {
         for Node { disk, replica, unsynced, inbox, .. } in &self.nodes {
-            write!(f, "{:?} {unsynced:?} {inbox:?};", disk.log)?;
+            disk.log.iter().try_for_each(|entry| outline_entry(entry, f))?;
+            write!(f, "|")?;
+            unsynced.iter().try_for_each(|entry| outline_entry(entry, f))?;
+            write!(f, "|{}", inbox.len())?;
             if let Some(replica) = replica {
-                write!(f, "{replica:?};")?;
+                replica.outline(f)?;
             }
         }
-        write!(f, "{:?} {:?} {:?} {}", self.connections, self.stalled, self.replies, self.now_ms)
+        for connection in &self.connections {
+            write!(f, "{} {:?} {}", connection.id, connection.ends, connection.is_welcome)?;
+            for Pipe { queue, is_cut, is_deaf } in &connection.pipes {
+                write!(f, "{is_cut} {is_deaf}")?;
+                queue.iter().try_for_each(|message| outline_message(message, f))?;
+            }
+        }
+        write!(f, "{:?} {:?} {}", self.stalled, self.replies, self.now_ms)
     }
 
     /// Removes connections to which nobody listens.
@@ -602,6 +616,27 @@ impl World {
     pub(super) fn next(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+}
+
+fn outline_entry(entry: &Entry, f: &mut impl fmt::Write) -> fmt::Result {
+    match entry {
+        Entry::Transaction(transaction) => {
+            let Transaction { sequence, rows, checkpoints, vector, .. } = &**transaction;
+            write!(f, "{sequence} {checkpoints:?} {vector:?}")?;
+            rows.iter().try_for_each(|row| write!(f, "{:?}", row.place))
+        }
+        other => write!(f, "{other:?}"),
+    }
+}
+
+fn outline_message(message: &Message, f: &mut impl fmt::Write) -> fmt::Result {
+    match message {
+        Message::Sync(SyncMessage::Rows(batch)) => {
+            write!(f, "{} {:?}", batch.through, batch.complete)?;
+            batch.rows.iter().try_for_each(|row| write!(f, "{:?}", row.place))
+        }
+        other => write!(f, "{other:?}"),
     }
 }
 
