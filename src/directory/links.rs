@@ -144,7 +144,11 @@ impl Outbound {
 
     /// Finds the next thing to do, given what is durable here and which rows have not been deleted for
     /// their age. A batch counts as sent.
-    pub(super) fn step(&mut self, durable: u64, vector: &VersionVector, recent: &Recent,
+    pub(super) fn step(
+        &mut self,
+        durable: u64,
+        vector: &VersionVector,
+        recent: &Recent,
         is_kept: impl Fn(&RowKey) -> bool,
         elapsed_ms: u64,
     ) -> Step {

@@ -68,13 +68,7 @@ impl Recent {
     /// Puts together the next batch behind `after`, of what is durable here and not known there. Of a row
     /// that was written again only the last write is sent, and of one that has been deleted for its age,
     /// none: it would come back where nothing of it is left.
-    pub(super) fn batch(
-        &self,
-        after: u64,
-        durable: u64,
-        there: &VersionVector,
-        is_kept: impl Fn(&RowKey) -> bool,
-    ) -> Next {
+    pub(super) fn batch(&self, after: u64, durable: u64, there: &VersionVector, is_kept: impl Fn(&RowKey) -> bool) -> Next {
         if after < self.below {
             return Next::Stored;
         }
@@ -91,9 +85,7 @@ impl Recent {
             if *sequence > durable {
                 break;
             }
-            let missing = rows.iter().enumerate().filter(|(index, row)| {
-                !there.has(row.place) && stands(*sequence, *index, row)
-            });
+            let missing = rows.iter().enumerate().filter(|(index, row)| !there.has(row.place) && stands(*sequence, *index, row));
             let before = batch.rows.len();
             batch.rows.extend(missing.map(|(_, row)| row.clone()));
             if before > 0 && batch.rows.len() > BATCH_ROWS_MAX {

@@ -1,9 +1,7 @@
 //! What a replica does with its links, one step at a time, and with peers that are broken or hostile.
 
 use super::*;
-use crate::types::{
-    Durable, Effect, GroupId, PasswordHash, RequestId, RowBatch, Stamp, StoreId, TrackerState, UserName,
-};
+use crate::types::{Durable, Effect, GroupId, PasswordHash, RequestId, RowBatch, Stamp, StoreId, TrackerState, UserName};
 
 const NOW: u64 = 1_700_000_000_000;
 const LINK: LinkId = LinkId::To(2);
@@ -95,7 +93,9 @@ fn a_reply_waits_for_the_disk_and_for_the_peer() {
     create_user(&mut replica, 1);
     assert!(matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.sequence == 1 && t.rows.len() == 2));
     let outputs = persist(&mut replica);
-    assert!(matches!(&outputs[..], [Output::Send(LINK, SyncMessage::Rows(sent))] if sent.rows.len() == 2 && sent.complete.is_some()));
+    assert!(
+        matches!(&outputs[..], [Output::Send(LINK, SyncMessage::Rows(sent))] if sent.rows.len() == 2 && sent.complete.is_some())
+    );
     replica.handle(NOW, LINK, durable(1, &[(1, 1)]));
     assert!(has_reply(&drain(&mut replica)));
 }
@@ -317,14 +317,10 @@ fn a_long_note_is_cut_between_characters() {
 fn broken_peers_are_dropped() {
     use crate::types::limits::{ROWS_PER_BATCH_MAX, STORES_MAX};
     let many = RowBatch { rows: vec![row(2, 1); 2 * ROWS_PER_BATCH_MAX + 1], through: 1, complete: None };
-    let stores = |n: usize| (0..n).map(|n| (StoreId::from_bytes([n as u8, (n >> 8) as u8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1));
+    let stores =
+        |n: usize| (0..n).map(|n| (StoreId::from_bytes([n as u8, (n >> 8) as u8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1));
     let wide = RowBatch { complete: Some(stores(STORES_MAX + 2).collect()), ..RowBatch::default() };
-    let cases = [
-        SyncMessage::Rows(many),
-        SyncMessage::Rows(wide),
-        rows(1, 1..=1, &[]),
-        durable(0, &[]),
-    ];
+    let cases = [SyncMessage::Rows(many), SyncMessage::Rows(wide), rows(1, 1..=1, &[]), durable(0, &[])];
     for message in cases {
         let mut replica = Replica::new(state(1), &[2]);
         replica.connected(NOW, LinkId::From(5), &Lineage::new(store(2)));

@@ -46,8 +46,11 @@ fn content() -> impl Strategy<Value = Content> {
     let names = prop_oneof![Just("x"), Just("y")];
     let states =
         prop_oneof![1 => Just(MembershipState::None), 1 => Just(MembershipState::Requested), 3 => Just(MembershipState::Member)];
-    let group_row = (names, user(), stamp())
-        .prop_map(|(name, created_by, created)| GroupRow { name: name.parse().unwrap(), created_by, created });
+    let group_row = (names, user(), stamp()).prop_map(|(name, created_by, created)| GroupRow {
+        name: name.parse().unwrap(),
+        created_by,
+        created,
+    });
     let file_row = (user(), stamp(), proptest::option::of(stamp()));
     let most = |row| proptest::option::weighted(0.9, row);
     prop_oneof![

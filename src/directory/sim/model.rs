@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::Directory;
 use crate::types::{
-    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState, Part, Place, Row, RowKey, SharingRow,
-    Stamp, StoreId, UserId, UserRow, Version,
+    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState, Part, Place, Row, RowKey,
+    SharingRow, Stamp, StoreId, UserId, UserRow, Version,
 };
 
 /// The rows, each with the write that stands.

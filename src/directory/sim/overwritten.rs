@@ -84,11 +84,10 @@ fn run(restarted: u8, gone: usize, lost: usize, order: usize, at: usize) -> Opti
 /// One thing that can happen does; `order` says which. False if there is none.
 fn step(world: &mut World, order: usize) -> bool {
     let deliverable = world.deliverable();
-    let unsynced: Vec<usize> =
-        (0..3).filter(|&node| world.is_awake(node) && !world.nodes[node].unsynced.is_empty()).collect();
+    let unsynced: Vec<usize> = (0..3).filter(|&node| world.is_awake(node) && !world.nodes[node].unsynced.is_empty()).collect();
     let pairs = [(0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0)];
     let wish = |world: &mut World| pairs.iter().any(|&(from, to)| world.dial(from, to));
-    let pick = |count: usize| if order % 2 == 0 { 0 } else { count - 1 };
+    let pick = |count: usize| if order.is_multiple_of(2) { 0 } else { count - 1 };
     match order / 2 {
         0 if !unsynced.is_empty() => world.sync(unsynced[pick(unsynced.len())]),
         1 if wish(world) => {}

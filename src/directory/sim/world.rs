@@ -501,7 +501,7 @@ impl World {
             if state.replica.is_none() {
                 self.restart(node);
             }
-            if self.next() % 2 == 0 {
+            if self.next().is_multiple_of(2) {
                 self.carry_out_all(node);
             }
         }
