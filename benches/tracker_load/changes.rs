@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use posse::types::{Effect, FileFacts, InfoHash, Sha1Digest, Success};
 use posse::wire::tracker::{Reply, Request};
 
 use crate::session::{Session, request_id};
@@ -67,15 +68,33 @@ fn open(network: &Network, number: usize) -> Result<Session> {
     Ok(session)
 }
 
-/// Makes groups until the deadline; returns how many.
+/// Shares files in a group of its own until the deadline; returns how many.
 fn write(session: &mut Session, number: usize, deadline: Instant) -> Result<u64> {
+    let name = format!("group-{number}").parse()?;
+    let group = match session.ask(Request::CreateGroup { request: request_id(), name })? {
+        Reply::Done(Success { effect: Effect::Group(group), .. }) => group,
+        other => return Err(format!("create_group: {other:?}").into()),
+    };
     let mut count = 0;
     while Instant::now() < deadline {
-        let name = format!("group-{number}-{count}").parse()?;
-        match session.ask(Request::CreateGroup { request: request_id(), name })? {
+        let file = facts(number, count);
+        match session.ask(Request::ShareFile { request: request_id(), group, file })? {
             Reply::Done(_) => count += 1,
-            other => return Err(format!("create_group: {other:?}").into()),
+            other => return Err(format!("share: {other:?}").into()),
         }
     }
     Ok(count)
+}
+
+fn facts(number: usize, count: u64) -> FileFacts {
+    let mut hash = [number as u8; InfoHash::LEN];
+    hash[..8].copy_from_slice(&count.to_be_bytes());
+    FileFacts {
+        info_hash: InfoHash::from_bytes(hash),
+        name: format!("file-{number}-{count}.bin").parse().expect("a plain name"),
+        len: 1 << 30,
+        piece_len: 512 << 10,
+        sha1: Sha1Digest::from_bytes([7; Sha1Digest::LEN]),
+        chain: None,
+    }
 }
