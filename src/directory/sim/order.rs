@@ -47,7 +47,10 @@ fn overwritten(world: &World, row: &Rc<Row>, are_clocks_right: bool) -> Option<R
     }
     let writes = |a: &&Acknowledged| {
         let is_later = |request: &Request| {
-            (are_clocks_right && request.asked_ms > at_ms + APART_MS) || (request.client == by.client && request.number > number)
+            // A client whose clock is far behind cannot ask as late as it was told.
+            let is_above = are_clocks_right || request.stamp.at > row.version.stamp;
+            (are_clocks_right && request.asked_ms > at_ms + APART_MS)
+                || (request.client == by.client && request.number > number && is_above)
         };
         let request = &world.requests[&a.request];
         a.request != stands
