@@ -63,6 +63,8 @@ pub struct Replica {
     waiting: Vec<Waiting>,
     outputs: VecDeque<Output>,
     was_empty: bool,
+    /// Told to start anew.
+    pub(super) is_outdated: bool,
     swept_at_ms: Option<u64>,
 }
 
@@ -90,6 +92,7 @@ impl Replica {
             waiting: Vec::new(),
             outputs: VecDeque::new(),
             was_empty: sequence == 0,
+            is_outdated: false,
             swept_at_ms: None,
         }
     }

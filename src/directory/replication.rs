@@ -25,8 +25,8 @@ impl Replica {
         }
         match link {
             LinkId::To(number) => match self.outbound.get_mut(&number) {
-                Some(outbound) => outbound.connect(),
-                None => self.drop_link(link),
+                Some(outbound) if !self.is_outdated => outbound.connect(),
+                _ => self.drop_link(link),
             },
             LinkId::From(number) => self.accepted(number, lineage),
         }
@@ -65,13 +65,22 @@ impl Replica {
             _ if !self.has_link(link) => {}
             (LinkId::To(number), SyncMessage::Durable(durable)) => self.hear(number, durable),
             (LinkId::From(number), SyncMessage::Rows(batch)) => self.merge(number, batch),
-            (LinkId::From(_), SyncMessage::MustResync) => {
-                self.notice(Notice::MustResync);
-                self.drop_link(link);
-            }
+            (LinkId::From(_), SyncMessage::MustResync) => self.be_outdated(link),
             (LinkId::To(_), _) => self.violation(link, "the accepting end sent rows"),
             (LinkId::From(_), SyncMessage::Durable(_)) => self.violation(link, "the dialling end sent a vector"),
         }
+    }
+
+    /// Another tracker has deleted what this one has not heard of: from here on this one sends nothing, for
+    /// what was deleted would come back.
+    fn be_outdated(&mut self, link: LinkId) {
+        self.notice(Notice::MustResync);
+        self.drop_link(link);
+        self.is_outdated = true;
+        let connected = self.outbound.iter().filter(|(_, link)| link.is_connected());
+        let connected: Vec<u32> = connected.map(|(&number, _)| number).collect();
+        connected.into_iter().for_each(|number| self.drop_link(LinkId::To(number)));
+        self.release();
     }
 
     /// Tells every accepted link what rose.

@@ -259,6 +259,12 @@ fn a_peer_that_was_away_too_long_must_start_anew() {
     replica.handle(NOW, LinkId::From(1), SyncMessage::MustResync);
     let outputs = drain(&mut replica);
     assert!(outputs.contains(&Output::Notice(Notice::MustResync)) && drops(&outputs) == [LinkId::From(1)]);
+    let mut replica = linked();
+    replica.connected(NOW, LinkId::From(1), &Lineage::new(store(2)));
+    replica.handle(NOW, LinkId::From(1), SyncMessage::MustResync);
+    assert_eq!(drops(&drain(&mut replica)), [LinkId::From(1), LINK], "it sends nothing any more");
+    replica.connected(NOW, LINK, &Lineage::new(store(2)));
+    assert_eq!(drops(&drain(&mut replica)), [LINK]);
 }
 
 /// A part of what a request wrote may come before the rest: until then it is not acknowledged.

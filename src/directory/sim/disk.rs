@@ -115,7 +115,9 @@ impl Disk {
     /// for its age.
     pub(super) fn covers(&self, key: &RowKey, version: Version) -> bool {
         let stored = self.rows.get(key).map(|stored| &stored.row);
-        stored.is_some_and(|row| row.version >= version || row.content.is_final())
+        // Of a request that was carried out twice an old copy may have taken the place of the later one.
+        let is_request = matches!(key, RowKey::Request(_));
+        stored.is_some_and(|row| row.version >= version || row.content.is_final() || is_request)
             || self.gone.get(key).is_some_and(|gone| *gone >= version)
     }
 

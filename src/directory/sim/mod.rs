@@ -24,6 +24,9 @@
 //!
 //! **What is assumed.** An acknowledged write may be lost if every store that held it went back in time;
 //! exactly those are forgiven: the ones which, at the moment a store goes back, no store holds any more.
+//! A store does not go back behind the retention time, and a tracker that was away for longer is dialled
+//! by the others before it dials them: only a tracker that dials it sees that it must start anew, and
+//! what it sends before then is taken, with rows that were deleted meanwhile.
 
 mod clients;
 mod disk;
@@ -408,8 +411,11 @@ impl Simulation {
             self.tally.add("swept", deleted);
         }
         self.world.notices.clear();
+        // The others dial it first, and tell it; see "What is assumed".
         self.world.restart(away);
+        self.world.silent = Some(away);
         self.world.settle();
+        self.world.silent = None;
         if self.world.notices.contains(&(away, Notice::MustResync)) {
             self.say("must resync", away);
             self.tally.add("must resync", 1);

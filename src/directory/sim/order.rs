@@ -40,17 +40,19 @@ fn overwritten(world: &World, row: &Rc<Row>, are_clocks_right: bool) -> Option<R
     if world.raised.contains(&row.version) {
         return None;
     }
-    let acknowledged = world.acknowledged.iter().filter(|a| a.request == stands);
-    let (number, at_ms) = acknowledged.map(|a| (a.number, a.at_ms)).min()?;
+    let acknowledged: Vec<&Acknowledged> = world.acknowledged.iter().filter(|a| a.request == stands).collect();
+    let at_ms = acknowledged.iter().map(|a| a.at_ms).min()?;
     if row.version.stamp.ms() as i64 > at_ms + FAR_MS {
         return None;
     }
     let writes = |a: &&Acknowledged| {
         let is_later = |request: &Request| {
-            // A client whose clock is far behind cannot ask as late as it was told.
+            // The client was told this stamp, and not that of another copy; and if its clock is far
+            // behind, it cannot ask as late as it was told.
+            let is_told = |a: &&Acknowledged| a.stamp == row.version.stamp && a.number < request.number;
             let is_above = are_clocks_right || request.stamp.at > row.version.stamp;
             (are_clocks_right && request.asked_ms > at_ms + APART_MS)
-                || (request.client == by.client && request.number > number && is_above)
+                || (request.client == by.client && acknowledged.iter().any(|a| is_told(a)) && is_above)
         };
         let request = &world.requests[&a.request];
         a.request != stands

@@ -122,6 +122,8 @@ pub(super) struct World {
     pub(super) connections: Vec<Connection>,
     /// Pairs (from, to) between which nothing is delivered.
     pub(super) stalled: BTreeSet<(usize, usize)>,
+    /// A tracker that does not dial for now.
+    pub(super) silent: Option<usize>,
     pub(super) now_ms: i64,
     /// Which request a ticket stands for.
     pub(super) tickets: BTreeMap<u64, RequestId>,
@@ -182,6 +184,7 @@ impl World {
             nodes: Vec::new(),
             connections: Vec::new(),
             stalled: BTreeSet::new(),
+            silent: None,
             now_ms: EPOCH_MS,
             tickets: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -305,7 +308,7 @@ impl World {
         let connected = self.connections.iter().any(is_connected);
         let stalled = self.stalled.contains(&(from, to)) || self.stalled.contains(&(to, from));
         let is_peer = self.nodes[from].peers.contains(&to);
-        is_peer && !connected && !stalled && self.is_awake(from) && self.is_awake(to)
+        is_peer && !connected && !stalled && self.silent != Some(from) && self.is_awake(from) && self.is_awake(to)
     }
 
     /// Dials, if it can; tells whether a new connection is made.
@@ -525,8 +528,9 @@ impl World {
     pub(super) fn start_anew(&mut self) -> usize {
         let links = |node: &Node| node.replica.as_ref().map(Replica::links).unwrap_or_default();
         let all = self.nodes.iter().flat_map(links);
-        let told = all.filter(|link| link.state == TrackerState::MustResync);
-        let told: BTreeSet<usize> = told.map(|link| link.tracker as usize).collect();
+        let seen = all.filter(|link| link.state == TrackerState::MustResync).map(|link| link.tracker as usize);
+        let is_told = |&node: &usize| self.nodes[node].replica.as_ref().is_some_and(|replica| replica.is_outdated);
+        let told: BTreeSet<usize> = seen.chain((0..self.nodes.len()).filter(is_told)).collect();
         for &node in &told {
             self.crash(node, 0, None, &mut |_| 0);
             self.wipe(node);
