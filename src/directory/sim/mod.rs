@@ -365,7 +365,7 @@ impl Simulation {
             let version = Version { stamp: row.version.stamp.next().unwrap(), request };
             let (content, extra) = (row.content.clone(), vec![self.injected as u8; 3].into());
             let place = Place { store, sequence: 2 };
-            rows.push(Row { content: admitted_by(content, request), version, place, extra });
+            rows.push(Row { content, version, place, extra });
             if let RowKey::Membership(..) = row.content.key() {
                 self.world.let_in.insert((request, row.content.key()));
             }
@@ -466,12 +466,6 @@ impl Simulation {
             println!("         {request:?}");
         }
     }
-}
-
-/// A membership row that is written anew names another admission, so shares would end with it; a tracker
-/// of a later version writes the shares, too. Here it leaves the row as it is but for a share's.
-fn admitted_by(content: Content, _request: RequestId) -> Content {
-    content
 }
 
 fn within(random: &mut Random, most: usize) -> i64 {

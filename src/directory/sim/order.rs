@@ -52,7 +52,7 @@ fn overwritten(world: &World, row: &Rc<Row>, are_clocks_right: bool) -> Option<R
             let is_told = |a: &&Acknowledged| a.stamp == row.version.stamp && a.number < request.number;
             let is_above = are_clocks_right || request.stamp.at > row.version.stamp;
             (are_clocks_right && request.asked_ms > at_ms + APART_MS)
-                || (request.client == by.client && acknowledged.iter().any(|a| is_told(a)) && is_above)
+                || (request.client == by.client && acknowledged.iter().any(is_told) && is_above)
         };
         let request = &world.requests[&a.request];
         a.request != stands
