@@ -7,7 +7,8 @@
 //! the second stands.
 //!
 //! A [`Directory`] is a map of rows in which the last writer wins, by `(stamp, request id)`, with indexes
-//! over it that answer queries. A [`Replica`] puts it on the network: it judges requests, stamps the rows
+//! over it that answer queries. Both are in a store behind the trait [`Rows`]: in memory or in a database;
+//! nothing of them is kept here. A [`Replica`] puts it on the network: it judges requests, stamps the rows
 //! they become, passes rows on and merges those that arrive, and holds each reply until what it tells is
 //! safe. One thread owns it (the tracker's core thread); nothing in it blocks. The driver calls one method,
 //! drains [`Replica::poll`], carries the [`Output`]s out, and so on.
@@ -30,17 +31,17 @@
 //! - **Leaving names the heir** in the owner row, and an owner by succession who acts is named too: a
 //!   former owner who comes back is a plain member.
 //! - **A real name beats a number**: see `names`.
-//! - **Refusals are answered at once and not remembered.** Requests are remembered for some minutes; an
-//!   older copy is refused for its time.
+//! - **Refusals are answered at once and not remembered.** Requests are remembered as long as their rows
+//!   are kept; an older copy is refused for its time.
 //!
 //! # What it leaves out
 //!
-//! The rows of the store are in memory, but for the requests: the quotas bound how much that is. Whether a
-//! peer may replicate at all is the driver's business; here it is believed, within limits. Rows of a
+//! Whether a peer may replicate at all is the driver's business; here it is believed, within limits. Rows of a
 //! deleted group or account stay in the store, without effect.
 
 mod clock;
 mod digest;
+mod entries;
 mod group;
 mod links;
 mod names;
@@ -49,16 +50,18 @@ mod queries;
 mod registers;
 mod replica;
 mod replication;
-mod requests;
+mod rows;
 mod rules;
 mod settings;
 mod state;
 mod voids;
 mod waiting;
 
+pub use entries::VERSION as ENTRIES_VERSION;
 pub use output::{LinkId, LinkInfo, Notice, Output, Ticket};
 pub use queries::{Counts, Usage};
 pub use replica::{Asked, Replica};
+pub use rows::{Entry, MemoryRows, Rows, RowsMut, end_of, stored_key};
 pub use settings::{Accounts, QUOTA_NAMES, Quotas, Settings};
 pub use state::Directory;
 pub use voids::void_until_ms;

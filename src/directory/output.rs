@@ -54,8 +54,8 @@ pub enum Output {
     Notice(Notice),
     /// Close this link; the replica has forgotten it already and passes over what still arrives on it.
     Drop(LinkId),
-    /// Delete tombstones and requests from before that time, in milliseconds since the Unix epoch, from
-    /// the store, and tell [`super::Replica::swept`].
+    /// Look for tombstones and requests from before that time, in milliseconds since the Unix epoch, in the
+    /// store, and hand them to [`super::Replica::sweep`].
     Sweep(u64),
 }
 

@@ -3,15 +3,14 @@
 //! `text` is what a user typed: a name as shown, that is `name` or `name~2`. Listings come in pages: `after` is the last entry of
 //! the page before, `max` the number of entries wanted, and the flag tells whether there are more. A tracker adds who is online.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
-
-use super::group::Group;
+use super::entries::{Tag, Totals, UserSummary, down, file_names, group_names, in_list, last_id, last_user, user_names};
+use super::rows::{Rows, Scan, stored_key};
 use super::settings::Settings;
 use super::state::Directory;
 use crate::types::{
-    FileEntry, FileId, FileOrder, GroupEntry, GroupId, InfoHash, Label, MemberEntry, Outcome, Part, PasswordHash, Pattern,
-    Refusal, RequestEntry, RequestId, Stamp, Success, UserEntry, UserId, UserRow, Version,
+    Content, FileEntry, FileId, FileOrder, FileRow, GroupEntry, GroupId, InfoHash, Label, MemberEntry, Outcome, Part,
+    PasswordHash, Pattern, Place, Refusal, RequestEntry, RequestId, RequestRow, RowKey, Stamp, Success, UserEntry, UserId,
+    UserRow, Version,
 };
 
 /// Bearers of one name whose passwords are tried at a login: each try costs a slow hash. Later ones log in as `name~9`.
@@ -28,9 +27,9 @@ pub struct Counts {
     pub groups: u64,
     /// Files that somebody shares, counted once a group.
     pub files: u64,
-    /// Rows in memory, requests aside.
+    /// Rows, requests aside.
     pub rows: u64,
-    /// About how many bytes they take there.
+    /// About how many bytes they take on the disk.
     pub bytes: u64,
 }
 
@@ -45,88 +44,93 @@ pub struct Usage {
     pub files: u64,
 }
 
-impl Directory {
+impl<R: Rows> Directory<R> {
     /// Counts what an account keeps.
     pub fn usage(&self, user: UserId) -> Usage {
-        Usage {
-            groups: self.owned.get(&user).copied().unwrap_or(0).into(),
-            memberships: self.user_groups.get(&user).map_or(0, BTreeSet::len) as u64,
-            files: self.shared.get(&user).copied().unwrap_or(0).into(),
-        }
+        let UserSummary { owned, ties, shared } = self.user_summary(user);
+        Usage { groups: owned.into(), memberships: ties.into(), files: shared.into() }
     }
 
     /// Users whom the text typed at a login may mean, with their password hashes: every bearer of the name (at most 8), first the
     /// one shown under it, or the one behind `name~2`.
     pub fn login_candidates(&self, text: &str) -> Vec<(UserEntry, PasswordHash)> {
-        let mut users: Vec<UserId> = self.user_names.bearers_of(text).take(LOGIN_CANDIDATES_MAX).collect();
+        let names = user_names();
+        let mut users: Vec<UserId> = names.bearers_of(&self.rows, text).take(LOGIN_CANDIDATES_MAX).collect();
         if users.is_empty() {
-            users.extend(self.user_names.find(text));
+            users.extend(names.find(&self.rows, text));
         }
-        let candidate = |user| Some((self.user_entry(user)?, self.user_row(user)?.hash.clone()));
+        let candidate = |user| Some((self.user_entry(user)?, self.user_row(user)?.hash));
         users.into_iter().filter_map(candidate).collect()
     }
 
     /// Describes a user.
     pub fn user_entry(&self, user: UserId) -> Option<UserEntry> {
-        let name = &self.user_row(user)?.name;
-        Some(UserEntry { user, label: self.user_names.label(name.as_str(), user)? })
+        let row = self.user_row(user)?;
+        Some(UserEntry { user, label: user_names().label(&self.rows, row.name.as_str(), row.created, user)? })
     }
 
     /// The row of an account that was not deleted.
-    pub fn user_row(&self, user: UserId) -> Option<&UserRow> {
-        self.users.get(&user)?.value.as_ref()
+    pub fn user_row(&self, user: UserId) -> Option<UserRow> {
+        self.account(user)?.1
     }
 
     /// The write that set a user's present password, if there is such a user.
     pub fn password_version(&self, user: UserId) -> Option<Version> {
-        self.user_row(user)?;
-        self.users.get(&user).map(|register| register.version)
+        let (version, row) = self.account(user)?;
+        row.map(|_| version)
     }
 
     /// Returns the password hash in force.
-    pub fn password_hash(&self, user: UserId) -> Option<&PasswordHash> {
-        self.user_row(user).map(|row| &row.hash)
+    pub fn password_hash(&self, user: UserId) -> Option<PasswordHash> {
+        self.user_row(user).map(|row| row.hash)
     }
 
     /// All accounts in order of their names as shown, behind a label.
     pub fn users(&self, after: Option<&Label>, max: usize) -> (Vec<UserEntry>, bool) {
-        page(self.user_names.after(after).map(|(label, user)| UserEntry { user, label: label.clone() }), max)
+        page(user_names().after(&self.rows, after).map(|(label, user)| UserEntry { user, label }), max)
     }
 
     /// What the operator has set.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        for row in self.rows_with(vec![SETTING_KIND]) {
+            if let Content::Setting(name, value) = row.content {
+                settings.set(&name, value.as_deref());
+            }
+        }
+        settings
     }
 
     /// Finds a user by name as shown.
     pub fn find_user(&self, text: &str) -> Option<UserId> {
-        self.user_names.find(text)
+        user_names().find(&self.rows, text)
     }
 
     /// Finds a live group by name as shown.
     pub fn find_group(&self, text: &str) -> Option<GroupId> {
-        self.group_names.find(text)
+        group_names().find(&self.rows, text)
     }
 
     /// Tells what a user is to a group; a stranger to one that has ended.
     pub fn part(&self, group: GroupId, user: UserId) -> Part {
-        self.live(group).map_or(Part::Stranger, |group| group.part(user))
+        if self.is_live(group) { self.part_in(group, user) } else { Part::Stranger }
     }
 
     /// Tells whether a user is a member of a live group.
     pub fn is_member(&self, group: GroupId, user: UserId) -> bool {
-        self.live(group).is_some_and(|group| group.is_member(user))
+        self.is_in(group, user) && self.is_live(group)
     }
 
     /// Describes a live group to the user who asks.
     pub fn group(&self, group: GroupId, asking: UserId) -> Option<GroupEntry> {
-        let state = self.live(group)?;
+        let summary = self.group_summary(group);
+        let (since, name) = summary.listed?;
         Some(GroupEntry {
             group,
-            label: self.group_names.label(state.row()?.name.as_str(), group)?,
-            part: state.part(asking),
-            member_count: count(state.members.len()),
-            owner: self.label_of(state.owner()?),
+            label: group_names().label(&self.rows, &name, since, group)?,
+            part: self.part_in(group, asking),
+            member_count: summary.members,
+            owner: self.label_of(summary.counted_owner?),
         })
     }
 
@@ -138,15 +142,18 @@ impl Directory {
         after: Option<&Label>,
         max: usize,
     ) -> (Vec<GroupEntry>, bool) {
-        let matching = self.group_names.after(after).filter(|(label, _)| matches(pattern, label));
+        let matching = group_names().after(&self.rows, after).filter(|(label, _)| matches(pattern, label));
         page(matching.filter_map(|(_, group)| self.group(group, asking)), max)
     }
 
-    /// One page of the live groups in which the user is a member or waits to be, sorted by name as shown.
+    /// One page of the live groups in which the user is a member or waits to be, sorted by name as shown. They are sorted for each
+    /// page: a quota bounds how many there are.
     pub fn my_groups(&self, asking: UserId, after: Option<&Label>, max: usize) -> (Vec<GroupEntry>, bool) {
-        let mine = self.user_groups.get(&asking).into_iter().flatten();
-        let label = |group: GroupId| self.group_names.label(self.live(group)?.row()?.name.as_str(), group);
-        let labels = mine.filter_map(|&group| Some((label(group)?, group)));
+        let label = |group: GroupId| {
+            let (since, name) = self.group_summary(group).listed?;
+            group_names().label(&self.rows, &name, since, group)
+        };
+        let labels = self.tied_groups(asking).filter_map(|group| Some((label(group)?, group)));
         let mut behind: Vec<(Label, GroupId)> = labels.filter(|(label, _)| after.is_none_or(|after| label > after)).collect();
         behind.sort_unstable();
         page(behind.into_iter().filter_map(|(_, group)| self.group(group, asking)), max)
@@ -154,20 +161,24 @@ impl Directory {
 
     /// One page of a live group's members, longest-standing first. Should `after` have left meanwhile, the list begins anew.
     pub fn members(&self, group: GroupId, after: Option<UserId>, max: usize) -> (Vec<MemberEntry>, bool) {
-        let Some(state) = self.live(group) else { return (Vec::new(), false) };
-        let owner = state.owner();
+        if !self.is_live(group) {
+            return (Vec::new(), false);
+        }
+        let owner = self.owner(group);
         let entry = |(since, user)| MemberEntry { user: self.shown(user), owner: owner == Some(user), online: false, since };
-        page(state.behind(&state.members, after).map(entry), max)
+        page(self.list_behind(Tag::Members, group, after).map(entry), max)
     }
 
     /// One page of a live group's pending requests, oldest first. Should `after` have been answered meanwhile, the list begins anew.
     pub fn requests(&self, group: GroupId, after: Option<UserId>, max: usize) -> (Vec<RequestEntry>, bool) {
-        let Some(state) = self.live(group) else { return (Vec::new(), false) };
-        page(state.behind(&state.requests, after).map(|(since, user)| RequestEntry { user: self.shown(user), since }), max)
+        if !self.is_live(group) {
+            return (Vec::new(), false);
+        }
+        let entry = |(since, user)| RequestEntry { user: self.shown(user), since };
+        page(self.list_behind(Tag::Requests, group, after).map(entry), max)
     }
 
-    /// One page of the files that members share in a live group and whose name matches. In any order but
-    /// that of names the whole list is sorted for each page.
+    /// One page of the files that members share in a live group and whose name matches.
     pub fn files(
         &self,
         group: GroupId,
@@ -176,24 +187,32 @@ impl Directory {
         after: Option<&Label>,
         max: usize,
     ) -> (Vec<FileEntry>, bool) {
-        let Some(state) = self.live(group) else { return (Vec::new(), false) };
-        if order == FileOrder::Name {
-            let matching = state.file_names.after(after).filter(|(label, _)| matches(pattern, label));
-            return page(matching.filter_map(|(_, file)| self.file(group, file)), max);
+        if !self.is_live(group) {
+            return (Vec::new(), false);
         }
-        let key = |label: &Label, file: FileId| {
-            let row = state.files.get(&file)?.listed()?;
-            let value = if order == FileOrder::Size { row.facts.len } else { row.at.as_u64() };
-            Some((std::cmp::Reverse(value), label.clone(), file))
+        let names = file_names(group);
+        let list = match order {
+            FileOrder::Name => {
+                let matching = names.after(&self.rows, after).filter(|(label, _)| matches(pattern, label));
+                return page(matching.filter_map(|(_, file)| self.file(group, file)), max);
+            }
+            FileOrder::Size => Tag::BySize,
+            FileOrder::Date => Tag::ByDate,
         };
-        let after = after.and_then(|label| key(label, state.file_names.find(label.as_str())?));
-        let matching = state.file_names.after(None).filter(|(label, _)| matches(pattern, label));
-        let mut behind: Vec<_> = matching
-            .filter_map(|(label, file)| key(label, file))
-            .filter(|key| after.as_ref().is_none_or(|after| key > after))
-            .collect();
-        behind.sort_unstable();
-        page(behind.into_iter().filter_map(|(_, _, file)| self.file(group, file)), max)
+        let prefix = list.key(&[group.as_bytes()]);
+        let place = |label: &Label| {
+            let file = names.find(&self.rows, label.as_str())?;
+            let (len, since, _) = self.file_summary(group, file).listed?;
+            let number = if order == FileOrder::Size { len } else { since.as_u64() };
+            Some(list.key(&[group.as_bytes(), &down(number), file.as_bytes()]))
+        };
+        let scan = match after.and_then(place) {
+            Some(place) => Scan::after(&self.rows, &prefix, place),
+            None => Scan::prefix(&self.rows, &prefix),
+        };
+        let files = scan.filter_map(|(key, _)| last_id::<FileId, { FileId::LEN }>(&key));
+        let is_wanted = |file: &FileId| pattern.is_none() || self.label_of_file(group, *file).is_some_and(|l| matches(pattern, &l));
+        page(files.filter(is_wanted).filter_map(|file| self.file(group, file)), max)
     }
 
     /// One page of the files in the groups of a user whose name matches, group by group.
@@ -204,116 +223,132 @@ impl Directory {
         after: Option<&(GroupId, Label)>,
         max: usize,
     ) -> (Vec<FileEntry>, bool) {
-        let first = after.map_or(GroupId::from_bytes([0; GroupId::LEN]), |(group, _)| *group);
-        let groups = self.user_groups.get(&asking).into_iter().flat_map(move |groups| groups.range(first..));
-        let mine = groups.copied().filter(|&group| self.is_member(group, asking));
-        let files = mine.flat_map(|group| {
+        let groups = self.groups_of(asking).skip_while(|group| after.is_some_and(|(first, _)| group < first));
+        let files = groups.flat_map(|group| {
             let behind = after.filter(|(of, _)| *of == group).map(|(_, label)| label);
-            let names = self.live(group).into_iter().flat_map(move |state| state.file_names.after(behind));
+            let names = file_names(group).after(&self.rows, behind);
             names.filter(|(label, _)| pattern.matches(label.as_str())).filter_map(move |(_, file)| self.file(group, file))
         });
         page(files, max)
     }
 
     /// Describes a file that a member shares.
-    pub fn file(&self, group: GroupId, file_id: FileId) -> Option<FileEntry> {
-        let state = self.live(group)?;
-        let file = state.files.get(&file_id)?;
-        let row = file.listed()?;
-        let sharers = file.sharers.iter().take(SHARERS_NAMED_MAX).map(|&(_, user)| self.label_of(user)).collect();
+    pub fn file(&self, group: GroupId, file: FileId) -> Option<FileEntry> {
+        let summary = self.file_summary(group, file);
+        let (_, since, name) = summary.listed?;
+        let (_, row) = self.file_row(group, file)?;
+        let FileRow { facts, at, .. } = row?;
         Some(FileEntry {
             group,
-            label: state.file_names.label(row.facts.name.as_str(), file_id)?,
-            facts: row.facts.clone(),
-            sharers,
-            sharer_count: count(file.sharers.len()),
+            label: file_names(group).label(&self.rows, &name, since, file)?,
+            facts,
+            sharers: self.sharers(group, file).take(SHARERS_NAMED_MAX).map(|user| self.label_of(user)).collect(),
+            sharer_count: summary.sharers,
             online: 0,
-            at: row.at,
+            at,
         })
     }
 
     /// Finds a file that a member shares, by name as shown.
     pub fn find_file(&self, group: GroupId, text: &str) -> Option<FileEntry> {
-        let file = self.live(group)?.file_names.find(text)?;
+        let file = file_names(group).find(&self.rows, text).filter(|_| self.is_live(group))?;
         self.file(group, file)
     }
 
     /// Tells whether a member shares a file with that content.
     pub fn shares(&self, group: GroupId, info_hash: InfoHash, user: UserId) -> bool {
-        self.live(group).is_some_and(|state| state.files_of(info_hash).any(|(_, file)| file.is_shared_by(user)))
+        self.is_live(group) && self.files_of(group, info_hash).any(|file| self.is_in_effect(group, file, user))
     }
 
     /// Tells whether the group lists a file with that content.
     pub fn lists(&self, group: GroupId, info_hash: InfoHash) -> bool {
-        self.live(group).is_some_and(|state| state.files_of(info_hash).any(|(_, file)| file.listed().is_some()))
+        self.is_live(group) && self.files_of(group, info_hash).any(|file| self.file_summary(group, file).listed.is_some())
     }
 
     /// All users who share a file, those who began first first.
     pub fn sharers(&self, group: GroupId, file: FileId) -> impl Iterator<Item = UserId> + '_ {
-        let file = self.live(group).and_then(|state| state.files.get(&file));
-        file.into_iter().flat_map(|file| file.sharers.iter().map(|&(_, user)| user))
+        let sharers = Scan::prefix(&self.rows, &Tag::Sharers.key(&[group.as_bytes(), file.as_bytes()]));
+        sharers.filter_map(|(key, _)| last_user(&key)).map(|(_, user)| user)
     }
 
     /// The members of a live group, longest-standing first.
     pub fn member_ids(&self, group: GroupId) -> impl Iterator<Item = UserId> + '_ {
-        self.live(group).into_iter().flat_map(|state| state.members.iter().map(|&(_, user)| user))
+        let members = self.is_live(group).then(|| self.in_list(Tag::Members, group));
+        members.into_iter().flatten().map(|(_, user)| user)
     }
 
     /// The live groups in which a user is a member.
     pub fn groups_of(&self, user: UserId) -> impl Iterator<Item = GroupId> + '_ {
-        let tied = self.user_groups.get(&user).into_iter().flatten();
-        tied.copied().filter(move |&group| self.is_member(group, user))
+        self.tied_groups(user).filter(move |&group| self.is_member(group, user))
     }
 
     /// The contents that a member shares in a live group; none if the user is no member.
     pub fn shares_of(&self, group: GroupId, user: UserId) -> impl Iterator<Item = InfoHash> + '_ {
-        let state = self.live(group).filter(|state| state.is_member(user));
-        state.into_iter().flat_map(move |state| {
-            let files = state.shares_of(user).filter_map(|file| state.files.get(&file));
-            files.filter_map(|file| file.listed()).map(|row| row.facts.info_hash)
-        })
+        let files = self.is_member(group, user).then(|| self.shares_behind(group, user, None));
+        files.into_iter().flatten().filter_map(move |file| Some(self.listed(group, file)?.facts.info_hash))
     }
 
     /// The content of a file, whether a member shares it or not.
     pub fn content_of(&self, group: GroupId, file: FileId) -> Option<InfoHash> {
-        let about = self.groups.get(&group)?.files.get(&file)?.about.as_ref()?;
-        about.value.as_ref().map(|row| row.facts.info_hash)
+        self.file_row(group, file)?.1.map(|row| row.facts.info_hash)
     }
 
-    /// The groups in which a user whose account was deleted had been.
+    /// The groups in which a user whose account was deleted was, or waited to be.
     pub fn former_groups(&self, user: UserId) -> impl Iterator<Item = GroupId> + '_ {
-        let had = move |group: &super::group::Group| group.standings.contains_key(&user);
-        self.groups.iter().filter(move |(_, group)| had(group)).map(|(id, _)| *id)
+        self.tied_groups(user)
     }
 
-    /// Every user with a tie to a group, whether it is live or not.
+    /// Every user with a tie to a group, whether it is live or not, or with one that has ended.
     pub fn tied_to(&self, group: GroupId) -> impl Iterator<Item = UserId> + '_ {
-        self.groups.get(&group).into_iter().flat_map(|state| state.standings.keys().copied())
+        let mut prefix = stored_key(&RowKey::Membership(group, UserId::NOBODY));
+        prefix.truncate(prefix.len() - UserId::LEN);
+        self.rows_with(prefix).filter_map(|row| match row.content {
+            Content::Membership(_, user, _) => Some(user),
+            _ => None,
+        })
     }
 
-    /// What a repeated request gets; `None` if this tracker has not seen it carried out lately.
+    /// A request that was carried out: with its stamp, and where.
+    pub(super) fn carried_out(&self, request: RequestId) -> Option<(RequestRow, Stamp, Place)> {
+        let row = self.rows.get(&RowKey::Request(request))?;
+        if let Content::Request(_, asked) = row.content { Some((asked, row.version.stamp, row.place)) } else { None }
+    }
+
+    /// What a repeated request gets; `None` if this tracker does not know that it was carried out.
     ///
     /// The outcome may not be durable everywhere yet; [`super::Replica::submit`] is what waits for that.
     pub fn outcome(&self, request: RequestId, actor: UserId) -> Option<Outcome> {
-        let carried = self.requests.get(request)?;
-        let success = Success { effect: carried.effect, stamp: carried.stamp };
-        Some(if carried.actor == actor { Ok(success) } else { Err(Refusal::RequestReused) })
+        let (asked, stamp, _) = self.carried_out(request)?;
+        let success = Success { effect: asked.effect, stamp };
+        Some(if asked.actor == actor { Ok(success) } else { Err(Refusal::RequestReused) })
     }
 
     /// Sizes for `status`.
     pub fn counts(&self) -> Counts {
-        Counts {
-            users: self.user_names.len() as u64,
-            groups: self.group_names.len() as u64,
-            files: self.file_count as u64,
-            rows: self.row_count,
-            bytes: self.byte_count,
-        }
+        let Totals { users, groups, files, rows, bytes, .. } = self.totals();
+        Counts { users, groups, files, rows, bytes }
     }
 
-    /// A group that was not deleted and has a member.
-    pub(super) fn live(&self, group: GroupId) -> Option<&Group> {
-        self.groups.get(&group).filter(|state| !state.members.is_empty() && state.row().is_some())
+    /// The files of each content.
+    fn files_of(&self, group: GroupId, info_hash: InfoHash) -> impl Iterator<Item = FileId> + '_ {
+        let files = Scan::prefix(&self.rows, &Tag::Contents.key(&[group.as_bytes(), info_hash.as_bytes()]));
+        files.filter_map(|(key, _)| last_id::<FileId, { FileId::LEN }>(&key))
+    }
+
+    /// The entries of one of a group's lists behind a user, or all of them if the user is not in it.
+    fn list_behind(&self, list: Tag, group: GroupId, after: Option<UserId>) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
+        let place = |user| Some(in_list(list, group, self.standing(group, user)?.1.since, user));
+        let prefix = list.key(&[group.as_bytes()]);
+        let scan = match after.and_then(place).filter(|place| self.rows.entry(place).is_some()) {
+            Some(place) => Scan::after(&self.rows, &prefix, place),
+            None => Scan::prefix(&self.rows, &prefix),
+        };
+        scan.filter_map(|(key, _)| last_user(&key))
+    }
+
+    fn label_of_file(&self, group: GroupId, file: FileId) -> Option<Label> {
+        let (_, since, name) = self.file_summary(group, file).listed?;
+        file_names(group).label(&self.rows, &name, since, file)
     }
 
     fn shown(&self, user: UserId) -> UserEntry {
@@ -327,18 +362,8 @@ impl Directory {
     }
 }
 
-impl Group {
-    /// The entries of one of the group's lists behind a user, or all of them if the user is not in it.
-    fn behind<'a>(
-        &self,
-        list: &'a BTreeSet<(Stamp, UserId)>,
-        after: Option<UserId>,
-    ) -> impl Iterator<Item = (Stamp, UserId)> + use<'a> {
-        let since = after.and_then(|user| Some((self.standings.get(&user)?.value.since, user)));
-        let from = since.filter(|entry| list.contains(entry)).map_or(Bound::Unbounded, Bound::Excluded);
-        list.range((from, Bound::Unbounded)).copied()
-    }
-}
+/// The kind of rows that the operator sets.
+const SETTING_KIND: u8 = 7;
 
 /// Takes `max` entries and tells whether there are more.
 fn page<T>(mut entries: impl Iterator<Item = T>, max: usize) -> (Vec<T>, bool) {
@@ -348,8 +373,4 @@ fn page<T>(mut entries: impl Iterator<Item = T>, max: usize) -> (Vec<T>, bool) {
 
 fn matches(pattern: Option<&Pattern>, label: &Label) -> bool {
     pattern.is_none_or(|pattern| pattern.matches(label.as_str()))
-}
-
-fn count(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
 }

@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::clock::Stopwatch;
 use super::links::{Inbound, Outbound, Step};
 use super::output::{LinkId, LinkInfo, Notice, Output, Ticket};
-use super::rules::Plan;
+use super::rows::{MemoryRows, Rows, RowsMut};
+use super::rules::{Plan, effect_of};
 use super::state::{Directory, Offered};
 use super::waiting::{Recent, UNFINISHED_MS_MAX, Waiting};
 use crate::types::limits::{NOTE_LEN_MAX, REQUEST_TIME_MAX, RETENTION, STORES_MAX};
@@ -40,9 +41,9 @@ pub struct Asked {
 
 /// The directory of one tracker and its synchronisation with the others.
 #[derive(Debug, Clone)]
-pub struct Replica {
+pub struct Replica<R = MemoryRows> {
     pub(super) lineage: Lineage,
-    pub(super) directory: Directory,
+    pub(super) directory: Directory<R>,
     pub(super) stopwatch: Stopwatch,
     /// The last update sequence used, handed out to be made durable, and durable.
     pub(super) sequence: u64,
@@ -69,15 +70,28 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Makes a replica for a store. `peers` are the numbers of the other trackers. Its rows follow by
-    /// [`Replica::restore`].
+    /// Makes a replica for a store whose rows are held in memory. `peers` are the numbers of the other
+    /// trackers. Its rows follow by [`Replica::restore`].
     pub fn new(state: StoreState, peers: &[u32]) -> Self {
+        Self::over(Directory::default(), state, peers)
+    }
+
+    /// Takes one row from the store at start, before any other call.
+    pub fn restore(&mut self, row: &Row) {
+        self.directory.apply(row, self.sequence);
+        self.directory.end_transaction();
+    }
+}
+
+impl<R: RowsMut> Replica<R> {
+    /// Makes a replica for a store and the rows in it. `peers` are the numbers of the other trackers.
+    pub fn over(directory: Directory<R>, state: StoreState, peers: &[u32]) -> Self {
         let StoreState { lineage, sequence, swept, checkpoints, mut vector } = state;
         vector.raise(lineage.store, sequence);
         lineage.ancestors.iter().for_each(|&(store, last)| vector.raise(store, last));
         Self {
             lineage,
-            directory: Directory::default(),
+            directory,
             stopwatch: Stopwatch::default(),
             sequence,
             handed: sequence,
@@ -95,11 +109,6 @@ impl Replica {
             is_outdated: false,
             swept_at_ms: None,
         }
-    }
-
-    /// Takes one row from the store at start, before any other call.
-    pub fn restore(&mut self, row: &Row) {
-        self.directory.apply(row, self.sequence);
     }
 
     /// Adds a tracker to dial, or removes one.
@@ -120,15 +129,16 @@ impl Replica {
         if matches!(change, Change::CreateUser { .. } | Change::Operator(_)) {
             actor = UserId::NOBODY;
         }
-        if let Some(carried) = self.directory.requests.get(request.id).copied() {
-            if !carried.is_repeated_by(request, actor, &change) {
+        if let Some((asked, stamp, place)) = self.directory.carried_out(request.id) {
+            let is_repeated = asked.actor == actor && asked.effect == effect_of(request.id, actor, &change);
+            if !is_repeated {
                 return self.reply(ticket, Err(Refusal::RequestReused));
             }
-            let outcome = Ok(Success { effect: carried.effect, stamp: carried.stamp });
-            if carried.place.store == self.lineage.store {
-                return self.reply_when_safe(ticket, outcome, carried.sequence);
+            let outcome = Ok(Success { effect: asked.effect, stamp });
+            if place.store == self.lineage.store {
+                return self.reply_when_safe(ticket, outcome, place.sequence);
             }
-            let unfinished = Some((carried.place, self.stopwatch.elapsed_ms()));
+            let unfinished = Some((place, self.stopwatch.elapsed_ms()));
             self.waiting.push(Waiting { ticket, outcome, needs: 0, unfinished });
             return self.release();
         }
@@ -181,7 +191,6 @@ impl Replica {
     /// longer holds replies.
     pub fn tick(&mut self, now_ms: u64) {
         let elapsed_ms = self.stopwatch.advance(now_ms);
-        self.directory.requests.forget(now_ms);
         let expired = self.outbound.iter_mut().filter_map(|(&tracker, link)| link.expire(elapsed_ms).then_some(tracker));
         let late: Vec<u32> = expired.collect();
         for &tracker in &late {
@@ -197,10 +206,11 @@ impl Replica {
         }
     }
 
-    /// The store has deleted these rows for their age; the largest update sequence among all that it ever
-    /// deleted so is `swept`.
-    pub fn swept(&mut self, keys: &[RowKey], swept: u64) {
-        keys.iter().for_each(|key| self.directory.forget(key));
+    /// Deletes these rows for their age, those aside that have been written again; the largest update
+    /// sequence of a row that says that something is not there, among all that were ever deleted so, is
+    /// `swept`.
+    pub fn sweep(&mut self, old: &[Row], swept: u64) {
+        old.iter().for_each(|row| self.directory.forget(row));
         self.swept = self.swept.max(swept);
     }
 
@@ -214,8 +224,13 @@ impl Replica {
     }
 
     /// The directory, for queries.
-    pub fn directory(&self) -> &Directory {
+    pub fn directory(&self) -> &Directory<R> {
         &self.directory
+    }
+
+    /// The store under the directory, for whoever ends its transactions.
+    pub fn store_mut(&mut self) -> &mut R {
+        self.directory.rows_mut()
     }
 
     /// The own store and those it goes on from: what the next hello says.
@@ -260,6 +275,7 @@ impl Replica {
                 transaction.displaced.push(displaced);
             }
         }
+        self.directory.end_transaction();
         self.unsaved.0.merge(&checkpoints);
         self.unsaved.1.merge(&vector);
         if transaction.rows.is_empty() {
@@ -310,7 +326,7 @@ impl Replica {
     pub(super) fn send_next(&mut self, number: u32) {
         let elapsed_ms = self.stopwatch.elapsed_ms();
         let Some(link) = self.outbound.get_mut(&number) else { return };
-        let is_kept = |key: &RowKey| matches!(key, RowKey::Request(_)) || self.directory.version(key).is_some();
+        let is_kept = |key: &RowKey| self.directory.version(key).is_some();
         let mut step = link.step(self.durable, &self.vector, &self.recent, is_kept, elapsed_ms);
         if step == Step::CameUp {
             step = link.step(self.durable, &self.vector, &self.recent, is_kept, elapsed_ms);
@@ -379,7 +395,7 @@ impl Replica {
 }
 
 /// The fields of a later version that the row has already, or, in a build of that version, has from now on.
-fn extra_of(directory: &Directory, content: &Content) -> Box<[u8]> {
+fn extra_of<R: Rows>(directory: &Directory<R>, content: &Content) -> Box<[u8]> {
     let extra = directory.extra(content);
     #[cfg(feature = "later-version")]
     if extra.is_empty() && !content.is_final() && !matches!(content, Content::File(_, _, None) | Content::Setting(..)) {

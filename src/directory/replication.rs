@@ -9,10 +9,11 @@
 use super::links::{Inbound, Outbound};
 use super::output::{LinkId, Notice};
 use super::replica::Replica;
+use super::rows::RowsMut;
 use crate::types::limits::{ROWS_PER_BATCH_MAX, STORES_MAX};
 use crate::types::{Durable, Lineage, RowBatch, SyncMessage, VersionVector};
 
-impl Replica {
+impl<R: RowsMut> Replica<R> {
     /// A link stands and its handshake is done; `lineage` is the other end's store, from its hello.
     ///
     /// A second link to one tracker takes the place of the first. An accepted link whose other end has the

@@ -6,9 +6,9 @@
 
 use std::cell::Cell;
 
-use super::group::Group;
-use super::requests::effect_of;
-use super::settings::{Accounts, Settings};
+use super::entries::{file_names, group_names, user_names};
+use super::rows::Rows;
+use super::settings::{Accounts, Quotas, Settings};
 use super::state::Directory;
 use crate::types::{
     Change, Content, Effect, FileFacts, FileId, FileRow, Geometry, GroupId, GroupName, GroupRow, Limit, MembershipRow,
@@ -34,7 +34,7 @@ struct Asking {
 
 type Judgement = Result<Vec<Content>, Refusal>;
 
-impl Directory {
+impl<R: Rows> Directory<R> {
     /// Judges one change.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Directory {
 
     /// The account must be there, and may have been disabled, or given a one-time password.
     fn check_account(&self, by: &Asking, changes_password: bool) -> Result<(), Refusal> {
-        let row = self.users.get(&by.actor).and_then(|register| register.value.as_ref()).ok_or(Refusal::LoginFirst)?;
+        let row = self.user_row(by.actor).ok_or(Refusal::LoginFirst)?;
         if row.is_disabled {
             return Err(Refusal::Disabled);
         }
@@ -96,11 +96,12 @@ impl Directory {
     }
 
     fn create_user(&self, by: &Asking, name: &UserName, hash: &PasswordHash) -> Judgement {
-        if self.settings.accounts != Accounts::Open {
+        let settings = self.settings();
+        if settings.accounts != Accounts::Open {
             return Err(Refusal::AccountsClosed);
         }
-        self.check_room()?;
-        if self.user_names.find(name.as_str()).is_some() {
+        self.check_room(&settings.quotas)?;
+        if user_names().find(&self.rows, name.as_str()).is_some() {
             return Err(Refusal::NameTaken);
         }
         let row = UserRow {
@@ -116,85 +117,86 @@ impl Directory {
 
     fn change_password(&self, by: &Asking, hash: &PasswordHash) -> Judgement {
         let row = self.user(by, by.actor)?;
-        let row = UserRow { hash: hash.clone(), replaced: Some(by.stamp()), must_change: false, ..row.clone() };
+        let row = UserRow { hash: hash.clone(), replaced: Some(by.stamp()), must_change: false, ..row };
         Ok(vec![Content::User(by.actor, Some(row))])
     }
 
     fn create_group(&self, by: &Asking, name: &GroupName) -> Judgement {
-        if self.group_names.find(name.as_str()).is_some() {
+        if group_names().find(&self.rows, name.as_str()).is_some() {
             return Err(Refusal::NameTaken);
         }
-        self.check_room()?;
-        let owned = self.owned.get(&by.actor).copied().unwrap_or(0);
-        check_quota(u64::from(owned), self.settings.quotas.groups, Limit::Groups)?;
-        self.check_memberships(by.actor)?;
+        let Quotas { groups, memberships, .. } = self.check_room(&self.settings().quotas)?;
+        let usage = self.usage(by.actor);
+        check_quota(usage.groups, groups, Limit::Groups)?;
+        check_quota(usage.memberships, memberships, Limit::Memberships)?;
         let group = GroupId::derive(name, by.actor, by.request);
         let row = GroupRow { name: name.clone(), created_by: by.actor, created: by.stamp() };
         Ok(vec![
             Content::Group(group, Some(row)),
-            by.standing(None, group, by.actor, MembershipState::Member),
+            self.standing_row(by, group, by.actor, MembershipState::Member),
             Content::Owner(group, by.actor),
         ])
     }
 
     fn join(&self, by: &Asking, id: GroupId) -> Judgement {
-        let group = self.found(by, id)?;
-        match group.state(by.actor) {
+        self.found(by, id)?;
+        match self.state(id, by.actor) {
             MembershipState::Member => return Err(Refusal::AlreadyMember),
             MembershipState::Requested => return Err(Refusal::AlreadyRequested),
             MembershipState::None => {}
         }
-        self.check_room()?;
-        self.check_memberships(by.actor)?;
-        let ties = (group.members.len() + group.requests.len()) as u64;
-        check_quota(ties, self.settings.quotas.members, Limit::Members)?;
-        Ok(vec![by.standing(Some(group), id, by.actor, MembershipState::Requested)])
+        let Quotas { memberships, members, .. } = self.check_room(&self.settings().quotas)?;
+        check_quota(self.usage(by.actor).memberships, memberships, Limit::Memberships)?;
+        let summary = self.group_summary(id);
+        check_quota(u64::from(summary.members) + u64::from(summary.requests), members, Limit::Members)?;
+        Ok(vec![self.standing_row(by, id, by.actor, MembershipState::Requested)])
     }
 
     /// The owner's place goes to the longest-standing of the others at once, so that a former owner who
     /// comes back comes as a plain member.
     fn leave(&self, by: &Asking, id: GroupId) -> Judgement {
-        let group = self.found_as_member(by, id)?;
-        let mut contents = vec![by.standing(Some(group), id, by.actor, MembershipState::None)];
-        let heir = group.members.iter().map(|&(_, user)| user).find(|&user| user != by.actor);
-        if let (true, Some(user)) = (group.owner() == Some(by.actor), heir) {
-            contents.push(Content::Owner(id, user));
+        self.found_as_member(by, id)?;
+        let mut contents = vec![self.standing_row(by, id, by.actor, MembershipState::None)];
+        if self.owner(id) == Some(by.actor)
+            && let Some(heir) = self.member_ids(id).find(|&user| user != by.actor)
+        {
+            contents.push(Content::Owner(id, heir));
         }
         Ok(contents)
     }
 
     fn accept(&self, by: &Asking, id: GroupId, user: UserId) -> Judgement {
-        let group = self.found_with_request(by, id, user)?;
-        let mut contents = vec![by.standing(Some(group), id, user, MembershipState::Member)];
-        settle_owner(&mut contents, group, id, by.actor);
+        self.found_with_request(by, id, user)?;
+        let mut contents = vec![self.standing_row(by, id, user, MembershipState::Member)];
+        self.settle_owner(&mut contents, id, by.actor);
         Ok(contents)
     }
 
     fn reject(&self, by: &Asking, id: GroupId, user: UserId) -> Judgement {
-        let group = self.found_with_request(by, id, user)?;
-        let mut contents = vec![by.standing(Some(group), id, user, MembershipState::None)];
-        settle_owner(&mut contents, group, id, by.actor);
+        self.found_with_request(by, id, user)?;
+        let mut contents = vec![self.standing_row(by, id, user, MembershipState::None)];
+        self.settle_owner(&mut contents, id, by.actor);
         Ok(contents)
     }
 
     fn remove(&self, by: &Asking, id: GroupId, user: UserId) -> Judgement {
-        let group = self.found_as_owner(by, id)?;
+        self.found_as_owner(by, id)?;
         if user == by.actor {
             return Err(Refusal::IsOwner);
         }
-        if !group.is_member(user) {
+        if !self.is_in(id, user) {
             return Err(Refusal::UserNotMember);
         }
-        let mut contents = vec![by.standing(Some(group), id, user, MembershipState::None)];
-        settle_owner(&mut contents, group, id, by.actor);
+        let mut contents = vec![self.standing_row(by, id, user, MembershipState::None)];
+        self.settle_owner(&mut contents, id, by.actor);
         Ok(contents)
     }
 
     /// Handing a group to its present owner writes, too: it is later than what this tracker has not
     /// heard of.
     fn transfer(&self, by: &Asking, id: GroupId, user: UserId) -> Judgement {
-        let group = self.found_as_owner(by, id)?;
-        if !group.is_member(user) {
+        self.found_as_owner(by, id)?;
+        if !self.is_in(id, user) {
             return Err(Refusal::UserNotMember);
         }
         Ok(vec![Content::Owner(id, user)])
@@ -203,69 +205,64 @@ impl Directory {
     /// A file that the group has already keeps its row; one that no member shares any more is described
     /// anew. Sharing what is shared writes, too, as transferring does.
     fn share(&self, by: &Asking, id: GroupId, facts: &FileFacts, replaces: Option<FileId>) -> Judgement {
-        let group = self.found_as_member(by, id)?;
+        self.found_as_member(by, id)?;
         Geometry::new(facts.len, facts.piece_len).map_err(|_| Refusal::BadFile)?;
-        let file_id = facts.id();
-        let known = group.files.get(&file_id);
-        let listed = known.and_then(|file| file.listed());
-        if known.is_none_or(|file| !file.is_shared_by(by.actor)) {
-            self.check_room()?;
-            let shared = self.shared.get(&by.actor).copied().unwrap_or(0);
-            check_quota(u64::from(shared), self.settings.quotas.files, Limit::Files)?;
+        let file = facts.id();
+        if !self.is_in_effect(id, file, by.actor) {
+            let Quotas { files, .. } = self.check_room(&self.settings().quotas)?;
+            check_quota(self.usage(by.actor).files, files, Limit::Files)?;
         }
         let mut contents = Vec::new();
-        let replaces = replaces.filter(|replaced| *replaced != file_id);
+        let replaces = replaces.filter(|replaced| *replaced != file);
         if let Some(replaced) = replaces
-            && let Some(row) = group.files.get(&replaced).and_then(|file| file.listed())
+            && let Some(row) = self.listed(id, replaced)
         {
-            by.saw_file(group, replaced);
-            if row.shared_by != by.actor && group.owner() != Some(by.actor) {
+            self.saw_file(by, id, replaced);
+            if row.shared_by != by.actor && self.owner(id) != Some(by.actor) {
                 return Err(Refusal::NotSharer);
             }
             contents.push(Content::File(id, replaced, None));
         }
-        if listed.is_none() {
-            let name = facts.name.as_str();
-            let same_name = group.file_names.bearers_of(name).chain(group.file_names.find(name));
-            if same_name.into_iter().any(|other| Some(other) != replaces) {
+        if self.listed(id, file).is_none() {
+            let (names, name) = (file_names(id), facts.name.as_str());
+            let mut same_name = names.bearers_of(&self.rows, name).chain(names.find(&self.rows, name));
+            if same_name.any(|other| Some(other) != replaces) {
                 return Err(Refusal::FileNameTaken);
             }
-            by.saw_file(group, file_id);
-            let before = known.and_then(|file| file.about.as_ref());
-            let removed = before.and_then(|about| match &about.value {
+            self.saw_file(by, id, file);
+            let removed = self.file_row(id, file).and_then(|(version, before)| match before {
                 Some(row) => row.removed,
-                None => Some(about.version.stamp),
+                None => Some(version.stamp),
             });
             let row = FileRow { facts: facts.clone(), shared_by: by.actor, at: by.stamp(), replaces, removed };
-            contents.push(Content::File(id, file_id, Some(row)));
+            contents.push(Content::File(id, file, Some(row)));
         }
-        let admission = by.admission(group)?;
-        contents.push(Content::Sharing(id, file_id, by.actor, SharingRow { on: true, admission }));
+        let admission = self.admitted_by(by, id)?;
+        contents.push(Content::Sharing(id, file, by.actor, SharingRow { on: true, admission }));
         Ok(contents)
     }
 
     fn stop_share(&self, by: &Asking, id: GroupId, file: FileId) -> Judgement {
-        let group = self.found_as_member(by, id)?;
-        if !group.files.get(&file).is_some_and(|file| file.is_shared_by(by.actor)) {
+        self.found_as_member(by, id)?;
+        if !self.is_in_effect(id, file, by.actor) {
             return Err(Refusal::NotShared);
         }
-        let admission = by.admission(group)?;
+        let admission = self.admitted_by(by, id)?;
         Ok(vec![Content::Sharing(id, file, by.actor, SharingRow { on: false, admission })])
     }
 
     fn remove_file(&self, by: &Asking, id: GroupId, file: FileId) -> Judgement {
-        let group = self.found_as_member(by, id)?;
-        let row = group.files.get(&file).and_then(|file| file.listed()).ok_or(Refusal::NoSuchFile)?;
-        if row.shared_by != by.actor && group.owner() != Some(by.actor) {
+        self.found_as_member(by, id)?;
+        let row = self.listed(id, file).ok_or(Refusal::NoSuchFile)?;
+        if row.shared_by != by.actor && self.owner(id) != Some(by.actor) {
             return Err(Refusal::NotSharer);
         }
         Ok(vec![Content::File(id, file, None)])
     }
 
     fn rename_group(&self, by: &Asking, id: GroupId, name: &GroupName) -> Judgement {
-        let group = self.found_as_owner(by, id)?;
-        let row = group.row().ok_or(Refusal::NoSuchGroup)?;
-        if row.name != *name && self.group_names.find(name.as_str()).is_some() {
+        let row = self.found_as_owner(by, id)?;
+        if row.name != *name && group_names().find(&self.rows, name.as_str()).is_some() {
             return Err(Refusal::NameTaken);
         }
         let created = if row.name == *name { row.created } else { by.stamp() };
@@ -275,12 +272,12 @@ impl Directory {
     fn obey(&self, by: &Asking, order: &Order) -> Judgement {
         match order {
             Order::ResetPassword { user, hash } => {
-                let row = self.user(by, *user)?.clone();
+                let row = self.user(by, *user)?;
                 let row = UserRow { hash: hash.clone(), replaced: Some(by.stamp()), must_change: true, ..row };
                 Ok(vec![Content::User(*user, Some(row))])
             }
             Order::DisableUser { user, is_disabled } => {
-                let row = self.user(by, *user)?.clone();
+                let row = self.user(by, *user)?;
                 // Tickets and tokens from before are void, as after a change of the password.
                 let replaced = if *is_disabled { Some(by.stamp()) } else { row.replaced };
                 Ok(vec![Content::User(*user, Some(UserRow { is_disabled: *is_disabled, replaced, ..row }))])
@@ -294,8 +291,8 @@ impl Directory {
                 Ok(vec![Content::Group(*group, None)])
             }
             Order::RemoveFile { group, file } => {
-                let state = self.found(by, *group)?;
-                state.files.get(file).and_then(|file| file.listed()).ok_or(Refusal::NoSuchFile)?;
+                self.found(by, *group)?;
+                self.listed(*group, *file).ok_or(Refusal::NoSuchFile)?;
                 Ok(vec![Content::File(*group, *file, None)])
             }
             Order::Set { name, value } => {
@@ -308,42 +305,73 @@ impl Directory {
     }
 
     /// Refuses what grows once the network holds as much as it may.
-    fn check_room(&self) -> Result<(), Refusal> {
-        let quotas = &self.settings.quotas;
-        let has_room = self.row_count < quotas.rows && self.byte_count < quotas.bytes;
-        if has_room { Ok(()) } else { Err(Refusal::NetworkFull) }
+    fn check_room(&self, quotas: &Quotas) -> Result<Quotas, Refusal> {
+        let counts = self.counts();
+        let has_room = counts.rows < quotas.rows && counts.bytes < quotas.bytes;
+        if has_room { Ok(*quotas) } else { Err(Refusal::NetworkFull) }
     }
 
-    fn check_memberships(&self, user: UserId) -> Result<(), Refusal> {
-        let ties = self.user_groups.get(&user).map_or(0, |groups| groups.len());
-        check_quota(ties as u64, self.settings.quotas.memberships, Limit::Memberships)
+    fn user(&self, by: &Asking, user: UserId) -> Result<UserRow, Refusal> {
+        let (version, row) = self.account(user).ok_or(Refusal::NoSuchUser)?;
+        by.saw(version.stamp);
+        row.ok_or(Refusal::NoSuchUser)
     }
 
-    fn user(&self, by: &Asking, user: UserId) -> Result<&UserRow, Refusal> {
-        let register = self.users.get(&user).ok_or(Refusal::NoSuchUser)?;
-        by.saw(register.version.stamp);
-        register.value.as_ref().ok_or(Refusal::NoSuchUser)
+    /// A live group. The judgement rests on it, its owner, and the asking user's membership.
+    fn found(&self, by: &Asking, id: GroupId) -> Result<GroupRow, Refusal> {
+        let row = self.live(id).ok_or(Refusal::NoSuchGroup)?;
+        let group = self.group_row(id).map(|(version, _)| version);
+        let owner = self.owner_row(id).map(|(version, _)| version);
+        let own = self.standing(id, by.actor).map(|(version, _)| version);
+        [group, owner, own].into_iter().flatten().for_each(|version| by.saw(version.stamp));
+        Ok(row)
     }
 
-    fn found(&self, by: &Asking, id: GroupId) -> Result<&Group, Refusal> {
-        let group = self.live(id).ok_or(Refusal::NoSuchGroup)?;
-        by.saw_group(group);
-        Ok(group)
+    fn found_as_member(&self, by: &Asking, id: GroupId) -> Result<GroupRow, Refusal> {
+        let row = self.found(by, id)?;
+        if self.is_in(id, by.actor) { Ok(row) } else { Err(Refusal::NotMember) }
     }
 
-    fn found_as_member(&self, by: &Asking, id: GroupId) -> Result<&Group, Refusal> {
-        let group = self.found(by, id)?;
-        if group.is_member(by.actor) { Ok(group) } else { Err(Refusal::NotMember) }
+    fn found_as_owner(&self, by: &Asking, id: GroupId) -> Result<GroupRow, Refusal> {
+        let row = self.found(by, id)?;
+        if self.owner(id) == Some(by.actor) { Ok(row) } else { Err(Refusal::NotOwner) }
     }
 
-    fn found_as_owner(&self, by: &Asking, id: GroupId) -> Result<&Group, Refusal> {
-        let group = self.found(by, id)?;
-        if group.owner() == Some(by.actor) { Ok(group) } else { Err(Refusal::NotOwner) }
+    fn found_with_request(&self, by: &Asking, id: GroupId, user: UserId) -> Result<(), Refusal> {
+        self.found_as_owner(by, id)?;
+        if self.state(id, user) == MembershipState::Requested { Ok(()) } else { Err(Refusal::NoSuchRequest) }
     }
 
-    fn found_with_request(&self, by: &Asking, id: GroupId, user: UserId) -> Result<&Group, Refusal> {
-        let group = self.found_as_owner(by, id)?;
-        if group.state(user) == MembershipState::Requested { Ok(group) } else { Err(Refusal::NoSuchRequest) }
+    fn saw_file(&self, by: &Asking, group: GroupId, file: FileId) {
+        if let Some((version, _)) = self.file_row(group, file) {
+            by.saw(version.stamp);
+        }
+    }
+
+    /// The request that let the asking user in.
+    fn admitted_by(&self, by: &Asking, group: GroupId) -> Result<RequestId, Refusal> {
+        self.admission(group, by.actor).map(|version| version.request).ok_or(Refusal::NotMember)
+    }
+
+    /// A membership row; the end of an earlier membership is carried over.
+    fn standing_row(&self, by: &Asking, group: GroupId, user: UserId, state: MembershipState) -> Content {
+        let before = self.standing(group, user);
+        let before = before.map(|(version, row)| {
+            by.saw(version.stamp);
+            row
+        });
+        let since = by.stamp();
+        let ends = before.is_some_and(|row| row.state == MembershipState::Member) && state == MembershipState::None;
+        let ended = if ends { Some(since) } else { before.and_then(|row| row.ended) };
+        Content::Membership(group, user, MembershipRow { state, since, ended })
+    }
+
+    /// Names the owner in the row unless it does so already. An owner by succession who acts becomes owner
+    /// by name, so that the one before cannot come back into the place.
+    fn settle_owner(&self, contents: &mut Vec<Content>, group: GroupId, user: UserId) {
+        if self.owner_row(group).map(|(_, owner)| owner) != Some(user) {
+            contents.push(Content::Owner(group, user));
+        }
     }
 }
 
@@ -358,42 +386,14 @@ impl Asking {
         let above = stamp.next().unwrap_or(stamp);
         self.stamp.set(self.stamp.get().max(above));
     }
-
-    /// The judgement rests on the group, its owner, and the asking user's membership.
-    fn saw_group(&self, group: &Group) {
-        let about = group.about.as_ref().map(|register| register.version);
-        let owner = group.owner.as_ref().map(|register| register.version);
-        let own = group.standings.get(&self.actor).map(|register| register.version);
-        [about, owner, own].into_iter().flatten().for_each(|version| self.saw(version.stamp));
-    }
-
-    fn saw_file(&self, group: &Group, file: FileId) {
-        if let Some(about) = group.files.get(&file).and_then(|file| file.about.as_ref()) {
-            self.saw(about.version.stamp);
-        }
-    }
-
-    fn admission(&self, group: &Group) -> Result<RequestId, Refusal> {
-        group.admission(self.actor).map(|version| version.request).ok_or(Refusal::NotMember)
-    }
-
-    /// A membership row; the end of an earlier membership is carried over.
-    fn standing(&self, group: Option<&Group>, id: GroupId, user: UserId, state: MembershipState) -> Content {
-        let before = group.and_then(|group| group.standings.get(&user));
-        before.inspect(|register| self.saw(register.version.stamp));
-        let since = self.stamp();
-        let ends =
-            before.is_some_and(|register| register.value.state == MembershipState::Member) && state == MembershipState::None;
-        let ended = if ends { Some(since) } else { before.and_then(|register| register.value.ended) };
-        Content::Membership(id, user, MembershipRow { state, since, ended })
-    }
 }
 
-/// Names the owner in the row unless it does so already. An owner by succession who acts becomes owner
-/// by name, so that the one before cannot come back into the place.
-fn settle_owner(contents: &mut Vec<Content>, group: &Group, id: GroupId, user: UserId) {
-    if group.owner.as_ref().map(|register| register.value) != Some(user) {
-        contents.push(Content::Owner(id, user));
+/// What a change brings about.
+pub(super) fn effect_of(request: RequestId, actor: UserId, change: &Change) -> Effect {
+    match change {
+        Change::CreateUser { name, .. } => Effect::User(UserId::derive(name, request)),
+        Change::CreateGroup { name } => Effect::Group(GroupId::derive(name, actor, request)),
+        _ => Effect::Done,
     }
 }
 

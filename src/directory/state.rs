@@ -1,40 +1,25 @@
-//! The directory as a whole: the rows in memory, and the indexes over them.
+//! The directory as a whole: rows are merged, and the indexes follow.
+//!
+//! **Invariant:** the entries of the indexes follow from the rows alone, so that they can be made
+//! anew, and equal rows have equal entries in whatever order they came.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::group::Group;
-use super::names::NameIndex;
-use super::registers::{Register, merge, merge_final};
-use super::requests::{Carried, Requests};
-use super::settings::Settings;
-use crate::types::{Content, GroupId, MembershipState, Row, RowKey, SettingName, Stamp, UserId, UserRow, Version};
+use super::entries::{
+    self, FileSummary, GroupSummary, Tag, Totals, UserSummary, at, down, file_names, group_names, in_list, last_id, user_names,
+};
+use super::registers::wins;
+use super::rows::{MemoryRows, Rows, RowsMut, Scan, stored_key};
+use crate::types::{
+    Content, FileId, FileRow, GroupId, MembershipRow, MembershipState, Row, RowKey, Stamp, UserId, UserRow, Version,
+};
 
 /// The replicated state of a tracker: rows, and the indexes that answer queries about them.
 ///
 /// It changes by rows alone, which only the [`super::Replica`] applies.
 #[derive(Debug, Clone, Default)]
-pub struct Directory {
-    pub(super) users: BTreeMap<UserId, Register<Option<UserRow>>>,
-    pub(super) user_names: NameIndex<UserId>,
-    /// Users whose password took the place of another, by when it last did.
-    pub(super) replaced: BTreeSet<(Stamp, UserId)>,
-    pub(super) groups: BTreeMap<GroupId, Group>,
-    /// Of groups with a row and a member.
-    pub(super) group_names: NameIndex<GroupId>,
-    /// Groups in which the user is a member or waits to be.
-    pub(super) user_groups: BTreeMap<UserId, BTreeSet<GroupId>>,
-    /// Live groups that the user owns, and sharing rows of the user that are on.
-    pub(super) owned: BTreeMap<UserId, u32>,
-    pub(super) shared: BTreeMap<UserId, u32>,
-    /// Files that somebody shares, once a group.
-    pub(super) file_count: usize,
-    pub(super) requests: Requests,
-    pub(super) settings: Settings,
-    setting_rows: BTreeMap<SettingName, Register<Option<String>>>,
-    unknown: BTreeMap<(u8, Vec<u8>), Register<Vec<u8>>>,
-    /// Rows in memory, requests aside, and about how many bytes they take there.
-    pub(super) row_count: u64,
-    pub(super) byte_count: u64,
+pub struct Directory<R = MemoryRows> {
+    pub(super) rows: R,
+    /// As they are from now on; written with the end of a transaction.
+    totals: Option<Totals>,
 }
 
 /// What became of a row that was offered.
@@ -45,236 +30,412 @@ pub(super) enum Offered {
     Known,
 }
 
-impl Directory {
-    /// Merges a row. `sequence` is the update sequence it gets here.
-    pub(super) fn apply(&mut self, row: &Row, sequence: u64) -> Offered {
-        let is_older = self.version(&row.content.key()).is_some_and(|version| version > row.version);
-        if is_older && !row.content.is_final() {
-            return Offered::Known;
-        }
-        let version = row.version;
-        let previous = match row.content.clone() {
-            Content::User(user, value) => self.write_user(user, register(row, value)),
-            Content::Group(group, value) => {
-                let write = register(row, value);
-                self.change_group(group, |g| g.write_about(write))
-                    .map(|previous| previous.map(|p| Content::Group(group, p.value)))
-            }
-            Content::Membership(group, user, value) => {
-                let is_deleted = self.users.get(&user).is_some_and(|row| row.value.is_none());
-                let write = register(row, value);
-                let previous = self.change_group(group, |g| {
-                    if is_deleted {
-                        g.delete_user(user);
-                    }
-                    g.write_standing(user, write)
-                });
-                self.refresh_user_groups(group, user);
-                previous.map(|previous| previous.map(|p| Content::Membership(group, user, p.value)))
-            }
-            Content::Owner(group, user) => {
-                let write = register(row, user);
-                self.change_group(group, |g| g.write_owner(write)).map(|p| p.map(|p| Content::Owner(group, p.value)))
-            }
-            Content::File(group, file, value) => {
-                let write = register(row, value);
-                self.change_group(group, |g| g.write_file(file, write))
-                    .map(|previous| previous.map(|p| Content::File(group, file, p.value)))
-            }
-            Content::Sharing(group, file, user, value) => {
-                let write = register(row, value);
-                let previous = self.change_group(group, |g| g.write_sharing(file, user, write));
-                if let Some(previous) = &previous {
-                    let was_on = previous.as_ref().is_some_and(|p| p.value.on);
-                    count(&mut self.shared, user, was_on, value.on);
-                }
-                previous.map(|previous| previous.map(|p| Content::Sharing(group, file, user, p.value)))
-            }
-            Content::Request(request, value) => {
-                // The earlier of two copies of one request gives way, as any other row does.
-                if self.requests.get(request).is_some_and(|carried| carried.stamp >= version.stamp) {
-                    return Offered::Known;
-                }
-                let (actor, effect, place) = (value.actor, value.effect, row.place);
-                let carried = Carried { actor, effect, stamp: version.stamp, sequence, place };
-                self.requests.record(request, carried);
-                return Offered::Written(None);
-            }
-            Content::Setting(name, value) => {
-                let previous = merge(&mut self.setting_rows, name.clone(), register(row, value.clone()));
-                if previous.is_some() {
-                    self.settings.set(&name, value.as_deref());
-                }
-                previous.map(|previous| previous.map(|p| Content::Setting(name, p.value)))
-            }
-            Content::Unknown(kind, key, value) => {
-                let previous = merge(&mut self.unknown, (kind, key.clone()), register(row, value));
-                previous.map(|previous| previous.map(|p| Content::Unknown(kind, key, p.value)))
-            }
-        };
-        match previous {
-            None => Offered::Known,
-            Some(previous) => {
-                match &previous {
-                    Some(before) => self.byte_count -= size_of_row(before).min(self.byte_count),
-                    None => self.row_count += 1,
-                }
-                self.byte_count += size_of_row(&row.content);
-                Offered::Written(previous)
-            }
-        }
+impl<R: Rows> Directory<R> {
+    /// Puts the rules over rows.
+    pub fn new(rows: R) -> Self {
+        Self { rows, totals: None }
     }
 
-    /// Forgets a row that the store has deleted for its age, unless it has been written again.
-    pub(super) fn forget(&mut self, key: &RowKey) {
-        let is_gone = match key {
-            RowKey::Membership(group, user) => self.groups.get_mut(group).is_some_and(|g| g.forget_standing(*user)),
-            RowKey::File(group, file) => self.groups.get_mut(group).is_some_and(|g| g.forget_file(*file)),
-            RowKey::Sharing(group, file, user) => self.groups.get_mut(group).is_some_and(|g| g.forget_sharing(*file, *user)),
-            RowKey::Setting(name) => {
-                let is_unset = self.setting_rows.get(name).is_some_and(|row| row.value.is_none());
-                is_unset && self.setting_rows.remove(name).is_some()
-            }
-            RowKey::User(_) | RowKey::Group(_) | RowKey::Owner(_) | RowKey::Request(_) | RowKey::Unknown(..) => false,
-        };
-        if is_gone {
-            let name_len = if let RowKey::Setting(name) = key { name.as_str().len() as u64 } else { 0 };
-            self.row_count = self.row_count.saturating_sub(1);
-            self.byte_count = self.byte_count.saturating_sub(ROW_LEN + name_len);
-        }
+    /// The rows.
+    pub fn rows(&self) -> &R {
+        &self.rows
+    }
+
+    /// The rows, for whoever ends transactions.
+    pub fn rows_mut(&mut self) -> &mut R {
+        &mut self.rows
+    }
+
+    /// Takes the rules off again.
+    pub fn into_rows(self) -> R {
+        self.rows
+    }
+
+    /// The directory in numbers.
+    pub(super) fn totals(&self) -> Totals {
+        let stored = || Totals::from_bytes(&self.rows.entry(&Tag::Totals.key(&[]))?);
+        self.totals.or_else(stored).unwrap_or_default()
     }
 
     /// Returns the version of the row with that key.
     pub(super) fn version(&self, key: &RowKey) -> Option<Version> {
-        let group = |id: &GroupId| self.groups.get(id);
-        match key {
-            RowKey::User(user) => self.users.get(user).map(|r| r.version),
-            RowKey::Group(id) => group(id)?.about.as_ref().map(|r| r.version),
-            RowKey::Membership(id, user) => group(id)?.standings.get(user).map(|r| r.version),
-            RowKey::Owner(id) => group(id)?.owner.as_ref().map(|r| r.version),
-            RowKey::File(id, file) => group(id)?.files.get(file)?.about.as_ref().map(|r| r.version),
-            RowKey::Sharing(id, file, user) => group(id)?.files.get(file)?.sharing.get(user).map(|r| r.version),
-            RowKey::Request(request) => {
-                self.requests.get(*request).map(|carried| Version { stamp: carried.stamp, request: *request })
-            }
-            RowKey::Setting(name) => self.setting_rows.get(name).map(|r| r.version),
-            RowKey::Unknown(kind, key) => self.unknown.get(&(*kind, key.clone())).map(|r| r.version),
-        }
+        self.rows.get(key).map(|row| row.version)
     }
 
     /// Returns the fields that a later version of this program keeps in the row whose place is taken. A
     /// row without a value has none.
     pub(super) fn extra(&self, content: &Content) -> Box<[u8]> {
-        use Content::{File, Group, Setting, User};
-        if matches!(content, User(_, None) | Group(_, None) | File(_, _, None) | Setting(_, None)) {
+        use Content::{File, Group, Request, Setting, Unknown, User};
+        if matches!(content, User(_, None) | Group(_, None) | File(_, _, None) | Setting(_, None) | Request(..) | Unknown(..)) {
             return Box::default();
         }
-        let group = |id: &GroupId| self.groups.get(id);
-        let extra = match &content.key() {
-            RowKey::User(user) => self.users.get(user).map(|r| r.extra.clone()),
-            RowKey::Group(id) => group(id).and_then(|g| g.about.as_ref()).map(|r| r.extra.clone()),
-            RowKey::Membership(id, user) => group(id).and_then(|g| g.standings.get(user)).map(|r| r.extra.clone()),
-            RowKey::Owner(id) => group(id).and_then(|g| g.owner.as_ref()).map(|r| r.extra.clone()),
-            RowKey::File(id, file) => {
-                group(id).and_then(|g| g.files.get(file)).and_then(|f| f.about.as_ref()).map(|r| r.extra.clone())
-            }
-            RowKey::Sharing(id, file, user) => {
-                group(id).and_then(|g| g.files.get(file)).and_then(|f| f.sharing.get(user)).map(|r| r.extra.clone())
-            }
-            RowKey::Setting(name) => self.setting_rows.get(name).map(|r| r.extra.clone()),
-            RowKey::Request(_) | RowKey::Unknown(..) => None,
-        };
-        extra.unwrap_or_default()
+        self.rows.get(&content.key()).map(|row| row.extra).unwrap_or_default()
     }
 
-    fn write_user(&mut self, user: UserId, write: Register<Option<UserRow>>) -> Option<Option<Content>> {
-        let value = write.value.clone();
-        let mut slot = self.users.remove(&user);
-        let written = merge_final(&mut slot, write);
-        if let Some(register) = slot {
-            self.users.insert(user, register);
+    pub(super) fn user_summary(&self, user: UserId) -> UserSummary {
+        let stored = self.rows.entry(&Tag::User.key(&[user.as_bytes()]));
+        stored.map(|bytes| UserSummary::from_bytes(&bytes)).unwrap_or_default()
+    }
+
+    pub(super) fn group_summary(&self, group: GroupId) -> GroupSummary {
+        let stored = self.rows.entry(&Tag::Group.key(&[group.as_bytes()]));
+        stored.and_then(|bytes| GroupSummary::from_bytes(&bytes)).unwrap_or_default()
+    }
+
+    pub(super) fn file_summary(&self, group: GroupId, file: FileId) -> FileSummary {
+        let stored = self.rows.entry(&Tag::File.key(&[group.as_bytes(), file.as_bytes()]));
+        stored.and_then(|bytes| FileSummary::from_bytes(&bytes)).unwrap_or_default()
+    }
+}
+
+impl<R: RowsMut> Directory<R> {
+    /// Merges a row. `sequence` is the update sequence it gets here.
+    pub(super) fn apply(&mut self, row: &Row, sequence: u64) -> Offered {
+        let before = self.rows.get(&row.content.key());
+        if before.as_ref().is_some_and(|before| !wins(row, before)) {
+            return Offered::Known;
         }
-        let previous = written?.map(|register| register.value);
-        if let Some(Some(before)) = &previous {
-            self.user_names.remove(before.name.as_str(), user);
-            before.replaced.map(|replaced| self.replaced.remove(&(replaced, user)));
+        self.rows.put(sequence, row);
+        self.count(before.as_ref(), Some(row));
+        self.index(before.as_ref(), row);
+        Offered::Written(before.map(|before| before.content))
+    }
+
+    /// Writes what was kept back until the end of a transaction.
+    pub(super) fn end_transaction(&mut self) {
+        if let Some(totals) = self.totals.take() {
+            self.rows.set_entry(&Tag::Totals.key(&[]), totals.to_bytes().as_deref());
         }
-        match value {
-            Some(row) => {
-                self.user_names.insert(row.name.as_str(), row.created, user);
-                row.replaced.map(|replaced| self.replaced.insert((replaced, user)));
+    }
+
+    /// Makes the entries for all rows, of which there are none yet. `pause` is called now and then, after
+    /// which a new transaction may begin.
+    ///
+    /// # Errors
+    /// What `pause` returns.
+    pub fn make_entries<E>(&mut self, mut pause: impl FnMut(&mut R) -> Result<(), E>) -> Result<(), E> {
+        const AT_ONCE: usize = 1000;
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.rows.rows(&[], after.as_deref(), AT_ONCE);
+            for row in &rows {
+                self.count(None, Some(row));
+                self.index(None, row);
             }
+            self.end_transaction();
+            pause(&mut self.rows)?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = Some(stored_key(&last.content.key()));
+        }
+    }
+
+    /// Deletes a row that says that something is not there, unless it has been written again.
+    pub(super) fn forget(&mut self, old: &Row) {
+        let key = old.content.key();
+        let Some(row) = self.rows.get(&key).filter(|row| row.version == old.version && row.content.is_tombstone()) else {
+            return;
+        };
+        if let Content::Membership(group, user, MembershipRow { ended: Some(ended), .. }) = row.content {
+            self.set(&in_list(Tag::Ended, group, ended, user), false);
+        }
+        self.count(Some(&row), None);
+        self.rows.delete(&key);
+        self.end_transaction();
+    }
+
+    fn count(&mut self, before: Option<&Row>, after: Option<&Row>) {
+        let mut totals = self.totals();
+        let is_counted = |row: &&Row| !matches!(row.content, Content::Request(..));
+        if let Some(row) = before.filter(is_counted) {
+            totals.rows = totals.rows.saturating_sub(1);
+            totals.bytes = totals.bytes.saturating_sub(size_of_row(&row.content));
+            totals.digest = totals.digest.wrapping_sub(super::digest::of_row(row));
+        }
+        if let Some(row) = after.filter(is_counted) {
+            totals.rows += 1;
+            totals.bytes += size_of_row(&row.content);
+            totals.digest = totals.digest.wrapping_add(super::digest::of_row(row));
+        }
+        self.totals = Some(totals);
+    }
+
+    /// Brings the indexes in line with a row that has been written in place of `before`.
+    fn index(&mut self, before: Option<&Row>, after: &Row) {
+        let replaced = before.map(|before| &before.content);
+        match &after.content {
+            Content::User(user, value) => {
+                let before = replaced.and_then(|before| if let Content::User(_, row) = before { row.as_ref() } else { None });
+                self.index_user(*user, before, value.as_ref());
+            }
+            Content::Membership(group, user, row) => {
+                let before = replaced.and_then(|before| if let Content::Membership(_, _, row) = before { Some(*row) } else { None });
+                self.index_membership(*group, *user, before, *row);
+            }
+            Content::Group(group, _) | Content::Owner(group, _) => self.refresh_group(*group),
+            Content::File(group, file, row) => {
+                let before = replaced.and_then(|before| if let Content::File(_, _, row) = before { row.as_ref() } else { None });
+                self.index_file(*group, *file, before, row.as_ref());
+            }
+            Content::Sharing(group, file, user, row) => {
+                let began_before = before.map(|before| before.version.stamp).filter(|before| *before != after.version.stamp);
+                self.index_sharing((*group, *file, *user), row.on, began_before);
+            }
+            Content::Request(..) | Content::Setting(..) | Content::Unknown(..) => {}
+        }
+    }
+
+    fn index_user(&mut self, user: UserId, before: Option<&UserRow>, after: Option<&UserRow>) {
+        let names = user_names();
+        let key = |replaced: Stamp| Tag::Replaced.key(&[&at(replaced), user.as_bytes()]);
+        if let Some(before) = before {
+            before.replaced.map(|replaced| self.set(&key(replaced), false));
+            let has_its_name = after.is_some_and(|after| (&after.name, after.created) == (&before.name, before.created));
+            if !has_its_name {
+                names.remove(&mut self.rows, before.name.as_str(), before.created, user);
+                self.change_totals(|totals| totals.users = totals.users.saturating_sub(1));
+            }
+        }
+        match after {
+            Some(row) => {
+                row.replaced.map(|replaced| self.set(&key(replaced), true));
+                if names.label(&self.rows, row.name.as_str(), row.created, user).is_none() {
+                    names.insert(&mut self.rows, row.name.as_str(), row.created, user);
+                    self.change_totals(|totals| totals.users += 1);
+                }
+            }
+            // What the deleted user had counts no longer.
             None => {
-                for group in self.user_groups.remove(&user).unwrap_or_default() {
-                    self.change_group(group, |g| g.delete_user(user));
+                let groups: Vec<GroupId> = self.tied_groups(user).collect();
+                for group in groups {
+                    if let Some((_, row)) = self.standing(group, user) {
+                        self.place(group, user, Some(row), None);
+                        self.refresh_shares_of(group, user);
+                        self.refresh_group(group);
+                    }
                 }
             }
         }
-        Some(previous.map(|value| Content::User(user, value)))
     }
 
-    /// Changes one group and brings the indexes over groups in line with it.
-    fn change_group<T>(&mut self, id: GroupId, change: impl FnOnce(&mut Group) -> T) -> T {
-        let group = self.groups.entry(id).or_default();
-        let file_count_before = if group.row().is_some() { group.file_names.len() } else { 0 };
-        let changed = change(group);
-        let file_count = if group.row().is_some() { group.file_names.len() } else { 0 };
-        self.file_count = self.file_count + file_count - file_count_before;
-        let listing = group.listing();
-        let owner = group.owner().filter(|_| listing.is_some());
-        if owner != group.counted_owner {
-            let before = std::mem::replace(&mut group.counted_owner, owner);
-            before.into_iter().for_each(|user| count(&mut self.owned, user, true, false));
-            owner.into_iter().for_each(|user| count(&mut self.owned, user, false, true));
+    fn index_membership(&mut self, group: GroupId, user: UserId, before: Option<MembershipRow>, after: MembershipRow) {
+        if let Some(ended) = before.and_then(|before| before.ended).filter(|ended| Some(*ended) != after.ended) {
+            self.set(&in_list(Tag::Ended, group, ended, user), false);
         }
-        if listing == group.listed {
-            return changed;
+        after.ended.map(|ended| self.set(&in_list(Tag::Ended, group, ended, user), true));
+        let is_tied = after.state != MembershipState::None;
+        if self.set(&Tag::UserGroups.key(&[user.as_bytes(), group.as_bytes()]), is_tied) {
+            self.change_user(user, |summary| add(&mut summary.ties, is_tied));
         }
-        if let Some((name, _)) = &group.listed {
-            self.group_names.remove(name.as_str(), id);
-        }
-        if let Some((name, created)) = &listing {
-            self.group_names.insert(name.as_str(), *created, id);
-        }
-        group.listed = listing;
-        changed
+        let is_deleted = self.is_deleted(user);
+        self.place(group, user, before, Some(after).filter(|_| !is_deleted));
+        self.refresh_shares_of(group, user);
+        self.refresh_group(group);
     }
 
-    fn refresh_user_groups(&mut self, id: GroupId, user: UserId) {
-        let has_tie = self.groups.get(&id).is_some_and(|group| group.state(user) != MembershipState::None);
-        if has_tie {
-            self.user_groups.entry(user).or_default().insert(id);
-        } else if let Some(groups) = self.user_groups.get_mut(&user) {
-            groups.remove(&id);
-            if groups.is_empty() {
-                self.user_groups.remove(&user);
+    /// Moves a user from one list of a group to another.
+    fn place(&mut self, group: GroupId, user: UserId, before: Option<MembershipRow>, after: Option<MembershipRow>) {
+        let entry = |row: MembershipRow| match row.state {
+            MembershipState::None => None,
+            MembershipState::Requested => Some((Tag::Requests, in_list(Tag::Requests, group, row.since, user))),
+            MembershipState::Member => Some((Tag::Members, in_list(Tag::Members, group, row.since, user))),
+        };
+        let mut set = |(tag, key): (Tag, Vec<u8>), is_there| {
+            if self.set(&key, is_there) {
+                self.change_group(group, |summary| {
+                    let count = if matches!(tag, Tag::Members) { &mut summary.members } else { &mut summary.requests };
+                    add(count, is_there);
+                });
+            }
+        };
+        let (before, after) = (before.and_then(entry), after.and_then(entry));
+        if let Some(before) = before.filter(|(_, key)| after.as_ref().is_none_or(|(_, after)| after != key)) {
+            set(before, false);
+        }
+        if let Some(after) = after {
+            set(after, true);
+        }
+    }
+
+    fn index_file(&mut self, group: GroupId, file: FileId, before: Option<&FileRow>, after: Option<&FileRow>) {
+        let key = |row: &FileRow| entries::content(group, row.facts.info_hash, file);
+        let (before, after) = (before.map(key), after.map(key));
+        if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
+            self.set(&before, false);
+        }
+        if let Some(after) = after {
+            self.set(&after, true);
+        }
+        let sharers: Vec<UserId> = self.sharing_rows(group, file).map(|(user, _, _)| user).collect();
+        sharers.into_iter().for_each(|user| self.refresh_share(group, file, user));
+        self.refresh_listing(group, file);
+    }
+
+    fn index_sharing(&mut self, (group, file, user): (GroupId, FileId, UserId), is_on: bool, began_before: Option<Stamp>) {
+        let key = Tag::Shares.key(&[group.as_bytes(), user.as_bytes(), file.as_bytes()]);
+        if self.set(&key, is_on) {
+            self.change_user(user, |summary| add(&mut summary.shared, is_on));
+        }
+        if let Some(began) = began_before {
+            self.set_sharer(group, file, (began, user), false);
+        }
+        self.refresh_share(group, file, user);
+        self.refresh_listing(group, file);
+    }
+
+    fn refresh_shares_of(&mut self, group: GroupId, user: UserId) {
+        let mut after = None;
+        loop {
+            const AT_ONCE: usize = 1000;
+            let files: Vec<FileId> = self.shares_behind(group, user, after).take(AT_ONCE).collect();
+            for &file in &files {
+                self.refresh_share(group, file, user);
+                self.refresh_listing(group, file);
+            }
+            after = files.last().copied();
+            if after.is_none() {
+                return;
             }
         }
     }
-}
 
-fn register<V>(row: &Row, value: V) -> Register<V> {
-    Register { version: row.version, value, extra: row.extra.clone() }
-}
+    /// Brings the entry of a share in line with the rows.
+    fn refresh_share(&mut self, group: GroupId, file: FileId, user: UserId) {
+        if let Some((version, _)) = self.sharing(group, file, user) {
+            let is_in_effect = self.is_in_effect(group, file, user);
+            self.set_sharer(group, file, (version.stamp, user), is_in_effect);
+        }
+    }
 
-fn count(counts: &mut BTreeMap<UserId, u32>, user: UserId, was: bool, is: bool) {
-    let count = counts.entry(user).or_default();
-    *count = (*count + u32::from(is)).saturating_sub(u32::from(was));
-    if *count == 0 {
-        counts.remove(&user);
+    fn set_sharer(&mut self, group: GroupId, file: FileId, (began, user): (Stamp, UserId), is_there: bool) {
+        if self.set(&entries::sharer(group, file, began, user), is_there) {
+            self.change_file(group, file, |summary| add(&mut summary.sharers, is_there));
+        }
+    }
+
+    /// Brings the entries by which a file is listed in line with the rows.
+    fn refresh_listing(&mut self, group: GroupId, file: FileId) {
+        let before = self.file_summary(group, file);
+        let row = if before.sharers > 0 { self.file_row(group, file).and_then(|(_, row)| row) } else { None };
+        let listed = row.map(|row| (row.facts.len, row.at, row.facts.name.as_str().into()));
+        if listed == before.listed {
+            return;
+        }
+        let names = file_names(group);
+        let keys = |(len, since, _): &(u64, Stamp, Box<str>)| {
+            let size = Tag::BySize.key(&[group.as_bytes(), &down(*len), file.as_bytes()]);
+            let date = Tag::ByDate.key(&[group.as_bytes(), &down(since.as_u64()), file.as_bytes()]);
+            [size, date]
+        };
+        if let Some(listed) = &before.listed {
+            names.remove(&mut self.rows, &listed.2, listed.1, file);
+            keys(listed).iter().for_each(|key| _ = self.set(key, false));
+        }
+        if let Some(listed) = &listed {
+            names.insert(&mut self.rows, &listed.2, listed.1, file);
+            keys(listed).iter().for_each(|key| _ = self.set(key, true));
+        }
+        if listed.is_some() != before.listed.is_some() {
+            let is_listed = listed.is_some();
+            self.change_group(group, |summary| add(&mut summary.files, is_listed));
+        }
+        self.change_file(group, file, |summary| summary.listed = listed);
+    }
+
+    /// Brings what is known of a group elsewhere in line with its rows: name, owner, files.
+    fn refresh_group(&mut self, group: GroupId) {
+        let before = self.group_summary(group);
+        let row = if before.members > 0 { self.group_row(group).and_then(|(_, row)| row) } else { None };
+        let listed = row.map(|row| (row.created, row.name.as_str().into()));
+        let owner = listed.as_ref().and_then(|_| self.owner(group));
+        if listed != before.listed {
+            let names = group_names();
+            if let Some((since, name)) = &before.listed {
+                names.remove(&mut self.rows, name, *since, group);
+            }
+            if let Some((since, name)) = &listed {
+                names.insert(&mut self.rows, name, *since, group);
+            }
+            self.change_totals(|totals| totals.groups = totals.groups + u64::from(listed.is_some()) - u64::from(before.listed.is_some()));
+        }
+        if owner != before.counted_owner {
+            before.counted_owner.into_iter().for_each(|user| self.change_user(user, |summary| add(&mut summary.owned, false)));
+            owner.into_iter().for_each(|user| self.change_user(user, |summary| add(&mut summary.owned, true)));
+        }
+        self.change_group(group, |summary| (summary.listed, summary.counted_owner) = (listed, owner));
+    }
+
+    fn change_group(&mut self, group: GroupId, change: impl FnOnce(&mut GroupSummary)) {
+        let before = self.group_summary(group);
+        let mut summary = before.clone();
+        change(&mut summary);
+        summary.counted_files = if summary.listed.is_some() { summary.files } else { 0 };
+        if summary != before {
+            let (counted, count) = (u64::from(before.counted_files), u64::from(summary.counted_files));
+            self.change_totals(|totals| totals.files = (totals.files + count).saturating_sub(counted));
+            self.rows.set_entry(&Tag::Group.key(&[group.as_bytes()]), summary.to_bytes().as_deref());
+        }
+    }
+
+    fn change_file(&mut self, group: GroupId, file: FileId, change: impl FnOnce(&mut FileSummary)) {
+        let mut summary = self.file_summary(group, file);
+        change(&mut summary);
+        let key = Tag::File.key(&[group.as_bytes(), file.as_bytes()]);
+        self.rows.set_entry(&key, summary.to_bytes().as_deref());
+    }
+
+    fn change_user(&mut self, user: UserId, change: impl FnOnce(&mut UserSummary)) {
+        let mut summary = self.user_summary(user);
+        change(&mut summary);
+        self.rows.set_entry(&Tag::User.key(&[user.as_bytes()]), summary.to_bytes().as_deref());
+    }
+
+    fn change_totals(&mut self, change: impl FnOnce(&mut Totals)) {
+        let mut totals = self.totals();
+        change(&mut totals);
+        self.totals = Some(totals);
+    }
+
+    /// Writes or deletes an entry without a value. Returns whether that has changed anything.
+    fn set(&mut self, key: &[u8], is_there: bool) -> bool {
+        let changes = self.rows.entry(key).is_some() != is_there;
+        if changes {
+            self.rows.set_entry(key, is_there.then_some(&[]));
+        }
+        changes
     }
 }
 
-/// Bytes that every row takes in memory, about.
+impl<R: Rows> Directory<R> {
+    /// The groups that a user is in or waits to be in, whatever has become of the user or the group.
+    pub(super) fn tied_groups(&self, user: UserId) -> impl Iterator<Item = GroupId> + '_ {
+        let ties = Scan::prefix(&self.rows, &Tag::UserGroups.key(&[user.as_bytes()]));
+        ties.filter_map(|(key, _)| last_id::<GroupId, { GroupId::LEN }>(&key))
+    }
+
+    /// The files for which a user's sharing row is on, in effect or not, behind one of them.
+    pub(super) fn shares_behind(&self, group: GroupId, user: UserId, after: Option<FileId>) -> impl Iterator<Item = FileId> + '_ {
+        let prefix = Tag::Shares.key(&[group.as_bytes(), user.as_bytes()]);
+        let scan = match after {
+            Some(file) => Scan::after(&self.rows, &prefix, [&prefix, &file.as_bytes()[..]].concat()),
+            None => Scan::prefix(&self.rows, &prefix),
+        };
+        scan.filter_map(|(key, _)| last_id::<FileId, { FileId::LEN }>(&key))
+    }
+}
+
+fn add(count: &mut u32, is_more: bool) {
+    *count = if is_more { count.saturating_add(1) } else { count.saturating_sub(1) };
+}
+
+/// Bytes that every row takes on the disk, about.
 const ROW_LEN: u64 = 300;
 
-/// About how many bytes a row takes in memory, with its place in the indexes. Measured with files of the longest
-/// names: 3.4 KB a file with its share, of which this counts 3.1.
+/// About how many bytes a row takes on the disk, with its entries in the indexes.
 pub(super) fn size_of_row(content: &Content) -> u64 {
     let texts = match content {
         Content::User(_, Some(row)) => 4 * row.name.as_str().len() + row.hash.as_phc().len() + 400,
-        Content::Group(_, Some(row)) => 4 * row.name.as_str().len() + 1000,
-        Content::File(_, _, Some(row)) => 6 * row.facts.name.as_str().len() + 1000,
+        Content::Group(_, Some(row)) => 4 * row.name.as_str().len() + 600,
+        Content::File(_, _, Some(row)) => 5 * row.facts.name.as_str().len() + 1000,
         Content::Setting(name, value) => name.as_str().len() + value.as_ref().map_or(0, String::len),
         Content::Unknown(_, key, value) => 2 * key.len() + value.len(),
         _ => 0,

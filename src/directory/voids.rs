@@ -14,6 +14,10 @@
 //! ([`Directory::tickets_void_until_ms`]). Clocks that are further apart can leave a ticket valid until it
 //! expires, which is ten minutes at most by the slower clock.
 
+use std::ops::Bound;
+
+use super::entries::{Tag, at, last_user};
+use super::rows::{Rows, Scan, end_of};
 use super::state::Directory;
 use crate::types::limits::CLOCK_AHEAD_MAX;
 use crate::types::{GroupId, Stamp, UserId, Version};
@@ -21,25 +25,24 @@ use crate::types::{GroupId, Stamp, UserId, Version};
 /// How much later than its stamp an end makes tickets void, in milliseconds.
 const CLOCKS_MS: u64 = CLOCK_AHEAD_MAX.as_millis() as u64;
 
-impl Directory {
+impl<R: Rows> Directory<R> {
     /// Tells whether what rests on the password that a write set still counts; `None` if there never was
     /// such a user. A write newer than the one known here counts: another tracker has seen it. So does
     /// another copy of the same request: it set the same password.
     pub fn is_password_current(&self, user: UserId, write: Version) -> Option<bool> {
-        let present = self.users.get(&user)?;
-        let row = present.value.as_ref();
-        let counts = write >= present.version || write.request == present.version.request;
+        let (present, row) = self.account(user)?;
+        let counts = write >= present || write.request == present.request;
         Some(counts && row.is_some_and(|row| !row.is_disabled))
     }
 
     /// When a user's password last took the place of another.
     pub fn password_replaced(&self, user: UserId) -> Option<Stamp> {
-        self.users.get(&user)?.value.as_ref()?.replaced
+        self.user_row(user)?.replaced
     }
 
     /// When a user's membership last ended.
     pub fn membership_ended(&self, group: GroupId, user: UserId) -> Option<Stamp> {
-        self.groups.get(&group)?.standings.get(&user)?.value.ended
+        self.standing(group, user)?.1.ended
     }
 
     /// The time up to which signed tickets of a user for a group are void, in milliseconds; 0 if none
@@ -51,13 +54,17 @@ impl Directory {
 
     /// The memberships of a group that have ended since a time, the latest first.
     pub fn ended_since(&self, group: GroupId, since: Stamp) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
-        let ended = self.groups.get(&group).map(|state| &state.ended).into_iter();
-        ended.flat_map(move |ended| ended.range((since, UserId::NOBODY)..).rev().copied())
+        self.latest_since(Tag::Ended.key(&[group.as_bytes()]), since)
     }
 
     /// The users whose password took the place of another since a time, the latest first.
     pub fn replaced_since(&self, since: Stamp) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
-        self.replaced.range((since, UserId::NOBODY)..).rev().copied()
+        self.latest_since(Tag::Replaced.key(&[]), since)
+    }
+
+    fn latest_since(&self, list: Vec<u8>, since: Stamp) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
+        let from = Bound::Included([&list, &at(since)[..]].concat());
+        Scan::range(&self.rows, from, end_of(&list)).backwards().filter_map(|(key, _)| last_user(&key))
     }
 }
 
@@ -79,7 +86,7 @@ mod tests {
     }
 
     fn heard(rows: &[(Version, Content)]) -> Directory {
-        let mut directory = Directory::default();
+        let mut directory: Directory = Directory::default();
         for (sequence, (version, content)) in rows.iter().enumerate() {
             let place = Place { store: StoreId::from_bytes([9; 16]), sequence: sequence as u64 + 1 };
             let row = Row { content: content.clone(), version: *version, place, extra: Box::default() };

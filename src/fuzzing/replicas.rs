@@ -142,10 +142,9 @@ impl Run {
             return;
         }
         let count = input.below(4);
-        let old: Vec<RowKey> =
-            self.rows.values().filter(|row| row.content.is_tombstone()).take(count).map(|row| row.content.key()).collect();
-        old.iter().for_each(|key| drop(self.rows.remove(key)));
-        self.replica.swept(&old, self.stored);
+        let old: Vec<Row> = self.rows.values().filter(|row| row.content.is_tombstone()).take(count).cloned().collect();
+        old.iter().for_each(|row| drop(self.rows.remove(&row.content.key())));
+        self.replica.sweep(&old, self.stored);
     }
 
     fn drain(&mut self) {

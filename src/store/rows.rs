@@ -1,11 +1,15 @@
 //! The tracker's rows, and how far each store is known, in SQLite.
 //!
-//! **Invariant:** what one call of [`RowStore::append`] stores is there whole or not at all: rows,
-//! the last update sequence, checkpoints and the version vector. An update sequence is used under
-//! one store id only, since each start takes a new id.
+//! **Invariant:** what [`RowStore::commit`] ends is there whole or not at all: rows, entries of the
+//! indexes, the last update sequence, checkpoints and the version vector. An update sequence is used
+//! under one store id only, since each start takes a new id.
 //!
 //! One thread owns the [`RowStore`]. Other threads read through a [`RowReader`] of their own, which
-//! sees what is committed. A row's body is its wire encoding.
+//! sees what is committed. A row's body is its wire encoding; what the entries mean is the
+//! directory's business.
+//!
+//! Reading and writing rows and entries cannot fail for the caller: the first error is kept, from
+//! then on nothing is read or written, and [`RowStore::check`] and [`RowStore::commit`] return it.
 //!
 //! The rows are kept in the order in which they came first, not by key: measured with 300,000 rows,
 //! a table without row ids takes 1.7 times as long to fill and 4 times as long to read by sequence.
@@ -13,7 +17,10 @@
 mod copy;
 mod peers;
 mod reader;
+mod table;
 
+use std::cell::RefCell;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
@@ -24,9 +31,9 @@ pub(super) use self::peers::{PEERS_MAX, Peer, put_peer};
 pub use self::reader::RowReader;
 use super::database::{DatabaseKind, StoreError, open_database};
 use super::takeover;
+use crate::directory::{Entry, Rows, RowsMut, stored_key};
 use crate::types::{Content, Lineage, Row, RowKey, StoreId, StoreState, Transaction};
 use crate::wire::Wire;
-use crate::wire::row::{key_bytes, kind};
 
 /// Name of the database in a tracker's data directory.
 pub(super) const FILE: &str = "directory.sqlite";
@@ -43,6 +50,7 @@ pub(super) const KIND: DatabaseKind = DatabaseKind {
              class INTEGER NOT NULL,
              body BLOB NOT NULL
          ) STRICT;
+         CREATE TABLE entries (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
          CREATE INDEX rows_by_sequence ON rows (sequence);
          CREATE INDEX rows_by_age ON rows (class, stamp_ms) WHERE class > 0;
          CREATE TABLE peers (
@@ -73,6 +81,8 @@ pub(super) mod meta {
     pub(in crate::store) const SWEPT: &str = "swept";
     /// Version of the encoding of rows.
     pub(in crate::store) const ENCODING: &str = "encoding";
+    /// Version of the entries of the indexes; absent until all of them are there.
+    pub(in crate::store) const ENTRIES: &str = "entries";
     /// The old store that these rows were made from still has its name.
     pub(in crate::store) const TAKEOVER: &str = "takeover";
 }
@@ -86,7 +96,15 @@ pub struct RowStore {
     sequence: u64,
     swept: u64,
     peers: Peers,
+    /// A transaction has begun.
+    is_writing: bool,
+    failure: RefCell<Option<StoreError>>,
 }
+
+/// Memory for pages of the database, in KiB.
+const CACHE_KIB: i64 = 64 << 10;
+/// Statements kept prepared.
+const STATEMENTS_MAX: usize = 64;
 
 impl RowStore {
     /// Opens the store in `directory`, or makes one, and takes the id `fresh` for this start. A
@@ -98,6 +116,8 @@ impl RowStore {
         let path = directory.join(FILE);
         takeover::take_over(directory)?;
         let mut connection = open_database(&path, KIND)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(|e| StoreError::of(&path, e))?;
         check_encoding(&path, &connection)?;
         if read_meta(&path, &connection, meta::TAKEOVER)?.is_some() {
             takeover::put_away(directory)?;
@@ -115,7 +135,7 @@ impl RowStore {
             }
         };
         start(&mut connection, &lineage, &mut peers).map_err(|e| StoreError::of(&path, e))?;
-        Ok(Self { path, connection, lineage, sequence, swept, peers })
+        Ok(Self { path, connection, lineage, sequence, swept, peers, is_writing: false, failure: RefCell::default() })
     }
 
     /// Returns what the store knows besides its rows.
@@ -127,38 +147,73 @@ impl RowStore {
         StoreState { lineage, sequence, swept, checkpoints, vector }
     }
 
-    /// Hands every row to `take`, one at a time, in no particular order; of the requests only those
-    /// with a stamp of `requests_since_ms` or later. Returns how many there were.
+    /// Tells whether the entries of the indexes are there, in that version. If not, those that are there
+    /// are deleted: [`RowStore::pause`] and [`RowStore::end_entries`] follow.
     ///
     /// # Errors
-    /// A row that cannot be read, and what `take` says is wrong, are [`StoreError::Damaged`].
-    pub fn load<E: ToString>(
-        &self,
-        requests_since_ms: u64,
-        mut take: impl FnMut(Row) -> Result<(), E>,
-    ) -> Result<u64, StoreError> {
+    /// [`StoreError::Database`] if the disk is full or fails.
+    pub fn begin_entries(&mut self, version: u32) -> Result<bool, StoreError> {
         let wrap = |source| StoreError::of(&self.path, source);
-        let sql = "SELECT body, key FROM rows WHERE class <> ?1 OR stamp_ms >= ?2";
-        let mut statement = self.connection.prepare(sql).map_err(wrap)?;
-        let mut found = statement.query(params![CLASS_REQUEST, bound(requests_since_ms)]).map_err(wrap)?;
-        let mut count = 0;
-        while let Some(columns) = found.next().map_err(wrap)? {
-            let row = read_body(&self.path, columns)?;
-            let key = columns.get_ref(1).map_err(wrap)?.as_blob();
-            if key.ok() != Some(&stored_key(&row.content.key())) {
-                return Err(damaged(&self.path, "a row is stored in another's place"));
-            }
-            take(row).map_err(|e| damaged(&self.path, e))?;
-            count += 1;
+        if read_meta(&self.path, &self.connection, meta::ENTRIES)?.is_some_and(|found| found == version.to_be_bytes()) {
+            return Ok(true);
         }
-        Ok(count)
+        // Emptied in this way at once, however many there are.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrap)?;
+        transaction.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES]).map_err(wrap)?;
+        transaction.execute("DELETE FROM entries", []).map_err(wrap)?;
+        transaction.commit().map_err(wrap)?;
+        Ok(false)
     }
 
-    /// Stores transactions, all or nothing. When this returns, they are on the disk.
+    /// Commits what has been written so far of something that may be begun anew.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] if the disk is full or fails.
+    pub fn pause(&mut self) -> Result<(), StoreError> {
+        self.check()?;
+        self.end_transaction().map_err(|source| StoreError::of(&self.path, source))
+    }
+
+    /// The entries are complete.
+    ///
+    /// # Errors
+    /// As [`RowStore::pause`].
+    pub fn end_entries(&mut self, version: u32) -> Result<(), StoreError> {
+        self.write(|connection| put_meta(connection, meta::ENTRIES, &version.to_be_bytes()));
+        self.pause()
+    }
+
+    /// Says what has failed, if anything has. Nothing may leave that rests on rows read here before this
+    /// has been asked.
+    ///
+    /// # Errors
+    /// What failed first: [`StoreError::Damaged`] or [`StoreError::Database`].
+    pub fn check(&mut self) -> Result<(), StoreError> {
+        // It stays: whoever goes on gets an error again.
+        match self.failure.get_mut() {
+            None => Ok(()),
+            Some(failure) => Err(std::mem::replace(failure, damaged(&self.path, "it has failed before"))),
+        }
+    }
+
+    /// Stores rows, and ends the transaction as [`RowStore::commit`] does. Makes no entries.
+    ///
+    /// # Errors
+    /// Those of [`RowStore::commit`].
+    pub fn append(&mut self, transactions: &[Transaction]) -> Result<(), StoreError> {
+        for transaction in transactions {
+            transaction.rows.iter().for_each(|row| self.put(transaction.sequence, row));
+        }
+        self.commit(transactions)
+    }
+
+    /// Ends the transaction in which the rows of these were written, all or nothing, with their update
+    /// sequences, checkpoints and vectors. When this returns, they are on the disk.
     ///
     /// # Errors
     /// [`StoreError::Database`] if the disk is full or fails: nothing is stored then.
-    pub fn append(&mut self, transactions: &[Transaction]) -> Result<(), StoreError> {
+    pub fn commit(&mut self, transactions: &[Transaction]) -> Result<(), StoreError> {
+        self.check()?;
         let (mut peers, mut sequence) = (self.peers.clone(), self.sequence);
         for transaction in transactions {
             debug_assert!(
@@ -175,43 +230,68 @@ impl RowStore {
                 peers.raise(store, checkpoint, 0);
             }
         }
-        let stored = write_batch(&mut self.connection, transactions, sequence, &mut peers);
-        stored.map_err(|source| StoreError::of(&self.path, source))?;
+        self.write(|connection| put_number(connection, meta::SEQUENCE, sequence).and_then(|()| peers.write(connection)));
+        let ended = self.check().and_then(|()| self.end_transaction().map_err(|source| StoreError::of(&self.path, source)));
+        if ended.is_err() {
+            // The error that is known already is the one to tell.
+            let _ = self.connection.execute_batch("ROLLBACK");
+            self.is_writing = false;
+            return ended;
+        }
         (self.peers, self.sequence) = (peers, sequence);
         Ok(())
     }
 
-    /// Deletes at most `limit` tombstones and requests with a stamp before `before_ms`, and returns
-    /// their keys, with the largest update sequence of a tombstone that was ever deleted so.
+    /// Returns at most `limit` tombstones and requests with a stamp before `before_ms`, and the largest
+    /// update sequence of a tombstone among these and those of earlier calls. The caller deletes them.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if one cannot be read, [`StoreError::Database`] if the disk is full
-    /// or fails: nothing is deleted then.
-    pub fn sweep(&mut self, before_ms: u64, limit: usize) -> Result<(Vec<RowKey>, u64), StoreError> {
-        let wrap = |source| StoreError::of(&self.path, source);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrap)?;
-        let (mut ids, mut keys, mut swept) = (Vec::new(), Vec::new(), self.swept);
+    /// or fails.
+    pub fn old_rows(&mut self, before_ms: u64, limit: usize) -> Result<(Vec<Row>, u64), StoreError> {
+        let (mut rows, mut swept) = (Vec::new(), self.swept);
         {
-            let mut statement = transaction.prepare_cached(SWEEP).map_err(wrap)?;
+            let wrap = |source| StoreError::of(&self.path, source);
+            let mut statement = self.connection.prepare_cached(OLD).map_err(wrap)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let mut found = statement.query(params![bound(before_ms), limit]).map_err(wrap)?;
             while let Some(columns) = found.next().map_err(wrap)? {
-                keys.push(read_body(&self.path, columns)?.content.key());
-                ids.push(columns.get::<_, i64>(1).map_err(wrap)?);
+                rows.push(read_body(&self.path, columns)?);
                 // A peer that never hears of a request that old has missed nothing.
-                if columns.get::<_, u8>(2).map_err(wrap)? == CLASS_TOMBSTONE {
-                    swept = swept.max(columns.get::<_, i64>(3).map_err(wrap)? as u64);
+                if columns.get::<_, u8>(1).map_err(wrap)? == CLASS_TOMBSTONE {
+                    swept = swept.max(columns.get::<_, i64>(2).map_err(wrap)? as u64);
                 }
             }
-            let mut delete = transaction.prepare_cached("DELETE FROM rows WHERE id = ?1").map_err(wrap)?;
-            ids.iter().try_for_each(|id| delete.execute([id]).map(drop)).map_err(wrap)?;
         }
-        if !ids.is_empty() {
-            put_number(&transaction, meta::SWEPT, swept).map_err(wrap)?;
-            transaction.commit().map_err(wrap)?;
+        if swept > self.swept {
+            self.write(|connection| put_number(connection, meta::SWEPT, swept));
             self.swept = swept;
         }
-        Ok((keys, self.swept))
+        Ok((rows, swept))
+    }
+
+    /// Writes in the transaction that has begun, or begins one.
+    fn write(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
+        if self.failure.get_mut().is_some() {
+            return;
+        }
+        let begun = if self.is_writing { Ok(()) } else { self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]).map(drop)) };
+        self.is_writing |= begun.is_ok();
+        if let Err(source) = begun.and_then(|()| write(&self.connection)) {
+            *self.failure.get_mut() = Some(StoreError::of(&self.path, source));
+        }
+    }
+
+    fn end_transaction(&mut self) -> rusqlite::Result<()> {
+        if self.is_writing {
+            self.connection.prepare_cached("COMMIT")?.execute([])?;
+            self.is_writing = false;
+        }
+        Ok(())
+    }
+
+    fn read<T: Default>(&self, read: impl FnOnce(&Path, &Connection) -> Result<T, StoreError>) -> T {
+        table::or_failure(&self.failure, || read(&self.path, &self.connection))
     }
 
     /// Opens a second, reading connection to the store in `directory`, for another thread.
@@ -232,8 +312,48 @@ impl RowStore {
 }
 
 /// `class > 0` lets SQLite see that the index has all of them.
-const SWEEP: &str = "SELECT body, id, class, sequence FROM rows
+const OLD: &str = "SELECT body, class, sequence FROM rows
     WHERE class > 0 AND class IN (1, 2) AND stamp_ms < ?1 LIMIT ?2";
+
+impl Rows for RowStore {
+    fn get(&self, key: &RowKey) -> Option<Row> {
+        self.read(|path, connection| table::get(path, connection, key))
+    }
+
+    fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
+        self.read(|path, connection| table::rows(path, connection, prefix, after, limit))
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.read(|path, connection| table::entry(path, connection, key))
+    }
+
+    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
+        self.read(|path, connection| table::entries(path, connection, range, backwards, limit))
+    }
+}
+
+impl RowsMut for RowStore {
+    fn put(&mut self, sequence: u64, row: &Row) {
+        self.write(|connection| put_row(connection, sequence, row));
+    }
+
+    fn delete(&mut self, key: &RowKey) {
+        self.write(|connection| {
+            connection.prepare_cached("DELETE FROM rows WHERE key = ?1")?.execute([stored_key(key)]).map(drop)
+        });
+    }
+
+    fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.write(|connection| match value {
+            Some(value) => {
+                let sql = "INSERT OR REPLACE INTO entries (key, value) VALUES (?1, ?2)";
+                connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
+            }
+            None => connection.prepare_cached("DELETE FROM entries WHERE key = ?1")?.execute([key]).map(drop),
+        });
+    }
+}
 
 /// Writes one row, in place of another of the same key.
 pub(super) fn put_row(connection: &Connection, sequence: u64, row: &Row) -> rusqlite::Result<()> {
@@ -248,23 +368,6 @@ pub(super) fn put_row(connection: &Connection, sequence: u64, row: &Row) -> rusq
     let key = stored_key(&row.content.key());
     let values = params![key, sequence as i64, bound(row.version.stamp.ms()), class, row.to_bytes()];
     connection.prepare_cached(sql)?.execute(values).map(drop)
-}
-
-fn write_batch(
-    connection: &mut Connection,
-    transactions: &[Transaction],
-    sequence: u64,
-    peers: &mut Peers,
-) -> rusqlite::Result<()> {
-    let written = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for transaction in transactions {
-        for row in &transaction.rows {
-            put_row(&written, transaction.sequence, row)?;
-        }
-    }
-    put_number(&written, meta::SEQUENCE, sequence)?;
-    peers.write(&written)?;
-    written.commit()
 }
 
 /// Writes down under which id this start writes, before anything else is written.
@@ -341,13 +444,6 @@ fn read_number(path: &Path, connection: &Connection, key: &str) -> Result<u64, S
     let Some(bytes) = read_meta(path, connection, key)? else { return Ok(0) };
     let bytes = bytes.try_into().map_err(|_| damaged(path, format!("bad {key}")))?;
     Ok(u64::from_be_bytes(bytes))
-}
-
-/// The key under which a row is stored: its kind, then its key's bytes.
-fn stored_key(key: &RowKey) -> Vec<u8> {
-    let mut bytes = vec![kind(key)];
-    bytes.append(&mut key_bytes(key));
-    bytes
 }
 
 /// Decodes the first column of a result.

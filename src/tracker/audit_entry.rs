@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Rows};
 use crate::types::{Content, Effect, FileId, GroupId, RequestId, Row, UserId};
 
 /// Commands whose last argument is a name as somebody chose it.
@@ -31,7 +31,7 @@ pub(crate) struct AuditEntry {
 
 impl AuditEntry {
     /// Reads a request's row, with names as they are in the directory; `None` for any other row.
-    pub(crate) fn of(row: &Row, directory: &Directory) -> Option<Self> {
+    pub(crate) fn of(row: &Row, directory: &Directory<impl Rows>) -> Option<Self> {
         let Content::Request(request, value) = &row.content else { return None };
         // The name of a file may hold such words, too, but nothing stands behind the last ones.
         let (what, from) = value.note.rsplit_once("; ").unwrap_or((&value.note, ""));
@@ -135,7 +135,7 @@ impl AuditEntry {
     }
 }
 
-fn name_of(directory: &Directory, user: UserId) -> Option<String> {
+fn name_of(directory: &Directory<impl Rows>, user: UserId) -> Option<String> {
     directory.user_entry(user).map(|entry| entry.label.to_string())
 }
 
@@ -169,7 +169,7 @@ mod tests {
             place: Place { store: StoreId::from_bytes([2; 16]), sequence: 1 },
             extra: Box::default(),
         };
-        AuditEntry::of(&row, &Directory::default()).unwrap()
+        AuditEntry::of(&row, &<Directory>::default()).unwrap()
     }
 
     #[test]

@@ -16,7 +16,7 @@ use log::{info, warn};
 
 use super::audit_entry::AuditEntry;
 use super::config::TrackerError;
-use crate::directory::Directory;
+use crate::directory::{Directory, Rows};
 use crate::net::Stop;
 use crate::types::{Transaction, escape_json};
 
@@ -51,7 +51,7 @@ impl AuditLog {
     }
 
     /// Takes the changes of transactions that are on the disk.
-    pub(crate) fn note(&self, transactions: &[Transaction], directory: &Directory) {
+    pub(crate) fn note(&self, transactions: &[Transaction], directory: &Directory<impl Rows>) {
         let rows = transactions.iter().flat_map(|transaction| &transaction.rows);
         for entry in rows.filter_map(|row| AuditEntry::of(row, directory)) {
             if self.sender.try_send(entry).is_err() {
@@ -149,7 +149,7 @@ mod tests {
         let path = dir.path().join("audit");
         for _ in 0..2 {
             let log = AuditLog::open(path.clone()).unwrap();
-            log.note(&[transaction(1), transaction(2)], &Directory::default());
+            log.note(&[transaction(1), transaction(2)], &<Directory>::default());
             let stop = Stop::new();
             stop.set();
             log.run(&stop);
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(text.matches("\"name\":\"accounts closed\"").count(), 4, "{text}");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let full = AuditLog::open("/dev/full".into()).unwrap();
-        full.note(&[transaction(1)], &Directory::default());
+        full.note(&[transaction(1)], &<Directory>::default());
         let mut writer = Writer { failed: false, is_torn: false };
         full.write(&mut writer, &full.waiting.try_iter().collect::<Vec<_>>());
         assert!(writer.failed && full.lost.load(Ordering::Relaxed) == 1);

@@ -88,10 +88,13 @@ pub(crate) enum Input {
     Stop,
 }
 
+/// The directory in a tracker's store.
+pub(crate) type StoredDirectory = Directory<RowStore>;
+
 /// What a question may look at.
 pub(crate) struct View<'a> {
     /// The replica, and the directory in it.
-    pub(crate) replica: &'a Replica,
+    pub(crate) replica: &'a Replica<RowStore>,
     /// Who is connected.
     pub(crate) presence: &'a mut Presence,
     /// The time on this tracker's clock, milliseconds since the Unix epoch.
@@ -100,7 +103,7 @@ pub(crate) struct View<'a> {
 
 impl View<'_> {
     /// The directory.
-    pub(crate) fn directory(&self) -> &Directory {
+    pub(crate) fn directory(&self) -> &StoredDirectory {
         self.replica.directory()
     }
 }
@@ -179,8 +182,7 @@ enum Effect {
 pub(crate) struct Core {
     shared: Arc<Shared>,
     inputs: Receiver<Input>,
-    replica: Replica,
-    store: RowStore,
+    replica: Replica<RowStore>,
     presence: Presence,
     clock: Clock,
     links: Links,
@@ -199,11 +201,10 @@ pub(crate) struct Core {
 
 impl Core {
     /// Puts the core together around what the store holds.
-    pub(crate) fn new(shared: Arc<Shared>, inputs: Receiver<Input>, replica: Replica, store: RowStore) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, inputs: Receiver<Input>, replica: Replica<RowStore>) -> Self {
         Self {
             inputs,
             replica,
-            store,
             presence: Presence::default(),
             clock: Clock::new(shared.limits.clock_offset_ms),
             links: Links::new(shared.clone()),
@@ -337,7 +338,7 @@ impl Core {
         while !self.unsaved.is_empty() {
             let transactions = std::mem::take(&mut self.unsaved);
             self.unsaved_rows = 0;
-            self.store.append(&transactions).inspect_err(|e| {
+            self.replica.store_mut().commit(&transactions).inspect_err(|e| {
                 error!(
                     "cannot store {} changes: {e}; this tracker ends, and answers nothing that is not stored",
                     transactions.len()
@@ -359,6 +360,7 @@ impl Core {
                 self.follow_settings();
             }
         }
+        self.replica.store_mut().check()?;
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Output(output) => self.carry_out(output)?,
@@ -373,7 +375,7 @@ impl Core {
     /// Takes over what the operator has set: the trackers to dial, and to tell clients of.
     fn follow_settings(&mut self) {
         let settings = self.replica.directory().settings();
-        let Some(numbers) = Shared::follow_settings(&self.shared, settings) else { return };
+        let Some(numbers) = Shared::follow_settings(&self.shared, &settings) else { return };
         let known: Vec<u32> = self.replica.links().iter().map(|link| link.tracker).collect();
         known.iter().filter(|number| !numbers.contains(number)).for_each(|&number| self.replica.set_peer(number, false));
         numbers.iter().for_each(|&number| self.replica.set_peer(number, true));
@@ -387,8 +389,9 @@ impl Core {
             Output::Send(link, message) => self.links.send(link, message, self.replica.is_empty()),
             Output::SendStored { link, after, through, known } => self.links.send_stored(link, after, through, known),
             Output::Sweep(before_ms) => {
-                let (keys, swept) = self.store.sweep(before_ms, SWEEP_ROWS_MAX)?;
-                self.replica.swept(&keys, swept);
+                let (rows, swept) = self.replica.store_mut().old_rows(before_ms, SWEEP_ROWS_MAX)?;
+                self.replica.sweep(&rows, swept);
+                self.replica.store_mut().pause()?;
             }
             Output::Reply(ticket, outcome) => {
                 if let Some((answer, is_repeated)) = self.tickets.remove(&ticket) {

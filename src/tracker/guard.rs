@@ -121,7 +121,7 @@ impl Shared {
     ) -> Option<Outcome> {
         let asked = self.core.ask(move |view| {
             let directory = view.directory();
-            (directory.password_hash(user).cloned(), directory.outcome(request.id, user).is_some())
+            (directory.password_hash(user), directory.outcome(request.id, user).is_some())
         });
         let (present, repeated) = asked?;
         let Some(present) = present else { return Some(Err(Refusal::LoginFirst)) };
@@ -166,7 +166,7 @@ impl Shared {
         let found = self.core.ask(move |view| {
             let directory = view.directory();
             let carried_out = directory.outcome(request.id, user).is_some_and(|outcome| outcome.is_ok());
-            let (entry, hash) = (directory.user_entry(user)?, directory.password_hash(user)?.clone());
+            let (entry, hash) = (directory.user_entry(user)?, directory.password_hash(user)?);
             Some((entry, directory.password_version(user)?, hash)).filter(|_| carried_out)
         })?;
         let Some((entry, tag, hash)) = found else { return Some(Err(Refusal::LoginFirst)) };

@@ -24,7 +24,7 @@ use self::changes::Changes;
 use self::late::LateEnds;
 use self::swarm::{Word, check};
 use super::outbox::{Frame, Outbox};
-use crate::directory::Directory;
+use crate::directory::{Directory, Rows};
 use crate::types::limits::PEERS_PER_ANSWER_MAX;
 use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, Refusal, RequestId, UserId, Version};
 use crate::wire::frame::to_frame;
@@ -174,7 +174,7 @@ impl Presence {
         &mut self,
         key: SessionKey,
         visitor: Visitor,
-        directory: &Directory,
+        directory: &Directory<impl Rows>,
         now_ms: u64,
     ) -> Result<usize, Refusal> {
         let user = visitor.user;
@@ -209,14 +209,14 @@ impl Presence {
 
     /// The write that set the password on which a user's session rests; `None` if they are not logged in there. In the turn in which a
     /// password is replaced its sessions still stand, and are good for nothing any more.
-    pub(crate) fn password_of(&self, key: SessionKey, user: UserId, directory: &Directory) -> Option<Version> {
+    pub(crate) fn password_of(&self, key: SessionKey, user: UserId, directory: &Directory<impl Rows>) -> Option<Version> {
         let visitor = &self.sessions.get(&key)?.visitor;
         let is_good = visitor.user == user && directory.is_password_current(user, visitor.password) != Some(false);
         is_good.then_some(visitor.password)
     }
 
     /// Notes which change a session asks for; false if the user is not logged in there.
-    pub(crate) fn asks(&mut self, key: SessionKey, user: UserId, request: RequestId, directory: &Directory) -> bool {
+    pub(crate) fn asks(&mut self, key: SessionKey, user: UserId, request: RequestId, directory: &Directory<impl Rows>) -> bool {
         let is_good = self.password_of(key, user, directory).is_some();
         if is_good && let Some(session) = self.sessions.get_mut(&key) {
             session.asked = Some(request);
@@ -225,7 +225,7 @@ impl Presence {
     }
 
     /// The time up to which signed tickets of a user for a group are void, in milliseconds; 0 if none are.
-    pub(crate) fn tickets_void_until_ms(&self, group: GroupId, user: UserId, directory: &Directory) -> u64 {
+    pub(crate) fn tickets_void_until_ms(&self, group: GroupId, user: UserId, directory: &Directory<impl Rows>) -> u64 {
         directory.tickets_void_until_ms(group, user).max(self.late.until_ms(group, user))
     }
 
@@ -287,7 +287,7 @@ impl Presence {
         key: SessionKey,
         user: UserId,
         entries: &[AnnounceEntry],
-        directory: &Directory,
+        directory: &Directory<impl Rows>,
     ) -> Result<Reply, Duration> {
         if self.password_of(key, user, directory).is_none() {
             return Ok(Reply::Refused(Refusal::LoginFirst));
@@ -306,7 +306,7 @@ impl Presence {
         shown != entry.state || entry.state == DownloadState::Leeching
     }
 
-    fn take_announced(&mut self, key: SessionKey, entries: &[AnnounceEntry], directory: &Directory) -> Reply {
+    fn take_announced(&mut self, key: SessionKey, entries: &[AnnounceEntry], directory: &Directory<impl Rows>) -> Reply {
         let (mut peers, mut refusal, mut allowed) = (Vec::new(), None, entries.is_empty());
         let leeching = entries.iter().filter(|entry| entry.state == DownloadState::Leeching).count();
         let of_each = (PEERS_PER_ANNOUNCE_MAX / leeching.max(1)).clamp(1, PEERS_PER_ANSWER_MAX);
@@ -351,7 +351,7 @@ impl Presence {
         self.users.get(&user).into_iter().flat_map(|online| &online.sessions).copied().collect()
     }
 
-    fn announce_one(&mut self, key: SessionKey, entry: &AnnounceEntry, directory: &Directory) -> Result<(), Refusal> {
+    fn announce_one(&mut self, key: SessionKey, entry: &AnnounceEntry, directory: &Directory<impl Rows>) -> Result<(), Refusal> {
         let swarm = key_of(entry);
         if entry.state == DownloadState::Stopped {
             self.drop_entry(key, swarm, Word::Withdrawn);

@@ -15,9 +15,8 @@ use parking_lot::Mutex;
 use super::accept;
 use super::admin::AdminSocket;
 use super::audit_log::AuditLog;
-use super::clock::wall_ms;
 use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
-use super::core::{Core, CoreHandle, Input};
+use super::core::{Core, CoreHandle, Input, StoredDirectory};
 use super::data_dir;
 use super::gate::Gate;
 use super::log_limiter::LogLimiter;
@@ -25,14 +24,12 @@ use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
 use super::shared::Shared;
-use crate::directory::Replica;
+use crate::directory::{Directory, ENTRIES_VERSION, Replica};
 use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, TrackerSecurity, resolve};
 use crate::store::{DirectoryLock, RowStore};
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::types::{Fingerprint, StoreId, TrackerAddress};
 
-/// Requests of the last minutes are loaded: an older copy is refused for its time.
-const REQUESTS_LOADED_MS: u64 = 15 * 60_000;
 /// Time for the core to end: changes under way, and the disk.
 const CORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Links that are dialled: one to each tracker, and while it ends perhaps another.
@@ -99,15 +96,11 @@ impl Tracker {
         let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
         let state = store.state();
         let lineage = state.lineage.clone();
-        let mut replica = Replica::new(state, &peers);
-        let requests_since_ms = wall_ms(limits.clock_offset_ms).saturating_sub(REQUESTS_LOADED_MS);
-        let count = store.load(requests_since_ms, |row| {
-            replica.restore(&row);
-            Ok::<(), String>(())
-        })?;
+        let replica = Replica::over(open_directory(store)?, state, &peers);
+        let count = replica.directory().counts().rows;
         let audit_log = audit.map(AuditLog::open).transpose()?;
         let listener = Arc::new(bind(line, listen)?);
-        info!("{count} rows loaded; listening at {}", listener.local_addr());
+        info!("{count} rows; listening at {}", listener.local_addr());
 
         let (core, inputs) = CoreHandle::new();
         let stop = Stop::new();
@@ -144,7 +137,7 @@ impl Tracker {
         let (core, notifier, notifier_stop) = (Threads::new(), Threads::new(), Stop::new());
         let admin = AdminSocket::bind_or_warn(&shared.data_dir).map(Arc::new);
         let tracker = Self { shared, listener, admin, core, notifier, notifier_stop, _lock: lock };
-        let state = Core::new(tracker.shared.clone(), inputs, replica, store);
+        let state = Core::new(tracker.shared.clone(), inputs, replica);
         match tracker.spawn_all(state) {
             Ok(()) => Ok(tracker),
             Err(e) => {
@@ -250,6 +243,24 @@ impl Drop for Tracker {
 }
 
 /// Runs the core; however it ends, the tracker ends with it.
+/// Opens the directory in a store, whose indexes are made if they are not there.
+fn open_directory(mut store: RowStore) -> Result<StoredDirectory, TrackerError> {
+    if store.begin_entries(ENTRIES_VERSION)? {
+        return Ok(Directory::new(store));
+    }
+    let mut directory = Directory::new(store);
+    let mut count = 0;
+    directory.make_entries(|store| {
+        count += 1;
+        if count % 500 == 0 {
+            info!("indexes: {count} thousand rows");
+        }
+        store.pause()
+    })?;
+    directory.rows_mut().end_entries(ENTRIES_VERSION)?;
+    Ok(directory)
+}
+
 fn run_core(core: Core, shared: &Shared) {
     /// Set off by a panic too.
     struct End<'a>(&'a Shared);

@@ -96,7 +96,7 @@ impl Clients {
         let known: Vec<usize> = (0..self.requests.len())
             .filter(|&index| {
                 let id = self.requests[index].stamp.id;
-                world.nodes[node].replica.as_ref().unwrap().directory().requests.get(id).is_some()
+                world.nodes[node].replica.as_ref().unwrap().directory().carried_out(id).is_some()
             })
             .collect();
         let Some(index) = random.pick(&known) else { return };

@@ -77,15 +77,15 @@ impl Disk {
         checkpoints.for_each(|&(store, sequence)| self.checkpoints.raise(store, sequence));
     }
 
-    /// Deletes tombstones and requests from before that time; returns their keys, and what a replica is
-    /// told with them.
-    pub(super) fn sweep(&mut self, before_ms: u64) -> (Vec<RowKey>, u64) {
-        let keys = self.delete_old(before_ms);
+    /// Deletes tombstones and requests from before that time; returns them, and what a replica is told
+    /// with them.
+    pub(super) fn sweep(&mut self, before_ms: u64) -> (Vec<Row>, u64) {
+        let rows = self.delete_old(before_ms);
         self.log.push(Entry::Sweep(before_ms));
-        (keys, self.swept)
+        (rows, self.swept)
     }
 
-    fn delete_old(&mut self, before_ms: u64) -> Vec<RowKey> {
+    fn delete_old(&mut self, before_ms: u64) -> Vec<Row> {
         let is_old = |stored: &&Stored| stored.row.content.is_tombstone() && stored.row.version.stamp.ms() < before_ms;
         let old: Vec<Stored> = self.rows.values().filter(is_old).cloned().collect();
         for stored in &old {
@@ -96,7 +96,7 @@ impl Disk {
             self.rows.remove(&key);
             self.gone.insert(key, stored.row.version);
         }
-        old.iter().map(|stored| stored.row.content.key()).collect()
+        old.iter().map(|stored| (*stored.row).clone()).collect()
     }
 
     pub(super) fn lineage(&self) -> &Lineage {
@@ -115,9 +115,7 @@ impl Disk {
     /// for its age.
     pub(super) fn covers(&self, key: &RowKey, version: Version) -> bool {
         let stored = self.rows.get(key).map(|stored| &stored.row);
-        // Of a request that was carried out twice an old copy may have taken the place of the later one.
-        let is_request = matches!(key, RowKey::Request(_));
-        stored.is_some_and(|row| row.version >= version || row.content.is_final() || is_request)
+        stored.is_some_and(|row| row.version >= version || row.content.is_final())
             || self.gone.get(key).is_some_and(|gone| *gone >= version)
     }
 

@@ -2,12 +2,14 @@
 //! same, and its answers are those of the naive model.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use proptest::prelude::*;
 
 use super::clients::{file, request_id};
 use super::model::Model;
-use crate::directory::Directory;
+use crate::directory::{Counts, Directory, Entry, Rows, RowsMut};
+use crate::store::RowStore;
 use crate::types::{
     Content, FileFacts, FileOrder, FileRow, GroupId, GroupRow, MembershipRow, MembershipState, PasswordHash, Place, Row,
     SharingRow, Stamp, StoreId, UserId, UserRow, Version,
@@ -81,9 +83,17 @@ fn row() -> impl Strategy<Value = Row> {
 }
 
 fn directory(rows: &[Row]) -> Directory {
-    let mut directory = Directory::default();
+    applied(Directory::default(), rows)
+}
+
+fn applied<R: RowsMut>(mut directory: Directory<R>, rows: &[Row]) -> Directory<R> {
     rows.iter().for_each(|row| drop(directory.apply(row, 1)));
+    directory.end_transaction();
     directory
+}
+
+fn all_entries(rows: &impl Rows) -> Vec<Entry> {
+    rows.entries((Bound::Unbounded, Bound::Unbounded), false, usize::MAX)
 }
 
 proptest! {
@@ -106,6 +116,7 @@ proptest! {
         let (one, other) = (directory(&rows), directory(&shuffled));
         prop_assert_eq!(one.digest(), other.digest());
         prop_assert_eq!(one.counts(), other.counts());
+        prop_assert_eq!(one.rows().all_entries(), other.rows().all_entries());
         let all = |directory: &Directory| directory.groups(UserId::NOBODY, None, None, usize::MAX);
         prop_assert_eq!(all(&one), all(&other));
         for group in all(&one).0 {
@@ -113,6 +124,15 @@ proptest! {
             prop_assert_eq!(files(&one), files(&other));
             prop_assert_eq!(one.members(group.group, None, usize::MAX), other.members(group.group, None, usize::MAX));
         }
+    }
+
+    /// Entries that are made anew are those that had been made one by one.
+    #[test]
+    fn entries_follow_from_the_rows(rows in proptest::collection::vec(row(), 0..60)) {
+        let one_by_one = directory(&rows);
+        let mut anew = Directory::new(one_by_one.rows().clone().without_entries());
+        let Ok(()) = anew.make_entries(|_| Ok::<(), std::convert::Infallible>(()));
+        prop_assert_eq!(one_by_one.rows().all_entries(), anew.rows().all_entries());
     }
 
     /// The indexes say what the rows say.
@@ -127,11 +147,12 @@ proptest! {
         let mut forgetful = directory(&rows);
         let rows = Model::of(&rows).rows();
         let old: BTreeSet<usize> = (0..rows.len()).filter(|&index| rows[index].content.is_tombstone()).collect();
-        old.iter().for_each(|&index| forgetful.forget(&rows[index].content.key()));
+        old.iter().for_each(|&index| forgetful.forget(&rows[index]));
         let kept: Vec<Row> = rows.iter().filter(|row| !row.content.is_tombstone()).cloned().collect();
         let fresh = directory(&kept);
         prop_assert_eq!(fresh.digest(), forgetful.digest());
         prop_assert_eq!(fresh.counts(), forgetful.counts());
+        prop_assert_eq!(fresh.rows().all_entries(), forgetful.rows().all_entries());
         Model::of(&kept).check(&forgetful);
     }
 
@@ -168,5 +189,28 @@ proptest! {
             }
             prop_assert_eq!(members, directory.members(group.group, None, usize::MAX).0);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same rules over SQLite: the same entries, the same answers, also read beside the writer.
+    #[test]
+    fn a_database_holds_what_memory_holds(rows in proptest::collection::vec(row(), 0..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RowStore::open(dir.path(), StoreId::from_bytes([1; 16])).unwrap();
+        let in_memory = directory(&rows);
+        let mut stored = applied(Directory::new(store), &rows);
+        prop_assert_eq!(all_entries(in_memory.rows()), all_entries(stored.rows()));
+        prop_assert_eq!(in_memory.digest(), stored.digest());
+        let reader = RowStore::reader(dir.path()).unwrap();
+        let (reader, before) = reader.look(|directory| directory.counts()).unwrap();
+        prop_assert_eq!(before, Counts::default(), "nothing is seen before it is on the disk");
+        stored.rows_mut().commit(&[]).unwrap();
+        let (_, seen) = reader.look(|directory| (directory.counts(), all_entries(directory.rows()))).unwrap();
+        prop_assert_eq!(seen, (in_memory.counts(), all_entries(in_memory.rows())));
+        let groups = |directory: &Directory| directory.groups(UserId::NOBODY, None, None, usize::MAX);
+        prop_assert_eq!(groups(&in_memory), stored.groups(UserId::NOBODY, None, None, usize::MAX));
     }
 }

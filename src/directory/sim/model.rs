@@ -194,7 +194,7 @@ impl Model {
             let has_tie = |&&group: &&GroupId| self.state(group, user) != MembershipState::None;
             assert_eq!(mine, groups.iter().filter(has_tie).copied().collect());
             let owned = groups.iter().filter(|&&group| self.owner(group) == Some(user)).count();
-            assert_eq!(directory.owned.get(&user).copied().unwrap_or(0) as usize, owned);
+            assert_eq!(directory.usage(user).groups as usize, owned);
         }
         let counts = directory.counts();
         let expected = (users.len() as u64, groups.len() as u64, files as u64);
@@ -214,7 +214,7 @@ impl Model {
         for (label, user) in labels(named.collect()) {
             assert_eq!(directory.find_user(label.as_str()), Some(user));
             assert_eq!(directory.user_entry(user).unwrap().label, label);
-            assert_eq!(directory.password_hash(user), self.user(user).map(|row| &row.hash));
+            assert_eq!(directory.password_hash(user), self.user(user).map(|row| row.hash.clone()));
             let name = label.as_str().split('~').next().unwrap();
             let candidates = directory.login_candidates(name);
             assert!(candidates.len() == 8 || candidates.iter().any(|c| c.0.user == user));

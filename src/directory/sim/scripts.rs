@@ -248,7 +248,7 @@ fn show(world: &World, at: usize, what: &[&str], output: &mut String) {
     let group = || directory.find_group(what[1]).unwrap();
     let max = usize::MAX;
     let lines: Vec<String> = match what[0] {
-        "users" => directory.user_names.after(None).map(|(label, _)| label.to_string()).collect(),
+        "users" => directory.users(None, max).0.iter().map(|entry| entry.label.to_string()).collect(),
         "groups" => {
             let groups = directory.groups(UserId::NOBODY, None, None, max).0;
             groups.iter().map(|g| format!("{}, {} members, owner {}", g.label, g.member_count, g.owner)).collect()

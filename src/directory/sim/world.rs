@@ -12,7 +12,6 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::disk::{Disk, Entry};
-use crate::directory::requests::REMEMBERED_MS;
 use crate::directory::{Asked, LinkId, Notice, Replica, Ticket};
 use crate::types::{
     Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage,
@@ -238,7 +237,6 @@ impl World {
     pub(super) fn restart(&mut self, node: usize) {
         assert!(self.nodes[node].replica.is_none());
         let store = self.fresh_store();
-        let since_ms = self.wall_ms(node).saturating_sub(REMEMBERED_MS);
         let state = &mut self.nodes[node];
         state.disk.push(Entry::Start(store));
         self.lineages.insert(store, state.disk.lineage().clone());
@@ -246,12 +244,8 @@ impl World {
         let mut replica = Replica::new(state.disk.state(), &peers);
         state.view.clear();
         for stored in state.disk.rows.values() {
-            let key = stored.row.content.key();
-            if matches!(key, RowKey::Request(_)) && stored.row.version.stamp.ms() < since_ms {
-                continue;
-            }
             replica.restore(&stored.row);
-            state.view.insert(key, stored.row.clone());
+            state.view.insert(stored.row.content.key(), stored.row.clone());
         }
         state.checked = VersionVector::default();
         state.replica = Some(replica);
@@ -414,16 +408,16 @@ impl World {
         }
         let before_ms = self.wall_ms(node).saturating_sub(age_ms);
         let state = &mut self.nodes[node];
-        let (keys, swept) = state.disk.sweep(before_ms);
-        for key in &keys {
-            let version = state.disk.gone[key];
-            let gone = self.gone.entry(key.clone()).or_insert(version);
-            *gone = version.max(*gone);
-            state.view.remove(key);
+        let (rows, swept) = state.disk.sweep(before_ms);
+        for row in &rows {
+            let key = row.content.key();
+            let gone = self.gone.entry(key.clone()).or_insert(row.version);
+            *gone = row.version.max(*gone);
+            state.view.remove(&key);
         }
-        self.replica(node).swept(&keys, swept);
+        self.replica(node).sweep(&rows, swept);
         self.drain(node);
-        keys.len()
+        rows.len()
     }
 
     /// Lets time pass for every tracker that is awake.

@@ -4,25 +4,52 @@
 //! during the call is handed out as it was, and again by a later call that reaches its new
 //! sequence.
 
+use std::cell::RefCell;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
 use super::super::database::{StoreError, open_read_only};
-use super::{CLASS_REQUEST, bound, copy, read_body};
-use crate::types::Row;
+use super::{CLASS_REQUEST, STATEMENTS_MAX, bound, copy, read_body, table};
+use crate::directory::{Directory, Entry, Rows};
+use crate::types::{Row, RowKey};
 
 /// The reading connection of one thread.
 #[derive(Debug)]
 pub struct RowReader {
     path: PathBuf,
     connection: Connection,
+    failure: RefCell<Option<StoreError>>,
 }
+
+/// Memory for pages of the database, in KiB.
+const CACHE_KIB: i64 = 8 << 10;
 
 impl RowReader {
     pub(super) fn open(path: PathBuf) -> Result<Self, StoreError> {
         let connection = open_read_only(&path)?;
-        Ok(Self { path, connection })
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(|e| StoreError::of(&path, e))?;
+        Ok(Self { path, connection, failure: RefCell::default() })
+    }
+
+    /// Has a directory looked at as it is at one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if something cannot be read, [`StoreError::Database`] if the disk fails.
+    pub fn look<T>(self, look: impl FnOnce(&Directory<Self>) -> T) -> Result<(Self, T), StoreError> {
+        let begun = self.connection.execute_batch("BEGIN");
+        begun.map_err(|source| StoreError::of(&self.path, source))?;
+        let directory = Directory::new(self);
+        let seen = look(&directory);
+        let mut reader = directory.into_rows();
+        if let Some(failure) = reader.failure.get_mut().take() {
+            return Err(failure);
+        }
+        let ended = reader.connection.execute_batch("COMMIT");
+        ended.map_err(|source| StoreError::of(&reader.path, source))?;
+        Ok((reader, seen))
     }
 
     /// Hands the rows with `after` < sequence <= `through` to `take`, with their sequences and in
@@ -78,6 +105,24 @@ impl RowReader {
     /// the disk is full or fails.
     pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
         copy::copy(&self.connection, &self.path, to)
+    }
+}
+
+impl Rows for RowReader {
+    fn get(&self, key: &RowKey) -> Option<Row> {
+        table::or_failure(&self.failure, || table::get(&self.path, &self.connection, key))
+    }
+
+    fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
+        table::or_failure(&self.failure, || table::rows(&self.path, &self.connection, prefix, after, limit))
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
+        table::or_failure(&self.failure, || table::entry(&self.path, &self.connection, key))
+    }
+
+    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
+        table::or_failure(&self.failure, || table::entries(&self.path, &self.connection, range, backwards, limit))
     }
 }
 

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use super::command::{Command, parse};
 use super::{AdminError, Line, Sink, history, network};
-use crate::directory::{Accounts, Asked, Directory, QUOTA_NAMES, Usage};
+use crate::tracker::core::StoredDirectory;
+use crate::directory::{Accounts, Asked, QUOTA_NAMES, Usage};
 use crate::net::Source;
 use crate::store::RowStore;
 use crate::tracker::audit::note_of_order;
@@ -225,7 +226,7 @@ fn list_users(shared: &Shared, pattern: Option<&Pattern>, out: Sink<'_>) -> Resu
             let (entries, more) = directory.users(from.as_ref(), PAGE_LEN);
             let next = entries.last().filter(|_| more).map(|entry| entry.label.clone());
             let matching = entries.into_iter().filter(|entry| pattern.as_ref().is_none_or(|p| p.matches(entry.label.as_str())));
-            let account = |user: UserId, name: Label, directory: &Directory| {
+            let account = |user: UserId, name: Label, directory: &StoredDirectory| {
                 let row = directory.user_row(user)?;
                 let (is_disabled, must_change) = (row.is_disabled, row.must_change);
                 let (usage, is_online) = (directory.usage(user), view.presence.is_online(user));

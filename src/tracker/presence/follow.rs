@@ -13,7 +13,7 @@ use log::warn;
 
 use super::swarm::Word;
 use super::{Presence, Replaced, SessionKey, event_frame};
-use crate::directory::{Directory, void_until_ms};
+use crate::directory::{Directory, Rows, void_until_ms};
 use crate::tracker::outbox::Frame;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{
@@ -32,7 +32,7 @@ const LATE_MS: u64 = 5_000;
 impl Presence {
     /// Follows what a transaction has changed: lets in, throws out, shows and hides. `now_ms` is the time on
     /// this tracker's clock. Returns the users whose password it has replaced.
-    pub(crate) fn observe(&mut self, transaction: &Transaction, directory: &Directory, now_ms: u64) -> Vec<Replaced> {
+    pub(crate) fn observe(&mut self, transaction: &Transaction, directory: &Directory<impl Rows>, now_ms: u64) -> Vec<Replaced> {
         let mut replaced = Vec::new();
         // By request, who asked: a group's maker is not told of being let in.
         let actors: HashMap<RequestId, UserId> = transaction
@@ -94,7 +94,7 @@ impl Presence {
     }
 
     /// A user's account was deleted: sessions end, and with the memberships everything that rests on them.
-    fn user_deleted(&mut self, user: UserId, directory: &Directory, now_ms: u64) {
+    fn user_deleted(&mut self, user: UserId, directory: &Directory<impl Rows>, now_ms: u64) {
         self.late.note((None, user), now_ms);
         let groups: Vec<GroupId> = directory.former_groups(user).collect();
         for group in groups {
@@ -104,7 +104,7 @@ impl Presence {
     }
 
     /// A file was taken out of a group: nobody offers it there any more.
-    fn file_removed(&mut self, group: GroupId, before: &FileRow, replaced_by: Option<Label>, directory: &Directory) {
+    fn file_removed(&mut self, group: GroupId, before: &FileRow, replaced_by: Option<Label>, directory: &Directory<impl Rows>) {
         let info_hash = before.facts.info_hash;
         let keys = self.sessions_in((info_hash, group));
         let label = Label::new(before.facts.name.as_str(), 1);
@@ -115,7 +115,7 @@ impl Presence {
     }
 
     /// Tells sessions, which have come to be in these groups, which tickets are void there. Returns how many things it has looked at.
-    pub(super) fn tell_voids(&mut self, keys: &[SessionKey], groups: &[GroupId], directory: &Directory, now_ms: u64) -> usize {
+    pub(super) fn tell_voids(&mut self, keys: &[SessionKey], groups: &[GroupId], directory: &Directory<impl Rows>, now_ms: u64) -> usize {
         self.late.forget(now_ms);
         let (voids, looked) = self.voids_of(groups, directory, now_ms);
         if voids.len() > VOIDS_TOLD_MAX {
@@ -133,7 +133,7 @@ impl Presence {
     }
 
     /// What is void in groups, the latest first, and how many things were looked at.
-    fn voids_of(&self, groups: &[GroupId], directory: &Directory, now_ms: u64) -> (Vec<(u64, Option<GroupId>, UserId)>, usize) {
+    fn voids_of(&self, groups: &[GroupId], directory: &Directory<impl Rows>, now_ms: u64) -> (Vec<(u64, Option<GroupId>, UserId)>, usize) {
         let since = Stamp::new(now_ms.saturating_sub(VOID_KEPT_MS), 0);
         let (mut looked, mut until) = (groups.len(), HashMap::new());
         let mut note = |group: Option<GroupId>, user: UserId, until_ms: u64| {
@@ -161,7 +161,7 @@ impl Presence {
         (voids, looked)
     }
 
-    fn password_written(&mut self, write: Version, user: UserId, directory: &Directory, now_ms: u64) -> Option<Replaced> {
+    fn password_written(&mut self, write: Version, user: UserId, directory: &Directory<impl Rows>, now_ms: u64) -> Option<Replaced> {
         let mut by = None;
         for key in self.sessions_of(user) {
             let Some(session) = self.sessions.get_mut(&key) else { continue };
@@ -200,7 +200,7 @@ impl Presence {
         write: Version,
         (group, user): (GroupId, UserId),
         row: &MembershipRow,
-        directory: &Directory,
+        directory: &Directory<impl Rows>,
         now_ms: u64,
     ) {
         // Only the write that ended the membership, not the later ones that carry its time over.
@@ -220,7 +220,7 @@ impl Presence {
         swarm: (InfoHash, GroupId),
         user: UserId,
         by_choice: bool,
-        directory: &Directory,
+        directory: &Directory<impl Rows>,
     ) {
         let by_choice = by_choice && !directory.shares(swarm.1, swarm.0, user);
         let sessions = self.sessions_of(user);
@@ -235,7 +235,7 @@ impl Presence {
         self.refresh_waiting(swarm, directory);
     }
 
-    fn membership_changed(&mut self, (group, user): (GroupId, UserId), actor: UserId, directory: &Directory, now_ms: u64) {
+    fn membership_changed(&mut self, (group, user): (GroupId, UserId), actor: UserId, directory: &Directory<impl Rows>, now_ms: u64) {
         let is_member = directory.is_member(group, user);
         let Some(online) = self.users.get_mut(&user) else { return };
         let changed = if is_member { online.groups.insert(group) } else { online.groups.remove(&group) };
@@ -262,7 +262,7 @@ impl Presence {
         }
     }
 
-    fn members_online<'a>(&'a self, group: GroupId, directory: &'a Directory) -> impl Iterator<Item = SessionKey> + 'a {
+    fn members_online<'a>(&'a self, group: GroupId, directory: &'a Directory<impl Rows>) -> impl Iterator<Item = SessionKey> + 'a {
         directory.member_ids(group).flat_map(|user| self.sessions_of(user))
     }
 }

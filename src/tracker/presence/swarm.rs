@@ -6,7 +6,7 @@
 use rand::seq::IteratorRandom;
 
 use super::{Entry, Presence, SessionKey, SwarmKey, Visitor, event_frame};
-use crate::directory::Directory;
+use crate::directory::{Directory, Rows};
 use crate::types::limits::PEERS_PER_ANSWER_MAX;
 use crate::types::{DownloadState, PeerEntry, Refusal, UserId};
 use crate::wire::tracker::Event;
@@ -27,7 +27,7 @@ pub(super) enum Word {
 
 impl Presence {
     /// Makes an entry active or not, as the directory now has it.
-    pub(super) fn refresh(&mut self, key: SessionKey, swarm: SwarmKey, word: Word, directory: &Directory) {
+    pub(super) fn refresh(&mut self, key: SessionKey, swarm: SwarmKey, word: Word, directory: &Directory<impl Rows>) {
         let Some(session) = self.sessions.get(&key) else { return };
         let Some(&Entry { state, active }) = session.entries.get(&swarm) else { return };
         let allowed = check(session.visitor.user, swarm, state, active, directory).is_ok();
@@ -48,7 +48,7 @@ impl Presence {
     }
 
     /// Looks again at the entries that wait to become active.
-    pub(super) fn refresh_waiting(&mut self, swarm: SwarmKey, directory: &Directory) {
+    pub(super) fn refresh_waiting(&mut self, swarm: SwarmKey, directory: &Directory<impl Rows>) {
         let all = (swarm, SessionKey::MIN)..=(swarm, SessionKey::MAX);
         let keys: Vec<SessionKey> = self.waiting.range(all).map(|(_, key)| *key).collect();
         keys.into_iter().for_each(|key| self.refresh(key, swarm, Word::All, directory));
@@ -150,7 +150,7 @@ pub(super) fn check(
     (info_hash, group): SwarmKey,
     state: DownloadState,
     active: bool,
-    directory: &Directory,
+    directory: &Directory<impl Rows>,
 ) -> Result<(), Refusal> {
     if !directory.is_member(group, user) {
         return Err(Refusal::NotMember);
