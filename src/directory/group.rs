@@ -137,9 +137,8 @@ impl<R: Rows> Directory<R> {
     fn allows(&self, group: GroupId, file: FileId, began: Stamp) -> bool {
         match self.file_row(group, file) {
             Some((_, Some(row))) => row.removed.is_none_or(|removed| began > removed),
-            Some((_, None)) => false,
-            // The row has not arrived yet; without it the file is not listed anyway.
-            None => true,
+            // It was removed, or has not arrived yet.
+            Some((_, None)) | None => false,
         }
     }
 

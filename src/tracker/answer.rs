@@ -2,11 +2,12 @@
 //!
 //! **Invariant:** members only learn what is in a group; anybody logged in may know that it is there.
 //!
-//! Called on the core's thread; nothing here blocks or changes anything.
+//! The directory is read on the session's thread; who is online is filled in on the core's.
 
-use super::core::View;
+use super::presence::Presence;
+use crate::directory::{Directory, Rows};
 use crate::types::limits::PAGE_ENTRIES_MAX;
-use crate::types::{FileEntry, FileId, FileOrder, GroupEntry, GroupId, Label, Part, Pattern, Refusal, UserId};
+use crate::types::{FileOrder, GroupEntry, GroupId, Label, Part, Pattern, Refusal, UserId};
 use crate::wire::codec::{ListItem, count_fitting};
 use crate::wire::tracker::{Reply, Request, Resolved};
 
@@ -16,81 +17,101 @@ const _: () = assert!(PAGE_LEN <= PAGE_ENTRIES_MAX);
 /// Bytes of one page: what a session holds that asks and does not read.
 const PAGE_BYTES_MAX: usize = 256 << 10;
 
-/// Answers a question of `asking`; `None` if the request is none.
-pub(crate) fn answer(view: &View<'_>, asking: UserId, request: &Request) -> Option<Reply> {
+/// Answers a question of `asking`, as if nobody were online; `None` if the request is none, or the user is
+/// not there any more.
+pub(crate) fn answer(directory: &Directory<impl Rows>, asking: UserId, request: &Request) -> Option<Reply> {
+    if directory.user_row(asking)?.must_change {
+        return Some(Reply::Refused(Refusal::MustChangePassword));
+    }
     let answer = match request {
-        Request::Resolve { group, user, file } => resolve(view, asking, group, user.as_ref(), file.as_ref()),
+        Request::Resolve { group, user, file } => resolve(directory, asking, group, user.as_ref(), file.as_ref()),
         Request::ListGroups { after, pattern } => {
-            let (entries, more) = cut(view.directory().groups(asking, pattern.as_ref(), after.as_ref(), PAGE_LEN));
+            let (entries, more) = cut(directory.groups(asking, pattern.as_ref(), after.as_ref(), PAGE_LEN));
             Ok(Reply::Groups { entries, more })
         }
         Request::ListMyGroups { after } => {
-            let (entries, more) = cut(view.directory().my_groups(asking, after.as_ref(), PAGE_LEN));
+            let (entries, more) = cut(directory.my_groups(asking, after.as_ref(), PAGE_LEN));
             Ok(Reply::Groups { entries, more })
         }
-        Request::ListRequests { group, after } => list_requests(view, asking, *group, *after),
-        Request::ListMembers { group, after } => list_members(view, asking, *group, *after),
+        Request::ListRequests { group, after } => list_requests(directory, asking, *group, *after),
+        Request::ListMembers { group, after } => own_group(directory, asking, *group).map(|_| {
+            let (entries, more) = cut(directory.members(*group, *after, PAGE_LEN));
+            Reply::Members { entries, more }
+        }),
         Request::ListFiles { group, after, pattern, order } => {
-            list_files(view, asking, *group, after.as_ref(), pattern.as_ref(), *order)
+            list_files(directory, asking, *group, after.as_ref(), pattern.as_ref(), *order)
         }
-        Request::FindFile { group, file } => find_file(view, asking, *group, *file),
+        Request::FindFile { group, file } => own_group(directory, asking, *group)
+            .and_then(|_| directory.file(*group, *file).map(Reply::File).ok_or(Refusal::NoSuchFile)),
         Request::FindFiles { pattern, after } => {
-            let (entries, more) = cut(view.directory().find_files(asking, pattern, after.as_ref(), PAGE_LEN));
-            let entries = entries.into_iter().map(|entry| with_seeders(view, entry)).collect();
+            let (entries, more) = cut(directory.find_files(asking, pattern, after.as_ref(), PAGE_LEN));
             Ok(Reply::Files { entries, more })
         }
-        Request::WhoAmI => view.directory().user_entry(asking).map(Reply::User).ok_or(Refusal::LoginFirst),
+        Request::WhoAmI => directory.user_entry(asking).map(Reply::User).ok_or(Refusal::LoginFirst),
         _ => return None,
     };
     Some(answer.unwrap_or_else(Reply::Refused))
 }
 
-fn resolve(view: &View<'_>, asking: UserId, group: &Label, user: Option<&Label>, file: Option<&Label>) -> Result<Reply, Refusal> {
-    let directory = view.directory();
+/// Fills in who is online.
+pub(crate) fn with_presence(presence: &Presence, mut reply: Reply) -> Reply {
+    let files = match &mut reply {
+        Reply::Members { entries, .. } => {
+            entries.iter_mut().for_each(|entry| entry.online = presence.is_online(entry.user.user));
+            return reply;
+        }
+        Reply::Files { entries, .. } => entries.as_mut_slice(),
+        Reply::File(entry) => std::slice::from_mut(entry),
+        Reply::Resolved(resolved) => resolved.file.as_mut_slice(),
+        _ => return reply,
+    };
+    files.iter_mut().for_each(|entry| entry.online = presence.seeder_count(entry.group, entry.facts.info_hash));
+    reply
+}
+
+fn resolve(
+    directory: &Directory<impl Rows>,
+    asking: UserId,
+    group: &Label,
+    user: Option<&Label>,
+    file: Option<&Label>,
+) -> Result<Reply, Refusal> {
     let id = directory.find_group(group.as_str()).ok_or(Refusal::NoSuchGroup)?;
     let group = directory.group(id, asking).ok_or(Refusal::NoSuchGroup)?;
     if file.is_some() && !directory.is_member(id, asking) {
         return Err(Refusal::NotMember);
     }
     let user = user.and_then(|label| directory.find_user(label.as_str())).and_then(|user| directory.user_entry(user));
-    let file = file.and_then(|label| directory.find_file(id, label.as_str())).map(|entry| with_seeders(view, entry));
+    let file = file.and_then(|label| directory.find_file(id, label.as_str()));
     Ok(Reply::Resolved(Resolved { group, user, file }))
 }
 
-fn list_requests(view: &View<'_>, asking: UserId, group: GroupId, after: Option<UserId>) -> Result<Reply, Refusal> {
-    match live_group(view, asking, group)?.part {
+fn list_requests(
+    directory: &Directory<impl Rows>,
+    asking: UserId,
+    group: GroupId,
+    after: Option<UserId>,
+) -> Result<Reply, Refusal> {
+    match live_group(directory, asking, group)?.part {
         Part::Owner => {
-            let (entries, more) = cut(view.directory().requests(group, after, PAGE_LEN));
+            let (entries, more) = cut(directory.requests(group, after, PAGE_LEN));
             Ok(Reply::Requests { entries, more })
         }
         _ => Err(Refusal::NotOwner),
     }
 }
 
-fn list_members(view: &View<'_>, asking: UserId, group: GroupId, after: Option<UserId>) -> Result<Reply, Refusal> {
-    own_group(view, asking, group)?;
-    let (mut entries, more) = cut(view.directory().members(group, after, PAGE_LEN));
-    entries.iter_mut().for_each(|entry| entry.online = view.presence.is_online(entry.user.user));
-    Ok(Reply::Members { entries, more })
-}
-
 fn list_files(
-    view: &View<'_>,
+    directory: &Directory<impl Rows>,
     asking: UserId,
     group: GroupId,
     after: Option<&Label>,
     pattern: Option<&Pattern>,
     order: FileOrder,
 ) -> Result<Reply, Refusal> {
-    own_group(view, asking, group)?;
-    let (entries, more) = cut(view.directory().files(group, pattern, order, after, PAGE_LEN));
-    Ok(Reply::Files { entries: entries.into_iter().map(|entry| with_seeders(view, entry)).collect(), more })
-}
-
-fn find_file(view: &View<'_>, asking: UserId, group: GroupId, file: FileId) -> Result<Reply, Refusal> {
-    own_group(view, asking, group)?;
-    let entry = view.directory().file(group, file).ok_or(Refusal::NoSuchFile)?;
-    Ok(Reply::File(with_seeders(view, entry)))
+    own_group(directory, asking, group)?;
+    let (entries, more) = cut(directory.files(group, pattern, order, after, PAGE_LEN));
+    Ok(Reply::Files { entries, more })
 }
 
 /// Ends a page where it has bytes enough.
@@ -100,18 +121,13 @@ fn cut<T: ListItem>((mut entries, more): (Vec<T>, bool)) -> (Vec<T>, bool) {
     (entries, more || fitting < all)
 }
 
-fn live_group(view: &View<'_>, asking: UserId, group: GroupId) -> Result<GroupEntry, Refusal> {
-    view.directory().group(group, asking).ok_or(Refusal::NoSuchGroup)
+fn live_group(directory: &Directory<impl Rows>, asking: UserId, group: GroupId) -> Result<GroupEntry, Refusal> {
+    directory.group(group, asking).ok_or(Refusal::NoSuchGroup)
 }
 
-fn own_group(view: &View<'_>, asking: UserId, group: GroupId) -> Result<GroupEntry, Refusal> {
-    let entry = live_group(view, asking, group)?;
+fn own_group(directory: &Directory<impl Rows>, asking: UserId, group: GroupId) -> Result<GroupEntry, Refusal> {
+    let entry = live_group(directory, asking, group)?;
     if matches!(entry.part, Part::Member | Part::Owner) { Ok(entry) } else { Err(Refusal::NotMember) }
-}
-
-fn with_seeders(view: &View<'_>, entry: FileEntry) -> FileEntry {
-    let online = view.presence.seeder_count(entry.group, entry.facts.info_hash);
-    FileEntry { online, ..entry }
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ mod pace;
 mod password;
 mod presence;
 mod quota;
+mod readers;
 mod replicator;
 mod server;
 mod session;

@@ -23,6 +23,7 @@ use super::log_limiter::LogLimiter;
 use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
+use super::readers::Readers;
 use super::shared::Shared;
 use crate::directory::{Directory, ENTRIES_VERSION, Replica};
 use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, TrackerSecurity, resolve};
@@ -110,6 +111,7 @@ impl Tracker {
             info,
             address: listener.local_addr(),
             dial_from: listen.is_none().then(|| listener.local_addr().ip()),
+            readers: Readers::new(data_dir.clone()),
             data_dir,
             lineage,
             core,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::answer::answer;
+use super::answer::{answer, with_presence};
 use super::clock::wall_ms;
 use super::guard::{Caller, Making};
 use super::outbox::Outbox;
@@ -193,12 +193,13 @@ impl<'a> Session<'a> {
             Request::ChangePassword { request, old, new } => self.change_password(user, request, &old, &new),
             Request::Announce { entries } => self.announce(user, last_of_each(entries)),
             question => {
+                let Some(answered) = self.shared.readers.look(|directory| answer(directory, user, &question)) else {
+                    return Ok(Reply::Refused(Refusal::Busy));
+                };
+                let answered = answered.unwrap_or(Reply::Refused(Refusal::LoginFirst));
                 let answered = core.ask(move |view| {
                     view.presence.password_of(key, user, view.directory())?;
-                    if view.directory().user_row(user)?.must_change {
-                        return Some(Reply::Refused(Refusal::MustChangePassword));
-                    }
-                    answer(view, user, &question)
+                    Some(with_presence(view.presence, answered))
                 });
                 Ok(answered.ok_or(CoreEnded)?.unwrap_or(Reply::Refused(Refusal::LoginFirst)))
             }

@@ -19,6 +19,7 @@ use super::log_limiter::{LeftOut, LogLimiter};
 use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
+use super::readers::Readers;
 use super::replicator;
 use crate::directory::Settings;
 use crate::net::{Budget, Registry, Source, Stop, Threads, TrackerSecurity};
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) limits: TrackerLimits,
     /// This tracker's store, and those it goes on from.
     pub(crate) lineage: Lineage,
+    /// The ways to the directory on the disk.
+    pub(crate) readers: Readers,
     /// The way to the core.
     pub(crate) core: CoreHandle,
     /// Hashes passwords.
