@@ -1,170 +1,370 @@
-//! What the directory's work costs: carrying requests out, merging another tracker's rows, restoring at start, answering.
+//! What a large directory costs: disk, memory, start, questions, changes, filling an empty tracker, and what is left of rows that
+//! were written again and again.
 //!
 //! ```text
-//! cargo bench --bench directory
+//! cargo bench --bench directory [-- --users 1000000 --groups 100000 --files 10000000 --overwrites 0 --dir DIR]
 //! ```
 //!
-//! Everything is in memory: what storing, sending and hashing passwords cost is not in these figures.
+//! A tenth of the files are in one group. Everything runs in this process over the tracker's own store; what the network, TLS and
+//! password hashes cost is not in these figures. Starting, asking and filling run in a process of their own each, so that the peak of
+//! its memory says what they take. Figures are medians.
 
-use divan::Bencher;
-use divan::counter::ItemsCount;
-use posse::directory::{Asked, LinkId, Output, Replica, Ticket};
-use posse::types::limits::{PAGE_ENTRIES_MAX, ROWS_PER_BATCH_MAX};
+#[path = "directory/rows.rs"]
+mod rows;
+#[path = "../examples/support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use posse::directory::{Asked, Directory, ENTRIES_VERSION, LinkId, Output, Replica, Ticket};
+use posse::store::RowStore;
+use posse::types::limits::{RETENTION, ROWS_PER_BATCH_MAX};
 use posse::types::{
-    Change, FileFacts, GroupId, InfoHash, Lineage, PasswordHash, RequestId, RequestStamp, Row, RowBatch, Sha1Digest, Stamp,
-    StoreId, StoreState, SyncMessage, UserId,
+    Change, FileOrder, Lineage, Place, Refusal, RequestId, RequestStamp, Row, RowBatch, Stamp, StoreId, SyncMessage,
 };
+
+use rows::{BIG_GROUP, Sizes, facts, group, user};
+use support::Result;
+use support::show::mib;
 
 /// A moment in the year 2026, in milliseconds.
 const NOW_MS: u64 = 1_780_000_000_000;
-/// Groups in a small directory and in a large one: no cost may grow with them.
-const SIZES: [u64; 2] = [1_000, 100_000];
+/// Entries of a page.
+const PAGE_LEN: usize = 100;
+/// Rows in one batch from another tracker.
+const BATCH_LEN: usize = ROWS_PER_BATCH_MAX / 4;
 
-fn main() {
-    divan::main();
+/// Measures a large directory.
+#[derive(Parser)]
+struct Options {
+    /// Accounts, each in one group.
+    #[arg(long, default_value_t = 10_000)]
+    users: u64,
+    /// Groups.
+    #[arg(long, default_value_t = 1_000)]
+    groups: u64,
+    /// Files, each shared by one member.
+    #[arg(long, default_value_t = 100_000)]
+    files: u64,
+    /// How often every row is written again, before its size is compared.
+    #[arg(long, default_value_t = 10)]
+    overwrites: u64,
+    /// Where the stores are; default: the system's temporary directory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Only that, in a process of its own.
+    #[arg(long, hide = true)]
+    part: Option<Part>,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
-/// A replica, its one user, and the number of the next request.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Part {
+    Make,
+    Start,
+    Ask,
+    Fill,
+    Change,
+    Overwrite,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let (Some(part), Some(dir)) = (options.part, &options.dir) {
+        return match run_part(part, dir, &options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("directory: {e}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if !options.bench {
+        println!("measures nothing unless run by: cargo bench --bench directory");
+        return ExitCode::SUCCESS;
+    }
+    support::run("directory", options.dir.as_deref(), |dir| run(dir, &options))
+}
+
+fn run(dir: &Path, options: &Options) -> Result<()> {
+    let Options { users, groups, files, overwrites, .. } = options;
+    println!("{users} users, {groups} groups, {files} files, of which {} are in one group; in {}", files / 10, dir.display());
+    let parts = [Part::Make, Part::Start, Part::Ask, Part::Fill, Part::Change, Part::Overwrite];
+    for part in parts {
+        if matches!(part, Part::Overwrite) && *overwrites == 0 {
+            continue;
+        }
+        support::check_interrupt()?;
+        let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let status = Command::new(std::env::current_exe()?)
+            .args(["--part", &name, "--dir"])
+            .arg(dir)
+            .args(["--users", &users.to_string(), "--groups", &groups.to_string(), "--files", &files.to_string()])
+            .args(["--overwrites", &overwrites.to_string()])
+            .status()?;
+        if !status.success() {
+            return Err(format!("{name}: {status}").into());
+        }
+    }
+    Ok(())
+}
+
+fn run_part(part: Part, dir: &Path, options: &Options) -> Result<()> {
+    let sizes = Sizes { users: options.users, groups: options.groups, files: options.files };
+    let (main, empty) = (dir.join("main"), dir.join("empty"));
+    match part {
+        Part::Make => make(&main, sizes),
+        Part::Start => start(&main),
+        Part::Ask => ask(&main, sizes),
+        Part::Fill => fill(&main, &empty),
+        Part::Change => change(&main, sizes),
+        Part::Overwrite => overwrite(&main, sizes, options.overwrites),
+    }
+}
+
+/// A tracker's directory as it is after a start.
 struct World {
-    replica: Replica,
-    user: UserId,
-    next: u64,
+    replica: Replica<RowStore>,
+    now_ms: u64,
 }
 
 impl World {
-    fn new() -> Self {
-        let request = request_id(0);
-        let user = UserId::derive(&"nik".parse().expect("a plain name"), request);
-        let mut world = Self { replica: Replica::new(StoreState::new(store(1)), &[]), user, next: 0 };
-        let hash = PasswordHash::from_phc("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g".to_owned());
-        world.carry_out(Change::CreateUser { name: "nik".parse().expect("a plain name"), hash });
-        world
+    fn open(dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let mut store = RowStore::open(dir, StoreId::from_bytes(rand::random()))?;
+        let is_there = store.begin_entries(ENTRIES_VERSION)?;
+        let state = store.state();
+        let mut directory = Directory::new(store);
+        if !is_there {
+            directory.make_entries(RowStore::pause)?;
+            directory.rows_mut().end_entries(ENTRIES_VERSION)?;
+        }
+        Ok(Self { replica: Replica::over(directory, state, &[]), now_ms: NOW_MS })
     }
 
-    fn with_groups(count: u64) -> Self {
-        let mut world = Self::new();
-        (0..count).for_each(|_| drop(world.create_group()));
-        world
+    /// Takes rows that another tracker has sent, as one transaction.
+    fn merge(&mut self, rows: Vec<Row>, through: u64) -> Result<()> {
+        self.replica.handle(self.now_ms, LinkId::From(1), SyncMessage::Rows(RowBatch { rows, through, complete: None }));
+        self.commit().map(drop)
     }
 
-    /// Carries one request out and makes it durable; returns the rows to store.
-    fn carry_out(&mut self, change: Change) -> Vec<Row> {
-        let now_ms = NOW_MS + self.next;
-        let request = RequestStamp { id: request_id(self.next), at: Stamp::new(now_ms, 0) };
-        let asked = Asked { actor: self.user, request, change, note: String::new() };
-        self.replica.submit(now_ms, Ticket(self.next), asked);
-        self.next += 1;
-        let rows = self.drain();
-        self.replica.persisted(now_ms);
-        self.drain();
-        rows
+    fn link(&mut self, from: StoreId) -> Result<()> {
+        self.replica.connected(self.now_ms, LinkId::From(1), &Lineage::new(from));
+        self.commit().map(drop)
     }
 
-    fn create_group(&mut self) -> Vec<Row> {
-        let name = format!("group-{}", self.next).parse().expect("a plain name");
-        self.carry_out(Change::CreateGroup { name })
+    /// Makes what has been done durable; returns the refusals.
+    fn commit(&mut self) -> Result<Vec<Refusal>> {
+        let (mut transactions, mut refusals) = (Vec::new(), Vec::new());
+        let mut drain = |replica: &mut Replica<RowStore>| {
+            let mut transactions = Vec::new();
+            while let Some(output) = replica.poll() {
+                match output {
+                    Output::Persist(transaction) => transactions.push(transaction),
+                    Output::Reply(_, Err(refusal)) => refusals.push(refusal),
+                    _ => {}
+                }
+            }
+            transactions
+        };
+        transactions.append(&mut drain(&mut self.replica));
+        self.replica.store_mut().commit(&transactions)?;
+        self.replica.persisted(self.now_ms);
+        drain(&mut self.replica);
+        Ok(refusals)
     }
 
-    fn drain(&mut self) -> Vec<Row> {
-        let outputs = std::iter::from_fn(|| self.replica.poll());
-        let batches = outputs.filter_map(|output| if let Output::Persist(batch) = output { Some(batch.rows) } else { None });
-        batches.flatten().collect()
-    }
-}
-
-fn request_id(number: u64) -> RequestId {
-    RequestId::from_bytes((u128::from(number) + 1).to_be_bytes())
-}
-
-fn store(number: u8) -> StoreId {
-    StoreId::from_bytes([number; StoreId::LEN])
-}
-
-fn facts(number: u64) -> FileFacts {
-    let mut hash = [0; InfoHash::LEN];
-    hash[..8].copy_from_slice(&number.to_be_bytes());
-    FileFacts {
-        info_hash: InfoHash::from_bytes(hash),
-        name: format!("file-{number}.bin").parse().expect("a plain name"),
-        len: 1 << 30,
-        piece_len: 512 << 10,
-        sha1: Sha1Digest::from_bytes([7; Sha1Digest::LEN]),
-        chain: None,
+    /// Deletes what is older than the retention time.
+    fn sweep(&mut self, now_ms: u64) -> Result<()> {
+        loop {
+            let before_ms = now_ms.saturating_sub(RETENTION.as_millis() as u64);
+            let (rows, swept) = self.replica.store_mut().old_rows(before_ms, 20_000)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            self.replica.sweep(&rows, swept);
+            self.replica.store_mut().pause()?;
+        }
     }
 }
 
-/// Returns the rows of `count` groups, as their store has them.
-fn rows(count: u64) -> Vec<Row> {
-    let mut world = World::new();
-    (0..count).flat_map(|_| world.create_group()).collect()
+fn make(dir: &Path, sizes: Sizes) -> Result<()> {
+    let begun = Instant::now();
+    let mut world = World::open(dir)?;
+    let other = StoreId::from_bytes([9; 16]);
+    world.link(other)?;
+    let count = merge_all(&mut world, rows::all(sizes, 0), other)?;
+    drop(world);
+    println!("rows                                       {count:>12}   written in {:.0} s", begun.elapsed().as_secs_f64());
+    println!("size on disk                               {:>12}   {:.0} bytes a row", mib(size(dir)?), size(dir)? as f64 / count as f64);
+    Ok(())
 }
 
-#[divan::bench(args = SIZES)]
-fn create_group(bencher: Bencher, groups: u64) {
-    let mut world = World::with_groups(groups);
-    bencher.counter(ItemsCount::new(1u32)).bench_local(|| world.create_group());
+fn merge_all(world: &mut World, rows: impl Iterator<Item = Row>, from: StoreId) -> Result<u64> {
+    let (mut batch, mut count, mut through) = (Vec::new(), 0, 0);
+    let mut rows = rows.peekable();
+    while let Some(mut row) = rows.next() {
+        row.place = Place { store: from, sequence: through + 1 };
+        batch.push(row);
+        count += 1;
+        if batch.len() == BATCH_LEN || rows.peek().is_none() {
+            through += 1;
+            world.merge(std::mem::take(&mut batch), through)?;
+        }
+    }
+    Ok(count)
 }
 
-#[divan::bench(args = SIZES)]
-fn share_and_stop(bencher: Bencher, files: u64) {
-    let mut world = World::new();
-    let group =
-        GroupId::derive(&format!("group-{}", world.next).parse().expect("a plain name"), world.user, request_id(world.next));
-    world.create_group();
-    // More shares than a member may have in one group are refused.
-    let files = files.min(40_000);
-    (0..files).for_each(|number| drop(world.carry_out(Change::ShareFile { group, file: facts(number) })));
-    bencher.counter(ItemsCount::new(2u32)).bench_local(|| {
-        let (facts, file) = (facts(files), facts(files).id());
-        let shared = world.carry_out(Change::ShareFile { group, file: facts });
-        let stopped = world.carry_out(Change::StopShare { group, file });
-        assert_eq!((shared.len(), stopped.len()), (3, 2), "both change the directory");
-    });
+fn start(dir: &Path) -> Result<()> {
+    let times = times(5, |_| World::open(dir).map(drop))?;
+    println!("start                                      {:>9.0} ms   (bar: 2,000 ms)", ms(times));
+    Ok(())
 }
 
-#[divan::bench]
-fn merge_batch(bencher: Bencher) {
-    // A group is four rows with its request's.
-    let batch = RowBatch { rows: rows(ROWS_PER_BATCH_MAX as u64 / 4), through: 1, complete: None };
-    let fresh = || {
-        let mut replica = Replica::new(StoreState::new(store(2)), &[1]);
-        replica.connected(NOW_MS, LinkId::From(1), &Lineage::new(store(1)));
-        while replica.poll().is_some() {}
-        (replica, batch.clone())
-    };
-    bencher.counter(ItemsCount::new(batch.rows.len())).with_inputs(fresh).bench_local_values(|(mut replica, batch)| {
-        replica.handle(NOW_MS, LinkId::From(1), SyncMessage::Rows(batch));
-        while replica.poll().is_some() {}
-        replica
-    });
+fn ask(dir: &Path, sizes: Sizes) -> Result<()> {
+    let world = World::open(dir)?;
+    let reader = RowStore::reader(dir)?;
+    let asking = user(0);
+    let big = sizes.files / 10;
+    let random = |below: u64| rand::random::<u64>() % below.max(1);
+    let (_, asked) = reader.look(|directory| -> Result<()> {
+        for (words, order) in [("name", FileOrder::Name), ("size", FileOrder::Size), ("date", FileOrder::Date)] {
+            let times = times(51, |_| {
+                let after = facts(random(big)).name.as_str().parse()?;
+                let (page, _) = directory.files(BIG_GROUP, None, order, Some(&after), PAGE_LEN);
+                if page.is_empty() { Err("an empty page".into()) } else { Ok(()) }
+            })?;
+            println!("page of {PAGE_LEN} of {big:>9} files, by {words}      {:>9.2} ms   (bar: 10 ms)", ms(times));
+        }
+        let pattern = format!("*{}*", big / 2).parse()?;
+        let found = times(3, |_| {
+            let (found, _) = directory.files(BIG_GROUP, Some(&pattern), FileOrder::Name, None, PAGE_LEN);
+            if found.is_empty() { Err("nothing found".into()) } else { Ok(()) }
+        })?;
+        println!("search through all of these                {:>9.2} ms", ms(found));
+        let times_groups = times(51, |_| {
+            let after = format!("group-{}", random(sizes.groups)).parse()?;
+            directory.groups(asking, None, Some(&after), PAGE_LEN);
+            Ok(())
+        })?;
+        println!("page of {PAGE_LEN} groups                         {:>9.2} ms", ms(times_groups));
+        let logins = times(201, |_| {
+            let name = format!("user-{}", random(sizes.users));
+            if directory.login_candidates(&name).len() == 1 { Ok(()) } else { Err("no such user".into()) }
+        })?;
+        println!("login, the password hash aside             {:>9.3} ms", ms(logins));
+        Ok(())
+    })?;
+    asked?;
+    drop(world);
+    println!("memory after these, at its peak            {:>12}   (bar: 512 MiB)", mib(peak()?));
+    Ok(())
 }
 
-#[divan::bench(sample_count = 10)]
-fn restore(bencher: Bencher) {
-    let stored = rows(20_000);
-    bencher.counter(ItemsCount::new(stored.len())).with_inputs(|| stored.clone()).bench_local_values(|stored| {
-        let mut replica = Replica::new(StoreState::new(store(1)), &[2]);
-        stored.iter().for_each(|row| replica.restore(row));
-        replica
-    });
+fn fill(from: &Path, to: &Path) -> Result<()> {
+    let begun = Instant::now();
+    let source = World::open(from)?;
+    let store = source.replica.lineage().store;
+    let through = source.replica.sequence();
+    let reader = RowStore::reader(from)?;
+    let mut world = World::open(to)?;
+    world.link(store)?;
+    let (mut batch, mut last, mut failed) = (Vec::new(), 0, None);
+    let mut count = 0;
+    reader.read_after(0, through, |sequence, row| {
+        if sequence != last && batch.len() >= BATCH_LEN {
+            failed = world.merge(std::mem::take(&mut batch), last).err();
+        }
+        last = sequence;
+        count += 1;
+        batch.push(row);
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(()), Err)?;
+    world.merge(batch, last)?;
+    let same = world.replica.directory().digest() == source.replica.directory().digest();
+    if !same {
+        return Err("the copies differ".into());
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("an empty tracker has all of it after       {seconds:>9.1} s    {:.0} rows a second", f64::from(count) / seconds);
+    println!("memory while filling, at its peak          {:>12}", mib(peak()?));
+    std::fs::remove_dir_all(to)?;
+    Ok(())
 }
 
-#[divan::bench(args = SIZES)]
-fn find_group(bencher: Bencher, groups: u64) {
-    let world = World::with_groups(groups);
-    bencher.bench_local(|| world.replica.directory().find_group("group-500"));
+/// Changes that 64 clients have asked for at once, of a group with many files.
+fn change(dir: &Path, sizes: Sizes) -> Result<()> {
+    let owner = user((sizes.users / sizes.groups).max(1));
+    let mut world = World::open(dir)?;
+    let mut next = 0u64;
+    let times = times(31, |_| {
+        for _ in 0..64 {
+            next += 1;
+            let file = facts(u64::MAX / 2 + next);
+            let id = RequestId::from_bytes(rand::random());
+            let request = RequestStamp { id, at: Stamp::new(world.now_ms + next, 0) };
+            let change = Change::ShareFile { group: group(1), file };
+            let asked = Asked { actor: owner, request, change, note: String::new() };
+            world.replica.submit(world.now_ms + next, Ticket(next), asked);
+        }
+        match world.commit()?.first() {
+            None => Ok(()),
+            Some(refusal) => Err(refusal.to_string().into()),
+        }
+    })?;
+    println!("durable changes, 64 at once                {:>9.0} a second", 64.0 / times.as_secs_f64());
+    Ok(())
 }
 
-#[divan::bench(args = SIZES)]
-fn page_of_groups(bencher: Bencher, groups: u64) {
-    let world = World::with_groups(groups);
-    let page = PAGE_ENTRIES_MAX.min(100);
-    let after = "group-500".parse().expect("a plain name");
-    bencher.bench_local(|| world.replica.directory().groups(world.user, None, Some(&after), page));
+fn overwrite(dir: &Path, sizes: Sizes, times: u64) -> Result<()> {
+    let before = size(dir)?;
+    let mut world = World::open(dir)?;
+    for round in 1..=times {
+        let other = StoreId::from_bytes([10 + round as u8; 16]);
+        world.link(other)?;
+        merge_all(&mut world, rows::all(sizes, round), other)?;
+    }
+    world.sweep(NOW_MS + 2 * RETENTION.as_millis() as u64)?;
+    drop(world);
+    let ratio = size(dir)? as f64 / before as f64;
+    println!("size after every row was written {times} times   {:>9.2} of once   (bar: 1.2)", ratio);
+    Ok(())
 }
 
-#[divan::bench(args = SIZES)]
-fn digest(bencher: Bencher, groups: u64) {
-    let world = World::with_groups(groups);
-    bencher.bench_local(|| world.replica.directory().digest());
+/// The median time of several runs.
+fn times(count: usize, mut run: impl FnMut(usize) -> Result<()>) -> Result<Duration> {
+    let mut times = Vec::new();
+    for index in 0..count {
+        let begun = Instant::now();
+        run(index)?;
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[count / 2])
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// Bytes of a store's files.
+fn size(dir: &Path) -> Result<u64> {
+    let mut len = 0;
+    for entry in std::fs::read_dir(dir)? {
+        len += entry?.metadata()?.len();
+    }
+    Ok(len)
+}
+
+/// The peak of this process's resident memory.
+fn peak() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }

@@ -127,10 +127,15 @@ impl<R: Rows> Directory<R> {
 
     /// Tells whether a user's share of a file is in effect, by the rows.
     pub(super) fn is_in_effect(&self, group: GroupId, file: FileId, user: UserId) -> bool {
-        let Some((version, row)) = self.sharing(group, file, user).filter(|(_, row)| row.on) else { return false };
-        let began = version.stamp;
-        let admission = self.admission(group, user);
-        admission.is_some_and(|a| a.request == row.admission || began > a.stamp) && self.allows(group, file, began)
+        let sharing = self.sharing(group, file, user);
+        sharing.is_some_and(|(version, row)| self.is_allowed((group, file, user), version, row))
+    }
+
+    /// Tells whether the other rows allow what a sharing row says.
+    pub(super) fn is_allowed(&self, share: (GroupId, FileId, UserId), version: Version, row: SharingRow) -> bool {
+        let ((group, file, user), began) = (share, version.stamp);
+        let is_admitted = |a: Version| a.request == row.admission || began > a.stamp;
+        row.on && self.admission(group, user).is_some_and(is_admitted) && self.allows(group, file, began)
     }
 
     /// Tells whether the file's row allows a share that began then.

@@ -136,7 +136,7 @@ impl<R: RowsMut> Directory<R> {
             return;
         };
         if let Content::Membership(group, user, MembershipRow { ended: Some(ended), .. }) = row.content {
-            self.set(&in_list(Tag::Ended, group, ended, user), false);
+            self.put(&in_list(Tag::Ended, group, ended, user), false);
         }
         self.count(Some(&row), None);
         self.rows.delete(&key);
@@ -188,7 +188,7 @@ impl<R: RowsMut> Directory<R> {
         let names = user_names();
         let key = |replaced: Stamp| Tag::Replaced.key(&[&at(replaced), user.as_bytes()]);
         if let Some(before) = before {
-            before.replaced.map(|replaced| self.set(&key(replaced), false));
+            before.replaced.map(|replaced| self.put(&key(replaced), false));
             let has_its_name = after.is_some_and(|after| (&after.name, after.created) == (&before.name, before.created));
             if !has_its_name {
                 names.remove(&mut self.rows, before.name.as_str(), before.created, user);
@@ -197,7 +197,7 @@ impl<R: RowsMut> Directory<R> {
         }
         match after {
             Some(row) => {
-                row.replaced.map(|replaced| self.set(&key(replaced), true));
+                row.replaced.map(|replaced| self.put(&key(replaced), true));
                 if names.label(&self.rows, row.name.as_str(), row.created, user).is_none() {
                     names.insert(&mut self.rows, row.name.as_str(), row.created, user);
                     self.change_totals(|totals| totals.users += 1);
@@ -219,9 +219,9 @@ impl<R: RowsMut> Directory<R> {
 
     fn index_membership(&mut self, group: GroupId, user: UserId, before: Option<MembershipRow>, after: MembershipRow) {
         if let Some(ended) = before.and_then(|before| before.ended).filter(|ended| Some(*ended) != after.ended) {
-            self.set(&in_list(Tag::Ended, group, ended, user), false);
+            self.put(&in_list(Tag::Ended, group, ended, user), false);
         }
-        after.ended.map(|ended| self.set(&in_list(Tag::Ended, group, ended, user), true));
+        after.ended.map(|ended| self.put(&in_list(Tag::Ended, group, ended, user), true));
         let is_tied = after.state != MembershipState::None;
         if self.set(&Tag::UserGroups.key(&[user.as_bytes(), group.as_bytes()]), is_tied) {
             self.change_user(user, |summary| add(&mut summary.ties, is_tied));
@@ -260,10 +260,10 @@ impl<R: RowsMut> Directory<R> {
         let key = |row: &FileRow| entries::content(group, row.facts.info_hash, file);
         let (before, after) = (before.map(key), after.map(key));
         if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
-            self.set(&before, false);
+            self.put(&before, false);
         }
         if let Some(after) = after {
-            self.set(&after, true);
+            self.put(&after, true);
         }
         let sharers: Vec<UserId> = self.sharing_rows(group, file).map(|(user, _, _)| user).collect();
         sharers.into_iter().for_each(|user| self.refresh_share(group, file, user));
@@ -300,8 +300,8 @@ impl<R: RowsMut> Directory<R> {
 
     /// Brings the entry of a share in line with the rows.
     fn refresh_share(&mut self, group: GroupId, file: FileId, user: UserId) {
-        if let Some((version, _)) = self.sharing(group, file, user) {
-            let is_in_effect = self.is_in_effect(group, file, user);
+        if let Some((version, row)) = self.sharing(group, file, user) {
+            let is_in_effect = self.is_allowed((group, file, user), version, row);
             self.set_sharer(group, file, (version.stamp, user), is_in_effect);
         }
     }
@@ -328,11 +328,11 @@ impl<R: RowsMut> Directory<R> {
         };
         if let Some(listed) = &before.listed {
             names.remove(&mut self.rows, &listed.2, listed.1, file);
-            keys(listed).iter().for_each(|key| _ = self.set(key, false));
+            keys(listed).iter().for_each(|key| self.put(key, false));
         }
         if let Some(listed) = &listed {
             names.insert(&mut self.rows, &listed.2, listed.1, file);
-            keys(listed).iter().for_each(|key| _ = self.set(key, true));
+            keys(listed).iter().for_each(|key| self.put(key, true));
         }
         if listed.is_some() != before.listed.is_some() {
             let is_listed = listed.is_some();
@@ -399,9 +399,14 @@ impl<R: RowsMut> Directory<R> {
     fn set(&mut self, key: &[u8], is_there: bool) -> bool {
         let changes = self.rows.entry(key).is_some() != is_there;
         if changes {
-            self.rows.set_entry(key, is_there.then_some(&[]));
+            self.put(key, is_there);
         }
         changes
+    }
+
+    /// Writes or deletes an entry without a value.
+    fn put(&mut self, key: &[u8], is_there: bool) {
+        self.rows.set_entry(key, is_there.then_some(&[]));
     }
 }
 

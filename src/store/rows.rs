@@ -16,10 +16,12 @@
 
 mod copy;
 mod peers;
+mod pending;
 mod reader;
 mod table;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 pub use self::copy::restore;
 use self::peers::Peers;
 pub(super) use self::peers::{PEERS_MAX, Peer, put_peer};
+use self::pending::Pending;
 pub use self::reader::RowReader;
 use super::database::{DatabaseKind, StoreError, open_database};
 use super::takeover;
@@ -98,11 +101,17 @@ pub struct RowStore {
     peers: Peers,
     /// A transaction has begun.
     is_writing: bool,
+    /// Written, and not in the database yet.
+    pending: Pending,
+    /// Rows that were read or written lately: a change looks at some of them again and again.
+    lately: RefCell<HashMap<RowKey, Row>>,
     failure: RefCell<Option<StoreError>>,
 }
 
 /// Memory for pages of the database, in KiB.
 const CACHE_KIB: i64 = 64 << 10;
+/// Rows kept as they were read or written.
+const LATELY_MAX: usize = 4096;
 /// Statements kept prepared.
 const STATEMENTS_MAX: usize = 64;
 
@@ -135,7 +144,7 @@ impl RowStore {
             }
         };
         start(&mut connection, &lineage, &mut peers).map_err(|e| StoreError::of(&path, e))?;
-        Ok(Self { path, connection, lineage, sequence, swept, peers, is_writing: false, failure: RefCell::default() })
+        Ok(Self { path, connection, lineage, sequence, swept, peers, is_writing: false, pending: Pending::default(), lately: RefCell::default(), failure: RefCell::default() })
     }
 
     /// Returns what the store knows besides its rows.
@@ -170,6 +179,7 @@ impl RowStore {
     /// # Errors
     /// [`StoreError::Database`] if the disk is full or fails.
     pub fn pause(&mut self) -> Result<(), StoreError> {
+        self.flush();
         self.check()?;
         self.end_transaction().map_err(|source| StoreError::of(&self.path, source))
     }
@@ -230,6 +240,7 @@ impl RowStore {
                 peers.raise(store, checkpoint, 0);
             }
         }
+        self.flush();
         self.write(|connection| put_number(connection, meta::SEQUENCE, sequence).and_then(|()| peers.write(connection)));
         let ended = self.check().and_then(|()| self.end_transaction().map_err(|source| StoreError::of(&self.path, source)));
         if ended.is_err() {
@@ -282,12 +293,33 @@ impl RowStore {
         }
     }
 
+    /// Writes the entries that wait.
+    fn flush(&mut self) {
+        for (key, value) in self.pending.take() {
+            self.write(|connection| match value {
+                Some(value) => {
+                    let sql = "INSERT OR REPLACE INTO entries (key, value) VALUES (?1, ?2)";
+                    connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
+                }
+                None => connection.prepare_cached("DELETE FROM entries WHERE key = ?1")?.execute([key]).map(drop),
+            });
+        }
+    }
+
     fn end_transaction(&mut self) -> rusqlite::Result<()> {
         if self.is_writing {
             self.connection.prepare_cached("COMMIT")?.execute([])?;
             self.is_writing = false;
         }
         Ok(())
+    }
+
+    fn note(&self, row: &Row) {
+        let mut lately = self.lately.borrow_mut();
+        if lately.len() >= LATELY_MAX {
+            lately.clear();
+        }
+        lately.insert(row.content.key(), row.clone());
     }
 
     fn read<T: Default>(&self, read: impl FnOnce(&Path, &Connection) -> Result<T, StoreError>) -> T {
@@ -317,7 +349,12 @@ const OLD: &str = "SELECT body, class, sequence FROM rows
 
 impl Rows for RowStore {
     fn get(&self, key: &RowKey) -> Option<Row> {
-        self.read(|path, connection| table::get(path, connection, key))
+        if let Some(row) = self.lately.borrow().get(key) {
+            return Some(row.clone());
+        }
+        let row = self.read(|path, connection| table::get(path, connection, key))?;
+        self.note(&row);
+        Some(row)
     }
 
     fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
@@ -325,33 +362,34 @@ impl Rows for RowStore {
     }
 
     fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.read(|path, connection| table::entry(path, connection, key))
+        match self.pending.get(key) {
+            Some(waiting) => waiting.clone(),
+            None => self.read(|path, connection| table::entry(path, connection, key)),
+        }
     }
 
     fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
-        self.read(|path, connection| table::entries(path, connection, range, backwards, limit))
+        let asked = limit.saturating_add(self.pending.count(range));
+        let stored = self.read(|path, connection| table::entries(path, connection, range, backwards, asked));
+        if asked == limit { stored } else { self.pending.merge(range, backwards, limit, (stored, asked)) }
     }
 }
 
 impl RowsMut for RowStore {
     fn put(&mut self, sequence: u64, row: &Row) {
         self.write(|connection| put_row(connection, sequence, row));
+        self.note(row);
     }
 
     fn delete(&mut self, key: &RowKey) {
+        self.lately.get_mut().remove(key);
         self.write(|connection| {
             connection.prepare_cached("DELETE FROM rows WHERE key = ?1")?.execute([stored_key(key)]).map(drop)
         });
     }
 
     fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
-        self.write(|connection| match value {
-            Some(value) => {
-                let sql = "INSERT OR REPLACE INTO entries (key, value) VALUES (?1, ?2)";
-                connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
-            }
-            None => connection.prepare_cached("DELETE FROM entries WHERE key = ?1")?.execute([key]).map(drop),
-        });
+        self.pending.set(key, value);
     }
 }
 
