@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::output::Ticket;
 use crate::types::limits::ROWS_PER_BATCH_MAX;
-use crate::types::{Outcome, Place, Row, RowBatch, RowKey, VersionVector};
+use crate::types::{Outcome, Place, Row, RowBatch, RowKey, Version, VersionVector};
 
 /// One reply that waits.
 #[derive(Debug, Clone)]
@@ -73,12 +73,21 @@ impl Recent {
             return Next::Stored;
         }
         let waiting = self.transactions.iter().filter(|(sequence, _)| *sequence > after && *sequence <= durable);
-        let rows = waiting.flat_map(|(sequence, rows)| rows.iter().enumerate().map(|(index, row)| (*sequence, index, row)));
-        let last: HashMap<RowKey, (u64, usize)> =
-            rows.map(|(sequence, index, row)| (row.content.key(), (sequence, index))).collect();
+        let mut last: HashMap<RowKey, (u64, usize, Version)> = HashMap::new();
+        for (sequence, rows) in waiting {
+            for (index, row) in rows.iter().enumerate() {
+                let key = row.content.key();
+                // Where the later copy of a request had been forgotten, the older one comes behind it.
+                let is_older_copy =
+                    matches!(key, RowKey::Request(_)) && last.get(&key).is_some_and(|(_, _, version)| *version > row.version);
+                if !is_older_copy {
+                    last.insert(key, (*sequence, index, row.version));
+                }
+            }
+        }
         let stands = |sequence: u64, index: usize, row: &Row| {
             let key = row.content.key();
-            last.get(&key) == Some(&(sequence, index)) && is_kept(&key)
+            last.get(&key).is_some_and(|last| (last.0, last.1) == (sequence, index)) && is_kept(&key)
         };
         let mut batch = RowBatch { through: after, ..RowBatch::default() };
         for (sequence, rows) in self.transactions.iter().filter(|(sequence, _)| *sequence > after) {

@@ -178,10 +178,14 @@ impl Run {
         assert!(!transaction.rows.is_empty() && transaction.rows.len() == transaction.displaced.len());
         self.sequence = transaction.sequence;
         for row in transaction.rows {
+            let mut is_older_copy = false;
             if let Content::Request(request, _) = &row.content {
                 self.unsaved.insert(*request);
+                is_older_copy = self.rows.get(&row.content.key()).is_some_and(|before| before.version >= row.version);
             }
-            self.rows.insert(row.content.key(), row);
+            if !is_older_copy {
+                self.rows.insert(row.content.key(), row);
+            }
         }
     }
 

@@ -235,11 +235,14 @@ impl RowStore {
 const SWEEP: &str = "SELECT body, id, class, sequence FROM rows
     WHERE class > 0 AND class IN (1, 2) AND stamp_ms < ?1 LIMIT ?2";
 
-/// Writes one row, in place of another of the same key.
+/// Writes one row, in place of another of the same key. A request stays if it is the later copy: the
+/// directory forgets requests, and may hand out an older copy that comes after that. The stamp in a
+/// request's body stands behind length, kind and key ([`crate::wire::row`]).
 pub(super) fn put_row(connection: &Connection, sequence: u64, row: &Row) -> rusqlite::Result<()> {
     let sql = "INSERT INTO rows (key, sequence, stamp_ms, class, body) VALUES (?1, ?2, ?3, ?4, ?5)
         ON CONFLICT (key) DO UPDATE SET sequence = excluded.sequence, stamp_ms = excluded.stamp_ms,
-            class = excluded.class, body = excluded.body";
+            class = excluded.class, body = excluded.body
+        WHERE excluded.class <> 2 OR substr(excluded.body, 24, 8) > substr(rows.body, 24, 8)";
     let class = match &row.content {
         Content::Request(..) => CLASS_REQUEST,
         content if content.is_tombstone() => CLASS_TOMBSTONE,

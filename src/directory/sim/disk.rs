@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::driver::is_older_copy;
 use crate::types::{Lineage, Row, RowBatch, RowKey, StoreId, StoreState, Transaction, Version, VersionVector};
 
 /// What a store was told, in order.
@@ -67,6 +68,11 @@ impl Disk {
         assert!(!transaction.rows.is_empty(), "a transaction without rows");
         self.sequence = transaction.sequence;
         for row in &transaction.rows {
+            // As the real store: a request gives way to a later copy alone.
+            let before = self.rows.get(&row.content.key());
+            if before.is_some_and(|before| is_older_copy(row, &before.row)) {
+                continue;
+            }
             let stored = Stored { sequence: self.sequence, row: Rc::new(row.clone()) };
             self.rows.insert(row.content.key(), stored);
         }
@@ -115,9 +121,7 @@ impl Disk {
     /// for its age.
     pub(super) fn covers(&self, key: &RowKey, version: Version) -> bool {
         let stored = self.rows.get(key).map(|stored| &stored.row);
-        // Of a request that was carried out twice an old copy may have taken the place of the later one.
-        let is_request = matches!(key, RowKey::Request(_));
-        stored.is_some_and(|row| row.version >= version || row.content.is_final() || is_request)
+        stored.is_some_and(|row| row.version >= version || row.content.is_final())
             || self.gone.get(key).is_some_and(|gone| *gone >= version)
     }
 

@@ -45,8 +45,12 @@ impl World {
             if self.trace {
                 println!("{node} stores {} {key:?} of {}", transaction.sequence, row.version.request);
             }
-            let before = state.view.insert(key.clone(), Rc::new(row.clone()));
+            let before = state.view.get(&key).cloned();
             check_row(before.as_deref(), displaced.as_ref(), row);
+            // Old requests are not in memory, so an older copy may be handed out after a later one.
+            if !before.as_ref().is_some_and(|before| is_older_copy(row, before)) {
+                state.view.insert(key.clone(), Rc::new(row.clone()));
+            }
             let place = (row.place, key.clone());
             let shared = self.places.entry(place).or_insert_with(|| Rc::new(row.clone()));
             assert_eq!(**shared, *row, "a place is used for two rows");
@@ -221,7 +225,6 @@ fn check_row(before: Option<&Row>, displaced: Option<&Content>, row: &Row) {
     assert!(!is_deletion(&row.content) || row.extra.is_empty(), "nothing is behind a deletion");
     let Some(before) = before else { return assert_eq!(displaced, None) };
     if matches!(row.content, Content::Request(..)) {
-        // Old requests are not in memory, so a copy may take the place of a later one.
         return;
     }
     assert_eq!(displaced, Some(&before.content), "what was displaced is not what was there");
@@ -230,6 +233,11 @@ fn check_row(before: Option<&Row>, displaced: Option<&Content>, row: &Row) {
     }
     let is_newer = (row.version, &row.content, &row.extra) > (before.version, &before.content, &before.extra);
     assert!(row.content.is_final() || is_newer, "{before:?} gives way to {row:?}");
+}
+
+/// Tells whether a row is an older copy of a request.
+pub(super) fn is_older_copy(row: &Row, before: &Row) -> bool {
+    matches!(row.content, Content::Request(..)) && row.version <= before.version
 }
 
 /// A row whose value is empty when it is sent.

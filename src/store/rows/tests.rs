@@ -93,6 +93,31 @@ fn what_was_appended_is_there_after_another_start() {
     assert!(!load(&store, 11).contains(&request(1, 10)), "an old request is not loaded");
 }
 
+/// One request that was carried out twice: the directory has forgotten the later copy when the older
+/// one comes.
+#[test]
+fn a_request_gives_way_to_a_later_copy_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let reader = RowStore::reader(dir.path()).unwrap();
+    let copy = |at_ms, counter| {
+        let mut row = request(1, at_ms);
+        row.version.stamp = Stamp::new(at_ms, counter);
+        row
+    };
+    for (sequence, offered, kept) in [
+        (1, copy(300, 7), (1, copy(300, 7))),
+        (2, copy(299, 9), (1, copy(300, 7))),
+        (3, copy(300, 6), (1, copy(300, 7))),
+        (4, copy(300, 256), (4, copy(300, 256))),
+        (5, copy(70_000, 0), (5, copy(70_000, 0))),
+    ] {
+        store.append(&[transaction(sequence, vec![offered])]).unwrap();
+        assert_eq!(read(&reader, 0, u64::MAX), [kept]);
+        assert_eq!(store.state().sequence, sequence);
+    }
+}
+
 #[test]
 fn a_transaction_is_stored_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
