@@ -160,7 +160,7 @@ struct Call<'a> {
     deadline: Instant,
     sender: Sender<Answer>,
     answers: Receiver<Answer>,
-    /// Connections asked, by tracker and key; asked twice only with another stamp.
+    /// Connections asked, by tracker and key; asked again only with another stamp, or logged in again.
     asked: Vec<(usize, u64)>,
     /// Those of them that have not answered.
     waiting: Vec<(usize, u64)>,

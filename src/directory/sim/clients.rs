@@ -108,7 +108,8 @@ impl Clients {
         any.or_else(|| random.pick(&self.users)).unwrap_or(UserId::NOBODY)
     }
 
-    /// A client repeats a request, at any tracker.
+    /// A client repeats a request, at any tracker. An operator does not: a command is asked of one
+    /// tracker, once.
     pub(super) fn repeat(&mut self, world: &mut World, node: usize, random: &mut Random) {
         let count = self.requests.len();
         let recent = count.min(6);
@@ -116,7 +117,9 @@ impl Clients {
             return;
         }
         let index = if random.one_in(4) { random.below(count) } else { count - 1 - random.below(recent) };
-        world.ask(node, &self.requests[index]);
+        if !matches!(self.requests[index].change, Change::Operator(_)) {
+            world.ask(node, &self.requests[index]);
+        }
     }
 
     /// A client uses the id of a request that was acknowledged for another one.
