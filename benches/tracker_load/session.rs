@@ -1,11 +1,12 @@
 //! A client's session with one tracker, with nothing behind it: one encrypted connection, one request at a time.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use posse::net::{Connection, DeviceSecurity, Reader};
 use posse::trust::KeyPair;
-use posse::types::{Password, RequestId, RequestStamp, Stamp};
+use posse::types::{Password, Refusal, RequestId, RequestStamp, Stamp};
 use posse::wire::frame::{read_message, write_message};
 use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request};
 use rand::Rng;
@@ -50,8 +51,18 @@ impl Session {
         }
     }
 
-    /// Sends a request and waits for its reply.
-    pub(crate) fn ask(&mut self, request: Request) -> Result<Reply> {
+    /// Sends a request and waits for its reply. As a client does, asks again with a later time where the tracker wants one.
+    pub(crate) fn ask(&mut self, mut request: Request) -> Result<Reply> {
+        loop {
+            let reply = self.ask_once(request.clone())?;
+            let (Reply::Refused(Refusal::Overtaken { above }), Some(stamp)) = (&reply, request.stamp_mut()) else {
+                return Ok(reply);
+            };
+            stamp.at = above.next().ok_or("a stamp at the end of time")?;
+        }
+    }
+
+    fn ask_once(&mut self, request: Request) -> Result<Reply> {
         self.number += 1;
         write_message(&mut self.connection.writer(), &FromClient { number: self.number, request })?;
         self.reader.set_deadline(Some(Instant::now() + TIMEOUT));
@@ -96,10 +107,13 @@ fn password() -> Result<Password> {
     Ok(Password::new(PASSWORD.to_owned())?)
 }
 
-/// Returns a request that was not asked before, asked now.
+/// Returns a request that was not asked before, asked now and after those before.
 pub(crate) fn request_id() -> RequestStamp {
+    static LAST: AtomicU64 = AtomicU64::new(0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    RequestStamp { id: RequestId::from_bytes(random()), at: Stamp::new(now.as_millis() as u64, 0) }
+    LAST.fetch_max(Stamp::new(now.as_millis() as u64, 0).as_u64(), Ordering::Relaxed);
+    let at = Stamp::from_u64(LAST.fetch_add(1, Ordering::Relaxed));
+    RequestStamp { id: RequestId::from_bytes(random()), at }
 }
 
 fn random<const N: usize>() -> [u8; N] {

@@ -65,7 +65,10 @@ impl Errands {
 
 /// Tells whether a refusal is not the directory's word on what was asked: the same request may be carried out later.
 fn is_passing(refusal: Refusal) -> bool {
-    let for_now = matches!(refusal, Refusal::LoginFirst | Refusal::SessionOver | Refusal::Busy | Refusal::TooMany);
+    let for_now = matches!(
+        refusal,
+        Refusal::LoginFirst | Refusal::SessionOver | Refusal::Busy | Refusal::TooMany | Refusal::Overtaken { .. }
+    );
     for_now
         || matches!(refusal, Refusal::WrongTime { .. } | Refusal::MustChangePassword | Refusal::NetworkFull | Refusal::Quota(_))
 }

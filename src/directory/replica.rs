@@ -19,8 +19,8 @@ use super::state::{Directory, Offered};
 use super::waiting::{Recent, UNFINISHED_MS_MAX, Waiting};
 use crate::types::limits::{NOTE_LEN_MAX, REQUEST_TIME_MAX, RETENTION, STORES_MAX};
 use crate::types::{
-    Change, Content, Lineage, Outcome, Place, Refusal, RequestRow, RequestStamp, Row, RowKey, StoreState, Success, SyncMessage,
-    Transaction, UserId, Version, VersionVector,
+    Change, Content, Lineage, Outcome, Place, Refusal, RequestRow, RequestStamp, Row, RowKey, Stamp, StoreState, Success,
+    SyncMessage, Transaction, UserId, Version, VersionVector,
 };
 
 /// How often old tombstones are looked for.
@@ -123,6 +123,10 @@ impl<R: RowsMut> Replica<R> {
 
     /// Carries out a request, or refuses it. The answer is an [`Output::Reply`] with this ticket: a refusal
     /// now, a success once it is durable here and on every tracker that is up.
+    ///
+    /// A request is not given a later time here: this may be a late copy, and what it would overtake may
+    /// be acknowledged elsewhere. Its client knows, and asks again with a later time. What the operator
+    /// orders here has no copies. Rows far ahead, of a clock that was wrong, are out of a client's reach.
     pub fn submit(&mut self, now_ms: u64, ticket: Ticket, asked: Asked) {
         self.stopwatch.advance(now_ms);
         let Asked { mut actor, request, change, note } = asked;
@@ -147,7 +151,12 @@ impl<R: RowsMut> Replica<R> {
         }
         match self.directory.judge(actor, request, &change) {
             Err(refusal) => self.reply(ticket, Err(refusal)),
-            Ok(Plan { effect, stamp, mut contents }) => {
+            Ok(Plan { stamp, seen, .. })
+                if stamp > request.at && is_within_reach(stamp, now_ms) && !matches!(change, Change::Operator(_)) =>
+            {
+                self.reply(ticket, Err(Refusal::Overtaken { above: seen }));
+            }
+            Ok(Plan { effect, stamp, mut contents, .. }) => {
                 let note = bounded(note);
                 contents.push(Content::Request(request.id, RequestRow { actor, effect, note }));
                 let version = Version { stamp, request: request.id };
@@ -402,6 +411,11 @@ fn extra_of<R: Rows>(directory: &Directory<R>, content: &Content) -> Box<[u8]> {
         return b"a field of a later version".as_slice().into();
     }
     extra
+}
+
+/// Tells whether a request may have that time, as far as it is ahead of the clock.
+fn is_within_reach(time: Stamp, now_ms: u64) -> bool {
+    time.ms() <= now_ms.saturating_add(REQUEST_TIME_MAX.as_millis() as u64)
 }
 
 /// Cuts a note to the length that a row has room for.

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** judging changes nothing. Rights are checked here, where the request is made, against
 //! the directory as it is here; what another tracker has judged is merged as it is. The stamp of what
-//! is written is later than that of every row that the judgement rests on.
+//! is written is later than that of every row that the judgement rests on. A plan whose stamp is above
+//! the request's time is not carried out as a rule: see [`Replica::submit`](super::Replica::submit).
 
 use std::cell::Cell;
 
@@ -19,7 +20,10 @@ use crate::types::{
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) effect: Effect,
+    /// The request's time, or one more than `seen` if that is later.
     pub(super) stamp: Stamp,
+    /// The largest stamp of the rows that the judgement rests on.
+    pub(super) seen: Stamp,
     pub(super) contents: Vec<Content>,
 }
 
@@ -28,8 +32,9 @@ pub(super) struct Plan {
 struct Asking {
     actor: UserId,
     request: RequestId,
-    /// The least stamp that the request may write.
-    stamp: Cell<Stamp>,
+    at: Stamp,
+    /// The largest stamp of the rows that were looked at.
+    seen: Cell<Stamp>,
 }
 
 type Judgement = Result<Vec<Content>, Refusal>;
@@ -40,15 +45,15 @@ impl<R: Rows> Directory<R> {
     /// # Errors
     /// The [`Refusal`] that the client is to read.
     pub(super) fn judge(&self, actor: UserId, request: RequestStamp, change: &Change) -> Result<Plan, Refusal> {
-        let by = Asking { actor, request: request.id, stamp: Cell::new(request.at) };
+        let by = Asking { actor, request: request.id, at: request.at, seen: Cell::new(Stamp::ZERO) };
         let effect = effect_of(request.id, actor, change);
         loop {
-            let stamp = by.stamp.get();
+            let stamp = by.stamp();
             let contents = self.decide(&by, change)?;
             // Rows that are written without having been looked at count, too.
             contents.iter().filter_map(|content| self.version(&content.key())).for_each(|version| by.saw(version.stamp));
-            if by.stamp.get() == stamp {
-                return Ok(Plan { effect, stamp, contents });
+            if by.stamp() == stamp {
+                return Ok(Plan { effect, stamp, seen: by.seen.get(), contents });
             }
             // The values hold the stamp: once more, with the one that came out.
         }
@@ -378,13 +383,13 @@ impl<R: Rows> Directory<R> {
 impl Asking {
     /// The stamp of what is written, as far as rows have been looked at.
     fn stamp(&self) -> Stamp {
-        self.stamp.get()
+        let seen = self.seen.get();
+        self.at.max(seen.next().unwrap_or(seen))
     }
 
     /// The judgement rests on a row with that stamp.
     fn saw(&self, stamp: Stamp) {
-        let above = stamp.next().unwrap_or(stamp);
-        self.stamp.set(self.stamp.get().max(above));
+        self.seen.set(self.seen.get().max(stamp));
     }
 }
 

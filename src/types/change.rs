@@ -31,7 +31,8 @@ impl FileFacts {
 pub struct RequestStamp {
     /// Its id: every copy has the same one.
     pub id: super::RequestId,
-    /// The client's estimate of the network's clock when it was first asked: every copy has the same one.
+    /// The client's estimate of the network's clock when it was first asked. Copies have the same one,
+    /// but for those asked after a tracker refused an earlier one with [`Refusal::Overtaken`].
     pub at: Stamp,
 }
 
@@ -309,6 +310,13 @@ pub enum Refusal {
     /// The tracker does not know the request: it is older than the client.
     #[error("the tracker does not know this request; it is older than this client")]
     Unsupported,
+    /// What the request rests on was written later than the request's own time: the client asks again,
+    /// under the same id, with a later one.
+    #[error("others were changing the same thing at the same time; nothing was changed, try again")]
+    Overtaken {
+        /// The request's time must be above this stamp.
+        above: Stamp,
+    },
     /// A reason that a later version of the tracker knows.
     #[error("the tracker gives a reason that this client does not know (number {0}); update this client")]
     Other(u8),

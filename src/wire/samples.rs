@@ -437,6 +437,7 @@ sample_enum!(Refusal {
     NotSharer,
     BadSetting,
     Unsupported,
+    Overtaken { above },
 });
 sample_enum!(FileOrder { Name, Size, Date });
 sample_enum!(Limit { Groups, Memberships, Files, Members });

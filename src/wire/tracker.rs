@@ -518,6 +518,29 @@ pub fn unwelcome_of_version_2() -> Vec<u8> {
 }
 
 impl Request {
+    /// The stamp of a changing request, for a client that asks again.
+    pub fn stamp_mut(&mut self) -> Option<&mut RequestStamp> {
+        match self {
+            Self::CreateUser { request, .. }
+            | Self::ChangePassword { request, .. }
+            | Self::CreateGroup { request, .. }
+            | Self::JoinGroup { request, .. }
+            | Self::LeaveGroup { request, .. }
+            | Self::AcceptRequest { request, .. }
+            | Self::RejectRequest { request, .. }
+            | Self::RemoveMember { request, .. }
+            | Self::TransferGroup { request, .. }
+            | Self::ShareFile { request, .. }
+            | Self::ReplaceFile { request, .. }
+            | Self::StopShare { request, .. }
+            | Self::RemoveFile { request, .. }
+            | Self::RenameGroup { request, .. }
+            | Self::DeleteGroup { request, .. }
+            | Self::DeleteAccount { request } => Some(request),
+            _ => None,
+        }
+    }
+
     /// Returns the request's stamp and the change, if this asks for one that carries no password.
     pub fn to_change(&self) -> Option<(RequestStamp, Change)> {
         Some(match self.clone() {
@@ -718,6 +741,7 @@ wire_enum!(Refusal "refusal" {
     29 => NotSharer,
     30 => BadSetting,
     31 => Unsupported,
+    32 => Overtaken { above },
     _ => Other(tag),
 });
 

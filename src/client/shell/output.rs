@@ -278,6 +278,7 @@ fn code(error: &ClientError) -> &'static str {
 fn refusal_code(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::WrongTime { .. } => "wrong_time",
+        Refusal::Overtaken { .. } => "overtaken",
         Refusal::Quota(_) => "quota",
         Refusal::NetworkFull => "network_full",
         Refusal::Disabled => "disabled",

@@ -1,12 +1,16 @@
 //! One command, asked of as many trackers as it takes.
 //!
 //! **Invariant:** every copy of a changing request carries the same request id, so it is carried out once however many trackers
-//! are asked; success is believed at once, a refusal only when no other tracker that was asked may still report success.
+//! are asked, and no earlier time than the copies before it; success is believed at once, a refusal only when no other tracker that was asked may still report success.
 //!
 //! The order of events: the primary is asked. Its connection fails: the next one is asked at once. It stays silent for
 //! [`HEDGE_AFTER`]: it becomes suspect, and the next one is asked too; but a password crosses to one tracker at a time, and to the next one
 //! only when that connection has ended or the tracker is busy. "Busy" and "log in first" are answers of the tracker, not of the
 //! directory: the next one is asked.
+//!
+//! A tracker that knows rows which are later than the request has done nothing either ([`Refusal::Overtaken`]): it is asked again with a
+//! later time, and so is every tracker that is asked from then on. The id stays, since a copy with the earlier time may be carried out
+//! elsewhere meanwhile. Once a tracker has acknowledged the request it gets no later time: it would overtake what is asked next.
 //!
 //! A tracker for whose clock the request's time is wrong has done nothing: the next one is asked with the same stamp. If all that
 //! were asked say so, no copy was carried out, and the request is asked once more with a stamp by the clock of the last of them.
@@ -33,6 +37,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a command whose password trackers may take their time to look at: after many wrong ones they make everybody wait, for up to
 /// 30 s.
 pub(crate) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(35);
+/// Later times that a request may be given in one command.
+const LATER_TIMES_MAX: u32 = 8;
 /// Time that a command waits for any connection at all.
 const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -154,7 +160,7 @@ struct Call<'a> {
     deadline: Instant,
     sender: Sender<Answer>,
     answers: Receiver<Answer>,
-    /// Connections asked, by tracker and key; never asked twice.
+    /// Connections asked, by tracker and key; asked again only with another stamp, or logged in again.
     asked: Vec<(usize, u64)>,
     /// Those of them that have not answered.
     waiting: Vec<(usize, u64)>,
@@ -171,6 +177,8 @@ struct Call<'a> {
     wrong_time: Option<u64>,
     /// The request has its second stamp.
     is_restamped: bool,
+    /// How often trackers said that the request's time is too early.
+    overtaken_count: u32,
     /// A connection ended before its tracker answered: it may have carried the request out.
     may_be_done: bool,
     /// A tracker that forgot the session may be asked once more.
@@ -189,6 +197,7 @@ impl<'a> Call<'a> {
         let interrupt = if set.patient { Stop::new() } else { set.shared.interrupt.lock().clone() };
         let (refusal, busy, relogged) = (None, false, false);
         let (request, wrong_time, is_restamped, may_be_done) = (Cow::Borrowed(request), None, false, false);
+        let overtaken_count = 0;
         let deadline = started + timeout;
         Self {
             set,
@@ -207,6 +216,7 @@ impl<'a> Call<'a> {
             busy,
             wrong_time,
             is_restamped,
+            overtaken_count,
             may_be_done,
             relogged,
             interrupt,
@@ -317,6 +327,11 @@ impl<'a> Call<'a> {
             Reply::Refused(Refusal::WrongTime { clock_ms }) => {
                 self.wrong_time = Some(clock_ms);
                 self.set.shared.note_wrong_time(id.0);
+            }
+            Reply::Refused(Refusal::Overtaken { above }) if self.overtaken_count < LATER_TIMES_MAX => {
+                self.overtaken_count += 1;
+                self.set.ask_later(self.request.to_mut(), above);
+                self.asked.retain(|asked| *asked != id);
             }
             Reply::Refused(Refusal::LoginFirst | Refusal::SessionOver) if self.need == Need::Session => {
                 self.set.shared.session_lost(id.0, id.1);

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** the times increase, and each is above every stamp that trackers have told, as far as a tracker whose clock is
 //! right will take it: a stamp that lies further ahead than [`REACH`] counts for nothing here. So a change that the user asks
-//! for after another one was acknowledged wins over a late copy of that one.
+//! for after another one was acknowledged wins over a late copy of that one. Times that copies of a request were given later
+//! ([`TrackerSet::ask_later`]) count like those of requests.
 //!
 //! The network's clock is an argument: [`super::clock`] estimates it. Pure.
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use super::TrackerSet;
 use crate::types::limits::REQUEST_TIME_MAX;
-use crate::types::{FileEntry, MemberEntry, RequestEntry, RequestId, RequestStamp, Stamp};
+use crate::types::{FileEntry, MemberEntry, Refusal, RequestEntry, RequestId, RequestStamp, Stamp};
 use crate::wire::tracker::{Reply, Request};
 
 /// How far a request's time may be ahead of the estimate of the clock: half of what a tracker takes, as its own clock is not
@@ -43,6 +44,12 @@ impl RequestClock {
         self.last = above.max(Stamp::new(now_ms, 0));
         self.last
     }
+
+    /// Makes a time above that stamp, which is as far ahead as the tracker that told it takes.
+    fn next_above(&mut self, stamp: Stamp, now_ms: u64) -> Stamp {
+        self.told(stamp, now_ms);
+        self.next(now_ms).max(stamp.next().unwrap_or(stamp))
+    }
 }
 
 fn reach(now_ms: u64) -> Stamp {
@@ -62,10 +69,20 @@ impl TrackerSet {
         Some(self.shared.state.lock().requests.last).filter(|last| *last > self.shared.options.last_request)
     }
 
+    /// Gives a request that no tracker has acknowledged a time above that stamp, unless it has one. It keeps its id: a tracker may have
+    /// carried out a copy with the earlier time, and one that knows the id does nothing for a second copy.
+    pub(super) fn ask_later(&self, request: &mut Request, above: Stamp) {
+        let mut state = self.shared.state.lock();
+        let now_ms = state.now_ms();
+        if let Some(stamp) = request.stamp_mut().filter(|stamp| stamp.at <= above) {
+            stamp.at = state.requests.next_above(above, now_ms);
+        }
+    }
+
     /// Gives a request that no tracker has carried out another stamp, by the clock of the tracker that is asked next.
     pub(super) fn stamp_again(&self, request: &mut Request, clock_ms: u64) {
         let at = self.shared.state.lock().requests.next(clock_ms);
-        if let Some(stamp) = stamp_of(request) {
+        if let Some(stamp) = request.stamp_mut() {
             *stamp = RequestStamp { id: new_id(), at };
         }
     }
@@ -75,33 +92,11 @@ fn new_id() -> RequestId {
     RequestId::from_bytes(rand::random())
 }
 
-/// The stamp of a changing request.
-fn stamp_of(request: &mut Request) -> Option<&mut RequestStamp> {
-    match request {
-        Request::CreateUser { request, .. }
-        | Request::ChangePassword { request, .. }
-        | Request::CreateGroup { request, .. }
-        | Request::JoinGroup { request, .. }
-        | Request::LeaveGroup { request, .. }
-        | Request::AcceptRequest { request, .. }
-        | Request::RejectRequest { request, .. }
-        | Request::RemoveMember { request, .. }
-        | Request::TransferGroup { request, .. }
-        | Request::ShareFile { request, .. }
-        | Request::ReplaceFile { request, .. }
-        | Request::StopShare { request, .. }
-        | Request::RemoveFile { request, .. }
-        | Request::RenameGroup { request, .. }
-        | Request::DeleteGroup { request, .. }
-        | Request::DeleteAccount { request } => Some(request),
-        _ => None,
-    }
-}
-
 /// The largest stamp that an answer tells.
 pub(super) fn told_by(reply: &Reply) -> Option<Stamp> {
     match reply {
         Reply::Done(success) => Some(success.stamp),
+        Reply::Refused(Refusal::Overtaken { above }) => Some(*above),
         Reply::Renewed(token) => Some(token.claims.password.stamp),
         Reply::Resolved(resolved) => resolved.file.as_ref().map(|file| file.at),
         Reply::Members { entries, .. } => entries.iter().map(|entry: &MemberEntry| entry.since).max(),
@@ -136,6 +131,19 @@ mod tests {
         assert_eq!(clock.next(NOW), Stamp::new(NOW + REACH_MS, 8));
         clock.told(Stamp::new(NOW, 0), NOW);
         assert_eq!(clock.next(NOW), Stamp::new(NOW + REACH_MS, 9));
+    }
+
+    #[test]
+    fn a_later_time_is_above_what_it_must_be_above_and_counts_within_reach() {
+        let mut clock = RequestClock::default();
+        clock.next(NOW);
+        let near = Stamp::new(NOW + 5, 3);
+        assert_eq!(clock.next_above(near, NOW), near.next().unwrap());
+        assert_eq!(clock.next_above(near, NOW), Stamp::new(NOW + 5, 5));
+        assert_eq!(clock.next_above(near, NOW + 9), Stamp::new(NOW + 9, 0));
+        let far = Stamp::new(NOW + 2 * REACH_MS, 0);
+        assert_eq!(clock.next_above(far, NOW + 9), far.next().unwrap());
+        assert_eq!(clock.next(NOW + 9), Stamp::new(NOW + 9, 2));
     }
 
     #[test]

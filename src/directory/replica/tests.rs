@@ -1,7 +1,7 @@
 //! What a replica does with its links, one step at a time, and with peers that are broken or hostile.
 
 use super::*;
-use crate::types::{Durable, Effect, GroupId, PasswordHash, RequestId, RowBatch, Stamp, StoreId, TrackerState, UserName};
+use crate::types::{Durable, Effect, GroupId, Order, PasswordHash, RequestId, RowBatch, Stamp, StoreId, TrackerState, UserName};
 
 const NOW: u64 = 1_700_000_000_000;
 const LINK: LinkId = LinkId::To(2);
@@ -308,6 +308,44 @@ fn a_request_from_another_time_is_refused() {
     assert!(has_reply(&persist(&mut replica)));
     replica.submit(NOW + 90_000, Ticket(4), asked(3));
     assert!(has_reply(&drain(&mut replica)), "what was carried out is remembered");
+}
+
+/// A late copy is given no later time here; what no client's time reaches, and what has no copies, is.
+#[test]
+fn a_request_that_was_overtaken_is_refused_with_what_its_time_must_be_above() {
+    let setting = |value: &str| Change::Operator(Order::Set { name: "quota.files".parse().unwrap(), value: Some(value.into()) });
+    let user = UserId::derive(&user_name(1), request(1));
+    let password = |n: u64, at| Asked {
+        actor: user,
+        request: RequestStamp { id: request(n), at },
+        change: Change::ChangePassword { hash: PasswordHash::from_phc("other".into()) },
+        note: String::new(),
+    };
+    let mut replica = Replica::new(state(1), &[]);
+    create_user(&mut replica, 1);
+    persist(&mut replica);
+    let written = asked(1).request.at;
+    let outcome = |replica: &mut Replica, now_ms, asked: Asked| {
+        replica.submit(now_ms, Ticket(9), asked);
+        let mut outputs = drain(replica);
+        outputs.extend(persist(replica));
+        outputs.into_iter().find_map(|output| if let Output::Reply(_, outcome) = output { Some(outcome) } else { None }).unwrap()
+    };
+    for at in [Stamp::new(NOW - 50_000, 0), written] {
+        assert_eq!(outcome(&mut replica, NOW, password(2, at)), Err(Refusal::Overtaken { above: written }));
+    }
+    let later = written.next().unwrap();
+    assert_eq!(outcome(&mut replica, NOW, password(2, later)).map(|success| success.stamp), Ok(later));
+    // A copy with the time of before has the same outcome.
+    assert_eq!(outcome(&mut replica, NOW, password(2, written)).map(|success| success.stamp), Ok(later));
+    // The clock was ahead by more than a client may ask.
+    let behind_ms = NOW - 60_001;
+    let raised = outcome(&mut replica, behind_ms, password(3, Stamp::new(behind_ms, 0)));
+    assert_eq!(raised.map(|success| success.stamp), Ok(later.next().unwrap()));
+    for (n, value) in [(4, "1"), (5, "2")] {
+        let order = Asked { actor: UserId::NOBODY, change: setting(value), ..password(n, written) };
+        assert!(outcome(&mut replica, NOW, order).is_ok());
+    }
 }
 
 #[test]

@@ -34,11 +34,7 @@ impl Clients {
     /// A client makes a new request at a tracker.
     pub(super) fn ask(&mut self, world: &mut World, node: usize, random: &mut Random) {
         let client = random.below(CLIENTS);
-        let error_ms = random.below(2 * ERROR_MS as usize + 1) as i64 - ERROR_MS;
-        let wall_ms = world.now_ms + error_ms + self.skews_ms[client];
-        let told = world.told.get(&client).copied().unwrap_or_default();
-        let at = time(wall_ms as u64, self.last[client].max(told));
-        self.last[client] = at;
+        let at = self.time(world, client, random);
         let stamp = RequestStamp { id: request_id(self.requests.len() as u64 + 1), at };
         let change = self.invent(world, node, stamp.id, random);
         let actor = self.choose_actor(world, node, &change, random);
@@ -52,6 +48,38 @@ impl Clients {
         let (asked_ms, number) = (world.now_ms, world.next());
         self.requests.push(Request { client, stamp, actor, change, asked_ms, number });
         world.ask(node, &self.requests[self.requests.len() - 1]);
+    }
+
+    /// Clients ask again with a later time where they were told to, at the same tracker. What was
+    /// acknowledged keeps its time. Returns how many do.
+    pub(super) fn ask_later(&mut self, world: &mut World, random: &mut Random) -> usize {
+        let mut count = 0;
+        for (id, node, above) in std::mem::take(&mut world.overtaken) {
+            let is_done = world.acknowledged.iter().any(|a| a.request == id);
+            let index = self.requests.iter().position(|request| request.stamp.id == id).unwrap();
+            if is_done {
+                continue;
+            }
+            let client = self.requests[index].client;
+            if self.requests[index].stamp.at <= above {
+                world.told.entry(client).or_default().push(above);
+                let at = self.time(world, client, random).max(above.next().unwrap());
+                self.last[client] = at;
+                self.requests[index].stamp.at = at;
+            }
+            world.ask(node, &self.requests[index]);
+            count += 1;
+        }
+        count
+    }
+
+    /// The time of what a client asks now.
+    fn time(&mut self, world: &mut World, client: usize, random: &mut Random) -> Stamp {
+        let error_ms = random.below(2 * ERROR_MS as usize + 1) as i64 - ERROR_MS;
+        let wall_ms = world.now_ms + error_ms + self.skews_ms[client];
+        let told = world.told.remove(&client).unwrap_or_default();
+        self.last[client] = time(wall_ms as u64, self.last[client], &told);
+        self.last[client]
     }
 
     /// Mostly a user who may, else any.
@@ -80,7 +108,8 @@ impl Clients {
         any.or_else(|| random.pick(&self.users)).unwrap_or(UserId::NOBODY)
     }
 
-    /// A client repeats a request, at any tracker.
+    /// A client repeats a request, at any tracker. An operator does not: a command is asked of one
+    /// tracker, once.
     pub(super) fn repeat(&mut self, world: &mut World, node: usize, random: &mut Random) {
         let count = self.requests.len();
         let recent = count.min(6);
@@ -88,7 +117,9 @@ impl Clients {
             return;
         }
         let index = if random.one_in(4) { random.below(count) } else { count - 1 - random.below(recent) };
-        world.ask(node, &self.requests[index]);
+        if !matches!(self.requests[index].change, Change::Operator(_)) {
+            world.ask(node, &self.requests[index]);
+        }
     }
 
     /// A client uses the id of a request that was acknowledged for another one.
@@ -184,10 +215,12 @@ fn any_file(random: &mut Random) -> FileFacts {
     file(random.below(4) as u8, FILES[random.below(FILES.len())])
 }
 
-/// A request's time: later than what the client knows, unless trackers would refuse that.
-pub(super) fn time(wall_ms: u64, known: Stamp) -> Stamp {
-    let (wall, above) = (Stamp::new(wall_ms, 0), known.next().unwrap());
-    if above.ms() > wall_ms + 30_000 { wall } else { wall.max(above) }
+/// A request's time: later than the client's last one and what it was told, as far as trackers would
+/// not refuse that.
+pub(super) fn time(wall_ms: u64, last: Stamp, told: &[Stamp]) -> Stamp {
+    let is_within_reach = |stamp: &&Stamp| stamp.ms() <= wall_ms + 30_000;
+    let known = told.iter().chain([&last]).filter(is_within_reach).max();
+    Stamp::new(wall_ms, 0).max(known.map_or(Stamp::ZERO, |known| known.next().unwrap()))
 }
 
 /// A request id made from a number.

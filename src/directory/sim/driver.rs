@@ -12,7 +12,7 @@ use super::disk::Entry;
 use super::model::Model;
 use super::world::{Acknowledged, Connection, Message, Pipe, World};
 use crate::directory::{Asked, LinkId, Output, Ticket};
-use crate::types::{Change, Content, MembershipState, Outcome, Row, RowKey, StoreId, SyncMessage, Transaction, Version};
+use crate::types::{Change, Content, MembershipState, Outcome, Refusal, Row, RowKey, StoreId, SyncMessage, Transaction, Version};
 
 impl World {
     pub(super) fn drain(&mut self, node: usize) {
@@ -40,14 +40,14 @@ impl World {
         assert_eq!(transaction.sequence, last + 1, "an update sequence is left out or used twice");
         assert_eq!(transaction.rows.len(), transaction.displaced.len());
         let own = state.disk.lineage().store;
-        let mut own_writes = Vec::new();
         for (row, displaced) in transaction.rows.iter().zip(&transaction.displaced) {
             let key = row.content.key();
             if self.trace {
                 println!("{node} stores {} {key:?} of {}", transaction.sequence, row.version.request);
             }
-            let before = state.view.insert(key.clone(), Rc::new(row.clone()));
+            let before = state.view.get(&key).cloned();
             check_row(before.as_deref(), displaced.as_ref(), row);
+            state.view.insert(key.clone(), Rc::new(row.clone()));
             let place = (row.place, key.clone());
             let shared = self.places.entry(place).or_insert_with(|| Rc::new(row.clone()));
             assert_eq!(**shared, *row, "a place is used for two rows");
@@ -55,14 +55,12 @@ impl World {
                 let extra = before.map(|before| before.extra.clone()).unwrap_or_default();
                 let is_kept = row.extra == extra || is_deletion(&row.content);
                 assert!(is_kept, "fields of a later version are lost: {row:?}");
-                own_writes.push(row.version);
                 let writes = self.writes.entry(row.version.request).or_default();
                 let writes = writes.entry(row.version.stamp).or_default();
                 writes.entry(row.place).or_default().insert(key);
             }
         }
         state.unsynced.push(Entry::Transaction(Rc::new(transaction)));
-        own_writes.into_iter().for_each(|version| self.note_raised(version));
     }
 
     fn send(&mut self, node: usize, link: LinkId, message: SyncMessage) {
@@ -125,10 +123,12 @@ impl World {
             let version = Version { stamp: success.stamp, request };
             self.check_safe(node, version);
             let client = self.requests[&request].client;
-            let told = self.told.entry(client).or_default();
-            *told = success.stamp.max(*told);
+            self.told.entry(client).or_default().push(success.stamp);
             let (stamp, at_ms, number) = (success.stamp, self.now_ms, self.next());
             self.acknowledged.push(Acknowledged { request, stamp, at_ms, number });
+        }
+        if let Err(Refusal::Overtaken { above }) = outcome {
+            self.overtaken.push((request, node, above));
         }
         self.replies.push((node, ticket, outcome));
     }
@@ -199,17 +199,6 @@ impl World {
         }
     }
 
-    /// Notes a copy of a request that was carried out after another one had been acknowledged, on rows
-    /// that were newer than the request.
-    fn note_raised(&mut self, version: Version) {
-        let asked = self.requests.get(&version.request).map(|request| request.stamp.at);
-        let mut acknowledged = self.acknowledged.iter().filter(|a| a.request == version.request);
-        let is_raised = asked.is_some_and(|at| version.stamp > at);
-        if is_raised && acknowledged.any(|a| a.stamp < version.stamp) {
-            self.raised.insert(version);
-        }
-    }
-
     /// Notes who is let in by an owner who was asked to.
     pub(super) fn note_let_in(&mut self, node: usize, asked: &Asked) {
         if let Change::AcceptRequest { group, user } = asked.change {
@@ -233,7 +222,6 @@ fn check_row(before: Option<&Row>, displaced: Option<&Content>, row: &Row) {
     assert!(!is_deletion(&row.content) || row.extra.is_empty(), "nothing is behind a deletion");
     let Some(before) = before else { return assert_eq!(displaced, None) };
     if matches!(row.content, Content::Request(..)) {
-        // Old requests are not in memory, so a copy may take the place of a later one.
         return;
     }
     assert_eq!(displaced, Some(&before.content), "what was displaced is not what was there");

@@ -1,8 +1,8 @@
 //! The order of changes as users see it: what was asked after another change was acknowledged stands.
 //!
-//! One case is left out, for the design does not cover it: a late copy that a tracker carries out which
-//! knows rows that are newer than the request, but not that the request was carried out elsewhere. It is
-//! taken for a new request, and is later than all that the tracker knows.
+//! Two cases are left out, for the design does not cover them: rows of a tracker whose clock was so far
+//! ahead that no client may ask as late, until they are written again; and writes that every store which
+//! held them has lost by going back in time.
 
 use std::rc::Rc;
 
@@ -37,9 +37,6 @@ pub(super) fn check_order(world: &World, are_clocks_right: bool) {
 fn overwritten(world: &World, row: &Rc<Row>, are_clocks_right: bool) -> Option<RequestId> {
     let (key, stands) = (row.content.key(), row.version.request);
     let by = world.requests.get(&stands)?;
-    if world.raised.contains(&row.version) {
-        return None;
-    }
     let acknowledged: Vec<&Acknowledged> = world.acknowledged.iter().filter(|a| a.request == stands).collect();
     let at_ms = acknowledged.iter().map(|a| a.at_ms).min()?;
     if row.version.stamp.ms() as i64 > at_ms + FAR_MS {

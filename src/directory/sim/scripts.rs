@@ -98,6 +98,23 @@ impl Script {
             [at, who, ref request @ ..] if at.ends_with(':') => self.ask(node(at), who, request, output),
             _ => self.act(&words, output),
         }
+        self.report(output);
+        // What no tracker has acknowledged is asked again with a later time.
+        let overtaken = std::mem::take(&mut self.world.as_mut().unwrap().overtaken);
+        for (id, at, above) in overtaken {
+            let world = self.world.as_mut().unwrap();
+            let is_done = world.acknowledged.iter().any(|a| a.request == id);
+            let Some(request) = self.requests.values_mut().find(|request| request.stamp.id == id && !is_done) else { continue };
+            self.last = super::clients::time((world.now_ms + self.skew_ms) as u64, self.last, &[above]);
+            request.stamp.at = self.last.max(above.next().unwrap());
+            let ticket = world.submit(at, request);
+            self.asked.insert(ticket.0, "asked again".to_owned());
+            self.report(output);
+        }
+    }
+
+    /// Lets the network do what it can, and writes down what is told.
+    fn report(&mut self, output: &mut String) {
         let world = self.world.as_mut().unwrap();
         world.settle();
         for (at, notice) in world.notices.drain(..) {
@@ -173,8 +190,8 @@ impl Script {
         let actor = if who == "-" { Some(UserId::NOBODY) } else { directory.find_user(who) };
         let mut request = self.requests.get(&id).cloned();
         if let (None, Some(actor), Some(change)) = (&request, actor, change(directory, words)) {
-            let told = world.told.get(&0).copied().unwrap_or_default();
-            self.last = super::clients::time((world.now_ms + self.skew_ms) as u64, self.last.max(told));
+            let told = world.told.remove(&0).unwrap_or_default();
+            self.last = super::clients::time((world.now_ms + self.skew_ms) as u64, self.last, &told);
             let stamp = RequestStamp { id: request_id(id), at: self.last };
             request = Some(Request { client: 0, stamp, actor, change, asked_ms: world.now_ms, number: id });
         }

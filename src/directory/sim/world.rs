@@ -133,10 +133,10 @@ pub(super) struct World {
     pub(super) acknowledged: Vec<Acknowledged>,
     /// Acknowledged writes that no store holds any more: every one that did went back in time.
     pub(super) forgiven: BTreeSet<(RequestId, Stamp)>,
-    /// Late copies that were carried out on rows which were newer than the request.
-    pub(super) raised: BTreeSet<Version>,
-    /// The latest stamp that each client was told.
-    pub(super) told: BTreeMap<usize, Stamp>,
+    /// Requests that a tracker found to be overtaken, the tracker, and what their times must be above.
+    pub(super) overtaken: Vec<(RequestId, usize, Stamp)>,
+    /// The stamps that each client was told and has not looked at yet.
+    pub(super) told: BTreeMap<usize, Vec<Stamp>>,
     /// The rows that each carrying-out of a request wrote.
     pub(super) writes: BTreeMap<RequestId, BTreeMap<Stamp, BTreeMap<Place, BTreeSet<RowKey>>>>,
     /// What each place was used for.
@@ -191,7 +191,7 @@ impl World {
             notices: Vec::new(),
             acknowledged: Vec::new(),
             forgiven: BTreeSet::new(),
-            raised: BTreeSet::new(),
+            overtaken: Vec::new(),
             told: BTreeMap::new(),
             writes: BTreeMap::new(),
             places: BTreeMap::new(),

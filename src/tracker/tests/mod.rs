@@ -9,6 +9,7 @@ mod sessions;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -78,9 +79,12 @@ fn status(tracker: &Tracker) -> TrackerStatus {
     tracker.status().unwrap()
 }
 
-/// A new request, asked now.
+/// A new request, asked now and after those before.
 fn request_id() -> RequestStamp {
-    let at = Stamp::new(super::clock::wall_ms(0), 0);
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = Stamp::new(super::clock::wall_ms(0), 0).as_u64();
+    LAST.fetch_max(now, Ordering::Relaxed);
+    let at = Stamp::from_u64(LAST.fetch_add(1, Ordering::Relaxed));
     RequestStamp { id: RequestId::from_bytes(rand::random()), at }
 }
 
@@ -173,8 +177,13 @@ impl Guest {
         self.events.drain(..).collect()
     }
 
-    fn ask(&mut self, request: Request) -> Reply {
-        self.try_ask(request).unwrap()
+    /// As a client does, asks again with a later time where the tracker wants one.
+    fn ask(&mut self, mut request: Request) -> Reply {
+        loop {
+            let reply = self.try_ask(request.clone()).unwrap();
+            let Reply::Refused(Refusal::Overtaken { above }) = reply else { return reply };
+            request.stamp_mut().unwrap().at = above.next().unwrap();
+        }
     }
 
     fn try_ask(&mut self, request: Request) -> Result<Reply, FrameError> {

@@ -2,20 +2,23 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use posse::types::{
-    Change, DownloadState, Effect, FileFacts, FileOrder, GroupEntry, GroupId, InfoHash, Label, Password, PeerEntry, RequestId,
-    RequestStamp, SessionToken, Stamp, Success, Ticket, UserEntry, limits,
+    Change, DownloadState, Effect, FileFacts, FileOrder, GroupEntry, GroupId, InfoHash, Label, Password, PeerEntry, Refusal,
+    RequestId, RequestStamp, SessionToken, Stamp, Success, Ticket, UserEntry, limits,
 };
 use posse::wire::frame::{FrameError, read_message, write_message};
 use posse::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request};
 
 use super::{Device, Secured, device};
 
-/// A new request, asked now.
+/// A new request, asked now and after those before.
 pub(crate) fn request_id() -> RequestStamp {
+    static LAST: AtomicU64 = AtomicU64::new(0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later than 1970");
-    let at = Stamp::new(now.as_millis() as u64, 0);
+    LAST.fetch_max(Stamp::new(now.as_millis() as u64, 0).as_u64(), Ordering::Relaxed);
+    let at = Stamp::from_u64(LAST.fetch_add(1, Ordering::Relaxed));
     RequestStamp { id: RequestId::from_bytes(rand::random()), at }
 }
 
@@ -54,8 +57,19 @@ impl RawClient {
         client
     }
 
-    /// Sends a request and waits for its reply; events that come between are passed over.
-    pub(crate) fn ask(&mut self, request: Request) -> io::Result<Reply> {
+    /// Sends a request and waits for its reply; events that come between are passed over. As a client does, asks again with a
+    /// later time where the tracker wants one.
+    pub(crate) fn ask(&mut self, mut request: Request) -> io::Result<Reply> {
+        loop {
+            let reply = self.ask_once(request.clone())?;
+            let (Reply::Refused(Refusal::Overtaken { above }), Some(stamp)) = (&reply, request.stamp_mut()) else {
+                return Ok(reply);
+            };
+            stamp.at = above.next().expect("it is before the end of time");
+        }
+    }
+
+    fn ask_once(&mut self, request: Request) -> io::Result<Reply> {
         self.number += 1;
         write_message(&mut self.stream, &FromClient { number: self.number, request })?;
         loop {

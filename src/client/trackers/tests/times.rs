@@ -129,3 +129,67 @@ fn a_request_that_may_have_been_carried_out_keeps_its_stamp() {
     assert_eq!(asked.len(), 1, "{asked:?}");
     set.stop(PATIENCE);
 }
+
+/// A tracker that wants times above a stamp.
+fn overtaken(above: Stamp) -> Fake {
+    Fake::start(move |request| match request {
+        Request::CreateGroup { request, .. } if request.at <= above => refuse(Refusal::Overtaken { above }),
+        other => usual(other),
+    })
+}
+
+#[test]
+fn a_request_that_was_overtaken_is_asked_again_with_a_later_time_and_the_same_id() {
+    let above = Stamp::new(Terms::default().now_ms() + 20_000, 3);
+    let fake = overtaken(above);
+    let (set, _news) = set_of(&[&fake]);
+    log_in(&set);
+    assert!(matches!(set.call(&stamped(&set), Need::Session), Ok(Reply::Done(_))));
+    let asked = stamps(&fake);
+    assert_eq!(asked.len(), 2);
+    assert!(asked[0].id == asked[1].id && asked[0].at <= above && asked[1].at > above, "{asked:?}");
+    assert!(set.request_stamp().at > asked[1].at, "what is asked next is later than every copy");
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn trackers_asked_after_the_one_that_was_overtaken_get_the_later_time() {
+    let above = Stamp::new(Terms::default().now_ms() + 20_000, 3);
+    let dies = Fake::start(move |request| match request {
+        Request::CreateGroup { request, .. } if request.at <= above => refuse(Refusal::Overtaken { above }),
+        Request::CreateGroup { .. } => Act::Close,
+        other => usual(other),
+    });
+    let answers = Fake::start(usual);
+    let (set, _news) = set_of(&[&dies, &answers]);
+    wait_for("both are connected", || connected(&set) == 2);
+    log_in(&set);
+    // The one that dies is asked first.
+    set.shared.state.lock().links[1].live.as_mut().unwrap().suspect = true;
+    assert!(matches!(set.call(&stamped(&set), Need::Session), Ok(Reply::Done(_))));
+    let first = stamps(&dies);
+    if first.len() < 2 {
+        // A slow machine: the other one was asked first.
+        return;
+    }
+    let last = stamps(&answers);
+    assert_eq!(last, first[1..], "{first:?}");
+    assert!(first[0].id == last[0].id && first[0].at <= above && last[0].at > above);
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_request_that_is_overtaken_again_and_again_is_given_up() {
+    let fake = Fake::start(|request| match request {
+        Request::CreateGroup { request, .. } => refuse(Refusal::Overtaken { above: request.at }),
+        other => usual(other),
+    });
+    let (set, _news) = set_of(&[&fake]);
+    log_in(&set);
+    let refused = set.call(&stamped(&set), Need::Session);
+    assert!(matches!(refused, Err(ClientError::Refused(Refusal::Overtaken { .. }))), "{refused:?}");
+    let asked = stamps(&fake);
+    assert_eq!(asked.len(), 9);
+    assert!(asked.is_sorted_by(|one, next| one.id == next.id && one.at < next.at), "{asked:?}");
+    set.stop(PATIENCE);
+}
