@@ -369,9 +369,10 @@ impl Rows for RowStore {
     }
 
     fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
-        let asked = limit.saturating_add(self.pending.count(range));
+        let waiting = self.pending.count(range);
+        let asked = limit.saturating_add(waiting);
         let stored = self.read(|path, connection| table::entries(path, connection, range, backwards, asked));
-        if asked == limit { stored } else { self.pending.merge(range, backwards, limit, (stored, asked)) }
+        if waiting == 0 { stored } else { self.pending.merge(range, backwards, limit, (stored, asked)) }
     }
 }
 
