@@ -31,7 +31,7 @@ pub struct Quotas {
     pub members: u64,
     /// Rows of the whole network.
     pub rows: u64,
-    /// Bytes of memory that the rows of the whole network take.
+    /// About how many bytes of disk the rows of the whole network take.
     pub bytes: u64,
 }
 
@@ -52,7 +52,7 @@ impl Quotas {
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { groups: 200, memberships: 2_000, files: 50_000, members: 20_000, rows: 1_500_000, bytes: 600 << 20 }
+        Self { groups: 200, memberships: 2_000, files: 50_000, members: 20_000, rows: 20_000_000, bytes: 16 << 30 }
     }
 }
 

@@ -243,6 +243,15 @@ fn slow_handshakes(
     (begun, crowd.into_iter().flatten().filter_map(|mut slow| slow.go_on().then_some(())).count())
 }
 
+/// Ends a flood also when a test fails in the middle of it.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// 2,000 slow handshakes at the tracker and as many at a seeder, while somebody logs in and downloads.
 fn slow_flood(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
     const COUNT: usize = 2_000;
@@ -258,6 +267,7 @@ fn slow_flood(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
     let hellos = [client_hello(|to| drop(device().dial_tracker(to))), client_hello(move |to| drop(device().dial(to, whose)))];
     let (full, stop) = ([AtomicBool::new(false), AtomicBool::new(false)], AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _stop_too_if_it_fails = SetOnDrop(&stop);
         let start = Instant::now();
         let floods: Vec<_> = [tracker, seeder]
             .into_iter()
