@@ -15,14 +15,14 @@ use super::audit_log::AuditLog;
 use super::config::{TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{CoreHandle, View};
 use super::gate::Gate;
+use super::keys::NetworkKeys;
 use super::log_limiter::{LeftOut, LogLimiter};
 use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
 use super::replicator;
 use crate::directory::Settings;
-use crate::net::{Budget, Registry, Source, Stop, Threads, TrackerSecurity};
-use crate::trust::KeyPair;
+use crate::net::{Budget, Registry, Source, Stop, Threads};
 use crate::types::{Fingerprint, Label, Lineage, TrackerAddress, TrackerEntry, TrackerInfo, TrackerState};
 use crate::wire::replication::LinkRefusal;
 use crate::wire::tracker::Event;
@@ -74,10 +74,8 @@ pub(crate) struct Shared {
     pub(crate) unfinished: Budget,
     /// Writes events.
     pub(crate) notifier: Notifier,
-    /// The network's key.
-    pub(crate) network_key: Arc<KeyPair>,
-    /// Makes connections.
-    pub(crate) security: TrackerSecurity,
+    /// The network's keys, and how connections are made with them.
+    pub(crate) keys: NetworkKeys,
     /// Connections that were accepted.
     pub(crate) accepted: Registry,
     /// Replication links that were dialled.
@@ -151,6 +149,11 @@ impl Shared {
         Event::Trackers { addresses: self.tracker_labels() }
     }
 
+    /// What clients are told of the network's key, if another takes its place or has done so.
+    pub(crate) fn key_event(&self) -> Option<Event> {
+        self.keys.ring().rotation().map(|rotation| Event::NetworkKey { rotation })
+    }
+
     /// Says once what differs between the trackers that this one knows and those another does.
     pub(crate) fn compare_trackers(&self, number: u32, theirs: &[Label]) {
         let ours = self.tracker_labels();
@@ -208,7 +211,7 @@ impl Shared {
     pub(crate) fn status(&self, view: &View<'_>) -> TrackerStatus {
         TrackerStatus {
             number: self.number,
-            network: self.network_key.fingerprint(),
+            network: self.keys.ring().fingerprint(),
             address: self.address,
             store: self.lineage.store,
             counts: view.directory().counts(),

@@ -107,6 +107,13 @@ impl TrackerSet {
         state.session.as_ref().filter(|_| state.over.is_none()).map(|session| session.renew_at)
     }
 
+    /// A token of the present key is to be asked for soon: the one at hand may count no more.
+    pub(crate) fn renew_soon(&self) {
+        if let Some(session) = &mut self.shared.state.lock().session {
+            session.renew_at = Instant::now();
+        }
+    }
+
     /// Asks for a token that lasts longer. If none comes, it is due again after a pause that grows.
     ///
     /// # Blocking

@@ -15,7 +15,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::command::{Command, parse};
-use super::{AdminError, Line, Sink, history, network};
+use super::{AdminError, Line, Sink, history, keys, network};
 use crate::directory::{Accounts, Asked, Directory, QUOTA_NAMES, Usage};
 use crate::net::Source;
 use crate::store::RowStore;
@@ -123,6 +123,7 @@ pub(crate) fn carry_out(shared: &Arc<Shared>, words: &[String], out: Sink<'_>) -
         )),
         Command::AddTracker(address) => network::add(shared, &address, out),
         Command::RemoveTracker(which) => network::remove(shared, &which, out),
+        Command::RotateKey(step) => keys::rotate(shared, step, out),
     }
 }
 

@@ -76,5 +76,5 @@ fn tracker_info(shared: &Shared, trackers: &BTreeMap<u32, TrackerAddress>) -> St
     let last = trackers.keys().next_back().copied().unwrap_or(0);
     let line = |number| trackers.get(&number).or_else(|| shared.info.get(number));
     let lines: String = (1..=last).filter_map(line).map(|address| format!("{address}\n")).collect();
-    format!("network {}\n{lines}", shared.network_key.fingerprint())
+    format!("network {}\n{lines}", shared.keys.ring().fingerprint())
 }
