@@ -1,5 +1,7 @@
 //! The procedures of docs/OPERATING.md, followed with real trackers and clients.
 
+mod keys;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
