@@ -132,7 +132,12 @@ impl TrackerSecurity {
     ///
     /// # Blocking
     /// For at most twice `timeout`.
-    pub fn dial(&self, address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<(Connection, NetworkPublicKey)> {
+    pub fn dial(
+        &self,
+        address: SocketAddr,
+        from: Option<IpAddr>,
+        timeout: Duration,
+    ) -> io::Result<(Connection, NetworkPublicKey)> {
         let incoming = Incoming::dial(address, from, timeout)?;
         of_tracker(shake_hands(incoming, client(&self.client)?, ALPN_TRACKER, timeout)?)
     }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::limiter::Limits;
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex, PublicKey, Rate, Sha1Digest, Ticket, UserId, limits,
+    Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex, PublicKey, Rate, Sha1Digest, Ticket,
+    UserId, limits,
 };
 use crate::wire::metainfo::Metainfo;
 

@@ -189,12 +189,7 @@ fn listen(
 }
 
 /// Tells whether the dialler, which has shown a certificate of the network, is another tracker.
-fn check(
-    shared: &Shared,
-    connection: &Connection,
-    hello: &ReplicaHello,
-    key: NetworkPublicKey,
-) -> Result<(), LinkRefusal> {
+fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello, key: NetworkPublicKey) -> Result<(), LinkRefusal> {
     if !shared.keys.ring().accepts(key) {
         let words = format_args!("tracker {} shows a key that counts no more; refused", hello.number);
         complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::KeyReplaced), words);

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keys::KeyReplaced;
 use crate::directory::Counts;
 use crate::store::StoreError;
-use super::keys::KeyReplaced;
 use crate::trust::{IdentityError, KeyError, KeyPair};
 use crate::types::limits::{HANDSHAKE_TIMEOUT, MESSAGE_TIMEOUT, PRESENCE_TIMEOUT, TRACKER_CONNECTIONS_MAX};
 use crate::types::{Fingerprint, Sha1Digest, StoreId, TrackerEntry, TrackerInfo, TrackerState};

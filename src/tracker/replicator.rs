@@ -46,8 +46,10 @@ const FRAME_LEN: usize = 256 << 10;
 enum LinkError {
     #[error("cannot connect: {0}")]
     Dial(#[source] io::Error),
-    #[error("{0}; copy the network's key from one to the other and name it with --network-key; if it is being replaced, see \
-             `rotate_key` in OPERATING.md")]
+    #[error(
+        "{0}; copy the network's key from one to the other and name it with --network-key; if it is being replaced, see \
+             `rotate_key` in OPERATING.md"
+    )]
     Network(#[from] WrongNetwork),
     #[error("cannot find its address: {0}")]
     Resolve(#[source] io::Error),

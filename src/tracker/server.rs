@@ -29,8 +29,8 @@ use super::shared::Shared;
 use crate::directory::Replica;
 use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, resolve};
 use crate::store::{DirectoryLock, RowStore};
-use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::trust::KeyPair;
+use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::types::{Fingerprint, StoreId, TrackerAddress};
 
 /// Requests of the last minutes are loaded: an older copy is refused for its time.

@@ -29,10 +29,10 @@ use super::tracker::{
 use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
     DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId,
-    GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password,
-    PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch,
-    SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
+    GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part,
+    Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp,
+    RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket,
+    TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");

@@ -14,9 +14,9 @@ use super::frame::to_frame;
 use super::version::VERSION_FIRST_WITH_RANGE;
 use super::{Decoder, VersionRange, Wire, WireError};
 use crate::types::{
-    Change, DeviceId, DownloadState, FileEntry, FileFacts, FileId, FileOrder, GroupEntry, GroupId, GroupName, InfoHash, KeyRotation,
-    Label,    MemberEntry, Password, Pattern, PeerEntry, Refusal, RequestEntry, RequestStamp, SessionToken, StoreId, Success, Ticket,
-    TrackerEntry, UserEntry, UserId, UserName, limits,
+    Change, DeviceId, DownloadState, FileEntry, FileFacts, FileId, FileOrder, GroupEntry, GroupId, GroupName, InfoHash,
+    KeyRotation, Label, MemberEntry, Password, Pattern, PeerEntry, Refusal, RequestEntry, RequestStamp, SessionToken, StoreId,
+    Success, Ticket, TrackerEntry, UserEntry, UserId, UserName, limits,
 };
 
 /// First bytes of every first frame: a stranger who speaks something else is noticed at once.

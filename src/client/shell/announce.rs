@@ -89,7 +89,9 @@ fn to_text(event: &ClientEvent) -> String {
             format!("trusting the network {network} from now on, as you say; before it was {before}")
         }
         ClientEvent::NetworkKey { stage: RotationStage::Begun, old, new } => {
-            format!("the operator replaces the network's key: {new} is trusted beside {old} until that has ended; there is nothing to do")
+            format!(
+                "the operator replaces the network's key: {new} is trusted beside {old} until that has ended; there is nothing to do"
+            )
         }
         ClientEvent::NetworkKey { stage: RotationStage::Ended, old, new } => {
             format!("the network's key is {new} now; {old} counts no more")

@@ -115,10 +115,7 @@ pub(super) struct Parsed {
 impl Command {
     /// Tells whether it needs `--yes`.
     pub(super) fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::DeleteUser(_) | Self::DeleteGroup(_) | Self::RemoveFile { .. } | Self::RotateKey(KeyStep::End)
-        )
+        matches!(self, Self::DeleteUser(_) | Self::DeleteGroup(_) | Self::RemoveFile { .. } | Self::RotateKey(KeyStep::End))
     }
 }
 

@@ -11,8 +11,8 @@ use super::command::Which;
 use super::execute::{done, set};
 use super::{AdminError, Sink};
 use crate::tracker::shared::Shared;
-use crate::types::TrackerAddress;
 use crate::types::limits::TRACKERS_MAX;
+use crate::types::{RotationStage, TrackerAddress};
 
 /// Adds a tracker, and says what to do on its machine.
 ///
@@ -32,9 +32,11 @@ pub(super) fn add(shared: &Shared, address: &TrackerAddress, out: Sink<'_>) -> R
     set(shared, &format!("tracker.{number}"), Some(address.to_string()))?;
     trackers.insert(number, address.clone());
     let file = tracker_info(shared, &trackers);
+    let is_replaced = shared.keys.ring().rotation().is_some_and(|rotation| rotation.stage == RotationStage::Begun);
+    let keys = if is_replaced { "network.key and network.key.next" } else { "network.key" };
     let text = format!(
         "{address} is tracker {number} now. On its machine:\n\
-         1. copy network.key there from the machine of another tracker (scp -p)\n\
+         1. copy {keys} there from the machine of another tracker (scp -p)\n\
          2. write this tracker_info.txt:\n{file}3. tracker tracker_info.txt {number} --network-key network.key\n\
          Write the same lines into the tracker_info.txt of the other trackers before their next start, and hand it out to new \
          clients; those that are connected know already."

@@ -104,7 +104,13 @@ impl Presence {
     }
 
     /// A file was taken out of a group: nobody offers it there any more.
-    fn file_removed(&mut self, (group, file): (GroupId, FileId), before: &FileRow, replaced_by: Option<Label>, directory: &Directory) {
+    fn file_removed(
+        &mut self,
+        (group, file): (GroupId, FileId),
+        before: &FileRow,
+        replaced_by: Option<Label>,
+        directory: &Directory,
+    ) {
         let info_hash = before.facts.info_hash;
         let keys = self.sessions_in((info_hash, group));
         let label = Label::new(before.facts.name.as_str(), 1);

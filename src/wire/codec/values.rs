@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Decoder, Wire, WireError, decode_text, encode_text, list_items, wire_leaf, wire_leaf_enum, wire_struct};
 use crate::types::{
     DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash,
-    KeyRotation, Label, Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, RequestEntry, RequestId,
-    RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
+    KeyRotation, Label, Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey,
+    RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId,
+    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
 };
 
 /// Bytes in a setting's name.
