@@ -263,15 +263,17 @@ impl<'a> Session<'a> {
         let (user, password) = (token.claims.user, token.claims.password);
         let asked = self.shared.core.ask(move |view| {
             let directory = view.directory();
-            (directory.user_entry(user), directory.is_password_current(user, password))
+            let is_disabled = directory.user_row(user).is_some_and(|row| row.is_disabled);
+            (directory.user_entry(user), directory.is_password_current(user, password), is_disabled)
         });
         match asked.ok_or(CoreEnded)? {
+            (_, Some(false), true) => Ok(Reply::Refused(Refusal::Disabled)),
             // Also if the account was deleted.
-            (_, Some(false)) => {
+            (_, Some(false), false) => {
                 self.was = Some(user).filter(|_| self.user.is_none());
                 Ok(Reply::Refused(Refusal::SessionOver))
             }
-            (Some(entry), Some(true)) => {
+            (Some(entry), Some(true), _) => {
                 // Some tracker has seen the password on this device.
                 self.shared.gate.note_known(user, self.device);
                 self.enter(entry, password)

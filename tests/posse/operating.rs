@@ -81,6 +81,8 @@ fn accounts_are_disabled_enabled_and_deleted() {
     nik.enter("nik");
     done(&world.trackers[0], &["disable_user", "nik"]);
     wait_sessions_ended(&mut nik, 1);
+    let said = nik.process().said().out;
+    assert!(said.iter().any(|line| line.contains("session_ended") && line.contains("\"code\":\"disabled\"")), "{said:?}");
     nik.refused("login nik pw-nik", "disabled");
     let users = objects(&world.trackers[1], &["users", "n*"]);
     assert!(users.len() == 1 && users[0]["disabled"] == true, "{users:?}");

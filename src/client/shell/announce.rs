@@ -104,6 +104,9 @@ fn to_text(event: &ClientEvent) -> String {
              takes them; tell the operator to set the clocks",
             difference.as_secs()
         ),
+        ClientEvent::SessionEnded { user, reason: reason @ SessionEnd::Disabled } => {
+            format!("the session of {user} has ended: {reason}")
+        }
         ClientEvent::SessionEnded { user, reason } => format!("the session of {user} has ended: {reason}; log in again"),
     }
 }
@@ -138,6 +141,7 @@ fn tell_json(output: &Output, event: &ClientEvent) {
         ClientEvent::SessionEnded { user, reason } => {
             let code = match reason {
                 SessionEnd::PasswordChanged => "password_changed",
+                SessionEnd::Disabled => "disabled",
                 SessionEnd::Expired => "expired",
             };
             ("session_ended", json!({ "user": user.as_str(), "reason": reason.to_string(), "code": code }))

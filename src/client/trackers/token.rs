@@ -29,6 +29,9 @@ pub enum SessionEnd {
     /// The password was changed on another device.
     #[error("the password was changed elsewhere")]
     PasswordChanged,
+    /// The operator has disabled the account.
+    #[error("the operator has disabled the account")]
+    Disabled,
     /// No tracker could be reached for so long that the token is not good any more.
     #[error("no tracker could be reached for too long")]
     Expired,
@@ -154,10 +157,14 @@ impl SetState {
         }
     }
 
-    /// Tracker `index` says that the session's token is void, and no newer one is to come. Returns the generation of a session that is over
+    /// Tracker `index` says that the session's token is void, for which it is told why, and no newer one is to come. Returns the generation of a session that is over
     /// by that: not if the token is expired for that tracker alone, which explains what it says.
-    pub(super) fn give_up_session(&mut self, index: usize) -> Option<u64> {
+    pub(super) fn give_up_session(&mut self, index: usize, why: Refusal) -> Option<u64> {
         let session = self.session.as_ref().filter(|_| self.over.is_none())?;
+        if why == Refusal::Disabled {
+            self.over = Some(SessionEnd::Disabled);
+            return Some(session.generation);
+        }
         let expired_at = |now_ms: u64| session.token.claims.expires_ms <= now_ms;
         // By the clock of the tracker that says so.
         let expired = self.links[index].clock.is_some_and(|clock| expired_at(clock.now_ms()));

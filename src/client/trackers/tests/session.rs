@@ -343,3 +343,20 @@ fn the_last_tracker_has_all_the_time_to_look_at_a_password() {
     assert_eq!(late.count(|request| matches!(request, Request::Login { .. })), 1);
     set.stop(PATIENCE);
 }
+
+#[test]
+fn a_session_whose_account_the_operator_has_disabled_says_so() {
+    let is_disabled = Arc::new(Mutex::new(false));
+    let disabled = is_disabled.clone();
+    let fake = Fake::start(move |request| match request {
+        Request::Resume { .. } if *disabled.lock() => refuse(Refusal::Disabled),
+        other => usual(other),
+    });
+    let (set, news) = set_of(&[&fake]);
+    log_in(&set);
+    *is_disabled.lock() = true;
+    fake.tell(&Event::SessionOver);
+    wait_for("it is over", || set.is_over() == Some(SessionEnd::Disabled));
+    wait_for("it is told", || over(&news));
+    set.stop(PATIENCE);
+}
