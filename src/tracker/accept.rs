@@ -23,7 +23,7 @@ use crate::directory::LinkId;
 use crate::net::{Admission, Connection, Incoming, Reader, Visitor, WrongNetwork, refused_us};
 use crate::trust::NetworkPublicKey;
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
-use crate::types::{SyncMessage, escape};
+use crate::types::{Label, SyncMessage, escape};
 use crate::wire::frame::{FrameError, read_frame, read_message, to_frame, write_message};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ToAcceptor, ToDialler};
 use crate::wire::tracker::{Hello, Opening, unwelcome_of_version_2};
@@ -148,7 +148,8 @@ fn serve_link(
     debug!("tracker {} has dialled, from {}: {link}", hello.number, connection.peer_addr());
     let sink = LinkSink::Accepted(outbox.clone(), version);
     shared.core.send(Input::LinkUp { link, lineage: hello.lineage, greeting: None, sink });
-    let ended = listen(shared, link, key, &mut connection.reader(), &outbox);
+    let sender = (hello.number, hello.address);
+    let ended = listen(shared, link, (key, &sender), &mut connection.reader(), &outbox);
     shared.core.send(Input::LinkDown(link));
     outbox.close();
     ended
@@ -157,13 +158,16 @@ fn serve_link(
 fn listen(
     shared: &Shared,
     link: LinkId,
-    key: NetworkPublicKey,
+    (key, (number, address)): (NetworkPublicKey, &(u32, Label)),
     reader: &mut Reader,
     outbox: &Arc<Outbox>,
 ) -> Result<(), FrameError> {
     loop {
         if !shared.keys.ring().bears_link(key) {
             return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(LinkRefusal::KeyReplaced)).into())?);
+        }
+        if shared.is_removed(*number, address) {
+            return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(LinkRefusal::Removed)).into())?);
         }
         if !reader.wait(shared.limits.link_silence)? {
             return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
@@ -199,6 +203,11 @@ fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello, key: Ne
         let words = format_args!("a tracker with this one's own number or store has dialled; refused");
         complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Myself), words);
         return Err(LinkRefusal::Myself);
+    }
+    if shared.is_removed(hello.number, &hello.address) {
+        let words = format_args!("tracker {} has dialled, which the operator has removed; refused", hello.number);
+        complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Removed), words);
+        return Err(LinkRefusal::Removed);
     }
     shared.compare_trackers(hello.number, &hello.trackers);
     Ok(())

@@ -117,6 +117,7 @@ impl Tracker {
         let shared = Arc::new(Shared {
             number,
             trackers: Mutex::new(info.iter().map(|(number, address)| (number, address.clone())).collect()),
+            removals: Mutex::default(),
             info,
             address: listener.local_addr(),
             dial_from: listen.is_none().then(|| listener.local_addr().ip()),

@@ -506,7 +506,7 @@ sample_enum!(Event {
     ShareStopped { group, info_hash },
     SessionOver,
     FileRemoved { group, file, info_hash, label, replaced_by },
-    Trackers { addresses },
+    Trackers { addresses, removed },
     NetworkKey { rotation },
 });
 sample_enum!(FromTracker {

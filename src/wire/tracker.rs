@@ -464,6 +464,8 @@ pub enum Event {
     Trackers {
         /// `host:port` of each.
         addresses: Vec<Label>,
+        /// `host:port` of those that the operator has removed: sessions with them end.
+        removed: Vec<Label>,
     },
     /// Another key takes the place of the network's: told behind the welcome, after the login, and when it changes.
     NetworkKey {
@@ -682,7 +684,7 @@ wire_enum!(Event "event" {
     6 => ShareStopped { group, info_hash },
     7 => SessionOver,
     8 => FileRemoved { group, file, info_hash, label, replaced_by },
-    9 => Trackers { addresses },
+    9 => Trackers { addresses, removed },
     10 => NetworkKey { rotation },
     _ => Unknown { tag },
 });

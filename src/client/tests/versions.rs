@@ -255,7 +255,7 @@ fn trackers_that_others_told_of_are_known_after_a_restart() {
     {
         let client = client_of(&data_dir, &[&listed]);
         log_in(&client);
-        listed.tell(&Event::Trackers { addresses: vec![added.address.to_string().parse().unwrap()] });
+        listed.tell(&Event::Trackers { addresses: vec![added.address.to_string().parse().unwrap()], removed: vec![] });
         wait_for("it is dialled", || added.count(is_resume) == 1);
     }
     let gone = Fake::start_of(network_key(), usual).kill();

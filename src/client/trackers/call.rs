@@ -289,9 +289,8 @@ impl<'a> Call<'a> {
         let mut state = self.set.shared.state.lock();
         let candidates = state.candidates(false);
         let is_new = |index: &usize| !self.asked.iter().any(|(asked, _)| asked == index) && !self.passed.contains(index);
-        let has_other = candidates
-            .iter()
-            .any(|index| is_new(index) && state.links[*index].live.as_ref().is_some_and(|live| !live.suspect));
+        let has_other =
+            candidates.iter().any(|index| is_new(index) && state.links[*index].live.as_ref().is_some_and(|live| !live.suspect));
         if !has_other {
             // One may come: it is looked again a little later.
             self.turn = Some(now + HEDGE_AFTER);

@@ -85,7 +85,7 @@ pub(super) fn run(shared: &Arc<Shared>, index: usize) {
         return;
     }
     let mut pause = BACKOFF_MIN;
-    while !shared.stop.is_set() && !shared.state.lock().links[index].is_alias {
+    while !shared.stop.is_set() && shared.state.lock().links[index].goes_on() {
         let started = Instant::now();
         let was_live = match open(shared, index) {
             Ok(opened) => {
@@ -245,7 +245,7 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     Event::FileRemoved { group, file, info_hash, label, replaced_by } => {
                         shared.tell(News::FileRemoved(RemovedFile { group, file, info_hash, label, replaced_by }));
                     }
-                    Event::Trackers { addresses } => shared.learn(addresses),
+                    Event::Trackers { addresses, removed } => shared.learn(addresses, &removed),
                     Event::NetworkKey { rotation } => match shared.options.network.told(&rotation) {
                         Ok(change) => change.into_iter().for_each(|change| shared.tell(News::KeyChanged(change))),
                         Err(error) => warn!("a change of the network's key cannot be written down, and does not count: {error}"),

@@ -20,6 +20,8 @@ use crate::wire::tracker::{Reply, Request};
 const CHANGE_SETTLES: Duration = Duration::from_secs(10);
 /// Shortest pause between two attempts to renew a token; the longest is an eighth of its life.
 const RENEW_RETRY_MIN: Duration = Duration::from_millis(200);
+/// Longest pause before a token is renewed again that was signed with a key which does not count here.
+const RENEW_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Time for one such attempt.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -122,7 +124,9 @@ impl TrackerSet {
     /// # Blocking
     /// For some seconds at most.
     pub(crate) fn renew(&self) {
+        let mut pause = RENEW_RETRY_MIN;
         if let Some(session) = &mut self.shared.state.lock().session {
+            pause = session.renew_pause;
             let longest = (lifetime(&session.token) / 8).max(RENEW_RETRY_MIN);
             session.renew_at = Instant::now() + session.renew_pause;
             session.renew_pause = (session.renew_pause * 2).min(longest);
@@ -131,8 +135,15 @@ impl TrackerSet {
             return;
         }
         match self.patient().call_within(&Request::Renew, Need::Session, RENEW_TIMEOUT) {
-            // It was taken when it came.
-            Ok(_) => {}
+            // It was taken when it came. A tracker that has not heard yet which key counts has signed it with another.
+            Ok(_) => {
+                let keys = self.shared.options.network.keys();
+                if let Some(session) = &mut self.shared.state.lock().session
+                    && !keys.iter().any(|key| key.signed_token(&session.token))
+                {
+                    (session.renew_at, session.renew_pause) = (Instant::now() + pause, (pause * 2).min(RENEW_PAUSE_MAX));
+                }
+            }
             Err(error) => debug!("the session's token is not renewed yet: {error}"),
         }
     }

@@ -4,15 +4,20 @@
 //! given to the next one, so that the lines of a `tracker_info.txt` have no gaps.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::command::Which;
-use super::execute::{done, set};
+use super::execute::{ask, done, set};
 use super::{AdminError, Sink};
 use crate::tracker::shared::Shared;
 use crate::types::limits::TRACKERS_MAX;
 use crate::types::{RotationStage, TrackerAddress};
+
+/// By then a number that was given away at another tracker at the same moment is known here: trackers that take longer to hear of a change
+/// do not count as up.
+const SETTLES: Duration = Duration::from_millis(1500);
 
 /// Adds a tracker, and says what to do on its machine.
 ///
@@ -26,10 +31,29 @@ pub(super) fn add(shared: &Shared, address: &TrackerAddress, out: Sink<'_>) -> R
     if let Some((number, _)) = trackers.iter().find(|(_, known)| *known == address) {
         return Err(AdminError::Failed(format!("{address} is tracker {number} of this network already")));
     }
-    let Some(number) = (1..=TRACKERS_MAX as u32).find(|number| !trackers.contains_key(number)) else {
-        return Err(AdminError::Failed(format!("a network has at most {TRACKERS_MAX} trackers")));
+    let number = loop {
+        let Some(number) = (1..=TRACKERS_MAX as u32).find(|number| !trackers.contains_key(number)) else {
+            return Err(AdminError::Failed(format!("a network has at most {TRACKERS_MAX} trackers")));
+        };
+        set(shared, &format!("tracker.{number}"), Some(address.to_string()))?;
+        if trackers.len() > 1 {
+            shared.stop.wait(SETTLES);
+        }
+        let settings = ask(shared, |view| view.directory().settings().clone())?;
+        let there = settings.trackers.get(&number).cloned().flatten();
+        if there.as_deref() == Some(&address.to_string()) {
+            // What the one before it said of its keys is not said of this one.
+            if settings.key_holders.contains_key(&number) {
+                set(shared, &format!("key.holder.{number}"), None)?;
+            }
+            break number;
+        }
+        // Another operator has given the number away at the same moment, and that write stands.
+        trackers = shared.trackers.lock().clone();
+        if let Some((number, _)) = trackers.iter().find(|(_, known)| *known == address) {
+            break *number;
+        }
     };
-    set(shared, &format!("tracker.{number}"), Some(address.to_string()))?;
     trackers.insert(number, address.clone());
     let file = tracker_info(shared, &trackers);
     let is_replaced = shared.keys.ring().rotation().is_some_and(|rotation| rotation.stage == RotationStage::Begun);
