@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(plan(&both, cancelled), Ok((o, o, vec![o], Some(n))));
         assert_eq!(plan(&both[1..], cancelled), Err(KeyReplaced { counts: o, held: n }));
         // What another network's key signed, or nobody's, says nothing here.
-        assert_eq!(plan(&[other.clone()], ended), Ok((x, x, vec![x], None)));
+        assert_eq!(plan(std::slice::from_ref(&other), ended), Ok((x, x, vec![x], None)));
         let forged = KeyRotation { signature: other.begin_rotation(new.network()).signature, ..ended };
         assert_eq!(plan(&both, forged), Ok((o, o, vec![o], None)));
     }
