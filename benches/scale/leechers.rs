@@ -202,7 +202,8 @@ impl Host for Leecher {
         let claims = &ticket.claims;
         let good = claims.device == device && self.network.network().signed_ticket(ticket);
         let TicketClaims { group, user, issued_ms, expires_ms, .. } = *claims;
-        good.then(|| Proof { group, user, issued_ms, expires_ms, expires: Instant::now() + TICKET_LIFETIME })
+        let (expires, key) = (Instant::now() + TICKET_LIFETIME, self.network.network().into());
+        good.then_some(Proof { group, user, issued_ms, expires_ms, expires, key })
     }
 
     fn is_offered(&self, _: InfoHash, _: GroupId, _: DeviceId) -> bool {

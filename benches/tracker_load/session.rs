@@ -41,7 +41,7 @@ impl Session {
     /// Connects as that device, by a full handshake.
     pub(crate) fn open_as(port: u16, device: &DeviceSecurity) -> Result<Self> {
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-        let connection = device.dial_tracker(address, None, TIMEOUT, None)?.0;
+        let connection = device.dial_tracker(address, None, TIMEOUT, &[])?.0;
         write_message(&mut connection.writer(), &Opening::new(Hello::Client(ClientHello { port: 9 })))?;
         let mut reader = connection.reader();
         reader.set_deadline(Some(Instant::now() + TIMEOUT));

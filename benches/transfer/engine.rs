@@ -226,7 +226,8 @@ impl Host for Anybody {
         let good = claims.device == device && self.network.network().signed_ticket(ticket);
         let expires = Instant::now() + Duration::from_millis(claims.expires_ms.saturating_sub(now_ms()));
         let TicketClaims { group, user, issued_ms, expires_ms, .. } = *claims;
-        good.then_some(Proof { group, user, issued_ms, expires_ms, expires })
+        let key = self.network.network().into();
+        good.then_some(Proof { group, user, issued_ms, expires_ms, expires, key })
     }
 
     fn is_offered(&self, _: InfoHash, _: GroupId, _: DeviceId) -> bool {

@@ -11,7 +11,7 @@ use log::{info, warn};
 
 use super::ClientEvent;
 use super::core::{Ended, Inner};
-use super::network::FirstMet;
+use super::network::{FirstMet, KeyChange};
 use super::peers::PeerChange;
 use super::trackers::{ClocksDiffer, Need, News, uptime};
 use super::withdrawn::Part;
@@ -177,6 +177,7 @@ impl Inner {
             News::Trusted(FirstMet { network, unwritten }) => {
                 self.bus.tell(&ClientEvent::TrustedNetwork { network, before: None, unwritten });
             }
+            News::KeyChanged(change) => self.key_changed(change),
             News::Admitted(entry) => {
                 self.group_names.lock().insert(entry.group, entry.label.clone());
                 if self.announced.lock().insert(entry.group, true) != Some(true) {
@@ -234,6 +235,20 @@ impl Inner {
                 PeerChange::Gone(info_hash, device) => engine.remove_peer(info_hash, device),
             }
         }
+    }
+
+    /// Another key of the network counts than before. What rests on one that counts no more ends, and the session goes on
+    /// with a token of one that does.
+    fn key_changed(&self, change: KeyChange) {
+        let KeyChange { stage, old, new } = change;
+        let keys = self.network.keys();
+        self.tickets.lock().keep_signed_by(&keys);
+        if let Some(engine) = self.engine() {
+            engine.end_links(|link| !keys.contains(&link.proof.key.into()));
+        }
+        self.trackers.renew_soon();
+        self.look_after_tickets();
+        self.bus.tell(&ClientEvent::NetworkKey { stage, old, new });
     }
 
     /// What a tracker said before it went away, and has not said again, counts no more.

@@ -23,7 +23,7 @@ use super::event::Bus;
 use super::library::{Library, Phase};
 use super::limits::ClientLimits;
 use super::memory::TrackerMemory;
-use super::network::Network;
+use super::network::{Network, Trust, latest};
 use super::peers::PeerBook;
 use super::slots;
 use super::tickets::Tickets;
@@ -32,7 +32,7 @@ use super::versions::OwnRemovals;
 use super::withdrawn::Withdrawn;
 use super::{ClientConfig, ClientError, ClientEvent, SessionEnd};
 use crate::net::{DeviceSecurity, Listener, Stop, Threads};
-use crate::store::DeviceStore;
+use crate::store::{DeviceStore, SuccessorRow};
 use crate::swarm::Engine;
 use crate::trust::KeyPair;
 use crate::types::{DeviceId, Fingerprint, GroupId, Label, Refusal, UserEntry, UserId};
@@ -274,13 +274,26 @@ fn open_device(config: &ClientConfig) -> Result<DeviceSecurity, ClientError> {
 
 /// The network that the user named, else the one remembered, else none yet; and what to tell if the one takes the other's place.
 fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<(Arc<Network>, Option<ClientEvent>), ClientError> {
-    let (named, remembered) = (config.network.or(config.trackers.fingerprint()), store.network()?);
+    let (remembered, successors) = (store.network()?, store.successors()?);
+    // A file may be older than the change of a key; what the user says at this start is meant.
+    let in_file = config.trackers.fingerprint().map(|named| latest(named, &successors));
+    let named = config.network.or(in_file);
+    // The key that is to come is the same network's.
+    let is_next = |row: &&SuccessorRow| !row.has_ended && Some(row.old) == remembered;
+    let next = successors.iter().find(is_next).copied();
+    let named = named.map(|named| next.filter(|row| row.new.fingerprint() == named).map_or(named, |row| row.old));
     let new = named.filter(|named| remembered != Some(*named));
     if let Some(new) = new {
         store.set_network(new)?;
     }
     let store = store.clone();
-    let network = Network::new(named.or(remembered), move |fingerprint| store.set_network(fingerprint));
+    let expected = named.or(remembered);
+    let next = next.filter(|row| Some(row.old) == expected).map(|row| row.new.into());
+    let network = Network::new(expected, next, move |trust| match trust {
+        Trust::First(fingerprint) => store.set_network(fingerprint),
+        Trust::Successor(row) => store.set_successor(&row),
+        Trust::NoSuccessor(old) => store.remove_successor(old),
+    });
     let replaced = new.zip(remembered).map(|(network, before)| ClientEvent::TrustedNetwork {
         network,
         before: Some(before),

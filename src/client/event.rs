@@ -10,7 +10,7 @@ use log::warn;
 use parking_lot::Mutex;
 
 use super::SessionEnd;
-use crate::types::{Fingerprint, Label};
+use crate::types::{Fingerprint, Label, RotationStage};
 
 /// Events that wait for one subscriber.
 const QUEUE_LEN: usize = 1024;
@@ -75,6 +75,15 @@ pub enum ClientEvent {
         before: Option<Fingerprint>,
         /// Why it could not be written down, if it could not: then the next start trusts the first network that it meets.
         unwritten: Option<String>,
+    },
+    /// The operator replaces the network's key, and this device goes along with that.
+    NetworkKey {
+        /// Which of the two counts.
+        stage: RotationStage,
+        /// The key before.
+        old: Fingerprint,
+        /// The key after.
+        new: Fingerprint,
     },
     /// The clocks of two trackers differ too much, and nothing tells which is right: changes go to the one that takes them.
     ClocksDiffer {

@@ -61,8 +61,8 @@ impl Host for SessionHost {
         let inner = self.inner.upgrade()?;
         // While the session is being ended nobody is let in.
         inner.library.lock().user().filter(|user| user.user == self.user)?;
-        let (network, now_ms) = (inner.network.key()?, inner.trackers.clock_ms());
-        inner.tickets.lock().check(ticket, device, network, now_ms)
+        let (keys, now_ms) = (inner.network.keys(), inner.trackers.clock_ms());
+        inner.tickets.lock().check(ticket, device, &keys, now_ms)
     }
 
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {

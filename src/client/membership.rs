@@ -106,6 +106,9 @@ impl Inner {
         while !left.is_empty() {
             let Some((list, tracker)) = self.tickets_of_next(&left, &passed, deadline) else { break };
             passed.push(tracker);
+            // One of a key that does not count is none: that tracker has not heard yet which does, or this device has not.
+            let keys = self.network.keys();
+            let list = list.into_iter().filter(|ticket| keys.iter().any(|key| key.signed_ticket(ticket))).collect();
             let given = self.tickets.lock().answered(&left, list, self.trackers.clock_ms());
             self.tickets_changed.notify_all();
             if let Some(engine) = self.engine() {

@@ -1,23 +1,24 @@
 //! Which network's trackers are trusted.
 //!
-//! **Invariant:** once a network is known, by what the user said or by the first tracker met, a tracker of another is never spoken to.
+//! **Invariant:** once a network is known, by what the user said or by the first tracker met, a tracker of another is never spoken to. A
+//! network's key is followed by another only if it has signed that itself, and that is written down before it counts.
 //!
-//! Called on the trackers' threads; remembering blocks on the disk, once in a device's life.
+//! Called on the trackers' threads; remembering blocks on the disk, once in a device's life and at each change of the network's key.
 
 use log::warn;
 use parking_lot::Mutex;
 
 use crate::net::WrongNetwork;
-use crate::store::StoreError;
+use crate::store::{StoreError, SuccessorRow};
 use crate::trust::NetworkPublicKey;
-use crate::types::Fingerprint;
-
-/// Writes the network down that is trusted from now on.
-type Remember = Box<dyn Fn(Fingerprint) -> Result<(), StoreError> + Send + Sync>;
+use crate::types::{Fingerprint, KeyRotation, RotationStage};
 
 /// How to accept another network than the one that is trusted.
 pub(crate) fn accept_hint(WrongNetwork { found, .. }: &WrongNetwork) -> String {
-    format!("if that is meant, put the line `network {found}` into tracker_info.txt, or start with --network {found}")
+    format!(
+        "if the network's key was replaced while this device was away, ask the operator for the new one; if it is this one, put \
+         the line `network {found}` into tracker_info.txt, or start with --network {found}"
+    )
 }
 
 /// The first network that was ever met here; it is trusted from now on.
@@ -26,6 +27,28 @@ pub(crate) struct FirstMet {
     pub(crate) network: Fingerprint,
     /// Why it is not written down, if it is not: the next start would trust the first that it meets.
     pub(crate) unwritten: Option<String>,
+}
+
+/// Something that is to be written down before it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// The network, the first that was met.
+    First(Fingerprint),
+    /// A key that takes the place of the network's, or has taken it.
+    Successor(SuccessorRow),
+    /// No key takes the place of that one.
+    NoSuccessor(Fingerprint),
+}
+
+/// Writes down what is trusted from now on.
+type Remember = Box<dyn Fn(Trust) -> Result<(), StoreError> + Send + Sync>;
+
+/// Another key of the network counts than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyChange {
+    pub(crate) stage: RotationStage,
+    pub(crate) old: Fingerprint,
+    pub(crate) new: Fingerprint,
 }
 
 /// The network that this device belongs to.
@@ -38,15 +61,19 @@ pub(crate) struct Network {
 struct State {
     expected: Option<Fingerprint>,
     key: Option<NetworkPublicKey>,
+    /// The key that takes the place of the expected one. Both count.
+    next: Option<NetworkPublicKey>,
 }
 
 impl Network {
-    /// Expects the network of that fingerprint; without one, the first that is met is taken, and handed to `remember`.
+    /// Expects the network of that fingerprint, or of the key that takes its place; without one, the first that is met is taken.
+    /// What is trusted anew is handed to `remember`.
     pub(crate) fn new(
         expected: Option<Fingerprint>,
-        remember: impl Fn(Fingerprint) -> Result<(), StoreError> + Send + Sync + 'static,
+        next: Option<NetworkPublicKey>,
+        remember: impl Fn(Trust) -> Result<(), StoreError> + Send + Sync + 'static,
     ) -> Self {
-        Self { state: Mutex::new(State { expected, key: None }), remember: Box::new(remember) }
+        Self { state: Mutex::new(State { expected, key: None, next }), remember: Box::new(remember) }
     }
 
     /// The network that trackers have to be of, if it is known.
@@ -54,9 +81,16 @@ impl Network {
         self.state.lock().expected
     }
 
-    /// The network's key, once a tracker was met.
-    pub(crate) fn key(&self) -> Option<NetworkPublicKey> {
-        self.state.lock().key
+    /// The keys that a tracker may show; none if the network is not known.
+    pub(crate) fn accepted(&self) -> Vec<Fingerprint> {
+        let state = self.state.lock();
+        state.expected.into_iter().chain(state.next.map(|key| key.fingerprint())).collect()
+    }
+
+    /// The network's keys, as far as they are known: tickets count if one of them signed them.
+    pub(crate) fn keys(&self) -> Vec<NetworkPublicKey> {
+        let state = self.state.lock();
+        state.key.into_iter().chain(state.next).collect()
     }
 
     /// A tracker has proven to be of the network with this key. Tells if it is the first that was ever met.
@@ -67,6 +101,7 @@ impl Network {
         let mut state = self.state.lock();
         let found = key.fingerprint();
         match state.expected {
+            Some(_) if state.next == Some(key) => return Ok(None),
             Some(expected) if expected != found => return Err(WrongNetwork { expected, found }),
             Some(_) => {
                 state.key = Some(key);
@@ -75,12 +110,57 @@ impl Network {
             None => (state.expected, state.key) = (Some(found), Some(key)),
         }
         // Under the lock, once: nobody speaks to a tracker before it is written down which network that was.
-        let unwritten = (self.remember)(found).err().map(|error| error.to_string());
+        let unwritten = (self.remember)(Trust::First(found)).err().map(|error| error.to_string());
         if let Some(error) = &unwritten {
             warn!("the network {found} is trusted, but that cannot be written down: {error}");
         }
         Ok(Some(FirstMet { network: found, unwritten }))
     }
+
+    /// A tracker of the network tells that a key takes the place of the network's, or has done so. Tells what changes by that; it
+    /// counts if the key that is trusted has signed it.
+    ///
+    /// # Errors
+    /// Those of the store; then nothing changes.
+    pub(crate) fn told(&self, rotation: &KeyRotation) -> Result<Option<KeyChange>, StoreError> {
+        let mut state = self.state.lock();
+        let (old_key, new_key) = (NetworkPublicKey::from(rotation.old), NetworkPublicKey::from(rotation.new));
+        let (old, new) = (old_key.fingerprint(), new_key.fingerprint());
+        // Once the new one is the network's key, what is said of its beginning comes late.
+        if state.expected != Some(old) || !old_key.signed_rotation(rotation) {
+            return Ok(None);
+        }
+        let successor = |has_ended| Trust::Successor(SuccessorRow { old, new: rotation.new, has_ended });
+        match rotation.stage {
+            RotationStage::Begun if state.next != Some(new_key) => {
+                (self.remember)(successor(false))?;
+                (state.key, state.next) = (Some(old_key), Some(new_key));
+            }
+            RotationStage::Ended => {
+                (self.remember)(successor(true))?;
+                *state = State { expected: Some(new), key: Some(new_key), next: None };
+            }
+            RotationStage::Cancelled if state.next == Some(new_key) => {
+                (self.remember)(Trust::NoSuccessor(old))?;
+                state.next = None;
+            }
+            RotationStage::Begun | RotationStage::Cancelled => return Ok(None),
+        }
+        Ok(Some(KeyChange { stage: rotation.stage, old, new }))
+    }
+}
+
+/// The key that counts in the place of the one that a file names, which may be an old file: every one that took its place has
+/// been signed by the one before.
+pub(crate) fn latest(named: Fingerprint, successors: &[SuccessorRow]) -> Fingerprint {
+    let mut latest = named;
+    for _ in successors {
+        match successors.iter().find(|row| row.old == latest && row.has_ended) {
+            Some(row) => latest = row.new.fingerprint(),
+            None => break,
+        }
+    }
+    latest
 }
 
 impl std::fmt::Debug for Network {
@@ -101,23 +181,23 @@ mod tests {
         let [one, other] = [(); 2].map(|()| KeyPair::generate().unwrap().network());
         let written = Arc::new(Mutex::new(Vec::new()));
         let to = written.clone();
-        let network = Network::new(None, move |fingerprint| {
-            to.lock().push(fingerprint);
+        let network = Network::new(None, None, move |trust| {
+            to.lock().push(trust);
             Ok(())
         });
-        assert_eq!((network.expected(), network.key()), (None, None));
+        assert_eq!((network.expected(), network.keys()), (None, vec![]));
         assert_eq!(network.meet(one), Ok(Some(FirstMet { network: one.fingerprint(), unwritten: None })));
         assert_eq!(network.meet(one), Ok(None));
         let (expected, found) = (one.fingerprint(), other.fingerprint());
         assert_eq!(network.meet(other), Err(WrongNetwork { expected, found }));
-        assert_eq!((network.expected(), network.key()), (Some(expected), Some(one)));
-        assert_eq!(*written.lock(), [expected]);
+        assert_eq!((network.expected(), network.keys()), (Some(expected), vec![one]));
+        assert_eq!(*written.lock(), [Trust::First(expected)]);
     }
 
     #[test]
     fn what_the_user_said_is_not_written_down_again() {
         let one = KeyPair::generate().unwrap().network();
-        let network = Network::new(Some(one.fingerprint()), |_| panic!("it is known"));
+        let network = Network::new(Some(one.fingerprint()), None, |_| panic!("it is known"));
         assert_eq!(network.meet(one), Ok(None));
     }
 
@@ -125,7 +205,56 @@ mod tests {
     fn a_first_network_that_cannot_be_written_down_is_said_so() {
         let one = KeyPair::generate().unwrap().network();
         let full = || StoreError::Foreign { path: "/full".into(), kind: "store" };
-        let met = Network::new(None, move |_| Err(full())).meet(one).unwrap().unwrap();
+        let met = Network::new(None, None, move |_| Err(full())).meet(one).unwrap().unwrap();
         assert_eq!((met.network, met.unwritten), (one.fingerprint(), Some(full().to_string())));
+    }
+
+    #[test]
+    fn a_key_is_followed_by_the_one_that_it_has_signed_and_no_other() {
+        let [old, new, other] = [(); 3].map(|()| KeyPair::generate().unwrap());
+        let [o, n] = [&old, &new].map(|key| key.fingerprint());
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let to = written.clone();
+        let network = Network::new(Some(o), None, move |trust| {
+            to.lock().push(trust);
+            Ok(())
+        });
+        let begun = old.begin_rotation(new.network());
+        let at = |stage| KeyRotation { stage, ..begun };
+        let change = |stage| Some(KeyChange { stage, old: o, new: n });
+        for forged in [
+            KeyRotation { signature: other.begin_rotation(new.network()).signature, ..begun },
+            other.begin_rotation(new.network()),
+            new.begin_rotation(old.network()),
+        ] {
+            assert_eq!(network.told(&forged).unwrap(), None);
+        }
+        assert!(network.meet(new.network()).is_err());
+        assert_eq!(network.told(&begun).unwrap(), change(RotationStage::Begun));
+        assert_eq!(network.told(&begun).unwrap(), None, "it is known");
+        assert_eq!((network.accepted(), network.keys()), (vec![o, n], vec![old.network(), new.network()]));
+        assert_eq!((network.meet(new.network()), network.meet(old.network())), (Ok(None), Ok(None)));
+        assert_eq!(network.told(&at(RotationStage::Cancelled)).unwrap(), change(RotationStage::Cancelled));
+        assert_eq!(network.accepted(), [o]);
+        // One that was away at the beginning hears of the end.
+        assert_eq!(network.told(&at(RotationStage::Ended)).unwrap(), change(RotationStage::Ended));
+        assert_eq!((network.accepted(), network.keys()), (vec![n], vec![new.network()]));
+        for late in [begun, at(RotationStage::Cancelled)] {
+            assert_eq!(network.told(&late).unwrap(), None);
+        }
+        assert!(network.meet(old.network()).is_err());
+        let row = |has_ended| SuccessorRow { old: o, new: begun.new, has_ended };
+        let rows = [Trust::Successor(row(false)), Trust::NoSuccessor(o), Trust::Successor(row(true))];
+        assert_eq!(*written.lock(), rows);
+        assert_eq!((latest(o, &[row(true)]), latest(n, &[row(true)]), latest(o, &[row(false)])), (n, n, o));
+    }
+
+    #[test]
+    fn what_cannot_be_written_down_does_not_count() {
+        let [old, new] = [(); 2].map(|()| KeyPair::generate().unwrap());
+        let full = || StoreError::Foreign { path: "/full".into(), kind: "store" };
+        let network = Network::new(Some(old.fingerprint()), None, move |_| Err(full()));
+        assert!(network.told(&old.begin_rotation(new.network())).is_err());
+        assert_eq!(network.accepted(), [old.fingerprint()]);
     }
 }

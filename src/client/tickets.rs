@@ -202,21 +202,27 @@ impl Tickets {
         !void.is_empty()
     }
 
+    /// Only these keys of the network count now: tickets of ours that another signed are gone.
+    pub(crate) fn keep_signed_by(&mut self, keys: &[NetworkPublicKey]) {
+        self.own.retain(|_, own| keys.iter().any(|key| key.signed_ticket(&own.ticket)));
+    }
+
     fn is_void(&self, claims: &TicketClaims) -> bool {
         let void = |group| self.void.get(&(group, claims.user)).is_some_and(|(until_ms, _)| claims.issued_ms <= *until_ms);
         void(None) || void(Some(claims.group))
     }
 
     /// Checks a ticket that `device` has shown; `now_ms` is the time on the trackers' clock.
-    pub(crate) fn check(&self, ticket: &Ticket, device: DeviceId, network: NetworkPublicKey, now_ms: u64) -> Option<Proof> {
+    pub(crate) fn check(&self, ticket: &Ticket, device: DeviceId, keys: &[NetworkPublicKey], now_ms: u64) -> Option<Proof> {
         let claims = &ticket.claims;
         let left_ms = left_ms(claims, now_ms)?;
-        if claims.device != device || self.is_void(claims) || !self.is_signed(ticket, network) {
+        if claims.device != device || self.is_void(claims) {
             return None;
         }
+        let key = keys.iter().copied().find(|key| self.is_signed(ticket, *key))?.into();
         let expires = Instant::now() + Duration::from_millis(left_ms);
         let expires_ms = now_ms.saturating_add(left_ms);
-        Some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires_ms, expires })
+        Some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires_ms, expires, key })
     }
 }
 
@@ -257,7 +263,7 @@ mod tests {
         let (user, device, group) = (UserId::from_bytes([1; 16]), DeviceId::from_bytes([2; 32]), GroupId::from_bytes([3; 16]));
         let ticket = key.sign_ticket(TicketClaims { group, user, device, issued_ms: 1_000, expires_ms: 2_000 });
         let mut tickets = Tickets::default();
-        let check = |tickets: &Tickets, device, network, now| tickets.check(&ticket, device, network, now).is_some();
+        let check = |tickets: &Tickets, device, network, now| tickets.check(&ticket, device, &[network], now).is_some();
         assert!(check(&tickets, device, key.network(), 1_999));
         assert!(!check(&tickets, device, key.network(), 2_000), "expired");
         assert!(!check(&tickets, DeviceId::from_bytes([9; 32]), key.network(), 1_500), "another's");
@@ -420,7 +426,7 @@ mod tests {
         let (key, now_ms) = (KeyPair::generate().unwrap(), 10_000_000);
         let check = |issued_ms, expires_ms| {
             let claims = TicketClaims { group: group(3), user: USER, device: DEVICE, issued_ms, expires_ms };
-            opened().check(&key.sign_ticket(claims), DEVICE, key.network(), now_ms)
+            opened().check(&key.sign_ticket(claims), DEVICE, &[key.network()], now_ms)
         };
         let proof = check(now_ms + 60_000, now_ms + 60_000 + LIFETIME_MS).unwrap();
         assert!(proof.expires <= Instant::now() + TICKET_LIFETIME && proof.expires_ms == now_ms + LIFETIME_MS);

@@ -9,7 +9,7 @@ use super::core::Inner;
 use super::groups::is_member;
 use super::trackers::{Need, RemovedFile};
 use super::{Client, ClientError, ClientEvent};
-use crate::store::{DownloadRow, Progress, ShareState};
+use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
 use crate::types::{FileFacts, FileId, GroupId, InfoHash, Label, Refusal};
 use crate::wire::tracker::{Reply, Request};
 
@@ -63,7 +63,7 @@ impl Client {
             return Err(error);
         }
         inner.end_version(group, &facts);
-        inner.end_downloads_of(group, facts.info_hash, "it was removed from the group");
+        inner.end_downloads_of(group, facts.id(), facts.info_hash, "it was removed from the group");
         Ok(())
     }
 }
@@ -71,7 +71,7 @@ impl Client {
 impl Inner {
     /// A tracker tells that a group has a file no more. Every tracker does.
     pub(crate) fn file_removed(&self, removed: &RemovedFile) {
-        let RemovedFile { group, info_hash, label, replaced_by } = removed;
+        let RemovedFile { group, file, info_hash, label, replaced_by } = removed;
         let reason = match replaced_by {
             Some(newer) => {
                 let known = self.library.lock().group_label(*group).map(|label| label.to_string());
@@ -83,18 +83,16 @@ impl Inner {
         };
         let own = self.own_removals.lock().get(*group, *info_hash);
         let share = self.library.lock().share(*group, *info_hash).map(|share| (share.row.clone(), share.offered));
-        if let Some((row, was_offered)) = share.filter(|(row, _)| row.state != ShareState::Stopped) {
-            // The file that this device put in its place may have the same content under other facts.
-            if own.is_some_and(|own| own != row.facts.id()) {
-                return;
-            }
+        // The same content may be there under other facts: that is another file.
+        let is_it = |row: &ShareRow| row.state != ShareState::Stopped && row.facts.id() == *file;
+        if let Some((row, was_offered)) = share.filter(|(row, _)| is_it(row)) {
             self.stop_offering(*group, *info_hash);
-            if was_offered && own.is_none() {
+            if was_offered && own != Some(*file) {
                 let (group, file, path, reason) = (row.group_label, label.clone(), row.path, reason.clone());
                 self.bus.tell(&ClientEvent::ShareNotOffered { group, file, path, reason });
             }
         }
-        self.end_downloads_of(*group, *info_hash, &reason);
+        self.end_downloads_of(*group, *file, *info_hash, &reason);
     }
 
     /// Offers a version no more which this device has removed or replaced.
@@ -109,12 +107,13 @@ impl Inner {
     }
 
     /// A group has a file no more: its download fails, unless it goes on from another group.
-    fn end_downloads_of(&self, group: GroupId, info_hash: InfoHash, reason: &str) {
+    fn end_downloads_of(&self, group: GroupId, file: FileId, info_hash: InfoHash, reason: &str) {
         let ended = {
             let mut library = self.library.lock();
             let has_other_source = library.sources.of(info_hash).next().is_some();
             let user = library.user().map(|user| user.user);
-            let download = library.download(info_hash).filter(|download| download.row.group == group && !has_other_source);
+            let is_it = |row: &DownloadRow| row.group == group && row.facts.id() == file;
+            let download = library.download(info_hash).filter(|download| is_it(&download.row) && !has_other_source);
             let unfinished = download.filter(|d| matches!(d.row.progress, Progress::Running | Progress::Paused(_)));
             user.zip(unfinished).map(|(user, download)| {
                 download.row.progress = Progress::Failed(reason.to_owned());

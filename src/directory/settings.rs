@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::SettingName;
+use crate::types::{Fingerprint, KeyRotation, SettingName};
 
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,7 +65,14 @@ pub struct Settings {
     pub accounts: Accounts,
     /// Trackers that were added or removed while running: number to address, `None` for one removed.
     pub trackers: BTreeMap<u32, Option<String>>,
+    /// The network's key and the one that takes its place. Whoever goes by it checks the signature.
+    pub rotation: Option<KeyRotation>,
+    /// The key besides its first one that a tracker has said to hold: number to fingerprint.
+    pub key_holders: BTreeMap<u32, String>,
 }
+
+/// Name of the setting that says which key takes the place of the network's.
+pub const KEY_ROTATION: &str = "key.rotation";
 
 /// Names of the quotas, as in `quota.groups`.
 pub const QUOTA_NAMES: [&str; 6] = ["groups", "memberships", "files", "members", "rows", "bytes"];
@@ -81,6 +88,8 @@ impl Settings {
             None if name.as_str() == "accounts" => accounts(value).is_some(),
             Some(("quota", quota)) => QUOTA_NAMES.contains(&quota) && value.parse::<u64>().is_ok(),
             Some(("tracker", number)) => number.parse::<u32>().is_ok_and(|n| n > 0),
+            Some(("key", "rotation")) => value.parse::<KeyRotation>().is_ok(),
+            Some(("key", holder)) => holder_number(holder).is_some() && value.parse::<Fingerprint>().is_ok(),
             _ => false,
         }
     }
@@ -111,9 +120,20 @@ impl Settings {
                     Some(address) => drop(self.trackers.insert(number, Some(address.to_owned()))),
                 }
             }
+            Some(("key", "rotation")) => self.rotation = value.and_then(|value| value.parse().ok()),
+            Some(("key", holder)) => match (holder_number(holder), value) {
+                (Some(number), Some(value)) => drop(self.key_holders.insert(number, value.to_owned())),
+                (Some(number), None) => drop(self.key_holders.remove(&number)),
+                (None, _) => {}
+            },
             _ => {}
         }
     }
+}
+
+/// The tracker's number in `holder.3`, the part behind the dot of the setting's name.
+fn holder_number(text: &str) -> Option<u32> {
+    text.strip_prefix("holder.")?.parse().ok().filter(|number| *number > 0)
 }
 
 fn accounts(text: &str) -> Option<Accounts> {
@@ -147,5 +167,24 @@ mod tests {
         }
         assert_eq!(settings, Settings::default());
         assert!(!Settings::is_valid(&name("quota.sheep"), Some("1")) && !Settings::is_valid(&name("x"), Some("1")));
+    }
+
+    #[test]
+    fn keys_are_set_and_what_is_none_is_refused() {
+        let name = |text: &str| text.parse::<SettingName>().unwrap();
+        let rotation = format!("begun {} {} {}", "01".repeat(32), "02".repeat(32), "03".repeat(64));
+        let holder = format!("sha256:{}", "02".repeat(32));
+        let mut settings = Settings::default();
+        for (setting, good) in [(KEY_ROTATION, &rotation), ("key.holder.2", &holder)] {
+            assert!(Settings::is_valid(&name(setting), Some(good)) && !Settings::is_valid(&name(setting), Some("x")));
+            settings.set(&name(setting), Some(good));
+        }
+        assert_eq!(settings.rotation.unwrap().to_string(), rotation);
+        assert_eq!(settings.key_holders, BTreeMap::from([(2, holder.clone())]));
+        for bad in ["key.holder.0", "key.holder.x", "key.other"] {
+            assert!(!Settings::is_valid(&name(bad), Some(&holder)), "{bad}");
+        }
+        [KEY_ROTATION, "key.holder.2"].iter().for_each(|setting| settings.set(&name(setting), None));
+        assert_eq!(settings, Settings::default());
     }
 }

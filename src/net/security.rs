@@ -70,8 +70,8 @@ pub fn refused_us(error: &io::Error) -> bool {
 pub enum Visitor {
     /// A device.
     Device(DeviceId),
-    /// A tracker of the same network.
-    Tracker,
+    /// A tracker that shows this key of the network.
+    Tracker(NetworkPublicKey),
 }
 
 /// What a tracker makes connections with.
@@ -87,10 +87,24 @@ impl TrackerSecurity {
     /// # Errors
     /// Every [`IdentityError`].
     pub fn new(network: &KeyPair) -> Result<Self, IdentityError> {
-        let identity = Identity::of_tracker(network)?;
-        let visitors = Visitors { network: Some(network.network()) };
+        Self::with_keys(network, &[network.network()], None)
+    }
+
+    /// The same for a network whose key is being replaced: trackers of all `accepted` keys are its own. One that shows
+    /// the key `void`, which counts no more, may dial, so that it can be told so; it is not dialled.
+    ///
+    /// # Errors
+    /// Every [`IdentityError`].
+    pub fn with_keys(
+        shown: &KeyPair,
+        accepted: &[NetworkPublicKey],
+        void: Option<NetworkPublicKey>,
+    ) -> Result<Self, IdentityError> {
+        let identity = Identity::of_tracker(shown)?;
+        let visitors = Visitors { networks: accepted.iter().copied().chain(void).collect(), own: Some(shown.fingerprint()) };
         let server = server_config(&identity, visitors, ALPN_TRACKER)?;
-        let client = client_config(&identity, Want::Network(Some(network.fingerprint())), ALPN_TRACKER)?;
+        let wanted = accepted.iter().map(NetworkPublicKey::fingerprint).collect();
+        let client = client_config(&identity, Want::Network(wanted), ALPN_TRACKER)?;
         Ok(Self { server: Arc::new(server), client: Arc::new(client) })
     }
 
@@ -105,21 +119,27 @@ impl TrackerSecurity {
         let (connection, chain) = shake_hands(incoming, server(&self.server)?, ALPN_TRACKER, timeout)?;
         let visitor = match chain {
             Chain::Device(device) => Visitor::Device(device),
-            Chain::Tracker(_) => Visitor::Tracker,
+            Chain::Tracker(key) => Visitor::Tracker(key),
         };
         Ok((connection, visitor))
     }
 
-    /// Dials another tracker of the network, from the local address `from` if that is possible.
+    /// Dials another tracker of the network, from the local address `from` if that is possible, and tells which key it
+    /// shows.
     ///
     /// # Errors
     /// The system's; [`WrongNetwork`] inside one, if another network's tracker answers.
     ///
     /// # Blocking
     /// For at most twice `timeout`.
-    pub fn dial(&self, address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Connection> {
+    pub fn dial(
+        &self,
+        address: SocketAddr,
+        from: Option<IpAddr>,
+        timeout: Duration,
+    ) -> io::Result<(Connection, NetworkPublicKey)> {
         let incoming = Incoming::dial(address, from, timeout)?;
-        Ok(shake_hands(incoming, client(&self.client)?, ALPN_TRACKER, timeout)?.0)
+        of_tracker(shake_hands(incoming, client(&self.client)?, ALPN_TRACKER, timeout)?)
     }
 }
 
@@ -144,7 +164,7 @@ impl DeviceSecurity {
     /// Every [`IdentityError`].
     pub fn new(key: &KeyPair) -> Result<Self, IdentityError> {
         let identity = Identity::of_device(key)?;
-        let links = server_config(&identity, Visitors { network: None }, ALPN_LINK)?;
+        let links = server_config(&identity, Visitors { networks: Vec::new(), own: None }, ALPN_LINK)?;
         Ok(Self { device: key.device(), identity, links: Arc::new(links) })
     }
 
@@ -153,7 +173,8 @@ impl DeviceSecurity {
         self.device
     }
 
-    /// Dials a tracker of the network `expected`, or of any if none is known yet, and tells whose it is.
+    /// Dials a tracker of the network that one of the keys `expected` names, or of any if none is known yet, and tells whose
+    /// it is.
     ///
     /// # Errors
     /// The system's; [`WrongNetwork`] inside one, if another network's tracker answers.
@@ -165,14 +186,11 @@ impl DeviceSecurity {
         address: SocketAddr,
         from: Option<IpAddr>,
         timeout: Duration,
-        expected: Option<Fingerprint>,
+        expected: &[Fingerprint],
     ) -> io::Result<(Connection, NetworkPublicKey)> {
-        let config = client_config(&self.identity, Want::Network(expected), ALPN_TRACKER).map_err(invalid)?;
+        let config = client_config(&self.identity, Want::Network(expected.to_vec()), ALPN_TRACKER).map_err(invalid)?;
         let incoming = Incoming::dial(address, from, timeout)?;
-        match shake_hands(incoming, client(&Arc::new(config))?, ALPN_TRACKER, timeout)? {
-            (connection, Chain::Tracker(network)) => Ok((connection, network)),
-            (_, Chain::Device(_)) => Err(io::ErrorKind::InvalidData.into()),
-        }
+        of_tracker(shake_hands(incoming, client(&Arc::new(config))?, ALPN_TRACKER, timeout)?)
     }
 }
 
@@ -309,6 +327,14 @@ fn server(config: &Arc<ServerConfig>) -> io::Result<Handshake> {
     Ok(Handshake::Server(Box::new(tls)))
 }
 
+/// Passes on a connection whose other end is a tracker, and the key that it shows.
+fn of_tracker((connection, chain): (Connection, Chain)) -> io::Result<(Connection, NetworkPublicKey)> {
+    match chain {
+        Chain::Tracker(network) => Ok((connection, network)),
+        Chain::Device(_) => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
 /// Makes the handshake, and tells whose certificates the other end has shown.
 fn shake_hands(incoming: Incoming, mut tls: Handshake, alpn: &[u8], timeout: Duration) -> io::Result<(Connection, Chain)> {
     let (deadline, mut input) = (Instant::now() + timeout, Input::default());
@@ -359,9 +385,10 @@ fn timed_out(error: io::Error) -> io::Error {
 }
 
 /// Whom a dialler expects.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Want {
-    Network(Option<Fingerprint>),
+    /// A tracker of the network that one of these keys names; of any if there are none.
+    Network(Vec<Fingerprint>),
     Device(DeviceId),
 }
 
@@ -407,13 +434,12 @@ impl ServerCertVerifier for Host {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match (chain_of(end_entity, intermediates), self.want) {
-            (Some(Chain::Tracker(_)), Want::Network(None)) => Ok(ServerCertVerified::assertion()),
-            (Some(Chain::Tracker(network)), Want::Network(Some(expected))) => match network.fingerprint() {
-                found if found == expected => Ok(ServerCertVerified::assertion()),
-                found => Err(other(WrongNetwork { expected, found })),
+        match (chain_of(end_entity, intermediates), &self.want) {
+            (Some(Chain::Tracker(network)), Want::Network(wanted)) => match (network.fingerprint(), wanted.first()) {
+                (found, Some(&expected)) if !wanted.contains(&found) => Err(other(WrongNetwork { expected, found })),
+                _ => Ok(ServerCertVerified::assertion()),
             },
-            (Some(Chain::Device(device)), Want::Device(expected)) if device == expected => Ok(ServerCertVerified::assertion()),
+            (Some(Chain::Device(device)), Want::Device(expected)) if device == *expected => Ok(ServerCertVerified::assertion()),
             _ => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
@@ -424,7 +450,10 @@ impl ServerCertVerifier for Host {
 /// Checks who has dialled: devices, and at a tracker's port other trackers of the network.
 #[derive(Debug)]
 struct Visitors {
-    network: Option<NetworkPublicKey>,
+    /// Trackers that show one of these keys are taken.
+    networks: Vec<NetworkPublicKey>,
+    /// The network that others are told; none at a client's port, which takes no trackers.
+    own: Option<Fingerprint>,
 }
 
 impl ClientCertVerifier for Visitors {
@@ -438,11 +467,11 @@ impl ClientCertVerifier for Visitors {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match (chain_of(end_entity, intermediates), self.network) {
+        match (chain_of(end_entity, intermediates), self.own) {
             (Some(Chain::Device(_)), _) => Ok(ClientCertVerified::assertion()),
-            (Some(Chain::Tracker(network)), Some(own)) if network == own => Ok(ClientCertVerified::assertion()),
-            (Some(Chain::Tracker(network)), Some(own)) => {
-                Err(other(WrongNetwork { expected: own.fingerprint(), found: network.fingerprint() }))
+            (Some(Chain::Tracker(network)), _) if self.networks.contains(&network) => Ok(ClientCertVerified::assertion()),
+            (Some(Chain::Tracker(network)), Some(expected)) => {
+                Err(other(WrongNetwork { expected, found: network.fingerprint() }))
             }
             _ => Err(CertificateError::ApplicationVerificationFailure.into()),
         }

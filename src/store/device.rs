@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 pub use self::queued::QueuedRow;
+pub use self::trackers::SuccessorRow;
 use super::gather::Gather;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
 use crate::types::{Bitfield, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, InodeId, Label, Sha1Digest, UserId};
@@ -29,7 +30,7 @@ const DATABASE: &str = "device.sqlite";
 const KIND: DatabaseKind = DatabaseKind {
     name: "client's device state",
     application_id: 0x5053_4456,
-    migrations: &[SCHEMA, SCHEMA_2, queued::SCHEMA, trackers::SCHEMA, SCHEMA_5],
+    migrations: &[SCHEMA, SCHEMA_2, queued::SCHEMA, trackers::SCHEMA, SCHEMA_5, trackers::SCHEMA_KEYS],
 };
 
 const SCHEMA: &str = "

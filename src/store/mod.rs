@@ -16,5 +16,5 @@ mod rows;
 mod takeover;
 
 pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
-pub use device::{DeviceStore, DownloadRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState};
+pub use device::{DeviceStore, DownloadRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState, SuccessorRow};
 pub use rows::{RowReader, RowStore, restore};

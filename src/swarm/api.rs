@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::limiter::Limits;
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex, Rate, Sha1Digest, Ticket, UserId, limits,
+    Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex, PublicKey, Rate, Sha1Digest, Ticket,
+    UserId, limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -27,6 +28,8 @@ pub struct Proof {
     pub expires_ms: u64,
     /// When it expires, and with it the link, if no newer one is shown.
     pub expires: Instant,
+    /// The network's key that signed the ticket.
+    pub key: PublicKey,
 }
 
 /// One link, as far as the client decides about it.

@@ -21,8 +21,9 @@ use super::session;
 use super::shared::{Oddity, Shared};
 use crate::directory::LinkId;
 use crate::net::{Admission, Connection, Incoming, Reader, Visitor, WrongNetwork, refused_us};
+use crate::trust::NetworkPublicKey;
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
-use crate::types::{SyncMessage, escape};
+use crate::types::{Label, SyncMessage, escape};
 use crate::wire::frame::{FrameError, read_frame, read_message, to_frame, write_message};
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ToAcceptor, ToDialler};
 use crate::wire::tracker::{Hello, Opening, unwelcome_of_version_2};
@@ -57,7 +58,7 @@ fn shed(incoming: &Incoming, why: &str) {
 fn secure(shared: &Arc<Shared>, incoming: Incoming, admission: Admission) {
     let peer = incoming.peer_addr();
     let deadline = Instant::now() + shared.limits.handshake;
-    match shared.security.accept(incoming, shared.limits.handshake) {
+    match shared.keys.ring().security.accept(incoming, shared.limits.handshake) {
         Ok((connection, visitor)) => serve(shared, &connection, admission, visitor, deadline),
         Err(e) => report(shared, peer, &e),
     }
@@ -65,7 +66,7 @@ fn secure(shared: &Arc<Shared>, incoming: Incoming, admission: Admission) {
 
 /// Says why no connection was made. Trackers of two networks that know each other's address dial again and again.
 fn report(shared: &Shared, peer: SocketAddr, error: &std::io::Error) {
-    let own = shared.network_key.fingerprint();
+    let own = shared.keys.ring().fingerprint();
     if let Some(WrongNetwork { found, .. }) = WrongNetwork::of(error) {
         let words = format_args!("a tracker of the network {found} has dialled, and this one belongs to {own}; refused");
         complain(shared, peer, Oddity::OtherNetwork(found), words);
@@ -93,8 +94,10 @@ pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Ad
         (Ok((Hello::Client(hello), version)), Visitor::Device(device)) => {
             session::serve(shared, connection, admission, hello, device, version)
         }
-        (Ok((Hello::Replica(hello), version)), Visitor::Tracker) => serve_link(shared, connection, admission, hello, version),
-        (Ok((Hello::Client(_), _)), Visitor::Tracker) => Err(WireError::bad("hello", "a tracker opens no session").into()),
+        (Ok((Hello::Replica(hello), version)), Visitor::Tracker(key)) => {
+            serve_link(shared, connection, admission, hello, (version, key))
+        }
+        (Ok((Hello::Client(_), _)), Visitor::Tracker(_)) => Err(WireError::bad("hello", "a tracker opens no session").into()),
         (Ok((Hello::Replica(_), _)), Visitor::Device(_)) => {
             Err(WireError::bad("hello", "a replication link takes a certificate of the network").into())
         }
@@ -132,9 +135,9 @@ fn serve_link(
     connection: &Connection,
     mut admission: Admission,
     hello: ReplicaHello,
-    version: u16,
+    (version, key): (u16, NetworkPublicKey),
 ) -> Result<(), FrameError> {
-    if let Err(why) = check(shared, connection, &hello) {
+    if let Err(why) = check(shared, connection, &hello, key) {
         return Ok(write_message(&mut connection.writer(), &ToDialler::Unwelcome(why))?);
     }
     if !admission.trust() {
@@ -145,14 +148,27 @@ fn serve_link(
     debug!("tracker {} has dialled, from {}: {link}", hello.number, connection.peer_addr());
     let sink = LinkSink::Accepted(outbox.clone(), version);
     shared.core.send(Input::LinkUp { link, lineage: hello.lineage, greeting: None, sink });
-    let ended = listen(shared, link, &mut connection.reader(), &outbox);
+    let sender = (hello.number, hello.address);
+    let ended = listen(shared, link, (key, &sender), &mut connection.reader(), &outbox);
     shared.core.send(Input::LinkDown(link));
     outbox.close();
     ended
 }
 
-fn listen(shared: &Shared, link: LinkId, reader: &mut Reader, outbox: &Arc<Outbox>) -> Result<(), FrameError> {
+fn listen(
+    shared: &Shared,
+    link: LinkId,
+    (key, (number, address)): (NetworkPublicKey, &(u32, Label)),
+    reader: &mut Reader,
+    outbox: &Arc<Outbox>,
+) -> Result<(), FrameError> {
     loop {
+        if !shared.keys.ring().bears_link(key) {
+            return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(LinkRefusal::KeyReplaced)).into())?);
+        }
+        if shared.is_removed(*number, address) {
+            return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(LinkRefusal::Removed)).into())?);
+        }
         if !reader.wait(shared.limits.link_silence)? {
             return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
         }
@@ -177,11 +193,21 @@ fn listen(shared: &Shared, link: LinkId, reader: &mut Reader, outbox: &Arc<Outbo
 }
 
 /// Tells whether the dialler, which has shown a certificate of the network, is another tracker.
-fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello) -> Result<(), LinkRefusal> {
+fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello, key: NetworkPublicKey) -> Result<(), LinkRefusal> {
+    if !shared.keys.ring().accepts(key) {
+        let words = format_args!("tracker {} shows a key that counts no more; refused", hello.number);
+        complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::KeyReplaced), words);
+        return Err(LinkRefusal::KeyReplaced);
+    }
     if hello.lineage.store == shared.lineage.store || hello.number == shared.number {
         let words = format_args!("a tracker with this one's own number or store has dialled; refused");
         complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Myself), words);
         return Err(LinkRefusal::Myself);
+    }
+    if shared.is_removed(hello.number, &hello.address) {
+        let words = format_args!("tracker {} has dialled, which the operator has removed; refused", hello.number);
+        complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Removed), words);
+        return Err(LinkRefusal::Removed);
     }
     shared.compare_trackers(hello.number, &hello.trackers);
     Ok(())

@@ -11,6 +11,7 @@ mod client;
 mod command;
 mod execute;
 mod history;
+mod keys;
 mod network;
 mod restore;
 mod socket;

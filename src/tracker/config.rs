@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keys::KeyReplaced;
 use crate::directory::Counts;
 use crate::store::StoreError;
 use crate::trust::{IdentityError, KeyError, KeyPair};
@@ -39,6 +40,9 @@ pub struct TrackerConfig {
     pub listen: Option<SocketAddr>,
     /// The network's key, which all its trackers hold.
     pub network_key: Arc<KeyPair>,
+    /// Where the key is looked for that is to take its place, while the operator replaces it; without it this tracker
+    /// takes no part in that.
+    pub next_key_file: Option<PathBuf>,
     /// Where a line is appended for every change that is carried out or merged here.
     pub audit: Option<PathBuf>,
     /// Times and bounds.
@@ -49,7 +53,7 @@ impl TrackerConfig {
     /// The configuration of tracker `number` of the network with that key, with its store in `data_dir`.
     pub fn new(info: TrackerInfo, number: u32, data_dir: impl Into<PathBuf>, network_key: Arc<KeyPair>) -> Self {
         let limits = TrackerLimits::default();
-        Self { info, number, data_dir: data_dir.into(), listen: None, network_key, audit: None, limits }
+        Self { info, number, data_dir: data_dir.into(), listen: None, network_key, next_key_file: None, audit: None, limits }
     }
 }
 
@@ -139,6 +143,9 @@ pub enum TrackerError {
     /// No certificate can be made with it.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The network's key has been replaced, and this tracker has not the new one.
+    #[error(transparent)]
+    KeyReplaced(#[from] KeyReplaced),
     /// The host's address cannot be found.
     #[error("cannot find the address of {host}: {source}")]
     Resolve {

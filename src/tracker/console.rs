@@ -128,6 +128,9 @@ impl Options {
         }
         let mut config = TrackerConfig::new(info, number, data_dir, Arc::new(key));
         config.listen = listen;
+        let mut next = path.into_os_string();
+        next.push(".next");
+        config.next_key_file = Some(next.into());
         config.audit = self.audit.clone();
         config.limits.accounts_per_hour = self.accounts_per_hour;
         config.limits.groups_per_hour = self.groups_per_hour;

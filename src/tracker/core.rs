@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{error, info, warn};
 
+use super::audit::note_of_order;
 use super::clock::Clock;
 use super::config::TrackerError;
 use super::link::{LinkSink, Links};
@@ -26,7 +27,11 @@ use super::presence::{Presence, Replaced, SessionKey};
 use super::shared::Shared;
 use crate::directory::{Asked, Directory, LinkId, Notice, Output, Replica, Ticket};
 use crate::store::RowStore;
-use crate::types::{Change, Content, Durable, Lineage, Outcome, Refusal, SyncMessage, Transaction};
+use crate::trust::NetworkPublicKey;
+use crate::types::{
+    Change, Content, Durable, Lineage, Order, Outcome, Refusal, RequestId, RequestStamp, RotationStage, Stamp, SyncMessage,
+    Transaction, UserId,
+};
 use crate::wire::tracker::Event;
 
 /// Inputs that may wait: one for nearly every session a tracker serves at its best; the others wait on their own threads.
@@ -84,6 +89,10 @@ pub(crate) enum Input {
     LinkDown(LinkId),
     /// A replication link says something.
     LinkSaid(LinkId, SyncMessage),
+    /// Another tracker, which has shown this key, says that the key of this one counts no more.
+    KeyReplaced(NetworkPublicKey),
+    /// The file of the next key may be there now.
+    LookAtKeys,
     /// End in order.
     Stop,
 }
@@ -197,6 +206,8 @@ pub(crate) struct Core {
     deferred: Vec<Deferred>,
     ticked: Instant,
     stop_by: Option<Instant>,
+    /// Why the tracker cannot go on, found out in this turn.
+    failure: Option<TrackerError>,
 }
 
 impl Core {
@@ -217,6 +228,7 @@ impl Core {
             deferred: Vec::new(),
             ticked: Instant::now(),
             stop_by: None,
+            failure: None,
         }
     }
 
@@ -229,6 +241,7 @@ impl Core {
     /// Until stopped; belongs on a thread of its own.
     pub(crate) fn run(mut self) -> Result<(), TrackerError> {
         self.follow_settings();
+        self.failure.take().map_or(Ok(()), Err)?;
         loop {
             if let Ok(input) = self.inputs.recv_timeout(TICK.saturating_sub(self.ticked.elapsed())) {
                 self.take(input);
@@ -315,6 +328,11 @@ impl Core {
                 self.replica.disconnected(now_ms, link);
             }
             Input::LinkSaid(link, message) => self.replica.handle(now_ms, link, message),
+            Input::KeyReplaced(key) => {
+                let noted = self.shared.keys.note_ended(key);
+                self.keys_followed(noted, now_ms);
+            }
+            Input::LookAtKeys => self.follow_keys(now_ms),
             Input::Stop => self.stop_by = Some(Instant::now() + DRAIN_TIMEOUT),
         }
         self.drain();
@@ -335,6 +353,7 @@ impl Core {
 
     /// Ends the turn: makes everything durable, then lets everything out.
     fn commit(&mut self) -> Result<(), TrackerError> {
+        self.failure.take().map_or(Ok(()), Err)?;
         while !self.unsaved.is_empty() {
             let transactions = std::mem::take(&mut self.unsaved);
             self.unsaved_rows = 0;
@@ -358,6 +377,7 @@ impl Core {
             let is_setting = |row: &crate::types::Row| matches!(row.content, Content::Setting(..));
             if transactions.iter().flat_map(|transaction| &transaction.rows).any(is_setting) {
                 self.follow_settings();
+                self.failure.take().map_or(Ok(()), Err)?;
             }
         }
         self.replica.store_mut().check()?;
@@ -374,12 +394,43 @@ impl Core {
 
     /// Takes over what the operator has set: the trackers to dial, and to tell clients of.
     fn follow_settings(&mut self) {
+        let now_ms = self.clock.now_ms();
+        self.follow_keys(now_ms);
         let settings = self.replica.directory().settings();
         let Some(numbers) = Shared::follow_settings(&self.shared, &settings) else { return };
         let known: Vec<u32> = self.replica.links().iter().map(|link| link.tracker).collect();
         known.iter().filter(|number| !numbers.contains(number)).for_each(|&number| self.replica.set_peer(number, false));
         numbers.iter().for_each(|&number| self.replica.set_peer(number, true));
         self.presence.broadcast(self.shared.trackers_event());
+        self.drain();
+    }
+
+    /// Takes over which of the network's keys count.
+    fn follow_keys(&mut self, now_ms: u64) {
+        let followed = self.shared.keys.follow(self.replica.directory().settings().rotation);
+        self.keys_followed(followed, now_ms);
+    }
+
+    /// Tells clients of a change of keys, and the other trackers whether this one holds the new key.
+    fn keys_followed(&mut self, followed: Result<bool, TrackerError>, now_ms: u64) {
+        match followed {
+            Ok(true) => self.shared.key_event().into_iter().for_each(|event| self.presence.broadcast(event)),
+            Ok(false) => {}
+            Err(error) => return self.failure = Some(error),
+        }
+        let ring = self.shared.keys.ring();
+        let Some(rotation) = ring.rotation().filter(|rotation| rotation.stage == RotationStage::Begun) else { return };
+        let value = ring.holds_new().then(|| rotation.new.fingerprint().to_string());
+        let number = self.shared.number;
+        let settings = self.replica.directory().settings();
+        let said = settings.key_holders.get(&number);
+        let Some(name) = format!("key.holder.{number}").parse().ok().filter(|_| said != value.as_ref()) else { return };
+        let order = Order::Set { name, value };
+        let request = RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
+        let asked = Asked { actor: UserId::NOBODY, request, note: note_of_order(&order, None), change: Change::Operator(order) };
+        self.next_ticket += 1;
+        // Nobody waits for the outcome: if it is refused, the operator sees that it is missing.
+        self.replica.submit(now_ms, Ticket(self.next_ticket), asked);
         self.drain();
     }
 

@@ -93,7 +93,7 @@ fn run(bytes: &[u8]) -> usize {
         // It may be hung up on at any time.
         let _ = ours.write_all(&stream);
         let _ = ours.shutdown(Shutdown::Write);
-        let visitor = if how & begin::REPLICA != 0 { Visitor::Tracker } else { Visitor::Device(DEVICE) };
+        let visitor = if how & begin::REPLICA != 0 { Visitor::Tracker(network_key().network()) } else { Visitor::Device(DEVICE) };
         let connection = theirs.into_plain();
         let deadline = Instant::now() + shared.limits.handshake;
         accept::serve(&shared, &connection, admission, visitor, deadline);

@@ -32,6 +32,7 @@ mod data_dir;
 pub(crate) mod fuzz;
 mod gate;
 mod guard;
+mod keys;
 mod known;
 mod link;
 mod log_limiter;

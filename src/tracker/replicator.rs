@@ -21,6 +21,7 @@ use super::shared::Shared;
 use crate::directory::LinkId;
 use crate::net::{Admission, Connection, WrongNetwork, resolve};
 use crate::store::{RowReader, RowStore, StoreError};
+use crate::trust::NetworkPublicKey;
 use crate::types::limits::{CLOCK_AHEAD_MAX, ROWS_PER_BATCH_MAX, TRACKER_FRAME_LEN_MAX};
 use crate::types::{Row, RowBatch, SyncMessage, TrackerAddress, VersionVector, escape};
 use crate::wire::Wire;
@@ -45,7 +46,10 @@ const FRAME_LEN: usize = 256 << 10;
 enum LinkError {
     #[error("cannot connect: {0}")]
     Dial(#[source] io::Error),
-    #[error("{0}; copy the network's key from one to the other and name it with --network-key")]
+    #[error(
+        "{0}; copy the network's key from one to the other and name it with --network-key; if it is being replaced, see \
+             `rotate_key` in OPERATING.md"
+    )]
     Network(#[from] WrongNetwork),
     #[error("cannot find its address: {0}")]
     Resolve(#[source] io::Error),
@@ -103,26 +107,30 @@ pub(crate) fn run(shared: &Arc<Shared>, number: u32) {
 
 /// Dials, greets and serves one link. `Ok` says why a link that stood has ended, and how long it stood.
 fn attempt(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) -> Result<(LinkError, Duration), LinkError> {
-    let (connection, admission) = dial(shared, address)?;
-    let welcome = greet(shared, number, &connection).inspect_err(|_| connection.close())?;
+    let (connection, key, admission) = dial(shared, address)?;
+    let welcome = greet(shared, number, &connection).inspect_err(|_| connection.close());
+    if let Err(LinkError::Refused(LinkRefusal::KeyReplaced)) = welcome {
+        shared.core.send(Input::KeyReplaced(key));
+    }
+    let welcome = welcome?;
     info!("tracker {number} at {address}: connected");
     let began = Instant::now();
-    let ended = serve(shared, number, &connection, welcome);
+    let ended = serve(shared, number, (&connection, key), welcome);
     connection.close();
     drop(admission);
     Ok((ended, began.elapsed()))
 }
 
-fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Admission), LinkError> {
+fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, NetworkPublicKey, Admission), LinkError> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in resolve(address).map_err(LinkError::Resolve)? {
         if shared.links_stop.is_set() {
             return Err(LinkError::Closed);
         }
-        match shared.security.dial(address, shared.dial_from, DIAL_TIMEOUT) {
-            Ok(connection) => {
+        match shared.keys.ring().security.dial(address, shared.dial_from, DIAL_TIMEOUT) {
+            Ok((connection, key)) => {
                 let admission = shared.dialled.admit(address.ip(), connection.clone()).ok_or(LinkError::Closed)?;
-                return Ok((connection, admission));
+                return Ok((connection, key, admission));
             }
             Err(e) => last = e,
         }
@@ -162,7 +170,12 @@ fn greet(shared: &Shared, number: u32, connection: &Connection) -> Result<Replic
 }
 
 /// Serves a link that stands, until it ends; says why.
-fn serve(shared: &Arc<Shared>, number: u32, connection: &Connection, welcome: ReplicaWelcome) -> LinkError {
+fn serve(
+    shared: &Arc<Shared>,
+    number: u32,
+    (connection, key): (&Connection, NetworkPublicKey),
+    welcome: ReplicaWelcome,
+) -> LinkError {
     let link = LinkId::To(number);
     let (orders, received) = bounded(ORDERS_MAX);
     let (ending, ended) = bounded(1);
@@ -181,7 +194,7 @@ fn serve(shared: &Arc<Shared>, number: u32, connection: &Connection, welcome: Re
     shared.core.send(Input::LinkUp { link, lineage: welcome.lineage, greeting, sink });
     let why = match shared.threads.spawn(format!("acks-{number}"), reading) {
         Ok(()) => {
-            let why = write_orders(shared, connection, &received, &ended).err();
+            let why = write_orders(shared, (connection, key), &received, &ended).err();
             connection.close();
             // The reader has said its last word to the core before the core hears that the link is down.
             let heard = ended.recv().ok();
@@ -218,7 +231,7 @@ fn listen(shared: &Shared, link: LinkId, connection: &Connection) -> LinkError {
 /// Sends what the core orders, and pings; returns when the reader has ended, the core has dropped the link, or all is to stop.
 fn write_orders(
     shared: &Shared,
-    connection: &Connection,
+    (connection, key): (&Connection, NetworkPublicKey),
     orders: &Receiver<Order>,
     ended: &Receiver<LinkError>,
 ) -> Result<(), LinkError> {
@@ -244,6 +257,9 @@ fn write_orders(
             recv(ended) -> why => return Err(why.unwrap_or(LinkError::Closed)),
             recv(shared.links_stop.channel()) -> _ => return Ok(()),
             default(ping) => {
+                if !shared.keys.ring().bears_link(key) {
+                    return Err(LinkError::Refused(LinkRefusal::KeyReplaced));
+                }
                 #[cfg(feature = "later-version")]
                 write_message(&mut connection.writer(), &ToAcceptor::Unknown { tag: crate::wire::later::TAG })
                     .map_err(FrameError::Io)?;

@@ -19,6 +19,7 @@ use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{Core, CoreHandle, Input, StoredDirectory};
 use super::data_dir;
 use super::gate::Gate;
+use super::keys::NetworkKeys;
 use super::log_limiter::LogLimiter;
 use super::outbox::Notifier;
 use super::password::Hasher;
@@ -26,8 +27,9 @@ use super::quota::Quota;
 use super::readers::Readers;
 use super::shared::Shared;
 use crate::directory::{Directory, ENTRIES_VERSION, Replica};
-use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, TrackerSecurity, resolve};
+use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, resolve};
 use crate::store::{DirectoryLock, RowStore};
+use crate::trust::KeyPair;
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::types::{Fingerprint, StoreId, TrackerAddress};
 
@@ -79,26 +81,27 @@ impl Tracker {
     /// # Blocking
     /// While the store is read.
     pub fn start(config: TrackerConfig) -> Result<Self, TrackerError> {
-        let TrackerConfig { info, number, data_dir, listen, network_key, audit, limits } = config;
+        let TrackerConfig { info, number, data_dir, listen, network_key, next_key_file, audit, limits } = config;
         let line = info.get(number).ok_or(TrackerError::NoSuchNumber { number, count: info.count() })?;
         if let Some((number, _)) = info.iter().find(|(other, address)| *other != number && address.port() == 0) {
             return Err(TrackerError::PeerPort { number });
         }
         let found = network_key.fingerprint();
-        if let Some(expected) = info.fingerprint().filter(|expected| *expected != found) {
+        let next = || next_key_file.as_deref().and_then(|file| KeyPair::load(file).ok()).map(|key| key.fingerprint());
+        if let Some(expected) = info.fingerprint().filter(|expected| *expected != found && Some(*expected) != next()) {
             return Err(TrackerError::OtherNetwork { expected, found });
         }
-        let security = TrackerSecurity::new(&network_key)?;
         let lock = DirectoryLock::take(&data_dir)?;
-        if let Err(why) = data_dir::remember(&data_dir, line, found) {
-            warn!("{}: cannot note which tracker it belongs to: {why}", data_dir.display());
-        }
         let store = RowStore::open(&data_dir, StoreId::from_bytes(rand::random()))?;
         let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
         let state = store.state();
         let lineage = state.lineage.clone();
         let replica = Replica::over(open_directory(store)?, state, &peers);
         let count = replica.directory().counts().rows;
+        let keys = NetworkKeys::new(network_key, next_key_file, replica.directory().settings().rotation)?;
+        if let Err(why) = data_dir::remember(&data_dir, line, keys.ring().fingerprint()) {
+            warn!("{}: cannot note which tracker it belongs to: {why}", data_dir.display());
+        }
         let audit_log = audit.map(AuditLog::open).transpose()?;
         let listener = Arc::new(bind(line, listen)?);
         info!("{count} rows; listening at {}", listener.local_addr());
@@ -108,6 +111,7 @@ impl Tracker {
         let shared = Arc::new(Shared {
             number,
             trackers: Mutex::new(info.iter().map(|(number, address)| (number, address.clone())).collect()),
+            removals: Mutex::default(),
             info,
             address: listener.local_addr(),
             dial_from: listen.is_none().then(|| listener.local_addr().ip()),
@@ -121,8 +125,7 @@ impl Tracker {
             quota: Quota::new(&limits),
             unfinished: Budget::new(limits.unfinished, limits.unfinished_per_address),
             notifier: Notifier::new(),
-            network_key,
-            security,
+            keys,
             accepted: Registry::new(accepted_bounds(&limits)),
             dialled: Registry::new(DIALLED_BOUNDS),
             limits,
@@ -176,7 +179,7 @@ impl Tracker {
 
     /// The network's fingerprint: clients that know it trust this tracker.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.shared.network_key.fingerprint()
+        self.shared.keys.ring().fingerprint()
     }
 
     /// The tracker's number.

@@ -63,6 +63,7 @@ pub(crate) fn serve(
     let store = shared.lineage.store;
     let welcome = Welcome { version, number: shared.number, store, observed: address, clock_ms };
     outbox.send(to_frame(&FromTracker::Welcome(welcome)).into())?;
+    shared.key_event().into_iter().for_each(|event| outbox.push(to_frame(&FromTracker::Event(event)).into()));
     let (key, over, allowance) = (shared.new_key(), Arc::new(AtomicBool::new(false)), Allowance::default());
     let session = Session { shared, key, device, address, outbox, admission, allowance, over, user: None, was: None };
     session.run(connection)
@@ -257,21 +258,23 @@ impl<'a> Session<'a> {
         if !self.allowance.take(Instant::now(), RESUME_COST) {
             return Ok(Reply::Refused(Refusal::Busy));
         }
-        if !self.shared.takes_token(token, self.device) {
-            return Ok(Reply::Refused(Refusal::SessionOver));
+        if let Err(refusal) = self.shared.check_token(token, self.device) {
+            return Ok(Reply::Refused(refusal));
         }
         let (user, password) = (token.claims.user, token.claims.password);
         let asked = self.shared.core.ask(move |view| {
             let directory = view.directory();
-            (directory.user_entry(user), directory.is_password_current(user, password))
+            let is_disabled = directory.user_row(user).is_some_and(|row| row.is_disabled);
+            (directory.user_entry(user), directory.is_password_current(user, password), is_disabled)
         });
         match asked.ok_or(CoreEnded)? {
+            (_, Some(false), true) => Ok(Reply::Refused(Refusal::Disabled)),
             // Also if the account was deleted.
-            (_, Some(false)) => {
+            (_, Some(false), false) => {
                 self.was = Some(user).filter(|_| self.user.is_none());
                 Ok(Reply::Refused(Refusal::SessionOver))
             }
-            (Some(entry), Some(true)) => {
+            (Some(entry), Some(true), _) => {
                 // Some tracker has seen the password on this device.
                 self.shared.gate.note_known(user, self.device);
                 self.enter(entry, password)
@@ -347,7 +350,9 @@ impl<'a> Session<'a> {
         };
         (self.user, self.was) = (Some(user), None);
         debug!("{}: {} has logged in", self.address, entry.label);
-        self.outbox.push(to_frame(&FromTracker::Event(self.shared.trackers_event())).into());
+        for event in [Some(self.shared.trackers_event()), self.shared.key_event()].into_iter().flatten() {
+            self.outbox.push(to_frame(&FromTracker::Event(event)).into());
+        }
         Ok(Reply::LoggedIn { user: entry, token: self.shared.token(user, self.device, password), must_change })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** everything here is either fixed at the start or guarded by a lock held for a few instructions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::audit_log::AuditLog;
 use super::config::{TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{CoreHandle, View};
 use super::gate::Gate;
+use super::keys::NetworkKeys;
 use super::log_limiter::{LeftOut, LogLimiter};
 use super::outbox::Notifier;
 use super::password::Hasher;
@@ -22,8 +23,8 @@ use super::quota::Quota;
 use super::readers::Readers;
 use super::replicator;
 use crate::directory::Settings;
-use crate::net::{Budget, Registry, Source, Stop, Threads, TrackerSecurity};
-use crate::trust::KeyPair;
+use crate::net::{Budget, Registry, Source, Stop, Threads};
+use crate::types::limits::TRACKERS_MAX;
 use crate::types::{Fingerprint, Label, Lineage, TrackerAddress, TrackerEntry, TrackerInfo, TrackerState};
 use crate::wire::replication::LinkRefusal;
 use crate::wire::tracker::Event;
@@ -41,6 +42,29 @@ pub(crate) enum Oddity {
     Link(LinkRefusal),
 }
 
+/// What the operator has changed of the file's list of trackers.
+#[derive(Debug, Default)]
+pub(crate) struct Removals {
+    /// By number; `None` for one that was removed.
+    changed: BTreeMap<u32, Option<String>>,
+    /// Addresses of trackers that were removed, or that another has taken the number of.
+    addresses: BTreeSet<TrackerAddress>,
+}
+
+impl Removals {
+    /// Tells whether a tracker that says to have this number and address was removed.
+    fn has(&self, number: u32, address: &Label) -> bool {
+        match self.changed.get(&number) {
+            None => false,
+            Some(None) => true,
+            Some(Some(now)) => {
+                let is_gone = |gone: &TrackerAddress| gone.to_label() == *address;
+                now != address.as_str() && self.addresses.iter().any(is_gone)
+            }
+        }
+    }
+}
+
 /// What the threads of one tracker share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -50,6 +74,9 @@ pub(crate) struct Shared {
     pub(crate) info: TrackerInfo,
     /// All trackers by number: those of the file, with what the operator has changed since.
     pub(crate) trackers: Mutex<BTreeMap<u32, TrackerAddress>>,
+    /// What the operator has changed of the file's list since, and the addresses that are none of the network's any more, as far as
+    /// they are known: at most as many as the operator has removed while this tracker ran.
+    pub(crate) removals: Mutex<Removals>,
     /// Where this tracker listens.
     pub(crate) address: SocketAddr,
     /// The local address to dial from, so that the other end's log shows the address that `tracker_info.txt` names; none if
@@ -77,10 +104,8 @@ pub(crate) struct Shared {
     pub(crate) unfinished: Budget,
     /// Writes events.
     pub(crate) notifier: Notifier,
-    /// The network's key.
-    pub(crate) network_key: Arc<KeyPair>,
-    /// Makes connections.
-    pub(crate) security: TrackerSecurity,
+    /// The network's keys, and how connections are made with them.
+    pub(crate) keys: NetworkKeys,
     /// Connections that were accepted.
     pub(crate) accepted: Registry,
     /// Replication links that were dialled.
@@ -151,7 +176,18 @@ impl Shared {
 
     /// What clients are told of the trackers.
     pub(crate) fn trackers_event(&self) -> Event {
-        Event::Trackers { addresses: self.tracker_labels() }
+        let removed = self.removals.lock().addresses.iter().take(TRACKERS_MAX).map(TrackerAddress::to_label).collect();
+        Event::Trackers { addresses: self.tracker_labels(), removed }
+    }
+
+    /// What clients are told of the network's key, if another takes its place or has done so.
+    pub(crate) fn key_event(&self) -> Option<Event> {
+        self.keys.ring().rotation().map(|rotation| Event::NetworkKey { rotation })
+    }
+
+    /// Tells whether the operator has removed the tracker that says to have this number and address.
+    pub(crate) fn is_removed(&self, number: u32, address: &Label) -> bool {
+        self.removals.lock().has(number, address)
     }
 
     /// Says once what differs between the trackers that this one knows and those another does.
@@ -189,6 +225,13 @@ impl Shared {
         let mut trackers = shared.trackers.lock();
         let mut dialling = shared.dialling.lock();
         let others: Vec<u32> = list.keys().copied().filter(|number| *number != shared.number).collect();
+        {
+            let mut removals = shared.removals.lock();
+            removals.changed.clone_from(&settings.trackers);
+            let known = shared.info.iter().map(|(_, address)| address).chain(trackers.values());
+            removals.addresses.extend(known.cloned());
+            removals.addresses.retain(|address| !list.values().any(|there| there == address));
+        }
         let is_new = *trackers != list || others.iter().any(|number| !dialling.contains(number));
         *trackers = list;
         drop(trackers);
@@ -211,7 +254,7 @@ impl Shared {
     pub(crate) fn status(&self, view: &View<'_>) -> TrackerStatus {
         TrackerStatus {
             number: self.number,
-            network: self.network_key.fingerprint(),
+            network: self.keys.ring().fingerprint(),
             address: self.address,
             store: self.lineage.store,
             counts: view.directory().counts(),

@@ -13,9 +13,10 @@
 use std::time::{Duration, Instant};
 
 use super::clock::wall_ms;
+use super::keys::Signer;
 use super::shared::Shared;
 use crate::types::limits::{TICKET_LIFETIME, TICKETS_PER_REQUEST_MAX, TOKEN_LIFETIME};
-use crate::types::{DeviceId, GroupId, SessionToken, Ticket, TicketClaims, TokenClaims, UserId, Version};
+use crate::types::{DeviceId, GroupId, Refusal, SessionToken, Ticket, TicketClaims, TokenClaims, UserId, Version};
 
 /// What a resumption costs: a signature is checked, which takes about twice as long as making one, and one is made.
 pub(crate) const RESUME_COST: usize = 3;
@@ -56,13 +57,23 @@ impl Shared {
     pub(crate) fn token(&self, user: UserId, device: DeviceId, password: Version) -> SessionToken {
         let issued_ms = wall_ms(self.limits.clock_offset_ms);
         let expires_ms = issued_ms + ms(TOKEN_LIFETIME);
-        self.network_key.sign_token(TokenClaims { user, device, password, issued_ms, expires_ms })
+        self.keys.ring().signer().sign_token(TokenClaims { user, device, password, issued_ms, expires_ms })
     }
 
-    /// Tells whether a token is the network's, this device's, and not expired. Whether the password has changed since, the directory knows.
-    pub(crate) fn takes_token(&self, token: &SessionToken, device: DeviceId) -> bool {
+    /// Checks that a token is the network's, this device's, and not expired. Whether the password has changed since, the directory knows.
+    ///
+    /// # Errors
+    /// `SessionOver` if it is not; `Busy` if another tracker may have signed it with a key that this one has not heard of.
+    pub(crate) fn check_token(&self, token: &SessionToken, device: DeviceId) -> Result<(), Refusal> {
         let live = token.claims.expires_ms > wall_ms(self.limits.clock_offset_ms);
-        live && token.claims.device == device && self.network_key.network().signed_token(token)
+        if !live || token.claims.device != device {
+            return Err(Refusal::SessionOver);
+        }
+        match self.keys.ring().signer_of(token) {
+            Signer::Accepted => Ok(()),
+            Signer::Void => Err(Refusal::SessionOver),
+            Signer::Unknown => Err(Refusal::Busy),
+        }
     }
 
     /// Signs a ticket for a member's device, dated later than what is void, however far apart the trackers' clocks are. It expires by the
@@ -71,7 +82,7 @@ impl Shared {
         let now_ms = wall_ms(self.limits.clock_offset_ms);
         let issued_ms = now_ms.max(void_until_ms.saturating_add(1));
         let expires_ms = now_ms + ms(TICKET_LIFETIME);
-        self.network_key.sign_ticket(TicketClaims { group, user, device, issued_ms, expires_ms })
+        self.keys.ring().signer().sign_ticket(TicketClaims { group, user, device, issued_ms, expires_ms })
     }
 }
 

@@ -11,11 +11,14 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
 
 use super::KeyPair;
-use crate::types::{Fingerprint, SessionToken, Signature, Ticket, TicketClaims, TokenClaims};
+use crate::types::{
+    Fingerprint, KeyRotation, PublicKey, RotationStage, SessionToken, Signature, Ticket, TicketClaims, TokenClaims,
+};
 use crate::wire::Wire;
 
 const TOKEN: &[u8] = b"posse session token 1\0";
 const TICKET: &[u8] = b"posse membership ticket 1\0";
+const SUCCESSION: &[u8] = b"posse network succession 1\0";
 
 /// A network's public key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,8 +50,25 @@ impl NetworkPublicKey {
         self.signed(TICKET, &ticket.claims, &ticket.signature)
     }
 
+    /// Tells whether the network's key signed that another takes its place.
+    pub fn signed_rotation(&self, rotation: &KeyRotation) -> bool {
+        *self == rotation.old.into() && self.signed(SUCCESSION, &(rotation.old, rotation.new), &rotation.signature)
+    }
+
     fn signed(&self, kind: &[u8], claims: &impl Wire, signature: &Signature) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.0).verify(&message(kind, claims), signature.as_bytes()).is_ok()
+    }
+}
+
+impl From<PublicKey> for NetworkPublicKey {
+    fn from(key: PublicKey) -> Self {
+        Self(*key.as_bytes())
+    }
+}
+
+impl From<NetworkPublicKey> for PublicKey {
+    fn from(key: NetworkPublicKey) -> Self {
+        Self::from_bytes(key.0)
     }
 }
 
@@ -72,6 +92,13 @@ impl KeyPair {
     /// Signs a membership ticket.
     pub fn sign_ticket(&self, claims: TicketClaims) -> Ticket {
         Ticket { signature: self.sign(&message(TICKET, &claims)), claims }
+    }
+
+    /// Signs that another key is to take the place of this one; both count until the operator ends that.
+    pub fn begin_rotation(&self, new: NetworkPublicKey) -> KeyRotation {
+        let (old, new): (PublicKey, PublicKey) = (self.network().into(), new.into());
+        let signature = self.sign(&message(SUCCESSION, &(old, new)));
+        KeyRotation { stage: RotationStage::Begun, old, new, signature }
     }
 }
 
@@ -121,7 +148,7 @@ mod tests {
             key.sign_ticket(TicketClaims { group: GroupId::from_bytes([0x22; 16]), user, device, issued_ms, expires_ms });
         assert_eq!(hex(&ticket.claims.to_bytes()), documented("ticket claims"));
         assert_eq!(hex(ticket.signature.as_bytes()), documented("ticket signature"));
-        for text in [TOKEN, TICKET] {
+        for text in [TOKEN, TICKET, SUCCESSION] {
             let text = std::str::from_utf8(text).unwrap().strip_suffix('\0').unwrap();
             assert!(include_str!("../../docs/PROTOCOL.md").contains(&format!("the ASCII text `{text}`, a zero byte")));
         }
@@ -147,5 +174,18 @@ mod tests {
         let token = key.sign_token(TokenClaims { user, device, password, issued_ms: 1, expires_ms: 2 });
         assert!(key.network().signed_token(&token) && !other.network().signed_token(&token));
         assert!(!key.network().signed_token(&SessionToken { signature: ticket.signature, ..token }));
+    }
+
+    #[test]
+    fn the_old_key_alone_names_the_one_that_follows() {
+        let [old, new, other] = [(); 3].map(|()| KeyPair::generate().unwrap());
+        let rotation = old.begin_rotation(new.network());
+        assert!(old.network().signed_rotation(&rotation));
+        // Whatever the stage: that is the operator's word.
+        assert!(old.network().signed_rotation(&KeyRotation { stage: RotationStage::Ended, ..rotation }));
+        assert!(!new.network().signed_rotation(&rotation) && !other.network().signed_rotation(&rotation));
+        let forged = KeyRotation { old: rotation.old, ..other.begin_rotation(new.network()) };
+        assert!(!old.network().signed_rotation(&forged));
+        assert!(!old.network().signed_rotation(&KeyRotation { new: other.network().into(), ..rotation }));
     }
 }

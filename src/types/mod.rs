@@ -23,6 +23,7 @@ mod row;
 mod secret;
 mod setting;
 mod stamp;
+mod succession;
 mod sync;
 mod tracker_address;
 mod tracker_info;
@@ -49,6 +50,7 @@ pub use row::{
 pub use secret::{Password, PasswordHash};
 pub use setting::{SettingName, SettingNameError};
 pub use stamp::Stamp;
+pub use succession::{KeyRotation, KeyRotationError, PublicKey, RotationStage};
 pub use sync::{Durable, Lineage, RowBatch, StoreState, SyncMessage};
 pub use tracker_address::{TrackerAddress, TrackerAddressError};
 pub use tracker_info::{TrackerInfo, TrackerInfoError};

@@ -29,10 +29,10 @@ use super::tracker::{
 use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
     DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId,
-    GroupName, GroupRow, InfoHash, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password,
-    PasswordHash, Pattern, PeerEntry, Place, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, Row, RowBatch,
-    SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
+    GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part,
+    Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp,
+    RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket,
+    TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");
@@ -102,7 +102,7 @@ fn check_leaf(name: &str, kind: &str, value: &[u8]) {
         };
     }
     let want = example!(
-        UserId GroupId FileId RequestId DeviceId InfoHash Sha1Digest Signature Stamp UserName
+        UserId GroupId FileId RequestId DeviceId InfoHash Sha1Digest Signature PublicKey Stamp UserName
         GroupName FileName Label Password PasswordHash SettingName Pattern
     );
     assert_eq!(value, want, "what {name} calls {kind} is something else");
@@ -132,7 +132,7 @@ fn every_message_is_as_documented() {
         ReplicaHello ToDialler ReplicaWelcome LinkRefusal ToAcceptor RowBatch Durable VersionVector Lineage
         Row Version Place MembershipState TokenClaims SessionToken TicketClaims Ticket
         u8 u16 u32 u64 bool UserId GroupId StoreId FileId RequestId DeviceId InfoHash Sha1Digest Signature
-        Stamp UserName GroupName FileName Label Password PasswordHash SettingName Pattern
+        KeyRotation RotationStage PublicKey Stamp UserName GroupName FileName Label Password PasswordHash SettingName Pattern
     );
     check_all!(check_part: UserRow GroupRow MembershipRow FileRow SharingRow RequestRow);
     check::<std::net::SocketAddr>(&schema, &mut unchecked, "Address");

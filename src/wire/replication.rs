@@ -67,6 +67,12 @@ pub enum LinkRefusal {
     /// The two belong to different networks.
     #[error("the other tracker belongs to another network: its tracker_info.txt names other trackers")]
     Network,
+    /// The dialler shows a key that another has taken the place of.
+    #[error("the network goes on under another key, and this tracker shows the one before; see `rotate_key` in OPERATING.md")]
+    KeyReplaced,
+    /// The operator has removed the dialler from the network.
+    #[error("the operator has removed this tracker from the network; stop it, or add it again")]
+    Removed,
 }
 
 /// One frame from the dialler.
@@ -146,7 +152,7 @@ wire_struct! {
 }
 // Tag 3 was "the clock is ahead" in version 2.
 wire_leaf_enum!(LinkRefusal "link refusal" {
-    0 => Version, 1 => Full, 2 => Network, 4 => Myself, 5 => MustResync,
+    0 => Version, 1 => Full, 2 => Network, 4 => Myself, 5 => MustResync, 6 => KeyReplaced, 7 => Removed,
 });
 wire_enum!(ToAcceptor "replication frame" {
     0 => Ping,

@@ -19,10 +19,11 @@ use super::tracker::{
 };
 use crate::types::{
     Content, DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, Geometry,
-    GroupEntry, GroupId, GroupName, GroupRow, InfoHash, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part,
-    Password, PasswordHash, Pattern, PeerEntry, Place, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, Row, RowBatch,
-    SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
+    GroupEntry, GroupId, GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow,
+    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId,
+    RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp,
+    StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow,
+    Version, VersionVector, limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.
@@ -102,7 +103,7 @@ macro_rules! sample_ids {
 }
 sample_ids!(
     UserId 0x11 GroupId 0x22 StoreId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 InfoHash 0x77
-    Signature 0x88 FileId 0x99
+    Signature 0x88 FileId 0x99 PublicKey 0xaa
 );
 
 macro_rules! sample_names {
@@ -356,6 +357,7 @@ sample_structs! {
     Durable { checkpoint, vector }
     Lineage { store, ancestors }
     Success { effect, stamp }
+    KeyRotation { stage, old, new, signature }
     Version { stamp, request }
     Place { store, sequence }
     RequestStamp { id, at }
@@ -399,6 +401,7 @@ macro_rules! sample_enum {
         }
     };
 }
+sample_enum!(RotationStage { Begun, Ended, Cancelled });
 sample_enum!(Part { Stranger, Requested, Member, Owner });
 sample_enum!(DownloadState { Stopped, Leeching, Seeding });
 sample_enum!(MembershipState { None, Requested, Member });
@@ -503,14 +506,15 @@ sample_enum!(Event {
     Void { group, user, until_ms },
     ShareStopped { group, info_hash },
     SessionOver,
-    FileRemoved { group, info_hash, label, replaced_by },
-    Trackers { addresses },
+    FileRemoved { group, file, info_hash, label, replaced_by },
+    Trackers { addresses, removed },
+    NetworkKey { rotation },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),
 });
 sample_enum!(Unwelcome { Version, Full });
-sample_enum!(LinkRefusal { Version, Full, Myself, MustResync, Network });
+sample_enum!(LinkRefusal { Version, Full, Myself, MustResync, Network, KeyReplaced, Removed });
 sample_enum!(ToAcceptor { Ping, Rows(batch), MustResync });
 sample_enum!(ToDialler { Welcome(welcome), Unwelcome(why), Durable(durable) });
 sample_enum!(PeerMessage {

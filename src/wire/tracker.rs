@@ -14,9 +14,9 @@ use super::frame::to_frame;
 use super::version::VERSION_FIRST_WITH_RANGE;
 use super::{Decoder, VersionRange, Wire, WireError};
 use crate::types::{
-    Change, DeviceId, DownloadState, FileEntry, FileFacts, FileId, FileOrder, GroupEntry, GroupId, GroupName, InfoHash, Label,
-    MemberEntry, Password, Pattern, PeerEntry, Refusal, RequestEntry, RequestStamp, SessionToken, StoreId, Success, Ticket,
-    TrackerEntry, UserEntry, UserId, UserName, limits,
+    Change, DeviceId, DownloadState, FileEntry, FileFacts, FileId, FileOrder, GroupEntry, GroupId, GroupName, InfoHash,
+    KeyRotation, Label, MemberEntry, Password, Pattern, PeerEntry, Refusal, RequestEntry, RequestStamp, SessionToken, StoreId,
+    Success, Ticket, TrackerEntry, UserEntry, UserId, UserName, limits,
 };
 
 /// First bytes of every first frame: a stranger who speaks something else is noticed at once.
@@ -452,6 +452,8 @@ pub enum Event {
         /// The group.
         group: GroupId,
         /// The file.
+        file: FileId,
+        /// The content that it has.
         info_hash: InfoHash,
         /// Its name as shown.
         label: Label,
@@ -462,6 +464,13 @@ pub enum Event {
     Trackers {
         /// `host:port` of each.
         addresses: Vec<Label>,
+        /// `host:port` of those that the operator has removed: sessions with them end.
+        removed: Vec<Label>,
+    },
+    /// Another key takes the place of the network's: told behind the welcome, after the login, and when it changes.
+    NetworkKey {
+        /// Which keys, and which of them counts.
+        rotation: KeyRotation,
     },
     /// An event of a later version, to be ignored.
     Unknown {
@@ -697,8 +706,9 @@ wire_enum!(Event "event" {
     5 => Void { group, user, until_ms },
     6 => ShareStopped { group, info_hash },
     7 => SessionOver,
-    8 => FileRemoved { group, info_hash, label, replaced_by },
-    9 => Trackers { addresses },
+    8 => FileRemoved { group, file, info_hash, label, replaced_by },
+    9 => Trackers { addresses, removed },
+    10 => NetworkKey { rotation },
     _ => Unknown { tag },
 });
 wire_enum!(FromTracker "frame" {

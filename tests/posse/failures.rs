@@ -444,3 +444,22 @@ fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
+
+/// A password goes to one tracker at a time, and to one that hangs for a moment only.
+#[test]
+fn one_hung_tracker_holds_up_neither_a_new_account_nor_a_login() {
+    for hung in 0..2 {
+        let world = World::new(2);
+        let mut nik = world.client("nik");
+        nik.ok("trackers", &[]);
+        world.trackers[hung].freeze();
+        for user in ["nik", "eve"] {
+            let began = Instant::now();
+            nik.ok(&format!("create_user {user} pw-{user}"), &[]);
+            nik.ok(&format!("login {user} pw-{user}"), &[]);
+            assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+            nik.ok("logout", &[]);
+        }
+        world.trackers[hung].thaw();
+    }
+}

@@ -1,5 +1,7 @@
 //! The procedures of docs/OPERATING.md, followed with real trackers and clients.
 
+mod keys;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,6 +81,8 @@ fn accounts_are_disabled_enabled_and_deleted() {
     nik.enter("nik");
     done(&world.trackers[0], &["disable_user", "nik"]);
     wait_sessions_ended(&mut nik, 1);
+    let said = nik.process().said().out;
+    assert!(said.iter().any(|line| line.contains("session_ended") && line.contains("\"code\":\"disabled\"")), "{said:?}");
     nik.refused("login nik pw-nik", "disabled");
     let users = objects(&world.trackers[1], &["users", "n*"]);
     assert!(users.len() == 1 && users[0]["disabled"] == true, "{users:?}");
@@ -236,6 +240,52 @@ fn a_third_tracker_joins_without_a_restart_and_those_before_it_leave() {
     // Its number goes to the next one.
     let again = objects(&world.trackers[2], &["add_tracker", &format!("127.0.0.1:{}", free_port())]);
     assert_eq!(again[0]["number"], 1);
+}
+
+#[test]
+fn two_trackers_that_are_added_at_the_same_moment_have_two_numbers() {
+    let world = World::new(2);
+    let addresses = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let numbers: Vec<u64> = std::thread::scope(|scope| {
+        let add = |index: usize| {
+            let (tracker, address) = (&world.trackers[index], &addresses[index]);
+            scope.spawn(move || objects(tracker, &["add_tracker", address])[0]["number"].as_u64().unwrap())
+        };
+        [add(0), add(1)].map(|thread| thread.join().unwrap()).to_vec()
+    });
+    assert!(numbers.contains(&3) && numbers.contains(&4), "{numbers:?}");
+    for (number, address) in numbers.iter().zip(&addresses) {
+        for tracker in &world.trackers {
+            let status = done(tracker, &["status"]);
+            assert!(status.iter().any(|line| line.starts_with(&format!("peer {number} at {address}"))), "{status:?}");
+        }
+    }
+}
+
+#[test]
+fn a_removed_tracker_that_still_runs_is_refused_by_the_others_and_dropped_by_clients() {
+    let mut world = World::new(3);
+    let mut nik = world.client("nik");
+    nik.enter("nik");
+    let sessions = |world: &World| done(&world.trackers[2], &["sessions"]).len();
+    eventually("the client has a session there", || (sessions(&world) == 1).then_some(()));
+    done(&world.trackers[0], &["remove_tracker", "3"]);
+    eventually("the client has left", || (sessions(&world) == 0).then_some(()));
+    let trackers = nik.object("trackers");
+    assert_eq!(trackers["trackers"].as_array().map(Vec::len), Some(2), "{trackers}");
+    let told = |tracker: &mut TrackerProcess, words: &str| {
+        let said = tracker.process().wait_said(PATIENCE, |said| said.err.iter().any(|line| line.contains(words)).then_some(()));
+        assert!(said.is_some(), "no word of {words:?}");
+    };
+    told(&mut world.trackers[2], "the operator has removed this tracker from the network");
+    told(&mut world.trackers[0], "which the operator has removed; refused");
+    nik.ok("create_group lab", &[]);
+    assert!(!world.trackers[0].status().is_degraded());
+    // Said again, it is one of them as before.
+    let address = world.tracker(3).to_string();
+    assert_eq!(objects(&world.trackers[1], &["add_tracker", &address])[0]["number"], 3);
+    world.wait_synced();
+    eventually("the client is back", || (sessions(&world) == 1).then_some(()));
 }
 
 #[test]

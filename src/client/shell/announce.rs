@@ -9,6 +9,7 @@ use super::escape::escape;
 use super::output::{Format, Output};
 use crate::client::{ClientEvent, SessionEnd};
 use crate::net::Stop;
+use crate::types::RotationStage;
 
 /// The thread "announcer".
 pub(super) struct Announcer {
@@ -87,11 +88,25 @@ fn to_text(event: &ClientEvent) -> String {
         ClientEvent::TrustedNetwork { network, before: Some(before), .. } => {
             format!("trusting the network {network} from now on, as you say; before it was {before}")
         }
+        ClientEvent::NetworkKey { stage: RotationStage::Begun, old, new } => {
+            format!(
+                "the operator replaces the network's key: {new} is trusted beside {old} until that has ended; there is nothing to do"
+            )
+        }
+        ClientEvent::NetworkKey { stage: RotationStage::Ended, old, new } => {
+            format!("the network's key is {new} now; {old} counts no more")
+        }
+        ClientEvent::NetworkKey { stage: RotationStage::Cancelled, old, new } => {
+            format!("the network's key stays {old}; {new} counts no more")
+        }
         ClientEvent::ClocksDiffer { trackers: [one, other], difference } => format!(
             "the clocks of the trackers {one} and {other} differ by {} s, and nothing tells which is right: changes go to the one that \
              takes them; tell the operator to set the clocks",
             difference.as_secs()
         ),
+        ClientEvent::SessionEnded { user, reason: reason @ SessionEnd::Disabled } => {
+            format!("the session of {user} has ended: {reason}")
+        }
         ClientEvent::SessionEnded { user, reason } => format!("the session of {user} has ended: {reason}; log in again"),
     }
 }
@@ -117,12 +132,16 @@ fn tell_json(output: &Output, event: &ClientEvent) {
             let before = before.map(|before| before.to_string());
             ("network_trusted", json!({ "network": network.to_string(), "before": before, "unwritten": unwritten }))
         }
+        ClientEvent::NetworkKey { stage, old, new } => {
+            ("network_key", json!({ "stage": stage.as_str(), "old": old.to_string(), "new": new.to_string() }))
+        }
         ClientEvent::ClocksDiffer { trackers, difference } => {
             ("clocks_differ", json!({ "trackers": trackers, "difference_ms": difference.as_millis() as u64 }))
         }
         ClientEvent::SessionEnded { user, reason } => {
             let code = match reason {
                 SessionEnd::PasswordChanged => "password_changed",
+                SessionEnd::Disabled => "disabled",
                 SessionEnd::Expired => "expired",
             };
             ("session_ended", json!({ "user": user.as_str(), "reason": reason.to_string(), "code": code }))

@@ -4,7 +4,7 @@ use super::*;
 use crate::client::trackers::tests::{done, network_key, refuse};
 use crate::store::{DownloadRow, OwnPart, Progress};
 use crate::swarm::part_path;
-use crate::types::{FileEntry, GroupEntry, InfoHash, InodeId, Part, Sha1Digest, Stamp};
+use crate::types::{FileEntry, FileFacts, GroupEntry, InfoHash, InodeId, Part, Sha1Digest, Stamp};
 use crate::wire::tracker::Resolved;
 
 /// What the scripted tracker lists.
@@ -183,22 +183,27 @@ fn offers_and_downloads_of_a_replaced_version_end_and_name_the_newer_one() {
     let client = client_of(&data_dir, &[&fake]);
     let events = client.subscribe();
     log_in(&client);
-    let info_hash = client.inner.store.shares(user().user).unwrap()[0].facts.info_hash;
+    let shared = client.inner.store.shares(user().user).unwrap()[0].facts.clone();
     let download = DownloadRow { progress: Progress::Running, ..failed_row(dir.path(), 4) };
     let handle = client.inner.begin_new(download.clone()).unwrap();
-    let removed = |info_hash, newer: Option<&str>| Event::FileRemoved {
+    let removed = |facts: &FileFacts, newer: Option<&str>| Event::FileRemoved {
         group: group(1),
-        info_hash,
+        file: facts.id(),
+        info_hash: facts.info_hash,
         label: "big.bin".parse().unwrap(),
         replaced_by: newer.map(|name| name.parse().unwrap()),
     };
+    // The same content under another name is another file: its end is none of this one's.
+    let namesake = |facts: &FileFacts| FileFacts { name: "other.bin".parse().unwrap(), ..facts.clone() };
+    fake.tell(&removed(&namesake(&shared), Some("not-this.bin")));
+    fake.tell(&removed(&namesake(&download.facts), Some("not-this.bin")));
     for _ in 0..2 {
-        fake.tell(&removed(info_hash, None));
+        fake.tell(&removed(&shared, None));
     }
     let told = wait_for_event(&events, |event| matches!(event, ClientEvent::ShareNotOffered { .. }));
     assert!(matches!(told, ClientEvent::ShareNotOffered { reason, .. } if reason.contains("removed from the group")));
     assert_eq!(client.show_uploads().unwrap().len(), 1, "in the other group it is offered on");
-    fake.tell(&removed(download.facts.info_hash, Some("big.bin~2")));
+    fake.tell(&removed(&download.facts, Some("big.bin~2")));
     let told = wait_for_event(&events, |event| !matches!(event, ClientEvent::TrustedNetwork { .. }));
     let words = "`download_file lab 'big.bin~2'`";
     assert!(matches!(&told, ClientEvent::DownloadFailed { reason, .. } if reason.contains(words)), "{told:?}");
@@ -217,7 +222,7 @@ fn what_this_device_removes_is_not_told_as_news() {
     let shared = upload(&client, &path).unwrap();
     client.remove_file("lab", "a.bin").unwrap();
     let (info_hash, label) = (shared.facts.info_hash, "a.bin".parse().unwrap());
-    fake.tell(&Event::FileRemoved { group: group(1), info_hash, label, replaced_by: None });
+    fake.tell(&Event::FileRemoved { group: group(1), file: shared.facts.id(), info_hash, label, replaced_by: None });
     fake.tell(&Event::Removed { group: group(1) });
     let next = wait_for_event(&events, |event| !matches!(event, ClientEvent::TrustedNetwork { .. }));
     assert!(matches!(next, ClientEvent::Removed { .. }), "{next:?}");
@@ -250,7 +255,7 @@ fn trackers_that_others_told_of_are_known_after_a_restart() {
     {
         let client = client_of(&data_dir, &[&listed]);
         log_in(&client);
-        listed.tell(&Event::Trackers { addresses: vec![added.address.to_string().parse().unwrap()] });
+        listed.tell(&Event::Trackers { addresses: vec![added.address.to_string().parse().unwrap()], removed: vec![] });
         wait_for("it is dialled", || added.count(is_resume) == 1);
     }
     let gone = Fake::start_of(network_key(), usual).kill();

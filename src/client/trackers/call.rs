@@ -5,7 +5,8 @@
 //!
 //! The order of events: the primary is asked. Its connection fails: the next one is asked at once. It stays silent for
 //! [`HEDGE_AFTER`]: it becomes suspect, and the next one is asked too; but a password crosses to one tracker at a time, and to the next one
-//! only when that connection has ended or the tracker is busy. "Busy" and "log in first" are answers of the tracker, not of the
+//! only when that connection has ended or the tracker is busy. So for a new account or a login the connection to a tracker that stays
+//! silent for [`PASSWORD_TURN`] is ended, if there is another to ask. "Busy" and "log in first" are answers of the tracker, not of the
 //! directory: the next one is asked.
 //!
 //! A tracker that knows rows which are later than the request has done nothing either ([`Refusal::Overtaken`]): it is asked again with a
@@ -30,6 +31,9 @@ use crate::wire::tracker::{Reply, Request};
 
 /// Silence after which the next tracker is asked as well.
 pub(super) const HEDGE_AFTER: Duration = Duration::from_millis(700);
+/// Silence after which a name and password are taken to the next tracker: far longer than one that is well needs to look at them. Where
+/// somebody guesses a tracker may take longer, so the last one that there is has all the time.
+const PASSWORD_TURN: Duration = Duration::from_millis(1500);
 /// Time that a refusal waits for the success of another tracker that was asked before.
 const REFUSAL_GRACE: Duration = Duration::from_millis(250);
 /// Time for a command in all.
@@ -142,6 +146,12 @@ fn carries_password(request: &Request) -> bool {
     matches!(request, Request::CreateUser { .. } | Request::Login { .. } | Request::ChangePassword { .. })
 }
 
+/// Tells whether a request with a password may be asked of a second tracker while a first one may still carry it out: an account is made
+/// once under its request's id, and a login changes nothing.
+fn takes_turns(request: &Request) -> bool {
+    matches!(request, Request::CreateUser { .. } | Request::Login { .. })
+}
+
 /// What the last look at the set brought.
 enum Asked {
     /// One more tracker was asked.
@@ -183,6 +193,8 @@ struct Call<'a> {
     may_be_done: bool,
     /// A tracker that forgot the session may be asked once more.
     relogged: bool,
+    /// When a name and password have been with one tracker for long enough.
+    turn: Option<Instant>,
     interrupt: Stop,
     started: Instant,
 }
@@ -219,6 +231,7 @@ impl<'a> Call<'a> {
             overtaken_count,
             may_be_done,
             relogged,
+            turn: None,
             interrupt,
             started,
         }
@@ -244,13 +257,20 @@ impl<'a> Call<'a> {
             {
                 return Err(refusal.into());
             }
+            if self.turn_is_over(now) {
+                self.end_turn();
+                continue;
+            }
             let hedges_now = self.hedges && now >= hedge;
             if self.refusal.is_none() && (self.waiting.is_empty() || hedges_now) {
                 if hedges_now {
                     self.suspect_silent();
                 }
                 match self.ask_next()? {
-                    Asked::Sent => hedge = Instant::now() + HEDGE_AFTER,
+                    Asked::Sent => {
+                        hedge = Instant::now() + HEDGE_AFTER;
+                        self.turn = Some(Instant::now() + PASSWORD_TURN).filter(|_| takes_turns(&self.request));
+                    }
                     Asked::Nobody if self.waiting.is_empty() => {
                         self.wait_for_change()?;
                         continue;
@@ -258,7 +278,7 @@ impl<'a> Call<'a> {
                     Asked::Nobody => hedge = now + HEDGE_AFTER,
                 }
             }
-            let next = if self.hedges { hedge } else { deadline };
+            let next = if self.hedges { hedge } else { self.turn.filter(|turn| *turn > now).unwrap_or(deadline) };
             let until = self.refusal.map_or(next, |(_, since)| since + REFUSAL_GRACE).min(deadline);
             let answer = select! {
                 recv(self.answers) -> answer => answer.ok(),
@@ -269,6 +289,32 @@ impl<'a> Call<'a> {
                 return Ok((reply, self.answered_by));
             }
         }
+    }
+
+    /// Tells whether a name and password have been with a silent tracker for long enough, and there is another to take them to.
+    fn turn_is_over(&mut self, now: Instant) -> bool {
+        if self.waiting.is_empty() || self.turn.is_none_or(|turn| now < turn) {
+            return false;
+        }
+        let mut state = self.set.shared.state.lock();
+        let candidates = state.candidates(false);
+        let is_new = |index: &usize| !self.asked.iter().any(|(asked, _)| asked == index) && !self.passed.contains(index);
+        let has_other =
+            candidates.iter().any(|index| is_new(index) && state.links[*index].live.as_ref().is_some_and(|live| !live.suspect));
+        if !has_other {
+            // One may come: it is looked again a little later.
+            self.turn = Some(now + HEDGE_AFTER);
+        }
+        has_other
+    }
+
+    /// Ends the connections to the trackers that stay silent: what was asked of them counts as lost.
+    fn end_turn(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.may_be_done |= !waiting.is_empty();
+        let mut state = self.set.shared.state.lock();
+        waiting.into_iter().for_each(|(index, key)| state.detach(index, key));
+        self.turn = None;
     }
 
     /// Asks the best tracker not asked yet over its present connection.

@@ -14,12 +14,17 @@ use super::{News, Shared, link};
 use crate::types::limits::TRACKERS_MAX;
 use crate::types::{Label, StoreId, TrackerAddress};
 
+/// Addresses that are remembered, with those of trackers that were removed while this client ran.
+const KNOWN_MAX: usize = 4 * TRACKERS_MAX;
+
 impl Shared {
-    /// A tracker tells which trackers the network has: those that are not known yet are dialled from now on.
-    pub(super) fn learn(self: &Arc<Self>, addresses: Vec<Label>) {
+    /// A tracker tells which trackers the network has: those that are not known yet are dialled from now on. Sessions with those that
+    /// the operator has removed end.
+    pub(super) fn learn(self: &Arc<Self>, addresses: Vec<Label>, removed: &[Label]) {
         // What is no address cannot be dialled: it may be one of a kind that a later version knows.
         let parsed = addresses.iter().filter_map(|address| address.as_str().parse::<TrackerAddress>().ok());
         let addresses: Vec<String> = parsed.map(|address| address.to_string()).take(TRACKERS_MAX).collect();
+        self.drop_removed(removed.iter().filter(|label| !addresses.iter().any(|address| address == label.as_str())));
         self.add(&addresses);
         self.tell(News::Trackers(addresses));
     }
@@ -29,17 +34,42 @@ impl Shared {
         for address in addresses {
             let index = {
                 let mut state = self.state.lock();
-                let is_known = state.links.iter().any(|link| link.address == *address);
-                if is_known || state.links.len() >= TRACKERS_MAX {
-                    continue;
+                match state.links.iter().position(|link| link.address == *address) {
+                    Some(index) => {
+                        let link = &mut state.links[index];
+                        // One that is back: its thread may not even have noticed that it was gone.
+                        if !std::mem::take(&mut link.is_removed) || std::mem::replace(&mut link.has_thread, true) {
+                            continue;
+                        }
+                        index
+                    }
+                    None => {
+                        let present = state.links.iter().filter(|link| !link.is_removed).count();
+                        if present >= TRACKERS_MAX || state.links.len() >= KNOWN_MAX {
+                            continue;
+                        }
+                        state.links.push(LinkState::new(address.clone(), true));
+                        state.links.len() - 1
+                    }
                 }
-                state.links.push(LinkState::new(address.clone(), true));
-                state.links.len() - 1
             };
             info!("tracker {} ({address}) is one of the network, as another tracker says", index + 1);
             let shared = self.clone();
             if let Err(error) = self.threads.spawn(format!("tracker {}", index + 1), move || link::run(&shared, index)) {
                 warn!("the tracker {address} is not dialled: {error}");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn drop_removed<'a>(&self, addresses: impl Iterator<Item = &'a Label>) {
+        let mut state = self.state.lock();
+        for address in addresses {
+            for link in state.links.iter_mut().filter(|link| link.address == address.as_str() && !link.is_removed) {
+                info!("the tracker {address} was removed from the network; it is not used any more");
+                link.is_removed = true;
+                link.live.iter().for_each(|live| live.connection.close());
             }
         }
     }
@@ -76,7 +106,7 @@ mod tests {
         log_in(&set);
         let address = second.address.to_string();
         let label: Label = address.parse().unwrap();
-        first.tell(&Event::Trackers { addresses: vec![first.address.to_string().parse().unwrap(), label] });
+        first.tell(&Event::Trackers { addresses: vec![first.address.to_string().parse().unwrap(), label], removed: vec![] });
         wait_for("the session stands there too", || second.count(is_resume) == 1);
         assert!(set.views().iter().any(|view| view.address == address));
         let told = news.try_iter().find_map(|item| if let super::News::Trackers(told) = item { Some(told) } else { None });
@@ -92,10 +122,28 @@ mod tests {
         let (set, _news) = set_of(&[&fake]);
         log_in(&set);
         let again = format!("localhost:{}", fake.address.port());
-        fake.tell(&Event::Trackers { addresses: vec![again.parse().unwrap()] });
+        fake.tell(&Event::Trackers { addresses: vec![again.parse().unwrap()], removed: vec![] });
         wait_for("it was tried", || fake.welcomed() == 2);
         wait_for("it is known for what it is", || set.views().len() == 1);
         assert_eq!(fake.count(is_resume), 0);
+        set.stop(PATIENCE);
+    }
+
+    #[test]
+    fn a_tracker_that_was_removed_is_dropped_at_once_and_dialled_when_it_is_back() {
+        let (first, second) = (Fake::start(usual), Fake::start(usual));
+        let (set, _news) = set_of(&[&first, &second]);
+        log_in(&set);
+        wait_for("both have the session", || first.count(is_resume) + second.count(is_resume) >= 1);
+        let labels = [&first, &second].map(|fake| fake.address.to_string().parse::<Label>().unwrap());
+        let [one, other] = labels.clone();
+        first.tell(&Event::Trackers { addresses: vec![one], removed: vec![other] });
+        wait_for("it is dropped", || set.views().len() == 1);
+        let welcomed = second.welcomed();
+        assert!(set.call(&change(1), super::super::Need::Session).is_ok());
+        assert_eq!((second.count(is_change), second.welcomed()), (0, welcomed));
+        first.tell(&Event::Trackers { addresses: labels.to_vec(), removed: vec![] });
+        wait_for("it is back", || second.welcomed() > welcomed && set.views().len() == 2);
         set.stop(PATIENCE);
     }
 }

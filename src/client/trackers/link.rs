@@ -85,7 +85,7 @@ pub(super) fn run(shared: &Arc<Shared>, index: usize) {
         return;
     }
     let mut pause = BACKOFF_MIN;
-    while !shared.stop.is_set() && !shared.state.lock().links[index].is_alias {
+    while !shared.stop.is_set() && shared.state.lock().links[index].goes_on() {
         let started = Instant::now();
         let was_live = match open(shared, index) {
             Ok(opened) => {
@@ -158,7 +158,7 @@ fn open(shared: &Shared, index: usize) -> Result<Opened, LinkError> {
 
 fn greet(shared: &Shared, address: SocketAddr) -> Result<Opened, LinkError> {
     let SetOptions { security, network, bind_ip, port, .. } = &shared.options;
-    let dialled = security.dial_tracker(address, Some(*bind_ip), DIAL_TIMEOUT, network.expected());
+    let dialled = security.dial_tracker(address, Some(*bind_ip), DIAL_TIMEOUT, &network.accepted());
     let (connection, key) = dialled.map_err(LinkError::of_dial)?;
     if let Some(first) = network.meet(key)? {
         shared.tell(News::Trusted(first));
@@ -242,10 +242,14 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     }
                     Event::Void { group, user, until_ms } => shared.tell(News::Void { group, user, until_ms }),
                     Event::ShareStopped { group, info_hash } => shared.tell(News::ShareStopped(group, info_hash)),
-                    Event::FileRemoved { group, info_hash, label, replaced_by } => {
-                        shared.tell(News::FileRemoved(RemovedFile { group, info_hash, label, replaced_by }));
+                    Event::FileRemoved { group, file, info_hash, label, replaced_by } => {
+                        shared.tell(News::FileRemoved(RemovedFile { group, file, info_hash, label, replaced_by }));
                     }
-                    Event::Trackers { addresses } => shared.learn(addresses),
+                    Event::Trackers { addresses, removed } => shared.learn(addresses, &removed),
+                    Event::NetworkKey { rotation } => match shared.options.network.told(&rotation) {
+                        Ok(change) => change.into_iter().for_each(|change| shared.tell(News::KeyChanged(change))),
+                        Err(error) => warn!("a change of the network's key cannot be written down, and does not count: {error}"),
+                    },
                     // Whether that is the end, the answer to the token that we have by now will tell.
                     Event::SessionOver => shared.session_lost(index, key),
                     Event::Closing => return LinkError::Closing,

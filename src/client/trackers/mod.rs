@@ -31,9 +31,9 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
 use super::ClientError;
-use super::network::{FirstMet, Network};
+use super::network::{FirstMet, KeyChange, Network};
 use crate::net::{DeviceSecurity, Stop, Threads};
-use crate::types::{DeviceId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserId};
+use crate::types::{DeviceId, FileId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserId};
 
 pub(crate) use call::{Need, PASSWORD_TIMEOUT};
 pub(crate) use clock::uptime;
@@ -95,12 +95,15 @@ pub(crate) enum News {
     SessionOver(u64),
     /// The first tracker ever met is of a network, which is trusted from now on.
     Trusted(FirstMet),
+    /// Another key of the network counts than before.
+    KeyChanged(KeyChange),
 }
 
 /// A file that its group has no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemovedFile {
     pub(crate) group: GroupId,
+    pub(crate) file: FileId,
     pub(crate) info_hash: InfoHash,
     /// Its name as shown.
     pub(crate) label: Label,

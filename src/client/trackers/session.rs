@@ -232,15 +232,15 @@ impl Shared {
                 drop(state);
                 self.take_token(token);
             }
-            Reply::Refused(Refusal::SessionOver) if token.is_some() => {
-                live.refused(Refusal::SessionOver);
+            Reply::Refused(why @ (Refusal::SessionOver | Refusal::Disabled)) if token.is_some() => {
+                live.refused(*why);
                 let newer = session.as_ref().map(|session| &session.token) != token;
                 if newer {
                     live.login = Login::No;
                     drop(state);
                     self.login_again(index, key);
                 } else if !state.is_changing() {
-                    let over = state.give_up_session(index);
+                    let over = state.give_up_session(index, *why);
                     drop(state);
                     self.changed.notify_all();
                     over.into_iter().for_each(|generation| self.tell(News::SessionOver(generation)));

@@ -47,6 +47,10 @@ pub(super) struct LinkState {
     pub(super) is_learned: bool,
     /// It leads to the same tracker as another address, which is used instead.
     pub(super) is_alias: bool,
+    /// The operator has removed it from the network.
+    pub(super) is_removed: bool,
+    /// A thread keeps it.
+    pub(super) has_thread: bool,
     pub(super) live: Option<Live>,
     /// Number of dials that ended, well or not.
     pub(super) attempts: u64,
@@ -161,7 +165,24 @@ impl Live {
 
 impl LinkState {
     pub(super) fn new(address: String, is_learned: bool) -> Self {
-        Self { address, is_learned, is_alias: false, live: None, attempts: 0, error: None, distrust: None, clock: None }
+        Self {
+            address,
+            is_learned,
+            is_alias: false,
+            is_removed: false,
+            has_thread: true,
+            live: None,
+            attempts: 0,
+            error: None,
+            distrust: None,
+            clock: None,
+        }
+    }
+
+    /// Tells whether the tracker is to be dialled again; if not, its thread ends.
+    pub(super) fn goes_on(&mut self) -> bool {
+        self.has_thread = !self.is_alias && !self.is_removed;
+        self.has_thread
     }
 
     /// Tells whether the tracker takes commands of the session, or of nobody.
@@ -266,7 +287,7 @@ impl SetState {
         let with_session = self.session.is_some();
         self.candidates(with_session);
         let primary = self.primary;
-        let is_known = |(_, link): &(usize, &LinkState)| !link.is_alias;
+        let is_known = |(_, link): &(usize, &LinkState)| !link.is_alias && !link.is_removed;
         let view = |(i, link): (usize, &LinkState)| LinkView {
             line: i as u32 + 1,
             address: link.address.clone(),

@@ -285,7 +285,7 @@ pub(super) fn options(fakes: &[&Fake], expected: Option<Fingerprint>) -> SetOpti
         addresses: fakes.iter().map(|fake| fake.address.to_string()).collect(),
         bind_ip: "127.0.0.1".parse().unwrap(),
         security: DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap(),
-        network: Arc::new(Network::new(expected, |_| Ok(()))),
+        network: Arc::new(Network::new(expected, None, |_| Ok(()))),
         port: 9,
         learned: Vec::new(),
         last_request: Stamp::ZERO,

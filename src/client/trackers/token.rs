@@ -20,6 +20,8 @@ use crate::wire::tracker::{Reply, Request};
 const CHANGE_SETTLES: Duration = Duration::from_secs(10);
 /// Shortest pause between two attempts to renew a token; the longest is an eighth of its life.
 const RENEW_RETRY_MIN: Duration = Duration::from_millis(200);
+/// Longest pause before a token is renewed again that was signed with a key which does not count here.
+const RENEW_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Time for one such attempt.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,6 +31,9 @@ pub enum SessionEnd {
     /// The password was changed on another device.
     #[error("the password was changed elsewhere")]
     PasswordChanged,
+    /// The operator has disabled the account.
+    #[error("the operator has disabled the account")]
+    Disabled,
     /// No tracker could be reached for so long that the token is not good any more.
     #[error("no tracker could be reached for too long")]
     Expired,
@@ -107,12 +112,21 @@ impl TrackerSet {
         state.session.as_ref().filter(|_| state.over.is_none()).map(|session| session.renew_at)
     }
 
+    /// A token of the present key is to be asked for soon: the one at hand may count no more.
+    pub(crate) fn renew_soon(&self) {
+        if let Some(session) = &mut self.shared.state.lock().session {
+            session.renew_at = Instant::now();
+        }
+    }
+
     /// Asks for a token that lasts longer. If none comes, it is due again after a pause that grows.
     ///
     /// # Blocking
     /// For some seconds at most.
     pub(crate) fn renew(&self) {
+        let mut pause = RENEW_RETRY_MIN;
         if let Some(session) = &mut self.shared.state.lock().session {
+            pause = session.renew_pause;
             let longest = (lifetime(&session.token) / 8).max(RENEW_RETRY_MIN);
             session.renew_at = Instant::now() + session.renew_pause;
             session.renew_pause = (session.renew_pause * 2).min(longest);
@@ -121,8 +135,15 @@ impl TrackerSet {
             return;
         }
         match self.patient().call_within(&Request::Renew, Need::Session, RENEW_TIMEOUT) {
-            // It was taken when it came.
-            Ok(_) => {}
+            // It was taken when it came. A tracker that has not heard yet which key counts has signed it with another.
+            Ok(_) => {
+                let keys = self.shared.options.network.keys();
+                if let Some(session) = &mut self.shared.state.lock().session
+                    && !keys.iter().any(|key| key.signed_token(&session.token))
+                {
+                    (session.renew_at, session.renew_pause) = (Instant::now() + pause, (pause * 2).min(RENEW_PAUSE_MAX));
+                }
+            }
             Err(error) => debug!("the session's token is not renewed yet: {error}"),
         }
     }
@@ -147,10 +168,14 @@ impl SetState {
         }
     }
 
-    /// Tracker `index` says that the session's token is void, and no newer one is to come. Returns the generation of a session that is over
+    /// Tracker `index` says that the session's token is void, for which it is told why, and no newer one is to come. Returns the generation of a session that is over
     /// by that: not if the token is expired for that tracker alone, which explains what it says.
-    pub(super) fn give_up_session(&mut self, index: usize) -> Option<u64> {
+    pub(super) fn give_up_session(&mut self, index: usize, why: Refusal) -> Option<u64> {
         let session = self.session.as_ref().filter(|_| self.over.is_none())?;
+        if why == Refusal::Disabled {
+            self.over = Some(SessionEnd::Disabled);
+            return Some(session.generation);
+        }
         let expired_at = |now_ms: u64| session.token.claims.expires_ms <= now_ms;
         // By the clock of the tracker that says so.
         let expired = self.links[index].clock.is_some_and(|clock| expired_at(clock.now_ms()));

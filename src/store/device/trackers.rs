@@ -1,9 +1,10 @@
-//! What is kept of the trackers: those that others told of, and the time of this device's last request.
+//! What is kept of the trackers: those that others told of, which key takes the place of the network's, and the time of
+//! this device's last request.
 
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{DeviceStore, Result};
-use crate::types::{Fingerprint, Stamp};
+use crate::types::{Fingerprint, PublicKey, Stamp};
 
 /// What came with trackers that are added while the network runs.
 pub(super) const SCHEMA: &str = "
@@ -11,7 +12,64 @@ pub(super) const SCHEMA: &str = "
     CREATE TABLE request (only INTEGER PRIMARY KEY CHECK (only = 1), stamp INTEGER NOT NULL);
 ";
 
+/// What came with the replacement of a network's key. A key has one successor; a row is added when the key that is trusted
+/// has signed it, so there are as many as the operator has replaced keys.
+pub(super) const SCHEMA_KEYS: &str = "
+    CREATE TABLE successor (old BLOB PRIMARY KEY, new BLOB NOT NULL, ended INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// The key that takes, or has taken, the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SuccessorRow {
+    /// The key before.
+    pub old: Fingerprint,
+    /// The key after.
+    pub new: PublicKey,
+    /// The one before counts no more.
+    pub has_ended: bool,
+}
+
 impl DeviceStore {
+    /// The keys that took the place of others, or are to do so.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn successors(&self) -> Result<Vec<SuccessorRow>> {
+        let row = |row: &rusqlite::Row<'_>| {
+            let (old, new) = (Fingerprint::from_bytes(row.get(0)?), PublicKey::from_bytes(row.get(1)?));
+            Ok(SuccessorRow { old, new, has_ended: row.get(2)? })
+        };
+        self.with(|c| c.prepare_cached("SELECT old, new, ended FROM successor")?.query_map([], row)?.collect())
+    }
+
+    /// Keeps which key takes another's place. If the other counts no more, the network and its trackers are those of the new
+    /// one from now on.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn set_successor(&self, successor: &SuccessorRow) -> Result<()> {
+        let SuccessorRow { old, new, has_ended } = successor;
+        self.write(|connection| {
+            let sql = "INSERT OR REPLACE INTO successor (old, new, ended) VALUES (?1, ?2, ?3)";
+            connection.execute(sql, params![old.as_bytes(), new.as_bytes(), has_ended])?;
+            if *has_ended {
+                let after = new.fingerprint();
+                let both = params![after.as_bytes(), old.as_bytes()];
+                connection.execute("UPDATE network SET fingerprint = ?1 WHERE fingerprint = ?2", both)?;
+                connection.execute("UPDATE OR REPLACE tracker SET network = ?1 WHERE network = ?2", both)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// No key takes this one's place any more.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn remove_successor(&self, old: Fingerprint) -> Result<()> {
+        self.write(|c| c.execute("DELETE FROM successor WHERE old = ?1", [old.as_bytes()]).map(drop))
+    }
+
     /// The addresses of the network's trackers, as trackers told them last.
     ///
     /// # Errors
@@ -76,5 +134,26 @@ mod tests {
         assert_eq!(store.trackers(one).unwrap(), ["c:3", "a:1"]);
         assert_eq!(store.last_request().unwrap(), Some(stamp));
         assert!(store.trackers(other).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_key_that_takes_another_ones_place_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = PublicKey::from_bytes([2; 32]);
+        let (old, after) = (Fingerprint::from_bytes([1; 32]), new.fingerprint());
+        let begun = SuccessorRow { old, new, has_ended: false };
+        {
+            let store = DeviceStore::open(dir.path()).unwrap();
+            store.set_network(old).unwrap();
+            store.set_trackers(old, &["a:1".into()]).unwrap();
+            store.set_successor(&begun).unwrap();
+            assert_eq!(store.network().unwrap(), Some(old));
+        }
+        let store = DeviceStore::open(dir.path()).unwrap();
+        assert_eq!(store.successors().unwrap(), [begun]);
+        store.set_successor(&SuccessorRow { has_ended: true, ..begun }).unwrap();
+        assert_eq!((store.network().unwrap(), store.trackers(after).unwrap()), (Some(after), vec!["a:1".to_owned()]));
+        store.remove_successor(old).unwrap();
+        assert!(store.successors().unwrap().is_empty());
     }
 }

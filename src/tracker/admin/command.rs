@@ -27,6 +27,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("restore", "<file>", "puts a backup into an empty data directory; only as `tracker admin`"),
     ("add_tracker", "<host:port>", "adds a tracker to the network"),
     ("remove_tracker", "<number|host:port>", "removes a tracker from the network"),
+    ("rotate_key", "[make|begin|cancel|end --yes]", "shows or moves on how the network's key is replaced"),
 ];
 
 /// Changes shown at most by `audit --limit`.
@@ -52,6 +53,17 @@ pub(super) enum Command {
     Restore(PathBuf),
     AddTracker(TrackerAddress),
     RemoveTracker(Which),
+    RotateKey(KeyStep),
+}
+
+/// A step of replacing the network's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyStep {
+    Show,
+    Make,
+    Begin,
+    Cancel,
+    End,
 }
 
 /// Which changes the audit is to show.
@@ -103,7 +115,7 @@ pub(super) struct Parsed {
 impl Command {
     /// Tells whether it needs `--yes`.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::DeleteUser(_) | Self::DeleteGroup(_) | Self::RemoveFile { .. })
+        matches!(self, Self::DeleteUser(_) | Self::DeleteGroup(_) | Self::RemoveFile { .. } | Self::RotateKey(KeyStep::End))
     }
 }
 
@@ -127,7 +139,7 @@ pub(super) fn parse(words: &[String]) -> Result<Parsed, AdminError> {
     };
     let usage = |why: String| AdminError::Usage(format!("{why}; usage: {name} {form}"));
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let is_confirmed = form.ends_with("--yes") && arguments.last() == Some(&"--yes");
+    let is_confirmed = form.contains("--yes") && arguments.last() == Some(&"--yes");
     if is_confirmed {
         arguments.pop();
     }
@@ -162,6 +174,11 @@ pub(super) fn parse(words: &[String]) -> Result<Parsed, AdminError> {
             Ok(number) => Which::Number(number),
             Err(_) => Which::Address(parse_address(which).map_err(usage)?),
         }),
+        ("rotate_key", []) if !is_confirmed => Command::RotateKey(KeyStep::Show),
+        ("rotate_key", ["make"]) if !is_confirmed => Command::RotateKey(KeyStep::Make),
+        ("rotate_key", ["begin"]) if !is_confirmed => Command::RotateKey(KeyStep::Begin),
+        ("rotate_key", ["cancel"]) if !is_confirmed => Command::RotateKey(KeyStep::Cancel),
+        ("rotate_key", ["end"]) => Command::RotateKey(KeyStep::End),
         _ => return Err(usage("these are not its arguments".to_owned())),
     };
     Ok(Parsed { command, is_confirmed })
@@ -253,12 +270,17 @@ mod tests {
             ("quota files 7", Command::SetQuota { name: "files".into(), value: Some(7) }),
             ("quota files default", Command::SetQuota { name: "files".into(), value: None }),
             ("remove_tracker 3", Command::RemoveTracker(Which::Number(3))),
+            ("rotate_key", Command::RotateKey(KeyStep::Show)),
+            ("rotate_key begin", Command::RotateKey(KeyStep::Begin)),
+            ("rotate_key end", Command::RotateKey(KeyStep::End)),
             ("remove_tracker a:5", Command::RemoveTracker(Which::Address("a:5".parse().unwrap()))),
         ] {
             let parsed = parse(&words(text)).unwrap();
             assert!(parsed.command == want && !parsed.is_confirmed, "{text}");
         }
         assert!(parse(&words("delete_user nik --yes")).unwrap().is_confirmed);
+        let end = parse(&words("rotate_key end --yes")).unwrap();
+        assert!(end.is_confirmed && end.command.is_final());
         for bad in [
             "",
             "fly",
@@ -273,6 +295,10 @@ mod tests {
             "add_tracker a:0",
             "remove_file lab",
             "users --yes x",
+            "rotate_key start",
+            "rotate_key begin new.key",
+            "rotate_key begin --yes",
+            "rotate_key --yes",
             "disable_user",
         ] {
             let error = parse(&words(bad)).unwrap_err();

@@ -15,12 +15,12 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::command::{Command, parse};
-use super::{AdminError, Line, Sink, history, network};
-use crate::tracker::core::StoredDirectory;
+use super::{AdminError, Line, Sink, history, keys, network};
 use crate::directory::{Accounts, Asked, QUOTA_NAMES, Usage};
 use crate::net::Source;
 use crate::store::RowStore;
 use crate::tracker::audit::note_of_order;
+use crate::tracker::core::StoredDirectory;
 use crate::tracker::audit_entry::to_rfc3339;
 use crate::tracker::config::TrackerStatus;
 use crate::tracker::password::Lane;
@@ -124,6 +124,7 @@ pub(crate) fn carry_out(shared: &Arc<Shared>, words: &[String], out: Sink<'_>) -
         )),
         Command::AddTracker(address) => network::add(shared, &address, out),
         Command::RemoveTracker(which) => network::remove(shared, &which, out),
+        Command::RotateKey(step) => keys::rotate(shared, step, out),
     }
 }
 

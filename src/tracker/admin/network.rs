@@ -4,15 +4,20 @@
 //! given to the next one, so that the lines of a `tracker_info.txt` have no gaps.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::command::Which;
-use super::execute::{done, set};
+use super::execute::{ask, done, set};
 use super::{AdminError, Sink};
 use crate::tracker::shared::Shared;
-use crate::types::TrackerAddress;
 use crate::types::limits::TRACKERS_MAX;
+use crate::types::{RotationStage, TrackerAddress};
+
+/// By then a number that was given away at another tracker at the same moment is known here: trackers that take longer to hear of a change
+/// do not count as up.
+const SETTLES: Duration = Duration::from_millis(1500);
 
 /// Adds a tracker, and says what to do on its machine.
 ///
@@ -26,15 +31,36 @@ pub(super) fn add(shared: &Shared, address: &TrackerAddress, out: Sink<'_>) -> R
     if let Some((number, _)) = trackers.iter().find(|(_, known)| *known == address) {
         return Err(AdminError::Failed(format!("{address} is tracker {number} of this network already")));
     }
-    let Some(number) = (1..=TRACKERS_MAX as u32).find(|number| !trackers.contains_key(number)) else {
-        return Err(AdminError::Failed(format!("a network has at most {TRACKERS_MAX} trackers")));
+    let number = loop {
+        let Some(number) = (1..=TRACKERS_MAX as u32).find(|number| !trackers.contains_key(number)) else {
+            return Err(AdminError::Failed(format!("a network has at most {TRACKERS_MAX} trackers")));
+        };
+        set(shared, &format!("tracker.{number}"), Some(address.to_string()))?;
+        if trackers.len() > 1 {
+            shared.stop.wait(SETTLES);
+        }
+        let settings = ask(shared, |view| view.directory().settings().clone())?;
+        let there = settings.trackers.get(&number).cloned().flatten();
+        if there.as_deref() == Some(&address.to_string()) {
+            // What the one before it said of its keys is not said of this one.
+            if settings.key_holders.contains_key(&number) {
+                set(shared, &format!("key.holder.{number}"), None)?;
+            }
+            break number;
+        }
+        // Another operator has given the number away at the same moment, and that write stands.
+        trackers = shared.trackers.lock().clone();
+        if let Some((number, _)) = trackers.iter().find(|(_, known)| *known == address) {
+            break *number;
+        }
     };
-    set(shared, &format!("tracker.{number}"), Some(address.to_string()))?;
     trackers.insert(number, address.clone());
     let file = tracker_info(shared, &trackers);
+    let is_replaced = shared.keys.ring().rotation().is_some_and(|rotation| rotation.stage == RotationStage::Begun);
+    let keys = if is_replaced { "network.key and network.key.next" } else { "network.key" };
     let text = format!(
         "{address} is tracker {number} now. On its machine:\n\
-         1. copy network.key there from the machine of another tracker (scp -p)\n\
+         1. copy {keys} there from the machine of another tracker (scp -p)\n\
          2. write this tracker_info.txt:\n{file}3. tracker tracker_info.txt {number} --network-key network.key\n\
          Write the same lines into the tracker_info.txt of the other trackers before their next start, and hand it out to new \
          clients; those that are connected know already."
@@ -76,5 +102,5 @@ fn tracker_info(shared: &Shared, trackers: &BTreeMap<u32, TrackerAddress>) -> St
     let last = trackers.keys().next_back().copied().unwrap_or(0);
     let line = |number| trackers.get(&number).or_else(|| shared.info.get(number));
     let lines: String = (1..=last).filter_map(line).map(|address| format!("{address}\n")).collect();
-    format!("network {}\n{lines}", shared.network_key.fingerprint())
+    format!("network {}\n{lines}", shared.keys.ring().fingerprint())
 }

@@ -17,7 +17,7 @@ use crate::directory::{Directory, Rows, void_until_ms};
 use crate::tracker::outbox::Frame;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{
-    Content, FileRow, GroupId, InfoHash, Label, MembershipRow, RequestId, RowKey, Stamp, Transaction, UserId, Version,
+    Content, FileId, FileRow, GroupId, InfoHash, Label, MembershipRow, RequestId, RowKey, Stamp, Transaction, UserId, Version,
 };
 use crate::wire::tracker::Event;
 
@@ -78,7 +78,7 @@ impl Presence {
                             RowKey::File(_, next) => directory.file(*group, next).map(|entry| entry.label),
                             _ => None,
                         });
-                        self.file_removed(*group, before, replaced_by, directory);
+                        self.file_removed((*group, *file), before, replaced_by, directory);
                     }
                 }
                 Content::Sharing(group, file, user, value) => {
@@ -104,14 +104,20 @@ impl Presence {
     }
 
     /// A file was taken out of a group: nobody offers it there any more.
-    fn file_removed(&mut self, group: GroupId, before: &FileRow, replaced_by: Option<Label>, directory: &Directory<impl Rows>) {
+    fn file_removed(
+        &mut self,
+        (group, file): (GroupId, FileId),
+        before: &FileRow,
+        replaced_by: Option<Label>,
+        directory: &Directory<impl Rows>,
+    ) {
         let info_hash = before.facts.info_hash;
         let keys = self.sessions_in((info_hash, group));
         let label = Label::new(before.facts.name.as_str(), 1);
         for &key in &keys {
             self.refresh(key, (info_hash, group), Word::All, directory);
         }
-        self.push(&keys, Event::FileRemoved { group, info_hash, label, replaced_by });
+        self.push(&keys, Event::FileRemoved { group, file, info_hash, label, replaced_by });
     }
 
     /// Tells sessions, which have come to be in these groups, which tickets are void there. Returns how many things it has looked at.

@@ -42,7 +42,7 @@ fn security(device: u8) -> DeviceSecurity {
 
 /// Connects as a device, and says nothing yet.
 fn dial(address: SocketAddr, device: u8) -> Connection {
-    security(device).dial_tracker(address, None, PATIENCE, Some(NETWORK_KEY.fingerprint())).unwrap().0
+    security(device).dial_tracker(address, None, PATIENCE, &[NETWORK_KEY.fingerprint()]).unwrap().0
 }
 
 fn config(info: TrackerInfo, number: u32, dir: &Path) -> TrackerConfig {

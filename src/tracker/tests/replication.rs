@@ -155,7 +155,7 @@ fn three_trackers_agree() {
 
 /// Connects to tracker 1 as a tracker of its network does.
 fn dial_link(net: &Net) -> Connection {
-    TrackerSecurity::new(&NETWORK_KEY).unwrap().dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap()
+    TrackerSecurity::new(&NETWORK_KEY).unwrap().dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap().0
 }
 
 /// Speaks to a tracker as a peer would, and returns its answer.
@@ -330,7 +330,7 @@ fn a_store_that_went_back_in_time_gets_back_what_it_lost() {
 fn take_link(listener: &TcpListener) -> (Connection, Reader) {
     let incoming = Incoming::new(listener.accept().unwrap().0).unwrap();
     let (connection, visitor) = TrackerSecurity::new(&NETWORK_KEY).unwrap().accept(incoming, PATIENCE).unwrap();
-    assert_eq!(visitor, Visitor::Tracker);
+    assert_eq!(visitor, Visitor::Tracker(NETWORK_KEY.network()));
     let mut reader = connection.reader();
     let opening: Opening = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap();
     assert!(matches!(opening.hello, Hello::Replica(hello) if hello.number == 1));

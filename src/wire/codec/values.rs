@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Decoder, Wire, WireError, decode_text, encode_text, list_items, wire_leaf, wire_leaf_enum, wire_struct};
 use crate::types::{
     DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash,
-    Label, Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, RequestEntry, RequestId,
-    RequestStamp, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
+    KeyRotation, Label, Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey,
+    RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId,
+    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
 };
 
 /// Bytes in a setting's name.
@@ -35,7 +35,7 @@ macro_rules! wire_opaque {
         }
     )*};
 }
-wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest InfoHash Signature);
+wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest InfoHash Signature PublicKey);
 
 /// Implements [`Wire`] for validated names: text, checked again by the name's own rules.
 macro_rules! wire_name {
@@ -158,6 +158,7 @@ wire_struct! {
     }
     TrackerEntry { number: u32, address: Label, state: TrackerState, lag: u64 }
     Success { effect: Effect, stamp: Stamp }
+    KeyRotation { stage: RotationStage, old: PublicKey, new: PublicKey, signature: Signature }
 }
 wire_leaf! {
     Version { stamp: Stamp, request: RequestId }
@@ -175,5 +176,6 @@ wire_leaf_enum!(MembershipState "membership" { 0 => None, 1 => Requested, 2 => M
 wire_leaf_enum!(TrackerState "tracker state" {
     0 => Myself, 1 => Up, 2 => CatchingUp, 3 => Down, 4 => MustResync,
 });
+wire_leaf_enum!(RotationStage "stage" { 0 => Begun, 1 => Ended, 2 => Cancelled });
 wire_leaf_enum!(FileOrder "order" { 0 => Name, 1 => Size, 2 => Date });
 wire_leaf_enum!(Limit "limit" { 0 => Groups, 1 => Memberships, 2 => Files, 3 => Members });

@@ -39,7 +39,7 @@ impl Device {
 
     /// Dials a tracker, of whichever network, and makes the handshake of TLS.
     pub(crate) fn dial_tracker(&self, tracker: SocketAddr) -> io::Result<Secured> {
-        self.security.dial_tracker(tracker, self.from, HANDSHAKE_TIMEOUT, None).map(|(connection, _)| Secured::new(connection))
+        self.security.dial_tracker(tracker, self.from, HANDSHAKE_TIMEOUT, &[]).map(|(connection, _)| Secured::new(connection))
     }
 
     /// Dials another device and makes the handshake of TLS.

@@ -230,7 +230,7 @@ fn a_password_crosses_to_one_tracker_at_a_time() {
     std::thread::scope(|scope| {
         let login = scope.spawn(|| log_in(&set));
         wait_for("one was asked", || count() == 1);
-        let deadline = Instant::now() + 3 * call::HEDGE_AFTER;
+        let deadline = Instant::now() + call::HEDGE_AFTER + call::HEDGE_AFTER / 2;
         while Instant::now() < deadline {
             assert_eq!(count(), 1, "another tracker was shown the password while the first had it");
             std::thread::park_timeout(Duration::from_millis(20));
@@ -303,4 +303,60 @@ fn what_does_not_prove_to_be_a_tracker_is_said_so() {
     stop.set();
     drop(std::net::TcpStream::connect(address));
     babbler.join().unwrap();
+}
+
+#[test]
+fn a_tracker_that_hangs_holds_a_new_account_and_a_login_up_for_a_moment() {
+    let is_asked = |request: &Request| matches!(request, Request::Login { .. } | Request::CreateUser { .. });
+    // It still answers pings, as one whose disk hangs does.
+    let hung = Fake::start(move |request| if is_asked(request) { Act::Silence } else { usual(request) });
+    let well = Fake::start(|request| match request {
+        Request::CreateUser { request, .. } => Act::Answer(Box::new(done(request.at))),
+        other => usual(other),
+    });
+    let (set, _news) = set_of(&[&hung, &well]);
+    wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
+    let (name, password) = ("nik".parse().unwrap(), Password::new("pw".into()).unwrap());
+    let request = Request::CreateUser { request: set.request_stamp(), name, password };
+    let asked = [hung.count(is_asked), well.count(is_asked)];
+    let began = Instant::now();
+    assert!(matches!(set.call(&request, Need::Tracker), Ok(Reply::Done(_))));
+    log_in(&set);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(well.count(is_asked) == asked[1] + 2 && hung.count(is_asked) <= asked[0] + 2);
+    wait_for("its connection was ended before another saw the password", || {
+        hung.count(is_asked) == 0 || hung.welcomed() > hung.count(is_asked)
+    });
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn the_last_tracker_has_all_the_time_to_look_at_a_password() {
+    let late = Fake::start(|request| {
+        if matches!(request, Request::Login { .. }) {
+            std::thread::sleep(Duration::from_millis(2_500));
+        }
+        usual(request)
+    });
+    let (set, _news) = set_of(&[&late]);
+    log_in(&set);
+    assert_eq!(late.count(|request| matches!(request, Request::Login { .. })), 1);
+    set.stop(PATIENCE);
+}
+
+#[test]
+fn a_session_whose_account_the_operator_has_disabled_says_so() {
+    let is_disabled = Arc::new(Mutex::new(false));
+    let disabled = is_disabled.clone();
+    let fake = Fake::start(move |request| match request {
+        Request::Resume { .. } if *disabled.lock() => refuse(Refusal::Disabled),
+        other => usual(other),
+    });
+    let (set, news) = set_of(&[&fake]);
+    log_in(&set);
+    *is_disabled.lock() = true;
+    fake.tell(&Event::SessionOver);
+    wait_for("it is over", || set.is_over() == Some(SessionEnd::Disabled));
+    wait_for("it is told", || over(&news));
+    set.stop(PATIENCE);
 }

@@ -127,7 +127,7 @@ impl Host for Recorder {
         }
         let expires = Instant::now() + Duration::from_millis(left_ms);
         let (issued_ms, expires_ms) = (claims.issued_ms, claims.expires_ms);
-        Some(Proof { group: claims.group, user: claims.user, issued_ms, expires_ms, expires })
+        Some(Proof { group: claims.group, user: claims.user, issued_ms, expires_ms, expires, key: NETWORK.network().into() })
     }
 
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, _: DeviceId) -> bool {
