@@ -201,7 +201,11 @@ fn make(dir: &Path, sizes: Sizes) -> Result<()> {
     let count = merge_all(&mut world, rows::all(sizes, 0), other)?;
     drop(world);
     println!("rows                                       {count:>12}   written in {:.0} s", begun.elapsed().as_secs_f64());
-    println!("size on disk                               {:>12}   {:.0} bytes a row", mib(size(dir)?), size(dir)? as f64 / count as f64);
+    println!(
+        "size on disk                               {:>12}   {:.0} bytes a row",
+        mib(size(dir)?),
+        size(dir)? as f64 / count as f64
+    );
     Ok(())
 }
 

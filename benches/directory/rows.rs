@@ -1,8 +1,8 @@
 //! The rows of a large directory, one after the other.
 
 use posse::types::{
-    Content, FileFacts, FileRow, GroupId, GroupRow, InfoHash, MembershipRow, MembershipState, PasswordHash, Place, RequestId, Row,
-    Sha1Digest, SharingRow, Stamp, StoreId, UserId, UserRow, Version,
+    Content, FileFacts, FileRow, GroupId, GroupRow, InfoHash, MembershipRow, MembershipState, PasswordHash, Place, RequestId,
+    Row, Sha1Digest, SharingRow, Stamp, StoreId, UserId, UserRow, Version,
 };
 
 use crate::NOW_MS;
@@ -30,10 +30,8 @@ pub(crate) fn all(sizes: Sizes, round: u64) -> impl Iterator<Item = Row> {
         let count = if number == 0 { files / 10 } else { in_others };
         let owner = user(number * per_group);
         let name = format!("group-{number}").parse().expect("a plain name");
-        let head = [
-            Content::Group(id, Some(GroupRow { name, created_by: owner, created: stamp(number) })),
-            Content::Owner(id, owner),
-        ];
+        let head =
+            [Content::Group(id, Some(GroupRow { name, created_by: owner, created: stamp(number) })), Content::Owner(id, owner)];
         let members = (0..per_group).map(move |member| {
             let row = MembershipRow { state: MembershipState::Member, since: stamp(member), ended: None };
             Content::Membership(id, user(number * per_group + member), row)

@@ -211,7 +211,8 @@ impl<R: Rows> Directory<R> {
             None => Scan::prefix(&self.rows, &prefix),
         };
         let files = scan.filter_map(|(key, _)| last_id::<FileId, { FileId::LEN }>(&key));
-        let is_wanted = |file: &FileId| pattern.is_none() || self.label_of_file(group, *file).is_some_and(|l| matches(pattern, &l));
+        let is_wanted =
+            |file: &FileId| pattern.is_none() || self.label_of_file(group, *file).is_some_and(|l| matches(pattern, &l));
         page(files.filter(is_wanted).filter_map(|file| self.file(group, file)), max)
     }
 

@@ -168,7 +168,8 @@ impl<R: RowsMut> Directory<R> {
                 self.index_user(*user, before, value.as_ref());
             }
             Content::Membership(group, user, row) => {
-                let before = replaced.and_then(|before| if let Content::Membership(_, _, row) = before { Some(*row) } else { None });
+                let before =
+                    replaced.and_then(|before| if let Content::Membership(_, _, row) = before { Some(*row) } else { None });
                 self.index_membership(*group, *user, before, *row);
             }
             Content::Group(group, _) | Content::Owner(group, _) => self.refresh_group(*group),
@@ -188,7 +189,7 @@ impl<R: RowsMut> Directory<R> {
         let names = user_names();
         let key = |replaced: Stamp| Tag::Replaced.key(&[&at(replaced), user.as_bytes()]);
         if let Some(before) = before {
-            before.replaced.map(|replaced| self.put(&key(replaced), false));
+            before.replaced.into_iter().for_each(|replaced| self.put(&key(replaced), false));
             let has_its_name = after.is_some_and(|after| (&after.name, after.created) == (&before.name, before.created));
             if !has_its_name {
                 names.remove(&mut self.rows, before.name.as_str(), before.created, user);
@@ -197,7 +198,7 @@ impl<R: RowsMut> Directory<R> {
         }
         match after {
             Some(row) => {
-                row.replaced.map(|replaced| self.put(&key(replaced), true));
+                row.replaced.into_iter().for_each(|replaced| self.put(&key(replaced), true));
                 if names.label(&self.rows, row.name.as_str(), row.created, user).is_none() {
                     names.insert(&mut self.rows, row.name.as_str(), row.created, user);
                     self.change_totals(|totals| totals.users += 1);
@@ -221,7 +222,7 @@ impl<R: RowsMut> Directory<R> {
         if let Some(ended) = before.and_then(|before| before.ended).filter(|ended| Some(*ended) != after.ended) {
             self.put(&in_list(Tag::Ended, group, ended, user), false);
         }
-        after.ended.map(|ended| self.put(&in_list(Tag::Ended, group, ended, user), true));
+        after.ended.into_iter().for_each(|ended| self.put(&in_list(Tag::Ended, group, ended, user), true));
         let is_tied = after.state != MembershipState::None;
         if self.set(&Tag::UserGroups.key(&[user.as_bytes(), group.as_bytes()]), is_tied) {
             self.change_user(user, |summary| add(&mut summary.ties, is_tied));
@@ -355,7 +356,9 @@ impl<R: RowsMut> Directory<R> {
             if let Some((since, name)) = &listed {
                 names.insert(&mut self.rows, name, *since, group);
             }
-            self.change_totals(|totals| totals.groups = totals.groups + u64::from(listed.is_some()) - u64::from(before.listed.is_some()));
+            self.change_totals(|totals| {
+                totals.groups = totals.groups + u64::from(listed.is_some()) - u64::from(before.listed.is_some())
+            });
         }
         if owner != before.counted_owner {
             before.counted_owner.into_iter().for_each(|user| self.change_user(user, |summary| add(&mut summary.owned, false)));

@@ -144,7 +144,18 @@ impl RowStore {
             }
         };
         start(&mut connection, &lineage, &mut peers).map_err(|e| StoreError::of(&path, e))?;
-        Ok(Self { path, connection, lineage, sequence, swept, peers, is_writing: false, pending: Pending::default(), lately: RefCell::default(), failure: RefCell::default() })
+        Ok(Self {
+            path,
+            connection,
+            lineage,
+            sequence,
+            swept,
+            peers,
+            is_writing: false,
+            pending: Pending::default(),
+            lately: RefCell::default(),
+            failure: RefCell::default(),
+        })
     }
 
     /// Returns what the store knows besides its rows.
@@ -286,7 +297,11 @@ impl RowStore {
         if self.failure.get_mut().is_some() {
             return;
         }
-        let begun = if self.is_writing { Ok(()) } else { self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]).map(drop)) };
+        let begun = if self.is_writing {
+            Ok(())
+        } else {
+            self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]).map(drop))
+        };
         self.is_writing |= begun.is_ok();
         if let Err(source) = begun.and_then(|()| write(&self.connection)) {
             *self.failure.get_mut() = Some(StoreError::of(&self.path, source));

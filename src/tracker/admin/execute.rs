@@ -20,9 +20,9 @@ use crate::directory::{Accounts, Asked, QUOTA_NAMES, Usage};
 use crate::net::Source;
 use crate::store::RowStore;
 use crate::tracker::audit::note_of_order;
-use crate::tracker::core::StoredDirectory;
 use crate::tracker::audit_entry::to_rfc3339;
 use crate::tracker::config::TrackerStatus;
+use crate::tracker::core::StoredDirectory;
 use crate::tracker::password::Lane;
 use crate::tracker::shared::Shared;
 use crate::types::{

@@ -121,7 +121,13 @@ impl Presence {
     }
 
     /// Tells sessions, which have come to be in these groups, which tickets are void there. Returns how many things it has looked at.
-    pub(super) fn tell_voids(&mut self, keys: &[SessionKey], groups: &[GroupId], directory: &Directory<impl Rows>, now_ms: u64) -> usize {
+    pub(super) fn tell_voids(
+        &mut self,
+        keys: &[SessionKey],
+        groups: &[GroupId],
+        directory: &Directory<impl Rows>,
+        now_ms: u64,
+    ) -> usize {
         self.late.forget(now_ms);
         let (voids, looked) = self.voids_of(groups, directory, now_ms);
         if voids.len() > VOIDS_TOLD_MAX {
@@ -139,7 +145,12 @@ impl Presence {
     }
 
     /// What is void in groups, the latest first, and how many things were looked at.
-    fn voids_of(&self, groups: &[GroupId], directory: &Directory<impl Rows>, now_ms: u64) -> (Vec<(u64, Option<GroupId>, UserId)>, usize) {
+    fn voids_of(
+        &self,
+        groups: &[GroupId],
+        directory: &Directory<impl Rows>,
+        now_ms: u64,
+    ) -> (Vec<(u64, Option<GroupId>, UserId)>, usize) {
         let since = Stamp::new(now_ms.saturating_sub(VOID_KEPT_MS), 0);
         let (mut looked, mut until) = (groups.len(), HashMap::new());
         let mut note = |group: Option<GroupId>, user: UserId, until_ms: u64| {
@@ -167,7 +178,13 @@ impl Presence {
         (voids, looked)
     }
 
-    fn password_written(&mut self, write: Version, user: UserId, directory: &Directory<impl Rows>, now_ms: u64) -> Option<Replaced> {
+    fn password_written(
+        &mut self,
+        write: Version,
+        user: UserId,
+        directory: &Directory<impl Rows>,
+        now_ms: u64,
+    ) -> Option<Replaced> {
         let mut by = None;
         for key in self.sessions_of(user) {
             let Some(session) = self.sessions.get_mut(&key) else { continue };
@@ -241,7 +258,13 @@ impl Presence {
         self.refresh_waiting(swarm, directory);
     }
 
-    fn membership_changed(&mut self, (group, user): (GroupId, UserId), actor: UserId, directory: &Directory<impl Rows>, now_ms: u64) {
+    fn membership_changed(
+        &mut self,
+        (group, user): (GroupId, UserId),
+        actor: UserId,
+        directory: &Directory<impl Rows>,
+        now_ms: u64,
+    ) {
         let is_member = directory.is_member(group, user);
         let Some(online) = self.users.get_mut(&user) else { return };
         let changed = if is_member { online.groups.insert(group) } else { online.groups.remove(&group) };
@@ -268,7 +291,11 @@ impl Presence {
         }
     }
 
-    fn members_online<'a>(&'a self, group: GroupId, directory: &'a Directory<impl Rows>) -> impl Iterator<Item = SessionKey> + 'a {
+    fn members_online<'a>(
+        &'a self,
+        group: GroupId,
+        directory: &'a Directory<impl Rows>,
+    ) -> impl Iterator<Item = SessionKey> + 'a {
         directory.member_ids(group).flat_map(|user| self.sessions_of(user))
     }
 }
