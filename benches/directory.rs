@@ -187,7 +187,7 @@ impl World {
             if rows.is_empty() {
                 return Ok(());
             }
-            self.replica.sweep(&rows, swept);
+            self.replica.sweep(&rows, swept, false);
             self.replica.store_mut().pause()?;
         }
     }

@@ -23,6 +23,7 @@ impl<R: Rows> Directory<R> {
 
 /// What a row adds to the sum.
 pub(super) fn of_row(row: &Row) -> u128 {
+    // Requests are among these.
     if row.content.is_tombstone() || matches!(row.content, Content::Unknown(..)) {
         return 0;
     }

@@ -223,7 +223,7 @@ pub(super) struct Totals {
     pub(super) users: u64,
     pub(super) groups: u64,
     pub(super) files: u64,
-    /// Rows, requests aside, and about how many bytes they take on the disk.
+    /// Rows, and about how many bytes they take on the disk.
     pub(super) rows: u64,
     pub(super) bytes: u64,
     /// See `digest`.

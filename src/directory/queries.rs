@@ -1,9 +1,10 @@
-//! What the directory answers. Every query costs what it returns, times a logarithm; none looks at everything.
+//! What the directory answers. A query costs what it returns, times a logarithm, but for patterns: they are compared with every name
+//! until a page is full.
 //!
 //! `text` is what a user typed: a name as shown, that is `name` or `name~2`. Listings come in pages: `after` is the last entry of
 //! the page before, `max` the number of entries wanted, and the flag tells whether there are more. A tracker adds who is online.
 
-use super::entries::{Tag, Totals, UserSummary, down, file_names, group_names, in_list, last_id, last_user, user_names};
+use super::entries::{Tag, Totals, UserSummary, down, file_names, group_names, in_list, last_id, last_user, sharer, user_names};
 use super::rows::{Rows, Scan, stored_key};
 use super::settings::Settings;
 use super::state::Directory;
@@ -27,7 +28,7 @@ pub struct Counts {
     pub groups: u64,
     /// Files that somebody shares, counted once a group.
     pub files: u64,
-    /// Rows, requests aside.
+    /// Rows.
     pub rows: u64,
     /// About how many bytes they take on the disk.
     pub bytes: u64,
@@ -258,7 +259,11 @@ impl<R: Rows> Directory<R> {
 
     /// Tells whether a member shares a file with that content.
     pub fn shares(&self, group: GroupId, info_hash: InfoHash, user: UserId) -> bool {
-        self.is_live(group) && self.files_of(group, info_hash).any(|file| self.is_in_effect(group, file, user))
+        let is_sharer = |file| {
+            let began = self.sharing(group, file, user).map(|(version, _)| version.stamp);
+            began.is_some_and(|began| self.rows.entry(&sharer(group, file, began, user)).is_some())
+        };
+        self.files_of(group, info_hash).any(is_sharer) && self.is_live(group)
     }
 
     /// Tells whether the group lists a file with that content.

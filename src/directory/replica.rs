@@ -1,6 +1,6 @@
 //! The pure core of a tracker: requests and messages in, effects out.
 //!
-//! **Invariant:** the rows in memory are those of the store and of the transactions handed out since; a
+//! **Invariant:** the rows that are seen are those of the store and of the transactions handed out since; a
 //! reply that tells of a change leaves only when the change is durable here and on every tracker that is
 //! up.
 //!
@@ -217,10 +217,13 @@ impl<R: RowsMut> Replica<R> {
 
     /// Deletes these rows for their age, those aside that have been written again; the largest update
     /// sequence of a row that says that something is not there, among all that were ever deleted so, is
-    /// `swept`.
-    pub fn sweep(&mut self, old: &[Row], swept: u64) {
+    /// `swept`. There may be more: then they are looked for again soon.
+    pub fn sweep(&mut self, old: &[Row], swept: u64, is_more: bool) {
         old.iter().for_each(|row| self.directory.forget(row));
         self.swept = self.swept.max(swept);
+        if is_more {
+            self.swept_at_ms = None;
+        }
     }
 
     /// Takes the next effect; call it until `None` after every other call.

@@ -145,13 +145,12 @@ impl<R: RowsMut> Directory<R> {
 
     fn count(&mut self, before: Option<&Row>, after: Option<&Row>) {
         let mut totals = self.totals();
-        let is_counted = |row: &&Row| !matches!(row.content, Content::Request(..));
-        if let Some(row) = before.filter(is_counted) {
+        if let Some(row) = before {
             totals.rows = totals.rows.saturating_sub(1);
             totals.bytes = totals.bytes.saturating_sub(size_of_row(&row.content));
             totals.digest = totals.digest.wrapping_sub(super::digest::of_row(row));
         }
-        if let Some(row) = after.filter(is_counted) {
+        if let Some(row) = after {
             totals.rows += 1;
             totals.bytes += size_of_row(&row.content);
             totals.digest = totals.digest.wrapping_add(super::digest::of_row(row));
@@ -229,7 +228,10 @@ impl<R: RowsMut> Directory<R> {
         }
         let is_deleted = self.is_deleted(user);
         self.place(group, user, before, Some(after).filter(|_| !is_deleted));
-        self.refresh_shares_of(group, user);
+        let is_member = |row: MembershipRow| row.state == MembershipState::Member;
+        if is_member(after) || before.is_some_and(is_member) {
+            self.refresh_shares_of(group, user);
+        }
         self.refresh_group(group);
     }
 
@@ -445,6 +447,7 @@ pub(super) fn size_of_row(content: &Content) -> u64 {
         Content::Group(_, Some(row)) => 4 * row.name.as_str().len() + 600,
         Content::File(_, _, Some(row)) => 5 * row.facts.name.as_str().len() + 1000,
         Content::Setting(name, value) => name.as_str().len() + value.as_ref().map_or(0, String::len),
+        Content::Request(_, row) => row.note.len(),
         Content::Unknown(_, key, value) => 2 * key.len() + value.len(),
         _ => 0,
     };

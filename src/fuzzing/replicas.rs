@@ -144,7 +144,7 @@ impl Run {
         let count = input.below(4);
         let old: Vec<Row> = self.rows.values().filter(|row| row.content.is_tombstone()).take(count).cloned().collect();
         old.iter().for_each(|row| drop(self.rows.remove(&row.content.key())));
-        self.replica.sweep(&old, self.stored);
+        self.replica.sweep(&old, self.stored, false);
     }
 
     fn drain(&mut self) {

@@ -44,7 +44,8 @@ pub(super) const FILE: &str = "directory.sqlite";
 pub(super) const KIND: DatabaseKind = DatabaseKind {
     name: "directory of a Posse tracker",
     application_id: 0x5073_4472,
-    migrations: &["CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    migrations: &[
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE rows (
              id INTEGER PRIMARY KEY,
              key BLOB NOT NULL UNIQUE,
@@ -53,7 +54,6 @@ pub(super) const KIND: DatabaseKind = DatabaseKind {
              class INTEGER NOT NULL,
              body BLOB NOT NULL
          ) STRICT;
-         CREATE TABLE entries (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
          CREATE INDEX rows_by_sequence ON rows (sequence);
          CREATE INDEX rows_by_age ON rows (class, stamp_ms) WHERE class > 0;
          CREATE TABLE peers (
@@ -61,7 +61,9 @@ pub(super) const KIND: DatabaseKind = DatabaseKind {
              checkpoint INTEGER NOT NULL,
              complete INTEGER NOT NULL,
              touched INTEGER NOT NULL
-         ) STRICT, WITHOUT ROWID;"],
+         ) STRICT, WITHOUT ROWID;",
+        "CREATE TABLE entries (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;",
+    ],
 };
 
 /// Version of the encoding of rows. A later version of this program may write another one.
@@ -191,8 +193,7 @@ impl RowStore {
     /// [`StoreError::Database`] if the disk is full or fails.
     pub fn pause(&mut self) -> Result<(), StoreError> {
         self.flush();
-        self.check()?;
-        self.end_transaction().map_err(|source| StoreError::of(&self.path, source))
+        self.end_transaction()
     }
 
     /// The entries are complete.
@@ -253,13 +254,7 @@ impl RowStore {
         }
         self.flush();
         self.write(|connection| put_number(connection, meta::SEQUENCE, sequence).and_then(|()| peers.write(connection)));
-        let ended = self.check().and_then(|()| self.end_transaction().map_err(|source| StoreError::of(&self.path, source)));
-        if ended.is_err() {
-            // The error that is known already is the one to tell.
-            let _ = self.connection.execute_batch("ROLLBACK");
-            self.is_writing = false;
-            return ended;
-        }
+        self.end_transaction()?;
         (self.peers, self.sequence) = (peers, sequence);
         Ok(())
     }
@@ -321,12 +316,19 @@ impl RowStore {
         }
     }
 
-    fn end_transaction(&mut self) -> rusqlite::Result<()> {
-        if self.is_writing {
-            self.connection.prepare_cached("COMMIT")?.execute([])?;
-            self.is_writing = false;
+    /// Ends the transaction. If that fails, or anything in it has failed, nothing of it stays.
+    fn end_transaction(&mut self) -> Result<(), StoreError> {
+        if self.is_writing && self.failure.get_mut().is_none() {
+            let ended = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]).map(drop));
+            *self.failure.get_mut() = ended.err().map(|source| StoreError::of(&self.path, source));
         }
-        Ok(())
+        if self.failure.get_mut().is_some() {
+            self.lately.get_mut().clear();
+            // The error that is known already is the one to tell.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        self.is_writing = false;
+        self.check()
     }
 
     fn note(&self, row: &Row) {
@@ -384,10 +386,9 @@ impl Rows for RowStore {
     }
 
     fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
-        let waiting = self.pending.count(range);
-        let asked = limit.saturating_add(waiting);
-        let stored = self.read(|path, connection| table::entries(path, connection, range, backwards, asked));
-        if waiting == 0 { stored } else { self.pending.merge(range, backwards, limit, (stored, asked)) }
+        self.pending.page(range, backwards, limit, |range, limit| {
+            self.read(|path, connection| table::entries(path, connection, range, backwards, limit))
+        })
     }
 }
 

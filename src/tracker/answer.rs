@@ -5,6 +5,7 @@
 //! The directory is read on the session's thread; who is online is filled in on the core's.
 
 use super::presence::Presence;
+use super::readers::Look;
 use crate::directory::{Directory, Rows};
 use crate::types::limits::PAGE_ENTRIES_MAX;
 use crate::types::{FileOrder, GroupEntry, GroupId, Label, Part, Pattern, Refusal, UserId};
@@ -51,6 +52,16 @@ pub(crate) fn answer(directory: &Directory<impl Rows>, asking: UserId, request: 
         _ => return None,
     };
     Some(answer.unwrap_or_else(Reply::Refused))
+}
+
+/// How a question is to be looked up.
+pub(crate) fn look_of(question: &Request) -> Look {
+    match question {
+        Request::ListGroups { pattern: Some(_), .. }
+        | Request::ListFiles { pattern: Some(_), .. }
+        | Request::FindFiles { .. } => Look::Search,
+        _ => Look::Up,
+    }
 }
 
 /// Fills in who is online.

@@ -8,7 +8,7 @@
 //! more there is to do, the more changes share one wait for the disk. The core blocks on nothing but the disk: answers go into channels with room for them, events into
 //! [`Outbox`](super::outbox::Outbox)es.
 //!
-//! **A disk that fails** or is full ends the tracker. What has been applied in memory cannot be taken back, and must not be served
+//! **A disk that fails** or is full ends the tracker. What has been applied and is not on the disk cannot be kept, and must not be served
 //! either: so nothing of the turn is answered, every connection is closed, and the program ends with an error. Clients turn to
 //! another tracker, under the same request ids; after a restart this tracker fetches what it missed.
 
@@ -41,7 +41,7 @@ const TURN_INPUTS_MAX: usize = 512;
 /// Rows of one turn after which no more inputs are taken: bounds the transaction.
 const TURN_ROWS_MAX: usize = 16_384;
 /// Rows deleted at once for their age: bounds how long the core is busy with it.
-const SWEEP_ROWS_MAX: usize = 20_000;
+const SWEEP_ROWS_MAX: usize = 1_000;
 /// How often time passes for the replica.
 const TICK: Duration = Duration::from_millis(100);
 /// Time for changes under way when the tracker stops.
@@ -262,6 +262,7 @@ impl Core {
         }
         info!("telling {} sessions that this tracker ends", self.presence.session_count());
         self.presence.broadcast(Event::Closing);
+        self.presence.let_out();
         Ok(())
     }
 
@@ -381,6 +382,7 @@ impl Core {
             }
         }
         self.replica.store_mut().check()?;
+        self.presence.let_out();
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Output(output) => self.carry_out(output)?,
@@ -441,7 +443,7 @@ impl Core {
             Output::SendStored { link, after, through, known } => self.links.send_stored(link, after, through, known),
             Output::Sweep(before_ms) => {
                 let (rows, swept) = self.replica.store_mut().old_rows(before_ms, SWEEP_ROWS_MAX)?;
-                self.replica.sweep(&rows, swept);
+                self.replica.sweep(&rows, swept, rows.len() == SWEEP_ROWS_MAX);
                 self.replica.store_mut().pause()?;
             }
             Output::Reply(ticket, outcome) => {

@@ -5,8 +5,8 @@
 //! becomes active when the operation that allows it arrives from another tracker, in whatever order operations come. A leecher that
 //! had to wait so is then told who is there.
 //!
-//! Owned by the core thread, so that what it says and what the directory says never differ. Events are pushed into outboxes, which
-//! never block. Who hears of what: a device that leeches a file hears of everybody in its swarm, one that seeds it of those who leech;
+//! Owned by the core thread, so that what it says and what the directory says never differ. Events leave at the end of a turn, into
+//! outboxes, which never block. Who hears of what: a device that leeches a file hears of everybody in its swarm, one that seeds it of those who leech;
 //! that a device has withdrawn, everybody in the swarm hears.
 
 mod changes;
@@ -14,6 +14,7 @@ mod follow;
 mod late;
 mod swarm;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -118,6 +119,8 @@ pub(crate) struct Presence {
     entries: usize,
     changes: Changes,
     late: LateEnds,
+    /// What sessions are to be told at the end of the turn.
+    leaving: RefCell<Vec<(Arc<Outbox>, Frame)>>,
 }
 
 /// A password was replaced.
@@ -310,8 +313,9 @@ impl Presence {
         let (mut peers, mut refusal, mut allowed) = (Vec::new(), None, entries.is_empty());
         let leeching = entries.iter().filter(|entry| entry.state == DownloadState::Leeching).count();
         let of_each = (PEERS_PER_ANNOUNCE_MAX / leeching.max(1)).clamp(1, PEERS_PER_ANSWER_MAX);
+        let mut members = HashMap::new();
         for entry in entries {
-            if let Err(why) = self.announce_one(key, entry, directory) {
+            if let Err(why) = self.announce_one(key, entry, &mut members, directory) {
                 refusal = refusal.or(Some(why));
                 continue;
             }
@@ -335,7 +339,17 @@ impl Presence {
     /// Tells every session something.
     pub(crate) fn broadcast(&self, event: Event) {
         let frame = event_frame(event);
-        self.sessions.values().for_each(|session| session.visitor.outbox.push(frame.clone()));
+        self.sessions.values().for_each(|session| self.send(session, frame.clone()));
+    }
+
+    /// Lets out what sessions are to be told. Not to be called when the directory could not be read: what
+    /// seemed not to be there may be.
+    pub(crate) fn let_out(&mut self) {
+        self.leaving.get_mut().drain(..).for_each(|(outbox, frame)| outbox.push(frame));
+    }
+
+    fn send(&self, session: &Session, frame: Frame) {
+        self.leaving.borrow_mut().push((session.visitor.outbox.clone(), frame));
     }
 
     /// Tells some sessions something.
@@ -344,14 +358,21 @@ impl Presence {
             return;
         }
         let frame = event_frame(event);
-        keys.iter().filter_map(|key| self.sessions.get(key)).for_each(|session| session.visitor.outbox.push(frame.clone()));
+        keys.iter().filter_map(|key| self.sessions.get(key)).for_each(|session| self.send(session, frame.clone()));
     }
 
     fn sessions_of(&self, user: UserId) -> Vec<SessionKey> {
         self.users.get(&user).into_iter().flat_map(|online| &online.sessions).copied().collect()
     }
 
-    fn announce_one(&mut self, key: SessionKey, entry: &AnnounceEntry, directory: &Directory<impl Rows>) -> Result<(), Refusal> {
+    /// `members` tells in which groups the user is, as far as it has been looked up.
+    fn announce_one(
+        &mut self,
+        key: SessionKey,
+        entry: &AnnounceEntry,
+        members: &mut HashMap<GroupId, bool>,
+        directory: &Directory<impl Rows>,
+    ) -> Result<(), Refusal> {
         let swarm = key_of(entry);
         if entry.state == DownloadState::Stopped {
             self.drop_entry(key, swarm, Word::Withdrawn);
@@ -360,7 +381,14 @@ impl Presence {
         let Some(session) = self.sessions.get(&key) else { return Err(Refusal::LoginFirst) };
         let known = session.entries.get(&swarm).copied();
         let was_active = known.is_some_and(|entry| entry.active);
-        let allowed = check(session.visitor.user, swarm, entry.state, was_active, directory);
+        // What is active is allowed, until the directory changes.
+        let allowed = if known == Some(Entry { state: entry.state, active: true }) {
+            Ok(())
+        } else {
+            let user = session.visitor.user;
+            let is_member = *members.entry(swarm.1).or_insert_with(|| directory.is_member(swarm.1, user));
+            check(user, is_member, swarm, entry.state, was_active, directory)
+        };
         let waits = known.is_some_and(|entry| !entry.active);
         if allowed.is_err() && !waits && (session.waiting >= WAITING_PER_SESSION_MAX || self.waiting.len() >= WAITING_MAX) {
             self.drop_entry(key, swarm, Word::All);

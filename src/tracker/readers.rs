@@ -1,7 +1,8 @@
 //! Connections to the store for threads that answer questions.
 //!
 //! **Invariant:** there are never more than [`READERS_MAX`], so the memory of their caches is bounded
-//! however many sessions ask at once; the others wait for their turn.
+//! however many sessions ask at once; the others wait for their turn. Searches, which may look at a great
+//! many names, have [`SEARCHERS_MAX`] of them at most.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,44 +15,83 @@ use crate::store::{RowReader, RowStore};
 
 /// Connections at once: somewhat more than a small machine has processors, since some wait for the disk.
 const READERS_MAX: usize = 6;
+/// Those that search.
+const SEARCHERS_MAX: usize = 2;
 /// How long a question waits for its turn.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Something by its name or place.
+    Up,
+    /// Whatever matches: not at one moment, so that the store's log need not be kept for it.
+    Search,
+}
 
 /// Connections that are lent out.
 #[derive(Debug)]
 pub(crate) struct Readers {
     data_dir: PathBuf,
-    /// One token for each connection, which is opened when it is first needed.
+    up: Pool,
+    search: Pool,
+}
+
+/// One token for each connection, which is opened when it is first needed.
+#[derive(Debug)]
+struct Pool {
     idle: Receiver<Option<RowReader>>,
     back: Sender<Option<RowReader>>,
+}
+
+impl Pool {
+    fn new(count: usize) -> Self {
+        let (back, idle) = bounded(count);
+        // There is room for all of them.
+        (0..count).for_each(|_| _ = back.send(None));
+        Self { idle, back }
+    }
+}
+
+/// Gives a token back, also when whoever had it panics.
+struct Token<'a> {
+    back: &'a Sender<Option<RowReader>>,
+    reader: Option<RowReader>,
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        // The token's own place is free.
+        let _ = self.back.send(self.reader.take());
+    }
 }
 
 impl Readers {
     /// Makes the tokens for the store in `data_dir`.
     pub(crate) fn new(data_dir: PathBuf) -> Self {
-        let (back, idle) = bounded(READERS_MAX);
-        // There is room for all of them.
-        (0..READERS_MAX).for_each(|_| _ = back.send(None));
-        Self { data_dir, idle, back }
+        Self { data_dir, up: Pool::new(READERS_MAX - SEARCHERS_MAX), search: Pool::new(SEARCHERS_MAX) }
     }
 
-    /// Has the directory looked at as it is on the disk at one moment; `None` if too many others ask, or
-    /// the store cannot be read, which the log says.
+    /// Has the directory looked at as it is on the disk; `None` if too many others ask, or the store cannot
+    /// be read, which the log says.
     ///
     /// # Blocking
     /// On the disk, and while others look.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Directory<RowReader>) -> T) -> Option<T> {
-        let reader = self.idle.recv_timeout(WAIT_MAX).ok()?;
+    pub(crate) fn look<T>(&self, how: Look, look: impl FnOnce(&Directory<RowReader>) -> T) -> Option<T> {
+        let pool = if how == Look::Search { &self.search } else { &self.up };
+        let reader = pool.idle.recv_timeout(WAIT_MAX).ok()?;
+        let mut token = Token { back: &pool.back, reader: None };
         let opened = reader.map_or_else(|| RowStore::reader(&self.data_dir), Ok);
-        let (reader, seen) = match opened.and_then(|reader| reader.look(look)) {
-            Ok((reader, seen)) => (Some(reader), Some(seen)),
+        let looked = opened.and_then(|reader| if how == Look::Search { reader.search(look) } else { reader.look(look) });
+        match looked {
+            Ok((reader, seen)) => {
+                token.reader = Some(reader);
+                Some(seen)
+            }
             Err(e) => {
                 error!("cannot read the directory: {e}");
-                (None, None)
+                None
             }
-        };
-        // The token's own place is free.
-        let _ = self.back.send(reader);
-        seen
+        }
     }
 }

@@ -247,7 +247,6 @@ impl Drop for Tracker {
     }
 }
 
-/// Runs the core; however it ends, the tracker ends with it.
 /// Opens the directory in a store, whose indexes are made if they are not there.
 fn open_directory(mut store: RowStore) -> Result<StoredDirectory, TrackerError> {
     if store.begin_entries(ENTRIES_VERSION)? {
@@ -266,6 +265,7 @@ fn open_directory(mut store: RowStore) -> Result<StoredDirectory, TrackerError> 
     Ok(directory)
 }
 
+/// Runs the core; however it ends, the tracker ends with it.
 fn run_core(core: Core, shared: &Shared) {
     /// Set off by a panic too.
     struct End<'a>(&'a Shared);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::answer::{answer, with_presence};
+use super::answer::{answer, look_of, with_presence};
 use super::clock::wall_ms;
 use super::guard::{Caller, Making};
 use super::outbox::Outbox;
@@ -194,7 +194,8 @@ impl<'a> Session<'a> {
             Request::ChangePassword { request, old, new } => self.change_password(user, request, &old, &new),
             Request::Announce { entries } => self.announce(user, last_of_each(entries)),
             question => {
-                let Some(answered) = self.shared.readers.look(|directory| answer(directory, user, &question)) else {
+                let Some(answered) = self.shared.readers.look(look_of(&question), |directory| answer(directory, user, &question))
+                else {
                     return Ok(Reply::Refused(Refusal::Busy));
                 };
                 let answered = answered.unwrap_or(Reply::Refused(Refusal::LoginFirst));
@@ -301,6 +302,9 @@ impl<'a> Session<'a> {
     fn tickets(&mut self, user: UserId, mut groups: Vec<GroupId>) -> Result<Reply, CoreEnded> {
         groups.sort_unstable();
         groups.dedup();
+        if !self.allowance.take(Instant::now(), groups.len()) {
+            return Ok(Reply::Refused(Refusal::Busy));
+        }
         let key = self.key;
         let asked = self.shared.core.ask(move |view| {
             let (presence, directory) = (&*view.presence, view.directory());
@@ -310,9 +314,6 @@ impl<'a> Session<'a> {
             Some(groups.into_iter().map(|group| (group, void_until_ms(group))).collect::<Vec<_>>())
         });
         let Some(groups) = asked.ok_or(CoreEnded)? else { return Ok(Reply::Refused(Refusal::LoginFirst)) };
-        if !self.allowance.take(Instant::now(), groups.len()) {
-            return Ok(Reply::Refused(Refusal::Busy));
-        }
         let ticket = |(group, void_until_ms)| self.shared.ticket(group, user, self.device, void_until_ms);
         Ok(Reply::Tickets(groups.into_iter().map(ticket).collect()))
     }

@@ -415,7 +415,7 @@ impl World {
             *gone = row.version.max(*gone);
             state.view.remove(&key);
         }
-        self.replica(node).sweep(&rows, swept);
+        self.replica(node).sweep(&rows, swept, false);
         self.drain(node);
         rows.len()
     }

@@ -23,32 +23,74 @@ impl Pending {
         self.0.insert(key.to_vec(), value.map(<[u8]>::to_vec));
     }
 
-    /// How many there are in a range.
-    pub(super) fn count(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> usize {
-        self.0.range::<[u8], _>(range).count()
-    }
-
-    /// Puts entries of the database, the first `asked` of a range, together with those that wait.
-    pub(super) fn merge(
+    /// Returns the first `limit` entries of a range, or the last ones in reverse order: those of the
+    /// database, which `read` reads some at a time, as they are seen through those that wait.
+    pub(super) fn page(
         &self,
-        range: (Bound<&[u8]>, Bound<&[u8]>),
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
         backwards: bool,
         limit: usize,
-        (stored, asked): (Vec<Entry>, usize),
+        mut read: impl FnMut((Bound<&[u8]>, Bound<&[u8]>), usize) -> Vec<Entry>,
     ) -> Vec<Entry> {
-        // Beyond the last one that was read, the database may have more.
-        let end = if stored.len() < asked { None } else { stored.last().map(|(key, _)| key.clone()) };
-        let is_within = |key: &[u8]| end.as_ref().is_none_or(|end| if backwards { key >= &end[..] } else { key <= &end[..] });
-        let mut merged: BTreeMap<Vec<u8>, Option<Vec<u8>>> = stored.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        let waiting = self.0.range::<[u8], _>(range).filter(|(key, _)| is_within(key));
-        merged.extend(waiting.map(|(key, value)| (key.clone(), value.clone())));
-        let entries = merged.into_iter().filter_map(|(key, value)| Some((key, value?)));
-        if backwards { entries.rev().take(limit).collect() } else { entries.take(limit).collect() }
+        if self.0.range::<[u8], _>((from, to)).next().is_none() {
+            return read((from, to), limit);
+        }
+        let (mut from, mut to) = (from.map(<[u8]>::to_vec), to.map(<[u8]>::to_vec));
+        let mut page: Vec<Entry> = Vec::new();
+        loop {
+            let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+            let stored = read(range, limit);
+            // Up to there, the database has no more than these.
+            let end = stored.last().filter(|_| stored.len() == limit).map(|(key, _)| key.clone());
+            let within = match &end {
+                Some(end) if backwards => (Bound::Included(end.as_slice()), range.1),
+                Some(end) => (range.0, Bound::Included(end.as_slice())),
+                None => range,
+            };
+            let waiting = self.0.range::<[u8], _>(within);
+            if backwards {
+                merge(&mut page, limit, stored, waiting.rev(), |one, other| one > other);
+            } else {
+                merge(&mut page, limit, stored, waiting, |one, other| one < other);
+            }
+            let Some(end) = end.filter(|_| page.len() < limit) else { return page };
+            if backwards {
+                to = Bound::Excluded(end);
+            } else {
+                from = Bound::Excluded(end);
+            }
+        }
     }
 
     /// Takes all of them out, in order.
     pub(super) fn take(&mut self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
         std::mem::take(&mut self.0)
+    }
+}
+
+/// Fills a page from two lists, each in the order that `is_before` tells; of two entries with one key, the
+/// waiting one counts.
+fn merge<'a>(
+    page: &mut Vec<Entry>,
+    limit: usize,
+    stored: Vec<Entry>,
+    waiting: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>,
+    is_before: impl Fn(&[u8], &[u8]) -> bool,
+) {
+    let (mut stored, mut waiting) = (stored.into_iter().peekable(), waiting.peekable());
+    while page.len() < limit {
+        let is_stored = match (stored.peek(), waiting.peek()) {
+            (None, None) => return,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some((one, _)), Some((other, _))) => is_before(one, other),
+        };
+        if is_stored {
+            page.extend(stored.next());
+        } else if let Some((key, value)) = waiting.next() {
+            drop(stored.next_if(|(other, _)| other == key));
+            page.extend(value.clone().map(|value| (key.clone(), value)));
+        }
     }
 }
 
@@ -82,8 +124,12 @@ mod tests {
             };
             let (low, high) = ([from], [to]);
             let range = (Bound::Included(&low[..]), Bound::Excluded(&high[..]));
-            let asked = limit + pending.count(range);
-            let seen = pending.merge(range, backwards, limit, (page(&stored, asked), asked));
+            let read = |range: (Bound<&[u8]>, Bound<&[u8]>), limit: usize| -> Vec<Entry> {
+                let entries: BTreeMap<Vec<u8>, Vec<u8>> = stored.iter().map(|(&key, &value)| (vec![key], vec![value])).collect();
+                let found = entries.range::<[u8], _>(range).map(|(key, value)| (key.clone(), value.clone()));
+                if backwards { found.rev().take(limit).collect() } else { found.take(limit).collect() }
+            };
+            let seen = pending.page(range, backwards, limit, read);
             prop_assert_eq!(seen, page(&after, limit));
         }
     }

@@ -41,15 +41,25 @@ impl RowReader {
     pub fn look<T>(self, look: impl FnOnce(&Directory<Self>) -> T) -> Result<(Self, T), StoreError> {
         let begun = self.connection.execute_batch("BEGIN");
         begun.map_err(|source| StoreError::of(&self.path, source))?;
-        let directory = Directory::new(self);
-        let seen = look(&directory);
-        let mut reader = directory.into_rows();
-        if let Some(failure) = reader.failure.get_mut().take() {
-            return Err(failure);
-        }
+        let (reader, seen) = self.search(look)?;
         let ended = reader.connection.execute_batch("COMMIT");
         ended.map_err(|source| StoreError::of(&reader.path, source))?;
         Ok((reader, seen))
+    }
+
+    /// Has a directory looked at for longer than its writer is to wait: each part of it may be of another
+    /// moment.
+    ///
+    /// # Errors
+    /// Those of [`RowReader::look`].
+    pub fn search<T>(self, look: impl FnOnce(&Directory<Self>) -> T) -> Result<(Self, T), StoreError> {
+        let directory = Directory::new(self);
+        let seen = look(&directory);
+        let mut reader = directory.into_rows();
+        match reader.failure.get_mut().take() {
+            None => Ok((reader, seen)),
+            Some(failure) => Err(failure),
+        }
     }
 
     /// Hands the rows with `after` < sequence <= `through` to `take`, with their sequences and in

@@ -25,6 +25,8 @@ use crate::wire::tracker::Event;
 const VOID_KEPT_MS: u64 = (TICKET_LIFETIME.as_millis() + 2 * CLOCK_AHEAD_MAX.as_millis()) as u64;
 /// Ends told at a login: far more than happen in that time. If there are more the latest are told, whose tickets live longest.
 const VOIDS_TOLD_MAX: usize = 4096;
+/// Groups of one user that are looked through rather than those of another.
+const FEW_GROUPS: usize = 32;
 /// A row that comes so much later than its stamp was written while the trackers were apart: this one, or another, has gone on signing
 /// tickets for whoever was removed by it.
 const LATE_MS: u64 = 5_000;
@@ -53,6 +55,7 @@ impl Presence {
                         self.user_deleted(*user, directory, now_ms);
                     }
                 }
+                Content::Group(_, Some(_)) if matches!(displaced, Some(Content::Group(_, Some(_)))) => {}
                 Content::Group(group, _) => {
                     // Memberships may have arrived before the group itself, and all of them end with it.
                     for user in directory.tied_to(*group).filter(|user| self.is_online(*user)).collect::<Vec<_>>() {
@@ -65,7 +68,8 @@ impl Presence {
                     }
                     self.membership_written(version, (*group, *user), value, directory, now_ms);
                     // With a member come the files that this member shares.
-                    for info_hash in directory.shares_of(*group, *user).collect::<Vec<_>>() {
+                    let is_waited_for = !self.waiting.is_empty();
+                    for info_hash in is_waited_for.then(|| directory.shares_of(*group, *user)).into_iter().flatten() {
                         self.refresh_waiting((info_hash, *group), directory);
                     }
                 }
@@ -98,7 +102,7 @@ impl Presence {
         self.late.note((None, user), now_ms);
         let groups: Vec<GroupId> = directory.former_groups(user).collect();
         for group in groups {
-            let told: Vec<SessionKey> = self.members_online(group, directory).collect();
+            let told: Vec<SessionKey> = self.members_online(group).collect();
             self.push(&told, Event::Void { group: Some(group), user, until_ms: now_ms });
         }
     }
@@ -139,7 +143,7 @@ impl Presence {
         }
         if !frames.is_empty() {
             let frames: Frame = frames.into();
-            keys.iter().filter_map(|key| self.sessions.get(key)).for_each(|session| session.visitor.outbox.push(frames.clone()));
+            keys.iter().filter_map(|key| self.sessions.get(key)).for_each(|session| self.send(session, frames.clone()));
         }
         looked
     }
@@ -166,9 +170,14 @@ impl Presence {
         }
         let own: HashSet<GroupId> = groups.iter().copied().collect();
         let replaced = directory.replaced_since(since).map(|(at, user)| (user, void_until_ms(at)));
-        for (user, until_ms) in replaced.chain(self.late.of(None)) {
-            let mut theirs = directory.groups_of(user).inspect(|_| looked += 1);
-            if theirs.any(|group| own.contains(&group)) {
+        for (user, until_ms) in replaced.take(VOIDS_TOLD_MAX).chain(self.late.of(None)) {
+            // The shorter of two ways to a group that both are in.
+            let is_near = if groups.len() <= FEW_GROUPS {
+                groups.iter().inspect(|_| looked += 1).any(|&group| directory.is_member(group, user))
+            } else {
+                directory.groups_of(user).inspect(|_| looked += 1).any(|group| own.contains(&group))
+            };
+            if is_near {
                 note(None, user, until_ms);
             }
             looked += 1;
@@ -199,7 +208,8 @@ impl Presence {
                 continue;
             }
             session.visitor.over.store(true, Ordering::Relaxed);
-            session.visitor.outbox.push(event_frame(Event::SessionOver));
+            let outbox = session.visitor.outbox.clone();
+            self.leaving.get_mut().push((outbox, event_frame(Event::SessionOver)));
             self.log_out(key, Word::All);
         }
         if directory.password_replaced(user) != Some(write.stamp) {
@@ -210,8 +220,7 @@ impl Presence {
             self.late.note((None, user), now_ms);
         }
         let until_ms = void_until_ms(write.stamp).max(if is_late { now_ms } else { 0 });
-        let mut told: Vec<SessionKey> =
-            directory.groups_of(user).flat_map(|group| self.members_online(group, directory)).collect();
+        let mut told: Vec<SessionKey> = directory.groups_of(user).flat_map(|group| self.members_online(group)).collect();
         told.sort_unstable();
         told.dedup();
         self.push(&told, Event::Void { group: None, user, until_ms });
@@ -233,7 +242,7 @@ impl Presence {
             self.late.note((Some(group), user), now_ms);
         }
         let until_ms = void_until_ms(ended).max(if is_late { now_ms } else { 0 });
-        let told: Vec<SessionKey> = self.members_online(group, directory).collect();
+        let told: Vec<SessionKey> = self.members_online(group).collect();
         self.push(&told, Event::Void { group: Some(group), user, until_ms });
     }
 
@@ -291,12 +300,11 @@ impl Presence {
         }
     }
 
-    fn members_online<'a>(
-        &'a self,
-        group: GroupId,
-        directory: &'a Directory<impl Rows>,
-    ) -> impl Iterator<Item = SessionKey> + 'a {
-        directory.member_ids(group).flat_map(|user| self.sessions_of(user))
+    /// The sessions of a group's members. The members are those that [`Presence::membership_changed`] has
+    /// noted: looking for them among all online is less than reading all that there are.
+    fn members_online(&self, group: GroupId) -> impl Iterator<Item = SessionKey> + '_ {
+        let online = self.users.values().filter(move |online| online.groups.contains(&group));
+        online.flat_map(|online| online.sessions.iter().copied())
     }
 }
 

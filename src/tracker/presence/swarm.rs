@@ -30,7 +30,9 @@ impl Presence {
     pub(super) fn refresh(&mut self, key: SessionKey, swarm: SwarmKey, word: Word, directory: &Directory<impl Rows>) {
         let Some(session) = self.sessions.get(&key) else { return };
         let Some(&Entry { state, active }) = session.entries.get(&swarm) else { return };
-        let allowed = check(session.visitor.user, swarm, state, active, directory).is_ok();
+        let user = session.visitor.user;
+        let is_member = directory.is_member(swarm.1, user);
+        let allowed = check(user, is_member, swarm, state, active, directory).is_ok();
         if allowed == active {
             return;
         }
@@ -128,7 +130,7 @@ impl Presence {
         let Some(session) = self.sessions.get(&key) else { return };
         let mut peers = Vec::new();
         self.name_peers(key, swarm_key, PEERS_PER_ANSWER_MAX, &mut peers);
-        peers.into_iter().for_each(|peer| session.visitor.outbox.push(event_frame(Event::Peer(peer))));
+        peers.into_iter().for_each(|peer| self.send(session, event_frame(Event::Peer(peer))));
     }
 
     /// Adds `max` of the others in a swarm, chosen at random if there are more.
@@ -147,12 +149,13 @@ impl Presence {
 /// Tells whether the directory lets a user take part in a swarm. Who leeches a file may go on while nobody shares it.
 pub(super) fn check(
     user: UserId,
+    is_member: bool,
     (info_hash, group): SwarmKey,
     state: DownloadState,
     active: bool,
     directory: &Directory<impl Rows>,
 ) -> Result<(), Refusal> {
-    if !directory.is_member(group, user) {
+    if !is_member {
         return Err(Refusal::NotMember);
     }
     match state {

@@ -94,7 +94,8 @@ impl Scene {
     }
 
     /// What a session was told so far.
-    fn told(&self, key: SessionKey) -> Vec<Event> {
+    fn told(&mut self, key: SessionKey) -> Vec<Event> {
+        self.presence.let_out();
         let (outbox, there) = &self.ends[&key];
         outbox.send(event_frame(Event::Closing)).unwrap();
         let mut reader = there.reader();
