@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use posse::directory::{Asked, Directory, ENTRIES_VERSION, LinkId, Output, Replica, Ticket};
-use posse::store::RowStore;
+use posse::store::{Entries, RowStore};
 use posse::types::limits::{RETENTION, ROWS_PER_BATCH_MAX};
 use posse::types::{
     Change, FileOrder, Lineage, Place, Refusal, RequestId, RequestStamp, Row, RowBatch, Stamp, StoreId, SyncMessage,
@@ -137,11 +137,11 @@ impl World {
     fn open(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let mut store = RowStore::open(dir, StoreId::from_bytes(rand::random()))?;
-        let is_there = store.begin_entries(ENTRIES_VERSION)?;
+        let entries = store.begin_entries(ENTRIES_VERSION)?;
         let state = store.state();
         let mut directory = Directory::new(store);
-        if !is_there {
-            directory.make_entries(RowStore::pause)?;
+        if let Entries::Behind(through) = entries {
+            directory.make_entries(through, |store, through| store.pause_entries(ENTRIES_VERSION, through))?;
             directory.rows_mut().end_entries(ENTRIES_VERSION)?;
         }
         Ok(Self { replica: Replica::over(directory, state, &[]), now_ms: NOW_MS })

@@ -108,24 +108,28 @@ impl<R: RowsMut> Directory<R> {
         }
     }
 
-    /// Makes the entries for all rows, of which there are none yet. `pause` is called now and then, after
-    /// which a new transaction may begin.
+    /// Makes the entries for all rows with a stored key behind `through`, of which there are none yet.
+    /// `pause` is called now and then, with the key up to which they are there.
     ///
     /// # Errors
     /// What `pause` returns.
-    pub fn make_entries<E>(&mut self, mut pause: impl FnMut(&mut R) -> Result<(), E>) -> Result<(), E> {
-        const AT_ONCE: usize = 1000;
-        let mut after: Option<Vec<u8>> = None;
+    pub fn make_entries<E>(
+        &mut self,
+        mut through: Vec<u8>,
+        mut pause: impl FnMut(&mut R, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        const AT_ONCE: usize = if cfg!(test) { 7 } else { 1000 };
         loop {
-            let rows = self.rows.rows(&[], after.as_deref(), AT_ONCE);
+            // An empty key is before all.
+            let rows = self.rows.rows(&[], Some(&through), AT_ONCE);
             for row in &rows {
                 self.count(None, Some(row));
                 self.index(None, row);
             }
             self.end_transaction();
-            pause(&mut self.rows)?;
             let Some(last) = rows.last() else { return Ok(()) };
-            after = Some(stored_key(&last.content.key()));
+            through = stored_key(&last.content.key());
+            pause(&mut self.rows, &through)?;
         }
     }
 
@@ -288,7 +292,7 @@ impl<R: RowsMut> Directory<R> {
     fn refresh_shares_of(&mut self, group: GroupId, user: UserId) {
         let mut after = None;
         loop {
-            const AT_ONCE: usize = 1000;
+            const AT_ONCE: usize = if cfg!(test) { 7 } else { 1000 };
             let files: Vec<FileId> = self.shares_behind(group, user, after).take(AT_ONCE).collect();
             for &file in &files {
                 self.refresh_share(group, file, user);

@@ -88,8 +88,19 @@ pub(super) mod meta {
     pub(in crate::store) const ENCODING: &str = "encoding";
     /// Version of the entries of the indexes; absent until all of them are there.
     pub(in crate::store) const ENTRIES: &str = "entries";
+    /// Version of the entries that are being made, and the stored key up to which they are.
+    pub(in crate::store) const ENTRIES_BEGUN: &str = "entries_begun";
     /// The old store that these rows were made from still has its name.
     pub(in crate::store) const TAKEOVER: &str = "takeover";
+}
+
+/// How far the entries of the indexes are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entries {
+    /// All.
+    All,
+    /// Those of rows up to that stored key; of none if it is empty.
+    Behind(Vec<u8>),
 }
 
 /// A tracker's rows, open for writing.
@@ -169,22 +180,36 @@ impl RowStore {
         StoreState { lineage, sequence, swept, checkpoints, vector }
     }
 
-    /// Tells whether the entries of the indexes are there, in that version. If not, those that are there
-    /// are deleted: [`RowStore::pause`] and [`RowStore::end_entries`] follow.
+    /// Tells how far the entries of the indexes are there, in that version. Those of another version are
+    /// deleted. [`RowStore::pause_entries`] and [`RowStore::end_entries`] follow, unless all are there.
     ///
     /// # Errors
     /// [`StoreError::Database`] if the disk is full or fails.
-    pub fn begin_entries(&mut self, version: u32) -> Result<bool, StoreError> {
-        let wrap = |source| StoreError::of(&self.path, source);
-        if read_meta(&self.path, &self.connection, meta::ENTRIES)?.is_some_and(|found| found == version.to_be_bytes()) {
-            return Ok(true);
+    pub fn begin_entries(&mut self, version: u32) -> Result<Entries, StoreError> {
+        let version = version.to_be_bytes();
+        if read_meta(&self.path, &self.connection, meta::ENTRIES)?.is_some_and(|found| found == version) {
+            return Ok(Entries::All);
         }
-        // Emptied in this way at once, however many there are.
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrap)?;
-        transaction.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES]).map_err(wrap)?;
-        transaction.execute("DELETE FROM entries", []).map_err(wrap)?;
-        transaction.commit().map_err(wrap)?;
-        Ok(false)
+        let begun = read_meta(&self.path, &self.connection, meta::ENTRIES_BEGUN)?;
+        if let Some(through) = begun.as_deref().and_then(|begun| begun.strip_prefix(&version)) {
+            return Ok(Entries::Behind(through.to_vec()));
+        }
+        self.write(|connection| {
+            connection.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES])?;
+            connection.execute("DELETE FROM entries", []).map(drop)
+        });
+        self.pause()?;
+        Ok(Entries::Behind(Vec::new()))
+    }
+
+    /// Commits the entries that have been made so far: those of rows up to that stored key.
+    ///
+    /// # Errors
+    /// As [`RowStore::pause`].
+    pub fn pause_entries(&mut self, version: u32, through: &[u8]) -> Result<(), StoreError> {
+        let begun = [&version.to_be_bytes(), through].concat();
+        self.write(|connection| put_meta(connection, meta::ENTRIES_BEGUN, &begun));
+        self.pause()
     }
 
     /// Commits what has been written so far of something that may be begun anew.
@@ -201,7 +226,10 @@ impl RowStore {
     /// # Errors
     /// As [`RowStore::pause`].
     pub fn end_entries(&mut self, version: u32) -> Result<(), StoreError> {
-        self.write(|connection| put_meta(connection, meta::ENTRIES, &version.to_be_bytes()));
+        self.write(|connection| {
+            connection.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES_BEGUN])?;
+            put_meta(connection, meta::ENTRIES, &version.to_be_bytes())
+        });
         self.pause()
     }
 

@@ -28,7 +28,7 @@ use super::readers::Readers;
 use super::shared::Shared;
 use crate::directory::{Directory, ENTRIES_VERSION, Replica};
 use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, resolve};
-use crate::store::{DirectoryLock, RowStore};
+use crate::store::{DirectoryLock, Entries, RowStore};
 use crate::trust::KeyPair;
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::types::{Fingerprint, StoreId, TrackerAddress};
@@ -249,17 +249,15 @@ impl Drop for Tracker {
 
 /// Opens the directory in a store, whose indexes are made if they are not there.
 fn open_directory(mut store: RowStore) -> Result<StoredDirectory, TrackerError> {
-    if store.begin_entries(ENTRIES_VERSION)? {
-        return Ok(Directory::new(store));
-    }
+    let Entries::Behind(through) = store.begin_entries(ENTRIES_VERSION)? else { return Ok(Directory::new(store)) };
     let mut directory = Directory::new(store);
     let mut count = 0;
-    directory.make_entries(|store| {
+    directory.make_entries(through, |store, through| {
         count += 1;
         if count % 500 == 0 {
             info!("indexes: {count} thousand rows");
         }
-        store.pause()
+        store.pause_entries(ENTRIES_VERSION, through)
     })?;
     directory.rows_mut().end_entries(ENTRIES_VERSION)?;
     Ok(directory)

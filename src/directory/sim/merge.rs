@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use super::clients::{file, request_id};
 use super::model::Model;
 use crate::directory::{Counts, Directory, Entry, Rows, RowsMut};
-use crate::store::RowStore;
+use crate::store::{Entries, RowStore};
 use crate::types::{
     Content, FileFacts, FileOrder, FileRow, GroupId, GroupRow, MembershipRow, MembershipState, PasswordHash, Place, Row,
-    SharingRow, Stamp, StoreId, UserId, UserRow, Version,
+    SharingRow, Stamp, StoreId, Transaction, UserId, UserRow, Version,
 };
 
 fn user() -> impl Strategy<Value = UserId> {
@@ -131,7 +131,7 @@ proptest! {
     fn entries_follow_from_the_rows(rows in proptest::collection::vec(row(), 0..60)) {
         let one_by_one = directory(&rows);
         let mut anew = Directory::new(one_by_one.rows().clone().without_entries());
-        let Ok(()) = anew.make_entries(|_| Ok::<(), std::convert::Infallible>(()));
+        let Ok(()) = anew.make_entries(Vec::new(), |_, _| Ok::<(), std::convert::Infallible>(()));
         prop_assert_eq!(one_by_one.rows().all_entries(), anew.rows().all_entries());
     }
 
@@ -212,5 +212,31 @@ proptest! {
         prop_assert_eq!(seen, (in_memory.counts(), all_entries(in_memory.rows())));
         let groups = |directory: &Directory| directory.groups(UserId::NOBODY, None, None, usize::MAX);
         prop_assert_eq!(groups(&in_memory), stored.groups(UserId::NOBODY, None, None, usize::MAX));
+    }
+    /// Entries that are made anew after a store of before was opened, in two goes.
+    #[test]
+    fn entries_are_made_to_the_end_after_an_interruption(rows in proptest::collection::vec(row(), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || RowStore::open(dir.path(), StoreId::from_bytes(rand::random())).unwrap();
+        let model = Model::of(&rows).rows();
+        let transaction = Transaction { sequence: 1, rows: model.clone(), ..Transaction::default() };
+        open().append(&[transaction]).unwrap();
+        let interrupt = |store: &mut RowStore, through: &[u8]| {
+            store.pause_entries(1, through).unwrap();
+            Err(())
+        };
+        let mut store = open();
+        prop_assert_eq!(store.begin_entries(1).unwrap(), Entries::Behind(Vec::new()));
+        prop_assert_eq!(Directory::new(store).make_entries(Vec::new(), interrupt), Err(()));
+        let mut store = open();
+        let Entries::Behind(through) = store.begin_entries(1).unwrap() else { panic!("all are there") };
+        prop_assert!(!through.is_empty());
+        let mut stored = Directory::new(store);
+        stored.make_entries(through, |store, through| store.pause_entries(1, through)).unwrap();
+        stored.rows_mut().end_entries(1).unwrap();
+        prop_assert_eq!(stored.rows_mut().begin_entries(1).unwrap(), Entries::All);
+        prop_assert_eq!(all_entries(directory(&model).rows()), all_entries(stored.rows()));
+        prop_assert_eq!(stored.rows_mut().begin_entries(2).unwrap(), Entries::Behind(Vec::new()));
+        prop_assert_eq!(all_entries(stored.rows()), Vec::new());
     }
 }
