@@ -13,10 +13,11 @@
 //! another tracker, under the same request ids; after a restart this tracker fetches what it missed.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use log::{error, info, warn};
 
 use super::audit::note_of_order;
@@ -121,13 +122,55 @@ impl View<'_> {
 #[derive(Debug, Clone)]
 pub(crate) struct CoreHandle {
     inputs: Sender<Input>,
+    /// Disconnected once the core has ended: what waits in the queue then stays there.
+    ended: Receiver<Infallible>,
+}
+
+/// The core's end of the queue.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    queue: Receiver<Input>,
+    _alive: Sender<Infallible>,
+}
+
+/// Something that the core owes.
+#[derive(Debug)]
+pub(crate) struct Owed<T> {
+    answer: Receiver<T>,
+    ended: Receiver<Infallible>,
+}
+
+impl<T> Owed<T> {
+    /// Waits for it; `None` if the core has ended.
+    ///
+    /// # Blocking
+    /// Until it comes.
+    pub(crate) fn wait(self) -> Option<T> {
+        self.wait_for(None)
+    }
+
+    /// The same, for so long at most; `None` also if the time is over.
+    ///
+    /// # Blocking
+    /// For that time.
+    pub(crate) fn wait_for(self, time: Option<Duration>) -> Option<T> {
+        let Self { answer, ended } = self;
+        let limit = time.map_or_else(never, after);
+        select! {
+            recv(answer) -> answer => answer.ok(),
+            // The core's last answers come before its end.
+            recv(ended) -> _ => answer.try_recv().ok(),
+            recv(limit) -> _ => None,
+        }
+    }
 }
 
 impl CoreHandle {
     /// Makes the queue.
-    pub(crate) fn new() -> (Self, Receiver<Input>) {
-        let (inputs, receiver) = bounded(INPUTS_MAX);
-        (Self { inputs }, receiver)
+    pub(crate) fn new() -> (Self, Inputs) {
+        let (inputs, queue) = bounded(INPUTS_MAX);
+        let (alive, ended) = bounded(0);
+        (Self { inputs, ended }, Inputs { queue, _alive: alive })
     }
 
     /// Hands something over; false if the core has ended.
@@ -145,10 +188,10 @@ impl CoreHandle {
     ///
     /// # Blocking
     /// While the queue is full.
-    pub(crate) fn begin_change(&self, session: Option<SessionKey>, asked: Asked) -> Option<Receiver<Changed>> {
-        let (answer, outcome) = bounded(1);
-        self.inputs.send(Input::Change { session, asked, answer }).ok()?;
-        Some(outcome)
+    pub(crate) fn begin_change(&self, session: Option<SessionKey>, asked: Asked) -> Option<Owed<Changed>> {
+        let (sender, answer) = bounded(1);
+        self.inputs.send(Input::Change { session, asked, answer: sender }).ok()?;
+        Some(Owed { answer, ended: self.ended.clone() })
     }
 
     /// Asks something; `None` if the core has ended.
@@ -163,7 +206,7 @@ impl CoreHandle {
             Box::new(move || drop(sender.send(answer)))
         });
         self.inputs.send(Input::Ask(question)).ok()?;
-        answer.recv().ok()
+        Owed { answer, ended: self.ended.clone() }.wait()
     }
 
     /// Has something done without waiting for it; if the core has ended, nobody needs it any more.
@@ -190,7 +233,6 @@ enum Effect {
 /// The core's state; lives on its thread.
 pub(crate) struct Core {
     shared: Arc<Shared>,
-    inputs: Receiver<Input>,
     replica: Replica<RowStore>,
     presence: Presence,
     clock: Clock,
@@ -206,13 +248,15 @@ pub(crate) struct Core {
     deferred: Vec<Deferred>,
     ticked: Instant,
     stop_by: Option<Instant>,
+    /// The last to go: who waits hears of the end when nothing more can come.
+    inputs: Inputs,
     /// Why the tracker cannot go on, found out in this turn.
     failure: Option<TrackerError>,
 }
 
 impl Core {
     /// Puts the core together around what the store holds.
-    pub(crate) fn new(shared: Arc<Shared>, inputs: Receiver<Input>, replica: Replica<RowStore>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, inputs: Inputs, replica: Replica<RowStore>) -> Self {
         Self {
             inputs,
             replica,
@@ -243,7 +287,7 @@ impl Core {
         self.follow_settings();
         self.failure.take().map_or(Ok(()), Err)?;
         loop {
-            if let Ok(input) = self.inputs.recv_timeout(TICK.saturating_sub(self.ticked.elapsed())) {
+            if let Ok(input) = self.inputs.queue.recv_timeout(TICK.saturating_sub(self.ticked.elapsed())) {
                 self.take(input);
                 self.take_more();
             }
@@ -281,7 +325,7 @@ impl Core {
             if self.unsaved_rows >= TURN_ROWS_MAX {
                 return;
             }
-            match self.inputs.try_recv() {
+            match self.inputs.queue.try_recv() {
                 Ok(input) => self.take(input),
                 Err(_) => return,
             }
@@ -457,5 +501,24 @@ impl Core {
             Output::Drop(link) => self.links.close(link),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_hears_of_the_end_also_if_the_question_was_never_taken_up() {
+        let (core, inputs) = CoreHandle::new();
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| core.ask(|_| ()));
+            while inputs.queue.is_empty() {
+                std::thread::yield_now();
+            }
+            drop(inputs);
+            assert_eq!(asked.join().unwrap(), None);
+        });
+        assert_eq!(core.ask(|_| ()), None);
     }
 }

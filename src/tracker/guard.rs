@@ -8,10 +8,8 @@
 
 use std::net::IpAddr;
 
-use crossbeam_channel::Receiver;
-
 use super::audit::note_of;
-use super::core::Changed;
+use super::core::{Changed, Owed};
 use super::gate::Attempt;
 use super::password::Lane;
 use super::presence::SessionKey;
@@ -48,7 +46,7 @@ impl Caller<'_> {
 #[derive(Debug)]
 pub(crate) enum Making<'a> {
     /// What came of it will be received; it counts if anything was made.
-    UnderWay(Receiver<Changed>, Charge<'a>),
+    UnderWay(Owed<Changed>, Charge<'a>),
     /// It is one too many.
     Refused(Refusal),
 }
@@ -62,7 +60,7 @@ impl Making<'_> {
         match self {
             Self::Refused(refusal) => Some(Err(refusal)),
             Self::UnderWay(changed, charge) => {
-                let changed = changed.recv().ok()?;
+                let changed = changed.wait()?;
                 if changed.outcome.is_ok() && !changed.is_repeated {
                     charge.spend();
                 }

@@ -9,7 +9,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
 use log::info;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -151,11 +150,8 @@ pub(super) fn order(shared: &Shared, order: Order, name: Option<&str>) -> Result
     info!("operator: {}", escape(&note));
     let asked = Asked { actor: UserId::NOBODY, request, change: Change::Operator(order), note };
     let changed = shared.core.begin_change(None, asked).ok_or(AdminError::Ended)?;
-    match changed.recv_timeout(CHANGE_TIMEOUT) {
-        Ok(changed) => changed.outcome.map(drop).map_err(AdminError::from),
-        Err(RecvTimeoutError::Timeout) => Err(AdminError::Late),
-        Err(RecvTimeoutError::Disconnected) => Err(AdminError::Ended),
-    }
+    let changed = changed.wait_for(Some(CHANGE_TIMEOUT)).ok_or(AdminError::Late)?;
+    changed.outcome.map(drop).map_err(AdminError::from)
 }
 
 /// Sets something.
