@@ -220,12 +220,14 @@ mod tests {
             Ok(())
         });
         let begun = old.begin_rotation(new.network());
-        let at = |stage| KeyRotation { stage, ..begun };
+        let at = |stage| old.sign_rotation(stage, new.network());
         let change = |stage| Some(KeyChange { stage, old: o, new: n });
         for forged in [
             KeyRotation { signature: other.begin_rotation(new.network()).signature, ..begun },
             other.begin_rotation(new.network()),
             new.begin_rotation(old.network()),
+            KeyRotation { stage: RotationStage::Ended, ..begun },
+            KeyRotation { stage: RotationStage::Cancelled, ..begun },
         ] {
             assert_eq!(network.told(&forged).unwrap(), None);
         }
@@ -247,6 +249,20 @@ mod tests {
         let rows = [Trust::Successor(row(false)), Trust::NoSuccessor(o), Trust::Successor(row(true))];
         assert_eq!(*written.lock(), rows);
         assert_eq!((latest(o, &[row(true)]), latest(n, &[row(true)]), latest(o, &[row(false)])), (n, n, o));
+    }
+
+    #[test]
+    fn one_that_has_missed_an_end_takes_up_the_next_change() {
+        let [first, second, third] = [(); 3].map(|()| KeyPair::generate().unwrap());
+        let [_, b, c] = [&first, &second, &third].map(|key| key.fingerprint());
+        let network = Network::new(Some(first.fingerprint()), Some(second.network()), |_| Ok(()));
+        let next = second.begin_rotation(third.network());
+        // The new key alone does not end the old one: its change has to wait for what trackers say before it.
+        assert_eq!(network.told(&next).unwrap(), None);
+        let told = [first.sign_rotation(RotationStage::Ended, second.network()), next];
+        let stages = told.map(|rotation| network.told(&rotation).unwrap().unwrap().stage);
+        assert_eq!(stages, [RotationStage::Ended, RotationStage::Begun]);
+        assert_eq!((network.expected(), network.accepted()), (Some(b), vec![b, c]));
     }
 
     #[test]

@@ -164,7 +164,8 @@ fn listen(
 ) -> Result<(), FrameError> {
     loop {
         if !shared.keys.ring().bears_link(key) {
-            return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(LinkRefusal::KeyReplaced)).into())?);
+            let why = shared.keys.ring().refusal(key);
+            return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(why)).into())?);
         }
         if shared.is_removed(*number, address) {
             return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(LinkRefusal::Removed)).into())?);
@@ -194,10 +195,11 @@ fn listen(
 
 /// Tells whether the dialler, which has shown a certificate of the network, is another tracker.
 fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello, key: NetworkPublicKey) -> Result<(), LinkRefusal> {
-    if !shared.keys.ring().accepts(key) {
+    let ring = shared.keys.ring();
+    if !ring.accepts(key) {
         let words = format_args!("tracker {} shows a key that counts no more; refused", hello.number);
-        complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::KeyReplaced), words);
-        return Err(LinkRefusal::KeyReplaced);
+        complain(shared, connection.peer_addr(), Oddity::Link(ring.refusal(key)), words);
+        return Err(ring.refusal(key));
     }
     if hello.lineage.store == shared.lineage.store || hello.number == shared.number {
         let words = format_args!("a tracker with this one's own number or store has dialled; refused");

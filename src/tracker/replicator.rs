@@ -109,8 +109,8 @@ pub(crate) fn run(shared: &Arc<Shared>, number: u32) {
 fn attempt(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) -> Result<(LinkError, Duration), LinkError> {
     let (connection, key, admission) = dial(shared, address)?;
     let welcome = greet(shared, number, &connection).inspect_err(|_| connection.close());
-    if let Err(LinkError::Refused(LinkRefusal::KeyReplaced)) = welcome {
-        shared.core.send(Input::KeyReplaced(key));
+    if let Err(LinkError::Refused(LinkRefusal::KeyReplaced(rotation))) = &welcome {
+        shared.core.send(Input::KeyReplaced(*rotation));
     }
     let welcome = welcome?;
     info!("tracker {number} at {address}: connected");
@@ -258,7 +258,7 @@ fn write_orders(
             recv(shared.links_stop.channel()) -> _ => return Ok(()),
             default(ping) => {
                 if !shared.keys.ring().bears_link(key) {
-                    return Err(LinkError::Refused(LinkRefusal::KeyReplaced));
+                    return Err(LinkError::Refused(shared.keys.ring().refusal(key)));
                 }
                 #[cfg(feature = "later-version")]
                 write_message(&mut connection.writer(), &ToAcceptor::Unknown { tag: crate::wire::later::TAG })
