@@ -35,7 +35,7 @@ use crate::net::{DeviceSecurity, Listener, Stop, Threads};
 use crate::store::{DeviceStore, SuccessorRow};
 use crate::swarm::Engine;
 use crate::trust::KeyPair;
-use crate::types::{DeviceId, Fingerprint, GroupId, Label, Refusal, UserEntry, UserId};
+use crate::types::{DeviceId, Fingerprint, GroupId, Label, Refusal, RotationStage, UserEntry, UserId};
 
 /// News that wait for their thread; beyond it the trackers' readers wait.
 const NEWS_LEN: usize = 1024;
@@ -138,7 +138,7 @@ impl Client {
         })?;
         let store = Arc::new(DeviceStore::open(&config.data_dir)?);
         let security = open_device(&config)?;
-        let (network, replaced) = open_network(&config, &store)?;
+        let (network, news_of_network) = open_network(&config, &store)?;
         let address = listener.local_addr();
         let (news, news_in) = bounded(NEWS_LEN);
         let (errands, errands_in) = bounded(ERRANDS_LEN);
@@ -177,9 +177,7 @@ impl Client {
             errand_threads: Threads::new(),
         });
         let client = Self { inner };
-        if let Some(replaced) = replaced {
-            client.inner.bus.tell(&replaced);
-        }
+        news_of_network.iter().for_each(|event| client.inner.bus.tell(event));
         client.inner.start_threads(news_in, errands_in, shares_in, slots_in)?;
         Ok(client)
     }
@@ -272,12 +270,13 @@ fn open_device(config: &ClientConfig) -> Result<DeviceSecurity, ClientError> {
     Ok(DeviceSecurity::new(&key)?)
 }
 
-/// The network that the user named, else the one remembered, else none yet; and what to tell if the one takes the other's place.
-fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<(Arc<Network>, Option<ClientEvent>), ClientError> {
+/// The network that the user named, else the one remembered, else none yet; and what to tell if that is another than the one
+/// remembered, or than the option of this start says.
+fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<(Arc<Network>, Vec<ClientEvent>), ClientError> {
     let (remembered, successors) = (store.network()?, store.successors()?);
-    // A file may be older than the change of a key; what the user says at this start is meant.
-    let in_file = config.trackers.fingerprint().map(|named| latest(named, &successors));
-    let named = config.network.or(in_file);
+    // What is named may be older than the change of a key, also if a script names it at each start.
+    let named = config.network.or(config.trackers.fingerprint()).map(|named| latest(named, &successors));
+    let outdated = config.network.zip(named).filter(|(option, latest)| option != latest);
     // The key that is to come is the same network's.
     let is_next = |row: &&SuccessorRow| !row.has_ended && Some(row.old) == remembered;
     let next = successors.iter().find(is_next).copied();
@@ -299,7 +298,8 @@ fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<(Arc<
         before: Some(before),
         unwritten: None,
     });
-    Ok((Arc::new(network), replaced))
+    let followed = outdated.map(|(old, new)| ClientEvent::NetworkKey { stage: RotationStage::Ended, old, new });
+    Ok((Arc::new(network), replaced.into_iter().chain(followed).collect()))
 }
 
 fn start_trackers(

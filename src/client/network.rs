@@ -3,7 +3,8 @@
 //! **Invariant:** once a network is known, by what the user said or by the first tracker met, a tracker of another is never spoken to. A
 //! network's key is followed by another only if it has signed that itself, and that is written down before it counts.
 //!
-//! Called on the trackers' threads; remembering blocks on the disk, once in a device's life and at each change of the network's key.
+//! Called on the trackers' threads. Remembering blocks on the disk, once in a device's life and at each change of the network's key;
+//! links, which need the keys, do not wait for that.
 
 use log::warn;
 use parking_lot::Mutex;
@@ -53,7 +54,10 @@ pub(crate) struct KeyChange {
 
 /// The network that this device belongs to.
 pub(crate) struct Network {
+    /// Never held while something is written down.
     state: Mutex<State>,
+    /// Held by a thread that writes something down, until it counts. It is taken before `state`.
+    writer: Mutex<()>,
     remember: Remember,
 }
 
@@ -65,6 +69,19 @@ struct State {
     next: Option<NetworkPublicKey>,
 }
 
+impl State {
+    /// Checks a tracker's key; `None` if no network is known.
+    fn meet(&mut self, key: NetworkPublicKey) -> Option<Result<(), WrongNetwork>> {
+        let (expected, found) = (self.expected?, key.fingerprint());
+        if expected == found {
+            self.key = Some(key);
+        } else if self.next != Some(key) {
+            return Some(Err(WrongNetwork { expected, found }));
+        }
+        Some(Ok(()))
+    }
+}
+
 impl Network {
     /// Expects the network of that fingerprint, or of the key that takes its place; without one, the first that is met is taken.
     /// What is trusted anew is handed to `remember`.
@@ -73,7 +90,8 @@ impl Network {
         next: Option<NetworkPublicKey>,
         remember: impl Fn(Trust) -> Result<(), StoreError> + Send + Sync + 'static,
     ) -> Self {
-        Self { state: Mutex::new(State { expected, key: None, next }), remember: Box::new(remember) }
+        let state = Mutex::new(State { expected, key: None, next });
+        Self { state, writer: Mutex::default(), remember: Box::new(remember) }
     }
 
     /// The network that trackers have to be of, if it is known.
@@ -98,22 +116,21 @@ impl Network {
     /// # Errors
     /// [`WrongNetwork`] if it is not of the network that is known.
     pub(crate) fn meet(&self, key: NetworkPublicKey) -> Result<Option<FirstMet>, WrongNetwork> {
-        let mut state = self.state.lock();
-        let found = key.fingerprint();
-        match state.expected {
-            Some(_) if state.next == Some(key) => return Ok(None),
-            Some(expected) if expected != found => return Err(WrongNetwork { expected, found }),
-            Some(_) => {
-                state.key = Some(key);
-                return Ok(None);
-            }
-            None => (state.expected, state.key) = (Some(found), Some(key)),
+        if let Some(met) = self.state.lock().meet(key) {
+            return met.map(|()| None);
         }
-        // Under the lock, once: nobody speaks to a tracker before it is written down which network that was.
+        let _writer = self.writer.lock();
+        // Another thread may have met the first one meanwhile.
+        if let Some(met) = self.state.lock().meet(key) {
+            return met.map(|()| None);
+        }
+        // No tracker is spoken to before it is written down which network it was.
+        let found = key.fingerprint();
         let unwritten = (self.remember)(Trust::First(found)).err().map(|error| error.to_string());
         if let Some(error) = &unwritten {
             warn!("the network {found} is trusted, but that cannot be written down: {error}");
         }
+        *self.state.lock() = State { expected: Some(found), key: Some(key), next: None };
         Ok(Some(FirstMet { network: found, unwritten }))
     }
 
@@ -123,26 +140,28 @@ impl Network {
     /// # Errors
     /// Those of the store; then nothing changes.
     pub(crate) fn told(&self, rotation: &KeyRotation) -> Result<Option<KeyChange>, StoreError> {
-        let mut state = self.state.lock();
+        let _writer = self.writer.lock();
         let (old_key, new_key) = (NetworkPublicKey::from(rotation.old), NetworkPublicKey::from(rotation.new));
         let (old, new) = (old_key.fingerprint(), new_key.fingerprint());
+        let State { expected, next, .. } = *self.state.lock();
         // Once the new one is the network's key, what is said of its beginning comes late.
-        if state.expected != Some(old) || !old_key.signed_rotation(rotation) {
+        if expected != Some(old) || !old_key.signed_rotation(rotation) {
             return Ok(None);
         }
         let successor = |has_ended| Trust::Successor(SuccessorRow { old, new: rotation.new, has_ended });
         match rotation.stage {
-            RotationStage::Begun if state.next != Some(new_key) => {
+            RotationStage::Begun if next != Some(new_key) => {
                 (self.remember)(successor(false))?;
+                let mut state = self.state.lock();
                 (state.key, state.next) = (Some(old_key), Some(new_key));
             }
             RotationStage::Ended => {
                 (self.remember)(successor(true))?;
-                *state = State { expected: Some(new), key: Some(new_key), next: None };
+                *self.state.lock() = State { expected: Some(new), key: Some(new_key), next: None };
             }
-            RotationStage::Cancelled if state.next == Some(new_key) => {
+            RotationStage::Cancelled if next == Some(new_key) => {
                 (self.remember)(Trust::NoSuccessor(old))?;
-                state.next = None;
+                self.state.lock().next = None;
             }
             RotationStage::Begun | RotationStage::Cancelled => return Ok(None),
         }
@@ -220,12 +239,14 @@ mod tests {
             Ok(())
         });
         let begun = old.begin_rotation(new.network());
-        let at = |stage| KeyRotation { stage, ..begun };
+        let at = |stage| old.sign_rotation(stage, new.network());
         let change = |stage| Some(KeyChange { stage, old: o, new: n });
         for forged in [
             KeyRotation { signature: other.begin_rotation(new.network()).signature, ..begun },
             other.begin_rotation(new.network()),
             new.begin_rotation(old.network()),
+            KeyRotation { stage: RotationStage::Ended, ..begun },
+            KeyRotation { stage: RotationStage::Cancelled, ..begun },
         ] {
             assert_eq!(network.told(&forged).unwrap(), None);
         }
@@ -247,6 +268,44 @@ mod tests {
         let rows = [Trust::Successor(row(false)), Trust::NoSuccessor(o), Trust::Successor(row(true))];
         assert_eq!(*written.lock(), rows);
         assert_eq!((latest(o, &[row(true)]), latest(n, &[row(true)]), latest(o, &[row(false)])), (n, n, o));
+    }
+
+    #[test]
+    fn one_that_has_missed_an_end_takes_up_the_next_change() {
+        let [first, second, third] = [(); 3].map(|()| KeyPair::generate().unwrap());
+        let [_, b, c] = [&first, &second, &third].map(|key| key.fingerprint());
+        let network = Network::new(Some(first.fingerprint()), Some(second.network()), |_| Ok(()));
+        let next = second.begin_rotation(third.network());
+        // The new key alone does not end the old one: its change has to wait for what trackers say before it.
+        assert_eq!(network.told(&next).unwrap(), None);
+        let told = [first.sign_rotation(RotationStage::Ended, second.network()), next];
+        let stages = told.map(|rotation| network.told(&rotation).unwrap().unwrap().stage);
+        assert_eq!(stages, [RotationStage::Ended, RotationStage::Begun]);
+        assert_eq!((network.expected(), network.accepted()), (Some(b), vec![b, c]));
+    }
+
+    #[test]
+    fn links_do_not_wait_for_what_is_written_down() {
+        let [old, new] = [(); 2].map(|()| KeyPair::generate().unwrap());
+        let (begin, begun) = crossbeam_channel::bounded(1);
+        let (go_on, told) = crossbeam_channel::bounded(1);
+        let network = Network::new(None, None, move |trust| {
+            begin.send(trust).unwrap();
+            told.recv().map_err(|_| StoreError::Foreign { path: "/full".into(), kind: "store" })
+        });
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| network.meet(old.network()).unwrap());
+            assert_eq!(begun.recv().unwrap(), Trust::First(old.fingerprint()));
+            assert!(network.state.try_lock().is_some_and(|state| state.expected.is_none()), "it does not count yet");
+            go_on.send(()).unwrap();
+            assert!(first.join().unwrap().is_some_and(|met| met.unwritten.is_none()));
+            let change = scope.spawn(|| network.told(&old.begin_rotation(new.network())).unwrap());
+            assert!(matches!(begun.recv().unwrap(), Trust::Successor(_)));
+            assert!(network.state.try_lock().is_some_and(|state| state.next.is_none()), "it does not count yet");
+            go_on.send(()).unwrap();
+            assert_eq!(change.join().unwrap().map(|change| change.stage), Some(RotationStage::Begun));
+        });
+        assert_eq!(network.accepted(), [old.fingerprint(), new.fingerprint()]);
     }
 
     #[test]

@@ -14,11 +14,13 @@ use super::background::Errand;
 use super::host::SessionHost;
 use super::trackers::tests::{Act, Fake, is_resume, user, usual, wait_for};
 use super::*;
-use crate::store::{DeviceStore, ShareRow, ShareState};
+use crate::store::{DeviceStore, ShareRow, ShareState, SuccessorRow};
 use crate::swarm::{Host as _, hash_file};
 use crate::trust::KeyPair;
 use crate::types::limits::TICKETS_PER_REQUEST_MAX;
-use crate::types::{DeviceId, DownloadState, FileFacts, GroupId, Password, PeerEntry, Refusal, TrackerInfo, UserId};
+use crate::types::{
+    DeviceId, DownloadState, FileFacts, GroupId, Password, PeerEntry, Refusal, RotationStage, TrackerInfo, UserId,
+};
 use crate::wire::tracker::{Event, Reply, Request};
 
 /// Notes a share of the user that scripted trackers log in.
@@ -450,6 +452,28 @@ fn the_first_network_is_trusted_said_so_and_remembered_until_the_user_names_anot
     let client = client_of(&data_dir, &[&other]);
     assert!(client.wait_for_tracker(Duration::from_secs(30)), "it is remembered");
     assert!(client.subscribe().try_recv().is_err(), "and need not be said again");
+}
+
+#[test]
+fn an_option_that_names_a_key_from_before_means_the_one_that_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new] = [(); 2].map(|()| KeyPair::generate().unwrap().network());
+    {
+        let store = DeviceStore::open(dir.path()).unwrap();
+        store.set_network(old.fingerprint()).unwrap();
+        let row = SuccessorRow { old: old.fingerprint(), new: new.into(), has_ended: true };
+        store.set_successor(&row).unwrap();
+    }
+    let trackers = TrackerInfo::parse("127.0.0.1:1\n").unwrap();
+    let config = ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers);
+    let config = ClientConfig { data_dir: dir.path().to_owned(), network: Some(old.fingerprint()), ..config };
+    let client = Client::start(config).unwrap();
+    let (stage, old, new) = (RotationStage::Ended, old.fingerprint(), new.fingerprint());
+    assert_eq!(wait_for_event(&client.subscribe(), |_| true), ClientEvent::NetworkKey { stage, old, new });
+    assert_eq!(client.trackers().unwrap().network, Some(new));
+    client.stop();
+    drop(client);
+    assert_eq!(DeviceStore::open(dir.path()).unwrap().network().unwrap(), Some(new));
 }
 
 /// The schema of before devices had keys, as the program of then wrote it.

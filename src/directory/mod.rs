@@ -62,7 +62,7 @@ pub use output::{LinkId, LinkInfo, Notice, Output, Ticket};
 pub use queries::{Counts, Usage};
 pub use replica::{Asked, Replica};
 pub use rows::{Entry, MemoryRows, Rows, RowsMut, end_of, stored_key};
-pub use settings::{Accounts, KEY_ROTATION, QUOTA_NAMES, Quotas, Settings};
+pub use settings::{Accounts, KEY_ENDED, KEY_ROTATION, QUOTA_NAMES, Quotas, Settings};
 pub use state::Directory;
 pub use voids::void_until_ms;
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::{Fingerprint, KeyRotation, SettingName};
+use crate::types::{Fingerprint, KeyRotation, RotationStage, SettingName};
 
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,14 +65,19 @@ pub struct Settings {
     pub accounts: Accounts,
     /// Trackers that were added or removed while running: number to address, `None` for one removed.
     pub trackers: BTreeMap<u32, Option<String>>,
-    /// The network's key and the one that takes its place. Whoever goes by it checks the signature.
+    /// The network's key and the one that takes its place, begun or cancelled. The tracker checks the signature.
     pub rotation: Option<KeyRotation>,
+    /// The change of keys that has ended last. It has a setting of its own, so that no other write undoes it.
+    pub ended: Option<KeyRotation>,
     /// The key besides its first one that a tracker has said to hold: number to fingerprint.
     pub key_holders: BTreeMap<u32, String>,
 }
 
 /// Name of the setting that says which key takes the place of the network's.
 pub const KEY_ROTATION: &str = "key.rotation";
+
+/// Name of the setting that says which key has taken the place of the network's.
+pub const KEY_ENDED: &str = "key.ended";
 
 /// Names of the quotas, as in `quota.groups`.
 pub const QUOTA_NAMES: [&str; 6] = ["groups", "memberships", "files", "members", "rows", "bytes"];
@@ -88,7 +93,8 @@ impl Settings {
             None if name.as_str() == "accounts" => accounts(value).is_some(),
             Some(("quota", quota)) => QUOTA_NAMES.contains(&quota) && value.parse::<u64>().is_ok(),
             Some(("tracker", number)) => number.parse::<u32>().is_ok_and(|n| n > 0),
-            Some(("key", "rotation")) => value.parse::<KeyRotation>().is_ok(),
+            Some(("key", "rotation")) => rotation(value).is_some_and(|rotation| rotation.stage != RotationStage::Ended),
+            Some(("key", "ended")) => rotation(value).is_some_and(|rotation| rotation.stage == RotationStage::Ended),
             Some(("key", holder)) => holder_number(holder).is_some() && value.parse::<Fingerprint>().is_ok(),
             _ => false,
         }
@@ -120,7 +126,8 @@ impl Settings {
                     Some(address) => drop(self.trackers.insert(number, Some(address.to_owned()))),
                 }
             }
-            Some(("key", "rotation")) => self.rotation = value.and_then(|value| value.parse().ok()),
+            Some(("key", "rotation")) => self.rotation = value.and_then(rotation),
+            Some(("key", "ended")) => self.ended = value.and_then(rotation),
             Some(("key", holder)) => match (holder_number(holder), value) {
                 (Some(number), Some(value)) => drop(self.key_holders.insert(number, value.to_owned())),
                 (Some(number), None) => drop(self.key_holders.remove(&number)),
@@ -129,6 +136,10 @@ impl Settings {
             _ => {}
         }
     }
+}
+
+fn rotation(text: &str) -> Option<KeyRotation> {
+    text.parse().ok()
 }
 
 /// The tracker's number in `holder.3`, the part behind the dot of the setting's name.
@@ -173,18 +184,22 @@ mod tests {
     fn keys_are_set_and_what_is_none_is_refused() {
         let name = |text: &str| text.parse::<SettingName>().unwrap();
         let rotation = format!("begun {} {} {}", "01".repeat(32), "02".repeat(32), "03".repeat(64));
+        let ended = rotation.replace("begun", "ended");
         let holder = format!("sha256:{}", "02".repeat(32));
         let mut settings = Settings::default();
-        for (setting, good) in [(KEY_ROTATION, &rotation), ("key.holder.2", &holder)] {
+        for (setting, good) in [(KEY_ROTATION, &rotation), (KEY_ENDED, &ended), ("key.holder.2", &holder)] {
             assert!(Settings::is_valid(&name(setting), Some(good)) && !Settings::is_valid(&name(setting), Some("x")));
             settings.set(&name(setting), Some(good));
         }
-        assert_eq!(settings.rotation.unwrap().to_string(), rotation);
+        assert_eq!([settings.rotation, settings.ended].map(|set| set.unwrap().to_string()), [rotation.clone(), ended.clone()]);
+        for (setting, bad) in [(KEY_ROTATION, &ended), (KEY_ENDED, &rotation)] {
+            assert!(!Settings::is_valid(&name(setting), Some(bad)), "the end has its own setting");
+        }
         assert_eq!(settings.key_holders, BTreeMap::from([(2, holder.clone())]));
         for bad in ["key.holder.0", "key.holder.x", "key.other"] {
             assert!(!Settings::is_valid(&name(bad), Some(&holder)), "{bad}");
         }
-        [KEY_ROTATION, "key.holder.2"].iter().for_each(|setting| settings.set(&name(setting), None));
+        [KEY_ROTATION, KEY_ENDED, "key.holder.2"].iter().for_each(|setting| settings.set(&name(setting), None));
         assert_eq!(settings, Settings::default());
     }
 }

@@ -137,7 +137,7 @@ fn serve_link(
     hello: ReplicaHello,
     (version, key): (u16, NetworkPublicKey),
 ) -> Result<(), FrameError> {
-    if let Err(why) = check(shared, connection, &hello, key) {
+    if let Some(why) = check(shared, connection, &hello, key) {
         return Ok(write_message(&mut connection.writer(), &ToDialler::Unwelcome(why))?);
     }
     if !admission.trust() {
@@ -164,7 +164,8 @@ fn listen(
 ) -> Result<(), FrameError> {
     loop {
         if !shared.keys.ring().bears_link(key) {
-            return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(LinkRefusal::KeyReplaced)).into())?);
+            let why = shared.keys.ring().refusal(key);
+            return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(why)).into())?);
         }
         if shared.is_removed(*number, address) {
             return Ok(outbox.send(to_frame(&ToDialler::Unwelcome(LinkRefusal::Removed)).into())?);
@@ -192,23 +193,24 @@ fn listen(
     }
 }
 
-/// Tells whether the dialler, which has shown a certificate of the network, is another tracker.
-fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello, key: NetworkPublicKey) -> Result<(), LinkRefusal> {
-    if !shared.keys.ring().accepts(key) {
+/// Why the dialler, which has shown a certificate of the network, is not another tracker of it, if it is not.
+fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello, key: NetworkPublicKey) -> Option<LinkRefusal> {
+    let ring = shared.keys.ring();
+    if !ring.accepts(key) {
         let words = format_args!("tracker {} shows a key that counts no more; refused", hello.number);
-        complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::KeyReplaced), words);
-        return Err(LinkRefusal::KeyReplaced);
+        complain(shared, connection.peer_addr(), Oddity::Link(ring.refusal(key)), words);
+        return Some(ring.refusal(key));
     }
     if hello.lineage.store == shared.lineage.store || hello.number == shared.number {
         let words = format_args!("a tracker with this one's own number or store has dialled; refused");
         complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Myself), words);
-        return Err(LinkRefusal::Myself);
+        return Some(LinkRefusal::Myself);
     }
     if shared.is_removed(hello.number, &hello.address) {
         let words = format_args!("tracker {} has dialled, which the operator has removed; refused", hello.number);
         complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Removed), words);
-        return Err(LinkRefusal::Removed);
+        return Some(LinkRefusal::Removed);
     }
     shared.compare_trackers(hello.number, &hello.trackers);
-    Ok(())
+    None
 }

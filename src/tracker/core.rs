@@ -28,10 +28,9 @@ use super::presence::{Presence, Replaced, SessionKey};
 use super::shared::Shared;
 use crate::directory::{Asked, Directory, LinkId, Notice, Output, Replica, Ticket};
 use crate::store::RowStore;
-use crate::trust::NetworkPublicKey;
 use crate::types::{
-    Change, Content, Durable, Lineage, Order, Outcome, Refusal, RequestId, RequestStamp, RotationStage, Stamp, SyncMessage,
-    Transaction, UserId,
+    Change, Content, Durable, KeyRotation, Lineage, Order, Outcome, Refusal, RequestId, RequestStamp, RotationStage, Stamp,
+    SyncMessage, Transaction, UserId,
 };
 use crate::wire::tracker::Event;
 
@@ -90,8 +89,8 @@ pub(crate) enum Input {
     LinkDown(LinkId),
     /// A replication link says something.
     LinkSaid(LinkId, SyncMessage),
-    /// Another tracker, which has shown this key, says that the key of this one counts no more.
-    KeyReplaced(NetworkPublicKey),
+    /// Another tracker says that the key of this one counts no more.
+    KeyReplaced(KeyRotation),
     /// The file of the next key may be there now.
     LookAtKeys,
     /// End in order.
@@ -373,8 +372,8 @@ impl Core {
                 self.replica.disconnected(now_ms, link);
             }
             Input::LinkSaid(link, message) => self.replica.handle(now_ms, link, message),
-            Input::KeyReplaced(key) => {
-                let noted = self.shared.keys.note_ended(key);
+            Input::KeyReplaced(ended) => {
+                let noted = self.shared.keys.note_ended(ended);
                 self.keys_followed(noted, now_ms);
             }
             Input::LookAtKeys => self.follow_keys(now_ms),
@@ -453,14 +452,14 @@ impl Core {
 
     /// Takes over which of the network's keys count.
     fn follow_keys(&mut self, now_ms: u64) {
-        let followed = self.shared.keys.follow(self.replica.directory().settings().rotation);
+        let followed = self.shared.keys.follow(&self.replica.directory().settings());
         self.keys_followed(followed, now_ms);
     }
 
     /// Tells clients of a change of keys, and the other trackers whether this one holds the new key.
     fn keys_followed(&mut self, followed: Result<bool, TrackerError>, now_ms: u64) {
         match followed {
-            Ok(true) => self.shared.key_event().into_iter().for_each(|event| self.presence.broadcast(event)),
+            Ok(true) => self.shared.key_events().into_iter().for_each(|event| self.presence.broadcast(event)),
             Ok(false) => {}
             Err(error) => return self.failure = Some(error),
         }

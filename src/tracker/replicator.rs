@@ -56,7 +56,7 @@ enum LinkError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("{0}")]
-    Refused(#[from] LinkRefusal),
+    Refused(Box<LinkRefusal>),
     #[error("tracker {0} answers there; check tracker_info.txt")]
     OtherNumber(u32),
     #[error("it spoke out of turn")]
@@ -65,6 +65,12 @@ enum LinkError {
     Store(#[from] StoreError),
     #[error("the link was closed")]
     Closed,
+}
+
+impl From<LinkRefusal> for LinkError {
+    fn from(why: LinkRefusal) -> Self {
+        Self::Refused(Box::new(why))
+    }
 }
 
 /// Keeps a link to tracker `number` until stopped.
@@ -109,8 +115,10 @@ pub(crate) fn run(shared: &Arc<Shared>, number: u32) {
 fn attempt(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) -> Result<(LinkError, Duration), LinkError> {
     let (connection, key, admission) = dial(shared, address)?;
     let welcome = greet(shared, number, &connection).inspect_err(|_| connection.close());
-    if let Err(LinkError::Refused(LinkRefusal::KeyReplaced)) = welcome {
-        shared.core.send(Input::KeyReplaced(key));
+    if let Err(LinkError::Refused(why)) = &welcome
+        && let LinkRefusal::KeyReplaced(rotation) = **why
+    {
+        shared.core.send(Input::KeyReplaced(rotation));
     }
     let welcome = welcome?;
     info!("tracker {number} at {address}: connected");
@@ -258,7 +266,7 @@ fn write_orders(
             recv(shared.links_stop.channel()) -> _ => return Ok(()),
             default(ping) => {
                 if !shared.keys.ring().bears_link(key) {
-                    return Err(LinkError::Refused(LinkRefusal::KeyReplaced));
+                    return Err(shared.keys.ring().refusal(key).into());
                 }
                 #[cfg(feature = "later-version")]
                 write_message(&mut connection.writer(), &ToAcceptor::Unknown { tag: crate::wire::later::TAG })

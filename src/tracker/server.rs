@@ -98,7 +98,7 @@ impl Tracker {
         let lineage = state.lineage.clone();
         let replica = Replica::over(open_directory(store)?, state, &peers);
         let count = replica.directory().counts().rows;
-        let keys = NetworkKeys::new(network_key, next_key_file, replica.directory().settings().rotation)?;
+        let keys = NetworkKeys::new(network_key, next_key_file, &replica.directory().settings())?;
         if let Err(why) = data_dir::remember(&data_dir, line, keys.ring().fingerprint()) {
             warn!("{}: cannot note which tracker it belongs to: {why}", data_dir.display());
         }

@@ -63,7 +63,7 @@ pub(crate) fn serve(
     let store = shared.lineage.store;
     let welcome = Welcome { version, number: shared.number, store, observed: address, clock_ms };
     outbox.send(to_frame(&FromTracker::Welcome(welcome)).into())?;
-    shared.key_event().into_iter().for_each(|event| outbox.push(to_frame(&FromTracker::Event(event)).into()));
+    shared.key_events().into_iter().for_each(|event| outbox.push(to_frame(&FromTracker::Event(event)).into()));
     let (key, over, allowance) = (shared.new_key(), Arc::new(AtomicBool::new(false)), Allowance::default());
     let session = Session { shared, key, device, address, outbox, admission, allowance, over, user: None, was: None };
     session.run(connection)
@@ -351,7 +351,7 @@ impl<'a> Session<'a> {
         };
         (self.user, self.was) = (Some(user), None);
         debug!("{}: {} has logged in", self.address, entry.label);
-        for event in [Some(self.shared.trackers_event()), self.shared.key_event()].into_iter().flatten() {
+        for event in std::iter::once(self.shared.trackers_event()).chain(self.shared.key_events()) {
             self.outbox.push(to_frame(&FromTracker::Event(event)).into());
         }
         Ok(Reply::LoggedIn { user: entry, token: self.shared.token(user, self.device, password), must_change })

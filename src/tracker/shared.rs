@@ -180,9 +180,10 @@ impl Shared {
         Event::Trackers { addresses: self.tracker_labels(), removed }
     }
 
-    /// What clients are told of the network's key, if another takes its place or has done so.
-    pub(crate) fn key_event(&self) -> Option<Event> {
-        self.keys.ring().rotation().map(|rotation| Event::NetworkKey { rotation })
+    /// What clients are told of the network's key, if another takes its place or has done so. The end of the change before
+    /// comes first: a client that has missed it can take up the next one.
+    pub(crate) fn key_events(&self) -> Vec<Event> {
+        self.keys.ring().rotations().map(|rotation| Event::NetworkKey { rotation }).collect()
     }
 
     /// Tells whether the operator has removed the tracker that says to have this number and address.

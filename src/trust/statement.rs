@@ -50,9 +50,10 @@ impl NetworkPublicKey {
         self.signed(TICKET, &ticket.claims, &ticket.signature)
     }
 
-    /// Tells whether the network's key signed that another takes its place.
+    /// Tells whether the network's key signed that another takes its place, and how far that is.
     pub fn signed_rotation(&self, rotation: &KeyRotation) -> bool {
-        *self == rotation.old.into() && self.signed(SUCCESSION, &(rotation.old, rotation.new), &rotation.signature)
+        let claims = (rotation.stage, (rotation.old, rotation.new));
+        *self == rotation.old.into() && self.signed(SUCCESSION, &claims, &rotation.signature)
     }
 
     fn signed(&self, kind: &[u8], claims: &impl Wire, signature: &Signature) -> bool {
@@ -96,9 +97,14 @@ impl KeyPair {
 
     /// Signs that another key is to take the place of this one; both count until the operator ends that.
     pub fn begin_rotation(&self, new: NetworkPublicKey) -> KeyRotation {
+        self.sign_rotation(RotationStage::Begun, new)
+    }
+
+    /// Signs how far it is that another key takes the place of this one.
+    pub fn sign_rotation(&self, stage: RotationStage, new: NetworkPublicKey) -> KeyRotation {
         let (old, new): (PublicKey, PublicKey) = (self.network().into(), new.into());
-        let signature = self.sign(&message(SUCCESSION, &(old, new)));
-        KeyRotation { stage: RotationStage::Begun, old, new, signature }
+        let signature = self.sign(&message(SUCCESSION, &(stage, (old, new))));
+        KeyRotation { stage, old, new, signature }
     }
 }
 
@@ -181,8 +187,11 @@ mod tests {
         let [old, new, other] = [(); 3].map(|()| KeyPair::generate().unwrap());
         let rotation = old.begin_rotation(new.network());
         assert!(old.network().signed_rotation(&rotation));
-        // Whatever the stage: that is the operator's word.
-        assert!(old.network().signed_rotation(&KeyRotation { stage: RotationStage::Ended, ..rotation }));
+        // The signature of one stage is none of another.
+        for stage in [RotationStage::Ended, RotationStage::Cancelled] {
+            assert!(!old.network().signed_rotation(&KeyRotation { stage, ..rotation }));
+            assert!(old.network().signed_rotation(&old.sign_rotation(stage, new.network())));
+        }
         assert!(!new.network().signed_rotation(&rotation) && !other.network().signed_rotation(&rotation));
         let forged = KeyRotation { old: rotation.old, ..other.begin_rotation(new.network()) };
         assert!(!old.network().signed_rotation(&forged));

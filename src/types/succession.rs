@@ -49,7 +49,7 @@ impl RotationStage {
 /// A network's key and the one that takes its place.
 ///
 /// As text: the stage, both keys and the signature in hexadecimal, with a space between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyRotation {
     /// How far it is.
     pub stage: RotationStage,
@@ -57,7 +57,7 @@ pub struct KeyRotation {
     pub old: PublicKey,
     /// The key after.
     pub new: PublicKey,
-    /// Over both keys, with the old one.
+    /// Over the stage and both keys, with the old one.
     pub signature: Signature,
 }
 

@@ -8,7 +8,7 @@
 
 use super::codec::{list_items, wire_enum, wire_leaf_enum, wire_struct};
 use super::{Decoder, Wire, WireError};
-use crate::types::{Durable, Label, Lineage, Row, RowBatch, StoreId, VersionVector, limits};
+use crate::types::{Durable, KeyRotation, Label, Lineage, Row, RowBatch, StoreId, VersionVector, limits};
 
 /// A peer tracker's first words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +67,9 @@ pub enum LinkRefusal {
     /// The two belong to different networks.
     #[error("the other tracker belongs to another network: its tracker_info.txt names other trackers")]
     Network,
-    /// The dialler shows a key that another has taken the place of.
+    /// The dialler shows a key that another has taken the place of, as the old key has signed.
     #[error("the network goes on under another key, and this tracker shows the one before; see `rotate_key` in OPERATING.md")]
-    KeyReplaced,
+    KeyReplaced(KeyRotation),
     /// The operator has removed the dialler from the network.
     #[error("the operator has removed this tracker from the network; stop it, or add it again")]
     Removed,
@@ -152,7 +152,7 @@ wire_struct! {
 }
 // Tag 3 was "the clock is ahead" in version 2.
 wire_leaf_enum!(LinkRefusal "link refusal" {
-    0 => Version, 1 => Full, 2 => Network, 4 => Myself, 5 => MustResync, 6 => KeyReplaced, 7 => Removed,
+    0 => Version, 1 => Full, 2 => Network, 4 => Myself, 5 => MustResync, 6 => KeyReplaced(rotation), 7 => Removed,
 });
 wire_enum!(ToAcceptor "replication frame" {
     0 => Ping,

@@ -514,7 +514,7 @@ sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),
 });
 sample_enum!(Unwelcome { Version, Full });
-sample_enum!(LinkRefusal { Version, Full, Myself, MustResync, Network, KeyReplaced, Removed });
+sample_enum!(LinkRefusal { Version, Full, Myself, MustResync, Network, KeyReplaced(rotation), Removed });
 sample_enum!(ToAcceptor { Ping, Rows(batch), MustResync });
 sample_enum!(ToDialler { Welcome(welcome), Unwelcome(why), Durable(durable) });
 sample_enum!(PeerMessage {

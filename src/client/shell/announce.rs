@@ -142,6 +142,7 @@ fn tell_json(output: &Output, event: &ClientEvent) {
             let code = match reason {
                 SessionEnd::PasswordChanged => "password_changed",
                 SessionEnd::Disabled => "disabled",
+                SessionEnd::KeyReplaced => "key_replaced",
                 SessionEnd::Expired => "expired",
             };
             ("session_ended", json!({ "user": user.as_str(), "reason": reason.to_string(), "code": code }))

@@ -19,11 +19,15 @@ const KNOWN_MAX: usize = 4 * TRACKERS_MAX;
 
 impl Shared {
     /// A tracker tells which trackers the network has: those that are not known yet are dialled from now on. Sessions with those that
-    /// the operator has removed end.
-    pub(super) fn learn(self: &Arc<Self>, addresses: Vec<Label>, removed: &[Label]) {
+    /// the operator has removed end, as soon as no other connected tracker lists them: the one that tells may be mistaken, or the
+    /// only one that is.
+    pub(super) fn learn(self: &Arc<Self>, teller: (usize, u64), addresses: Vec<Label>, removed: &[Label]) {
         // What is no address cannot be dialled: it may be one of a kind that a later version knows.
         let parsed = addresses.iter().filter_map(|address| address.as_str().parse::<TrackerAddress>().ok());
         let addresses: Vec<String> = parsed.map(|address| address.to_string()).take(TRACKERS_MAX).collect();
+        if let Some(live) = self.state.lock().live(teller.0, teller.1) {
+            live.listed.clone_from(&addresses);
+        }
         self.drop_removed(removed.iter().filter(|label| !addresses.iter().any(|address| address == label.as_str())));
         self.add(&addresses);
         self.tell(News::Trackers(addresses));
@@ -66,6 +70,10 @@ impl Shared {
     fn drop_removed<'a>(&self, addresses: impl Iterator<Item = &'a Label>) {
         let mut state = self.state.lock();
         for address in addresses {
+            if state.is_listed(address.as_str()) {
+                info!("the tracker {address} was removed from the network, as one tracker says; another still lists it");
+                continue;
+            }
             for link in state.links.iter_mut().filter(|link| link.address == address.as_str() && !link.is_removed) {
                 info!("the tracker {address} was removed from the network; it is not used any more");
                 link.is_removed = true;
@@ -76,6 +84,12 @@ impl Shared {
 }
 
 impl SetState {
+    /// Tells whether a connected tracker, but for that one itself, lists the tracker at this address.
+    fn is_listed(&self, address: &str) -> bool {
+        let others = self.links.iter().filter(|link| link.address != address).filter_map(|link| link.live.as_ref());
+        others.flat_map(|live| &live.listed).any(|listed| listed == address)
+    }
+
     /// A connection at `index` leads to the tracker with that store. Tells whether it is to end, as another one does too.
     pub(super) fn is_second_way(&mut self, index: usize, store: StoreId) -> bool {
         let leads_there = |link: &LinkState| link.live.as_ref().is_some_and(|live| live.store == store);
@@ -144,6 +158,28 @@ mod tests {
         assert_eq!((second.count(is_change), second.welcomed()), (0, welcomed));
         first.tell(&Event::Trackers { addresses: labels.to_vec(), removed: vec![] });
         wait_for("it is back", || second.welcomed() > welcomed && set.views().len() == 2);
+        set.stop(PATIENCE);
+    }
+
+    #[test]
+    fn one_tracker_alone_does_not_cut_off_what_the_others_list() {
+        let fakes = [(); 3].map(|()| Fake::start(usual));
+        let [first, second, third] = &fakes;
+        let (set, news) = set_of(&[first, second, third]);
+        wait_for("all are connected", || set.views().iter().all(|view| view.number.is_some()));
+        let all = [first, second, third].map(|fake| fake.address.to_string().parse::<Label>().unwrap());
+        let rest = || Event::Trackers { addresses: all[..2].to_vec(), removed: vec![all[2].clone()] };
+        let told = || news.recv_timeout(PATIENCE).is_ok_and(|item| matches!(item, super::News::Trackers(_)));
+        // What the removed one says of itself does not count.
+        for fake in [second, third] {
+            fake.tell(&Event::Trackers { addresses: all.to_vec(), removed: vec![] });
+            wait_for("it is told", told);
+        }
+        first.tell(&rest());
+        wait_for("it is told", told);
+        assert_eq!(set.views().len(), 3);
+        second.tell(&rest());
+        wait_for("it is dropped", || set.views().len() == 2);
         set.stop(PATIENCE);
     }
 }

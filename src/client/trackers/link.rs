@@ -199,6 +199,7 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
             announced_for: 0,
             rtt,
             suspect: false,
+            listed: Vec::new(),
         };
         let link = &mut state.links[index];
         link.live = Some(live);
@@ -245,7 +246,7 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     Event::FileRemoved { group, file, info_hash, label, replaced_by } => {
                         shared.tell(News::FileRemoved(RemovedFile { group, file, info_hash, label, replaced_by }));
                     }
-                    Event::Trackers { addresses, removed } => shared.learn(addresses, &removed),
+                    Event::Trackers { addresses, removed } => shared.learn((index, key), addresses, &removed),
                     Event::NetworkKey { rotation } => match shared.options.network.told(&rotation) {
                         Ok(change) => change.into_iter().for_each(|change| shared.tell(News::KeyChanged(change))),
                         Err(error) => warn!("a change of the network's key cannot be written down, and does not count: {error}"),

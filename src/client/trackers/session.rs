@@ -240,7 +240,7 @@ impl Shared {
                     drop(state);
                     self.login_again(index, key);
                 } else if !state.is_changing() {
-                    let over = state.give_up_session(index, *why);
+                    let over = state.give_up_session(index, *why, &self.options.network.keys());
                     drop(state);
                     self.changed.notify_all();
                     over.into_iter().for_each(|generation| self.tell(News::SessionOver(generation)));

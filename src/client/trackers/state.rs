@@ -89,6 +89,8 @@ pub(super) struct Live {
     pub(super) rtt: Duration,
     /// It left a question unanswered for too long and has said nothing since.
     pub(super) suspect: bool,
+    /// The addresses of the network's trackers that it told last, at most as many as a network may have.
+    pub(super) listed: Vec<String>,
 }
 
 /// Who waits for an answer.

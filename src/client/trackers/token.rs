@@ -12,6 +12,7 @@ use super::session::Login;
 use super::state::SetState;
 use super::{Need, Shared, TrackerSet};
 use crate::client::ClientError;
+use crate::trust::NetworkPublicKey;
 use crate::types::{Password, Refusal, SessionToken, UserEntry};
 use crate::wire::tracker::{Reply, Request};
 
@@ -34,6 +35,9 @@ pub enum SessionEnd {
     /// The operator has disabled the account.
     #[error("the operator has disabled the account")]
     Disabled,
+    /// The key of the network that had signed the token counts no more, and no token of the present one was had in time.
+    #[error("the network's key was replaced meanwhile")]
+    KeyReplaced,
     /// No tracker could be reached for so long that the token is not good any more.
     #[error("no tracker could be reached for too long")]
     Expired,
@@ -168,9 +172,10 @@ impl SetState {
         }
     }
 
-    /// Tracker `index` says that the session's token is void, for which it is told why, and no newer one is to come. Returns the generation of a session that is over
-    /// by that: not if the token is expired for that tracker alone, which explains what it says.
-    pub(super) fn give_up_session(&mut self, index: usize, why: Refusal) -> Option<u64> {
+    /// Tracker `index` says that the session's token is void, for which it is told why, and no newer one is to come. `keys` are the
+    /// network's. Returns the generation of a session that is over by that: not if the token is expired for that tracker alone,
+    /// which explains what it says.
+    pub(super) fn give_up_session(&mut self, index: usize, why: Refusal, keys: &[NetworkPublicKey]) -> Option<u64> {
         let session = self.session.as_ref().filter(|_| self.over.is_none())?;
         if why == Refusal::Disabled {
             self.over = Some(SessionEnd::Disabled);
@@ -183,7 +188,12 @@ impl SetState {
             warn!("tracker {} has a clock that is ahead of the others', and takes the session for expired", index + 1);
             return None;
         }
-        self.over = Some(if expired { SessionEnd::Expired } else { SessionEnd::PasswordChanged });
+        let is_signed = keys.iter().any(|key| key.signed_token(&session.token));
+        self.over = Some(match (expired, is_signed) {
+            (true, _) => SessionEnd::Expired,
+            (false, true) => SessionEnd::PasswordChanged,
+            (false, false) => SessionEnd::KeyReplaced,
+        });
         Some(session.generation)
     }
 

@@ -54,6 +54,8 @@ impl DeviceStore {
             connection.execute(sql, params![old.as_bytes(), new.as_bytes(), has_ended])?;
             if *has_ended {
                 let after = new.fingerprint();
+                // A key that has come back has no successor.
+                connection.execute("DELETE FROM successor WHERE old = ?1 AND ended", [after.as_bytes()])?;
                 let both = params![after.as_bytes(), old.as_bytes()];
                 connection.execute("UPDATE network SET fingerprint = ?1 WHERE fingerprint = ?2", both)?;
                 connection.execute("UPDATE OR REPLACE tracker SET network = ?1 WHERE network = ?2", both)?;
@@ -153,7 +155,13 @@ mod tests {
         assert_eq!(store.successors().unwrap(), [begun]);
         store.set_successor(&SuccessorRow { has_ended: true, ..begun }).unwrap();
         assert_eq!((store.network().unwrap(), store.trackers(after).unwrap()), (Some(after), vec!["a:1".to_owned()]));
-        store.remove_successor(old).unwrap();
+        let back = SuccessorRow { old: after, new: PublicKey::from_bytes([3; 32]), has_ended: true };
+        store.set_successor(&back).unwrap();
+        let again = SuccessorRow { old: back.new.fingerprint(), new, has_ended: true };
+        store.set_successor(&again).unwrap();
+        assert_eq!(store.network().unwrap(), Some(after));
+        assert!(!store.successors().unwrap().contains(&back), "no key follows itself round a circle");
+        [old, again.old].iter().for_each(|old| store.remove_successor(*old).unwrap());
         assert!(store.successors().unwrap().is_empty());
     }
 }

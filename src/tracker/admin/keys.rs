@@ -11,10 +11,10 @@ use serde_json::json;
 use super::command::KeyStep;
 use super::execute::{ask, done, set};
 use super::{AdminError, Line, Sink};
-use crate::directory::{KEY_ROTATION, Settings};
+use crate::directory::{KEY_ENDED, KEY_ROTATION, Settings};
 use crate::tracker::core::Input;
 use crate::tracker::shared::Shared;
-use crate::trust::KeyPair;
+use crate::trust::{KeyPair, NetworkPublicKey};
 use crate::types::{KeyRotation, RotationStage};
 
 /// Carries one step out.
@@ -31,7 +31,10 @@ pub(super) fn rotate(shared: &Shared, step: KeyStep, out: Sink<'_>) -> Result<()
         KeyStep::Begin => begin(shared, out),
         KeyStep::Cancel => {
             let rotation = begun(shared)?;
-            stage(shared, rotation, RotationStage::Cancelled)?;
+            set(shared, KEY_ROTATION, Some(sign(shared, &rotation, RotationStage::Cancelled)?))?;
+            if settings(shared)?.ended.is_some_and(|ended| ended.is_same_change(&rotation)) {
+                return Err(failed("another tracker has ended the old key meanwhile; that stands".to_owned()));
+            }
             let (old, new) = (rotation.old.fingerprint(), rotation.new.fingerprint());
             let text = format!(
                 "the network's key stays {old}; {new} counts no more. Remove {} on every tracker",
@@ -45,12 +48,13 @@ pub(super) fn rotate(shared: &Shared, step: KeyStep, out: Sink<'_>) -> Result<()
 
 /// Shows how far it is; the file of the new key is looked for again.
 fn show(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
+    let looked = shared.keys.look_at_next();
     shared.core.send(Input::LookAtKeys);
     let settings = settings(shared)?;
     let ring = shared.keys.ring();
     let network = ring.fingerprint().to_string();
     out(Line::new(format!("network {network}"), json!({ "network": network })))?;
-    let next = match (shared.keys.next_file(), shared.keys.look_at_next()) {
+    let next = match (shared.keys.next_file(), looked) {
         (None, _) => "this tracker was started without a file for it".to_owned(),
         (Some(file), Ok(Some(key))) => format!("{} in {}", key.fingerprint(), file.display()),
         (Some(file), Ok(None)) => format!("none in {}", file.display()),
@@ -134,7 +138,7 @@ fn end(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
             missing.join(", ")
         )));
     }
-    stage(shared, rotation, RotationStage::Ended)?;
+    set(shared, KEY_ENDED, Some(sign(shared, &rotation, RotationStage::Ended)?))?;
     let (old, new) = (rotation.old.fingerprint().to_string(), rotation.new.fingerprint().to_string());
     let text = format!(
         "the network's key is {new} now, and {old} counts no more. On every tracker, before its next start:\n\
@@ -152,8 +156,17 @@ fn begun(shared: &Shared) -> Result<KeyRotation, AdminError> {
     rotation.ok_or_else(|| failed("the network's key is not being replaced: `rotate_key begin` begins that".to_owned()))
 }
 
-fn stage(shared: &Shared, rotation: KeyRotation, stage: RotationStage) -> Result<(), AdminError> {
-    set(shared, KEY_ROTATION, Some(KeyRotation { stage, ..rotation }.to_string()))
+/// The next stage of that rotation, signed with the old key, as text.
+fn sign(shared: &Shared, rotation: &KeyRotation, stage: RotationStage) -> Result<String, AdminError> {
+    let ring = shared.keys.ring();
+    let (shown, old) = (ring.shown(), NetworkPublicKey::from(rotation.old));
+    if shown.network() != old {
+        let name = old.fingerprint();
+        return Err(failed(format!(
+            "this tracker was started without the key {name}, which has to sign that: say it at another"
+        )));
+    }
+    Ok(shown.sign_rotation(stage, rotation.new.into()).to_string())
 }
 
 /// Every tracker of the network, and whether it has said that it holds the new key.

@@ -18,7 +18,7 @@ fn golden_bytes() {
     let mut messages: Vec<(String, Vec<u8>)> =
         ToAcceptor::examples().iter().map(|m| (format!("ToAcceptor {}", variant_name(m)), to_frame(m))).collect();
     messages.extend(to_dialler().iter().map(|message| match message {
-        ToDialler::Unwelcome(why) => (format!("ToDialler Unwelcome {why:?}"), to_frame(message)),
+        ToDialler::Unwelcome(why) => (format!("ToDialler Unwelcome {}", variant_name(why)), to_frame(message)),
         _ => (format!("ToDialler {}", variant_name(message)), to_frame(message)),
     }));
     check_golden("replication.txt", messages.iter().map(|(name, frame)| (name.clone(), &frame[..])));

@@ -210,6 +210,19 @@ fn a_tracker_whose_clock_is_a_day_ahead_ends_no_session() {
 }
 
 #[test]
+fn a_token_of_a_key_that_counts_no_more_ends_the_session_with_those_words() {
+    let fake = Fake::start(|request| if is_resume(request) { refuse(Refusal::SessionOver) } else { usual(request) });
+    let (set, news) = set_of(&[&fake]);
+    log_in(&set);
+    let next = KeyPair::generate().unwrap().network();
+    fake.tell(&Event::NetworkKey { rotation: fake.key.sign_rotation(crate::types::RotationStage::Ended, next) });
+    fake.tell(&Event::SessionOver);
+    wait_for("it is over", || over(&news));
+    assert_eq!(set.is_over(), Some(SessionEnd::KeyReplaced));
+    set.stop(PATIENCE);
+}
+
+#[test]
 fn a_password_crosses_to_one_tracker_at_a_time() {
     let (release, held) = unbounded::<()>();
     let held = Arc::new(held);
