@@ -4,6 +4,8 @@
 //! `text` is what a user typed: a name as shown, that is `name` or `name~2`. Listings come in pages: `after` is the last entry of
 //! the page before, `max` the number of entries wanted, and the flag tells whether there are more. A tracker adds who is online.
 
+use std::collections::HashMap;
+
 use super::entries::{Tag, Totals, UserSummary, down, file_names, group_names, in_list, last_id, last_user, sharer, user_names};
 use super::rows::{Rows, Scan, stored_key};
 use super::settings::Settings;
@@ -192,10 +194,11 @@ impl<R: Rows> Directory<R> {
             return (Vec::new(), false);
         }
         let names = file_names(group);
+        let mut shown = Shown::default();
         let list = match order {
             FileOrder::Name => {
                 let matching = names.after(&self.rows, after).filter(|(label, _)| matches(pattern, label));
-                return page(matching.filter_map(|(_, file)| self.file(group, file)), max);
+                return page(matching.filter_map(|(label, file)| self.describe(group, file, Some(label), &mut shown)), max);
             }
             FileOrder::Size => Tag::BySize,
             FileOrder::Date => Tag::ByDate,
@@ -214,7 +217,7 @@ impl<R: Rows> Directory<R> {
         let files = scan.filter_map(|(key, _)| last_id::<FileId, { FileId::LEN }>(&key));
         let is_wanted =
             |file: &FileId| pattern.is_none() || self.label_of_file(group, *file).is_some_and(|l| matches(pattern, &l));
-        page(files.filter(is_wanted).filter_map(|file| self.file(group, file)), max)
+        page(files.filter(is_wanted).filter_map(|file| self.describe(group, file, None, &mut shown)), max)
     }
 
     /// One page of the files in the groups of a user whose name matches, group by group.
@@ -236,15 +239,21 @@ impl<R: Rows> Directory<R> {
 
     /// Describes a file that a member shares.
     pub fn file(&self, group: GroupId, file: FileId) -> Option<FileEntry> {
+        self.describe(group, file, None, &mut Shown::default())
+    }
+
+    /// Describes a file, whose label may be known. `shown` holds the labels of users that have been looked up.
+    fn describe(&self, group: GroupId, file: FileId, label: Option<Label>, shown: &mut Shown) -> Option<FileEntry> {
         let summary = self.file_summary(group, file);
         let (_, since, name) = summary.listed?;
         let (_, row) = self.file_row(group, file)?;
         let FileRow { facts, at, .. } = row?;
+        let mut label_of = |user| shown.entry(user).or_insert_with(|| self.label_of(user)).clone();
         Some(FileEntry {
             group,
-            label: file_names(group).label(&self.rows, &name, since, file)?,
+            label: label.or_else(|| file_names(group).label(&self.rows, &name, since, file))?,
             facts,
-            sharers: self.sharers(group, file).take(SHARERS_NAMED_MAX).map(|user| self.label_of(user)).collect(),
+            sharers: self.sharers(group, file).take(SHARERS_NAMED_MAX).map(&mut label_of).collect(),
             sharer_count: summary.sharers,
             online: 0,
             at,
@@ -367,6 +376,9 @@ impl<R: Rows> Directory<R> {
         self.user_entry(user).map_or_else(|| Label::new(&format!("?{}", &user.to_string()[..8]), 1), |entry| entry.label)
     }
 }
+
+/// Labels of users that have been looked up for one page.
+type Shown = HashMap<UserId, Label>;
 
 /// The kind of rows that the operator sets.
 const SETTING_KIND: u8 = 7;

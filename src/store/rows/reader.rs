@@ -24,7 +24,7 @@ pub struct RowReader {
 }
 
 /// Memory for pages of the database, in KiB.
-const CACHE_KIB: i64 = 8 << 10;
+const CACHE_KIB: i64 = 24 << 10;
 
 impl RowReader {
     pub(super) fn open(path: PathBuf) -> Result<Self, StoreError> {
