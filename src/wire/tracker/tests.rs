@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::{Effect, RequestId, Stamp};
+use crate::types::{Effect, Refusal, RequestId, RequestStamp, Stamp, Success};
 use crate::wire::checks::{check_canonical, check_frame, check_golden, variant_name};
 use crate::wire::codec::encode_block;
 use crate::wire::frame::to_frame;

@@ -1,0 +1,99 @@
+//! What a tracker tells a client unasked.
+
+use crate::types::{DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, UserId};
+use crate::wire::codec::wire_enum;
+
+/// Something that a client is told unasked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A device joined, changed its part in, or left the swarm of a file that this device announced.
+    Peer(PeerEntry),
+    /// The session's user is no longer a member of the group: offers and downloads there end.
+    Removed {
+        /// The group.
+        group: GroupId,
+    },
+    /// The session's user was let into a group.
+    Admitted {
+        /// The group.
+        group: GroupEntry,
+    },
+    /// The tracker is shutting down in order.
+    Closing,
+    /// A device no longer takes part in the swarm of a file in a group, by its user's own doing: it stopped sharing or downloading, or
+    /// logged out. Links for that file that rest on that group end.
+    Withdrawn {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+    },
+    /// A user's tickets that were signed earlier than that are void: the membership has ended, or the password was changed. Links that
+    /// rest on one end.
+    Void {
+        /// In this group; in every group if none is named.
+        group: Option<GroupId>,
+        /// Whose.
+        user: UserId,
+        /// Tickets issued at this time or before, milliseconds since the Unix epoch.
+        until_ms: u64,
+    },
+    /// The session's user stopped sharing a file, on another device: it is no longer offered here either.
+    ShareStopped {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+    },
+    /// The session's user is logged out: the token is void, because the password was changed.
+    SessionOver,
+    /// A file was removed from a group, or another has taken its place: offers and downloads of it end.
+    FileRemoved {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileId,
+        /// The content that it has.
+        info_hash: InfoHash,
+        /// Its name as shown.
+        label: Label,
+        /// The name as shown of the file that has taken its place.
+        replaced_by: Option<Label>,
+    },
+    /// The network's trackers: told after the login, and when they change.
+    Trackers {
+        /// `host:port` of each.
+        addresses: Vec<Label>,
+        /// `host:port` of those that the operator has removed: sessions with them end.
+        removed: Vec<Label>,
+    },
+    /// Another key takes the place of the network's: told behind the welcome, after the login, and when it changes.
+    NetworkKey {
+        /// Which keys, and which of them counts.
+        rotation: KeyRotation,
+    },
+    /// An event of a later version, to be ignored.
+    Unknown {
+        /// Its tag.
+        tag: u8,
+    },
+}
+
+wire_enum!(Event "event" {
+    0 => Peer(peer),
+    1 => Removed { group },
+    2 => Admitted { group },
+    3 => Closing,
+    4 => Withdrawn { group, info_hash, user, device },
+    5 => Void { group, user, until_ms },
+    6 => ShareStopped { group, info_hash },
+    7 => SessionOver,
+    8 => FileRemoved { group, file, info_hash, label, replaced_by },
+    9 => Trackers { addresses, removed },
+    10 => NetworkKey { rotation },
+    _ => Unknown { tag },
+});

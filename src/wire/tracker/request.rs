@@ -1,0 +1,373 @@
+//! What a client asks a tracker.
+//!
+//! **Invariant:** every request that changes the directory carries a [`RequestStamp`].
+
+use crate::types::{
+    Change, DownloadState, FileFacts, FileId, FileOrder, GroupId, GroupName, InfoHash, Label, Password, Pattern, RequestStamp,
+    SessionToken, UserId, UserName, limits,
+};
+use crate::wire::codec::{list_items, wire_enum, wire_struct};
+
+/// One frame from a client to a tracker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FromClient {
+    /// The client's number for it, echoed in the reply.
+    pub number: u32,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Keeps an idle session alive.
+    Ping,
+    /// Makes an account.
+    CreateUser {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The name.
+        name: UserName,
+        /// The password.
+        password: Password,
+    },
+    /// Names the session's user.
+    Login {
+        /// A user's name, or `name~2`.
+        name: Label,
+        /// Their password.
+        password: Password,
+    },
+    /// Ends the user's part of the session; the connection stays.
+    Logout,
+    /// Replaces the session's user's password.
+    ChangePassword {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The password so far.
+        old: Password,
+        /// The password from now on.
+        new: Password,
+    },
+    /// Makes a group.
+    CreateGroup {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The name.
+        name: GroupName,
+    },
+    /// See [`Change::JoinGroup`].
+    JoinGroup {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+    },
+    /// See [`Change::LeaveGroup`].
+    LeaveGroup {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+    },
+    /// See [`Change::AcceptRequest`].
+    AcceptRequest {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// Who asked.
+        user: UserId,
+    },
+    /// See [`Change::RejectRequest`].
+    RejectRequest {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// Who asked.
+        user: UserId,
+    },
+    /// See [`Change::RemoveMember`].
+    RemoveMember {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The member.
+        user: UserId,
+    },
+    /// See [`Change::TransferGroup`].
+    TransferGroup {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The next owner.
+        user: UserId,
+    },
+    /// See [`Change::ShareFile`].
+    ShareFile {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileFacts,
+    },
+    /// See [`Change::StopShare`].
+    StopShare {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileId,
+    },
+    /// See [`Change::ReplaceFile`].
+    ReplaceFile {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileFacts,
+        /// The file whose place it takes.
+        replaces: FileId,
+    },
+    /// See [`Change::RemoveFile`].
+    RemoveFile {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileId,
+    },
+    /// See [`Change::RenameGroup`].
+    RenameGroup {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The name wished for.
+        name: GroupName,
+    },
+    /// See [`Change::DeleteGroup`].
+    DeleteGroup {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+    },
+    /// See [`Change::DeleteAccount`].
+    DeleteAccount {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+    },
+    /// Finds what names stand for. The group must exist; a user or file is looked up only if given, a file only for members.
+    Resolve {
+        /// A group's name as shown.
+        group: Label,
+        /// A user's name as shown.
+        user: Option<Label>,
+        /// A file's name as shown in that group.
+        file: Option<Label>,
+    },
+    /// All groups, in pages.
+    ListGroups {
+        /// The last label of the page before.
+        after: Option<Label>,
+        /// Only those whose label matches.
+        pattern: Option<Pattern>,
+    },
+    /// The session's user's groups and pending requests, in pages.
+    ListMyGroups {
+        /// The last label of the page before.
+        after: Option<Label>,
+    },
+    /// Pending requests, oldest first, in pages; the owner only.
+    ListRequests {
+        /// The group.
+        group: GroupId,
+        /// The last user of the page before.
+        after: Option<UserId>,
+    },
+    /// Members, longest-standing first, in pages; members only.
+    ListMembers {
+        /// The group.
+        group: GroupId,
+        /// The last user of the page before.
+        after: Option<UserId>,
+    },
+    /// Files, in pages; members only.
+    ListFiles {
+        /// The group.
+        group: GroupId,
+        /// The last label of the page before.
+        after: Option<Label>,
+        /// Only those whose label matches.
+        pattern: Option<Pattern>,
+        /// In which order.
+        order: FileOrder,
+    },
+    /// One file, by what it is; members only.
+    FindFile {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        file: FileId,
+    },
+    /// Files in all groups of the session's user, in pages, by group and label.
+    FindFiles {
+        /// Only those whose label matches.
+        pattern: Pattern,
+        /// Group and label of the last file of the page before.
+        after: Option<(GroupId, Label)>,
+    },
+    /// The session's user.
+    WhoAmI,
+    /// Every tracker of the network as this one sees it.
+    ListTrackers,
+    /// Says what this device does with files; answered with the peers of the files it leeches, and followed by events.
+    Announce {
+        /// Changes since the last announce of this session.
+        entries: Vec<AnnounceEntry>,
+    },
+    /// Asks for tickets that prove membership to other clients; answered with those of the groups that the user is in.
+    Tickets {
+        /// The groups.
+        groups: Vec<GroupId>,
+    },
+    /// Names the session's user by a token that another tracker, or this one, gave this device.
+    Resume {
+        /// The token.
+        token: SessionToken,
+    },
+    /// Asks for a token that lasts longer.
+    Renew,
+    /// A request of a later version; the answer is [`Refusal::Unsupported`](crate::types::Refusal).
+    Unknown {
+        /// Its tag.
+        tag: u8,
+    },
+}
+
+/// What a device does with one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnounceEntry {
+    /// The group.
+    pub group: GroupId,
+    /// The file.
+    pub info_hash: InfoHash,
+    /// What the device does with it.
+    pub state: DownloadState,
+}
+
+impl Request {
+    /// The stamp of a changing request, for a client that asks again.
+    pub fn stamp_mut(&mut self) -> Option<&mut RequestStamp> {
+        match self {
+            Self::CreateUser { request, .. }
+            | Self::ChangePassword { request, .. }
+            | Self::CreateGroup { request, .. }
+            | Self::JoinGroup { request, .. }
+            | Self::LeaveGroup { request, .. }
+            | Self::AcceptRequest { request, .. }
+            | Self::RejectRequest { request, .. }
+            | Self::RemoveMember { request, .. }
+            | Self::TransferGroup { request, .. }
+            | Self::ShareFile { request, .. }
+            | Self::ReplaceFile { request, .. }
+            | Self::StopShare { request, .. }
+            | Self::RemoveFile { request, .. }
+            | Self::RenameGroup { request, .. }
+            | Self::DeleteGroup { request, .. }
+            | Self::DeleteAccount { request } => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Returns the request's stamp and the change, if this asks for one that carries no password.
+    pub fn to_change(&self) -> Option<(RequestStamp, Change)> {
+        Some(match self.clone() {
+            Self::CreateGroup { request, name } => (request, Change::CreateGroup { name }),
+            Self::JoinGroup { request, group } => (request, Change::JoinGroup { group }),
+            Self::LeaveGroup { request, group } => (request, Change::LeaveGroup { group }),
+            Self::AcceptRequest { request, group, user } => (request, Change::AcceptRequest { group, user }),
+            Self::RejectRequest { request, group, user } => (request, Change::RejectRequest { group, user }),
+            Self::RemoveMember { request, group, user } => (request, Change::RemoveMember { group, user }),
+            Self::TransferGroup { request, group, user } => (request, Change::TransferGroup { group, user }),
+            Self::ShareFile { request, group, file } => (request, Change::ShareFile { group, file }),
+            Self::ReplaceFile { request, group, file, replaces } => (request, Change::ReplaceFile { group, file, replaces }),
+            Self::StopShare { request, group, file } => (request, Change::StopShare { group, file }),
+            Self::RemoveFile { request, group, file } => (request, Change::RemoveFile { group, file }),
+            Self::RenameGroup { request, group, name } => (request, Change::RenameGroup { group, name }),
+            Self::DeleteGroup { request, group } => (request, Change::DeleteGroup { group }),
+            Self::DeleteAccount { request } => (request, Change::DeleteAccount),
+            Self::Ping
+            | Self::CreateUser { .. }
+            | Self::Login { .. }
+            | Self::Logout
+            | Self::ChangePassword { .. }
+            | Self::Resolve { .. }
+            | Self::ListGroups { .. }
+            | Self::ListMyGroups { .. }
+            | Self::ListRequests { .. }
+            | Self::ListMembers { .. }
+            | Self::ListFiles { .. }
+            | Self::FindFile { .. }
+            | Self::FindFiles { .. }
+            | Self::WhoAmI
+            | Self::ListTrackers
+            | Self::Announce { .. }
+            | Self::Tickets { .. }
+            | Self::Resume { .. }
+            | Self::Renew
+            | Self::Unknown { .. } => return None,
+        })
+    }
+}
+
+list_items!(AnnounceEntry "announce entries" limits::ANNOUNCE_ENTRIES_MAX;);
+
+wire_struct! {
+    AnnounceEntry { group: GroupId, info_hash: InfoHash, state: DownloadState }
+    FromClient { number: u32, request: Request }
+}
+wire_enum!(Request "request" {
+    0 => Ping,
+    1 => CreateUser { request, name, password },
+    2 => Login { name, password },
+    3 => Logout,
+    4 => ChangePassword { request, old, new },
+    5 => CreateGroup { request, name },
+    6 => JoinGroup { request, group },
+    7 => LeaveGroup { request, group },
+    8 => AcceptRequest { request, group, user },
+    9 => RejectRequest { request, group, user },
+    10 => RemoveMember { request, group, user },
+    11 => TransferGroup { request, group, user },
+    12 => ShareFile { request, group, file },
+    13 => StopShare { request, group, file },
+    14 => Resolve { group, user, file },
+    15 => ListGroups { after, pattern },
+    16 => ListMyGroups { after },
+    17 => ListRequests { group, after },
+    18 => ListMembers { group, after },
+    19 => ListFiles { group, after, pattern, order },
+    20 => FindFile { group, file },
+    21 => WhoAmI,
+    22 => ListTrackers,
+    23 => Announce { entries },
+    24 => Tickets { groups },
+    25 => Resume { token },
+    26 => Renew,
+    27 => ReplaceFile { request, group, file, replaces },
+    28 => RemoveFile { request, group, file },
+    29 => RenameGroup { request, group, name },
+    30 => DeleteGroup { request, group },
+    31 => DeleteAccount { request },
+    32 => FindFiles { pattern, after },
+    _ => Unknown { tag },
+});
