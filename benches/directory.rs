@@ -236,7 +236,7 @@ fn ask(dir: &Path, sizes: Sizes) -> Result<()> {
     let asking = user(0);
     let big = sizes.files / 10;
     let random = |below: u64| rand::random::<u64>() % below.max(1);
-    let (_, asked) = reader.look(|directory| -> Result<()> {
+    let asked = reader.look(|directory| -> Result<()> {
         for (words, order) in [("name", FileOrder::Name), ("size", FileOrder::Size), ("date", FileOrder::Date)] {
             let times = times(51, |_| {
                 let after = facts(random(big)).name.as_str().parse()?;

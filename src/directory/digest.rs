@@ -15,7 +15,7 @@ use crate::types::{Content, Place, Row, Sha1Digest, StoreId};
 use crate::wire::Wire;
 
 impl<R: Rows> Directory<R> {
-    /// Tells directories apart: equal on trackers with equal rows, whatever way the rows came.
+    /// Tells directories apart: equal on trackers with equal rows, in whichever order these arrived.
     pub fn digest(&self) -> Sha1Digest {
         Sha1Digest::from_bytes(Sha1::digest(self.totals().digest.to_be_bytes()).into())
     }

@@ -23,7 +23,8 @@ impl<R: Rows> Directory<R> {
         if let Content::User(_, value) = row.content { Some((row.version, value)) } else { None }
     }
 
-    /// Tells whether the account was deleted: whatever the rows of its memberships say, it is in no group.
+    /// Tells whether the account was deleted. A deleted account is in no group, although the rows of its
+    /// memberships stay.
     pub(super) fn is_deleted(&self, user: UserId) -> bool {
         self.account(user).is_some_and(|(_, row)| row.is_none())
     }
@@ -117,9 +118,7 @@ impl<R: Rows> Directory<R> {
 
     /// The rows of all who offer a file or did.
     pub(super) fn sharing_rows(&self, group: GroupId, file: FileId) -> impl Iterator<Item = (UserId, Version, SharingRow)> + '_ {
-        let mut prefix = stored_key(&RowKey::Sharing(group, file, UserId::NOBODY));
-        prefix.truncate(prefix.len() - UserId::LEN);
-        self.rows_with(prefix).filter_map(|row| match row.content {
+        self.rows_of_users(RowKey::Sharing(group, file, UserId::NOBODY)).filter_map(|row| match row.content {
             Content::Sharing(_, _, user, value) => Some((user, row.version, value)),
             _ => None,
         })
@@ -145,6 +144,13 @@ impl<R: Rows> Directory<R> {
             // It was removed, or has not arrived yet.
             Some((_, None)) | None => false,
         }
+    }
+
+    /// The rows whose key is that one but for the user at its end.
+    pub(super) fn rows_of_users(&self, key: RowKey) -> impl Iterator<Item = Row> + '_ {
+        let mut prefix = stored_key(&key);
+        prefix.truncate(prefix.len() - UserId::LEN);
+        self.rows_with(prefix)
     }
 
     /// The rows whose stored key begins with these bytes.

@@ -47,7 +47,6 @@ mod links;
 mod names;
 mod output;
 mod queries;
-mod registers;
 mod replica;
 mod replication;
 mod rows;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::entries::{Tag, Totals, UserSummary, down, file_names, group_names, in_list, last_id, last_user, sharer, user_names};
-use super::rows::{Rows, Scan, stored_key};
+use super::rows::{Rows, Scan};
 use super::settings::Settings;
 use super::state::Directory;
 use crate::types::{
@@ -15,6 +15,7 @@ use crate::types::{
     PasswordHash, Pattern, Place, Refusal, RequestEntry, RequestId, RequestRow, RowKey, Stamp, Success, UserEntry, UserId,
     UserRow, Version,
 };
+use crate::wire::row::SETTING_KIND;
 
 /// Bearers of one name whose passwords are tried at a login: each try costs a slow hash. Later ones log in as `name~9`.
 const LOGIN_CANDIDATES_MAX: usize = 8;
@@ -231,10 +232,11 @@ impl<R: Rows> Directory<R> {
         let groups = self.groups_of(asking).skip_while(|group| after.is_some_and(|(first, _)| group < first));
         let files = groups.flat_map(|group| {
             let behind = after.filter(|(of, _)| *of == group).map(|(_, label)| label);
-            let names = file_names(group).after(&self.rows, behind);
-            names.filter(|(label, _)| pattern.matches(label.as_str())).filter_map(move |(_, file)| self.file(group, file))
+            file_names(group).after(&self.rows, behind).map(move |(label, file)| (group, label, file))
         });
-        page(files, max)
+        let matching = files.filter(|(_, label, _)| pattern.matches(label.as_str()));
+        let mut shown = Shown::default();
+        page(matching.filter_map(|(group, label, file)| self.describe(group, file, Some(label), &mut shown)), max)
     }
 
     /// Describes a file that a member shares.
@@ -308,16 +310,9 @@ impl<R: Rows> Directory<R> {
         self.file_row(group, file)?.1.map(|row| row.facts.info_hash)
     }
 
-    /// The groups in which a user whose account was deleted was, or waited to be.
-    pub fn former_groups(&self, user: UserId) -> impl Iterator<Item = GroupId> + '_ {
-        self.tied_groups(user)
-    }
-
     /// Every user with a tie to a group, whether it is live or not, or with one that has ended.
     pub fn tied_to(&self, group: GroupId) -> impl Iterator<Item = UserId> + '_ {
-        let mut prefix = stored_key(&RowKey::Membership(group, UserId::NOBODY));
-        prefix.truncate(prefix.len() - UserId::LEN);
-        self.rows_with(prefix).filter_map(|row| match row.content {
+        self.rows_of_users(RowKey::Membership(group, UserId::NOBODY)).filter_map(|row| match row.content {
             Content::Membership(_, user, _) => Some(user),
             _ => None,
         })
@@ -379,9 +374,6 @@ impl<R: Rows> Directory<R> {
 
 /// Labels of users that have been looked up for one page.
 type Shown = HashMap<UserId, Label>;
-
-/// The kind of rows that the operator sets.
-const SETTING_KIND: u8 = 7;
 
 /// Takes `max` entries and tells whether there are more.
 fn page<T>(mut entries: impl Iterator<Item = T>, max: usize) -> (Vec<T>, bool) {

@@ -240,7 +240,7 @@ impl<R: RowsMut> Replica<R> {
         &self.directory
     }
 
-    /// The store under the directory, for whoever ends its transactions.
+    /// The store, for the driver, which ends its transactions.
     pub fn store_mut(&mut self) -> &mut R {
         self.directory.rows_mut()
     }

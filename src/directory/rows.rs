@@ -1,10 +1,9 @@
-//! What the directory rests on: rows by key, and the entries of its indexes, both in the order of
-//! their keys' bytes.
+//! The store as the directory sees it: rows, and entries of indexes, both in the order of their keys'
+//! bytes.
 //!
 //! The same rules run over rows in memory ([`MemoryRows`], for tests and simulators) and in a
-//! database. Nothing here fails: a store that cannot read remembers why, answers as if nothing were
-//! there, and whoever drives the directory asks the store before anything leaves that rests on the
-//! answers.
+//! database. These methods return no errors. A store that cannot read keeps the error and answers as
+//! if nothing were there; the driver asks the store for that error before it lets anything out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -29,6 +28,24 @@ pub trait Rows {
 
     /// Returns at most `limit` entries in a range, in order, or the last ones in reverse order.
     fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry>;
+}
+
+impl<R: Rows> Rows for &R {
+    fn get(&self, key: &RowKey) -> Option<Row> {
+        (**self).get(key)
+    }
+
+    fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
+        (**self).rows(prefix, after, limit)
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
+        (**self).entry(key)
+    }
+
+    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
+        (**self).entries(range, backwards, limit)
+    }
 }
 
 /// Rows and entries, for writing: in one transaction, which the driver ends.

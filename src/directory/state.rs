@@ -1,12 +1,12 @@
 //! The directory as a whole: rows are merged, and the indexes follow.
 //!
-//! **Invariant:** the entries of the indexes follow from the rows alone, so that they can be made
-//! anew, and equal rows have equal entries in whatever order they came.
+//! **Invariant:** each key holds the largest write that it was ever offered, so merging is
+//! commutative, associative and idempotent. The entries of the indexes follow from the rows alone:
+//! they can be rebuilt, and the order in which rows arrived makes no difference.
 
 use super::entries::{
     self, FileSummary, GroupSummary, Tag, Totals, UserSummary, at, down, file_names, group_names, in_list, last_id, user_names,
 };
-use super::registers::wins;
 use super::rows::{MemoryRows, Rows, RowsMut, Scan, stored_key};
 use crate::types::{
     Content, FileId, FileRow, GroupId, MembershipRow, MembershipState, Row, RowKey, Stamp, UserId, UserRow, Version,
@@ -18,9 +18,12 @@ use crate::types::{
 #[derive(Debug, Clone, Default)]
 pub struct Directory<R = MemoryRows> {
     pub(super) rows: R,
-    /// As they are from now on; written with the end of a transaction.
+    /// The totals that this transaction has changed; [`Directory::end_transaction`] writes them.
     totals: Option<Totals>,
 }
+
+/// Rows that are indexed before the next ones are read; few in tests, so that they need several rounds.
+const AT_ONCE: usize = if cfg!(test) { 7 } else { 1000 };
 
 /// What became of a row that was offered.
 pub(super) enum Offered {
@@ -31,24 +34,19 @@ pub(super) enum Offered {
 }
 
 impl<R: Rows> Directory<R> {
-    /// Puts the rules over rows.
+    /// Makes the directory of a store.
     pub fn new(rows: R) -> Self {
         Self { rows, totals: None }
     }
 
-    /// The rows.
+    /// The store.
     pub fn rows(&self) -> &R {
         &self.rows
     }
 
-    /// The rows, for whoever ends transactions.
+    /// The store, for the driver, which ends its transactions.
     pub fn rows_mut(&mut self) -> &mut R {
         &mut self.rows
-    }
-
-    /// Takes the rules off again.
-    pub fn into_rows(self) -> R {
-        self.rows
     }
 
     /// The directory in numbers.
@@ -101,15 +99,15 @@ impl<R: RowsMut> Directory<R> {
         Offered::Written(before.map(|before| before.content))
     }
 
-    /// Writes what was kept back until the end of a transaction.
+    /// Writes the totals; called once at the end of a transaction.
     pub(super) fn end_transaction(&mut self) {
         if let Some(totals) = self.totals.take() {
             self.rows.set_entry(&Tag::Totals.key(&[]), totals.to_bytes().as_deref());
         }
     }
 
-    /// Makes the entries for all rows with a stored key behind `through`, of which there are none yet.
-    /// `pause` is called now and then, with the key up to which they are there.
+    /// Makes the entries of all rows with a stored key behind `through`, which have none yet. After
+    /// every [`AT_ONCE`] rows it calls `pause` with the last row's stored key.
     ///
     /// # Errors
     /// What `pause` returns.
@@ -118,7 +116,6 @@ impl<R: RowsMut> Directory<R> {
         mut through: Vec<u8>,
         mut pause: impl FnMut(&mut R, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        const AT_ONCE: usize = if cfg!(test) { 7 } else { 1000 };
         loop {
             // An empty key is before all.
             let rows = self.rows.rows(&[], Some(&through), AT_ONCE);
@@ -292,7 +289,6 @@ impl<R: RowsMut> Directory<R> {
     fn refresh_shares_of(&mut self, group: GroupId, user: UserId) {
         let mut after = None;
         loop {
-            const AT_ONCE: usize = if cfg!(test) { 7 } else { 1000 };
             let files: Vec<FileId> = self.shares_behind(group, user, after).take(AT_ONCE).collect();
             for &file in &files {
                 self.refresh_share(group, file, user);
@@ -420,8 +416,9 @@ impl<R: RowsMut> Directory<R> {
 }
 
 impl<R: Rows> Directory<R> {
-    /// The groups that a user is in or waits to be in, whatever has become of the user or the group.
-    pub(super) fn tied_groups(&self, user: UserId) -> impl Iterator<Item = GroupId> + '_ {
+    /// The groups of which a user is a member, or waits to be, by the user's membership rows: the group may
+    /// have been deleted, or the account.
+    pub fn tied_groups(&self, user: UserId) -> impl Iterator<Item = GroupId> + '_ {
         let ties = Scan::prefix(&self.rows, &Tag::UserGroups.key(&[user.as_bytes()]));
         ties.filter_map(|(key, _)| last_id::<GroupId, { GroupId::LEN }>(&key))
     }
@@ -435,6 +432,13 @@ impl<R: Rows> Directory<R> {
         };
         scan.filter_map(|(key, _)| last_id::<FileId, { FileId::LEN }>(&key))
     }
+}
+
+/// Tells whether a write takes the place of the one that is there. Only a later final deletion takes the
+/// place of a final deletion.
+fn wins(offer: &Row, there: &Row) -> bool {
+    let rank = |row: &Row| (row.content.is_final(), row.version);
+    (rank(offer), &offer.content, &offer.extra) > (rank(there), &there.content, &there.extra)
 }
 
 fn add(count: &mut u32, is_more: bool) {

@@ -23,7 +23,7 @@ mod table;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
@@ -32,6 +32,7 @@ use self::peers::Peers;
 pub(super) use self::peers::{PEERS_MAX, Peer, put_peer};
 use self::pending::Pending;
 pub use self::reader::RowReader;
+pub use self::table::Tables;
 use super::database::{DatabaseKind, StoreError, open_database};
 use super::takeover;
 use crate::directory::{Entry, Rows, RowsMut, stored_key};
@@ -106,8 +107,7 @@ pub enum Entries {
 /// A tracker's rows, open for writing.
 #[derive(Debug)]
 pub struct RowStore {
-    path: PathBuf,
-    connection: Connection,
+    tables: Tables,
     lineage: Lineage,
     sequence: u64,
     swept: u64,
@@ -118,15 +118,12 @@ pub struct RowStore {
     pending: Pending,
     /// Rows that were read or written lately: a change looks at some of them again and again.
     lately: RefCell<HashMap<RowKey, Row>>,
-    failure: RefCell<Option<StoreError>>,
 }
 
 /// Memory for pages of the database, in KiB.
 const CACHE_KIB: i64 = 64 << 10;
 /// Rows kept as they were read or written.
 const LATELY_MAX: usize = 4096;
-/// Statements kept prepared.
-const STATEMENTS_MAX: usize = 64;
 
 impl RowStore {
     /// Opens the store in `directory`, or makes one, and takes the id `fresh` for this start. A
@@ -138,8 +135,6 @@ impl RowStore {
         let path = directory.join(FILE);
         takeover::take_over(directory)?;
         let mut connection = open_database(&path, KIND)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(|e| StoreError::of(&path, e))?;
         check_encoding(&path, &connection)?;
         if read_meta(&path, &connection, meta::TAKEOVER)?.is_some() {
             takeover::put_away(directory)?;
@@ -158,8 +153,7 @@ impl RowStore {
         };
         start(&mut connection, &lineage, &mut peers).map_err(|e| StoreError::of(&path, e))?;
         Ok(Self {
-            path,
-            connection,
+            tables: Tables::new(path, connection, CACHE_KIB)?,
             lineage,
             sequence,
             swept,
@@ -167,7 +161,6 @@ impl RowStore {
             is_writing: false,
             pending: Pending::default(),
             lately: RefCell::default(),
-            failure: RefCell::default(),
         })
     }
 
@@ -187,10 +180,10 @@ impl RowStore {
     /// [`StoreError::Database`] if the disk is full or fails.
     pub fn begin_entries(&mut self, version: u32) -> Result<Entries, StoreError> {
         let version = version.to_be_bytes();
-        if read_meta(&self.path, &self.connection, meta::ENTRIES)?.is_some_and(|found| found == version) {
+        if read_meta(&self.tables.path, &self.tables.connection, meta::ENTRIES)?.is_some_and(|found| found == version) {
             return Ok(Entries::All);
         }
-        let begun = read_meta(&self.path, &self.connection, meta::ENTRIES_BEGUN)?;
+        let begun = read_meta(&self.tables.path, &self.tables.connection, meta::ENTRIES_BEGUN)?;
         if let Some(through) = begun.as_deref().and_then(|begun| begun.strip_prefix(&version)) {
             return Ok(Entries::Behind(through.to_vec()));
         }
@@ -239,11 +232,10 @@ impl RowStore {
     /// # Errors
     /// What failed first: [`StoreError::Damaged`] or [`StoreError::Database`].
     pub fn check(&mut self) -> Result<(), StoreError> {
-        // It stays: whoever goes on gets an error again.
-        match self.failure.get_mut() {
-            None => Ok(()),
-            Some(failure) => Err(std::mem::replace(failure, damaged(&self.path, "it has failed before"))),
-        }
+        // The store stays failed: later calls get an error, too.
+        let Some(failure) = self.tables.take_failure() else { return Ok(()) };
+        self.tables.fail(damaged(&self.tables.path, "it has failed before"));
+        Err(failure)
     }
 
     /// Stores rows, and ends the transaction as [`RowStore::commit`] does. Makes no entries.
@@ -296,12 +288,12 @@ impl RowStore {
     pub fn old_rows(&mut self, before_ms: u64, limit: usize) -> Result<(Vec<Row>, u64), StoreError> {
         let (mut rows, mut swept) = (Vec::new(), self.swept);
         {
-            let wrap = |source| StoreError::of(&self.path, source);
-            let mut statement = self.connection.prepare_cached(OLD).map_err(wrap)?;
+            let wrap = |source| StoreError::of(&self.tables.path, source);
+            let mut statement = self.tables.connection.prepare_cached(OLD).map_err(wrap)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let mut found = statement.query(params![bound(before_ms), limit]).map_err(wrap)?;
             while let Some(columns) = found.next().map_err(wrap)? {
-                rows.push(read_body(&self.path, columns)?);
+                rows.push(read_body(&self.tables.path, columns)?);
                 // A peer that never hears of a request that old has missed nothing.
                 if columns.get::<_, u8>(1).map_err(wrap)? == CLASS_TOMBSTONE {
                     swept = swept.max(columns.get::<_, i64>(2).map_err(wrap)? as u64);
@@ -317,17 +309,17 @@ impl RowStore {
 
     /// Writes in the transaction that has begun, or begins one.
     fn write(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
-        if self.failure.get_mut().is_some() {
+        if self.tables.has_failed() {
             return;
         }
         let begun = if self.is_writing {
             Ok(())
         } else {
-            self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]).map(drop))
+            self.tables.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]).map(drop))
         };
         self.is_writing |= begun.is_ok();
-        if let Err(source) = begun.and_then(|()| write(&self.connection)) {
-            *self.failure.get_mut() = Some(StoreError::of(&self.path, source));
+        if let Err(source) = begun.and_then(|()| write(&self.tables.connection)) {
+            self.tables.fail(self.tables.wrap(source));
         }
     }
 
@@ -346,14 +338,14 @@ impl RowStore {
 
     /// Ends the transaction. If that fails, or anything in it has failed, nothing of it stays.
     fn end_transaction(&mut self) -> Result<(), StoreError> {
-        if self.is_writing && self.failure.get_mut().is_none() {
-            let ended = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]).map(drop));
-            *self.failure.get_mut() = ended.err().map(|source| StoreError::of(&self.path, source));
+        if self.is_writing && !self.tables.has_failed() {
+            let ended = self.tables.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]).map(drop));
+            ended.unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
         }
-        if self.failure.get_mut().is_some() {
+        if self.tables.has_failed() {
             self.lately.get_mut().clear();
             // The error that is known already is the one to tell.
-            let _ = self.connection.execute_batch("ROLLBACK");
+            let _ = self.tables.connection.execute_batch("ROLLBACK");
         }
         self.is_writing = false;
         self.check()
@@ -365,10 +357,6 @@ impl RowStore {
             lately.clear();
         }
         lately.insert(row.content.key(), row.clone());
-    }
-
-    fn read<T: Default>(&self, read: impl FnOnce(&Path, &Connection) -> Result<T, StoreError>) -> T {
-        table::or_failure(&self.failure, || read(&self.path, &self.connection))
     }
 
     /// Opens a second, reading connection to the store in `directory`, for another thread.
@@ -384,7 +372,7 @@ impl RowStore {
     /// # Errors
     /// Those of [`RowReader::backup`].
     pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        copy::copy(&self.connection, &self.path, to)
+        copy::copy(&self.tables.connection, &self.tables.path, to)
     }
 }
 
@@ -397,26 +385,24 @@ impl Rows for RowStore {
         if let Some(row) = self.lately.borrow().get(key) {
             return Some(row.clone());
         }
-        let row = self.read(|path, connection| table::get(path, connection, key))?;
+        let row = self.tables.get(key)?;
         self.note(&row);
         Some(row)
     }
 
     fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
-        self.read(|path, connection| table::rows(path, connection, prefix, after, limit))
+        self.tables.rows(prefix, after, limit)
     }
 
     fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
         match self.pending.get(key) {
             Some(waiting) => waiting.clone(),
-            None => self.read(|path, connection| table::entry(path, connection, key)),
+            None => self.tables.entry(key),
         }
     }
 
     fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
-        self.pending.page(range, backwards, limit, |range, limit| {
-            self.read(|path, connection| table::entries(path, connection, range, backwards, limit))
-        })
+        self.pending.page(range, backwards, limit, |range, limit| self.tables.entries(range, backwards, limit))
     }
 }
 

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::error;
 
 use crate::directory::Directory;
-use crate::store::{RowReader, RowStore};
+use crate::store::{RowReader, RowStore, Tables};
 
 /// Connections at once: somewhat more than a small machine has processors, since some wait for the disk.
 const READERS_MAX: usize = 6;
@@ -25,7 +25,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub(crate) enum Look {
     /// Something by its name or place.
     Up,
-    /// Whatever matches: not at one moment, so that the store's log need not be kept for it.
+    /// All that matches a pattern: not at one moment, so that the store's log need not be kept for it.
     Search,
 }
 
@@ -53,7 +53,7 @@ impl Pool {
     }
 }
 
-/// Gives a token back, also when whoever had it panics.
+/// Gives a token back when it is dropped, so also when its thread panics.
 struct Token<'a> {
     back: &'a Sender<Option<RowReader>>,
     reader: Option<RowReader>,
@@ -77,21 +77,16 @@ impl Readers {
     ///
     /// # Blocking
     /// On the disk, and while others look.
-    pub(crate) fn look<T>(&self, how: Look, look: impl FnOnce(&Directory<RowReader>) -> T) -> Option<T> {
+    pub(crate) fn look<T>(&self, how: Look, look: impl FnOnce(&Directory<&Tables>) -> T) -> Option<T> {
         let pool = if how == Look::Search { &self.search } else { &self.up };
         let reader = pool.idle.recv_timeout(WAIT_MAX).ok()?;
         let mut token = Token { back: &pool.back, reader: None };
         let opened = reader.map_or_else(|| RowStore::reader(&self.data_dir), Ok);
-        let looked = opened.and_then(|reader| if how == Look::Search { reader.search(look) } else { reader.look(look) });
-        match looked {
-            Ok((reader, seen)) => {
-                token.reader = Some(reader);
-                Some(seen)
-            }
-            Err(e) => {
-                error!("cannot read the directory: {e}");
-                None
-            }
-        }
+        let looked = opened.and_then(|reader| {
+            let seen = if how == Look::Search { reader.search(look) } else { reader.look(look) }?;
+            token.reader = Some(reader);
+            Ok(seen)
+        });
+        looked.inspect_err(|e| error!("cannot read the directory: {e}")).ok()
     }
 }

@@ -37,6 +37,9 @@ use crate::types::{
 /// Rows in one list: a batch, and a transaction that it may not split.
 pub const ROWS_PER_LIST_MAX: usize = 2 * limits::ROWS_PER_BATCH_MAX;
 
+/// The number of the kind of settings.
+pub(crate) const SETTING_KIND: u8 = 7;
+
 /// Encodes a row as it is stored.
 pub fn encode_row(row: &Row) -> Vec<u8> {
     row.to_bytes()
@@ -60,7 +63,7 @@ pub fn kind(key: &RowKey) -> u8 {
         RowKey::File(..) => 4,
         RowKey::Sharing(..) => 5,
         RowKey::Request(_) => 6,
-        RowKey::Setting(_) => 7,
+        RowKey::Setting(_) => SETTING_KIND,
         RowKey::Unknown(kind, _) => *kind,
     }
 }
@@ -113,7 +116,7 @@ pub fn decode_key(kind: u8, bytes: &[u8]) -> Result<RowKey, WireError> {
             RowKey::Sharing(group, file, UserId::decode(&mut from)?)
         }
         6 => RowKey::Request(RequestId::decode(&mut from)?),
-        7 => RowKey::Setting(setting_name(from.rest())?),
+        SETTING_KIND => RowKey::Setting(setting_name(from.rest())?),
         _ => RowKey::Unknown(kind, from.rest().to_vec()),
     };
     from.finish()?;

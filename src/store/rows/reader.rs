@@ -4,23 +4,20 @@
 //! during the call is handed out as it was, and again by a later call that reaches its new
 //! sequence.
 
-use std::cell::RefCell;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use super::super::database::{StoreError, open_read_only};
-use super::{CLASS_REQUEST, STATEMENTS_MAX, bound, copy, read_body, table};
-use crate::directory::{Directory, Entry, Rows};
-use crate::types::{Row, RowKey};
+use super::table::Tables;
+use super::{CLASS_REQUEST, bound, copy, read_body};
+use crate::directory::Directory;
+use crate::types::Row;
 
 /// The reading connection of one thread.
 #[derive(Debug)]
 pub struct RowReader {
-    path: PathBuf,
-    connection: Connection,
-    failure: RefCell<Option<StoreError>>,
+    tables: Tables,
 }
 
 /// Memory for pages of the database, in KiB.
@@ -29,37 +26,28 @@ const CACHE_KIB: i64 = 24 << 10;
 impl RowReader {
     pub(super) fn open(path: PathBuf) -> Result<Self, StoreError> {
         let connection = open_read_only(&path)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(|e| StoreError::of(&path, e))?;
-        Ok(Self { path, connection, failure: RefCell::default() })
+        Ok(Self { tables: Tables::new(path, connection, CACHE_KIB)? })
     }
 
-    /// Has a directory looked at as it is at one moment.
+    /// Calls `look` with the directory as it is at one moment.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if something cannot be read, [`StoreError::Database`] if the disk fails.
-    pub fn look<T>(self, look: impl FnOnce(&Directory<Self>) -> T) -> Result<(Self, T), StoreError> {
-        let begun = self.connection.execute_batch("BEGIN");
-        begun.map_err(|source| StoreError::of(&self.path, source))?;
-        let (reader, seen) = self.search(look)?;
-        let ended = reader.connection.execute_batch("COMMIT");
-        ended.map_err(|source| StoreError::of(&reader.path, source))?;
-        Ok((reader, seen))
+    pub fn look<T>(&self, look: impl FnOnce(&Directory<&Tables>) -> T) -> Result<T, StoreError> {
+        let snapshot = self.tables.connection.unchecked_transaction().map_err(|source| self.tables.wrap(source))?;
+        let seen = self.search(look);
+        snapshot.finish().map_err(|source| self.tables.wrap(source))?;
+        seen
     }
 
-    /// Has a directory looked at for longer than its writer is to wait: each part of it may be of another
-    /// moment.
+    /// Calls `look` with the directory, each part of which may be of another moment: the write-ahead log
+    /// need not be kept while `look` works, so it may take long.
     ///
     /// # Errors
     /// Those of [`RowReader::look`].
-    pub fn search<T>(self, look: impl FnOnce(&Directory<Self>) -> T) -> Result<(Self, T), StoreError> {
-        let directory = Directory::new(self);
-        let seen = look(&directory);
-        let mut reader = directory.into_rows();
-        match reader.failure.get_mut().take() {
-            None => Ok((reader, seen)),
-            Some(failure) => Err(failure),
-        }
+    pub fn search<T>(&self, look: impl FnOnce(&Directory<&Tables>) -> T) -> Result<T, StoreError> {
+        let seen = look(&Directory::new(&self.tables));
+        self.tables.take_failure().map_or(Ok(seen), Err)
     }
 
     /// Hands the rows with `after` < sequence <= `through` to `take`, with their sequences and in
@@ -70,12 +58,13 @@ impl RowReader {
     /// # Errors
     /// [`StoreError::Damaged`] if one cannot be read, [`StoreError::Database`] if the disk fails.
     pub fn read_after(&self, after: u64, through: u64, mut take: impl FnMut(u64, Row) -> bool) -> Result<(), StoreError> {
-        let wrap = |source| StoreError::of(&self.path, source);
-        let mut statement = self.connection.prepare_cached(READ_AFTER).map_err(wrap)?;
+        let Tables { path, connection, .. } = &self.tables;
+        let wrap = |source| StoreError::of(path, source);
+        let mut statement = connection.prepare_cached(READ_AFTER).map_err(wrap)?;
         let mut found = statement.query(params![bound(after), bound(through)]).map_err(wrap)?;
         while let Some(columns) = found.next().map_err(wrap)? {
             let sequence: i64 = columns.get(1).map_err(wrap)?;
-            if !take(sequence as u64, read_body(&self.path, columns)?) {
+            if !take(sequence as u64, read_body(path, columns)?) {
                 break;
             }
         }
@@ -94,13 +83,14 @@ impl RowReader {
         limit: usize,
         mut take: impl FnMut(Row) -> bool,
     ) -> Result<(), StoreError> {
-        let wrap = |source| StoreError::of(&self.path, source);
-        let mut statement = self.connection.prepare_cached(REQUESTS).map_err(wrap)?;
+        let Tables { path, connection, .. } = &self.tables;
+        let wrap = |source| StoreError::of(path, source);
+        let mut statement = connection.prepare_cached(REQUESTS).map_err(wrap)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let range = params![CLASS_REQUEST, bound(from_ms), bound(to_ms), limit];
         let mut found = statement.query(range).map_err(wrap)?;
         while let Some(columns) = found.next().map_err(wrap)? {
-            if !take(read_body(&self.path, columns)?) {
+            if !take(read_body(path, columns)?) {
                 break;
             }
         }
@@ -114,25 +104,7 @@ impl RowReader {
     /// [`StoreError::Io`] if there is such a file or it cannot be made, [`StoreError::Database`] if
     /// the disk is full or fails.
     pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        copy::copy(&self.connection, &self.path, to)
-    }
-}
-
-impl Rows for RowReader {
-    fn get(&self, key: &RowKey) -> Option<Row> {
-        table::or_failure(&self.failure, || table::get(&self.path, &self.connection, key))
-    }
-
-    fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
-        table::or_failure(&self.failure, || table::rows(&self.path, &self.connection, prefix, after, limit))
-    }
-
-    fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
-        table::or_failure(&self.failure, || table::entry(&self.path, &self.connection, key))
-    }
-
-    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
-        table::or_failure(&self.failure, || table::entries(&self.path, &self.connection, range, backwards, limit))
+        copy::copy(&self.tables.connection, &self.tables.path, to)
     }
 }
 

@@ -1,84 +1,116 @@
-//! Rows and entries as the directory asks for them, over any connection.
+//! Rows and entries in a database, for reading, as the directory asks for them.
+//!
+//! **Invariant:** after the first error nothing is read, until the owner takes the error.
 
 use std::cell::RefCell;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use super::super::database::StoreError;
 use super::{damaged, read_body};
-use crate::directory::{Entry, end_of, stored_key};
+use crate::directory::{Entry, Rows, end_of, stored_key};
 use crate::types::{Row, RowKey};
 
-/// Runs what may fail. The first failure is kept, and after it nothing is run.
-pub(super) fn or_failure<T: Default>(kept: &RefCell<Option<StoreError>>, run: impl FnOnce() -> Result<T, StoreError>) -> T {
-    if kept.borrow().is_some() {
-        return T::default();
+/// Statements kept prepared.
+const STATEMENTS_MAX: usize = 64;
+
+/// The tables of one connection.
+#[derive(Debug)]
+pub struct Tables {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    failure: RefCell<Option<StoreError>>,
+}
+
+impl Tables {
+    /// Reads by a connection, which may take `cache_kib` KiB for pages.
+    pub(super) fn new(path: PathBuf, connection: Connection, cache_kib: i64) -> Result<Self, StoreError> {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        connection.pragma_update(None, "cache_size", -cache_kib).map_err(|e| StoreError::of(&path, e))?;
+        Ok(Self { path, connection, failure: RefCell::default() })
     }
-    run().unwrap_or_else(|failure| {
-        *kept.borrow_mut() = Some(failure);
-        T::default()
-    })
-}
 
-/// Reads the row with that key.
-pub(super) fn get(path: &Path, connection: &Connection, key: &RowKey) -> Result<Option<Row>, StoreError> {
-    let wrap = |source| StoreError::of(path, source);
-    let mut statement = connection.prepare_cached("SELECT body FROM rows WHERE key = ?1").map_err(wrap)?;
-    let mut found = statement.query([stored_key(key)]).map_err(wrap)?;
-    let Some(columns) = found.next().map_err(wrap)? else { return Ok(None) };
-    let row = read_body(path, columns)?;
-    if row.content.key() == *key { Ok(Some(row)) } else { Err(damaged(path, "a row is stored in another's place")) }
-}
+    /// Tells whether something has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
 
-/// Reads rows whose stored key begins with `prefix`, behind `after`, in order.
-pub(super) fn rows(
-    path: &Path,
-    connection: &Connection,
-    prefix: &[u8],
-    after: Option<&[u8]>,
-    limit: usize,
-) -> Result<Vec<Row>, StoreError> {
-    let wrap = |source| StoreError::of(path, source);
-    let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-    let end = end_of(prefix);
-    let (sql, from, to) = ranged("SELECT body, key FROM rows", (from, end.as_ref().map(Vec::as_slice)), false);
-    let mut statement = connection.prepare_cached(&sql).map_err(wrap)?;
-    let mut found = statement.query(params![from, to, limit_of(limit)]).map_err(wrap)?;
-    let mut rows = Vec::new();
-    while let Some(columns) = found.next().map_err(wrap)? {
-        let row = read_body(path, columns)?;
-        let key = columns.get_ref(1).map_err(wrap)?.as_blob();
-        if key.ok() != Some(&stored_key(&row.content.key())) {
-            return Err(damaged(path, "a row is stored in another's place"));
+    /// Notes an error, unless there has been one before.
+    pub(super) fn fail(&self, error: StoreError) {
+        self.failure.borrow_mut().get_or_insert(error);
+    }
+
+    /// Takes the first error. Reading goes on after that.
+    pub(super) fn take_failure(&self) -> Option<StoreError> {
+        self.failure.take()
+    }
+
+    /// Makes an error of SQLite's one of the store.
+    pub(super) fn wrap(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::of(&self.path, source)
+    }
+
+    /// Reads unless something has failed; notes the error.
+    fn read<T: Default>(&self, read: impl FnOnce() -> Result<T, StoreError>) -> T {
+        if self.has_failed() {
+            return T::default();
         }
-        rows.push(row);
+        read().unwrap_or_else(|error| {
+            self.fail(error);
+            T::default()
+        })
     }
-    Ok(rows)
+
+    /// Runs a statement whose first two columns are a row's body and its stored key.
+    fn read_rows(&self, sql: &str, values: impl Params) -> Result<Vec<Row>, StoreError> {
+        let wrap = |source| self.wrap(source);
+        let mut statement = self.connection.prepare_cached(sql).map_err(wrap)?;
+        let mut found = statement.query(values).map_err(wrap)?;
+        let mut rows = Vec::new();
+        while let Some(columns) = found.next().map_err(wrap)? {
+            let row = read_body(&self.path, columns)?;
+            let key = columns.get_ref(1).map_err(wrap)?.as_blob();
+            if key.ok() != Some(&stored_key(&row.content.key())) {
+                return Err(damaged(&self.path, "a row is stored in another's place"));
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
 }
 
-/// Reads the value of an entry.
-pub(super) fn entry(path: &Path, connection: &Connection, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-    let wrap = |source| StoreError::of(path, source);
-    let mut statement = connection.prepare_cached("SELECT value FROM entries WHERE key = ?1").map_err(wrap)?;
-    statement.query_row([key], |columns| columns.get(0)).optional().map_err(wrap)
-}
+impl Rows for Tables {
+    fn get(&self, key: &RowKey) -> Option<Row> {
+        let sql = "SELECT body, key FROM rows WHERE key = ?1";
+        self.read(|| self.read_rows(sql, [stored_key(key)])).pop()
+    }
 
-/// Reads entries of a range.
-pub(super) fn entries(
-    path: &Path,
-    connection: &Connection,
-    range: (Bound<&[u8]>, Bound<&[u8]>),
-    backwards: bool,
-    limit: usize,
-) -> Result<Vec<Entry>, StoreError> {
-    let wrap = |source| StoreError::of(path, source);
-    let (sql, from, to) = ranged("SELECT key, value FROM entries", range, backwards);
-    let mut statement = connection.prepare_cached(&sql).map_err(wrap)?;
-    let read = |columns: &rusqlite::Row<'_>| Ok((columns.get(0)?, columns.get(1)?));
-    let found = statement.query_map(params![from, to, limit_of(limit)], read).map_err(wrap)?;
-    found.collect::<rusqlite::Result<_>>().map_err(wrap)
+    fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
+        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let end = end_of(prefix);
+        let (sql, from, to) = ranged("SELECT body, key FROM rows", (from, end.as_ref().map(Vec::as_slice)), false);
+        self.read(|| self.read_rows(&sql, params![from, to, limit_of(limit)]))
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let look_up = || {
+            let mut statement = self.connection.prepare_cached("SELECT value FROM entries WHERE key = ?1")?;
+            statement.query_row([key], |columns| columns.get(0)).optional()
+        };
+        self.read(|| look_up().map_err(|source| self.wrap(source)))
+    }
+
+    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
+        let (sql, from, to) = ranged("SELECT key, value FROM entries", range, backwards);
+        let look_up = || {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let read = |columns: &rusqlite::Row<'_>| Ok((columns.get(0)?, columns.get(1)?));
+            statement.query_map(params![from, to, limit_of(limit)], read)?.collect::<rusqlite::Result<_>>()
+        };
+        self.read(|| look_up().map_err(|source| self.wrap(source)))
+    }
 }
 
 /// A statement over a range of keys, and its ends. An empty blob is before all others.

@@ -96,7 +96,7 @@ fn a_transaction_is_stored_whole_or_not_at_all() {
     // Stands for a disk that fails at the second row.
     let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON main.rows WHEN new.sequence = 3
         BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
-    store.connection.execute_batch(stop).unwrap();
+    store.tables.connection.execute_batch(stop).unwrap();
     let second = Transaction { checkpoints: vec![(store_id(5), 9)], ..transaction(2, vec![owner(2, 2, 2)]) };
     let both = [second, transaction(3, vec![owner(3, 3, 3)])];
     assert!(matches!(store.append(&both), Err(StoreError::Database { .. })));
@@ -201,7 +201,7 @@ fn lookups_use_their_indexes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir, 1);
     let plan = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-        let mut statement = store.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut statement = store.tables.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let lines = statement.query_map(values, |row| row.get::<_, String>(3)).unwrap();
         lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
     };
@@ -303,7 +303,7 @@ fn what_is_no_backup_is_not_put_back() {
     assert!(matches!(restore(&file, &to), Err(StoreError::Foreign { .. })));
     let store = open(&dir, 1);
     fs::remove_file(&file).unwrap();
-    put_meta(&store.connection, meta::ENCODING, &2u32.to_be_bytes()).unwrap();
+    put_meta(&store.tables.connection, meta::ENCODING, &2u32.to_be_bytes()).unwrap();
     store.backup(&file).unwrap();
     assert!(matches!(restore(&file, &to), Err(StoreError::Newer { found: 2, known: 1, .. })));
     assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
@@ -318,26 +318,26 @@ fn newer_and_damaged_stores_are_told_apart() {
     assert_eq!(load(&store, 0), [unknown], "a row of an unknown kind is no damage");
     let again = || RowStore::open(dir.path(), store_id(2));
     for (version, is_newer) in [(2u32, true), (0, false)] {
-        put_meta(&store.connection, meta::ENCODING, &version.to_be_bytes()).unwrap();
+        put_meta(&store.tables.connection, meta::ENCODING, &version.to_be_bytes()).unwrap();
         assert_eq!(matches!(again(), Err(StoreError::Newer { .. })), is_newer);
         assert_eq!(matches!(again(), Err(StoreError::Damaged { .. })), !is_newer);
     }
-    put_meta(&store.connection, meta::ENCODING, &1u32.to_be_bytes()).unwrap();
-    store.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32 + 1).unwrap();
+    put_meta(&store.tables.connection, meta::ENCODING, &1u32.to_be_bytes()).unwrap();
+    store.tables.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32 + 1).unwrap();
     assert!(matches!(again(), Err(StoreError::Newer { .. })));
-    store.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32).unwrap();
-    store.connection.execute("UPDATE rows SET key = x'00'", []).unwrap();
+    store.tables.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32).unwrap();
+    store.tables.connection.execute("UPDATE rows SET key = x'00'", []).unwrap();
     assert_eq!(store.rows(&[], None, 10), []);
     assert!(matches!(store.check(), Err(StoreError::Damaged { .. })), "in another's place");
     assert!(matches!(store.commit(&[]), Err(StoreError::Damaged { .. })), "once failed, always failed");
-    store.connection.execute("UPDATE rows SET body = x'00'", []).unwrap();
-    *store.failure.get_mut() = None;
+    store.tables.connection.execute("UPDATE rows SET body = x'00'", []).unwrap();
+    drop(store.tables.take_failure());
     store.lately.get_mut().clear();
     assert_eq!(store.rows(&[], None, 10), []);
     assert!(matches!(store.check(), Err(StoreError::Damaged { .. })));
     let reader = RowStore::reader(dir.path()).unwrap();
     assert!(matches!(reader.read_after(0, 9, |_, _| true), Err(StoreError::Damaged { .. })));
-    put_meta(&store.connection, meta::SEQUENCE, b"odd").unwrap();
+    put_meta(&store.tables.connection, meta::SEQUENCE, b"odd").unwrap();
     assert!(matches!(again(), Err(StoreError::Damaged { .. })));
 }
 

@@ -100,7 +100,7 @@ impl Presence {
     /// A user's account was deleted: sessions end, and with the memberships everything that rests on them.
     fn user_deleted(&mut self, user: UserId, directory: &Directory<impl Rows>, now_ms: u64) {
         self.late.note((None, user), now_ms);
-        let groups: Vec<GroupId> = directory.former_groups(user).collect();
+        let groups: Vec<GroupId> = directory.tied_groups(user).collect();
         for group in groups {
             let told: Vec<SessionKey> = self.members_online(group).collect();
             self.push(&told, Event::Void { group: Some(group), user, until_ms: now_ms });
