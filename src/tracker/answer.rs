@@ -18,7 +18,7 @@ const _: () = assert!(PAGE_LEN <= PAGE_ENTRIES_MAX);
 /// Bytes of one page: what a session holds that asks and does not read.
 const PAGE_BYTES_MAX: usize = 256 << 10;
 
-/// Answers a question of `asking`, as if nobody were online; `None` if the request is none, or the user is
+/// Answers a question of `asking`, without saying who is online; `None` if the request is none, or the user is
 /// not there any more.
 pub(crate) fn answer(directory: &Directory<impl Rows>, asking: UserId, request: &Request) -> Option<Reply> {
     if directory.user_row(asking)?.must_change {

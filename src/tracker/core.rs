@@ -298,7 +298,7 @@ impl Core {
         let request = RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
         let asked = Asked { actor: UserId::NOBODY, request, note: note_of_order(&order, None), change: Change::Operator(order) };
         self.next_ticket += 1;
-        // Nobody waits for the outcome: if it is refused, the operator sees that it is missing.
+        // No thread waits for the outcome. If it is refused, `rotate_key` shows that it is missing.
         self.replica.submit(now_ms, Ticket(self.next_ticket), asked);
         self.drain();
     }

@@ -379,7 +379,7 @@ mod tests {
         let cancelled = old.sign_rotation(RotationStage::Cancelled, new.network());
         assert_eq!(plan(&both, cancelled), Ok((o, o, vec![o], Some(n))));
         assert_eq!(plan(&both[1..], cancelled), Err(KeyReplaced { counts: o, held: n }));
-        // What another network's key signed, or nobody's, says nothing here.
+        // A setting that no key of this network has signed is ignored.
         assert_eq!(plan(std::slice::from_ref(&other), ended), Ok((x, x, vec![x], None)));
         let signature = other.sign_rotation(RotationStage::Ended, new.network()).signature;
         for signature in [signature, begun.signature, cancelled.signature] {

@@ -169,14 +169,14 @@ impl CoreHandle {
         let (sender, answer) = bounded(1);
         let question: Question = Box::new(move |view| {
             let answer = question(view);
-            // Fails only if whoever asked has gone.
+            // Fails only if the thread that asked has ended.
             Box::new(move || drop(sender.send(answer)))
         });
         self.inputs.send(Input::Ask(question)).ok()?;
         Owed { answer, ended: self.ended.clone() }.wait()
     }
 
-    /// Has something done without waiting for it; if the core has ended, nobody needs it any more.
+    /// Has something done without waiting for it. If the core has ended, it is not needed any more.
     ///
     /// # Blocking
     /// While the queue is full.
