@@ -107,7 +107,7 @@ impl<R: RowsMut> Directory<R> {
     }
 
     /// Makes the entries of all rows with a stored key behind `through`, which have none yet. After
-    /// every [`AT_ONCE`] rows it calls `pause` with the last row's stored key.
+    /// every `AT_ONCE` rows it calls `pause` with the last row's stored key.
     ///
     /// # Errors
     /// What `pause` returns.

@@ -21,7 +21,7 @@ pub enum Reply {
         /// The operator has set the password: the user must choose another before anything else.
         must_change: bool,
     },
-    /// Answer to [`Request::Resolve`].
+    /// Answer to [`Request::Resolve`](super::Request::Resolve).
     Resolved(Resolved),
     /// A page of groups.
     Groups {
@@ -64,11 +64,11 @@ pub enum Reply {
     },
     /// Peers of the files asked about, without the asking device; some, if there are very many.
     Peers(Vec<PeerEntry>),
-    /// Answer to [`Request::Ping`], and to what has nothing to tell.
+    /// Answer to [`Request::Ping`](super::Request::Ping), and to what has nothing to tell.
     Pong,
     /// Tickets of the groups asked about that the user is in.
     Tickets(Vec<Ticket>),
-    /// The token from now on: the answer to [`Request::Renew`], and to [`Request::ChangePassword`] when it is done.
+    /// The token from now on: the answer to [`Request::Renew`](super::Request::Renew), and to [`Request::ChangePassword`](super::Request::ChangePassword) when it is done.
     Renewed(SessionToken),
     /// A reply of a later version.
     Unknown {
