@@ -75,15 +75,15 @@ impl Replica {
     pub fn new(state: StoreState, peers: &[u32]) -> Self {
         Self::over(Directory::default(), state, peers)
     }
+}
 
+impl<R: RowsMut> Replica<R> {
     /// Takes one row from the store at start, before any other call.
     pub fn restore(&mut self, row: &Row) {
         self.directory.apply(row, self.sequence);
         self.directory.end_transaction();
     }
-}
 
-impl<R: RowsMut> Replica<R> {
     /// Makes a replica for a store and the rows in it. `peers` are the numbers of the other trackers.
     pub fn over(directory: Directory<R>, state: StoreState, peers: &[u32]) -> Self {
         let StoreState { lineage, sequence, swept, checkpoints, mut vector } = state;

@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::check_whole;
 use super::clients::{file, request_id};
+use super::rows::Backend;
 use super::world::{Request, Topology, World};
 use crate::types::{Change, GroupId, PasswordHash, RequestStamp, Stamp, UserId};
 
@@ -35,7 +36,7 @@ fn every_order_of_two_requests_and_a_cut() {
     // Without optimisation one of them takes as long as all others do with it.
     let count = if cfg!(debug_assertions) { 1 } else { usize::MAX };
     for (name, first, second) in cases().into_iter().take(count) {
-        let mut world = World::new(2, Topology::Mesh, 1);
+        let mut world = World::new(2, Topology::Mesh, Backend::Memory, 1);
         prepare(&mut world);
         let mut explorer = Explorer::default();
         let orders = explorer.explore(State { world, left: [Some(first), Some(second)], cut: false });

@@ -7,6 +7,8 @@
 //! POSSE_SIM_SEED=4711 cargo test directory::sim::random_networks -- --nocapture
 //! ```
 //!
+//! The rows are in maps; one simulation in a hundred is run over SQLite, too.
+//!
 //! **Faults:** two to five trackers, each with links to all others, or in a line, a ring or a star;
 //! connections that are cut at any moment and lose any number of the messages under way, with each end
 //! learning of it at its own time; directions that stall; disks that sync late; crashes that lose what
@@ -37,6 +39,7 @@ mod model;
 mod order;
 mod overwritten;
 mod random;
+mod rows;
 mod scripts;
 mod world;
 
@@ -46,6 +49,7 @@ use std::rc::Rc;
 use self::clients::{Clients, request_id};
 use self::model::Model;
 use self::random::Random;
+use self::rows::Backend;
 use self::world::{Topology, World};
 use crate::directory::Notice;
 use crate::types::{Content, Effect, MembershipState, Place, Refusal, RequestId, Row, RowKey, Stamp, UserId, Version};
@@ -121,17 +125,28 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn random_networks() {
+    let default = if cfg!(debug_assertions) { 300 } else { 10_000 };
+    run(Backend::Memory, number("POSSE_SIM_SEEDS").unwrap_or(default));
+}
+
+/// The same simulations, with each tracker's rows in a database: one in a hundred of them, for these take
+/// long.
+#[test]
+fn random_networks_over_sqlite() {
+    let default = if cfg!(debug_assertions) { 1000 } else { 10_000 };
+    run(Backend::Sqlite, number("POSSE_SIM_SEEDS").unwrap_or(default).div_ceil(100));
+}
+
+fn run(backend: Backend, count: u64) {
     if let Some(seed) = number("POSSE_SIM_SEED") {
-        println!("{:?}", simulate(seed, true));
+        println!("{:?}", simulate(seed, backend, true));
         return;
     }
-    let default = if cfg!(debug_assertions) { 300 } else { 10_000 };
-    let count = number("POSSE_SIM_SEEDS").unwrap_or(default);
     let first = number("POSSE_SIM_FIRST").unwrap_or(0);
     let mut sum = Tally::default();
     let mut failed = Vec::new();
     for seed in first..first + count {
-        match std::panic::catch_unwind(|| simulate(seed, false)) {
+        match std::panic::catch_unwind(|| simulate(seed, backend, false)) {
             Ok(Tally(tally)) => tally.into_iter().for_each(|(what, count)| sum.add(what, count)),
             Err(_) => failed.push(seed),
         }
@@ -143,9 +158,9 @@ fn random_networks() {
     assert!(count < 100 || missing.is_none(), "it never happened: {missing:?}");
 }
 
-fn simulate(seed: u64, trace: bool) -> Tally {
+fn simulate(seed: u64, backend: Backend, trace: bool) -> Tally {
     let _seed = Seed(seed);
-    let mut simulation = Simulation::new(seed, trace);
+    let mut simulation = Simulation::new(seed, backend, trace);
     for _ in 0..2 {
         let steps = 200 + simulation.random.below(300);
         (0..steps).for_each(|_| simulation.step());
@@ -162,7 +177,7 @@ fn simulate(seed: u64, trace: bool) -> Tally {
 }
 
 impl Simulation {
-    fn new(seed: u64, trace: bool) -> Self {
+    fn new(seed: u64, backend: Backend, trace: bool) -> Self {
         let mut random = Random::new(seed);
         let mut tally = Tally::default();
         let count = 2 + random.below(4);
@@ -186,7 +201,7 @@ impl Simulation {
         }
         let is_far_off = random.one_in(8);
         let retention_ms = if random.one_in(4) { Some(150_000) } else { None };
-        let mut world = World::new(count, topology, seed);
+        let mut world = World::new(count, topology, backend, seed);
         world.trace = trace;
         let are_clocks_right = clients.skews_ms.iter().all(|skew_ms| *skew_ms == 0);
         Self { world, topology, clients, are_clocks_right, random, trace, tally, is_far_off, retention_ms, injected: 0 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Rows};
 use crate::types::{
     Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState, Part, Place, Row, RowKey,
     SharingRow, Stamp, StoreId, UserId, UserRow, Version,
@@ -170,7 +170,7 @@ impl Model {
     }
 
     /// Compares every answer with the real directory's.
-    pub(super) fn check(&self, directory: &Directory) {
+    pub(super) fn check<R: Rows>(&self, directory: &Directory<R>) {
         let users = self.users();
         self.check_users(directory);
         let groups = self.live_groups();
@@ -204,7 +204,7 @@ impl Model {
         assert_eq!(counts.bytes, bytes, "{:#?}", self.0);
     }
 
-    fn check_users(&self, directory: &Directory) {
+    fn check_users<R: Rows>(&self, directory: &Directory<R>) {
         let named = self.users().into_iter().map(|user| {
             let row = self.user(user).unwrap();
             (row.name.as_str().to_owned(), row.created, user)
@@ -221,7 +221,7 @@ impl Model {
     }
 
     /// Returns the number of files listed.
-    fn check_group(&self, directory: &Directory, group: GroupId, users: &[UserId]) -> usize {
+    fn check_group<R: Rows>(&self, directory: &Directory<R>, group: GroupId, users: &[UserId]) -> usize {
         let members = self.members(group);
         let (listed, _) = directory.members(group, None, usize::MAX);
         assert_eq!(listed.iter().map(|m| m.user.user).collect::<Vec<_>>(), members);
@@ -243,7 +243,7 @@ impl Model {
         self.check_files(directory, group)
     }
 
-    fn check_files(&self, directory: &Directory, group: GroupId) -> usize {
+    fn check_files<R: Rows>(&self, directory: &Directory<R>, group: GroupId) -> usize {
         let files = self.listed_files(group);
         let expected: Vec<(Label, FileId)> = labels(files.clone()).into_iter().collect();
         let list = |order| directory.files(group, None, order, None, usize::MAX).0;

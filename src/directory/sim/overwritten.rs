@@ -7,6 +7,7 @@
 //! the first request at one of them. Stores start anew in some runs, so that rows are read from them.
 
 use super::clients::request_id;
+use super::rows::Backend;
 use super::world::{Request, Topology, World};
 use super::{check_requests, order};
 use crate::types::{Change, GroupId, PasswordHash, RequestStamp, Stamp, UserId};
@@ -41,7 +42,7 @@ fn nothing_is_lost_when_a_tracker_goes_for_good() {
 /// Runs until step `at`, when tracker `gone` goes; `None` if there are not so many steps. Returns the
 /// number of acknowledgements.
 fn run(restarted: u8, gone: usize, lost: usize, order: usize, at: usize) -> Option<usize> {
-    let mut world = World::new(3, Topology::Mesh, order as u64);
+    let mut world = World::new(3, Topology::Mesh, Backend::Memory, order as u64);
     prepare(&mut world);
     for node in 0..3 {
         if restarted & (1 << node) != 0 {

@@ -27,6 +27,7 @@ use std::path::Path;
 
 use super::check_whole;
 use super::clients::{file, request_id};
+use super::rows::{Backend, SimRows};
 use super::world::{Request, Topology, World};
 use crate::directory::Directory;
 use crate::types::{Change, FileFacts, FileId, FileOrder, GroupId, Order, PasswordHash, RequestStamp, Sha1Digest, Stamp, UserId};
@@ -94,7 +95,7 @@ impl Script {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [] => return,
-            ["trackers", count] => self.world = Some(World::new(count.parse().unwrap(), Topology::Mesh, 1)),
+            ["trackers", count] => self.world = Some(World::new(count.parse().unwrap(), Topology::Mesh, Backend::Memory, 1)),
             [at, who, ref request @ ..] if at.ends_with(':') => self.ask(node(at), who, request, output),
             _ => self.act(&words, output),
         }
@@ -211,7 +212,7 @@ impl Script {
 }
 
 /// Files of the group by content number, listed or not.
-fn file_id(directory: &Directory, group: GroupId, content: &str) -> FileId {
+fn file_id(directory: &Directory<SimRows>, group: GroupId, content: &str) -> FileId {
     let files = directory.files(group, None, FileOrder::Name, None, usize::MAX).0;
     let number: u8 = content.parse().unwrap();
     let found = files.iter().find(|entry| entry.facts.info_hash.as_bytes()[0] == number);
@@ -222,7 +223,7 @@ fn facts(path: &str, content: &str) -> FileFacts {
     file(content.parse().unwrap(), path)
 }
 
-fn change(directory: &Directory, words: &[&str]) -> Option<Change> {
+fn change(directory: &Directory<SimRows>, words: &[&str]) -> Option<Change> {
     let group = |name: &str| directory.find_group(name);
     let user = |name: &str| directory.find_user(name);
     let hash = || PasswordHash::from_phc("$".into());

@@ -12,7 +12,8 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::disk::{Disk, Entry};
-use crate::directory::{Asked, LinkId, Notice, Replica, Ticket};
+use super::rows::{Backend, SimRows};
+use crate::directory::{Asked, Directory, LinkId, Notice, Replica, Ticket};
 use crate::types::{
     Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage,
     TrackerState, Transaction, UserId, Version, VersionVector,
@@ -26,7 +27,7 @@ const EPOCH_MS: i64 = 1_700_000_000_000;
 pub(super) struct Node {
     pub(super) disk: Disk,
     /// `None` while it is down.
-    pub(super) replica: Option<Replica>,
+    pub(super) replica: Option<Replica<SimRows>>,
     /// Handed out to be stored, and not durable yet.
     pub(super) unsynced: Vec<Entry>,
     /// The rows in the replica's memory: those of the disk, and of what was handed out since.
@@ -152,6 +153,7 @@ pub(super) struct World {
     pub(super) frame_rows: usize,
     pub(super) frames_stored: usize,
     pub(super) trace: bool,
+    backend: Backend,
     next_id: u64,
     seed: u64,
 }
@@ -178,7 +180,7 @@ impl Topology {
 }
 
 impl World {
-    pub(super) fn new(count: usize, topology: Topology, seed: u64) -> Self {
+    pub(super) fn new(count: usize, topology: Topology, backend: Backend, seed: u64) -> Self {
         let mut world = Self {
             nodes: Vec::new(),
             connections: Vec::new(),
@@ -202,6 +204,7 @@ impl World {
             frame_rows: 1 + seed as usize % 4,
             frames_stored: 0,
             trace: false,
+            backend,
             next_id: 1,
             seed,
         };
@@ -241,12 +244,13 @@ impl World {
         state.disk.push(Entry::Start(store));
         self.lineages.insert(store, state.disk.lineage().clone());
         let peers: Vec<u32> = state.peers.iter().map(|&peer| peer as u32).collect();
-        let mut replica = Replica::new(state.disk.state(), &peers);
+        let mut replica = Replica::over(Directory::new(SimRows::new(self.backend, store)), state.disk.state(), &peers);
         state.view.clear();
         for stored in state.disk.rows.values() {
             replica.restore(&stored.row);
             state.view.insert(stored.row.content.key(), stored.row.clone());
         }
+        replica.directory.rows_mut().commit();
         state.checked = VersionVector::default();
         state.replica = Some(replica);
         self.drain(node);
@@ -385,6 +389,7 @@ impl World {
         let unsynced = std::mem::take(&mut self.nodes[node].unsynced);
         unsynced.into_iter().for_each(|entry| self.store(node, entry));
         let now_ms = self.wall_ms(node);
+        self.replica(node).directory.rows_mut().commit();
         self.replica(node).persisted(now_ms);
         self.drain(node);
     }
@@ -573,7 +578,7 @@ impl World {
         all.filter(|&(connection, pipe)| self.is_deliverable(connection, pipe)).collect()
     }
 
-    pub(super) fn replica(&mut self, node: usize) -> &mut Replica {
+    pub(super) fn replica(&mut self, node: usize) -> &mut Replica<SimRows> {
         self.nodes[node].replica.as_mut().unwrap()
     }
 

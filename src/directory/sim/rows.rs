@@ -1,0 +1,98 @@
+//! The rows of a simulated tracker: in maps, or in a database as the program has them.
+
+use std::ops::Bound;
+
+use tempfile::TempDir;
+
+use crate::directory::{Entry, MemoryRows, Rows, RowsMut};
+use crate::store::RowStore;
+use crate::types::{Row, RowKey, StoreId};
+
+/// Where the rows of all trackers of a simulation are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Backend {
+    Memory,
+    Sqlite,
+}
+
+/// The rows of one tracker from one start to its end.
+#[derive(Debug)]
+pub(super) enum SimRows {
+    Memory(MemoryRows),
+    Sqlite(Box<(RowStore, TempDir)>),
+}
+
+impl SimRows {
+    pub(super) fn new(backend: Backend, id: StoreId) -> Self {
+        match backend {
+            Backend::Memory => Self::Memory(MemoryRows::default()),
+            Backend::Sqlite => {
+                let dir = tempfile::tempdir().unwrap();
+                Self::Sqlite(Box::new((RowStore::open(dir.path(), id).unwrap(), dir)))
+            }
+        }
+    }
+
+    /// Ends the transaction, as the driver does when what was handed out is to be durable.
+    pub(super) fn commit(&mut self) {
+        if let Self::Sqlite(store) = self {
+            store.0.pause().unwrap();
+        }
+    }
+
+    fn reading(&self) -> &dyn Rows {
+        match self {
+            Self::Memory(rows) => rows,
+            Self::Sqlite(store) => &store.0,
+        }
+    }
+
+    fn writing(&mut self) -> &mut dyn RowsMut {
+        match self {
+            Self::Memory(rows) => rows,
+            Self::Sqlite(store) => &mut store.0,
+        }
+    }
+}
+
+/// The exhaustive simulations copy whole networks; their rows are in memory.
+impl Clone for SimRows {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Memory(rows) => Self::Memory(rows.clone()),
+            Self::Sqlite(_) => unreachable!("a database is not copied"),
+        }
+    }
+}
+
+impl Rows for SimRows {
+    fn get(&self, key: &RowKey) -> Option<Row> {
+        self.reading().get(key)
+    }
+
+    fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
+        self.reading().rows(prefix, after, limit)
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.reading().entry(key)
+    }
+
+    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
+        self.reading().entries(range, backwards, limit)
+    }
+}
+
+impl RowsMut for SimRows {
+    fn put(&mut self, sequence: u64, row: &Row) {
+        self.writing().put(sequence, row);
+    }
+
+    fn delete(&mut self, key: &RowKey) {
+        self.writing().delete(key);
+    }
+
+    fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.writing().set_entry(key, value);
+    }
+}
