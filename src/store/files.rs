@@ -49,6 +49,24 @@ pub(super) fn len(path: &Path) -> Result<u64, StoreError> {
     }
 }
 
+/// Bytes free for this process, or `None` where the file system does not say.
+pub(super) fn free_bytes(directory: &Path) -> Option<u64> {
+    let room = rustix::fs::statvfs(directory).ok()?;
+    (room.f_blocks > 0).then(|| room.f_bavail.saturating_mul(room.f_frsize))
+}
+
+/// Refuses to begin what would fill the disk. What is not known is not too little.
+pub(super) fn check_free(directory: &Path, free: Option<u64>, need: u64, what: &str) -> Result<(), StoreError> {
+    match free {
+        Some(free) if free < need => {
+            let [need, free] = [need, free].map(|bytes| bytes.div_ceil(1_000_000));
+            let why = format!("{what} needs {need} MB, and {free} MB are free");
+            Err(failed(directory)(io::Error::new(io::ErrorKind::StorageFull, why)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Says that a name is taken, if it is.
 pub(super) fn refuse_existing(path: &Path) -> Result<(), StoreError> {
     match fs::symlink_metadata(path) {

@@ -34,6 +34,7 @@ use self::pending::Pending;
 pub use self::reader::RowReader;
 pub use self::table::Tables;
 use super::database::{DatabaseKind, StoreError, open_database};
+use super::files::{check_free, free_bytes, len};
 use super::takeover;
 use crate::directory::{Entry, Rows, RowsMut, stored_key};
 use crate::types::{Content, Lineage, Row, RowKey, StoreId, StoreState, Transaction};
@@ -122,6 +123,8 @@ pub struct RowStore {
 
 /// Memory for pages of the database, in KiB.
 const CACHE_KIB: i64 = 64 << 10;
+/// Room for the entries of the indexes, in hundredths of the rows.
+const ENTRIES_PERCENT: u64 = 150;
 /// Rows kept as they were read or written.
 const LATELY_MAX: usize = 4096;
 
@@ -187,12 +190,25 @@ impl RowStore {
         if let Some(through) = begun.as_deref().and_then(|begun| begun.strip_prefix(&version)) {
             return Ok(Entries::Behind(through.to_vec()));
         }
+        self.check_room_for_entries()?;
         self.write(|connection| {
             connection.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES])?;
             connection.execute("DELETE FROM entries", []).map(drop)
         });
         self.pause()?;
         Ok(Entries::Behind(Vec::new()))
+    }
+
+    fn check_room_for_entries(&self) -> Result<(), StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM entries)";
+        let found = self.tables.connection.query_row(sql, [], |columns| columns.get(0));
+        // Those of another version are there: they make room.
+        if found.map_err(|source| self.tables.wrap(source))? {
+            return Ok(());
+        }
+        let directory = self.tables.path.parent().unwrap_or(Path::new("."));
+        let need = len(&self.tables.path)?.saturating_mul(ENTRIES_PERCENT) / 100;
+        check_free(directory, free_bytes(directory), need, "making the indexes of the directory")
     }
 
     /// Commits the entries that have been made so far: those of rows up to that stored key.

@@ -26,7 +26,7 @@ use rusqlite::Connection;
 use self::convert::{note, write};
 use self::operation::Operation;
 use super::database::{DatabaseKind, StoreError, keep_private, open_database};
-use super::files::{failed, len, remove, remove_sidecars, sync_directory_of, with_suffix};
+use super::files::{check_free, failed, free_bytes, len, remove, remove_sidecars, sync_directory_of, with_suffix};
 use super::rows::{self, PEERS_MAX, Peer, damaged, meta, put_meta, put_number, put_peer};
 use crate::types::{Stamp, StoreId, limits};
 
@@ -100,12 +100,6 @@ pub(super) fn warn_of_unused(directory: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Bytes free for this process, or `None` where the file system does not say.
-fn free_bytes(directory: &Path) -> Option<u64> {
-    let room = rustix::fs::statvfs(directory).ok()?;
-    (room.f_blocks > 0).then(|| room.f_bavail.saturating_mul(room.f_frsize))
-}
-
 /// Takes the old store over. `tick` hears how many operations have been read, in both passes, and
 /// may end it.
 fn take_over_with(
@@ -136,14 +130,7 @@ fn take_over_with(
 fn check_room(directory: &Path, old: &Path, free: Option<u64>) -> Result<(), StoreError> {
     let old_len = len(old)? + len(&with_suffix(old, "-wal"))?;
     let need = old_len.saturating_mul(ROOM_PERCENT) / 100;
-    match free {
-        Some(free) if free < need => {
-            let [need, free] = [need, free].map(|bytes| bytes.div_ceil(1_000_000));
-            let why = format!("taking over {} needs {need} MB, and {free} MB are free", old.display());
-            Err(failed(directory)(io::Error::new(io::ErrorKind::StorageFull, why)))
-        }
-        _ => Ok(()),
-    }
+    check_free(directory, free, need, &format!("taking over {}", old.display()))
 }
 
 /// Room for the rows and the scratch database, in hundredths of the old store. Measured with

@@ -201,6 +201,7 @@ impl Core {
                 self.keys_followed(noted, now_ms);
             }
             Input::LookAtKeys => self.follow_keys(now_ms),
+            Input::Damaged(error) => self.failure = Some(error.into()),
             Input::Stop => self.stop_by = Some(Instant::now() + DRAIN_TIMEOUT),
         }
         self.drain();

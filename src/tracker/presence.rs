@@ -389,6 +389,11 @@ impl Presence {
             let is_member = *members.entry(swarm.1).or_insert_with(|| directory.is_member(swarm.1, user));
             check(user, is_member, swarm, entry.state, was_active, directory)
         };
+        if allowed.is_err() {
+            let user = session.visitor.user;
+            self.changes.note_looked_up(user);
+        }
+        let Some(session) = self.sessions.get(&key) else { return Err(Refusal::LoginFirst) };
         let waits = known.is_some_and(|entry| !entry.active);
         if allowed.is_err() && !waits && (session.waiting >= WAITING_PER_SESSION_MAX || self.waiting.len() >= WAITING_MAX) {
             self.drop_entry(key, swarm, Word::All);

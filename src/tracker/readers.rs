@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::error;
 
 use crate::directory::Directory;
-use crate::store::{RowReader, RowStore, Tables};
+use crate::store::{RowReader, RowStore, StoreError, Tables};
 
 /// Connections at once: somewhat more than a small machine has processors, since some wait for the disk.
 const READERS_MAX: usize = 6;
@@ -72,14 +72,17 @@ impl Readers {
         Self { data_dir, up: Pool::new(READERS_MAX - SEARCHERS_MAX), search: Pool::new(SEARCHERS_MAX) }
     }
 
-    /// Has the directory looked at as it is on the disk; `None` if too many others ask, or the store cannot
-    /// be read, which the log says.
+    /// Has the directory looked at as it is on the disk; `None` if too many others ask, or the system has no
+    /// room for a connection or the disk fails, which the log says.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]: what is there is not what was written, and this tracker must not answer from it.
     ///
     /// # Blocking
     /// On the disk, and while others look.
-    pub(crate) fn look<T>(&self, how: Look, look: impl FnOnce(&Directory<&Tables>) -> T) -> Option<T> {
+    pub(crate) fn look<T>(&self, how: Look, look: impl FnOnce(&Directory<&Tables>) -> T) -> Result<Option<T>, StoreError> {
         let pool = if how == Look::Search { &self.search } else { &self.up };
-        let reader = pool.idle.recv_timeout(WAIT_MAX).ok()?;
+        let Ok(reader) = pool.idle.recv_timeout(WAIT_MAX) else { return Ok(None) };
         let mut token = Token { back: &pool.back, reader: None };
         let opened = reader.map_or_else(|| RowStore::reader(&self.data_dir), Ok);
         let looked = opened.and_then(|reader| {
@@ -87,6 +90,9 @@ impl Readers {
             token.reader = Some(reader);
             Ok(seen)
         });
-        looked.inspect_err(|e| error!("cannot read the directory: {e}")).ok()
+        match looked {
+            Err(damaged @ StoreError::Damaged { .. }) => Err(damaged),
+            other => Ok(other.inspect_err(|e| error!("cannot read the directory: {e}")).ok()),
+        }
     }
 }

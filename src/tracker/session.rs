@@ -17,6 +17,7 @@ use log::{debug, info, warn};
 
 use super::answer::{answer, look_of, with_presence};
 use super::clock::wall_ms;
+use super::core::Input;
 use super::guard::{Caller, Making};
 use super::outbox::Outbox;
 use super::presence::{SessionKey, Visitor, last_of_each};
@@ -194,9 +195,14 @@ impl<'a> Session<'a> {
             Request::ChangePassword { request, old, new } => self.change_password(user, request, &old, &new),
             Request::Announce { entries } => self.announce(user, last_of_each(entries)),
             question => {
-                let Some(answered) = self.shared.readers.look(look_of(&question), |directory| answer(directory, user, &question))
-                else {
-                    return Ok(Reply::Refused(Refusal::Busy));
+                let looked = self.shared.readers.look(look_of(&question), |directory| answer(directory, user, &question));
+                let answered = match looked {
+                    Ok(Some(answered)) => answered,
+                    Ok(None) => return Ok(Reply::Refused(Refusal::Busy)),
+                    Err(damaged) => {
+                        core.send(Input::Damaged(damaged));
+                        return Err(CoreEnded);
+                    }
                 };
                 let answered = answered.unwrap_or(Reply::Refused(Refusal::LoginFirst));
                 let answered = core.ask(move |view| {

@@ -1,6 +1,9 @@
 //! Peers that send what is not the file: it never shows under its name, and an honest peer makes up for them.
 
-use crate::harness::{Behaviour, Content, EvilPeer, World, eventually, sha1_of};
+use posse::types::FileFacts;
+use posse::wire::tracker::Request;
+
+use crate::harness::{Behaviour, Content, EvilPeer, RawClient, World, eventually, request_id, sha1_of};
 
 fn start(world: &World, user: &str, content: &Content, behaviour: Behaviour) -> EvilPeer {
     EvilPeer::start(world.tracker(1), user, "lab", content, behaviour)
@@ -93,4 +96,45 @@ fn false_metainfo_is_not_believed() {
     let _honest = start(&world, "nik", &content, Behaviour::Honest);
     bob.wait_downloads();
     assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+}
+
+#[test]
+fn a_false_listing_of_an_honest_file_spoils_nothing() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob", "eve"]);
+    let mut eve = RawClient::enter(world.tracker(1), "eve");
+    let group = eve.group("lab").group;
+    let (mut nik, mut bob) = (world.client("nik"), world.client("bob"));
+    nik.login("nik");
+    bob.login("bob");
+    let lies: [(&str, fn(&mut FileFacts)); 4] = [
+        ("sha1.bin", |facts| facts.sha1 = Content::new("x", 10, 1).facts().sha1),
+        ("len.bin", |facts| facts.len -= 1),
+        ("piece_len.bin", |facts| facts.piece_len *= 2),
+        ("name.bin", |facts| facts.name = "other.bin".parse().unwrap()),
+    ];
+    for (seed, (name, lie)) in lies.into_iter().enumerate() {
+        let content = Content::new(name, 3 << 20, 70 + seed as u64);
+        let mut facts = content.facts();
+        lie(&mut facts);
+        eve.share(group, facts.clone());
+        std::fs::write(bob.path(name), &content.bytes).unwrap();
+        if facts.name.as_str() == name {
+            // The lie has the name: the owner, who is named, makes room for the truth.
+            bob.refused(&format!("upload_file {name} lab"), "another file of that name is in the group");
+            nik.ok(&format!("remove_file lab {name} --yes"), &[]);
+        }
+        let shared = bob.object(&format!("upload_file {name} lab"));
+        assert_eq!(shared["sha1"].as_str(), Some(content.sha1().to_string().as_str()), "{name}: {shared}");
+        nik.ok(&format!("download_file lab {name}"), &[]);
+        nik.wait_downloads();
+        assert_eq!(sha1_of(&nik.path(name)), content.sha1(), "{name}");
+        // Who lists the lie again does not touch what is there.
+        let again = eve.ask(Request::ShareFile { request: request_id(), group, file: facts }).unwrap();
+        nik.ok(&format!("stop_share lab {name}"), &[]);
+        std::fs::remove_file(nik.path(name)).unwrap();
+        nik.ok(&format!("download_file lab {name}"), &[]);
+        nik.wait_downloads();
+        assert_eq!(sha1_of(&nik.path(name)), content.sha1(), "{name}, after {again:?}");
+    }
 }

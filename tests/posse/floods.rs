@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use posse::types::{Effect, Refusal, Success};
+use posse::types::{Effect, Refusal, Success, limits};
 use posse::wire::frame::to_frame;
 use posse::wire::tracker::{FromClient, FromTracker, Reply, Request};
 use socket2::{Domain, Socket, Type};
@@ -360,6 +360,55 @@ fn one_address_makes_a_bounded_number_of_accounts() {
     let mut one = RawClient::connect(tracker, &device().at([127, 92, 0, 1]), 1).unwrap();
     one.login_with("a0-0", "pw").unwrap();
     assert_eq!(world.trackers[0].status().0["users"], (made + 1).to_string());
+}
+
+#[test]
+fn requests_of_a_mebibyte_that_never_end_take_bounded_memory_and_keep_nobody_out() {
+    const ACCOUNTS: usize = 30;
+    const SESSIONS: usize = 16;
+    let mut world = World::new(1);
+    let tracker = world.tracker(1);
+    let mut bob = world.client("bob");
+    bob.enter("bob");
+    bob.ok("create_group lab", &[]);
+    let address = [127, 94, 0, 1];
+    let mut sessions = Vec::new();
+    for account in 0..ACCOUNTS {
+        let (first, name) = (device().at(address), format!("a{account}"));
+        let mut session = RawClient::connect(tracker, &first, 1).unwrap();
+        session.create_user(&name);
+        session.login(&name).unwrap();
+        sessions.push(session);
+        for _ in 1..SESSIONS {
+            let mut session = RawClient::connect(tracker, &device().at(address), 1).unwrap();
+            session.login(&name).unwrap();
+            sessions.push(session);
+        }
+    }
+    let process = world.trackers[0].process();
+    let before = process.proc_status("VmRSS");
+    let begun =
+        [&(limits::TRACKER_REQUEST_LEN_MAX as u32).to_be_bytes()[..], &vec![0; limits::TRACKER_REQUEST_LEN_MAX - 1]].concat();
+    // Some give way while they still send.
+    let sent = sessions.iter_mut().filter_map(|session| session.stream.write_all(&begun).ok()).count();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..10 {
+        let start = Instant::now();
+        bob.ok("list_groups", &[]);
+        slowest = slowest.max(start.elapsed());
+    }
+    bob.ok("logout", &[]);
+    let login = time_of_login(&mut bob, "bob");
+    let peak = process.proc_status("VmHWM");
+    println!(
+        "{} sessions of one address with a request of 1 MiB that never ends, {sent} of them sent: {before} kB before, {peak} kB at the \
+         peak; a listing took {} ms at most, a login {}",
+        sessions.len(),
+        slowest.as_millis(),
+        shown(login)
+    );
+    assert!(peak < before + (128 << 10), "{peak} kB at the peak, {before} kB before");
+    assert!(slowest < LOGIN_MAX && login.is_some_and(|time| time < LOGIN_MAX));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 
 use crate::directory::{Asked, Directory, LinkId, Replica};
-use crate::store::RowStore;
+use crate::store::{RowStore, StoreError};
 use crate::tracker::link::LinkSink;
 use crate::tracker::presence::{Presence, SessionKey};
 use crate::types::{Durable, KeyRotation, Lineage, Outcome, SyncMessage};
@@ -61,6 +61,8 @@ pub(crate) enum Input {
     KeyReplaced(KeyRotation),
     /// The file of the next key may be there now.
     LookAtKeys,
+    /// A reader has met damage in the store.
+    Damaged(StoreError),
     /// End in order.
     Stop,
 }

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** whoever waits as long as [`Changes::wait`] says changes their part in one swarm at most 64 times at once and 4 times
 //! a second, on all their devices together, and all their parts 262,144 times at once and 1,024 times a second, those of one announce
-//! aside. Being told again who is there counts as a change. What nobody is told of is not counted. Logging out never waits, and counts.
+//! aside. Being told again who is there counts as a change. So does a file that the directory does not allow: it costs a look at the disk.
+//! Logging out never waits, and counts.
 //!
 //! Kept by user and not by session, so that neither another connection nor another login is a way around it. Memory is bounded: see
 //! [`Paces`] for what is forgotten first.
@@ -52,5 +53,10 @@ impl Changes {
         let now = self.started.elapsed();
         self.paces.take(now, Key::Swarm(user, swarm), SWARM_RATE);
         self.paces.take(now, Key::User(user), USER_RATE);
+    }
+
+    /// Notes that the directory was asked about a file in vain.
+    pub(super) fn note_looked_up(&mut self, user: UserId) {
+        self.paces.take(self.started.elapsed(), Key::User(user), USER_RATE);
     }
 }

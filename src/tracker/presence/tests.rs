@@ -221,6 +221,15 @@ fn whoever_comes_and_goes_without_a_pause_has_to_wait() {
 }
 
 #[test]
+fn files_that_are_not_there_are_looked_up_so_often_and_then_have_to_wait() {
+    let mut scene = Scene::new(1);
+    scene.log_in(1, NIK, START_MS);
+    let missing: Vec<_> = (10..10 + WAITING_PER_SESSION_MAX as u64).map(|n| entry(n, DownloadState::Seeding)).collect();
+    let announces = (0..100).position(|_| scene.announce(1, NIK, &missing).is_err());
+    assert!(announces.is_some_and(|count| (32..40).contains(&count)), "{announces:?}");
+}
+
+#[test]
 fn many_files_have_few_peers_named_each() {
     let mut scene = Scene::new(PEERS_PER_ANNOUNCE_MAX as u64);
     let entries = |state| (0..PEERS_PER_ANNOUNCE_MAX as u64).map(|number| entry(number, state)).collect::<Vec<_>>();

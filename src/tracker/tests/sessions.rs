@@ -222,3 +222,20 @@ fn shares_that_come_together_are_answered_in_order_and_before_what_comes_behind(
     };
     assert_eq!(entries.len(), names.len());
 }
+
+#[test]
+fn damage_that_only_a_question_meets_ends_the_tracker() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let group = nik.create_group("lab");
+    let list = || Request::ListMembers { group, after: None };
+    assert!(matches!(nik.ask(list()), Reply::Members { .. }));
+    // The core has the rows of late at hand, and does not read them again.
+    let store = rusqlite::Connection::open(dir.path().join("directory.sqlite")).unwrap();
+    store.execute("UPDATE rows SET body = x'00'", []).unwrap();
+    nik.try_ask(list()).unwrap_err();
+    wait_for("the tracker to end", || tracker.shared.stop.is_set());
+    let error = tracker.stop().unwrap_err().to_string();
+    assert!(error.contains("is damaged"), "{error}");
+}
