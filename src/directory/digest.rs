@@ -9,16 +9,12 @@
 
 use sha1::{Digest, Sha1};
 
-use super::rows::Rows;
-use super::state::Directory;
 use crate::types::{Content, Place, Row, Sha1Digest, StoreId};
 use crate::wire::Wire;
 
-impl<R: Rows> Directory<R> {
-    /// Tells directories apart: equal on trackers with equal rows, in whichever order these arrived.
-    pub fn digest(&self) -> Sha1Digest {
-        Sha1Digest::from_bytes(Sha1::digest(self.totals().digest.to_be_bytes()).into())
-    }
+/// The digest that is shown for a sum.
+pub(super) fn of_sum(sum: u128) -> Sha1Digest {
+    Sha1Digest::from_bytes(Sha1::digest(sum.to_be_bytes()).into())
 }
 
 /// What a row adds to the sum.

@@ -4,12 +4,13 @@
 //! commutative, associative and idempotent. The entries of the indexes follow from the rows alone:
 //! they can be rebuilt, and the order in which rows arrived makes no difference.
 
+use super::digest;
 use super::entries::{
     self, FileSummary, GroupSummary, Tag, Totals, UserSummary, at, down, file_names, group_names, in_list, last_id, user_names,
 };
 use super::rows::{MemoryRows, Rows, RowsMut, Scan, stored_key};
 use crate::types::{
-    Content, FileId, FileRow, GroupId, MembershipRow, MembershipState, Row, RowKey, Stamp, UserId, UserRow, Version,
+    Content, FileId, FileRow, GroupId, MembershipRow, MembershipState, Row, RowKey, Sha1Digest, Stamp, UserId, UserRow, Version,
 };
 
 /// The replicated state of a tracker: rows, and the indexes that answer queries about them.
@@ -53,6 +54,11 @@ impl<R: Rows> Directory<R> {
     pub(super) fn totals(&self) -> Totals {
         let stored = || Totals::from_bytes(&self.rows.entry(&Tag::Totals.key(&[]))?);
         self.totals.or_else(stored).unwrap_or_default()
+    }
+
+    /// Tells directories apart: equal on trackers with equal rows, in whichever order these arrived.
+    pub fn digest(&self) -> Sha1Digest {
+        digest::of_sum(self.totals().digest)
     }
 
     /// Returns the version of the row with that key.
@@ -149,12 +155,12 @@ impl<R: RowsMut> Directory<R> {
         if let Some(row) = before {
             totals.rows = totals.rows.saturating_sub(1);
             totals.bytes = totals.bytes.saturating_sub(size_of_row(&row.content));
-            totals.digest = totals.digest.wrapping_sub(super::digest::of_row(row));
+            totals.digest = totals.digest.wrapping_sub(digest::of_row(row));
         }
         if let Some(row) = after {
             totals.rows += 1;
             totals.bytes += size_of_row(&row.content);
-            totals.digest = totals.digest.wrapping_add(super::digest::of_row(row));
+            totals.digest = totals.digest.wrapping_add(digest::of_row(row));
         }
         self.totals = Some(totals);
     }

@@ -12,6 +12,7 @@ mod database;
 mod device;
 mod files;
 mod gather;
+mod opening;
 mod rows;
 mod takeover;
 

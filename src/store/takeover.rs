@@ -27,11 +27,9 @@ use self::convert::{note, write};
 use self::operation::Operation;
 use super::database::{DatabaseKind, StoreError, keep_private, open_database};
 use super::files::{check_free, failed, free_bytes, len, remove, remove_sidecars, sync_directory_of, with_suffix};
-use super::rows::{self, PEERS_MAX, Peer, damaged, meta, put_meta, put_number, put_peer};
+use super::rows::{self, OLD_FILE as FILE, PEERS_MAX, Peer, damaged, meta, put_meta, put_number, put_peer};
 use crate::types::{Stamp, StoreId, limits};
 
-/// Name of the old store in a tracker's data directory.
-pub(super) const FILE: &str = "tracker.sqlite";
 /// Behind the old store's name once it has been taken over.
 const TAKEN_OVER: &str = ".taken-over";
 /// Name of the new store until it is complete.

@@ -15,10 +15,10 @@ use std::time::Instant;
 use log::{debug, warn};
 
 use super::core::Input;
-use super::link::LinkSink;
 use super::outbox::Outbox;
 use super::session;
 use super::shared::{Oddity, Shared};
+use super::sink::LinkSink;
 use crate::directory::LinkId;
 use crate::net::{Admission, Connection, Incoming, Reader, Visitor, WrongNetwork, refused_us};
 use crate::trust::NetworkPublicKey;

@@ -7,6 +7,7 @@
 //! The console, the socket and [`AdminOptions`] share one parser ([`command`]) and one way to carry
 //! commands out ([`execute`]). Who can open the socket, which only its owner can, is the operator.
 
+mod asking;
 mod client;
 mod command;
 mod execute;

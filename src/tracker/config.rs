@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keys::KeyReplaced;
 use crate::directory::Counts;
 use crate::store::StoreError;
 use crate::trust::{IdentityError, KeyError, KeyPair};
@@ -107,6 +106,19 @@ impl Default for TrackerLimits {
             clock_offset_ms: 0,
         }
     }
+}
+
+/// This tracker holds none of the keys that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the network goes on under the key {counts}, and this tracker has only the one before, {held}: put the new key into its place, \
+     change the `network` line of tracker_info.txt, and start again"
+)]
+pub struct KeyReplaced {
+    /// The key that counts.
+    pub counts: Fingerprint,
+    /// The one that is held.
+    pub held: Fingerprint,
 }
 
 /// Why a tracker did not start, or did not go on.

@@ -26,9 +26,11 @@ use self::queue::{Deferred, Inputs};
 use super::audit::note_of_order;
 use super::clock::Clock;
 use super::config::TrackerError;
-use super::link::{LinkSink, Links};
+use super::link::Links;
 use super::presence::{Presence, Replaced};
-use super::shared::Shared;
+use super::replicator;
+use super::shared::{Others, Shared};
+use super::sink::LinkSink;
 use crate::directory::{Asked, LinkId, Notice, Output, Replica, Ticket};
 use crate::store::RowStore;
 use crate::types::{Change, Content, Order, Refusal, RequestId, RequestStamp, RotationStage, Stamp, Transaction, UserId};
@@ -74,6 +76,8 @@ pub(crate) struct Core {
     /// The last to go: who waits hears of the end when nothing more can come.
     inputs: Inputs,
     /// Why the tracker cannot go on, found out in this turn.
+    /// What waits in the store's memtable is to go to the tables at the end of the turn.
+    is_flush_due: bool,
     failure: Option<TrackerError>,
 }
 
@@ -95,6 +99,7 @@ impl Core {
             deferred: Vec::new(),
             ticked: Instant::now(),
             stop_by: None,
+            is_flush_due: false,
             failure: None,
         }
     }
@@ -121,6 +126,8 @@ impl Core {
                 #[cfg(feature = "later-version")]
                 self.act_as_later(now_ms);
                 self.drain();
+                // While nothing else is to be done, so that questions need not wait for it.
+                self.is_flush_due |= self.inputs.queue.is_empty();
             }
             self.commit()?;
             if self.stop_by.is_some_and(|by| self.tickets.is_empty() || Instant::now() >= by) {
@@ -201,6 +208,11 @@ impl Core {
                 self.keys_followed(noted, now_ms);
             }
             Input::LookAtKeys => self.follow_keys(now_ms),
+            Input::Flush(answer) => {
+                self.is_flush_due = true;
+                // Fails only if the thread that asked has ended.
+                self.deferred.push(Box::new(move || _ = answer.send(())));
+            }
             Input::Damaged(error) => self.failure = Some(error.into()),
             Input::Stop => self.stop_by = Some(Instant::now() + DRAIN_TIMEOUT),
         }
@@ -249,6 +261,9 @@ impl Core {
                 self.failure.take().map_or(Ok(()), Err)?;
             }
         }
+        if std::mem::take(&mut self.is_flush_due) {
+            self.replica.store_mut().flush()?;
+        }
         self.replica.store_mut().check()?;
         self.presence.let_out();
         for effect in std::mem::take(&mut self.effects) {
@@ -267,7 +282,9 @@ impl Core {
         let now_ms = self.clock.now_ms();
         self.follow_keys(now_ms);
         let settings = self.replica.directory().settings();
-        let Some(numbers) = Shared::follow_settings(&self.shared, &settings) else { return };
+        let Others { new, changed } = self.shared.follow_settings(&settings);
+        new.into_iter().for_each(|number| replicator::start(&self.shared, number));
+        let Some(numbers) = changed else { return };
         let known: Vec<u32> = self.replica.links().iter().map(|link| link.tracker).collect();
         known.iter().filter(|number| !numbers.contains(number)).for_each(|&number| self.replica.set_peer(number, false));
         numbers.iter().for_each(|&number| self.replica.set_peer(number, true));
@@ -308,11 +325,15 @@ impl Core {
         match output {
             Output::Persist(_) => unreachable!("drain keeps these apart"),
             Output::Send(link, message) => self.links.send(link, message, self.replica.is_empty()),
-            Output::SendStored { link, after, through, known } => self.links.send_stored(link, after, through, known),
+            Output::SendStored { link, after, through, known } => {
+                // The link's thread reads the tables.
+                self.replica.store_mut().flush()?;
+                self.links.send_stored(link, after, through, known);
+            }
             Output::Sweep(before_ms) => {
                 let (rows, swept) = self.replica.store_mut().old_rows(before_ms, SWEEP_ROWS_MAX)?;
                 self.replica.sweep(&rows, swept, rows.len() == SWEEP_ROWS_MAX);
-                self.replica.store_mut().pause()?;
+                self.replica.store_mut().flush()?;
             }
             Output::Reply(ticket, outcome) => {
                 if let Some((answer, is_repeated)) = self.tickets.remove(&ticket) {

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use parking_lot::Mutex;
 
+use super::config::{KeyReplaced, TrackerError};
 use crate::directory::Settings;
 use crate::net::TrackerSecurity;
 use crate::trust::{IdentityError, KeyError, KeyPair, NetworkPublicKey};
@@ -34,19 +35,6 @@ use crate::wire::replication::LinkRefusal;
 /// How long a link that was made with a key may go on when that key counts no more: until the word of it has
 /// reached the other end.
 const LINK_GRACE: Duration = Duration::from_secs(5);
-
-/// This tracker holds none of the keys that count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the network goes on under the key {counts}, and this tracker has only the one before, {held}: put the new key into its place, \
-     change the `network` line of tracker_info.txt, and start again"
-)]
-pub struct KeyReplaced {
-    /// The key that counts.
-    pub counts: Fingerprint,
-    /// The one that is held.
-    pub held: Fingerprint,
-}
 
 /// Which key a token was signed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,12 +190,8 @@ impl NetworkKeys {
     /// Starts with the key of the tracker's own file, and the one in `next_file` if there is one.
     ///
     /// # Errors
-    /// [`KeyReplaced`] and [`IdentityError`], as a [`TrackerError`](super::config::TrackerError).
-    pub(crate) fn new(
-        own: Arc<KeyPair>,
-        next_file: Option<PathBuf>,
-        settings: &Settings,
-    ) -> Result<Self, super::config::TrackerError> {
+    /// [`KeyReplaced`] and [`IdentityError`], as a [`TrackerError`].
+    pub(crate) fn new(own: Arc<KeyPair>, next_file: Option<PathBuf>, settings: &Settings) -> Result<Self, TrackerError> {
         let mut held = vec![own];
         match load_next(next_file.as_deref()) {
             Ok(key) => hold(&mut held, key),
@@ -250,7 +234,7 @@ impl NetworkKeys {
     ///
     /// # Blocking
     /// For the disk, if the new key of a rotation is not held yet: its file of a hundred bytes is read.
-    pub(crate) fn follow(&self, settings: &Settings) -> Result<bool, super::config::TrackerError> {
+    pub(crate) fn follow(&self, settings: &Settings) -> Result<bool, TrackerError> {
         let is_held = |rotation: &KeyRotation| {
             let new = NetworkPublicKey::from(rotation.new);
             self.state.lock().held.iter().any(|held| held.network() == new)
@@ -273,7 +257,7 @@ impl NetworkKeys {
     ///
     /// # Errors
     /// As [`NetworkKeys::follow`].
-    pub(crate) fn note_ended(&self, ended: KeyRotation) -> Result<bool, super::config::TrackerError> {
+    pub(crate) fn note_ended(&self, ended: KeyRotation) -> Result<bool, TrackerError> {
         let mut state = self.state.lock();
         let is_it = |begun: KeyRotation| begun.stage == RotationStage::Begun && begun.is_same_change(&ended);
         let old = NetworkPublicKey::from(ended.old);
@@ -284,7 +268,7 @@ impl NetworkKeys {
         Self::refresh(&mut state)
     }
 
-    fn refresh(state: &mut State) -> Result<bool, super::config::TrackerError> {
+    fn refresh(state: &mut State) -> Result<bool, TrackerError> {
         let ended = state.ended_elsewhere.or(state.ended);
         let plan = Plan::new(&state.held, state.rotation.as_ref(), ended.as_ref())?;
         let before = &state.ring.plan;

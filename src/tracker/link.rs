@@ -5,62 +5,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
 use log::{error, warn};
 
 use super::clock::wall_ms;
-use super::outbox::Outbox;
 use super::shared::Shared;
+use super::sink::{LinkSink, Order};
 use crate::directory::LinkId;
-use crate::net::Connection;
-use crate::types::{RowBatch, SyncMessage, VersionVector};
+use crate::types::{SyncMessage, VersionVector};
 use crate::wire::frame::to_frame;
 use crate::wire::replication::{ReplicaWelcome, ToDialler};
-
-/// Orders that may wait at a dialled link: the replica has one batch under way at a time, so a few are plenty.
-pub(crate) const ORDERS_MAX: usize = 16;
-
-/// What the thread of a dialled link is to send.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// These rows.
-    Rows(RowBatch),
-    /// Rows to be read from the store.
-    Stored {
-        /// Above this update sequence.
-        after: u64,
-        /// Up to this one.
-        through: u64,
-        /// Rows from places known there need not be sent.
-        known: VersionVector,
-    },
-    /// The other end must start anew.
-    MustResync,
-}
-
-/// Where a link's messages go.
-#[derive(Debug)]
-pub(crate) enum LinkSink {
-    /// To the thread that dialled.
-    Dialled {
-        /// Its orders.
-        orders: Sender<Order>,
-        /// Closed to end the link.
-        connection: Connection,
-    },
-    /// To the connection that was accepted, with the version spoken on it.
-    Accepted(Arc<Outbox>, u16),
-}
-
-impl LinkSink {
-    /// Ends the link; its thread notices.
-    pub(crate) fn close(&self) {
-        match self {
-            Self::Dialled { connection, .. } => connection.close(),
-            Self::Accepted(outbox, _) => outbox.close(),
-        }
-    }
-}
 
 /// All links that stand.
 #[derive(Debug)]

@@ -46,6 +46,7 @@ mod replicator;
 mod server;
 mod session;
 mod shared;
+mod sink;
 #[cfg(test)]
 mod tests;
 mod turns;

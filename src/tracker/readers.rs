@@ -5,6 +5,8 @@
 //! many names, have [`SEARCHERS_MAX`] of them at most.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -33,6 +35,8 @@ pub(crate) enum Look {
 #[derive(Debug)]
 pub(crate) struct Readers {
     data_dir: PathBuf,
+    /// The store's own word, see [`RowStore::unflushed`].
+    unflushed: Arc<AtomicBool>,
     up: Pool,
     search: Pool,
 }
@@ -68,11 +72,16 @@ impl Drop for Token<'_> {
 
 impl Readers {
     /// Makes the tokens for the store in `data_dir`.
-    pub(crate) fn new(data_dir: PathBuf) -> Self {
-        Self { data_dir, up: Pool::new(READERS_MAX - SEARCHERS_MAX), search: Pool::new(SEARCHERS_MAX) }
+    pub(crate) fn new(data_dir: PathBuf, unflushed: Arc<AtomicBool>) -> Self {
+        Self { data_dir, unflushed, up: Pool::new(READERS_MAX - SEARCHERS_MAX), search: Pool::new(SEARCHERS_MAX) }
     }
 
-    /// Has the directory looked at as it is on the disk; `None` if too many others ask, or the system has no
+    /// Tells whether something committed is not visible here yet: the core is to be asked for a flush first.
+    pub(crate) fn are_behind(&self) -> bool {
+        self.unflushed.load(Ordering::Acquire)
+    }
+
+    /// Has the directory looked at as it is in the store's tables; `None` if too many others ask, or the system has no
     /// room for a connection or the disk fails, which the log says.
     ///
     /// # Errors

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
-use log::{debug, info, warn};
+use log::{debug, error, info, warn};
 use rand::RngExt;
 
 use super::clock::wall_ms;
 use super::core::Input;
-use super::link::{LinkSink, ORDERS_MAX, Order};
 use super::shared::Shared;
+use super::sink::{LinkSink, ORDERS_MAX, Order};
 use crate::directory::LinkId;
 use crate::net::{Admission, Connection, WrongNetwork, resolve};
 use crate::store::{RowReader, RowStore, StoreError};
@@ -73,11 +73,22 @@ impl From<LinkRefusal> for LinkError {
     }
 }
 
+/// Starts the thread that keeps a link to tracker `number` until that is removed, or this tracker stops.
+pub(crate) fn start(shared: &Arc<Shared>, number: u32) {
+    let thread = {
+        let shared = shared.clone();
+        move || run(&shared, number)
+    };
+    if let Err(e) = shared.threads.spawn(format!("tracker-{number}"), thread) {
+        error!("no thread to reach tracker {number}: {e}");
+    }
+}
+
 /// Keeps a link to tracker `number` until stopped.
 ///
 /// # Blocking
 /// Until stopped; belongs on a thread of its own.
-pub(crate) fn run(shared: &Arc<Shared>, number: u32) {
+fn run(shared: &Arc<Shared>, number: u32) {
     let (mut pause, mut after_short) = (PAUSE_MIN, PAUSE_MIN);
     let mut told = String::new();
     while let Some(address) = shared.peer_address(number).filter(|_| !shared.links_stop.is_set()) {

@@ -96,6 +96,7 @@ impl Tracker {
         let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
         let state = store.state();
         let lineage = state.lineage.clone();
+        let unflushed = store.unflushed();
         let replica = Replica::over(open_directory(store)?, state, &peers);
         let count = replica.directory().counts().rows;
         let keys = NetworkKeys::new(network_key, next_key_file, &replica.directory().settings())?;
@@ -115,7 +116,7 @@ impl Tracker {
             info,
             address: listener.local_addr(),
             dial_from: listen.is_none().then(|| listener.local_addr().ip()),
-            readers: Readers::new(data_dir.clone()),
+            readers: Readers::new(data_dir.clone(), unflushed),
             data_dir,
             lineage,
             core,

@@ -195,6 +195,9 @@ impl<'a> Session<'a> {
             Request::ChangePassword { request, old, new } => self.change_password(user, request, &old, &new),
             Request::Announce { entries } => self.announce(user, last_of_each(entries)),
             question => {
+                if self.shared.readers.are_behind() {
+                    core.flush().ok_or(CoreEnded)?;
+                }
                 let looked = self.shared.readers.look(look_of(&question), |directory| answer(directory, user, &question));
                 let answered = match looked {
                     Ok(Some(answered)) => answered,

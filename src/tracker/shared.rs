@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -21,7 +20,6 @@ use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
 use super::readers::Readers;
-use super::replicator;
 use crate::directory::Settings;
 use crate::net::{Budget, Registry, Source, Stop, Threads};
 use crate::types::limits::TRACKERS_MAX;
@@ -63,6 +61,15 @@ impl Removals {
             }
         }
     }
+}
+
+/// The other trackers, by number.
+#[derive(Debug)]
+pub(crate) struct Others {
+    /// Those that have no thread yet.
+    pub(crate) new: Vec<u32>,
+    /// All of them, if the list has changed or was never taken over.
+    pub(crate) changed: Option<Vec<u32>>,
 }
 
 /// What the threads of one tracker share.
@@ -210,12 +217,11 @@ impl Shared {
         }
     }
 
-    /// Takes over the trackers that the operator has added or removed; returns the numbers of the others if
-    /// the list has changed or was never taken over. Starts a thread for each tracker that is new; the thread of
-    /// one that was removed ends by itself.
-    pub(crate) fn follow_settings(shared: &Arc<Self>, settings: &Settings) -> Option<Vec<u32>> {
+    /// Takes over the trackers that the operator has added or removed. The thread of one that was removed
+    /// ends by itself.
+    pub(crate) fn follow_settings(&self, settings: &Settings) -> Others {
         let mut list: BTreeMap<u32, TrackerAddress> =
-            shared.info.iter().map(|(number, address)| (number, address.clone())).collect();
+            self.info.iter().map(|(number, address)| (number, address.clone())).collect();
         for (&number, address) in &settings.trackers {
             match address.as_deref().map(str::parse) {
                 None => drop(list.remove(&number)),
@@ -223,13 +229,13 @@ impl Shared {
                 Some(Err(e)) => log::warn!("tracker {number} has an address that cannot be used: {e}"),
             }
         }
-        let mut trackers = shared.trackers.lock();
-        let mut dialling = shared.dialling.lock();
-        let others: Vec<u32> = list.keys().copied().filter(|number| *number != shared.number).collect();
+        let mut trackers = self.trackers.lock();
+        let mut dialling = self.dialling.lock();
+        let others: Vec<u32> = list.keys().copied().filter(|number| *number != self.number).collect();
         {
-            let mut removals = shared.removals.lock();
+            let mut removals = self.removals.lock();
             removals.changed.clone_from(&settings.trackers);
-            let known = shared.info.iter().map(|(_, address)| address).chain(trackers.values());
+            let known = self.info.iter().map(|(_, address)| address).chain(trackers.values());
             removals.addresses.extend(known.cloned());
             removals.addresses.retain(|address| !list.values().any(|there| there == address));
         }
@@ -237,18 +243,8 @@ impl Shared {
         *trackers = list;
         drop(trackers);
         dialling.retain(|number| others.contains(number));
-        for &number in others.iter().filter(|number| !dialling.contains(number)).collect::<Vec<_>>() {
-            let thread = {
-                let shared = shared.clone();
-                move || replicator::run(&shared, number)
-            };
-            match shared.threads.spawn(format!("tracker-{number}"), thread) {
-                Ok(()) => {}
-                Err(e) => log::error!("no thread to reach tracker {number}: {e}"),
-            }
-        }
-        dialling.extend(others.iter().copied());
-        is_new.then_some(others)
+        let new = others.iter().copied().filter(|&number| dialling.insert(number)).collect();
+        Others { new, changed: is_new.then_some(others) }
     }
 
     /// What the tracker says about itself.

@@ -1,5 +1,7 @@
 //! What a client may ask of the directory, and what comes of it.
 
+use sha2::{Digest, Sha256};
+
 use super::{FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash, SettingName, Sha1Digest, Stamp, UserId, UserName};
 
 /// What the directory knows about a file's content.
@@ -20,9 +22,23 @@ pub struct FileFacts {
 }
 
 impl FileFacts {
-    /// Returns the id that commits to all of these facts.
+    /// Returns the id that commits to all of these facts: a hash over them, each variable part preceded by
+    /// its length.
     pub fn id(&self) -> FileId {
-        FileId::derive(self)
+        let mut hasher = Sha256::new();
+        hasher.update(b"file");
+        hasher.update(self.info_hash.as_bytes());
+        hasher.update((self.name.as_str().len() as u64).to_be_bytes());
+        hasher.update(self.name.as_str().as_bytes());
+        hasher.update(self.len.to_be_bytes());
+        hasher.update(self.piece_len.to_be_bytes());
+        hasher.update(self.sha1.as_bytes());
+        if let Some(chain) = &self.chain {
+            hasher.update(chain.as_bytes());
+        }
+        let mut id = [0; FileId::LEN];
+        id.copy_from_slice(&hasher.finalize()[..FileId::LEN]);
+        FileId::from_bytes(id)
     }
 }
 

@@ -102,26 +102,6 @@ impl UserId {
     }
 }
 
-impl FileId {
-    /// Derives the id of a file from every fact about it. Each variable part is preceded by its length.
-    pub fn derive(facts: &super::FileFacts) -> Self {
-        let mut hasher = Sha256::new();
-        hasher.update(b"file");
-        hasher.update(facts.info_hash.as_bytes());
-        hasher.update((facts.name.as_str().len() as u64).to_be_bytes());
-        hasher.update(facts.name.as_str().as_bytes());
-        hasher.update(facts.len.to_be_bytes());
-        hasher.update(facts.piece_len.to_be_bytes());
-        hasher.update(facts.sha1.as_bytes());
-        if let Some(chain) = &facts.chain {
-            hasher.update(chain.as_bytes());
-        }
-        let mut id = [0; 20];
-        id.copy_from_slice(&hasher.finalize()[..20]);
-        Self(id)
-    }
-}
-
 impl GroupId {
     /// Derives the id of the group that `creator` makes with `request`, equal on every tracker that carries it out.
     pub fn derive(name: &GroupName, creator: UserId, request: RequestId) -> Self {

@@ -208,6 +208,7 @@ proptest! {
         let before = reader.look(|directory| directory.counts()).unwrap();
         prop_assert_eq!(before, Counts::default(), "nothing is seen before it is on the disk");
         stored.rows_mut().commit(&[]).unwrap();
+        stored.rows_mut().flush().unwrap();
         let seen = reader.look(|directory| (directory.counts(), all_entries(directory.rows()))).unwrap();
         prop_assert_eq!(seen, (in_memory.counts(), all_entries(in_memory.rows())));
         let groups = |directory: &Directory| directory.groups(UserId::NOBODY, None, None, usize::MAX);

@@ -36,7 +36,7 @@ impl SimRows {
     /// Ends the transaction, as the driver does when what was handed out is to be durable.
     pub(super) fn commit(&mut self) {
         if let Self::Sqlite(store) = self {
-            store.0.pause().unwrap();
+            store.0.flush().unwrap();
         }
     }
 

@@ -11,8 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::super::database::{StoreError, check_kind, keep_private, open_read_only};
 use super::super::files::{failed, put_in_place, refuse_existing, remove, remove_sidecars, with_suffix};
-use super::super::takeover;
-use super::{FILE, KIND, check_encoding, damaged};
+use super::{FILE, KIND, OLD_FILE, check_encoding, damaged};
 
 /// Puts a copy made by [`super::RowReader::backup`] into the data directory `directory`, which the
 /// caller has locked and which has no store.
@@ -27,7 +26,7 @@ use super::{FILE, KIND, check_encoding, damaged};
 pub fn restore(file: &Path, directory: &Path) -> Result<(), StoreError> {
     let to = directory.join(FILE);
     refuse_existing(&to)?;
-    refuse_existing(&directory.join(takeover::FILE))?;
+    refuse_existing(&directory.join(OLD_FILE))?;
     let connection = open_read_only(file)?;
     if check_kind(file, KIND, &connection)? {
         return Err(StoreError::Foreign { path: file.to_owned(), kind: KIND.name });

@@ -93,8 +93,8 @@ fn a_transaction_is_stored_whole_or_not_at_all() {
     let mut store = open(&dir, 1);
     store.append(&[transaction(1, vec![owner(1, 1, 1)])]).unwrap();
     let before = store.state();
-    // Stands for a disk that fails at the second row.
-    let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON main.rows WHEN new.sequence = 3
+    // Stands for a disk that is full.
+    let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON main.journal
         BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
     store.tables.connection.execute_batch(stop).unwrap();
     let second = Transaction { checkpoints: vec![(store_id(5), 9)], ..transaction(2, vec![owner(2, 2, 2)]) };
@@ -107,6 +107,43 @@ fn a_transaction_is_stored_whole_or_not_at_all() {
     assert_eq!(load(&store, 0), [owner(1, 1, 1)]);
     store.append(&both).unwrap();
     assert_eq!((load(&store, 0).len(), store.state().checkpoints.get(store_id(5))), (3, 9));
+}
+
+#[test]
+fn what_is_committed_stays_if_it_cannot_be_moved_to_the_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let all = |store: &RowStore| {
+        let entries = store.entries((Bound::Unbounded, Bound::Unbounded), false, 100);
+        (store.rows(&[], None, 100), entries, store.entry(&[2]), store.state().sequence)
+    };
+    let (mut seen, mut expected) = (Vec::new(), Vec::new());
+    for sequence in 1..=3 {
+        let row = owner(sequence as u8, 1, sequence);
+        expected.push(row.clone());
+        store.put(sequence, &row);
+        store.set_entry(&[sequence as u8], Some(b"x"));
+        store.set_entry(&[sequence as u8 - 1], None);
+        store.commit(&[transaction(sequence, vec![row])]).unwrap();
+        assert!(store.unflushed().load(Ordering::Relaxed));
+        seen = vec![all(&store)];
+    }
+    assert_eq!(seen, [(expected, vec![(vec![3], b"x".to_vec())], None, 3)]);
+    // Stands for a disk that is full at the last row.
+    let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON main.rows WHEN new.sequence = 3
+        BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+    store.tables.connection.execute_batch(stop).unwrap();
+    assert!(matches!(store.flush(), Err(StoreError::Database { .. })));
+    drop(store);
+    let store = open(&dir, 2);
+    assert_eq!(vec![all(&store)], seen);
+    assert!(!store.unflushed().load(Ordering::Relaxed), "a start moves what the journal holds");
+    let reader = RowStore::reader(dir.path()).unwrap();
+    assert_eq!(read(&reader, 0, u64::MAX).len(), 3);
+    drop(store);
+    let connection = Connection::open(dir.path().join(FILE)).unwrap();
+    connection.execute("INSERT INTO journal (body) VALUES (x'00000001')", []).unwrap();
+    assert!(matches!(RowStore::open(dir.path(), store_id(3)), Err(StoreError::Damaged { .. })));
 }
 
 #[test]
@@ -152,7 +189,7 @@ fn tombstones_and_requests_are_swept_once_they_are_old() {
         let (rows, swept) = store.old_rows(before_ms, limit).unwrap();
         let keys: Vec<RowKey> = rows.iter().map(|row| row.content.key()).collect();
         keys.iter().for_each(|key| store.delete(key));
-        store.pause().unwrap();
+        store.flush().unwrap();
         (keys, swept)
     };
     assert_eq!(sweep(&mut store, 10, 100), (vec![], 0));

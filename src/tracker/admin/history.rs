@@ -5,8 +5,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use super::asking::{ask, find_user};
 use super::command::{AuditQuery, Time};
-use super::execute::{ask, find_user};
 use super::{AdminError, Line, Sink};
 use crate::store::RowStore;
 use crate::tracker::audit_entry::AuditEntry;
@@ -28,6 +28,7 @@ const DEFAULT_SINCE: Time = Time::Ago(24 * 3_600_000);
 pub(super) fn show(shared: &Shared, query: &AuditQuery, out: Sink<'_>) -> Result<(), AdminError> {
     let user = query.user.as_deref().map(|name| find_user(shared, name)).transpose()?;
     let now_ms = ask(shared, |view| view.now_ms)?;
+    shared.core.flush().ok_or(AdminError::Ended)?;
     let since_ms = query.since.unwrap_or(DEFAULT_SINCE).to_ms(now_ms);
     let until_ms = query.until.map_or(u64::MAX, |until| until.to_ms(now_ms));
     let mut last = VecDeque::new();

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::asking::{ask, done, set};
 use super::command::KeyStep;
-use super::execute::{ask, done, set};
 use super::{AdminError, Line, Sink};
 use crate::directory::{KEY_ENDED, KEY_ROTATION, Settings};
 use crate::tracker::core::Input;

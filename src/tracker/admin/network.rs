@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::asking::{ask, done, set};
 use super::command::Which;
-use super::execute::{ask, done, set};
 use super::{AdminError, Sink};
 use crate::tracker::shared::Shared;
 use crate::types::limits::TRACKERS_MAX;

@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 
 use crate::directory::{Asked, Directory, LinkId, Replica};
 use crate::store::{RowStore, StoreError};
-use crate::tracker::link::LinkSink;
 use crate::tracker::presence::{Presence, SessionKey};
+use crate::tracker::sink::LinkSink;
 use crate::types::{Durable, KeyRotation, Lineage, Outcome, SyncMessage};
 
 /// Inputs that may wait: one for nearly every session a tracker serves at its best; the others wait on their own threads.
@@ -61,6 +61,8 @@ pub(crate) enum Input {
     KeyReplaced(KeyRotation),
     /// The file of the next key may be there now.
     LookAtKeys,
+    /// Make everything that is durable visible to readers.
+    Flush(Sender<()>),
     /// A reader has met damage in the store.
     Damaged(StoreError),
     /// End in order.
@@ -175,6 +177,16 @@ impl CoreHandle {
             Box::new(move || drop(sender.send(answer)))
         });
         self.inputs.send(Input::Ask(question)).ok()?;
+        Owed { answer, ended: self.ended.clone() }.wait()
+    }
+
+    /// Waits until everything that was durable before is visible to readers; `None` if the core has ended.
+    ///
+    /// # Blocking
+    /// For the disk, and while the queue is full.
+    pub(crate) fn flush(&self) -> Option<()> {
+        let (sender, answer) = bounded(1);
+        self.inputs.send(Input::Flush(sender)).ok()?;
         Owed { answer, ended: self.ended.clone() }.wait()
     }
 
