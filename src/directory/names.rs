@@ -64,7 +64,9 @@ impl<K: Id> Names<K> {
 
     /// Adds a bearer; nothing happens if it bears the name already.
     pub(super) fn insert(&self, rows: &mut impl RowsMut, name: &str, at: Stamp, key: K) {
-        let mut bearers = self.read(rows, name);
+        // The first bearer of a name has it for its label.
+        let is_new = rows.entry(&self.label_key(&label(name, 1))).is_none();
+        let mut bearers = if is_new { Vec::new() } else { self.read(rows, name) };
         let place = bearers.partition_point(|b| (b.at, b.key) < (at, key));
         if bearers.get(place).is_some_and(|b| (b.at, b.key) == (at, key)) {
             return;

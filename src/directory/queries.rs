@@ -96,6 +96,10 @@ impl<R: Rows> Directory<R> {
 
     /// What the operator has set.
     pub fn settings(&self) -> Settings {
+        self.settings.borrow_mut().get_or_insert_with(|| self.stored_settings()).clone()
+    }
+
+    fn stored_settings(&self) -> Settings {
         let mut settings = Settings::default();
         for row in self.rows_with(vec![SETTING_KIND]) {
             if let Content::Setting(name, value) = row.content {

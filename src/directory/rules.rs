@@ -230,7 +230,9 @@ impl<R: Rows> Directory<R> {
         }
         if self.listed(id, file).is_none() {
             let (names, name) = (file_names(id), facts.name.as_str());
-            let mut same_name = names.bearers_of(&self.rows, name).chain(names.find(&self.rows, name));
+            // The first bearer of a name has it for its label.
+            let labelled = names.find(&self.rows, name);
+            let mut same_name = labelled.into_iter().flat_map(|one| names.bearers_of(&self.rows, name).chain([one]));
             if same_name.any(|other| Some(other) != replaces) {
                 return Err(Refusal::FileNameTaken);
             }

@@ -4,11 +4,14 @@
 //! commutative, associative and idempotent. The entries of the indexes follow from the rows alone:
 //! they can be rebuilt, and the order in which rows arrived makes no difference.
 
+use std::cell::RefCell;
+
 use super::digest;
 use super::entries::{
     self, FileSummary, GroupSummary, Tag, Totals, UserSummary, at, down, file_names, group_names, in_list, last_id, user_names,
 };
 use super::rows::{MemoryRows, Rows, RowsMut, Scan, stored_key};
+use super::settings::Settings;
 use crate::types::{
     Content, FileId, FileRow, GroupId, MembershipRow, MembershipState, Row, RowKey, Sha1Digest, Stamp, UserId, UserRow, Version,
 };
@@ -21,6 +24,8 @@ pub struct Directory<R = MemoryRows> {
     pub(super) rows: R,
     /// The totals that this transaction has changed; [`Directory::end_transaction`] writes them.
     totals: Option<Totals>,
+    /// What the operator has set, once it has been looked up: each change asks for it.
+    pub(super) settings: RefCell<Option<Settings>>,
 }
 
 /// Rows that are indexed before the next ones are read; few in tests, so that they need several rounds.
@@ -37,7 +42,7 @@ pub(super) enum Offered {
 impl<R: Rows> Directory<R> {
     /// Makes the directory of a store.
     pub fn new(rows: R) -> Self {
-        Self { rows, totals: None }
+        Self { rows, totals: None, settings: RefCell::default() }
     }
 
     /// The store.
@@ -146,6 +151,7 @@ impl<R: RowsMut> Directory<R> {
             self.put(&in_list(Tag::Ended, group, ended, user), false);
         }
         self.count(Some(&row), None);
+        *self.settings.get_mut() = None;
         self.rows.delete(&key);
         self.end_transaction();
     }
@@ -184,10 +190,14 @@ impl<R: RowsMut> Directory<R> {
                 self.index_file(*group, *file, before, row.as_ref());
             }
             Content::Sharing(group, file, user, row) => {
-                let began_before = before.map(|before| before.version.stamp).filter(|before| *before != after.version.stamp);
-                self.index_sharing((*group, *file, *user), row.on, began_before);
+                let was = before.and_then(|before| match before.content {
+                    Content::Sharing(_, _, _, row) => Some((before.version.stamp, row.on)),
+                    _ => None,
+                });
+                self.index_sharing((*group, *file, *user), was, (after.version.stamp, row.on));
             }
-            Content::Request(..) | Content::Setting(..) | Content::Unknown(..) => {}
+            Content::Setting(..) => *self.settings.get_mut() = None,
+            Content::Request(..) | Content::Unknown(..) => {}
         }
     }
 
@@ -280,12 +290,13 @@ impl<R: RowsMut> Directory<R> {
         self.refresh_listing(group, file);
     }
 
-    fn index_sharing(&mut self, (group, file, user): (GroupId, FileId, UserId), is_on: bool, began_before: Option<Stamp>) {
-        let key = Tag::Shares.key(&[group.as_bytes(), user.as_bytes(), file.as_bytes()]);
-        if self.set(&key, is_on) {
-            self.change_user(user, |summary| add(&mut summary.shared, is_on));
+    /// `was` and `is` say when the share began, and whether it is on.
+    fn index_sharing(&mut self, (group, file, user): (GroupId, FileId, UserId), was: Option<(Stamp, bool)>, is: (Stamp, bool)) {
+        if was.is_some_and(|(_, was_on)| was_on) != is.1 {
+            self.put(&Tag::Shares.key(&[group.as_bytes(), user.as_bytes(), file.as_bytes()]), is.1);
+            self.change_user(user, |summary| add(&mut summary.shared, is.1));
         }
-        if let Some(began) = began_before {
+        if let Some((began, _)) = was.filter(|(began, _)| *began != is.0) {
             self.set_sharer(group, file, (began, user), false);
         }
         self.refresh_share(group, file, user);

@@ -24,7 +24,7 @@ mod peers;
 mod reader;
 mod table;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::path::Path;
@@ -113,6 +113,14 @@ pub enum Entries {
     Behind(Vec<u8>),
 }
 
+/// A transaction of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    Nothing,
+    Reading,
+    Writing,
+}
+
 /// A tracker's rows, open for writing.
 #[derive(Debug)]
 pub struct RowStore {
@@ -121,8 +129,9 @@ pub struct RowStore {
     sequence: u64,
     swept: u64,
     peers: Peers,
-    /// A transaction has begun.
-    is_writing: bool,
+    /// The transaction that has begun: one for all reads until the next check, since each begin and end takes
+    /// locks of the file.
+    transaction: Cell<Begun>,
     /// Written, and not in the tables yet.
     memtable: Memtable,
     /// What is in the memtable is, as far as it is committed, in the journal.
@@ -133,13 +142,15 @@ pub struct RowStore {
     unflushed: Arc<AtomicBool>,
     /// Rows that were looked for lately, there or not: a change looks at some of them again and again.
     lately: RefCell<HashMap<RowKey, Option<Row>>>,
+    /// The same of entries that are not in the memtable.
+    lately_entries: RefCell<HashMap<Vec<u8>, Option<Vec<u8>>>>,
 }
 
 /// Memory for pages of the database, in KiB.
 const CACHE_KIB: i64 = 64 << 10;
 /// Room for the entries of the indexes, in hundredths of the rows.
 const ENTRIES_PERCENT: u64 = 150;
-/// Rows kept as they were read or written.
+/// Rows, and entries, kept as they were read or written.
 const LATELY_MAX: usize = 4096;
 /// Rows and entries that may wait: some 16 MiB.
 const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 32_768 };
@@ -178,12 +189,13 @@ impl RowStore {
             sequence,
             swept,
             peers,
-            is_writing: false,
+            transaction: Cell::new(Begun::Nothing),
             memtable,
             is_journaled,
             has_deleted: false,
             unflushed: Arc::default(),
             lately: RefCell::default(),
+            lately_entries: RefCell::default(),
         };
         store.flush()?;
         Ok(store)
@@ -223,6 +235,7 @@ impl RowStore {
             connection.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES])?;
             connection.execute("DELETE FROM entries", []).map(drop)
         });
+        self.lately_entries.get_mut().clear();
         self.flush()?;
         Ok(Entries::Behind(Vec::new()))
     }
@@ -276,6 +289,10 @@ impl RowStore {
     /// # Errors
     /// What failed first: [`StoreError::Damaged`] or [`StoreError::Database`].
     pub fn check(&mut self) -> Result<(), StoreError> {
+        if self.transaction.get() == Begun::Reading {
+            self.transaction.set(Begun::Nothing);
+            self.run("COMMIT");
+        }
         // The store stays failed: later calls get an error, too.
         let Some(failure) = self.tables.take_failure() else { return Ok(()) };
         self.tables.fail(damaged(&self.tables.path, "it has failed before"));
@@ -359,18 +376,36 @@ impl RowStore {
 
     /// Writes in the transaction that has begun, or begins one.
     fn write(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
+        match self.transaction.get() {
+            Begun::Writing => {}
+            Begun::Reading => {
+                self.run("COMMIT");
+                self.run("BEGIN IMMEDIATE");
+            }
+            Begun::Nothing => self.run("BEGIN IMMEDIATE"),
+        }
+        self.transaction.set(Begun::Writing);
+        if !self.tables.has_failed() {
+            write(&self.tables.connection).unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
+        }
+    }
+
+    /// The tables, for reading.
+    fn read(&self) -> &Tables {
+        if self.transaction.get() == Begun::Nothing {
+            self.transaction.set(Begun::Reading);
+            self.run("BEGIN");
+        }
+        &self.tables
+    }
+
+    /// Runs a statement, unless something has failed.
+    fn run(&self, sql: &str) {
         if self.tables.has_failed() {
             return;
         }
-        let begun = if self.is_writing {
-            Ok(())
-        } else {
-            self.tables.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]).map(drop))
-        };
-        self.is_writing |= begun.is_ok();
-        if let Err(source) = begun.and_then(|()| write(&self.tables.connection)) {
-            self.tables.fail(self.tables.wrap(source));
-        }
+        let run = self.tables.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]).map(drop));
+        run.unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
     }
 
     /// Writes what is new in the memtable into the journal.
@@ -403,16 +438,16 @@ impl RowStore {
 
     /// Ends the transaction. If that fails, or anything in it has failed, nothing of it stays.
     fn end_transaction(&mut self) -> Result<(), StoreError> {
-        if self.is_writing && !self.tables.has_failed() {
-            let ended = self.tables.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]).map(drop));
-            ended.unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
+        if self.transaction.get() != Begun::Nothing {
+            self.run("COMMIT");
         }
         if self.tables.has_failed() {
             self.lately.get_mut().clear();
+            self.lately_entries.get_mut().clear();
             // The error that is known already is the one to tell.
             let _ = self.tables.connection.execute_batch("ROLLBACK");
         }
-        self.is_writing = false;
+        self.transaction.set(Begun::Nothing);
         self.has_deleted = false;
         if self.memtable.len() == 0 {
             self.is_journaled = false;
@@ -455,24 +490,33 @@ impl Rows for RowStore {
         if let Some(row) = self.lately.borrow().get(key) {
             return row.clone();
         }
-        let row = self.memtable.row(&stored_key(key)).cloned().or_else(|| self.tables.get(key));
+        let row = self.memtable.row(&stored_key(key)).cloned().or_else(|| self.read().get(key));
         self.note(key.clone(), row.clone());
         row
     }
 
     fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
-        self.memtable.rows(prefix, after, limit, self.tables.rows(prefix, after, limit))
+        self.memtable.rows(prefix, after, limit, self.read().rows(prefix, after, limit))
     }
 
     fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
-        match self.memtable.entry(key) {
-            Some(waiting) => waiting.clone(),
-            None => self.tables.entry(key),
+        if let Some(waiting) = self.memtable.entry(key) {
+            return waiting.clone();
         }
+        let mut lately = self.lately_entries.borrow_mut();
+        if let Some(value) = lately.get(key) {
+            return value.clone();
+        }
+        let value = self.read().entry(key);
+        if lately.len() >= LATELY_MAX {
+            lately.clear();
+        }
+        lately.insert(key.to_vec(), value.clone());
+        value
     }
 
     fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
-        self.memtable.page(range, backwards, limit, |range, limit| self.tables.entries(range, backwards, limit))
+        self.memtable.page(range, backwards, limit, |range, limit| self.read().entries(range, backwards, limit))
     }
 }
 
@@ -491,6 +535,7 @@ impl RowsMut for RowStore {
     }
 
     fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.lately_entries.get_mut().remove(key);
         self.memtable.set_entry(key, value);
     }
 }

@@ -78,6 +78,8 @@ pub(crate) struct Core {
     /// Why the tracker cannot go on, found out in this turn.
     /// What waits in the store's memtable is to go to the tables at the end of the turn.
     is_flush_due: bool,
+    /// Something was made durable since the last tick.
+    has_written: bool,
     failure: Option<TrackerError>,
 }
 
@@ -100,6 +102,7 @@ impl Core {
             ticked: Instant::now(),
             stop_by: None,
             is_flush_due: false,
+            has_written: false,
             failure: None,
         }
     }
@@ -126,8 +129,8 @@ impl Core {
                 #[cfg(feature = "later-version")]
                 self.act_as_later(now_ms);
                 self.drain();
-                // While nothing else is to be done, so that questions need not wait for it.
-                self.is_flush_due |= self.inputs.queue.is_empty();
+                // While nothing is written, so that questions need not wait for it.
+                self.is_flush_due |= !std::mem::take(&mut self.has_written);
             }
             self.commit()?;
             if self.stop_by.is_some_and(|by| self.tickets.is_empty() || Instant::now() >= by) {
@@ -237,6 +240,7 @@ impl Core {
         self.failure.take().map_or(Ok(()), Err)?;
         while !self.unsaved.is_empty() {
             let transactions = std::mem::take(&mut self.unsaved);
+            self.has_written = true;
             self.unsaved_rows = 0;
             self.replica.store_mut().commit(&transactions).inspect_err(|e| {
                 error!(

@@ -177,7 +177,7 @@ fn holders(shared: &Shared, settings: &Settings, rotation: &KeyRotation) -> Vec<
 }
 
 fn settings(shared: &Shared) -> Result<Settings, AdminError> {
-    ask(shared, |view| view.directory().settings().clone())
+    ask(shared, |view| view.directory().settings())
 }
 
 fn next_file(shared: &Shared) -> Result<&Path, AdminError> {

@@ -39,7 +39,7 @@ pub(super) fn add(shared: &Shared, address: &TrackerAddress, out: Sink<'_>) -> R
         if trackers.len() > 1 {
             shared.stop.wait(SETTLES);
         }
-        let settings = ask(shared, |view| view.directory().settings().clone())?;
+        let settings = ask(shared, |view| view.directory().settings())?;
         let there = settings.trackers.get(&number).cloned().flatten();
         if there.as_deref() == Some(&address.to_string()) {
             // What the one before it said of its keys is not said of this one.
