@@ -19,7 +19,9 @@
 //! a table without row ids takes 1.7 times as long to fill and 4 times as long to read by sequence.
 
 mod copy;
+mod making;
 mod memtable;
+pub(super) mod meta;
 mod peers;
 mod reader;
 mod table;
@@ -31,16 +33,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 
 pub use self::copy::restore;
-use self::memtable::Memtable;
+pub use self::making::Entries;
+use self::memtable::{Memtable, Taken};
+use self::meta::{check_encoding, lineage_from_bytes, put_number, read_meta, read_number, start, succeed};
 use self::peers::Peers;
 pub(super) use self::peers::{PEERS_MAX, Peer, put_peer};
 pub use self::reader::RowReader;
 pub use self::table::Tables;
 use super::database::{DatabaseKind, StoreError, open_database};
-use super::files::{check_free, free_bytes, len};
 use crate::directory::{Entry, Rows, RowsMut, stored_key};
 use crate::types::{Content, Lineage, Row, RowKey, StoreId, StoreState, Transaction};
 use crate::wire::Wire;
@@ -76,42 +79,12 @@ pub(super) const KIND: DatabaseKind = DatabaseKind {
     ],
 };
 
-/// Version of the encoding of rows. A later version of this program may write another one.
-const ENCODING: u32 = 1;
-
 /// `class` of a row that is kept until it is written again.
 const CLASS_KEPT: u8 = 0;
 /// `class` of a row that says that something is not there.
 const CLASS_TOMBSTONE: u8 = 1;
 /// `class` of a request.
 const CLASS_REQUEST: u8 = 2;
-
-/// Keys of the table `meta`.
-pub(super) mod meta {
-    /// The store id, then id and last sequence of each ancestor.
-    pub(in crate::store) const LINEAGE: &str = "lineage";
-    /// The last update sequence.
-    pub(in crate::store) const SEQUENCE: &str = "sequence";
-    /// The largest sequence of a tombstone that was deleted.
-    pub(in crate::store) const SWEPT: &str = "swept";
-    /// Version of the encoding of rows.
-    pub(in crate::store) const ENCODING: &str = "encoding";
-    /// Version of the entries of the indexes; absent until all of them are there.
-    pub(in crate::store) const ENTRIES: &str = "entries";
-    /// Version of the entries that are being made, and the stored key up to which they are.
-    pub(in crate::store) const ENTRIES_BEGUN: &str = "entries_begun";
-    /// The old store that these rows were made from still has its name.
-    pub(in crate::store) const TAKEOVER: &str = "takeover";
-}
-
-/// How far the entries of the indexes are there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entries {
-    /// All.
-    All,
-    /// Those of rows up to that stored key; of none if it is empty.
-    Behind(Vec<u8>),
-}
 
 /// A transaction of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,8 +121,6 @@ pub struct RowStore {
 
 /// Memory for pages of the database, in KiB.
 const CACHE_KIB: i64 = 64 << 10;
-/// Room for the entries of the indexes, in hundredths of the rows.
-const ENTRIES_PERCENT: u64 = 150;
 /// Rows, and entries, kept as they were read or written.
 const LATELY_MAX: usize = 4096;
 /// Rows and entries that may wait: some 16 MiB.
@@ -216,52 +187,6 @@ impl RowStore {
         StoreState { lineage, sequence, swept, checkpoints, vector }
     }
 
-    /// Tells how far the entries of the indexes are there, in that version. Those of another version are
-    /// deleted. [`RowStore::pause_entries`] and [`RowStore::end_entries`] follow, unless all are there.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`] if the disk is full or fails.
-    pub fn begin_entries(&mut self, version: u32) -> Result<Entries, StoreError> {
-        let version = version.to_be_bytes();
-        if read_meta(&self.tables.path, &self.tables.connection, meta::ENTRIES)?.is_some_and(|found| found == version) {
-            return Ok(Entries::All);
-        }
-        let begun = read_meta(&self.tables.path, &self.tables.connection, meta::ENTRIES_BEGUN)?;
-        if let Some(through) = begun.as_deref().and_then(|begun| begun.strip_prefix(&version)) {
-            return Ok(Entries::Behind(through.to_vec()));
-        }
-        self.check_room_for_entries()?;
-        self.write(|connection| {
-            connection.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES])?;
-            connection.execute("DELETE FROM entries", []).map(drop)
-        });
-        self.lately_entries.get_mut().clear();
-        self.flush()?;
-        Ok(Entries::Behind(Vec::new()))
-    }
-
-    fn check_room_for_entries(&self) -> Result<(), StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM entries)";
-        let found = self.tables.connection.query_row(sql, [], |columns| columns.get(0));
-        // Those of another version are there: they make room.
-        if found.map_err(|source| self.tables.wrap(source))? {
-            return Ok(());
-        }
-        let directory = self.tables.path.parent().unwrap_or(Path::new("."));
-        let need = len(&self.tables.path)?.saturating_mul(ENTRIES_PERCENT) / 100;
-        check_free(directory, free_bytes(directory), need, "making the indexes of the directory")
-    }
-
-    /// Commits the entries that have been made so far: those of rows up to that stored key.
-    ///
-    /// # Errors
-    /// As [`RowStore::flush`].
-    pub fn pause_entries(&mut self, version: u32, through: &[u8]) -> Result<(), StoreError> {
-        let begun = [&version.to_be_bytes(), through].concat();
-        self.write(|connection| put_meta(connection, meta::ENTRIES_BEGUN, &begun));
-        self.flush()
-    }
-
     /// Moves what waits into the tables, and commits that with all else that has been written so far.
     ///
     /// # Errors
@@ -269,18 +194,6 @@ impl RowStore {
     pub fn flush(&mut self) -> Result<(), StoreError> {
         self.write_memtable();
         self.end_transaction()
-    }
-
-    /// The entries are complete.
-    ///
-    /// # Errors
-    /// As [`RowStore::flush`].
-    pub fn end_entries(&mut self, version: u32) -> Result<(), StoreError> {
-        self.write(|connection| {
-            connection.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES_BEGUN])?;
-            put_meta(connection, meta::ENTRIES, &version.to_be_bytes())
-        });
-        self.flush()
     }
 
     /// Says what has failed, if anything has. Nothing may leave that rests on rows read here before this
@@ -410,7 +323,7 @@ impl RowStore {
 
     /// Writes what is new in the memtable into the journal.
     fn write_record(&mut self) {
-        let Some(record) = self.memtable.to_record() else { return };
+        let Some(record) = self.memtable.take_record() else { return };
         self.is_journaled = true;
         self.unflushed.store(true, Ordering::Release);
         self.write(|connection| connection.prepare_cached("INSERT INTO journal (body) VALUES (?1)")?.execute([record]).map(drop));
@@ -418,7 +331,7 @@ impl RowStore {
 
     /// Moves what waits into the tables.
     fn write_memtable(&mut self) {
-        let (rows, entries) = self.memtable.take();
+        let Taken { rows, entries } = self.memtable.take();
         for (sequence, row) in rows {
             self.write(|connection| put_row(connection, sequence, &row));
         }
@@ -567,82 +480,6 @@ fn replay(path: &Path, connection: &Connection, memtable: &mut Memtable) -> Resu
         is_some = true;
     }
     Ok(is_some)
-}
-
-/// Writes down under which id this start writes, before anything else is written.
-fn start(connection: &mut Connection, lineage: &Lineage, peers: &mut Peers) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    put_meta(&transaction, meta::LINEAGE, &lineage_to_bytes(lineage))?;
-    put_meta(&transaction, meta::ENCODING, &ENCODING.to_be_bytes())?;
-    transaction.execute("DELETE FROM meta WHERE key = ?1", [meta::TAKEOVER])?;
-    peers.write(&transaction)?;
-    transaction.commit()
-}
-
-/// Returns the lineage of the next start. An id under which nothing was written is left out, so
-/// that a tracker that restarts again and again keeps its older ancestors. The version vector keeps
-/// an ancestor that there is no more room for.
-fn succeed(mut before: Lineage, fresh: StoreId, last: u64, peers: &mut Peers) -> Lineage {
-    if before.ancestors.first().is_some_and(|&(_, sequence)| sequence == last) {
-        before.store = before.ancestors.remove(0).0;
-    }
-    let lineage = before.restarted(fresh, last);
-    if let Some(&(store, sequence)) = before.ancestors.get(lineage.ancestors.len().saturating_sub(1)) {
-        peers.raise(store, 0, sequence);
-    }
-    lineage
-}
-
-fn lineage_to_bytes(lineage: &Lineage) -> Vec<u8> {
-    let mut bytes = lineage.store.as_bytes().to_vec();
-    for (store, last) in &lineage.ancestors {
-        bytes.extend_from_slice(store.as_bytes());
-        bytes.extend_from_slice(&last.to_be_bytes());
-    }
-    bytes
-}
-
-fn lineage_from_bytes(bytes: &[u8]) -> Option<Lineage> {
-    let (store, rest) = bytes.split_first_chunk()?;
-    let (entries, []) = rest.as_chunks::<{ StoreId::LEN + 8 }>() else { return None };
-    let ancestor = |entry: &[u8; StoreId::LEN + 8]| {
-        let (store, last) = entry.split_first_chunk()?;
-        Some((StoreId::from_bytes(*store), u64::from_be_bytes(last.try_into().ok()?)))
-    };
-    let ancestors = entries.iter().map(ancestor).collect::<Option<_>>()?;
-    Some(Lineage { store: StoreId::from_bytes(*store), ancestors })
-}
-
-/// Refuses rows whose encoding only a later version of this program knows.
-pub(super) fn check_encoding(path: &Path, connection: &Connection) -> Result<(), StoreError> {
-    let Some(bytes) = read_meta(path, connection, meta::ENCODING)? else { return Ok(()) };
-    let bytes = bytes.try_into().map_err(|_| damaged(path, "bad version of the encoding"))?;
-    match u32::from_be_bytes(bytes) {
-        ENCODING => Ok(()),
-        found @ 0..ENCODING => Err(damaged(path, format!("unknown encoding {found}"))),
-        found => Err(StoreError::Newer { path: path.to_owned(), found, known: ENCODING }),
-    }
-}
-
-pub(super) fn put_meta(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-    connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
-}
-
-pub(super) fn put_number(connection: &Connection, key: &str, number: u64) -> rusqlite::Result<()> {
-    put_meta(connection, key, &number.to_be_bytes())
-}
-
-fn read_meta(path: &Path, connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let found = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
-    found.optional().map_err(|source| StoreError::of(path, source))
-}
-
-/// Reads a number; one that is not there is 0.
-fn read_number(path: &Path, connection: &Connection, key: &str) -> Result<u64, StoreError> {
-    let Some(bytes) = read_meta(path, connection, key)? else { return Ok(0) };
-    let bytes = bytes.try_into().map_err(|_| damaged(path, format!("bad {key}")))?;
-    Ok(u64::from_be_bytes(bytes))
 }
 
 /// Decodes the first column of a result.

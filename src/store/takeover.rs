@@ -27,7 +27,8 @@ use self::convert::{note, write};
 use self::operation::Operation;
 use super::database::{DatabaseKind, StoreError, keep_private, open_database};
 use super::files::{check_free, failed, free_bytes, len, remove, remove_sidecars, sync_directory_of, with_suffix};
-use super::rows::{self, OLD_FILE as FILE, PEERS_MAX, Peer, damaged, meta, put_meta, put_number, put_peer};
+use super::rows::meta::{self, put_meta, put_number};
+use super::rows::{self, OLD_FILE as FILE, PEERS_MAX, Peer, damaged, put_peer};
 use crate::types::{Stamp, StoreId, limits};
 
 /// Behind the old store's name once it has been taken over.

@@ -107,7 +107,8 @@ fn a_false_listing_of_an_honest_file_spoils_nothing() {
     let (mut nik, mut bob) = (world.client("nik"), world.client("bob"));
     nik.login("nik");
     bob.login("bob");
-    let lies: [(&str, fn(&mut FileFacts)); 4] = [
+    type Lie = fn(&mut FileFacts);
+    let lies: [(&str, Lie); 4] = [
         ("sha1.bin", |facts| facts.sha1 = Content::new("x", 10, 1).facts().sha1),
         ("len.bin", |facts| facts.len -= 1),
         ("piece_len.bin", |facts| facts.piece_len *= 2),

@@ -11,7 +11,8 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::super::database::{StoreError, check_kind, keep_private, open_read_only};
 use super::super::files::{failed, put_in_place, refuse_existing, remove, remove_sidecars, with_suffix};
-use super::{FILE, KIND, OLD_FILE, check_encoding, damaged};
+use super::meta::check_encoding;
+use super::{FILE, KIND, OLD_FILE, damaged};
 
 /// Puts a copy made by [`super::RowReader::backup`] into the data directory `directory`, which the
 /// caller has locked and which has no store.

@@ -34,6 +34,14 @@ pub(super) struct Memtable {
     written: u64,
 }
 
+/// All that has waited.
+pub(super) struct Taken {
+    /// Rows with their update sequences, in the order in which they were written.
+    pub(super) rows: Vec<(u64, Row)>,
+    /// Entries in the order of their keys, which the database's trees take best.
+    pub(super) entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
 /// Something written.
 #[derive(Debug)]
 struct Waiting<T> {
@@ -143,7 +151,7 @@ impl Memtable {
     }
 
     /// Makes the record of what was written since the last one; `None` if that is nothing.
-    pub(super) fn to_record(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn take_record(&mut self) -> Option<Vec<u8>> {
         self.record += 1;
         let (rows, entries) = (std::mem::take(&mut self.fresh_rows), std::mem::take(&mut self.fresh_entries));
         if rows.is_empty() && entries.is_empty() {
@@ -186,16 +194,15 @@ impl Memtable {
         record.is_empty().then_some(())
     }
 
-    /// Takes everything out: rows with their update sequences in the order in which they were written, and
-    /// entries in the order of their keys, which the database's trees take best.
-    pub(super) fn take(&mut self) -> (Vec<(u64, Row)>, Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+    /// Takes everything out.
+    pub(super) fn take(&mut self) -> Taken {
         self.fresh_rows.clear();
         self.fresh_entries.clear();
         let mut rows: Vec<Waiting<(u64, Row)>> = std::mem::take(&mut self.rows).into_values().collect();
         rows.sort_unstable_by_key(|waiting| waiting.order);
         let entries = std::mem::take(&mut self.entries).into_iter();
         let entries = entries.map(|(key, waiting)| (key, waiting.value)).collect();
-        (rows.into_iter().map(|waiting| waiting.value).collect(), entries)
+        Taken { rows: rows.into_iter().map(|waiting| waiting.value).collect(), entries }
     }
 }
 

@@ -340,7 +340,7 @@ fn what_is_no_backup_is_not_put_back() {
     assert!(matches!(restore(&file, &to), Err(StoreError::Foreign { .. })));
     let store = open(&dir, 1);
     fs::remove_file(&file).unwrap();
-    put_meta(&store.tables.connection, meta::ENCODING, &2u32.to_be_bytes()).unwrap();
+    meta::put_meta(&store.tables.connection, meta::ENCODING, &2u32.to_be_bytes()).unwrap();
     store.backup(&file).unwrap();
     assert!(matches!(restore(&file, &to), Err(StoreError::Newer { found: 2, known: 1, .. })));
     assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
@@ -355,11 +355,11 @@ fn newer_and_damaged_stores_are_told_apart() {
     assert_eq!(load(&store, 0), [unknown], "a row of an unknown kind is no damage");
     let again = || RowStore::open(dir.path(), store_id(2));
     for (version, is_newer) in [(2u32, true), (0, false)] {
-        put_meta(&store.tables.connection, meta::ENCODING, &version.to_be_bytes()).unwrap();
+        meta::put_meta(&store.tables.connection, meta::ENCODING, &version.to_be_bytes()).unwrap();
         assert_eq!(matches!(again(), Err(StoreError::Newer { .. })), is_newer);
         assert_eq!(matches!(again(), Err(StoreError::Damaged { .. })), !is_newer);
     }
-    put_meta(&store.tables.connection, meta::ENCODING, &1u32.to_be_bytes()).unwrap();
+    meta::put_meta(&store.tables.connection, meta::ENCODING, &1u32.to_be_bytes()).unwrap();
     store.tables.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32 + 1).unwrap();
     assert!(matches!(again(), Err(StoreError::Newer { .. })));
     store.tables.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32).unwrap();
@@ -374,7 +374,7 @@ fn newer_and_damaged_stores_are_told_apart() {
     assert!(matches!(store.check(), Err(StoreError::Damaged { .. })));
     let reader = RowStore::reader(dir.path()).unwrap();
     assert!(matches!(reader.read_after(0, 9, |_, _| true), Err(StoreError::Damaged { .. })));
-    put_meta(&store.tables.connection, meta::SEQUENCE, b"odd").unwrap();
+    meta::put_meta(&store.tables.connection, meta::SEQUENCE, b"odd").unwrap();
     assert!(matches!(again(), Err(StoreError::Damaged { .. })));
 }
 
