@@ -45,10 +45,10 @@ type Module = Vec<String>;
 type Edges = BTreeMap<Module, BTreeSet<Module>>;
 
 fn collect(dir: &Path, module: &[String], sources: &mut BTreeMap<Module, Source>) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<PathBuf> = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     entries.sort();
     for path in entries {
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name in UTF-8").to_owned();
         if LEFT_OUT.contains(&name.as_str()) {
             continue;
         }
@@ -63,7 +63,7 @@ fn collect(dir: &Path, module: &[String], sources: &mut BTreeMap<Module, Source>
 }
 
 fn read(path: PathBuf) -> Source {
-    let text = fs::read_to_string(&path).unwrap();
+    let text = fs::read_to_string(&path).expect("a source file");
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
     let mut source = Source { path, names: Vec::new(), brought: BTreeMap::new() };
@@ -78,7 +78,7 @@ fn read(path: PathBuf) -> Source {
             rest = &from[4..];
             continue;
         }
-        let (tree, after) = from[4..].split_once(';').unwrap();
+        let (tree, after) = from[4..].split_once(';').expect("a use line ends");
         for (path, name) in expand(&tree.split_whitespace().collect::<Vec<_>>().join(" ")) {
             source.brought.insert(name, path.clone());
             source.names.push(path);
@@ -95,7 +95,7 @@ fn expand(tree: &str) -> Vec<(Vec<String>, String)> {
     let tree = tree.trim();
     if let Some((head, tail)) = tree.split_once('{') {
         let prefix: Vec<String> = segments(head.trim_end_matches("::"));
-        let body = tail.strip_suffix('}').unwrap();
+        let body = tail.strip_suffix('}').expect("braces match");
         let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
         for (at, letter) in body.char_indices() {
             match letter {
