@@ -204,7 +204,7 @@ impl RowStore {
     pub fn check(&mut self) -> Result<(), StoreError> {
         if self.transaction.get() == Begun::Reading {
             self.transaction.set(Begun::Nothing);
-            self.run("COMMIT");
+            self.execute("COMMIT");
         }
         // The store stays failed: later calls get an error, too.
         let Some(failure) = self.tables.take_failure() else { return Ok(()) };
@@ -314,9 +314,12 @@ impl RowStore {
 
     /// Runs a statement, unless something has failed.
     fn run(&self, sql: &str) {
-        if self.tables.has_failed() {
-            return;
+        if !self.tables.has_failed() {
+            self.execute(sql);
         }
+    }
+
+    fn execute(&self, sql: &str) {
         let run = self.tables.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]).map(drop));
         run.unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
     }
