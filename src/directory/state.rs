@@ -292,7 +292,8 @@ impl<R: RowsMut> Directory<R> {
 
     /// `was` and `is` say when the share began, and whether it is on.
     fn index_sharing(&mut self, (group, file, user): (GroupId, FileId, UserId), was: Option<(Stamp, bool)>, is: (Stamp, bool)) {
-        if was.is_some_and(|(_, was_on)| was_on) != is.1 {
+        let was_on = was.is_some_and(|(_, was_on)| was_on);
+        if was_on != is.1 {
             self.put(&Tag::Shares.key(&[group.as_bytes(), user.as_bytes(), file.as_bytes()]), is.1);
             self.change_user(user, |summary| add(&mut summary.shared, is.1));
         }

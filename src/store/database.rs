@@ -99,6 +99,9 @@ pub struct DatabaseKind {
     pub migrations: &'static [&'static str],
 }
 
+/// Bytes of the write-ahead log that are kept when it is reset.
+const WAL_LEN_MAX: i64 = 16 << 20;
+
 /// Opens or makes a database and brings its schema up to date.
 ///
 /// # Errors
@@ -114,6 +117,7 @@ pub fn open_database(path: &Path, kind: DatabaseKind) -> Result<Connection, Stor
     check_kind(path, kind, &connection)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(wrap)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(wrap)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_LEN_MAX).map_err(wrap)?;
     migrate(&mut connection, kind).map_err(wrap)?;
     Ok(connection)
 }

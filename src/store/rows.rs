@@ -109,8 +109,10 @@ pub struct RowStore {
     memtable: Memtable,
     /// What is in the memtable is, as far as it is committed, in the journal.
     is_journaled: bool,
-    /// A row has been deleted in this transaction.
-    has_deleted: bool,
+    /// The next commit moves what waits to the tables: a row has been deleted, or the caller wants it.
+    is_flush_due: bool,
+    /// Bytes of the journal's records.
+    journal_len: usize,
     /// Set while something committed is not in the tables yet, where readers look.
     unflushed: Arc<AtomicBool>,
     /// Rows that were looked for lately, there or not: a change looks at some of them again and again.
@@ -123,8 +125,10 @@ pub struct RowStore {
 const CACHE_KIB: i64 = 64 << 10;
 /// Rows, and entries, kept as they were read or written.
 const LATELY_MAX: usize = 4096;
-/// Rows and entries that may wait: some 16 MiB.
-const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 32_768 };
+/// Rows and entries that may wait: what moves at once holds up everything else.
+const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 8_192 };
+/// Bytes that may wait.
+const JOURNAL_LEN_MAX: usize = 8 << 20;
 
 impl RowStore {
     /// Opens the store in `directory`, or makes one, and takes the id `fresh` for this start. Before the
@@ -163,7 +167,8 @@ impl RowStore {
             transaction: Cell::new(Begun::Nothing),
             memtable,
             is_journaled,
-            has_deleted: false,
+            is_flush_due: false,
+            journal_len: 0,
             unflushed: Arc::default(),
             lately: RefCell::default(),
             lately_entries: RefCell::default(),
@@ -196,8 +201,8 @@ impl RowStore {
         self.end_transaction()
     }
 
-    /// Says what has failed, if anything has. Nothing may leave that rests on rows read here before this
-    /// has been asked.
+    /// Says what has failed, if anything has, and ends the reading transaction. Nothing may leave that rests
+    /// on rows read here before this has been asked; it is asked once a turn.
     ///
     /// # Errors
     /// What failed first: [`StoreError::Damaged`] or [`StoreError::Database`].
@@ -247,7 +252,7 @@ impl RowStore {
                 peers.raise(store, checkpoint, 0);
             }
         }
-        if self.has_deleted || self.memtable.len() >= MEMTABLE_MAX {
+        if self.is_flush_due || self.is_full() {
             self.write_memtable();
         } else {
             self.write_record();
@@ -324,10 +329,24 @@ impl RowStore {
         run.unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
     }
 
+    /// Has the next commit move what waits to the tables, instead of writing to the journal and flushing
+    /// later.
+    pub fn flush_at_commit(&mut self) {
+        self.is_flush_due = true;
+    }
+
+    /// Tells whether so much waits, or is new, that the journal saves nothing.
+    fn is_full(&self) -> bool {
+        self.memtable.len() >= MEMTABLE_MAX
+            || self.memtable.fresh_len() >= MEMTABLE_MAX / 4
+            || self.journal_len >= JOURNAL_LEN_MAX
+    }
+
     /// Writes what is new in the memtable into the journal.
     fn write_record(&mut self) {
         let Some(record) = self.memtable.take_record() else { return };
         self.is_journaled = true;
+        self.journal_len += record.len();
         self.unflushed.store(true, Ordering::Release);
         self.write(|connection| connection.prepare_cached("INSERT INTO journal (body) VALUES (?1)")?.execute([record]).map(drop));
     }
@@ -364,9 +383,10 @@ impl RowStore {
             let _ = self.tables.connection.execute_batch("ROLLBACK");
         }
         self.transaction.set(Begun::Nothing);
-        self.has_deleted = false;
-        if self.memtable.len() == 0 {
-            self.is_journaled = false;
+        self.is_flush_due = false;
+        // After a failure the journal has what the memtable had.
+        if self.memtable.len() == 0 && !self.tables.has_failed() {
+            (self.is_journaled, self.journal_len) = (false, 0);
             self.unflushed.store(false, Ordering::Release);
         }
         self.check()
@@ -392,7 +412,8 @@ impl RowStore {
     ///
     /// # Errors
     /// Those of [`RowReader::backup`].
-    pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
+    pub fn backup(&mut self, to: &Path) -> Result<(), StoreError> {
+        self.check()?;
         copy::copy(&self.tables.connection, &self.tables.path, to)
     }
 }
@@ -446,7 +467,7 @@ impl RowsMut for RowStore {
         let stored = stored_key(key);
         self.lately.get_mut().remove(key);
         self.memtable.remove_row(&stored);
-        self.has_deleted = true;
+        self.is_flush_due = true;
         self.write(|connection| connection.prepare_cached("DELETE FROM rows WHERE key = ?1")?.execute([stored]).map(drop));
     }
 

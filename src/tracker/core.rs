@@ -75,11 +75,13 @@ pub(crate) struct Core {
     stop_by: Option<Instant>,
     /// The last to go: who waits hears of the end when nothing more can come.
     inputs: Inputs,
-    /// Why the tracker cannot go on, found out in this turn.
     /// What waits in the store's memtable is to go to the tables at the end of the turn.
     is_flush_due: bool,
+    /// Those who wait for that.
+    waiting_for_flush: Vec<Sender<()>>,
     /// Something was made durable since the last tick.
     has_written: bool,
+    /// Why the tracker cannot go on, found out in this turn.
     failure: Option<TrackerError>,
 }
 
@@ -102,6 +104,7 @@ impl Core {
             ticked: Instant::now(),
             stop_by: None,
             is_flush_due: false,
+            waiting_for_flush: Vec::new(),
             has_written: false,
             failure: None,
         }
@@ -140,7 +143,7 @@ impl Core {
         info!("telling {} sessions that this tracker ends", self.presence.session_count());
         self.presence.broadcast(Event::Closing);
         self.presence.let_out();
-        Ok(())
+        Ok(self.replica.store_mut().flush()?)
     }
 
     /// Does what this version does not know: now and then a row of another kind, an event, a frame.
@@ -213,8 +216,7 @@ impl Core {
             Input::LookAtKeys => self.follow_keys(now_ms),
             Input::Flush(answer) => {
                 self.is_flush_due = true;
-                // Fails only if the thread that asked has ended.
-                self.deferred.push(Box::new(move || _ = answer.send(())));
+                self.waiting_for_flush.push(answer);
             }
             Input::Damaged(error) => self.failure = Some(error.into()),
             Input::Stop => self.stop_by = Some(Instant::now() + DRAIN_TIMEOUT),
@@ -238,6 +240,9 @@ impl Core {
     /// Ends the turn: makes everything durable, then lets everything out.
     fn commit(&mut self) -> Result<(), TrackerError> {
         self.failure.take().map_or(Ok(()), Err)?;
+        if self.is_flush_due {
+            self.replica.store_mut().flush_at_commit();
+        }
         while !self.unsaved.is_empty() {
             let transactions = std::mem::take(&mut self.unsaved);
             self.has_written = true;
@@ -265,9 +270,6 @@ impl Core {
                 self.failure.take().map_or(Ok(()), Err)?;
             }
         }
-        if std::mem::take(&mut self.is_flush_due) {
-            self.replica.store_mut().flush()?;
-        }
         self.replica.store_mut().check()?;
         self.presence.let_out();
         for effect in std::mem::take(&mut self.effects) {
@@ -278,6 +280,12 @@ impl Core {
             }
         }
         self.deferred.drain(..).for_each(|answer| answer());
+        if std::mem::take(&mut self.is_flush_due) {
+            // Nothing is left to do if the turn has committed something.
+            self.replica.store_mut().flush()?;
+            // Fails only if the thread that asked has ended.
+            self.waiting_for_flush.drain(..).for_each(|answer| _ = answer.send(()));
+        }
         Ok(())
     }
 

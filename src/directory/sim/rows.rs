@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::directory::{Entry, MemoryRows, Rows, RowsMut};
 use crate::store::RowStore;
-use crate::types::{Row, RowKey, StoreId};
+use crate::types::{Row, RowKey, StoreId, Transaction};
 
 /// Where the rows of all trackers of a simulation are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +33,15 @@ impl SimRows {
         }
     }
 
-    /// Ends the transaction, as the driver does when what was handed out is to be durable.
-    pub(super) fn commit(&mut self) {
-        if let Self::Sqlite(store) = self {
-            store.0.flush().unwrap();
+    /// Ends the transaction, as the driver does when what was handed out is to be durable. Now and then what
+    /// waits goes to the tables, or the store is opened again as after `kill -9`.
+    pub(super) fn commit(&mut self, transactions: &[Transaction]) {
+        let Self::Sqlite(store) = self else { return };
+        store.0.commit(transactions).unwrap();
+        match transactions.last().map_or(0, |last| last.sequence) % 8 {
+            3 => store.0.flush().unwrap(),
+            6 => store.0 = RowStore::open(store.1.path(), StoreId::from_bytes(rand::random())).unwrap(),
+            _ => {}
         }
     }
 

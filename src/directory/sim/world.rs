@@ -250,7 +250,7 @@ impl World {
             replica.restore(&stored.row);
             state.view.insert(stored.row.content.key(), stored.row.clone());
         }
-        replica.directory.rows_mut().commit();
+        replica.directory.rows_mut().commit(&[]);
         state.checked = VersionVector::default();
         state.replica = Some(replica);
         self.drain(node);
@@ -387,9 +387,14 @@ impl World {
     /// Makes everything handed out durable.
     pub(super) fn sync(&mut self, node: usize) {
         let unsynced = std::mem::take(&mut self.nodes[node].unsynced);
+        let transactions = unsynced.iter().filter_map(|entry| match entry {
+            Entry::Transaction(transaction) => Some((**transaction).clone()),
+            _ => None,
+        });
+        let transactions: Vec<Transaction> = transactions.collect();
+        self.replica(node).directory.rows_mut().commit(&transactions);
         unsynced.into_iter().for_each(|entry| self.store(node, entry));
         let now_ms = self.wall_ms(node);
-        self.replica(node).directory.rows_mut().commit();
         self.replica(node).persisted(now_ms);
         self.drain(node);
     }

@@ -18,6 +18,7 @@ pub enum Entries {
 
 /// Room for the entries of the indexes, in hundredths of the rows.
 const ENTRIES_PERCENT: u64 = 150;
+
 impl RowStore {
     /// Tells how far the entries of the indexes are there, in that version. Those of another version are
     /// deleted. [`RowStore::pause_entries`] and [`RowStore::end_entries`] follow, unless all are there.

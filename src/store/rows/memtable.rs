@@ -8,6 +8,8 @@
 //! |---|---|
 //! | u32 | number of rows; each: u64 update sequence, u32 length, the row |
 //! | u32 | number of entries; each: u32 length, key, u32 length, value; `u32::MAX` for one that is deleted |
+//!
+//! The version of the record is that of the database's schema.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -56,6 +58,11 @@ impl Memtable {
     /// Number of rows and entries.
     pub(super) fn len(&self) -> usize {
         self.rows.len() + self.entries.len()
+    }
+
+    /// Number of those that no record has yet.
+    pub(super) fn fresh_len(&self) -> usize {
+        self.fresh_rows.len() + self.fresh_entries.len()
     }
 
     /// The row with that stored key, if it has been written.
@@ -260,8 +267,38 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::types::{Content, GroupId, Place, RequestId, RowKey, Stamp, StoreId, UserId, Version};
 
     proptest! {
+        /// Rows that wait are seen as if they were in the table.
+        #[test]
+        fn waiting_rows_are_seen_as_if_they_were_stored(
+            stored in proptest::collection::btree_map(0u8..20, 1u64..3, 0..15),
+            waiting in proptest::collection::btree_map(0u8..20, 3u64..6, 0..15),
+            (after, limit) in (proptest::option::of(0u8..20), 1usize..8),
+        ) {
+            let row = |(group, ms): (&u8, &u64)| {
+                let content = Content::Owner(GroupId::from_bytes([*group; 16]), UserId::NOBODY);
+                let version = Version { stamp: Stamp::new(*ms, 0), request: RequestId::from_bytes([0; 16]) };
+                let place = Place { store: StoreId::from_bytes([1; 16]), sequence: 1 };
+                Row { content, version, place, extra: Box::default() }
+            };
+            let key = |group: u8| stored_key(&RowKey::Owner(GroupId::from_bytes([group; 16])));
+            let mut memtable = Memtable::default();
+            waiting.iter().for_each(|waiting| memtable.put_row(1, &row(waiting)));
+            let page = |of: &BTreeMap<u8, u64>| -> Vec<Row> {
+                of.iter().filter(|(group, _)| after.is_none_or(|after| **group > after)).map(row).take(limit).collect()
+            };
+            let all: BTreeMap<u8, u64> = stored.clone().into_iter().chain(waiting.clone()).collect();
+            let after = after.map(key);
+            let seen = memtable.rows(&key(0)[..1], after.as_deref(), limit, page(&stored));
+            prop_assert_eq!(seen, page(&all));
+            // A record says all of it again.
+            let mut again = Memtable::default();
+            prop_assert_eq!(memtable.take_record().map(|record| again.replay(&record).unwrap()).is_some(), !waiting.is_empty());
+            prop_assert_eq!(again.rows(&key(0)[..1], None, 99, Vec::new()), waiting.iter().map(row).collect::<Vec<_>>());
+        }
+
         /// What is seen through what waits is what would be there once it had been written.
         #[test]
         fn waiting_entries_are_seen_as_if_they_were_stored(

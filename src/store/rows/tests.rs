@@ -338,12 +338,29 @@ fn what_is_no_backup_is_not_put_back() {
     let other = DatabaseKind { application_id: 5, ..KIND };
     drop(open_database(&file, other).unwrap());
     assert!(matches!(restore(&file, &to), Err(StoreError::Foreign { .. })));
-    let store = open(&dir, 1);
+    let mut store = open(&dir, 1);
     fs::remove_file(&file).unwrap();
     meta::put_meta(&store.tables.connection, meta::ENCODING, &2u32.to_be_bytes()).unwrap();
     store.backup(&file).unwrap();
     assert!(matches!(restore(&file, &to), Err(StoreError::Newer { found: 2, known: 1, .. })));
     assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+}
+
+#[test]
+fn a_backup_holds_what_waits_in_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, to) = (dir.path().join("copy"), dir.path().join("to"));
+    fs::create_dir(&to).unwrap();
+    let mut store = open(&dir, 1);
+    store.put(1, &owner(1, 1, 1));
+    store.set_entry(b"a", Some(b"b"));
+    store.commit(&[transaction(1, vec![owner(1, 1, 1)])]).unwrap();
+    assert!(store.unflushed().load(Ordering::Relaxed));
+    RowStore::reader(dir.path()).unwrap().backup(&file).unwrap();
+    restore(&file, &to).unwrap();
+    let restored = RowStore::open(&to, store_id(2)).unwrap();
+    assert_eq!((load(&restored, 0), restored.entry(b"a")), (vec![owner(1, 1, 1)], Some(b"b".to_vec())));
+    assert_eq!(restored.state().sequence, 1);
 }
 
 #[test]
