@@ -138,18 +138,27 @@ fn main() -> ExitCode {
 
 /// Runs the schedules; tells whether anything was wrong.
 fn run_all(dir: &Path, options: &Options) -> Result<bool> {
-    let find = |name: &String| Schedule::named(name).ok_or_else(|| format!("there is no schedule {name}; --list shows all"));
+    let find = |name: &String| {
+        Schedule::named(name)
+            .ok_or_else(|| format!("there is no schedule {name}; --list shows all"))
+    };
     let chosen = match options.schedules.as_slice() {
         [] => SCHEDULES.iter().collect(),
         some => some.iter().map(find).collect::<std::result::Result<Vec<_>, _>>()?,
     };
     let binaries = match &options.binaries {
-        Some(dir) => Binaries { tracker: dir.join("tracker").canonicalize()?, client: dir.join("client").canonicalize()? },
+        Some(dir) => Binaries {
+            tracker: dir.join("tracker").canonicalize()?,
+            client: dir.join("client").canonicalize()?,
+        },
         None => Binaries::given(env!("CARGO_BIN_EXE_tracker"), env!("CARGO_BIN_EXE_client")),
     };
     let seed = options.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     let (trackers, clients, seconds) = (options.trackers, options.clients, options.seconds);
-    println!("seed {seed}, {trackers} trackers, {clients} clients, {seconds} s each, data in {}", dir.display());
+    println!(
+        "seed {seed}, {trackers} trackers, {clients} clients, {seconds} s each, data in {}",
+        dir.display()
+    );
     let (mut all, mut failed) = (Vec::new(), Vec::new());
     for (number, schedule) in chosen.into_iter().enumerate() {
         let missing = lab::missing_tools(schedule.tools);
@@ -161,7 +170,12 @@ fn run_all(dir: &Path, options: &Options) -> Result<bool> {
         std::fs::create_dir(&dir)?;
         match run(schedule, &binaries, &dir, seed, options) {
             Ok(outcomes) => {
-                println!("{}: {} acknowledged, {} wrong", outcomes.name, outcomes.acknowledged(), outcomes.wrong());
+                println!(
+                    "{}: {} acknowledged, {} wrong",
+                    outcomes.name,
+                    outcomes.acknowledged(),
+                    outcomes.wrong()
+                );
                 outcomes.show();
                 all.push(outcomes);
             }
@@ -182,13 +196,20 @@ fn run_all(dir: &Path, options: &Options) -> Result<bool> {
 }
 
 /// Runs one schedule.
-fn run(schedule: &'static Schedule, binaries: &Binaries, dir: &Path, seed: u64, options: &Options) -> Result<Outcomes> {
+fn run(
+    schedule: &'static Schedule,
+    binaries: &Binaries,
+    dir: &Path,
+    seed: u64,
+    options: &Options,
+) -> Result<Outcomes> {
     let (trackers, clients) = (options.trackers as usize, options.clients as usize);
     let mut watch = Watch { since: Instant::now(), is_shown: options.trace };
     let lab = Lab::new(trackers, clients + 1, schedule.small_buffers)?;
     let mut cluster = Cluster::start(binaries, dir, lab, trackers, schedule, options.seconds)?;
     let mut users = Clients::start(&cluster, binaries, dir, clients)?;
-    let plan = schedule.plan(trackers, clients, options.seconds as f64, StdRng::seed_from_u64(seed));
+    let plan =
+        schedule.plan(trackers, clients, options.seconds as f64, StdRng::seed_from_u64(seed));
     watch.lap("started");
     let start = Instant::now();
     let mut impairments = Impairments::new(start);
@@ -204,7 +225,11 @@ fn run(schedule: &'static Schedule, binaries: &Binaries, dir: &Path, seed: u64, 
         cluster.revive_all()?;
         Ok(Instant::now())
     })?;
-    let last_answer = history.iter().filter(|request| request.is_acknowledged()).map(|request| start + request.ended).max();
+    let last_answer = history
+        .iter()
+        .filter(|request| request.is_acknowledged())
+        .map(|request| start + request.ended)
+        .max();
     let quiet_since = last_answer.map_or(healed, |at| at.max(healed));
     watch.lap("worked");
     let agreed = cluster.converge(CONVERGENCE_LIMIT)?;
@@ -244,9 +269,12 @@ fn read_all(
 ) -> Result<(Vec<history::Observed>, Vec<String>)> {
     let mut readers = reader::start_all(cluster, binaries, dir)?;
     let results: Vec<Result<history::Observed>> = thread::scope(|scope| {
-        let read = |(index, user)| scope.spawn(move || reader::read(index + 1, user, clients, history));
+        let read =
+            |(index, user)| scope.spawn(move || reader::read(index + 1, user, clients, history));
         let threads: Vec<_> = readers.iter_mut().enumerate().map(read).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Result<_>>| thread.join().map_err(|_| "a reader's thread panicked")?;
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<_>>| {
+            thread.join().map_err(|_| "a reader's thread panicked")?
+        };
         threads.into_iter().map(join).collect()
     });
     let (mut observed, mut unread) = (Vec::new(), Vec::new());
@@ -261,7 +289,9 @@ fn read_all(
 }
 
 fn rest_until(moment: Instant) -> Result<()> {
-    while let Some(left) = moment.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+    while let Some(left) =
+        moment.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    {
         check_interrupt()?;
         thread::sleep(left.min(Duration::from_millis(50)));
     }

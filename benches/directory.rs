@@ -1,13 +1,14 @@
-//! What a large directory costs: disk, memory, start, questions, changes, filling an empty tracker, and what is left of rows that
-//! were written again and again.
+//! What a large directory costs: disk, memory, start, questions, changes, filling an empty tracker,
+//! and what is left of rows that were written again and again.
 //!
 //! ```text
 //! cargo bench --bench directory [-- --users 1000000 --groups 100000 --files 10000000 --overwrites 0 --dir DIR]
 //! ```
 //!
-//! A tenth of the files are in one group. Everything runs in this process over the tracker's own store; what the network, TLS and
-//! password hashes cost is not in these figures. Starting, asking and filling run in a process of their own each, so that the peak of
-//! its memory says what they take. Figures are medians.
+//! A tenth of the files are in one group. Everything runs in this process over the tracker's own
+//! store; what the network, TLS and password hashes cost is not in these figures. Starting, asking
+//! and filling run in a process of their own each, so that the peak of its memory says what they
+//! take. Figures are medians.
 
 #[path = "directory/rows.rs"]
 mod rows;
@@ -23,7 +24,8 @@ use posse::directory::{Asked, Directory, ENTRIES_VERSION, LinkId, Output, Replic
 use posse::store::{Entries, RowStore};
 use posse::types::limits::{RETENTION, ROWS_PER_BATCH_MAX};
 use posse::types::{
-    Change, FileOrder, Lineage, Place, Refusal, RequestId, RequestStamp, Row, RowBatch, Stamp, StoreId, SyncMessage,
+    Change, FileOrder, Lineage, Place, Refusal, RequestId, RequestStamp, Row, RowBatch, Stamp,
+    StoreId, SyncMessage,
 };
 
 use rows::{BIG_GROUP, Sizes, facts, group, user};
@@ -94,18 +96,38 @@ fn main() -> ExitCode {
 
 fn run(dir: &Path, options: &Options) -> Result<()> {
     let Options { users, groups, files, overwrites, .. } = options;
-    println!("{users} users, {groups} groups, {files} files, of which {} are in one group; in {}", files / 10, dir.display());
-    let parts = [Part::Make, Part::Start, Part::Ask, Part::Fill, Part::Change, Part::Overwrite, Part::Leave];
+    println!(
+        "{users} users, {groups} groups, {files} files, of which {} are in one group; in {}",
+        files / 10,
+        dir.display()
+    );
+    let parts = [
+        Part::Make,
+        Part::Start,
+        Part::Ask,
+        Part::Fill,
+        Part::Change,
+        Part::Overwrite,
+        Part::Leave,
+    ];
     for part in parts {
         if matches!(part, Part::Overwrite) && *overwrites == 0 {
             continue;
         }
         support::check_interrupt()?;
-        let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let name =
+            part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         let status = Command::new(std::env::current_exe()?)
             .args(["--part", &name, "--dir"])
             .arg(dir)
-            .args(["--users", &users.to_string(), "--groups", &groups.to_string(), "--files", &files.to_string()])
+            .args([
+                "--users",
+                &users.to_string(),
+                "--groups",
+                &groups.to_string(),
+                "--files",
+                &files.to_string(),
+            ])
             .args(["--overwrites", &overwrites.to_string()])
             .status()?;
         if !status.success() {
@@ -143,7 +165,9 @@ impl World {
         let state = store.state();
         let mut directory = Directory::new(store);
         if let Entries::Behind(through) = entries {
-            directory.make_entries(through, |store, through| store.pause_entries(ENTRIES_VERSION, through))?;
+            directory.make_entries(through, |store, through| {
+                store.pause_entries(ENTRIES_VERSION, through)
+            })?;
             directory.rows_mut().end_entries(ENTRIES_VERSION)?;
         }
         Ok(Self { replica: Replica::over(directory, state, &[]), now_ms: NOW_MS })
@@ -151,7 +175,11 @@ impl World {
 
     /// Takes rows that another tracker has sent, as one transaction.
     fn merge(&mut self, rows: Vec<Row>, through: u64) -> Result<()> {
-        self.replica.handle(self.now_ms, LinkId::From(1), SyncMessage::Rows(RowBatch { rows, through, complete: None }));
+        self.replica.handle(
+            self.now_ms,
+            LinkId::From(1),
+            SyncMessage::Rows(RowBatch { rows, through, complete: None }),
+        );
         self.commit().map(drop)
     }
 
@@ -202,7 +230,10 @@ fn make(dir: &Path, sizes: Sizes) -> Result<()> {
     world.link(other)?;
     let count = merge_all(&mut world, rows::all(sizes, 0), other)?;
     drop(world);
-    println!("rows                                       {count:>12}   written in {:.0} s", begun.elapsed().as_secs_f64());
+    println!(
+        "rows                                       {count:>12}   written in {:.0} s",
+        begun.elapsed().as_secs_f64()
+    );
     println!(
         "size on disk                               {:>12}   {:.0} bytes a row",
         mib(size(dir)?),
@@ -240,17 +271,23 @@ fn ask(dir: &Path, sizes: Sizes) -> Result<()> {
     let big = sizes.files / 10;
     let random = |below: u64| rand::random::<u64>() % below.max(1);
     let asked = reader.look(|directory| -> Result<()> {
-        for (words, order) in [("name", FileOrder::Name), ("size", FileOrder::Size), ("date", FileOrder::Date)] {
+        for (words, order) in
+            [("name", FileOrder::Name), ("size", FileOrder::Size), ("date", FileOrder::Date)]
+        {
             let times = times(51, |_| {
                 let after = facts(random(big)).name.as_str().parse()?;
                 let (page, _) = directory.files(BIG_GROUP, None, order, Some(&after), PAGE_LEN);
                 if page.is_empty() { Err("an empty page".into()) } else { Ok(()) }
             })?;
-            println!("page of {PAGE_LEN} of {big:>9} files, by {words}      {:>9.2} ms   (bar: 10 ms)", ms(times));
+            println!(
+                "page of {PAGE_LEN} of {big:>9} files, by {words}      {:>9.2} ms   (bar: 10 ms)",
+                ms(times)
+            );
         }
         let pattern = format!("*{}*", big / 2).parse()?;
         let found = times(3, |_| {
-            let (found, _) = directory.files(BIG_GROUP, Some(&pattern), FileOrder::Name, None, PAGE_LEN);
+            let (found, _) =
+                directory.files(BIG_GROUP, Some(&pattern), FileOrder::Name, None, PAGE_LEN);
             if found.is_empty() { Err("nothing found".into()) } else { Ok(()) }
         })?;
         println!("search through all of these                {:>9.2} ms", ms(found));
@@ -262,7 +299,11 @@ fn ask(dir: &Path, sizes: Sizes) -> Result<()> {
         println!("page of {PAGE_LEN} groups                         {:>9.2} ms", ms(times_groups));
         let logins = times(201, |_| {
             let name = format!("user-{}", random(sizes.users));
-            if directory.login_candidates(&name).len() == 1 { Ok(()) } else { Err("no such user".into()) }
+            if directory.login_candidates(&name).len() == 1 {
+                Ok(())
+            } else {
+                Err("no such user".into())
+            }
         })?;
         println!("login, the password hash aside             {:>9.3} ms", ms(logins));
         Ok(())
@@ -300,7 +341,10 @@ fn fill(from: &Path, to: &Path) -> Result<()> {
         return Err("the copies differ".into());
     }
     let seconds = begun.elapsed().as_secs_f64();
-    println!("an empty tracker has all of it after       {seconds:>9.1} s    {:.0} rows a second", f64::from(count) / seconds);
+    println!(
+        "an empty tracker has all of it after       {seconds:>9.1} s    {:.0} rows a second",
+        f64::from(count) / seconds
+    );
     println!("memory while filling, at its peak          {:>12}", mib(peak()?));
     std::fs::remove_dir_all(to)?;
     Ok(())
@@ -329,7 +373,10 @@ fn change(dir: &Path, sizes: Sizes) -> Result<()> {
         }
     }
     world.replica.store_mut().flush()?;
-    println!("durable changes, 64 at once                {:>9.0} a second", next as f64 / begun.elapsed().as_secs_f64());
+    println!(
+        "durable changes, 64 at once                {:>9.0} a second",
+        next as f64 / begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -344,7 +391,10 @@ fn overwrite(dir: &Path, sizes: Sizes, times: u64) -> Result<()> {
     world.sweep(NOW_MS + 2 * RETENTION.as_millis() as u64)?;
     drop(world);
     let ratio = size(dir)? as f64 / before as f64;
-    println!("size after every row was written {times} times   {:>9.2} of once   (bar: 1.2)", ratio);
+    println!(
+        "size after every row was written {times} times   {:>9.2} of once   (bar: 1.2)",
+        ratio
+    );
     Ok(())
 }
 
@@ -354,10 +404,15 @@ fn leave(dir: &Path, sizes: Sizes) -> Result<()> {
     let shares = (sizes.files / 10).div_ceil(members);
     let mut world = World::open(dir)?;
     let now_ms = NOW_MS + 3 * RETENTION.as_millis() as u64;
-    let request = RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
+    let request =
+        RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
     let change = Change::LeaveGroup { group: BIG_GROUP };
     let begun = Instant::now();
-    world.replica.submit(now_ms, Ticket(1), Asked { actor: user(0), request, change, note: String::new() });
+    world.replica.submit(
+        now_ms,
+        Ticket(1),
+        Asked { actor: user(0), request, change, note: String::new() },
+    );
     if let Some(refusal) = world.commit()?.first() {
         return Err(refusal.to_string().into());
     }
@@ -394,6 +449,9 @@ fn size(dir: &Path) -> Result<u64> {
 /// The peak of this process's resident memory.
 fn peak() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .ok_or("no VmHWM in /proc/self/status")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }

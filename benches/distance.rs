@@ -4,10 +4,11 @@
 //! cargo bench --bench distance [-- --runs 3 --mib 128 --round-trip-ms 100 --mbits 200 --all --dir DIR]
 //! ```
 //!
-//! The way is a relay of this program's ([`proxy`]) with a round trip time and a rate. Each run measures, one after the other, a plain stream
-//! (one request, then the bytes until the last has come, nothing done with them), and a download by the engine with TLS from the
-//! beginning, file unknown but for what the trackers tell, until it is verified twice and complete. Every figure is the median of the runs.
-//! `--all` measures a few other ways as well.
+//! The way is a relay of this program's ([`proxy`]) with a round trip time and a rate. Each run
+//! measures, one after the other, a plain stream (one request, then the bytes until the last has
+//! come, nothing done with them), and a download by the engine with TLS from the beginning, file
+//! unknown but for what the trackers tell, until it is verified twice and complete. Every figure is
+//! the median of the runs. `--all` measures a few other ways as well.
 
 #[path = "transfer/engine.rs"]
 #[allow(dead_code)]
@@ -67,8 +68,9 @@ fn main() -> Outcome<()> {
         println!("measures nothing unless run by: cargo bench --bench distance");
         return Ok(());
     }
-    let directory =
-        tempfile::Builder::new().prefix("posse-distance-").tempdir_in(options.dir.clone().unwrap_or_else(std::env::temp_dir))?;
+    let directory = tempfile::Builder::new()
+        .prefix("posse-distance-")
+        .tempdir_in(options.dir.clone().unwrap_or_else(std::env::temp_dir))?;
     println!("median of {}, files in {}", options.runs, directory.path().display());
     measure(&options, directory.path(), (options.round_trip_ms, options.mbits, options.mib))?;
     if options.all {
@@ -77,7 +79,11 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-fn measure(options: &Options, directory: &Path, (round_trip_ms, mbits, mib): (u64, f64, u64)) -> Outcome<()> {
+fn measure(
+    options: &Options,
+    directory: &Path,
+    (round_trip_ms, mbits, mib): (u64, f64, u64),
+) -> Outcome<()> {
     let way = Way { round_trip: Duration::from_millis(round_trip_ms), rate: mbits * 1e6 / 8.0 };
     let len = mib << 20;
     let seeder = Seeder::start(directory, len)?;
@@ -86,13 +92,18 @@ fn measure(options: &Options, directory: &Path, (round_trip_ms, mbits, mib): (u6
         plain.push(fetch::plain(way, len)?);
         ours.push(seeder.fetch(way, &directory.join(format!("copy-{run}.bin")))?);
     }
-    println!("\n{round_trip_ms} ms, {mbits} Mbit/s, {mib} MiB: {:.1} MB on the way when it is full", way.product() / 1e6);
+    println!(
+        "\n{round_trip_ms} ms, {mbits} Mbit/s, {mib} MiB: {:.1} MB on the way when it is full",
+        way.product() / 1e6
+    );
     let plain = middle(plain.iter().map(Duration::as_secs_f64));
     let took = middle(ours.iter().map(|fetched| fetched.complete.as_secs_f64()));
     println!("plain TCP stream  {plain:6.2} s  {:6.2} MB/s", len as f64 / 1e6 / plain);
     println!("download          {took:6.2} s  {:6.2} MB/s", len as f64 / 1e6 / took);
     println!("of the stream's rate: {:.3} (bar: {BAR})", plain / took);
-    let seconds = |moment: fn(&Fetched) -> Duration| middle(ours.iter().map(|fetched| moment(fetched).as_secs_f64()));
+    let seconds = |moment: fn(&Fetched) -> Duration| {
+        middle(ours.iter().map(|fetched| moment(fetched).as_secs_f64()))
+    };
     let (first, last) = (seconds(|fetched| fetched.first), seconds(|fetched| fetched.last));
     println!("first piece verified after {first:.2} s, last after {last:.2} s");
     Ok(())

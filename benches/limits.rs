@@ -4,10 +4,12 @@
 //! cargo bench --bench limits [-- SECONDS [DIR [rates|downloads|peers|cost]...]]
 //! ```
 //!
-//! Engines alone, in one process over loopback, encrypted. Each rate is measured for `SECONDS` (6 unless told otherwise), once with the limit at the sender
-//! and once at the receiver, and beside it the fastest second and the fastest five seconds there were. Then a limit is shared: by four downloads of one
-//! receiver, and by eight receivers of one sender, who know nothing of each other. The last part moves a file without a limit, and under one that
-//! is never reached, in turns: the difference is what being limited costs; without a limit nothing but a flag is looked at.
+//! Engines alone, in one process over loopback, encrypted. Each rate is measured for `SECONDS` (6
+//! unless told otherwise), once with the limit at the sender and once at the receiver, and beside
+//! it the fastest second and the fastest five seconds there were. Then a limit is shared: by four
+//! downloads of one receiver, and by eight receivers of one sender, who know nothing of each other.
+//! The last part moves a file without a limit, and under one that is never reached, in turns: the
+//! difference is what being limited costs; without a limit nothing but a flag is looked at.
 
 #[path = "transfer/engine.rs"]
 #[allow(dead_code, reason = "shared with the benches that start processes")]
@@ -43,14 +45,20 @@ const BAR_SHARE: f64 = 0.25;
 
 fn main() -> Outcome<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let asked = arguments.iter().position(|argument| argument == "--bench").map(|place| arguments.remove(place)).is_some();
+    let asked = arguments
+        .iter()
+        .position(|argument| argument == "--bench")
+        .map(|place| arguments.remove(place))
+        .is_some();
     if !asked {
         println!("measures nothing unless run by: cargo bench --bench limits");
         return Ok(());
     }
     let seconds: u64 = arguments.first().map_or(Ok(6), |text| text.parse())?;
-    let directory =
-        arguments.get(1).map_or_else(std::env::temp_dir, PathBuf::from).join(format!("posse-bench-{}", std::process::id()));
+    let directory = arguments
+        .get(1)
+        .map_or_else(std::env::temp_dir, PathBuf::from)
+        .join(format!("posse-bench-{}", std::process::id()));
     let parts = arguments.get(2..).filter(|parts| !parts.is_empty());
     let wanted = |part: &str| parts.is_none_or(|parts| parts.iter().any(|wanted| wanted == part));
     std::fs::create_dir_all(&directory)?;
@@ -90,7 +98,14 @@ impl Station {
     fn fetch(&self, hashed: &Hashed, from: &Station, target: PathBuf) -> Outcome<Transfer> {
         let facts = facts(hashed);
         let info_hash = facts.info_hash;
-        let spec = DownloadSpec { facts, target, metainfo: None, part: None, verified: None, paused: false };
+        let spec = DownloadSpec {
+            facts,
+            target,
+            metainfo: None,
+            part: None,
+            verified: None,
+            paused: false,
+        };
         let transfer = self.engine.download(spec)?;
         self.engine.add_peers(info_hash, [peer(&from.address)?]);
         Ok(transfer)
@@ -107,14 +122,24 @@ fn facts(hashed: &Hashed) -> FileFacts {
     let (metainfo, sha1) = (&hashed.seed.metainfo, hashed.sha1);
     let geometry = metainfo.geometry();
     let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1, chain: None }
+    FileFacts {
+        info_hash,
+        name,
+        len: geometry.len(),
+        piece_len: geometry.piece_len(),
+        sha1,
+        chain: None,
+    }
 }
 
-/// A file of that length whose content repeats nowhere: zeros would not be written by whoever receives them.
+/// A file of that length whose content repeats nowhere: zeros would not be written by whoever
+/// receives them.
 fn source(dir: &Path, name: &str, len: u64) -> Outcome<Hashed> {
     let path = dir.join(name);
     let mut file = File::create(&path)?;
-    let mut random = SmallRng::seed_from_u64(name.bytes().fold(len, |seed, byte| seed.rotate_left(8) ^ u64::from(byte)));
+    let mut random = SmallRng::seed_from_u64(
+        name.bytes().fold(len, |seed, byte| seed.rotate_left(8) ^ u64::from(byte)),
+    );
     let (mut chunk, mut left) = (vec![0; 1 << 20], len);
     while left > 0 {
         let part = &mut chunk[..left.min(1 << 20) as usize];
@@ -128,15 +153,19 @@ fn source(dir: &Path, name: &str, len: u64) -> Outcome<Hashed> {
 /// What had come by when.
 type Course = Vec<(Duration, u64)>;
 
-/// Looks at downloads for some time, or until one is complete; the first look is when anything has come.
+/// Looks at downloads for some time, or until one is complete; the first look is when anything has
+/// come.
 fn watch(transfers: &[Transfer], time: Duration) -> Vec<Course> {
-    let received = || transfers.iter().map(|transfer| transfer.status().received).collect::<Vec<u64>>();
+    let received =
+        || transfers.iter().map(|transfer| transfer.status().received).collect::<Vec<u64>>();
     while received().contains(&0) {
         std::thread::sleep(Duration::from_millis(5));
     }
     let begun = Instant::now();
     let mut courses = vec![Course::new(); transfers.len()];
-    while begun.elapsed() < time && transfers.iter().all(|transfer| !transfer.status().state.has_ended()) {
+    while begun.elapsed() < time
+        && transfers.iter().all(|transfer| !transfer.status().state.has_ended())
+    {
         let now = begun.elapsed();
         courses.iter_mut().zip(received()).for_each(|(course, bytes)| course.push((now, bytes)));
         std::thread::sleep(LOOK);
@@ -153,7 +182,9 @@ fn rate_of(course: &Course) -> f64 {
 /// Bytes a second over the best window of that length.
 fn fastest(course: &Course, window: Duration) -> f64 {
     let end = |at: usize| course[at..].iter().find(|(time, _)| *time >= course[at].0 + window);
-    let rate = |at: usize| end(at).map(|end| (end.1 - course[at].1) as f64 / (end.0 - course[at].0).as_secs_f64());
+    let rate = |at: usize| {
+        end(at).map(|end| (end.1 - course[at].1) as f64 / (end.0 - course[at].0).as_secs_f64())
+    };
     (0..course.len()).filter_map(rate).fold(0.0, f64::max)
 }
 
@@ -166,7 +197,11 @@ fn only_download(rate: u64) -> Outcome<Limits> {
 }
 
 fn rates(dir: &Path, time: Duration) -> Outcome<()> {
-    println!("one sender, one receiver, {} s each; MB/s, and of the limit. Bar: within {:.0} %", time.as_secs(), BAR * 100.0);
+    println!(
+        "one sender, one receiver, {} s each; MB/s, and of the limit. Bar: within {:.0} %",
+        time.as_secs(),
+        BAR * 100.0
+    );
     println!("limit\tat\trate\tof it\tbest 1 s\tbest 5 s\tCPU of a core");
     for rate in RATES {
         for (at, limits) in [("sender", only_upload(rate)?), ("receiver", only_download(rate)?)] {
@@ -177,12 +212,14 @@ fn rates(dir: &Path, time: Duration) -> Outcome<()> {
             limited.engine.set_limits(limits);
             let before = used().cpu;
             let transfer = receiver.fetch(&hashed, &sender, dir.join("copy.bin"))?;
-            let course = watch(std::slice::from_ref(&transfer), time + Duration::from_millis(500)).remove(0);
+            let course =
+                watch(std::slice::from_ref(&transfer), time + Duration::from_millis(500)).remove(0);
             let cpu = (used().cpu - before) / time.as_secs_f64();
             transfer.cancel();
             let got = rate_of(&course);
             let verdict = if (got / rate as f64 - 1.0).abs() <= BAR { "" } else { "\tmissed" };
-            let [second, five] = [1, 5].map(|seconds| fastest(&course, Duration::from_secs(seconds)) / rate as f64);
+            let [second, five] =
+                [1, 5].map(|seconds| fastest(&course, Duration::from_secs(seconds)) / rate as f64);
             let mb = |bytes: f64| bytes / 1e6;
             println!(
                 "{}\t{at}\t{:.2}\t{:.3}\t{second:.3}\t{five:.3}\t{:.0} %{verdict}",
@@ -200,7 +237,8 @@ fn rates(dir: &Path, time: Duration) -> Outcome<()> {
 fn print_shares(what: &str, courses: &[Course]) {
     let rates: Vec<f64> = courses.iter().map(rate_of).collect();
     let (sum, mean) = (rates.iter().sum::<f64>(), rates.iter().sum::<f64>() / rates.len() as f64);
-    let [least, most] = [f64::min, f64::max].map(|of| rates.iter().copied().reduce(of).unwrap_or_default());
+    let [least, most] =
+        [f64::min, f64::max].map(|of| rates.iter().copied().reduce(of).unwrap_or_default());
     println!(
         "{what}: {:.2} MB/s together, {:.3} of the limit; each {}; the least {:.3} of the mean, the most {:.3}. Bar: the least at least {BAR_SHARE}",
         sum / 1e6,
@@ -216,7 +254,8 @@ fn shared_by_downloads(dir: &Path, time: Duration) -> Outcome<()> {
     receiver.engine.set_limits(only_download(SHARED)?);
     let mut transfers = Vec::new();
     for number in 0..4 {
-        let hashed = source(dir, &format!("shared-{number}.bin"), SHARED * (time.as_secs() + 4) / 4)?;
+        let hashed =
+            source(dir, &format!("shared-{number}.bin"), SHARED * (time.as_secs() + 4) / 4)?;
         sender.engine.seed(hashed.seed.clone())?;
         transfers.push(receiver.fetch(&hashed, &sender, dir.join(format!("copy-{number}.bin")))?);
     }
@@ -231,7 +270,9 @@ fn shared_by_peers(dir: &Path, time: Duration) -> Outcome<()> {
     let hashed = source(dir, "peers.bin", SHARED * (time.as_secs() + 4) / 8)?;
     sender.engine.seed(hashed.seed.clone())?;
     let receivers = (0..8).map(|_| Station::start(dir)).collect::<Outcome<Vec<_>>>()?;
-    let begin = |(number, receiver): (usize, &Station)| receiver.fetch(&hashed, &sender, dir.join(format!("peer-{number}.bin")));
+    let begin = |(number, receiver): (usize, &Station)| {
+        receiver.fetch(&hashed, &sender, dir.join(format!("peer-{number}.bin")))
+    };
     let transfers = receivers.iter().enumerate().map(begin).collect::<Outcome<Vec<_>>>()?;
     print_shares("8 receivers that share a sender's 20 MB/s", &watch(&transfers, time));
     transfers.iter().for_each(|transfer| _ = transfer.cancel());
@@ -269,7 +310,8 @@ fn cost(dir: &Path) -> Outcome<()> {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    let [none, far] = taken.each_ref().map(|runs| (median(runs, |run| run.0), median(runs, |run| run.1)));
+    let [none, far] =
+        taken.each_ref().map(|runs| (median(runs, |run| run.0), median(runs, |run| run.1)));
     let rate = |seconds: f64| COST_LEN as f64 / seconds / 1e6;
     println!(
         "512 MiB, median of {COST_RUNS}: without limits {:.0} MB/s and {:.2} CPU s; under limits of 100 GB/s {:.0} MB/s and {:.2} CPU s, {:.3} of it",

@@ -1,13 +1,16 @@
-//! A download of what is on this disk already, beside `cp` and the two digests that it cannot do without.
+//! A download of what is on this disk already, beside `cp` and the two digests that it cannot do
+//! without.
 //!
 //! ```text
 //! cargo bench --bench local [-- MiB [DIR [RUNS]]]
 //! ```
 //!
-//! Ours: the engine with one file that has the content under another name, from the start of the download until it is complete, durable and under
-//! its name; with its metainfo known, as after sharing the same file in another group, and unknown, as when it was shared under another
-//! name. The floor: `cp`, `fsync`, and then the SHA-1 of the pieces and that of the whole, on a thread each. `cp` may make a reflink where the file
-//! system can, as we may. The files are removed at the end.
+//! Ours: the engine with one file that has the content under another name, from the start of the
+//! download until it is complete, durable and under its name; with its metainfo known, as after
+//! sharing the same file in another group, and unknown, as when it was shared under another name.
+//! The floor: `cp`, `fsync`, and then the SHA-1 of the pieces and that of the whole, on a thread
+//! each. `cp` may make a reflink where the file system can, as we may. The files are removed at the
+//! end.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use posse::net::{DeviceSecurity, Transport};
 use posse::swarm::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, LocalCopy, Proof, TransferState, hash_file, hash_file_as,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, LocalCopy, Proof, TransferState,
+    hash_file, hash_file_as,
 };
 use posse::trust::KeyPair;
 use posse::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket};
@@ -48,13 +52,20 @@ fn main() -> Outcome<()> {
 fn compare(directory: &Path, mib: u64, runs: usize) -> Outcome<()> {
     let source = directory.join("source.bin");
     make_file(&source, mib)?;
-    let copy = LocalCopy { path: source.clone(), stamp: hash_file(&source, &mut |_| true)?.seed.stamp };
+    let copy =
+        LocalCopy { path: source.clone(), stamp: hash_file(&source, &mut |_| true)?.seed.stamp };
     let hashed = hash_file_as(&source, "wanted.bin".parse()?, &mut |_| true)?;
     let metainfo = hashed.seed.metainfo;
     let geometry = metainfo.geometry();
     let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    let facts =
-        FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1: hashed.sha1, chain: None };
+    let facts = FileFacts {
+        info_hash,
+        name,
+        len: geometry.len(),
+        piece_len: geometry.piece_len(),
+        sha1: hashed.sha1,
+        chain: None,
+    };
     let (mut floors, mut known, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for run in 1..=runs {
         floors.push(floor(&source, directory)?);
@@ -69,7 +80,10 @@ fn compare(directory: &Path, mib: u64, runs: usize) -> Outcome<()> {
     let [floor, known, unknown] = [floors, known, unknown].map(|times| rate(mib, median(times)));
     println!("median of {runs}: cp and two SHA-1 {floor:.0} MB/s");
     println!("ours {known:.0} MB/s: {:.2} of that (bar {BAR})", known / floor);
-    println!("ours, with the metainfo to be made {unknown:.0} MB/s: {:.2} of that", unknown / floor);
+    println!(
+        "ours, with the metainfo to be made {unknown:.0} MB/s: {:.2} of that",
+        unknown / floor
+    );
     Ok(())
 }
 
@@ -88,12 +102,24 @@ fn floor(source: &Path, directory: &Path) -> Outcome<Duration> {
 }
 
 /// The time of a download that has the content at hand, on an engine of its own.
-fn ours(facts: &FileFacts, metainfo: Option<Arc<Metainfo>>, copy: &LocalCopy, directory: &Path) -> Outcome<Duration> {
+fn ours(
+    facts: &FileFacts,
+    metainfo: Option<Arc<Metainfo>>,
+    copy: &LocalCopy,
+    directory: &Path,
+) -> Outcome<Duration> {
     let transport = Transport::Tls(DeviceSecurity::new(&KeyPair::generate()?)?);
     let engine = Engine::start(EngineConfig::new(transport), Arc::new(Alone(copy.clone())))?;
     let target = directory.join("wanted.bin");
     let started = Instant::now();
-    let spec = DownloadSpec { facts: facts.clone(), target: target.clone(), part: None, metainfo, verified: None, paused: false };
+    let spec = DownloadSpec {
+        facts: facts.clone(),
+        target: target.clone(),
+        part: None,
+        metainfo,
+        verified: None,
+        paused: false,
+    };
     let transfer = engine.download(spec)?;
     let status = transfer.wait(PATIENCE);
     let took = started.elapsed();

@@ -1,6 +1,7 @@
 //! What a pick costs, by number of pieces and links: it must not grow with the pieces.
 //!
-//! `cargo bench --bench picker`. One round is a whole life of a piece: chosen, started, received, and given back.
+//! `cargo bench --bench picker`. One round is a whole life of a piece: chosen, started, received,
+//! and given back.
 
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ fn main() {
     divan::main();
 }
 
-/// A download with `seeds` links that have everything and `partial` ones that have every second piece, each other ones.
+/// A download with `seeds` links that have everything and `partial` ones that have every second
+/// piece, each other ones.
 fn download(pieces: u32, seeds: u64, partial: u64) -> (Geometry, Download) {
-    let geometry = Geometry::new(u64::from(pieces) * (512 << 10), 512 << 10).expect("the sizes are valid");
+    let geometry =
+        Geometry::new(u64::from(pieces) * (512 << 10), 512 << 10).expect("the sizes are valid");
     let mut download = Download::new(geometry, Bitfield::empty(pieces), Options::default(), 1);
     for link in 0..seeds + partial {
         download.join(Duration::ZERO, LinkKey(link), TRAITS);
@@ -40,7 +43,8 @@ fn some(pieces: u32, link: u64) -> Bitfield {
         })
         .collect();
     bytes.resize(pieces.div_ceil(8) as usize, 0);
-    Bitfield::from_bytes(bytes, pieces).expect("the length is right and the counts are multiples of 8")
+    Bitfield::from_bytes(bytes, pieces)
+        .expect("the length is right and the counts are multiples of 8")
 }
 
 fn round(download: &mut Download, now: &mut Duration) {

@@ -1,16 +1,19 @@
-//! Many files, many shares, many leechers: what grows with their number, measured on the real programs.
+//! Many files, many shares, many leechers: what grows with their number, measured on the real
+//! programs.
 //!
 //! ```text
 //! cargo bench --bench scale [-- small | start | leechers] [--dir DIR] [--files 10000] [--at-once 32]
 //! ```
 //!
-//! `small`: files of 20 KiB are shared one after the other by a script, and fetched by another member, two trackers running; all copies are
-//! compared at the end. `start`: a client with as many shares and a hundred unfinished downloads is killed and started again, until it has served
-//! somebody who was waiting for it; then it is watched while it has nothing to do. `leechers`: two hundred of them at one seeder whose upload is
-//! limited (`--leechers`, `--limit` in MB/s, `--seconds`). Without a part, all three. The file of 64 GiB is a part of `transfer`.
+//! `small`: files of 20 KiB are shared one after the other by a script, and fetched by another
+//! member, two trackers running; all copies are compared at the end. `start`: a client with as many
+//! shares and a hundred unfinished downloads is killed and started again, until it has served
+//! somebody who was waiting for it; then it is watched while it has nothing to do. `leechers`: two
+//! hundred of them at one seeder whose upload is limited (`--leechers`, `--limit` in MB/s,
+//! `--seconds`). Without a part, all three. The file of 64 GiB is a part of `transfer`.
 //!
-//! Each part prints its figure, its bar and the ratio, and what the programs used. Everything is in a directory of its own in DIR, or in the
-//! system's temporary one, which is removed at the end.
+//! Each part prints its figure, its bar and the ratio, and what the programs used. Everything is in
+//! a directory of its own in DIR, or in the system's temporary one, which is removed at the end.
 
 #[path = "scale/leechers.rs"]
 mod leechers;
@@ -60,7 +63,9 @@ struct Options {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Some(played) = leechers::play(&arguments) {
-        return played.inspect_err(|e| eprintln!("{e}")).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+        return played
+            .inspect_err(|e| eprintln!("{e}"))
+            .map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     let options = Options::parse();
     if !options.bench {
@@ -94,7 +99,12 @@ fn run(dir: &Path, options: &Options) -> Result<()> {
 fn show_used(rows: &[(&str, Usage)]) {
     let header = ["", "CPU s", "peak", "threads"].map(str::to_owned).to_vec();
     let row = |(name, used): &(&str, Usage)| {
-        vec![(*name).to_owned(), format!("{:.2}", used.cpu.as_secs_f64()), mib(used.memory_peak), used.threads.to_string()]
+        vec![
+            (*name).to_owned(),
+            format!("{:.2}", used.cpu.as_secs_f64()),
+            mib(used.memory_peak),
+            used.threads.to_string(),
+        ]
     };
     table(&std::iter::once(header).chain(rows.iter().map(row)).collect::<Vec<_>>());
 }

@@ -1,15 +1,18 @@
-//! How close a swarm of the real programs comes to what its uplinks allow, each client in a network namespace of its own.
+//! How close a swarm of the real programs comes to what its uplinks allow, each client in a network
+//! namespace of its own.
 //!
 //! ```text
 //! cargo bench --bench swarm [-- eight eight-large thirty-two mixed churn crowd --runs 3 --dir DIR --trace --log LEVEL]
 //! ```
 //!
-//! Needs Linux, root, and `ip` and `tc` of iproute2; without them it says so and ends. The swarms are in `scenario.rs`, how nodes and their
-//! uplinks are made in `lab.rs`, what counts as time in `run.rs`. All files are in memory (`/dev/shm`) unless told otherwise: the disks of
-//! nine machines are nine, and here they would be one.
+//! Needs Linux, root, and `ip` and `tc` of iproute2; without them it says so and ends. The swarms
+//! are in `scenario.rs`, how nodes and their uplinks are made in `lab.rs`, what counts as time in
+//! `run.rs`. All files are in memory (`/dev/shm`) unless told otherwise: the disks of nine machines
+//! are nine, and here they would be one.
 //!
-//! Printed are the time until the last leecher is complete, the fluid bound, their ratio and its bar; how many copies of the file the seeder
-//! sent; what was sent in vain; the CPU time of all clients; and the share of time in which uplinks were idle in each third of the run.
+//! Printed are the time until the last leecher is complete, the fluid bound, their ratio and its
+//! bar; how many copies of the file the seeder sent; what was sent in vain; the CPU time of all
+//! clients; and the share of time in which uplinks were idle in each third of the run.
 
 #[path = "swarm/lab.rs"]
 mod lab;
@@ -49,7 +52,8 @@ struct Options {
     /// Length of the file in MiB, instead of the scenario's own.
     #[arg(long)]
     mib: Option<u64>,
-    /// Where the files are; default: /dev/shm if it is there, else the system's temporary directory.
+    /// Where the files are; default: /dev/shm if it is there, else the system's temporary
+    /// directory.
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Show when each leecher was complete, and how busy the uplinks were each half second.
@@ -122,7 +126,9 @@ fn run_all(dir: &Path, options: &Options) -> Result<()> {
 /// Prints a run; returns its ratio.
 fn report(scenario: &Scenario, outcome: &Outcome, trace: bool) -> f64 {
     let (time, bound) = (outcome.time().as_secs_f64(), scenario.bound());
-    let wasted = outcome.wasted.map_or("unknown".to_owned(), |bytes| format!("{:.2} MB", bytes as f64 / 1e6));
+    let wasted = outcome
+        .wasted
+        .map_or("unknown".to_owned(), |bytes| format!("{:.2} MB", bytes as f64 / 1e6));
     println!(
         "  {time:.2} s, {:.3} of the bound; the seeder sent {:.3} copies; {wasted} sent in vain; {:.1} s of CPU",
         time / bound,
@@ -131,9 +137,15 @@ fn report(scenario: &Scenario, outcome: &Outcome, trace: bool) -> f64 {
     );
     let caps = scenario.all();
     let idle = |node: usize, rate| outcome.samples.idle(node, rate, outcome.start, outcome.end());
-    let leechers: Vec<[f64; 3]> = caps.iter().enumerate().map(|(leecher, &rate)| idle(leecher + 1, rate)).collect();
-    let mean = [0, 1, 2].map(|part| leechers.iter().map(|idle| idle[part]).sum::<f64>() / leechers.len() as f64);
-    println!("  idle in thirds: the seeder {}, leechers on average {}", percent(idle(0, scenario.seeder)), percent(mean));
+    let leechers: Vec<[f64; 3]> =
+        caps.iter().enumerate().map(|(leecher, &rate)| idle(leecher + 1, rate)).collect();
+    let mean = [0, 1, 2]
+        .map(|part| leechers.iter().map(|idle| idle[part]).sum::<f64>() / leechers.len() as f64);
+    println!(
+        "  idle in thirds: the seeder {}, leechers on average {}",
+        percent(idle(0, scenario.seeder)),
+        percent(mean)
+    );
     if trace {
         show_trace(scenario, outcome);
     }
@@ -146,9 +158,13 @@ fn percent(parts: [f64; 3]) -> String {
 
 /// Prints when each leecher was complete, and how much of the uplinks was used in each half second.
 fn show_trace(scenario: &Scenario, outcome: &Outcome) {
-    let mut seconds: Vec<f64> = outcome.complete.iter().map(|at| at.duration_since(outcome.start).as_secs_f64()).collect();
+    let mut seconds: Vec<f64> =
+        outcome.complete.iter().map(|at| at.duration_since(outcome.start).as_secs_f64()).collect();
     seconds.sort_by(f64::total_cmp);
-    println!("  complete after {}", seconds.iter().map(|at| format!("{at:.2}")).collect::<Vec<_>>().join(" "));
+    println!(
+        "  complete after {}",
+        seconds.iter().map(|at| format!("{at:.2}")).collect::<Vec<_>>().join(" ")
+    );
     let step = Duration::from_millis(500);
     let mut from = outcome.start;
     while from < outcome.end() {

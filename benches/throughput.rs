@@ -4,12 +4,15 @@
 //! cargo bench --bench throughput [-- --runs 3 --mib 1024 --dir DIR]
 //! ```
 //!
-//! Each run measures, one after the other: two floors (two processes that do nothing but send, receive, hash once and write, in clear and
-//! in encrypted records), a download from one seeder, a download from two, and the time to the first piece of several small files.
-//! Every figure is the median of the runs. A download's time runs from `download_file` being typed until the client says that it is complete:
-//! verified twice, synced and renamed; the floors' ends with the sync. Everything the programs send is encrypted, and there are two trackers.
+//! Each run measures, one after the other: two floors (two processes that do nothing but send,
+//! receive, hash once and write, in clear and in encrypted records), a download from one seeder, a
+//! download from two, and the time to the first piece of several small files. Every figure is the
+//! median of the runs. A download's time runs from `download_file` being typed until the client
+//! says that it is complete: verified twice, synced and renamed; the floors' ends with the sync.
+//! Everything the programs send is encrypted, and there are two trackers.
 //!
-//! `--dir /dev/shm` takes the disk out. What encryption costs the engine alone is seen by `cargo bench --bench transfer`.
+//! `--dir /dev/shm` takes the disk out. What encryption costs the engine alone is seen by `cargo
+//! bench --bench transfer`.
 
 #[path = "throughput/first.rs"]
 mod first;
@@ -84,7 +87,12 @@ fn run(dir: &Path, options: &Options) -> Result<()> {
     let file = dir.join("source.bin");
     content::make(&file, len)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{} MiB over loopback, median of {}, {cores} cores, files in {}", options.mib, options.runs, dir.display());
+    println!(
+        "{} MiB over loopback, median of {}, {cores} cores, files in {}",
+        options.mib,
+        options.runs,
+        dir.display()
+    );
     let mut runs = Vec::new();
     for number in 1..=options.runs {
         let network = Network::start(&binaries, dir, 2)?;
@@ -100,9 +108,19 @@ type Row = (&'static str, fn(&Run) -> &Sample);
 
 fn report(runs: &[Run], len: u64) {
     let middle = |value: &dyn Fn(&Run) -> f64| median(runs.iter().map(value).collect());
-    let (plain, encrypted) = (speed(runs, len, |run| &run.plain), speed(runs, len, |run| &run.encrypted));
-    let header =
-        ["", "MB/s", "of bare", "of AES-GCM", "CPU s receiving", "CPU s sending", "together", "peak receiving", "peak sending"];
+    let (plain, encrypted) =
+        (speed(runs, len, |run| &run.plain), speed(runs, len, |run| &run.encrypted));
+    let header = [
+        "",
+        "MB/s",
+        "of bare",
+        "of AES-GCM",
+        "CPU s receiving",
+        "CPU s sending",
+        "together",
+        "peak receiving",
+        "peak sending",
+    ];
     let samples: [Row; 4] = [
         ("bare loop, in clear", |run| &run.plain),
         ("bare loop, AES-GCM", |run| &run.encrypted),
@@ -116,9 +134,18 @@ fn report(runs: &[Run], len: u64) {
     let (one, two) = (speed(runs, len, |run| &run.one), speed(runs, len, |run| &run.two));
     let sha1 = middle(&|run| run.sha1_rate);
     let upload = rate(len, Duration::from_secs_f64(middle(&|run| run.upload.as_secs_f64())));
-    let first = median(runs.iter().flat_map(|run| &run.first).map(|time| time.as_secs_f64() * 1e3).collect());
-    let peak = runs.iter().flat_map(|run| [&run.one, &run.two]).map(|s| s.receiver.memory_peak.max(s.sender.memory_peak)).max();
-    println!("\none seeder               {:.2} of the bare AES-GCM loop (bar: {BAR_ENCRYPTED:.2})", one / encrypted);
+    let first = median(
+        runs.iter().flat_map(|run| &run.first).map(|time| time.as_secs_f64() * 1e3).collect(),
+    );
+    let peak = runs
+        .iter()
+        .flat_map(|run| [&run.one, &run.two])
+        .map(|s| s.receiver.memory_peak.max(s.sender.memory_peak))
+        .max();
+    println!(
+        "\none seeder               {:.2} of the bare AES-GCM loop (bar: {BAR_ENCRYPTED:.2})",
+        one / encrypted
+    );
     println!("two seeders              {:.2} of one (our own bar: {BAR_TWO:.2})", two / one);
     println!("peak memory              {} (bar: {})", mib(peak.unwrap_or(0)), mib(BAR_MEMORY));
     println!("first piece              after {first:.0} ms (bar: {BAR_FIRST:.0} ms)");
@@ -133,8 +160,15 @@ fn speed(runs: &[Run], len: u64, sample: fn(&Run) -> &Sample) -> f64 {
     median(runs.iter().map(|run| rate(len, sample(run).time)).collect())
 }
 
-fn row(name: &str, runs: &[Run], len: u64, floors: [f64; 2], sample: fn(&Run) -> &Sample) -> Vec<String> {
-    let middle = |value: fn(&Sample) -> f64| median(runs.iter().map(|run| value(sample(run))).collect());
+fn row(
+    name: &str,
+    runs: &[Run],
+    len: u64,
+    floors: [f64; 2],
+    sample: fn(&Run) -> &Sample,
+) -> Vec<String> {
+    let middle =
+        |value: fn(&Sample) -> f64| median(runs.iter().map(|run| value(sample(run))).collect());
     let speed = speed(runs, len, sample);
     vec![
         name.to_owned(),

@@ -1,12 +1,14 @@
-//! What one real tracker carries: idle clients by the thousand, changes that are durable before they are acknowledged, and full
-//! handshakes. Every connection is TLS 1.3, and every client a device with a key of its own.
+//! What one real tracker carries: idle clients by the thousand, changes that are durable before
+//! they are acknowledged, and full handshakes. Every connection is TLS 1.3, and every client a
+//! device with a key of its own.
 //!
 //! ```text
 //! cargo bench --bench tracker_load [-- --clients 5000 --accounts 100 --seconds 5 --dir DIR]
 //! cargo bench --bench tracker_load -- --fill 600
 //! ```
 //!
-//! The clients are connections of this process that speak the tracker protocol, so that what is measured is the tracker alone.
+//! The clients are connections of this process that speak the tracker protocol, so that what is
+//! measured is the tracker alone.
 
 #[path = "tracker_load/changes.rs"]
 mod changes;
@@ -44,7 +46,8 @@ struct Options {
     /// How long they do.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Instead of all that: fills the network for so many seconds, as one address with many accounts can.
+    /// Instead of all that: fills the network for so many seconds, as one address with many
+    /// accounts can.
     #[arg(long, value_name = "SECONDS")]
     fill: Option<u64>,
     /// Where the trackers' stores are; default: the system's temporary directory.
@@ -77,7 +80,10 @@ fn run(dir: &Path, options: &Options) -> Result<()> {
     for trackers in [1, 2] {
         let network = start(&binaries, dir, &format!("changes-{trackers}"), trackers)?;
         let rate = changes::measure(&network, options.writers, time)?;
-        println!("durable changes, {} clients, {trackers} tracker(s)           {rate:>8.0} a second", options.writers);
+        println!(
+            "durable changes, {} clients, {trackers} tracker(s)           {rate:>8.0} a second",
+            options.writers
+        );
         network.stop()?;
         syncs.push(changes::fsync_rate(dir, time)?);
     }

@@ -1,15 +1,18 @@
-//! The engine alone: seeders and a leecher in processes of their own, over loopback, beside a bare loop that receives, hashes and writes.
+//! The engine alone: seeders and a leecher in processes of their own, over loopback, beside a bare
+//! loop that receives, hashes and writes.
 //!
 //! ```text
 //! cargo bench --bench transfer [-- MiB [SEEDERS [DIR [RUNS]]]]
 //! cargo bench --bench transfer -- sparse [GiB [DIR]]
 //! ```
 //!
-//! The second fetches a file that is nearly all holes, 64 GiB of it unless told otherwise: in 131,072 pieces. Half way the leecher is killed, and
-//! another goes on from its journal. Both copies stay sparse, so that it needs little room.
+//! The second fetches a file that is nearly all holes, 64 GiB of it unless told otherwise: in
+//! 131,072 pieces. Half way the leecher is killed, and another goes on from its journal. Both
+//! copies stay sparse, so that it needs little room.
 //!
-//! No tracker and no client, so that what is seen is the engine's own; `throughput` measures the real programs. Each run moves the file by
-//! the bare loop, in clear and encrypted, one after the other. The process starts itself again for each part. The file is removed at the end.
+//! No tracker and no client, so that what is seen is the engine's own; `throughput` measures the
+//! real programs. Each run moves the file by the bare loop, in clear and encrypted, one after the
+//! other. The process starts itself again for each part. The file is removed at the end.
 
 #[path = "transfer/engine.rs"]
 mod engine;
@@ -35,7 +38,11 @@ const DATA_PLACES: u64 = 16;
 
 fn main() -> Outcome<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let asked = arguments.iter().position(|argument| argument == "--bench").map(|place| arguments.remove(place)).is_some();
+    let asked = arguments
+        .iter()
+        .position(|argument| argument == "--bench")
+        .map(|place| arguments.remove(place))
+        .is_some();
     if let Some(played) = engine::play(&arguments) {
         return played;
     }
@@ -55,8 +62,10 @@ fn main() -> Outcome<()> {
 fn compare(arguments: &[String]) -> Outcome<()> {
     let mib: u64 = arguments.first().map_or(Ok(1024), |text| text.parse())?;
     let seeders: usize = arguments.get(1).map_or(Ok(1), |text| text.parse())?;
-    let directory =
-        arguments.get(2).map_or_else(std::env::temp_dir, PathBuf::from).join(format!("posse-bench-{}", std::process::id()));
+    let directory = arguments
+        .get(2)
+        .map_or_else(std::env::temp_dir, PathBuf::from)
+        .join(format!("posse-bench-{}", std::process::id()));
     let runs: usize = arguments.get(3).map_or(Ok(3), |text| text.parse())?;
     std::fs::create_dir_all(&directory)?;
     let outcome = compare_in(&directory, mib, seeders, runs);
@@ -78,11 +87,15 @@ fn compare_in(directory: &Path, mib: u64, seeders: usize, runs: usize) -> Outcom
         show("in clear", mib, bare, &plain);
         show("TLS", mib, bare, &tls);
         ratios.push(plain.time.as_secs_f64() / tls.time.as_secs_f64());
-        cpu_ratios.push((plain.receiver.cpu + plain.sender.cpu) / (tls.receiver.cpu + tls.sender.cpu));
+        cpu_ratios
+            .push((plain.receiver.cpu + plain.sender.cpu) / (tls.receiver.cpu + tls.sender.cpu));
     }
     for (what, mut ratios) in [("time", ratios), ("CPU time", cpu_ratios)] {
         ratios.sort_by(f64::total_cmp);
-        println!("{seeders} seeder(s), {what}, TLS/in clear: median {:.2} of {ratios:.2?}", ratios[ratios.len() / 2]);
+        println!(
+            "{seeders} seeder(s), {what}, TLS/in clear: median {:.2} of {ratios:.2?}",
+            ratios[ratios.len() / 2]
+        );
     }
     Ok(())
 }
@@ -101,8 +114,10 @@ fn show(what: &str, mib: u64, bare: Duration, sample: &Transferred) {
 
 fn sparse(arguments: &[String]) -> Outcome<()> {
     let gib: u64 = arguments.first().map_or(Ok(64), |text| text.parse())?;
-    let directory =
-        arguments.get(1).map_or_else(std::env::temp_dir, PathBuf::from).join(format!("posse-bench-{}", std::process::id()));
+    let directory = arguments
+        .get(1)
+        .map_or_else(std::env::temp_dir, PathBuf::from)
+        .join(format!("posse-bench-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
     let outcome = sparse_in(&directory, gib << 30);
     std::fs::remove_dir_all(&directory)?;
@@ -114,14 +129,18 @@ fn sparse_in(directory: &Path, len: u64) -> Outcome<()> {
     let file = std::fs::File::create_new(&source)?;
     file.set_len(len)?;
     for place in 0..DATA_PLACES {
-        file.write_all_at(&vec![place as u8 + 1; DATA_LEN], (len - DATA_LEN as u64) / (DATA_PLACES - 1) * place)?;
+        file.write_all_at(
+            &vec![place as u8 + 1; DATA_LEN],
+            (len - DATA_LEN as u64) / (DATA_PLACES - 1) * place,
+        )?;
     }
     let started = Instant::now();
     let hashed = hash_file(&source, &mut |_| true)?;
     println!("hash_file: {:.0} MB/s", rate(len >> 20, started.elapsed()));
     std::fs::write(directory.join("metainfo"), hashed.seed.metainfo.to_bytes())?;
     let key = directory.join("network.key").display().to_string();
-    let (mut seeder, address) = start(&["engine-seed", "tls", &key, &source.display().to_string()])?;
+    let (mut seeder, address) =
+        start(&["engine-seed", "tls", &key, &source.display().to_string()])?;
     let (directory, sha1) = (directory.display().to_string(), hashed.sha1.to_string());
     let arguments = ["leech-sparse", &directory, &sha1, &address];
     let started = Instant::now();
@@ -139,8 +158,14 @@ fn sparse_in(directory: &Path, len: u64) -> Outcome<()> {
         return Err(format!("the second leecher failed: {rest}").into());
     }
     println!("complete after {:.1} s more: {}", took.as_secs_f64(), rest.trim());
-    let on_disk = |path: &Path| std::fs::metadata(path).map(|facts| std::os::unix::fs::MetadataExt::blocks(&facts) * 512);
-    println!("bytes on disk: {} of the source, {} of the copy", on_disk(&source)?, on_disk(&target)?);
+    let on_disk = |path: &Path| {
+        std::fs::metadata(path).map(|facts| std::os::unix::fs::MetadataExt::blocks(&facts) * 512)
+    };
+    println!(
+        "bytes on disk: {} of the source, {} of the copy",
+        on_disk(&source)?,
+        on_disk(&target)?
+    );
     drop(seeder.stdin.take());
     let mut rest = String::new();
     seeder.stdout.take().ok_or("no output")?.read_to_string(&mut rest)?;
@@ -167,21 +192,25 @@ impl Host for Journalled {
     }
     fn journal(&self, _: InfoHash, verified: &Bitfield) {
         let next = self.1.with_extension("next");
-        let written = std::fs::write(&next, verified.as_bytes()).and_then(|()| std::fs::rename(&next, &self.1));
+        let written = std::fs::write(&next, verified.as_bytes())
+            .and_then(|()| std::fs::rename(&next, &self.1));
         assert!(written.is_ok(), "the journal cannot be written: {written:?}");
     }
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
     fn event(&self, _: EngineEvent) {}
 }
 
-/// Fetches the sparse file; says so when half of it is there, or when it goes on with more than that.
+/// Fetches the sparse file; says so when half of it is there, or when it goes on with more than
+/// that.
 fn leech_sparse(arguments: &[String]) -> Outcome<()> {
     let [directory, sha1, seeder] = arguments else { return Err("too few arguments".into()) };
     let directory = Path::new(directory);
     let metainfo = Arc::new(Metainfo::from_bytes(&std::fs::read(directory.join("metainfo"))?)?);
     let geometry = metainfo.geometry();
     let journal = directory.join("journal");
-    let verified = std::fs::read(&journal).ok().and_then(|bytes| Bitfield::from_bytes(bytes, geometry.piece_count()).ok());
+    let verified = std::fs::read(&journal)
+        .ok()
+        .and_then(|bytes| Bitfield::from_bytes(bytes, geometry.piece_count()).ok());
     let vouched = verified.as_ref().map_or(0, Bitfield::ones);
     let facts = FileFacts {
         info_hash: metainfo.info_hash(),
@@ -195,13 +224,22 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
     let (engine, _) = engine::start("tls", &key, |host| Arc::new(Journalled(host, journal)))?;
     let started = Instant::now();
     let target = directory.join("copy.bin");
-    let spec = DownloadSpec { facts: facts.clone(), target, metainfo: Some(metainfo), part: None, verified, paused: false };
+    let spec = DownloadSpec {
+        facts: facts.clone(),
+        target,
+        metainfo: Some(metainfo),
+        part: None,
+        verified,
+        paused: false,
+    };
     let transfer = engine.download(spec)?;
     engine.add_peers(facts.info_hash, [peer(seeder)?]);
     let patience = Duration::from_secs(3600);
     let checked = transfer.wait_until(patience, |status| status.state != TransferState::Checking);
     let checked_after = started.elapsed();
-    let half = transfer.wait_until(patience, |status| status.bytes_done > status.len / 2 || status.state.has_ended());
+    let half = transfer.wait_until(patience, |status| {
+        status.bytes_done > status.len / 2 || status.state.has_ended()
+    });
     println!(
         "{vouched} pieces vouched for, {} there after {checked_after:.0?}, {} of {} bytes, {} MiB",
         checked.bytes_done / u64::from(geometry.piece_len()),
@@ -213,14 +251,22 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
     if status.state != TransferState::Complete {
         return Err(format!("{:?}", transfer.why()).into());
     }
-    println!("{} bytes received, {:.2} CPU s, {} MiB peak", status.received, used().cpu, used().memory_peak >> 20);
+    println!(
+        "{} bytes received, {:.2} CPU s, {} MiB peak",
+        status.received,
+        used().cpu,
+        used().memory_peak >> 20
+    );
     Ok(())
 }
 
 /// Starts this program again with arguments; returns it with the first line it printed.
 fn start(arguments: &[&str]) -> Outcome<(Child, String)> {
-    let mut child =
-        Command::new(std::env::current_exe()?).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
     let output = child.stdout.as_mut().ok_or("no output")?;
     let mut line = String::new();
     let mut byte = [0];
@@ -240,7 +286,10 @@ fn run_bare(source: &Path, directory: &Path) -> Outcome<(Duration, f64)> {
     sender.wait()?;
     std::fs::remove_file(target)?;
     let (micros, cpu_receiver) = report.split_once(' ').ok_or("no report")?;
-    Ok((Duration::from_micros(micros.parse()?), cpu.trim().parse::<f64>()? + cpu_receiver.parse::<f64>()?))
+    Ok((
+        Duration::from_micros(micros.parse()?),
+        cpu.trim().parse::<f64>()? + cpu_receiver.parse::<f64>()?,
+    ))
 }
 
 fn bare_send(path: &Path) -> Outcome<()> {

@@ -1,16 +1,19 @@
-//! How fast messages become bytes and bytes messages: replication batches, listings, and the heads of peer messages.
+//! How fast messages become bytes and bytes messages: replication batches, listings, and the heads
+//! of peer messages.
 //!
 //! `cargo bench --bench wire`. Throughput is in bytes of the encoded message.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use posse::types::{
-    Content, FileEntry, FileFacts, FileRow, GroupId, InfoHash, Label, Place, RequestId, Row, RowBatch, Sha1Digest, SharingRow,
-    Stamp, StoreId, UserId, Version,
+    Content, FileEntry, FileFacts, FileRow, GroupId, InfoHash, Label, Place, RequestId, Row,
+    RowBatch, Sha1Digest, SharingRow, Stamp, StoreId, UserId, Version,
 };
 use posse::wire::Wire;
 use posse::wire::metainfo::Metainfo;
-use posse::wire::peer::{ExtendedHandshake, Header, MetadataMessage, PeerMessage, piece_header, read_header, skip};
+use posse::wire::peer::{
+    ExtendedHandshake, Header, MetadataMessage, PeerMessage, piece_header, read_header, skip,
+};
 use posse::wire::replication::ToAcceptor;
 use posse::wire::tracker::{FromTracker, Reply};
 
@@ -35,9 +38,14 @@ fn rows() -> ToAcceptor {
             place: Place { store: StoreId::from_bytes([3; 16]), sequence },
             extra: Box::default(),
         };
-        [Content::File(group, file, Some(shared)), Content::Sharing(group, file, user, sharing)].map(row)
+        [Content::File(group, file, Some(shared)), Content::Sharing(group, file, user, sharing)]
+            .map(row)
     };
-    ToAcceptor::Rows(RowBatch { rows: (1..=1000).flat_map(pair).collect(), through: 1000, complete: None })
+    ToAcceptor::Rows(RowBatch {
+        rows: (1..=1000).flat_map(pair).collect(),
+        through: 1000,
+        complete: None,
+    })
 }
 
 fn facts(number: u64) -> FileFacts {
@@ -59,9 +67,21 @@ fn listing() -> FromTracker {
         let sharers = vec![label("nik"), label("mia"), label("ole~2")];
         let group = GroupId::from_bytes([2; 16]);
         let at = Stamp::new(1_700_000_000_000 + number, 0);
-        FileEntry { group, label: Label::new(facts.name.as_str(), 1), facts, sharers, sharer_count: 3, online: 2, at }
+        FileEntry {
+            group,
+            label: Label::new(facts.name.as_str(), 1),
+            facts,
+            sharers,
+            sharer_count: 3,
+            online: 2,
+            at,
+        }
     };
-    FromTracker::Reply { number: 7, clock_ms: 1, reply: Reply::Files { entries: (0..1000).map(entry).collect(), more: true } }
+    FromTracker::Reply {
+        number: 7,
+        clock_ms: 1,
+        reply: Reply::Files { entries: (0..1000).map(entry).collect(), more: true },
+    }
 }
 
 fn bench_encode<T: Wire + Sync>(bencher: Bencher<'_, '_>, message: &T) {
@@ -102,14 +122,18 @@ fn encode_requests(bencher: Bencher<'_, '_>) {
     let mut out = Vec::new();
     bencher.counter(ItemsCount::new(1024usize)).bench_local(|| {
         out.clear();
-        (0..1024).for_each(|piece| PeerMessage::Request { piece, begin: 0, len: 16 << 10 }.encode(&mut out));
+        (0..1024).for_each(|piece| {
+            PeerMessage::Request { piece, begin: 0, len: 16 << 10 }.encode(&mut out)
+        });
     });
 }
 
 #[divan::bench]
 fn read_requests(bencher: Bencher<'_, '_>) {
     let mut bytes = Vec::new();
-    (0..1024).for_each(|piece| PeerMessage::Request { piece, begin: 0, len: 16 << 10 }.encode(&mut bytes));
+    (0..1024).for_each(|piece| {
+        PeerMessage::Request { piece, begin: 0, len: 16 << 10 }.encode(&mut bytes)
+    });
     bencher.counter(ItemsCount::new(1024usize)).bench(|| {
         let mut stream = black_box(&bytes[..]);
         while !stream.is_empty() {
@@ -131,8 +155,9 @@ fn write_piece_headers(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn read_piece_headers(bencher: Bencher<'_, '_>) {
     let block = vec![0; 16 << 10];
-    let bytes: Vec<u8> =
-        (0..64).flat_map(|piece| PeerMessage::Piece { piece, begin: 0, data: block.clone() }.to_bytes()).collect();
+    let bytes: Vec<u8> = (0..64)
+        .flat_map(|piece| PeerMessage::Piece { piece, begin: 0, data: block.clone() }.to_bytes())
+        .collect();
     bencher.counter(ItemsCount::new(64usize)).bench(|| {
         let mut stream = black_box(&bytes[..]);
         while let Ok(Header::Piece { len, .. }) = read_header(&mut stream) {
@@ -158,8 +183,11 @@ fn decode_extended_handshake(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn decode_metadata_part(bencher: Bencher<'_, '_>) {
-    let payload = MetadataMessage::Data { part: 0, total: 1 << 20, bytes: vec![7; 16 << 10] }.encode();
-    bencher.counter(BytesCount::of_slice(&payload)).bench(|| MetadataMessage::decode(black_box(&payload)));
+    let payload =
+        MetadataMessage::Data { part: 0, total: 1 << 20, bytes: vec![7; 16 << 10] }.encode();
+    bencher
+        .counter(BytesCount::of_slice(&payload))
+        .bench(|| MetadataMessage::decode(black_box(&payload)));
 }
 
 /// The metainfo of a file of 64 GiB.
@@ -167,7 +195,8 @@ fn decode_metadata_part(bencher: Bencher<'_, '_>) {
 fn decode_metainfo(bencher: Bencher<'_, '_>) {
     let geometry = posse::types::Geometry::for_file(64 << 30).expect("it is within the limits");
     let pieces = vec![Sha1Digest::from_bytes([6; 20]); geometry.piece_count() as usize];
-    let bytes =
-        Metainfo::new("film.mkv".parse().expect("a plain name"), geometry, pieces).expect("one digest a piece").to_bytes();
+    let bytes = Metainfo::new("film.mkv".parse().expect("a plain name"), geometry, pieces)
+        .expect("one digest a piece")
+        .to_bytes();
     bencher.counter(BytesCount::of_slice(&bytes)).bench(|| Metainfo::from_bytes(black_box(&bytes)));
 }

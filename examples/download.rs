@@ -1,6 +1,8 @@
-//! Downloads one file with the library: `cargo run --example download -- <tracker> <user> <password> <group> <file> [directory]`.
+//! Downloads one file with the library: `cargo run --example download -- <tracker> <user>
+//! <password> <group> <file> [directory]`.
 //!
-//! It shows what a program of your own would do: start a client, log in, start a download, watch it, wait for it.
+//! It shows what a program of your own would do: start a client, log in, start a download, watch
+//! it, wait for it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,13 +16,19 @@ const SHOW_INTERVAL: Duration = Duration::from_millis(500);
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [tracker, user, password, group, file, rest @ ..] = words.as_slice() else {
-        return Err("usage: download <tracker host:port> <user> <password> <group> <file> [directory]".into());
+        return Err(
+            "usage: download <tracker host:port> <user> <password> <group> <file> [directory]"
+                .into(),
+        );
     };
     let directory = rest.first().map_or_else(|| PathBuf::from("."), PathBuf::from);
 
     let trackers = TrackerInfo::single(tracker.parse::<TrackerAddress>()?);
     // The device's key and state lie beside what it downloads: the next run is the same device.
-    let config = ClientConfig { data_dir: directory.join(".posse"), ..ClientConfig::new("127.0.0.1:0".parse()?, trackers) };
+    let config = ClientConfig {
+        data_dir: directory.join(".posse"),
+        ..ClientConfig::new("127.0.0.1:0".parse()?, trackers)
+    };
     let client = Client::start(config)?;
     client.login(user, Password::new(password.clone())?)?;
 

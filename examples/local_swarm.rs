@@ -1,13 +1,15 @@
-//! A whole network on this machine: two trackers, four clients, one file, one tracker that dies on the way.
+//! A whole network on this machine: two trackers, four clients, one file, one tracker that dies on
+//! the way.
 //!
 //! ```text
 //! cargo run --release --example local_swarm [FILE]
 //! ```
 //!
-//! Every part is a real process. `nik` shares a file of 256 MiB (or the one named) with a group; `bob` and `eve` download it at the
-//! same time. When half is done the tracker that nik's commands go to is killed, as `kill -9` does. `dan` joins the group after that,
-//! through the tracker that is left, and downloads as well. The killed tracker is started again and catches up. At the end every
-//! copy has the right SHA-1 and both trackers the same directory, or this program fails.
+//! Every part is a real process. `nik` shares a file of 256 MiB (or the one named) with a group;
+//! `bob` and `eve` download it at the same time. When half is done the tracker that nik's commands
+//! go to is killed, as `kill -9` does. `dan` joins the group after that, through the tracker that
+//! is left, and downloads as well. The killed tracker is started again and catches up. At the end
+//! every copy has the right SHA-1 and both trackers the same directory, or this program fails.
 
 #[path = "local_swarm/report.rs"]
 mod report;
@@ -32,7 +34,9 @@ const GROUP: &str = "lab";
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let file = args.next().map(PathBuf::from);
-    if args.next().is_some() || file.as_ref().is_some_and(|file| file.to_string_lossy().starts_with('-')) {
+    if args.next().is_some()
+        || file.as_ref().is_some_and(|file| file.to_string_lossy().starts_with('-'))
+    {
         eprintln!("usage: local_swarm [FILE]");
         return ExitCode::from(2);
     }
@@ -63,7 +67,8 @@ impl SharedFile {
         let (path, sha1) = match named {
             Some(path) => {
                 let path = path.canonicalize().map_err(|e| format!("{}: {e}", path.display()))?;
-                let sha1 = content::sha1_of(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+                let sha1 =
+                    content::sha1_of(&path).map_err(|e| format!("{}: {e}", path.display()))?;
                 (path, sha1)
             }
             None => {
@@ -72,7 +77,11 @@ impl SharedFile {
                 (path, sha1)
             }
         };
-        let name = path.file_name().and_then(|name| name.to_str()).ok_or("the file's name is not UTF-8")?.to_owned();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or("the file's name is not UTF-8")?
+            .to_owned();
         let len = path.metadata()?.len();
         println!("file           {name}, {len} bytes, SHA-1 {sha1}");
         Ok(Self { path, name, len, sha1 })
@@ -92,9 +101,16 @@ struct Swarm<'a> {
 impl<'a> Swarm<'a> {
     fn start(binaries: &Binaries, dir: &Path, file: &'a SharedFile) -> Result<Self> {
         let network = Network::start(binaries, dir, 2)?;
-        println!("trackers       1 on 127.0.0.1:{}, 2 on 127.0.0.1:{}", network.port(1), network.port(2));
+        println!(
+            "trackers       1 on 127.0.0.1:{}, 2 on 127.0.0.1:{}",
+            network.port(1),
+            network.port(2)
+        );
         let nik = Member::start(&network, "nik")?;
-        let leechers = ["bob", "eve", "dan"].into_iter().map(|user| Member::start(&network, user)).collect::<Result<_>>()?;
+        let leechers = ["bob", "eve", "dan"]
+            .into_iter()
+            .map(|user| Member::start(&network, user))
+            .collect::<Result<_>>()?;
         println!("clients        nik, bob, eve, dan");
         Ok(Self { file, network, nik, leechers, report: Report::default() })
     }
@@ -114,7 +130,8 @@ impl<'a> Swarm<'a> {
         Ok(())
     }
 
-    /// Downloads with `bob` and `eve`; half way loses the primary tracker and lets `dan` come; ends when all have the file.
+    /// Downloads with `bob` and `eve`; half way loses the primary tracker and lets `dan` come; ends
+    /// when all have the file.
     fn download(&mut self) -> Result<()> {
         for index in 0..2 {
             self.begin(index)?;
@@ -124,8 +141,12 @@ impl<'a> Swarm<'a> {
         loop {
             let done = self.progress(&mut line)?;
             match killed {
-                None if done[0] + done[1] >= self.file.len => killed = Some(self.lose_tracker(&mut line, &done)?),
-                Some(number) if done.iter().all(|&done| done == self.file.len) => return self.complete(&mut line, number),
+                None if done[0] + done[1] >= self.file.len => {
+                    killed = Some(self.lose_tracker(&mut line, &done)?)
+                }
+                Some(number) if done.iter().all(|&done| done == self.file.len) => {
+                    return self.complete(&mut line, number);
+                }
                 _ => thread::sleep(LOOK_INTERVAL),
             }
         }
@@ -140,12 +161,16 @@ impl<'a> Swarm<'a> {
     /// Shows how far each download that has begun is; returns its verified bytes.
     fn progress(&mut self, line: &mut StatusLine) -> Result<Vec<u64>> {
         let begun = &mut self.leechers[..self.report.starts.len()];
-        let done = begun.iter_mut().map(|leecher| leecher.progress().map(|p| p.done)).collect::<Result<Vec<_>>>()?;
+        let done = begun
+            .iter_mut()
+            .map(|leecher| leecher.progress().map(|p| p.done))
+            .collect::<Result<Vec<_>>>()?;
         line.show(self.leechers.iter().map(Member::user).zip(done.iter().copied()), self.file.len);
         Ok(done)
     }
 
-    /// Kills the primary tracker, lets `dan` in and begin through the other one; returns the number of the killed one.
+    /// Kills the primary tracker, lets `dan` in and begin through the other one; returns the number
+    /// of the killed one.
     fn lose_tracker(&mut self, line: &mut StatusLine, done: &[u64]) -> Result<usize> {
         let number = self.nik.primary()?;
         self.network.kill(number)?;
@@ -184,21 +209,31 @@ impl<'a> Swarm<'a> {
             let sent = sender.sent()?;
             self.report.sent.push((sender.user().to_owned(), sent));
         }
-        let leechers: Vec<_> = self.leechers.iter().map(|leecher| (leecher.user(), leecher.device())).collect();
+        let leechers: Vec<_> =
+            self.leechers.iter().map(|leecher| (leecher.user(), leecher.device())).collect();
         self.report.print(&leechers, self.file.len)?;
         println!("\ncopies         3 of 3 have SHA-1 {}", self.file.sha1);
-        println!("directory      {digest} on both trackers, tracker {} having been killed and restarted", self.report.killed);
+        println!(
+            "directory      {digest} on both trackers, tracker {} having been killed and restarted",
+            self.report.killed
+        );
         for member in std::iter::once(self.nik).chain(self.leechers) {
             member.leave()?;
         }
         self.network.stop()?;
-        println!("ended          every process in order, {:.1} s after the programs were built", start.elapsed().as_secs_f64());
+        println!(
+            "ended          every process in order, {:.1} s after the programs were built",
+            start.elapsed().as_secs_f64()
+        );
         Ok(())
     }
 
     fn check_copy(&self, leecher: &Member) -> Result<()> {
         let sha1 = content::sha1_of(&leecher.path_of(&self.file.name))?;
-        let wrong = || -> Failure { format!("{}'s copy has SHA-1 {sha1} instead of {}", leecher.user(), self.file.sha1).into() };
+        let wrong = || -> Failure {
+            format!("{}'s copy has SHA-1 {sha1} instead of {}", leecher.user(), self.file.sha1)
+                .into()
+        };
         if sha1 == self.file.sha1 { Ok(()) } else { Err(wrong()) }
     }
 }

@@ -1,10 +1,13 @@
-//! What the fuzz targets in `fuzz/` call: one function a target, which must not panic, hang or fill the memory whatever its bytes are.
+//! What the fuzz targets in `fuzz/` call: one function a target, which must not panic, hang or fill
+//! the memory whatever its bytes are.
 //!
-//! **Invariant:** each of these does the same thing with the same bytes, and panics if what came out breaks a promise of the code
-//! under test: what decodes encodes to the same bytes, what a state machine says of itself holds after each step.
+//! **Invariant:** each of these does the same thing with the same bytes, and panics if what came
+//! out breaks a promise of the code under test: what decodes encodes to the same bytes, what a
+//! state machine says of itself holds after each step.
 //!
-//! Built for the tests, which run each with random and with mutated valid input, and for `cargo fuzz`, which sets `cfg(fuzzing)`;
-//! no other build has this module, so no program can reach it. docs/FUZZING.md says how to run it.
+//! Built for the tests, which run each with random and with mutated valid input, and for `cargo
+//! fuzz`, which sets `cfg(fuzzing)`; no other build has this module, so no program can reach it.
+//! docs/FUZZING.md says how to run it.
 
 mod choking;
 mod decoders;
@@ -20,7 +23,9 @@ mod texts;
 mod trusting;
 
 pub use choking::choker;
-pub use decoders::{bitfields, extensions, metainfo, peer_messages, replication_frames, tracker_frames};
+pub use decoders::{
+    bitfields, extensions, metainfo, peer_messages, replication_frames, tracker_frames,
+};
 pub use fetching::download;
 pub(crate) use input::Input;
 pub use replicas::replica;

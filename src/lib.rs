@@ -1,7 +1,8 @@
 //! Posse shares large files inside private groups, peer to peer.
 //!
-//! Trackers know who exists, who belongs to which group and who shares what; they never see file data. Clients move the data
-//! among themselves, 512 KiB pieces at a time, from every member who has them.
+//! Trackers know who exists, who belongs to which group and who shares what; they never see file
+//! data. Clients move the data among themselves, 512 KiB pieces at a time, from every member who
+//! has them.
 
 pub mod client;
 pub mod directory;
@@ -16,5 +17,7 @@ pub mod trust;
 pub mod types;
 pub mod wire;
 
-pub use client::{Client, ClientConfig, ClientError, ClientEvent, DownloadHandle, DownloadPhase, DownloadStatus};
+pub use client::{
+    Client, ClientConfig, ClientError, ClientEvent, DownloadHandle, DownloadPhase, DownloadStatus,
+};
 pub use tracker::{Tracker, TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};

@@ -1,9 +1,9 @@
-//! The structure of `src`: files do not import each other in a circle, and rooms import only what the
-//! architecture allows.
+//! The structure of `src`: files do not import each other in a circle, and rooms import only what
+//! the architecture allows.
 //!
-//! A file *imports* another if one of its paths leads there, through re-exports to where the item is
-//! defined. A file may use what the module that contains it defines: a child is a part of its parent.
-//! Tests, simulators and fuzz targets are left out.
+//! A file *imports* another if one of its paths leads there, through re-exports to where the item
+//! is defined. A file may use what the module that contains it defines: a child is a part of its
+//! parent. Tests, simulators and fuzz targets are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -45,14 +45,20 @@ type Module = Vec<String>;
 type Edges = BTreeMap<Module, BTreeSet<Module>>;
 
 fn collect(dir: &Path, module: &[String], sources: &mut BTreeMap<Module, Source>) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     entries.sort();
     for path in entries {
-        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name in UTF-8").to_owned();
+        let name =
+            path.file_stem().and_then(|stem| stem.to_str()).expect("a name in UTF-8").to_owned();
         if LEFT_OUT.contains(&name.as_str()) {
             continue;
         }
-        let inner = if matches!(name.as_str(), "mod" | "lib") { module.to_vec() } else { [module, &[name]].concat() };
+        let inner = if matches!(name.as_str(), "mod" | "lib") {
+            module.to_vec()
+        } else {
+            [module, &[name]].concat()
+        };
         if path.is_dir() {
             collect(&path, &inner, sources);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -65,7 +71,11 @@ fn collect(dir: &Path, module: &[String], sources: &mut BTreeMap<Module, Source>
 fn read(path: PathBuf) -> Source {
     let text = fs::read_to_string(&path).expect("a source file");
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+    let code: String = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n");
     let mut source = Source { path, names: Vec::new(), brought: BTreeMap::new() };
     let mut rest = code.as_str();
     let mut outside = String::new();
@@ -112,7 +122,8 @@ fn expand(tree: &str) -> Vec<(Vec<String>, String)> {
         let inner = parts.into_iter().filter(|part| !part.trim().is_empty()).flat_map(expand);
         return inner.map(|(path, name)| ([prefix.clone(), path].concat(), name)).collect();
     }
-    let (path, name) = tree.split_once(" as ").map_or((tree, None), |(path, name)| (path, Some(name.to_owned())));
+    let (path, name) =
+        tree.split_once(" as ").map_or((tree, None), |(path, name)| (path, Some(name.to_owned())));
     let mut path = segments(path);
     if path.last().is_some_and(|last| last == "self") && path.len() > 1 {
         path.pop();
@@ -122,7 +133,10 @@ fn expand(tree: &str) -> Vec<(Vec<String>, String)> {
 }
 
 fn segments(path: &str) -> Vec<String> {
-    path.split("::").map(|segment| segment.trim().to_owned()).filter(|segment| !segment.is_empty()).collect()
+    path.split("::")
+        .map(|segment| segment.trim().to_owned())
+        .filter(|segment| !segment.is_empty())
+        .collect()
 }
 
 /// Paths in code that begin with `crate`, `super` or `self`, or with a name in lower case.
@@ -134,7 +148,12 @@ fn paths_in(code: &str) -> Vec<Vec<String>> {
 }
 
 /// The module in whose file the path ends; `None` if that is not one of ours.
-fn resolve(sources: &BTreeMap<Module, Source>, from: &[String], path: &[String], depth: usize) -> Option<Module> {
+fn resolve(
+    sources: &BTreeMap<Module, Source>,
+    from: &[String],
+    path: &[String],
+    depth: usize,
+) -> Option<Module> {
     let mut module = from.to_vec();
     let mut rest = path;
     match path.first()?.as_str() {
@@ -149,7 +168,11 @@ fn resolve(sources: &BTreeMap<Module, Source>, from: &[String], path: &[String],
         first => {
             let child = [from, &[first.to_owned()]].concat();
             if !sources.contains_key(&child) {
-                let brought = sources.get(from)?.brought.get(first).filter(|brought| brought.first() != path.first())?;
+                let brought = sources
+                    .get(from)?
+                    .brought
+                    .get(first)
+                    .filter(|brought| brought.first() != path.first())?;
                 let path = [brought, &path[1..]].concat();
                 return if depth == 0 { None } else { resolve(sources, from, &path, depth - 1) };
             }
@@ -209,10 +232,12 @@ fn files_do_not_import_each_other_in_a_circle() {
     let edges = edges(&sources);
     let arrows: usize = edges.values().map(BTreeSet::len).sum();
     assert!(arrows > 300, "{arrows} imports found");
-    let reach: BTreeMap<&Module, BTreeSet<Module>> = edges.keys().map(|module| (module, reached(&edges, module))).collect();
+    let reach: BTreeMap<&Module, BTreeSet<Module>> =
+        edges.keys().map(|module| (module, reached(&edges, module))).collect();
     let mut circles = BTreeSet::new();
     for (module, others) in &reach {
-        let circle: BTreeSet<&Module> = others.iter().filter(|other| reach[*other].contains(*module)).collect();
+        let circle: BTreeSet<&Module> =
+            others.iter().filter(|other| reach[*other].contains(*module)).collect();
         let is_left = module.first().is_some_and(|room| CIRCLES_LEFT.contains(&room.as_str()));
         if circle.len() > 1 && !is_left {
             circles.insert(circle);
@@ -221,15 +246,19 @@ fn files_do_not_import_each_other_in_a_circle() {
     for circle in &circles {
         println!("a circle of {} files:", circle.len());
         for module in circle {
-            let next: Vec<String> =
-                edges[*module].iter().filter(|next| circle.contains(next)).map(|next| next.join("::")).collect();
+            let next: Vec<String> = edges[*module]
+                .iter()
+                .filter(|next| circle.contains(next))
+                .map(|next| next.join("::"))
+                .collect();
             println!("  {} -> {}", sources[*module].path.display(), next.join(", "));
         }
     }
     assert!(circles.is_empty(), "{} circles of files", circles.len());
     for room in CIRCLES_LEFT {
-        let has_some =
-            reach.iter().any(|(module, others)| module.first().is_some_and(|first| first == room) && others.contains(*module));
+        let has_some = reach.iter().any(|(module, others)| {
+            module.first().is_some_and(|first| first == room) && others.contains(*module)
+        });
         assert!(has_some, "{room} has no circle any more: take it off the list");
     }
 }
@@ -239,11 +268,15 @@ fn rooms_import_only_what_they_may() {
     let sources = sources();
     let mut found = BTreeSet::new();
     for (module, targets) in edges(&sources) {
-        let Some((room, allowed)) = ROOMS.iter().find(|(room, _)| module.first().is_some_and(|first| first == room)) else {
+        let Some((room, allowed)) =
+            ROOMS.iter().find(|(room, _)| module.first().is_some_and(|first| first == room))
+        else {
             continue;
         };
         for target in targets {
-            let Some(other) = target.first().filter(|other| other != room && !allowed.contains(&other.as_str())) else {
+            let Some(other) =
+                target.first().filter(|other| other != room && !allowed.contains(&other.as_str()))
+            else {
                 continue;
             };
             let arrow = ARROWS_LEFT.iter().find(|(from, to)| from == room && to == other);

@@ -110,7 +110,8 @@ impl Board {
 
     /// Chooses what a user asks next.
     pub(crate) fn next(&mut self, user: usize, random: &mut StdRng) -> Option<Task> {
-        let due = self.due[user].take().or_else(|| random.random_bool(0.5).then_some(self.last[user]));
+        let due =
+            self.due[user].take().or_else(|| random.random_bool(0.5).then_some(self.last[user]));
         if let Some(task) = due.and_then(|subject| self.try_change(user, subject, random)) {
             return Some(task);
         }
@@ -124,7 +125,9 @@ impl Board {
         for _ in 0..ATTEMPTS {
             let group = groups[random.random_range(0..groups.len())];
             if random.random_bool(0.12) {
-                return self.look(user, group, random).map(|command| self.begin(user, Subject::None, command));
+                return self
+                    .look(user, group, random)
+                    .map(|command| self.begin(user, Subject::None, command));
             }
             let subject = match random.random_range(0..10) {
                 0..=2 => Subject::Membership(group, user),
@@ -139,7 +142,8 @@ impl Board {
     }
 
     fn try_change(&mut self, user: usize, subject: Subject, random: &mut StdRng) -> Option<Task> {
-        let command = self.usable(subject, random).then(|| self.change(user, subject, random)).flatten()?;
+        let command =
+            self.usable(subject, random).then(|| self.change(user, subject, random)).flatten()?;
         let subject = match (&command, subject) {
             (Command::Transfer { .. }, Subject::Membership(group, _)) => Subject::Owner(group),
             _ => subject,
@@ -148,7 +152,13 @@ impl Board {
     }
 
     /// Takes note of how a request ended.
-    pub(crate) fn done(&mut self, task: &Task, outcome: &Outcome, latency: Duration, random: &mut StdRng) {
+    pub(crate) fn done(
+        &mut self,
+        task: &Task,
+        outcome: &Outcome,
+        latency: Duration,
+        random: &mut StdRng,
+    ) {
         let is_slow = latency >= SLOW;
         let settles = match outcome {
             Outcome::Acknowledged => !is_slow && random.random_bool(0.3),
@@ -180,8 +190,12 @@ impl Board {
     }
 
     fn in_use(&self) -> impl Iterator<Item = usize> {
-        let is_in_use = |group: &Group| group.requests < REQUESTS_PER_GROUP && group.owner.is_some();
-        (0..self.groups.len()).rev().take(self.users * 4).filter(move |&group| is_in_use(&self.groups[group]))
+        let is_in_use =
+            |group: &Group| group.requests < REQUESTS_PER_GROUP && group.owner.is_some();
+        (0..self.groups.len())
+            .rev()
+            .take(self.users * 4)
+            .filter(move |&group| is_in_use(&self.groups[group]))
     }
 
     /// Whether a subject may be changed now; now and then also while another request changes it.
@@ -191,7 +205,9 @@ impl Board {
     }
 
     fn begin(&mut self, user: usize, subject: Subject, command: Command) -> Task {
-        if let Subject::Membership(group, _) | Subject::Owner(group) | Subject::Share(group, ..) = subject {
+        if let Subject::Membership(group, _) | Subject::Owner(group) | Subject::Share(group, ..) =
+            subject
+        {
             self.uses.entry(subject).or_default().is_busy = true;
             self.groups[group].requests += 1;
         }
@@ -205,7 +221,8 @@ impl Board {
             Subject::None => None,
             Subject::Owner(at) => {
                 let group = &self.groups[at];
-                let heirs = (0..self.users).filter(|&heir| heir != user && group.standings[heir] == Standing::Member);
+                let heirs = (0..self.users)
+                    .filter(|&heir| heir != user && group.standings[heir] == Standing::Member);
                 let heir = heirs.choose(random).filter(|_| group.owner == Some(user))?;
                 Some(Command::Transfer { group: name(at), user: user_name(heir) })
             }
@@ -218,12 +235,15 @@ impl Board {
                     Standing::Requested if owns && random.random_bool(0.85) => {
                         Some(Command::Accept { group: group_name, user: user_name })
                     }
-                    Standing::Requested if owns => Some(Command::Reject { group: group_name, user: user_name }),
+                    Standing::Requested if owns => {
+                        Some(Command::Reject { group: group_name, user: user_name })
+                    }
                     Standing::Member if is_self && (!owns || random.random_bool(0.02)) => {
                         Some(Command::Leave { group: group_name })
                     }
                     Standing::Member if owns && !is_self => {
-                        let is_transfer = random.random_bool(0.1) && self.usable(Subject::Owner(at), random);
+                        let is_transfer =
+                            random.random_bool(0.1) && self.usable(Subject::Owner(at), random);
                         Some(match is_transfer {
                             true => Command::Transfer { group: group_name, user: user_name },
                             false => Command::Remove { group: group_name, user: user_name },
@@ -235,7 +255,8 @@ impl Board {
             Subject::Share(at, file, subject_user) => {
                 let group = &self.groups[at];
                 let is_member = group.standings[user] == Standing::Member && subject_user == user;
-                let (group, file_name, is_on) = (name(at), file_name(file), group.shares.contains(&(file, user)));
+                let (group, file_name, is_on) =
+                    (name(at), file_name(file), group.shares.contains(&(file, user)));
                 is_member.then_some(match is_on {
                     true => Command::StopShare { group, file: file_name },
                     false => Command::Upload { group, file: file_name },
@@ -251,9 +272,13 @@ impl Board {
         match random.random_range(0..20) {
             0 => Some(Command::other(&["list_groups"])),
             1..=3 => Some(Command::other(&["list_my_groups"])),
-            4..=10 if state.standings[user] == Standing::Member => Some(Command::other(&["list_members", name])),
+            4..=10 if state.standings[user] == Standing::Member => {
+                Some(Command::other(&["list_members", name]))
+            }
             11..=15 if owns => Some(Command::other(&["list_requests", name])),
-            _ if state.standings[user] == Standing::Member => Some(Command::other(&["list_files", name])),
+            _ if state.standings[user] == Standing::Member => {
+                Some(Command::other(&["list_files", name]))
+            }
             _ => None,
         }
     }
@@ -263,11 +288,19 @@ impl Board {
             let mut standings = vec![Standing::Stranger; self.users];
             standings[task.user] = Standing::Member;
             let shares = BTreeSet::new();
-            self.groups.push(Group { name: group.clone(), owner: Some(task.user), standings, shares, requests: 0 });
+            self.groups.push(Group {
+                name: group.clone(),
+                owner: Some(task.user),
+                standings,
+                shares,
+                requests: 0,
+            });
             return;
         }
         let (Subject::Membership(at, user) | Subject::Share(at, _, user)) = task.subject else {
-            if let (Subject::Owner(at), Command::Transfer { user, .. }) = (task.subject, &task.command) {
+            if let (Subject::Owner(at), Command::Transfer { user, .. }) =
+                (task.subject, &task.command)
+            {
                 self.groups[at].owner = (0..self.users).find(|&index| user_name(index) == *user);
             }
             return;

@@ -55,7 +55,11 @@ pub(crate) struct Cluster {
 
 /// Finds the library that sets a process's clock.
 pub(crate) fn faketime_library() -> Option<String> {
-    let places = fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path()).chain([PathBuf::from("/usr/lib")]);
+    let places = fs::read_dir("/usr/lib")
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .chain([PathBuf::from("/usr/lib")]);
     let library = |place: PathBuf| place.join("faketime/libfaketimeMT.so.1");
     places.map(library).find(|path| path.exists()).and_then(|path| path.to_str().map(str::to_owned))
 }
@@ -129,13 +133,28 @@ impl Cluster {
             let file = format!("FAKETIME_TIMESTAMP_FILE={}", tracker.clock.display());
             let preload = format!("LD_PRELOAD={library}");
             // Timeouts use the monotonic clock, which stays true. The file is read once a second.
-            let rest = ["FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"];
+            let rest =
+                ["FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"];
             [vec!["env".to_owned(), preload, file], rest.map(str::to_owned).to_vec()].concat()
         });
-        let program = [&self.binaries.tracker, Path::new("tracker_info.txt")].map(|path| path.display().to_string());
+        let program = [&self.binaries.tracker, Path::new("tracker_info.txt")]
+            .map(|path| path.display().to_string());
         let data = data.display().to_string();
-        let rest = [&number.to_string(), "--data-dir", &data, "--network-key", "network.key", "--log", "info"];
-        let words = [clock.unwrap_or_default(), program.to_vec(), rest.map(str::to_owned).to_vec(), self.options.clone()];
+        let rest = [
+            &number.to_string(),
+            "--data-dir",
+            &data,
+            "--network-key",
+            "network.key",
+            "--log",
+            "info",
+        ];
+        let words = [
+            clock.unwrap_or_default(),
+            program.to_vec(),
+            rest.map(str::to_owned).to_vec(),
+            self.options.clone(),
+        ];
         let words = words.concat();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut process = self.lab.start(&name, Some(number), &words, &self.dir)?;
@@ -217,13 +236,19 @@ impl Cluster {
     }
 
     fn signal(&self, number: usize, signal: Signal) -> Result<()> {
-        let process = self.trackers[number - 1].process.as_ref().ok_or_else(|| format!("tracker {number} does not run"))?;
+        let process = self.trackers[number - 1]
+            .process
+            .as_ref()
+            .ok_or_else(|| format!("tracker {number} does not run"))?;
         let pid = Pid::from_raw(process.id() as i32).ok_or("a process without an id")?;
         Ok(kill_process(pid, signal)?)
     }
 
     fn store(&self, number: usize) -> Result<&Store> {
-        self.trackers[number - 1].store.as_ref().ok_or_else(|| format!("tracker {number} has no disk").into())
+        self.trackers[number - 1]
+            .store
+            .as_ref()
+            .ok_or_else(|| format!("tracker {number} has no disk").into())
     }
 
     /// Sets a tracker's clock ahead of the right time, or back.
@@ -251,7 +276,10 @@ impl Cluster {
                 return Some(rest.trim().to_owned());
             }
         };
-        processes.iter_mut().map(|process| process.as_mut().and_then(|process| answer(process))).collect()
+        processes
+            .iter_mut()
+            .map(|process| process.as_mut().and_then(|process| answer(process)))
+            .collect()
     }
 
     /// Waits until all trackers have come together.
@@ -276,7 +304,9 @@ impl Cluster {
             check_interrupt()?;
             let now = Instant::now();
             let digests: Option<Vec<String>> = self.ask("directory ").into_iter().collect();
-            let common = digests.and_then(|digests| digests.iter().all(|d| *d == digests[0]).then(|| digests[0].clone()));
+            let common = digests.and_then(|digests| {
+                digests.iter().all(|d| *d == digests[0]).then(|| digests[0].clone())
+            });
             since = match (common, since) {
                 (Some(common), Some((at, before))) if common == before => Some((at, before)),
                 (Some(common), _) => Some((now, common)),

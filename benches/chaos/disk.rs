@@ -39,12 +39,15 @@ impl Store {
     pub(crate) fn new(dir: &Path, number: usize, disk: Disk, seconds: u64) -> Result<Self> {
         let root = dir.join(format!("disk-{number}"));
         fs::create_dir(&root)?;
-        let mut store = Self { root, disk, passthrough: None, copy: dir.join(format!("copy-{number}")) };
+        let mut store =
+            Self { root, disk, passthrough: None, copy: dir.join(format!("copy-{number}")) };
         match disk {
             Disk::Plain => {}
             Disk::Small => {
                 let size = format!("size={}", SMALL.0 + SMALL.1 * seconds);
-                run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, &mark(number)]).arg(&store.root))?;
+                run(Command::new("mount")
+                    .args(["-t", "tmpfs", "-o", &size, &mark(number)])
+                    .arg(&store.root))?;
             }
             Disk::Hangable => {
                 let backing = dir.join(mark(number));
@@ -58,7 +61,8 @@ impl Store {
     fn pass_through(&mut self, dir: &Path, number: usize, backing: &Path) -> Result<()> {
         let (from, to) = (text(backing)?, text(&self.root)?);
         let words = ["--pdeathsig", "KILL", "bindfs", "-f", from, to];
-        self.passthrough = Some(Process::start(&format!("bindfs-{number}"), Path::new("setpriv"), &words, dir)?);
+        self.passthrough =
+            Some(Process::start(&format!("bindfs-{number}"), Path::new("setpriv"), &words, dir)?);
         let deadline = Instant::now() + PATIENCE;
         while !is_mounted(&self.root)? {
             check_interrupt()?;
@@ -157,6 +161,8 @@ fn run(command: &mut Command) -> Result<()> {
     let output = command.output()?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()).into()),
+        false => {
+            Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()).into())
+        }
     }
 }

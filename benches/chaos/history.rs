@@ -116,7 +116,12 @@ impl Request {
             Outcome::Unanswered(why) => format!("no answer: {why}"),
         };
         let words = self.command.words("", "*").join(" ");
-        format!("{:9.3} s to {:9.3} s  {}  {words}: {outcome}", self.asked.as_secs_f64(), self.ended.as_secs_f64(), self.actor)
+        format!(
+            "{:9.3} s to {:9.3} s  {}  {words}: {outcome}",
+            self.asked.as_secs_f64(),
+            self.ended.as_secs_f64(),
+            self.actor
+        )
     }
 }
 

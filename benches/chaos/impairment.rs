@@ -40,14 +40,20 @@ impl Impairments {
         let now = self.start.elapsed();
         match action {
             Action::Freeze(tracker) => self.open_all(*tracker, "process", now),
-            Action::HangDisk(tracker) | Action::FillDisk(tracker) => self.open_all(*tracker, "disk", now),
-            Action::Kill(tracker) | Action::Copy(tracker) | Action::Restore(tracker) => self.open_all(*tracker, "process", now),
+            Action::HangDisk(tracker) | Action::FillDisk(tracker) => {
+                self.open_all(*tracker, "disk", now)
+            }
+            Action::Kill(tracker) | Action::Copy(tracker) | Action::Restore(tracker) => {
+                self.open_all(*tracker, "process", now)
+            }
             Action::Unplug(tracker) => self.open_all(*tracker, "cable", now),
-            Action::Clock(tracker, seconds) if seconds.abs() > CLOCK_TOLERANCE => self.open_all(*tracker, "clock", now),
+            Action::Clock(tracker, seconds) if seconds.abs() > CLOCK_TOLERANCE => {
+                self.open_all(*tracker, "clock", now)
+            }
             Action::Cut(ways) => {
                 for way in ways {
-                    if let (Node::Tracker(tracker), Node::Client(client)) | (Node::Client(client), Node::Tracker(tracker)) =
-                        (way.from, way.to)
+                    if let (Node::Tracker(tracker), Node::Client(client))
+                    | (Node::Client(client), Node::Tracker(tracker)) = (way.from, way.to)
                     {
                         self.open.push((Case { tracker, client: Some(client), kind: "cut" }, now));
                     }
@@ -60,13 +66,18 @@ impl Impairments {
     /// Notes what an action has put in order.
     pub(crate) fn end(&mut self, action: &Action) {
         match action {
-            Action::Thaw(tracker) | Action::Start(tracker) | Action::Copy(tracker) | Action::Restore(tracker) => {
+            Action::Thaw(tracker)
+            | Action::Start(tracker)
+            | Action::Copy(tracker)
+            | Action::Restore(tracker) => {
                 self.close(|case| case.tracker == *tracker && case.kind == "process");
             }
             Action::FreeDisk(tracker) | Action::DrainDisk(tracker) => {
                 self.close(|case| case.tracker == *tracker && case.kind == "disk");
             }
-            Action::Plug(tracker) => self.close(|case| case.tracker == *tracker && case.kind == "cable"),
+            Action::Plug(tracker) => {
+                self.close(|case| case.tracker == *tracker && case.kind == "cable")
+            }
             Action::Clock(tracker, seconds) if seconds.abs() <= CLOCK_TOLERANCE => {
                 self.close(|case| case.tracker == *tracker && case.kind == "clock");
             }
@@ -81,7 +92,8 @@ impl Impairments {
 
     fn close(&mut self, is_over: impl Fn(&Case) -> bool) {
         let now = self.start.elapsed();
-        let (over, open) = std::mem::take(&mut self.open).into_iter().partition(|(case, _)| is_over(case));
+        let (over, open) =
+            std::mem::take(&mut self.open).into_iter().partition(|(case, _)| is_over(case));
         self.open = open;
         self.closed.extend(Vec::into_iter(over).map(|(case, from)| (case, from, now)));
     }
@@ -89,11 +101,17 @@ impl Impairments {
     /// Whether one of `trackers` trackers was of use to the request's client all the time that the
     /// request took.
     pub(crate) fn had_tracker(&self, request: &Request, trackers: usize) -> bool {
-        let concerns = |case: &Case, tracker| case.tracker == tracker && case.client.is_none_or(|one| one == request.client);
-        let is_open = |tracker| self.open.iter().any(|(case, from)| concerns(case, tracker) && *from <= request.ended);
+        let concerns = |case: &Case, tracker| {
+            case.tracker == tracker && case.client.is_none_or(|one| one == request.client)
+        };
+        let is_open = |tracker| {
+            self.open.iter().any(|(case, from)| concerns(case, tracker) && *from <= request.ended)
+        };
         let was_open = |tracker| {
             let mut closed = self.closed.iter();
-            closed.any(|(case, from, to)| concerns(case, tracker) && *from <= request.ended && *to >= request.asked)
+            closed.any(|(case, from, to)| {
+                concerns(case, tracker) && *from <= request.ended && *to >= request.asked
+            })
         };
         (1..=trackers).any(|tracker| !is_open(tracker) && !was_open(tracker))
     }

@@ -66,7 +66,12 @@ pub(crate) fn missing_tools(tools: &[Tool]) -> Vec<&'static str> {
 }
 
 fn is_installed(program: &str) -> bool {
-    let quiet = Command::new(program).arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let quiet = Command::new(program)
+        .arg("-V")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     quiet.is_ok()
 }
 
@@ -85,9 +90,20 @@ impl Lab {
         for number in 1..=trackers {
             let (name, port) = (lab.namespace(number), port(number));
             ip(&["netns", "add", &name])?;
-            ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
+            ip(&[
+                "-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns",
+                &name,
+            ])?;
             ip(&["-n", &hub, "link", "set", &port, "master", "hub", "up"])?;
-            ip(&["-n", &name, "address", "add", &format!("{}/24", tracker_address(number)), "dev", "eth0"])?;
+            ip(&[
+                "-n",
+                &name,
+                "address",
+                "add",
+                &format!("{}/24", tracker_address(number)),
+                "dev",
+                "eth0",
+            ])?;
             ip(&["-n", &name, "link", "set", "lo", "up"])?;
             ip(&["-n", &name, "link", "set", "eth0", "up"])?;
         }
@@ -117,8 +133,17 @@ impl Lab {
 
     /// Starts a program on the machine of a tracker, or of the clients. It is killed when the
     /// calling thread ends.
-    pub(crate) fn start(&self, name: &str, tracker: Option<usize>, program: &[&str], dir: &Path) -> Result<Process> {
-        let net = format!("--net=/run/netns/{}", tracker.map_or_else(|| self.hub(), |number| self.namespace(number)));
+    pub(crate) fn start(
+        &self,
+        name: &str,
+        tracker: Option<usize>,
+        program: &[&str],
+        dir: &Path,
+    ) -> Result<Process> {
+        let net = format!(
+            "--net=/run/netns/{}",
+            tracker.map_or_else(|| self.hub(), |number| self.namespace(number))
+        );
         let before = ["--pdeathsig", "KILL", "nsenter", &net, "--"];
         Process::start(name, Path::new("setpriv"), &[&before[..], program].concat(), dir)
     }
@@ -127,11 +152,14 @@ impl Lab {
     pub(crate) fn cut(&self, ways: &[Way]) -> Result<()> {
         for number in 1..=self.trackers {
             let here = ways.iter().filter(|way| way.to == Node::Tracker(number));
-            let rules: String = here.map(|way| format!("ip saddr {} drop\n", address(way.from))).collect();
+            let rules: String =
+                here.map(|way| format!("ip saddr {} drop\n", address(way.from))).collect();
             filter(&self.namespace(number), &rules)?;
         }
         let to_clients = ways.iter().filter(|way| matches!(way.to, Node::Client(_)));
-        let rule = |way: &Way| format!("ip saddr {} ip daddr {} drop\n", address(way.from), address(way.to));
+        let rule = |way: &Way| {
+            format!("ip saddr {} ip daddr {} drop\n", address(way.from), address(way.to))
+        };
         filter(&self.hub(), &to_clients.map(rule).collect::<String>())
     }
 
@@ -142,11 +170,18 @@ impl Lab {
 
     /// Limits a tracker's link to so many kbit/s in each direction, or not.
     pub(crate) fn throttle(&self, tracker: usize, kbits: Option<u32>) -> Result<()> {
-        for (name, device) in [(self.namespace(tracker), "eth0".to_owned()), (self.hub(), port(tracker))] {
+        for (name, device) in
+            [(self.namespace(tracker), "eth0".to_owned()), (self.hub(), port(tracker))]
+        {
             match kbits.map(|kbits| format!("{kbits}kbit")) {
                 Some(rate) => {
                     let bucket = ["tbf", "rate", &rate, "burst", BURST, "latency", QUEUE];
-                    tool(&name, &[&["tc", "qdisc", "replace", "dev", &device, "root"][..], &bucket].concat(), "")?;
+                    tool(
+                        &name,
+                        &[&["tc", "qdisc", "replace", "dev", &device, "root"][..], &bucket]
+                            .concat(),
+                        "",
+                    )?;
                 }
                 None => tool(&name, &["tc", "qdisc", "delete", "dev", &device, "root"], "")?,
             }
@@ -191,8 +226,14 @@ fn address(node: Node) -> String {
 /// Replaces the rules of a namespace; without rules there is no filter.
 fn filter(namespace: &str, rules: &str) -> Result<()> {
     let fresh = "table inet chaos\ndelete table inet chaos\n";
-    let chain = format!("table inet chaos {{ chain input {{ type filter hook input priority 0;\n{rules}}}\n}}\n");
-    tool(namespace, &["nft", "-f", "-"], &[fresh, if rules.is_empty() { "" } else { &chain }].concat())
+    let chain = format!(
+        "table inet chaos {{ chain input {{ type filter hook input priority 0;\n{rules}}}\n}}\n"
+    );
+    tool(
+        namespace,
+        &["nft", "-f", "-"],
+        &[fresh, if rules.is_empty() { "" } else { &chain }].concat(),
+    )
 }
 
 /// Removes the namespaces of runs that are over, and could not remove them themselves.
@@ -209,19 +250,26 @@ fn remove_dead() -> Result<()> {
 
 /// Whether a name is that of something made by a run that is over.
 pub(crate) fn is_of_dead_run(name: &str) -> bool {
-    let id = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()).and_then(|id| id.parse::<u32>().ok());
+    let id = name
+        .strip_prefix(PREFIX)
+        .and_then(|rest| rest.split('-').next())
+        .and_then(|id| id.parse::<u32>().ok());
     id.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists())
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
-    check(Command::new("ip").args(arguments).stdin(Stdio::null()).output()?, &format!("ip {}", arguments.join(" ")))
+    check(
+        Command::new("ip").args(arguments).stdin(Stdio::null()).output()?,
+        &format!("ip {}", arguments.join(" ")),
+    )
 }
 
 /// Runs a program in a namespace with that input.
 fn tool(namespace: &str, words: &[&str], input: &str) -> Result<()> {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/run/netns/{namespace}")).arg("--").args(words);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes())?;
     }

@@ -25,7 +25,8 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(40);
 pub(crate) fn start_all(cluster: &Cluster, binaries: &Binaries, dir: &Path) -> Result<Vec<User>> {
     let start = |tracker: usize| {
         let (name, info) = (format!("reader-{tracker}"), Cluster::info_of_only(tracker));
-        let mut user = User::start(cluster.lab(), binaries, dir, &name, &reader_address(tracker), &info)?;
+        let mut user =
+            User::start(cluster.lab(), binaries, dir, &name, &reader_address(tracker), &info)?;
         user.wait_started()?;
         Ok(user)
     };
@@ -33,7 +34,12 @@ pub(crate) fn start_all(cluster: &Cluster, binaries: &Binaries, dir: &Path) -> R
 }
 
 /// Reads all that `users` users and the accounts of the history's newcomers see at one tracker.
-pub(crate) fn read(tracker: usize, user: &mut User, users: usize, history: &[Request]) -> Result<Observed> {
+pub(crate) fn read(
+    tracker: usize,
+    user: &mut User,
+    users: usize,
+    history: &[Request],
+) -> Result<Observed> {
     let mut seen = Observed { tracker, ..Observed::default() };
     for index in 0..users {
         let name = user_name(index);
@@ -45,11 +51,14 @@ pub(crate) fn read(tracker: usize, user: &mut User, users: usize, history: &[Req
         user.must(&["logout"])?;
     }
     for account in accounts(history) {
-        let answer = user.ask(&Command::other(&["login", &account, PASSWORD]), |waited| waited >= LOGIN_TIMEOUT);
+        let answer = user
+            .ask(&Command::other(&["login", &account, PASSWORD]), |waited| waited >= LOGIN_TIMEOUT);
         let value = match answer.outcome {
             Outcome::Acknowledged if answer.object["user"] == account.as_str() => Value::Present,
             Outcome::Acknowledged | Outcome::Refused(_) => Value::Absent,
-            Outcome::Unanswered(why) => return Err(format!("login {account} at tracker {tracker}: {why}").into()),
+            Outcome::Unanswered(why) => {
+                return Err(format!("login {account} at tracker {tracker}: {why}").into());
+            }
         };
         if answer.object["ok"] == true {
             user.must(&["logout"])?;
@@ -62,7 +71,9 @@ pub(crate) fn read(tracker: usize, user: &mut User, users: usize, history: &[Req
 /// Accounts that were made: the last ones, and those whose making took long.
 fn accounts(history: &[Request]) -> Vec<String> {
     let made = history.iter().filter_map(|request| match &request.command {
-        Command::CreateUser { user } if request.is_acknowledged() => Some((request.latency(), user.clone())),
+        Command::CreateUser { user } if request.is_acknowledged() => {
+            Some((request.latency(), user.clone()))
+        }
         _ => None,
     });
     let mut made: Vec<(Duration, String)> = made.collect();
@@ -94,7 +105,8 @@ fn read_as(user: &mut User, name: &str, seen: &mut Observed) -> Result<()> {
                 continue;
             }
             for sharer in list(&file["sharers"]) {
-                let share = Thing::Share { group: label.clone(), file: name.clone(), user: text(sharer)? };
+                let share =
+                    Thing::Share { group: label.clone(), file: name.clone(), user: text(sharer)? };
                 seen.things.insert(share, Value::Present);
             }
         }
@@ -105,7 +117,10 @@ fn read_as(user: &mut User, name: &str, seen: &mut Observed) -> Result<()> {
 /// Checks that the list of all groups says of each what its own lists say.
 fn compare_groups(user: &mut User, seen: &Observed) -> Result<()> {
     let groups = user.must(&["list_groups"])?;
-    for group in list(&groups["groups"]).iter().filter(|group| !group["group"].as_str().is_some_and(|name| name.contains('~'))) {
+    for group in list(&groups["groups"])
+        .iter()
+        .filter(|group| !group["group"].as_str().is_some_and(|name| name.contains('~')))
+    {
         let name = text(&group["group"])?;
         let owner = seen.value(&Thing::Owner { group: name.clone() });
         let is_member = |(thing, value): &(&Thing, &Value)| match thing {
@@ -114,7 +129,10 @@ fn compare_groups(user: &mut User, seen: &Observed) -> Result<()> {
         };
         let members = seen.things.iter().filter(is_member).count();
         if owner != Some(Value::User(text(&group["owner"])?)) || group["members"] != members {
-            return Err(format!("list_groups says {group}, and its own lists say {owner:?} and {members} members").into());
+            return Err(format!(
+                "list_groups says {group}, and its own lists say {owner:?} and {members} members"
+            )
+            .into());
         }
     }
     Ok(())

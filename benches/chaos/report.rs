@@ -38,14 +38,23 @@ pub(crate) struct Outcomes {
 
 impl Outcomes {
     /// Requests that took too long, and no fault explains it.
-    pub(crate) fn find_stuck(history: &[Request], impairments: &Impairments, trackers: usize) -> Vec<usize> {
-        let is_stuck = |request: &Request| request.latency() > ANSWER_BAR && impairments.had_tracker(request, trackers);
+    pub(crate) fn find_stuck(
+        history: &[Request],
+        impairments: &Impairments,
+        trackers: usize,
+    ) -> Vec<usize> {
+        let is_stuck = |request: &Request| {
+            request.latency() > ANSWER_BAR && impairments.had_tracker(request, trackers)
+        };
         (0..history.len()).filter(|&index| is_stuck(&history[index])).collect()
     }
 
     /// Acknowledged changes.
     pub(crate) fn acknowledged(&self) -> usize {
-        self.history.iter().filter(|request| request.command.is_change() && request.is_acknowledged()).count()
+        self.history
+            .iter()
+            .filter(|request| request.command.is_change() && request.is_acknowledged())
+            .count()
     }
 
     /// Things that are wrong by the rules.
@@ -74,7 +83,11 @@ impl Outcomes {
     /// Prints what is wrong, with its history.
     pub(crate) fn show(&self) {
         for finding in self.findings.iter().take(SHOWN) {
-            let found: Vec<String> = finding.found.iter().map(|(number, value)| format!("tracker {number}: {value}")).collect();
+            let found: Vec<String> = finding
+                .found
+                .iter()
+                .map(|(number, value)| format!("tracker {number}: {value}"))
+                .collect();
             let kind = match finding.kind {
                 Kind::Undone => "wrong",
                 Kind::Late => "late",
@@ -82,13 +95,20 @@ impl Outcomes {
                 Kind::Unasked => "never asked for",
             };
             println!("  {kind}: {}; {}", finding.thing, found.join(", "));
-            finding.requests.iter().for_each(|&index| println!("    {}", self.history[index].line()));
+            finding
+                .requests
+                .iter()
+                .for_each(|&index| println!("    {}", self.history[index].line()));
         }
         if self.findings.len() > SHOWN {
             println!("  and {} more", self.findings.len() - SHOWN);
         }
         for &index in self.stuck.iter().take(SHOWN) {
-            println!("  {:.1} s: {}", self.history[index].latency().as_secs_f64(), self.history[index].line());
+            println!(
+                "  {:.1} s: {}",
+                self.history[index].latency().as_secs_f64(),
+                self.history[index].line()
+            );
         }
         self.remarks.iter().chain(&self.unread).for_each(|remark| println!("  {remark}"));
     }
@@ -126,13 +146,22 @@ pub(crate) fn summary(all: &[Outcomes]) {
     let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
     let row = |one: &Outcomes| {
         let latencies = one.latencies();
-        let agree = one.convergence.map_or("never".to_owned(), |time| format!("{:.2}", time.as_secs_f64()));
+        let agree =
+            one.convergence.map_or("never".to_owned(), |time| format!("{:.2}", time.as_secs_f64()));
         let refused = one.count(|outcome| matches!(outcome, Outcome::Refused(_)));
         let unanswered = one.count(|outcome| matches!(outcome, Outcome::Unanswered(_)));
         let counts = [one.history.len(), refused, unanswered].map(|count| count.to_string());
-        let before = [one.acknowledged(), count_things(&one.history), one.wrong(), one.late()].map(|count| count.to_string());
-        let times = [quantile(&latencies, 0.5), quantile(&latencies, 0.99), quantile(&latencies, 1.0)].map(ms);
-        let cells = [vec![one.name.to_owned()], before.to_vec(), vec![agree, one.stuck.len().to_string()], counts.to_vec()];
+        let before = [one.acknowledged(), count_things(&one.history), one.wrong(), one.late()]
+            .map(|count| count.to_string());
+        let times =
+            [quantile(&latencies, 0.5), quantile(&latencies, 0.99), quantile(&latencies, 1.0)]
+                .map(ms);
+        let cells = [
+            vec![one.name.to_owned()],
+            before.to_vec(),
+            vec![agree, one.stuck.len().to_string()],
+            counts.to_vec(),
+        ];
         [cells.concat(), times.to_vec()].concat()
     };
     let mut rows = vec![header.map(str::to_owned).to_vec()];

@@ -68,7 +68,8 @@ impl Event {
 
     /// Whether a change that certainly happened was asked after this one had ended.
     fn is_superseded(&self, all: &[Event], strictly: bool) -> bool {
-        (self.is_answered || strictly) && all.iter().any(|other| other.is_certain && other.asked > self.ended)
+        (self.is_answered || strictly)
+            && all.iter().any(|other| other.is_certain && other.asked > self.ended)
     }
 }
 
@@ -78,8 +79,10 @@ type Effects = BTreeMap<Thing, Vec<Event>>;
 /// Compares what each tracker shows in the end with the history.
 pub(crate) fn judge(history: &[Request], observed: &[Observed]) -> Vec<Finding> {
     let effects = effects(history);
-    let mut findings: Vec<Finding> =
-        effects.iter().filter_map(|(thing, events)| judge_thing(thing, events, &effects, observed)).collect();
+    let mut findings: Vec<Finding> = effects
+        .iter()
+        .filter_map(|(thing, events)| judge_thing(thing, events, &effects, observed))
+        .collect();
     findings.extend(unasked(&effects, observed));
     for name in observed.iter().flat_map(|observed| &observed.doubles) {
         if !findings.iter().any(|finding| finding.kind == Kind::Double && finding.thing == *name) {
@@ -110,9 +113,17 @@ fn effects(history: &[Request]) -> Effects {
             _ => continue,
         };
         let from = Thing::Share { group: group.clone(), file: String::new(), user: String::new() };
-        let shares = effects.range(from..).map(|(thing, _)| thing).take_while(|thing| is_share_in(thing, group));
-        let of_user = shares.filter(|thing| matches!(thing, Thing::Share { user: sharer, .. } if sharer == user));
-        implied.extend(of_user.map(|thing| (thing.clone(), Event::new(index, request, Value::Absent, is_certain))));
+        let shares = effects
+            .range(from..)
+            .map(|(thing, _)| thing)
+            .take_while(|thing| is_share_in(thing, group));
+        let of_user = shares
+            .filter(|thing| matches!(thing, Thing::Share { user: sharer, .. } if sharer == user));
+        implied.extend(
+            of_user.map(|thing| {
+                (thing.clone(), Event::new(index, request, Value::Absent, is_certain))
+            }),
+        );
     }
     implied.into_iter().for_each(|(thing, event)| effects.entry(thing).or_default().push(event));
     effects.values_mut().for_each(|events| events.sort_by_key(|event| event.asked));
@@ -126,19 +137,28 @@ fn is_share_in(thing: &Thing, of: &str) -> bool {
 /// The things that a request names, and what they are to become.
 fn direct(request: &Request) -> Vec<(Thing, Value)> {
     let actor = &request.actor;
-    let membership =
-        |group: &String, user: &String, value| (Thing::Membership { group: group.clone(), user: user.clone() }, value);
+    let membership = |group: &String, user: &String, value| {
+        (Thing::Membership { group: group.clone(), user: user.clone() }, value)
+    };
     let share = |group: &String, file: &String, value| {
         (Thing::Share { group: group.clone(), file: file.clone(), user: actor.clone() }, value)
     };
-    let owner = |group: &String, user: &String| (Thing::Owner { group: group.clone() }, Value::User(user.clone()));
+    let owner = |group: &String, user: &String| {
+        (Thing::Owner { group: group.clone() }, Value::User(user.clone()))
+    };
     match &request.command {
-        Command::CreateUser { user } => vec![(Thing::Account { user: user.clone() }, Value::Present)],
-        Command::CreateGroup { group } => vec![membership(group, actor, Value::Member), owner(group, actor)],
+        Command::CreateUser { user } => {
+            vec![(Thing::Account { user: user.clone() }, Value::Present)]
+        }
+        Command::CreateGroup { group } => {
+            vec![membership(group, actor, Value::Member), owner(group, actor)]
+        }
         Command::Join { group } => vec![membership(group, actor, Value::Requested)],
         Command::Leave { group } => vec![membership(group, actor, Value::Absent)],
         Command::Accept { group, user } => vec![membership(group, user, Value::Member)],
-        Command::Reject { group, user } | Command::Remove { group, user } => vec![membership(group, user, Value::Absent)],
+        Command::Reject { group, user } | Command::Remove { group, user } => {
+            vec![membership(group, user, Value::Absent)]
+        }
         Command::Transfer { group, user } => vec![owner(group, user)],
         Command::Upload { group, file } => vec![share(group, file, Value::Present)],
         Command::StopShare { group, file } => vec![share(group, file, Value::Absent)],
@@ -146,12 +166,19 @@ fn direct(request: &Request) -> Vec<(Thing, Value)> {
     }
 }
 
-fn judge_thing(thing: &Thing, events: &[Event], effects: &Effects, observed: &[Observed]) -> Option<Finding> {
+fn judge_thing(
+    thing: &Thing,
+    events: &[Event],
+    effects: &Effects,
+    observed: &[Observed],
+) -> Option<Finding> {
     let mut worst = None;
     let mut found = Vec::new();
     for at in observed {
         let Some(value) = at.value(thing) else { continue };
-        let kind = match (0..2).map(|strict| is_allowed(thing, &value, events, effects, at, strict == 1)).collect::<Vec<_>>()[..]
+        let kind = match (0..2)
+            .map(|strict| is_allowed(thing, &value, events, effects, at, strict == 1))
+            .collect::<Vec<_>>()[..]
         {
             [false, _] => Kind::Undone,
             [true, false] => Kind::Late,
@@ -168,10 +195,20 @@ fn judge_thing(thing: &Thing, events: &[Event], effects: &Effects, observed: &[O
 
 /// Whether a thing may be `value` in the end. Strictly, a request that was given up before another
 /// one was asked counts as earlier than that one.
-fn is_allowed(thing: &Thing, value: &Value, events: &[Event], effects: &Effects, at: &Observed, strictly: bool) -> bool {
-    let last: Vec<&Event> = events.iter().filter(|event| !event.is_superseded(events, strictly)).collect();
+fn is_allowed(
+    thing: &Thing,
+    value: &Value,
+    events: &[Event],
+    effects: &Effects,
+    at: &Observed,
+    strictly: bool,
+) -> bool {
+    let last: Vec<&Event> =
+        events.iter().filter(|event| !event.is_superseded(events, strictly)).collect();
     let untouched = !events.iter().any(|event| event.is_certain);
-    let is_possible = |value: &Value| last.iter().any(|event| event.value == *value) || (untouched && *value == Value::Absent);
+    let is_possible = |value: &Value| {
+        last.iter().any(|event| event.value == *value) || (untouched && *value == Value::Absent)
+    };
     match thing {
         Thing::Account { .. } => is_possible(value),
         // Without a member there is no group to list a request in.
@@ -182,7 +219,10 @@ fn is_allowed(thing: &Thing, value: &Value, events: &[Event], effects: &Effects,
         // The memberships say whether there is to be a group.
         Thing::Owner { .. } if *value == Value::Absent => true,
         Thing::Owner { group } => {
-            is_possible(value) || last.iter().any(|event| may_have_left(group, event, effects) || !is_in(group, event, at))
+            is_possible(value)
+                || last
+                    .iter()
+                    .any(|event| may_have_left(group, event, effects) || !is_in(group, event, at))
         }
         // A share is in effect for a member alone.
         Thing::Share { group, user, .. } => {
@@ -197,14 +237,17 @@ fn is_allowed(thing: &Thing, value: &Value, events: &[Event], effects: &Effects,
 /// whether that is right.
 fn is_in(group: &str, event: &Event, at: &Observed) -> bool {
     let Value::User(user) = &event.value else { return false };
-    at.value(&Thing::Membership { group: group.to_owned(), user: user.clone() }) == Some(Value::Member)
+    at.value(&Thing::Membership { group: group.to_owned(), user: user.clone() })
+        == Some(Value::Member)
 }
 
 /// Whether the membership of the owner whom the event names may have ended after the event began.
 fn may_have_left(group: &str, event: &Event, effects: &Effects) -> bool {
     let Value::User(user) = &event.value else { return false };
     let membership = Thing::Membership { group: group.to_owned(), user: user.clone() };
-    let is_end = |other: &&Event| other.value == Value::Absent && !(other.is_answered && other.ended < event.asked);
+    let is_end = |other: &&Event| {
+        other.value == Value::Absent && !(other.is_answered && other.ended < event.asked)
+    };
     effects.get(&membership).is_some_and(|events| events.iter().any(|other| is_end(&other)))
 }
 
@@ -216,14 +259,21 @@ fn unasked(effects: &Effects, observed: &[Observed]) -> Vec<Finding> {
             found.entry(thing).or_default().push((at.tracker, words(value)));
         }
     }
-    let finding = |(thing, found)| Finding { kind: Kind::Unasked, thing: describe(thing), found, requests: vec![] };
+    let finding = |(thing, found)| Finding {
+        kind: Kind::Unasked,
+        thing: describe(thing),
+        found,
+        requests: vec![],
+    };
     found.into_iter().map(finding).collect()
 }
 
 /// The requests that a reader needs to follow a finding.
 fn related(thing: &Thing, events: &[Event], effects: &Effects) -> Vec<usize> {
     let more = match thing {
-        Thing::Share { group, user, .. } => effects.get(&Thing::Membership { group: group.clone(), user: user.clone() }),
+        Thing::Share { group, user, .. } => {
+            effects.get(&Thing::Membership { group: group.clone(), user: user.clone() })
+        }
         _ => None,
     };
     let mut events: Vec<&Event> = events.iter().chain(more.into_iter().flatten()).collect();
@@ -236,14 +286,20 @@ fn related(thing: &Thing, events: &[Event], effects: &Effects) -> Vec<usize> {
 fn double(name: &str, history: &[Request], observed: &[Observed]) -> Finding {
     let plain = name.split('~').next().unwrap_or_default();
     let makes = |request: &Request| match &request.command {
-        Command::CreateUser { user: made } | Command::CreateGroup { group: made } | Command::Upload { file: made, .. } => {
+        Command::CreateUser { user: made }
+        | Command::CreateGroup { group: made }
+        | Command::Upload { file: made, .. } => {
             made == plain && !matches!(request.outcome, Outcome::Refused(_))
         }
         _ => false,
     };
     let requests = (0..history.len()).filter(|&index| makes(&history[index])).collect();
     let shows = |observed: &&Observed| observed.doubles.iter().any(|double| double == name);
-    let found = observed.iter().filter(shows).map(|observed| (observed.tracker, "there".to_owned())).collect();
+    let found = observed
+        .iter()
+        .filter(shows)
+        .map(|observed| (observed.tracker, "there".to_owned()))
+        .collect();
     Finding { kind: Kind::Double, thing: name.to_owned(), found, requests }
 }
 

@@ -126,52 +126,106 @@ pub(crate) const SCHEDULES: [Schedule; 17] = [
     schedule("quiet", "nothing is wrong", |_| {}),
     Schedule {
         small_buffers: true,
-        ..schedule("freeze-one", "a tracker stops for 2 to 12 s, then goes on; then another", |plan| plan.freeze(2.0..12.0, 1.0))
+        ..schedule(
+            "freeze-one",
+            "a tracker stops for 2 to 12 s, then goes on; then another",
+            |plan| plan.freeze(2.0..12.0, 1.0),
+        )
     },
     Schedule {
         small_buffers: true,
-        ..schedule("freeze-two-in-turn", "a tracker stops; as it goes on, the next one does", |plan| plan.freeze(2.0..5.0, 0.1))
+        ..schedule(
+            "freeze-two-in-turn",
+            "a tracker stops; as it goes on, the next one does",
+            |plan| plan.freeze(2.0..5.0, 0.1),
+        )
     },
     Schedule {
         tools: &[Tool::Bindfs],
         disk: Disk::Hangable,
         ..schedule("hung-disk", "a tracker's disk hangs for 2 to 8 s", Planner::hang)
     },
-    schedule("kill9-one", "one tracker is killed and started again, several times", |plan| plan.kill(false)),
-    schedule("kill9-all-in-turn", "each tracker in turn is killed and started again", |plan| plan.kill(true)),
+    schedule("kill9-one", "one tracker is killed and started again, several times", |plan| {
+        plan.kill(false)
+    }),
+    schedule("kill9-all-in-turn", "each tracker in turn is killed and started again", |plan| {
+        plan.kill(true)
+    }),
     Schedule {
         tools: &[Tool::Nft],
-        ..schedule("one-way-cut", "packets are lost in one direction: from a tracker, or to it", Planner::one_way)
+        ..schedule(
+            "one-way-cut",
+            "packets are lost in one direction: from a tracker, or to it",
+            Planner::one_way,
+        )
     },
     Schedule {
         tools: &[Tool::Nft],
-        ..schedule("partition-majority", "one tracker and some clients are cut off from the rest", Planner::partition_majority)
+        ..schedule(
+            "partition-majority",
+            "one tracker and some clients are cut off from the rest",
+            Planner::partition_majority,
+        )
     },
     Schedule {
         tools: &[Tool::Nft],
-        ..schedule("partition-each", "each tracker is alone with its part of the clients", Planner::partition_each)
+        ..schedule(
+            "partition-each",
+            "each tracker is alone with its part of the clients",
+            Planner::partition_each,
+        )
     },
-    schedule("flapping-link", "a tracker's cable comes out and goes in, twice a second", Planner::flap),
+    schedule(
+        "flapping-link",
+        "a tracker's cable comes out and goes in, twice a second",
+        Planner::flap,
+    ),
     Schedule {
         tools: &[Tool::Faketime],
-        ..schedule("clock-seconds", "a tracker's clock jumps by up to 20 s, ahead and back", |plan| plan.clock(2..20))
+        ..schedule(
+            "clock-seconds",
+            "a tracker's clock jumps by up to 20 s, ahead and back",
+            |plan| plan.clock(2..20),
+        )
     },
     Schedule {
         tools: &[Tool::Faketime],
-        ..schedule("clock-minutes", "a tracker's clock jumps by up to 20 min, ahead and back", |plan| plan.clock(90..1200))
+        ..schedule(
+            "clock-minutes",
+            "a tracker's clock jumps by up to 20 min, ahead and back",
+            |plan| plan.clock(90..1200),
+        )
     },
     Schedule {
         tools: &[Tool::Faketime],
-        ..schedule("clock-hours-and-back", "a tracker's clock is hours ahead for a while, then right", Planner::clock_hours)
+        ..schedule(
+            "clock-hours-and-back",
+            "a tracker's clock is hours ahead for a while, then right",
+            Planner::clock_hours,
+        )
     },
-    Schedule { disk: Disk::Small, ..schedule("full-disk", "a tracker's disk is full, then has room again", Planner::fill) },
-    schedule("old-copy", "a tracker is stopped, and started with an older copy of its data", Planner::old_copy),
-    Schedule { tools: &[Tool::Tc], ..schedule("slow-link", "a tracker's link carries very little", Planner::throttle) },
+    Schedule {
+        disk: Disk::Small,
+        ..schedule("full-disk", "a tracker's disk is full, then has room again", Planner::fill)
+    },
+    schedule(
+        "old-copy",
+        "a tracker is stopped, and started with an older copy of its data",
+        Planner::old_copy,
+    ),
+    Schedule {
+        tools: &[Tool::Tc],
+        ..schedule("slow-link", "a tracker's link carries very little", Planner::throttle)
+    },
     Schedule {
         tools: &[Tool::Bindfs, Tool::Faketime, Tool::Nft, Tool::Tc],
         disk: Disk::Hangable,
         small_buffers: true,
-        ..schedule("everything-mixed", "all of these one after the other, two at a time", Planner::mixed)
+        ..schedule(
+            "everything-mixed",
+            "all of these one after the other, two at a time",
+            Planner::mixed,
+        )
     },
 ];
 
@@ -182,7 +236,13 @@ impl Schedule {
     }
 
     /// Makes the steps, in the order of time, for `seconds` of work.
-    pub(crate) fn plan(&self, trackers: usize, clients: usize, seconds: f64, random: StdRng) -> Vec<Step> {
+    pub(crate) fn plan(
+        &self,
+        trackers: usize,
+        clients: usize,
+        seconds: f64,
+        random: StdRng,
+    ) -> Vec<Step> {
         let end = (seconds - CALM).max(0.5);
         let mut planner = Planner { random, trackers, clients, at: 0.4, end, steps: Vec::new() };
         (self.plan)(&mut planner);
@@ -276,7 +336,8 @@ impl Planner {
             let other = tracker % plan.trackers + 1;
             let one = Node::Tracker(tracker);
             let clients: Vec<Node> = (0..plan.clients).map(Node::Client).collect();
-            let others: Vec<Node> = (1..=plan.trackers).map(Node::Tracker).filter(|node| *node != one).collect();
+            let others: Vec<Node> =
+                (1..=plan.trackers).map(Node::Tracker).filter(|node| *node != one).collect();
             let everything = [clients.clone(), others].concat();
             let ways = match plan.random.random_range(0..5) {
                 0 => vec![Way { from: one, to: Node::Tracker(other) }],
@@ -294,8 +355,11 @@ impl Planner {
     /// Cuts between nodes of different sides.
     fn sides(&self, side: impl Fn(Node) -> usize) -> Vec<Way> {
         let trackers: Vec<Node> = (1..=self.trackers).map(Node::Tracker).collect();
-        let all: Vec<Node> = trackers.iter().copied().chain((0..self.clients).map(Node::Client)).collect();
-        let both = trackers.iter().flat_map(|&a| all.iter().flat_map(move |&b| [Way { from: a, to: b }, Way { from: b, to: a }]));
+        let all: Vec<Node> =
+            trackers.iter().copied().chain((0..self.clients).map(Node::Client)).collect();
+        let both = trackers.iter().flat_map(|&a| {
+            all.iter().flat_map(move |&b| [Way { from: a, to: b }, Way { from: b, to: a }])
+        });
         let mut ways: Vec<Way> = both.filter(|way| side(way.from) != side(way.to)).collect();
         ways.sort_unstable();
         ways.dedup();
@@ -385,12 +449,18 @@ impl Planner {
     fn mixed(&mut self) {
         let start = self.at;
         self.repeat(2.0, |plan, _| {
-            let (tracker, time) = (plan.any(), plan.random.random_range(0.8..4.0_f64).min((plan.end - plan.at).max(0.8)));
+            let (tracker, time) = (
+                plan.any(),
+                plan.random.random_range(0.8..4.0_f64).min((plan.end - plan.at).max(0.8)),
+            );
             let (begin, end) = match plan.random.random_range(0..4) {
                 0 => (Action::Freeze(tracker), Action::Thaw(tracker)),
                 1 => (Action::Kill(tracker), Action::Start(tracker)),
                 2 => (Action::HangDisk(tracker), Action::FreeDisk(tracker)),
-                _ => (Action::Clock(tracker, plan.random.random_range(-120..120)), Action::Clock(tracker, 0)),
+                _ => (
+                    Action::Clock(tracker, plan.random.random_range(-120..120)),
+                    Action::Clock(tracker, 0),
+                ),
             };
             plan.fault(begin, time, end);
             plan.at += 0.3;

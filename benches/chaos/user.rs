@@ -43,9 +43,25 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// The request that this answers, with times from `start` on.
-    pub(crate) fn request(&self, client: usize, actor: &str, command: Command, start: Instant) -> Request {
-        let (asked, ended) = (self.asked.saturating_duration_since(start), self.ended.saturating_duration_since(start));
-        Request { client, actor: actor.to_owned(), command, asked, ended, outcome: self.outcome.clone() }
+    pub(crate) fn request(
+        &self,
+        client: usize,
+        actor: &str,
+        command: Command,
+        start: Instant,
+    ) -> Request {
+        let (asked, ended) = (
+            self.asked.saturating_duration_since(start),
+            self.ended.saturating_duration_since(start),
+        );
+        Request {
+            client,
+            actor: actor.to_owned(),
+            command,
+            asked,
+            ended,
+            outcome: self.outcome.clone(),
+        }
     }
 
     /// Whether the session is gone.
@@ -57,12 +73,34 @@ impl Answer {
 
 impl User {
     /// Starts a client on the clients' machine.
-    pub(crate) fn start(lab: &Lab, binaries: &Binaries, dir: &Path, name: &str, address: &str, info: &str) -> Result<Self> {
+    pub(crate) fn start(
+        lab: &Lab,
+        binaries: &Binaries,
+        dir: &Path,
+        name: &str,
+        address: &str,
+        info: &str,
+    ) -> Result<Self> {
         let (program, listen) = (binaries.client.display().to_string(), format!("{address}:0"));
         let data = format!("client-{name}");
-        let words = [&program, &listen, info, "--data-dir", &data, "--json", "--on-error", "continue", "--log", "warn"];
+        let words = [
+            &program,
+            &listen,
+            info,
+            "--data-dir",
+            &data,
+            "--json",
+            "--on-error",
+            "continue",
+            "--log",
+            "warn",
+        ];
         let process = lab.start(&data, None, &words, dir)?;
-        let files = dir.join("files").to_str().ok_or("the temporary directory's path is not UTF-8")?.to_owned();
+        let files = dir
+            .join("files")
+            .to_str()
+            .ok_or("the temporary directory's path is not UTF-8")?
+            .to_owned();
         Ok(Self { process, files })
     }
 
@@ -72,7 +110,11 @@ impl User {
     }
 
     /// Asks, and waits for the answer until `give_up` says that it is enough.
-    pub(crate) fn ask(&mut self, command: &Command, mut give_up: impl FnMut(Duration) -> bool) -> Answer {
+    pub(crate) fn ask(
+        &mut self,
+        command: &Command,
+        mut give_up: impl FnMut(Duration) -> bool,
+    ) -> Answer {
         let asked = Instant::now();
         let lost = |why: String| Answer {
             outcome: Outcome::Unanswered(why),
@@ -81,11 +123,13 @@ impl User {
             ended: Instant::now(),
             is_lost: true,
         };
-        if let Err(e) = self.process.send(&shell_words::join(command.words(&self.files, PASSWORD))) {
+        if let Err(e) = self.process.send(&shell_words::join(command.words(&self.files, PASSWORD)))
+        {
             return lost(e.to_string());
         }
         loop {
-            let (ended, line) = match self.process.line(Instant::now() + Duration::from_millis(100)) {
+            let (ended, line) = match self.process.line(Instant::now() + Duration::from_millis(100))
+            {
                 Ok(line) => line,
                 Err(_) if self.process.is_running() && !give_up(asked.elapsed()) => continue,
                 Err(e) => return lost(e.to_string()),

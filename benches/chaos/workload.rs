@@ -55,7 +55,12 @@ impl Drop for Over<'_> {
 
 impl Clients {
     /// Starts `count` clients with accounts, and one more that makes accounts.
-    pub(crate) fn start(cluster: &Cluster, binaries: &Binaries, dir: &Path, count: usize) -> Result<Self> {
+    pub(crate) fn start(
+        cluster: &Cluster,
+        binaries: &Binaries,
+        dir: &Path,
+        count: usize,
+    ) -> Result<Self> {
         let files = dir.join("files");
         std::fs::create_dir_all(&files)?;
         for file in 0..FILES {
@@ -63,7 +68,14 @@ impl Clients {
         }
         let start = |index: usize| {
             let (name, address) = (user_name(index), client_address(index));
-            User::start(cluster.lab(), binaries, dir, &name, &address, &cluster.info_for_client(index))
+            User::start(
+                cluster.lab(),
+                binaries,
+                dir,
+                &name,
+                &address,
+                &cluster.info_for_client(index),
+            )
         };
         // Processes are started by the main thread: they end with the thread that started them.
         let mut members = (0..=count).map(start).collect::<Result<Vec<_>>>()?;
@@ -76,9 +88,11 @@ impl Clients {
             Ok(())
         };
         thread::scope(|scope| {
-            let threads: Vec<_> = members.iter_mut().enumerate().map(|one| scope.spawn(move || enter(one))).collect();
-            let join =
-                |thread: thread::ScopedJoinHandle<'_, Result<()>>| thread.join().map_err(|_| "a client's thread panicked")?;
+            let threads: Vec<_> =
+                members.iter_mut().enumerate().map(|one| scope.spawn(move || enter(one))).collect();
+            let join = |thread: thread::ScopedJoinHandle<'_, Result<()>>| {
+                thread.join().map_err(|_| "a client's thread panicked")?
+            };
             threads.into_iter().map(join).collect::<Result<Vec<_>>>()
         })?;
         let newcomer = members.pop().ok_or("no clients")?;
@@ -87,7 +101,12 @@ impl Clients {
 
     /// Works until `script` returns and every answer has come; returns what was asked and what
     /// `script` returned.
-    pub(crate) fn work<T>(&mut self, seed: u64, start: Instant, script: impl FnOnce() -> Result<T>) -> Result<(Vec<Request>, T)> {
+    pub(crate) fn work<T>(
+        &mut self,
+        seed: u64,
+        start: Instant,
+        script: impl FnOnce() -> Result<T>,
+    ) -> Result<(Vec<Request>, T)> {
         let is_over = AtomicBool::new(false);
         let board = Mutex::new(Board::new(self.members.len()));
         let work = Work { start, is_over: &is_over, board, history: Mutex::new(Vec::new()) };
@@ -95,7 +114,9 @@ impl Clients {
         let result = thread::scope(|scope| {
             let work = &work;
             for (index, user) in self.members.iter_mut().enumerate() {
-                let random = StdRng::seed_from_u64(seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let random = StdRng::seed_from_u64(
+                    seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                );
                 scope.spawn(move || work.member(index, user, random));
             }
             let newcomer = &mut self.newcomer;

@@ -1,8 +1,9 @@
 //! The rows of a large directory, one after the other.
 
 use posse::types::{
-    Content, FileFacts, FileRow, GroupId, GroupRow, InfoHash, MembershipRow, MembershipState, PasswordHash, Place, RequestId,
-    Row, Sha1Digest, SharingRow, Stamp, StoreId, UserId, UserRow, Version,
+    Content, FileFacts, FileRow, GroupId, GroupRow, InfoHash, MembershipRow, MembershipState,
+    PasswordHash, Place, RequestId, Row, Sha1Digest, SharingRow, Stamp, StoreId, UserId, UserRow,
+    Version,
 };
 
 use crate::NOW_MS;
@@ -18,29 +19,40 @@ pub(crate) struct Sizes {
     pub(crate) files: u64,
 }
 
-/// All rows: accounts, then group by group. `round` makes every row later than those of the round before.
+/// All rows: accounts, then group by group. `round` makes every row later than those of the round
+/// before.
 pub(crate) fn all(sizes: Sizes, round: u64) -> impl Iterator<Item = Row> {
     let Sizes { users, groups, files } = sizes;
     let accounts = (0..users).map(account);
     let per_group = (users / groups.max(1)).max(1);
     let in_others = (files - files / 10) / (groups - 1).max(1);
-    let first = move |number: u64| if number == 0 { 0 } else { files / 10 + (number - 1) * in_others };
+    let first =
+        move |number: u64| if number == 0 { 0 } else { files / 10 + (number - 1) * in_others };
     let rest = (0..groups).flat_map(move |number| {
         let id = group(number);
         let count = if number == 0 { files / 10 } else { in_others };
         let owner = user(number * per_group);
         let name = format!("group-{number}").parse().expect("a plain name");
-        let head =
-            [Content::Group(id, Some(GroupRow { name, created_by: owner, created: stamp(number) })), Content::Owner(id, owner)];
+        let head = [
+            Content::Group(id, Some(GroupRow { name, created_by: owner, created: stamp(number) })),
+            Content::Owner(id, owner),
+        ];
         let members = (0..per_group).map(move |member| {
-            let row = MembershipRow { state: MembershipState::Member, since: stamp(member), ended: None };
+            let row =
+                MembershipRow { state: MembershipState::Member, since: stamp(member), ended: None };
             Content::Membership(id, user(number * per_group + member), row)
         });
         let files = (0..count).flat_map(move |file| {
             let sharer = user(number * per_group + file % per_group);
             let facts = facts(first(number) + file);
             let file_id = facts.id();
-            let row = FileRow { facts, shared_by: sharer, at: stamp(file), replaces: None, removed: None };
+            let row = FileRow {
+                facts,
+                shared_by: sharer,
+                at: stamp(file),
+                replaces: None,
+                removed: None,
+            };
             let sharing = SharingRow { on: true, admission: RequestId::from_bytes([0; 16]) };
             [Content::File(id, file_id, Some(row)), Content::Sharing(id, file_id, sharer, sharing)]
         });
@@ -48,10 +60,12 @@ pub(crate) fn all(sizes: Sizes, round: u64) -> impl Iterator<Item = Row> {
     });
     accounts.chain(rest).enumerate().map(move |(index, content)| {
         let index = index as u64;
-        let request = RequestId::from_bytes((u128::from(round) << 64 | u128::from(index)).to_be_bytes());
+        let request =
+            RequestId::from_bytes((u128::from(round) << 64 | u128::from(index)).to_be_bytes());
         // Later than the memberships, which are in effect from their own time on.
         let is_share = u64::from(matches!(content, Content::Sharing(..)));
-        let version = Version { stamp: Stamp::new(NOW_MS - 1_000_000 + round * 1000 + is_share, 0), request };
+        let version =
+            Version { stamp: Stamp::new(NOW_MS - 1_000_000 + round * 1000 + is_share, 0), request };
         let place = Place { store: StoreId::from_bytes([0; 16]), sequence: 1 };
         Row { content, version, place, extra: Box::default() }
     })

@@ -45,11 +45,20 @@ impl Seeder {
         KeyPair::load_or_make(&key)?;
         let words = [&key.display().to_string(), &source.display().to_string()];
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["engine-seed", "tls"]).args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["engine-seed", "tls"])
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let mut address = String::new();
         BufReader::new(child.stdout.as_mut().ok_or("no output")?).read_line(&mut address)?;
-        Ok(Self { child, address: address.trim().to_owned(), hashed: hash_file(&source, &mut |_| true)?, key })
+        Ok(Self {
+            child,
+            address: address.trim().to_owned(),
+            hashed: hash_file(&source, &mut |_| true)?,
+            key,
+        })
     }
 
     /// Downloads the file over the way with an engine of its own, and removes the copy.
@@ -66,7 +75,14 @@ impl Seeder {
             sha1: self.hashed.sha1,
             chain: None,
         };
-        let spec = DownloadSpec { facts, target: target.to_owned(), metainfo: None, part: None, verified: None, paused: false };
+        let spec = DownloadSpec {
+            facts,
+            target: target.to_owned(),
+            metainfo: None,
+            part: None,
+            verified: None,
+            paused: false,
+        };
         let started = Instant::now();
         let transfer = engine.download(spec)?;
         engine.add_peers(metainfo.info_hash(), [(device, address)]);
@@ -94,7 +110,8 @@ impl Drop for Seeder {
     }
 }
 
-/// Moves as many bytes by a plain stream: from its dialling and asking until the last byte is there.
+/// Moves as many bytes by a plain stream: from its dialling and asking until the last byte is
+/// there.
 pub(crate) fn plain(way: Way, len: u64) -> Outcome<Duration> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = proxy::start(way, listener.local_addr()?)?;

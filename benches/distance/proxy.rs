@@ -1,9 +1,12 @@
-//! A long way: a relay that brings every byte to the other end later, and no faster than the way allows.
+//! A long way: a relay that brings every byte to the other end later, and no faster than the way
+//! allows.
 //!
-//! **Invariant:** what came in at a time leaves no sooner than the one-way delay after the last of it could have passed at the way's rate;
-//! nothing is lost, nothing overtakes. What is on its way is bounded, so that a sender that is too fast is slowed as by a full queue.
+//! **Invariant:** what came in at a time leaves no sooner than the one-way delay after the last of
+//! it could have passed at the way's rate; nothing is lost, nothing overtakes. What is on its way
+//! is bounded, so that a sender that is too fast is slowed as by a full queue.
 //!
-//! Two threads each way of a connection: one takes bytes in and notes when each chunk is due, the other waits for that and passes it on.
+//! Two threads each way of a connection: one takes bytes in and notes when each chunk is due, the
+//! other waits for that and passes it on.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,7 +19,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Bytes of a chunk: at the rates here it passes in a millisecond or less.
 const CHUNK_LEN: usize = 16 << 10;
-/// Bytes that the system may keep at the relay before it reads them, each way: those wait without having begun their way.
+/// Bytes that the system may keep at the relay before it reads them, each way: those wait without
+/// having begun their way.
 const SYSTEM_BUFFER_LEN: usize = 128 << 10;
 
 /// What a way is like.
@@ -34,13 +38,15 @@ impl Way {
         self.rate * self.round_trip.as_secs_f64()
     }
 
-    /// Chunks that find room: those on their way to one end, and a round trip's worth in the queue before it.
+    /// Chunks that find room: those on their way to one end, and a round trip's worth in the queue
+    /// before it.
     fn chunks_max(&self) -> usize {
         ((self.product() * 1.5) as usize / CHUNK_LEN).max(8)
     }
 }
 
-/// Starts a relay to `to`, and returns its address. Its threads end with their connections, or with the program.
+/// Starts a relay to `to`, and returns its address. Its threads end with their connections, or with
+/// the program.
 pub(crate) fn start(way: Way, to: SocketAddr) -> io::Result<SocketAddr> {
     let listener = small_socket()?;
     listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -89,7 +95,8 @@ fn take_in(way: Way, mut from: &TcpStream, chunks: &SyncSender<(Instant, Vec<u8>
     let mut buffer = vec![0; CHUNK_LEN];
     let mut free = Instant::now();
     while let Ok(len @ 1..) = from.read(&mut buffer) {
-        // The way takes one byte after the other: it is free again when the last of these has passed.
+        // The way takes one byte after the other: it is free again when the last of these has
+        // passed.
         free = free.max(Instant::now()) + Duration::from_secs_f64(len as f64 / way.rate);
         if chunks.send((free + way.round_trip / 2, buffer[..len].to_vec())).is_err() {
             return;

@@ -1,7 +1,9 @@
-//! Hundreds of leechers at one seeder whose upload is limited: does it stay at its limit, and does everybody get something?
+//! Hundreds of leechers at one seeder whose upload is limited: does it stay at its limit, and does
+//! everybody get something?
 //!
-//! The seeder is the real client. The leechers are engines in one process, each with a key, a user and an address of its own, and a ticket signed
-//! with the network's key, which lies in the benchmark's directory. They know the seeder alone, so that all of what they get comes from it.
+//! The seeder is the real client. The leechers are engines in one process, each with a key, a user
+//! and an address of its own, and a ticket signed with the network's key, which lies in the
+//! benchmark's directory. They know the seeder alone, so that all of what they get comes from it.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,9 +13,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use posse::net::{DeviceSecurity, Transport};
 use posse::store::DeviceStore;
-use posse::swarm::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, Transfer, hash_file};
+use posse::swarm::{
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, Transfer, hash_file,
+};
 use posse::trust::KeyPair;
-use posse::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId};
+use posse::types::{
+    Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
+};
 use posse::wire::metainfo::Metainfo;
 
 use crate::small::GROUP;
@@ -43,18 +49,31 @@ pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<
     owner.upload(&file, GROUP)?;
     owner.leave()?;
     let path = file.canonicalize()?;
-    let row = DeviceStore::open(&dir.join("client-owner"))?.shares_at(&path)?.pop().ok_or("the share is not in the store")?;
+    let row = DeviceStore::open(&dir.join("client-owner"))?
+        .shares_at(&path)?
+        .pop()
+        .ok_or("the share is not in the store")?;
     let limit = format!("{}M", options.limit);
     let (mut seeder, address) = seed(&network, &limit)?;
     let facts = &row.facts;
-    std::fs::write(dir.join("metainfo"), hash_file(&path, &mut |_| true)?.seed.metainfo.to_bytes())?;
-    let words =
-        [options.leechers.to_string(), options.seconds.to_string(), row.group.to_string(), facts.sha1.to_string(), address];
+    std::fs::write(
+        dir.join("metainfo"),
+        hash_file(&path, &mut |_| true)?.seed.metainfo.to_bytes(),
+    )?;
+    let words = [
+        options.leechers.to_string(),
+        options.seconds.to_string(),
+        row.group.to_string(),
+        facts.sha1.to_string(),
+        address,
+    ];
     let dir_text = dir.to_str().ok_or("the path is not UTF-8")?;
-    let arguments: Vec<&str> = [PART, dir_text].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let arguments: Vec<&str> =
+        [PART, dir_text].into_iter().chain(words.iter().map(String::as_str)).collect();
     let before = seeder.usage();
     let mut leechers = Process::start("leechers", &std::env::current_exe()?, &arguments, dir)?;
-    let (_, line) = leechers.line(Instant::now() + PATIENCE + Duration::from_secs(options.seconds))?;
+    let (_, line) =
+        leechers.line(Instant::now() + PATIENCE + Duration::from_secs(options.seconds))?;
     let used = [("the seeder", seeder.usage().since(before)), ("all leechers", leechers.usage())];
     report(&line, options, &used)?;
     drop(leechers);
@@ -78,10 +97,12 @@ fn seed(network: &Network, limit: &str) -> Result<(Process, String)> {
         "-c",
         "seed",
     ];
-    let mut seeder = Process::start("seeder", &network.binaries().client, &arguments, network.dir())?;
+    let mut seeder =
+        Process::start("seeder", &network.binaries().client, &arguments, network.dir())?;
     let mut address = String::new();
     loop {
-        let object: serde_json::Value = serde_json::from_str(&seeder.line(Instant::now() + PATIENCE)?.1)?;
+        let object: serde_json::Value =
+            serde_json::from_str(&seeder.line(Instant::now() + PATIENCE)?.1)?;
         if object["event"] == "listening" {
             let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
             address = format!("{}@{}", text("device"), text("address"));
@@ -96,11 +117,22 @@ fn seed(network: &Network, limit: &str) -> Result<(Process, String)> {
 fn report(line: &str, options: &Options, used: &[(&str, Usage)]) -> Result<()> {
     let numbers = line.split(' ').map(str::parse).collect::<std::result::Result<Vec<f64>, _>>()?;
     let (seconds, got) = numbers.split_first().ok_or("the leechers say nothing")?;
-    let (total, slowest) = (got.iter().sum::<f64>(), got.iter().copied().fold(f64::INFINITY, f64::min));
+    let (total, slowest) =
+        (got.iter().sum::<f64>(), got.iter().copied().fold(f64::INFINITY, f64::min));
     let (mean, limit) = (total / got.len() as f64, options.limit as f64 * 1e6);
     let (rate, share) = (total / seconds, slowest / mean);
-    println!("\n{} leechers at one seeder for {seconds:.1} s, limit {:.1} MB/s", got.len(), limit / 1e6);
-    println!("upload: {:.2} MB/s, {:.3} of the limit (bar: {} to {})", rate / 1e6, rate / limit, USED.0, USED.1);
+    println!(
+        "\n{} leechers at one seeder for {seconds:.1} s, limit {:.1} MB/s",
+        got.len(),
+        limit / 1e6
+    );
+    println!(
+        "upload: {:.2} MB/s, {:.3} of the limit (bar: {} to {})",
+        rate / 1e6,
+        rate / limit,
+        USED.0,
+        USED.1
+    );
     println!(
         "received: mean {:.2} MB, slowest {:.2} MB, fastest {:.2} MB; slowest of mean {share:.2} (bar: {BAR}, ratio {:.2})",
         mean / 1e6,
@@ -116,12 +148,19 @@ fn report(line: &str, options: &Options, used: &[(&str, Usage)]) -> Result<()> {
 pub(crate) fn play(arguments: &[String]) -> Option<Result<()>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [PART, dir, count, seconds, group, sha1, seeder] => Some(leech(Path::new(dir), (count, seconds), (group, sha1), seeder)),
+        [PART, dir, count, seconds, group, sha1, seeder] => {
+            Some(leech(Path::new(dir), (count, seconds), (group, sha1), seeder))
+        }
         _ => None,
     }
 }
 
-fn leech(dir: &Path, (count, seconds): (&str, &str), (group, sha1): (&str, &str), seeder: &str) -> Result<()> {
+fn leech(
+    dir: &Path,
+    (count, seconds): (&str, &str),
+    (group, sha1): (&str, &str),
+    seeder: &str,
+) -> Result<()> {
     let (count, seconds): (u32, u64) = (count.parse()?, seconds.parse()?);
     let metainfo = Arc::new(Metainfo::from_bytes(&std::fs::read(dir.join("metainfo"))?)?);
     let geometry = metainfo.geometry();
@@ -155,7 +194,8 @@ fn leech(dir: &Path, (count, seconds): (&str, &str), (group, sha1): (&str, &str)
         check_interrupt()?;
         std::thread::sleep(Duration::from_millis(10));
     }
-    let received: Vec<u64> = leechers.iter().map(|(transfer, _): &(Transfer, _)| transfer.status().received).collect();
+    let received: Vec<u64> =
+        leechers.iter().map(|(transfer, _): &(Transfer, _)| transfer.status().received).collect();
     let numbers: Vec<String> = received.iter().map(u64::to_string).collect();
     println!("{:.3} {}", started.elapsed().as_secs_f64(), numbers.join(" "));
     io::stdin().read_to_end(&mut Vec::new())?;
@@ -168,7 +208,8 @@ fn target(dir: &Path, number: u32) -> Result<PathBuf> {
     Ok(own.join("copy.bin"))
 }
 
-/// Starts an engine that dials from an address of its own: one address may have only half of a client's links.
+/// Starts an engine that dials from an address of its own: one address may have only half of a
+/// client's links.
 fn start(number: u32, network: Arc<KeyPair>, group: GroupId) -> Result<Arc<Engine>> {
     let key = KeyPair::generate()?;
     let mut config = EngineConfig::new(Transport::Tls(DeviceSecurity::new(&key)?));
@@ -176,7 +217,10 @@ fn start(number: u32, network: Arc<KeyPair>, group: GroupId) -> Result<Arc<Engin
     (config.bind_ip, config.threads) = (Some(IpAddr::V4(Ipv4Addr::new(127, 0, high, low))), 1);
     let mut user = [9; 16];
     user[..4].copy_from_slice(&number.to_be_bytes());
-    Ok(Engine::start(config, Arc::new(Leecher { network, group, user: UserId::from_bytes(user), device: key.device() }))?)
+    Ok(Engine::start(
+        config,
+        Arc::new(Leecher { network, group, user: UserId::from_bytes(user), device: key.device() }),
+    )?)
 }
 
 /// A member by the network's own signature.
@@ -193,9 +237,16 @@ impl Host for Leecher {
     }
 
     fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
-        let issued_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let issued_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let expires_ms = issued_ms + TICKET_LIFETIME.as_millis() as u64;
-        Some(self.network.sign_ticket(TicketClaims { group, user: self.user, device: self.device, issued_ms, expires_ms }))
+        Some(self.network.sign_ticket(TicketClaims {
+            group,
+            user: self.user,
+            device: self.device,
+            issued_ms,
+            expires_ms,
+        }))
     }
 
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {

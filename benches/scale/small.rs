@@ -1,4 +1,5 @@
-//! Thousands of small files in one group: how fast one member shares them, and how fast another fetches all of them.
+//! Thousands of small files in one group: how fast one member shares them, and how fast another
+//! fetches all of them.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,7 +19,12 @@ pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<
     let network = Network::start(binaries, dir, 2)?;
     let (mut owner, mut reader) = two_members(&network)?;
     let files = make(&dir.join("source"), options.files, LEN)?;
-    println!("{} files of {} KiB, two trackers, files in {}", files.len(), LEN >> 10, dir.display());
+    println!(
+        "{} files of {} KiB, two trackers, files in {}",
+        files.len(),
+        LEN >> 10,
+        dir.display()
+    );
     let before = used(&network, &owner, &reader);
     let took = share(&mut owner, &files)?;
     show("upload_file, line by line", &files, took, None);
@@ -26,7 +32,10 @@ pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<
     let before = used(&network, &owner, &reader);
     reader.ask(&["limits", "downloads", &options.at_once.to_string()])?;
     let took = fetch(&mut reader, &files)?;
-    let what = format!("download_file, all typed at once, {} at a time, until the last is complete", options.at_once);
+    let what = format!(
+        "download_file, all typed at once, {} at a time, until the last is complete",
+        options.at_once
+    );
     show(&what, &files, took, Some(BAR));
     show_since(before, used(&network, &owner, &reader));
     compare(&files, &reader)?;
@@ -49,7 +58,8 @@ pub(crate) fn make(dir: &Path, count: usize, len: u64) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(dir)?;
     let path = |number| dir.join(format!("{number:06}.bin"));
     let files: Vec<PathBuf> = (0..count).map(path).collect();
-    // One byte more each would be other content: the generator goes by the length. So the number is written into each.
+    // One byte more each would be other content: the generator goes by the length. So the number is
+    // written into each.
     content::make(&dir.join("model"), len)?;
     let mut bytes = std::fs::read(dir.join("model"))?;
     for (number, file) in files.iter().enumerate() {
@@ -87,7 +97,8 @@ fn fetch(reader: &mut Member, files: &[PathBuf]) -> Result<Duration> {
     let destination = reader.path_of("");
     let destination = destination.to_str().ok_or("the path is not UTF-8")?.to_owned();
     for file in files {
-        let name = file.file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
+        let name =
+            file.file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
         reader.type_words(&["download_file", GROUP, name, &destination])?;
     }
     while complete < files.len() {
@@ -103,7 +114,8 @@ fn fetch(reader: &mut Member, files: &[PathBuf]) -> Result<Duration> {
 
 fn compare(files: &[PathBuf], reader: &Member) -> Result<()> {
     for file in files {
-        let name = file.file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
+        let name =
+            file.file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
         if std::fs::read(file)? != std::fs::read(reader.path_of(name))? {
             return Err(format!("the copy of {name} is another file").into());
         }
@@ -114,7 +126,11 @@ fn compare(files: &[PathBuf], reader: &Member) -> Result<()> {
 fn show(what: &str, files: &[PathBuf], took: Duration, bar: Option<f64>) {
     let rate = files.len() as f64 / took.as_secs_f64();
     let bar = bar.map(|bar| format!(" (bar: {bar:.0} a second, ratio {:.2})", rate / bar));
-    println!("\n{what}: {:.1} s, {rate:.0} files a second{}", took.as_secs_f64(), bar.unwrap_or_default());
+    println!(
+        "\n{what}: {:.1} s, {rate:.0} files a second{}",
+        took.as_secs_f64(),
+        bar.unwrap_or_default()
+    );
 }
 
 fn used(network: &Network, owner: &Member, reader: &Member) -> [Usage; 4] {
@@ -123,6 +139,7 @@ fn used(network: &Network, owner: &Member, reader: &Member) -> [Usage; 4] {
 
 fn show_since(before: [Usage; 4], after: [Usage; 4]) {
     let names = ["who shares", "who fetches", "tracker 1", "tracker 2"];
-    let since: Vec<Usage> = before.into_iter().zip(after).map(|(before, after)| after.since(before)).collect();
+    let since: Vec<Usage> =
+        before.into_iter().zip(after).map(|(before, after)| after.since(before)).collect();
     show_used(&names.into_iter().zip(since).collect::<Vec<_>>());
 }

@@ -1,4 +1,5 @@
-//! A client with thousands of shares and a hundred unfinished downloads is killed, and started again.
+//! A client with thousands of shares and a hundred unfinished downloads is killed, and started
+//! again.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,7 +36,11 @@ pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<
     share(&mut owner, &shares)?;
     let fetched = leave_unfinished(&network, &mut owner, dir)?;
     owner.kill()?;
-    println!("{} shares and {UNFINISHED} downloads of which {} are there, killed", shares.len(), mib(fetched));
+    println!(
+        "{} shares and {UNFINISHED} downloads of which {} are there, killed",
+        shares.len(),
+        mib(fetched)
+    );
     let mut times = Vec::new();
     let mut client = None;
     for number in 0..STARTS {
@@ -54,7 +59,10 @@ pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<
         client = Some(process);
     }
     let (middle, bar) = (median(times), BAR.as_secs_f64());
-    println!("\nfrom its start until it has served: {middle:.2} s (bar: {bar:.2} s, ratio {:.2})", middle / bar);
+    println!(
+        "\nfrom its start until it has served: {middle:.2} s (bar: {bar:.2} s, ratio {:.2})",
+        middle / bar
+    );
     if let Some(client) = client {
         let before = client.usage();
         std::thread::sleep(IDLE);
@@ -73,7 +81,8 @@ fn leave_unfinished(network: &Network, owner: &mut Member, dir: &Path) -> Result
     other.enter(owner, GROUP)?;
     let source = dir.join("large");
     std::fs::create_dir(&source)?;
-    let files: Vec<PathBuf> = (0..UNFINISHED).map(|number| source.join(format!("large-{number:03}.bin"))).collect();
+    let files: Vec<PathBuf> =
+        (0..UNFINISHED).map(|number| source.join(format!("large-{number:03}.bin"))).collect();
     let mut bytes = vec![0; UNFINISHED_LEN as usize];
     for (number, file) in files.iter().enumerate() {
         // No two pieces are the same.
@@ -86,8 +95,14 @@ fn leave_unfinished(network: &Network, owner: &mut Member, dir: &Path) -> Result
     owner.ask(&["limits", "downloads", "0"])?;
     owner.ask(&["limits", "download", "100M"])?;
     for file in &files {
-        let name = file.file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
-        owner.type_words(&["download_file", GROUP, name, owner.path_of("").to_str().ok_or("the path is not UTF-8")?])?;
+        let name =
+            file.file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
+        owner.type_words(&[
+            "download_file",
+            GROUP,
+            name,
+            owner.path_of("").to_str().ok_or("the path is not UTF-8")?,
+        ])?;
     }
     while downloads(owner)?.1 < FETCHED {
         std::thread::sleep(Duration::from_millis(50));
@@ -105,8 +120,12 @@ fn leave_unfinished(network: &Network, owner: &mut Member, dir: &Path) -> Result
 /// How many downloads run, and the bytes there of them.
 fn downloads(owner: &mut Member) -> Result<(usize, u64)> {
     let answer = owner.ask(&["show_downloads"])?;
-    let rows: Vec<&Value> =
-        answer["downloads"].as_array().into_iter().flatten().filter(|row| row["state"] != "complete").collect();
+    let rows: Vec<&Value> = answer["downloads"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|row| row["state"] != "complete")
+        .collect();
     Ok((rows.len(), rows.iter().filter_map(|row| row["bytes_done"].as_u64()).sum()))
 }
 
@@ -119,14 +138,30 @@ struct Started {
     read: u64,
 }
 
-/// Starts the owner's client with the login in its commands, while somebody waits for one of its shares.
-fn start_again(network: &Network, reader: &mut Member, wanted: &Path) -> Result<(Started, Process)> {
+/// Starts the owner's client with the login in its commands, while somebody waits for one of its
+/// shares.
+fn start_again(
+    network: &Network,
+    reader: &mut Member,
+    wanted: &Path,
+) -> Result<(Started, Process)> {
     let name = wanted.file_name().and_then(|name| name.to_str()).ok_or("the name is not UTF-8")?;
     reader.download(GROUP, name)?;
     let (data_dir, login) = ("client-owner", "login owner 'correct horse'");
-    let arguments = ["127.0.0.1:0", network.info(), "--data-dir", data_dir, "--json", "-c", login, "-c", "seed"];
+    let arguments = [
+        "127.0.0.1:0",
+        network.info(),
+        "--data-dir",
+        data_dir,
+        "--json",
+        "-c",
+        login,
+        "-c",
+        "seed",
+    ];
     let begun = Instant::now();
-    let mut process = Process::start("owner-again", &network.binaries().client, &arguments, network.dir())?;
+    let mut process =
+        Process::start("owner-again", &network.binaries().client, &arguments, network.dir())?;
     let mut when = |wanted: &dyn Fn(&Value) -> bool| -> Result<Instant> {
         loop {
             let (at, line) = process.line(Instant::now() + PATIENCE)?;
@@ -136,7 +171,8 @@ fn start_again(network: &Network, reader: &mut Member, wanted: &Path) -> Result<
         }
     };
     let listening = when(&|object| object["event"] == "listening")?.duration_since(begun);
-    let logged_in = when(&|object| object["command"] == "login" && object["ok"] == true)?.duration_since(begun);
+    let logged_in =
+        when(&|object| object["command"] == "login" && object["ok"] == true)?.duration_since(begun);
     let served = reader.wait_complete()?.duration_since(begun);
     let read = read_by(&process);
     Ok((Started { listening, logged_in, served, read }, process))

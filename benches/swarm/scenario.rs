@@ -1,9 +1,10 @@
 //! The swarms that are measured.
 //!
-//! The bound of each is what a fluid would take: until the seeder has sent everything once, and until the uplinks of all together have sent
-//! everything to everybody, whichever is later. It takes the caps as they are: headers count against us, and so does every second in which
-//! nothing is sent yet, or nothing any more. Where leechers are killed or come late, those that are there in the end are counted as if they
-//! had been there from the start.
+//! The bound of each is what a fluid would take: until the seeder has sent everything once, and
+//! until the uplinks of all together have sent everything to everybody, whichever is later. It
+//! takes the caps as they are: headers count against us, and so does every second in which nothing
+//! is sent yet, or nothing any more. Where leechers are killed or come late, those that are there
+//! in the end are counted as if they had been there from the start.
 
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ const MB: u64 = 1_000_000;
 
 impl Scenario {
     /// The names there are.
-    pub(crate) const NAMES: [&str; 6] = ["eight", "eight-large", "thirty-two", "mixed", "churn", "crowd"];
+    pub(crate) const NAMES: [&str; 6] =
+        ["eight", "eight-large", "thirty-two", "mixed", "churn", "crowd"];
 
     /// Looks one up.
     pub(crate) fn named(name: &str) -> Option<Self> {
@@ -59,15 +61,20 @@ impl Scenario {
                 let leechers = [2, 5, 10, 20].repeat(2).into_iter().map(|rate| rate * MB).collect();
                 Self { leechers, ..equal("mixed", 128, 0, 20 * MB, None) }
             }
-            "churn" => Self { event: Event::Replace(Duration::from_secs(3)), ..equal("churn", 128, 8, 20 * MB, None) },
-            "crowd" => {
-                Self { event: Event::Crowd(Duration::from_secs(5), vec![5 * MB; 30]), ..equal("crowd", 128, 2, 5 * MB, None) }
-            }
+            "churn" => Self {
+                event: Event::Replace(Duration::from_secs(3)),
+                ..equal("churn", 128, 8, 20 * MB, None)
+            },
+            "crowd" => Self {
+                event: Event::Crowd(Duration::from_secs(5), vec![5 * MB; 30]),
+                ..equal("crowd", 128, 2, 5 * MB, None)
+            },
             _ => return None,
         })
     }
 
-    /// The caps of all leechers that there ever are: those from the start, then those that come later.
+    /// The caps of all leechers that there ever are: those from the start, then those that come
+    /// later.
     pub(crate) fn all(&self) -> Vec<u64> {
         let late: Vec<u64> = match &self.event {
             Event::None => Vec::new(),
@@ -85,7 +92,10 @@ impl Scenario {
     /// Seconds that no swarm can beat.
     pub(crate) fn bound(&self) -> f64 {
         let all = self.all();
-        let stay: Vec<u64> = (0..all.len()).filter(|&leecher| !self.is_killed(leecher)).map(|leecher| all[leecher]).collect();
+        let stay: Vec<u64> = (0..all.len())
+            .filter(|&leecher| !self.is_killed(leecher))
+            .map(|leecher| all[leecher])
+            .collect();
         let (len, sum) = (self.len as f64, (self.seeder + stay.iter().sum::<u64>()) as f64);
         (len / self.seeder as f64).max(stay.len() as f64 * len / sum)
     }

@@ -1,9 +1,11 @@
-//! How busy each node's uplink was: the counters of the switch's ports, read ten times a second by a process inside its namespace.
+//! How busy each node's uplink was: the counters of the switch's ports, read ten times a second by
+//! a process inside its namespace.
 //!
 //! **Invariant:** the sampler ends with its stdin, hence with whoever started it.
 //!
-//! The counters count a large packet of segmentation offload once, with one header, while the bucket counts the headers of all its segments:
-//! what was counted is multiplied by [`HEADERS`]. What the figures show is where a link was idle, not how many bytes went over it.
+//! The counters count a large packet of segmentation offload once, with one header, while the
+//! bucket counts the headers of all its segments: what was counted is multiplied by [`HEADERS`].
+//! What the figures show is where a link was idle, not how many bytes went over it.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -45,14 +47,18 @@ impl Sampler {
     pub(crate) fn stop(mut self) -> Samples {
         let mut samples = Vec::new();
         while let Some((at, line)) = self.process.try_line() {
-            samples.push(Sample { at, bytes: line.split(' ').filter_map(|number| number.parse().ok()).collect() });
+            samples.push(Sample {
+                at,
+                bytes: line.split(' ').filter_map(|number| number.parse().ok()).collect(),
+            });
         }
         Samples(samples)
     }
 }
 
 impl Samples {
-    /// The share of a time in which a node's uplink of `rate` bytes a second was not used, in each third between two moments.
+    /// The share of a time in which a node's uplink of `rate` bytes a second was not used, in each
+    /// third between two moments.
     pub(crate) fn idle(&self, node: usize, rate: u64, from: Instant, to: Instant) -> [f64; 3] {
         let third = to.saturating_duration_since(from) / 3;
         [0, 1, 2].map(|part| {
@@ -68,7 +74,8 @@ impl Samples {
         let next = self.0.partition_point(|sample| sample.at < when);
         match (next.checked_sub(1).and_then(|before| self.0.get(before)), self.0.get(next)) {
             (Some(before), Some(after)) => {
-                let part = (when - before.at).as_secs_f64() / (after.at - before.at).as_secs_f64().max(1e-9);
+                let part = (when - before.at).as_secs_f64()
+                    / (after.at - before.at).as_secs_f64().max(1e-9);
                 bytes(before) + (bytes(after) - bytes(before)) * part
             }
             (Some(only), None) | (None, Some(only)) => bytes(only),
@@ -85,8 +92,11 @@ pub(crate) fn sample(count: usize) -> ExitCode {
     });
     let mut due = Instant::now();
     loop {
-        let read = |node| std::fs::read_to_string(format!("/sys/class/net/{}/statistics/rx_bytes", port(node)));
-        let counts: Vec<String> = (0..count).map(|node| read(node).unwrap_or("0".to_owned()).trim().to_owned()).collect();
+        let read = |node| {
+            std::fs::read_to_string(format!("/sys/class/net/{}/statistics/rx_bytes", port(node)))
+        };
+        let counts: Vec<String> =
+            (0..count).map(|node| read(node).unwrap_or("0".to_owned()).trim().to_owned()).collect();
         if writeln!(std::io::stdout(), "{}", counts.join(" ")).is_err() {
             return ExitCode::SUCCESS;
         }

@@ -1,6 +1,8 @@
-//! How long a user waits for the first piece: from `download_file` being typed until one is verified, in a swarm that does nothing else.
+//! How long a user waits for the first piece: from `download_file` being typed until one is
+//! verified, in a swarm that does nothing else.
 //!
-//! It is seen from outside: nothing but verified pieces is ever written, so the first has come when the `.part` has data.
+//! It is seen from outside: nothing but verified pieces is ever written, so the first has come when
+//! the `.part` has data.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,7 +19,8 @@ const LEN: u64 = 16 << 20;
 /// How often the `.part` is looked at.
 const POLL: Duration = Duration::from_micros(300);
 
-/// Measures the time to the first piece of several files, which one client shares and another fetches.
+/// Measures the time to the first piece of several files, which one client shares and another
+/// fetches.
 pub(crate) fn pieces(network: &Network, group: &str) -> Result<Vec<Duration>> {
     let mut sender = Member::start(network, &format!("{group}-seeder"))?;
     sender.ask(&["create_group", group])?;
@@ -43,7 +46,8 @@ pub(crate) fn pieces(network: &Network, group: &str) -> Result<Vec<Duration>> {
 
 fn first(receiver: &mut Member, group: &str, name: &str) -> Result<Duration> {
     let (target, part) = (receiver.path_of(name), receiver.path_of(&format!("{name}.part")));
-    // The command returns when the download has begun; the first piece may be there before, so another thread watches.
+    // The command returns when the download has begun; the first piece may be there before, so
+    // another thread watches.
     thread::scope(|scope| {
         let watch = scope.spawn(move || watch(&target, &part));
         let start = receiver.download(group, name)?;

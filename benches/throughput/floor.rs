@@ -1,7 +1,8 @@
-//! The floor: two processes, one of which reads a file and sends it, while the other receives, hashes once and writes; in clear, and in
-//! encrypted records ([`crate::records`]).
+//! The floor: two processes, one of which reads a file and sends it, while the other receives,
+//! hashes once and writes; in clear, and in encrypted records ([`crate::records`]).
 //!
-//! No protocol, no pieces, one pass of SHA-1, one thread each: what a download would take if Posse itself cost nothing on top.
+//! No protocol, no pieces, one pass of SHA-1, one thread each: what a download would take if Posse
+//! itself cost nothing on top.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -32,7 +33,8 @@ pub(crate) fn sha1_rate() -> f64 {
     crate::support::show::rate(bytes, start.elapsed())
 }
 
-/// The sending process: prints its port, sends the file to whoever dials it, and reports what it used.
+/// The sending process: prints its port, sends the file to whoever dials it, and reports what it
+/// used.
 pub(crate) fn sender(file: &Path, encrypted: bool) -> ExitCode {
     let send = || -> io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -66,7 +68,8 @@ pub(crate) fn measure(file: &Path, target: &Path, encrypted: bool) -> Result<Sam
     let exe = std::env::current_exe()?;
     let path = file.to_str().ok_or("the file's path is not UTF-8")?;
     let arguments = ["--send", path, "--encrypted"];
-    let mut sender = Process::start("floor-sender", &exe, &arguments[..if encrypted { 3 } else { 2 }], dir)?;
+    let mut sender =
+        Process::start("floor-sender", &exe, &arguments[..if encrypted { 3 } else { 2 }], dir)?;
     let (_, port) = sender.line(Instant::now() + Duration::from_secs(10))?;
     let mut stream = TcpStream::connect(("127.0.0.1", port.trim().parse::<u16>()?))?;
     let (before, start) = (Usage::of_this_process(), Instant::now());
@@ -80,7 +83,11 @@ pub(crate) fn measure(file: &Path, target: &Path, encrypted: bool) -> Result<Sam
     let sample = Sample { time, receiver: after.since(before), sender: sender.usage() };
     let (copied, len) = (target.metadata()?.len(), file.metadata()?.len());
     std::fs::remove_file(target)?;
-    if copied == len { Ok(sample) } else { Err(format!("the floor moved {copied} bytes of {len}").into()) }
+    if copied == len {
+        Ok(sample)
+    } else {
+        Err(format!("the floor moved {copied} bytes of {len}").into())
+    }
 }
 
 fn receive_plain(stream: &mut TcpStream, out: &mut File) -> io::Result<()> {
@@ -103,8 +110,9 @@ fn receive_plain(stream: &mut TcpStream, out: &mut File) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until what earlier measurements wrote is on the disk, so that none pays for another, and has the system hold as much memory as a copy of
-/// `len` bytes needs: where a virtual machine gives free memory away, whoever comes first pays to get it back.
+/// Waits until what earlier measurements wrote is on the disk, so that none pays for another, and
+/// has the system hold as much memory as a copy of `len` bytes needs: where a virtual machine gives
+/// free memory away, whoever comes first pays to get it back.
 pub(crate) fn settle(dir: &Path, len: u64) -> io::Result<()> {
     rustix::fs::syncfs(File::open(dir)?)?;
     thread::sleep(Duration::from_millis(200));

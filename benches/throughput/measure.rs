@@ -1,4 +1,5 @@
-//! One run: the floors, then downloads by the real client from one seeder and from two, then several first pieces.
+//! One run: the floors, then downloads by the real client from one seeder and from two, then
+//! several first pieces.
 
 use std::path::Path;
 use std::time::Duration;
@@ -42,14 +43,16 @@ impl Run {
         let (dir, copy) = (network.dir(), network.dir().join("floor.bin"));
         let sha1_rate = floor::sha1_rate();
         if number == 1 {
-            // Not counted: the first to fill the system's cache pays for memory that the others find ready.
+            // Not counted: the first to fill the system's cache pays for memory that the others
+            // find ready.
             floor::measure(file, &copy, false)?;
         }
         floor::settle(dir, len)?;
         let plain = floor::measure(file, &copy, false)?;
         floor::settle(dir, len)?;
         let encrypted = floor::measure(file, &copy, true)?;
-        let (one, (upload, upload_cpu)) = download(network, file, len, &format!("one-{number}"), 1)?;
+        let (one, (upload, upload_cpu)) =
+            download(network, file, len, &format!("one-{number}"), 1)?;
         let (two, _) = download(network, file, len, &format!("two-{number}"), 2)?;
         let first = first::pieces(network, &format!("first-{number}"))?;
         println!(
@@ -69,9 +72,15 @@ fn mbs(len: u64, sample: &Sample) -> f64 {
     crate::support::show::rate(len, sample.time)
 }
 
-/// Downloads the file once, with clients started for this alone; also returns what the first seeder's `upload_file` took: time, and
-/// CPU time.
-fn download(network: &Network, file: &Path, len: u64, group: &str, seeders: usize) -> Result<(Sample, (Duration, Duration))> {
+/// Downloads the file once, with clients started for this alone; also returns what the first
+/// seeder's `upload_file` took: time, and CPU time.
+fn download(
+    network: &Network,
+    file: &Path,
+    len: u64,
+    group: &str,
+    seeders: usize,
+) -> Result<(Sample, (Duration, Duration))> {
     let mut owner = Member::start(network, &format!("{group}-seeder-1"))?;
     owner.ask(&["create_group", group])?;
     floor::settle(network.dir(), len)?;
@@ -95,8 +104,11 @@ fn download(network: &Network, file: &Path, len: u64, group: &str, seeders: usiz
 }
 
 fn transfer(receiver: &mut Member, senders: &[Member], group: &str, file: &Path) -> Result<Sample> {
-    let name = file.file_name().and_then(|name| name.to_str()).ok_or("the file's name is not UTF-8")?;
-    let used = |receiver: &Member| (receiver.usage(), senders.iter().map(Member::usage).collect::<Vec<_>>());
+    let name =
+        file.file_name().and_then(|name| name.to_str()).ok_or("the file's name is not UTF-8")?;
+    let used = |receiver: &Member| {
+        (receiver.usage(), senders.iter().map(Member::usage).collect::<Vec<_>>())
+    };
     let (receiver_before, senders_before) = used(receiver);
     let start = receiver.download(group, name)?;
     let time = receiver.wait_complete()?.duration_since(start);
@@ -104,14 +116,19 @@ fn transfer(receiver: &mut Member, senders: &[Member], group: &str, file: &Path)
     let mut sender = Usage::default();
     for (before, after) in senders_before.into_iter().zip(senders_after) {
         let used = after.since(before);
-        sender = Usage { cpu: sender.cpu + used.cpu, memory_peak: sender.memory_peak.max(used.memory_peak), ..used };
+        sender = Usage {
+            cpu: sender.cpu + used.cpu,
+            memory_peak: sender.memory_peak.max(used.memory_peak),
+            ..used
+        };
     }
     Ok(Sample { time, receiver: receiver_after.since(receiver_before), sender })
 }
 
 /// The copy must be right, or its time means nothing; it makes room for the next one.
 fn check(receiver: &Member, file: &Path, len: u64) -> Result<()> {
-    let name = file.file_name().and_then(|name| name.to_str()).ok_or("the file's name is not UTF-8")?;
+    let name =
+        file.file_name().and_then(|name| name.to_str()).ok_or("the file's name is not UTF-8")?;
     let copy = receiver.path_of(name);
     if copy.metadata()?.len() != len || content::sha1_of(&copy)? != content::sha1_of(file)? {
         return Err(format!("{} is not a copy of the file", copy.display()).into());

@@ -1,7 +1,9 @@
-//! The encrypted floor's bytes: records as TLS 1.3 has them, of 16 KiB, sealed with AES-128-GCM, and nothing else of TLS.
+//! The encrypted floor's bytes: records as TLS 1.3 has them, of 16 KiB, sealed with AES-128-GCM,
+//! and nothing else of TLS.
 //!
-//! As few copies as there can be: the file is read to where its bytes are sealed and sent from; what is received is opened where it is, hashed
-//! while it is in the nearest cache, and written from there. One thread at either end.
+//! As few copies as there can be: the file is read to where its bytes are sealed and sent from;
+//! what is received is opened where it is, hashed while it is in the nearest cache, and written
+//! from there. One thread at either end.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -54,14 +56,19 @@ impl Cipher {
         let (data, tail) = record[HEADER_LEN..].split_at_mut(len + 1);
         data[len] = DATA_TYPE;
         let nonce = self.nonce();
-        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(header), data).map_err(io::Error::other)?;
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::from(header), data)
+            .map_err(io::Error::other)?;
         tail[..TRAILER_LEN - 1].copy_from_slice(tag.as_ref());
         Ok(HEADER_LEN + len + TRAILER_LEN)
     }
 
     /// Opens the record at the front of `bytes`, if all of it is there; returns its length.
     fn open(&mut self, bytes: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some((header, rest)) = bytes.split_first_chunk_mut::<HEADER_LEN>() else { return Ok(None) };
+        let Some((header, rest)) = bytes.split_first_chunk_mut::<HEADER_LEN>() else {
+            return Ok(None);
+        };
         let inner = usize::from(u16::from_be_bytes([header[3], header[4]]));
         let Some(sealed) = rest.get_mut(..inner) else { return Ok(None) };
         let nonce = self.nonce();
@@ -74,7 +81,9 @@ impl Cipher {
 pub(crate) fn send(file: &mut File, stream: &mut TcpStream) -> io::Result<()> {
     let (mut cipher, mut bytes) = (Cipher::new()?, vec![0; BATCH * RECORD_LEN]);
     loop {
-        let places = bytes.chunks_exact_mut(RECORD_LEN).map(|record| &mut record[HEADER_LEN..HEADER_LEN + DATA_LEN]);
+        let places = bytes
+            .chunks_exact_mut(RECORD_LEN)
+            .map(|record| &mut record[HEADER_LEN..HEADER_LEN + DATA_LEN]);
         let mut places: Vec<IoSliceMut<'_>> = places.map(IoSliceMut::new).collect();
         let mut left = file.read_vectored(&mut places)?;
         if left == 0 {
@@ -92,7 +101,8 @@ pub(crate) fn send(file: &mut File, stream: &mut TcpStream) -> io::Result<()> {
 
 /// Receives until the end: opens, hashes, writes.
 pub(crate) fn receive(stream: &mut TcpStream, out: &mut File) -> io::Result<()> {
-    let (mut cipher, mut hasher, mut bytes, mut end) = (Cipher::new()?, Sha1::new(), vec![0; ROOM * RECORD_LEN], 0);
+    let (mut cipher, mut hasher, mut bytes, mut end) =
+        (Cipher::new()?, Sha1::new(), vec![0; ROOM * RECORD_LEN], 0);
     loop {
         match stream.read(&mut bytes[end..])? {
             0 => break,
@@ -104,7 +114,8 @@ pub(crate) fn receive(stream: &mut TcpStream, out: &mut File) -> io::Result<()> 
             hasher.update(&bytes[start + HEADER_LEN..start + len - TRAILER_LEN]);
             start += len;
         }
-        let mut slices: Vec<IoSlice<'_>> = data.into_iter().map(|range| IoSlice::new(&bytes[range])).collect();
+        let mut slices: Vec<IoSlice<'_>> =
+            data.into_iter().map(|range| IoSlice::new(&bytes[range])).collect();
         let mut slices = &mut slices[..];
         while !slices.is_empty() {
             let written = out.write_vectored(slices)?;

@@ -33,16 +33,21 @@ pub(crate) fn fsync_rate(dir: &Path, time: Duration) -> Result<f64> {
     Ok(rate)
 }
 
-/// Returns how many changes a second `writers` clients of tracker 1 get acknowledged, each making one after the other.
+/// Returns how many changes a second `writers` clients of tracker 1 get acknowledged, each making
+/// one after the other.
 pub(crate) fn measure(network: &Network, writers: usize, time: Duration) -> Result<f64> {
-    let mut sessions = (0..writers).map(|number| open(network, number)).collect::<Result<Vec<_>>>()?;
+    let mut sessions =
+        (0..writers).map(|number| open(network, number)).collect::<Result<Vec<_>>>()?;
     wait_until_safe_everywhere(&mut sessions[0])?;
     let start = Instant::now();
     let deadline = start + time;
     let counts = thread::scope(|scope| {
         let write = |(number, session)| scope.spawn(move || write(session, number, deadline));
         let threads: Vec<_> = sessions.iter_mut().enumerate().map(write).collect();
-        threads.into_iter().map(|thread| thread.join().map_err(|_| "a writer panicked")?).collect::<Result<Vec<u64>>>()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| "a writer panicked")?)
+            .collect::<Result<Vec<u64>>>()
     })?;
     Ok(counts.iter().sum::<u64>() as f64 / start.elapsed().as_secs_f64())
 }
@@ -53,7 +58,9 @@ fn wait_until_safe_everywhere(session: &mut Session) -> Result<()> {
     loop {
         match session.ask(Request::ListTrackers)? {
             Reply::Trackers { degraded: false, .. } => return Ok(()),
-            Reply::Trackers { .. } if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
+            Reply::Trackers { .. } if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(50))
+            }
             other => return Err(format!("the trackers do not come together: {other:?}").into()),
         }
         check_interrupt()?;

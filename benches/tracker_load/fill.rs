@@ -1,5 +1,6 @@
-//! One address fills the network: many accounts that share files with the longest names, until the quotas refuse more. What it takes
-//! of a tracker's memory and disk, and whether an owner is served meanwhile.
+//! One address fills the network: many accounts that share files with the longest names, until the
+//! quotas refuse more. What it takes of a tracker's memory and disk, and whether an owner is served
+//! meanwhile.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,16 +24,21 @@ const OWNER_INTERVAL: Duration = Duration::from_millis(500);
 /// Fills the network for that long, and prints what came of it.
 pub(crate) fn measure(network: &Network, dir: &Path, time: Duration) -> Result<()> {
     let mut owner = enter(network, "owner")?;
-    let mut attackers = (0..ACCOUNTS).map(|number| enter(network, &format!("attacker-{number}"))).collect::<Result<Vec<_>>>()?;
+    let mut attackers = (0..ACCOUNTS)
+        .map(|number| enter(network, &format!("attacker-{number}")))
+        .collect::<Result<Vec<_>>>()?;
     let before = network.tracker(1).usage();
-    let (deadline, over, shared, refused) = (Instant::now() + time, AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (deadline, over, shared, refused) =
+        (Instant::now() + time, AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let mut waits = thread::scope(|scope| {
         let threads: Vec<_> = attackers
             .iter_mut()
             .enumerate()
             .map(|(number, session)| {
                 let (shared, refused) = (&shared, &refused);
-                scope.spawn(move || attack(session, number, deadline, shared, refused).map_err(|e| e.to_string()))
+                scope.spawn(move || {
+                    attack(session, number, deadline, shared, refused).map_err(|e| e.to_string())
+                })
             })
             .collect();
         let waits = scope.spawn(|| serve_owner(&mut owner, &over).map_err(|e| e.to_string()));
@@ -43,14 +49,35 @@ pub(crate) fn measure(network: &Network, dir: &Path, time: Duration) -> Result<(
         Result::Ok(waits.join().map_err(|_| "the owner panicked")??)
     })?;
     waits.sort_unstable();
-    let of = |part: usize| waits.get((waits.len() * part / 100).min(waits.len().saturating_sub(1))).copied().unwrap_or_default();
+    let of = |part: usize| {
+        waits
+            .get((waits.len() * part / 100).min(waits.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
+    };
     let usage = network.tracker(1).usage();
-    println!("files shared by {ACCOUNTS} accounts of one address         {:>8} in {} s", shared.into_inner(), time.as_secs());
+    println!(
+        "files shared by {ACCOUNTS} accounts of one address         {:>8} in {} s",
+        shared.into_inner(),
+        time.as_secs()
+    );
     println!("requests refused for a quota                       {:>8}", refused.into_inner());
     println!("tracker's memory before                            {:>12}", mib(before.memory));
-    println!("tracker's memory at its peak                       {:>12}   (bar: 1 GiB)", mib(usage.memory_peak));
-    println!("disk of one tracker                                {:>12}", mib(size_of(&dir.join("tracker-1"))));
-    println!("an owner's answers, p50, p99, max                  {:?} {:?} {:?} of {}", of(50), of(99), of(100), waits.len());
+    println!(
+        "tracker's memory at its peak                       {:>12}   (bar: 1 GiB)",
+        mib(usage.memory_peak)
+    );
+    println!(
+        "disk of one tracker                                {:>12}",
+        mib(size_of(&dir.join("tracker-1")))
+    );
+    println!(
+        "an owner's answers, p50, p99, max                  {:?} {:?} {:?} of {}",
+        of(50),
+        of(99),
+        of(100),
+        waits.len()
+    );
     Ok(())
 }
 
@@ -63,20 +90,38 @@ fn enter(network: &Network, name: &str) -> Result<Session> {
 }
 
 /// Makes groups and shares files until the time is over.
-fn attack(session: &mut Session, number: usize, deadline: Instant, shared: &AtomicU64, refused: &AtomicU64) -> Result<()> {
+fn attack(
+    session: &mut Session,
+    number: usize,
+    deadline: Instant,
+    shared: &AtomicU64,
+    refused: &AtomicU64,
+) -> Result<()> {
     let (mut group, mut count) = (None, 0u64);
     while Instant::now() < deadline {
         count += 1;
         let reply = match group {
-            Some(group) => session.ask(Request::ShareFile { request: request_id(), group, file: facts(number, count) })?,
-            None => session.ask(Request::CreateGroup { request: request_id(), name: format!("g-{number}-{count}").parse()? })?,
+            Some(group) => session.ask(Request::ShareFile {
+                request: request_id(),
+                group,
+                file: facts(number, count),
+            })?,
+            None => session.ask(Request::CreateGroup {
+                request: request_id(),
+                name: format!("g-{number}-{count}").parse()?,
+            })?,
         };
         match reply {
             Reply::Done(success) => match success.effect {
                 Effect::Group(made) => group = Some(made),
                 _ => _ = shared.fetch_add(1, Ordering::Relaxed),
             },
-            Reply::Refused(Refusal::Quota(_) | Refusal::NetworkFull | Refusal::TooMany | Refusal::TooManyShares) => {
+            Reply::Refused(
+                Refusal::Quota(_)
+                | Refusal::NetworkFull
+                | Refusal::TooMany
+                | Refusal::TooManyShares,
+            ) => {
                 refused.fetch_add(1, Ordering::Relaxed);
                 thread::sleep(Duration::from_millis(20));
             }
@@ -88,13 +133,14 @@ fn attack(session: &mut Session, number: usize, deadline: Instant, shared: &Atom
 
 /// An owner who was there before makes a group and looks at it; returns how long each answer took.
 fn serve_owner(session: &mut Session, over: &AtomicBool) -> Result<Vec<Duration>> {
-    let group: GroupId = match session.ask(Request::CreateGroup { request: request_id(), name: "own".parse()? })? {
-        Reply::Done(success) => match success.effect {
-            Effect::Group(group) => group,
+    let group: GroupId =
+        match session.ask(Request::CreateGroup { request: request_id(), name: "own".parse()? })? {
+            Reply::Done(success) => match success.effect {
+                Effect::Group(group) => group,
+                other => return Err(format!("a group: {other:?}").into()),
+            },
             other => return Err(format!("a group: {other:?}").into()),
-        },
-        other => return Err(format!("a group: {other:?}").into()),
-    };
+        };
     let mut waits = Vec::new();
     while !over.load(Ordering::Relaxed) {
         check_interrupt()?;

@@ -10,7 +10,8 @@ use crate::session::Session;
 use crate::support::show::mib;
 use crate::support::{Network, Result, check_interrupt};
 
-/// Log-ins under way at once: enough for every core of the tracker, below its bound for one address.
+/// Log-ins under way at once: enough for every core of the tracker, below its bound for one
+/// address.
 const LOGINS_AT_ONCE: usize = 32;
 /// Sessions that a tracker allows one user.
 const SESSIONS_PER_USER_MAX: usize = 16;
@@ -28,7 +29,10 @@ pub(crate) fn measure(network: &Network, clients: usize, accounts: usize) -> Res
         check_interrupt()?;
         Session::open(network.port(1))?.create_user(&user(account))?;
     }
-    println!("accounts made                                      {accounts:>8} in {:.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "accounts made                                      {accounts:>8} in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
     let before = network.tracker(1).usage();
     let start = Instant::now();
     let mut sessions = login_all(network.port(1), clients, accounts)?;
@@ -46,11 +50,17 @@ pub(crate) fn measure(network: &Network, clients: usize, accounts: usize) -> Res
     }
     let idle = network.tracker(1).usage();
     println!("tracker's memory with no client                    {:>12}", mib(before.memory));
-    println!("tracker's memory with all, idle                    {:>12}   (bar: under 600 MiB)", mib(idle.memory));
+    println!(
+        "tracker's memory with all, idle                    {:>12}   (bar: under 600 MiB)",
+        mib(idle.memory)
+    );
     println!("tracker's memory at its peak                       {:>12}", mib(idle.memory_peak));
     println!("tracker's threads                                  {:>8}", idle.threads);
     let (cpu, time) = (idle.since(busy).cpu.as_secs_f64(), start.elapsed().as_secs_f64());
-    println!("tracker's CPU time while idle                      {:>10.2} s in {time:.0} s, {rounds} pings a client", cpu);
+    println!(
+        "tracker's CPU time while idle                      {:>10.2} s in {time:.0} s, {rounds} pings a client",
+        cpu
+    );
     Ok(())
 }
 
@@ -76,7 +86,8 @@ fn login_all(port: u16, clients: usize, accounts: usize) -> Result<Vec<Session>>
             Ok(sessions)
         };
         let threads: Vec<_> = (0..LOGINS_AT_ONCE).map(|_| scope.spawn(work)).collect();
-        let sessions = threads.into_iter().map(|thread| thread.join().map_err(|_| "a log-in panicked")?);
+        let sessions =
+            threads.into_iter().map(|thread| thread.join().map_err(|_| "a log-in panicked")?);
         Ok(sessions.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     })
 }
@@ -89,12 +100,19 @@ fn ping_all(sessions: &mut [Session]) -> Result<()> {
     sessions.iter_mut().try_for_each(Session::ping)
 }
 
-/// Raises this process's own limit: the tracker's is the tracker's business, and it is running already.
+/// Raises this process's own limit: the tracker's is the tracker's business, and it is running
+/// already.
 fn raise_descriptors(clients: usize) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = clients as u64 + 100;
     if limit.maximum.is_some_and(|maximum| maximum < wanted) {
-        return Err(format!("{wanted} file descriptors are needed; raise the limit (ulimit -Hn) or give --clients").into());
+        return Err(format!(
+            "{wanted} file descriptors are needed; raise the limit (ulimit -Hn) or give --clients"
+        )
+        .into());
     }
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.current.map(|now| now.max(wanted)), ..limit })?)
+    Ok(setrlimit(
+        Resource::Nofile,
+        Rlimit { current: limit.current.map(|now| now.max(wanted)), ..limit },
+    )?)
 }

@@ -1,4 +1,5 @@
-//! A client's session with one tracker, with nothing behind it: one encrypted connection, one request at a time.
+//! A client's session with one tracker, with nothing behind it: one encrypted connection, one
+//! request at a time.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +43,10 @@ impl Session {
     pub(crate) fn open_as(port: u16, device: &DeviceSecurity) -> Result<Self> {
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         let connection = device.dial_tracker(address, None, TIMEOUT, &[])?.0;
-        write_message(&mut connection.writer(), &Opening::new(Hello::Client(ClientHello { port: 9 })))?;
+        write_message(
+            &mut connection.writer(),
+            &Opening::new(Hello::Client(ClientHello { port: 9 })),
+        )?;
         let mut reader = connection.reader();
         reader.set_deadline(Some(Instant::now() + TIMEOUT));
         match read_message(&mut reader, FRAME_LEN_MAX)? {
@@ -51,11 +55,14 @@ impl Session {
         }
     }
 
-    /// Sends a request and waits for its reply. As a client does, asks again with a later time where the tracker wants one.
+    /// Sends a request and waits for its reply. As a client does, asks again with a later time
+    /// where the tracker wants one.
     pub(crate) fn ask(&mut self, mut request: Request) -> Result<Reply> {
         loop {
             let reply = self.ask_once(request.clone())?;
-            let (Reply::Refused(Refusal::Overtaken { above }), Some(stamp)) = (&reply, request.stamp_mut()) else {
+            let (Reply::Refused(Refusal::Overtaken { above }), Some(stamp)) =
+                (&reply, request.stamp_mut())
+            else {
                 return Ok(reply);
             };
             stamp.at = above.next().ok_or("a stamp at the end of time")?;
@@ -68,16 +75,24 @@ impl Session {
         self.reader.set_deadline(Some(Instant::now() + TIMEOUT));
         loop {
             match read_message(&mut self.reader, FRAME_LEN_MAX)? {
-                FromTracker::Reply { number, reply, .. } if number == self.number => return Ok(reply),
+                FromTracker::Reply { number, reply, .. } if number == self.number => {
+                    return Ok(reply);
+                }
                 FromTracker::Event(_) => {}
-                other => return Err(format!("instead of a reply the tracker sent {other:?}").into()),
+                other => {
+                    return Err(format!("instead of a reply the tracker sent {other:?}").into());
+                }
             }
         }
     }
 
     /// Makes an account.
     pub(crate) fn create_user(&mut self, name: &str) -> Result<()> {
-        let request = Request::CreateUser { request: request_id(), name: name.parse()?, password: password()? };
+        let request = Request::CreateUser {
+            request: request_id(),
+            name: name.parse()?,
+            password: password()?,
+        };
         match self.ask(request)? {
             Reply::Done(_) => Ok(()),
             other => Err(format!("create_user {name}: {other:?}").into()),
@@ -110,7 +125,8 @@ fn password() -> Result<Password> {
 /// Returns a request that was not asked before, asked now and after those before.
 pub(crate) fn request_id() -> RequestStamp {
     static LAST: AtomicU64 = AtomicU64::new(0);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     LAST.fetch_max(Stamp::new(now.as_millis() as u64, 0).as_u64(), Ordering::Relaxed);
     let at = Stamp::from_u64(LAST.fetch_add(1, Ordering::Relaxed));
     RequestStamp { id: RequestId::from_bytes(random()), at }

@@ -1,7 +1,9 @@
-//! The engine alone, in processes of its own: seeders, a leecher, no tracker and no client. The program starts itself again for each.
+//! The engine alone, in processes of its own: seeders, a leecher, no tracker and no client. The
+//! program starts itself again for each.
 //!
-//! The tickets are those of a network whose key lies in the program's own directory. Two transports: TLS, which is what Posse speaks, and bytes
-//! in clear, which exists for this comparison.
+//! The tickets are those of a network whose key lies in the program's own directory. Two
+//! transports: TLS, which is what Posse speaks, and bytes in clear, which exists for this
+//! comparison.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -11,9 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use posse::net::{DeviceSecurity, Listener, Stop, Transport};
-use posse::swarm::{DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, Proof, TransferState, hash_file};
+use posse::swarm::{
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, Proof, TransferState, hash_file,
+};
 use posse::trust::KeyPair;
-use posse::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId};
+use posse::types::{
+    Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
+};
 use posse::wire::metainfo::Metainfo;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -72,31 +78,58 @@ fn transfer(kind: Kind, seeders: usize, hashed: &Hashed, dir: &Path) -> Outcome<
         senders.push(Engines::start(&["engine-seed", kind.word(), &key, &source])?);
     }
     let geometry = hashed.seed.metainfo.geometry();
-    let (info_hash, name) = (hashed.seed.metainfo.info_hash().to_string(), hashed.seed.metainfo.name().as_str().to_owned());
+    let (info_hash, name) = (
+        hashed.seed.metainfo.info_hash().to_string(),
+        hashed.seed.metainfo.name().as_str().to_owned(),
+    );
     let numbers = [geometry.len().to_string(), geometry.piece_len().to_string()];
     let (text, sha1) = (target.display().to_string(), hashed.sha1.to_string());
-    let mut words = vec!["engine-leech", kind.word(), &key, &text, &info_hash, &name, &numbers[0], &numbers[1], &sha1];
+    let mut words = vec![
+        "engine-leech",
+        kind.word(),
+        &key,
+        &text,
+        &info_hash,
+        &name,
+        &numbers[0],
+        &numbers[1],
+        &sha1,
+    ];
     words.extend(senders.iter().map(|sender| sender.first.as_str()));
     let receiver = Engines::start(&words)?;
-    let time = Duration::from_micros(receiver.first.parse().map_err(|_| format!("the receiver says: {}", receiver.first))?);
+    let time = Duration::from_micros(
+        receiver.first.parse().map_err(|_| format!("the receiver says: {}", receiver.first))?,
+    );
     let receiver = receiver.end()?;
     let mut sender = Used::default();
     for used in senders.into_iter().map(Engines::end) {
         let used = used?;
-        sender = Used { cpu: sender.cpu + used.cpu, memory_peak: sender.memory_peak.max(used.memory_peak) };
+        sender = Used {
+            cpu: sender.cpu + used.cpu,
+            memory_peak: sender.memory_peak.max(used.memory_peak),
+        };
     }
     std::fs::remove_file(&target)?;
     Ok(Transferred { time, receiver, sender })
 }
 
-/// Moves it both ways, in clear first or encrypted first: whichever comes first may find the machine in another state.
-pub(crate) fn transfer_both(number: usize, seeders: usize, hashed: &Hashed, dir: &Path) -> Outcome<[Transferred; 2]> {
+/// Moves it both ways, in clear first or encrypted first: whichever comes first may find the
+/// machine in another state.
+pub(crate) fn transfer_both(
+    number: usize,
+    seeders: usize,
+    hashed: &Hashed,
+    dir: &Path,
+) -> Outcome<[Transferred; 2]> {
     match number % 2 {
         0 => {
             let tls = transfer(Kind::Tls, seeders, hashed, dir)?;
             Ok([transfer(Kind::Plain, seeders, hashed, dir)?, tls])
         }
-        _ => Ok([transfer(Kind::Plain, seeders, hashed, dir)?, transfer(Kind::Tls, seeders, hashed, dir)?]),
+        _ => Ok([
+            transfer(Kind::Plain, seeders, hashed, dir)?,
+            transfer(Kind::Tls, seeders, hashed, dir)?,
+        ]),
     }
 }
 
@@ -110,8 +143,11 @@ struct Engines {
 
 impl Engines {
     fn start(words: &[&str]) -> Outcome<Self> {
-        let mut child =
-            Command::new(std::env::current_exe()?).args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let input = child.stdin.take().ok_or("no input")?;
         let mut output = BufReader::new(child.stdout.take().ok_or("no output")?);
         let mut first = String::new();
@@ -124,7 +160,10 @@ impl Engines {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         self.child.wait()?;
-        let (cpu, peak) = line.trim().split_once(' ').ok_or("a process of the engine ended without its report")?;
+        let (cpu, peak) = line
+            .trim()
+            .split_once(' ')
+            .ok_or("a process of the engine ended without its report")?;
         Ok(Used { cpu: cpu.parse()?, memory_peak: peak.parse()? })
     }
 }
@@ -134,7 +173,18 @@ pub(crate) fn play(arguments: &[String]) -> Option<Outcome<()>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["engine-seed", kind, key, source] => Some(seed(kind, Path::new(key), Path::new(source))),
-        ["engine-leech", kind, key, target, info_hash, name, len, piece_len, sha1, seeders @ ..] => {
+        [
+            "engine-leech",
+            kind,
+            key,
+            target,
+            info_hash,
+            name,
+            len,
+            piece_len,
+            sha1,
+            seeders @ ..,
+        ] => {
             let facts = || {
                 Ok(FileFacts {
                     info_hash: info_hash.parse()?,
@@ -145,14 +195,22 @@ pub(crate) fn play(arguments: &[String]) -> Option<Outcome<()>> {
                     chain: None,
                 })
             };
-            Some(facts().and_then(|facts| leech(kind, Path::new(key), Path::new(target), facts, seeders)))
+            Some(
+                facts().and_then(|facts| {
+                    leech(kind, Path::new(key), Path::new(target), facts, seeders)
+                }),
+            )
         }
         _ => None,
     }
 }
 
 /// Starts an engine with a listener; its key, or its id in clear, is new.
-pub(crate) fn start(kind: &str, network: &Path, host: impl FnOnce(Anybody) -> Arc<dyn Host>) -> Outcome<(Arc<Engine>, String)> {
+pub(crate) fn start(
+    kind: &str,
+    network: &Path,
+    host: impl FnOnce(Anybody) -> Arc<dyn Host>,
+) -> Outcome<(Arc<Engine>, String)> {
     let key = KeyPair::generate()?;
     let device = key.device();
     let transport = match kind {
@@ -186,11 +244,24 @@ fn seed(kind: &str, network: &Path, source: &Path) -> Outcome<()> {
     Ok(())
 }
 
-fn leech(kind: &str, network: &Path, target: &Path, facts: FileFacts, seeders: &[&str]) -> Outcome<()> {
+fn leech(
+    kind: &str,
+    network: &Path,
+    target: &Path,
+    facts: FileFacts,
+    seeders: &[&str],
+) -> Outcome<()> {
     let (engine, _) = start(kind, network, |host| Arc::new(host))?;
     let peers = seeders.iter().map(|text| peer(text)).collect::<Outcome<Vec<_>>>()?;
     let (before, started, info_hash) = (used(), Instant::now(), facts.info_hash);
-    let spec = DownloadSpec { facts, target: target.to_owned(), metainfo: None, part: None, verified: None, paused: false };
+    let spec = DownloadSpec {
+        facts,
+        target: target.to_owned(),
+        metainfo: None,
+        part: None,
+        verified: None,
+        paused: false,
+    };
     let transfer = engine.download(spec)?;
     engine.add_peers(info_hash, peers);
     let status = transfer.wait(PATIENCE);
@@ -218,13 +289,20 @@ impl Host for Anybody {
     fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
         let issued_ms = now_ms();
         let expires_ms = issued_ms + TICKET_LIFETIME.as_millis() as u64;
-        Some(self.network.sign_ticket(TicketClaims { group, user: USER, device: self.device, issued_ms, expires_ms }))
+        Some(self.network.sign_ticket(TicketClaims {
+            group,
+            user: USER,
+            device: self.device,
+            issued_ms,
+            expires_ms,
+        }))
     }
 
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
         let claims = &ticket.claims;
         let good = claims.device == device && self.network.network().signed_ticket(ticket);
-        let expires = Instant::now() + Duration::from_millis(claims.expires_ms.saturating_sub(now_ms()));
+        let expires =
+            Instant::now() + Duration::from_millis(claims.expires_ms.saturating_sub(now_ms()));
         let TicketClaims { group, user, issued_ms, expires_ms, .. } = *claims;
         let key = self.network.network().into();
         good.then_some(Proof { group, user, issued_ms, expires_ms, expires, key })
@@ -246,9 +324,15 @@ fn now_ms() -> u64 {
 /// What this process has used so far; zeros where the system does not tell.
 pub(crate) fn used() -> Used {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let peak = status.lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()
+    });
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks = |field: usize| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(field)?.parse::<f64>().ok());
+    let ticks = |field: usize| {
+        stat.rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(field)?.parse::<f64>().ok())
+    };
     let cpu = (ticks(11).unwrap_or_default() + ticks(12).unwrap_or_default()) / 100.0;
     Used { cpu, memory_peak: peak.unwrap_or_default() * 1024 }
 }

@@ -19,7 +19,8 @@ impl StatusLine {
     /// Shows the verified bytes of each download of `len` bytes.
     pub(crate) fn show<'a>(&mut self, downloads: impl Iterator<Item = (&'a str, u64)>, len: u64) {
         let percent = |done: u64| (done * 100).checked_div(len).unwrap_or(100);
-        let text: Vec<_> = downloads.map(|(user, done)| format!("{user} {:>3} %", percent(done))).collect();
+        let text: Vec<_> =
+            downloads.map(|(user, done)| format!("{user} {:>3} %", percent(done))).collect();
         let line = format!("downloading    {}", text.join("   "));
         if stdout().is_terminal() {
             print!("\r{line}");
@@ -60,8 +61,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Prints who got how much from whom, how long it took, and how fast it was; fails if that does not add up. A leecher is a
-    /// user and a device.
+    /// Prints who got how much from whom, how long it took, and how fast it was; fails if that does
+    /// not add up. A leecher is a user and a device.
     pub(crate) fn print(&self, leechers: &[(&str, &str)], len: u64) -> Result<()> {
         let mut header = vec!["received by".to_owned()];
         header.extend(self.sent.iter().map(|(sender, _)| format!("from {sender}")));
@@ -71,14 +72,21 @@ impl Report {
             let from: Vec<u64> = self.sent.iter().map(|(_, to)| received(to, device)).collect();
             let total: u64 = from.iter().sum();
             if total < len {
-                return Err(format!("{leecher} got {len} bytes, but only {total} bytes were sent to {leecher}").into());
+                return Err(format!(
+                    "{leecher} got {len} bytes, but only {total} bytes were sent to {leecher}"
+                )
+                .into());
             }
             let time = self.ends[index].saturating_duration_since(self.starts[index]);
             let mut row = vec![(*leecher).to_owned()];
-            let cell =
-                |(bytes, (sender, _)): (u64, &(String, _))| if sender == leecher { "-".to_owned() } else { show::mib(bytes) };
+            let cell = |(bytes, (sender, _)): (u64, &(String, _))| {
+                if sender == leecher { "-".to_owned() } else { show::mib(bytes) }
+            };
             row.extend(from.into_iter().zip(&self.sent).map(cell));
-            row.extend([format!("{:.2} s", time.as_secs_f64()), format!("{:.0}", show::rate(len, time))]);
+            row.extend([
+                format!("{:.2} s", time.as_secs_f64()),
+                format!("{:.0}", show::rate(len, time)),
+            ]);
             rows.push(row);
         }
         println!();

@@ -1,4 +1,5 @@
-//! One user at one client process: commands typed into its stdin, results and events read as JSON from its stdout.
+//! One user at one client process: commands typed into its stdin, results and events read as JSON
+//! from its stdout.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -37,16 +38,22 @@ impl Member {
         let dir = network.dir().join(format!("files-{user}"));
         std::fs::create_dir_all(&dir)?;
         let data_dir = format!("client-{user}");
-        let args = ["127.0.0.1:0", network.info(), "--data-dir", &data_dir, "--json", "--log", "info"];
+        let args =
+            ["127.0.0.1:0", network.info(), "--data-dir", &data_dir, "--json", "--log", "info"];
         let process = Process::start(&data_dir, &network.binaries().client, &args, network.dir())?;
         Self::begin(process, user, dir)
     }
 
-    /// Takes over a client that was just started with `--json`: makes the account `user`, and logs in. Downloads go to `dir`.
+    /// Takes over a client that was just started with `--json`: makes the account `user`, and logs
+    /// in. Downloads go to `dir`.
     pub(crate) fn begin(process: Process, user: &str, dir: PathBuf) -> Result<Self> {
-        let mut member = Self { user: user.to_owned(), device: String::new(), dir, process, events: Vec::new() };
+        let mut member =
+            Self { user: user.to_owned(), device: String::new(), dir, process, events: Vec::new() };
         let (_, listening) = member.wait_event("listening")?;
-        member.device = listening["device"].as_str().ok_or("the client does not say which device it is")?.to_owned();
+        member.device = listening["device"]
+            .as_str()
+            .ok_or("the client does not say which device it is")?
+            .to_owned();
         member.ask(&["create_user", user, "correct horse"])?;
         member.ask(&["login", user, "correct horse"])?;
         Ok(member)
@@ -75,16 +82,20 @@ impl Member {
     /// Types one command and waits for its result, which must be a success.
     pub(crate) fn ask(&mut self, words: &[&str]) -> Result<Value> {
         self.process.send(&shell_words::join(words))?;
-        let deadline = Instant::now() + if words[0] == "upload_file" { PATIENCE_WITH_FILES } else { PATIENCE };
+        let deadline =
+            Instant::now() + if words[0] == "upload_file" { PATIENCE_WITH_FILES } else { PATIENCE };
         loop {
             let (at, object) = self.object(deadline)?;
             if object["command"] == words[0] {
                 return match object["ok"] == true {
                     true => Ok(object),
-                    false => {
-                        Err(format!("{}: {}: {}", self.user, words.join(" "), object["error"].as_str().unwrap_or("failed"))
-                            .into())
-                    }
+                    false => Err(format!(
+                        "{}: {}: {}",
+                        self.user,
+                        words.join(" "),
+                        object["error"].as_str().unwrap_or("failed")
+                    )
+                    .into()),
                 };
             }
             self.events.push((at, object));
@@ -108,8 +119,8 @@ impl Member {
 
     fn object(&mut self, deadline: Instant) -> Result<(Instant, Value)> {
         let (at, line) = self.process.line(deadline).map_err(|e| format!("{}: {e}", self.user))?;
-        let value =
-            serde_json::from_str(&line).map_err(|e| format!("{} wrote a line that is not JSON: {line}: {e}", self.user))?;
+        let value = serde_json::from_str(&line)
+            .map_err(|e| format!("{} wrote a line that is not JSON: {line}: {e}", self.user))?;
         Ok((at, value))
     }
 
@@ -130,7 +141,8 @@ impl Member {
 
     /// Begins to download a file into this member's own directory.
     pub(crate) fn download(&mut self, group: &str, file: &str) -> Result<Instant> {
-        let destination = self.dir.to_str().ok_or("the temporary directory's path is not UTF-8")?.to_owned();
+        let destination =
+            self.dir.to_str().ok_or("the temporary directory's path is not UTF-8")?.to_owned();
         let start = Instant::now();
         self.ask(&["download_file", group, file, &destination])?;
         Ok(start)
@@ -138,7 +150,8 @@ impl Member {
 
     /// The same without waiting for the answer: many begin at the same moment.
     pub(crate) fn type_download(&mut self, group: &str, file: &str) -> Result<Instant> {
-        let destination = self.dir.to_str().ok_or("the temporary directory's path is not UTF-8")?.to_owned();
+        let destination =
+            self.dir.to_str().ok_or("the temporary directory's path is not UTF-8")?.to_owned();
         self.process.send(&shell_words::join(["download_file", group, file, &destination]))?;
         Ok(Instant::now())
     }
@@ -169,14 +182,19 @@ impl Member {
         let answer = self.ask(&["show_uploads"])?;
         let uploads = answer["uploads"].as_array().into_iter().flatten();
         let peers = uploads.flat_map(|upload| upload["to"].as_array().into_iter().flatten());
-        Ok(peers.filter_map(|peer| Some((peer["device"].as_str()?.to_owned(), peer["bytes_sent"].as_u64()?))).collect())
+        Ok(peers
+            .filter_map(|peer| {
+                Some((peer["device"].as_str()?.to_owned(), peer["bytes_sent"].as_u64()?))
+            })
+            .collect())
     }
 
     /// Asks which tracker answers this client's commands.
     pub(crate) fn primary(&mut self) -> Result<usize> {
         let answer = self.ask(&["trackers"])?;
         let mut trackers = answer["trackers"].as_array().into_iter().flatten();
-        let primary = trackers.find(|tracker| tracker["role"] == "primary").ok_or("no tracker is primary")?;
+        let primary =
+            trackers.find(|tracker| tracker["role"] == "primary").ok_or("no tracker is primary")?;
         Ok(primary["number"].as_u64().ok_or("a tracker without a number")? as usize)
     }
 
@@ -197,6 +215,10 @@ impl Member {
     pub(crate) fn leave(mut self) -> Result<()> {
         self.process.send("exit")?;
         let status = self.process.wait(Instant::now() + PATIENCE)?;
-        if status.success() { Ok(()) } else { Err(format!("{}'s client ended with {status}", self.user).into()) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{}'s client ended with {status}", self.user).into())
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! Runs the real programs for the demonstration and the measurements: starts trackers and clients as processes, types commands
-//! into them, reads their JSON, and ends them whatever happens.
+//! Runs the real programs for the demonstration and the measurements: starts trackers and clients
+//! as processes, types commands into them, reads their JSON, and ends them whatever happens.
 //!
 //! **Invariant:** every process started here is gone when its owner is dropped.
 //!
-//! Shared by `examples/local_swarm.rs` and the programs in `benches/`, each of which uses its part of it.
+//! Shared by `examples/local_swarm.rs` and the programs in `benches/`, each of which uses its part
+//! of it.
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod binaries;
@@ -34,9 +35,13 @@ const LOG_LINES_SHOWN: usize = 15;
 
 static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Runs `work` in a fresh directory within `parent`, or within the system's temporary one; on failure says why, with the end of
-/// every process's log.
-pub(crate) fn run(name: &str, parent: Option<&Path>, work: impl FnOnce(&Path) -> Result<()>) -> ExitCode {
+/// Runs `work` in a fresh directory within `parent`, or within the system's temporary one; on
+/// failure says why, with the end of every process's log.
+pub(crate) fn run(
+    name: &str,
+    parent: Option<&Path>,
+    work: impl FnOnce(&Path) -> Result<()>,
+) -> ExitCode {
     let result = watch_signals().and_then(|()| {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf).canonicalize()?;
         let dir = tempfile::Builder::new().prefix("posse-").tempdir_in(parent)?;
@@ -57,7 +62,9 @@ pub(crate) fn run(name: &str, parent: Option<&Path>, work: impl FnOnce(&Path) ->
 
 /// Makes Ctrl-C and SIGTERM end the next wait, so that everything is cleaned up on the way out.
 fn watch_signals() -> Result<()> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+    for signal in
+        [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+    {
         signal_hook::flag::register(signal, INTERRUPTED.clone())?;
     }
     Ok(())
@@ -70,15 +77,20 @@ pub(crate) fn check_interrupt() -> Result<()> {
 
 pub(crate) fn show_logs(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
-    let mut logs: Vec<_> =
-        entries.flatten().map(|entry| entry.path()).filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
+    let mut logs: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "log"))
+        .collect();
     logs.sort();
     for log in logs {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         if !lines.is_empty() {
             eprintln!("--- the end of {}", log.file_name().unwrap_or_default().display());
-            lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].iter().for_each(|line| eprintln!("{line}"));
+            lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..]
+                .iter()
+                .for_each(|line| eprintln!("{line}"));
         }
     }
 }

@@ -37,9 +37,13 @@ impl Network {
     fn try_start(binaries: &Binaries, dir: &Path, count: usize) -> Result<Self> {
         let ports = free_ports(count)?;
         let info = dir.join("tracker_info.txt");
-        fs::write(&info, ports.iter().map(|port| format!("127.0.0.1:{port}\n")).collect::<String>())?;
+        fs::write(
+            &info,
+            ports.iter().map(|port| format!("127.0.0.1:{port}\n")).collect::<String>(),
+        )?;
         let info = info.to_str().ok_or("the temporary directory's path is not UTF-8")?.to_owned();
-        let mut network = Self { dir: dir.into(), binaries: binaries.clone(), info, ports, trackers: Vec::new() };
+        let mut network =
+            Self { dir: dir.into(), binaries: binaries.clone(), info, ports, trackers: Vec::new() };
         for number in 1..=count {
             let tracker = network.spawn(number)?;
             network.trackers.push(tracker);
@@ -51,10 +55,21 @@ impl Network {
     fn spawn(&self, number: usize) -> Result<Process> {
         let name = format!("tracker-{number}");
         // All clients have one address here, and some make groups as fast as they can.
-        let unbounded = ["--accounts-per-hour", "0", "--groups-per-hour", "0", "--requests-per-hour", "0"];
+        let unbounded =
+            ["--accounts-per-hour", "0", "--groups-per-hour", "0", "--requests-per-hour", "0"];
         let number_text = number.to_string();
-        // All trackers of the network have one key, made by the first in the directory in which all run.
-        let common = [&self.info, number_text.as_str(), "--data-dir", &name, "--network-key", "network.key", "--log", "info"];
+        // All trackers of the network have one key, made by the first in the directory in which all
+        // run.
+        let common = [
+            &self.info,
+            number_text.as_str(),
+            "--data-dir",
+            &name,
+            "--network-key",
+            "network.key",
+            "--log",
+            "info",
+        ];
         let args = [&common[..], &unbounded[..]].concat();
         let mut tracker = Process::start(&name, &self.binaries.tracker, &args, &self.dir)?;
         let (_, line) = tracker.line(Instant::now() + PATIENCE)?;
@@ -122,12 +137,17 @@ impl Network {
     pub(crate) fn agree(&mut self) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let digests = (1..=self.count()).map(|number| self.digest(number)).collect::<Result<Vec<_>>>()?;
+            let digests =
+                (1..=self.count()).map(|number| self.digest(number)).collect::<Result<Vec<_>>>()?;
             if digests.iter().all(|digest| *digest == digests[0]) {
                 return Ok(digests[0].clone());
             }
             if Instant::now() >= deadline {
-                return Err(format!("the trackers' directories stay different: {}", digests.join(", ")).into());
+                return Err(format!(
+                    "the trackers' directories stay different: {}",
+                    digests.join(", ")
+                )
+                .into());
             }
             super::check_interrupt()?;
             std::thread::sleep(Duration::from_millis(50));
@@ -151,6 +171,11 @@ impl Network {
 
 /// Finds ports that are free now. All are held until the last is found, so that they differ.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
-    Ok(listeners.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect::<std::io::Result<_>>()?)
+    let listeners = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    Ok(listeners
+        .iter()
+        .map(|listener| listener.local_addr().map(|address| address.port()))
+        .collect::<std::io::Result<_>>()?)
 }

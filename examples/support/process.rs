@@ -43,16 +43,20 @@ pub(crate) struct Usage {
 impl Process {
     /// Starts `program`; what it writes to stderr is appended to `<dir>/<name>.log`.
     pub(crate) fn start(name: &str, program: &Path, args: &[&str], dir: &Path) -> Result<Self> {
-        let log = OpenOptions::new().create(true).append(true).open(dir.join(format!("{name}.log")))?;
+        let log =
+            OpenOptions::new().create(true).append(true).open(dir.join(format!("{name}.log")))?;
         let mut command = Command::new(program);
         command.args(args).current_dir(dir).env_remove("RUST_LOG");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().map_err(|e| format!("{} does not start: {e}", program.display()))?;
+        let mut child =
+            command.spawn().map_err(|e| format!("{} does not start: {e}", program.display()))?;
         let (sender, lines) = crossbeam_channel::unbounded();
         let stdin = child.stdin.take();
         if let Some(stdout) = child.stdout.take() {
             // It ends with the child's stdout, hence with the child.
-            thread::Builder::new().name(format!("{name} stdout")).spawn(move || forward(stdout, &sender))?;
+            thread::Builder::new()
+                .name(format!("{name} stdout"))
+                .spawn(move || forward(stdout, &sender))?;
         }
         Ok(Self { name: name.to_owned(), child, stdin, lines })
     }
@@ -69,8 +73,11 @@ impl Process {
 
     /// Types one line.
     pub(crate) fn send(&mut self, line: &str) -> Result<()> {
-        let stdin = self.stdin.as_mut().ok_or_else(|| format!("{} takes no more input", self.name))?;
-        stdin.write_all(format!("{line}\n").as_bytes()).map_err(|e| format!("{} takes no more input: {e}", self.name).into())
+        let stdin =
+            self.stdin.as_mut().ok_or_else(|| format!("{} takes no more input", self.name))?;
+        stdin
+            .write_all(format!("{line}\n").as_bytes())
+            .map_err(|e| format!("{} takes no more input: {e}", self.name).into())
     }
 
     /// Waits for the next line of stdout, and says when it came.
@@ -138,7 +145,8 @@ impl Usage {
     }
 
     fn of(pid: &str) -> Self {
-        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let read =
+            |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let status = read("status");
         let kib = |key: &str| field(&status, key) * 1024;
         Self {
@@ -175,12 +183,17 @@ fn forward(stdout: ChildStdout, lines: &Sender<(Instant, String)>) {
 /// Returns the number behind `key` in `/proc/<pid>/status`.
 fn field(status: &str, key: &str) -> u64 {
     let value = status.lines().find_map(|line| line.strip_prefix(key));
-    value.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
+    value
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }
 
-/// Returns user and system time of `/proc/<pid>/stat`: the 12th and 13th field behind the name, which may itself hold spaces.
+/// Returns user and system time of `/proc/<pid>/stat`: the 12th and 13th field behind the name,
+/// which may itself hold spaces.
 fn parse_cpu(stat: &str) -> Duration {
-    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split_whitespace()).into_iter().flatten();
+    let fields =
+        stat.rsplit_once(") ").map(|(_, rest)| rest.split_whitespace()).into_iter().flatten();
     let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
     Duration::from_secs(ticks.into()) / TICKS_PER_SECOND
 }

@@ -24,12 +24,23 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 /// Prints rows as a table: the first column to the left, the others to the right.
 pub(crate) fn table(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<_> = (0..columns).map(width).collect();
     for row in rows {
         let cells = row.iter().zip(&widths).enumerate();
-        let line: String =
-            cells.map(|(i, (cell, &w))| if i == 0 { format!("  {cell:<w$}") } else { format!("  {cell:>w$}") }).collect();
+        let line: String = cells
+            .map(
+                |(i, (cell, &w))| {
+                    if i == 0 { format!("  {cell:<w$}") } else { format!("  {cell:>w$}") }
+                },
+            )
+            .collect();
         println!("{}", line.trim_end());
     }
 }

@@ -25,11 +25,13 @@ impl Client {
         self.done(&Request::CreateUser { request, name, password }, Need::Tracker)
     }
 
-    /// Starts a session: what this device shared as that user is offered again, unfinished downloads go on. Returns the user;
-    /// the label differs from `name` when another user of that name was there first.
+    /// Starts a session: what this device shared as that user is offered again, unfinished
+    /// downloads go on. Returns the user; the label differs from `name` when another user of that
+    /// name was there first.
     ///
     /// # Errors
-    /// [`Refusal::WrongPassword`], also when there is no such user; [`ClientError::AlreadyLoggedIn`].
+    /// [`Refusal::WrongPassword`], also when there is no such user;
+    /// [`ClientError::AlreadyLoggedIn`].
     pub fn login(&self, name: &str, password: Password) -> Result<UserEntry, ClientError> {
         let name: Label = name.parse().map_err(|_| Refusal::WrongPassword)?;
         let inner = &self.inner;
@@ -37,7 +39,11 @@ impl Client {
             let mut library = inner.library.lock();
             match &library.phase {
                 Phase::In(user) => return Err(ClientError::AlreadyLoggedIn(user.label.clone())),
-                Phase::Changing => return Err(ClientError::BadArgument("a login or logout is under way; wait for it".into())),
+                Phase::Changing => {
+                    return Err(ClientError::BadArgument(
+                        "a login or logout is under way; wait for it".into(),
+                    ));
+                }
                 Phase::Out => library.phase = Phase::Changing,
             }
         }
@@ -69,13 +75,15 @@ impl Client {
             ClientError::BadArgument(format!("cannot start transfers: {e}"))
         })?;
         {
-            // Under their lock until everything is in its place: whoever sets others comes before or after.
+            // Under their lock until everything is in its place: whoever sets others comes before
+            // or after.
             let limits = inner.limits.lock();
             // Again: they may have been changed since.
             engine.set_limits(limits.rates);
             *inner.engine.lock() = Some(engine);
             let queue = inner.closed_queue(user.user, limits.downloads_max);
-            *inner.library.lock() = Library { phase: Phase::In(user.clone()), queue, ..Library::new() };
+            *inner.library.lock() =
+                Library { phase: Phase::In(user.clone()), queue, ..Library::new() };
         }
         if let Err(error) = inner.restore(&user) {
             warn!("shares and downloads of earlier sessions could not be brought back: {error}");
@@ -109,33 +117,38 @@ impl Client {
     /// [`Refusal::WrongOldPassword`].
     pub fn change_password(&self, old: Password, new: Password) -> Result<(), ClientError> {
         let trackers = &self.inner.trackers;
-        let request = Request::ChangePassword { request: trackers.request_stamp(), old, new: new.clone() };
+        let request =
+            Request::ChangePassword { request: trackers.request_stamp(), old, new: new.clone() };
         let _changing = trackers.changing_password();
         match trackers.call_within(&request, Need::Session, PASSWORD_TIMEOUT) {
             // The set has taken it for itself.
             Ok(Reply::Renewed(token)) => {
                 self.inner.password_changed(&token);
                 if self.inner.must_change_password.swap(false, Ordering::Relaxed) {
-                    // Trackers have refused everything until now: they are told anew what this device does.
+                    // Trackers have refused everything until now: they are told anew what this
+                    // device does.
                     trackers.enter_again();
                 }
                 Ok(())
             }
             Ok(_) => Err(ClientError::BadAnswer),
-            // The password was changed, so the session's token is void: if from here, and the answer was lost, the new one is right.
-            Err(error @ ClientError::Refused(Refusal::SessionOver)) => trackers.prove_again(new).map_err(|_| error),
+            // The password was changed, so the session's token is void: if from here, and the
+            // answer was lost, the new one is right.
+            Err(error @ ClientError::Refused(Refusal::SessionOver)) => {
+                trackers.prove_again(new).map_err(|_| error)
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// Tells whether the operator has set the user's password: until [`Client::change_password`] trackers refuse everything else.
-    /// Does not ask a tracker.
+    /// Tells whether the operator has set the user's password: until [`Client::change_password`]
+    /// trackers refuse everything else. Does not ask a tracker.
     pub fn must_change_password(&self) -> bool {
         self.inner.must_change_password.load(Ordering::Relaxed)
     }
 
-    /// Deletes the user's account, and with it every membership and share; the session ends. Groups that the user owns go to their
-    /// longest-standing members.
+    /// Deletes the user's account, and with it every membership and share; the session ends. Groups
+    /// that the user owns go to their longest-standing members.
     ///
     /// # Errors
     /// [`Refusal::LoginFirst`], and those of the trackers.

@@ -1,6 +1,7 @@
 //! The client's two background threads: news from trackers, and errands to them.
 //!
-//! **Invariant:** the news thread never calls a tracker; the errands thread may, and nobody waits for it while holding a lock.
+//! **Invariant:** the news thread never calls a tracker; the errands thread may, and nobody waits
+//! for it while holding a lock.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -20,13 +21,15 @@ use crate::store::{Progress, ShareRow, ShareState};
 use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal};
 use crate::wire::tracker::Request;
 
-/// Time that a tracker which is back has to tell of everybody again: their clients come back to it within some 10 s.
+/// Time that a tracker which is back has to tell of everybody again: their clients come back to it
+/// within some 10 s.
 const EXPIRE_AFTER: Duration = Duration::from_secs(60);
 
 /// Something that needs a tracker and nobody waits for.
 #[derive(Debug)]
 pub(crate) enum Errand {
-    /// Tells the directory of a share that is pending: a completed download, or one that a crash interrupted.
+    /// Tells the directory of a share that is pending: a completed download, or one that a crash
+    /// interrupted.
     Share(GroupId, InfoHash),
     /// The directory has been told of this share: the store need not call it pending any more.
     Noted(Box<ShareRow>),
@@ -56,21 +59,34 @@ impl Errands {
     /// Queues an errand; false if there is no room.
     pub(crate) fn send(&self, errand: Errand) -> bool {
         match errand {
-            Errand::Share(group, info_hash) => self.shares.try_send(ShareErrand::Tell(group, info_hash)).is_ok(),
+            Errand::Share(group, info_hash) => {
+                self.shares.try_send(ShareErrand::Tell(group, info_hash)).is_ok()
+            }
             Errand::Noted(row) => self.shares.try_send(ShareErrand::Noted(row)).is_ok(),
             other => self.errands.try_send(other).is_ok(),
         }
     }
 }
 
-/// Tells whether a refusal is not the directory's word on what was asked: the same request may be carried out later.
+/// Tells whether a refusal is not the directory's word on what was asked: the same request may be
+/// carried out later.
 fn is_passing(refusal: Refusal) -> bool {
     let for_now = matches!(
         refusal,
-        Refusal::LoginFirst | Refusal::SessionOver | Refusal::Busy | Refusal::TooMany | Refusal::Overtaken { .. }
+        Refusal::LoginFirst
+            | Refusal::SessionOver
+            | Refusal::Busy
+            | Refusal::TooMany
+            | Refusal::Overtaken { .. }
     );
     for_now
-        || matches!(refusal, Refusal::WrongTime { .. } | Refusal::MustChangePassword | Refusal::NetworkFull | Refusal::Quota(_))
+        || matches!(
+            refusal,
+            Refusal::WrongTime { .. }
+                | Refusal::MustChangePassword
+                | Refusal::NetworkFull
+                | Refusal::Quota(_)
+        )
 }
 
 /// How often links are looked at for tickets that have expired while the machine slept.
@@ -106,7 +122,9 @@ pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop)
         inner.end_links_for(&batch);
         for item in batch {
             match item {
-                News::Joined { tracker } => drop(back.insert(tracker, Instant::now() + EXPIRE_AFTER)),
+                News::Joined { tracker } => {
+                    drop(back.insert(tracker, Instant::now() + EXPIRE_AFTER))
+                }
                 News::Lost { tracker } => drop(back.remove(&tracker)),
                 _ => {}
             }
@@ -125,7 +143,8 @@ pub(crate) fn run_shares(inner: &Weak<Inner>, shares: &Receiver<ShareErrand>) {
     }
 }
 
-/// Runs errands until the client stops, and renews in between what is due. Runs on the thread "errands".
+/// Runs errands until the client stops, and renews in between what is due. Runs on the thread
+/// "errands".
 pub(crate) fn run_errands(inner: &Weak<Inner>, errands: &Receiver<Errand>) {
     loop {
         let due = inner.upgrade().and_then(|inner| inner.renewal_due());
@@ -135,7 +154,13 @@ pub(crate) fn run_errands(inner: &Weak<Inner>, errands: &Receiver<Errand>) {
         };
         let (Ok(errand), Some(inner)) = (errand, inner.upgrade()) else { return };
         match errand {
-            Some(Errand::Share(..) | Errand::Noted(..) | Errand::EndSession | Errand::LookAfterTickets) | None => {}
+            Some(
+                Errand::Share(..)
+                | Errand::Noted(..)
+                | Errand::EndSession
+                | Errand::LookAfterTickets,
+            )
+            | None => {}
         }
         // Looked at each time: with a full queue nobody could leave an errand for it.
         if inner.trackers.is_over().is_some() {
@@ -159,8 +184,11 @@ impl Inner {
             }
             News::Lost { tracker } => self.book.lock().lost(tracker),
             News::Removed(group) => self.end_membership(group, true),
-            // Again, in the order in which things were said: an earlier word that the device is there does not count any more.
-            News::Withdrawn { group, info_hash, device } => self.note_withdrawn([(info_hash, device, group)]),
+            // Again, in the order in which things were said: an earlier word that the device is
+            // there does not count any more.
+            News::Withdrawn { group, info_hash, device } => {
+                self.note_withdrawn([(info_hash, device, group)])
+            }
             News::Void { .. } => {}
             News::FileRemoved(removed) => self.file_removed(&removed),
             News::Trackers(addresses) => self.remember_trackers(&addresses),
@@ -187,15 +215,17 @@ impl Inner {
         }
     }
 
-    /// Ends the links that rest on tickets which are void by now, or on a part in a swarm which has ended; before anything else is looked
-    /// at.
+    /// Ends the links that rest on tickets which are void by now, or on a part in a swarm which has
+    /// ended; before anything else is looked at.
     fn end_links_for(&self, news: &[News]) {
         let mut voids = Vec::new();
         let mut withdrawn = HashSet::new();
         for item in news {
             match *item {
                 News::Void { group, user, until_ms } => voids.push((group, user, until_ms)),
-                News::Withdrawn { group, info_hash, device } => drop(withdrawn.insert((info_hash, device, group))),
+                News::Withdrawn { group, info_hash, device } => {
+                    drop(withdrawn.insert((info_hash, device, group)))
+                }
                 _ => {}
             }
         }
@@ -205,7 +235,9 @@ impl Inner {
         if let Some(engine) = self.engine().filter(|_| !withdrawn.is_empty()) {
             // Noted first, so that a link which is being made meanwhile sees it.
             self.note_withdrawn(withdrawn.iter().copied());
-            engine.end_links(|link| withdrawn.contains(&(link.info_hash, link.device, link.proof.group)));
+            engine.end_links(|link| {
+                withdrawn.contains(&(link.info_hash, link.device, link.proof.group))
+            });
         }
     }
 
@@ -228,7 +260,9 @@ impl Inner {
         for change in changes {
             match change {
                 PeerChange::Here(info_hash, device, address) => {
-                    if device != self.security.device() && self.library.lock().is_downloading(info_hash) {
+                    if device != self.security.device()
+                        && self.library.lock().is_downloading(info_hash)
+                    {
                         engine.add_peers(info_hash, [(device, address)]);
                     }
                 }
@@ -237,8 +271,8 @@ impl Inner {
         }
     }
 
-    /// Another key of the network counts than before. What rests on one that counts no more ends, and the session goes on
-    /// with a token of one that does.
+    /// Another key of the network counts than before. What rests on one that counts no more ends,
+    /// and the session goes on with a token of one that does.
     fn key_changed(&self, change: KeyChange) {
         let KeyChange { stage, old, new } = change;
         let keys = self.network.keys();
@@ -264,9 +298,19 @@ impl Inner {
 
     /// The session's token is void: the session ends here too.
     fn end_session(&self) {
-        let (Some(session), Some(reason)) = (self.trackers.session(), self.trackers.is_over()) else { return };
-        // While it is begun or ended by a command there is nothing to end: whoever begins it looks again.
-        let unfinished = self.library.lock().downloads.iter().filter(|d| d.row.progress == Progress::Running).count();
+        let (Some(session), Some(reason)) = (self.trackers.session(), self.trackers.is_over())
+        else {
+            return;
+        };
+        // While it is begun or ended by a command there is nothing to end: whoever begins it looks
+        // again.
+        let unfinished = self
+            .library
+            .lock()
+            .downloads
+            .iter()
+            .filter(|d| d.row.progress == Progress::Running)
+            .count();
         // Noted first: whoever waits for a download finds it as soon as the session has gone.
         let before = self.ended.lock().replace(Ended { reason, unfinished });
         if self.leave_session() {
@@ -279,7 +323,12 @@ impl Inner {
 
     /// The user stopped sharing a file from another device. Every tracker tells of it.
     fn share_stopped(&self, group: GroupId, info_hash: InfoHash) {
-        let row = self.library.lock().share(group, info_hash).filter(|share| share.offered).map(|share| share.row.clone());
+        let row = self
+            .library
+            .lock()
+            .share(group, info_hash)
+            .filter(|share| share.offered)
+            .map(|share| share.row.clone());
         self.stop_offering(group, info_hash);
         if let Some(row) = row {
             self.bus.tell(&ClientEvent::ShareNotOffered {
@@ -291,8 +340,8 @@ impl Inner {
         }
     }
 
-    /// The user is out of a group: what is offered there ends, what is downloaded from there stops. Every tracker tells of it, and
-    /// subscribers hear it once; not when the user left by choice.
+    /// The user is out of a group: what is offered there ends, what is downloaded from there stops.
+    /// Every tracker tells of it, and subscribers hear it once; not when the user left by choice.
     pub(crate) fn end_membership(&self, group: GroupId, announce: bool) {
         self.tickets.lock().drop_group(group);
         let (user, shares, downloads) = {
@@ -308,7 +357,8 @@ impl Inner {
             let mut downloads = Vec::new();
             for download in library.downloads.iter_mut().filter(|d| d.row.group == group) {
                 if !matches!(download.row.progress, Progress::Complete | Progress::Failed(_)) {
-                    download.row.progress = Progress::Failed("you are no longer a member of the group".into());
+                    download.row.progress =
+                        Progress::Failed("you are no longer a member of the group".into());
                     download.steer();
                     downloads.push((download.info_hash(), download.row.progress.clone()));
                 }
@@ -330,7 +380,12 @@ impl Inner {
         self.withdraw_all(group, shares);
         self.leave_source(group);
         let first = self.announced.lock().insert(group, false) != Some(false);
-        let label = self.group_names.lock().get(&group).cloned().or_else(|| self.library.lock().group_label(group));
+        let label = self
+            .group_names
+            .lock()
+            .get(&group)
+            .cloned()
+            .or_else(|| self.library.lock().group_label(group));
         if let Some(label) = label.filter(|_| announce && first) {
             self.bus.tell(&ClientEvent::Removed { group: label });
         }
@@ -358,10 +413,14 @@ impl Inner {
         let parts: Vec<(GroupId, InfoHash, DownloadState)> = {
             let files = self.and_left_sources(files);
             let library = self.library.lock();
-            files.into_iter().map(|(group, info_hash)| (group, info_hash, library.part_in(group, info_hash))).collect()
+            files
+                .into_iter()
+                .map(|(group, info_hash)| (group, info_hash, library.part_in(group, info_hash)))
+                .collect()
         };
-        let takes_part =
-            |(group, _, state): &(GroupId, InfoHash, DownloadState)| (*state != DownloadState::Stopped).then_some(*group);
+        let takes_part = |(group, _, state): &(GroupId, InfoHash, DownloadState)| {
+            (*state != DownloadState::Stopped).then_some(*group)
+        };
         let groups: HashSet<GroupId> = parts.iter().filter_map(takes_part).collect();
         self.trackers.announce(parts);
         self.want_tickets(groups);
@@ -370,20 +429,27 @@ impl Inner {
     /// Tells the directory of a pending share.
     fn share_pending(self: &Arc<Self>, group: GroupId, info_hash: InfoHash) {
         let row = self.library.lock().share(group, info_hash).map(|share| share.row.clone());
-        // Without a tracker the download need not wait to be called complete: one that returns is told then.
-        if let Some(row) = row.filter(|row| row.state == ShareState::Pending && self.trackers.is_reachable()) {
+        // Without a tracker the download need not wait to be called complete: one that returns is
+        // told then.
+        if let Some(row) =
+            row.filter(|row| row.state == ShareState::Pending && self.trackers.is_reachable())
+        {
             let request = self.trackers.request_stamp();
             let request = Request::ShareFile { request, group, file: row.facts.clone() };
             match self.trackers.patient().call(&request, Need::Session) {
                 Ok(_) => {
                     let told = ShareRow { state: ShareState::Offered, ..row.clone() };
-                    // It may have been stopped meanwhile, or another file may be offered in its place, of which is told next.
-                    if let Some(share) = self.library.lock().share(group, info_hash).filter(|share| share.row == row) {
+                    // It may have been stopped meanwhile, or another file may be offered in its
+                    // place, of which is told next.
+                    if let Some(share) =
+                        self.library.lock().share(group, info_hash).filter(|share| share.row == row)
+                    {
                         share.row = told.clone();
                         self.trackers.announce([(group, info_hash, DownloadState::Seeding)]);
                     }
                     self.settle(info_hash);
-                    // Last, and nobody waits for it: a share that seems to be pending at the next start is told of once more.
+                    // Last, and nobody waits for it: a share that seems to be pending at the next
+                    // start is told of once more.
                     self.share_noted(&told);
                 }
                 Err(super::ClientError::Refused(refusal)) if !is_passing(refusal) => {
@@ -391,15 +457,22 @@ impl Inner {
                     self.settle(info_hash);
                     self.stop_offering(group, info_hash);
                 }
-                Err(error) => warn!("{} is shared on as soon as a tracker answers: {error}", row.label),
+                Err(error) => {
+                    warn!("{} is shared on as soon as a tracker answers: {error}", row.label)
+                }
             }
         }
         self.settle(info_hash);
     }
 
-    /// Has the store call a share offered of which the directory has been told, if it is that one still.
+    /// Has the store call a share offered of which the directory has been told, if it is that one
+    /// still.
     fn share_noted(&self, row: &ShareRow) {
-        let is_there = self.library.lock().share(row.group, row.facts.info_hash).is_some_and(|share| share.row == *row);
+        let is_there = self
+            .library
+            .lock()
+            .share(row.group, row.facts.info_hash)
+            .is_some_and(|share| share.row == *row);
         if is_there {
             let stored = self.store.share_noted(row.user, row.group, row.facts.info_hash);
             self.note_store_error(stored);
@@ -409,8 +482,12 @@ impl Inner {
     /// A tracker is there again: it is told of the shares that none could be told of.
     fn retry_pending(&self) {
         let library = self.library.lock();
-        let pending = library.shares.values().filter(|share| share.offered && share.row.state == ShareState::Pending);
-        let pending: Vec<(GroupId, InfoHash)> = pending.map(|share| (share.row.group, share.row.facts.info_hash)).collect();
+        let pending = library
+            .shares
+            .values()
+            .filter(|share| share.offered && share.row.state == ShareState::Pending);
+        let pending: Vec<(GroupId, InfoHash)> =
+            pending.map(|share| (share.row.group, share.row.facts.info_hash)).collect();
         drop(library);
         for (group, info_hash) in pending {
             self.send_errand(Errand::Share(group, info_hash));
@@ -440,7 +517,9 @@ impl Inner {
     pub(crate) fn settle(&self, info_hash: InfoHash) {
         let ended = {
             let mut library = self.library.lock();
-            let download = library.download(info_hash).filter(|d| d.row.progress == Progress::Complete && !d.settled);
+            let download = library
+                .download(info_hash)
+                .filter(|d| d.row.progress == Progress::Complete && !d.settled);
             download.map(|download| download.settled = true).is_some()
         };
         if ended {
@@ -454,7 +533,11 @@ impl Inner {
             let mut library = self.library.lock();
             let Some(download) = library.download(info_hash) else { return };
             let status = download.status();
-            let callbacks = if status.has_ended() { std::mem::take(&mut download.callbacks) } else { Vec::new() };
+            let callbacks = if status.has_ended() {
+                std::mem::take(&mut download.callbacks)
+            } else {
+                Vec::new()
+            };
             (status, callbacks)
         };
         self.changed.notify_all();

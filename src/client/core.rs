@@ -1,12 +1,14 @@
 //! The client: what it holds, how it starts and how it ends.
 //!
-//! **Invariant:** there is an engine exactly while a user is logged in, and it works for that user alone; so a logout leaves
-//! nothing of one user's to the next.
+//! **Invariant:** there is an engine exactly while a user is logged in, and it works for that user
+//! alone; so a logout leaves nothing of one user's to the next.
 //!
-//! Threads: "listener" hands connections to the engine; "queue" lets downloads in that waited; "news" takes what trackers tell, and never
-//! calls a tracker; "errands" does what needs a tracker and nobody waits for, and renews the session's token and tickets in time; "sources" asks
-//! trackers which other groups offer what is downloaded; "sharers" tell the directory of completed downloads, several at a time, so that they
-//! share the trackers' waits for their disks. Commands run on the caller's thread.
+//! Threads: "listener" hands connections to the engine; "queue" lets downloads in that waited;
+//! "news" takes what trackers tell, and never calls a tracker; "errands" does what needs a tracker
+//! and nobody waits for, and renews the session's token and tickets in time; "sources" asks
+//! trackers which other groups offer what is downloaded; "sharers" tell the directory of completed
+//! downloads, several at a time, so that they share the trackers' waits for their disks. Commands
+//! run on the caller's thread.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -35,7 +37,9 @@ use crate::net::{DeviceSecurity, Listener, Stop, Threads};
 use crate::store::{DeviceStore, SuccessorRow};
 use crate::swarm::Engine;
 use crate::trust::KeyPair;
-use crate::types::{DeviceId, Fingerprint, GroupId, Label, Refusal, RotationStage, UserEntry, UserId};
+use crate::types::{
+    DeviceId, Fingerprint, GroupId, Label, Refusal, RotationStage, UserEntry, UserId,
+};
 
 /// News that wait for their thread; beyond it the trackers' readers wait.
 const NEWS_LEN: usize = 1024;
@@ -52,8 +56,8 @@ const ERRANDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One installed client: sessions with all trackers, shares, downloads, and links to other clients.
 ///
-/// Every method may be called from any thread; those that ask the trackers block until one has answered, about 10 s at most; 35 s where a password is looked at.
-/// Dropping the client stops it.
+/// Every method may be called from any thread; those that ask the trackers block until one has
+/// answered, about 10 s at most; 35 s where a password is looked at. Dropping the client stops it.
 ///
 /// # Example
 /// ```no_run
@@ -86,7 +90,8 @@ pub(crate) struct Inner {
     pub(crate) trackers: TrackerSet,
     pub(crate) engine: Mutex<Option<Arc<Engine>>>,
     pub(crate) library: Mutex<Library>,
-    /// Held while a download comes, goes, is paused or resumed, in the library and in the store, so that both see it in the same order. Taken before the library's.
+    /// Held while a download comes, goes, is paused or resumed, in the library and in the store, so
+    /// that both see it in the same order. Taken before the library's.
     pub(crate) coming_and_going: Mutex<()>,
     /// Notified whenever something in the library ends or changes its phase.
     pub(crate) changed: Condvar,
@@ -100,7 +105,8 @@ pub(crate) struct Inner {
     pub(crate) names: Mutex<HashMap<UserId, Label>>,
     /// Names of groups met in this session.
     pub(crate) group_names: Mutex<HashMap<GroupId, Label>>,
-    /// Groups whose joining or leaving was announced last, true for joining: every tracker tells of it.
+    /// Groups whose joining or leaving was announced last, true for joining: every tracker tells of
+    /// it.
     pub(crate) announced: Mutex<HashMap<GroupId, bool>>,
     /// The operator has set the user's password.
     pub(crate) must_change_password: AtomicBool,
@@ -126,14 +132,16 @@ pub(crate) struct Ended {
 }
 
 impl Client {
-    /// Opens the data directory, binds the port, and begins to connect to the trackers; does not wait for them.
+    /// Opens the data directory, binds the port, and begins to connect to the trackers; does not
+    /// wait for them.
     ///
     /// # Errors
-    /// [`ClientError::Store`] if the data directory cannot be used or another client uses it, [`ClientError::System`] if the
-    /// address cannot be bound.
+    /// [`ClientError::Store`] if the data directory cannot be used or another client uses it,
+    /// [`ClientError::System`] if the address cannot be bound.
     pub fn start(config: ClientConfig) -> Result<Self, ClientError> {
         let listener = Listener::bind(config.listen).map_err(|e| {
-            let what = format!("cannot listen on {}; free the port or choose another", config.listen);
+            let what =
+                format!("cannot listen on {}; free the port or choose another", config.listen);
             ClientError::system(what, e)
         })?;
         let store = Arc::new(DeviceStore::open(&config.data_dir)?);
@@ -145,7 +153,8 @@ impl Client {
         let (shares, shares_in) = bounded(ERRANDS_LEN);
         let (slots, slots_in) = bounded(1);
         let limits = ClientLimits { rates: config.limits, downloads_max: config.downloads_max };
-        let trackers = start_trackers(&config, &store, address, security.clone(), network.clone(), news)?;
+        let trackers =
+            start_trackers(&config, &store, address, security.clone(), network.clone(), news)?;
         let inner = Arc::new(Inner {
             config,
             address,
@@ -205,7 +214,8 @@ impl Client {
         self.inner.trackers.wait_for_any(timeout)
     }
 
-    /// The error of a command that no tracker can be asked now: none can be reached, or those that answer are not to be trusted.
+    /// The error of a command that no tracker can be asked now: none can be reached, or those that
+    /// answer are not to be trusted.
     pub fn why_no_tracker(&self) -> ClientError {
         self.inner.trackers.why_unreachable()
     }
@@ -220,18 +230,21 @@ impl Client {
         *self.inner.ended.lock()
     }
 
-    /// Returns a channel on which everything that happens by itself arrives from now on; on the first also what has happened before.
+    /// Returns a channel on which everything that happens by itself arrives from now on; on the
+    /// first also what has happened before.
     pub fn subscribe(&self) -> Receiver<ClientEvent> {
         self.inner.bus.subscribe()
     }
 
-    /// Ends commands that wait for a tracker, on whatever threads, with [`ClientError::Interrupted`]; a change that they asked for
-    /// may be made all the same. Transfers go on.
+    /// Ends commands that wait for a tracker, on whatever threads, with
+    /// [`ClientError::Interrupted`]; a change that they asked for may be made all the same.
+    /// Transfers go on.
     pub fn interrupt(&self) {
         self.inner.trackers.interrupt();
     }
 
-    /// Ends the session, the transfers and all threads; what is unfinished goes on at the next login. Calling it again does nothing.
+    /// Ends the session, the transfers and all threads; what is unfinished goes on at the next
+    /// login. Calling it again does nothing.
     ///
     /// # Blocking
     /// For some seconds at most.
@@ -270,17 +283,23 @@ fn open_device(config: &ClientConfig) -> Result<DeviceSecurity, ClientError> {
     Ok(DeviceSecurity::new(&key)?)
 }
 
-/// The network that the user named, else the one remembered, else none yet; and what to tell if that is another than the one
-/// remembered, or than the option of this start says.
-fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<(Arc<Network>, Vec<ClientEvent>), ClientError> {
+/// The network that the user named, else the one remembered, else none yet; and what to tell if
+/// that is another than the one remembered, or than the option of this start says.
+fn open_network(
+    config: &ClientConfig,
+    store: &Arc<DeviceStore>,
+) -> Result<(Arc<Network>, Vec<ClientEvent>), ClientError> {
     let (remembered, successors) = (store.network()?, store.successors()?);
     // What is named may be older than the change of a key, also if a script names it at each start.
-    let named = config.network.or(config.trackers.fingerprint()).map(|named| latest(named, &successors));
+    let named =
+        config.network.or(config.trackers.fingerprint()).map(|named| latest(named, &successors));
     let outdated = config.network.zip(named).filter(|(option, latest)| option != latest);
     // The key that is to come is the same network's.
     let is_next = |row: &&SuccessorRow| !row.has_ended && Some(row.old) == remembered;
     let next = successors.iter().find(is_next).copied();
-    let named = named.map(|named| next.filter(|row| row.new.fingerprint() == named).map_or(named, |row| row.old));
+    let named = named.map(|named| {
+        next.filter(|row| row.new.fingerprint() == named).map_or(named, |row| row.old)
+    });
     let new = named.filter(|named| remembered != Some(*named));
     if let Some(new) = new {
         store.set_network(new)?;
@@ -298,7 +317,11 @@ fn open_network(config: &ClientConfig, store: &Arc<DeviceStore>) -> Result<(Arc<
         before: Some(before),
         unwritten: None,
     });
-    let followed = outdated.map(|(old, new)| ClientEvent::NetworkKey { stage: RotationStage::Ended, old, new });
+    let followed = outdated.map(|(old, new)| ClientEvent::NetworkKey {
+        stage: RotationStage::Ended,
+        old,
+        new,
+    });
     Ok((Arc::new(network), replaced.into_iter().chain(followed).collect()))
 }
 
@@ -345,17 +368,26 @@ impl Inner {
         };
         let spawned = self.threads.spawn("listener", accept);
         let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
-        let spawned = spawned.and_then(|()| self.threads.spawn("news", move || background::take_news(&weak, &news, &stop)));
+        let spawned = spawned.and_then(|()| {
+            self.threads.spawn("news", move || background::take_news(&weak, &news, &stop))
+        });
         let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
-        let spawned = spawned.and_then(|()| self.threads.spawn("sources", move || super::sources::find_sources(&weak, &stop)));
+        let spawned = spawned.and_then(|()| {
+            self.threads.spawn("sources", move || super::sources::find_sources(&weak, &stop))
+        });
         let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
-        let spawned = spawned.and_then(|()| self.threads.spawn("queue", move || slots::mind_queue(&weak, &slots, &stop)));
+        let spawned = spawned.and_then(|()| {
+            self.threads.spawn("queue", move || slots::mind_queue(&weak, &slots, &stop))
+        });
         let weak = Arc::downgrade(self);
-        let spawned =
-            spawned.and_then(|()| self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands)));
+        let spawned = spawned.and_then(|()| {
+            self.errand_threads.spawn("errands", move || background::run_errands(&weak, &errands))
+        });
         let spawned = (0..SHARERS).fold(spawned, |spawned, _| {
             let (weak, shares) = (Arc::downgrade(self), shares.clone());
-            spawned.and_then(|()| self.errand_threads.spawn("sharer", move || background::run_shares(&weak, &shares)))
+            spawned.and_then(|()| {
+                self.errand_threads.spawn("sharer", move || background::run_shares(&weak, &shares))
+            })
         });
         spawned.map_err(|e| ClientError::system("cannot start a thread", e))
     }
@@ -375,13 +407,14 @@ impl Inner {
         self.library.lock().user().cloned().ok_or(ClientError::Refused(Refusal::LoginFirst))
     }
 
-    /// Leaves an errand for its thread. With a full queue, or at the end, it is left to the next login.
+    /// Leaves an errand for its thread. With a full queue, or at the end, it is left to the next
+    /// login.
     pub(crate) fn send_errand(&self, errand: Errand) -> bool {
         self.errands.lock().as_ref().is_some_and(|errands| errands.send(errand))
     }
 
-    /// Ends the session if there is one, and tells whether there was. Links first: from then on nobody's ticket is good here, and no
-    /// connection is taken. The trackers may take a moment.
+    /// Ends the session if there is one, and tells whether there was. Links first: from then on
+    /// nobody's ticket is good here, and no connection is taken. The trackers may take a moment.
     pub(crate) fn leave_session(&self) -> bool {
         {
             let mut library = self.library.lock();

@@ -14,21 +14,28 @@ use crate::store::{DownloadRow, Progress};
 use crate::types::{FileEntry, GroupEntry, Refusal, UserId};
 
 impl Client {
-    /// Starts a download in the background, or has it wait while as many run as may. A `destination` that is a directory gets the file under its name; anything else is
-    /// the new file's path. A file that is there already with the same content counts as downloaded.
+    /// Starts a download in the background, or has it wait while as many run as may. A
+    /// `destination` that is a directory gets the file under its name; anything else is the new
+    /// file's path. A file that is there already with the same content counts as downloaded.
     ///
     /// # Errors
-    /// [`Refusal::NotMember`], [`Refusal::NoSuchFile`]; [`ClientError::Path`] and [`ClientError::DownloadState`] when the
-    /// destination cannot be used, exists with other content, or has no room.
+    /// [`Refusal::NotMember`], [`Refusal::NoSuchFile`]; [`ClientError::Path`] and
+    /// [`ClientError::DownloadState`] when the destination cannot be used, exists with other
+    /// content, or has no room.
     ///
     /// # Blocking
     /// While the trackers are asked, and while a file that is there already is compared.
-    pub fn download_file(&self, group: &str, file: &str, destination: &Path) -> Result<DownloadHandle, ClientError> {
+    pub fn download_file(
+        &self,
+        group: &str,
+        file: &str,
+        destination: &Path,
+    ) -> Result<DownloadHandle, ClientError> {
         self.download_file_with(group, file, destination, &mut |_, _| true)
     }
 
-    /// As [`Client::download_file`]; `progress` is told of the comparison with a file that is there already, and returns false to
-    /// cancel.
+    /// As [`Client::download_file`]; `progress` is told of the comparison with a file that is there
+    /// already, and returns false to cancel.
     ///
     /// # Errors
     /// Those of [`Client::download_file`], and [`ClientError::Interrupted`].
@@ -52,7 +59,8 @@ impl Client {
         Ok(self.inner.store.flush()?)
     }
 
-    /// As [`Client::download_file_with`], for callers that begin several and then see to it that they are durable, all at once.
+    /// As [`Client::download_file_with`], for callers that begin several and then see to it that
+    /// they are durable, all at once.
     pub(crate) fn download_file_soon(
         &self,
         group: &str,
@@ -73,7 +81,11 @@ impl Client {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let begun_ms = self.inner.library.lock().queue.stamp(now.as_millis() as u64);
         let row = new_row(user, &resolved.group, &entry, target, begun_ms);
-        if is_there(&row.target) { self.inner.adopt(row, progress) } else { self.inner.begin_new(row) }
+        if is_there(&row.target) {
+            self.inner.adopt(row, progress)
+        } else {
+            self.inner.begin_new(row)
+        }
     }
 
     /// Those that run or wait.
@@ -98,7 +110,10 @@ impl Client {
         self.inner.need_user()?;
         let missing = || ClientError::NoSuchDownload { group: group.into(), file: file.into() };
         let mut library = self.inner.library.lock();
-        let row = library.find_download(group, file).map(|download| download.row.clone()).ok_or_else(missing)?;
+        let row = library
+            .find_download(group, file)
+            .map(|download| download.row.clone())
+            .ok_or_else(missing)?;
         Ok(self.inner.handle(&row))
     }
 
@@ -129,11 +144,14 @@ impl Client {
     /// What to say about a download that has paused itself in this session.
     pub(crate) fn stuck(&self) -> Option<String> {
         let library = self.inner.library.lock();
-        library.downloads.iter().filter(|download| download.unreported).find_map(|download| match &download.row.progress {
-            Progress::Paused(Some(reason)) => {
-                Some(format!("{} in {} is paused: {reason}", download.row.label, download.row.group_label))
+        library.downloads.iter().filter(|download| download.unreported).find_map(|download| {
+            match &download.row.progress {
+                Progress::Paused(Some(reason)) => Some(format!(
+                    "{} in {} is paused: {reason}",
+                    download.row.label, download.row.group_label
+                )),
+                _ => None,
             }
-            _ => None,
         })
     }
 
@@ -155,13 +173,23 @@ pub(crate) fn to_event(status: &DownloadStatus) -> Option<ClientEvent> {
     let (group, file, path) = (status.group.clone(), status.file.clone(), status.path.clone());
     match &status.phase {
         DownloadPhase::Complete => Some(ClientEvent::DownloadComplete { group, file, path }),
-        DownloadPhase::Failed(reason) => Some(ClientEvent::DownloadFailed { group, file, reason: reason.clone() }),
-        DownloadPhase::Paused(Some(reason)) => Some(ClientEvent::DownloadPaused { group, file, reason: reason.clone() }),
+        DownloadPhase::Failed(reason) => {
+            Some(ClientEvent::DownloadFailed { group, file, reason: reason.clone() })
+        }
+        DownloadPhase::Paused(Some(reason)) => {
+            Some(ClientEvent::DownloadPaused { group, file, reason: reason.clone() })
+        }
         DownloadPhase::Paused(None) | DownloadPhase::Running | DownloadPhase::Queued(_) => None,
     }
 }
 
-fn new_row(user: UserId, group: &GroupEntry, entry: &FileEntry, target: PathBuf, begun_ms: u64) -> DownloadRow {
+fn new_row(
+    user: UserId,
+    group: &GroupEntry,
+    entry: &FileEntry,
+    target: PathBuf,
+    begun_ms: u64,
+) -> DownloadRow {
     DownloadRow {
         user,
         group: group.group,

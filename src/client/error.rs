@@ -25,7 +25,9 @@ pub enum ClientError {
         owner: Label,
     },
     /// A tracker acknowledged a share, and lists other facts than were sent.
-    #[error("the tracker lists {0} otherwise than it was sent, so it is not offered; tell the operator of the trackers")]
+    #[error(
+        "the tracker lists {0} otherwise than it was sent, so it is not offered; tell the operator of the trackers"
+    )]
     ListedOtherwise(FileName),
     /// The device's key cannot be used.
     #[error(transparent)]
@@ -34,7 +36,9 @@ pub enum ClientError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// No tracker of the list can be reached.
-    #[error("no tracker can be reached; check tracker_info.txt and the network, the client keeps trying")]
+    #[error(
+        "no tracker can be reached; check tracker_info.txt and the network, the client keeps trying"
+    )]
     NoTracker,
     /// The trackers that answer are of another network than the one that is trusted.
     #[error("no tracker can be reached: what answers belongs to the network {found}, and not to {expected}, which this device trusts; {hint}",

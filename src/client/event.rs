@@ -1,6 +1,7 @@
 //! What a client tells whoever has subscribed.
 //!
-//! **Invariant:** telling never blocks: a subscriber that does not keep up loses events, and the log says so.
+//! **Invariant:** telling never blocks: a subscriber that does not keep up loses events, and the
+//! log says so.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,13 +68,16 @@ pub enum ClientEvent {
         /// The group.
         group: Label,
     },
-    /// This device trusts another network than before, and remembers it: its trackers are spoken to from now on, and no others.
+    /// This device trusts another network than before, and remembers it: its trackers are spoken to
+    /// from now on, and no others.
     TrustedNetwork {
         /// The network.
         network: Fingerprint,
-        /// The one that was trusted before, if the user has named another; `None` if this is the first that was met.
+        /// The one that was trusted before, if the user has named another; `None` if this is the
+        /// first that was met.
         before: Option<Fingerprint>,
-        /// Why it could not be written down, if it could not: then the next start trusts the first network that it meets.
+        /// Why it could not be written down, if it could not: then the next start trusts the first
+        /// network that it meets.
         unwritten: Option<String>,
     },
     /// The operator replaces the network's key, and this device goes along with that.
@@ -85,7 +89,8 @@ pub enum ClientEvent {
         /// The key after.
         new: Fingerprint,
     },
-    /// The clocks of two trackers differ too much, and nothing tells which is right: changes go to the one that takes them.
+    /// The clocks of two trackers differ too much, and nothing tells which is right: changes go to
+    /// the one that takes them.
     ClocksDiffer {
         /// `host:port` of both.
         trackers: [String; 2],
@@ -153,15 +158,21 @@ mod tests {
     #[test]
     fn what_happens_at_the_start_is_heard_by_whoever_subscribes_first() {
         let bus = Bus::default();
-        let event =
-            |n: u8| ClientEvent::TrustedNetwork { network: Fingerprint::from_bytes([n; 32]), before: None, unwritten: None };
+        let event = |n: u8| ClientEvent::TrustedNetwork {
+            network: Fingerprint::from_bytes([n; 32]),
+            before: None,
+            unwritten: None,
+        };
         (0..20).for_each(|n| bus.tell(&event(n)));
         let first = bus.subscribe();
         bus.tell(&event(99));
         let second = bus.subscribe();
         bus.tell(&event(100));
         let heard: Vec<ClientEvent> = first.try_iter().collect();
-        assert_eq!((heard.len(), &heard[0], &heard[EARLY_MAX]), (EARLY_MAX + 2, &event(0), &event(99)));
+        assert_eq!(
+            (heard.len(), &heard[0], &heard[EARLY_MAX]),
+            (EARLY_MAX + 2, &event(0), &event(99))
+        );
         assert_eq!(second.try_iter().collect::<Vec<_>>(), [event(100)]);
     }
 }

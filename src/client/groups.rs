@@ -1,9 +1,13 @@
-//! Groups: making, joining, leaving, owning, renaming and deleting them; and the state of the trackers.
+//! Groups: making, joining, leaving, owning, renaming and deleting them; and the state of the
+//! trackers.
 
 use super::core::Inner;
 use super::trackers::{LinkView, Need};
 use super::{Client, ClientError};
-use crate::types::{Fingerprint, GroupEntry, GroupId, GroupName, Label, Part, Refusal, TrackerEntry, TrackerState, UserId};
+use crate::types::{
+    Fingerprint, GroupEntry, GroupId, GroupName, Label, Part, Refusal, TrackerEntry, TrackerState,
+    UserId,
+};
 use crate::wire::tracker::{Reply, Request, Resolved};
 
 /// What a tracker is to this client.
@@ -53,7 +57,10 @@ impl Client {
     pub fn create_group(&self, group: &str) -> Result<(), ClientError> {
         self.inner.need_user()?;
         let name: GroupName = group.parse()?;
-        self.done(&Request::CreateGroup { request: self.inner.trackers.request_stamp(), name }, Need::Session)
+        self.done(
+            &Request::CreateGroup { request: self.inner.trackers.request_stamp(), name },
+            Need::Session,
+        )
     }
 
     /// Asks a group's owner to be let in.
@@ -62,7 +69,10 @@ impl Client {
     /// [`Refusal::NoSuchGroup`], [`Refusal::AlreadyMember`], [`Refusal::AlreadyRequested`].
     pub fn join_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
-        self.done(&Request::JoinGroup { request: self.inner.trackers.request_stamp(), group }, Need::Session)
+        self.done(
+            &Request::JoinGroup { request: self.inner.trackers.request_stamp(), group },
+            Need::Session,
+        )
     }
 
     /// Leaves a group; the user's shares there stop.
@@ -71,7 +81,10 @@ impl Client {
     /// [`Refusal::NoSuchGroup`], [`Refusal::NotMember`].
     pub fn leave_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
-        self.done(&Request::LeaveGroup { request: self.inner.trackers.request_stamp(), group }, Need::Session)?;
+        self.done(
+            &Request::LeaveGroup { request: self.inner.trackers.request_stamp(), group },
+            Need::Session,
+        )?;
         self.inner.end_membership(group, false);
         Ok(())
     }
@@ -82,7 +95,10 @@ impl Client {
     /// [`Refusal::NotOwner`], [`Refusal::NoSuchRequest`], [`Refusal::NoSuchUser`].
     pub fn accept_request(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::NoSuchRequest)?;
-        self.done(&Request::AcceptRequest { request: self.inner.trackers.request_stamp(), group, user }, Need::Session)
+        self.done(
+            &Request::AcceptRequest { request: self.inner.trackers.request_stamp(), group, user },
+            Need::Session,
+        )
     }
 
     /// Turns down a user who has asked; the owner only.
@@ -91,7 +107,10 @@ impl Client {
     /// [`Refusal::NotOwner`], [`Refusal::NoSuchRequest`], [`Refusal::NoSuchUser`].
     pub fn reject_request(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::NoSuchRequest)?;
-        self.done(&Request::RejectRequest { request: self.inner.trackers.request_stamp(), group, user }, Need::Session)
+        self.done(
+            &Request::RejectRequest { request: self.inner.trackers.request_stamp(), group, user },
+            Need::Session,
+        )
     }
 
     /// Ends a user's membership; the owner only.
@@ -100,7 +119,10 @@ impl Client {
     /// [`Refusal::NotOwner`], [`Refusal::UserNotMember`], [`Refusal::IsOwner`].
     pub fn remove_member(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::UserNotMember)?;
-        self.done(&Request::RemoveMember { request: self.inner.trackers.request_stamp(), group, user }, Need::Session)
+        self.done(
+            &Request::RemoveMember { request: self.inner.trackers.request_stamp(), group, user },
+            Need::Session,
+        )
     }
 
     /// Hands a group to another member; the owner only.
@@ -109,19 +131,24 @@ impl Client {
     /// [`Refusal::NotOwner`], [`Refusal::UserNotMember`].
     pub fn transfer_group(&self, group: &str, user: &str) -> Result<(), ClientError> {
         let (group, user) = self.inner.owned(group, user, Refusal::UserNotMember)?;
-        self.done(&Request::TransferGroup { request: self.inner.trackers.request_stamp(), group, user }, Need::Session)
+        self.done(
+            &Request::TransferGroup { request: self.inner.trackers.request_stamp(), group, user },
+            Need::Session,
+        )
     }
 
     /// Gives a group another name; the owner only. Files, members and shares stay as they are.
     ///
     /// # Errors
-    /// [`ClientError::BadArgument`] for a name that cannot be one, [`Refusal::NotOwner`], [`Refusal::NameTaken`].
+    /// [`ClientError::BadArgument`] for a name that cannot be one, [`Refusal::NotOwner`],
+    /// [`Refusal::NameTaken`].
     pub fn rename_group(&self, group: &str, name: &str) -> Result<(), ClientError> {
         let name: GroupName = name.parse()?;
         let group = self.inner.group(group)?.group;
         let request = self.inner.trackers.request_stamp();
         self.done(&Request::RenameGroup { request, group, name }, Need::Session)?;
-        // What is shared and downloaded there is shown under the new name from now on; if no tracker lists it now, at the next login.
+        // What is shared and downloaded there is shown under the new name from now on; if no
+        // tracker lists it now, at the next login.
         if let Ok(groups) = self.inner.my_groups().all() {
             let renamed = groups.iter().find(|entry| entry.group == group);
             renamed.into_iter().for_each(|entry| self.inner.relabel(group, &entry.label));
@@ -129,7 +156,8 @@ impl Client {
         Ok(())
     }
 
-    /// Deletes a group for everybody: its memberships and shares end, its downloads stop. The owner only.
+    /// Deletes a group for everybody: its memberships and shares end, its downloads stop. The owner
+    /// only.
     ///
     /// # Errors
     /// [`Refusal::NotOwner`], [`Refusal::NoSuchGroup`].
@@ -146,18 +174,29 @@ impl Client {
         done
     }
 
-    /// Every tracker's state, as the primary and this client see it. Works, with less to say, when none can be reached.
+    /// Every tracker's state, as the primary and this client see it. Works, with less to say, when
+    /// none can be reached.
     ///
     /// # Errors
     /// None at present.
     pub fn trackers(&self) -> Result<TrackersStatus, ClientError> {
         let trackers = &self.inner.trackers;
         let need = if trackers.session().is_some() { Need::Session } else { Need::Tracker };
-        let reply = if trackers.is_reachable() { trackers.call(&Request::ListTrackers, need).ok() } else { None };
+        let reply = if trackers.is_reachable() {
+            trackers.call(&Request::ListTrackers, need).ok()
+        } else {
+            None
+        };
         let (views, network) = (trackers.views(), self.network());
         Ok(match reply {
-            Some(Reply::Trackers { entries, degraded }) => TrackersStatus { trackers: merge(entries, &views), degraded, network },
-            _ => TrackersStatus { trackers: views.iter().map(alone).collect(), degraded: false, network },
+            Some(Reply::Trackers { entries, degraded }) => {
+                TrackersStatus { trackers: merge(entries, &views), degraded, network }
+            }
+            _ => TrackersStatus {
+                trackers: views.iter().map(alone).collect(),
+                degraded: false,
+                network,
+            },
         })
     }
 }
@@ -169,14 +208,23 @@ fn merge(entries: Vec<TrackerEntry>, views: &[LinkView]) -> Vec<TrackerStatus> {
         .into_iter()
         .map(|entry| {
             let by_number = views.iter().find(|view| view.number == Some(entry.number));
-            let by_number = by_number.or_else(|| views.iter().find(|view| view.address == entry.address.as_str()));
-            // A client that was given one tracker's address does not know the numbers of the others.
-            let view =
-                by_number.or_else(|| views.iter().find(|v| only.is_none() && v.number.is_none() && v.line == entry.number));
+            let by_number = by_number
+                .or_else(|| views.iter().find(|view| view.address == entry.address.as_str()));
+            // A client that was given one tracker's address does not know the numbers of the
+            // others.
+            let view = by_number.or_else(|| {
+                views
+                    .iter()
+                    .find(|v| only.is_none() && v.number.is_none() && v.line == entry.number)
+            });
             TrackerStatus {
                 number: entry.number,
                 address: entry.address.to_string(),
-                state: if entry.state == TrackerState::Myself { TrackerState::Up } else { entry.state },
+                state: if entry.state == TrackerState::Myself {
+                    TrackerState::Up
+                } else {
+                    entry.state
+                },
                 role: view.map_or(TrackerRole::Unreachable, role),
                 lag: entry.lag,
                 error: view.and_then(|view| view.error.clone()),
@@ -190,7 +238,14 @@ fn merge(entries: Vec<TrackerEntry>, views: &[LinkView]) -> Vec<TrackerStatus> {
 /// What the client knows by itself.
 fn alone(view: &LinkView) -> TrackerStatus {
     let state = if view.number.is_some() { TrackerState::Up } else { TrackerState::Down };
-    TrackerStatus { number: view.line, address: view.address.clone(), state, role: role(view), lag: 0, error: view.error.clone() }
+    TrackerStatus {
+        number: view.line,
+        address: view.address.clone(),
+        state,
+        role: role(view),
+        lag: 0,
+        error: view.error.clone(),
+    }
 }
 
 fn role(view: &LinkView) -> TrackerRole {
@@ -203,7 +258,12 @@ fn role(view: &LinkView) -> TrackerRole {
 
 impl Inner {
     /// Finds what names stand for. A text that can be no name stands for nothing.
-    pub(crate) fn resolve(&self, group: &str, user: Option<&str>, file: Option<&str>) -> Result<Resolved, ClientError> {
+    pub(crate) fn resolve(
+        &self,
+        group: &str,
+        user: Option<&str>,
+        file: Option<&str>,
+    ) -> Result<Resolved, ClientError> {
         self.need_user()?;
         let group: Label = group.parse().map_err(|_| Refusal::NoSuchGroup)?;
         let user = user.and_then(|user| user.parse().ok());
@@ -222,8 +282,14 @@ impl Inner {
         self.resolve(group, None, None).map(|resolved| resolved.group)
     }
 
-    /// Finds a group that the user owns, and another user; `stranger` is the refusal if nobody is called so.
-    fn owned(&self, group: &str, user: &str, stranger: Refusal) -> Result<(GroupId, UserId), ClientError> {
+    /// Finds a group that the user owns, and another user; `stranger` is the refusal if nobody is
+    /// called so.
+    fn owned(
+        &self,
+        group: &str,
+        user: &str,
+        stranger: Refusal,
+    ) -> Result<(GroupId, UserId), ClientError> {
         let resolved = self.resolve(group, Some(user), None)?;
         match resolved.user {
             _ if resolved.group.part != Part::Owner => Err(Refusal::NotOwner.into()),
@@ -240,7 +306,8 @@ impl Inner {
             let mut library = self.library.lock();
             let shares = library.shares.values_mut().filter(|share| share.row.group == group);
             shares.for_each(|share| share.row.group_label = label.clone());
-            let downloads = library.downloads.iter_mut().filter(|download| download.row.group == group);
+            let downloads =
+                library.downloads.iter_mut().filter(|download| download.row.group == group);
             downloads.for_each(|download| download.row.group_label = label.clone());
         }
         let stored = self.store.relabel_group(group, label);

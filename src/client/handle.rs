@@ -1,8 +1,10 @@
 //! A handle on one download: to look at it, wait for it, steer it, and be called when it ends.
 //!
-//! **Invariant:** a handle holds no state of its own; what it says is what the session's library says at that moment.
+//! **Invariant:** a handle holds no state of its own; what it says is what the session's library
+//! says at that moment.
 //!
-//! [`DownloadHandle::wait`] blocks its caller; the others ask no tracker and return after a few system calls at most.
+//! [`DownloadHandle::wait`] blocks its caller; the others ask no tracker and return after a few
+//! system calls at most.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use super::place::remove_part;
 use crate::store::{DownloadRow, Progress};
 use crate::types::{InfoHash, Label};
 
-/// A handle on one download; clones are the same download. It outlives neither the session nor the client: afterwards the
-/// download shows as paused.
+/// A handle on one download; clones are the same download. It outlives neither the session nor the
+/// client: afterwards the download shows as paused.
 #[derive(Clone)]
 pub struct DownloadHandle {
     inner: Arc<Inner>,
@@ -48,7 +50,8 @@ impl DownloadHandle {
     /// Waits until the file is there and returns its path.
     ///
     /// # Errors
-    /// [`ClientError::DownloadFailed`] if it failed, was cancelled or is paused, [`ClientError::TimedOut`].
+    /// [`ClientError::DownloadFailed`] if it failed, was cancelled or is paused,
+    /// [`ClientError::TimedOut`].
     ///
     /// # Blocking
     /// For at most `timeout`, or as long as it takes.
@@ -58,12 +61,19 @@ impl DownloadHandle {
         loop {
             match library.download(self.info_hash).map(|download| download.status().phase) {
                 Some(DownloadPhase::Complete) => return Ok(self.target.clone()),
-                Some(DownloadPhase::Failed(reason)) => return Err(ClientError::DownloadFailed(reason)),
-                Some(DownloadPhase::Paused(reason)) => {
-                    let reason = reason.map_or_else(|| "paused".into(), |reason| format!("paused: {reason}"));
+                Some(DownloadPhase::Failed(reason)) => {
                     return Err(ClientError::DownloadFailed(reason));
                 }
-                None => return Err(ClientError::DownloadFailed("cancelled, or the session has ended".into())),
+                Some(DownloadPhase::Paused(reason)) => {
+                    let reason = reason
+                        .map_or_else(|| "paused".into(), |reason| format!("paused: {reason}"));
+                    return Err(ClientError::DownloadFailed(reason));
+                }
+                None => {
+                    return Err(ClientError::DownloadFailed(
+                        "cancelled, or the session has ended".into(),
+                    ));
+                }
                 Some(DownloadPhase::Running | DownloadPhase::Queued(_)) => {}
             }
             match deadline {
@@ -77,8 +87,8 @@ impl DownloadHandle {
         }
     }
 
-    /// Has `callback` called once when the download is complete or has failed; at once if it is so already. It runs on a thread
-    /// of the client's and must not block for long.
+    /// Has `callback` called once when the download is complete or has failed; at once if it is so
+    /// already. It runs on a thread of the client's and must not block for long.
     pub fn on_end(&self, callback: impl FnOnce(&DownloadStatus) + Send + 'static) {
         let status = {
             let mut library = self.inner.library.lock();
@@ -105,9 +115,13 @@ impl DownloadHandle {
             match download.status().phase {
                 DownloadPhase::Queued(_) => {}
                 DownloadPhase::Running if download.row.progress == Progress::Running => {}
-                DownloadPhase::Running | DownloadPhase::Complete => return Err(state("the download is complete already")),
+                DownloadPhase::Running | DownloadPhase::Complete => {
+                    return Err(state("the download is complete already"));
+                }
                 DownloadPhase::Paused(_) => return Err(state("the download is paused already")),
-                DownloadPhase::Failed(_) => return Err(state("the download has failed; resume_download tries again")),
+                DownloadPhase::Failed(_) => {
+                    return Err(state("the download has failed; resume_download tries again"));
+                }
             }
             download.row.progress = Progress::Paused(None);
             download.queued = false;
@@ -124,7 +138,8 @@ impl DownloadHandle {
         Ok(())
     }
 
-    /// Goes on after a pause, or tries again after a failure: at once, or when there is room for it.
+    /// Goes on after a pause, or tries again after a failure: at once, or when there is room for
+    /// it.
     ///
     /// # Errors
     /// [`ClientError::DownloadState`] if it is running or complete, or cannot be begun again.
@@ -142,7 +157,10 @@ impl DownloadHandle {
             (download.row.clone(), download.is_live())
         };
         if !is_live {
-            let begun = self.inner.begin(DownloadRow { progress: Progress::Running, ..row.clone() }).map(drop);
+            let begun = self
+                .inner
+                .begin(DownloadRow { progress: Progress::Running, ..row.clone() })
+                .map(drop);
             self.inner.announce([(row.group, self.info_hash)]);
             begun?;
             return Ok(self.inner.store.flush()?);
@@ -164,8 +182,13 @@ impl DownloadHandle {
         let _guard = self.inner.coming_and_going.lock();
         let download = {
             let mut library = self.inner.library.lock();
-            if library.download(self.info_hash).is_some_and(|download| download.row.progress == Progress::Complete) {
-                return Err(state("the download is complete; the file stays, stop_share stops offering it"));
+            if library
+                .download(self.info_hash)
+                .is_some_and(|download| download.row.progress == Progress::Complete)
+            {
+                return Err(state(
+                    "the download is complete; the file stays, stop_share stops offering it",
+                ));
             }
             library.queue.forget(self.info_hash);
             library.take_download(self.info_hash).ok_or_else(|| self.gone())?
@@ -193,7 +216,9 @@ pub(crate) fn state(text: &str) -> ClientError {
 }
 
 fn waits_already(place: usize) -> ClientError {
-    state(&format!("the download waits for others to end, at place {place} of the queue; prioritize lets it go first"))
+    state(&format!(
+        "the download waits for others to end, at place {place} of the queue; prioritize lets it go first"
+    ))
 }
 
 impl Inner {

@@ -1,7 +1,7 @@
 //! What the engine asks of the client, for the user of one session.
 //!
-//! **Invariant:** nobody is given a file but devices that show a good ticket of a group in which this device takes part in its swarm, and
-//! that have not left that swarm themselves.
+//! **Invariant:** nobody is given a file but devices that show a good ticket of a group in which
+//! this device takes part in its swarm, and that have not left that swarm themselves.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -42,7 +42,8 @@ impl Host for SessionHost {
             groups.retain(|group| book.takes_part(info_hash, device, *group));
             sources.retain(|group| book.takes_part(info_hash, device, *group));
         }
-        // Whoever is met in a group where both give and take is not linked through one where we only take.
+        // Whoever is met in a group where both give and take is not linked through one where we
+        // only take.
         let groups = if groups.is_empty() { sources } else { groups };
         // Of several any will do: rather one that is at hand.
         let now_ms = inner.trackers.clock_ms();
@@ -79,7 +80,9 @@ impl Host for SessionHost {
         let Some(inner) = self.inner.upgrade() else { return };
         {
             let mut library = inner.library.lock();
-            let Some(row) = library.download(info_hash).map(|download| &mut download.row) else { return };
+            let Some(row) = library.download(info_hash).map(|download| &mut download.row) else {
+                return;
+            };
             let own = Some(OwnPart::File(part));
             // Another of this content may have taken its place.
             if row.target != target || std::mem::replace(&mut row.part, own) == own {
@@ -108,8 +111,8 @@ impl Host for SessionHost {
 
     fn metainfo(&self, _info_hash: InfoHash, metainfo: &Arc<Metainfo>) {
         let Some(inner) = self.inner.upgrade() else { return };
-        // After a crash the pieces that no journal vouches for are checked with it. Of a file of one piece there is none to check: it is durable with
-        // whatever is written next.
+        // After a crash the pieces that no journal vouches for are checked with it. Of a file of
+        // one piece there is none to check: it is durable with whatever is written next.
         let stored = match metainfo.geometry().piece_count() {
             0 | 1 => inner.store.put_metainfo_soon(metainfo),
             _ => inner.store.put_metainfo(metainfo),
@@ -121,9 +124,15 @@ impl Host for SessionHost {
         let Some(inner) = self.inner.upgrade() else { return };
         match event {
             EngineEvent::Started { info_hash } => debug!("{info_hash}: download under way"),
-            EngineEvent::Completed { info_hash, seed } => inner.completed(self.user, info_hash, &seed),
-            EngineEvent::Failed { info_hash, reason } => inner.halted(self.user, info_hash, Progress::Failed(reason)),
-            EngineEvent::Paused { info_hash, reason } => inner.halted(self.user, info_hash, Progress::Paused(Some(reason))),
+            EngineEvent::Completed { info_hash, seed } => {
+                inner.completed(self.user, info_hash, &seed)
+            }
+            EngineEvent::Failed { info_hash, reason } => {
+                inner.halted(self.user, info_hash, Progress::Failed(reason))
+            }
+            EngineEvent::Paused { info_hash, reason } => {
+                inner.halted(self.user, info_hash, Progress::Paused(Some(reason)))
+            }
             EngineEvent::FileChanged { info_hash, path } => inner.file_changed(info_hash, &path),
         }
     }
@@ -149,7 +158,8 @@ impl Inner {
         self.share_later(row.group, info_hash);
     }
 
-    /// Notes that a file which came from the group is offered; one that is offered from elsewhere already stays so.
+    /// Notes that a file which came from the group is offered; one that is offered from elsewhere
+    /// already stays so.
     pub(crate) fn keep_share(&self, row: &DownloadRow, seed: &SeedSpec) {
         let Some(share) = self.share_of(row, seed) else { return };
         let stored = self.store.put_share(&share);
@@ -157,11 +167,16 @@ impl Inner {
         self.library.lock().put_share(share, true);
     }
 
-    /// The share that a file which came from the group becomes; none if it is offered from elsewhere already. Announced as seeding once the
-    /// directory knows; until then as what it was.
+    /// The share that a file which came from the group becomes; none if it is offered from
+    /// elsewhere already. Announced as seeding once the directory knows; until then as what it was.
     fn share_of(&self, row: &DownloadRow, seed: &SeedSpec) -> Option<ShareRow> {
         let info_hash = row.facts.info_hash;
-        let before = self.library.lock().share(row.group, info_hash).filter(|share| share.offered).map(|share| share.row.clone());
+        let before = self
+            .library
+            .lock()
+            .share(row.group, info_hash)
+            .filter(|share| share.offered)
+            .map(|share| share.row.clone());
         if before.is_some_and(|before| is_intact(&before)) {
             return None;
         }
@@ -208,7 +223,10 @@ impl Inner {
     fn file_changed(&self, info_hash: InfoHash, path: &std::path::Path) {
         let withdrawn: Vec<ShareRow> = {
             let mut library = self.library.lock();
-            let shares = library.shares.values_mut().filter(|share| share.row.facts.info_hash == info_hash && share.offered);
+            let shares = library
+                .shares
+                .values_mut()
+                .filter(|share| share.row.facts.info_hash == info_hash && share.offered);
             shares
                 .map(|share| {
                     share.offered = false;

@@ -1,10 +1,11 @@
-//! The downloads of a session in the order in which they were asked for, found by their content and by the places where they write.
+//! The downloads of a session in the order in which they were asked for, found by their content and
+//! by the places where they write.
 //!
-//! **Invariant:** a download is in the order, under its info hash, and under its target and the place of its `.part`; or in none of them.
-//! There is one a content.
+//! **Invariant:** a download is in the order, under its info hash, and under its target and the
+//! place of its `.part`; or in none of them. There is one a content.
 //!
-//! Ten thousand downloads may be asked for at once, and each is looked up a dozen times on its way: none of that may look at all of
-//! them. Pure; the library keeps it behind the session's lock.
+//! Ten thousand downloads may be asked for at once, and each is looked up a dozen times on its way:
+//! none of that may look at all of them. Pure; the library keeps it behind the session's lock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -119,17 +120,32 @@ mod tests {
     #[test]
     fn each_is_found_by_content_and_place_until_it_is_taken_out() {
         let mut ledger = Ledger::default();
-        [(1, "/a"), (2, "/b"), (3, "/a")].into_iter().for_each(|(byte, target)| ledger.push(download(byte, target)));
+        [(1, "/a"), (2, "/b"), (3, "/a")]
+            .into_iter()
+            .for_each(|(byte, target)| ledger.push(download(byte, target)));
         assert_eq!(bytes(ledger.iter()), [1, 2, 3]);
-        assert_eq!((bytes(ledger.at("/a".as_ref())), bytes(ledger.at("/b.part".as_ref()))), (vec![1, 3], vec![2]));
+        assert_eq!(
+            (bytes(ledger.at("/a".as_ref())), bytes(ledger.at("/b.part".as_ref()))),
+            (vec![1, 3], vec![2])
+        );
         let taken = ledger.remove(InfoHash::from_bytes([1; 20])).unwrap();
         assert_eq!(bytes(ledger.at("/a".as_ref())), [3]);
-        assert!(ledger.get(taken.info_hash()).is_none() && ledger.remove(taken.info_hash()).is_none());
+        assert!(
+            ledger.get(taken.info_hash()).is_none() && ledger.remove(taken.info_hash()).is_none()
+        );
         ledger.push(taken);
         ledger.push(download(2, "/c"));
-        assert_eq!(bytes(ledger.iter()), [3, 1, 2], "what is put in again is the latest, and once in it");
+        assert_eq!(
+            bytes(ledger.iter()),
+            [3, 1, 2],
+            "what is put in again is the latest, and once in it"
+        );
         assert!(ledger.at("/b".as_ref()).next().is_none());
-        [1, 2, 3].into_iter().for_each(|byte| drop(ledger.remove(InfoHash::from_bytes([byte; 20])).unwrap()));
-        assert!(ledger.order.is_empty() && ledger.by_content.is_empty() && ledger.by_place.is_empty());
+        [1, 2, 3]
+            .into_iter()
+            .for_each(|byte| drop(ledger.remove(InfoHash::from_bytes([byte; 20])).unwrap()));
+        assert!(
+            ledger.order.is_empty() && ledger.by_content.is_empty() && ledger.by_place.is_empty()
+        );
     }
 }

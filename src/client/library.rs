@@ -1,7 +1,7 @@
 //! The session's shares and downloads in memory, mirrored in the device store.
 //!
-//! **Invariant:** a share or download is here exactly while its user is logged in; what ends a download is noted here before
-//! anybody who waits for it is woken.
+//! **Invariant:** a share or download is here exactly while its user is logged in; what ends a
+//! download is noted here before anybody who waits for it is woken.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
@@ -47,7 +47,8 @@ pub(crate) struct Download {
     pub(crate) starting: bool,
     /// The directory has been told, or asked in vain, that a completed download is shared on.
     pub(crate) settled: bool,
-    /// It was started or continued in this session, and its end has not been reported by `wait` yet.
+    /// It was started or continued in this session, and its end has not been reported by `wait`
+    /// yet.
     pub(crate) unreported: bool,
     pub(crate) callbacks: Vec<Callback>,
 }
@@ -68,7 +69,8 @@ pub(crate) struct Library {
 pub enum DownloadPhase {
     /// It goes on, or waits for members who have what is missing.
     Running,
-    /// It begins or goes on when others have ended, and is at that place among those that wait, from 1.
+    /// It begins or goes on when others have ended, and is at that place among those that wait,
+    /// from 1.
     Queued(usize),
     /// Paused by the user (`None`) or for a reason.
     Paused(Option<String>),
@@ -127,15 +129,23 @@ impl DownloadStatus {
 impl Download {
     /// One of this session of which nothing has become yet.
     pub(crate) fn new(row: DownloadRow) -> Self {
-        Self { row, transfer: None, queued: false, starting: false, settled: false, unreported: true, callbacks: Vec::new() }
+        Self {
+            row,
+            transfer: None,
+            queued: false,
+            starting: false,
+            settled: false,
+            unreported: true,
+            callbacks: Vec::new(),
+        }
     }
 
     pub(crate) fn info_hash(&self) -> InfoHash {
         self.row.facts.info_hash
     }
 
-    /// Where it stands: the engine's figures, and our word on what it is. Its place and its limit are the queue's to tell:
-    /// [`Library::status`] does.
+    /// Where it stands: the engine's figures, and our word on what it is. Its place and its limit
+    /// are the queue's to tell: [`Library::status`] does.
     pub(crate) fn status(&self) -> DownloadStatus {
         let live = self.transfer.as_ref().map(Transfer::status);
         let phase = match &self.row.progress {
@@ -147,7 +157,9 @@ impl Download {
         };
         let journalled = || {
             let (facts, verified) = (&self.row.facts, self.row.verified.as_ref());
-            verified.map_or(0, |field| u64::from(field.ones()) * u64::from(facts.piece_len)).min(facts.len)
+            verified
+                .map_or(0, |field| u64::from(field.ones()) * u64::from(facts.piece_len))
+                .min(facts.len)
         };
         let done = live.as_ref().map_or_else(journalled, |live| live.bytes_done);
         let running = live.filter(|_| phase == DownloadPhase::Running);
@@ -166,11 +178,12 @@ impl Download {
 
     /// Tells whether it is complete or failed.
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.row.progress, Progress::Failed(_)) || (self.row.progress == Progress::Complete && self.settled)
+        matches!(self.row.progress, Progress::Failed(_))
+            || (self.row.progress == Progress::Complete && self.settled)
     }
 
-    /// Tells whether this device fetches the file, or serves it without its being a share yet: a settled one is offered as a share, or no
-    /// more.
+    /// Tells whether this device fetches the file, or serves it without its being a share yet: a
+    /// settled one is offered as a share, or no more.
     pub(crate) fn takes_part(&self) -> bool {
         match self.row.progress {
             Progress::Running => self.is_let_run(),
@@ -184,8 +197,9 @@ impl Download {
         self.row.progress == Progress::Running && !self.queued
     }
 
-    /// Has the engine do what is noted here, if it holds the download. Called under the library's lock, so that of two who decide at the same time
-    /// the engine hears the one last whose word stands here.
+    /// Has the engine do what is noted here, if it holds the download. Called under the library's
+    /// lock, so that of two who decide at the same time the engine hears the one last whose word
+    /// stands here.
     pub(crate) fn steer(&self) {
         let Some(transfer) = self.transfer.as_ref().filter(|_| self.is_live()) else { return };
         // False where there is nothing to be done.
@@ -199,7 +213,9 @@ impl Download {
 
     /// Tells whether the engine works on it, or holds it ready.
     pub(crate) fn is_live(&self) -> bool {
-        let ended = |t: &Transfer| matches!(t.status().state, TransferState::Complete | TransferState::Cancelled);
+        let ended = |t: &Transfer| {
+            matches!(t.status().state, TransferState::Complete | TransferState::Cancelled)
+        };
         self.transfer.as_ref().is_some_and(|transfer| !ended(transfer))
     }
 }
@@ -256,7 +272,12 @@ impl Library {
         self.downloads.iter().filter(|download| which(download)).map(told).collect()
     }
 
-    fn in_queue(&self, info_hash: InfoHash, place: Option<usize>, status: DownloadStatus) -> DownloadStatus {
+    fn in_queue(
+        &self,
+        info_hash: InfoHash,
+        place: Option<usize>,
+        status: DownloadStatus,
+    ) -> DownloadStatus {
         let phase = match status.phase {
             DownloadPhase::Queued(_) => DownloadPhase::Queued(place.unwrap_or(1)),
             phase => phase,
@@ -276,13 +297,16 @@ impl Library {
     /// The download that the user means by these names.
     pub(crate) fn find_download(&mut self, group: &str, file: &str) -> Option<&mut Download> {
         // The latest, should an earlier one bear the same names.
-        let named = |d: &&mut Download| d.row.group_label.as_str() == group && d.row.label.as_str() == file;
+        let named =
+            |d: &&mut Download| d.row.group_label.as_str() == group && d.row.label.as_str() == file;
         self.downloads.iter_mut().rev().find(named)
     }
 
     /// Tells whether the file is being downloaded now.
     pub(crate) fn is_downloading(&self, info_hash: InfoHash) -> bool {
-        self.downloads.get(info_hash).is_some_and(|download| download.row.progress == Progress::Running)
+        self.downloads
+            .get(info_hash)
+            .is_some_and(|download| download.row.progress == Progress::Running)
     }
 
     /// What this device does with a file in one group, as the trackers are to be told.
@@ -296,18 +320,24 @@ impl Library {
         }
     }
 
-    /// Another download that is to make the same file, or keeps what it has fetched where this one's file is to be, or the other way
-    /// round.
+    /// Another download that is to make the same file, or keeps what it has fetched where this
+    /// one's file is to be, or the other way round.
     pub(crate) fn rival(&self, row: &DownloadRow) -> Option<&DownloadRow> {
         let part = |of: &DownloadRow| part_path(&of.target, of.facts.info_hash);
         let own_part = part(row);
         let clashes = |of: &&DownloadRow| match of.progress {
-            Progress::Running | Progress::Paused(_) => of.target == row.target || part(of) == row.target || of.target == own_part,
+            Progress::Running | Progress::Paused(_) => {
+                of.target == row.target || part(of) == row.target || of.target == own_part
+            }
             // What it has fetched is kept, and taken for its own by whoever goes on with it.
             Progress::Failed(_) => part(of) == row.target,
             Progress::Complete => false,
         };
-        let near = self.downloads.at(&row.target).chain(self.downloads.at(&own_part)).map(|download| &download.row);
+        let near = self
+            .downloads
+            .at(&row.target)
+            .chain(self.downloads.at(&own_part))
+            .map(|download| &download.row);
         near.filter(|of| of.facts.info_hash != row.facts.info_hash).find(clashes)
     }
 
@@ -318,22 +348,30 @@ impl Library {
 
     /// The group's name as last seen.
     pub(crate) fn group_label(&self, group: GroupId) -> Option<Label> {
-        let shares = self.shares.values().filter(|s| s.row.group == group).map(|s| &s.row.group_label);
-        let downloads = self.downloads.iter().filter(|d| d.row.group == group).map(|d| &d.row.group_label);
+        let shares =
+            self.shares.values().filter(|s| s.row.group == group).map(|s| &s.row.group_label);
+        let downloads =
+            self.downloads.iter().filter(|d| d.row.group == group).map(|d| &d.row.group_label);
         shares.chain(downloads).next().cloned()
     }
 
     /// The groups in which this device takes part in the file's swarm, and not only to take.
     pub(crate) fn groups_of(&self, info_hash: InfoHash) -> Vec<GroupId> {
-        let offered = self.shares_of(info_hash).filter(|share| share.offered).map(|share| share.row.group);
-        let download = self.downloads.get(info_hash).filter(|download| download.takes_part()).map(|d| d.row.group);
+        let offered =
+            self.shares_of(info_hash).filter(|share| share.offered).map(|share| share.row.group);
+        let download = self
+            .downloads
+            .get(info_hash)
+            .filter(|download| download.takes_part())
+            .map(|d| d.row.group);
         let mut groups: Vec<GroupId> = offered.chain(download).collect();
         groups.sort_unstable();
         groups.dedup();
         groups
     }
 
-    /// The shares of this content, in whatever groups. Goes from group to group: a member has few of these, and thousands of shares.
+    /// The shares of this content, in whatever groups. Goes from group to group: a member has few
+    /// of these, and thousands of shares.
     pub(crate) fn shares_of(&self, info_hash: InfoHash) -> impl Iterator<Item = &Share> {
         let next = move |after: Option<GroupId>| {
             let last = InfoHash::from_bytes([u8::MAX; InfoHash::LEN]);
@@ -346,11 +384,13 @@ impl Library {
 
     /// The groups that are only sources of a download that goes on.
     pub(crate) fn sources_of(&self, info_hash: InfoHash) -> impl Iterator<Item = GroupId> {
-        let goes_on = !self.sources.is_empty() && self.downloads.get(info_hash).is_some_and(Download::takes_part);
+        let goes_on = !self.sources.is_empty()
+            && self.downloads.get(info_hash).is_some_and(Download::takes_part);
         self.sources.of(info_hash).filter(move |_| goes_on)
     }
 
-    /// Downloads whose file this device fetches, or serves without being a share yet: a settled one is offered as a share, or no more.
+    /// Downloads whose file this device fetches, or serves without being a share yet: a settled one
+    /// is offered as a share, or no more.
     pub(crate) fn taking_part(&self) -> impl Iterator<Item = &Download> {
         self.downloads.iter().filter(|download| download.takes_part())
     }
@@ -360,7 +400,8 @@ impl Library {
         self.serves(info_hash, group) || self.sources_of(info_hash).any(|source| source == group)
     }
 
-    /// Tells whether this device gives the file to others in that group: it is shared there, or downloaded from there.
+    /// Tells whether this device gives the file to others in that group: it is shared there, or
+    /// downloaded from there.
     pub(crate) fn serves(&self, info_hash: InfoHash, group: GroupId) -> bool {
         let shared = self.shares.get(&(group, info_hash)).is_some_and(|share| share.offered);
         let takes_part = |download: &Download| download.takes_part() && download.row.group == group;
@@ -372,28 +413,47 @@ impl Library {
         let first = (group, InfoHash::from_bytes([0; InfoHash::LEN]));
         let shares = self.shares.range(first..).take_while(|((of, _), _)| *of == group);
         let shared = || shares.into_iter().any(|(_, share)| share.offered);
-        let from = |download: &Download| download.row.group == group || self.sources.has(download.info_hash(), group);
+        let from = |download: &Download| {
+            download.row.group == group || self.sources.has(download.info_hash(), group)
+        };
         shared() || self.taking_part().any(from)
     }
 
     /// Every group in which this device takes part in a swarm.
     pub(crate) fn groups(&self) -> HashSet<GroupId> {
-        let shares = self.shares.values().filter(|share| share.offered).map(|share| share.row.group);
+        let shares =
+            self.shares.values().filter(|share| share.offered).map(|share| share.row.group);
         let downloads = self.taking_part();
-        let downloads = downloads.flat_map(|download| self.sources.of(download.info_hash()).chain([download.row.group]));
+        let downloads = downloads
+            .flat_map(|download| self.sources.of(download.info_hash()).chain([download.row.group]));
         shares.chain(downloads).collect()
     }
 
     /// The files that are being downloaded from one of the groups.
     pub(crate) fn running_in(&self, groups: &[GroupId]) -> Vec<InfoHash> {
-        let from = |d: &Download| groups.iter().any(|group| d.row.group == *group || self.sources.has(d.info_hash(), *group));
-        self.downloads.iter().filter(|d| d.row.progress == Progress::Running && from(d)).map(Download::info_hash).collect()
+        let from = |d: &Download| {
+            groups
+                .iter()
+                .any(|group| d.row.group == *group || self.sources.has(d.info_hash(), *group))
+        };
+        self.downloads
+            .iter()
+            .filter(|d| d.row.progress == Progress::Running && from(d))
+            .map(Download::info_hash)
+            .collect()
     }
 
     /// Those of the files in whose swarm this device takes part in some group.
     pub(crate) fn still_offered(&self, files: &HashSet<InfoHash>) -> HashSet<InfoHash> {
-        let shares = self.shares.values().filter(|share| share.offered).map(|share| share.row.facts.info_hash);
-        shares.chain(self.taking_part().map(Download::info_hash)).filter(|file| files.contains(file)).collect()
+        let shares = self
+            .shares
+            .values()
+            .filter(|share| share.offered)
+            .map(|share| share.row.facts.info_hash);
+        shares
+            .chain(self.taking_part().map(Download::info_hash))
+            .filter(|file| files.contains(file))
+            .collect()
     }
 }
 
@@ -406,8 +466,16 @@ mod tests {
     const GROUP: GroupId = GroupId::from_bytes([2; 16]);
 
     fn facts(byte: u8) -> FileFacts {
-        let (info_hash, sha1) = (InfoHash::from_bytes([byte; 20]), Sha1Digest::from_bytes([byte; 20]));
-        FileFacts { info_hash, name: "big.bin".parse().unwrap(), len: 1, piece_len: 512 << 10, sha1, chain: None }
+        let (info_hash, sha1) =
+            (InfoHash::from_bytes([byte; 20]), Sha1Digest::from_bytes([byte; 20]));
+        FileFacts {
+            info_hash,
+            name: "big.bin".parse().unwrap(),
+            len: 1,
+            piece_len: 512 << 10,
+            sha1,
+            chain: None,
+        }
     }
 
     fn download(byte: u8, target: &str, progress: Progress) -> Download {
@@ -440,7 +508,10 @@ mod tests {
         let mut library = Library::new();
         let file = facts(1).info_hash;
         library.downloads.push(download(1, "/a", Progress::Running));
-        assert_eq!((library.groups_of(file), library.part_in(GROUP, file)), (vec![GROUP], DownloadState::Leeching));
+        assert_eq!(
+            (library.groups_of(file), library.part_in(GROUP, file)),
+            (vec![GROUP], DownloadState::Leeching)
+        );
         library.download(file).unwrap().row.progress = Progress::Complete;
         assert_eq!(library.groups_of(file), [GROUP], "it is about to become a share");
         library.put_share(share(1), true);
@@ -449,10 +520,17 @@ mod tests {
             assert!(!library.takes_part(other) && !library.is_offered(file, other));
         }
         library.download(file).unwrap().settled = true;
-        assert_eq!((library.groups_of(file), library.part_in(GROUP, file)), (vec![GROUP], DownloadState::Seeding));
+        assert_eq!(
+            (library.groups_of(file), library.part_in(GROUP, file)),
+            (vec![GROUP], DownloadState::Seeding)
+        );
         library.share(GROUP, file).unwrap().offered = false;
         assert!(library.groups_of(file).is_empty(), "a stopped share would be served on");
-        assert!(!library.takes_part(GROUP) && !library.is_offered(file, GROUP) && library.groups().is_empty());
+        assert!(
+            !library.takes_part(GROUP)
+                && !library.is_offered(file, GROUP)
+                && library.groups().is_empty()
+        );
         assert_eq!(library.part_in(GROUP, file), DownloadState::Stopped);
     }
 
@@ -462,9 +540,16 @@ mod tests {
         library.downloads.push(download(1, "/a", Progress::Paused(None)));
         library.downloads.push(download(2, "/b", Progress::Complete));
         assert!(library.rival(&download(3, "/a", Progress::Running).row).is_some());
-        assert!(library.rival(&download(1, "/a", Progress::Running).row).is_none(), "that is the same one");
-        assert!(library.rival(&download(3, "/b", Progress::Running).row).is_none(), "what is complete writes no more");
-        // A member may well call a file `a.part`: it is not written where another download keeps what it has, nor the other way round.
+        assert!(
+            library.rival(&download(1, "/a", Progress::Running).row).is_none(),
+            "that is the same one"
+        );
+        assert!(
+            library.rival(&download(3, "/b", Progress::Running).row).is_none(),
+            "what is complete writes no more"
+        );
+        // A member may well call a file `a.part`: it is not written where another download keeps
+        // what it has, nor the other way round.
         assert!(library.rival(&download(3, "/a.part", Progress::Running).row).is_some());
         library.downloads.push(download(4, "/c.part", Progress::Paused(None)));
         assert!(library.rival(&download(3, "/c", Progress::Running).row).is_some());

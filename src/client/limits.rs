@@ -1,7 +1,8 @@
 //! The commands about limits and the order of downloads.
 //!
-//! **Invariant:** a limit counts from when the method returns; what was asked for before may still come. Limits of all together hold until the client
-//! ends, those of a download as long as it is there.
+//! **Invariant:** a limit counts from when the method returns; what was asked for before may still
+//! come. Limits of all together hold until the client ends, those of a download as long as it is
+//! there.
 
 use super::handle::state;
 use super::library::DownloadPhase;
@@ -46,9 +47,17 @@ impl Client {
         let mut statuses = self.inner.library.lock().statuses();
         statuses.retain(|status| status.phase != DownloadPhase::Complete);
         let limited = |status: super::DownloadStatus| {
-            status.limit.map(|limit| LimitedDownload { group: status.group, file: status.file, limit })
+            status.limit.map(|limit| LimitedDownload {
+                group: status.group,
+                file: status.file,
+                limit,
+            })
         };
-        LimitsStatus { rates, downloads_max, limited: statuses.into_iter().filter_map(limited).collect() }
+        LimitsStatus {
+            rates,
+            downloads_max,
+            limited: statuses.into_iter().filter_map(limited).collect(),
+        }
     }
 
     /// Limits what is sent to all together, until the client ends. Needs no session.
@@ -70,8 +79,8 @@ impl Client {
         }
     }
 
-    /// Lets so many downloads run at a time, 0 for any number, until the client ends. With fewer than run now, the last ones wait from now on.
-    /// Needs no session.
+    /// Lets so many downloads run at a time, 0 for any number, until the client ends. With fewer
+    /// than run now, the last ones wait from now on. Needs no session.
     pub fn limit_downloads(&self, max: usize) {
         let displaced = {
             let mut limits = self.inner.limits.lock();
@@ -85,12 +94,19 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NoSuchDownload`], [`ClientError::DownloadState`] if it is complete.
-    pub fn limit_download(&self, group: &str, file: &str, rate: Option<Rate>) -> Result<(), ClientError> {
+    pub fn limit_download(
+        &self,
+        group: &str,
+        file: &str,
+        rate: Option<Rate>,
+    ) -> Result<(), ClientError> {
         let info_hash = self.unfinished(group, file)?;
         {
             let mut library = self.inner.library.lock();
             library.queue.set_limit(info_hash, rate);
-            if let Some(transfer) = library.download(info_hash).and_then(|download| download.transfer.clone()) {
+            if let Some(transfer) =
+                library.download(info_hash).and_then(|download| download.transfer.clone())
+            {
                 transfer.set_limit(rate);
             }
         }
@@ -98,16 +114,19 @@ impl Client {
         Ok(())
     }
 
-    /// Moves a download before all others. If it waits, and as many run as may, it takes the place of the last of these, which waits from
-    /// now on as the next.
+    /// Moves a download before all others. If it waits, and as many run as may, it takes the place
+    /// of the last of these, which waits from now on as the next.
     ///
     /// # Errors
-    /// [`ClientError::NoSuchDownload`], [`ClientError::DownloadState`] if it neither runs nor waits.
+    /// [`ClientError::NoSuchDownload`], [`ClientError::DownloadState`] if it neither runs nor
+    /// waits.
     pub fn prioritize(&self, group: &str, file: &str) -> Result<(), ClientError> {
         let info_hash = self.unfinished(group, file)?;
         let moved = self.inner.library.lock().queue.prioritize(info_hash);
         let Some(moved) = moved else {
-            return Err(state("the download neither runs nor waits; resume_download goes on with it"));
+            return Err(state(
+                "the download neither runs nor waits; resume_download goes on with it",
+            ));
         };
         self.inner.keep_queued(info_hash);
         self.inner.displace(moved.displaced);
@@ -118,7 +137,9 @@ impl Client {
         self.inner.need_user()?;
         let mut library = self.inner.library.lock();
         match library.find_download(group, file) {
-            Some(download) if download.row.progress == Progress::Complete => Err(state("the download is complete already")),
+            Some(download) if download.row.progress == Progress::Complete => {
+                Err(state("the download is complete already"))
+            }
             Some(download) => Ok(download.info_hash()),
             None => Err(ClientError::NoSuchDownload { group: group.into(), file: file.into() }),
         }

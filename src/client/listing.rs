@@ -1,6 +1,7 @@
 //! Listings, page by page.
 //!
-//! **Invariant:** a listing holds one page at a time, however long it is, and begins each behind the last entry of the one before.
+//! **Invariant:** a listing holds one page at a time, however long it is, and begins each behind
+//! the last entry of the one before.
 //!
 //! Each page blocks on a tracker.
 
@@ -10,7 +11,9 @@ use super::core::Inner;
 use super::groups::is_member;
 use super::trackers::Need;
 use super::{Client, ClientError};
-use crate::types::{FileEntry, FileOrder, GroupEntry, GroupId, Label, MemberEntry, Pattern, RequestEntry, UserId};
+use crate::types::{
+    FileEntry, FileOrder, GroupEntry, GroupId, Label, MemberEntry, Pattern, RequestEntry, UserId,
+};
 use crate::wire::tracker::{Reply, Request};
 
 /// Names of users and groups that are remembered; beyond it they are learned anew.
@@ -64,7 +67,9 @@ impl<T: Clone> Iterator for Pages<'_, T> {
         }
         let page = (self.ask)(self.last.as_ref());
         match &page {
-            Ok((entries, more)) if *more && !entries.is_empty() => self.last = entries.last().cloned(),
+            Ok((entries, more)) if *more && !entries.is_empty() => {
+                self.last = entries.last().cloned()
+            }
             // An empty page that promises more would be asked for again and again.
             _ => self.is_over = true,
         }
@@ -85,7 +90,8 @@ impl Client {
     /// Lists all groups whose names match, by name.
     ///
     /// # Errors
-    /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the trackers.
+    /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the
+    /// trackers.
     pub fn list_groups(&self, pattern: Option<Pattern>) -> Pages<'_, GroupEntry> {
         self.inner.group_pages(move |after| Request::ListGroups { after, pattern: pattern.clone() })
     }
@@ -93,7 +99,8 @@ impl Client {
     /// Lists the groups that the user is in or has asked to join, by name.
     ///
     /// # Errors
-    /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the trackers.
+    /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the
+    /// trackers.
     pub fn list_my_groups(&self) -> Pages<'_, GroupEntry> {
         self.inner.my_groups()
     }
@@ -101,7 +108,8 @@ impl Client {
     /// Lists a group's members, the longest-standing first.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchGroup`](crate::types::Refusal::NoSuchGroup); the pages': [`Refusal::NotMember`](crate::types::Refusal::NotMember).
+    /// [`Refusal::NoSuchGroup`](crate::types::Refusal::NoSuchGroup); the pages':
+    /// [`Refusal::NotMember`](crate::types::Refusal::NotMember).
     pub fn list_members(&self, group: &str) -> Result<Pages<'_, MemberEntry>, ClientError> {
         Ok(self.inner.members(self.inner.group(group)?.group))
     }
@@ -109,12 +117,17 @@ impl Client {
     /// Lists a group's pending requests, the oldest first; the owner only.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchGroup`](crate::types::Refusal::NoSuchGroup); the pages': [`Refusal::NotOwner`](crate::types::Refusal::NotOwner).
+    /// [`Refusal::NoSuchGroup`](crate::types::Refusal::NoSuchGroup); the pages':
+    /// [`Refusal::NotOwner`](crate::types::Refusal::NotOwner).
     pub fn list_requests(&self, group: &str) -> Result<Pages<'_, RequestEntry>, ClientError> {
         let group = self.inner.group(group)?.group;
         Ok(Pages::new(move |last: Option<&RequestEntry>| {
             let after = last.map(|entry| entry.user.user);
-            match self.inner.trackers.call(&Request::ListRequests { group, after }, Need::Session)? {
+            match self
+                .inner
+                .trackers
+                .call(&Request::ListRequests { group, after }, Need::Session)?
+            {
                 Reply::Requests { entries, more } => Ok((entries, more)),
                 _ => Err(ClientError::BadAnswer),
             }
@@ -124,7 +137,8 @@ impl Client {
     /// Lists a group's files whose names match.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchGroup`](crate::types::Refusal::NoSuchGroup); the pages': [`Refusal::NotMember`](crate::types::Refusal::NotMember).
+    /// [`Refusal::NoSuchGroup`](crate::types::Refusal::NoSuchGroup); the pages':
+    /// [`Refusal::NotMember`](crate::types::Refusal::NotMember).
     pub fn list_files(
         &self,
         group: &str,
@@ -141,20 +155,23 @@ impl Client {
     /// Lists the files of all the user's groups whose names match, group by group.
     ///
     /// # Errors
-    /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the trackers.
+    /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the
+    /// trackers.
     pub fn find(&self, pattern: Pattern) -> Pages<'_, FoundFile> {
         // The groups' names, once a file of an unknown one was found.
         let mut names: HashMap<GroupId, Label> = HashMap::new();
         Pages::new(move |last: Option<&FoundFile>| {
             let after = last.map(|found| (found.file.group, found.file.label.clone()));
-            let (files, more) = self.inner.files(&Request::FindFiles { pattern: pattern.clone(), after })?;
+            let (files, more) =
+                self.inner.files(&Request::FindFiles { pattern: pattern.clone(), after })?;
             if files.iter().any(|file| !names.contains_key(&file.group)) {
                 for page in self.inner.my_groups() {
                     names.extend(page?.into_iter().map(|entry| (entry.group, entry.label)));
                 }
             }
             // A group that the user has left in between is not shown.
-            let named = |file: FileEntry| Some(FoundFile { group: names.get(&file.group)?.clone(), file });
+            let named =
+                |file: FileEntry| Some(FoundFile { group: names.get(&file.group)?.clone(), file });
             Ok((files.into_iter().filter_map(named).collect(), more))
         })
     }
@@ -167,7 +184,8 @@ impl Inner {
             let after = last.map(|entry| entry.user.user);
             match self.trackers.call(&Request::ListMembers { group, after }, Need::Session)? {
                 Reply::Members { entries, more } => {
-                    let names = entries.iter().map(|member| (member.user.user, member.user.label.clone()));
+                    let names =
+                        entries.iter().map(|member| (member.user.user, member.user.label.clone()));
                     remember::<UserId>(&mut self.names.lock(), names);
                     Ok((entries, more))
                 }
@@ -181,13 +199,22 @@ impl Inner {
         self.group_pages(|after| Request::ListMyGroups { after })
     }
 
-    fn group_pages<'a>(&'a self, request: impl Fn(Option<Label>) -> Request + 'a) -> Pages<'a, GroupEntry> {
+    fn group_pages<'a>(
+        &'a self,
+        request: impl Fn(Option<Label>) -> Request + 'a,
+    ) -> Pages<'a, GroupEntry> {
         Pages::new(move |last: Option<&GroupEntry>| {
             self.need_user()?;
-            match self.trackers.call(&request(last.map(|entry| entry.label.clone())), Need::Session)? {
+            match self
+                .trackers
+                .call(&request(last.map(|entry| entry.label.clone())), Need::Session)?
+            {
                 Reply::Groups { entries, more } => {
                     let mine = entries.iter().filter(|entry| is_member(entry.part));
-                    remember(&mut self.group_names.lock(), mine.map(|entry| (entry.group, entry.label.clone())));
+                    remember(
+                        &mut self.group_names.lock(),
+                        mine.map(|entry| (entry.group, entry.label.clone())),
+                    );
                     Ok((entries, more))
                 }
                 _ => Err(ClientError::BadAnswer),
@@ -204,7 +231,10 @@ impl Inner {
     }
 }
 
-fn remember<K: std::hash::Hash + Eq>(names: &mut HashMap<K, Label>, new: impl Iterator<Item = (K, Label)>) {
+fn remember<K: std::hash::Hash + Eq>(
+    names: &mut HashMap<K, Label>,
+    new: impl Iterator<Item = (K, Label)>,
+) {
     if names.len() >= NAMES_MAX {
         names.clear();
     }

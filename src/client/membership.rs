@@ -1,9 +1,11 @@
-//! Our tickets, asked of trackers in time: for every group in which this device takes part, before anybody wants to see one.
+//! Our tickets, asked of trackers in time: for every group in which this device takes part, before
+//! anybody wants to see one.
 //!
-//! **Invariant:** trackers are asked for tickets of those groups only, once at a time, and not again at once after an attempt in vain:
-//! whoever dials this device makes it ask for nothing.
+//! **Invariant:** trackers are asked for tickets of those groups only, once at a time, and not
+//! again at once after an attempt in vain: whoever dials this device makes it ask for nothing.
 //!
-//! The errands thread renews; link threads that find no ticket wait for it, or ask themselves, for some seconds at most.
+//! The errands thread renews; link threads that find no ticket wait for it, or ask themselves, for
+//! some seconds at most.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,11 +19,13 @@ use crate::types::limits::TICKETS_PER_REQUEST_MAX;
 use crate::types::{GroupId, SessionToken, Ticket, UserId};
 use crate::wire::tracker::{Reply, Request};
 
-/// How long a link waits for a ticket of ours: the other end has ten seconds for the whole handshake.
+/// How long a link waits for a ticket of ours: the other end has ten seconds for the whole
+/// handshake.
 const TICKET_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Inner {
-    /// Our ticket for a group in which this device takes part: the one at hand, else one that a tracker gives now.
+    /// Our ticket for a group in which this device takes part: the one at hand, else one that a
+    /// tracker gives now.
     ///
     /// # Blocking
     /// For some seconds at most.
@@ -52,7 +56,8 @@ impl Inner {
         }
     }
 
-    /// This device may take part in a group for which it has no ticket yet: the errands thread sees to it.
+    /// This device may take part in a group for which it has no ticket yet: the errands thread sees
+    /// to it.
     pub(crate) fn want_tickets(&self, groups: impl IntoIterator<Item = GroupId>) {
         let now_ms = self.trackers.clock_ms();
         if self.tickets.lock().lacks(groups, now_ms) {
@@ -95,8 +100,8 @@ impl Inner {
         self.tickets.lock().looked(&groups, Instant::now(), self.trackers.clock_ms());
     }
 
-    /// Asks trackers for tickets that nobody asks for yet: the nearest, and the next ones for what it leaves out, since it may not have heard
-    /// that the user was let in. False if none answered.
+    /// Asks trackers for tickets that nobody asks for yet: the nearest, and the next ones for what
+    /// it leaves out, since it may not have heard that the user was let in. False if none answered.
     fn ask_tickets(&self, groups: &[GroupId]) -> bool {
         let mut left = self.tickets.lock().ask(groups);
         if left.is_empty() {
@@ -104,11 +109,17 @@ impl Inner {
         }
         let (deadline, mut passed) = (Instant::now() + TICKET_TIMEOUT, Vec::new());
         while !left.is_empty() {
-            let Some((list, tracker)) = self.tickets_of_next(&left, &passed, deadline) else { break };
+            let Some((list, tracker)) = self.tickets_of_next(&left, &passed, deadline) else {
+                break;
+            };
             passed.push(tracker);
-            // One of a key that does not count is none: that tracker has not heard yet which does, or this device has not.
+            // One of a key that does not count is none: that tracker has not heard yet which does,
+            // or this device has not.
             let keys = self.network.keys();
-            let list = list.into_iter().filter(|ticket| keys.iter().any(|key| key.signed_ticket(ticket))).collect();
+            let list = list
+                .into_iter()
+                .filter(|ticket| keys.iter().any(|key| key.signed_ticket(ticket)))
+                .collect();
             let given = self.tickets.lock().answered(&left, list, self.trackers.clock_ms());
             self.tickets_changed.notify_all();
             if let Some(engine) = self.engine() {
@@ -125,8 +136,14 @@ impl Inner {
         !passed.is_empty()
     }
 
-    /// What the nearest tracker answers that was not passed over, and which that is; `None` if there is none, or none answers in time.
-    fn tickets_of_next(&self, groups: &[GroupId], passed: &[usize], deadline: Instant) -> Option<(Vec<Ticket>, usize)> {
+    /// What the nearest tracker answers that was not passed over, and which that is; `None` if
+    /// there is none, or none answers in time.
+    fn tickets_of_next(
+        &self,
+        groups: &[GroupId],
+        passed: &[usize],
+        deadline: Instant,
+    ) -> Option<(Vec<Ticket>, usize)> {
         let request = Request::Tickets { groups: groups.to_vec() };
         let timeout = deadline.saturating_duration_since(Instant::now());
         match self.trackers.patient().call_next(&request, passed, timeout)? {
@@ -138,15 +155,16 @@ impl Inner {
         }
     }
 
-    /// Ends the links whose tickets have expired by the trackers' clocks. The engine does so by a clock that stands still while the machine
-    /// sleeps.
+    /// Ends the links whose tickets have expired by the trackers' clocks. The engine does so by a
+    /// clock that stands still while the machine sleeps.
     pub(crate) fn end_expired(&self) {
         let Some(engine) = self.engine() else { return };
         let now_ms = self.trackers.clock_ms();
         engine.end_links(|link| link.proof.expires_ms <= now_ms);
     }
 
-    /// There is a ticket for groups for which there was none: devices that could not be dialled without are dialled now.
+    /// There is a ticket for groups for which there was none: devices that could not be dialled
+    /// without are dialled now.
     fn dial_again(&self, groups: &[GroupId]) {
         let Some(engine) = self.engine() else { return };
         for info_hash in self.library.lock().running_in(groups) {
@@ -155,8 +173,8 @@ impl Inner {
         }
     }
 
-    /// Tickets are void, each time those of a user in one group or in all that were signed until then. That is noted first, so that a link
-    /// which is being made meanwhile sees it.
+    /// Tickets are void, each time those of a user in one group or in all that were signed until
+    /// then. That is noted first, so that a link which is being made meanwhile sees it.
     pub(crate) fn void_tickets(&self, voids: &[(Option<GroupId>, UserId, u64)]) {
         let (mut ours, mut latest) = (false, HashMap::new());
         {
@@ -170,7 +188,9 @@ impl Inner {
         if let Some(engine) = self.engine() {
             engine.end_links(|link| {
                 let Proof { group, user, issued_ms, .. } = link.proof;
-                [Some(group), None].into_iter().any(|group| latest.get(&(group, user)).is_some_and(|until| issued_ms <= *until))
+                [Some(group), None].into_iter().any(|group| {
+                    latest.get(&(group, user)).is_some_and(|until| issued_ms <= *until)
+                })
             });
         }
         if ours {
@@ -178,7 +198,8 @@ impl Inner {
         }
     }
 
-    /// The user's password was changed from here: the tickets of before are void wherever trackers say so.
+    /// The user's password was changed from here: the tickets of before are void wherever trackers
+    /// say so.
     pub(crate) fn password_changed(&self, token: &SessionToken) {
         let (user, until_ms) = (token.claims.user, token.claims.password.stamp.ms());
         if self.tickets.lock().void(None, user, until_ms) {

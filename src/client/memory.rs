@@ -1,4 +1,5 @@
-//! What this device remembers of the trackers: the addresses that they told of, and the time of its last request.
+//! What this device remembers of the trackers: the addresses that they told of, and the time of its
+//! last request.
 //!
 //! **Invariant:** addresses count for the network that told of them, and for no other.
 //!
@@ -21,7 +22,8 @@ pub(crate) struct TrackerMemory {
 }
 
 impl TrackerMemory {
-    /// Reads what earlier runs left, for that network. Without it the client starts all the same, and knows less.
+    /// Reads what earlier runs left, for that network. Without it the client starts all the same,
+    /// and knows less.
     pub(crate) fn load(store: &DeviceStore, network: Option<Fingerprint>) -> Self {
         let known = |what: Result<Self, StoreError>| {
             what.unwrap_or_else(|error| {
@@ -32,7 +34,8 @@ impl TrackerMemory {
         known(network.map_or(Ok(Self::default()), |network| {
             let addresses = store.trackers(network)?;
             // What is there was checked when it came; a disk may say something else.
-            let addresses = addresses.into_iter().filter(|text| text.parse::<TrackerAddress>().is_ok());
+            let addresses =
+                addresses.into_iter().filter(|text| text.parse::<TrackerAddress>().is_ok());
             let last_request = store.last_request()?.unwrap_or_default();
             Ok(Self { addresses: addresses.take(TRACKERS_MAX).collect(), last_request })
         }))
@@ -47,7 +50,8 @@ impl Inner {
         self.note_store_error(stored);
     }
 
-    /// Notes the time of the last request, so that those of the next run are later. Durable with the next write.
+    /// Notes the time of the last request, so that those of the next run are later. Durable with
+    /// the next write.
     pub(crate) fn remember_request_time(&self) {
         if let Some(last) = self.trackers.last_request_time() {
             let stored = self.store.set_last_request_soon(last);

@@ -1,11 +1,13 @@
-//! One installed client: sessions with all trackers, shares, downloads, and the shell at which a user gives commands.
+//! One installed client: sessions with all trackers, shares, downloads, and the shell at which a
+//! user gives commands.
 //!
-//! [`Client`] has every command as a method; [`shell`] is the program around it. Below them, the tracker set (`trackers`) keeps
-//! the sessions and repeats a command on the next tracker when one fails, the device store keeps what must outlive the
-//! process, and the engine of [`crate::swarm`] moves the data.
+//! [`Client`] has every command as a method; [`shell`] is the program around it. Below them, the
+//! tracker set (`trackers`) keeps the sessions and repeats a command on the next tracker when one
+//! fails, the device store keeps what must outlive the process, and the engine of [`crate::swarm`]
+//! moves the data.
 //!
-//! **Invariant:** names and answers of trackers and peers are data: nothing is written, removed or shown because of them but what
-//! the user asked for, where the user asked for it.
+//! **Invariant:** names and answers of trackers and peers are data: nothing is written, removed or
+//! shown because of them but what the user asked for, where the user asked for it.
 //!
 //! Left out on purpose: nothing here knows the directory's rules; it asks, and shows the refusal.
 

@@ -1,10 +1,11 @@
 //! Which network's trackers are trusted.
 //!
-//! **Invariant:** once a network is known, by what the user said or by the first tracker met, a tracker of another is never spoken to. A
-//! network's key is followed by another only if it has signed that itself, and that is written down before it counts.
+//! **Invariant:** once a network is known, by what the user said or by the first tracker met, a
+//! tracker of another is never spoken to. A network's key is followed by another only if it has
+//! signed that itself, and that is written down before it counts.
 //!
-//! Called on the trackers' threads. Remembering blocks on the disk, once in a device's life and at each change of the network's key;
-//! links, which need the keys, do not wait for that.
+//! Called on the trackers' threads. Remembering blocks on the disk, once in a device's life and at
+//! each change of the network's key; links, which need the keys, do not wait for that.
 
 use log::warn;
 use parking_lot::Mutex;
@@ -26,7 +27,8 @@ pub(crate) fn accept_hint(WrongNetwork { found, .. }: &WrongNetwork) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FirstMet {
     pub(crate) network: Fingerprint,
-    /// Why it is not written down, if it is not: the next start would trust the first that it meets.
+    /// Why it is not written down, if it is not: the next start would trust the first that it
+    /// meets.
     pub(crate) unwritten: Option<String>,
 }
 
@@ -83,8 +85,8 @@ impl State {
 }
 
 impl Network {
-    /// Expects the network of that fingerprint, or of the key that takes its place; without one, the first that is met is taken.
-    /// What is trusted anew is handed to `remember`.
+    /// Expects the network of that fingerprint, or of the key that takes its place; without one,
+    /// the first that is met is taken. What is trusted anew is handed to `remember`.
     pub(crate) fn new(
         expected: Option<Fingerprint>,
         next: Option<NetworkPublicKey>,
@@ -111,7 +113,8 @@ impl Network {
         state.key.into_iter().chain(state.next).collect()
     }
 
-    /// A tracker has proven to be of the network with this key. Tells if it is the first that was ever met.
+    /// A tracker has proven to be of the network with this key. Tells if it is the first that was
+    /// ever met.
     ///
     /// # Errors
     /// [`WrongNetwork`] if it is not of the network that is known.
@@ -134,21 +137,23 @@ impl Network {
         Ok(Some(FirstMet { network: found, unwritten }))
     }
 
-    /// A tracker of the network tells that a key takes the place of the network's, or has done so. Tells what changes by that; it
-    /// counts if the key that is trusted has signed it.
+    /// A tracker of the network tells that a key takes the place of the network's, or has done so.
+    /// Tells what changes by that; it counts if the key that is trusted has signed it.
     ///
     /// # Errors
     /// Those of the store; then nothing changes.
     pub(crate) fn told(&self, rotation: &KeyRotation) -> Result<Option<KeyChange>, StoreError> {
         let _writer = self.writer.lock();
-        let (old_key, new_key) = (NetworkPublicKey::from(rotation.old), NetworkPublicKey::from(rotation.new));
+        let (old_key, new_key) =
+            (NetworkPublicKey::from(rotation.old), NetworkPublicKey::from(rotation.new));
         let (old, new) = (old_key.fingerprint(), new_key.fingerprint());
         let State { expected, next, .. } = *self.state.lock();
         // Once the new one is the network's key, what is said of its beginning comes late.
         if expected != Some(old) || !old_key.signed_rotation(rotation) {
             return Ok(None);
         }
-        let successor = |has_ended| Trust::Successor(SuccessorRow { old, new: rotation.new, has_ended });
+        let successor =
+            |has_ended| Trust::Successor(SuccessorRow { old, new: rotation.new, has_ended });
         match rotation.stage {
             RotationStage::Begun if next != Some(new_key) => {
                 (self.remember)(successor(false))?;
@@ -169,8 +174,8 @@ impl Network {
     }
 }
 
-/// The key that counts in the place of the one that a file names, which may be an old file: every one that took its place has
-/// been signed by the one before.
+/// The key that counts in the place of the one that a file names, which may be an old file: every
+/// one that took its place has been signed by the one before.
 pub(crate) fn latest(named: Fingerprint, successors: &[SuccessorRow]) -> Fingerprint {
     let mut latest = named;
     for _ in successors {
@@ -205,7 +210,10 @@ mod tests {
             Ok(())
         });
         assert_eq!((network.expected(), network.keys()), (None, vec![]));
-        assert_eq!(network.meet(one), Ok(Some(FirstMet { network: one.fingerprint(), unwritten: None })));
+        assert_eq!(
+            network.meet(one),
+            Ok(Some(FirstMet { network: one.fingerprint(), unwritten: None }))
+        );
         assert_eq!(network.meet(one), Ok(None));
         let (expected, found) = (one.fingerprint(), other.fingerprint());
         assert_eq!(network.meet(other), Err(WrongNetwork { expected, found }));
@@ -253,9 +261,18 @@ mod tests {
         assert!(network.meet(new.network()).is_err());
         assert_eq!(network.told(&begun).unwrap(), change(RotationStage::Begun));
         assert_eq!(network.told(&begun).unwrap(), None, "it is known");
-        assert_eq!((network.accepted(), network.keys()), (vec![o, n], vec![old.network(), new.network()]));
-        assert_eq!((network.meet(new.network()), network.meet(old.network())), (Ok(None), Ok(None)));
-        assert_eq!(network.told(&at(RotationStage::Cancelled)).unwrap(), change(RotationStage::Cancelled));
+        assert_eq!(
+            (network.accepted(), network.keys()),
+            (vec![o, n], vec![old.network(), new.network()])
+        );
+        assert_eq!(
+            (network.meet(new.network()), network.meet(old.network())),
+            (Ok(None), Ok(None))
+        );
+        assert_eq!(
+            network.told(&at(RotationStage::Cancelled)).unwrap(),
+            change(RotationStage::Cancelled)
+        );
         assert_eq!(network.accepted(), [o]);
         // One that was away at the beginning hears of the end.
         assert_eq!(network.told(&at(RotationStage::Ended)).unwrap(), change(RotationStage::Ended));
@@ -265,9 +282,13 @@ mod tests {
         }
         assert!(network.meet(old.network()).is_err());
         let row = |has_ended| SuccessorRow { old: o, new: begun.new, has_ended };
-        let rows = [Trust::Successor(row(false)), Trust::NoSuccessor(o), Trust::Successor(row(true))];
+        let rows =
+            [Trust::Successor(row(false)), Trust::NoSuccessor(o), Trust::Successor(row(true))];
         assert_eq!(*written.lock(), rows);
-        assert_eq!((latest(o, &[row(true)]), latest(n, &[row(true)]), latest(o, &[row(false)])), (n, n, o));
+        assert_eq!(
+            (latest(o, &[row(true)]), latest(n, &[row(true)]), latest(o, &[row(false)])),
+            (n, n, o)
+        );
     }
 
     #[test]
@@ -276,7 +297,8 @@ mod tests {
         let [_, b, c] = [&first, &second, &third].map(|key| key.fingerprint());
         let network = Network::new(Some(first.fingerprint()), Some(second.network()), |_| Ok(()));
         let next = second.begin_rotation(third.network());
-        // The new key alone does not end the old one: its change has to wait for what trackers say before it.
+        // The new key alone does not end the old one: its change has to wait for what trackers say
+        // before it.
         assert_eq!(network.told(&next).unwrap(), None);
         let told = [first.sign_rotation(RotationStage::Ended, second.network()), next];
         let stages = told.map(|rotation| network.told(&rotation).unwrap().unwrap().stage);
@@ -296,14 +318,23 @@ mod tests {
         std::thread::scope(|scope| {
             let first = scope.spawn(|| network.meet(old.network()).unwrap());
             assert_eq!(begun.recv().unwrap(), Trust::First(old.fingerprint()));
-            assert!(network.state.try_lock().is_some_and(|state| state.expected.is_none()), "it does not count yet");
+            assert!(
+                network.state.try_lock().is_some_and(|state| state.expected.is_none()),
+                "it does not count yet"
+            );
             go_on.send(()).unwrap();
             assert!(first.join().unwrap().is_some_and(|met| met.unwritten.is_none()));
             let change = scope.spawn(|| network.told(&old.begin_rotation(new.network())).unwrap());
             assert!(matches!(begun.recv().unwrap(), Trust::Successor(_)));
-            assert!(network.state.try_lock().is_some_and(|state| state.next.is_none()), "it does not count yet");
+            assert!(
+                network.state.try_lock().is_some_and(|state| state.next.is_none()),
+                "it does not count yet"
+            );
             go_on.send(()).unwrap();
-            assert_eq!(change.join().unwrap().map(|change| change.stage), Some(RotationStage::Begun));
+            assert_eq!(
+                change.join().unwrap().map(|change| change.stage),
+                Some(RotationStage::Begun)
+            );
         });
         assert_eq!(network.accepted(), [old.fingerprint(), new.fingerprint()]);
     }

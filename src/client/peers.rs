@@ -1,8 +1,9 @@
 //! Who takes part in which file's swarm, as the trackers tell.
 //!
-//! **Invariant:** a device counts as present in a group's swarm while a connected tracker says so. What a tracker said before its
-//! connection ended counts until a connected one says otherwise, or the tracker is back and has had time to say it again: so a
-//! tracker that dies disturbs nobody, and nobody who left meanwhile stays for good.
+//! **Invariant:** a device counts as present in a group's swarm while a connected tracker says so.
+//! What a tracker said before its connection ended counts until a connected one says otherwise, or
+//! the tracker is back and has had time to say it again: so a tracker that dies disturbs nobody,
+//! and nobody who left meanwhile stays for good.
 //!
 //! Pure: no IO, no locks; the client keeps it behind one.
 
@@ -51,7 +52,8 @@ impl Vouchers {
     }
 }
 
-/// Devices whose users are remembered after they have gone. They are remembered for what `why` says, so little is lost with all of them.
+/// Devices whose users are remembered after they have gone. They are remembered for what `why`
+/// says, so little is lost with all of them.
 const USERS_MAX: usize = 8_192;
 
 /// Everything the trackers have said.
@@ -90,14 +92,19 @@ impl PeerBook {
 
     /// A tracker's connection has ended: what it said is from before.
     pub(crate) fn lost(&mut self, tracker: usize) {
-        for vouchers in self.files.values_mut().flat_map(HashMap::values_mut).flat_map(|known| known.groups.values_mut()) {
+        for vouchers in self
+            .files
+            .values_mut()
+            .flat_map(HashMap::values_mut)
+            .flat_map(|known| known.groups.values_mut())
+        {
             vouchers.before |= vouchers.now & bit(tracker);
             vouchers.now &= !bit(tracker);
         }
     }
 
-    /// A tracker that is back has had time to say everything again: what it said before counts no more. Returns what the engine is to be
-    /// told.
+    /// A tracker that is back has had time to say everything again: what it said before counts no
+    /// more. Returns what the engine is to be told.
     pub(crate) fn expire(&mut self, tracker: usize) -> Vec<PeerChange> {
         let mut gone = Vec::new();
         for (info_hash, devices) in &mut self.files {
@@ -118,14 +125,22 @@ impl PeerBook {
     }
 
     /// The devices that take part in the file's swarm in one of the groups, with where they listen.
-    pub(crate) fn peers_in(&self, info_hash: InfoHash, groups: &[GroupId]) -> Vec<(DeviceId, SocketAddr)> {
+    pub(crate) fn peers_in(
+        &self,
+        info_hash: InfoHash,
+        groups: &[GroupId],
+    ) -> Vec<(DeviceId, SocketAddr)> {
         let devices = self.files.get(&info_hash).into_iter().flatten();
-        devices.filter(|(_, known)| known.is_in(groups)).map(|(device, known)| (*device, known.address)).collect()
+        devices
+            .filter(|(_, known)| known.is_in(groups))
+            .map(|(device, known)| (*device, known.address))
+            .collect()
     }
 
     /// Whose device it is, or was when last heard of.
     pub(crate) fn user_of(&self, device: DeviceId) -> Option<UserId> {
-        let here = || self.files.values().find_map(|devices| devices.get(&device)).map(|known| known.user);
+        let here =
+            || self.files.values().find_map(|devices| devices.get(&device)).map(|known| known.user);
         self.users.get(&device).copied().or_else(here)
     }
 
@@ -175,14 +190,23 @@ mod tests {
     fn a_device_is_here_while_one_tracker_says_so() {
         let mut book = PeerBook::default();
         let [group, other] = [5, 6].map(|n| GroupId::from_bytes([n; 16]));
-        assert!(matches!(book.apply(0, &entry(5, DownloadState::Seeding)), Some(PeerChange::Here(..))));
+        assert!(matches!(
+            book.apply(0, &entry(5, DownloadState::Seeding)),
+            Some(PeerChange::Here(..))
+        ));
         book.apply(1, &entry(5, DownloadState::Leeching));
         assert!(book.takes_part(FILE, DEVICE, group) && !book.takes_part(FILE, DEVICE, other));
         let peers = [(DEVICE, "127.0.0.1:9".parse().unwrap())];
-        assert_eq!((book.peers_in(FILE, &[other, group]), book.peers_in(FILE, &[other])), (peers.to_vec(), Vec::new()));
+        assert_eq!(
+            (book.peers_in(FILE, &[other, group]), book.peers_in(FILE, &[other])),
+            (peers.to_vec(), Vec::new())
+        );
         assert_eq!(book.apply(0, &entry(5, DownloadState::Stopped)), None);
         assert!(book.takes_part(FILE, DEVICE, group));
-        assert_eq!(book.apply(1, &entry(5, DownloadState::Stopped)), Some(PeerChange::Gone(FILE, DEVICE)));
+        assert_eq!(
+            book.apply(1, &entry(5, DownloadState::Stopped)),
+            Some(PeerChange::Gone(FILE, DEVICE))
+        );
         assert!(!book.takes_part(FILE, DEVICE, group));
         assert!(book.files.is_empty());
         assert_eq!(book.user_of(DEVICE), Some(UserId::from_bytes([3; 16])));
@@ -195,7 +219,13 @@ mod tests {
         for number in 0..2 * USERS_MAX as u32 {
             let mut device = [9; 32];
             device[..4].copy_from_slice(&number.to_be_bytes());
-            book.apply(0, &PeerEntry { device: DeviceId::from_bytes(device), ..entry(5, DownloadState::Stopped) });
+            book.apply(
+                0,
+                &PeerEntry {
+                    device: DeviceId::from_bytes(device),
+                    ..entry(5, DownloadState::Stopped)
+                },
+            );
         }
         assert!(book.users.len() <= USERS_MAX);
         assert_eq!(book.user_of(DEVICE), Some(UserId::from_bytes([3; 16])), "it is here");
@@ -219,7 +249,10 @@ mod tests {
         book.apply(0, &entry(5, DownloadState::Seeding));
         book.apply(1, &entry(5, DownloadState::Seeding));
         book.lost(0);
-        assert_eq!(book.apply(1, &entry(5, DownloadState::Stopped)), Some(PeerChange::Gone(FILE, DEVICE)));
+        assert_eq!(
+            book.apply(1, &entry(5, DownloadState::Stopped)),
+            Some(PeerChange::Gone(FILE, DEVICE))
+        );
         assert!(!book.takes_part(FILE, DEVICE, group));
     }
 
@@ -228,7 +261,13 @@ mod tests {
         let mut book = PeerBook::default();
         let group = GroupId::from_bytes([5; 16]);
         book.apply(0, &entry(5, DownloadState::Seeding));
-        book.apply(0, &PeerEntry { device: DeviceId::from_bytes([9; 32]), ..entry(5, DownloadState::Seeding) });
+        book.apply(
+            0,
+            &PeerEntry {
+                device: DeviceId::from_bytes([9; 32]),
+                ..entry(5, DownloadState::Seeding)
+            },
+        );
         book.lost(0);
         book.apply(0, &entry(5, DownloadState::Seeding));
         let gone = PeerChange::Gone(FILE, DeviceId::from_bytes([9; 32]));

@@ -1,8 +1,8 @@
 //! Where a download is put: the file it makes, and the `.part` beside it until then.
 //!
-//! **Invariant:** a name that came from elsewhere becomes part of a path in [`below`] alone, as one component of it. A `.part` is moved or
-//! removed only if it is the file that a download of this device made; nothing else at a destination is touched, and no link there is
-//! followed.
+//! **Invariant:** a name that came from elsewhere becomes part of a path in [`below`] alone, as one
+//! component of it. A `.part` is moved or removed only if it is the file that a download of this
+//! device made; nothing else at a destination is touched, and no link there is followed.
 //!
 //! Every function makes a few system calls on the destination's file system.
 
@@ -20,30 +20,41 @@ use crate::types::{FileEntry, FileName, InfoHash, InodeId};
 
 /// The file to be made: below a directory under its name, else the path itself.
 pub(crate) fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathBuf, ClientError> {
-    let absolute = std::path::absolute(destination).map_err(|e| ClientError::path(destination, e.to_string()))?;
+    let absolute = std::path::absolute(destination)
+        .map_err(|e| ClientError::path(destination, e.to_string()))?;
     if absolute.is_dir() {
-        // The label tells two files of one name apart; where it is no file name, the name itself is.
+        // The label tells two files of one name apart; where it is no file name, the name itself
+        // is.
         let label: Option<FileName> = entry.label.as_str().parse().ok();
         return Ok(below(&absolute, label.as_ref().unwrap_or(&entry.facts.name)));
     }
     match absolute.parent() {
-        Some(parent) if parent.is_dir() && absolute.file_name().is_some() && !names_directory(destination) => Ok(absolute),
+        Some(parent)
+            if parent.is_dir()
+                && absolute.file_name().is_some()
+                && !names_directory(destination) =>
+        {
+            Ok(absolute)
+        }
         _ => Err(ClientError::path(destination, "there is no such directory; make it first")),
     }
 }
 
-/// The path of a name from elsewhere below a directory of the user's: the one place where the two meet. The name is one component and
-/// stays one; what would have a file manager show another name, as `exe.jpg` for `gpj.exe`, is left out.
+/// The path of a name from elsewhere below a directory of the user's: the one place where the two
+/// meet. The name is one component and stays one; what would have a file manager show another name,
+/// as `exe.jpg` for `gpj.exe`, is left out.
 fn below(directory: &Path, name: &FileName) -> PathBuf {
     directory.join(name.straight().as_str())
 }
 
-/// What a path that the user typed leads to: a link there is the user's own, and followed once, now.
+/// What a path that the user typed leads to: a link there is the user's own, and followed once,
+/// now.
 pub(crate) fn follow_once(path: &Path) -> io::Result<PathBuf> {
     if path.symlink_metadata()?.is_symlink() { path.canonicalize() } else { Ok(path.to_owned()) }
 }
 
-/// Refuses what stands at a destination and is no plain file, by what it is: it is never followed, opened or replaced.
+/// Refuses what stands at a destination and is no plain file, by what it is: it is never followed,
+/// opened or replaced.
 pub(crate) fn refuse_odd(path: &Path) -> Result<(), ClientError> {
     let what = match path.symlink_metadata().map(|facts| facts.file_type()) {
         Ok(kind) if kind.is_symlink() => "a symbolic link, which is not followed",
@@ -70,7 +81,10 @@ pub(crate) fn is_there(path: &Path) -> bool {
 pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), ClientError> {
     let parent = target.parent().unwrap_or(Path::new("/"));
     if let Err(errno) = rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK) {
-        return Err(ClientError::path(parent, format!("it cannot be written to: {}", io::Error::from(errno))));
+        return Err(ClientError::path(
+            parent,
+            format!("it cannot be written to: {}", io::Error::from(errno)),
+        ));
     }
     let part = part_path(target, info_hash);
     refuse_odd(&part)?;
@@ -95,11 +109,13 @@ pub(crate) fn has_part(row: &DownloadRow) -> bool {
     is_ours(row, &part_path(&row.target, row.facts.info_hash))
 }
 
-/// Gives what a failed download has fetched to the one that takes its place; false if that cannot be done.
+/// Gives what a failed download has fetched to the one that takes its place; false if that cannot
+/// be done.
 pub(crate) fn move_part(from: &DownloadRow, to: &Path) -> bool {
     let info_hash = from.facts.info_hash;
     let (old, new) = (part_path(&from.target, info_hash), part_path(to, info_hash));
-    let rename = |old, new| rustix::fs::renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE).is_ok();
+    let rename =
+        |old, new| rustix::fs::renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE).is_ok();
     let moved = old != new && is_ours(from, &old) && rename(&old, &new);
     if moved && !is_ours(from, &new) {
         // Somebody put another file there between the look and the rename.
@@ -116,7 +132,9 @@ pub(crate) fn remove_part(row: &DownloadRow) {
         return;
     }
     match std::fs::remove_file(&part) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => log::warn!("{}: cannot be removed: {e}", part.display()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            log::warn!("{}: cannot be removed: {e}", part.display())
+        }
         _ => {}
     }
 }

@@ -1,10 +1,11 @@
 //! Which downloads run and which wait, in what order.
 //!
-//! **Invariant:** a download is in one lane at most; as long as nobody takes a slot away, no more than `max` hold one, and whenever one is free the
-//! first of those that wait is next.
+//! **Invariant:** a download is in one lane at most; as long as nobody takes a slot away, no more
+//! than `max` hold one, and whenever one is free the first of those that wait is next.
 //!
-//! One that brings nothing for long while others wait keeps running, but gives its slot up ([`Queue::stalled`]): a file that nobody has must not
-//! hold up those that somebody has. Of such only so many run; beyond that the one that has brought nothing for longest goes back to the end.
+//! One that brings nothing for long while others wait keeps running, but gives its slot up
+//! ([`Queue::stalled`]): a file that nobody has must not hold up those that somebody has. Of such
+//! only so many run; beyond that the one that has brought nothing for longest goes back to the end.
 //!
 //! Pure: names no lock and no clock. The client keeps it with its library, under that lock.
 
@@ -23,11 +24,13 @@ pub(crate) struct Queue {
     /// Nobody is let in yet: who is first is known when all are here.
     closed: bool,
     lanes: HashMap<InfoHash, (Lane, i64)>,
-    /// By place; of two that were asked for at the same moment, as by an earlier version, by info hash.
+    /// By place; of two that were asked for at the same moment, as by an earlier version, by info
+    /// hash.
     waiting: BTreeSet<Place>,
     running: BTreeSet<Place>,
     stalled: VecDeque<InfoHash>,
-    /// Places that are not when the download was asked for, and limits of their own: of whatever download, also one that is paused.
+    /// Places that are not when the download was asked for, and limits of their own: of whatever
+    /// download, also one that is paused.
     places: HashMap<InfoHash, i64>,
     limits: HashMap<InfoHash, Rate>,
     /// The least and the greatest place that was given.
@@ -74,7 +77,8 @@ impl Queue {
         self.last as u64
     }
 
-    /// A download wants to run, that was asked for at that time. True: it has a slot. False: it waits.
+    /// A download wants to run, that was asked for at that time. True: it has a slot. False: it
+    /// waits.
     pub(crate) fn enter(&mut self, info_hash: InfoHash, begun_ms: u64) -> bool {
         self.leave(info_hash);
         let asked = i64::try_from(begun_ms).unwrap_or(i64::MAX);
@@ -112,8 +116,9 @@ impl Queue {
         self.limits.remove(&info_hash);
     }
 
-    /// Moves a download that runs or waits before all others. If it has no slot and none is free it takes that of the last one, which is returned and
-    /// waits from now on. `None` if it neither runs nor waits.
+    /// Moves a download that runs or waits before all others. If it has no slot and none is free it
+    /// takes that of the last one, which is returned and waits from now on. `None` if it neither
+    /// runs nor waits.
     pub(crate) fn prioritize(&mut self, info_hash: InfoHash) -> Option<Moved> {
         let (lane, _) = *self.lanes.get(&info_hash)?;
         let place = self.first.saturating_sub(1);
@@ -144,8 +149,8 @@ impl Queue {
         Some(last)
     }
 
-    /// A download has brought nothing for long: it gives its slot up. Returns one that has to wait from now on, if too many are like that, and
-    /// its new place.
+    /// A download has brought nothing for long: it gives its slot up. Returns one that has to wait
+    /// from now on, if too many are like that, and its new place.
     pub(crate) fn stalled(&mut self, info_hash: InfoHash) -> Option<(InfoHash, i64)> {
         let (lane, place) = *self.lanes.get(&info_hash)?;
         if lane == Lane::Running {
@@ -160,8 +165,9 @@ impl Queue {
         Some((back, place))
     }
 
-    /// A download that had given its slot up brings something again, and has one again. Returns the last of those that have one if these are too
-    /// many now, which may be itself: it waits from now on.
+    /// A download that had given its slot up brings something again, and has one again. Returns the
+    /// last of those that have one if these are too many now, which may be itself: it waits from
+    /// now on.
     pub(crate) fn moves(&mut self, info_hash: InfoHash) -> Option<InfoHash> {
         let Some((Lane::Stalled, place)) = self.lanes.get(&info_hash).copied() else { return None };
         self.leave(info_hash);
@@ -198,7 +204,11 @@ impl Queue {
 
     /// The same for all that wait, with one look at each.
     pub(crate) fn places(&self) -> HashMap<InfoHash, usize> {
-        self.waiting.iter().enumerate().map(|(before, (_, info_hash))| (*info_hash, before + 1)).collect()
+        self.waiting
+            .iter()
+            .enumerate()
+            .map(|(before, (_, info_hash))| (*info_hash, before + 1))
+            .collect()
     }
 
     /// The download's own limit.
@@ -216,7 +226,8 @@ impl Queue {
 
     /// What is to be kept of the download's part, if anything.
     pub(crate) fn kept(&self, info_hash: InfoHash) -> Option<Kept> {
-        let kept = Kept { place: self.places.get(&info_hash).copied(), limit: self.limit(info_hash) };
+        let kept =
+            Kept { place: self.places.get(&info_hash).copied(), limit: self.limit(info_hash) };
         (kept != Kept { place: None, limit: None }).then_some(kept)
     }
 
@@ -273,16 +284,23 @@ mod tests {
         let mut queue = open(2);
         let entered: Vec<bool> = (1..=4).map(|n| queue.enter(file(n), u64::from(n))).collect();
         assert_eq!(entered, [true, true, false, false]);
-        assert_eq!((queue.place_of(file(3)), queue.place_of(file(4)), queue.place_of(file(1))), (Some(1), Some(2), None));
+        assert_eq!(
+            (queue.place_of(file(3)), queue.place_of(file(4)), queue.place_of(file(1))),
+            (Some(1), Some(2), None)
+        );
         assert_eq!(queue.next(), None);
         queue.leave(file(1));
         assert_eq!((queue.next(), queue.next()), (Some(file(3)), None));
         assert!(!queue.enter(file(5), 5) && queue.is_full());
-        // One that was asked for earlier and comes back stands before those that were asked for later.
+        // One that was asked for earlier and comes back stands before those that were asked for
+        // later.
         assert!(!queue.enter(file(1), 1));
         assert_eq!((queue.place_of(file(1)), queue.place_of(file(4))), (Some(1), Some(2)));
         assert_eq!(queue.set_max(0), []);
-        assert_eq!([queue.next(), queue.next(), queue.next(), queue.next()], [Some(file(1)), Some(file(4)), Some(file(5)), None]);
+        assert_eq!(
+            [queue.next(), queue.next(), queue.next(), queue.next()],
+            [Some(file(1)), Some(file(4)), Some(file(5)), None]
+        );
         assert_eq!(names(&queue.set_max(1)), [5, 4, 3, 2]);
         assert_eq!(names(&queue.running()), [1]);
     }
@@ -307,7 +325,8 @@ mod tests {
         (1..=4).for_each(|n| assert!(!again.enter(file(n), u64::from(n))));
         again.open();
         assert_eq!(again.next(), Some(file(4)));
-        let order: Vec<usize> = [3, 1, 2].iter().map(|n| again.place_of(file(*n)).unwrap()).collect();
+        let order: Vec<usize> =
+            [3, 1, 2].iter().map(|n| again.place_of(file(*n)).unwrap()).collect();
         assert_eq!(order, [1, 2, 3]);
     }
 
@@ -326,8 +345,15 @@ mod tests {
         assert_eq!(queue.running().len(), STALLED_MAX);
         // One that moves again has its slot back, and nobody follows before there is room.
         queue.next();
-        assert_eq!(queue.moves(file(5)), Some(file(count - 2)), "no more run than may, but for those that bring nothing");
-        assert_eq!((queue.moves(file(5)), queue.place_of(file(count - 2)), queue.next()), (None, Some(1), None));
+        assert_eq!(
+            queue.moves(file(5)),
+            Some(file(count - 2)),
+            "no more run than may, but for those that bring nothing"
+        );
+        assert_eq!(
+            (queue.moves(file(5)), queue.place_of(file(count - 2)), queue.next()),
+            (None, Some(1), None)
+        );
         queue.leave(file(count - 2));
         assert_eq!(queue.next(), None);
         queue.leave(file(5));
@@ -335,10 +361,16 @@ mod tests {
         // It may be the last itself.
         queue.stalled(file(count - 1));
         assert!(queue.enter(file(90), 1));
-        assert_eq!((queue.moves(file(count - 1)), queue.place_of(file(count - 1))), (Some(file(count - 1)), Some(1)));
+        assert_eq!(
+            (queue.moves(file(count - 1)), queue.place_of(file(count - 1))),
+            (Some(file(count - 1)), Some(1))
+        );
         // One that brings nothing and is moved to the front takes a slot like any other.
         let moved = queue.prioritize(file(7)).unwrap();
-        assert_eq!((moved.displaced, queue.has_slot(file(7)), queue.has_slot(file(90))), (Some(file(90)), true, false));
+        assert_eq!(
+            (moved.displaced, queue.has_slot(file(7)), queue.has_slot(file(90))),
+            (Some(file(90)), true, false)
+        );
     }
 
     #[test]
@@ -349,7 +381,10 @@ mod tests {
         queue.stalled(file(1));
         assert_eq!(queue.next(), Some(file(2)));
         assert_eq!(queue.moves(file(1)), Some(file(2)));
-        assert_eq!((names(&queue.running()), queue.place_of(file(2)), queue.place_of(file(4))), (vec![1], Some(1), Some(3)));
+        assert_eq!(
+            (names(&queue.running()), queue.place_of(file(2)), queue.place_of(file(4))),
+            (vec![1], Some(1), Some(3))
+        );
         queue.leave(file(1));
         assert_eq!(queue.next(), Some(file(2)));
     }

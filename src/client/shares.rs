@@ -1,7 +1,8 @@
 //! Sharing files, and bringing shares back at login.
 //!
-//! **Invariant:** a user's file is only ever read; what is offered is the very file that was hashed, and looks as it did then. A link
-//! that the user names is followed once, when it is shared: what it led to then is what is shared.
+//! **Invariant:** a user's file is only ever read; what is offered is the very file that was
+//! hashed, and looks as it did then. A link that the user names is followed once, when it is
+//! shared: what it led to then is what is shared.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -20,7 +21,8 @@ use super::{Client, ClientError, ClientEvent};
 use crate::store::{ShareRow, ShareState};
 use crate::swarm::{HashError, SeedSpec, UploadStats, hash_file_as, open_plain, stamp_of};
 use crate::types::{
-    DeviceId, FileEntry, FileFacts, FileName, FileStamp, GroupEntry, GroupId, InfoHash, Label, Refusal, Stamp, UserEntry,
+    DeviceId, FileEntry, FileFacts, FileName, FileStamp, GroupEntry, GroupId, InfoHash, Label,
+    Refusal, Stamp, UserEntry,
 };
 use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::{Request, Resolved};
@@ -70,14 +72,16 @@ struct Offer {
 const RESOLVED_FOR: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// Shares a file with a group: hashes it, tells the directory, offers it. A file that was shared before and has not changed
-    /// is not hashed again; one that the group has already gets one more seeder. A link is shared under its own name; what it leads
-    /// to now is what is served, wherever it leads later. If another version of the file is in the group, which the user shared first or
-    /// whose group they own, the file takes its place. `progress` is told the bytes hashed now and then, and returns false to cancel.
+    /// Shares a file with a group: hashes it, tells the directory, offers it. A file that was
+    /// shared before and has not changed is not hashed again; one that the group has already gets
+    /// one more seeder. A link is shared under its own name; what it leads to now is what is
+    /// served, wherever it leads later. If another version of the file is in the group, which the
+    /// user shared first or whose group they own, the file takes its place. `progress` is told the
+    /// bytes hashed now and then, and returns false to cancel.
     ///
     /// # Errors
-    /// [`Refusal::NotMember`], [`ClientError::FileNameTaken`]; [`ClientError::Path`] if it is no plain readable file;
-    /// [`ClientError::Interrupted`] if `progress` said so.
+    /// [`Refusal::NotMember`], [`ClientError::FileNameTaken`]; [`ClientError::Path`] if it is no
+    /// plain readable file; [`ClientError::Interrupted`] if `progress` said so.
     pub fn upload_file(
         &self,
         path: &Path,
@@ -131,8 +135,13 @@ impl Client {
     /// [`Refusal::LoginFirst`].
     pub fn show_uploads(&self) -> Result<Vec<Upload>, ClientError> {
         self.inner.need_user()?;
-        let stats: HashMap<InfoHash, UploadStats> =
-            self.inner.need_engine()?.uploads().into_iter().map(|stats| (stats.info_hash, stats)).collect();
+        let stats: HashMap<InfoHash, UploadStats> = self
+            .inner
+            .need_engine()?
+            .uploads()
+            .into_iter()
+            .map(|stats| (stats.info_hash, stats))
+            .collect();
         let library = self.inner.library.lock();
         let upload = |row: &ShareRow| {
             let stats = stats.get(&row.facts.info_hash);
@@ -145,8 +154,12 @@ impl Client {
                 sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
             }
         };
-        let mut uploads: Vec<Upload> =
-            library.shares.values().filter(|share| share.offered).map(|share| upload(&share.row)).collect();
+        let mut uploads: Vec<Upload> = library
+            .shares
+            .values()
+            .filter(|share| share.offered)
+            .map(|share| upload(&share.row))
+            .collect();
         uploads.sort_by(|a, b| (&a.group, &a.file).cmp(&(&b.group, &b.file)));
         Ok(uploads)
     }
@@ -160,13 +173,18 @@ fn in_order(sent_to: &[(DeviceId, u64)]) -> Vec<(DeviceId, u64)> {
 
 /// The name under which a file is shared: its own.
 fn share_name(path: &Path) -> Result<FileName, ClientError> {
-    let name = path.file_name().ok_or_else(|| ClientError::path(path, "it ends in no file name; name a file"))?;
-    let name = name.to_str().ok_or_else(|| ClientError::path(path, "its name is not UTF-8; rename it"))?;
-    let name: FileName = name.parse().map_err(|e| ClientError::path(path, format!("{e}; rename it")))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| ClientError::path(path, "it ends in no file name; name a file"))?;
+    let name =
+        name.to_str().ok_or_else(|| ClientError::path(path, "its name is not UTF-8; rename it"))?;
+    let name: FileName =
+        name.parse().map_err(|e| ClientError::path(path, format!("{e}; rename it")))?;
     match name.turns_text() {
-        true => {
-            Err(ClientError::path(path, "its name holds characters that turn text around, and would mislead others; rename it"))
-        }
+        true => Err(ClientError::path(
+            path,
+            "its name holds characters that turn text around, and would mislead others; rename it",
+        )),
         false => Ok(name),
     }
 }
@@ -175,7 +193,9 @@ fn share_name(path: &Path) -> Result<FileName, ClientError> {
 fn unreadable(path: &Path, error: &io::Error) -> ClientError {
     match error.kind() {
         io::ErrorKind::NotFound => ClientError::path(path, "there is no such file; check the path"),
-        io::ErrorKind::PermissionDenied => ClientError::path(path, "you may not read it; change its permissions"),
+        io::ErrorKind::PermissionDenied => {
+            ClientError::path(path, "you may not read it; change its permissions")
+        }
         io::ErrorKind::InvalidInput => ClientError::path(path, "it is not a plain file; name one"),
         _ => ClientError::path(path, error.to_string()),
     }
@@ -191,16 +211,21 @@ struct FoundAgain {
 }
 
 /// Takes the name under which a group is shown now; tells the group if it has another.
-fn take_label(mine: &HashMap<GroupId, Label>, group: GroupId, label: &mut Label) -> Option<GroupId> {
+fn take_label(
+    mine: &HashMap<GroupId, Label>,
+    group: GroupId,
+    label: &mut Label,
+) -> Option<GroupId> {
     let now = mine.get(&group).filter(|now| *now != label)?;
     label.clone_from(now);
     Some(group)
 }
 
-/// Looks for the file of a share. An earlier version noted less about it, and the link that the user named instead of the file: the rest
-/// is taken over if all that was noted fits.
+/// Looks for the file of a share. An earlier version noted less about it, and the link that the
+/// user named instead of the file: the rest is taken over if all that was noted fits.
 fn found_again(row: ShareRow) -> FoundAgain {
-    let path = if row.stamp.born_ns.is_none() { follow_once(&row.path) } else { Ok(row.path.clone()) };
+    let path =
+        if row.stamp.born_ns.is_none() { follow_once(&row.path) } else { Ok(row.path.clone()) };
     let same = match path.and_then(|path| Ok((stamp_of(&path)?, path))) {
         Ok((stamp, path)) if row.state != ShareState::Stopped && stamp.is_same_file(&row.stamp) => {
             let renewed = (stamp.born_ns, &path) != (row.stamp.born_ns, &row.path);
@@ -222,19 +247,25 @@ impl Inner {
         (stamp, known): (FileStamp, &[ShareRow]),
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Content, ClientError> {
-        let known = known.iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts.clone());
-        // A download may have been given another name than it has in its group; as a share it bears its own.
+        let known =
+            known.iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts.clone());
+        // A download may have been given another name than it has in its group; as a share it bears
+        // its own.
         if let Some(facts) = known.filter(|facts| facts.name == *name)
             && let Some(metainfo) = self.store.metainfo(facts.info_hash)?
         {
             return Ok(Content { facts, metainfo: Arc::new(metainfo), stamp });
         }
-        let hashed = hash_file_as(path, name.clone(), &mut |done| progress(done, stamp.len)).map_err(|error| match error {
-            HashError::Cancelled => ClientError::Interrupted,
-            other => ClientError::BadArgument(other.to_string()),
-        })?;
+        let hashed = hash_file_as(path, name.clone(), &mut |done| progress(done, stamp.len))
+            .map_err(|error| match error {
+                HashError::Cancelled => ClientError::Interrupted,
+                other => ClientError::BadArgument(other.to_string()),
+            })?;
         if hashed.seed.stamp != stamp {
-            return Err(ClientError::path(path, "it changed while it was read; share it again when it is finished"));
+            return Err(ClientError::path(
+                path,
+                "it changed while it was read; share it again when it is finished",
+            ));
         }
         let metainfo = hashed.seed.metainfo;
         // Durable with the share, which comes next.
@@ -261,7 +292,9 @@ impl Inner {
     ) -> Result<Shared, ClientError> {
         let stamp = offer.content.stamp;
         let stale = |row: &&ShareRow| {
-            let ours = row.user == user.user && row.group == group.group && row.state != ShareState::Stopped;
+            let ours = row.user == user.user
+                && row.group == group.group
+                && row.state != ShareState::Stopped;
             ours && !stamp.is_same_file(&row.stamp)
         };
         let stale: Vec<&ShareRow> = known.iter().filter(stale).collect();
@@ -271,7 +304,8 @@ impl Inner {
                 Err(ClientError::Refused(Refusal::NotSharer | Refusal::NoSuchFile)) => {}
                 Err(error) => return Err(error),
                 Ok(shared) => {
-                    let others: Vec<&ShareRow> = stale.into_iter().filter(|row| row.facts != present.facts).collect();
+                    let others: Vec<&ShareRow> =
+                        stale.into_iter().filter(|row| row.facts != present.facts).collect();
                     self.give_up_replaced(&others);
                     return Ok(shared);
                 }
@@ -281,7 +315,8 @@ impl Inner {
         self.share(user, &group, offer, None)
     }
 
-    /// Tells the directory, then offers. The share is in the store first, so that a crash in between loses nothing.
+    /// Tells the directory, then offers. The share is in the store first, so that a crash in
+    /// between loses nothing.
     fn share(
         &self,
         user: &UserEntry,
@@ -301,18 +336,25 @@ impl Inner {
             stamp: *stamp,
             state: ShareState::Pending,
         };
-        let before = self.library.lock().share(group.group, info_hash).map(|share| share.row.clone());
+        let before =
+            self.library.lock().share(group.group, info_hash).map(|share| share.row.clone());
         self.store.put_share(&row)?;
         match self.tell_share(group.group, facts, present) {
             Ok(label) => row.label = label.unwrap_or(row.label),
             Err(error) => {
-                // Refused: as before. No answer: it may have been carried out; stopped here, it can be shared again at no cost.
+                // Refused: as before. No answer: it may have been carried out; stopped here, it can
+                // be shared again at no cost.
                 match before {
                     Some(before) => self.store.put_share(&before)?,
                     None if matches!(error, ClientError::Refused(_)) => {
                         self.store.remove_share(user.user, group.group, info_hash)?
                     }
-                    None => self.store.set_share_state(user.user, group.group, info_hash, ShareState::Stopped)?,
+                    None => self.store.set_share_state(
+                        user.user,
+                        group.group,
+                        info_hash,
+                        ShareState::Stopped,
+                    )?,
                 }
                 return Err(error);
             }
@@ -320,14 +362,24 @@ impl Inner {
         row.state = ShareState::Offered;
         self.offer(&row, metainfo.clone())?;
         self.announce([(row.group, info_hash)]);
-        // The command does not wait for the store: a share that seems to be pending at the next start is told of once more.
+        // The command does not wait for the store: a share that seems to be pending at the next
+        // start is told of once more.
         self.send_errand(Errand::Noted(Box::new(row)));
-        Ok(Shared { group: group.label.clone(), facts: facts.clone(), replaces: present.map(|entry| entry.at) })
+        Ok(Shared {
+            group: group.label.clone(),
+            facts: facts.clone(),
+            replaces: present.map(|entry| entry.at),
+        })
     }
 
-    /// Tells the directory of a file, which takes the place of another if one is named. Returns the name under which it is shown,
-    /// if a tracker tells.
-    fn tell_share(&self, group: GroupId, facts: &FileFacts, present: Option<&FileEntry>) -> Result<Option<Label>, ClientError> {
+    /// Tells the directory of a file, which takes the place of another if one is named. Returns the
+    /// name under which it is shown, if a tracker tells.
+    fn tell_share(
+        &self,
+        group: GroupId,
+        facts: &FileFacts,
+        present: Option<&FileEntry>,
+    ) -> Result<Option<Label>, ClientError> {
         let (request, file) = (self.trackers.request_stamp(), facts.clone());
         self.own_removals.lock().forget(group, facts.info_hash);
         let request = match present {
@@ -338,7 +390,9 @@ impl Inner {
             }
         };
         if let Err(error) = self.trackers.call(&request, Need::Session) {
-            present.iter().for_each(|entry| self.own_removals.lock().forget(group, entry.facts.info_hash));
+            present
+                .iter()
+                .for_each(|entry| self.own_removals.lock().forget(group, entry.facts.info_hash));
             return Err(error);
         }
         present.iter().for_each(|entry| self.end_version(group, &entry.facts));
@@ -353,7 +407,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Shares of ours whose files were replaced by others at the same path can never be served again: they give up their names.
+    /// Shares of ours whose files were replaced by others at the same path can never be served
+    /// again: they give up their names.
     fn give_up_replaced(&self, stale: &[&ShareRow]) {
         for row in stale {
             let (request, group, file) = (self.trackers.request_stamp(), row.group, row.facts.id());
@@ -377,15 +432,18 @@ impl Inner {
         let (mut rows, mut downloads) = (rows, downloads);
         if let Some(mine) = &mine {
             let shares = rows.iter_mut().map(|row| (row.group, &mut row.group_label));
-            let shown = shares.chain(downloads.iter_mut().map(|row| (row.group, &mut row.group_label)));
-            let renamed: HashSet<GroupId> = shown.filter_map(|(group, label)| take_label(mine, group, label)).collect();
+            let shown =
+                shares.chain(downloads.iter_mut().map(|row| (row.group, &mut row.group_label)));
+            let renamed: HashSet<GroupId> =
+                shown.filter_map(|(group, label)| take_label(mine, group, label)).collect();
             for (group, label) in renamed.iter().filter_map(|group| mine.get_key_value(group)) {
                 let stored = self.store.relabel_group(*group, label);
                 self.note_store_error(stored);
             }
         }
         let shares = rows.iter().map(|row| (row.group, row.facts.info_hash));
-        let files: Vec<_> = shares.chain(downloads.iter().map(|row| (row.group, row.facts.info_hash))).collect();
+        let files: Vec<_> =
+            shares.chain(downloads.iter().map(|row| (row.group, row.facts.info_hash))).collect();
         let rows: Vec<_> = rows.into_iter().map(found_again).collect();
         let renewed = rows.iter().filter(|again| again.renewed).map(|again| &again.row);
         let stored = self.store.put_shares(renewed);
@@ -396,15 +454,23 @@ impl Inner {
         for row in downloads {
             self.restore_download(row, mine.as_ref());
         }
-        // All at once: thousands of shares are a few messages, where one each would be more than a tracker's queue takes.
+        // All at once: thousands of shares are a few messages, where one each would be more than a
+        // tracker's queue takes.
         self.announce(files);
         Ok(())
     }
 
-    /// The groups the user is a member of, with the names under which they are shown; `None` if no tracker tells.
+    /// The groups the user is a member of, with the names under which they are shown; `None` if no
+    /// tracker tells.
     fn groups_of_user(&self) -> Option<HashMap<GroupId, Label>> {
         let groups = self.my_groups().all().ok()?;
-        Some(groups.into_iter().filter(|entry| is_member(entry.part)).map(|entry| (entry.group, entry.label)).collect())
+        Some(
+            groups
+                .into_iter()
+                .filter(|entry| is_member(entry.part))
+                .map(|entry| (entry.group, entry.label))
+                .collect(),
+        )
     }
 
     fn restore_share(&self, again: FoundAgain, mine: Option<&HashMap<GroupId, Label>>) {
@@ -426,8 +492,12 @@ impl Inner {
                 },
                 _ => "its metainfo is lost; upload it again".into(),
             },
-            (true, Ok(false)) => "it changed since it was shared; upload it again to share it as it is now".into(),
-            (true, Err(e)) if e.kind() == io::ErrorKind::NotFound => "the file is not there any more".into(),
+            (true, Ok(false)) => {
+                "it changed since it was shared; upload it again to share it as it is now".into()
+            }
+            (true, Err(e)) if e.kind() == io::ErrorKind::NotFound => {
+                "the file is not there any more".into()
+            }
             (true, Err(e)) => e.to_string(),
         };
         self.bus.tell(&ClientEvent::ShareNotOffered {

@@ -1,11 +1,14 @@
 //! Downloads that wait for others to end: who is let in, and who has to make room.
 //!
-//! **Invariant:** a download that has a slot is with the engine, or about to be; one that waits is not, or is shelved there.
+//! **Invariant:** a download that has a slot is with the engine, or about to be; one that waits is
+//! not, or is shelved there.
 //!
-//! What the engine is to do is decided and said under the library's lock ([`Download::steer`](super::library::Download::steer)).
+//! What the engine is to do is decided and said under the library's lock
+//! ([`Download::steer`](super::library::Download::steer)).
 //!
-//! Whoever ends a download frees its slot ([`Inner::free_slot`]) and goes on; the thread "queue" is woken by that and lets the next ones in, one by
-//! one. While any wait it also looks once a second for those that bring nothing.
+//! Whoever ends a download frees its slot ([`Inner::free_slot`]) and goes on; the thread "queue" is
+//! woken by that and lets the next ones in, one by one. While any wait it also looks once a second
+//! for those that bring nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -60,17 +63,23 @@ impl Inner {
             warn!("the order of the downloads is lost: {error}");
             Vec::new()
         });
-        let kept = kept.into_iter().map(|row| (row.info_hash, Kept { place: row.place, limit: row.limit }));
+        let kept = kept
+            .into_iter()
+            .map(|row| (row.info_hash, Kept { place: row.place, limit: row.limit }));
         Queue::new(downloads_max, kept)
     }
 
-    /// A download is to run: it does from now on, if the engine holds it, or waits. True: it has a slot. One that was paused or cancelled
-    /// meanwhile does not even wait.
+    /// A download is to run: it does from now on, if the engine holds it, or waits. True: it has a
+    /// slot. One that was paused or cancelled meanwhile does not even wait.
     pub(crate) fn take_slot(&self, row: &DownloadRow) -> bool {
         let info_hash = row.facts.info_hash;
         let has_slot = {
             let library = &mut *self.library.lock();
-            let Some(download) = library.downloads.get_mut(info_hash).filter(|d| d.row.progress == Progress::Running) else {
+            let Some(download) = library
+                .downloads
+                .get_mut(info_hash)
+                .filter(|d| d.row.progress == Progress::Running)
+            else {
                 return false;
             };
             let has_slot = library.queue.enter(info_hash, row.begun_ms);
@@ -138,16 +147,21 @@ impl Inner {
         }
     }
 
-    /// Gives a free slot to the next download; returns it, and whether the engine held it and goes on with it, or is about to begin it.
+    /// Gives a free slot to the next download; returns it, and whether the engine held it and goes
+    /// on with it, or is about to begin it.
     fn let_in(&self) -> Option<(DownloadRow, bool)> {
         let mut library = self.library.lock();
         loop {
             let info_hash = library.queue.next()?;
-            match library.download(info_hash).filter(|download| download.row.progress == Progress::Running) {
+            match library
+                .download(info_hash)
+                .filter(|download| download.row.progress == Progress::Running)
+            {
                 Some(download) => {
                     download.queued = false;
                     download.steer();
-                    let goes_on = download.is_live() || std::mem::replace(&mut download.starting, true);
+                    let goes_on =
+                        download.is_live() || std::mem::replace(&mut download.starting, true);
                     return Some((download.row.clone(), goes_on));
                 }
                 // It is about to be taken out.
@@ -183,17 +197,21 @@ impl Inner {
             (user, library.queue.kept(info_hash))
         };
         let (place, limit) = kept.map_or((None, None), |kept| (kept.place, kept.limit));
-        let stored = self.store.put_queued(user, &crate::store::QueuedRow { info_hash, place, limit });
+        let stored =
+            self.store.put_queued(user, &crate::store::QueuedRow { info_hash, place, limit });
         self.note_store_error(stored);
     }
 
-    /// Finds downloads that bring nothing while others wait: they give their slots up. True: a slot may be free now.
+    /// Finds downloads that bring nothing while others wait: they give their slots up. True: a slot
+    /// may be free now.
     fn look_for_stalled(&self, watch: &mut Watch) -> bool {
         let now = Instant::now();
         let running: Vec<(InfoHash, Transfer)> = {
             let library = &mut *self.library.lock();
             let running = library.queue.running();
-            let held = |info_hash| library.download(info_hash).and_then(|d| d.transfer.clone()).map(|t| (info_hash, t));
+            let held = |info_hash| {
+                library.download(info_hash).and_then(|d| d.transfer.clone()).map(|t| (info_hash, t))
+            };
             running.into_iter().filter_map(held).collect()
         };
         watch.retain(|watched, _| running.iter().any(|(info_hash, _)| info_hash == watched));
@@ -205,7 +223,11 @@ impl Inner {
                 Signs::Moves => displaced.extend(library.queue.moves(info_hash)),
                 Signs::Waits => {}
                 // It may have been paused since.
-                Signs::Stalled if library.download(info_hash).is_some_and(|download| download.is_let_run()) => {
+                Signs::Stalled
+                    if library
+                        .download(info_hash)
+                        .is_some_and(|download| download.is_let_run()) =>
+                {
                     gave_up |= library.queue.has_slot(info_hash);
                     sent_back.extend(library.queue.stalled(info_hash).map(|(back, _)| back));
                 }
@@ -260,7 +282,12 @@ mod tests {
     fn what_a_limit_holds_back_is_not_stalled() {
         let (mut watch, start) = (Watch::new(), Instant::now());
         let mut look = |state: &TransferState, came, held_back, seconds| {
-            signs_of(&mut watch, FILE, &Pulse { state: state.clone(), came, held_back }, start + Duration::from_secs(seconds))
+            signs_of(
+                &mut watch,
+                FILE,
+                &Pulse { state: state.clone(), came, held_back },
+                start + Duration::from_secs(seconds),
+            )
         };
         let downloading = TransferState::Downloading;
         assert_eq!(look(&downloading, 0, false, 0), Signs::Waits);
@@ -270,8 +297,16 @@ mod tests {
         assert_eq!(look(&downloading, 0, false, 61), Signs::Stalled);
         assert_eq!(look(&downloading, 1, false, 62), Signs::Moves);
         assert_eq!(look(&downloading, 1, false, 91), Signs::Waits);
-        assert_eq!(look(&TransferState::Checking, 1, false, 95), Signs::Moves, "it reads what is there");
+        assert_eq!(
+            look(&TransferState::Checking, 1, false, 95),
+            Signs::Moves,
+            "it reads what is there"
+        );
         assert_eq!(look(&TransferState::Metainfo, 1, false, 124), Signs::Waits);
-        assert_eq!(look(&TransferState::Paused(None), 1, false, 125), Signs::Stalled, "nobody here has paused it");
+        assert_eq!(
+            look(&TransferState::Paused(None), 1, false, 125),
+            Signs::Stalled,
+            "nobody here has paused it"
+        );
     }
 }

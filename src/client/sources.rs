@@ -1,15 +1,20 @@
-//! Other groups as sources: a download takes pieces in every group of the user's in which somebody offers the same content.
+//! Other groups as sources: a download takes pieces in every group of the user's in which somebody
+//! offers the same content.
 //!
-//! **Invariant:** a group is a source only while a tracker has listed the same content there for this user, as a member, and the download goes
-//! on. Nobody there gets a byte, or hears which pieces are here: whoever offers a file in a group need not have a right to it in another,
-//! or even have it. What they see is what everybody sees of a leecher: that this device fetches the file.
+//! **Invariant:** a group is a source only while a tracker has listed the same content there for
+//! this user, as a member, and the download goes on. Nobody there gets a byte, or hears which
+//! pieces are here: whoever offers a file in a group need not have a right to it in another, or
+//! even have it. What they see is what everybody sees of a leecher: that this device fetches the
+//! file.
 //!
-//! So a former member of the group of the download, who knows the info hash, cannot list it in another common group to have it from there. Who
-//! wants to give there, too, shares or downloads the file there; that group is then no source any more, but one like the first.
+//! So a former member of the group of the download, who knows the info hash, cannot list it in
+//! another common group to have it from there. Who wants to give there, too, shares or downloads
+//! the file there; that group is then no source any more, but one like the first.
 //!
-//! The thread "sources" asks: shortly after a download has begun or goes on, and again every two minutes while nothing comes. It asks
-//! with what every tracker knows, one [`Request::FindFile`] a group, so nothing is learned of groups that the user is not in. The download's
-//! own group is asked at the same time as ever; nothing waits for this.
+//! The thread "sources" asks: shortly after a download has begun or goes on, and again every two
+//! minutes while nothing comes. It asks with what every tracker knows, one [`Request::FindFile`] a
+//! group, so nothing is learned of groups that the user is not in. The download's own group is
+//! asked at the same time as ever; nothing waits for this.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Weak;
@@ -27,7 +32,8 @@ use crate::wire::tracker::{Reply, Request};
 
 /// How often it is looked which downloads go on.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a download goes on before its other sources are asked for: a small file has come by then.
+/// How long a download goes on before its other sources are asked for: a small file has come by
+/// then.
 const FIRST_AFTER: Duration = Duration::from_millis(500);
 /// How long after that they are asked for again, if nothing comes.
 const AGAIN_AFTER: Duration = Duration::from_secs(120);
@@ -44,7 +50,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     groups: BTreeMap<InfoHash, BTreeSet<GroupId>>,
-    /// Files of which they have lapsed since it was last looked: a download that was paused and resumed meanwhile begins anew.
+    /// Files of which they have lapsed since it was last looked: a download that was paused and
+    /// resumed meanwhile begins anew.
     lapsed: Vec<InfoHash>,
 }
 
@@ -76,17 +83,24 @@ impl Sources {
 
     /// The files of which a group is a source.
     fn files_in(&self, group: GroupId) -> Vec<InfoHash> {
-        self.groups.iter().filter(|(_, groups)| groups.contains(&group)).map(|(info_hash, _)| *info_hash).collect()
+        self.groups
+            .iter()
+            .filter(|(_, groups)| groups.contains(&group))
+            .map(|(info_hash, _)| *info_hash)
+            .collect()
     }
 }
 
 impl Library {
-    /// Takes out those sources of a file that are none any more, and returns them: its download does not go on, or this device has come to
-    /// take part in the group as others do.
+    /// Takes out those sources of a file that are none any more, and returns them: its download
+    /// does not go on, or this device has come to take part in the group as others do.
     fn take_lapsed(&mut self, info_hash: InfoHash) -> Vec<(GroupId, InfoHash)> {
         let goes_on = self.downloads.get(info_hash).is_some_and(Download::takes_part);
-        let lapsed: Vec<GroupId> =
-            self.sources.of(info_hash).filter(|group| !goes_on || self.serves(info_hash, *group)).collect();
+        let lapsed: Vec<GroupId> = self
+            .sources
+            .of(info_hash)
+            .filter(|group| !goes_on || self.serves(info_hash, *group))
+            .collect();
         lapsed.iter().for_each(|group| self.sources.remove(info_hash, *group));
         if !lapsed.is_empty() && !goes_on {
             self.sources.lapsed.push(info_hash);
@@ -100,8 +114,15 @@ impl Library {
     }
 
     /// The downloads whose sources are to be asked for now, if a tracker can be asked.
-    fn due(&mut self, due: &mut HashMap<InfoHash, Instant>, now: Instant, is_reachable: bool) -> Vec<Wanted> {
-        std::mem::take(&mut self.sources.lapsed).iter().for_each(|info_hash| _ = due.remove(info_hash));
+    fn due(
+        &mut self,
+        due: &mut HashMap<InfoHash, Instant>,
+        now: Instant,
+        is_reachable: bool,
+    ) -> Vec<Wanted> {
+        std::mem::take(&mut self.sources.lapsed)
+            .iter()
+            .for_each(|info_hash| _ = due.remove(info_hash));
         let running = || self.downloads.iter().filter(|download| download.is_let_run());
         let going: HashSet<InfoHash> = running().map(Download::info_hash).collect();
         due.retain(|info_hash, _| going.contains(info_hash));
@@ -116,7 +137,11 @@ impl Library {
             // One that has sources and gets what it needs is left to it.
             if has_none || download.status().bytes_per_second == 0 {
                 let row = &download.row;
-                wanted.push(Wanted { group: row.group, label: row.label.clone(), facts: row.facts.clone() });
+                wanted.push(Wanted {
+                    group: row.group,
+                    label: row.label.clone(),
+                    facts: row.facts.clone(),
+                });
             }
         }
         wanted
@@ -139,18 +164,23 @@ pub(crate) fn find_sources(inner: &Weak<Inner>, stop: &Stop) {
         let is_reachable = inner.trackers.is_reachable();
         let wanted = inner.library.lock().due(&mut due, Instant::now(), is_reachable);
         if !wanted.is_empty() && !inner.ask_for_sources(&wanted) {
-            due.extend(wanted.iter().map(|wanted| (wanted.facts.info_hash, Instant::now() + RETRY_AFTER)));
+            due.extend(
+                wanted.iter().map(|wanted| (wanted.facts.info_hash, Instant::now() + RETRY_AFTER)),
+            );
         }
     }
 }
 
 impl Inner {
-    /// Asks a tracker which of the user's other groups offer these files, and takes part in their swarms there; false if none told which
-    /// groups these are.
+    /// Asks a tracker which of the user's other groups offer these files, and takes part in their
+    /// swarms there; false if none told which groups these are.
     fn ask_for_sources(&self, wanted: &[Wanted]) -> bool {
         let Ok(groups) = self.my_groups().all() else { return false };
-        let mine: Vec<(GroupId, Label)> =
-            groups.into_iter().filter(|group| is_member(group.part)).map(|group| (group.group, group.label)).collect();
+        let mine: Vec<(GroupId, Label)> = groups
+            .into_iter()
+            .filter(|group| is_member(group.part))
+            .map(|group| (group.group, group.label))
+            .collect();
         for Wanted { group: own, label, facts } in wanted {
             for (group, name) in mine.iter().filter(|(group, _)| group != own).take(GROUPS_MAX) {
                 if self.stop.is_set() || !self.library.lock().is_let_run(facts.info_hash) {
@@ -177,7 +207,8 @@ impl Inner {
         }
     }
 
-    /// Makes a group a source of a download; false if the download does not go on, or the group is one already.
+    /// Makes a group a source of a download; false if the download does not go on, or the group is
+    /// one already.
     fn add_source(&self, info_hash: InfoHash, group: GroupId) -> bool {
         let added = {
             let mut library = self.library.lock();
@@ -190,9 +221,12 @@ impl Inner {
         added
     }
 
-    /// Adds to these files' parts those that have lapsed with them: sources of a download that does not go on any more. Links that rest on
-    /// them end.
-    pub(crate) fn and_left_sources(&self, files: impl IntoIterator<Item = (GroupId, InfoHash)>) -> Vec<(GroupId, InfoHash)> {
+    /// Adds to these files' parts those that have lapsed with them: sources of a download that does
+    /// not go on any more. Links that rest on them end.
+    pub(crate) fn and_left_sources(
+        &self,
+        files: impl IntoIterator<Item = (GroupId, InfoHash)>,
+    ) -> Vec<(GroupId, InfoHash)> {
         let mut files: Vec<(GroupId, InfoHash)> = files.into_iter().collect();
         let lapsed: Vec<(GroupId, InfoHash)> = {
             let mut library = self.library.lock();
@@ -210,7 +244,8 @@ impl Inner {
     pub(crate) fn leave_sources(&self, info_hash: InfoHash) {
         let left: Vec<(GroupId, InfoHash)> = {
             let mut library = self.library.lock();
-            let left: Vec<_> = library.sources.of(info_hash).map(|group| (group, info_hash)).collect();
+            let left: Vec<_> =
+                library.sources.of(info_hash).map(|group| (group, info_hash)).collect();
             left.iter().for_each(|(group, info_hash)| library.sources.remove(*info_hash, *group));
             left
         };
@@ -247,7 +282,10 @@ impl Inner {
 
     /// A group's name as last seen.
     pub(crate) fn group_name(&self, group: GroupId) -> String {
-        self.group_names.lock().get(&group).map_or_else(|| format!("group {:.8}", group.to_string()), Label::to_string)
+        self.group_names
+            .lock()
+            .get(&group)
+            .map_or_else(|| format!("group {:.8}", group.to_string()), Label::to_string)
     }
 }
 

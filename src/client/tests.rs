@@ -19,7 +19,8 @@ use crate::swarm::{Host as _, hash_file};
 use crate::trust::KeyPair;
 use crate::types::limits::TICKETS_PER_REQUEST_MAX;
 use crate::types::{
-    DeviceId, DownloadState, FileFacts, GroupId, Password, PeerEntry, Refusal, RotationStage, TrackerInfo, UserId,
+    DeviceId, DownloadState, FileFacts, GroupId, Password, PeerEntry, Refusal, RotationStage,
+    TrackerInfo, UserId,
 };
 use crate::wire::tracker::{Event, Reply, Request};
 
@@ -35,7 +36,14 @@ fn put_share(store: &DeviceStore, path: &Path) {
         group: GroupId::from_bytes([6; 16]),
         group_label: "lab".parse().unwrap(),
         label: name.as_str().parse().unwrap(),
-        facts: FileFacts { info_hash: metainfo.info_hash(), name, len, piece_len, sha1: hashed.sha1, chain: None },
+        facts: FileFacts {
+            info_hash: metainfo.info_hash(),
+            name,
+            len,
+            piece_len,
+            sha1: hashed.sha1,
+            chain: None,
+        },
         path: path.to_owned(),
         stamp: hashed.seed.stamp,
         state: ShareState::Offered,
@@ -58,13 +66,18 @@ fn the_shares_of_a_device_are_announced_together_at_login() {
     }
     let fake = Fake::start(usual);
     let trackers = TrackerInfo::parse(&fake.address.to_string()).unwrap();
-    let config = ClientConfig { data_dir, ..ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers) };
+    let config =
+        ClientConfig { data_dir, ..ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers) };
     let client = Client::start(config).unwrap();
     client.login("nik", Password::new("pw".into()).unwrap()).unwrap();
     assert_eq!(client.show_uploads().unwrap().len(), SHARES);
     let announced = || -> Vec<usize> {
         let asked = fake.asked().into_iter();
-        asked.filter_map(|r| if let Request::Announce { entries } = r { Some(entries.len()) } else { None }).collect()
+        asked
+            .filter_map(|r| {
+                if let Request::Announce { entries } = r { Some(entries.len()) } else { None }
+            })
+            .collect()
     };
     let deadline = Instant::now() + Duration::from_secs(30);
     while announced().iter().sum::<usize>() < SHARES {
@@ -78,7 +91,10 @@ fn the_shares_of_a_device_are_announced_together_at_login() {
 fn client_of(data_dir: &Path, fakes: &[&Fake]) -> Client {
     let text: String = fakes.iter().map(|fake| format!("{}\n", fake.address)).collect();
     let trackers = TrackerInfo::parse(&text).unwrap();
-    let config = ClientConfig { data_dir: data_dir.to_owned(), ..ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers) };
+    let config = ClientConfig {
+        data_dir: data_dir.to_owned(),
+        ..ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers)
+    };
     Client::start(config).unwrap()
 }
 
@@ -94,7 +110,8 @@ fn with_share(dir: &Path, groups: impl IntoIterator<Item = GroupId>) -> PathBuf 
     put_share(&store, &path);
     let row = store.shares(user().user).unwrap().remove(0);
     store.remove_share(row.user, row.group, row.facts.info_hash).unwrap();
-    let rows: Vec<ShareRow> = groups.into_iter().map(|group| ShareRow { group, ..row.clone() }).collect();
+    let rows: Vec<ShareRow> =
+        groups.into_iter().map(|group| ShareRow { group, ..row.clone() }).collect();
     store.put_shares(&rows).unwrap();
     data_dir
 }
@@ -107,10 +124,17 @@ fn group(number: u16) -> GroupId {
 
 fn asked_groups(fake: &Fake) -> Vec<Vec<GroupId>> {
     let asked = fake.asked().into_iter();
-    asked.filter_map(|request| if let Request::Tickets { groups } = request { Some(groups) } else { None }).collect()
+    asked
+        .filter_map(
+            |request| if let Request::Tickets { groups } = request { Some(groups) } else { None },
+        )
+        .collect()
 }
 
-fn wait_for_event(events: &Receiver<ClientEvent>, wanted: impl Fn(&ClientEvent) -> bool) -> ClientEvent {
+fn wait_for_event(
+    events: &Receiver<ClientEvent>,
+    wanted: impl Fn(&ClientEvent) -> bool,
+) -> ClientEvent {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let event = events.recv_deadline(deadline).expect("an event that did not come");
@@ -152,7 +176,11 @@ fn for_a_thousand_groups_tickets_are_asked_in_batches() {
     log_in(&client);
     let sizes = || asked_groups(&fake).iter().map(Vec::len).collect::<Vec<_>>();
     wait_for("all are asked for", || sizes().iter().sum::<usize>() == count);
-    assert!(sizes().iter().all(|size| *size <= TICKETS_PER_REQUEST_MAX) && sizes().len() <= 3, "{:?}", sizes());
+    assert!(
+        sizes().iter().all(|size| *size <= TICKETS_PER_REQUEST_MAX) && sizes().len() <= 3,
+        "{:?}",
+        sizes()
+    );
 }
 
 #[test]
@@ -170,7 +198,8 @@ fn links_that_want_the_same_ticket_ask_once_and_a_stranger_makes_nobody_ask() {
     log_in(&client);
     assert!(client.inner.own_ticket(group(2)).is_none(), "we take no part there");
     std::thread::scope(|scope| {
-        let links: Vec<_> = (0..8).map(|_| scope.spawn(|| client.inner.own_ticket(group(1)))).collect();
+        let links: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| client.inner.own_ticket(group(1)))).collect();
         wait_for("somebody asks", || !asked_groups(&fake).is_empty());
         release.send(()).unwrap();
         assert!(links.into_iter().all(|link| link.join().unwrap().is_some()));
@@ -182,15 +211,23 @@ fn links_that_want_the_same_ticket_ask_once_and_a_stranger_makes_nobody_ask() {
 fn a_link_does_not_wait_long_for_a_ticket_nor_ask_again_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = with_share(dir.path(), [group(1)]);
-    let silent = Fake::start(|request| if matches!(request, Request::Tickets { .. }) { Act::Silence } else { usual(request) });
+    let silent = Fake::start(|request| {
+        if matches!(request, Request::Tickets { .. }) { Act::Silence } else { usual(request) }
+    });
     let client = client_of(&data_dir, &[&silent]);
     log_in(&client);
     let started = Instant::now();
     assert!(client.inner.own_ticket(group(1)).is_none());
-    assert!(started.elapsed() < Duration::from_secs(9), "the other end waits ten seconds for the whole handshake");
+    assert!(
+        started.elapsed() < Duration::from_secs(9),
+        "the other end waits ten seconds for the whole handshake"
+    );
     let asked = asked_groups(&silent).len();
     (0..100).for_each(|_| {
-        assert!(client.inner.tickets.lock().may_ask(Instant::now()) || client.inner.own_ticket(group(1)).is_none())
+        assert!(
+            client.inner.tickets.lock().may_ask(Instant::now())
+                || client.inner.own_ticket(group(1)).is_none()
+        )
     });
     assert!(asked_groups(&silent).len() <= asked + 2);
 }
@@ -209,9 +246,12 @@ fn a_ticket_that_a_tracker_does_not_give_is_asked_of_the_next_one() {
     let data_dir = with_share(dir.path(), [group(1)]);
     let (ignorant, knows) = (ignorant(), Fake::start(usual));
     let client = client_of(&data_dir, &[&ignorant, &knows]);
-    wait_for("both are connected", || client.inner.trackers.views().iter().all(|view| view.number.is_some()));
+    wait_for("both are connected", || {
+        client.inner.trackers.views().iter().all(|view| view.number.is_some())
+    });
     log_in(&client);
-    let own = || client.inner.tickets.lock().own(group(1), client.inner.trackers.clock_ms()).is_some();
+    let own =
+        || client.inner.tickets.lock().own(group(1), client.inner.trackers.clock_ms()).is_some();
     wait_for("it is there", own);
 }
 
@@ -230,7 +270,9 @@ fn a_ticket_that_no_tracker_renews_is_shown_until_it_expires() {
     fake.terms.lock().ticket_ms = 60_000;
     let client = client_of(&data_dir, &[&fake]);
     log_in(&client);
-    let own = |number| client.inner.tickets.lock().own(group(number), client.inner.trackers.clock_ms()).is_some();
+    let own = |number| {
+        client.inner.tickets.lock().own(group(number), client.inner.trackers.clock_ms()).is_some()
+    };
     wait_for("both are there", || own(1) && own(2));
     *out.lock() = true;
     // The half of their life is over, by a tracker's word on the time.
@@ -267,7 +309,14 @@ fn who_has_left_a_swarm_is_refused_there_until_a_tracker_lists_them_again() {
     assert!(is_offered(1, stays) && is_offered(2, left));
     let address = "127.0.0.1:9".parse().unwrap();
     let state = DownloadState::Leeching;
-    fake.tell(&Event::Peer(PeerEntry { info_hash, group: group(1), device: left, user: other, address, state }));
+    fake.tell(&Event::Peer(PeerEntry {
+        info_hash,
+        group: group(1),
+        device: left,
+        user: other,
+        address,
+        state,
+    }));
     wait_for("it is back", || is_offered(1, left));
 }
 
@@ -275,7 +324,12 @@ fn who_has_left_a_swarm_is_refused_there_until_a_tracker_lists_them_again() {
 fn while_the_trackers_are_told_of_a_logout_nobody_is_let_in_any_more() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = with_share(dir.path(), [group(1)]);
-    let fake = Fake::start(|request| if matches!(request, Request::Logout) { Act::Silence } else { usual(request) });
+    let fake =
+        Fake::start(
+            |request| {
+                if matches!(request, Request::Logout) { Act::Silence } else { usual(request) }
+            },
+        );
     let client = client_of(&data_dir, &[&fake]);
     log_in(&client);
     let device = DeviceId::from_bytes([8; 32]);
@@ -284,7 +338,9 @@ fn while_the_trackers_are_told_of_a_logout_nobody_is_let_in_any_more() {
     assert!(host.check_ticket(&ticket, device).is_some());
     std::thread::scope(|scope| {
         let logout = scope.spawn(|| client.logout());
-        wait_for("the tracker is told", || fake.count(|request| matches!(request, Request::Logout)) == 1);
+        wait_for("the tracker is told", || {
+            fake.count(|request| matches!(request, Request::Logout)) == 1
+        });
         assert!(host.check_ticket(&ticket, device).is_none() && client.inner.engine().is_none());
         logout.join().unwrap().unwrap();
     });
@@ -297,10 +353,13 @@ fn a_session_that_is_over_ends_though_no_errand_can_be_left() {
     {
         let store = DeviceStore::open(&data_dir).unwrap();
         let row = store.shares(user().user).unwrap().remove(0);
-        store.set_share_state(row.user, row.group, row.facts.info_hash, ShareState::Pending).unwrap();
+        store
+            .set_share_state(row.user, row.group, row.facts.info_hash, ShareState::Pending)
+            .unwrap();
     }
     let is_share = |request: &Request| matches!(request, Request::ShareFile { .. });
-    let fake = Fake::start(move |request| if is_share(request) { Act::Silence } else { usual(request) });
+    let fake =
+        Fake::start(move |request| if is_share(request) { Act::Silence } else { usual(request) });
     let client = client_of(&data_dir, &[&fake]);
     let events = client.subscribe();
     log_in(&client);
@@ -319,7 +378,9 @@ fn a_removed_member_has_no_ticket_and_offers_nothing_there() {
     let client = client_of(&data_dir, &[&fake]);
     let events = client.subscribe();
     log_in(&client);
-    let own = |number| client.inner.tickets.lock().own(group(number), client.inner.trackers.clock_ms()).is_some();
+    let own = |number| {
+        client.inner.tickets.lock().own(group(number), client.inner.trackers.clock_ms()).is_some()
+    };
     wait_for("both are there", || own(1) && own(2));
     fake.tell(&Event::Removed { group: group(1) });
     wait_for_event(&events, |event| matches!(event, ClientEvent::Removed { .. }));
@@ -347,12 +408,17 @@ fn a_share_that_was_stopped_on_another_device_is_offered_no_more_and_said_so_onc
         fake.tell(&Event::ShareStopped { group: group(1), info_hash });
     }
     fake.tell(&Event::Removed { group: group(2) });
-    let told = wait_for_event(&events, |event| matches!(event, ClientEvent::ShareNotOffered { .. }));
-    assert!(matches!(told, ClientEvent::ShareNotOffered { reason, .. } if reason.contains("another device")));
-    let next = wait_for_event(&events, |event| !matches!(event, ClientEvent::TrustedNetwork { .. }));
+    let told =
+        wait_for_event(&events, |event| matches!(event, ClientEvent::ShareNotOffered { .. }));
+    assert!(
+        matches!(told, ClientEvent::ShareNotOffered { reason, .. } if reason.contains("another device"))
+    );
+    let next =
+        wait_for_event(&events, |event| !matches!(event, ClientEvent::TrustedNetwork { .. }));
     assert!(matches!(next, ClientEvent::Removed { .. }), "{next:?}");
     assert!(client.show_uploads().unwrap().is_empty());
-    let states: Vec<ShareState> = client.inner.store.shares(user().user).unwrap().iter().map(|row| row.state).collect();
+    let states: Vec<ShareState> =
+        client.inner.store.shares(user().user).unwrap().iter().map(|row| row.state).collect();
     assert_eq!(states, [ShareState::Stopped; 2]);
 }
 
@@ -368,10 +434,16 @@ fn a_session_that_is_over_leaves_nothing_and_the_next_login_brings_it_back() {
     fake.terms.lock().password_ms += 1;
     fake.tell(&Event::SessionOver);
     let ended = wait_for_event(&events, |event| matches!(event, ClientEvent::SessionEnded { .. }));
-    assert_eq!(ended, ClientEvent::SessionEnded { user: user().label, reason: SessionEnd::PasswordChanged });
-    for refused in
-        [client.whoami().map(drop), client.list_groups(None).all().map(drop), client.show_uploads().map(drop), client.logout()]
-    {
+    assert_eq!(
+        ended,
+        ClientEvent::SessionEnded { user: user().label, reason: SessionEnd::PasswordChanged }
+    );
+    for refused in [
+        client.whoami().map(drop),
+        client.list_groups(None).all().map(drop),
+        client.show_uploads().map(drop),
+        client.logout(),
+    ] {
         assert!(matches!(refused, Err(ClientError::Refused(Refusal::LoginFirst))), "{refused:?}");
     }
     assert!(client.inner.engine().is_none() && client.ended().is_some());
@@ -387,7 +459,9 @@ fn a_session_lasts_beyond_the_life_of_its_first_token() {
     fake.terms.lock().token_ms = 4_000;
     let client = client_of(&dir.path().join("data"), &[&fake]);
     log_in(&client);
-    wait_for("it was renewed again and again", || fake.count(|request| matches!(request, Request::Renew)) >= 3);
+    wait_for("it was renewed again and again", || {
+        fake.count(|request| matches!(request, Request::Renew)) >= 3
+    });
     // The token that it has by now is good on a connection that knows nothing of the first.
     fake.cut();
     wait_for("it is resumed", || fake.count(is_resume) >= 1 && client.create_group("lab").is_ok());
@@ -408,10 +482,14 @@ fn a_change_of_the_password_keeps_the_session_and_renews_the_tickets() {
     fake.terms.lock().password_ms = before.claims.issued_ms;
     let [old, new] = ["pw", "new"].map(|text| Password::new(text.into()).unwrap());
     client.change_password(old, new).unwrap();
-    wait_for("there is a newer one", || own().is_some_and(|ticket| ticket.claims.issued_ms > before.claims.issued_ms));
+    wait_for("there is a newer one", || {
+        own().is_some_and(|ticket| ticket.claims.issued_ms > before.claims.issued_ms)
+    });
     fake.tell(&Event::SessionOver);
     fake.cut();
-    wait_for("the new token is taken", || fake.count(is_resume) >= 1 && client.create_group("lab").is_ok());
+    wait_for("the new token is taken", || {
+        fake.count(is_resume) >= 1 && client.create_group("lab").is_ok()
+    });
 }
 
 #[test]
@@ -426,7 +504,10 @@ fn the_first_network_is_trusted_said_so_and_remembered_until_the_user_names_anot
         // Also for whoever subscribes after it has happened.
         wait_for("it is trusted", || client.network() == Some(first));
         let told = wait_for_event(&client.subscribe(), |_| true);
-        assert_eq!(told, ClientEvent::TrustedNetwork { network: first, before: None, unwritten: None });
+        assert_eq!(
+            told,
+            ClientEvent::TrustedNetwork { network: first, before: None, unwritten: None }
+        );
     }
     let other = Fake::start_of(Arc::new(KeyPair::generate().unwrap()), usual);
     let second = other.key.fingerprint();
@@ -436,18 +517,27 @@ fn the_first_network_is_trusted_said_so_and_remembered_until_the_user_names_anot
         let error = client.create_user("nik", Password::new("pw".into()).unwrap()).unwrap_err();
         assert!(matches!(error, ClientError::WrongNetwork(_)), "{error}");
         let text = error.to_string();
-        assert!(text.contains(&first.to_string()) && text.contains(&format!("`network {second}`")), "{text}");
+        assert!(
+            text.contains(&first.to_string()) && text.contains(&format!("`network {second}`")),
+            "{text}"
+        );
         let status = client.trackers().unwrap();
         assert_eq!(status.network, Some(first));
         assert!(status.trackers[0].error.as_ref().unwrap().contains(&second.to_string()));
     }
     let trackers = TrackerInfo::parse(&format!("{}\nnetwork {second}\n", other.address)).unwrap();
-    let config = ClientConfig { data_dir: data_dir.clone(), ..ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers) };
+    let config = ClientConfig {
+        data_dir: data_dir.clone(),
+        ..ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers)
+    };
     {
         let client = Client::start(config).unwrap();
         assert!(client.wait_for_tracker(Duration::from_secs(30)));
         let told = wait_for_event(&client.subscribe(), |_| true);
-        assert_eq!(told, ClientEvent::TrustedNetwork { network: second, before: Some(first), unwritten: None });
+        assert_eq!(
+            told,
+            ClientEvent::TrustedNetwork { network: second, before: Some(first), unwritten: None }
+        );
     }
     let client = client_of(&data_dir, &[&other]);
     assert!(client.wait_for_tracker(Duration::from_secs(30)), "it is remembered");
@@ -466,10 +556,17 @@ fn an_option_that_names_a_key_from_before_means_the_one_that_followed() {
     }
     let trackers = TrackerInfo::parse("127.0.0.1:1\n").unwrap();
     let config = ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers);
-    let config = ClientConfig { data_dir: dir.path().to_owned(), network: Some(old.fingerprint()), ..config };
+    let config = ClientConfig {
+        data_dir: dir.path().to_owned(),
+        network: Some(old.fingerprint()),
+        ..config
+    };
     let client = Client::start(config).unwrap();
     let (stage, old, new) = (RotationStage::Ended, old.fingerprint(), new.fingerprint());
-    assert_eq!(wait_for_event(&client.subscribe(), |_| true), ClientEvent::NetworkKey { stage, old, new });
+    assert_eq!(
+        wait_for_event(&client.subscribe(), |_| true),
+        ClientEvent::NetworkKey { stage, old, new }
+    );
     assert_eq!(client.trackers().unwrap().network, Some(new));
     client.stop();
     drop(client);
@@ -503,7 +600,8 @@ const SCHEMA_1: &str = "
 fn a_device_of_before_there_were_keys_goes_on_with_what_it_had() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let dir = tempfile::tempdir().unwrap();
-    let (data_dir, path, target) = (dir.path().join("data"), dir.path().join("a.bin"), dir.path().join("b.bin"));
+    let (data_dir, path, target) =
+        (dir.path().join("data"), dir.path().join("a.bin"), dir.path().join("b.bin"));
     std::fs::create_dir(&data_dir).unwrap();
     std::fs::write(&path, "0123").unwrap();
     let hashed = hash_file(&path, &mut |_| true).unwrap();
@@ -513,7 +611,11 @@ fn a_device_of_before_there_were_keys_goes_on_with_what_it_had() {
         old.execute_batch(SCHEMA_1).unwrap();
         old.execute("INSERT INTO identity VALUES (?1)", [[7u8; 32]]).unwrap();
         let (user, group, info_hash) = ([5u8; 16], [6u8; 16], *metainfo.info_hash().as_bytes());
-        old.execute("INSERT INTO metainfo VALUES (?1, ?2)", rusqlite::params![info_hash, metainfo.to_bytes()]).unwrap();
+        old.execute(
+            "INSERT INTO metainfo VALUES (?1, ?2)",
+            rusqlite::params![info_hash, metainfo.to_bytes()],
+        )
+        .unwrap();
         let modified_ns = facts.mtime() * 1_000_000_000 + facts.mtime_nsec();
         let share = rusqlite::params![
             user,
@@ -527,7 +629,13 @@ fn a_device_of_before_there_were_keys_goes_on_with_what_it_had() {
         ];
         let sql = "INSERT INTO share VALUES (?1, ?2, ?3, 'lab', 'a.bin', 'a.bin', 4, 524288, ?4, ?5, ?6, ?7, ?8, 1)";
         old.execute(sql, share).unwrap();
-        let download = rusqlite::params![user, [9u8; 20], group, [2u8; 20], target.to_str().unwrap().as_bytes()];
+        let download = rusqlite::params![
+            user,
+            [9u8; 20],
+            group,
+            [2u8; 20],
+            target.to_str().unwrap().as_bytes()
+        ];
         let sql = "INSERT INTO download VALUES (?1, ?2, ?3, 'lab', 'b.bin', 'b.bin', 9, 524288, ?4, ?5, 1, 'disk full', NULL, 5)";
         old.execute(sql, download).unwrap();
     }

@@ -1,16 +1,22 @@
-//! The tickets by which this device proves to others that its user is in a group, and the check of theirs.
+//! The tickets by which this device proves to others that its user is in a group, and the check of
+//! theirs.
 //!
-//! **Invariant:** a ticket counts while the network's key signed it, it names the device at the other end of the connection, it has not
-//! expired on the trackers' clock, and no tracker has said that it is void. Of one group the trackers are asked once at a time.
+//! **Invariant:** a ticket counts while the network's key signed it, it names the device at the
+//! other end of the connection, it has not expired on the trackers' clock, and no tracker has said
+//! that it is void. Of one group the trackers are asked once at a time.
 //!
-//! **Clocks.** Trackers may be up to [`CLOCK_AHEAD_MAX`] apart, and a ticket carries the time of the one that signed it. Whoever checks goes
-//! by the *earliest* of the clocks that agree (a tracker whose clock is wrong is left out of them): were it a later one, the tickets of
-//! a tracker whose clock is behind would seem to expire early. There is no leeway beyond that, and none is needed: a ticket
-//! is renewed when half of its ten minutes are over, so one that is shown has minutes left on every clock. What it costs is that a ticket
-//! which is not renewed any more, because its bearer is out of the group and no tracker could say so, counts up to a minute longer where
-//! the clocks differ by that. From when it is shown no ticket counts for longer than a ticket lives, whatever its dates; and one that is
-//! dated further ahead than trackers date any ([`AHEAD_MAX_MS`]) does not count at all, since nothing a tracker says could make it void.
-//! Between two words of a tracker its clock goes on with one of this machine that counts while the machine sleeps.
+//! **Clocks.** Trackers may be up to [`CLOCK_AHEAD_MAX`] apart, and a ticket carries the time of
+//! the one that signed it. Whoever checks goes by the *earliest* of the clocks that agree (a
+//! tracker whose clock is wrong is left out of them): were it a later one, the tickets of a tracker
+//! whose clock is behind would seem to expire early. There is no leeway beyond that, and none is
+//! needed: a ticket is renewed when half of its ten minutes are over, so one that is shown has
+//! minutes left on every clock. What it costs is that a ticket which is not renewed any more,
+//! because its bearer is out of the group and no tracker could say so, counts up to a minute longer
+//! where the clocks differ by that. From when it is shown no ticket counts for longer than a ticket
+//! lives, whatever its dates; and one that is dated further ahead than trackers date any
+//! ([`AHEAD_MAX_MS`]) does not count at all, since nothing a tracker says could make it void.
+//! Between two words of a tracker its clock goes on with one of this machine that counts while the
+//! machine sleeps.
 //!
 //! Pure but for the clock of this machine; the client keeps it behind a lock.
 
@@ -24,11 +30,13 @@ use crate::trust::NetworkPublicKey;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{DeviceId, GroupId, Ticket, TicketClaims, UserId};
 
-/// How long it is remembered that tickets are void: longer than any lives, however far apart the trackers' clocks are.
+/// How long it is remembered that tickets are void: longer than any lives, however far apart the
+/// trackers' clocks are.
 const VOID_KEPT: Duration = Duration::from_secs(2 * TICKET_LIFETIME.as_secs());
-/// How much later than now a ticket may be dated, in milliseconds. An end makes tickets void up to [`CLOCK_AHEAD_MAX`] after it, and whoever
-/// comes back is given one dated later still; the clock that dated the end may be twice that span ahead of ours, by way of a third between
-/// them. And a tracker's word on the time is some moments old when it arrives.
+/// How much later than now a ticket may be dated, in milliseconds. An end makes tickets void up to
+/// [`CLOCK_AHEAD_MAX`] after it, and whoever comes back is given one dated later still; the clock
+/// that dated the end may be twice that span ahead of ours, by way of a third between them. And a
+/// tracker's word on the time is some moments old when it arrives.
 const AHEAD_MAX_MS: u64 = 3 * CLOCK_AHEAD_MAX.as_millis() as u64 + 5_000;
 /// A ticket's life, in milliseconds.
 const LIFETIME_MS: u64 = TICKET_LIFETIME.as_millis() as u64;
@@ -53,10 +61,11 @@ pub(crate) struct Tickets {
     /// Requests in a row without the tickets that were asked for, and until when no more are made.
     failures: u32,
     not_before: Option<Instant>,
-    /// Tickets of others whose signature was found good, by the device that showed them: each is looked at twice a link, and two members
-    /// with many files in hand link often.
+    /// Tickets of others whose signature was found good, by the device that showed them: each is
+    /// looked at twice a link, and two members with many files in hand link often.
     signed: Mutex<HashMap<DeviceId, (Ticket, NetworkPublicKey)>>,
-    /// Until when tickets of a user, in one group or in all, were signed that are void; and when that was said.
+    /// Until when tickets of a user, in one group or in all, were signed that are void; and when
+    /// that was said.
     void: HashMap<(Option<GroupId>, UserId), (u64, Instant)>,
 }
 
@@ -92,7 +101,10 @@ impl Tickets {
 
     /// Our ticket for a group, if it is still good.
     pub(crate) fn own(&self, group: GroupId, now_ms: u64) -> Option<Ticket> {
-        self.own.get(&group).map(|own| own.ticket).filter(|ticket| ticket.claims.expires_ms > now_ms)
+        self.own
+            .get(&group)
+            .map(|own| own.ticket)
+            .filter(|ticket| ticket.claims.expires_ms > now_ms)
     }
 
     /// Tells whether a tracker is being asked for that group now.
@@ -100,25 +112,37 @@ impl Tickets {
         self.asked.contains(&group)
     }
 
-    /// Tells whether it makes sense to ask a tracker: the last time was not in vain, or long enough ago.
+    /// Tells whether it makes sense to ask a tracker: the last time was not in vain, or long enough
+    /// ago.
     pub(crate) fn may_ask(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|until| until <= now)
     }
 
-    /// Marks those of the groups as asked for of which nobody asks yet, and returns them; none without a session.
+    /// Marks those of the groups as asked for of which nobody asks yet, and returns them; none
+    /// without a session.
     pub(crate) fn ask(&mut self, groups: &[GroupId]) -> Vec<GroupId> {
         let asked = &mut self.asked;
-        groups.iter().copied().filter(|group| self.holder.is_some() && asked.insert(*group)).collect()
+        groups
+            .iter()
+            .copied()
+            .filter(|group| self.holder.is_some() && asked.insert(*group))
+            .collect()
     }
 
-    /// A tracker has answered for these groups. What it left out it does not sign: the user is not in those, as far as it knows. It may not
-    /// have heard yet that the user was let in; so nothing is asked of a ticket of before but that it is good.
-    pub(crate) fn answered(&mut self, groups: &[GroupId], tickets: Vec<Ticket>, now_ms: u64) -> Given {
+    /// A tracker has answered for these groups. What it left out it does not sign: the user is not
+    /// in those, as far as it knows. It may not have heard yet that the user was let in; so nothing
+    /// is asked of a ticket of before but that it is good.
+    pub(crate) fn answered(
+        &mut self,
+        groups: &[GroupId],
+        tickets: Vec<Ticket>,
+        now_ms: u64,
+    ) -> Given {
         let mut given = Given::default();
         for ticket in tickets {
             let claims = ticket.claims;
-            // One that was signed by a tracker which has not heard of what made the earlier ones void is void too; and one of a tracker whose
-            // clock is wrong nobody would take.
+            // One that was signed by a tracker which has not heard of what made the earlier ones
+            // void is void too; and one of a tracker whose clock is wrong nobody would take.
             let ours = self.holder == Some((claims.user, claims.device)) && !self.is_void(&claims);
             let Some(left_ms) = left_ms(&claims, now_ms).filter(|_| ours) else { continue };
             if !groups.contains(&claims.group) || !self.asked.remove(&claims.group) {
@@ -138,7 +162,8 @@ impl Tickets {
     pub(crate) fn done(&mut self, left: &[GroupId], now: Instant) {
         self.asked.retain(|group| !left.contains(group));
         let pause = RETRY_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_MAX);
-        (self.failures, self.not_before) = if left.is_empty() { (0, None) } else { (self.failures + 1, Some(now + pause)) };
+        (self.failures, self.not_before) =
+            if left.is_empty() { (0, None) } else { (self.failures + 1, Some(now + pause)) };
     }
 
     /// There may be something to ask for, and somebody to ask: it is looked at once.
@@ -153,16 +178,22 @@ impl Tickets {
         self.look_at
     }
 
-    /// Notes that it is being looked; returns the groups of which a ticket is to be asked for, of those in which this device takes part:
-    /// there is none, or half of its life is over.
+    /// Notes that it is being looked; returns the groups of which a ticket is to be asked for, of
+    /// those in which this device takes part: there is none, or half of its life is over.
     pub(crate) fn look(&mut self, groups: &HashSet<GroupId>, now_ms: u64) -> Vec<GroupId> {
         self.look_at = None;
-        groups.iter().copied().filter(|group| self.due_ms(*group).is_none_or(|due_ms| due_ms <= now_ms)).collect()
+        groups
+            .iter()
+            .copied()
+            .filter(|group| self.due_ms(*group).is_none_or(|due_ms| due_ms <= now_ms))
+            .collect()
     }
 
-    /// Says when to look again, for these groups; what has happened since [`Tickets::look`] goes before.
+    /// Says when to look again, for these groups; what has happened since [`Tickets::look`] goes
+    /// before.
     pub(crate) fn looked(&mut self, groups: &HashSet<GroupId>, now: Instant, now_ms: u64) {
-        let wait = |group: &GroupId| self.due_ms(*group).map_or(0, |due_ms| due_ms.saturating_sub(now_ms));
+        let wait =
+            |group: &GroupId| self.due_ms(*group).map_or(0, |due_ms| due_ms.saturating_sub(now_ms));
         let next = groups.iter().map(|group| now + Duration::from_millis(wait(group))).min();
         let next = next.map(|next| next.max(now + RETRY_MIN).max(self.not_before.unwrap_or(now)));
         self.look_at = self.look_at.or(next);
@@ -182,7 +213,8 @@ impl Tickets {
         self.own.remove(&group);
     }
 
-    /// A tracker says that a user's tickets are void that were signed until then, in one group or in all. Tells whether ours are.
+    /// A tracker says that a user's tickets are void that were signed until then, in one group or
+    /// in all. Tells whether ours are.
     pub(crate) fn void(&mut self, group: Option<GroupId>, user: UserId, until_ms: u64) -> bool {
         let now = Instant::now();
         self.void.retain(|_, (_, said)| now.duration_since(*said) < VOID_KEPT);
@@ -208,12 +240,22 @@ impl Tickets {
     }
 
     fn is_void(&self, claims: &TicketClaims) -> bool {
-        let void = |group| self.void.get(&(group, claims.user)).is_some_and(|(until_ms, _)| claims.issued_ms <= *until_ms);
+        let void = |group| {
+            self.void
+                .get(&(group, claims.user))
+                .is_some_and(|(until_ms, _)| claims.issued_ms <= *until_ms)
+        };
         void(None) || void(Some(claims.group))
     }
 
     /// Checks a ticket that `device` has shown; `now_ms` is the time on the trackers' clock.
-    pub(crate) fn check(&self, ticket: &Ticket, device: DeviceId, keys: &[NetworkPublicKey], now_ms: u64) -> Option<Proof> {
+    pub(crate) fn check(
+        &self,
+        ticket: &Ticket,
+        device: DeviceId,
+        keys: &[NetworkPublicKey],
+        now_ms: u64,
+    ) -> Option<Proof> {
         let claims = &ticket.claims;
         let left_ms = left_ms(claims, now_ms)?;
         if claims.device != device || self.is_void(claims) {
@@ -222,7 +264,14 @@ impl Tickets {
         let key = keys.iter().copied().find(|key| self.is_signed(ticket, *key))?.into();
         let expires = Instant::now() + Duration::from_millis(left_ms);
         let expires_ms = now_ms.saturating_add(left_ms);
-        Some(Proof { group: claims.group, user: claims.user, issued_ms: claims.issued_ms, expires_ms, expires, key })
+        Some(Proof {
+            group: claims.group,
+            user: claims.user,
+            issued_ms: claims.issued_ms,
+            expires_ms,
+            expires,
+            key,
+        })
     }
 }
 
@@ -245,7 +294,8 @@ impl Tickets {
     }
 }
 
-/// For how long a ticket counts from now on: no longer than any lives, and not at all if it is dated further ahead than trackers date them.
+/// For how long a ticket counts from now on: no longer than any lives, and not at all if it is
+/// dated further ahead than trackers date them.
 fn left_ms(claims: &TicketClaims, now_ms: u64) -> Option<u64> {
     let left_ms = claims.expires_ms.checked_sub(now_ms).filter(|left| *left > 0)?;
     (claims.issued_ms <= now_ms.saturating_add(AHEAD_MAX_MS)).then(|| left_ms.min(LIFETIME_MS))
@@ -260,10 +310,22 @@ mod tests {
     #[test]
     fn a_ticket_counts_while_all_of_it_holds() {
         let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let (user, device, group) = (UserId::from_bytes([1; 16]), DeviceId::from_bytes([2; 32]), GroupId::from_bytes([3; 16]));
-        let ticket = key.sign_ticket(TicketClaims { group, user, device, issued_ms: 1_000, expires_ms: 2_000 });
+        let (user, device, group) = (
+            UserId::from_bytes([1; 16]),
+            DeviceId::from_bytes([2; 32]),
+            GroupId::from_bytes([3; 16]),
+        );
+        let ticket = key.sign_ticket(TicketClaims {
+            group,
+            user,
+            device,
+            issued_ms: 1_000,
+            expires_ms: 2_000,
+        });
         let mut tickets = Tickets::default();
-        let check = |tickets: &Tickets, device, network, now| tickets.check(&ticket, device, &[network], now).is_some();
+        let check = |tickets: &Tickets, device, network, now| {
+            tickets.check(&ticket, device, &[network], now).is_some()
+        };
         assert!(check(&tickets, device, key.network(), 1_999));
         assert!(!check(&tickets, device, key.network(), 2_000), "expired");
         assert!(!check(&tickets, DeviceId::from_bytes([9; 32]), key.network(), 1_500), "another's");
@@ -287,7 +349,13 @@ mod tests {
     }
 
     fn ticket(group: GroupId, issued_ms: u64) -> Ticket {
-        let claims = TicketClaims { group, user: USER, device: DEVICE, issued_ms, expires_ms: issued_ms + 1_000 };
+        let claims = TicketClaims {
+            group,
+            user: USER,
+            device: DEVICE,
+            issued_ms,
+            expires_ms: issued_ms + 1_000,
+        };
         Ticket { claims, signature: Signature::from_bytes([0; 64]) }
     }
 
@@ -318,25 +386,36 @@ mod tests {
         assert!(tickets.look(&groups, 1_499).is_empty());
         assert_eq!(tickets.look(&groups, 1_500), [group(3)]);
         assert_eq!(tickets.ask(&[group(3)]), [group(3)]);
-        assert!(tickets.is_asked(group(3)) && tickets.ask(&[group(3)]).is_empty(), "somebody asks already");
+        assert!(
+            tickets.is_asked(group(3)) && tickets.ask(&[group(3)]).is_empty(),
+            "somebody asks already"
+        );
         let given = answer(&mut tickets, &[group(3)], vec![ticket(group(3), 1_500)], 1_500);
         assert_eq!((given.kept.len(), given.fresh.len()), (1, 0));
         assert!(tickets.own(group(3), 2_499).is_some() && tickets.own(group(3), 2_500).is_none());
     }
 
     #[test]
-    fn a_ticket_that_a_tracker_does_not_renew_is_asked_of_the_next_one_and_stays_until_it_expires() {
+    fn a_ticket_that_a_tracker_does_not_renew_is_asked_of_the_next_one_and_stays_until_it_expires()
+    {
         let mut tickets = opened();
         give(&mut tickets, group(3), 1_000);
         let now = Instant::now();
         assert_eq!(tickets.ask(&[group(3), group(4), group(5)]).len(), 3);
-        let given = tickets.answered(&[group(3), group(4), group(5)], vec![ticket(group(4), 1_500)], 1_500);
+        let given =
+            tickets.answered(&[group(3), group(4), group(5)], vec![ticket(group(4), 1_500)], 1_500);
         assert_eq!((given.left, given.fresh), (vec![group(3), group(5)], vec![group(4)]));
-        assert!(tickets.is_asked(group(3)) && !tickets.is_asked(group(4)), "another tracker is asked");
+        assert!(
+            tickets.is_asked(group(3)) && !tickets.is_asked(group(4)),
+            "another tracker is asked"
+        );
         let given = tickets.answered(&[group(3), group(5)], vec![ticket(group(5), 1_500)], 1_500);
         assert_eq!((&given.left[..], &given.fresh[..]), (&[group(3)][..], &[group(5)][..]));
         tickets.done(&given.left, now);
-        assert!(!tickets.is_asked(group(3)) && !tickets.may_ask(now), "it may not have heard of us yet");
+        assert!(
+            !tickets.is_asked(group(3)) && !tickets.may_ask(now),
+            "it may not have heard of us yet"
+        );
         assert!(tickets.may_ask(now + RETRY_MIN));
         assert!(tickets.own(group(3), 1_999).is_some() && tickets.own(group(3), 2_000).is_none());
     }
@@ -346,7 +425,8 @@ mod tests {
         let (mut tickets, hour) = (opened(), 3_600_000);
         for issued_ms in [9 * hour, 11 * hour] {
             tickets.ask(&[group(3)]);
-            let given = answer(&mut tickets, &[group(3)], vec![ticket(group(3), issued_ms)], 10 * hour);
+            let given =
+                answer(&mut tickets, &[group(3)], vec![ticket(group(3), issued_ms)], 10 * hour);
             assert_eq!((given.kept.len(), given.left), (0, vec![group(3)]));
         }
         assert_eq!(give(&mut tickets, group(3), 10 * hour).fresh, [group(3)]);
@@ -356,7 +436,13 @@ mod tests {
     fn a_ticket_is_renewed_in_time_whatever_its_first_date() {
         let (mut tickets, groups) = (opened(), HashSet::from([group(3)]));
         // The tracker's clock was set back after an end that it had dated.
-        let claims = TicketClaims { group: group(3), user: USER, device: DEVICE, issued_ms: 700_000, expires_ms: 620_000 };
+        let claims = TicketClaims {
+            group: group(3),
+            user: USER,
+            device: DEVICE,
+            issued_ms: 700_000,
+            expires_ms: 620_000,
+        };
         tickets.ask(&[group(3)]);
         let list = vec![Ticket { claims, signature: Signature::from_bytes([0; 64]) }];
         assert_eq!(answer(&mut tickets, &[group(3)], list, 600_000).kept.len(), 1);
@@ -403,7 +489,11 @@ mod tests {
         assert!(tickets.void(None, USER, 1_100));
         assert!(tickets.lacks([group(3)], 1_300) && !tickets.lacks([group(4)], 1_300));
         let given = give(&mut tickets, group(3), 1_050);
-        assert_eq!((given.kept.len(), given.left), (0, vec![group(3)]), "signed by a tracker that has not heard of it");
+        assert_eq!(
+            (given.kept.len(), given.left),
+            (0, vec![group(3)]),
+            "signed by a tracker that has not heard of it"
+        );
         assert_eq!(give(&mut tickets, group(3), 1_150).fresh, [group(3)]);
     }
 
@@ -412,7 +502,9 @@ mod tests {
         let mut tickets = opened();
         tickets.ask(&[group(3)]);
         tickets.clear();
-        let late = |tickets: &mut Tickets| answer(tickets, &[group(3)], vec![ticket(group(3), 1_000)], 1_000);
+        let late = |tickets: &mut Tickets| {
+            answer(tickets, &[group(3)], vec![ticket(group(3), 1_000)], 1_000)
+        };
         assert_eq!(late(&mut tickets), Given::default());
         tickets.look_now(Instant::now());
         assert_eq!((tickets.look_at(), tickets.ask(&[group(3)])), (None, Vec::new()));
@@ -422,19 +514,30 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_from_the_future_counts_for_no_longer_than_any_lives_and_not_beyond_what_can_be_void() {
+    fn a_ticket_from_the_future_counts_for_no_longer_than_any_lives_and_not_beyond_what_can_be_void()
+     {
         let (key, now_ms) = (KeyPair::generate().unwrap(), 10_000_000);
         let check = |issued_ms, expires_ms| {
-            let claims = TicketClaims { group: group(3), user: USER, device: DEVICE, issued_ms, expires_ms };
+            let claims =
+                TicketClaims { group: group(3), user: USER, device: DEVICE, issued_ms, expires_ms };
             opened().check(&key.sign_ticket(claims), DEVICE, &[key.network()], now_ms)
         };
         let proof = check(now_ms + 60_000, now_ms + 60_000 + LIFETIME_MS).unwrap();
-        assert!(proof.expires <= Instant::now() + TICKET_LIFETIME && proof.expires_ms == now_ms + LIFETIME_MS);
-        assert!(check(now_ms, u64::MAX).is_some_and(|proof| proof.expires_ms == now_ms + LIFETIME_MS));
+        assert!(
+            proof.expires <= Instant::now() + TICKET_LIFETIME
+                && proof.expires_ms == now_ms + LIFETIME_MS
+        );
+        assert!(
+            check(now_ms, u64::MAX).is_some_and(|proof| proof.expires_ms == now_ms + LIFETIME_MS)
+        );
         // As late as a tracker dates one for a member who was out, and then somewhat more.
         assert!(check(now_ms + 180_001, now_ms + LIFETIME_MS).is_some());
         assert!(check(now_ms + AHEAD_MAX_MS + 1, now_ms + LIFETIME_MS).is_none());
-        // Signed by a tracker whose clock was set back after the end that it dated: it expires before it was issued, and counts.
-        assert!(check(now_ms + 90_000, now_ms + 30_000).is_some_and(|proof| proof.expires_ms == now_ms + 30_000));
+        // Signed by a tracker whose clock was set back after the end that it dated: it expires
+        // before it was issued, and counts.
+        assert!(
+            check(now_ms + 90_000, now_ms + 30_000)
+                .is_some_and(|proof| proof.expires_ms == now_ms + 30_000)
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Versions of a file in a group: one takes the place of another, or a file is removed.
 //!
-//! **Invariant:** a file that its group has no more is not offered there, and a download of it that nothing can complete has failed
-//! with the reason. The user is told of it once, and not of what this device did.
+//! **Invariant:** a file that its group has no more is not offered there, and a download of it that
+//! nothing can complete has failed with the reason. The user is told of it once, and not of what
+//! this device did.
 
 use std::collections::HashMap;
 
@@ -44,8 +45,8 @@ impl OwnRemovals {
 }
 
 impl Client {
-    /// Removes a file from a group: all offers of it end, whoever made them. Its first sharer or the group's owner may. Nothing on
-    /// any disk is removed.
+    /// Removes a file from a group: all offers of it end, whoever made them. Its first sharer or
+    /// the group's owner may. Nothing on any disk is removed.
     ///
     /// # Errors
     /// [`Refusal::NoSuchFile`], [`Refusal::NotMember`], [`Refusal::NotSharer`].
@@ -55,10 +56,12 @@ impl Client {
         if !is_member(resolved.group.part) {
             return Err(Refusal::NotMember.into());
         }
-        let (group, facts) = (resolved.group.group, resolved.file.ok_or(Refusal::NoSuchFile)?.facts);
+        let (group, facts) =
+            (resolved.group.group, resolved.file.ok_or(Refusal::NoSuchFile)?.facts);
         let (request, file) = (inner.trackers.request_stamp(), facts.id());
         inner.own_removals.lock().note(group, &facts);
-        if let Err(error) = self.done(&Request::RemoveFile { request, group, file }, Need::Session) {
+        if let Err(error) = self.done(&Request::RemoveFile { request, group, file }, Need::Session)
+        {
             inner.own_removals.lock().forget(group, facts.info_hash);
             return Err(error);
         }
@@ -82,13 +85,18 @@ impl Inner {
             None => "it was removed from the group".to_owned(),
         };
         let own = self.own_removals.lock().get(*group, *info_hash);
-        let share = self.library.lock().share(*group, *info_hash).map(|share| (share.row.clone(), share.offered));
+        let share = self
+            .library
+            .lock()
+            .share(*group, *info_hash)
+            .map(|share| (share.row.clone(), share.offered));
         // The same content may be there under other facts: that is another file.
         let is_it = |row: &ShareRow| row.state != ShareState::Stopped && row.facts.id() == *file;
         if let Some((row, was_offered)) = share.filter(|(row, _)| is_it(row)) {
             self.stop_offering(*group, *info_hash);
             if was_offered && own != Some(*file) {
-                let (group, file, path, reason) = (row.group_label, label.clone(), row.path, reason.clone());
+                let (group, file, path, reason) =
+                    (row.group_label, label.clone(), row.path, reason.clone());
                 self.bus.tell(&ClientEvent::ShareNotOffered { group, file, path, reason });
             }
         }
@@ -113,8 +121,11 @@ impl Inner {
             let has_other_source = library.sources.of(info_hash).next().is_some();
             let user = library.user().map(|user| user.user);
             let is_it = |row: &DownloadRow| row.group == group && row.facts.id() == file;
-            let download = library.download(info_hash).filter(|download| is_it(&download.row) && !has_other_source);
-            let unfinished = download.filter(|d| matches!(d.row.progress, Progress::Running | Progress::Paused(_)));
+            let download = library
+                .download(info_hash)
+                .filter(|download| is_it(&download.row) && !has_other_source);
+            let unfinished = download
+                .filter(|d| matches!(d.row.progress, Progress::Running | Progress::Paused(_)));
             user.zip(unfinished).map(|(user, download)| {
                 download.row.progress = Progress::Failed(reason.to_owned());
                 download.steer();
@@ -129,27 +140,46 @@ impl Inner {
         self.tell_end(info_hash);
     }
 
-    /// A failed download of another version of the file to the same place makes room for this one, with what it has fetched.
-    pub(crate) fn drop_other_version(self: &std::sync::Arc<Self>, row: &DownloadRow) -> Result<(), ClientError> {
+    /// A failed download of another version of the file to the same place makes room for this one,
+    /// with what it has fetched.
+    pub(crate) fn drop_other_version(
+        self: &std::sync::Arc<Self>,
+        row: &DownloadRow,
+    ) -> Result<(), ClientError> {
         let other = {
             let library = self.library.lock();
             let is_other = |of: &&DownloadRow| {
-                let same_name = of.group == row.group && of.facts.name == row.facts.name && of.target == row.target;
-                same_name && of.facts.info_hash != row.facts.info_hash && matches!(of.progress, Progress::Failed(_))
+                let same_name = of.group == row.group
+                    && of.facts.name == row.facts.name
+                    && of.target == row.target;
+                same_name
+                    && of.facts.info_hash != row.facts.info_hash
+                    && matches!(of.progress, Progress::Failed(_))
             };
             library.downloads.at(&row.target).map(|download| &download.row).find(is_other).cloned()
         };
         other.map_or(Ok(()), |other| self.handle(&other).cancel())
     }
 
-    /// Asks how the directory lists a file that was just shared: it has to be what was sent. Returns the name under which it is shown.
-    pub(crate) fn listed_as_sent(&self, group: GroupId, facts: &FileFacts) -> Result<Option<Label>, ClientError> {
+    /// Asks how the directory lists a file that was just shared: it has to be what was sent.
+    /// Returns the name under which it is shown.
+    pub(crate) fn listed_as_sent(
+        &self,
+        group: GroupId,
+        facts: &FileFacts,
+    ) -> Result<Option<Label>, ClientError> {
         match self.trackers.call(&Request::FindFile { group, file: facts.id() }, Need::Session) {
-            Ok(Reply::File(entry)) if entry.group == group && entry.facts == *facts => Ok(Some(entry.label)),
+            Ok(Reply::File(entry)) if entry.group == group && entry.facts == *facts => {
+                Ok(Some(entry.label))
+            }
             Ok(_) => Err(ClientError::ListedOtherwise(facts.name.clone())),
             Err(error) => {
-                // The change is acknowledged, and that holds; the tracker that was asked now may not have heard of it.
-                log::debug!("{} is shared, and no tracker tells how it is listed: {error}", facts.name);
+                // The change is acknowledged, and that holds; the tracker that was asked now may
+                // not have heard of it.
+                log::debug!(
+                    "{} is shared, and no tracker tells how it is listed: {error}",
+                    facts.name
+                );
                 Ok(None)
             }
         }

@@ -12,8 +12,8 @@ use crate::types::{DeviceId, GroupId, InfoHash};
 const SEEN_MAX: usize = 5;
 
 impl Client {
-    /// Says why a download is where it is: the pieces that nobody online has, who had them and when they were last seen, the
-    /// disk, the trackers, who was banned.
+    /// Says why a download is where it is: the pieces that nobody online has, who had them and when
+    /// they were last seen, the disk, the trackers, who was banned.
     ///
     /// # Errors
     /// [`ClientError::NoSuchDownload`].
@@ -21,23 +21,36 @@ impl Client {
         let status = self.download(group, file)?.status();
         let (transfer, place) = {
             let mut library = self.inner.library.lock();
-            let found = library.find_download(group, file).map(|d| (d.transfer.clone(), (d.row.group, d.info_hash())));
+            let found = library
+                .find_download(group, file)
+                .map(|d| (d.transfer.clone(), (d.row.group, d.info_hash())));
             found.map_or((None, None), |(transfer, place)| (transfer, Some(place)))
         };
         let mut lines = vec![match &status.phase {
             DownloadPhase::Complete => format!("it is complete: {}", status.path.display()),
-            DownloadPhase::Failed(reason) => format!("it failed: {reason}; resume_download tries again"),
+            DownloadPhase::Failed(reason) => {
+                format!("it failed: {reason}; resume_download tries again")
+            }
             DownloadPhase::Paused(None) => "it was paused; resume_download goes on".into(),
-            DownloadPhase::Paused(Some(reason)) => format!("it is paused: {reason}; resume_download goes on"),
+            DownloadPhase::Paused(Some(reason)) => {
+                format!("it is paused: {reason}; resume_download goes on")
+            }
             DownloadPhase::Running if status.bytes_per_second > 0 => {
-                format!("it is moving: {}/s from {} peers", super::human_bytes(status.bytes_per_second), status.peers)
+                format!(
+                    "it is moving: {}/s from {} peers",
+                    super::human_bytes(status.bytes_per_second),
+                    status.peers
+                )
             }
             DownloadPhase::Queued(place) => {
-                format!("it waits for others to end, at place {place} of the queue; prioritize lets it go first")
+                format!(
+                    "it waits for others to end, at place {place} of the queue; prioritize lets it go first"
+                )
             }
             DownloadPhase::Running => "it is running, but nothing has arrived lately".into(),
         }];
-        let why = transfer.filter(|_| status.phase == DownloadPhase::Running).as_ref().map(Transfer::why);
+        let why =
+            transfer.filter(|_| status.phase == DownloadPhase::Running).as_ref().map(Transfer::why);
         if let (Some(why), Some(place)) = (why, place) {
             self.inner.explain_transfer(&why, place, &mut lines);
         }
@@ -49,51 +62,87 @@ impl Client {
 }
 
 impl Inner {
-    fn explain_transfer(&self, why: &Why, (group, info_hash): (GroupId, InfoHash), lines: &mut Vec<String>) {
+    fn explain_transfer(
+        &self,
+        why: &Why,
+        (group, info_hash): (GroupId, InfoHash),
+        lines: &mut Vec<String>,
+    ) {
         match &why.state {
-            TransferState::Checking => {
-                lines.push("the pieces on disk are being checked, or copied from a file that is here".into())
+            TransferState::Checking => lines.push(
+                "the pieces on disk are being checked, or copied from a file that is here".into(),
+            ),
+            TransferState::Finishing => {
+                lines.push("every piece is here; the whole file is being checked".into())
             }
-            TransferState::Finishing => lines.push("every piece is here; the whole file is being checked".into()),
-            _ if !why.metainfo_known => lines.push("nobody who is online has told which pieces the file has".into()),
+            _ if !why.metainfo_known => {
+                lines.push("nobody who is online has told which pieces the file has".into())
+            }
             _ if why.unoffered > 0 => {
                 let (count, pieces) = (why.unoffered, why.pieces);
-                lines.push(format!("{count} of {pieces} pieces are offered by nobody who is online"));
+                lines.push(format!(
+                    "{count} of {pieces} pieces are offered by nobody who is online"
+                ));
             }
             _ if why.links > 0 && why.unchoked == 0 => {
                 lines.push("every peer is busy serving others; it is our turn soon".into())
             }
             _ => {}
         }
-        lines.extend(why.limit.map(|limit| format!("it is slowed down by a limit of {}/s", super::human_bytes(limit.get()))));
-        lines.push(format!("{} of {} pieces are here; {} peers are connected", why.have, why.pieces, why.links));
+        lines.extend(why.limit.map(|limit| {
+            format!("it is slowed down by a limit of {}/s", super::human_bytes(limit.get()))
+        }));
+        lines.push(format!(
+            "{} of {} pieces are here; {} peers are connected",
+            why.have, why.pieces, why.links
+        ));
         let sources = self.sources(info_hash);
         if !sources.is_empty() {
             let names: Vec<String> = sources.iter().map(|group| self.group_name(*group)).collect();
-            lines.push(format!("{} offers it too: it is fetched from there as well", names.join(", ")));
+            lines.push(format!(
+                "{} offers it too: it is fetched from there as well",
+                names.join(", ")
+            ));
         }
         sources.into_iter().chain([group]).for_each(|group| self.learn_names(group, why));
         for seen in why.seen.iter().take(SEEN_MAX) {
             let (who, ago) = (self.name_of(seen.device), ago(seen.ago));
-            lines.push(format!("last seen: {who}, {ago}, with {} of {} pieces", seen.pieces, why.pieces));
+            lines.push(format!(
+                "last seen: {who}, {ago}, with {} of {} pieces",
+                seen.pieces, why.pieces
+            ));
         }
         for peer in why.unreachable.iter().take(SEEN_MAX) {
-            lines.push(format!("{} cannot be reached at {}: {}", self.name_of(peer.device), peer.address, peer.error));
+            lines.push(format!(
+                "{} cannot be reached at {}: {}",
+                self.name_of(peer.device),
+                peer.address,
+                peer.error
+            ));
         }
         if why.corrupt > 0 {
             lines.push(format!("{} pieces came damaged and were asked for again", why.corrupt));
         }
         for device in &why.banned {
-            lines.push(format!("{} sent bad data twice and is banned for this session", self.name_of(*device)));
+            lines.push(format!(
+                "{} sent bad data twice and is banned for this session",
+                self.name_of(*device)
+            ));
         }
     }
 
     /// Asks for names that are not known yet; without a tracker it goes on without them.
     fn learn_names(&self, group: GroupId, why: &Why) {
-        let devices = why.seen.iter().map(|seen| seen.device).chain(why.unreachable.iter().map(|peer| peer.device));
+        let devices = why
+            .seen
+            .iter()
+            .map(|seen| seen.device)
+            .chain(why.unreachable.iter().map(|peer| peer.device));
         let unknown = {
             let (book, names) = (self.book.lock(), self.names.lock());
-            devices.chain(why.banned.iter().copied()).any(|d| book.user_of(d).is_some_and(|user| !names.contains_key(&user)))
+            devices
+                .chain(why.banned.iter().copied())
+                .any(|d| book.user_of(d).is_some_and(|user| !names.contains_key(&user)))
         };
         if unknown && self.trackers.is_reachable() {
             // The names are a courtesy.
@@ -112,7 +161,8 @@ impl Inner {
 pub(crate) fn ago(time: Duration) -> String {
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
     let seconds = time.as_secs();
-    let (size, unit) = units.into_iter().find(|(size, _)| seconds >= *size).unwrap_or((1, "second"));
+    let (size, unit) =
+        units.into_iter().find(|(size, _)| seconds >= *size).unwrap_or((1, "second"));
     let count = seconds / size;
     format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
 }
@@ -125,7 +175,8 @@ mod tests {
     fn times_are_told_in_one_unit() {
         let told = [0, 1, 59, 60, 190, 7_200, 90_000].map(|s| ago(Duration::from_secs(s)));
         let want =
-            ["0 seconds", "1 second", "59 seconds", "1 minute", "3 minutes", "2 hours", "1 day"].map(|t| format!("{t} ago"));
+            ["0 seconds", "1 second", "59 seconds", "1 minute", "3 minutes", "2 hours", "1 day"]
+                .map(|t| format!("{t} ago"));
         assert_eq!(told, want);
     }
 }

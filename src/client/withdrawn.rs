@@ -1,7 +1,8 @@
 //! Who has left which file's swarm by their own doing, while the ticket that they had is good.
 //!
-//! **Invariant:** whoever left is not served that file in that group before a tracker lists the device there again, or any ticket of then
-//! has expired: a link that was being made at that moment, or is dialled later by a client that does not keep to what it said, is refused.
+//! **Invariant:** whoever left is not served that file in that group before a tracker lists the
+//! device there again, or any ticket of then has expired: a link that was being made at that
+//! moment, or is dialled later by a client that does not keep to what it said, is refused.
 //!
 //! Pure: no IO, no locks; the client keeps it behind one.
 
@@ -11,8 +12,9 @@ use std::time::Duration;
 use crate::types::limits::TICKET_LIFETIME;
 use crate::types::{DeviceId, GroupId, InfoHash};
 
-/// Parts in swarms that are remembered at most. Trackers tell only of swarms in which this device takes part, so this is far more than there
-/// are; beyond it all are forgotten, and tickets alone decide.
+/// Parts in swarms that are remembered at most. Trackers tell only of swarms in which this device
+/// takes part, so this is far more than there are; beyond it all are forgotten, and tickets alone
+/// decide.
 const NOTED_MAX: usize = 65_536;
 
 /// One device's part in one file's swarm in one group.
@@ -70,7 +72,10 @@ mod tests {
         let other = (part(1).0, part(1).1, GroupId::from_bytes([4; 16]));
         withdrawn.note(part(1), now);
         assert!(withdrawn.has_left(&part(1), now + TICKET_LIFETIME / 2));
-        assert!(!withdrawn.has_left(&other, now) && !withdrawn.has_left(&part(2), now), "in one group, of one file");
+        assert!(
+            !withdrawn.has_left(&other, now) && !withdrawn.has_left(&part(2), now),
+            "in one group, of one file"
+        );
         assert!(!withdrawn.has_left(&part(1), now + TICKET_LIFETIME));
         withdrawn.lists(&other);
         assert!(withdrawn.has_left(&part(1), now));

@@ -2,8 +2,8 @@
 
 /// Counts elapsed milliseconds out of wall clock readings for time-outs.
 ///
-/// A wall clock that is set back counts as no time at all, one that is set forward as one step at most: neither makes a healthy
-/// link late or keeps a dead one alive for long.
+/// A wall clock that is set back counts as no time at all, one that is set forward as one step at
+/// most: neither makes a healthy link late or keeps a dead one alive for long.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stopwatch {
     elapsed_ms: u64,
@@ -35,6 +35,9 @@ mod tests {
     #[test]
     fn the_stopwatch_survives_jumps() {
         let mut watch = Stopwatch::default();
-        assert_eq!([5_000, 5_100, 90, 190, 9_000_000, 9_000_100].map(|ms| watch.advance(ms)), [0, 100, 100, 200, 700, 800]);
+        assert_eq!(
+            [5_000, 5_100, 90, 190, 9_000_000, 9_000_100].map(|ms| watch.advance(ms)),
+            [0, 100, 100, 200, 700, 800]
+        );
     }
 }

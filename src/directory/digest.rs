@@ -1,11 +1,11 @@
 //! A digest of the whole directory: equal on trackers that hold the same.
 //!
-//! It is the sum of the digests of all rows, so that it changes with each row that is written and costs
-//! nothing to ask for. That tells a tracker that lacks something from one that does not; it is no proof
-//! against somebody who may write rows, for they could choose those that add up.
+//! It is the sum of the digests of all rows, so that it changes with each row that is written and
+//! costs nothing to ask for. That tells a tracker that lacks something from one that does not; it
+//! is no proof against somebody who may write rows, for they could choose those that add up.
 //!
-//! Left out are requests, rows of kinds and fields that only a later version knows, and rows that say
-//! that something is not there: trackers delete them at their own times.
+//! Left out are requests, rows of kinds and fields that only a later version knows, and rows that
+//! say that something is not there: trackers delete them at their own times.
 
 use sha1::{Digest, Sha1};
 
@@ -24,7 +24,8 @@ pub(super) fn of_row(row: &Row) -> u128 {
         return 0;
     }
     let place = Place { store: StoreId::from_bytes([0; 16]), sequence: 0 };
-    let row = Row { content: row.content.clone(), version: row.version, place, extra: Box::default() };
+    let row =
+        Row { content: row.content.clone(), version: row.version, place, extra: Box::default() };
     let digest: [u8; 20] = Sha1::digest(row.to_bytes()).into();
     u128::from_be_bytes(*digest.first_chunk().expect("a digest has 20 bytes"))
 }

@@ -129,7 +129,9 @@ impl UserSummary {
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        let number = |at: usize| bytes.get(4 * at..).and_then(<[u8]>::first_chunk).map_or(0, |b| u32::from_be_bytes(*b));
+        let number = |at: usize| {
+            bytes.get(4 * at..).and_then(<[u8]>::first_chunk).map_or(0, |b| u32::from_be_bytes(*b))
+        };
         Self { owned: number(0), ties: number(1), shared: number(2) }
     }
 }
@@ -154,7 +156,9 @@ impl GroupSummary {
         if *self == Self::default() {
             return None;
         }
-        let mut bytes = [self.members, self.requests, self.files, self.counted_files].map(u32::to_be_bytes).concat();
+        let mut bytes = [self.members, self.requests, self.files, self.counted_files]
+            .map(u32::to_be_bytes)
+            .concat();
         bytes.extend_from_slice(self.counted_owner.unwrap_or(UserId::NOBODY).as_bytes());
         if let Some((since, name)) = &self.listed {
             bytes.extend_from_slice(&at(*since));
@@ -165,7 +169,8 @@ impl GroupSummary {
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (numbers, rest) = bytes.split_first_chunk::<16>()?;
-        let number = |at: usize| numbers[4 * at..].first_chunk().map_or(0, |b| u32::from_be_bytes(*b));
+        let number =
+            |at: usize| numbers[4 * at..].first_chunk().map_or(0, |b| u32::from_be_bytes(*b));
         let (owner, rest) = rest.split_first_chunk::<{ UserId::LEN }>()?;
         let owner = UserId::from_bytes(*owner);
         Some(Self {
@@ -241,8 +246,16 @@ impl Totals {
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (numbers, digest) = bytes.split_first_chunk::<40>()?;
         let (numbers, []) = numbers.as_chunks::<8>() else { return None };
-        let [users, groups, files, rows, bytes] = [0, 1, 2, 3, 4].map(|at| u64::from_be_bytes(numbers[at]));
-        Some(Self { users, groups, files, rows, bytes, digest: u128::from_be_bytes(digest.try_into().ok()?) })
+        let [users, groups, files, rows, bytes] =
+            [0, 1, 2, 3, 4].map(|at| u64::from_be_bytes(numbers[at]));
+        Some(Self {
+            users,
+            groups,
+            files,
+            rows,
+            bytes,
+            digest: u128::from_be_bytes(digest.try_into().ok()?),
+        })
     }
 }
 
@@ -256,7 +269,14 @@ mod tests {
         assert_eq!(UserSummary::from_bytes(&user.to_bytes().unwrap()), user);
         let listed = Some((Stamp::new(5, 6), "lab".into()));
         let owner = Some(UserId::from_bytes([7; 16]));
-        let group = GroupSummary { members: 1, requests: 2, files: 3, counted_files: 3, counted_owner: owner, listed };
+        let group = GroupSummary {
+            members: 1,
+            requests: 2,
+            files: 3,
+            counted_files: 3,
+            counted_owner: owner,
+            listed,
+        };
         assert_eq!(GroupSummary::from_bytes(&group.to_bytes().unwrap()), Some(group.clone()));
         let bare = GroupSummary { counted_owner: None, listed: None, ..group };
         assert_eq!(GroupSummary::from_bytes(&bare.to_bytes().unwrap()), Some(bare));
@@ -264,7 +284,8 @@ mod tests {
         assert_eq!(FileSummary::from_bytes(&file.to_bytes().unwrap()), Some(file));
         let unlisted = FileSummary { sharers: 2, listed: None };
         assert_eq!(FileSummary::from_bytes(&unlisted.to_bytes().unwrap()), Some(unlisted));
-        let totals = Totals { users: 1, groups: 2, files: 3, rows: 4, bytes: 5, digest: u128::MAX - 1 };
+        let totals =
+            Totals { users: 1, groups: 2, files: 3, rows: 4, bytes: 5, digest: u128::MAX - 1 };
         assert_eq!(Totals::from_bytes(&totals.to_bytes().unwrap()), Some(totals));
         assert_eq!(UserSummary::default().to_bytes(), None);
         assert_eq!(GroupSummary::default().to_bytes(), None);

@@ -9,8 +9,8 @@ use super::entries::{Tag, last_user};
 use super::rows::{Rows, Scan, stored_key};
 use super::state::Directory;
 use crate::types::{
-    Content, FileId, FileRow, GroupId, GroupRow, MembershipRow, MembershipState, Part, Row, RowKey, SharingRow, Stamp, UserId,
-    UserRow, Version,
+    Content, FileId, FileRow, GroupId, GroupRow, MembershipRow, MembershipState, Part, Row, RowKey,
+    SharingRow, Stamp, UserId, UserRow, Version,
 };
 
 /// Rows read at once.
@@ -23,8 +23,8 @@ impl<R: Rows> Directory<R> {
         if let Content::User(_, value) = row.content { Some((row.version, value)) } else { None }
     }
 
-    /// Tells whether the account was deleted. A deleted account is in no group, although the rows of its
-    /// memberships stay.
+    /// Tells whether the account was deleted. A deleted account is in no group, although the rows
+    /// of its memberships stay.
     pub(super) fn is_deleted(&self, user: UserId) -> bool {
         self.account(user).is_some_and(|(_, row)| row.is_none())
     }
@@ -47,15 +47,25 @@ impl<R: Rows> Directory<R> {
     }
 
     /// A user's tie to a group, as the row says.
-    pub(super) fn standing(&self, group: GroupId, user: UserId) -> Option<(Version, MembershipRow)> {
+    pub(super) fn standing(
+        &self,
+        group: GroupId,
+        user: UserId,
+    ) -> Option<(Version, MembershipRow)> {
         let row = self.rows.get(&RowKey::Membership(group, user))?;
-        if let Content::Membership(_, _, value) = row.content { Some((row.version, value)) } else { None }
+        if let Content::Membership(_, _, value) = row.content {
+            Some((row.version, value))
+        } else {
+            None
+        }
     }
 
     /// Where the user stands.
     pub(super) fn state(&self, group: GroupId, user: UserId) -> MembershipState {
         match self.standing(group, user) {
-            Some((_, row)) if row.state != MembershipState::None && !self.is_deleted(user) => row.state,
+            Some((_, row)) if row.state != MembershipState::None && !self.is_deleted(user) => {
+                row.state
+            }
             _ => MembershipState::None,
         }
     }
@@ -79,7 +89,8 @@ impl<R: Rows> Directory<R> {
 
     /// The owner in effect: the owner row's user while a member, else the longest-standing member.
     pub(super) fn owner(&self, group: GroupId) -> Option<UserId> {
-        let named = self.owner_row(group).map(|(_, user)| user).filter(|&user| self.is_in(group, user));
+        let named =
+            self.owner_row(group).map(|(_, user)| user).filter(|&user| self.is_in(group, user));
         named.or_else(|| self.in_list(Tag::Members, group).next().map(|(_, user)| user))
     }
 
@@ -94,12 +105,21 @@ impl<R: Rows> Directory<R> {
     }
 
     /// Members, requests or ended memberships of a group, the oldest first.
-    pub(super) fn in_list(&self, list: Tag, group: GroupId) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
-        Scan::prefix(&self.rows, &list.key(&[group.as_bytes()])).filter_map(|(key, _)| last_user(&key))
+    pub(super) fn in_list(
+        &self,
+        list: Tag,
+        group: GroupId,
+    ) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
+        Scan::prefix(&self.rows, &list.key(&[group.as_bytes()]))
+            .filter_map(|(key, _)| last_user(&key))
     }
 
     /// A file's row; without a value once it was removed.
-    pub(super) fn file_row(&self, group: GroupId, file: FileId) -> Option<(Version, Option<FileRow>)> {
+    pub(super) fn file_row(
+        &self,
+        group: GroupId,
+        file: FileId,
+    ) -> Option<(Version, Option<FileRow>)> {
         let row = self.rows.get(&RowKey::File(group, file))?;
         if let Content::File(_, _, value) = row.content { Some((row.version, value)) } else { None }
     }
@@ -111,14 +131,29 @@ impl<R: Rows> Directory<R> {
     }
 
     /// A user's offer of a file, as the row says.
-    pub(super) fn sharing(&self, group: GroupId, file: FileId, user: UserId) -> Option<(Version, SharingRow)> {
+    pub(super) fn sharing(
+        &self,
+        group: GroupId,
+        file: FileId,
+        user: UserId,
+    ) -> Option<(Version, SharingRow)> {
         let row = self.rows.get(&RowKey::Sharing(group, file, user))?;
-        if let Content::Sharing(_, _, _, value) = row.content { Some((row.version, value)) } else { None }
+        if let Content::Sharing(_, _, _, value) = row.content {
+            Some((row.version, value))
+        } else {
+            None
+        }
     }
 
     /// The rows of all who offer a file or did.
-    pub(super) fn sharing_rows(&self, group: GroupId, file: FileId) -> impl Iterator<Item = (UserId, Version, SharingRow)> + '_ {
-        self.rows_of_users(RowKey::Sharing(group, file, UserId::NOBODY)).filter_map(|row| match row.content {
+    pub(super) fn sharing_rows(
+        &self,
+        group: GroupId,
+        file: FileId,
+    ) -> impl Iterator<Item = (UserId, Version, SharingRow)> + '_ {
+        self.rows_of_users(RowKey::Sharing(group, file, UserId::NOBODY)).filter_map(|row| match row
+            .content
+        {
             Content::Sharing(_, _, user, value) => Some((user, row.version, value)),
             _ => None,
         })
@@ -131,10 +166,17 @@ impl<R: Rows> Directory<R> {
     }
 
     /// Tells whether the other rows allow what a sharing row says.
-    pub(super) fn is_allowed(&self, share: (GroupId, FileId, UserId), version: Version, row: SharingRow) -> bool {
+    pub(super) fn is_allowed(
+        &self,
+        share: (GroupId, FileId, UserId),
+        version: Version,
+        row: SharingRow,
+    ) -> bool {
         let ((group, file, user), began) = (share, version.stamp);
         let is_admitted = |a: Version| a.request == row.admission || began > a.stamp;
-        row.on && self.admission(group, user).is_some_and(is_admitted) && self.allows(group, file, began)
+        row.on
+            && self.admission(group, user).is_some_and(is_admitted)
+            && self.allows(group, file, began)
     }
 
     /// Tells whether the file's row allows a share that began then.

@@ -1,13 +1,13 @@
-//! What this tracker knows about its links: the ones it dialled, over which it sends, and the ones it
-//! accepted.
+//! What this tracker knows about its links: the ones it dialled, over which it sends, and the ones
+//! it accepted.
 //!
-//! **Invariant:** on a dialled link at most one batch is under way. A link that is up has acknowledged
-//! every change whose reply has left.
+//! **Invariant:** on a dialled link at most one batch is under way. A link that is up has
+//! acknowledged every change whose reply has left.
 //!
-//! The last point needs care while requests keep coming. A link that catches up sends batch after batch;
-//! the batch that reaches everything durable here makes the link *joining*: from then on replies wait for
-//! it, so that nothing can be answered behind its back, and its acknowledgement makes it up. Without this
-//! step a link under steady load would be one batch behind for ever.
+//! The last point needs care while requests keep coming. A link that catches up sends batch after
+//! batch; the batch that reaches everything durable here makes the link *joining*: from then on
+//! replies wait for it, so that nothing can be answered behind its back, and its acknowledgement
+//! makes it up. Without this step a link under steady load would be one batch behind for ever.
 
 use super::waiting::{Next, Recent};
 use crate::types::limits::REPLICATION_ACK_TIMEOUT;
@@ -44,8 +44,8 @@ struct UnderWay {
 pub(super) struct Outbound {
     phase: Phase,
     under_way: Option<UnderWay>,
-    /// The update sequence here up to which rows have been sent and acknowledged; kept when the link goes,
-    /// to show how far it lags. A row that moved meanwhile is still to come.
+    /// The update sequence here up to which rows have been sent and acknowledged; kept when the
+    /// link goes, to show how far it lags. A row that moved meanwhile is still to come.
     pub(super) through: u64,
     /// The update sequence here up to which the other end has everything.
     pub(super) safe: u64,
@@ -126,8 +126,8 @@ impl Outbound {
         self.under_way = None;
     }
 
-    /// Takes what the other end says is durable there. The first message of a link replaces what was
-    /// believed before: the other store may have gone back in time.
+    /// Takes what the other end says is durable there. The first message of a link replaces what
+    /// was believed before: the other store may have gone back in time.
     pub(super) fn hear(&mut self, durable: Durable) {
         if matches!(self.phase, Phase::Greeting) {
             self.vector = durable.vector;
@@ -142,8 +142,8 @@ impl Outbound {
         }
     }
 
-    /// Finds the next thing to do, given what is durable here and which rows have not been deleted for
-    /// their age. A batch counts as sent.
+    /// Finds the next thing to do, given what is durable here and which rows have not been deleted
+    /// for their age. A batch counts as sent.
     pub(super) fn step(
         &mut self,
         durable: u64,
@@ -203,22 +203,24 @@ impl Outbound {
         step
     }
 
-    /// An up link that has everything: now and then a batch without rows moves the checkpoint there, and
-    /// the first one of a link tells the vector.
+    /// An up link that has everything: now and then a batch without rows moves the checkpoint
+    /// there, and the first one of a link tells the vector.
     fn step_aside(&mut self, durable: u64, vector: &VersionVector, elapsed_ms: u64) -> Step {
         if self.is_told && self.through - self.acknowledged < CHECKPOINT_LAG_MAX {
             return Step::Rest;
         }
         let complete = Some(self.tell(vector));
         if durable > self.acknowledged {
-            self.under_way = Some(UnderWay { through: durable, is_last: true, sent_at_ms: elapsed_ms });
+            self.under_way =
+                Some(UnderWay { through: durable, is_last: true, sent_at_ms: elapsed_ms });
         }
         Step::Send(RowBatch { rows: Vec::new(), through: durable, complete })
     }
 
     /// The entries of this store's vector that the other end was not told yet.
     fn tell(&mut self, vector: &VersionVector) -> VersionVector {
-        let risen: VersionVector = vector.iter().filter(|&(store, sequence)| sequence > self.told.get(store)).collect();
+        let risen: VersionVector =
+            vector.iter().filter(|&(store, sequence)| sequence > self.told.get(store)).collect();
         self.told.merge(&risen);
         self.is_told = true;
         risen
@@ -227,7 +229,8 @@ impl Outbound {
     /// Stops waiting for a link that does not acknowledge; true if replies waited for it until now.
     pub(super) fn expire(&mut self, elapsed_ms: u64) -> bool {
         let limit_ms = REPLICATION_ACK_TIMEOUT.as_millis() as u64;
-        let is_late = self.under_way.as_ref().is_some_and(|batch| elapsed_ms - batch.sent_at_ms >= limit_ms);
+        let is_late =
+            self.under_way.as_ref().is_some_and(|batch| elapsed_ms - batch.sent_at_ms >= limit_ms);
         let held = self.holds_replies();
         if is_late && held {
             self.phase = Phase::CatchingUp;

@@ -1,13 +1,15 @@
-//! Who bears which name: names wished for on one side, the labels under which they are shown on the other.
+//! Who bears which name: names wished for on one side, the labels under which they are shown on the
+//! other.
 //!
-//! The earliest bearer of a name, by (time, key), is shown under the name itself, the next as `name~2`, and so on. Where something
-//! is really called `name~2`, that name is its own, and the numbers of the bearers of `name` skip it.
+//! The earliest bearer of a name, by (time, key), is shown under the name itself, the next as
+//! `name~2`, and so on. Where something is really called `name~2`, that name is its own, and the
+//! numbers of the bearers of `name` skip it.
 //!
-//! **Invariant:** every bearer has exactly one label, no two have the same, and the labels depend on the set of bearers alone, not
-//! on the order in which they came.
+//! **Invariant:** every bearer has exactly one label, no two have the same, and the labels depend
+//! on the set of bearers alone, not on the order in which they came.
 //!
-//! Two kinds of entries: `bearers, scope, name, 0, time, id` holds the number, `labels, scope, label` the id. No name has a zero
-//! byte.
+//! Two kinds of entries: `bearers, scope, name, 0, time, id` holds the number, `labels, scope,
+//! label` the id. No name has a zero byte.
 
 use std::marker::PhantomData;
 
@@ -46,8 +48,8 @@ struct Bearer<K> {
     ordinal: u32,
 }
 
-/// An index from names to their bearers and back. A lookup reads one entry; a change reads as many as there are bearers of that
-/// one name, which is one unless trackers were apart.
+/// An index from names to their bearers and back. A lookup reads one entry; a change reads as many
+/// as there are bearers of that one name, which is one unless trackers were apart.
 #[derive(Debug, Clone)]
 pub(super) struct Names<K> {
     bearers: Vec<u8>,
@@ -102,7 +104,11 @@ impl<K: Id> Names<K> {
     }
 
     /// Returns the bearers of a name, first the one that is shown under it.
-    pub(super) fn bearers_of<'a>(&self, rows: &'a impl Rows, name: &str) -> impl Iterator<Item = K> + 'a {
+    pub(super) fn bearers_of<'a>(
+        &self,
+        rows: &'a impl Rows,
+        name: &str,
+    ) -> impl Iterator<Item = K> + 'a {
         let prefix = self.name_key(name);
         let len = prefix.len() + 8;
         Scan::prefix(rows, &prefix).filter_map(move |(key, _)| K::from_slice(key.get(len..)?))
@@ -136,7 +142,11 @@ impl<K: Id> Names<K> {
         let bearer = |(key, value): (Vec<u8>, Vec<u8>)| {
             let (at, key) = key.get(prefix.len()..)?.split_first_chunk()?;
             let ordinal = u32::from_be_bytes(value.try_into().ok()?);
-            Some(Bearer { at: Stamp::from_u64(u64::from_be_bytes(*at)), key: K::from_slice(key)?, ordinal })
+            Some(Bearer {
+                at: Stamp::from_u64(u64::from_be_bytes(*at)),
+                key: K::from_slice(key)?,
+                ordinal,
+            })
         };
         Scan::prefix(rows, &prefix).filter_map(bearer).collect()
     }
@@ -168,7 +178,8 @@ impl<K: Id> Names<K> {
                 changed.push((bearer, ordinal));
             }
         }
-        // First all that go: the label that one gives up is another's. A label of a number may be a real name by now.
+        // First all that go: the label that one gives up is another's. A label of a number may be a
+        // real name by now.
         for (bearer, _) in changed.iter().filter(|(bearer, _)| bearer.ordinal > 0) {
             let key = self.label_key(&label(name, bearer.ordinal));
             if rows.entry(&key).and_then(|id| K::from_slice(&id)) == Some(bearer.key) {
@@ -179,7 +190,10 @@ impl<K: Id> Names<K> {
             let mut id = Vec::new();
             bearer.key.push_to(&mut id);
             rows.set_entry(&self.label_key(&label(name, ordinal)), Some(&id));
-            rows.set_entry(&self.bearer_key(name, bearer.at, bearer.key), Some(&ordinal.to_be_bytes()));
+            rows.set_entry(
+                &self.bearer_key(name, bearer.at, bearer.key),
+                Some(&ordinal.to_be_bytes()),
+            );
         }
     }
 
@@ -291,7 +305,8 @@ mod tests {
     }
 
     proptest! {
-        /// Labels depend on the set of bearers alone, each bearer has one, and lookups agree both ways.
+        /// Labels depend on the set of bearers alone, each bearer has one, and lookups agree both
+        /// ways.
         #[test]
         fn labels_do_not_depend_on_history(
             bearers in proptest::collection::btree_map(0u8..12, (0usize..4, 0u64..4), 0..12),

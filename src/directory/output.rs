@@ -1,21 +1,23 @@
-//! What goes in and out of the [`super::Replica`]: tickets, links, and the effects it asks its driver for.
+//! What goes in and out of the [`super::Replica`]: tickets, links, and the effects it asks its
+//! driver for.
 
 use std::fmt;
 
 use crate::types::{Outcome, SyncMessage, TrackerState, Transaction, VersionVector};
 
-/// Correlates a submitted request with its [`Output::Reply`]; chosen by the driver, given back as it was.
+/// Correlates a submitted request with its [`Output::Reply`]; chosen by the driver, given back as
+/// it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// One replication link, as seen from this tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkId {
-    /// The link this tracker dialled, by the other one's number (line in `tracker_info.txt`). Rows leave
-    /// here.
+    /// The link this tracker dialled, by the other one's number (line in `tracker_info.txt`). Rows
+    /// leave here.
     To(u32),
-    /// A link another tracker dialled, by a number that is unique among accepted connections. Rows arrive
-    /// here.
+    /// A link another tracker dialled, by a number that is unique among accepted connections. Rows
+    /// arrive here.
     From(u64),
 }
 
@@ -31,13 +33,13 @@ impl fmt::Display for LinkId {
 /// An effect that the driver carries out, in the order it was handed out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Store this, then call [`super::Replica::persisted`]. Several may share one transaction of the
-    /// disk.
+    /// Store this, then call [`super::Replica::persisted`]. Several may share one transaction of
+    /// the disk.
     Persist(Transaction),
     /// Send this.
     Send(LinkId, SyncMessage),
-    /// Read rows from the store and send them in batches, in order of their update sequences, without
-    /// splitting a transaction. The last batch ends at `through`; none is complete.
+    /// Read rows from the store and send them in batches, in order of their update sequences,
+    /// without splitting a transaction. The last batch ends at `through`; none is complete.
     SendStored {
         /// Where they go.
         link: LinkId,
@@ -52,18 +54,19 @@ pub enum Output {
     Reply(Ticket, Outcome),
     /// Something for the log.
     Notice(Notice),
-    /// Close this link; the replica has forgotten it already and passes over what still arrives on it.
+    /// Close this link; the replica has forgotten it already and passes over what still arrives on
+    /// it.
     Drop(LinkId),
-    /// Look for tombstones and requests from before that time, in milliseconds since the Unix epoch, in the
-    /// store, and hand them to [`super::Replica::sweep`].
+    /// Look for tombstones and requests from before that time, in milliseconds since the Unix
+    /// epoch, in the store, and hand them to [`super::Replica::sweep`].
     Sweep(u64),
 }
 
 /// A life event worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
-    /// The other end of a link has this store: it is this tracker itself, or runs on a copy of its data
-    /// directory.
+    /// The other end of a link has this store: it is this tracker itself, or runs on a copy of its
+    /// data directory.
     #[error(
         "{link}: the other end has this tracker's own store; check tracker_info.txt, and that no data directory is in use twice"
     )]
@@ -80,7 +83,9 @@ pub enum Notice {
         what: &'static str,
     },
     /// A peer did not acknowledge in time; replies no longer wait for it.
-    #[error("tracker {tracker} does not acknowledge; replies no longer wait for it until it has caught up")]
+    #[error(
+        "tracker {tracker} does not acknowledge; replies no longer wait for it until it has caught up"
+    )]
     Late {
         /// Its number.
         tracker: u32,

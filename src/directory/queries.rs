@@ -1,23 +1,28 @@
-//! What the directory answers. A query costs what it returns, times a logarithm, but for patterns: they are compared with every name
-//! until a page is full.
+//! What the directory answers. A query costs what it returns, times a logarithm, but for patterns:
+//! they are compared with every name until a page is full.
 //!
-//! `text` is what a user typed: a name as shown, that is `name` or `name~2`. Listings come in pages: `after` is the last entry of
-//! the page before, `max` the number of entries wanted, and the flag tells whether there are more. A tracker adds who is online.
+//! `text` is what a user typed: a name as shown, that is `name` or `name~2`. Listings come in
+//! pages: `after` is the last entry of the page before, `max` the number of entries wanted, and the
+//! flag tells whether there are more. A tracker adds who is online.
 
 use std::collections::HashMap;
 
-use super::entries::{Tag, Totals, UserSummary, down, file_names, group_names, in_list, last_id, last_user, sharer, user_names};
+use super::entries::{
+    Tag, Totals, UserSummary, down, file_names, group_names, in_list, last_id, last_user, sharer,
+    user_names,
+};
 use super::rows::{Rows, Scan};
 use super::settings::Settings;
 use super::state::Directory;
 use crate::types::{
-    Content, FileEntry, FileId, FileOrder, FileRow, GroupEntry, GroupId, InfoHash, Label, MemberEntry, Outcome, Part,
-    PasswordHash, Pattern, Place, Refusal, RequestEntry, RequestId, RequestRow, RowKey, Stamp, Success, UserEntry, UserId,
-    UserRow, Version,
+    Content, FileEntry, FileId, FileOrder, FileRow, GroupEntry, GroupId, InfoHash, Label,
+    MemberEntry, Outcome, Part, PasswordHash, Pattern, Place, Refusal, RequestEntry, RequestId,
+    RequestRow, RowKey, Stamp, Success, UserEntry, UserId, UserRow, Version,
 };
 use crate::wire::row::SETTING_KIND;
 
-/// Bearers of one name whose passwords are tried at a login: each try costs a slow hash. Later ones log in as `name~9`.
+/// Bearers of one name whose passwords are tried at a login: each try costs a slow hash. Later ones
+/// log in as `name~9`.
 const LOGIN_CANDIDATES_MAX: usize = 8;
 /// Sharers named in one [`FileEntry`].
 const SHARERS_NAMED_MAX: usize = 8;
@@ -55,11 +60,12 @@ impl<R: Rows> Directory<R> {
         Usage { groups: owned.into(), memberships: ties.into(), files: shared.into() }
     }
 
-    /// Users whom the text typed at a login may mean, with their password hashes: every bearer of the name (at most 8), first the
-    /// one shown under it, or the one behind `name~2`.
+    /// Users whom the text typed at a login may mean, with their password hashes: every bearer of
+    /// the name (at most 8), first the one shown under it, or the one behind `name~2`.
     pub fn login_candidates(&self, text: &str) -> Vec<(UserEntry, PasswordHash)> {
         let names = user_names();
-        let mut users: Vec<UserId> = names.bearers_of(&self.rows, text).take(LOGIN_CANDIDATES_MAX).collect();
+        let mut users: Vec<UserId> =
+            names.bearers_of(&self.rows, text).take(LOGIN_CANDIDATES_MAX).collect();
         if users.is_empty() {
             users.extend(names.find(&self.rows, text));
         }
@@ -70,7 +76,10 @@ impl<R: Rows> Directory<R> {
     /// Describes a user.
     pub fn user_entry(&self, user: UserId) -> Option<UserEntry> {
         let row = self.user_row(user)?;
-        Some(UserEntry { user, label: user_names().label(&self.rows, row.name.as_str(), row.created, user)? })
+        Some(UserEntry {
+            user,
+            label: user_names().label(&self.rows, row.name.as_str(), row.created, user)?,
+        })
     }
 
     /// The row of an account that was not deleted.
@@ -91,7 +100,10 @@ impl<R: Rows> Directory<R> {
 
     /// All accounts in order of their names as shown, behind a label.
     pub fn users(&self, after: Option<&Label>, max: usize) -> (Vec<UserEntry>, bool) {
-        page(user_names().after(&self.rows, after).map(|(label, user)| UserEntry { user, label }), max)
+        page(
+            user_names().after(&self.rows, after).map(|(label, user)| UserEntry { user, label }),
+            max,
+        )
     }
 
     /// What the operator has set.
@@ -150,35 +162,59 @@ impl<R: Rows> Directory<R> {
         after: Option<&Label>,
         max: usize,
     ) -> (Vec<GroupEntry>, bool) {
-        let matching = group_names().after(&self.rows, after).filter(|(label, _)| matches(pattern, label));
+        let matching =
+            group_names().after(&self.rows, after).filter(|(label, _)| matches(pattern, label));
         page(matching.filter_map(|(_, group)| self.group(group, asking)), max)
     }
 
-    /// One page of the live groups in which the user is a member or waits to be, sorted by name as shown. They are sorted for each
-    /// page: a quota bounds how many there are.
-    pub fn my_groups(&self, asking: UserId, after: Option<&Label>, max: usize) -> (Vec<GroupEntry>, bool) {
+    /// One page of the live groups in which the user is a member or waits to be, sorted by name as
+    /// shown. They are sorted for each page: a quota bounds how many there are.
+    pub fn my_groups(
+        &self,
+        asking: UserId,
+        after: Option<&Label>,
+        max: usize,
+    ) -> (Vec<GroupEntry>, bool) {
         let label = |group: GroupId| {
             let (since, name) = self.group_summary(group).listed?;
             group_names().label(&self.rows, &name, since, group)
         };
         let labels = self.tied_groups(asking).filter_map(|group| Some((label(group)?, group)));
-        let mut behind: Vec<(Label, GroupId)> = labels.filter(|(label, _)| after.is_none_or(|after| label > after)).collect();
+        let mut behind: Vec<(Label, GroupId)> =
+            labels.filter(|(label, _)| after.is_none_or(|after| label > after)).collect();
         behind.sort_unstable();
         page(behind.into_iter().filter_map(|(_, group)| self.group(group, asking)), max)
     }
 
-    /// One page of a live group's members, longest-standing first. Should `after` have left meanwhile, the list begins anew.
-    pub fn members(&self, group: GroupId, after: Option<UserId>, max: usize) -> (Vec<MemberEntry>, bool) {
+    /// One page of a live group's members, longest-standing first. Should `after` have left
+    /// meanwhile, the list begins anew.
+    pub fn members(
+        &self,
+        group: GroupId,
+        after: Option<UserId>,
+        max: usize,
+    ) -> (Vec<MemberEntry>, bool) {
         if !self.is_live(group) {
             return (Vec::new(), false);
         }
         let owner = self.owner(group);
-        let entry = |(since, user)| MemberEntry { user: self.shown(user), owner: owner == Some(user), online: false, since };
+        let entry = |(since, user)| MemberEntry {
+            user: self.shown(user),
+            owner: owner == Some(user),
+            online: false,
+            since,
+        };
         page(self.list_behind(Tag::Members, group, after).map(entry), max)
     }
 
-    /// One page of a live group's pending requests, oldest first. Should `after` have been answered meanwhile, the list begins anew.
-    pub fn requests(&self, group: GroupId, after: Option<UserId>, max: usize) -> (Vec<RequestEntry>, bool) {
+    /// One page of a live group's pending requests, oldest first. Should `after` have been answered
+    /// meanwhile, the list begins anew.
+    pub fn requests(
+        &self,
+        group: GroupId,
+        after: Option<UserId>,
+        max: usize,
+    ) -> (Vec<RequestEntry>, bool) {
         if !self.is_live(group) {
             return (Vec::new(), false);
         }
@@ -202,8 +238,14 @@ impl<R: Rows> Directory<R> {
         let mut shown = Shown::default();
         let list = match order {
             FileOrder::Name => {
-                let matching = names.after(&self.rows, after).filter(|(label, _)| matches(pattern, label));
-                return page(matching.filter_map(|(label, file)| self.describe(group, file, Some(label), &mut shown)), max);
+                let matching =
+                    names.after(&self.rows, after).filter(|(label, _)| matches(pattern, label));
+                return page(
+                    matching.filter_map(|(label, file)| {
+                        self.describe(group, file, Some(label), &mut shown)
+                    }),
+                    max,
+                );
             }
             FileOrder::Size => Tag::BySize,
             FileOrder::Date => Tag::ByDate,
@@ -220,9 +262,14 @@ impl<R: Rows> Directory<R> {
             None => Scan::prefix(&self.rows, &prefix),
         };
         let files = scan.filter_map(|(key, _)| last_id::<FileId, { FileId::LEN }>(&key));
-        let is_wanted =
-            |file: &FileId| pattern.is_none() || self.label_of_file(group, *file).is_some_and(|l| matches(pattern, &l));
-        page(files.filter(is_wanted).filter_map(|file| self.describe(group, file, None, &mut shown)), max)
+        let is_wanted = |file: &FileId| {
+            pattern.is_none()
+                || self.label_of_file(group, *file).is_some_and(|l| matches(pattern, &l))
+        };
+        page(
+            files.filter(is_wanted).filter_map(|file| self.describe(group, file, None, &mut shown)),
+            max,
+        )
     }
 
     /// One page of the files in the groups of a user whose name matches, group by group.
@@ -233,14 +280,23 @@ impl<R: Rows> Directory<R> {
         after: Option<&(GroupId, Label)>,
         max: usize,
     ) -> (Vec<FileEntry>, bool) {
-        let groups = self.groups_of(asking).skip_while(|group| after.is_some_and(|(first, _)| group < first));
+        let groups = self
+            .groups_of(asking)
+            .skip_while(|group| after.is_some_and(|(first, _)| group < first));
         let files = groups.flat_map(|group| {
             let behind = after.filter(|(of, _)| *of == group).map(|(_, label)| label);
-            file_names(group).after(&self.rows, behind).map(move |(label, file)| (group, label, file))
+            file_names(group)
+                .after(&self.rows, behind)
+                .map(move |(label, file)| (group, label, file))
         });
         let matching = files.filter(|(_, label, _)| pattern.matches(label.as_str()));
         let mut shown = Shown::default();
-        page(matching.filter_map(|(group, label, file)| self.describe(group, file, Some(label), &mut shown)), max)
+        page(
+            matching.filter_map(|(group, label, file)| {
+                self.describe(group, file, Some(label), &mut shown)
+            }),
+            max,
+        )
     }
 
     /// Describes a file that a member shares.
@@ -248,8 +304,15 @@ impl<R: Rows> Directory<R> {
         self.describe(group, file, None, &mut Shown::default())
     }
 
-    /// Describes a file, whose label may be known. `shown` holds the labels of users that have been looked up.
-    fn describe(&self, group: GroupId, file: FileId, label: Option<Label>, shown: &mut Shown) -> Option<FileEntry> {
+    /// Describes a file, whose label may be known. `shown` holds the labels of users that have been
+    /// looked up.
+    fn describe(
+        &self,
+        group: GroupId,
+        file: FileId,
+        label: Option<Label>,
+        shown: &mut Shown,
+    ) -> Option<FileEntry> {
         let summary = self.file_summary(group, file);
         let (_, since, name) = summary.listed?;
         let (_, row) = self.file_row(group, file)?;
@@ -283,12 +346,16 @@ impl<R: Rows> Directory<R> {
 
     /// Tells whether the group lists a file with that content.
     pub fn lists(&self, group: GroupId, info_hash: InfoHash) -> bool {
-        self.is_live(group) && self.files_of(group, info_hash).any(|file| self.file_summary(group, file).listed.is_some())
+        self.is_live(group)
+            && self
+                .files_of(group, info_hash)
+                .any(|file| self.file_summary(group, file).listed.is_some())
     }
 
     /// All users who share a file, those who began first first.
     pub fn sharers(&self, group: GroupId, file: FileId) -> impl Iterator<Item = UserId> + '_ {
-        let sharers = Scan::prefix(&self.rows, &Tag::Sharers.key(&[group.as_bytes(), file.as_bytes()]));
+        let sharers =
+            Scan::prefix(&self.rows, &Tag::Sharers.key(&[group.as_bytes(), file.as_bytes()]));
         sharers.filter_map(|(key, _)| last_user(&key)).map(|(_, user)| user)
     }
 
@@ -306,7 +373,10 @@ impl<R: Rows> Directory<R> {
     /// The contents that a member shares in a live group; none if the user is no member.
     pub fn shares_of(&self, group: GroupId, user: UserId) -> impl Iterator<Item = InfoHash> + '_ {
         let files = self.is_member(group, user).then(|| self.shares_behind(group, user, None));
-        files.into_iter().flatten().filter_map(move |file| Some(self.listed(group, file)?.facts.info_hash))
+        files
+            .into_iter()
+            .flatten()
+            .filter_map(move |file| Some(self.listed(group, file)?.facts.info_hash))
     }
 
     /// The content of a file, whether a member shares it or not.
@@ -316,21 +386,28 @@ impl<R: Rows> Directory<R> {
 
     /// Every user with a tie to a group, whether it is live or not, or with one that has ended.
     pub fn tied_to(&self, group: GroupId) -> impl Iterator<Item = UserId> + '_ {
-        self.rows_of_users(RowKey::Membership(group, UserId::NOBODY)).filter_map(|row| match row.content {
-            Content::Membership(_, user, _) => Some(user),
-            _ => None,
+        self.rows_of_users(RowKey::Membership(group, UserId::NOBODY)).filter_map(|row| {
+            match row.content {
+                Content::Membership(_, user, _) => Some(user),
+                _ => None,
+            }
         })
     }
 
     /// A request that was carried out: with its stamp, and where.
     pub(super) fn carried_out(&self, request: RequestId) -> Option<(RequestRow, Stamp, Place)> {
         let row = self.rows.get(&RowKey::Request(request))?;
-        if let Content::Request(_, asked) = row.content { Some((asked, row.version.stamp, row.place)) } else { None }
+        if let Content::Request(_, asked) = row.content {
+            Some((asked, row.version.stamp, row.place))
+        } else {
+            None
+        }
     }
 
     /// What a repeated request gets; `None` if this tracker does not know that it was carried out.
     ///
-    /// The outcome may not be durable everywhere yet; [`super::Replica::submit`] is what waits for that.
+    /// The outcome may not be durable everywhere yet; [`super::Replica::submit`] is what waits for
+    /// that.
     pub fn outcome(&self, request: RequestId, actor: UserId) -> Option<Outcome> {
         let (asked, stamp, _) = self.carried_out(request)?;
         let success = Success { effect: asked.effect, stamp };
@@ -345,12 +422,19 @@ impl<R: Rows> Directory<R> {
 
     /// The files of each content.
     fn files_of(&self, group: GroupId, info_hash: InfoHash) -> impl Iterator<Item = FileId> + '_ {
-        let files = Scan::prefix(&self.rows, &Tag::Contents.key(&[group.as_bytes(), info_hash.as_bytes()]));
+        let files =
+            Scan::prefix(&self.rows, &Tag::Contents.key(&[group.as_bytes(), info_hash.as_bytes()]));
         files.filter_map(|(key, _)| last_id::<FileId, { FileId::LEN }>(&key))
     }
 
-    /// The entries of one of a group's lists behind a user, or all of them if the user is not in it.
-    fn list_behind(&self, list: Tag, group: GroupId, after: Option<UserId>) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
+    /// The entries of one of a group's lists behind a user, or all of them if the user is not in
+    /// it.
+    fn list_behind(
+        &self,
+        list: Tag,
+        group: GroupId,
+        after: Option<UserId>,
+    ) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
         let place = |user| Some(in_list(list, group, self.standing(group, user)?.1.since, user));
         let prefix = list.key(&[group.as_bytes()]);
         let scan = match after.and_then(place).filter(|place| self.rows.entry(place).is_some()) {
@@ -369,10 +453,13 @@ impl<R: Rows> Directory<R> {
         UserEntry { user, label: self.label_of(user) }
     }
 
-    /// The name of a user as shown. A user may be unknown for a moment, while the tracker where the account was made has not been
-    /// heard yet; a piece of the id stands in.
+    /// The name of a user as shown. A user may be unknown for a moment, while the tracker where the
+    /// account was made has not been heard yet; a piece of the id stands in.
     fn label_of(&self, user: UserId) -> Label {
-        self.user_entry(user).map_or_else(|| Label::new(&format!("?{}", &user.to_string()[..8]), 1), |entry| entry.label)
+        self.user_entry(user).map_or_else(
+            || Label::new(&format!("?{}", &user.to_string()[..8]), 1),
+            |entry| entry.label,
+        )
     }
 }
 

@@ -1,12 +1,12 @@
 //! The pure core of a tracker: requests and messages in, effects out.
 //!
-//! **Invariant:** the rows that are seen are those of the store and of the transactions handed out since; a
-//! reply that tells of a change leaves only when the change is durable here and on every tracker that is
-//! up.
+//! **Invariant:** the rows that are seen are those of the store and of the transactions handed out
+//! since; a reply that tells of a change leaves only when the change is durable here and on every
+//! tracker that is up.
 //!
-//! One thread owns a replica and nothing in it blocks. The contract of all sans-IO code holds: call one
-//! method, then drain [`Replica::poll`], then call the next. Effects come out in the order in which they
-//! are to happen.
+//! One thread owns a replica and nothing in it blocks. The contract of all sans-IO code holds: call
+//! one method, then drain [`Replica::poll`], then call the next. Effects come out in the order in
+//! which they are to happen.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,8 +19,8 @@ use super::state::{Directory, Offered};
 use super::waiting::{Recent, UNFINISHED_MS_MAX, Waiting};
 use crate::types::limits::{NOTE_LEN_MAX, REQUEST_TIME_MAX, RETENTION, STORES_MAX};
 use crate::types::{
-    Change, Content, Lineage, Outcome, Place, Refusal, RequestRow, RequestStamp, Row, RowKey, Stamp, StoreState, Success,
-    SyncMessage, Transaction, UserId, Version, VersionVector,
+    Change, Content, Lineage, Outcome, Place, Refusal, RequestRow, RequestStamp, Row, RowKey,
+    Stamp, StoreState, Success, SyncMessage, Transaction, UserId, Version, VersionVector,
 };
 
 /// How often old tombstones are looked for.
@@ -55,8 +55,8 @@ pub struct Replica<R = MemoryRows> {
     pub(super) checkpoints: VersionVector,
     /// How far every store is known here, durably.
     pub(super) vector: VersionVector,
-    /// Checkpoints and entries of the vector that the store has not been told yet. They rest on rows that
-    /// it has, so losing them costs time and nothing else.
+    /// Checkpoints and entries of the vector that the store has not been told yet. They rest on
+    /// rows that it has, so losing them costs time and nothing else.
     pub(super) unsaved: (VersionVector, VersionVector),
     pub(super) outbound: BTreeMap<u32, Outbound>,
     pub(super) inbound: BTreeMap<u64, Inbound>,
@@ -70,8 +70,8 @@ pub struct Replica<R = MemoryRows> {
 }
 
 impl Replica {
-    /// Makes a replica for a store whose rows are held in memory. `peers` are the numbers of the other
-    /// trackers. Its rows follow by [`Replica::restore`].
+    /// Makes a replica for a store whose rows are held in memory. `peers` are the numbers of the
+    /// other trackers. Its rows follow by [`Replica::restore`].
     pub fn new(state: StoreState, peers: &[u32]) -> Self {
         Self::over(Directory::default(), state, peers)
     }
@@ -84,7 +84,8 @@ impl<R: RowsMut> Replica<R> {
         self.directory.end_transaction();
     }
 
-    /// Makes a replica for a store and the rows in it. `peers` are the numbers of the other trackers.
+    /// Makes a replica for a store and the rows in it. `peers` are the numbers of the other
+    /// trackers.
     pub fn over(directory: Directory<R>, state: StoreState, peers: &[u32]) -> Self {
         let StoreState { lineage, sequence, swept, checkpoints, mut vector } = state;
         vector.raise(lineage.store, sequence);
@@ -121,12 +122,13 @@ impl<R: RowsMut> Replica<R> {
         }
     }
 
-    /// Carries out a request, or refuses it. The answer is an [`Output::Reply`] with this ticket: a refusal
-    /// now, a success once it is durable here and on every tracker that is up.
+    /// Carries out a request, or refuses it. The answer is an [`Output::Reply`] with this ticket: a
+    /// refusal now, a success once it is durable here and on every tracker that is up.
     ///
-    /// A request is not given a later time here: this may be a late copy, and what it would overtake may
-    /// be acknowledged elsewhere. Its client knows, and asks again with a later time. What the operator
-    /// orders here has no copies. Rows far ahead, of a clock that was wrong, are out of a client's reach.
+    /// A request is not given a later time here: this may be a late copy, and what it would
+    /// overtake may be acknowledged elsewhere. Its client knows, and asks again with a later time.
+    /// What the operator orders here has no copies. Rows far ahead, of a clock that was wrong, are
+    /// out of a client's reach.
     pub fn submit(&mut self, now_ms: u64, ticket: Ticket, asked: Asked) {
         self.stopwatch.advance(now_ms);
         let Asked { mut actor, request, change, note } = asked;
@@ -134,7 +136,8 @@ impl<R: RowsMut> Replica<R> {
             actor = UserId::NOBODY;
         }
         if let Some((asked, stamp, place)) = self.directory.carried_out(request.id) {
-            let is_repeated = asked.actor == actor && asked.effect == effect_of(request.id, actor, &change);
+            let is_repeated =
+                asked.actor == actor && asked.effect == effect_of(request.id, actor, &change);
             if !is_repeated {
                 return self.reply(ticket, Err(Refusal::RequestReused));
             }
@@ -152,7 +155,9 @@ impl<R: RowsMut> Replica<R> {
         match self.directory.judge(actor, request, &change) {
             Err(refusal) => self.reply(ticket, Err(refusal)),
             Ok(Plan { stamp, seen, .. })
-                if stamp > request.at && is_within_reach(stamp, now_ms) && !matches!(change, Change::Operator(_)) =>
+                if stamp > request.at
+                    && is_within_reach(stamp, now_ms)
+                    && !matches!(change, Change::Operator(_)) =>
             {
                 self.reply(ticket, Err(Refusal::Overtaken { above: seen }));
             }
@@ -178,7 +183,11 @@ impl<R: RowsMut> Replica<R> {
         let request = crate::types::RequestId::from_bytes([kind; 16]);
         let version = Version { stamp: crate::types::Stamp::new(now_ms, 0), request };
         let place = Place { store: self.lineage.store, sequence: self.sequence + 1 };
-        let content = Content::Unknown(kind, self.lineage.store.as_bytes().to_vec(), now_ms.to_be_bytes().to_vec());
+        let content = Content::Unknown(
+            kind,
+            self.lineage.store.as_bytes().to_vec(),
+            now_ms.to_be_bytes().to_vec(),
+        );
         let row = Row { content, version, place, extra: Box::default() };
         self.write(vec![row], VersionVector::default(), VersionVector::default());
     }
@@ -196,11 +205,14 @@ impl<R: RowsMut> Replica<R> {
         self.release();
     }
 
-    /// Lets time pass; call it at least every 100 ms. A link that has not acknowledged for a second no
-    /// longer holds replies.
+    /// Lets time pass; call it at least every 100 ms. A link that has not acknowledged for a second
+    /// no longer holds replies.
     pub fn tick(&mut self, now_ms: u64) {
         let elapsed_ms = self.stopwatch.advance(now_ms);
-        let expired = self.outbound.iter_mut().filter_map(|(&tracker, link)| link.expire(elapsed_ms).then_some(tracker));
+        let expired = self
+            .outbound
+            .iter_mut()
+            .filter_map(|(&tracker, link)| link.expire(elapsed_ms).then_some(tracker));
         let late: Vec<u32> = expired.collect();
         for &tracker in &late {
             self.notice(Notice::Late { tracker });
@@ -211,13 +223,14 @@ impl<R: RowsMut> Replica<R> {
         self.give_up_waiting(elapsed_ms);
         if self.swept_at_ms.is_none_or(|at_ms| elapsed_ms - at_ms >= SWEEP_INTERVAL_MS) {
             self.swept_at_ms = Some(elapsed_ms);
-            self.outputs.push_back(Output::Sweep(now_ms.saturating_sub(RETENTION.as_millis() as u64)));
+            self.outputs
+                .push_back(Output::Sweep(now_ms.saturating_sub(RETENTION.as_millis() as u64)));
         }
     }
 
-    /// Deletes these rows for their age, those aside that have been written again; the largest update
-    /// sequence of a row that says that something is not there, among all that were ever deleted so, is
-    /// `swept`. There may be more: then they are looked for again soon.
+    /// Deletes these rows for their age, those aside that have been written again; the largest
+    /// update sequence of a row that says that something is not there, among all that were ever
+    /// deleted so, is `swept`. There may be more: then they are looked for again soon.
     pub fn sweep(&mut self, old: &[Row], swept: u64, is_more: bool) {
         old.iter().for_each(|row| self.directory.forget(row));
         self.swept = self.swept.max(swept);
@@ -250,8 +263,8 @@ impl<R: RowsMut> Replica<R> {
         &self.lineage
     }
 
-    /// Tells whether the store held nothing when it was opened: what it holds now is fresh, so it need not
-    /// start anew however little of another store it has heard.
+    /// Tells whether the store held nothing when it was opened: what it holds now is fresh, so it
+    /// need not start anew however little of another store it has heard.
     pub fn is_empty(&self) -> bool {
         self.was_empty && self.stopwatch.elapsed_ms() < RETENTION.as_millis() as u64 / 2
     }
@@ -278,7 +291,12 @@ impl<R: RowsMut> Replica<R> {
 
     /// Offers rows to the directory and hands out those that it takes, as one transaction, with
     /// checkpoints and entries of the vector that rest on it. Returns whether there were any.
-    pub(super) fn write(&mut self, rows: Vec<Row>, checkpoints: VersionVector, vector: VersionVector) -> bool {
+    pub(super) fn write(
+        &mut self,
+        rows: Vec<Row>,
+        checkpoints: VersionVector,
+        vector: VersionVector,
+    ) -> bool {
         let sequence = self.sequence + 1;
         let mut transaction = Transaction { sequence, ..Transaction::default() };
         for row in rows {
@@ -306,15 +324,24 @@ impl<R: RowsMut> Replica<R> {
         true
     }
 
-    /// Raises the durable vector by entries that rest on durable rows, and tells everybody what rose.
-    pub(super) fn raise(&mut self, entries: impl IntoIterator<Item = (crate::types::StoreId, u64)>) {
-        let higher = |(store, sequence): &(crate::types::StoreId, u64)| *sequence > self.vector.get(*store);
+    /// Raises the durable vector by entries that rest on durable rows, and tells everybody what
+    /// rose.
+    pub(super) fn raise(
+        &mut self,
+        entries: impl IntoIterator<Item = (crate::types::StoreId, u64)>,
+    ) {
+        let higher =
+            |(store, sequence): &(crate::types::StoreId, u64)| *sequence > self.vector.get(*store);
         let risen: VersionVector = entries.into_iter().filter(higher).collect();
         self.vector.merge(&risen);
         while self.vector.iter().len() > STORES_MAX {
             let own = self.lineage.store;
             let linked = |store| self.inbound.values().any(|inbound| inbound.store == store);
-            let Some((gone, _)) = self.vector.iter().find(|&(store, _)| store != own && !linked(store)) else { break };
+            let Some((gone, _)) =
+                self.vector.iter().find(|&(store, _)| store != own && !linked(store))
+            else {
+                break;
+            };
             self.vector.remove(gone);
         }
         self.announce(&risen);
@@ -330,7 +357,10 @@ impl<R: RowsMut> Replica<R> {
     #[cfg(test)]
     pub(super) fn outline(&self, f: &mut impl std::fmt::Write) -> std::fmt::Result {
         let Self { sequence, handed, durable, checkpoints, vector, unsaved, waiting, .. } = self;
-        write!(f, "{sequence} {handed} {durable} {checkpoints:?} {vector:?} {unsaved:?} {waiting:?}")?;
+        write!(
+            f,
+            "{sequence} {handed} {durable} {checkpoints:?} {vector:?} {unsaved:?} {waiting:?}"
+        )?;
         write!(f, "{:?} {:?};", self.outbound, self.inbound)
     }
 
@@ -348,7 +378,9 @@ impl<R: RowsMut> Replica<R> {
         let link = LinkId::To(number);
         match step {
             Step::Rest | Step::CameUp => {}
-            Step::Send(batch) => self.outputs.push_back(Output::Send(link, SyncMessage::Rows(batch))),
+            Step::Send(batch) => {
+                self.outputs.push_back(Output::Send(link, SyncMessage::Rows(batch)))
+            }
             Step::SendStored(after, through) => {
                 self.outputs.push_back(Output::SendStored { link, after, through, known });
             }
@@ -358,13 +390,16 @@ impl<R: RowsMut> Replica<R> {
     /// Lets the replies go that no longer wait for anything.
     pub(super) fn release(&mut self) {
         let mut waiting = std::mem::take(&mut self.waiting);
-        let is_whole = |reply: &&mut Waiting| reply.unfinished.is_some_and(|(place, _)| self.vector.has(place));
+        let is_whole = |reply: &&mut Waiting| {
+            reply.unfinished.is_some_and(|(place, _)| self.vector.has(place))
+        };
         for reply in waiting.iter_mut().filter(is_whole) {
             reply.unfinished = None;
             // The rows came with several transactions, the last of them before now.
             reply.needs = self.sequence;
         }
-        let (ready, rest) = waiting.into_iter().partition(|r| r.unfinished.is_none() && self.is_safe(r.needs));
+        let (ready, rest) =
+            waiting.into_iter().partition(|r| r.unfinished.is_none() && self.is_safe(r.needs));
         self.waiting = rest;
         for Waiting { ticket, outcome, .. } in ready {
             self.reply(ticket, outcome);
@@ -391,26 +426,33 @@ impl<R: RowsMut> Replica<R> {
         }
     }
 
-    /// Answers those who have waited too long for the rest of what another tracker wrote. It may be gone.
+    /// Answers those who have waited too long for the rest of what another tracker wrote. It may be
+    /// gone.
     fn give_up_waiting(&mut self, elapsed_ms: u64) {
-        let is_late =
-            |reply: &mut Waiting| reply.unfinished.is_some_and(|(_, since_ms)| elapsed_ms - since_ms >= UNFINISHED_MS_MAX);
+        let is_late = |reply: &mut Waiting| {
+            reply.unfinished.is_some_and(|(_, since_ms)| elapsed_ms - since_ms >= UNFINISHED_MS_MAX)
+        };
         let late: Vec<Waiting> = self.waiting.extract_if(.., is_late).collect();
         late.into_iter().for_each(|reply| self.reply(reply.ticket, Err(Refusal::Busy)));
     }
 
-    /// Tells whether everything up to an update sequence is durable here and on every tracker that counts.
+    /// Tells whether everything up to an update sequence is durable here and on every tracker that
+    /// counts.
     fn is_safe(&self, sequence: u64) -> bool {
         let holding = self.outbound.values().filter(|link| link.holds_replies());
         self.durable >= sequence && holding.into_iter().all(|link| link.safe >= sequence)
     }
 }
 
-/// The fields of a later version that the row has already, or, in a build of that version, has from now on.
+/// The fields of a later version that the row has already, or, in a build of that version, has from
+/// now on.
 fn extra_of<R: Rows>(directory: &Directory<R>, content: &Content) -> Box<[u8]> {
     let extra = directory.extra(content);
     #[cfg(feature = "later-version")]
-    if extra.is_empty() && !content.is_final() && !matches!(content, Content::File(_, _, None) | Content::Setting(..)) {
+    if extra.is_empty()
+        && !content.is_final()
+        && !matches!(content, Content::File(_, _, None) | Content::Setting(..))
+    {
         return b"a field of a later version".as_slice().into();
     }
     extra

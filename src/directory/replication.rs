@@ -1,10 +1,11 @@
 //! The replica's side of the links: who is connected, what they say, and what is told to them.
 //!
-//! **Invariant:** what is acknowledged to a link is durable here. Whatever a peer sends, the worst that
-//! happens is that its link is dropped, with a notice.
+//! **Invariant:** what is acknowledged to a link is durable here. Whatever a peer sends, the worst
+//! that happens is that its link is dropped, with a notice.
 //!
-//! A batch that brings nothing new is acknowledged without a write of its own: the checkpoint goes to the
-//! disk with the next transaction. If it is lost, the peer sends a little more after a restart.
+//! A batch that brings nothing new is acknowledged without a write of its own: the checkpoint goes
+//! to the disk with the next transaction. If it is lost, the peer sends a little more after a
+//! restart.
 
 use super::links::{Inbound, Outbound};
 use super::output::{LinkId, Notice};
@@ -16,8 +17,8 @@ use crate::types::{Durable, Lineage, RowBatch, SyncMessage, VersionVector};
 impl<R: RowsMut> Replica<R> {
     /// A link stands and its handshake is done; `lineage` is the other end's store, from its hello.
     ///
-    /// A second link to one tracker takes the place of the first. An accepted link whose other end has the
-    /// store of an older one supersedes it: that tracker has dialled again.
+    /// A second link to one tracker takes the place of the first. An accepted link whose other end
+    /// has the store of an older one supersedes it: that tracker has dialled again.
     pub fn connected(&mut self, now_ms: u64, link: LinkId, lineage: &Lineage) {
         self.stopwatch.advance(now_ms);
         if lineage.store == self.lineage.store {
@@ -59,7 +60,8 @@ impl<R: RowsMut> Replica<R> {
         self.release();
     }
 
-    /// Takes a message from a link. One from a link that is not known, or was dropped, is passed over.
+    /// Takes a message from a link. One from a link that is not known, or was dropped, is passed
+    /// over.
     pub fn handle(&mut self, now_ms: u64, link: LinkId, message: SyncMessage) {
         self.stopwatch.advance(now_ms);
         match (link, message) {
@@ -68,12 +70,14 @@ impl<R: RowsMut> Replica<R> {
             (LinkId::From(number), SyncMessage::Rows(batch)) => self.merge(number, batch),
             (LinkId::From(_), SyncMessage::MustResync) => self.be_outdated(link),
             (LinkId::To(_), _) => self.violation(link, "the accepting end sent rows"),
-            (LinkId::From(_), SyncMessage::Durable(_)) => self.violation(link, "the dialling end sent a vector"),
+            (LinkId::From(_), SyncMessage::Durable(_)) => {
+                self.violation(link, "the dialling end sent a vector")
+            }
         }
     }
 
-    /// Another tracker has deleted what this one has not heard of: from here on this one sends nothing, for
-    /// what was deleted would come back.
+    /// Another tracker has deleted what this one has not heard of: from here on this one sends
+    /// nothing, for what was deleted would come back.
     fn be_outdated(&mut self, link: LinkId) {
         self.notice(Notice::MustResync);
         self.drop_link(link);
@@ -89,7 +93,8 @@ impl<R: RowsMut> Replica<R> {
         if risen.iter().len() == 0 {
             return;
         }
-        let links: Vec<(u64, u64)> = self.inbound.iter().map(|(&number, i)| (number, i.acknowledged)).collect();
+        let links: Vec<(u64, u64)> =
+            self.inbound.iter().map(|(&number, i)| (number, i.acknowledged)).collect();
         for (number, checkpoint) in links {
             let durable = Durable { checkpoint, vector: risen.clone() };
             self.send(LinkId::From(number), SyncMessage::Durable(durable));
@@ -102,7 +107,8 @@ impl<R: RowsMut> Replica<R> {
         let mut acknowledged = Vec::new();
         for (&number, inbound) in &mut self.inbound {
             let durable = self.durable;
-            let ready = inbound.pending.iter().take_while(|pending| pending.needs <= durable).count();
+            let ready =
+                inbound.pending.iter().take_while(|pending| pending.needs <= durable).count();
             for pending in inbound.pending.drain(..ready) {
                 inbound.acknowledged = inbound.acknowledged.max(pending.through);
                 entries.merge(&pending.vector);
@@ -149,16 +155,18 @@ impl<R: RowsMut> Replica<R> {
     }
 
     fn accepted(&mut self, number: u64, lineage: &Lineage) {
-        let older = self.inbound.iter().filter(|&(&other, i)| other != number && i.store == lineage.store);
+        let older =
+            self.inbound.iter().filter(|&(&other, i)| other != number && i.store == lineage.store);
         let superseded: Vec<u64> = older.map(|(&other, _)| other).collect();
         superseded.into_iter().for_each(|other| self.drop_link(LinkId::From(other)));
         let complete = lineage.known_to(|store| self.vector.get(store));
-        // A checkpoint in the middle of an ancestor's stream says nothing: a row that had moved behind it
-        // may be before it again, if the store went back.
+        // A checkpoint in the middle of an ancestor's stream says nothing: a row that had moved
+        // behind it may be before it again, if the store went back.
         let checkpoint = complete.max(self.checkpoints.get(lineage.store));
         self.vector.raise(lineage.store, complete);
         self.checkpoints.raise(lineage.store, checkpoint);
-        let inbound = Inbound { store: lineage.store, acknowledged: checkpoint, pending: Vec::new() };
+        let inbound =
+            Inbound { store: lineage.store, acknowledged: checkpoint, pending: Vec::new() };
         self.inbound.insert(number, inbound);
         let durable = Durable { checkpoint, vector: self.vector.clone() };
         self.send(LinkId::From(number), SyncMessage::Durable(durable));
@@ -169,7 +177,9 @@ impl<R: RowsMut> Replica<R> {
         if durable.vector.iter().len() > STORES_MAX + 1 {
             return self.violation(link, "its vector has too many stores");
         }
-        if durable.checkpoint > self.durable || durable.vector.get(self.lineage.store) > self.durable {
+        if durable.checkpoint > self.durable
+            || durable.vector.get(self.lineage.store) > self.durable
+        {
             return self.violation(link, "it claims more of this store than there is");
         }
         if let Some(outbound) = self.outbound.get_mut(&number) {
@@ -190,7 +200,8 @@ impl<R: RowsMut> Replica<R> {
         }
         let own = self.lineage.store;
         if rows.iter().any(|row| row.place.store == own && row.place.sequence > self.sequence) {
-            return self.violation(link, "it sent a row of this store that this store has not written");
+            return self
+                .violation(link, "it sent a row of this store that this store has not written");
         }
         let Some(store) = self.inbound.get(&number).map(|inbound| inbound.store) else { return };
         let mut vector = complete.unwrap_or_default();

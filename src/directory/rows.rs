@@ -1,9 +1,9 @@
-//! The store as the directory sees it: rows, and entries of indexes, both in the order of their keys'
-//! bytes.
+//! The store as the directory sees it: rows, and entries of indexes, both in the order of their
+//! keys' bytes.
 //!
 //! The same rules run over rows in memory ([`MemoryRows`], for tests and simulators) and in a
-//! database. These methods return no errors. A store that cannot read keeps the error and answers as
-//! if nothing were there; the driver asks the store for that error before it lets anything out.
+//! database. These methods return no errors. A store that cannot read keeps the error and answers
+//! as if nothing were there; the driver asks the store for that error before it lets anything out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -19,15 +19,20 @@ pub trait Rows {
     /// Returns the row with that key.
     fn get(&self, key: &RowKey) -> Option<Row>;
 
-    /// Returns at most `limit` rows whose stored key begins with `prefix` and lies behind `after`, in
-    /// order. A stored key is the kind, then the key's bytes.
+    /// Returns at most `limit` rows whose stored key begins with `prefix` and lies behind `after`,
+    /// in order. A stored key is the kind, then the key's bytes.
     fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row>;
 
     /// Returns the value of an entry.
     fn entry(&self, key: &[u8]) -> Option<Vec<u8>>;
 
     /// Returns at most `limit` entries in a range, in order, or the last ones in reverse order.
-    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry>;
+    fn entries(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+        limit: usize,
+    ) -> Vec<Entry>;
 }
 
 impl<R: Rows> Rows for &R {
@@ -43,7 +48,12 @@ impl<R: Rows> Rows for &R {
         (**self).entry(key)
     }
 
-    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
+    fn entries(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+        limit: usize,
+    ) -> Vec<Entry> {
         (**self).entries(range, backwards, limit)
     }
 }
@@ -106,15 +116,25 @@ impl Rows for MemoryRows {
     fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let found = self.rows.range::<[u8], _>((from, Bound::Unbounded));
-        found.take_while(|(key, _)| key.starts_with(prefix)).take(limit).map(|(_, row)| row.clone()).collect()
+        found
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit)
+            .map(|(_, row)| row.clone())
+            .collect()
     }
 
     fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.entries.get(key).cloned()
     }
 
-    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
-        let found = self.entries.range::<[u8], _>(range).map(|(key, value)| (key.clone(), value.clone()));
+    fn entries(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+        limit: usize,
+    ) -> Vec<Entry> {
+        let found =
+            self.entries.range::<[u8], _>(range).map(|(key, value)| (key.clone(), value.clone()));
         if backwards { found.rev().take(limit).collect() } else { found.take(limit).collect() }
     }
 }
@@ -165,7 +185,14 @@ impl<'a, R: Rows> Scan<'a, R> {
 
     /// Those of a range.
     pub(super) fn range(rows: &'a R, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Self {
-        Self { rows, range: (from, to), backwards: false, read: VecDeque::new(), chunk: FIRST_CHUNK, is_done: false }
+        Self {
+            rows,
+            range: (from, to),
+            backwards: false,
+            read: VecDeque::new(),
+            chunk: FIRST_CHUNK,
+            is_done: false,
+        }
     }
 
     /// The last one first.
@@ -179,7 +206,10 @@ impl<R: Rows> Iterator for Scan<'_, R> {
 
     fn next(&mut self) -> Option<Entry> {
         if self.read.is_empty() && !self.is_done {
-            let range = (self.range.0.as_ref().map(Vec::as_slice), self.range.1.as_ref().map(Vec::as_slice));
+            let range = (
+                self.range.0.as_ref().map(Vec::as_slice),
+                self.range.1.as_ref().map(Vec::as_slice),
+            );
             self.read = self.rows.entries(range, self.backwards, self.chunk).into();
             self.is_done = self.read.len() < self.chunk;
             self.chunk = CHUNK_MAX.min(self.chunk * 4);
@@ -209,7 +239,10 @@ mod tests {
         assert!(all.iter().copied().eq(0..2000));
         let back: Vec<u32> = Scan::prefix(&rows, &[7]).backwards().map(number).collect();
         assert!(back.iter().copied().eq((0..2000).rev()));
-        let behind: Vec<u32> = Scan::after(&rows, &[7], [&[7], &1990u32.to_be_bytes()[..]].concat()).map(number).collect();
+        let behind: Vec<u32> =
+            Scan::after(&rows, &[7], [&[7], &1990u32.to_be_bytes()[..]].concat())
+                .map(number)
+                .collect();
         assert!(behind.iter().copied().eq(1991..2000));
         assert_eq!(end_of(&[1, 255, 255]), Bound::Excluded(vec![2]));
         assert_eq!(end_of(&[255]), Bound::Unbounded);

@@ -1,9 +1,10 @@
 //! Who may change what: a request becomes rows, or is refused.
 //!
-//! **Invariant:** judging changes nothing. Rights are checked here, where the request is made, against
-//! the directory as it is here; what another tracker has judged is merged as it is. The stamp of what
-//! is written is later than that of every row that the judgement rests on. A plan whose stamp is above
-//! the request's time is not carried out as a rule: see [`Replica::submit`](super::Replica::submit).
+//! **Invariant:** judging changes nothing. Rights are checked here, where the request is made,
+//! against the directory as it is here; what another tracker has judged is merged as it is. The
+//! stamp of what is written is later than that of every row that the judgement rests on. A plan
+//! whose stamp is above the request's time is not carried out as a rule: see
+//! [`Replica::submit`](super::Replica::submit).
 
 use std::cell::Cell;
 
@@ -12,8 +13,9 @@ use super::rows::Rows;
 use super::settings::{Accounts, Quotas, Settings};
 use super::state::Directory;
 use crate::types::{
-    Change, Content, Effect, FileFacts, FileId, FileRow, Geometry, GroupId, GroupName, GroupRow, Limit, MembershipRow,
-    MembershipState, Order, PasswordHash, Refusal, RequestId, RequestStamp, SharingRow, Stamp, UserId, UserName, UserRow,
+    Change, Content, Effect, FileFacts, FileId, FileRow, Geometry, GroupId, GroupName, GroupRow,
+    Limit, MembershipRow, MembershipState, Order, PasswordHash, Refusal, RequestId, RequestStamp,
+    SharingRow, Stamp, UserId, UserName, UserRow,
 };
 
 /// What a permitted request writes.
@@ -44,14 +46,23 @@ impl<R: Rows> Directory<R> {
     ///
     /// # Errors
     /// The [`Refusal`] that the client is to read.
-    pub(super) fn judge(&self, actor: UserId, request: RequestStamp, change: &Change) -> Result<Plan, Refusal> {
-        let by = Asking { actor, request: request.id, at: request.at, seen: Cell::new(Stamp::ZERO) };
+    pub(super) fn judge(
+        &self,
+        actor: UserId,
+        request: RequestStamp,
+        change: &Change,
+    ) -> Result<Plan, Refusal> {
+        let by =
+            Asking { actor, request: request.id, at: request.at, seen: Cell::new(Stamp::ZERO) };
         let effect = effect_of(request.id, actor, change);
         loop {
             let stamp = by.stamp();
             let contents = self.decide(&by, change)?;
             // Rows that are written without having been looked at count, too.
-            contents.iter().filter_map(|content| self.version(&content.key())).for_each(|version| by.saw(version.stamp));
+            contents
+                .iter()
+                .filter_map(|content| self.version(&content.key()))
+                .for_each(|version| by.saw(version.stamp));
             if by.stamp() == stamp {
                 return Ok(Plan { effect, stamp, seen: by.seen.get(), contents });
             }
@@ -75,7 +86,9 @@ impl<R: Rows> Directory<R> {
             Change::RemoveMember { group, user } => self.remove(by, *group, *user),
             Change::TransferGroup { group, user } => self.transfer(by, *group, *user),
             Change::ShareFile { group, file } => self.share(by, *group, file, None),
-            Change::ReplaceFile { group, file, replaces } => self.share(by, *group, file, Some(*replaces)),
+            Change::ReplaceFile { group, file, replaces } => {
+                self.share(by, *group, file, Some(*replaces))
+            }
             Change::StopShare { group, file } => self.stop_share(by, *group, *file),
             Change::RemoveFile { group, file } => self.remove_file(by, *group, *file),
             Change::RenameGroup { group, name } => self.rename_group(by, *group, name),
@@ -122,7 +135,8 @@ impl<R: Rows> Directory<R> {
 
     fn change_password(&self, by: &Asking, hash: &PasswordHash) -> Judgement {
         let row = self.user(by, by.actor)?;
-        let row = UserRow { hash: hash.clone(), replaced: Some(by.stamp()), must_change: false, ..row };
+        let row =
+            UserRow { hash: hash.clone(), replaced: Some(by.stamp()), must_change: false, ..row };
         Ok(vec![Content::User(by.actor, Some(row))])
     }
 
@@ -153,12 +167,16 @@ impl<R: Rows> Directory<R> {
         let Quotas { memberships, members, .. } = self.check_room(&self.settings().quotas)?;
         check_quota(self.usage(by.actor).memberships, memberships, Limit::Memberships)?;
         let summary = self.group_summary(id);
-        check_quota(u64::from(summary.members) + u64::from(summary.requests), members, Limit::Members)?;
+        check_quota(
+            u64::from(summary.members) + u64::from(summary.requests),
+            members,
+            Limit::Members,
+        )?;
         Ok(vec![self.standing_row(by, id, by.actor, MembershipState::Requested)])
     }
 
-    /// The owner's place goes to the longest-standing of the others at once, so that a former owner who
-    /// comes back comes as a plain member.
+    /// The owner's place goes to the longest-standing of the others at once, so that a former owner
+    /// who comes back comes as a plain member.
     fn leave(&self, by: &Asking, id: GroupId) -> Judgement {
         self.found_as_member(by, id)?;
         let mut contents = vec![self.standing_row(by, id, by.actor, MembershipState::None)];
@@ -207,9 +225,15 @@ impl<R: Rows> Directory<R> {
         Ok(vec![Content::Owner(id, user)])
     }
 
-    /// A file that the group has already keeps its row; one that no member shares any more is described
-    /// anew. Sharing what is shared writes, too, as transferring does.
-    fn share(&self, by: &Asking, id: GroupId, facts: &FileFacts, replaces: Option<FileId>) -> Judgement {
+    /// A file that the group has already keeps its row; one that no member shares any more is
+    /// described anew. Sharing what is shared writes, too, as transferring does.
+    fn share(
+        &self,
+        by: &Asking,
+        id: GroupId,
+        facts: &FileFacts,
+        replaces: Option<FileId>,
+    ) -> Judgement {
         self.found_as_member(by, id)?;
         Geometry::new(facts.len, facts.piece_len).map_err(|_| Refusal::BadFile)?;
         let file = facts.id();
@@ -232,7 +256,9 @@ impl<R: Rows> Directory<R> {
             let (names, name) = (file_names(id), facts.name.as_str());
             // The first bearer of a name has it for its label.
             let labelled = names.find(&self.rows, name);
-            let mut same_name = labelled.into_iter().flat_map(|one| names.bearers_of(&self.rows, name).chain([one]));
+            let mut same_name = labelled
+                .into_iter()
+                .flat_map(|one| names.bearers_of(&self.rows, name).chain([one]));
             if same_name.any(|other| Some(other) != replaces) {
                 return Err(Refusal::FileNameTaken);
             }
@@ -241,7 +267,13 @@ impl<R: Rows> Directory<R> {
                 Some(row) => row.removed,
                 None => Some(version.stamp),
             });
-            let row = FileRow { facts: facts.clone(), shared_by: by.actor, at: by.stamp(), replaces, removed };
+            let row = FileRow {
+                facts: facts.clone(),
+                shared_by: by.actor,
+                at: by.stamp(),
+                replaces,
+                removed,
+            };
             contents.push(Content::File(id, file, Some(row)));
         }
         let admission = self.admitted_by(by, id)?;
@@ -273,21 +305,32 @@ impl<R: Rows> Directory<R> {
             return Err(Refusal::NameTaken);
         }
         let created = if row.name == *name { row.created } else { by.stamp() };
-        Ok(vec![Content::Group(id, Some(GroupRow { name: name.clone(), created, created_by: row.created_by }))])
+        Ok(vec![Content::Group(
+            id,
+            Some(GroupRow { name: name.clone(), created, created_by: row.created_by }),
+        )])
     }
 
     fn obey(&self, by: &Asking, order: &Order) -> Judgement {
         match order {
             Order::ResetPassword { user, hash } => {
                 let row = self.user(by, *user)?;
-                let row = UserRow { hash: hash.clone(), replaced: Some(by.stamp()), must_change: true, ..row };
+                let row = UserRow {
+                    hash: hash.clone(),
+                    replaced: Some(by.stamp()),
+                    must_change: true,
+                    ..row
+                };
                 Ok(vec![Content::User(*user, Some(row))])
             }
             Order::DisableUser { user, is_disabled } => {
                 let row = self.user(by, *user)?;
                 // Tickets and tokens from before are void, as after a change of the password.
                 let replaced = if *is_disabled { Some(by.stamp()) } else { row.replaced };
-                Ok(vec![Content::User(*user, Some(UserRow { is_disabled: *is_disabled, replaced, ..row }))])
+                Ok(vec![Content::User(
+                    *user,
+                    Some(UserRow { is_disabled: *is_disabled, replaced, ..row }),
+                )])
             }
             Order::DeleteUser { user } => {
                 self.user(by, *user)?;
@@ -346,7 +389,11 @@ impl<R: Rows> Directory<R> {
 
     fn found_with_request(&self, by: &Asking, id: GroupId, user: UserId) -> Result<(), Refusal> {
         self.found_as_owner(by, id)?;
-        if self.state(id, user) == MembershipState::Requested { Ok(()) } else { Err(Refusal::NoSuchRequest) }
+        if self.state(id, user) == MembershipState::Requested {
+            Ok(())
+        } else {
+            Err(Refusal::NoSuchRequest)
+        }
     }
 
     fn saw_file(&self, by: &Asking, group: GroupId, file: FileId) {
@@ -361,20 +408,27 @@ impl<R: Rows> Directory<R> {
     }
 
     /// A membership row; the end of an earlier membership is carried over.
-    fn standing_row(&self, by: &Asking, group: GroupId, user: UserId, state: MembershipState) -> Content {
+    fn standing_row(
+        &self,
+        by: &Asking,
+        group: GroupId,
+        user: UserId,
+        state: MembershipState,
+    ) -> Content {
         let before = self.standing(group, user);
         let before = before.map(|(version, row)| {
             by.saw(version.stamp);
             row
         });
         let since = by.stamp();
-        let ends = before.is_some_and(|row| row.state == MembershipState::Member) && state == MembershipState::None;
+        let ends = before.is_some_and(|row| row.state == MembershipState::Member)
+            && state == MembershipState::None;
         let ended = if ends { Some(since) } else { before.and_then(|row| row.ended) };
         Content::Membership(group, user, MembershipRow { state, since, ended })
     }
 
-    /// Names the owner in the row unless it does so already. An owner by succession who acts becomes owner
-    /// by name, so that the one before cannot come back into the place.
+    /// Names the owner in the row unless it does so already. An owner by succession who acts
+    /// becomes owner by name, so that the one before cannot come back into the place.
     fn settle_owner(&self, contents: &mut Vec<Content>, group: GroupId, user: UserId) {
         if self.owner_row(group).map(|(_, owner)| owner) != Some(user) {
             contents.push(Content::Owner(group, user));

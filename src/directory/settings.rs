@@ -52,7 +52,14 @@ impl Quotas {
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { groups: 200, memberships: 2_000, files: 50_000, members: 20_000, rows: 20_000_000, bytes: 16 << 30 }
+        Self {
+            groups: 200,
+            memberships: 2_000,
+            files: 50_000,
+            members: 20_000,
+            rows: 20_000_000,
+            bytes: 16 << 30,
+        }
     }
 }
 
@@ -63,11 +70,14 @@ pub struct Settings {
     pub quotas: Quotas,
     /// Who may make an account.
     pub accounts: Accounts,
-    /// Trackers that were added or removed while running: number to address, `None` for one removed.
+    /// Trackers that were added or removed while running: number to address, `None` for one
+    /// removed.
     pub trackers: BTreeMap<u32, Option<String>>,
-    /// The network's key and the one that takes its place, begun or cancelled. The tracker checks the signature.
+    /// The network's key and the one that takes its place, begun or cancelled. The tracker checks
+    /// the signature.
     pub rotation: Option<KeyRotation>,
-    /// The change of keys that has ended last. It has a setting of its own, so that no other write undoes it.
+    /// The change of keys that has ended last. It has a setting of its own, so that no other write
+    /// undoes it.
     pub ended: Option<KeyRotation>,
     /// The key besides its first one that a tracker has said to hold: number to fingerprint.
     pub key_holders: BTreeMap<u32, String>,
@@ -93,9 +103,15 @@ impl Settings {
             None if name.as_str() == "accounts" => accounts(value).is_some(),
             Some(("quota", quota)) => QUOTA_NAMES.contains(&quota) && value.parse::<u64>().is_ok(),
             Some(("tracker", number)) => number.parse::<u32>().is_ok_and(|n| n > 0),
-            Some(("key", "rotation")) => rotation(value).is_some_and(|rotation| rotation.stage != RotationStage::Ended),
-            Some(("key", "ended")) => rotation(value).is_some_and(|rotation| rotation.stage == RotationStage::Ended),
-            Some(("key", holder)) => holder_number(holder).is_some() && value.parse::<Fingerprint>().is_ok(),
+            Some(("key", "rotation")) => {
+                rotation(value).is_some_and(|rotation| rotation.stage != RotationStage::Ended)
+            }
+            Some(("key", "ended")) => {
+                rotation(value).is_some_and(|rotation| rotation.stage == RotationStage::Ended)
+            }
+            Some(("key", holder)) => {
+                holder_number(holder).is_some() && value.parse::<Fingerprint>().is_ok()
+            }
             _ => false,
         }
     }
@@ -103,9 +119,12 @@ impl Settings {
     /// Takes a setting over.
     pub(super) fn set(&mut self, name: &SettingName, value: Option<&str>) {
         match name.as_str().split_once('.') {
-            None if name.as_str() == "accounts" => self.accounts = value.and_then(accounts).unwrap_or_default(),
+            None if name.as_str() == "accounts" => {
+                self.accounts = value.and_then(accounts).unwrap_or_default()
+            }
             Some(("quota", quota)) => {
-                let (default, number) = (Quotas::default(), value.and_then(|value| value.parse().ok()));
+                let (default, number) =
+                    (Quotas::default(), value.and_then(|value| value.parse().ok()));
                 let set = |field: &mut u64, default: u64| *field = number.unwrap_or(default);
                 let quotas = &mut self.quotas;
                 match quota {
@@ -129,7 +148,9 @@ impl Settings {
             Some(("key", "rotation")) => self.rotation = value.and_then(rotation),
             Some(("key", "ended")) => self.ended = value.and_then(rotation),
             Some(("key", holder)) => match (holder_number(holder), value) {
-                (Some(number), Some(value)) => drop(self.key_holders.insert(number, value.to_owned())),
+                (Some(number), Some(value)) => {
+                    drop(self.key_holders.insert(number, value.to_owned()))
+                }
                 (Some(number), None) => drop(self.key_holders.remove(&number)),
                 (None, _) => {}
             },
@@ -164,7 +185,9 @@ mod tests {
     fn settings_are_checked_and_defaults_come_back() {
         let name = |text: &str| text.parse::<SettingName>().unwrap();
         let mut settings = Settings::default();
-        for (setting, good, bad) in [("quota.groups", "7", "x"), ("accounts", "closed", "shut"), ("tracker.3", "h:1", "")] {
+        for (setting, good, bad) in
+            [("quota.groups", "7", "x"), ("accounts", "closed", "shut"), ("tracker.3", "h:1", "")]
+        {
             assert!(Settings::is_valid(&name(setting), Some(good)));
             assert!(bad.is_empty() || !Settings::is_valid(&name(setting), Some(bad)));
             settings.set(&name(setting), Some(good));
@@ -177,7 +200,10 @@ mod tests {
             settings.set(&name(setting), None);
         }
         assert_eq!(settings, Settings::default());
-        assert!(!Settings::is_valid(&name("quota.sheep"), Some("1")) && !Settings::is_valid(&name("x"), Some("1")));
+        assert!(
+            !Settings::is_valid(&name("quota.sheep"), Some("1"))
+                && !Settings::is_valid(&name("x"), Some("1"))
+        );
     }
 
     #[test]
@@ -187,11 +213,19 @@ mod tests {
         let ended = rotation.replace("begun", "ended");
         let holder = format!("sha256:{}", "02".repeat(32));
         let mut settings = Settings::default();
-        for (setting, good) in [(KEY_ROTATION, &rotation), (KEY_ENDED, &ended), ("key.holder.2", &holder)] {
-            assert!(Settings::is_valid(&name(setting), Some(good)) && !Settings::is_valid(&name(setting), Some("x")));
+        for (setting, good) in
+            [(KEY_ROTATION, &rotation), (KEY_ENDED, &ended), ("key.holder.2", &holder)]
+        {
+            assert!(
+                Settings::is_valid(&name(setting), Some(good))
+                    && !Settings::is_valid(&name(setting), Some("x"))
+            );
             settings.set(&name(setting), Some(good));
         }
-        assert_eq!([settings.rotation, settings.ended].map(|set| set.unwrap().to_string()), [rotation.clone(), ended.clone()]);
+        assert_eq!(
+            [settings.rotation, settings.ended].map(|set| set.unwrap().to_string()),
+            [rotation.clone(), ended.clone()]
+        );
         for (setting, bad) in [(KEY_ROTATION, &ended), (KEY_ENDED, &rotation)] {
             assert!(!Settings::is_valid(&name(setting), Some(bad)), "the end has its own setting");
         }
@@ -199,7 +233,9 @@ mod tests {
         for bad in ["key.holder.0", "key.holder.x", "key.other"] {
             assert!(!Settings::is_valid(&name(bad), Some(&holder)), "{bad}");
         }
-        [KEY_ROTATION, KEY_ENDED, "key.holder.2"].iter().for_each(|setting| settings.set(&name(setting), None));
+        [KEY_ROTATION, KEY_ENDED, "key.holder.2"]
+            .iter()
+            .for_each(|setting| settings.set(&name(setting), None));
         assert_eq!(settings, Settings::default());
     }
 }

@@ -8,12 +8,14 @@ use std::cell::RefCell;
 
 use super::digest;
 use super::entries::{
-    self, FileSummary, GroupSummary, Tag, Totals, UserSummary, at, down, file_names, group_names, in_list, last_id, user_names,
+    self, FileSummary, GroupSummary, Tag, Totals, UserSummary, at, down, file_names, group_names,
+    in_list, last_id, user_names,
 };
 use super::rows::{MemoryRows, Rows, RowsMut, Scan, stored_key};
 use super::settings::Settings;
 use crate::types::{
-    Content, FileId, FileRow, GroupId, MembershipRow, MembershipState, Row, RowKey, Sha1Digest, Stamp, UserId, UserRow, Version,
+    Content, FileId, FileRow, GroupId, MembershipRow, MembershipState, Row, RowKey, Sha1Digest,
+    Stamp, UserId, UserRow, Version,
 };
 
 /// The replicated state of a tracker: rows, and the indexes that answer queries about them.
@@ -28,7 +30,8 @@ pub struct Directory<R = MemoryRows> {
     pub(super) settings: RefCell<Option<Settings>>,
 }
 
-/// Rows that are indexed before the next ones are read; few in tests, so that they need several rounds.
+/// Rows that are indexed before the next ones are read; few in tests, so that they need several
+/// rounds.
 const AT_ONCE: usize = if cfg!(test) { 7 } else { 1000 };
 
 /// What became of a row that was offered.
@@ -61,7 +64,8 @@ impl<R: Rows> Directory<R> {
         self.totals.or_else(stored).unwrap_or_default()
     }
 
-    /// Tells directories apart: equal on trackers with equal rows, in whichever order these arrived.
+    /// Tells directories apart: equal on trackers with equal rows, in whichever order these
+    /// arrived.
     pub fn digest(&self) -> Sha1Digest {
         digest::of_sum(self.totals().digest)
     }
@@ -71,11 +75,19 @@ impl<R: Rows> Directory<R> {
         self.rows.get(key).map(|row| row.version)
     }
 
-    /// Returns the fields that a later version of this program keeps in the row whose place is taken. A
-    /// row without a value has none.
+    /// Returns the fields that a later version of this program keeps in the row whose place is
+    /// taken. A row without a value has none.
     pub(super) fn extra(&self, content: &Content) -> Box<[u8]> {
         use Content::{File, Group, Request, Setting, Unknown, User};
-        if matches!(content, User(_, None) | Group(_, None) | File(_, _, None) | Setting(_, None) | Request(..) | Unknown(..)) {
+        if matches!(
+            content,
+            User(_, None)
+                | Group(_, None)
+                | File(_, _, None)
+                | Setting(_, None)
+                | Request(..)
+                | Unknown(..)
+        ) {
             return Box::default();
         }
         self.rows.get(&content.key()).map(|row| row.extra).unwrap_or_default()
@@ -144,10 +156,16 @@ impl<R: RowsMut> Directory<R> {
     /// Deletes a row that says that something is not there, unless it has been written again.
     pub(super) fn forget(&mut self, old: &Row) {
         let key = old.content.key();
-        let Some(row) = self.rows.get(&key).filter(|row| row.version == old.version && row.content.is_tombstone()) else {
+        let Some(row) = self
+            .rows
+            .get(&key)
+            .filter(|row| row.version == old.version && row.content.is_tombstone())
+        else {
             return;
         };
-        if let Content::Membership(group, user, MembershipRow { ended: Some(ended), .. }) = row.content {
+        if let Content::Membership(group, user, MembershipRow { ended: Some(ended), .. }) =
+            row.content
+        {
             self.put(&in_list(Tag::Ended, group, ended, user), false);
         }
         self.count(Some(&row), None);
@@ -176,17 +194,22 @@ impl<R: RowsMut> Directory<R> {
         let replaced = before.map(|before| &before.content);
         match &after.content {
             Content::User(user, value) => {
-                let before = replaced.and_then(|before| if let Content::User(_, row) = before { row.as_ref() } else { None });
+                let before = replaced.and_then(|before| {
+                    if let Content::User(_, row) = before { row.as_ref() } else { None }
+                });
                 self.index_user(*user, before, value.as_ref());
             }
             Content::Membership(group, user, row) => {
-                let before =
-                    replaced.and_then(|before| if let Content::Membership(_, _, row) = before { Some(*row) } else { None });
+                let before = replaced.and_then(|before| {
+                    if let Content::Membership(_, _, row) = before { Some(*row) } else { None }
+                });
                 self.index_membership(*group, *user, before, *row);
             }
             Content::Group(group, _) | Content::Owner(group, _) => self.refresh_group(*group),
             Content::File(group, file, row) => {
-                let before = replaced.and_then(|before| if let Content::File(_, _, row) = before { row.as_ref() } else { None });
+                let before = replaced.and_then(|before| {
+                    if let Content::File(_, _, row) = before { row.as_ref() } else { None }
+                });
                 self.index_file(*group, *file, before, row.as_ref());
             }
             Content::Sharing(group, file, user, row) => {
@@ -206,7 +229,9 @@ impl<R: RowsMut> Directory<R> {
         let key = |replaced: Stamp| Tag::Replaced.key(&[&at(replaced), user.as_bytes()]);
         if let Some(before) = before {
             before.replaced.into_iter().for_each(|replaced| self.put(&key(replaced), false));
-            let has_its_name = after.is_some_and(|after| (&after.name, after.created) == (&before.name, before.created));
+            let has_its_name = after.is_some_and(|after| {
+                (&after.name, after.created) == (&before.name, before.created)
+            });
             if !has_its_name {
                 names.remove(&mut self.rows, before.name.as_str(), before.created, user);
                 self.change_totals(|totals| totals.users = totals.users.saturating_sub(1));
@@ -234,11 +259,22 @@ impl<R: RowsMut> Directory<R> {
         }
     }
 
-    fn index_membership(&mut self, group: GroupId, user: UserId, before: Option<MembershipRow>, after: MembershipRow) {
-        if let Some(ended) = before.and_then(|before| before.ended).filter(|ended| Some(*ended) != after.ended) {
+    fn index_membership(
+        &mut self,
+        group: GroupId,
+        user: UserId,
+        before: Option<MembershipRow>,
+        after: MembershipRow,
+    ) {
+        if let Some(ended) =
+            before.and_then(|before| before.ended).filter(|ended| Some(*ended) != after.ended)
+        {
             self.put(&in_list(Tag::Ended, group, ended, user), false);
         }
-        after.ended.into_iter().for_each(|ended| self.put(&in_list(Tag::Ended, group, ended, user), true));
+        after
+            .ended
+            .into_iter()
+            .for_each(|ended| self.put(&in_list(Tag::Ended, group, ended, user), true));
         let is_tied = after.state != MembershipState::None;
         if self.set(&Tag::UserGroups.key(&[user.as_bytes(), group.as_bytes()]), is_tied) {
             self.change_user(user, |summary| add(&mut summary.ties, is_tied));
@@ -253,22 +289,38 @@ impl<R: RowsMut> Directory<R> {
     }
 
     /// Moves a user from one list of a group to another.
-    fn place(&mut self, group: GroupId, user: UserId, before: Option<MembershipRow>, after: Option<MembershipRow>) {
+    fn place(
+        &mut self,
+        group: GroupId,
+        user: UserId,
+        before: Option<MembershipRow>,
+        after: Option<MembershipRow>,
+    ) {
         let entry = |row: MembershipRow| match row.state {
             MembershipState::None => None,
-            MembershipState::Requested => Some((Tag::Requests, in_list(Tag::Requests, group, row.since, user))),
-            MembershipState::Member => Some((Tag::Members, in_list(Tag::Members, group, row.since, user))),
+            MembershipState::Requested => {
+                Some((Tag::Requests, in_list(Tag::Requests, group, row.since, user)))
+            }
+            MembershipState::Member => {
+                Some((Tag::Members, in_list(Tag::Members, group, row.since, user)))
+            }
         };
         let mut set = |(tag, key): (Tag, Vec<u8>), is_there| {
             if self.set(&key, is_there) {
                 self.change_group(group, |summary| {
-                    let count = if matches!(tag, Tag::Members) { &mut summary.members } else { &mut summary.requests };
+                    let count = if matches!(tag, Tag::Members) {
+                        &mut summary.members
+                    } else {
+                        &mut summary.requests
+                    };
                     add(count, is_there);
                 });
             }
         };
         let (before, after) = (before.and_then(entry), after.and_then(entry));
-        if let Some(before) = before.filter(|(_, key)| after.as_ref().is_none_or(|(_, after)| after != key)) {
+        if let Some(before) =
+            before.filter(|(_, key)| after.as_ref().is_none_or(|(_, after)| after != key))
+        {
             set(before, false);
         }
         if let Some(after) = after {
@@ -276,7 +328,13 @@ impl<R: RowsMut> Directory<R> {
         }
     }
 
-    fn index_file(&mut self, group: GroupId, file: FileId, before: Option<&FileRow>, after: Option<&FileRow>) {
+    fn index_file(
+        &mut self,
+        group: GroupId,
+        file: FileId,
+        before: Option<&FileRow>,
+        after: Option<&FileRow>,
+    ) {
         let key = |row: &FileRow| entries::content(group, row.facts.info_hash, file);
         let (before, after) = (before.map(key), after.map(key));
         if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
@@ -285,13 +343,19 @@ impl<R: RowsMut> Directory<R> {
         if let Some(after) = after {
             self.put(&after, true);
         }
-        let sharers: Vec<UserId> = self.sharing_rows(group, file).map(|(user, _, _)| user).collect();
+        let sharers: Vec<UserId> =
+            self.sharing_rows(group, file).map(|(user, _, _)| user).collect();
         sharers.into_iter().for_each(|user| self.refresh_share(group, file, user));
         self.refresh_listing(group, file);
     }
 
     /// `was` and `is` say when the share began, and whether it is on.
-    fn index_sharing(&mut self, (group, file, user): (GroupId, FileId, UserId), was: Option<(Stamp, bool)>, is: (Stamp, bool)) {
+    fn index_sharing(
+        &mut self,
+        (group, file, user): (GroupId, FileId, UserId),
+        was: Option<(Stamp, bool)>,
+        is: (Stamp, bool),
+    ) {
         let was_on = was.is_some_and(|(_, was_on)| was_on);
         if was_on != is.1 {
             self.put(&Tag::Shares.key(&[group.as_bytes(), user.as_bytes(), file.as_bytes()]), is.1);
@@ -327,7 +391,13 @@ impl<R: RowsMut> Directory<R> {
         }
     }
 
-    fn set_sharer(&mut self, group: GroupId, file: FileId, (began, user): (Stamp, UserId), is_there: bool) {
+    fn set_sharer(
+        &mut self,
+        group: GroupId,
+        file: FileId,
+        (began, user): (Stamp, UserId),
+        is_there: bool,
+    ) {
         if self.set(&entries::sharer(group, file, began, user), is_there) {
             self.change_file(group, file, |summary| add(&mut summary.sharers, is_there));
         }
@@ -336,7 +406,11 @@ impl<R: RowsMut> Directory<R> {
     /// Brings the entries by which a file is listed in line with the rows.
     fn refresh_listing(&mut self, group: GroupId, file: FileId) {
         let before = self.file_summary(group, file);
-        let row = if before.sharers > 0 { self.file_row(group, file).and_then(|(_, row)| row) } else { None };
+        let row = if before.sharers > 0 {
+            self.file_row(group, file).and_then(|(_, row)| row)
+        } else {
+            None
+        };
         let listed = row.map(|row| (row.facts.len, row.at, row.facts.name.as_str().into()));
         if listed == before.listed {
             return;
@@ -365,7 +439,8 @@ impl<R: RowsMut> Directory<R> {
     /// Brings what is known of a group elsewhere in line with its rows: name, owner, files.
     fn refresh_group(&mut self, group: GroupId) {
         let before = self.group_summary(group);
-        let row = if before.members > 0 { self.group_row(group).and_then(|(_, row)| row) } else { None };
+        let row =
+            if before.members > 0 { self.group_row(group).and_then(|(_, row)| row) } else { None };
         let listed = row.map(|row| (row.created, row.name.as_str().into()));
         let owner = listed.as_ref().and_then(|_| self.owner(group));
         if listed != before.listed {
@@ -377,14 +452,22 @@ impl<R: RowsMut> Directory<R> {
                 names.insert(&mut self.rows, name, *since, group);
             }
             self.change_totals(|totals| {
-                totals.groups = totals.groups + u64::from(listed.is_some()) - u64::from(before.listed.is_some())
+                totals.groups =
+                    totals.groups + u64::from(listed.is_some()) - u64::from(before.listed.is_some())
             });
         }
         if owner != before.counted_owner {
-            before.counted_owner.into_iter().for_each(|user| self.change_user(user, |summary| add(&mut summary.owned, false)));
-            owner.into_iter().for_each(|user| self.change_user(user, |summary| add(&mut summary.owned, true)));
+            before
+                .counted_owner
+                .into_iter()
+                .for_each(|user| self.change_user(user, |summary| add(&mut summary.owned, false)));
+            owner
+                .into_iter()
+                .for_each(|user| self.change_user(user, |summary| add(&mut summary.owned, true)));
         }
-        self.change_group(group, |summary| (summary.listed, summary.counted_owner) = (listed, owner));
+        self.change_group(group, |summary| {
+            (summary.listed, summary.counted_owner) = (listed, owner)
+        });
     }
 
     fn change_group(&mut self, group: GroupId, change: impl FnOnce(&mut GroupSummary)) {
@@ -393,9 +476,13 @@ impl<R: RowsMut> Directory<R> {
         change(&mut summary);
         summary.counted_files = if summary.listed.is_some() { summary.files } else { 0 };
         if summary != before {
-            let (counted, count) = (u64::from(before.counted_files), u64::from(summary.counted_files));
-            self.change_totals(|totals| totals.files = (totals.files + count).saturating_sub(counted));
-            self.rows.set_entry(&Tag::Group.key(&[group.as_bytes()]), summary.to_bytes().as_deref());
+            let (counted, count) =
+                (u64::from(before.counted_files), u64::from(summary.counted_files));
+            self.change_totals(|totals| {
+                totals.files = (totals.files + count).saturating_sub(counted)
+            });
+            self.rows
+                .set_entry(&Tag::Group.key(&[group.as_bytes()]), summary.to_bytes().as_deref());
         }
     }
 
@@ -434,26 +521,33 @@ impl<R: RowsMut> Directory<R> {
 }
 
 impl<R: Rows> Directory<R> {
-    /// The groups of which a user is a member, or waits to be, by the user's membership rows: the group may
-    /// have been deleted, or the account.
+    /// The groups of which a user is a member, or waits to be, by the user's membership rows: the
+    /// group may have been deleted, or the account.
     pub fn tied_groups(&self, user: UserId) -> impl Iterator<Item = GroupId> + '_ {
         let ties = Scan::prefix(&self.rows, &Tag::UserGroups.key(&[user.as_bytes()]));
         ties.filter_map(|(key, _)| last_id::<GroupId, { GroupId::LEN }>(&key))
     }
 
     /// The files for which a user's sharing row is on, in effect or not, behind one of them.
-    pub(super) fn shares_behind(&self, group: GroupId, user: UserId, after: Option<FileId>) -> impl Iterator<Item = FileId> + '_ {
+    pub(super) fn shares_behind(
+        &self,
+        group: GroupId,
+        user: UserId,
+        after: Option<FileId>,
+    ) -> impl Iterator<Item = FileId> + '_ {
         let prefix = Tag::Shares.key(&[group.as_bytes(), user.as_bytes()]);
         let scan = match after {
-            Some(file) => Scan::after(&self.rows, &prefix, [&prefix, &file.as_bytes()[..]].concat()),
+            Some(file) => {
+                Scan::after(&self.rows, &prefix, [&prefix, &file.as_bytes()[..]].concat())
+            }
             None => Scan::prefix(&self.rows, &prefix),
         };
         scan.filter_map(|(key, _)| last_id::<FileId, { FileId::LEN }>(&key))
     }
 }
 
-/// Tells whether a write takes the place of the one that is there. Only a later final deletion takes the
-/// place of a final deletion.
+/// Tells whether a write takes the place of the one that is there. Only a later final deletion
+/// takes the place of a final deletion.
 fn wins(offer: &Row, there: &Row) -> bool {
     let rank = |row: &Row| (row.content.is_final(), row.version);
     (rank(offer), &offer.content, &offer.extra) > (rank(there), &there.content, &there.extra)
@@ -472,7 +566,9 @@ pub(super) fn size_of_row(content: &Content) -> u64 {
         Content::User(_, Some(row)) => 4 * row.name.as_str().len() + row.hash.as_phc().len() + 400,
         Content::Group(_, Some(row)) => 4 * row.name.as_str().len() + 600,
         Content::File(_, _, Some(row)) => 5 * row.facts.name.as_str().len() + 1000,
-        Content::Setting(name, value) => name.as_str().len() + value.as_ref().map_or(0, String::len),
+        Content::Setting(name, value) => {
+            name.as_str().len() + value.as_ref().map_or(0, String::len)
+        }
         Content::Request(_, row) => row.note.len(),
         Content::Unknown(_, key, value) => 2 * key.len() + value.len(),
         _ => 0,

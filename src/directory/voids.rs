@@ -1,18 +1,18 @@
-//! What was proven before and counts no longer: memberships that have ended, and passwords that were
-//! replaced.
+//! What was proven before and counts no longer: memberships that have ended, and passwords that
+//! were replaced.
 //!
-//! The network's key vouches for a member with tickets, and for a user who knew a password with tokens.
-//! Both name a time or a write, and the rows say up to which of them they are void. So any tracker, also
-//! one that has just been started, knows it from its rows alone.
+//! The network's key vouches for a member with tickets, and for a user who knew a password with
+//! tokens. Both name a time or a write, and the rows say up to which of them they are void. So any
+//! tracker, also one that has just been started, knows it from its rows alone.
 //!
-//! **Invariant:** what is void stays void: the row of a user who is let in again, or asks to be, says
-//! when the earlier membership ended.
+//! **Invariant:** what is void stays void: the row of a user who is let in again, or asks to be,
+//! says when the earlier membership ended.
 //!
-//! Tickets carry the time at which a tracker signed them, by its own clock, and the end of a membership
-//! the time of another's. An end makes all tickets void that were signed up to [`CLOCK_AHEAD_MAX`] later,
-//! and a tracker dates those it signs afterwards beyond that
-//! ([`Directory::tickets_void_until_ms`]). Clocks that are further apart can leave a ticket valid until it
-//! expires, which is ten minutes at most by the slower clock.
+//! Tickets carry the time at which a tracker signed them, by its own clock, and the end of a
+//! membership the time of another's. An end makes all tickets void that were signed up to
+//! [`CLOCK_AHEAD_MAX`] later, and a tracker dates those it signs afterwards beyond that
+//! ([`Directory::tickets_void_until_ms`]). Clocks that are further apart can leave a ticket valid
+//! until it expires, which is ten minutes at most by the slower clock.
 
 use std::ops::Bound;
 
@@ -26,9 +26,9 @@ use crate::types::{GroupId, Stamp, UserId, Version};
 const CLOCKS_MS: u64 = CLOCK_AHEAD_MAX.as_millis() as u64;
 
 impl<R: Rows> Directory<R> {
-    /// Tells whether what rests on the password that a write set still counts; `None` if there never was
-    /// such a user. A write newer than the one known here counts: another tracker has seen it. So does
-    /// another copy of the same request: it set the same password.
+    /// Tells whether what rests on the password that a write set still counts; `None` if there
+    /// never was such a user. A write newer than the one known here counts: another tracker has
+    /// seen it. So does another copy of the same request: it set the same password.
     pub fn is_password_current(&self, user: UserId, write: Version) -> Option<bool> {
         let (present, row) = self.account(user)?;
         let counts = write >= present || write.request == present.request;
@@ -45,15 +45,19 @@ impl<R: Rows> Directory<R> {
         self.standing(group, user)?.1.ended
     }
 
-    /// The time up to which signed tickets of a user for a group are void, in milliseconds; 0 if none
-    /// are. Those of a member that are signed now must be dated later.
+    /// The time up to which signed tickets of a user for a group are void, in milliseconds; 0 if
+    /// none are. Those of a member that are signed now must be dated later.
     pub fn tickets_void_until_ms(&self, group: GroupId, user: UserId) -> u64 {
         let ends = [self.membership_ended(group, user), self.password_replaced(user)];
         ends.into_iter().flatten().map(void_until_ms).max().unwrap_or_default()
     }
 
     /// The memberships of a group that have ended since a time, the latest first.
-    pub fn ended_since(&self, group: GroupId, since: Stamp) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
+    pub fn ended_since(
+        &self,
+        group: GroupId,
+        since: Stamp,
+    ) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
         self.latest_since(Tag::Ended.key(&[group.as_bytes()]), since)
     }
 
@@ -62,9 +66,15 @@ impl<R: Rows> Directory<R> {
         self.latest_since(Tag::Replaced.key(&[]), since)
     }
 
-    fn latest_since(&self, list: Vec<u8>, since: Stamp) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
+    fn latest_since(
+        &self,
+        list: Vec<u8>,
+        since: Stamp,
+    ) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
         let from = Bound::Included([&list, &at(since)[..]].concat());
-        Scan::range(&self.rows, from, end_of(&list)).backwards().filter_map(|(key, _)| last_user(&key))
+        Scan::range(&self.rows, from, end_of(&list))
+            .backwards()
+            .filter_map(|(key, _)| last_user(&key))
     }
 }
 
@@ -76,7 +86,10 @@ pub fn void_until_ms(ended: Stamp) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Content, MembershipRow, MembershipState, PasswordHash, Place, RequestId, Row, StoreId, UserRow};
+    use crate::types::{
+        Content, MembershipRow, MembershipState, PasswordHash, Place, RequestId, Row, StoreId,
+        UserRow,
+    };
 
     const USER: UserId = UserId::from_bytes([1; 16]);
     const GROUP: GroupId = GroupId::from_bytes([2; 16]);
@@ -88,8 +101,10 @@ mod tests {
     fn heard(rows: &[(Version, Content)]) -> Directory {
         let mut directory: Directory = Directory::default();
         for (sequence, (version, content)) in rows.iter().enumerate() {
-            let place = Place { store: StoreId::from_bytes([9; 16]), sequence: sequence as u64 + 1 };
-            let row = Row { content: content.clone(), version: *version, place, extra: Box::default() };
+            let place =
+                Place { store: StoreId::from_bytes([9; 16]), sequence: sequence as u64 + 1 };
+            let row =
+                Row { content: content.clone(), version: *version, place, extra: Box::default() };
             directory.apply(&row, place.sequence);
         }
         directory
@@ -127,7 +142,11 @@ mod tests {
             assert_eq!(directory.ended_since(GROUP, Stamp::new(21, 0)).count(), 0);
             assert_eq!(directory.tickets_void_until_ms(GROUP, USER), 20 + CLOCKS_MS);
         }
-        assert_eq!(heard(&[standing(version(5, 1), Out, None)]).tickets_void_until_ms(GROUP, USER), 0, "never in");
+        assert_eq!(
+            heard(&[standing(version(5, 1), Out, None)]).tickets_void_until_ms(GROUP, USER),
+            0,
+            "never in"
+        );
     }
 
     #[test]
@@ -135,9 +154,15 @@ mod tests {
         let (first, second) = (version(10, 1), version(20, 2));
         let directory = heard(&[password(first, None, false), password(second, Some(20), false)]);
         let current = |version| directory.is_password_current(USER, version);
-        assert_eq!([current(first), current(second), current(version(30, 7))], [Some(false), Some(true), Some(true)]);
+        assert_eq!(
+            [current(first), current(second), current(version(30, 7))],
+            [Some(false), Some(true), Some(true)]
+        );
         assert_eq!(current(version(12, 2)), Some(true), "the other copy of the same request");
-        assert_eq!(directory.replaced_since(second.stamp).collect::<Vec<_>>(), [(second.stamp, USER)]);
+        assert_eq!(
+            directory.replaced_since(second.stamp).collect::<Vec<_>>(),
+            [(second.stamp, USER)]
+        );
         assert_eq!(directory.is_password_current(UserId::NOBODY, first), None);
         let disabled = heard(&[password(second, Some(20), true)]);
         assert_eq!(disabled.is_password_current(USER, second), Some(false));

@@ -13,8 +13,8 @@ pub(super) struct Waiting {
     pub(super) outcome: Outcome,
     /// The update sequence here that must be durable wherever it counts.
     pub(super) needs: u64,
-    /// Where another tracker carried the request out, and since when the rows that it wrote there are
-    /// waited for: some of them may be here before the others.
+    /// Where another tracker carried the request out, and since when the rows that it wrote there
+    /// are waited for: some of them may be here before the others.
     pub(super) unfinished: Option<(Place, u64)>,
 }
 
@@ -65,15 +65,26 @@ impl Recent {
         }
     }
 
-    /// Puts together the next batch behind `after`, of what is durable here and not known there. Of a row
-    /// that was written again only the last write is sent, and of one that has been deleted for its age,
-    /// none: it would come back where nothing of it is left.
-    pub(super) fn batch(&self, after: u64, durable: u64, there: &VersionVector, is_kept: impl Fn(&RowKey) -> bool) -> Next {
+    /// Puts together the next batch behind `after`, of what is durable here and not known there. Of
+    /// a row that was written again only the last write is sent, and of one that has been deleted
+    /// for its age, none: it would come back where nothing of it is left.
+    pub(super) fn batch(
+        &self,
+        after: u64,
+        durable: u64,
+        there: &VersionVector,
+        is_kept: impl Fn(&RowKey) -> bool,
+    ) -> Next {
         if after < self.below {
             return Next::Stored;
         }
-        let waiting = self.transactions.iter().filter(|(sequence, _)| *sequence > after && *sequence <= durable);
-        let rows = waiting.flat_map(|(sequence, rows)| rows.iter().enumerate().map(|(index, row)| (*sequence, index, row)));
+        let waiting = self
+            .transactions
+            .iter()
+            .filter(|(sequence, _)| *sequence > after && *sequence <= durable);
+        let rows = waiting.flat_map(|(sequence, rows)| {
+            rows.iter().enumerate().map(|(index, row)| (*sequence, index, row))
+        });
         let last: HashMap<RowKey, (u64, usize)> =
             rows.map(|(sequence, index, row)| (row.content.key(), (sequence, index))).collect();
         let stands = |sequence: u64, index: usize, row: &Row| {
@@ -85,7 +96,10 @@ impl Recent {
             if *sequence > durable {
                 break;
             }
-            let missing = rows.iter().enumerate().filter(|(index, row)| !there.has(row.place) && stands(*sequence, *index, row));
+            let missing = rows
+                .iter()
+                .enumerate()
+                .filter(|(index, row)| !there.has(row.place) && stands(*sequence, *index, row));
             let before = batch.rows.len();
             batch.rows.extend(missing.map(|(_, row)| row.clone()));
             if before > 0 && batch.rows.len() > BATCH_ROWS_MAX {

@@ -1,4 +1,5 @@
-//! Whom a seeder serves, in which order, and what it proposes to whom, under peers that ask for whatever they like.
+//! Whom a seeder serves, in which order, and what it proposes to whom, under peers that ask for
+//! whatever they like.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -99,12 +100,18 @@ impl Run {
     }
 
     fn span(&self, input: &mut Input<'_>) -> Option<Span> {
-        self.geometry.span(input.byte().into(), u32::from(input.byte()) << 8, u32::from(input.byte()) << 8)
+        self.geometry.span(
+            input.byte().into(),
+            u32::from(input.byte()) << 8,
+            u32::from(input.byte()) << 8,
+        )
     }
 
     fn bitfield(&mut self, input: &mut Input<'_>, link: LinkKey) {
         let count = self.geometry.piece_count();
-        if let Ok(field) = Bitfield::from_bytes(input.take(count.div_ceil(8) as usize).to_vec(), count) {
+        if let Ok(field) =
+            Bitfield::from_bytes(input.take(count.div_ceil(8) as usize).to_vec(), count)
+        {
             self.spreader.peer_bitfield(link, &field);
         }
     }
@@ -112,7 +119,8 @@ impl Run {
     fn request(&mut self, input: &mut Input<'_>, link: LinkKey) {
         let Some(span) = self.span(input) else { return };
         self.choker.requested(link);
-        let finishes = self.order.may_finish(self.now, link, span, self.geometry.len_of(span.piece));
+        let finishes =
+            self.order.may_finish(self.now, link, span, self.geometry.len_of(span.piece));
         assert!(!finishes || self.order.current(link) == Some(span.piece));
         if (self.choker.is_unchoked(link) || finishes) && self.order.push(link, span) {
             self.spreader.requested(link, span.piece);
@@ -136,7 +144,10 @@ impl Run {
         let mine = self.order.is_turn_of(link);
         match self.order.next_for(link) {
             Some(span) => {
-                assert_eq!((self.order.waiting(link), self.order.current(link)), (waiting - 1, Some(span.piece)));
+                assert_eq!(
+                    (self.order.waiting(link), self.order.current(link)),
+                    (waiting - 1, Some(span.piece))
+                );
                 self.choker.sent(self.now, link, span.len.into());
             }
             None => {
@@ -150,7 +161,10 @@ impl Run {
     /// Carries out what the choker and the spreader want told.
     fn settle(&mut self) {
         while let Some(change) = self.choker.poll() {
-            let served = self.served.get_mut(&change.link).expect("only links that are up are told anything");
+            let served = self
+                .served
+                .get_mut(&change.link)
+                .expect("only links that are up are told anything");
             assert_ne!(*served, !change.choked, "it is told the same twice");
             *served = !change.choked;
             if change.choked {

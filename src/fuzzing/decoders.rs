@@ -9,7 +9,8 @@ use crate::wire::Wire;
 use crate::wire::frame::{FrameError, read_frame};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{
-    ExtendedHandshake, HANDSHAKE_LEN, Handshake, Header, MetadataMessage, PeerError, PeerMessage, read_header, read_message,
+    ExtendedHandshake, HANDSHAKE_LEN, Handshake, Header, MetadataMessage, PeerError, PeerMessage,
+    read_header, read_message,
 };
 use crate::wire::replication::{ToAcceptor, ToDialler};
 use crate::wire::row::{decode_key, decode_row, encode_row, key_bytes, kind};
@@ -28,8 +29,8 @@ impl Read for Dripping<'_> {
     }
 }
 
-/// What decodes encodes to the same bytes; or, if something of a later version was skipped, to fewer bytes
-/// that mean the same.
+/// What decodes encodes to the same bytes; or, if something of a later version was skipped, to
+/// fewer bytes that mean the same.
 fn check_canonical<T: Wire + Debug + PartialEq>(body: &[u8]) {
     let Ok(message) = T::from_bytes(body) else { return };
     let again = message.to_bytes();
@@ -44,7 +45,8 @@ fn check_frames(bytes: &[u8], chunk: usize, max: usize, mut check: impl FnMut(&[
     let (mut whole, mut dripping) = (bytes, Dripping { rest: bytes, chunk: chunk + 1 });
     let (mut body, mut dripped) = (Vec::new(), Vec::new());
     loop {
-        let (one, other) = (read_frame(&mut whole, max, &mut body), read_frame(&mut dripping, max, &mut dripped));
+        let (one, other) =
+            (read_frame(&mut whole, max, &mut body), read_frame(&mut dripping, max, &mut dripped));
         match (one, other) {
             (Ok(()), Ok(())) => assert_eq!(body, dripped),
             (Err(one), Err(other)) => {
@@ -54,12 +56,17 @@ fn check_frames(bytes: &[u8], chunk: usize, max: usize, mut check: impl FnMut(&[
             }
             (one, other) => panic!("whole: {one:?}, dripping: {other:?}"),
         }
-        assert!(body.len() <= max && body.capacity() <= 2 * body.len() + (128 << 10), "memory for {} bytes", body.len());
+        assert!(
+            body.len() <= max && body.capacity() <= 2 * body.len() + (128 << 10),
+            "memory for {} bytes",
+            body.len()
+        );
         check(&body);
     }
 }
 
-/// Frames between a client and a tracker. The first byte chooses the message or the stream, the others are it.
+/// Frames between a client and a tracker. The first byte chooses the message or the stream, the
+/// others are it.
 pub fn tracker_frames(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let (kind, chunk) = (input.below(5), input.below(16));
@@ -72,7 +79,9 @@ pub fn tracker_frames(bytes: &[u8]) {
             check_canonical::<Opening>(body);
             check_canonical::<FromClient>(body);
         }),
-        _ => check_frames(rest, chunk, limits::TRACKER_FRAME_LEN_MAX, check_canonical::<FromTracker>),
+        _ => {
+            check_frames(rest, chunk, limits::TRACKER_FRAME_LEN_MAX, check_canonical::<FromTracker>)
+        }
     }
 }
 
@@ -147,7 +156,10 @@ fn check_peer_message(message: &PeerMessage, taken: &[u8]) {
 fn check_head(stream: &mut &[u8], message: &PeerMessage) {
     match (read_header(stream), message) {
         (Ok(Header::Message(head)), _) => assert_eq!(&head, message),
-        (Ok(Header::Piece { piece, begin, len }), PeerMessage::Piece { piece: number, begin: first, data }) => {
+        (
+            Ok(Header::Piece { piece, begin, len }),
+            PeerMessage::Piece { piece: number, begin: first, data },
+        ) => {
             assert_eq!((piece, begin, len as usize), (*number, *first, data.len()));
             let _ = stream.split_off(..data.len());
         }
@@ -162,9 +174,13 @@ pub fn extensions(bytes: &[u8]) {
 
 fn check_extensions(payload: &[u8]) {
     if let Ok(handshake) = ExtendedHandshake::decode(payload) {
-        // Keys that we do not know are gone, and what is beyond its bounds is brought within them: once.
+        // Keys that we do not know are gone, and what is beyond its bounds is brought within them:
+        // once.
         let encoded = handshake.encode();
-        assert_eq!(ExtendedHandshake::decode(&encoded).map_err(PeerError::from).ok(), Some(handshake));
+        assert_eq!(
+            ExtendedHandshake::decode(&encoded).map_err(PeerError::from).ok(),
+            Some(handshake)
+        );
     }
     if let Ok(message) = MetadataMessage::decode(payload) {
         assert_eq!(MetadataMessage::decode(&message.encode()), Ok(message));
@@ -176,7 +192,13 @@ pub fn metainfo(bytes: &[u8]) {
     if let Ok(metainfo) = Metainfo::from_bytes(bytes) {
         assert_eq!(metainfo.to_bytes(), bytes);
         assert_eq!(metainfo.pieces().len(), metainfo.geometry().piece_count() as usize);
-        assert!(metainfo.geometry().indexes().map(|piece| metainfo.piece_hash(piece)).eq(metainfo.pieces().iter().copied()));
+        assert!(
+            metainfo
+                .geometry()
+                .indexes()
+                .map(|piece| metainfo.piece_hash(piece))
+                .eq(metainfo.pieces().iter().copied())
+        );
     }
 }
 
@@ -193,12 +215,19 @@ pub fn bitfields(bytes: &[u8]) {
     }
     if let Some(piece) = geometry.index(piece.into()) {
         let blocks = geometry.blocks(piece, limits::BLOCK_LEN);
-        assert_eq!(blocks.map(|block| u64::from(block.len)).sum::<u64>(), u64::from(geometry.len_of(piece)));
+        assert_eq!(
+            blocks.map(|block| u64::from(block.len)).sum::<u64>(),
+            u64::from(geometry.len_of(piece))
+        );
     }
     let count = geometry.piece_count();
     let Ok(mut field) = Bitfield::from_bytes(input.rest().to_vec(), count) else { return };
     assert_eq!(field.iter_ones().count() as u32, field.ones());
-    assert!(field.iter_ones().all(|piece| geometry.index(piece.into()).is_some_and(|piece| field.has(piece))));
+    assert!(
+        field
+            .iter_ones()
+            .all(|piece| geometry.index(piece.into()).is_some_and(|piece| field.has(piece)))
+    );
     if let Some(piece) = geometry.index(piece.into()) {
         let was_there = field.has(piece);
         assert_eq!(field.insert(piece), !was_there);

@@ -1,7 +1,8 @@
 //! One file's download under peers that say and send whatever they like.
 //!
-//! The fuzzer's bytes choose what happens next; after each step everything that a download says of itself must hold. In the end
-//! the hostile peers go, one honest seeder comes, and the download must finish.
+//! The fuzzer's bytes choose what happens next; after each step everything that a download says of
+//! itself must hold. In the end the hostile peers go, one honest seeder comes, and the download
+//! must finish.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -99,7 +100,8 @@ impl Run {
             22 => self.junk(input, link),
             23 => self.reject(input, link),
             24 => self.verdict(input, link),
-            25 => self.with_piece(input, |run, piece| run.download.data_arriving(run.now, link, piece)),
+            25 => self
+                .with_piece(input, |run, piece| run.download.data_arriving(run.now, link, piece)),
             _ => self.advance(Duration::from_millis(u64::from(input.u16()))),
         }
     }
@@ -114,7 +116,11 @@ impl Run {
     fn join(&mut self, input: &mut Input<'_>, link: LinkKey) {
         // As the two handshakes bring them within their bounds.
         let block_len_max = input.u32().clamp(limits::BLOCK_LEN, limits::BLOCK_LEN_MAX);
-        let traits = LinkTraits { block_len_max, requests_max: u32::from(input.u16()).max(1), fast: input.bool() };
+        let traits = LinkTraits {
+            block_len_max,
+            requests_max: u32::from(input.u16()).max(1),
+            fast: input.bool(),
+        };
         self.download.join(self.now, link, traits);
     }
 
@@ -129,7 +135,9 @@ impl Run {
 
     fn bitfield(&mut self, input: &mut Input<'_>, link: LinkKey) {
         let count = self.geometry.piece_count();
-        if let Ok(field) = Bitfield::from_bytes(input.take(count.div_ceil(8) as usize).to_vec(), count) {
+        if let Ok(field) =
+            Bitfield::from_bytes(input.take(count.div_ceil(8) as usize).to_vec(), count)
+        {
             self.download.peer_bitfield(link, field);
         }
     }
@@ -192,13 +200,17 @@ impl Run {
     }
 
     fn any_span(&self, input: &mut Input<'_>) -> Option<Span> {
-        let (piece, begin, len) = (input.byte(), u32::from(input.byte()) << 12, u32::from(input.byte()) << 12);
+        let (piece, begin, len) =
+            (input.byte(), u32::from(input.byte()) << 12, u32::from(input.byte()) << 12);
         self.geometry.span(piece.into(), begin, len)
     }
 
     fn reject(&mut self, input: &mut Input<'_>, link: LinkKey) {
         let asked = input.bool().then(|| self.asked.pop()).flatten();
-        let Some((link, span)) = asked.or_else(|| self.any_span(input).map(|span| (link, span))) else { return };
+        let Some((link, span)) = asked.or_else(|| self.any_span(input).map(|span| (link, span)))
+        else {
+            return;
+        };
         self.download.block_rejected(self.now, link, span);
     }
 
@@ -206,7 +218,9 @@ impl Run {
     fn verdict(&mut self, input: &mut Input<'_>, link: LinkKey) {
         let choice = input.below(5);
         if choice == 4 || self.whole.is_empty() {
-            return self.with_piece(input, |run, piece| run.download.corrupt(run.now, piece, LinkKey(link.0 + 100)));
+            return self.with_piece(input, |run, piece| {
+                run.download.corrupt(run.now, piece, LinkKey(link.0 + 100))
+            });
         }
         let (link, piece) = self.whole.swap_remove(usize::from(input.byte()) % self.whole.len());
         match choice {
@@ -241,7 +255,11 @@ impl Run {
         self.jobs.clear();
         self.download.paused(false);
         let link = LinkKey(1_000);
-        self.download.join(self.now, link, LinkTraits { block_len_max: limits::BLOCK_LEN, requests_max: 8, fast: true });
+        self.download.join(
+            self.now,
+            link,
+            LinkTraits { block_len_max: limits::BLOCK_LEN, requests_max: 8, fast: true },
+        );
         self.download.peer_has_all(link);
         self.download.unchoked(self.now, link);
         self.settle();

@@ -1,4 +1,5 @@
-//! What the targets need that drive threads and sockets: two ends of a connection, a directory, and an eye on other threads.
+//! What the targets need that drive threads and sockets: two ends of a connection, a directory, and
+//! an eye on other threads.
 //!
 //! **Invariant:** a panic in any thread of the code under test fails the run that it happened in.
 
@@ -29,8 +30,15 @@ pub(crate) fn check_threads() {
         std::panic::set_hook(Box::new(move |panic| {
             let thread = std::thread::current();
             // Other tests of this process have threads panic, and say so.
-            let on_purpose = panic.payload().downcast_ref::<&str>().is_some_and(|words| words.contains("on purpose"));
-            if !on_purpose && thread.name().is_some_and(|name| WATCHED.iter().any(|watched| name.starts_with(watched))) {
+            let on_purpose = panic
+                .payload()
+                .downcast_ref::<&str>()
+                .is_some_and(|words| words.contains("on purpose"));
+            if !on_purpose
+                && thread
+                    .name()
+                    .is_some_and(|name| WATCHED.iter().any(|watched| name.starts_with(watched)))
+            {
                 PANICS.fetch_add(1, Ordering::SeqCst);
             }
             usual(panic);
@@ -51,16 +59,22 @@ pub(crate) fn key(private: [u8; 32]) -> KeyPair {
 
 /// A private key as its file holds it, less the PEM (RFC 8410, section 7).
 pub(crate) fn pkcs8(private: [u8; 32]) -> Vec<u8> {
-    let head = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    let head = [
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
+        0x20,
+    ];
     [&head[..], &private].concat()
 }
 
-/// Makes the two ends of a connection: the fuzzer's, and that of the code under test. Each comes from another address, or all from
-/// the one that a tracker is listed at.
+/// Makes the two ends of a connection: the fuzzer's, and that of the code under test. Each comes
+/// from another address, or all from the one that a tracker is listed at.
 pub(crate) fn pair(is_tracker: bool) -> (TcpStream, Incoming) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = if is_tracker { 0 } else { NEXT.fetch_add(1, Ordering::Relaxed) };
-    let from = SocketAddr::from(([127, (number >> 16) as u8 & 0x7f, (number >> 8) as u8, number as u8 | 1], 0));
+    let from = SocketAddr::from((
+        [127, (number >> 16) as u8 & 0x7f, (number >> 8) as u8, number as u8 | 1],
+        0,
+    ));
     // libFuzzer's own clock may interrupt it.
     let made = (0..10).find_map(|_| connect(from).ok());
     let (ours, theirs) = made.expect("every address of 127.0.0.0/8 is this machine's");
@@ -112,7 +126,8 @@ impl Drop for Scratch {
 fn tidy(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.strip_prefix("posse-fuzz-")?.split('-').next());
+        let process =
+            name.to_str().and_then(|name| name.strip_prefix("posse-fuzz-")?.split('-').next());
         if let Some(process) = process
             && Path::new("/proc/self").exists()
             && !Path::new("/proc").join(process).exists()

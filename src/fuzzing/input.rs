@@ -1,7 +1,7 @@
 //! Bytes of a fuzzer, taken for choices.
 //!
-//! **Invariant:** whatever the bytes are, every choice is within its bounds; after the last byte come zeros, and
-//! [`Input::is_over`] says so. So a shorter input is a shorter run.
+//! **Invariant:** whatever the bytes are, every choice is within its bounds; after the last byte
+//! come zeros, and [`Input::is_over`] says so. So a shorter input is a shorter run.
 
 /// Takes choices off the front of a fuzzer's bytes.
 pub(crate) struct Input<'a>(&'a [u8]);

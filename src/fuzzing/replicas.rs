@@ -1,19 +1,20 @@
 //! One tracker's replica between a client and peer trackers that send whatever they like.
 //!
-//! Ids, names and times come from small sets, so that what one step wrote the next ones meet again. Now
-//! and then a step takes its message from raw bytes, as it would arrive. After each step what goes to the
-//! disk has the next update sequence, and no reply tells of a row that is not there yet; at the end
-//! another replica, given the stored rows in another order, holds the same directory.
+//! Ids, names and times come from small sets, so that what one step wrote the next ones meet again.
+//! Now and then a step takes its message from raw bytes, as it would arrive. After each step what
+//! goes to the disk has the next update sequence, and no reply tells of a row that is not there
+//! yet; at the end another replica, given the stored rows in another order, holds the same
+//! directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Input;
 use crate::directory::{Asked, Directory, LinkId, Output, Replica, Ticket};
 use crate::types::{
-    Change, Content, Durable, Effect, FileFacts, FileId, FileOrder, FileRow, GroupId, GroupRow, InfoHash, Label, Lineage,
-    MembershipRow, MembershipState, Order, PasswordHash, Pattern, Place, RequestId, RequestRow, RequestStamp, Row, RowBatch,
-    RowKey, Sha1Digest, SharingRow, Stamp, StoreId, StoreState, SyncMessage, Transaction, UserId, UserRow, Version,
-    VersionVector,
+    Change, Content, Durable, Effect, FileFacts, FileId, FileOrder, FileRow, GroupId, GroupRow,
+    InfoHash, Label, Lineage, MembershipRow, MembershipState, Order, PasswordHash, Pattern, Place,
+    RequestId, RequestRow, RequestStamp, Row, RowBatch, RowKey, Sha1Digest, SharingRow, Stamp,
+    StoreId, StoreState, SyncMessage, Transaction, UserId, UserRow, Version, VersionVector,
 };
 use crate::wire::Wire;
 use crate::wire::replication::{ToAcceptor, ToDialler};
@@ -79,7 +80,10 @@ impl Run {
                 let (number, durable) = (2 + input.below(3) as u32, self.any_durable(input));
                 self.replica.greeted(self.now_ms, number, durable, input.bool());
             }
-            3 => self.now_ms = (self.now_ms + u64::from(input.u16())).saturating_sub(u64::from(input.u16()) / 2),
+            3 => {
+                self.now_ms = (self.now_ms + u64::from(input.u16()))
+                    .saturating_sub(u64::from(input.u16()) / 2)
+            }
             4 => self.replica.tick(self.now_ms),
             5 | 6 => self.persisted(),
             7 => {
@@ -142,7 +146,13 @@ impl Run {
             return;
         }
         let count = input.below(4);
-        let old: Vec<Row> = self.rows.values().filter(|row| row.content.is_tombstone()).take(count).cloned().collect();
+        let old: Vec<Row> = self
+            .rows
+            .values()
+            .filter(|row| row.content.is_tombstone())
+            .take(count)
+            .cloned()
+            .collect();
         old.iter().for_each(|row| drop(self.rows.remove(&row.content.key())));
         self.replica.sweep(&old, self.stored, false);
     }
@@ -152,20 +162,31 @@ impl Run {
             match output {
                 Output::Persist(transaction) => self.store(transaction),
                 Output::Reply(ticket, outcome) => {
-                    let request = self.asked.remove(&ticket).expect("a reply is for a request, and the only one");
-                    assert!(outcome.is_err() || !self.unsaved.contains(&request), "{request} is answered before it is stored");
+                    let request = self
+                        .asked
+                        .remove(&ticket)
+                        .expect("a reply is for a request, and the only one");
+                    assert!(
+                        outcome.is_err() || !self.unsaved.contains(&request),
+                        "{request} is answered before it is stored"
+                    );
                 }
                 Output::Send(LinkId::From(_), SyncMessage::Rows(_) | SyncMessage::MustResync)
                 | Output::Send(LinkId::To(_), SyncMessage::Durable(_)) => {
                     panic!("it is sent the wrong way")
                 }
                 Output::Send(_, SyncMessage::Durable(durable)) => {
-                    assert!(durable.vector.get(self.replica.lineage().store) <= self.stored, "more is told than is stored");
+                    assert!(
+                        durable.vector.get(self.replica.lineage().store) <= self.stored,
+                        "more is told than is stored"
+                    );
                 }
                 Output::Send(_, SyncMessage::Rows(batch)) => {
                     assert!(batch.through <= self.stored, "rows are sent before they are stored");
                 }
-                Output::SendStored { after, through, .. } => assert!(after < through && through <= self.stored),
+                Output::SendStored { after, through, .. } => {
+                    assert!(after < through && through <= self.stored)
+                }
                 Output::Notice(notice) => assert!(!notice.to_string().is_empty()),
                 Output::Send(..) | Output::Drop(_) | Output::Sweep(_) => {}
             }
@@ -173,8 +194,14 @@ impl Run {
     }
 
     fn store(&mut self, transaction: Transaction) {
-        assert_eq!(transaction.sequence, self.sequence + 1, "an update sequence is left out or used twice");
-        assert!(!transaction.rows.is_empty() && transaction.rows.len() == transaction.displaced.len());
+        assert_eq!(
+            transaction.sequence,
+            self.sequence + 1,
+            "an update sequence is left out or used twice"
+        );
+        assert!(
+            !transaction.rows.is_empty() && transaction.rows.len() == transaction.displaced.len()
+        );
         self.sequence = transaction.sequence;
         for row in transaction.rows {
             if let Content::Request(request, _) = &row.content {
@@ -190,7 +217,11 @@ impl Run {
         let check = |rows: &mut dyn Iterator<Item = &Row>| {
             let mut other = fresh();
             rows.for_each(|row| other.restore(row));
-            assert_eq!(other.directory().digest(), digest, "the order of the rows has made a difference");
+            assert_eq!(
+                other.directory().digest(),
+                digest,
+                "the order of the rows has made a difference"
+            );
             assert_eq!(other.directory().counts(), self.replica.directory().counts());
             check_listings(other.directory());
         };
@@ -202,8 +233,12 @@ impl Run {
 /// Every listing can be gone through to its end, page by page, and what it names is found.
 fn check_listings(directory: &Directory) {
     for asking in (0..5).map(|n| UserId::from_bytes([n; 16])) {
-        let groups = pages(|last| directory.groups(asking, None, last, PAGE_LEN), |entry| entry.label.clone());
-        let mine = pages(|last| directory.my_groups(asking, last, PAGE_LEN), |entry| entry.label.clone());
+        let groups = pages(
+            |last| directory.groups(asking, None, last, PAGE_LEN),
+            |entry| entry.label.clone(),
+        );
+        let mine =
+            pages(|last| directory.my_groups(asking, last, PAGE_LEN), |entry| entry.label.clone());
         assert!(mine.iter().all(|entry| groups.contains(entry)));
         for entry in groups {
             assert_eq!(directory.find_group(entry.label.as_str()), Some(entry.group));
@@ -213,26 +248,43 @@ fn check_listings(directory: &Directory) {
 }
 
 fn check_group(directory: &Directory, group: GroupId) {
-    let [by_name, by_size, by_date] = [FileOrder::Name, FileOrder::Size, FileOrder::Date].map(|order| {
-        pages(|last: Option<&Label>| directory.files(group, None, order, last, PAGE_LEN), |entry| entry.label.clone())
-    });
+    let [by_name, by_size, by_date] =
+        [FileOrder::Name, FileOrder::Size, FileOrder::Date].map(|order| {
+            pages(
+                |last: Option<&Label>| directory.files(group, None, order, last, PAGE_LEN),
+                |entry| entry.label.clone(),
+            )
+        });
     assert!(by_name.len() == by_size.len() && by_name.len() == by_date.len());
     for entry in by_name {
         assert!(by_size.contains(&entry) && by_date.contains(&entry));
         assert_eq!(directory.find_file(group, entry.label.as_str()).as_ref(), Some(&entry));
-        assert!(entry.sharer_count > 0 && directory.sharers(group, entry.facts.id()).count() == entry.sharer_count as usize);
+        assert!(
+            entry.sharer_count > 0
+                && directory.sharers(group, entry.facts.id()).count()
+                    == entry.sharer_count as usize
+        );
         let pattern: Pattern = entry.facts.name.as_str().parse().expect("a name is a pattern");
         let found = directory.files(group, Some(&pattern), FileOrder::Name, None, usize::MAX).0;
         assert!(found.contains(&entry));
     }
-    let members = pages(|last: Option<&UserId>| directory.members(group, last.copied(), PAGE_LEN), |entry| entry.user.user);
+    let members = pages(
+        |last: Option<&UserId>| directory.members(group, last.copied(), PAGE_LEN),
+        |entry| entry.user.user,
+    );
     assert!(members.iter().filter(|entry| entry.owner).count() == 1, "a live group has one owner");
     assert!(members.iter().all(|entry| directory.is_member(group, entry.user.user)));
-    pages(|last: Option<&UserId>| directory.requests(group, last.copied(), PAGE_LEN), |entry| entry.user.user);
+    pages(
+        |last: Option<&UserId>| directory.requests(group, last.copied(), PAGE_LEN),
+        |entry| entry.user.user,
+    );
 }
 
 /// Goes through a listing to its end.
-fn pages<T, K>(mut page: impl FnMut(Option<&K>) -> (Vec<T>, bool), key: impl Fn(&T) -> K) -> Vec<T> {
+fn pages<T, K>(
+    mut page: impl FnMut(Option<&K>) -> (Vec<T>, bool),
+    key: impl Fn(&T) -> K,
+) -> Vec<T> {
     let mut all = Vec::new();
     let mut last = None;
     loop {
@@ -300,7 +352,11 @@ fn user(input: &mut Input<'_>) -> UserId {
 
 fn group(input: &mut Input<'_>) -> GroupId {
     match input.below(6) {
-        n @ 3.. => GroupId::derive(&name(n), user(input), RequestId::from_bytes([input.below(24) as u8; 16])),
+        n @ 3.. => GroupId::derive(
+            &name(n),
+            user(input),
+            RequestId::from_bytes([input.below(24) as u8; 16]),
+        ),
         n => GroupId::from_bytes([n as u8; 16]),
     }
 }
@@ -325,13 +381,21 @@ fn file(input: &mut Input<'_>) -> FileFacts {
         len,
         piece_len,
         sha1: Sha1Digest::from_bytes([input.below(2) as u8; 20]),
-        chain: if input.bool() { None } else { Some(Sha1Digest::from_bytes([input.below(2) as u8; 20])) },
+        chain: if input.bool() {
+            None
+        } else {
+            Some(Sha1Digest::from_bytes([input.below(2) as u8; 20]))
+        },
     }
 }
 
 /// Mostly that of some file.
 fn file_id(input: &mut Input<'_>) -> FileId {
-    if input.below(4) == 0 { FileId::from_bytes([input.below(3) as u8; 20]) } else { file(input).id() }
+    if input.below(4) == 0 {
+        FileId::from_bytes([input.below(3) as u8; 20])
+    } else {
+        file(input).id()
+    }
 }
 
 fn change(input: &mut Input<'_>) -> Change {
@@ -348,7 +412,9 @@ fn change(input: &mut Input<'_>) -> Change {
             false => Change::TransferGroup { group: group(input), user: user(input) },
         },
         9 | 10 => Change::ShareFile { group: group(input), file: file(input) },
-        11 => Change::ReplaceFile { group: group(input), file: file(input), replaces: file_id(input) },
+        11 => {
+            Change::ReplaceFile { group: group(input), file: file(input), replaces: file_id(input) }
+        }
         12 => Change::RemoveFile { group: group(input), file: file_id(input) },
         13 => Change::RenameGroup { group: group(input), name: name(input.below(3)) },
         14 => Change::DeleteGroup { group: group(input) },
@@ -373,7 +439,8 @@ fn order(input: &mut Input<'_>) -> Order {
 }
 
 fn setting(input: &mut Input<'_>) -> (crate::types::SettingName, Option<String>) {
-    let name = ["accounts", "quota.groups", "quota.rows", "tracker.3", "quota.sheep"][input.below(5)];
+    let name =
+        ["accounts", "quota.groups", "quota.rows", "tracker.3", "quota.sheep"][input.below(5)];
     let value = [None, Some("open"), Some("closed"), Some("3"), Some("1000000")][input.below(5)];
     (name.parse().expect("a setting's name"), value.map(str::to_owned))
 }
@@ -397,15 +464,28 @@ fn content(input: &mut Input<'_>, now_ms: u64) -> Content {
         0 => {
             let (name, hash, created) = (name(input.below(3)), hash(input), stamp(input, now_ms));
             let (replaced, flags) = (at(input), input.byte());
-            let row = UserRow { name, hash, created, replaced, must_change: flags & 1 != 0, is_disabled: flags & 2 != 0 };
+            let row = UserRow {
+                name,
+                hash,
+                created,
+                replaced,
+                must_change: flags & 1 != 0,
+                is_disabled: flags & 2 != 0,
+            };
             Content::User(user(input), if flags >> 5 == 0 { None } else { Some(row) })
         }
         1 => {
-            let row = GroupRow { name: name(input.below(3)), created_by: user(input), created: stamp(input, now_ms) };
+            let row = GroupRow {
+                name: name(input.below(3)),
+                created_by: user(input),
+                created: stamp(input, now_ms),
+            };
             Content::Group(group(input), if input.below(6) == 0 { None } else { Some(row) })
         }
         2 | 3 => {
-            let state = [MembershipState::None, MembershipState::Requested, MembershipState::Member][input.below(3)];
+            let state =
+                [MembershipState::None, MembershipState::Requested, MembershipState::Member]
+                    [input.below(3)];
             let row = MembershipRow { state, since: stamp(input, now_ms), ended: at(input) };
             Content::Membership(group(input), user(input), row)
         }
@@ -426,7 +506,10 @@ fn content(input: &mut Input<'_>, now_ms: u64) -> Content {
                 1 => Effect::User(user(input)),
                 _ => Effect::Group(group(input)),
             };
-            Content::Request(request(input), RequestRow { actor: user(input), effect, note: String::new() })
+            Content::Request(
+                request(input),
+                RequestRow { actor: user(input), effect, note: String::new() },
+            )
         }
         10 => {
             let (name, value) = setting(input);

@@ -1,8 +1,11 @@
-//! The inputs that every fuzzing run begins with: valid ones of each kind, made from the examples of the wire's tests.
+//! The inputs that every fuzzing run begins with: valid ones of each kind, made from the examples
+//! of the wire's tests.
 
 use super::Input;
 use crate::tracker::fuzz::{begin, known};
-use crate::types::{DownloadState, FileOrder, InfoHash, RequestId, RequestStamp, Row, RowBatch, Stamp};
+use crate::types::{
+    DownloadState, FileOrder, InfoHash, RequestId, RequestStamp, Row, RowBatch, Stamp,
+};
 use crate::wire::Wire;
 use crate::wire::checks::variant_name;
 use crate::wire::frame::to_frame;
@@ -10,7 +13,9 @@ use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage};
 use crate::wire::replication::{ToAcceptor, ToDialler};
 use crate::wire::samples::Sample;
-use crate::wire::tracker::{AnnounceEntry, Event, FromClient, FromTracker, Hello, Opening, Reply, Request};
+use crate::wire::tracker::{
+    AnnounceEntry, Event, FromClient, FromTracker, Hello, Opening, Reply, Request,
+};
 
 /// A file's name and its bytes.
 pub(crate) type Seed = (String, Vec<u8>);
@@ -21,13 +26,18 @@ pub(crate) fn seeds(target: &str) -> Vec<Seed> {
         "bitfields" => bitfields(),
         "certificates" => certificates(),
         "statements" => statements(),
-        "tls_handshake" => vec![seed("alert", [1, 21, 3, 3, 0, 2, 2, 40]), seed("plain", b"\0\x13BitTorrent protocol".to_vec())],
+        "tls_handshake" => vec![
+            seed("alert", [1, 21, 3, 3, 0, 2, 2, 40]),
+            seed("plain", b"\0\x13BitTorrent protocol".to_vec()),
+        ],
         "tls_records" => tls_records(),
         "choker" | "download" | "metainfo_fetch" | "replica" => noise(target),
         "command_lines" => command_lines(),
         "extensions" => extensions(),
         "link_session" => link_sessions(),
-        "metainfo" => vec![seed("example", Metainfo::example().to_bytes()), seed("empty", empty_metainfo())],
+        "metainfo" => {
+            vec![seed("example", Metainfo::example().to_bytes()), seed("empty", empty_metainfo())]
+        }
         "names" => names(),
         "peer_messages" => peer_messages(),
         "replication_frames" => replication_frames(),
@@ -46,9 +56,13 @@ fn behind(head: &[u8], bytes: &[u8]) -> Vec<u8> {
     [head, bytes].concat()
 }
 
-/// What happens on the wire between two ends: data, new keys, cuts; and then something that should not.
+/// What happens on the wire between two ends: data, new keys, cuts; and then something that should
+/// not.
 fn tls_records() -> Vec<Seed> {
-    let honest = [0, 7, 0x4e, 0x20, 7, 0x10, 0, 0x20, 0, 3, 1, 8, 0, 5, 7, 0xff, 0xff, 0, 100, 2, 9, 0x40, 0, 3];
+    let honest = [
+        0, 7, 0x4e, 0x20, 7, 0x10, 0, 0x20, 0, 3, 1, 8, 0, 5, 7, 0xff, 0xff, 0, 100, 2, 9, 0x40, 0,
+        3,
+    ];
     let then = |name: &str, more: &[u8]| seed(name, behind(&honest, more));
     vec![
         then("honest", &[]),
@@ -60,20 +74,32 @@ fn tls_records() -> Vec<Seed> {
 
 fn bitfields() -> Vec<Seed> {
     let seed_of = |name: &str, len: u32, bits: &[u8]| {
-        let numbers: Vec<u8> = [len, 3, 1 << 13, 1 << 13].iter().flat_map(|number: &u32| number.to_be_bytes()).collect();
+        let numbers: Vec<u8> = [len, 3, 1 << 13, 1 << 13]
+            .iter()
+            .flat_map(|number: &u32| number.to_be_bytes())
+            .collect();
         seed(name, [&[0, 0, 0][..], &numbers, bits].concat())
     };
-    vec![seed_of("nine", 9 << 14, &[0xa5, 0x80]), seed_of("full", 8 << 14, &[0xff]), seed_of("spare", 9 << 14, &[0, 1])]
+    vec![
+        seed_of("nine", 9 << 14, &[0xa5, 0x80]),
+        seed_of("full", 8 << 14, &[0xff]),
+        seed_of("spare", 9 << 14, &[0, 1]),
+    ]
 }
 
 /// What a state machine is told is drawn from the bytes; any bytes are a valid run.
 fn noise(target: &str) -> Vec<Seed> {
-    let mut state = target.bytes().fold(0x9e37_79b9_7f4a_7c15, |state: u64, byte| state.rotate_left(8) ^ u64::from(byte));
+    let mut state = target
+        .bytes()
+        .fold(0x9e37_79b9_7f4a_7c15, |state: u64, byte| state.rotate_left(8) ^ u64::from(byte));
     let mut byte = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as u8
     };
-    (1..=6).map(|n| seed(&format!("run-{n}"), (0..n * 128).map(|_| byte()).collect::<Vec<u8>>())).collect()
+    (1..=6)
+        .map(|n| seed(&format!("run-{n}"), (0..n * 128).map(|_| byte()).collect::<Vec<u8>>()))
+        .collect()
 }
 
 fn certificates() -> Vec<Seed> {
@@ -123,13 +149,20 @@ fn names() -> Vec<Seed> {
         ("info-hash", id(20)),
         ("sha1", id(20)),
     ];
-    texts.iter().enumerate().map(|(kind, (name, text))| seed(name, behind(&[kind as u8], text.as_bytes()))).collect()
+    texts
+        .iter()
+        .enumerate()
+        .map(|(kind, (name, text))| seed(name, behind(&[kind as u8], text.as_bytes())))
+        .collect()
 }
 
 fn tracker_infos() -> Vec<Seed> {
     vec![
         seed("example", include_str!("../../tracker_info.txt")),
-        seed("forms", "\u{feff}# ours\r\nExample.org:5000\n2 10.0.0.1 7000\n[::1]:1\n::2 2\n5 [::3] 3\n6 host:4\n"),
+        seed(
+            "forms",
+            "\u{feff}# ours\r\nExample.org:5000\n2 10.0.0.1 7000\n[::1]:1\n::2 2\n5 [::3] 3\n6 host:4\n",
+        ),
         seed("address", "[2001:db8::9]:6881"),
     ]
 }
@@ -148,17 +181,22 @@ fn empty_metainfo() -> Vec<u8> {
 }
 
 fn peer_messages() -> Vec<Seed> {
-    let handshake = Handshake::new(Sample::example(), PeerId::of_device(Sample::example())).encode();
+    let handshake =
+        Handshake::new(Sample::example(), PeerId::of_device(Sample::example())).encode();
     let extended = ExtendedHandshake::examples().into_iter().map(|message| message.encode());
     let extended = extended.map(|payload| PeerMessage::Extended { id: 0, payload });
     let all: Vec<PeerMessage> = PeerMessage::examples().into_iter().chain(extended).collect();
     let stream: Vec<u8> = all.iter().flat_map(PeerMessage::to_bytes).collect();
-    let mut seeds = vec![seed("stream", [&[6, 0][..], &handshake, &stream].concat()), seed("messages", behind(&[0, 1], &stream))];
-    seeds.extend(
-        all.iter()
-            .enumerate()
-            .map(|(n, message)| seed(&format!("message-{n}-{}", variant_name(message)), behind(&[15, 1], &message.to_bytes()))),
-    );
+    let mut seeds = vec![
+        seed("stream", [&[6, 0][..], &handshake, &stream].concat()),
+        seed("messages", behind(&[0, 1], &stream)),
+    ];
+    seeds.extend(all.iter().enumerate().map(|(n, message)| {
+        seed(
+            &format!("message-{n}-{}", variant_name(message)),
+            behind(&[15, 1], &message.to_bytes()),
+        )
+    }));
     seeds
 }
 
@@ -179,7 +217,10 @@ fn tracker_frames() -> Vec<Seed> {
         said.extend(to_frame(&message));
     }
     for message in FromTracker::examples() {
-        seeds.push(seed(&format!("from-tracker-{}", variant_name(&message)), behind(&[2, 0], &message.to_bytes())));
+        seeds.push(seed(
+            &format!("from-tracker-{}", variant_name(&message)),
+            behind(&[2, 0], &message.to_bytes()),
+        ));
         heard.extend(to_frame(&message));
     }
     for reply in Reply::examples() {
@@ -203,11 +244,17 @@ fn replication_frames() -> Vec<Seed> {
     let mut seeds: Vec<Seed> = Row::examples().into_iter().enumerate().map(row).collect();
     let mut stream = vec![3, 2];
     for message in ToAcceptor::examples() {
-        seeds.push(seed(&format!("to-acceptor-{}", variant_name(&message)), behind(&[0, 0], &message.to_bytes())));
+        seeds.push(seed(
+            &format!("to-acceptor-{}", variant_name(&message)),
+            behind(&[0, 0], &message.to_bytes()),
+        ));
         stream.extend(to_frame(&message));
     }
     for message in ToDialler::examples() {
-        seeds.push(seed(&format!("to-dialler-{}", variant_name(&message)), behind(&[1, 0], &message.to_bytes())));
+        seeds.push(seed(
+            &format!("to-dialler-{}", variant_name(&message)),
+            behind(&[1, 0], &message.to_bytes()),
+        ));
         stream.extend(to_frame(&message));
     }
     seeds.push(seed("stream", stream));
@@ -218,12 +265,21 @@ fn replication_frames() -> Vec<Seed> {
 fn known_requests() -> Vec<Request> {
     let known = known();
     let (group, file, info_hash) = (known.group, known.file.id(), known.file.info_hash);
-    let request = |n: u8| RequestStamp { id: RequestId::from_bytes([0x80 | n; 16]), at: Stamp::new(1_700_000_000_000, n.into()) };
-    let other = crate::types::FileFacts { info_hash: InfoHash::from_bytes([0x78; 20]), ..known.file.clone() };
+    let request = |n: u8| RequestStamp {
+        id: RequestId::from_bytes([0x80 | n; 16]),
+        at: Stamp::new(1_700_000_000_000, n.into()),
+    };
+    let other = crate::types::FileFacts {
+        info_hash: InfoHash::from_bytes([0x78; 20]),
+        ..known.file.clone()
+    };
     let mut requests = Request::examples();
     // To hash a password takes as long as a thousand other requests.
     requests.retain(|request| {
-        !matches!(request, Request::CreateUser { .. } | Request::ChangePassword { .. } | Request::Login { .. })
+        !matches!(
+            request,
+            Request::CreateUser { .. } | Request::ChangePassword { .. } | Request::Login { .. }
+        )
     });
     requests.retain(|request| !matches!(request, Request::Logout));
     requests.extend([
@@ -232,10 +288,18 @@ fn known_requests() -> Vec<Request> {
         Request::Announce {
             entries: vec![
                 AnnounceEntry { group, info_hash, state: DownloadState::Seeding },
-                AnnounceEntry { group, info_hash: InfoHash::from_bytes([0x78; 20]), state: DownloadState::Leeching },
+                AnnounceEntry {
+                    group,
+                    info_hash: InfoHash::from_bytes([0x78; 20]),
+                    state: DownloadState::Leeching,
+                },
             ],
         },
-        Request::Resolve { group: "lab".parse().expect("a label"), user: Some("bob".parse().expect("a label")), file: None },
+        Request::Resolve {
+            group: "lab".parse().expect("a label"),
+            user: Some("bob".parse().expect("a label")),
+            file: None,
+        },
         Request::ListGroups { after: None, pattern: Some("l*".parse().expect("a pattern")) },
         Request::ListMyGroups { after: None },
         Request::ListRequests { group, after: None },
@@ -261,18 +325,31 @@ fn record(body: &[u8]) -> Vec<u8> {
 }
 
 fn tracker_sessions() -> Vec<Seed> {
-    let bodies: Vec<Vec<u8>> =
-        known_requests().into_iter().zip(2..).map(|(request, number)| FromClient { number, request }.to_bytes()).collect();
+    let bodies: Vec<Vec<u8>> = known_requests()
+        .into_iter()
+        .zip(2..)
+        .map(|(request, number)| FromClient { number, request }.to_bytes())
+        .collect();
     let records: Vec<u8> = bodies.iter().flat_map(|body| record(body)).collect();
     let hello = Opening::new(Hello::Client(Sample::example()));
-    let login = Request::Login { name: "nik".parse().expect("a label"), password: Sample::example() };
+    let login =
+        Request::Login { name: "nik".parse().expect("a label"), password: Sample::example() };
     let stream = [to_frame(&hello), to_frame(&FromClient { number: 1, request: login })].concat();
     let secrets: Vec<u8> = Request::examples()
         .into_iter()
-        .filter(|request| matches!(request, Request::CreateUser { .. } | Request::ChangePassword { .. } | Request::Login { .. }))
+        .filter(|request| {
+            matches!(
+                request,
+                Request::CreateUser { .. } | Request::ChangePassword { .. } | Request::Login { .. }
+            )
+        })
         .flat_map(|request| record(&FromClient { number: 7, request }.to_bytes()))
         .collect();
-    let sync: Vec<u8> = ToAcceptor::examples().iter().chain([&rows()]).flat_map(|said| record(&said.to_bytes())).collect();
+    let sync: Vec<u8> = ToAcceptor::examples()
+        .iter()
+        .chain([&rows()])
+        .flat_map(|said| record(&said.to_bytes()))
+        .collect();
     let client = begin::CLIENT | begin::RECORDS;
     vec![
         seed("stranger", behind(&[client, 9], &records)),
@@ -281,7 +358,10 @@ fn tracker_sessions() -> Vec<Seed> {
         seed("passwords", behind(&[client | begin::OWNER, 9], &secrets)),
         seed("stream", behind(&[0], &stream)),
         seed("replica", behind(&[begin::REPLICA | begin::RECORDS, 5], &sync)),
-        seed("replica-hello", behind(&[0], &to_frame(&Opening::new(Hello::Replica(Sample::example()))))),
+        seed(
+            "replica-hello",
+            behind(&[0], &to_frame(&Opening::new(Hello::Replica(Sample::example())))),
+        ),
     ]
 }
 
@@ -306,7 +386,12 @@ fn link_sessions() -> Vec<Seed> {
     .concat();
     let fetched = [&[7, 2][..], &[15, 5].repeat(6)].concat();
     let poisoned = [&[7, 2][..], &[15, 0].repeat(6)].concat();
-    let rejected = [&[7, 1, 15, 1, 15, 2, 3, 0, 1, 15, 3, 12, 0, 0, 254][..], &[14, 1, 0, 254, 7], &[9, 3, 5, 2]].concat();
+    let rejected = [
+        &[7, 1, 15, 1, 15, 2, 3, 0, 1, 15, 3, 12, 0, 0, 254][..],
+        &[14, 1, 0, 254, 7],
+        &[9, 3, 5, 2],
+    ]
+    .concat();
     let informed = [&[7, 1][..], &[15, 5].repeat(4), &[13, 2, 0, 1], &[13, 2, 2, 1]].concat();
     let payload = ExtendedHandshake::example().encode();
     let extended = [&[17, 0, payload.len() as u8][..], &payload].concat();
@@ -344,7 +429,8 @@ pub(super) fn mutate(seeds: &[Seed], tape: &[u8]) -> Vec<u8> {
                 bytes.extend_from_slice(&other[at.min(other.len())..]);
             }
             how => {
-                let value = if how == 5 { input.byte() } else { [0, 1, 0x7f, 0x80, 0xff][input.below(5)] };
+                let value =
+                    if how == 5 { input.byte() } else { [0, 1, 0x7f, 0x80, 0xff][input.below(5)] };
                 if let Some(byte) = bytes.get_mut(at) {
                     *byte = value;
                 }

@@ -1,4 +1,5 @@
-//! The twin of each fuzz target in the ordinary tests: random bytes, and seeds that were changed at random. And what fuzzing has found.
+//! The twin of each fuzz target in the ordinary tests: random bytes, and seeds that were changed at
+//! random. And what fuzzing has found.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,12 +25,15 @@ fn check(name: &str, cases: u32) {
     seeds.iter().for_each(|(_, bytes)| target(bytes));
     let mutated = vec(any::<u8>(), 1..40).prop_map(move |tape| mutate(&seeds, &tape));
     let inputs = prop_oneof![3 => mutated, 1 => vec(any::<u8>(), 0..600)];
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    let config =
+        Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
     let ran = TestRunner::new(config).run(&inputs, |bytes| {
         target(&bytes);
         Ok(())
     });
-    ran.unwrap_or_else(|failure| panic!("{failure}\nput these bytes into {}", directory("regressions", name).display()));
+    ran.unwrap_or_else(|failure| {
+        panic!("{failure}\nput these bytes into {}", directory("regressions", name).display())
+    });
 }
 
 macro_rules! twins {
@@ -73,8 +77,8 @@ twins! {
     tracker_session 100
 }
 
-/// The seeds in the repository are those that the code makes; `POSSE_WRITE_SEEDS=1` writes them. Those whose names begin with `captured-`
-/// were taken from running programs.
+/// The seeds in the repository are those that the code makes; `POSSE_WRITE_SEEDS=1` writes them.
+/// Those whose names begin with `captured-` were taken from running programs.
 #[test]
 fn the_seeds_are_up_to_date() {
     if !Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").is_dir() {
@@ -85,12 +89,15 @@ fn the_seeds_are_up_to_date() {
         if std::env::var_os("POSSE_WRITE_SEEDS").is_some() {
             fs::create_dir_all(&directory).unwrap();
             let made = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap());
-            let made = made.filter(|entry| !entry.file_name().to_string_lossy().starts_with("captured-"));
+            let made =
+                made.filter(|entry| !entry.file_name().to_string_lossy().starts_with("captured-"));
             made.for_each(|entry| fs::remove_file(entry.path()).unwrap());
             seeds.iter().for_each(|(file, bytes)| fs::write(directory.join(file), bytes).unwrap());
         }
         let is_made = |name: &str| !name.starts_with("captured-");
-        let files = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let files = fs::read_dir(&directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let count = files.filter(|name| is_made(name)).count();
         assert_eq!(count, seeds.len(), "{name}: run this test with POSSE_WRITE_SEEDS=1");
         for (file, bytes) in seeds {

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::Input;
 use crate::client::shell::escape;
 use crate::types::{
-    DeviceId, FileName, Fingerprint, GroupName, InfoHash, Label, Sha1Digest, TrackerAddress, TrackerInfo, UserId, UserName,
-    is_unsafe, limits,
+    DeviceId, FileName, Fingerprint, GroupName, InfoHash, Label, Sha1Digest, TrackerAddress,
+    TrackerInfo, UserId, UserName, is_unsafe, limits,
 };
 
 /// Names, labels and ids. The first byte chooses which, the others are the text.
@@ -45,7 +45,9 @@ fn check_file_name(text: &str) {
     check_name::<FileName>(text, FileName::as_str);
     let Ok(name) = text.parse::<FileName>() else { return };
     let mut components = Path::new(name.as_str()).components();
-    assert!(matches!(components.next(), Some(Component::Normal(component)) if component == name.as_str()));
+    assert!(
+        matches!(components.next(), Some(Component::Normal(component)) if component == name.as_str())
+    );
     assert_eq!(components.next(), None);
     assert!(name.as_str().len() <= limits::FILE_NAME_LEN_MAX);
 }
@@ -75,19 +77,23 @@ pub fn tracker_info(bytes: &[u8]) {
     };
     assert!((1..=limits::TRACKERS_MAX).contains(&info.count()));
     let lines: String = info.iter().map(|(_, address)| format!("{address}\n")).collect();
-    let numbered: String =
-        info.iter().map(|(number, address)| format!("{number} {} {}\n", address.host(), address.port())).collect();
-    let network = info.fingerprint().map(|fingerprint| format!("network {fingerprint}\n")).unwrap_or_default();
+    let numbered: String = info
+        .iter()
+        .map(|(number, address)| format!("{number} {} {}\n", address.host(), address.port()))
+        .collect();
+    let network = info
+        .fingerprint()
+        .map(|fingerprint| format!("network {fingerprint}\n"))
+        .unwrap_or_default();
     assert_eq!(TrackerInfo::parse(&info.to_string()).as_ref(), Ok(&info));
     for text in [lines + &network, network.clone() + &numbered] {
         let again = TrackerInfo::parse(&text).unwrap_or_else(|e| panic!("{e}: {text:?}"));
         assert_eq!((again.network(), again.fingerprint()), (info.network(), info.fingerprint()));
         assert!(again.iter().eq(info.iter()));
     }
-    assert!(
-        info.iter()
-            .all(|(number, address)| { info.get(number) == Some(address) && address.to_label().as_str() == address.to_string() })
-    );
+    assert!(info.iter().all(|(number, address)| {
+        info.get(number) == Some(address) && address.to_label().as_str() == address.to_string()
+    }));
 }
 
 /// A line at the shell's prompt, or of a script.

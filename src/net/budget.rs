@@ -3,10 +3,11 @@
 //! **Invariant:** the bytes granted and not yet given back are never more than the budget's total,
 //! and of one source never more than its share.
 //!
-//! The first [`FREE_LEN`] bytes of a request are not counted, so small requests always go on. A larger one takes bytes as
-//! its own arrive. When there are none left, requests that have stalled give way, the one that moved the longest ago first:
-//! its connection is closed. If a source has used up its share, requests of that source alone give way. One that moved in
-//! the last [`STALL`] is not closed, nor one that itself waits for room, unless all wait for each other.
+//! The first [`FREE_LEN`] bytes of a request are not counted, so small requests always go on. A
+//! larger one takes bytes as its own arrive. When there are none left, requests that have stalled
+//! give way, the one that moved the longest ago first: its connection is closed. If a source has
+//! used up its share, requests of that source alone give way. One that moved in the last [`STALL`]
+//! is not closed, nor one that itself waits for room, unless all wait for each other.
 //!
 //! A [`Lease`] is used by the thread that reads the request; it blocks until there is room, and
 //! until its deadline at most. The lock is never held while a connection is closed.
@@ -133,7 +134,8 @@ impl Room for Lease {
     /// # Blocking
     /// Until there is room.
     fn grow(&mut self, more: usize) -> io::Result<()> {
-        let counted = (self.len + more).saturating_sub(FREE_LEN) - self.len.saturating_sub(FREE_LEN);
+        let counted =
+            (self.len + more).saturating_sub(FREE_LEN) - self.len.saturating_sub(FREE_LEN);
         if counted > 0 {
             self.take(counted)?;
         }
@@ -175,7 +177,10 @@ impl Lease {
 
     fn try_take(&mut self, state: &mut State, len: usize) -> io::Result<bool> {
         if self.key.is_some_and(|key| state.leases[&key].leaving) {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "it had stalled, and others needed its place"));
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "it had stalled, and others needed its place",
+            ));
         }
         let of_source = state.sources.get(&self.source).map_or(0, |of_source| of_source.used);
         if of_source + len > self.shared.per_source || state.used + len > self.shared.total {
@@ -226,7 +231,13 @@ impl fmt::Debug for Lease {
 
 impl fmt::Debug for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} bytes{}", self.source, self.len, if self.leaving { ", leaving" } else { "" })
+        write!(
+            f,
+            "{} {} bytes{}",
+            self.source,
+            self.len,
+            if self.leaving { ", leaving" } else { "" }
+        )
     }
 }
 
@@ -237,10 +248,24 @@ impl Granted {
 }
 
 impl State {
-    fn grant(&mut self, key: Option<u64>, source: Source, close: &Arc<dyn Close>, len: usize, now: Instant) -> u64 {
+    fn grant(
+        &mut self,
+        key: Option<u64>,
+        source: Source,
+        close: &Arc<dyn Close>,
+        len: usize,
+        now: Instant,
+    ) -> u64 {
         let key = key.unwrap_or_else(|| {
             self.last_key += 1;
-            let granted = Granted { len: 0, source, at: now, waiting: false, close: close.clone(), leaving: false };
+            let granted = Granted {
+                len: 0,
+                source,
+                at: now,
+                waiting: false,
+                close: close.clone(),
+                leaving: false,
+            };
             self.leases.insert(self.last_key, granted);
             self.last_key
         });
@@ -281,7 +306,13 @@ impl State {
 
     /// Marks stalled leases, of `source` alone if one is named, until they and those marked before
     /// hold `len` bytes. Returns what closes them.
-    fn pick_stalled(&mut self, len: usize, own: Option<u64>, source: Option<Source>, now: Instant) -> Vec<Arc<dyn Close>> {
+    fn pick_stalled(
+        &mut self,
+        len: usize,
+        own: Option<u64>,
+        source: Option<Source>,
+        now: Instant,
+    ) -> Vec<Arc<dyn Close>> {
         let mut picked = Vec::new();
         loop {
             let of_source = source.map(|source| self.sources.entry(source).or_default());
@@ -290,7 +321,9 @@ impl State {
                 None => (&self.by_age, self.leaving),
             };
             // Those that wait for room come behind all others.
-            let Some(&(_, at, key)) = by_age.iter().find(|(_, _, key)| Some(*key) != own) else { break };
+            let Some(&(_, at, key)) = by_age.iter().find(|(_, _, key)| Some(*key) != own) else {
+                break;
+            };
             if leaving >= len || now.saturating_duration_since(at) < STALL {
                 break;
             }
@@ -308,7 +341,11 @@ impl State {
     }
 
     fn forget_idle(&mut self, source: Source) {
-        if self.sources.get(&source).is_some_and(|of_source| of_source.used == 0 && of_source.waiting == 0) {
+        if self
+            .sources
+            .get(&source)
+            .is_some_and(|of_source| of_source.used == 0 && of_source.waiting == 0)
+        {
             self.sources.remove(&source);
         }
     }

@@ -1,12 +1,13 @@
 //! One connection, used in both directions at once: the one place where a byte stream is made.
 //!
-//! **Invariant:** one descriptor a connection. Its [`Reader`] and [`Writer`] never wait for each other, and [`Connection::close`]
-//! wakes both.
+//! **Invariant:** one descriptor a connection. Its [`Reader`] and [`Writer`] never wait for each
+//! other, and [`Connection::close`] wakes both.
 //!
-//! A connection is TLS 1.3 ([`super::security`]). Each direction has a lock. That of receiving is held while bytes are decrypted, never while
-//! the socket is waited for. That of sending also orders what is sent: it may be held for as long as a peer takes nothing, and readers never
-//! wait for it. TLS's own farewell is said where it costs no waiting, and an end without it counts as an end: everything above is framed, and
-//! no end is ever taken for that of a message.
+//! A connection is TLS 1.3 ([`super::security`]). Each direction has a lock. That of receiving is
+//! held while bytes are decrypted, never while the socket is waited for. That of sending also
+//! orders what is sent: it may be held for as long as a peer takes nothing, and readers never wait
+//! for it. TLS's own farewell is said where it costs no waiting, and an end without it counts as an
+//! end: everything above is framed, and no end is ever taken for that of a message.
 //!
 //! A reader's deadline is for a whole message: it holds however slowly the bytes drip in.
 
@@ -22,12 +23,13 @@ use super::stream::{Output, Received, Sending, TlsStream};
 
 /// How far a read may overshoot its deadline: lets one system call set the time-out for many reads.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
-/// A time-out that is shorter than the deadline allows is left as it is if it is at least this long: when it expires the read goes on. So
-/// deadlines that come and go cost no system calls.
+/// A time-out that is shorter than the deadline allows is left as it is if it is at least this
+/// long: when it expires the read goes on. So deadlines that come and go cost no system calls.
 const TIMEOUT_LONG: Duration = Duration::from_secs(10);
 /// How long a write may make no progress at all before the connection is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes a second that the other end has to take on average of a large write, once [`WRITE_TIMEOUT`] is over.
+/// Bytes a second that the other end has to take on average of a large write, once
+/// [`WRITE_TIMEOUT`] is over.
 const WRITE_RATE_MIN: u64 = 16 << 10;
 /// Bytes encrypted at a time.
 const WRITE_LEN: usize = 128 << 10;
@@ -62,19 +64,31 @@ pub(super) struct Sock {
 }
 
 impl Incoming {
-    /// Dials `address`, from the local address `from` if that is possible: so the other end sees the address we listen on.
+    /// Dials `address`, from the local address `from` if that is possible: so the other end sees
+    /// the address we listen on.
     ///
     /// # Errors
     /// The system's: refused, unreachable, timed out.
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub(super) fn dial(address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Self> {
+    pub(super) fn dial(
+        address: SocketAddr,
+        from: Option<IpAddr>,
+        timeout: Duration,
+    ) -> io::Result<Self> {
         let from = from.filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == address.is_ipv4());
         let stream = match from.map(|ip| dial_from(address, Some(ip), timeout)) {
             Some(Ok(stream)) => stream,
             // The other end was asked; asking from elsewhere would only take as long again.
-            Some(Err(e)) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::ConnectionRefused) => return Err(e),
+            Some(Err(e))
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::TimedOut | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Err(e);
+            }
             _ => dial_from(address, None, timeout)?,
         };
         Self::new(stream)
@@ -132,7 +146,8 @@ impl Shared {
     /// Sends TLS's last word, if nothing is in its way.
     fn say_farewell(&self) {
         let Some(tls) = &self.tls else { return };
-        // Whoever sends just now, and waits perhaps, leaves no room for it. An end without it counts as one, too.
+        // Whoever sends just now, and waits perhaps, leaves no room for it. An end without it
+        // counts as one, too.
         let Some(mut sending) = tls.try_sending() else { return };
         tls.say_farewell(&mut sending);
         let _ = self.socket.try_send_all(&mut sending);
@@ -172,7 +187,8 @@ impl Connection {
         Incoming { socket: self.shared.socket.clone() }
     }
 
-    /// Has the system take no more to send than it can send soon: `len` bytes beyond what is on its way. A write waits instead.
+    /// Has the system take no more to send than it can send soon: `len` bytes beyond what is on its
+    /// way. A write waits instead.
     ///
     /// Does nothing where the system does not know of that.
     pub fn bound_unsent(&self, len: u32) {
@@ -182,33 +198,39 @@ impl Connection {
         let _ = len;
     }
 
-    /// Ends the connection in both directions; whoever reads or writes is woken with an end or an error. What was written may still arrive.
+    /// Ends the connection in both directions; whoever reads or writes is woken with an end or an
+    /// error. What was written may still arrive.
     pub fn close(&self) {
         self.shared.say_farewell();
         self.shared.socket.close();
     }
 
-    /// The same, but the connection is reset, and what the system has not sent yet is thrown away: at once on Linux, elsewhere as soon as
-    /// nobody holds the connection any more.
+    /// The same, but the connection is reset, and what the system has not sent yet is thrown away:
+    /// at once on Linux, elsewhere as soon as nobody holds the connection any more.
     pub fn abort(&self) {
         let stream = &self.shared.socket.stream;
         // It fails only if the connection has ended already.
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        // Undoing the connection resets it and wakes whoever waits for it. Some systems refuse that, or do while somebody waits; then the
-        // last descriptor's end resets it.
+        // Undoing the connection resets it and wakes whoever waits for it. Some systems refuse
+        // that, or do while somebody waits; then the last descriptor's end resets it.
         let _ = rustix::net::connect_unspec(stream);
         self.shared.socket.close();
     }
 }
 
-fn dial_from(address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<TcpStream> {
+fn dial_from(
+    address: SocketAddr,
+    from: Option<IpAddr>,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if let Some(ip) = from {
         socket.bind(&SocketAddr::new(ip, 0).into())?;
     }
     socket.connect_timeout(&address.into(), timeout)?;
     let stream = TcpStream::from(socket);
-    // Linux can connect a socket to itself when the port dialled is free and ephemeral; nobody listens there.
+    // Linux can connect a socket to itself when the port dialled is free and ephemeral; nobody
+    // listens there.
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -225,7 +247,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Sets the time by which reads must have succeeded, or none: then they wait until the connection ends.
+    /// Sets the time by which reads must have succeeded, or none: then they wait until the
+    /// connection ends.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
@@ -235,8 +258,8 @@ impl Reader {
         Incoming { socket: self.shared.socket.clone() }
     }
 
-    /// Waits until data, the end or an error can be read; false if `idle` passes first, whatever TLS itself says meanwhile. What is not
-    /// needed while idle is given back.
+    /// Waits until data, the end or an error can be read; false if `idle` passes first, whatever
+    /// TLS itself says meanwhile. What is not needed while idle is given back.
     ///
     /// # Errors
     /// The system's.
@@ -268,7 +291,8 @@ impl Reader {
     pub fn is_ready(&self) -> bool {
         let socket = &self.shared.socket.stream;
         let Some(tls) = &self.shared.tls else {
-            return rustix::net::recv(socket, &mut [0][..], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok();
+            return rustix::net::recv(socket, &mut [0][..], RecvFlags::PEEK | RecvFlags::DONTWAIT)
+                .is_ok();
         };
         while !tls.has_input() {
             let mut input = tls.lend();
@@ -306,7 +330,9 @@ impl Reader {
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let fits = |now: Duration| now <= left + TIMEOUT_SLACK && (now + TIMEOUT_SLACK >= left || now >= TIMEOUT_LONG);
+        let fits = |now: Duration| {
+            now <= left + TIMEOUT_SLACK && (now + TIMEOUT_SLACK >= left || now >= TIMEOUT_LONG)
+        };
         if self.timeout.is_some_and(fits) { Ok(()) } else { self.set_timeout(Some(left)) }
     }
 
@@ -315,7 +341,9 @@ impl Reader {
         self.arm()?;
         match (&self.shared.socket.stream).read(buffer) {
             Err(e) if is_timeout(&e) => match self.deadline {
-                Some(deadline) if Instant::now() < deadline => Err(io::ErrorKind::WouldBlock.into()),
+                Some(deadline) if Instant::now() < deadline => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
                 _ => Err(io::ErrorKind::TimedOut.into()),
             },
             other => other,
@@ -373,15 +401,16 @@ impl Read for Reader {
     }
 }
 
-/// The writing half of a connection. A write that makes no progress for 30 s fails, and a large one that goes at under 16 KiB/s.
+/// The writing half of a connection. A write that makes no progress for 30 s fails, and a large one
+/// that goes at under 16 KiB/s.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
 }
 
 impl Writer {
-    /// Writes what the connection takes at once; 0 if it takes nothing now. What was taken may still wait to be sent: see
-    /// [`Writer::try_flush`].
+    /// Writes what the connection takes at once; 0 if it takes nothing now. What was taken may
+    /// still wait to be sent: see [`Writer::try_flush`].
     ///
     /// # Errors
     /// The system's.
@@ -398,7 +427,8 @@ impl Writer {
         Ok(taken.len())
     }
 
-    /// Sends what was taken and waits, as far as that goes without blocking; tells whether nothing waits any more.
+    /// Sends what was taken and waits, as far as that goes without blocking; tells whether nothing
+    /// waits any more.
     ///
     /// # Errors
     /// The system's.
@@ -447,8 +477,12 @@ impl Writer {
     /// Writes some of `bytes`, the rest of a write of `whole_len`.
     fn write_by(&mut self, bytes: &[u8], whole_len: usize, deadline: Instant) -> io::Result<usize> {
         let socket = &self.shared.socket;
-        let Some(tls) = &self.shared.tls else { return socket.send(bytes).and_then(|len| in_time(len, bytes.len(), deadline)) };
-        let Some(mut sending) = tls.sending_by(deadline) else { return Err(io::ErrorKind::TimedOut.into()) };
+        let Some(tls) = &self.shared.tls else {
+            return socket.send(bytes).and_then(|len| in_time(len, bytes.len(), deadline));
+        };
+        let Some(mut sending) = tls.sending_by(deadline) else {
+            return Err(io::ErrorKind::TimedOut.into());
+        };
         socket.send_all_of(&mut sending, deadline)?;
         let taken = chunk(bytes);
         self.shared.encrypt(tls, taken, &mut sending)?;
@@ -465,9 +499,14 @@ fn chunk(bytes: &[u8]) -> &[u8] {
     if bytes.len() < WRITE_LEN + SMALL_LEN { bytes } else { &bytes[..WRITE_LEN] }
 }
 
-/// Fails if a part was sent past the deadline: the other end takes something now and then, and too little.
+/// Fails if a part was sent past the deadline: the other end takes something now and then, and too
+/// little.
 fn in_time(len: usize, of: usize, deadline: Instant) -> io::Result<usize> {
-    if len < of && Instant::now() >= deadline { Err(io::ErrorKind::TimedOut.into()) } else { Ok(len) }
+    if len < of && Instant::now() >= deadline {
+        Err(io::ErrorKind::TimedOut.into())
+    } else {
+        Ok(len)
+    }
 }
 
 impl Write for Writer {
@@ -500,7 +539,8 @@ impl Sock {
         }
     }
 
-    /// Sends without blocking; tells whether nothing is left. After an error nothing is sent any more.
+    /// Sends without blocking; tells whether nothing is left. After an error nothing is sent any
+    /// more.
     fn try_send_all(&self, sending: &mut Sending) -> io::Result<bool> {
         while !sending.output.waiting().is_empty() {
             match self.try_send(sending.output.waiting()).inspect_err(|_| sending.fail())? {
@@ -534,7 +574,8 @@ impl Sock {
     }
 }
 
-/// Blocking sockets report an expired time-out as `WouldBlock` on some systems and `TimedOut` on others.
+/// Blocking sockets report an expired time-out as `WouldBlock` on some systems and `TimedOut` on
+/// others.
 pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

@@ -1,7 +1,7 @@
 //! Accepts connections until told to stop, whatever goes wrong with a single one.
 //!
-//! **Invariant:** the accept loop never spins and never ends before [`Stop`] is set. Out of descriptors it sheds the connections
-//! that wait, logs once, and goes on.
+//! **Invariant:** the accept loop never spins and never ends before [`Stop`] is set. Out of
+//! descriptors it sheds the connections that wait, logs once, and goes on.
 
 use std::fs::File;
 use std::io;
@@ -26,7 +26,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`; port 0 takes any free one. A port that a crashed process held can be bound again at once.
+    /// Binds `address`; port 0 takes any free one. A port that a crashed process held can be bound
+    /// again at once.
     ///
     /// # Errors
     /// The system's: in use, not permitted, no such address.
@@ -45,7 +46,8 @@ impl Listener {
         self.address
     }
 
-    /// Hands every connection to `serve`, which must not block, until `stop` is set and [`Listener::wake`] called.
+    /// Hands every connection to `serve`, which must not block, until `stop` is set and
+    /// [`Listener::wake`] called.
     ///
     /// # Blocking
     /// Until stopped; belongs on a thread of its own.
@@ -66,7 +68,10 @@ impl Listener {
                 Err(e) if is_momentary(&e) || stop.is_set() => {}
                 Err(e) => {
                     if !std::mem::replace(&mut short, true) {
-                        warn!("{}: cannot accept connections: {e}; new ones are shed until there is room", self.address);
+                        warn!(
+                            "{}: cannot accept connections: {e}; new ones are shed until there is room",
+                            self.address
+                        );
                     }
                     spare = self.shed(spare.take());
                     stop.wait(SHORTAGE_PAUSE);
@@ -77,7 +82,8 @@ impl Listener {
 
     /// Wakes the accept loop, so that it sees that it is to stop.
     pub fn wake(&self) {
-        // Either way is enough where it works; a failure of both leaves the loop to the next caller.
+        // Either way is enough where it works; a failure of both leaves the loop to the next
+        // caller.
         let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
         // A scoped address keeps its scope.
         let mut address = self.address;
@@ -89,7 +95,8 @@ impl Listener {
         let _ = TcpStream::connect_timeout(&address, SHORTAGE_PAUSE);
     }
 
-    /// Out of descriptors: gives up the spare one to take a waiting connection and close it, so that it does not wait in vain.
+    /// Out of descriptors: gives up the spare one to take a waiting connection and close it, so
+    /// that it does not wait in vain.
     fn shed(&self, spare: Option<File>) -> Option<File> {
         let spare = spare?;
         drop(spare);
@@ -121,7 +128,10 @@ mod tests {
             move || listener.run(&stop, |incoming| sender.send(incoming.peer_addr()).unwrap())
         });
         let dialled = TcpStream::connect(listener.local_addr()).unwrap();
-        assert_eq!(served.recv_timeout(Duration::from_secs(10)).unwrap(), dialled.local_addr().unwrap());
+        assert_eq!(
+            served.recv_timeout(Duration::from_secs(10)).unwrap(),
+            dialled.local_addr().unwrap()
+        );
         stop.set();
         listener.wake();
         thread.join().unwrap();

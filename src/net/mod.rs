@@ -1,7 +1,9 @@
-//! Listeners, connections, named threads and stopping: everything about sockets and threads that knows no message.
+//! Listeners, connections, named threads and stopping: everything about sockets and threads that
+//! knows no message.
 //!
-//! **Invariant:** a byte stream is made in one place, [`Connection`]; every thread is started in one place, [`Threads`]; and
-//! after [`Stop::set`] and [`Registry::close_all`] nothing here blocks for good.
+//! **Invariant:** a byte stream is made in one place, [`Connection`]; every thread is started in
+//! one place, [`Threads`]; and after [`Stop::set`] and [`Registry::close_all`] nothing here blocks
+//! for good.
 //!
 //! Blocking sockets and operating-system threads, nothing else.
 

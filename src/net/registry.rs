@@ -1,15 +1,19 @@
-//! Who is connected: bounds the number of connections, in all and per address, and closes them all at the end.
+//! Who is connected: bounds the number of connections, in all and per address, and closes them all
+//! at the end.
 //!
-//! **Invariant:** a connection is counted exactly while its [`Admission`] lives and the registry has not closed it to make room; of
-//! those closed and not yet gone there are never more than there may be connections.
+//! **Invariant:** a connection is counted exactly while its [`Admission`] lives and the registry
+//! has not closed it to make room; of those closed and not yet gone there are never more than there
+//! may be connections.
 //!
-//! **Who gives way.** A connection is *unproven* until its other end has shown who it is. When an address has as many unproven
-//! connections as it may, the oldest of them is closed for the newcomer; when the whole is full, the oldest of the address with the
-//! most. A proven connection never gives way to an unproven one. So slow handshakes by the thousand keep nobody out who is quick, and
-//! cost others nothing as long as they come from few addresses. An address is a [`Source`].
+//! **Who gives way.** A connection is *unproven* until its other end has shown who it is. When an
+//! address has as many unproven connections as it may, the oldest of them is closed for the
+//! newcomer; when the whole is full, the oldest of the address with the most. A proven connection
+//! never gives way to an unproven one. So slow handshakes by the thousand keep nobody out who is
+//! quick, and cost others nothing as long as they come from few addresses. An address is a
+//! [`Source`].
 //!
-//! Called on any thread; nothing blocks, and the connection that gives way is closed outside the lock. An admission costs the
-//! logarithm of the number of connections.
+//! Called on any thread; nothing blocks, and the connection that gives way is closed outside the
+//! lock. An admission costs the logarithm of the number of connections.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -21,7 +25,8 @@ use parking_lot::Mutex;
 
 use super::{Connection, Incoming, Source};
 
-/// Something that can be closed from any thread, at once and more than once; whoever uses it then finds out.
+/// Something that can be closed from any thread, at once and more than once; whoever uses it then
+/// finds out.
 pub trait Close: Send + Sync + 'static {
     /// Closes it. Does not block.
     fn close(&self);
@@ -48,7 +53,8 @@ pub struct Bounds {
     pub proven_per_address: usize,
     /// Connections that have not, from one address.
     pub unproven_per_address: usize,
-    /// Room for connections beyond `proven`: for newcomers when that many are there, and for trusted ones.
+    /// Room for connections beyond `proven`: for newcomers when that many are there, and for
+    /// trusted ones.
     pub spare: usize,
 }
 
@@ -129,9 +135,14 @@ impl Registry {
         Self { shared: Arc::new(Shared { bounds, state: Mutex::default() }) }
     }
 
-    /// Counts a connection from `address` in, unproven. Another may be closed for it; `None` if none can, or everything is closing.
+    /// Counts a connection from `address` in, unproven. Another may be closed for it; `None` if
+    /// none can, or everything is closing.
     pub fn admit(&self, address: IpAddr, close: impl Close) -> Option<Admission> {
-        let held = Held { close: Arc::new(close), source: Source::of(address), standing: Standing::Unproven };
+        let held = Held {
+            close: Arc::new(close),
+            source: Source::of(address),
+            standing: Standing::Unproven,
+        };
         let (key, gone) = self.shared.state.lock().admit(&self.shared.bounds, held)?;
         if let Some(gone) = gone {
             gone.close();
@@ -160,14 +171,16 @@ impl Registry {
 }
 
 impl Admission {
-    /// Notes that the connection has proven who it is: it counts as such from now on. False, and nothing changes, if its address or
-    /// the whole has as many of them as it may, or if the connection had to give way meanwhile.
+    /// Notes that the connection has proven who it is: it counts as such from now on. False, and
+    /// nothing changes, if its address or the whole has as many of them as it may, or if the
+    /// connection had to give way meanwhile.
     #[must_use]
     pub fn prove(&mut self) -> bool {
         self.shared.state.lock().prove(&self.shared.bounds, self.key)
     }
 
-    /// Notes that the connection is one to which no bound but that of the whole applies. False if it had to give way meanwhile.
+    /// Notes that the connection is one to which no bound but that of the whole applies. False if
+    /// it had to give way meanwhile.
     #[must_use]
     pub fn trust(&mut self) -> bool {
         self.shared.state.lock().set_standing(self.key, Standing::Trusted)
@@ -177,7 +190,11 @@ impl Admission {
     pub fn unprove(&mut self) {
         let mut state = self.shared.state.lock();
         // It is there, unless it had to give way or has nothing to lose.
-        let Some(held) = state.held.get(&self.key).filter(|held| held.standing != Standing::Unproven) else { return };
+        let Some(held) =
+            state.held.get(&self.key).filter(|held| held.standing != Standing::Unproven)
+        else {
+            return;
+        };
         let (close, source) = (held.close.clone(), held.source);
         if state.closed {
             return;
@@ -200,7 +217,8 @@ impl Admission {
         }
     }
 
-    /// Tells whether the connection had to give way, or everything is closing: whatever is done for it is in vain.
+    /// Tells whether the connection had to give way, or everything is closing: whatever is done for
+    /// it is in vain.
     pub fn is_over(&self) -> bool {
         let state = self.shared.state.lock();
         state.closed || !state.held.contains_key(&self.key)

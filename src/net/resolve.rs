@@ -47,8 +47,14 @@ mod tests {
     #[test]
     fn a_scope_becomes_the_number_of_its_interface() {
         let ip: Ipv6Addr = "fe80::1".parse().unwrap();
-        for (text, scope) in [("[fe80::1%1]:5000", 1), ("[fe80::1%7]:5000", 7), ("[fe80::1]:5000", 0)] {
-            assert_eq!(resolve(&address(text)).unwrap()[0], SocketAddrV6::new(ip, 5000, 0, scope).into(), "{text}");
+        for (text, scope) in
+            [("[fe80::1%1]:5000", 1), ("[fe80::1%7]:5000", 7), ("[fe80::1]:5000", 0)]
+        {
+            assert_eq!(
+                resolve(&address(text)).unwrap()[0],
+                SocketAddrV6::new(ip, 5000, 0, scope).into(),
+                "{text}"
+            );
         }
         assert!(resolve(&address("[fe80::1%nosuchif]:5000")).is_err());
     }
@@ -56,7 +62,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn an_interface_is_found_by_its_name() {
-        let SocketAddr::V6(found) = resolve(&address("[fe80::1%lo]:5000")).unwrap()[0] else { panic!("not IPv6") };
+        let SocketAddr::V6(found) = resolve(&address("[fe80::1%lo]:5000")).unwrap()[0] else {
+            panic!("not IPv6")
+        };
         let index = std::fs::read_to_string("/sys/class/net/lo/ifindex").unwrap();
         assert_eq!(found.scope_id().to_string(), index.trim());
     }

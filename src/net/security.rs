@@ -1,14 +1,18 @@
-//! Who may talk to whom: TLS 1.3 between clients, trackers and each other (RFC 8446), and nothing else.
+//! Who may talk to whom: TLS 1.3 between clients, trackers and each other (RFC 8446), and nothing
+//! else.
 //!
-//! A tracker's port takes devices, each known by its key, and trackers that show a certificate of the same network. A client's port
-//! takes devices. Both ends of every connection prove who they are; what a device *may* do is decided above, by what it then shows.
+//! A tracker's port takes devices, each known by its key, and trackers that show a certificate of
+//! the same network. A client's port takes devices. Both ends of every connection prove who they
+//! are; what a device *may* do is decided above, by what it then shows.
 //!
-//! **Invariant:** a [`Connection`] handed out here was made by a handshake in which the other end proved to have the key that it is known
-//! by; there is no option to ignore a certificate, to resume an earlier session or to send before the handshake is over. The one
-//! exception is [`Transport::Plain`], which exists to be measured against and which no program offers.
+//! **Invariant:** a [`Connection`] handed out here was made by a handshake in which the other end
+//! proved to have the key that it is known by; there is no option to ignore a certificate, to
+//! resume an earlier session or to send before the handshake is over. The one exception is
+//! [`Transport::Plain`], which exists to be measured against and which no program offers.
 //!
-//! The application protocol is named in the handshake (ALPN, RFC 7301), so that what was meant for a tracker is not taken by a client.
-//! Everything here that dials or accepts blocks, for the time it is given.
+//! The application protocol is named in the handshake (ALPN, RFC 7301), so that what was meant for
+//! a tracker is not taken by a client. Everything here that dials or accepts blocks, for the time
+//! it is given.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -18,21 +22,25 @@ use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, UnbufferedClientConnection};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::UnbufferedServerConnection;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved, ServerConfig,
-    SignatureScheme, version,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    PeerMisbehaved, ServerConfig, SignatureScheme, version,
 };
 
 use super::connection::is_timeout;
 use super::stream::{Handshake, Input, Output, Progress, invalid};
 use super::{Connection, Incoming};
-use crate::trust::{ANY_TIME, Chain, Identity, IdentityError, KeyPair, NetworkPublicKey, TRACKER_NAME, chain_of};
+use crate::trust::{
+    ANY_TIME, Chain, Identity, IdentityError, KeyPair, NetworkPublicKey, TRACKER_NAME, chain_of,
+};
 use crate::types::{DeviceId, Fingerprint};
 
 /// What is spoken at a tracker's port.
@@ -54,13 +62,16 @@ impl WrongNetwork {
     /// Finds out whether this is why a connection was not made.
     pub fn of(error: &io::Error) -> Option<Self> {
         match error.get_ref()?.downcast_ref::<Error>()? {
-            Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => cause.downcast_ref().copied(),
+            Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => {
+                cause.downcast_ref().copied()
+            }
             _ => None,
         }
     }
 }
 
-/// Tells whether a connection was not made because the other end would not: it has said so, as who does not take our certificate does.
+/// Tells whether a connection was not made because the other end would not: it has said so, as who
+/// does not take our certificate does.
 pub fn refused_us(error: &io::Error) -> bool {
     matches!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(Error::AlertReceived(_)))
 }
@@ -90,8 +101,9 @@ impl TrackerSecurity {
         Self::with_keys(network, &[network.network()], None)
     }
 
-    /// The same for a network whose key is being replaced: trackers of all `accepted` keys are its own. One that shows
-    /// the key `void`, which counts no more, may dial, so that it can be told so; it is not dialled.
+    /// The same for a network whose key is being replaced: trackers of all `accepted` keys are its
+    /// own. One that shows the key `void`, which counts no more, may dial, so that it can be told
+    /// so; it is not dialled.
     ///
     /// # Errors
     /// Every [`IdentityError`].
@@ -101,7 +113,10 @@ impl TrackerSecurity {
         void: Option<NetworkPublicKey>,
     ) -> Result<Self, IdentityError> {
         let identity = Identity::of_tracker(shown)?;
-        let visitors = Visitors { networks: accepted.iter().copied().chain(void).collect(), own: Some(shown.fingerprint()) };
+        let visitors = Visitors {
+            networks: accepted.iter().copied().chain(void).collect(),
+            own: Some(shown.fingerprint()),
+        };
         let server = server_config(&identity, visitors, ALPN_TRACKER)?;
         let wanted = accepted.iter().map(NetworkPublicKey::fingerprint).collect();
         let client = client_config(&identity, Want::Network(wanted), ALPN_TRACKER)?;
@@ -115,8 +130,13 @@ impl TrackerSecurity {
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub fn accept(&self, incoming: Incoming, timeout: Duration) -> io::Result<(Connection, Visitor)> {
-        let (connection, chain) = shake_hands(incoming, server(&self.server)?, ALPN_TRACKER, timeout)?;
+    pub fn accept(
+        &self,
+        incoming: Incoming,
+        timeout: Duration,
+    ) -> io::Result<(Connection, Visitor)> {
+        let (connection, chain) =
+            shake_hands(incoming, server(&self.server)?, ALPN_TRACKER, timeout)?;
         let visitor = match chain {
             Chain::Device(device) => Visitor::Device(device),
             Chain::Tracker(key) => Visitor::Tracker(key),
@@ -124,8 +144,8 @@ impl TrackerSecurity {
         Ok((connection, visitor))
     }
 
-    /// Dials another tracker of the network, from the local address `from` if that is possible, and tells which key it
-    /// shows.
+    /// Dials another tracker of the network, from the local address `from` if that is possible, and
+    /// tells which key it shows.
     ///
     /// # Errors
     /// The system's; [`WrongNetwork`] inside one, if another network's tracker answers.
@@ -164,7 +184,8 @@ impl DeviceSecurity {
     /// Every [`IdentityError`].
     pub fn new(key: &KeyPair) -> Result<Self, IdentityError> {
         let identity = Identity::of_device(key)?;
-        let links = server_config(&identity, Visitors { networks: Vec::new(), own: None }, ALPN_LINK)?;
+        let links =
+            server_config(&identity, Visitors { networks: Vec::new(), own: None }, ALPN_LINK)?;
         Ok(Self { device: key.device(), identity, links: Arc::new(links) })
     }
 
@@ -173,8 +194,8 @@ impl DeviceSecurity {
         self.device
     }
 
-    /// Dials a tracker of the network that one of the keys `expected` names, or of any if none is known yet, and tells whose
-    /// it is.
+    /// Dials a tracker of the network that one of the keys `expected` names, or of any if none is
+    /// known yet, and tells whose it is.
     ///
     /// # Errors
     /// The system's; [`WrongNetwork`] inside one, if another network's tracker answers.
@@ -188,7 +209,8 @@ impl DeviceSecurity {
         timeout: Duration,
         expected: &[Fingerprint],
     ) -> io::Result<(Connection, NetworkPublicKey)> {
-        let config = client_config(&self.identity, Want::Network(expected.to_vec()), ALPN_TRACKER).map_err(invalid)?;
+        let config = client_config(&self.identity, Want::Network(expected.to_vec()), ALPN_TRACKER)
+            .map_err(invalid)?;
         let incoming = Incoming::dial(address, from, timeout)?;
         of_tracker(shake_hands(incoming, client(&Arc::new(config))?, ALPN_TRACKER, timeout)?)
     }
@@ -205,7 +227,8 @@ impl fmt::Debug for DeviceSecurity {
 pub enum Transport {
     /// TLS 1.3, in which each proves its id.
     Tls(DeviceSecurity),
-    /// Bytes in clear and an id that is only claimed: to measure what encryption costs, and for nothing else.
+    /// Bytes in clear and an id that is only claimed: to measure what encryption costs, and for
+    /// nothing else.
     Plain(DeviceId),
 }
 
@@ -218,25 +241,37 @@ impl Transport {
         }
     }
 
-    /// Dials `device`, from the local address `from` if that is possible. Whoever else answers learns nothing.
+    /// Dials `device`, from the local address `from` if that is possible. Whoever else answers
+    /// learns nothing.
     ///
     /// # Errors
     /// The system's; `InvalidData` if another device answers.
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub fn dial(&self, address: SocketAddr, from: Option<IpAddr>, timeout: Duration, device: DeviceId) -> io::Result<Connection> {
+    pub fn dial(
+        &self,
+        address: SocketAddr,
+        from: Option<IpAddr>,
+        timeout: Duration,
+        device: DeviceId,
+    ) -> io::Result<Connection> {
         let started = Instant::now();
         let incoming = Incoming::dial(address, from, timeout)?;
         let timeout = timeout.saturating_sub(started.elapsed());
         match self {
             Self::Tls(security) => {
-                let config = client_config(&security.identity, Want::Device(device), ALPN_LINK).map_err(invalid)?;
+                let config = client_config(&security.identity, Want::Device(device), ALPN_LINK)
+                    .map_err(invalid)?;
                 Ok(shake_hands(incoming, client(&Arc::new(config))?, ALPN_LINK, timeout)?.0)
             }
             Self::Plain(own) => {
                 let (connection, answered) = introduce(incoming, *own, timeout)?;
-                if answered == device { Ok(connection) } else { Err(io::ErrorKind::InvalidData.into()) }
+                if answered == device {
+                    Ok(connection)
+                } else {
+                    Err(io::ErrorKind::InvalidData.into())
+                }
             }
         }
     }
@@ -248,19 +283,29 @@ impl Transport {
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub fn accept(&self, incoming: Incoming, timeout: Duration) -> io::Result<(Connection, DeviceId)> {
+    pub fn accept(
+        &self,
+        incoming: Incoming,
+        timeout: Duration,
+    ) -> io::Result<(Connection, DeviceId)> {
         match self {
-            Self::Tls(security) => match shake_hands(incoming, server(&security.links)?, ALPN_LINK, timeout)? {
-                (connection, Chain::Device(device)) => Ok((connection, device)),
-                (_, Chain::Tracker(_)) => Err(io::ErrorKind::InvalidData.into()),
-            },
+            Self::Tls(security) => {
+                match shake_hands(incoming, server(&security.links)?, ALPN_LINK, timeout)? {
+                    (connection, Chain::Device(device)) => Ok((connection, device)),
+                    (_, Chain::Tracker(_)) => Err(io::ErrorKind::InvalidData.into()),
+                }
+            }
             Self::Plain(own) => introduce(incoming, *own, timeout),
         }
     }
 }
 
 /// The plain transport's introduction: each end says its id.
-fn introduce(incoming: Incoming, own: DeviceId, timeout: Duration) -> io::Result<(Connection, DeviceId)> {
+fn introduce(
+    incoming: Incoming,
+    own: DeviceId,
+    timeout: Duration,
+) -> io::Result<(Connection, DeviceId)> {
     let connection = incoming.into_connection(None);
     connection.writer().write_all(own.as_bytes())?;
     let (mut reader, mut id) = (connection.reader(), [0; DeviceId::LEN]);
@@ -269,8 +314,8 @@ fn introduce(incoming: Incoming, own: DeviceId, timeout: Duration) -> io::Result
     Ok((connection, DeviceId::from_bytes(id)))
 }
 
-/// Keeps the machine's clock out of handshakes: no date in a certificate means anything here, and the library's own
-/// source of time panics where the clock is set before 1970.
+/// Keeps the machine's clock out of handshakes: no date in a certificate means anything here, and
+/// the library's own source of time panics where the clock is set before 1970.
 #[derive(Debug)]
 struct Dateless;
 
@@ -282,14 +327,21 @@ impl TimeProvider for Dateless {
 
 /// AES-128 first: every processor that has AES at all is fastest at it, and nobody breaks it.
 fn provider() -> Arc<CryptoProvider> {
-    use aws_lc_rs::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
-    let cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    use aws_lc_rs::cipher_suite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    let cipher_suites =
+        vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
     Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() })
 }
 
-fn server_config(identity: &Identity, visitors: Visitors, alpn: &[u8]) -> Result<ServerConfig, Error> {
-    let builder =
-        ServerConfig::builder_with_details(provider(), Arc::new(Dateless)).with_protocol_versions(&[&version::TLS13])?;
+fn server_config(
+    identity: &Identity,
+    visitors: Visitors,
+    alpn: &[u8],
+) -> Result<ServerConfig, Error> {
+    let builder = ServerConfig::builder_with_details(provider(), Arc::new(Dateless))
+        .with_protocol_versions(&[&version::TLS13])?;
     let mut config = builder
         .with_client_cert_verifier(Arc::new(visitors))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
@@ -303,8 +355,8 @@ fn server_config(identity: &Identity, visitors: Visitors, alpn: &[u8]) -> Result
 }
 
 fn client_config(identity: &Identity, want: Want, alpn: &[u8]) -> Result<ClientConfig, Error> {
-    let builder =
-        ClientConfig::builder_with_details(provider(), Arc::new(Dateless)).with_protocol_versions(&[&version::TLS13])?;
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Dateless))
+        .with_protocol_versions(&[&version::TLS13])?;
     let mut config = builder
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Host { want }))
@@ -317,7 +369,8 @@ fn client_config(identity: &Identity, want: Want, alpn: &[u8]) -> Result<ClientC
 }
 
 fn client(config: &Arc<ClientConfig>) -> io::Result<Handshake> {
-    let name = ServerName::try_from(TRACKER_NAME).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+    let name = ServerName::try_from(TRACKER_NAME)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
     let tls = UnbufferedClientConnection::new(config.clone(), name).map_err(invalid)?;
     Ok(Handshake::Client(Box::new(tls)))
 }
@@ -328,7 +381,9 @@ fn server(config: &Arc<ServerConfig>) -> io::Result<Handshake> {
 }
 
 /// Passes on a connection whose other end is a tracker, and the key that it shows.
-fn of_tracker((connection, chain): (Connection, Chain)) -> io::Result<(Connection, NetworkPublicKey)> {
+fn of_tracker(
+    (connection, chain): (Connection, Chain),
+) -> io::Result<(Connection, NetworkPublicKey)> {
     match chain {
         Chain::Tracker(network) => Ok((connection, network)),
         Chain::Device(_) => Err(io::ErrorKind::InvalidData.into()),
@@ -336,18 +391,32 @@ fn of_tracker((connection, chain): (Connection, Chain)) -> io::Result<(Connectio
 }
 
 /// Makes the handshake, and tells whose certificates the other end has shown.
-fn shake_hands(incoming: Incoming, mut tls: Handshake, alpn: &[u8], timeout: Duration) -> io::Result<(Connection, Chain)> {
+fn shake_hands(
+    incoming: Incoming,
+    mut tls: Handshake,
+    alpn: &[u8],
+    timeout: Duration,
+) -> io::Result<(Connection, Chain)> {
     let (deadline, mut input) = (Instant::now() + timeout, Input::default());
     exchange(&incoming, &mut tls, &mut input, deadline).inspect_err(|_| incoming.close())?;
-    let chain = tls.peer_certificates().and_then(|certificates| chain_of(certificates.first()?, &certificates[1..]));
+    let chain = tls
+        .peer_certificates()
+        .and_then(|certificates| chain_of(certificates.first()?, &certificates[1..]));
     match chain {
-        Some(chain) if tls.alpn_protocol() == Some(alpn) => Ok((incoming.into_connection(Some(tls.into_stream(input)?)), chain)),
+        Some(chain) if tls.alpn_protocol() == Some(alpn) => {
+            Ok((incoming.into_connection(Some(tls.into_stream(input)?)), chain))
+        }
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks another protocol")),
     }
 }
 
 /// Sends and receives until the handshake is over. What came right behind it is left in `input`.
-fn exchange(incoming: &Incoming, tls: &mut Handshake, input: &mut Input, deadline: Instant) -> io::Result<()> {
+fn exchange(
+    incoming: &Incoming,
+    tls: &mut Handshake,
+    input: &mut Input,
+    deadline: Instant,
+) -> io::Result<()> {
     let (socket, mut output) = (incoming.socket(), Output::default());
     loop {
         match tls.advance(input, &mut output) {
@@ -435,11 +504,17 @@ impl ServerCertVerifier for Host {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match (chain_of(end_entity, intermediates), &self.want) {
-            (Some(Chain::Tracker(network)), Want::Network(wanted)) => match (network.fingerprint(), wanted.first()) {
-                (found, Some(&expected)) if !wanted.contains(&found) => Err(other(WrongNetwork { expected, found })),
-                _ => Ok(ServerCertVerified::assertion()),
-            },
-            (Some(Chain::Device(device)), Want::Device(expected)) if device == *expected => Ok(ServerCertVerified::assertion()),
+            (Some(Chain::Tracker(network)), Want::Network(wanted)) => {
+                match (network.fingerprint(), wanted.first()) {
+                    (found, Some(&expected)) if !wanted.contains(&found) => {
+                        Err(other(WrongNetwork { expected, found }))
+                    }
+                    _ => Ok(ServerCertVerified::assertion()),
+                }
+            }
+            (Some(Chain::Device(device)), Want::Device(expected)) if device == *expected => {
+                Ok(ServerCertVerified::assertion())
+            }
             _ => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
@@ -469,7 +544,9 @@ impl ClientCertVerifier for Visitors {
     ) -> Result<ClientCertVerified, Error> {
         match (chain_of(end_entity, intermediates), self.own) {
             (Some(Chain::Device(_)), _) => Ok(ClientCertVerified::assertion()),
-            (Some(Chain::Tracker(network)), _) if self.networks.contains(&network) => Ok(ClientCertVerified::assertion()),
+            (Some(Chain::Tracker(network)), _) if self.networks.contains(&network) => {
+                Ok(ClientCertVerified::assertion())
+            }
             (Some(Chain::Tracker(network)), Some(expected)) => {
                 Err(other(WrongNetwork { expected, found: network.fingerprint() }))
             }

@@ -5,7 +5,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An address as bounds count it: an IPv4 address, also one written as IPv6; or the /64 of an IPv6 address, since a host has all of it.
+/// An address as bounds count it: an IPv4 address, also one written as IPv6; or the /64 of an IPv6
+/// address, since a host has all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(IpAddr);
 
@@ -14,7 +15,9 @@ impl Source {
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(address.into()),
-            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
+            IpAddr::V6(address) => {
+                Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into())
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One signal that everything is to end, which any number of threads can look at, wait for, or select on.
+//! One signal that everything is to end, which any number of threads can look at, wait for, or
+//! select on.
 //!
 //! **Invariant:** once set it stays set, and every waiter, present or future, returns at once.
 
@@ -47,7 +48,8 @@ impl Stop {
         self.receiver.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
     }
 
-    /// A channel that carries nothing and is disconnected when the signal is set, for use in a select.
+    /// A channel that carries nothing and is disconnected when the signal is set, for use in a
+    /// select.
     pub fn channel(&self) -> &Receiver<()> {
         &self.receiver
     }

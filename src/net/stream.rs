@@ -1,14 +1,19 @@
-//! TLS 1.3 of one connection, between encrypted bytes that were received and those to be sent (RFC 8446).
+//! TLS 1.3 of one connection, between encrypted bytes that were received and those to be sent (RFC
+//! 8446).
 //!
-//! **Invariant:** no IO. Whoever holds the lock of a direction encrypts or decrypts; bytes that were received wait in here, so that any reader
-//! of the connection goes on where the last one stopped. Whatever is not exactly what the other end has to send next ends the connection.
+//! **Invariant:** no IO. Whoever holds the lock of a direction encrypts or decrypts; bytes that
+//! were received wait in here, so that any reader of the connection goes on where the last one
+//! stopped. Whatever is not exactly what the other end has to send next ends the connection.
 //!
-//! The handshake is rustls's ([`handshake`]). The records behind it are ours, with the keys that rustls derives ([`keys`]), because no interface of
-//! rustls decrypts to where the data is wanted: it would have to be copied there from where it was decrypted.
-//! A record is decrypted on its way from where it was received into the reader's buffer, and encrypted on its way from the writer's
-//! to where it is sent from. Only one that does not fit into what the reader has asked for is decrypted in place, and copied.
+//! The handshake is rustls's ([`handshake`]). The records behind it are ours, with the keys that
+//! rustls derives ([`keys`]), because no interface of rustls decrypts to where the data is wanted:
+//! it would have to be copied there from where it was decrypted. A record is decrypted on its way
+//! from where it was received into the reader's buffer, and encrypted on its way from the writer's
+//! to where it is sent from. Only one that does not fit into what the reader has asked for is
+//! decrypted in place, and copied.
 //!
-//! Either direction has a lock of its own ([`receiving`], [`sending`]). What the one has to say to the other is a word or two in [`Control`].
+//! Either direction has a lock of its own ([`receiving`], [`sending`]). What the one has to say to
+//! the other is a word or two in [`Control`].
 
 mod buffers;
 mod handshake;
@@ -39,11 +44,14 @@ pub(super) struct TlsStream {
 
 /// What concerns both directions.
 struct Control {
-    /// What the next keys come from; taken when there is one to be made, and nothing is locked meanwhile but the direction it is for.
+    /// What the next keys come from; taken when there is one to be made, and nothing is locked
+    /// meanwhile but the direction it is for.
     secrets: Mutex<Secrets>,
-    /// The other end has changed its key and asks for a new one of ours: it comes before the next data.
+    /// The other end has changed its key and asks for a new one of ours: it comes before the next
+    /// data.
     new_key_due: AtomicBool,
-    /// The connection has ended, because something was wrong with what was received: nothing more is sent but the reason.
+    /// The connection has ended, because something was wrong with what was received: nothing more
+    /// is sent but the reason.
     broken: AtomicBool,
     /// That reason, as the code of an alert.
     reason: AtomicU8,
@@ -77,9 +85,11 @@ impl TlsStream {
         })
     }
 
-    /// Tells whether data, the end or an error can be read without receiving more. If not, what is not needed until more comes is given back.
+    /// Tells whether data, the end or an error can be read without receiving more. If not, what is
+    /// not needed until more comes is given back.
     pub(super) fn has_input(&self) -> bool {
-        self.control.broken.load(Ordering::Relaxed) || self.receiving.lock().has_input(&self.control)
+        self.control.broken.load(Ordering::Relaxed)
+            || self.receiving.lock().has_input(&self.control)
     }
 
     /// Lends what more is to be received into, and is to be put back, where nothing has been read.
@@ -87,10 +97,12 @@ impl TlsStream {
         self.receiving.lock().lend()
     }
 
-    /// Takes back what [`Received::More`] lent, and decrypts into `buffer` what has been received, as far as there is room.
+    /// Takes back what [`Received::More`] lent, and decrypts into `buffer` what has been received,
+    /// as far as there is room.
     ///
     /// # Errors
-    /// `InvalidData` when a byte was altered, replayed or left out: the connection is of no more use.
+    /// `InvalidData` when a byte was altered, replayed or left out: the connection is of no more
+    /// use.
     pub(super) fn read(&self, lent: Option<Input>, buffer: &mut [u8]) -> io::Result<Received> {
         let mut receiving = self.receiving.lock();
         if let Some(input) = lent {
@@ -110,7 +122,8 @@ impl TlsStream {
         self.receiving.lock().put_back(input);
     }
 
-    /// The sending direction, which is locked for as long as somebody sends; nothing if somebody else sends until `deadline`.
+    /// The sending direction, which is locked for as long as somebody sends; nothing if somebody
+    /// else sends until `deadline`.
     pub(super) fn sending_by(&self, deadline: Instant) -> Option<MutexGuard<'_, Sending>> {
         self.sending.try_lock_until(deadline)
     }
@@ -144,7 +157,8 @@ impl TlsStream {
         sending.new_key(&self.control).expect("there is always another");
     }
 
-    /// Appends what is said last to what waits to be sent: why the connection has ended, or that it is done.
+    /// Appends what is said last to what waits to be sent: why the connection has ended, or that it
+    /// is done.
     pub(super) fn say_farewell(&self, sending: &mut Sending) {
         sending.end(self.control.reason.load(Ordering::Relaxed).into());
     }
@@ -158,9 +172,13 @@ impl Control {
             Error::AlertReceived(_) => AlertDescription::CloseNotify,
             Error::DecryptError => AlertDescription::BadRecordMac,
             Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
-            Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate) => AlertDescription::IllegalParameter,
+            Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate) => {
+                AlertDescription::IllegalParameter
+            }
             Error::InvalidMessage(
-                InvalidMessage::InvalidContentType | InvalidMessage::InvalidEmptyPayload | InvalidMessage::UnexpectedMessage(_),
+                InvalidMessage::InvalidContentType
+                | InvalidMessage::InvalidEmptyPayload
+                | InvalidMessage::UnexpectedMessage(_),
             ) => AlertDescription::UnexpectedMessage,
             Error::InvalidMessage(_) => AlertDescription::DecodeError,
             _ => AlertDescription::UnexpectedMessage,

@@ -1,6 +1,7 @@
 //! Threads with a name and an owner.
 //!
-//! **Invariant:** every thread started here is counted until it has ended, and a panic in it ends that thread alone.
+//! **Invariant:** every thread started here is counted until it has ended, and a panic in it ends
+//! that thread alone.
 
 use std::collections::HashMap;
 use std::io;
@@ -46,7 +47,11 @@ impl Threads {
     ///
     /// # Errors
     /// The system's, when it has no room for another thread; `work` is dropped then.
-    pub fn spawn(&self, name: impl Into<String>, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub fn spawn(
+        &self,
+        name: impl Into<String>,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         let name = name.into();
         self.reap();
         let key = {
@@ -82,7 +87,8 @@ impl Threads {
         self.shared.state.lock().running.len()
     }
 
-    /// Waits until every thread has ended and joins them; returns the names of those still running after `timeout`.
+    /// Waits until every thread has ended and joins them; returns the names of those still running
+    /// after `timeout`.
     ///
     /// # Blocking
     /// For at most `timeout`.

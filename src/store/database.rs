@@ -1,7 +1,8 @@
 //! Opening a database and locking the directory that holds it.
 //!
-//! **Invariant:** an open database has the write-ahead log on, waits for the disk at each commit, and has the newest schema this
-//! program knows; one with a newer schema, or of another kind, is not touched.
+//! **Invariant:** an open database has the write-ahead log on, waits for the disk at each commit,
+//! and has the newest schema this program knows; one with a newer schema, or of another kind, is
+//! not touched.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -25,7 +26,8 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
-    /// The store was written by a later version of the program. It is not damaged, and nothing is to be moved away.
+    /// The store was written by a later version of the program. It is not damaged, and nothing is
+    /// to be moved away.
     #[error(
         "{} was made by a later version of Posse (format {found}; this one knows up to {known}): update this program, or give \
          another --data-dir; the data is not touched",
@@ -80,11 +82,19 @@ impl StoreError {
     /// length than the one that was written is damage, too.
     pub(crate) fn of(path: &Path, source: rusqlite::Error) -> Self {
         let is_damage = match &source {
-            rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => true,
-            other => matches!(other.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)),
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..) => true,
+            other => matches!(
+                other.sqlite_error_code(),
+                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+            ),
         };
         let path = path.to_owned();
-        if is_damage { Self::Damaged { path, why: source.to_string() } } else { Self::Database { path, source } }
+        if is_damage {
+            Self::Damaged { path, why: source.to_string() }
+        } else {
+            Self::Database { path, source }
+        }
     }
 }
 
@@ -95,7 +105,8 @@ pub struct DatabaseKind {
     pub name: &'static str,
     /// SQLite's `application_id`: tells our files from any other.
     pub application_id: i32,
-    /// Statements that lead from each schema version to the next; the first one starts from an empty file.
+    /// Statements that lead from each schema version to the next; the first one starts from an
+    /// empty file.
     pub migrations: &'static [&'static str],
 }
 
@@ -131,8 +142,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Makes an empty file that only its owner may read, if there is none: the directory may be one that others may enter. SQLite gives
-/// the files it puts beside a database the same rights.
+/// Makes an empty file that only its owner may read, if there is none: the directory may be one
+/// that others may enter. SQLite gives the files it puts beside a database the same rights.
 pub(super) fn keep_private(path: &Path) {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -144,9 +155,14 @@ pub(super) fn keep_private(path: &Path) {
 
 /// Checks what a database is for, and that this program knows its schema. Returns whether it is
 /// empty.
-pub(super) fn check_kind(path: &Path, kind: DatabaseKind, connection: &Connection) -> Result<bool, StoreError> {
+pub(super) fn check_kind(
+    path: &Path,
+    kind: DatabaseKind,
+    connection: &Connection,
+) -> Result<bool, StoreError> {
     let wrap = |source| StoreError::of(path, source);
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(wrap);
+    let pragma =
+        |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(wrap);
     let (application_id, found) = (pragma("application_id")?, pragma("user_version")?);
     let is_new = application_id == 0 && found == 0 && pragma("schema_version")? == 0;
     if !is_new && application_id != i64::from(kind.application_id) {
@@ -154,7 +170,11 @@ pub(super) fn check_kind(path: &Path, kind: DatabaseKind, connection: &Connectio
     }
     if found > kind.migrations.len() as i64 {
         let found = u32::try_from(found).unwrap_or(u32::MAX);
-        return Err(StoreError::Newer { path: path.to_owned(), found, known: kind.migrations.len() as u32 });
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: kind.migrations.len() as u32,
+        });
     }
     Ok(is_new)
 }
@@ -172,7 +192,8 @@ fn migrate(connection: &mut Connection, kind: DatabaseKind) -> rusqlite::Result<
     transaction.commit()
 }
 
-/// Keeps other processes out of a data directory until dropped, or until the process ends in whatever way.
+/// Keeps other processes out of a data directory until dropped, or until the process ends in
+/// whatever way.
 #[derive(Debug)]
 pub struct DirectoryLock {
     path: PathBuf,
@@ -183,7 +204,8 @@ impl DirectoryLock {
     /// Makes the directory if need be, readable by its owner alone, and locks it.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another process holds it, [`StoreError::Io`] if it cannot be made or written.
+    /// [`StoreError::InUse`] if another process holds it, [`StoreError::Io`] if it cannot be made
+    /// or written.
     pub fn take(path: &Path) -> Result<Self, StoreError> {
         let wrap = |source| StoreError::Io { path: path.to_owned(), source };
         make_private(path).map_err(wrap)?;
@@ -194,7 +216,9 @@ impl DirectoryLock {
         let mut file = options.open(path.join(LOCK_FILE)).map_err(wrap)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse { path: path.to_owned() }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(StoreError::InUse { path: path.to_owned() });
+            }
             Err(errno) => return Err(wrap(errno.into())),
         }
         // For whoever wonders who holds it; nothing reads it, so a full disk does not matter here.
@@ -221,7 +245,11 @@ fn make_private(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const KIND: DatabaseKind = DatabaseKind { name: "test store", application_id: 77, migrations: &["CREATE TABLE t (x)"] };
+    const KIND: DatabaseKind = DatabaseKind {
+        name: "test store",
+        application_id: 77,
+        migrations: &["CREATE TABLE t (x)"],
+    };
 
     #[test]
     fn a_directory_is_used_once_at_a_time() {
@@ -245,7 +273,12 @@ mod tests {
         database.execute("INSERT INTO t VALUES (1)", []).unwrap();
         let mut count = 0;
         for entry in fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
-            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+            assert_eq!(
+                entry.metadata().unwrap().permissions().mode() & 0o077,
+                0,
+                "{:?}",
+                entry.path()
+            );
             count += 1;
         }
         assert!(count >= 3, "the lock, the database and its log");
@@ -256,14 +289,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.sqlite");
         open_database(&path, KIND).unwrap().execute("INSERT INTO t VALUES (1)", []).unwrap();
-        let newer = DatabaseKind { migrations: &["CREATE TABLE t (x)", "ALTER TABLE t ADD COLUMN y"], ..KIND };
-        let count: u32 =
-            open_database(&path, newer).unwrap().query_row("SELECT count(y) + 1 FROM t", [], |row| row.get(0)).unwrap();
+        let newer = DatabaseKind {
+            migrations: &["CREATE TABLE t (x)", "ALTER TABLE t ADD COLUMN y"],
+            ..KIND
+        };
+        let count: u32 = open_database(&path, newer)
+            .unwrap()
+            .query_row("SELECT count(y) + 1 FROM t", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(count, 1);
         let error = open_database(&path, KIND).unwrap_err();
         assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }));
         let words = error.to_string();
-        assert!(words.contains("made by a later version") && !words.contains("move") && !words.contains("damaged"), "{words}");
+        assert!(
+            words.contains("made by a later version")
+                && !words.contains("move")
+                && !words.contains("damaged"),
+            "{words}"
+        );
         let other = DatabaseKind { application_id: 78, ..newer };
         assert!(matches!(open_database(&path, other), Err(StoreError::Foreign { .. })));
     }

@@ -1,10 +1,12 @@
-//! The client's device state: trusted network, shares, downloads with the journal of their verified pieces, and metainfos.
+//! The client's device state: trusted network, shares, downloads with the journal of their verified
+//! pieces, and metainfos.
 //!
-//! **Invariant:** one process at a time uses a data directory; a share or download belongs to a user, and nobody else's session
-//! sees it. The directory is the user's alone (0700), the database too (0600).
+//! **Invariant:** one process at a time uses a data directory; a share or download belongs to a
+//! user, and nobody else's session sees it. The directory is the user's alone (0700), the database
+//! too (0600).
 //!
-//! Every call that writes blocks on the disk for a few milliseconds, unless it says otherwise; those of several threads at the same time share
-//! that ([`Gather`]).
+//! Every call that writes blocks on the disk for a few milliseconds, unless it says otherwise;
+//! those of several threads at the same time share that ([`Gather`]).
 
 mod queued;
 mod trackers;
@@ -20,7 +22,10 @@ pub use self::queued::QueuedRow;
 pub use self::trackers::SuccessorRow;
 use super::gather::Gather;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
-use crate::types::{Bitfield, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, InodeId, Label, Sha1Digest, UserId};
+use crate::types::{
+    Bitfield, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, InodeId, Label, Sha1Digest,
+    UserId,
+};
 use crate::wire::metainfo::Metainfo;
 
 /// Name of the database in the data directory.
@@ -30,7 +35,14 @@ const DATABASE: &str = "device.sqlite";
 const KIND: DatabaseKind = DatabaseKind {
     name: "client's device state",
     application_id: 0x5053_4456,
-    migrations: &[SCHEMA, SCHEMA_2, queued::SCHEMA, trackers::SCHEMA, SCHEMA_5, trackers::SCHEMA_KEYS],
+    migrations: &[
+        SCHEMA,
+        SCHEMA_2,
+        queued::SCHEMA,
+        trackers::SCHEMA,
+        SCHEMA_5,
+        trackers::SCHEMA_KEYS,
+    ],
 };
 
 const SCHEMA: &str = "
@@ -53,9 +65,10 @@ const SCHEMA: &str = "
         PRIMARY KEY (user, info_hash)) WITHOUT ROWID;
 ";
 
-/// What came with encryption. A device is known by its key, in a file of its own, and remembers which network it trusts. Shares of before
-/// have no time at which their file was made: it is taken over at the next login, when all else fits. Of downloads it was not noted which file
-/// their `.part` is: that of one with pieces is taken for it (inode 0).
+/// What came with encryption. A device is known by its key, in a file of its own, and remembers
+/// which network it trusts. Shares of before have no time at which their file was made: it is taken
+/// over at the next login, when all else fits. Of downloads it was not noted which file their
+/// `.part` is: that of one with pieces is taken for it (inode 0).
 const SCHEMA_2: &str = "
     DROP TABLE identity;
     CREATE TABLE network (only INTEGER PRIMARY KEY CHECK (only = 1), fingerprint BLOB NOT NULL);
@@ -66,7 +79,8 @@ const SCHEMA_2: &str = "
     UPDATE download SET part_dev = 0, part_inode = 0 WHERE ltrim(hex(verified), '0') <> '';
 ";
 
-/// What came with ids of files that commit to every fact. Files of before have no hash of chaining values.
+/// What came with ids of files that commit to every fact. Files of before have no hash of chaining
+/// values.
 const SCHEMA_5: &str = "
     ALTER TABLE share ADD COLUMN chain BLOB;
     ALTER TABLE download ADD COLUMN chain BLOB;
@@ -223,8 +237,10 @@ impl DeviceStore {
     /// # Errors
     /// Those of the database.
     pub fn network(&self) -> Result<Option<Fingerprint>> {
-        let found =
-            self.with(|c| c.query_row("SELECT fingerprint FROM network", [], |row| row.get::<_, [u8; 32]>(0)).optional())?;
+        let found = self.with(|c| {
+            c.query_row("SELECT fingerprint FROM network", [], |row| row.get::<_, [u8; 32]>(0))
+                .optional()
+        })?;
         Ok(found.map(Fingerprint::from_bytes))
     }
 
@@ -233,7 +249,10 @@ impl DeviceStore {
     /// # Errors
     /// Those of the database.
     pub fn set_network(&self, fingerprint: Fingerprint) -> Result<()> {
-        self.execute("INSERT OR REPLACE INTO network (only, fingerprint) VALUES (1, ?1)", params![fingerprint.as_bytes()])
+        self.execute(
+            "INSERT OR REPLACE INTO network (only, fingerprint) VALUES (1, ?1)",
+            params![fingerprint.as_bytes()],
+        )
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {
@@ -278,7 +297,13 @@ impl DeviceStore {
     ///
     /// # Errors
     /// SQLite's.
-    pub fn set_share_state(&self, user: UserId, group: GroupId, info_hash: InfoHash, state: ShareState) -> Result<()> {
+    pub fn set_share_state(
+        &self,
+        user: UserId,
+        group: GroupId,
+        info_hash: InfoHash,
+        state: ShareState,
+    ) -> Result<()> {
         self.execute(
             "UPDATE share SET state = ?4 WHERE user = ?1 AND grp = ?2 AND info_hash = ?3",
             params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes(), share_state(state)],
@@ -301,7 +326,10 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn stop_shares(&self, user: UserId, group: GroupId) -> Result<()> {
-        self.execute("UPDATE share SET state = 0 WHERE user = ?1 AND grp = ?2", params![user.as_bytes(), group.as_bytes()])
+        self.execute(
+            "UPDATE share SET state = 0 WHERE user = ?1 AND grp = ?2",
+            params![user.as_bytes(), group.as_bytes()],
+        )
     }
 
     /// Notes the name under which a group is shown now, in shares and downloads of every user.
@@ -311,8 +339,16 @@ impl DeviceStore {
     pub fn relabel_group(&self, group: GroupId, label: &Label) -> Result<()> {
         self.write(|connection| {
             let params = params![group.as_bytes(), label.as_str()];
-            execute(connection, "UPDATE share SET group_label = ?2 WHERE grp = ?1 AND group_label <> ?2", params)?;
-            execute(connection, "UPDATE download SET group_label = ?2 WHERE grp = ?1 AND group_label <> ?2", params)
+            execute(
+                connection,
+                "UPDATE share SET group_label = ?2 WHERE grp = ?1 AND group_label <> ?2",
+                params,
+            )?;
+            execute(
+                connection,
+                "UPDATE download SET group_label = ?2 WHERE grp = ?1 AND group_label <> ?2",
+                params,
+            )
         })
     }
 
@@ -360,11 +396,17 @@ impl DeviceStore {
         self.write(|connection| set_progress(connection, user, info_hash, now))
     }
 
-    /// Notes that a download is complete, and the share that has become of it if it is to be one: all or nothing.
+    /// Notes that a download is complete, and the share that has become of it if it is to be one:
+    /// all or nothing.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn complete(&self, user: UserId, metainfo: &Metainfo, share: Option<&ShareRow>) -> Result<()> {
+    pub fn complete(
+        &self,
+        user: UserId,
+        metainfo: &Metainfo,
+        share: Option<&ShareRow>,
+    ) -> Result<()> {
         self.write(|connection| {
             put_metainfo(connection, metainfo)?;
             share.map_or(Ok(()), |share| put_share(connection, share))?;
@@ -400,7 +442,10 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn remove_download(&self, user: UserId, info_hash: InfoHash) -> Result<()> {
-        self.execute("DELETE FROM download WHERE user = ?1 AND info_hash = ?2", params![user.as_bytes(), info_hash.as_bytes()])
+        self.execute(
+            "DELETE FROM download WHERE user = ?1 AND info_hash = ?2",
+            params![user.as_bytes(), info_hash.as_bytes()],
+        )
     }
 
     /// Keeps a metainfo.
@@ -425,20 +470,30 @@ impl DeviceStore {
     /// SQLite's.
     pub fn metainfo(&self, info_hash: InfoHash) -> Result<Option<Metainfo>> {
         let sql = "SELECT bytes FROM metainfo WHERE info_hash = ?1";
-        let bytes: Option<Vec<u8>> =
-            self.with(|c| c.prepare_cached(sql)?.query_row([info_hash.as_bytes()], |row| row.get(0)).optional())?;
+        let bytes: Option<Vec<u8>> = self.with(|c| {
+            c.prepare_cached(sql)?.query_row([info_hash.as_bytes()], |row| row.get(0)).optional()
+        })?;
         let metainfo = bytes.and_then(|bytes| Metainfo::from_bytes(&bytes).ok());
         Ok(metainfo.filter(|metainfo| metainfo.info_hash() == info_hash))
     }
 }
 
 fn check(path: &Path, connection: &Connection) -> Result<()> {
-    let verdict: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| StoreError::of(path, e))?;
-    if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), why: verdict }) }
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|e| StoreError::of(path, e))?;
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged { path: path.to_owned(), why: verdict })
+    }
 }
 
-fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
+fn execute(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute(params).map(drop)
 }
 
@@ -447,7 +502,12 @@ fn put_metainfo(connection: &Connection, metainfo: &Metainfo) -> rusqlite::Resul
     execute(connection, sql, params![metainfo.info_hash().as_bytes(), bytes])
 }
 
-fn set_progress(connection: &Connection, user: UserId, info_hash: InfoHash, now: &Progress) -> rusqlite::Result<()> {
+fn set_progress(
+    connection: &Connection,
+    user: UserId,
+    info_hash: InfoHash,
+    now: &Progress,
+) -> rusqlite::Result<()> {
     let (state, reason) = progress(now);
     let sql = "UPDATE download SET state = ?3, reason = ?4 WHERE user = ?1 AND info_hash = ?2";
     execute(connection, sql, params![user.as_bytes(), info_hash.as_bytes(), state, reason])
@@ -526,7 +586,8 @@ fn part_columns(part: Option<OwnPart>) -> (Option<i64>, Option<i64>, Option<i64>
 }
 
 fn part(row: &Row<'_>) -> rusqlite::Result<Option<OwnPart>> {
-    let numbers = row.get::<_, Option<i64>>("part_dev")?.zip(row.get::<_, Option<i64>>("part_inode")?);
+    let numbers =
+        row.get::<_, Option<i64>>("part_dev")?.zip(row.get::<_, Option<i64>>("part_inode")?);
     let born_ns = row.get("part_born_ns")?;
     Ok(numbers.map(|(dev, inode)| match inode {
         0 => OwnPart::Any,
@@ -549,7 +610,9 @@ where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
     let text: String = row.get(column)?;
-    text.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e)))
+    text.parse().map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
+    })
 }
 
 fn facts(row: &Row<'_>) -> rusqlite::Result<FileFacts> {
@@ -595,7 +658,9 @@ fn share_row(row: &Row<'_>) -> rusqlite::Result<ShareRow> {
 fn download_row(row: &Row<'_>) -> rusqlite::Result<DownloadRow> {
     let facts = facts(row)?;
     let reason: Option<String> = row.get("reason")?;
-    let count = crate::types::Geometry::new(facts.len, facts.piece_len).map(|g| g.piece_count()).unwrap_or(0);
+    let count = crate::types::Geometry::new(facts.len, facts.piece_len)
+        .map(|g| g.piece_count())
+        .unwrap_or(0);
     let verified: Option<Vec<u8>> = row.get("verified")?;
     Ok(DownloadRow {
         user: UserId::from_bytes(row.get("user")?),
@@ -611,7 +676,9 @@ fn download_row(row: &Row<'_>) -> rusqlite::Result<DownloadRow> {
             _ => Progress::Complete,
         },
         // A bitfield that does not fit vouches for nothing; the pieces are hashed again.
-        verified: verified.map(|bytes| Bitfield::from_bytes(bytes, count).unwrap_or_else(|_| Bitfield::empty(count))),
+        verified: verified.map(|bytes| {
+            Bitfield::from_bytes(bytes, count).unwrap_or_else(|_| Bitfield::empty(count))
+        }),
         part: part(row)?,
         begun_ms: row.get::<_, i64>("begun")? as u64,
     })

@@ -56,7 +56,12 @@ pub(super) fn free_bytes(directory: &Path) -> Option<u64> {
 }
 
 /// Refuses to begin what would fill the disk. What is not known is not too little.
-pub(super) fn check_free(directory: &Path, free: Option<u64>, need: u64, what: &str) -> Result<(), StoreError> {
+pub(super) fn check_free(
+    directory: &Path,
+    free: Option<u64>,
+    need: u64,
+    what: &str,
+) -> Result<(), StoreError> {
     match free {
         Some(free) if free < need => {
             let [need, free] = [need, free].map(|bytes| bytes.div_ceil(1_000_000));
@@ -83,9 +88,8 @@ pub(super) fn put_in_place(temporary: &Path, path: &Path) -> Result<(), StoreErr
         Ok(()) => remove(temporary)?,
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(failed(path)(e)),
         // The file system has no hard links.
-        Err(_) => {
-            rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE).map_err(|e| failed(path)(e.into()))?
-        }
+        Err(_) => rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)
+            .map_err(|e| failed(path)(e.into()))?,
     }
     sync_directory_of(path)
 }

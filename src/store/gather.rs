@@ -1,11 +1,15 @@
-//! One connection for many threads: what they write at the same time shares one transaction, and one wait for the disk.
+//! One connection for many threads: what they write at the same time shares one transaction, and
+//! one wait for the disk.
 //!
-//! **Invariant:** [`Gather::write`] returns success once what it wrote has been committed, with all that was written before it. A
-//! write that fails takes none of the others of its transaction with it; a commit that fails, fails all of them.
+//! **Invariant:** [`Gather::write`] returns success once what it wrote has been committed, with all
+//! that was written before it. A write that fails takes none of the others of its transaction with
+//! it; a commit that fails, fails all of them.
 //!
-//! While one thread waits for the disk others come; the last of these to have written commits for all. Nobody waits for writers that
-//! have not come yet: a lone write is committed at once. [`Gather::write_soon`] leaves its write to the next commit, for callers
-//! that have several and then [`Gather::flush`], which fails if any of it was lost since the last one, whoever was to commit it. Blocks on the disk; calls from several threads take turns.
+//! While one thread waits for the disk others come; the last of these to have written commits for
+//! all. Nobody waits for writers that have not come yet: a lone write is committed at once.
+//! [`Gather::write_soon`] leaves its write to the next commit, for callers that have several and
+//! then [`Gather::flush`], which fails if any of it was lost since the last one, whoever was to
+//! commit it. Blocks on the disk; calls from several threads take turns.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -83,10 +87,12 @@ impl Gather {
         result
     }
 
-    /// Waits until everything written so far is committed. Fails if something that was left for soon has been lost since the last time.
+    /// Waits until everything written so far is committed. Fails if something that was left for
+    /// soon has been lost since the last time.
     pub(super) fn flush(&self) -> Result<()> {
         let mut state = self.state.lock();
-        let settled = state.open.clone().map_or(Ok(()), |transaction| self.settle(&mut state, &transaction));
+        let settled =
+            state.open.clone().map_or(Ok(()), |transaction| self.settle(&mut state, &transaction));
         let lost = state.lost.take();
         settled?;
         lost.map_or(Ok(()), |lost| Err(told(&lost)))
@@ -110,14 +116,20 @@ impl Gather {
 
 impl State {
     /// As [`State::add`], for work whose commit nobody waits for.
-    fn add_soon<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<(Arc<Transaction>, Result<T>)> {
+    fn add_soon<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<(Arc<Transaction>, Result<T>)> {
         let added = self.add(work)?;
         self.has_soon |= self.open.is_some() && added.1.is_ok();
         Ok(added)
     }
 
     /// Carries work out in the open transaction, or in a new one; undoes it alone if it fails.
-    fn add<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<(Arc<Transaction>, Result<T>)> {
+    fn add<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<(Arc<Transaction>, Result<T>)> {
         let transaction = match &self.open {
             Some(transaction) => transaction.clone(),
             None => {
@@ -132,7 +144,8 @@ impl State {
         let undone = if result.is_err() { self.run("ROLLBACK TO one") } else { Ok(()) };
         let released = undone.and_then(|()| self.run("RELEASE one"));
         if self.connection.is_autocommit() || released.is_err() {
-            // On a disk that is full or broken SQLite gives the whole transaction up, and with it what others wrote.
+            // On a disk that is full or broken SQLite gives the whole transaction up, and with it
+            // what others wrote.
             let cause = result.as_ref().err().or(released.as_ref().err());
             let outcome = Err(cause.map_or_else(unknown, describe));
             self.end(outcome);
@@ -172,12 +185,17 @@ fn told((error, text): &Failure) -> Error {
 fn describe(error: &Error) -> Failure {
     match error {
         Error::SqliteFailure(code, text) => (*code, text.clone()),
-        other => (ffi::Error { code: ErrorCode::Unknown, extended_code: 0 }, Some(other.to_string())),
+        other => {
+            (ffi::Error { code: ErrorCode::Unknown, extended_code: 0 }, Some(other.to_string()))
+        }
     }
 }
 
 fn unknown() -> Failure {
-    (ffi::Error { code: ErrorCode::Unknown, extended_code: 0 }, Some("the transaction was given up".to_owned()))
+    (
+        ffi::Error { code: ErrorCode::Unknown, extended_code: 0 },
+        Some("the transaction was given up".to_owned()),
+    )
 }
 
 #[cfg(test)]
@@ -218,7 +236,11 @@ mod tests {
                     for number in 0..50 {
                         let id = thread * 1000 + number;
                         gather.write(insert(id)).unwrap();
-                        let there: bool = own.query_row("SELECT count(*) FROM t WHERE x = ?1", [id], |row| row.get(0)).unwrap();
+                        let there: bool = own
+                            .query_row("SELECT count(*) FROM t WHERE x = ?1", [id], |row| {
+                                row.get(0)
+                            })
+                            .unwrap();
                         assert!(there, "{id} was called written, and is not committed");
                     }
                 });
@@ -232,7 +254,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (gather, other) = gather(&dir);
         gather.write_soon(insert(1)).unwrap();
-        let both = |connection: &Connection| insert(2)(connection).and_then(|()| insert(1)(connection));
+        let both =
+            |connection: &Connection| insert(2)(connection).and_then(|()| insert(1)(connection));
         gather.write(both).unwrap_err();
         assert_eq!(committed(&other), 1, "the first is kept, and of the failed one nothing");
         gather.write(insert(2)).unwrap();
@@ -269,10 +292,13 @@ mod tests {
             })
             .unwrap();
         gather.write_soon(insert(1)).unwrap();
-        // A constraint that is looked at when the transaction is to end stands for a disk that fails then.
+        // A constraint that is looked at when the transaction is to end stands for a disk that
+        // fails then.
         gather.write(|connection| connection.execute("INSERT INTO c VALUES (7)", [])).unwrap_err();
         assert_eq!(committed(&other), 0);
-        gather.flush().expect_err("what was left for soon is lost, and only the other writer has heard");
+        gather
+            .flush()
+            .expect_err("what was left for soon is lost, and only the other writer has heard");
         gather.flush().expect("said once");
         gather.write(insert(1)).unwrap();
         assert_eq!(committed(&other), 1, "and the next one works");

@@ -17,5 +17,7 @@ mod rows;
 mod takeover;
 
 pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
-pub use device::{DeviceStore, DownloadRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState, SuccessorRow};
+pub use device::{
+    DeviceStore, DownloadRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState, SuccessorRow,
+};
 pub use rows::{Entries, RowReader, RowStore, Tables, restore};

@@ -18,12 +18,8 @@ impl RowStore {
     /// On the disk.
     pub fn open(directory: &Path, fresh: StoreId) -> Result<Self, StoreError> {
         take_over(directory)?;
-        Self::open_rows(
-            directory,
-            fresh,
-            |is_taken_over| {
-                if is_taken_over { put_away(directory) } else { warn_of_unused(directory) }
-            },
-        )
+        Self::open_rows(directory, fresh, |is_taken_over| {
+            if is_taken_over { put_away(directory) } else { warn_of_unused(directory) }
+        })
     }
 }

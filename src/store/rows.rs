@@ -1,12 +1,12 @@
 //! The tracker's rows, and how far each store is known, in SQLite.
 //!
 //! **Invariant:** what [`RowStore::commit`] ends is there whole or not at all: rows, entries of the
-//! indexes, the last update sequence, checkpoints and the version vector. An update sequence is used
-//! under one store id only, since each start takes a new id.
+//! indexes, the last update sequence, checkpoints and the version vector. An update sequence is
+//! used under one store id only, since each start takes a new id.
 //!
-//! A commit writes one record into the journal, a table of the same database. Rows and entries wait in a
-//! memtable, and go to their tables many at a time: written at each commit they were a tenth as fast
-//! with 64 writers. A start moves what the journal holds.
+//! A commit writes one record into the journal, a table of the same database. Rows and entries wait
+//! in a memtable, and go to their tables many at a time: written at each commit they were a tenth
+//! as fast with 64 writers. A start moves what the journal holds.
 //!
 //! One thread owns the [`RowStore`]. Other threads read through a [`RowReader`] of their own, which
 //! sees what is committed. A row's body is its wire encoding; what the entries mean is the
@@ -38,7 +38,9 @@ use rusqlite::{Connection, params};
 pub use self::copy::restore;
 pub use self::making::Entries;
 use self::memtable::{Memtable, Taken};
-use self::meta::{check_encoding, lineage_from_bytes, put_number, read_meta, read_number, start, succeed};
+use self::meta::{
+    check_encoding, lineage_from_bytes, put_number, read_meta, read_number, start, succeed,
+};
 use self::peers::Peers;
 pub(super) use self::peers::{PEERS_MAX, Peer, put_peer};
 pub use self::reader::RowReader;
@@ -102,20 +104,22 @@ pub struct RowStore {
     sequence: u64,
     swept: u64,
     peers: Peers,
-    /// The transaction that has begun: one for all reads until the next check, since each begin and end takes
-    /// locks of the file.
+    /// The transaction that has begun: one for all reads until the next check, since each begin and
+    /// end takes locks of the file.
     transaction: Cell<Begun>,
     /// Written, and not in the tables yet.
     memtable: Memtable,
     /// What is in the memtable is, as far as it is committed, in the journal.
     is_journaled: bool,
-    /// The next commit moves what waits to the tables: a row has been deleted, or the caller wants it.
+    /// The next commit moves what waits to the tables: a row has been deleted, or the caller wants
+    /// it.
     is_flush_due: bool,
     /// Bytes of the journal's records.
     journal_len: usize,
     /// Set while something committed is not in the tables yet, where readers look.
     unflushed: Arc<AtomicBool>,
-    /// Rows that were looked for lately, there or not: a change looks at some of them again and again.
+    /// Rows that were looked for lately, there or not: a change looks at some of them again and
+    /// again.
     lately: RefCell<HashMap<RowKey, Option<Row>>>,
     /// The same of entries that are not in the memtable.
     lately_entries: RefCell<HashMap<Vec<u8>, Option<Vec<u8>>>>,
@@ -131,8 +135,9 @@ const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 8_192 };
 const JOURNAL_LEN_MAX: usize = 8 << 20;
 
 impl RowStore {
-    /// Opens the store in `directory`, or makes one, and takes the id `fresh` for this start. Before the
-    /// first write, `begin` hears whether the rows were made from an older store that still has its name.
+    /// Opens the store in `directory`, or makes one, and takes the id `fresh` for this start.
+    /// Before the first write, `begin` hears whether the rows were made from an older store that
+    /// still has its name.
     ///
     /// # Errors
     /// Every [`StoreError`] but `InUse`: locking the directory is the caller's business.
@@ -151,7 +156,8 @@ impl RowStore {
         let lineage = match read_meta(&path, &connection, meta::LINEAGE)? {
             None => Lineage::new(fresh),
             Some(bytes) => {
-                let before = lineage_from_bytes(&bytes).ok_or_else(|| damaged(&path, "bad lineage"))?;
+                let before =
+                    lineage_from_bytes(&bytes).ok_or_else(|| damaged(&path, "bad lineage"))?;
                 succeed(before, fresh, sequence, &mut peers)
             }
         };
@@ -177,8 +183,8 @@ impl RowStore {
         Ok(store)
     }
 
-    /// Is true while something committed is not in the tables yet: a [`RowReader`] sees all that was
-    /// committed once [`RowStore::flush`] has been called.
+    /// Is true while something committed is not in the tables yet: a [`RowReader`] sees all that
+    /// was committed once [`RowStore::flush`] has been called.
     pub fn unflushed(&self) -> Arc<AtomicBool> {
         self.unflushed.clone()
     }
@@ -192,7 +198,8 @@ impl RowStore {
         StoreState { lineage, sequence, swept, checkpoints, vector }
     }
 
-    /// Moves what waits into the tables, and commits that with all else that has been written so far.
+    /// Moves what waits into the tables, and commits that with all else that has been written so
+    /// far.
     ///
     /// # Errors
     /// [`StoreError::Database`] if the disk is full or fails.
@@ -201,8 +208,8 @@ impl RowStore {
         self.end_transaction()
     }
 
-    /// Says what has failed, if anything has, and ends the reading transaction. Nothing may leave that rests
-    /// on rows read here before this has been asked; it is asked once a turn.
+    /// Says what has failed, if anything has, and ends the reading transaction. Nothing may leave
+    /// that rests on rows read here before this has been asked; it is asked once a turn.
     ///
     /// # Errors
     /// What failed first: [`StoreError::Damaged`] or [`StoreError::Database`].
@@ -217,7 +224,8 @@ impl RowStore {
         Err(failure)
     }
 
-    /// Stores rows, ends the transaction as [`RowStore::commit`] does, and flushes. Makes no entries.
+    /// Stores rows, ends the transaction as [`RowStore::commit`] does, and flushes. Makes no
+    /// entries.
     ///
     /// # Errors
     /// Those of [`RowStore::commit`].
@@ -229,8 +237,8 @@ impl RowStore {
         self.flush()
     }
 
-    /// Ends the transaction in which the rows of these were written, all or nothing, with their update
-    /// sequences, checkpoints and vectors. When this returns, they are on the disk.
+    /// Ends the transaction in which the rows of these were written, all or nothing, with their
+    /// update sequences, checkpoints and vectors. When this returns, they are on the disk.
     ///
     /// # Errors
     /// [`StoreError::Database`] if the disk is full or fails: nothing is stored then.
@@ -245,7 +253,8 @@ impl RowStore {
             );
             sequence = sequence.max(transaction.sequence);
             let own = self.lineage.store;
-            for &(store, complete) in transaction.vector.iter().filter(|&&(store, _)| store != own) {
+            for &(store, complete) in transaction.vector.iter().filter(|&&(store, _)| store != own)
+            {
                 peers.raise(store, 0, complete);
             }
             for &(store, checkpoint) in &transaction.checkpoints {
@@ -257,19 +266,26 @@ impl RowStore {
         } else {
             self.write_record();
         }
-        self.write(|connection| put_number(connection, meta::SEQUENCE, sequence).and_then(|()| peers.write(connection)));
+        self.write(|connection| {
+            put_number(connection, meta::SEQUENCE, sequence).and_then(|()| peers.write(connection))
+        });
         self.end_transaction()?;
         (self.peers, self.sequence) = (peers, sequence);
         Ok(())
     }
 
-    /// Returns at most `limit` tombstones and requests with a stamp before `before_ms`, and the largest
-    /// update sequence of a tombstone among these and those of earlier calls. The caller deletes them.
+    /// Returns at most `limit` tombstones and requests with a stamp before `before_ms`, and the
+    /// largest update sequence of a tombstone among these and those of earlier calls. The caller
+    /// deletes them.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if one cannot be read, [`StoreError::Database`] if the disk is full
     /// or fails.
-    pub fn old_rows(&mut self, before_ms: u64, limit: usize) -> Result<(Vec<Row>, u64), StoreError> {
+    pub fn old_rows(
+        &mut self,
+        before_ms: u64,
+        limit: usize,
+    ) -> Result<(Vec<Row>, u64), StoreError> {
         self.flush()?;
         let (mut rows, mut swept) = (Vec::new(), self.swept);
         {
@@ -304,7 +320,8 @@ impl RowStore {
         }
         self.transaction.set(Begun::Writing);
         if !self.tables.has_failed() {
-            write(&self.tables.connection).unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
+            write(&self.tables.connection)
+                .unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
         }
     }
 
@@ -325,12 +342,16 @@ impl RowStore {
     }
 
     fn execute(&self, sql: &str) {
-        let run = self.tables.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]).map(drop));
+        let run = self
+            .tables
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]).map(drop));
         run.unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
     }
 
-    /// Has the next commit move what waits to the tables, instead of writing to the journal and flushing
-    /// later.
+    /// Has the next commit move what waits to the tables, instead of writing to the journal and
+    /// flushing later.
     pub fn flush_at_commit(&mut self) {
         self.is_flush_due = true;
     }
@@ -348,7 +369,12 @@ impl RowStore {
         self.is_journaled = true;
         self.journal_len += record.len();
         self.unflushed.store(true, Ordering::Release);
-        self.write(|connection| connection.prepare_cached("INSERT INTO journal (body) VALUES (?1)")?.execute([record]).map(drop));
+        self.write(|connection| {
+            connection
+                .prepare_cached("INSERT INTO journal (body) VALUES (?1)")?
+                .execute([record])
+                .map(drop)
+        });
     }
 
     /// Moves what waits into the tables.
@@ -363,11 +389,16 @@ impl RowStore {
                     let sql = "INSERT OR REPLACE INTO entries (key, value) VALUES (?1, ?2)";
                     connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
                 }
-                None => connection.prepare_cached("DELETE FROM entries WHERE key = ?1")?.execute([key]).map(drop),
+                None => connection
+                    .prepare_cached("DELETE FROM entries WHERE key = ?1")?
+                    .execute([key])
+                    .map(drop),
             });
         }
         if self.is_journaled {
-            self.write(|connection| connection.prepare_cached("DELETE FROM journal")?.execute([]).map(drop));
+            self.write(|connection| {
+                connection.prepare_cached("DELETE FROM journal")?.execute([]).map(drop)
+            });
         }
     }
 
@@ -452,8 +483,15 @@ impl Rows for RowStore {
         value
     }
 
-    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
-        self.memtable.page(range, backwards, limit, |range, limit| self.read().entries(range, backwards, limit))
+    fn entries(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+        limit: usize,
+    ) -> Vec<Entry> {
+        self.memtable.page(range, backwards, limit, |range, limit| {
+            self.read().entries(range, backwards, limit)
+        })
     }
 }
 
@@ -468,7 +506,12 @@ impl RowsMut for RowStore {
         self.lately.get_mut().remove(key);
         self.memtable.remove_row(&stored);
         self.is_flush_due = true;
-        self.write(|connection| connection.prepare_cached("DELETE FROM rows WHERE key = ?1")?.execute([stored]).map(drop));
+        self.write(|connection| {
+            connection
+                .prepare_cached("DELETE FROM rows WHERE key = ?1")?
+                .execute([stored])
+                .map(drop)
+        });
     }
 
     fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
@@ -488,19 +531,26 @@ pub(super) fn put_row(connection: &Connection, sequence: u64, row: &Row) -> rusq
         _ => CLASS_KEPT,
     };
     let key = stored_key(&row.content.key());
-    let values = params![key, sequence as i64, bound(row.version.stamp.ms()), class, row.to_bytes()];
+    let values =
+        params![key, sequence as i64, bound(row.version.stamp.ms()), class, row.to_bytes()];
     connection.prepare_cached(sql)?.execute(values).map(drop)
 }
 
 /// Reads the records that are not in the tables yet; false if there are none.
-fn replay(path: &Path, connection: &Connection, memtable: &mut Memtable) -> Result<bool, StoreError> {
+fn replay(
+    path: &Path,
+    connection: &Connection,
+    memtable: &mut Memtable,
+) -> Result<bool, StoreError> {
     let wrap = |source| StoreError::of(path, source);
     let mut statement = connection.prepare("SELECT body FROM journal ORDER BY id").map_err(wrap)?;
     let mut found = statement.query([]).map_err(wrap)?;
     let mut is_some = false;
     while let Some(columns) = found.next().map_err(wrap)? {
         let body = columns.get_ref(0).map_err(wrap)?.as_blob().map_err(|e| damaged(path, e))?;
-        memtable.replay(body).ok_or_else(|| damaged(path, "a record of the journal cannot be read"))?;
+        memtable
+            .replay(body)
+            .ok_or_else(|| damaged(path, "a record of the journal cannot be read"))?;
         is_some = true;
     }
     Ok(is_some)

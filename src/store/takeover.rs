@@ -26,7 +26,9 @@ use rusqlite::Connection;
 use self::convert::{note, write};
 use self::operation::Operation;
 use super::database::{DatabaseKind, StoreError, keep_private, open_database};
-use super::files::{check_free, failed, free_bytes, len, remove, remove_sidecars, sync_directory_of, with_suffix};
+use super::files::{
+    check_free, failed, free_bytes, len, remove, remove_sidecars, sync_directory_of, with_suffix,
+};
 use super::rows::meta::{self, put_meta, put_number};
 use super::rows::{self, OLD_FILE as FILE, PEERS_MAX, Peer, damaged, put_peer};
 use crate::types::{Stamp, StoreId, limits};
@@ -61,7 +63,11 @@ const LOG_EVERY: u64 = 250_000;
 /// Takes the old store in `directory` over, if there is one and no new one yet.
 pub(super) fn take_over(directory: &Path) -> Result<(), StoreError> {
     let is_needed = len(&directory.join(rows::FILE))? == 0 && len(&directory.join(FILE))? > 0;
-    if is_needed { take_over_with(directory, free_bytes(directory), &mut |_| Ok(())) } else { Ok(()) }
+    if is_needed {
+        take_over_with(directory, free_bytes(directory), &mut |_| Ok(()))
+    } else {
+        Ok(())
+    }
 }
 
 /// Renames the old store, which `directory.sqlite` was made from. Does nothing if that has been
@@ -107,7 +113,9 @@ fn take_over_with(
     tick: &mut dyn FnMut(u64) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let [old, new, scratch] = [FILE, NEW_FILE, SCRATCH_FILE].map(|name| directory.join(name));
-    let clear = || [&new, &scratch].into_iter().try_for_each(|path| remove(path).and(remove_sidecars(path)));
+    let clear = || {
+        [&new, &scratch].into_iter().try_for_each(|path| remove(path).and(remove_sidecars(path)))
+    };
     clear()?;
     check_room(directory, &old, free)?;
     let built = build(&old, &new, &scratch, tick);
@@ -151,7 +159,8 @@ fn build(
     log::info!("taking over {} with {count} operations", old_path.display());
     let new = open_database(new, rows::KIND)?;
     keep_private(scratch);
-    let name = scratch.to_str().ok_or_else(|| failed(scratch)(io::ErrorKind::InvalidInput.into()))?;
+    let name =
+        scratch.to_str().ok_or_else(|| failed(scratch)(io::ErrorKind::InvalidInput.into()))?;
     new.execute("ATTACH ?1 AS scratch", [name]).map_err(wrap)?;
     // Both files are thrown away if this ends early, so SQLite need not keep them whole meanwhile.
     new.execute_batch(
@@ -170,7 +179,8 @@ fn build(
          ) STRICT, WITHOUT ROWID;",
     )
     .map_err(wrap)?;
-    let mut work = Work { old: Old { path: old_path, connection: &old }, new: &new, tick, ticks: 0 };
+    let mut work =
+        Work { old: Old { path: old_path, connection: &old }, new: &new, tick, ticks: 0 };
     let first = work.note_order().and_then(|noted| work.write_rows(noted));
     let (sequence, origins) = first?;
     let finish = || {
@@ -242,12 +252,14 @@ impl Work<'_> {
         let mut look_up = self.old.connection.prepare(sql).map_err(wrap)?;
         let mut written = 0;
         while let Some(columns) = found.next().map_err(wrap)? {
-            let (place, sequence): (i64, i64) = (columns.get(0).map_err(wrap)?, columns.get(1).map_err(wrap)?);
+            let (place, sequence): (i64, i64) =
+                (columns.get(0).map_err(wrap)?, columns.get(1).map_err(wrap)?);
             let mut looked_up = look_up.query([place]).map_err(wrap)?;
             let columns = looked_up.next().map_err(wrap)?;
             let columns = columns.ok_or_else(|| damaged(self.old.path, "an operation has gone"))?;
             let operation = self.old.decode(columns)?;
-            let keep_request = operation.stamp.ms().saturating_add(REQUESTS_MS) >= noted.newest.ms();
+            let keep_request =
+                operation.stamp.ms().saturating_add(REQUESTS_MS) >= noted.newest.ms();
             write(self.new, &operation, sequence as u64, keep_request).map_err(wrap)?;
             self.ticks += 1;
             (self.tick)(self.ticks)?;
@@ -268,16 +280,26 @@ impl Old<'_> {
     /// Decodes an operation from body, origin, sequence and version.
     fn decode(&self, columns: &rusqlite::Row<'_>) -> Result<Operation, StoreError> {
         let wrap = |source| StoreError::of(self.path, source);
-        let (origin, sequence): ([u8; 16], i64) = (columns.get(1).map_err(wrap)?, columns.get(2).map_err(wrap)?);
+        let (origin, sequence): ([u8; 16], i64) =
+            (columns.get(1).map_err(wrap)?, columns.get(2).map_err(wrap)?);
         let version: u32 = columns.get(3).map_err(wrap)?;
         if version > ENCODING {
-            return Err(StoreError::Newer { path: self.path.to_owned(), found: version, known: ENCODING });
+            return Err(StoreError::Newer {
+                path: self.path.to_owned(),
+                found: version,
+                known: ENCODING,
+            });
         }
-        let body = columns.get_ref(0).map_err(wrap)?.as_blob().map_err(|e| damaged(self.path, e))?;
+        let body =
+            columns.get_ref(0).map_err(wrap)?.as_blob().map_err(|e| damaged(self.path, e))?;
         let operation = Operation::from_bytes(body);
-        let operation = operation.map_err(|e| damaged(self.path, format!("operation {sequence} cannot be read: {e}")))?;
+        let operation = operation
+            .map_err(|e| damaged(self.path, format!("operation {sequence} cannot be read: {e}")))?;
         if operation.origin.as_bytes() != &origin || operation.sequence as i64 != sequence {
-            return Err(damaged(self.path, format!("operation {sequence} is stored in another's place")));
+            return Err(damaged(
+                self.path,
+                format!("operation {sequence} is stored in another's place"),
+            ));
         }
         Ok(operation)
     }
@@ -296,7 +318,10 @@ impl Old<'_> {
             let number = |column| columns.get::<_, i64>(column).map_err(wrap);
             let (last, count, first) = (number(1)?, number(2)?, number(3)?);
             if first != 1 || last != count {
-                return Err(damaged(self.path, format!("operations of origin {origin} are missing")));
+                return Err(damaged(
+                    self.path,
+                    format!("operations of origin {origin} are missing"),
+                ));
             }
             if origins.len() < PEERS_MAX {
                 origins.push((origin, last as u64));

@@ -1,6 +1,7 @@
 //! What the client says to the engine, and what it hears back: plain values and one trait.
 //!
-//! **Invariant:** nothing here blocks or holds a lock; the engine's own threads call [`Host`], and say so at each method.
+//! **Invariant:** nothing here blocks or holds a lock; the engine's own threads call [`Host`], and
+//! say so at each method.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::limiter::Limits;
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex, PublicKey, Rate, Sha1Digest, Ticket,
-    UserId, limits,
+    Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex, PublicKey,
+    Rate, Sha1Digest, Ticket, UserId, limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -24,7 +25,8 @@ pub struct Proof {
     pub user: UserId,
     /// When the ticket was signed, in milliseconds since the Unix epoch.
     pub issued_ms: u64,
-    /// When it counts no more by the trackers' clocks, in milliseconds since the Unix epoch: the client's to look at.
+    /// When it counts no more by the trackers' clocks, in milliseconds since the Unix epoch: the
+    /// client's to look at.
     pub expires_ms: u64,
     /// When it expires, and with it the link, if no newer one is shown.
     pub expires: Instant,
@@ -93,38 +95,47 @@ impl EngineConfig {
     }
 }
 
-/// What the engine needs from the client. Implementations must not call back into the engine from `journal` and `metainfo`.
+/// What the engine needs from the client. Implementations must not call back into the engine from
+/// `journal` and `metainfo`.
 pub trait Host: Send + Sync + 'static {
-    /// Our ticket to show a device that is to be dialled for a file: of a group in which it takes part in the file's swarm, as we do.
-    /// `None`: there is none at hand now. Called on the link's own thread; may block for a few seconds.
+    /// Our ticket to show a device that is to be dialled for a file: of a group in which it takes
+    /// part in the file's swarm, as we do. `None`: there is none at hand now. Called on the link's
+    /// own thread; may block for a few seconds.
     fn ticket_for(&self, info_hash: InfoHash, device: DeviceId) -> Option<Ticket>;
-    /// Our ticket for a group. `None`: we are not in it, or no tracker gives one now. Called on the link's own thread; may block for a
-    /// few seconds.
+    /// Our ticket for a group. `None`: we are not in it, or no tracker gives one now. Called on the
+    /// link's own thread; may block for a few seconds.
     fn own_ticket(&self, group: GroupId) -> Option<Ticket>;
-    /// Checks a ticket that the device at the other end has shown: signature, device, expiry, and that it was not voided.
-    /// `None`: it is worthless. Must not block; asked again after the link was registered, so that no word of a tracker is missed.
+    /// Checks a ticket that the device at the other end has shown: signature, device, expiry, and
+    /// that it was not voided. `None`: it is worthless. Must not block; asked again after the link
+    /// was registered, so that no word of a tracker is missed.
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof>;
-    /// Tells whether this device takes part in the file's swarm in that group, and the other end has not left it. Must not block; asked
-    /// again after the link was registered.
+    /// Tells whether this device takes part in the file's swarm in that group, and the other end
+    /// has not left it. Must not block; asked again after the link was registered.
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool;
-    /// Tells whether others in that group may have the file from us. If not, a link that rests on the group only brings data: nothing is said on
-    /// it of what we have. Must not block; asked once for each link, of a file that is offered.
+    /// Tells whether others in that group may have the file from us. If not, a link that rests on
+    /// the group only brings data: nothing is said on it of what we have. Must not block; asked
+    /// once for each link, of a file that is offered.
     fn serves(&self, _info_hash: InfoHash, _group: GroupId) -> bool {
         true
     }
-    /// The download's `.part` was made, or opened again, and is this file: to be named in later runs. Called on the download's thread before it
-    /// gets its length, or a byte is written there; may block.
+    /// The download's `.part` was made, or opened again, and is this file: to be named in later
+    /// runs. Called on the download's thread before it gets its length, or a byte is written there;
+    /// may block.
     fn opened(&self, _info_hash: InfoHash, _target: &Path, _part: InodeId) {}
-    /// Other files on this disk that should have this content, the likeliest first: what they have is copied, and checked like what comes from
-    /// others. Called on the download's thread before anybody is asked for pieces; may block.
+    /// Other files on this disk that should have this content, the likeliest first: what they have
+    /// is copied, and checked like what comes from others. Called on the download's thread before
+    /// anybody is asked for pieces; may block.
     fn copies(&self, _facts: &FileFacts) -> Vec<LocalCopy> {
         Vec::new()
     }
-    /// These pieces are on disk for good: after a restart they need not be hashed again. Called on the journal thread; may block.
+    /// These pieces are on disk for good: after a restart they need not be hashed again. Called on
+    /// the journal thread; may block.
     fn journal(&self, info_hash: InfoHash, verified: &Bitfield);
-    /// The file's metainfo has come from a member and is checked: keep it for the next start. Called on a link's thread; may block.
+    /// The file's metainfo has come from a member and is checked: keep it for the next start.
+    /// Called on a link's thread; may block.
     fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>);
-    /// Something happened that the user may want to hear of. Called on any of the engine's threads; must not block for long.
+    /// Something happened that the user may want to hear of. Called on any of the engine's threads;
+    /// must not block for long.
     fn event(&self, event: EngineEvent);
 }
 
@@ -136,7 +147,8 @@ pub enum EngineEvent {
         /// The file.
         info_hash: InfoHash,
     },
-    /// A download is complete, checked, and under its final name; the engine seeds it from there on.
+    /// A download is complete, checked, and under its final name; the engine seeds it from there
+    /// on.
     Completed {
         /// The file.
         info_hash: InfoHash,
@@ -173,7 +185,8 @@ pub struct SeedSpec {
     pub metainfo: Arc<Metainfo>,
     /// Where it is.
     pub path: PathBuf,
-    /// How it looked when it was hashed: which file it is, its length and its time. Nothing else is served.
+    /// How it looked when it was hashed: which file it is, its length and its time. Nothing else is
+    /// served.
     pub stamp: FileStamp,
 }
 
@@ -193,12 +206,14 @@ pub struct DownloadSpec {
     pub facts: FileFacts,
     /// The file to make; until it is complete the data is in `<target>.part`.
     pub target: PathBuf,
-    /// Which file the `.part` is that an earlier run made or went on with; any other one there is refused. `None`: not known.
+    /// Which file the `.part` is that an earlier run made or went on with; any other one there is
+    /// refused. `None`: not known.
     pub part: Option<InodeId>,
     /// Its metainfo, if it came in an earlier run.
     pub metainfo: Option<Arc<Metainfo>>,
-    /// `None`: a new download, and an existing `.part` is somebody else's and refused. `Some`: begun earlier by this device;
-    /// the `.part` is continued, these pieces are trusted, others found there are hashed.
+    /// `None`: a new download, and an existing `.part` is somebody else's and refused. `Some`:
+    /// begun earlier by this device; the `.part` is continued, these pieces are trusted, others
+    /// found there are hashed.
     pub verified: Option<Bitfield>,
     /// Whether to wait for [`resume`](super::Transfer::resume) before doing anything.
     pub paused: bool,
@@ -278,7 +293,8 @@ pub struct Why {
     pub corrupt: u32,
     /// The limit that holds up requests at this moment.
     pub limit: Option<Rate>,
-    /// Devices that were linked and are not any more, with what they had and how long ago: the latest first.
+    /// Devices that were linked and are not any more, with what they had and how long ago: the
+    /// latest first.
     pub seen: Vec<SeenPeer>,
     /// Devices that the tracker lists and that cannot be reached.
     pub unreachable: Vec<UnreachablePeer>,

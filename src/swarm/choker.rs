@@ -1,17 +1,21 @@
 //! Whom we serve: a bounded number of peers, so that each gets enough to be of use to the others.
 //!
-//! **Invariant:** at most `slots` peers are unchoked. While an interested peer is choked, every slot is held by another
-//! interested one, and at every interval the peer that has waited longest gets a slot: so that no user starves. While a user who has no
-//! slot waits for one, no user has two: several devices of one user count as one as soon as others want slots.
+//! **Invariant:** at most `slots` peers are unchoked. While an interested peer is choked, every
+//! slot is held by another interested one, and at every interval the peer that has waited longest
+//! gets a slot: so that no user starves. While a user who has no slot waits for one, no user has
+//! two: several devices of one user count as one as soon as others want slots.
 //!
-//! A free slot is given at once, not at the next interval: the first seconds of a swarm are not spent waiting. A peer that is
-//! not interested keeps its slot while nobody else wants it, since it will often be again a moment later; one that got a slot and asks for nothing
-//! loses it after a second to one that waits.
+//! A free slot is given at once, not at the next interval: the first seconds of a swarm are not
+//! spent waiting. A peer that is not interested keeps its slot while nobody else wants it, since it
+//! will often be again a moment later; one that got a slot and asks for nothing loses it after a
+//! second to one that waits.
 //!
-//! A seeder with hundreds of leechers passes a slot on as soon as its peer has had a piece or two: at a slot for each interval the last of
-//! two hundred would wait for minutes for its first byte. With few waiting it does not: a turn costs a round trip.
+//! A seeder with hundreds of leechers passes a slot on as soon as its peer has had a piece or two:
+//! at a slot for each interval the last of two hundred would wait for minutes for its first byte.
+//! With few waiting it does not: a turn costs a round trip.
 //!
-//! Pure; a tick moves slots, [`Choker::poll`] hands out what to tell whom. One for each client, over all its files.
+//! Pure; a tick moves slots, [`Choker::poll`] hands out what to tell whom. One for each client,
+//! over all its files.
 
 mod order;
 #[cfg(test)]
@@ -31,14 +35,17 @@ use crate::types::UserId;
 
 /// Time over which a peer's speed is averaged.
 const RATE_FADE: Duration = Duration::from_secs(10);
-/// A waiting peer takes the slot of a slower one if it is this much faster: slots do not flap between equals.
+/// A waiting peer takes the slot of a slower one if it is this much faster: slots do not flap
+/// between equals.
 const FASTER: f64 = 1.25;
 
 /// Peers that wait for each slot before slots are passed on early.
 const CROWD: usize = 4;
-/// How long a peer that has never asked for anything since it got a slot keeps it while others wait.
+/// How long a peer that has never asked for anything since it got a slot keeps it while others
+/// wait.
 const SILENT_TIME: Duration = Duration::from_secs(1);
-/// Bytes after which a slot is passed on then: two pieces, so that what a turn costs is little beside it.
+/// Bytes after which a slot is passed on then: two pieces, so that what a turn costs is little
+/// beside it.
 const TURN_LEN: u64 = 1 << 20;
 /// Shortest time that a slot is held all the same.
 const TURN_TIME: Duration = Duration::from_millis(250);
@@ -118,7 +125,17 @@ impl Choker {
         let luck = self.rng.random();
         let rate = Rate::new(now, RATE_FADE);
         let (interested, unchoked, asked) = (false, false, false);
-        let peer = Peer { user, interested, unchoked, since: now, luck, served: 0, asked, from_peer: rate, to_peer: rate };
+        let peer = Peer {
+            user,
+            interested,
+            unchoked,
+            since: now,
+            luck,
+            served: 0,
+            asked,
+            from_peer: rate,
+            to_peer: rate,
+        };
         self.peers.entry(link).or_insert(peer);
     }
 
@@ -132,7 +149,9 @@ impl Choker {
     /// The peer wants something we have, or no longer does.
     pub fn interested(&mut self, now: Duration, link: LinkKey, on: bool) {
         let luck = self.rng.random();
-        let Some(peer) = self.peers.get_mut(&link).filter(|peer| peer.interested != on) else { return };
+        let Some(peer) = self.peers.get_mut(&link).filter(|peer| peer.interested != on) else {
+            return;
+        };
         peer.interested = on;
         if peer.waits() {
             (peer.since, peer.luck) = (now, luck);
@@ -162,7 +181,8 @@ impl Choker {
         }
     }
 
-    /// We have every piece: nothing comes back, so peers take turns instead of being ranked by what they give.
+    /// We have every piece: nothing comes back, so peers take turns instead of being ranked by what
+    /// they give.
     pub fn seeding(&mut self, on: bool) {
         self.seeding = on;
     }
@@ -200,12 +220,19 @@ impl Choker {
         Some((peer.from_peer.get(now) as u64, peer.to_peer.get(now) as u64))
     }
 
-    /// Gives free slots, those of peers that want nothing, and those beyond a user's first that others want, to whose turn it is.
+    /// Gives free slots, those of peers that want nothing, and those beyond a user's first that
+    /// others want, to whose turn it is.
     fn fill(&mut self, now: Duration) {
         while let Some(next) = self.next_in_turn() {
             if self.unchoked().count() >= self.options.slots {
-                let idle = self.unchoked().filter(|(_, peer)| !peer.interested).min_by_key(|(_, peer)| peer.since);
-                let loser = idle.map(|(link, _)| link).or_else(|| self.crowding(next)).or_else(|| self.silent(now, next));
+                let idle = self
+                    .unchoked()
+                    .filter(|(_, peer)| !peer.interested)
+                    .min_by_key(|(_, peer)| peer.since);
+                let loser = idle
+                    .map(|(link, _)| link)
+                    .or_else(|| self.crowding(next))
+                    .or_else(|| self.silent(now, next));
                 let Some(loser) = loser else { return };
                 self.set(now, loser, false);
             }
@@ -222,34 +249,46 @@ impl Choker {
         several.max_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(link, _)| link)
     }
 
-    /// The slot that has been held longest by a peer that asks for nothing, as one that links and says no word does.
+    /// The slot that has been held longest by a peer that asks for nothing, as one that links and
+    /// says no word does.
     fn silent(&self, now: Duration, next: LinkKey) -> Option<LinkKey> {
         let silent = |peer: &Peer| !peer.asked && now.saturating_sub(peer.since) >= SILENT_TIME;
-        let silent = self.unchoked().filter(|(link, peer)| silent(peer) && self.is_fair(next, *link));
+        let silent =
+            self.unchoked().filter(|(link, peer)| silent(peer) && self.is_fair(next, *link));
         silent.min_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(link, _)| link)
     }
 
-    /// Where very many wait, gives the slots of those who have had their share to those whose turn it is.
+    /// Where very many wait, gives the slots of those who have had their share to those whose turn
+    /// it is.
     fn pass_on(&mut self, now: Duration) {
         if self.peers.values().filter(|peer| peer.waits()).count() <= CROWD * self.options.slots {
             return;
         }
-        let had = |peer: &Peer| peer.served >= TURN_LEN && now.saturating_sub(peer.since) >= TURN_TIME;
-        let losers: Vec<LinkKey> = self.unchoked().filter(|(_, peer)| had(peer)).map(|(link, _)| link).collect();
+        let had =
+            |peer: &Peer| peer.served >= TURN_LEN && now.saturating_sub(peer.since) >= TURN_TIME;
+        let losers: Vec<LinkKey> =
+            self.unchoked().filter(|(_, peer)| had(peer)).map(|(link, _)| link).collect();
         for loser in losers {
-            let Some(next) = self.next_in_turn().filter(|next| self.is_fair(*next, loser)) else { continue };
+            let Some(next) = self.next_in_turn().filter(|next| self.is_fair(*next, loser)) else {
+                continue;
+            };
             self.set(now, loser, false);
             self.set(now, next, true);
         }
     }
 
-    /// Gives one slot to whose turn it is: that of the slowest, or while seeding of who had one longest.
+    /// Gives one slot to whose turn it is: that of the slowest, or while seeding of who had one
+    /// longest.
     fn turn_over(&mut self, now: Duration) -> bool {
         let Some(next) = self.next_in_turn() else { return false };
-        let old = self.unchoked().filter(|(link, peer)| self.may_lose(now, peer) && self.is_fair(next, *link));
+        let old = self
+            .unchoked()
+            .filter(|(link, peer)| self.may_lose(now, peer) && self.is_fair(next, *link));
         let loser = match self.seeding {
             true => old.min_by_key(|(_, peer)| (peer.since, peer.luck)),
-            false => old.min_by(|(_, a), (_, b)| a.from_peer.get(now).total_cmp(&b.from_peer.get(now))),
+            false => {
+                old.min_by(|(_, a), (_, b)| a.from_peer.get(now).total_cmp(&b.from_peer.get(now)))
+            }
         };
         let Some(loser) = loser.map(|(link, _)| link) else { return false };
         self.set(now, loser, false);
@@ -261,10 +300,14 @@ impl Choker {
     fn promote_faster(&mut self, now: Duration) -> bool {
         let speed = |peer: &Peer| peer.from_peer.get(now);
         let waiting = self.peers.iter().filter(|(_, peer)| peer.waits());
-        let fastest = waiting.map(|(&link, peer)| (speed(peer), link)).max_by(|a, b| a.0.total_cmp(&b.0));
+        let fastest =
+            waiting.map(|(&link, peer)| (speed(peer), link)).max_by(|a, b| a.0.total_cmp(&b.0));
         let Some((fast, next)) = fastest else { return false };
-        let slowest = self.unchoked().filter(|(link, peer)| self.may_lose(now, peer) && self.is_fair(next, *link));
-        let slowest = slowest.map(|(link, peer)| (speed(peer), link)).min_by(|a, b| a.0.total_cmp(&b.0));
+        let slowest = self
+            .unchoked()
+            .filter(|(link, peer)| self.may_lose(now, peer) && self.is_fair(next, *link));
+        let slowest =
+            slowest.map(|(link, peer)| (speed(peer), link)).min_by(|a, b| a.0.total_cmp(&b.0));
         match slowest {
             Some((slow, loser)) if fast > slow * FASTER && fast > 0.0 => {
                 self.set(now, loser, false);
@@ -275,9 +318,12 @@ impl Choker {
         }
     }
 
-    /// Tells whether `next` may have the slot of `loser`: not if that left one user without any and gave another a second.
+    /// Tells whether `next` may have the slot of `loser`: not if that left one user without any and
+    /// gave another a second.
     fn is_fair(&self, next: LinkKey, loser: LinkKey) -> bool {
-        let (Some(next), Some(loser)) = (self.peers.get(&next), self.peers.get(&loser)) else { return false };
+        let (Some(next), Some(loser)) = (self.peers.get(&next), self.peers.get(&loser)) else {
+            return false;
+        };
         next.user == loser.user || self.slots_of(next.user) == 0 || self.slots_of(loser.user) > 1
     }
 
@@ -285,7 +331,8 @@ impl Choker {
         self.unchoked().filter(|(_, peer)| peer.user == user).count()
     }
 
-    /// A peer keeps a slot for an interval at least: sooner, nothing is known of it, unless it has had its share where very many wait.
+    /// A peer keeps a slot for an interval at least: sooner, nothing is known of it, unless it has
+    /// had its share where very many wait.
     fn may_lose(&self, now: Duration, peer: &Peer) -> bool {
         now.saturating_sub(peer.since) >= self.options.interval
     }
@@ -298,7 +345,9 @@ impl Choker {
     fn next_in_turn(&self) -> Option<LinkKey> {
         let served: Vec<UserId> = self.unchoked().map(|(_, peer)| peer.user).collect();
         let waiting = self.peers.iter().filter(|(_, peer)| peer.waits());
-        waiting.min_by_key(|(_, peer)| (served.contains(&peer.user), peer.since, peer.luck)).map(|(&link, _)| link)
+        waiting
+            .min_by_key(|(_, peer)| (served.contains(&peer.user), peer.since, peer.luck))
+            .map(|(&link, _)| link)
     }
 
     fn set(&mut self, now: Duration, link: LinkKey, unchoked: bool) {
@@ -318,7 +367,10 @@ impl Choker {
         assert!(unchoked <= self.options.slots, "{unchoked} peers are served");
         let Some(next) = self.next_in_turn() else { return };
         assert_eq!(unchoked, self.options.slots, "a slot is free and a peer waits");
-        assert!(self.unchoked().all(|(_, peer)| peer.interested), "a peer waits for a slot that nobody uses");
+        assert!(
+            self.unchoked().all(|(_, peer)| peer.interested),
+            "a peer waits for a slot that nobody uses"
+        );
         assert!(self.crowding(next).is_none(), "a user without a slot waits, and another has two");
     }
 }

@@ -1,18 +1,23 @@
-//! One file's download: which piece is fetched from which link, and when it is given up and fetched elsewhere.
+//! One file's download: which piece is fetched from which link, and when it is given up and fetched
+//! elsewhere.
 //!
-//! **Invariant:** a piece that is neither missing nor verified has an entry in `active`: either one or two copies under way, each
-//! a chunk of one link, or one copy being verified. `reserved` is the sum of the buffers all of these hold, and stays within
-//! [`Options::window_sum_max`] as soon as more than one piece is active.
+//! **Invariant:** a piece that is neither missing nor verified has an entry in `active`: either one
+//! or two copies under way, each a chunk of one link, or one copy being verified. `reserved` is the
+//! sum of the buffers all of these hold, and stays within [`Options::window_sum_max`] as soon as
+//! more than one piece is active.
 //!
-//! Pure: time is an argument (a duration since any fixed start, never going back), randomness comes from the seed, effects are
-//! taken out with [`Download::poll_action`] after every call. The engine keeps it under a short lock; nothing here blocks.
+//! Pure: time is an argument (a duration since any fixed start, never going back), randomness comes
+//! from the seed, effects are taken out with [`Download::poll_action`] after every call. The engine
+//! keeps it under a short lock; nothing here blocks.
 //!
-//! The life of a piece: [`Download::next_job`] queues it for a link; a worker takes the job and calls [`Download::start`], then
-//! sends the requests; the link's reader calls [`Download::block_received`] for each block; at `Completed` the buffer goes to
-//! whoever checks pieces, which calls [`Download::verified`], [`Download::corrupt`] or [`Download::write_failed`]. Whatever goes wrong
-//! before, the piece is missing again, and asked for elsewhere first.
+//! The life of a piece: [`Download::next_job`] queues it for a link; a worker takes the job and
+//! calls [`Download::start`], then sends the requests; the link's reader calls
+//! [`Download::block_received`] for each block; at `Completed` the buffer goes to whoever checks
+//! pieces, which calls [`Download::verified`], [`Download::corrupt`] or [`Download::write_failed`].
+//! Whatever goes wrong before, the piece is missing again, and asked for elsewhere first.
 //!
-//! Left out on purpose: partial pieces are not handed from a dead link to another (at most a piece a link is lost).
+//! Left out on purpose: partial pieces are not handed from a dead link to another (at most a piece
+//! a link is lost).
 
 mod blocks;
 mod check;
@@ -32,7 +37,9 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use self::link::Link;
-pub use self::values::{Action, BlockFate, ChunkJob, LinkKey, LinkStats, LinkTraits, Options, Stats};
+pub use self::values::{
+    Action, BlockFate, ChunkJob, LinkKey, LinkStats, LinkTraits, Options, Stats,
+};
 use super::picker::{Picker, State};
 use crate::types::{Bitfield, Geometry, PieceIndex};
 
@@ -139,7 +146,8 @@ impl Download {
 
     /// The peer stopped serving us.
     ///
-    /// A peer that speaks BEP 6 still answers each request, with the block or a reject, so what was asked for is waited for.
+    /// A peer that speaks BEP 6 still answers each request, with the block or a reject, so what was
+    /// asked for is waited for.
     pub fn choked(&mut self, now: Duration, link: LinkKey) {
         self.now = self.now.max(now);
         let Some(state) = self.links.get_mut(&link) else { return };
@@ -147,7 +155,8 @@ impl Download {
         // What it proposed it proposes to others now.
         state.suggestions.clear();
         let fast = state.traits.fast;
-        let given_up: Vec<PieceIndex> = state.chunks.iter().filter(|c| !(fast && c.is_started())).map(|c| c.piece).collect();
+        let given_up: Vec<PieceIndex> =
+            state.chunks.iter().filter(|c| !(fast && c.is_started())).map(|c| c.piece).collect();
         self.drop_chunks(link, |piece| given_up.contains(&piece), true);
     }
 
@@ -163,20 +172,23 @@ impl Download {
 
     /// The peer would like us to take this piece from it (BEP 6).
     pub fn suggested(&mut self, link: LinkKey, piece: PieceIndex) {
-        let wanted = piece.get() < self.geometry.piece_count() && self.picker.state(piece.get()) == State::Missing;
+        let wanted = piece.get() < self.geometry.piece_count()
+            && self.picker.state(piece.get()) == State::Missing;
         if let Some(state) = self.links.get_mut(&link).filter(|_| wanted) {
             state.suggest(piece);
         }
     }
 
-    /// A round trip time known of the link from elsewhere, as from its connecting: stands until one is measured. Optional.
+    /// A round trip time known of the link from elsewhere, as from its connecting: stands until one
+    /// is measured. Optional.
     pub fn delay_measured(&mut self, link: LinkKey, delay: Duration) {
         if let Some(state) = self.links.get_mut(&link) {
             state.window.delay_guessed(delay);
         }
     }
 
-    /// The peer says, after the handshakes, how many requests it keeps waiting. What was asked for stays asked for.
+    /// The peer says, after the handshakes, how many requests it keeps waiting. What was asked for
+    /// stays asked for.
     pub fn requests_allowed(&mut self, link: LinkKey, requests_max: u32) {
         if let Some(state) = self.links.get_mut(&link) {
             state.traits.requests_max = requests_max;
@@ -203,7 +215,8 @@ impl Download {
         }
     }
 
-    /// Asks for no pieces for now, but lets peers know that we will: they serve us by the time we ask. Or goes on.
+    /// Asks for no pieces for now, but lets peers know that we will: they serve us by the time we
+    /// ask. Or goes on.
     pub fn held(&mut self, on: bool) {
         self.held = on;
     }
@@ -230,7 +243,8 @@ impl Download {
 
     /// Where the download stands.
     pub fn stats(&self) -> Stats {
-        let bytes_per_second = self.links.values().map(|link| link.rate.get(self.now)).sum::<f64>() as u64;
+        let bytes_per_second =
+            self.links.values().map(|link| link.rate.get(self.now)).sum::<f64>() as u64;
         Stats {
             pieces: self.geometry.piece_count(),
             have: self.picker.count_of(State::Have),
@@ -260,21 +274,31 @@ impl Download {
         })
     }
 
-    /// The pieces that a link's peer has: what a [`super::Spreader`] made at completion is to know of the links that are there.
+    /// The pieces that a link's peer has: what a [`super::Spreader`] made at completion is to know
+    /// of the links that are there.
     pub fn peer_pieces(&self, link: LinkKey) -> Bitfield {
         let mut field = Bitfield::empty(self.geometry.piece_count());
-        let pieces = self.picker.offered_pieces(link).into_iter().filter_map(|piece| self.geometry.index(u64::from(piece)));
+        let pieces = self
+            .picker
+            .offered_pieces(link)
+            .into_iter()
+            .filter_map(|piece| self.geometry.index(u64::from(piece)));
         pieces.for_each(|piece| _ = field.insert(piece));
         field
     }
 
-    /// Missing pieces that no connected peer offers: how many, and the first `max` of them in order.
+    /// Missing pieces that no connected peer offers: how many, and the first `max` of them in
+    /// order.
     pub fn unoffered(&self, max: usize) -> (u32, Vec<PieceIndex>) {
         let (count, first) = self.picker.unoffered(max);
-        (count, first.into_iter().filter_map(|piece| self.geometry.index(u64::from(piece))).collect())
+        (
+            count,
+            first.into_iter().filter_map(|piece| self.geometry.index(u64::from(piece))).collect(),
+        )
     }
 
-    /// Tells the peer whether we want anything of it. That we no longer do is told by `tick`, later: it often wants again soon.
+    /// Tells the peer whether we want anything of it. That we no longer do is told by `tick`,
+    /// later: it often wants again soon.
     fn update_interest(&mut self, link: LinkKey) {
         let wanted = !self.paused && self.picker.lacking(link) > 0;
         let Some(state) = self.links.get_mut(&link) else { return };
@@ -304,16 +328,20 @@ impl Download {
         }
     }
 
-    /// Gives up a link's chunks of the pieces that `which` names; `tell` if the peer and the buffer's owner are still there.
+    /// Gives up a link's chunks of the pieces that `which` names; `tell` if the peer and the
+    /// buffer's owner are still there.
     fn drop_chunks(&mut self, link: LinkKey, which: impl Fn(PieceIndex) -> bool, tell: bool) {
         let Some(state) = self.links.get(&link) else { return };
-        let pieces: Vec<PieceIndex> = state.chunks.iter().map(|chunk| chunk.piece).filter(|&piece| which(piece)).collect();
+        let pieces: Vec<PieceIndex> =
+            state.chunks.iter().map(|chunk| chunk.piece).filter(|&piece| which(piece)).collect();
         pieces.into_iter().for_each(|piece| self.drop_chunk(link, piece, tell));
     }
 
     /// Gives up one chunk; its piece is missing again unless another link fetches it, too.
     fn drop_chunk(&mut self, link: LinkKey, piece: PieceIndex, tell: bool) {
-        let Some(chunk) = self.links.get_mut(&link).and_then(|state| state.remove(piece)) else { return };
+        let Some(chunk) = self.links.get_mut(&link).and_then(|state| state.remove(piece)) else {
+            return;
+        };
         self.totals.wasted += u64::from(chunk.received(&self.geometry));
         self.reserved -= u64::from(self.geometry.len_of(piece));
         if tell && chunk.is_started() {
@@ -329,7 +357,8 @@ impl Download {
     fn settle(&mut self, piece: PieceIndex) {
         let Some(active) = self.active.get(&piece) else { return };
         let started = |link: &LinkKey| {
-            let chunks = self.links.get(link).map(|state| state.chunks.as_slice()).unwrap_or_default();
+            let chunks =
+                self.links.get(link).map(|state| state.chunks.as_slice()).unwrap_or_default();
             chunks.iter().any(|chunk| chunk.piece == piece && chunk.is_started())
         };
         let to = match (active.verifying, active.copies.as_slice()) {

@@ -1,10 +1,11 @@
 //! The engine: every file this device seeds or downloads, and every link to other clients.
 //!
-//! **Invariant:** a file is in the engine once, under its info hash, however many groups offer it. Every thread is started through one
-//! [`Threads`], and ends after [`Engine::stop`].
+//! **Invariant:** a file is in the engine once, under its info hash, however many groups offer it.
+//! Every thread is started through one [`Threads`], and ends after [`Engine::stop`].
 //!
-//! Besides the pool and the links there are three threads: the timer (time-outs, slots, dials), the journal (makes verified pieces durable, and
-//! says so to the host), and the pace (sends requests that a limit held back). None is in the data's path.
+//! Besides the pool and the links there are three threads: the timer (time-outs, slots, dials), the
+//! journal (makes verified pieces durable, and says so to the host), and the pace (sends requests
+//! that a limit held back). None is in the data's path.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,7 +16,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::{Mutex, RwLock};
 
-use super::api::{DownloadSpec, EngineConfig, EngineError, Host, LinkFacts, SeedSpec, TransferState, UploadStats};
+use super::api::{
+    DownloadSpec, EngineConfig, EngineError, Host, LinkFacts, SeedSpec, TransferState, UploadStats,
+};
 use super::files::OpenFiles;
 use super::front::KeptSum;
 use super::handle::Transfer;
@@ -35,7 +38,8 @@ const UNPROVEN_PER_ADDRESS_MAX: usize = 32;
 /// Events waiting to be told from a place that holds a lock.
 const LATER_MAX: usize = 256;
 
-/// Bytes of chunk buffers that a download has whatever others need: a few pieces, so that it does not stand still.
+/// Bytes of chunk buffers that a download has whatever others need: a few pieces, so that it does
+/// not stand still.
 const WINDOW_SHARE_MIN: u64 = 4 << 20;
 
 type Deed = Box<dyn FnOnce(&Arc<Inner>) + Send>;
@@ -68,8 +72,8 @@ pub(super) struct Inner {
     /// The zero of the pure parts' clock.
     pub(super) epoch: Instant,
     torrents: RwLock<HashMap<InfoHash, Arc<Torrent>>>,
-    /// Those that have links, or a download whose thread runs or whose journal is to be written: the others cost nothing, however many
-    /// there are. Locked within a torrent's lock.
+    /// Those that have links, or a download whose thread runs or whose journal is to be written:
+    /// the others cost nothing, however many there are. Locked within a torrent's lock.
     active: Mutex<HashMap<InfoHash, Arc<Torrent>>>,
     /// One at a time decides which torrents there are.
     changes: Mutex<()>,
@@ -88,7 +92,11 @@ impl Engine {
     }
 
     /// The same on a disk that may fail.
-    pub(super) fn start_on(config: EngineConfig, host: Arc<dyn Host>, disk: Arc<dyn Disk>) -> Result<Arc<Self>, EngineError> {
+    pub(super) fn start_on(
+        config: EngineConfig,
+        host: Arc<dyn Host>,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Arc<Self>, EngineError> {
         let stop = Stop::new();
         let (later, deeds) = bounded::<Deed>(LATER_MAX);
         let (journal_due, due) = bounded::<()>(1);
@@ -117,8 +125,12 @@ impl Engine {
         });
         let (timer, journal, pace) = (inner.clone(), inner.clone(), inner.clone());
         let started = inner.threads.spawn("posse-timer", move || timer.keep_time());
-        let started = started.and_then(|()| inner.threads.spawn("posse-journal", move || journal.keep_journal(&deeds, &due)));
-        let started = started.and_then(|()| inner.threads.spawn("posse-pace", move || pace.pace.download.run(&pace)));
+        let started = started.and_then(|()| {
+            inner.threads.spawn("posse-journal", move || journal.keep_journal(&deeds, &due))
+        });
+        let started = started.and_then(|()| {
+            inner.threads.spawn("posse-pace", move || pace.pace.download.run(&pace))
+        });
         let engine = Arc::new(Self { inner });
         match started {
             Ok(()) => Ok(engine),
@@ -129,7 +141,8 @@ impl Engine {
         }
     }
 
-    /// Takes an inbound connection from the client's listener. Never blocks; sheds it when there are too many.
+    /// Takes an inbound connection from the client's listener. Never blocks; sheds it when there
+    /// are too many.
     pub fn accept(&self, incoming: Incoming) {
         let peer = incoming.peer_addr();
         let Some(mut admission) = self.inner.registry.admit(peer.ip(), incoming.clone()) else {
@@ -152,8 +165,9 @@ impl Engine {
     /// Offers a file, read only. Offering it again replaces the path.
     ///
     /// # Errors
-    /// [`EngineError::Stopped`]; [`EngineError::Mismatch`] while a download that was told other facts about this content is there.
-    /// Whether the file is still the one that was hashed is seen when somebody asks for it.
+    /// [`EngineError::Stopped`]; [`EngineError::Mismatch`] while a download that was told other
+    /// facts about this content is there. Whether the file is still the one that was hashed is seen
+    /// when somebody asks for it.
     pub fn seed(&self, spec: SeedSpec) -> Result<(), EngineError> {
         let inner = &self.inner;
         let (info_hash, geometry) = (spec.metainfo.info_hash(), spec.metainfo.geometry());
@@ -197,7 +211,9 @@ impl Engine {
         {
             let mut state = torrent.state.lock();
             match &state.transfer {
-                Some(other) if !other.life.has_ended() => return Err(EngineError::AlreadyDownloading(other.target.clone())),
+                Some(other) if !other.life.has_ended() => {
+                    return Err(EngineError::AlreadyDownloading(other.target.clone()));
+                }
                 _ => state.transfer = Some(part),
             }
         }
@@ -218,8 +234,13 @@ impl Engine {
         there.then_some(Transfer { torrent })
     }
 
-    /// Names devices that take part in a file's swarm: a download dials them now, and again whenever a link is lost.
-    pub fn add_peers(&self, info_hash: InfoHash, peers: impl IntoIterator<Item = (DeviceId, SocketAddr)>) {
+    /// Names devices that take part in a file's swarm: a download dials them now, and again
+    /// whenever a link is lost.
+    pub fn add_peers(
+        &self,
+        info_hash: InfoHash,
+        peers: impl IntoIterator<Item = (DeviceId, SocketAddr)>,
+    ) {
         let Some(torrent) = self.inner.torrent(info_hash) else { return };
         let mut state = torrent.state.lock();
         for (device, address) in peers {
@@ -240,7 +261,9 @@ impl Engine {
     /// Closes every link, of whatever file, on which `ends` is true: what it rests on has gone.
     pub fn end_links(&self, ends: impl Fn(&LinkFacts) -> bool) {
         let torrents = self.inner.active();
-        torrents.iter().for_each(|torrent| torrent.state.lock().close_links(|link| !ends(&link.facts(torrent.info_hash))));
+        torrents.iter().for_each(|torrent| {
+            torrent.state.lock().close_links(|link| !ends(&link.facts(torrent.info_hash)))
+        });
     }
 
     /// Shows a newer ticket of ours on every link that rests on its group.
@@ -260,7 +283,11 @@ impl Engine {
         let torrents: Vec<Arc<Torrent>> = self.inner.torrents.read().values().cloned().collect();
         let upload = |torrent: &Arc<Torrent>| {
             let state = torrent.state.lock();
-            let target = state.transfer.as_ref().filter(|_| state.wants_links()).map(|transfer| &transfer.target);
+            let target = state
+                .transfer
+                .as_ref()
+                .filter(|_| state.wants_links())
+                .map(|transfer| &transfer.target);
             let path = state.seed.as_ref().map(|seed| &seed.path).or(target)?.clone();
             let (peers, sent) = (state.links.len() as u32, state.sent);
             let sent_to = state.sent_to.iter().map(|(device, sent)| (*device, *sent)).collect();
@@ -284,8 +311,8 @@ impl Engine {
         self.inner.registry.count()
     }
 
-    /// Ends everything: what unfinished downloads have is made durable and written to the journal. Returns the names of threads that had not
-    /// ended after `timeout`.
+    /// Ends everything: what unfinished downloads have is made durable and written to the journal.
+    /// Returns the names of threads that had not ended after `timeout`.
     ///
     /// # Blocking
     /// For at most `timeout`, and until the last pieces are durable.
@@ -342,12 +369,18 @@ impl Inner {
         self.torrents.read().get(&info_hash).cloned()
     }
 
-    fn get_or_insert(self: &Arc<Self>, info_hash: InfoHash, geometry: Geometry) -> Result<Arc<Torrent>, EngineError> {
+    fn get_or_insert(
+        self: &Arc<Self>,
+        info_hash: InfoHash,
+        geometry: Geometry,
+    ) -> Result<Arc<Torrent>, EngineError> {
         if self.stop.is_set() {
             return Err(EngineError::Stopped);
         }
         let mut torrents = self.torrents.write();
-        let torrent = torrents.entry(info_hash).or_insert_with(|| Arc::new(Torrent::new(self, info_hash, geometry)));
+        let torrent = torrents
+            .entry(info_hash)
+            .or_insert_with(|| Arc::new(Torrent::new(self, info_hash, geometry)));
         Ok(torrent.clone())
     }
 
@@ -370,13 +403,18 @@ impl Inner {
     pub(super) fn drop_unused(&self, torrent: &Arc<Torrent>) {
         let _changes = self.changes.lock();
         let state = torrent.state.lock();
-        let ended = |life: &TransferState| matches!(life, TransferState::Complete | TransferState::Cancelled);
-        if state.seed.is_none() && state.transfer.as_ref().is_none_or(|transfer| ended(&transfer.life)) {
+        let ended = |life: &TransferState| {
+            matches!(life, TransferState::Complete | TransferState::Cancelled)
+        };
+        if state.seed.is_none()
+            && state.transfer.as_ref().is_none_or(|transfer| ended(&transfer.life))
+        {
             self.torrents.write().remove(&torrent.info_hash);
         }
     }
 
-    /// Has something done on the journal thread, for places that hold a lock. Dropped when too much waits: then it is only late news.
+    /// Has something done on the journal thread, for places that hold a lock. Dropped when too much
+    /// waits: then it is only late news.
     pub(super) fn later(&self, deed: impl FnOnce(&Arc<Self>) + Send + 'static) {
         if self.later.try_send(Box::new(deed)).is_err() {
             log::warn!("an event was dropped: the client takes too long with the earlier ones");
@@ -389,7 +427,8 @@ impl Inner {
         let _ = self.journal_due.try_send(());
     }
 
-    /// Bytes of chunk buffers for a download that begins now: all share the sum, and each can do with a little.
+    /// Bytes of chunk buffers for a download that begins now: all share the sum, and each can do
+    /// with a little.
     pub(super) fn window_share(&self) -> u64 {
         let sharers = self.downloads.load(Ordering::Relaxed).max(1);
         (self.config.window_sum_max / sharers).max(WINDOW_SHARE_MIN)
@@ -427,8 +466,9 @@ impl Inner {
 }
 
 impl Torrent {
-    /// Time passes for the file from now on. Called under its lock by whatever gives it something to do: a link, a download's thread. One of
-    /// the same content that was forgotten, and has not noticed that it has nothing to do, gives way.
+    /// Time passes for the file from now on. Called under its lock by whatever gives it something
+    /// to do: a link, a download's thread. One of the same content that was forgotten, and has not
+    /// noticed that it has nothing to do, gives way.
     pub(super) fn activate(self: &Arc<Self>) {
         let mut active = self.engine.active.lock();
         if !active.get(&self.info_hash).is_some_and(|there| Arc::ptr_eq(there, self)) {
@@ -451,7 +491,9 @@ impl Torrent {
     fn write_journal(self: &Arc<Self>) {
         let (part, have) = {
             let mut state = self.state.lock();
-            let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.dirty) else { return };
+            let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.dirty) else {
+                return;
+            };
             let Some(part) = transfer.part.clone() else { return };
             (transfer.dirty, transfer.unsynced) = (false, 0);
             (part, transfer.have().clone())
@@ -459,20 +501,32 @@ impl Torrent {
         if let Err(e) = part.sync() {
             return self.writes_lost(&part, format!("cannot write {}: {e}", part.name()));
         }
-        // It may have been cancelled meanwhile, and begun again: then this is about a file that is gone.
-        let current = self.state.lock().transfer.as_mut().is_some_and(|transfer| transfer.made_durable(&part, &have));
+        // It may have been cancelled meanwhile, and begun again: then this is about a file that is
+        // gone.
+        let current = self
+            .state
+            .lock()
+            .transfer
+            .as_mut()
+            .is_some_and(|transfer| transfer.made_durable(&part, &have));
         if current {
             self.engine.host.journal(self.info_hash, &have);
         }
     }
 }
 
-/// What the registry admits: of the links, others may dial three in four, from one address two; so there is always room for those that we
-/// dial ourselves. Whoever is setting one up makes room for others.
+/// What the registry admits: of the links, others may dial three in four, from one address two; so
+/// there is always room for those that we dial ourselves. Whoever is setting one up makes room for
+/// others.
 fn bounds(config: &EngineConfig) -> Bounds {
     let (links, spare) = (config.links_max, config.links_max / 4);
     let proven_per_address = (links / 2).max(1);
-    Bounds { proven: links - spare, proven_per_address, unproven_per_address: UNPROVEN_PER_ADDRESS_MAX, spare }
+    Bounds {
+        proven: links - spare,
+        proven_per_address,
+        unproven_per_address: UNPROVEN_PER_ADDRESS_MAX,
+        spare,
+    }
 }
 
 #[cfg(test)]

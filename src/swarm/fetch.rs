@@ -1,7 +1,7 @@
 //! Collects the metainfo of a file from members, in parts (BEP 9).
 //!
-//! **Invariant:** the length of the info dictionary follows from the facts of the directory, so nobody can make us hold more; and what comes out
-//! has the info hash asked for and fits the facts.
+//! **Invariant:** the length of the info dictionary follows from the facts of the directory, so
+//! nobody can make us hold more; and what comes out has the info hash asked for and fits the facts.
 //!
 //! Pure state under the torrent's lock: effects are returned.
 
@@ -28,7 +28,8 @@ pub(super) struct MetainfoFetch {
     /// Links that were silent: asked again when there are no others.
     silent: BTreeSet<LinkKey>,
     contributors: BTreeSet<LinkKey>,
-    /// After parts from several peers did not fit together: one peer at a time, so that the liar is known.
+    /// After parts from several peers did not fit together: one peer at a time, so that the liar is
+    /// known.
     alone: bool,
 }
 
@@ -85,8 +86,12 @@ impl MetainfoFetch {
 
     /// Chooses what to ask whom for now.
     pub(super) fn ask(&mut self, now: Duration) -> Vec<(LinkKey, u32)> {
-        let late: Vec<LinkKey> =
-            self.asked.values().filter(|(_, since)| now.saturating_sub(*since) > PART_TIMEOUT).map(|(link, _)| *link).collect();
+        let late: Vec<LinkKey> = self
+            .asked
+            .values()
+            .filter(|(_, since)| now.saturating_sub(*since) > PART_TIMEOUT)
+            .map(|(link, _)| *link)
+            .collect();
         for link in late {
             self.silent.insert(link);
             self.drop_source(link);
@@ -97,19 +102,33 @@ impl MetainfoFetch {
         }
         let mut sources: Vec<LinkKey> = self.sources.iter().copied().collect();
         if self.alone {
-            let current = self.contributors.first().or(self.asked.values().map(|(link, _)| link).next()).copied();
+            let current = self
+                .contributors
+                .first()
+                .or(self.asked.values().map(|(link, _)| link).next())
+                .copied();
             sources.retain(|link| current.is_none_or(|current| *link == current));
             sources.truncate(1);
         }
-        let mut wanted = (0..self.parts.len() as u32).filter(|part| self.parts[*part as usize].is_none());
+        let mut wanted =
+            (0..self.parts.len() as u32).filter(|part| self.parts[*part as usize].is_none());
         let mut room: Vec<(LinkKey, usize)> = sources
             .iter()
-            .map(|link| (*link, ASKED_MAX.saturating_sub(self.asked.values().filter(|(asked, _)| asked == link).count())))
+            .map(|link| {
+                (
+                    *link,
+                    ASKED_MAX.saturating_sub(
+                        self.asked.values().filter(|(asked, _)| asked == link).count(),
+                    ),
+                )
+            })
             .collect();
         let mut requests = Vec::new();
         while room.iter().any(|(_, room)| *room > 0) {
             for (link, room) in room.iter_mut().filter(|(_, room)| *room > 0) {
-                let Some(part) = wanted.by_ref().find(|part| !self.asked.contains_key(part)) else { return requests };
+                let Some(part) = wanted.by_ref().find(|part| !self.asked.contains_key(part)) else {
+                    return requests;
+                };
                 self.asked.insert(part, (*link, now));
                 requests.push((*link, part));
                 *room -= 1;
@@ -119,26 +138,40 @@ impl MetainfoFetch {
     }
 
     /// Takes a part, if this link was asked for it.
-    pub(super) fn part(&mut self, now: Duration, link: LinkKey, part: u32, bytes: Vec<u8>) -> Collected {
+    pub(super) fn part(
+        &mut self,
+        now: Duration,
+        link: LinkKey,
+        part: u32,
+        bytes: Vec<u8>,
+    ) -> Collected {
         let asked = self.asked.get(&part).is_some_and(|(asked, _)| *asked == link);
-        let want = limits::METADATA_PART_LEN.min(self.len.saturating_sub(part as usize * limits::METADATA_PART_LEN));
+        let want = limits::METADATA_PART_LEN
+            .min(self.len.saturating_sub(part as usize * limits::METADATA_PART_LEN));
         if !asked || bytes.len() != want {
             return Collected::NotYet;
         }
         self.asked.remove(&part);
-        // Parts come one after the other: on a slow link the last may take long, and the time counts from the one before.
-        self.asked.values_mut().filter(|(asked, _)| *asked == link).for_each(|(_, since)| *since = now);
+        // Parts come one after the other: on a slow link the last may take long, and the time
+        // counts from the one before.
+        self.asked
+            .values_mut()
+            .filter(|(asked, _)| *asked == link)
+            .for_each(|(_, since)| *since = now);
         self.contributors.insert(link);
         if self.parts[part as usize].replace(bytes).is_none() {
             self.missing -= 1;
         }
         match self.missing {
-            0 => Collected::Bytes(self.parts.iter().flatten().map(Vec::as_slice).collect::<Vec<_>>().concat()),
+            0 => Collected::Bytes(
+                self.parts.iter().flatten().map(Vec::as_slice).collect::<Vec<_>>().concat(),
+            ),
             _ => Collected::NotYet,
         }
     }
 
-    /// The parts did not make the file's metainfo: begins again. Returns the liar, if it can only have been one.
+    /// The parts did not make the file's metainfo: begins again. Returns the liar, if it can only
+    /// have been one.
     pub(super) fn bad(&mut self) -> Option<LinkKey> {
         let liar = match self.contributors.len() {
             1 => self.contributors.first().copied(),
@@ -153,7 +186,8 @@ impl MetainfoFetch {
     }
 
     fn begin_again(&mut self) {
-        let (sources, silent) = (std::mem::take(&mut self.sources), std::mem::take(&mut self.silent));
+        let (sources, silent) =
+            (std::mem::take(&mut self.sources), std::mem::take(&mut self.silent));
         *self = Self { sources, silent, alone: self.alone, ..Self::new(self.len) };
     }
 }
@@ -161,8 +195,9 @@ impl MetainfoFetch {
 /// Bytes in the info dictionary of the file: they follow from its name and lengths.
 pub(super) fn dictionary_len(facts: &FileFacts, geometry: Geometry) -> usize {
     let empty = Geometry::new(0, geometry.piece_len()).ok();
-    let base =
-        empty.and_then(|empty| Metainfo::new(facts.name.clone(), empty, Vec::new()).ok()).map_or(0, |m| m.to_bytes().len());
+    let base = empty
+        .and_then(|empty| Metainfo::new(facts.name.clone(), empty, Vec::new()).ok())
+        .map_or(0, |m| m.to_bytes().len());
     let pieces = geometry.piece_count() as usize * Sha1Digest::LEN;
     // The two numbers were written as "0": add the digits they really have.
     base + pieces + digits(geometry.len()) - 1 + digits(pieces as u64) - 1
@@ -183,7 +218,9 @@ pub(super) fn check(bytes: &[u8], facts: &FileFacts) -> Option<Metainfo> {
 /// Tells whether a metainfo has the name and lengths that the facts say.
 pub(super) fn fits(metainfo: &Metainfo, facts: &FileFacts) -> bool {
     let geometry = metainfo.geometry();
-    geometry.len() == facts.len && geometry.piece_len() == facts.piece_len && *metainfo.name() == facts.name
+    geometry.len() == facts.len
+        && geometry.piece_len() == facts.piece_len
+        && *metainfo.name() == facts.name
 }
 
 #[cfg(test)]
@@ -196,14 +233,21 @@ mod tests {
         let metainfo = Metainfo::new("some file.bin".parse().unwrap(), geometry, pieces).unwrap();
         let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
         let sha1 = Sha1Digest::from_bytes([0; 20]);
-        (FileFacts { info_hash, name, len, piece_len: geometry.piece_len(), sha1, chain: None }, metainfo)
+        (
+            FileFacts { info_hash, name, len, piece_len: geometry.piece_len(), sha1, chain: None },
+            metainfo,
+        )
     }
 
     #[test]
     fn the_length_is_known_beforehand() {
         for len in [0, 1, 9, 10, 999_999, 524_288 * 5, 524_288 * 50, 1 << 32] {
             let (facts, metainfo) = facts(len);
-            assert_eq!(dictionary_len(&facts, metainfo.geometry()), metainfo.to_bytes().len(), "length {len}");
+            assert_eq!(
+                dictionary_len(&facts, metainfo.geometry()),
+                metainfo.to_bytes().len(),
+                "length {len}"
+            );
         }
     }
 
@@ -211,7 +255,9 @@ mod tests {
     fn parts_come_from_several_links_and_a_liar_is_found() {
         let (facts, metainfo) = facts(524_288 * 5_000);
         let bytes = metainfo.to_bytes();
-        let part = |part: u32| bytes.chunks(limits::METADATA_PART_LEN).nth(part as usize).unwrap().to_vec();
+        let part = |part: u32| {
+            bytes.chunks(limits::METADATA_PART_LEN).nth(part as usize).unwrap().to_vec()
+        };
         let (honest, liar) = (LinkKey(2), LinkKey(1));
         let mut fetch = MetainfoFetch::new(bytes.len());
         fetch.offer(honest, bytes.len() as u64);
@@ -247,7 +293,10 @@ mod tests {
         assert!(fetch.ask(Duration::from_secs(1)).is_empty());
         let again = fetch.ask(Duration::from_secs(20));
         assert_eq!(again.iter().map(|(link, _)| link.0).collect::<Vec<_>>(), [2, 2]);
-        assert!(matches!(fetch.part(Duration::from_secs(20), LinkKey(1), 0, vec![0; 16_384]), Collected::NotYet));
+        assert!(matches!(
+            fetch.part(Duration::from_secs(20), LinkKey(1), 0, vec![0; 16_384]),
+            Collected::NotYet
+        ));
     }
     #[test]
     fn a_silent_peer_is_asked_again_when_there_is_no_other() {
@@ -267,7 +316,8 @@ mod tests {
         for part in 0..16 {
             let now = Duration::from_secs(8 * u64::from(part));
             assert!(fetch.ask(now).is_empty(), "part {part} was asked for again");
-            let complete = matches!(fetch.part(now, LinkKey(1), part, vec![0; 16_384]), Collected::Bytes(_));
+            let complete =
+                matches!(fetch.part(now, LinkKey(1), part, vec![0; 16_384]), Collected::Bytes(_));
             assert_eq!(complete, part == 15);
         }
     }

@@ -1,8 +1,9 @@
 //! The shared files that are open: few of many, the least recently used closed first.
 //!
-//! **Invariant:** a shared file is opened read-only, and no byte is served of any but the very file that was hashed, as it was then: what
-//! is open is compared, each time it is read, and never the path. So neither another file of the same length and time in its place nor
-//! a link to one is served, however late it is put there.
+//! **Invariant:** a shared file is opened read-only, and no byte is served of any but the very file
+//! that was hashed, as it was then: what is open is compared, each time it is read, and never the
+//! path. So neither another file of the same length and time in its place nor a link to one is
+//! served, however late it is put there.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -46,7 +47,13 @@ impl OpenFiles {
     }
 
     /// Reads from a shared file, after looking whether it is still the one that was hashed.
-    pub(super) fn read(&self, info_hash: InfoHash, spec: &SeedSpec, bytes: &mut [u8], offset: u64) -> Result<(), SeedError> {
+    pub(super) fn read(
+        &self,
+        info_hash: InfoHash,
+        spec: &SeedSpec,
+        bytes: &mut [u8],
+        offset: u64,
+    ) -> Result<(), SeedError> {
         let file = self.get(info_hash, spec)?;
         check(&file, spec)?;
         match file.read_exact_at(bytes, offset) {
@@ -78,7 +85,11 @@ impl OpenFiles {
         let file = Arc::new(open(spec)?);
         let mut state = self.state.lock();
         while state.open.len() >= self.open_max {
-            let Some(oldest) = state.open.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key) else { break };
+            let Some(oldest) =
+                state.open.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
+            else {
+                break;
+            };
             state.open.remove(&oldest);
         }
         let now = state.uses;
@@ -92,7 +103,9 @@ fn open(spec: &SeedSpec) -> Result<File, SeedError> {
         // Another file is not kept open either.
         Ok((file, stamp)) if stamp == spec.stamp => Ok(file),
         Ok(_) => Err(SeedError::Changed),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Err(SeedError::Changed),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+            Err(SeedError::Changed)
+        }
         Err(e) => Err(e.into()),
     }
 }
@@ -103,7 +116,8 @@ fn check(file: &File, spec: &SeedSpec) -> Result<(), SeedError> {
     if same { Ok(()) } else { Err(SeedError::Changed) }
 }
 
-/// Opens a plain file for reading, without following a link in the last component and without waiting for the other end of a pipe.
+/// Opens a plain file for reading, without following a link in the last component and without
+/// waiting for the other end of a pipe.
 ///
 /// # Errors
 /// The system's; [`io::ErrorKind::InvalidInput`] for a link, directory, pipe or device.
@@ -111,7 +125,9 @@ pub(crate) fn open_plain(path: &Path) -> io::Result<(File, FileStamp)> {
     // Asked first: opening alone may do something to a device.
     stamp_of(path)?;
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| match e.raw_os_error() {
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| match e
+        .raw_os_error()
+    {
         Some(number) if number == rustix::io::Errno::LOOP.raw_os_error() => not_plain(),
         _ => e,
     })?;

@@ -1,15 +1,18 @@
 //! The SHA-1 of the whole file, along the contiguous front of verified pieces as it grows.
 //!
-//! **Invariant:** the digest has had the pieces below `next` and no others, in order, each of them the bytes whose own hash was right. One at a
-//! time goes on with it: who has taken the [`Turn`] alone has the hasher, and gives it back whatever happens.
+//! **Invariant:** the digest has had the pieces below `next` and no others, in order, each of them
+//! the bytes whose own hash was right. One at a time goes on with it: who has taken the [`Turn`]
+//! alone has the hasher, and gives it back whatever happens.
 //!
-//! A worker that checks a piece goes on with the front at the same time, side by side ([`super::twin`]): over the same piece if the front waits
-//! for that one, else over one that came before and was kept. One hash takes a quarter longer so, and the other nothing; so a piece that comes
-//! meanwhile is left to the worker that has the turn, which takes it next ([`super::verify`]), and others write what it has found good. Whoever
-//! brings more than it can do waits.
+//! A worker that checks a piece goes on with the front at the same time, side by side
+//! ([`super::twin`]): over the same piece if the front waits for that one, else over one that came
+//! before and was kept. One hash takes a quarter longer so, and the other nothing; so a piece that
+//! comes meanwhile is left to the worker that has the turn, which takes it next
+//! ([`super::verify`]), and others write what it has found good. Whoever brings more than it can do
+//! waits.
 //!
-//! What no worker takes along, the download's own thread does: where pieces come slowly, or far from the front, and at the end. No piece waits for
-//! what may have to be read from a disk.
+//! What no worker takes along, the download's own thread does: where pieces come slowly, or far
+//! from the front, and at the end. No piece waits for what may have to be read from a disk.
 //!
 //! State under the torrent's lock; hashing is done without it.
 
@@ -38,15 +41,20 @@ use crate::types::{Bitfield, Geometry, PieceIndex, Sha1Digest};
 
 /// Buffers kept for the front, so that it need not read again what was just written.
 const KEPT_MAX: usize = 16;
-/// Kept pieces from which on whoever has had the turn goes on with one of them alone: while there are few they are in the core's own cache.
+/// Kept pieces from which on whoever has had the turn goes on with one of them alone: while there
+/// are few they are in the core's own cache.
 const KEPT_LOW: usize = 3;
-/// Kept pieces from which on none is checked beside the one who can go on with them: else there would soon be too many to be kept.
+/// Kept pieces from which on none is checked beside the one who can go on with them: else there
+/// would soon be too many to be kept.
 const KEPT_HIGH: usize = KEPT_MAX / 2;
-/// Pieces that wait for whoever has the turn: what a few fast links bring while it waits for a processor.
+/// Pieces that wait for whoever has the turn: what a few fast links bring while it waits for a
+/// processor.
 const WAITING_MAX: usize = 16;
-/// How many bytes ahead of the front a worker still reads what was not kept, to go on with it: that is in the system's memory yet.
+/// How many bytes ahead of the front a worker still reads what was not kept, to go on with it: that
+/// is in the system's memory yet.
 const NEAR_LEN: u64 = 256 << 20;
-/// Verified pieces in a row before the download's thread goes on with them by itself while workers check others.
+/// Verified pieces in a row before the download's thread goes on with them by itself while workers
+/// check others.
 const BACKLOG_MAX: u32 = 32;
 /// How long no worker has gone on with the front when the download's thread does.
 const QUIET: Duration = Duration::from_millis(5);
@@ -60,7 +68,8 @@ pub(super) struct Front {
     next: u32,
     /// Absent while it is lent.
     hasher: Option<Sha1>,
-    /// Behind the last piece that an earlier run left, or that cannot be read: it may have to come from the disk.
+    /// Behind the last piece that an earlier run left, or that cannot be read: it may have to come
+    /// from the disk.
     old_end: u32,
     /// How many check pieces now, and take what waits before they end.
     checkers: usize,
@@ -80,7 +89,18 @@ impl Default for Front {
     fn default() -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (hasher, kept, waiting) = (Some(Sha1::new()), BTreeMap::new(), Vec::new());
-        Self { id, next: 0, hasher, old_end: 0, checkers: 0, taken: false, taken_at: None, asleep: false, kept, waiting }
+        Self {
+            id,
+            next: 0,
+            hasher,
+            old_end: 0,
+            checkers: 0,
+            taken: false,
+            taken_at: None,
+            asleep: false,
+            kept,
+            waiting,
+        }
     }
 }
 
@@ -96,7 +116,8 @@ impl Front {
         self.id
     }
 
-    /// Leaves a piece to somebody who checks others and goes on with the front, or will do so at once; else hands it back.
+    /// Leaves a piece to somebody who checks others and goes on with the front, or will do so at
+    /// once; else hands it back.
     pub(super) fn leave(&mut self, check: Check) -> Result<(), Check> {
         let is_full = || self.kept.len() >= KEPT_HIGH && self.kept.contains_key(&self.next);
         if !self.taken && (self.checkers == 0 || !is_full()) {
@@ -111,19 +132,22 @@ impl Front {
         self.waiting.len() >= WAITING_MAX
     }
 
-    /// Somebody begins to check pieces; [`Front::next_check`] says when there are no more, if it is shown what this returns.
+    /// Somebody begins to check pieces; [`Front::next_check`] says when there are no more, if it is
+    /// shown what this returns.
     pub(super) fn begin(&mut self) -> u64 {
         self.checkers += 1;
         self.id
     }
 
-    /// The piece to be checked next of those that were left: the lowest, for that is likeliest to be what the front waits for. Whoever gets
-    /// none has ended.
+    /// The piece to be checked next of those that were left: the lowest, for that is likeliest to
+    /// be what the front waits for. Whoever gets none has ended.
     pub(super) fn next_check(&mut self, id: u64) -> Option<Check> {
         if id != self.id {
             return None;
         }
-        let place = (0..self.waiting.len()).min_by_key(|&place| self.waiting[place].piece).filter(|_| !self.taken);
+        let place = (0..self.waiting.len())
+            .min_by_key(|&place| self.waiting[place].piece)
+            .filter(|_| !self.taken);
         if place.is_none() {
             self.end(id);
         }
@@ -140,9 +164,11 @@ impl Front {
         !self.waiting.is_empty()
     }
 
-    /// Keeps a verified piece's buffer if it will be wanted soon, and there is room in what all downloads keep.
+    /// Keeps a verified piece's buffer if it will be wanted soon, and there is room in what all
+    /// downloads keep.
     pub(super) fn keep(&mut self, piece: PieceIndex, buffer: &Arc<Buffer>, sum: &Arc<KeptSum>) {
-        let is_near = piece.get().checked_sub(self.next).is_some_and(|ahead| (ahead as usize) < KEPT_MAX);
+        let is_near =
+            piece.get().checked_sub(self.next).is_some_and(|ahead| (ahead as usize) < KEPT_MAX);
         if is_near && let Some(kept) = Kept::new(buffer, sum) {
             self.kept.insert(piece.get(), kept);
         }
@@ -159,17 +185,18 @@ impl Front {
         Some(Sha1Digest::from_bytes(hasher.clone().finalize().into()))
     }
 
-    /// The turn for whoever is about to check `piece`, if there is something to hash at the same time: that piece, one that was kept, or one
-    /// that `is_near`: there, and written a moment ago.
+    /// The turn for whoever is about to check `piece`, if there is something to hash at the same
+    /// time: that piece, one that was kept, or one that `is_near`: there, and written a moment ago.
     fn lend_beside(&mut self, piece: PieceIndex, is_near: bool) -> Option<Lent> {
         let goes = piece.get() == self.next || self.kept.contains_key(&self.next) || is_near;
         if goes { self.lend_to_checker() } else { None }
     }
 
-    /// The turn for whoever has checked a piece and is to go on with more: with what was kept if there is much of it, or with what `is_near`
-    /// and was not kept.
+    /// The turn for whoever has checked a piece and is to go on with more: with what was kept if
+    /// there is much of it, or with what `is_near` and was not kept.
     fn lend_behind(&mut self, is_near: bool) -> Option<Lent> {
-        let goes = if self.kept.contains_key(&self.next) { self.kept.len() >= KEPT_LOW } else { is_near };
+        let goes =
+            if self.kept.contains_key(&self.next) { self.kept.len() >= KEPT_LOW } else { is_near };
         if goes { self.lend_to_checker() } else { None }
     }
 
@@ -179,7 +206,8 @@ impl Front {
         Some(lent)
     }
 
-    /// The turn for the download's thread. What comes meanwhile is left to it, unless it may have to wait for the disk.
+    /// The turn for the download's thread. What comes meanwhile is left to it, unless it may have
+    /// to wait for the disk.
     fn lend_alone(&mut self) -> Option<Lent> {
         let lent = self.lend()?;
         self.taken = lent.kept.is_some();
@@ -188,14 +216,25 @@ impl Front {
 
     fn lend(&mut self) -> Option<Lent> {
         let hasher = self.hasher.take()?;
-        Some(Lent { id: self.id, piece: self.next, kept: self.kept.remove(&self.next), hasher, advanced: None, is_unread: false })
+        Some(Lent {
+            id: self.id,
+            piece: self.next,
+            kept: self.kept.remove(&self.next),
+            hasher,
+            advanced: None,
+            is_unread: false,
+        })
     }
 
-    /// When the download's thread has something to do, if it has: hash on by itself, or finish. `grown` tells whether this run has brought a
-    /// piece: what an earlier one left is not read before, for it may stay unfinished for long.
+    /// When the download's thread has something to do, if it has: hash on by itself, or finish.
+    /// `grown` tells whether this run has brought a piece: what an earlier one left is not read
+    /// before, for it may stay unfinished for long.
     fn due(&self, have: &Bitfield, geometry: &Geometry, grown: bool) -> Option<Instant> {
-        let is_there = |piece: u32| geometry.index(piece.into()).is_some_and(|piece| have.has(piece));
-        let has_backlog = || self.checkers == 0 && (self.next..self.next.saturating_add(BACKLOG_MAX)).all(is_there);
+        let is_there =
+            |piece: u32| geometry.index(piece.into()).is_some_and(|piece| have.has(piece));
+        let has_backlog = || {
+            self.checkers == 0 && (self.next..self.next.saturating_add(BACKLOG_MAX)).all(is_there)
+        };
         self.hasher.as_ref()?;
         if have.is_full() {
             return Some(Instant::now());
@@ -238,8 +277,9 @@ struct Lent {
 }
 
 impl Lent {
-    /// Computes the hash of a piece that is being checked, and goes on with the front at the same time, over `earlier` or over the same piece.
-    /// That counts only if it has the hash that is wanted.
+    /// Computes the hash of a piece that is being checked, and goes on with the front at the same
+    /// time, over `earlier` or over the same piece. That counts only if it has the hash that is
+    /// wanted.
     fn check(&mut self, bytes: &[u8], want: &Sha1Digest, earlier: Option<&[u8]>) -> bool {
         let (mut piece, mut whole) = (Sha1::new(), self.hasher.clone());
         update_both((&mut piece, bytes), (&mut whole, earlier.unwrap_or(bytes)));
@@ -249,7 +289,8 @@ impl Lent {
     }
 }
 
-/// The right to go on with the front by one piece. If it is not given back it goes back when dropped, which takes the torrent's lock.
+/// The right to go on with the front by one piece. If it is not given back it goes back when
+/// dropped, which takes the torrent's lock.
 pub(super) struct Turn {
     torrent: Arc<Torrent>,
     /// There until it is given back.
@@ -258,13 +299,22 @@ pub(super) struct Turn {
 
 impl Turn {
     /// Takes the turn for whoever is about to check `piece`, if that can be done together.
-    pub(super) fn beside(torrent: &Arc<Torrent>, transfer: &mut TransferPart, piece: PieceIndex) -> Option<Self> {
+    pub(super) fn beside(
+        torrent: &Arc<Torrent>,
+        transfer: &mut TransferPart,
+        piece: PieceIndex,
+    ) -> Option<Self> {
         let is_near = transfer.has_near(&torrent.geometry, piece);
         transfer.front.lend_beside(piece, is_near).map(|lent| Self::new(torrent, lent))
     }
 
-    /// Takes the turn for whoever has checked `piece`, if there is more to do than will be taken along.
-    pub(super) fn behind(torrent: &Arc<Torrent>, transfer: &mut TransferPart, piece: PieceIndex) -> Option<Self> {
+    /// Takes the turn for whoever has checked `piece`, if there is more to do than will be taken
+    /// along.
+    pub(super) fn behind(
+        torrent: &Arc<Torrent>,
+        transfer: &mut TransferPart,
+        piece: PieceIndex,
+    ) -> Option<Self> {
         let is_near = transfer.has_near(&torrent.geometry, piece);
         transfer.front.lend_behind(is_near).map(|lent| Self::new(torrent, lent))
     }
@@ -272,7 +322,8 @@ impl Turn {
     /// Takes the turn for the download's thread, if there is something that no worker takes along.
     pub(super) fn alone(torrent: &Arc<Torrent>, transfer: &mut TransferPart) -> Option<Self> {
         let lacks = transfer.front.next < torrent.geometry.piece_count();
-        let is_due = lacks && transfer.front_due(&torrent.geometry).is_some_and(|due| due <= Instant::now());
+        let is_due =
+            lacks && transfer.front_due(&torrent.geometry).is_some_and(|due| due <= Instant::now());
         if is_due { transfer.front.lend_alone().map(|lent| Self::new(torrent, lent)) } else { None }
     }
 
@@ -294,7 +345,8 @@ impl Turn {
         let advanced = match &lent.kept {
             Some(kept) => lent.hasher.clone().chain_update(&**kept),
             None => {
-                let read = read(&self.torrent, part, lent.piece).inspect_err(|_| lent.is_unread = true)?;
+                let read =
+                    read(&self.torrent, part, lent.piece).inspect_err(|_| lent.is_unread = true)?;
                 lent.hasher.clone().chain_update(&*read)
             }
         };
@@ -302,9 +354,15 @@ impl Turn {
         Ok(())
     }
 
-    /// Checks a piece and goes on with the front, side by side; tells whether the piece has the hash that is wanted. If what the front waits for
-    /// cannot be read, it stays where it is.
-    pub(super) fn check(&mut self, part: &PartFile, piece: PieceIndex, bytes: &[u8], want: &Sha1Digest) -> bool {
+    /// Checks a piece and goes on with the front, side by side; tells whether the piece has the
+    /// hash that is wanted. If what the front waits for cannot be read, it stays where it is.
+    pub(super) fn check(
+        &mut self,
+        part: &PartFile,
+        piece: PieceIndex,
+        bytes: &[u8],
+        want: &Sha1Digest,
+    ) -> bool {
         let Some(lent) = &mut self.lent else { return false };
         if let Some(kept) = lent.kept.take() {
             let good = lent.check(bytes, want, Some(&kept));
@@ -329,7 +387,9 @@ impl Turn {
     }
 
     fn take_back(&mut self, state: &mut State) {
-        let (Some(lent), Some(transfer)) = (self.lent.take(), state.transfer.as_mut()) else { return };
+        let (Some(lent), Some(transfer)) = (self.lent.take(), state.transfer.as_mut()) else {
+            return;
+        };
         transfer.front.take_back(lent);
         self.torrent.wake_front(transfer);
     }
@@ -354,7 +414,9 @@ fn read(torrent: &Torrent, part: &PartFile, number: u32) -> io::Result<Buffer> {
 impl Torrent {
     /// Wakes the download's thread if it has something to do.
     pub(super) fn wake_front(&self, transfer: &mut TransferPart) {
-        if (transfer.front.asleep || transfer.have().is_full()) && transfer.front_due(&self.geometry).is_some() {
+        if (transfer.front.asleep || transfer.have().is_full())
+            && transfer.front_due(&self.geometry).is_some()
+        {
             transfer.front.asleep = false;
             self.changed.notify_all();
         }
@@ -379,9 +441,12 @@ impl TransferPart {
         self.front.due(self.have(), geometry, self.grown)
     }
 
-    /// Tells whether the piece that the front waits for is there, came in this run, and not long before `piece`.
+    /// Tells whether the piece that the front waits for is there, came in this run, and not long
+    /// before `piece`.
     fn has_near(&self, geometry: &Geometry, piece: PieceIndex) -> bool {
-        let Some(next) = geometry.index(self.front.next.into()).filter(|next| next.get() >= self.front.old_end) else {
+        let Some(next) =
+            geometry.index(self.front.next.into()).filter(|next| next.get() >= self.front.old_end)
+        else {
             return false;
         };
         let ahead = geometry.offset(piece).checked_sub(geometry.offset(next));

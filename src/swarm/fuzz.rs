@@ -1,7 +1,8 @@
 //! A link that a client accepted, from its first byte to its last: for the fuzz targets.
 //!
-//! The engine is real, with its pool and its disk, and knows three files: one that it seeds, one that it downloads, and one whose metainfo it
-//! has to ask for first. The link is served by a thread of this run; the engine is made anew every few runs.
+//! The engine is real, with its pool and its disk, and knows three files: one that it seeds, one
+//! that it downloads, and one whose metainfo it has to ask for first. The link is served by a
+//! thread of this run; the engine is made anew every few runs.
 
 mod fetch;
 mod peer;
@@ -13,13 +14,15 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use self::peer::Peer;
-use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, opening, session};
+use super::{
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, opening, session,
+};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, PublicKey, Sha1Digest, Signature, Ticket,
-    TicketClaims, UserId, limits,
+    Bitfield, DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, PublicKey, Sha1Digest,
+    Signature, Ticket, TicketClaims, UserId, limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -53,7 +56,14 @@ impl Host for Anybody {
         let TicketClaims { group, user, issued_ms, expires_ms, .. } = ticket.claims;
         let key = PublicKey::from_bytes([0; 32]);
         let expires = Instant::now() + Duration::from_millis(expires_ms.min(600_000));
-        (ticket.claims.device == device && expires_ms > 0).then_some(Proof { group, user, issued_ms, expires_ms, expires, key })
+        (ticket.claims.device == device && expires_ms > 0).then_some(Proof {
+            group,
+            user,
+            issued_ms,
+            expires_ms,
+            expires,
+            key,
+        })
     }
 
     fn is_offered(&self, _: InfoHash, group: GroupId, _: DeviceId) -> bool {
@@ -69,7 +79,13 @@ impl Host for Anybody {
 
 /// A ticket of the group, good for milliseconds; nobody here looks at signatures.
 fn ticket(device: DeviceId, expires_ms: u64) -> Ticket {
-    let claims = TicketClaims { group: GROUP, user: UserId::from_bytes([7; 16]), device, issued_ms: 1, expires_ms };
+    let claims = TicketClaims {
+        group: GROUP,
+        user: UserId::from_bytes([7; 16]),
+        device,
+        issued_ms: 1,
+        expires_ms,
+    };
     Ticket { claims, signature: Signature::from_bytes([0xab; 64]) }
 }
 
@@ -125,18 +141,28 @@ impl Running {
         let directory = Scratch::new();
         let mut config = EngineConfig::new(Transport::Plain(OWN));
         (config.threads, config.bind_ip) = (2, None);
-        let engine = Engine::start(config, Arc::new(Anybody)).expect("there is room for a few threads");
+        let engine =
+            Engine::start(config, Arc::new(Anybody)).expect("there is room for a few threads");
         let files = ["seeded", "fetched", "unknown"].map(File::new);
         for (at, file) in files.iter().enumerate() {
             let path = directory.path().join(file.metainfo.name().as_str());
             if at == 0 {
                 std::fs::write(&path, &file.data).expect("the directory can be written");
-                let stamp = FileStamp::new(&std::fs::metadata(&path).expect("it has just been written"));
-                engine.seed(SeedSpec { metainfo: file.metainfo.clone(), path, stamp }).expect("nothing is in its way");
+                let stamp =
+                    FileStamp::new(&std::fs::metadata(&path).expect("it has just been written"));
+                engine
+                    .seed(SeedSpec { metainfo: file.metainfo.clone(), path, stamp })
+                    .expect("nothing is in its way");
             } else {
                 let metainfo = (at == 1).then(|| file.metainfo.clone());
-                let spec =
-                    DownloadSpec { facts: file.facts(), target: path, metainfo, part: None, verified: None, paused: false };
+                let spec = DownloadSpec {
+                    facts: file.facts(),
+                    target: path,
+                    metainfo,
+                    part: None,
+                    verified: None,
+                    paused: false,
+                };
                 engine.download(spec).expect("nothing is in its way");
             }
         }
@@ -150,9 +176,13 @@ impl File {
         let len = (PIECES - 1) * limits::BLOCK_LEN as usize + LAST_LEN;
         let first = name.as_bytes()[0];
         let data: Vec<u8> = (0..len).map(|at| (at / 251) as u8 ^ (at as u8) ^ first).collect();
-        let geometry = Geometry::new(len as u64, limits::BLOCK_LEN).expect("a short file has few pieces");
-        let hashes = data.chunks(limits::BLOCK_LEN as usize).map(|piece| Sha1Digest::from_bytes(Sha1::digest(piece).into()));
-        let metainfo = Metainfo::new(name.parse().expect("a plain name"), geometry, hashes.collect());
+        let geometry =
+            Geometry::new(len as u64, limits::BLOCK_LEN).expect("a short file has few pieces");
+        let hashes = data
+            .chunks(limits::BLOCK_LEN as usize)
+            .map(|piece| Sha1Digest::from_bytes(Sha1::digest(piece).into()));
+        let metainfo =
+            Metainfo::new(name.parse().expect("a plain name"), geometry, hashes.collect());
         Self { data, metainfo: Arc::new(metainfo.expect("one hash a piece")) }
     }
 
@@ -187,7 +217,9 @@ mod tests {
         let seeds = seeds("link_session");
         let seed = |name: &str| &seeds.iter().find(|(seed, _)| seed == name).unwrap().1;
         // A request may come too late for a run on a busy machine.
-        let often = |name: &str| (0..50).map(|_| run(seed(name))).reduce(|a, b| (a.0.max(b.0), a.1.max(b.1))).unwrap();
+        let often = |name: &str| {
+            (0..50).map(|_| run(seed(name))).reduce(|a, b| (a.0.max(b.0), a.1.max(b.1))).unwrap()
+        };
         assert!(often("served").0 > 0);
         assert!(often("fetched").1 > 0);
         assert_eq!(often("stranger"), (0, 0));

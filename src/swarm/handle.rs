@@ -42,7 +42,13 @@ impl Transfer {
 
     /// Where the file will be, or is.
     pub fn target(&self) -> PathBuf {
-        self.torrent.state.lock().transfer.as_ref().map(|transfer| transfer.target.clone()).unwrap_or_default()
+        self.torrent
+            .state
+            .lock()
+            .transfer
+            .as_ref()
+            .map(|transfer| transfer.target.clone())
+            .unwrap_or_default()
     }
 
     /// Where the download stands.
@@ -67,9 +73,13 @@ impl Transfer {
         let state = self.torrent.state.lock();
         let stats = state.transfer.as_ref().map(TransferPart::stats).unwrap_or_default();
         let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
-        let (unoffered, unoffered_first) = download.map_or((0, Vec::new()), |download| download.unoffered(WHY_PIECES_MAX));
+        let (unoffered, unoffered_first) =
+            download.map_or((0, Vec::new()), |download| download.unoffered(WHY_PIECES_MAX));
         Why {
-            state: state.transfer.as_ref().map_or(TransferState::Cancelled, |transfer| transfer.life.clone()),
+            state: state
+                .transfer
+                .as_ref()
+                .map_or(TransferState::Cancelled, |transfer| transfer.life.clone()),
             metainfo_known: self.torrent.metainfo.get().is_some(),
             pieces: self.torrent.geometry.piece_count(),
             have: state.transfer.as_ref().map_or(0, |transfer| transfer.have().ones()),
@@ -85,11 +95,15 @@ impl Transfer {
         }
     }
 
-    /// Stops fetching and serving until [`Transfer::resume`]; keeps what is there. False if it has ended or is paused.
+    /// Stops fetching and serving until [`Transfer::resume`]; keeps what is there. False if it has
+    /// ended or is paused.
     pub fn pause(&self) -> bool {
         let mut state = self.torrent.state.lock();
         let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
-        let runs = matches!(life, Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading));
+        let runs = matches!(
+            life,
+            Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading)
+        );
         if runs {
             self.torrent.stop_asking(&mut state, TransferState::Paused(None));
             self.torrent.drive(&mut state);
@@ -102,27 +116,35 @@ impl Transfer {
         let mut state = self.torrent.state.lock();
         let life = state.transfer.as_ref().map(|transfer| &transfer.life);
         match life {
-            Some(TransferState::Paused(_) | TransferState::Failed(_)) => self.torrent.go(&mut state),
+            Some(TransferState::Paused(_) | TransferState::Failed(_)) => {
+                self.torrent.go(&mut state)
+            }
             _ => false,
         }
     }
 
-    /// Limits what this download asks for, beside the limit of all together, or not; counts at once.
+    /// Limits what this download asks for, beside the limit of all together, or not; counts at
+    /// once.
     pub fn set_limit(&self, rate: Option<Rate>) {
         let state = self.torrent.state.lock();
         // One that is over has none, and there may be another of the same content by now.
-        let over = |transfer: &TransferPart| matches!(transfer.life, TransferState::Complete | TransferState::Cancelled);
+        let over = |transfer: &TransferPart| {
+            matches!(transfer.life, TransferState::Complete | TransferState::Cancelled)
+        };
         if !state.transfer.as_ref().is_none_or(over) {
             self.torrent.engine.pace.download.set_limit(self.torrent.info_hash, rate);
         }
     }
 
-    /// Pauses it as [`Transfer::pause`] does, and lets go of its thread and its file, which a pause keeps at hand. False if it has ended or is
-    /// paused.
+    /// Pauses it as [`Transfer::pause`] does, and lets go of its thread and its file, which a pause
+    /// keeps at hand. False if it has ended or is paused.
     pub fn shelve(&self) -> bool {
         let mut state = self.torrent.state.lock();
         let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
-        let runs = matches!(life, Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading));
+        let runs = matches!(
+            life,
+            Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading)
+        );
         if let Some(transfer) = state.transfer.as_mut().filter(|_| runs) {
             transfer.leave_thread();
             self.torrent.stop_asking(&mut state, TransferState::Paused(None));
@@ -139,7 +161,10 @@ impl Transfer {
         let (part, target, ours, known) = {
             let mut state = torrent.state.lock();
             let Some(transfer) = &mut state.transfer else { return false };
-            if matches!(transfer.life, TransferState::Complete | TransferState::Cancelled | TransferState::Finishing) {
+            if matches!(
+                transfer.life,
+                TransferState::Complete | TransferState::Cancelled | TransferState::Finishing
+            ) {
                 return false;
             }
             let part = transfer.part.take();
@@ -152,9 +177,11 @@ impl Transfer {
         };
         torrent.engine.drop_unused(torrent);
         let (length, disk) = (torrent.geometry.len(), torrent.engine.disk.clone());
-        // A download that was not running has its `.part` closed: open it again, to be sure whose it is.
+        // A download that was not running has its `.part` closed: open it again, to be sure whose
+        // it is.
         let part = part.or_else(|| {
-            let opened = ours.then(|| PartFile::open(&target, torrent.info_hash, length, (true, known), disk));
+            let opened = ours
+                .then(|| PartFile::open(&target, torrent.info_hash, length, (true, known), disk));
             opened.and_then(Result::ok).map(Arc::new)
         });
         if let Some(Err(e)) = part.map(|part| part.remove()) {
@@ -163,7 +190,8 @@ impl Transfer {
         true
     }
 
-    /// Waits until it is complete, failed or cancelled, or `timeout` has passed; returns the status then.
+    /// Waits until it is complete, failed or cancelled, or `timeout` has passed; returns the status
+    /// then.
     ///
     /// # Blocking
     /// For at most `timeout`.
@@ -171,11 +199,16 @@ impl Transfer {
         self.wait_until(timeout, |status| status.state.has_ended())
     }
 
-    /// Waits until `done` says so, or `timeout` has passed; `done` is asked when the state changes and a few times a second.
+    /// Waits until `done` says so, or `timeout` has passed; `done` is asked when the state changes
+    /// and a few times a second.
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub fn wait_until(&self, timeout: Duration, mut done: impl FnMut(&TransferStatus) -> bool) -> TransferStatus {
+    pub fn wait_until(
+        &self,
+        timeout: Duration,
+        mut done: impl FnMut(&TransferStatus) -> bool,
+    ) -> TransferStatus {
         const POLL: Duration = Duration::from_millis(100);
         let deadline = Instant::now() + timeout;
         let mut state = self.torrent.state.lock();

@@ -1,11 +1,13 @@
 //! Hashes a file that is to be shared: every piece and the whole, at the same time.
 //!
-//! **Invariant:** both hashes are of the same bytes, each read once; and the result describes one state of the file: one that was written to
-//! meanwhile is refused.
+//! **Invariant:** both hashes are of the same bytes, each read once; and the result describes one
+//! state of the file: one that was written to meanwhile is refused.
 //!
-//! The calling thread reads, and hashes two pieces at a time side by side ([`super::twin`]), which leaves it time to spare; a second one, which it
-//! hands the blocks to, hashes the whole. That one cannot be divided: its speed is that of one core's SHA-1, and it hardly ever waits. (Each
-//! reading for itself reached 0.74 to 0.86 of that, one reader that hashed one piece at a time 0.68.) Blocks for as long as that takes.
+//! The calling thread reads, and hashes two pieces at a time side by side ([`super::twin`]), which
+//! leaves it time to spare; a second one, which it hands the blocks to, hashes the whole. That one
+//! cannot be divided: its speed is that of one core's SHA-1, and it hardly ever waits. (Each
+//! reading for itself reached 0.74 to 0.86 of that, one reader that hashed one piece at a time
+//! 0.68.) Blocks for as long as that takes.
 
 use std::fs::File;
 use std::io;
@@ -25,11 +27,13 @@ use crate::wire::metainfo::Metainfo;
 
 /// Bytes read at a time: a piece of nearly every file.
 const BLOCK_LEN: u64 = 512 << 10;
-/// Blocks in memory: two being read and hashed, one being hashed for the whole, the others on their way.
+/// Blocks in memory: two being read and hashed, one being hashed for the whole, the others on their
+/// way.
 const BLOCKS_MAX: usize = 6;
 
-/// Hashes a file that is to be shared under its own name. `progress` is told the bytes done so far now and then, and returns false to
-/// cancel. A link is not followed: whoever means what it leads to names that.
+/// Hashes a file that is to be shared under its own name. `progress` is told the bytes done so far
+/// now and then, and returns false to cancel. A link is not followed: whoever means what it leads
+/// to names that.
 ///
 /// # Errors
 /// See [`HashError`]: not a plain file, changed meanwhile, cancelled.
@@ -47,7 +51,11 @@ pub fn hash_file(path: &Path, progress: &mut dyn FnMut(u64) -> bool) -> Result<H
 ///
 /// # Blocking
 /// For as long as reading the file takes.
-pub fn hash_file_as(path: &Path, name: FileName, progress: &mut dyn FnMut(u64) -> bool) -> Result<Hashed, HashError> {
+pub fn hash_file_as(
+    path: &Path,
+    name: FileName,
+    progress: &mut dyn FnMut(u64) -> bool,
+) -> Result<Hashed, HashError> {
     let read_failed = |source| HashError::Read { path: path.to_owned(), source };
     let (file, before) = open(path)?;
     let geometry = Geometry::for_file(before.len)?;
@@ -59,7 +67,8 @@ pub fn hash_file_as(path: &Path, name: FileName, progress: &mut dyn FnMut(u64) -
     if FileStamp::new(&file.metadata().map_err(read_failed)?) != before {
         return Err(HashError::Changed(path.to_owned()));
     }
-    let metainfo = Metainfo::new(name, geometry, pieces).map_err(|e| read_failed(io::Error::other(e)))?;
+    let metainfo =
+        Metainfo::new(name, geometry, pieces).map_err(|e| read_failed(io::Error::other(e)))?;
     let path = std::path::absolute(path).map_err(read_failed)?;
     let seed = SeedSpec { metainfo: Arc::new(metainfo), path, stamp: before };
     Ok(Hashed { seed, sha1 })
@@ -101,7 +110,10 @@ impl Block {
 type Hashes = (Vec<Sha1Digest>, Sha1Digest);
 
 /// Hashes a file of one block at most, which is one piece at most.
-fn hash_short(input: &Input<'_>, progress: &mut dyn FnMut(u64) -> bool) -> Result<Hashes, HashError> {
+fn hash_short(
+    input: &Input<'_>,
+    progress: &mut dyn FnMut(u64) -> bool,
+) -> Result<Hashes, HashError> {
     let (mut pieces, mut whole, len) = (Pieces::default(), Sha1::new(), input.geometry.len());
     if len > 0 {
         let mut block = Block { bytes: Vec::new(), len: 0 };
@@ -116,7 +128,10 @@ fn hash_short(input: &Input<'_>, progress: &mut dyn FnMut(u64) -> bool) -> Resul
 }
 
 /// Hashes a longer file on two threads.
-fn hash_long(input: &Input<'_>, progress: &mut dyn FnMut(u64) -> bool) -> Result<Hashes, HashError> {
+fn hash_long(
+    input: &Input<'_>,
+    progress: &mut dyn FnMut(u64) -> bool,
+) -> Result<Hashes, HashError> {
     let (filled, blocks) = bounded(BLOCKS_MAX);
     let (emptied, empty) = bounded(BLOCKS_MAX);
     for _ in 0..BLOCKS_MAX {
@@ -125,10 +140,14 @@ fn hash_long(input: &Input<'_>, progress: &mut dyn FnMut(u64) -> bool) -> Result
     }
     thread::scope(|scope| {
         let whole = thread::Builder::new().name("posse-hash".to_owned());
-        let whole = whole.spawn_scoped(scope, move || hash_whole(&blocks, &emptied)).map_err(HashError::Threads)?;
+        let whole = whole
+            .spawn_scoped(scope, move || hash_whole(&blocks, &emptied))
+            .map_err(HashError::Threads)?;
         // It drops its end of the channel, also when it fails: so the other thread ends.
         let pieces = hash_pieces(input, filled, &empty, progress);
-        let whole = whole.join().map_err(|_| input.failed(io::Error::other("the hashing thread panicked")))?;
+        let whole = whole
+            .join()
+            .map_err(|_| input.failed(io::Error::other("the hashing thread panicked")))?;
         Ok((pieces?, whole))
     })
 }
@@ -174,10 +193,12 @@ fn hash_pieces(
 }
 
 impl Input<'_> {
-    /// Reads the block at `offset`, which begins where another ends and never reaches beyond its piece.
+    /// Reads the block at `offset`, which begins where another ends and never reaches beyond its
+    /// piece.
     fn read(&self, block: &mut Block, offset: u64) -> Result<(), HashError> {
         // A piece is a block, or a power of two of them.
-        let len = BLOCK_LEN.min(self.geometry.piece_len().into()).min(self.geometry.len() - offset) as usize;
+        let len = BLOCK_LEN.min(self.geometry.piece_len().into()).min(self.geometry.len() - offset)
+            as usize;
         if block.bytes.len() < len {
             block.bytes.resize(len, 0);
         }
@@ -257,13 +278,26 @@ mod tests {
     #[test]
     fn both_hashes_are_right_at_every_size() {
         let directory = tempfile::tempdir().unwrap();
-        for len in [0usize, 1, 256 << 10, 512 << 10, (512 << 10) + 1, 1 << 20, (1 << 20) + 1, 3_000_000, 8 << 20] {
+        for len in [
+            0usize,
+            1,
+            256 << 10,
+            512 << 10,
+            (512 << 10) + 1,
+            1 << 20,
+            (1 << 20) + 1,
+            3_000_000,
+            8 << 20,
+        ] {
             let bytes: Vec<u8> = (0..len).map(|i| (i * 7 % 251) as u8).collect();
             let path = directory.path().join(format!("file {len}"));
             std::fs::write(&path, &bytes).unwrap();
             let hashed = hash(&path).unwrap();
             assert_eq!(hashed.sha1.as_bytes()[..], Sha1::digest(&bytes)[..]);
-            let want: Vec<_> = bytes.chunks(512 << 10).map(|p| Sha1Digest::from_bytes(Sha1::digest(p).into())).collect();
+            let want: Vec<_> = bytes
+                .chunks(512 << 10)
+                .map(|p| Sha1Digest::from_bytes(Sha1::digest(p).into()))
+                .collect();
             assert_eq!(hashed.seed.metainfo.pieces(), want);
             assert_eq!(hashed.seed.stamp.len, len as u64);
         }
@@ -297,13 +331,22 @@ mod tests {
 
     #[test]
     fn pieces_of_several_blocks_are_hashed_right() {
-        let bytes: Vec<u8> = (0..5 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 9) as u8).collect();
-        for (piece_len, len) in [(1 << 20, 5 << 20), (1 << 20, 4_700_000), (2 << 20, 4_700_000), (512 << 10, 4_700_000)] {
+        let bytes: Vec<u8> =
+            (0..5 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 9) as u8).collect();
+        for (piece_len, len) in
+            [(1 << 20, 5 << 20), (1 << 20, 4_700_000), (2 << 20, 4_700_000), (512 << 10, 4_700_000)]
+        {
             let mut pieces = Pieces::default();
-            let blocks: Vec<Block> = bytes[..len].chunks(512 << 10).map(|b| Block { bytes: b.to_vec(), len: b.len() }).collect();
+            let blocks: Vec<Block> = bytes[..len]
+                .chunks(512 << 10)
+                .map(|b| Block { bytes: b.to_vec(), len: b.len() })
+                .collect();
             blocks.chunks(2).for_each(|pair| pieces.take(pair, piece_len));
             pieces.end();
-            let want: Vec<_> = bytes[..len].chunks(piece_len).map(|p| Sha1Digest::from_bytes(Sha1::digest(p).into())).collect();
+            let want: Vec<_> = bytes[..len]
+                .chunks(piece_len)
+                .map(|p| Sha1Digest::from_bytes(Sha1::digest(p).into()))
+                .collect();
             assert_eq!(pieces.done, want, "{len} bytes in pieces of {piece_len}");
         }
     }

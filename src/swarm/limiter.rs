@@ -1,14 +1,16 @@
 //! Limits of so many bytes a second, and their fair division.
 //!
-//! **Invariant:** in any time `t` no more goes through a [`Bucket`] than `rate * t`, plus what it saves up (a tenth of a second's worth), plus the
-//! one portion that overdraws it.
+//! **Invariant:** in any time `t` no more goes through a [`Bucket`] than `rate * t`, plus what it
+//! saves up (a tenth of a second's worth), plus the one portion that overdraws it.
 //!
-//! What is sent is paced block by block, where it is written ([`upload`]); what is received is paced by when it is asked for ([`download`]), so that
-//! nothing fills buffers on the way and the windows of the links stay honest. Both are made of a pure half ([`turns`], [`held`]), which decides
-//! who is next and when, and a thin one with locks and threads. Without limits each costs one relaxed load where it is asked.
+//! What is sent is paced block by block, where it is written ([`upload`]); what is received is
+//! paced by when it is asked for ([`download`]), so that nothing fills buffers on the way and the
+//! windows of the links stay honest. Both are made of a pure half ([`turns`], [`held`]), which
+//! decides who is next and when, and a thin one with locks and threads. Without limits each costs
+//! one relaxed load where it is asked.
 //!
-//! A bucket may be overdrawn by a portion and is then left alone until it is full enough again: so a portion need not fit into it, and the rate is
-//! right over time whatever the portions are.
+//! A bucket may be overdrawn by a portion and is then left alone until it is full enough again: so
+//! a portion need not fit into it, and the rate is right over time whatever the portions are.
 
 pub(super) mod download;
 pub(super) mod held;
@@ -26,7 +28,8 @@ use self::download::DownloadPace;
 use self::upload::UploadPace;
 use crate::types::Rate;
 
-/// Seconds' worth of bytes that are saved up while nobody takes any: who is woken a little late catches up.
+/// Seconds' worth of bytes that are saved up while nobody takes any: who is woken a little late
+/// catches up.
 const BURST: f64 = 0.1;
 /// Flows remembered before those that are owed nothing are forgotten.
 const FLOWS_MAX: usize = 256;
@@ -49,7 +52,8 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(limits: Limits) -> Self {
-        let (upload, download) = (UploadPace::new(limits.upload), DownloadPace::new(limits.download));
+        let (upload, download) =
+            (UploadPace::new(limits.upload), DownloadPace::new(limits.download));
         Self { upload, download, limits: Mutex::new(limits) }
     }
 
@@ -91,8 +95,8 @@ impl Bucket {
         (self.level + now.saturating_sub(self.at).as_secs_f64() * rate).min(rate * BURST)
     }
 
-    /// Changes the rate. What was overdrawn takes as long to fill as before, or at a higher rate as many bytes: a limit that is raised counts
-    /// at once.
+    /// Changes the rate. What was overdrawn takes as long to fill as before, or at a higher rate as
+    /// many bytes: a limit that is raised counts at once.
     pub(super) fn set_rate(&mut self, now: Duration, rate: Option<Rate>) {
         let (before, level) = (self.rate, self.level_at(now));
         self.level = match (before, rate) {
@@ -117,13 +121,15 @@ impl Bucket {
     pub(super) fn ready_at(&self, now: Duration) -> Duration {
         let Some(rate) = self.rate else { return now };
         let lacking = -self.level_at(now);
-        // A byte more or less is the arithmetic's, and must not have anybody wait for no time at all.
+        // A byte more or less is the arithmetic's, and must not have anybody wait for no time at
+        // all.
         if lacking < 1.0 { now } else { now + Duration::from_secs_f64(lacking / rate.get() as f64) }
     }
 }
 
-/// Who has had how much: start-time fair queueing. Each flow has a tag, which grows with what it is given; the least is next. A flow that was away
-/// starts where the others are, so nobody saves up turns, and what one does not use goes to the others.
+/// Who has had how much: start-time fair queueing. Each flow has a tag, which grows with what it is
+/// given; the least is next. A flow that was away starts where the others are, so nobody saves up
+/// turns, and what one does not use goes to the others.
 #[derive(Debug)]
 pub(super) struct Fair<K> {
     clock: u64,

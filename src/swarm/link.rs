@@ -1,10 +1,10 @@
 //! One link to another client: what is to be sent on it, and what it was asked for.
 //!
-//! **Invariant:** sending never blocks: it appends to a bounded queue that the link's writer thread empties. A peer that does not take what
-//! it is sent fills the queue, and its link is closed.
+//! **Invariant:** sending never blocks: it appends to a bounded queue that the link's writer thread
+//! empties. A peer that does not take what it is sent fills the queue, and its link is closed.
 //!
-//! The locks in here are leaves: they may be taken under the torrent's lock, and nothing is taken under them but the queue's under that of what
-//! is wanted.
+//! The locks in here are leaves: they may be taken under the torrent's lock, and nothing is taken
+//! under them but the queue's under that of what is wanted.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,8 @@ use crate::wire::peer::PeerMessage;
 
 /// Bytes of messages that wait to be sent; blocks do not count, they wait as requests.
 const OUTGOING_LEN_MAX: usize = 1 << 20;
-/// Bytes that the system keeps beyond what is on its way, where links share an uplink: enough until the next writer is awake.
+/// Bytes that the system keeps beyond what is on its way, where links share an uplink: enough until
+/// the next writer is awake.
 const UNSENT_MAX: u32 = 128 << 10;
 /// Silence on our side after which a keep-alive is sent (BEP 3).
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
@@ -42,7 +43,8 @@ pub(super) struct Link {
     pub(super) extensions: bool,
     /// The stream.
     pub(super) connection: Connection,
-    /// Whether nothing is served on it, nor said of what we have: its group is a source, and the file is not ours to give there.
+    /// Whether nothing is served on it, nor said of what we have: its group is a source, and the
+    /// file is not ours to give there.
     pub(super) one_way: bool,
     /// Whether the peer has said that it has every piece.
     pub(super) has_all: AtomicBool,
@@ -141,12 +143,14 @@ impl Link {
         }
         self.queue(|bytes| {
             for span in spans {
-                PeerMessage::Request { piece: span.piece.get(), begin: span.begin, len: span.len }.encode(bytes);
+                PeerMessage::Request { piece: span.piece.get(), begin: span.begin, len: span.len }
+                    .encode(bytes);
             }
         });
     }
 
-    /// Asks for a block that waited, unless it was taken back meanwhile: whoever takes it back after this says so after it.
+    /// Asks for a block that waited, unless it was taken back meanwhile: whoever takes it back
+    /// after this says so after it.
     pub(super) fn ask_if_wanted(&self, span: Span) {
         let wanted = self.wanted.lock();
         if wanted.get(&span.piece).is_some_and(|spans| spans.contains(&span)) {
@@ -159,7 +163,8 @@ impl Link {
         let spans = self.wanted.lock().remove(&piece).unwrap_or_default();
         self.queue(|bytes| {
             for span in &spans {
-                PeerMessage::Cancel { piece: span.piece.get(), begin: span.begin, len: span.len }.encode(bytes);
+                PeerMessage::Cancel { piece: span.piece.get(), begin: span.begin, len: span.len }
+                    .encode(bytes);
             }
         });
     }
@@ -237,7 +242,8 @@ impl Link {
         }
     }
 
-    /// Has the system take from now on only as much as is sent soon, so that what is handed over first is sent first, on whichever link.
+    /// Has the system take from now on only as much as is sent soon, so that what is handed over
+    /// first is sent first, on whichever link.
     pub(super) fn keep_order(&self) {
         if !self.ordered.swap(true, Ordering::Relaxed) {
             self.connection.bound_unsent(UNSENT_MAX);
@@ -250,7 +256,8 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Ends the link; its threads follow. What waits to be sent, here and in the system, is thrown away.
+    /// Ends the link; its threads follow. What waits to be sent, here and in the system, is thrown
+    /// away.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.outgoing.lock().closed = true;
@@ -263,7 +270,8 @@ impl Link {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Waits for something to do and moves the queued bytes into `bytes`, which is empty. After a long silence that is a keep-alive.
+    /// Waits for something to do and moves the queued bytes into `bytes`, which is empty. After a
+    /// long silence that is a keep-alive.
     ///
     /// # Blocking
     /// Until there is something. Belongs to the link's writer thread.
@@ -278,7 +286,9 @@ impl Link {
                 std::mem::swap(&mut outgoing.bytes, bytes);
                 return Work::Send { uploads };
             }
-            if self.wake.wait_for(&mut outgoing, KEEP_ALIVE).timed_out() && outgoing.bytes.is_empty() {
+            if self.wake.wait_for(&mut outgoing, KEEP_ALIVE).timed_out()
+                && outgoing.bytes.is_empty()
+            {
                 PeerMessage::KeepAlive.encode(&mut outgoing.bytes);
             }
         }
@@ -297,7 +307,10 @@ impl Link {
         let was_empty = outgoing.bytes.is_empty();
         encode(&mut outgoing.bytes);
         if outgoing.bytes.len() > OUTGOING_LEN_MAX {
-            log::info!("{}: takes too little of what it is sent; the link is closed", self.connection.peer_addr());
+            log::info!(
+                "{}: takes too little of what it is sent; the link is closed",
+                self.connection.peer_addr()
+            );
             outgoing.closed = true;
             outgoing.bytes = Vec::new();
             self.closed.store(true, Ordering::Relaxed);

@@ -1,6 +1,8 @@
-//! How much a peer may say on one link: of each message that costs us more than it costs the peer, no more than an honest one has reason to.
+//! How much a peer may say on one link: of each message that costs us more than it costs the peer,
+//! no more than an honest one has reason to.
 //!
-//! **Invariant:** what a link makes us do is bounded by the data that moves on it, by the file, or by time.
+//! **Invariant:** what a link makes us do is bounded by the data that moves on it, by the file, or
+//! by time.
 //!
 //! Pure; kept by the link's reader.
 
@@ -10,12 +12,14 @@ use crate::types::Sha1Digest;
 use crate::types::limits::METADATA_PART_LEN;
 use crate::wire::peer::PeerMessage;
 
-/// Newer tickets shown: one a second, and a few at once, as when a tracker comes back. Each costs a check of a signature.
+/// Newer tickets shown: one a second, and a few at once, as when a tracker comes back. Each costs a
+/// check of a signature.
 const TICKETS: (u32, u32) = (3, 1);
-/// Messages that move no data, at once and a second: each takes the file's lock for some microseconds. A swarm that moves 2,000 pieces a second
-/// comes to a few thousand.
+/// Messages that move no data, at once and a second: each takes the file's lock for some
+/// microseconds. A swarm that moves 2,000 pieces a second comes to a few thousand.
 const CHATTER: (u32, u32) = (20_000, 10_000);
-/// How often each part of the metainfo may be asked for on one link: it is served without a slot. One that arrives spoilt is asked for again.
+/// How often each part of the metainfo may be asked for on one link: it is served without a slot.
+/// One that arrives spoilt is asked for again.
 const PARTS_FACTOR: u64 = 3;
 /// Parts beyond that: no metainfo is smaller than this.
 const PARTS_MIN: u64 = 64;
@@ -50,9 +54,15 @@ impl Manners {
     ///
     /// # Errors
     /// In what way it is too much.
-    pub(super) fn heard(&mut self, message: &PeerMessage, now: Instant) -> Result<(), &'static str> {
+    pub(super) fn heard(
+        &mut self,
+        message: &PeerMessage,
+        now: Instant,
+    ) -> Result<(), &'static str> {
         match message {
-            PeerMessage::Have(_) => take(&mut self.haves_left, "it announces the same pieces again and again"),
+            PeerMessage::Have(_) => {
+                take(&mut self.haves_left, "it announces the same pieces again and again")
+            }
             // Answered with data, and bounded by its queue; a refusal is counted by who refuses.
             PeerMessage::Request { .. } => Ok(()),
             _ if self.chatter.take(now) => Ok(()),
@@ -62,7 +72,11 @@ impl Manners {
 
     /// Counts a request that was refused.
     pub(super) fn refused(&mut self, now: Instant) -> Result<(), &'static str> {
-        if self.chatter.take(now) { Ok(()) } else { Err("it asks without end for what it does not get") }
+        if self.chatter.take(now) {
+            Ok(())
+        } else {
+            Err("it asks without end for what it does not get")
+        }
     }
 
     /// Counts a request for a part of the metainfo.
@@ -114,9 +128,15 @@ mod tests {
     fn a_pace_allows_a_burst_and_then_its_rate() {
         let (mut pace, start) = (Pace::new((3, 2)), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!((0..5).map(|_| pace.take(at(0))).collect::<Vec<_>>(), [true, true, true, false, false]);
+        assert_eq!(
+            (0..5).map(|_| pace.take(at(0))).collect::<Vec<_>>(),
+            [true, true, true, false, false]
+        );
         assert!(!pace.take(at(499)) && pace.take(at(500)) && !pace.take(at(500)));
-        assert_eq!((0..5).map(|_| pace.take(at(60_000))).collect::<Vec<_>>(), [true, true, true, false, false]);
+        assert_eq!(
+            (0..5).map(|_| pace.take(at(60_000))).collect::<Vec<_>>(),
+            [true, true, true, false, false]
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ impl Session<'_> {
     /// Takes a message of an extension.
     pub(super) fn extension(&mut self, id: u8, payload: &[u8]) -> Result<(), LinkError> {
         match id {
-            EXTENDED_HANDSHAKE_ID => self.extended(&ExtendedHandshake::decode(payload).map_err(PeerError::from)?),
+            EXTENDED_HANDSHAKE_ID => {
+                self.extended(&ExtendedHandshake::decode(payload).map_err(PeerError::from)?)
+            }
             METADATA_ID => {
                 let message = MetadataMessage::decode(payload).map_err(PeerError::from)?;
                 if matches!(message, MetadataMessage::Request { .. }) {
@@ -36,7 +38,8 @@ impl Session<'_> {
         }
     }
 
-    /// The peer shows a ticket that lasts longer. It must be of the same group: the link rests on that one.
+    /// The peer shows a ticket that lasts longer. It must be of the same group: the link rests on
+    /// that one.
     fn newer_ticket(&mut self, payload: &[u8]) -> Result<(), LinkError> {
         self.manners.ticket_shown(Instant::now()).map_err(LinkError::Violation)?;
         let ticket = Ticket::from_bytes(payload).map_err(PeerError::from)?;
@@ -58,11 +61,15 @@ impl Session<'_> {
         self.link.set_metadata_id(told.metadata_id);
         self.link.set_ticket_id(told.ticket_id);
         if let Some(requests_max) = told.requests_max {
-            self.download(|download, _| download.requests_allowed(self.link.key, requests_taken(requests_max)));
+            self.download(|download, _| {
+                download.requests_allowed(self.link.key, requests_taken(requests_max))
+            });
         }
         if let (Some(_), Some(len)) = (told.metadata_id, told.metadata_size) {
             let mut state = self.torrent.state.lock();
-            if let Some(fetch) = state.transfer.as_mut().and_then(|transfer| transfer.fetch.as_mut()) {
+            if let Some(fetch) =
+                state.transfer.as_mut().and_then(|transfer| transfer.fetch.as_mut())
+            {
                 fetch.offer(self.link.key, len);
             }
             self.torrent.ask_metainfo(&mut state);
@@ -75,7 +82,10 @@ impl Torrent {
     /// Asks links for the parts of the metainfo that are missing.
     pub(super) fn ask_metainfo(&self, state: &mut State) {
         let now = self.now();
-        let Some(fetch) = state.transfer.as_mut().and_then(|transfer| transfer.fetch.as_mut()) else { return };
+        let Some(fetch) = state.transfer.as_mut().and_then(|transfer| transfer.fetch.as_mut())
+        else {
+            return;
+        };
         for (link, part) in fetch.ask(now) {
             if let Some(link) = state.links.get(&link) {
                 link.send_metadata(|| MetadataMessage::Request { part }.encode());
@@ -87,18 +97,25 @@ impl Torrent {
         match message {
             MetadataMessage::Request { part } => {
                 let dictionary = self.dictionary().filter(|_| !link.one_way);
-                let bytes = dictionary.as_ref().and_then(|bytes| bytes.chunks(METADATA_PART_LEN).nth(part as usize));
+                let bytes = dictionary
+                    .as_ref()
+                    .and_then(|bytes| bytes.chunks(METADATA_PART_LEN).nth(part as usize));
                 link.send_metadata(|| match (bytes, &dictionary) {
-                    (Some(bytes), Some(whole)) => {
-                        MetadataMessage::Data { part, total: whole.len() as u64, bytes: bytes.to_vec() }.encode()
+                    (Some(bytes), Some(whole)) => MetadataMessage::Data {
+                        part,
+                        total: whole.len() as u64,
+                        bytes: bytes.to_vec(),
                     }
+                    .encode(),
                     _ => MetadataMessage::Reject { part }.encode(),
                 });
             }
             MetadataMessage::Data { part, bytes, .. } => self.metadata_part(link, part, bytes),
             MetadataMessage::Reject { .. } => {
                 let mut state = self.state.lock();
-                if let Some(fetch) = state.transfer.as_mut().and_then(|transfer| transfer.fetch.as_mut()) {
+                if let Some(fetch) =
+                    state.transfer.as_mut().and_then(|transfer| transfer.fetch.as_mut())
+                {
                     fetch.refuse(link.key);
                 }
                 self.ask_metainfo(&mut state);
@@ -123,7 +140,10 @@ impl Torrent {
             None => {
                 let mut state = self.state.lock();
                 let State { transfer, links, peers, .. } = &mut *state;
-                let Some(fetch) = transfer.as_mut().and_then(|transfer| transfer.fetch.as_mut()) else { return };
+                let Some(fetch) = transfer.as_mut().and_then(|transfer| transfer.fetch.as_mut())
+                else {
+                    return;
+                };
                 if let Some(liar) = fetch.bad().and_then(|liar| links.get(&liar)) {
                     peers.ban(liar);
                 }
@@ -138,7 +158,10 @@ impl Torrent {
             self.engine.host.metainfo(self.info_hash, &metainfo);
         }
         let mut state = self.state.lock();
-        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.fetch.is_some()) else { return };
+        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.fetch.is_some())
+        else {
+            return;
+        };
         transfer.fetch = None;
         let begins = transfer.life == TransferState::Metainfo;
         if begins {
@@ -148,7 +171,8 @@ impl Torrent {
             download.held(false);
         }
         self.drive(&mut state);
-        let links: Vec<Arc<Link>> = state.links.values().filter(|link| link.extensions).cloned().collect();
+        let links: Vec<Arc<Link>> =
+            state.links.values().filter(|link| link.extensions).cloned().collect();
         drop(state);
         // Whoever linked before we knew it may want it from us.
         let told = super::opening::our_extensions(self);

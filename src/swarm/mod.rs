@@ -33,11 +33,14 @@ mod verify;
 mod window;
 
 pub use api::{
-    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, LinkFacts, LocalCopy, Proof, SeedSpec,
-    SeenPeer, TransferState, TransferStatus, UnreachablePeer, UploadStats, Why,
+    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, LinkFacts,
+    LocalCopy, Proof, SeedSpec, SeenPeer, TransferState, TransferStatus, UnreachablePeer,
+    UploadStats, Why,
 };
 pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
-pub use download::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats};
+pub use download::{
+    Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats,
+};
 pub use engine::Engine;
 pub(crate) use files::{open_plain, stamp_of};
 pub(crate) use handle::Pulse;

@@ -1,9 +1,12 @@
-//! How a link comes about: TLS, the tickets, the handshakes of BEP 3 and BEP 10, and its registration.
+//! How a link comes about: TLS, the tickets, the handshakes of BEP 3 and BEP 10, and its
+//! registration.
 //!
-//! **Invariant:** an inbound stranger hears nothing, not even whether we know the file, before the host has said that the device may have it.
-//! Before its ticket is known to be good it hears nothing at all.
+//! **Invariant:** an inbound stranger hears nothing, not even whether we know the file, before the
+//! host has said that the device may have it. Before its ticket is known to be good it hears
+//! nothing at all.
 //!
-//! All of that together has [`HANDSHAKE_TIMEOUT`]. Runs on the link's own thread, which then becomes its reader ([`super::session`]).
+//! All of that together has [`HANDSHAKE_TIMEOUT`]. Runs on the link's own thread, which then
+//! becomes its reader ([`super::session`]).
 
 use std::io::{self, BufReader};
 use std::net::SocketAddr;
@@ -23,14 +26,16 @@ use crate::types::limits::{BLOCK_LEN, BLOCK_LEN_MAX, HANDSHAKE_TIMEOUT};
 use crate::types::{DeviceId, Ticket};
 use crate::wire::frame::{FrameError, read_message, write_message};
 use crate::wire::peer::{
-    EXTENDED_HANDSHAKE_ID, ExtendedHandshake, Handshake, Header, PeerError, PeerId, PeerMessage, read_header,
+    EXTENDED_HANDSHAKE_ID, ExtendedHandshake, Handshake, Header, PeerError, PeerId, PeerMessage,
+    read_header,
 };
 
 /// Requests that a peer keeps that says nothing about it.
 const REQUESTS_MAX_UNTOLD: u32 = 128;
 /// Bytes in a ticket, and more: nobody makes us wait for a longer one.
 const TICKET_LEN_MAX: usize = 256;
-/// How much longer a ticket has to last to be shown in place of another at once: less is not worth the check.
+/// How much longer a ticket has to last to be shown in place of another at once: less is not worth
+/// the check.
 const NEWER_BY_MS: u64 = 1_000;
 /// Bytes read from the stream at a time when no buffer takes them directly.
 const READ_AHEAD: usize = 16 << 10;
@@ -39,14 +44,25 @@ const READ_AHEAD: usize = 16 << 10;
 ///
 /// # Errors
 /// Only if no link came about.
-pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr, dialling: Dialling) -> Result<(), LinkError> {
+pub(super) fn dial(
+    torrent: &Arc<Torrent>,
+    device: DeviceId,
+    address: SocketAddr,
+    dialling: Dialling,
+) -> Result<(), LinkError> {
     let engine = &torrent.engine;
-    let own = engine.host.ticket_for(torrent.info_hash, device).ok_or(LinkError::Refused("no ticket is at hand"))?;
+    let own = engine
+        .host
+        .ticket_for(torrent.info_hash, device)
+        .ok_or(LinkError::Refused("no ticket is at hand"))?;
     let started = Instant::now();
-    let connection = engine.config.transport.dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)?;
+    let connection =
+        engine.config.transport.dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)?;
     let connected = started.elapsed();
-    let mut admission =
-        engine.registry.admit(address.ip(), connection.clone()).ok_or(LinkError::Refused("too many links are up"))?;
+    let mut admission = engine
+        .registry
+        .admit(address.ip(), connection.clone())
+        .ok_or(LinkError::Refused("too many links are up"))?;
     // Whom we dial is our own choice: the bounds are there against those who come.
     if !admission.trust() {
         return Err(LinkError::Refused("too many links are up"));
@@ -54,12 +70,18 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     let mut reader = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;
     let shown = read_ticket(&mut reader)?;
-    // A round trip, unless the other end took its time; connecting is two, unless something nearer answered for TCP.
+    // A round trip, unless the other end took its time; connecting is two, unless something nearer
+    // answered for TCP.
     let delay = connected.min(started.elapsed() - connected);
-    let proof = engine.host.check_ticket(&shown, device).filter(|proof| proof.group == own.claims.group);
+    let proof =
+        engine.host.check_ticket(&shown, device).filter(|proof| proof.group == own.claims.group);
     let proof = proof.ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
-    let _share = engine.shares.dialled(device).ok_or(LinkError::Refused("enough links to that device are up"))?;
-    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
+    let _share = engine
+        .shares
+        .dialled(device)
+        .ok_or(LinkError::Refused("enough links to that device are up"))?;
+    let mut opening =
+        Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
     let knew = torrent.metainfo.get().is_some();
     our_extensions(torrent).encode(&mut opening);
     io::Write::write_all(&mut connection.writer(), &opening)?;
@@ -71,7 +93,9 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     let link = new_link(engine, (device, proof), true, &theirs, &extended, connection);
     let link = torrent.register(link, &[]).ok_or(LinkError::Refused("the link is not needed"))?;
     look_again(torrent, &link, &shown, &own)?;
-    if let Some(download) = torrent.state.lock().transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+    if let Some(download) =
+        torrent.state.lock().transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
+    {
         download.delay_measured(link.key, delay);
     }
     if !knew {
@@ -82,33 +106,51 @@ pub(super) fn dial(torrent: &Arc<Torrent>, device: DeviceId, address: SocketAddr
     Ok(())
 }
 
-/// Serves an inbound connection until it ends. Calls `proven` when the peer turned out to be one; it tells whether there is room.
+/// Serves an inbound connection until it ends. Calls `proven` when the peer turned out to be one;
+/// it tells whether there is room.
 ///
 /// # Errors
 /// Only if no link came about.
-pub(super) fn accept(engine: &Arc<Inner>, incoming: Incoming, proven: impl FnOnce() -> bool) -> Result<(), LinkError> {
+pub(super) fn accept(
+    engine: &Arc<Inner>,
+    incoming: Incoming,
+    proven: impl FnOnce() -> bool,
+) -> Result<(), LinkError> {
     let started = Instant::now();
     let (connection, device) = engine.config.transport.accept(incoming, HANDSHAKE_TIMEOUT)?;
     let mut reader = reader(&connection, started);
     let shown = read_ticket(&mut reader)?;
-    let proof =
-        engine.host.check_ticket(&shown, device).ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
-    let _share = engine.shares.inbound(device, proof.user).ok_or(LinkError::Refused("enough links to its user are up"))?;
-    let own = engine.host.own_ticket(proof.group).ok_or(LinkError::Refused("it is of a group that we are not in"))?;
+    let proof = engine
+        .host
+        .check_ticket(&shown, device)
+        .ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
+    let _share = engine
+        .shares
+        .inbound(device, proof.user)
+        .ok_or(LinkError::Refused("enough links to its user are up"))?;
+    let own = engine
+        .host
+        .own_ticket(proof.group)
+        .ok_or(LinkError::Refused("it is of a group that we are not in"))?;
     write_message(&mut connection.writer(), &own)?;
     let theirs = Handshake::read(&mut reader)?;
     // One answer for a file that is not here and for one that is not in that group.
-    let torrent = engine.torrent(theirs.info_hash).filter(|_| engine.host.is_offered(theirs.info_hash, proof.group, device));
-    let torrent = torrent.ok_or(LinkError::Refused("the file it asks for is not offered in that group"))?;
+    let torrent = engine
+        .torrent(theirs.info_hash)
+        .filter(|_| engine.host.is_offered(theirs.info_hash, proof.group, device));
+    let torrent =
+        torrent.ok_or(LinkError::Refused("the file it asks for is not offered in that group"))?;
     let extended = introduce(device, &mut reader, &theirs)?;
     if !proven() {
         return Err(LinkError::Refused("too many links are up"));
     }
-    let mut opening = Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
+    let mut opening =
+        Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
     let knew = torrent.metainfo.get().is_some();
     our_extensions(&torrent).encode(&mut opening);
     let link = new_link(engine, (device, proof), false, &theirs, &extended, connection);
-    let link = torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
+    let link =
+        torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
     look_again(&torrent, &link, &shown, &own)?;
     if !knew {
         tell_metainfo(&torrent, &link);
@@ -126,9 +168,14 @@ fn read_ticket(reader: &mut BufReader<Reader>) -> Result<Ticket, LinkError> {
     })
 }
 
-/// Looks at both tickets again, now that whoever ends links, or shows newer tickets on them, finds this one: what happened meanwhile must
-/// not be missed.
-fn look_again(torrent: &Arc<Torrent>, link: &Arc<Link>, shown: &Ticket, own: &Ticket) -> Result<(), LinkError> {
+/// Looks at both tickets again, now that whoever ends links, or shows newer tickets on them, finds
+/// this one: what happened meanwhile must not be missed.
+fn look_again(
+    torrent: &Arc<Torrent>,
+    link: &Arc<Link>,
+    shown: &Ticket,
+    own: &Ticket,
+) -> Result<(), LinkError> {
     let host = &torrent.engine.host;
     let is_offered = |proof: Proof| host.is_offered(torrent.info_hash, proof.group, link.device);
     let good = host.check_ticket(shown, link.device).is_some_and(is_offered);
@@ -136,7 +183,9 @@ fn look_again(torrent: &Arc<Torrent>, link: &Arc<Link>, shown: &Ticket, own: &Ti
         torrent.unregister(link);
         return Err(LinkError::Refused("its ticket was voided"));
     }
-    let newer = |newer: &Ticket| newer.claims.expires_ms > own.claims.expires_ms.saturating_add(NEWER_BY_MS);
+    let newer = |newer: &Ticket| {
+        newer.claims.expires_ms > own.claims.expires_ms.saturating_add(NEWER_BY_MS)
+    };
     if let Some(newer) = host.own_ticket(own.claims.group).filter(newer) {
         link.show_ticket(&newer);
     }
@@ -158,11 +207,19 @@ fn reader(connection: &Connection, started: Instant) -> BufReader<Reader> {
 }
 
 /// Learns what the other end can do. It says so at once, without waiting for our handshake.
-fn introduce(device: DeviceId, reader: &mut BufReader<Reader>, theirs: &Handshake) -> Result<ExtendedHandshake, LinkError> {
+fn introduce(
+    device: DeviceId,
+    reader: &mut BufReader<Reader>,
+    theirs: &Handshake,
+) -> Result<ExtendedHandshake, LinkError> {
     if !theirs.peer_id.matches(&device) || !theirs.has_extensions() {
-        return Err(LinkError::Violation("its peer id is not that of its device, or it speaks no extensions"));
+        return Err(LinkError::Violation(
+            "its peer id is not that of its device, or it speaks no extensions",
+        ));
     }
-    let Header::Message(PeerMessage::Extended { id: EXTENDED_HANDSHAKE_ID, payload }) = read_header(reader)? else {
+    let Header::Message(PeerMessage::Extended { id: EXTENDED_HANDSHAKE_ID, payload }) =
+        read_header(reader)?
+    else {
         return Err(LinkError::Violation("its first message is not the extension handshake"));
     };
     Ok(ExtendedHandshake::decode(&payload).map_err(PeerError::from)?)

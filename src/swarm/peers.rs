@@ -1,7 +1,8 @@
-//! The devices that take part in a file's swarm: which are linked, which are to be dialled and when, which are banned; and how a link comes and goes.
+//! The devices that take part in a file's swarm: which are linked, which are to be dialled and
+//! when, which are banned; and how a link comes and goes.
 //!
-//! **Invariant:** at most one link a device and file is registered; of two that cross, both ends keep the one dialled by the lower device
-//! id.
+//! **Invariant:** at most one link a device and file is registered; of two that cross, both ends
+//! keep the one dialled by the lower device id.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,11 +20,13 @@ use crate::wire::peer::PeerMessage;
 
 /// Peers remembered a file: more than will ever be linked.
 const PEERS_MAX: usize = 1000;
-/// Devices of one user that send bad data of a file before no device of theirs is linked for it: nobody has so many that are broken.
+/// Devices of one user that send bad data of a file before no device of theirs is linked for it:
+/// nobody has so many that are broken.
 const BAD_DEVICES_MAX: u32 = 4;
 /// Links of one file beyond which we dial no others; inbound ones may be more.
 const DIAL_LINKS_MAX: usize = 60;
-/// Dials under way at a time, for all files: each holds a thread, for ten seconds if nobody answers.
+/// Dials under way at a time, for all files: each holds a thread, for ten seconds if nobody
+/// answers.
 const DIALS_MAX: usize = 128;
 /// First and longest wait before a lost or unreachable peer is dialled again.
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -75,15 +78,23 @@ impl Peers {
     /// Tells whether the device is known or can be; where many are, those that left make room.
     fn has_room_for(&mut self, device: DeviceId) -> bool {
         if self.known.len() >= PEERS_MAX && !self.known.contains_key(&device) {
-            self.known
-                .retain(|_, peer| peer.address.is_some() || peer.link.is_some() || peer.dialling || peer.banned || peer.suspect);
+            self.known.retain(|_, peer| {
+                peer.address.is_some()
+                    || peer.link.is_some()
+                    || peer.dialling
+                    || peer.banned
+                    || peer.suspect
+            });
         }
         self.known.len() < PEERS_MAX || self.known.contains_key(&device)
     }
 
     /// Closes the link of a peer that sent bad data, for good if it is one of our own clients.
     pub(super) fn ban(&mut self, link: &Link) {
-        log::warn!("{}: sent bad data; it is not asked again in this session", link.connection.peer_addr());
+        log::warn!(
+            "{}: sent bad data; it is not asked again in this session",
+            link.connection.peer_addr()
+        );
         self.suspect(link);
         self.known.entry(link.device).or_default().banned = true;
         link.close();
@@ -101,17 +112,27 @@ impl Peers {
         self.known.get(&device).is_some_and(|peer| peer.suspect)
     }
 
-    /// Tells whether the device is banned, or its user for what others of their devices sent: a device is made for nothing.
+    /// Tells whether the device is banned, or its user for what others of their devices sent: a
+    /// device is made for nothing.
     pub(super) fn is_banned(&self, device: DeviceId, user: UserId) -> bool {
-        self.known.get(&device).is_some_and(|peer| peer.banned) || self.bad.get(&user).is_some_and(|bad| *bad >= BAD_DEVICES_MAX)
+        self.known.get(&device).is_some_and(|peer| peer.banned)
+            || self.bad.get(&user).is_some_and(|bad| *bad >= BAD_DEVICES_MAX)
     }
 
     /// Takes the peers to dial now.
-    fn take_due(&mut self, now: Duration, room: usize, dials: usize) -> Vec<(DeviceId, SocketAddr)> {
-        let due = |peer: &Peer| peer.link.is_none() && !peer.dialling && !peer.banned && peer.retry_at <= now;
+    fn take_due(
+        &mut self,
+        now: Duration,
+        room: usize,
+        dials: usize,
+    ) -> Vec<(DeviceId, SocketAddr)> {
+        let due = |peer: &Peer| {
+            peer.link.is_none() && !peer.dialling && !peer.banned && peer.retry_at <= now
+        };
         let under_way = self.known.values().filter(|peer| peer.dialling).count();
-        let listed =
-            self.known.iter_mut().filter_map(|(device, peer)| Some((*device, peer.address.filter(|_| due(peer))?, peer)));
+        let listed = self.known.iter_mut().filter_map(|(device, peer)| {
+            Some((*device, peer.address.filter(|_| due(peer))?, peer))
+        });
         let take = |(device, address, peer): (DeviceId, SocketAddr, &mut Peer)| {
             peer.dialling = true;
             (device, address)
@@ -136,8 +157,17 @@ impl Peers {
         }
     }
 
-    fn unlinked(&mut self, now: Duration, device: DeviceId, link: LinkKey, pieces: u32, useful: bool) {
-        let Some(peer) = self.known.get_mut(&device).filter(|peer| peer.link == Some(link)) else { return };
+    fn unlinked(
+        &mut self,
+        now: Duration,
+        device: DeviceId,
+        link: LinkKey,
+        pieces: u32,
+        useful: bool,
+    ) {
+        let Some(peer) = self.known.get_mut(&device).filter(|peer| peer.link == Some(link)) else {
+            return;
+        };
         peer.link = None;
         peer.seen = Some((now, pieces));
         peer.failures = if useful { 0 } else { peer.failures + 1 };
@@ -147,9 +177,11 @@ impl Peers {
     /// Who was linked and is not, the latest first.
     pub(super) fn seen(&self, now: Duration) -> Vec<SeenPeer> {
         let gone = self.known.iter().filter(|(_, peer)| peer.link.is_none());
-        let seen = gone.filter_map(|(device, peer)| peer.seen.map(|(at, pieces)| (*device, at, pieces)));
-        let mut seen: Vec<_> =
-            seen.map(|(device, at, pieces)| SeenPeer { device, pieces, ago: now.saturating_sub(at) }).collect();
+        let seen =
+            gone.filter_map(|(device, peer)| peer.seen.map(|(at, pieces)| (*device, at, pieces)));
+        let mut seen: Vec<_> = seen
+            .map(|(device, at, pieces)| SeenPeer { device, pieces, ago: now.saturating_sub(at) })
+            .collect();
         seen.sort_by_key(|peer| peer.ago);
         seen
     }
@@ -157,7 +189,8 @@ impl Peers {
     /// Who is listed and could not be reached.
     pub(super) fn unreachable(&self) -> Vec<UnreachablePeer> {
         let absent = self.known.iter().filter(|(_, peer)| peer.link.is_none());
-        let failed = absent.filter_map(|(device, peer)| Some((*device, peer.address?, peer.error.clone()?)));
+        let failed =
+            absent.filter_map(|(device, peer)| Some((*device, peer.address?, peer.error.clone()?)));
         failed.map(|(device, address, error)| UnreachablePeer { device, address, error }).collect()
     }
 
@@ -183,7 +216,8 @@ impl Drop for Dialling {
     }
 }
 
-/// Doubles from half a second to a minute, a quarter of it at random, so that clients that lost each other do not dial in step.
+/// Doubles from half a second to a minute, a quarter of it at random, so that clients that lost
+/// each other do not dial in step.
 fn retry_after(failures: u32) -> Duration {
     let base = RETRY_MIN.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
     base.mul_f64(0.75 + rand::random::<f64>() / 4.0)
@@ -195,7 +229,12 @@ impl Torrent {
         if !state.wants_links() || self.engine.stop.is_set() {
             return;
         }
-        let room = self.engine.config.links_per_file_max.min(DIAL_LINKS_MAX).saturating_sub(state.links.len());
+        let room = self
+            .engine
+            .config
+            .links_per_file_max
+            .min(DIAL_LINKS_MAX)
+            .saturating_sub(state.links.len());
         let dials = DIALS_MAX.saturating_sub(self.engine.dials.load(Ordering::Relaxed));
         if dials == 0 {
             return;
@@ -214,8 +253,8 @@ impl Torrent {
         }
     }
 
-    /// Takes a link in, unless there is no room, no use, or a better link to that device. The first thing sent on it is `opening`, the
-    /// second what we have.
+    /// Takes a link in, unless there is no room, no use, or a better link to that device. The first
+    /// thing sent on it is `opening`, the second what we have.
     pub(super) fn register(self: &Arc<Self>, mut link: Link, opening: &[u8]) -> Option<Arc<Link>> {
         link.one_way = !self.engine.host.serves(self.info_hash, link.proof().group);
         let link = Arc::new(link);
@@ -244,7 +283,9 @@ impl Torrent {
         if !link.one_way {
             state.choker.join(now, link.key, link.proof().user);
         }
-        if let Some(spreader) = state.spreader.as_mut().filter(|_| link.traits.fast && !link.one_way) {
+        if let Some(spreader) =
+            state.spreader.as_mut().filter(|_| link.traits.fast && !link.one_way)
+        {
             spreader.join(link.key);
         }
         state.spread(self.geometry);
@@ -274,7 +315,8 @@ impl Torrent {
         self.dial_due(&mut state);
     }
 
-    /// Of two links to one device, the one dialled by the lower id stays; of two dialled by the same end, the newer.
+    /// Of two links to one device, the one dialled by the lower id stays; of two dialled by the
+    /// same end, the newer.
     fn supersedes(&self, device: DeviceId, new: &Link, older: &Link) -> bool {
         let lower_is_us = self.engine.device() < device;
         new.dialled == older.dialled || new.dialled == lower_is_us
@@ -312,8 +354,12 @@ impl Torrent {
         let all = !link.one_way && (state.seed.is_some() || have.is_some_and(Bitfield::is_full));
         match have {
             _ if all && link.traits.fast => link.send(&PeerMessage::HaveAll),
-            _ if all => link.send(&PeerMessage::Bitfield(Bitfield::full(self.geometry.piece_count()).as_bytes().to_vec())),
-            Some(have) if !have.is_empty() => link.send(&PeerMessage::Bitfield(have.as_bytes().to_vec())),
+            _ if all => link.send(&PeerMessage::Bitfield(
+                Bitfield::full(self.geometry.piece_count()).as_bytes().to_vec(),
+            )),
+            Some(have) if !have.is_empty() => {
+                link.send(&PeerMessage::Bitfield(have.as_bytes().to_vec()))
+            }
             _ if link.traits.fast => link.send(&PeerMessage::HaveNone),
             _ => {}
         }

@@ -1,12 +1,14 @@
 //! Which piece next: the rarest that the link can give, ties broken at random.
 //!
-//! **Invariant:** every piece is in exactly one [`State`]. The pieces that are `Missing` are exactly those in `missing` and in
-//! `buckets`, where each stands at the number of links that offer it. Links that offer everything are counted in `seeds`
-//! alone, so that they come and go in constant time.
+//! **Invariant:** every piece is in exactly one [`State`]. The pieces that are `Missing` are
+//! exactly those in `missing` and in `buckets`, where each stands at the number of links that offer
+//! it. Links that offer everything are counted in `seeds` alone, so that they come and go in
+//! constant time.
 //!
-//! Pure; owned by [`super::Download`], which knows windows, time and who lets us ask. The cost of a pick does not grow with
-//! the number of pieces: a bounded number of pieces is looked at from the rarest level up; when none of them will do, any
-//! piece that the link can give, found through a summary of what it has, is taken instead.
+//! Pure; owned by [`super::Download`], which knows windows, time and who lets us ask. The cost of a
+//! pick does not grow with the number of pieces: a bounded number of pieces is looked at from the
+//! rarest level up; when none of them will do, any piece that the link can give, found through a
+//! summary of what it has, is taken instead.
 
 mod buckets;
 mod peer;
@@ -219,15 +221,22 @@ impl Picker {
         if self.seeds == 0 { self.buckets.list(0).len() as u32 } else { 0 }
     }
 
-    /// Chooses among the missing pieces that the link offers and `allowed` lets pass: the rarest, ties at random.
-    pub(crate) fn pick(&mut self, link: LinkKey, allowed: impl Fn(&Self, u32) -> bool) -> Option<u32> {
+    /// Chooses among the missing pieces that the link offers and `allowed` lets pass: the rarest,
+    /// ties at random.
+    pub(crate) fn pick(
+        &mut self,
+        link: LinkKey,
+        allowed: impl Fn(&Self, u32) -> bool,
+    ) -> Option<u32> {
         if self.wanted(link) == 0 {
             return None;
         }
         let start = self.rng.random_range(0..self.count);
         match self.peers.get(&link)? {
             Peer::All => self.probe(0, start, |piece| allowed(self, piece)),
-            Peer::Some(partial) if partial.wanted <= SPARSE_MAX => self.rarest(partial, start, usize::MAX, allowed),
+            Peer::Some(partial) if partial.wanted <= SPARSE_MAX => {
+                self.rarest(partial, start, usize::MAX, allowed)
+            }
             Peer::Some(partial) => self
                 .probe(1, start, |piece| partial.has(piece) && allowed(self, piece))
                 .or_else(|| self.rarest(partial, start, PROBES_MAX, allowed)),
@@ -237,11 +246,15 @@ impl Picker {
     /// Looks at a bounded number of pieces from `level` up, beginning at random within each level.
     fn probe(&self, level: usize, start: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
         let mut left = PROBES_MAX;
-        for list in (level..self.buckets.levels()).map(|level| self.buckets.list(level)).filter(|list| !list.is_empty()) {
+        for list in (level..self.buckets.levels())
+            .map(|level| self.buckets.list(level))
+            .filter(|list| !list.is_empty())
+        {
             let first = (u64::from(start) * list.len() as u64 / u64::from(self.count)) as usize;
             let (before, after) = list.split_at(first);
             let tries = list.len().min(left);
-            if let Some(&piece) = after.iter().chain(before).take(tries).find(|&&piece| fits(piece)) {
+            if let Some(&piece) = after.iter().chain(before).take(tries).find(|&&piece| fits(piece))
+            {
                 return Some(piece);
             }
             left -= tries;
@@ -253,9 +266,19 @@ impl Picker {
     }
 
     /// The rarest of up to `max` missing pieces of a peer that has not all.
-    fn rarest(&self, partial: &Partial, start: u32, max: usize, allowed: impl Fn(&Self, u32) -> bool) -> Option<u32> {
-        let pieces = partial.wanted_from(start, &self.missing).take(max).filter(|&piece| allowed(self, piece));
-        // Ties go to the first from a random start on; a different rotation for each pick makes up for the gaps.
+    fn rarest(
+        &self,
+        partial: &Partial,
+        start: u32,
+        max: usize,
+        allowed: impl Fn(&Self, u32) -> bool,
+    ) -> Option<u32> {
+        let pieces = partial
+            .wanted_from(start, &self.missing)
+            .take(max)
+            .filter(|&piece| allowed(self, piece));
+        // Ties go to the first from a random start on; a different rotation for each pick makes up
+        // for the gaps.
         pieces.min_by_key(|&piece| (self.buckets.level(piece), piece.wrapping_sub(start)))
     }
 
@@ -318,7 +341,11 @@ impl Picker {
             let missing = state == State::Missing;
             assert_eq!(self.missing.has(piece), missing, "piece {piece} in the set of the missing");
             assert_eq!(self.buckets.is_in(piece), missing, "piece {piece} in the buckets");
-            assert_eq!(self.buckets.level(piece), levels[piece as usize], "availability of piece {piece}");
+            assert_eq!(
+                self.buckets.level(piece),
+                levels[piece as usize],
+                "availability of piece {piece}"
+            );
         }
         assert_eq!(self.tally, tally, "pieces in each state");
         assert_eq!(self.have.ones(), self.count_of(State::Have), "verified pieces");

@@ -1,7 +1,8 @@
 //! The pool: the buffers pieces are received into, and the workers that fetch, hash and write.
 //!
-//! **Invariant:** at most `SPARE_MAX` buffers wait unused, and the jobs queue is bounded. A full queue holds up a link's reader, and so the peer; a
-//! fetch job that finds it full is carried out by whoever made it.
+//! **Invariant:** at most `SPARE_MAX` buffers wait unused, and the jobs queue is bounded. A full
+//! queue holds up a link's reader, and so the peer; a fetch job that finds it full is carried out
+//! by whoever made it.
 //!
 //! Workers run on the threads of a fixed `threadpool` and take jobs until the engine stops.
 
@@ -117,12 +118,16 @@ impl Pool {
     pub(super) fn start(threads: usize, stop: &Stop) -> Self {
         let (jobs, queue) = bounded::<Job>(4 * threads);
         let (alive, ended) = bounded::<()>(0);
-        let pool = threadpool::Builder::new().num_threads(threads).thread_name("posse-pool".to_owned()).build();
+        let pool = threadpool::Builder::new()
+            .num_threads(threads)
+            .thread_name("posse-pool".to_owned())
+            .build();
         for _ in 0..threads {
             let (queue, stop, alive) = (queue.clone(), stop.clone(), alive.clone());
             pool.execute(move || {
                 work(&queue, &stop);
-                // The queue first: whoever waits for the workers finds nothing in it that keeps a file open.
+                // The queue first: whoever waits for the workers finds nothing in it that keeps a
+                // file open.
                 drop(queue);
                 drop(alive);
             });
@@ -159,7 +164,8 @@ impl Pool {
     }
 }
 
-/// What was found good is written; the rest is not begun any more. Nothing stays in the queue, which would keep its files open.
+/// What was found good is written; the rest is not begun any more. Nothing stays in the queue,
+/// which would keep its files open.
 fn finish(queue: &Receiver<Job>) {
     queue.try_iter().filter(|job| matches!(job, Job::Write(..))).for_each(run);
 }

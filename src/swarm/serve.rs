@@ -1,10 +1,12 @@
 //! Serving others: a link's writer, the blocks it sends, and the parts of the metainfo.
 //!
-//! **Invariant:** a block is served only if it is wholly inside a piece that we have, was asked for while the peer was not choked or belongs
-//! to the piece that was begun before, and is read from a file that is still the one that was hashed. Nothing is served on a one-way link. Shared
-//! files are only ever read.
+//! **Invariant:** a block is served only if it is wholly inside a piece that we have, was asked for
+//! while the peer was not choked or belongs to the piece that was begun before, and is read from a
+//! file that is still the one that was hashed. Nothing is served on a one-way link. Shared files
+//! are only ever read.
 //!
-//! [`write_loop`] runs on the link's writer thread and blocks on the socket and the disk; the rest takes the torrent's lock briefly.
+//! [`write_loop`] runs on the link's writer thread and blocks on the socket and the disk; the rest
+//! takes the torrent's lock briefly.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -70,8 +72,16 @@ fn serve_batch(torrent: &Arc<Torrent>, link: &Link, writer: &mut impl Write) -> 
 
 impl Torrent {
     /// A peer asks for a block; false if it will not get it.
-    pub(super) fn requested(self: &Arc<Self>, link: &Link, piece: u32, begin: u32, len: u32) -> bool {
-        let Some(span) = self.geometry.span(piece, begin, len).filter(|span| span.len <= BLOCK_LEN_MAX) else {
+    pub(super) fn requested(
+        self: &Arc<Self>,
+        link: &Link,
+        piece: u32,
+        begin: u32,
+        len: u32,
+    ) -> bool {
+        let Some(span) =
+            self.geometry.span(piece, begin, len).filter(|span| span.len <= BLOCK_LEN_MAX)
+        else {
             link.reject_raw(piece, begin, len);
             return false;
         };
@@ -82,8 +92,8 @@ impl Torrent {
         let mut state = self.state.lock();
         let now = self.now();
         state.choker.requested(link.key);
-        let may =
-            state.choker.is_unchoked(link.key) || state.order.may_finish(now, link.key, span, self.geometry.len_of(span.piece));
+        let may = state.choker.is_unchoked(link.key)
+            || state.order.may_finish(now, link.key, span, self.geometry.len_of(span.piece));
         if !may || !state.has(span.piece) || !state.order.push(link.key, span) {
             link.reject(span);
             return false;
@@ -112,7 +122,8 @@ impl Torrent {
         }
     }
 
-    /// The next blocks of the piece that is sent in the link's turn; none if it is not its turn, or no longer.
+    /// The next blocks of the piece that is sent in the link's turn; none if it is not its turn, or
+    /// no longer.
     fn next_uploads(&self, link: &Link, batch_len: u32) -> Vec<Span> {
         let mut state = self.state.lock();
         if state.order.is_contended() {
@@ -131,7 +142,8 @@ impl Torrent {
         spans
     }
 
-    /// There is nothing to send in the link's turn: it is another's. Unless something was asked for meanwhile.
+    /// There is nothing to send in the link's turn: it is another's. Unless something was asked for
+    /// meanwhile.
     fn end_turn(&self, link: &Link) {
         let mut state = self.state.lock();
         match state.order.next_len(link.key) {
@@ -182,9 +194,15 @@ impl Torrent {
 
     /// The shared file is not what was hashed: it is offered no more.
     pub(super) fn seed_changed(&self, seed: &SeedSpec) {
-        log::warn!("{} is not the file that was shared any more; it is not offered", seed.path.display());
+        log::warn!(
+            "{} is not the file that was shared any more; it is not offered",
+            seed.path.display()
+        );
         if self.engine.unseed(self.info_hash) {
-            self.engine.host.event(EngineEvent::FileChanged { info_hash: self.info_hash, path: seed.path.clone() });
+            self.engine.host.event(EngineEvent::FileChanged {
+                info_hash: self.info_hash,
+                path: seed.path.clone(),
+            });
         }
     }
 

@@ -1,7 +1,9 @@
-//! A link from its registration ([`super::opening`]) to its end: what its reader makes of each message.
+//! A link from its registration ([`super::opening`]) to its end: what its reader makes of each
+//! message.
 //!
-//! **Invariant:** a block's data goes from the stream into the buffer of its piece, which exists only if we asked for it. A peer may be silent
-//! for long, but a message that has begun must be there within a minute; and nothing is done any more for a link that was closed.
+//! **Invariant:** a block's data goes from the stream into the buffer of its piece, which exists
+//! only if we asked for it. A peer may be silent for long, but a message that has begun must be
+//! there within a minute; and nothing is done any more for a link that was closed.
 //!
 //! Runs on the link's own thread; a second thread writes. Blocks until the link ends.
 
@@ -53,7 +55,12 @@ pub(super) fn requests_taken(told: u32) -> u32 {
 }
 
 /// Serves a registered link until it ends: starts its writer, reads, and drops it.
-pub(super) fn serve(torrent: &Arc<Torrent>, link: &Arc<Link>, reader: BufReader<Reader>, extended: &ExtendedHandshake) {
+pub(super) fn serve(
+    torrent: &Arc<Torrent>,
+    link: &Arc<Link>,
+    reader: BufReader<Reader>,
+    extended: &ExtendedHandshake,
+) {
     /// Drops the link whatever ends its thread.
     struct Registered<'a>(&'a Arc<Torrent>, &'a Arc<Link>);
     impl Drop for Registered<'_> {
@@ -74,7 +81,16 @@ pub(super) fn serve(torrent: &Arc<Torrent>, link: &Arc<Link>, reader: BufReader<
         return;
     }
     let (chunks, bounds) = (HashMap::new(), Manners::new(torrent.geometry.piece_count()));
-    let mut session = Session { torrent, link, reader, chunks, told_pieces: false, wanted: 0, unwanted: 0, manners: bounds };
+    let mut session = Session {
+        torrent,
+        link,
+        reader,
+        chunks,
+        told_pieces: false,
+        wanted: 0,
+        unwanted: 0,
+        manners: bounds,
+    };
     let ended = session.extended(extended).and_then(|()| session.run());
     if let Err(e) = ended {
         log::debug!("{}: link ended: {e}", link.connection.peer_addr());
@@ -106,7 +122,9 @@ impl Session<'_> {
             if self.link.is_closed() {
                 return Ok(());
             }
-            self.reader.get_mut().set_deadline(Some(Instant::now() + self.torrent.engine.config.message_timeout));
+            self.reader
+                .get_mut()
+                .set_deadline(Some(Instant::now() + self.torrent.engine.config.message_timeout));
             let header = read_header(&mut self.reader);
             self.give_back();
             match header {
@@ -129,16 +147,26 @@ impl Session<'_> {
             PeerMessage::Have(number) => self.have(number)?,
             PeerMessage::Bitfield(bytes) => {
                 let field = Bitfield::from_bytes(bytes, self.torrent.geometry.piece_count());
-                self.pieces(field.map_err(|_| LinkError::Violation("its bitfield is not that of this file"))?)?;
+                self.pieces(
+                    field.map_err(|_| {
+                        LinkError::Violation("its bitfield is not that of this file")
+                    })?,
+                )?;
             }
-            PeerMessage::HaveAll => self.pieces(Bitfield::full(self.torrent.geometry.piece_count()))?,
-            PeerMessage::HaveNone => self.pieces(Bitfield::empty(self.torrent.geometry.piece_count()))?,
+            PeerMessage::HaveAll => {
+                self.pieces(Bitfield::full(self.torrent.geometry.piece_count()))?
+            }
+            PeerMessage::HaveNone => {
+                self.pieces(Bitfield::empty(self.torrent.geometry.piece_count()))?
+            }
             PeerMessage::Request { piece, begin, len } => {
                 if !self.torrent.requested(self.link, piece, begin, len) {
                     self.manners.refused(Instant::now()).map_err(LinkError::Violation)?;
                 }
             }
-            PeerMessage::Cancel { piece, begin, len } => self.torrent.cancelled(self.link, piece, begin, len),
+            PeerMessage::Cancel { piece, begin, len } => {
+                self.torrent.cancelled(self.link, piece, begin, len)
+            }
             PeerMessage::Suggest(number) => {
                 if let Some(piece) = self.torrent.geometry.index(number.into()) {
                     self.download(|download, _| download.suggested(link, piece));
@@ -163,7 +191,9 @@ impl Session<'_> {
     /// Tells the download something and carries out what follows.
     pub(super) fn download(&self, tell: impl FnOnce(&mut Download, Duration)) {
         self.with(|state, now| {
-            if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+            if let Some(download) =
+                state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
+            {
                 tell(download, now);
             }
         });
@@ -177,7 +207,8 @@ impl Session<'_> {
     }
 
     fn interested(&self, on: bool) {
-        // Whoever is not to be served never waits for a slot, so none is given, and every request is refused.
+        // Whoever is not to be served never waits for a slot, so none is given, and every request
+        // is refused.
         if self.link.one_way {
             return;
         }
@@ -186,17 +217,23 @@ impl Session<'_> {
 
     fn have(&mut self, number: u32) -> Result<(), LinkError> {
         self.told_pieces = true;
-        let piece =
-            self.torrent.geometry.index(number.into()).ok_or(LinkError::Violation("it has a piece that does not exist"))?;
+        let piece = self
+            .torrent
+            .geometry
+            .index(number.into())
+            .ok_or(LinkError::Violation("it has a piece that does not exist"))?;
         let link = self.link;
         self.with(|state, _| {
             if let Some(spreader) = &mut state.spreader {
                 spreader.peer_have(link.key, piece);
             }
-            if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+            if let Some(download) =
+                state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
+            {
                 download.peer_have(link.key, piece);
-                let whole =
-                    download.link_stats(link.key).is_some_and(|stats| stats.pieces == self.torrent.geometry.piece_count());
+                let whole = download
+                    .link_stats(link.key)
+                    .is_some_and(|stats| stats.pieces == self.torrent.geometry.piece_count());
                 link.has_all.store(whole, Ordering::Relaxed);
             }
         });
@@ -218,7 +255,9 @@ impl Session<'_> {
                     false => spreader.peer_bitfield(link.key, &field),
                 }
             }
-            if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+            if let Some(download) =
+                state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
+            {
                 match (field.is_full(), field.is_empty()) {
                     (true, _) => download.peer_has_all(link.key),
                     (_, true) => download.peer_has_none(link.key),
@@ -231,7 +270,11 @@ impl Session<'_> {
 
     /// Takes a block into the buffer of its piece; one that nobody waits for is skipped.
     fn block(&mut self, number: u32, begin: u32, len: u32) -> Result<(), LinkError> {
-        let span = self.torrent.geometry.span(number, begin, len).ok_or(LinkError::Violation("its block is not of this file"))?;
+        let span = self
+            .torrent
+            .geometry
+            .span(number, begin, len)
+            .ok_or(LinkError::Violation("its block is not of this file"))?;
         if !self.link.wants(span.piece) {
             self.unasked(len)?;
             return Ok(skip(&mut self.reader, len)?);
@@ -263,7 +306,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Counts what came and was of no use: a peer may send a little of it, for a request may be taken back while it is answered.
+    /// Counts what came and was of no use: a peer may send a little of it, for a request may be
+    /// taken back while it is answered.
     fn unasked(&mut self, len: u32) -> Result<(), LinkError> {
         self.unwanted += u64::from(len);
         match self.unwanted > UNWANTED_MAX + self.wanted {
@@ -272,7 +316,8 @@ impl Session<'_> {
         }
     }
 
-    /// Gives back the buffers of pieces that are not asked for any more. A peer that begins pieces and never ends them must not hold memory.
+    /// Gives back the buffers of pieces that are not asked for any more. A peer that begins pieces
+    /// and never ends them must not hold memory.
     fn give_back(&mut self) {
         if !self.chunks.is_empty() {
             let link = self.link;
@@ -284,7 +329,9 @@ impl Session<'_> {
         let mut state = self.torrent.state.lock();
         let (now, link) = (self.torrent.now(), self.link.key);
         state.choker.received(now, link, span.len.into());
-        let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) else {
+        let Some(download) =
+            state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
+        else {
             return BlockFate::Unwanted;
         };
         let fate = download.block_received(now, link, span);
@@ -300,7 +347,9 @@ impl Session<'_> {
         while !rest.is_empty() {
             match self.reader.read(rest) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok(_) if self.link.is_closed() => return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+                Ok(_) if self.link.is_closed() => {
+                    return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
+                }
                 Ok(len) => rest = &mut rest[len..],
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.into()),

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** a link is counted exactly while its [`Share`] lives.
 //!
-//! An address has its bound in [`crate::net::Registry`]. Called on the links' own threads; nothing blocks.
+//! An address has its bound in [`crate::net::Registry`]. Called on the links' own threads; nothing
+//! blocks.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,8 +13,8 @@ use parking_lot::Mutex;
 
 use crate::types::{DeviceId, UserId};
 
-/// Links to one device, in both directions, over all files: one for each file that two members have in hand at once. More files than that go one
-/// after the other.
+/// Links to one device, in both directions, over all files: one for each file that two members have
+/// in hand at once. More files than that go one after the other.
 const LINKS_PER_DEVICE_MAX: usize = 64;
 
 /// The counts.
@@ -39,7 +40,8 @@ pub(super) struct Share {
 }
 
 impl Shares {
-    /// For a client that has at most `links_max` links: one member may have half of them, so that there is room for others.
+    /// For a client that has at most `links_max` links: one member may have half of them, so that
+    /// there is room for others.
     pub(super) fn new(links_max: usize) -> Arc<Self> {
         Arc::new(Self { per_user: (links_max / 2).max(1), counts: Mutex::default() })
     }
@@ -100,9 +102,16 @@ mod tests {
         let shares = Shares::new(200);
         let device = |n| DeviceId::from_bytes([n; 32]);
         let user = |n| UserId::from_bytes([n; 16]);
-        let mut held: Vec<Share> = (0..LINKS_PER_DEVICE_MAX).map(|_| shares.inbound(device(1), user(1)).unwrap()).collect();
-        assert!(shares.inbound(device(1), user(1)).is_none() && shares.dialled(device(1)).is_none(), "enough of one device");
-        held.extend((LINKS_PER_DEVICE_MAX..100).map(|_| shares.inbound(device(2), user(1)).unwrap()));
+        let mut held: Vec<Share> = (0..LINKS_PER_DEVICE_MAX)
+            .map(|_| shares.inbound(device(1), user(1)).unwrap())
+            .collect();
+        assert!(
+            shares.inbound(device(1), user(1)).is_none() && shares.dialled(device(1)).is_none(),
+            "enough of one device"
+        );
+        held.extend(
+            (LINKS_PER_DEVICE_MAX..100).map(|_| shares.inbound(device(2), user(1)).unwrap()),
+        );
         assert!(shares.inbound(device(2), user(1)).is_none(), "enough of one user");
         let dialled = shares.dialled(device(2)).unwrap();
         held.push(shares.inbound(device(3), user(2)).unwrap());

@@ -1,14 +1,18 @@
-//! What a seeder proposes to whom: to each leecher other pieces, so that it sends every piece once before any twice.
+//! What a seeder proposes to whom: to each leecher other pieces, so that it sends every piece once
+//! before any twice.
 //!
-//! **Invariant:** the level of a piece in `spread` is the number of connected leechers that have it or that it was given to: a
-//! piece is given to a leecher when it is suggested or asked for, until it has arrived, the request is withdrawn, or the leecher is gone.
+//! **Invariant:** the level of a piece in `spread` is the number of connected leechers that have it
+//! or that it was given to: a piece is given to a leecher when it is suggested or asked for, until
+//! it has arrived, the request is withdrawn, or the leecher is gone.
 //!
-//! A suggestion (BEP 6) costs nothing and is honoured by the picker of the other end; leechers that do not know it choose at
-//! random. Only pieces at level 0 are suggested: once every piece is out, the leechers know better than the seeder which is
-//! rare. Pieces come back to level 0 when the only leecher that had them goes away.
+//! A suggestion (BEP 6) costs nothing and is honoured by the picker of the other end; leechers that
+//! do not know it choose at random. Only pieces at level 0 are suggested: once every piece is out,
+//! the leechers know better than the seeder which is rare. Pieces come back to level 0 when the
+//! only leecher that had them goes away.
 //!
-//! They are suggested in the order of the file: which goes first makes no difference to the swarm, but each leecher's SHA-1 of the whole file
-//! then follows closely instead of beginning when everything is there.
+//! They are suggested in the order of the file: which goes first makes no difference to the swarm,
+//! but each leecher's SHA-1 of the whole file then follows closely instead of beginning when
+//! everything is there.
 //!
 //! Pure; made when the first leecher links to a file we have whole.
 
@@ -22,9 +26,11 @@ use super::picker::Buckets;
 use super::picker::set::PieceSet;
 use crate::types::{Bitfield, Geometry, PieceIndex};
 
-/// Suggestions that a leecher has not taken up yet: as many as it asks for at once, and a round trip's worth.
+/// Suggestions that a leecher has not taken up yet: as many as it asks for at once, and a round
+/// trip's worth.
 const SUGGESTIONS_MAX: usize = 4;
-/// Pieces counted as on their way to one leecher; one that never says what it has is not believed to take more.
+/// Pieces counted as on their way to one leecher; one that never says what it has is not believed
+/// to take more.
 const ASKED_MAX: usize = 256;
 
 /// Pieces looked at from where the last suggestion was, before any is taken: bounds the cost.
@@ -62,13 +68,25 @@ impl Spreader {
     pub fn new(geometry: Geometry, seed: u64) -> Self {
         let mut spread = Buckets::new(geometry.piece_count());
         geometry.indexes().for_each(|piece| spread.insert(piece.get()));
-        Self { geometry, spread, takers: BTreeMap::new(), next: 0, rng: SmallRng::seed_from_u64(seed) }
+        Self {
+            geometry,
+            spread,
+            takers: BTreeMap::new(),
+            next: 0,
+            rng: SmallRng::seed_from_u64(seed),
+        }
     }
 
     /// Takes in a link that speaks BEP 6; the peer has nothing and is choked until told otherwise.
     pub fn join(&mut self, link: LinkKey) {
         let has = PieceSet::empty(self.geometry.piece_count());
-        let taker = Taker { has, full: false, unchoked: false, suggested: VecDeque::new(), asked: VecDeque::new() };
+        let taker = Taker {
+            has,
+            full: false,
+            unchoked: false,
+            suggested: VecDeque::new(),
+            asked: VecDeque::new(),
+        };
         self.takers.entry(link).or_insert(taker);
     }
 
@@ -123,8 +141,8 @@ impl Spreader {
         }
     }
 
-    /// We stopped serving the peer: what it has not asked for is free for others. What it asked for may be with it already;
-    /// each request that is rejected is told by [`Spreader::withdrawn`].
+    /// We stopped serving the peer: what it has not asked for is free for others. What it asked for
+    /// may be with it already; each request that is rejected is told by [`Spreader::withdrawn`].
     pub fn choked(&mut self, link: LinkKey) {
         if let Some(taker) = self.takers.get_mut(&link) {
             taker.unchoked = false;
@@ -132,7 +150,8 @@ impl Spreader {
         }
     }
 
-    /// A request for a block of the piece was rejected, or taken back: the piece is free for others.
+    /// A request for a block of the piece was rejected, or taken back: the piece is free for
+    /// others.
     pub fn withdrawn(&mut self, link: LinkKey, piece: PieceIndex) {
         if let Some(taker) = self.takers.get_mut(&link)
             && let Some(place) = taker.asked.iter().position(|&asked| asked == piece)
@@ -172,10 +191,14 @@ impl Spreader {
         if fresh.is_empty() {
             return None;
         }
-        let open = self.takers.iter_mut().filter(|(_, t)| t.unchoked && !t.full && t.suggested.len() < SUGGESTIONS_MAX);
+        let open = self
+            .takers
+            .iter_mut()
+            .filter(|(_, t)| t.unchoked && !t.full && t.suggested.len() < SUGGESTIONS_MAX);
         let (&link, taker) = open.min_by_key(|(_, taker)| taker.suggested.len())?;
         let count = self.geometry.piece_count();
-        let in_order = (0..count.min(PROBES_MAX)).map(|ahead| (u64::from(self.next) + u64::from(ahead)) % u64::from(count));
+        let in_order = (0..count.min(PROBES_MAX))
+            .map(|ahead| (u64::from(self.next) + u64::from(ahead)) % u64::from(count));
         let piece = in_order.map(|piece| piece as u32).find(|&piece| self.spread.level(piece) == 0);
         let piece = piece.unwrap_or_else(|| fresh[self.rng.random_range(0..fresh.len())]);
         self.next = piece;
@@ -198,7 +221,9 @@ impl Spreader {
             let given = taker.suggested.iter().chain(&taker.asked).map(|piece| piece.get());
             taker.has.iter().chain(given).for_each(|piece| levels[piece as usize] += 1);
         }
-        self.geometry.indexes().for_each(|piece| assert_eq!(self.spread.level(piece.get()), levels[piece.as_usize()], "{piece}"));
+        self.geometry.indexes().for_each(|piece| {
+            assert_eq!(self.spread.level(piece.get()), levels[piece.as_usize()], "{piece}")
+        });
     }
 }
 
@@ -227,7 +252,9 @@ mod tests {
                 spreader.peer_have(link, piece);
             }
             spreader.check_invariants();
-            if given.len() < 100 && spreader.takers.values().all(|taker| taker.suggested.len() == SUGGESTIONS_MAX) {
+            if given.len() < 100
+                && spreader.takers.values().all(|taker| taker.suggested.len() == SUGGESTIONS_MAX)
+            {
                 let (&link, taker) = spreader.takers.iter().next().unwrap();
                 let piece = taker.suggested[0];
                 spreader.requested(link, piece);

@@ -1,9 +1,10 @@
 //! The file a download grows in: `<target>.part`, until it is complete and gets its name.
 //!
-//! **Invariant:** nothing that was there before is ever overwritten: a `.part` that is not ours is refused unless it is empty, and the final
-//! name is given by a rename that fails if the name is taken. A new `.part` stays empty until somebody has noted that it is ours: killed before,
-//! we find an empty one, and take it. No link is followed but those that lead to the directory, and that directory is
-//! looked up once: it is held, and both names are names in it.
+//! **Invariant:** nothing that was there before is ever overwritten: a `.part` that is not ours is
+//! refused unless it is empty, and the final name is given by a rename that fails if the name is
+//! taken. A new `.part` stays empty until somebody has noted that it is ours: killed before, we
+//! find an empty one, and take it. No link is followed but those that lead to the directory, and
+//! that directory is looked up once: it is held, and both names are names in it.
 //!
 //! Every method does disk IO and may block; none is called under a lock.
 
@@ -72,15 +73,17 @@ pub(super) struct PartFile {
     target: PathBuf,
     len: u64,
     disk: Arc<dyn Disk>,
-    /// One at a time makes the data durable: the system tells of a lost write once, and whoever hears of it tells the others.
+    /// One at a time makes the data durable: the system tells of a lost write once, and whoever
+    /// hears of it tells the others.
     syncing: Mutex<()>,
     /// Writes were lost.
     lost: AtomicBool,
 }
 
 impl PartFile {
-    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only if it is empty, or `ours` and the file that is
-    /// `known`, if one is; nothing is done to any other. It is to get its length by [`PartFile::allot`] once its id is noted.
+    /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only
+    /// if it is empty, or `ours` and the file that is `known`, if one is; nothing is done to any
+    /// other. It is to get its length by [`PartFile::allot`] once its id is noted.
     pub(super) fn open(
         target: &Path,
         info_hash: InfoHash,
@@ -101,12 +104,25 @@ impl PartFile {
         };
         look()?;
         // A file system without locks has none to respect.
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+            == Err(Errno::WOULDBLOCK)
+        {
             return Err(StorageError::Locked(part));
         }
         let (id, is_new) = look()?;
         let (syncing, lost) = (Mutex::new(()), AtomicBool::new(false));
-        Ok(Self { file, id, is_new, directory, part, target: target.to_owned(), len, disk, syncing, lost })
+        Ok(Self {
+            file,
+            id,
+            is_new,
+            directory,
+            part,
+            target: target.to_owned(),
+            len,
+            disk,
+            syncing,
+            lost,
+        })
     }
 
     /// Which file it is.
@@ -114,10 +130,12 @@ impl PartFile {
         self.id
     }
 
-    /// Gives it the length of the whole: from now on it is refused to whoever does not know that it is ours.
+    /// Gives it the length of the whole: from now on it is refused to whoever does not know that it
+    /// is ours.
     pub(super) fn allot(&self) -> Result<(), StorageError> {
         let there = self.file.metadata().map(|facts| facts.len());
-        let done = there.and_then(|there| if there == self.len { Ok(()) } else { self.file.set_len(self.len) });
+        let done = there
+            .and_then(|there| if there == self.len { Ok(()) } else { self.file.set_len(self.len) });
         done.map_err(|source| StorageError::Io { path: self.part.clone(), source })
     }
 
@@ -131,11 +149,16 @@ impl PartFile {
         self.part.display().to_string()
     }
 
-    /// Writes a verified piece. Zeros are not written where there is a hole, so that a sparse file stays one.
+    /// Writes a verified piece. Zeros are not written where there is a hole, so that a sparse file
+    /// stays one.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = offset.saturating_add(bytes.len() as u64);
         let is_hole = || self.next_data(offset).is_none_or(|data| data >= end);
-        if is_zeros(bytes) && is_hole() { Ok(()) } else { self.disk.write(&self.file, bytes, offset) }
+        if is_zeros(bytes) && is_hole() {
+            Ok(())
+        } else {
+            self.disk.write(&self.file, bytes, offset)
+        }
     }
 
     /// Writes a piece that may have been lost on its way to the disk, though it can still be read.
@@ -148,10 +171,12 @@ impl PartFile {
         self.file.read_exact_at(bytes, offset)
     }
 
-    /// Has the file share the blocks of another of the same length, where the file system can: what was there is gone.
+    /// Has the file share the blocks of another of the same length, where the file system can: what
+    /// was there is gone.
     ///
     /// # Errors
-    /// The system's, on most file systems, and for another file system's file: nothing has changed then.
+    /// The system's, on most file systems, and for another file system's file: nothing has changed
+    /// then.
     pub(super) fn clone_from(&self, source: &File) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         rustix::fs::ioctl_ficlone(&self.file, source)?;
@@ -161,8 +186,9 @@ impl PartFile {
         self.file.set_len(self.len)
     }
 
-    /// Makes everything written durable. When that has failed once, it fails from then on: the system does not try again with what it
-    /// could not write, and forgets that it could not. The file is to be opened anew, and what no earlier call made durable, written again.
+    /// Makes everything written durable. When that has failed once, it fails from then on: the
+    /// system does not try again with what it could not write, and forgets that it could not. The
+    /// file is to be opened anew, and what no earlier call made durable, written again.
     pub(super) fn sync(&self) -> io::Result<()> {
         let _one = self.syncing.lock();
         if self.has_lost() {
@@ -196,13 +222,22 @@ impl PartFile {
             return Err(StorageError::Cut(self.part.clone()));
         }
         self.rename().map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => StorageError::TargetExists { target: self.target.clone(), part: self.part.clone() },
+            io::ErrorKind::AlreadyExists => {
+                StorageError::TargetExists { target: self.target.clone(), part: self.part.clone() }
+            }
             _ => StorageError::Io { path: self.target.clone(), source: e },
         })?;
-        // Between the look and the rename somebody may have put another file there; then that one has the name.
+        // Between the look and the rename somebody may have put another file there; then that one
+        // has the name.
         self.check_ours(&self.target)?;
-        // The data is durable and the name is given; whether the name survives a crash now is the file system's word.
-        let again = rustix::fs::openat(&self.directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        // The data is durable and the name is given; whether the name survives a crash now is the
+        // file system's word.
+        let again = rustix::fs::openat(
+            &self.directory,
+            ".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
         let _ = again.and_then(rustix::fs::fsync);
         self.file.metadata().map(|facts| FileStamp::new(&facts)).map_err(failed)
     }
@@ -210,14 +245,18 @@ impl PartFile {
     /// Removes the `.part`, if it is still ours.
     pub(super) fn remove(&self) -> io::Result<()> {
         match self.check_ours(&self.part) {
-            Ok(()) => Ok(rustix::fs::unlinkat(&self.directory, name_of(&self.part), AtFlags::empty())?),
+            Ok(()) => {
+                Ok(rustix::fs::unlinkat(&self.directory, name_of(&self.part), AtFlags::empty())?)
+            }
             Err(_) => Ok(()),
         }
     }
 
     fn rename(&self) -> io::Result<()> {
-        let (directory, part, target) = (&self.directory, name_of(&self.part), name_of(&self.target));
-        match rustix::fs::renameat_with(directory, part, directory, target, RenameFlags::NOREPLACE) {
+        let (directory, part, target) =
+            (&self.directory, name_of(&self.part), name_of(&self.target));
+        match rustix::fs::renameat_with(directory, part, directory, target, RenameFlags::NOREPLACE)
+        {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 rustix::fs::linkat(directory, part, directory, target, AtFlags::empty())?;
                 Ok(rustix::fs::unlinkat(directory, part, AtFlags::empty())?)
@@ -231,16 +270,21 @@ impl PartFile {
         let held = rustix::fs::fstat(&self.file);
         let named = rustix::fs::statat(&self.directory, name_of(path), AtFlags::SYMLINK_NOFOLLOW);
         match (held, named) {
-            (Ok(held), Ok(named)) if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) => Ok(()),
+            (Ok(held), Ok(named)) if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) => {
+                Ok(())
+            }
             _ => Err(StorageError::Replaced(path.to_owned())),
         }
     }
 
-    /// Tells whether the path still leads to the directory that we hold: the file is to be where the user will look for it.
+    /// Tells whether the path still leads to the directory that we hold: the file is to be where
+    /// the user will look for it.
     fn check_directory(&self) -> Result<(), StorageError> {
         let path = parent(&self.target);
         match (rustix::fs::fstat(&self.directory), rustix::fs::stat(path)) {
-            (Ok(held), Ok(named)) if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) => Ok(()),
+            (Ok(held), Ok(named)) if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) => {
+                Ok(())
+            }
             _ => Err(StorageError::Replaced(path.to_owned())),
         }
     }
@@ -262,24 +306,32 @@ pub fn part_path(target: &Path, info_hash: InfoHash) -> PathBuf {
     target.with_file_name(part)
 }
 
-/// Refuses what can be seen to fail at once: the name is taken, or there is no room for a file of `len` bytes of which `lacking` will be written.
-pub(super) fn check_target(target: &Path, info_hash: InfoHash, len: u64, lacking: u64) -> Result<(), EngineError> {
+/// Refuses what can be seen to fail at once: the name is taken, or there is no room for a file of
+/// `len` bytes of which `lacking` will be written.
+pub(super) fn check_target(
+    target: &Path,
+    info_hash: InfoHash,
+    len: u64,
+    lacking: u64,
+) -> Result<(), EngineError> {
     match fs::symlink_metadata(target) {
         Ok(_) => return Err(EngineError::TargetExists(target.to_owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(EngineError::Target { path: target.to_owned(), source }),
     }
-    let there = fs::symlink_metadata(part_path(target, info_hash)).map_or(0, |facts| facts.blocks() * 512);
+    let there =
+        fs::symlink_metadata(part_path(target, info_hash)).map_or(0, |facts| facts.blocks() * 512);
     let need = len.saturating_sub(there).min(lacking);
-    let room =
-        rustix::fs::statvfs(parent(target)).map_err(|e| EngineError::Target { path: target.to_owned(), source: e.into() })?;
+    let room = rustix::fs::statvfs(parent(target))
+        .map_err(|e| EngineError::Target { path: target.to_owned(), source: e.into() })?;
     let free = room.f_bavail.saturating_mul(room.f_frsize);
     if need > free { Err(EngineError::NoRoom { need, free }) } else { Ok(()) }
 }
 
 /// Holds a directory, to use names in it. The links on the way there are the user's own.
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    // One that may be written to and not be read can be held all the same, where the system knows how.
+    // One that may be written to and not be read can be held all the same, where the system knows
+    // how.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let how = OFlags::PATH;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -289,10 +341,14 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
 
 /// Tells a file that a client made and did not live to give its length, or one as good as that.
 pub(crate) fn is_empty(facts: &Metadata) -> bool {
-    facts.is_file() && facts.len() == 0 && facts.nlink() == 1 && facts.uid() == rustix::process::geteuid().as_raw()
+    facts.is_file()
+        && facts.len() == 0
+        && facts.nlink() == 1
+        && facts.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Opens the `.part` for reading and writing, or makes it: a plain file with no other name. Nothing else is opened, or only to find out.
+/// Opens the `.part` for reading and writing, or makes it: a plain file with no other name. Nothing
+/// else is opened, or only to find out.
 fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<File, StorageError> {
     let failed = |errno: Errno| StorageError::Io { path: part.to_owned(), source: errno.into() };
     let name = name_of(part);
@@ -300,17 +356,26 @@ fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<File, Stora
     match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(facts) => match kind(FileType::from_raw_mode(facts.st_mode)) {
             Some(what) => return not_a_file(what),
-            None if !ours && facts.st_size > 0 => return Err(StorageError::Foreign(part.to_owned())),
+            None if !ours && facts.st_size > 0 => {
+                return Err(StorageError::Foreign(part.to_owned()));
+            }
             None => {}
         },
         Err(Errno::NOENT) => {}
         Err(errno) => return Err(failed(errno)),
     }
-    // Without following a link, and without waiting for the other end of a pipe: either may have come since.
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    // Without following a link, and without waiting for the other end of a pipe: either may have
+    // come since.
+    let flags =
+        OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let opened = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         // What is made has the rights that the user's mask leaves, like any file of the user's.
-        Err(Errno::NOENT) => rustix::fs::openat(directory, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::from(0o666)),
+        Err(Errno::NOENT) => rustix::fs::openat(
+            directory,
+            name,
+            flags | OFlags::CREATE | OFlags::EXCL,
+            Mode::from(0o666),
+        ),
         other => other,
     };
     let file = match opened {
@@ -339,9 +404,11 @@ fn kind(of: FileType) -> Option<&'static str> {
     }
 }
 
-/// Tells whether all bytes are zero: each equals the one before it, which the system compares many at a time.
+/// Tells whether all bytes are zero: each equals the one before it, which the system compares many
+/// at a time.
 fn is_zeros(bytes: &[u8]) -> bool {
-    bytes.first().is_none_or(|first| *first == 0) && bytes.get(1..).is_none_or(|rest| *rest == bytes[..rest.len()])
+    bytes.first().is_none_or(|first| *first == 0)
+        && bytes.get(1..).is_none_or(|rest| *rest == bytes[..rest.len()])
 }
 
 /// The last component; a path without one names nothing that can be opened.

@@ -1,9 +1,11 @@
 //! One file in the engine: seeded, downloaded, or both; its links and peers.
 //!
-//! **Invariant:** everything that changes is under one lock, which is never held across socket or disk IO; whoever changes something the
-//! download or the choker cares about calls [`Torrent::drive`] before letting go of it.
+//! **Invariant:** everything that changes is under one lock, which is never held across socket or
+//! disk IO; whoever changes something the download or the choker cares about calls
+//! [`Torrent::drive`] before letting go of it.
 //!
-//! Called by the links' reader and writer threads, the pool's workers, the timer and the client. Lock order: the torrent's, then a link's.
+//! Called by the links' reader and writer threads, the pool's workers, the timer and the client.
+//! Lock order: the torrent's, then a link's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
@@ -56,7 +58,8 @@ pub(super) struct State {
 
 impl Torrent {
     pub(super) fn new(engine: &Arc<Inner>, info_hash: InfoHash, geometry: Geometry) -> Self {
-        let options = ChokerOptions { slots: engine.config.upload_slots, ..ChokerOptions::default() };
+        let options =
+            ChokerOptions { slots: engine.config.upload_slots, ..ChokerOptions::default() };
         Self {
             info_hash,
             geometry,
@@ -103,7 +106,8 @@ impl Torrent {
             while let Some(action) = download.poll_action() {
                 match action {
                     Action::Interested(link, on) => {
-                        let message = if on { PeerMessage::Interested } else { PeerMessage::NotInterested };
+                        let message =
+                            if on { PeerMessage::Interested } else { PeerMessage::NotInterested };
                         links.get(&link).inspect(|link| link.send(&message));
                     }
                     Action::Cancel(link, piece) => {
@@ -125,9 +129,11 @@ impl Torrent {
             }
             let Some(job) = download.next_job(now) else { return };
             transfer.asked_for(job.piece);
-            // While a limit holds requests back, whether there is room for another is seen only once this one is held.
+            // While a limit holds requests back, whether there is room for another is seen only
+            // once this one is held.
             if self.is_paced() || self.engine.pool.offer(Job::Fetch(self.clone(), job)).is_err() {
-                // The workers are busy hashing: asking for more costs little and keeps the links full.
+                // The workers are busy hashing: asking for more costs little and keeps the links
+                // full.
                 if let Some(download) = &mut transfer.download {
                     self.start(download, links, now, &job);
                 }
@@ -139,7 +145,8 @@ impl Torrent {
         while let Some(change) = state.choker.poll() {
             let Some(link) = state.links.get(&change.link) else { continue };
             let link = link.clone();
-            let rejected = if change.choked { state.order.choke(self.now(), change.link) } else { Vec::new() };
+            let rejected =
+                if change.choked { state.order.choke(self.now(), change.link) } else { Vec::new() };
             if change.choked {
                 link.send(&PeerMessage::Choke);
             }
@@ -185,7 +192,13 @@ impl Torrent {
         self.drive(&mut state);
     }
 
-    fn start(&self, download: &mut super::Download, links: &BTreeMap<LinkKey, Arc<Link>>, now: Duration, job: &ChunkJob) {
+    fn start(
+        &self,
+        download: &mut super::Download,
+        links: &BTreeMap<LinkKey, Arc<Link>>,
+        now: Duration,
+        job: &ChunkJob,
+    ) {
         if let (Some(spans), Some(link)) = (download.start(now, job), links.get(&job.link)) {
             self.request(link, &spans);
         }
@@ -201,7 +214,9 @@ impl Torrent {
         let clock = Instant::now();
         state.close_links(|link| link.proof().expires > clock);
         state.choker.tick(now);
-        if let Some(download) = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
+        if let Some(download) =
+            state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
+        {
             self.note_held(download, now);
             download.tick(now);
         }
@@ -218,15 +233,21 @@ impl State {
         matches!(life, Some(TransferState::Metainfo | TransferState::Downloading))
     }
 
-    /// Tells whether time has to pass for the file: it has links, or a download whose thread runs, or pieces to write to the journal.
+    /// Tells whether time has to pass for the file: it has links, or a download whose thread runs,
+    /// or pieces to write to the journal.
     pub(super) fn is_active(&self) -> bool {
         !self.links.is_empty()
-            || self.transfer.as_ref().is_some_and(|transfer| transfer.running || (transfer.dirty && transfer.part.is_some()))
+            || self.transfer.as_ref().is_some_and(|transfer| {
+                transfer.running || (transfer.dirty && transfer.part.is_some())
+            })
     }
 
     /// Tells whether others may link to us.
     pub(super) fn takes_links(&self) -> bool {
-        let finishing = self.transfer.as_ref().is_some_and(|transfer| transfer.life == TransferState::Finishing);
+        let finishing = self
+            .transfer
+            .as_ref()
+            .is_some_and(|transfer| transfer.life == TransferState::Finishing);
         self.seed.is_some() || finishing || self.wants_links()
     }
 
@@ -236,14 +257,16 @@ impl State {
         self.seed.is_some() || download.is_some_and(|download| download.have().has(piece))
     }
 
-    /// Makes the spreader, once we have the whole file and somebody is linked, and tells it of the links that are there.
+    /// Makes the spreader, once we have the whole file and somebody is linked, and tells it of the
+    /// links that are there.
     pub(super) fn spread(&mut self, geometry: Geometry) {
         if self.seed.is_none() || self.links.is_empty() || self.spreader.is_some() {
             return;
         }
         let download = self.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
         let mut spreader = Spreader::new(geometry, rand::random());
-        for (&key, link) in self.links.iter().filter(|(_, link)| link.traits.fast && !link.one_way) {
+        for (&key, link) in self.links.iter().filter(|(_, link)| link.traits.fast && !link.one_way)
+        {
             spreader.join(key);
             match download {
                 _ if link.has_all.load(Ordering::Relaxed) => spreader.peer_has_all(key),
@@ -268,10 +291,13 @@ impl State {
     }
 }
 
-/// Proposes pieces. With one leecher there is nothing to spread: it takes the pieces in the order that suits it.
+/// Proposes pieces. With one leecher there is nothing to spread: it takes the pieces in the order
+/// that suits it.
 fn suggest(state: &mut State) {
     let spreads = state.links.len() > 1;
-    while let Some((link, piece)) = state.spreader.as_mut().filter(|_| spreads).and_then(Spreader::poll) {
+    while let Some((link, piece)) =
+        state.spreader.as_mut().filter(|_| spreads).and_then(Spreader::poll)
+    {
         if let Some(link) = state.links.get(&link) {
             link.send(&PeerMessage::Suggest(piece.get()));
         }

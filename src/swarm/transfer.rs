@@ -1,10 +1,13 @@
-//! The life of a download: opening its `.part`, checking what is there, fetching, the whole-file check, its final name.
+//! The life of a download: opening its `.part`, checking what is there, fetching, the whole-file
+//! check, its final name.
 //!
-//! **Invariant:** a file gets its final name only after every piece and the whole were verified and made durable. Whatever goes wrong, what was
-//! verified stays in the `.part`, and [`Transfer::resume`](super::Transfer::resume) goes on from it.
+//! **Invariant:** a file gets its final name only after every piece and the whole were verified and
+//! made durable. Whatever goes wrong, what was verified stays in the `.part`, and
+//! [`Transfer::resume`](super::Transfer::resume) goes on from it.
 //!
-//! A thread a running download walks [`run`] from top to bottom. While pieces come it waits: the workers that check them go on with the SHA-1 of
-//! the whole as well ([`super::front`]), and what they cannot take along it hashes itself. No piece waits while it reads.
+//! A thread a running download walks [`run`] from top to bottom. While pieces come it waits: the
+//! workers that check them go on with the SHA-1 of the whole as well ([`super::front`]), and what
+//! they cannot take along it hashes itself. No piece waits while it reads.
 
 mod check;
 mod local;
@@ -26,7 +29,8 @@ use super::{Download, Options, Stats};
 use crate::types::{Bitfield, FileFacts, Geometry, InodeId, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
-/// How long a `.part` that is locked is waited for: after a failure another thread of ours may be about to let go of it.
+/// How long a `.part` that is locked is waited for: after a failure another thread of ours may be
+/// about to let go of it.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
 const LOCKED_RETRY: Duration = Duration::from_millis(20);
 
@@ -41,7 +45,8 @@ pub(super) struct TransferPart {
     pub(super) ours: bool,
     /// Which file our `.part` is, if that is known.
     pub(super) known: Option<InodeId>,
-    /// Tells its thread from that of an earlier download of the same file, which may not have noticed its end yet.
+    /// Tells its thread from that of an earlier download of the same file, which may not have
+    /// noticed its end yet.
     id: u64,
     /// Whether its thread runs.
     pub(super) running: bool,
@@ -91,11 +96,17 @@ impl TransferPart {
     /// Checks a download's description.
     pub(super) fn new(spec: &DownloadSpec, piece_count: u32) -> Result<Self, EngineError> {
         let verified = spec.verified.clone().unwrap_or_else(|| Bitfield::empty(piece_count));
-        let metainfo_fits = spec.metainfo.as_ref().is_none_or(|metainfo| fetch::fits(metainfo, &spec.facts));
+        let metainfo_fits =
+            spec.metainfo.as_ref().is_none_or(|metainfo| fetch::fits(metainfo, &spec.facts));
         if verified.count() != piece_count || !metainfo_fits {
             return Err(EngineError::Mismatch);
         }
-        check_target(&spec.target, spec.facts.info_hash, spec.facts.len, check::lacking(spec, &verified))?;
+        check_target(
+            &spec.target,
+            spec.facts.info_hash,
+            spec.facts.len,
+            check::lacking(spec, &verified),
+        )?;
         Ok(Self {
             facts: spec.facts.clone(),
             target: spec.target.clone(),
@@ -121,8 +132,8 @@ impl TransferPart {
         })
     }
 
-    /// The piece to ask for next where the order makes no difference to the swarm, because whoever is linked has everything: the
-    /// one that lets the front advance.
+    /// The piece to ask for next where the order makes no difference to the swarm, because whoever
+    /// is linked has everything: the one that lets the front advance.
     pub(super) fn next_in_order(&mut self, geometry: &Geometry) -> Option<PieceIndex> {
         loop {
             let piece = geometry.index(self.next.into())?;
@@ -168,7 +179,8 @@ impl TransferPart {
         self.part.as_ref().is_some_and(|own| Arc::ptr_eq(own, part))
     }
 
-    /// Puts the download away and lets go of its thread, which sees that it is not the one any more, and ends.
+    /// Puts the download away and lets go of its thread, which sees that it is not the one any
+    /// more, and ends.
     pub(super) fn leave_thread(&mut self) {
         self.put_away();
         (self.id, self.running) = (NEXT_ID.fetch_add(1, Ordering::Relaxed), false);
@@ -189,10 +201,14 @@ impl TransferPart {
 fn run(torrent: &Arc<Torrent>, id: u64) {
     torrent.engine.downloads.fetch_add(1, Ordering::Relaxed);
     let outcome = catch_unwind(AssertUnwindSafe(|| steps(&Run { torrent, id })));
-    let outcome = outcome.unwrap_or_else(|_| Err(End::Failed("its thread panicked: that is a bug in Posse".to_owned())));
+    let outcome = outcome.unwrap_or_else(|_| {
+        Err(End::Failed("its thread panicked: that is a bug in Posse".to_owned()))
+    });
     torrent.engine.downloads.fetch_sub(1, Ordering::Relaxed);
     let mut state = torrent.state.lock();
-    let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.id == id) else { return };
+    let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.id == id) else {
+        return;
+    };
     transfer.running = false;
     if let Err(End::Failed(reason)) = outcome
         && transfer.life != TransferState::Cancelled
@@ -220,11 +236,18 @@ fn steps(run: &Run<'_>) -> Result<(), End> {
 
 fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
     let torrent = run.torrent;
-    let (target, whose) = run.with(|transfer| (transfer.target.clone(), (transfer.ours, transfer.known)))?;
+    let (target, whose) =
+        run.with(|transfer| (transfer.target.clone(), (transfer.ours, transfer.known)))?;
     let disk = torrent.engine.disk.clone();
     let deadline = Instant::now() + LOCKED_MAX;
     let part = loop {
-        match PartFile::open(&target, torrent.info_hash, torrent.geometry.len(), whose, disk.clone()) {
+        match PartFile::open(
+            &target,
+            torrent.info_hash,
+            torrent.geometry.len(),
+            whose,
+            disk.clone(),
+        ) {
             Err(StorageError::Locked(_)) if Instant::now() < deadline => {
                 torrent.engine.stop.wait(LOCKED_RETRY);
                 run.with(|_| ())?;
@@ -237,7 +260,8 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
         transfer.part = Some(part.clone());
     });
     if kept.is_err() && (part.is_new() || run.is_cancelled()) {
-        // It was made, or opened, after the canceller looked. What is left when the engine stops goes on another day.
+        // It was made, or opened, after the canceller looked. What is left when the engine stops
+        // goes on another day.
         let _ = part.remove();
     }
     kept?;
@@ -252,7 +276,9 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     let geometry = torrent.geometry;
     if geometry.piece_count() == 0 {
         // An empty file has nothing to ask anybody for.
-        if let Ok(metainfo) = run.with(|transfer| Metainfo::new(transfer.facts.name.clone(), geometry, Vec::new()))? {
+        if let Ok(metainfo) =
+            run.with(|transfer| Metainfo::new(transfer.facts.name.clone(), geometry, Vec::new()))?
+        {
             let _ = torrent.metainfo.set(Arc::new(metainfo));
         }
     }
@@ -287,14 +313,17 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     Ok(())
 }
 
-/// Hashes of the whole file what no worker takes along, until all of it is hashed and every piece is there.
+/// Hashes of the whole file what no worker takes along, until all of it is hashed and every piece
+/// is there.
 fn hash_front(run: &Run<'_>, part: &PartFile) -> Result<Sha1Digest, End> {
     loop {
         let turn = match next_turn(run)? {
             Next::Hash(turn) => turn,
             Next::Done(digest) => return Ok(digest),
         };
-        run.torrent.advance(*turn, part).map_err(|e| End::Failed(format!("cannot read {}: {e}", part.name())))?;
+        run.torrent
+            .advance(*turn, part)
+            .map_err(|e| End::Failed(format!("cannot read {}: {e}", part.name())))?;
     }
 }
 
@@ -335,7 +364,11 @@ fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End>
     if digest != facts.sha1 {
         return Err(End::Failed(check::explain(run, part, digest, facts.sha1)?));
     }
-    let metainfo = torrent.metainfo.get().cloned().ok_or_else(|| End::Failed("its metainfo is missing".to_owned()))?;
+    let metainfo = torrent
+        .metainfo
+        .get()
+        .cloned()
+        .ok_or_else(|| End::Failed("its metainfo is missing".to_owned()))?;
     let stamp = part.finish()?;
     let seed = SeedSpec { metainfo, path: target, stamp };
     let mut state = torrent.state.lock();
@@ -362,7 +395,10 @@ fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End>
 }
 
 /// A download that was paused when its last piece came is not finished behind the user's back.
-fn wait_unpaused<'a>(run: &Run<'_>, state: &'a mut MutexGuard<'_, State>) -> Result<&'a mut TransferPart, End> {
+fn wait_unpaused<'a>(
+    run: &Run<'_>,
+    state: &'a mut MutexGuard<'_, State>,
+) -> Result<&'a mut TransferPart, End> {
     while matches!(run.transfer(state)?.life, TransferState::Paused(_)) {
         run.torrent.changed.wait(state);
     }
@@ -379,13 +415,17 @@ impl Run<'_> {
     /// The download, unless it was cancelled, or the engine stops.
     fn transfer<'a>(&self, state: &'a mut State) -> Result<&'a mut TransferPart, End> {
         let transfer = state.transfer.as_mut().filter(|transfer| transfer.id == self.id);
-        let runs = |transfer: &&mut TransferPart| transfer.life != TransferState::Cancelled && !self.torrent.engine.stop.is_set();
+        let runs = |transfer: &&mut TransferPart| {
+            transfer.life != TransferState::Cancelled && !self.torrent.engine.stop.is_set()
+        };
         transfer.filter(runs).ok_or(End::Quiet)
     }
 
     fn is_cancelled(&self) -> bool {
         let state = self.torrent.state.lock();
-        state.transfer.as_ref().is_some_and(|transfer| transfer.id == self.id && transfer.life == TransferState::Cancelled)
+        state.transfer.as_ref().is_some_and(|transfer| {
+            transfer.id == self.id && transfer.life == TransferState::Cancelled
+        })
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut TransferPart) -> T) -> Result<T, End> {
@@ -438,11 +478,13 @@ impl Torrent {
         log::warn!("{}: paused: {reason}", self.info_hash);
         self.stop_asking(state, TransferState::Paused(Some(reason.clone())));
         let info_hash = self.info_hash;
-        self.engine.later(move |engine| engine.host.event(EngineEvent::Paused { info_hash, reason }));
+        self.engine
+            .later(move |engine| engine.host.event(EngineEvent::Paused { info_hash, reason }));
     }
 
-    /// The file is offered from another place now: a download of it takes from there what it lacks. The links end, for the other ends know
-    /// only what the download had, and who has everything would not stay with us.
+    /// The file is offered from another place now: a download of it takes from there what it lacks.
+    /// The links end, for the other ends know only what the download had, and who has everything
+    /// would not stay with us.
     pub(super) fn take_from_seed(self: &Arc<Self>, state: &mut State) {
         let Some(transfer) = &mut state.transfer else { return };
         match transfer.life {
@@ -456,10 +498,13 @@ impl Torrent {
         state.close_links(|_| false);
     }
 
-    /// A sync failed: nobody knows what of the last pieces is on the disk. Pauses the download; `resume` checks and writes them again.
+    /// A sync failed: nobody knows what of the last pieces is on the disk. Pauses the download;
+    /// `resume` checks and writes them again.
     pub(super) fn writes_lost(self: &Arc<Self>, part: &Arc<PartFile>, reason: String) {
         let mut state = self.state.lock();
-        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_at(part)) else { return };
+        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_at(part)) else {
+            return;
+        };
         let was = transfer.life.clone();
         transfer.leave_thread();
         match was {
@@ -468,7 +513,8 @@ impl Torrent {
         }
     }
 
-    /// Gives up what is asked for and closes the links, unless they serve a file that we have whole.
+    /// Gives up what is asked for and closes the links, unless they serve a file that we have
+    /// whole.
     pub(super) fn stop_asking(&self, state: &mut State, life: TransferState) {
         let Some(transfer) = &mut state.transfer else { return };
         transfer.life = life;

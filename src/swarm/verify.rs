@@ -1,10 +1,11 @@
 //! From a piece that has come to one that we have: its hash, the file, the word to everybody.
 //!
-//! **Invariant:** nothing is written, kept or told of but what has the hash that the metainfo names, and each piece that is checked gets one
-//! verdict: verified, wrong, or not written.
+//! **Invariant:** nothing is written, kept or told of but what has the hash that the metainfo
+//! names, and each piece that is checked gets one verdict: verified, wrong, or not written.
 //!
-//! One worker at a time goes on with the hash of the whole ([`super::front`]), and checks the pieces that come meanwhile; while there are any, others
-//! write what it has found good. Belongs to the workers and the download's thread; the lock is held but for hashing and writing.
+//! One worker at a time goes on with the hash of the whole ([`super::front`]), and checks the
+//! pieces that come meanwhile; while there are any, others write what it has found good. Belongs to
+//! the workers and the download's thread; the lock is held but for hashing and writing.
 
 use std::io;
 use std::sync::Arc;
@@ -63,15 +64,21 @@ pub(super) fn is_good(bytes: &[u8], want: &Sha1Digest) -> bool {
 }
 
 impl Torrent {
-    /// Has a piece that has come checked: by whoever goes on with the front just now, or by the next worker that is free.
+    /// Has a piece that has come checked: by whoever goes on with the front just now, or by the
+    /// next worker that is free.
     ///
     /// # Blocking
     /// While more pieces wait than can be kept up with.
     pub(super) fn check_soon(self: &Arc<Self>, check: Check) {
         let check = {
             let mut state = self.state.lock();
-            let is_crowded = |state: &State| state.transfer.as_ref().is_some_and(|transfer| transfer.front.is_crowded());
-            while is_crowded(&state) && state.links.contains_key(&check.link) && !self.engine.stop.is_set() {
+            let is_crowded = |state: &State| {
+                state.transfer.as_ref().is_some_and(|transfer| transfer.front.is_crowded())
+            };
+            while is_crowded(&state)
+                && state.links.contains_key(&check.link)
+                && !self.engine.stop.is_set()
+            {
                 self.room.wait_for(&mut state, LOOK_EVERY);
             }
             let Some(transfer) = &mut state.transfer else { return };
@@ -109,10 +116,13 @@ impl Torrent {
         advanced
     }
 
-    /// Checks what is left, but hands the rest over after a while if there is other work for workers.
+    /// Checks what is left, but hands the rest over after a while if there is other work for
+    /// workers.
     fn check_left(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, id: u64) {
         let mut checked = 0;
-        while let Some(check) = state.transfer.as_mut().and_then(|transfer| transfer.front.next_check(id)) {
+        while let Some(check) =
+            state.transfer.as_mut().and_then(|transfer| transfer.front.next_check(id))
+        {
             checked += 1;
             let check = match checked >= IN_A_ROW && self.engine.pool.is_busy() {
                 true => match self.engine.pool.offer(Job::Verify(self.clone(), check)) {
@@ -130,13 +140,22 @@ impl Torrent {
         }
     }
 
-    /// Checks a piece, has it written, and goes on with the front; without the lock, as long as any of that takes.
-    fn check_one(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, id: u64, Check { link, piece, buffer }: Check) {
+    /// Checks a piece, has it written, and goes on with the front; without the lock, as long as any
+    /// of that takes.
+    fn check_one(
+        self: &Arc<Self>,
+        state: &mut MutexGuard<'_, State>,
+        id: u64,
+        Check { link, piece, buffer }: Check,
+    ) {
         self.room.notify_one();
-        let (Some(transfer), Some(metainfo)) = (&mut state.transfer, self.metainfo.get()) else { return };
+        let (Some(transfer), Some(metainfo)) = (&mut state.transfer, self.metainfo.get()) else {
+            return;
+        };
         let Some(part) = transfer.part.clone() else { return };
         let mut turn = Turn::beside(self, transfer, piece);
-        // The turn goes along, so that after a panic it is dropped, which takes the lock, while that is free.
+        // The turn goes along, so that after a panic it is dropped, which takes the lock, while
+        // that is free.
         let (turn, good) = MutexGuard::unlocked(state, || {
             let want = metainfo.piece_hash(piece);
             let good = match &mut turn {
@@ -156,9 +175,13 @@ impl Torrent {
         self.catch_up(state, id, piece, &part);
     }
 
-    /// Writes a piece that was found good, or leaves that to another worker if there are more to check: one can go on with the front, and any can write.
+    /// Writes a piece that was found good, or leaves that to another worker if there are more to
+    /// check: one can go on with the front, and any can write.
     fn have_written(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, good: Good) {
-        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_at(&good.part)) else { return };
+        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_at(&good.part))
+        else {
+            return;
+        };
         if !matches!(transfer.life, TransferState::Paused(_)) {
             transfer.front.keep(good.piece, &good.buffer, &self.engine.kept);
         }
@@ -188,8 +211,15 @@ impl Torrent {
     }
 
     /// Goes on with the front alone, if there is more to do than will be taken along.
-    fn catch_up(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, id: u64, piece: PieceIndex, part: &Arc<PartFile>) {
-        let is_same = |transfer: &&mut TransferPart| transfer.is_at(part) && transfer.front.id() == id;
+    fn catch_up(
+        self: &Arc<Self>,
+        state: &mut MutexGuard<'_, State>,
+        id: u64,
+        piece: PieceIndex,
+        part: &Arc<PartFile>,
+    ) {
+        let is_same =
+            |transfer: &&mut TransferPart| transfer.is_at(part) && transfer.front.id() == id;
         let Some(transfer) = state.transfer.as_mut().filter(is_same) else { return };
         let Some(mut turn) = Turn::behind(self, transfer, piece) else { return };
         let turn = MutexGuard::unlocked(state, || {
@@ -203,7 +233,11 @@ impl Torrent {
     /// Notes what came of a check, if that was for the download that there is now.
     fn note(self: &Arc<Self>, state: &mut State, checked: &Good, verdict: Verdict) {
         let (now, piece, link) = (self.now(), checked.piece, checked.link);
-        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_at(&checked.part)) else { return };
+        let Some(transfer) =
+            state.transfer.as_mut().filter(|transfer| transfer.is_at(&checked.part))
+        else {
+            return;
+        };
         let Some(download) = &mut transfer.download else { return };
         match verdict {
             Verdict::Verified => {
@@ -218,7 +252,10 @@ impl Torrent {
                 self.wake_front(transfer);
             }
             Verdict::Wrong => {
-                log::warn!("{}: piece {piece} came with a wrong hash and is asked for elsewhere", self.info_hash);
+                log::warn!(
+                    "{}: piece {piece} came with a wrong hash and is asked for elsewhere",
+                    self.info_hash
+                );
                 download.corrupt(now, piece, link);
                 let State { links, peers, .. } = &mut *state;
                 if let Some(link) = links.get(&link) {
@@ -236,8 +273,8 @@ impl Torrent {
         self.drive(state);
     }
 
-    /// The verdict on all pieces under check when checking one panicked: they are missing again, and nothing more is asked for until somebody
-    /// has looked.
+    /// The verdict on all pieces under check when checking one panicked: they are missing again,
+    /// and nothing more is asked for until somebody has looked.
     pub(super) fn check_failed(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if let Some(transfer) = &mut state.transfer
@@ -245,7 +282,10 @@ impl Torrent {
         {
             download.checks_failed();
             transfer.front = Front::new(download.have(), &self.geometry);
-            self.pause_itself(&mut state, "checking a piece panicked: that is a bug in Posse".to_owned());
+            self.pause_itself(
+                &mut state,
+                "checking a piece panicked: that is a bug in Posse".to_owned(),
+            );
         }
         self.drive(&mut state);
     }

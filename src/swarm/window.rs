@@ -1,21 +1,25 @@
-//! How far requests run ahead of data on one link: its measured rate times its measured delay, twice.
+//! How far requests run ahead of data on one link: its measured rate times its measured delay,
+//! twice.
 //!
-//! **Invariant:** the target lies between the two bounds it is asked with, and without measurements it is the lower one.
+//! **Invariant:** the target lies between the two bounds it is asked with, and without measurements
+//! it is the lower one.
 //!
-//! Twice, because a window of once the product only just keeps a link busy, and because a rate measured through a window that
-//! is too small grows with it: the target doubles each round trip until the link is full, as TCP does. The delay is the
-//! smallest seen between a request on an idle link and its first block: requests that wait in the peer's queue behind others
-//! do not count as distance. Until one was seen, a round trip of its opening stands for it.
+//! Twice, because a window of once the product only just keeps a link busy, and because a rate
+//! measured through a window that is too small grows with it: the target doubles each round trip
+//! until the link is full, as TCP does. The delay is the smallest seen between a request on an idle
+//! link and its first block: requests that wait in the peer's queue behind others do not count as
+//! distance. Until one was seen, a round trip of its opening stands for it.
 //!
-//! On an idle link the rate is taken from when the first block could have come at the earliest, by that round trip. How fast the first blocks
-//! come tells what the link can do before the window has let it, so that they open it at once.
+//! On an idle link the rate is taken from when the first block could have come at the earliest, by
+//! that round trip. How fast the first blocks come tells what the link can do before the window has
+//! let it, so that they open it at once.
 
 use std::time::Duration;
 
 /// Shortest time over which a rate is taken: below it, one burst says nothing.
 const SAMPLE_MIN: Duration = Duration::from_millis(50);
-/// The first rate of a link may be taken over less, from this many bytes on: a distant link that waits for more than its first window
-/// loses a round trip.
+/// The first rate of a link may be taken over less, from this many bytes on: a distant link that
+/// waits for more than its first window loses a round trip.
 const TRAIN_MIN: Duration = Duration::from_millis(10);
 const TRAIN_LEN_MIN: u64 = 256 << 10;
 
@@ -82,7 +86,8 @@ impl Window {
         }
     }
 
-    /// The link has nothing more to bring: the time until the next request says nothing about its rate.
+    /// The link has nothing more to bring: the time until the next request says nothing about its
+    /// rate.
     pub(crate) fn idle(&mut self) {
         self.sample = Sample::Idle;
     }
@@ -106,8 +111,9 @@ impl Window {
     pub(crate) fn received(&mut self, now: Duration, bytes: u64) {
         let (start, sum) = match self.sample {
             Sample::Idle => return,
-            // The way there and back says nothing about the rate. The time in the peer's queue does: it is what the peer has for us. Only a
-            // round trip of its opening tells one from the other; the delay of a block holds both.
+            // The way there and back says nothing about the rate. The time in the peer's queue
+            // does: it is what the peer has for us. Only a round trip of its opening tells one from
+            // the other; the delay of a block holds both.
             Sample::Awaited(asked) => match asked + self.delay_guessed.unwrap_or_default() {
                 start if start < now => (start, bytes),
                 // The bytes of this block passed before its end was seen.
@@ -122,7 +128,8 @@ impl Window {
             return;
         }
         let seen = sum as f64 / span.as_secs_f64();
-        // Up at once, so that a window opens quickly; down slowly, so that one stall does not close it.
+        // Up at once, so that a window opens quickly; down slowly, so that one stall does not close
+        // it.
         self.rate = Some(match self.rate {
             Some(old) if seen < old => old * 0.8 + seen * 0.2,
             _ => seen,
@@ -156,8 +163,9 @@ mod tests {
     const PIECE: u64 = 512 << 10;
     const BLOCK: u64 = 64 << 10;
 
-    /// Downloads for a while over a link with this rate and round trip, whose requests go out as soon as the window has room for a
-    /// piece; returns the bytes that came in each tenth of a second.
+    /// Downloads for a while over a link with this rate and round trip, whose requests go out as
+    /// soon as the window has room for a piece; returns the bytes that came in each tenth of a
+    /// second.
     fn simulate(window: &mut Window, rate: u64, round_trip: Duration, tenths: usize) -> Vec<u64> {
         let mut arrivals = std::collections::VecDeque::new();
         let (mut came, mut asked, mut got, mut free) = (vec![0; tenths], 0, 0, Duration::ZERO);
@@ -175,7 +183,8 @@ mod tests {
             while asked - got + PIECE <= window.target(2 * PIECE, 16 << 20) {
                 window.requested(now, asked == got);
                 for _ in 0..PIECE / BLOCK {
-                    free = free.max(now + round_trip) + Duration::from_secs_f64(BLOCK as f64 / rate as f64);
+                    free = free.max(now + round_trip)
+                        + Duration::from_secs_f64(BLOCK as f64 / rate as f64);
                     arrivals.push_back(free);
                 }
                 asked += PIECE;
@@ -185,7 +194,8 @@ mod tests {
         came
     }
 
-    /// A link of 25 MB/s and 100 ms is full from the second round trip of data on, and stays so without a long queue.
+    /// A link of 25 MB/s and 100 ms is full from the second round trip of data on, and stays so
+    /// without a long queue.
     #[test]
     fn a_distant_link_is_filled() {
         let mut window = Window::default();
@@ -199,16 +209,22 @@ mod tests {
 
     #[test]
     fn links_of_any_kind_are_filled() {
-        for (rate, round_trip) in [(6_250_000, 500), (125_000_000, 20), (1_250_000, 300), (25_000_000, 20)] {
+        for (rate, round_trip) in
+            [(6_250_000, 500), (125_000_000, 20), (1_250_000, 300), (25_000_000, 20)]
+        {
             let mut window = Window::default();
             window.delay_guessed(round_trip * MS);
             let came = simulate(&mut window, rate, round_trip * MS, 60);
             let late: u64 = came[30..].iter().sum();
-            assert!(late as f64 >= rate as f64 * 3.0 * 0.97, "{rate} bytes/s, {round_trip} ms: {came:?}");
+            assert!(
+                late as f64 >= rate as f64 * 3.0 * 0.97,
+                "{rate} bytes/s, {round_trip} ms: {came:?}"
+            );
         }
     }
 
-    /// What connecting took is only a stand-in: it may be less than a round trip, and must not keep the window small.
+    /// What connecting took is only a stand-in: it may be less than a round trip, and must not keep
+    /// the window small.
     #[test]
     fn a_guessed_delay_gives_way_to_a_seen_one() {
         let mut window = Window::default();
@@ -236,7 +252,11 @@ mod tests {
     fn rates_fade() {
         let mut rate = Rate::new(Duration::ZERO, 3_000 * MS);
         (1..=100).for_each(|i| rate.add(i * 100 * MS, 100_000));
-        assert!((900_000.0..1_100_000.0).contains(&rate.get(10_000 * MS)), "{}", rate.get(10_000 * MS));
+        assert!(
+            (900_000.0..1_100_000.0).contains(&rate.get(10_000 * MS)),
+            "{}",
+            rate.get(10_000 * MS)
+        );
         assert!(rate.get(30_000 * MS) < 5_000.0);
     }
 }

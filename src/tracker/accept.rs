@@ -1,10 +1,12 @@
-//! The first frame of an accepted connection, and the thread behind it: a client's session or a peer tracker's link.
+//! The first frame of an accepted connection, and the thread behind it: a client's session or a
+//! peer tracker's link.
 //!
-//! **Invariant:** until the handshake is made and the first frame has arrived whole and made sense, a connection costs a thread and at
-//! most 64 KiB, for at most 10 s in all, and whoever sends something else is closed with one line in the log.
+//! **Invariant:** until the handshake is made and the first frame has arrived whole and made sense,
+//! a connection costs a thread and at most 64 KiB, for at most 10 s in all, and whoever sends
+//! something else is closed with one line in the log.
 //!
-//! A replication link takes a certificate of the network's key, and nothing else will do: not the address, which a tracker behind a
-//! router does not choose, nor what a hello says.
+//! A replication link takes a certificate of the network's key, and nothing else will do: not the
+//! address, which a tracker behind a router does not choose, nor what a hello says.
 
 use std::fmt;
 use std::io::Write as _;
@@ -64,17 +66,27 @@ fn secure(shared: &Arc<Shared>, incoming: Incoming, admission: Admission) {
     }
 }
 
-/// Says why no connection was made. Trackers of two networks that know each other's address dial again and again.
+/// Says why no connection was made. Trackers of two networks that know each other's address dial
+/// again and again.
 fn report(shared: &Shared, peer: SocketAddr, error: &std::io::Error) {
     let own = shared.keys.ring().fingerprint();
     if let Some(WrongNetwork { found, .. }) = WrongNetwork::of(error) {
-        let words = format_args!("a tracker of the network {found} has dialled, and this one belongs to {own}; refused");
+        let words = format_args!(
+            "a tracker of the network {found} has dialled, and this one belongs to {own}; refused"
+        );
         complain(shared, peer, Oddity::OtherNetwork(found), words);
     } else if refused_us(error) {
-        let words = format_args!("it refused this tracker's certificate, which is of the network {own}; connection closed");
+        let words = format_args!(
+            "it refused this tracker's certificate, which is of the network {own}; connection closed"
+        );
         complain(shared, peer, Oddity::RefusedUs, words);
     } else if error.kind() == std::io::ErrorKind::InvalidData {
-        complain(shared, peer, Oddity::Protocol, format_args!("{}; connection closed", escape(&error.to_string())));
+        complain(
+            shared,
+            peer,
+            Oddity::Protocol,
+            format_args!("{}; connection closed", escape(&error.to_string())),
+        );
     } else {
         debug!("{peer}: no connection was made: {error}");
     }
@@ -88,7 +100,13 @@ fn complain(shared: &Shared, peer: SocketAddr, oddity: Oddity, words: fmt::Argum
     }
 }
 
-pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Admission, visitor: Visitor, deadline: Instant) {
+pub(super) fn serve(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+    admission: Admission,
+    visitor: Visitor,
+    deadline: Instant,
+) {
     let peer = connection.peer_addr();
     let served = match (first_frame(connection, deadline), visitor) {
         (Ok((Hello::Client(hello), version)), Visitor::Device(device)) => {
@@ -97,9 +115,12 @@ pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Ad
         (Ok((Hello::Replica(hello), version)), Visitor::Tracker(key)) => {
             serve_link(shared, connection, admission, hello, (version, key))
         }
-        (Ok((Hello::Client(_), _)), Visitor::Tracker(_)) => Err(WireError::bad("hello", "a tracker opens no session").into()),
+        (Ok((Hello::Client(_), _)), Visitor::Tracker(_)) => {
+            Err(WireError::bad("hello", "a tracker opens no session").into())
+        }
         (Ok((Hello::Replica(_), _)), Visitor::Device(_)) => {
-            Err(WireError::bad("hello", "a replication link takes a certificate of the network").into())
+            Err(WireError::bad("hello", "a replication link takes a certificate of the network")
+                .into())
         }
         (Err(e), _) => Err(e),
     };
@@ -108,7 +129,12 @@ pub(super) fn serve(shared: &Arc<Shared>, connection: &Connection, admission: Ad
         Ok(()) | Err(FrameError::Closed) => debug!("{peer}: closed"),
         Err(FrameError::Io(e)) => debug!("{peer}: connection lost: {e}"),
         Err(FrameError::Wire(e)) => {
-            complain(shared, peer, Oddity::Protocol, format_args!("{}; connection closed", escape(&e.to_string())));
+            complain(
+                shared,
+                peer,
+                Oddity::Protocol,
+                format_args!("{}; connection closed", escape(&e.to_string())),
+            );
         }
     }
 }
@@ -125,7 +151,8 @@ fn first_frame(connection: &Connection, deadline: Instant) -> Result<(Hello, u16
         connection.writer().write_all(&unwelcome_of_version_2())?;
     }
     let Opening { versions, hello } = opening?;
-    let version = versions.common(VersionRange::OURS).ok_or(WireError::NoCommonVersion(versions))?;
+    let version =
+        versions.common(VersionRange::OURS).ok_or(WireError::NoCommonVersion(versions))?;
     Ok((hello, version))
 }
 
@@ -193,21 +220,32 @@ fn listen(
     }
 }
 
-/// Why the dialler, which has shown a certificate of the network, is not another tracker of it, if it is not.
-fn check(shared: &Shared, connection: &Connection, hello: &ReplicaHello, key: NetworkPublicKey) -> Option<LinkRefusal> {
+/// Why the dialler, which has shown a certificate of the network, is not another tracker of it, if
+/// it is not.
+fn check(
+    shared: &Shared,
+    connection: &Connection,
+    hello: &ReplicaHello,
+    key: NetworkPublicKey,
+) -> Option<LinkRefusal> {
     let ring = shared.keys.ring();
     if !ring.accepts(key) {
-        let words = format_args!("tracker {} shows a key that counts no more; refused", hello.number);
+        let words =
+            format_args!("tracker {} shows a key that counts no more; refused", hello.number);
         complain(shared, connection.peer_addr(), Oddity::Link(ring.refusal(key)), words);
         return Some(ring.refusal(key));
     }
     if hello.lineage.store == shared.lineage.store || hello.number == shared.number {
-        let words = format_args!("a tracker with this one's own number or store has dialled; refused");
+        let words =
+            format_args!("a tracker with this one's own number or store has dialled; refused");
         complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Myself), words);
         return Some(LinkRefusal::Myself);
     }
     if shared.is_removed(hello.number, &hello.address) {
-        let words = format_args!("tracker {} has dialled, which the operator has removed; refused", hello.number);
+        let words = format_args!(
+            "tracker {} has dialled, which the operator has removed; refused",
+            hello.number
+        );
         complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Removed), words);
         return Some(LinkRefusal::Removed);
     }

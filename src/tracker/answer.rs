@@ -1,6 +1,7 @@
 //! What the directory and presence answer to a session's questions.
 //!
-//! **Invariant:** members only learn what is in a group; anybody logged in may know that it is there.
+//! **Invariant:** members only learn what is in a group; anybody logged in may know that it is
+//! there.
 //!
 //! The directory is read on the session's thread; who is online is filled in on the core's.
 
@@ -18,16 +19,23 @@ const _: () = assert!(PAGE_LEN <= PAGE_ENTRIES_MAX);
 /// Bytes of one page: what a session holds that asks and does not read.
 const PAGE_BYTES_MAX: usize = 256 << 10;
 
-/// Answers a question of `asking`, without saying who is online; `None` if the request is none, or the user is
-/// not there any more.
-pub(crate) fn answer(directory: &Directory<impl Rows>, asking: UserId, request: &Request) -> Option<Reply> {
+/// Answers a question of `asking`, without saying who is online; `None` if the request is none, or
+/// the user is not there any more.
+pub(crate) fn answer(
+    directory: &Directory<impl Rows>,
+    asking: UserId,
+    request: &Request,
+) -> Option<Reply> {
     if directory.user_row(asking)?.must_change {
         return Some(Reply::Refused(Refusal::MustChangePassword));
     }
     let answer = match request {
-        Request::Resolve { group, user, file } => resolve(directory, asking, group, user.as_ref(), file.as_ref()),
+        Request::Resolve { group, user, file } => {
+            resolve(directory, asking, group, user.as_ref(), file.as_ref())
+        }
         Request::ListGroups { after, pattern } => {
-            let (entries, more) = cut(directory.groups(asking, pattern.as_ref(), after.as_ref(), PAGE_LEN));
+            let (entries, more) =
+                cut(directory.groups(asking, pattern.as_ref(), after.as_ref(), PAGE_LEN));
             Ok(Reply::Groups { entries, more })
         }
         Request::ListMyGroups { after } => {
@@ -42,10 +50,12 @@ pub(crate) fn answer(directory: &Directory<impl Rows>, asking: UserId, request: 
         Request::ListFiles { group, after, pattern, order } => {
             list_files(directory, asking, *group, after.as_ref(), pattern.as_ref(), *order)
         }
-        Request::FindFile { group, file } => own_group(directory, asking, *group)
-            .and_then(|_| directory.file(*group, *file).map(Reply::File).ok_or(Refusal::NoSuchFile)),
+        Request::FindFile { group, file } => own_group(directory, asking, *group).and_then(|_| {
+            directory.file(*group, *file).map(Reply::File).ok_or(Refusal::NoSuchFile)
+        }),
         Request::FindFiles { pattern, after } => {
-            let (entries, more) = cut(directory.find_files(asking, pattern, after.as_ref(), PAGE_LEN));
+            let (entries, more) =
+                cut(directory.find_files(asking, pattern, after.as_ref(), PAGE_LEN));
             Ok(Reply::Files { entries, more })
         }
         Request::WhoAmI => directory.user_entry(asking).map(Reply::User).ok_or(Refusal::LoginFirst),
@@ -76,7 +86,9 @@ pub(crate) fn with_presence(presence: &Presence, mut reply: Reply) -> Reply {
         Reply::Resolved(resolved) => resolved.file.as_mut_slice(),
         _ => return reply,
     };
-    files.iter_mut().for_each(|entry| entry.online = presence.seeder_count(entry.group, entry.facts.info_hash));
+    files
+        .iter_mut()
+        .for_each(|entry| entry.online = presence.seeder_count(entry.group, entry.facts.info_hash));
     reply
 }
 
@@ -92,7 +104,9 @@ fn resolve(
     if file.is_some() && !directory.is_member(id, asking) {
         return Err(Refusal::NotMember);
     }
-    let user = user.and_then(|label| directory.find_user(label.as_str())).and_then(|user| directory.user_entry(user));
+    let user = user
+        .and_then(|label| directory.find_user(label.as_str()))
+        .and_then(|user| directory.user_entry(user));
     let file = file.and_then(|label| directory.find_file(id, label.as_str()));
     Ok(Reply::Resolved(Resolved { group, user, file }))
 }
@@ -132,13 +146,25 @@ fn cut<T: ListItem>((mut entries, more): (Vec<T>, bool)) -> (Vec<T>, bool) {
     (entries, more || fitting < all)
 }
 
-fn live_group(directory: &Directory<impl Rows>, asking: UserId, group: GroupId) -> Result<GroupEntry, Refusal> {
+fn live_group(
+    directory: &Directory<impl Rows>,
+    asking: UserId,
+    group: GroupId,
+) -> Result<GroupEntry, Refusal> {
     directory.group(group, asking).ok_or(Refusal::NoSuchGroup)
 }
 
-fn own_group(directory: &Directory<impl Rows>, asking: UserId, group: GroupId) -> Result<GroupEntry, Refusal> {
+fn own_group(
+    directory: &Directory<impl Rows>,
+    asking: UserId,
+    group: GroupId,
+) -> Result<GroupEntry, Refusal> {
     let entry = live_group(directory, asking, group)?;
-    if matches!(entry.part, Part::Member | Part::Owner) { Ok(entry) } else { Err(Refusal::NotMember) }
+    if matches!(entry.part, Part::Member | Part::Owner) {
+        Ok(entry)
+    } else {
+        Err(Refusal::NotMember)
+    }
 }
 
 #[cfg(test)]

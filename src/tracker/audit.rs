@@ -1,7 +1,7 @@
 //! What the audit keeps of a change: a line of text beside the request's row.
 //!
-//! **Invariant:** a note holds no password and no hash of one. Ids stand for users, groups and files; who
-//! reads the audit looks their names up.
+//! **Invariant:** a note holds no password and no hash of one. Ids stand for users, groups and
+//! files; who reads the audit looks their names up.
 
 use std::net::IpAddr;
 
@@ -11,13 +11,15 @@ use crate::types::{Change, DeviceId, Order};
 pub(crate) fn note_of(change: &Change, from: Option<(IpAddr, DeviceId)>) -> String {
     let what = what(change);
     match from {
-        Some((address, device)) => format!("{what}; from {address} device {}", &device.to_string()[..16]),
+        Some((address, device)) => {
+            format!("{what}; from {address} device {}", &device.to_string()[..16])
+        }
         None => format!("{what}; by the operator"),
     }
 }
 
-/// Describes what the operator orders. What is deleted has no name any more when the audit is read, so
-/// the note names it.
+/// Describes what the operator orders. What is deleted has no name any more when the audit is read,
+/// so the note names it.
 pub(crate) fn note_of_order(order: &Order, name: Option<&str>) -> String {
     let what = what_is_ordered(order);
     match name {
@@ -33,12 +35,20 @@ fn what(change: &Change) -> String {
         Change::CreateGroup { name } => format!("create_group {name}"),
         Change::JoinGroup { group } => format!("join_group group:{group}"),
         Change::LeaveGroup { group } => format!("leave_group group:{group}"),
-        Change::AcceptRequest { group, user } => format!("accept_request group:{group} user:{user}"),
-        Change::RejectRequest { group, user } => format!("reject_request group:{group} user:{user}"),
+        Change::AcceptRequest { group, user } => {
+            format!("accept_request group:{group} user:{user}")
+        }
+        Change::RejectRequest { group, user } => {
+            format!("reject_request group:{group} user:{user}")
+        }
         Change::RemoveMember { group, user } => format!("remove_member group:{group} user:{user}"),
-        Change::TransferGroup { group, user } => format!("transfer_group group:{group} user:{user}"),
+        Change::TransferGroup { group, user } => {
+            format!("transfer_group group:{group} user:{user}")
+        }
         Change::ShareFile { group, file } => format!("upload_file group:{group} {}", file.name),
-        Change::ReplaceFile { group, file, .. } => format!("replace_file group:{group} {}", file.name),
+        Change::ReplaceFile { group, file, .. } => {
+            format!("replace_file group:{group} {}", file.name)
+        }
         Change::StopShare { group, file } => format!("stop_share group:{group} file:{file}"),
         Change::RemoveFile { group, file } => format!("remove_file group:{group} file:{file}"),
         Change::RenameGroup { group, name } => format!("rename_group group:{group} {name}"),

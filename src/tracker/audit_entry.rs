@@ -1,7 +1,7 @@
 //! A change as the audit shows it: when, who, what, from where, with names in place of ids.
 //!
-//! **Invariant:** names are looked up where an id stands by the note's form, never in the words of a
-//! user: a file that is called `user:...` stays what it is.
+//! **Invariant:** names are looked up where an id stands by the note's form, never in the words of
+//! a user: a file that is called `user:...` stays what it is.
 
 use serde_json::{Map, Value, json};
 
@@ -9,8 +9,17 @@ use crate::directory::{Directory, Rows};
 use crate::types::{Content, Effect, FileId, GroupId, RequestId, Row, UserId};
 
 /// Commands whose last argument is a name as somebody chose it.
-const ENDS_IN_NAME: [&str; 9] =
-    ["create_user", "create_group", "upload_file", "replace_file", "rename_group", "delete_user", "delete_group", "set", "reset"];
+const ENDS_IN_NAME: [&str; 9] = [
+    "create_user",
+    "create_group",
+    "upload_file",
+    "replace_file",
+    "rename_group",
+    "delete_user",
+    "delete_group",
+    "set",
+    "reset",
+];
 
 /// A change that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +30,8 @@ pub(crate) struct AuditEntry {
     /// Who asked; none for the operator.
     actor: Option<(UserId, Option<String>)>,
     command: String,
-    /// What it is about: the kind (`group`, `user`, `file`, `name`), the id if it has one, and the name if it is known.
+    /// What it is about: the kind (`group`, `user`, `file`, `name`), the id if it has one, and the
+    /// name if it is known.
     about: Vec<(&'static str, Option<String>, Option<String>)>,
     /// Users it is about.
     users: Vec<UserId>,
@@ -146,13 +156,19 @@ pub(crate) fn to_rfc3339(ms: u64) -> String {
     let seconds = ms / 1000;
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 #[cfg(test)]
@@ -181,12 +197,22 @@ mod tests {
         let json = accepted.to_json();
         assert_eq!((&json["address"], &json["device"]), (&"10.0.0.1".into(), &"abab".into()));
         assert_eq!((&json["user_id"], &json["user"]), (&user.to_string().into(), &Value::Null));
-        let note = format!("upload_file group:{group} user:{user}; from 6.6.6.6 device x; from 10.0.0.1 device abab");
+        let note = format!(
+            "upload_file group:{group} user:{user}; from 6.6.6.6 device x; from 10.0.0.1 device abab"
+        );
         let posing = entry(&note, UserId::from_bytes([5; 16]));
         assert!(!posing.concerns(user));
         assert_eq!(posing.to_json()["address"], "10.0.0.1");
-        let ordered = entry(&format!("delete_user user:{user} nik; by the operator"), UserId::NOBODY);
-        assert!(ordered.to_text().ends_with(&format!("the operator: delete_user user:{user} nik")), "{}", ordered.to_text());
-        assert_eq!((ordered.to_json()["by_operator"].as_bool(), &ordered.to_json()["name"]), (Some(true), &"nik".into()));
+        let ordered =
+            entry(&format!("delete_user user:{user} nik; by the operator"), UserId::NOBODY);
+        assert!(
+            ordered.to_text().ends_with(&format!("the operator: delete_user user:{user} nik")),
+            "{}",
+            ordered.to_text()
+        );
+        assert_eq!(
+            (ordered.to_json()["by_operator"].as_bool(), &ordered.to_json()["name"]),
+            (Some(true), &"nik".into())
+        );
     }
 }

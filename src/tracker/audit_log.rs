@@ -45,7 +45,9 @@ impl AuditLog {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|source| TrackerError::Audit { path: path.clone(), source })?;
+        let file = options
+            .open(&path)
+            .map_err(|source| TrackerError::Audit { path: path.clone(), source })?;
         let (sender, waiting) = bounded(WAITING_MAX);
         Ok(Self { path, file, sender, waiting, lost: AtomicU64::new(0) })
     }
@@ -72,7 +74,8 @@ impl AuditLog {
                 recv(stop.channel()) -> _ => None,
             };
             let is_over = first.is_none();
-            let batch: Vec<AuditEntry> = first.into_iter().chain(self.waiting.try_iter()).take(BATCH_MAX).collect();
+            let batch: Vec<AuditEntry> =
+                first.into_iter().chain(self.waiting.try_iter()).take(BATCH_MAX).collect();
             if is_over && batch.is_empty() {
                 return;
             }
@@ -128,11 +131,17 @@ fn write_all(mut file: &File, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Content, Effect, Place, RequestId, RequestRow, Row, Stamp, StoreId, UserId, Version};
+    use crate::types::{
+        Content, Effect, Place, RequestId, RequestRow, Row, Stamp, StoreId, UserId, Version,
+    };
 
     fn transaction(number: u8) -> Transaction {
         let request = RequestId::from_bytes([number; 16]);
-        let row = RequestRow { actor: UserId::NOBODY, effect: Effect::Done, note: "set accounts closed; by the operator".into() };
+        let row = RequestRow {
+            actor: UserId::NOBODY,
+            effect: Effect::Done,
+            note: "set accounts closed; by the operator".into(),
+        };
         let row = Row {
             content: Content::Request(request, row),
             version: Version { stamp: Stamp::new(1_000, 0), request },

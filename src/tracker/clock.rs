@@ -1,7 +1,7 @@
 //! The time the core gives to the replica: the wall clock, made fit for measuring.
 //!
-//! **Invariant:** readings never fall, and between two calls they move on, so that a time-out always runs out. After the wall
-//! clock was set back they go at half speed until it has caught up.
+//! **Invariant:** readings never fall, and between two calls they move on, so that a time-out
+//! always runs out. After the wall clock was set back they go at half speed until it has caught up.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -34,7 +34,8 @@ impl Clock {
     }
 }
 
-/// The wall clock as it is: milliseconds since the Unix epoch, for comparing with another tracker's.
+/// The wall clock as it is: milliseconds since the Unix epoch, for comparing with another
+/// tracker's.
 pub(crate) fn wall_ms(offset_ms: i64) -> u64 {
     u64::try_from(wall(offset_ms).as_millis()).unwrap_or(u64::MAX)
 }

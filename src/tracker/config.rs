@@ -10,10 +10,13 @@ use std::time::Duration;
 use crate::directory::Counts;
 use crate::store::StoreError;
 use crate::trust::{IdentityError, KeyError, KeyPair};
-use crate::types::limits::{HANDSHAKE_TIMEOUT, MESSAGE_TIMEOUT, PRESENCE_TIMEOUT, TRACKER_CONNECTIONS_MAX};
+use crate::types::limits::{
+    HANDSHAKE_TIMEOUT, MESSAGE_TIMEOUT, PRESENCE_TIMEOUT, TRACKER_CONNECTIONS_MAX,
+};
 use crate::types::{Fingerprint, Sha1Digest, StoreId, TrackerEntry, TrackerInfo, TrackerState};
 
-/// Connections from one address that have logged in: a site behind one router has all it needs, and others a third of the tracker.
+/// Connections from one address that have logged in: a site behind one router has all it needs, and
+/// others a third of the tracker.
 const CONNECTIONS_PER_ADDRESS: usize = 8_000;
 /// Bytes of all requests that have not come whole, beyond the first few KiB of each.
 const UNFINISHED: usize = 64 << 20;
@@ -21,7 +24,8 @@ const UNFINISHED: usize = 64 << 20;
 const UNFINISHED_PER_ADDRESS: usize = 16 << 20;
 /// Accounts made from one address in an hour: a class signs up at once, a flood of them takes days.
 pub(crate) const ACCOUNTS_PER_HOUR: u32 = 200;
-/// Groups made by one user in an hour: more than anybody wants, few enough that nobody fills the directory with them.
+/// Groups made by one user in an hour: more than anybody wants, few enough that nobody fills the
+/// directory with them.
 pub(crate) const GROUPS_PER_HOUR: u32 = 100;
 /// Requests to join made by one user in an hour: each of them is a line that an owner has to read.
 pub(crate) const REQUESTS_PER_HOUR: u32 = 200;
@@ -39,8 +43,8 @@ pub struct TrackerConfig {
     pub listen: Option<SocketAddr>,
     /// The network's key, which all its trackers hold.
     pub network_key: Arc<KeyPair>,
-    /// Where the key is looked for that is to take its place, while the operator replaces it; without it this tracker
-    /// takes no part in that.
+    /// Where the key is looked for that is to take its place, while the operator replaces it;
+    /// without it this tracker takes no part in that.
     pub next_key_file: Option<PathBuf>,
     /// Where a line is appended for every change that is carried out or merged here.
     pub audit: Option<PathBuf>,
@@ -49,10 +53,25 @@ pub struct TrackerConfig {
 }
 
 impl TrackerConfig {
-    /// The configuration of tracker `number` of the network with that key, with its store in `data_dir`.
-    pub fn new(info: TrackerInfo, number: u32, data_dir: impl Into<PathBuf>, network_key: Arc<KeyPair>) -> Self {
+    /// The configuration of tracker `number` of the network with that key, with its store in
+    /// `data_dir`.
+    pub fn new(
+        info: TrackerInfo,
+        number: u32,
+        data_dir: impl Into<PathBuf>,
+        network_key: Arc<KeyPair>,
+    ) -> Self {
         let limits = TrackerLimits::default();
-        Self { info, number, data_dir: data_dir.into(), listen: None, network_key, next_key_file: None, audit: None, limits }
+        Self {
+            info,
+            number,
+            data_dir: data_dir.into(),
+            listen: None,
+            network_key,
+            next_key_file: None,
+            audit: None,
+            limits,
+        }
     }
 }
 
@@ -73,7 +92,8 @@ pub struct TrackerLimits {
     pub connections: usize,
     /// Such connections from one address.
     pub connections_per_address: usize,
-    /// Bytes of requests that have not come whole; when they are used up, those that have stalled give way.
+    /// Bytes of requests that have not come whole; when they are used up, those that have stalled
+    /// give way.
     pub unfinished: usize,
     /// Such bytes from one address; at least a whole request of 1 MiB.
     pub unfinished_per_address: usize,
@@ -93,7 +113,8 @@ impl Default for TrackerLimits {
             handshake: HANDSHAKE_TIMEOUT,
             idle: PRESENCE_TIMEOUT,
             message: MESSAGE_TIMEOUT,
-            // A peer that answers late is waited for this long; its replies count as late after a second already.
+            // A peer that answers late is waited for this long; its replies count as late after a
+            // second already.
             link_silence: Duration::from_secs(10),
             link_ping: Duration::from_secs(2),
             connections: TRACKER_CONNECTIONS_MAX,
@@ -133,7 +154,9 @@ pub enum TrackerError {
         count: usize,
     },
     /// Another tracker's port is left open, so that nobody could dial it.
-    #[error("tracker {number} has port 0: in a network of several trackers each needs a port of its own")]
+    #[error(
+        "tracker {number} has port 0: in a network of several trackers each needs a port of its own"
+    )]
     PeerPort {
         /// Its number.
         number: u32,
@@ -176,7 +199,8 @@ pub enum TrackerError {
         #[source]
         source: io::Error,
     },
-    /// The store cannot be used: not opened, or, later, not written to. Nothing is acknowledged that is not stored.
+    /// The store cannot be used: not opened, or, later, not written to. Nothing is acknowledged
+    /// that is not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The file that changes are to be written to cannot be opened.
@@ -191,7 +215,8 @@ pub enum TrackerError {
     /// The system has no room for the tracker's threads.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
-    /// A part of the tracker ended that must not: a mistake in this program. The log has the details.
+    /// A part of the tracker ended that must not: a mistake in this program. The log has the
+    /// details.
     #[error("the tracker's core ended unexpectedly; its log says where")]
     Core,
     /// Some threads did not end in time.
@@ -201,7 +226,9 @@ pub enum TrackerError {
 
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::AddrInUse => "; another program uses the port: stop it, or choose another port",
+        io::ErrorKind::AddrInUse => {
+            "; another program uses the port: stop it, or choose another port"
+        }
         io::ErrorKind::AddrNotAvailable => {
             "; if others reach this tracker through a router or a container's host, say with --listen where it listens here"
         }
@@ -231,7 +258,8 @@ pub struct TrackerStatus {
     pub sessions: usize,
     /// All trackers of the network, this one too, by number.
     pub trackers: Vec<TrackerEntry>,
-    /// Whether some other tracker is not up, so that a change is safe on fewer trackers than there are.
+    /// Whether some other tracker is not up, so that a change is safe on fewer trackers than there
+    /// are.
     pub degraded: bool,
     /// Time since the start.
     pub uptime: Duration,
@@ -251,9 +279,20 @@ impl fmt::Display for TrackerStatus {
         writeln!(f, "directory {}", self.directory)?;
         writeln!(f, "connections {}\nsessions {}", self.connections, self.sessions)?;
         for peer in self.trackers.iter().filter(|peer| peer.state != TrackerState::Myself) {
-            writeln!(f, "peer {} at {}: {}, lag {}", peer.number, peer.address, state_words(peer.state), peer.lag)?;
+            writeln!(
+                f,
+                "peer {} at {}: {}, lag {}",
+                peer.number,
+                peer.address,
+                state_words(peer.state),
+                peer.lag
+            )?;
         }
-        write!(f, "degraded {}", if self.degraded { "yes: changes are not yet safe on every tracker" } else { "no" })
+        write!(
+            f,
+            "degraded {}",
+            if self.degraded { "yes: changes are not yet safe on every tracker" } else { "no" }
+        )
     }
 }
 

@@ -1,9 +1,10 @@
 //! The tracker as a program: its command line, its console, its signals.
 //!
-//! **Invariant:** a standard input or output that is closed, or was never there, neither stops the tracker nor keeps it busy.
+//! **Invariant:** a standard input or output that is closed, or was never there, neither stops the
+//! tracker nor keeps it busy.
 //!
-//! Standard input is read on a thread of its own that nobody joins: a read from a terminal cannot be called off, and the thread
-//! ends with the process.
+//! Standard input is read on a thread of its own that nobody joins: a read from a terminal cannot
+//! be called off, and the thread ends with the process.
 
 use std::fmt::Display;
 use std::io::{self, BufRead, Read, Write};
@@ -41,7 +42,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a console line that are looked at.
 const LINE_LEN_MAX: u64 = 1024;
 
-/// Runs a tracker: it knows the users, groups and files of a network, and who is connected, and carries no file data.
+/// Runs a tracker: it knows the users, groups and files of a network, and who is connected, and
+/// carries no file data.
 #[derive(Debug, Parser)]
 #[command(
     name = "tracker",
@@ -55,17 +57,20 @@ pub struct Options {
     /// This tracker's number, from 1; or the port (0 takes any free one)
     #[arg(value_name = "NUMBER|PORT")]
     second: u32,
-    /// Where to listen, if not at this tracker's own address of TRACKER_INFO, as behind port forwarding or in a container:
-    /// IP:PORT, IP or PORT
+    /// Where to listen, if not at this tracker's own address of TRACKER_INFO, as behind port
+    /// forwarding or in a container: IP:PORT, IP or PORT
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Where the store is [default: one for each tracker's address below the platform's data directory]
+    /// Where the store is [default: one for each tracker's address below the platform's data
+    /// directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Starts empty, if this tracker has no data yet, although there is other trackers' data on this machine
+    /// Starts empty, if this tracker has no data yet, although there is other trackers' data on
+    /// this machine
     #[arg(long)]
     new: bool,
-    /// The network's key, shared by all its trackers; made if it is not there [default: network.key in the platform's data directory]
+    /// The network's key, shared by all its trackers; made if it is not there [default: network.key
+    /// in the platform's data directory]
     #[arg(long, value_name = "FILE")]
     network_key: Option<PathBuf>,
     /// Accounts that one address may make in an hour; 0 is no bound
@@ -80,7 +85,8 @@ pub struct Options {
     /// Appends a line of JSON for every change that is carried out or merged here
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
-    /// What is logged to standard error: error, warn, info, debug or trace; RUST_LOG says it in more detail
+    /// What is logged to standard error: error, warn, info, debug or trace; RUST_LOG says it in
+    /// more detail
     #[arg(long, value_name = "LEVEL")]
     log: Option<log::LevelFilter>,
 }
@@ -88,15 +94,23 @@ pub struct Options {
 impl Options {
     /// Starts logging to standard error.
     pub fn start_log(&self) {
-        let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+        let mut logger =
+            env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
         if let Some(level) = self.log {
             logger.filter_level(level);
         }
-        // As the builder would, but what came from the network is in many a message, and stderr may be a terminal.
+        // As the builder would, but what came from the network is in many a message, and stderr may
+        // be a terminal.
         logger.format(|out, record| {
             let (style, time) = (out.default_level_style(record.level()), out.timestamp());
             let text = record.args().to_string();
-            writeln!(out, "[{time} {style}{:<5}{style:#} {}] {}", record.level(), record.target(), escape(&text))
+            writeln!(
+                out,
+                "[{time} {style}{:<5}{style:#} {}] {}",
+                record.level(),
+                record.target(),
+                escape(&text)
+            )
         });
         // Fails only if there is a logger already, which is then the one to use.
         let _ = logger.try_init();
@@ -107,15 +121,20 @@ impl Options {
     /// # Errors
     /// In words, what is wrong with the command line or the file it names.
     pub fn config(&self) -> Result<TrackerConfig, String> {
-        let (info, number) = match TrackerAddress::new(&self.first, 0).ok().filter(TrackerAddress::is_ip) {
-            Some(ip) => {
-                let port = u16::try_from(self.second).map_err(|_| format!("{} is not a port from 0 to 65535", self.second))?;
-                let address = TrackerAddress::new(ip.host(), port).map_err(|e| e.to_string())?;
-                (TrackerInfo::single(address), 1)
-            }
-            None => (read_info(&self.first)?, self.second),
-        };
-        let line = info.get(number).ok_or_else(|| TrackerError::NoSuchNumber { number, count: info.count() }.to_string())?;
+        let (info, number) =
+            match TrackerAddress::new(&self.first, 0).ok().filter(TrackerAddress::is_ip) {
+                Some(ip) => {
+                    let port = u16::try_from(self.second)
+                        .map_err(|_| format!("{} is not a port from 0 to 65535", self.second))?;
+                    let address =
+                        TrackerAddress::new(ip.host(), port).map_err(|e| e.to_string())?;
+                    (TrackerInfo::single(address), 1)
+                }
+                None => (read_info(&self.first)?, self.second),
+            };
+        let line = info.get(number).ok_or_else(|| {
+            TrackerError::NoSuchNumber { number, count: info.count() }.to_string()
+        })?;
         let listen = self.listen.as_deref().map(|text| parse_listen(text, line)).transpose()?;
         let data_dir = match &self.data_dir {
             Some(dir) => dir.clone(),
@@ -124,7 +143,10 @@ impl Options {
         let path = self.network_key.clone().map_or_else(default_network_key, Ok)?;
         let (key, made) = KeyPair::load_or_make(&path).map_err(|e| e.to_string())?;
         if made {
-            warn!("a new network's key is in {}: copy it to the network's other trackers", path.display());
+            warn!(
+                "a new network's key is in {}: copy it to the network's other trackers",
+                path.display()
+            );
         }
         let mut config = TrackerConfig::new(info, number, data_dir, Arc::new(key));
         config.listen = listen;
@@ -139,20 +161,29 @@ impl Options {
     }
 
     fn default_data_dir(&self, info: &TrackerInfo, number: u32) -> Result<PathBuf, String> {
-        let dirs = directories::ProjectDirs::from("", "", "posse").ok_or("this system has no data directory; give --data-dir")?;
+        let dirs = directories::ProjectDirs::from("", "", "posse")
+            .ok_or("this system has no data directory; give --data-dir")?;
         self.choose_data_dir(dirs.data_dir(), info, number).map_err(|e| e.to_string())
     }
 
-    fn choose_data_dir(&self, root: &Path, info: &TrackerInfo, number: u32) -> Result<PathBuf, DataDirError> {
+    fn choose_data_dir(
+        &self,
+        root: &Path,
+        info: &TrackerInfo,
+        number: u32,
+    ) -> Result<PathBuf, DataDirError> {
         let mut others = info.iter().filter(|(other, _)| *other != number);
-        data_dir::choose(root, info, number, self.new, || others.any(|(_, address)| is_listening(address, ASK_TIMEOUT)))
+        data_dir::choose(root, info, number, self.new, || {
+            others.any(|(_, address)| is_listening(address, ASK_TIMEOUT))
+        })
     }
 }
 
-/// Reads where to listen: an address, or a part of one. A port alone means every address of this machine, an IP address alone the
-/// port of the tracker's line.
+/// Reads where to listen: an address, or a part of one. A port alone means every address of this
+/// machine, an IP address alone the port of the tracker's line.
 fn parse_listen(text: &str, line: &TrackerAddress) -> Result<SocketAddr, String> {
-    let wrong = || format!("{text:?} is not where to listen; give IP:PORT, IP or PORT, as 0.0.0.0:5000");
+    let wrong =
+        || format!("{text:?} is not where to listen; give IP:PORT, IP or PORT, as 0.0.0.0:5000");
     let every = if line.host().contains(':') { "::" } else { "0.0.0.0" };
     let address = match (text.parse::<u16>(), text.parse::<TrackerAddress>()) {
         (Ok(port), _) => TrackerAddress::new(every, port),
@@ -165,14 +196,16 @@ fn parse_listen(text: &str, line: &TrackerAddress) -> Result<SocketAddr, String>
 }
 
 fn read_info(path: &str) -> Result<TrackerInfo, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| format!("cannot read {path}: {e}; give a tracker_info.txt, or an IP address"))?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        format!("cannot read {path}: {e}; give a tracker_info.txt, or an IP address")
+    })?;
     TrackerInfo::parse(&text).map_err(|e| format!("{path}: {e}"))
 }
 
 /// One for all trackers of this machine: they are of one network unless told otherwise.
 fn default_network_key() -> Result<PathBuf, String> {
-    let dirs = directories::ProjectDirs::from("", "", "posse").ok_or("this system has no data directory; give --network-key")?;
+    let dirs = directories::ProjectDirs::from("", "", "posse")
+        .ok_or("this system has no data directory; give --network-key")?;
     Ok(dirs.data_dir().join("network.key"))
 }
 
@@ -196,7 +229,8 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts to listen for signals, so that from now on none is lost, and asks the system for room for all connections.
+    /// Starts to listen for signals, so that from now on none is lost, and asks the system for room
+    /// for all connections.
     ///
     /// # Errors
     /// The system's.
@@ -208,7 +242,10 @@ impl Console {
         let stop = signalled.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for (count, signal) in signals.forever().enumerate() {
-                info!("{}: stopping", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
+                info!(
+                    "{}: stopping",
+                    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
+                );
                 if count > 0 {
                     std::process::exit(EXIT_INTERRUPTED);
                 }
@@ -223,11 +260,16 @@ impl Console {
     /// # Blocking
     /// Until the tracker has ended.
     pub fn run(self, tracker: Tracker) -> ExitCode {
-        say(&mut io::stdout(), format!("tracker {} listening on {}", tracker.number(), tracker.local_addr()));
+        say(
+            &mut io::stdout(),
+            format!("tracker {} listening on {}", tracker.number(), tracker.local_addr()),
+        );
         say(&mut io::stdout(), format!("network {}", tracker.fingerprint()));
         let (sender, shared) = (self.sender.clone(), tracker.shared.clone());
         // Without this thread the tracker still serves, and ends at a signal.
-        let _ = std::thread::Builder::new().name("console".into()).spawn(move || obey_all(io::stdin().lock(), &shared, &sender));
+        let _ = std::thread::Builder::new()
+            .name("console".into())
+            .spawn(move || obey_all(io::stdin().lock(), &shared, &sender));
         select! {
             recv(self.quit) -> _ => {}
             recv(self.signalled.channel()) -> _ => {}
@@ -249,7 +291,8 @@ pub fn refuse(why: impl Display) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-/// A connection is a descriptor, and the usual soft limit of 1024 is far below what a tracker serves.
+/// A connection is a descriptor, and the usual soft limit of 1024 is far below what a tracker
+/// serves.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // If the system refuses, connections beyond the limit are shed; the tracker serves the others.
@@ -267,7 +310,12 @@ fn obey_all(input: impl BufRead, shared: &Arc<Shared>, quit: &Sender<()>) {
         Command::Help => {
             say(
                 &mut io::stdout(),
-                format!("{}\n{:<44} shows this\n{:<44} stops the tracker (exit does the same)", help(), "help", "quit"),
+                format!(
+                    "{}\n{:<44} shows this\n{:<44} stops the tracker (exit does the same)",
+                    help(),
+                    "help",
+                    "quit"
+                ),
             );
             true
         }
@@ -319,13 +367,21 @@ mod tests {
 
     #[test]
     fn commands_are_read_until_the_input_ends() {
-        let input = [b"status\n\n  help \nquota 'a b'\n".as_slice(), &[0xff, b'\n'], &[b'x'; 3000], b"\nquit\nhelp"].concat();
+        let input = [
+            b"status\n\n  help \nquota 'a b'\n".as_slice(),
+            &[0xff, b'\n'],
+            &[b'x'; 3000],
+            b"\nquit\nhelp",
+        ]
+        .concat();
         let mut got = Vec::new();
         read_commands(&input[..], |command| {
             got.push(command);
             got.last() != Some(&Command::Stop)
         });
-        let operator = |words: &[&str]| Command::Operator(words.iter().map(|word| (*word).to_owned()).collect());
+        let operator = |words: &[&str]| {
+            Command::Operator(words.iter().map(|word| (*word).to_owned()).collect())
+        };
         assert_eq!(got[..3], [operator(&["status"]), Command::Help, operator(&["quota", "a b"])]);
         assert_eq!(got.last(), Some(&Command::Stop), "nothing is read behind it");
         assert!(got.len() < 10, "an endless line is taken in parts: {got:?}");
@@ -337,8 +393,11 @@ mod tests {
         let file = dir.path().join("tracker_info.txt");
         std::fs::write(&file, "127.0.0.1:5000\n127.0.0.1:7000\n").unwrap();
         let key = dir.path().join("network.key");
-        let parse =
-            |words: &[&str]| Options::try_parse_from([&["tracker", "--network-key", key.to_str().unwrap()], words].concat());
+        let parse = |words: &[&str]| {
+            Options::try_parse_from(
+                [&["tracker", "--network-key", key.to_str().unwrap()], words].concat(),
+            )
+        };
         let options = parse(&[file.to_str().unwrap(), "2", "--data-dir", "/x"]).unwrap();
         let config = options.config().unwrap();
         assert_eq!((config.number, config.info.count(), config.listen), (2, 2, None));
@@ -346,26 +405,52 @@ mod tests {
         let chosen = options.choose_data_dir(dir.path(), &config.info, 2).unwrap();
         assert_eq!(chosen, dir.path().join("tracker-127.0.0.1-7000"));
         let config = parse(&["::1", "0", "--data-dir", "/x"]).unwrap().config().unwrap();
-        assert_eq!((config.number, config.info.get(1).unwrap().to_string().as_str()), (1, "[::1]:0"));
+        assert_eq!(
+            (config.number, config.info.get(1).unwrap().to_string().as_str()),
+            (1, "[::1]:0")
+        );
         assert_eq!(config.data_dir, PathBuf::from("/x"));
         let per_hour = |config: TrackerConfig| {
-            (config.limits.accounts_per_hour, config.limits.groups_per_hour, config.limits.requests_per_hour)
+            (
+                config.limits.accounts_per_hour,
+                config.limits.groups_per_hour,
+                config.limits.requests_per_hour,
+            )
         };
         assert_eq!(per_hour(config), (200, 100, 200));
-        let words = ["::1", "0", "--data-dir=/x", "--accounts-per-hour=0", "--groups-per-hour=7", "--requests-per-hour=8"];
+        let words = [
+            "::1",
+            "0",
+            "--data-dir=/x",
+            "--accounts-per-hour=0",
+            "--groups-per-hour=7",
+            "--requests-per-hour=8",
+        ];
         assert_eq!(per_hour(parse(&words).unwrap().config().unwrap()), (0, 7, 8));
-        assert!(parse(&["127.0.0.1", "70000"]).unwrap().config().unwrap_err().contains("not a port"));
-        assert!(parse(&["/no/such/file", "1"]).unwrap().config().unwrap_err().contains("cannot read"));
+        assert!(
+            parse(&["127.0.0.1", "70000"]).unwrap().config().unwrap_err().contains("not a port")
+        );
+        assert!(
+            parse(&["/no/such/file", "1"]).unwrap().config().unwrap_err().contains("cannot read")
+        );
         let config = parse(&["fe80::1%lo", "5000", "--data-dir=/x"]).unwrap().config().unwrap();
         assert_eq!(config.info.get(1).unwrap().to_string(), "[fe80::1%lo]:5000");
-        for bad in [&["x"][..], &["x", "y"], &["127.0.0.1", "1", "2"], &["127.0.0.1", "-1"], &["x", "1", "--log", "loud"]] {
+        for bad in [
+            &["x"][..],
+            &["x", "y"],
+            &["127.0.0.1", "1", "2"],
+            &["127.0.0.1", "-1"],
+            &["x", "1", "--log", "loud"],
+        ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn where_to_listen_may_be_said_in_part() {
-        let listen = |text: &str, line: &str| parse_listen(text, &line.parse().unwrap()).map(|address| address.to_string());
+        let listen = |text: &str, line: &str| {
+            parse_listen(text, &line.parse().unwrap()).map(|address| address.to_string())
+        };
         for (text, line, want) in [
             ("0.0.0.0:7000", "a:5000", "0.0.0.0:7000"),
             ("[::]:7000", "a:5000", "[::]:7000"),
@@ -387,7 +472,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("network.key");
         let config = || {
-            let words = ["tracker", "127.0.0.1", "0", "--data-dir", "/x", "--network-key", key.to_str().unwrap()];
+            let words = [
+                "tracker",
+                "127.0.0.1",
+                "0",
+                "--data-dir",
+                "/x",
+                "--network-key",
+                key.to_str().unwrap(),
+            ];
             Options::try_parse_from(words).unwrap().config()
         };
         let made = config().unwrap().network_key.fingerprint();

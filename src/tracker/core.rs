@@ -1,16 +1,19 @@
-//! The one thread that owns the directory: takes inputs, applies a batch of them, makes it durable, and only then answers.
+//! The one thread that owns the directory: takes inputs, applies a batch of them, makes it durable,
+//! and only then answers.
 //!
-//! **Invariant:** nothing leaves the tracker, be it an answer to a change, to a question, or a message to another tracker, that
-//! rests on rows which are not on the disk.
+//! **Invariant:** nothing leaves the tracker, be it an answer to a change, to a question, or a
+//! message to another tracker, that rests on rows which are not on the disk.
 //!
-//! A turn: wait for an input; take what else is there, up to a bound; apply it in order; one transaction
-//! of the disk for all changes of the turn; [`Replica::persisted`]; then the answers and messages. So the
-//! more there is to do, the more changes share one wait for the disk. The core blocks on nothing but the
-//! disk: answers go into channels with room for them, events into [`Outbox`](super::outbox::Outbox)es.
+//! A turn: wait for an input; take what else is there, up to a bound; apply it in order; one
+//! transaction of the disk for all changes of the turn; [`Replica::persisted`]; then the answers
+//! and messages. So the more there is to do, the more changes share one wait for the disk. The core
+//! blocks on nothing but the disk: answers go into channels with room for them, events into
+//! [`Outbox`](super::outbox::Outbox)es.
 //!
-//! **A disk that fails** or is full ends the tracker. What has been applied and is not on the disk cannot be kept, and must not be served
-//! either: so nothing of the turn is answered, every connection is closed, and the program ends with an error. Clients turn to
-//! another tracker, under the same request ids; after a restart this tracker fetches what it missed.
+//! **A disk that fails** or is full ends the tracker. What has been applied and is not on the disk
+//! cannot be kept, and must not be served either: so nothing of the turn is answered, every
+//! connection is closed, and the program ends with an error. Clients turn to another tracker, under
+//! the same request ids; after a restart this tracker fetches what it missed.
 
 mod queue;
 
@@ -33,7 +36,10 @@ use super::shared::{Others, Shared};
 use super::sink::LinkSink;
 use crate::directory::{Asked, LinkId, Notice, Output, Replica, Ticket};
 use crate::store::RowStore;
-use crate::types::{Change, Content, Order, Refusal, RequestId, RequestStamp, RotationStage, Stamp, Transaction, UserId};
+use crate::types::{
+    Change, Content, Order, Refusal, RequestId, RequestStamp, RotationStage, Stamp, Transaction,
+    UserId,
+};
 use crate::wire::tracker::Event;
 
 /// Inputs of one turn: bounds how long the first of them waits for its answer.
@@ -47,8 +53,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Time for changes under way when the tracker stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// What happens when the turn is durable. Links come and go in the same order as what is sent to them, so that nothing meant for a
-/// link reaches the one that took its place.
+/// What happens when the turn is durable. Links come and go in the same order as what is sent to
+/// them, so that nothing meant for a link reaches the one that took its place.
 enum Effect {
     Output(Output),
     AddLink(LinkId, LinkSink),
@@ -121,7 +127,9 @@ impl Core {
         self.follow_settings();
         self.failure.take().map_or(Ok(()), Err)?;
         loop {
-            if let Ok(input) = self.inputs.queue.recv_timeout(TICK.saturating_sub(self.ticked.elapsed())) {
+            if let Ok(input) =
+                self.inputs.queue.recv_timeout(TICK.saturating_sub(self.ticked.elapsed()))
+            {
                 self.take(input);
                 self.take_more();
             }
@@ -187,13 +195,18 @@ impl Core {
                     self.tickets.insert(ticket, (answer, is_repeated));
                     self.replica.submit(now_ms, ticket, asked);
                 } else {
-                    // The login has ended while the request waited. Sending fails only if the session has gone.
+                    // The login has ended while the request waited. Sending fails only if the
+                    // session has gone.
                     let changed = Changed { outcome: Err(Refusal::LoginFirst), is_repeated: false };
                     self.deferred.push(Box::new(move || _ = answer.send(changed)));
                 }
             }
             Input::Ask(question) => {
-                let answer = question(&mut View { replica: &self.replica, presence: &mut self.presence, now_ms });
+                let answer = question(&mut View {
+                    replica: &self.replica,
+                    presence: &mut self.presence,
+                    now_ms,
+                });
                 self.deferred.push(answer);
             }
             Input::LinkUp { link, lineage, greeting, sink } => {
@@ -257,7 +270,9 @@ impl Core {
             self.replica.persisted(now_ms);
             self.drain();
             for transaction in &transactions {
-                for Replaced { user, by } in self.presence.observe(transaction, self.replica.directory(), now_ms) {
+                for Replaced { user, by } in
+                    self.presence.observe(transaction, self.replica.directory(), now_ms)
+                {
                     self.shared.gate.note_changed(user, by);
                 }
             }
@@ -298,7 +313,10 @@ impl Core {
         new.into_iter().for_each(|number| replicator::start(&self.shared, number));
         let Some(numbers) = changed else { return };
         let known: Vec<u32> = self.replica.links().iter().map(|link| link.tracker).collect();
-        known.iter().filter(|number| !numbers.contains(number)).for_each(|&number| self.replica.set_peer(number, false));
+        known
+            .iter()
+            .filter(|number| !numbers.contains(number))
+            .for_each(|&number| self.replica.set_peer(number, false));
         numbers.iter().for_each(|&number| self.replica.set_peer(number, true));
         self.presence.broadcast(self.shared.trackers_event());
         self.drain();
@@ -310,23 +328,42 @@ impl Core {
         self.keys_followed(followed, now_ms);
     }
 
-    /// Tells clients of a change of keys, and the other trackers whether this one holds the new key.
+    /// Tells clients of a change of keys, and the other trackers whether this one holds the new
+    /// key.
     fn keys_followed(&mut self, followed: Result<bool, TrackerError>, now_ms: u64) {
         match followed {
-            Ok(true) => self.shared.key_events().into_iter().for_each(|event| self.presence.broadcast(event)),
+            Ok(true) => self
+                .shared
+                .key_events()
+                .into_iter()
+                .for_each(|event| self.presence.broadcast(event)),
             Ok(false) => {}
             Err(error) => return self.failure = Some(error),
         }
         let ring = self.shared.keys.ring();
-        let Some(rotation) = ring.rotation().filter(|rotation| rotation.stage == RotationStage::Begun) else { return };
+        let Some(rotation) =
+            ring.rotation().filter(|rotation| rotation.stage == RotationStage::Begun)
+        else {
+            return;
+        };
         let value = ring.holds_new().then(|| rotation.new.fingerprint().to_string());
         let number = self.shared.number;
         let settings = self.replica.directory().settings();
         let said = settings.key_holders.get(&number);
-        let Some(name) = format!("key.holder.{number}").parse().ok().filter(|_| said != value.as_ref()) else { return };
+        let Some(name) =
+            format!("key.holder.{number}").parse().ok().filter(|_| said != value.as_ref())
+        else {
+            return;
+        };
         let order = Order::Set { name, value };
-        let request = RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
-        let asked = Asked { actor: UserId::NOBODY, request, note: note_of_order(&order, None), change: Change::Operator(order) };
+        let request =
+            RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
+        let asked = Asked {
+            actor: UserId::NOBODY,
+            request,
+            note: note_of_order(&order, None),
+            change: Change::Operator(order),
+        };
         self.next_ticket += 1;
         // No thread waits for the outcome. If it is refused, `rotate_key` shows that it is missing.
         self.replica.submit(now_ms, Ticket(self.next_ticket), asked);

@@ -34,7 +34,10 @@ const HOST_LEN_MAX: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataDirError {
     /// Several directories could be meant.
-    #[error("several data directories may be that of the tracker {address}: {}; name one with --data-dir", list(found))]
+    #[error(
+        "several data directories may be that of the tracker {address}: {}; name one with --data-dir",
+        list(found)
+    )]
     Several {
         /// The tracker.
         address: TrackerAddress,
@@ -138,25 +141,31 @@ pub(crate) fn choose(
 ) -> Result<PathBuf, DataDirError> {
     let own = info.get(number).expect("the caller has checked the number");
     let preferred = root.join(dir_name(own));
-    let all = find_all(root).map_err(|source| DataDirError::Io { path: root.to_owned(), source })?;
+    let all =
+        find_all(root).map_err(|source| DataDirError::Io { path: root.to_owned(), source })?;
     if let Some(found) = all.iter().find(|found| found.path == preferred) {
         return match &found.owner {
-            Owner::Known(owner) if owner != own => {
-                Err(DataDirError::Taken { address: own.clone(), path: preferred, owner: owner.clone() })
-            }
+            Owner::Known(owner) if owner != own => Err(DataDirError::Taken {
+                address: own.clone(),
+                path: preferred,
+                owner: owner.clone(),
+            }),
             _ => Ok(preferred),
         };
     }
     if start_empty {
         return Ok(preferred);
     }
-    let of_others = |found: &Found| info.addresses().iter().any(|address| address != own && found.is_of(address));
+    let of_others = |found: &Found| {
+        info.addresses().iter().any(|address| address != own && found.is_of(address))
+    };
     let is_known = |found: &Found| matches!(found.owner, Owner::Known(_));
     let mut mine: Vec<Found> = all.iter().filter(|found| found.is_of(own)).cloned().collect();
     if mine.iter().any(is_known) {
         mine.retain(is_known);
     }
-    let mut left: Vec<Found> = all.into_iter().filter(|found| !found.is_of(own) && !of_others(found)).collect();
+    let mut left: Vec<Found> =
+        all.into_iter().filter(|found| !found.is_of(own) && !of_others(found)).collect();
     // Directories of earlier versions alone: the tracker's port has changed, too.
     if mine.is_empty() && left.iter().all(|found| matches!(found.owner, Owner::Earlier(_))) {
         mine.append(&mut left);
@@ -197,12 +206,23 @@ fn take_over(earlier: &Path, preferred: PathBuf) -> Result<PathBuf, DataDirError
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn remember(dir: &Path, address: &TrackerAddress, network: Fingerprint) -> io::Result<()> {
-    if let Some(was) = owner_of(dir).and_then(|info| info.fingerprint()).filter(|was| *was != network) {
-        warn!("{} was last used for the network {was}; this tracker is of {network}", dir.display());
+pub(crate) fn remember(
+    dir: &Path,
+    address: &TrackerAddress,
+    network: Fingerprint,
+) -> io::Result<()> {
+    if let Some(was) =
+        owner_of(dir).and_then(|info| info.fingerprint()).filter(|was| *was != network)
+    {
+        warn!(
+            "{} was last used for the network {was}; this tracker is of {network}",
+            dir.display()
+        );
     }
     let info = TrackerInfo::single(address.clone()).with_fingerprint(network);
-    let text = format!("# The tracker that this data directory belongs to, as it was last started.\n{info}");
+    let text = format!(
+        "# The tracker that this data directory belongs to, as it was last started.\n{info}"
+    );
     if fs::read_to_string(dir.join(OWNER_FILE)).is_ok_and(|was| was == text) {
         return Ok(());
     }
@@ -227,7 +247,12 @@ fn owner_of(dir: &Path) -> Option<TrackerInfo> {
 
 /// The name of the default directory of the tracker with that address.
 fn dir_name(address: &TrackerAddress) -> String {
-    let host: String = address.host().chars().take(HOST_LEN_MAX).map(|c| if ":%".contains(c) { '_' } else { c }).collect();
+    let host: String = address
+        .host()
+        .chars()
+        .take(HOST_LEN_MAX)
+        .map(|c| if ":%".contains(c) { '_' } else { c })
+        .collect();
     format!("{PREFIX}{host}-{}", address.port())
 }
 
@@ -251,11 +276,12 @@ fn find_all(root: &Path) -> io::Result<Vec<Found>> {
         if !holds_data(&path) {
             continue;
         }
-        let owner = match (owner_of(&path).and_then(|info| info.get(1).cloned()), earlier_port(name)) {
-            (Some(address), _) => Owner::Known(address),
-            (None, Some(port)) => Owner::Earlier(port),
-            (None, None) => Owner::Unknown,
-        };
+        let owner =
+            match (owner_of(&path).and_then(|info| info.get(1).cloned()), earlier_port(name)) {
+                (Some(address), _) => Owner::Known(address),
+                (None, Some(port)) => Owner::Earlier(port),
+                (None, None) => Owner::Unknown,
+            };
         all.push(Found { path, owner });
     }
     all.sort_by(|a, b| a.path.cmp(&b.path));
@@ -264,7 +290,8 @@ fn find_all(root: &Path) -> io::Result<Vec<Found>> {
 
 /// Every default directory below `root` that holds data; none if that cannot be read.
 pub(crate) fn all_below(root: &Path) -> Vec<PathBuf> {
-    find_all(root).map_or_else(|_| Vec::new(), |found| found.into_iter().map(|found| found.path).collect())
+    find_all(root)
+        .map_or_else(|_| Vec::new(), |found| found.into_iter().map(|found| found.path).collect())
 }
 
 /// Tells whether a directory holds a database, of whatever version.

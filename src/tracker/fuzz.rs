@@ -1,7 +1,9 @@
-//! A tracker's accepted connection, from its first byte to its last, under whatever bytes come: for the fuzz targets.
+//! A tracker's accepted connection, from its first byte to its last, under whatever bytes come: for
+//! the fuzz targets.
 //!
-//! The tracker is real, with its core and its store; what is left out are the listener, and TCP's own delays. The connection is served on the
-//! caller's thread, so that what a fuzzer sees follows from its bytes. The tracker is made anew every few runs.
+//! The tracker is real, with its core and its store; what is left out are the listener, and TCP's
+//! own delays. The connection is served on the caller's thread, so that what a fuzzer sees follows
+//! from its bytes. The tracker is made anew every few runs.
 
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
@@ -19,16 +21,17 @@ use crate::net::Visitor;
 use crate::store::RowStore;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    Content, DeviceId, FileFacts, FileRow, GroupId, GroupRow, InfoHash, Lineage, MembershipRow, MembershipState, Password,
-    PasswordHash, Place, RequestId, Row, Sha1Digest, SharingRow, Stamp, StoreId, TrackerInfo, Transaction, UserId, UserRow,
-    Version,
+    Content, DeviceId, FileFacts, FileRow, GroupId, GroupRow, InfoHash, Lineage, MembershipRow,
+    MembershipState, Password, PasswordHash, Place, RequestId, Row, Sha1Digest, SharingRow, Stamp,
+    StoreId, TrackerInfo, Transaction, UserId, UserRow, Version,
 };
 use crate::wire::Wire;
 use crate::wire::frame::{FrameError, read_frame, to_frame};
 use crate::wire::replication::{ReplicaHello, ToDialler};
 use crate::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request};
 
-/// Runs that one tracker serves: what they leave behind stays small, and a crash follows from few inputs.
+/// Runs that one tracker serves: what they leave behind stays small, and a crash follows from few
+/// inputs.
 const RUNS: usize = 64;
 /// Bytes of one run.
 const INPUT_LEN_MAX: usize = 32 << 10;
@@ -36,7 +39,8 @@ const INPUT_LEN_MAX: usize = 32 << 10;
 const DEVICE: DeviceId = DeviceId::from_bytes([0x55; 32]);
 /// Everybody's password, and its hash with the least cost that Argon2 has.
 const PASSWORD: &str = "open sesame";
-const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$59VJuj9HND9twqKjJXSk0AbMwIzezcmEQLtP7Rj0F7Q";
+const HASH: &str =
+    "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$59VJuj9HND9twqKjJXSk0AbMwIzezcmEQLtP7Rj0F7Q";
 
 /// The first byte of an input: how its connection begins.
 pub(crate) mod begin {
@@ -48,7 +52,8 @@ pub(crate) mod begin {
     pub(crate) const MEMBER: u8 = 4;
     /// With the hello of another tracker.
     pub(crate) const REPLICA: u8 = 8;
-    /// What follows are records: two bytes length, a frame's body. Otherwise it is the stream itself.
+    /// What follows are records: two bytes length, a frame's body. Otherwise it is the stream
+    /// itself.
     pub(crate) const RECORDS: u8 = 16;
     /// The owner comes with a token instead of a password.
     pub(crate) const TOKEN: u8 = 32;
@@ -93,7 +98,11 @@ fn run(bytes: &[u8]) -> usize {
         // It may be hung up on at any time.
         let _ = ours.write_all(&stream);
         let _ = ours.shutdown(Shutdown::Write);
-        let visitor = if how & begin::REPLICA != 0 { Visitor::Tracker(network_key().network()) } else { Visitor::Device(DEVICE) };
+        let visitor = if how & begin::REPLICA != 0 {
+            Visitor::Tracker(network_key().network())
+        } else {
+            Visitor::Device(DEVICE)
+        };
         let connection = theirs.into_plain();
         let deadline = Instant::now() + shared.limits.handshake;
         accept::serve(&shared, &connection, admission, visitor, deadline);
@@ -115,35 +124,53 @@ impl Running {
         // The other tracker is never there.
         let info = TrackerInfo::parse("127.0.0.1:0\n127.0.0.1:1").expect("these are two trackers");
         let tracker =
-            Tracker::start(TrackerConfig::new(info, 1, directory.path(), network_key().into())).expect("nothing is in its way");
+            Tracker::start(TrackerConfig::new(info, 1, directory.path(), network_key().into()))
+                .expect("nothing is in its way");
         Self { tracker, runs: 0, _directory: directory }
     }
 }
 
-/// Stores two users, a group of both, and a file in it, as an earlier run of the tracker would have.
+/// Stores two users, a group of both, and a file in it, as an earlier run of the tracker would
+/// have.
 fn furnish(directory: &Path) {
     let Known { owner, member, group, file } = known();
     let hash = || PasswordHash::from_phc(HASH.to_owned());
     let (at, id) = (Stamp::new(1_700_000_000_000, 0), file.id());
-    let joined =
-        |user| Content::Membership(group, user, MembershipRow { state: MembershipState::Member, since: at, ended: None });
+    let joined = |user| {
+        Content::Membership(
+            group,
+            user,
+            MembershipRow { state: MembershipState::Member, since: at, ended: None },
+        )
+    };
     let account = |user, name: &str| {
         let (name, hash) = (name.parse().expect("a name"), hash());
-        let row = UserRow { name, hash, created: at, replaced: None, must_change: false, is_disabled: false };
+        let row = UserRow {
+            name,
+            hash,
+            created: at,
+            replaced: None,
+            must_change: false,
+            is_disabled: false,
+        };
         Content::User(user, Some(row))
     };
     let listed = FileRow { facts: file, shared_by: owner, at, replaces: None, removed: None };
     let contents = vec![
         account(owner, "nik"),
         account(member, "bob"),
-        Content::Group(group, Some(GroupRow { name: "lab".parse().expect("a name"), created_by: owner, created: at })),
+        Content::Group(
+            group,
+            Some(GroupRow { name: "lab".parse().expect("a name"), created_by: owner, created: at }),
+        ),
         joined(owner),
         joined(member),
         Content::Owner(group, owner),
         Content::File(group, id, Some(listed)),
         Content::Sharing(group, id, owner, SharingRow { on: true, admission: request(9) }),
     ];
-    let mut store = RowStore::open(directory, StoreId::from_bytes([0x98; 16])).expect("the directory is empty");
+    let mut store =
+        RowStore::open(directory, StoreId::from_bytes([0x98; 16])).expect("the directory is empty");
     let version = Version { stamp: at, request: request(9) };
     let place = Place { store: store.state().lineage.store, sequence: 1 };
     let row = |content| Row { content, version, place, extra: Box::default() };
@@ -155,7 +182,8 @@ fn furnish(directory: &Path) {
 
 /// The ids that [`furnish`] makes.
 pub(crate) fn known() -> Known {
-    let [owner, member] = [("nik", 1), ("bob", 2)].map(|(name, n)| UserId::derive(&name.parse().expect("a name"), request(n)));
+    let [owner, member] = [("nik", 1), ("bob", 2)]
+        .map(|(name, n)| UserId::derive(&name.parse().expect("a name"), request(n)));
     let group = GroupId::derive(&"lab".parse().expect("a name"), owner, request(3));
     let (info_hash, sha1) = (InfoHash::from_bytes([0x77; 20]), Sha1Digest::from_bytes([0x66; 20]));
     let (name, len, piece_len) = ("a.pdf".parse().expect("a file name"), 600_000, 512 << 10);
@@ -182,10 +210,16 @@ fn stream(shared: &Shared, bytes: &[u8]) -> Vec<u8> {
         };
         stream.extend(to_frame(&Opening::new(Hello::Replica(hello))));
     } else if how & begin::CLIENT != 0 {
-        stream.extend(to_frame(&Opening::new(Hello::Client(ClientHello { port: u16::from(input.byte()) }))));
+        stream.extend(to_frame(&Opening::new(Hello::Client(ClientHello {
+            port: u16::from(input.byte()),
+        }))));
         if how & begin::TOKEN != 0 {
             let user = known().owner;
-            let tag = shared.core.ask(move |view| view.directory().password_version(user)).flatten().expect("the owner is there");
+            let tag = shared
+                .core
+                .ask(move |view| view.directory().password_version(user))
+                .flatten()
+                .expect("the owner is there");
             let token = shared.token(user, DEVICE, tag);
             stream.extend(to_frame(&FromClient { number: 1, request: Request::Resume { token } }));
         }
@@ -209,7 +243,8 @@ fn stream(shared: &Shared, bytes: &[u8]) -> Vec<u8> {
     stream
 }
 
-/// Everything that a tracker says can be read by whom it talks to. Returns how many answers grant something.
+/// Everything that a tracker says can be read by whom it talks to. Returns how many answers grant
+/// something.
 fn check_answers(mut stream: TcpStream, how: u8) -> usize {
     let (mut body, mut granted) = (Vec::new(), 0);
     loop {
@@ -238,7 +273,10 @@ mod tests {
     #[test]
     fn who_logs_in_is_granted_something() {
         let request = FromClient { number: 2, request: Request::WhoAmI }.to_bytes();
-        let asks = |how: u8| [&[begin::CLIENT | begin::RECORDS | how, 1, 0, request.len() as u8][..], &request].concat();
+        let asks = |how: u8| {
+            [&[begin::CLIENT | begin::RECORDS | how, 1, 0, request.len() as u8][..], &request]
+                .concat()
+        };
         assert_eq!(run(&asks(0)), 0);
         for how in [begin::OWNER, begin::MEMBER, begin::TOKEN] {
             assert_eq!(run(&asks(how)), 2, "{how}");

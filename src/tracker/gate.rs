@@ -5,21 +5,26 @@
 //! | a device that has shown this user's password before | that device with that user |
 //! | anybody else | that address with that account; that address; that account, from everywhere |
 //!
-//! **Invariant:** a failed attempt counts in every pace it was held to; one that succeeded counts for a known device, and for an address
-//! with the account in a pace of its own, so that correct logins without end are bounded too, and wears off nothing of what failures
-//! are held to; one that came to no verdict counts in none. Nothing that strangers do slows a known device, and nothing that one account's
-//! devices do slows another's. Whether an account exists changes nothing here: an account is the name that was given.
+//! **Invariant:** a failed attempt counts in every pace it was held to; one that succeeded counts
+//! for a known device, and for an address with the account in a pace of its own, so that correct
+//! logins without end are bounded too, and wears off nothing of what failures are held to; one that
+//! came to no verdict counts in none. Nothing that strangers do slows a known device, and nothing
+//! that one account's devices do slows another's. Whether an account exists changes nothing here:
+//! an account is the name that was given.
 //!
-//! An attempt has its time reserved and waits for it on the session's own thread; one that would wait longer than [`WAIT_MAX`] is
-//! refused at once and costs no Argon2 run. What an account is tried at from everywhere is not reserved: the addresses that wait
-//! take turns, so that a newcomer's comes after one of each of them. With `n` other addresses that wait, that is within `n / 10 s + 0.1 s`
-//! of when its address' own pace lets it through; so only if 300 addresses guess at once can one that does not be kept waiting for
-//! longer than [`WAIT_MAX`], and refused.
+//! An attempt has its time reserved and waits for it on the session's own thread; one that would
+//! wait longer than [`WAIT_MAX`] is refused at once and costs no Argon2 run. What an account is
+//! tried at from everywhere is not reserved: the addresses that wait take turns, so that a
+//! newcomer's comes after one of each of them. With `n` other addresses that wait, that is within
+//! `n / 10 s + 0.1 s` of when its address' own pace lets it through; so only if 300 addresses guess
+//! at once can one that does not be kept waiting for longer than [`WAIT_MAX`], and refused.
 //!
-//! The wait ends early when the tracker stops or the connection had to give way; who waits for a turn then makes room for those behind.
-//! Memory is bounded: see [`Paces`] for what is forgotten first, and nobody waits who has no connection.
+//! The wait ends early when the tracker stops or the connection had to give way; who waits for a
+//! turn then makes room for those behind. Memory is bounded: see [`Paces`] for what is forgotten
+//! first, and nobody waits who has no connection.
 //!
-//! `nik` and `nik~2` are one account here, because logging in as `nik` tries the password against both.
+//! `nik` and `nik~2` are one account here, because logging in as `nik` tries the password against
+//! both.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -34,13 +39,13 @@ use super::turns::Turns;
 use crate::net::{Source, Stop};
 use crate::types::{DeviceId, Refusal, UserId};
 
-/// How long an attempt waits at most: longer than anybody has to who guesses by hand, and less than the silence after which
-/// a connection is given up.
+/// How long an attempt waits at most: longer than anybody has to who guesses by hand, and less than
+/// the silence after which a connection is given up.
 const WAIT_MAX: Duration = Duration::from_secs(if cfg!(fuzzing) { 0 } else { 30 });
 /// How often an attempt that waits looks whether its connection is still there.
 const LOOK: Duration = Duration::from_millis(100);
-/// Attempts at one account from one address that wait for the account at a time: more than the pace of the two lets through in
-/// [`WAIT_MAX`].
+/// Attempts at one account from one address that wait for the account at a time: more than the pace
+/// of the two lets through in [`WAIT_MAX`].
 const WAITING_MAX: usize = 128;
 /// Paces in use at a time: some 10 MiB. To fill it, thousands of addresses have to guess at once.
 const PACES_MAX: usize = 65_536;
@@ -122,7 +127,11 @@ impl Attempt {
         let &Self { source, device, account, .. } = self;
         match self.known {
             Some(user) => vec![Key::Device(user, device)],
-            None => vec![Key::Pair(source, account), Key::Source(source), Key::Newcomers(source, account)],
+            None => vec![
+                Key::Pair(source, account),
+                Key::Source(source),
+                Key::Newcomers(source, account),
+            ],
         }
     }
 }
@@ -154,24 +163,41 @@ struct Reserved {
 
 impl Core {
     fn new(paces_max: usize, users_max: usize) -> Self {
-        Self { paces: Paces::new(paces_max), known: Known::new(users_max), queues: HashMap::new(), last_number: 0 }
+        Self {
+            paces: Paces::new(paces_max),
+            known: Known::new(users_max),
+            queues: HashMap::new(),
+            last_number: 0,
+        }
     }
 
-    /// The attempt of a device at a name that may mean these users. It is known only if it is to all of them: whoever owns `nik~2` is
-    /// a stranger to `nik`.
+    /// The attempt of a device at a name that may mean these users. It is known only if it is to
+    /// all of them: whoever owns `nik~2` is a stranger to `nik`.
     fn attempt(&self, source: Source, device: DeviceId, name: &str, users: &[UserId]) -> Attempt {
         let all = users.iter().all(|&user| self.known.contains(user, device));
-        Attempt { source, device, known: users.first().copied().filter(|_| all), account: Account::of(name) }
+        Attempt {
+            source,
+            device,
+            known: users.first().copied().filter(|_| all),
+            account: Account::of(name),
+        }
     }
 
     /// Reserves the attempt's time; `None`, and nothing reserved, if it is too far away.
     fn reserve(&mut self, now: Duration, attempt: &Attempt) -> Option<Reserved> {
         let keys = attempt.keys();
-        let wait = keys.iter().map(|&key| self.paces.wait(now, key, key.rate())).max().unwrap_or_default();
+        let wait =
+            keys.iter().map(|&key| self.paces.wait(now, key, key.rate())).max().unwrap_or_default();
         if wait > WAIT_MAX {
             return None;
         }
-        Some(Reserved { wait, uses: keys.into_iter().map(|key| (key, self.paces.take(now, key, key.rate()))).collect() })
+        Some(Reserved {
+            wait,
+            uses: keys
+                .into_iter()
+                .map(|key| (key, self.paces.take(now, key, key.rate())))
+                .collect(),
+        })
     }
 
     fn give_back(&mut self, now: Duration, uses: &[(Key, Use)]) {
@@ -184,14 +210,19 @@ impl Core {
         self.last_number += 1;
         let number = self.last_number;
         let waiter = Waiter { number, turn: sender };
-        if !self.queues.entry(attempt.account).or_default().push(attempt.source, WAITING_MAX, waiter) {
+        if !self.queues.entry(attempt.account).or_default().push(
+            attempt.source,
+            WAITING_MAX,
+            waiter,
+        ) {
             return None;
         }
         self.serve(now, attempt.account);
         Some((number, turn))
     }
 
-    /// Lets through whom an account's pace lets through by now; returns how long the next one has to wait.
+    /// Lets through whom an account's pace lets through by now; returns how long the next one has
+    /// to wait.
     fn serve(&mut self, now: Duration, account: Account) -> Duration {
         let key = Key::Account(account);
         let Some(queue) = self.queues.get_mut(&account) else { return Duration::ZERO };
@@ -200,7 +231,8 @@ impl Core {
         {
             let used = self.paces.take(now, key, key.rate());
             if waiter.turn.try_send(used).is_err() {
-                // Nobody goes away without leaving the queue; should it happen all the same, the next one gets the turn.
+                // Nobody goes away without leaving the queue; should it happen all the same, the
+                // next one gets the turn.
                 self.paces.give_back(now, key, key.rate(), used);
             }
         }
@@ -235,7 +267,13 @@ impl Gate {
     }
 
     /// The attempt of a device to log in under a name, which means these users.
-    pub(crate) fn login(&self, source: Source, device: DeviceId, name: &str, users: &[UserId]) -> Attempt {
+    pub(crate) fn login(
+        &self,
+        source: Source,
+        device: DeviceId,
+        name: &str,
+        users: &[UserId],
+    ) -> Attempt {
         self.core.lock().attempt(source, device, name, users)
     }
 
@@ -245,17 +283,26 @@ impl Gate {
         Attempt { source, device, known: Some(user), account: Account::of("") }
     }
 
-    /// Lets an attempt through in its time. Unless [`Pass::failed`] or [`Pass::succeeded`] is called, it will not have counted.
+    /// Lets an attempt through in its time. Unless [`Pass::failed`] or [`Pass::succeeded`] is
+    /// called, it will not have counted.
     ///
     /// # Errors
-    /// [`Refusal::TooManyAttempts`] if that time is too far away; [`Refusal::Busy`] if the tracker stops, or the connection `is_over`.
+    /// [`Refusal::TooManyAttempts`] if that time is too far away; [`Refusal::Busy`] if the tracker
+    /// stops, or the connection `is_over`.
     ///
     /// # Blocking
     /// Until the attempt's time, 30 s at most.
-    pub(crate) fn pass(&self, attempt: &Attempt, is_over: impl Fn() -> bool) -> Result<Pass<'_>, Refusal> {
+    pub(crate) fn pass(
+        &self,
+        attempt: &Attempt,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Pass<'_>, Refusal> {
         let came = Instant::now();
-        let Reserved { wait, uses } =
-            self.core.lock().reserve(self.started.elapsed(), attempt).ok_or(Refusal::TooManyAttempts)?;
+        let Reserved { wait, uses } = self
+            .core
+            .lock()
+            .reserve(self.started.elapsed(), attempt)
+            .ok_or(Refusal::TooManyAttempts)?;
         let mut pass = Pass { gate: self, uses };
         while let Some(left) = wait.checked_sub(came.elapsed()).filter(|left| !left.is_zero()) {
             if is_over() || self.stop.wait(left.min(LOOK)) {
@@ -270,7 +317,12 @@ impl Gate {
     }
 
     /// Waits for the turn of an attempt's address at its account.
-    fn take_turn(&self, attempt: &Attempt, by: Instant, is_over: impl Fn() -> bool) -> Result<Use, Refusal> {
+    fn take_turn(
+        &self,
+        attempt: &Attempt,
+        by: Instant,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Use, Refusal> {
         let queued = self.core.lock().queue(self.started.elapsed(), attempt);
         let (number, turn) = queued.ok_or(Refusal::TooManyAttempts)?;
         let refusal = loop {
@@ -283,7 +335,9 @@ impl Gate {
             match turn.recv_timeout(next.min(left).min(LOOK)) {
                 Ok(used) => return Ok(used),
                 Err(RecvTimeoutError::Disconnected) => break Refusal::Busy,
-                Err(RecvTimeoutError::Timeout) if is_over() || self.stop.is_set() => break Refusal::Busy,
+                Err(RecvTimeoutError::Timeout) if is_over() || self.stop.is_set() => {
+                    break Refusal::Busy;
+                }
                 Err(RecvTimeoutError::Timeout) if left.is_zero() => break Refusal::TooManyAttempts,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -299,13 +353,15 @@ impl Gate {
         self.core.lock().known.note(user, device);
     }
 
-    /// Notes that a user's password has changed: of their devices, the one that changed it alone has shown it, if it did so here.
+    /// Notes that a user's password has changed: of their devices, the one that changed it alone
+    /// has shown it, if it did so here.
     pub(crate) fn note_changed(&self, user: UserId, device: Option<DeviceId>) {
         self.core.lock().known.retain(user, device);
     }
 }
 
-/// An attempt that was let through. Dropped, it gives back what it had reserved and what has not counted.
+/// An attempt that was let through. Dropped, it gives back what it had reserved and what has not
+/// counted.
 #[derive(Debug)]
 pub(crate) struct Pass<'a> {
     gate: &'a Gate,

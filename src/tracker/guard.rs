@@ -1,10 +1,12 @@
-//! What costs a tracker most, done for sessions within bounds: checking passwords, and making what lasts.
+//! What costs a tracker most, done for sessions within bounds: checking passwords, and making what
+//! lasts.
 //!
-//! **Invariant:** no password is checked past the [`Gate`](super::gate::Gate), and nothing that [`Quota`](super::quota::Quota)
-//! counts is made past it. A name that nobody bears takes the same way as any other: the gate, one Argon2 run, the same refusal.
+//! **Invariant:** no password is checked past the [`Gate`](super::gate::Gate), and nothing that
+//! [`Quota`](super::quota::Quota) counts is made past it. A name that nobody bears takes the same
+//! way as any other: the gate, one Argon2 run, the same refusal.
 //!
-//! Called on session threads, which wait here for the gate, for a place to run Argon2, and for the core. Everywhere `None` means that
-//! the core has ended.
+//! Called on session threads, which wait here for the gate, for a place to run Argon2, and for the
+//! core. Everywhere `None` means that the core has ended.
 
 use std::net::IpAddr;
 
@@ -18,7 +20,8 @@ use super::shared::Shared;
 use crate::directory::Asked;
 use crate::net::{Admission, Source};
 use crate::types::{
-    Change, DeviceId, Label, Outcome, Password, PasswordHash, Refusal, RequestStamp, UserEntry, UserId, UserName, Version,
+    Change, DeviceId, Label, Outcome, Password, PasswordHash, Refusal, RequestStamp, UserEntry,
+    UserId, UserName, Version,
 };
 
 /// Who asks.
@@ -85,14 +88,18 @@ impl Shared {
         let candidates = self.core.ask(move |view| {
             let directory = view.directory();
             let candidates = directory.login_candidates(asked.as_str()).into_iter();
-            let with_version = |(entry, hash): (UserEntry, _)| Some((directory.password_version(entry.user)?, entry, hash));
+            let with_version = |(entry, hash): (UserEntry, _)| {
+                Some((directory.password_version(entry.user)?, entry, hash))
+            };
             candidates.filter_map(with_version).collect::<Vec<_>>()
         })?;
         let users: Vec<UserId> = candidates.iter().map(|(_, entry, _)| entry.user).collect();
         let hashes: Vec<&PasswordHash> = candidates.iter().map(|(_, _, hash)| hash).collect();
         let attempt = self.gate.login(caller.source, caller.device, name.as_str(), &users);
         let found = match self.check(caller, &attempt, password, &hashes) {
-            Ok(Some(index)) => candidates.into_iter().nth(index).map(|(tag, entry, _)| (entry, tag)),
+            Ok(Some(index)) => {
+                candidates.into_iter().nth(index).map(|(tag, entry, _)| (entry, tag))
+            }
             Ok(None) => None,
             Err(refusal) => return Some(Err(refusal)),
         };
@@ -123,8 +130,13 @@ impl Shared {
         });
         let (present, repeated) = asked?;
         let Some(present) = present else { return Some(Err(Refusal::LoginFirst)) };
-        // A repeated request finds the old password replaced already, by itself; its outcome is on record.
-        let hash = if repeated { Ok(self.hasher.no_hash()) } else { self.replace(caller, user, &present, old, new) };
+        // A repeated request finds the old password replaced already, by itself; its outcome is on
+        // record.
+        let hash = if repeated {
+            Ok(self.hasher.no_hash())
+        } else {
+            self.replace(caller, user, &present, old, new)
+        };
         let hash = match hash {
             Ok(hash) => hash,
             Err(refusal) => return Some(Err(refusal)),
@@ -146,8 +158,9 @@ impl Shared {
         self.hasher.hash(caller.lane(Some(user)), new)
     }
 
-    /// Confirms that a request of a user, who is not logged in where it is repeated, has replaced their password by `new`. Whoever knows
-    /// both, the request id and the password, is who asked; the answer was lost with the connection, or went by another tracker.
+    /// Confirms that a request of a user, who is not logged in where it is repeated, has replaced
+    /// their password by `new`. Whoever knows both, the request id and the password, is who asked;
+    /// the answer was lost with the connection, or went by another tracker.
     ///
     /// # Errors
     /// [`Refusal::LoginFirst`] if the request was not carried out, or the password is another.
@@ -163,7 +176,8 @@ impl Shared {
     ) -> Option<Result<(UserEntry, Version), Refusal>> {
         let found = self.core.ask(move |view| {
             let directory = view.directory();
-            let carried_out = directory.outcome(request.id, user).is_some_and(|outcome| outcome.is_ok());
+            let carried_out =
+                directory.outcome(request.id, user).is_some_and(|outcome| outcome.is_ok());
             let (entry, hash) = (directory.user_entry(user)?, directory.password_hash(user)?);
             Some((entry, directory.password_version(user)?, hash)).filter(|_| carried_out)
         })?;
@@ -182,7 +196,8 @@ impl Shared {
     /// Makes an account, if the caller's address may have another.
     ///
     /// # Blocking
-    /// For an Argon2 run, unless the name is taken or the address has made too many; and until the change is safe or refused.
+    /// For an Argon2 run, unless the name is taken or the address has made too many; and until the
+    /// change is safe or refused.
     pub(crate) fn create_user(
         &self,
         caller: Caller<'_>,
@@ -193,7 +208,10 @@ impl Shared {
         let wanted = name.clone();
         let asked = self.core.ask(move |view| {
             let directory = view.directory();
-            (directory.outcome(request.id, UserId::NOBODY).is_some(), directory.find_user(wanted.as_str()).is_some())
+            (
+                directory.outcome(request.id, UserId::NOBODY).is_some(),
+                directory.find_user(wanted.as_str()).is_some(),
+            )
         });
         let (repeated, taken) = asked?;
         // Refused again by the core; but asking for a name that is taken should cost no run.
@@ -204,7 +222,9 @@ impl Shared {
             // The outcome is on record, and goes by the request and the name: no hash is looked at.
             (Charge::FREE, Ok(self.hasher.no_hash()))
         } else {
-            let Some(charge) = self.quota.take(Kind::Account(caller.source)) else { return Some(Err(Refusal::TooMany)) };
+            let Some(charge) = self.quota.take(Kind::Account(caller.source)) else {
+                return Some(Err(Refusal::TooMany));
+            };
             (charge, self.hasher.hash(caller.lane(None), password))
         };
         let hash = match hash {
@@ -218,11 +238,18 @@ impl Shared {
     ///
     /// # Blocking
     /// Until the change is safe or refused.
-    pub(crate) fn change(&self, caller: Caller<'_>, actor: UserId, request: RequestStamp, change: Change) -> Option<Outcome> {
+    pub(crate) fn change(
+        &self,
+        caller: Caller<'_>,
+        actor: UserId,
+        request: RequestStamp,
+        change: Change,
+    ) -> Option<Outcome> {
         self.begin_change(caller, actor, request, change)?.outcome()
     }
 
-    /// The same without waiting for what comes of it: changes begun one after the other are carried out in that order.
+    /// The same without waiting for what comes of it: changes begun one after the other are carried
+    /// out in that order.
     ///
     /// # Blocking
     /// While the core has very much to do.
@@ -235,11 +262,18 @@ impl Shared {
     ) -> Option<Making<'_>> {
         let charge = match self.quota.take(Kind::of(caller.source, actor, &change)) {
             Some(charge) => charge,
-            // Only now does it matter whether this one was counted before: asking first would cost every change a turn of the core.
-            None if self.core.ask(move |view| view.directory().outcome(request.id, actor).is_some())? => Charge::FREE,
+            // Only now does it matter whether this one was counted before: asking first would cost
+            // every change a turn of the core.
+            None if self
+                .core
+                .ask(move |view| view.directory().outcome(request.id, actor).is_some())? =>
+            {
+                Charge::FREE
+            }
             None => return Some(Making::Refused(Refusal::TooMany)),
         };
-        let changed = self.core.begin_change(Some(caller.session), asked(caller, actor, request, change))?;
+        let changed =
+            self.core.begin_change(Some(caller.session), asked(caller, actor, request, change))?;
         Some(Making::UnderWay(changed, charge))
     }
 
@@ -252,7 +286,8 @@ impl Shared {
         change: Change,
         charge: Charge<'_>,
     ) -> Option<Outcome> {
-        let changed = self.core.begin_change(Some(caller.session), asked(caller, actor, request, change))?;
+        let changed =
+            self.core.begin_change(Some(caller.session), asked(caller, actor, request, change))?;
         Making::UnderWay(changed, charge).outcome()
     }
 

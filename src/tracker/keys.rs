@@ -1,8 +1,9 @@
 //! The network's keys that this tracker holds, and which of them counts.
 //!
-//! A network has one key. While the operator replaces it (`rotate_key`), there are two: the rotation that the
-//! directory holds says which of them count, and the new one's file lies beside the first one's on each
-//! tracker. No private key leaves its file: what trackers tell each other is public keys and a signature.
+//! A network has one key. While the operator replaces it (`rotate_key`), there are two: the
+//! rotation that the directory holds says which of them count, and the new one's file lies beside
+//! the first one's on each tracker. No private key leaves its file: what trackers tell each other
+//! is public keys and a signature.
 //!
 //! | stage | trackers show | sign tokens and tickets with | take |
 //! |---|---|---|---|
@@ -10,13 +11,15 @@
 //! | ended | the new one | the new one | the new one |
 //! | cancelled | the old one | the old one | the old one |
 //!
-//! The end has a setting of its own: no other write undoes it, so trackers that were apart agree on it afterwards.
+//! The end has a setting of its own: no other write undoes it, so trackers that were apart agree on
+//! it afterwards.
 //!
-//! **Invariant:** everything in a [`KeyRing`] follows from the same settings and keys. A rotation counts if the old
-//! key signed its stage and both keys, one of the two is held here, and the rotation that has ended leads to it.
+//! **Invariant:** everything in a [`KeyRing`] follows from the same settings and keys. A rotation
+//! counts if the old key signed its stage and both keys, one of the two is held here, and the
+//! rotation that has ended leads to it.
 //!
-//! The core follows the directory; an operator's thread may read the file again. The lock is held for a moment, never
-//! while a file is read.
+//! The core follows the directory; an operator's thread may read the file again. The lock is held
+//! for a moment, never while a file is read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,8 +35,8 @@ use crate::trust::{IdentityError, KeyError, KeyPair, NetworkPublicKey};
 use crate::types::{Fingerprint, KeyRotation, RotationStage, SessionToken};
 use crate::wire::replication::LinkRefusal;
 
-/// How long a link that was made with a key may go on when that key counts no more: until the word of it has
-/// reached the other end.
+/// How long a link that was made with a key may go on when that key counts no more: until the word
+/// of it has reached the other end.
 const LINK_GRACE: Duration = Duration::from_secs(5);
 
 /// Which key a token was signed with.
@@ -60,17 +63,23 @@ struct Plan {
 }
 
 impl Plan {
-    /// Plans for the keys `held`, the first of which is the one that the tracker was started with. `ended` is the change that
-    /// has ended last, if one has.
-    fn new(held: &[Arc<KeyPair>], rotation: Option<&KeyRotation>, ended: Option<&KeyRotation>) -> Result<Self, KeyReplaced> {
+    /// Plans for the keys `held`, the first of which is the one that the tracker was started with.
+    /// `ended` is the change that has ended last, if one has.
+    fn new(
+        held: &[Arc<KeyPair>],
+        rotation: Option<&KeyRotation>,
+        ended: Option<&KeyRotation>,
+    ) -> Result<Self, KeyReplaced> {
         let own = &held[0];
         let find = |key: NetworkPublicKey| held.iter().find(|held| held.network() == key);
         let is_ours = |rotation: &&KeyRotation| {
             let old = NetworkPublicKey::from(rotation.old);
-            (find(old).is_some() || find(rotation.new.into()).is_some()) && old.signed_rotation(rotation)
+            (find(old).is_some() || find(rotation.new.into()).is_some())
+                && old.signed_rotation(rotation)
         };
         let ended = ended.filter(is_ours).filter(|ended| ended.stage == RotationStage::Ended);
-        // After an end only what goes on from its new key counts: a cancellation of it, or another beginning, came too late.
+        // After an end only what goes on from its new key counts: a cancellation of it, or another
+        // beginning, came too late.
         let follows = |rotation: &&KeyRotation| ended.is_none_or(|ended| ended.new == rotation.old);
         let Some(rotation) = rotation.filter(is_ours).filter(follows).or(ended).copied() else {
             let accepted = vec![own.network()];
@@ -78,22 +87,33 @@ impl Plan {
             return Ok(Self { shown, signer, accepted, void: None, rotation: None, before: None });
         };
         let before = ended.copied().filter(|ended| *ended != rotation);
-        let (old, new) = (NetworkPublicKey::from(rotation.old), NetworkPublicKey::from(rotation.new));
+        let (old, new) =
+            (NetworkPublicKey::from(rotation.old), NetworkPublicKey::from(rotation.new));
         let (old_key, new_key) = (find(old), find(new));
         let replaced = |counts: NetworkPublicKey, held: NetworkPublicKey| KeyReplaced {
             counts: counts.fingerprint(),
             held: held.fingerprint(),
         };
         let (shown, signer, accepted, void) = match rotation.stage {
-            RotationStage::Begun => (old_key.or(new_key), new_key.or(old_key), vec![old, new], None),
+            RotationStage::Begun => {
+                (old_key.or(new_key), new_key.or(old_key), vec![old, new], None)
+            }
             RotationStage::Ended => (new_key, new_key, vec![new], Some(old)),
             RotationStage::Cancelled => (old_key, old_key, vec![old], Some(new)),
         };
         let (Some(shown), Some(signer)) = (shown, signer) else {
             return Err(replaced(accepted[0], void.unwrap_or(accepted[0])));
         };
-        let void = void.or(before.map(|ended| ended.old.into())).filter(|void| !accepted.contains(void));
-        Ok(Self { shown: shown.clone(), signer: signer.clone(), accepted, void, rotation: Some(rotation), before })
+        let void =
+            void.or(before.map(|ended| ended.old.into())).filter(|void| !accepted.contains(void));
+        Ok(Self {
+            shown: shown.clone(),
+            signer: signer.clone(),
+            accepted,
+            void,
+            rotation: Some(rotation),
+            before,
+        })
     }
 }
 
@@ -135,7 +155,8 @@ impl KeyRing {
 
     /// Why a link that was made with a key that counts no more is refused.
     pub(crate) fn refusal(&self, key: NetworkPublicKey) -> LinkRefusal {
-        let voids = |rotation: &KeyRotation| rotation.void_key().is_some_and(|void| key == void.into());
+        let voids =
+            |rotation: &KeyRotation| rotation.void_key().is_some_and(|void| key == void.into());
         self.rotations().find(voids).map_or(LinkRefusal::Network, LinkRefusal::KeyReplaced)
     }
 
@@ -191,7 +212,11 @@ impl NetworkKeys {
     ///
     /// # Errors
     /// [`KeyReplaced`] and [`IdentityError`], as a [`TrackerError`].
-    pub(crate) fn new(own: Arc<KeyPair>, next_file: Option<PathBuf>, settings: &Settings) -> Result<Self, TrackerError> {
+    pub(crate) fn new(
+        own: Arc<KeyPair>,
+        next_file: Option<PathBuf>,
+        settings: &Settings,
+    ) -> Result<Self, TrackerError> {
         let mut held = vec![own];
         match load_next(next_file.as_deref()) {
             Ok(key) => hold(&mut held, key),
@@ -200,7 +225,10 @@ impl NetworkKeys {
         let (rotation, ended) = (settings.rotation, settings.ended);
         let plan = Plan::new(&held, rotation.as_ref(), ended.as_ref())?;
         let ring = Arc::new(make_ring(plan, None)?);
-        Ok(Self { next_file, state: Mutex::new(State { held, rotation, ended, ended_elsewhere: None, ring }) })
+        Ok(Self {
+            next_file,
+            state: Mutex::new(State { held, rotation, ended, ended_elsewhere: None, ring }),
+        })
     }
 
     /// The keys in use now.
@@ -213,7 +241,8 @@ impl NetworkKeys {
         self.next_file.as_deref()
     }
 
-    /// The key in that file, read again; `None` if there is no file, or the tracker was started without one.
+    /// The key in that file, read again; `None` if there is no file, or the tracker was started
+    /// without one.
     ///
     /// # Errors
     /// Every [`KeyError`] but `Random`.
@@ -230,10 +259,12 @@ impl NetworkKeys {
     /// Takes over what the directory says. Tells whether anything has changed.
     ///
     /// # Errors
-    /// [`KeyReplaced`] if this tracker holds none of the keys that count, and [`IdentityError`]; then nothing has changed.
+    /// [`KeyReplaced`] if this tracker holds none of the keys that count, and [`IdentityError`];
+    /// then nothing has changed.
     ///
     /// # Blocking
-    /// For the disk, if the new key of a rotation is not held yet: its file of a hundred bytes is read.
+    /// For the disk, if the new key of a rotation is not held yet: its file of a hundred bytes is
+    /// read.
     pub(crate) fn follow(&self, settings: &Settings) -> Result<bool, TrackerError> {
         let is_held = |rotation: &KeyRotation| {
             let new = NetworkPublicKey::from(rotation.new);
@@ -252,16 +283,21 @@ impl NetworkKeys {
         Self::refresh(&mut state)
     }
 
-    /// Another tracker says that the old key counts no more: the one that this tracker shows, which has to have signed that.
-    /// Tells whether anything has changed.
+    /// Another tracker says that the old key counts no more: the one that this tracker shows, which
+    /// has to have signed that. Tells whether anything has changed.
     ///
     /// # Errors
     /// As [`NetworkKeys::follow`].
     pub(crate) fn note_ended(&self, ended: KeyRotation) -> Result<bool, TrackerError> {
         let mut state = self.state.lock();
-        let is_it = |begun: KeyRotation| begun.stage == RotationStage::Begun && begun.is_same_change(&ended);
+        let is_it = |begun: KeyRotation| {
+            begun.stage == RotationStage::Begun && begun.is_same_change(&ended)
+        };
         let old = NetworkPublicKey::from(ended.old);
-        if ended.stage != RotationStage::Ended || !state.ring.rotation().is_some_and(is_it) || !old.signed_rotation(&ended) {
+        if ended.stage != RotationStage::Ended
+            || !state.ring.rotation().is_some_and(is_it)
+            || !old.signed_rotation(&ended)
+        {
             return Ok(false);
         }
         state.ended_elsewhere = Some(ended);
@@ -297,9 +333,16 @@ impl NetworkKeys {
     }
 }
 
-fn make_ring(plan: Plan, void_before: Option<(NetworkPublicKey, Instant)>) -> Result<KeyRing, IdentityError> {
+fn make_ring(
+    plan: Plan,
+    void_before: Option<(NetworkPublicKey, Instant)>,
+) -> Result<KeyRing, IdentityError> {
     let security = TrackerSecurity::with_keys(&plan.shown, &plan.accepted, plan.void)?;
-    let since = |void| void_before.filter(|(before, _)| *before == void).map_or_else(Instant::now, |(_, since)| since);
+    let since = |void| {
+        void_before
+            .filter(|(before, _)| *before == void)
+            .map_or_else(Instant::now, |(_, since)| since)
+    };
     let void_since = plan.void.map(since);
     Ok(KeyRing { plan, void_since, security })
 }
@@ -309,7 +352,9 @@ fn load_next(file: Option<&Path>) -> Result<Option<KeyPair>, KeyError> {
     let Some(file) = file else { return Ok(None) };
     match KeyPair::load(file) {
         Ok(key) => Ok(Some(key)),
-        Err(KeyError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(KeyError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -333,7 +378,9 @@ mod tests {
     fn plan_of(held: &[Arc<KeyPair>], rotation: KeyRotation) -> Result<Plan, KeyReplaced> {
         match rotation.stage {
             RotationStage::Ended => Plan::new(held, None, Some(&rotation)),
-            RotationStage::Begun | RotationStage::Cancelled => Plan::new(held, Some(&rotation), None),
+            RotationStage::Begun | RotationStage::Cancelled => {
+                Plan::new(held, Some(&rotation), None)
+            }
         }
     }
 
@@ -343,7 +390,12 @@ mod tests {
 
     fn names(plan: &Plan) -> (Fingerprint, Fingerprint, Vec<Fingerprint>, Option<Fingerprint>) {
         let accepted = plan.accepted.iter().map(NetworkPublicKey::fingerprint).collect();
-        (plan.shown.fingerprint(), plan.signer.fingerprint(), accepted, plan.void.map(|key| key.fingerprint()))
+        (
+            plan.shown.fingerprint(),
+            plan.signer.fingerprint(),
+            accepted,
+            plan.void.map(|key| key.fingerprint()),
+        )
     }
 
     #[test]
@@ -352,11 +404,20 @@ mod tests {
         let begun = old.begin_rotation(new.network());
         let [o, n, x] = [&old, &new, &other].map(|key| key.fingerprint());
         let both = [old.clone(), new.clone()];
-        let plan = |held: &[Arc<KeyPair>], rotation| plan_of(held, rotation).map(|plan| names(&plan));
+        let plan =
+            |held: &[Arc<KeyPair>], rotation| plan_of(held, rotation).map(|plan| names(&plan));
         assert_eq!(names(&Plan::new(&both, None, None).unwrap()), (o, o, vec![o], None));
         assert_eq!(plan(&both, begun), Ok((o, n, vec![o, n], None)));
-        assert_eq!(plan(&both[..1], begun), Ok((o, o, vec![o, n], None)), "it has not the new one yet");
-        assert_eq!(plan(&both[1..], begun), Ok((n, n, vec![o, n], None)), "the new one was put into its place too early");
+        assert_eq!(
+            plan(&both[..1], begun),
+            Ok((o, o, vec![o, n], None)),
+            "it has not the new one yet"
+        );
+        assert_eq!(
+            plan(&both[1..], begun),
+            Ok((n, n, vec![o, n], None)),
+            "the new one was put into its place too early"
+        );
         let ended = old.sign_rotation(RotationStage::Ended, new.network());
         assert_eq!(plan(&both, ended), Ok((n, n, vec![n], Some(o))));
         assert_eq!(plan(&both[..1], ended), Err(KeyReplaced { counts: n, held: o }));
@@ -387,7 +448,8 @@ mod tests {
             let plan = plan(late);
             assert_eq!((names(&plan), plan.rotation), ((n, n, vec![n], Some(o)), Some(ended)));
         }
-        // What goes on from the new key counts; that the old one has ended is still known, and told first.
+        // What goes on from the new key counts; that the old one has ended is still known, and told
+        // first.
         let next = plan(&new.begin_rotation(third.network()));
         assert_eq!(names(&next), (n, t, vec![n, t], Some(o)));
         let ring = make_ring(next, None).unwrap();
@@ -398,7 +460,10 @@ mod tests {
         assert_eq!(ring.refusal(old.network()), LinkRefusal::KeyReplaced(ended));
         // A network that began anew with the old one's directory goes by its own key.
         let begun = own.begin_rotation(third.network());
-        assert_eq!(Plan::new(std::slice::from_ref(&own), Some(&begun), Some(&ended)).unwrap().rotation, Some(begun));
+        assert_eq!(
+            Plan::new(std::slice::from_ref(&own), Some(&begun), Some(&ended)).unwrap().rotation,
+            Some(begun)
+        );
     }
 
     #[test]
@@ -412,8 +477,14 @@ mod tests {
         std::thread::scope(|scope| {
             let lock = keys.state.lock();
             scope.spawn(|| assert!(keys.look_at_next().is_err(), "a pipe is no key"));
-            scope.spawn(move || opened.send(std::fs::OpenOptions::new().write(true).open(&file).is_ok()));
-            assert_eq!(is_open.recv_timeout(Duration::from_secs(20)), Ok(true), "the reader waits for the lock");
+            scope.spawn(move || {
+                opened.send(std::fs::OpenOptions::new().write(true).open(&file).is_ok())
+            });
+            assert_eq!(
+                is_open.recv_timeout(Duration::from_secs(20)),
+                Ok(true),
+                "the reader waits for the lock"
+            );
             drop(lock);
         });
     }
@@ -459,8 +530,12 @@ mod tests {
         let claims = TokenClaims { user, device, password, issued_ms: 1, expires_ms: 2 };
         let (old, new, other) = (key(), key(), key());
         let begun = old.begin_rotation(new.network());
-        let ring = |rotation| make_ring(plan_of(&[old.clone(), new.clone()], rotation).unwrap(), None).unwrap();
-        let told = |ring: &KeyRing| [&old, &new, &other].map(|key| ring.signer_of(&key.sign_token(claims)));
+        let ring = |rotation| {
+            make_ring(plan_of(&[old.clone(), new.clone()], rotation).unwrap(), None).unwrap()
+        };
+        let told = |ring: &KeyRing| {
+            [&old, &new, &other].map(|key| ring.signer_of(&key.sign_token(claims)))
+        };
         assert_eq!(told(&ring(begun)), [Signer::Accepted, Signer::Accepted, Signer::Unknown]);
         let ended = ring(old.sign_rotation(RotationStage::Ended, new.network()));
         assert_eq!(told(&ended), [Signer::Void, Signer::Accepted, Signer::Unknown]);

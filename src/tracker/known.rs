@@ -1,9 +1,10 @@
 //! Which devices have shown a user's password before.
 //!
-//! **Invariant:** at most [`DEVICES_MAX`] devices a user and `users_max` users are remembered, those seen last. So a user who logs in
-//! from devices without end pushes out nobody else's.
+//! **Invariant:** at most [`DEVICES_MAX`] devices a user and `users_max` users are remembered,
+//! those seen last. So a user who logs in from devices without end pushes out nobody else's.
 //!
-//! Pure, and in memory only: after a restart nobody is known, which costs an owner something only while the account is attacked.
+//! Pure, and in memory only: after a restart nobody is known, which costs an owner something only
+//! while the account is attacked.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -43,7 +44,8 @@ impl Known {
     /// Notes that a device has shown a user's password.
     pub(crate) fn note(&mut self, user: UserId, device: DeviceId) {
         self.seen += 1;
-        let known = self.users.entry(user).or_insert_with(|| Devices { seen: 0, devices: VecDeque::new() });
+        let known =
+            self.users.entry(user).or_insert_with(|| Devices { seen: 0, devices: VecDeque::new() });
         self.by_seen.remove(&known.seen);
         self.by_seen.insert(self.seen, user);
         known.seen = self.seen;

@@ -1,6 +1,7 @@
 //! The core's ends of the replication links: where what the replica sends goes.
 //!
-//! **Invariant:** handing something to a link never blocks; a link that does not take it is closed, and dialled again.
+//! **Invariant:** handing something to a link never blocks; a link that does not take it is closed,
+//! and dialled again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,13 +47,17 @@ impl Links {
         }
     }
 
-    /// Sends a message; to a link that has gone, it is lost. The first vector of an accepted link goes with
-    /// the welcome, which says whether this store is empty.
+    /// Sends a message; to a link that has gone, it is lost. The first vector of an accepted link
+    /// goes with the welcome, which says whether this store is empty.
     pub(crate) fn send(&mut self, link: LinkId, message: SyncMessage, is_empty: bool) {
         let Some((sink, greeted)) = self.links.get_mut(&link) else { return };
         match (sink, message) {
-            (LinkSink::Dialled { .. }, SyncMessage::Rows(batch)) => self.order(link, Order::Rows(batch)),
-            (LinkSink::Dialled { .. }, SyncMessage::MustResync) => self.order(link, Order::MustResync),
+            (LinkSink::Dialled { .. }, SyncMessage::Rows(batch)) => {
+                self.order(link, Order::Rows(batch))
+            }
+            (LinkSink::Dialled { .. }, SyncMessage::MustResync) => {
+                self.order(link, Order::MustResync)
+            }
             (LinkSink::Accepted(outbox, version), SyncMessage::Durable(durable)) => {
                 let answer = if std::mem::replace(greeted, true) {
                     ToDialler::Durable(durable)
@@ -71,14 +76,22 @@ impl Links {
                 outbox.push(to_frame(&answer).into());
             }
             _ => {
-                error!("{link}: the replica sent a message in the wrong direction; the link is dropped");
+                error!(
+                    "{link}: the replica sent a message in the wrong direction; the link is dropped"
+                );
                 self.close(link);
             }
         }
     }
 
     /// Sends rows from the store; to a link that has gone, they are lost.
-    pub(crate) fn send_stored(&mut self, link: LinkId, after: u64, through: u64, known: VersionVector) {
+    pub(crate) fn send_stored(
+        &mut self,
+        link: LinkId,
+        after: u64,
+        through: u64,
+        known: VersionVector,
+    ) {
         self.order(link, Order::Stored { after, through, known });
     }
 

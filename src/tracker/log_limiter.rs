@@ -119,7 +119,9 @@ mod tests {
         let (limiter, start) = (LogLimiter::default(), Instant::now());
         // Every four seconds, for three days.
         let said: Vec<(u64, LeftOut)> = (0..3 * 24 * 900)
-            .filter_map(|step| Some((4 * step, limiter.admit("peer", start + 4 * step as u32 * SECOND)?)))
+            .filter_map(|step| {
+                Some((4 * step, limiter.admit("peer", start + 4 * step as u32 * SECOND)?))
+            })
             .collect();
         let at: Vec<u64> = said.iter().map(|(second, _)| *second).collect();
         assert_eq!(at[..6], [0, 60, 660, 4260, 25860, 112_260]);
@@ -137,8 +139,14 @@ mod tests {
         assert_eq!(limiter.admit((1, "b"), start), Some(LeftOut(0)));
         assert_eq!(limiter.admit((2, "a"), start), Some(LeftOut(0)));
         assert_eq!(limiter.admit((1, "a"), start + SECOND), None);
-        assert_eq!(limiter.admit((1, "a"), start + 61 * SECOND).unwrap().to_string(), " (once more since this was last said)");
-        assert_eq!(limiter.admit((1, "a"), start + SECOND * 62 + FORGOTTEN_AFTER), Some(LeftOut(0)));
+        assert_eq!(
+            limiter.admit((1, "a"), start + 61 * SECOND).unwrap().to_string(),
+            " (once more since this was last said)"
+        );
+        assert_eq!(
+            limiter.admit((1, "a"), start + SECOND * 62 + FORGOTTEN_AFTER),
+            Some(LeftOut(0))
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The tracker: knows the directory and who is connected, and never sees file data.
 //!
-//! **Invariant:** what a client was told is on the disk, here and on every tracker that was up when it was told.
+//! **Invariant:** what a client was told is on the disk, here and on every tracker that was up when
+//! it was told.
 //!
 //! | thread | number | owns | waits for |
 //! |---|---|---|---|
@@ -14,8 +15,9 @@
 //! | `audit` | 1, if wanted | the audit's file | the core; the disk |
 //! | `acks-<n>` | one a dialled link | nothing | that link's socket |
 //!
-//! The core never waits for a socket, and no lock is held while waiting for anything: whoever has something for a connection that
-//! is not its own puts it into an outbox. Left out on purpose: an asynchronous runtime, and a second thread a client.
+//! The core never waits for a socket, and no lock is held while waiting for anything: whoever has
+//! something for a connection that is not its own puts it into an outbox. Left out on purpose: an
+//! asynchronous runtime, and a second thread a client.
 
 mod accept;
 mod admin;

@@ -1,14 +1,17 @@
 //! What waits to be written to one connection, and the thread that writes what nobody else does.
 //!
-//! **Invariant:** at any moment at most one thread writes to a connection, and frames leave whole and in the order in which they
-//! were put in. Putting in never blocks, whatever the other end does.
+//! **Invariant:** at any moment at most one thread writes to a connection, and frames leave whole
+//! and in the order in which they were put in. Putting in never blocks, whatever the other end
+//! does.
 //!
-//! Two kinds of thread write. The connection's own thread sends its answers with [`Outbox::send`], blocking. Whoever else has
-//! something to say puts it in with [`Outbox::push`]; the [`Notifier`]'s thread hands it to the system without blocking, as far as
-//! the system takes it, and comes back for the rest. The right to write is the flag `writing`; the lock around it is held for a
-//! few instructions only, never while writing.
+//! Two kinds of thread write. The connection's own thread sends its answers with [`Outbox::send`],
+//! blocking. Whoever else has something to say puts it in with [`Outbox::push`]; the [`Notifier`]'s
+//! thread hands it to the system without blocking, as far as the system takes it, and comes back
+//! for the rest. The right to write is the flag `writing`; the lock around it is held for a few
+//! instructions only, never while writing.
 //!
-//! A consumer that lets [`BACKLOG_LEN_MAX`] bytes pile up, or takes nothing for [`STALL_MAX`], is disconnected.
+//! A consumer that lets [`BACKLOG_LEN_MAX`] bytes pile up, or takes nothing for [`STALL_MAX`], is
+//! disconnected.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,7 +31,8 @@ pub(crate) const BACKLOG_LEN_MAX: usize = TRACKER_FRAME_LEN_MAX / 2 + (1 << 20);
 const STALL_MAX: Duration = Duration::from_secs(10);
 /// How often the notifier tries a consumer again that did not take everything.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
-/// Bytes a blocking write hands over at a time; each is a sign of life. That does not buy time: all that waits has one deadline.
+/// Bytes a blocking write hands over at a time; each is a sign of life. That does not buy time: all
+/// that waits has one deadline.
 const CHUNK_LEN: usize = 64 << 10;
 /// Time for what is waiting when the tracker stops.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -82,7 +86,9 @@ impl Outbox {
             return self.give_up("it does not take its events");
         }
         state.add(frame);
-        if !std::mem::replace(&mut state.listed, true) && self.notifier.try_send(self.clone()).is_err() {
+        if !std::mem::replace(&mut state.listed, true)
+            && self.notifier.try_send(self.clone()).is_err()
+        {
             drop(state);
             self.give_up("too many connections have events waiting");
         }
@@ -94,7 +100,8 @@ impl Outbox {
     /// Those of the connection, which is of no more use then.
     ///
     /// # Blocking
-    /// Until the connection has taken everything, or is given up: 30 s and as long as everything takes at 16 KiB/s.
+    /// Until the connection has taken everything, or is given up: 30 s and as long as everything
+    /// takes at 16 KiB/s.
     pub(crate) fn send(&self, frame: Frame) -> io::Result<()> {
         let mut state = self.state.lock();
         while state.writing {
@@ -193,7 +200,8 @@ impl State {
         self.frames.front().map(|frame| (frame.clone(), self.sent))
     }
 
-    /// Notes that `len` more bytes of the first frame have left. A closed outbox has forgotten the frame.
+    /// Notes that `len` more bytes of the first frame have left. A closed outbox has forgotten the
+    /// frame.
     fn left(&mut self, len: usize) {
         let Some(frame) = self.frames.front() else { return };
         self.stalled = None;
@@ -216,12 +224,14 @@ pub(crate) struct Notifier {
 impl Notifier {
     /// Makes a notifier; [`Notifier::run`] is to be called on a thread of its own.
     pub(crate) fn new() -> Self {
-        // An outbox is listed once at a time, so this is room for every connection and as many that have just gone.
+        // An outbox is listed once at a time, so this is room for every connection and as many that
+        // have just gone.
         let (sender, receiver) = bounded(2 * TRACKER_CONNECTIONS_MAX);
         Self { sender, receiver }
     }
 
-    /// Writes what is pushed until `stop` is set, and then what still waits, for a moment, so that farewells arrive.
+    /// Writes what is pushed until `stop` is set, and then what still waits, for a moment, so that
+    /// farewells arrive.
     ///
     /// # Blocking
     /// Until stopped.
@@ -230,7 +240,8 @@ impl Notifier {
         let mut retried = Instant::now();
         let mut farewell_until: Option<Instant> = None;
         loop {
-            let timeout = if stalled.is_empty() { Duration::from_secs(3600) } else { RETRY_INTERVAL };
+            let timeout =
+                if stalled.is_empty() { Duration::from_secs(3600) } else { RETRY_INTERVAL };
             if farewell_until.is_some() {
                 stop_waiting(&self.receiver, &mut stalled);
             } else {

@@ -1,14 +1,16 @@
 //! How often something may be done: virtual scheduling (GCRA), for many keys at once.
 //!
-//! Each key has a time up to which it is *spoken for*. Doing something once adds one interval to it; it may be done when that time is
-//! no more than `burst - 1` intervals ahead. That is a token bucket of `burst` tokens of which one comes back an interval, kept as
-//! one number.
+//! Each key has a time up to which it is *spoken for*. Doing something once adds one interval to
+//! it; it may be done when that time is no more than `burst - 1` intervals ahead. That is a token
+//! bucket of `burst` tokens of which one comes back an interval, kept as one number.
 //!
-//! **Invariant:** over any time, a key is used at most `burst` times, and once an interval, uses given back aside. At most
-//! `keys_max` keys are kept. When there are more, the one that would be free again first is forgotten, and is free at once: so an
-//! attacker must spend on as many keys as there is room for to win back one use of one of them.
+//! **Invariant:** over any time, a key is used at most `burst` times, and once an interval, uses
+//! given back aside. At most `keys_max` keys are kept. When there are more, the one that would be
+//! free again first is forgotten, and is free at once: so an attacker must spend on as many keys as
+//! there is room for to win back one use of one of them.
 //!
-//! Pure: time is an argument, counted from a fixed moment, and never goes back. A call costs the logarithm of the number of keys.
+//! Pure: time is an argument, counted from a fixed moment, and never goes back. A call costs the
+//! logarithm of the number of keys.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -24,7 +26,10 @@ pub(crate) struct Rate {
 impl Rate {
     /// `burst` at once, then `count` a second.
     pub(crate) const fn per_second(burst: u32, count: u32) -> Self {
-        Self { burst, interval: Duration::from_secs(1).checked_div(count).expect("a rate is not zero") }
+        Self {
+            burst,
+            interval: Duration::from_secs(1).checked_div(count).expect("a rate is not zero"),
+        }
     }
 
     /// `count` in an hour, all at once if wanted; `None` for 0.
@@ -160,8 +165,8 @@ mod tests {
     }
 
     proptest! {
-        /// Uses made when they may be, and not given back, never exceed the burst and the rate, in any stretch of time. Those that
-        /// are given back at once make no difference.
+        /// Uses made when they may be, and not given back, never exceed the burst and the rate, in
+        /// any stretch of time. Those that are given back at once make no difference.
         #[test]
         fn no_stretch_of_time_has_too_many(steps in proptest::collection::vec((0_u64..700, any::<bool>()), 1..200)) {
             let (mut paces, mut now, mut times) = (Paces::new(4), ms(0), Vec::new());

@@ -1,16 +1,18 @@
 //! Passwords to Argon2id hashes, and the check of one against another.
 //!
-//! **Invariant:** at most as many runs at a time as there are processors, each in memory that is kept for it; whether a user
-//! exists cannot be told from the time a check takes. (A name that two users bear is known to be one that exists: each of them is
-//! tried.)
+//! **Invariant:** at most as many runs at a time as there are processors, each in memory that is
+//! kept for it; whether a user exists cannot be told from the time a check takes. (A name that two
+//! users bear is known to be one that exists: each of them is tried.)
 //!
-//! Called on session threads. A run blocks for some tens of milliseconds, and before that for a free place. Every other place goes to
-//! those who have shown their user's password before; of these, as of the strangers, the addresses take turns, and the users of one
-//! address do. So whoever floods the tracker waits behind himself, guesses stand in no owner's way, and a neighbour with accounts of his own
-//! has one turn in a round for each of them.
+//! Called on session threads. A run blocks for some tens of milliseconds, and before that for a
+//! free place. Every other place goes to those who have shown their user's password before; of
+//! these, as of the strangers, the addresses take turns, and the users of one address do. So
+//! whoever floods the tracker waits behind himself, guesses stand in no owner's way, and a
+//! neighbour with accounts of his own has one turn in a round for each of them.
 //!
-//! The parameters are OWASP's first choice for Argon2id: 19 MiB, two passes, one lane. Memory is kept between runs because an
-//! allocator that gives back 19 MiB blocks at its own pace would hold hundreds of MiB in a tracker with many threads.
+//! The parameters are OWASP's first choice for Argon2id: 19 MiB, two passes, one lane. Memory is
+//! kept between runs because an allocator that gives back 19 MiB blocks at its own pace would hold
+//! hundreds of MiB in a tracker with many threads.
 
 use std::time::Duration;
 
@@ -28,17 +30,19 @@ use crate::types::{Password, PasswordHash, Refusal, UserId};
 const MEMORY_KIB: u32 = if cfg!(fuzzing) { 64 } else { 19_456 };
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// Memory in KiB that a stored hash may ask for: stronger parameters may come, absurd ones exhaust no tracker.
+/// Memory in KiB that a stored hash may ask for: stronger parameters may come, absurd ones exhaust
+/// no tracker.
 const MEMORY_KIB_MAX: u32 = 4 * MEMORY_KIB;
 /// Passes that a stored hash may ask for.
 const PASSES_MAX: u32 = 16;
-/// Runs at a time, however many processors there are: bounds the memory kept to 304 MiB on the largest machines.
+/// Runs at a time, however many processors there are: bounds the memory kept to 304 MiB on the
+/// largest machines.
 const RUNS_MAX: usize = 16;
 /// How long a request waits for a place before the tracker calls itself busy.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Requests of strangers at one address that wait at a time; one more is told that the tracker is busy. As many as an address has
-/// connections that have not logged in.
+/// Requests of strangers at one address that wait at a time; one more is told that the tracker is
+/// busy. As many as an address has connections that have not logged in.
 const STRANGERS_WAITING_MAX: usize = 64;
 /// Requests for one user who is known that wait at a time: more than a person makes at once.
 const WAITING_PER_USER_MAX: usize = 4;
@@ -126,19 +130,24 @@ pub(crate) struct Hasher {
 }
 
 impl Hasher {
-    /// Makes as many places as there are processors; who waits for one when `stop` is set is told that the tracker is busy.
+    /// Makes as many places as there are processors; who waits for one when `stop` is set is told
+    /// that the tracker is busy.
     pub(crate) fn new(stop: Stop) -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(RUNS_MAX);
         let free = vec![Memory::new(); count];
         let places = Mutex::new(Places { free, waiting: Queue::default(), last_number: 0 });
-        let dummy = to_phc(Salt::new(&[0; Salt::RECOMMENDED_LENGTH]).ok(), Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok());
+        let dummy = to_phc(
+            Salt::new(&[0; Salt::RECOMMENDED_LENGTH]).ok(),
+            Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok(),
+        );
         Self { places, dummy, stop }
     }
 
     /// Hashes a new password under a fresh random salt.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] if no place became free in time, or as many of the lane wait for one as may.
+    /// [`Refusal::Busy`] if no place became free in time, or as many of the lane wait for one as
+    /// may.
     ///
     /// # Blocking
     /// For a place, and for the run.
@@ -146,18 +155,32 @@ impl Hasher {
         let salt: [u8; Salt::RECOMMENDED_LENGTH] = rand::random();
         let salt = Salt::new(&salt).ok();
         let params = default_params();
-        let output = self.run(lane, &params, Version::V0x13, password, salt.as_ref(), Params::DEFAULT_OUTPUT_LEN)?;
+        let output = self.run(
+            lane,
+            &params,
+            Version::V0x13,
+            password,
+            salt.as_ref(),
+            Params::DEFAULT_OUTPUT_LEN,
+        )?;
         Ok(to_phc(salt, output))
     }
 
-    /// Tells which of the hashes, if any, the password belongs to. Without hashes it takes as long as with one.
+    /// Tells which of the hashes, if any, the password belongs to. Without hashes it takes as long
+    /// as with one.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] if no place became free in time, or as many of the lane wait for one as may.
+    /// [`Refusal::Busy`] if no place became free in time, or as many of the lane wait for one as
+    /// may.
     ///
     /// # Blocking
     /// For a place, and for a run a hash.
-    pub(crate) fn find(&self, lane: Lane, password: &Password, hashes: &[&PasswordHash]) -> Result<Option<usize>, Refusal> {
+    pub(crate) fn find(
+        &self,
+        lane: Lane,
+        password: &Password,
+        hashes: &[&PasswordHash],
+    ) -> Result<Option<usize>, Refusal> {
         if hashes.is_empty() {
             self.verify(lane, password, &self.dummy)?;
             return Ok(None);
@@ -170,12 +193,24 @@ impl Hasher {
         Ok(None)
     }
 
-    fn verify(&self, lane: Lane, password: &Password, hash: &PasswordHash) -> Result<bool, Refusal> {
+    fn verify(
+        &self,
+        lane: Lane,
+        password: &Password,
+        hash: &PasswordHash,
+    ) -> Result<bool, Refusal> {
         let Some((params, version, phc)) = parse(hash) else {
             error!("a stored password hash cannot be understood; its user must be given a new one");
             // It takes as long as any other, lest its user be told from those who do not exist.
             return self
-                .run(lane, &default_params(), Version::V0x13, password, Salt::new(&[0; 16]).ok().as_ref(), 32)
+                .run(
+                    lane,
+                    &default_params(),
+                    Version::V0x13,
+                    password,
+                    Salt::new(&[0; 16]).ok().as_ref(),
+                    32,
+                )
                 .map(|_| false);
         };
         let Some(want) = phc.hash else { return Ok(false) };
@@ -200,7 +235,14 @@ impl Hasher {
         let argon2 = Argon2::new(Algorithm::Argon2id, version, params.clone());
         let blocks = &mut memory[..params.block_count()];
         let output = salt.and_then(|salt| {
-            let into = |out: &mut [u8]| argon2.hash_password_into_with_memory(password.expose().as_bytes(), salt, out, blocks);
+            let into = |out: &mut [u8]| {
+                argon2.hash_password_into_with_memory(
+                    password.expose().as_bytes(),
+                    salt,
+                    out,
+                    blocks,
+                )
+            };
             let mut out = vec![0; len];
             into(&mut out).ok().and_then(|()| Output::new(&out).ok())
         });
@@ -254,7 +296,8 @@ impl Drop for Place<'_> {
         while let Some(waiter) = places.waiting.next() {
             match waiter.memory.try_send(memory) {
                 Ok(()) => return,
-                // Nobody leaves without taking itself out of the queue; should it happen all the same, the next one gets the place.
+                // Nobody leaves without taking itself out of the queue; should it happen all the
+                // same, the next one gets the place.
                 Err(back) => memory = back.into_inner(),
             }
         }
@@ -263,11 +306,13 @@ impl Drop for Place<'_> {
 }
 
 fn default_params() -> Params {
-    Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the parameters are constants that argon2 accepts")
+    Params::new(MEMORY_KIB, PASSES, LANES, None)
+        .expect("the parameters are constants that argon2 accepts")
 }
 
 fn to_phc(salt: Option<Salt>, hash: Option<Output>) -> PasswordHash {
-    let params = ParamsString::try_from(&default_params()).expect("the parameters are constants that fit a PHC string");
+    let params = ParamsString::try_from(&default_params())
+        .expect("the parameters are constants that fit a PHC string");
     let algorithm = Ident::new("argon2id").expect("argon2id is an identifier");
     let phc = Phc { algorithm, version: Some(Version::V0x13.into()), params, salt, hash };
     PasswordHash::from_phc(phc.to_string())

@@ -1,13 +1,15 @@
 //! Who is connected to this tracker, and what they seed and leech: soft state, never on disk.
 //!
-//! **Invariant:** an entry is *active*, that is, counted and shown to others, exactly while the directory allows it: seeding while
-//! its user shares the file, leeching while its user is a member. An entry that the directory does not allow yet is kept, and
-//! becomes active when the operation that allows it arrives from another tracker, in whatever order operations come. A leecher that
-//! had to wait so is then told who is there.
+//! **Invariant:** an entry is *active*, that is, counted and shown to others, exactly while the
+//! directory allows it: seeding while its user shares the file, leeching while its user is a
+//! member. An entry that the directory does not allow yet is kept, and becomes active when the
+//! operation that allows it arrives from another tracker, in whatever order operations come. A
+//! leecher that had to wait so is then told who is there.
 //!
-//! Owned by the core thread, so that what it says and what the directory says never differ. Events leave at the end of a turn, into
-//! outboxes, which never block. Who hears of what: a device that leeches a file hears of everybody in its swarm, one that seeds it of those who leech;
-//! that a device has withdrawn, everybody in the swarm hears.
+//! Owned by the core thread, so that what it says and what the directory says never differ. Events
+//! leave at the end of a turn, into outboxes, which never block. Who hears of what: a device that
+//! leeches a file hears of everybody in its swarm, one that seeds it of those who leech; that a
+//! device has withdrawn, everybody in the swarm hears.
 
 mod changes;
 mod follow;
@@ -27,24 +29,30 @@ use self::swarm::{Word, check};
 use super::outbox::{Frame, Outbox};
 use crate::directory::{Directory, Rows};
 use crate::types::limits::PEERS_PER_ANSWER_MAX;
-use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, Refusal, RequestId, UserId, Version};
+use crate::types::{
+    DeviceId, DownloadState, GroupId, InfoHash, Refusal, RequestId, UserId, Version,
+};
 use crate::wire::frame::to_frame;
 use crate::wire::tracker::{AnnounceEntry, Event, FromTracker, Reply};
 
-/// Entries of one session: more files than a device offers, and few enough to bound what one session can make the tracker hold.
+/// Entries of one session: more files than a device offers, and few enough to bound what one
+/// session can make the tracker hold.
 const ENTRIES_PER_SESSION_MAX: usize = 65_536;
 /// Entries of one user over all sessions: a few devices with as many files as they may have.
 const ENTRIES_PER_USER_MAX: usize = 4 * ENTRIES_PER_SESSION_MAX;
-/// Entries of all sessions up to which a user may have so many: some 600 MiB. Beyond, [`ENTRIES_PER_USER_SCARCE`].
+/// Entries of all sessions up to which a user may have so many: some 600 MiB. Beyond,
+/// [`ENTRIES_PER_USER_SCARCE`].
 const ENTRIES_PLENTY: usize = 4 << 20;
-/// Entries of one user when there are very many in all: so a few cannot take the room of all others.
+/// Entries of one user when there are very many in all: so a few cannot take the room of all
+/// others.
 const ENTRIES_PER_USER_SCARCE: usize = 2_048;
-/// Entries of one session that the directory does not allow: some trackers have not heard of the latest shares, and files may have lost
-/// their sharers. Anybody with an account can make these up.
+/// Entries of one session that the directory does not allow: some trackers have not heard of the
+/// latest shares, and files may have lost their sharers. Anybody with an account can make these up.
 const WAITING_PER_SESSION_MAX: usize = 8_192;
 /// The same, of all sessions: some 150 MiB.
 const WAITING_MAX: usize = 1 << 20;
-/// Peers in one answer, over all files announced: keeps it at about 256 KiB. Each file has one named if there is any.
+/// Peers in one answer, over all files announced: keeps it at about 256 KiB. Each file has one
+/// named if there is any.
 const PEERS_PER_ANNOUNCE_MAX: usize = 2_560;
 /// Sessions of one user: more devices than anybody has.
 const SESSIONS_PER_USER_MAX: usize = 16;
@@ -67,7 +75,8 @@ pub(crate) struct Visitor {
     pub(crate) address: SocketAddr,
     /// Where its events go.
     pub(crate) outbox: Arc<Outbox>,
-    /// The write that set the password which was shown, here or, for a token, elsewhere. The session ends when another replaces it.
+    /// The write that set the password which was shown, here or, for a token, elsewhere. The
+    /// session ends when another replaces it.
     pub(crate) password: Version,
     /// Set when the login ends by anything but its own request.
     pub(crate) over: Arc<AtomicBool>,
@@ -113,7 +122,8 @@ pub(crate) struct Presence {
     swarms: BTreeMap<SwarmKey, Swarm>,
     /// How many of a swarm seed.
     seeders: HashMap<SwarmKey, u32>,
-    /// Who has an entry that is not active, by what it is about: they are looked at when that changes.
+    /// Who has an entry that is not active, by what it is about: they are looked at when that
+    /// changes.
     waiting: BTreeSet<(SwarmKey, SessionKey)>,
     /// Entries of all sessions.
     entries: usize,
@@ -166,10 +176,12 @@ impl Presence {
         self.seeders.get(&(info_hash, group)).copied().unwrap_or(0)
     }
 
-    /// Notes a login, tells the session which tickets are void, and returns how many things were looked at for that. An earlier session of
-    /// the same device and user is over: the device has dialled again, and the tracker has not noticed yet that the old connection is dead. When a user or a device has as many sessions as it may, the oldest is over:
-    /// were the newcomer turned away instead, an intruder who holds them all would keep the owner out, who comes to change the
-    /// password.
+    /// Notes a login, tells the session which tickets are void, and returns how many things were
+    /// looked at for that. An earlier session of the same device and user is over: the device has
+    /// dialled again, and the tracker has not noticed yet that the old connection is dead. When a
+    /// user or a device has as many sessions as it may, the oldest is over: were the newcomer
+    /// turned away instead, an intruder who holds them all would keep the owner out, who comes to
+    /// change the password.
     ///
     /// # Errors
     /// [`Refusal::SessionOver`] if the password shown has been replaced since.
@@ -188,20 +200,32 @@ impl Presence {
         let word = if self.user_of(key) == Some(user) { Word::Some } else { Word::Withdrawn };
         self.log_out(key, word);
         for other in self.sessions_of(user) {
-            let same = self.sessions.get(&other).is_some_and(|session| session.visitor.device == visitor.device);
+            let same = self
+                .sessions
+                .get(&other)
+                .is_some_and(|session| session.visitor.device == visitor.device);
             if same {
                 self.turn_out(other);
             }
         }
-        self.make_room(SESSIONS_PER_USER_MAX, |presence| presence.users.get(&user).map(|online| &online.sessions));
+        self.make_room(SESSIONS_PER_USER_MAX, |presence| {
+            presence.users.get(&user).map(|online| &online.sessions)
+        });
         self.make_room(SESSIONS_PER_DEVICE_MAX, |presence| presence.devices.get(&visitor.device));
         let groups = || directory.groups_of(user).collect();
-        let online = self.users.entry(user).or_insert_with(|| Online { groups: groups(), ..Online::default() });
+        let online = self
+            .users
+            .entry(user)
+            .or_insert_with(|| Online { groups: groups(), ..Online::default() });
         online.sessions.insert(key);
         self.devices.entry(visitor.device).or_default().insert(key);
         visitor.over.store(false, Ordering::Relaxed);
-        self.sessions.insert(key, Session { visitor, entries: HashMap::new(), waiting: 0, asked: None, since_ms: now_ms });
-        let groups: Vec<GroupId> = self.users.get(&user).into_iter().flat_map(|online| &online.groups).copied().collect();
+        self.sessions.insert(
+            key,
+            Session { visitor, entries: HashMap::new(), waiting: 0, asked: None, since_ms: now_ms },
+        );
+        let groups: Vec<GroupId> =
+            self.users.get(&user).into_iter().flat_map(|online| &online.groups).copied().collect();
         Ok(self.tell_voids(&[key], &groups, directory, now_ms))
     }
 
@@ -210,16 +234,29 @@ impl Presence {
         self.sessions.get(&key).map(|session| session.visitor.user)
     }
 
-    /// The write that set the password on which a user's session rests; `None` if they are not logged in there. In the turn in which a
-    /// password is replaced its sessions still stand, and are good for nothing any more.
-    pub(crate) fn password_of(&self, key: SessionKey, user: UserId, directory: &Directory<impl Rows>) -> Option<Version> {
+    /// The write that set the password on which a user's session rests; `None` if they are not
+    /// logged in there. In the turn in which a password is replaced its sessions still stand, and
+    /// are good for nothing any more.
+    pub(crate) fn password_of(
+        &self,
+        key: SessionKey,
+        user: UserId,
+        directory: &Directory<impl Rows>,
+    ) -> Option<Version> {
         let visitor = &self.sessions.get(&key)?.visitor;
-        let is_good = visitor.user == user && directory.is_password_current(user, visitor.password) != Some(false);
+        let is_good = visitor.user == user
+            && directory.is_password_current(user, visitor.password) != Some(false);
         is_good.then_some(visitor.password)
     }
 
     /// Notes which change a session asks for; false if the user is not logged in there.
-    pub(crate) fn asks(&mut self, key: SessionKey, user: UserId, request: RequestId, directory: &Directory<impl Rows>) -> bool {
+    pub(crate) fn asks(
+        &mut self,
+        key: SessionKey,
+        user: UserId,
+        request: RequestId,
+        directory: &Directory<impl Rows>,
+    ) -> bool {
         let is_good = self.password_of(key, user, directory).is_some();
         if is_good && let Some(session) = self.sessions.get_mut(&key) {
             session.asked = Some(request);
@@ -227,8 +264,14 @@ impl Presence {
         is_good
     }
 
-    /// The time up to which signed tickets of a user for a group are void, in milliseconds; 0 if none are.
-    pub(crate) fn tickets_void_until_ms(&self, group: GroupId, user: UserId, directory: &Directory<impl Rows>) -> u64 {
+    /// The time up to which signed tickets of a user for a group are void, in milliseconds; 0 if
+    /// none are.
+    pub(crate) fn tickets_void_until_ms(
+        &self,
+        group: GroupId,
+        user: UserId,
+        directory: &Directory<impl Rows>,
+    ) -> u64 {
         directory.tickets_void_until_ms(group, user).max(self.late.until_ms(group, user))
     }
 
@@ -237,14 +280,18 @@ impl Presence {
         self.log_out(key, Word::Withdrawn);
     }
 
-    /// Notes the end of a session's connection: its entries go. One that is not logged in is passed over.
+    /// Notes the end of a session's connection: its entries go. One that is not logged in is passed
+    /// over.
     pub(crate) fn end(&mut self, key: SessionKey) {
         self.log_out(key, Word::Some);
     }
 
     /// Ends the oldest of some sessions, so that there is room for one more.
     fn make_room(&mut self, max: usize, sessions: impl Fn(&Self) -> Option<&HashSet<SessionKey>>) {
-        while let Some(oldest) = sessions(self).filter(|keys| keys.len() >= max).and_then(|keys| keys.iter().min().copied()) {
+        while let Some(oldest) = sessions(self)
+            .filter(|keys| keys.len() >= max)
+            .and_then(|keys| keys.iter().min().copied())
+        {
             self.turn_out(oldest);
         }
     }
@@ -280,8 +327,9 @@ impl Presence {
         Some(session)
     }
 
-    /// Takes what a user's device says about files, one thing of each ([`last_of_each`]), and names peers for those it leeches. Entries that
-    /// the directory does not allow are passed over until it does; if it allows none of them, the answer is the reason for the first.
+    /// Takes what a user's device says about files, one thing of each ([`last_of_each`]), and names
+    /// peers for those it leeches. Entries that the directory does not allow are passed over until
+    /// it does; if it allows none of them, the answer is the reason for the first.
     ///
     /// # Errors
     /// How long this has to wait, if the user's part has changed too often: nothing was taken.
@@ -295,23 +343,33 @@ impl Presence {
         if self.password_of(key, user, directory).is_none() {
             return Ok(Reply::Refused(Refusal::LoginFirst));
         }
-        let wait = self.changes.wait(user, entries.iter().filter(|entry| self.is_change(key, entry)).map(key_of));
+        let wait = self
+            .changes
+            .wait(user, entries.iter().filter(|entry| self.is_change(key, entry)).map(key_of));
         if !wait.is_zero() {
             return Err(wait);
         }
         Ok(self.take_announced(key, entries, directory))
     }
 
-    /// Tells whether an entry is another than the session has, as far as others may see, or asks who they are.
+    /// Tells whether an entry is another than the session has, as far as others may see, or asks
+    /// who they are.
     fn is_change(&self, key: SessionKey, entry: &AnnounceEntry) -> bool {
         let known = self.sessions.get(&key).and_then(|session| session.entries.get(&key_of(entry)));
-        let shown = known.filter(|known| known.active).map_or(DownloadState::Stopped, |known| known.state);
+        let shown =
+            known.filter(|known| known.active).map_or(DownloadState::Stopped, |known| known.state);
         shown != entry.state || entry.state == DownloadState::Leeching
     }
 
-    fn take_announced(&mut self, key: SessionKey, entries: &[AnnounceEntry], directory: &Directory<impl Rows>) -> Reply {
+    fn take_announced(
+        &mut self,
+        key: SessionKey,
+        entries: &[AnnounceEntry],
+        directory: &Directory<impl Rows>,
+    ) -> Reply {
         let (mut peers, mut refusal, mut allowed) = (Vec::new(), None, entries.is_empty());
-        let leeching = entries.iter().filter(|entry| entry.state == DownloadState::Leeching).count();
+        let leeching =
+            entries.iter().filter(|entry| entry.state == DownloadState::Leeching).count();
         let of_each = (PEERS_PER_ANNOUNCE_MAX / leeching.max(1)).clamp(1, PEERS_PER_ANSWER_MAX);
         let mut members = HashMap::new();
         for entry in entries {
@@ -342,8 +400,8 @@ impl Presence {
         self.sessions.values().for_each(|session| self.send(session, frame.clone()));
     }
 
-    /// Lets out what sessions are to be told. Not to be called when the directory could not be read: what
-    /// seemed not to be there may be.
+    /// Lets out what sessions are to be told. Not to be called when the directory could not be
+    /// read: what seemed not to be there may be.
     pub(crate) fn let_out(&mut self) {
         self.leaving.get_mut().drain(..).for_each(|(outbox, frame)| outbox.push(frame));
     }
@@ -358,7 +416,9 @@ impl Presence {
             return;
         }
         let frame = event_frame(event);
-        keys.iter().filter_map(|key| self.sessions.get(key)).for_each(|session| self.send(session, frame.clone()));
+        keys.iter()
+            .filter_map(|key| self.sessions.get(key))
+            .for_each(|session| self.send(session, frame.clone()));
     }
 
     fn sessions_of(&self, user: UserId) -> Vec<SessionKey> {
@@ -386,7 +446,8 @@ impl Presence {
             Ok(())
         } else {
             let user = session.visitor.user;
-            let is_member = *members.entry(swarm.1).or_insert_with(|| directory.is_member(swarm.1, user));
+            let is_member =
+                *members.entry(swarm.1).or_insert_with(|| directory.is_member(swarm.1, user));
             check(user, is_member, swarm, entry.state, was_active, directory)
         };
         if allowed.is_err() {
@@ -395,7 +456,10 @@ impl Presence {
         }
         let Some(session) = self.sessions.get(&key) else { return Err(Refusal::LoginFirst) };
         let waits = known.is_some_and(|entry| !entry.active);
-        if allowed.is_err() && !waits && (session.waiting >= WAITING_PER_SESSION_MAX || self.waiting.len() >= WAITING_MAX) {
+        if allowed.is_err()
+            && !waits
+            && (session.waiting >= WAITING_PER_SESSION_MAX || self.waiting.len() >= WAITING_MAX)
+        {
             self.drop_entry(key, swarm, Word::All);
             return Err(Refusal::TooManyShares);
         }
@@ -403,14 +467,22 @@ impl Presence {
             return Err(Refusal::TooManyShares);
         }
         self.put_entry(key, swarm, Entry { state: entry.state, active: was_active });
-        let (state, word) = if allowed.is_ok() { (entry.state, Word::Some) } else { (DownloadState::Stopped, Word::All) };
+        let (state, word) = if allowed.is_ok() {
+            (entry.state, Word::Some)
+        } else {
+            (DownloadState::Stopped, Word::All)
+        };
         self.show(key, swarm, state, word);
         allowed
     }
 
     /// Tells whether a session may have one more entry.
     fn has_room(&self, session: &Session) -> bool {
-        let of_user = if self.entries < ENTRIES_PLENTY { ENTRIES_PER_USER_MAX } else { ENTRIES_PER_USER_SCARCE };
+        let of_user = if self.entries < ENTRIES_PLENTY {
+            ENTRIES_PER_USER_MAX
+        } else {
+            ENTRIES_PER_USER_SCARCE
+        };
         let user = self.users.get(&session.visitor.user).map_or(0, |online| online.entries);
         session.entries.len() < ENTRIES_PER_SESSION_MAX && user < of_user
     }
@@ -441,7 +513,8 @@ impl Presence {
 /// The last that is said of each swarm.
 pub(crate) fn last_of_each(entries: Vec<AnnounceEntry>) -> Vec<AnnounceEntry> {
     let mut seen = HashSet::with_capacity(entries.len());
-    let mut last: Vec<AnnounceEntry> = entries.into_iter().rev().filter(|entry| seen.insert(key_of(entry))).collect();
+    let mut last: Vec<AnnounceEntry> =
+        entries.into_iter().rev().filter(|entry| seen.insert(key_of(entry))).collect();
     last.reverse();
     last
 }

@@ -1,11 +1,13 @@
-//! How much of what lasts may be made: accounts by an address; groups, requests to join, and all other changes by a user.
+//! How much of what lasts may be made: accounts by an address; groups, requests to join, and all
+//! other changes by a user.
 //!
-//! **Invariant:** no address and no user makes more than its bound at once, nor more than twice that in any hour (of the other changes:
-//! no more than [`CHANGES_AT_ONCE`], and [`CHANGES_PER_SECOND`] from then on); what was refused, repeated, or came to nothing, does not
+//! **Invariant:** no address and no user makes more than its bound at once, nor more than twice
+//! that in any hour (of the other changes: no more than [`CHANGES_AT_ONCE`], and
+//! [`CHANGES_PER_SECOND`] from then on); what was refused, repeated, or came to nothing, does not
 //! count.
 //!
-//! Called on session threads; nothing blocks. Kept in memory: a restart forgets it, and each tracker counts for itself. What is kept
-//! is bounded: see [`Paces`] for what is forgotten first.
+//! Called on session threads; nothing blocks. Kept in memory: a restart forgets it, and each
+//! tracker counts for itself. What is kept is bounded: see [`Paces`] for what is forgotten first.
 
 use std::time::{Duration, Instant};
 
@@ -19,9 +21,10 @@ use crate::types::{Change, UserId};
 /// Addresses and users that are counted at a time: some 8 MiB.
 const COUNTED_MAX: usize = 65_536;
 
-/// Changes that a user may make at once, and then a second: each of them is kept by every tracker for good, in some hundred bytes. A user
-/// who shares all files they have, leaves, and comes back makes tens of thousands at once, and never as many again the next hour; whoever
-/// does nothing else fills a few GiB a day, instead of a disk in hours.
+/// Changes that a user may make at once, and then a second: each of them is kept by every tracker
+/// for good, in some hundred bytes. A user who shares all files they have, leaves, and comes back
+/// makes tens of thousands at once, and never as many again the next hour; whoever does nothing
+/// else fills a few GiB a day, instead of a disk in hours.
 const CHANGES_AT_ONCE: u32 = 100_000;
 /// See [`CHANGES_AT_ONCE`].
 const CHANGES_PER_SECOND: u32 = 50;
@@ -160,7 +163,8 @@ mod tests {
     fn what_came_to_nothing_does_not_count() {
         let quota = quota(2);
         (0..100).for_each(|_| drop(quota.take(Kind::Group(user(1))).unwrap()));
-        let _held = [quota.take(Kind::Group(user(1))).unwrap(), quota.take(Kind::Group(user(1))).unwrap()];
+        let _held =
+            [quota.take(Kind::Group(user(1))).unwrap(), quota.take(Kind::Group(user(1))).unwrap()];
         assert!(quota.take(Kind::Group(user(1))).is_none(), "what is under way counts");
     }
 
@@ -168,9 +172,15 @@ mod tests {
     fn any_other_change_is_bounded_whatever_the_operator_says() {
         let quota = quota(0);
         let (group, request) = (GroupId::from_bytes([1; 16]), Kind::Change(user(1)));
-        let changes = [Change::LeaveGroup { group }, Change::StopShare { group, file: FileId::from_bytes([1; 20]) }];
-        changes.iter().for_each(|change| assert_eq!(Kind::of(Source::of([10, 0, 0, 1].into()), user(1), change), request));
-        let spend_all = |now| std::iter::from_fn(|| quota.take_at(now, request)).map(Charge::spend).count();
+        let changes = [
+            Change::LeaveGroup { group },
+            Change::StopShare { group, file: FileId::from_bytes([1; 20]) },
+        ];
+        changes.iter().for_each(|change| {
+            assert_eq!(Kind::of(Source::of([10, 0, 0, 1].into()), user(1), change), request)
+        });
+        let spend_all =
+            |now| std::iter::from_fn(|| quota.take_at(now, request)).map(Charge::spend).count();
         assert_eq!(spend_all(Duration::from_secs(1)), 100_000);
         assert_eq!(spend_all(Duration::from_secs(11)), 500);
         assert!(quota.take_at(Duration::from_secs(11), Kind::Change(user(2))).is_some());
@@ -181,6 +191,12 @@ mod tests {
         let quota = quota(0);
         (0..1000).for_each(|_| quota.take(Kind::Group(user(1))).unwrap().spend());
         (0..1000).for_each(|_| quota.take(Kind::Request(user(1))).unwrap().spend());
-        assert!(quota.paces.lock().wait(Duration::ZERO, Kind::Group(user(1)), Rate::per_hour(1).unwrap()).is_zero());
+        assert!(
+            quota
+                .paces
+                .lock()
+                .wait(Duration::ZERO, Kind::Group(user(1)), Rate::per_hour(1).unwrap())
+                .is_zero()
+        );
     }
 }

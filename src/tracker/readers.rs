@@ -1,8 +1,8 @@
 //! Connections to the store for threads that answer questions.
 //!
-//! **Invariant:** there are never more than [`READERS_MAX`], so the memory of their caches is bounded
-//! however many sessions ask at once; the others wait for their turn. Searches, which may look at a great
-//! many names, have [`SEARCHERS_MAX`] of them at most.
+//! **Invariant:** there are never more than [`READERS_MAX`], so the memory of their caches is
+//! bounded however many sessions ask at once; the others wait for their turn. Searches, which may
+//! look at a great many names, have [`SEARCHERS_MAX`] of them at most.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use log::error;
 use crate::directory::Directory;
 use crate::store::{RowReader, RowStore, StoreError, Tables};
 
-/// Connections at once: somewhat more than a small machine has processors, since some wait for the disk.
+/// Connections at once: somewhat more than a small machine has processors, since some wait for the
+/// disk.
 const READERS_MAX: usize = 6;
 /// Those that search.
 const SEARCHERS_MAX: usize = 2;
@@ -27,7 +28,8 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub(crate) enum Look {
     /// Something by its name or place.
     Up,
-    /// All that matches a pattern: not at one moment, so that the store's log need not be kept for it.
+    /// All that matches a pattern: not at one moment, so that the store's log need not be kept for
+    /// it.
     Search,
 }
 
@@ -73,23 +75,33 @@ impl Drop for Token<'_> {
 impl Readers {
     /// Makes the tokens for the store in `data_dir`.
     pub(crate) fn new(data_dir: PathBuf, unflushed: Arc<AtomicBool>) -> Self {
-        Self { data_dir, unflushed, up: Pool::new(READERS_MAX - SEARCHERS_MAX), search: Pool::new(SEARCHERS_MAX) }
+        Self {
+            data_dir,
+            unflushed,
+            up: Pool::new(READERS_MAX - SEARCHERS_MAX),
+            search: Pool::new(SEARCHERS_MAX),
+        }
     }
 
-    /// Tells whether something committed is not visible here yet: the core is to be asked for a flush first.
+    /// Tells whether something committed is not visible here yet: the core is to be asked for a
+    /// flush first.
     pub(crate) fn are_behind(&self) -> bool {
         self.unflushed.load(Ordering::Acquire)
     }
 
-    /// Has the directory looked at as it is in the store's tables; `None` if too many others ask, or the system has no
-    /// room for a connection or the disk fails, which the log says.
+    /// Has the directory looked at as it is in the store's tables; `None` if too many others ask,
+    /// or the system has no room for a connection or the disk fails, which the log says.
     ///
     /// # Errors
     /// [`StoreError::Damaged`]: what is there is not what was written, and this tracker must not answer from it.
     ///
     /// # Blocking
     /// On the disk, and while others look.
-    pub(crate) fn look<T>(&self, how: Look, look: impl FnOnce(&Directory<&Tables>) -> T) -> Result<Option<T>, StoreError> {
+    pub(crate) fn look<T>(
+        &self,
+        how: Look,
+        look: impl FnOnce(&Directory<&Tables>) -> T,
+    ) -> Result<Option<T>, StoreError> {
         let pool = if how == Look::Search { &self.search } else { &self.up };
         let Ok(reader) = pool.idle.recv_timeout(WAIT_MAX) else { return Ok(None) };
         let mut token = Token { back: &pool.back, reader: None };

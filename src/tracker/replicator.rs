@@ -1,10 +1,12 @@
-//! The thread that keeps a link to one other tracker: dials it, sends it rows, and dials again when the link is lost.
+//! The thread that keeps a link to one other tracker: dials it, sends it rows, and dials again when
+//! the link is lost.
 //!
-//! **Invariant:** one link at a time; the core hears of its beginning and its end, in this order, from this thread.
+//! **Invariant:** one link at a time; the core hears of its beginning and its end, in this order,
+//! from this thread.
 //!
 //! While a link stands a second, small thread reads what the other end acknowledges. Silence for
-//! [`TrackerLimits::link_silence`](super::config::TrackerLimits) ends the link; pings keep an idle one from being silent. That an
-//! acknowledgement is late, the replica notices by itself.
+//! [`TrackerLimits::link_silence`](super::config::TrackerLimits) ends the link; pings keep an idle
+//! one from being silent. That an acknowledgement is late, the replica notices by itself.
 
 use std::io;
 use std::sync::Arc;
@@ -33,12 +35,14 @@ use crate::wire::tracker::{Hello, Opening};
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A link that stood this long was a good one. The pauses after shorter ones grow: a link that ends at once every time, as when the
-/// other end cannot take an operation, is not to be dialled ten times a second.
+/// A link that stood this long was a good one. The pauses after shorter ones grow: a link that ends
+/// at once every time, as when the other end cannot take an operation, is not to be dialled ten
+/// times a second.
 const GOOD_LIFE: Duration = Duration::from_secs(5);
 /// Time for one attempt to connect.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes of rows in a frame, if one does not need more: small enough that on a slow line acknowledgements come often.
+/// Bytes of rows in a frame, if one does not need more: small enough that on a slow line
+/// acknowledgements come often.
 const FRAME_LEN: usize = 256 << 10;
 
 /// Why a link was not made, or ended.
@@ -73,7 +77,8 @@ impl From<LinkRefusal> for LinkError {
     }
 }
 
-/// Starts the thread that keeps a link to tracker `number` until that is removed, or this tracker stops.
+/// Starts the thread that keeps a link to tracker `number` until that is removed, or this tracker
+/// stops.
 pub(crate) fn start(shared: &Arc<Shared>, number: u32) {
     let thread = {
         let shared = shared.clone();
@@ -122,8 +127,13 @@ fn run(shared: &Arc<Shared>, number: u32) {
     }
 }
 
-/// Dials, greets and serves one link. `Ok` says why a link that stood has ended, and how long it stood.
-fn attempt(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) -> Result<(LinkError, Duration), LinkError> {
+/// Dials, greets and serves one link. `Ok` says why a link that stood has ended, and how long it
+/// stood.
+fn attempt(
+    shared: &Arc<Shared>,
+    number: u32,
+    address: &TrackerAddress,
+) -> Result<(LinkError, Duration), LinkError> {
     let (connection, key, admission) = dial(shared, address)?;
     let welcome = greet(shared, number, &connection).inspect_err(|_| connection.close());
     if let Err(LinkError::Refused(why)) = &welcome
@@ -140,7 +150,10 @@ fn attempt(shared: &Arc<Shared>, number: u32, address: &TrackerAddress) -> Resul
     Ok((ended, began.elapsed()))
 }
 
-fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, NetworkPublicKey, Admission), LinkError> {
+fn dial(
+    shared: &Shared,
+    address: &TrackerAddress,
+) -> Result<(Connection, NetworkPublicKey, Admission), LinkError> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in resolve(address).map_err(LinkError::Resolve)? {
         if shared.links_stop.is_set() {
@@ -148,7 +161,10 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Networ
         }
         match shared.keys.ring().security.dial(address, shared.dial_from, DIAL_TIMEOUT) {
             Ok((connection, key)) => {
-                let admission = shared.dialled.admit(address.ip(), connection.clone()).ok_or(LinkError::Closed)?;
+                let admission = shared
+                    .dialled
+                    .admit(address.ip(), connection.clone())
+                    .ok_or(LinkError::Closed)?;
                 return Ok((connection, key, admission));
             }
             Err(e) => last = e,
@@ -158,7 +174,11 @@ fn dial(shared: &Shared, address: &TrackerAddress) -> Result<(Connection, Networ
 }
 
 /// Exchanges the first frames and checks who answers.
-fn greet(shared: &Shared, number: u32, connection: &Connection) -> Result<ReplicaWelcome, LinkError> {
+fn greet(
+    shared: &Shared,
+    number: u32,
+    connection: &Connection,
+) -> Result<ReplicaWelcome, LinkError> {
     let hello = Hello::Replica(ReplicaHello {
         number: shared.number,
         address: shared.own_label(),
@@ -215,7 +235,8 @@ fn serve(
         Ok(()) => {
             let why = write_orders(shared, (connection, key), &received, &ended).err();
             connection.close();
-            // The reader has said its last word to the core before the core hears that the link is down.
+            // The reader has said its last word to the core before the core hears that the link is
+            // down.
             let heard = ended.recv().ok();
             why.or(heard).unwrap_or(LinkError::Closed)
         }
@@ -232,7 +253,8 @@ fn listen(shared: &Shared, link: LinkId, connection: &Connection) -> LinkError {
         reader.set_deadline(Some(Instant::now() + shared.limits.link_silence));
         match read_message(&mut reader, TRACKER_FRAME_LEN_MAX) {
             // The answer to a ping has nothing to say beyond that the other end is there.
-            Ok(ToDialler::Durable(durable)) if durable.checkpoint == 0 && durable.vector.iter().len() == 0 => {}
+            Ok(ToDialler::Durable(durable))
+                if durable.checkpoint == 0 && durable.vector.iter().len() == 0 => {}
             Ok(ToDialler::Unknown { .. }) => {}
             Ok(ToDialler::Durable(durable)) => {
                 if !shared.core.send(Input::LinkSaid(link, SyncMessage::Durable(durable))) {
@@ -247,7 +269,8 @@ fn listen(shared: &Shared, link: LinkId, connection: &Connection) -> LinkError {
     }
 }
 
-/// Sends what the core orders, and pings; returns when the reader has ended, the core has dropped the link, or all is to stop.
+/// Sends what the core orders, and pings; returns when the reader has ended, the core has dropped
+/// the link, or all is to stop.
 fn write_orders(
     shared: &Shared,
     (connection, key): (&Connection, NetworkPublicKey),
@@ -292,7 +315,8 @@ fn send_batch(connection: &Connection, batch: RowBatch) -> Result<(), LinkError>
     Ok(write_message(&mut connection.writer(), &ToAcceptor::Rows(batch)).map_err(FrameError::Io)?)
 }
 
-/// Sends rows of the store in frames that end between two transactions; the last one ends at `through`.
+/// Sends rows of the store in frames that end between two transactions; the last one ends at
+/// `through`.
 fn send_stored(
     connection: &Connection,
     store: &RowReader,

@@ -1,7 +1,7 @@
 //! A running tracker: its start, its status and its end.
 //!
-//! **Invariant:** every thread of a tracker is started here or in [`accept`], and [`Tracker::stop`] joins them all or
-//! names those that stayed.
+//! **Invariant:** every thread of a tracker is started here or in [`accept`], and [`Tracker::stop`]
+//! joins them all or names those that stayed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -36,8 +36,12 @@ use crate::types::{Fingerprint, StoreId, TrackerAddress};
 /// Time for the core to end: changes under way, and the disk.
 const CORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Links that are dialled: one to each tracker, and while it ends perhaps another.
-const DIALLED_BOUNDS: Bounds =
-    Bounds { proven: 2 * TRACKERS_MAX, proven_per_address: 2 * TRACKERS_MAX, unproven_per_address: 2 * TRACKERS_MAX, spare: 0 };
+const DIALLED_BOUNDS: Bounds = Bounds {
+    proven: 2 * TRACKERS_MAX,
+    proven_per_address: 2 * TRACKERS_MAX,
+    unproven_per_address: 2 * TRACKERS_MAX,
+    spare: 0,
+};
 /// Time for everything else to end once its connections are closed.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -81,19 +85,39 @@ impl Tracker {
     /// # Blocking
     /// While the store is read.
     pub fn start(config: TrackerConfig) -> Result<Self, TrackerError> {
-        let TrackerConfig { info, number, data_dir, listen, network_key, next_key_file, audit, limits } = config;
-        let line = info.get(number).ok_or(TrackerError::NoSuchNumber { number, count: info.count() })?;
-        if let Some((number, _)) = info.iter().find(|(other, address)| *other != number && address.port() == 0) {
+        let TrackerConfig {
+            info,
+            number,
+            data_dir,
+            listen,
+            network_key,
+            next_key_file,
+            audit,
+            limits,
+        } = config;
+        let line =
+            info.get(number).ok_or(TrackerError::NoSuchNumber { number, count: info.count() })?;
+        if let Some((number, _)) =
+            info.iter().find(|(other, address)| *other != number && address.port() == 0)
+        {
             return Err(TrackerError::PeerPort { number });
         }
         let found = network_key.fingerprint();
-        let next = || next_key_file.as_deref().and_then(|file| KeyPair::load(file).ok()).map(|key| key.fingerprint());
-        if let Some(expected) = info.fingerprint().filter(|expected| *expected != found && Some(*expected) != next()) {
+        let next = || {
+            next_key_file
+                .as_deref()
+                .and_then(|file| KeyPair::load(file).ok())
+                .map(|key| key.fingerprint())
+        };
+        if let Some(expected) =
+            info.fingerprint().filter(|expected| *expected != found && Some(*expected) != next())
+        {
             return Err(TrackerError::OtherNetwork { expected, found });
         }
         let lock = DirectoryLock::take(&data_dir)?;
         let store = RowStore::open(&data_dir, StoreId::from_bytes(rand::random()))?;
-        let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
+        let peers: Vec<u32> =
+            info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
         let state = store.state();
         let lineage = state.lineage.clone();
         let unflushed = store.unflushed();
@@ -111,7 +135,9 @@ impl Tracker {
         let stop = Stop::new();
         let shared = Arc::new(Shared {
             number,
-            trackers: Mutex::new(info.iter().map(|(number, address)| (number, address.clone())).collect()),
+            trackers: Mutex::new(
+                info.iter().map(|(number, address)| (number, address.clone())).collect(),
+            ),
             removals: Mutex::default(),
             info,
             address: listener.local_addr(),
@@ -200,15 +226,18 @@ impl Tracker {
         self.shared.core.ask(move |view| shared.status(view)).ok_or(TrackerError::Core)
     }
 
-    /// A channel that is disconnected when the tracker ends by itself, for use in a select; [`Tracker::stop`] tells why.
+    /// A channel that is disconnected when the tracker ends by itself, for use in a select;
+    /// [`Tracker::stop`] tells why.
     pub fn ended(&self) -> &Receiver<()> {
         self.shared.stop.channel()
     }
 
-    /// Ends in order: answers what is under way, tells every session, closes the store, and joins the threads.
+    /// Ends in order: answers what is under way, tells every session, closes the store, and joins
+    /// the threads.
     ///
     /// # Errors
-    /// Why the tracker had ended by itself, if so; [`TrackerError::Stayed`] if some threads did not end in time.
+    /// Why the tracker had ended by itself, if so; [`TrackerError::Stayed`] if some threads did not
+    /// end in time.
     ///
     /// # Blocking
     /// For some seconds at most.
@@ -250,7 +279,9 @@ impl Drop for Tracker {
 
 /// Opens the directory in a store, whose indexes are made if they are not there.
 fn open_directory(mut store: RowStore) -> Result<StoredDirectory, TrackerError> {
-    let Entries::Behind(through) = store.begin_entries(ENTRIES_VERSION)? else { return Ok(Directory::new(store)) };
+    let Entries::Behind(through) = store.begin_entries(ENTRIES_VERSION)? else {
+        return Ok(Directory::new(store));
+    };
     let mut directory = Directory::new(store);
     let mut count = 0;
     directory.make_entries(through, |store, through| {
@@ -285,7 +316,8 @@ fn run_core(core: Core, shared: &Shared) {
     }
 }
 
-/// Room for the other trackers, and for newcomers, is kept even when there are as many clients as there may be.
+/// Room for the other trackers, and for newcomers, is kept even when there are as many clients as
+/// there may be.
 fn accepted_bounds(limits: &TrackerLimits) -> Bounds {
     Bounds {
         proven: limits.connections,
@@ -295,8 +327,8 @@ fn accepted_bounds(limits: &TrackerLimits) -> Bounds {
     }
 }
 
-/// Binds the tracker's own line, or `listen`. An address that is not this machine's, as behind a router that passes the port on, is
-/// listened for at every address.
+/// Binds the tracker's own line, or `listen`. An address that is not this machine's, as behind a
+/// router that passes the port on, is listened for at every address.
 fn bind(line: &TrackerAddress, listen: Option<SocketAddr>) -> Result<Listener, TrackerError> {
     let wrap = |address| move |source| TrackerError::Listen { address, source };
     if let Some(address) = listen {
@@ -306,7 +338,11 @@ fn bind(line: &TrackerAddress, listen: Option<SocketAddr>) -> Result<Listener, T
     let first = resolve(line).map_err(unknown)?[0];
     match Listener::bind(first) {
         Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable && !line.is_ip() => {
-            let every: IpAddr = if first.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let every: IpAddr = if first.is_ipv4() {
+                Ipv4Addr::UNSPECIFIED.into()
+            } else {
+                Ipv6Addr::UNSPECIFIED.into()
+            };
             let every = SocketAddr::new(every, first.port());
             info!("{first} is not an address of this machine; listening at {every}");
             Listener::bind(every).map_err(wrap(every))

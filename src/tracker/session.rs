@@ -1,12 +1,14 @@
 //! One client's connection, from its hello to its end.
 //!
-//! **Invariant:** requests are carried out and answered in order. Only files that are shared by requests which have come together are
-//! handed to the core together, so that they share its wait for the disk; what comes behind waits for their answers. Nothing but the device's key, the address observed, and the password or
-//! token shown says who the client is. What rests on a login is done only while the core has it: a password that is replaced ends it at
-//! once, and the connection goes on logged out.
+//! **Invariant:** requests are carried out and answered in order. Only files that are shared by
+//! requests which have come together are handed to the core together, so that they share its wait
+//! for the disk; what comes behind waits for their answers. Nothing but the device's key, the
+//! address observed, and the password or token shown says who the client is. What rests on a login
+//! is done only while the core has it: a password that is replaced ends it at once, and the
+//! connection goes on logged out.
 //!
-//! Runs on the connection's own thread, which waits for the socket, for its turn to check a password, or for the core; it holds no
-//! lock meanwhile. While idle it holds no buffer.
+//! Runs on the connection's own thread, which waits for the socket, for its turn to check a
+//! password, or for the core; it holds no lock meanwhile. While idle it holds no buffer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,12 +28,16 @@ use super::vouch::{Allowance, RESUME_COST};
 use crate::net::{Admission, Connection, Reader, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX};
 use crate::types::{
-    DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken, UserEntry, UserId, Version,
+    DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken, UserEntry,
+    UserId, Version,
 };
 use crate::wire::frame::{FrameError, read_message_within, to_frame};
-use crate::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, Welcome};
+use crate::wire::tracker::{
+    AnnounceEntry, ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, Welcome,
+};
 
-/// How long an announce waits for its turn at most: less than the silence after which a connection is given up.
+/// How long an announce waits for its turn at most: less than the silence after which a connection
+/// is given up.
 const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(if cfg!(fuzzing) { 0 } else { 30 });
 /// How often an announce that waits looks whether its connection is still there.
 const LOOK: Duration = Duration::from_millis(100);
@@ -64,9 +70,24 @@ pub(crate) fn serve(
     let store = shared.lineage.store;
     let welcome = Welcome { version, number: shared.number, store, observed: address, clock_ms };
     outbox.send(to_frame(&FromTracker::Welcome(welcome)).into())?;
-    shared.key_events().into_iter().for_each(|event| outbox.push(to_frame(&FromTracker::Event(event)).into()));
-    let (key, over, allowance) = (shared.new_key(), Arc::new(AtomicBool::new(false)), Allowance::default());
-    let session = Session { shared, key, device, address, outbox, admission, allowance, over, user: None, was: None };
+    shared
+        .key_events()
+        .into_iter()
+        .for_each(|event| outbox.push(to_frame(&FromTracker::Event(event)).into()));
+    let (key, over, allowance) =
+        (shared.new_key(), Arc::new(AtomicBool::new(false)), Allowance::default());
+    let session = Session {
+        shared,
+        key,
+        device,
+        address,
+        outbox,
+        admission,
+        allowance,
+        over,
+        user: None,
+        was: None,
+    };
     session.run(connection)
 }
 
@@ -82,7 +103,8 @@ struct Session<'a> {
     /// Set by the core when the password has been replaced.
     over: Arc<AtomicBool>,
     user: Option<UserId>,
-    /// Whoever the device was until the password was replaced: it may be this device that did so, and repeats its request.
+    /// Whoever the device was until the password was replaced: it may be this device that did so,
+    /// and repeats its request.
     was: Option<UserId>,
 }
 
@@ -131,8 +153,13 @@ impl<'a> Session<'a> {
         self.notice_end();
         let deadline = Instant::now() + self.shared.limits.message;
         reader.set_deadline(Some(deadline));
-        let max = if self.user.is_some() { TRACKER_REQUEST_LEN_MAX } else { TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN };
-        let mut room = self.shared.unfinished.lease(self.address.ip(), reader.to_incoming(), deadline);
+        let max = if self.user.is_some() {
+            TRACKER_REQUEST_LEN_MAX
+        } else {
+            TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN
+        };
+        let mut room =
+            self.shared.unfinished.lease(self.address.ip(), reader.to_incoming(), deadline);
         read_message_within(reader, max, &mut room)
     }
 
@@ -143,7 +170,10 @@ impl<'a> Session<'a> {
 
     /// Hands a file that is shared to the core, if that is what is asked for.
     fn begin_share(&self, request: &Request) -> Option<Result<Making<'a>, CoreEnded>> {
-        let (user, (id, change)) = (self.user?, request.to_change().filter(|_| matches!(request, Request::ShareFile { .. }))?);
+        let (user, (id, change)) = (
+            self.user?,
+            request.to_change().filter(|_| matches!(request, Request::ShareFile { .. }))?,
+        );
         let shared: &'a Shared = self.shared;
         Some(shared.begin_change(self.caller(), user, id, change).ok_or(CoreEnded))
     }
@@ -159,20 +189,29 @@ impl<'a> Session<'a> {
     fn handle(&mut self, request: Request) -> Result<Reply, CoreEnded> {
         match request {
             Request::Ping => Ok(Reply::Pong),
-            Request::CreateUser { request, name, password } => {
-                self.shared.create_user(self.caller(), request, name, &password).map(reply).ok_or(CoreEnded)
-            }
+            Request::CreateUser { request, name, password } => self
+                .shared
+                .create_user(self.caller(), request, name, &password)
+                .map(reply)
+                .ok_or(CoreEnded),
             Request::Login { name, password } => self.log_in(name, &password),
             Request::Resume { token } => self.resume(&token),
             Request::ListTrackers => {
                 let shared = self.shared.clone();
-                let asked = self.shared.core.ask(move |view| (shared.trackers(view), view.replica.is_degraded()));
-                asked.map(|(entries, degraded)| Reply::Trackers { entries, degraded }).ok_or(CoreEnded)
+                let asked = self
+                    .shared
+                    .core
+                    .ask(move |view| (shared.trackers(view), view.replica.is_degraded()));
+                asked
+                    .map(|(entries, degraded)| Reply::Trackers { entries, degraded })
+                    .ok_or(CoreEnded)
             }
             Request::Unknown { .. } => Ok(Reply::Refused(Refusal::Unsupported)),
             other => match (self.user, self.was, other) {
                 (Some(user), _, other) => self.handle_of(user, other),
-                (None, Some(was), Request::ChangePassword { request, new, .. }) => self.password_changed(was, request, &new),
+                (None, Some(was), Request::ChangePassword { request, new, .. }) => {
+                    self.password_changed(was, request, &new)
+                }
                 _ => Ok(Reply::Refused(Refusal::LoginFirst)),
             },
         }
@@ -188,17 +227,24 @@ impl<'a> Session<'a> {
             Request::Logout => {
                 (self.user, self.was) = (None, None);
                 self.admission.unprove();
-                core.ask(move |view| view.presence.leave(key)).map(|()| Reply::Pong).ok_or(CoreEnded)
+                core.ask(move |view| view.presence.leave(key))
+                    .map(|()| Reply::Pong)
+                    .ok_or(CoreEnded)
             }
             Request::Renew => self.renew(user),
             Request::Tickets { groups } => self.tickets(user, groups),
-            Request::ChangePassword { request, old, new } => self.change_password(user, request, &old, &new),
+            Request::ChangePassword { request, old, new } => {
+                self.change_password(user, request, &old, &new)
+            }
             Request::Announce { entries } => self.announce(user, last_of_each(entries)),
             question => {
                 if self.shared.readers.are_behind() {
                     core.flush().ok_or(CoreEnded)?;
                 }
-                let looked = self.shared.readers.look(look_of(&question), |directory| answer(directory, user, &question));
+                let looked = self
+                    .shared
+                    .readers
+                    .look(look_of(&question), |directory| answer(directory, user, &question));
                 let answered = match looked {
                     Ok(Some(answered)) => answered,
                     Ok(None) => return Ok(Reply::Refused(Refusal::Busy)),
@@ -222,7 +268,8 @@ impl<'a> Session<'a> {
         let (key, until) = (self.key, Instant::now() + ANNOUNCE_WAIT_MAX);
         loop {
             let asked = self.shared.core.ask(move |view| {
-                let announced = view.presence.announce(key, user, &entries, view.replica.directory());
+                let announced =
+                    view.presence.announce(key, user, &entries, view.replica.directory());
                 announced.map_err(|wait| (wait, entries))
             });
             let wait = match asked.ok_or(CoreEnded)? {
@@ -235,7 +282,9 @@ impl<'a> Session<'a> {
             if wait > until {
                 return Ok(Reply::Refused(Refusal::Busy));
             }
-            while let Some(left) = wait.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            while let Some(left) =
+                wait.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            {
                 if self.admission.is_over() || self.shared.stop.wait(left.min(LOOK)) {
                     return Ok(Reply::Refused(Refusal::Busy));
                 }
@@ -294,14 +343,22 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Gives a token that lasts from now on, and rests on the same password as the session: it never outlives a replaced one.
+    /// Gives a token that lasts from now on, and rests on the same password as the session: it
+    /// never outlives a replaced one.
     fn renew(&mut self, user: UserId) -> Result<Reply, CoreEnded> {
-        if self.allowance.take(Instant::now(), 1) { self.renewed(user) } else { Ok(Reply::Refused(Refusal::Busy)) }
+        if self.allowance.take(Instant::now(), 1) {
+            self.renewed(user)
+        } else {
+            Ok(Reply::Refused(Refusal::Busy))
+        }
     }
 
     fn renewed(&self, user: UserId) -> Result<Reply, CoreEnded> {
         let key = self.key;
-        let asked = self.shared.core.ask(move |view| view.presence.password_of(key, user, view.directory()));
+        let asked = self
+            .shared
+            .core
+            .ask(move |view| view.presence.password_of(key, user, view.directory()));
         let password = asked.ok_or(CoreEnded)?;
         let renewed = |password| Reply::Renewed(self.shared.token(user, self.device, password));
         Ok(password.map_or(Reply::Refused(Refusal::LoginFirst), renewed))
@@ -322,8 +379,11 @@ impl<'a> Session<'a> {
             let void_until_ms = |group| presence.tickets_void_until_ms(group, user, directory);
             Some(groups.into_iter().map(|group| (group, void_until_ms(group))).collect::<Vec<_>>())
         });
-        let Some(groups) = asked.ok_or(CoreEnded)? else { return Ok(Reply::Refused(Refusal::LoginFirst)) };
-        let ticket = |(group, void_until_ms)| self.shared.ticket(group, user, self.device, void_until_ms);
+        let Some(groups) = asked.ok_or(CoreEnded)? else {
+            return Ok(Reply::Refused(Refusal::LoginFirst));
+        };
+        let ticket =
+            |(group, void_until_ms)| self.shared.ticket(group, user, self.device, void_until_ms);
         Ok(Reply::Tickets(groups.into_iter().map(ticket).collect()))
     }
 
@@ -331,11 +391,15 @@ impl<'a> Session<'a> {
     fn enter(&mut self, entry: UserEntry, password: Version) -> Result<Reply, CoreEnded> {
         let user = entry.user;
         if !self.admission.prove() {
-            warn!("{}: turned away after login: too many sessions here, or from there", self.address);
+            warn!(
+                "{}: turned away after login: too many sessions here, or from there",
+                self.address
+            );
             return Ok(Reply::Refused(Refusal::Busy));
         }
         let (outbox, over) = (self.outbox.clone(), self.over.clone());
-        let visitor = Visitor { user, device: self.device, address: self.address, outbox, password, over };
+        let visitor =
+            Visitor { user, device: self.device, address: self.address, outbox, password, over };
         let key = self.key;
         let entered = self.shared.core.ask(move |view| {
             let row = view.replica.directory().user_row(user).ok_or(Refusal::SessionOver)?;
@@ -343,7 +407,8 @@ impl<'a> Session<'a> {
                 return Err(Refusal::Disabled);
             }
             let must_change = row.must_change;
-            let looked = view.presence.log_in(key, visitor, view.replica.directory(), view.now_ms)?;
+            let looked =
+                view.presence.log_in(key, visitor, view.replica.directory(), view.now_ms)?;
             Ok((looked, must_change))
         });
         let must_change = match entered.ok_or(CoreEnded)? {
@@ -363,7 +428,11 @@ impl<'a> Session<'a> {
         for event in std::iter::once(self.shared.trackers_event()).chain(self.shared.key_events()) {
             self.outbox.push(to_frame(&FromTracker::Event(event)).into());
         }
-        Ok(Reply::LoggedIn { user: entry, token: self.shared.token(user, self.device, password), must_change })
+        Ok(Reply::LoggedIn {
+            user: entry,
+            token: self.shared.token(user, self.device, password),
+            must_change,
+        })
     }
 
     fn change_password(
@@ -373,15 +442,25 @@ impl<'a> Session<'a> {
         old: &Password,
         new: &Password,
     ) -> Result<Reply, CoreEnded> {
-        match self.shared.change_password(self.caller(), user, request, old, new).ok_or(CoreEnded)? {
+        match self
+            .shared
+            .change_password(self.caller(), user, request, old, new)
+            .ok_or(CoreEnded)?
+        {
             // Whatever may be signed else: the token that the client has is void.
             Ok(_) => self.renewed(user),
             Err(refusal) => Ok(Reply::Refused(refusal)),
         }
     }
 
-    /// The client repeats a request that has been carried out, and by that has ended its own login here: the new password is shown.
-    fn password_changed(&mut self, was: UserId, request: RequestStamp, new: &Password) -> Result<Reply, CoreEnded> {
+    /// The client repeats a request that has been carried out, and by that has ended its own login
+    /// here: the new password is shown.
+    fn password_changed(
+        &mut self,
+        was: UserId,
+        request: RequestStamp,
+        new: &Password,
+    ) -> Result<Reply, CoreEnded> {
         match self.shared.find_changed(self.caller(), was, request, new).ok_or(CoreEnded)? {
             Ok((entry, tag)) => match self.enter(entry, tag)? {
                 Reply::LoggedIn { token, .. } => Ok(Reply::Renewed(token)),

@@ -1,6 +1,7 @@
 //! What the threads of one tracker share.
 //!
-//! **Invariant:** everything here is either fixed at the start or guarded by a lock held for a few instructions.
+//! **Invariant:** everything here is either fixed at the start or guarded by a lock held for a few
+//! instructions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +24,9 @@ use super::readers::Readers;
 use crate::directory::Settings;
 use crate::net::{Budget, Registry, Source, Stop, Threads};
 use crate::types::limits::TRACKERS_MAX;
-use crate::types::{Fingerprint, Label, Lineage, TrackerAddress, TrackerEntry, TrackerInfo, TrackerState};
+use crate::types::{
+    Fingerprint, Label, Lineage, TrackerAddress, TrackerEntry, TrackerInfo, TrackerState,
+};
 use crate::wire::replication::LinkRefusal;
 use crate::wire::tracker::Event;
 
@@ -81,13 +84,15 @@ pub(crate) struct Shared {
     pub(crate) info: TrackerInfo,
     /// All trackers by number: those of the file, with what the operator has changed since.
     pub(crate) trackers: Mutex<BTreeMap<u32, TrackerAddress>>,
-    /// What the operator has changed of the file's list since, and the addresses that are none of the network's any more, as far as
-    /// they are known: at most as many as the operator has removed while this tracker ran.
+    /// What the operator has changed of the file's list since, and the addresses that are none of
+    /// the network's any more, as far as they are known: at most as many as the operator has
+    /// removed while this tracker ran.
     pub(crate) removals: Mutex<Removals>,
     /// Where this tracker listens.
     pub(crate) address: SocketAddr,
-    /// The local address to dial from, so that the other end's log shows the address that `tracker_info.txt` names; none if
-    /// this tracker listens elsewhere (`--listen`), as behind port forwarding.
+    /// The local address to dial from, so that the other end's log shows the address that
+    /// `tracker_info.txt` names; none if this tracker listens elsewhere (`--listen`), as behind
+    /// port forwarding.
     pub(crate) dial_from: Option<IpAddr>,
     /// Where its store is.
     pub(crate) data_dir: PathBuf,
@@ -121,8 +126,8 @@ pub(crate) struct Shared {
     pub(crate) threads: Threads,
     /// No more connections are taken: the tracker is to end, or has ended by itself.
     pub(crate) stop: Stop,
-    /// No more links are dialled, and those that stand are to end. Set after the core has ended, so that the last changes still reach
-    /// the other trackers.
+    /// No more links are dialled, and those that stand are to end. Set after the core has ended, so
+    /// that the last changes still reach the other trackers.
     pub(crate) links_stop: Stop,
     /// When the tracker started.
     pub(crate) started: Instant,
@@ -144,7 +149,8 @@ impl Shared {
         self.next_key.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Counts an oddity from there. If the log is to tell of it, returns how many like it were left out since the last time.
+    /// Counts an oddity from there. If the log is to tell of it, returns how many like it were left
+    /// out since the last time.
     pub(crate) fn is_news(&self, address: IpAddr, oddity: Oddity) -> Option<LeftOut> {
         self.named.admit((Source::of(address), oddity), Instant::now())
     }
@@ -183,17 +189,25 @@ impl Shared {
 
     /// What clients are told of the trackers.
     pub(crate) fn trackers_event(&self) -> Event {
-        let removed = self.removals.lock().addresses.iter().take(TRACKERS_MAX).map(TrackerAddress::to_label).collect();
+        let removed = self
+            .removals
+            .lock()
+            .addresses
+            .iter()
+            .take(TRACKERS_MAX)
+            .map(TrackerAddress::to_label)
+            .collect();
         Event::Trackers { addresses: self.tracker_labels(), removed }
     }
 
-    /// What clients are told of the network's key, if another takes its place or has done so. The end of the change before
-    /// comes first: a client that has missed it can take up the next one.
+    /// What clients are told of the network's key, if another takes its place or has done so. The
+    /// end of the change before comes first: a client that has missed it can take up the next one.
     pub(crate) fn key_events(&self) -> Vec<Event> {
         self.keys.ring().rotations().map(|rotation| Event::NetworkKey { rotation }).collect()
     }
 
-    /// Tells whether the operator has removed the tracker that says to have this number and address.
+    /// Tells whether the operator has removed the tracker that says to have this number and
+    /// address.
     pub(crate) fn is_removed(&self, number: u32, address: &Label) -> bool {
         self.removals.lock().has(number, address)
     }
@@ -202,10 +216,13 @@ impl Shared {
     pub(crate) fn compare_trackers(&self, number: u32, theirs: &[Label]) {
         let ours = self.tracker_labels();
         let only = |these: &[Label], others: &[Label]| {
-            let only: Vec<String> = these.iter().filter(|l| !others.contains(l)).map(ToString::to_string).collect();
+            let only: Vec<String> =
+                these.iter().filter(|l| !others.contains(l)).map(ToString::to_string).collect();
             if only.is_empty() { "none".to_owned() } else { only.join(", ") }
         };
-        if ours.iter().any(|label| !theirs.contains(label)) || theirs.iter().any(|label| !ours.contains(label)) {
+        if ours.iter().any(|label| !theirs.contains(label))
+            || theirs.iter().any(|label| !ours.contains(label))
+        {
             let words = format!(
                 "tracker {number} knows other trackers than this one: only there {}; only here {}",
                 only(theirs, &ours),
@@ -217,8 +234,8 @@ impl Shared {
         }
     }
 
-    /// Takes over the trackers that the operator has added or removed. The thread of one that was removed
-    /// ends by itself.
+    /// Takes over the trackers that the operator has added or removed. The thread of one that was
+    /// removed ends by itself.
     pub(crate) fn follow_settings(&self, settings: &Settings) -> Others {
         let mut list: BTreeMap<u32, TrackerAddress> =
             self.info.iter().map(|(number, address)| (number, address.clone())).collect();
@@ -226,12 +243,15 @@ impl Shared {
             match address.as_deref().map(str::parse) {
                 None => drop(list.remove(&number)),
                 Some(Ok(address)) => drop(list.insert(number, address)),
-                Some(Err(e)) => log::warn!("tracker {number} has an address that cannot be used: {e}"),
+                Some(Err(e)) => {
+                    log::warn!("tracker {number} has an address that cannot be used: {e}")
+                }
             }
         }
         let mut trackers = self.trackers.lock();
         let mut dialling = self.dialling.lock();
-        let others: Vec<u32> = list.keys().copied().filter(|number| *number != self.number).collect();
+        let others: Vec<u32> =
+            list.keys().copied().filter(|number| *number != self.number).collect();
         {
             let mut removals = self.removals.lock();
             removals.changed.clone_from(&settings.trackers);

@@ -8,7 +8,8 @@ use super::outbox::Outbox;
 use crate::net::Connection;
 use crate::types::{RowBatch, VersionVector};
 
-/// Orders that may wait at a dialled link: the replica has one batch under way at a time, so a few are plenty.
+/// Orders that may wait at a dialled link: the replica has one batch under way at a time, so a few
+/// are plenty.
 pub(crate) const ORDERS_MAX: usize = 16;
 
 /// What the thread of a dialled link is to send.

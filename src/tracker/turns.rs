@@ -1,9 +1,11 @@
-//! A queue in which those of one kind wait for each other, and the kinds take turns; and one of lanes that take turns, in each of which
-//! the kinds do.
+//! A queue in which those of one kind wait for each other, and the kinds take turns; and one of
+//! lanes that take turns, in each of which the kinds do.
 //!
-//! **Invariant:** between two turns of a kind that waits, every other kind that waits has at most one, and so with lanes.
+//! **Invariant:** between two turns of a kind that waits, every other kind that waits has at most
+//! one, and so with lanes.
 //!
-//! Pure. Taking a turn costs nothing that grows with the number who wait; leaving the queue costs a look at all kinds that wait.
+//! Pure. Taking a turn costs nothing that grows with the number who wait; leaving the queue costs a
+//! look at all kinds that wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -144,7 +146,9 @@ mod tests {
     #[test]
     fn lanes_take_turns_and_the_kinds_in_them() {
         let mut lanes = Lanes::default();
-        let push = |lanes: &mut Lanes<_, _, _>, one: &'static str| lanes.push(one.as_bytes()[0], one.as_bytes()[1], 2, one);
+        let push = |lanes: &mut Lanes<_, _, _>, one: &'static str| {
+            lanes.push(one.as_bytes()[0], one.as_bytes()[1], 2, one)
+        };
         for one in ["Aa1", "Aa2", "Ab1", "Ba1", "Ac1", "Ca1"] {
             assert!(push(&mut lanes, one));
         }

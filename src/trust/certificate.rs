@@ -1,14 +1,15 @@
 //! The certificates that trackers and devices show, made at each start from their keys.
 //!
-//! **Invariant:** a tracker's own key lives as long as its process and is nowhere else; a certificate is made in one place.
+//! **Invariant:** a tracker's own key lives as long as its process and is nowhere else; a
+//! certificate is made in one place.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
-    PublicKeyData, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyUsagePurpose, PublicKeyData, SignatureAlgorithm, SigningKey,
 };
 use rustls::crypto::aws_lc_rs::sign::any_eddsa_type;
 use rustls::pki_types::CertificateDer;
@@ -16,7 +17,8 @@ use rustls::sign::CertifiedKey;
 
 use super::{KeyError, KeyPair};
 
-/// The name that every tracker's certificate bears: names mean nothing here, but the certificate must have one.
+/// The name that every tracker's certificate bears: names mean nothing here, but the certificate
+/// must have one.
 pub(crate) const TRACKER_NAME: &str = "tracker.posse";
 /// The same for devices.
 const DEVICE_NAME: &str = "device.posse";
@@ -58,7 +60,8 @@ impl Identity {
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let network_certificate = authority.self_signed(&Signer(network))?;
         let own = KeyPair::generate()?;
-        let certificate = params(TRACKER_NAME)?.signed_by(&Signer(&own), &Issuer::new(authority, Signer(network)))?;
+        let certificate = params(TRACKER_NAME)?
+            .signed_by(&Signer(&own), &Issuer::new(authority, Signer(network)))?;
         Self::new(vec![certificate.into(), network_certificate.into()], &own)
     }
 
@@ -116,12 +119,14 @@ fn check_clock(now: SystemTime) -> Result<(), IdentityError> {
     }
 }
 
-/// Valid at all times: what ends a tracker's certificate is the end of its process, what ends a network's is a new key.
+/// Valid at all times: what ends a tracker's certificate is the end of its process, what ends a
+/// network's is a new key.
 fn params(name: &str) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(vec![name.to_owned()])?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params)
 }
 
@@ -151,7 +156,10 @@ mod tests {
         let (network, device) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let tracker = Identity::of_tracker(&network).unwrap();
         assert_eq!(shown(&tracker), Some(Chain::Tracker(network.network())));
-        assert_eq!(shown(&Identity::of_device(&device).unwrap()), Some(Chain::Device(device.device())));
+        assert_eq!(
+            shown(&Identity::of_device(&device).unwrap()),
+            Some(Chain::Device(device.device()))
+        );
         let other = Identity::of_tracker(&KeyPair::generate().unwrap()).unwrap();
         let (own, theirs) = (&tracker.certified.cert, &other.certified.cert);
         assert_eq!(chain_of(&own[0], &theirs[1..]), None, "not signed by that network");

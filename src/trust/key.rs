@@ -1,9 +1,10 @@
 //! An Ed25519 key pair and its file.
 //!
-//! **Invariant:** a key file is written whole, mode 0600, under its final name, and never replaces one that is there: of two programs that
-//! make it at the same time, both go on with the same key.
+//! **Invariant:** a key file is written whole, mode 0600, under its final name, and never replaces
+//! one that is there: of two programs that make it at the same time, both go on with the same key.
 //!
-//! The file is PKCS#8 in PEM (RFC 5958, RFC 7468), as `openssl genpkey -algorithm ed25519` makes it. Blocks on the disk.
+//! The file is PKCS#8 in PEM (RFC 5958, RFC 7468), as `openssl genpkey -algorithm ed25519` makes
+//! it. Blocks on the disk.
 
 use std::fmt;
 use std::fs;
@@ -66,12 +67,14 @@ impl KeyPair {
     /// [`KeyError::Random`].
     pub fn generate() -> Result<Self, KeyError> {
         let pair = Ed25519KeyPair::generate().map_err(|_| KeyError::Random)?;
-        let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).map_err(|_| KeyError::Random)?;
+        let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair)
+            .map_err(|_| KeyError::Random)?;
         let pkcs8 = Zeroizing::new(der.as_ref().to_vec());
         Ok(Self { pair, pkcs8 })
     }
 
-    /// Reads the key in `path`, or makes a new one there, with the directories above it. Tells whether it was made.
+    /// Reads the key in `path`, or makes a new one there, with the directories above it. Tells
+    /// whether it was made.
     ///
     /// # Errors
     /// Every [`KeyError`].
@@ -122,7 +125,8 @@ impl KeyPair {
 
     /// Writes the key to a file that must not be there yet.
     fn save_new(&self, path: &Path) -> io::Result<()> {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(directory)?;
         let temporary = directory.join(format!(".key-{:016x}", rand::random::<u64>()));
         let written = self.write_to(&temporary).and_then(|()| put_in_place(&temporary, path));
@@ -133,7 +137,8 @@ impl KeyPair {
     }
 
     fn write_to(&self, path: &Path) -> io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let text = self.to_pem();
         file.write_all(text.as_bytes())?;
         file.sync_all()
@@ -141,7 +146,10 @@ impl KeyPair {
 
     fn to_pem(&self) -> Zeroizing<String> {
         let block = pem::Pem::new("PRIVATE KEY", self.pkcs8.as_slice());
-        let text = pem::encode_config(&block, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF));
+        let text = pem::encode_config(
+            &block,
+            pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
+        );
         block.into_contents().zeroize();
         Zeroizing::new(text)
     }
@@ -181,8 +189,8 @@ impl KeyPair {
     }
 }
 
-/// Gives a file its name without ever replacing one that is there: by a hard link, or, where the file system has none, by a rename that
-/// refuses to.
+/// Gives a file its name without ever replacing one that is there: by a hard link, or, where the
+/// file system has none, by a rename that refuses to.
 fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(temporary, path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {}
@@ -210,7 +218,11 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let (read, new) = KeyPair::load_or_make(&path).unwrap();
         assert!(!new && read.public() == made.public());
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(
+            fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
         assert_eq!(format!("{made:?}"), "[redacted]");
     }
 
@@ -219,7 +231,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("network.key");
         let keys: Vec<[u8; 32]> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| KeyPair::load_or_make(&path).unwrap().0.public())).collect();
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| KeyPair::load_or_make(&path).unwrap().0.public()))
+                .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(keys.iter().all(|key| *key == keys[0]));
@@ -232,7 +246,10 @@ mod tests {
         fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
         assert!(matches!(KeyPair::load(&path), Err(KeyError::Readable { .. })));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(KeyPair::load_or_make(&path), Err(KeyError::NotAKey { .. })), "and it is not replaced");
+        assert!(
+            matches!(KeyPair::load_or_make(&path), Err(KeyError::NotAKey { .. })),
+            "and it is not replaced"
+        );
         assert!(matches!(KeyPair::load(dir.path()), Err(KeyError::NotAKey { .. })));
         assert!(matches!(KeyPair::load(&dir.path().join("absent")), Err(KeyError::File { .. })));
     }
@@ -243,7 +260,14 @@ mod tests {
         let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIGEfo2yBnUBClv618CRjIwwV4C8Rzvy9N1JwdvQvXr+W\n-----END PRIVATE KEY-----\n";
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("network.key");
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap().write_all(pem.as_bytes()).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .unwrap()
+            .write_all(pem.as_bytes())
+            .unwrap();
         let key = KeyPair::load(&path).unwrap();
         assert_eq!(*key.to_pem(), pem);
     }

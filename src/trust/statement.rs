@@ -1,7 +1,8 @@
 //! Tokens and tickets: how they are signed, and how a signature is checked.
 //!
-//! **Invariant:** what is signed is a text that names the kind of statement and its version, a zero byte, and the claims as they go over the
-//! wire; so no statement can be taken for one of another kind.
+//! **Invariant:** what is signed is a text that names the kind of statement and its version, a zero
+//! byte, and the claims as they go over the wire; so no statement can be taken for one of another
+//! kind.
 //!
 //! No IO. A signature costs about 20 microseconds, a check about 50.
 
@@ -12,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::KeyPair;
 use crate::types::{
-    Fingerprint, KeyRotation, PublicKey, RotationStage, SessionToken, Signature, Ticket, TicketClaims, TokenClaims,
+    Fingerprint, KeyRotation, PublicKey, RotationStage, SessionToken, Signature, Ticket,
+    TicketClaims, TokenClaims,
 };
 use crate::wire::Wire;
 
@@ -40,12 +42,14 @@ impl NetworkPublicKey {
         Fingerprint::from_bytes(Sha256::digest(self.0).into())
     }
 
-    /// Tells whether the network's key signed the token. Expiry, device and password are for the caller to check.
+    /// Tells whether the network's key signed the token. Expiry, device and password are for the
+    /// caller to check.
     pub fn signed_token(&self, token: &SessionToken) -> bool {
         self.signed(TOKEN, &token.claims, &token.signature)
     }
 
-    /// Tells whether the network's key signed the ticket. Expiry, device and group are for the caller to check.
+    /// Tells whether the network's key signed the ticket. Expiry, device and group are for the
+    /// caller to check.
     pub fn signed_ticket(&self, ticket: &Ticket) -> bool {
         self.signed(TICKET, &ticket.claims, &ticket.signature)
     }
@@ -57,7 +61,9 @@ impl NetworkPublicKey {
     }
 
     fn signed(&self, kind: &[u8], claims: &impl Wire, signature: &Signature) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.0).verify(&message(kind, claims), signature.as_bytes()).is_ok()
+        UnparsedPublicKey::new(&ED25519, &self.0)
+            .verify(&message(kind, claims), signature.as_bytes())
+            .is_ok()
     }
 }
 
@@ -95,7 +101,8 @@ impl KeyPair {
         Ticket { signature: self.sign(&message(TICKET, &claims)), claims }
     }
 
-    /// Signs that another key is to take the place of this one; both count until the operator ends that.
+    /// Signs that another key is to take the place of this one; both count until the operator ends
+    /// that.
     pub fn begin_rotation(&self, new: NetworkPublicKey) -> KeyRotation {
         self.sign_rotation(RotationStage::Begun, new)
     }
@@ -122,8 +129,9 @@ mod tests {
 
     /// The bytes that docs/PROTOCOL.md gives for a vector.
     fn documented(vector: &str) -> String {
-        let rows =
-            include_str!("../../docs/PROTOCOL.md").lines().filter_map(|line| line.strip_prefix(&format!("| {vector} | `")));
+        let rows = include_str!("../../docs/PROTOCOL.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix(&format!("| {vector} | `")));
         let rows: Vec<&str> = rows.collect();
         assert_eq!(rows.len(), 1, "{vector}");
         rows[0].trim_end_matches("` |").to_owned()
@@ -136,27 +144,48 @@ mod tests {
     /// The vectors were computed by another program, from the document alone.
     #[test]
     fn statements_are_signed_as_documented() {
-        let pkcs8 = [&b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"[..], &Vec::from_iter(0..32)].concat();
+        let pkcs8 = [
+            &b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"[..],
+            &Vec::from_iter(0..32),
+        ]
+        .concat();
         let key = KeyPair::from_pkcs8(&pkcs8).unwrap();
         assert_eq!(hex(&key.public()), documented("public key"));
-        assert_eq!(key.device().to_string(), documented("fingerprint of the network, or id of the device, with that key"));
+        assert_eq!(
+            key.device().to_string(),
+            documented("fingerprint of the network, or id of the device, with that key")
+        );
         assert_eq!(key.fingerprint().to_string(), format!("sha256:{}", key.device()));
         let (user, device) = (UserId::from_bytes([0x11; 16]), DeviceId::from_bytes([0x55; 32]));
-        let password = Version { stamp: Stamp::new(1_700_000_000_000, 7), request: RequestId::from_bytes([0x44; 16]) };
+        let password = Version {
+            stamp: Stamp::new(1_700_000_000_000, 7),
+            request: RequestId::from_bytes([0x44; 16]),
+        };
         let issued_ms = 1_700_000_100_000;
         let expires_ms = issued_ms + TOKEN_LIFETIME.as_millis() as u64;
         let token = key.sign_token(TokenClaims { user, device, password, issued_ms, expires_ms });
         assert_eq!(hex(&token.claims.to_bytes()), documented("token claims"));
         assert_eq!(hex(token.signature.as_bytes()), documented("token signature"));
-        assert_eq!(token.to_bytes(), [token.claims.to_bytes(), token.signature.to_bytes()].concat());
+        assert_eq!(
+            token.to_bytes(),
+            [token.claims.to_bytes(), token.signature.to_bytes()].concat()
+        );
         let expires_ms = issued_ms + TICKET_LIFETIME.as_millis() as u64;
-        let ticket =
-            key.sign_ticket(TicketClaims { group: GroupId::from_bytes([0x22; 16]), user, device, issued_ms, expires_ms });
+        let ticket = key.sign_ticket(TicketClaims {
+            group: GroupId::from_bytes([0x22; 16]),
+            user,
+            device,
+            issued_ms,
+            expires_ms,
+        });
         assert_eq!(hex(&ticket.claims.to_bytes()), documented("ticket claims"));
         assert_eq!(hex(ticket.signature.as_bytes()), documented("ticket signature"));
         for text in [TOKEN, TICKET, SUCCESSION] {
             let text = std::str::from_utf8(text).unwrap().strip_suffix('\0').unwrap();
-            assert!(include_str!("../../docs/PROTOCOL.md").contains(&format!("the ASCII text `{text}`, a zero byte")));
+            assert!(
+                include_str!("../../docs/PROTOCOL.md")
+                    .contains(&format!("the ASCII text `{text}`, a zero byte"))
+            );
         }
     }
 
@@ -164,7 +193,13 @@ mod tests {
     fn a_statement_holds_for_its_key_its_kind_and_its_words_alone() {
         let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let (user, device) = (UserId::from_bytes([1; 16]), DeviceId::from_bytes([2; 32]));
-        let claims = TicketClaims { group: GroupId::from_bytes([3; 16]), user, device, issued_ms: 1, expires_ms: 2 };
+        let claims = TicketClaims {
+            group: GroupId::from_bytes([3; 16]),
+            user,
+            device,
+            issued_ms: 1,
+            expires_ms: 2,
+        };
         let ticket = key.sign_ticket(claims);
         assert!(key.network().signed_ticket(&ticket) && !other.network().signed_ticket(&ticket));
         for changed in [
@@ -177,9 +212,12 @@ mod tests {
             assert!(!key.network().signed_ticket(&Ticket { claims: changed, ..ticket }));
         }
         let password = Version { stamp: Stamp::ZERO, request: RequestId::from_bytes([7; 16]) };
-        let token = key.sign_token(TokenClaims { user, device, password, issued_ms: 1, expires_ms: 2 });
+        let token =
+            key.sign_token(TokenClaims { user, device, password, issued_ms: 1, expires_ms: 2 });
         assert!(key.network().signed_token(&token) && !other.network().signed_token(&token));
-        assert!(!key.network().signed_token(&SessionToken { signature: ticket.signature, ..token }));
+        assert!(
+            !key.network().signed_token(&SessionToken { signature: ticket.signature, ..token })
+        );
     }
 
     #[test]
@@ -192,9 +230,15 @@ mod tests {
             assert!(!old.network().signed_rotation(&KeyRotation { stage, ..rotation }));
             assert!(old.network().signed_rotation(&old.sign_rotation(stage, new.network())));
         }
-        assert!(!new.network().signed_rotation(&rotation) && !other.network().signed_rotation(&rotation));
+        assert!(
+            !new.network().signed_rotation(&rotation)
+                && !other.network().signed_rotation(&rotation)
+        );
         let forged = KeyRotation { old: rotation.old, ..other.begin_rotation(new.network()) };
         assert!(!old.network().signed_rotation(&forged));
-        assert!(!old.network().signed_rotation(&KeyRotation { new: other.network().into(), ..rotation }));
+        assert!(
+            !old.network()
+                .signed_rotation(&KeyRotation { new: other.network().into(), ..rotation })
+        );
     }
 }

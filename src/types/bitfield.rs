@@ -1,6 +1,7 @@
 //! One bit a piece, most significant bit first, as BEP 3 sends it.
 //!
-//! **Invariant:** the bytes are `count` rounded up to whole bytes, the spare bits are zero, and `ones` counts the set bits.
+//! **Invariant:** the bytes are `count` rounded up to whole bytes, the spare bits are zero, and
+//! `ones` counts the set bits.
 
 use super::PieceIndex;
 
@@ -114,11 +115,11 @@ impl Bitfield {
 
     /// The numbers of the pieces in the set, in order.
     pub fn iter_ones(&self) -> impl Iterator<Item = u32> + '_ {
-        self.bytes
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte != 0)
-            .flat_map(|(i, &byte)| (0..8u32).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| i as u32 * 8 + bit))
+        self.bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).flat_map(|(i, &byte)| {
+            (0..8u32)
+                .filter(move |bit| byte & (0x80 >> bit) != 0)
+                .map(move |bit| i as u32 * 8 + bit)
+        })
     }
 }
 
@@ -141,7 +142,10 @@ mod tests {
         assert_eq!(Bitfield::full(9).as_bytes(), [0xff, 0x80]);
         assert_eq!(Bitfield::full(8).as_bytes(), [0xff]);
         assert_eq!(Bitfield::full(0).as_bytes(), [0u8; 0]);
-        assert_eq!(Bitfield::from_bytes(vec![0xff], 9), Err(BitfieldError::Len { got: 1, want: 2 }));
+        assert_eq!(
+            Bitfield::from_bytes(vec![0xff], 9),
+            Err(BitfieldError::Len { got: 1, want: 2 })
+        );
         assert_eq!(Bitfield::from_bytes(vec![0xff, 0x81], 9), Err(BitfieldError::SpareBits));
         assert_eq!(Bitfield::from_bytes(vec![0xff, 0x80], 9).unwrap(), Bitfield::full(9));
     }

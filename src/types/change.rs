@@ -2,7 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash, SettingName, Sha1Digest, Stamp, UserId, UserName};
+use super::{
+    FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash, SettingName, Sha1Digest, Stamp,
+    UserId, UserName,
+};
 
 /// What the directory knows about a file's content.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,8 +25,8 @@ pub struct FileFacts {
 }
 
 impl FileFacts {
-    /// Returns the id that commits to all of these facts: a hash over them, each variable part preceded by
-    /// its length.
+    /// Returns the id that commits to all of these facts: a hash over them, each variable part
+    /// preceded by its length.
     pub fn id(&self) -> FileId {
         let mut hasher = Sha256::new();
         hasher.update(b"file");
@@ -47,8 +50,8 @@ impl FileFacts {
 pub struct RequestStamp {
     /// Its id: every copy has the same one.
     pub id: super::RequestId,
-    /// The client's estimate of the network's clock when it was first asked. Copies have the same one,
-    /// but for those asked after a tracker refused an earlier one with [`Refusal::Overtaken`].
+    /// The client's estimate of the network's clock when it was first asked. Copies have the same
+    /// one, but for those asked after a tracker refused an earlier one with [`Refusal::Overtaken`].
     pub at: Stamp,
 }
 
@@ -117,7 +120,8 @@ pub enum Change {
         /// The file.
         file: FileFacts,
     },
-    /// Offers a file to the group in place of another of the same name; its first sharer or the owner may.
+    /// Offers a file to the group in place of another of the same name; its first sharer or the
+    /// owner may.
     ReplaceFile {
         /// The group.
         group: GroupId,
@@ -290,14 +294,20 @@ pub enum Refusal {
     /// The tracker has too much to do; nothing was changed.
     #[error("the tracker is busy; try again in a moment")]
     Busy,
-    /// Too many wrong passwords were given for the account, or from the address; this one was not looked at.
+    /// Too many wrong passwords were given for the account, or from the address; this one was not
+    /// looked at.
     #[error("too many attempts to log in; wait for half a minute, then try again")]
     TooManyAttempts,
-    /// The address or the user has made as many accounts, groups or requests as they may in an hour.
-    #[error("you have made as many of these in the last hour as you may; try again in some minutes")]
+    /// The address or the user has made as many accounts, groups or requests as they may in an
+    /// hour.
+    #[error(
+        "you have made as many of these in the last hour as you may; try again in some minutes"
+    )]
     TooMany,
     /// The request's own time is too far from the tracker's clock.
-    #[error("the clocks of this client's trackers differ by more than a minute; tell the operator to set them right")]
+    #[error(
+        "the clocks of this client's trackers differ by more than a minute; tell the operator to set them right"
+    )]
     WrongTime {
         /// The tracker's clock, in milliseconds since the Unix epoch.
         clock_ms: u64,
@@ -326,15 +336,17 @@ pub enum Refusal {
     /// The tracker does not know the request: it is older than the client.
     #[error("the tracker does not know this request; it is older than this client")]
     Unsupported,
-    /// What the request rests on was written later than the request's own time: the client asks again,
-    /// under the same id, with a later one.
+    /// What the request rests on was written later than the request's own time: the client asks
+    /// again, under the same id, with a later one.
     #[error("others were changing the same thing at the same time; nothing was changed, try again")]
     Overtaken {
         /// The request's time must be above this stamp.
         above: Stamp,
     },
     /// A reason that a later version of the tracker knows.
-    #[error("the tracker gives a reason that this client does not know (number {0}); update this client")]
+    #[error(
+        "the tracker gives a reason that this client does not know (number {0}); update this client"
+    )]
     Other(u8),
 }
 
@@ -355,7 +367,9 @@ impl std::fmt::Display for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Groups => "you own as many groups as one account may",
-            Self::Memberships => "you are in, or have asked to join, as many groups as one account may",
+            Self::Memberships => {
+                "you are in, or have asked to join, as many groups as one account may"
+            }
             Self::Files => "you offer as many files as one account may",
             Self::Members => "the group has as many members and requests as it may",
         })

@@ -1,7 +1,9 @@
-//! What a network's key vouches for: that a device may act as a user, and that a user's device is in a group.
+//! What a network's key vouches for: that a device may act as a user, and that a user's device is
+//! in a group.
 //!
-//! **Invariant:** a statement is worth nothing before its signature was checked, and nothing to any device but the one it names: whoever
-//! takes it also checks the key at the other end of the connection.
+//! **Invariant:** a statement is worth nothing before its signature was checked, and nothing to any
+//! device but the one it names: whoever takes it also checks the key at the other end of the
+//! connection.
 //!
 //! Times are milliseconds since the Unix epoch on the trackers' clocks.
 
@@ -34,7 +36,8 @@ pub struct TokenClaims {
     pub expires_ms: u64,
 }
 
-/// A session token: claims signed with the network's key. Prints as `[redacted]`, and its signature is wiped when it is dropped.
+/// A session token: claims signed with the network's key. Prints as `[redacted]`, and its signature
+/// is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionToken {
     /// What it says.
@@ -87,7 +90,10 @@ pub struct Ticket {
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("claims", &self.claims).field("signature", &"[redacted]").finish()
+        f.debug_struct("Ticket")
+            .field("claims", &self.claims)
+            .field("signature", &"[redacted]")
+            .finish()
     }
 }
 
@@ -103,7 +109,16 @@ mod tests {
         let claims = TokenClaims { user, device, password, issued_ms: 1, expires_ms: 2 };
         let token = SessionToken { claims, signature: Signature::from_bytes([0xab; 64]) };
         assert_eq!(format!("{token:?} {claims:?}"), "[redacted] [redacted]");
-        let claims = TicketClaims { group: GroupId::from_bytes([3; 16]), user, device, issued_ms: 1, expires_ms: 2 };
-        assert!(!format!("{:?}", Ticket { claims, signature: Signature::from_bytes([0xab; 64]) }).contains("abab"));
+        let claims = TicketClaims {
+            group: GroupId::from_bytes([3; 16]),
+            user,
+            device,
+            issued_ms: 1,
+            expires_ms: 2,
+        };
+        assert!(
+            !format!("{:?}", Ticket { claims, signature: Signature::from_bytes([0xab; 64]) })
+                .contains("abab")
+        );
     }
 }

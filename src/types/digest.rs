@@ -1,4 +1,5 @@
-//! SHA-1 digests: of a piece or a whole file, and the info hash that names a file's metainfo (BEP 3).
+//! SHA-1 digests: of a piece or a whole file, and the info hash that names a file's metainfo (BEP
+//! 3).
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,11 @@
-//! Makes text from elsewhere safe to show: what would steer a terminal, hide, or turn text around is written out.
+//! Makes text from elsewhere safe to show: what would steer a terminal, hide, or turn text around
+//! is written out.
 //!
-//! **Invariant:** what comes out of [`escape`] is one line, and shows every character of which it is made.
+//! **Invariant:** what comes out of [`escape`] is one line, and shows every character of which it
+//! is made.
 //!
-//! Both logs, and everything that a client or tracker prints, go through here: names, addresses, and the words of other programs.
+//! Both logs, and everything that a client or tracker prints, go through here: names, addresses,
+//! and the words of other programs.
 
 use std::borrow::Cow;
 
@@ -27,7 +30,8 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Replaces the same characters in a JSON text by JSON's own `\uXXXX`: it stays the same value. Outside of strings JSON has none.
+/// Replaces the same characters in a JSON text by JSON's own `\uXXXX`: it stays the same value.
+/// Outside of strings JSON has none.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unsafe) {
         return Cow::Borrowed(json);
@@ -36,7 +40,10 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     for character in json.chars() {
         if is_unsafe(character) {
             let mut units = [0; 2];
-            character.encode_utf16(&mut units).iter().for_each(|unit| safe.push_str(&format!("\\u{unit:04x}")));
+            character
+                .encode_utf16(&mut units)
+                .iter()
+                .for_each(|unit| safe.push_str(&format!("\\u{unit:04x}")));
         } else {
             safe.push(character);
         }
@@ -44,8 +51,8 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Tells a character that is not seen as itself: a control (also those of ISO 8859-1, which some terminals obey), one that turns
-/// text around, joins or parts lines, or has no width.
+/// Tells a character that is not seen as itself: a control (also those of ISO 8859-1, which some
+/// terminals obey), one that turns text around, joins or parts lines, or has no width.
 pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -68,8 +75,13 @@ mod tests {
 
     #[test]
     fn every_control_and_direction_character_is() {
-        let bidi = ['\u{61c}', '\u{200e}', '\u{200f}'].into_iter().chain('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
-        for character in ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain(bidi).chain(['\u{2028}', '\u{2029}']) {
+        let bidi = ['\u{61c}', '\u{200e}', '\u{200f}']
+            .into_iter()
+            .chain('\u{202a}'..='\u{202e}')
+            .chain('\u{2066}'..='\u{2069}');
+        for character in
+            ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain(bidi).chain(['\u{2028}', '\u{2029}'])
+        {
             let shown = escape(&format!("a{character}b")).into_owned();
             assert!(!shown.contains(character) && shown.is_ascii(), "{character:?}");
         }

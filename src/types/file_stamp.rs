@@ -1,19 +1,23 @@
-//! How a file on a disk looks: what tells it from any other, and from itself after somebody wrote to it.
+//! How a file on a disk looks: what tells it from any other, and from itself after somebody wrote
+//! to it.
 //!
-//! **Invariant:** two files never look the same while both are there, whatever their names, lengths and times; one that was made in
-//! the place of another does not either, on file systems that note when a file was made.
+//! **Invariant:** two files never look the same while both are there, whatever their names, lengths
+//! and times; one that was made in the place of another does not either, on file systems that note
+//! when a file was made.
 //!
-//! File systems that number a file anew once they have forgotten it (FAT, exFAT, some in user space) make it look like another one: it is
-//! then offered no more until it is uploaded again, which is the safe side to err on.
+//! File systems that number a file anew once they have forgotten it (FAT, exFAT, some in user
+//! space) make it look like another one: it is then offered no more until it is uploaded again,
+//! which is the safe side to err on.
 //!
-//! The time of the last change of status (`ctime`) is left out on purpose: a backup that links to a file, or a `chmod`, changes that
-//! and not a byte.
+//! The time of the last change of status (`ctime`) is left out on purpose: a backup that links to a
+//! file, or a `chmod`, changes that and not a byte.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::SystemTime;
 
-/// What is noted of a file when it is hashed, and compared with what is there each time it is opened and read.
+/// What is noted of a file when it is hashed, and compared with what is there each time it is
+/// opened and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
     /// Length in bytes.
@@ -24,24 +28,28 @@ pub struct FileStamp {
     pub dev: u64,
     /// Number of the file there.
     pub inode: u64,
-    /// When the file was made, in nanoseconds since 1970: a number that is free again goes to another file. `None` where the file
-    /// system does not say, and in stores that were made before this was noted.
+    /// When the file was made, in nanoseconds since 1970: a number that is free again goes to
+    /// another file. `None` where the file system does not say, and in stores that were made before
+    /// this was noted.
     pub born_ns: Option<i64>,
 }
 
 impl FileStamp {
     /// Takes from what the system says about a file what does not change while nobody writes to it.
     pub fn new(facts: &Metadata) -> Self {
-        let modified_ns = facts.mtime().saturating_mul(1_000_000_000).saturating_add(facts.mtime_nsec());
+        let modified_ns =
+            facts.mtime().saturating_mul(1_000_000_000).saturating_add(facts.mtime_nsec());
         let born_ns = facts.created().ok().map(nanoseconds);
         Self { len: facts.len(), modified_ns, dev: facts.dev(), inode: facts.ino(), born_ns }
     }
 
-    /// Tells whether this is the file that was noted earlier, perhaps before a reboot that numbered the file systems anew. Where one
-    /// of the two does not know when the file was made, the rest decides.
+    /// Tells whether this is the file that was noted earlier, perhaps before a reboot that numbered
+    /// the file systems anew. Where one of the two does not know when the file was made, the rest
+    /// decides.
     pub fn is_same_file(&self, earlier: &Self) -> bool {
         let born = self.born_ns.zip(earlier.born_ns).is_none_or(|(now, then)| now == then);
-        born && (self.len, self.modified_ns, self.inode) == (earlier.len, earlier.modified_ns, earlier.inode)
+        born && (self.len, self.modified_ns, self.inode)
+            == (earlier.len, earlier.modified_ns, earlier.inode)
     }
 }
 
@@ -63,11 +71,13 @@ impl InodeId {
         Self { dev, inode, born_ns }
     }
 
-    /// Tells whether this is the file that was noted earlier. Where the file system does not say when it was made, it counts as another one
-    /// after a reboot that numbered the file systems anew.
+    /// Tells whether this is the file that was noted earlier. Where the file system does not say
+    /// when it was made, it counts as another one after a reboot that numbered the file systems
+    /// anew.
     pub fn is_same_file(&self, earlier: &Self) -> bool {
         let born = self.born_ns.zip(earlier.born_ns);
-        self.inode == earlier.inode && born.map_or(self.dev == earlier.dev, |(now, then)| now == then)
+        self.inode == earlier.inode
+            && born.map_or(self.dev == earlier.dev, |(now, then)| now == then)
     }
 }
 
@@ -75,7 +85,9 @@ impl InodeId {
 fn nanoseconds(time: SystemTime) -> i64 {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanoseconds| -nanoseconds),
+        Err(before) => {
+            i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanoseconds| -nanoseconds)
+        }
     }
 }
 
@@ -83,7 +95,8 @@ fn nanoseconds(time: SystemTime) -> i64 {
 mod tests {
     use super::*;
 
-    const STAMP: FileStamp = FileStamp { len: 77, modified_ns: -5, dev: 1, inode: 9, born_ns: Some(3) };
+    const STAMP: FileStamp =
+        FileStamp { len: 77, modified_ns: -5, dev: 1, inode: 9, born_ns: Some(3) };
 
     #[test]
     fn a_file_is_the_same_after_a_reboot_numbered_the_file_systems_anew() {
@@ -103,7 +116,11 @@ mod tests {
     fn a_file_that_is_written_to_stays_the_same_file() {
         let id = InodeId { dev: 1, inode: 9, born_ns: Some(3) };
         assert!(id.is_same_file(&InodeId { dev: 2, ..id }), "after a reboot");
-        for other in [InodeId { inode: 8, ..id }, InodeId { born_ns: Some(4), ..id }, InodeId { dev: 2, born_ns: None, ..id }] {
+        for other in [
+            InodeId { inode: 8, ..id },
+            InodeId { born_ns: Some(4), ..id },
+            InodeId { dev: 2, born_ns: None, ..id },
+        ] {
             assert!(!id.is_same_file(&other) && !other.is_same_file(&id), "{other:?}");
         }
         let dir = tempfile::tempdir().unwrap();
@@ -132,7 +149,12 @@ mod tests {
         let path = dir.path().join("a");
         let make = || {
             std::fs::write(&path, "0123").unwrap();
-            std::fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            std::fs::File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(SystemTime::UNIX_EPOCH)
+                .unwrap();
             FileStamp::new(&std::fs::metadata(&path).unwrap())
         };
         let before = make();
@@ -140,11 +162,17 @@ mod tests {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(1);
         // The clock of a file system may tick some milliseconds apart.
         let mut after = make();
-        while after.inode == before.inode && after.born_ns == before.born_ns && std::time::Instant::now() < deadline {
+        while after.inode == before.inode
+            && after.born_ns == before.born_ns
+            && std::time::Instant::now() < deadline
+        {
             std::fs::remove_file(&path).unwrap();
             after = make();
         }
-        assert!(after.born_ns.is_none() || !after.is_same_file(&before), "{before:?} and {after:?}");
+        assert!(
+            after.born_ns.is_none() || !after.is_same_file(&before),
+            "{before:?} and {after:?}"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How a network's key is named where a person has to compare it: `sha256:` and 64 hexadecimal digits.
+//! How a network's key is named where a person has to compare it: `sha256:` and 64 hexadecimal
+//! digits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +10,8 @@ use super::id::parse_hex;
 /// What stands before the digits.
 const PREFIX: &str = "sha256:";
 
-/// SHA-256 of a network's Ed25519 public key, its 32 bytes: the name of the network that nobody else can bear.
+/// SHA-256 of a network's Ed25519 public key, its 32 bytes: the name of the network that nobody
+/// else can bear.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 

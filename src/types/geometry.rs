@@ -1,7 +1,8 @@
-//! How a file is cut into pieces, and pieces into spans of bytes; the one place where indexes and lengths are multiplied.
+//! How a file is cut into pieces, and pieces into spans of bytes; the one place where indexes and
+//! lengths are multiplied.
 //!
-//! **Invariant:** a [`PieceIndex`] was made by the [`Geometry`] it is used with, and so is below its piece count. All
-//! arithmetic is 64-bit and checked.
+//! **Invariant:** a [`PieceIndex`] was made by the [`Geometry`] it is used with, and so is below
+//! its piece count. All arithmetic is 64-bit and checked.
 
 use std::fmt;
 
@@ -71,7 +72,8 @@ impl Geometry {
     /// Takes a file's length and piece length from a metainfo or a store.
     ///
     /// # Errors
-    /// A piece length that is no power of two within the limits, and a file of more than 2^21 pieces, are refused.
+    /// A piece length that is no power of two within the limits, and a file of more than 2^21
+    /// pieces, are refused.
     pub fn new(len: u64, piece_len: u32) -> Result<Self, GeometryError> {
         if !piece_len.is_power_of_two() || !((16 << 10)..=PIECE_LEN_MAX).contains(&piece_len) {
             return Err(GeometryError::PieceLen(piece_len));
@@ -82,7 +84,8 @@ impl Geometry {
         Ok(Self { len, piece_len })
     }
 
-    /// Chooses the piece length for a file to be shared: 512 KiB, doubled until 2^21 pieces are enough.
+    /// Chooses the piece length for a file to be shared: 512 KiB, doubled until 2^21 pieces are
+    /// enough.
     ///
     /// # Errors
     /// A file beyond 2^21 pieces of 64 MiB is refused.
@@ -116,7 +119,9 @@ impl Geometry {
     }
 
     /// All indexes, in order.
-    pub fn indexes(&self) -> impl ExactSizeIterator<Item = PieceIndex> + DoubleEndedIterator + Clone + use<> {
+    pub fn indexes(
+        &self,
+    ) -> impl ExactSizeIterator<Item = PieceIndex> + DoubleEndedIterator + Clone + use<> {
         (0..self.piece_count()).map(PieceIndex)
     }
 
@@ -131,7 +136,8 @@ impl Geometry {
         rest.min(u64::from(self.piece_len)) as u32
     }
 
-    /// Makes a span out of numbers from outside; `None` if it is empty or not wholly inside an existing piece.
+    /// Makes a span out of numbers from outside; `None` if it is empty or not wholly inside an
+    /// existing piece.
     pub fn span(&self, number: u32, begin: u32, len: u32) -> Option<Span> {
         let piece = self.index(u64::from(number))?;
         let end = begin.checked_add(len)?;
@@ -142,7 +148,11 @@ impl Geometry {
     ///
     /// # Panics
     /// If `block_len` is zero.
-    pub fn blocks(&self, piece: PieceIndex, block_len: u32) -> impl ExactSizeIterator<Item = Span> + Clone + use<> {
+    pub fn blocks(
+        &self,
+        piece: PieceIndex,
+        block_len: u32,
+    ) -> impl ExactSizeIterator<Item = Span> + Clone + use<> {
         assert!(block_len > 0, "a block has at least one byte");
         let total = self.len_of(piece);
         (0..total.div_ceil(block_len)).map(move |i| {

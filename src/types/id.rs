@@ -1,6 +1,7 @@
 //! Fixed-size identifiers: users, groups, devices, tracker stores and requests.
 //!
-//! **Invariant:** an id is opaque; nothing but equality and a total order is ever read from its bytes.
+//! **Invariant:** an id is opaque; nothing but equality and a total order is ever read from its
+//! bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -77,7 +78,8 @@ opaque_id!(
     16
 );
 opaque_id!(
-    /// A file's content: a hash over every fact about it, so that a listing with a false fact is another file.
+    /// A file's content: a hash over every fact about it, so that a listing with a false fact is
+    /// another file.
     FileId,
     20
 );
@@ -96,21 +98,23 @@ impl UserId {
     /// Stands for "nobody yet": the actor of a request that creates an account.
     pub const NOBODY: Self = Self([0; 16]);
 
-    /// Derives the id of the account that `request` creates, equal on every tracker that carries the request out.
+    /// Derives the id of the account that `request` creates, equal on every tracker that carries
+    /// the request out.
     pub fn derive(name: &UserName, request: RequestId) -> Self {
         Self(derive(b"user", name.as_str(), Self::NOBODY, request))
     }
 }
 
 impl GroupId {
-    /// Derives the id of the group that `creator` makes with `request`, equal on every tracker that carries it out.
+    /// Derives the id of the group that `creator` makes with `request`, equal on every tracker that
+    /// carries it out.
     pub fn derive(name: &GroupName, creator: UserId, request: RequestId) -> Self {
         Self(derive(b"group", name.as_str(), creator, request))
     }
 }
 
-/// Hashes kind, name, creator and request id; the first 16 bytes of SHA-256 are the id. Variable parts are preceded by their
-/// length, so that no two inputs run together.
+/// Hashes kind, name, creator and request id; the first 16 bytes of SHA-256 are the id. Variable
+/// parts are preceded by their length, so that no two inputs run together.
 fn derive(kind: &[u8], name: &str, creator: UserId, request: RequestId) -> [u8; 16] {
     let mut hasher = Sha256::new();
     for part in [kind, name.as_bytes()] {
@@ -156,7 +160,9 @@ mod tests {
     fn derived_ids_differ_by_each_part() {
         let request = RequestId::from_bytes([1; 16]);
         let user = UserId::derive(&"nik".parse().unwrap(), request);
-        let group = |name: &str, creator, request| GroupId::derive(&name.parse().unwrap(), creator, request);
+        let group = |name: &str, creator, request| {
+            GroupId::derive(&name.parse().unwrap(), creator, request)
+        };
         assert_eq!(user, UserId::derive(&"nik".parse().unwrap(), request));
         assert_ne!(user, UserId::derive(&"nik".parse().unwrap(), RequestId::from_bytes([2; 16])));
         assert_ne!(group("lab", user, request), group("lab", UserId::NOBODY, request));

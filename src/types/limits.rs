@@ -8,14 +8,16 @@ pub const NAME_LEN_MAX: usize = 64;
 pub const FILE_NAME_LEN_MAX: usize = 255;
 /// Bytes in a displayed name: a file name and `~` with a number behind it.
 pub const LABEL_LEN_MAX: usize = FILE_NAME_LEN_MAX + 11;
-/// Bytes in a password: long enough for any pass phrase, short enough that hashing it costs nothing extra.
+/// Bytes in a password: long enough for any pass phrase, short enough that hashing it costs nothing
+/// extra.
 pub const PASSWORD_LEN_MAX: usize = 1024;
 /// Bytes in a password hash in PHC form: Argon2id's are about 100.
 pub const PASSWORD_HASH_LEN_MAX: usize = 512;
 
 /// Bytes in one tracker frame's body.
 pub const TRACKER_FRAME_LEN_MAX: usize = 4 << 20;
-/// Bytes in one tracker frame's body from a client: the longest announce takes 600 KiB, and everything else is far shorter.
+/// Bytes in one tracker frame's body from a client: the longest announce takes 600 KiB, and
+/// everything else is far shorter.
 pub const TRACKER_REQUEST_LEN_MAX: usize = 1 << 20;
 /// Bytes in one tracker frame's body before login: a stranger makes nobody allocate more.
 pub const TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN: usize = 64 << 10;
@@ -47,12 +49,14 @@ pub const PRESENCE_TIMEOUT: Duration = Duration::from_secs(45);
 pub const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Time a peer tracker has to acknowledge a batch before its link counts as down.
 pub const REPLICATION_ACK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How far two trackers' clocks may be apart without harm to what rests on real time: tickets and revocations.
+/// How far two trackers' clocks may be apart without harm to what rests on real time: tickets and
+/// revocations.
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// How long a session token is good for; it is renewed at half of that.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// How long a membership ticket is good for: the longest that somebody removed while all trackers are down keeps what they had.
+/// How long a membership ticket is good for: the longest that somebody removed while all trackers
+/// are down keeps what they had.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(600);
 /// Groups for which one request asks tickets.
 pub const TICKETS_PER_REQUEST_MAX: usize = 1024;

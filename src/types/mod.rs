@@ -1,9 +1,11 @@
-//! The words of Posse as types: validated names and ids, piece geometry, digests, bitfields, and the facts of the directory.
+//! The words of Posse as types: validated names and ids, piece geometry, digests, bitfields, and
+//! the facts of the directory.
 //!
-//! **Invariant:** a value that exists is valid. Strings and integers from outside become these types once, at the edge, and
-//! nothing behind the edge checks them again.
+//! **Invariant:** a value that exists is valid. Strings and integers from outside become these
+//! types once, at the edge, and nothing behind the edge checks them again.
 //!
-//! No IO and no bytes: how a value is laid out on a wire or a disk is the business of [`crate::wire`] and [`crate::store`].
+//! No IO and no bytes: how a value is laid out on a wire or a disk is the business of
+//! [`crate::wire`] and [`crate::store`].
 
 mod bitfield;
 mod change;
@@ -29,11 +31,14 @@ mod tracker_address;
 mod tracker_info;
 
 pub use bitfield::{Bitfield, BitfieldError};
-pub use change::{Change, Effect, FileFacts, Limit, Order, Outcome, Refusal, RequestStamp, Success};
+pub use change::{
+    Change, Effect, FileFacts, Limit, Order, Outcome, Refusal, RequestStamp, Success,
+};
 pub use claims::{SessionToken, Signature, Ticket, TicketClaims, TokenClaims};
 pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
-    DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
+    DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry,
+    TrackerState, UserEntry,
 };
 pub use escape::{escape, escape_json, is_unsafe};
 pub use file_stamp::{FileStamp, InodeId};
@@ -44,8 +49,8 @@ pub use name::{FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};
 pub use row::{
-    Content, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row, RowKey, SharingRow, Transaction, UserRow,
-    Version, VersionVector,
+    Content, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row, RowKey,
+    SharingRow, Transaction, UserRow, Version, VersionVector,
 };
 pub use secret::{Password, PasswordHash};
 pub use setting::{SettingName, SettingNameError};

@@ -1,6 +1,7 @@
 //! Names of users, groups and files, and the labels under which they are shown.
 //!
-//! **Invariant:** a name can be printed, split off a command line and used as one path component without further checks.
+//! **Invariant:** a name can be printed, split off a command line and used as one path component
+//! without further checks.
 
 use std::fmt;
 use std::str::FromStr;
@@ -105,13 +106,15 @@ name_type!(
 );
 
 impl FileName {
-    /// Tells whether it holds characters that turn around how the others are shown, so that it looks like another name. Nobody is
-    /// offered such a file; a name that exists is a name, and is escaped where it is shown.
+    /// Tells whether it holds characters that turn around how the others are shown, so that it
+    /// looks like another name. Nobody is offered such a file; a name that exists is a name, and is
+    /// escaped where it is shown.
     pub fn turns_text(&self) -> bool {
         self.0.contains(turns_text)
     }
 
-    /// The name with `_` in the place of each of these characters: as it is written on a disk, where others will show it.
+    /// The name with `_` in the place of each of these characters: as it is written on a disk,
+    /// where others will show it.
     pub fn straight(&self) -> Self {
         Self(self.0.replace(turns_text, "_").into())
     }
@@ -143,11 +146,15 @@ fn check_len(what: &'static str, text: &str, max: usize) -> Result<(), NameError
 fn check_plain(what: &'static str, text: &str) -> Result<(), NameError> {
     check_len(what, text, NAME_LEN_MAX)?;
     let hint = "; letters, digits, '.', '_' and '-' are allowed";
-    if let Some(character) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
+    if let Some(character) =
+        text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c)))
+    {
         return Err(NameError::BadCharacter { what, character, hint });
     }
     match text.chars().next() {
-        Some(character @ ('.' | '-')) => Err(NameError::BadCharacter { what, character, hint: " at its start" }),
+        Some(character @ ('.' | '-')) => {
+            Err(NameError::BadCharacter { what, character, hint: " at its start" })
+        }
         _ => Ok(()),
     }
 }
@@ -170,7 +177,11 @@ fn check_file_name(text: &str) -> Result<(), NameError> {
 fn check_characters(what: &'static str, text: &str) -> Result<(), NameError> {
     let forbidden = |c: char| c.is_control() || matches!(c, '/' | '\\' | '\u{2028}' | '\u{2029}');
     match text.chars().find(|&c| forbidden(c)) {
-        Some(character) => Err(NameError::BadCharacter { what, character, hint: "; it must be one plain path component" }),
+        Some(character) => Err(NameError::BadCharacter {
+            what,
+            character,
+            hint: "; it must be one plain path component",
+        }),
         None => Ok(()),
     }
 }
@@ -179,9 +190,13 @@ fn check_characters(what: &'static str, text: &str) -> Result<(), NameError> {
 fn is_windows_device(text: &str) -> bool {
     let stem = text.split('.').next().unwrap_or(text).trim_end().to_ascii_uppercase();
     let numbered = |prefix: &str| {
-        stem.strip_prefix(prefix).is_some_and(|rest| matches!(rest, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"))
+        stem.strip_prefix(prefix).is_some_and(|rest| {
+            matches!(rest, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9")
+        })
     };
-    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") || numbered("COM") || numbered("LPT")
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
+        || numbered("COM")
+        || numbered("LPT")
 }
 
 fn check_label(text: &str) -> Result<(), NameError> {
@@ -205,20 +220,29 @@ mod tests {
 
     #[test]
     fn file_names() {
-        for good in ["a", "über uns.pdf", "...x", "x~2", &"f".repeat(255), "console.txt", "COM10"] {
+        for good in ["a", "über uns.pdf", "...x", "x~2", &"f".repeat(255), "console.txt", "COM10"]
+        {
             assert!(good.parse::<FileName>().is_ok(), "{good}");
         }
         let long = "ü".repeat(128);
-        for bad in ["", ".", "..", "a/b", "a\\b", "a\nb", "a\0", "\u{7f}", "CON", "nul.txt", "com1", "x.", "x ", &long] {
+        for bad in [
+            "", ".", "..", "a/b", "a\\b", "a\nb", "a\0", "\u{7f}", "CON", "nul.txt", "com1", "x.",
+            "x ", &long,
+        ] {
             assert!(bad.parse::<FileName>().is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn control_characters_make_no_file_name_and_no_label() {
-        for character in ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain(['\u{2028}', '\u{2029}', '/', '\\']) {
+        for character in
+            ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain(['\u{2028}', '\u{2029}', '/', '\\'])
+        {
             let text = format!("a{character}b");
-            assert!(text.parse::<FileName>().is_err() && text.parse::<Label>().is_err(), "{character:?}");
+            assert!(
+                text.parse::<FileName>().is_err() && text.parse::<Label>().is_err(),
+                "{character:?}"
+            );
         }
     }
 

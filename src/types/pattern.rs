@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use super::limits::LABEL_LEN_MAX;
 
-/// A pattern for names: `*` stands for any characters, `?` for one; without either, a name that holds
-/// the text anywhere matches. Letters match whatever their case.
+/// A pattern for names: `*` stands for any characters, `?` for one; without either, a name that
+/// holds the text anywhere matches. Letters match whatever their case.
 ///
 /// # Example
 /// ```
@@ -35,7 +35,8 @@ impl Pattern {
         &self.text
     }
 
-    /// Tells whether a name matches. Takes time in proportion to the product of both lengths at most.
+    /// Tells whether a name matches. Takes time in proportion to the product of both lengths at
+    /// most.
     pub fn matches(&self, name: &str) -> bool {
         let name: Vec<char> = name.chars().flat_map(char::to_lowercase).collect();
         let (mut at, mut in_name) = (0, 0);

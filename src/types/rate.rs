@@ -1,14 +1,15 @@
 //! A limit of so many bytes a second, as people write it.
 //!
-//! **Invariant:** a [`Rate`] is never below [`Rate::MIN`]: below it a block of the largest size would take longer than a message may.
+//! **Invariant:** a [`Rate`] is never below [`Rate::MIN`]: below it a block of the largest size
+//! would take longer than a message may.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// Bytes a second that something is limited to.
 ///
-/// It is read from `500K`, `1.5M`, `20MB` or `250000`: letters count in thousands, as everything shown does, and `Ki`, `Mi` and `Gi` in 1024s;
-/// `B` and `/s` may follow.
+/// It is read from `500K`, `1.5M`, `20MB` or `250000`: letters count in thousands, as everything
+/// shown does, and `Ki`, `Mi` and `Gi` in 1024s; `B` and `/s` may follow.
 ///
 /// # Example
 /// ```
@@ -29,7 +30,9 @@ pub enum RateError {
     #[error("{0:?} is no rate; give bytes a second, as 500K, 1.5M or 20MB, or off")]
     NoRate(String),
     /// It is below [`Rate::MIN`].
-    #[error("a limit of {0} bytes a second is too low to work with; the least is 10K, and pausing stops a download altogether")]
+    #[error(
+        "a limit of {0} bytes a second is too low to work with; the least is 10K, and pausing stops a download altogether"
+    )]
     TooLow(u64),
 }
 
@@ -44,7 +47,11 @@ impl Rate {
     /// # Errors
     /// [`RateError::TooLow`].
     pub fn new(bytes_per_second: u64) -> Result<Self, RateError> {
-        if bytes_per_second < Self::MIN.0 { Err(RateError::TooLow(bytes_per_second)) } else { Ok(Self(bytes_per_second)) }
+        if bytes_per_second < Self::MIN.0 {
+            Err(RateError::TooLow(bytes_per_second))
+        } else {
+            Ok(Self(bytes_per_second))
+        }
     }
 
     /// Bytes a second.
@@ -105,8 +112,12 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "K")];
         match letters.into_iter().find(|(size, _)| self.0.is_multiple_of(size / 10)) {
-            Some((size, letter)) if self.0.is_multiple_of(size) => write!(f, "{}{letter}", self.0 / size),
-            Some((size, letter)) => write!(f, "{}.{}{letter}", self.0 / size, self.0 % size / (size / 10)),
+            Some((size, letter)) if self.0.is_multiple_of(size) => {
+                write!(f, "{}{letter}", self.0 / size)
+            }
+            Some((size, letter)) => {
+                write!(f, "{}.{}{letter}", self.0 / size, self.0 % size / (size / 10))
+            }
             None => write!(f, "{}", self.0),
         }
     }
@@ -141,9 +152,23 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_and_named() {
-        for bad in
-            ["", "fast", "-5M", "5X", "1e9", "5MM", "5i", "1.2.3M", "M", "5Mbit", "999999999999G", "on", "nan", "inf", "٣M"]
-        {
+        for bad in [
+            "",
+            "fast",
+            "-5M",
+            "5X",
+            "1e9",
+            "5MM",
+            "5i",
+            "1.2.3M",
+            "M",
+            "5Mbit",
+            "999999999999G",
+            "on",
+            "nan",
+            "inf",
+            "٣M",
+        ] {
             assert_eq!(bad.parse::<Rate>(), Err(RateError::NoRate(bad.to_owned())), "{bad}");
         }
         assert_eq!("9K".parse::<Rate>(), Err(RateError::TooLow(9000)));
@@ -152,7 +177,17 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_read_as_the_same() {
-        for bytes in [10_000, 12_345, 65_536, 100_000, 1_500_000, 1_000_000, 20_000_000, 1_100_000_000, u64::from(u32::MAX)] {
+        for bytes in [
+            10_000,
+            12_345,
+            65_536,
+            100_000,
+            1_500_000,
+            1_000_000,
+            20_000_000,
+            1_100_000_000,
+            u64::from(u32::MAX),
+        ] {
             let rate = Rate::new(bytes).unwrap();
             assert_eq!(rate.to_string().parse(), Ok(rate));
         }

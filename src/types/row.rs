@@ -1,5 +1,5 @@
-//! Rows of the directory: what is replicated, which of two writes of one row stays, and how far each
-//! store is known.
+//! Rows of the directory: what is replicated, which of two writes of one row stays, and how far
+//! each store is known.
 //!
 //! **Invariant:** two rows with the same key and the same version have the same content, whichever
 //! tracker wrote them: a version names the request, and a request is carried out the same way
@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Effect, FileFacts, FileId, GroupId, GroupName, PasswordHash, RequestId, SettingName, Stamp, StoreId, UserId, UserName,
+    Effect, FileFacts, FileId, GroupId, GroupName, PasswordHash, RequestId, SettingName, Stamp,
+    StoreId, UserId, UserName,
 };
 
 /// Decides which of two writes of one row stays: the larger one.
@@ -16,7 +17,8 @@ use super::{
 pub struct Version {
     /// When, by the request's own time and the rows that it read or wrote.
     pub stamp: Stamp,
-    /// The request that wrote it. It orders equal stamps, so that all copies of one request are one write.
+    /// The request that wrote it. It orders equal stamps, so that all copies of one request are one
+    /// write.
     pub request: RequestId,
 }
 
@@ -110,7 +112,8 @@ pub struct RequestRow {
     pub actor: UserId,
     /// What the client was, or is to be, told.
     pub effect: Effect,
-    /// What was asked, from where, for the audit; at most [`crate::types::limits::NOTE_LEN_MAX`] bytes.
+    /// What was asked, from where, for the audit; at most [`crate::types::limits::NOTE_LEN_MAX`]
+    /// bytes.
     pub note: String,
 }
 
@@ -177,8 +180,8 @@ impl Content {
     }
 
     /// Tells whether the row says that something is not there: such rows are deleted after the
-    /// retention time. Final deletions stay: without them the members and files of what was deleted,
-    /// which are still there, would be in effect again.
+    /// retention time. Final deletions stay: without them the members and files of what was
+    /// deleted, which are still there, would be in effect again.
     pub fn is_tombstone(&self) -> bool {
         match self {
             Self::Membership(_, _, row) => row.state == MembershipState::None,
@@ -247,7 +250,8 @@ impl VersionVector {
         other.iter().for_each(|(store, sequence)| self.raise(store, sequence));
     }
 
-    /// Forgets a store. Its rows may then be sent here once more, which costs time and nothing else.
+    /// Forgets a store. Its rows may then be sent here once more, which costs time and nothing
+    /// else.
     pub fn remove(&mut self, store: StoreId) {
         self.0.remove(&store);
     }
@@ -286,7 +290,9 @@ mod tests {
         let mut mine: VersionVector = [(a, 5)].into_iter().collect();
         let theirs: VersionVector = [(a, 3), (b, 4)].into_iter().collect();
         assert!(!mine.covers(&theirs));
-        assert!(mine.has(Place { store: a, sequence: 5 }) && !mine.has(Place { store: b, sequence: 1 }));
+        assert!(
+            mine.has(Place { store: a, sequence: 5 }) && !mine.has(Place { store: b, sequence: 1 })
+        );
         mine.merge(&theirs);
         assert_eq!((mine.get(a), mine.get(b)), (5, 4));
         assert!(mine.covers(&theirs));

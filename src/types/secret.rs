@@ -21,7 +21,9 @@ impl Password {
         let password = Self(text);
         match password.0.len() {
             0 => Err(NameError::Empty { what: "password" }),
-            len if len > PASSWORD_LEN_MAX => Err(NameError::TooLong { what: "password", len, max: PASSWORD_LEN_MAX }),
+            len if len > PASSWORD_LEN_MAX => {
+                Err(NameError::TooLong { what: "password", len, max: PASSWORD_LEN_MAX })
+            }
             _ => Ok(password),
         }
     }
@@ -43,7 +45,8 @@ impl fmt::Debug for Password {
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// Wraps a PHC string made by the hasher or read from a store; it is parsed where it is verified.
+    /// Wraps a PHC string made by the hasher or read from a store; it is parsed where it is
+    /// verified.
     pub fn from_phc(text: String) -> Self {
         Self(text)
     }

@@ -28,7 +28,8 @@ impl FromStr for SettingName {
     type Err = SettingNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = (1..=LEN_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let valid =
+            (1..=LEN_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         if valid { Ok(Self(text.into())) } else { Err(SettingNameError) }
     }
 }

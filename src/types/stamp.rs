@@ -1,7 +1,8 @@
 //! The hybrid logical clock reading that orders two writes of one row.
 //!
-//! Source: Kulkarni et al., "Logical Physical Clocks" (2014). The layout is 48 bits of milliseconds since the Unix epoch above
-//! a 16-bit counter, so that comparing the integers compares the readings.
+//! Source: Kulkarni et al., "Logical Physical Clocks" (2014). The layout is 48 bits of milliseconds
+//! since the Unix epoch above a 16-bit counter, so that comparing the integers compares the
+//! readings.
 
 use std::fmt;
 

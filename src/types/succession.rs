@@ -1,7 +1,8 @@
-//! The network's key taking another's place: what the old key signs, and how far the operator is with it.
+//! The network's key taking another's place: what the old key signs, and how far the operator is
+//! with it.
 //!
-//! **Invariant:** a rotation is worth nothing before its signature was checked. It holds public keys
-//! alone.
+//! **Invariant:** a rotation is worth nothing before its signature was checked. It holds public
+//! keys alone.
 
 use std::fmt;
 use std::str::FromStr;
@@ -95,7 +96,8 @@ impl FromStr for KeyRotation {
         let words: Vec<&str> = text.split(' ').collect();
         let [stage, old, new, signature] = words[..] else { return Err(KeyRotationError) };
         let stages = [RotationStage::Begun, RotationStage::Ended, RotationStage::Cancelled];
-        let stage = stages.into_iter().find(|known| known.as_str() == stage).ok_or(KeyRotationError)?;
+        let stage =
+            stages.into_iter().find(|known| known.as_str() == stage).ok_or(KeyRotationError)?;
         let key = |text: &str| text.parse().map_err(|_| KeyRotationError);
         let signature = signature.parse().map_err(|_| KeyRotationError)?;
         Ok(Self { stage, old: key(old)?, new: key(new)?, signature })
@@ -110,10 +112,13 @@ mod tests {
     fn a_rotation_is_read_as_it_is_shown() {
         let [old, new] = [1, 2].map(|byte| PublicKey::from_bytes([byte; 32]));
         for stage in [RotationStage::Begun, RotationStage::Ended, RotationStage::Cancelled] {
-            let rotation = KeyRotation { stage, old, new, signature: Signature::from_bytes([3; 64]) };
+            let rotation =
+                KeyRotation { stage, old, new, signature: Signature::from_bytes([3; 64]) };
             assert_eq!(rotation.to_string().parse(), Ok(rotation));
         }
-        for bad in ["", "begun", "begun 01 02 03", "over 01 02 03", &format!("begun {old} {new} {old}")] {
+        for bad in
+            ["", "begun", "begun 01 02 03", "over 01 02 03", &format!("begun {old} {new} {old}")]
+        {
             assert_eq!(bad.parse::<KeyRotation>(), Err(KeyRotationError), "{bad}");
         }
     }

@@ -1,7 +1,7 @@
 //! What trackers say to each other once a replication link stands.
 //!
-//! The tracker that dialled sends rows, the one that accepted says what is durable there; two trackers
-//! hold two links, one for each direction of data.
+//! The tracker that dialled sends rows, the one that accepted says what is durable there; two
+//! trackers hold two links, one for each direction of data.
 
 use super::{Row, StoreId, VersionVector};
 
@@ -13,8 +13,9 @@ pub struct RowBatch {
     pub rows: Vec<Row>,
     /// With these rows the receiver has merged the sender's store up to this update sequence.
     pub through: u64,
-    /// With these rows the receiver has merged all that the sender had: what the sender knew of every
-    /// store by then. Entries that did not rise since the last batch of the link may be absent.
+    /// With these rows the receiver has merged all that the sender had: what the sender knew of
+    /// every store by then. Entries that did not rise since the last batch of the link may be
+    /// absent.
     pub complete: Option<VersionVector>,
 }
 
@@ -34,8 +35,8 @@ pub enum SyncMessage {
     Durable(Durable),
     /// Dialler to acceptor.
     Rows(RowBatch),
-    /// Dialler to acceptor: the acceptor's store is older than the retention time. It may still hold
-    /// what has been deleted since, so it must start anew.
+    /// Dialler to acceptor: the acceptor's store is older than the retention time. It may still
+    /// hold what has been deleted since, so it must start anew.
     MustResync,
 }
 
@@ -94,7 +95,8 @@ impl Lineage {
     /// The lineage after another start, under a new id.
     pub fn restarted(&self, store: StoreId, last: u64) -> Self {
         let mut ancestors = vec![(self.store, last)];
-        ancestors.extend(self.ancestors.iter().map(|&(store, sequence)| (store, sequence.min(last))));
+        ancestors
+            .extend(self.ancestors.iter().map(|&(store, sequence)| (store, sequence.min(last))));
         ancestors.truncate(super::limits::ANCESTORS_MAX);
         Self { store, ancestors }
     }

@@ -64,7 +64,9 @@ impl TrackerAddress {
 
     /// The address as shown in listings.
     pub fn to_label(&self) -> Label {
-        self.to_string().parse().expect("a host of at most 253 plain characters and a port make a label")
+        self.to_string()
+            .parse()
+            .expect("a host of at most 253 plain characters and a port make a label")
     }
 }
 
@@ -112,7 +114,12 @@ fn parse_host(text: &str) -> Result<String, TrackerAddressError> {
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     // Digits and dots alone are a mistyped IPv4 address; no resolver should guess at it.
     let numeric = text.chars().all(|c| c.is_ascii_digit() || c == '.');
-    if text.is_empty() || text.len() > HOST_LEN_MAX || !plain || numeric || text.starts_with(['.', '-']) {
+    if text.is_empty()
+        || text.len() > HOST_LEN_MAX
+        || !plain
+        || numeric
+        || text.starts_with(['.', '-'])
+    {
         return Err(wrong());
     }
     Ok(text.to_ascii_lowercase())
@@ -121,9 +128,11 @@ fn parse_host(text: &str) -> Result<String, TrackerAddressError> {
 /// Reads an IPv6 address, scoped or not (RFC 4007, section 11): `fe80::1%eth0`. The zone is an
 /// interface of the machine that dials; whether there is such an interface is found out then.
 fn parse_ipv6(text: &str) -> Option<String> {
-    let Some((ip, zone)) = text.split_once('%') else { return Some(text.parse::<Ipv6Addr>().ok()?.to_string()) };
-    let is_zone =
-        (1..=ZONE_LEN_MAX).contains(&zone.len()) && zone.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c));
+    let Some((ip, zone)) = text.split_once('%') else {
+        return Some(text.parse::<Ipv6Addr>().ok()?.to_string());
+    };
+    let is_zone = (1..=ZONE_LEN_MAX).contains(&zone.len())
+        && zone.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c));
     is_zone.then_some(())?;
     Some(format!("{}%{zone}", ip.parse::<Ipv6Addr>().ok()?))
 }
@@ -146,9 +155,19 @@ mod tests {
             assert_eq!(address.to_string().parse(), Ok(address.clone()));
             assert_eq!(address.is_ip(), !text.starts_with('H'), "{text}");
         }
-        for bad in ["[fe80::1%]:7", "[fe80::1%a/b]:7", "[fe80::1%a%b]:7", "[x%eth0]:7", "fe80::1%eth0:7", "10.0.0.1%eth0:7"] {
+        for bad in [
+            "[fe80::1%]:7",
+            "[fe80::1%a/b]:7",
+            "[fe80::1%a%b]:7",
+            "[x%eth0]:7",
+            "fe80::1%eth0:7",
+            "10.0.0.1%eth0:7",
+        ] {
             assert!(bad.parse::<TrackerAddress>().is_err(), "{bad}");
         }
-        assert!(TrackerAddress::new("fe80::1%0123456789abcdefg", 1).is_err(), "no interface has so long a name");
+        assert!(
+            TrackerAddress::new("fe80::1%0123456789abcdefg", 1).is_err(),
+            "no interface has so long a name"
+        );
     }
 }

@@ -1,14 +1,16 @@
 //! The trackers of a network, as `tracker_info.txt` names them.
 //!
-//! **Invariant:** a [`TrackerInfo`] names 1 to [`TRACKERS_MAX`] trackers, no two alike, and a tracker's number is its place among
-//! them, from 1. Reading the file is the caller's business; nothing here does IO or resolves names.
+//! **Invariant:** a [`TrackerInfo`] names 1 to [`TRACKERS_MAX`] trackers, no two alike, and a
+//! tracker's number is its place among them, from 1. Reading the file is the caller's business;
+//! nothing here does IO or resolves names.
 //!
-//! One tracker a line: `host:port`, `host port` or `number host port`; the host is a name, an IPv4 address or an IPv6 address
-//! (in brackets where the port follows a colon), which may be scoped: `fe80::1%eth0`. Blank lines and what follows a `#` are
-//! passed over, and do not count.
+//! One tracker a line: `host:port`, `host port` or `number host port`; the host is a name, an IPv4
+//! address or an IPv6 address (in brackets where the port follows a colon), which may be scoped:
+//! `fe80::1%eth0`. Blank lines and what follows a `#` are passed over, and do not count.
 //!
-//! Two files of one network may differ in layout and in the order of their lines: [`TrackerInfo::members_digest`] and
-//! [`TrackerInfo::differences`] compare the trackers they name, and nothing else.
+//! Two files of one network may differ in layout and in the order of their lines:
+//! [`TrackerInfo::members_digest`] and [`TrackerInfo::differences`] compare the trackers they name,
+//! and nothing else.
 
 use std::fmt;
 
@@ -91,7 +93,8 @@ impl TrackerInfo {
     /// Takes the text of a `tracker_info.txt`.
     ///
     /// # Errors
-    /// The first line that names no tracker, names one twice or numbers it wrongly; too many trackers, or none.
+    /// The first line that names no tracker, names one twice or numbers it wrongly; too many
+    /// trackers, or none.
     ///
     /// # Example
     /// ```
@@ -110,7 +113,9 @@ impl TrackerInfo {
                 }
                 continue;
             }
-            let Some(address) = parse_line(line, line_number, addresses.len() + 1)? else { continue };
+            let Some(address) = parse_line(line, line_number, addresses.len() + 1)? else {
+                continue;
+            };
             if addresses.contains(&address) {
                 return Err(TrackerInfoError::Twice { line: line_number, address });
             }
@@ -119,7 +124,11 @@ impl TrackerInfo {
             }
             addresses.push(address);
         }
-        if addresses.is_empty() { Err(TrackerInfoError::Empty) } else { Ok(Self { addresses, fingerprint }) }
+        if addresses.is_empty() {
+            Err(TrackerInfoError::Empty)
+        } else {
+            Ok(Self { addresses, fingerprint })
+        }
     }
 
     /// Makes a network of one tracker.
@@ -187,7 +196,8 @@ impl TrackerInfo {
         Ok(Self { addresses, fingerprint: self.fingerprint })
     }
 
-    /// Says in words how the trackers of another file differ from these, whatever the order of lines; `None` if they do not.
+    /// Says in words how the trackers of another file differ from these, whatever the order of
+    /// lines; `None` if they do not.
     ///
     /// # Example
     /// ```
@@ -199,14 +209,20 @@ impl TrackerInfo {
     /// # Ok::<(), posse::types::TrackerInfoError>(())
     /// ```
     pub fn differences(&self, other: &[TrackerAddress]) -> Option<String> {
-        let parts = [("only here", missing(&self.addresses, other)), ("only there", missing(other, &self.addresses))];
-        let words: Vec<String> =
-            parts.iter().filter(|(_, list)| !list.is_empty()).map(|(place, list)| format!("{place}: {list}")).collect();
+        let parts = [
+            ("only here", missing(&self.addresses, other)),
+            ("only there", missing(other, &self.addresses)),
+        ];
+        let words: Vec<String> = parts
+            .iter()
+            .filter(|(_, list)| !list.is_empty())
+            .map(|(place, list)| format!("{place}: {list}"))
+            .collect();
         (!words.is_empty()).then(|| words.join("; "))
     }
 
-    /// SHA-1 over the sorted addresses, each ended by a line feed: equal for files that name the same trackers, in whatever
-    /// order.
+    /// SHA-1 over the sorted addresses, each ended by a line feed: equal for files that name the
+    /// same trackers, in whatever order.
     pub fn members_digest(&self) -> Sha1Digest {
         let mut sorted: Vec<&TrackerAddress> = self.addresses.iter().collect();
         sorted.sort_unstable();
@@ -218,14 +234,15 @@ impl TrackerInfo {
         self.addresses.len()
     }
 
-    /// SHA-1 over the normalised lines, each ended by a line feed: equal on all trackers of one network, however their files
-    /// are laid out.
+    /// SHA-1 over the normalised lines, each ended by a line feed: equal on all trackers of one
+    /// network, however their files are laid out.
     pub fn network(&self) -> Sha1Digest {
         digest_of(&self.addresses)
     }
 }
 
-/// Writes a `tracker_info.txt` that reads back as the same: the network, if it is named, then one `host:port` a line.
+/// Writes a `tracker_info.txt` that reads back as the same: the network, if it is named, then one
+/// `host:port` a line.
 impl fmt::Display for TrackerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(fingerprint) = self.fingerprint {
@@ -243,7 +260,8 @@ fn digest_of<'a>(addresses: impl IntoIterator<Item = &'a TrackerAddress>) -> Sha
 
 /// The addresses of `all` that are not among `known`, as a list in words.
 fn missing(all: &[TrackerAddress], known: &[TrackerAddress]) -> String {
-    let missing: Vec<String> = all.iter().filter(|address| !known.contains(address)).map(ToString::to_string).collect();
+    let missing: Vec<String> =
+        all.iter().filter(|address| !known.contains(address)).map(ToString::to_string).collect();
     missing.join(", ")
 }
 
@@ -259,19 +277,26 @@ fn parse_network(line: &str, line_number: usize) -> Result<Option<Fingerprint>, 
 }
 
 /// Reads one line without its comment; `None` for a blank one.
-fn parse_line(line: &str, line_number: usize, place: usize) -> Result<Option<TrackerAddress>, TrackerInfoError> {
+fn parse_line(
+    line: &str,
+    line_number: usize,
+    place: usize,
+) -> Result<Option<TrackerAddress>, TrackerInfoError> {
     let wrong = |why| TrackerInfoError::Line { line: line_number, why };
     let words: Vec<&str> = line.split_whitespace().collect();
     let (number, address) = match words[..] {
         [] => return Ok(None),
         [address] => (None, address.parse()),
-        [host, port] if port.parse::<u16>().is_ok() || !port.contains(':') => (None, from_words(host, port)),
+        [host, port] if port.parse::<u16>().is_ok() || !port.contains(':') => {
+            (None, from_words(host, port))
+        }
         [number, address] => (Some(number), address.parse()),
         [number, host, port] => (Some(number), from_words(host, port)),
         _ => return Err(wrong(TrackerAddressError::Form(line.trim().to_owned()))),
     };
     if let Some(number) = number {
-        let number = number.parse().map_err(|_| wrong(TrackerAddressError::Form(line.trim().to_owned())))?;
+        let number =
+            number.parse().map_err(|_| wrong(TrackerAddressError::Form(line.trim().to_owned())))?;
         if number != place as u64 {
             return Err(TrackerInfoError::Number { line: line_number, number, place });
         }

@@ -1,9 +1,11 @@
 //! Bencode (BEP 3) as the peer wire needs it: one dictionary at a time, bounded.
 //!
-//! **Invariant:** only canonical bencode is taken: keys ascend and differ, integers and lengths have no leading zeros, and
-//! nothing is nested deeper than [`DEPTH_MAX`]. The input is borrowed, never copied, so a length is worth nothing until its bytes are there.
+//! **Invariant:** only canonical bencode is taken: keys ascend and differ, integers and lengths
+//! have no leading zeros, and nothing is nested deeper than [`DEPTH_MAX`]. The input is borrowed,
+//! never copied, so a length is worth nothing until its bytes are there.
 //!
-//! `bendy` reads and writes; each decoder of its sets some 100 KiB aside for its stack of states, whatever the input says.
+//! `bendy` reads and writes; each decoder of its sets some 100 KiB aside for its stack of states,
+//! whatever the input says.
 
 use bendy::decoding::{Decoder, Object};
 use bendy::encoding::{Encoder, SingleItemEncoder};
@@ -13,7 +15,8 @@ use super::WireError;
 /// Dictionaries and lists inside each other: BEP 10 needs two, the rest is for keys we do not know.
 pub const DEPTH_MAX: usize = 8;
 
-/// Hands every pair of the dictionary that `bytes` begin with to `visit`, in order, and returns the dictionary's length in bytes.
+/// Hands every pair of the dictionary that `bytes` begin with to `visit`, in order, and returns the
+/// dictionary's length in bytes.
 pub(super) fn read_dictionary<'a>(
     what: &'static str,
     bytes: &'a [u8],
@@ -31,7 +34,11 @@ pub(super) fn read_dictionary<'a>(
 }
 
 /// Takes an integer from 0 to `max`.
-pub(super) fn integer(what: &'static str, value: Object<'_, '_>, max: u64) -> Result<u64, WireError> {
+pub(super) fn integer(
+    what: &'static str,
+    value: Object<'_, '_>,
+    max: u64,
+) -> Result<u64, WireError> {
     let Object::Integer(text) = value else {
         return Err(WireError::bad(what, "it is not an integer"));
     };
@@ -51,7 +58,12 @@ pub(super) fn bytes<'a>(what: &'static str, value: Object<'_, 'a>) -> Result<&'a
 }
 
 /// Writes one value that cannot go wrong: keys in order, nesting within `bendy`'s default.
-pub(super) fn write(value: impl FnOnce(SingleItemEncoder<'_>) -> Result<(), bendy::encoding::Error>) -> Vec<u8> {
+pub(super) fn write(
+    value: impl FnOnce(SingleItemEncoder<'_>) -> Result<(), bendy::encoding::Error>,
+) -> Vec<u8> {
     let mut encoder = Encoder::new();
-    encoder.emit_with(value).and_then(|()| encoder.get_output()).expect("our own dictionaries are in order and shallow")
+    encoder
+        .emit_with(value)
+        .and_then(|()| encoder.get_output())
+        .expect("our own dictionaries are in order and shallow")
 }

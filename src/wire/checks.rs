@@ -41,19 +41,26 @@ pub(crate) fn at_every_split(bytes: &[u8], mut read: impl FnMut(Drip<'_>)) {
     (1..=bytes.len().min(300)).for_each(|chunk| read(Drip::by(chunk, bytes)));
 }
 
-/// Checks that a message comes back as it went, whole or dripping, and that neither less nor more is taken for one.
+/// Checks that a message comes back as it went, whole or dripping, and that neither less nor more
+/// is taken for one.
 pub(crate) fn check_frame<T: Wire + Debug + PartialEq>(message: &T) {
     let frame = to_frame(message);
     let body = &frame[HEADER_LEN..];
     assert_eq!(T::from_bytes(body).as_ref(), Ok(message));
     for len in 0..body.len() {
-        assert!(T::from_bytes(&body[..len]).is_err(), "{len} of {} bytes of {message:?}", body.len());
+        assert!(
+            T::from_bytes(&body[..len]).is_err(),
+            "{len} of {} bytes of {message:?}",
+            body.len()
+        );
     }
     for len in 0..frame.len() {
         assert!(read_message::<T>(&mut &frame[..len], body.len()).is_err());
     }
     assert_eq!(T::from_bytes(&[body, &[0]].concat()), Err(WireError::Trailing(1)));
-    at_every_split(&frame, |mut stream| assert_eq!(&read_message::<T>(&mut stream, body.len()).unwrap(), message));
+    at_every_split(&frame, |mut stream| {
+        assert_eq!(&read_message::<T>(&mut stream, body.len()).unwrap(), message)
+    });
 }
 
 /// Writes messages as a golden file holds them: a name, then its bytes, sixteen a line.
@@ -63,15 +70,17 @@ pub(crate) fn to_golden<'a>(messages: impl IntoIterator<Item = (String, &'a [u8]
         writeln!(text, "{name}").unwrap();
         for line in bytes.chunks(16) {
             let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
-            let shown: String = line.iter().map(|&b| if b.is_ascii_graphic() { b as char } else { '.' }).collect();
+            let shown: String =
+                line.iter().map(|&b| if b.is_ascii_graphic() { b as char } else { '.' }).collect();
             writeln!(text, "  {:47}  {shown}", hex.join(" ")).unwrap();
         }
     }
     text
 }
 
-/// Checks messages against the golden file of that name. A message that is to change is a new version of
-/// the protocol; with `POSSE_WRITE_GOLDEN=1` in the environment the file is written instead.
+/// Checks messages against the golden file of that name. A message that is to change is a new
+/// version of the protocol; with `POSSE_WRITE_GOLDEN=1` in the environment the file is written
+/// instead.
 pub(crate) fn check_golden<'a>(name: &str, messages: impl IntoIterator<Item = (String, &'a [u8])>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wire/golden").join(name);
     let actual = to_golden(messages);
@@ -89,8 +98,8 @@ pub(crate) fn check_golden<'a>(name: &str, messages: impl IntoIterator<Item = (S
     }
 }
 
-/// Checks what decodes: it encodes to the same bytes, or, if something of a later version was skipped, to
-/// fewer that mean the same.
+/// Checks what decodes: it encodes to the same bytes, or, if something of a later version was
+/// skipped, to fewer that mean the same.
 pub(crate) fn check_canonical<T: Wire + Debug + PartialEq>(body: &[u8]) {
     let Ok(message) = T::from_bytes(body) else { return };
     let again = message.to_bytes();

@@ -1,4 +1,5 @@
-//! The building blocks of the tracker protocol's encoding: integers, strings, lists, options and tagged messages.
+//! The building blocks of the tracker protocol's encoding: integers, strings, lists, options and
+//! tagged messages.
 //!
 //! | shape | bytes |
 //! |---|---|
@@ -13,14 +14,14 @@
 //! | message (`wire_enum!`) | one byte tag, a block: the fields in order |
 //! | leaf (`wire_leaf!`, `wire_leaf_enum!`) | the same without the block |
 //!
-//! A later version adds fields at the end of a block, and a reader skips what it does not know there. A
-//! leaf never changes: parts of keys ([`Version`](crate::types::Version),
-//! [`Place`](crate::types::Place), [`RequestStamp`](crate::types::RequestStamp)), what a signature covers
-//! ([`SessionToken`](crate::types::SessionToken), [`Ticket`](crate::types::Ticket)), [`Effect`](crate::types::Effect), and enums
-//! without fields.
+//! A later version adds fields at the end of a block, and a reader skips what it does not know
+//! there. A leaf never changes: parts of keys ([`Version`](crate::types::Version),
+//! [`Place`](crate::types::Place), [`RequestStamp`](crate::types::RequestStamp)), what a signature
+//! covers ([`SessionToken`](crate::types::SessionToken), [`Ticket`](crate::types::Ticket)),
+//! [`Effect`](crate::types::Effect), and enums without fields.
 //!
-//! **Invariant:** a count or length is checked against its limit and against the bytes that are left
-//! before anything is allocated, and nothing is read beyond the end of a block.
+//! **Invariant:** a count or length is checked against its limit and against the bytes that are
+//! left before anything is allocated, and nothing is read beyond the end of a block.
 
 mod macros;
 mod values;
@@ -28,7 +29,9 @@ mod values;
 use byteorder::{BigEndian, ByteOrder};
 
 use super::VersionRange;
-pub(crate) use macros::{list_items, wire_enum, wire_fields, wire_leaf, wire_leaf_enum, wire_struct};
+pub(crate) use macros::{
+    list_items, wire_enum, wire_fields, wire_leaf, wire_leaf_enum, wire_struct,
+};
 pub use values::{PEERS_PER_FRAME_MAX, SETTING_NAME_LEN_MAX, SHARERS_SHOWN_MAX};
 
 /// Says why bytes are not a message. Whoever sent them is not to be talked to any further.
@@ -137,7 +140,8 @@ impl<'a> Decoder<'a> {
     /// Takes a block of at most `max` bytes, without its length.
     ///
     /// # Errors
-    /// [`WireError::TooLong`] beyond `max`, [`WireError::Truncated`] if the content is not all there.
+    /// [`WireError::TooLong`] beyond `max`, [`WireError::Truncated`] if the content is not all
+    /// there.
     pub fn block_within(&mut self, what: &'static str, max: usize) -> Result<Self, WireError> {
         let len = u32::decode(self)? as usize;
         if len > max {
@@ -154,8 +158,14 @@ impl<'a> Decoder<'a> {
     /// Takes the count of a list of items of at least `item_len_min` bytes.
     ///
     /// # Errors
-    /// [`WireError::TooLong`] beyond `max`, [`WireError::Truncated`] if the bytes left cannot hold that many.
-    pub fn count(&mut self, what: &'static str, max: usize, item_len_min: usize) -> Result<usize, WireError> {
+    /// [`WireError::TooLong`] beyond `max`, [`WireError::Truncated`] if the bytes left cannot hold
+    /// that many.
+    pub fn count(
+        &mut self,
+        what: &'static str,
+        max: usize,
+        item_len_min: usize,
+    ) -> Result<usize, WireError> {
         let count = u32::decode(self)? as usize;
         if count > max {
             return Err(WireError::TooLong { what, len: count as u64, max: max as u64 });
@@ -325,9 +335,14 @@ pub fn encode_list<T: Wire>(items: &[T], out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// Those of [`Decoder::count`] and of the items.
-pub fn decode_list<T: Wire>(from: &mut Decoder<'_>, what: &'static str, max: usize) -> Result<Vec<T>, WireError> {
+pub fn decode_list<T: Wire>(
+    from: &mut Decoder<'_>,
+    what: &'static str,
+    max: usize,
+) -> Result<Vec<T>, WireError> {
     let count = from.count(what, max, T::LEN_MIN)?;
-    // An item may be far larger in memory than its fewest bytes here: what has arrived bounds what is set aside.
+    // An item may be far larger in memory than its fewest bytes here: what has arrived bounds what
+    // is set aside.
     let mut items = Vec::with_capacity(count.min(from.remaining() / size_of::<T>().max(1) + 1));
     for _ in 0..count {
         items.push(T::decode(from)?);
@@ -339,7 +354,8 @@ pub fn decode_list<T: Wire>(from: &mut Decoder<'_>, what: &'static str, max: usi
 pub trait ListItem: Wire {
     /// The items, for an error.
     const WHAT: &'static str;
-    /// The most items in one list. Whoever fills a list cuts it there; [`count_fitting`] tells where.
+    /// The most items in one list. Whoever fills a list cuts it there; [`count_fitting`] tells
+    /// where.
     const COUNT_MAX: usize;
 }
 
@@ -347,7 +363,12 @@ impl<T: ListItem> Wire for Vec<T> {
     const LEN_MIN: usize = 4;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        debug_assert!(self.len() <= T::COUNT_MAX, "a list of {} {} would be refused", self.len(), T::WHAT);
+        debug_assert!(
+            self.len() <= T::COUNT_MAX,
+            "a list of {} {} would be refused",
+            self.len(),
+            T::WHAT
+        );
         encode_list(self, out);
     }
 
@@ -356,9 +377,12 @@ impl<T: ListItem> Wire for Vec<T> {
     }
 }
 
-/// Counts the first `items` that one list may hold and that take at most `len_max` bytes together; at least one, if there is one.
+/// Counts the first `items` that one list may hold and that take at most `len_max` bytes together;
+/// at least one, if there is one.
 ///
-/// A frame is bounded in bytes ([`TRACKER_FRAME_LEN_MAX`](crate::types::limits::TRACKER_FRAME_LEN_MAX)), so a page or a batch may have to end before its count does.
+/// A frame is bounded in bytes
+/// ([`TRACKER_FRAME_LEN_MAX`](crate::types::limits::TRACKER_FRAME_LEN_MAX)), so a page or a batch
+/// may have to end before its count does.
 pub fn count_fitting<T: ListItem>(items: &[T], len_max: usize) -> usize {
     let mut scratch = Vec::new();
     let mut len = 0;
@@ -383,8 +407,13 @@ pub fn encode_text(text: &str, out: &mut Vec<u8>) {
 /// Reads a text of at most `max` bytes.
 ///
 /// # Errors
-/// [`WireError::TooLong`], [`WireError::Truncated`], and [`WireError::BadValue`] for bytes that are not UTF-8.
-pub fn decode_text<'a>(from: &mut Decoder<'a>, what: &'static str, max: usize) -> Result<&'a str, WireError> {
+/// [`WireError::TooLong`], [`WireError::Truncated`], and [`WireError::BadValue`] for bytes that are
+/// not UTF-8.
+pub fn decode_text<'a>(
+    from: &mut Decoder<'a>,
+    what: &'static str,
+    max: usize,
+) -> Result<&'a str, WireError> {
     let len = usize::from(u16::decode(from)?);
     if len > max {
         return Err(WireError::TooLong { what, len: len as u64, max: max as u64 });

@@ -1,9 +1,10 @@
 //! Holds docs/PROTOCOL.md and the code together: neither can change without the other.
 //!
-//! The tables of the document are read as a schema, and a decoder that knows nothing but that schema walks messages the code
-//! encoded. What it must find: every tag the code decodes and no other, under the same names; every field, in order, with its
-//! type and length; every structure that has a length before it; and every limit with its value. The rest of the document is
-//! prose, and only its readers check it.
+//! The tables of the document are read as a schema, and a decoder that knows nothing but that
+//! schema walks messages the code encoded. What it must find: every tag the code decodes and no
+//! other, under the same names; every field, in order, with its type and length; every structure
+//! that has a length before it; and every limit with its value. The rest of the document is prose,
+//! and only its readers check it.
 
 mod schema;
 
@@ -23,23 +24,30 @@ use super::peer::{self, ExtendedHandshake, Handshake, MetadataMessage, PeerId, P
 use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 use super::samples::{Sample, samples};
 use super::tracker::{
-    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, MAGIC, Opening, Reply, Request, Resolved, Unwelcome,
-    Welcome,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, MAGIC, Opening, Reply,
+    Request, Resolved, Unwelcome, Welcome,
 };
 use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
-    DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId,
-    GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part,
-    Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp,
-    RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket,
-    TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
+    DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder,
+    FileRow, GroupEntry, GroupId, GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit,
+    Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern,
+    PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp,
+    RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature,
+    Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState,
+    UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");
 const LIMITS: &str = include_str!("../types/limits.rs");
 
-/// Checks one type's examples against its table, and takes the table off the list of those unchecked.
-fn check<T: Wire + Sample + Debug>(schema: &Schema, unchecked: &mut BTreeMap<String, Shape>, name: &str) {
+/// Checks one type's examples against its table, and takes the table off the list of those
+/// unchecked.
+fn check<T: Wire + Sample + Debug>(
+    schema: &Schema,
+    unchecked: &mut BTreeMap<String, Shape>,
+    name: &str,
+) {
     let shape = check_bytes::<T>(schema, unchecked, name, Wire::to_bytes);
     if let Shape::Tagged(rows) = &shape {
         let known: Vec<u8> = (0..=255).filter(|&tag| knows_tag::<T>(tag)).collect();
@@ -48,7 +56,11 @@ fn check<T: Wire + Sample + Debug>(schema: &Schema, unchecked: &mut BTreeMap<Str
 }
 
 /// The same for what is only ever a part of a row.
-fn check_part<T: Fields + Sample + Debug>(schema: &Schema, unchecked: &mut BTreeMap<String, Shape>, name: &str) {
+fn check_part<T: Fields + Sample + Debug>(
+    schema: &Schema,
+    unchecked: &mut BTreeMap<String, Shape>,
+    name: &str,
+) {
     check_bytes::<T>(schema, unchecked, name, |value| {
         let mut bytes = Vec::new();
         value.encode_fields(&mut bytes);
@@ -83,14 +95,17 @@ fn check_bytes<T: Sample + Debug>(
         let named = debug_fields(&format!("{example:?}"));
         assert!(
             // The opening has its two versions in one field.
-            name == "Opening" || named.is_empty() || named.iter().eq(fields.iter().map(|field| &field.name)),
+            name == "Opening"
+                || named.is_empty()
+                || named.iter().eq(fields.iter().map(|field| &field.name)),
             "{name}: {fields:?}, not {named:?}"
         );
     }
     shape
 }
 
-/// Checks that a value in an example is that type's example: types of one length are told apart by what stands in them.
+/// Checks that a value in an example is that type's example: types of one length are told apart by
+/// what stands in them.
 fn check_leaf(name: &str, kind: &str, value: &[u8]) {
     macro_rules! example {
         ($($type:ident)*) => {
@@ -108,8 +123,8 @@ fn check_leaf(name: &str, kind: &str, value: &[u8]) {
     assert_eq!(value, want, "what {name} calls {kind} is something else");
 }
 
-/// Tells whether a message may begin with that tag: then something else is wrong with a message without
-/// fields, or nothing.
+/// Tells whether a message may begin with that tag: then something else is wrong with a message
+/// without fields, or nothing.
 fn knows_tag<T: Wire + Debug>(tag: u8) -> bool {
     match T::from_bytes(&[tag, 0, 0, 0, 0]) {
         Ok(message) => !matches!(&*variant_name(&message), "Unknown" | "Other"),
@@ -150,8 +165,11 @@ fn every_message_is_as_documented() {
         assert_eq!(kinds[&bytes[8]].name, variant_name(&hello));
     }
     let kind_known = |&kind: &u8| {
-        let bytes = [&MAGIC[..], &VERSION_OLDEST.to_be_bytes(), &VERSION_NEWEST.to_be_bytes(), &[kind]].concat();
-        Opening::from_bytes(&bytes) != Err(WireError::UnknownTag { what: "hello", tag: kind.into() })
+        let bytes =
+            [&MAGIC[..], &VERSION_OLDEST.to_be_bytes(), &VERSION_NEWEST.to_be_bytes(), &[kind]]
+                .concat();
+        Opening::from_bytes(&bytes)
+            != Err(WireError::UnknownTag { what: "hello", tag: kind.into() })
     };
     assert!(kinds.keys().copied().eq((0..=255).filter(kind_known)));
 }
@@ -204,13 +222,19 @@ fn fields_of_later_versions_are_skipped_at_every_level() {
     }
     let refusals = Refusal::examples().into_iter().map(Reply::Refused);
     for reply in Reply::examples().into_iter().chain(refusals) {
-        check_skipping(&schema, "FromTracker", &FromTracker::Reply { number: 9, clock_ms: 7, reply });
+        check_skipping(
+            &schema,
+            "FromTracker",
+            &FromTracker::Reply { number: 9, clock_ms: 7, reply },
+        );
     }
     for event in Event::examples() {
         check_skipping(&schema, "FromTracker", &FromTracker::Event(event));
     }
     check_skipping(&schema, "FromTracker", &FromTracker::example());
-    ToAcceptor::examples().iter().for_each(|message| check_skipping(&schema, "ToAcceptor", message));
+    ToAcceptor::examples()
+        .iter()
+        .for_each(|message| check_skipping(&schema, "ToAcceptor", message));
     ToDialler::examples().iter().for_each(|message| check_skipping(&schema, "ToDialler", message));
 }
 
@@ -313,7 +337,8 @@ macro_rules! number_constants {
 }
 number_constants!(usize u32 u64);
 
-/// Every constant of types/limits.rs, and those of the wire that another client or tracker must know.
+/// Every constant of types/limits.rs, and those of the wire that another client or tracker must
+/// know.
 fn constants() -> BTreeMap<String, String> {
     macro_rules! of {
         ($($module:ident: $($name:ident)*;)*) => {
@@ -331,7 +356,10 @@ fn constants() -> BTreeMap<String, String> {
             ROWS_PER_REQUEST_MAX ROW_LEN_MAX STORES_MAX ANCESTORS_MAX NOTE_LEN_MAX REQUEST_TIME_MAX
             RETENTION ANNOUNCE_ENTRIES_MAX PAGE_ENTRIES_MAX PEERS_PER_ANSWER_MAX TRACKERS_MAX;
     );
-    let of_limits: Vec<&str> = LIMITS.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();
+    let of_limits: Vec<&str> = LIMITS
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split(':').next())
+        .collect();
     for name in &of_limits {
         assert!(
             constants.contains_key(*name),
@@ -349,8 +377,11 @@ fn constants() -> BTreeMap<String, String> {
 
 #[test]
 fn limits_are_as_documented() {
-    let documented: BTreeMap<String, String> =
-        Schema::read(DOCUMENT).table("constant | value | of what").iter().map(|row| (code(&row[0]), row[1].clone())).collect();
+    let documented: BTreeMap<String, String> = Schema::read(DOCUMENT)
+        .table("constant | value | of what")
+        .iter()
+        .map(|row| (code(&row[0]), row[1].clone()))
+        .collect();
     assert_eq!(documented, constants());
 }
 
@@ -360,7 +391,10 @@ fn ids_are_derived_as_documented() {
     let request = RequestId::from_bytes([0x44; 16]);
     let user = UserId::derive(&"nik".parse().unwrap(), request);
     let group = GroupId::derive(&"lab".parse().unwrap(), UserId::from_bytes([0x11; 16]), request);
-    assert_eq!(rows.iter().map(|row| code(&row[4])).collect::<Vec<_>>(), [user.to_string(), group.to_string()]);
+    assert_eq!(
+        rows.iter().map(|row| code(&row[4])).collect::<Vec<_>>(),
+        [user.to_string(), group.to_string()]
+    );
 }
 
 #[test]
@@ -383,7 +417,9 @@ fn the_handshake_is_as_documented() {
         let value: Vec<u8> = match &row[2][..] {
             "length of the next field" => vec![row[3].parse().unwrap()],
             "protocol" => code(&row[3]).into_bytes(),
-            "reserved" => code(&row[3]).split(' ').map(|hex| u8::from_str_radix(hex, 16).unwrap()).collect(),
+            "reserved" => {
+                code(&row[3]).split(' ').map(|hex| u8::from_str_radix(hex, 16).unwrap()).collect()
+            }
             "info hash" => InfoHash::example().as_bytes().to_vec(),
             _ => [code(&row[3]).as_bytes(), &device.as_bytes()[..12]].concat(),
         };
@@ -429,7 +465,8 @@ fn peer_messages_are_as_documented() {
         assert_eq!(variant_name(&message), *name, "message {id}");
         assert!(*len == 0 || read_peer_message(id, len - 1).is_err(), "{name}");
         assert_eq!(read_peer_message(id, len + 1).is_ok(), *open, "{name}");
-        let named: Vec<&str> = fields.split(", ").filter_map(|field| field.split(':').next()).collect();
+        let named: Vec<&str> =
+            fields.split(", ").filter_map(|field| field.split(':').next()).collect();
         let in_code = debug_fields(&format!("{message:?}"));
         assert!(in_code.is_empty() || in_code == named, "{name}: {in_code:?}, not {named:?}");
     }
@@ -458,8 +495,12 @@ fn keys(bytes: &[u8]) -> Vec<String> {
 fn dictionaries_are_as_documented() {
     let schema = Schema::read(DOCUMENT);
     let tables = schema.tables("key | value | limit");
-    let documented: Vec<Vec<String>> = tables.iter().map(|rows| rows.iter().map(|row| code(&row[0])).collect()).collect();
-    assert_eq!(documented, [keys(&ExtendedHandshake::example().encode()), keys(&Metainfo::example().to_bytes())]);
+    let documented: Vec<Vec<String>> =
+        tables.iter().map(|rows| rows.iter().map(|row| code(&row[0])).collect()).collect();
+    assert_eq!(
+        documented,
+        [keys(&ExtendedHandshake::example().encode()), keys(&Metainfo::example().to_bytes())]
+    );
 
     let rows = schema.table("msg_type | message | keys | bytes behind the dictionary");
     assert_eq!(rows.len(), MetadataMessage::examples().len());
@@ -480,10 +521,15 @@ fn the_limits_of_dictionaries_are_as_documented() {
         let row = handshakes.iter().find(|row| code(&row[0]) == key).unwrap();
         row[2].split(' ').next_back().unwrap().replace(',', "").parse().unwrap()
     };
-    let takes = |key: &str, number: u64| ExtendedHandshake::decode(format!("d{}:{key}i{number}ee", key.len()).as_bytes()).is_ok();
+    let takes = |key: &str, number: u64| {
+        ExtendedHandshake::decode(format!("d{}:{key}i{number}ee", key.len()).as_bytes()).is_ok()
+    };
     for key in ["metadata_size", "p", "reqq"] {
         assert!(takes(key, limit(key)) && !takes(key, limit(key) + 1), "{key}");
     }
     assert_eq!(limit("posse_block"), u64::from(limits::BLOCK_LEN_MAX));
-    assert!(takes("posse_block", limits::BLOCK_LEN.into()) && !takes("posse_block", u64::from(limits::BLOCK_LEN) - 1));
+    assert!(
+        takes("posse_block", limits::BLOCK_LEN.into())
+            && !takes("posse_block", u64::from(limits::BLOCK_LEN) - 1)
+    );
 }

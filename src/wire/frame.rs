@@ -1,7 +1,7 @@
 //! Frames of the tracker protocol: `u32` length of the body in bytes, then the body.
 //!
-//! **Invariant:** the length is checked against the limit before memory is allocated, and memory grows with the bytes that have
-//! really arrived, never with the bytes promised.
+//! **Invariant:** the length is checked against the limit before memory is allocated, and memory
+//! grows with the bytes that have really arrived, never with the bytes promised.
 //!
 //! Blocks on the stream it is given; deadlines are the stream's business ([`crate::net`]).
 
@@ -21,7 +21,8 @@ const SECRET_LEN_MAX: usize = 4 << 10;
 /// Bytes that have to arrive for a message to be seen to move.
 pub const PROGRESS_LEN: usize = 16 << 10;
 
-/// Grants the memory that a message takes while it arrives; whoever reads many at a time bounds them with it.
+/// Grants the memory that a message takes while it arrives; whoever reads many at a time bounds
+/// them with it.
 pub trait Room {
     /// Asks for memory for `more` bytes of the message.
     ///
@@ -53,11 +54,16 @@ pub enum FrameError {
 /// Reads one frame's body into `body`, replacing what was there.
 ///
 /// # Errors
-/// [`FrameError::Closed`] if the stream ends before the first byte; [`WireError::TooLong`] if the body has more than `max` bytes.
+/// [`FrameError::Closed`] if the stream ends before the first byte; [`WireError::TooLong`] if the
+/// body has more than `max` bytes.
 ///
 /// # Blocking
 /// Until the whole frame is there.
-pub fn read_frame(stream: &mut impl Read, max: usize, body: &mut Vec<u8>) -> Result<(), FrameError> {
+pub fn read_frame(
+    stream: &mut impl Read,
+    max: usize,
+    body: &mut Vec<u8>,
+) -> Result<(), FrameError> {
     let len = read_len(stream, max)?;
     Ok(read_body(stream, len, body)?)
 }
@@ -73,7 +79,8 @@ fn read_len(stream: &mut impl Read, max: usize) -> Result<usize, FrameError> {
     Ok(len)
 }
 
-/// Reads and decodes one message. The bytes of one that is short enough to hold a password are wiped.
+/// Reads and decodes one message. The bytes of one that is short enough to hold a password are
+/// wiped.
 ///
 /// # Errors
 /// Those of [`read_frame`] and of the message.
@@ -97,7 +104,11 @@ pub fn read_message<T: Wire>(stream: &mut impl Read, max: usize) -> Result<T, Fr
 ///
 /// # Blocking
 /// Until the whole frame is there, and as `room` does.
-pub fn read_message_within<T: Wire>(stream: &mut impl Read, max: usize, room: &mut impl Room) -> Result<T, FrameError> {
+pub fn read_message_within<T: Wire>(
+    stream: &mut impl Read,
+    max: usize,
+    room: &mut impl Room,
+) -> Result<T, FrameError> {
     let len = read_len(stream, max)?;
     let mut body = Vec::new();
     let message = read_body_within(stream, len, room, &mut body).map(|()| T::from_bytes(&body));
@@ -121,8 +132,9 @@ fn write_to<T: Wire>(message: &T, frame: &mut Vec<u8>) {
     BigEndian::write_u32(frame, u32::try_from(len).expect("no message of ours reaches 4 GiB"));
 }
 
-/// Encodes a message that may hold a secret as one frame, which is wiped when dropped. Room is set aside first, so that no part of the
-/// secret is left behind where the frame has grown out of its place.
+/// Encodes a message that may hold a secret as one frame, which is wiped when dropped. Room is set
+/// aside first, so that no part of the secret is left behind where the frame has grown out of its
+/// place.
 pub fn to_secret_frame<T: Wire>(message: &T) -> Zeroizing<Vec<u8>> {
     let mut frame = Zeroizing::new(Vec::with_capacity(SECRET_LEN_MAX));
     write_to(message, &mut frame);
@@ -148,7 +160,9 @@ pub fn write_message<T: Wire>(stream: &mut impl Write, message: &T) -> io::Resul
 /// # Blocking
 /// Until the stream has taken all of it.
 pub fn write_frame(stream: &mut impl Write, body: &[u8]) -> io::Result<()> {
-    stream.write_u32::<BigEndian>(u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?)?;
+    stream.write_u32::<BigEndian>(
+        u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+    )?;
     stream.write_all(body)
 }
 
@@ -162,14 +176,20 @@ pub(super) fn read_body(stream: &mut impl Read, len: usize, body: &mut Vec<u8>) 
     }
 }
 
-/// Reads `len` bytes, checked already, into `body`, which is empty. Its memory doubles as it fills, and never grows before
-/// `room` has granted that.
-fn read_body_within(stream: &mut impl Read, len: usize, room: &mut impl Room, body: &mut Vec<u8>) -> io::Result<()> {
+/// Reads `len` bytes, checked already, into `body`, which is empty. Its memory doubles as it fills,
+/// and never grows before `room` has granted that.
+fn read_body_within(
+    stream: &mut impl Read,
+    len: usize,
+    room: &mut impl Room,
+    body: &mut Vec<u8>,
+) -> io::Result<()> {
     while body.len() < len {
         let start = body.len();
         let end = len.min((2 * start).max(SECRET_LEN_MAX));
         room.grow(end - start)?;
-        // A secret is short enough for the first step: no part of it is left behind where the body has grown out of its place.
+        // A secret is short enough for the first step: no part of it is left behind where the body
+        // has grown out of its place.
         body.reserve_exact(end - start);
         body.resize(end, 0);
         for part in body[start..].chunks_mut(PROGRESS_LEN) {

@@ -1,8 +1,9 @@
 //! An invented later version of this program, for the test that runs it beside this one.
 //!
-//! With the feature `later-version` every structure has one more field, every row that is written too;
-//! trackers write rows of another kind and send events and frames that this version does not know, and
-//! clients ask what this version does not know. Nothing of that is in a build without the feature.
+//! With the feature `later-version` every structure has one more field, every row that is written
+//! too; trackers write rows of another kind and send events and frames that this version does not
+//! know, and clients ask what this version does not know. Nothing of that is in a build without the
+//! feature.
 //!
 //! **Invariant:** without the feature nothing here adds a byte.
 

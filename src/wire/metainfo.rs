@@ -1,4 +1,5 @@
-//! A file's metainfo: the v1 info dictionary of BEP 3, restricted to one private file (BEP 27), in canonical bencode.
+//! A file's metainfo: the v1 info dictionary of BEP 3, restricted to one private file (BEP 27), in
+//! canonical bencode.
 //!
 //! | key | value | limit |
 //! |---|---|---|
@@ -8,11 +9,14 @@
 //! | `pieces` | byte string: SHA-1 of each piece in order | 20 bytes a piece, exactly |
 //! | `private` | integer 1 | |
 //!
-//! The SHA-1 of these bytes is the info hash, so there is one encoding: exactly these keys, in this order.
+//! The SHA-1 of these bytes is the info hash, so there is one encoding: exactly these keys, in this
+//! order.
 //!
-//! **Invariant:** a [`Metainfo`] has one digest for each piece of its geometry, and `from_bytes(to_bytes())` returns it.
+//! **Invariant:** a [`Metainfo`] has one digest for each piece of its geometry, and
+//! `from_bytes(to_bytes())` returns it.
 //!
-//! Pure; called where a file is shared and where its metainfo arrives. The parts in which it arrives are [`super::peer::MetadataMessage`].
+//! Pure; called where a file is shared and where its metainfo arrives. The parts in which it
+//! arrives are [`super::peer::MetadataMessage`].
 
 use sha1::{Digest, Sha1};
 
@@ -34,7 +38,11 @@ impl Metainfo {
     ///
     /// # Errors
     /// [`WireError::BadValue`] if there are more or fewer digests than pieces.
-    pub fn new(name: FileName, geometry: Geometry, pieces: Vec<Sha1Digest>) -> Result<Self, WireError> {
+    pub fn new(
+        name: FileName,
+        geometry: Geometry,
+        pieces: Vec<Sha1Digest>,
+    ) -> Result<Self, WireError> {
         if pieces.len() != geometry.piece_count() as usize {
             let why = format!("{} digests for {} pieces", pieces.len(), geometry.piece_count());
             return Err(WireError::bad(WHAT, why));
@@ -67,7 +75,8 @@ impl Metainfo {
 
     /// Encodes the info dictionary.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let pieces: Vec<u8> = self.pieces.iter().flat_map(|digest| digest.as_bytes()).copied().collect();
+        let pieces: Vec<u8> =
+            self.pieces.iter().flat_map(|digest| digest.as_bytes()).copied().collect();
         bencode::write(|value| {
             value.emit_dict(|mut pairs| {
                 pairs.emit_pair(b"length", self.geometry.len())?;
@@ -84,10 +93,12 @@ impl Metainfo {
         InfoHash::from_bytes(Sha1::digest(self.to_bytes()).into())
     }
 
-    /// Decodes an info dictionary. Whoever wants a certain file compares [`Metainfo::info_hash`] with what they want.
+    /// Decodes an info dictionary. Whoever wants a certain file compares [`Metainfo::info_hash`]
+    /// with what they want.
     ///
     /// # Errors
-    /// Whatever is not canonical, has other keys, or more bytes than [`limits::INFO_DICTIONARY_LEN_MAX`].
+    /// Whatever is not canonical, has other keys, or more bytes than
+    /// [`limits::INFO_DICTIONARY_LEN_MAX`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
         let metainfo = Parts::read(bytes)?.join()?;
         match metainfo.to_bytes() == bytes {
@@ -116,12 +127,22 @@ impl<'a> Parts<'a> {
         let mut parts = Self::default();
         let end = bencode::read_dictionary(WHAT, bytes, |key, value| {
             match key {
-                b"length" => parts.len = Some(bencode::integer("length of a file", value, u64::MAX)?),
+                b"length" => {
+                    parts.len = Some(bencode::integer("length of a file", value, u64::MAX)?)
+                }
                 b"name" => parts.name = Some(file_name(bencode::bytes("file name", value)?)?),
-                b"piece length" => parts.piece_len = Some(bencode::integer("piece length", value, u32::MAX.into())?),
+                b"piece length" => {
+                    parts.piece_len =
+                        Some(bencode::integer("piece length", value, u32::MAX.into())?)
+                }
                 b"pieces" => parts.pieces = Some(bencode::bytes("pieces", value)?),
                 b"private" => parts.private = Some(bencode::integer("private flag", value, 1)?),
-                key => return Err(WireError::bad(WHAT, format!("it has the key {:?}", key.escape_ascii().to_string()))),
+                key => {
+                    return Err(WireError::bad(
+                        WHAT,
+                        format!("it has the key {:?}", key.escape_ascii().to_string()),
+                    ));
+                }
             }
             Ok(())
         })?;
@@ -132,7 +153,13 @@ impl<'a> Parts<'a> {
     }
 
     fn join(self) -> Result<Metainfo, WireError> {
-        let Self { len: Some(len), name: Some(name), piece_len: Some(piece_len), pieces: Some(pieces), private: Some(1) } = self
+        let Self {
+            len: Some(len),
+            name: Some(name),
+            piece_len: Some(piece_len),
+            pieces: Some(pieces),
+            private: Some(1),
+        } = self
         else {
             return Err(WireError::bad(WHAT, "it is not that of one private file"));
         };
@@ -143,7 +170,10 @@ impl<'a> Parts<'a> {
             return Err(WireError::bad(WHAT, "its pieces are not a whole number of digests"));
         }
         if digests.len() != geometry.piece_count() as usize {
-            return Err(WireError::bad(WHAT, format!("{} digests for {} pieces", digests.len(), geometry.piece_count())));
+            return Err(WireError::bad(
+                WHAT,
+                format!("{} digests for {} pieces", digests.len(), geometry.piece_count()),
+            ));
         }
         Metainfo::new(name, geometry, digests.iter().copied().map(Sha1Digest::from_bytes).collect())
     }

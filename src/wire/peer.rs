@@ -1,7 +1,9 @@
-//! What clients say to each other: the BitTorrent peer wire of BEP 3 with BEP 6 (fast), BEP 9 (metadata) and BEP 10 (extensions).
+//! What clients say to each other: the BitTorrent peer wire of BEP 3 with BEP 6 (fast), BEP 9
+//! (metadata) and BEP 10 (extensions).
 //!
-//! Both ends send a [`Handshake`], then messages in both directions at the same time. Every message is a `u32` length of all that
-//! follows it; length 0 is a keep-alive. Integers are big-endian. `piece` is a piece's 0-based index, `begin` the first byte within it, `len` bytes.
+//! Both ends send a [`Handshake`], then messages in both directions at the same time. Every message
+//! is a `u32` length of all that follows it; length 0 is a keep-alive. Integers are big-endian.
+//! `piece` is a piece's 0-based index, `begin` the first byte within it, `len` bytes.
 //!
 //! | offset | size | field | limit |
 //! |---|---|---|---|
@@ -24,11 +26,13 @@
 //! | 17 | allowed fast | `u32` piece | BEP 6 |
 //! | 20 | extended | `u8` extension id (0: handshake), payload | BEP 10 |
 //!
-//! **Invariant:** a length is checked against what its id allows before anything is allocated, and memory grows with the bytes that
-//! have arrived. Whether a piece exists, and who may ask what when, is not known here: the geometry and the link decide.
+//! **Invariant:** a length is checked against what its id allows before anything is allocated, and
+//! memory grows with the bytes that have arrived. Whether a piece exists, and who may ask what
+//! when, is not known here: the geometry and the link decide.
 //!
-//! Called by a link's reader and writer threads. Reading blocks on the stream, in small reads: give it a `BufReader`. The data of a piece is left
-//! to the caller, who reads it into the piece's own buffer. What is left out: the DHT of BEP 5, peer exchange, encryption of BEP 8.
+//! Called by a link's reader and writer threads. Reading blocks on the stream, in small reads: give
+//! it a `BufReader`. The data of a piece is left to the caller, who reads it into the piece's own
+//! buffer. What is left out: the DHT of BEP 5, peer exchange, encryption of BEP 8.
 
 mod extension;
 mod handshake;
@@ -38,7 +42,8 @@ use std::io::{self, Read};
 use byteorder::{BigEndian, ByteOrder, ReadBytesExt};
 
 pub use self::extension::{
-    CLIENT_NAME_LEN_MAX, EXTENDED_HANDSHAKE_LEN_MAX, EXTENSION_TICKET, ExtendedHandshake, KEY_BLOCK, MetadataMessage,
+    CLIENT_NAME_LEN_MAX, EXTENDED_HANDSHAKE_LEN_MAX, EXTENSION_TICKET, ExtendedHandshake,
+    KEY_BLOCK, MetadataMessage,
 };
 pub use self::handshake::{HANDSHAKE_LEN, Handshake, PEER_ID_PREFIX, PROTOCOL, PeerId};
 use super::WireError;
@@ -211,7 +216,9 @@ impl PeerMessage {
             Self::Have(piece) => put(out, id::HAVE, &[piece]),
             Self::Bitfield(ref bytes) => put_bytes(out, id::BITFIELD, &[], bytes),
             Self::Request { piece, begin, len } => put(out, id::REQUEST, &[piece, begin, len]),
-            Self::Piece { piece, begin, ref data } => put_bytes(out, id::PIECE, &[piece, begin], data),
+            Self::Piece { piece, begin, ref data } => {
+                put_bytes(out, id::PIECE, &[piece, begin], data)
+            }
             Self::Cancel { piece, begin, len } => put(out, id::CANCEL, &[piece, begin, len]),
             Self::Port(port) => put_bytes(out, id::PORT, &[], &port.to_be_bytes()),
             Self::Suggest(piece) => put(out, id::SUGGEST, &[piece]),
@@ -232,23 +239,29 @@ impl PeerMessage {
     }
 }
 
-/// Encodes what stands before `len` bytes of a piece's data, so that these can be sent from where they are.
+/// Encodes what stands before `len` bytes of a piece's data, so that these can be sent from where
+/// they are.
 ///
 /// # Panics
 /// If the message would be 4 GiB or longer.
 pub fn piece_header(piece: u32, begin: u32, len: u32) -> [u8; PIECE_HEADER_LEN] {
     let mut header = [0; PIECE_HEADER_LEN];
-    BigEndian::write_u32(&mut header[0..], len.checked_add(9).expect("blocks are bounded by the geometry"));
+    BigEndian::write_u32(
+        &mut header[0..],
+        len.checked_add(9).expect("blocks are bounded by the geometry"),
+    );
     header[4] = id::PIECE;
     BigEndian::write_u32(&mut header[5..], piece);
     BigEndian::write_u32(&mut header[9..], begin);
     header
 }
 
-/// Reads the next message, or the head of a piece message. An unknown message is skipped over without being held.
+/// Reads the next message, or the head of a piece message. An unknown message is skipped over
+/// without being held.
 ///
 /// # Errors
-/// [`PeerError::Closed`] if the stream ends before the first byte; [`PeerError::Wire`] for a length that the message may not have.
+/// [`PeerError::Closed`] if the stream ends before the first byte; [`PeerError::Wire`] for a length
+/// that the message may not have.
 ///
 /// # Blocking
 /// Until the whole message, or the head, is there.
@@ -268,7 +281,10 @@ pub fn read_header(stream: &mut impl Read) -> Result<Header, PeerError> {
         }
         id::EXTENDED => {
             let payload_len = len.checked_sub(1).ok_or(WireError::Truncated { want: 1 })?;
-            PeerMessage::Extended { id: stream.read_u8()?, payload: read_bytes(stream, payload_len)? }
+            PeerMessage::Extended {
+                id: stream.read_u8()?,
+                payload: read_bytes(stream, payload_len)?,
+            }
         }
         id => match fixed_len(id) {
             Some(want) => read_fixed(stream, id, len, want)?,
@@ -281,7 +297,8 @@ pub fn read_header(stream: &mut impl Read) -> Result<Header, PeerError> {
     Ok(Header::Message(message))
 }
 
-/// Reads the next message, a piece's data and all: for tools and tests, where a copy does not matter.
+/// Reads the next message, a piece's data and all: for tools and tests, where a copy does not
+/// matter.
 ///
 /// # Errors
 /// Those of [`read_header`].
@@ -291,7 +308,9 @@ pub fn read_header(stream: &mut impl Read) -> Result<Header, PeerError> {
 pub fn read_message(stream: &mut impl Read) -> Result<PeerMessage, PeerError> {
     match read_header(stream)? {
         Header::Message(message) => Ok(message),
-        Header::Piece { piece, begin, len } => Ok(PeerMessage::Piece { piece, begin, data: read_bytes(stream, len)? }),
+        Header::Piece { piece, begin, len } => {
+            Ok(PeerMessage::Piece { piece, begin, data: read_bytes(stream, len)? })
+        }
     }
 }
 
@@ -312,7 +331,12 @@ pub fn skip(stream: &mut impl Read, len: u32) -> io::Result<()> {
 /// Length of the body of a message that has always the same.
 fn fixed_len(id: u8) -> Option<u32> {
     match id {
-        id::CHOKE | id::UNCHOKE | id::INTERESTED | id::NOT_INTERESTED | id::HAVE_ALL | id::HAVE_NONE => Some(0),
+        id::CHOKE
+        | id::UNCHOKE
+        | id::INTERESTED
+        | id::NOT_INTERESTED
+        | id::HAVE_ALL
+        | id::HAVE_NONE => Some(0),
         id::PORT => Some(2),
         id::HAVE | id::SUGGEST | id::ALLOWED_FAST => Some(4),
         id::REQUEST | id::CANCEL | id::REJECT => Some(12),
@@ -320,7 +344,12 @@ fn fixed_len(id: u8) -> Option<u32> {
     }
 }
 
-fn read_fixed(stream: &mut impl Read, id: u8, len: u32, want: u32) -> Result<PeerMessage, PeerError> {
+fn read_fixed(
+    stream: &mut impl Read,
+    id: u8,
+    len: u32,
+    want: u32,
+) -> Result<PeerMessage, PeerError> {
     if let Some(want @ 1..) = want.checked_sub(len) {
         return Err(WireError::Truncated { want: want as usize }.into());
     }
@@ -352,7 +381,11 @@ fn read_piece_header(stream: &mut impl Read, len: u32) -> Result<Header, PeerErr
     let Some(len) = len.checked_sub(8) else {
         return Err(WireError::Truncated { want: 8 - len as usize }.into());
     };
-    Ok(Header::Piece { piece: stream.read_u32::<BigEndian>()?, begin: stream.read_u32::<BigEndian>()?, len })
+    Ok(Header::Piece {
+        piece: stream.read_u32::<BigEndian>()?,
+        begin: stream.read_u32::<BigEndian>()?,
+        len,
+    })
 }
 
 fn read_bytes(stream: &mut impl Read, len: u32) -> Result<Vec<u8>, PeerError> {

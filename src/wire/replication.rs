@@ -2,13 +2,16 @@
 //!
 //! The dialling tracker's first frame is an [`Opening`](super::tracker::Opening) with a
 //! [`Hello::Replica`](super::tracker::Hello); the other answers [`ToDialler::Welcome`] or
-//! [`ToDialler::Unwelcome`]. From then on the dialler sends [`ToAcceptor::Rows`], or [`ToAcceptor::Ping`]
-//! when it has had nothing to say for a while; the acceptor says [`ToDialler::Durable`] whenever more has
-//! become durable there, and at every ping. A message that one end does not know it ignores.
+//! [`ToDialler::Unwelcome`]. From then on the dialler sends [`ToAcceptor::Rows`], or
+//! [`ToAcceptor::Ping`] when it has had nothing to say for a while; the acceptor says
+//! [`ToDialler::Durable`] whenever more has become durable there, and at every ping. A message that
+//! one end does not know it ignores.
 
 use super::codec::{list_items, wire_enum, wire_leaf_enum, wire_struct};
 use super::{Decoder, Wire, WireError};
-use crate::types::{Durable, KeyRotation, Label, Lineage, Row, RowBatch, StoreId, VersionVector, limits};
+use crate::types::{
+    Durable, KeyRotation, Label, Lineage, Row, RowBatch, StoreId, VersionVector, limits,
+};
 
 /// A peer tracker's first words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +51,8 @@ pub struct ReplicaWelcome {
 
 /// Why a tracker refuses a replication link.
 ///
-/// It begins with the reasons of [`Unwelcome`](super::tracker::Unwelcome), in the same bytes: they are
-/// given before the hello was read, or could be, so to clients and trackers alike.
+/// It begins with the reasons of [`Unwelcome`](super::tracker::Unwelcome), in the same bytes: they
+/// are given before the hello was read, or could be, so to clients and trackers alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum LinkRefusal {
     /// It speaks another version of the protocol.
@@ -65,10 +68,14 @@ pub enum LinkRefusal {
     #[error("this tracker was away for longer than the others keep deletions; it must start anew")]
     MustResync,
     /// The two belong to different networks.
-    #[error("the other tracker belongs to another network: its tracker_info.txt names other trackers")]
+    #[error(
+        "the other tracker belongs to another network: its tracker_info.txt names other trackers"
+    )]
     Network,
     /// The dialler shows a key that another has taken the place of, as the old key has signed.
-    #[error("the network goes on under another key, and this tracker shows the one before; see `rotate_key` in OPERATING.md")]
+    #[error(
+        "the network goes on under another key, and this tracker shows the one before; see `rotate_key` in OPERATING.md"
+    )]
     KeyReplaced(KeyRotation),
     /// The operator has removed the dialler from the network.
     #[error("the operator has removed this tracker from the network; stop it, or add it again")]
@@ -107,8 +114,8 @@ pub enum ToDialler {
     },
 }
 
-/// A list of store and `u64` sequence, the stores ascending and the sequences from 1, so that a vector
-/// has one encoding.
+/// A list of store and `u64` sequence, the stores ascending and the sequences from 1, so that a
+/// vector has one encoding.
 impl Wire for VersionVector {
     const LEN_MIN: usize = 4;
 

@@ -21,17 +21,18 @@
 //! | 7 | setting | name | text; empty restores the default |
 //! | 8-255 | of a later version | any | any |
 //!
-//! A later version adds fields at the end of a value, or kinds. Neither is interpreted here, both are kept
-//! and relayed. Inside a value nothing has a length of its own, so that nothing is skipped and lost, and
-//! nothing follows the value.
+//! A later version adds fields at the end of a value, or kinds. Neither is interpreted here, both
+//! are kept and relayed. Inside a value nothing has a length of its own, so that nothing is skipped
+//! and lost, and nothing follows the value.
 //!
 //! **Invariant:** a row that decodes encodes to the same bytes, whatever version wrote it.
 
 use super::codec::{Fields, decode_text, encode_block, encode_text, list_items, wire_fields};
 use super::{Decoder, Wire, WireError};
 use crate::types::{
-    Content, Effect, FileFacts, FileId, FileRow, GroupId, GroupName, GroupRow, MembershipRow, MembershipState, PasswordHash,
-    Place, RequestId, RequestRow, Row, RowKey, SettingName, SharingRow, Stamp, UserId, UserName, UserRow, Version, limits,
+    Content, Effect, FileFacts, FileId, FileRow, GroupId, GroupName, GroupRow, MembershipRow,
+    MembershipState, PasswordHash, Place, RequestId, RequestRow, Row, RowKey, SettingName,
+    SharingRow, Stamp, UserId, UserName, UserRow, Version, limits,
 };
 
 /// Rows in one list: a batch, and a transaction that it may not split.
@@ -150,7 +151,10 @@ impl Wire for Row {
                 }
             });
         });
-        debug_assert!(out.len() - start - 4 <= limits::ROW_LEN_MAX, "a row that would be refused: {self:?}");
+        debug_assert!(
+            out.len() - start - 4 <= limits::ROW_LEN_MAX,
+            "a row that would be refused: {self:?}"
+        );
     }
 
     fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
@@ -189,10 +193,14 @@ fn decode_value(key: RowKey, from: &mut Decoder<'_>) -> Result<Content, WireErro
     Ok(match key {
         RowKey::User(user) => Content::User(user, optional(from)?),
         RowKey::Group(group) => Content::Group(group, optional(from)?),
-        RowKey::Membership(group, user) => Content::Membership(group, user, Fields::decode_fields(from)?),
+        RowKey::Membership(group, user) => {
+            Content::Membership(group, user, Fields::decode_fields(from)?)
+        }
         RowKey::Owner(group) => Content::Owner(group, Wire::decode(from)?),
         RowKey::File(group, file) => Content::File(group, file, optional(from)?),
-        RowKey::Sharing(group, file, user) => Content::Sharing(group, file, user, Fields::decode_fields(from)?),
+        RowKey::Sharing(group, file, user) => {
+            Content::Sharing(group, file, user, Fields::decode_fields(from)?)
+        }
         RowKey::Request(request) => Content::Request(request, Fields::decode_fields(from)?),
         RowKey::Setting(name) if from.remaining() == 0 => Content::Setting(name, None),
         RowKey::Setting(name) => {

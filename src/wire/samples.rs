@@ -1,8 +1,9 @@
-//! Values of every type that goes over a wire, for tests: fixed examples, and random ones drawn from a tape of bytes.
+//! Values of every type that goes over a wire, for tests: fixed examples, and random ones drawn
+//! from a tape of bytes.
 //!
-//! **Invariant:** every value drawn is valid, whatever is on the tape; an empty tape draws the simplest. So `proptest` shrinks a
-//! failing message by shrinking its tape, and a type's values are described once, for every test of the crate.
-//! What only a later version sends is not among them.
+//! **Invariant:** every value drawn is valid, whatever is on the tape; an empty tape draws the
+//! simplest. So `proptest` shrinks a failing message by shrinking its tape, and a type's values are
+//! described once, for every test of the crate. What only a later version sends is not among them.
 
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
@@ -15,15 +16,18 @@ use super::metainfo::Metainfo;
 use super::peer::{ExtendedHandshake, MetadataMessage, PeerMessage};
 use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 use super::tracker::{
-    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Resolved, Unwelcome, Welcome,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request,
+    Resolved, Unwelcome, Welcome,
 };
 use crate::types::{
-    Content, DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, Geometry,
-    GroupEntry, GroupId, GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow,
-    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId,
-    RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp,
-    StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow,
-    Version, VersionVector, limits,
+    Content, DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName,
+    FileOrder, FileRow, Geometry, GroupEntry, GroupId, GroupName, GroupRow, InfoHash, KeyRotation,
+    Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password,
+    PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId,
+    RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest,
+    SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector,
+    limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.
@@ -215,7 +219,8 @@ impl Sample for SocketAddr {
     }
 
     fn sample(tape: &mut Tape<'_>) -> Self {
-        let ip: IpAddr = if bool::sample(tape) { tape.bytes::<16>().into() } else { tape.bytes::<4>().into() };
+        let ip: IpAddr =
+            if bool::sample(tape) { tape.bytes::<16>().into() } else { tape.bytes::<4>().into() };
         Self::new(ip, u16::sample(tape))
     }
 
@@ -258,7 +263,8 @@ impl Sample for Row {
 
     /// One of each kind, one of each that was deleted, and one with fields of a later version.
     fn examples() -> Vec<Self> {
-        let mut rows: Vec<Self> = Content::examples().into_iter().map(|content| Self::of(content, &[])).collect();
+        let mut rows: Vec<Self> =
+            Content::examples().into_iter().map(|content| Self::of(content, &[])).collect();
         rows.push(Self::of(Sample::example(), &[0xaa, 0xbb]));
         rows
     }
@@ -313,7 +319,12 @@ impl Sample for Content {
             Self::Membership(Sample::example(), Sample::example(), Sample::example()),
             Self::Owner(Sample::example(), Sample::example()),
             Self::File(Sample::example(), Sample::example(), Sample::example()),
-            Self::Sharing(Sample::example(), Sample::example(), Sample::example(), Sample::example()),
+            Self::Sharing(
+                Sample::example(),
+                Sample::example(),
+                Sample::example(),
+                Sample::example(),
+            ),
             Self::Request(Sample::example(), Sample::example()),
             Self::Setting(Sample::example(), Sample::example()),
             Self::User(Sample::example(), None),
@@ -555,11 +566,15 @@ impl Sample for ExtendedHandshake {
         Self {
             metadata_id: Option::sample(tape).filter(|id| *id > 0),
             ticket_id: Option::sample(tape).filter(|id| *id > 0),
-            metadata_size: Option::sample(tape).map(|size: u32| within(size, 1, limits::INFO_DICTIONARY_LEN_MAX as u32).into()),
+            metadata_size: Option::sample(tape)
+                .map(|size: u32| within(size, 1, limits::INFO_DICTIONARY_LEN_MAX as u32).into()),
             requests_max: Option::sample(tape).filter(|count| *count > 0),
-            client: Option::<Label>::sample(tape).map(|label| label.to_string()).filter(|text| text.len() <= 64),
+            client: Option::<Label>::sample(tape)
+                .map(|label| label.to_string())
+                .filter(|text| text.len() <= 64),
             port: Option::sample(tape).filter(|port| *port > 0),
-            block_len_max: Option::sample(tape).map(|len: u32| within(len, limits::BLOCK_LEN, limits::BLOCK_LEN_MAX)),
+            block_len_max: Option::sample(tape)
+                .map(|len: u32| within(len, limits::BLOCK_LEN, limits::BLOCK_LEN_MAX)),
         }
     }
 

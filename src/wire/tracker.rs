@@ -1,9 +1,9 @@
 //! What clients and trackers say to each other.
 //!
-//! The first frame of a connection is an [`Opening`]; the tracker answers [`Welcome`]. Then the client
-//! sends [`Request`]s, each with a number of its own choosing, and the tracker answers every one with a
-//! [`Reply`] under that number, in order. Between replies the tracker sends [`Event`]s. Every frame from
-//! the tracker is one [`FromTracker`].
+//! The first frame of a connection is an [`Opening`]; the tracker answers [`Welcome`]. Then the
+//! client sends [`Request`]s, each with a number of its own choosing, and the tracker answers every
+//! one with a [`Reply`] under that number, in order. Between replies the tracker sends [`Event`]s.
+//! Every frame from the tracker is one [`FromTracker`].
 //!
 //! A request, reply, event or refusal of a later version decodes to the variant that names its tag.
 
@@ -92,8 +92,8 @@ pub enum FromTracker {
     Event(Event),
 }
 
-/// Why a tracker will not serve a connection. The frame is the same in every version of the protocol, and
-/// the dialler of a replication link reads the same bytes as the first reasons of
+/// Why a tracker will not serve a connection. The frame is the same in every version of the
+/// protocol, and the dialler of a replication link reads the same bytes as the first reasons of
 /// [`LinkRefusal`](super::replication::LinkRefusal).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unwelcome {
@@ -105,14 +105,15 @@ pub enum Unwelcome {
     Full,
 }
 
-/// Encodes the frame that tells a client or tracker of version 2 that its version is not spoken here.
+/// Encodes the frame that tells a client or tracker of version 2 that its version is not spoken
+/// here.
 pub fn unwelcome_of_version_2() -> Vec<u8> {
     to_frame(&FromTracker::Unwelcome(Unwelcome::Version))
 }
 
-/// Magic, the oldest and the newest version that the sender speaks, one byte kind, and the hello of that
-/// kind. The rest is not looked at if no version is spoken at both ends. Up to version 2 one version
-/// stood there instead of two.
+/// Magic, the oldest and the newest version that the sender speaks, one byte kind, and the hello of
+/// that kind. The rest is not looked at if no version is spoken at both ends. Up to version 2 one
+/// version stood there instead of two.
 impl Wire for Opening {
     const LEN_MIN: usize = 4 + 2 + 2 + 1 + 4;
 

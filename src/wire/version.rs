@@ -7,8 +7,8 @@
 //! | 3 | rows instead of operations; lengths before structures; the hello carries a range of versions |
 //!
 //! **Invariant:** the magic, the range of versions and the frame that says
-//! [`Unwelcome`](super::tracker::Unwelcome) are the same in every version, so that any two programs can
-//! tell that they share none.
+//! [`Unwelcome`](super::tracker::Unwelcome) are the same in every version, so that any two programs
+//! can tell that they share none.
 
 use std::fmt;
 
@@ -65,6 +65,9 @@ mod tests {
         assert_eq!(range(3, 9).common(range(4, 6)), Some(6));
         assert_eq!(range(3, 5).common(range(6, 9)), None);
         assert_eq!(range(6, 9).common(range(3, 5)), None);
-        assert_eq!((range(3, 5).to_string(), range(3, 3).to_string()), ("3 to 5".into(), "3".into()));
+        assert_eq!(
+            (range(3, 5).to_string(), range(3, 3).to_string()),
+            ("3 to 5".into(), "3".into())
+        );
     }
 }

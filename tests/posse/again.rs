@@ -1,4 +1,5 @@
-//! Downloads that are asked for again: elsewhere, after a failure, after the file has gone, after a kill at the worst moment.
+//! Downloads that are asked for again: elsewhere, after a failure, after the file has gone, after a
+//! kill at the worst moment.
 
 use crate::harness::{Behaviour, Content, EvilPeer, World, eventually, sha1_of};
 
@@ -20,7 +21,8 @@ fn a_place_that_cannot_be_is_refused_at_once() {
     bob.refused("download_file lab big.bin out/", "no such directory");
     bob.refused("download_file lab big.bin big.bin/", "no such directory");
     assert!(!bob.path("out.part").exists() && !bob.path("big.bin.part").exists());
-    // Somebody's file where the data would go is neither taken nor removed, also not by what might follow.
+    // Somebody's file where the data would go is neither taken nor removed, also not by what might
+    // follow.
     std::fs::write(bob.path("big.bin.part"), "somebody's").unwrap();
     bob.refused("download_file lab big.bin", "big.bin.part: it exists");
     bob.refused("cancel_download lab big.bin", "no such download");
@@ -37,12 +39,18 @@ fn two_files_are_never_downloaded_to_one_place() {
     let mut bob = world.client("bob");
     bob.login("bob");
     bob.ok("download_file lab big.bin here.bin", &[]);
-    bob.refused("download_file lab other.bin here.bin", "big.bin in lab is being downloaded to that place");
+    bob.refused(
+        "download_file lab other.bin here.bin",
+        "big.bin in lab is being downloaded to that place",
+    );
     bob.refused("download_file lab big.bin there.bin", "being downloaded to");
     bob.ok("download_file lab other.bin there.bin", &[]);
     seeder.lift();
     bob.wait_downloads();
-    assert_eq!((sha1_of(&bob.path("here.bin")), sha1_of(&bob.path("there.bin"))), (content.sha1(), other.sha1()));
+    assert_eq!(
+        (sha1_of(&bob.path("here.bin")), sha1_of(&bob.path("there.bin"))),
+        (content.sha1(), other.sha1())
+    );
 }
 
 #[test]
@@ -52,7 +60,9 @@ fn a_failed_download_goes_on_elsewhere_with_what_it_has() {
     let mut bob = world.client("bob");
     bob.login("bob");
     bob.ok("download_file lab big.bin", &[]);
-    eventually("most of it is there", || (bob.bytes_done("big.bin") >= (PIECES - 2) << 19).then_some(()));
+    eventually("most of it is there", || {
+        (bob.bytes_done("big.bin") >= (PIECES - 2) << 19).then_some(())
+    });
     std::fs::write(bob.path("big.bin"), "in the way").unwrap();
     seeder.lift();
     eventually("it has failed", || (bob.download("big.bin")["state"] == "failed").then_some(()));
@@ -104,10 +114,12 @@ fn a_client_killed_between_the_name_and_the_note_finds_the_file_complete() {
     bob.login("bob");
     bob.ok("download_file lab big.bin", &[]);
     bob.wait_downloads();
-    // What a kill leaves before anything was noted; then after the share was, but not that the download is complete.
-    for before in
-        ["UPDATE download SET state = 0; DELETE FROM share;", "UPDATE download SET state = 0; UPDATE share SET state = 2;"]
-    {
+    // What a kill leaves before anything was noted; then after the share was, but not that the
+    // download is complete.
+    for before in [
+        "UPDATE download SET state = 0; DELETE FROM share;",
+        "UPDATE download SET state = 0; UPDATE share SET state = 2;",
+    ] {
         bob.process().kill9();
         seeder.forget();
         let store = rusqlite::Connection::open(bob.path(".posse/device.sqlite")).unwrap();
@@ -117,7 +129,11 @@ fn a_client_killed_between_the_name_and_the_note_finds_the_file_complete() {
         bob.login("bob");
         bob.wait_downloads();
         assert_eq!(bob.download("big.bin")["state"], "complete");
-        assert_eq!(bob.object("show_uploads")["uploads"].as_array().map(Vec::len), Some(1), "it is shared on");
+        assert_eq!(
+            bob.object("show_uploads")["uploads"].as_array().map(Vec::len),
+            Some(1),
+            "it is shared on"
+        );
         assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
         assert!(seeder.requests().is_empty(), "what is there was fetched again");
     }

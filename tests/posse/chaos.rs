@@ -31,7 +31,14 @@ const GROUP: &str = "lab";
 struct Story(Vec<Request>);
 
 impl Story {
-    fn ask(mut self, actor: &str, command: Command, asked: u64, ended: u64, outcome: Outcome) -> Self {
+    fn ask(
+        mut self,
+        actor: &str,
+        command: Command,
+        asked: u64,
+        ended: u64,
+        outcome: Outcome,
+    ) -> Self {
         let (asked, ended) = (Duration::from_secs(asked), Duration::from_secs(ended));
         self.0.push(Request { client: 0, actor: actor.to_owned(), command, asked, ended, outcome });
         self
@@ -49,7 +56,12 @@ impl Story {
 
     /// nik has made the group, and eve is let in.
     fn with_eve() -> Self {
-        Self::default().ok("nik", create(), 0, 1).ok("eve", join(), 2, 3).ok("nik", accept("eve"), 4, 5)
+        Self::default().ok("nik", create(), 0, 1).ok("eve", join(), 2, 3).ok(
+            "nik",
+            accept("eve"),
+            4,
+            5,
+        )
     }
 
     /// What the rules say about trackers that all show this.
@@ -68,7 +80,11 @@ impl Story {
     fn finds(&self, kind: Kind, thing: &str, things: &[(Thing, Value)]) -> Finding {
         let findings = self.judge(things);
         let fits = |finding: &&Finding| finding.kind == kind && finding.thing == thing;
-        findings.iter().find(fits).unwrap_or_else(|| panic!("no {kind:?} of {thing} in {findings:#?}")).clone()
+        findings
+            .iter()
+            .find(fits)
+            .unwrap_or_else(|| panic!("no {kind:?} of {thing} in {findings:#?}"))
+            .clone()
     }
 }
 
@@ -121,14 +137,21 @@ fn requested(user: &str) -> (Thing, Value) {
 }
 
 fn share(user: &str) -> (Thing, Value) {
-    (Thing::Share { group: group(), file: "song".to_owned(), user: user.to_owned() }, Value::Present)
+    (
+        Thing::Share { group: group(), file: "song".to_owned(), user: user.to_owned() },
+        Value::Present,
+    )
 }
 
 #[test]
 fn a_removed_member_who_is_back_is_found() {
     let story = Story::with_eve().ok("nik", remove("eve"), 6, 7);
     story.allows(&[owner("nik"), member("nik")]);
-    let found = story.finds(Kind::Undone, "membership of eve in lab", &[owner("nik"), member("nik"), member("eve")]);
+    let found = story.finds(
+        Kind::Undone,
+        "membership of eve in lab",
+        &[owner("nik"), member("nik"), member("eve")],
+    );
     assert_eq!(found.found, [(1, "member".to_owned())]);
     assert_eq!(found.requests, [1, 2, 3], "the history of the thing, and nothing else");
 }
@@ -138,15 +161,22 @@ fn what_was_acknowledged_and_is_nowhere_is_found() {
     let story = Story::with_eve();
     story.allows(&[owner("nik"), member("nik"), member("eve")]);
     story.finds(Kind::Undone, "membership of eve in lab", &[owner("nik"), member("nik")]);
-    story.finds(Kind::Undone, "membership of eve in lab", &[owner("nik"), member("nik"), requested("eve")]);
+    story.finds(
+        Kind::Undone,
+        "membership of eve in lab",
+        &[owner("nik"), member("nik"), requested("eve")],
+    );
     story.finds(Kind::Undone, "membership of nik in lab", &[]);
 }
 
 #[test]
 fn each_tracker_is_judged_by_itself() {
     let story = Story::with_eve();
-    let observed =
-        |tracker, things: &[(Thing, Value)]| Observed { tracker, things: things.iter().cloned().collect(), doubles: vec![] };
+    let observed = |tracker, things: &[(Thing, Value)]| Observed {
+        tracker,
+        things: things.iter().cloned().collect(),
+        doubles: vec![],
+    };
     let all = [owner("nik"), member("nik"), member("eve")];
     let findings = judge(&story.0, &[observed(1, &all), observed(2, &all[..2]), observed(3, &all)]);
     assert_eq!(findings.len(), 1);
@@ -158,7 +188,11 @@ fn changes_that_overlap_count_in_any_order() {
     let story = Story::with_eve().ok("nik", remove("eve"), 6, 9).ok("eve", join(), 8, 10);
     story.allows(&[owner("nik"), member("nik")]);
     story.allows(&[owner("nik"), member("nik"), requested("eve")]);
-    story.finds(Kind::Undone, "membership of eve in lab", &[owner("nik"), member("nik"), member("eve")]);
+    story.finds(
+        Kind::Undone,
+        "membership of eve in lab",
+        &[owner("nik"), member("nik"), member("eve")],
+    );
     // A request that was asked at the moment of the answer may have been asked before it.
     let story = Story::with_eve().ok("nik", remove("eve"), 5, 6);
     story.allows(&[owner("nik"), member("nik"), member("eve")]);
@@ -173,10 +207,19 @@ fn a_request_without_an_answer_has_happened_or_not() {
 
 #[test]
 fn a_request_that_comes_after_it_was_given_up_is_late_and_not_wrong() {
-    let story = Story::with_eve().lost("nik", remove("eve"), 6, 16).ok("eve", join(), 17, 18).ok("nik", accept("eve"), 19, 20);
+    let story = Story::with_eve().lost("nik", remove("eve"), 6, 16).ok("eve", join(), 17, 18).ok(
+        "nik",
+        accept("eve"),
+        19,
+        20,
+    );
     story.allows(&[owner("nik"), member("nik"), member("eve")]);
     story.finds(Kind::Late, "membership of eve in lab", &[owner("nik"), member("nik")]);
-    story.finds(Kind::Undone, "membership of eve in lab", &[owner("nik"), member("nik"), requested("eve")]);
+    story.finds(
+        Kind::Undone,
+        "membership of eve in lab",
+        &[owner("nik"), member("nik"), requested("eve")],
+    );
 }
 
 #[test]
@@ -202,12 +245,11 @@ fn an_owner_who_leaves_is_followed_by_another_member() {
     let story = Story::with_eve().ok("nik", leave(), 6, 7);
     story.allows(&[owner("eve"), member("eve")]);
     // The membership of before the transfer has nothing to do with it.
-    let story = Story::with_eve().ok("nik", remove("eve"), 6, 7).ok("eve", join(), 8, 9).ok("nik", accept("eve"), 10, 11).ok(
-        "nik",
-        transfer("eve"),
-        12,
-        13,
-    );
+    let story = Story::with_eve()
+        .ok("nik", remove("eve"), 6, 7)
+        .ok("eve", join(), 8, 9)
+        .ok("nik", accept("eve"), 10, 11)
+        .ok("nik", transfer("eve"), 12, 13);
     story.finds(Kind::Undone, "owner of lab", &[owner("nik"), member("nik"), member("eve")]);
 }
 
@@ -215,20 +257,32 @@ fn an_owner_who_leaves_is_followed_by_another_member() {
 fn an_owner_who_is_wrongly_no_member_is_one_fault() {
     let story = Story::with_eve().ok("nik", transfer("eve"), 6, 7);
     let findings = story.judge(&[owner("nik"), member("nik")]);
-    assert_eq!(findings.iter().map(|finding| finding.thing.as_str()).collect::<Vec<_>>(), ["membership of eve in lab"]);
+    assert_eq!(
+        findings.iter().map(|finding| finding.thing.as_str()).collect::<Vec<_>>(),
+        ["membership of eve in lab"]
+    );
 }
 
 #[test]
 fn what_no_request_asked_for_is_found() {
     let story = Story::default().ok("nik", create(), 0, 1);
-    story.finds(Kind::Unasked, "membership of eve in lab", &[owner("nik"), member("nik"), member("eve")]);
+    story.finds(
+        Kind::Unasked,
+        "membership of eve in lab",
+        &[owner("nik"), member("nik"), member("eve")],
+    );
 }
 
 #[test]
 fn a_group_ends_with_its_last_member_and_so_do_requests() {
-    let story = Story::default().ok("nik", create(), 0, 1).ok("bob", join(), 2, 3).ok("nik", leave(), 4, 5);
+    let story =
+        Story::default().ok("nik", create(), 0, 1).ok("bob", join(), 2, 3).ok("nik", leave(), 4, 5);
     story.allows(&[]);
-    story.finds(Kind::Undone, "membership of nik in lab", &[owner("nik"), member("nik"), requested("bob")]);
+    story.finds(
+        Kind::Undone,
+        "membership of nik in lab",
+        &[owner("nik"), member("nik"), requested("bob")],
+    );
 }
 
 #[test]
@@ -241,12 +295,17 @@ fn shares_stand_and_end_with_the_membership() {
     let stopped = Story::with_eve().ok("eve", upload(), 6, 7).ok("eve", stop_share(), 8, 9);
     stopped.allows(&here);
     stopped.finds(Kind::Undone, "share of song by eve in lab", &and_share);
-    let back = story.ok("eve", leave(), 8, 9).ok("eve", join(), 10, 11).ok("nik", accept("eve"), 12, 13);
+    let back =
+        story.ok("eve", leave(), 8, 9).ok("eve", join(), 10, 11).ok("nik", accept("eve"), 12, 13);
     back.allows(&here);
     back.finds(Kind::Undone, "share of song by eve in lab", &and_share);
     let gone = Story::with_eve().ok("eve", upload(), 6, 7).ok("nik", remove("eve"), 8, 9);
     gone.allows(&here[..2]);
-    gone.finds(Kind::Undone, "share of song by eve in lab", &[here[0].clone(), here[1].clone(), share("eve")]);
+    gone.finds(
+        Kind::Undone,
+        "share of song by eve in lab",
+        &[here[0].clone(), here[1].clone(), share("eve")],
+    );
 }
 
 #[test]
@@ -275,11 +334,16 @@ fn every_schedule_ends_its_own_faults() {
     for schedule in &SCHEDULES {
         for seed in 0..50 {
             let seconds = 4.0 + seed as f64;
-            let plan = schedule.plan(3 + seed as usize % 3, 8, seconds, StdRng::seed_from_u64(seed));
+            let plan =
+                schedule.plan(3 + seed as usize % 3, 8, seconds, StdRng::seed_from_u64(seed));
             assert_eq!(plan.is_empty(), schedule.name == "quiet", "{}", schedule.name);
             assert!(plan.is_sorted_by_key(|step| step.at), "{}", schedule.name);
             let last = plan.last().map_or(Duration::ZERO, |step| step.at);
-            assert!(last < Duration::from_secs_f64(seconds), "{} ends at {last:?} of {seconds} s", schedule.name);
+            assert!(
+                last < Duration::from_secs_f64(seconds),
+                "{} ends at {last:?} of {seconds} s",
+                schedule.name
+            );
             let mut open = Vec::new();
             for step in plan {
                 let ended = match &step.action {
@@ -316,7 +380,14 @@ fn a_client_had_a_tracker_unless_each_was_out_of_order_at_some_time() {
     let mut impairments = Impairments::new(Instant::now());
     let request = |client| {
         let (asked, ended) = (Duration::ZERO, Duration::from_secs(3600));
-        Request { client, actor: String::new(), command: create(), asked, ended, outcome: Outcome::Acknowledged }
+        Request {
+            client,
+            actor: String::new(),
+            command: create(),
+            asked,
+            ended,
+            outcome: Outcome::Acknowledged,
+        }
     };
     let mut apply = |action: Action| {
         impairments.begin(&action);

@@ -1,7 +1,9 @@
-//! Each row of the command table, with each refusal, in plain words and as JSON: one play, staged twice.
+//! Each row of the command table, with each refusal, in plain words and as JSON: one play, staged
+//! twice.
 //!
-//! A line of the play is who types what, and either the lines that a plain client must print (`*` stands for any text), or words
-//! that the refusal must hold. A JSON client must say the same with `"ok"`.
+//! A line of the play is who types what, and either the lines that a plain client must print (`*`
+//! stands for any text), or words that the refusal must hold. A JSON client must say the same with
+//! `"ok"`.
 
 use crate::harness::{ClientProcess, Content, World};
 
@@ -74,7 +76,11 @@ fn accounts_and_sessions() {
             ("nik", "create_user .nik pw", Refuse("user name")),
             ("nik", "create_user 'a b' pw", Refuse("user name")),
             ("nik", "create_user bad/name pw", Refuse("user name")),
-            ("nik", "create_user nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn pw", Refuse("64")),
+            (
+                "nik",
+                "create_user nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn pw",
+                Refuse("64"),
+            ),
             ("nik", "create_user empty ''", Refuse("password")),
             ("nik", "whoami", LOGIN_FIRST),
             ("nik", "logout", LOGIN_FIRST),
@@ -161,7 +167,11 @@ fn groups_and_their_owners() {
             ("eve", "leave_group lab", Refuse("not a member")),
             ("eve", "join_group lab", Print(&["asked to join lab"])),
             ("nik", "accept_request lab eve", Print(&["accepted eve into lab"])),
-            ("eve", "list_members lab", Print(&["nik\towner\tonline", "bob\tmember\tonline", "eve\tmember\tonline"])),
+            (
+                "eve",
+                "list_members lab",
+                Print(&["nik\towner\tonline", "bob\tmember\tonline", "eve\tmember\tonline"]),
+            ),
             ("bob", "remove_member lab eve", Refuse("only the owner")),
             ("nik", "remove_member lab ghost", Refuse("not a member")),
             ("nik", "remove_member lab nik", Refuse("leave_group")),
@@ -267,7 +277,11 @@ fn downloads_are_paused_resumed_explained_and_cancelled() {
             ("bob", "cancel_download lab big.bin", Print(&["cancelled big.bin in lab"])),
             ("bob", "show_downloads", Print(&["no downloads"])),
         ]);
-        let left: Vec<_> = std::fs::read_dir(stage.world.home("bob")).unwrap().flatten().map(|e| e.file_name()).collect();
+        let left: Vec<_> = std::fs::read_dir(stage.world.home("bob"))
+            .unwrap()
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
         assert_eq!(left, [".posse"], "a cancelled download leaves nothing behind");
     });
 }

@@ -1,9 +1,12 @@
-//! Peers that send what is not the file: it never shows under its name, and an honest peer makes up for them.
+//! Peers that send what is not the file: it never shows under its name, and an honest peer makes up
+//! for them.
 
 use posse::types::FileFacts;
 use posse::wire::tracker::Request;
 
-use crate::harness::{Behaviour, Content, EvilPeer, RawClient, World, eventually, request_id, sha1_of};
+use crate::harness::{
+    Behaviour, Content, EvilPeer, RawClient, World, eventually, request_id, sha1_of,
+};
 
 fn start(world: &World, user: &str, content: &Content, behaviour: Behaviour) -> EvilPeer {
     EvilPeer::start(world.tracker(1), user, "lab", content, behaviour)
@@ -36,7 +39,8 @@ fn corrupt_and_honest_seeders_together_make_a_whole_file() {
     let world = World::new(1);
     world.group("lab", &["nik", "bob", "eve"]);
     let content = Content::new("big.bin", 6 << 20, 62);
-    let _peers = [("nik", Behaviour::Honest), ("eve", Behaviour::Corrupt)].map(|(u, b)| start(&world, u, &content, b));
+    let _peers = [("nik", Behaviour::Honest), ("eve", Behaviour::Corrupt)]
+        .map(|(u, b)| start(&world, u, &content, b));
     let mut bob = world.client("bob");
     bob.login("bob");
     bob.ok("download_file lab big.bin", &[]);
@@ -47,7 +51,9 @@ fn corrupt_and_honest_seeders_together_make_a_whole_file() {
 #[test]
 fn peers_that_fall_silent_or_die_in_the_middle_of_a_block_are_made_up_for() {
     for (number, behaviour) in
-        [Behaviour::Silent, Behaviour::Mute, Behaviour::Dies(3), Behaviour::ShortBitfield].into_iter().enumerate()
+        [Behaviour::Silent, Behaviour::Mute, Behaviour::Dies(3), Behaviour::ShortBitfield]
+            .into_iter()
+            .enumerate()
     {
         let world = World::new(1);
         world.group("lab", &["nik", "bob", "eve"]);
@@ -70,15 +76,21 @@ fn a_false_whole_file_digest_fails_the_download_and_never_names_the_file() {
     let content = Content::new("big.bin", 2 << 20, 67);
     let mut facts = content.facts();
     facts.sha1 = Content::new("x", 10, 1).facts().sha1;
-    let _peer = EvilPeer::start_as(world.tracker(1), "nik", "lab", &content, &facts, Behaviour::Honest);
+    let _peer =
+        EvilPeer::start_as(world.tracker(1), "nik", "lab", &content, &facts, Behaviour::Honest);
     let mut bob = world.plain("bob");
     bob.login("bob");
     bob.ok("download_file lab big.bin", &["downloading *"]);
-    eventually("it has failed", || bob.line("show_downloads").starts_with("[F] [lab] big.bin\t").then_some(()));
+    eventually("it has failed", || {
+        bob.line("show_downloads").starts_with("[F] [lab] big.bin\t").then_some(())
+    });
     assert!(!bob.path("big.bin").exists());
-    // It may be tried again, and comes to the same end as long as the directory says something else than the peers.
+    // It may be tried again, and comes to the same end as long as the directory says something else
+    // than the peers.
     bob.ok("resume_download lab big.bin", &["resumed big.bin in lab"]);
-    eventually("it has failed again", || bob.line("show_downloads").starts_with("[F] [lab] big.bin\t").then_some(()));
+    eventually("it has failed again", || {
+        bob.line("show_downloads").starts_with("[F] [lab] big.bin\t").then_some(())
+    });
     assert!(!bob.path("big.bin").exists());
     bob.ok("cancel_download lab big.bin", &["cancelled big.bin in lab"]);
 }
@@ -122,16 +134,24 @@ fn a_false_listing_of_an_honest_file_spoils_nothing() {
         std::fs::write(bob.path(name), &content.bytes).unwrap();
         if facts.name.as_str() == name {
             // The lie has the name: the owner, who is named, makes room for the truth.
-            bob.refused(&format!("upload_file {name} lab"), "another file of that name is in the group");
+            bob.refused(
+                &format!("upload_file {name} lab"),
+                "another file of that name is in the group",
+            );
             nik.ok(&format!("remove_file lab {name} --yes"), &[]);
         }
         let shared = bob.object(&format!("upload_file {name} lab"));
-        assert_eq!(shared["sha1"].as_str(), Some(content.sha1().to_string().as_str()), "{name}: {shared}");
+        assert_eq!(
+            shared["sha1"].as_str(),
+            Some(content.sha1().to_string().as_str()),
+            "{name}: {shared}"
+        );
         nik.ok(&format!("download_file lab {name}"), &[]);
         nik.wait_downloads();
         assert_eq!(sha1_of(&nik.path(name)), content.sha1(), "{name}");
         // Who lists the lie again does not touch what is there.
-        let again = eve.ask(Request::ShareFile { request: request_id(), group, file: facts }).unwrap();
+        let again =
+            eve.ask(Request::ShareFile { request: request_id(), group, file: facts }).unwrap();
         nik.ok(&format!("stop_share lab {name}"), &[]);
         std::fs::remove_file(nik.path(name)).unwrap();
         nik.ok(&format!("download_file lab {name}"), &[]);

@@ -1,5 +1,5 @@
-//! A disk without room: a download is refused before it starts, or paused with the reason, and nothing that was fetched is lost; a tracker
-//! acknowledges nothing that it cannot store.
+//! A disk without room: a download is refused before it starts, or paused with the reason, and
+//! nothing that was fetched is lost; a tracker acknowledges nothing that it cannot store.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,9 @@ use std::process::Command;
 use posse::types::Change;
 use posse::wire::tracker::Reply;
 
-use crate::harness::{Content, RawClient, TrackerProcess, World, eventually, free_port, request_id, sha1_of};
+use crate::harness::{
+    Content, RawClient, TrackerProcess, World, eventually, free_port, request_id, sha1_of,
+};
 
 /// A small file system in memory, gone with this value.
 struct SmallDisk(PathBuf);
@@ -20,7 +22,10 @@ impl SmallDisk {
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "posse-test"]).arg(at);
         let output = mount.output().expect("mount can be started");
         if !output.status.success() {
-            eprintln!("SKIPPED: no small disk can be mounted here: {}", String::from_utf8_lossy(&output.stderr).trim());
+            eprintln!(
+                "SKIPPED: no small disk can be mounted here: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
             return None;
         }
         Some(Self(at.to_owned()))
@@ -45,7 +50,11 @@ fn a_download_that_cannot_fit_is_refused() {
     nik.ok("upload_file big.bin lab", &[]);
     bob.login("bob");
     bob.refused(&format!("download_file lab big.bin {}", disk.0.display()), "room");
-    assert_eq!(std::fs::read_dir(&disk.0).unwrap().count(), 0, "a refused download leaves nothing behind");
+    assert_eq!(
+        std::fs::read_dir(&disk.0).unwrap().count(),
+        0,
+        "a refused download leaves nothing behind"
+    );
     drop(bob);
 }
 
@@ -67,7 +76,9 @@ fn a_disk_that_fills_up_pauses_the_download_and_resume_goes_on() {
     eventually("something is there", || (bob.bytes_done("big.bin") >= 1 << 20).then_some(()));
     fill(&disk.0.join("filler"));
     gate.lift();
-    let paused = eventually("it has paused", || Some(bob.download("big.bin")).filter(|d| d["state"] == "paused"));
+    let paused = eventually("it has paused", || {
+        Some(bob.download("big.bin")).filter(|d| d["state"] == "paused")
+    });
     let reason = paused.to_string().to_lowercase();
     assert!(["space", "full", "room"].iter().any(|word| reason.contains(word)), "{reason}");
     let kept = bob.bytes_done("big.bin");
@@ -109,7 +120,10 @@ fn a_tracker_without_room_acknowledges_nothing_that_is_not_stored() {
     std::fs::remove_file(disk.0.join("filler")).unwrap();
     tracker.restart();
     let groups = RawClient::enter(tracker.address, "nik").group_names();
-    assert!(acked.iter().all(|name| groups.contains(name)), "of {acked:?} only {groups:?} are left");
+    assert!(
+        acked.iter().all(|name| groups.contains(name)),
+        "of {acked:?} only {groups:?} are left"
+    );
     drop(tracker);
 }
 

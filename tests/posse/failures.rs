@@ -1,6 +1,8 @@
-//! What systems of this kind got wrong when they were run: a test for each line of that list, named after it.
+//! What systems of this kind got wrong when they were run: a test for each line of that list, named
+//! after it.
 //!
-//! Where a line names several faults, the test here shows those that no other test shows. The others:
+//! Where a line names several faults, the test here shows those that no other test shows. The
+//! others:
 //!
 //! | fault | proved by |
 //! |---|---|
@@ -24,26 +26,31 @@ use posse::wire::peer::{Handshake, PeerId};
 use posse::wire::tracker::{ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request};
 
 use crate::harness::{
-    Behaviour, Content, EvilPeer, PATIENCE, RawClient, RawLink, World, device, eventually, request_id, sha1_of,
+    Behaviour, Content, EvilPeer, PATIENCE, RawClient, RawLink, World, device, eventually,
+    request_id, sha1_of,
 };
 
 const MIB: u64 = 1 << 20;
 
-/// "One `read` taken for one message; hash lists over a buffer's size cut off while reporting success; replies glued or leaking
-/// memory."
+/// "One `read` taken for one message; hash lists over a buffer's size cut off while reporting
+/// success; replies glued or leaking memory."
 #[test]
 fn line_1_messages_are_not_reads_and_long_hash_lists_are_whole() {
     let world = World::new(1);
     world.group("lab", &["nik", "bob"]);
     // Frames that come a byte at a time, and many frames in one write.
-    let pings: Vec<u8> = (1..=100).flat_map(|number| to_frame(&FromClient { number, request: Request::Ping })).collect();
+    let pings: Vec<u8> = (1..=100)
+        .flat_map(|number| to_frame(&FromClient { number, request: Request::Ping }))
+        .collect();
     let bytes = [to_frame(&Opening::new(Hello::Client(ClientHello { port: 1 }))), pings].concat();
     for step in [1, 7, bytes.len()] {
         let mut stream = device().dial_tracker(world.tracker(1)).unwrap();
         bytes.chunks(step).for_each(|part| stream.write_all(part).unwrap());
         assert!(matches!(read_message(&mut stream, 1 << 20).unwrap(), FromTracker::Welcome(_)));
         for want in 1..=100 {
-            let FromTracker::Reply { number, reply, .. } = read_message(&mut stream, 1 << 20).unwrap() else {
+            let FromTracker::Reply { number, reply, .. } =
+                read_message(&mut stream, 1 << 20).unwrap()
+            else {
                 panic!("no reply")
             };
             assert_eq!((number, reply), (want, Reply::Pong));
@@ -59,7 +66,8 @@ fn line_1_messages_are_not_reads_and_long_hash_lists_are_whole() {
     assert_eq!(sha1_of(&bob.path("fine.bin")), content.sha1());
 }
 
-/// "'Downloaded', with 0 bytes, holes or corruption under the final name; `[C]` before the check; no retry allowed afterwards."
+/// "'Downloaded', with 0 bytes, holes or corruption under the final name; `[C]` before the check;
+/// no retry allowed afterwards."
 #[test]
 fn line_2_the_final_name_stands_only_on_a_whole_file() {
     let mut world = World::new(1);
@@ -91,7 +99,8 @@ fn line_2_the_final_name_stands_only_on_a_whole_file() {
     assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
 }
 
-/// "A crash from a blank line, a directory, a missing file, a bad index, a NUL, an unknown group, one word too few."
+/// "A crash from a blank line, a directory, a missing file, a bad index, a NUL, an unknown group,
+/// one word too few."
 #[test]
 fn line_3_nothing_typed_crashes_a_client() {
     let world = World::new(1);
@@ -130,13 +139,15 @@ fn line_3_nothing_typed_crashes_a_client() {
     assert!(!end.err.iter().any(|line| line.contains("panicked")), "{end:#?}");
 }
 
-/// "SIGPIPE or an unhandled reset when a tracker or peer vanishes; endless retries without pause, limit or message; one stuck
-/// download that blocks the others or the prompt; one idle connection that blocks all seeding."
+/// "SIGPIPE or an unhandled reset when a tracker or peer vanishes; endless retries without pause,
+/// limit or message; one stuck download that blocks the others or the prompt; one idle connection
+/// that blocks all seeding."
 #[test]
 fn line_4_what_vanishes_or_sticks_holds_up_nothing_else() {
     let mut world = World::new(1);
     world.group("lab", &["nik", "bob", "eve"]);
-    let (stuck, fine) = (Content::new("stuck.bin", 4 << 20, 93), Content::new("fine.bin", 4 << 20, 94));
+    let (stuck, fine) =
+        (Content::new("stuck.bin", 4 << 20, 93), Content::new("fine.bin", 4 << 20, 94));
     let silent = EvilPeer::start(world.tracker(1), "eve", "lab", &stuck, Behaviour::Silent);
     world.put("nik", &fine);
     let (mut nik, mut bob) = (world.client("nik"), world.client("bob"));
@@ -172,14 +183,15 @@ fn line_4_what_vanishes_or_sticks_holds_up_nothing_else() {
     assert!(!err.contains("panicked"), "{err}");
 }
 
-/// "The first peer asked for everything, so that a second seeder gains nothing; 100 ms scheduler ticks; a thread or connection a
-/// piece."
+/// "The first peer asked for everything, so that a second seeder gains nothing; 100 ms scheduler
+/// ticks; a thread or connection a piece."
 #[test]
 fn line_5_seeders_share_the_work_and_pieces_cost_no_threads() {
     let world = World::new(1);
     world.group("lab", &["nik", "bob", "eve"]);
     let content = Content::new("fine.bin", 24 << 20, 95).with_piece_len(16 << 10);
-    let seeders = ["nik", "eve"].map(|user| EvilPeer::start(world.tracker(1), user, "lab", &content, Behaviour::Honest));
+    let seeders = ["nik", "eve"]
+        .map(|user| EvilPeer::start(world.tracker(1), user, "lab", &content, Behaviour::Honest));
     seeders.iter().for_each(|seeder| seeder.allow_bytes(0));
     let mut bob = world.client("bob");
     bob.login("bob");
@@ -188,19 +200,26 @@ fn line_5_seeders_share_the_work_and_pieces_cost_no_threads() {
     seeders.iter().for_each(|seeder| seeder.wait_requests(1));
     let start = Instant::now();
     seeders.iter().for_each(|seeder| seeder.allow_bytes(6 * MIB));
-    eventually("both have sent a quarter", || seeders.iter().all(|s| s.sent() >= 5 * MIB).then_some(()));
+    eventually("both have sent a quarter", || {
+        seeders.iter().all(|s| s.sent() >= 5 * MIB).then_some(())
+    });
     let threads = bob.process().proc_status("Threads") - before;
     seeders.iter().for_each(EvilPeer::lift);
     bob.wait_downloads();
     // 1,536 pieces at a tick of 100 ms each would be 153 s.
-    assert!(start.elapsed() < Duration::from_secs(60), "1,536 small pieces took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(60),
+        "1,536 small pieces took {:?}",
+        start.elapsed()
+    );
     assert!(threads < 40, "{threads} threads for one download from two peers");
     assert!(seeders.iter().all(|seeder| seeder.links() <= 4), "links were made again and again");
     assert_eq!(sha1_of(&bob.path("fine.bin")), content.sha1());
 }
 
-/// "Descriptors leaked at each accept; `FD_SETSIZE`; two clients a tracker; a full core spent idle, or at the end of stdin; a tracker
-/// that exits without a terminal; a port that cannot be bound again after a crash."
+/// "Descriptors leaked at each accept; `FD_SETSIZE`; two clients a tracker; a full core spent idle,
+/// or at the end of stdin; a tracker that exits without a terminal; a port that cannot be bound
+/// again after a crash."
 #[test]
 fn line_6_descriptors_cores_and_ports_are_given_back() {
     let mut world = World::new(1);
@@ -210,8 +229,11 @@ fn line_6_descriptors_cores_and_ports_are_given_back() {
     nik.login("nik");
     let ports = [tracker, nik.address];
     let from = |number: u32, to: SocketAddr| {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::new(IpAddr::from([127, 79, (number / 40) as u8, 1]), 0).into()).unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket
+            .bind(&SocketAddr::new(IpAddr::from([127, 79, (number / 40) as u8, 1]), 0).into())
+            .unwrap();
         socket.connect(&to.into()).map(|()| TcpStream::from(socket))
     };
     let counts = |world: &mut World, nik: &mut crate::harness::ClientProcess| {
@@ -220,8 +242,9 @@ fn line_6_descriptors_cores_and_ports_are_given_back() {
     let before = counts(&mut world, &mut nik);
     // More at once than FD_SETSIZE, each with a session of its own.
     let home = |number: u32| [127, 79, (number / 40) as u8, 1];
-    let crowd: Vec<RawClient> =
-        (0..1100).map(|number| RawClient::connect(tracker, &device().at(home(number)), 1).unwrap()).collect();
+    let crowd: Vec<RawClient> = (0..1100)
+        .map(|number| RawClient::connect(tracker, &device().at(home(number)), 1).unwrap())
+        .collect();
     drop(crowd);
     for number in 0..400 {
         for port in ports {
@@ -238,10 +261,13 @@ fn line_6_descriptors_cores_and_ports_are_given_back() {
     nik.process().close_stdin();
     let cpu = [world.trackers[0].process().cpu_seconds(), nik.process().cpu_seconds()];
     std::thread::sleep(Duration::from_secs(2));
-    for (used, before) in [world.trackers[0].process().cpu_seconds(), nik.process().cpu_seconds()].iter().zip(cpu) {
+    for (used, before) in
+        [world.trackers[0].process().cpu_seconds(), nik.process().cpu_seconds()].iter().zip(cpu)
+    {
         assert!(used - before < 0.4, "{:.2} s of a core in 2 s of idleness", used - before);
     }
-    // Killed with connections open, it takes its port again at once; the client comes back by itself.
+    // Killed with connections open, it takes its port again at once; the client comes back by
+    // itself.
     world.trackers[0].restart();
     assert_eq!(world.tracker(1), tracker);
 }
@@ -269,8 +295,8 @@ fn line_7_memory_and_hashing_do_not_grow_with_the_file() {
     }
 }
 
-/// "Replication that is fire-and-forget, never deletes, never catches up, splits for good, or lets one owner's group vanish without
-/// a word."
+/// "Replication that is fire-and-forget, never deletes, never catches up, splits for good, or lets
+/// one owner's group vanish without a word."
 #[test]
 fn line_8_what_is_ended_is_ended_everywhere() {
     let mut world = World::new(2);
@@ -283,18 +309,32 @@ fn line_8_what_is_ended_is_ended_everywhere() {
     world.trackers[1].freeze();
     let stop = Change::StopShare { group, file: file.id() };
     assert!(matches!(bob.change(request_id(), &stop).unwrap(), Reply::Done(_)));
-    assert!(matches!(bob.change(request_id(), &Change::LeaveGroup { group }).unwrap(), Reply::Done(_)));
+    assert!(matches!(
+        bob.change(request_id(), &Change::LeaveGroup { group }).unwrap(),
+        Reply::Done(_)
+    ));
     world.trackers[1].thaw();
     world.wait_synced();
     let mut nik = RawClient::enter(world.tracker(2), "nik");
     assert!(nik.files(group).is_empty());
-    let Reply::Members { entries, .. } = nik.ask(Request::ListMembers { group, after: None }).unwrap() else { panic!() };
+    let Reply::Members { entries, .. } =
+        nik.ask(Request::ListMembers { group, after: None }).unwrap()
+    else {
+        panic!()
+    };
     assert_eq!(entries.len(), 1);
-    assert!(matches!(nik.change(request_id(), &Change::LeaveGroup { group }).unwrap(), Reply::Done(_)));
-    assert!(RawClient::enter(world.tracker(1), "nik").group_names().is_empty(), "a group without members has ended everywhere");
+    assert!(matches!(
+        nik.change(request_id(), &Change::LeaveGroup { group }).unwrap(),
+        Reply::Done(_)
+    ));
+    assert!(
+        RawClient::enter(world.tracker(1), "nik").group_names().is_empty(),
+        "a group without members has ended everywhere"
+    );
 }
 
-/// "The command that met the dead tracker lost; 'already logged in' after a crash; sessions that do not survive failover."
+/// "The command that met the dead tracker lost; 'already logged in' after a crash; sessions that do
+/// not survive failover."
 #[test]
 fn line_9_commands_and_sessions_survive_the_tracker_they_met() {
     let mut world = World::new(2);
@@ -326,8 +366,9 @@ fn line_9_commands_and_sessions_survive_the_tracker_they_met() {
     nik.login("nik");
 }
 
-/// "Identity the client may choose; passwords stored, sent or printed in clear; a wrong password that logs in; replication open to
-/// anyone; `GET_PIECE /etc/passwd`; non-members who list and fetch."
+/// "Identity the client may choose; passwords stored, sent or printed in clear; a wrong password
+/// that logs in; replication open to anyone; `GET_PIECE /etc/passwd`; non-members who list and
+/// fetch."
 #[test]
 fn line_10_identity_comes_from_the_session_and_passwords_stay_secret() {
     const SECRET: &str = "correct-horse-battery-staple";
@@ -339,7 +380,12 @@ fn line_10_identity_comes_from_the_session_and_passwords_stay_secret() {
     assert_eq!(reply, Reply::Refused(Refusal::LoginFirst));
     let group = RawClient::enter(world.tracker(1), "nik").group("lab").group;
     for request in [
-        Request::ListFiles { group, after: None, pattern: None, order: posse::types::FileOrder::Name },
+        Request::ListFiles {
+            group,
+            after: None,
+            pattern: None,
+            order: posse::types::FileOrder::Name,
+        },
         Request::ListMembers { group, after: None },
     ] {
         assert_eq!(stranger.ask(request.clone()).unwrap(), Reply::Refused(Refusal::LoginFirst));
@@ -352,33 +398,51 @@ fn line_10_identity_comes_from_the_session_and_passwords_stay_secret() {
     assert_eq!(share, Reply::Refused(Refusal::NotMember));
     RawClient::enter(world.tracker(1), "bob").share(group, file.clone());
     let peers = eve.announce_raw(group, file.info_hash, DownloadState::Leeching);
-    assert!(!format!("{peers:?}").contains("127.0.0.1"), "a non-member was told of peers: {peers:?}");
+    assert!(
+        !format!("{peers:?}").contains("127.0.0.1"),
+        "a non-member was told of peers: {peers:?}"
+    );
     // Passwords: wrong ones, and where right ones end up.
     let mut carl = world.client("carl");
     carl.ok(&format!("create_user carl {SECRET}"), &[]);
-    for wrong in ["", "x", "correct-horse-battery-stapl", "correct-horse-battery-staple2", "Correct-horse-battery-staple"] {
+    for wrong in [
+        "",
+        "x",
+        "correct-horse-battery-stapl",
+        "correct-horse-battery-staple2",
+        "Correct-horse-battery-staple",
+    ] {
         carl.refused(&format!("login carl '{wrong}'"), "");
     }
     carl.ok(&format!("login carl {SECRET}"), &[]);
     carl.refused(&format!("login carl {SECRET} extra"), "usage");
     carl.refused(&format!("change_password wrong {SECRET}"), "");
     carl.process().kill9();
-    let shown = world.script("carl", &["--log", "trace", "-c", &format!("login carl {SECRET}"), "-c", "seed 0"], &[]);
+    let shown = world.script(
+        "carl",
+        &["--log", "trace", "-c", &format!("login carl {SECRET}"), "-c", "seed 0"],
+        &[],
+    );
     assert_eq!(shown.status, Some(0), "{shown:#?}");
     world.trackers[0].process().signal(rustix::process::Signal::TERM);
     world.trackers[0].process().wait_exit(PATIENCE);
     let said = world.trackers[0].process().said();
-    let printed = [&shown.out, &shown.err, &said.out, &said.err].map(|lines| lines.join("\n")).concat();
+    let printed =
+        [&shown.out, &shown.err, &said.out, &said.err].map(|lines| lines.join("\n")).concat();
     assert!(!printed.contains(SECRET), "a password was printed");
     for path in files_below(world.path()) {
         let mut bytes = Vec::new();
         std::fs::File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
-        assert!(!bytes.windows(SECRET.len()).any(|w| w == SECRET.as_bytes()), "{} holds a password", path.display());
+        assert!(
+            !bytes.windows(SECRET.len()).any(|w| w == SECRET.as_bytes()),
+            "{} holds a password",
+            path.display()
+        );
     }
 }
 
-/// "Shares forgotten on restart, or still served after logout. Separators inside names; no way to write a space; empty files
-/// refused."
+/// "Shares forgotten on restart, or still served after logout. Separators inside names; no way to
+/// write a space; empty files refused."
 #[test]
 fn line_11_nothing_is_served_after_logout() {
     let world = World::new(1);
@@ -391,14 +455,17 @@ fn line_11_nothing_is_served_after_logout() {
     bob.login("bob");
     nik.ok("logout", &[]);
     bob.ok("download_file lab a.bin", &[]);
-    eventually("it is known that nobody offers it", || bob.object("why lab a.bin").to_string().contains("nobody").then_some(()));
+    eventually("it is known that nobody offers it", || {
+        bob.object("why lab a.bin").to_string().contains("nobody").then_some(())
+    });
     // Whoever knows the address is not served either.
     let mut session = RawClient::enter(world.tracker(1), "bob");
     let group = session.group("lab").group;
     let ticket = session.ticket(group).unwrap();
     // It may hang up before the handshake of TLS, or after.
     if let Ok(mut link) = RawLink::dial(&session.device, nik.address, nik.device()) {
-        let shake = Handshake::new(content.facts().info_hash, PeerId::of_device(session.device.id)).encode();
+        let shake = Handshake::new(content.facts().info_hash, PeerId::of_device(session.device.id))
+            .encode();
         let _ = link.send_bytes(&[&to_frame(&ticket)[..], &shake].concat());
         let mut got = Vec::new();
         let _ = link.stream().read_to_end(&mut got);
@@ -410,14 +477,18 @@ fn line_11_nothing_is_served_after_logout() {
     assert_eq!(sha1_of(&bob.path("a.bin")), content.sha1());
 }
 
-/// "Unchecked `u32` products; bitfield lengths rounded down; disk IO under the state lock; the same truth stored twice; pieces lost
-/// when their worker fails; threads nobody owns."
+/// "Unchecked `u32` products; bitfield lengths rounded down; disk IO under the state lock; the same
+/// truth stored twice; pieces lost when their worker fails; threads nobody owns."
 #[test]
 fn line_12_odd_counts_slow_disks_and_threads_are_in_hand() {
     let world = World::new(1);
     world.group("lab", &["nik", "bob"]);
-    // While a large file is hashed and read, another session's command is answered; 9 pieces make a bitfield of 2 bytes.
-    let contents = [Content::new("large.bin", 128 << 20, 101), Content::new("odd.bin", 9 * (512 << 10) - 3, 102)];
+    // While a large file is hashed and read, another session's command is answered; 9 pieces make a
+    // bitfield of 2 bytes.
+    let contents = [
+        Content::new("large.bin", 128 << 20, 101),
+        Content::new("odd.bin", 9 * (512 << 10) - 3, 102),
+    ];
     contents.iter().for_each(|content| drop(world.put("nik", content)));
     let (mut nik, mut bob) = (world.client("nik"), world.client("bob"));
     nik.login("nik");
@@ -428,7 +499,8 @@ fn line_12_odd_counts_slow_disks_and_threads_are_in_hand() {
     bob.wait_downloads();
     assert_eq!(sha1_of(&bob.path("odd.bin")), contents[1].sha1());
     assert_eq!(nik.object_of("upload_file")["ok"], true);
-    // Stopped in the middle of a download, with every kind of thread at work, both end in order and soon.
+    // Stopped in the middle of a download, with every kind of thread at work, both end in order and
+    // soon.
     bob.ok("download_file lab large.bin", &[]);
     for client in [&mut bob, &mut nik] {
         client.process().signal(rustix::process::Signal::TERM);

@@ -1,7 +1,9 @@
-//! Floods: wrong passwords, slow handshakes and accounts by the thousand. Honest people are served all the while, and what the flood came
-//! to is printed: `cargo test --test posse -- floods:: --nocapture`.
+//! Floods: wrong passwords, slow handshakes and accounts by the thousand. Honest people are served
+//! all the while, and what the flood came to is printed: `cargo test --test posse -- floods::
+//! --nocapture`.
 //!
-//! A flood stops when what it was to disturb is done, or after [`CUT_OFF`]; how much of it was sent by then is among what is printed.
+//! A flood stops when what it was to disturb is done, or after [`CUT_OFF`]; how much of it was sent
+//! by then is among what is printed.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -13,7 +15,9 @@ use posse::wire::frame::to_frame;
 use posse::wire::tracker::{FromClient, FromTracker, Reply, Request};
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{ClientProcess, Content, RawClient, World, device, password, request_id, sha1_of};
+use crate::harness::{
+    ClientProcess, Content, RawClient, World, device, password, request_id, sha1_of,
+};
 
 /// How long a flood lasts at most.
 const CUT_OFF: Duration = Duration::from_secs(15);
@@ -36,13 +40,23 @@ struct Guesses {
 }
 
 impl Guesses {
-    /// Sends wrong passwords for an account over one connection, as fast as it takes them, until told to stop.
-    fn guess(&self, tracker: SocketAddr, from: [u8; 4], account: &str, count: usize, stop: &AtomicBool) -> std::io::Result<()> {
+    /// Sends wrong passwords for an account over one connection, as fast as it takes them, until
+    /// told to stop.
+    fn guess(
+        &self,
+        tracker: SocketAddr,
+        from: [u8; 4],
+        account: &str,
+        count: usize,
+        stop: &AtomicBool,
+    ) -> std::io::Result<()> {
         let mut session = RawClient::connect(tracker, &device().at(from), 1)?;
         session.stream.set_patience(Duration::from_millis(200));
         let frames = |number: usize| {
-            let request =
-                Request::Login { name: account.parse().expect("a name"), password: password(&format!("guess {number}")) };
+            let request = Request::Login {
+                name: account.parse().expect("a name"),
+                password: password(&format!("guess {number}")),
+            };
             to_frame(&FromClient { number: number as u32 + 1, request })
         };
         // All at once: nobody who guesses waits for an answer.
@@ -87,7 +101,8 @@ fn wrong_passwords(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
     world.group("lab", &["nik", "bob"]);
     let tracker = world.tracker(1);
     // Nik has been logged in on this device before; bob comes with a new one.
-    let (mut nik, mut bob, mut new) = (world.client("nik"), world.client("bob"), world.client("nik2"));
+    let (mut nik, mut bob, mut new) =
+        (world.client("nik"), world.client("bob"), world.client("nik2"));
     let quiet = time_of_login(&mut nik, "nik");
     nik.ok("logout", &[]);
     let (guesses, stop) = (Guesses::default(), AtomicBool::new(false));
@@ -100,7 +115,8 @@ fn wrong_passwords(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
                 let _ = guesses.guess(tracker, from(number), "nik", EACH, stop);
             });
         }
-        while guesses.judged.load(Ordering::Relaxed) < CONNECTIONS / 5 && start.elapsed() < CUT_OFF {
+        while guesses.judged.load(Ordering::Relaxed) < CONNECTIONS / 5 && start.elapsed() < CUT_OFF
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
         let known: Vec<_> = (0..3)
@@ -115,7 +131,8 @@ fn wrong_passwords(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
         // What the flood is let through at when nobody interferes.
         let (before, since) = (guesses.judged.load(Ordering::Relaxed), Instant::now());
         std::thread::sleep(Duration::from_secs(3).min(CUT_OFF.saturating_sub(start.elapsed())));
-        let rate = (guesses.judged.load(Ordering::Relaxed) - before) as f64 / since.elapsed().as_secs_f64();
+        let rate = (guesses.judged.load(Ordering::Relaxed) - before) as f64
+            / since.elapsed().as_secs_f64();
         new.process().send("login nik pw-nik");
         stop.store(true, Ordering::Relaxed);
         println!(
@@ -130,7 +147,11 @@ fn wrong_passwords(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
             during.as_secs_f64()
         );
         for time in known.into_iter().chain([other]) {
-            assert!(time.is_some_and(|time| time < LOGIN_MAX), "an honest login in the flood: {}", shown(time));
+            assert!(
+                time.is_some_and(|time| time < LOGIN_MAX),
+                "an honest login in the flood: {}",
+                shown(time)
+            );
         }
         assert!(rate < 40.0, "{rate:.1} guesses a second are let through");
         // And a new device of that user, once the flood is over.
@@ -212,8 +233,8 @@ impl Slow {
     }
 }
 
-/// Keeps `count` slow handshakes going until told to stop: those that were ended are begun anew, 200 a second. Returns how many were begun
-/// in all, and how many stood at the end.
+/// Keeps `count` slow handshakes going until told to stop: those that were ended are begun anew,
+/// 200 a second. Returns how many were begun in all, and how many stood at the end.
 fn slow_handshakes(
     count: usize,
     to: SocketAddr,
@@ -252,7 +273,8 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// 2,000 slow handshakes at the tracker and as many at a seeder, while somebody logs in and downloads.
+/// 2,000 slow handshakes at the tracker and as many at a seeder, while somebody logs in and
+/// downloads.
 fn slow_flood(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
     const COUNT: usize = 2_000;
     let world = World::new(1);
@@ -264,7 +286,10 @@ fn slow_flood(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
     nik.ok("upload_file big.bin lab", &[]);
     let (tracker, seeder) = (world.tracker(1), nik.address);
     let whose = nik.device();
-    let hellos = [client_hello(|to| drop(device().dial_tracker(to))), client_hello(move |to| drop(device().dial(to, whose)))];
+    let hellos = [
+        client_hello(|to| drop(device().dial_tracker(to))),
+        client_hello(move |to| drop(device().dial(to, whose))),
+    ];
     let (full, stop) = ([AtomicBool::new(false), AtomicBool::new(false)], AtomicBool::new(false));
     std::thread::scope(|scope| {
         let _stop_too_if_it_fails = SetOnDrop(&stop);
@@ -291,7 +316,8 @@ fn slow_flood(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
         RawClient::enter(tracker, "carl");
         let new = new.elapsed();
         stop.store(true, Ordering::Relaxed);
-        let stood: Vec<_> = floods.into_iter().map(|flood| flood.join().expect("a flood ends well")).collect();
+        let stood: Vec<_> =
+            floods.into_iter().map(|flood| flood.join().expect("a flood ends well")).collect();
         println!(
             "slow handshakes {what}: {COUNT} each begun within {} ms; at the tracker {} in all, {} stood at the end; at the client {} and \
              {}; meanwhile a login took {}, a download of 8 MiB {} ms, a new account and its login {} ms",
@@ -306,7 +332,10 @@ fn slow_flood(what: &str, from: impl Fn(usize) -> [u8; 4] + Sync) {
         );
         assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
         assert!(login.is_some_and(|time| time < LOGIN_MAX), "{}", shown(login));
-        assert!(fetched < CUT_OFF && new < LOGIN_MAX, "the download took {fetched:?}, the new account {new:?}");
+        assert!(
+            fetched < CUT_OFF && new < LOGIN_MAX,
+            "the download took {fetched:?}, the new account {new:?}"
+        );
     });
 }
 
@@ -326,17 +355,25 @@ fn one_address_makes_a_bounded_number_of_accounts() {
     let mut world = World::new(1);
     let tracker = world.tracker(1);
     let start = Instant::now();
-    let (made, refused, cut_off) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let (made, refused, cut_off) =
+        (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (made, refused, cut_off) = (&made, &refused, &cut_off);
             scope.spawn(move || {
-                let mut session = RawClient::connect(tracker, &device().at([127, 92, 0, 1]), 1).unwrap();
+                let mut session =
+                    RawClient::connect(tracker, &device().at([127, 92, 0, 1]), 1).unwrap();
                 for number in 0..WANTED / 4 {
                     let name = format!("a{thread}-{number}").parse().unwrap();
-                    let create = Request::CreateUser { request: request_id(), name, password: password("pw") };
+                    let create = Request::CreateUser {
+                        request: request_id(),
+                        name,
+                        password: password("pw"),
+                    };
                     match session.ask(create).unwrap() {
-                        Reply::Done(Success { effect: Effect::User(_), .. }) => made.fetch_add(1, Ordering::Relaxed),
+                        Reply::Done(Success { effect: Effect::User(_), .. }) => {
+                            made.fetch_add(1, Ordering::Relaxed)
+                        }
                         Reply::Refused(_) => refused.fetch_add(1, Ordering::Relaxed),
                         other => panic!("an account: {other:?}"),
                     };
@@ -349,7 +386,10 @@ fn one_address_makes_a_bounded_number_of_accounts() {
         }
     });
     let (took, made, refused) = (start.elapsed(), made.into_inner(), refused.into_inner());
-    println!("{WANTED} accounts from one address: {made} made, {refused} refused, in {:.1} s", took.as_secs_f64());
+    println!(
+        "{WANTED} accounts from one address: {made} made, {refused} refused, in {:.1} s",
+        took.as_secs_f64()
+    );
     // A slow machine does not come to the bound in the time that the flood has.
     assert!(made <= 200, "the default is 200 an hour, and {made} were made");
     if !cut_off.into_inner() {
@@ -387,10 +427,14 @@ fn requests_of_a_mebibyte_that_never_end_take_bounded_memory_and_keep_nobody_out
     }
     let process = world.trackers[0].process();
     let before = process.proc_status("VmRSS");
-    let begun =
-        [&(limits::TRACKER_REQUEST_LEN_MAX as u32).to_be_bytes()[..], &vec![0; limits::TRACKER_REQUEST_LEN_MAX - 1]].concat();
+    let begun = [
+        &(limits::TRACKER_REQUEST_LEN_MAX as u32).to_be_bytes()[..],
+        &vec![0; limits::TRACKER_REQUEST_LEN_MAX - 1],
+    ]
+    .concat();
     // Some give way while they still send.
-    let sent = sessions.iter_mut().filter_map(|session| session.stream.write_all(&begun).ok()).count();
+    let sent =
+        sessions.iter_mut().filter_map(|session| session.stream.write_all(&begun).ok()).count();
     let mut slowest = Duration::ZERO;
     for _ in 0..10 {
         let start = Instant::now();
@@ -413,7 +457,8 @@ fn requests_of_a_mebibyte_that_never_end_take_bounded_memory_and_keep_nobody_out
 
 #[test]
 fn the_operator_says_how_much_may_be_made() {
-    let options = ["--accounts-per-hour", "5", "--groups-per-hour", "3", "--requests-per-hour", "2"];
+    let options =
+        ["--accounts-per-hour", "5", "--groups-per-hour", "3", "--requests-per-hour", "2"];
     let world = World::with_options(1, &options);
     let (mut nik, mut bob) = (world.plain("nik"), world.plain("bob"));
     nik.enter("nik");

@@ -1,11 +1,15 @@
-//! Strangers on the ports: garbage, slowness, greed and idleness end their own connections and nothing else. What is sent in clear ends in
-//! TLS's handshake; so everything is sent once more inside of TLS, which anybody may speak who makes a key.
+//! Strangers on the ports: garbage, slowness, greed and idleness end their own connections and
+//! nothing else. What is sent in clear ends in TLS's handshake; so everything is sent once more
+//! inside of TLS, which anybody may speak who makes a key.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use posse::types::limits::{HANDSHAKE_TIMEOUT, PEER_MESSAGE_LEN_MAX, TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
+use posse::types::limits::{
+    HANDSHAKE_TIMEOUT, PEER_MESSAGE_LEN_MAX, TRACKER_FRAME_LEN_MAX,
+    TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN,
+};
 use posse::types::{DownloadState, InfoHash};
 use posse::wire::frame::to_frame;
 use posse::wire::peer::{Handshake, PeerId, PeerMessage};
@@ -13,7 +17,10 @@ use posse::wire::replication::ReplicaHello;
 use posse::wire::tracker::{ClientHello, Hello, Opening};
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{ClientProcess, Content, PATIENCE, RawClient, RawLink, Secured, World, device, eventually, sha1_of};
+use crate::harness::{
+    ClientProcess, Content, PATIENCE, RawClient, RawLink, Secured, World, device, eventually,
+    sha1_of,
+};
 
 /// Dials from another address of the loopback network, as another machine would.
 fn dial_from(ip: [u8; 4], to: SocketAddr) -> std::io::Result<TcpStream> {
@@ -29,7 +36,9 @@ fn wait_closed(stream: &mut (impl Read + ?Sized)) -> Duration {
     let start = Instant::now();
     let mut sink = Vec::new();
     match stream.read_to_end(&mut sink) {
-        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => panic!("never closed"),
+        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            panic!("never closed")
+        }
         _ => start.elapsed(),
     }
 }
@@ -72,7 +81,8 @@ impl Service {
         [self.nik.address, self.world.tracker(1)]
     }
 
-    /// Makes the handshake of TLS as a device that nobody knows; true is for the tracker, false for the seeder.
+    /// Makes the handshake of TLS as a device that nobody knows; true is for the tracker, false for
+    /// the seeder.
     fn secured(&self, tracker: bool) -> Secured {
         match tracker {
             true => device().dial_tracker(self.world.tracker(1)).unwrap(),
@@ -128,7 +138,11 @@ fn garbage_is_answered_by_closing() {
     }
     service.check();
     let said = warnings(&mut service.world) - before;
-    assert!(said <= 2 * frames.len(), "{said} lines in the log for {} connections", 2 * frames.len());
+    assert!(
+        said <= 2 * frames.len(),
+        "{said} lines in the log for {} connections",
+        2 * frames.len()
+    );
 }
 
 /// In the middle of a session that had begun well.
@@ -153,12 +167,19 @@ fn warnings(world: &mut World) -> usize {
 fn oversized_first_frames_are_closed_at_once() {
     let mut service = Service::new();
     let tracker = service.world.tracker(1);
-    for len in [u32::MAX, TRACKER_FRAME_LEN_MAX as u32, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN as u32 + 1] {
-        for mut stream in [Box::new(dial(tracker)) as Box<dyn Stream>, Box::new(service.secured(true))] {
+    for len in
+        [u32::MAX, TRACKER_FRAME_LEN_MAX as u32, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN as u32 + 1]
+    {
+        for mut stream in
+            [Box::new(dial(tracker)) as Box<dyn Stream>, Box::new(service.secured(true))]
+        {
             stream.write_all(&len.to_be_bytes()).unwrap();
             // In clear the first byte of a length may as well begin a record of TLS.
             let _ = stream.write_all(&[0xff; 16]);
-            assert!(wait_closed(&mut *stream) < HANDSHAKE_TIMEOUT / 2, "a promise of {len} bytes was waited for");
+            assert!(
+                wait_closed(&mut *stream) < HANDSHAKE_TIMEOUT / 2,
+                "a promise of {len} bytes was waited for"
+            );
         }
     }
     // Before login the smaller limit holds for later frames, too.
@@ -201,13 +222,18 @@ fn slow_first_frames_are_closed_after_their_deadline() {
                     _ => {
                         let dripped = bytes[..bytes.len() - 1].iter().take_while(|byte| {
                             std::thread::sleep(HANDSHAKE_TIMEOUT / 20);
-                            stream.write_all(&[**byte]).is_ok() && start.elapsed() < HANDSHAKE_TIMEOUT * 3
+                            stream.write_all(&[**byte]).is_ok()
+                                && start.elapsed() < HANDSHAKE_TIMEOUT * 3
                         });
                         dripped.count();
                     }
                 }
                 wait_closed(&mut *stream);
-                assert!(start.elapsed() < HANDSHAKE_TIMEOUT * 2, "connection {number} lasted {:?}", start.elapsed());
+                assert!(
+                    start.elapsed() < HANDSHAKE_TIMEOUT * 2,
+                    "connection {number} lasted {:?}",
+                    start.elapsed()
+                );
             });
         }
         service.check();
@@ -218,7 +244,8 @@ fn slow_first_frames_are_closed_after_their_deadline() {
 fn service_goes_on_beside_500_idle_connections() {
     let mut service = Service::new();
     let [seeder, tracker] = service.ports();
-    // Ten machines with 50 each: below the limit for one address. Some said hello, and nothing more.
+    // Ten machines with 50 each: below the limit for one address. Some said hello, and nothing
+    // more.
     let (mut idle, mut said_hello): (Vec<TcpStream>, Vec<RawClient>) = Default::default();
     for number in 0..500u32 {
         let ip = [127, 77, (number / 50) as u8, 1];
@@ -238,13 +265,16 @@ fn service_goes_on_beside_500_idle_connections() {
 fn one_address_cannot_take_all_places_before_login() {
     let mut service = Service::new();
     let tracker = service.world.tracker(1);
-    let greedy: Vec<TcpStream> = (0..200).map(|_| dial_from([127, 78, 0, 1], tracker).unwrap()).collect();
+    let greedy: Vec<TcpStream> =
+        (0..200).map(|_| dial_from([127, 78, 0, 1], tracker).unwrap()).collect();
     let mut closed = 0;
     for mut stream in greedy {
         stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         // A word of refusal may come before the end.
         let end = stream.read_to_end(&mut Vec::new());
-        closed += usize::from(!end.is_err_and(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)));
+        closed += usize::from(
+            !end.is_err_and(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)),
+        );
     }
     assert!(closed >= 100, "only {closed} of 200 were shed");
     service.check();
@@ -272,9 +302,11 @@ fn a_stranger_with_the_info_hash_gets_nothing_from_a_seeder() {
         let frame = ticket.map_or_else(Vec::new, |ticket| to_frame(&ticket));
         let shake = Handshake::new(hash, PeerId::of_device(stranger.id)).encode();
         let _ = link.send_bytes(&[&frame[..], &shake].concat());
-        for message in
-            [PeerMessage::HaveNone, PeerMessage::Interested, PeerMessage::Request { piece: 0, begin: 0, len: 16 << 10 }]
-        {
+        for message in [
+            PeerMessage::HaveNone,
+            PeerMessage::Interested,
+            PeerMessage::Request { piece: 0, begin: 0, len: 16 << 10 },
+        ] {
             let _ = link.send(&message);
         }
         let mut got = Vec::new();
@@ -313,7 +345,8 @@ fn requests_that_no_file_can_answer_are_rejected_and_hurt_nobody() {
     ];
     for (piece, begin, len) in absurd {
         let peer = (service.nik.address, service.nik.device());
-        let mut link = RawLink::open(&device, &ticket, peer, info_hash).expect("the seeder shakes hands with a member");
+        let mut link = RawLink::open(&device, &ticket, peer, info_hash)
+            .expect("the seeder shakes hands with a member");
         for message in [PeerMessage::HaveNone, PeerMessage::Interested] {
             link.send(&message).unwrap();
         }
@@ -326,7 +359,9 @@ fn requests_that_no_file_can_answer_are_rejected_and_hurt_nobody() {
                     link.send(&PeerMessage::Request { piece, begin, len }).unwrap();
                 }
                 Ok(PeerMessage::Reject { .. }) => break,
-                Ok(PeerMessage::Piece { .. }) => panic!("({piece}, {begin}, {len}) was answered with data"),
+                Ok(PeerMessage::Piece { .. }) => {
+                    panic!("({piece}, {begin}, {len}) was answered with data")
+                }
                 Ok(_) => {}
                 Err(_) => {
                     assert!(asked, "the seeder hung up on a member before any request");
@@ -348,7 +383,10 @@ fn replication_is_not_open_to_other_networks() {
         address: "127.0.0.1:2".parse().unwrap(),
         lineage: posse::types::Lineage::new(posse::types::StoreId::from_bytes([9; 16])),
         trackers: Vec::new(),
-        clock_ms: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64,
+        clock_ms: std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_millis() as u64,
     };
     // The hello of a tracker, from what is none: with the key of a device, and in clear.
     let mut stream = device().dial_tracker(world.tracker(1)).unwrap();

@@ -1,5 +1,6 @@
-//! Who does not belong: false trackers, trackers of another network, borrowed tokens and tickets, expired ones, strangers who know the
-//! address and the info hash. Each gets nothing, and nobody else notices; the same right after a failover.
+//! Who does not belong: false trackers, trackers of another network, borrowed tokens and tickets,
+//! expired ones, strangers who know the address and the info hash. Each gets nothing, and nobody
+//! else notices; the same right after a failover.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,13 +8,17 @@ use std::time::{Duration, SystemTime};
 
 use posse::net::{Incoming, TrackerSecurity};
 use posse::trust::KeyPair;
-use posse::types::{DeviceId, GroupId, InfoHash, Refusal, SessionToken, Ticket, TicketClaims, UserId};
+use posse::types::{
+    DeviceId, GroupId, InfoHash, Refusal, SessionToken, Ticket, TicketClaims, UserId,
+};
 use posse::wire::Wire;
 use posse::wire::frame::to_frame;
 use posse::wire::peer::{Handshake, PeerId};
 use posse::wire::tracker::{Reply, Request};
 
-use crate::harness::{ClientProcess, Content, Device, RawClient, RawLink, World, any_port, device, eventually};
+use crate::harness::{
+    ClientProcess, Content, Device, RawClient, RawLink, World, any_port, device, eventually,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -37,7 +42,8 @@ impl FalseTracker {
         let (sender, dialled) = crossbeam_channel::unbounded();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let made = Incoming::new(stream).and_then(|incoming| security.accept(incoming, TIMEOUT));
+                let made =
+                    Incoming::new(stream).and_then(|incoming| security.accept(incoming, TIMEOUT));
                 if sender.send(made.is_ok()).is_err() {
                     return;
                 }
@@ -50,7 +56,10 @@ impl FalseTracker {
     #[track_caller]
     fn assert_shunned(&self) {
         for _ in 0..3 {
-            assert!(!self.dialled.recv_timeout(TIMEOUT).expect("it is dialled"), "somebody trusts the false tracker");
+            assert!(
+                !self.dialled.recv_timeout(TIMEOUT).expect("it is dialled"),
+                "somebody trusts the false tracker"
+            );
         }
     }
 }
@@ -76,10 +85,14 @@ fn a_false_tracker_is_told_nothing_and_named() {
         assert!(said.contains(&part), "{part} is not named in {said}");
     }
     drop(nik);
-    // The user accepts the other network: then it is a tracker like any other, and the first one is false.
-    std::fs::write(&info, format!("network {}\n{}\n", fake.key.fingerprint(), fake.address)).unwrap();
+    // The user accepts the other network: then it is a tracker like any other, and the first one is
+    // false.
+    std::fs::write(&info, format!("network {}\n{}\n", fake.key.fingerprint(), fake.address))
+        .unwrap();
     let mut nik = ClientProcess::start(&home, any_port(), &info, true);
-    eventually("the tracker that was accepted is trusted", || fake.dialled.recv_timeout(TIMEOUT).unwrap().then_some(()));
+    eventually("the tracker that was accepted is trusted", || {
+        fake.dialled.recv_timeout(TIMEOUT).unwrap().then_some(())
+    });
     nik.object("trackers");
     drop(nik);
     let plain = home.join("plain.txt");
@@ -116,10 +129,13 @@ fn a_tracker_of_another_network_is_no_peer() {
     let before = world.trackers[0].status().directory().to_owned();
     world.trackers[1].restart_with_key(&other);
     let said = |process: &mut crate::harness::Process, text: &str| {
-        let found = process.wait_said(TIMEOUT, |said| said.err.iter().any(|line| line.contains(text)).then_some(()));
+        let found = process.wait_said(TIMEOUT, |said| {
+            said.err.iter().any(|line| line.contains(text)).then_some(())
+        });
         assert!(found.is_some(), "nobody said {text}");
     };
-    let [real, found] = [world.network_key(), other].map(|path| KeyPair::load(&path).unwrap().fingerprint().to_string());
+    let [real, found] = [world.network_key(), other]
+        .map(|path| KeyPair::load(&path).unwrap().fingerprint().to_string());
     said(world.trackers[0].process(), &found);
     said(world.trackers[1].process(), &real);
     assert!(world.trackers[0].status().is_degraded() && world.trackers[1].status().is_degraded());
@@ -157,7 +173,8 @@ fn target(world: &World) -> (ClientProcess, Target) {
 
 /// Dials the seeder as a device, sends what is given, and returns all that comes back.
 fn visit(target: &Target, device: &Device, words: &[u8]) -> Vec<u8> {
-    let mut stream = device.dial(target.address, target.device).expect("any device may shake hands");
+    let mut stream =
+        device.dial(target.address, target.device).expect("any device may shake hands");
     stream.set_patience(TIMEOUT);
     // The seeder may close before everything is written.
     let _ = stream.write_all(words);
@@ -184,8 +201,13 @@ fn session(world: &World, user: &str) -> RawClient {
 fn strangers_get_nothing(world: &World, target: &Target) {
     let network = KeyPair::load(&world.network_key()).unwrap();
     let nobody = device();
-    let claims =
-        |device, issued_ms, expires_ms| TicketClaims { group: target.group, user: target.user, device, issued_ms, expires_ms };
+    let claims = |device, issued_ms, expires_ms| TicketClaims {
+        group: target.group,
+        user: target.user,
+        device,
+        issued_ms,
+        expires_ms,
+    };
     let (now, minute) = (now_ms(), 60_000);
     let (other_network, thief) = (KeyPair::generate().unwrap(), device());
     let (mut bob, mut eve) = (session(world, "bob"), session(world, "eve"));
@@ -198,14 +220,34 @@ fn strangers_get_nothing(world: &World, target: &Target) {
     let forged = Ticket { claims: good, signature: bobs.signature };
     let expired = network.sign_ticket(claims(nobody.id, now - 2 * minute, now - minute));
     let attempts: Vec<(&str, &Device, Vec<u8>)> = vec![
-        ("the handshake of BitTorrent", &nobody, Handshake::new(target.info_hash, PeerId::of_device(nobody.id)).encode().into()),
+        (
+            "the handshake of BitTorrent",
+            &nobody,
+            Handshake::new(target.info_hash, PeerId::of_device(nobody.id)).encode().into(),
+        ),
         ("nothing but noise", &nobody, vec![0xa5; 4096]),
-        ("a ticket that another network signed", &nobody, opening(&foreign, nobody.id, target.info_hash)),
-        ("a ticket with somebody else's signature", &nobody, opening(&forged, nobody.id, target.info_hash)),
+        (
+            "a ticket that another network signed",
+            &nobody,
+            opening(&foreign, nobody.id, target.info_hash),
+        ),
+        (
+            "a ticket with somebody else's signature",
+            &nobody,
+            opening(&forged, nobody.id, target.info_hash),
+        ),
         ("an expired ticket", &nobody, opening(&expired, nobody.id, target.info_hash)),
         ("another device's ticket", &thief, opening(&bobs, thief.id, target.info_hash)),
-        ("another device's ticket, and its name", &thief, opening(&bobs, bob.device.id, target.info_hash)),
-        ("a ticket of a group in which the seeder is not", &eve.device, opening(&eves, eve.device.id, target.info_hash)),
+        (
+            "another device's ticket, and its name",
+            &thief,
+            opening(&bobs, bob.device.id, target.info_hash),
+        ),
+        (
+            "a ticket of a group in which the seeder is not",
+            &eve.device,
+            opening(&eves, eve.device.id, target.info_hash),
+        ),
     ];
     for (what, device, words) in attempts {
         let heard = visit(target, device, &words);
@@ -213,16 +255,22 @@ fn strangers_get_nothing(world: &World, target: &Target) {
     }
     // A plain client of BitTorrent does not even come to speak.
     let mut plain = TcpStream::connect(target.address).unwrap();
-    let _ = plain.write_all(&Handshake::new(target.info_hash, PeerId::of_device(nobody.id)).encode());
+    let _ =
+        plain.write_all(&Handshake::new(target.info_hash, PeerId::of_device(nobody.id)).encode());
     plain.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut heard = Vec::new();
     let _ = plain.read_to_end(&mut heard);
-    assert!(heard.len() < 16 && !heard.windows(4).any(|window| window == b"BitT"), "a TLS alert is all there is: {heard:?}");
+    assert!(
+        heard.len() < 16 && !heard.windows(4).any(|window| window == b"BitT"),
+        "a TLS alert is all there is: {heard:?}"
+    );
     // And bob's own device does.
     let mut link = RawLink::dial(&bob.device, target.address, target.device).unwrap();
     let shown = link.show(&bobs).expect("the seeder shows its ticket to a member");
     assert!(
-        network.network().signed_ticket(&shown) && shown.claims.group == target.group && shown.claims.device == target.device
+        network.network().signed_ticket(&shown)
+            && shown.claims.group == target.group
+            && shown.claims.device == target.device
     );
     link.shake_hands(target.info_hash).expect("and has the file");
 }
@@ -231,7 +279,9 @@ fn strangers_get_nothing(world: &World, target: &Target) {
 fn borrowed_tokens_are_refused(world: &mut World) {
     let mut bob = session(world, "bob");
     let token = bob.token.take().expect("bob is logged in");
-    for tracker in world.trackers.iter_mut().filter_map(|tracker| tracker.is_up().then_some(tracker.address)) {
+    for tracker in
+        world.trackers.iter_mut().filter_map(|tracker| tracker.is_up().then_some(tracker.address))
+    {
         let resume = |device: &Device, token: &SessionToken| {
             let mut raw = RawClient::connect(tracker, device, 1).unwrap();
             let reply = raw.ask(Request::Resume { token: token.clone() }).unwrap();
@@ -240,7 +290,8 @@ fn borrowed_tokens_are_refused(world: &mut World) {
         let (reply, mut raw) = resume(&device(), &token);
         assert_eq!(reply, Reply::Refused(Refusal::SessionOver));
         assert_eq!(raw.ask(Request::WhoAmI).unwrap(), Reply::Refused(Refusal::LoginFirst));
-        // An altered one no key has signed that counts here, and it is of no use; the true one is good for its own device, on every tracker.
+        // An altered one no key has signed that counts here, and it is of no use; the true one is
+        // good for its own device, on every tracker.
         let mut altered = token.to_bytes();
         altered[3] ^= 1;
         let altered = SessionToken::from_bytes(&altered).unwrap();

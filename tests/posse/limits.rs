@@ -1,4 +1,5 @@
-//! Limits, and the order of downloads: on the command line and as commands, across restarts, and at the socket.
+//! Limits, and the order of downloads: on the command line and as commands, across restarts, and at
+//! the socket.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +8,15 @@ use crate::harness::{ClientProcess, Content, Gate, World, eventually, sha1_of};
 const MIB: u64 = 1 << 20;
 
 /// A world in which nik seeds files to bob through a gate; bob runs so many downloads at a time.
-fn queue_of(names: &[&str], len: usize, max: &str) -> (World, Vec<Content>, ClientProcess, Gate, ClientProcess) {
+fn queue_of(
+    names: &[&str],
+    len: usize,
+    max: &str,
+) -> (World, Vec<Content>, ClientProcess, Gate, ClientProcess) {
     let mut world = World::new(1);
     world.group("lab", &["nik", "bob"]);
-    let contents: Vec<Content> = names.iter().enumerate().map(|(i, name)| Content::new(name, len, 700 + i as u64)).collect();
+    let contents: Vec<Content> =
+        names.iter().enumerate().map(|(i, name)| Content::new(name, len, 700 + i as u64)).collect();
     let (mut nik, gate) = world.gated("nik");
     nik.login("nik");
     for content in &contents {
@@ -28,10 +34,16 @@ fn order(client: &mut ClientProcess) -> (Vec<String>, Vec<String>) {
     let all = object["downloads"].as_array().unwrap();
     let named = |download: &serde_json::Value| download["file"].as_str().unwrap().to_owned();
     let running = all.iter().filter(|d| d["state"] == "running").map(named).collect();
-    let mut waiting: Vec<_> =
-        all.iter().filter(|d| d["state"] == "queued").map(|d| (d["place"].as_u64().unwrap(), named(d))).collect();
+    let mut waiting: Vec<_> = all
+        .iter()
+        .filter(|d| d["state"] == "queued")
+        .map(|d| (d["place"].as_u64().unwrap(), named(d)))
+        .collect();
     waiting.sort();
-    assert!(waiting.iter().enumerate().all(|(i, (place, _))| *place == i as u64 + 1), "{waiting:?}");
+    assert!(
+        waiting.iter().enumerate().all(|(i, (place, _))| *place == i as u64 + 1),
+        "{waiting:?}"
+    );
     (running, waiting.into_iter().map(|(_, name)| name).collect())
 }
 
@@ -53,9 +65,15 @@ fn assert_all_complete(client: &mut ClientProcess, contents: &[Content]) {
 #[test]
 fn limits_are_shown_set_and_nonsense_is_refused() {
     let world = World::new(1);
-    let mut nik = world.client_with("nik", &["--upload-limit", "5M", "--download-limit", "1.5MB", "--max-downloads", "3"]);
+    let mut nik = world.client_with(
+        "nik",
+        &["--upload-limit", "5M", "--download-limit", "1.5MB", "--max-downloads", "3"],
+    );
     let shown = nik.object("limits");
-    assert_eq!((&shown["upload"], &shown["download"], &shown["downloads"]), (&5_000_000.into(), &1_500_000.into(), &3.into()));
+    assert_eq!(
+        (&shown["upload"], &shown["download"], &shown["downloads"]),
+        (&5_000_000.into(), &1_500_000.into(), &3.into())
+    );
     assert_eq!(nik.object("limits upload off")["upload"], serde_json::Value::Null);
     assert_eq!(nik.object("limits download 2MiB/s")["download"], 2 * MIB);
     assert_eq!(nik.object("limits downloads 0")["downloads"], serde_json::Value::Null);
@@ -71,7 +89,10 @@ fn limits_are_shown_set_and_nonsense_is_refused() {
     assert_eq!(nik.object("limits")["download"], 2 * MIB, "a login changes no limit");
     let mut plain = world.plain("ann");
     plain.ok("limits", &["upload\toff", "download\toff", "downloads\t8 at a time"]);
-    plain.ok("limits download 500K", &["upload\toff", "download\t500.0 kB/s", "downloads\t8 at a time"]);
+    plain.ok(
+        "limits download 500K",
+        &["upload\toff", "download\t500.0 kB/s", "downloads\t8 at a time"],
+    );
     let wrong = world.spawn("eve", &["--upload-limit", "1"]).finish(Duration::from_secs(30));
     assert_eq!(wrong.status, Some(2), "{wrong:?}");
 }
@@ -139,14 +160,17 @@ fn one_that_fails_or_cannot_begin_does_not_hold_up_the_others() {
     assert_all_complete(&mut bob, &contents);
 }
 
-/// Half a minute is what a download has to bring something while others wait; the test takes as long.
+/// Half a minute is what a download has to bring something while others wait; the test takes as
+/// long.
 #[test]
 fn one_that_nobody_has_gives_its_slot_up_and_goes_on_when_somebody_has_it() {
     let world = World::new(1);
     world.group("lab", &["nik", "ann", "bob"]);
     let contents = [Content::new("a", 2 << 20, 741), Content::new("b", 2 << 20, 742)];
     let (mut nik, mut ann) = (world.client("nik"), world.client("ann"));
-    for (client, user, content) in [(&mut nik, "nik", &contents[0]), (&mut ann, "ann", &contents[1])] {
+    for (client, user, content) in
+        [(&mut nik, "nik", &contents[0]), (&mut ann, "ann", &contents[1])]
+    {
         world.put(user, content);
         client.login(user);
         client.ok(&format!("upload_file {} lab", content.name), &[]);
@@ -157,7 +181,9 @@ fn one_that_nobody_has_gives_its_slot_up_and_goes_on_when_somebody_has_it() {
     bob.ok("download_file lab a", &[]);
     bob.ok("download_file lab b", &[]);
     expect(&mut bob, &["a"], &["b"]);
-    eventually("the other one is let in and arrives", || (bob.download("b")["state"] == "complete").then_some(()));
+    eventually("the other one is let in and arrives", || {
+        (bob.download("b")["state"] == "complete").then_some(())
+    });
     assert_eq!(order(&mut bob).0, ["a"], "it goes on trying");
     let mut nik = world.client("nik");
     nik.login("nik");
@@ -180,7 +206,8 @@ fn many_small_files_go_through_a_narrow_queue_without_a_pause() {
 fn a_script_waits_for_those_that_wait() {
     let (world, contents, _nik, _gate, bob) = queue_of(&["a", "b", "c"], 1 << 20, "1");
     bob.finish();
-    let lines = ["login bob pw-bob", "download_file lab a", "download_file lab b", "download_file lab c"];
+    let lines =
+        ["login bob pw-bob", "download_file lab a", "download_file lab b", "download_file lab c"];
     let finished = world.script("bob", &["--max-downloads", "1"], &lines);
     assert_eq!(finished.status, Some(0), "{finished:?}");
     for content in &contents {
@@ -197,7 +224,8 @@ fn paused_means_that_nothing_comes() {
     gate.wait_passed(2 * MIB);
     bob.ok("pause_download lab a", &[]);
     let paused = Instant::now();
-    // What is not to happen cannot be waited for: a second for what is under way, then none may come.
+    // What is not to happen cannot be waited for: a second for what is under way, then none may
+    // come.
     while paused.elapsed() < Duration::from_secs(1) {
         std::thread::park_timeout(Duration::from_millis(50));
     }

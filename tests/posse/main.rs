@@ -1,7 +1,9 @@
-//! Real processes, driven as people and scripts drive them: what Posse promises, proved from outside.
+//! Real processes, driven as people and scripts drive them: what Posse promises, proved from
+//! outside.
 //!
-//! **Invariant:** a test owns everything it starts: its own directory, its own ports, its own processes, which end with it. A test
-//! waits for conditions with a deadline, never for a while. When it fails, everything its processes said is printed.
+//! **Invariant:** a test owns everything it starts: its own directory, its own ports, its own
+//! processes, which end with it. A test waits for conditions with a deadline, never for a while.
+//! When it fails, everything its processes said is printed.
 //!
 //! | module | proves |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Many small files at once, which share their waits for the disk: what was said of each holds all the same.
+//! Many small files at once, which share their waits for the disk: what was said of each holds all
+//! the same.
 
 use std::collections::BTreeSet;
 
@@ -26,8 +27,9 @@ fn is_complete(object: &Value) -> bool {
 fn what_was_said_of_hundreds_of_downloads_holds_after_kill_9() {
     let world = World::new(2);
     world.group("lab", &["nik", "bob"]);
-    let contents: Vec<Content> =
-        (0..FILES).map(|number| Content::new(&format!("f{number}"), 20_000 + number, number as u64 + 1)).collect();
+    let contents: Vec<Content> = (0..FILES)
+        .map(|number| Content::new(&format!("f{number}"), 20_000 + number, number as u64 + 1))
+        .collect();
     let mut nik = world.client("nik");
     nik.login("nik");
     for content in &contents {
@@ -36,27 +38,48 @@ fn what_was_said_of_hundreds_of_downloads_holds_after_kill_9() {
     }
     let mut bob = world.client("bob");
     bob.login("bob");
-    contents.iter().for_each(|content| bob.process().send(&format!("download_file lab {}", content.name)));
-    let some = bob.process().wait_said(PATIENCE, |said| (files(&said.out, is_complete).len() >= FILES / 4).then_some(()));
+    contents
+        .iter()
+        .for_each(|content| bob.process().send(&format!("download_file lab {}", content.name)));
+    let some = bob.process().wait_said(PATIENCE, |said| {
+        (files(&said.out, is_complete).len() >= FILES / 4).then_some(())
+    });
     some.expect("a quarter is complete");
     bob.process().kill9();
     bob.process().wait_said(PATIENCE, |said| said.is_over().then_some(()));
     let out = bob.process().said().out;
     let (answered, complete) = (files(&out, is_answered), files(&out, is_complete));
-    for (at, line) in out.iter().enumerate().filter(|(_, line)| line.contains("download_complete")) {
+    for (at, line) in out.iter().enumerate().filter(|(_, line)| line.contains("download_complete"))
+    {
         let told = files(std::slice::from_ref(line), is_complete);
-        assert!(told.is_subset(&files(&out[..at], is_answered)), "told before the command was answered: {line}");
+        assert!(
+            told.is_subset(&files(&out[..at], is_answered)),
+            "told before the command was answered: {line}"
+        );
     }
     assert!(complete.len() >= FILES / 4);
     for content in contents.iter().filter(|content| complete.contains(&content.name)) {
-        assert_eq!(sha1_of(&bob.path(&content.name)), content.sha1(), "{} was called complete", content.name);
+        assert_eq!(
+            sha1_of(&bob.path(&content.name)),
+            content.sha1(),
+            "{} was called complete",
+            content.name
+        );
     }
     let mut bob = world.client("bob");
     bob.login("bob");
     let all = bob.object("show_downloads");
-    let known: BTreeSet<String> =
-        all["downloads"].as_array().unwrap().iter().filter_map(|d| d["file"].as_str().map(str::to_owned)).collect();
-    assert!(answered.is_subset(&known), "forgotten: {:?}", answered.difference(&known).collect::<Vec<_>>());
+    let known: BTreeSet<String> = all["downloads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|d| d["file"].as_str().map(str::to_owned))
+        .collect();
+    assert!(
+        answered.is_subset(&known),
+        "forgotten: {:?}",
+        answered.difference(&known).collect::<Vec<_>>()
+    );
     bob.wait_downloads();
     for content in contents.iter().filter(|content| answered.contains(&content.name)) {
         assert_eq!(sha1_of(&bob.path(&content.name)), content.sha1(), "{}", content.name);

@@ -1,8 +1,10 @@
-//! Membership is proven, and its end is felt: whoever loses it in the middle of a download gets nothing more within a second of the
-//! tracker's word, from anybody, on any device; right after a tracker died as well.
+//! Membership is proven, and its end is felt: whoever loses it in the middle of a download gets
+//! nothing more within a second of the tracker's word, from anybody, on any device; right after a
+//! tracker died as well.
 //!
-//! The ends that lose the right to a file are the tests' own: they neither hang up nor heed any word. So each test shows what the others
-//! do. The figures are printed: `cargo test --test posse -- membership:: --nocapture`.
+//! The ends that lose the right to a file are the tests' own: they neither hang up nor heed any
+//! word. So each test shows what the others do. The figures are printed: `cargo test --test posse
+//! -- membership:: --nocapture`.
 
 mod stage;
 
@@ -14,11 +16,19 @@ use posse::types::{Change, DeviceId, GroupId, Ticket, TicketClaims, UserId};
 use posse::wire::tracker::{Reply, Request};
 
 use self::stage::{AT_ONCE, Stage, shut_out};
-use crate::harness::{ClientProcess, Content, RawClient, RawLink, Sipper, World, device, eventually, request_id, sha1_of};
+use crate::harness::{
+    ClientProcess, Content, RawClient, RawLink, Sipper, World, device, eventually, request_id,
+    sha1_of,
+};
 
-/// Eve's membership ends, by nik's word or her own, while two devices of hers fetch from both seeders, bob fetches a file from a third
-/// device of hers, and her client fetches one from carl.
-fn eve_goes(failover: bool, what: &str, seed: u64, go: impl FnOnce(&mut Stage, &mut ClientProcess)) {
+/// Eve's membership ends, by nik's word or her own, while two devices of hers fetch from both
+/// seeders, bob fetches a file from a third device of hers, and her client fetches one from carl.
+fn eve_goes(
+    failover: bool,
+    what: &str,
+    seed: u64,
+    go: impl FnOnce(&mut Stage, &mut ClientProcess),
+) {
     let mut stage = Stage::new(failover, seed);
     let mut client = stage.world.client("eve");
     client.login("eve");
@@ -42,7 +52,9 @@ fn eve_goes(failover: bool, what: &str, seed: u64, go: impl FnOnce(&mut Stage, &
 #[test]
 fn a_removed_member_gets_and_gives_nothing_more() {
     for failover in [false, true] {
-        eve_goes(failover, "remove_member", 111, |stage, _| stage.nik.ok("remove_member lab eve", &[]));
+        eve_goes(failover, "remove_member", 111, |stage, _| {
+            stage.nik.ok("remove_member lab eve", &[])
+        });
     }
 }
 
@@ -53,7 +65,8 @@ fn whoever_leaves_gets_and_gives_nothing_more() {
     }
 }
 
-/// Bob stops seeding, in some way; and carl, whose own device serves on whatever he says, does so too: nik's client ends that link.
+/// Bob stops seeding, in some way; and carl, whose own device serves on whatever he says, does so
+/// too: nik's client ends that link.
 fn bob_stops(
     failover: bool,
     what: &str,
@@ -72,7 +85,9 @@ fn bob_stops(
     at_nik.iter().for_each(Sipper::wait_more);
     let content = Content::new("carls.bin", 32 << 20, 304);
     stage.failover = false;
-    let said = stage.say(&format!("{what} of one who serves on"), |stage| stop_carl(stage, from_carl.session(), &content));
+    let said = stage.say(&format!("{what} of one who serves on"), |stage| {
+        stop_carl(stage, from_carl.session(), &content)
+    });
     said.stopped("nik's client at carl", from_carl.wait_ended());
 }
 
@@ -101,7 +116,13 @@ fn nothing_is_served_once_the_seeder_has_logged_out() {
 #[test]
 fn nothing_is_served_once_the_share_was_stopped() {
     for failover in [false, true] {
-        bob_stops(failover, "stop_share", 114, |stage| stage.bob.ok("stop_share lab big.bin", &[]), stop_elsewhere);
+        bob_stops(
+            failover,
+            "stop_share",
+            114,
+            |stage| stage.bob.ok("stop_share lab big.bin", &[]),
+            stop_elsewhere,
+        );
     }
 }
 
@@ -139,19 +160,27 @@ fn a_changed_password_ends_every_other_session_and_its_links() {
         said.stopped("bob's client at the thief", from_thief.wait_ended());
         for session in &mut sessions {
             let reply = session.ask(Request::WhoAmI);
-            assert!(matches!(reply, Ok(Reply::Refused(_)) | Err(_)), "the thief is still somebody: {reply:?}");
+            assert!(
+                matches!(reply, Ok(Reply::Refused(_)) | Err(_)),
+                "the thief is still somebody: {reply:?}"
+            );
         }
         thief.refused("list_my_groups", "log in");
-        thief.process().wait_out("why", |line| line.contains("the password was changed").then_some(()));
+        thief
+            .process()
+            .wait_out("why", |line| line.contains("the password was changed").then_some(()));
         thief.refused("login eve pw-eve", "wrong user name or password");
         for client in [&stage.nik, &stage.bob] {
             let peer = (client.address, client.device());
-            let link = RawLink::open(&sessions[0].device, &ticket, peer, stage.content.facts().info_hash);
+            let link =
+                RawLink::open(&sessions[0].device, &ticket, peer, stage.content.facts().info_hash);
             assert!(link.is_err(), "a ticket of before opened a link");
         }
         // The changer goes on, with the session and the download.
         let before = from_carl.sent();
-        eventually("the changer's download goes on", || (from_carl.sent() > before + (1 << 20)).then_some(()));
+        eventually("the changer's download goes on", || {
+            (from_carl.sent() > before + (1 << 20)).then_some(())
+        });
         eve.ok("list_files lab", &[]);
         eve.ok("download_file lab big.bin", &[]);
         eventually("the changer gets another file", || eve.path("big.bin").exists().then_some(()));
@@ -162,8 +191,11 @@ fn a_changed_password_ends_every_other_session_and_its_links() {
 
 /// Resumes the session of a token on a new connection of its device.
 fn resume(tracker: SocketAddr, of: &RawClient) -> Reply {
-    let mut session = RawClient::connect(tracker, &of.device, 1).expect("the tracker takes connections");
-    session.ask(Request::Resume { token: of.token.clone().expect("it has logged in") }).expect("the tracker answers")
+    let mut session =
+        RawClient::connect(tracker, &of.device, 1).expect("the tracker takes connections");
+    session
+        .ask(Request::Resume { token: of.token.clone().expect("it has logged in") })
+        .expect("the tracker answers")
 }
 
 #[test]
@@ -174,7 +206,10 @@ fn a_token_is_good_at_every_tracker_until_the_password_changes_and_then_at_none(
     eve.login("eve").unwrap();
     world.wait_synced();
     for number in 1..=3 {
-        assert!(matches!(resume(world.tracker(number), &thief), Reply::LoggedIn { .. }), "tracker {number} takes no token");
+        assert!(
+            matches!(resume(world.tracker(number), &thief), Reply::LoggedIn { .. }),
+            "tracker {number} takes no token"
+        );
     }
     // Another device that has it gets nowhere.
     let mut other = RawClient::connect(world.tracker(2), &device(), 1).unwrap();
@@ -184,7 +219,9 @@ fn a_token_is_good_at_every_tracker_until_the_password_changes_and_then_at_none(
     world.trackers[2].kill9();
     let [old, new] = ["pw-eve", "changed"].map(crate::harness::password);
     let change = Request::ChangePassword { request: request_id(), old, new };
-    let Reply::Renewed(token) = eve.ask(change).unwrap() else { panic!("the password was not changed") };
+    let Reply::Renewed(token) = eve.ask(change).unwrap() else {
+        panic!("the password was not changed")
+    };
     eve.token = Some(token);
     eventually("the change has reached the second", || {
         matches!(resume(world.tracker(2), &thief), Reply::Refused(_)).then_some(())
@@ -195,8 +232,13 @@ fn a_token_is_good_at_every_tracker_until_the_password_changes_and_then_at_none(
     // It may not have heard of it yet: then the session ends as soon as it has.
     let mut early = RawClient::connect(world.tracker(3), &thief.device, 1).unwrap();
     let taken = early.ask(Request::Resume { token: thief.token.clone().unwrap() }).unwrap();
-    eventually("the tracker that was down knows", || matches!(resume(world.tracker(3), &thief), Reply::Refused(_)).then_some(()));
-    println!("the tracker that was down refuses the old token {} ms after it is back", back.elapsed().as_millis());
+    eventually("the tracker that was down knows", || {
+        matches!(resume(world.tracker(3), &thief), Reply::Refused(_)).then_some(())
+    });
+    println!(
+        "the tracker that was down refuses the old token {} ms after it is back",
+        back.elapsed().as_millis()
+    );
     if matches!(taken, Reply::LoggedIn { .. }) {
         eventually("the early session has ended", || {
             matches!(early.ask(Request::WhoAmI), Ok(Reply::Refused(_)) | Err(_)).then_some(())
@@ -204,10 +246,19 @@ fn a_token_is_good_at_every_tracker_until_the_password_changes_and_then_at_none(
     }
     world.wait_synced();
     for number in 1..=3 {
-        assert!(matches!(resume(world.tracker(number), &thief), Reply::Refused(_)), "tracker {number} takes the old token");
-        assert!(matches!(resume(world.tracker(number), &eve), Reply::LoggedIn { .. }), "tracker {number} refuses the new token");
+        assert!(
+            matches!(resume(world.tracker(number), &thief), Reply::Refused(_)),
+            "tracker {number} takes the old token"
+        );
+        assert!(
+            matches!(resume(world.tracker(number), &eve), Reply::LoggedIn { .. }),
+            "tracker {number} refuses the new token"
+        );
     }
-    assert!(matches!(thief.ask(Request::WhoAmI), Ok(Reply::Refused(_)) | Err(_)), "the thief's session has not ended");
+    assert!(
+        matches!(thief.ask(Request::WhoAmI), Ok(Reply::Refused(_)) | Err(_)),
+        "the thief's session has not ended"
+    );
 }
 
 #[test]
@@ -221,7 +272,11 @@ fn failover_and_reconnection_need_no_password() {
         world.trackers[victim].kill9();
         let start = Instant::now();
         nik.ok(&format!("create_group g{round}"), &[]);
-        println!("tracker {} killed: the next command took {} ms", victim + 1, start.elapsed().as_millis());
+        println!(
+            "tracker {} killed: the next command took {} ms",
+            victim + 1,
+            start.elapsed().as_millis()
+        );
         world.trackers[victim].restart();
     }
     world.wait_synced();
@@ -234,10 +289,17 @@ fn failover_and_reconnection_need_no_password() {
     nik.ok("whoami", &[]);
 }
 
-/// What a seeder says to a device with this ticket that asks for this file: bytes, until it hangs up.
-fn heard(device: &crate::harness::Device, ticket: &Ticket, seeder: &ClientProcess, content: &Content) -> Result<RawLink, usize> {
+/// What a seeder says to a device with this ticket that asks for this file: bytes, until it hangs
+/// up.
+fn heard(
+    device: &crate::harness::Device,
+    ticket: &Ticket,
+    seeder: &ClientProcess,
+    content: &Content,
+) -> Result<RawLink, usize> {
     use std::io::Read;
-    let mut link = RawLink::dial(device, seeder.address, seeder.device()).expect("anybody may make the handshake of TLS");
+    let mut link = RawLink::dial(device, seeder.address, seeder.device())
+        .expect("anybody may make the handshake of TLS");
     let shown = link.show(ticket);
     if shown.is_ok() && link.shake_hands(content.facts().info_hash).is_ok() {
         return Ok(link);
@@ -252,7 +314,8 @@ fn members_of_other_groups_get_a_file_only_through_a_group_that_both_are_in() {
     let world = World::new(1);
     let content = Content::new("big.bin", 3 << 20, 117);
     let unknown = Content::new("big.bin", 3 << 20, 118);
-    // Nik shares it in lab; eve shares the same file in club; both are in pub, where nobody shares it.
+    // Nik shares it in lab; eve shares the same file in club; both are in pub, where nobody shares
+    // it.
     world.group("lab", &["nik", "bob"]);
     world.group("club", &["eve", "carl"]);
     world.group("pub", &["nik", "eve"]);
@@ -270,8 +333,10 @@ fn members_of_other_groups_get_a_file_only_through_a_group_that_both_are_in() {
     // A group that nik is not in: not a byte, whether the file is there or not.
     assert_eq!(heard(&session.device, &tickets[0], &nik, &content).err(), Some(0));
     assert_eq!(heard(&session.device, &tickets[0], &nik, &unknown).err(), Some(0));
-    // A group that both are in, where it is not offered: the same answer as for a file that is not there at all.
-    let refused = heard(&session.device, &tickets[1], &nik, &content).expect_err("it is not offered there");
+    // A group that both are in, where it is not offered: the same answer as for a file that is not
+    // there at all.
+    let refused =
+        heard(&session.device, &tickets[1], &nik, &content).expect_err("it is not offered there");
     assert_eq!(heard(&session.device, &tickets[1], &nik, &unknown).err(), Some(refused));
     // Nobody else's ticket helps: bob's, for the group where it is offered.
     let stolen = RawClient::enter(world.tracker(1), "bob").ticket(lab).expect("bob is in it");
@@ -280,12 +345,29 @@ fn members_of_other_groups_get_a_file_only_through_a_group_that_both_are_in() {
     nik.ok("upload_file big.bin pub", &[]);
     assert!(heard(&session.device, &tickets[1], &nik, &content).is_ok());
     let peer = (nik.address, nik.device());
-    Sipper::start("eve at nik, through pub", &session.device, &tickets[1], peer, content.facts().info_hash);
-    assert_eq!(heard(&session.device, &tickets[0], &nik, &content).err(), Some(0), "and still not through the other");
+    Sipper::start(
+        "eve at nik, through pub",
+        &session.device,
+        &tickets[1],
+        peer,
+        content.facts().info_hash,
+    );
+    assert_eq!(
+        heard(&session.device, &tickets[0], &nik, &content).err(),
+        Some(0),
+        "and still not through the other"
+    );
 }
 
 /// A ticket as trackers sign it, with another life.
-fn ticket_for(world: &World, group: GroupId, user: UserId, device: DeviceId, from_ms: i64, life_ms: i64) -> Ticket {
+fn ticket_for(
+    world: &World,
+    group: GroupId,
+    user: UserId,
+    device: DeviceId,
+    from_ms: i64,
+    life_ms: i64,
+) -> Ticket {
     let key = KeyPair::load(&world.network_key()).unwrap();
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     let issued = now_ms + from_ms;
@@ -312,15 +394,23 @@ fn a_ticket_that_expires_ends_its_link_without_any_tracker() {
     }
     // Signed by another network's key.
     let other = KeyPair::generate().unwrap().sign_ticket(session.ticket(group).unwrap().claims);
-    assert!(RawLink::open(&device, &other, peer, info_hash).is_err(), "another network's ticket opened a link");
+    assert!(
+        RawLink::open(&device, &other, peer, info_hash).is_err(),
+        "another network's ticket opened a link"
+    );
     let began = Instant::now();
     let short = ticket_for(&stage.world, group, user, device.id, 0, LIFE.as_millis() as i64);
     let sipper = Sipper::start("eve at nik", &device, &short, peer, info_hash);
     stage.world.trackers.iter_mut().for_each(|tracker| tracker.kill9());
     let sipped = sipper.wait_ended();
     let [last, ended] = [sipped.last, sipped.ended].map(|at| at.unwrap() - began);
-    println!("a ticket of {LIFE:?}, without trackers: last data after {last:?}, end of the link after {ended:?}");
+    println!(
+        "a ticket of {LIFE:?}, without trackers: last data after {last:?}, end of the link after {ended:?}"
+    );
     assert!(last + AT_ONCE > LIFE, "the link ended before its ticket: after {ended:?}");
     assert!(ended < LIFE + AT_ONCE, "the link outlived its ticket: {ended:?}");
-    assert!(RawLink::open(&device, &short, peer, info_hash).is_err(), "an expired ticket opened a link");
+    assert!(
+        RawLink::open(&device, &short, peer, info_hash).is_err(),
+        "an expired ticket opened a link"
+    );
 }

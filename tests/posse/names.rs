@@ -54,7 +54,11 @@ fn odd_but_lawful_file_names_travel() {
     }
     bob.wait_downloads();
     for (i, name) in names.iter().enumerate() {
-        assert_eq!(sha1_of(&bob.path(name)), Content::new(name, 100 + i, i as u64).sha1(), "{name:?}");
+        assert_eq!(
+            sha1_of(&bob.path(name)),
+            Content::new(name, 100 + i, i as u64).sha1(),
+            "{name:?}"
+        );
     }
     let listed = bob.object("list_files lab");
     assert_eq!(listed["files"].as_array().map(Vec::len), Some(names.len()));
@@ -66,9 +70,20 @@ fn unlawful_file_names_are_refused_where_they_are_shared() {
     world.group("lab", &["nik"]);
     let mut nik = world.client("nik");
     nik.login("nik");
-    for name in ["a\nb", "a\tb", "a\x1b[31mb", "back\\slash", "CON", "nul.txt", "trailing.", "trailing ", "\u{7f}"] {
+    for name in [
+        "a\nb",
+        "a\tb",
+        "a\x1b[31mb",
+        "back\\slash",
+        "CON",
+        "nul.txt",
+        "trailing.",
+        "trailing ",
+        "\u{7f}",
+    ] {
         std::fs::write(nik.path(name), "x").unwrap();
-        // A line break cannot be typed on one line: the file is named through its directory's only entry instead.
+        // A line break cannot be typed on one line: the file is named through its directory's only
+        // entry instead.
         if name.contains('\n') {
             continue;
         }
@@ -89,11 +104,18 @@ fn a_file_name_that_is_a_path_never_gets_past_the_tracker() {
     world.group("lab", &["nik"]);
     let mut session = RawClient::enter(world.tracker(1), "nik");
     let group = session.group("lab").group;
-    for (lawful, evil) in
-        [("aa_aa_etc_passwd", "../../etc/passwd"), ("zz", ".."), ("z.bin", "a\0bin"), ("z.bin", "a/bin"), ("z.bin", "a\nbin")]
-    {
+    for (lawful, evil) in [
+        ("aa_aa_etc_passwd", "../../etc/passwd"),
+        ("zz", ".."),
+        ("z.bin", "a\0bin"),
+        ("z.bin", "a/bin"),
+        ("z.bin", "a\nbin"),
+    ] {
         let file = Content::new(lawful, 10, 1).facts();
-        let request = FromClient { number: 99, request: Request::ShareFile { request: request_id(), group, file } };
+        let request = FromClient {
+            number: 99,
+            request: Request::ShareFile { request: request_id(), group, file },
+        };
         let mut frame = to_frame(&request);
         let at = frame.windows(lawful.len()).position(|w| w == lawful.as_bytes()).unwrap();
         frame[at..at + lawful.len()].copy_from_slice(evil.as_bytes());
@@ -117,7 +139,8 @@ fn user_and_group_names_with_separators_and_controls_are_refused_everywhere() {
         nik.refused(&format!("create_group {word}"), "group name");
     }
     let frame = |name: &str| {
-        let request = Request::CreateGroup { request: request_id(), name: "zzzzz".parse().unwrap() };
+        let request =
+            Request::CreateGroup { request: request_id(), name: "zzzzz".parse().unwrap() };
         let mut frame = to_frame(&FromClient { number: 9, request });
         let at = frame.windows(5).position(|w| w == b"zzzzz").unwrap();
         frame[at..at + 5].copy_from_slice(name.as_bytes());

@@ -1,4 +1,5 @@
-//! Stores of the version before encryption: today's programs open them, and go on where that one stopped.
+//! Stores of the version before encryption: today's programs open them, and go on where that one
+//! stopped.
 //!
 //! The stores are in `fixtures/v1`, whose README says what is in them.
 
@@ -28,7 +29,8 @@ fn place(name: &str, dir: &Path, file: &str) -> PathBuf {
     path
 }
 
-/// Puts a client's old store into its home, and writes into it that what is there is what was shared and downloaded.
+/// Puts a client's old store into its home, and writes into it that what is there is what was
+/// shared and downloaded.
 fn place_client(world: &World, name: &str) {
     let home = world.home(name);
     let path = place(&format!("{name}.sqlite"), &home.join(".posse"), "device.sqlite");
@@ -42,8 +44,15 @@ fn place_client(world: &World, name: &str) {
         let path = home.join(file);
         let facts = path.metadata().unwrap();
         let modified_ns = facts.mtime() * 1_000_000_000 + facts.mtime_nsec();
-        let values = rusqlite::params![old, path.as_os_str().as_bytes(), modified_ns, facts.dev() as i64, facts.ino() as i64];
-        let sql = "UPDATE share SET path = ?2, modified_ns = ?3, dev = ?4, inode = ?5 WHERE path = ?1";
+        let values = rusqlite::params![
+            old,
+            path.as_os_str().as_bytes(),
+            modified_ns,
+            facts.dev() as i64,
+            facts.ino() as i64
+        ];
+        let sql =
+            "UPDATE share SET path = ?2, modified_ns = ?3, dev = ?4, inode = ?5 WHERE path = ?1";
         assert!(store.execute(sql, values).unwrap() > 0);
     }
     let home = home.as_os_str().as_bytes();
@@ -51,11 +60,15 @@ fn place_client(world: &World, name: &str) {
     store.execute(sql, [home]).unwrap();
 }
 
-/// A network whose first tracker has an old store and whose second has none, and homes of clients with old stores.
+/// A network whose first tracker has an old store and whose second has none, and homes of clients
+/// with old stores.
 fn old_world() -> (World, [Content; 3]) {
-    let world = World::prepared(2, |dir| drop(place("tracker.sqlite", &dir.join("tracker1"), "tracker.sqlite")));
-    let [done, half, notes] = [("done.bin", 300_000, 201), ("half.bin", 32 * PIECE, 202), ("notes.txt", 1_000, 203)]
-        .map(|(n, l, s)| Content::new(n, l, s));
+    let world = World::prepared(2, |dir| {
+        drop(place("tracker.sqlite", &dir.join("tracker1"), "tracker.sqlite"))
+    });
+    let [done, half, notes] =
+        [("done.bin", 300_000, 201), ("half.bin", 32 * PIECE, 202), ("notes.txt", 1_000, 203)]
+            .map(|(n, l, s)| Content::new(n, l, s));
     for (name, content) in [("nik", &done), ("nik", &half), ("bob", &done), ("bob", &notes)] {
         world.put(name, content);
     }
@@ -67,7 +80,8 @@ fn old_world() -> (World, [Content; 3]) {
 fn offered(client: &mut crate::harness::ClientProcess) -> Vec<String> {
     let object = client.object("show_uploads");
     let uploads = object["uploads"].as_array().unwrap().iter();
-    let mut names: Vec<_> = uploads.map(|upload| upload["file"].as_str().unwrap().to_owned()).collect();
+    let mut names: Vec<_> =
+        uploads.map(|upload| upload["file"].as_str().unwrap().to_owned()).collect();
     names.sort();
     names
 }
@@ -77,19 +91,34 @@ fn an_old_network_goes_on_where_it_stopped() {
     let (mut world, [done, half, _]) = old_world();
     // What the old tracker knew, a new one has been told.
     let status = world.trackers[1].status();
-    assert_eq!((status.0["users"].as_str(), status.0["groups"].as_str(), status.0["files"].as_str()), ("3", "2", "3"));
+    assert_eq!(
+        (status.0["users"].as_str(), status.0["groups"].as_str(), status.0["files"].as_str()),
+        ("3", "2", "3")
+    );
     let (mut nik, mut bob) = (world.client("nik"), world.client("bob"));
     nik.refused("login nik pw-bob", "wrong user name or password");
     nik.login("nik");
     assert_eq!(offered(&mut nik), ["done.bin", "half.bin"], "shares are offered again");
-    assert_eq!(nik.object("list_requests lab")["requests"].as_array().map(Vec::len), Some(1), "eve still asks");
+    assert_eq!(
+        nik.object("list_requests lab")["requests"].as_array().map(Vec::len),
+        Some(1),
+        "eve still asks"
+    );
     bob.login("bob");
     bob.wait_downloads();
     assert_eq!(sha1_of(&bob.path("half.bin")), half.sha1());
     assert_eq!(offered(&mut bob), ["done.bin", "half.bin", "notes.txt"]);
     let uploads = nik.object("show_uploads");
-    let sent: u64 = uploads["uploads"].as_array().unwrap().iter().map(|upload| upload["bytes_sent"].as_u64().unwrap()).sum();
-    assert!(sent <= ((32 - HAD + 2) * PIECE) as u64, "{sent} bytes were fetched, though {HAD} pieces were there");
+    let sent: u64 = uploads["uploads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|upload| upload["bytes_sent"].as_u64().unwrap())
+        .sum();
+    assert!(
+        sent <= ((32 - HAD + 2) * PIECE) as u64,
+        "{sent} bytes were fetched, though {HAD} pieces were there"
+    );
     // Somebody new gets what only the old stores offer.
     nik.ok("accept_request lab eve", &[]);
     let mut eve = world.client("eve");

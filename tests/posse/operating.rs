@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use crate::harness::{
-    ClientProcess, Content, Finished, PATIENCE, Process, RawClient, TrackerProcess, World, eventually, free_port,
+    ClientProcess, Content, Finished, PATIENCE, Process, RawClient, TrackerProcess, World,
+    eventually, free_port,
 };
 
 /// Runs `tracker admin` for the tracker with that data directory.
@@ -31,7 +32,8 @@ fn done(tracker: &TrackerProcess, arguments: &[&str]) -> Vec<String> {
 #[track_caller]
 fn objects(tracker: &TrackerProcess, arguments: &[&str]) -> Vec<Value> {
     let lines = done(tracker, &[&["--json"], arguments].concat());
-    let mut objects: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut objects: Vec<Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(objects.pop(), Some(serde_json::json!({ "ok": true })));
     objects
 }
@@ -48,7 +50,9 @@ fn refused(tracker: &TrackerProcess, arguments: &[&str], status: i32, words: &st
 #[track_caller]
 fn wait_sessions_ended(client: &mut ClientProcess, count: usize) {
     let is_end = |line: &&String| line.contains("\"event\":\"session_ended\"");
-    let ended = client.process().wait_said(PATIENCE, |said| (said.out.iter().filter(is_end).count() == count).then_some(()));
+    let ended = client.process().wait_said(PATIENCE, |said| {
+        (said.out.iter().filter(is_end).count() == count).then_some(())
+    });
     assert!(ended.is_some(), "the session goes on");
 }
 
@@ -61,11 +65,18 @@ fn a_forgotten_password_is_reset_and_the_user_chooses_another() {
     let secret = answer[0]["password"].as_str().unwrap().to_owned();
     assert_eq!(secret.len(), 16);
     let said = world.trackers[0].process().said();
-    assert!(!said.err.iter().chain(&said.out).any(|line| line.contains(&secret)), "a password is in the log");
+    assert!(
+        !said.err.iter().chain(&said.out).any(|line| line.contains(&secret)),
+        "a password is in the log"
+    );
     wait_sessions_ended(&mut nik, 1);
     nik.refused("login nik pw-nik", "wrong");
     let login = nik.object(&format!("login nik {secret}"));
-    assert_eq!((&login["ok"], &login["must_change_password"]), (&true.into(), &true.into()), "{login}");
+    assert_eq!(
+        (&login["ok"], &login["must_change_password"]),
+        (&true.into(), &true.into()),
+        "{login}"
+    );
     nik.refused("create_group lab", "choose your own");
     nik.ok(&format!("change_password {secret} fresh-pass"), &[]);
     nik.ok("create_group lab", &[]);
@@ -82,7 +93,11 @@ fn accounts_are_disabled_enabled_and_deleted() {
     done(&world.trackers[0], &["disable_user", "nik"]);
     wait_sessions_ended(&mut nik, 1);
     let said = nik.process().said().out;
-    assert!(said.iter().any(|line| line.contains("session_ended") && line.contains("\"code\":\"disabled\"")), "{said:?}");
+    assert!(
+        said.iter()
+            .any(|line| line.contains("session_ended") && line.contains("\"code\":\"disabled\"")),
+        "{said:?}"
+    );
     nik.refused("login nik pw-nik", "disabled");
     let users = objects(&world.trackers[1], &["users", "n*"]);
     assert!(users.len() == 1 && users[0]["disabled"] == true, "{users:?}");
@@ -153,14 +168,26 @@ fn the_audit_shows_who_did_what_when_and_from_where() {
     let device = nik.device().to_string();
     let entries = objects(&world.trackers[0], &["audit", "--since", "1h"]);
     let accepted = entries.iter().find(|entry| entry["command"] == "accept_request").unwrap();
-    for (key, want) in [("actor", "nik"), ("group", "lab"), ("user", "bob"), ("address", "127.0.0.1"), ("device", &device[..16])]
-    {
+    for (key, want) in [
+        ("actor", "nik"),
+        ("group", "lab"),
+        ("user", "bob"),
+        ("address", "127.0.0.1"),
+        ("device", &device[..16]),
+    ] {
         assert_eq!(accepted[key], want, "{key} in {accepted}");
     }
     assert!(accepted["time"].as_str().unwrap().ends_with('Z'));
-    assert!(entries.iter().any(|entry| entry["command"] == "disable_user" && entry["by_operator"] == true));
+    assert!(
+        entries
+            .iter()
+            .any(|entry| entry["command"] == "disable_user" && entry["by_operator"] == true)
+    );
     let of_bob = done(&world.trackers[0], &["audit", "--user", "bob", "--limit", "2"]);
-    assert!(of_bob.len() == 2 && of_bob[1].contains("the operator: disable_user bob"), "{of_bob:?}");
+    assert!(
+        of_bob.len() == 2 && of_bob[1].contains("the operator: disable_user bob"),
+        "{of_bob:?}"
+    );
     assert_eq!(done(&world.trackers[0], &["audit", "--until", "1h"]).len(), 0);
     refused(&world.trackers[0], &["audit", "--since", "soon"], 2, "is no time");
     let text = eventually("the file has every change", || {
@@ -203,7 +230,9 @@ fn a_backup_made_while_clients_write_restores_the_whole_network() {
     assert_eq!(admin(&data(1), &["restore", file]).status, Some(1), "there is data now");
     assert_eq!(admin(&data(1), &["status"]).status, Some(3), "no tracker runs there");
     let key = world.network_key();
-    world.trackers = (1..=2).map(|number| TrackerProcess::start(&world.info, number, &data(number), &key, &[])).collect();
+    world.trackers = (1..=2)
+        .map(|number| TrackerProcess::start(&world.info, number, &data(number), &key, &[]))
+        .collect();
     world.wait_synced();
     let mut nik = RawClient::enter(world.tracker(2), "nik");
     let names = nik.group_names();
@@ -238,7 +267,8 @@ fn a_third_tracker_joins_without_a_restart_and_those_before_it_leave() {
     done(&world.trackers[2], &["remove_tracker", &world.tracker(1).to_string()]);
     assert!(!world.trackers[2].status().is_degraded());
     // Its number goes to the next one.
-    let again = objects(&world.trackers[2], &["add_tracker", &format!("127.0.0.1:{}", free_port())]);
+    let again =
+        objects(&world.trackers[2], &["add_tracker", &format!("127.0.0.1:{}", free_port())]);
     assert_eq!(again[0]["number"], 1);
 }
 
@@ -249,7 +279,9 @@ fn two_trackers_that_are_added_at_the_same_moment_have_two_numbers() {
     let numbers: Vec<u64> = std::thread::scope(|scope| {
         let add = |index: usize| {
             let (tracker, address) = (&world.trackers[index], &addresses[index]);
-            scope.spawn(move || objects(tracker, &["add_tracker", address])[0]["number"].as_u64().unwrap())
+            scope.spawn(move || {
+                objects(tracker, &["add_tracker", address])[0]["number"].as_u64().unwrap()
+            })
         };
         [add(0), add(1)].map(|thread| thread.join().unwrap()).to_vec()
     });
@@ -257,7 +289,10 @@ fn two_trackers_that_are_added_at_the_same_moment_have_two_numbers() {
     for (number, address) in numbers.iter().zip(&addresses) {
         for tracker in &world.trackers {
             let status = done(tracker, &["status"]);
-            assert!(status.iter().any(|line| line.starts_with(&format!("peer {number} at {address}"))), "{status:?}");
+            assert!(
+                status.iter().any(|line| line.starts_with(&format!("peer {number} at {address}"))),
+                "{status:?}"
+            );
         }
     }
 }
@@ -274,7 +309,9 @@ fn a_removed_tracker_that_still_runs_is_refused_by_the_others_and_dropped_by_cli
     let trackers = nik.object("trackers");
     assert_eq!(trackers["trackers"].as_array().map(Vec::len), Some(2), "{trackers}");
     let told = |tracker: &mut TrackerProcess, words: &str| {
-        let said = tracker.process().wait_said(PATIENCE, |said| said.err.iter().any(|line| line.contains(words)).then_some(()));
+        let said = tracker.process().wait_said(PATIENCE, |said| {
+            said.err.iter().any(|line| line.contains(words)).then_some(())
+        });
         assert!(said.is_some(), "no word of {words:?}");
     };
     told(&mut world.trackers[2], "the operator has removed this tracker from the network");
@@ -309,13 +346,23 @@ fn a_path_too_long_for_a_socket_leaves_the_tracker_running() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("d".repeat(120));
     let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
-    command.args(["127.0.0.1", "0", "--data-dir"]).arg(&data).arg("--network-key").arg(dir.path().join("network.key"));
+    command
+        .args(["127.0.0.1", "0", "--data-dir"])
+        .arg(&data)
+        .arg("--network-key")
+        .arg(dir.path().join("network.key"));
     let mut process = Process::spawn("tracker", &mut command);
     process.wait_out("that it listens", |line| line.contains("listening on").then_some(()));
     process.send("users");
     process.send("status");
     process.wait_out("how it is", |line| (line == "degraded no").then_some(()));
-    assert!(process.said().err.iter().any(|line| line.contains("no control socket") && line.contains("shorter")));
+    assert!(
+        process
+            .said()
+            .err
+            .iter()
+            .any(|line| line.contains("no control socket") && line.contains("shorter"))
+    );
     process.send("quit");
     assert_eq!(process.finish(PATIENCE).status, Some(0));
 }
@@ -327,7 +374,13 @@ fn what_is_no_request_is_refused_and_holds_up_no_operator() {
     let world = World::new(1);
     let socket = world.trackers[0].data_dir().join("control.sock");
     let too_long = vec![b'x'; 200_000];
-    for bytes in [&b"\n"[..], b"\xff\n", b"{\"version\":9,\"command\":\"status\"}\n", b"{\"version\":1}\n", &too_long] {
+    for bytes in [
+        &b"\n"[..],
+        b"\xff\n",
+        b"{\"version\":9,\"command\":\"status\"}\n",
+        b"{\"version\":1}\n",
+        &too_long,
+    ] {
         let mut stream = UnixStream::connect(&socket).unwrap();
         // The tracker may close before it has taken all.
         let _ = stream.write_all(bytes);
@@ -337,5 +390,7 @@ fn what_is_no_request_is_refused_and_holds_up_no_operator() {
     }
     // Four that say nothing take all places, and lose them.
     let _idle: Vec<UnixStream> = (0..4).map(|_| UnixStream::connect(&socket).unwrap()).collect();
-    eventually("there is a place again", || (admin(world.trackers[0].data_dir(), &["status"]).status == Some(0)).then_some(()));
+    eventually("there is a place again", || {
+        (admin(world.trackers[0].data_dir(), &["status"]).status == Some(0)).then_some(())
+    });
 }

@@ -1,4 +1,5 @@
-//! The file system's edge: links and pipes where a download is to be, another file where a shared one was, and names made to mislead.
+//! The file system's edge: links and pipes where a download is to be, another file where a shared
+//! one was, and names made to mislead.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -45,7 +46,11 @@ impl Lab {
         self.bob.ok("download_file lab a.bin", &[]);
         self.wait_not_offered();
         self.bob.refused("wait 1", "");
-        assert_eq!(self.bob.bytes_done("a.bin"), 0, "something else than the shared file was served");
+        assert_eq!(
+            self.bob.bytes_done("a.bin"),
+            0,
+            "something else than the shared file was served"
+        );
         assert!(!self.bob.path("a.bin").exists());
     }
 }
@@ -54,14 +59,23 @@ fn make_pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::from(0o600), 0).unwrap();
 }
 
-/// Puts a copy of the file in its place by a rename: the same bytes, length and time, but another file.
+/// Puts a copy of the file in its place by a rename: the same bytes, length and time, but another
+/// file.
 fn swap(path: &Path) {
     let (facts, other) = (path.metadata().unwrap(), path.with_extension("other"));
     std::fs::copy(path, &other).unwrap();
-    std::fs::File::options().write(true).open(&other).unwrap().set_modified(facts.modified().unwrap()).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&other)
+        .unwrap()
+        .set_modified(facts.modified().unwrap())
+        .unwrap();
     std::fs::rename(&other, path).unwrap();
     let now = path.metadata().unwrap();
-    assert_eq!((now.len(), now.mtime(), now.mtime_nsec()), (facts.len(), facts.mtime(), facts.mtime_nsec()));
+    assert_eq!(
+        (now.len(), now.mtime(), now.mtime_nsec()),
+        (facts.len(), facts.mtime(), facts.mtime_nsec())
+    );
     assert_ne!(now.ino(), facts.ino());
 }
 
@@ -78,7 +92,8 @@ fn what_stands_where_a_download_is_to_be_is_refused_and_not_followed() {
             bob.refused("download_file lab a.bin", "symbolic link");
             std::fs::remove_file(&place).unwrap();
         }
-        // Nobody holds the other end of the pipe: whoever opened it without care would wait for ever.
+        // Nobody holds the other end of the pipe: whoever opened it without care would wait for
+        // ever.
         make_pipe(&place);
         bob.refused("download_file lab a.bin", "named pipe");
         std::fs::remove_file(&place).unwrap();
@@ -116,7 +131,11 @@ fn what_takes_the_place_of_a_part_meanwhile_is_not_written_through() {
     bob.ok("logout", &[]);
     std::fs::rename(&part, &kept).unwrap();
     let theirs = vec![b'x'; 5 << 20];
-    for (name, says) in [("link", "symbolic link"), ("pipe", "named pipe"), ("file", "was not begun by this device")] {
+    for (name, says) in [
+        ("link", "symbolic link"),
+        ("pipe", "named pipe"),
+        ("file", "was not begun by this device"),
+    ] {
         match name {
             "link" => symlink(&victim, &part).unwrap(),
             "pipe" => make_pipe(&part),
@@ -124,12 +143,17 @@ fn what_takes_the_place_of_a_part_meanwhile_is_not_written_through() {
         }
         bob.login("bob");
         bob.object("resume_download lab a.bin");
-        let failed = eventually("it has failed", || Some(bob.download("a.bin")).filter(|d| d["state"] == "failed"));
+        let failed = eventually("it has failed", || {
+            Some(bob.download("a.bin")).filter(|d| d["state"] == "failed")
+        });
         let reason = failed["reason"].as_str().unwrap();
         assert!(reason.contains(says), "{reason}");
         bob.ok("logout", &[]);
         if name == "file" {
-            assert!(std::fs::read(&part).unwrap() == theirs, "somebody's file was cut or written to");
+            assert!(
+                std::fs::read(&part).unwrap() == theirs,
+                "somebody's file was cut or written to"
+            );
         }
         std::fs::remove_file(&part).unwrap();
     }
@@ -243,7 +267,11 @@ fn what_a_client_keeps_is_its_users_alone_and_what_it_fetches_is_as_the_user_wan
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     let usual = lab.bob.path("usual");
     std::fs::write(&usual, "").unwrap();
-    assert_eq!(mode(&lab.bob.path("a.bin")), mode(&usual), "a download has the rights of any new file");
+    assert_eq!(
+        mode(&lab.bob.path("a.bin")),
+        mode(&usual),
+        "a download has the rights of any new file"
+    );
     let mut private = vec![lab.nik.path(".posse"), lab.bob.path(".posse")];
     private.push(lab.world.path().join("tracker1"));
     for directory in private {

@@ -1,4 +1,5 @@
-//! What trackers know outlives them: killed together, wiped, or brought back from an old copy of the disk.
+//! What trackers know outlives them: killed together, wiped, or brought back from an old copy of
+//! the disk.
 
 use std::path::Path;
 
@@ -37,9 +38,16 @@ fn accounts_groups_and_shares_are_there_after_both_trackers_were_killed() {
     eventually("the seeder is back", || {
         let mut session = RawClient::enter(world.tracker(1), "bob");
         let group = session.group("lab").group;
-        let request =
-            posse::wire::tracker::Request::ListFiles { group, after: None, pattern: None, order: posse::types::FileOrder::Name };
-        let posse::wire::tracker::Reply::Files { entries, .. } = session.ask(request).unwrap() else { panic!() };
+        let request = posse::wire::tracker::Request::ListFiles {
+            group,
+            after: None,
+            pattern: None,
+            order: posse::types::FileOrder::Name,
+        };
+        let posse::wire::tracker::Reply::Files { entries, .. } = session.ask(request).unwrap()
+        else {
+            panic!()
+        };
         (entries.len() == 1 && entries[0].online == 1).then_some(())
     });
     bob.ok("download_file lab big.bin", &["downloading big.bin from lab to *"]);

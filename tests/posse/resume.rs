@@ -29,7 +29,9 @@ fn a_client_killed_half_way_fetches_only_what_it_does_not_have() {
     bob.login("bob");
     seeder.allow_bytes(half + (3 << 19));
     bob.ok("download_file lab big.bin", &[]);
-    let done = eventually("half of it is there", || Some(bob.bytes_done("big.bin")).filter(|done| *done >= half));
+    let done = eventually("half of it is there", || {
+        Some(bob.bytes_done("big.bin")).filter(|done| *done >= half)
+    });
     bob.process().kill9();
     assert!(!bob.path("big.bin").exists());
     seeder.forget();
@@ -40,8 +42,14 @@ fn a_client_killed_half_way_fetches_only_what_it_does_not_have() {
     assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
     let left = content.bytes.len() as u64 - done;
     let (pieces, bytes) = asked(&seeder);
-    assert!(pieces.len() as u64 <= left >> 19, "{} pieces were fetched again where {} were missing", pieces.len(), left >> 19);
-    // Endgame may ask twice for the last ones; there is one seeder here, so it has nobody to ask twice.
+    assert!(
+        pieces.len() as u64 <= left >> 19,
+        "{} pieces were fetched again where {} were missing",
+        pieces.len(),
+        left >> 19
+    );
+    // Endgame may ask twice for the last ones; there is one seeder here, so it has nobody to ask
+    // twice.
     assert!(bytes <= left, "{bytes} bytes were asked for where {left} were missing");
 }
 
@@ -61,7 +69,8 @@ fn a_part_that_was_damaged_meanwhile_is_found_out() {
     seeder.lift();
     let mut bob = world.client("bob");
     bob.login("bob");
-    // Whichever way it notices, a file under the final name is the right one; a retry must get there.
+    // Whichever way it notices, a file under the final name is the right one; a retry must get
+    // there.
     let ended = bob.object("wait 60");
     if ended["ok"] != true {
         assert!(!bob.path("big.bin").exists(), "a damaged file was taken for complete");
@@ -120,7 +129,8 @@ fn cancel_removes_the_part_and_a_new_download_starts_afresh() {
     eventually("something is there", || (bob.bytes_done("big.bin") >= 4 << 19).then_some(()));
     bob.ok("cancel_download lab big.bin", &[]);
     bob.refused("resume_download lab big.bin", "no such download");
-    let left: Vec<_> = std::fs::read_dir(&bob.home).unwrap().flatten().map(|e| e.file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(&bob.home).unwrap().flatten().map(|e| e.file_name()).collect();
     assert_eq!(left, [".posse"], "a cancelled download leaves nothing behind");
     seeder.lift();
     bob.ok("download_file lab big.bin", &[]);

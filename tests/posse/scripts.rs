@@ -1,4 +1,5 @@
-//! Clients driven by pipes, script files and `-c`: whole jobs without a person, and the exit statuses that tell how they went.
+//! Clients driven by pipes, script files and `-c`: whole jobs without a person, and the exit
+//! statuses that tell how they went.
 
 use rustix::process::Signal;
 
@@ -9,7 +10,10 @@ use crate::harness::{Behaviour, Content, EvilPeer, Finished, PATIENCE, World, ma
 fn went_well(finished: &Finished, lines: &[&str]) {
     assert_eq!(finished.status, Some(0), "{finished:#?}");
     let got = &finished.out[1..];
-    assert!(got.len() == lines.len() && lines.iter().zip(got).all(|(p, l)| matches(p, l)), "{got:#?} is not {lines:#?}");
+    assert!(
+        got.len() == lines.len() && lines.iter().zip(got).all(|(p, l)| matches(p, l)),
+        "{got:#?} is not {lines:#?}"
+    );
     assert!(finished.errors().is_empty(), "{finished:#?}");
 }
 
@@ -18,30 +22,49 @@ fn two_trackers_and_three_clients_by_scripts_on_stdin() {
     let world = World::new(2);
     let content = Content::new("big.bin", 5 << 20, 11);
     world.put("nik", &content);
-    let made = world.script("nik", &[], &["create_user nik pw", "login nik pw", "create_group lab", "upload_file big.bin lab"]);
+    let made = world.script(
+        "nik",
+        &[],
+        &["create_user nik pw", "login nik pw", "create_group lab", "upload_file big.bin lab"],
+    );
     went_well(
         &made,
-        &["created user nik", "logged in as nik", "created group lab", "sharing big.bin in lab\t5242880 bytes\tsha1 *"],
+        &[
+            "created user nik",
+            "logged in as nik",
+            "created group lab",
+            "sharing big.bin in lab\t5242880 bytes\tsha1 *",
+        ],
     );
     for who in ["bob", "eve"] {
         let (create, login) = (format!("create_user {who} pw"), format!("login {who} pw"));
         let asked = world.script(who, &[], &[&create, &login, "# we ask", "", "join_group lab"]);
-        went_well(&asked, &[&format!("created user {who}"), &format!("logged in as {who}"), "asked to join lab"]);
+        went_well(
+            &asked,
+            &[&format!("created user {who}"), &format!("logged in as {who}"), "asked to join lab"],
+        );
     }
     let mut seeder = world.spawn("nik", &[]);
-    seeder.send("login nik pw\nlist_requests lab\naccept_request lab bob\naccept_request lab eve\nseed");
+    seeder.send(
+        "login nik pw\nlist_requests lab\naccept_request lab bob\naccept_request lab eve\nseed",
+    );
     seeder.wait_out("that eve is in", |line| (line == "accepted eve into lab").then_some(()));
     assert_eq!(seeder.said().out[2..4], ["bob", "eve"], "requests come oldest first");
-    let mut leechers: Vec<_> = ["bob", "eve"].iter().map(|who| (world.spawn(who, &[]), who)).collect();
+    let mut leechers: Vec<_> =
+        ["bob", "eve"].iter().map(|who| (world.spawn(who, &[]), who)).collect();
     for (process, who) in &mut leechers {
-        process.send(&format!("login {who} pw\nlist_files lab\ndownload_file lab big.bin\nwait\nwhoami"));
+        process.send(&format!(
+            "login {who} pw\nlist_files lab\ndownload_file lab big.bin\nwait\nwhoami"
+        ));
     }
     for (process, who) in leechers {
         let copy = world.home(who).join("big.bin");
         let done = process.finish(std::time::Duration::from_secs(120));
         let listed = format!("big.bin\t5242880\t{}\tnik\t1 online", content.sha1());
-        let (going, complete) =
-            (format!("downloading big.bin from lab to {}", copy.display()), format!("[C] [lab] big.bin\t{}", copy.display()));
+        let (going, complete) = (
+            format!("downloading big.bin from lab to {}", copy.display()),
+            format!("[C] [lab] big.bin\t{}", copy.display()),
+        );
         // The other may be seen as one more seeder by then.
         assert!(done.out[2].starts_with(listed.split("\tnik").next().unwrap()), "{done:#?}");
         assert_eq!(done.status, Some(0), "{done:#?}");
@@ -62,7 +85,8 @@ fn a_script_without_wait_finishes_its_downloads_before_it_ends() {
     let mut seeder = world.client("nik");
     seeder.login("nik");
     seeder.ok("upload_file big.bin lab", &[]);
-    let done = world.script("bob", &["-c", "login bob pw-bob", "-c", "download_file lab big.bin"], &[]);
+    let done =
+        world.script("bob", &["-c", "login bob pw-bob", "-c", "download_file lab big.bin"], &[]);
     assert_eq!(done.status, Some(0), "{done:#?}");
     assert_eq!(sha1_of(&world.home("bob").join("big.bin")), content.sha1());
 }
@@ -86,7 +110,11 @@ fn words_are_split_as_a_shell_splits_them() {
     let name = &content.name;
     went_well(
         &done,
-        &["logged in as nik", &format!("sharing {name} in lab\t10 bytes\t*"), &format!("stopped sharing {name} in lab")],
+        &[
+            "logged in as nik",
+            &format!("sharing {name} in lab\t10 bytes\t*"),
+            &format!("stopped sharing {name} in lab"),
+        ],
     );
     // A line ending of another system, and a last line without one.
     let mut process = world.spawn("nik", &[]);
@@ -100,7 +128,10 @@ fn a_failed_command_stops_a_script_or_not_as_told_and_is_exit_status_1() {
     world.group("lab", &["nik"]);
     let lines = ["login nik pw-nik", "create_group lab", "whoami"];
     let goes_on = world.script("nik", &["--on-error", "continue"], &lines);
-    assert_eq!((goes_on.status, &goes_on.out[1..]), (Some(1), &["logged in as nik".to_owned(), "nik".to_owned()][..]));
+    assert_eq!(
+        (goes_on.status, &goes_on.out[1..]),
+        (Some(1), &["logged in as nik".to_owned(), "nik".to_owned()][..])
+    );
     assert_eq!(goes_on.errors().len(), 1);
     let stops = world.script("nik", &["--on-error", "stop"], &lines);
     assert_eq!((stops.status, &stops.out[1..]), (Some(1), &["logged in as nik".to_owned()][..]));
@@ -117,9 +148,18 @@ fn script_files_and_commands_on_the_command_line() {
     std::fs::write(&script, "# the job\nlogin nik pw-nik\nlist_my_groups\n").unwrap();
     let said = ["logged in as nik", "lab\towner\t1 member"];
     went_well(&world.script("nik", &["--script", script.to_str().unwrap()], &[]), &said);
-    went_well(&world.script("nik", &["-c", "login nik pw-nik", "-c", "list_my_groups"], &[]), &said);
-    went_well(&world.script("nik", &["-c", "login nik pw-nik", "-c", "exit", "-c", "whoami"], &[]), &said[..1]);
-    went_well(&world.script("nik", &["-c", "login nik pw-nik", "-c", "quit", "-c", "whoami"], &[]), &said[..1]);
+    went_well(
+        &world.script("nik", &["-c", "login nik pw-nik", "-c", "list_my_groups"], &[]),
+        &said,
+    );
+    went_well(
+        &world.script("nik", &["-c", "login nik pw-nik", "-c", "exit", "-c", "whoami"], &[]),
+        &said[..1],
+    );
+    went_well(
+        &world.script("nik", &["-c", "login nik pw-nik", "-c", "quit", "-c", "whoami"], &[]),
+        &said[..1],
+    );
 }
 
 #[test]
@@ -128,10 +168,19 @@ fn sleep_seed_and_wait_end_when_told() {
     world.group("lab", &["nik", "bob"]);
     world.put("nik", &Content::new("a.bin", 1000, 14));
     // The only seeder goes away at the end of its script; a download of its file cannot end.
-    let shared =
-        world.script("nik", &["-c", "login nik pw-nik", "-c", "upload_file a.bin lab", "-c", "seed 0", "-c", "sleep 0"], &[]);
+    let shared = world.script(
+        "nik",
+        &["-c", "login nik pw-nik", "-c", "upload_file a.bin lab", "-c", "seed 0", "-c", "sleep 0"],
+        &[],
+    );
     assert_eq!(shared.status, Some(0), "{shared:#?}");
-    let commands = ["login bob pw-bob", "wait", "download_file lab a.bin", "wait 1", "cancel_download lab a.bin"];
+    let commands = [
+        "login bob pw-bob",
+        "wait",
+        "download_file lab a.bin",
+        "wait 1",
+        "cancel_download lab a.bin",
+    ];
     let timed_out = world.script("bob", &["--on-error", "continue"], &commands);
     assert_eq!(timed_out.status, Some(1), "{timed_out:#?}");
     assert_eq!(timed_out.errors().len(), 1, "{timed_out:#?}");
@@ -212,7 +261,8 @@ fn every_line_of_json_is_one_object() {
     ];
     let done = world.script("nik", &["--json", "--on-error", "continue"], &lines);
     assert_eq!(done.status, Some(1), "{done:#?}");
-    let objects: Vec<serde_json::Value> = done.out.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let objects: Vec<serde_json::Value> =
+        done.out.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(objects[0]["event"], "listening");
     let results: Vec<_> = objects.iter().filter(|o| o.get("command").is_some()).collect();
     assert_eq!(results.len(), lines.len(), "{results:#?}");
@@ -228,7 +278,10 @@ fn every_line_of_json_is_one_object() {
 fn trackers_shows_each_one_and_which_is_primary() {
     let mut world = World::new(2);
     let mut nik = world.plain("nik");
-    nik.ok("trackers", &["1\t127.0.0.1:*\tup\t*\tlag 0", "2\t127.0.0.1:*\tup\t*\tlag 0", "network sha256:*"]);
+    nik.ok(
+        "trackers",
+        &["1\t127.0.0.1:*\tup\t*\tlag 0", "2\t127.0.0.1:*\tup\t*\tlag 0", "network sha256:*"],
+    );
     world.trackers[1].kill9();
     crate::harness::eventually("the second is shown as down", || {
         let shown = world.script("bob", &["-c", "trackers"], &[]);
@@ -255,7 +308,10 @@ fn an_interrupt_ends_a_script_and_does_not_wait_for_its_downloads() {
             process.wait_out("who it is", |line| (line == "bob").then_some(()));
         }
         process.signal(Signal::INT);
-        assert!(process.wait_exit(PATIENCE).code().is_some(), "the signal ended the process by itself");
+        assert!(
+            process.wait_exit(PATIENCE).code().is_some(),
+            "the signal ended the process by itself"
+        );
         assert!(!process.said().out.iter().any(|line| line == "logged out"), "the script went on");
     }
 }

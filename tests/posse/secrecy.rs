@@ -1,7 +1,9 @@
-//! Somebody who records everything learns nothing, and somebody who alters anything ends that connection and nothing else.
+//! Somebody who records everything learns nothing, and somebody who alters anything ends that
+//! connection and nothing else.
 //!
-//! Both trackers run in this process, so that they can be told to listen elsewhere than where their lines say: there a recorder
-//! stands. Between the clients, which are processes, and everybody else there are recorders too.
+//! Both trackers run in this process, so that they can be told to listen elsewhere than where their
+//! lines say: there a recorder stands. Between the clients, which are processes, and everybody else
+//! there are recorders too.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -37,10 +39,12 @@ impl Wired {
         let dir = tempfile::tempdir().unwrap();
         let key = Arc::new(KeyPair::generate().unwrap());
         let between: Vec<Recorder> = (0..2).map(|_| Recorder::start(local(0), None)).collect();
-        let lines: String = between.iter().map(|recorder| format!("{}\n", recorder.address)).collect();
+        let lines: String =
+            between.iter().map(|recorder| format!("{}\n", recorder.address)).collect();
         let start = |number: u32| {
             let data = dir.path().join(format!("tracker{number}"));
-            let mut config = TrackerConfig::new(TrackerInfo::parse(&lines).unwrap(), number, data, key.clone());
+            let mut config =
+                TrackerConfig::new(TrackerInfo::parse(&lines).unwrap(), number, data, key.clone());
             config.listen = Some(local(0));
             let tracker = Tracker::start(config).unwrap();
             between[number as usize - 1].aim(tracker.local_addr());
@@ -54,8 +58,12 @@ impl Wired {
 
     fn wait_synced(&self) {
         eventually("the trackers are up for each other and hold the same directory", || {
-            let states: Vec<_> = self.trackers.iter().map(|tracker| tracker.status().unwrap()).collect();
-            states.iter().all(|state| !state.degraded && state.directory == states[0].directory).then_some(())
+            let states: Vec<_> =
+                self.trackers.iter().map(|tracker| tracker.status().unwrap()).collect();
+            states
+                .iter()
+                .all(|state| !state.degraded && state.directory == states[0].directory)
+                .then_some(())
         });
     }
 
@@ -73,9 +81,14 @@ impl Wired {
     fn client_of(&self, name: &str, count: usize) -> WiredClient {
         let (inner, outer) = two_addresses();
         let home = self.home(name);
-        let to_trackers: Vec<Recorder> =
-            self.trackers.iter().take(count).map(|tracker| aimed(outer, tracker.local_addr())).collect();
-        let lines: String = to_trackers.iter().map(|recorder| format!("{}\n", recorder.address)).collect();
+        let to_trackers: Vec<Recorder> = self
+            .trackers
+            .iter()
+            .take(count)
+            .map(|tracker| aimed(outer, tracker.local_addr()))
+            .collect();
+        let lines: String =
+            to_trackers.iter().map(|recorder| format!("{}\n", recorder.address)).collect();
         let info = home.join("tracker_info.txt");
         std::fs::write(&info, format!("network {}\n{lines}", self.key.fingerprint())).unwrap();
         let client = ClientProcess::start(&home, SocketAddr::new(inner, 0), &info, true);
@@ -101,24 +114,36 @@ fn share(wired: &Wired, content: &Content) -> (WiredClient, WiredClient) {
     let (mut alice, mut bob) = (wired.client("alice-home"), wired.client("bob-home"));
     alice.client.enter("alice.of.the.archive");
     alice.client.object("create_group the-secret-group");
-    assert_eq!(alice.client.object(&format!("upload_file {} the-secret-group", content.name))["ok"], true);
+    assert_eq!(
+        alice.client.object(&format!("upload_file {} the-secret-group", content.name))["ok"],
+        true
+    );
     bob.client.enter("bob.of.the.archive");
     assert_eq!(bob.client.object("join_group the-secret-group")["ok"], true);
     wired.wait_synced();
-    assert_eq!(alice.client.object("accept_request the-secret-group bob.of.the.archive")["ok"], true);
+    assert_eq!(
+        alice.client.object("accept_request the-secret-group bob.of.the.archive")["ok"],
+        true
+    );
     wired.wait_synced();
     (alice, bob)
 }
 
 fn fetch(wired: &Wired, bob: &mut WiredClient, content: &Content, to: &str) {
     let command = format!("download_file the-secret-group {} {to}", content.name);
-    eventually("the tracker asked knows that bob is a member", || (bob.client.object(&command)["ok"] == true).then_some(()));
+    eventually("the tracker asked knows that bob is a member", || {
+        (bob.client.object(&command)["ok"] == true).then_some(())
+    });
     bob.client.wait_downloads();
     assert_same(&wired.home("bob-home").join(to), content);
 }
 
 fn assert_same(path: &Path, content: &Content) {
-    assert!(std::fs::read(path).unwrap() == content.bytes, "{} is not what was shared", path.display());
+    assert!(
+        std::fs::read(path).unwrap() == content.bytes,
+        "{} is not what was shared",
+        path.display()
+    );
 }
 
 /// Every window of `len` bytes of the secret that `step` picks is looked for.
@@ -135,14 +160,25 @@ fn whoever_records_everything_learns_nothing() {
     fetch(&wired, &mut bob, &content, "copy.bin");
     alice.client.object("list_members the-secret-group");
     alice.client.object("list_files the-secret-group");
-    assert_eq!(alice.client.object("change_password pw-alice.of.the.archive another-secret-word")["ok"], true);
+    assert_eq!(
+        alice.client.object("change_password pw-alice.of.the.archive another-secret-word")["ok"],
+        true
+    );
     assert_eq!(alice.client.object("logout")["ok"], true);
     wired.wait_synced();
 
     let facts = content.facts();
     let link_bytes = alice.links.passed() + bob.links.passed();
-    assert!(link_bytes > content.bytes.len() as u64, "the file did not pass the recorders: {link_bytes} bytes");
-    let all = wired.between.iter().chain(&alice.to_trackers).chain(&bob.to_trackers).chain([&alice.links, &bob.links]);
+    assert!(
+        link_bytes > content.bytes.len() as u64,
+        "the file did not pass the recorders: {link_bytes} bytes"
+    );
+    let all = wired
+        .between
+        .iter()
+        .chain(&alice.to_trackers)
+        .chain(&bob.to_trackers)
+        .chain([&alice.links, &bob.links]);
     let mut recorded = 0;
     for (number, recorder) in all.enumerate() {
         let seen = recorder.seen();
@@ -172,12 +208,16 @@ fn whoever_records_everything_learns_nothing() {
             assert_absent(&seen, "a part of the file", &content.bytes[at..at + 16]);
         }
     }
-    println!("{recorded} bytes were recorded on 8 wires, {link_bytes} of them between the clients; nothing was found in them");
+    println!(
+        "{recorded} bytes were recorded on 8 wires, {link_bytes} of them between the clients; nothing was found in them"
+    );
 }
 
-/// What is done to connections, one after the other: to records of the handshake and behind it. What does not come is noticed when
-/// something else does, or when the time for a handshake is over. The second record of each direction is left alone: it is the
-/// `change_cipher_spec` for the sake of old middle boxes, which says nothing and is ignored however often it comes (RFC 8446, D.4).
+/// What is done to connections, one after the other: to records of the handshake and behind it.
+/// What does not come is noticed when something else does, or when the time for a handshake is
+/// over. The second record of each direction is left alone: it is the `change_cipher_spec` for the
+/// sake of old middle boxes, which says nothing and is ignored however often it comes (RFC 8446,
+/// D.4).
 fn plans() -> impl Iterator<Item = Plan> {
     let plan = |(mischief, record, to_dialler)| Plan { mischief, record, to_dialler };
     [
@@ -209,7 +249,10 @@ fn a_spoiled_link_between_clients_ends_and_the_file_comes_all_the_same() {
         let to = format!("copy{spoiled}.bin");
         fetch(&wired, &mut bob, &content, &to);
         // What is shared is not fetched again.
-        assert_eq!(bob.client.object(&format!("stop_share the-secret-group {}", content.name))["ok"], true);
+        assert_eq!(
+            bob.client.object(&format!("stop_share the-secret-group {}", content.name))["ok"],
+            true
+        );
         std::fs::remove_file(wired.home("bob-home").join(&to)).unwrap();
     }
     let ended = alice.links.spoiled();
@@ -228,7 +271,8 @@ fn a_spoiled_session_ends_and_the_next_one_serves() {
         let recorder = &carol.to_trackers[0];
         recorder.spoil(plan);
         recorder.cut();
-        // There is no other tracker to ask: the spoiled session has to end, and the next one to answer.
+        // There is no other tracker to ask: the spoiled session has to end, and the next one to
+        // answer.
         eventually(&format!("the next session answers after {plan:?}"), || {
             let answer = carol.client.object("list_my_groups");
             (answer["ok"] == true && carol.to_trackers[0].spoiled() == 1).then_some(())
@@ -249,9 +293,13 @@ fn a_spoiled_replication_link_ends_and_the_next_one_brings_everything() {
         let before = recorder.spoiled();
         recorder.spoil(plan);
         recorder.cut();
-        eventually(&format!("the link has ended after {plan:?}"), || (recorder.spoiled() > before).then_some(()));
+        eventually(&format!("the link has ended after {plan:?}"), || {
+            (recorder.spoiled() > before).then_some(())
+        });
         assert_eq!(dora.client.object(&format!("create_group g{count}"))["ok"], true, "{plan:?}");
         wired.wait_synced();
     }
-    println!("{count} replication links were spoiled and ended; both trackers hold the same directory");
+    println!(
+        "{count} replication links were spoiled and ended; both trackers hold the same directory"
+    );
 }

@@ -1,7 +1,8 @@
 //! Where else a file comes from: members of another group that both ends are in, and this disk.
 //!
-//! Whoever offers the same content in another common group serves a download; nobody there is given anything for it, since anybody may say that
-//! they offer a file. And what the user has on this disk already, under whatever name, is copied.
+//! Whoever offers the same content in another common group serves a download; nobody there is given
+//! anything for it, since anybody may say that they offer a file. And what the user has on this
+//! disk already, under whatever name, is copied.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use posse::types::{DownloadState, PeerEntry};
 use posse::wire::peer::PeerMessage;
 use posse::wire::tracker::{Event, FromTracker, Reply, Request};
 
-use crate::harness::{ClientProcess, Content, Gate, RawClient, RawLink, World, eventually, sha1_of};
+use crate::harness::{
+    ClientProcess, Content, Gate, RawClient, RawLink, World, eventually, sha1_of,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -31,7 +34,8 @@ impl Stage {
         world.group("lab", &["nik", "bob", "eve"]);
         world.group("club", &["carl", "bob", "dave"]);
         let content = Content::new("big.bin", len, seed);
-        let [(mut nik, nik_gate), (mut carl, carl_gate)] = ["nik", "carl"].map(|name| world.gated(name));
+        let [(mut nik, nik_gate), (mut carl, carl_gate)] =
+            ["nik", "carl"].map(|name| world.gated(name));
         for (client, user, group) in [(&mut nik, "nik", "lab"), (&mut carl, "carl", "club")] {
             world.put(user, &content);
             client.login(user);
@@ -42,7 +46,8 @@ impl Stage {
         Self { nik, nik_gate, carl, carl_gate, bob, content, world }
     }
 
-    /// A session of a device of dave's, who is in club alone and says that he fetches the file there: he hears of everybody in that swarm.
+    /// A session of a device of dave's, who is in club alone and says that he fetches the file
+    /// there: he hears of everybody in that swarm.
     fn watcher(&self) -> RawClient {
         let mut dave = RawClient::enter(self.world.tracker(1), "dave");
         let club = dave.group("club").group;
@@ -59,7 +64,9 @@ impl Stage {
 fn told(session: &mut RawClient, last: impl Fn(&PeerEntry) -> bool) -> Vec<PeerEntry> {
     let mut all = Vec::new();
     loop {
-        if let FromTracker::Event(Event::Peer(peer)) = session.receive().expect("the tracker speaks on") {
+        if let FromTracker::Event(Event::Peer(peer)) =
+            session.receive().expect("the tracker speaks on")
+        {
             let is_last = last(&peer);
             all.push(peer);
             if is_last {
@@ -83,20 +90,38 @@ fn members_of_another_common_group_serve_a_download_though_nobody_in_its_own_is_
     stage.has_all(&stage.bob);
     // Bob is a seeder in lab now, and has left club, where he shares nothing.
     let bob = stage.bob.device();
-    let swarm = told(&mut watcher, |peer| peer.device == bob && peer.state == DownloadState::Stopped);
-    assert!(swarm.iter().any(|peer| peer.device == bob && peer.state == DownloadState::Leeching), "{swarm:?}");
-    assert!(swarm.iter().all(|peer| peer.state != DownloadState::Seeding || peer.device != bob), "{swarm:?}");
+    let swarm =
+        told(&mut watcher, |peer| peer.device == bob && peer.state == DownloadState::Stopped);
+    assert!(
+        swarm.iter().any(|peer| peer.device == bob && peer.state == DownloadState::Leeching),
+        "{swarm:?}"
+    );
+    assert!(
+        swarm.iter().all(|peer| peer.state != DownloadState::Seeding || peer.device != bob),
+        "{swarm:?}"
+    );
     assert!(swarm.iter().all(|peer| peer.device != eve.device()), "{swarm:?}");
     let uploads = stage.bob.object("show_uploads");
-    let groups: Vec<_> = uploads["uploads"].as_array().unwrap().iter().map(|upload| upload["group"].clone()).collect();
+    let groups: Vec<_> = uploads["uploads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|upload| upload["group"].clone())
+        .collect();
     assert_eq!(groups, ["lab"]);
     eve.wait_downloads();
     stage.has_all(&eve);
-    eventually("carl serves nobody", || (stage.carl.object("show_uploads")["uploads"][0]["peers"] == 0).then_some(()));
+    eventually("carl serves nobody", || {
+        (stage.carl.object("show_uploads")["uploads"][0]["peers"] == 0).then_some(())
+    });
     let mut asked = RawClient::enter(stage.world.tracker(1), "eve");
     let club = asked.group("club").group;
-    let found = asked.ask(Request::FindFile { group: club, file: stage.content.facts().id() }).unwrap();
-    assert!(matches!(found, Reply::Refused(_)), "who is not in a group is told what it offers: {found:?}");
+    let found =
+        asked.ask(Request::FindFile { group: club, file: stage.content.facts().id() }).unwrap();
+    assert!(
+        matches!(found, Reply::Refused(_)),
+        "who is not in a group is told what it offers: {found:?}"
+    );
 }
 
 #[test]
@@ -109,14 +134,22 @@ fn the_end_of_a_membership_ends_what_comes_by_way_of_that_group_and_nothing_else
     let why = stage.bob.object("why lab big.bin").to_string();
     assert!(why.contains("club offers it too"), "{why}");
     stage.carl.ok("remove_member club bob", &[]);
-    eventually("the link to carl has ended", || (stage.carl.object("show_uploads")["uploads"][0]["peers"] == 0).then_some(()));
-    eventually("bob has the link to nik alone", || (stage.bob.download("big.bin")["peers"] == 1).then_some(()));
+    eventually("the link to carl has ended", || {
+        (stage.carl.object("show_uploads")["uploads"][0]["peers"] == 0).then_some(())
+    });
+    eventually("bob has the link to nik alone", || {
+        (stage.bob.download("big.bin")["peers"] == 1).then_some(())
+    });
     let sent = stage.carl.object("show_uploads")["uploads"][0]["bytes_sent"].clone();
     stage.carl_gate.lift();
     stage.nik_gate.lift();
     stage.bob.wait_downloads();
     stage.has_all(&stage.bob);
-    assert_eq!(stage.carl.object("show_uploads")["uploads"][0]["bytes_sent"], sent, "who is removed is served on");
+    assert_eq!(
+        stage.carl.object("show_uploads")["uploads"][0]["bytes_sent"],
+        sent,
+        "who is removed is served on"
+    );
 }
 
 #[test]
@@ -127,7 +160,9 @@ fn leaving_the_group_of_a_download_ends_it_though_another_offers_the_same() {
     [&stage.nik_gate, &stage.carl_gate].iter().for_each(|gate| gate.wait_passed(4 * MIB));
     stage.bob.ok("leave_group lab", &[]);
     for (client, gate) in [(&mut stage.carl, &stage.carl_gate), (&mut stage.nik, &stage.nik_gate)] {
-        eventually("its link has ended", || (client.object("show_uploads")["uploads"][0]["peers"] == 0).then_some(()));
+        eventually("its link has ended", || {
+            (client.object("show_uploads")["uploads"][0]["peers"] == 0).then_some(())
+        });
         gate.lift();
     }
     assert_eq!(stage.bob.download("big.bin")["state"], "failed");
@@ -153,10 +188,13 @@ fn whoever_offers_a_file_in_a_common_group_gets_nothing_of_it_from_those_who_fet
     let bob = stage.bob.device();
     told(&mut dave, |peer| peer.device == bob && peer.state == DownloadState::Leeching);
     eventually("bob's client has pieces", || (stage.bob.bytes_done("big.bin") > MIB).then_some(()));
-    // Bob's client takes part there, to take; it gives no block, says of none, and refuses what is asked for.
+    // Bob's client takes part there, to take; it gives no block, says of none, and refuses what is
+    // asked for.
     let ticket = dave.ticket(club).expect("dave is in it");
     let peer = (stage.bob.address, bob);
-    let mut link = eventually("bob's client takes the link", || RawLink::open(&dave.device, &ticket, peer, facts.info_hash).ok());
+    let mut link = eventually("bob's client takes the link", || {
+        RawLink::open(&dave.device, &ticket, peer, facts.info_hash).ok()
+    });
     link.send(&PeerMessage::Interested).unwrap();
     for piece in 0..8 {
         link.send(&PeerMessage::Request { piece, begin: 0, len: 16 << 10 }).unwrap();
@@ -165,7 +203,10 @@ fn whoever_offers_a_file_in_a_common_group_gets_nothing_of_it_from_those_who_fet
     while refused < 8 {
         match link.receive().expect("the link stands") {
             PeerMessage::Reject { .. } => refused += 1,
-            PeerMessage::HaveNone | PeerMessage::Extended { .. } | PeerMessage::KeepAlive | PeerMessage::Interested => {}
+            PeerMessage::HaveNone
+            | PeerMessage::Extended { .. }
+            | PeerMessage::KeepAlive
+            | PeerMessage::Interested => {}
             said => panic!("bob's client says {said:?}"),
         }
     }
@@ -174,10 +215,16 @@ fn whoever_offers_a_file_in_a_common_group_gets_nothing_of_it_from_those_who_fet
     stage.has_all(&stage.bob);
     // To its end it heard of no piece, and got none.
     while let Ok(said) = link.receive() {
-        let quiet = matches!(said, PeerMessage::KeepAlive | PeerMessage::Extended { .. } | PeerMessage::NotInterested);
+        let quiet = matches!(
+            said,
+            PeerMessage::KeepAlive | PeerMessage::Extended { .. } | PeerMessage::NotInterested
+        );
         assert!(quiet, "bob's client says {said:?}");
     }
-    assert!(RawLink::open(&dave.device, &ticket, peer, facts.info_hash).is_err(), "what is complete is offered in club");
+    assert!(
+        RawLink::open(&dave.device, &ticket, peer, facts.info_hash).is_err(),
+        "what is complete is offered in club"
+    );
 }
 
 /// What a file is, so that nobody can have touched it unseen.
@@ -209,7 +256,8 @@ fn what_is_on_this_disk_is_copied_with_no_peer_online_whatever_its_name() {
     }
     assert_eq!(facts_of(&own), before, "what was copied was touched");
     // A share that was stopped is still a file of the user's.
-    for command in ["stop_share club big.bin", "stop_share lab big.bin", "stop_share lab other.bin"] {
+    for command in ["stop_share club big.bin", "stop_share lab big.bin", "stop_share lab other.bin"]
+    {
         bob.ok(command, &[]);
     }
     std::fs::remove_dir_all(bob.path("copies")).unwrap();

@@ -1,4 +1,5 @@
-//! How the programs are started and stopped: every form of the command lines, every way to get them wrong, and the exit statuses.
+//! How the programs are started and stopped: every form of the command lines, every way to get them
+//! wrong, and the exit statuses.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -75,12 +76,17 @@ fn a_client_that_cannot_start_says_why_in_one_line_and_exits_2() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     refuses(&start(&[&address, text(&info)]), &address);
-    refuses(&start(&["127.0.0.1:0", text(&info), "--script", text(&dir.path().join("absent.posse"))]), "absent.posse");
+    refuses(
+        &start(&["127.0.0.1:0", text(&info), "--script", text(&dir.path().join("absent.posse"))]),
+        "absent.posse",
+    );
 }
 
 #[test]
 fn wrong_words_on_the_command_line_are_exit_status_2_and_help_and_version_0() {
-    for args in [&[] as &[&str], &["only-one"], &["--no-such-option"], &["a", "b", "c", "d", "e", "f"]] {
+    for args in
+        [&[] as &[&str], &["only-one"], &["--no-such-option"], &["a", "b", "c", "d", "e", "f"]]
+    {
         for finished in [finish(tracker(args)), finish(client(args))] {
             assert_eq!(finished.status, Some(2), "{args:?}: {finished:?}");
             assert!(!finished.err.is_empty() && finished.out.is_empty(), "{args:?}: {finished:?}");
@@ -110,7 +116,16 @@ fn no_tracker_in_reach_is_exit_status_3() {
     let dir = tempfile::tempdir().unwrap();
     let port = free_port().to_string();
     let data = dir.path().join("data");
-    let finished = finish(client(&["127.0.0.1", "0", "127.0.0.1", &port, "--data-dir", text(&data), "-c", "login nik pw"]));
+    let finished = finish(client(&[
+        "127.0.0.1",
+        "0",
+        "127.0.0.1",
+        &port,
+        "--data-dir",
+        text(&data),
+        "-c",
+        "login nik pw",
+    ]));
     assert_eq!(finished.status, Some(3), "{finished:?}");
     assert!(finished.errors().iter().any(|e| e.contains("tracker")), "{finished:?}");
 }
@@ -120,9 +135,21 @@ fn trackers_and_clients_start_from_addresses_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (tracker_data, client_data) = (dir.path().join("t"), dir.path().join("c"));
     let tracker = tracker(&["127.0.0.1", "0", "--data-dir", text(&tracker_data)]);
-    let address = tracker.wait_out("that it listens", |l| l.strip_prefix("tracker 1 listening on 127.0.0.1:").map(str::to_owned));
-    let options = ["--data-dir", text(&client_data), "-c", "create_user nik pw", "-c", "login nik pw", "-c", "whoami"];
-    let finished = finish(client(&[&["127.0.0.1", "0", "127.0.0.1", &address], &options[..]].concat()));
+    let address = tracker.wait_out("that it listens", |l| {
+        l.strip_prefix("tracker 1 listening on 127.0.0.1:").map(str::to_owned)
+    });
+    let options = [
+        "--data-dir",
+        text(&client_data),
+        "-c",
+        "create_user nik pw",
+        "-c",
+        "login nik pw",
+        "-c",
+        "whoami",
+    ];
+    let finished =
+        finish(client(&[&["127.0.0.1", "0", "127.0.0.1", &address], &options[..]].concat()));
     assert_eq!(finished.status, Some(0), "{finished:?}");
     assert_eq!(finished.out[1..], ["created user nik", "logged in as nik", "nik"]);
     assert!(finished.out[0].starts_with("listening on 127.0.0.1:"), "{finished:?}");
@@ -143,7 +170,14 @@ fn tracker_info_is_understood_in_every_form() {
         let number = (index + 1).to_string();
         let data = dir.path().join(&number);
         let host = if index == 3 { "[::1]" } else { "127.0.0.1" };
-        let process = tracker(&[text(&info), &number, "--data-dir", text(&data), "--network-key", text(&key)]);
+        let process = tracker(&[
+            text(&info),
+            &number,
+            "--data-dir",
+            text(&data),
+            "--network-key",
+            text(&key),
+        ]);
         let line = process.wait_out("that it listens", |line| Some(line.to_owned()));
         assert_eq!(line, format!("tracker {number} listening on {host}:{port}"));
     }
@@ -158,7 +192,8 @@ fn fingerprint(tracker: &Process) -> String {
 fn trackers_of_one_machine_share_the_key_that_the_first_start_makes() {
     let dir = tempfile::tempdir().unwrap();
     let info = dir.path().join("info.txt");
-    std::fs::write(&info, format!("127.0.0.1:{}\n127.0.0.1:{}\n", free_port(), free_port())).unwrap();
+    std::fs::write(&info, format!("127.0.0.1:{}\n127.0.0.1:{}\n", free_port(), free_port()))
+        .unwrap();
     let start = |number: &str, home: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
         set_home(command.args([text(&info), number]), home);
@@ -186,7 +221,9 @@ fn trackers_of_one_machine_share_the_key_that_the_first_start_makes() {
 fn a_network_key_that_will_not_do_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let [info, data, key] = ["info.txt", "data", "network.key"].map(|name| dir.path().join(name));
-    let start = || finish(tracker(&[text(&info), "1", "--data-dir", text(&data), "--network-key", text(&key)]));
+    let start = || {
+        finish(tracker(&[text(&info), "1", "--data-dir", text(&data), "--network-key", text(&key)]))
+    };
     std::fs::write(&info, "127.0.0.1:0\n").unwrap();
     std::fs::write(&key, "no key\n").unwrap();
     refuses(&start(), "chmod 600");
@@ -257,7 +294,8 @@ fn a_client_stops_in_order_on_signals() {
         client.enter("nik");
         client.process().send("seed");
         client.process().close_stdin();
-        // One that arrives before the command has begun ends nothing; a second SIGTERM would be taken for impatience.
+        // One that arrives before the command has begun ends nothing; a second SIGTERM would be
+        // taken for impatience.
         let process = client.process();
         process.wait_said(Duration::from_secs(1), |said| said.is_over().then_some(()));
         process.signal(signal);

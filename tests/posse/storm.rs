@@ -1,5 +1,6 @@
-//! The primary is killed in the middle of 2,000 changing requests from 8 clients: whatever was acknowledged is on the survivor, and on
-//! the killed one once it is back; and nothing was carried out twice.
+//! The primary is killed in the middle of 2,000 changing requests from 8 clients: whatever was
+//! acknowledged is on the survivor, and on the killed one once it is back; and nothing was carried
+//! out twice.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,7 +49,8 @@ impl Stormer {
 
     fn session(&mut self) -> std::io::Result<&mut RawClient> {
         if self.session.is_none() {
-            let mut session = RawClient::connect(self.trackers[self.at % self.trackers.len()], &device(), 1)?;
+            let mut session =
+                RawClient::connect(self.trackers[self.at % self.trackers.len()], &device(), 1)?;
             session.login(&self.user)?;
             self.session = Some(session);
         }
@@ -68,7 +70,9 @@ impl Stormer {
                 }
                 _ => {
                     let effect = self.change(&Change::CreateGroup { name: name.parse().unwrap() });
-                    let Effect::Group(id) = effect else { panic!("a group was made, and {effect:?} came of it") };
+                    let Effect::Group(id) = effect else {
+                        panic!("a group was made, and {effect:?} came of it")
+                    };
                     group = Some(id);
                     acked.push(Acked::Group(name));
                 }
@@ -82,7 +86,14 @@ impl Stormer {
 fn facts(name: &str) -> FileFacts {
     let sha1: Sha1Digest = sha1_hex(name.as_bytes()).parse().unwrap();
     let info_hash = posse::types::InfoHash::from_bytes(*sha1.as_bytes());
-    FileFacts { info_hash, name: name.parse().unwrap(), len: 1, piece_len: 512 << 10, sha1, chain: None }
+    FileFacts {
+        info_hash,
+        name: name.parse().unwrap(),
+        len: 1,
+        piece_len: 512 << 10,
+        sha1,
+        chain: None,
+    }
 }
 
 /// Everything acknowledged to these users is in this tracker's directory, once.
@@ -105,12 +116,18 @@ fn check(tracker: SocketAddr, acked: &[(String, Vec<Acked>)]) {
                 _ => None,
             })
         };
-        let ids: std::collections::BTreeSet<GroupId> =
-            acked.iter().filter_map(|a| if let Acked::File(group, _) = a { Some(*group) } else { None }).collect();
+        let ids: std::collections::BTreeSet<GroupId> = acked
+            .iter()
+            .filter_map(|a| if let Acked::File(group, _) = a { Some(*group) } else { None })
+            .collect();
         for id in ids {
             let files = session.files(id);
             for file in by_group(id) {
-                assert!(files.iter().any(|f| f.1 == file.info_hash), "{tracker} lost the acknowledged file {}", file.name);
+                assert!(
+                    files.iter().any(|f| f.1 == file.info_hash),
+                    "{tracker} lost the acknowledged file {}",
+                    file.name
+                );
             }
             assert_eq!(files.len(), by_group(id).count(), "{tracker} has files twice: {files:?}");
         }
@@ -130,14 +147,20 @@ fn every_acknowledged_request_survives_the_kill_of_the_primary() {
             .map(|user| {
                 let (trackers, acked_count) = (trackers.clone(), &acked_count);
                 scope.spawn(move || {
-                    let acked = Stormer { user: user.clone(), trackers, at: 0, session: None }.storm(acked_count);
+                    let acked = Stormer { user: user.clone(), trackers, at: 0, session: None }
+                        .storm(acked_count);
                     (user.clone(), acked)
                 })
             })
             .collect();
-        eventually("a third of the storm is over", || (acked_count.load(Ordering::SeqCst) > CLIENTS * CHANGES / 3).then_some(()));
+        eventually("a third of the storm is over", || {
+            (acked_count.load(Ordering::SeqCst) > CLIENTS * CHANGES / 3).then_some(())
+        });
         world.trackers[0].kill9();
-        assert!(acked_count.load(Ordering::SeqCst) < CLIENTS * CHANGES, "the storm was over before the kill");
+        assert!(
+            acked_count.load(Ordering::SeqCst) < CLIENTS * CHANGES,
+            "the storm was over before the kill"
+        );
         storms.into_iter().map(|storm| storm.join().expect("a storm ends well")).collect()
     });
     check(world.tracker(2), &acked);

@@ -1,4 +1,5 @@
-//! The client at a terminal, which util-linux's `script` makes: prompt, hidden passwords, history. Skipped where there is no `script`.
+//! The client at a terminal, which util-linux's `script` makes: prompt, hidden passwords, history.
+//! Skipped where there is no `script`.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -21,9 +22,17 @@ impl Terminal {
     fn start(world: &World, name: &str) -> Option<Self> {
         let client = env!("CARGO_BIN_EXE_client");
         let home = world.home(name);
-        let command = format!("'{client}' 127.0.0.1:0 '{}' --data-dir '{}/.posse'", world.info.display(), home.display());
+        let command = format!(
+            "'{client}' 127.0.0.1:0 '{}' --data-dir '{}/.posse'",
+            world.info.display(),
+            home.display()
+        );
         let mut script = Command::new("script");
-        script.args(["-qefc", &command, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir(&home);
+        script
+            .args(["-qefc", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .current_dir(&home);
         set_home(&mut script, &home);
         let Ok(mut child) = script.env("TERM", "xterm").spawn() else {
             eprintln!("SKIPPED: there is no `script` here to make a terminal with");
@@ -117,7 +126,11 @@ fn at_a_terminal_there_are_a_prompt_and_history_and_passwords_stay_hidden() {
     for entry in std::fs::read_dir(world.home("nik").join(".posse")).unwrap().flatten() {
         let bytes = std::fs::read(entry.path()).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        assert!(!text.contains(SECRET) && !text.contains("other-secret"), "{:?} holds a password", entry.path());
+        assert!(
+            !text.contains(SECRET) && !text.contains("other-secret"),
+            "{:?} holds a password",
+            entry.path()
+        );
     }
 }
 

@@ -10,8 +10,8 @@ use posse::trust::KeyPair;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Finished, Forwarder, Gate, PATIENCE, Process, RawClient, TrackerProcess, World, eventually, free_port, set_home,
-    two_addresses,
+    Finished, Forwarder, Gate, PATIENCE, Process, RawClient, TrackerProcess, World, eventually,
+    free_port, set_home, two_addresses,
 };
 
 /// Waits until both trackers are up for each other and hold the same directory.
@@ -19,7 +19,9 @@ use crate::harness::{
 fn wait_synced(trackers: &mut [TrackerProcess; 2]) {
     eventually("the trackers are up for each other and hold the same directory", || {
         let [first, second] = trackers.each_mut().map(TrackerProcess::status);
-        let synced = !first.is_degraded() && !second.is_degraded() && first.directory() == second.directory();
+        let synced = !first.is_degraded()
+            && !second.is_degraded()
+            && first.directory() == second.directory();
         synced.then_some(())
     });
 }
@@ -30,7 +32,8 @@ fn trackers_behind_port_forwarding_replicate_both_ways() {
     let (first, second) = two_addresses();
     // Each line names the forwarder's address; the tracker listens at another address and port.
     let doors = [first, second].map(|ip| SocketAddr::new(ip, free_port()));
-    let inner = ["127.0.0.1", "0.0.0.0"].map(|ip| SocketAddr::new(ip.parse::<IpAddr>().unwrap(), free_port()));
+    let inner = ["127.0.0.1", "0.0.0.0"]
+        .map(|ip| SocketAddr::new(ip.parse::<IpAddr>().unwrap(), free_port()));
     let info = dir.path().join("tracker_info.txt");
     std::fs::write(&info, format!("{}\n{}\n", doors[0], doors[1])).unwrap();
     let key = dir.path().join("network.key");
@@ -59,7 +62,11 @@ fn trackers_behind_port_forwarding_replicate_both_ways() {
 
 #[test]
 fn a_wrong_place_to_listen_is_refused_in_one_line() {
-    for (listen, words) in [("somewhere", "cannot listen at"), ("1:2:3", "give IP:PORT"), ("192.0.2.1:1024", "192.0.2.1:1024")] {
+    for (listen, words) in [
+        ("somewhere", "cannot listen at"),
+        ("1:2:3", "give IP:PORT"),
+        ("192.0.2.1:1024", "192.0.2.1:1024"),
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
         let dir = tempfile::tempdir().unwrap();
         set_home(command.args(["127.0.0.1", "0", "--listen", listen]), dir.path());
@@ -79,7 +86,10 @@ fn a_stranger_who_comes_again_and_again_fills_one_line_of_the_log() {
     }
     world.trackers[0].status();
     let lines = world.trackers[0].process().said().err;
-    let warned = lines.iter().filter(|line| line.contains("WARN") && line.contains("connection closed")).count();
+    let warned = lines
+        .iter()
+        .filter(|line| line.contains("WARN") && line.contains("connection closed"))
+        .count();
     assert_eq!(warned, 1, "{lines:#?}");
 }
 
@@ -128,7 +138,8 @@ impl Machine {
     fn users(&self, ports: &[u16], number: usize, options: &[&str]) -> u32 {
         let mut process = self.start(ports, number, options);
         process.send("status");
-        process.wait_out("how many users there are", |line| line.strip_prefix("users ")?.parse().ok())
+        process
+            .wait_out("how many users there are", |line| line.strip_prefix("users ")?.parse().ok())
     }
 
     /// Starts one that refuses to.
@@ -149,7 +160,10 @@ impl Machine {
 fn refuses(finished: &Finished, words: &[&str]) {
     assert_eq!(finished.status, Some(2), "{finished:?}");
     let errors = finished.errors();
-    assert!(errors.len() == 1 && words.iter().all(|word| errors[0].contains(word)), "{finished:?} does not say {words:?}");
+    assert!(
+        errors.len() == 1 && words.iter().all(|word| errors[0].contains(word)),
+        "{finished:?} does not say {words:?}"
+    );
 }
 
 #[test]
@@ -157,13 +171,18 @@ fn lines_that_are_added_removed_or_moved_lose_no_data() {
     let machine = Machine::new();
     let [own, other, third] = machine.ports;
     machine.fill(own);
-    for (ports, number) in [(&[other, own][..], 2), (&[own, other], 1), (&[third, other, own], 3), (&[own], 1)] {
+    for (ports, number) in
+        [(&[other, own][..], 2), (&[own, other], 1), (&[third, other, own], 3), (&[own], 1)]
+    {
         assert_eq!(machine.users(ports, number, &[]), 1, "{ports:?}");
     }
     // Another tracker of this machine has data of its own, as in the README's quick start.
     assert_eq!(machine.users(&[own, other], 2, &[]), 0);
     assert_eq!(machine.users(&[other, own], 2, &[]), 1);
-    assert_eq!(std::fs::read_to_string(machine.data(own).join("tracker.txt")).unwrap().lines().count(), 3);
+    assert_eq!(
+        std::fs::read_to_string(machine.data(own).join("tracker.txt")).unwrap().lines().count(),
+        3
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Files arrive whole, from whoever has them, whatever happens to those who send them; and what is shared is only ever read.
+//! Files arrive whole, from whoever has them, whatever happens to those who send them; and what is
+//! shared is only ever read.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -18,8 +19,11 @@ fn files_of_every_size_arrive_and_what_is_shared_stays_as_it_is() {
     nik.login("nik");
     bob.login("bob");
     let sizes = [0, 1, 16 << 10, PIECE - 1, PIECE, PIECE + 1, 8 * PIECE, 9 * PIECE + 7];
-    let contents: Vec<Content> =
-        sizes.iter().enumerate().map(|(i, &len)| Content::new(&format!("f{len}.bin"), len, i as u64 + 1)).collect();
+    let contents: Vec<Content> = sizes
+        .iter()
+        .enumerate()
+        .map(|(i, &len)| Content::new(&format!("f{len}.bin"), len, i as u64 + 1))
+        .collect();
     let facts = |path: &std::path::Path| {
         let meta = std::fs::metadata(path).unwrap();
         (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.mode(), meta.ino(), sha1_of(path))
@@ -35,9 +39,20 @@ fn files_of_every_size_arrive_and_what_is_shared_stays_as_it_is() {
     }
     bob.wait_downloads();
     for content in &contents {
-        assert_eq!(std::fs::read(bob.path(&content.name)).unwrap(), content.bytes, "{}", content.name);
+        assert_eq!(
+            std::fs::read(bob.path(&content.name)).unwrap(),
+            content.bytes,
+            "{}",
+            content.name
+        );
     }
-    for command in ["stop_share lab f1.bin", "upload_file f1.bin lab", "logout", "login nik pw-nik", "download_file lab f1.bin"] {
+    for command in [
+        "stop_share lab f1.bin",
+        "upload_file f1.bin lab",
+        "logout",
+        "login nik pw-nik",
+        "download_file lab f1.bin",
+    ] {
         nik.ok(command, &[]);
     }
     nik.wait_downloads();
@@ -116,7 +131,9 @@ fn pieces_are_offered_on_before_the_file_is_complete() {
     gate.wait_passed(8 * MIB);
     // The seeder says nothing more: whatever eve gets, she gets from bob, who is not done.
     eve.ok("download_file lab big.bin", &[]);
-    eventually("eve has got something from bob", || (eve.bytes_done("big.bin") >= MIB).then_some(()));
+    eventually("eve has got something from bob", || {
+        (eve.bytes_done("big.bin") >= MIB).then_some(())
+    });
     assert!(bob.bytes_done("big.bin") < content.bytes.len() as u64);
     gate.lift();
     for client in [&mut bob, &mut eve] {
@@ -145,7 +162,9 @@ fn a_running_download_does_not_notice_that_every_tracker_is_gone() {
     bob.wait_downloads();
     assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
     world.trackers.iter_mut().for_each(|tracker| tracker.restart());
-    eventually("the client has found a tracker again", || (bob.object("list_groups")["ok"] == true).then_some(()));
+    eventually("the client has found a tracker again", || {
+        (bob.object("list_groups")["ok"] == true).then_some(())
+    });
 }
 
 #[test]
@@ -165,7 +184,8 @@ fn destinations_are_directories_new_names_or_the_same_file() {
     bob.refused("download_file lab a.bin no/such/dir/a.bin", "no/such/dir");
     bob.refused("download_file lab a.bin /proc/a.bin", "");
     assert_eq!(std::fs::read(home.join("mine.bin")).unwrap(), b"mine");
-    for (destination, path) in [("dir", "dir/a.bin"), ("'other name'", "other name"), ("", "a.bin")] {
+    for (destination, path) in [("dir", "dir/a.bin"), ("'other name'", "other name"), ("", "a.bin")]
+    {
         let path = home.join(path);
         bob.ok(
             &format!("download_file lab a.bin {destination}"),
@@ -185,7 +205,11 @@ fn destinations_are_directories_new_names_or_the_same_file() {
 fn a_file_that_changed_is_no_longer_offered_and_says_so() {
     let world = World::new(1);
     world.group("lab", &["nik", "bob"]);
-    let contents = [Content::new("a.bin", 900_000, 36), Content::new("b.bin", 900_000, 37), Content::new("c.bin", 1000, 38)];
+    let contents = [
+        Content::new("a.bin", 900_000, 36),
+        Content::new("b.bin", 900_000, 37),
+        Content::new("c.bin", 1000, 38),
+    ];
     let mut nik = world.client("nik");
     nik.login("nik");
     for content in &contents {
@@ -229,7 +253,11 @@ fn shares_come_back_after_kill_9_and_a_new_login() {
     nik.process().kill9();
     let mut nik = world.client("nik");
     nik.login("nik");
-    let fetched = world.script("bob", &["-c", "login bob pw-bob", "-c", "download_file lab a.bin", "-c", "wait 60"], &[]);
+    let fetched = world.script(
+        "bob",
+        &["-c", "login bob pw-bob", "-c", "download_file lab a.bin", "-c", "wait 60"],
+        &[],
+    );
     assert_eq!(fetched.status, Some(0), "{fetched:#?}");
     assert_eq!(sha1_of(&world.home("bob").join("a.bin")), content.sha1());
 }
@@ -279,7 +307,8 @@ fn many_members_at_once_all_get_the_file() {
     let mut nik = world.client("nik");
     nik.login("nik");
     nik.ok("upload_file big.bin lab", &[]);
-    let mut leechers: Vec<_> = users[1..].iter().map(|user| (world.spawn(user, &[]), user)).collect();
+    let mut leechers: Vec<_> =
+        users[1..].iter().map(|user| (world.spawn(user, &[]), user)).collect();
     for (process, user) in &mut leechers {
         process.send(&format!("login {user} pw-{user}\ndownload_file lab big.bin\nwait 100"));
     }
@@ -301,7 +330,9 @@ fn a_file_of_131_072_pieces_starts_soon_and_costs_little() {
     seeder.allow_bytes(32 * MIB);
     bob.ok("download_file lab vast.bin", &[]);
     // The list of its pieces alone has 2.5 MiB, and comes in 161 parts.
-    eventually("2,048 pieces are verified", || (bob.bytes_done("vast.bin") == 32 * MIB).then_some(()));
+    eventually("2,048 pieces are verified", || {
+        (bob.bytes_done("vast.bin") == 32 * MIB).then_some(())
+    });
     let peak = bob.process().proc_status("VmHWM");
     assert!(peak < 100 << 10, "{peak} kB at the peak");
     bob.ok("cancel_download lab vast.bin", &[]);
@@ -343,7 +374,8 @@ fn a_file_shared_in_two_groups_stays_in_one_when_the_other_is_left() {
     world.group("club", &["ann", "nik", "eve"]);
     let content = Content::new("a.bin", 600_000, 46);
     world.put("nik", &content);
-    let (mut nik, mut bob, mut eve) = (world.client("nik"), world.client("bob"), world.client("eve"));
+    let (mut nik, mut bob, mut eve) =
+        (world.client("nik"), world.client("bob"), world.client("eve"));
     nik.login("nik");
     bob.login("bob");
     eve.login("eve");
@@ -370,5 +402,9 @@ fn what_a_seeder_says_it_sent_is_what_a_leecher_got() {
     bob.login("bob");
     bob.ok("download_file lab a.bin", &[]);
     bob.wait_downloads();
-    assert_eq!(nik.object("show_uploads")["uploads"][0]["bytes_sent"], content.bytes.len(), "one seeder sends every byte once");
+    assert_eq!(
+        nik.object("show_uploads")["uploads"][0]["bytes_sent"],
+        content.bytes.len(),
+        "one seeder sends every byte once"
+    );
 }

@@ -1,5 +1,6 @@
-//! This version beside an invented later one, which has more fields, rows of another kind, events, frames and requests
-//! that this one does not know: each pair of trackers with each pair of clients goes through a life together.
+//! This version beside an invented later one, which has more fields, rows of another kind, events,
+//! frames and requests that this one does not know: each pair of trackers with each pair of clients
+//! goes through a life together.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,8 +19,15 @@ fn program(name: &str, is_later: bool) -> PathBuf {
     BUILT.get_or_init(|| {
         let target = directory.parent().expect("a profile's directory is in the target directory");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--locked", "--features", "later-version"]);
-        cargo.args(["--example", "later_tracker", "--example", "later_client", "--target-dir"]).arg(target);
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+            "build",
+            "--locked",
+            "--features",
+            "later-version",
+        ]);
+        cargo
+            .args(["--example", "later_tracker", "--example", "later_client", "--target-dir"])
+            .arg(target);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
@@ -34,12 +42,14 @@ fn client(world: &World, name: &str, is_later: bool) -> ClientProcess {
     ClientProcess::start_program(&program("client", is_later), &world.home(name), &world.info)
 }
 
-/// Accounts, a group, a file, its download; then tracker 1 dies, and what is changed meanwhile it has when it is back.
+/// Accounts, a group, a file, its download; then tracker 1 dies, and what is changed meanwhile it
+/// has when it is back.
 fn live(world: &mut World, number: usize, nik_is_later: bool, bob_is_later: bool) {
     let [nik_name, bob_name, group] = ["nik", "bob", "lab"].map(|name| format!("{name}{number}"));
     let content = Content::new("a.bin", 1_200_000, 300 + number as u64);
     world.put(&nik_name, &content);
-    let (mut nik, mut bob) = (client(world, &nik_name, nik_is_later), client(world, &bob_name, bob_is_later));
+    let (mut nik, mut bob) =
+        (client(world, &nik_name, nik_is_later), client(world, &bob_name, bob_is_later));
     nik.enter(&nik_name);
     bob.enter(&bob_name);
     nik.ok(&format!("create_group {group}"), &[]);
@@ -69,7 +79,9 @@ fn live(world: &mut World, number: usize, nik_is_later: bool, bob_is_later: bool
 fn live_with(first_is_later: bool, second_is_later: bool) {
     let programs = [first_is_later, second_is_later].map(|is_later| program("tracker", is_later));
     let mut world = World::of_programs(&programs);
-    for (number, clients) in [[false, false], [false, true], [true, false], [true, true]].into_iter().enumerate() {
+    for (number, clients) in
+        [[false, false], [false, true], [true, false], [true, true]].into_iter().enumerate()
+    {
         live(&mut world, number, clients[0], clients[1]);
     }
 }

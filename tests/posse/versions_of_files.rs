@@ -7,7 +7,10 @@ use crate::harness::{Behaviour, Content, EvilPeer, Finished, World, eventually, 
 /// The result object of a command in a script that answers in JSON.
 #[track_caller]
 fn result(finished: &Finished, command: &str) -> Value {
-    let objects = finished.out.iter().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    let objects = finished
+        .out
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
     let found = objects.into_iter().find(|object| object["command"] == command);
     found.unwrap_or_else(|| panic!("no {command} in {finished:#?}"))
 }
@@ -24,7 +27,10 @@ fn the_nightly_script_of_the_readme_works_every_night() {
         let done = world.script("nik", &["--json", "--on-error", "stop"], &lines);
         assert_eq!(done.status, Some(0), "{done:#?}");
         let upload = result(&done, "upload_file");
-        assert_eq!((&upload["ok"], upload["sha1"].as_str()), (&true.into(), Some(content.sha1().as_str())));
+        assert_eq!(
+            (&upload["ok"], upload["sha1"].as_str()),
+            (&true.into(), Some(content.sha1().as_str()))
+        );
         assert_eq!(upload["replaces_ms"].is_null(), night == 0, "{upload}");
         last = Some(content);
     }
@@ -33,10 +39,18 @@ fn the_nightly_script_of_the_readme_works_every_night() {
     bob.login("bob");
     let listed = bob.object("list_files lab");
     let files = listed["files"].as_array().unwrap();
-    assert_eq!((files.len(), files[0]["sha1"].as_str()), (1, Some(last.sha1().as_str())), "{listed}");
+    assert_eq!(
+        (files.len(), files[0]["sha1"].as_str()),
+        (1, Some(last.sha1().as_str())),
+        "{listed}"
+    );
     let mut nik = world.client("nik");
     nik.login("nik");
-    assert_eq!(nik.object("show_uploads")["uploads"].as_array().map(Vec::len), Some(1), "an old version is offered still");
+    assert_eq!(
+        nik.object("show_uploads")["uploads"].as_array().map(Vec::len),
+        Some(1),
+        "an old version is offered still"
+    );
     bob.ok("download_file lab nightly.tar", &[]);
     bob.wait_downloads();
     assert_eq!(sha1_of(&bob.path("nightly.tar")), last.sha1());
@@ -46,7 +60,8 @@ fn the_nightly_script_of_the_readme_works_every_night() {
 fn a_version_is_replaced_by_its_first_sharer_or_the_owner_and_by_nobody_else() {
     let world = World::new(1);
     world.group("lab", &["nik", "bob", "eve"]);
-    let contents = [("bob", 51), ("eve", 52), ("nik", 53)].map(|(who, seed)| (who, Content::new("notes.txt", 1_000, seed)));
+    let contents = [("bob", 51), ("eve", 52), ("nik", 53)]
+        .map(|(who, seed)| (who, Content::new("notes.txt", 1_000, seed)));
     contents.iter().for_each(|(who, content)| drop(world.put(who, content)));
     let [mut bob, mut eve] = ["bob", "eve"].map(|who| {
         let mut client = world.client(who);
@@ -56,11 +71,17 @@ fn a_version_is_replaced_by_its_first_sharer_or_the_owner_and_by_nobody_else() {
     bob.ok("upload_file notes.txt lab", &[]);
     eve.refused("upload_file notes.txt lab", "another file of that name is in the group");
     let refused = eve.object("upload_file notes.txt lab");
-    assert!(refused["error"].as_str().unwrap().contains("(nik)") && refused["code"] == "refused", "{refused}");
+    assert!(
+        refused["error"].as_str().unwrap().contains("(nik)") && refused["code"] == "refused",
+        "{refused}"
+    );
     let mut nik = world.plain("nik");
     nik.login("nik");
     let (_, owners) = &contents[2];
-    let said = format!("sharing notes.txt in lab\t1000 bytes\tsha1 {}\treplaces the version of 20* UTC", owners.sha1());
+    let said = format!(
+        "sharing notes.txt in lab\t1000 bytes\tsha1 {}\treplaces the version of 20* UTC",
+        owners.sha1()
+    );
     nik.ok("upload_file notes.txt lab", &[&said]);
     eventually("bob's share has ended", || {
         (bob.object("show_uploads")["uploads"].as_array().map(Vec::len) == Some(0)).then_some(())
@@ -90,7 +111,10 @@ fn a_download_of_a_replaced_version_says_so_and_the_newer_one_takes_its_place() 
     assert!(nik.object("upload_file big.bin lab")["replaces_ms"].is_u64());
     eventually("it has failed", || (bob.download("big.bin")["state"] == "failed").then_some(()));
     let reason = bob.download("big.bin")["reason"].as_str().unwrap().to_owned();
-    assert!(reason.contains("newer version") && reason.contains("download_file lab big.bin"), "{reason}");
+    assert!(
+        reason.contains("newer version") && reason.contains("download_file lab big.bin"),
+        "{reason}"
+    );
     bob.ok("download_file lab big.bin", &[]);
     bob.wait_downloads();
     assert_eq!(sha1_of(&bob.path("big.bin")), new.sha1());
@@ -109,7 +133,12 @@ fn files_are_found_sorted_and_counted() {
         nik.ok(&format!("upload_file {name} lab"), &[]);
     }
     let names = |object: &Value| -> Vec<String> {
-        object["files"].as_array().unwrap().iter().map(|file| file["file"].as_str().unwrap().to_owned()).collect()
+        object["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|file| file["file"].as_str().unwrap().to_owned())
+            .collect()
     };
     for (command, wanted, more) in [
         ("list_files lab", &["a.bin", "b.bin", "c.txt"][..], false),

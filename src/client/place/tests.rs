@@ -102,7 +102,8 @@ fn a_part_that_the_download_did_not_make_is_neither_moved_nor_removed() {
 #[test]
 fn names_that_turn_text_around_are_straight_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let place = |label: &str, name: &str| target_path(dir.path(), &entry_of(label, name).unwrap()).unwrap();
+    let place =
+        |label: &str, name: &str| target_path(dir.path(), &entry_of(label, name).unwrap()).unwrap();
     assert_eq!(place("a\u{202e}gpj.exe", "a"), dir.path().join("a_gpj.exe"));
     // A label that is no file name: the name stands for it.
     for label in ["..", ".", "CON~2", "x. "] {
@@ -142,13 +143,15 @@ fn hostile() -> impl Strategy<Value = String> {
         "%2e%2e%2f",
         "\u{ff0f}",
     ];
-    let mixed = proptest::collection::vec(prop::sample::select(&PARTS[..]), 1..6).prop_map(|parts| parts.concat());
+    let mixed = proptest::collection::vec(prop::sample::select(&PARTS[..]), 1..6)
+        .prop_map(|parts| parts.concat());
     let long = (200usize..300, "[a-zü./]").prop_map(|(count, text)| text.repeat(count));
     prop_oneof![mixed, any::<String>(), long]
 }
 
 proptest! {
-    /// Whatever a name is: either it is none, or it names something in the directory and nowhere else.
+    /// Whatever a name is: either it is none, or it names something in the directory and nowhere
+    /// else.
     #[test]
     fn no_name_leads_out_of_the_directory(label in hostile(), name in hostile()) {
         let dir = Path::new("/");

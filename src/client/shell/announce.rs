@@ -1,4 +1,5 @@
-//! Tells of what happens by itself: events in JSON, announcements at a terminal, warnings elsewhere.
+//! Tells of what happens by itself: events in JSON, announcements at a terminal, warnings
+//! elsewhere.
 
 use std::thread::JoinHandle;
 
@@ -67,9 +68,15 @@ fn tell(output: &Output, event: &ClientEvent) {
 
 fn to_text(event: &ClientEvent) -> String {
     match event {
-        ClientEvent::DownloadComplete { group, file, path } => format!("[C] [{group}] {file}  {}", path.display()),
-        ClientEvent::DownloadFailed { group, file, reason } => format!("[F] [{group}] {file}  {reason}"),
-        ClientEvent::DownloadPaused { group, file, reason } => format!("[P] [{group}] {file}  paused: {reason}"),
+        ClientEvent::DownloadComplete { group, file, path } => {
+            format!("[C] [{group}] {file}  {}", path.display())
+        }
+        ClientEvent::DownloadFailed { group, file, reason } => {
+            format!("[F] [{group}] {file}  {reason}")
+        }
+        ClientEvent::DownloadPaused { group, file, reason } => {
+            format!("[P] [{group}] {file}  paused: {reason}")
+        }
         ClientEvent::ShareNotOffered { group, file, path, reason } => {
             format!("{file} in {group} is not offered: {reason} ({})", path.display())
         }
@@ -86,7 +93,9 @@ fn to_text(event: &ClientEvent) -> String {
             )
         }
         ClientEvent::TrustedNetwork { network, before: Some(before), .. } => {
-            format!("trusting the network {network} from now on, as you say; before it was {before}")
+            format!(
+                "trusting the network {network} from now on, as you say; before it was {before}"
+            )
         }
         ClientEvent::NetworkKey { stage: RotationStage::Begun, old, new } => {
             format!(
@@ -107,37 +116,50 @@ fn to_text(event: &ClientEvent) -> String {
         ClientEvent::SessionEnded { user, reason: reason @ SessionEnd::Disabled } => {
             format!("the session of {user} has ended: {reason}")
         }
-        ClientEvent::SessionEnded { user, reason } => format!("the session of {user} has ended: {reason}; log in again"),
+        ClientEvent::SessionEnded { user, reason } => {
+            format!("the session of {user} has ended: {reason}; log in again")
+        }
     }
 }
 
 fn tell_json(output: &Output, event: &ClientEvent) {
     let (name, fields) = match event {
-        ClientEvent::DownloadComplete { group, file, path } => {
-            ("download_complete", json!({ "group": group.as_str(), "file": file.as_str(), "path": path.to_string_lossy() }))
-        }
-        ClientEvent::DownloadFailed { group, file, reason } => {
-            ("download_failed", json!({ "group": group.as_str(), "file": file.as_str(), "reason": reason }))
-        }
-        ClientEvent::DownloadPaused { group, file, reason } => {
-            ("download_paused", json!({ "group": group.as_str(), "file": file.as_str(), "reason": reason }))
-        }
+        ClientEvent::DownloadComplete { group, file, path } => (
+            "download_complete",
+            json!({ "group": group.as_str(), "file": file.as_str(), "path": path.to_string_lossy() }),
+        ),
+        ClientEvent::DownloadFailed { group, file, reason } => (
+            "download_failed",
+            json!({ "group": group.as_str(), "file": file.as_str(), "reason": reason }),
+        ),
+        ClientEvent::DownloadPaused { group, file, reason } => (
+            "download_paused",
+            json!({ "group": group.as_str(), "file": file.as_str(), "reason": reason }),
+        ),
         ClientEvent::ShareNotOffered { group, file, path, reason } => {
             let path = path.to_string_lossy();
-            ("share_not_offered", json!({ "group": group.as_str(), "file": file.as_str(), "path": path, "reason": reason }))
+            (
+                "share_not_offered",
+                json!({ "group": group.as_str(), "file": file.as_str(), "path": path, "reason": reason }),
+            )
         }
         ClientEvent::Admitted { group } => ("admitted", json!({ "group": group.as_str() })),
         ClientEvent::Removed { group } => ("removed", json!({ "group": group.as_str() })),
         ClientEvent::TrustedNetwork { network, before, unwritten } => {
             let before = before.map(|before| before.to_string());
-            ("network_trusted", json!({ "network": network.to_string(), "before": before, "unwritten": unwritten }))
+            (
+                "network_trusted",
+                json!({ "network": network.to_string(), "before": before, "unwritten": unwritten }),
+            )
         }
-        ClientEvent::NetworkKey { stage, old, new } => {
-            ("network_key", json!({ "stage": stage.as_str(), "old": old.to_string(), "new": new.to_string() }))
-        }
-        ClientEvent::ClocksDiffer { trackers, difference } => {
-            ("clocks_differ", json!({ "trackers": trackers, "difference_ms": difference.as_millis() as u64 }))
-        }
+        ClientEvent::NetworkKey { stage, old, new } => (
+            "network_key",
+            json!({ "stage": stage.as_str(), "old": old.to_string(), "new": new.to_string() }),
+        ),
+        ClientEvent::ClocksDiffer { trackers, difference } => (
+            "clocks_differ",
+            json!({ "trackers": trackers, "difference_ms": difference.as_millis() as u64 }),
+        ),
         ClientEvent::SessionEnded { user, reason } => {
             let code = match reason {
                 SessionEnd::PasswordChanged => "password_changed",
@@ -145,7 +167,10 @@ fn tell_json(output: &Output, event: &ClientEvent) {
                 SessionEnd::KeyReplaced => "key_replaced",
                 SessionEnd::Expired => "expired",
             };
-            ("session_ended", json!({ "user": user.as_str(), "reason": reason.to_string(), "code": code }))
+            (
+                "session_ended",
+                json!({ "user": user.as_str(), "reason": reason.to_string(), "code": code }),
+            )
         }
     };
     output.event(name, fields);

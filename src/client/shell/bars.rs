@@ -1,10 +1,11 @@
 //! Progress at the prompt: a line for each running download above the line being edited.
 //!
-//! **Invariant:** the lines are part of the prompt, so the line editor itself knows where they are, draws them and clears them;
-//! nothing here moves the cursor. Their number is fixed while a prompt stands: where a download has ended, a line is empty.
+//! **Invariant:** the lines are part of the prompt, so the line editor itself knows where they are,
+//! draws them and clears them; nothing here moves the cursor. Their number is fixed while a prompt
+//! stands: where a download has ended, a line is empty.
 //!
-//! The editor draws the prompt with whatever [`PromptBars::fill`] makes of it at that moment; the thread "bars" has it drawn again
-//! when the figures have changed, [`INTERVAL`] apart.
+//! The editor draws the prompt with whatever [`PromptBars::fill`] makes of it at that moment; the
+//! thread "bars" has it drawn again when the figures have changed, [`INTERVAL`] apart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,7 +77,8 @@ impl PromptBars {
         let rest = prompt.trim_start_matches(PLACE);
         let count = (prompt.len() - rest.len()) / PLACE.len();
         let lines = |line: String| line + "\n";
-        (count > 0).then(|| self.lines(count).into_iter().map(lines).chain([rest.to_owned()]).collect())
+        (count > 0)
+            .then(|| self.lines(count).into_iter().map(lines).chain([rest.to_owned()]).collect())
     }
 
     /// Those that run, then those that wait, in their order.
@@ -93,7 +95,8 @@ impl PromptBars {
     }
 
     fn lines(&self, count: usize) -> Vec<String> {
-        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0);
+        let size =
+            rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0);
         let columns = size.map_or(80, |size| usize::from(size.ws_col));
         // The last column stays free: some terminals wrap as soon as it is written to.
         lines(&self.running(), count, columns.saturating_sub(1))
@@ -102,7 +105,8 @@ impl PromptBars {
 
 fn lines(running: &[DownloadStatus], count: usize, columns: usize) -> Vec<String> {
     let shown = if running.len() > count { count.saturating_sub(1) } else { running.len() };
-    let mut lines: Vec<String> = running[..shown].iter().map(|status| line(status, columns)).collect();
+    let mut lines: Vec<String> =
+        running[..shown].iter().map(|status| line(status, columns)).collect();
     if running.len() > count {
         lines.push(clip(&format!("and {} more", running.len() - shown), columns));
     }
@@ -205,7 +209,10 @@ mod tests {
     #[test]
     fn a_line_has_its_figures_and_fits() {
         let status = status("big.bin");
-        assert_eq!(line(&status, 79), "[lab] big.bin [========            ]  43%  8 B/s  0:01:11 left");
+        assert_eq!(
+            line(&status, 79),
+            "[lab] big.bin [========            ]  43%  8 B/s  0:01:11 left"
+        );
         assert_eq!(line(&status, 58), "[lab] b.. [========            ]  43%  8 B/s  0:01:11 left");
         assert_eq!(line(&status, 20), " 43%  [lab] big.bin");
         let wide = self::status(&"漢".repeat(80));

@@ -1,4 +1,5 @@
-//! What the line editor asks: completion of commands, groups, files, downloads and paths, and how the prompt looks now.
+//! What the line editor asks: completion of commands, groups, files, downloads and paths, and how
+//! the prompt looks now.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,41 +28,63 @@ impl ShellHelper {
         Self { client, bars, paths: FilenameCompleter::new() }
     }
 
-    /// What may stand where a word of that kind is wanted. Asks the primary tracker where it must; one that fails completes nothing.
+    /// What may stand where a word of that kind is wanted. Asks the primary tracker where it must;
+    /// one that fails completes nothing.
     fn candidates(&self, kind: ArgumentKind, before: &[String], word: &str) -> Vec<String> {
         let client = &self.client;
         // The first page of what matches: nobody reads on behind it.
-        let pattern = Some(word).filter(|word| !word.is_empty() && !word.contains(['*', '?', '\'', '"', '\\']));
+        let pattern = Some(word)
+            .filter(|word| !word.is_empty() && !word.contains(['*', '?', '\'', '"', '\\']));
         let pattern = pattern.and_then(|word| format!("{word}*").parse().ok());
         let group = before.get(1).map(String::as_str).unwrap_or_default();
         match kind {
             ArgumentKind::Group | ArgumentKind::PathOrGroup => {
-                let mut groups = if before[0] == "join_group" { client.list_groups(pattern) } else { client.list_my_groups() };
+                let mut groups = if before[0] == "join_group" {
+                    client.list_groups(pattern)
+                } else {
+                    client.list_my_groups()
+                };
                 first(&mut groups, |group| group.label.to_string())
             }
             ArgumentKind::User if before.len() > 1 => {
                 let asking = before[0].ends_with("_request");
                 match asking {
-                    true => client.list_requests(group).map(|mut pages| first(&mut pages, |r| r.user.label.to_string())),
-                    false => client.list_members(group).map(|mut pages| first(&mut pages, |m| m.user.label.to_string())),
+                    true => client
+                        .list_requests(group)
+                        .map(|mut pages| first(&mut pages, |r| r.user.label.to_string())),
+                    false => client
+                        .list_members(group)
+                        .map(|mut pages| first(&mut pages, |m| m.user.label.to_string())),
                 }
                 .unwrap_or_default()
             }
             ArgumentKind::File => {
                 let files = client.list_files(group, pattern, FileOrder::Name);
-                files.map(|mut pages| first(&mut pages, |file| file.label.to_string())).unwrap_or_default()
+                files
+                    .map(|mut pages| first(&mut pages, |file| file.label.to_string()))
+                    .unwrap_or_default()
             }
             ArgumentKind::Download => {
                 let downloads = client.show_downloads().unwrap_or_default();
-                downloads.iter().filter(|d| d.group.as_str() == group).map(|d| d.file.to_string()).collect()
+                downloads
+                    .iter()
+                    .filter(|d| d.group.as_str() == group)
+                    .map(|d| d.file.to_string())
+                    .collect()
             }
             ArgumentKind::Upload => {
                 let uploads = client.show_uploads().unwrap_or_default();
-                uploads.iter().filter(|u| u.group.as_str() == group).map(|u| u.file.to_string()).collect()
+                uploads
+                    .iter()
+                    .filter(|u| u.group.as_str() == group)
+                    .map(|u| u.file.to_string())
+                    .collect()
             }
             ArgumentKind::Limit => ["upload", "download", "downloads"].map(str::to_owned).to_vec(),
             ArgumentKind::Rate => vec!["off".to_owned()],
-            ArgumentKind::Command => COMMANDS.iter().map(|command| command.name.to_owned()).collect(),
+            ArgumentKind::Command => {
+                COMMANDS.iter().map(|command| command.name.to_owned()).collect()
+            }
             ArgumentKind::User
             | ArgumentKind::Password
             | ArgumentKind::NewPassword
@@ -76,7 +99,12 @@ impl ShellHelper {
 impl Completer for ShellHelper {
     type Candidate = Pair;
 
-    fn complete(&self, line: &str, pos: usize, context: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+    fn complete(
+        &self,
+        line: &str,
+        pos: usize,
+        context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = &line[..pos];
         let start = typed.rfind(|c: char| c.is_whitespace()).map_or(0, |at| at + 1);
         let (before, word) = typed.split_at(start);
@@ -84,7 +112,10 @@ impl Completer for ShellHelper {
             return self.paths.complete(line, pos, context);
         };
         if before.is_empty() {
-            return Ok((start, pairs(COMMANDS.iter().map(|command| format!("{} ", command.name)), word)));
+            return Ok((
+                start,
+                pairs(COMMANDS.iter().map(|command| format!("{} ", command.name)), word),
+            ));
         }
         let Some(spec) = CommandSpec::find(&before[0]) else { return Ok((start, Vec::new())) };
         if let Some(words) = option_words(spec, &before, word) {
@@ -132,7 +163,8 @@ fn first<T: Clone>(pages: &mut Pages<'_, T>, name: impl Fn(&T) -> String) -> Vec
 fn pairs(names: impl Iterator<Item = String>, word: &str) -> Vec<Pair> {
     // A name that cannot be shown as it is could not be typed either.
     let plain = names.filter(|name| name.starts_with(word) && escape(name) == *name);
-    let mut pairs: Vec<Pair> = plain.map(|name| Pair { display: name.trim_end().to_owned(), replacement: name }).collect();
+    let mut pairs: Vec<Pair> =
+        plain.map(|name| Pair { display: name.trim_end().to_owned(), replacement: name }).collect();
     pairs.sort_by(|a, b| a.display.cmp(&b.display));
     pairs
 }
@@ -140,7 +172,11 @@ fn pairs(names: impl Iterator<Item = String>, word: &str) -> Vec<Pair> {
 impl Helper for ShellHelper {}
 
 impl Highlighter for ShellHelper {
-    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, default: bool) -> Cow<'b, str> {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
+        &'s self,
+        prompt: &'p str,
+        default: bool,
+    ) -> Cow<'b, str> {
         // While the history is searched there is another prompt.
         self.bars.fill(prompt).filter(|_| default).map_or(Cow::Borrowed(prompt), Cow::Owned)
     }

@@ -1,7 +1,7 @@
 //! Makes text from elsewhere safe to show at a terminal, also as JSON.
 //!
-//! **Invariant:** what would steer a terminal, hide, or turn text around is written out; which characters these are, [`crate::types`]
-//! says once for logs and terminals.
+//! **Invariant:** what would steer a terminal, hide, or turn text around is written out; which
+//! characters these are, [`crate::types`] says once for logs and terminals.
 
 use crate::types;
 pub(super) use crate::types::escape_json;
@@ -31,9 +31,15 @@ mod tests {
         let text = json!({ "file": hostile, hostile: [hostile] }).to_string();
         let safe = escape_json(&text);
         assert!(!safe.contains(types::is_unsafe), "{safe:?}");
-        assert!(safe.contains("\\u202e") && safe.contains("\\u009b") && safe.contains("\\udb40\\udc41"), "{safe}");
+        assert!(
+            safe.contains("\\u202e") && safe.contains("\\u009b") && safe.contains("\\udb40\\udc41"),
+            "{safe}"
+        );
         let read: Value = serde_json::from_str(&safe).unwrap();
-        assert_eq!((read["file"].as_str(), read[hostile][0].as_str()), (Some(hostile), Some(hostile)));
+        assert_eq!(
+            (read["file"].as_str(), read[hostile][0].as_str()),
+            (Some(hostile), Some(hostile))
+        );
         assert!(matches!(escape_json("{\"file\":\"über\"}"), Cow::Borrowed(_)));
     }
 

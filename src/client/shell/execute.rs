@@ -27,7 +27,8 @@ const DOWNLOADS_MAX: usize = 1000;
 /// How often bars are drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// `wait` rests this many times as long as it takes to look at all downloads; not for less than [`PAUSE_MIN`].
+/// `wait` rests this many times as long as it takes to look at all downloads; not for less than
+/// [`PAUSE_MIN`].
 const LOOK_SHARE: u32 = 10;
 /// See [`LOOK_SHARE`].
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -43,30 +44,48 @@ fn from_home(word: &str) -> Cow<'_, Path> {
 
 impl Shell {
     /// Carries out a command whose number of words has been checked.
-    pub(super) fn execute(&mut self, command: &str, words: &[String], flags: &Flags) -> Result<Answer> {
+    pub(super) fn execute(
+        &mut self,
+        command: &str,
+        words: &[String],
+        flags: &Flags,
+    ) -> Result<Answer> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let client = self.client.clone();
         match (command, words.as_slice()) {
-            ("create_user" | "login" | "logout" | "change_password" | "whoami", _) => self.account(command, &words),
+            ("create_user" | "login" | "logout" | "change_password" | "whoami", _) => {
+                self.account(command, &words)
+            }
             ("list_groups", words) => {
                 let pattern = words.first().map(|word| word.parse()).transpose()?;
                 self.list(command, client.list_groups(pattern), None, &render::GROUPS)
             }
-            ("list_my_groups", _) => self.list(command, client.list_my_groups(), None, &render::MY_GROUPS),
-            ("list_requests", [group]) => self.list(command, client.list_requests(group)?, None, &render::REQUESTS),
-            ("list_members", [group]) => self.list(command, client.list_members(group)?, None, &render::MEMBERS),
-            ("list_files", [group, rest @ ..]) => self.list_files(group, rest.first().copied(), flags),
+            ("list_my_groups", _) => {
+                self.list(command, client.list_my_groups(), None, &render::MY_GROUPS)
+            }
+            ("list_requests", [group]) => {
+                self.list(command, client.list_requests(group)?, None, &render::REQUESTS)
+            }
+            ("list_members", [group]) => {
+                self.list(command, client.list_members(group)?, None, &render::MEMBERS)
+            }
+            ("list_files", [group, rest @ ..]) => {
+                self.list_files(group, rest.first().copied(), flags)
+            }
             ("find", [pattern]) => self.find(pattern, flags),
             ("rename_group", [group, name]) => self.rename_group(group, name),
             ("delete_group", [group]) => self.delete_group(group, flags),
             ("remove_file", [group, file]) => self.remove_file(group, file, flags),
             ("delete_account", _) => self.delete_account(flags),
             ("create_group" | "join_group" | "leave_group", [group]) => self.group(command, group),
-            ("accept_request" | "reject_request" | "remove_member" | "transfer_group", [group, user]) => {
-                self.member(command, group, user)
-            }
+            (
+                "accept_request" | "reject_request" | "remove_member" | "transfer_group",
+                [group, user],
+            ) => self.member(command, group, user),
             ("upload_file", [first, second]) => self.upload(first, second),
-            ("download_file", [group, file, rest @ ..]) => self.download(group, file, rest.first().copied().unwrap_or(".")),
+            ("download_file", [group, file, rest @ ..]) => {
+                self.download(group, file, rest.first().copied().unwrap_or("."))
+            }
             ("show_downloads", _) => Ok(render::downloads(&client.show_downloads()?)),
             ("show_uploads", _) => Ok(render::uploads(&client.show_uploads()?)),
             ("why", [group, file]) => {
@@ -74,9 +93,11 @@ impl Shell {
                 let rows = lines.iter().map(|line| vec![line.clone()]).collect();
                 Ok(Answer::rows(rows, "nothing to tell").with("lines", lines))
             }
-            ("pause_download" | "resume_download" | "cancel_download" | "prioritize" | "stop_share", [group, file]) => {
-                self.file(command, group, file)
-            }
+            (
+                "pause_download" | "resume_download" | "cancel_download" | "prioritize"
+                | "stop_share",
+                [group, file],
+            ) => self.file(command, group, file),
             ("limits", words) => self.limits(words),
             ("limit_download", [group, file, rate]) => self.limit_download(group, file, rate),
             ("trackers", _) => Ok(render::trackers(&client.trackers()?)),
@@ -109,7 +130,9 @@ impl Shell {
                         "; the operator has set this password: choose your own with change_password, before anything else",
                     );
                 }
-                Answer::line(text).with("user", entry.label.as_str()).with("must_change_password", must_change)
+                Answer::line(text)
+                    .with("user", entry.label.as_str())
+                    .with("must_change_password", must_change)
             }
             ("logout", _) => {
                 client.logout()?;
@@ -128,8 +151,12 @@ impl Shell {
 
     fn group(&mut self, command: &str, group: &str) -> Result<Answer> {
         let text = match command {
-            "create_group" => self.client.create_group(group).map(|()| format!("created group {group}")),
-            "join_group" => self.client.join_group(group).map(|()| format!("asked to join {group}")),
+            "create_group" => {
+                self.client.create_group(group).map(|()| format!("created group {group}"))
+            }
+            "join_group" => {
+                self.client.join_group(group).map(|()| format!("asked to join {group}"))
+            }
             _ => self.client.leave_group(group).map(|()| format!("left {group}")),
         }?;
         Ok(Answer::line(text).with("group", group))
@@ -141,7 +168,9 @@ impl Shell {
             Some("size") => FileOrder::Size,
             Some("date") => FileOrder::Date,
             Some(other) => {
-                return Err(ClientError::BadArgument(format!("files are not sorted by {other:?}; name, size or date")));
+                return Err(ClientError::BadArgument(format!(
+                    "files are not sorted by {other:?}; name, size or date"
+                )));
             }
         };
         let (pattern, limit) = (pattern.map(str::parse).transpose()?, parse_limit(flags)?);
@@ -153,7 +182,8 @@ impl Shell {
     }
 
     fn find(&mut self, pattern: &str, flags: &Flags) -> Result<Answer> {
-        let (pattern, limit, columns) = (pattern.parse()?, parse_limit(flags)?, self.file_columns(flags, false));
+        let (pattern, limit, columns) =
+            (pattern.parse()?, parse_limit(flags)?, self.file_columns(flags, false));
         let client = self.client.clone();
         let row = |found: &FoundFile| {
             let mut row = vec![found.group.to_string()];
@@ -169,7 +199,8 @@ impl Shell {
         self.list("find", client.find(pattern), limit, &look)
     }
 
-    /// People want sizes that they can read, and hashes when they ask for them; scripts get all there is.
+    /// People want sizes that they can read, and hashes when they ask for them; scripts get all
+    /// there is.
     fn file_columns(&self, flags: &Flags, with_date: bool) -> FileColumns {
         match self.output.format() {
             Format::Table => FileColumns::People { with_sha1: flags.has("--sha1"), with_date },
@@ -177,13 +208,16 @@ impl Shell {
         }
     }
 
-    /// Asks at a terminal before something is done; a script has to say `--yes` where that cannot be undone. Tells whether to go on.
+    /// Asks at a terminal before something is done; a script has to say `--yes` where that cannot
+    /// be undone. Tells whether to go on.
     fn confirm(&self, what: &str, flags: Option<&Flags>) -> Result<bool> {
         match flags {
             Some(flags) if flags.has("--yes") => Ok(true),
             _ if self.is_at_prompt() => terminal::confirm(&format!("{what}; go on?")),
             None => Ok(true),
-            Some(_) => Err(ClientError::BadArgument(format!("{what}; a script is not asked and has to add --yes"))),
+            Some(_) => Err(ClientError::BadArgument(format!(
+                "{what}; a script is not asked and has to add --yes"
+            ))),
         }
     }
 
@@ -192,11 +226,16 @@ impl Shell {
             return Ok(unchanged());
         }
         self.client.rename_group(group, name)?;
-        Ok(Answer::line(format!("{group} is now called {name}")).with("group", group).with("name", name))
+        Ok(Answer::line(format!("{group} is now called {name}"))
+            .with("group", group)
+            .with("name", name))
     }
 
     fn delete_group(&mut self, group: &str, flags: &Flags) -> Result<Answer> {
-        if !self.confirm(&format!("this deletes {group} for all its members, with all its shares"), Some(flags))? {
+        if !self.confirm(
+            &format!("this deletes {group} for all its members, with all its shares"),
+            Some(flags),
+        )? {
             return Ok(unchanged());
         }
         self.client.delete_group(group)?;
@@ -204,16 +243,22 @@ impl Shell {
     }
 
     fn remove_file(&mut self, group: &str, file: &str, flags: &Flags) -> Result<Answer> {
-        if !self.confirm(&format!("this removes {file} from {group}, whoever offers it"), Some(flags))? {
+        if !self
+            .confirm(&format!("this removes {file} from {group}, whoever offers it"), Some(flags))?
+        {
             return Ok(unchanged());
         }
         self.client.remove_file(group, file)?;
-        Ok(Answer::line(format!("removed {file} from {group}")).with("group", group).with("file", file))
+        Ok(Answer::line(format!("removed {file} from {group}"))
+            .with("group", group)
+            .with("file", file))
     }
 
     fn delete_account(&mut self, flags: &Flags) -> Result<Answer> {
         let user = self.client.whoami()?.label;
-        let what = format!("this deletes the account {user}, all its memberships and everything that it offers");
+        let what = format!(
+            "this deletes the account {user}, all its memberships and everything that it offers"
+        );
         if !self.confirm(&what, Some(flags))? {
             return Ok(unchanged());
         }
@@ -224,10 +269,18 @@ impl Shell {
     fn member(&mut self, command: &str, group: &str, user: &str) -> Result<Answer> {
         let client = &self.client;
         let text = match command {
-            "accept_request" => client.accept_request(group, user).map(|()| format!("accepted {user} into {group}")),
-            "reject_request" => client.reject_request(group, user).map(|()| format!("rejected {user} for {group}")),
-            "remove_member" => client.remove_member(group, user).map(|()| format!("removed {user} from {group}")),
-            _ => client.transfer_group(group, user).map(|()| format!("{group} now belongs to {user}")),
+            "accept_request" => {
+                client.accept_request(group, user).map(|()| format!("accepted {user} into {group}"))
+            }
+            "reject_request" => {
+                client.reject_request(group, user).map(|()| format!("rejected {user} for {group}"))
+            }
+            "remove_member" => {
+                client.remove_member(group, user).map(|()| format!("removed {user} from {group}"))
+            }
+            _ => client
+                .transfer_group(group, user)
+                .map(|()| format!("{group} now belongs to {user}")),
         }?;
         Ok(Answer::line(text).with("group", group).with("user", user))
     }
@@ -235,11 +288,21 @@ impl Shell {
     fn file(&mut self, command: &str, group: &str, file: &str) -> Result<Answer> {
         let client = &self.client;
         let text = match command {
-            "pause_download" => client.pause_download(group, file).map(|()| format!("paused {file} in {group}")),
-            "resume_download" => client.resume_download(group, file).map(|()| format!("resumed {file} in {group}")),
-            "cancel_download" => client.cancel_download(group, file).map(|()| format!("cancelled {file} in {group}")),
-            "prioritize" => client.prioritize(group, file).map(|()| format!("{file} in {group} goes first")),
-            _ => client.stop_share(group, file).map(|()| format!("stopped sharing {file} in {group}")),
+            "pause_download" => {
+                client.pause_download(group, file).map(|()| format!("paused {file} in {group}"))
+            }
+            "resume_download" => {
+                client.resume_download(group, file).map(|()| format!("resumed {file} in {group}"))
+            }
+            "cancel_download" => {
+                client.cancel_download(group, file).map(|()| format!("cancelled {file} in {group}"))
+            }
+            "prioritize" => {
+                client.prioritize(group, file).map(|()| format!("{file} in {group} goes first"))
+            }
+            _ => client
+                .stop_share(group, file)
+                .map(|()| format!("stopped sharing {file} in {group}")),
         }?;
         Ok(Answer::line(text).with("group", group).with("file", file))
     }
@@ -265,32 +328,43 @@ impl Shell {
             _ => {}
         }
         let mine = self.client.list_my_groups().all()?;
-        let is_mine = |word: &str| mine.iter().any(|g| g.label.as_str() == word && matches!(g.part, Part::Member | Part::Owner));
+        let is_mine = |word: &str| {
+            mine.iter()
+                .any(|g| g.label.as_str() == word && matches!(g.part, Part::Member | Part::Owner))
+        };
         Ok(if !is_mine(second) && is_mine(first) { (second, first) } else { (first, second) })
     }
 
     fn download(&mut self, group: &str, file: &str, destination: &str) -> Result<Answer> {
         let mut bar = HashBar::new(&self.output, "comparing");
         self.interrupts.clear();
-        let (interrupts, held, client, output) = (&mut self.interrupts, &mut self.held, &self.client, &self.output);
+        let (interrupts, held, client, output) =
+            (&mut self.interrupts, &mut self.held, &self.client, &self.output);
         let mut is_comparing = false;
-        let handle = client.download_file_soon(group, file, &from_home(destination), &mut |done, len| {
-            if !std::mem::replace(&mut is_comparing, true) {
-                // That may take long: what was begun before does not wait for it.
-                held.release(client, output);
-            }
-            bar.draw(done, len);
-            !interrupts.is_interrupted()
-        })?;
+        let handle =
+            client.download_file_soon(group, file, &from_home(destination), &mut |done, len| {
+                if !std::mem::replace(&mut is_comparing, true) {
+                    // That may take long: what was begun before does not wait for it.
+                    held.release(client, output);
+                }
+                bar.draw(done, len);
+                !interrupts.is_interrupted()
+            })?;
         let status = handle.status();
         let path = status.path.to_string_lossy().into_owned();
         let text = match status.phase {
             DownloadPhase::Queued(place) => {
-                format!("{} from {} to {path} waits for other downloads, at place {place}", status.file, status.group)
+                format!(
+                    "{} from {} to {path} waits for other downloads, at place {place}",
+                    status.file, status.group
+                )
             }
             _ => format!("downloading {} from {} to {path}", status.file, status.group),
         };
-        Ok(Answer::line(text).with("group", status.group.as_str()).with("file", status.file.as_str()).with("path", path))
+        Ok(Answer::line(text)
+            .with("group", status.group.as_str())
+            .with("file", status.file.as_str())
+            .with("path", path))
     }
 
     fn limits(&self, words: &[&str]) -> Result<Answer> {
@@ -315,7 +389,10 @@ impl Shell {
             Some(rate) => format!("{file} in {group} is limited to {}/s", human_bytes(rate.get())),
             None => format!("{file} in {group} has no limit of its own"),
         };
-        Ok(Answer::line(text).with("group", group).with("file", file).with("limit", rate.map(Rate::get)))
+        Ok(Answer::line(text)
+            .with("group", group)
+            .with("file", file)
+            .with("limit", rate.map(Rate::get)))
     }
 
     fn wait(&mut self, seconds: Option<&str>) -> Result<Answer> {
@@ -324,7 +401,8 @@ impl Shell {
         Ok(Answer::default().with("downloads", ended))
     }
 
-    /// Waits until no download runs, and tells of each as it ends; fails if one failed, paused itself, or time ran out.
+    /// Waits until no download runs, and tells of each as it ends; fails if one failed, paused
+    /// itself, or time ran out.
     pub(super) fn wait_for_downloads(&mut self, until: Option<Instant>) -> Result<Vec<Value>> {
         self.interrupts.clear();
         let events = self.client.subscribe();
@@ -350,25 +428,36 @@ impl Shell {
             }
             bars.draw(&running.iter().collect::<Vec<_>>());
             let draw = bars.is_visible().then(|| Instant::now() + DRAW_INTERVAL);
-            // Events wake us; a subscriber may lose some when there are very many, so a second is the longest sleep.
+            // Events wake us; a subscriber may lose some when there are very many, so a second is
+            // the longest sleep.
             let soon = draw.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
-            match self.interrupts.wait(Some(&events), Some(until.map_or(soon, |until| until.min(soon)))) {
+            match self
+                .interrupts
+                .wait(Some(&events), Some(until.map_or(soon, |until| until.min(soon))))
+            {
                 Woken::Interrupt => return Err(ClientError::Interrupted),
                 Woken::Event => {
-                    // Where thousands of downloads end within seconds, looking at all of them at each end would take a core.
+                    // Where thousands of downloads end within seconds, looking at all of them at
+                    // each end would take a core.
                     let pause = looked.elapsed() * LOOK_SHARE;
-                    if pause > PAUSE_MIN && self.interrupts.wait(None, Some(Instant::now() + pause)) == Woken::Interrupt {
+                    if pause > PAUSE_MIN
+                        && self.interrupts.wait(None, Some(Instant::now() + pause))
+                            == Woken::Interrupt
+                    {
                         return Err(ClientError::Interrupted);
                     }
                     events.try_iter().for_each(drop);
                 }
-                Woken::Time if until.is_some_and(|until| Instant::now() >= until) => return Err(ClientError::TimedOut),
+                Woken::Time if until.is_some_and(|until| Instant::now() >= until) => {
+                    return Err(ClientError::TimedOut);
+                }
                 Woken::Time => {}
             }
         }
     }
 
-    /// `seed` and `sleep`: lets the client work. An interrupt is how `seed` is meant to end, and cuts a `sleep` short.
+    /// `seed` and `sleep`: lets the client work. An interrupt is how `seed` is meant to end, and
+    /// cuts a `sleep` short.
     fn rest(&mut self, seconds: Option<&str>, is_seed: bool) -> Result<Answer> {
         let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
         self.interrupts.clear();
@@ -386,26 +475,37 @@ impl Shell {
         }
     }
 
-    /// Adds passwords that were left out at a terminal; new ones are asked for twice, as nobody sees what is typed.
+    /// Adds passwords that were left out at a terminal; new ones are asked for twice, as nobody
+    /// sees what is typed.
     pub(super) fn ask_passwords(&mut self, words: &mut Vec<String>) -> Result<()> {
-        let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else { return Ok(()) };
+        let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else {
+            return Ok(());
+        };
         let missing: Vec<_> = spec.arguments.iter().skip(words.len() - 1).collect();
         if missing.is_empty() || !missing.iter().all(|argument| argument.kind.is_secret()) {
             return Ok(());
         }
         for argument in missing {
             self.interrupts.clear();
-            let what = if argument.name == "password" { "password".to_owned() } else { format!("{} password", argument.name) };
+            let what = if argument.name == "password" {
+                "password".to_owned()
+            } else {
+                format!("{} password", argument.name)
+            };
             let mut word = terminal::ask_password(&what)?;
             let again = match argument.kind {
-                ArgumentKind::NewPassword => Some(terminal::ask_password(&format!("{what} again"))?),
+                ArgumentKind::NewPassword => {
+                    Some(terminal::ask_password(&format!("{what} again"))?)
+                }
                 _ => None,
             };
             if self.interrupts.is_interrupted() {
                 return Err(ClientError::Interrupted);
             }
             if again.is_some_and(|again| again != word) {
-                return Err(ClientError::BadArgument("the two passwords differ; nothing was changed, try again".into()));
+                return Err(ClientError::BadArgument(
+                    "the two passwords differ; nothing was changed, try again".into(),
+                ));
             }
             words.push(std::mem::take(&mut *word));
         }
@@ -416,9 +516,15 @@ impl Shell {
 fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<Value>> {
     match (failed, stuck) {
         (0, None) => Ok(told),
-        (0, Some(stuck)) => Err(ClientError::DownloadFailed(format!("{stuck}; resume_download goes on"))),
-        (1, _) => Err(ClientError::DownloadFailed("a download failed; resume_download tries again".into())),
-        (count, _) => Err(ClientError::DownloadFailed(format!("{count} downloads failed; resume_download tries again"))),
+        (0, Some(stuck)) => {
+            Err(ClientError::DownloadFailed(format!("{stuck}; resume_download goes on")))
+        }
+        (1, _) => Err(ClientError::DownloadFailed(
+            "a download failed; resume_download tries again".into(),
+        )),
+        (count, _) => Err(ClientError::DownloadFailed(format!(
+            "{count} downloads failed; resume_download tries again"
+        ))),
     }
 }
 
@@ -429,7 +535,11 @@ fn unchanged() -> Answer {
 
 /// Reads how many entries are to be shown at most.
 fn parse_limit(flags: &Flags) -> Result<Option<usize>> {
-    let wrong = |text: &str| ClientError::BadArgument(format!("{text:?} is not a number of lines; give one, as --limit 20"));
+    let wrong = |text: &str| {
+        ClientError::BadArgument(format!(
+            "{text:?} is not a number of lines; give one, as --limit 20"
+        ))
+    };
     flags.value("--limit").map(|text| text.parse::<usize>().map_err(|_| wrong(text))).transpose()
 }
 
@@ -447,8 +557,12 @@ pub(super) fn parse_count(text: &str) -> Result<usize> {
 /// Reads a number of seconds, perhaps with a fraction.
 fn parse_seconds(text: &str) -> Result<Duration> {
     match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(ClientError::BadArgument(format!("{text:?} is not a number of seconds; give one, as 2.5"))),
+        Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err(ClientError::BadArgument(format!(
+            "{text:?} is not a number of seconds; give one, as 2.5"
+        ))),
     }
 }
 
@@ -461,7 +575,8 @@ fn help(command: Option<&str>) -> Result<Answer> {
     };
     let rows = shown.iter().map(|spec| vec![spec.usage(), spec.summary.to_owned()]).collect();
     let value = |spec: &&CommandSpec| serde_json::json!({ "command": spec.name, "usage": spec.usage(), "summary": spec.summary });
-    Ok(Answer::rows(rows, "no commands").with("commands", shown.iter().map(value).collect::<Vec<_>>()))
+    Ok(Answer::rows(rows, "no commands")
+        .with("commands", shown.iter().map(value).collect::<Vec<_>>()))
 }
 
 #[cfg(test)]
@@ -479,7 +594,10 @@ mod tests {
 
     #[test]
     fn counts_are_plain_numbers() {
-        assert_eq!((parse_count("3").unwrap(), parse_count("off").unwrap(), parse_count("0").unwrap()), (3, 0, 0));
+        assert_eq!(
+            (parse_count("3").unwrap(), parse_count("off").unwrap(), parse_count("0").unwrap()),
+            (3, 0, 0)
+        );
         for bad in ["-1", "x", "", "1.5", "1001", "many"] {
             assert!(parse_count(bad).is_err(), "{bad}");
         }

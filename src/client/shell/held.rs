@@ -1,7 +1,8 @@
-//! Answers to downloads that were begun and are not durable yet: in a script the next lines' downloads share their wait for the disk.
+//! Answers to downloads that were begun and are not durable yet: in a script the next lines'
+//! downloads share their wait for the disk.
 //!
-//! **Invariant:** an answer is written once what it says is durable, or as a failure if it is not; what is to be told of downloads meanwhile is
-//! told behind it.
+//! **Invariant:** an answer is written once what it says is durable, or as a failure if it is not;
+//! what is to be told of downloads meanwhile is told behind it.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,8 @@ impl Held {
 
     /// Tells whether no more is to be held back.
     pub(super) fn is_due(&self) -> bool {
-        self.answers.len() >= HELD_MAX || self.since.is_some_and(|since| since.elapsed() >= HELD_FOR)
+        self.answers.len() >= HELD_MAX
+            || self.since.is_some_and(|since| since.elapsed() >= HELD_FOR)
     }
 
     /// Makes durable what was begun, and says so; then what is to be told of downloads.

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::options::Arguments;
 use crate::client::ClientError;
 
-/// Bytes in one line: a command of a few long paths; a stream without line ends is not swallowed whole.
+/// Bytes in one line: a command of a few long paths; a stream without line ends is not swallowed
+/// whole.
 const LINE_LEN_MAX: usize = 1 << 20;
 /// Bytes for which there is room from the start: two passwords and what belongs to them.
 const LINE_LEN_USUAL: usize = 4 << 10;
@@ -44,8 +45,8 @@ impl Lines {
 }
 
 impl Input {
-    /// Chooses by the command line: the script, then every `-c`, else stdin. There is a prompt only where both sides are a
-    /// terminal and people read the answers.
+    /// Chooses by the command line: the script, then every `-c`, else stdin. There is a prompt only
+    /// where both sides are a terminal and people read the answers.
     ///
     /// # Errors
     /// A script that cannot be read.
@@ -57,13 +58,17 @@ impl Input {
             return coming(io::stdin()).map(Self::Lines);
         }
         if let (Some(path), true) = (&arguments.script, arguments.commands.is_empty()) {
-            let file = File::open(path).map_err(|e| ClientError::path(path, format!("cannot read the script: {e}")))?;
+            let file = File::open(path)
+                .map_err(|e| ClientError::path(path, format!("cannot read the script: {e}")))?;
             return coming(file).map(Self::Lines);
         }
         let mut lines = Vec::new();
         if let Some(path) = &arguments.script {
             let text = std::fs::read_to_string(path);
-            let text = Zeroizing::new(text.map_err(|e| ClientError::path(path, format!("cannot read the script: {e}")))?);
+            let text =
+                Zeroizing::new(text.map_err(|e| {
+                    ClientError::path(path, format!("cannot read the script: {e}"))
+                })?);
             lines.extend(text.lines().map(|line| Zeroizing::new(line.to_owned())));
         }
         lines.extend(arguments.commands.iter().cloned().map(Zeroizing::new));
@@ -83,18 +88,28 @@ fn read_lines(mut stream: impl BufRead, sender: &Sender<Line>) {
     loop {
         // Room for every password, so that no copy is left behind where the line has grown.
         let mut bytes = Vec::with_capacity(LINE_LEN_USUAL);
-        let line = match io::Read::take(&mut stream, LINE_LEN_MAX as u64).read_until(b'\n', &mut bytes) {
-            Ok(0) => return,
-            Ok(LINE_LEN_MAX) if bytes.last() != Some(&b'\n') => Err("a line is too long; no command needs a mebibyte".to_owned()),
-            Ok(_) => {
-                let end = bytes.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |last| last + 1);
-                bytes.truncate(end);
-                String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| "a line is not UTF-8; write it so".to_owned())
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => Err(format!("cannot read commands: {e}")),
-        };
-        let is_end = line.as_ref().is_err_and(|text| text.starts_with("cannot") || text.contains("too long"));
+        let line =
+            match io::Read::take(&mut stream, LINE_LEN_MAX as u64).read_until(b'\n', &mut bytes) {
+                Ok(0) => return,
+                Ok(LINE_LEN_MAX) if bytes.last() != Some(&b'\n') => {
+                    Err("a line is too long; no command needs a mebibyte".to_owned())
+                }
+                Ok(_) => {
+                    let end = bytes
+                        .iter()
+                        .rposition(|b| !matches!(b, b'\n' | b'\r'))
+                        .map_or(0, |last| last + 1);
+                    bytes.truncate(end);
+                    String::from_utf8(bytes)
+                        .map(Zeroizing::new)
+                        .map_err(|_| "a line is not UTF-8; write it so".to_owned())
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => Err(format!("cannot read commands: {e}")),
+            };
+        let is_end = line
+            .as_ref()
+            .is_err_and(|text| text.starts_with("cannot") || text.contains("too long"));
         if sender.send(line).is_err() || is_end {
             return;
         }

@@ -1,7 +1,7 @@
 //! Signals as values.
 //!
-//! **Invariant:** no signal ends the process by itself once this has started; a second request to end, while the first is being
-//! carried out, does.
+//! **Invariant:** no signal ends the process by itself once this has started; a second request to
+//! end, while the first is being carried out, does.
 
 use std::io;
 use std::sync::Arc;
@@ -61,12 +61,14 @@ impl Interrupts {
         Ok(Self { receiver, ended: false, on_break, on_end })
     }
 
-    /// Has `work` done on the thread "signals" at each signal, for a main thread that waits for a tracker. It must not block.
+    /// Has `work` done on the thread "signals" at each signal, for a main thread that waits for a
+    /// tracker. It must not block.
     pub(super) fn on_break(&self, work: impl Fn() + Send + 'static) {
         *self.on_break.lock() = Some(Box::new(work));
     }
 
-    /// Has `work` done on the thread "signals" when the program is to end, for a main thread that waits for keys.
+    /// Has `work` done on the thread "signals" when the program is to end, for a main thread that
+    /// waits for keys.
     pub(super) fn on_end(&self, work: impl FnOnce() + Send + 'static) {
         *self.on_end.lock() = Some(Box::new(work));
     }
@@ -104,7 +106,11 @@ impl Interrupts {
     }
 
     /// Waits for a signal, an event, or the time.
-    pub(super) fn wait(&mut self, events: Option<&Receiver<ClientEvent>>, until: Option<Instant>) -> Woken {
+    pub(super) fn wait(
+        &mut self,
+        events: Option<&Receiver<ClientEvent>>,
+        until: Option<Instant>,
+    ) -> Woken {
         if self.ended {
             return Woken::Interrupt;
         }
@@ -123,12 +129,19 @@ impl Interrupts {
     }
 }
 
-fn take_signals(signals: &mut Signals, sender: &Sender<Interrupt>, on_break: &OnBreak, on_end: &OnEnd) {
+fn take_signals(
+    signals: &mut Signals,
+    sender: &Sender<Interrupt>,
+    on_break: &OnBreak,
+    on_end: &OnEnd,
+) {
     let mut last_end: Option<Instant> = None;
     for signal in signals.forever() {
         let interrupt = if signal == SIGINT { Interrupt::Break } else { Interrupt::End };
         if interrupt == Interrupt::End
-            && last_end.replace(Instant::now()).is_some_and(|at| at.elapsed() < Duration::from_secs(30))
+            && last_end
+                .replace(Instant::now())
+                .is_some_and(|at| at.elapsed() < Duration::from_secs(30))
         {
             std::process::exit(128 + signal);
         }

@@ -1,9 +1,11 @@
 //! Listings: written page by page as they come, for people, scripts and readers of JSON.
 //!
-//! **Invariant:** what is written of a listing is one page at most behind what was asked for, and one page is all that is held. A
-//! listing that fails in the middle says so behind what was written.
+//! **Invariant:** what is written of a listing is one page at most behind what was asked for, and
+//! one page is all that is held. A listing that fails in the middle says so behind what was
+//! written.
 //!
-//! In JSON a listing is one object on one line like every result; `ok` comes last, as it is known last.
+//! In JSON a listing is one object on one line like every result; `ok` comes last, as it is known
+//! last.
 
 use serde_json::Value;
 
@@ -28,7 +30,8 @@ impl Shell {
     /// Writes a listing, up to `limit` entries.
     ///
     /// # Errors
-    /// What went wrong before anything was written. Later failures are written, and noted in the answer.
+    /// What went wrong before anything was written. Later failures are written, and noted in the
+    /// answer.
     pub(super) fn list<T>(
         &mut self,
         command: &str,
@@ -47,7 +50,8 @@ impl Shell {
         let mut left = limit.unwrap_or(usize::MAX);
         let mut more = false;
         for page in pages {
-            let page = if self.interrupts.is_interrupted() { Err(ClientError::Interrupted) } else { page };
+            let page =
+                if self.interrupts.is_interrupted() { Err(ClientError::Interrupted) } else { page };
             match page {
                 Ok(entries) => {
                     more = entries.len() > left;
@@ -57,7 +61,11 @@ impl Shell {
                 }
                 Err(error) => {
                     writer.fail(&error);
-                    return Ok(Answer { is_written: true, failed: Some(error), ..Answer::default() });
+                    return Ok(Answer {
+                        is_written: true,
+                        failed: Some(error),
+                        ..Answer::default()
+                    });
                 }
             }
             if more || output.is_closed() {
@@ -80,7 +88,8 @@ struct Writer<'a, T> {
 
 impl<'a, T> Writer<'a, T> {
     fn new(output: &'a Output, command: &'a str, look: &'a Look<'a, T>) -> Self {
-        let object = (output.format() == Format::Json).then(|| output.open_object(command, look.field));
+        let object =
+            (output.format() == Format::Json).then(|| output.open_object(command, look.field));
         Self { output, command, look, object, count: 0 }
     }
 
@@ -94,7 +103,9 @@ impl<'a, T> Writer<'a, T> {
 
     fn end(self, more: bool) {
         match self.object {
-            Some(object) => object.close([("more".to_owned(), more.into()), ("ok".to_owned(), true.into())]),
+            Some(object) => {
+                object.close([("more".to_owned(), more.into()), ("ok".to_owned(), true.into())])
+            }
             None if self.count == 0 => self.output.rows(&[vec![self.look.none.to_owned()]]),
             None => {}
         }
@@ -102,7 +113,8 @@ impl<'a, T> Writer<'a, T> {
 
     fn fail(self, error: &ClientError) {
         match self.object {
-            Some(object) => object.close([("ok".to_owned(), false.into())].into_iter().chain(error_fields(error))),
+            Some(object) => object
+                .close([("ok".to_owned(), false.into())].into_iter().chain(error_fields(error))),
             None => self.output.failure(Some(self.command), error),
         }
     }

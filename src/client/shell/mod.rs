@@ -1,10 +1,11 @@
 //! The program around a [`Client`]: command line, prompt, scripts, output and exit status.
 //!
-//! **Invariant:** every command comes from the one table, [`COMMANDS`]: its words, usage, help and completion cannot differ. What
-//! came from the network is escaped before it is shown.
+//! **Invariant:** every command comes from the one table, [`COMMANDS`]: its words, usage, help and
+//! completion cannot differ. What came from the network is escaped before it is shown.
 //!
-//! Threads: commands run on the main thread; "announcer" prints what happens by itself; "signals" turns signals into values;
-//! "input" reads a piped stdin, so that a signal is noticed while it is silent; "bars" has progress drawn at the prompt.
+//! Threads: commands run on the main thread; "announcer" prints what happens by itself; "signals"
+//! turns signals into values; "input" reads a piped stdin, so that a signal is noticed while it is
+//! silent; "bars" has progress drawn at the prompt.
 
 mod announce;
 mod answer;
@@ -56,7 +57,8 @@ pub const EXIT_USAGE: u8 = 2;
 /// Exit status: no tracker could be reached.
 pub const EXIT_NO_TRACKER: u8 = 3;
 
-/// Runs the client program with these command line arguments, the program's name first; returns its exit status.
+/// Runs the client program with these command line arguments, the program's name first; returns its
+/// exit status.
 ///
 /// # Blocking
 /// Until the user, the end of the input or a signal ends it.
@@ -86,7 +88,8 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
     };
     let output = Output::new(format);
     // Before any other thread starts: none of them is to be ended by a signal.
-    let interrupts = Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
+    let interrupts =
+        Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
     let client = Client::start(arguments.config()?)?;
     output.listening(client.address(), client.device());
     if !client.wait_for_tracker(FIRST_TRACKER_TIMEOUT) {
@@ -102,12 +105,14 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
     })
 }
 
-/// Logs to stderr; at a prompt only what somebody must act on, as it would garble the line being edited.
+/// Logs to stderr; at a prompt only what somebody must act on, as it would garble the line being
+/// edited.
 fn start_log(arguments: &Arguments, interactive: bool) {
     let default = if interactive { LevelFilter::Error } else { LevelFilter::Warn };
     let mut builder = env_logger::Builder::new();
     builder.filter_level(default);
-    // As the builder would, but what came from the network is in many a message, and stderr may be a terminal.
+    // As the builder would, but what came from the network is in many a message, and stderr may be
+    // a terminal.
     builder.format(|out, record| {
         let (style, time) = (out.default_level_style(record.level()), out.timestamp());
         let text = escape(&record.args().to_string());

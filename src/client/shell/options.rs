@@ -28,14 +28,16 @@ pub(super) enum OnError {
                   Exit status: 0 all well, 1 a command or download failed, 2 wrong usage, 3 no tracker could be reached."
 )]
 pub(super) struct Arguments {
-    /// Address to listen on (port 0: any free one) and the file that names the trackers; or each as IP and port.
+    /// Address to listen on (port 0: any free one) and the file that names the trackers; or each as
+    /// IP and port.
     #[arg(required = true, num_args = 2..=4, value_name = "ADDRESSES")]
     addresses: Vec<String>,
-    /// Directory of this device's state: identity, shares, downloads [default: one for each address, below the platform's data
-    /// directory]
+    /// Directory of this device's state: identity, shares, downloads [default: one for each
+    /// address, below the platform's data directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The network's fingerprint, as a tracker prints it at its start (sha256:...): its trackers are trusted, and no others
+    /// The network's fingerprint, as a tracker prints it at its start (sha256:...): its trackers
+    /// are trusted, and no others
     #[arg(long, value_name = "FINGERPRINT")]
     network: Option<Fingerprint>,
     /// What is logged on stderr: error, warn, info, debug, or a filter as in RUST_LOG
@@ -56,7 +58,8 @@ pub(super) struct Arguments {
     /// Reads commands from a file instead of stdin
     #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,
-    /// Carries out one command; may be repeated. Others on this machine can read it: passwords are safer in a pipe or a --script
+    /// Carries out one command; may be repeated. Others on this machine can read it: passwords are
+    /// safer in a pipe or a --script
     #[arg(short = 'c', value_name = "COMMAND", allow_hyphen_values = true)]
     pub(super) commands: Vec<String>,
     /// What happens when a command fails, unless commands are typed
@@ -73,16 +76,24 @@ impl Arguments {
     /// # Errors
     /// One line that says what is wrong with an address or the tracker file.
     pub(super) fn config(&self) -> Result<ClientConfig, ClientError> {
-        let (listen, trackers) = match &self.addresses[..] {
-            [listen, file] => (parse_address(listen)?, read_trackers(Path::new(file))?),
-            [ip, port, tracker_ip, tracker_port] => {
-                let tracker = TrackerAddress::new(tracker_ip, parse_port(tracker_port)?);
-                let tracker = tracker.map_err(|e| ClientError::BadArgument(format!("{e}; give the tracker's IP and port")))?;
-                let ip: IpAddr = ip.parse().map_err(|_| bad(format!("{ip:?} is not an IP address to listen on")))?;
-                (SocketAddr::new(ip, parse_port(port)?), TrackerInfo::single(tracker))
-            }
-            _ => return Err(bad("give <ip:port> <tracker_info.txt>, or <ip> <port> <tracker ip> <tracker port>".into())),
-        };
+        let (listen, trackers) =
+            match &self.addresses[..] {
+                [listen, file] => (parse_address(listen)?, read_trackers(Path::new(file))?),
+                [ip, port, tracker_ip, tracker_port] => {
+                    let tracker = TrackerAddress::new(tracker_ip, parse_port(tracker_port)?);
+                    let tracker = tracker.map_err(|e| {
+                        ClientError::BadArgument(format!("{e}; give the tracker's IP and port"))
+                    })?;
+                    let ip: IpAddr = ip
+                        .parse()
+                        .map_err(|_| bad(format!("{ip:?} is not an IP address to listen on")))?;
+                    (SocketAddr::new(ip, parse_port(port)?), TrackerInfo::single(tracker))
+                }
+                _ => return Err(bad(
+                    "give <ip:port> <tracker_info.txt>, or <ip> <port> <tracker ip> <tracker port>"
+                        .into(),
+                )),
+            };
         let mut config = ClientConfig::new(listen, trackers);
         config.threads = self.threads.map(usize::from);
         config.network = self.network;
@@ -112,12 +123,15 @@ fn parse_port(text: &str) -> Result<u16, ClientError> {
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, ClientError> {
-    let wrong = || bad(format!("{text:?} is not an address to listen on; give <ip:port>, as 127.0.0.1:6001"));
+    let wrong = || {
+        bad(format!("{text:?} is not an address to listen on; give <ip:port>, as 127.0.0.1:6001"))
+    };
     text.parse().or_else(|_| text.to_socket_addrs().map_err(|_| wrong())?.next().ok_or_else(wrong))
 }
 
 fn read_trackers(path: &Path) -> Result<TrackerInfo, ClientError> {
-    let text = std::fs::read_to_string(path).map_err(|e| ClientError::path(path, format!("cannot read it: {e}")))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ClientError::path(path, format!("cannot read it: {e}")))?;
     TrackerInfo::parse(&text).map_err(|e| ClientError::path(path, e.to_string()))
 }
 
@@ -134,33 +148,68 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t.txt");
         std::fs::write(&file, "127.0.0.1:5000\n").unwrap();
-        let config = parse(&["127.0.0.1:6001", file.to_str().unwrap(), "--threads", "3"]).unwrap().config().unwrap();
-        assert_eq!((config.listen.to_string().as_str(), config.threads), ("127.0.0.1:6001", Some(3)));
+        let config = parse(&["127.0.0.1:6001", file.to_str().unwrap(), "--threads", "3"])
+            .unwrap()
+            .config()
+            .unwrap();
+        assert_eq!(
+            (config.listen.to_string().as_str(), config.threads),
+            ("127.0.0.1:6001", Some(3))
+        );
         let config = parse(&["--json", "::1", "0", "10.0.0.1", "7000"]).unwrap().config().unwrap();
         assert_eq!(config.listen.to_string(), "[::1]:0");
         assert_eq!(config.trackers.get(1).unwrap().to_string(), "10.0.0.1:7000");
-        let arguments = parse(&["127.0.0.1:0", "t", "-c", "whoami", "-c", "exit", "--on-error", "stop"]).unwrap();
+        let arguments =
+            parse(&["127.0.0.1:0", "t", "-c", "whoami", "-c", "exit", "--on-error", "stop"])
+                .unwrap();
         assert_eq!((arguments.commands.len(), arguments.on_error), (2, OnError::Stop));
     }
 
     #[test]
     fn limits_are_taken_and_nonsense_is_refused() {
-        let config = |words: &[&str]| parse(&[words, &["::1", "0", "10.0.0.1", "7000"]].concat()).map(|a| a.config().unwrap());
+        let config = |words: &[&str]| {
+            parse(&[words, &["::1", "0", "10.0.0.1", "7000"]].concat()).map(|a| a.config().unwrap())
+        };
         let plain = config(&[]).unwrap();
         assert_eq!((plain.limits, plain.downloads_max), (Limits::default(), DOWNLOADS_MAX));
-        let some = config(&["--upload-limit", "5M", "--download-limit", "1.5MB/s", "--max-downloads", "3"]).unwrap();
+        let some = config(&[
+            "--upload-limit",
+            "5M",
+            "--download-limit",
+            "1.5MB/s",
+            "--max-downloads",
+            "3",
+        ])
+        .unwrap();
         let rates = [some.limits.upload, some.limits.download].map(|rate| rate.map(Rate::get));
         assert_eq!((rates, some.downloads_max), ([Some(5_000_000), Some(1_500_000)], 3));
-        assert_eq!(config(&["--max-downloads", "0", "--upload-limit", "off"]).unwrap().downloads_max, 0);
-        for bad in [["--upload-limit", "fast"], ["--download-limit", "5K"], ["--max-downloads", "-1"], ["--max-downloads", "x"]] {
+        assert_eq!(
+            config(&["--max-downloads", "0", "--upload-limit", "off"]).unwrap().downloads_max,
+            0
+        );
+        for bad in [
+            ["--upload-limit", "fast"],
+            ["--download-limit", "5K"],
+            ["--max-downloads", "-1"],
+            ["--max-downloads", "x"],
+        ] {
             assert!(config(&bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn wrong_usage_is_named() {
-        assert!(parse(&[]).is_err() && parse(&["one"]).is_err() && parse(&["1", "2", "3", "4", "5"]).is_err());
-        for words in [&["x", "y"][..], &["127.0.0.1:0", "/nowhere"], &["127.0.0.1", "0", "h"], &["127.0.0.1", "z", "h", "1"]] {
+        assert!(
+            parse(&[]).is_err()
+                && parse(&["one"]).is_err()
+                && parse(&["1", "2", "3", "4", "5"]).is_err()
+        );
+        for words in [
+            &["x", "y"][..],
+            &["127.0.0.1:0", "/nowhere"],
+            &["127.0.0.1", "0", "h"],
+            &["127.0.0.1", "z", "h", "1"],
+        ] {
             let error = parse(words).unwrap().config().unwrap_err().to_string();
             assert!(!error.contains('\n'), "{error}");
         }

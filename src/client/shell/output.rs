@@ -1,6 +1,7 @@
 //! Where results go: stdout, as plain lines, an aligned table, or JSON; errors on stderr.
 //!
-//! **Invariant:** every text is escaped, every line is whole, and a reader that has gone away ends the output quietly.
+//! **Invariant:** every text is escaped, every line is whole, and a reader that has gone away ends
+//! the output quietly.
 //!
 //! Shared by the thread that runs commands and the announcer.
 
@@ -36,7 +37,8 @@ type Printer = Box<dyn ExternalPrinter + Send>;
 pub(super) struct Output {
     format: Format,
     shared: Arc<Mutex<Shared>>,
-    /// Prints above the line being edited. It waits for the editor when that is busy, so nothing else waits for its lock.
+    /// Prints above the line being edited. It waits for the editor when that is busy, so nothing
+    /// else waits for its lock.
     printer: Arc<Mutex<Option<Printer>>>,
     /// Held while a line is written, also one that is written in parts.
     line: Arc<Mutex<()>>,
@@ -79,7 +81,8 @@ impl Output {
         self.shared.lock().bars = bars;
     }
 
-    /// Has the prompt drawn again, where it is: up a line and down again is nowhere, also on the first line of the screen.
+    /// Has the prompt drawn again, where it is: up a line and down again is nowhere, also on the
+    /// first line of the screen.
     pub(super) fn redraw(&self) {
         if let Some(printer) = &mut *self.printer.lock() {
             // An editor that has gone draws nothing.
@@ -90,7 +93,10 @@ impl Output {
     /// The first line: where the client listens, and as which device.
     pub(super) fn listening(&self, address: SocketAddr, device: DeviceId) {
         match self.format {
-            Format::Json => self.event("listening", json!({ "address": address.to_string(), "device": device.to_string() })),
+            Format::Json => self.event(
+                "listening",
+                json!({ "address": address.to_string(), "device": device.to_string() }),
+            ),
             Format::Plain | Format::Table => self.write(&format!("listening on {address}\n")),
         }
     }
@@ -98,34 +104,46 @@ impl Output {
     /// A command's result.
     pub(super) fn answer(&self, command: &str, answer: Answer) {
         match self.format {
-            Format::Json => self.object([("command", command.into()), ("ok", true.into())], answer.fields),
+            Format::Json => {
+                self.object([("command", command.into()), ("ok", true.into())], answer.fields)
+            }
             Format::Plain | Format::Table => self.rows(&answer.rows),
         }
     }
 
     /// Lines of columns, unless JSON is wanted.
     pub(super) fn rows(&self, rows: &[Vec<String>]) {
-        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| escape(cell)).collect()).collect();
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| escape(cell)).collect()).collect();
         match self.format {
             Format::Json => {}
-            Format::Plain => self.write(&rows.iter().map(|row| row.join("\t") + "\n").collect::<String>()),
+            Format::Plain => {
+                self.write(&rows.iter().map(|row| row.join("\t") + "\n").collect::<String>())
+            }
             Format::Table => self.write(&align(&rows)),
         }
     }
 
-    /// A page of a listing, unless JSON is wanted: at a terminal no line is longer than the screen is wide, where the last column allows.
+    /// A page of a listing, unless JSON is wanted: at a terminal no line is longer than the screen
+    /// is wide, where the last column allows.
     pub(super) fn page(&self, rows: &[Vec<String>]) {
-        let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        let width =
+            rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
         match self.format {
             Format::Table if width > 0 => self.rows(&shorten(rows, width)),
             _ => self.rows(rows),
         }
     }
 
-    /// Begins an object with a list that is written in parts. Lines of other threads wait until it ends.
+    /// Begins an object with a list that is written in parts. Lines of other threads wait until it
+    /// ends.
     pub(super) fn open_object(&self, command: &str, field: &str) -> OpenObject<'_> {
         let line = self.line.lock();
-        self.write_part(&format!("{{\"command\":{},{}:[", Value::from(command), Value::from(field)));
+        self.write_part(&format!(
+            "{{\"command\":{},{}:[",
+            Value::from(command),
+            Value::from(field)
+        ));
         OpenObject { output: self, _line: line, is_empty: true }
     }
 
@@ -137,7 +155,8 @@ impl Output {
     /// A command that failed, in words.
     pub(super) fn failure_text(&self, command: Option<&str>, text: &str, code: &str) {
         if self.format == Format::Json {
-            let fields = Map::from_iter([("error".into(), text.into()), ("code".into(), code.into())]);
+            let fields =
+                Map::from_iter([("error".into(), text.into()), ("code".into(), code.into())]);
             return self.object([("command", command.into()), ("ok", false.into())], fields);
         }
         self.error_line(&format!("error: {}", escape(text)));
@@ -148,7 +167,8 @@ impl Output {
         if let (Format::Json, Value::Object(fields)) = (self.format, fields) {
             let line = to_line([("event", name.into())], fields);
             if name.starts_with("download_")
-                && let Some(held) = self.shared.lock().held.as_mut().filter(|held| held.len() < HELD_EVENTS_MAX)
+                && let Some(held) =
+                    self.shared.lock().held.as_mut().filter(|held| held.len() < HELD_EVENTS_MAX)
             {
                 return held.push(line);
             }
@@ -234,7 +254,10 @@ impl OpenObject<'_> {
 
     /// Ends the list, adds these fields, and ends the line.
     pub(super) fn close(self, fields: impl IntoIterator<Item = (String, Value)>) {
-        let fields: Vec<String> = fields.into_iter().map(|(name, value)| format!(",{}:{value}", Value::from(name))).collect();
+        let fields: Vec<String> = fields
+            .into_iter()
+            .map(|(name, value)| format!(",{}:{value}", Value::from(name)))
+            .collect();
         self.output.write_part(&format!("]{}}}\n", escape_json(&fields.concat())));
     }
 }
@@ -294,8 +317,14 @@ fn refusal_code(refusal: Refusal) -> &'static str {
 fn shorten(rows: &[Vec<String>], width: usize) -> Vec<Vec<String>> {
     const CELL_LEN_MIN: usize = 8;
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widest = |column: usize| rows.iter().filter(|row| row.len() > column + 1).map(|row| row[column].chars().count()).max();
-    let before: usize = (0..columns.saturating_sub(1)).map(|column| widest(column).unwrap_or(0) + 2).sum();
+    let widest = |column: usize| {
+        rows.iter()
+            .filter(|row| row.len() > column + 1)
+            .map(|row| row[column].chars().count())
+            .max()
+    };
+    let before: usize =
+        (0..columns.saturating_sub(1)).map(|column| widest(column).unwrap_or(0) + 2).sum();
     let room = width.saturating_sub(before + 1).max(CELL_LEN_MIN);
     let cut = |cell: &String| format!("{}...", cell.chars().take(room - 3).collect::<String>());
     let shortened = |row: &Vec<String>| {
@@ -311,12 +340,15 @@ fn shorten(rows: &[Vec<String>], width: usize) -> Vec<Vec<String>> {
 /// Pads every column but the last to its widest cell.
 fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {
         for (column, cell) in row.iter().enumerate() {
-            let padding = if column + 1 == row.len() { 0 } else { widths[column] + 2 - cell.chars().count() };
+            let padding =
+                if column + 1 == row.len() { 0 } else { widths[column] + 2 - cell.chars().count() };
             text.push_str(cell);
             text.extend(std::iter::repeat_n(' ', padding));
         }
@@ -331,7 +363,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let rows = [vec!["a".into(), "1 member".into()], vec!["long".into(), "2".into(), "x".into()]];
+        let rows =
+            [vec!["a".into(), "1 member".into()], vec!["long".into(), "2".into(), "x".into()]];
         assert_eq!(align(&rows), "a     1 member\nlong  2         x\n");
     }
 

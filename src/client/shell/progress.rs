@@ -68,7 +68,8 @@ pub(super) struct WaitBars {
 
 impl WaitBars {
     pub(super) fn new(output: &Output) -> Self {
-        let (output, wanted, all) = (output.clone(), output.format() == Format::Table, MultiProgress::new());
+        let (output, wanted, all) =
+            (output.clone(), output.format() == Format::Table, MultiProgress::new());
         if wanted {
             output.set_bars(Some(all.clone()));
         }
@@ -83,7 +84,9 @@ impl WaitBars {
         if !self.wanted {
             return;
         }
-        let place = |status: &DownloadStatus| if let DownloadPhase::Queued(place) = status.phase { place } else { 0 };
+        let place = |status: &DownloadStatus| {
+            if let DownloadPhase::Queued(place) = status.phase { place } else { 0 }
+        };
         let mut running = unfinished.to_vec();
         running.sort_by_key(|status| place(status));
         running.truncate(BARS_MAX);
@@ -113,7 +116,10 @@ impl WaitBars {
             }
             let left = status.time_left().map_or_else(|| "?".into(), |left| clock(left.as_secs()));
             let (rate, peers) = (human_bytes(status.bytes_per_second), status.peers);
-            bar.set_message(format!("{rate}/s {left} {peers} peer{}", if peers == 1 { "" } else { "s" }));
+            bar.set_message(format!(
+                "{rate}/s {left} {peers} peer{}",
+                if peers == 1 { "" } else { "s" }
+            ));
         }
     }
 }

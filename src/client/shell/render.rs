@@ -5,16 +5,20 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::listing::Look;
 use crate::client::{
-    DownloadPhase, DownloadStatus, LimitedDownload, LimitsStatus, Shared, TrackerRole, TrackerStatus, TrackersStatus, Upload,
-    human_bytes,
+    DownloadPhase, DownloadStatus, LimitedDownload, LimitsStatus, Shared, TrackerRole,
+    TrackerStatus, TrackersStatus, Upload, human_bytes,
 };
-use crate::types::{DeviceId, FileEntry, GroupEntry, MemberEntry, Part, Rate, RequestEntry, TrackerState};
+use crate::types::{
+    DeviceId, FileEntry, GroupEntry, MemberEntry, Part, Rate, RequestEntry, TrackerState,
+};
 
 /// All groups.
 pub(super) const GROUPS: Look<'static, GroupEntry> = Look {
     field: "groups",
     none: "no groups",
-    row: &|g| vec![g.label.to_string(), members_count(g.member_count), format!("owner {}", g.owner)],
+    row: &|g| {
+        vec![g.label.to_string(), members_count(g.member_count), format!("owner {}", g.owner)]
+    },
     value: &group_value,
 };
 
@@ -30,7 +34,13 @@ pub(super) const MY_GROUPS: Look<'static, GroupEntry> = Look {
 pub(super) const MEMBERS: Look<'static, MemberEntry> = Look {
     field: "members",
     none: "no members",
-    row: &|m| vec![m.user.label.to_string(), part_of(m).to_owned(), if m.online { "online" } else { "offline" }.to_owned()],
+    row: &|m| {
+        vec![
+            m.user.label.to_string(),
+            part_of(m).to_owned(),
+            if m.online { "online" } else { "offline" }.to_owned(),
+        ]
+    },
     value: &|m| json!({ "user": m.user.label.as_str(), "part": part_of(m), "online": m.online, "since_ms": m.since.ms() }),
 };
 
@@ -66,7 +76,8 @@ fn part(part: Part) -> &'static str {
 /// What is shown of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum FileColumns {
-    /// Sizes that are read easily, and what was asked for; the sharers last, as that column gives way on a narrow screen.
+    /// Sizes that are read easily, and what was asked for; the sharers last, as that column gives
+    /// way on a narrow screen.
     People {
         /// The hash of the content.
         with_sha1: bool,
@@ -85,7 +96,13 @@ pub(super) fn file_row(file: &FileEntry, columns: FileColumns) -> Vec<String> {
     }
     let (facts, online) = (&file.facts, format!("{} online", file.online));
     match columns {
-        FileColumns::Script => vec![file.label.to_string(), facts.len.to_string(), facts.sha1.to_string(), sharers, online],
+        FileColumns::Script => vec![
+            file.label.to_string(),
+            facts.len.to_string(),
+            facts.sha1.to_string(),
+            sharers,
+            online,
+        ],
         FileColumns::People { with_sha1, with_date } => {
             let mut row = vec![file.label.to_string(), human_bytes(facts.len)];
             row.extend(with_date.then(|| date(file.at.ms())));
@@ -131,15 +148,21 @@ pub(super) fn download_row(status: &DownloadStatus) -> Vec<String> {
     match &status.phase {
         DownloadPhase::Running => {
             let rate = format!("{}/s", human_bytes(status.bytes_per_second));
-            let left = status.time_left().map_or_else(|| "?:??:?? left".into(), |left| format!("{} left", clock(left.as_secs())));
-            let peers = format!("{} peer{}", status.peers, if status.peers == 1 { "" } else { "s" });
+            let left = status.time_left().map_or_else(
+                || "?:??:?? left".into(),
+                |left| format!("{} left", clock(left.as_secs())),
+            );
+            let peers =
+                format!("{} peer{}", status.peers, if status.peers == 1 { "" } else { "s" });
             let mut cells = vec![name('D'), per_cent(), rate, left, peers];
             cells.extend(status.limit.map(|limit| format!("limit {}/s", human_bytes(limit.get()))));
             cells
         }
         DownloadPhase::Queued(place) => vec![name('Q'), per_cent(), format!("place {place}")],
         DownloadPhase::Paused(None) => vec![name('P'), per_cent(), "paused".into()],
-        DownloadPhase::Paused(Some(reason)) => vec![name('P'), per_cent(), format!("paused: {reason}")],
+        DownloadPhase::Paused(Some(reason)) => {
+            vec![name('P'), per_cent(), format!("paused: {reason}")]
+        }
         DownloadPhase::Failed(reason) => vec![name('F'), reason.clone()],
         DownloadPhase::Complete => vec![name('C'), status.path.display().to_string()],
     }
@@ -167,17 +190,29 @@ pub(super) fn download_value(status: &DownloadStatus) -> Value {
 /// Every download.
 pub(super) fn downloads(downloads: &[DownloadStatus]) -> Answer {
     let rows = downloads.iter().map(download_row).collect();
-    Answer::rows(rows, "no downloads").with("downloads", downloads.iter().map(download_value).collect::<Vec<_>>())
+    Answer::rows(rows, "no downloads")
+        .with("downloads", downloads.iter().map(download_value).collect::<Vec<_>>())
 }
 
 /// The limits.
 pub(super) fn limits(status: &LimitsStatus) -> Answer {
-    let rate = |rate: Option<Rate>| rate.map_or_else(|| "off".to_owned(), |rate| format!("{}/s", human_bytes(rate.get())));
+    let rate = |rate: Option<Rate>| {
+        rate.map_or_else(|| "off".to_owned(), |rate| format!("{}/s", human_bytes(rate.get())))
+    };
     let (upload, download) = (status.rates.upload, status.rates.download);
-    let count = if status.downloads_max == 0 { "off".to_owned() } else { format!("{} at a time", status.downloads_max) };
-    let mut rows =
-        vec![vec!["upload".into(), rate(upload)], vec!["download".into(), rate(download)], vec!["downloads".into(), count]];
-    let row = |limited: &LimitedDownload| vec![format!("[{}] {}", limited.group, limited.file), rate(Some(limited.limit))];
+    let count = if status.downloads_max == 0 {
+        "off".to_owned()
+    } else {
+        format!("{} at a time", status.downloads_max)
+    };
+    let mut rows = vec![
+        vec!["upload".into(), rate(upload)],
+        vec!["download".into(), rate(download)],
+        vec!["downloads".into(), count],
+    ];
+    let row = |limited: &LimitedDownload| {
+        vec![format!("[{}] {}", limited.group, limited.file), rate(Some(limited.limit))]
+    };
     rows.extend(status.limited.iter().map(row));
     let value = |limited: &LimitedDownload| json!({ "group": limited.group.as_str(), "file": limited.file.as_str(), "limit": limited.limit.get() });
     Answer::rows(rows, "no limits")
@@ -208,8 +243,13 @@ pub(super) fn uploads(uploads: &[Upload]) -> Answer {
 pub(super) fn trackers(status: &TrackersStatus) -> Answer {
     let row = |t: &TrackerStatus| {
         let state = tracker_state(t.state).to_owned();
-        let mut cells =
-            vec![t.number.to_string(), t.address.clone(), state, tracker_role(t.role).to_owned(), format!("lag {}", t.lag)];
+        let mut cells = vec![
+            t.number.to_string(),
+            t.address.clone(),
+            state,
+            tracker_role(t.role).to_owned(),
+            format!("lag {}", t.lag),
+        ];
         cells.extend(t.error.clone());
         cells
     };
@@ -251,10 +291,12 @@ fn tracker_role(role: TrackerRole) -> &'static str {
 /// A time of the trackers' clocks as a date, in UTC.
 pub(super) fn date(ms: u64) -> String {
     let (days, minutes) = ((ms / 86_400_000) as i64, ms / 60_000 % 1440);
-    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": days since 1 March of year 0, in eras of 400 years.
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": days since 1 March of year 0,
+    // in eras of 400 years.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
@@ -298,11 +340,17 @@ mod tests {
     #[test]
     fn downloads_are_shown_as_promised() {
         let row = |phase| download_row(&status(phase)).join("\t");
-        assert_eq!(row(DownloadPhase::Running), "[D] [lab] big.bin\t43%\t8 B/s\t0:01:11 left\t1 peer");
+        assert_eq!(
+            row(DownloadPhase::Running),
+            "[D] [lab] big.bin\t43%\t8 B/s\t0:01:11 left\t1 peer"
+        );
         assert_eq!(row(DownloadPhase::Queued(3)), "[Q] [lab] big.bin\t43%\tplace 3");
         assert_eq!(row(DownloadPhase::Complete), "[C] [lab] big.bin\t/tmp/big.bin");
         assert_eq!(row(DownloadPhase::Paused(None)), "[P] [lab] big.bin\t43%\tpaused");
-        assert_eq!(row(DownloadPhase::Paused(Some("disk full".into()))), "[P] [lab] big.bin\t43%\tpaused: disk full");
+        assert_eq!(
+            row(DownloadPhase::Paused(Some("disk full".into()))),
+            "[P] [lab] big.bin\t43%\tpaused: disk full"
+        );
         assert_eq!(row(DownloadPhase::Failed("gone".into())), "[F] [lab] big.bin\tgone");
         assert_eq!(downloads(&[]).rows, [["no downloads"]]);
         assert_eq!(human_bytes(12_345_678), "12.3 MB");

@@ -44,17 +44,32 @@ pub(super) enum Ended {
 }
 
 impl Shell {
-    pub(super) fn new(client: Client, output: Output, interrupts: Interrupts, on_error: OnError) -> Self {
+    pub(super) fn new(
+        client: Client,
+        output: Output,
+        interrupts: Interrupts,
+        on_error: OnError,
+    ) -> Self {
         let client = Arc::new(client);
         interrupts.on_break({
             let client = client.clone();
             move || client.interrupt()
         });
         let announcer = Announcer::start(client.subscribe(), output.clone());
-        Self { client, output, interrupts, on_error, failed: false, announcer, is_script: false, held: Held::default() }
+        Self {
+            client,
+            output,
+            interrupts,
+            on_error,
+            failed: false,
+            announcer,
+            is_script: false,
+            held: Held::default(),
+        }
     }
 
-    /// Carries out lines until they end, `exit`, a signal, or a failure that is to stop them; returns the exit status.
+    /// Carries out lines until they end, `exit`, a signal, or a failure that is to stop them;
+    /// returns the exit status.
     pub(super) fn run_lines(mut self, mut lines: Lines) -> u8 {
         let mut finish = true;
         self.is_script = true;
@@ -74,9 +89,11 @@ impl Shell {
                     Ended::Failed
                 }
             };
-            // A command that was interrupted ends the script: the user, or the system, wants an end.
+            // A command that was interrupted ends the script: the user, or the system, wants an
+            // end.
             let interrupted = ended == Ended::Interrupted || self.interrupts.is_interrupted();
-            let stops = ended == Ended::Exit || (ended == Ended::Failed && self.on_error == OnError::Stop);
+            let stops =
+                ended == Ended::Exit || (ended == Ended::Failed && self.on_error == OnError::Stop);
             if stops || interrupted || self.output.is_closed() {
                 finish = false;
                 break;
@@ -143,7 +160,11 @@ impl Shell {
                 } else if answer.is_written {
                     if let Some(error) = answer.failed {
                         self.failed = true;
-                        return if matches!(error, ClientError::Interrupted) { Ended::Interrupted } else { Ended::Failed };
+                        return if matches!(error, ClientError::Interrupted) {
+                            Ended::Interrupted
+                        } else {
+                            Ended::Failed
+                        };
                     }
                 } else {
                     self.output.answer(name, answer);
@@ -153,12 +174,20 @@ impl Shell {
             Err(error) => {
                 self.release();
                 self.fail(Some(name), &error);
-                if matches!(error, ClientError::Interrupted) { Ended::Interrupted } else { Ended::Failed }
+                if matches!(error, ClientError::Interrupted) {
+                    Ended::Interrupted
+                } else {
+                    Ended::Failed
+                }
             }
         }
     }
 
-    fn execute_checked(&mut self, spec: &CommandSpec, words: &[String]) -> Result<Answer, ClientError> {
+    fn execute_checked(
+        &mut self,
+        spec: &CommandSpec,
+        words: &[String],
+    ) -> Result<Answer, ClientError> {
         let (words, flags) = spec.take_flags(words).map_err(ClientError::BadArgument)?;
         check_count(spec, words.len())?;
         self.execute(spec.name, &words, &flags)
@@ -203,7 +232,9 @@ impl Shell {
 
 /// The error for a word that is no command.
 pub(super) fn unknown(name: &str) -> ClientError {
-    let hint = CommandSpec::nearest(name).map(|command| format!("did you mean {}? ", command.name)).unwrap_or_default();
+    let hint = CommandSpec::nearest(name)
+        .map(|command| format!("did you mean {}? ", command.name))
+        .unwrap_or_default();
     ClientError::BadArgument(format!("unknown command {name:?}; {hint}help lists all"))
 }
 

@@ -55,7 +55,8 @@ pub struct Argument {
 pub struct Flag {
     /// With its dashes.
     pub name: &'static str,
-    /// What stands behind it, if something does: a word, or words to choose from with `|` between them.
+    /// What stands behind it, if something does: a word, or words to choose from with `|` between
+    /// them.
     pub value: Option<&'static str>,
 }
 
@@ -69,7 +70,8 @@ impl Flags {
         self.value(name).is_some()
     }
 
-    /// The word behind an option, empty for one that has none; the last if it was given more than once.
+    /// The word behind an option, empty for one that has none; the last if it was given more than
+    /// once.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(of, _)| *of == name).map(|(_, value)| value.as_str())
     }
@@ -103,7 +105,11 @@ const GROUP: Argument = need("group", ArgumentKind::Group);
 const DOWNLOAD: &[Argument] = &[GROUP, need("file", ArgumentKind::Download)];
 const MEMBER: &[Argument] = &[GROUP, USER];
 
-const fn command(name: &'static str, arguments: &'static [Argument], summary: &'static str) -> CommandSpec {
+const fn command(
+    name: &'static str,
+    arguments: &'static [Argument],
+    summary: &'static str,
+) -> CommandSpec {
     CommandSpec { name, arguments, flags: &[], summary }
 }
 
@@ -124,7 +130,11 @@ const SHA1: Flag = flag("--sha1");
 /// Every command, in the order in which `help` lists them.
 pub const COMMANDS: &[CommandSpec] = &[
     command("create_user", &[USER, NEW_PASSWORD], "makes an account"),
-    command("login", &[USER, PASSWORD], "starts a session: shares are offered again, downloads go on"),
+    command(
+        "login",
+        &[USER, PASSWORD],
+        "starts a session: shares are offered again, downloads go on",
+    ),
     command("logout", &[], "stops offering, pauses downloads, ends the session"),
     command("create_group", &[GROUP], "makes a group that you own"),
     command("join_group", &[GROUP], "asks the group's owner to let you in"),
@@ -134,9 +144,20 @@ pub const COMMANDS: &[CommandSpec] = &[
     command("reject_request", MEMBER, "turns a user down; owner only"),
     command("remove_member", MEMBER, "ends a membership; owner only"),
     command("transfer_group", MEMBER, "hands the group to another member; owner only"),
-    command("rename_group", &[GROUP, need("name", ArgumentKind::NewName)], "gives the group another name; owner only"),
-    CommandSpec { flags: YES, ..command("delete_group", &[GROUP], "deletes the group for everybody; owner only") },
-    command("list_groups", &[may("pattern", ArgumentKind::Pattern)], "shows all groups, or those whose names match, as lab*"),
+    command(
+        "rename_group",
+        &[GROUP, need("name", ArgumentKind::NewName)],
+        "gives the group another name; owner only",
+    ),
+    CommandSpec {
+        flags: YES,
+        ..command("delete_group", &[GROUP], "deletes the group for everybody; owner only")
+    },
+    command(
+        "list_groups",
+        &[may("pattern", ArgumentKind::Pattern)],
+        "shows all groups, or those whose names match, as lab*",
+    ),
     command("list_my_groups", &[], "shows your groups and your part in each"),
     command("list_members", &[GROUP], "shows the members, the owner, who is online"),
     command(
@@ -154,14 +175,22 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         flags: &[LIMIT, SHA1],
-        ..command("find", &[need("pattern", ArgumentKind::Pattern)], "shows the files of all your groups whose names match")
+        ..command(
+            "find",
+            &[need("pattern", ArgumentKind::Pattern)],
+            "shows the files of all your groups whose names match",
+        )
     },
     command(
         "download_file",
         &[GROUP, need("file", ArgumentKind::File), may("destination", ArgumentKind::Path)],
         "fetches a file in the background, into the current directory or as told",
     ),
-    command("show_downloads", &[], "shows each download: [D] running, [Q] waiting, [C] complete, [P] paused, [F] failed"),
+    command(
+        "show_downloads",
+        &[],
+        "shows each download: [D] running, [Q] waiting, [C] complete, [P] paused, [F] failed",
+    ),
     command("pause_download", DOWNLOAD, "pauses a download"),
     command("resume_download", DOWNLOAD, "goes on with a paused or failed download"),
     command("cancel_download", DOWNLOAD, "gives a download up and removes what was fetched"),
@@ -192,11 +221,26 @@ pub const COMMANDS: &[CommandSpec] = &[
         &[need("old", ArgumentKind::Password), need("new", ArgumentKind::NewPassword)],
         "changes your password",
     ),
-    CommandSpec { flags: YES, ..command("delete_account", &[], "deletes your account, your memberships and what you offer") },
+    CommandSpec {
+        flags: YES,
+        ..command(
+            "delete_account",
+            &[],
+            "deletes your account, your memberships and what you offer",
+        )
+    },
     command("whoami", &[], "shows who is logged in"),
     command("trackers", &[], "shows each tracker's state, which is primary, how far each lags"),
-    command("wait", &[may("seconds", ArgumentKind::Seconds)], "waits until every download has ended, or the time is over"),
-    command("seed", &[may("seconds", ArgumentKind::Seconds)], "keeps serving until interrupted, or for that long"),
+    command(
+        "wait",
+        &[may("seconds", ArgumentKind::Seconds)],
+        "waits until every download has ended, or the time is over",
+    ),
+    command(
+        "seed",
+        &[may("seconds", ArgumentKind::Seconds)],
+        "keeps serving until interrupted, or for that long",
+    ),
     command("sleep", &[need("seconds", ArgumentKind::Seconds)], "does nothing for that long"),
     command("help", &[may("command", ArgumentKind::Command)], "shows all commands, or one"),
     command("exit", &[], "ends the client"),
@@ -220,7 +264,10 @@ impl CommandSpec {
     pub fn nearest(name: &str) -> Option<&'static Self> {
         let name = name.to_lowercase().replace('-', "_");
         let distance = |command: &&Self| strsim::osa_distance(&name, command.name);
-        let near = COMMANDS.iter().min_by_key(distance).filter(|command| distance(command) <= (name.chars().count() / 3).max(1));
+        let near = COMMANDS
+            .iter()
+            .min_by_key(distance)
+            .filter(|command| distance(command) <= (name.chars().count() / 3).max(1));
         // A part of a name is a good hint where only one begins with it, or has it.
         let only = |fits: &dyn Fn(&Self) -> bool| {
             let mut fitting = COMMANDS.iter().filter(|command| name.len() > 2 && fits(command));
@@ -254,7 +301,10 @@ impl CommandSpec {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn take_flags<'a>(&self, words: &'a [String]) -> Result<(Cow<'a, [String]>, Flags), String> {
+    pub(super) fn take_flags<'a>(
+        &self,
+        words: &'a [String],
+    ) -> Result<(Cow<'a, [String]>, Flags), String> {
         let mut flags = Flags::default();
         if self.flags.is_empty() {
             return Ok((Cow::Borrowed(words), flags));
@@ -266,17 +316,22 @@ impl CommandSpec {
                 rest.extend(words.by_ref().cloned());
             } else if word.starts_with("--") {
                 // Also `--limit=10`.
-                let (name, behind) = word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
+                let (name, behind) = word
+                    .split_once('=')
+                    .map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
                 let flag = self.flags.iter().find(|flag| flag.name == name);
-                let flag = flag.ok_or_else(|| format!("{name} is no option of {}; usage: {}", self.name, self.usage()))?;
+                let flag = flag.ok_or_else(|| {
+                    format!("{name} is no option of {}; usage: {}", self.name, self.usage())
+                })?;
                 let value = match (flag.value, behind) {
                     (None, None) => String::new(),
                     (Some(_), Some(value)) => value.to_owned(),
-                    (Some(_), None) => words
-                        .next()
-                        .cloned()
-                        .ok_or_else(|| format!("a word is missing behind {name}; usage: {}", self.usage()))?,
-                    (None, Some(_)) => return Err(format!("{name} stands alone; usage: {}", self.usage())),
+                    (Some(_), None) => words.next().cloned().ok_or_else(|| {
+                        format!("a word is missing behind {name}; usage: {}", self.usage())
+                    })?,
+                    (None, Some(_)) => {
+                        return Err(format!("{name} stands alone; usage: {}", self.usage()));
+                    }
                 };
                 flags.0.push((flag.name, value));
             } else {
@@ -293,17 +348,27 @@ impl CommandSpec {
 
     /// The words, without any password, that the history may keep.
     pub fn without_passwords(&self, words: &[String]) -> Vec<String> {
-        let is_password = |i: usize| self.arguments.get(i).is_some_and(|argument| argument.kind.is_secret());
+        let is_password =
+            |i: usize| self.arguments.get(i).is_some_and(|argument| argument.kind.is_secret());
         // Words too many behind a password may be parts of it.
-        let keep = if self.arguments.iter().any(|a| a.kind.is_secret()) { self.arguments.len() } else { usize::MAX };
+        let keep = if self.arguments.iter().any(|a| a.kind.is_secret()) {
+            self.arguments.len()
+        } else {
+            usize::MAX
+        };
         let name = words.first().cloned();
-        let rest = words.iter().skip(1).enumerate().filter(|(i, _)| *i < keep && !is_password(*i)).map(|(_, word)| word.clone());
+        let rest = words
+            .iter()
+            .skip(1)
+            .enumerate()
+            .filter(|(i, _)| *i < keep && !is_password(*i))
+            .map(|(_, word)| word.clone());
         name.into_iter().chain(rest).collect()
     }
 }
 
-/// Splits a line into words as a shell does; nothing is left of a blank line or a comment. A word may be a password, so they are wiped
-/// when dropped.
+/// Splits a line into words as a shell does; nothing is left of a blank line or a comment. A word
+/// may be a password, so they are wiped when dropped.
 ///
 /// # Errors
 /// What is wrong with the quotes.
@@ -311,9 +376,9 @@ pub(super) fn split(line: &str) -> Result<Zeroizing<Vec<String>>, String> {
     if line.trim_start().starts_with('#') {
         return Ok(Zeroizing::default());
     }
-    shell_words::split(line)
-        .map(Zeroizing::new)
-        .map_err(|_| "a quote is not closed; close it, or write \\' for the character itself".into())
+    shell_words::split(line).map(Zeroizing::new).map_err(|_| {
+        "a quote is not closed; close it, or write \\' for the character itself".into()
+    })
 }
 
 #[cfg(test)]
@@ -326,22 +391,42 @@ mod tests {
 
     #[test]
     fn lines_are_split_as_a_shell_does() {
-        assert_eq!(*words("upload_file 'my file' \"a b\" c\\ d"), ["upload_file", "my file", "a b", "c d"]);
-        assert!(words("").is_empty() && words("  \t ").is_empty() && words("# login x y").is_empty() && words("  #").is_empty());
+        assert_eq!(
+            *words("upload_file 'my file' \"a b\" c\\ d"),
+            ["upload_file", "my file", "a b", "c d"]
+        );
+        assert!(
+            words("").is_empty()
+                && words("  \t ").is_empty()
+                && words("# login x y").is_empty()
+                && words("  #").is_empty()
+        );
         assert!(split("login 'nik").is_err());
     }
 
     #[test]
     fn names_are_unique_and_optional_words_come_last() {
         for (i, command) in COMMANDS.iter().enumerate() {
-            assert!(COMMANDS[..i].iter().all(|other| other.name != command.name), "{}", command.name);
-            assert!(command.arguments.is_sorted_by_key(|argument| argument.optional), "{}", command.name);
+            assert!(
+                COMMANDS[..i].iter().all(|other| other.name != command.name),
+                "{}",
+                command.name
+            );
+            assert!(
+                command.arguments.is_sorted_by_key(|argument| argument.optional),
+                "{}",
+                command.name
+            );
         }
-        assert_eq!(CommandSpec::find("download_file").unwrap().usage(), "download_file <group> <file> [destination]");
+        assert_eq!(
+            CommandSpec::find("download_file").unwrap().usage(),
+            "download_file <group> <file> [destination]"
+        );
         assert!(CommandSpec::find("Login").is_none());
     }
 
-    /// The rows of the command table that the project promises; `/` separates commands that share a row.
+    /// The rows of the command table that the project promises; `/` separates commands that share a
+    /// row.
     #[test]
     fn the_table_is_the_one_that_was_promised() {
         let promised = "create_user <user> <password>/login <user> <password>/logout/create_group <group>/join_group <group>/\
@@ -367,10 +452,20 @@ mod tests {
         };
         let (rest, flags) = take("list_files --sort size lab --limit=3 *.bin --sha1").unwrap();
         assert_eq!(rest, "lab *.bin");
-        assert_eq!((flags.value("--sort"), flags.value("--limit"), flags.has("--sha1")), (Some("size"), Some("3"), true));
+        assert_eq!(
+            (flags.value("--sort"), flags.value("--limit"), flags.has("--sha1")),
+            (Some("size"), Some("3"), true)
+        );
         assert!(!flags.has("--yes"));
-        assert_eq!(take("remove_file -- lab --yes").unwrap(), ("lab --yes".into(), Flags::default()));
-        assert_eq!(take("stop_share lab --yes").unwrap().0, "lab --yes", "a command without options takes every word");
+        assert_eq!(
+            take("remove_file -- lab --yes").unwrap(),
+            ("lab --yes".into(), Flags::default())
+        );
+        assert_eq!(
+            take("stop_share lab --yes").unwrap().0,
+            "lab --yes",
+            "a command without options takes every word"
+        );
         for bad in ["list_files lab --sort", "list_files lab --yes", "remove_file lab x --yes=1"] {
             assert!(take(bad).unwrap_err().contains("usage: "), "{bad}");
         }

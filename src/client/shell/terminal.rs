@@ -26,9 +26,13 @@ type LineEditor = Editor<ShellHelper, FileHistory>;
 /// # Errors
 /// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
 pub(super) fn ask_password(what: &str) -> Result<Zeroizing<String>, ClientError> {
-    rpassword::prompt_password(format!("{what}: ")).map(Zeroizing::new).map_err(|e| match e.kind() {
-        std::io::ErrorKind::Interrupted | std::io::ErrorKind::UnexpectedEof => ClientError::Interrupted,
-        _ => ClientError::system("cannot ask for a password", e),
+    rpassword::prompt_password(format!("{what}: ")).map(Zeroizing::new).map_err(|e| {
+        match e.kind() {
+            std::io::ErrorKind::Interrupted | std::io::ErrorKind::UnexpectedEof => {
+                ClientError::Interrupted
+            }
+            _ => ClientError::system("cannot ask for a password", e),
+        }
     })
 }
 
@@ -37,7 +41,8 @@ pub(super) fn ask_password(what: &str) -> Result<Zeroizing<String>, ClientError>
 /// # Errors
 /// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
 pub(super) fn confirm(question: &str) -> Result<bool, ClientError> {
-    let asked = DefaultEditor::new().and_then(|mut editor| editor.readline(&format!("{} [y/N] ", escape(question))));
+    let asked = DefaultEditor::new()
+        .and_then(|mut editor| editor.readline(&format!("{} [y/N] ", escape(question))));
     match asked {
         Ok(answer) => Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str())),
         Err(ReadlineError::Interrupted | ReadlineError::Eof) => Err(ClientError::Interrupted),
@@ -60,7 +65,8 @@ pub(super) fn run(mut shell: Shell) -> u8 {
             drop(editor);
             ticker.stop();
         }
-        Err(error) => shell.fail(None, &ClientError::BadArgument(format!("cannot use this terminal: {error}"))),
+        Err(error) => shell
+            .fail(None, &ClientError::BadArgument(format!("cannot use this terminal: {error}"))),
     }
     shell.output.set_printer(None);
     let _ = shell.end();
@@ -89,17 +95,26 @@ fn open(shell: &Shell, history: &PathBuf, bars: &Arc<PromptBars>) -> rustyline::
 
 fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &PromptBars) {
     // On these the editor shows a prompt as it was given, once.
-    let can_draw = !std::env::var("TERM").is_ok_and(|term| ["dumb", "cons25", "emacs"].contains(&term.as_str()));
+    let can_draw = !std::env::var("TERM")
+        .is_ok_and(|term| ["dumb", "cons25", "emacs"].contains(&term.as_str()));
     loop {
         if shell.interrupts.is_ended() || shell.output.is_closed() {
             return;
         }
-        let user = shell.client.whoami().map_or_else(|_| "posse".into(), |user| escape(user.label.as_str()));
+        let user = shell
+            .client
+            .whoami()
+            .map_or_else(|_| "posse".into(), |user| escape(user.label.as_str()));
         let prompt = format!("{user}> ");
         let prompt = if can_draw { bars.raise(&prompt) } else { prompt };
-        // Behind a list of candidates the editor clears as many lines as the prompt has above the last: it would clear the list's.
+        // Behind a list of candidates the editor clears as many lines as the prompt has above the
+        // last: it would clear the list's.
         let has_bars = prompt.contains('\n');
-        editor.set_completion_type(if has_bars { CompletionType::Circular } else { CompletionType::List });
+        editor.set_completion_type(if has_bars {
+            CompletionType::Circular
+        } else {
+            CompletionType::List
+        });
         // What is typed may hold a password.
         let line = editor.readline(&prompt).map(Zeroizing::new);
         bars.lower();
@@ -113,7 +128,12 @@ fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &P
             Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => return,
             Err(ReadlineError::Signal(_)) => {}
-            Err(error) => return shell.fail(None, &ClientError::BadArgument(format!("cannot read the terminal: {error}"))),
+            Err(error) => {
+                return shell.fail(
+                    None,
+                    &ClientError::BadArgument(format!("cannot read the terminal: {error}")),
+                );
+            }
         }
     }
 }
@@ -121,10 +141,13 @@ fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &P
 /// Carries out a typed line, and keeps it without its passwords.
 fn run_line(shell: &mut Shell, editor: &mut LineEditor, line: &str) -> Ended {
     let Ok(mut words) = split(line) else { return shell.run_line(line) };
-    let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else { return shell.run_line(line) };
+    let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else {
+        return shell.run_line(line);
+    };
     // What is no command is not kept: it may be a mistyped one with a password.
     let kept = spec.without_passwords(&words);
-    let entry = if kept.len() == words.len() { line.trim().to_owned() } else { shell_words::join(kept) };
+    let entry =
+        if kept.len() == words.len() { line.trim().to_owned() } else { shell_words::join(kept) };
     let _ = editor.add_history_entry(entry);
     match shell.ask_passwords(&mut words) {
         Ok(()) => shell.run_words(&words),
@@ -135,7 +158,8 @@ fn run_line(shell: &mut Shell, editor: &mut LineEditor, line: &str) -> Ended {
     }
 }
 
-/// A request to end reaches a prompt that waits for keys: the session is ended in order, and the terminal left as it was.
+/// A request to end reaches a prompt that waits for keys: the session is ended in order, and the
+/// terminal left as it was.
 fn watch_for_end(shell: &Shell) {
     let saved = rustix::termios::tcgetattr(std::io::stdin()).ok();
     let client = shell.client.clone();
@@ -143,7 +167,11 @@ fn watch_for_end(shell: &Shell) {
         client.stop();
         if let Some(saved) = &saved {
             // The process ends; a terminal that has gone needs nothing.
-            let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, saved);
+            let _ = rustix::termios::tcsetattr(
+                std::io::stdin(),
+                rustix::termios::OptionalActions::Now,
+                saved,
+            );
         }
         std::process::exit(0);
     });

@@ -1,4 +1,5 @@
-//! Whole runs of the program against a scripted tracker: what is carried out, and with which exit status it ends.
+//! Whole runs of the program against a scripted tracker: what is carried out, and with which exit
+//! status it ends.
 
 use super::*;
 use crate::client::trackers::tests::{Fake, refuse, usual, wait_for};
@@ -10,7 +11,8 @@ use crate::wire::tracker::{Event, Request};
 fn status(tracker: &str, options: &[&str]) -> Result<u8, ClientError> {
     let dir = tempfile::tempdir().unwrap();
     let fixed = ["client", "--log", "off", "--data-dir", dir.path().to_str().unwrap()];
-    let words = fixed.iter().chain(options).copied().chain(["127.0.0.1", "0"]).chain(tracker.split(':'));
+    let words =
+        fixed.iter().chain(options).copied().chain(["127.0.0.1", "0"]).chain(tracker.split(':'));
     run(&Arguments::try_parse_from(words).unwrap())
 }
 
@@ -26,7 +28,10 @@ fn the_status_tells_how_it_went() {
     let fake = fake();
     let tracker = fake.address.to_string();
     let status = |options: &[&str]| status(&tracker, options).unwrap();
-    assert_eq!(status(&["-c", "create_user nik pw", "-c", "login nik pw", "-c", "create_group lab"]), 0);
+    assert_eq!(
+        status(&["-c", "create_user nik pw", "-c", "login nik pw", "-c", "create_group lab"]),
+        0
+    );
     assert_eq!(status(&["-c", "login nik pw", "-c", "create_group taken"]), EXIT_FAILED);
     assert_eq!(status(&["-c", "whoami"]), EXIT_FAILED, "there is no session");
     assert_eq!(status(&["-c", "no_such_command"]), EXIT_FAILED);
@@ -38,13 +43,22 @@ fn the_status_tells_how_it_went() {
 fn a_failure_stops_a_script_only_if_asked_to() {
     let fake = fake();
     let tracker = fake.address.to_string();
-    let groups = || fake.asked().iter().filter(|request| matches!(request, Request::CreateGroup { .. })).count();
+    let groups = || {
+        fake.asked().iter().filter(|request| matches!(request, Request::CreateGroup { .. })).count()
+    };
     let script = ["-c", "login nik pw", "-c", "create_group taken", "-c", "create_group lab"];
     assert_eq!(status(&tracker, &script).unwrap(), EXIT_FAILED);
     assert_eq!(groups(), 2);
-    assert_eq!(status(&tracker, &[&["--on-error", "stop"][..], &script[..]].concat()).unwrap(), EXIT_FAILED);
+    assert_eq!(
+        status(&tracker, &[&["--on-error", "stop"][..], &script[..]].concat()).unwrap(),
+        EXIT_FAILED
+    );
     assert_eq!(groups(), 3);
-    assert_eq!(status(&tracker, &["-c", "exit", "-c", "whoami"]).unwrap(), 0, "nothing is done after exit");
+    assert_eq!(
+        status(&tracker, &["-c", "exit", "-c", "whoami"]).unwrap(),
+        0,
+        "nothing is done after exit"
+    );
 }
 
 #[test]
@@ -79,8 +93,12 @@ fn trackers_of_another_network_are_no_trackers() {
 fn a_seeder_whose_session_is_over_does_not_sit_there_for_nothing() {
     let fake = fake();
     let tracker = fake.address.to_string();
-    let seeds = std::thread::spawn(move || status(&tracker, &["-c", "login nik pw", "-c", "seed", "-c", "logout"]).unwrap());
-    wait_for("it is logged in", || fake.count(|request| matches!(request, Request::Login { .. })) == 1);
+    let seeds = std::thread::spawn(move || {
+        status(&tracker, &["-c", "login nik pw", "-c", "seed", "-c", "logout"]).unwrap()
+    });
+    wait_for("it is logged in", || {
+        fake.count(|request| matches!(request, Request::Login { .. })) == 1
+    });
     fake.terms.lock().password_ms += 1;
     wait_for("it is over", || {
         fake.tell(&Event::SessionOver);

@@ -11,7 +11,14 @@ const USER: UserId = UserId::from_bytes([4; 16]);
 
 fn facts() -> FileFacts {
     let sha1 = Sha1Digest::from_bytes([5; 20]);
-    FileFacts { info_hash: FILE, name: "big.bin".parse().unwrap(), len: 1, piece_len: 512 << 10, sha1, chain: None }
+    FileFacts {
+        info_hash: FILE,
+        name: "big.bin".parse().unwrap(),
+        len: 1,
+        piece_len: 512 << 10,
+        sha1,
+        chain: None,
+    }
 }
 
 /// A library in which the file is downloaded from A, and B is a source.
@@ -38,16 +45,24 @@ fn share(library: &mut Library, group: GroupId) {
     let [group_label, label] = ["club", "big.bin"].map(|text| text.parse().unwrap());
     let stamp = FileStamp { len: 1, modified_ns: 0, dev: 0, inode: 0, born_ns: None };
     let (path, state) = ("/b".into(), ShareState::Offered);
-    library.put_share(ShareRow { user: USER, group, group_label, label, facts: facts(), path, stamp, state }, true);
+    library.put_share(
+        ShareRow { user: USER, group, group_label, label, facts: facts(), path, stamp, state },
+        true,
+    );
 }
 
 #[test]
 fn a_source_is_taken_from_and_nothing_is_given_there() {
     let library = library();
     assert_eq!([A, B].map(|group| library.part_in(group, FILE)), [DownloadState::Leeching; 2]);
-    assert!([A, B].iter().all(|group| library.is_offered(FILE, *group) && library.takes_part(*group)));
+    assert!(
+        [A, B].iter().all(|group| library.is_offered(FILE, *group) && library.takes_part(*group))
+    );
     assert_eq!([A, B].map(|group| library.serves(FILE, group)), [true, false]);
-    assert_eq!((library.groups_of(FILE), library.sources_of(FILE).collect::<Vec<_>>()), (vec![A], vec![B]));
+    assert_eq!(
+        (library.groups_of(FILE), library.sources_of(FILE).collect::<Vec<_>>()),
+        (vec![A], vec![B])
+    );
     assert_eq!((library.groups(), library.running_in(&[B])), ([A, B].into(), vec![FILE]));
     let other = InfoHash::from_bytes([9; 20]);
     assert!(!library.is_offered(other, B) && library.part_in(B, other) == DownloadState::Stopped);
@@ -57,15 +72,22 @@ fn a_source_is_taken_from_and_nothing_is_given_there() {
 fn a_source_lapses_with_its_download_and_when_the_file_is_shared_there() {
     let mut going = library();
     assert!(going.take_lapsed(FILE).is_empty(), "it goes on");
-    let end = |library: &mut Library, progress| library.download(FILE).unwrap().row.progress = progress;
+    let end =
+        |library: &mut Library, progress| library.download(FILE).unwrap().row.progress = progress;
     for progress in [Progress::Paused(None), Progress::Failed("why".into())] {
         let mut library = library();
         end(&mut library, progress);
-        assert!(!library.is_offered(FILE, B) && !library.takes_part(B) && library.groups().is_empty(), "before anybody looks");
+        assert!(
+            !library.is_offered(FILE, B) && !library.takes_part(B) && library.groups().is_empty(),
+            "before anybody looks"
+        );
         assert_eq!(library.take_lapsed(FILE), [(B, FILE)]);
         assert_eq!(library.sources.lapsed, [FILE], "when it goes on it is asked for again at once");
         end(&mut library, Progress::Running);
-        assert_eq!([A, B].map(|group| library.part_in(group, FILE)), [DownloadState::Leeching, DownloadState::Stopped]);
+        assert_eq!(
+            [A, B].map(|group| library.part_in(group, FILE)),
+            [DownloadState::Leeching, DownloadState::Stopped]
+        );
     }
     let mut shared = library();
     share(&mut shared, B);
@@ -79,7 +101,9 @@ fn who_is_out_of_a_group_has_no_source_there() {
     let mut library = library();
     assert_eq!((library.sources.files_in(B), library.sources.files_in(A)), (vec![FILE], vec![]));
     library.sources.remove(FILE, B);
-    assert!(library.sources.is_empty() && !library.is_offered(FILE, B) && library.is_offered(FILE, A));
+    assert!(
+        library.sources.is_empty() && !library.is_offered(FILE, B) && library.is_offered(FILE, A)
+    );
 }
 
 #[test]
@@ -87,7 +111,9 @@ fn one_that_waits_for_others_is_not_asked_for_until_it_is_let_in() {
     let (mut library, mut due, start) = (library(), HashMap::new(), Instant::now());
     library.download(FILE).unwrap().queued = true;
     assert_eq!(library.take_lapsed(FILE), [(B, FILE)], "it takes from nobody");
-    let mut count = |library: &mut Library, ms| library.due(&mut due, start + Duration::from_millis(ms), true).len();
+    let mut count = |library: &mut Library, ms| {
+        library.due(&mut due, start + Duration::from_millis(ms), true).len()
+    };
     for ms in (0..5000).step_by(250) {
         assert_eq!(count(&mut library, ms), 0, "after {ms} ms");
     }
@@ -97,5 +123,9 @@ fn one_that_waits_for_others_is_not_asked_for_until_it_is_let_in() {
     library.download(FILE).unwrap().queued = true;
     assert_eq!(count(&mut library, 130_000), 0);
     library.download(FILE).unwrap().queued = false;
-    assert_eq!([130_250, 130_750].map(|ms| count(&mut library, ms)), [0, 1], "let in again it begins anew");
+    assert_eq!(
+        [130_250, 130_750].map(|ms| count(&mut library, ms)),
+        [0, 1],
+        "let in again it begins anew"
+    );
 }

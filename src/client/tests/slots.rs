@@ -8,14 +8,22 @@ use crate::types::{InfoHash, Sha1Digest};
 const FILES: u8 = 5;
 
 fn row(dir: &Path, number: u8) -> DownloadRow {
-    let (info_hash, sha1) = (InfoHash::from_bytes([number; 20]), Sha1Digest::from_bytes([number; 20]));
+    let (info_hash, sha1) =
+        (InfoHash::from_bytes([number; 20]), Sha1Digest::from_bytes([number; 20]));
     let name = format!("f{number}");
     DownloadRow {
         user: user().user,
         group: group(1),
         group_label: "lab".parse().unwrap(),
         label: name.parse().unwrap(),
-        facts: FileFacts { info_hash, name: name.parse().unwrap(), len: 100, piece_len: 512 << 10, sha1, chain: None },
+        facts: FileFacts {
+            info_hash,
+            name: name.parse().unwrap(),
+            len: 100,
+            piece_len: 512 << 10,
+            sha1,
+            chain: None,
+        },
         target: dir.join(name),
         progress: Progress::Running,
         verified: None,
@@ -24,11 +32,14 @@ fn row(dir: &Path, number: u8) -> DownloadRow {
     }
 }
 
-/// Does one thing or another with a download; most of them are refused, as it is not in the state for that.
+/// Does one thing or another with a download; most of them are refused, as it is not in the state
+/// for that.
 fn meddle(client: &Client, row: &DownloadRow, what: usize) {
     let (inner, handle) = (&client.inner, client.inner.handle(row));
     let _ = match what % 6 {
-        0 | 1 if inner.library.lock().download(row.facts.info_hash).is_none() => inner.begin(row.clone()).map(drop),
+        0 | 1 if inner.library.lock().download(row.facts.info_hash).is_none() => {
+            inner.begin(row.clone()).map(drop)
+        }
         0 | 1 => handle.resume(),
         2 => handle.pause(),
         3 => handle.cancel(),
@@ -47,7 +58,8 @@ fn is_consistent(client: &Client) -> bool {
     let waiting = library.queue.places();
     let fits = |download: &library::Download| {
         let (info_hash, transfer) = (download.info_hash(), download.transfer.as_ref());
-        let is_at_work = transfer.is_some_and(|transfer| !matches!(transfer.status().state, TransferState::Paused(_)));
+        let is_at_work = transfer
+            .is_some_and(|transfer| !matches!(transfer.status().state, TransferState::Paused(_)));
         match download.row.progress {
             Progress::Running if waiting.contains_key(&info_hash) => download.queued && !is_at_work,
             Progress::Running => running.contains(&info_hash) && !download.queued && is_at_work,
@@ -55,7 +67,9 @@ fn is_consistent(client: &Client) -> bool {
         }
     };
     let is_known = |info_hash: &InfoHash| library.downloads.get(*info_hash).is_some();
-    library.downloads.iter().all(fits) && running.iter().chain(waiting.keys()).all(is_known) && !library.queue.is_unused()
+    library.downloads.iter().all(fits)
+        && running.iter().chain(waiting.keys()).all(is_known)
+        && !library.queue.is_unused()
 }
 
 #[test]
@@ -71,7 +85,11 @@ fn whatever_comes_between_no_slot_is_lost_and_nothing_cancelled_comes_back() {
                 let (client, dir) = (&client, dir.path());
                 scope.spawn(move || {
                     (0..40).for_each(|step: usize| {
-                        meddle(client, &row(dir, (step * 3 + thread) as u8 % FILES), step * 7 + thread + round)
+                        meddle(
+                            client,
+                            &row(dir, (step * 3 + thread) as u8 % FILES),
+                            step * 7 + thread + round,
+                        )
                     })
                 });
             }
@@ -79,9 +97,16 @@ fn whatever_comes_between_no_slot_is_lost_and_nothing_cancelled_comes_back() {
         wait_for("everything is as it should be", || is_consistent(&client));
         let stored = client.inner.store.downloads(user().user).unwrap();
         let library = client.inner.library.lock();
-        let known =
-            |row: &DownloadRow| library.downloads.get(row.facts.info_hash).is_some_and(|d| d.row.progress == row.progress);
-        assert!(stored.iter().all(known) && stored.len() == library.downloads.iter().count(), "{stored:?}");
+        let known = |row: &DownloadRow| {
+            library
+                .downloads
+                .get(row.facts.info_hash)
+                .is_some_and(|d| d.row.progress == row.progress)
+        };
+        assert!(
+            stored.iter().all(known) && stored.len() == library.downloads.iter().count(),
+            "{stored:?}"
+        );
     }
     for number in 0..FILES {
         let _ = client.inner.handle(&row(dir.path(), number)).cancel();

@@ -17,7 +17,15 @@ fn lab() -> GroupEntry {
 
 fn entry(facts: FileFacts, at: u64) -> FileEntry {
     let (label, at) = (facts.name.as_str().parse().unwrap(), Stamp::new(at, 0));
-    FileEntry { group: group(1), label, facts, sharers: vec!["nik".parse().unwrap()], sharer_count: 1, online: 1, at }
+    FileEntry {
+        group: group(1),
+        label,
+        facts,
+        sharers: vec!["nik".parse().unwrap()],
+        sharer_count: 1,
+        online: 1,
+        at,
+    }
 }
 
 fn answer(reply: Reply) -> Act {
@@ -38,23 +46,27 @@ fn keeper(listed: &Listed, may_replace: bool) -> Fake {
                 let named = listed.clone().filter(|entry| file.as_ref() == Some(&entry.label));
                 answer(Reply::Resolved(Resolved { group: lab(), user: None, file: named }))
             }
-            Request::ShareFile { file, .. } => match listed.as_ref().filter(|entry| entry.facts != *file) {
-                Some(_) => refuse(Refusal::FileNameTaken),
-                None => {
-                    listed.get_or_insert(entry(file.clone(), 1_000));
-                    answer(done(Stamp::new(1_000, 0)))
+            Request::ShareFile { file, .. } => {
+                match listed.as_ref().filter(|entry| entry.facts != *file) {
+                    Some(_) => refuse(Refusal::FileNameTaken),
+                    None => {
+                        listed.get_or_insert(entry(file.clone(), 1_000));
+                        answer(done(Stamp::new(1_000, 0)))
+                    }
                 }
-            },
+            }
             Request::ReplaceFile { .. } if !may_replace => refuse(Refusal::NotSharer),
             Request::ReplaceFile { file, replaces, .. } => {
                 assert_eq!(listed.as_ref().map(|entry| entry.facts.id()), Some(*replaces));
                 *listed = Some(entry(file.clone(), 2_000));
                 answer(done(Stamp::new(2_000, 0)))
             }
-            Request::FindFile { file, .. } => match listed.clone().filter(|entry| entry.facts.id() == *file) {
-                Some(entry) => answer(Reply::File(entry)),
-                None => refuse(Refusal::NoSuchFile),
-            },
+            Request::FindFile { file, .. } => {
+                match listed.clone().filter(|entry| entry.facts.id() == *file) {
+                    Some(entry) => answer(Reply::File(entry)),
+                    None => refuse(Refusal::NoSuchFile),
+                }
+            }
             other => usual(other),
         }
     })
@@ -81,17 +93,27 @@ fn the_second_night_replaces_the_version_of_the_first() {
         let shared = upload(&client, &path).unwrap();
         let before = [None, Some(1_000), Some(2_000)][night];
         assert_eq!(shared.replaces, before.map(|at| Stamp::new(at, 0)));
-        assert_eq!(listed.lock().as_ref().map(|entry| entry.facts.clone()), Some(shared.facts.clone()));
+        assert_eq!(
+            listed.lock().as_ref().map(|entry| entry.facts.clone()),
+            Some(shared.facts.clone())
+        );
         let uploads = client.show_uploads().unwrap();
         assert_eq!((uploads.len(), uploads[0].file.as_str()), (1, "nightly.tar"));
-        assert!(upload(&client, &path).unwrap().replaces.is_none(), "that is the version which is there");
+        assert!(
+            upload(&client, &path).unwrap().replaces.is_none(),
+            "that is the version which is there"
+        );
     }
     assert_eq!(stops(&fake), 0, "the name was given up in between");
     let states = {
         let store = DeviceStore::open(&data_dir).unwrap();
         store.shares(user().user).unwrap().iter().map(|row| row.state).collect::<Vec<_>>()
     };
-    assert_eq!(states.iter().filter(|state| **state != ShareState::Stopped).count(), 1, "{states:?}");
+    assert_eq!(
+        states.iter().filter(|state| **state != ShareState::Stopped).count(),
+        1,
+        "{states:?}"
+    );
 }
 
 #[test]
@@ -104,11 +126,18 @@ fn somebody_elses_file_is_not_replaced_and_the_error_says_who_may() {
     let client = client_of(&dir.path().join("data"), &[&fake]);
     log_in(&client);
     let shared = upload(&client, &path).unwrap();
-    let others = FileFacts { sha1: Sha1Digest::from_bytes([9; 20]), info_hash: InfoHash::from_bytes([9; 20]), ..shared.facts };
+    let others = FileFacts {
+        sha1: Sha1Digest::from_bytes([9; 20]),
+        info_hash: InfoHash::from_bytes([9; 20]),
+        ..shared.facts
+    };
     *listed.lock() = Some(entry(others.clone(), 5));
     let error = upload(&client, &path).unwrap_err();
     assert!(matches!(error, ClientError::FileNameTaken { .. }), "{error}");
-    assert!(error.to_string().starts_with("another file of that name is in the group; rename yours"), "{error}");
+    assert!(
+        error.to_string().starts_with("another file of that name is in the group; rename yours"),
+        "{error}"
+    );
     assert!(error.to_string().contains("(eve)"), "{error}");
     assert_eq!(listed.lock().as_ref().map(|entry| entry.facts.clone()), Some(others));
 }
@@ -119,11 +148,16 @@ fn a_tracker_that_lists_something_else_than_was_sent_is_not_believed() {
     let path = dir.path().join("a.bin");
     std::fs::write(&path, "0123").unwrap();
     let fake = Fake::start(|request| match request {
-        Request::Resolve { .. } => answer(Reply::Resolved(Resolved { group: lab(), user: None, file: None })),
+        Request::Resolve { .. } => {
+            answer(Reply::Resolved(Resolved { group: lab(), user: None, file: None }))
+        }
         Request::FindFile { .. } => {
             let sha1 = Sha1Digest::from_bytes([7; 20]);
             let (info_hash, name) = (InfoHash::from_bytes([7; 20]), "a.bin".parse().unwrap());
-            answer(Reply::File(entry(FileFacts { info_hash, name, len: 4, piece_len: 512 << 10, sha1, chain: None }, 1)))
+            answer(Reply::File(entry(
+                FileFacts { info_hash, name, len: 4, piece_len: 512 << 10, sha1, chain: None },
+                1,
+            )))
         }
         other => usual(other),
     });
@@ -135,13 +169,21 @@ fn a_tracker_that_lists_something_else_than_was_sent_is_not_believed() {
 }
 
 fn failed_row(dir: &Path, info_hash: u8) -> DownloadRow {
-    let (info_hash, sha1) = (InfoHash::from_bytes([info_hash; 20]), Sha1Digest::from_bytes([info_hash; 20]));
+    let (info_hash, sha1) =
+        (InfoHash::from_bytes([info_hash; 20]), Sha1Digest::from_bytes([info_hash; 20]));
     DownloadRow {
         user: user().user,
         group: group(1),
         group_label: "lab".parse().unwrap(),
         label: "big.bin".parse().unwrap(),
-        facts: FileFacts { info_hash, name: "big.bin".parse().unwrap(), len: 100, piece_len: 512 << 10, sha1, chain: None },
+        facts: FileFacts {
+            info_hash,
+            name: "big.bin".parse().unwrap(),
+            len: 100,
+            piece_len: 512 << 10,
+            sha1,
+            chain: None,
+        },
         target: dir.join("big.bin"),
         progress: Progress::Failed("replaced".into()),
         verified: None,
@@ -164,13 +206,24 @@ fn what_is_left_of_another_version_does_not_stand_in_the_way_of_the_newer() {
     log_in(&client);
     let new = DownloadRow { progress: Progress::Running, ..failed_row(dir.path(), 2) };
     client.inner.begin_new(new.clone()).unwrap();
-    let there: Vec<InfoHash> = client.inner.store.downloads(user().user).unwrap().iter().map(|row| row.facts.info_hash).collect();
+    let there: Vec<InfoHash> = client
+        .inner
+        .store
+        .downloads(user().user)
+        .unwrap()
+        .iter()
+        .map(|row| row.facts.info_hash)
+        .collect();
     assert_eq!(there, [new.facts.info_hash]);
     assert!(std::fs::read(&part).map_or(true, |bytes| bytes != b"half of it"));
     // That of another file of another name stays.
     let name = "other.bin".parse().unwrap();
     let other = failed_row(dir.path(), 3);
-    let other = DownloadRow { facts: FileFacts { name, ..other.facts }, target: dir.path().join("x"), ..other };
+    let other = DownloadRow {
+        facts: FileFacts { name, ..other.facts },
+        target: dir.path().join("x"),
+        ..other
+    };
     std::fs::write(part_path(&other.target, other.facts.info_hash), "somebody's").unwrap();
     assert!(client.inner.begin_new(DownloadRow { progress: Progress::Running, ..other }).is_err());
 }
@@ -194,19 +247,27 @@ fn offers_and_downloads_of_a_replaced_version_end_and_name_the_newer_one() {
         replaced_by: newer.map(|name| name.parse().unwrap()),
     };
     // The same content under another name is another file: its end is none of this one's.
-    let namesake = |facts: &FileFacts| FileFacts { name: "other.bin".parse().unwrap(), ..facts.clone() };
+    let namesake =
+        |facts: &FileFacts| FileFacts { name: "other.bin".parse().unwrap(), ..facts.clone() };
     fake.tell(&removed(&namesake(&shared), Some("not-this.bin")));
     fake.tell(&removed(&namesake(&download.facts), Some("not-this.bin")));
     for _ in 0..2 {
         fake.tell(&removed(&shared, None));
     }
-    let told = wait_for_event(&events, |event| matches!(event, ClientEvent::ShareNotOffered { .. }));
-    assert!(matches!(told, ClientEvent::ShareNotOffered { reason, .. } if reason.contains("removed from the group")));
+    let told =
+        wait_for_event(&events, |event| matches!(event, ClientEvent::ShareNotOffered { .. }));
+    assert!(
+        matches!(told, ClientEvent::ShareNotOffered { reason, .. } if reason.contains("removed from the group"))
+    );
     assert_eq!(client.show_uploads().unwrap().len(), 1, "in the other group it is offered on");
     fake.tell(&removed(&download.facts, Some("big.bin~2")));
-    let told = wait_for_event(&events, |event| !matches!(event, ClientEvent::TrustedNetwork { .. }));
+    let told =
+        wait_for_event(&events, |event| !matches!(event, ClientEvent::TrustedNetwork { .. }));
     let words = "`download_file lab 'big.bin~2'`";
-    assert!(matches!(&told, ClientEvent::DownloadFailed { reason, .. } if reason.contains(words)), "{told:?}");
+    assert!(
+        matches!(&told, ClientEvent::DownloadFailed { reason, .. } if reason.contains(words)),
+        "{told:?}"
+    );
     assert!(matches!(handle.status().phase, DownloadPhase::Failed(_)));
 }
 
@@ -222,9 +283,16 @@ fn what_this_device_removes_is_not_told_as_news() {
     let shared = upload(&client, &path).unwrap();
     client.remove_file("lab", "a.bin").unwrap();
     let (info_hash, label) = (shared.facts.info_hash, "a.bin".parse().unwrap());
-    fake.tell(&Event::FileRemoved { group: group(1), file: shared.facts.id(), info_hash, label, replaced_by: None });
+    fake.tell(&Event::FileRemoved {
+        group: group(1),
+        file: shared.facts.id(),
+        info_hash,
+        label,
+        replaced_by: None,
+    });
     fake.tell(&Event::Removed { group: group(1) });
-    let next = wait_for_event(&events, |event| !matches!(event, ClientEvent::TrustedNetwork { .. }));
+    let next =
+        wait_for_event(&events, |event| !matches!(event, ClientEvent::TrustedNetwork { .. }));
     assert!(matches!(next, ClientEvent::Removed { .. }), "{next:?}");
     assert!(client.show_uploads().unwrap().is_empty());
 }
@@ -238,7 +306,11 @@ fn a_password_of_the_operators_is_said_so_and_what_waited_for_another_goes_on() 
     let client = client_of(&data_dir, &[&fake]);
     log_in(&client);
     assert!(client.must_change_password());
-    let announces = || fake.count(|request| matches!(request, Request::Announce { entries } if !entries.is_empty()));
+    let announces = || {
+        fake.count(
+            |request| matches!(request, Request::Announce { entries } if !entries.is_empty()),
+        )
+    };
     wait_for("the share is announced, in vain", || announces() > 0);
     let before = announces();
     let [old, new] = ["pw", "new"].map(|text| Password::new(text.into()).unwrap());
@@ -255,14 +327,21 @@ fn trackers_that_others_told_of_are_known_after_a_restart() {
     {
         let client = client_of(&data_dir, &[&listed]);
         log_in(&client);
-        listed.tell(&Event::Trackers { addresses: vec![added.address.to_string().parse().unwrap()], removed: vec![] });
+        listed.tell(&Event::Trackers {
+            addresses: vec![added.address.to_string().parse().unwrap()],
+            removed: vec![],
+        });
         wait_for("it is dialled", || added.count(is_resume) == 1);
     }
     let gone = Fake::start_of(network_key(), usual).kill();
     let trackers = TrackerInfo::parse(&gone.to_string()).unwrap();
-    let config = ClientConfig { data_dir, ..ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers) };
+    let config =
+        ClientConfig { data_dir, ..ClientConfig::new("127.0.0.1:0".parse().unwrap(), trackers) };
     let client = Client::start(config).unwrap();
-    assert!(client.wait_for_tracker(Duration::from_secs(30)), "the one of the list is gone for good");
+    assert!(
+        client.wait_for_tracker(Duration::from_secs(30)),
+        "the one of the list is gone for good"
+    );
     log_in(&client);
     assert_eq!(added.count(|request| matches!(request, Request::Login { .. })), 1);
 }
@@ -276,7 +355,10 @@ fn an_account_that_is_deleted_ends_its_session_without_ado() {
     let events = client.subscribe();
     log_in(&client);
     client.delete_account().unwrap();
-    assert!(fake.count(|request| matches!(request, Request::DeleteAccount { .. })) == 1 && client.whoami().is_err());
+    assert!(
+        fake.count(|request| matches!(request, Request::DeleteAccount { .. })) == 1
+            && client.whoami().is_err()
+    );
     assert!(!events.try_iter().any(|event| matches!(event, ClientEvent::SessionEnded { .. })));
     log_in(&client);
 }

@@ -1,7 +1,7 @@
 //! What this device does with files, told to every tracker.
 //!
-//! **Invariant:** the map in the set's state is the truth; a tracker whose session stands has been sent all of it, and every change
-//! since, in order.
+//! **Invariant:** the map in the set's state is the truth; a tracker whose session stands has been
+//! sent all of it, and every change since, in order.
 
 use super::TrackerSet;
 use super::state::{Pending, SetState};
@@ -10,8 +10,12 @@ use crate::types::{DownloadState, GroupId, InfoHash};
 use crate::wire::tracker::{AnnounceEntry, Request};
 
 impl TrackerSet {
-    /// Tells every tracker, now or when its session stands, what this device does with files. Does not block.
-    pub(crate) fn announce(&self, entries: impl IntoIterator<Item = (GroupId, InfoHash, DownloadState)>) {
+    /// Tells every tracker, now or when its session stands, what this device does with files. Does
+    /// not block.
+    pub(crate) fn announce(
+        &self,
+        entries: impl IntoIterator<Item = (GroupId, InfoHash, DownloadState)>,
+    ) {
         let mut state = self.shared.state.lock();
         let mut changes = Vec::new();
         for (group, info_hash, now) in entries {
@@ -35,13 +39,15 @@ impl TrackerSet {
 impl SetState {
     /// Sends one tracker everything.
     pub(super) fn announce_all(&mut self, index: usize) {
-        let entry =
-            |(&(group, info_hash), &state): (&(GroupId, InfoHash), &DownloadState)| AnnounceEntry { group, info_hash, state };
+        let entry = |(&(group, info_hash), &state): (&(GroupId, InfoHash), &DownloadState)| {
+            AnnounceEntry { group, info_hash, state }
+        };
         let all: Vec<AnnounceEntry> = self.announced.iter().map(entry).collect();
         self.announce_to(index, &all);
     }
 
-    /// Queues announces; a connection whose queue is full is ended, as the tracker would be left with half the truth.
+    /// Queues announces; a connection whose queue is full is ended, as the tracker would be left
+    /// with half the truth.
     fn announce_to(&mut self, index: usize, entries: &[AnnounceEntry]) {
         let Some(live) = self.links[index].live.as_mut() else { return };
         let sent = entries

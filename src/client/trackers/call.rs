@@ -1,20 +1,27 @@
 //! One command, asked of as many trackers as it takes.
 //!
-//! **Invariant:** every copy of a changing request carries the same request id, so it is carried out once however many trackers
-//! are asked, and no earlier time than the copies before it; success is believed at once, a refusal only when no other tracker that was asked may still report success.
+//! **Invariant:** every copy of a changing request carries the same request id, so it is carried
+//! out once however many trackers are asked, and no earlier time than the copies before it; success
+//! is believed at once, a refusal only when no other tracker that was asked may still report
+//! success.
 //!
-//! The order of events: the primary is asked. Its connection fails: the next one is asked at once. It stays silent for
+//! The order of events: the primary is asked. Its connection fails: the next one is asked at once.
+//! It stays silent for
 //! [`HEDGE_AFTER`]: it becomes suspect, and the next one is asked too; but a password crosses to one tracker at a time, and to the next one
-//! only when that connection has ended or the tracker is busy. So for a new account or a login the connection to a tracker that stays
-//! silent for [`PASSWORD_TURN`] is ended, if there is another to ask. "Busy" and "log in first" are answers of the tracker, not of the
-//! directory: the next one is asked.
+//! only when that connection has ended or the tracker is busy. So for a new account or a login the
+//! connection to a tracker that stays silent for [`PASSWORD_TURN`] is ended, if there is another to
+//! ask. "Busy" and "log in first" are answers of the tracker, not of the directory: the next one is
+//! asked.
 //!
-//! A tracker that knows rows which are later than the request has done nothing either ([`Refusal::Overtaken`]): it is asked again with a
-//! later time, and so is every tracker that is asked from then on. The id stays, since a copy with the earlier time may be carried out
-//! elsewhere meanwhile. Once a tracker has acknowledged the request it gets no later time: it would overtake what is asked next.
+//! A tracker that knows rows which are later than the request has done nothing either
+//! ([`Refusal::Overtaken`]): it is asked again with a later time, and so is every tracker that is
+//! asked from then on. The id stays, since a copy with the earlier time may be carried out
+//! elsewhere meanwhile. Once a tracker has acknowledged the request it gets no later time: it would
+//! overtake what is asked next.
 //!
-//! A tracker for whose clock the request's time is wrong has done nothing: the next one is asked with the same stamp. If all that
-//! were asked say so, no copy was carried out, and the request is asked once more with a stamp by the clock of the last of them.
+//! A tracker for whose clock the request's time is wrong has done nothing: the next one is asked
+//! with the same stamp. If all that were asked say so, no copy was carried out, and the request is
+//! asked once more with a stamp by the clock of the last of them.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -31,15 +38,16 @@ use crate::wire::tracker::{Reply, Request};
 
 /// Silence after which the next tracker is asked as well.
 pub(super) const HEDGE_AFTER: Duration = Duration::from_millis(700);
-/// Silence after which a name and password are taken to the next tracker: far longer than one that is well needs to look at them. Where
-/// somebody guesses a tracker may take longer, so the last one that there is has all the time.
+/// Silence after which a name and password are taken to the next tracker: far longer than one that
+/// is well needs to look at them. Where somebody guesses a tracker may take longer, so the last one
+/// that there is has all the time.
 const PASSWORD_TURN: Duration = Duration::from_millis(1500);
 /// Time that a refusal waits for the success of another tracker that was asked before.
 const REFUSAL_GRACE: Duration = Duration::from_millis(250);
 /// Time for a command in all.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for a command whose password trackers may take their time to look at: after many wrong ones they make everybody wait, for up to
-/// 30 s.
+/// Time for a command whose password trackers may take their time to look at: after many wrong ones
+/// they make everybody wait, for up to 30 s.
 pub(crate) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(35);
 /// Later times that a request may be given in one command.
 const LATER_TIMES_MAX: u32 = 8;
@@ -61,7 +69,8 @@ pub(crate) enum Need {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LoggedIn {
     pub(crate) user: UserEntry,
-    /// The operator has set the password: until the user has chosen another, trackers refuse everything else.
+    /// The operator has set the password: until the user has chosen another, trackers refuse
+    /// everything else.
     pub(crate) must_change: bool,
 }
 
@@ -69,8 +78,8 @@ impl TrackerSet {
     /// Asks the trackers until one gives a definite answer, which may be a refusal.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with the directory's refusal; [`ClientError::NoTracker`] and [`ClientError::NoAnswer`] when there
-    /// is nobody to ask or to answer.
+    /// [`ClientError::Refused`] with the directory's refusal; [`ClientError::NoTracker`] and
+    /// [`ClientError::NoAnswer`] when there is nobody to ask or to answer.
     ///
     /// # Blocking
     /// For at most [`CALL_TIMEOUT`]. Must not be called by the consumer of the news.
@@ -85,15 +94,23 @@ impl TrackerSet {
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub(crate) fn call_within(&self, request: &Request, need: Need, timeout: Duration) -> Result<Reply, ClientError> {
+    pub(crate) fn call_within(
+        &self,
+        request: &Request,
+        need: Need,
+        timeout: Duration,
+    ) -> Result<Reply, ClientError> {
         let started = Instant::now();
         if carries_password(request) {
             self.probe(need, timeout.min(CALL_TIMEOUT))?;
         }
-        Call::new(self, request, need, &[], timeout.saturating_sub(started.elapsed())).run().map(|(reply, _)| reply)
+        Call::new(self, request, need, &[], timeout.saturating_sub(started.elapsed()))
+            .run()
+            .map(|(reply, _)| reply)
     }
 
-    /// The same for the session, of a tracker that is not among those `passed` over; also returns which that is. `None` if there is none.
+    /// The same for the session, of a tracker that is not among those `passed` over; also returns
+    /// which that is. `None` if there is none.
     ///
     /// # Blocking
     /// For at most `timeout`.
@@ -105,13 +122,19 @@ impl TrackerSet {
     ) -> Option<Result<(Reply, usize), ClientError>> {
         let is_there = match passed {
             [] => self.is_reachable(),
-            _ => self.shared.state.lock().candidates(true).iter().any(|index| !passed.contains(index)),
+            _ => self
+                .shared
+                .state
+                .lock()
+                .candidates(true)
+                .iter()
+                .any(|index| !passed.contains(index)),
         };
         is_there.then(|| Call::new(self, request, Need::Session, passed, timeout).run())
     }
 
-    /// Finds out which trackers answer, before one of them is told a password: what is told to one that does not answer is told to no other
-    /// until its connection ends.
+    /// Finds out which trackers answer, before one of them is told a password: what is told to one
+    /// that does not answer is told to no other until its connection ends.
     fn probe(&self, need: Need, timeout: Duration) -> Result<(), ClientError> {
         let need = if need == Need::Session { need } else { Need::Tracker };
         Call::new(self, &Request::Ping, need, &[], timeout).run().map(drop)
@@ -143,11 +166,14 @@ impl TrackerSet {
 
 /// Tells whether a request has a password in it.
 fn carries_password(request: &Request) -> bool {
-    matches!(request, Request::CreateUser { .. } | Request::Login { .. } | Request::ChangePassword { .. })
+    matches!(
+        request,
+        Request::CreateUser { .. } | Request::Login { .. } | Request::ChangePassword { .. }
+    )
 }
 
-/// Tells whether a request with a password may be asked of a second tracker while a first one may still carry it out: an account is made
-/// once under its request's id, and a login changes nothing.
+/// Tells whether a request with a password may be asked of a second tracker while a first one may
+/// still carry it out: an account is made once under its request's id, and a login changes nothing.
 fn takes_turns(request: &Request) -> bool {
     matches!(request, Request::CreateUser { .. } | Request::Login { .. })
 }
@@ -170,7 +196,8 @@ struct Call<'a> {
     deadline: Instant,
     sender: Sender<Answer>,
     answers: Receiver<Answer>,
-    /// Connections asked, by tracker and key; asked again only with another stamp, or logged in again.
+    /// Connections asked, by tracker and key; asked again only with another stamp, or logged in
+    /// again.
     asked: Vec<(usize, u64)>,
     /// Those of them that have not answered.
     waiting: Vec<(usize, u64)>,
@@ -200,7 +227,13 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(set: &'a TrackerSet, request: &'a Request, need: Need, passed: &'a [usize], timeout: Duration) -> Self {
+    fn new(
+        set: &'a TrackerSet,
+        request: &'a Request,
+        need: Need,
+        passed: &'a [usize],
+        timeout: Duration,
+    ) -> Self {
         let generation = set.session().map_or(0, |session| session.generation);
         let hedges = !carries_password(request);
         let (sender, answers) = unbounded();
@@ -208,7 +241,8 @@ impl<'a> Call<'a> {
         let (asked, waiting) = (Vec::new(), Vec::new());
         let interrupt = if set.patient { Stop::new() } else { set.shared.interrupt.lock().clone() };
         let (refusal, busy, relogged) = (None, false, false);
-        let (request, wrong_time, is_restamped, may_be_done) = (Cow::Borrowed(request), None, false, false);
+        let (request, wrong_time, is_restamped, may_be_done) =
+            (Cow::Borrowed(request), None, false, false);
         let overtaken_count = 0;
         let deadline = started + timeout;
         Self {
@@ -269,7 +303,8 @@ impl<'a> Call<'a> {
                 match self.ask_next()? {
                     Asked::Sent => {
                         hedge = Instant::now() + HEDGE_AFTER;
-                        self.turn = Some(Instant::now() + PASSWORD_TURN).filter(|_| takes_turns(&self.request));
+                        self.turn = Some(Instant::now() + PASSWORD_TURN)
+                            .filter(|_| takes_turns(&self.request));
                     }
                     Asked::Nobody if self.waiting.is_empty() => {
                         self.wait_for_change()?;
@@ -278,7 +313,11 @@ impl<'a> Call<'a> {
                     Asked::Nobody => hedge = now + HEDGE_AFTER,
                 }
             }
-            let next = if self.hedges { hedge } else { self.turn.filter(|turn| *turn > now).unwrap_or(deadline) };
+            let next = if self.hedges {
+                hedge
+            } else {
+                self.turn.filter(|turn| *turn > now).unwrap_or(deadline)
+            };
             let until = self.refusal.map_or(next, |(_, since)| since + REFUSAL_GRACE).min(deadline);
             let answer = select! {
                 recv(self.answers) -> answer => answer.ok(),
@@ -291,16 +330,20 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Tells whether a name and password have been with a silent tracker for long enough, and there is another to take them to.
+    /// Tells whether a name and password have been with a silent tracker for long enough, and there
+    /// is another to take them to.
     fn turn_is_over(&mut self, now: Instant) -> bool {
         if self.waiting.is_empty() || self.turn.is_none_or(|turn| now < turn) {
             return false;
         }
         let mut state = self.set.shared.state.lock();
         let candidates = state.candidates(false);
-        let is_new = |index: &usize| !self.asked.iter().any(|(asked, _)| asked == index) && !self.passed.contains(index);
-        let has_other =
-            candidates.iter().any(|index| is_new(index) && state.links[*index].live.as_ref().is_some_and(|live| !live.suspect));
+        let is_new = |index: &usize| {
+            !self.asked.iter().any(|(asked, _)| asked == index) && !self.passed.contains(index)
+        };
+        let has_other = candidates.iter().any(|index| {
+            is_new(index) && state.links[*index].live.as_ref().is_some_and(|live| !live.suspect)
+        });
         if !has_other {
             // One may come: it is looked again a little later.
             self.turn = Some(now + HEDGE_AFTER);
@@ -308,7 +351,8 @@ impl<'a> Call<'a> {
         has_other
     }
 
-    /// Ends the connections to the trackers that stay silent: what was asked of them counts as lost.
+    /// Ends the connections to the trackers that stay silent: what was asked of them counts as
+    /// lost.
     fn end_turn(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         self.may_be_done |= !waiting.is_empty();
@@ -346,11 +390,13 @@ impl<'a> Call<'a> {
 
     /// Ends the command if its session has ended.
     fn check_session(&self, state: &SetState) -> Result<(), ClientError> {
-        let error = if self.need == Need::Session { state.session_error(self.generation) } else { None };
+        let error =
+            if self.need == Need::Session { state.session_error(self.generation) } else { None };
         error.map_or(Ok(()), Err)
     }
 
-    /// Marks the trackers that were asked and have stayed silent, so that other commands go elsewhere.
+    /// Marks the trackers that were asked and have stayed silent, so that other commands go
+    /// elsewhere.
     fn suspect_silent(&self) {
         let mut state = self.set.shared.state.lock();
         for &(index, key) in &self.waiting {
@@ -374,18 +420,24 @@ impl<'a> Call<'a> {
                 self.wrong_time = Some(clock_ms);
                 self.set.shared.note_wrong_time(id.0);
             }
-            Reply::Refused(Refusal::Overtaken { above }) if self.overtaken_count < LATER_TIMES_MAX => {
+            Reply::Refused(Refusal::Overtaken { above })
+                if self.overtaken_count < LATER_TIMES_MAX =>
+            {
                 self.overtaken_count += 1;
                 self.set.ask_later(self.request.to_mut(), above);
                 self.asked.retain(|asked| *asked != id);
             }
-            Reply::Refused(Refusal::LoginFirst | Refusal::SessionOver) if self.need == Need::Session => {
+            Reply::Refused(Refusal::LoginFirst | Refusal::SessionOver)
+                if self.need == Need::Session =>
+            {
                 self.set.shared.session_lost(id.0, id.1);
                 if !std::mem::replace(&mut self.relogged, true) {
                     self.asked.retain(|asked| *asked != id);
                 }
             }
-            Reply::Refused(refusal) => self.refusal = self.refusal.or(Some((refusal, Instant::now()))),
+            Reply::Refused(refusal) => {
+                self.refusal = self.refusal.or(Some((refusal, Instant::now())))
+            }
             reply => {
                 self.answered_by = id.0;
                 return Some(reply);
@@ -403,7 +455,9 @@ impl<'a> Call<'a> {
         let mut state = shared.state.lock();
         // A tracker that is about to confirm the session may take the request as it is.
         let is_late = self.started.elapsed() > UNREACHABLE_TIMEOUT;
-        if let Some(clock_ms) = self.wrong_time.filter(|_| is_late || !self.is_another_coming(&state)) {
+        if let Some(clock_ms) =
+            self.wrong_time.filter(|_| is_late || !self.is_another_coming(&state))
+        {
             drop(state);
             return self.ask_again_at(clock_ms);
         }
@@ -413,19 +467,27 @@ impl<'a> Call<'a> {
         }
         let new = state.candidates(self.need == Need::Session).into_iter().any(|index| {
             let key = state.links[index].live.as_ref().map(|live| live.key);
-            key.is_some_and(|key| !self.asked.contains(&(index, key)) && !self.passed.contains(&index))
+            key.is_some_and(|key| {
+                !self.asked.contains(&(index, key)) && !self.passed.contains(&index)
+            })
         });
         if new {
             return Ok(());
         }
         let connected = state.links.iter().any(|link| link.live.is_some());
-        let until = if connected { self.deadline } else { self.deadline.min(self.started + UNREACHABLE_TIMEOUT) };
+        let until = if connected {
+            self.deadline
+        } else {
+            self.deadline.min(self.started + UNREACHABLE_TIMEOUT)
+        };
         if Instant::now() >= until && !connected {
             return Err(state.why_unreachable());
         }
         if let Some(why) = state.session_refused().filter(|_| self.need == Need::Session) {
-            // A change of the password that was carried out ends the session that asked for it; the answer may be lost.
-            let done = why == Refusal::SessionOver && matches!(*self.request, Request::ChangePassword { .. });
+            // A change of the password that was carried out ends the session that asked for it; the
+            // answer may be lost.
+            let done = why == Refusal::SessionOver
+                && matches!(*self.request, Request::ChangePassword { .. });
             if done || self.started.elapsed() > UNREACHABLE_TIMEOUT {
                 return Err(why.into());
             }
@@ -437,12 +499,21 @@ impl<'a> Call<'a> {
 
     /// Tells whether a tracker that was not asked is connected and is about to confirm the session.
     fn is_another_coming(&self, state: &SetState) -> bool {
-        let is_new = |index: usize, key: u64| !self.asked.contains(&(index, key)) && !self.passed.contains(&index);
-        let mut live = state.links.iter().enumerate().filter_map(|(index, link)| Some((index, link.live.as_ref()?)));
-        live.any(|(index, live)| is_new(index, live.key) && !matches!(live.login, Login::Refused { .. }))
+        let is_new = |index: usize, key: u64| {
+            !self.asked.contains(&(index, key)) && !self.passed.contains(&index)
+        };
+        let mut live = state
+            .links
+            .iter()
+            .enumerate()
+            .filter_map(|(index, link)| Some((index, link.live.as_ref()?)));
+        live.any(|(index, live)| {
+            is_new(index, live.key) && !matches!(live.login, Login::Refused { .. })
+        })
     }
 
-    /// The time was wrong for every tracker that answered: all are asked once more with another stamp, if none has carried the request out.
+    /// The time was wrong for every tracker that answered: all are asked once more with another
+    /// stamp, if none has carried the request out.
     fn ask_again_at(&mut self, clock_ms: u64) -> Result<(), ClientError> {
         if self.may_be_done || self.is_restamped {
             return Err(Refusal::WrongTime { clock_ms }.into());
@@ -459,7 +530,9 @@ impl<'a> Call<'a> {
             (Some((refusal, _)), _) => refusal.into(),
             (None, _) if self.busy => Refusal::Busy.into(),
             (None, Some(clock_ms)) => Refusal::WrongTime { clock_ms }.into(),
-            (None, None) if state.links.iter().any(|link| link.live.is_some()) => ClientError::NoAnswer,
+            (None, None) if state.links.iter().any(|link| link.live.is_some()) => {
+                ClientError::NoAnswer
+            }
             (None, None) => state.why_unreachable(),
         }
     }
@@ -468,10 +541,11 @@ impl<'a> Call<'a> {
 impl SetState {
     /// What the trackers say, if every connected one has turned the session's login down.
     fn session_refused(&self) -> Option<Refusal> {
-        let refusals = self.links.iter().filter_map(|link| link.live.as_ref()).map(|live| match live.login {
-            Login::Refused { why, .. } => Some(why),
-            _ => None,
-        });
+        let refusals =
+            self.links.iter().filter_map(|link| link.live.as_ref()).map(|live| match live.login {
+                Login::Refused { why, .. } => Some(why),
+                _ => None,
+            });
         refusals.collect::<Option<Vec<Refusal>>>()?.first().copied()
     }
 }

@@ -1,11 +1,14 @@
-//! What time it is for the network: by the trackers' clocks, and one of this machine that is never set and never stands still.
+//! What time it is for the network: by the trackers' clocks, and one of this machine that is never
+//! set and never stands still.
 //!
-//! **Invariant:** one tracker whose clock is wrong moves nobody's time while there are two that agree. Trackers that replicate are at most
-//! [`CLOCK_AHEAD_MAX`] apart; so the clocks that lie within such a span belong together, and the most of them count.
+//! **Invariant:** one tracker whose clock is wrong moves nobody's time while there are two that
+//! agree. Trackers that replicate are at most [`CLOCK_AHEAD_MAX`] apart; so the clocks that lie
+//! within such a span belong together, and the most of them count.
 //!
-//! Of clocks that were told, those of trackers that are away count too: a tracker that dies does not leave the time to one that is wrong.
-//! Of two spans with as many clocks the one with more connected trackers counts, then the one nearer to this machine's own clock: with a
-//! network of two trackers that disagree nothing else can tell which is right.
+//! Of clocks that were told, those of trackers that are away count too: a tracker that dies does
+//! not leave the time to one that is wrong. Of two spans with as many clocks the one with more
+//! connected trackers counts, then the one nearer to this machine's own clock: with a network of
+//! two trackers that disagree nothing else can tell which is right.
 //!
 //! [`uptime`] and [`own_ms`] ask the system, which does not block; [`common_ms`] is pure.
 
@@ -25,10 +28,14 @@ const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
-/// The time since some moment before this program started. It counts while the machine sleeps, which [`std::time::Instant`] does not.
+/// The time since some moment before this program started. It counts while the machine sleeps,
+/// which [`std::time::Instant`] does not.
 pub(crate) fn uptime() -> Duration {
     let now = clock_gettime(CLOCK);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), u32::try_from(now.tv_nsec).unwrap_or_default())
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or_default(),
+        u32::try_from(now.tv_nsec).unwrap_or_default(),
+    )
 }
 
 /// This machine's own clock, milliseconds since the Unix epoch; it may be wrong.
@@ -37,7 +44,8 @@ pub(super) fn own_ms() -> u64 {
     since_epoch.as_millis() as u64
 }
 
-/// A tracker's clock: as it told it, and as much later as it is since then. So a wrong clock here does no harm.
+/// A tracker's clock: as it told it, and as much later as it is since then. So a wrong clock here
+/// does no harm.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TrackerClock {
     told_ms: u64,
@@ -60,12 +68,14 @@ impl TrackerClock {
 }
 
 impl Shared {
-    /// Tracker `index` takes no request at this time. If the clocks of two trackers differ and there is no third, nothing tells
-    /// which is right: the user is told, once.
+    /// Tracker `index` takes no request at this time. If the clocks of two trackers differ and
+    /// there is no third, nothing tells which is right: the user is told, once.
     pub(super) fn note_wrong_time(&self, index: usize) {
         let differ = {
             let mut state = self.state.lock();
-            let Some(differ) = state.clocks_differ(index).filter(|_| !state.has_told_clocks) else { return };
+            let Some(differ) = state.clocks_differ(index).filter(|_| !state.has_told_clocks) else {
+                return;
+            };
             state.has_told_clocks = true;
             differ
         };
@@ -74,7 +84,8 @@ impl Shared {
 }
 
 impl SetState {
-    /// The tracker of those connected whose clock is too far from that of tracker `index`, if no third clock decides between them.
+    /// The tracker of those connected whose clock is too far from that of tracker `index`, if no
+    /// third clock decides between them.
     fn clocks_differ(&self, index: usize) -> Option<ClocksDiffer> {
         let clocks = || self.links.iter().filter_map(|link| Some((link, link.clock?.now_ms())));
         let its_ms = self.links[index].clock?.now_ms();
@@ -86,13 +97,17 @@ impl SetState {
     }
 }
 
-/// The time by clocks of which is known whether their trackers are connected: the earliest of the most that belong together. Without any,
-/// `own_ms`.
+/// The time by clocks of which is known whether their trackers are connected: the earliest of the
+/// most that belong together. Without any, `own_ms`.
 pub(super) fn common_ms(clocks: &[(u64, bool)], own_ms: u64) -> u64 {
     let rank = |earliest: u64| {
         let span = earliest..=earliest.saturating_add(CLOCK_AHEAD_MAX.as_millis() as u64);
         let within = || clocks.iter().filter(|(ms, _)| span.contains(ms));
-        (within().count(), within().filter(|(_, connected)| *connected).count(), Reverse(earliest.abs_diff(own_ms)))
+        (
+            within().count(),
+            within().filter(|(_, connected)| *connected).count(),
+            Reverse(earliest.abs_diff(own_ms)),
+        )
     };
     clocks.iter().map(|(ms, _)| *ms).max_by_key(|ms| rank(*ms)).unwrap_or(own_ms)
 }
@@ -108,14 +123,20 @@ mod tests {
     fn a_clock_goes_on_while_the_machine_sleeps() {
         let clock = TrackerClock { told_ms: NOW, at: Duration::from_secs(5) };
         let slept = Duration::from_secs(8 * 3600);
-        assert_eq!((clock.at(Duration::from_secs(5) + slept), clock.at(Duration::ZERO)), (NOW + 8 * HOUR, NOW));
+        assert_eq!(
+            (clock.at(Duration::from_secs(5) + slept), clock.at(Duration::ZERO)),
+            (NOW + 8 * HOUR, NOW)
+        );
         let before = uptime();
         assert!(uptime() >= before && TrackerClock::told(NOW).now_ms() >= NOW);
     }
 
     #[test]
     fn of_clocks_that_belong_together_the_earliest_counts() {
-        assert_eq!(common_ms(&[(NOW + 50_000, true), (NOW, true), (NOW + 60_000, true)], NOW + HOUR), NOW);
+        assert_eq!(
+            common_ms(&[(NOW + 50_000, true), (NOW, true), (NOW + 60_000, true)], NOW + HOUR),
+            NOW
+        );
         assert_eq!(common_ms(&[], NOW), NOW, "none was ever told");
         assert_eq!(common_ms(&[(NOW + HOUR, true)], NOW), NOW + HOUR, "ours does not matter");
     }

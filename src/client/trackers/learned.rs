@@ -1,9 +1,10 @@
 //! Trackers that other trackers tell of: they are dialled beside those that the user's list names.
 //!
-//! **Invariant:** there is one session with each tracker. An address that leads to a tracker which another address leads to as
-//! well is not used; of the two the one that the user has listed stays.
+//! **Invariant:** there is one session with each tracker. An address that leads to a tracker which
+//! another address leads to as well is not used; of the two the one that the user has listed stays.
 //!
-//! The list comes over a connection that the network's key has proven, and every tracker of it has to prove the same key.
+//! The list comes over a connection that the network's key has proven, and every tracker of it has
+//! to prove the same key.
 
 use std::sync::Arc;
 
@@ -18,17 +19,28 @@ use crate::types::{Label, StoreId, TrackerAddress};
 const KNOWN_MAX: usize = 4 * TRACKERS_MAX;
 
 impl Shared {
-    /// A tracker tells which trackers the network has: those that are not known yet are dialled from now on. Sessions with those that
-    /// the operator has removed end, as soon as no other connected tracker lists them: the one that tells may be mistaken, or the
-    /// only one that is.
-    pub(super) fn learn(self: &Arc<Self>, teller: (usize, u64), addresses: Vec<Label>, removed: &[Label]) {
+    /// A tracker tells which trackers the network has: those that are not known yet are dialled
+    /// from now on. Sessions with those that the operator has removed end, as soon as no other
+    /// connected tracker lists them: the one that tells may be mistaken, or the only one that is.
+    pub(super) fn learn(
+        self: &Arc<Self>,
+        teller: (usize, u64),
+        addresses: Vec<Label>,
+        removed: &[Label],
+    ) {
         // What is no address cannot be dialled: it may be one of a kind that a later version knows.
-        let parsed = addresses.iter().filter_map(|address| address.as_str().parse::<TrackerAddress>().ok());
-        let addresses: Vec<String> = parsed.map(|address| address.to_string()).take(TRACKERS_MAX).collect();
+        let parsed =
+            addresses.iter().filter_map(|address| address.as_str().parse::<TrackerAddress>().ok());
+        let addresses: Vec<String> =
+            parsed.map(|address| address.to_string()).take(TRACKERS_MAX).collect();
         if let Some(live) = self.state.lock().live(teller.0, teller.1) {
             live.listed.clone_from(&addresses);
         }
-        self.drop_removed(removed.iter().filter(|label| !addresses.iter().any(|address| address == label.as_str())));
+        self.drop_removed(
+            removed
+                .iter()
+                .filter(|label| !addresses.iter().any(|address| address == label.as_str())),
+        );
         self.add(&addresses);
         self.tell(News::Trackers(addresses));
     }
@@ -42,7 +54,9 @@ impl Shared {
                     Some(index) => {
                         let link = &mut state.links[index];
                         // One that is back: its thread may not even have noticed that it was gone.
-                        if !std::mem::take(&mut link.is_removed) || std::mem::replace(&mut link.has_thread, true) {
+                        if !std::mem::take(&mut link.is_removed)
+                            || std::mem::replace(&mut link.has_thread, true)
+                        {
                             continue;
                         }
                         index
@@ -57,9 +71,15 @@ impl Shared {
                     }
                 }
             };
-            info!("tracker {} ({address}) is one of the network, as another tracker says", index + 1);
+            info!(
+                "tracker {} ({address}) is one of the network, as another tracker says",
+                index + 1
+            );
             let shared = self.clone();
-            if let Err(error) = self.threads.spawn(format!("tracker {}", index + 1), move || link::run(&shared, index)) {
+            if let Err(error) = self
+                .threads
+                .spawn(format!("tracker {}", index + 1), move || link::run(&shared, index))
+            {
                 warn!("the tracker {address} is not dialled: {error}");
             }
         }
@@ -71,11 +91,19 @@ impl Shared {
         let mut state = self.state.lock();
         for address in addresses {
             if state.is_listed(address.as_str()) {
-                info!("the tracker {address} was removed from the network, as one tracker says; another still lists it");
+                info!(
+                    "the tracker {address} was removed from the network, as one tracker says; another still lists it"
+                );
                 continue;
             }
-            for link in state.links.iter_mut().filter(|link| link.address == address.as_str() && !link.is_removed) {
-                info!("the tracker {address} was removed from the network; it is not used any more");
+            for link in state
+                .links
+                .iter_mut()
+                .filter(|link| link.address == address.as_str() && !link.is_removed)
+            {
+                info!(
+                    "the tracker {address} was removed from the network; it is not used any more"
+                );
                 link.is_removed = true;
                 link.live.iter().for_each(|live| live.connection.close());
             }
@@ -84,16 +112,25 @@ impl Shared {
 }
 
 impl SetState {
-    /// Tells whether a connected tracker, but for that one itself, lists the tracker at this address.
+    /// Tells whether a connected tracker, but for that one itself, lists the tracker at this
+    /// address.
     fn is_listed(&self, address: &str) -> bool {
-        let others = self.links.iter().filter(|link| link.address != address).filter_map(|link| link.live.as_ref());
+        let others = self
+            .links
+            .iter()
+            .filter(|link| link.address != address)
+            .filter_map(|link| link.live.as_ref());
         others.flat_map(|live| &live.listed).any(|listed| listed == address)
     }
 
-    /// A connection at `index` leads to the tracker with that store. Tells whether it is to end, as another one does too.
+    /// A connection at `index` leads to the tracker with that store. Tells whether it is to end, as
+    /// another one does too.
     pub(super) fn is_second_way(&mut self, index: usize, store: StoreId) -> bool {
-        let leads_there = |link: &LinkState| link.live.as_ref().is_some_and(|live| live.store == store);
-        let Some(other) = (0..self.links.len()).find(|other| *other != index && leads_there(&self.links[*other])) else {
+        let leads_there =
+            |link: &LinkState| link.live.as_ref().is_some_and(|live| live.store == store);
+        let Some(other) =
+            (0..self.links.len()).find(|other| *other != index && leads_there(&self.links[*other]))
+        else {
             return false;
         };
         if self.links[index].is_learned {
@@ -120,10 +157,15 @@ mod tests {
         log_in(&set);
         let address = second.address.to_string();
         let label: Label = address.parse().unwrap();
-        first.tell(&Event::Trackers { addresses: vec![first.address.to_string().parse().unwrap(), label], removed: vec![] });
+        first.tell(&Event::Trackers {
+            addresses: vec![first.address.to_string().parse().unwrap(), label],
+            removed: vec![],
+        });
         wait_for("the session stands there too", || second.count(is_resume) == 1);
         assert!(set.views().iter().any(|view| view.address == address));
-        let told = news.try_iter().find_map(|item| if let super::News::Trackers(told) = item { Some(told) } else { None });
+        let told = news.try_iter().find_map(|item| {
+            if let super::News::Trackers(told) = item { Some(told) } else { None }
+        });
         assert_eq!(told.unwrap(), [first.address.to_string(), address]);
         first.kill();
         assert!(set.call(&change(1), super::super::Need::Session).is_ok());
@@ -149,7 +191,8 @@ mod tests {
         let (set, _news) = set_of(&[&first, &second]);
         log_in(&set);
         wait_for("both have the session", || first.count(is_resume) + second.count(is_resume) >= 1);
-        let labels = [&first, &second].map(|fake| fake.address.to_string().parse::<Label>().unwrap());
+        let labels =
+            [&first, &second].map(|fake| fake.address.to_string().parse::<Label>().unwrap());
         let [one, other] = labels.clone();
         first.tell(&Event::Trackers { addresses: vec![one], removed: vec![other] });
         wait_for("it is dropped", || set.views().len() == 1);
@@ -167,9 +210,13 @@ mod tests {
         let [first, second, third] = &fakes;
         let (set, news) = set_of(&[first, second, third]);
         wait_for("all are connected", || set.views().iter().all(|view| view.number.is_some()));
-        let all = [first, second, third].map(|fake| fake.address.to_string().parse::<Label>().unwrap());
-        let rest = || Event::Trackers { addresses: all[..2].to_vec(), removed: vec![all[2].clone()] };
-        let told = || news.recv_timeout(PATIENCE).is_ok_and(|item| matches!(item, super::News::Trackers(_)));
+        let all =
+            [first, second, third].map(|fake| fake.address.to_string().parse::<Label>().unwrap());
+        let rest =
+            || Event::Trackers { addresses: all[..2].to_vec(), removed: vec![all[2].clone()] };
+        let told = || {
+            news.recv_timeout(PATIENCE).is_ok_and(|item| matches!(item, super::News::Trackers(_)))
+        };
         // What the removed one says of itself does not count.
         for fake in [second, third] {
             fake.tell(&Event::Trackers { addresses: all.to_vec(), removed: vec![] });

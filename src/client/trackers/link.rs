@@ -1,6 +1,7 @@
 //! One tracker's connection: dial, hello, read until it ends, again.
 //!
-//! **Invariant:** a connection that was attached to the set is detached before the next one is dialled, and its writer has ended.
+//! **Invariant:** a connection that was attached to the set is detached before the next one is
+//! dialled, and its writer has ended.
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -17,9 +18,13 @@ use super::state::{Distrust, Live, Pending};
 use super::{News, RemovedFile, SetOptions, Shared};
 use crate::client::network::accept_hint;
 use crate::net::{Connection, Reader, WrongNetwork, resolve};
-use crate::types::limits::{MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX};
+use crate::types::limits::{
+    MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX,
+};
 use crate::wire::frame::{self, FrameError};
-use crate::wire::tracker::{ClientHello, Event, FromTracker, Hello, Opening, Request, Unwelcome, Welcome};
+use crate::wire::tracker::{
+    ClientHello, Event, FromTracker, Hello, Opening, Request, Unwelcome, Welcome,
+};
 
 /// Pause after the first failed dial; doubled up to the longest.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -29,11 +34,14 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for the tracker's first words; a stopped process accepts connections but does not speak.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
-/// A tracker that the user's list does not name is dialled this much later: another address that leads there has a session by then.
+/// A tracker that the user's list does not name is dialled this much later: another address that
+/// leads there has a session by then.
 const LEARNED_AFTER: Duration = Duration::from_secs(1);
-/// A connection that lived this long was a good one: the next dial starts with the shortest pause again.
+/// A connection that lived this long was a good one: the next dial starts with the shortest pause
+/// again.
 const GOOD_LIFE: Duration = Duration::from_secs(5);
-/// Frames that wait for the writer: a page of commands and announces; beyond it the tracker counts as stuck.
+/// Frames that wait for the writer: a page of commands and announces; beyond it the tracker counts
+/// as stuck.
 const QUEUE_LEN: usize = 1024;
 
 /// Why a connection ended or was not made.
@@ -145,7 +153,8 @@ fn find(address: &str) -> io::Result<Vec<SocketAddr>> {
 
 /// Dials the tracker, at each address its name stands for, and says hello.
 fn open(shared: &Shared, index: usize) -> Result<Opened, LinkError> {
-    let mut last = LinkError::Io(io::Error::new(io::ErrorKind::NotFound, "the name stands for no address"));
+    let mut last =
+        LinkError::Io(io::Error::new(io::ErrorKind::NotFound, "the name stands for no address"));
     let address = shared.state.lock().links[index].address.clone();
     for address in find(&address)? {
         match greet(shared, address) {
@@ -169,7 +178,9 @@ fn greet(shared: &Shared, address: SocketAddr) -> Result<Opened, LinkError> {
     let mut reader = connection.reader();
     reader.set_deadline(Some(asked + WELCOME_TIMEOUT));
     match frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX)? {
-        FromTracker::Welcome(welcome) => Ok(Opened { connection, reader, welcome, rtt: asked.elapsed() }),
+        FromTracker::Welcome(welcome) => {
+            Ok(Opened { connection, reader, welcome, rtt: asked.elapsed() })
+        }
         FromTracker::Unwelcome(why) => Err(why.into()),
         _ => Err(LinkError::NotATracker),
     }
@@ -231,31 +242,57 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
     loop {
         match read_one(reader) {
             Err(error) => return error,
-            Ok(FromTracker::Reply { number, clock_ms, reply }) => shared.answered((index, key), number, clock_ms, reply),
+            Ok(FromTracker::Reply { number, clock_ms, reply }) => {
+                shared.answered((index, key), number, clock_ms, reply)
+            }
             Ok(FromTracker::Event(event)) => {
                 shared.heard(index, key);
                 match event {
-                    Event::Peer(peer) => shared.tell(News::Peers { tracker: index, peers: vec![peer] }),
+                    Event::Peer(peer) => {
+                        shared.tell(News::Peers { tracker: index, peers: vec![peer] })
+                    }
                     Event::Removed { group } => shared.tell(News::Removed(group)),
                     Event::Admitted { group } => shared.tell(News::Admitted(group)),
                     Event::Withdrawn { group, info_hash, device, .. } => {
                         shared.tell(News::Withdrawn { group, info_hash, device });
                     }
-                    Event::Void { group, user, until_ms } => shared.tell(News::Void { group, user, until_ms }),
-                    Event::ShareStopped { group, info_hash } => shared.tell(News::ShareStopped(group, info_hash)),
-                    Event::FileRemoved { group, file, info_hash, label, replaced_by } => {
-                        shared.tell(News::FileRemoved(RemovedFile { group, file, info_hash, label, replaced_by }));
+                    Event::Void { group, user, until_ms } => {
+                        shared.tell(News::Void { group, user, until_ms })
                     }
-                    Event::Trackers { addresses, removed } => shared.learn((index, key), addresses, &removed),
-                    Event::NetworkKey { rotation } => match shared.options.network.told(&rotation) {
-                        Ok(change) => change.into_iter().for_each(|change| shared.tell(News::KeyChanged(change))),
-                        Err(error) => warn!("a change of the network's key cannot be written down, and does not count: {error}"),
-                    },
-                    // Whether that is the end, the answer to the token that we have by now will tell.
+                    Event::ShareStopped { group, info_hash } => {
+                        shared.tell(News::ShareStopped(group, info_hash))
+                    }
+                    Event::FileRemoved { group, file, info_hash, label, replaced_by } => {
+                        shared.tell(News::FileRemoved(RemovedFile {
+                            group,
+                            file,
+                            info_hash,
+                            label,
+                            replaced_by,
+                        }));
+                    }
+                    Event::Trackers { addresses, removed } => {
+                        shared.learn((index, key), addresses, &removed)
+                    }
+                    Event::NetworkKey { rotation } => {
+                        match shared.options.network.told(&rotation) {
+                            Ok(change) => change
+                                .into_iter()
+                                .for_each(|change| shared.tell(News::KeyChanged(change))),
+                            Err(error) => warn!(
+                                "a change of the network's key cannot be written down, and does not count: {error}"
+                            ),
+                        }
+                    }
+                    // Whether that is the end, the answer to the token that we have by now will
+                    // tell.
                     Event::SessionOver => shared.session_lost(index, key),
                     Event::Closing => return LinkError::Closing,
-                    // A later version of the tracker tells of something that this client does not know.
-                    Event::Unknown { .. } => debug!("tracker {}: an event of a kind that is not known here", index + 1),
+                    // A later version of the tracker tells of something that this client does not
+                    // know.
+                    Event::Unknown { .. } => {
+                        debug!("tracker {}: an event of a kind that is not known here", index + 1)
+                    }
                 }
             }
             Ok(_) => return LinkError::NotATracker,
@@ -266,7 +303,8 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
     }
 }
 
-/// Reads a frame. Between frames silence is bounded by the presence time-out, as we ping three times as often.
+/// Reads a frame. Between frames silence is bounded by the presence time-out, as we ping three
+/// times as often.
 fn read_one(reader: &mut Reader) -> Result<FromTracker, LinkError> {
     if !reader.wait(PRESENCE_TIMEOUT)? {
         return Err(LinkError::Silent);
@@ -275,8 +313,15 @@ fn read_one(reader: &mut Reader) -> Result<FromTracker, LinkError> {
     Ok(frame::read_message(reader, TRACKER_FRAME_LEN_MAX)?)
 }
 
-/// Writes what is queued; when nothing is, sends pings and repeats logins in time. Ends with the queue or the connection.
-fn write_frames(shared: &Shared, index: usize, key: u64, connection: &Connection, frames: &Receiver<Zeroizing<Vec<u8>>>) {
+/// Writes what is queued; when nothing is, sends pings and repeats logins in time. Ends with the
+/// queue or the connection.
+fn write_frames(
+    shared: &Shared,
+    index: usize,
+    key: u64,
+    connection: &Connection,
+    frames: &Receiver<Zeroizing<Vec<u8>>>,
+) {
     let mut writer = connection.writer();
     let mut next_ping = Instant::now() + PING_INTERVAL;
     loop {

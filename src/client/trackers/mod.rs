@@ -1,15 +1,18 @@
-//! The client's sessions with all trackers, and commands that outlive the tracker they were sent to.
+//! The client's sessions with all trackers, and commands that outlive the tracker they were sent
+//! to.
 //!
-//! Two threads a tracker keep one connection: one dials and reads, one writes and minds the clock (pings, repeated logins).
-//! A session is begun by a password, shown to one tracker; all others, and this one after a cut, take the token that came of it.
-//! A command is sent to the *primary*, the nearest healthy tracker, and, when that connection fails or stays silent, to the next
-//! ones under the same request id, so that it is carried out once whoever answers first.
+//! Two threads a tracker keep one connection: one dials and reads, one writes and minds the clock
+//! (pings, repeated logins). A session is begun by a password, shown to one tracker; all others,
+//! and this one after a cut, take the token that came of it. A command is sent to the *primary*,
+//! the nearest healthy tracker, and, when that connection fails or stays silent, to the next ones
+//! under the same request id, so that it is carried out once whoever answers first.
 //!
-//! **Invariant:** a tracker is given commands of a session only while it has confirmed that session's user; the set's lock is
-//! never held across socket IO.
+//! **Invariant:** a tracker is given commands of a session only while it has confirmed that
+//! session's user; the set's lock is never held across socket IO.
 //!
-//! [`TrackerSet::call`] and its kin block the calling thread; news are handed to a bounded channel whose consumer must never
-//! call a tracker, as the threads that would bring the answer may be waiting for it.
+//! [`TrackerSet::call`] and its kin block the calling thread; news are handed to a bounded channel
+//! whose consumer must never call a tracker, as the threads that would bring the answer may be
+//! waiting for it.
 
 mod announce;
 mod call;
@@ -33,7 +36,9 @@ use parking_lot::{Condvar, Mutex};
 use super::ClientError;
 use super::network::{FirstMet, KeyChange, Network};
 use crate::net::{DeviceSecurity, Stop, Threads};
-use crate::types::{DeviceId, FileId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserId};
+use crate::types::{
+    DeviceId, FileId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserId,
+};
 
 pub(crate) use call::{Need, PASSWORD_TIMEOUT};
 pub(crate) use clock::uptime;
@@ -89,7 +94,8 @@ pub(crate) enum News {
     FileRemoved(RemovedFile),
     /// The addresses of the network's trackers.
     Trackers(Vec<String>),
-    /// The clocks of the two connected trackers differ by more than a request bears, and nothing tells which is right.
+    /// The clocks of the two connected trackers differ by more than a request bears, and nothing
+    /// tells which is right.
     ClocksDiffer(ClocksDiffer),
     /// The session of that generation is over: its token is void.
     SessionOver(u64),
@@ -168,10 +174,20 @@ impl TrackerSet {
         let state = Mutex::new(SetState::new(&options.addresses, options.last_request));
         let (stop, threads) = (Stop::new(), Threads::new());
         let interrupt = Mutex::new(Stop::new());
-        let shared = Arc::new(Shared { options, state, changed: Condvar::new(), news, interrupt, stop, threads });
+        let shared = Arc::new(Shared {
+            options,
+            state,
+            changed: Condvar::new(),
+            news,
+            interrupt,
+            stop,
+            threads,
+        });
         for index in 0..shared.options.addresses.len() {
             let link = shared.clone();
-            shared.threads.spawn(format!("tracker {}", index + 1), move || link::run(&link, index))?;
+            shared
+                .threads
+                .spawn(format!("tracker {}", index + 1), move || link::run(&link, index))?;
         }
         shared.add(&shared.options.learned);
         Ok(Self { shared, patient: false })
@@ -191,8 +207,8 @@ impl TrackerSet {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until a tracker is connected and every other one has been tried once or had a little more time; false if none is
-    /// connected when `timeout` has passed.
+    /// Waits until a tracker is connected and every other one has been tried once or had a little
+    /// more time; false if none is connected when `timeout` has passed.
     ///
     /// # Blocking
     /// For at most `timeout`.
@@ -207,7 +223,9 @@ impl TrackerSet {
             let mut until = deadline;
             if any {
                 until = *first_seen.get_or_insert((now + GRACE).min(deadline));
-                if now >= until || state.links.iter().all(|link| link.attempts > 0 || link.is_learned) {
+                if now >= until
+                    || state.links.iter().all(|link| link.attempts > 0 || link.is_learned)
+                {
                     return true;
                 }
             }
@@ -223,7 +241,8 @@ impl TrackerSet {
         self.shared.state.lock().links.iter().any(|link| link.live.is_some())
     }
 
-    /// The time on the trackers' clocks, in milliseconds since the Unix epoch: the earliest of those that agree.
+    /// The time on the trackers' clocks, in milliseconds since the Unix epoch: the earliest of
+    /// those that agree.
     pub(crate) fn clock_ms(&self) -> u64 {
         self.shared.state.lock().now_ms()
     }
@@ -238,7 +257,8 @@ impl TrackerSet {
         self.shared.state.lock().views()
     }
 
-    /// Ends every session and joins the threads; returns the names of threads that did not end in time.
+    /// Ends every session and joins the threads; returns the names of threads that did not end in
+    /// time.
     ///
     /// # Blocking
     /// For at most `timeout`.

@@ -1,7 +1,8 @@
 //! The user's session, which every tracker has to confirm by itself.
 //!
-//! **Invariant:** the password goes to one tracker, once; the token that it brings lives in memory only, and is what the other trackers are shown.
-//! A confirmation counts only for the login (by generation) and the user it was given for.
+//! **Invariant:** the password goes to one tracker, once; the token that it brings lives in memory
+//! only, and is what the other trackers are shown. A confirmation counts only for the login (by
+//! generation) and the user it was given for.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ use super::{News, Shared, TrackerSet};
 use crate::types::{Refusal, SessionToken, UserEntry, UserId};
 use crate::wire::tracker::{Reply, Request};
 
-/// Pause before a login that a tracker refused is tried there again: it may not have heard of the account yet.
+/// Pause before a login that a tracker refused is tried there again: it may not have heard of the
+/// account yet.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 /// Longest such pause.
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -64,7 +66,12 @@ impl TrackerSet {
     pub(crate) fn enter_again(&self) {
         let connected: Vec<(usize, u64)> = {
             let state = self.shared.state.lock();
-            state.links.iter().enumerate().filter_map(|(i, link)| link.live.as_ref().map(|live| (i, live.key))).collect()
+            state
+                .links
+                .iter()
+                .enumerate()
+                .filter_map(|(i, link)| link.live.as_ref().map(|live| (i, live.key)))
+                .collect()
         };
         connected.into_iter().for_each(|(index, key)| self.shared.session_lost(index, key));
     }
@@ -80,8 +87,12 @@ impl TrackerSet {
     pub(super) fn establish(&self, generation: u64, user: UserEntry, token: SessionToken) {
         let mut state = self.shared.state.lock();
         (state.session, state.over) = (Some(Session::new(generation, user, token)), None);
-        let connected: Vec<_> =
-            state.links.iter().enumerate().filter_map(|(i, link)| link.live.as_ref().map(|live| (i, live.key))).collect();
+        let connected: Vec<_> = state
+            .links
+            .iter()
+            .enumerate()
+            .filter_map(|(i, link)| link.live.as_ref().map(|live| (i, live.key)))
+            .collect();
         drop(state);
         for (index, key) in connected {
             self.shared.login_again(index, key);
@@ -90,7 +101,8 @@ impl TrackerSet {
         self.shared.changed.notify_all();
     }
 
-    /// Ends the session everywhere. Trackers that cannot be reached learn it from the connection that ended.
+    /// Ends the session everywhere. Trackers that cannot be reached learn it from the connection
+    /// that ended.
     ///
     /// # Blocking
     /// For at most a second.
@@ -104,8 +116,8 @@ impl TrackerSet {
 }
 
 impl SetState {
-    /// Ends the session, or the login that is under way. A tracker carries out what it is sent in order: one that has not answered the
-    /// login yet is sent the logout behind it.
+    /// Ends the session, or the login that is under way. A tracker carries out what it is sent in
+    /// order: one that has not answered the login yet is sent the logout behind it.
     pub(super) fn end_session(&mut self, pending: &dyn Fn() -> Pending) {
         (self.session, self.over, self.changing_until) = (None, None, None);
         self.generation += 1;
@@ -130,11 +142,17 @@ impl Shared {
         let Some(live) = state.live(index, key) else { return };
         let due = match live.login {
             Login::No => true,
-            Login::Asked(generation) | Login::In { generation, .. } => generation != session.generation,
+            Login::Asked(generation) | Login::In { generation, .. } => {
+                generation != session.generation
+            }
             Login::Refused { retry, .. } => retry <= Instant::now(),
         };
         let request = || Request::Resume { token: session.token.clone() };
-        let pending = Pending::Login { generation: session.generation, token: Some(session.token.clone()), caller: None };
+        let pending = Pending::Login {
+            generation: session.generation,
+            token: Some(session.token.clone()),
+            caller: None,
+        };
         if due && live.send(request(), pending) {
             // A pause already grown is kept for the next failure.
             if let Login::Refused { retry, pause, .. } = &mut live.login {
@@ -164,7 +182,13 @@ impl Shared {
     }
 
     /// Takes a tracker's answer to the caller that asked, and what it says of the time.
-    pub(super) fn answered(&self, (index, key): (usize, u64), number: u32, clock_ms: u64, reply: Reply) {
+    pub(super) fn answered(
+        &self,
+        (index, key): (usize, u64),
+        number: u32,
+        clock_ms: u64,
+        reply: Reply,
+    ) {
         let mut state = self.state.lock();
         if state.live(index, key).is_none() {
             return;
@@ -179,7 +203,8 @@ impl Shared {
         match live.pending.remove(&number) {
             Some(Pending::Call(caller)) => {
                 drop(state);
-                // Also one that nobody waits for any more: a tracker may have been asked in vain to change the password, and have done so.
+                // Also one that nobody waits for any more: a tracker may have been asked in vain to
+                // change the password, and have done so.
                 if let Reply::Renewed(token) = &reply {
                     self.take_token(token);
                 }
@@ -188,15 +213,21 @@ impl Shared {
             Some(Pending::Ping(sent)) => live.rtt = (live.rtt * 3 + sent.elapsed()) / 4,
             Some(Pending::Announce) => {
                 if reply == Reply::Refused(Refusal::Busy) {
-                    // It has not taken note, and would be left with half the truth: the next connection announces everything.
+                    // It has not taken note, and would be left with half the truth: the next
+                    // connection announces everything.
                     debug!("tracker {}: too busy for an announce; connecting anew", index + 1);
                     return live.connection.close();
                 }
                 drop(state);
                 match reply {
-                    Reply::Peers(peers) if !peers.is_empty() => self.tell(News::Peers { tracker: index, peers }),
-                    // It remembers what was said, and lets it count once its directory has caught up.
-                    Reply::Refused(why) => debug!("tracker {}: an announce does not count yet: {why}", index + 1),
+                    Reply::Peers(peers) if !peers.is_empty() => {
+                        self.tell(News::Peers { tracker: index, peers })
+                    }
+                    // It remembers what was said, and lets it count once its directory has caught
+                    // up.
+                    Reply::Refused(why) => {
+                        debug!("tracker {}: an announce does not count yet: {why}", index + 1)
+                    }
                     _ => {}
                 }
             }
@@ -213,18 +244,31 @@ impl Shared {
         }
     }
 
-    /// Notes what a tracker says to a login of that generation, for which it was shown `token` if it was no password.
-    fn login_answered(&self, (index, key): (usize, u64), generation: u64, token: Option<&SessionToken>, reply: &Reply) {
+    /// Notes what a tracker says to a login of that generation, for which it was shown `token` if
+    /// it was no password.
+    fn login_answered(
+        &self,
+        (index, key): (usize, u64),
+        generation: u64,
+        token: Option<&SessionToken>,
+        reply: &Reply,
+    ) {
         let mut state = self.state.lock();
         let (current, session) = (state.generation, state.session.clone());
         let Some(live) = state.live(index, key) else { return };
-        // The user has logged out meanwhile, and so has this tracker been told; a newer login may be under way.
+        // The user has logged out meanwhile, and so has this tracker been told; a newer login may
+        // be under way.
         if generation != current {
             return;
         }
         match reply {
-            Reply::LoggedIn { user, .. } if session.as_ref().is_some_and(|session| session.user.user != user.user) => {
-                warn!("tracker {} knows another user of that name and password; it is not used for commands", index + 1);
+            Reply::LoggedIn { user, .. }
+                if session.as_ref().is_some_and(|session| session.user.user != user.user) =>
+            {
+                warn!(
+                    "tracker {} knows another user of that name and password; it is not used for commands",
+                    index + 1
+                );
                 live.refused(Refusal::LoginFirst);
             }
             Reply::LoggedIn { user, token, .. } => {
@@ -243,7 +287,8 @@ impl Shared {
                     let over = state.give_up_session(index, *why, &self.options.network.keys());
                     drop(state);
                     self.changed.notify_all();
-                    over.into_iter().for_each(|generation| self.tell(News::SessionOver(generation)));
+                    over.into_iter()
+                        .for_each(|generation| self.tell(News::SessionOver(generation)));
                 }
             }
             Reply::Refused(why) => {
@@ -259,13 +304,18 @@ impl Shared {
         let mut state = self.state.lock();
         let Some(session) = state.session.clone() else { return };
         let Some(live) = state.live(index, key) else { return };
-        if !live.login.is_for(&session) || std::mem::replace(&mut live.announced_for, session.generation) == session.generation {
+        if !live.login.is_for(&session)
+            || std::mem::replace(&mut live.announced_for, session.generation) == session.generation
+        {
             return;
         }
         state.announce_all(index);
         #[cfg(feature = "later-version")]
         if let Some(live) = state.live(index, key) {
-            live.send(Request::Unknown { tag: crate::wire::later::TAG }, super::state::Pending::Ignored);
+            live.send(
+                Request::Unknown { tag: crate::wire::later::TAG },
+                super::state::Pending::Ignored,
+            );
         }
         drop(state);
         self.tell(News::Joined { tracker: index });

@@ -1,8 +1,9 @@
 //! The times of this client's requests.
 //!
-//! **Invariant:** the times increase, and each is above every stamp that trackers have told, as far as a tracker whose clock is
-//! right will take it: a stamp that lies further ahead than [`REACH`] counts for nothing here. So a change that the user asks
-//! for after another one was acknowledged wins over a late copy of that one. Times that copies of a request were given later
+//! **Invariant:** the times increase, and each is above every stamp that trackers have told, as far
+//! as a tracker whose clock is right will take it: a stamp that lies further ahead than [`REACH`]
+//! counts for nothing here. So a change that the user asks for after another one was acknowledged
+//! wins over a late copy of that one. Times that copies of a request were given later
 //! ([`TrackerSet::ask_later`]) count like those of requests.
 //!
 //! The network's clock is an argument: [`super::clock`] estimates it. Pure.
@@ -14,8 +15,8 @@ use crate::types::limits::REQUEST_TIME_MAX;
 use crate::types::{FileEntry, MemberEntry, Refusal, RequestEntry, RequestId, RequestStamp, Stamp};
 use crate::wire::tracker::{Reply, Request};
 
-/// How far a request's time may be ahead of the estimate of the clock: half of what a tracker takes, as its own clock is not
-/// quite the estimate.
+/// How far a request's time may be ahead of the estimate of the clock: half of what a tracker
+/// takes, as its own clock is not quite the estimate.
 const REACH: Duration = Duration::from_secs(REQUEST_TIME_MAX.as_secs() / 2);
 
 /// Makes the times of requests.
@@ -57,20 +58,24 @@ fn reach(now_ms: u64) -> Stamp {
 }
 
 impl TrackerSet {
-    /// Makes the stamp of a changing request that the user asks for now. Every copy of the request carries the same one.
+    /// Makes the stamp of a changing request that the user asks for now. Every copy of the request
+    /// carries the same one.
     pub(crate) fn request_stamp(&self) -> RequestStamp {
         let mut state = self.shared.state.lock();
         let now_ms = state.now_ms();
         RequestStamp { id: new_id(), at: state.requests.next(now_ms) }
     }
 
-    /// The largest request time so far, for the next run; `None` if that is the one of earlier runs.
+    /// The largest request time so far, for the next run; `None` if that is the one of earlier
+    /// runs.
     pub(crate) fn last_request_time(&self) -> Option<Stamp> {
-        Some(self.shared.state.lock().requests.last).filter(|last| *last > self.shared.options.last_request)
+        Some(self.shared.state.lock().requests.last)
+            .filter(|last| *last > self.shared.options.last_request)
     }
 
-    /// Gives a request that no tracker has acknowledged a time above that stamp, unless it has one. It keeps its id: a tracker may have
-    /// carried out a copy with the earlier time, and one that knows the id does nothing for a second copy.
+    /// Gives a request that no tracker has acknowledged a time above that stamp, unless it has one.
+    /// It keeps its id: a tracker may have carried out a copy with the earlier time, and one that
+    /// knows the id does nothing for a second copy.
     pub(super) fn ask_later(&self, request: &mut Request, above: Stamp) {
         let mut state = self.shared.state.lock();
         let now_ms = state.now_ms();
@@ -79,7 +84,8 @@ impl TrackerSet {
         }
     }
 
-    /// Gives a request that no tracker has carried out another stamp, by the clock of the tracker that is asked next.
+    /// Gives a request that no tracker has carried out another stamp, by the clock of the tracker
+    /// that is asked next.
     pub(super) fn stamp_again(&self, request: &mut Request, clock_ms: u64) {
         let at = self.shared.state.lock().requests.next(clock_ms);
         if let Some(stamp) = request.stamp_mut() {
@@ -99,8 +105,12 @@ pub(super) fn told_by(reply: &Reply) -> Option<Stamp> {
         Reply::Refused(Refusal::Overtaken { above }) => Some(*above),
         Reply::Renewed(token) => Some(token.claims.password.stamp),
         Reply::Resolved(resolved) => resolved.file.as_ref().map(|file| file.at),
-        Reply::Members { entries, .. } => entries.iter().map(|entry: &MemberEntry| entry.since).max(),
-        Reply::Requests { entries, .. } => entries.iter().map(|entry: &RequestEntry| entry.since).max(),
+        Reply::Members { entries, .. } => {
+            entries.iter().map(|entry: &MemberEntry| entry.since).max()
+        }
+        Reply::Requests { entries, .. } => {
+            entries.iter().map(|entry: &RequestEntry| entry.since).max()
+        }
         Reply::Files { entries, .. } => entries.iter().map(|entry: &FileEntry| entry.at).max(),
         Reply::File(file) => Some(file.at),
         _ => None,

@@ -1,7 +1,9 @@
-//! What the tracker set knows at one moment: connections, logins, questions without an answer, and who is primary.
+//! What the tracker set knows at one moment: connections, logins, questions without an answer, and
+//! who is primary.
 //!
-//! **Invariant:** every question registered with a live connection is answered once: by the reply, or as lost when the connection
-//! ends. No IO here: frames go into bounded queues, and a full one counts as a connection that does not work.
+//! **Invariant:** every question registered with a live connection is answered once: by the reply,
+//! or as lost when the connection ends. No IO here: frames go into bounded queues, and a full one
+//! counts as a connection that does not work.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -55,7 +57,8 @@ pub(super) struct LinkState {
     /// Number of dials that ended, well or not.
     pub(super) attempts: u64,
     pub(super) error: Option<String>,
-    /// Why what answers there is not believed to be a tracker of the network, if that is why it is not connected.
+    /// Why what answers there is not believed to be a tracker of the network, if that is why it is
+    /// not connected.
     pub(super) distrust: Option<Distrust>,
     /// Its clock, as of what it said last.
     pub(super) clock: Option<TrackerClock>,
@@ -89,7 +92,8 @@ pub(super) struct Live {
     pub(super) rtt: Duration,
     /// It left a question unanswered for too long and has said nothing since.
     pub(super) suspect: bool,
-    /// The addresses of the network's trackers that it told last, at most as many as a network may have.
+    /// The addresses of the network's trackers that it told last, at most as many as a network may
+    /// have.
     pub(super) listed: Vec<String>,
 }
 
@@ -135,7 +139,8 @@ pub(super) struct SetState {
     pub(super) generation: u64,
     /// The session is over, and why; whoever holds more than this of it is to end that too.
     pub(super) over: Option<SessionEnd>,
-    /// The user's password is being changed from here, or was a moment ago: until then a token that is void is about to be replaced.
+    /// The user's password is being changed from here, or was a moment ago: until then a token that
+    /// is void is about to be replaced.
     pub(super) changing_until: Option<Instant>,
     /// What every tracker is, or is to be, told about our files.
     pub(super) announced: BTreeMap<(GroupId, InfoHash), DownloadState>,
@@ -150,7 +155,8 @@ impl Live {
     pub(super) fn send(&mut self, request: Request, pending: Pending) -> bool {
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
-        let sent = self.queue.try_send(frame::to_secret_frame(&FromClient { number, request })).is_ok();
+        let sent =
+            self.queue.try_send(frame::to_secret_frame(&FromClient { number, request })).is_ok();
         if sent {
             self.pending.insert(number, pending);
         }
@@ -159,7 +165,8 @@ impl Live {
 }
 
 impl Live {
-    /// Has the writer look again at what is due and when: a frame of no bytes. A queue that is full wakes it anyway.
+    /// Has the writer look again at what is due and when: a frame of no bytes. A queue that is full
+    /// wakes it anyway.
     pub(super) fn wake_writer(&self) {
         let _ = self.queue.try_send(Zeroizing::default());
     }
@@ -217,10 +224,12 @@ impl SetState {
         self.links[tracker].live.as_mut().filter(|live| live.key == key)
     }
 
-    /// Ready trackers, the primary first, then healthy before suspect, near before far, low lines before high.
+    /// Ready trackers, the primary first, then healthy before suspect, near before far, low lines
+    /// before high.
     pub(super) fn candidates(&mut self, with_session: bool) -> Vec<usize> {
         let session = self.session.as_ref().filter(|_| with_session);
-        let ready: Vec<usize> = (0..self.links.len()).filter(|&i| self.links[i].is_ready(session)).collect();
+        let ready: Vec<usize> =
+            (0..self.links.len()).filter(|&i| self.links[i].is_ready(session)).collect();
         self.elect(&ready);
         let rank = |i: &usize| {
             let live = self.links[*i].live.as_ref();
@@ -232,17 +241,23 @@ impl SetState {
         ordered
     }
 
-    /// Keeps the primary while it is healthy and no other is clearly nearer; else takes the nearest, then the lowest line.
+    /// Keeps the primary while it is healthy and no other is clearly nearer; else takes the
+    /// nearest, then the lowest line.
     fn elect(&mut self, ready: &[usize]) {
-        let rtt = |i: usize| self.links[i].live.as_ref().filter(|live| !live.suspect).map(|live| live.rtt);
+        let rtt = |i: usize| {
+            self.links[i].live.as_ref().filter(|live| !live.suspect).map(|live| live.rtt)
+        };
         let healthy = || ready.iter().filter_map(|&i| Some((rtt(i)?, i)));
         let Some(nearest) = healthy().map(|(rtt, _)| rtt).min() else {
             // All are suspect, or none is ready: the first ready one is as good as any.
-            self.primary = self.primary.filter(|primary| ready.contains(primary)).or(ready.first().copied());
+            self.primary =
+                self.primary.filter(|primary| ready.contains(primary)).or(ready.first().copied());
             return;
         };
         let limit = nearest + RTT_TIE.max(nearest / 2);
-        let stays = |&primary: &usize| ready.contains(&primary) && rtt(primary).is_some_and(|rtt| rtt <= limit);
+        let stays = |&primary: &usize| {
+            ready.contains(&primary) && rtt(primary).is_some_and(|rtt| rtt <= limit)
+        };
         let next = || healthy().find(|(rtt, _)| *rtt <= nearest + RTT_TIE).map(|(_, i)| i);
         self.primary = self.primary.filter(stays).or_else(next);
     }
@@ -262,23 +277,29 @@ impl SetState {
         }
     }
 
-    /// The time on the trackers' clocks, milliseconds since the Unix epoch: the earliest of those that agree. Before one was met, this
-    /// machine's own. [`crate::client::tickets`] says why.
+    /// The time on the trackers' clocks, milliseconds since the Unix epoch: the earliest of those
+    /// that agree. Before one was met, this machine's own. [`crate::client::tickets`] says why.
     pub(super) fn now_ms(&self) -> u64 {
-        let told = self.links.iter().filter_map(|link| Some((link.clock?.now_ms(), link.live.is_some())));
+        let told =
+            self.links.iter().filter_map(|link| Some((link.clock?.now_ms(), link.live.is_some())));
         common_ms(&told.collect::<Vec<_>>(), own_ms())
     }
 
-    /// What to say when no tracker is connected: if one answers that is not trusted, that is the reason.
+    /// What to say when no tracker is connected: if one answers that is not trusted, that is the
+    /// reason.
     pub(super) fn why_unreachable(&self) -> ClientError {
-        let distrusted = || self.links.iter().filter_map(|link| Some((&link.address, link.distrust.as_ref()?)));
+        let distrusted =
+            || self.links.iter().filter_map(|link| Some((&link.address, link.distrust.as_ref()?)));
         let network = distrusted().find_map(|(_, why)| match why {
             Distrust::Network(wrong) => Some(ClientError::WrongNetwork(*wrong)),
             Distrust::Unproven(_) => None,
         });
         let unproven = || {
             distrusted().find_map(|(address, why)| match why {
-                Distrust::Unproven(why) => Some(ClientError::UntrustedTracker { address: address.clone(), why: why.clone() }),
+                Distrust::Unproven(why) => Some(ClientError::UntrustedTracker {
+                    address: address.clone(),
+                    why: why.clone(),
+                }),
                 Distrust::Network(_) => None,
             })
         };
@@ -302,6 +323,9 @@ impl SetState {
     }
 
     pub(super) fn close_all(&self) {
-        self.links.iter().filter_map(|link| link.live.as_ref()).for_each(|live| live.connection.close());
+        self.links
+            .iter()
+            .filter_map(|link| link.live.as_ref())
+            .for_each(|live| live.connection.close());
     }
 }

@@ -16,10 +16,13 @@ use crate::net::{Connection, Incoming, Listener, TrackerSecurity, Visitor};
 use crate::trust::KeyPair;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    DownloadState, Effect, Fingerprint, InfoHash, Password, Refusal, RequestId, RequestStamp, SessionToken, Stamp, StoreId,
-    Success, Ticket, TicketClaims, TokenClaims, UserEntry, UserId, Version,
+    DownloadState, Effect, Fingerprint, InfoHash, Password, Refusal, RequestId, RequestStamp,
+    SessionToken, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, UserEntry, UserId,
+    Version,
 };
-use crate::wire::tracker::{ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Welcome};
+use crate::wire::tracker::{
+    ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Welcome,
+};
 use crate::wire::{VERSION_NEWEST, frame};
 
 /// Nothing here takes this long; a wait that does has failed.
@@ -57,7 +60,13 @@ pub(in crate::client) struct Terms {
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { token_ms: 24 * 3_600_000, ticket_ms: 600_000, ahead_ms: 0, password_ms: 1, must_change: false }
+        Self {
+            token_ms: 24 * 3_600_000,
+            ticket_ms: 600_000,
+            ahead_ms: 0,
+            password_ms: 1,
+            must_change: false,
+        }
     }
 }
 
@@ -68,14 +77,34 @@ impl Terms {
     }
 
     pub(in crate::client) fn token(&self, key: &KeyPair, device: DeviceId) -> SessionToken {
-        let password = Version { stamp: Stamp::new(self.password_ms, 0), request: RequestId::from_bytes([1; 16]) };
+        let password = Version {
+            stamp: Stamp::new(self.password_ms, 0),
+            request: RequestId::from_bytes([1; 16]),
+        };
         let issued_ms = self.now_ms();
-        key.sign_token(TokenClaims { user: user().user, device, password, issued_ms, expires_ms: issued_ms + self.token_ms })
+        key.sign_token(TokenClaims {
+            user: user().user,
+            device,
+            password,
+            issued_ms,
+            expires_ms: issued_ms + self.token_ms,
+        })
     }
 
-    pub(in crate::client) fn ticket(&self, key: &KeyPair, device: DeviceId, group: GroupId) -> Ticket {
+    pub(in crate::client) fn ticket(
+        &self,
+        key: &KeyPair,
+        device: DeviceId,
+        group: GroupId,
+    ) -> Ticket {
         let issued_ms = self.now_ms();
-        key.sign_ticket(TicketClaims { group, user: user().user, device, issued_ms, expires_ms: issued_ms + self.ticket_ms })
+        key.sign_ticket(TicketClaims {
+            group,
+            user: user().user,
+            device,
+            issued_ms,
+            expires_ms: issued_ms + self.ticket_ms,
+        })
     }
 }
 
@@ -93,12 +122,17 @@ pub(in crate::client) struct Fake {
 }
 
 impl Fake {
-    pub(in crate::client) fn start(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+    pub(in crate::client) fn start(
+        script: impl Fn(&Request) -> Act + Send + Sync + 'static,
+    ) -> Self {
         Self::start_of(network_key(), script)
     }
 
     /// One of another network.
-    pub(in crate::client) fn start_of(key: Arc<KeyPair>, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+    pub(in crate::client) fn start_of(
+        key: Arc<KeyPair>,
+        script: impl Fn(&Request) -> Act + Send + Sync + 'static,
+    ) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), key, Terms::default(), script)
     }
 
@@ -121,11 +155,14 @@ impl Fake {
             stop: Stop::new(),
             threads: Threads::new(),
         };
-        let (script, security): (Script, _) = (Arc::new(script), TrackerSecurity::new(&fake.key).unwrap());
-        let (asked, connections, listener) = (fake.asked.clone(), fake.connections.clone(), fake.listener.clone());
+        let (script, security): (Script, _) =
+            (Arc::new(script), TrackerSecurity::new(&fake.key).unwrap());
+        let (asked, connections, listener) =
+            (fake.asked.clone(), fake.connections.clone(), fake.listener.clone());
         let (terms, key, welcomed) = (fake.terms.clone(), fake.key.clone(), fake.welcomed.clone());
         let store = StoreId::from_bytes(rand::random());
-        let (stop, fake_stop, threads) = (fake.stop.clone(), fake.stop.clone(), fake.threads.clone());
+        let (stop, fake_stop, threads) =
+            (fake.stop.clone(), fake.stop.clone(), fake.threads.clone());
         let accept = move || {
             listener.run(&stop, |incoming| {
                 let session = FakeSession {
@@ -165,7 +202,8 @@ impl Fake {
     pub(in crate::client) fn tell(&self, event: &Event) {
         for connection in self.connections.lock().iter() {
             // Who has hung up hears nothing.
-            let _ = frame::write_message(&mut connection.writer(), &FromTracker::Event(event.clone()));
+            let _ =
+                frame::write_message(&mut connection.writer(), &FromTracker::Event(event.clone()));
         }
     }
 
@@ -196,7 +234,9 @@ struct FakeSession {
 
 impl FakeSession {
     fn run(&self, incoming: Incoming, security: &TrackerSecurity) {
-        let Ok((connection, Visitor::Device(device))) = security.accept(incoming, PATIENCE) else { return };
+        let Ok((connection, Visitor::Device(device))) = security.accept(incoming, PATIENCE) else {
+            return;
+        };
         let (mut reader, mut writer) = (connection.reader(), connection.writer());
         let mut say = |message: FromTracker| frame::write_message(&mut writer, &message).is_ok();
         let Ok(Opening { hello: Hello::Client(ClientHello { port }), .. }) =
@@ -206,14 +246,22 @@ impl FakeSession {
         };
         let observed = SocketAddr::new(connection.peer_addr().ip(), port);
         let (store, clock_ms) = (self.store, self.terms.lock().now_ms());
-        say(FromTracker::Welcome(Welcome { version: VERSION_NEWEST, number: 1, store, observed, clock_ms }));
+        say(FromTracker::Welcome(Welcome {
+            version: VERSION_NEWEST,
+            number: 1,
+            store,
+            observed,
+            clock_ms,
+        }));
         self.welcomed.fetch_add(1, Ordering::SeqCst);
         self.connections.lock().push(connection.clone());
         if self.stop.is_set() {
             // It may have been killed before there was a connection to cut.
             return connection.close();
         }
-        while let Ok(FromClient { number, request }) = frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX) {
+        while let Ok(FromClient { number, request }) =
+            frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX)
+        {
             self.asked.lock().push(request.clone());
             let reply = match (self.script)(&request) {
                 Act::Usual => Some(self.usual(request, device)),
@@ -222,7 +270,8 @@ impl FakeSession {
                 Act::Close => None,
             };
             let clock_ms = self.terms.lock().now_ms();
-            let goes_on = reply.is_some_and(|reply| say(FromTracker::Reply { number, clock_ms, reply }));
+            let goes_on =
+                reply.is_some_and(|reply| say(FromTracker::Reply { number, clock_ms, reply }));
             if !goes_on {
                 return connection.close();
             }
@@ -234,7 +283,8 @@ impl FakeSession {
         match request {
             Request::Login { .. } => logged_in(terms, terms.token(&self.key, device)),
             Request::Resume { token } => {
-                let good = token.claims.expires_ms > terms.now_ms() && token.claims.password.stamp.ms() >= terms.password_ms;
+                let good = token.claims.expires_ms > terms.now_ms()
+                    && token.claims.password.stamp.ms() >= terms.password_ms;
                 match good && token.claims.device == device {
                     true => logged_in(terms, terms.token(&self.key, device)),
                     false => Reply::Refused(Refusal::SessionOver),
@@ -246,9 +296,9 @@ impl FakeSession {
                 (terms.password_ms, terms.must_change) = (terms.password_ms + 1, false);
                 Reply::Renewed(terms.token(&self.key, device))
             }
-            Request::Tickets { groups } => {
-                Reply::Tickets(groups.into_iter().map(|group| terms.ticket(&self.key, device, group)).collect())
-            }
+            Request::Tickets { groups } => Reply::Tickets(
+                groups.into_iter().map(|group| terms.ticket(&self.key, device, group)).collect(),
+            ),
             Request::FindFile { .. } => Reply::Refused(Refusal::NoSuchFile),
             Request::Announce { .. } => Reply::Peers(Vec::new()),
             Request::Ping | Request::Logout => Reply::Pong,
@@ -300,7 +350,10 @@ pub(super) fn set_of(fakes: &[&Fake]) -> (TrackerSet, Receiver<News>) {
 }
 
 pub(super) fn log_in(set: &TrackerSet) {
-    assert_eq!(set.login("nik".parse().unwrap(), Password::new("pw".into()).unwrap()).unwrap().user, user());
+    assert_eq!(
+        set.login("nik".parse().unwrap(), Password::new("pw".into()).unwrap()).unwrap().user,
+        user()
+    );
 }
 
 pub(super) fn change(byte: u8) -> Request {
@@ -338,19 +391,31 @@ fn a_command_whose_tracker_dies_is_repeated_at_the_next_with_the_same_id() {
     wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
     log_in(&set);
     let started = Instant::now();
-    // Whichever is primary, in the end the one that lives has carried it out, once and under its id.
+    // Whichever is primary, in the end the one that lives has carried it out, once and under its
+    // id.
     assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
     assert!(started.elapsed() < Duration::from_secs(9), "the next tracker was not asked at once");
     let copies: Vec<Request> = lives.asked().into_iter().filter(is_change).collect();
     assert_eq!(copies, [change(1)]);
-    assert!(dies.asked().iter().filter(|request| is_change(request)).all(|request| *request == change(1)));
+    assert!(
+        dies.asked()
+            .iter()
+            .filter(|request| is_change(request))
+            .all(|request| *request == change(1))
+    );
     set.stop(PATIENCE);
 }
 
 #[test]
 fn a_silent_primary_is_passed_over_then_avoided() {
     let [silent, lives] = [
-        Fake::start(|request| if matches!(request, Request::CreateGroup { .. }) { Act::Silence } else { usual(request) }),
+        Fake::start(|request| {
+            if matches!(request, Request::CreateGroup { .. }) {
+                Act::Silence
+            } else {
+                usual(request)
+            }
+        }),
         Fake::start(usual),
     ];
     let (set, _news) = set_of(&[&silent, &lives]);
@@ -368,7 +433,8 @@ fn a_silent_primary_is_passed_over_then_avoided() {
 
 #[test]
 fn success_of_the_first_outweighs_a_refusal_of_the_second() {
-    // The first carries the change out but is slow; the second has not heard of something yet and refuses.
+    // The first carries the change out but is slow; the second has not heard of something yet and
+    // refuses.
     let (heard, wait) = unbounded::<()>();
     let slow = Fake::start(move |request| {
         if is_change(request) {
@@ -397,11 +463,20 @@ fn success_of_the_first_outweighs_a_refusal_of_the_second() {
 
 #[test]
 fn a_refusal_is_the_answer_when_nobody_else_was_asked() {
-    let refuses = Fake::start(|request| if is_change(request) { refuse(Refusal::NameTaken) } else { usual(request) });
+    let refuses =
+        Fake::start(
+            |request| if is_change(request) { refuse(Refusal::NameTaken) } else { usual(request) },
+        );
     let (set, _news) = set_of(&[&refuses]);
-    assert!(matches!(set.call(&change(1), Need::Session), Err(ClientError::Refused(Refusal::LoginFirst))));
+    assert!(matches!(
+        set.call(&change(1), Need::Session),
+        Err(ClientError::Refused(Refusal::LoginFirst))
+    ));
     log_in(&set);
-    assert!(matches!(set.call(&change(1), Need::Session), Err(ClientError::Refused(Refusal::NameTaken))));
+    assert!(matches!(
+        set.call(&change(1), Need::Session),
+        Err(ClientError::Refused(Refusal::NameTaken))
+    ));
     set.stop(PATIENCE);
 }
 
@@ -430,7 +505,10 @@ fn commands_wait_for_a_login_that_is_under_way_elsewhere() {
         move || set.call(&change(1), Need::Session)
     });
     wait_for("the dead tracker is gone", || set.views()[0].number.is_none());
-    assert!(!standby.asked().iter().any(is_change), "it was asked before it had confirmed the user");
+    assert!(
+        !standby.asked().iter().any(is_change),
+        "it was asked before it had confirmed the user"
+    );
     (0..2).for_each(|_| release.send(()).unwrap());
     assert!(matches!(call.join().unwrap(), Ok(Reply::Done(_))));
     set.stop(PATIENCE);
@@ -440,7 +518,9 @@ fn commands_wait_for_a_login_that_is_under_way_elsewhere() {
 fn a_tracker_that_was_too_busy_for_an_announce_is_told_everything_again() {
     let turned_away = AtomicBool::new(false);
     let fake = Fake::start(move |request| match request {
-        Request::Announce { entries } if !entries.is_empty() && !turned_away.swap(true, Ordering::SeqCst) => {
+        Request::Announce { entries }
+            if !entries.is_empty() && !turned_away.swap(true, Ordering::SeqCst) =>
+        {
             Act::Answer(Box::new(Reply::Refused(Refusal::Busy)))
         }
         other => usual(other),
@@ -449,7 +529,9 @@ fn a_tracker_that_was_too_busy_for_an_announce_is_told_everything_again() {
     log_in(&set);
     let (group, info_hash) = (GroupId::from_bytes([1; 16]), InfoHash::from_bytes([1; 20]));
     set.announce([(group, info_hash, DownloadState::Seeding)]);
-    let announces = || fake.count(|request| matches!(request, Request::Announce { entries } if entries.len() == 1));
+    let announces = || {
+        fake.count(|request| matches!(request, Request::Announce { entries } if entries.len() == 1))
+    };
     wait_for("it is announced once more", || announces() == 2);
     assert!(news.try_iter().any(|item| matches!(item, News::Lost { .. })));
     set.stop(PATIENCE);
@@ -462,14 +544,21 @@ fn a_tracker_that_returns_is_logged_in_and_told_everything_again() {
     log_in(&set);
     let [group, file] = [GroupId::from_bytes([1; 16]), GroupId::from_bytes([2; 16])];
     let info_hash = |n| InfoHash::from_bytes([n; 20]);
-    set.announce([(group, info_hash(1), DownloadState::Seeding), (file, info_hash(2), DownloadState::Leeching)]);
+    set.announce([
+        (group, info_hash(1), DownloadState::Seeding),
+        (file, info_hash(2), DownloadState::Leeching),
+    ]);
     set.announce([(file, info_hash(2), DownloadState::Stopped)]);
-    wait_for("both announces came", || first.asked().iter().filter(|r| matches!(r, Request::Announce { .. })).count() >= 2);
+    wait_for("both announces came", || {
+        first.asked().iter().filter(|r| matches!(r, Request::Announce { .. })).count() >= 2
+    });
     let address = first.kill();
     let again = Fake::start_at(address, network_key(), Terms::default(), usual);
     let announced = || {
         again.asked().iter().any(|request| match request {
-            Request::Announce { entries } => entries.len() == 1 && entries[0].info_hash == info_hash(1),
+            Request::Announce { entries } => {
+                entries.len() == 1 && entries[0].info_hash == info_hash(1)
+            }
             _ => false,
         })
     };
@@ -483,7 +572,9 @@ fn a_tracker_that_returns_is_logged_in_and_told_everything_again() {
 fn a_tracker_that_forgot_the_session_is_told_again() {
     let forgetful = Mutex::new(true);
     let fake = Fake::start(move |request| match request {
-        Request::CreateGroup { .. } if std::mem::take(&mut *forgetful.lock()) => refuse(Refusal::LoginFirst),
+        Request::CreateGroup { .. } if std::mem::take(&mut *forgetful.lock()) => {
+            refuse(Refusal::LoginFirst)
+        }
         other => usual(other),
     });
     let (set, _news) = set_of(&[&fake]);
@@ -510,7 +601,9 @@ fn a_tracker_that_knows_the_account_late_is_asked_again_long_before_the_next_pin
     let (set, _news) = set_of(&[&first, &late]);
     log_in(&set);
     let started = Instant::now();
-    wait_for("it is asked a third time", || late.count(|request| matches!(request, Request::Resume { .. })) >= 3);
+    wait_for("it is asked a third time", || {
+        late.count(|request| matches!(request, Request::Resume { .. })) >= 3
+    });
     assert!(started.elapsed() < Duration::from_secs(10), "it had to wait for a ping");
     first.kill();
     assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
@@ -538,18 +631,25 @@ fn a_logout_is_heard_and_ends_the_session() {
     log_in(&set);
     set.logout();
     assert!(matches!(fake.asked().last(), Some(Request::Logout)));
-    assert!(matches!(set.call(&change(1), Need::Session), Err(ClientError::Refused(Refusal::LoginFirst))));
+    assert!(matches!(
+        set.call(&change(1), Need::Session),
+        Err(ClientError::Refused(Refusal::LoginFirst))
+    ));
     log_in(&set);
     set.stop(PATIENCE);
 }
 
 #[test]
 fn an_interrupt_ends_the_calls_that_somebody_waits_for() {
-    let silent = Fake::start(|request| if is_change(request) { Act::Silence } else { usual(request) });
+    let silent =
+        Fake::start(|request| if is_change(request) { Act::Silence } else { usual(request) });
     let (set, _news) = set_of(&[&silent]);
     log_in(&set);
-    let calls = [set.clone(), set.patient()].map(|set| std::thread::spawn(move || set.call(&change(1), Need::Session)));
-    wait_for("both were asked", || silent.asked().iter().filter(|request| is_change(request)).count() == 2);
+    let calls = [set.clone(), set.patient()]
+        .map(|set| std::thread::spawn(move || set.call(&change(1), Need::Session)));
+    wait_for("both were asked", || {
+        silent.asked().iter().filter(|request| is_change(request)).count() == 2
+    });
     set.interrupt();
     let [interrupted, patient] = calls;
     assert!(matches!(interrupted.join().unwrap(), Err(ClientError::Interrupted)));
@@ -566,7 +666,10 @@ fn an_interrupt_ends_the_calls_that_somebody_waits_for() {
         waits.is_finished()
     });
     assert!(matches!(waits.join().unwrap(), Err(ClientError::Interrupted)));
-    assert!(matches!(patient.join().unwrap(), Err(ClientError::NoTracker)), "what nobody waits for is not interrupted");
+    assert!(
+        matches!(patient.join().unwrap(), Err(ClientError::NoTracker)),
+        "what nobody waits for is not interrupted"
+    );
     set.stop(PATIENCE);
 }
 
@@ -580,7 +683,8 @@ fn a_login_behind_a_logout_is_not_ended_by_the_answer_to_an_earlier_one() {
         usual(request)
     });
     let (set, _news) = set_of(&[&slow]);
-    let login = |set: &TrackerSet| set.login("nik".parse().unwrap(), Password::new("pw".into()).unwrap());
+    let login =
+        |set: &TrackerSet| set.login("nik".parse().unwrap(), Password::new("pw".into()).unwrap());
     let interrupted = std::thread::spawn({
         let set = set.clone();
         move || login(&set)

@@ -1,8 +1,10 @@
-//! The session's token: what every tracker takes instead of the password, how it is renewed, and when it is void for good.
+//! The session's token: what every tracker takes instead of the password, how it is renewed, and
+//! when it is void for good.
 //!
-//! **Invariant:** of two tokens the one that rests on the newer password is kept, and of two that rest on the same the one that lasts longer;
-//! the session is over when a tracker refuses that one and none is on its way. A tracker whose clock is wrong ends nobody's session: what is
-//! expired for it alone is only not shown to it for a while.
+//! **Invariant:** of two tokens the one that rests on the newer password is kept, and of two that
+//! rest on the same the one that lasts longer; the session is over when a tracker refuses that one
+//! and none is on its way. A tracker whose clock is wrong ends nobody's session: what is expired
+//! for it alone is only not shown to it for a while.
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +18,14 @@ use crate::trust::NetworkPublicKey;
 use crate::types::{Password, Refusal, SessionToken, UserEntry};
 use crate::wire::tracker::{Reply, Request};
 
-/// Time after a change of the password in which a token that is void is about to be replaced: as long as a command may take, for a
-/// second tracker that was asked the same may have carried the change out once more.
+/// Time after a change of the password in which a token that is void is about to be replaced: as
+/// long as a command may take, for a second tracker that was asked the same may have carried the
+/// change out once more.
 const CHANGE_SETTLES: Duration = Duration::from_secs(10);
 /// Shortest pause between two attempts to renew a token; the longest is an eighth of its life.
 const RENEW_RETRY_MIN: Duration = Duration::from_millis(200);
-/// Longest pause before a token is renewed again that was signed with a key which does not count here.
+/// Longest pause before a token is renewed again that was signed with a key which does not count
+/// here.
 const RENEW_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Time for one such attempt.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +39,8 @@ pub enum SessionEnd {
     /// The operator has disabled the account.
     #[error("the operator has disabled the account")]
     Disabled,
-    /// The key of the network that had signed the token counts no more, and no token of the present one was had in time.
+    /// The key of the network that had signed the token counts no more, and no token of the present
+    /// one was had in time.
     #[error("the network's key was replaced meanwhile")]
     KeyReplaced,
     /// No tracker could be reached for so long that the token is not good any more.
@@ -85,13 +90,15 @@ impl TrackerSet {
         self.shared.state.lock().over
     }
 
-    /// From now on a token that trackers call void is about to be replaced, until a while after the value is dropped.
+    /// From now on a token that trackers call void is about to be replaced, until a while after the
+    /// value is dropped.
     pub(crate) fn changing_password(&self) -> Changing<'_> {
         self.shared.state.lock().changing_until = Some(Instant::now() + Duration::from_secs(3600));
         Changing(self)
     }
 
-    /// Shows a tracker the session's user's password again, as the token is void; takes the new one.
+    /// Shows a tracker the session's user's password again, as the token is void; takes the new
+    /// one.
     ///
     /// # Errors
     /// Those of [`TrackerSet::call`].
@@ -139,13 +146,15 @@ impl TrackerSet {
             return;
         }
         match self.patient().call_within(&Request::Renew, Need::Session, RENEW_TIMEOUT) {
-            // It was taken when it came. A tracker that has not heard yet which key counts has signed it with another.
+            // It was taken when it came. A tracker that has not heard yet which key counts has
+            // signed it with another.
             Ok(_) => {
                 let keys = self.shared.options.network.keys();
                 if let Some(session) = &mut self.shared.state.lock().session
                     && !keys.iter().any(|key| key.signed_token(&session.token))
                 {
-                    (session.renew_at, session.renew_pause) = (Instant::now() + pause, (pause * 2).min(RENEW_PAUSE_MAX));
+                    (session.renew_at, session.renew_pause) =
+                        (Instant::now() + pause, (pause * 2).min(RENEW_PAUSE_MAX));
                 }
             }
             Err(error) => debug!("the session's token is not renewed yet: {error}"),
@@ -166,16 +175,24 @@ impl SetState {
     /// What a command of the session of that generation is told when it cannot be asked any more.
     pub(super) fn session_error(&self, generation: u64) -> Option<ClientError> {
         match (&self.session, self.over) {
-            (Some(session), Some(end)) if session.generation == generation => Some(ClientError::SessionEnded(end)),
+            (Some(session), Some(end)) if session.generation == generation => {
+                Some(ClientError::SessionEnded(end))
+            }
             (Some(session), None) if session.generation == generation => None,
             _ => Some(Refusal::LoginFirst.into()),
         }
     }
 
-    /// Tracker `index` says that the session's token is void, for which it is told why, and no newer one is to come. `keys` are the
-    /// network's. Returns the generation of a session that is over by that: not if the token is expired for that tracker alone,
-    /// which explains what it says.
-    pub(super) fn give_up_session(&mut self, index: usize, why: Refusal, keys: &[NetworkPublicKey]) -> Option<u64> {
+    /// Tracker `index` says that the session's token is void, for which it is told why, and no
+    /// newer one is to come. `keys` are the network's. Returns the generation of a session that is
+    /// over by that: not if the token is expired for that tracker alone, which explains what it
+    /// says.
+    pub(super) fn give_up_session(
+        &mut self,
+        index: usize,
+        why: Refusal,
+        keys: &[NetworkPublicKey],
+    ) -> Option<u64> {
         let session = self.session.as_ref().filter(|_| self.over.is_none())?;
         if why == Refusal::Disabled {
             self.over = Some(SessionEnd::Disabled);
@@ -185,7 +202,10 @@ impl SetState {
         // By the clock of the tracker that says so.
         let expired = self.links[index].clock.is_some_and(|clock| expired_at(clock.now_ms()));
         if expired && !expired_at(self.now_ms()) {
-            warn!("tracker {} has a clock that is ahead of the others', and takes the session for expired", index + 1);
+            warn!(
+                "tracker {} has a clock that is ahead of the others', and takes the session for expired",
+                index + 1
+            );
             return None;
         }
         let is_signed = keys.iter().any(|key| key.signed_token(&session.token));
@@ -203,14 +223,19 @@ impl SetState {
 }
 
 impl Shared {
-    /// Takes a newer token for what is to come, and shows it to the trackers that would not have the earlier one.
+    /// Takes a newer token for what is to come, and shows it to the trackers that would not have
+    /// the earlier one.
     pub(super) fn take_token(&self, token: &SessionToken) {
         let waiting: Vec<(usize, u64)> = {
             let mut state = self.state.lock();
             if !state.session.as_mut().is_some_and(|session| session.take(token)) {
                 return;
             }
-            let live = state.links.iter_mut().enumerate().filter_map(|(index, link)| Some((index, link.live.as_mut()?)));
+            let live = state
+                .links
+                .iter_mut()
+                .enumerate()
+                .filter_map(|(index, link)| Some((index, link.live.as_mut()?)));
             let refused = live.filter(|(_, live)| matches!(live.login, Login::Refused { .. }));
             refused
                 .map(|(index, live)| {

@@ -1,7 +1,11 @@
-//! What a replica does with its links, one step at a time, and with peers that are broken or hostile.
+//! What a replica does with its links, one step at a time, and with peers that are broken or
+//! hostile.
 
 use super::*;
-use crate::types::{Durable, Effect, GroupId, Order, PasswordHash, RequestId, RowBatch, Stamp, StoreId, TrackerState, UserName};
+use crate::types::{
+    Durable, Effect, GroupId, Order, PasswordHash, RequestId, RowBatch, Stamp, StoreId,
+    TrackerState, UserName,
+};
 
 const NOW: u64 = 1_700_000_000_000;
 const LINK: LinkId = LinkId::To(2);
@@ -26,15 +30,23 @@ fn durable(checkpoint: u64, entries: &[(u8, u64)]) -> SyncMessage {
 
 /// A row that another store wrote.
 fn row(from: u8, sequence: u64) -> Row {
-    let content = Content::Owner(GroupId::from_bytes([sequence as u8; 16]), UserId::from_bytes([from; 16]));
-    let version = Version { stamp: Stamp::new(NOW, sequence as u16), request: request(u64::from(from) << 32 | sequence) };
+    let content =
+        Content::Owner(GroupId::from_bytes([sequence as u8; 16]), UserId::from_bytes([from; 16]));
+    let version = Version {
+        stamp: Stamp::new(NOW, sequence as u16),
+        request: request(u64::from(from) << 32 | sequence),
+    };
     Row { content, version, place: Place { store: store(from), sequence }, extra: Box::default() }
 }
 
 fn rows(from: u8, sequences: std::ops::RangeInclusive<u64>, complete: &[(u8, u64)]) -> SyncMessage {
     let through = *sequences.end();
     let complete = if complete.is_empty() { None } else { Some(vector(complete)) };
-    SyncMessage::Rows(RowBatch { rows: sequences.map(|sequence| row(from, sequence)).collect(), through, complete })
+    SyncMessage::Rows(RowBatch {
+        rows: sequences.map(|sequence| row(from, sequence)).collect(),
+        through,
+        complete,
+    })
 }
 
 fn state(n: u8) -> StoreState {
@@ -42,7 +54,9 @@ fn state(n: u8) -> StoreState {
 }
 
 fn drain(replica: &mut Replica) -> Vec<Output> {
-    std::iter::from_fn(|| replica.poll()).filter(|output| !matches!(output, Output::Sweep(_))).collect()
+    std::iter::from_fn(|| replica.poll())
+        .filter(|output| !matches!(output, Output::Sweep(_)))
+        .collect()
 }
 
 fn persist(replica: &mut Replica) -> Vec<Output> {
@@ -55,7 +69,8 @@ fn user_name(n: u64) -> UserName {
 }
 
 fn asked(n: u64) -> Asked {
-    let change = Change::CreateUser { name: user_name(n), hash: PasswordHash::from_phc(String::new()) };
+    let change =
+        Change::CreateUser { name: user_name(n), hash: PasswordHash::from_phc(String::new()) };
     let request = RequestStamp { id: request(n), at: Stamp::new(NOW, n as u16) };
     Asked { actor: UserId::NOBODY, request, change, note: String::new() }
 }
@@ -64,7 +79,13 @@ fn create_user(replica: &mut Replica, n: u64) {
     replica.submit(NOW, Ticket(n), asked(n));
 }
 
-fn greet(replica: &mut Replica, now_ms: u64, checkpoint: u64, entries: &[(u8, u64)], is_empty: bool) {
+fn greet(
+    replica: &mut Replica,
+    now_ms: u64,
+    checkpoint: u64,
+    entries: &[(u8, u64)],
+    is_empty: bool,
+) {
     replica.connected(now_ms, LINK, &Lineage::new(store(2)));
     replica.greeted(now_ms, 2, Durable { checkpoint, vector: vector(entries) }, is_empty);
 }
@@ -75,7 +96,9 @@ fn linked() -> Replica {
     greet(&mut replica, NOW, 0, &[], true);
     let outputs = drain(&mut replica);
     assert_eq!(outputs[0], Output::Notice(Notice::Up { tracker: 2 }));
-    assert!(matches!(&outputs[1..], [Output::Send(LINK, SyncMessage::Rows(batch))] if batch.rows.is_empty()));
+    assert!(
+        matches!(&outputs[1..], [Output::Send(LINK, SyncMessage::Rows(batch))] if batch.rows.is_empty())
+    );
     replica
 }
 
@@ -84,14 +107,19 @@ fn has_reply(outputs: &[Output]) -> bool {
 }
 
 fn drops(outputs: &[Output]) -> Vec<LinkId> {
-    outputs.iter().filter_map(|output| if let Output::Drop(link) = output { Some(*link) } else { None }).collect()
+    outputs
+        .iter()
+        .filter_map(|output| if let Output::Drop(link) = output { Some(*link) } else { None })
+        .collect()
 }
 
 #[test]
 fn a_reply_waits_for_the_disk_and_for_the_peer() {
     let mut replica = linked();
     create_user(&mut replica, 1);
-    assert!(matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.sequence == 1 && t.rows.len() == 2));
+    assert!(
+        matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.sequence == 1 && t.rows.len() == 2)
+    );
     let outputs = persist(&mut replica);
     assert!(
         matches!(&outputs[..], [Output::Send(LINK, SyncMessage::Rows(sent))] if sent.rows.len() == 2 && sent.complete.is_some())
@@ -106,7 +134,10 @@ fn what_is_not_handed_out_yet_is_not_durable() {
     (1..=3).for_each(|n| create_user(&mut replica, n));
     assert_eq!(drain(&mut replica).len(), 3);
     create_user(&mut replica, 4);
-    let replies = persist(&mut replica).into_iter().filter(|output| matches!(output, Output::Reply(..))).count();
+    let replies = persist(&mut replica)
+        .into_iter()
+        .filter(|output| matches!(output, Output::Reply(..)))
+        .count();
     assert_eq!(replies, 3, "the fourth was not handed out yet");
 }
 
@@ -121,7 +152,10 @@ fn a_silent_peer_holds_replies_for_a_second() {
     assert!(!replica.is_degraded());
     replica.tick(NOW + 1000);
     assert!(has_reply(&drain(&mut replica)) && replica.is_degraded());
-    assert_eq!(replica.links()[0], LinkInfo { tracker: 2, state: TrackerState::CatchingUp, lag: 1 });
+    assert_eq!(
+        replica.links()[0],
+        LinkInfo { tracker: 2, state: TrackerState::CatchingUp, lag: 1 }
+    );
     replica.handle(NOW + 1100, LINK, durable(1, &[(1, 1)]));
     assert_eq!(drain(&mut replica), [Output::Notice(Notice::Up { tracker: 2 })]);
 }
@@ -136,8 +170,8 @@ fn a_link_that_goes_releases_its_replies() {
     assert!(has_reply(&drain(&mut replica)));
 }
 
-/// Under steady load a link that catches up must come up, and nothing may be acknowledged behind its back
-/// meanwhile.
+/// Under steady load a link that catches up must come up, and nothing may be acknowledged behind
+/// its back meanwhile.
 #[test]
 fn a_link_comes_up_under_load() {
     let mut replica = Replica::new(state(1), &[2]);
@@ -148,7 +182,10 @@ fn a_link_comes_up_under_load() {
     drain(&mut replica);
     create_user(&mut replica, 2);
     drain(&mut replica);
-    assert!(!has_reply(&persist(&mut replica)), "the batch under way reaches all that was durable: the link counts");
+    assert!(
+        !has_reply(&persist(&mut replica)),
+        "the batch under way reaches all that was durable: the link counts"
+    );
     replica.handle(NOW, LINK, durable(1, &[(1, 1)]));
     assert_eq!(replica.links()[0].state, TrackerState::Up);
     assert!(!has_reply(&drain(&mut replica)));
@@ -168,7 +205,12 @@ fn with_a_lag(last: u64) -> Replica {
 #[test]
 fn a_long_lag_is_sent_from_the_store_part_by_part() {
     let mut replica = with_a_lag(7);
-    let stored = |after, through| Output::SendStored { link: LINK, after, through, known: VersionVector::default() };
+    let stored = |after, through| Output::SendStored {
+        link: LINK,
+        after,
+        through,
+        known: VersionVector::default(),
+    };
     assert_eq!(drain(&mut replica), [stored(0, 5)]);
     replica.handle(NOW, LINK, durable(4, &[]));
     assert_eq!(drain(&mut replica), [], "one part at a time");
@@ -183,8 +225,8 @@ fn a_long_lag_is_sent_from_the_store_part_by_part() {
     );
 }
 
-/// A row may move while the store is read for a link: then the acknowledgement of what was read does not
-/// tell of it.
+/// A row may move while the store is read for a link: then the acknowledgement of what was read
+/// does not tell of it.
 #[test]
 fn what_was_read_from_the_store_makes_no_reply_safe() {
     let mut replica = with_a_lag(3);
@@ -193,7 +235,9 @@ fn what_was_read_from_the_store_makes_no_reply_safe() {
     drain(&mut replica);
     assert!(has_reply(&persist(&mut replica)), "the link does not count yet");
     replica.handle(NOW, LINK, durable(3, &[]));
-    assert!(matches!(&drain(&mut replica)[..], [Output::Send(LINK, SyncMessage::Rows(sent))] if sent.through == 4));
+    assert!(
+        matches!(&drain(&mut replica)[..], [Output::Send(LINK, SyncMessage::Rows(sent))] if sent.through == 4)
+    );
     assert!(!replica.outbound[&2].is_up());
     replica.handle(NOW, LINK, durable(4, &[(1, 4)]));
     assert!(replica.outbound[&2].is_up());
@@ -205,18 +249,29 @@ fn rows_are_acknowledged_once_they_are_durable() {
     replica.connected(NOW, LinkId::From(1), &Lineage::new(store(2)));
     assert_eq!(drain(&mut replica), [Output::Send(LinkId::From(1), durable(0, &[]))]);
     replica.handle(NOW, LinkId::From(1), rows(2, 1..=3, &[(2, 3), (9, 7)]));
-    assert!(matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.rows.len() == 3 && t.checkpoints == [(store(2), 3)]));
+    assert!(
+        matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.rows.len() == 3 && t.checkpoints == [(store(2), 3)])
+    );
     replica.connected(NOW, LinkId::From(2), &Lineage::new(store(2)));
     let outputs = drain(&mut replica);
-    assert_eq!(outputs, [Output::Drop(LinkId::From(1)), Output::Send(LinkId::From(2), durable(0, &[]))], "superseded");
+    assert_eq!(
+        outputs,
+        [Output::Drop(LinkId::From(1)), Output::Send(LinkId::From(2), durable(0, &[]))],
+        "superseded"
+    );
     replica.handle(NOW, LinkId::From(1), rows(2, 4..=4, &[]));
     assert_eq!(drain(&mut replica), [], "a superseded link is not heard");
     assert_eq!(persist(&mut replica), [Output::Send(LinkId::From(2), durable(0, &[(1, 1)]))]);
     replica.handle(NOW, LinkId::From(2), rows(2, 1..=3, &[(2, 3), (9, 7)]));
-    assert_eq!(drain(&mut replica), [Output::Send(LinkId::From(2), durable(3, &[(2, 3), (9, 7)]))], "nothing is new");
+    assert_eq!(
+        drain(&mut replica),
+        [Output::Send(LinkId::From(2), durable(3, &[(2, 3), (9, 7)]))],
+        "nothing is new"
+    );
 }
 
-/// What was merged of an ancestor's stream in the middle counts no more: rows may be before it again.
+/// What was merged of an ancestor's stream in the middle counts no more: rows may be before it
+/// again.
 #[test]
 fn only_what_is_complete_is_taken_over_from_an_ancestor() {
     let mut replica = Replica::new(state(1), &[]);
@@ -227,7 +282,9 @@ fn only_what_is_complete_is_taken_over_from_an_ancestor() {
     persist(&mut replica);
     let child = Lineage::new(store(2)).restarted(store(3), 6);
     replica.connected(NOW, LinkId::From(2), &child);
-    let Some(Output::Send(_, SyncMessage::Durable(told))) = drain(&mut replica).pop() else { panic!("it says what it has") };
+    let Some(Output::Send(_, SyncMessage::Durable(told))) = drain(&mut replica).pop() else {
+        panic!("it says what it has")
+    };
     assert_eq!((told.checkpoint, told.vector.get(store(3))), (3, 3));
 }
 
@@ -249,7 +306,11 @@ fn a_peer_that_was_away_too_long_must_start_anew() {
         assert_eq!(told, must);
         assert_eq!(replica.links()[0].state == TrackerState::MustResync, must);
         replica.disconnected(NOW, LINK);
-        assert_eq!(replica.links()[0].state == TrackerState::MustResync, must, "the operator can still see it");
+        assert_eq!(
+            replica.links()[0].state == TrackerState::MustResync,
+            must,
+            "the operator can still see it"
+        );
     }
     let mut replica = Replica::new(StoreState::new(store(3)), &[]);
     assert!(replica.is_empty());
@@ -258,7 +319,10 @@ fn a_peer_that_was_away_too_long_must_start_anew() {
     assert!(replica.is_empty(), "it fills itself for the first time");
     replica.handle(NOW, LinkId::From(1), SyncMessage::MustResync);
     let outputs = drain(&mut replica);
-    assert!(outputs.contains(&Output::Notice(Notice::MustResync)) && drops(&outputs) == [LinkId::From(1)]);
+    assert!(
+        outputs.contains(&Output::Notice(Notice::MustResync))
+            && drops(&outputs) == [LinkId::From(1)]
+    );
     let mut replica = linked();
     replica.connected(NOW, LinkId::From(1), &Lineage::new(store(2)));
     replica.handle(NOW, LinkId::From(1), SyncMessage::MustResync);
@@ -273,7 +337,10 @@ fn a_request_that_came_in_part_is_waited_for() {
     let at = |sequence| Place { store: store(2), sequence };
     let version = Version { stamp: Stamp::new(NOW, 1), request: request(1) };
     let effect = Effect::User(UserId::derive(&user_name(1), request(1)));
-    let content = Content::Request(request(1), RequestRow { actor: UserId::NOBODY, effect, note: String::new() });
+    let content = Content::Request(
+        request(1),
+        RequestRow { actor: UserId::NOBODY, effect, note: String::new() },
+    );
     let known = Row { content, version, place: at(1), extra: Box::default() };
     let begin = || {
         let mut replica = Replica::new(state(1), &[]);
@@ -301,7 +368,10 @@ fn a_request_from_another_time_is_refused() {
     for (n, now_ms) in [(1, NOW + 60_001), (2, NOW - 60_001)] {
         replica.submit(now_ms, Ticket(n), asked(n));
         let outputs = drain(&mut replica);
-        assert_eq!(outputs, [Output::Reply(Ticket(n), Err(Refusal::WrongTime { clock_ms: now_ms }))]);
+        assert_eq!(
+            outputs,
+            [Output::Reply(Ticket(n), Err(Refusal::WrongTime { clock_ms: now_ms }))]
+        );
     }
     replica.submit(NOW + 60_000, Ticket(3), asked(3));
     drain(&mut replica);
@@ -310,10 +380,16 @@ fn a_request_from_another_time_is_refused() {
     assert!(has_reply(&drain(&mut replica)), "what was carried out is remembered");
 }
 
-/// A late copy is given no later time here; what no client's time reaches, and what has no copies, is.
+/// A late copy is given no later time here; what no client's time reaches, and what has no copies,
+/// is.
 #[test]
 fn a_request_that_was_overtaken_is_refused_with_what_its_time_must_be_above() {
-    let setting = |value: &str| Change::Operator(Order::Set { name: "quota.files".parse().unwrap(), value: Some(value.into()) });
+    let setting = |value: &str| {
+        Change::Operator(Order::Set {
+            name: "quota.files".parse().unwrap(),
+            value: Some(value.into()),
+        })
+    };
     let user = UserId::derive(&user_name(1), request(1));
     let password = |n: u64, at| Asked {
         actor: user,
@@ -329,15 +405,29 @@ fn a_request_that_was_overtaken_is_refused_with_what_its_time_must_be_above() {
         replica.submit(now_ms, Ticket(9), asked);
         let mut outputs = drain(replica);
         outputs.extend(persist(replica));
-        outputs.into_iter().find_map(|output| if let Output::Reply(_, outcome) = output { Some(outcome) } else { None }).unwrap()
+        outputs
+            .into_iter()
+            .find_map(
+                |output| if let Output::Reply(_, outcome) = output { Some(outcome) } else { None },
+            )
+            .unwrap()
     };
     for at in [Stamp::new(NOW - 50_000, 0), written] {
-        assert_eq!(outcome(&mut replica, NOW, password(2, at)), Err(Refusal::Overtaken { above: written }));
+        assert_eq!(
+            outcome(&mut replica, NOW, password(2, at)),
+            Err(Refusal::Overtaken { above: written })
+        );
     }
     let later = written.next().unwrap();
-    assert_eq!(outcome(&mut replica, NOW, password(2, later)).map(|success| success.stamp), Ok(later));
+    assert_eq!(
+        outcome(&mut replica, NOW, password(2, later)).map(|success| success.stamp),
+        Ok(later)
+    );
     // A copy with the time of before has the same outcome.
-    assert_eq!(outcome(&mut replica, NOW, password(2, written)).map(|success| success.stamp), Ok(later));
+    assert_eq!(
+        outcome(&mut replica, NOW, password(2, written)).map(|success| success.stamp),
+        Ok(later)
+    );
     // The clock was ahead by more than a client may ask.
     let behind_ms = NOW - 60_001;
     let raised = outcome(&mut replica, behind_ms, password(3, Stamp::new(behind_ms, 0)));
@@ -352,19 +442,48 @@ fn a_request_that_was_overtaken_is_refused_with_what_its_time_must_be_above() {
 fn a_long_note_is_cut_between_characters() {
     let mut replica = Replica::new(state(1), &[]);
     replica.submit(NOW, Ticket(1), Asked { note: "ü".repeat(NOTE_LEN_MAX), ..asked(1) });
-    let [Output::Persist(transaction)] = &drain(&mut replica)[..] else { panic!("it is carried out") };
-    let Content::Request(_, row) = &transaction.rows[1].content else { panic!("the request comes last") };
+    let [Output::Persist(transaction)] = &drain(&mut replica)[..] else {
+        panic!("it is carried out")
+    };
+    let Content::Request(_, row) = &transaction.rows[1].content else {
+        panic!("the request comes last")
+    };
     assert_eq!(row.note.len(), NOTE_LEN_MAX);
 }
 
 #[test]
 fn broken_peers_are_dropped() {
     use crate::types::limits::{ROWS_PER_BATCH_MAX, STORES_MAX};
-    let many = RowBatch { rows: vec![row(2, 1); 2 * ROWS_PER_BATCH_MAX + 1], through: 1, complete: None };
-    let stores =
-        |n: usize| (0..n).map(|n| (StoreId::from_bytes([n as u8, (n >> 8) as u8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1));
+    let many =
+        RowBatch { rows: vec![row(2, 1); 2 * ROWS_PER_BATCH_MAX + 1], through: 1, complete: None };
+    let stores = |n: usize| {
+        (0..n).map(|n| {
+            (
+                StoreId::from_bytes([
+                    n as u8,
+                    (n >> 8) as u8,
+                    1,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                ]),
+                1,
+            )
+        })
+    };
     let wide = RowBatch { complete: Some(stores(STORES_MAX + 2).collect()), ..RowBatch::default() };
-    let cases = [SyncMessage::Rows(many), SyncMessage::Rows(wide), rows(1, 1..=1, &[]), durable(0, &[])];
+    let cases =
+        [SyncMessage::Rows(many), SyncMessage::Rows(wide), rows(1, 1..=1, &[]), durable(0, &[])];
     for message in cases {
         let mut replica = Replica::new(state(1), &[2]);
         replica.connected(NOW, LinkId::From(5), &Lineage::new(store(2)));
@@ -407,5 +526,7 @@ fn what_is_known_already_is_passed_over() {
     replica.handle(NOW, LinkId::From(5), rows(2, 1..=3, &[]));
     drain(&mut replica);
     replica.handle(NOW, LinkId::From(5), rows(2, 2..=4, &[]));
-    assert!(matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.rows == [row(2, 4)] && t.sequence == 2));
+    assert!(
+        matches!(&drain(&mut replica)[..], [Output::Persist(t)] if t.rows == [row(2, 4)] && t.sequence == 2)
+    );
 }

@@ -7,8 +7,8 @@ use super::model::Model;
 use super::random::Random;
 use super::world::{Request, World};
 use crate::types::{
-    Change, FileFacts, FileId, GroupId, InfoHash, MembershipState, Order, PasswordHash, RequestId, RequestStamp, Sha1Digest,
-    Stamp, UserId,
+    Change, FileFacts, FileId, GroupId, InfoHash, MembershipState, Order, PasswordHash, RequestId,
+    RequestStamp, Sha1Digest, Stamp, UserId,
 };
 
 const USERS: [&str; 4] = ["nik", "ann", "bob", "eve"];
@@ -83,7 +83,13 @@ impl Clients {
     }
 
     /// Mostly a user who may, else any.
-    fn choose_actor(&self, world: &World, node: usize, change: &Change, random: &mut Random) -> UserId {
+    fn choose_actor(
+        &self,
+        world: &World,
+        node: usize,
+        change: &Change,
+        random: &mut Random,
+    ) -> UserId {
         let model = Model::of(world.nodes[node].view.values().map(|row| &**row));
         let able: Vec<UserId> = match *change {
             Change::CreateUser { .. } | Change::Operator(_) => return UserId::NOBODY,
@@ -116,7 +122,8 @@ impl Clients {
         if recent == 0 {
             return;
         }
-        let index = if random.one_in(4) { random.below(count) } else { count - 1 - random.below(recent) };
+        let index =
+            if random.one_in(4) { random.below(count) } else { count - 1 - random.below(recent) };
         if !matches!(self.requests[index].change, Change::Operator(_)) {
             world.ask(node, &self.requests[index]);
         }
@@ -138,7 +145,8 @@ impl Clients {
     }
 
     fn invent(&self, world: &World, node: usize, id: RequestId, random: &mut Random) -> Change {
-        let (Some(user), Some(group)) = (random.pick(&self.users), random.pick(&self.groups)) else {
+        let (Some(user), Some(group)) = (random.pick(&self.users), random.pick(&self.groups))
+        else {
             let is_user = self.users.is_empty() || random.one_in(2);
             return if is_user { create_user(random) } else { create_group(random) };
         };
@@ -163,7 +171,10 @@ impl Clients {
             22..24 => Change::TransferGroup { group, user },
             24..26 => Change::LeaveGroup { group },
             26 => Change::ChangePassword { hash: hash() },
-            27..29 => Change::StopShare { group, file: random.pick(&listed).unwrap_or_else(|| any_file.id()) },
+            27..29 => Change::StopShare {
+                group,
+                file: random.pick(&listed).unwrap_or_else(|| any_file.id()),
+            },
             29 => Change::RenameGroup { group, name: GROUPS[random.below(3)].parse().unwrap() },
             30..32 => match random.pick(&listed) {
                 Some(replaces) => Change::ReplaceFile { group, file: any_file, replaces },
@@ -184,7 +195,13 @@ fn random_file(listed: &[FileId], other: &FileFacts) -> FileId {
 }
 
 /// What would empty the directory if it were asked more often.
-fn rare(random: &mut Random, user: UserId, group: GroupId, hash: PasswordHash, file: FileId) -> Change {
+fn rare(
+    random: &mut Random,
+    user: UserId,
+    group: GroupId,
+    hash: PasswordHash,
+    file: FileId,
+) -> Change {
     Change::Operator(match random.below(9) {
         0 => return Change::DeleteAccount,
         1 => return Change::DeleteGroup { group },
@@ -215,8 +232,8 @@ fn any_file(random: &mut Random) -> FileFacts {
     file(random.below(4) as u8, FILES[random.below(FILES.len())])
 }
 
-/// A request's time: later than the client's last one and what it was told, as far as trackers would
-/// not refuse that.
+/// A request's time: later than the client's last one and what it was told, as far as trackers
+/// would not refuse that.
 pub(super) fn time(wall_ms: u64, last: Stamp, told: &[Stamp]) -> Stamp {
     let is_within_reach = |stamp: &&Stamp| stamp.ms() <= wall_ms + 30_000;
     let known = told.iter().chain([&last]).filter(is_within_reach).max();

@@ -1,12 +1,14 @@
 //! A tracker's store as plain data.
 //!
-//! **Invariant:** what a disk holds follows from its log alone, so that a store which goes back in time
-//! is a shorter log.
+//! **Invariant:** what a disk holds follows from its log alone, so that a store which goes back in
+//! time is a shorter log.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::types::{Lineage, Row, RowBatch, RowKey, StoreId, StoreState, Transaction, Version, VersionVector};
+use crate::types::{
+    Lineage, Row, RowBatch, RowKey, StoreId, StoreState, Transaction, Version, VersionVector,
+};
 
 /// What a store was told, in order.
 #[derive(Debug, Clone)]
@@ -77,8 +79,8 @@ impl Disk {
         checkpoints.for_each(|&(store, sequence)| self.checkpoints.raise(store, sequence));
     }
 
-    /// Deletes tombstones and requests from before that time; returns them, and what a replica is told
-    /// with them.
+    /// Deletes tombstones and requests from before that time; returns them, and what a replica is
+    /// told with them.
     pub(super) fn sweep(&mut self, before_ms: u64) -> (Vec<Row>, u64) {
         let rows = self.delete_old(before_ms);
         self.log.push(Entry::Sweep(before_ms));
@@ -86,7 +88,9 @@ impl Disk {
     }
 
     fn delete_old(&mut self, before_ms: u64) -> Vec<Row> {
-        let is_old = |stored: &&Stored| stored.row.content.is_tombstone() && stored.row.version.stamp.ms() < before_ms;
+        let is_old = |stored: &&Stored| {
+            stored.row.content.is_tombstone() && stored.row.version.stamp.ms() < before_ms
+        };
         let old: Vec<Stored> = self.rows.values().filter(is_old).cloned().collect();
         for stored in &old {
             let key = stored.row.content.key();
@@ -111,17 +115,23 @@ impl Disk {
         StoreState { lineage, sequence, swept, checkpoints: self.checkpoints.clone(), vector }
     }
 
-    /// Tells whether the store has that write, one that took its place, or had it until it was deleted
-    /// for its age.
+    /// Tells whether the store has that write, one that took its place, or had it until it was
+    /// deleted for its age.
     pub(super) fn covers(&self, key: &RowKey, version: Version) -> bool {
         let stored = self.rows.get(key).map(|stored| &stored.row);
         stored.is_some_and(|row| row.version >= version || row.content.is_final())
             || self.gone.get(key).is_some_and(|gone| *gone >= version)
     }
 
-    /// The frames in which a link's thread sends rows of the store: they end between transactions and
-    /// have at least `frame_rows` rows, but for the last one.
-    pub(super) fn read(&self, after: u64, through: u64, known: &VersionVector, frame_rows: usize) -> Vec<RowBatch> {
+    /// The frames in which a link's thread sends rows of the store: they end between transactions
+    /// and have at least `frame_rows` rows, but for the last one.
+    pub(super) fn read(
+        &self,
+        after: u64,
+        through: u64,
+        known: &VersionVector,
+        frame_rows: usize,
+    ) -> Vec<RowBatch> {
         let wanted = |stored: &&Stored| stored.sequence > after && stored.sequence <= through;
         let mut stored: Vec<&Stored> = self.rows.values().filter(wanted).collect();
         stored.sort_by_key(|stored| stored.sequence);

@@ -1,9 +1,9 @@
 //! Carrying out what a replica asks for, and checking each step of it.
 //!
-//! After every step: update sequences have no gaps; a place never names two contents; each row that is
-//! written is newer than the one before it, and keeps the fields of later versions; what is sent is
-//! durable at the sender; version vectors are true; an acknowledged request is durable on the tracker
-//! that acknowledged it and on every tracker whose link holds replies then.
+//! After every step: update sequences have no gaps; a place never names two contents; each row that
+//! is written is newer than the one before it, and keeps the fields of later versions; what is sent
+//! is durable at the sender; version vectors are true; an acknowledged request is durable on the
+//! tracker that acknowledged it and on every tracker whose link holds replies then.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,7 +12,10 @@ use super::disk::Entry;
 use super::model::Model;
 use super::world::{Acknowledged, Connection, Message, Pipe, World};
 use crate::directory::{Asked, LinkId, Output, Ticket};
-use crate::types::{Change, Content, MembershipState, Outcome, Refusal, Row, RowKey, StoreId, SyncMessage, Transaction, Version};
+use crate::types::{
+    Change, Content, MembershipState, Outcome, Refusal, Row, RowKey, StoreId, SyncMessage,
+    Transaction, Version,
+};
 
 impl World {
     pub(super) fn drain(&mut self, node: usize) {
@@ -43,7 +46,10 @@ impl World {
         for (row, displaced) in transaction.rows.iter().zip(&transaction.displaced) {
             let key = row.content.key();
             if self.trace {
-                println!("{node} stores {} {key:?} of {}", transaction.sequence, row.version.request);
+                println!(
+                    "{node} stores {} {key:?} of {}",
+                    transaction.sequence, row.version.request
+                );
             }
             let before = state.view.get(&key).cloned();
             check_row(before.as_deref(), displaced.as_ref(), row);
@@ -81,7 +87,8 @@ impl World {
             }
             (SyncMessage::Rows(batch), LinkId::To(_)) => {
                 assert!(batch.through <= durable, "rows are sent before they are durable");
-                let on_disk = |row: &Row| self.nodes[node].disk.covers(&row.content.key(), row.version);
+                let on_disk =
+                    |row: &Row| self.nodes[node].disk.covers(&row.content.key(), row.version);
                 assert!(batch.rows.iter().all(on_disk), "a row is sent before it is durable");
             }
             (SyncMessage::MustResync, LinkId::To(_)) => {}
@@ -228,7 +235,8 @@ fn check_row(before: Option<&Row>, displaced: Option<&Content>, row: &Row) {
     if before.content.is_final() {
         return assert!(row.content.is_final() && row.version > before.version);
     }
-    let is_newer = (row.version, &row.content, &row.extra) > (before.version, &before.content, &before.extra);
+    let is_newer =
+        (row.version, &row.content, &row.extra) > (before.version, &before.content, &before.extra);
     assert!(row.content.is_final() || is_newer, "{before:?} gives way to {row:?}");
 }
 

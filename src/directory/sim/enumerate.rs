@@ -1,9 +1,11 @@
-//! Every order in which two requests, at two trackers, and one cut of a connection can happen: not a sample, all of them.
+//! Every order in which two requests, at two trackers, and one cut of a connection can happen: not
+//! a sample, all of them.
 //!
-//! The moves are: a client's request arrives; a disk syncs; a message, or the news of a cut, is delivered; a tracker dials again;
-//! and, once, a connection is cut and any number of its messages is lost in each direction. Two orders that lead to the same
-//! state go on as one, so the number of states is small while the number of orders is not. At the end of each order the network
-//! heals and must be whole.
+//! The moves are: a client's request arrives; a disk syncs; a message, or the news of a cut, is
+//! delivered; a tracker dials again; and, once, a connection is cut and any number of its messages
+//! is lost in each direction. Two orders that lead to the same state go on as one, so the number of
+//! states is small while the number of orders is not. At the end of each order the network heals
+//! and must be whole.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -39,7 +41,8 @@ fn every_order_of_two_requests_and_a_cut() {
         let mut world = World::new(2, Topology::Mesh, Backend::Memory, 1);
         prepare(&mut world);
         let mut explorer = Explorer::default();
-        let orders = explorer.explore(State { world, left: [Some(first), Some(second)], cut: false });
+        let orders =
+            explorer.explore(State { world, left: [Some(first), Some(second)], cut: false });
         println!("{name}: {orders} orders, {} states, {} ends", explorer.seen.len(), explorer.ends);
         assert!(orders > 10_000 && explorer.both_acknowledged > 0);
     }
@@ -66,7 +69,9 @@ impl Explorer {
 
     fn finish(&mut self, mut world: World) {
         self.ends += 1;
-        self.both_acknowledged += usize::from(world.replies.iter().filter(|(_, _, outcome)| outcome.is_ok()).count() == 2);
+        self.both_acknowledged += usize::from(
+            world.replies.iter().filter(|(_, _, outcome)| outcome.is_ok()).count() == 2,
+        );
         world.heal();
         check_whole(&world);
         assert!(world.forgiven.is_empty());
@@ -101,7 +106,8 @@ fn next_states(state: &State) -> Vec<State> {
         return next;
     }
     for connection in 0..state.world.connections.len() {
-        let [there, back] = state.world.connections[connection].pipes.each_ref().map(|pipe| pipe.queue.len());
+        let [there, back] =
+            state.world.connections[connection].pipes.each_ref().map(|pipe| pipe.queue.len());
         for losses in (0..=there).flat_map(|a| (0..=back).map(move |b| [a, b])) {
             push(&|after| {
                 let mut losses = losses.into_iter();
@@ -144,11 +150,22 @@ fn request(id: u64, actor: UserId, change: Change) -> Request {
 
 fn cases() -> Vec<(&'static str, Request, Request)> {
     let (nik, ann, lab) = cast();
-    let bob = || Change::CreateUser { name: "bob".parse().unwrap(), hash: PasswordHash::from_phc("x".into()) };
+    let bob = || Change::CreateUser {
+        name: "bob".parse().unwrap(),
+        hash: PasswordHash::from_phc("x".into()),
+    };
     let share = |content| Change::ShareFile { group: lab, file: file(content, "a") };
     vec![
-        ("one request at both trackers", request(10, UserId::NOBODY, bob()), request(10, UserId::NOBODY, bob())),
-        ("two users of one name", request(10, UserId::NOBODY, bob()), request(11, UserId::NOBODY, bob())),
+        (
+            "one request at both trackers",
+            request(10, UserId::NOBODY, bob()),
+            request(10, UserId::NOBODY, bob()),
+        ),
+        (
+            "two users of one name",
+            request(10, UserId::NOBODY, bob()),
+            request(11, UserId::NOBODY, bob()),
+        ),
         ("two files of one name", request(10, nik, share(1)), request(11, ann, share(2))),
         (
             "the owner leaves and hands over",

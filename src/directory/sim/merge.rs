@@ -1,5 +1,5 @@
-//! Merging has no order: whatever rows there are, however they come, however often, the directory is the
-//! same, and its answers are those of the naive model.
+//! Merging has no order: whatever rows there are, however they come, however often, the directory
+//! is the same, and its answers are those of the naive model.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -11,8 +11,8 @@ use super::model::Model;
 use crate::directory::{Counts, Directory, Entry, Rows, RowsMut};
 use crate::store::{Entries, RowStore};
 use crate::types::{
-    Content, FileFacts, FileOrder, FileRow, GroupId, GroupRow, MembershipRow, MembershipState, PasswordHash, Place, Row,
-    SharingRow, Stamp, StoreId, Transaction, UserId, UserRow, Version,
+    Content, FileFacts, FileOrder, FileRow, GroupId, GroupRow, MembershipRow, MembershipState,
+    PasswordHash, Place, Row, SharingRow, Stamp, StoreId, Transaction, UserId, UserRow, Version,
 };
 
 fn user() -> impl Strategy<Value = UserId> {
@@ -34,20 +34,21 @@ fn facts() -> impl Strategy<Value = FileFacts> {
 
 fn user_row() -> impl Strategy<Value = UserRow> {
     let names = prop_oneof![Just("x"), Just("y")];
-    (names, stamp(), "[pq]", proptest::option::of(stamp())).prop_map(|(name, created, hash, replaced)| UserRow {
-        name: name.parse().unwrap(),
-        hash: PasswordHash::from_phc(hash),
-        created,
-        replaced,
-        must_change: false,
-        is_disabled: false,
-    })
+    (names, stamp(), "[pq]", proptest::option::of(stamp())).prop_map(
+        |(name, created, hash, replaced)| UserRow {
+            name: name.parse().unwrap(),
+            hash: PasswordHash::from_phc(hash),
+            created,
+            replaced,
+            must_change: false,
+            is_disabled: false,
+        },
+    )
 }
 
 fn content() -> impl Strategy<Value = Content> {
     let names = prop_oneof![Just("x"), Just("y")];
-    let states =
-        prop_oneof![1 => Just(MembershipState::None), 1 => Just(MembershipState::Requested), 3 => Just(MembershipState::Member)];
+    let states = prop_oneof![1 => Just(MembershipState::None), 1 => Just(MembershipState::Requested), 3 => Just(MembershipState::Member)];
     let group_row = (names, user(), stamp()).prop_map(|(name, created_by, created)| GroupRow {
         name: name.parse().unwrap(),
         created_by,

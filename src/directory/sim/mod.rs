@@ -1,7 +1,8 @@
 //! The simulator: random networks, random faults, and what must hold all the same.
 //!
-//! A simulation is a seed. `POSSE_SIM_SEEDS` says how many are run (by default 300, with optimisation
-//! 10,000), from `POSSE_SIM_FIRST` on; `POSSE_SIM_SEED` replays a single one and prints its steps:
+//! A simulation is a seed. `POSSE_SIM_SEEDS` says how many are run (by default 300, with
+//! optimisation 10,000), from `POSSE_SIM_FIRST` on; `POSSE_SIM_SEED` replays a single one and
+//! prints its steps:
 //!
 //! ```text
 //! POSSE_SIM_SEED=4711 cargo test directory::sim::random_networks -- --nocapture
@@ -10,25 +11,27 @@
 //! The rows are in maps; one simulation in a hundred is run over SQLite, too.
 //!
 //! **Faults:** two to five trackers, each with links to all others, or in a line, a ring or a star;
-//! connections that are cut at any moment and lose any number of the messages under way, with each end
-//! learning of it at its own time; directions that stall; disks that sync late; crashes that lose what
-//! was not synced (or keep a part of it); stores that come back older or empty; trackers that freeze, with
-//! requests and messages waiting for them; clocks up to 40 s apart, in some networks hours; clients that
-//! repeat requests at other trackers while the first copy is still under way, clients that use a request
-//! id twice, and in some networks clients whose clocks are off; tombstones that are deleted, and trackers
-//! that were away too long; rows of a later version of the program.
+//! connections that are cut at any moment and lose any number of the messages under way, with each
+//! end learning of it at its own time; directions that stall; disks that sync late; crashes that
+//! lose what was not synced (or keep a part of it); stores that come back older or empty; trackers
+//! that freeze, with requests and messages waiting for them; clocks up to 40 s apart, in some
+//! networks hours; clients that repeat requests at other trackers while the first copy is still
+//! under way, clients that use a request id twice, and in some networks clients whose clocks are
+//! off; tombstones that are deleted, and trackers that were away too long; rows of a later version
+//! of the program.
 //!
-//! **What must hold** after every step is listed in [`driver`]. After healing: every tracker has the same
-//! rows and the same digest; every acknowledged write is there, or a later one of the same row; one
-//! request has one effect; the directory's answers are those of the naive [`model`]; every member was
-//! let in by the user whom the tracker held for the owner, or made the group; and of two changes of one
-//! row the one that was asked after the other was acknowledged stands ([`order`]).
+//! **What must hold** after every step is listed in [`driver`]. After healing: every tracker has
+//! the same rows and the same digest; every acknowledged write is there, or a later one of the same
+//! row; one request has one effect; the directory's answers are those of the naive [`model`]; every
+//! member was let in by the user whom the tracker held for the owner, or made the group; and of two
+//! changes of one row the one that was asked after the other was acknowledged stands ([`order`]).
 //!
-//! **What is assumed.** An acknowledged write may be lost if every store that held it went back in time;
-//! exactly those are forgiven: the ones which, at the moment a store goes back, no store holds any more.
-//! A store does not go back behind the retention time, and a tracker that was away for longer is dialled
-//! by the others before it dials them: only a tracker that dials it sees that it must start anew, and
-//! what it sends before then is taken, with rows that were deleted meanwhile.
+//! **What is assumed.** An acknowledged write may be lost if every store that held it went back in
+//! time; exactly those are forgiven: the ones which, at the moment a store goes back, no store
+//! holds any more. A store does not go back behind the retention time, and a tracker that was away
+//! for longer is dialled by the others before it dials them: only a tracker that dials it sees that
+//! it must start anew, and what it sends before then is taken, with rows that were deleted
+//! meanwhile.
 
 mod clients;
 mod disk;
@@ -52,7 +55,10 @@ use self::random::Random;
 use self::rows::Backend;
 use self::world::{Topology, World};
 use crate::directory::Notice;
-use crate::types::{Content, Effect, MembershipState, Place, Refusal, RequestId, Row, RowKey, Stamp, UserId, Version};
+use crate::types::{
+    Content, Effect, MembershipState, Place, Refusal, RequestId, Row, RowKey, Stamp, UserId,
+    Version,
+};
 
 /// Prints the seed if the simulation fails.
 struct Seed(u64);
@@ -129,8 +135,8 @@ fn random_networks() {
     run(Backend::Memory, number("POSSE_SIM_SEEDS").unwrap_or(default));
 }
 
-/// The same simulations, with each tracker's rows in a database: one in a hundred of them, for these take
-/// long.
+/// The same simulations, with each tracker's rows in a database: one in a hundred of them, for
+/// these take long.
 #[test]
 fn random_networks_over_sqlite() {
     let default = if cfg!(debug_assertions) { 1000 } else { 10_000 };
@@ -204,7 +210,18 @@ impl Simulation {
         let mut world = World::new(count, topology, backend, seed);
         world.trace = trace;
         let are_clocks_right = clients.skews_ms.iter().all(|skew_ms| *skew_ms == 0);
-        Self { world, topology, clients, are_clocks_right, random, trace, tally, is_far_off, retention_ms, injected: 0 }
+        Self {
+            world,
+            topology,
+            clients,
+            are_clocks_right,
+            random,
+            trace,
+            tally,
+            is_far_off,
+            retention_ms,
+            injected: 0,
+        }
     }
 
     fn step(&mut self) {
@@ -349,8 +366,11 @@ impl Simulation {
         if self.random.one_in(3) {
             self.tally.add("went back", 1);
             let len = self.world.nodes[node].disk.log.len();
-            let keep =
-                if self.random.one_in(2) { self.random.below(len + 1) } else { len.saturating_sub(1 + self.random.below(3)) };
+            let keep = if self.random.one_in(2) {
+                self.random.below(len + 1)
+            } else {
+                len.saturating_sub(1 + self.random.below(3))
+            };
             // What is older than the retention time of the others must start anew.
             let keep = if keep < self.world.nodes[node].keep_min { 0 } else { keep };
             self.world.crash(node, 0, Some(keep), &mut |_| 0);
@@ -405,8 +425,8 @@ impl Simulation {
     fn be_away(&mut self) {
         let Some(retention_ms) = self.retention_ms else { return };
         let count = self.world.nodes.len();
-        // The others still reach each other: deletions that are older than the retention time are known
-        // to all of them.
+        // The others still reach each other: deletions that are older than the retention time are
+        // known to all of them.
         let away = match self.topology {
             Topology::Mesh | Topology::Ring => self.random.below(count),
             Topology::Line => self.random.below(2) * (count - 1),
@@ -426,8 +446,12 @@ impl Simulation {
         self.world.advance(retention_ms as i64 + 50_000);
         self.world.settle();
         let others: Vec<usize> = (0..count).filter(|&node| node != away).collect();
-        let digest = |node: usize| self.world.nodes[node].replica.as_ref().unwrap().directory().digest();
-        assert!(others.iter().all(|&node| digest(node) == digest(others[0])), "a tracker is away, and the others differ");
+        let digest =
+            |node: usize| self.world.nodes[node].replica.as_ref().unwrap().directory().digest();
+        assert!(
+            others.iter().all(|&node| digest(node) == digest(others[0])),
+            "a tracker is away, and the others differ"
+        );
         for node in others {
             let deleted = self.world.sweep(node, retention_ms);
             self.tally.add("swept", deleted);
@@ -461,9 +485,10 @@ impl Simulation {
         let world = &self.world;
         let rows = world.rows(0);
         let model = Model::of(rows.values().map(|row| &**row));
-        let is_late = |(_, _, outcome): &&(usize, crate::directory::Ticket, crate::types::Outcome)| {
-            matches!(outcome, Err(Refusal::WrongTime { .. }))
-        };
+        let is_late =
+            |(_, _, outcome): &&(usize, crate::directory::Ticket, crate::types::Outcome)| {
+                matches!(outcome, Err(Refusal::WrongTime { .. }))
+            };
         let counts = [
             ("rows", rows.len()),
             ("acknowledged", world.acknowledged.len()),
@@ -498,7 +523,8 @@ fn check_whole(world: &World) {
     let live = |node: usize| {
         let is_live = |(_, row): &(RowKey, Rc<Row>)| !row.content.is_tombstone();
         let rows = world.rows(node).into_iter().filter(is_live);
-        let kept = rows.map(|(key, row)| (key, (row.version, row.content.clone(), row.extra.clone())));
+        let kept =
+            rows.map(|(key, row)| (key, (row.version, row.content.clone(), row.extra.clone())));
         kept.collect::<BTreeMap<_, _>>()
     };
     let rows = live(0);
@@ -530,7 +556,8 @@ fn check_requests(world: &World) {
         for acknowledged in &world.acknowledged {
             let (request, stamp) = (acknowledged.request, acknowledged.stamp);
             let version = Version { stamp, request };
-            let is_there = world.is_whole(version, |key| world.has(&world.nodes[node].disk, key, version));
+            let is_there =
+                world.is_whole(version, |key| world.has(&world.nodes[node].disk, key, version));
             let is_forgiven = world.forgiven.contains(&(request, stamp));
             assert!(is_there || is_forgiven, "{request} was acknowledged, and is lost at {node}");
         }
@@ -553,11 +580,13 @@ fn check_members(world: &World) {
             let request = model.admission(group, user).unwrap().request;
             let key = RowKey::Membership(group, user);
             let let_in = world.let_in.contains(&(request, key));
-            assert!(let_in || has_made(world, group, user, request), "a member whom no owner let in");
+            assert!(
+                let_in || has_made(world, group, user, request),
+                "a member whom no owner let in"
+            );
         }
     }
-    let is_waiting =
-        |row: &Rc<Row>| matches!(&row.content, Content::Membership(_, _, row) if row.state == MembershipState::Requested);
+    let is_waiting = |row: &Rc<Row>| matches!(&row.content, Content::Membership(_, _, row) if row.state == MembershipState::Requested);
     assert!(rows.values().filter(|row| is_waiting(row)).count() <= world.requests.len());
 }
 

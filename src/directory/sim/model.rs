@@ -1,12 +1,12 @@
-//! A second, naive directory: every row in one map, every answer computed from scratch by the rules of
-//! `group`. What it says and what the real one says must be the same.
+//! A second, naive directory: every row in one map, every answer computed from scratch by the rules
+//! of `group`. What it says and what the real one says must be the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{Directory, Rows};
 use crate::types::{
-    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState, Part, Place, Row, RowKey,
-    SharingRow, Stamp, StoreId, UserId, UserRow, Version,
+    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState,
+    Part, Place, Row, RowKey, SharingRow, Stamp, StoreId, UserId, UserRow, Version,
 };
 
 /// The rows, each with the write that stands.
@@ -67,7 +67,9 @@ impl Model {
 
     fn standing(&self, group: GroupId, user: UserId) -> Option<(Version, MembershipRow)> {
         match self.0.get(&RowKey::Membership(group, user)) {
-            Some((version, Content::Membership(_, _, row))) if !self.is_deleted(user) => Some((*version, *row)),
+            Some((version, Content::Membership(_, _, row))) if !self.is_deleted(user) => {
+                Some((*version, *row))
+            }
             _ => None,
         }
     }
@@ -120,7 +122,8 @@ impl Model {
     pub(super) fn live_groups(&self) -> Vec<GroupId> {
         let group = |key: &RowKey| if let RowKey::Group(group) = key { Some(*group) } else { None };
         let groups = self.0.keys().filter_map(group);
-        let is_live = |&group: &GroupId| self.group(group).is_some() && !self.members(group).is_empty();
+        let is_live =
+            |&group: &GroupId| self.group(group).is_some() && !self.members(group).is_empty();
         groups.filter(is_live).collect()
     }
 
@@ -134,24 +137,35 @@ impl Model {
 
     /// Users whose share of a file is in effect, by the time they began.
     fn sharers(&self, group: GroupId, file: FileId) -> Vec<(Stamp, UserId)> {
-        let share = |(key, (version, content)): (&RowKey, &(Version, Content))| match (key, content) {
-            (RowKey::Sharing(g, f, user), Content::Sharing(_, _, _, row)) if (*g, *f) == (group, file) => {
+        let share = |(key, (version, content)): (&RowKey, &(Version, Content))| match (key, content)
+        {
+            (RowKey::Sharing(g, f, user), Content::Sharing(_, _, _, row))
+                if (*g, *f) == (group, file) =>
+            {
                 Some((*user, version.stamp, *row))
             }
             _ => None,
         };
         let about = self.0.get(&RowKey::File(group, file)).map(|(_, content)| content);
         let is_there = |began: Stamp| match about {
-            Some(Content::File(_, _, Some(row))) => row.removed.is_none_or(|removed| began > removed),
+            Some(Content::File(_, _, Some(row))) => {
+                row.removed.is_none_or(|removed| began > removed)
+            }
             Some(_) => false,
             None => true,
         };
         let in_effect = |&(user, began, row): &(UserId, Stamp, SharingRow)| {
-            let is_admitted = |admission: Version| admission.request == row.admission || began > admission.stamp;
+            let is_admitted =
+                |admission: Version| admission.request == row.admission || began > admission.stamp;
             row.on && self.admission(group, user).is_some_and(is_admitted) && is_there(began)
         };
-        let mut sharers: Vec<_> =
-            self.0.iter().filter_map(share).filter(in_effect).map(|(user, began, _)| (began, user)).collect();
+        let mut sharers: Vec<_> = self
+            .0
+            .iter()
+            .filter_map(share)
+            .filter(in_effect)
+            .map(|(user, began, _)| (began, user))
+            .collect();
         sharers.sort();
         sharers
     }
@@ -200,7 +214,8 @@ impl Model {
         let expected = (users.len() as u64, groups.len() as u64, files as u64);
         assert_eq!((counts.users, counts.groups, counts.files), expected);
         assert_eq!(counts.rows, self.0.len() as u64);
-        let bytes: u64 = self.0.values().map(|(_, c)| crate::directory::state::size_of_row(c)).sum();
+        let bytes: u64 =
+            self.0.values().map(|(_, c)| crate::directory::state::size_of_row(c)).sum();
         assert_eq!(counts.bytes, bytes, "{:#?}", self.0);
     }
 
@@ -221,7 +236,12 @@ impl Model {
     }
 
     /// Returns the number of files listed.
-    fn check_group<R: Rows>(&self, directory: &Directory<R>, group: GroupId, users: &[UserId]) -> usize {
+    fn check_group<R: Rows>(
+        &self,
+        directory: &Directory<R>,
+        group: GroupId,
+        users: &[UserId],
+    ) -> usize {
         let members = self.members(group);
         let (listed, _) = directory.members(group, None, usize::MAX);
         assert_eq!(listed.iter().map(|m| m.user.user).collect::<Vec<_>>(), members);
@@ -254,23 +274,33 @@ impl Model {
         by_date.sort_by_key(|entry| std::cmp::Reverse(entry.at));
         let at = |entry: &&crate::types::FileEntry| entry.at;
         let expected: Vec<Stamp> = by_date.iter().map(at).collect();
-        assert_eq!(list(FileOrder::Date).iter().map(|entry| entry.at).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            list(FileOrder::Date).iter().map(|entry| entry.at).collect::<Vec<_>>(),
+            expected
+        );
         for entry in listed {
             let file = entry.facts.id();
-            let sharers: Vec<UserId> = self.sharers(group, file).into_iter().map(|(_, user)| user).collect();
+            let sharers: Vec<UserId> =
+                self.sharers(group, file).into_iter().map(|(_, user)| user).collect();
             assert_eq!(directory.sharers(group, file).collect::<Vec<_>>(), sharers);
             assert_eq!(entry.sharer_count as usize, sharers.len());
             assert_eq!(self.file(group, file).map(|row| &row.facts), Some(&entry.facts));
-            assert!(sharers.iter().all(|&user| directory.shares(group, entry.facts.info_hash, user)));
+            assert!(sharers.iter().all(|&user| directory.shares(
+                group,
+                entry.facts.info_hash,
+                user
+            )));
             assert_eq!(directory.find_file(group, entry.label.as_str()), Some(entry));
         }
         files.len()
     }
 }
 
-/// Numbers the bearers of each name: the earliest bears it plainly, the others get the numbers that no
-/// real name takes.
-fn labels<K: Copy + Ord + std::fmt::Debug>(mut bearers: Vec<(String, Stamp, K)>) -> BTreeMap<Label, K> {
+/// Numbers the bearers of each name: the earliest bears it plainly, the others get the numbers that
+/// no real name takes.
+fn labels<K: Copy + Ord + std::fmt::Debug>(
+    mut bearers: Vec<(String, Stamp, K)>,
+) -> BTreeMap<Label, K> {
     bearers.sort();
     let real: BTreeSet<String> = bearers.iter().map(|bearer| bearer.0.clone()).collect();
     let mut labels = BTreeMap::new();
@@ -278,7 +308,9 @@ fn labels<K: Copy + Ord + std::fmt::Debug>(mut bearers: Vec<(String, Stamp, K)>)
     for (name, _, key) in bearers {
         let ordinal = match before.take().filter(|(other, _)| *other == name) {
             None => 1,
-            Some((_, last)) => (last + 1..).find(|n| !real.contains(&format!("{name}~{n}"))).unwrap(),
+            Some((_, last)) => {
+                (last + 1..).find(|n| !real.contains(&format!("{name}~{n}"))).unwrap()
+            }
         };
         assert_eq!(labels.insert(Label::new(&name, ordinal), key), None);
         before = Some((name, ordinal));

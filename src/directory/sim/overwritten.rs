@@ -1,10 +1,11 @@
-//! A row that is overwritten at one tracker after it came from another: nothing that was acknowledged is
-//! lost, wherever the links break, and whichever of the two never comes back.
+//! A row that is overwritten at one tracker after it came from another: nothing that was
+//! acknowledged is lost, wherever the links break, and whichever of the two never comes back.
 //!
-//! Three trackers `a`, `b` and `c`. A request is carried out at `a` and its rows reach `b`, where another
-//! request overwrites one of them. Between any two steps all links of `a` or of `b` are cut, with any of
-//! the messages under way lost, and that tracker is gone for good; the others meet, and a client repeats
-//! the first request at one of them. Stores start anew in some runs, so that rows are read from them.
+//! Three trackers `a`, `b` and `c`. A request is carried out at `a` and its rows reach `b`, where
+//! another request overwrites one of them. Between any two steps all links of `a` or of `b` are
+//! cut, with any of the messages under way lost, and that tracker is gone for good; the others
+//! meet, and a client repeats the first request at one of them. Stores start anew in some runs, so
+//! that rows are read from them.
 
 use super::clients::request_id;
 use super::rows::Backend;
@@ -39,8 +40,8 @@ fn nothing_is_lost_when_a_tracker_goes_for_good() {
     assert!(runs > 500 && acknowledged > runs);
 }
 
-/// Runs until step `at`, when tracker `gone` goes; `None` if there are not so many steps. Returns the
-/// number of acknowledgements.
+/// Runs until step `at`, when tracker `gone` goes; `None` if there are not so many steps. Returns
+/// the number of acknowledgements.
 fn run(restarted: u8, gone: usize, lost: usize, order: usize, at: usize) -> Option<usize> {
     let mut world = World::new(3, Topology::Mesh, Backend::Memory, order as u64);
     prepare(&mut world);
@@ -56,7 +57,9 @@ fn run(restarted: u8, gone: usize, lost: usize, order: usize, at: usize) -> Opti
     for _ in 0..at {
         // The second request comes to `b` as soon as it has rows of the first.
         if let Some(request) = second
-            && world.nodes[1].view.contains_key(&crate::types::RowKey::Request(requests[0].stamp.id))
+            && world.nodes[1]
+                .view
+                .contains_key(&crate::types::RowKey::Request(requests[0].stamp.id))
         {
             world.submit(1, request);
             second = None;
@@ -85,7 +88,9 @@ fn run(restarted: u8, gone: usize, lost: usize, order: usize, at: usize) -> Opti
 /// One thing that can happen does; `order` says which. False if there is none.
 fn step(world: &mut World, order: usize) -> bool {
     let deliverable = world.deliverable();
-    let unsynced: Vec<usize> = (0..3).filter(|&node| world.is_awake(node) && !world.nodes[node].unsynced.is_empty()).collect();
+    let unsynced: Vec<usize> = (0..3)
+        .filter(|&node| world.is_awake(node) && !world.nodes[node].unsynced.is_empty())
+        .collect();
     let pairs = [(0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0)];
     let wish = |world: &mut World| pairs.iter().any(|&(from, to)| world.dial(from, to));
     let pick = |count: usize| if order.is_multiple_of(2) { 0 } else { count - 1 };
@@ -106,7 +111,11 @@ fn step(world: &mut World, order: usize) -> bool {
 fn prepare(world: &mut World) {
     let hash = PasswordHash::from_phc("x".into());
     let changes = [
-        (NIK, UserId::NOBODY, Change::CreateUser { name: "nik".parse().unwrap(), hash: hash.clone() }),
+        (
+            NIK,
+            UserId::NOBODY,
+            Change::CreateUser { name: "nik".parse().unwrap(), hash: hash.clone() },
+        ),
         (LAB, nik(), Change::CreateGroup { name: "lab".parse().unwrap() }),
         (3, UserId::NOBODY, Change::CreateUser { name: "ann".parse().unwrap(), hash }),
         (4, ann(), Change::JoinGroup { group: lab() }),

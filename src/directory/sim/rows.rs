@@ -33,14 +33,17 @@ impl SimRows {
         }
     }
 
-    /// Ends the transaction, as the driver does when what was handed out is to be durable. Now and then what
-    /// waits goes to the tables, or the store is opened again as after `kill -9`.
+    /// Ends the transaction, as the driver does when what was handed out is to be durable. Now and
+    /// then what waits goes to the tables, or the store is opened again as after `kill -9`.
     pub(super) fn commit(&mut self, transactions: &[Transaction]) {
         let Self::Sqlite(store) = self else { return };
         store.0.commit(transactions).unwrap();
         match transactions.last().map_or(0, |last| last.sequence) % 8 {
             3 => store.0.flush().unwrap(),
-            6 => store.0 = RowStore::open(store.1.path(), StoreId::from_bytes(rand::random())).unwrap(),
+            6 => {
+                store.0 =
+                    RowStore::open(store.1.path(), StoreId::from_bytes(rand::random())).unwrap()
+            }
             _ => {}
         }
     }
@@ -83,7 +86,12 @@ impl Rows for SimRows {
         self.reading().entry(key)
     }
 
-    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
+    fn entries(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+        limit: usize,
+    ) -> Vec<Entry> {
         self.reading().entries(range, backwards, limit)
     }
 }

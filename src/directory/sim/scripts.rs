@@ -1,7 +1,8 @@
 //! Readable scenarios: `src/directory/scripts/*.txt`, in the manner of toyDB's golden scripts.
 //!
-//! A script is a list of blocks: commands, a line `---`, what is expected, a blank line. `#` begins a comment. After each command
-//! the network does whatever it can without time passing: trackers dial, messages arrive, disks sync. Trackers are `a`, `b`, ...
+//! A script is a list of blocks: commands, a line `---`, what is expected, a blank line. `#` begins
+//! a comment. After each command the network does whatever it can without time passing: trackers
+//! dial, messages arrive, disks sync. Trackers are `a`, `b`, ...
 //!
 //! | command | does |
 //! |---|---|
@@ -19,7 +20,8 @@
 //! | `show a users`, `groups`, `members G`, `requests G`, `files G`, `trackers` | lists what `a` has |
 //! | `whole` | checks that all trackers hold the same and that the naive model agrees |
 //!
-//! `POSSE_UPDATE_SCRIPTS=1` writes down what happens instead of comparing; read the difference before keeping it.
+//! `POSSE_UPDATE_SCRIPTS=1` writes down what happens instead of comparing; read the difference
+//! before keeping it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,12 +32,16 @@ use super::clients::{file, request_id};
 use super::rows::{Backend, SimRows};
 use super::world::{Request, Topology, World};
 use crate::directory::Directory;
-use crate::types::{Change, FileFacts, FileId, FileOrder, GroupId, Order, PasswordHash, RequestStamp, Sha1Digest, Stamp, UserId};
+use crate::types::{
+    Change, FileFacts, FileId, FileOrder, GroupId, Order, PasswordHash, RequestStamp, Sha1Digest,
+    Stamp, UserId,
+};
 
 #[test]
 fn scripts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/directory/scripts");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() >= 8, "scripts are missing");
     for path in paths {
@@ -95,8 +101,13 @@ impl Script {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [] => return,
-            ["trackers", count] => self.world = Some(World::new(count.parse().unwrap(), Topology::Mesh, Backend::Memory, 1)),
-            [at, who, ref request @ ..] if at.ends_with(':') => self.ask(node(at), who, request, output),
+            ["trackers", count] => {
+                self.world =
+                    Some(World::new(count.parse().unwrap(), Topology::Mesh, Backend::Memory, 1))
+            }
+            [at, who, ref request @ ..] if at.ends_with(':') => {
+                self.ask(node(at), who, request, output)
+            }
             _ => self.act(&words, output),
         }
         self.report(output);
@@ -105,8 +116,13 @@ impl Script {
         for (id, at, above) in overtaken {
             let world = self.world.as_mut().unwrap();
             let is_done = world.acknowledged.iter().any(|a| a.request == id);
-            let Some(request) = self.requests.values_mut().find(|request| request.stamp.id == id && !is_done) else { continue };
-            self.last = super::clients::time((world.now_ms + self.skew_ms) as u64, self.last, &[above]);
+            let Some(request) =
+                self.requests.values_mut().find(|request| request.stamp.id == id && !is_done)
+            else {
+                continue;
+            };
+            self.last =
+                super::clients::time((world.now_ms + self.skew_ms) as u64, self.last, &[above]);
             request.stamp.at = self.last.max(above.next().unwrap());
             let ticket = world.submit(at, request);
             self.asked.insert(ticket.0, "asked again".to_owned());
@@ -122,7 +138,8 @@ impl Script {
             writeln!(output, "{}: ({notice})", name(at)).unwrap();
         }
         for (at, ticket, outcome) in world.replies.drain(..) {
-            let outcome = outcome.map_or_else(|refusal| format!("refused: {refusal}"), |_| "ok".to_owned());
+            let outcome =
+                outcome.map_or_else(|refusal| format!("refused: {refusal}"), |_| "ok".to_owned());
             writeln!(output, "{}: {}: {outcome}", name(at), self.asked[&ticket.0]).unwrap();
         }
     }
@@ -132,8 +149,11 @@ impl Script {
         match *words {
             ["part", one, other] => {
                 let pair = [node(one), node(other)];
-                let between = |ends: &[usize; 2]| ends.contains(&pair[0]) && ends.contains(&pair[1]);
-                let cut: Vec<usize> = (0..world.connections.len()).filter(|&c| between(&world.connections[c].ends)).collect();
+                let between =
+                    |ends: &[usize; 2]| ends.contains(&pair[0]) && ends.contains(&pair[1]);
+                let cut: Vec<usize> = (0..world.connections.len())
+                    .filter(|&c| between(&world.connections[c].ends))
+                    .collect();
                 cut.into_iter().for_each(|connection| world.cut(connection, &mut |len| len));
                 // The news of the cut comes through at once; then nothing does.
                 while let Some(&(connection, pipe)) = world.deliverable().first() {
@@ -192,9 +212,17 @@ impl Script {
         let mut request = self.requests.get(&id).cloned();
         if let (None, Some(actor), Some(change)) = (&request, actor, change(directory, words)) {
             let told = world.told.remove(&0).unwrap_or_default();
-            self.last = super::clients::time((world.now_ms + self.skew_ms) as u64, self.last, &told);
+            self.last =
+                super::clients::time((world.now_ms + self.skew_ms) as u64, self.last, &told);
             let stamp = RequestStamp { id: request_id(id), at: self.last };
-            request = Some(Request { client: 0, stamp, actor, change, asked_ms: world.now_ms, number: id });
+            request = Some(Request {
+                client: 0,
+                stamp,
+                actor,
+                change,
+                asked_ms: world.now_ms,
+                number: id,
+            });
         }
         let Some(request) = request else {
             writeln!(output, "{}: {}: not found", name(at), words.join(" ")).unwrap();
@@ -202,7 +230,9 @@ impl Script {
         };
         // A known id with other words is used for another request.
         let mut asked = request.clone();
-        if let (Some(actor), Some(change)) = (actor, change(world.nodes[at].replica.as_ref().unwrap().directory(), words)) {
+        if let (Some(actor), Some(change)) =
+            (actor, change(world.nodes[at].replica.as_ref().unwrap().directory(), words))
+        {
             (asked.actor, asked.change) = (actor, change);
         }
         let ticket = world.submit(at, &asked);
@@ -233,29 +263,46 @@ fn change(directory: &Directory<SimRows>, words: &[&str]) -> Option<Change> {
         ["create_group", name] => Change::CreateGroup { name: name.parse().unwrap() },
         ["join_group", name] => Change::JoinGroup { group: group(name)? },
         ["leave_group", name] => Change::LeaveGroup { group: group(name)? },
-        ["accept_request", name, who] => Change::AcceptRequest { group: group(name)?, user: user(who)? },
-        ["reject_request", name, who] => Change::RejectRequest { group: group(name)?, user: user(who)? },
-        ["remove_member", name, who] => Change::RemoveMember { group: group(name)?, user: user(who)? },
-        ["transfer_group", name, who] => Change::TransferGroup { group: group(name)?, user: user(who)? },
-        ["share", name, path, content] => Change::ShareFile { group: group(name)?, file: facts(path, content) },
+        ["accept_request", name, who] => {
+            Change::AcceptRequest { group: group(name)?, user: user(who)? }
+        }
+        ["reject_request", name, who] => {
+            Change::RejectRequest { group: group(name)?, user: user(who)? }
+        }
+        ["remove_member", name, who] => {
+            Change::RemoveMember { group: group(name)?, user: user(who)? }
+        }
+        ["transfer_group", name, who] => {
+            Change::TransferGroup { group: group(name)?, user: user(who)? }
+        }
+        ["share", name, path, content] => {
+            Change::ShareFile { group: group(name)?, file: facts(path, content) }
+        }
         ["share", name, path, content, "false"] => {
-            let file = FileFacts { sha1: Sha1Digest::from_bytes([0xbb; 20]), ..facts(path, content) };
+            let file =
+                FileFacts { sha1: Sha1Digest::from_bytes([0xbb; 20]), ..facts(path, content) };
             Change::ShareFile { group: group(name)?, file }
         }
         ["replace", name, path, content, replaced] => {
             let replaces = file_id(directory, group(name)?, replaced);
             Change::ReplaceFile { group: group(name)?, file: facts(path, content), replaces }
         }
-        ["stop_share", name, content] => {
-            Change::StopShare { group: group(name)?, file: file_id(directory, group(name)?, content) }
+        ["stop_share", name, content] => Change::StopShare {
+            group: group(name)?,
+            file: file_id(directory, group(name)?, content),
+        },
+        ["remove_file", name, content] => Change::RemoveFile {
+            group: group(name)?,
+            file: file_id(directory, group(name)?, content),
+        },
+        ["rename_group", name, other] => {
+            Change::RenameGroup { group: group(name)?, name: other.parse().unwrap() }
         }
-        ["remove_file", name, content] => {
-            Change::RemoveFile { group: group(name)?, file: file_id(directory, group(name)?, content) }
-        }
-        ["rename_group", name, other] => Change::RenameGroup { group: group(name)?, name: other.parse().unwrap() },
         ["delete_group", name] => Change::DeleteGroup { group: group(name)? },
         ["delete_account"] => Change::DeleteAccount,
-        ["disable", who] => Change::Operator(Order::DisableUser { user: user(who)?, is_disabled: true }),
+        ["disable", who] => {
+            Change::Operator(Order::DisableUser { user: user(who)?, is_disabled: true })
+        }
         _ => panic!("unknown request: {words:?}"),
     })
 }
@@ -266,28 +313,54 @@ fn show(world: &World, at: usize, what: &[&str], output: &mut String) {
     let group = || directory.find_group(what[1]).unwrap();
     let max = usize::MAX;
     let lines: Vec<String> = match what[0] {
-        "users" => directory.users(None, max).0.iter().map(|entry| entry.label.to_string()).collect(),
+        "users" => {
+            directory.users(None, max).0.iter().map(|entry| entry.label.to_string()).collect()
+        }
         "groups" => {
             let groups = directory.groups(UserId::NOBODY, None, None, max).0;
-            groups.iter().map(|g| format!("{}, {} members, owner {}", g.label, g.member_count, g.owner)).collect()
+            groups
+                .iter()
+                .map(|g| format!("{}, {} members, owner {}", g.label, g.member_count, g.owner))
+                .collect()
         }
         "members" => {
             let members = directory.members(group(), None, max).0;
-            members.iter().map(|m| format!("{}{}", m.user.label, if m.owner { ", owner" } else { "" })).collect()
+            members
+                .iter()
+                .map(|m| format!("{}{}", m.user.label, if m.owner { ", owner" } else { "" }))
+                .collect()
         }
-        "requests" => directory.requests(group(), None, max).0.iter().map(|r| r.user.label.to_string()).collect(),
+        "requests" => directory
+            .requests(group(), None, max)
+            .0
+            .iter()
+            .map(|r| r.user.label.to_string())
+            .collect(),
         "files" => {
             let files = directory.files(group(), None, FileOrder::Name, None, max).0;
-            let sharers =
-                |sharers: &[crate::types::Label]| sharers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let sharers = |sharers: &[crate::types::Label]| {
+                sharers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            };
             files
                 .iter()
-                .map(|f| format!("{}, content {}, from {}", f.label, f.facts.info_hash.as_bytes()[0], sharers(&f.sharers)))
+                .map(|f| {
+                    format!(
+                        "{}, content {}, from {}",
+                        f.label,
+                        f.facts.info_hash.as_bytes()[0],
+                        sharers(&f.sharers)
+                    )
+                })
                 .collect()
         }
         "trackers" => {
             let links = replica.links();
-            links.iter().map(|link| format!("{}: {:?}, lag {}", name(link.tracker as usize), link.state, link.lag)).collect()
+            links
+                .iter()
+                .map(|link| {
+                    format!("{}: {:?}, lag {}", name(link.tracker as usize), link.state, link.lag)
+                })
+                .collect()
         }
         _ => panic!("unknown list: {what:?}"),
     };

@@ -1,9 +1,9 @@
-//! A network of trackers without a network: disks, links and clocks as plain data, driven one step at a
-//! time.
+//! A network of trackers without a network: disks, links and clocks as plain data, driven one step
+//! at a time.
 //!
-//! **Invariant:** everything a real driver would do is done here at once and in order, except what a
-//! test chooses to delay: the disk's syncing, the delivery of each message and request, the news that a
-//! link has gone.
+//! **Invariant:** everything a real driver would do is done here at once and in order, except what
+//! a test chooses to delay: the disk's syncing, the delivery of each message and request, the news
+//! that a link has gone.
 //!
 //! What is checked on the way stands in `driver`.
 
@@ -15,8 +15,8 @@ use super::disk::{Disk, Entry};
 use super::rows::{Backend, SimRows};
 use crate::directory::{Asked, Directory, LinkId, Notice, Replica, Ticket};
 use crate::types::{
-    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey, Stamp, StoreId, SyncMessage,
-    TrackerState, Transaction, UserId, Version, VersionVector,
+    Change, Durable, Lineage, Outcome, Place, RequestId, RequestStamp, Row, RowBatch, RowKey,
+    Stamp, StoreId, SyncMessage, TrackerState, Transaction, UserId, Version, VersionVector,
 };
 
 /// The wall clock at the start of every simulation.
@@ -134,7 +134,8 @@ pub(super) struct World {
     pub(super) acknowledged: Vec<Acknowledged>,
     /// Acknowledged writes that no store holds any more: every one that did went back in time.
     pub(super) forgiven: BTreeSet<(RequestId, Stamp)>,
-    /// Requests that a tracker found to be overtaken, the tracker, and what their times must be above.
+    /// Requests that a tracker found to be overtaken, the tracker, and what their times must be
+    /// above.
     pub(super) overtaken: Vec<(RequestId, usize, Stamp)>,
     /// The stamps that each client was told and has not looked at yet.
     pub(super) told: BTreeMap<usize, Vec<Stamp>>,
@@ -244,7 +245,11 @@ impl World {
         state.disk.push(Entry::Start(store));
         self.lineages.insert(store, state.disk.lineage().clone());
         let peers: Vec<u32> = state.peers.iter().map(|&peer| peer as u32).collect();
-        let mut replica = Replica::over(Directory::new(SimRows::new(self.backend, store)), state.disk.state(), &peers);
+        let mut replica = Replica::over(
+            Directory::new(SimRows::new(self.backend, store)),
+            state.disk.state(),
+            &peers,
+        );
         state.view.clear();
         for stored in state.disk.rows.values() {
             replica.restore(&stored.row);
@@ -257,8 +262,15 @@ impl World {
     }
 
     /// Stops a tracker without warning. Of the transactions not yet known to be durable the first
-    /// `survive` are on the disk all the same; with `keep`, the store goes back to that many entries.
-    pub(super) fn crash(&mut self, node: usize, survive: usize, keep: Option<usize>, lose: &mut dyn FnMut(usize) -> usize) {
+    /// `survive` are on the disk all the same; with `keep`, the store goes back to that many
+    /// entries.
+    pub(super) fn crash(
+        &mut self,
+        node: usize,
+        survive: usize,
+        keep: Option<usize>,
+        lose: &mut dyn FnMut(usize) -> usize,
+    ) {
         for connection in 0..self.connections.len() {
             self.read_stored(connection);
         }
@@ -306,7 +318,12 @@ impl World {
         let connected = self.connections.iter().any(is_connected);
         let stalled = self.stalled.contains(&(from, to)) || self.stalled.contains(&(to, from));
         let is_peer = self.nodes[from].peers.contains(&to);
-        is_peer && !connected && !stalled && self.silent != Some(from) && self.is_awake(from) && self.is_awake(to)
+        is_peer
+            && !connected
+            && !stalled
+            && self.silent != Some(from)
+            && self.is_awake(from)
+            && self.is_awake(to)
     }
 
     /// Dials, if it can; tells whether a new connection is made.
@@ -333,7 +350,8 @@ impl World {
 
     /// Delivers the next message of a pipe, or the news of its end.
     pub(super) fn deliver(&mut self, connection: usize, pipe: usize) {
-        if let Some(Message::Stored { .. }) = self.connections[connection].pipes[pipe].queue.front() {
+        if let Some(Message::Stored { .. }) = self.connections[connection].pipes[pipe].queue.front()
+        {
             self.read_stored(connection);
         }
         let (node, link) = self.connections[connection].receiver(pipe);
@@ -378,7 +396,8 @@ impl World {
         connection.pipes[0].queue = queue;
     }
 
-    /// Cuts a connection; `lose(n)` says how many of the n messages under way in a direction are lost.
+    /// Cuts a connection; `lose(n)` says how many of the n messages under way in a direction are
+    /// lost.
     pub(super) fn cut(&mut self, connection: usize, lose: &mut dyn FnMut(usize) -> usize) {
         self.read_stored(connection);
         self.connections[connection].pipes.iter_mut().for_each(|pipe| cut_pipe(pipe, lose));
@@ -497,8 +516,8 @@ impl World {
         self.drain(node);
     }
 
-    /// Ends all faults: every tracker runs, every link works, the clocks are nearly right; then lets
-    /// everything settle. Late requests arrive, before or after the messages that wait.
+    /// Ends all faults: every tracker runs, every link works, the clocks are nearly right; then
+    /// lets everything settle. Late requests arrive, before or after the messages that wait.
     pub(super) fn heal(&mut self) {
         self.stalled.clear();
         for node in 0..self.nodes.len() {
@@ -532,8 +551,12 @@ impl World {
     pub(super) fn start_anew(&mut self) -> usize {
         let links = |node: &Node| node.replica.as_ref().map(Replica::links).unwrap_or_default();
         let all = self.nodes.iter().flat_map(links);
-        let seen = all.filter(|link| link.state == TrackerState::MustResync).map(|link| link.tracker as usize);
-        let is_told = |&node: &usize| self.nodes[node].replica.as_ref().is_some_and(|replica| replica.is_outdated);
+        let seen = all
+            .filter(|link| link.state == TrackerState::MustResync)
+            .map(|link| link.tracker as usize);
+        let is_told = |&node: &usize| {
+            self.nodes[node].replica.as_ref().is_some_and(|replica| replica.is_outdated)
+        };
         let told: BTreeSet<usize> = seen.chain((0..self.nodes.len()).filter(is_told)).collect();
         for &node in &told {
             self.crash(node, 0, None, &mut |_| 0);
@@ -549,8 +572,8 @@ impl World {
         }
     }
 
-    /// Dials, delivers and syncs until nothing is left to do; no time passes. A tracker dials another
-    /// once at most, for a link that was dropped is not dialled again at once.
+    /// Dials, delivers and syncs until nothing is left to do; no time passes. A tracker dials
+    /// another once at most, for a link that was dropped is not dialled again at once.
     pub(super) fn settle(&mut self) {
         let nodes = 0..self.nodes.len();
         let pairs = |from: usize| nodes.clone().map(move |to| (from, to));
@@ -587,7 +610,8 @@ impl World {
         self.nodes[node].replica.as_mut().unwrap()
     }
 
-    /// Writes down all that decides how things go on, in short: what a row holds follows from its place.
+    /// Writes down all that decides how things go on, in short: what a row holds follows from its
+    /// place.
     pub(super) fn outline(&self, f: &mut impl fmt::Write) -> fmt::Result {
         for Node { disk, replica, unsynced, inbox, .. } in &self.nodes {
             disk.log.iter().try_for_each(|entry| outline_entry(entry, f))?;

@@ -123,7 +123,8 @@ fn the_total_holds_whatever_many_threads_do() {
             scope.spawn(move || {
                 for round in 0..20usize {
                     let (mut lease, _) = lease(budget, host % 4, Duration::from_millis(20));
-                    let granted = (0..8).take_while(|step| lease.grow((round + step) * KIB).is_ok()).count();
+                    let granted =
+                        (0..8).take_while(|step| lease.grow((round + step) * KIB).is_ok()).count();
                     assert!(granted <= 8 && budget.used() <= 256 * KIB);
                 }
             });

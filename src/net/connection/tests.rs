@@ -7,7 +7,8 @@ use crate::types::DeviceId;
 
 /// A pair of connected ends: encrypted, and in clear.
 fn pairs() -> [(Connection, Connection); 2] {
-    let [one, other] = [(); 2].map(|()| Transport::Tls(DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap()));
+    let [one, other] = [(); 2]
+        .map(|()| Transport::Tls(DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap()));
     let plain = |n| Transport::Plain(DeviceId::from_bytes([n; 32]));
     [pair(&one, &other), pair(&plain(1), &plain(2))]
 }
@@ -16,8 +17,11 @@ fn pair(dialling: &Transport, accepting: &Transport) -> (Connection, Connection)
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, timeout) = (listener.local_addr().unwrap(), Duration::from_secs(30));
     std::thread::scope(|scope| {
-        let dialled = scope.spawn(|| dialling.dial(address, None, timeout, accepting.device()).unwrap());
-        let (accepted, device) = accepting.accept(Incoming::new(listener.accept().unwrap().0).unwrap(), timeout).unwrap();
+        let dialled =
+            scope.spawn(|| dialling.dial(address, None, timeout, accepting.device()).unwrap());
+        let (accepted, device) = accepting
+            .accept(Incoming::new(listener.accept().unwrap().0).unwrap(), timeout)
+            .unwrap();
         assert_eq!(device, dialling.device());
         (dialled.join().unwrap(), accepted)
     })
@@ -40,7 +44,11 @@ fn an_address_that_does_not_answer_is_waited_for_once() {
     let started = Instant::now();
     let error = Incoming::dial(address, Some(address.ip()), timeout).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    assert!(started.elapsed() < 2 * timeout, "{:?} for a time-out of {timeout:?}", started.elapsed());
+    assert!(
+        started.elapsed() < 2 * timeout,
+        "{:?} for a time-out of {timeout:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
@@ -61,7 +69,8 @@ fn both_directions_work_while_a_reader_waits() {
     }
 }
 
-/// Both ends send more than any buffer holds before either reads: whoever made reading wait for writing would hang here.
+/// Both ends send more than any buffer holds before either reads: whoever made reading wait for
+/// writing would hang here.
 #[test]
 fn megabytes_go_both_ways_at_once() {
     for (a, b) in pairs() {
@@ -102,7 +111,8 @@ fn a_deadline_holds_against_dripping_bytes() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut writer = b.writer();
-                while started.elapsed() < Duration::from_secs(20) && writer.write_all(b".").is_ok() {
+                while started.elapsed() < Duration::from_secs(20) && writer.write_all(b".").is_ok()
+                {
                     std::thread::park_timeout(Duration::from_millis(20));
                 }
             });
@@ -128,7 +138,8 @@ fn waiting_tells_idle_from_ready_and_close_wakes() {
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| b.reader().read(&mut [0]));
             a.close();
-            // Closed with a byte unread, so the other end may see an end or a reset; either wakes it.
+            // Closed with a byte unread, so the other end may see an end or a reset; either wakes
+            // it.
             let _ = waiting.join().unwrap();
         });
     }
@@ -174,7 +185,12 @@ fn an_aborted_connection_is_reset_at_once() {
             assert!(!matches!(reading.join().unwrap(), Ok(1..)));
             let mut got = Vec::new();
             let error = reader.read_to_end(&mut got).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{} bytes came yet", got.len());
+            assert_eq!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset,
+                "{} bytes came yet",
+                got.len()
+            );
         });
     }
 }
@@ -200,10 +216,14 @@ fn what_tls_itself_says_wakes_nobody() {
     assert!(reader.wait(Duration::from_secs(10)).unwrap() && reader.is_ready());
     reader.read_exact(&mut [0; 4]).unwrap();
     a.close();
-    assert!(reader.wait(Duration::from_secs(10)).unwrap() && reader.is_ready(), "the end can be read");
+    assert!(
+        reader.wait(Duration::from_secs(10)).unwrap() && reader.is_ready(),
+        "the end can be read"
+    );
 }
 
-/// A write that was given up has sent a part; neither a farewell nor anything else follows, and what was sent arrives.
+/// A write that was given up has sent a part; neither a farewell nor anything else follows, and
+/// what was sent arrives.
 #[test]
 fn a_write_that_fails_tears_no_record() {
     for (a, b) in pairs() {
@@ -212,7 +232,9 @@ fn a_write_that_fails_tears_no_record() {
         let error = a.writer().write_all(&message).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         if a.shared.tls.is_some() {
-            assert!(a.writer().write_all(b"more").is_err() && a.writer().try_write(b"more").is_err());
+            assert!(
+                a.writer().write_all(b"more").is_err() && a.writer().try_write(b"more").is_err()
+            );
         }
         a.close();
         let mut got = Vec::new();
@@ -225,6 +247,7 @@ fn a_write_that_fails_tears_no_record() {
 fn who_waits_for_another_to_write_waits_until_its_deadline() {
     let [(a, _b), _] = pairs();
     let _held = a.shared.tls.as_ref().unwrap().sending();
-    let error = a.writer().write_all_by(b"x", Instant::now() + Duration::from_millis(50)).unwrap_err();
+    let error =
+        a.writer().write_all_by(b"x", Instant::now() + Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }

@@ -22,7 +22,8 @@ impl Close for Flag {
     }
 }
 
-const SMALL: Bounds = Bounds { proven: 3, proven_per_address: 2, unproven_per_address: 2, spare: 1 };
+const SMALL: Bounds =
+    Bounds { proven: 3, proven_per_address: 2, unproven_per_address: 2, spare: 1 };
 
 fn ip(last: u8) -> IpAddr {
     [10, 0, 0, last].into()
@@ -103,7 +104,12 @@ fn whoever_has_nothing_more_to_show_is_a_newcomer() {
 
 #[test]
 fn as_many_leave_as_may_be_there() {
-    let registry = Registry::new(Bounds { proven: 2, proven_per_address: 2, unproven_per_address: 1, spare: 0 });
+    let registry = Registry::new(Bounds {
+        proven: 2,
+        proven_per_address: 2,
+        unproven_per_address: 1,
+        spare: 0,
+    });
     let mut admitted: Vec<_> = (0..3).map(|_| admit(&registry, 1).1.unwrap()).collect();
     assert_eq!(registry.count(), 1);
     assert!(admit(&registry, 2).1.is_none(), "two that gave way have not ended yet");
@@ -121,13 +127,24 @@ fn closing_closes_all_and_nothing_is_left() {
     assert!(admit(&registry, 3).1.is_none());
     drop((first, second));
     let state = registry.shared.state.lock();
-    assert!(state.held.is_empty() && state.sources.is_empty() && state.crowds.is_empty() && state.leaving == 0);
+    assert!(
+        state.held.is_empty()
+            && state.sources.is_empty()
+            && state.crowds.is_empty()
+            && state.leaving == 0
+    );
 }
 
-/// Two thousand slow handshakes from one address, and as many from many, keep no honest newcomer out.
+/// Two thousand slow handshakes from one address, and as many from many, keep no honest newcomer
+/// out.
 #[test]
 fn slow_handshakes_keep_nobody_out() {
-    let registry = Registry::new(Bounds { proven: 500, proven_per_address: 400, unproven_per_address: 64, spare: 128 });
+    let registry = Registry::new(Bounds {
+        proven: 500,
+        proven_per_address: 400,
+        unproven_per_address: 64,
+        spare: 128,
+    });
     let mut slow: Vec<_> = (0..500).map(|_| admit(&registry, 1).1.unwrap()).collect();
     assert_eq!(registry.count(), 64);
     slow.retain(|admission| !admission.is_over());
@@ -136,7 +153,11 @@ fn slow_handshakes_keep_nobody_out() {
         slow.retain(|admission| !admission.is_over());
     }
     let mut honest: Vec<_> = (0..200).map(|last| admit(&registry, last)).collect();
-    assert!(honest.iter_mut().all(|(flag, admission)| admission.as_mut().unwrap().prove() && !flag.is_closed()));
+    assert!(
+        honest
+            .iter_mut()
+            .all(|(flag, admission)| admission.as_mut().unwrap().prove() && !flag.is_closed())
+    );
     assert_eq!(registry.count(), registry.shared.bounds.total());
 }
 
@@ -160,7 +181,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens, every bound holds, the counts agree with what is there, and a proven connection is closed by nobody.
+    /// Whatever happens, every bound holds, the counts agree with what is there, and a proven
+    /// connection is closed by nobody.
     #[test]
     fn bounds_hold_and_counts_agree(steps in proptest::collection::vec(step(), 0..200)) {
         let bounds = Bounds { proven: 5, proven_per_address: 3, unproven_per_address: 3, spare: 3 };

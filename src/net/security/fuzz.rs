@@ -1,6 +1,8 @@
-//! What the fuzz target of records drives: two ends whose handshake is over, and a wire between them on which anything may happen.
+//! What the fuzz target of records drives: two ends whose handshake is over, and a wire between
+//! them on which anything may happen.
 //!
-//! **Invariant:** what is read is what was written, up to where somebody has meddled; and there the connection ends, in both directions.
+//! **Invariant:** what is read is what was written, up to where somebody has meddled; and there the
+//! connection ends, in both directions.
 
 use std::io;
 
@@ -25,7 +27,9 @@ pub(crate) fn tls_records(key: &KeyPair, bytes: &[u8]) {
         match choices.below(8) {
             0..=2 => {
                 let data = vec![choices.byte(); usize::from(choices.u16()) % 40_000];
-                wire.extend(sent(&writer, |sending| writer.write(&data, sending).expect("it has not ended")));
+                wire.extend(sent(&writer, |sending| {
+                    writer.write(&data, sending).expect("it has not ended")
+                }));
                 written.extend(data);
             }
             3 => wire.extend(sent(&writer, |sending| writer.change_key(sending))),
@@ -51,10 +55,19 @@ pub(crate) fn tls_records(key: &KeyPair, bytes: &[u8]) {
     end.receive(&reader, &wire, 1 + usize::from(choices.u16()));
     assert!(written.starts_with(&end.got), "something else was read");
     if !meddled {
-        assert!(!end.failed && end.got.len() == written.len(), "{} of {} bytes were read", end.got.len(), written.len());
+        assert!(
+            !end.failed && end.got.len() == written.len(),
+            "{} of {} bytes were read",
+            end.got.len(),
+            written.len()
+        );
     }
     let mut sending = reader.sending();
-    assert_eq!(reader.write(b"back", &mut sending).is_err(), end.failed, "both directions end together");
+    assert_eq!(
+        reader.write(b"back", &mut sending).is_err(),
+        end.failed,
+        "both directions end together"
+    );
 }
 
 /// What one end has read.
@@ -98,8 +111,10 @@ fn sent(stream: &TlsStream, send: impl FnOnce(&mut crate::net::stream::Sending))
 /// The end that dialled and the one that accepted.
 fn ends(key: &KeyPair) -> [TlsStream; 2] {
     let security = DeviceSecurity::new(key).expect("it is a good key");
-    let config = client_config(&security.identity, Want::Device(security.device), ALPN_LINK).expect("it is a good key");
-    let tls = [client(&Arc::new(config)), server(&security.links)].map(|tls| tls.expect("it is a good configuration"));
+    let config = client_config(&security.identity, Want::Device(security.device), ALPN_LINK)
+        .expect("it is a good key");
+    let tls = [client(&Arc::new(config)), server(&security.links)]
+        .map(|tls| tls.expect("it is a good configuration"));
     let mut ends = tls.map(|tls| (tls, Input::default()));
     while ends.iter().any(|(tls, _)| tls.is_handshaking()) {
         for at in 0..2 {

@@ -15,10 +15,14 @@ fn key() -> KeyPair {
 }
 
 /// What each end sees of one handshake.
-fn meet<A: Send, D>(accept: impl FnOnce(Incoming) -> A + Send, dial: impl FnOnce(SocketAddr) -> D) -> (A, D) {
+fn meet<A: Send, D>(
+    accept: impl FnOnce(Incoming) -> A + Send,
+    dial: impl FnOnce(SocketAddr) -> D,
+) -> (A, D) {
     let (listener, address) = listener();
     std::thread::scope(|scope| {
-        let accepted = scope.spawn(move || accept(Incoming::new(listener.accept().unwrap().0).unwrap()));
+        let accepted =
+            scope.spawn(move || accept(Incoming::new(listener.accept().unwrap().0).unwrap()));
         let dialled = dial(address);
         (accepted.join().unwrap(), dialled)
     })
@@ -28,7 +32,8 @@ fn meet<A: Send, D>(accept: impl FnOnce(Incoming) -> A + Send, dial: impl FnOnce
 fn trackers_of_one_network_and_devices_know_each_other() {
     let (network, device) = (key(), key());
     let [here, there] = [(); 2].map(|()| TrackerSecurity::new(&network).unwrap());
-    let (accepted, dialled) = meet(|incoming| here.accept(incoming, TIMEOUT), |at| there.dial(at, None, TIMEOUT));
+    let (accepted, dialled) =
+        meet(|incoming| here.accept(incoming, TIMEOUT), |at| there.dial(at, None, TIMEOUT));
     assert_eq!(accepted.unwrap().1, Visitor::Tracker(network.network()));
     dialled.unwrap();
     let security = DeviceSecurity::new(&device).unwrap();
@@ -43,7 +48,8 @@ fn trackers_of_one_network_and_devices_know_each_other() {
 #[test]
 fn another_network_is_refused_by_name() {
     let (network, other) = (key(), key());
-    let (here, there) = (TrackerSecurity::new(&network).unwrap(), TrackerSecurity::new(&other).unwrap());
+    let (here, there) =
+        (TrackerSecurity::new(&network).unwrap(), TrackerSecurity::new(&other).unwrap());
     let wrong = WrongNetwork { expected: network.fingerprint(), found: other.fingerprint() };
     // A tracker of another network, dialled by a client and by a tracker.
     let client = DeviceSecurity::new(&key()).unwrap();
@@ -51,14 +57,26 @@ fn another_network_is_refused_by_name() {
     let (accepted, dialled) = meet(|incoming| there.accept(incoming, TIMEOUT), dial);
     assert!(accepted.is_err());
     assert_eq!(WrongNetwork::of(&dialled.unwrap_err()), Some(wrong));
-    let (accepted, dialled) = meet(|incoming| there.accept(incoming, TIMEOUT), |at| here.dial(at, None, TIMEOUT));
+    let (accepted, dialled) =
+        meet(|incoming| there.accept(incoming, TIMEOUT), |at| here.dial(at, None, TIMEOUT));
     assert!(accepted.is_err());
     assert_eq!(WrongNetwork::of(&dialled.unwrap_err()), Some(wrong));
-    // A tracker that would take anybody: the one that dials it shows what it has, and is refused by the one that accepts.
-    let anybody = client_config(&Identity::of_tracker(&other).unwrap(), Want::Network(Vec::new()), ALPN_TRACKER).unwrap();
+    // A tracker that would take anybody: the one that dials it shows what it has, and is refused by
+    // the one that accepts.
+    let anybody = client_config(
+        &Identity::of_tracker(&other).unwrap(),
+        Want::Network(Vec::new()),
+        ALPN_TRACKER,
+    )
+    .unwrap();
     let dial = |at| {
-        shake_hands(Incoming::dial(at, None, TIMEOUT).unwrap(), super::client(&Arc::new(anybody)).unwrap(), ALPN_TRACKER, TIMEOUT)
-            .map(drop)
+        shake_hands(
+            Incoming::dial(at, None, TIMEOUT).unwrap(),
+            super::client(&Arc::new(anybody)).unwrap(),
+            ALPN_TRACKER,
+            TIMEOUT,
+        )
+        .map(drop)
     };
     let (accepted, _) = meet(|incoming| here.accept(incoming, TIMEOUT), dial);
     assert_eq!(WrongNetwork::of(&accepted.unwrap_err()), Some(wrong));
@@ -67,10 +85,16 @@ fn another_network_is_refused_by_name() {
 #[test]
 fn a_device_dials_the_device_it_means_or_nobody() {
     let [one, other] = [key(), key()].map(|key| Transport::Tls(DeviceSecurity::new(&key).unwrap()));
-    let (accepted, dialled) = meet(|incoming| other.accept(incoming, TIMEOUT), |at| one.dial(at, None, TIMEOUT, other.device()));
+    let (accepted, dialled) = meet(
+        |incoming| other.accept(incoming, TIMEOUT),
+        |at| one.dial(at, None, TIMEOUT, other.device()),
+    );
     assert_eq!(accepted.unwrap().1, one.device());
     dialled.unwrap();
-    let (accepted, dialled) = meet(|incoming| other.accept(incoming, TIMEOUT), |at| one.dial(at, None, TIMEOUT, one.device()));
+    let (accepted, dialled) = meet(
+        |incoming| other.accept(incoming, TIMEOUT),
+        |at| one.dial(at, None, TIMEOUT, one.device()),
+    );
     assert!(accepted.is_err() && dialled.is_err());
 }
 
@@ -78,15 +102,23 @@ fn a_device_dials_the_device_it_means_or_nobody() {
 fn what_was_meant_for_one_port_is_not_taken_at_another() {
     let (network, device, peer) = (key(), key(), key());
     let tracker = TrackerSecurity::new(&network).unwrap();
-    let (device, peer) = (DeviceSecurity::new(&device).unwrap(), DeviceSecurity::new(&peer).unwrap());
+    let (device, peer) =
+        (DeviceSecurity::new(&device).unwrap(), DeviceSecurity::new(&peer).unwrap());
     let links = Transport::Tls(peer.clone());
-    // A tracker is dialled as if it were a device, a device as if it were a tracker, and a tracker dials a device.
+    // A tracker is dialled as if it were a device, a device as if it were a tracker, and a tracker
+    // dials a device.
+    let (accepted, dialled) = meet(
+        |incoming| tracker.accept(incoming, TIMEOUT),
+        |at| links.dial(at, None, TIMEOUT, device.device()),
+    );
+    assert!(accepted.is_err() && dialled.is_err());
+    let (accepted, dialled) = meet(
+        |incoming| links.accept(incoming, TIMEOUT),
+        |at| device.dial_tracker(at, None, TIMEOUT, &[]),
+    );
+    assert!(accepted.is_err() && dialled.is_err());
     let (accepted, dialled) =
-        meet(|incoming| tracker.accept(incoming, TIMEOUT), |at| links.dial(at, None, TIMEOUT, device.device()));
-    assert!(accepted.is_err() && dialled.is_err());
-    let (accepted, dialled) = meet(|incoming| links.accept(incoming, TIMEOUT), |at| device.dial_tracker(at, None, TIMEOUT, &[]));
-    assert!(accepted.is_err() && dialled.is_err());
-    let (accepted, dialled) = meet(|incoming| links.accept(incoming, TIMEOUT), |at| tracker.dial(at, None, TIMEOUT));
+        meet(|incoming| links.accept(incoming, TIMEOUT), |at| tracker.dial(at, None, TIMEOUT));
     assert!(accepted.is_err() && dialled.is_err());
 }
 
@@ -99,8 +131,10 @@ fn whoever_shows_nothing_or_says_nothing_is_refused() {
     );
     assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::InvalidData);
     let started = Instant::now();
-    let (accepted, _held) =
-        meet(|incoming| links.accept(incoming, Duration::from_millis(100)), |at| TcpStream::connect(at).unwrap());
+    let (accepted, _held) = meet(
+        |incoming| links.accept(incoming, Duration::from_millis(100)),
+        |at| TcpStream::connect(at).unwrap(),
+    );
     assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::TimedOut);
     assert!(started.elapsed() < TIMEOUT);
 }
@@ -110,19 +144,32 @@ fn while_a_key_is_replaced_both_count_and_then_the_new_one_alone() {
     let (old, new, device) = (key(), key(), DeviceSecurity::new(&key()).unwrap());
     let both = [old.network(), new.network()];
     let before = TrackerSecurity::new(&old).unwrap();
-    let [shows_old, shows_new] = [&old, &new].map(|shown| TrackerSecurity::with_keys(shown, &both, None).unwrap());
+    let [shows_old, shows_new] =
+        [&old, &new].map(|shown| TrackerSecurity::with_keys(shown, &both, None).unwrap());
     let after = TrackerSecurity::with_keys(&new, &[new.network()], Some(old.network())).unwrap();
     let link = |acceptor: &TrackerSecurity, dialler: &TrackerSecurity| {
-        let (accepted, dialled) = meet(|incoming| acceptor.accept(incoming, TIMEOUT), |at| dialler.dial(at, None, TIMEOUT));
+        let (accepted, dialled) = meet(
+            |incoming| acceptor.accept(incoming, TIMEOUT),
+            |at| dialler.dial(at, None, TIMEOUT),
+        );
         (accepted.ok().map(|(_, visitor)| visitor), dialled.ok().map(|(_, key)| key))
     };
-    for (acceptor, dialler) in [(&shows_old, &shows_new), (&shows_new, &shows_old), (&shows_old, &shows_old)] {
+    for (acceptor, dialler) in
+        [(&shows_old, &shows_new), (&shows_new, &shows_old), (&shows_old, &shows_old)]
+    {
         assert!(matches!(link(acceptor, dialler), (Some(Visitor::Tracker(_)), Some(_))));
     }
     // One that has not heard of the end is let in, to be told so, and is not dialled.
-    assert_eq!(link(&after, &shows_old), (Some(Visitor::Tracker(old.network())), Some(new.network())));
+    assert_eq!(
+        link(&after, &shows_old),
+        (Some(Visitor::Tracker(old.network())), Some(new.network()))
+    );
     assert_eq!(link(&shows_old, &after).1, None);
-    assert_eq!(link(&after, &before).1, None, "one that has not even heard of the begin takes no other key");
+    assert_eq!(
+        link(&after, &before).1,
+        None,
+        "one that has not even heard of the begin takes no other key"
+    );
     let fingerprints = both.map(|key| key.fingerprint());
     for (tracker, expected, is_taken) in [
         (&shows_old, &fingerprints[..1], true),

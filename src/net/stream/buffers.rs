@@ -1,7 +1,7 @@
 //! The buffers of one TLS connection: what was received, and what is to be sent.
 //!
-//! **Invariant:** bytes leave a buffer in the order in which they came, once; what a buffer keeps beyond them is bounded, and nothing of it
-//! was ever decrypted data.
+//! **Invariant:** bytes leave a buffer in the order in which they came, once; what a buffer keeps
+//! beyond them is bounded, and nothing of it was ever decrypted data.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use zeroize::Zeroize;
 
 /// Bytes received at a time, at first; doubled whenever as many came.
 const INPUT_LEN_MIN: usize = 4 << 10;
-/// Bytes received at a time, at most: with the data of a piece they stay in the second level of cache.
+/// Bytes received at a time, at most: with the data of a piece they stay in the second level of
+/// cache.
 const INPUT_LEN_MAX: usize = 128 << 10;
 /// So many times in a row a quarter of the room was more than came; then half of it is given back.
 const SMALL_MAX: u32 = 16;
@@ -27,7 +28,8 @@ pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const DATA: u8 = 23;
 
-/// What was received: data that was decrypted and not read, and behind it what has not been decrypted.
+/// What was received: data that was decrypted and not read, and behind it what has not been
+/// decrypted.
 #[derive(Debug, Default)]
 pub(in crate::net) struct Input {
     bytes: Vec<u8>,
@@ -61,18 +63,25 @@ impl Input {
         &mut self.bytes[self.start..self.offered]
     }
 
-    /// Offers the handshake one record more; false if none has come whole. So what comes behind the handshake is not looked at by it.
+    /// Offers the handshake one record more; false if none has come whole. So what comes behind the
+    /// handshake is not looked at by it.
     ///
     /// # Errors
-    /// When the next record begins as none does, which is no more than its header; but rustls does not look at all of it, and a byte that
-    /// was altered has to end the connection wherever it is.
+    /// When the next record begins as none does, which is no more than its header; but rustls does
+    /// not look at all of it, and a byte that was altered has to end the connection wherever it is.
     pub(super) fn offer(&mut self) -> Result<bool, Error> {
-        let Some(&[kind, major, minor, high, low]) = self.bytes[self.offered..self.end].first_chunk() else { return Ok(false) };
+        let Some(&[kind, major, minor, high, low]) =
+            self.bytes[self.offered..self.end].first_chunk()
+        else {
+            return Ok(false);
+        };
         let is_known = match (self.greeted, self.encrypted) {
             // A hello, of which the client's names an old version, or the refusal of one.
             (false, _) => matches!(kind, HANDSHAKE | ALERT) && major == 3 && matches!(minor, 1 | 3),
             // Another hello, where the server asked for it; rustls knows whether it did.
-            (true, false) => matches!(kind, DATA | CHANGE_CIPHER | HANDSHAKE | ALERT) && (major, minor) == (3, 3),
+            (true, false) => {
+                matches!(kind, DATA | CHANGE_CIPHER | HANDSHAKE | ALERT) && (major, minor) == (3, 3)
+            }
             (true, true) => matches!(kind, DATA | CHANGE_CIPHER) && (major, minor) == (3, 3),
         };
         if !is_known {
@@ -88,14 +97,17 @@ impl Input {
         Ok(is_whole)
     }
 
-    /// The next record of those behind the handshake, if it has come whole: its header and its body.
+    /// The next record of those behind the handshake, if it has come whole: its header and its
+    /// body.
     ///
     /// # Errors
     /// When it begins as none does.
     pub(super) fn record(&mut self) -> Result<Option<Record<'_>>, Error> {
         let there = &mut self.bytes[self.start..self.end];
         let Some((header, rest)) = there.split_first_chunk_mut() else { return Ok(None) };
-        let [DATA, 3, 3, high, low] = *header else { return Err(InvalidMessage::InvalidContentType.into()) };
+        let [DATA, 3, 3, high, low] = *header else {
+            return Err(InvalidMessage::InvalidContentType.into());
+        };
         let len = body_len(high, low)?;
         Ok(rest.get_mut(..len).map(|body| (&*header, body)))
     }

@@ -1,6 +1,8 @@
-//! The handshake, which is rustls's alone, up to the keys that the records behind it are encrypted with.
+//! The handshake, which is rustls's alone, up to the keys that the records behind it are encrypted
+//! with.
 //!
-//! **Invariant:** nothing of what comes behind the handshake is shown to rustls, and no keys leave it before the handshake is over.
+//! **Invariant:** nothing of what comes behind the handshake is shown to rustls, and no keys leave
+//! it before the handshake is over.
 
 use std::io;
 use std::ops::Deref;
@@ -46,7 +48,11 @@ impl Handshake {
     ///
     /// # Errors
     /// Whatever is wrong with what was received: [`Handshake::refuse`] tells the other end.
-    pub(in crate::net) fn advance(&mut self, input: &mut Input, output: &mut Output) -> Result<Progress, Error> {
+    pub(in crate::net) fn advance(
+        &mut self,
+        input: &mut Input,
+        output: &mut Output,
+    ) -> Result<Progress, Error> {
         loop {
             match self.step(input, output)? {
                 Step::Made => {}
@@ -58,7 +64,8 @@ impl Handshake {
         }
     }
 
-    /// Appends what the other end is to be told about an error. What rustls keeps of a message refers to the bytes it came in.
+    /// Appends what the other end is to be told about an error. What rustls keeps of a message
+    /// refers to the bytes it came in.
     pub(in crate::net) fn refuse(&mut self, input: &mut Input, output: &mut Output) {
         let _ = self.step(input, output);
     }
@@ -81,12 +88,14 @@ impl Handshake {
         let (secrets, traffic) = match self {
             Self::Client(tls) => {
                 let inner = *tls;
-                let (traffic, kernel) = inner.dangerous_into_kernel_connection().map_err(invalid)?;
+                let (traffic, kernel) =
+                    inner.dangerous_into_kernel_connection().map_err(invalid)?;
                 (Secrets::Client(kernel), traffic)
             }
             Self::Server(tls) => {
                 let inner = *tls;
-                let (traffic, kernel) = inner.dangerous_into_kernel_connection().map_err(invalid)?;
+                let (traffic, kernel) =
+                    inner.dangerous_into_kernel_connection().map_err(invalid)?;
                 (Secrets::Server(kernel), traffic)
             }
         };
@@ -106,12 +115,17 @@ impl Deref for Handshake {
 }
 
 /// Does what rustls asks for; returns the bytes of input that are done with.
-fn carry_out<D>(status: UnbufferedStatus<'_, '_, D>, output: &mut Output) -> (usize, Result<Step, Error>) {
+fn carry_out<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    output: &mut Output,
+) -> (usize, Result<Step, Error>) {
     let UnbufferedStatus { discard, state } = status;
     let step = state.and_then(|state| match state {
         ConnectionState::EncodeTlsData(mut data) => {
             let encoded = match data.encode(output.room(ANSWER_LEN)) {
-                Err(EncodeError::InsufficientSize(more)) => data.encode(output.room(more.required_size)),
+                Err(EncodeError::InsufficientSize(more)) => {
+                    data.encode(output.room(more.required_size))
+                }
                 other => other,
             };
             output.filled(encoded.map_err(|e| Error::General(e.to_string()))?);

@@ -1,11 +1,15 @@
-//! The keys of a connection's two directions, and how a record is encrypted and decrypted with them (RFC 8446, sections 5.2 to 5.5).
+//! The keys of a connection's two directions, and how a record is encrypted and decrypted with them
+//! (RFC 8446, sections 5.2 to 5.5).
 //!
-//! **Invariant:** a nonce is the number of a record, and no number is used twice with one key: it only ever grows, and a key that has none left
-//! encrypts nothing. Keys are wiped when they are dropped.
+//! **Invariant:** a nonce is the number of a record, and no number is used twice with one key: it
+//! only ever grows, and a key that has none left encrypts nothing. Keys are wiped when they are
+//! dropped.
 
 use std::fmt;
 
-use aws_lc_rs::aead::{self, AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    self, AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
@@ -97,32 +101,49 @@ impl Key {
 
     fn next_nonce(&mut self) -> Option<Nonce> {
         let mut nonce = *self.iv;
-        nonce[aead::NONCE_LEN - 8..].iter_mut().zip(self.number.to_be_bytes()).for_each(|(byte, number)| *byte ^= number);
+        nonce[aead::NONCE_LEN - 8..]
+            .iter_mut()
+            .zip(self.number.to_be_bytes())
+            .for_each(|(byte, number)| *byte ^= number);
         self.number = self.number.checked_add(1)?;
         Some(Nonce::assume_unique_for_key(nonce))
     }
 
-    /// Appends a record with `content` of that type, of at most [`RECORD_LEN`] bytes, encrypted on its way.
+    /// Appends a record with `content` of that type, of at most [`RECORD_LEN`] bytes, encrypted on
+    /// its way.
     ///
     /// # Errors
     /// When the key has encrypted all it can.
-    pub(super) fn seal(&mut self, kind: u8, content: &[u8], output: &mut Output) -> Result<(), Error> {
+    pub(super) fn seal(
+        &mut self,
+        kind: u8,
+        content: &[u8],
+        output: &mut Output,
+    ) -> Result<(), Error> {
         let body_len = content.len() + TRAILER_LEN;
         let [high, low] = u16::try_from(body_len).map_err(|_| Error::EncryptError)?.to_be_bytes();
         let header = [DATA, 3, 3, high, low];
-        let (head, body) = output.room(HEADER_LEN + body_len)[..HEADER_LEN + body_len].split_at_mut(HEADER_LEN);
+        let (head, body) =
+            output.room(HEADER_LEN + body_len)[..HEADER_LEN + body_len].split_at_mut(HEADER_LEN);
         head.copy_from_slice(&header);
         let (encrypted, trailer) = body.split_at_mut(content.len());
         let nonce = self.next_nonce().ok_or(Error::EncryptError)?;
         self.key
-            .seal_out_of_place_scatter(nonce, Aad::from(header), content, encrypted, &[kind], trailer)
+            .seal_out_of_place_scatter(
+                nonce,
+                Aad::from(header),
+                content,
+                encrypted,
+                &[kind],
+                trailer,
+            )
             .map_err(|_| Error::EncryptError)?;
         output.filled(HEADER_LEN + body_len);
         Ok(())
     }
 
-    /// Decrypts a record's body into the front of `room`, or where it is if there is not enough; returns its type, the length of its content,
-    /// and whether that is in `room`.
+    /// Decrypts a record's body into the front of `room`, or where it is if there is not enough;
+    /// returns its type, the length of its content, and whether that is in `room`.
     ///
     /// # Errors
     /// When a byte was altered, or it is not the record of this number.
@@ -138,15 +159,26 @@ impl Key {
         }
         let nonce = self.next_nonce().ok_or(Error::DecryptError)?;
         let (opened, plain, in_room) = match room.get_mut(..inner.len()) {
-            Some(room) => (self.key.open_separate_gather(nonce, Aad::from(header), inner, tag, room), &*room, true),
+            Some(room) => (
+                self.key.open_separate_gather(nonce, Aad::from(header), inner, tag, room),
+                &*room,
+                true,
+            ),
             None => {
-                let opened = self.key.open_in_place_separate_tag(nonce, Aad::from(header), tag, inner).map(drop);
+                let opened = self
+                    .key
+                    .open_in_place_separate_tag(nonce, Aad::from(header), tag, inner)
+                    .map(drop);
                 (opened, &*inner, false)
             }
         };
         opened.map_err(|_| Error::DecryptError)?;
-        // The type is the last byte that is not zero; what is behind it is there to hide the length.
-        let len = plain.iter().rposition(|byte| *byte != 0).ok_or(PeerMisbehaved::IllegalTlsInnerPlaintext)?;
+        // The type is the last byte that is not zero; what is behind it is there to hide the
+        // length.
+        let len = plain
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .ok_or(PeerMisbehaved::IllegalTlsInnerPlaintext)?;
         Ok((plain[len], len, in_room))
     }
 }

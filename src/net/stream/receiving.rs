@@ -1,7 +1,8 @@
-//! The receiving direction: records are taken one after the other, and what the protocol itself says in them is heeded.
+//! The receiving direction: records are taken one after the other, and what the protocol itself
+//! says in them is heeded.
 //!
-//! **Invariant:** data is handed out after its whole record was found to be genuine, in the order in which it was sent, once. After the other
-//! end's farewell there is none.
+//! **Invariant:** data is handed out after its whole record was found to be genuine, in the order
+//! in which it was sent, once. After the other end's farewell there is none.
 
 use std::sync::atomic::Ordering;
 
@@ -33,7 +34,8 @@ impl Receiving {
         Self { input, key, is_client, empty: 0, closed: false, failed: None }
     }
 
-    /// Tells whether data, the end or an error can be read of what has come. What the protocol itself says is heeded meanwhile.
+    /// Tells whether data, the end or an error can be read of what has come. What the protocol
+    /// itself says is heeded meanwhile.
     pub(super) fn has_input(&mut self, control: &Control) -> bool {
         while !self.closed && self.failed.is_none() && !self.input.has_plain() {
             match self.next(&mut [], control) {
@@ -104,19 +106,26 @@ impl Receiving {
 
     fn count(&mut self, len: usize) -> Result<(), Error> {
         self.empty = if len > 0 { 0 } else { self.empty + 1 };
-        if self.empty > EMPTY_MAX { Err(PeerMisbehaved::TooManyEmptyFragments.into()) } else { Ok(()) }
+        if self.empty > EMPTY_MAX {
+            Err(PeerMisbehaved::TooManyEmptyFragments.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn heed(&mut self, kind: u8, content: &[u8], control: &Control) -> Result<(), Error> {
         match kind {
-            ALERT | HANDSHAKE if content.is_empty() => Err(InvalidMessage::InvalidEmptyPayload.into()),
+            ALERT | HANDSHAKE if content.is_empty() => {
+                Err(InvalidMessage::InvalidEmptyPayload.into())
+            }
             ALERT => self.alert(content),
             HANDSHAKE => self.messages(content, control),
             _ => Err(InvalidMessage::InvalidContentType.into()),
         }
     }
 
-    /// An alert fills its record (RFC 8446, section 5.1), and all but two of them end the connection whatever level they name (section 6).
+    /// An alert fills its record (RFC 8446, section 5.1), and all but two of them end the
+    /// connection whatever level they name (section 6).
     fn alert(&mut self, content: &[u8]) -> Result<(), Error> {
         let code = match *content {
             [_, code] => code,
@@ -132,11 +141,13 @@ impl Receiving {
         Ok(())
     }
 
-    /// What comes as part of the handshake, behind it. Each message has a few bytes, and comes whole: nobody honest sends half a one.
+    /// What comes as part of the handshake, behind it. Each message has a few bytes, and comes
+    /// whole: nobody honest sends half a one.
     fn messages(&mut self, mut content: &[u8], control: &Control) -> Result<(), Error> {
         while !content.is_empty() {
             let half = || Error::General("it sends half a message of TLS itself".to_owned());
-            let (&[kind, high, middle, low], rest) = content.split_first_chunk().ok_or_else(half)?;
+            let (&[kind, high, middle, low], rest) =
+                content.split_first_chunk().ok_or_else(half)?;
             let len = u32::from_be_bytes([0, high, middle, low]) as usize;
             let (message, rest) = rest.split_at_checked(len).ok_or_else(half)?;
             match (HandshakeType::from(kind), message) {
@@ -144,15 +155,24 @@ impl Receiving {
                 (HandshakeType::KeyUpdate, _) if !rest.is_empty() => {
                     return Err(PeerMisbehaved::MessageInterleavedWithHandshakeMessage.into());
                 }
-                (HandshakeType::KeyUpdate, [0]) => self.key = control.secrets.lock().next_to_receive()?,
+                (HandshakeType::KeyUpdate, [0]) => {
+                    self.key = control.secrets.lock().next_to_receive()?
+                }
                 (HandshakeType::KeyUpdate, [1]) => {
                     self.key = control.secrets.lock().next_to_receive()?;
                     control.new_key_due.store(true, Ordering::Release);
                 }
-                (HandshakeType::KeyUpdate, _) => return Err(InvalidMessage::InvalidKeyUpdate.into()),
+                (HandshakeType::KeyUpdate, _) => {
+                    return Err(InvalidMessage::InvalidKeyUpdate.into());
+                }
                 // Sessions are not resumed here, so that nothing is to be remembered.
                 (HandshakeType::NewSessionTicket, _) if self.is_client => {}
-                _ => return Err(InvalidMessage::UnexpectedMessage("a handshake behind the handshake").into()),
+                _ => {
+                    return Err(InvalidMessage::UnexpectedMessage(
+                        "a handshake behind the handshake",
+                    )
+                    .into());
+                }
             }
             content = rest;
         }

@@ -1,6 +1,7 @@
 //! The sending direction: data becomes records behind what waits to be sent.
 //!
-//! **Invariant:** a key encrypts no more records than its cipher is good for, and nothing follows the last word.
+//! **Invariant:** a key encrypts no more records than its cipher is good for, and nothing follows
+//! the last word.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,8 @@ use super::buffers::{ALERT, DATA, HANDSHAKE, Output};
 use super::keys::{Key, OVERHEAD, RECORD_LEN};
 use super::{Control, invalid};
 
-/// Says that what follows is encrypted with the next key, and asks for none (RFC 8446, section 4.6.3).
+/// Says that what follows is encrypted with the next key, and asks for none (RFC 8446, section
+/// 4.6.3).
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 /// Levels of alerts: of a farewell, and of everything else.
 const WARNING: u8 = 1;
@@ -44,7 +46,9 @@ impl Sending {
     }
 
     fn encrypt(&mut self, message: &[u8], control: &Control) -> Result<(), Error> {
-        if control.new_key_due.load(Ordering::Relaxed) && control.new_key_due.swap(false, Ordering::Acquire) {
+        if control.new_key_due.load(Ordering::Relaxed)
+            && control.new_key_due.swap(false, Ordering::Acquire)
+        {
             self.new_key(control)?;
         }
         let records = message.len().div_ceil(RECORD_LEN);
@@ -71,7 +75,8 @@ impl Sending {
         self.key.number()
     }
 
-    /// Ends it without a word, because sending has failed: what waits was to go into a stream that has broken off.
+    /// Ends it without a word, because sending has failed: what waits was to go into a stream that
+    /// has broken off.
     pub(in crate::net) fn fail(&mut self) {
         self.ended = true;
         self.output = Output::default();

@@ -12,8 +12,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::UnbufferedServerConnection;
 use rustls::sign::SingleCertAndKey;
 use rustls::{
-    ClientConfig, ConnectionTrafficSecrets, DigitallySignedStruct, InvalidMessage, PeerMisbehaved, ServerConfig, SignatureScheme,
-    SupportedCipherSuite, version,
+    ClientConfig, ConnectionTrafficSecrets, DigitallySignedStruct, InvalidMessage, PeerMisbehaved,
+    ServerConfig, SignatureScheme, SupportedCipherSuite, version,
 };
 
 use super::*;
@@ -64,13 +64,25 @@ fn configs(suite: SupportedCipherSuite) -> (Arc<ClientConfig>, Arc<ServerConfig>
     configs_of(&Arc::new(provider.clone()), &Arc::new(provider))
 }
 
-fn configs_of(client: &Arc<CryptoProvider>, server: &Arc<CryptoProvider>) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let builder = ClientConfig::builder_with_provider(client.clone()).with_protocol_versions(&[&version::TLS13]).unwrap();
-    let mut client = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
+fn configs_of(
+    client: &Arc<CryptoProvider>,
+    server: &Arc<CryptoProvider>,
+) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let builder = ClientConfig::builder_with_provider(client.clone())
+        .with_protocol_versions(&[&version::TLS13])
+        .unwrap();
+    let mut client = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
     client.enable_secret_extraction = true;
     let identity = Identity::of_device(&KeyPair::generate().unwrap()).unwrap();
-    let builder = ServerConfig::builder_with_provider(server.clone()).with_protocol_versions(&[&version::TLS13]).unwrap();
-    let mut server = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+    let builder = ServerConfig::builder_with_provider(server.clone())
+        .with_protocol_versions(&[&version::TLS13])
+        .unwrap();
+    let mut server = builder
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
     server.send_tls13_tickets = 0;
     server.enable_secret_extraction = true;
     (Arc::new(client), Arc::new(server))
@@ -90,7 +102,9 @@ fn handshakes() -> [(Handshake, Input); 2] {
     handshakes_of(configs(provider::cipher_suite::TLS13_AES_128_GCM_SHA256))
 }
 
-fn handshakes_of((client, server): (Arc<ClientConfig>, Arc<ServerConfig>)) -> [(Handshake, Input); 2] {
+fn handshakes_of(
+    (client, server): (Arc<ClientConfig>, Arc<ServerConfig>),
+) -> [(Handshake, Input); 2] {
     let mut ends = [(client_of(&client), Input::default()), (server_of(&server), Input::default())];
     while ends.iter().any(|(tls, _)| tls.is_handshaking()) {
         for at in 0..2 {
@@ -179,7 +193,9 @@ impl Forger {
                 inner.dangerous_into_kernel_connection().unwrap().0
             }
         };
-        let (sequence, ConnectionTrafficSecrets::Aes128Gcm { key, iv }) = secrets.tx else { panic!("another cipher") };
+        let (sequence, ConnectionTrafficSecrets::Aes128Gcm { key, iv }) = secrets.tx else {
+            panic!("another cipher")
+        };
         let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key.as_ref()).unwrap());
         Self { key, iv: iv.as_ref().try_into().unwrap(), sequence }
     }
@@ -207,9 +223,18 @@ impl Forger {
         let len = (body.len() + AES_128_GCM.tag_len()) as u16;
         let header = [&[23, 3, 3][..], &len.to_be_bytes()].concat();
         let mut nonce = self.iv;
-        nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()).for_each(|(byte, count)| *byte ^= count);
+        nonce[4..]
+            .iter_mut()
+            .zip(self.sequence.to_be_bytes())
+            .for_each(|(byte, count)| *byte ^= count);
         self.sequence += 1;
-        self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&header), &mut body).unwrap();
+        self.key
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(&header),
+                &mut body,
+            )
+            .unwrap();
         [header, body].concat()
     }
 }
@@ -219,10 +244,12 @@ fn data_arrives_however_it_is_cut() {
     let (client, server) = ends();
     let message: Vec<u8> = (0..100_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
     for cut in [1, 7, 1_000, 16_384, 100_000] {
-        let rooms = if cut < 1_000 { &[1_000][..] } else { &[1, 1_000, 16_384, 16_385, 40_000, 200_000] };
+        let rooms =
+            if cut < 1_000 { &[1_000][..] } else { &[1, 1_000, 16_384, 16_385, 40_000, 200_000] };
         for &room in rooms {
             let sent = write(&client, &message);
-            let got: Vec<u8> = sent.chunks(cut).flat_map(|bytes| read_by(&server, bytes, room).unwrap()).collect();
+            let got: Vec<u8> =
+                sent.chunks(cut).flat_map(|bytes| read_by(&server, bytes, room).unwrap()).collect();
             assert!(got == message, "cut every {cut} bytes, read by {room}");
             // Between two reads, with half a record there, the other direction works.
             let back = write(&server, b"back");
@@ -268,7 +295,10 @@ fn an_altered_byte_is_the_end() {
 /// Half a message of TLS itself would have to be kept; nobody honest sends one.
 #[test]
 fn half_a_message_of_tls_itself_is_refused_and_panics_nowhere() {
-    for (what, parts) in [("a new key", &[&[24, 0][..], &[0, 1, 0]][..]), ("a ticket", &[&[4, 0, 1, 0, 9, 9, 9][..]])] {
+    for (what, parts) in [
+        ("a new key", &[&[24, 0][..], &[0, 1, 0]][..]),
+        ("a ticket", &[&[4, 0, 1, 0, 9, 9, 9][..]]),
+    ] {
         let (mut forger, server) = Forger::and_server();
         let data = forger.record(23, b"data");
         assert_eq!(read(&server, &data).unwrap(), b"data");
@@ -287,7 +317,10 @@ fn half_a_message_of_tls_itself_is_refused_and_panics_nowhere() {
 fn a_key_changes_between_records_and_not_too_often() {
     let (mut forger, server) = Forger::and_server();
     let both = forger.record(22, &[[24, 0, 0, 1, 1], [24, 0, 0, 1, 1]].concat());
-    assert_eq!(why(read(&server, &both)), PeerMisbehaved::MessageInterleavedWithHandshakeMessage.into());
+    assert_eq!(
+        why(read(&server, &both)),
+        PeerMisbehaved::MessageInterleavedWithHandshakeMessage.into()
+    );
     let (mut forger, server) = Forger::and_server();
     let unknown = forger.record(22, &[24, 0, 0, 1, 2]);
     assert_eq!(why(read(&server, &unknown)), InvalidMessage::InvalidKeyUpdate.into());
@@ -325,15 +358,27 @@ fn padding_is_taken_off_and_nothing_but_padding_is_refused() {
 #[test]
 fn what_is_neither_data_nor_due_is_refused() {
     // In clear, whatever it is; and the `change_cipher_spec` that a handshake may hold.
-    for record in [&[21, 3, 3, 0, 2, 1, 0][..], &[20, 3, 3, 0, 1, 1], &[22, 3, 3, 0, 5, 24, 0, 0, 1, 0], &[23, 3, 1, 0, 30]] {
+    for record in [
+        &[21, 3, 3, 0, 2, 1, 0][..],
+        &[20, 3, 3, 0, 1, 1],
+        &[22, 3, 3, 0, 5, 24, 0, 0, 1, 0],
+        &[23, 3, 1, 0, 30],
+    ] {
         let (_, server) = Forger::and_server();
         assert_eq!(why(read(&server, record)), InvalidMessage::InvalidContentType.into());
     }
-    // Encrypted: no such type, an empty message, a hello, a ticket for the server, half an alert and two in one record.
+    // Encrypted: no such type, an empty message, a hello, a ticket for the server, half an alert
+    // and two in one record.
     let two = [1, 90, 1, 0];
-    for (kind, content) in
-        [(20, &[1][..]), (24, &[1]), (22, &[]), (22, &[1, 0, 0, 0]), (22, &[4, 0, 0, 1, 9]), (21, &[1]), (21, &two)]
-    {
+    for (kind, content) in [
+        (20, &[1][..]),
+        (24, &[1]),
+        (22, &[]),
+        (22, &[1, 0, 0, 0]),
+        (22, &[4, 0, 0, 1, 9]),
+        (21, &[1]),
+        (21, &two),
+    ] {
         let (mut forger, server) = Forger::and_server();
         let record = forger.record(kind, content);
         assert!(read(&server, &record).is_err(), "{kind} {content:?}");
@@ -348,10 +393,15 @@ fn alerts_end_it_and_a_farewell_is_an_end() {
     for level in [1, 2] {
         let (mut forger, server) = Forger::and_server();
         let refused = forger.record(21, &[level, 42]);
-        assert_eq!(why(read(&server, &refused)), Error::AlertReceived(AlertDescription::BadCertificate));
+        assert_eq!(
+            why(read(&server, &refused)),
+            Error::AlertReceived(AlertDescription::BadCertificate)
+        );
     }
     let (mut forger, server) = Forger::and_server();
-    let farewell = [forger.record(21, &[1, 90]), forger.record(23, b"last"), forger.record(21, &[1, 0])].concat();
+    let farewell =
+        [forger.record(21, &[1, 90]), forger.record(23, b"last"), forger.record(21, &[1, 0])]
+            .concat();
     let behind = forger.record(23, b"more");
     assert_eq!(read(&server, &[farewell, behind].concat()).unwrap(), b"last");
     assert!(server.has_input() && matches!(server.read(None, &mut [0]).unwrap(), Received::Closed));
@@ -368,7 +418,10 @@ fn numbers_never_wrap() {
     let mut output = Output::default();
     let [mut sends, mut receives] = [(); 2].map(|()| Key::new(secrets(u64::MAX - 1)).unwrap());
     sends.seal(23, b"last", &mut output).unwrap();
-    assert!(sends.seal(23, b"more", &mut output).is_err() && sends.seal(23, b"more", &mut output).is_err());
+    assert!(
+        sends.seal(23, b"more", &mut output).is_err()
+            && sends.seal(23, b"more", &mut output).is_err()
+    );
     let (header, body) = output.waiting().split_first_chunk().unwrap();
     let (mut body, mut room) = (body.to_vec(), [0; 100]);
     assert_eq!(receives.open(header, &mut body.clone(), &mut room).unwrap(), (23, 4, true));
@@ -393,8 +446,11 @@ fn nothing_follows_the_last_word() {
 fn a_client_that_is_asked_for_another_hello_gets_through() {
     use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, X25519};
     let of = |kx_groups| Arc::new(CryptoProvider { kx_groups, ..provider::default_provider() });
-    let [client, server] = handshakes_of(configs_of(&of(vec![X25519, SECP256R1]), &of(vec![SECP256R1])));
-    let asked = |tls: &Handshake| tls.handshake_kind() == Some(rustls::HandshakeKind::FullWithHelloRetryRequest);
+    let [client, server] =
+        handshakes_of(configs_of(&of(vec![X25519, SECP256R1]), &of(vec![SECP256R1])));
+    let asked = |tls: &Handshake| {
+        tls.handshake_kind() == Some(rustls::HandshakeKind::FullWithHelloRetryRequest)
+    };
     assert!(asked(&client.0) && asked(&server.0));
     let [client, server] = [client, server].map(|(tls, input)| tls.into_stream(input).unwrap());
     assert_eq!(read(&server, &write(&client, b"data")).unwrap(), b"data");
@@ -419,7 +475,11 @@ fn records_without_data_are_heeded_while_idle_and_not_without_end() {
             }
         }
         let record = forger.record(kind, content);
-        assert_eq!(why(read(&client, &record)), PeerMisbehaved::TooManyEmptyFragments.into(), "{kind}");
+        assert_eq!(
+            why(read(&client, &record)),
+            PeerMisbehaved::TooManyEmptyFragments.into(),
+            "{kind}"
+        );
     }
 }
 
@@ -435,7 +495,11 @@ fn what_came_before_a_bad_record_is_read_and_the_bad_one_is_the_end() {
     assert_eq!(&buffer[..4], b"good");
     assert!(server.has_input(), "there is an error to read");
     assert_eq!(server.read(None, &mut buffer).unwrap_err().kind(), io::ErrorKind::InvalidData);
-    assert!(server.has_input() && server.read(None, &mut buffer).is_err() && try_write(&server, b"x").is_err());
+    assert!(
+        server.has_input()
+            && server.read(None, &mut buffer).is_err()
+            && try_write(&server, b"x").is_err()
+    );
 }
 
 #[test]
@@ -456,7 +520,10 @@ fn data_that_was_decrypted_in_place_does_not_stay() {
 #[test]
 fn room_is_given_back_when_little_comes() {
     let (client, server) = ends();
-    assert_eq!(read_by(&server, &write(&client, &vec![1; 1 << 20]), 1 << 20).unwrap().len(), 1 << 20);
+    assert_eq!(
+        read_by(&server, &write(&client, &vec![1; 1 << 20]), 1 << 20).unwrap().len(),
+        1 << 20
+    );
     let mut input = Input::default();
     for _ in 0..10 {
         let len = input.room().len();
@@ -485,6 +552,10 @@ fn each_mistake_has_its_alert() {
         let (mut forger, server) = Forger::and_server();
         let record = forger.record(kind, content);
         assert!(read(&server, &record).is_err());
-        assert_eq!(AlertDescription::from(server.control.reason.load(Ordering::Relaxed)), alert, "{kind} {content:?}");
+        assert_eq!(
+            AlertDescription::from(server.control.reason.load(Ordering::Relaxed)),
+            alert,
+            "{kind} {content:?}"
+        );
     }
 }

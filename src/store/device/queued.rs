@@ -1,11 +1,13 @@
-//! What is kept of the order and the limits of downloads: only where they are not what they would be anyway.
+//! What is kept of the order and the limits of downloads: only where they are not what they would
+//! be anyway.
 
 use rusqlite::params;
 
 use super::{DeviceStore, Result};
 use crate::types::{InfoHash, Rate, UserId};
 
-/// What came with limits and the queue of downloads. Those of before stand in the order in which they were asked for.
+/// What came with limits and the queue of downloads. Those of before stand in the order in which
+/// they were asked for.
 pub(super) const SCHEMA: &str = "
     CREATE TABLE queued (
         user BLOB NOT NULL, info_hash BLOB NOT NULL, place INTEGER, rate INTEGER,
@@ -20,7 +22,8 @@ pub(super) const SCHEMA: &str = "
 pub struct QueuedRow {
     /// The content.
     pub info_hash: InfoHash,
-    /// Its place, if it is not when it was asked for, in milliseconds since 1970: the least is first.
+    /// Its place, if it is not when it was asked for, in milliseconds since 1970: the least is
+    /// first.
     pub place: Option<i64>,
     /// Its own limit.
     pub limit: Option<Rate>,
@@ -37,7 +40,11 @@ impl DeviceStore {
             let rate: Option<i64> = row.get("rate")?;
             // A rate that cannot be one limits nothing.
             let limit = rate.and_then(|rate| Rate::new(u64::try_from(rate).ok()?).ok());
-            Ok(QueuedRow { info_hash: InfoHash::from_bytes(row.get("info_hash")?), place: row.get("place")?, limit })
+            Ok(QueuedRow {
+                info_hash: InfoHash::from_bytes(row.get("info_hash")?),
+                place: row.get("place")?,
+                limit,
+            })
         };
         self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], row)?.collect())
     }

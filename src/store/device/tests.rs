@@ -47,12 +47,18 @@ fn download(len: u64) -> DownloadRow {
 
 fn metainfo() -> Metainfo {
     let name: FileName = "big.bin".parse().unwrap();
-    Metainfo::new(name, Geometry::for_file(1).unwrap(), vec![Sha1Digest::from_bytes([7; 20])]).unwrap()
+    Metainfo::new(name, Geometry::for_file(1).unwrap(), vec![Sha1Digest::from_bytes([7; 20])])
+        .unwrap()
 }
 
 /// What is known of a file that looks so.
 fn known_file(store: &DeviceStore, path: &Path, stamp: FileStamp) -> Option<FileFacts> {
-    store.shares_at(path).unwrap().into_iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts)
+    store
+        .shares_at(path)
+        .unwrap()
+        .into_iter()
+        .find(|row| stamp.is_same_file(&row.stamp))
+        .map(|row| row.facts)
 }
 
 #[test]
@@ -68,7 +74,13 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
         let mut field = Bitfield::empty(6);
         field.insert(Geometry::new(3 << 20, 512 << 10).unwrap().index(4).unwrap());
         store.journal(row.user, facts(3 << 20).info_hash, &field).unwrap();
-        store.set_progress(row.user, facts(3 << 20).info_hash, &Progress::Paused(Some("disk full".into()))).unwrap();
+        store
+            .set_progress(
+                row.user,
+                facts(3 << 20).info_hash,
+                &Progress::Paused(Some("disk full".into())),
+            )
+            .unwrap();
         (row.user, row.group)
     };
     let store = DeviceStore::open(dir.path()).unwrap();
@@ -107,7 +119,9 @@ fn metainfos_are_kept_and_checked() {
     let dir = tempfile::tempdir().unwrap();
     let store = DeviceStore::open(dir.path()).unwrap();
     let name: FileName = "x".parse().unwrap();
-    let metainfo = Metainfo::new(name, Geometry::for_file(1).unwrap(), vec![Sha1Digest::from_bytes([7; 20])]).unwrap();
+    let metainfo =
+        Metainfo::new(name, Geometry::for_file(1).unwrap(), vec![Sha1Digest::from_bytes([7; 20])])
+            .unwrap();
     store.put_metainfo(&metainfo).unwrap();
     assert_eq!(store.metainfo(metainfo.info_hash()).unwrap(), Some(metainfo));
     assert_eq!(store.metainfo(InfoHash::from_bytes([1; 20])).unwrap(), None);
@@ -173,7 +187,13 @@ fn a_store_of_the_first_version_opens_and_keeps_what_it_holds() {
         connection.execute(sql, values).unwrap();
         let sql = "INSERT INTO download VALUES (?1, ?2, ?3, 'lab', 'b', 'b', 3145728, 524288, ?2, x'2f62', 0, NULL, ?4, ?5)";
         for (number, verified) in [(1u8, None), (2, Some([0u8])), (3, Some([0x40]))] {
-            let row = params![want.user.as_bytes(), [number; 20], want.group.as_bytes(), verified, number];
+            let row = params![
+                want.user.as_bytes(),
+                [number; 20],
+                want.group.as_bytes(),
+                verified,
+                number
+            ];
             connection.execute(sql, row).unwrap();
         }
     }
@@ -215,7 +235,8 @@ fn the_place_and_limit_of_a_download_are_kept_as_long_as_it_is() {
     assert!(store.queued(row.user).unwrap().is_empty());
 }
 
-/// A store as the version before limits left it: what is in it stays, and there is room for what is new.
+/// A store as the version before limits left it: what is in it stays, and there is room for what is
+/// new.
 #[test]
 fn a_store_of_the_version_before_limits_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
@@ -225,7 +246,8 @@ fn a_store_of_the_version_before_limits_is_taken_over() {
     let old = {
         // That version wrote downloads as this one does.
         let connection = open_database(&path, before).unwrap();
-        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        let version: u32 =
+            connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         connection
             .execute(
                 "INSERT INTO download VALUES (?1, ?2, ?3, 'lab', 'big.bin', 'big.bin', 5, 524288, ?4, ?5, 0, NULL, NULL, 5, NULL, NULL, NULL)",
@@ -247,7 +269,11 @@ fn a_store_of_the_version_before_limits_is_taken_over() {
 #[test]
 fn a_completed_download_and_its_share_are_noted_together() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, row, download) = (DeviceStore::open(dir.path()).unwrap(), share("/a/b", ShareState::Pending), download(3 << 20));
+    let (store, row, download) = (
+        DeviceStore::open(dir.path()).unwrap(),
+        share("/a/b", ShareState::Pending),
+        download(3 << 20),
+    );
     let metainfo = metainfo();
     let row = ShareRow { facts: FileFacts { info_hash: metainfo.info_hash(), ..row.facts }, ..row };
     let facts = FileFacts { info_hash: metainfo.info_hash(), ..download.facts.clone() };

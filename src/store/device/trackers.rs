@@ -1,5 +1,5 @@
-//! What is kept of the trackers: those that others told of, which key takes the place of the network's, and the time of
-//! this device's last request.
+//! What is kept of the trackers: those that others told of, which key takes the place of the
+//! network's, and the time of this device's last request.
 
 use rusqlite::{OptionalExtension as _, params};
 
@@ -12,8 +12,8 @@ pub(super) const SCHEMA: &str = "
     CREATE TABLE request (only INTEGER PRIMARY KEY CHECK (only = 1), stamp INTEGER NOT NULL);
 ";
 
-/// What came with the replacement of a network's key. A key has one successor; a row is added when the key that is trusted
-/// has signed it, so there are as many as the operator has replaced keys.
+/// What came with the replacement of a network's key. A key has one successor; a row is added when
+/// the key that is trusted has signed it, so there are as many as the operator has replaced keys.
 pub(super) const SCHEMA_KEYS: &str = "
     CREATE TABLE successor (old BLOB PRIMARY KEY, new BLOB NOT NULL, ended INTEGER NOT NULL) WITHOUT ROWID;
 ";
@@ -36,14 +36,17 @@ impl DeviceStore {
     /// SQLite's.
     pub fn successors(&self) -> Result<Vec<SuccessorRow>> {
         let row = |row: &rusqlite::Row<'_>| {
-            let (old, new) = (Fingerprint::from_bytes(row.get(0)?), PublicKey::from_bytes(row.get(1)?));
+            let (old, new) =
+                (Fingerprint::from_bytes(row.get(0)?), PublicKey::from_bytes(row.get(1)?));
             Ok(SuccessorRow { old, new, has_ended: row.get(2)? })
         };
-        self.with(|c| c.prepare_cached("SELECT old, new, ended FROM successor")?.query_map([], row)?.collect())
+        self.with(|c| {
+            c.prepare_cached("SELECT old, new, ended FROM successor")?.query_map([], row)?.collect()
+        })
     }
 
-    /// Keeps which key takes another's place. If the other counts no more, the network and its trackers are those of the new
-    /// one from now on.
+    /// Keeps which key takes another's place. If the other counts no more, the network and its
+    /// trackers are those of the new one from now on.
     ///
     /// # Errors
     /// SQLite's.
@@ -55,10 +58,17 @@ impl DeviceStore {
             if *has_ended {
                 let after = new.fingerprint();
                 // A key that has come back has no successor.
-                connection.execute("DELETE FROM successor WHERE old = ?1 AND ended", [after.as_bytes()])?;
+                connection.execute(
+                    "DELETE FROM successor WHERE old = ?1 AND ended",
+                    [after.as_bytes()],
+                )?;
                 let both = params![after.as_bytes(), old.as_bytes()];
-                connection.execute("UPDATE network SET fingerprint = ?1 WHERE fingerprint = ?2", both)?;
-                connection.execute("UPDATE OR REPLACE tracker SET network = ?1 WHERE network = ?2", both)?;
+                connection
+                    .execute("UPDATE network SET fingerprint = ?1 WHERE fingerprint = ?2", both)?;
+                connection.execute(
+                    "UPDATE OR REPLACE tracker SET network = ?1 WHERE network = ?2",
+                    both,
+                )?;
             }
             Ok(())
         })
@@ -69,7 +79,9 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn remove_successor(&self, old: Fingerprint) -> Result<()> {
-        self.write(|c| c.execute("DELETE FROM successor WHERE old = ?1", [old.as_bytes()]).map(drop))
+        self.write(|c| {
+            c.execute("DELETE FROM successor WHERE old = ?1", [old.as_bytes()]).map(drop)
+        })
     }
 
     /// The addresses of the network's trackers, as trackers told them last.
@@ -78,7 +90,9 @@ impl DeviceStore {
     /// SQLite's.
     pub fn trackers(&self, network: Fingerprint) -> Result<Vec<String>> {
         let sql = "SELECT address FROM tracker WHERE network = ?1 ORDER BY place";
-        self.with(|c| c.prepare_cached(sql)?.query_map([network.as_bytes()], |row| row.get(0))?.collect())
+        self.with(|c| {
+            c.prepare_cached(sql)?.query_map([network.as_bytes()], |row| row.get(0))?.collect()
+        })
     }
 
     /// Keeps the addresses of the network's trackers, and those of no other network.
@@ -88,7 +102,8 @@ impl DeviceStore {
     pub fn set_trackers(&self, network: Fingerprint, addresses: &[String]) -> Result<()> {
         self.write(|connection| {
             connection.execute("DELETE FROM tracker", [])?;
-            let mut insert = connection.prepare_cached("INSERT INTO tracker VALUES (?1, ?2, ?3)")?;
+            let mut insert =
+                connection.prepare_cached("INSERT INTO tracker VALUES (?1, ?2, ?3)")?;
             for (place, address) in (0_i64..).zip(addresses) {
                 insert.execute(params![network.as_bytes(), place, address])?;
             }
@@ -101,7 +116,9 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn last_request(&self) -> Result<Option<Stamp>> {
-        let stamp = self.with(|c| c.query_row("SELECT stamp FROM request", [], |row| row.get::<_, i64>(0)).optional())?;
+        let stamp = self.with(|c| {
+            c.query_row("SELECT stamp FROM request", [], |row| row.get::<_, i64>(0)).optional()
+        })?;
         Ok(stamp.map(|stamp| Stamp::from_u64(stamp as u64)))
     }
 
@@ -111,7 +128,9 @@ impl DeviceStore {
     /// SQLite's.
     pub fn set_last_request_soon(&self, stamp: Stamp) -> Result<()> {
         let sql = "INSERT OR REPLACE INTO request (only, stamp) VALUES (1, ?1)";
-        self.write_soon(|connection| super::execute(connection, sql, params![stamp.as_u64() as i64]))
+        self.write_soon(|connection| {
+            super::execute(connection, sql, params![stamp.as_u64() as i64])
+        })
     }
 }
 
@@ -126,7 +145,9 @@ mod tests {
         let stamp = Stamp::from_u64(u64::MAX - 1);
         {
             let store = DeviceStore::open(dir.path()).unwrap();
-            assert!(store.trackers(one).unwrap().is_empty() && store.last_request().unwrap().is_none());
+            assert!(
+                store.trackers(one).unwrap().is_empty() && store.last_request().unwrap().is_none()
+            );
             store.set_trackers(one, &["a:1".into(), "b:2".into()]).unwrap();
             store.set_trackers(one, &["c:3".into(), "a:1".into()]).unwrap();
             store.set_last_request_soon(stamp).unwrap();
@@ -154,13 +175,20 @@ mod tests {
         let store = DeviceStore::open(dir.path()).unwrap();
         assert_eq!(store.successors().unwrap(), [begun]);
         store.set_successor(&SuccessorRow { has_ended: true, ..begun }).unwrap();
-        assert_eq!((store.network().unwrap(), store.trackers(after).unwrap()), (Some(after), vec!["a:1".to_owned()]));
-        let back = SuccessorRow { old: after, new: PublicKey::from_bytes([3; 32]), has_ended: true };
+        assert_eq!(
+            (store.network().unwrap(), store.trackers(after).unwrap()),
+            (Some(after), vec!["a:1".to_owned()])
+        );
+        let back =
+            SuccessorRow { old: after, new: PublicKey::from_bytes([3; 32]), has_ended: true };
         store.set_successor(&back).unwrap();
         let again = SuccessorRow { old: back.new.fingerprint(), new, has_ended: true };
         store.set_successor(&again).unwrap();
         assert_eq!(store.network().unwrap(), Some(after));
-        assert!(!store.successors().unwrap().contains(&back), "no key follows itself round a circle");
+        assert!(
+            !store.successors().unwrap().contains(&back),
+            "no key follows itself round a circle"
+        );
         [old, again.old].iter().for_each(|old| store.remove_successor(*old).unwrap());
         assert!(store.successors().unwrap().is_empty());
     }

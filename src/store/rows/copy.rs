@@ -10,7 +10,9 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode};
 
 use super::super::database::{StoreError, check_kind, keep_private, open_read_only};
-use super::super::files::{failed, put_in_place, refuse_existing, remove, remove_sidecars, with_suffix};
+use super::super::files::{
+    failed, put_in_place, refuse_existing, remove, remove_sidecars, with_suffix,
+};
 use super::meta::check_encoding;
 use super::{FILE, KIND, OLD_FILE, damaged};
 
@@ -56,7 +58,8 @@ pub(super) fn copy(connection: &Connection, path: &Path, to: &Path) -> Result<()
 }
 
 fn write_copy(connection: &Connection, path: &Path, partial: &Path) -> Result<(), StoreError> {
-    let invalid = || failed(partial)(io::Error::new(io::ErrorKind::InvalidInput, "the name is not UTF-8"));
+    let invalid =
+        || failed(partial)(io::Error::new(io::ErrorKind::InvalidInput, "the name is not UTF-8"));
     let name = partial.to_str().ok_or_else(invalid)?;
     keep_private(partial);
     let copied = connection.execute("VACUUM INTO ?1", [name]);

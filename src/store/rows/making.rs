@@ -20,14 +20,17 @@ pub enum Entries {
 const ENTRIES_PERCENT: u64 = 150;
 
 impl RowStore {
-    /// Tells how far the entries of the indexes are there, in that version. Those of another version are
-    /// deleted. [`RowStore::pause_entries`] and [`RowStore::end_entries`] follow, unless all are there.
+    /// Tells how far the entries of the indexes are there, in that version. Those of another
+    /// version are deleted. [`RowStore::pause_entries`] and [`RowStore::end_entries`] follow,
+    /// unless all are there.
     ///
     /// # Errors
     /// [`StoreError::Database`] if the disk is full or fails.
     pub fn begin_entries(&mut self, version: u32) -> Result<Entries, StoreError> {
         let version = version.to_be_bytes();
-        if read_meta(&self.tables.path, &self.tables.connection, meta::ENTRIES)?.is_some_and(|found| found == version) {
+        if read_meta(&self.tables.path, &self.tables.connection, meta::ENTRIES)?
+            .is_some_and(|found| found == version)
+        {
             return Ok(Entries::All);
         }
         let begun = read_meta(&self.tables.path, &self.tables.connection, meta::ENTRIES_BEGUN)?;

@@ -1,8 +1,8 @@
 //! What has been written and is not in the tables yet: rows, and entries of the indexes.
 //!
-//! **Invariant:** after each commit the journal's records, one after the other, make up what is here. So a
-//! commit writes a few pages in a row, and many commits share the pages of the tables, which they would
-//! write at random.
+//! **Invariant:** after each commit the journal's records, one after the other, make up what is
+//! here. So a commit writes a few pages in a row, and many commits share the pages of the tables,
+//! which they would write at random.
 //!
 //! | record | |
 //! |---|---|
@@ -74,7 +74,8 @@ impl Memtable {
     pub(super) fn put_row(&mut self, sequence: u64, row: &Row) {
         let key = stored_key(&row.content.key());
         self.written += 1;
-        let waiting = Waiting { value: (sequence, row.clone()), record: self.record, order: self.written };
+        let waiting =
+            Waiting { value: (sequence, row.clone()), record: self.record, order: self.written };
         let before = self.rows.insert(key.clone(), waiting);
         if before.is_none_or(|before| before.record < self.record) {
             self.fresh_rows.push(key);
@@ -86,19 +87,31 @@ impl Memtable {
         self.rows.remove(key);
     }
 
-    /// Returns the first `limit` rows whose key begins with `prefix` and lies behind `after`: `stored` are the
-    /// first `limit` of those in the tables.
-    pub(super) fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize, stored: Vec<Row>) -> Vec<Row> {
+    /// Returns the first `limit` rows whose key begins with `prefix` and lies behind `after`:
+    /// `stored` are the first `limit` of those in the tables.
+    pub(super) fn rows(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        stored: Vec<Row>,
+    ) -> Vec<Row> {
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let end = end_of(prefix);
         let range = (from, end.as_ref().map(Vec::as_slice));
         if self.rows.range::<[u8], _>(range).next().is_none() {
             return stored;
         }
-        let last = stored.last().filter(|_| stored.len() == limit).map(|row| stored_key(&row.content.key()));
-        let mut seen: BTreeMap<Vec<u8>, Row> = stored.into_iter().map(|row| (stored_key(&row.content.key()), row)).collect();
+        let last = stored
+            .last()
+            .filter(|_| stored.len() == limit)
+            .map(|row| stored_key(&row.content.key()));
+        let mut seen: BTreeMap<Vec<u8>, Row> =
+            stored.into_iter().map(|row| (stored_key(&row.content.key()), row)).collect();
         let waiting = self.rows.range::<[u8], _>(range);
-        let near = waiting.take_while(|(key, _)| last.as_ref().is_none_or(|last| *key <= last)).take(limit);
+        let near = waiting
+            .take_while(|(key, _)| last.as_ref().is_none_or(|last| *key <= last))
+            .take(limit);
         seen.extend(near.map(|(key, waiting)| (key.clone(), waiting.value.1.clone())));
         seen.into_values().take(limit).collect()
     }
@@ -111,15 +124,16 @@ impl Memtable {
     /// Writes an entry.
     pub(super) fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
         self.written += 1;
-        let waiting = Waiting { value: value.map(<[u8]>::to_vec), record: self.record, order: self.written };
+        let waiting =
+            Waiting { value: value.map(<[u8]>::to_vec), record: self.record, order: self.written };
         let before = self.entries.insert(key.to_vec(), waiting);
         if before.is_none_or(|before| before.record < self.record) {
             self.fresh_entries.push(key.to_vec());
         }
     }
 
-    /// Returns the first `limit` entries of a range, or the last ones in reverse order: those of the
-    /// database, which `read` reads some at a time, as they are seen through those that wait.
+    /// Returns the first `limit` entries of a range, or the last ones in reverse order: those of
+    /// the database, which `read` reads some at a time, as they are seen through those that wait.
     pub(super) fn page(
         &self,
         (from, to): (Bound<&[u8]>, Bound<&[u8]>),
@@ -160,11 +174,13 @@ impl Memtable {
     /// Makes the record of what was written since the last one; `None` if that is nothing.
     pub(super) fn take_record(&mut self) -> Option<Vec<u8>> {
         self.record += 1;
-        let (rows, entries) = (std::mem::take(&mut self.fresh_rows), std::mem::take(&mut self.fresh_entries));
+        let (rows, entries) =
+            (std::mem::take(&mut self.fresh_rows), std::mem::take(&mut self.fresh_entries));
         if rows.is_empty() && entries.is_empty() {
             return None;
         }
-        let mut rows: Vec<&Waiting<(u64, Row)>> = rows.iter().filter_map(|key| self.rows.get(key)).collect();
+        let mut rows: Vec<&Waiting<(u64, Row)>> =
+            rows.iter().filter_map(|key| self.rows.get(key)).collect();
         rows.sort_unstable_by_key(|waiting| waiting.order);
         let mut record = Vec::new();
         put_len(&mut record, rows.len());
@@ -172,7 +188,8 @@ impl Memtable {
             record.extend_from_slice(&sequence.to_be_bytes());
             put_bytes(&mut record, &row.to_bytes());
         }
-        let entries: Vec<_> = entries.iter().filter_map(|key| Some((key, &self.entries.get(key)?.value))).collect();
+        let entries: Vec<_> =
+            entries.iter().filter_map(|key| Some((key, &self.entries.get(key)?.value))).collect();
         put_len(&mut record, entries.len());
         for (key, value) in entries {
             put_bytes(&mut record, key);
@@ -195,7 +212,11 @@ impl Memtable {
         for _ in 0..take_len(&mut record)? {
             let key = take_bytes(&mut record)?;
             let is_deleted = record.first_chunk() == Some(&DELETED.to_be_bytes());
-            let value = if is_deleted { take_len(&mut record).map(|_| None)? } else { Some(take_bytes(&mut record)?) };
+            let value = if is_deleted {
+                take_len(&mut record).map(|_| None)?
+            } else {
+                Some(take_bytes(&mut record)?)
+            };
             self.set_entry(key, value);
         }
         record.is_empty().then_some(())
@@ -205,7 +226,8 @@ impl Memtable {
     pub(super) fn take(&mut self) -> Taken {
         self.fresh_rows.clear();
         self.fresh_entries.clear();
-        let mut rows: Vec<Waiting<(u64, Row)>> = std::mem::take(&mut self.rows).into_values().collect();
+        let mut rows: Vec<Waiting<(u64, Row)>> =
+            std::mem::take(&mut self.rows).into_values().collect();
         rows.sort_unstable_by_key(|waiting| waiting.order);
         let entries = std::mem::take(&mut self.entries).into_iter();
         let entries = entries.map(|(key, waiting)| (key, waiting.value)).collect();
@@ -236,8 +258,8 @@ fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(bytes)
 }
 
-/// Fills a page from two lists, each in the order that `is_before` tells; of two entries with one key, the
-/// waiting one counts.
+/// Fills a page from two lists, each in the order that `is_before` tells; of two entries with one
+/// key, the waiting one counts.
 fn merge<'a>(
     page: &mut Vec<Entry>,
     limit: usize,
@@ -267,7 +289,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::{Content, GroupId, Place, RequestId, RowKey, Stamp, StoreId, UserId, Version};
+    use crate::types::{
+        Content, GroupId, Place, RequestId, RowKey, Stamp, StoreId, UserId, Version,
+    };
 
     proptest! {
         /// Rows that wait are seen as if they were in the table.

@@ -28,7 +28,11 @@ pub(in crate::store) const ENTRIES_BEGUN: &str = "entries_begun";
 pub(in crate::store) const TAKEOVER: &str = "takeover";
 
 /// Writes down under which id this start writes, before anything else is written.
-pub(super) fn start(connection: &mut Connection, lineage: &Lineage, peers: &mut Peers) -> rusqlite::Result<()> {
+pub(super) fn start(
+    connection: &mut Connection,
+    lineage: &Lineage,
+    peers: &mut Peers,
+) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     put_meta(&transaction, LINEAGE, &lineage_to_bytes(lineage))?;
     put_meta(&transaction, ENCODING, &ENCODING_VERSION.to_be_bytes())?;
@@ -40,12 +44,19 @@ pub(super) fn start(connection: &mut Connection, lineage: &Lineage, peers: &mut 
 /// Returns the lineage of the next start. An id under which nothing was written is left out, so
 /// that a tracker that restarts again and again keeps its older ancestors. The version vector keeps
 /// an ancestor that there is no more room for.
-pub(super) fn succeed(mut before: Lineage, fresh: StoreId, last: u64, peers: &mut Peers) -> Lineage {
+pub(super) fn succeed(
+    mut before: Lineage,
+    fresh: StoreId,
+    last: u64,
+    peers: &mut Peers,
+) -> Lineage {
     if before.ancestors.first().is_some_and(|&(_, sequence)| sequence == last) {
         before.store = before.ancestors.remove(0).0;
     }
     let lineage = before.restarted(fresh, last);
-    if let Some(&(store, sequence)) = before.ancestors.get(lineage.ancestors.len().saturating_sub(1)) {
+    if let Some(&(store, sequence)) =
+        before.ancestors.get(lineage.ancestors.len().saturating_sub(1))
+    {
         peers.raise(store, 0, sequence);
     }
     lineage
@@ -72,7 +83,10 @@ pub(super) fn lineage_from_bytes(bytes: &[u8]) -> Option<Lineage> {
 }
 
 /// Refuses rows whose encoding only a later version of this program knows.
-pub(in crate::store) fn check_encoding(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+pub(in crate::store) fn check_encoding(
+    path: &Path,
+    connection: &Connection,
+) -> Result<(), StoreError> {
     let Some(bytes) = read_meta(path, connection, ENCODING)? else { return Ok(()) };
     let bytes = bytes.try_into().map_err(|_| damaged(path, "bad version of the encoding"))?;
     match u32::from_be_bytes(bytes) {
@@ -82,22 +96,40 @@ pub(in crate::store) fn check_encoding(path: &Path, connection: &Connection) -> 
     }
 }
 
-pub(in crate::store) fn put_meta(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+pub(in crate::store) fn put_meta(
+    connection: &Connection,
+    key: &str,
+    value: &[u8],
+) -> rusqlite::Result<()> {
+    let sql =
+        "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
 }
 
-pub(in crate::store) fn put_number(connection: &Connection, key: &str, number: u64) -> rusqlite::Result<()> {
+pub(in crate::store) fn put_number(
+    connection: &Connection,
+    key: &str,
+    number: u64,
+) -> rusqlite::Result<()> {
     put_meta(connection, key, &number.to_be_bytes())
 }
 
-pub(super) fn read_meta(path: &Path, connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let found = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
+pub(super) fn read_meta(
+    path: &Path,
+    connection: &Connection,
+    key: &str,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let found =
+        connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
     found.optional().map_err(|source| StoreError::of(path, source))
 }
 
 /// Reads a number; one that is not there is 0.
-pub(super) fn read_number(path: &Path, connection: &Connection, key: &str) -> Result<u64, StoreError> {
+pub(super) fn read_number(
+    path: &Path,
+    connection: &Connection,
+    key: &str,
+) -> Result<u64, StoreError> {
     let Some(bytes) = read_meta(path, connection, key)? else { return Ok(0) };
     let bytes = bytes.try_into().map_err(|_| damaged(path, format!("bad {key}")))?;
     Ok(u64::from_be_bytes(bytes))

@@ -57,8 +57,11 @@ impl Peers {
             return;
         }
         self.touched += 1;
-        let peer =
-            Peer { checkpoint: known.checkpoint.max(checkpoint), complete: known.complete.max(complete), touched: self.touched };
+        let peer = Peer {
+            checkpoint: known.checkpoint.max(checkpoint),
+            complete: known.complete.max(complete),
+            touched: self.touched,
+        };
         self.entries.insert(store, peer);
         self.changed.insert(store);
     }
@@ -66,7 +69,8 @@ impl Peers {
     /// Writes what has changed, and forgets those that there is no room for.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         while self.entries.len() > PEERS_MAX {
-            let oldest = self.entries.iter().min_by_key(|(_, peer)| peer.touched).map(|(&store, _)| store);
+            let oldest =
+                self.entries.iter().min_by_key(|(_, peer)| peer.touched).map(|(&store, _)| store);
             let Some(store) = oldest else { break };
             self.entries.remove(&store);
             self.changed.insert(store);
@@ -95,10 +99,15 @@ impl Peers {
 }
 
 /// Writes one row of the table.
-pub(in crate::store) fn put_peer(connection: &Connection, store: StoreId, peer: &Peer) -> rusqlite::Result<()> {
+pub(in crate::store) fn put_peer(
+    connection: &Connection,
+    store: StoreId,
+    peer: &Peer,
+) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO peers (store, checkpoint, complete, touched)
         VALUES (?1, ?2, ?3, ?4)";
-    let [checkpoint, complete, touched] = [peer.checkpoint, peer.complete, peer.touched].map(|number| number as i64);
+    let [checkpoint, complete, touched] =
+        [peer.checkpoint, peer.complete, peer.touched].map(|number| number as i64);
     let values = params![store.as_bytes(), checkpoint, complete, touched];
     connection.prepare_cached(sql)?.execute(values).map(drop)
 }

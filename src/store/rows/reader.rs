@@ -32,16 +32,21 @@ impl RowReader {
     /// Calls `look` with the directory as it is at one moment.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if something cannot be read, [`StoreError::Database`] if the disk fails.
+    /// [`StoreError::Damaged`] if something cannot be read, [`StoreError::Database`] if the disk
+    /// fails.
     pub fn look<T>(&self, look: impl FnOnce(&Directory<&Tables>) -> T) -> Result<T, StoreError> {
-        let snapshot = self.tables.connection.unchecked_transaction().map_err(|source| self.tables.wrap(source))?;
+        let snapshot = self
+            .tables
+            .connection
+            .unchecked_transaction()
+            .map_err(|source| self.tables.wrap(source))?;
         let seen = self.search(look);
         snapshot.finish().map_err(|source| self.tables.wrap(source))?;
         seen
     }
 
-    /// Calls `look` with the directory, each part of which may be of another moment: the write-ahead log
-    /// need not be kept while `look` works, so it may take long.
+    /// Calls `look` with the directory, each part of which may be of another moment: the
+    /// write-ahead log need not be kept while `look` works, so it may take long.
     ///
     /// # Errors
     /// Those of [`RowReader::look`].
@@ -57,7 +62,12 @@ impl RowReader {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if one cannot be read, [`StoreError::Database`] if the disk fails.
-    pub fn read_after(&self, after: u64, through: u64, mut take: impl FnMut(u64, Row) -> bool) -> Result<(), StoreError> {
+    pub fn read_after(
+        &self,
+        after: u64,
+        through: u64,
+        mut take: impl FnMut(u64, Row) -> bool,
+    ) -> Result<(), StoreError> {
         let Tables { path, connection, .. } = &self.tables;
         let wrap = |source| StoreError::of(path, source);
         let mut statement = connection.prepare_cached(READ_AFTER).map_err(wrap)?;

@@ -26,9 +26,15 @@ pub struct Tables {
 
 impl Tables {
     /// Reads by a connection, which may take `cache_kib` KiB for pages.
-    pub(super) fn new(path: PathBuf, connection: Connection, cache_kib: i64) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        path: PathBuf,
+        connection: Connection,
+        cache_kib: i64,
+    ) -> Result<Self, StoreError> {
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        connection.pragma_update(None, "cache_size", -cache_kib).map_err(|e| StoreError::of(&path, e))?;
+        connection
+            .pragma_update(None, "cache_size", -cache_kib)
+            .map_err(|e| StoreError::of(&path, e))?;
         Ok(Self { path, connection, failure: RefCell::default() })
     }
 
@@ -90,31 +96,44 @@ impl Rows for Tables {
     fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let end = end_of(prefix);
-        let (sql, from, to) = ranged("SELECT body, key FROM rows", (from, end.as_ref().map(Vec::as_slice)), false);
+        let (sql, from, to) =
+            ranged("SELECT body, key FROM rows", (from, end.as_ref().map(Vec::as_slice)), false);
         self.read(|| self.read_rows(&sql, params![from, to, limit_of(limit)]))
     }
 
     fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
         let look_up = || {
-            let mut statement = self.connection.prepare_cached("SELECT value FROM entries WHERE key = ?1")?;
+            let mut statement =
+                self.connection.prepare_cached("SELECT value FROM entries WHERE key = ?1")?;
             statement.query_row([key], |columns| columns.get(0)).optional()
         };
         self.read(|| look_up().map_err(|source| self.wrap(source)))
     }
 
-    fn entries(&self, range: (Bound<&[u8]>, Bound<&[u8]>), backwards: bool, limit: usize) -> Vec<Entry> {
+    fn entries(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+        limit: usize,
+    ) -> Vec<Entry> {
         let (sql, from, to) = ranged("SELECT key, value FROM entries", range, backwards);
         let look_up = || {
             let mut statement = self.connection.prepare_cached(&sql)?;
             let read = |columns: &rusqlite::Row<'_>| Ok((columns.get(0)?, columns.get(1)?));
-            statement.query_map(params![from, to, limit_of(limit)], read)?.collect::<rusqlite::Result<_>>()
+            statement
+                .query_map(params![from, to, limit_of(limit)], read)?
+                .collect::<rusqlite::Result<_>>()
         };
         self.read(|| look_up().map_err(|source| self.wrap(source)))
     }
 }
 
 /// A statement over a range of keys, and its ends. An empty blob is before all others.
-fn ranged<'a>(select: &str, range: (Bound<&'a [u8]>, Bound<&'a [u8]>), backwards: bool) -> (String, &'a [u8], Option<&'a [u8]>) {
+fn ranged<'a>(
+    select: &str,
+    range: (Bound<&'a [u8]>, Bound<&'a [u8]>),
+    backwards: bool,
+) -> (String, &'a [u8], Option<&'a [u8]>) {
     let (from_sign, from) = match range.0 {
         Bound::Included(from) => (">=", from),
         Bound::Excluded(from) => (">", from),
@@ -126,7 +145,13 @@ fn ranged<'a>(select: &str, range: (Bound<&'a [u8]>, Bound<&'a [u8]>), backwards
         Bound::Unbounded => ("?2 IS NULL", None),
     };
     let order = if backwards { "DESC" } else { "ASC" };
-    (format!("{select} WHERE key {from_sign} ?1 AND {to_condition} ORDER BY key {order} LIMIT ?3"), from, to)
+    (
+        format!(
+            "{select} WHERE key {from_sign} ?1 AND {to_condition} ORDER BY key {order} LIMIT ?3"
+        ),
+        from,
+        to,
+    )
 }
 
 fn limit_of(limit: usize) -> i64 {

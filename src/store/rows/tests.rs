@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::types::{
-    Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp, UserId, Version, limits,
+    Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp, UserId,
+    Version, limits,
 };
 
 fn store_id(number: u16) -> StoreId {
@@ -16,7 +17,12 @@ fn store_id(number: u16) -> StoreId {
 
 fn row(content: Content, at_ms: u64) -> Row {
     let version = Version { stamp: Stamp::new(at_ms, 7), request: RequestId::from_bytes([9; 16]) };
-    Row { content, version, place: Place { store: store_id(1), sequence: 3 }, extra: Box::default() }
+    Row {
+        content,
+        version,
+        place: Place { store: store_id(1), sequence: 3 },
+        extra: Box::default(),
+    }
 }
 
 fn owner(group: u8, user: u8, at_ms: u64) -> Row {
@@ -30,7 +36,8 @@ fn tie(group: u8, state: MembershipState, at_ms: u64) -> Row {
 }
 
 fn request(number: u8, at_ms: u64) -> Row {
-    let value = RequestRow { actor: UserId::NOBODY, effect: Effect::Done, note: format!("no. {number}") };
+    let value =
+        RequestRow { actor: UserId::NOBODY, effect: Effect::Done, note: format!("no. {number}") };
     row(Content::Request(RequestId::from_bytes([number; 16]), value), at_ms)
 }
 
@@ -43,7 +50,9 @@ fn open(dir: &tempfile::TempDir, id: u16) -> RowStore {
 }
 
 fn load(store: &RowStore, since_ms: u64) -> Vec<Row> {
-    let is_wanted = |row: &Row| !matches!(row.content, Content::Request(..)) || row.version.stamp.ms() >= since_ms;
+    let is_wanted = |row: &Row| {
+        !matches!(row.content, Content::Request(..)) || row.version.stamp.ms() >= since_ms
+    };
     store.rows(&[], None, usize::MAX).into_iter().filter(is_wanted).collect()
 }
 
@@ -81,7 +90,8 @@ fn what_was_appended_is_there_after_another_start() {
     let vector = [(store_id(1), 2), (store_id(2), 2), (store_id(51), 8)];
     assert_eq!((state.sequence, state.vector), (2, vector.into_iter().collect()));
     let rows = load(&store, 0);
-    let written = [owner(1, 1, 10), tie(1, MembershipState::Member, 10), request(1, 10), owner(2, 1, 11)];
+    let written =
+        [owner(1, 1, 10), tie(1, MembershipState::Member, 10), request(1, 10), owner(2, 1, 11)];
     assert!(rows.len() == 4 && written.iter().all(|row| rows.contains(row)), "{rows:?}");
     assert_eq!(load(&store, 10).len(), 4);
     assert!(!load(&store, 11).contains(&request(1, 10)), "an old request is not loaded");
@@ -97,7 +107,8 @@ fn a_transaction_is_stored_whole_or_not_at_all() {
     let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON main.journal
         BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
     store.tables.connection.execute_batch(stop).unwrap();
-    let second = Transaction { checkpoints: vec![(store_id(5), 9)], ..transaction(2, vec![owner(2, 2, 2)]) };
+    let second =
+        Transaction { checkpoints: vec![(store_id(5), 9)], ..transaction(2, vec![owner(2, 2, 2)]) };
     let both = [second, transaction(3, vec![owner(3, 3, 3)])];
     assert!(matches!(store.append(&both), Err(StoreError::Database { .. })));
     assert_eq!(store.state(), before);
@@ -153,7 +164,8 @@ fn rows_are_read_in_the_order_of_their_sequences_and_move_when_written_again() {
     let reader = RowStore::reader(dir.path()).unwrap();
     let rows = |group| vec![owner(group, 1, 1), tie(group, MembershipState::Member, 1)];
     store.append(&(1..=5).map(|n| transaction(n, rows(9 - n as u8))).collect::<Vec<_>>()).unwrap();
-    let expect = |sequence: u64| rows(9 - sequence as u8).into_iter().map(move |row| (sequence, row));
+    let expect =
+        |sequence: u64| rows(9 - sequence as u8).into_iter().map(move |row| (sequence, row));
     assert_eq!(read(&reader, 1, 4), (2..=4).flat_map(expect).collect::<Vec<_>>());
     assert_eq!(read(&reader, 5, u64::MAX), []);
     store.append(&[transaction(6, vec![owner(8, 2, 2)])]).unwrap();
@@ -217,7 +229,8 @@ fn tombstones_and_requests_are_swept_once_they_are_old() {
 fn requests_are_found_by_their_time() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir, 1);
-    let rows = (1..=9).rev().map(|n| request(n, u64::from(n) * 10)).chain([owner(1, 1, 40)]).collect();
+    let rows =
+        (1..=9).rev().map(|n| request(n, u64::from(n) * 10)).chain([owner(1, 1, 40)]).collect();
     store.append(&[transaction(1, rows)]).unwrap();
     let reader = RowStore::reader(dir.path()).unwrap();
     let between = |from_ms, to_ms, limit| {
@@ -238,7 +251,8 @@ fn lookups_use_their_indexes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir, 1);
     let plan = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-        let mut statement = store.tables.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut statement =
+            store.tables.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let lines = statement.query_map(values, |row| row.get::<_, String>(3)).unwrap();
         lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
     };
@@ -255,10 +269,12 @@ fn peers_are_bounded_and_the_one_untouched_longest_goes() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir, 1);
     let raise = |n: usize| (store_id(1000 + n as u16), 1);
-    let many = Transaction { vector: (0..PEERS_MAX).map(raise).collect(), ..transaction(0, vec![]) };
+    let many =
+        Transaction { vector: (0..PEERS_MAX).map(raise).collect(), ..transaction(0, vec![]) };
     store.append(&[many]).unwrap();
     let touch = Transaction { checkpoints: vec![(store_id(1000), 4)], ..transaction(0, vec![]) };
-    let new = Transaction { vector: vec![(store_id(7), 7)], ..transaction(1, vec![owner(1, 1, 1)]) };
+    let new =
+        Transaction { vector: vec![(store_id(7), 7)], ..transaction(1, vec![owner(1, 1, 1)]) };
     store.append(&[touch, new]).unwrap();
     for store in [&store, &open(&dir, 2)] {
         let vector = store.state().vector;
@@ -284,7 +300,11 @@ fn ids_of_starts_that_wrote_nothing_are_left_out() {
     let state = open(&dir, 5).state();
     assert_eq!(state.lineage.ancestors.len(), limits::ANCESTORS_MAX);
     assert_eq!(state.lineage.ancestors[0], (store_id(1000 + last - 1), u64::from(last)));
-    assert_eq!(state.vector.get(store_id(1)), 1, "an id that is no ancestor any more is known all the same");
+    assert_eq!(
+        state.vector.get(store_id(1)),
+        1,
+        "an id that is no ancestor any more is known all the same"
+    );
     assert_eq!(state.vector.get(store_id(1001)), 2);
 }
 
@@ -292,7 +312,9 @@ fn ids_of_starts_that_wrote_nothing_are_left_out() {
 fn a_backup_is_made_while_rows_are_written_and_put_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir, 1);
-    let pair = |n: u64| transaction(n, vec![owner(n as u8, 1, n), tie(n as u8, MembershipState::Member, n)]);
+    let pair = |n: u64| {
+        transaction(n, vec![owner(n as u8, 1, n), tie(n as u8, MembershipState::Member, n)])
+    };
     store.append(&(1..=50).map(pair).collect::<Vec<_>>()).unwrap();
     let target = tempfile::tempdir().unwrap();
     let file = target.path().join("copy");
@@ -310,7 +332,8 @@ fn a_backup_is_made_while_rows_are_written_and_put_back() {
     assert!(matches!(taken, Err(StoreError::Io { source, .. }) if source.kind() == AlreadyExists));
 
     let other = tempfile::tempdir().unwrap();
-    fs::write(other.path().join("directory.sqlite-wal"), "of a store that was here before").unwrap();
+    fs::write(other.path().join("directory.sqlite-wal"), "of a store that was here before")
+        .unwrap();
     restore(&file, other.path()).unwrap();
     let put_back = open(&other, 2);
     let state = put_back.state();
@@ -359,7 +382,10 @@ fn a_backup_holds_what_waits_in_the_journal() {
     RowStore::reader(dir.path()).unwrap().backup(&file).unwrap();
     restore(&file, &to).unwrap();
     let restored = RowStore::open(&to, store_id(2)).unwrap();
-    assert_eq!((load(&restored, 0), restored.entry(b"a")), (vec![owner(1, 1, 1)], Some(b"b".to_vec())));
+    assert_eq!(
+        (load(&restored, 0), restored.entry(b"a")),
+        (vec![owner(1, 1, 1)], Some(b"b".to_vec()))
+    );
     assert_eq!(restored.state().sequence, 1);
 }
 
@@ -378,13 +404,24 @@ fn newer_and_damaged_stores_are_told_apart() {
         assert_eq!(matches!(again(), Err(StoreError::Damaged { .. })), !is_newer);
     }
     meta::put_meta(&store.tables.connection, meta::ENCODING, &1u32.to_be_bytes()).unwrap();
-    store.tables.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32 + 1).unwrap();
+    store
+        .tables
+        .connection
+        .pragma_update(None, "user_version", KIND.migrations.len() as u32 + 1)
+        .unwrap();
     assert!(matches!(again(), Err(StoreError::Newer { .. })));
-    store.tables.connection.pragma_update(None, "user_version", KIND.migrations.len() as u32).unwrap();
+    store
+        .tables
+        .connection
+        .pragma_update(None, "user_version", KIND.migrations.len() as u32)
+        .unwrap();
     store.tables.connection.execute("UPDATE rows SET key = x'00'", []).unwrap();
     assert_eq!(store.rows(&[], None, 10), []);
     assert!(matches!(store.check(), Err(StoreError::Damaged { .. })), "in another's place");
-    assert!(matches!(store.commit(&[]), Err(StoreError::Damaged { .. })), "once failed, always failed");
+    assert!(
+        matches!(store.commit(&[]), Err(StoreError::Damaged { .. })),
+        "once failed, always failed"
+    );
     store.tables.connection.execute("UPDATE rows SET body = x'00'", []).unwrap();
     drop(store.tables.take_failure());
     store.lately.get_mut().clear();

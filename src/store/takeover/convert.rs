@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::rows::put_row;
 use super::operation::{Operation, Write};
 use crate::types::{
-    Content, FileFacts, FileId, FileRow, GroupId, InfoHash, MembershipRow, MembershipState, Place, RequestId, RequestRow, Row,
-    SharingRow, Stamp, UserId, UserRow, Version, limits,
+    Content, FileFacts, FileId, FileRow, GroupId, InfoHash, MembershipRow, MembershipState, Place,
+    RequestId, RequestRow, Row, SharingRow, Stamp, UserId, UserRow, Version, limits,
 };
 
 /// Something about a register that later operations decide, whatever their own register.
@@ -39,7 +39,12 @@ fn version_bytes(operation: &Operation) -> Vec<u8> {
 }
 
 /// Notes an operation for the second pass.
-pub(super) fn note(new: &Connection, operation: &Operation, place: i64, sequence: u64) -> rusqlite::Result<()> {
+pub(super) fn note(
+    new: &Connection,
+    operation: &Operation,
+    place: i64,
+    sequence: u64,
+) -> rusqlite::Result<()> {
     let version = version_bytes(operation);
     let sql = "INSERT INTO scratch.operations (version, place, sequence) VALUES (?1, ?2, ?3)";
     new.prepare_cached(sql)?.execute(params![version, place, sequence as i64])?;
@@ -67,7 +72,12 @@ pub(super) fn note(new: &Connection, operation: &Operation, place: i64, sequence
 
 /// Writes the rows of one operation. At most as many share an update sequence as one request may
 /// write today: an operation of old could write tens of thousands, which no frame holds.
-pub(super) fn write(new: &Connection, operation: &Operation, sequence: u64, keep_request: bool) -> rusqlite::Result<()> {
+pub(super) fn write(
+    new: &Connection,
+    operation: &Operation,
+    sequence: u64,
+    keep_request: bool,
+) -> rusqlite::Result<()> {
     let Operation { actor, effect, .. } = *operation;
     let version = Version { stamp: operation.stamp, request: operation.request };
     let place = Place { store: operation.origin, sequence: operation.sequence };
@@ -89,7 +99,8 @@ fn content_of(new: &Connection, write: &Write) -> rusqlite::Result<Option<Conten
         Write::User { user, name, hash, created } => {
             let replaced = get_latest(new, Latest::Password, user.as_bytes())?;
             let replaced = replaced.map(stamp_from_bytes);
-            let row = UserRow { name, hash, created, replaced, must_change: false, is_disabled: false };
+            let row =
+                UserRow { name, hash, created, replaced, must_change: false, is_disabled: false };
             Content::User(user, Some(row))
         }
         Write::Group { group, row } => Content::Group(group, Some(row)),
@@ -107,7 +118,11 @@ fn content_of(new: &Connection, write: &Write) -> rusqlite::Result<Option<Conten
                 return Ok(None);
             }
             let facts = FileFacts { chain: None, ..facts };
-            Content::File(group, id, Some(FileRow { facts, shared_by, at, replaces: None, removed: None }))
+            Content::File(
+                group,
+                id,
+                Some(FileRow { facts, shared_by, at, replaces: None, removed: None }),
+            )
         }
         Write::Sharing { group, info_hash, user, on } => {
             let Some(file) = file(new, group, info_hash)? else { return Ok(None) };
@@ -118,7 +133,11 @@ fn content_of(new: &Connection, write: &Write) -> rusqlite::Result<Option<Conten
     }))
 }
 
-fn admission(new: &Connection, group: GroupId, user: UserId) -> rusqlite::Result<Option<RequestId>> {
+fn admission(
+    new: &Connection,
+    group: GroupId,
+    user: UserId,
+) -> rusqlite::Result<Option<RequestId>> {
     Ok(get_latest(new, Latest::Admission, &tie(group, user))?.map(RequestId::from_bytes))
 }
 
@@ -139,14 +158,24 @@ fn stamp_from_bytes(bytes: [u8; 8]) -> Stamp {
 }
 
 /// Notes a value, unless that of a later version is there.
-fn put_latest(new: &Connection, what: Latest, key: &[u8], version: &[u8], value: &[u8]) -> rusqlite::Result<()> {
+fn put_latest(
+    new: &Connection,
+    what: Latest,
+    key: &[u8],
+    version: &[u8],
+    value: &[u8],
+) -> rusqlite::Result<()> {
     let sql = "INSERT INTO scratch.latest (register, key, version, value) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (register, key) DO UPDATE SET version = excluded.version, value = excluded.value
         WHERE excluded.version > version";
     new.prepare_cached(sql)?.execute(params![what as u8, key, version, value]).map(drop)
 }
 
-fn get_latest<const N: usize>(new: &Connection, what: Latest, key: &[u8]) -> rusqlite::Result<Option<[u8; N]>> {
+fn get_latest<const N: usize>(
+    new: &Connection,
+    what: Latest,
+    key: &[u8],
+) -> rusqlite::Result<Option<[u8; N]>> {
     let sql = "SELECT value FROM scratch.latest WHERE register = ?1 AND key = ?2";
     new.prepare_cached(sql)?.query_row(params![what as u8, key], |row| row.get(0)).optional()
 }

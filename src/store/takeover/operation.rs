@@ -21,8 +21,8 @@
 use std::str::FromStr;
 
 use crate::types::{
-    Effect, FileFacts, GroupId, GroupRow, InfoHash, MembershipState, PasswordHash, RequestId, Sha1Digest, Stamp, StoreId, UserId,
-    UserName,
+    Effect, FileFacts, GroupId, GroupRow, InfoHash, MembershipState, PasswordHash, RequestId,
+    Sha1Digest, Stamp, StoreId, UserId, UserName,
 };
 
 /// One request's effect on the directory.
@@ -187,11 +187,25 @@ impl<'a> Reader<'a> {
             },
             1 => Write::Group {
                 group: self.group()?,
-                row: GroupRow { name: self.name("group name")?, created_by: self.user()?, created: self.stamp()? },
+                row: GroupRow {
+                    name: self.name("group name")?,
+                    created_by: self.user()?,
+                    created: self.stamp()?,
+                },
             },
-            2 => Write::Membership { group: self.group()?, user: self.user()?, state: self.state()?, since: self.stamp()? },
+            2 => Write::Membership {
+                group: self.group()?,
+                user: self.user()?,
+                state: self.state()?,
+                since: self.stamp()?,
+            },
             3 => Write::Owner { group: self.group()?, user: self.user()? },
-            4 => Write::File { group: self.group()?, facts: self.facts()?, shared_by: self.user()?, at: self.stamp()? },
+            4 => Write::File {
+                group: self.group()?,
+                facts: self.facts()?,
+                shared_by: self.user()?,
+                at: self.stamp()?,
+            },
             5 => Write::Sharing {
                 group: self.group()?,
                 info_hash: InfoHash::from_bytes(self.array()?),

@@ -11,12 +11,13 @@ use super::operation::Write;
 use super::*;
 use crate::directory::Rows as _;
 use crate::types::{
-    Content, Effect, FileFacts, GroupId, GroupRow, InfoHash, MembershipRow, MembershipState, PasswordHash, Place, RequestId, Row,
-    RowKey, Sha1Digest, SharingRow, UserId, VersionVector,
+    Content, Effect, FileFacts, GroupId, GroupRow, InfoHash, MembershipRow, MembershipState,
+    PasswordHash, Place, RequestId, Row, RowKey, Sha1Digest, SharingRow, UserId, VersionVector,
 };
 
 /// Stores of two trackers of version 1, which had the same operations in different orders.
-const FIXTURES: [&[u8]; 2] = [include_bytes!("fixtures/tracker-1.sqlite"), include_bytes!("fixtures/tracker-2.sqlite")];
+const FIXTURES: [&[u8]; 2] =
+    [include_bytes!("fixtures/tracker-1.sqlite"), include_bytes!("fixtures/tracker-2.sqlite")];
 
 fn id(n: u8) -> [u8; 16] {
     [n; 16]
@@ -59,7 +60,12 @@ fn tie(state: MembershipState, since: u64) -> Write {
 
 fn account(hash: &str, created: u64) -> Write {
     let hash = PasswordHash::from_phc(hash.to_owned());
-    Write::User { user: user(1), name: "nik".parse().unwrap(), hash, created: Stamp::from_u64(created) }
+    Write::User {
+        user: user(1),
+        name: "nik".parse().unwrap(),
+        hash,
+        created: Stamp::from_u64(created),
+    }
 }
 
 fn sharing(info_hash: u8, on: bool) -> Write {
@@ -87,7 +93,9 @@ fn encode(operation: &Operation) -> Vec<u8> {
     match &operation.effect {
         Effect::Done => out.push(0),
         Effect::User(user) => out.extend_from_slice(&[&[1], user.as_bytes().as_slice()].concat()),
-        Effect::Group(group) => out.extend_from_slice(&[&[2], group.as_bytes().as_slice()].concat()),
+        Effect::Group(group) => {
+            out.extend_from_slice(&[&[2], group.as_bytes().as_slice()].concat())
+        }
     }
     out.extend_from_slice(&(operation.writes.len() as u32).to_be_bytes());
     for write in &operation.writes {
@@ -148,7 +156,8 @@ fn make_old(directory: &Path, operations: &[Operation]) {
     let sql = "INSERT INTO operations (origin, sequence, version, body) VALUES (?1, ?2, 1, ?3)";
     old.execute_batch("BEGIN").unwrap();
     for operation in operations {
-        let values = params![operation.origin.as_bytes(), operation.sequence as i64, encode(operation)];
+        let values =
+            params![operation.origin.as_bytes(), operation.sequence as i64, encode(operation)];
         old.prepare_cached(sql).unwrap().execute(values).unwrap();
     }
     old.execute_batch("COMMIT").unwrap();
@@ -166,14 +175,16 @@ fn open(directory: &Path) -> RowStore {
 
 fn rows_of(store: &RowStore) -> BTreeMap<RowKey, Row> {
     let rows = store.rows(&[], None, usize::MAX);
-    let by_key: BTreeMap<RowKey, Row> = rows.iter().map(|row| (row.content.key(), row.clone())).collect();
+    let by_key: BTreeMap<RowKey, Row> =
+        rows.iter().map(|row| (row.content.key(), row.clone())).collect();
     assert_eq!(by_key.len(), rows.len(), "a row is there twice");
     by_key
 }
 
 fn names_in(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
     names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
     names.sort();
     names
@@ -182,7 +193,11 @@ fn names_in(directory: &Path) -> Vec<String> {
 /// What one user did: operations whose order of arrival differs from that of their stamps.
 fn story() -> Vec<Operation> {
     use MembershipState::{Member, None, Requested};
-    let found = GroupRow { name: "lab".parse().unwrap(), created_by: user(1), created: Stamp::from_u64(20) };
+    let found = GroupRow {
+        name: "lab".parse().unwrap(),
+        created_by: user(1),
+        created: Stamp::from_u64(20),
+    };
     vec![
         operation(1, 1, 10, 1, vec![account("old", 10)]),
         operation(1, 2, 20, 2, vec![Write::Group { group: group(1), row: found }]),
@@ -195,7 +210,13 @@ fn story() -> Vec<Operation> {
         operation(1, 5, 60, 9, vec![account("new", 10)]),
         operation(1, 6, 70, 10, vec![tie(None, 70), sharing(1, false)]),
         operation(3, 1, 80, 11, vec![tie(Requested, 80)]),
-        operation(3, 2, 81, 12, vec![tie(Member, 81), Write::Owner { group: group(1), user: user(2) }]),
+        operation(
+            3,
+            2,
+            81,
+            12,
+            vec![tie(Member, 81), Write::Owner { group: group(1), user: user(2) }],
+        ),
         operation(3, 3, 90, 13, vec![listing(facts(1, "a again"), 90), sharing(1, true)]),
         // Written at the same moment elsewhere: the larger request stays.
         operation(4, 1, 90, 12, vec![listing(facts(1, "not this"), 90)]),
@@ -226,26 +247,37 @@ fn operations_become_rows() {
     let store = open(dir.path());
     let rows = rows_of(&store);
     let row = |key| &rows[&key];
-    let Content::User(_, Some(about)) = &row(RowKey::User(user(1))).content else { panic!("no user") };
+    let Content::User(_, Some(about)) = &row(RowKey::User(user(1))).content else {
+        panic!("no user")
+    };
     assert_eq!((about.hash.as_phc(), about.created), ("new", Stamp::from_u64(10)));
     assert_eq!(about.replaced, Some(Stamp::from_u64(60)));
 
     let membership = row(RowKey::Membership(group(1), user(2)));
     assert_eq!(membership.version.request, RequestId::from_bytes(id(12)));
     assert_eq!(membership.place, Place { store: StoreId::from_bytes(id(3)), sequence: 2 });
-    let value = MembershipRow { state: MembershipState::Member, since: Stamp::from_u64(81), ended: Some(Stamp::from_u64(70)) };
+    let value = MembershipRow {
+        state: MembershipState::Member,
+        since: Stamp::from_u64(81),
+        ended: Some(Stamp::from_u64(70)),
+    };
     assert_eq!(membership.content, Content::Membership(group(1), user(2), value));
     assert_eq!(row(RowKey::Owner(group(1))).content, Content::Owner(group(1), user(2)));
 
     let files: Vec<_> = rows.keys().filter(|key| matches!(key, RowKey::File(..))).collect();
     let [again, b] = [facts(1, "a again"), facts(2, "b")].map(|facts| facts.id());
     assert_eq!(files.len(), 2, "one for each info hash");
-    let Content::File(_, _, Some(file)) = &row(RowKey::File(group(1), again)).content else { panic!() };
+    let Content::File(_, _, Some(file)) = &row(RowKey::File(group(1), again)).content else {
+        panic!()
+    };
     assert_eq!((&file.facts, file.at), (&facts(1, "a again"), Stamp::from_u64(90)));
     let admission = RequestId::from_bytes(id(12));
     for file in [again, b] {
         let sharing = &row(RowKey::Sharing(group(1), file, user(2))).content;
-        assert_eq!(sharing, &Content::Sharing(group(1), file, user(2), SharingRow { on: true, admission }));
+        assert_eq!(
+            sharing,
+            &Content::Sharing(group(1), file, user(2), SharingRow { on: true, admission })
+        );
     }
     assert_eq!(rows.keys().filter(|key| matches!(key, RowKey::Sharing(..))).count(), 2);
     let requests = rows.keys().filter(|key| matches!(key, RowKey::Request(..)));
@@ -255,7 +287,8 @@ fn operations_become_rows() {
     assert_eq!((state.sequence, state.swept), (14, 0));
     assert!(state.lineage.ancestors.is_empty() && state.checkpoints == VersionVector::default());
     let vector = [(1, 6), (2, 4), (3, 3), (4, 1), (100, 14)];
-    let vector: VersionVector = vector.into_iter().map(|(n, last)| (StoreId::from_bytes(id(n)), last)).collect();
+    let vector: VersionVector =
+        vector.into_iter().map(|(n, last)| (StoreId::from_bytes(id(n)), last)).collect();
     assert_eq!(state.vector, vector);
 }
 
@@ -264,7 +297,8 @@ fn a_user_who_was_turned_down_has_no_membership_that_ended() {
     let dir = tempfile::tempdir().unwrap();
     make_old(dir.path(), &story()[..4]);
     let rows = rows_of(&open(dir.path()));
-    let value = MembershipRow { state: MembershipState::None, since: Stamp::from_u64(31), ended: None };
+    let value =
+        MembershipRow { state: MembershipState::None, since: Stamp::from_u64(31), ended: None };
     let key = RowKey::Membership(group(1), user(2));
     assert_eq!(rows[&key].content, Content::Membership(group(1), user(2), value));
 }
@@ -283,8 +317,11 @@ fn the_order_of_arrival_does_not_matter() {
 #[test]
 fn requests_of_earlier_days_are_left_out() {
     let day = Stamp::new(REQUESTS_MS, 0).as_u64();
-    let operations =
-        [operation(1, 1, 5, 1, vec![]), operation(1, 2, 6 + day, 2, vec![]), operation(1, 3, day + (9 << 16), 3, vec![])];
+    let operations = [
+        operation(1, 1, 5, 1, vec![]),
+        operation(1, 2, 6 + day, 2, vec![]),
+        operation(1, 3, day + (9 << 16), 3, vec![]),
+    ];
     let dir = tempfile::tempdir().unwrap();
     make_old(dir.path(), &operations);
     let store = open(dir.path());
@@ -295,9 +332,16 @@ fn requests_of_earlier_days_are_left_out() {
 
 #[test]
 fn an_operation_with_many_writes_becomes_several_transactions() {
-    let writes: Vec<Write> = (0..100).flat_map(|n| [listing(facts(n, &format!("f{n}")), 5), sharing(n, true)]).collect();
+    let writes: Vec<Write> =
+        (0..100).flat_map(|n| [listing(facts(n, &format!("f{n}")), 5), sharing(n, true)]).collect();
     let dir = tempfile::tempdir().unwrap();
-    make_old(dir.path(), &[operation(1, 1, 5, 1, writes), operation(1, 2, 6, 2, vec![tie(MembershipState::None, 6)])]);
+    make_old(
+        dir.path(),
+        &[
+            operation(1, 1, 5, 1, writes),
+            operation(1, 2, 6, 2, vec![tie(MembershipState::None, 6)]),
+        ],
+    );
     let store = open(dir.path());
     let mut sizes = BTreeMap::<u64, usize>::new();
     let count = |sequence, _| {
@@ -320,9 +364,13 @@ fn stores_that_old_trackers_wrote_are_taken_over() {
         let mut names: Vec<String> = rows
             .values()
             .filter_map(|row| match &row.content {
-                Content::User(_, Some(user)) => Some(format!("user {} {}", user.name, user.replaced.is_some())),
+                Content::User(_, Some(user)) => {
+                    Some(format!("user {} {}", user.name, user.replaced.is_some()))
+                }
                 Content::Group(_, Some(group)) => Some(format!("group {}", group.name)),
-                Content::File(_, _, Some(file)) => Some(format!("file {} {}", file.facts.name, file.facts.len)),
+                Content::File(_, _, Some(file)) => {
+                    Some(format!("file {} {}", file.facts.name, file.facts.len))
+                }
                 _ => None,
             })
             .collect();
@@ -352,7 +400,9 @@ fn stores_that_old_trackers_wrote_are_taken_over() {
     let offers: Vec<_> = first
         .values()
         .filter_map(|row| match row.content {
-            Content::Sharing(group, file, user, SharingRow { on: true, admission }) => Some((group, file, user, admission)),
+            Content::Sharing(group, file, user, SharingRow { on: true, admission }) => {
+                Some((group, file, user, admission))
+            }
             _ => None,
         })
         .collect();
@@ -362,8 +412,13 @@ fn stores_that_old_trackers_wrote_are_taken_over() {
         assert_eq!(first[&RowKey::Membership(group, user)].version.request, admission);
         assert!(first.contains_key(&RowKey::File(group, file)));
     }
-    let ended = |row: &Row| matches!(&row.content, Content::Membership(_, _, tie) if tie.ended.is_some());
-    assert_eq!(first.values().filter(|row| ended(row)).count(), 2, "eve left one group and was put out of the other");
+    let ended =
+        |row: &Row| matches!(&row.content, Content::Membership(_, _, tie) if tie.ended.is_some());
+    assert_eq!(
+        first.values().filter(|row| ended(row)).count(),
+        2,
+        "eve left one group and was put out of the other"
+    );
     for store in &stores {
         let state = store.state();
         assert_eq!((state.sequence, state.vector.iter().len()), (34, 4));
@@ -377,7 +432,8 @@ fn it_is_done_once_and_the_old_store_is_kept() {
     drop(open(dir.path()));
     assert_eq!(names_in(dir.path()), ["directory.sqlite", "tracker.sqlite.taken-over"]);
     let kept = Connection::open(dir.path().join("tracker.sqlite.taken-over")).unwrap();
-    let count: u32 = kept.query_row("SELECT count(*) FROM operations", [], |row| row.get(0)).unwrap();
+    let count: u32 =
+        kept.query_row("SELECT count(*) FROM operations", [], |row| row.get(0)).unwrap();
     assert_eq!(count, 34);
     let mode = fs::metadata(dir.path().join("directory.sqlite")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

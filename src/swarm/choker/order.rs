@@ -1,17 +1,21 @@
 //! In which order the requests that wait are served.
 //!
-//! **Invariant:** a link's queue holds each block once, and never more than [`REQUESTS_MAX`] of them. A block is handed out only to a link
-//! whose turn it is, and in its turn a link is sent blocks of one piece.
+//! **Invariant:** a link's queue holds each block once, and never more than [`REQUESTS_MAX`] of
+//! them. A block is handed out only to a link whose turn it is, and in its turn a link is sent
+//! blocks of one piece.
 //!
-//! Whole pieces, links in turn. A piece is of use to nobody until it is whole, and a leecher that has one can pass it on while
-//! the next leecher is served; eight pieces sent side by side arrive eight times as late. So a piece that was begun is finished
-//! before the link's turn is over, even if the link is choked meanwhile. How many have their turn at a time is measured ([`Width`]): few,
-//! where the uplink is what limits.
+//! Whole pieces, links in turn. A piece is of use to nobody until it is whole, and a leecher that
+//! has one can pass it on while the next leecher is served; eight pieces sent side by side arrive
+//! eight times as late. So a piece that was begun is finished before the link's turn is over, even
+//! if the link is choked meanwhile. How many have their turn at a time is measured ([`Width`]):
+//! few, where the uplink is what limits.
 //!
-//! Among those that wait, one that asks for a piece that hardly anybody has comes before one that asks for a common one: what
-//! is rare is what keeps the others able to trade. Who has waited for many turns comes first whatever it asks for.
+//! Among those that wait, one that asks for a piece that hardly anybody has comes before one that
+//! asks for a common one: what is rare is what keeps the others able to trade. Who has waited for
+//! many turns comes first whatever it asks for.
 //!
-//! Pure. The engine keeps one for everything it uploads of a file, under a short lock; nothing here blocks.
+//! Pure. The engine keeps one for everything it uploads of a file, under a short lock; nothing here
+//! blocks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -24,7 +28,8 @@ use crate::types::{PieceIndex, Span};
 pub const REQUESTS_MAX: usize = 512;
 /// Holders beyond which one piece counts as much as another.
 const COMMON: u32 = 2;
-/// How long after it was choked, or was handed a block, a link may ask for the rest of the piece that was begun.
+/// How long after it was choked, or was handed a block, a link may ask for the rest of the piece
+/// that was begun.
 const GRACE: Duration = Duration::from_secs(60);
 /// Rounds that others may go before a link, because they ask for rarer pieces.
 const ROUNDS_MAX: u64 = 3;
@@ -73,7 +78,8 @@ impl UploadOrder {
         Self::default()
     }
 
-    /// A peer asks for a block; false if it asked already or has too many waiting (reject the request).
+    /// A peer asks for a block; false if it asked already or has too many waiting (reject the
+    /// request).
     pub fn push(&mut self, link: LinkKey, span: Span) -> bool {
         let turn = self.turns;
         let queue = self.queues.entry(link).or_insert_with(|| Queue { turn, ..Queue::default() });
@@ -84,27 +90,33 @@ impl UploadOrder {
         fits
     }
 
-    /// The peer takes a request back; false if it was not waiting: it was sent, is being sent, or was never asked.
+    /// The peer takes a request back; false if it was not waiting: it was sent, is being sent, or
+    /// was never asked.
     pub fn cancel(&mut self, link: LinkKey, span: Span) -> bool {
         let Some(queue) = self.queues.get_mut(&link) else { return false };
         let place = queue.waiting.iter().position(|&waiting| waiting == span);
         place.and_then(|place| queue.waiting.remove(place)).is_some()
     }
 
-    /// We choke the peer: takes out the requests to reject (BEP 6; others are silently dropped). The rest of a piece that was
-    /// begun stays, so that what was sent of it is not lost.
+    /// We choke the peer: takes out the requests to reject (BEP 6; others are silently dropped).
+    /// The rest of a piece that was begun stays, so that what was sent of it is not lost.
     pub fn choke(&mut self, now: Duration, link: LinkKey) -> Vec<Span> {
         let Some(queue) = self.queues.get_mut(&link) else { return Vec::new() };
         queue.grace = now + GRACE;
-        let (keep, reject): (Vec<Span>, _) = queue.waiting.drain(..).partition(|span| Some(span.piece) == queue.current);
+        let (keep, reject): (Vec<Span>, _) =
+            queue.waiting.drain(..).partition(|span| Some(span.piece) == queue.current);
         queue.waiting = keep.into();
         reject
     }
 
-    /// Tells whether a choked peer may ask for a block all the same: of the piece that was begun, which is sent once at most. Who asks block by
-    /// block, because what it receives is limited, would else lose all that it has of the piece.
+    /// Tells whether a choked peer may ask for a block all the same: of the piece that was begun,
+    /// which is sent once at most. Who asks block by block, because what it receives is limited,
+    /// would else lose all that it has of the piece.
     pub fn may_finish(&self, now: Duration, link: LinkKey, span: Span, piece_len: u32) -> bool {
-        let Some(queue) = self.queues.get(&link).filter(|queue| queue.current == Some(span.piece)) else { return false };
+        let Some(queue) = self.queues.get(&link).filter(|queue| queue.current == Some(span.piece))
+        else {
+            return false;
+        };
         let waiting: u64 = queue.waiting.iter().map(|span| u64::from(span.len)).sum();
         now <= queue.grace && queue.handed + waiting + u64::from(span.len) <= piece_len.into()
     }
@@ -115,8 +127,9 @@ impl UploadOrder {
         self.queues.remove(&link);
     }
 
-    /// Gives the next turn, if one may be given: returns whose it is, to be sent what [`UploadOrder::next_for`] hands out. `holders` tells how
-    /// many others have a piece. Call until `None` after every change, and a few times a second.
+    /// Gives the next turn, if one may be given: returns whose it is, to be sent what
+    /// [`UploadOrder::next_for`] hands out. `holders` tells how many others have a piece. Call
+    /// until `None` after every change, and a few times a second.
     pub fn begin(&mut self, now: Duration, holders: impl Fn(PieceIndex) -> u32) -> Option<LinkKey> {
         let waits = |queue: &Queue| !queue.sends && !queue.waiting.is_empty();
         if self.sending >= self.width.get() {
@@ -182,7 +195,8 @@ impl UploadOrder {
         self.queues.values().filter(|queue| !queue.waiting.is_empty() || queue.sends).count() > 1
     }
 
-    /// Bytes in the block that is next on a link in its turn; `None` if it is not its turn, or its piece is sent.
+    /// Bytes in the block that is next on a link in its turn; `None` if it is not its turn, or its
+    /// piece is sent.
     pub fn next_len(&self, link: LinkKey) -> Option<u32> {
         let queue = self.queues.get(&link).filter(|queue| queue.sends)?;
         queue.continued().and_then(|place| queue.waiting.get(place)).map(|span| span.len)
@@ -216,13 +230,17 @@ mod tests {
         let mut sent = Vec::new();
         loop {
             let holders = |piece: PieceIndex| if piece.get() == rare { 0 } else { 9 };
-            let turns: Vec<LinkKey> = std::iter::from_fn(|| order.begin(Duration::ZERO, holders)).collect();
+            let turns: Vec<LinkKey> =
+                std::iter::from_fn(|| order.begin(Duration::ZERO, holders)).collect();
             if turns.is_empty() {
                 break;
             }
             for link in turns {
                 let name = if link == A { 'a' } else { 'b' };
-                sent.extend(std::iter::from_fn(|| order.next_for(link)).map(|span| format!("{name}{}", span.piece)));
+                sent.extend(
+                    std::iter::from_fn(|| order.next_for(link))
+                        .map(|span| format!("{name}{}", span.piece)),
+                );
                 order.end(link);
             }
         }
@@ -233,7 +251,11 @@ mod tests {
     fn whole_pieces_links_in_turn() {
         let mut order = UploadOrder::new();
         [(A, 0), (A, 1), (A, 2), (B, 7), (B, 8)].into_iter().for_each(|(link, piece)| {
-            assert!(order.push(link, span(piece, 0)) && order.push(link, span(piece, 1)) && !order.push(link, span(piece, 1)));
+            assert!(
+                order.push(link, span(piece, 0))
+                    && order.push(link, span(piece, 1))
+                    && !order.push(link, span(piece, 1))
+            );
         });
         assert_eq!(drain(&mut order, 99), "a0 a0 b7 b7 a1 a1 b8 b8 a2 a2");
         assert!(!order.is_contended());
@@ -242,7 +264,9 @@ mod tests {
     #[test]
     fn rare_pieces_go_first() {
         let mut order = UploadOrder::new();
-        [(A, 0), (A, 1), (B, 7), (B, 8)].into_iter().for_each(|(link, piece)| assert!(order.push(link, span(piece, 0))));
+        [(A, 0), (A, 1), (B, 7), (B, 8)]
+            .into_iter()
+            .for_each(|(link, piece)| assert!(order.push(link, span(piece, 0))));
         assert!(order.is_contended());
         assert_eq!(drain(&mut order, 7), "b7 a0 b8 a1");
     }
@@ -268,7 +292,9 @@ mod tests {
     #[test]
     fn a_begun_piece_survives_a_choke() {
         let mut order = UploadOrder::new();
-        [(0, 0), (0, 1), (1, 0)].into_iter().for_each(|(piece, block)| assert!(order.push(A, span(piece, block))));
+        [(0, 0), (0, 1), (1, 0)]
+            .into_iter()
+            .for_each(|(piece, block)| assert!(order.push(A, span(piece, block))));
         assert_eq!(order.next_for(A), None, "it is not its turn");
         assert_eq!(order.begin(Duration::ZERO, |_| 0), Some(A));
         assert_eq!(order.next_for(A), Some(span(0, 0)));
@@ -278,7 +304,8 @@ mod tests {
         assert_eq!(order.choke(Duration::ZERO, B), []);
     }
 
-    /// A link that asks block by block is choked in the middle of a piece: it gets the rest of it, once, and nothing else.
+    /// A link that asks block by block is choked in the middle of a piece: it gets the rest of it,
+    /// once, and nothing else.
     #[test]
     fn who_asks_block_by_block_may_finish_its_piece() {
         const LEN: u32 = 64 << 10;
@@ -294,7 +321,10 @@ mod tests {
         };
         send(&mut order, second, 0);
         assert_eq!(order.choke(2 * second, A), []);
-        assert!(!order.may_finish(2 * second, A, span(1, 0), LEN) && !order.may_finish(2 * second, B, span(0, 1), LEN));
+        assert!(
+            !order.may_finish(2 * second, A, span(1, 0), LEN)
+                && !order.may_finish(2 * second, B, span(0, 1), LEN)
+        );
         // However slowly it asks: each block gives it time for the next.
         for block in 1..4 {
             let now = 50 * block * second;
@@ -306,13 +336,18 @@ mod tests {
         order.leave(A);
         send(&mut order, 200 * second, 0);
         assert_eq!(order.choke(201 * second, A), []);
-        assert!(order.may_finish(261 * second, A, span(0, 1), LEN) && !order.may_finish(262 * second, A, span(0, 1), LEN));
+        assert!(
+            order.may_finish(261 * second, A, span(0, 1), LEN)
+                && !order.may_finish(262 * second, A, span(0, 1), LEN)
+        );
     }
 
     #[test]
     fn a_turn_with_nothing_to_send_has_no_next_block() {
         let mut order = UploadOrder::new();
-        assert!(order.push(A, span(0, 0)) && order.push(A, span(1, 0)) && order.push(B, span(2, 0)));
+        assert!(
+            order.push(A, span(0, 0)) && order.push(A, span(1, 0)) && order.push(B, span(2, 0))
+        );
         assert_eq!((order.next_len(A), order.begin(Duration::ZERO, |_| 9)), (None, Some(A)));
         assert!(order.cancel(A, span(0, 0)));
         assert_eq!(order.next_len(A), None, "the other piece is for another turn");
@@ -324,9 +359,15 @@ mod tests {
     fn requests_are_bounded_and_taken_back() {
         let mut order = UploadOrder::new();
         let g = Geometry::new(u64::from(u32::MAX), 16 << 10).unwrap();
-        let spans: Vec<Span> = g.indexes().map(|piece| Span { piece, begin: 0, len: 1 }).take(REQUESTS_MAX + 1).collect();
+        let spans: Vec<Span> = g
+            .indexes()
+            .map(|piece| Span { piece, begin: 0, len: 1 })
+            .take(REQUESTS_MAX + 1)
+            .collect();
         assert_eq!(spans.iter().filter(|&&span| order.push(A, span)).count(), REQUESTS_MAX);
-        assert!(order.cancel(A, spans[3]) && !order.cancel(A, spans[3]) && !order.cancel(B, spans[4]));
+        assert!(
+            order.cancel(A, spans[3]) && !order.cancel(A, spans[3]) && !order.cancel(B, spans[4])
+        );
         assert_eq!(order.waiting(A), REQUESTS_MAX - 1);
         order.leave(A);
         assert_eq!(order.begin(Duration::ZERO, |_| 0), None);

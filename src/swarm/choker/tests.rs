@@ -86,7 +86,13 @@ fn the_fastest_stay() {
     let mut choker = with(20, 4);
     let mut held = [0; 20];
     for second in 1..=300 {
-        (0..20).for_each(|link| choker.received(SECOND * second, LinkKey(link), if link >= 17 { 1_000_000 } else { 1_000 }));
+        (0..20).for_each(|link| {
+            choker.received(
+                SECOND * second,
+                LinkKey(link),
+                if link >= 17 { 1_000_000 } else { 1_000 },
+            )
+        });
         served(&choker).into_iter().for_each(|link| choker.requested(LinkKey(link)));
         choker.tick(SECOND * second);
         choker.check_invariants();
@@ -96,7 +102,8 @@ fn the_fastest_stay() {
     assert!(held[..17].iter().all(|&seconds| seconds >= 5), "{held:?}");
 }
 
-/// A user with twenty devices holds every slot while nobody else wants one, and one as soon as enough others do.
+/// A user with twenty devices holds every slot while nobody else wants one, and one as soon as
+/// enough others do.
 #[test]
 fn several_devices_of_one_user_count_as_one_when_others_want_slots() {
     for seeding in [false, true] {
@@ -127,7 +134,8 @@ fn several_devices_of_one_user_count_as_one_when_others_want_slots() {
     }
 }
 
-/// Two hundred leechers on a seeder of 20 MB/s: what the slowest has after a while is a good part of what they have on average.
+/// Two hundred leechers on a seeder of 20 MB/s: what the slowest has after a while is a good part
+/// of what they have on average.
 #[test]
 fn where_very_many_wait_nobody_waits_for_long() {
     const TICK: Duration = Duration::from_millis(250);
@@ -146,7 +154,10 @@ fn where_very_many_wait_nobody_waits_for_long() {
         while choker.poll().is_some() {}
     }
     let (slowest, mean) = (got.iter().min().copied().unwrap_or(0), got.iter().sum::<u64>() / 200);
-    assert!(4 * slowest >= mean, "the slowest has {slowest} bytes after 30 s, and they have {mean} on average");
+    assert!(
+        4 * slowest >= mean,
+        "the slowest has {slowest} bytes after 30 s, and they have {mean} on average"
+    );
 }
 
 /// Few waiting: a slot is held for an interval, as a turn costs a round trip.

@@ -1,12 +1,15 @@
 //! To how many links pieces are sent side by side: as few as fill the uplink.
 //!
-//! **Invariant:** the width lies between [`WIDTH_MIN`] and [`WIDTH_MAX`], and is changed only by what was measured while all of it was in use.
+//! **Invariant:** the width lies between [`WIDTH_MIN`] and [`WIDTH_MAX`], and is changed only by
+//! what was measured while all of it was in use.
 //!
-//! Where our uplink is what limits, few are best: side by side pieces take as long together, and each arrives later. One alone would be too few: a
-//! connection that was silent begins slowly, and what it does not use meanwhile is lost. Where those who receive are what limits, few would leave
-//! most of the uplink unused. Which of the two it is shows only when it is tried:
-//! the width is doubled for a moment, stays so if clearly more goes out, and is tried doubled again; else it goes back, and is tried again a while
-//! later. It is halved for a moment as well, and stays so if as much goes out.
+//! Where our uplink is what limits, few are best: side by side pieces take as long together, and
+//! each arrives later. One alone would be too few: a connection that was silent begins slowly, and
+//! what it does not use meanwhile is lost. Where those who receive are what limits, few would leave
+//! most of the uplink unused. Which of the two it is shows only when it is tried: the width is
+//! doubled for a moment, stays so if clearly more goes out, and is tried doubled again; else it
+//! goes back, and is tried again a while later. It is halved for a moment as well, and stays so if
+//! as much goes out.
 //!
 //! Pure; time is an argument. Part of [`super::UploadOrder`].
 
@@ -15,7 +18,8 @@ use std::time::Duration;
 /// Fewest and most links served side by side.
 const WIDTH_MIN: usize = 4;
 pub(super) const WIDTH_MAX: usize = 64;
-/// Shortest time over which is measured what goes out: with several pieces in it, at speeds where it matters.
+/// Shortest time over which is measured what goes out: with several pieces in it, at speeds where
+/// it matters.
 const SAMPLE: Duration = Duration::from_millis(400);
 /// Bytes in a sample: what a link takes at once when it is added is little of that.
 const SAMPLE_LEN: u64 = 2 << 20;
@@ -32,7 +36,8 @@ const NARROWER_LOSS: f64 = 0.93;
 #[derive(Debug)]
 pub(super) struct Width {
     now: usize,
-    /// The sample that runs: since when, and what went out. None while the width is not used in full.
+    /// The sample that runs: since when, and what went out. None while the width is not used in
+    /// full.
     sample: Option<(Duration, u64)>,
     /// Bytes per second at the width that is settled.
     rate: Option<f64>,
@@ -45,7 +50,14 @@ pub(super) struct Width {
 
 impl Default for Width {
     fn default() -> Self {
-        Self { now: WIDTH_MIN, sample: None, rate: None, trial: None, tried: Duration::ZERO, narrow: false }
+        Self {
+            now: WIDTH_MIN,
+            sample: None,
+            rate: None,
+            trial: None,
+            tried: Duration::ZERO,
+            narrow: false,
+        }
     }
 }
 
@@ -86,7 +98,8 @@ impl Width {
         let Some(settled) = self.trial.take() else { return self.settled(now, rate, more) };
         let before = self.rate.unwrap_or(0.0);
         let wider = self.now > settled;
-        let stays = if wider { rate >= before * WIDER_GAIN } else { rate >= before * NARROWER_LOSS };
+        let stays =
+            if wider { rate >= before * WIDER_GAIN } else { rate >= before * NARROWER_LOSS };
         self.tried = now;
         if !stays {
             self.now = settled;
@@ -98,7 +111,8 @@ impl Width {
         }
     }
 
-    /// A sample at the settled width: remembers it, and begins a trial if it is time for one, or less goes out than did.
+    /// A sample at the settled width: remembers it, and begins a trial if it is time for one, or
+    /// less goes out than did.
     fn settled(&mut self, now: Duration, rate: f64, more: bool) {
         let before = self.rate.replace(rate);
         let fell = before.is_some_and(|before| rate < before / 2.0);
@@ -134,7 +148,8 @@ impl Width {
 mod tests {
     use super::*;
 
-    /// Runs a minute of an uplink of `uplink` bytes a second to receivers of `receiver` each; returns the width at the end of each second.
+    /// Runs a minute of an uplink of `uplink` bytes a second to receivers of `receiver` each;
+    /// returns the width at the end of each second.
     fn run(uplink: f64, receiver: f64) -> Vec<usize> {
         let mut width = Width::default();
         let step = Duration::from_millis(50);

@@ -16,7 +16,8 @@ impl Download {
         let geometry = self.geometry;
         let taken = self.links.get_mut(&link).and_then(|state| {
             let chunk = state.chunks.iter_mut().find(|chunk| chunk.piece == span.piece)?;
-            let taken = chunk.receive(now, &geometry, span).then(|| (chunk.probe.take(), chunk.left));
+            let taken =
+                chunk.receive(now, &geometry, span).then(|| (chunk.probe.take(), chunk.left));
             // Not only wanted blocks show that the link is alive.
             state.alive = now;
             taken.inspect(|_| state.delivered(now, span.len))
@@ -35,7 +36,8 @@ impl Download {
         }
     }
 
-    /// Part of a block of the piece came: it is not late, and the link is alive. Optional; useful for slow links with large blocks.
+    /// Part of a block of the piece came: it is not late, and the link is alive. Optional; useful
+    /// for slow links with large blocks.
     pub fn data_arriving(&mut self, now: Duration, link: LinkKey, piece: PieceIndex) {
         if let Some(state) = self.links.get_mut(&link) {
             state.alive = state.alive.max(now);
@@ -45,7 +47,8 @@ impl Download {
         }
     }
 
-    /// Requests of the link wait at our own end, because of a limit: what it is to bring is not late meanwhile.
+    /// Requests of the link wait at our own end, because of a limit: what it is to bring is not
+    /// late meanwhile.
     pub fn held_back(&mut self, now: Duration, link: LinkKey) {
         if let Some(state) = self.links.get_mut(&link) {
             state.alive = state.alive.max(now);
@@ -53,15 +56,18 @@ impl Download {
         }
     }
 
-    /// The first block of a piece begins to come: it is not worth asking elsewhere any more. Optional.
+    /// The first block of a piece begins to come: it is not worth asking elsewhere any more.
+    /// Optional.
     pub fn piece_arriving(&mut self, link: LinkKey, piece: PieceIndex) {
-        let chunks = self.links.get_mut(&link).map(|state| state.chunks.as_mut_slice()).unwrap_or_default();
+        let chunks =
+            self.links.get_mut(&link).map(|state| state.chunks.as_mut_slice()).unwrap_or_default();
         if let Some(chunk) = chunks.iter_mut().find(|chunk| chunk.piece == piece) {
             chunk.arriving = true;
         }
     }
 
-    /// The peer will not serve a block (BEP 6). The whole chunk is given up: the engine need not handle its other rejects.
+    /// The peer will not serve a block (BEP 6). The whole chunk is given up: the engine need not
+    /// handle its other rejects.
     pub fn block_rejected(&mut self, now: Duration, link: LinkKey, span: Span) {
         self.now = self.now.max(now);
         let Some(state) = self.links.get_mut(&link) else { return };
@@ -88,11 +94,17 @@ impl Download {
             self.actions.push_back(Action::Complete);
         }
         self.links.values_mut().for_each(|state| _ = state.avoid.remove(&piece.get()));
-        let links: Vec<LinkKey> = self.links.iter().filter(|(_, state)| state.interested).map(|(&link, _)| link).collect();
+        let links: Vec<LinkKey> = self
+            .links
+            .iter()
+            .filter(|(_, state)| state.interested)
+            .map(|(&link, _)| link)
+            .collect();
         links.into_iter().for_each(|link| self.update_interest(link));
     }
 
-    /// The link's chunk has the wrong hash: the piece is missing again, and is asked of another link if one has it.
+    /// The link's chunk has the wrong hash: the piece is missing again, and is asked of another
+    /// link if one has it.
     pub fn corrupt(&mut self, now: Duration, piece: PieceIndex, link: LinkKey) {
         self.now = self.now.max(now);
         if !self.end_verifying(piece, Some(link)) {
@@ -110,7 +122,8 @@ impl Download {
         }
     }
 
-    /// The chunk could not be written; the piece is missing again. The engine pauses or fails the download.
+    /// The chunk could not be written; the piece is missing again. The engine pauses or fails the
+    /// download.
     pub fn write_failed(&mut self, piece: PieceIndex) {
         if self.end_verifying(piece, None) {
             self.totals.wasted += u64::from(self.geometry.len_of(piece));
@@ -121,7 +134,11 @@ impl Download {
     /// Nothing will be heard of the chunks that are being verified: their pieces are missing again.
     pub fn checks_failed(&mut self) {
         let verifying = self.active.iter().filter(|(_, active)| active.verifying.is_some());
-        verifying.map(|(&piece, _)| piece).collect::<Vec<_>>().into_iter().for_each(|piece| self.write_failed(piece));
+        verifying
+            .map(|(&piece, _)| piece)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|piece| self.write_failed(piece));
     }
 
     /// A link's chunk is whole: other copies of the piece are no longer needed.

@@ -1,6 +1,7 @@
 //! One piece being fetched over one link.
 //!
-//! **Invariant:** `left` is the number of bytes whose blocks were not received; blocks below `next` were asked for.
+//! **Invariant:** `left` is the number of bytes whose blocks were not received; blocks below `next`
+//! were asked for.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use super::super::window::Window;
 use crate::types::limits::BLOCK_LEN;
 use crate::types::{Geometry, PieceIndex, Span};
 
-/// A block is not to take longer than this at the link's rate: haves wait behind it, and a time-out sees only whole blocks.
+/// A block is not to take longer than this at the link's rate: haves wait behind it, and a time-out
+/// sees only whole blocks.
 const BLOCK_TIME_MAX: f64 = 0.1;
 /// Bytes in a block while the link's rate is unknown: in time even at 64 KiB a second.
 const BLOCK_LEN_FIRST: u32 = 64 << 10;
@@ -52,7 +54,12 @@ impl Chunk {
     /// A worker took it: cut it into blocks.
     pub(super) fn start(&mut self, now: Duration, geometry: &Geometry, block_len: u32) {
         let count = geometry.blocks(self.piece, block_len).len() as u32;
-        self.blocks = Some(Blocks { len: block_len, count, next: 0, received: vec![0; count.div_ceil(64) as usize] });
+        self.blocks = Some(Blocks {
+            len: block_len,
+            count,
+            next: 0,
+            received: vec![0; count.div_ceil(64) as usize],
+        });
         self.progress = now;
     }
 
@@ -66,7 +73,8 @@ impl Chunk {
 
     /// Blocks asked for and not received.
     pub(super) fn outstanding(&self) -> u32 {
-        let received = |blocks: &Blocks| blocks.received.iter().map(|word| word.count_ones()).sum::<u32>();
+        let received =
+            |blocks: &Blocks| blocks.received.iter().map(|word| word.count_ones()).sum::<u32>();
         self.blocks.as_ref().map_or(0, |blocks| blocks.next - received(blocks))
     }
 
@@ -86,11 +94,15 @@ impl Chunk {
 
     /// Tells whether the block was asked for and has not come.
     pub(super) fn awaits(&self, geometry: &Geometry, span: Span) -> bool {
-        let Some(blocks) = self.blocks.as_ref().filter(|_| span.piece == self.piece) else { return false };
+        let Some(blocks) = self.blocks.as_ref().filter(|_| span.piece == self.piece) else {
+            return false;
+        };
         let index = span.begin / blocks.len;
         let rest = geometry.len_of(self.piece).saturating_sub(span.begin);
         let whole = span.begin.is_multiple_of(blocks.len) && span.len == blocks.len.min(rest);
-        whole && index < blocks.next && blocks.received[index as usize / 64] & (1 << (index % 64)) == 0
+        whole
+            && index < blocks.next
+            && blocks.received[index as usize / 64] & (1 << (index % 64)) == 0
     }
 
     /// Bytes received so far.
@@ -99,9 +111,12 @@ impl Chunk {
     }
 }
 
-/// Bytes in a block for a link: as much as it brings in a tenth of a second, within what both ends allow.
+/// Bytes in a block for a link: as much as it brings in a tenth of a second, within what both ends
+/// allow.
 pub(super) fn block_len(window: &Window, max: u32) -> u32 {
-    let wish = window.rate().map_or(BLOCK_LEN_FIRST, |rate| (rate * BLOCK_TIME_MAX).min(f64::from(u32::MAX)) as u32);
+    let wish = window
+        .rate()
+        .map_or(BLOCK_LEN_FIRST, |rate| (rate * BLOCK_TIME_MAX).min(f64::from(u32::MAX)) as u32);
     let len = wish.min(max).max(BLOCK_LEN);
     // A power of two divides every piece but the last.
     1 << len.ilog2()

@@ -6,15 +6,19 @@ use super::link::{AVOID_TIME, Link};
 use super::{Download, LinkKey};
 use crate::types::PieceIndex;
 
-/// Silence of a link after which its chunks are asked for elsewhere; a block is made to take a tenth of a second.
+/// Silence of a link after which its chunks are asked for elsewhere; a block is made to take a
+/// tenth of a second.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// A chunk of which nothing comes while the link brings others is waited for longer: it may stand far back in a queue.
+/// A chunk of which nothing comes while the link brings others is waited for longer: it may stand
+/// far back in a queue.
 const CHUNK_SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How long a peer has nothing we lack before it is told so: telling sooner costs the slot that is wanted a moment later.
+/// How long a peer has nothing we lack before it is told so: telling sooner costs the slot that is
+/// wanted a moment later.
 const DULL_TIME: Duration = Duration::from_secs(5);
 
 impl Download {
-    /// Finds what was promised and does not come, and gives it up. Call a few times a second, then `next_job`.
+    /// Finds what was promised and does not come, and gives it up. Call a few times a second, then
+    /// `next_job`.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
         let links: Vec<LinkKey> = self.links.keys().copied().collect();
@@ -47,9 +51,14 @@ fn late_chunks(now: Duration, link: &Link) -> Vec<PieceIndex> {
     let silent = now.saturating_sub(link.alive);
     let late = |progress: Duration, started: bool| {
         let waited = now.saturating_sub(progress);
-        let all_silent = started && waited >= SILENCE_MAX.max(block) && silent >= SILENCE_MAX.max(block);
+        let all_silent =
+            started && waited >= SILENCE_MAX.max(block) && silent >= SILENCE_MAX.max(block);
         // A job that no worker took for so long is lost, too.
         all_silent || waited >= CHUNK_SILENCE_MAX.max(block)
     };
-    link.chunks.iter().filter(|chunk| late(chunk.progress, chunk.is_started())).map(|chunk| chunk.piece).collect()
+    link.chunks
+        .iter()
+        .filter(|chunk| late(chunk.progress, chunk.is_started()))
+        .map(|chunk| chunk.piece)
+        .collect()
 }

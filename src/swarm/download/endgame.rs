@@ -1,8 +1,9 @@
-//! The last pieces: asked for twice where a slow or silent link holds up the end, and hardly anywhere else.
+//! The last pieces: asked for twice where a slow or silent link holds up the end, and hardly
+//! anywhere else.
 //!
-//! The rule compares two estimates: when the piece will come from where it was asked, and when it would come from the link that
-//! has room now. Only a gain of half the time is worth a duplicate, and all duplicates together are bounded, except where a
-//! link has gone silent.
+//! The rule compares two estimates: when the piece will come from where it was asked, and when it
+//! would come from the link that has room now. Only a gain of half the time is worth a duplicate,
+//! and all duplicates together are bounded, except where a link has gone silent.
 
 use std::time::Duration;
 
@@ -29,19 +30,30 @@ impl Download {
 
     /// Chooses a piece to ask this link for as well: the one that would otherwise come last.
     pub(super) fn duplicate_for(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
-        let worth = |(&piece, active): (&PieceIndex, &Active)| Some((self.gain(now, link, piece, active)?, piece));
+        let worth = |(&piece, active): (&PieceIndex, &Active)| {
+            Some((self.gain(now, link, piece, active)?, piece))
+        };
         let (_, piece) = self.active.iter().filter_map(worth).max_by(|a, b| a.0.total_cmp(&b.0))?;
         self.duplicated += u64::from(self.geometry.len_of(piece));
         Some(piece)
     }
 
     /// Seconds that a second copy over `link` would save; none if it is not worth its bytes.
-    fn gain(&self, now: Duration, link: LinkKey, piece: PieceIndex, active: &Active) -> Option<f64> {
+    fn gain(
+        &self,
+        now: Duration,
+        link: LinkKey,
+        piece: PieceIndex,
+        active: &Active,
+    ) -> Option<f64> {
         let mine = self.links.get(&link)?;
         let other = *active.copies.first().filter(|_| active.copies.len() < COPIES_MAX)?;
         let theirs = self.links.get(&other)?;
         let chunk = theirs.chunks.iter().find(|chunk| chunk.piece == piece)?;
-        if other == link || mine.avoid.contains_key(&piece.get()) || !self.picker.offers(link, piece.get()) {
+        if other == link
+            || mine.avoid.contains_key(&piece.get())
+            || !self.picker.offers(link, piece.get())
+        {
             return None;
         }
         let silent = now.saturating_sub(chunk.progress.max(theirs.alive));
@@ -49,7 +61,8 @@ impl Download {
             return Some(f64::MAX);
         }
         let cost = u64::from(self.geometry.len_of(piece));
-        let bound = (self.geometry.len() / DUPLICATES_PART).max(DUPLICATES_MIN * u64::from(self.geometry.piece_len()));
+        let bound = (self.geometry.len() / DUPLICATES_PART)
+            .max(DUPLICATES_MIN * u64::from(self.geometry.piece_len()));
         if self.duplicated + cost > bound {
             return None;
         }

@@ -10,16 +10,17 @@ use crate::types::{PieceIndex, Span};
 
 /// A piece is not taken from one link to another sooner than it could have come, in seconds.
 const TAKE_OVER_MIN: f64 = 0.05;
-/// How many times as long it must take there as here, and how many seconds more: what is on its way already when it is taken back was sent in
-/// vain, and word of that waits behind what we send.
+/// How many times as long it must take there as here, and how many seconds more: what is on its way
+/// already when it is taken back was sent in vain, and word of that waits behind what we send.
 const TAKE_OVER_GAIN: f64 = 1.5;
 const TAKE_OVER_GAIN_MIN: f64 = 0.25;
-/// How often it is looked for a link that does nothing whether it could take a piece over: it means looking at all that are under way.
+/// How often it is looked for a link that does nothing whether it could take a piece over: it means
+/// looking at all that are under way.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Download {
-    /// Chooses the next piece and link: the link with the emptiest window, and the rarest piece that it can give. Call after
-    /// every event, until it is `None` or the jobs queue is full.
+    /// Chooses the next piece and link: the link with the emptiest window, and the rarest piece
+    /// that it can give. Call after every event, until it is `None` or the jobs queue is full.
     pub fn next_job(&mut self, now: Duration) -> Option<ChunkJob> {
         self.now = self.now.max(now);
         if self.paused || self.held || !self.has_room() {
@@ -36,46 +37,62 @@ impl Download {
         None
     }
 
-    /// Begins a job: the blocks to ask `job.link` for now; `None` if the job was overtaken by events and is to be dropped.
+    /// Begins a job: the blocks to ask `job.link` for now; `None` if the job was overtaken by
+    /// events and is to be dropped.
     ///
     /// Where the peer's `requests_max` held back blocks of an earlier chunk, those may come first.
     pub fn start(&mut self, now: Duration, job: &ChunkJob) -> Option<Vec<Span>> {
         self.now = self.now.max(now);
         let state = self.links.get_mut(&job.link)?;
         let len = state.block_len(&self.options);
-        let fresh = |chunk: &&mut Chunk| chunk.piece == job.piece && chunk.token == job.token && !chunk.is_started();
+        let fresh = |chunk: &&mut Chunk| {
+            chunk.piece == job.piece && chunk.token == job.token && !chunk.is_started()
+        };
         state.chunks.iter_mut().find(fresh)?.start(now, &self.geometry, len);
         let spans = state.requests(now, &self.geometry);
         self.settle(job.piece);
         Some(spans)
     }
 
-    /// Further blocks to ask the link for, when `requests_max` held some back at `start`. Call after each block.
+    /// Further blocks to ask the link for, when `requests_max` held some back at `start`. Call
+    /// after each block.
     pub fn more_requests(&mut self, now: Duration, link: LinkKey) -> Vec<Span> {
         self.now = self.now.max(now);
-        self.links.get_mut(&link).map(|state| state.requests(now, &self.geometry)).unwrap_or_default()
+        self.links
+            .get_mut(&link)
+            .map(|state| state.requests(now, &self.geometry))
+            .unwrap_or_default()
     }
 
     /// Tells whether one more buffer fits into the bound; the first always does.
     fn has_room(&self) -> bool {
-        self.reserved == 0 || self.reserved + u64::from(self.geometry.piece_len()) <= self.options.window_sum_max
+        self.reserved == 0
+            || self.reserved + u64::from(self.geometry.piece_len()) <= self.options.window_sum_max
     }
 
-    /// The links that may be asked for something: whether it was silent lately, load, a random number, key.
+    /// The links that may be asked for something: whether it was silent lately, load, a random
+    /// number, key.
     fn ready_links(&mut self, now: Duration) -> Vec<(bool, u64, u32, LinkKey)> {
         let ending = self.is_endgame();
         let mut ready = Vec::new();
         for (&link, state) in &self.links {
-            let idle = state.chunks.is_empty() && state.look_at <= now && self.picker.lacking(link) > 0;
+            let idle =
+                state.chunks.is_empty() && state.look_at <= now && self.picker.lacking(link) > 0;
             let useful = self.picker.wanted(link) > 0 || ending || idle;
             if useful && state.has_room(now, &self.geometry, &self.options) {
-                ready.push((state.snubbed, state.load(&self.geometry, &self.options), self.rng.random(), link));
+                ready.push((
+                    state.snubbed,
+                    state.load(&self.geometry, &self.options),
+                    self.rng.random(),
+                    link,
+                ));
             }
         }
         ready
     }
 
-    /// Chooses a piece for the link: what it suggested, else the rarest, else at the very end one that another link is slow with.
+    /// Chooses a piece for the link: what it suggested, else the rarest, else at the very end one
+    /// that another link is slow with.
     fn choose(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
         if self.is_endgame() {
             return self.duplicate_for(now, link);
@@ -87,7 +104,10 @@ impl Download {
         let avoid = &links.get(&link)?.avoid;
         let others_can = |picker: &super::Picker, piece| {
             let can = |(&other, state): (&LinkKey, &super::Link)| {
-                other != link && state.unchoked && !state.avoid.contains_key(&piece) && picker.offers(other, piece)
+                other != link
+                    && state.unchoked
+                    && !state.avoid.contains_key(&piece)
+                    && picker.offers(other, piece)
             };
             links.iter().any(can)
         };
@@ -101,25 +121,36 @@ impl Download {
         }
     }
 
-    /// Takes a piece back that waits in the queue of a busier link, to ask it of this one, which would do nothing else.
+    /// Takes a piece back that waits in the queue of a busier link, to ask it of this one, which
+    /// would do nothing else.
     ///
-    /// Of which nothing has come yet, and which was asked for as long ago as it would take here: what moves once does not move back at once.
+    /// Of which nothing has come yet, and which was asked for as long ago as it would take here:
+    /// what moves once does not move back at once.
     fn take_over(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
-        let mine = self.links.get_mut(&link).filter(|mine| mine.chunks.is_empty() && !mine.snubbed)?;
+        let mine =
+            self.links.get_mut(&link).filter(|mine| mine.chunks.is_empty() && !mine.snubbed)?;
         mine.look_at = now + LOOK_EVERY;
         let mine = self.links.get(&link)?;
         let here = mine.time_for(self.geometry.piece_len().into())?.max(TAKE_OVER_MIN);
         let gain = |(&piece, active): (&PieceIndex, &Active)| {
             let [other] = active.copies[..] else { return None };
-            let theirs = self.links.get(&other).filter(|_| active.verifying.is_none() && other != link)?;
+            let theirs =
+                self.links.get(&other).filter(|_| active.verifying.is_none() && other != link)?;
             let chunk = theirs.chunks.iter().find(|chunk| chunk.piece == piece)?;
             let waited = now.saturating_sub(chunk.progress).as_secs_f64();
-            let untouched = chunk.is_started() && !chunk.arriving && chunk.received(&self.geometry) == 0 && waited >= here;
+            let untouched = chunk.is_started()
+                && !chunk.arriving
+                && chunk.received(&self.geometry) == 0
+                && waited >= here;
             let left = theirs.time_left(piece)? - waited;
-            let may = untouched && self.picker.offers(link, piece.get()) && !mine.avoid.contains_key(&piece.get());
-            (may && left > TAKE_OVER_GAIN * here + TAKE_OVER_GAIN_MIN).then_some((left, other, piece))
+            let may = untouched
+                && self.picker.offers(link, piece.get())
+                && !mine.avoid.contains_key(&piece.get());
+            (may && left > TAKE_OVER_GAIN * here + TAKE_OVER_GAIN_MIN)
+                .then_some((left, other, piece))
         };
-        let (_, other, piece) = self.active.iter().filter_map(gain).max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let (_, other, piece) =
+            self.active.iter().filter_map(gain).max_by(|a, b| a.0.total_cmp(&b.0))?;
         self.drop_chunk(other, piece, true);
         Some(piece)
     }
@@ -129,7 +160,10 @@ impl Download {
         let state = self.links.get_mut(&link)?;
         while let Some(piece) = state.suggestions.pop_front() {
             let avoided = state.avoid.contains_key(&piece.get());
-            if !avoided && self.picker.state(piece.get()) == State::Missing && self.picker.offers(link, piece.get()) {
+            if !avoided
+                && self.picker.state(piece.get()) == State::Missing
+                && self.picker.offers(link, piece.get())
+            {
                 return Some(piece);
             }
         }

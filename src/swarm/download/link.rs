@@ -14,10 +14,12 @@ use crate::types::{Geometry, PieceIndex, Span};
 const SUGGESTIONS_MAX: usize = 64;
 /// Time over which the shown rate is averaged.
 const RATE_FADE: Duration = Duration::from_secs(3);
-/// How long a link is left alone after its first reject while it serves us; doubles with each further one.
+/// How long a link is left alone after its first reject while it serves us; doubles with each
+/// further one.
 const REJECT_PAUSE: Duration = Duration::from_millis(50);
-/// Time for which requests run ahead on a link that is fast at least: if the system lets either end wait for its processor for some
-/// milliseconds, the link does not stand still. Beyond 131 MB/s that is more than two pieces.
+/// Time for which requests run ahead on a link that is fast at least: if the system lets either end
+/// wait for its processor for some milliseconds, the link does not stand still. Beyond 131 MB/s
+/// that is more than two pieces.
 const AHEAD_MIN: f64 = 0.008;
 /// Most doublings of the pause: 6.4 s.
 const REJECT_DOUBLINGS_MAX: u32 = 7;
@@ -42,7 +44,8 @@ pub(super) struct Link {
     pub(super) in_flight: u64,
     pub(super) received: u64,
     pub(super) suggestions: VecDeque<PieceIndex>,
-    /// Pieces to ask elsewhere, if anybody else has them; from the time noted also here if nobody does.
+    /// Pieces to ask elsewhere, if anybody else has them; from the time noted also here if nobody
+    /// does.
     pub(super) avoid: BTreeMap<u32, Duration>,
     pub(super) strikes: u32,
     rejects: u32,
@@ -83,9 +86,10 @@ impl Link {
 
     /// Bytes that may be in flight.
     ///
-    /// On a slow link the next piece is asked for when the last block of the one before is on its way, and no sooner: what
-    /// waits in a slow peer's queue could have been had elsewhere, and rarity changes meanwhile. (Of 32 leechers at 5 MB/s
-    /// in the simulator the last was complete after 1.18 times the bound with two whole pieces in flight, and 1.15 so.)
+    /// On a slow link the next piece is asked for when the last block of the one before is on its
+    /// way, and no sooner: what waits in a slow peer's queue could have been had elsewhere, and
+    /// rarity changes meanwhile. (Of 32 leechers at 5 MB/s in the simulator the last was complete
+    /// after 1.18 times the bound with two whole pieces in flight, and 1.15 so.)
     pub(super) fn target(&self, geometry: &Geometry, options: &Options) -> u64 {
         let piece = u64::from(geometry.piece_len());
         if self.snubbed {
@@ -94,7 +98,9 @@ impl Link {
         let min = piece * u64::from(options.window_pieces_min.max(1));
         let ahead = u64::from(self.block_len(options)) + self.window.target(0, u64::MAX);
         let min = match self.window.rate() {
-            Some(rate) => min.min(piece + ahead).max(options.window_max.min((rate * AHEAD_MIN) as u64)),
+            Some(rate) => {
+                min.min(piece + ahead).max(options.window_max.min((rate * AHEAD_MIN) as u64))
+            }
             None => min,
         };
         self.window.target(min, options.window_max.max(min))
@@ -108,7 +114,8 @@ impl Link {
     /// Tells whether one more piece may be asked for; the first always may.
     pub(super) fn has_room(&self, now: Duration, geometry: &Geometry, options: &Options) -> bool {
         let piece = u64::from(geometry.piece_len());
-        let fits = self.chunks.is_empty() || self.in_flight + piece <= self.target(geometry, options);
+        let fits =
+            self.chunks.is_empty() || self.in_flight + piece <= self.target(geometry, options);
         self.unchoked && fits && self.resume_at <= now
     }
 
@@ -117,13 +124,18 @@ impl Link {
         (self.in_flight << 16) / self.target(geometry, options).max(1)
     }
 
-    /// Seconds until `bytes` more would have come, behind what was asked for already; none if nothing was measured.
+    /// Seconds until `bytes` more would have come, behind what was asked for already; none if
+    /// nothing was measured.
     pub(super) fn time_for(&self, bytes: u64) -> Option<f64> {
         let rate = self.window.rate().filter(|&rate| rate > 0.0)?;
-        Some((self.in_flight + bytes) as f64 / rate + self.window.delay().unwrap_or_default().as_secs_f64())
+        Some(
+            (self.in_flight + bytes) as f64 / rate
+                + self.window.delay().unwrap_or_default().as_secs_f64(),
+        )
     }
 
-    /// Seconds until the link's chunk of the piece will have come, with all that was asked for before it.
+    /// Seconds until the link's chunk of the piece will have come, with all that was asked for
+    /// before it.
     pub(super) fn time_left(&self, piece: PieceIndex) -> Option<f64> {
         let place = self.chunks.iter().position(|chunk| chunk.piece == piece)?;
         let bytes: u64 = self.chunks[..=place].iter().map(|chunk| u64::from(chunk.left)).sum();
@@ -182,7 +194,8 @@ impl Link {
         self.rejects = 0;
     }
 
-    /// Notes a reject while the peer serves us: such a link is asked ever less often, so that it cannot keep us busy.
+    /// Notes a reject while the peer serves us: such a link is asked ever less often, so that it
+    /// cannot keep us busy.
     pub(super) fn rejected(&mut self, now: Duration) {
         self.resume_at = now + REJECT_PAUSE * (1 << self.rejects.min(REJECT_DOUBLINGS_MAX));
         self.rejects += 1;

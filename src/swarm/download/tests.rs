@@ -32,7 +32,10 @@ impl Scene {
 
     fn join(&mut self, link: u64, peer: &str, traits: LinkTraits) {
         let mut field = Bitfield::empty(self.geometry.piece_count());
-        peer.bytes().zip(self.geometry.indexes()).filter(|(c, _)| *c == b'x').for_each(|(_, piece)| _ = field.insert(piece));
+        peer.bytes()
+            .zip(self.geometry.indexes())
+            .filter(|(c, _)| *c == b'x')
+            .for_each(|(_, piece)| _ = field.insert(piece));
         self.download.join(self.now, LinkKey(link), traits);
         self.download.peer_bitfield(LinkKey(link), field);
         self.download.unchoked(self.now, LinkKey(link));
@@ -62,7 +65,9 @@ impl Scene {
     }
 
     fn actions(&mut self) -> Vec<Action> {
-        std::iter::from_fn(|| self.download.poll_action()).filter(|action| !matches!(action, Action::Interested(..))).collect()
+        std::iter::from_fn(|| self.download.poll_action())
+            .filter(|action| !matches!(action, Action::Interested(..)))
+            .collect()
     }
 }
 
@@ -76,19 +81,25 @@ fn a_file_comes_whole() {
         assert!(!jobs.is_empty() && jobs.len() <= 2, "two pieces are in flight at first");
         scene.receive(&spans);
         had += jobs.len();
-        jobs.iter().for_each(|&(_, piece)| scene.download.verified(scene.now, scene.piece(u64::from(piece)), LinkKey(0)));
+        jobs.iter().for_each(|&(_, piece)| {
+            scene.download.verified(scene.now, scene.piece(u64::from(piece)), LinkKey(0))
+        });
     }
     assert_eq!(had, 5);
     let actions: Vec<Action> = std::iter::from_fn(|| scene.download.poll_action()).collect();
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Have(_))).count(), 5);
-    assert!(actions.contains(&Action::Complete) && actions.contains(&Action::Interested(LinkKey(0), false)));
+    assert!(
+        actions.contains(&Action::Complete)
+            && actions.contains(&Action::Interested(LinkKey(0), false))
+    );
 }
 
 #[test]
 fn an_empty_file_and_a_complete_one_say_so() {
     for len in [0, 1] {
         let geometry = Geometry::new(len, PIECE).unwrap();
-        let mut download = Download::new(geometry, Bitfield::full(geometry.piece_count()), Options::default(), 1);
+        let mut download =
+            Download::new(geometry, Bitfield::full(geometry.piece_count()), Options::default(), 1);
         assert_eq!(download.poll_action(), Some(Action::Complete));
         assert!(download.is_complete() && download.next_job(SECOND).is_none());
         download.check_invariants();
@@ -110,8 +121,14 @@ fn a_suggestion_goes_before_rarity() {
     scene.download.suggested(LinkKey(1), scene.piece(7));
     let (jobs, _) = scene.jobs();
     assert!(jobs.contains(&(1, 3)), "{jobs:?}");
-    assert_eq!(scene.download.peer_pieces(LinkKey(1)).iter_ones().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
-    assert!(scene.download.peer_pieces(LinkKey(0)).is_full() && scene.download.peer_pieces(LinkKey(9)).is_empty());
+    assert_eq!(
+        scene.download.peer_pieces(LinkKey(1)).iter_ones().collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4, 5, 6]
+    );
+    assert!(
+        scene.download.peer_pieces(LinkKey(0)).is_full()
+            && scene.download.peer_pieces(LinkKey(9)).is_empty()
+    );
     assert!(!jobs.contains(&(1, 7)), "it has not got it: {jobs:?}");
 }
 
@@ -210,7 +227,11 @@ fn an_overtaken_job_is_dropped() {
     scene.download.unchoked(scene.now, LinkKey(0));
     let again: Vec<ChunkJob> = std::iter::from_fn(|| scene.download.next_job(scene.now)).collect();
     assert_eq!(again.len(), 2);
-    assert_eq!(scene.download.start(scene.now, &job), None, "the same piece and link, but another job");
+    assert_eq!(
+        scene.download.start(scene.now, &job),
+        None,
+        "the same piece and link, but another job"
+    );
     assert!(scene.download.start(scene.now, &again[0]).is_some());
 }
 
@@ -225,12 +246,17 @@ fn requests_are_held_back_for_a_peer_that_keeps_few() {
     scene.receive(&spans[1..2]);
     let more = scene.download.more_requests(scene.now, LinkKey(1));
     assert_eq!(more.len(), 1);
-    assert_eq!(scene.download.block_received(scene.now, LinkKey(1), spans[1].1), BlockFate::Unwanted, "it came already");
+    assert_eq!(
+        scene.download.block_received(scene.now, LinkKey(1), spans[1].1),
+        BlockFate::Unwanted,
+        "it came already"
+    );
     scene.receive(&[spans[0], spans[2]]);
     assert_eq!(scene.download.block_received(scene.now, LinkKey(1), more[0]), BlockFate::Completed);
 }
 
-/// A silent link loses its pieces after ten seconds, gets one at a time after that, and only when nobody better has room.
+/// A silent link loses its pieces after ten seconds, gets one at a time after that, and only when
+/// nobody better has room.
 #[test]
 fn silence_is_not_waited_for() {
     let mut scene = Scene::new(&["xxxx"]);
@@ -263,7 +289,8 @@ fn rejects_do_not_make_a_busy_loop() {
     assert!((5..40).contains(&rejects), "{rejects} in 30 s");
 }
 
-/// At the end a piece stuck at a silent link is asked for elsewhere too; one that is coming along is not.
+/// At the end a piece stuck at a silent link is asked for elsewhere too; one that is coming along
+/// is not.
 #[test]
 fn the_endgame_duplicates_only_what_is_stuck() {
     let mut scene = Scene::new(&["x."]);
@@ -278,7 +305,11 @@ fn the_endgame_duplicates_only_what_is_stuck() {
     assert_eq!(jobs, [(1, 0)]);
     scene.actions();
     scene.receive(&spans);
-    assert_eq!(scene.actions(), [Action::Cancel(LinkKey(0), scene.piece(0))], "the slower copy is given up");
+    assert_eq!(
+        scene.actions(),
+        [Action::Cancel(LinkKey(0), scene.piece(0))],
+        "the slower copy is given up"
+    );
     scene.download.verified(scene.now, scene.piece(0), LinkKey(1));
     assert!(scene.download.is_complete());
 }
@@ -290,13 +321,17 @@ fn a_pause_stops_at_once_and_goes_on() {
     scene.actions();
     scene.download.paused(true);
     assert_eq!(scene.actions().len(), 2);
-    assert_eq!(scene.download.block_received(scene.now, LinkKey(0), spans[0].1), BlockFate::Unwanted);
+    assert_eq!(
+        scene.download.block_received(scene.now, LinkKey(0), spans[0].1),
+        BlockFate::Unwanted
+    );
     assert!(scene.jobs().0.is_empty());
     scene.download.paused(false);
     assert_eq!(scene.jobs().0.len(), 2);
 }
 
-/// Until the metainfo is there: the peer is told at once that we want pieces, so that it serves us by then.
+/// Until the metainfo is there: the peer is told at once that we want pieces, so that it serves us
+/// by then.
 #[test]
 fn a_held_download_says_what_it_wants_and_asks_for_nothing() {
     let mut scene = Scene::new(&["xxxx"]);

@@ -12,7 +12,8 @@ pub struct LinkKey(pub u64);
 /// What the two handshakes of a link settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkTraits {
-    /// Bytes in the largest block that the peer serves: 16 KiB for foreign clients, up to a piece for ours.
+    /// Bytes in the largest block that the peer serves: 16 KiB for foreign clients, up to a piece
+    /// for ours.
     pub block_len_max: u32,
     /// Requests that the peer keeps waiting (`reqq` of BEP 10).
     pub requests_max: u32,
@@ -60,7 +61,8 @@ pub enum BlockFate {
 /// Bounds and aims of one download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes of all chunk buffers together: queued, in flight and being verified. One chunk is always allowed.
+    /// Bytes of all chunk buffers together: queued, in flight and being verified. One chunk is
+    /// always allowed.
     pub window_sum_max: u64,
     /// Pieces kept in flight on a link at least, unless it was measured to be slow.
     pub window_pieces_min: u32,
@@ -126,6 +128,11 @@ pub struct LinkStats {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { window_sum_max: WINDOW_SUM_MAX as u64, window_pieces_min: 2, window_max: 16 << 20, block_len_max: BLOCK_LEN_MAX }
+        Self {
+            window_sum_max: WINDOW_SUM_MAX as u64,
+            window_pieces_min: 2,
+            window_max: 16 << 20,
+            block_len_max: BLOCK_LEN_MAX,
+        }
     }
 }

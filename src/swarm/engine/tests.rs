@@ -1,4 +1,5 @@
-//! Engines in one process over loopback: what a group of clients does, with the client's part played by [`harness::Station`].
+//! Engines in one process over loopback: what a group of clients does, with the client's part
+//! played by [`harness::Station`].
 
 mod basic;
 mod bounds;

@@ -1,6 +1,7 @@
 //! Verified pieces kept in memory for the whole-file hash.
 //!
-//! **Invariant:** all downloads together keep no more than [`KEPT_LEN_MAX`] bytes: what a [`Kept`] takes of the sum it gives back when dropped.
+//! **Invariant:** all downloads together keep no more than [`KEPT_LEN_MAX`] bytes: what a [`Kept`]
+//! takes of the sum it gives back when dropped.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -52,10 +53,14 @@ mod tests {
     #[test]
     fn all_together_keep_no_more_than_the_sum() {
         let (sum, buffers) = (Arc::<KeptSum>::default(), Arc::<Buffers>::default());
-        let mut kept: Vec<Kept> = std::iter::from_fn(|| Kept::new(&Arc::new(buffers.take(512 << 10)), &sum)).collect();
+        let mut kept: Vec<Kept> =
+            std::iter::from_fn(|| Kept::new(&Arc::new(buffers.take(512 << 10)), &sum)).collect();
         assert_eq!(kept.len(), 16);
         kept.pop();
-        assert!(Kept::new(&Arc::new(buffers.take(1 << 20)), &sum).is_none(), "half of that is free");
+        assert!(
+            Kept::new(&Arc::new(buffers.take(1 << 20)), &sum).is_none(),
+            "half of that is free"
+        );
         assert!(Kept::new(&Arc::new(buffers.take(512 << 10)), &sum).is_some());
         kept.clear();
         assert_eq!(sum.0.load(Ordering::Relaxed), 0);

@@ -27,12 +27,20 @@ impl World {
         let bytes: Vec<u8> = (0..LEN).map(|i| (i * 7 % 251) as u8).collect();
         let geometry = Geometry::new(LEN, 16 << 10).unwrap();
         let have = Bitfield::empty(geometry.piece_count());
-        Self { bytes, geometry, front: Front::default(), have, buffers: Arc::default(), sum: Arc::default() }
+        Self {
+            bytes,
+            geometry,
+            front: Front::default(),
+            have,
+            buffers: Arc::default(),
+            sum: Arc::default(),
+        }
     }
 
     fn piece(&self, number: u32) -> (PieceIndex, Buffer) {
         let piece = self.geometry.index(number.into()).unwrap();
-        let (start, len) = (self.geometry.offset(piece) as usize, self.geometry.len_of(piece) as usize);
+        let (start, len) =
+            (self.geometry.offset(piece) as usize, self.geometry.len_of(piece) as usize);
         let mut buffer = self.buffers.take(len);
         buffer.copy_from_slice(&self.bytes[start..start + len]);
         (piece, buffer)
@@ -72,7 +80,10 @@ impl World {
 
     /// What is kept of the piece that the front waits for, or can be read.
     fn bytes_of(&self, lent: &Lent) -> Vec<u8> {
-        assert!(lent.kept.is_some() || self.is_there(lent.piece), "what was not verified is in the digest");
+        assert!(
+            lent.kept.is_some() || self.is_there(lent.piece),
+            "what was not verified is in the digest"
+        );
         lent.kept.as_deref().map_or_else(|| self.piece(lent.piece).1.to_vec(), <[u8]>::to_vec)
     }
 
@@ -100,7 +111,8 @@ impl World {
 }
 
 proptest! {
-    /// In whatever order the pieces come, some of them wrong at first, and whenever the thread looks: the digest is that of the file.
+    /// In whatever order the pieces come, some of them wrong at first, and whenever the thread
+    /// looks: the digest is that of the file.
     #[test]
     fn the_digest_is_that_of_the_whole(
         order in Just((0..11).collect::<Vec<u32>>()).prop_shuffle(),
@@ -166,7 +178,10 @@ fn what_comes_while_somebody_has_the_turn_is_left_to_it() {
     let lent = world.front.lend_beside(first.piece, false).unwrap();
     assert!(world.front.leave(third).is_ok() && world.front.leave(second).is_ok());
     let other = world.front.begin();
-    assert!(left(&mut world.front, other).is_empty(), "another leaves them to the one that has the turn");
+    assert!(
+        left(&mut world.front, other).is_empty(),
+        "another leaves them to the one that has the turn"
+    );
     world.front.take_back(lent);
     assert_eq!(left(&mut world.front, id), [1, 2], "the first in the file first");
     assert_eq!(world.front.checkers, 0);
@@ -269,7 +284,8 @@ fn the_thread_goes_on_by_itself_where_workers_do_not() {
     let geometry = Geometry::new(1 << 30, 16 << 10).unwrap();
     let mut have = Bitfield::empty(geometry.piece_count());
     (0..BACKLOG_MAX).for_each(|number| _ = have.insert(geometry.index(number.into()).unwrap()));
-    let is_due = |front: &Front| front.due(&have, &geometry, true).is_some_and(|due| due <= Instant::now());
+    let is_due =
+        |front: &Front| front.due(&have, &geometry, true).is_some_and(|due| due <= Instant::now());
     assert!(is_due(&world.front), "much is there");
     world.front.begin();
     assert!(!is_due(&world.front), "somebody checks, and takes it along");

@@ -15,9 +15,11 @@ use crate::wire::peer::MetadataMessage;
 pub fn metainfo_fetch(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let piece_count = 1 + u64::from(input.u16()) % 4096;
-    let geometry = Geometry::new(piece_count * u64::from(limits::BLOCK_LEN), limits::BLOCK_LEN).expect("it has few pieces");
+    let geometry = Geometry::new(piece_count * u64::from(limits::BLOCK_LEN), limits::BLOCK_LEN)
+        .expect("it has few pieces");
     let hashes = geometry.indexes().map(|_| Sha1Digest::from_bytes([7; 20])).collect();
-    let metainfo = Metainfo::new("film.mp4".parse().expect("a file name"), geometry, hashes).expect("one hash a piece");
+    let metainfo = Metainfo::new("film.mp4".parse().expect("a file name"), geometry, hashes)
+        .expect("one hash a piece");
     let facts = FileFacts {
         info_hash: metainfo.info_hash(),
         name: metainfo.name().clone(),
@@ -28,8 +30,13 @@ pub fn metainfo_fetch(bytes: &[u8]) {
     };
     let dictionary = metainfo.to_bytes();
     assert_eq!(fetch::dictionary_len(&facts, geometry), dictionary.len());
-    let mut run =
-        FetchRun { fetch: MetainfoFetch::new(dictionary.len()), dictionary, facts, now: Duration::ZERO, asked: BTreeMap::new() };
+    let mut run = FetchRun {
+        fetch: MetainfoFetch::new(dictionary.len()),
+        dictionary,
+        facts,
+        now: Duration::ZERO,
+        asked: BTreeMap::new(),
+    };
     for _ in 0..STEPS_MAX {
         if input.is_over() || run.step(&mut input) {
             return;
@@ -58,7 +65,9 @@ impl FetchRun {
             5 => self.now += Duration::from_millis(u64::from(input.u16())),
             6 | 7 => {
                 for (link, part) in self.fetch.ask(self.now) {
-                    assert!(MetadataMessage::part_len(part, self.dictionary.len() as u64).is_some());
+                    assert!(
+                        MetadataMessage::part_len(part, self.dictionary.len() as u64).is_some()
+                    );
                     self.asked.insert((link, part), self.now);
                 }
             }
@@ -74,9 +83,16 @@ impl FetchRun {
             return false;
         }
         let at = usize::from(input.byte()) % self.asked.len();
-        let Some(((link, part), _)) = self.asked.iter().nth(at).map(|(key, since)| (*key, *since)) else { return false };
+        let Some(((link, part), _)) = self.asked.iter().nth(at).map(|(key, since)| (*key, *since))
+        else {
+            return false;
+        };
         self.asked.remove(&(link, part));
-        let bytes = self.dictionary.chunks(limits::METADATA_PART_LEN).nth(part as usize).unwrap_or_default();
+        let bytes = self
+            .dictionary
+            .chunks(limits::METADATA_PART_LEN)
+            .nth(part as usize)
+            .unwrap_or_default();
         let mut bytes = bytes.to_vec();
         match input.below(8) {
             0 => bytes[0] ^= 1,
@@ -87,7 +103,9 @@ impl FetchRun {
     }
 
     fn part(&mut self, link: LinkKey, part: u32, bytes: Vec<u8>) -> bool {
-        let Collected::Bytes(bytes) = self.fetch.part(self.now, link, part, bytes) else { return false };
+        let Collected::Bytes(bytes) = self.fetch.part(self.now, link, part, bytes) else {
+            return false;
+        };
         match fetch::check(&bytes, &self.facts) {
             Some(metainfo) => {
                 assert_eq!(metainfo.to_bytes(), self.dictionary);

@@ -1,4 +1,5 @@
-//! The fuzzer's end of a link: says what the input chooses, answers what it is asked well or badly, and checks what it hears.
+//! The fuzzer's end of a link: says what the input chooses, answers what it is asked well or badly,
+//! and checks what it hears.
 
 use std::collections::VecDeque;
 use std::io::{BufReader, Read as _, Write as _};
@@ -10,7 +11,9 @@ use crate::fuzzing::Input;
 use crate::types::{DeviceId, GroupId, Ticket, UserId, limits};
 use crate::wire::Wire;
 use crate::wire::frame::{read_message as read_frame_message, to_frame};
-use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerError, PeerId, PeerMessage, read_message};
+use crate::wire::peer::{
+    ExtendedHandshake, Handshake, MetadataMessage, PeerError, PeerId, PeerMessage, read_message,
+};
 
 /// Requests that a run waits for: each takes a moment.
 const WAITS_MAX: usize = 4;
@@ -29,7 +32,8 @@ pub(super) struct Peer {
     reader: BufReader<TcpStream>,
     file: File,
     device: DeviceId,
-    /// What the other end has said of what comes before any message: nothing, its ticket, its handshake.
+    /// What the other end has said of what comes before any message: nothing, its ticket, its
+    /// handshake.
     heard: u8,
     asked: VecDeque<Asked>,
     waits: usize,
@@ -41,10 +45,21 @@ impl Peer {
     /// Takes its end of a connection, and the file that is talked about.
     pub(super) fn new(ours: TcpStream, file: File) -> Self {
         let reader = BufReader::new(ours.try_clone().expect("there is room for a descriptor"));
-        Self { ours, reader, file, device: OWN, heard: 0, asked: VecDeque::new(), waits: 0, blocks: 0, requests: 0 }
+        Self {
+            ours,
+            reader,
+            file,
+            device: OWN,
+            heard: 0,
+            asked: VecDeque::new(),
+            waits: 0,
+            blocks: 0,
+            requests: 0,
+        }
     }
 
-    /// Does what the input says until it is over; returns how many blocks came, and how many requests.
+    /// Does what the input says until it is over; returns how many blocks came, and how many
+    /// requests.
     pub(super) fn run(mut self, input: &mut Input<'_>, number: u8) -> (usize, usize) {
         self.begin(input, number);
         for _ in 0..STEPS_MAX {
@@ -61,7 +76,8 @@ impl Peer {
     /// Shakes hands, well or badly.
     fn begin(&mut self, input: &mut Input<'_>, number: u8) {
         let how = input.byte();
-        // Each run has a device of its own: one that was banned for bad data would not be heard again.
+        // Each run has a device of its own: one that was banned for bad data would not be heard
+        // again.
         self.device = DeviceId::from_bytes([number; 32]);
         let mut opening = self.device.as_bytes().to_vec();
         opening.extend(to_frame(&match how & 3 {
@@ -69,7 +85,8 @@ impl Peer {
             1 => ticket(self.device, u64::from(input.byte())),
             _ => ticket(self.device, u64::MAX),
         }));
-        let handshake = Handshake::new(self.file.metainfo.info_hash(), PeerId::of_device(self.device));
+        let handshake =
+            Handshake::new(self.file.metainfo.info_hash(), PeerId::of_device(self.device));
         if how & 4 == 0 {
             opening.extend(handshake.encode());
         }
@@ -107,9 +124,17 @@ impl Peer {
             7 => PeerMessage::HaveAll,
             8 => PeerMessage::HaveNone,
             9 => PeerMessage::Suggest(number(input)),
-            10 => PeerMessage::Request { piece: number(input), begin: begin(input), len: begin(input) },
-            11 => PeerMessage::Cancel { piece: number(input), begin: begin(input), len: begin(input) },
-            12 => PeerMessage::Reject { piece: number(input), begin: begin(input), len: begin(input) },
+            10 => PeerMessage::Request {
+                piece: number(input),
+                begin: begin(input),
+                len: begin(input),
+            },
+            11 => {
+                PeerMessage::Cancel { piece: number(input), begin: begin(input), len: begin(input) }
+            }
+            12 => {
+                PeerMessage::Reject { piece: number(input), begin: begin(input), len: begin(input) }
+            }
             13 => self.metadata(input),
             14 => self.unasked_block(input),
             15 | 16 => return self.answer(input),
@@ -159,12 +184,17 @@ impl Peer {
         if !honest {
             dictionary[20] ^= 1;
         }
-        let bytes = dictionary.chunks(limits::METADATA_PART_LEN).nth(part as usize).unwrap_or_default().to_vec();
+        let bytes = dictionary
+            .chunks(limits::METADATA_PART_LEN)
+            .nth(part as usize)
+            .unwrap_or_default()
+            .to_vec();
         MetadataMessage::Data { part, total: dictionary.len() as u64, bytes }
     }
 
     fn unasked_block(&self, input: &mut Input<'_>) -> PeerMessage {
-        let (piece, begin, len) = (number(input), begin(input), begin(input).min(limits::BLOCK_LEN));
+        let (piece, begin, len) =
+            (number(input), begin(input), begin(input).min(limits::BLOCK_LEN));
         PeerMessage::Piece { piece, begin, data: vec![input.byte(); len as usize] }
     }
 
@@ -179,7 +209,11 @@ impl Peer {
                 PeerMessage::Extended { id: session::METADATA_ID, payload }
             }
             Some(Asked::Block { piece, begin, len }) => {
-                let mut data = self.file.block(piece, begin, len).expect("only blocks of the file are asked for").to_vec();
+                let mut data = self
+                    .file
+                    .block(piece, begin, len)
+                    .expect("only blocks of the file are asked for")
+                    .to_vec();
                 match how {
                     0 => data[0] ^= 1,
                     1 => return self.say(&PeerMessage::Reject { piece, begin, len }),
@@ -219,7 +253,8 @@ impl Peer {
         match self.heard {
             // A ticket comes before everything else, and only in answer to a good one.
             0 => {
-                let shown: Ticket = read_frame_message(&mut self.reader, limits::TRACKER_FRAME_LEN_MAX).ok()?;
+                let shown: Ticket =
+                    read_frame_message(&mut self.reader, limits::TRACKER_FRAME_LEN_MAX).ok()?;
                 assert_eq!(shown, ticket(OWN, u64::MAX));
             }
             1 => {
@@ -240,16 +275,25 @@ impl Peer {
             }
             Ok(PeerMessage::Piece { piece, begin, data }) => {
                 let right = self.file.block(piece, begin, data.len() as u32);
-                assert_eq!(right, Some(&data[..]), "block {begin} of piece {piece} is not what is in the file");
+                assert_eq!(
+                    right,
+                    Some(&data[..]),
+                    "block {begin} of piece {piece} is not what is in the file"
+                );
                 self.blocks += 1;
             }
-            Ok(PeerMessage::Extended { id: 3, payload }) => match MetadataMessage::decode(&payload).expect("it can be read") {
-                MetadataMessage::Request { part } => self.asked.push_back(Asked::Part { part }),
-                MetadataMessage::Data { part, bytes, .. } => {
-                    assert!(self.part(part, true) == MetadataMessage::Data { part, total: self.total(), bytes });
+            Ok(PeerMessage::Extended { id: 3, payload }) => {
+                match MetadataMessage::decode(&payload).expect("it can be read") {
+                    MetadataMessage::Request { part } => self.asked.push_back(Asked::Part { part }),
+                    MetadataMessage::Data { part, bytes, .. } => {
+                        assert!(
+                            self.part(part, true)
+                                == MetadataMessage::Data { part, total: self.total(), bytes }
+                        );
+                    }
+                    MetadataMessage::Reject { .. } | MetadataMessage::Unknown { .. } => {}
                 }
-                MetadataMessage::Reject { .. } | MetadataMessage::Unknown { .. } => {}
-            },
+            }
             Ok(PeerMessage::Unknown { id, .. }) => panic!("a client of ours sends message {id}"),
             Ok(_) => {}
             Err(PeerError::Wire(error)) => panic!("{error}"),

@@ -1,9 +1,11 @@
-//! The limit of what is received: requests that a download has chosen are held here until they may go.
+//! The limit of what is received: requests that a download has chosen are held here until they may
+//! go.
 //!
-//! **Invariant:** a request that is held counts as sent for the download, and is wanted from the link; it goes, or is taken back like any other. While
-//! it is held its chunk is not late.
+//! **Invariant:** a request that is held counts as sent for the download, and is wanted from the
+//! link; it goes, or is taken back like any other. While it is held its chunk is not late.
 //!
-//! The thread "posse-pace" sends what was held when its time has come, and has downloads choose more; it sleeps while nothing is held.
+//! The thread "posse-pace" sends what was held when its time has come, and has downloads choose
+//! more; it sleeps while nothing is held.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -101,7 +103,10 @@ impl DownloadPace {
                 link.ask_if_wanted(span);
                 hungry.insert(info_hash);
             }
-            for torrent in std::mem::take(&mut hungry).into_iter().filter_map(|info_hash| engine.torrent(info_hash)) {
+            for torrent in std::mem::take(&mut hungry)
+                .into_iter()
+                .filter_map(|info_hash| engine.torrent(info_hash))
+            {
                 torrent.drive(&mut torrent.state.lock());
             }
             let wait = |sleep| crossbeam_channel::after(sleep);
@@ -138,7 +143,11 @@ impl DownloadPace {
     }
 
     /// Takes what may go now; returns how long to sleep, or none if nothing is held.
-    fn take_ready(&self, held: &mut Held<Request>, ready: &mut Vec<(InfoHash, Request)>) -> Option<Duration> {
+    fn take_ready(
+        &self,
+        held: &mut Held<Request>,
+        ready: &mut Vec<(InfoHash, Request)>,
+    ) -> Option<Duration> {
         while ready.len() < BATCH {
             let now = self.epoch.elapsed();
             match held.next(now, Request::lives) {
@@ -155,7 +164,8 @@ impl DownloadPace {
 }
 
 impl Torrent {
-    /// Asks a link for blocks, or holds the requests until they may go. Called under the torrent's lock.
+    /// Asks a link for blocks, or holds the requests until they may go. Called under the torrent's
+    /// lock.
     pub(in crate::swarm) fn request(&self, link: &Arc<Link>, spans: &[Span]) {
         let pace = &self.engine.pace.download;
         link.want(spans);
@@ -189,7 +199,8 @@ impl Torrent {
     pub(in crate::swarm) fn note_held(&self, download: &mut Download, now: Duration) {
         let pace = &self.engine.pace.download;
         if pace.is_limited() {
-            let links: BTreeSet<_> = pace.held.lock().of(self.info_hash).map(|request| request.link.key).collect();
+            let links: BTreeSet<_> =
+                pace.held.lock().of(self.info_hash).map(|request| request.link.key).collect();
             links.into_iter().for_each(|link| download.held_back(now, link));
         }
     }

@@ -1,10 +1,12 @@
 //! Requests that are held back while what is received is limited.
 //!
-//! **Invariant:** a request goes when its download's own limit and that of all allow it; among downloads that always have one to send, the limit is
-//! divided evenly, and what one does not use goes to the others.
+//! **Invariant:** a request goes when its download's own limit and that of all allow it; among
+//! downloads that always have one to send, the limit is divided evenly, and what one does not use
+//! goes to the others.
 //!
-//! A download holds little more than goes in a moment ([`Held::has_room`]), so that it can still choose what to ask whom for when the time comes. Among
-//! the links of a download that choice is the download's: it asks the one that has least to bring.
+//! A download holds little more than goes in a moment ([`Held::has_room`]), so that it can still
+//! choose what to ask whom for when the time comes. Among the links of a download that choice is
+//! the download's: it asks the one that has least to bring.
 //!
 //! Pure: time is an argument; `T` is whatever a request is.
 
@@ -82,7 +84,12 @@ impl<T> Held<T> {
     }
 
     /// Limits one download, or not.
-    pub(in crate::swarm) fn set_limit(&mut self, now: Duration, flow: InfoHash, rate: Option<Rate>) {
+    pub(in crate::swarm) fn set_limit(
+        &mut self,
+        now: Duration,
+        flow: InfoHash,
+        rate: Option<Rate>,
+    ) {
         self.flows.entry(flow).or_insert_with(Flow::new).bucket.set_rate(now, rate);
         self.tidy(flow);
     }
@@ -100,8 +107,13 @@ impl<T> Held<T> {
         flow.bytes += len;
     }
 
-    /// Tells whether the download may choose something more to ask for. Requests that do not live any more are dropped.
-    pub(in crate::swarm) fn has_room(&mut self, flow: InfoHash, lives: impl Fn(&T) -> bool) -> bool {
+    /// Tells whether the download may choose something more to ask for. Requests that do not live
+    /// any more are dropped.
+    pub(in crate::swarm) fn has_room(
+        &mut self,
+        flow: InfoHash,
+        lives: impl Fn(&T) -> bool,
+    ) -> bool {
         let ahead = self.rate_of(flow).map_or(f64::INFINITY, |rate| rate.get() as f64 * AHEAD);
         let Some(flow) = self.flows.get_mut(&flow) else { return true };
         flow.drop_dead(&lives);
@@ -113,18 +125,23 @@ impl<T> Held<T> {
         self.flows.get(&flow).into_iter().flat_map(|flow| flow.waiting.iter().map(|(_, item)| item))
     }
 
-    /// Takes the next request that may go. Those that do not live any more are dropped, and cost nothing.
+    /// Takes the next request that may go. Those that do not live any more are dropped, and cost
+    /// nothing.
     pub(in crate::swarm) fn next(&mut self, now: Duration, lives: impl Fn(&T) -> bool) -> Next<T> {
         self.flows.values_mut().for_each(|flow| flow.drop_dead(&lives));
         self.flows.retain(|_, flow| !flow.waiting.is_empty() || flow.bucket.rate().is_some());
         let waiting = || self.flows.iter().filter(|(_, flow)| !flow.waiting.is_empty());
         let all = self.bucket.ready_at(now);
-        let Some(own) = waiting().map(|(_, flow)| flow.bucket.ready_at(now)).min() else { return Next::Nothing };
+        let Some(own) = waiting().map(|(_, flow)| flow.bucket.ready_at(now)).min() else {
+            return Next::Nothing;
+        };
         if own.max(all) > now {
             return Next::At(own.max(all));
         }
         let ready = waiting().filter(|(_, flow)| flow.bucket.ready_at(now) <= now);
-        let Some((tag, key)) = ready.map(|(key, _)| (self.fair.tag(*key), *key)).min() else { return Next::Nothing };
+        let Some((tag, key)) = ready.map(|(key, _)| (self.fair.tag(*key), *key)).min() else {
+            return Next::Nothing;
+        };
         let Some(flow) = self.flows.get_mut(&key) else { return Next::Nothing };
         let Some((len, item)) = flow.waiting.pop_front() else { return Next::Nothing };
         flow.bytes -= len;
@@ -137,7 +154,11 @@ impl<T> Held<T> {
 
     /// A download without a limit of its own and with nothing held is forgotten.
     fn tidy(&mut self, flow: InfoHash) {
-        if self.flows.get(&flow).is_some_and(|flow| flow.waiting.is_empty() && flow.bucket.rate().is_none()) {
+        if self
+            .flows
+            .get(&flow)
+            .is_some_and(|flow| flow.waiting.is_empty() && flow.bucket.rate().is_none())
+        {
             self.flows.remove(&flow);
         }
     }

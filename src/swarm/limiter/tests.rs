@@ -98,7 +98,8 @@ proptest! {
     }
 }
 
-/// Fetches with downloads whose links bring so much a second; returns the bytes that each was allowed to ask for.
+/// Fetches with downloads whose links bring so much a second; returns the bytes that each was
+/// allowed to ask for.
 fn fetch(limit: u64, capacity: &[u64], time: Duration) -> Vec<u64> {
     const BLOCK: u64 = 16 << 10;
     let mut held = Held::new(Some(rate(limit)));
@@ -157,7 +158,10 @@ fn a_download_keeps_to_its_own_limit_and_leaves_the_rest_to_others() {
     }
     let per_second = got.map(|bytes| bytes / 60);
     assert!((97_000..=103_000).contains(&per_second[0]), "{per_second:?}");
-    assert!(per_second[1..].iter().all(|rate| (440_000..=460_000).contains(rate)), "{per_second:?}");
+    assert!(
+        per_second[1..].iter().all(|rate| (440_000..=460_000).contains(rate)),
+        "{per_second:?}"
+    );
     // Without any limit what is held goes at once, and nothing is kept of it.
     held.set_rate(now, None);
     held.set_limit(now, file(0), None);
@@ -174,11 +178,14 @@ fn what_was_taken_back_costs_nothing_and_is_in_nobodys_way() {
     assert!(held.has_room(file(1), |_| false));
     assert_eq!(held.next(Duration::ZERO, |_| false), Next::Nothing);
     held.push(file(1), 1, 9);
-    let Next::At(at) = held.next(Duration::ZERO, |_| true) else { panic!("the one that went is to be paid for") };
+    let Next::At(at) = held.next(Duration::ZERO, |_| true) else {
+        panic!("the one that went is to be paid for")
+    };
     assert!(at > 50 * 1000 * MS && at < 53 * 1000 * MS, "{at:?}");
 }
 
-/// Links that always have a block of so many bytes to send, at a limit, for a time; what goes when to whom, and how long each block took.
+/// Links that always have a block of so many bytes to send, at a limit, for a time; what goes when
+/// to whom, and how long each block took.
 struct Serving {
     turns: Turns,
     now: Duration,
@@ -193,7 +200,14 @@ impl Serving {
     fn new(limit: u64) -> Self {
         let turns = Turns::new(Some(rate(limit)));
         let (sent, per_device) = (Vec::new(), BTreeMap::new());
-        Self { turns, now: Duration::ZERO, sent, per_device, longest: Duration::ZERO, silence: Duration::ZERO }
+        Self {
+            turns,
+            now: Duration::ZERO,
+            sent,
+            per_device,
+            longest: Duration::ZERO,
+            silence: Duration::ZERO,
+        }
     }
 
     /// `len` tells how long the next block of a device is, from how many it had.
@@ -202,10 +216,15 @@ impl Serving {
         let mut had = vec![0u64; devices as usize];
         let mut heard = vec![Duration::ZERO; devices as usize];
         for number in 0..devices {
-            tickets.insert(self.turns.join(device(number), len(number, 0)), (number, len(number, 0), None));
+            tickets.insert(
+                self.turns.join(device(number), len(number, 0)),
+                (number, len(number, 0), None),
+            );
         }
         while self.now < time {
-            let Some((ticket, at)) = self.turns.next(self.now) else { panic!("somebody always waits") };
+            let Some((ticket, at)) = self.turns.next(self.now) else {
+                panic!("somebody always waits")
+            };
             self.now = at;
             let (number, left, begun) = tickets[&ticket];
             if begun.is_none() {
@@ -218,7 +237,9 @@ impl Serving {
             assert!(bytes > 0 && bytes <= left);
             self.sent.push((self.now, bytes));
             *self.per_device.entry(number).or_default() += bytes;
-            self.silence = self.silence.max(self.now - std::mem::replace(&mut heard[number as usize], self.now));
+            self.silence = self
+                .silence
+                .max(self.now - std::mem::replace(&mut heard[number as usize], self.now));
             if bytes < left {
                 self.turns.again(ticket, left - bytes);
                 tickets.insert(ticket, (number, left - bytes, begun));
@@ -248,22 +269,38 @@ fn what_is_sent_stays_at_the_limit_and_everybody_gets_the_same() {
             }
             // Long enough for everybody to have had some turns.
             let time =
-                Duration::from_secs_f64((8 * u64::from(devices) * BLOCK) as f64 / limit as f64).max(Duration::from_secs(5));
+                Duration::from_secs_f64((8 * u64::from(devices) * BLOCK) as f64 / limit as f64)
+                    .max(Duration::from_secs(5));
             let served = Serving::new(limit).run(devices, |_, _| block, time);
             let what = format!("{limit} bytes a second, {devices} devices, blocks of {block}");
-            assert!((0.99..1.01).contains(&(served.rate() / limit as f64)), "{what}: {}", served.rate());
+            assert!(
+                (0.99..1.01).contains(&(served.rate() / limit as f64)),
+                "{what}: {}",
+                served.rate()
+            );
             let portion = (limit / 20).clamp(1 << 10, 256 << 10);
-            assert!(excess(&served.sent, limit) <= (limit / 10 + portion) as f64 + 2.0, "{what}: a burst");
+            assert!(
+                excess(&served.sent, limit) <= (limit / 10 + portion) as f64 + 2.0,
+                "{what}: a burst"
+            );
             let mean = served.per_device.values().sum::<u64>() / u64::from(devices);
             let least = *served.per_device.values().min().unwrap();
-            assert!(served.per_device.len() == devices as usize && least * 2 >= mean, "{what}: {least} of {mean}");
-            assert!(served.longest < Duration::from_secs(60), "{what}: a block took {:?}", served.longest);
+            assert!(
+                served.per_device.len() == devices as usize && least * 2 >= mean,
+                "{what}: {least} of {mean}"
+            );
+            assert!(
+                served.longest < Duration::from_secs(60),
+                "{what}: a block took {:?}",
+                served.longest
+            );
         }
     }
 }
 
-/// At the least limit, a link that was fast has a large block under way: no message takes the minute after which a link ends, and once blocks
-/// are small again nobody is left without a word for the ten seconds after which others are asked.
+/// At the least limit, a link that was fast has a large block under way: no message takes the
+/// minute after which a link ends, and once blocks are small again nobody is left without a word
+/// for the ten seconds after which others are asked.
 #[test]
 fn at_the_least_limit_no_message_takes_too_long() {
     let large_first = |_, had| if had == 0 { BLOCK } else { 16 << 10 };
@@ -286,12 +323,13 @@ fn who_takes_nothing_is_not_waited_for() {
     assert_eq!(turns.next(1500 * MS).map(|(next, _)| next), Some(other));
 }
 
-/// Eight leechers have half of a large block each when the limit is lowered to the least: all of it comes before they give it up, and from then on
-/// the limit holds.
+/// Eight leechers have half of a large block each when the limit is lowered to the least: all of it
+/// comes before they give it up, and from then on the limit holds.
 #[test]
 fn what_was_begun_before_the_limit_was_lowered_is_not_lost() {
     let mut turns = Turns::new(Some(rate(10_000_000)));
-    let mut left: BTreeMap<Ticket, u64> = (0..8).map(|number| (turns.join(device(number), BLOCK), BLOCK)).collect();
+    let mut left: BTreeMap<Ticket, u64> =
+        (0..8).map(|number| (turns.join(device(number), BLOCK), BLOCK)).collect();
     for (ticket, left) in &mut left {
         turns.begin(Duration::ZERO, *ticket);
         turns.again(*ticket, *left);
@@ -299,7 +337,8 @@ fn what_was_begun_before_the_limit_was_lowered_is_not_lost() {
         turns.again(*ticket, *left);
     }
     turns.set_rate(Duration::ZERO, Some(rate(10_000)));
-    let (waiting, mut now, mut tail) = (turns.join(device(9), 16 << 10), Duration::ZERO, Vec::new());
+    let (waiting, mut now, mut tail) =
+        (turns.join(device(9), 16 << 10), Duration::ZERO, Vec::new());
     while !left.is_empty() {
         let (ticket, at) = turns.next(now).unwrap();
         now = at;
@@ -335,7 +374,11 @@ fn a_changed_rate_counts_at_once() {
     let second = Duration::from_secs(1);
     bucket.set_rate(second, Some(rate(100_000_000)));
     bucket.take(second, 11_000_000);
-    assert_eq!(bucket.ready_at(second), second + 10 * MS, "no more is saved up than a tenth of a second's worth");
+    assert_eq!(
+        bucket.ready_at(second),
+        second + 10 * MS,
+        "no more is saved up than a tenth of a second's worth"
+    );
     bucket.set_rate(Duration::ZERO, None);
     assert_eq!(bucket.ready_at(Duration::ZERO), Duration::ZERO);
 }

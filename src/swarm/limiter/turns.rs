@@ -1,14 +1,18 @@
 //! Whose block goes next while what is sent is limited.
 //!
-//! **Invariant:** at most one portion is given at a time the bucket allows one, to one of those that wait; devices that always wait get the same within
-//! a turn; a message that was begun ends in time.
+//! **Invariant:** at most one portion is given at a time the bucket allows one, to one of those
+//! that wait; devices that always wait get the same within a turn; a message that was begun ends in
+//! time.
 //!
-//! The one exception: where the limit is lowered so far that messages on their way could not end in time, these go before everything else, and as
-//! fast as they must ([`HURRY_TIME`]). What was sent of them would be lost otherwise, and sent again.
+//! The one exception: where the limit is lowered so far that messages on their way could not end in
+//! time, these go before everything else, and as fast as they must ([`HURRY_TIME`]). What was sent
+//! of them would be lost otherwise, and sent again.
 //!
-//! Devices take turns of up to a piece, as far as that takes no more than half a second: a piece is of use to the swarm once it is whole, and at a low
-//! rate everybody is to hear something now and then. Two rules keep messages within the minute that the other end allows. A message is
-//! only begun while those that were begun before it will have gone soon. And one that was begun long ago goes before everything else.
+//! Devices take turns of up to a piece, as far as that takes no more than half a second: a piece is
+//! of use to the swarm once it is whole, and at a low rate everybody is to hear something now and
+//! then. Two rules keep messages within the minute that the other end allows. A message is only
+//! begun while those that were begun before it will have gone soon. And one that was begun long ago
+//! goes before everything else.
 //!
 //! Pure: time is an argument, the number of a ticket says who is meant.
 
@@ -30,8 +34,9 @@ const TURN_TIME: f64 = 0.5;
 const BEGUN_TIME: f64 = 25.0;
 /// Age at which a message goes before all others.
 const OVERDUE: Duration = Duration::from_secs(15);
-/// Time in which messages that were on their way when the limit was lowered are sent, if the limit would take longer than [`BEGUN_TIME`]:
-/// shorter than the silence after which the other end gives a block up.
+/// Time in which messages that were on their way when the limit was lowered are sent, if the limit
+/// would take longer than [`BEGUN_TIME`]: shorter than the silence after which the other end gives
+/// a block up.
 const HURRY_TIME: f64 = 8.0;
 /// A writer that is back after longer sits on a socket that takes nothing: nobody waits for it.
 const STUCK: Duration = Duration::from_secs(1);
@@ -92,7 +97,10 @@ impl Turns {
     /// A device is to be sent a message of about so many bytes: it waits for its turn.
     pub(in crate::swarm) fn join(&mut self, device: DeviceId, len: u64) -> Ticket {
         self.last += 1;
-        self.senders.insert(Ticket(self.last), Sender { device, left: len, begun: None, writes: None, hurries: false });
+        self.senders.insert(
+            Ticket(self.last),
+            Sender { device, left: len, begun: None, writes: None, hurries: false },
+        );
         Ticket(self.last)
     }
 
@@ -131,24 +139,41 @@ impl Turns {
 
     /// Who of those that wait is next, and when.
     pub(in crate::swarm) fn next(&self, now: Duration) -> Option<(Ticket, Duration)> {
-        let hurried = self.waiting().filter(|(_, sender)| sender.hurries).min_by_key(|(_, sender)| sender.begun);
+        let hurried = self
+            .waiting()
+            .filter(|(_, sender)| sender.hurries)
+            .min_by_key(|(_, sender)| sender.begun);
         if let Some((ticket, _)) = hurried {
             return Some((ticket, self.hurry.ready_at(now)));
         }
         let overdue = self.waiting().filter_map(|(ticket, sender)| Some((sender.begun?, ticket)));
-        let overdue = overdue.min().filter(|(begun, _)| now.saturating_sub(*begun) >= OVERDUE).map(|(_, ticket)| ticket);
+        let overdue = overdue
+            .min()
+            .filter(|(begun, _)| now.saturating_sub(*begun) >= OVERDUE)
+            .map(|(_, ticket)| ticket);
         let may_begin = self.may_begin(now);
-        let fitting = || self.waiting().filter(|(_, sender)| sender.begun.is_some() || may_begin(sender.left));
+        let fitting = || {
+            self.waiting().filter(|(_, sender)| sender.begun.is_some() || may_begin(sender.left))
+        };
         let holder = self.turn.filter(|(_, had)| *had < self.turn_len()).map(|(device, _)| device);
         let next = overdue
-            .or_else(|| fitting().find(|(_, sender)| Some(sender.device) == holder).map(|(ticket, _)| ticket))
-            .or_else(|| fitting().min_by_key(|(_, sender)| self.fair.tag(sender.device)).map(|(ticket, _)| ticket))?;
+            .or_else(|| {
+                fitting()
+                    .find(|(_, sender)| Some(sender.device) == holder)
+                    .map(|(ticket, _)| ticket)
+            })
+            .or_else(|| {
+                fitting()
+                    .min_by_key(|(_, sender)| self.fair.tag(sender.device))
+                    .map(|(ticket, _)| ticket)
+            })?;
         Some((next, self.bucket.ready_at(now)))
     }
 
     /// Gives the ticket its next portion; the bytes.
     pub(in crate::swarm) fn take(&mut self, now: Duration, ticket: Ticket) -> u64 {
-        let least = self.waiting().map(|(_, sender)| self.fair.tag(sender.device)).min().unwrap_or(0);
+        let least =
+            self.waiting().map(|(_, sender)| self.fair.tag(sender.device)).min().unwrap_or(0);
         let Some(sender) = self.senders.get_mut(&ticket) else { return 0 };
         let bucket = if sender.hurries { &mut self.hurry } else { &mut self.bucket };
         let bytes = sender.left.min(portion(bucket));
@@ -157,19 +182,24 @@ impl Turns {
         let device = sender.device;
         bucket.take(now, bytes);
         self.fair.gave(device, bytes, least);
-        // A turn that is over is so until another device has had one: whoever goes on because nobody else may begin gains nothing by it.
+        // A turn that is over is so until another device has had one: whoever goes on because
+        // nobody else may begin gains nothing by it.
         let had = self.turn.filter(|(holder, _)| *holder == device).map_or(0, |(_, had)| had);
         self.turn = Some((device, had.saturating_add(bytes)));
         bytes
     }
 
-    /// Bytes gathered into one message: what goes in a moment, so that other messages of the link need not wait for it.
+    /// Bytes gathered into one message: what goes in a moment, so that other messages of the link
+    /// need not wait for it.
     pub(in crate::swarm) fn batch_len(&self) -> u64 {
         portion(&self.bucket)
     }
 
     fn waiting(&self) -> impl Iterator<Item = (Ticket, &Sender)> {
-        self.senders.iter().filter(|(_, sender)| sender.waits()).map(|(ticket, sender)| (*ticket, sender))
+        self.senders
+            .iter()
+            .filter(|(_, sender)| sender.waits())
+            .map(|(ticket, sender)| (*ticket, sender))
     }
 
     fn turn_len(&self) -> u64 {
@@ -182,9 +212,11 @@ impl Turns {
 
     /// Tells whether a message of so many bytes may be begun.
     fn may_begin(&self, now: Duration) -> impl Fn(u64) -> bool {
-        let moves = |sender: &&Sender| sender.writes.is_none_or(|since| now.saturating_sub(since) < STUCK);
+        let moves =
+            |sender: &&Sender| sender.writes.is_none_or(|since| now.saturating_sub(since) < STUCK);
         let begun = || self.senders.values().filter(|sender| sender.begun.is_some()).filter(moves);
-        let (any, left) = (begun().next().is_some(), begun().map(|sender| sender.left).sum::<u64>());
+        let (any, left) =
+            (begun().next().is_some(), begun().map(|sender| sender.left).sum::<u64>());
         let most = self.of_rate(BEGUN_TIME);
         move |len| !any || left.saturating_add(len) <= most
     }

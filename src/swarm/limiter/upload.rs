@@ -1,9 +1,11 @@
 //! The limit of what is sent, where it is sent: link writers wait here for their turn.
 //!
-//! **Invariant:** while a limit is set, no byte of a block is written that [`Turns`] has not given; a link that is closed stops waiting within
-//! [`LOOK`], and a changed limit counts for whoever waits already.
+//! **Invariant:** while a limit is set, no byte of a block is written that [`Turns`] has not given;
+//! a link that is closed stops waiting within [`LOOK`], and a changed limit counts for whoever
+//! waits already.
 //!
-//! Runs on the links' writer threads and blocks them. Until the first byte of a block is written, other messages of the link are sent meanwhile.
+//! Runs on the links' writer threads and blocks them. Until the first byte of a block is written,
+//! other messages of the link are sent meanwhile.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -48,7 +50,11 @@ struct Paced<'a> {
 impl UploadPace {
     pub(in crate::swarm) fn new(rate: Option<Rate>) -> Self {
         let state = State { turns: Turns::new(rate), sleepers: BTreeMap::new() };
-        Self { limited: AtomicBool::new(rate.is_some()), epoch: Instant::now(), state: Mutex::new(state) }
+        Self {
+            limited: AtomicBool::new(rate.is_some()),
+            epoch: Instant::now(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Tells whether anything is limited.
@@ -64,8 +70,14 @@ impl UploadPace {
         state.sleepers.values().for_each(|sleeper| _ = sleeper.notify_one());
     }
 
-    /// Waits for a turn to send a message of about `len` bytes; `meanwhile` is called now and then, and ends the waiting with an error.
-    fn wait_turn(&self, device: DeviceId, len: u64, meanwhile: &mut dyn FnMut() -> io::Result<()>) -> io::Result<Turn<'_>> {
+    /// Waits for a turn to send a message of about `len` bytes; `meanwhile` is called now and then,
+    /// and ends the waiting with an error.
+    fn wait_turn(
+        &self,
+        device: DeviceId,
+        len: u64,
+        meanwhile: &mut dyn FnMut() -> io::Result<()>,
+    ) -> io::Result<Turn<'_>> {
         if !self.is_limited() {
             return Ok(Turn { paced: None });
         }
@@ -132,7 +144,9 @@ impl State {
 impl Turn<'_> {
     /// Bytes of blocks to gather into the message, if more than one fits, at most `most`.
     pub(in crate::swarm) fn batch_len(&self, most: u32) -> u32 {
-        self.paced.as_ref().map_or(most, |paced| u32::try_from(paced.batch_len).unwrap_or(u32::MAX).min(most))
+        self.paced
+            .as_ref()
+            .map_or(most, |paced| u32::try_from(paced.batch_len).unwrap_or(u32::MAX).min(most))
     }
 
     /// Sends the message, as fast as it may go.
@@ -181,8 +195,13 @@ fn if_open(link: &Link) -> io::Result<()> {
 }
 
 impl Torrent {
-    /// Waits until blocks may be sent on the link, and sends what else is to be sent meanwhile. `None`: no block is asked for.
-    pub(in crate::swarm) fn upload_turn(&self, link: &Link, writer: &mut impl io::Write) -> io::Result<Option<Turn<'_>>> {
+    /// Waits until blocks may be sent on the link, and sends what else is to be sent meanwhile.
+    /// `None`: no block is asked for.
+    pub(in crate::swarm) fn upload_turn(
+        &self,
+        link: &Link,
+        writer: &mut impl io::Write,
+    ) -> io::Result<Option<Turn<'_>>> {
         let pace = &self.engine.pace.upload;
         if !pace.is_limited() {
             return Ok(Some(Turn { paced: None }));
@@ -206,7 +225,8 @@ mod tests {
 
     use super::*;
 
-    /// The one whose turn it is has something else to write, and its socket takes nothing: the others go on.
+    /// The one whose turn it is has something else to write, and its socket takes nothing: the
+    /// others go on.
     #[test]
     fn who_is_busy_with_other_messages_holds_nobody_up() {
         let rate = Rate::new(100_000).ok();

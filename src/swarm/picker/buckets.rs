@@ -1,7 +1,8 @@
 //! Missing pieces sorted by how many peers offer them.
 //!
-//! **Invariant:** a piece that is in stands in the list of its level, at the place that `place` notes; one that is out has the
-//! place [`OUT`]. So that each change is a constant number of steps: a list gives up a member by putting its last one there.
+//! **Invariant:** a piece that is in stands in the list of its level, at the place that `place`
+//! notes; one that is out has the place [`OUT`]. So that each change is a constant number of steps:
+//! a list gives up a member by putting its last one there.
 
 /// The place of a piece that is in no list.
 const OUT: u32 = u32::MAX;
@@ -17,7 +18,11 @@ pub(crate) struct Buckets {
 impl Buckets {
     /// Makes buckets with every piece below `bound` out, at level 0.
     pub(crate) fn new(bound: u32) -> Self {
-        Self { level: vec![0; bound as usize], place: vec![OUT; bound as usize], lists: vec![Vec::new()] }
+        Self {
+            level: vec![0; bound as usize],
+            place: vec![OUT; bound as usize],
+            lists: vec![Vec::new()],
+        }
     }
 
     /// The level of a piece.
@@ -88,11 +93,22 @@ impl Buckets {
     pub(crate) fn check(&self) {
         for (level, list) in self.lists.iter().enumerate() {
             for (place, &piece) in list.iter().enumerate() {
-                assert_eq!(usize::from(self.level(piece)), level, "piece {piece} stands in the list of another level");
-                assert_eq!(self.place[piece as usize] as usize, place, "piece {piece} is noted at another place");
+                assert_eq!(
+                    usize::from(self.level(piece)),
+                    level,
+                    "piece {piece} stands in the list of another level"
+                );
+                assert_eq!(
+                    self.place[piece as usize] as usize, place,
+                    "piece {piece} is noted at another place"
+                );
             }
         }
         let listed: usize = self.lists.iter().map(Vec::len).sum();
-        assert_eq!(listed, self.place.iter().filter(|&&place| place != OUT).count(), "a piece stands in two lists");
+        assert_eq!(
+            listed,
+            self.place.iter().filter(|&&place| place != OUT).count(),
+            "a piece stands in two lists"
+        );
     }
 }

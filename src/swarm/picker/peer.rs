@@ -1,7 +1,8 @@
 //! What one peer has, next to what we miss.
 //!
-//! **Invariant:** `wanted` counts the pieces the peer has and we miss, `lacking` those it has and we have not verified, and a
-//! summary bit is set exactly where a word of `has` and the word of `missing` share a bit.
+//! **Invariant:** `wanted` counts the pieces the peer has and we miss, `lacking` those it has and
+//! we have not verified, and a summary bit is set exactly where a word of `has` and the word of
+//! `missing` share a bit.
 
 use super::set::{PieceSet, Summary, bits};
 
@@ -25,7 +26,8 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Makes the peer that has nothing; room is made at its first piece, since most new links tell that they have all.
+    /// Makes the peer that has nothing; room is made at its first piece, since most new links tell
+    /// that they have all.
     pub(super) fn empty() -> Self {
         Self { has: Vec::new(), summary: Summary::empty(0), count: 0, wanted: 0, lacking: 0 }
     }
@@ -70,7 +72,11 @@ impl Partial {
     }
 
     /// The pieces the peer has and we miss, from about `start` on and around.
-    pub(super) fn wanted_from<'a>(&'a self, start: u32, missing: &'a PieceSet) -> impl Iterator<Item = u32> + 'a {
+    pub(super) fn wanted_from<'a>(
+        &'a self,
+        start: u32,
+        missing: &'a PieceSet,
+    ) -> impl Iterator<Item = u32> + 'a {
         let words = self.summary.words_from(start as usize / 64);
         words.flat_map(|index| bits(index, self.has[index] & missing.word(index)))
     }
@@ -78,10 +84,22 @@ impl Partial {
     /// Checks the invariant; for tests.
     pub(super) fn check(&self, missing: &PieceSet, verified: impl Fn(u32) -> bool) {
         assert_eq!(self.iter().count() as u32, self.count, "pieces of a peer");
-        assert_eq!(self.iter().filter(|&piece| missing.has(piece)).count() as u32, self.wanted, "wanted pieces of a peer");
-        assert_eq!(self.iter().filter(|&piece| !verified(piece)).count() as u32, self.lacking, "pieces a peer has beyond ours");
+        assert_eq!(
+            self.iter().filter(|&piece| missing.has(piece)).count() as u32,
+            self.wanted,
+            "wanted pieces of a peer"
+        );
+        assert_eq!(
+            self.iter().filter(|&piece| !verified(piece)).count() as u32,
+            self.lacking,
+            "pieces a peer has beyond ours"
+        );
         for (index, &word) in self.has.iter().enumerate() {
-            assert_eq!(self.summary.is_set(index), word & missing.word(index) != 0, "summary of word {index}");
+            assert_eq!(
+                self.summary.is_set(index),
+                word & missing.word(index) != 0,
+                "summary of word {index}"
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sets of pieces that find a member fast wherever it hides.
 //!
-//! **Invariant:** bit `w` of `summary` is set exactly if word `w` of `words` has a bit set; `count` is the number of bits.
+//! **Invariant:** bit `w` of `summary` is set exactly if word `w` of `words` has a bit set; `count`
+//! is the number of bits.
 //!
 //! One summary bit stands for 64 pieces, so that a search over 2^21 pieces reads 512 words at most.
 

@@ -12,7 +12,10 @@ use crate::types::Geometry;
 fn field(text: &str) -> Bitfield {
     let mut field = Bitfield::empty(text.len() as u32);
     let pieces = geometry(text.len() as u32);
-    text.bytes().zip(pieces.indexes()).filter(|(c, _)| *c == b'x').for_each(|(_, piece)| _ = field.insert(piece));
+    text.bytes()
+        .zip(pieces.indexes())
+        .filter(|(c, _)| *c == b'x')
+        .for_each(|(_, piece)| _ = field.insert(piece));
     field
 }
 
@@ -81,7 +84,8 @@ fn pieces_on_their_way_are_not_chosen() {
     picker.check();
 }
 
-/// A link with one piece in two million is found without looking at the others, and so is one behind many rarer pieces.
+/// A link with one piece in two million is found without looking at the others, and so is one
+/// behind many rarer pieces.
 #[test]
 fn a_needle_is_found() {
     let count = 1 << 21;
@@ -146,14 +150,21 @@ fn apply(picker: &mut Picker, step: &Step) {
         Step::Gained(link, piece) => picker.gained(LinkKey(link), piece),
         Step::Pick(link) => {
             let chosen = picker.pick(LinkKey(link), |_, _| true);
-            let wanted = (0..picker.count).filter(|&p| picker.state(p) == State::Missing && picker.offers(LinkKey(link), p));
+            let wanted = (0..picker.count)
+                .filter(|&p| picker.state(p) == State::Missing && picker.offers(LinkKey(link), p));
             let rarest = wanted.map(|piece| picker.buckets.level(piece)).min();
-            assert_eq!(chosen.map(|piece| picker.buckets.level(piece)), rarest, "not the rarest, or none");
+            assert_eq!(
+                chosen.map(|piece| picker.buckets.level(piece)),
+                rarest,
+                "not the rarest, or none"
+            );
             if let Some(piece) = chosen {
                 picker.shift(piece, State::Missing, State::Queued);
             }
         }
-        Step::Back(piece) if picker.state(piece) == State::Queued => picker.shift(piece, State::Queued, State::Missing),
+        Step::Back(piece) if picker.state(piece) == State::Queued => {
+            picker.shift(piece, State::Queued, State::Missing)
+        }
         Step::Verified(piece) if picker.state(piece) == State::Queued => {
             picker.shift(piece, State::Queued, State::Verifying);
             picker.verified(pieces.index(u64::from(piece)).unwrap());
@@ -165,7 +176,8 @@ fn apply(picker: &mut Picker, step: &Step) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever happened, the counts hold and the choice is the naive one's: up to 256 pieces all are looked at.
+    /// Whatever happened, the counts hold and the choice is the naive one's: up to 256 pieces all
+    /// are looked at.
     #[test]
     fn random_histories_agree_with_a_naive_picker(
         (pieces, steps) in (1..200u32).prop_flat_map(|pieces| (Just(pieces), prop::collection::vec(step(pieces), 1..60))),

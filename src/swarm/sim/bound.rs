@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::world::{Setup, World};
 use super::{Replay, seeds};
 
-/// 1 seeder, 8 leechers, 256 pieces, all uploads capped at 20 MB/s: close to the fluid bound until the last is complete. Headers are not
-/// simulated; they take 4.5 % more.
+/// 1 seeder, 8 leechers, 256 pieces, all uploads capped at 20 MB/s: close to the fluid bound until
+/// the last is complete. Headers are not simulated; they take 4.5 % more.
 #[test]
 fn eight_leechers_come_close_to_the_fluid_bound() {
     for seed in seeds(5) {
@@ -18,7 +18,8 @@ fn eight_leechers_come_close_to_the_fluid_bound() {
     }
 }
 
-/// The same with 1,024 pieces: what begins and ends a swarm weighs less. `POSSE_SIM_LARGE=1` runs it.
+/// The same with 1,024 pieces: what begins and ends a swarm weighs less. `POSSE_SIM_LARGE=1` runs
+/// it.
 #[test]
 fn a_larger_file_comes_closer() {
     if std::env::var_os("POSSE_SIM_LARGE").is_none() {
@@ -29,7 +30,8 @@ fn a_larger_file_comes_closer() {
     assert!(report.ratio <= 1.03, "{}", report.ratio);
 }
 
-/// For information: slower and mixed links, distance, no suggestions, peers that come late and go early. Each must finish.
+/// For information: slower and mixed links, distance, no suggestions, peers that come late and go
+/// early. Each must finish.
 #[test]
 fn other_swarms_finish() {
     let base = |leechers, upload| Setup { pieces: 128, ..Setup::equal(leechers, upload, 1) };
@@ -43,7 +45,10 @@ fn other_swarms_finish() {
     let swarms = [
         ("8 leechers at 2, 5, 10, 20 MB/s", Setup { upload: mixed, ..base(8, 1) }),
         ("8 leechers without suggestions", Setup { suggests: false, ..base(8, 20_000_000) }),
-        ("8 leechers, 100 ms each way", Setup { latency: Duration::from_millis(100), ..base(8, 20_000_000) }),
+        (
+            "8 leechers, 100 ms each way",
+            Setup { latency: Duration::from_millis(100), ..base(8, 20_000_000) },
+        ),
         ("8 leechers, half of them replaced", replaced),
         ("1 leecher", base(1, 20_000_000)),
     ];
@@ -54,7 +59,8 @@ fn other_swarms_finish() {
     }
 }
 
-/// 32 leechers at 5 MB/s: all uplinks have to be busy all the time. `POSSE_SIM_LARGE=1` runs 256 pieces instead of 32.
+/// 32 leechers at 5 MB/s: all uplinks have to be busy all the time. `POSSE_SIM_LARGE=1` runs 256
+/// pieces instead of 32.
 #[test]
 fn thirty_two_leechers_keep_their_uplinks_busy() {
     let large = std::env::var_os("POSSE_SIM_LARGE").is_some();

@@ -1,7 +1,8 @@
-//! One download under random faults: joins, haves, leaves, corrupt pieces, time-outs, rejects, chokes, pauses, junk.
+//! One download under random faults: joins, haves, leaves, corrupt pieces, time-outs, rejects,
+//! chokes, pauses, junk.
 //!
-//! After every step the download's invariants hold, and what it asks for is checked against what a peer may be asked. In the
-//! end one honest seeder stays, and the download must finish.
+//! After every step the download's invariants hold, and what it asks for is checked against what a
+//! peer may be asked. In the end one honest seeder stays, and the download must finish.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -63,7 +64,15 @@ fn a_download_survives_everything_and_finishes() {
     }
     println!("{seeds:?}: {seen:?}");
     // A simulator in which nothing goes wrong proves nothing.
-    let rare = [seen.corrupt, seen.timed_out, seen.bans, seen.stale, seen.rejects, seen.late, seen.duplicates];
+    let rare = [
+        seen.corrupt,
+        seen.timed_out,
+        seen.bans,
+        seen.stale,
+        seen.rejects,
+        seen.late,
+        seen.duplicates,
+    ];
     assert!(seeds.end - seeds.start < 1_000 || rare.iter().all(|&count| count > 100), "{seen:?}");
 }
 
@@ -98,7 +107,8 @@ impl Run {
         let len = rng.random_range(1..24 * u64::from(PIECE_LEN));
         let geometry = Geometry::new(len, PIECE_LEN).unwrap();
         let mut have = Bitfield::empty(geometry.piece_count());
-        let had: BTreeSet<PieceIndex> = geometry.indexes().filter(|_| rng.random_ratio(1, 8)).collect();
+        let had: BTreeSet<PieceIndex> =
+            geometry.indexes().filter(|_| rng.random_ratio(1, 8)).collect();
         had.iter().for_each(|&piece| _ = have.insert(piece));
         let window = rng.random_range(1..12) * u64::from(PIECE_LEN);
         let options = Options { window_sum_max: window, ..Options::default() };
@@ -154,7 +164,8 @@ impl Run {
             2 => {}
             _ => {
                 let mut has = Bitfield::empty(count);
-                let some: Vec<PieceIndex> = self.geometry.indexes().filter(|_| self.rng.random()).collect();
+                let some: Vec<PieceIndex> =
+                    self.geometry.indexes().filter(|_| self.rng.random()).collect();
                 some.into_iter().for_each(|piece| _ = has.insert(piece));
                 self.download.peer_bitfield(link, has.clone());
                 self.peer(link).has = has;
@@ -166,10 +177,25 @@ impl Run {
         self.keys += 1;
         let link = LinkKey(self.keys);
         let block_len_max = [16 << 10, 40_000, 512 << 10][self.rng.random_range(0..3)];
-        let traits = LinkTraits { block_len_max, requests_max: self.rng.random_range(1..6), fast: self.rng.random() };
+        let traits = LinkTraits {
+            block_len_max,
+            requests_max: self.rng.random_range(1..6),
+            fast: self.rng.random(),
+        };
         let liar = !honest && self.rng.random_ratio(1, 4);
         self.download.join(self.now, link, traits);
-        self.peers.insert(link, Peer { traits, has, unchoked: false, liar, corrupt: 0, asked: Vec::new(), late: Vec::new() });
+        self.peers.insert(
+            link,
+            Peer {
+                traits,
+                has,
+                unchoked: false,
+                liar,
+                corrupt: 0,
+                asked: Vec::new(),
+                late: Vec::new(),
+            },
+        );
         link
     }
 
@@ -228,7 +254,10 @@ impl Run {
         if self.jobs.len() < 4
             && let Some(job) = self.download.next_job(self.now)
         {
-            assert!(!self.paused && self.peers.contains_key(&job.link), "a job for a link that is gone, or in a pause");
+            assert!(
+                !self.paused && self.peers.contains_key(&job.link),
+                "a job for a link that is gone, or in a pause"
+            );
             self.jobs.push_back(job);
         }
         if self.rng.random()
@@ -245,9 +274,13 @@ impl Run {
         for span in spans {
             assert!(!self.had.contains(&span.piece), "{span:?} is verified");
             let others = self.peers.iter().filter(|&(&other, _)| other != link);
-            let elsewhere = others.flat_map(|(_, peer)| &peer.asked).any(|asked| asked.piece == span.piece);
+            let elsewhere =
+                others.flat_map(|(_, peer)| &peer.asked).any(|asked| asked.piece == span.piece);
             self.seen.duplicates += u32::from(elsewhere);
-            assert!(self.geometry.span(span.piece.get(), span.begin, span.len).is_some(), "{span:?} is not in the file");
+            assert!(
+                self.geometry.span(span.piece.get(), span.begin, span.len).is_some(),
+                "{span:?} is not in the file"
+            );
             let peer = self.peer(link);
             assert!(peer.has.has(span.piece), "{link:?} has no {span:?}");
             assert!(span.len <= peer.traits.block_len_max, "{span:?} is too long for {link:?}");
@@ -257,8 +290,11 @@ impl Run {
     }
 
     fn any_asked(&mut self) -> Option<(LinkKey, Span)> {
-        let asked: Vec<(LinkKey, Span)> =
-            self.peers.iter().flat_map(|(&link, peer)| peer.asked.iter().map(move |&span| (link, span))).collect();
+        let asked: Vec<(LinkKey, Span)> = self
+            .peers
+            .iter()
+            .flat_map(|(&link, peer)| peer.asked.iter().map(move |&span| (link, span)))
+            .collect();
         (!asked.is_empty()).then(|| asked[self.rng.random_range(0..asked.len())])
     }
 
@@ -274,13 +310,17 @@ impl Run {
         if fate == BlockFate::Completed {
             let liar = self.peer(link).liar;
             self.hashing.push((link, span.piece, liar));
-            let rest = self.peer(link).asked.iter().filter(|asked| asked.piece == span.piece).count();
+            let rest =
+                self.peer(link).asked.iter().filter(|asked| asked.piece == span.piece).count();
             assert_eq!(rest, 0, "a chunk is whole although blocks of it are awaited");
         }
     }
 
     fn reject(&mut self) {
-        let Some((link, span)) = self.any_asked().filter(|(link, _)| self.peers[link].traits.fast) else { return };
+        let Some((link, span)) = self.any_asked().filter(|(link, _)| self.peers[link].traits.fast)
+        else {
+            return;
+        };
         self.peer(link).asked.retain(|&asked| asked != span);
         self.seen.rejects += 1;
         self.download.block_rejected(self.now, link, span);
@@ -300,7 +340,11 @@ impl Run {
                 peer.corrupt
             });
             self.download.corrupt(self.now, piece, link);
-            assert_eq!(strikes.is_some_and(|strikes| strikes >= 2), self.banned(link), "banned at the second bad piece");
+            assert_eq!(
+                strikes.is_some_and(|strikes| strikes >= 2),
+                self.banned(link),
+                "banned at the second bad piece"
+            );
         } else {
             self.download.verified(self.now, piece, link);
             // A second verdict is ignored.
@@ -363,7 +407,10 @@ impl Run {
                 Action::Have(piece) => assert!(self.had.insert(piece), "{piece} is verified twice"),
                 Action::Ban(link) => {
                     self.seen.bans += 1;
-                    assert!(self.peers.remove(&link).is_some_and(|peer| peer.corrupt == 2), "{link:?} is banned");
+                    assert!(
+                        self.peers.remove(&link).is_some_and(|peer| peer.corrupt == 2),
+                        "{link:?} is banned"
+                    );
                 }
                 Action::Complete => self.completed += 1,
             }
@@ -378,11 +425,19 @@ impl Run {
     fn check(&self) {
         self.download.check_invariants();
         assert_eq!(self.had.len() as u32, self.download.have().ones());
-        assert_eq!(self.completed, u32::from(self.download.is_complete()), "completion is told once");
-        let asked: u64 = self.peers.values().flat_map(|peer| &peer.asked).map(|span| u64::from(span.len)).sum();
+        assert_eq!(
+            self.completed,
+            u32::from(self.download.is_complete()),
+            "completion is told once"
+        );
+        let asked: u64 =
+            self.peers.values().flat_map(|peer| &peer.asked).map(|span| u64::from(span.len)).sum();
         assert!(asked <= self.window, "{asked} bytes are asked for");
         for (link, peer) in &self.peers {
-            assert!(peer.asked.len() as u32 <= peer.traits.requests_max, "too many requests for {link:?}");
+            assert!(
+                peer.asked.len() as u32 <= peer.traits.requests_max,
+                "too many requests for {link:?}"
+            );
             assert!(!self.paused || peer.asked.is_empty(), "asked in a pause");
         }
     }

@@ -1,6 +1,8 @@
-//! Simulators of the swarm's pure half: one download under random faults, and whole swarms on virtual time.
+//! Simulators of the swarm's pure half: one download under random faults, and whole swarms on
+//! virtual time.
 //!
-//! Nothing here opens a socket or looks at a clock: a run is a function of its seed, and a failing one prints it.
+//! Nothing here opens a socket or looks at a clock: a run is a function of its seed, and a failing
+//! one prints it.
 //!
 //! - `POSSE_SIM_SEED=n` replays one seed; `POSSE_SIM_SEEDS=n` runs that many.
 

@@ -1,10 +1,12 @@
-//! One client of a virtual swarm: the real download, choker, spreader and upload order, and a link's worth of glue.
+//! One client of a virtual swarm: the real download, choker, spreader and upload order, and a
+//! link's worth of glue.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::{
-    Action, BlockFate, Choke, Choker, ChokerOptions, Download, LinkKey, LinkTraits, Options, Spreader, UploadOrder,
+    Action, BlockFate, Choke, Choker, ChokerOptions, Download, LinkKey, LinkTraits, Options,
+    Spreader, UploadOrder,
 };
 use crate::types::{Bitfield, Geometry, PieceIndex, Span, UserId};
 
@@ -125,7 +127,8 @@ impl Node {
     fn requested(&mut self, now: Duration, link: LinkKey, span: Span) {
         self.choker.requested(link);
         let piece_len = self.geometry.len_of(span.piece);
-        let may = self.choker.is_unchoked(link) || self.order.may_finish(now, link, span, piece_len);
+        let may =
+            self.choker.is_unchoked(link) || self.order.may_finish(now, link, span, piece_len);
         let served = may && self.download.have().has(span.piece) && self.order.push(link, span);
         if !served {
             return self.outbox.push((link, Message::Reject(span)));
@@ -200,7 +203,8 @@ impl Node {
             Action::Interested(link, on) => self.outbox.push((link, Message::Interested(on))),
             Action::Cancel(link, piece) => {
                 let asked = self.asked.entry(link).or_default();
-                let gone: Vec<Span> = asked.iter().copied().filter(|span| span.piece == piece).collect();
+                let gone: Vec<Span> =
+                    asked.iter().copied().filter(|span| span.piece == piece).collect();
                 asked.retain(|span| span.piece != piece);
                 self.outbox.extend(gone.into_iter().map(|span| (link, Message::Cancel(span))));
             }

@@ -1,7 +1,7 @@
 //! A virtual swarm: clients, links with a delay, upload caps, and a queue of events.
 //!
-//! Downloads are not limited, uploads are, a quantum at a time. A message waits behind the block that is being sent on its link,
-//! as it does in a TCP stream.
+//! Downloads are not limited, uploads are, a quantum at a time. A message waits behind the block
+//! that is being sent on its link, as it does in a TCP stream.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -126,7 +126,8 @@ impl Ord for Due {
     }
 }
 
-/// A client's upload: the blocks being sent, one of each link whose turn it is, a quantum of each at a time.
+/// A client's upload: the blocks being sent, one of each link whose turn it is, a quantum of each
+/// at a time.
 #[derive(Default)]
 struct Pipe {
     sending: VecDeque<(LinkKey, Span, u32)>,
@@ -167,9 +168,16 @@ impl World {
         };
         world.at(Duration::ZERO, Event::Join(0));
         (1..count).for_each(|node| world.at(world.setup.joins[node - 1], Event::Join(node)));
-        world.setup.leaves.clone().into_iter().for_each(|(when, node)| world.at(when, Event::Leave(node)));
+        world
+            .setup
+            .leaves
+            .clone()
+            .into_iter()
+            .for_each(|(when, node)| world.at(when, Event::Leave(node)));
         while !world.is_done() {
-            let Some(Reverse(Due(when, _, event))) = world.due.pop() else { panic!("nothing happens any more") };
+            let Some(Reverse(Due(when, _, event))) = world.due.pop() else {
+                panic!("nothing happens any more")
+            };
             world.now = when;
             assert!(world.now < GIVE_UP, "the swarm has stopped: {:?}", world.progress());
             world.step(event);
@@ -234,9 +242,12 @@ impl World {
     fn join(&mut self, node: usize) -> Vec<usize> {
         let Setup { suggests, options, choker, seed, latency, .. } = self.setup;
         let seed = seed * 1_000 + node as u64;
-        self.nodes[node] = Some(Node::new(self.setup.geometry(), node == 0, suggests, options, choker, seed));
+        self.nodes[node] =
+            Some(Node::new(self.setup.geometry(), node == 0, suggests, options, choker, seed));
         // Connecting and the handshake are a round trip each.
-        let others: Vec<usize> = (0..self.nodes.len()).filter(|&other| other != node && self.nodes[other].is_some()).collect();
+        let others: Vec<usize> = (0..self.nodes.len())
+            .filter(|&other| other != node && self.nodes[other].is_some())
+            .collect();
         others.into_iter().for_each(|other| self.after(latency * 4, Event::Up(node, other)));
         self.after(TICK.mul_f64(1.0 + node as f64 / 100.0), Event::Tick(node));
         vec![node]
@@ -274,7 +285,9 @@ impl World {
         node.pump(self.now);
         let hashes: Vec<_> = node.to_hash.drain(..).collect();
         let messages: Vec<_> = node.outbox.drain(..).collect();
-        hashes.into_iter().for_each(|(link, piece)| self.after(HASH_TIME, Event::Hashed(index, link, piece)));
+        hashes
+            .into_iter()
+            .for_each(|(link, piece)| self.after(HASH_TIME, Event::Hashed(index, link, piece)));
         for (link, message) in messages {
             let to = if link == EVERY { self.peers[index].clone() } else { vec![link.0 as usize] };
             to.into_iter().for_each(|peer| self.send(index, peer, message.clone()));
@@ -344,7 +357,10 @@ impl World {
             self.note_first(span.piece);
         }
         for message in std::iter::once(Message::Block(span)).chain(held) {
-            self.after(self.setup.latency, Event::Arrive { from: index, to: link.0 as usize, message });
+            self.after(
+                self.setup.latency,
+                Event::Arrive { from: index, to: link.0 as usize, message },
+            );
         }
         vec![index]
     }
@@ -360,7 +376,11 @@ impl World {
         let len = self.setup.geometry().len() as f64;
         let leechers: Vec<&Node> = self.nodes[1..].iter().flatten().collect();
         leechers.iter().for_each(|node| node.download.check_invariants());
-        let each: Vec<f64> = leechers.iter().filter_map(|node| node.completed).map(|when| when.as_secs_f64()).collect();
+        let each: Vec<f64> = leechers
+            .iter()
+            .filter_map(|node| node.completed)
+            .map(|when| when.as_secs_f64())
+            .collect();
         let seconds = each.iter().copied().fold(0.0, f64::max);
         let wasted: u64 = leechers.iter().map(|node| node.download.stats().wasted).sum();
         let copies = |bytes: u64| bytes as f64 / len;

@@ -15,7 +15,9 @@ fn open(target: &Path, ours: bool) -> Result<PartFile, StorageError> {
 
 #[test]
 fn the_name_of_a_part_always_fits() {
-    let name = |target: &str| part_path(Path::new(target), HASH).file_name().unwrap().to_str().unwrap().to_owned();
+    let name = |target: &str| {
+        part_path(Path::new(target), HASH).file_name().unwrap().to_str().unwrap().to_owned()
+    };
     assert_eq!(name("/x/data.bin"), "data.bin.part");
     for length in 245..=255 {
         let long = name(&format!("/x/{}", "a".repeat(length)));
@@ -55,7 +57,10 @@ fn a_part_that_is_not_the_one_that_was_made_is_not_touched() {
     assert!(matches!(again(), Err(StorageError::Foreign(_))));
     assert_eq!(fs::read(&path).unwrap(), b"somebody's", "it was cut or filled up");
     fs::remove_file(&path).unwrap();
-    assert!(again().is_ok_and(|part| part.is_new() && part.id() != known), "one that is gone is made anew");
+    assert!(
+        again().is_ok_and(|part| part.is_new() && part.id() != known),
+        "one that is gone is made anew"
+    );
 }
 
 #[test]
@@ -69,11 +74,15 @@ fn an_empty_part_is_taken_and_one_that_is_in_use_is_not() {
     drop(made);
     // What is noted from then on is this file, even if another was before.
     let other = InodeId { inode: id.inode + 1, ..id };
-    let again = PartFile::open(&target, HASH, 1000, (true, Some(other)), Arc::new(SystemDisk)).unwrap();
+    let again =
+        PartFile::open(&target, HASH, 1000, (true, Some(other)), Arc::new(SystemDisk)).unwrap();
     assert!(again.is_new() && again.id() == id);
     again.allot().unwrap();
     drop(again);
-    assert!(matches!(unnoted(), Err(StorageError::Foreign(_))), "it is full of zeros, and somebody's");
+    assert!(
+        matches!(unnoted(), Err(StorageError::Foreign(_))),
+        "it is full of zeros, and somebody's"
+    );
     assert!(!is_empty(&directory.path().metadata().unwrap()));
 }
 
@@ -102,7 +111,9 @@ fn only_a_plain_file_of_one_name_is_taken_for_a_part() {
     fs::write(&victim, "keep me").unwrap();
     let refused = |wanted: &str| {
         for ours in [false, true] {
-            let Err(StorageError::NotAFile { what, .. }) = open(&target, ours) else { panic!("{wanted} was taken") };
+            let Err(StorageError::NotAFile { what, .. }) = open(&target, ours) else {
+                panic!("{wanted} was taken")
+            };
             assert!(what.contains(wanted), "{what}");
         }
         fs::remove_file(&part).unwrap();
@@ -165,7 +176,8 @@ fn another_file_in_the_place_of_a_shared_one_is_never_read() {
         files.read(HASH, &seed, &mut bytes, 0).map(|()| bytes[0])
     };
     assert_eq!(read().unwrap(), b'a');
-    // While it is open, the file that was shared is read, whatever has its name now; once closed, it is not found there.
+    // While it is open, the file that was shared is read, whatever has its name now; once closed,
+    // it is not found there.
     let kept = directory.path().join("kept");
     fs::rename(&path, &kept).unwrap();
     fs::copy(&other, &path).unwrap();
@@ -201,7 +213,9 @@ fn few_shared_files_are_open_and_a_changed_one_is_noticed() {
     let specs: Vec<SeedSpec> = (0..20).map(spec).collect();
     let read = |number: u8| {
         let mut bytes = [0; 10];
-        files.read(InfoHash::from_bytes([number; 20]), &specs[usize::from(number)], &mut bytes, 90).map(|()| bytes[9])
+        files
+            .read(InfoHash::from_bytes([number; 20]), &specs[usize::from(number)], &mut bytes, 90)
+            .map(|()| bytes[9])
     };
     for number in (0..20).chain(0..20) {
         assert_eq!(read(number).unwrap(), number);

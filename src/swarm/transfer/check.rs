@@ -1,7 +1,9 @@
-//! Which pieces the disk has: before a download asks for any, and after the whole turned out to be wrong.
+//! Which pieces the disk has: before a download asks for any, and after the whole turned out to be
+//! wrong.
 //!
-//! **Invariant:** a piece counts as there if the journal vouches for it and the file has data at its place, or if what can be read has its
-//! hash. A hole has zeros: a piece that is vouched for and a hole now was lost with the file, unless it is all zeros.
+//! **Invariant:** a piece counts as there if the journal vouches for it and the file has data at
+//! its place, or if what can be read has its hash. A hole has zeros: a piece that is vouched for
+//! and a hole now was lost with the file, unless it is all zeros.
 //!
 //! Called on the download's thread; reads the disk, without the torrent's lock.
 
@@ -21,7 +23,9 @@ use crate::wire::metainfo::Metainfo;
 pub(super) fn lacking(spec: &DownloadSpec, verified: &Bitfield) -> u64 {
     let Some(metainfo) = &spec.metainfo else { return spec.facts.len };
     let (geometry, mut zeros) = (metainfo.geometry(), Zeros::default());
-    let lacking = geometry.indexes().filter(|piece| !verified.has(*piece) && !zeros.is_hash(metainfo, *piece));
+    let lacking = geometry
+        .indexes()
+        .filter(|piece| !verified.has(*piece) && !zeros.is_hash(metainfo, *piece));
     lacking.map(|piece| u64::from(geometry.len_of(piece))).sum()
 }
 
@@ -30,18 +34,25 @@ pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
     let torrent = run.torrent;
     let (verified, rewrite) = run.with(|transfer| (transfer.verified.clone(), transfer.rewrite))?;
     let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
-    let mut buffer = torrent.engine.buffers.take(if geometry.piece_count() == 0 { 0 } else { geometry.piece_len() as usize });
+    let mut buffer = torrent.engine.buffers.take(if geometry.piece_count() == 0 {
+        0
+    } else {
+        geometry.piece_len() as usize
+    });
     let (mut next_data, mut zeros) = (None, Zeros::default());
     let failed = |e| End::Failed(format!("cannot write {}: {e}", part.name()));
     for piece in geometry.indexes() {
-        let (offset, end) = (geometry.offset(piece), geometry.offset(piece) + u64::from(geometry.len_of(piece)));
+        let (offset, end) =
+            (geometry.offset(piece), geometry.offset(piece) + u64::from(geometry.len_of(piece)));
         if next_data.is_none_or(|data| data < offset) {
             next_data = Some(part.next_data(offset).unwrap_or(u64::MAX));
         }
         let bytes = &mut buffer[..geometry.len_of(piece) as usize];
         let good = match (verified.has(piece), next_data.is_some_and(|data| data < end)) {
             (true, true) => true,
-            (true, false) => torrent.metainfo.get().is_some_and(|metainfo| zeros.is_hash(metainfo, piece)),
+            (true, false) => {
+                torrent.metainfo.get().is_some_and(|metainfo| zeros.is_hash(metainfo, piece))
+            }
             (false, true) => part.read(bytes, offset).is_ok() && is_good(torrent, piece, bytes),
             (false, false) => false,
         };
@@ -57,12 +68,18 @@ pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
     Ok(have)
 }
 
-/// Every piece was right and the whole is not: looks whether the disk still has what was written. What it has not is missing from now on, and in
-/// the journal, too. Returns the reason.
-pub(super) fn explain(run: &Run<'_>, part: &PartFile, digest: Sha1Digest, want: Sha1Digest) -> Result<String, End> {
+/// Every piece was right and the whole is not: looks whether the disk still has what was written.
+/// What it has not is missing from now on, and in the journal, too. Returns the reason.
+pub(super) fn explain(
+    run: &Run<'_>,
+    part: &PartFile,
+    digest: Sha1Digest,
+    want: Sha1Digest,
+) -> Result<String, End> {
     let torrent = run.torrent;
     let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
-    let mut buffer = torrent.engine.buffers.take(geometry.len().min(geometry.piece_len().into()) as usize);
+    let mut buffer =
+        torrent.engine.buffers.take(geometry.len().min(geometry.piece_len().into()) as usize);
     for piece in geometry.indexes() {
         let bytes = &mut buffer[..geometry.len_of(piece) as usize];
         if part.read(bytes, geometry.offset(piece)).is_ok() && is_good(torrent, piece, bytes) {
@@ -72,7 +89,9 @@ pub(super) fn explain(run: &Run<'_>, part: &PartFile, digest: Sha1Digest, want: 
     }
     let bad = have.count() - have.ones();
     if bad == 0 {
-        return Ok(format!("every piece is right, but the whole has SHA-1 {digest} where the group says {want}"));
+        return Ok(format!(
+            "every piece is right, but the whole has SHA-1 {digest} where the group says {want}"
+        ));
     }
     run.with(|transfer| {
         transfer.put_away();
@@ -80,12 +99,18 @@ pub(super) fn explain(run: &Run<'_>, part: &PartFile, digest: Sha1Digest, want: 
     })?;
     let info_hash = torrent.info_hash;
     torrent.engine.later(move |engine| engine.host.journal(info_hash, &have));
-    Ok(format!("{bad} pieces of {} were changed after they had been checked; resume fetches them again", part.name()))
+    Ok(format!(
+        "{bad} pieces of {} were changed after they had been checked; resume fetches them again",
+        part.name()
+    ))
 }
 
 /// Tells whether a piece's bytes have its hash; no, while the hashes are not known.
 pub(super) fn is_good(torrent: &Torrent, piece: PieceIndex, bytes: &[u8]) -> bool {
-    torrent.metainfo.get().is_some_and(|metainfo| verify::is_good(bytes, &metainfo.piece_hash(piece)))
+    torrent
+        .metainfo
+        .get()
+        .is_some_and(|metainfo| verify::is_good(bytes, &metainfo.piece_hash(piece)))
 }
 
 /// The hashes of pieces of zeros, by their length: one, and that of the last piece.

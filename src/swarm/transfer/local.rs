@@ -1,16 +1,21 @@
-//! Taking a download's pieces from files of this disk that have them already, before anybody is asked for them.
+//! Taking a download's pieces from files of this disk that have them already, before anybody is
+//! asked for them.
 //!
-//! **Invariant:** where a file came from makes no difference to what is checked: every piece is hashed, and the whole, as read from the
-//! `.part`. A file that is not what was noted of it, or changes under us, brings no piece that counts; it is only ever read.
+//! **Invariant:** where a file came from makes no difference to what is checked: every piece is
+//! hashed, and the whole, as read from the `.part`. A file that is not what was noted of it, or
+//! changes under us, brings no piece that counts; it is only ever read.
 //!
-//! Where the file system can, the `.part` shares the blocks of the other file (a reflink), and is then read and hashed in place; else each piece is
-//! read, hashed and written. The SHA-1 of the whole goes along on a second thread, just behind, so that both cores hash.
+//! Where the file system can, the `.part` shares the blocks of the other file (a reflink), and is
+//! then read and hashed in place; else each piece is read, hashed and written. The SHA-1 of the
+//! whole goes along on a second thread, just behind, so that both cores hash.
 //!
-//! The file may be known under another info hash, if length and SHA-1 of the whole are the same: then its own pieces make an info dictionary
-//! under our file's name, which is the right one if it has our info hash. So no peer is needed for that either.
+//! The file may be known under another info hash, if length and SHA-1 of the whole are the same:
+//! then its own pieces make an info dictionary under our file's name, which is the right one if it
+//! has our info hash. So no peer is needed for that either.
 //!
-//! Called on the download's thread, between the look at what is there ([`super::check`]) and the first request; blocks on the disk. Nothing is
-//! fetched meanwhile, since links come only afterwards.
+//! Called on the download's thread, between the look at what is there ([`super::check`]) and the
+//! first request; blocks on the disk. Nothing is fetched meanwhile, since links come only
+//! afterwards.
 
 use std::fs::File;
 use std::io;
@@ -54,12 +59,20 @@ pub(super) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
     let torrent = run.torrent;
     let facts = run.with(|transfer| transfer.facts.clone())?;
     let seed = torrent.state.lock().seed.clone();
-    let offered = seed.as_ref().map(|seed| LocalCopy { path: seed.path.clone(), stamp: seed.stamp });
+    let offered =
+        seed.as_ref().map(|seed| LocalCopy { path: seed.path.clone(), stamp: seed.stamp });
     let mut is_hopeless = false;
-    let others = torrent.engine.host.copies(&facts).into_iter().filter(|other| Some(other) != offered.as_ref());
+    let others = torrent
+        .engine
+        .host
+        .copies(&facts)
+        .into_iter()
+        .filter(|other| Some(other) != offered.as_ref());
     for source in offered.iter().cloned().chain(others) {
         let opened = open(&source, torrent.geometry.len());
-        if let Some(seed) = seed.as_ref().filter(|_| opened.is_none() && Some(&source) == offered.as_ref()) {
+        if let Some(seed) =
+            seed.as_ref().filter(|_| opened.is_none() && Some(&source) == offered.as_ref())
+        {
             is_gone(torrent, seed);
         }
         let Some(file) = opened else { continue };
@@ -93,7 +106,8 @@ pub(super) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
     Ok(filled)
 }
 
-/// What we offer is not what was shared. While we say that we have the whole, nobody who has it stays linked.
+/// What we offer is not what was shared. While we say that we have the whole, nobody who has it
+/// stays linked.
 fn is_gone(torrent: &Torrent, seed: &SeedSpec) {
     // It may only be unreadable now.
     let same = super::super::files::stamp_of(&seed.path).is_ok_and(|stamp| stamp == seed.stamp);
@@ -123,11 +137,13 @@ enum Learned {
     Other,
 }
 
-/// Makes the metainfo out of a file that should have the content: it is ours if it has our info hash.
+/// Makes the metainfo out of a file that should have the content: it is ours if it has our info
+/// hash.
 fn learn(run: &Run<'_>, file: &File) -> Result<Learned, End> {
     let torrent = run.torrent;
     let geometry = torrent.geometry;
-    let (mut buffer, mut pieces) = (piece_buffer(torrent), Vec::with_capacity(geometry.piece_count() as usize));
+    let (mut buffer, mut pieces) =
+        (piece_buffer(torrent), Vec::with_capacity(geometry.piece_count() as usize));
     for piece in geometry.indexes() {
         wait_unpaused(run, &mut torrent.state.lock())?;
         let bytes = &mut buffer[..geometry.len_of(piece) as usize];
@@ -137,7 +153,9 @@ fn learn(run: &Run<'_>, file: &File) -> Result<Learned, End> {
         pieces.push(Sha1Digest::from_bytes(Sha1::digest(bytes).into()));
     }
     let name = run.with(|transfer| transfer.facts.name.clone())?;
-    let metainfo = Metainfo::new(name, geometry, pieces).ok().filter(|metainfo| metainfo.info_hash() == torrent.info_hash);
+    let metainfo = Metainfo::new(name, geometry, pieces)
+        .ok()
+        .filter(|metainfo| metainfo.info_hash() == torrent.info_hash);
     let Some(metainfo) = metainfo.map(Arc::new) else { return Ok(Learned::Other) };
     if torrent.metainfo.set(metainfo.clone()).is_ok() {
         torrent.engine.host.metainfo(torrent.info_hash, &metainfo);
@@ -154,7 +172,8 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Takes the pieces that are missing and that the file has, in order; the SHA-1 of the whole, if then none is missing.
+    /// Takes the pieces that are missing and that the file has, in order; the SHA-1 of the whole,
+    /// if then none is missing.
     fn take(mut self, filled: &mut Filled) -> Result<(), End> {
         // Blocks are shared at one go, and only while nothing else is there that counts.
         let cloned = filled.have.is_empty() && self.clone_whole()?;
@@ -184,7 +203,12 @@ impl Copy<'_> {
         }
     }
 
-    fn pieces(&mut self, filled: &mut Filled, cloned: bool, mut behind: Option<Sender<PieceIndex>>) -> Result<(), End> {
+    fn pieces(
+        &mut self,
+        filled: &mut Filled,
+        cloned: bool,
+        mut behind: Option<Sender<PieceIndex>>,
+    ) -> Result<(), End> {
         let torrent = self.run.torrent;
         for piece in torrent.geometry.indexes() {
             if !filled.have.has(piece) {
@@ -205,9 +229,14 @@ impl Copy<'_> {
     /// Takes one piece; false if the file has another in its place, or cannot be read.
     fn piece(&mut self, piece: PieceIndex, cloned: bool) -> Result<bool, End> {
         let torrent = self.run.torrent;
-        let (offset, len) = (torrent.geometry.offset(piece), torrent.geometry.len_of(piece) as usize);
+        let (offset, len) =
+            (torrent.geometry.offset(piece), torrent.geometry.len_of(piece) as usize);
         let bytes = &mut self.buffer[..len];
-        let read = if cloned { self.part.read(bytes, offset) } else { self.file.read_exact_at(bytes, offset) };
+        let read = if cloned {
+            self.part.read(bytes, offset)
+        } else {
+            self.file.read_exact_at(bytes, offset)
+        };
         if read.is_err() || !is_good(torrent, piece, bytes) {
             return Ok(false);
         }
@@ -219,8 +248,13 @@ impl Copy<'_> {
     }
 }
 
-/// Hashes the `.part` behind whoever fills it; nothing comes of it if not every piece is told of, or one cannot be read.
-fn hash_behind(torrent: &Torrent, part: &PartFile, pieces: &Receiver<PieceIndex>) -> Option<Sha1Digest> {
+/// Hashes the `.part` behind whoever fills it; nothing comes of it if not every piece is told of,
+/// or one cannot be read.
+fn hash_behind(
+    torrent: &Torrent,
+    part: &PartFile,
+    pieces: &Receiver<PieceIndex>,
+) -> Option<Sha1Digest> {
     let geometry = torrent.geometry;
     let (mut hasher, mut block, mut hashed) = (Sha1::new(), vec![0; BLOCK_LEN], 0);
     for piece in pieces {

@@ -33,7 +33,8 @@ pub(super) fn ask<T: Send + 'static>(
 /// The directory's refusal; [`AdminError::Late`] if it is not known what came of it.
 pub(super) fn order(shared: &Shared, order: Order, name: Option<&str>) -> Result<(), AdminError> {
     let now_ms = ask(shared, |view| view.now_ms)?;
-    let request = RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
+    let request =
+        RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
     let note = note_of_order(&order, name);
     info!("operator: {}", escape(&note));
     let asked = Asked { actor: UserId::NOBODY, request, change: Change::Operator(order), note };

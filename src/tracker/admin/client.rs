@@ -1,8 +1,8 @@
 //! `tracker admin`: the operator's end of the control socket.
 //!
 //! **Invariant:** standard output has the answer alone, standard error what went wrong; the exit
-//! status is 0 if the command was carried out, 1 if it was refused or failed, 2 for wrong usage, and 3
-//! if no tracker runs there.
+//! status is 0 if the command was carried out, 1 if it was refused or failed, 2 for wrong usage,
+//! and 3 if no tracker runs there.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -33,7 +33,12 @@ pub struct AdminOptions {
     #[arg(long)]
     json: bool,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     words: Vec<String>,
 }
 
@@ -58,8 +63,8 @@ impl From<io::Error> for End {
 }
 
 impl AdminOptions {
-    /// Takes the program's arguments if they are those of `tracker admin`; ends the process if they are
-    /// and are wrong.
+    /// Takes the program's arguments if they are those of `tracker admin`; ends the process if they
+    /// are and are wrong.
     pub fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Option<Self> {
         let mut arguments = arguments.into_iter().skip(1);
         if arguments.next()? != "admin" {
@@ -102,16 +107,22 @@ impl AdminOptions {
                     return Err(AdminError::Usage(why.to_owned()).into());
                 };
                 restore(file, directory)?;
-                let (file, directory) = (file.display().to_string(), directory.display().to_string());
-                let text = format!("{file} is in {directory}; start the tracker with --data-dir {directory}");
+                let (file, directory) =
+                    (file.display().to_string(), directory.display().to_string());
+                let text = format!(
+                    "{file} is in {directory}; start the tracker with --data-dir {directory}"
+                );
                 let json = json!({ "file": file, "data_dir": directory });
                 self.print(&super::Line::new(text, json).shown(self.json));
                 return Ok(());
             }
             Command::Backup(file) => {
                 // The tracker has another working directory.
-                let absolute = std::path::absolute(file).map_err(|e| AdminError::Failed(format!("{}: {e}", file.display())))?;
-                let text = absolute.to_str().ok_or_else(|| AdminError::Usage("the file's name is not UTF-8".to_owned()))?;
+                let absolute = std::path::absolute(file)
+                    .map_err(|e| AdminError::Failed(format!("{}: {e}", file.display())))?;
+                let text = absolute
+                    .to_str()
+                    .ok_or_else(|| AdminError::Usage("the file's name is not UTF-8".to_owned()))?;
                 self.words[1] = text.to_owned();
             }
             _ if parsed.command.is_final() && !parsed.is_confirmed => {
@@ -128,22 +139,36 @@ impl AdminOptions {
     /// Finds the data directory of a tracker that runs.
     fn find_tracker(&self) -> Result<UnixStream, End> {
         if let Some(directory) = &self.data_dir {
-            let words = |e| format!("no tracker runs in {}, or it has no control socket: {e}", directory.display());
-            return UnixStream::connect(directory.join(SOCKET)).map_err(|e| End::NoTracker(words(e)));
+            let words = |e| {
+                format!(
+                    "no tracker runs in {}, or it has no control socket: {e}",
+                    directory.display()
+                )
+            };
+            return UnixStream::connect(directory.join(SOCKET))
+                .map_err(|e| End::NoTracker(words(e)));
         }
         let mut running: Vec<(PathBuf, UnixStream)> = default_directories()
             .into_iter()
-            .filter_map(|directory| UnixStream::connect(directory.join(SOCKET)).ok().map(|stream| (directory, stream)))
+            .filter_map(|directory| {
+                UnixStream::connect(directory.join(SOCKET)).ok().map(|stream| (directory, stream))
+            })
             .collect();
         match (running.pop(), running.is_empty()) {
             (Some((_, stream)), true) => Ok(stream),
             (Some((last, _)), false) => {
                 let all = running.iter().map(|(directory, _)| directory).chain([&last]);
-                let all: Vec<String> = all.map(|directory| directory.display().to_string()).collect();
-                let why = format!("several trackers run here; say with --data-dir which one: {}", all.join(", "));
+                let all: Vec<String> =
+                    all.map(|directory| directory.display().to_string()).collect();
+                let why = format!(
+                    "several trackers run here; say with --data-dir which one: {}",
+                    all.join(", ")
+                );
                 Err(AdminError::Usage(why).into())
             }
-            (None, _) => Err(End::NoTracker("no tracker runs here; name its data directory with --data-dir".to_owned())),
+            (None, _) => Err(End::NoTracker(
+                "no tracker runs here; name its data directory with --data-dir".to_owned(),
+            )),
         }
     }
 
@@ -157,7 +182,8 @@ impl AdminOptions {
                 self.print(line);
                 continue;
             }
-            let status = answer["status"].as_u64().and_then(|status| u8::try_from(status).ok()).unwrap_or(1);
+            let status =
+                answer["status"].as_u64().and_then(|status| u8::try_from(status).ok()).unwrap_or(1);
             let error = answer["error"].as_str().unwrap_or_default();
             return if status == 0 { Ok(()) } else { Err(End::Told(status, error.to_owned())) };
         }

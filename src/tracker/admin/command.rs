@@ -22,12 +22,20 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("remove_file", "<group> <file> --yes", "removes a file from a group"),
     ("quota", "[name [value|default]]", "shows or sets how much may be kept"),
     ("accounts", "[open|invite|closed]", "shows or sets who may make an account"),
-    ("audit", "[--since TIME] [--until TIME] [--user NAME] [--limit N]", "shows what was changed, by whom"),
+    (
+        "audit",
+        "[--since TIME] [--until TIME] [--user NAME] [--limit N]",
+        "shows what was changed, by whom",
+    ),
     ("backup", "<file>", "copies the store to a new file"),
     ("restore", "<file>", "puts a backup into an empty data directory; only as `tracker admin`"),
     ("add_tracker", "<host:port>", "adds a tracker to the network"),
     ("remove_tracker", "<number|host:port>", "removes a tracker from the network"),
-    ("rotate_key", "[make|begin|cancel|end --yes]", "shows or moves on how the network's key is replaced"),
+    (
+        "rotate_key",
+        "[make|begin|cancel|end --yes]",
+        "shows or moves on how the network's key is replaced",
+    ),
 ];
 
 /// Changes shown at most by `audit --limit`.
@@ -115,14 +123,22 @@ pub(super) struct Parsed {
 impl Command {
     /// Tells whether it needs `--yes`.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::DeleteUser(_) | Self::DeleteGroup(_) | Self::RemoveFile { .. } | Self::RotateKey(KeyStep::End))
+        matches!(
+            self,
+            Self::DeleteUser(_)
+                | Self::DeleteGroup(_)
+                | Self::RemoveFile { .. }
+                | Self::RotateKey(KeyStep::End)
+        )
     }
 }
 
 /// Lists the commands, one a line.
 pub(crate) fn help() -> String {
-    let lines: Vec<String> =
-        COMMANDS.iter().map(|(name, arguments, about)| format!("{:<44} {about}", format!("{name} {arguments}"))).collect();
+    let lines: Vec<String> = COMMANDS
+        .iter()
+        .map(|(name, arguments, about)| format!("{:<44} {about}", format!("{name} {arguments}")))
+        .collect();
     lines.join("\n")
 }
 
@@ -146,26 +162,40 @@ pub(super) fn parse(words: &[String]) -> Result<Parsed, AdminError> {
     let command = match (name.as_str(), &arguments[..]) {
         ("status", []) => Command::Status,
         ("users", []) => Command::Users(None),
-        ("users", [pattern]) => Command::Users(Some(pattern.parse().map_err(|e| usage(format!("{e}")))?)),
+        ("users", [pattern]) => {
+            Command::Users(Some(pattern.parse().map_err(|e| usage(format!("{e}")))?))
+        }
         ("sessions", []) => Command::Sessions,
         ("reset_password", [user]) => Command::ResetPassword((*user).to_owned()),
-        ("disable_user", [user]) => Command::SetDisabled { user: (*user).to_owned(), is_disabled: true },
-        ("enable_user", [user]) => Command::SetDisabled { user: (*user).to_owned(), is_disabled: false },
+        ("disable_user", [user]) => {
+            Command::SetDisabled { user: (*user).to_owned(), is_disabled: true }
+        }
+        ("enable_user", [user]) => {
+            Command::SetDisabled { user: (*user).to_owned(), is_disabled: false }
+        }
         ("delete_user", [user]) => Command::DeleteUser((*user).to_owned()),
         ("delete_group", [group]) => Command::DeleteGroup((*group).to_owned()),
-        ("remove_file", [group, file]) => Command::RemoveFile { group: (*group).to_owned(), file: (*file).to_owned() },
+        ("remove_file", [group, file]) => {
+            Command::RemoveFile { group: (*group).to_owned(), file: (*file).to_owned() }
+        }
         ("quota", []) => Command::ShowQuotas(None),
         ("quota", [name, ..]) if !QUOTA_NAMES.contains(name) => {
-            return Err(usage(format!("{name:?} is no quota; there are {}", QUOTA_NAMES.join(", "))));
+            return Err(usage(format!(
+                "{name:?} is no quota; there are {}",
+                QUOTA_NAMES.join(", ")
+            )));
         }
         ("quota", [name]) => Command::ShowQuotas(Some((*name).to_owned())),
         ("quota", [name, "default"]) => Command::SetQuota { name: (*name).to_owned(), value: None },
         ("quota", [name, value]) => {
-            let value = value.parse().map_err(|_| usage(format!("{value:?} is no number from 0")))?;
+            let value =
+                value.parse().map_err(|_| usage(format!("{value:?} is no number from 0")))?;
             Command::SetQuota { name: (*name).to_owned(), value: Some(value) }
         }
         ("accounts", []) => Command::ShowAccounts,
-        ("accounts", [value @ ("open" | "invite" | "closed")]) => Command::SetAccounts((*value).to_owned()),
+        ("accounts", [value @ ("open" | "invite" | "closed")]) => {
+            Command::SetAccounts((*value).to_owned())
+        }
         ("audit", options) => Command::Audit(parse_audit(options).map_err(usage)?),
         ("backup", [file]) => Command::Backup(file.into()),
         ("restore", [file]) => Command::Restore(file.into()),
@@ -186,7 +216,11 @@ pub(super) fn parse(words: &[String]) -> Result<Parsed, AdminError> {
 
 fn parse_address(text: &str) -> Result<TrackerAddress, String> {
     let address: TrackerAddress = text.parse().map_err(|e| format!("{e}"))?;
-    if address.port() == 0 { Err("a tracker needs a port of its own, not 0".to_owned()) } else { Ok(address) }
+    if address.port() == 0 {
+        Err("a tracker needs a port of its own, not 0".to_owned())
+    } else {
+        Ok(address)
+    }
 }
 
 fn parse_audit(options: &[&str]) -> Result<AuditQuery, String> {
@@ -200,8 +234,10 @@ fn parse_audit(options: &[&str]) -> Result<AuditQuery, String> {
             "--until" => query.until = Some(parse_time(value)?),
             "--user" => query.user = Some((*value).to_owned()),
             "--limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=AUDIT_LIMIT_MAX).contains(limit));
-                query.limit = Some(limit.ok_or_else(|| format!("a limit is from 1 to {AUDIT_LIMIT_MAX}"))?);
+                let limit =
+                    value.parse().ok().filter(|limit| (1..=AUDIT_LIMIT_MAX).contains(limit));
+                query.limit =
+                    Some(limit.ok_or_else(|| format!("a limit is from 1 to {AUDIT_LIMIT_MAX}"))?);
             }
             _ => return Err(format!("there is no option {option:?}")),
         }
@@ -211,7 +247,8 @@ fn parse_audit(options: &[&str]) -> Result<AuditQuery, String> {
 
 /// Reads `90s`, `30m`, `24h` or `7d` ago, or a date with or without a time, in UTC.
 fn parse_time(text: &str) -> Result<Time, String> {
-    let wrong = || format!("{text:?} is no time; give 30m, 24h or 7d, 2025-01-31, or 2025-01-31T12:00:00Z");
+    let wrong =
+        || format!("{text:?} is no time; give 30m, 24h or 7d, 2025-01-31, or 2025-01-31T12:00:00Z");
     let unit = |unit: char| {
         Some(match unit {
             's' => 1_000,
@@ -227,9 +264,14 @@ fn parse_time(text: &str) -> Result<Time, String> {
         return count.checked_mul(ms).map(Time::Ago).ok_or_else(wrong);
     }
     let (date, time) = text.trim_end_matches('Z').split_once('T').unwrap_or((text, "00:00:00"));
-    let numbers = |text: &str, sign: char| -> Option<Vec<u64>> { text.split(sign).map(|part| part.parse().ok()).collect() };
+    let numbers = |text: &str, sign: char| -> Option<Vec<u64>> {
+        text.split(sign).map(|part| part.parse().ok()).collect()
+    };
     match (numbers(date, '-').as_deref(), numbers(time, ':').as_deref()) {
-        (Some(&[year @ 1970..=9999, month @ 1..=12, day @ 1..=31]), Some(&[hour @ 0..24, minute @ 0..60, ref rest @ ..])) => {
+        (
+            Some(&[year @ 1970..=9999, month @ 1..=12, day @ 1..=31]),
+            Some(&[hour @ 0..24, minute @ 0..60, ref rest @ ..]),
+        ) => {
             let second = match rest {
                 [] => 0,
                 [second @ 0..60] => *second,
@@ -265,8 +307,14 @@ mod tests {
     fn every_command_is_read_and_its_usage_told() {
         for (text, want) in [
             ("status", Command::Status),
-            ("disable_user nik~2", Command::SetDisabled { user: "nik~2".into(), is_disabled: true }),
-            ("remove_file lab x.pdf", Command::RemoveFile { group: "lab".into(), file: "x.pdf".into() }),
+            (
+                "disable_user nik~2",
+                Command::SetDisabled { user: "nik~2".into(), is_disabled: true },
+            ),
+            (
+                "remove_file lab x.pdf",
+                Command::RemoveFile { group: "lab".into(), file: "x.pdf".into() },
+            ),
             ("quota files 7", Command::SetQuota { name: "files".into(), value: Some(7) }),
             ("quota files default", Command::SetQuota { name: "files".into(), value: None }),
             ("remove_tracker 3", Command::RemoveTracker(Which::Number(3))),
@@ -319,8 +367,16 @@ mod tests {
         }
         assert_eq!(parse_time("2h"), Ok(Time::Ago(7_200_000)));
         assert_eq!(Time::Ago(5).to_ms(3), 0);
-        for bad in ["", "h", "2025-13-01", "2025-01-01T25:00", "2025-01-01T1:2:3:4", "1969-01-01", "99999999999999999999d", "ä"]
-        {
+        for bad in [
+            "",
+            "h",
+            "2025-13-01",
+            "2025-01-01T25:00",
+            "2025-01-01T1:2:3:4",
+            "1969-01-01",
+            "99999999999999999999d",
+            "ä",
+        ] {
             assert!(parse_time(bad).is_err(), "{bad}");
         }
     }

@@ -22,7 +22,9 @@ use crate::tracker::config::TrackerStatus;
 use crate::tracker::core::StoredDirectory;
 use crate::tracker::password::Lane;
 use crate::tracker::shared::Shared;
-use crate::types::{FileId, GroupId, Label, Order, Password, PasswordHash, Pattern, TrackerState, UserId};
+use crate::types::{
+    FileId, GroupId, Label, Order, Password, PasswordHash, Pattern, TrackerState, UserId,
+};
 
 /// Accounts read from the core at once.
 const PAGE_LEN: usize = 512;
@@ -38,7 +40,11 @@ const PASSWORD_LEN: usize = 16;
 ///
 /// # Blocking
 /// Until it is carried out and `out` has taken everything.
-pub(crate) fn carry_out(shared: &Arc<Shared>, words: &[String], out: Sink<'_>) -> Result<(), AdminError> {
+pub(crate) fn carry_out(
+    shared: &Arc<Shared>,
+    words: &[String],
+    out: Sink<'_>,
+) -> Result<(), AdminError> {
     let parsed = parse(words)?;
     if parsed.command.is_final() && !parsed.is_confirmed {
         return Err(AdminError::Unconfirmed);
@@ -129,7 +135,9 @@ fn find_group(shared: &Shared, name: &str) -> Result<GroupId, AdminError> {
 fn find_file(shared: &Shared, group: GroupId, name: &str) -> Result<FileId, AdminError> {
     let asked = name.to_owned();
     let found = ask(shared, move |view| view.directory().find_file(group, &asked))?;
-    found.map(|entry| entry.facts.id()).ok_or_else(|| AdminError::Failed(format!("no such file in the group: {name}")))
+    found
+        .map(|entry| entry.facts.id())
+        .ok_or_else(|| AdminError::Failed(format!("no such file in the group: {name}")))
 }
 
 /// One account of `users`.
@@ -143,9 +151,20 @@ struct Account {
 
 impl Account {
     fn line(&self) -> Line {
-        let Self { name, usage: Usage { groups, memberships, files }, is_disabled, must_change, is_online } = self;
-        let marks = [(*is_disabled, "disabled"), (*must_change, "must change password"), (*is_online, "online")];
-        let marks: String = marks.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| format!(", {word}")).collect();
+        let Self {
+            name,
+            usage: Usage { groups, memberships, files },
+            is_disabled,
+            must_change,
+            is_online,
+        } = self;
+        let marks = [
+            (*is_disabled, "disabled"),
+            (*must_change, "must change password"),
+            (*is_online, "online"),
+        ];
+        let marks: String =
+            marks.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| format!(", {word}")).collect();
         Line::new(
             format!("{name}: groups {groups}, memberships {memberships}, files {files}{marks}"),
             json!({
@@ -164,14 +183,17 @@ fn list_users(shared: &Shared, pattern: Option<&Pattern>, out: Sink<'_>) -> Resu
             let directory = view.directory();
             let (entries, more) = directory.users(from.as_ref(), PAGE_LEN);
             let next = entries.last().filter(|_| more).map(|entry| entry.label.clone());
-            let matching = entries.into_iter().filter(|entry| pattern.as_ref().is_none_or(|p| p.matches(entry.label.as_str())));
+            let matching = entries
+                .into_iter()
+                .filter(|entry| pattern.as_ref().is_none_or(|p| p.matches(entry.label.as_str())));
             let account = |user: UserId, name: Label, directory: &StoredDirectory| {
                 let row = directory.user_row(user)?;
                 let (is_disabled, must_change) = (row.is_disabled, row.must_change);
                 let (usage, is_online) = (directory.usage(user), view.presence.is_online(user));
                 Some(Account { name, usage, is_disabled, must_change, is_online })
             };
-            let accounts: Vec<Account> = matching.filter_map(|entry| account(entry.user, entry.label, directory)).collect();
+            let accounts: Vec<Account> =
+                matching.filter_map(|entry| account(entry.user, entry.label, directory)).collect();
             (accounts, next)
         })?;
         accounts.iter().try_for_each(|account| out(account.line()))?;
@@ -185,16 +207,22 @@ fn list_users(shared: &Shared, pattern: Option<&Pattern>, out: Sink<'_>) -> Resu
 fn list_sessions(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
     let mut sessions = ask(shared, |view| {
         let directory = view.replica.directory();
-        let name = |user| directory.user_entry(user).map_or_else(|| format!("?{user}"), |entry| entry.label.to_string());
+        let name = |user| {
+            directory
+                .user_entry(user)
+                .map_or_else(|| format!("?{user}"), |entry| entry.label.to_string())
+        };
         let all = view.presence.sessions();
-        all.map(|(visitor, since_ms)| (name(visitor.user), visitor.device, visitor.address, since_ms)).collect::<Vec<_>>()
+        all.map(|(visitor, since_ms)| {
+            (name(visitor.user), visitor.device, visitor.address, since_ms)
+        })
+        .collect::<Vec<_>>()
     })?;
     sessions.sort_unstable();
     for (user, device, address, since_ms) in sessions {
         let (device, since) = (device.to_string(), to_rfc3339(since_ms));
         let text = format!("{user}: device {} at {address} since {since}", &device[..16]);
-        let json =
-            json!({ "user": user, "device": device, "address": address.to_string(), "since": since, "since_ms": since_ms });
+        let json = json!({ "user": user, "device": device, "address": address.to_string(), "since": since, "since_ms": since_ms });
         out(Line::new(text, json))?;
     }
     Ok(())
@@ -204,11 +232,17 @@ fn reset_password(shared: &Shared, name: &str, out: Sink<'_>) -> Result<(), Admi
     let user = find_user(shared, name)?;
     let (password, hash) = one_time_password(shared, user)?;
     order(shared, Order::ResetPassword { user, hash }, None)?;
-    let text = format!("the one-time password of {name} is {}; at the next login {name} must choose another", password.expose());
+    let text = format!(
+        "the one-time password of {name} is {}; at the next login {name} must choose another",
+        password.expose()
+    );
     done(out, text, json!({ "user": name, "password": password.expose() }))
 }
 
-fn one_time_password(shared: &Shared, user: UserId) -> Result<(Password, PasswordHash), AdminError> {
+fn one_time_password(
+    shared: &Shared,
+    user: UserId,
+) -> Result<(Password, PasswordHash), AdminError> {
     let mut rng = rand::rng();
     let character = |_| char::from(PASSWORD_ALPHABET[rng.random_range(0..PASSWORD_ALPHABET.len())]);
     let password: String = (0..PASSWORD_LEN).map(character).collect();

@@ -1,7 +1,7 @@
 //! Shows what was changed: the requests in the store, with names for ids.
 //!
-//! **Invariant:** the store is read page by page, and nothing is waited for while a page is read, so
-//! that neither the write-ahead log nor memory grows with the length of the answer.
+//! **Invariant:** the store is read page by page, and nothing is waited for while a page is read,
+//! so that neither the write-ahead log nor memory grows with the length of the answer.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -32,11 +32,15 @@ pub(super) fn show(shared: &Shared, query: &AuditQuery, out: Sink<'_>) -> Result
     let since_ms = query.since.unwrap_or(DEFAULT_SINCE).to_ms(now_ms);
     let until_ms = query.until.map_or(u64::MAX, |until| until.to_ms(now_ms));
     let mut last = VecDeque::new();
-    let mut pages = Pages { from_ms: since_ms, to_ms: until_ms, seen: HashSet::new(), len: PAGE_LEN };
+    let mut pages =
+        Pages { from_ms: since_ms, to_ms: until_ms, seen: HashSet::new(), len: PAGE_LEN };
     while let Some(rows) = pages.next(shared)? {
-        let entries =
-            ask(shared, move |view| rows.iter().filter_map(|row| AuditEntry::of(row, view.directory())).collect::<Vec<_>>())?;
-        for entry in entries.into_iter().filter(|entry| user.is_none_or(|user| entry.concerns(user))) {
+        let entries = ask(shared, move |view| {
+            rows.iter().filter_map(|row| AuditEntry::of(row, view.directory())).collect::<Vec<_>>()
+        })?;
+        for entry in
+            entries.into_iter().filter(|entry| user.is_none_or(|user| entry.concerns(user)))
+        {
             match query.limit {
                 None => out(line(&entry))?,
                 Some(limit) => {
@@ -82,7 +86,9 @@ impl Pages {
             let last_ms = rows.last().map(|row| row.version.stamp.ms());
             let fresh = |row: &Row| id_of(row).is_some_and(|id| !self.seen.contains(&id));
             let new: Vec<Row> = rows.into_iter().filter(fresh).collect();
-            let Some(last_ms) = last_ms.filter(|_| !new.is_empty() || is_full) else { return Ok(None) };
+            let Some(last_ms) = last_ms.filter(|_| !new.is_empty() || is_full) else {
+                return Ok(None);
+            };
             if new.is_empty() {
                 self.len *= 2;
                 continue;

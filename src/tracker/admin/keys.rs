@@ -1,8 +1,9 @@
 //! Replaces the network's key, step by step.
 //!
-//! **Invariant:** a private key is read from this machine's files and written to them, and goes nowhere else: what is
-//! replicated is two public keys and the old one's signature. The operator carries the new key's file to the other
-//! trackers. The old key ends only when every tracker of the network has said that it holds the new one.
+//! **Invariant:** a private key is read from this machine's files and written to them, and goes
+//! nowhere else: what is replicated is two public keys and the old one's signature. The operator
+//! carries the new key's file to the other trackers. The old key ends only when every tracker of
+//! the network has said that it holds the new one.
 
 use std::path::Path;
 
@@ -33,14 +34,20 @@ pub(super) fn rotate(shared: &Shared, step: KeyStep, out: Sink<'_>) -> Result<()
             let rotation = begun(shared)?;
             set(shared, KEY_ROTATION, Some(sign(shared, &rotation, RotationStage::Cancelled)?))?;
             if settings(shared)?.ended.is_some_and(|ended| ended.is_same_change(&rotation)) {
-                return Err(failed("another tracker has ended the old key meanwhile; that stands".to_owned()));
+                return Err(failed(
+                    "another tracker has ended the old key meanwhile; that stands".to_owned(),
+                ));
             }
             let (old, new) = (rotation.old.fingerprint(), rotation.new.fingerprint());
             let text = format!(
                 "the network's key stays {old}; {new} counts no more. Remove {} on every tracker",
                 next_file(shared)?.display()
             );
-            done(out, text, json!({ "stage": "cancelled", "network": old.to_string(), "void": new.to_string() }))
+            done(
+                out,
+                text,
+                json!({ "stage": "cancelled", "network": old.to_string(), "void": new.to_string() }),
+            )
         }
         KeyStep::End => end(shared, out),
     }
@@ -64,14 +71,19 @@ fn show(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
     let Some(rotation) = ring.rotation() else {
         return Ok(out(Line::new("no key takes its place", json!({ "stage": null })))?);
     };
-    let (old, new) = (rotation.old.fingerprint().to_string(), rotation.new.fingerprint().to_string());
+    let (old, new) =
+        (rotation.old.fingerprint().to_string(), rotation.new.fingerprint().to_string());
     let word = rotation.stage.as_str();
     let text = format!("{new} in the place of {old}: {word}");
     out(Line::new(text, json!({ "stage": word, "old": old, "new": new })))?;
     if rotation.stage == RotationStage::Begun {
         for (number, has_it) in holders(shared, &settings, &rotation) {
-            let word = if has_it { "holds the new key" } else { "has not said that it holds the new key" };
-            out(Line::new(format!("tracker {number} {word}"), json!({ "tracker": number, "holds_new_key": has_it })))?;
+            let word =
+                if has_it { "holds the new key" } else { "has not said that it holds the new key" };
+            out(Line::new(
+                format!("tracker {number} {word}"),
+                json!({ "tracker": number, "holds_new_key": has_it }),
+            ))?;
         }
     }
     Ok(())
@@ -79,14 +91,21 @@ fn show(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
 
 fn make(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
     let file = next_file(shared)?;
-    if let Some(rotation) = shared.keys.ring().rotation().filter(|rotation| rotation.stage == RotationStage::Begun) {
+    if let Some(rotation) =
+        shared.keys.ring().rotation().filter(|rotation| rotation.stage == RotationStage::Begun)
+    {
         let new = rotation.new.fingerprint();
-        return Err(failed(format!("the key {new} is taking the network's place; `rotate_key cancel` ends that")));
+        return Err(failed(format!(
+            "the key {new} is taking the network's place; `rotate_key cancel` ends that"
+        )));
     }
     let (key, is_made) = KeyPair::load_or_make(file).map_err(|error| failed(error.to_string()))?;
     let name = key.fingerprint();
     if key.public() == shared.keys.ring().shown().public() {
-        return Err(failed(format!("{} holds the key that is in use: move it to its place first", file.display())));
+        return Err(failed(format!(
+            "{} holds the key that is in use: move it to its place first",
+            file.display()
+        )));
     }
     let word = if is_made { "is" } else { "was already" };
     let text = format!(
@@ -94,27 +113,42 @@ fn make(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
          -p), then say rotate_key begin",
         file.display()
     );
-    done(out, text, json!({ "new": name.to_string(), "file": file.display().to_string(), "made": is_made }))
+    done(
+        out,
+        text,
+        json!({ "new": name.to_string(), "file": file.display().to_string(), "made": is_made }),
+    )
 }
 
 fn begin(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
     let file = next_file(shared)?;
     let ring = shared.keys.ring();
-    if let Some(rotation) = ring.rotation().filter(|rotation| rotation.stage == RotationStage::Begun) {
+    if let Some(rotation) =
+        ring.rotation().filter(|rotation| rotation.stage == RotationStage::Begun)
+    {
         let new = rotation.new.fingerprint();
-        return Err(failed(format!("the key {new} is taking the network's place already; `rotate_key` shows how far it is")));
+        return Err(failed(format!(
+            "the key {new} is taking the network's place already; `rotate_key` shows how far it is"
+        )));
     }
     let next = shared.keys.look_at_next().map_err(|error| failed(error.to_string()))?;
     let Some(next) = next else {
-        return Err(failed(format!("there is no new key in {}: `rotate_key make` makes one", file.display())));
+        return Err(failed(format!(
+            "there is no new key in {}: `rotate_key make` makes one",
+            file.display()
+        )));
     };
     if next == ring.shown().network() {
-        let why = format!("{} holds the key that is in use: move it to its place, and `rotate_key make` another", file.display());
+        let why = format!(
+            "{} holds the key that is in use: move it to its place, and `rotate_key make` another",
+            file.display()
+        );
         return Err(failed(why));
     }
     let rotation = ring.shown().begin_rotation(next);
     set(shared, KEY_ROTATION, Some(rotation.to_string()))?;
-    let (old, new) = (rotation.old.fingerprint().to_string(), rotation.new.fingerprint().to_string());
+    let (old, new) =
+        (rotation.old.fingerprint().to_string(), rotation.new.fingerprint().to_string());
     let text = format!(
         "{new} takes the place of {old}: both count from now on. `rotate_key` shows which trackers hold it. When all do, and the \
          clients have come by, say rotate_key end --yes"
@@ -139,7 +173,8 @@ fn end(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
         )));
     }
     set(shared, KEY_ENDED, Some(sign(shared, &rotation, RotationStage::Ended)?))?;
-    let (old, new) = (rotation.old.fingerprint().to_string(), rotation.new.fingerprint().to_string());
+    let (old, new) =
+        (rotation.old.fingerprint().to_string(), rotation.new.fingerprint().to_string());
     let text = format!(
         "the network's key is {new} now, and {old} counts no more. On every tracker, before its next start:\n\
          1. mv {file} {}\n\
@@ -152,12 +187,19 @@ fn end(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
 
 /// The rotation that is under way.
 fn begun(shared: &Shared) -> Result<KeyRotation, AdminError> {
-    let rotation = shared.keys.ring().rotation().filter(|rotation| rotation.stage == RotationStage::Begun);
-    rotation.ok_or_else(|| failed("the network's key is not being replaced: `rotate_key begin` begins that".to_owned()))
+    let rotation =
+        shared.keys.ring().rotation().filter(|rotation| rotation.stage == RotationStage::Begun);
+    rotation.ok_or_else(|| {
+        failed("the network's key is not being replaced: `rotate_key begin` begins that".to_owned())
+    })
 }
 
 /// The next stage of that rotation, signed with the old key, as text.
-fn sign(shared: &Shared, rotation: &KeyRotation, stage: RotationStage) -> Result<String, AdminError> {
+fn sign(
+    shared: &Shared,
+    rotation: &KeyRotation,
+    stage: RotationStage,
+) -> Result<String, AdminError> {
     let ring = shared.keys.ring();
     let (shown, old) = (ring.shown(), NetworkPublicKey::from(rotation.old));
     if shown.network() != old {
@@ -181,7 +223,9 @@ fn settings(shared: &Shared) -> Result<Settings, AdminError> {
 }
 
 fn next_file(shared: &Shared) -> Result<&Path, AdminError> {
-    shared.keys.next_file().ok_or_else(|| failed("this tracker was started without a file for the network's key".to_owned()))
+    shared.keys.next_file().ok_or_else(|| {
+        failed("this tracker was started without a file for the network's key".to_owned())
+    })
 }
 
 fn failed(why: String) -> AdminError {

@@ -15,8 +15,8 @@ use crate::tracker::shared::Shared;
 use crate::types::limits::TRACKERS_MAX;
 use crate::types::{RotationStage, TrackerAddress};
 
-/// By then a number that was given away at another tracker at the same moment is known here: trackers that take longer to hear of a change
-/// do not count as up.
+/// By then a number that was given away at another tracker at the same moment is known here:
+/// trackers that take longer to hear of a change do not count as up.
 const SETTLES: Duration = Duration::from_millis(1500);
 
 /// Adds a tracker, and says what to do on its machine.
@@ -26,14 +26,23 @@ const SETTLES: Duration = Duration::from_millis(1500);
 ///
 /// # Blocking
 /// Until the change is safe.
-pub(super) fn add(shared: &Shared, address: &TrackerAddress, out: Sink<'_>) -> Result<(), AdminError> {
+pub(super) fn add(
+    shared: &Shared,
+    address: &TrackerAddress,
+    out: Sink<'_>,
+) -> Result<(), AdminError> {
     let mut trackers = shared.trackers.lock().clone();
     if let Some((number, _)) = trackers.iter().find(|(_, known)| *known == address) {
-        return Err(AdminError::Failed(format!("{address} is tracker {number} of this network already")));
+        return Err(AdminError::Failed(format!(
+            "{address} is tracker {number} of this network already"
+        )));
     }
     let number = loop {
-        let Some(number) = (1..=TRACKERS_MAX as u32).find(|number| !trackers.contains_key(number)) else {
-            return Err(AdminError::Failed(format!("a network has at most {TRACKERS_MAX} trackers")));
+        let Some(number) = (1..=TRACKERS_MAX as u32).find(|number| !trackers.contains_key(number))
+        else {
+            return Err(AdminError::Failed(format!(
+                "a network has at most {TRACKERS_MAX} trackers"
+            )));
         };
         set(shared, &format!("tracker.{number}"), Some(address.to_string()))?;
         if trackers.len() > 1 {
@@ -56,7 +65,11 @@ pub(super) fn add(shared: &Shared, address: &TrackerAddress, out: Sink<'_>) -> R
     };
     trackers.insert(number, address.clone());
     let file = tracker_info(shared, &trackers);
-    let is_replaced = shared.keys.ring().rotation().is_some_and(|rotation| rotation.stage == RotationStage::Begun);
+    let is_replaced = shared
+        .keys
+        .ring()
+        .rotation()
+        .is_some_and(|rotation| rotation.stage == RotationStage::Begun);
     let keys = if is_replaced { "network.key and network.key.next" } else { "network.key" };
     let text = format!(
         "{address} is tracker {number} now. On its machine:\n\
@@ -86,7 +99,9 @@ pub(super) fn remove(shared: &Shared, which: &Which, out: Sink<'_>) -> Result<()
         return Err(AdminError::Failed("there is no such tracker; `status` lists all".to_owned()));
     };
     if number == shared.number {
-        return Err(AdminError::Failed("that is this tracker itself; say it to another one".to_owned()));
+        return Err(AdminError::Failed(
+            "that is this tracker itself; say it to another one".to_owned(),
+        ));
     }
     set(shared, &format!("tracker.{number}"), Some("removed".to_owned()))?;
     let text = format!(
@@ -96,8 +111,8 @@ pub(super) fn remove(shared: &Shared, which: &Which, out: Sink<'_>) -> Result<()
     done(out, text, json!({ "number": number, "address": address.to_string() }))
 }
 
-/// The lines of the network's file. A number that no tracker has now keeps the line of the tracker that
-/// had it.
+/// The lines of the network's file. A number that no tracker has now keeps the line of the tracker
+/// that had it.
 fn tracker_info(shared: &Shared, trackers: &BTreeMap<u32, TrackerAddress>) -> String {
     let last = trackers.keys().next_back().copied().unwrap_or(0);
     let line = |number| trackers.get(&number).or_else(|| shared.info.get(number));

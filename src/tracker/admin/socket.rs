@@ -3,8 +3,8 @@
 //! **Invariant:** only the owner of the data directory can open it: the file has mode 0600 from its
 //! first moment. A request is bounded in length and time, and so are the connections.
 //!
-//! A request is one line, `{"version":1,"command":"...","arguments":[...],"json":false}`. The answer is
-//! lines `{"line":...}`, with a text or an object, and at last `{"status":0}` or
+//! A request is one line, `{"version":1,"command":"...","arguments":[...],"json":false}`. The
+//! answer is lines `{"line":...}`, with a text or an object, and at last `{"status":0}` or
 //! `{"status":1,"error":"..."}`; the status is that of `tracker admin`.
 
 use std::io::{self, BufWriter, Read, Write};
@@ -49,8 +49,8 @@ impl Drop for Counted {
 }
 
 impl AdminSocket {
-    /// Makes the socket in a data directory that the caller has locked; the one of a tracker that was
-    /// killed is removed. The tracker runs without it if that fails.
+    /// Makes the socket in a data directory that the caller has locked; the one of a tracker that
+    /// was killed is removed. The tracker runs without it if that fails.
     pub(crate) fn bind_or_warn(data_dir: &Path) -> Option<Self> {
         let path = data_dir.join(SOCKET);
         match Self::bind(&path) {
@@ -61,7 +61,10 @@ impl AdminSocket {
                 } else {
                     ""
                 };
-                warn!("{}: no control socket: {error}{hint}; `tracker admin` does not reach this tracker", path.display());
+                warn!(
+                    "{}: no control socket: {error}{hint}; `tracker admin` does not reach this tracker",
+                    path.display()
+                );
                 None
             }
         }
@@ -119,7 +122,11 @@ fn take(shared: &Arc<Shared>, connections: &Arc<AtomicUsize>, stream: UnixStream
     if count >= CONNECTIONS_MAX {
         // Whoever does not take these few bytes learns it by the end of the connection.
         let _ = stream.set_nonblocking(true);
-        let _ = finish(&mut &stream, 1, Some("too many operators are connected; try again in a moment"));
+        let _ = finish(
+            &mut &stream,
+            1,
+            Some("too many operators are connected; try again in a moment"),
+        );
         return;
     }
     let shared_of_thread = shared.clone();
@@ -140,7 +147,11 @@ fn serve(shared: &Arc<Shared>, stream: &UnixStream) -> io::Result<()> {
     let (words, as_json) = match read_request(stream) {
         Ok(request) => request,
         Err(error) => {
-            finish(&mut out, 2, Some(&format!("not a request that this tracker understands: {error}")))?;
+            finish(
+                &mut out,
+                2,
+                Some(&format!("not a request that this tracker understands: {error}")),
+            )?;
             return out.flush();
         }
     };
@@ -178,7 +189,8 @@ fn read_request(stream: &UnixStream) -> io::Result<(Vec<String>, bool)> {
     let command = request["command"].as_str().ok_or_else(|| wrong("it has no command"))?;
     let arguments = request["arguments"].as_array().map(Vec::as_slice).unwrap_or_default();
     let arguments = arguments.iter().map(|argument| argument.as_str().map(str::to_owned));
-    let words: Option<Vec<String>> = std::iter::once(Some(command.to_owned())).chain(arguments).collect();
+    let words: Option<Vec<String>> =
+        std::iter::once(Some(command.to_owned())).chain(arguments).collect();
     let words = words.ok_or_else(|| wrong("an argument is no text"))?;
     Ok((words, request["json"].as_bool().unwrap_or(false)))
 }

@@ -1,4 +1,5 @@
-//! The core's queue: what sessions, links and the operator hand to the core, and how they wait for its answers.
+//! The core's queue: what sessions, links and the operator hand to the core, and how they wait for
+//! its answers.
 //!
 //! **Invariant:** a thread that waits for the core hears of the core's end.
 
@@ -13,7 +14,8 @@ use crate::tracker::presence::{Presence, SessionKey};
 use crate::tracker::sink::LinkSink;
 use crate::types::{Durable, KeyRotation, Lineage, Outcome, SyncMessage};
 
-/// Inputs that may wait: one for nearly every session a tracker serves at its best; the others wait on their own threads.
+/// Inputs that may wait: one for nearly every session a tracker serves at its best; the others wait
+/// on their own threads.
 pub(crate) const INPUTS_MAX: usize = 4096;
 /// An answer that waits for the end of the turn.
 pub(crate) type Deferred = Box<dyn FnOnce() + Send>;
@@ -152,14 +154,18 @@ impl CoreHandle {
         self.inputs.send(input).is_ok()
     }
 
-    /// Has a change carried out that a session asks for, or the operator if there is none; `None` if the
-    /// core has ended. What came of it is received when it is safe or refused, or never if the core has
-    /// ended: then it is unknown whether it was carried out. Refused if the user is no longer logged in
-    /// there.
+    /// Has a change carried out that a session asks for, or the operator if there is none; `None`
+    /// if the core has ended. What came of it is received when it is safe or refused, or never if
+    /// the core has ended: then it is unknown whether it was carried out. Refused if the user is no
+    /// longer logged in there.
     ///
     /// # Blocking
     /// While the queue is full.
-    pub(crate) fn begin_change(&self, session: Option<SessionKey>, asked: Asked) -> Option<Owed<Changed>> {
+    pub(crate) fn begin_change(
+        &self,
+        session: Option<SessionKey>,
+        asked: Asked,
+    ) -> Option<Owed<Changed>> {
         let (sender, answer) = bounded(1);
         self.inputs.send(Input::Change { session, asked, answer: sender }).ok()?;
         Some(Owed { answer, ended: self.ended.clone() })
@@ -169,7 +175,10 @@ impl CoreHandle {
     ///
     /// # Blocking
     /// Until everything the answer rests on is durable.
-    pub(crate) fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut View<'_>) -> T + Send + 'static) -> Option<T> {
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut View<'_>) -> T + Send + 'static,
+    ) -> Option<T> {
         let (sender, answer) = bounded(1);
         let question: Question = Box::new(move |view| {
             let answer = question(view);
@@ -180,7 +189,8 @@ impl CoreHandle {
         Owed { answer, ended: self.ended.clone() }.wait()
     }
 
-    /// Waits until everything that was durable before is visible to readers; `None` if the core has ended.
+    /// Waits until everything that was durable before is visible to readers; `None` if the core has
+    /// ended.
     ///
     /// # Blocking
     /// For the disk, and while the queue is full.

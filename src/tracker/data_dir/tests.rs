@@ -17,7 +17,11 @@ fn root(dirs: &[(&str, Option<&str>)]) -> tempfile::TempDir {
 }
 
 /// The directory chosen for a line, and what its database holds.
-fn chosen(root: &tempfile::TempDir, lines: &str, number: u32) -> Result<(String, Option<String>), String> {
+fn chosen(
+    root: &tempfile::TempDir,
+    lines: &str,
+    number: u32,
+) -> Result<(String, Option<String>), String> {
     chosen_with(root, lines, number, false, false)
 }
 
@@ -29,7 +33,8 @@ fn chosen_with(
     can_ask: bool,
 ) -> Result<(String, Option<String>), String> {
     let info = TrackerInfo::parse(lines).unwrap();
-    let path = choose(root.path(), &info, number, start_empty, || can_ask).map_err(|e| e.to_string())?;
+    let path =
+        choose(root.path(), &info, number, start_empty, || can_ask).map_err(|e| e.to_string())?;
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
     Ok((name, fs::read_to_string(path.join("tracker.sqlite")).ok()))
 }
@@ -49,7 +54,10 @@ fn the_first_start_makes_a_directory_named_by_the_address() {
     assert_eq!(chosen(&root, "a:1\n[fe80::1%eth0]:5000", 2), empty("tracker-fe80__1_eth0-5000"));
     let absent = root.path().join("absent");
     let info = TrackerInfo::parse("a:1").unwrap();
-    assert_eq!(choose(&absent, &info, 1, false, || panic!("no need to ask")).unwrap(), absent.join("tracker-a-1"));
+    assert_eq!(
+        choose(&absent, &info, 1, false, || panic!("no need to ask")).unwrap(),
+        absent.join("tracker-a-1")
+    );
     assert!(!absent.exists());
     let long = format!("{}:5000", "a".repeat(250));
     assert!(chosen(&root, &long, 1).unwrap().0.len() < 255);
@@ -58,7 +66,9 @@ fn the_first_start_makes_a_directory_named_by_the_address() {
 #[test]
 fn lines_that_move_change_nothing() {
     let root = root(&[("tracker-a-1", Some("a:1")), ("tracker-b-2", Some("b:2"))]);
-    for (lines, number) in [("a:1\nb:2", 1), ("b:2\na:1", 2), ("a:1", 1), ("c:3\nd:4\na:1\nb:2", 3), ("# x\nA 1", 1)] {
+    for (lines, number) in
+        [("a:1\nb:2", 1), ("b:2\na:1", 2), ("a:1", 1), ("c:3\nd:4\na:1\nb:2", 3), ("# x\nA 1", 1)]
+    {
         assert_eq!(chosen(&root, lines, number), found("tracker-a-1", "tracker-a-1"), "{lines}");
     }
     assert_eq!(chosen(&root, "b:2\na:1", 1), found("tracker-b-2", "tracker-b-2"));
@@ -100,8 +110,16 @@ fn several_directories_of_earlier_versions_are_listed() {
     for lines in ["a:5000", "a:6000"] {
         let root = root(&[("tracker-1-5000", None), ("tracker-2-5000", None)]);
         let why = chosen(&root, lines, 1).unwrap_err();
-        assert!(["tracker-1-5000", "tracker-2-5000", "--data-dir"].iter().all(|word| why.contains(word)), "{why}");
-        assert!(root.path().join("tracker-1-5000").exists() && root.path().join("tracker-2-5000").exists());
+        assert!(
+            ["tracker-1-5000", "tracker-2-5000", "--data-dir"]
+                .iter()
+                .all(|word| why.contains(word)),
+            "{why}"
+        );
+        assert!(
+            root.path().join("tracker-1-5000").exists()
+                && root.path().join("tracker-2-5000").exists()
+        );
     }
 }
 
@@ -119,7 +137,10 @@ fn an_empty_start_beside_other_data_is_refused_unless_somebody_can_be_asked() {
     let root = root(&[("tracker-a-1", Some("a:1")), ("tracker-b-2", Some("b:2"))]);
     // The machine has a new address.
     let why = chosen(&root, "x:1\nb:2", 1).unwrap_err();
-    assert!(["tracker-a-1", "a:1", "--data-dir", "--new"].iter().all(|word| why.contains(word)), "{why}");
+    assert!(
+        ["tracker-a-1", "a:1", "--data-dir", "--new"].iter().all(|word| why.contains(word)),
+        "{why}"
+    );
     assert!(!why.contains("tracker-b-2"), "that of another line is none of ours: {why}");
     assert_eq!(chosen_with(&root, "x:1\nb:2", 1, false, true), empty("tracker-x-1"));
     assert_eq!(chosen_with(&root, "x:1\nb:2", 1, true, false), empty("tracker-x-1"));

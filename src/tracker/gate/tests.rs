@@ -22,7 +22,8 @@ fn secs(count: u64) -> Duration {
 
 /// Fails as often as it may at one moment; returns how often at once, and how often in all.
 fn exhaust(core: &mut Core, now: Duration, attempt: &Attempt) -> (usize, usize) {
-    let waits: Vec<Duration> = std::iter::from_fn(|| core.reserve(now, attempt).map(|reserved| reserved.wait)).collect();
+    let waits: Vec<Duration> =
+        std::iter::from_fn(|| core.reserve(now, attempt).map(|reserved| reserved.wait)).collect();
     (waits.iter().filter(|wait| wait.is_zero()).count(), waits.len())
 }
 
@@ -30,32 +31,48 @@ fn exhaust(core: &mut Core, now: Duration, attempt: &Attempt) -> (usize, usize) 
 fn guesses_are_paced_by_pair_address_and_account() {
     let mut core = Core::new(1000, 10);
     let nik = core.attempt(source(1), device(1), "nik", &[user(1)]);
-    assert_eq!(exhaust(&mut core, secs(0), &nik), (10, 10 + 2 * 30), "one account from one address");
+    assert_eq!(
+        exhaust(&mut core, secs(0), &nik),
+        (10, 10 + 2 * 30),
+        "one account from one address"
+    );
     let after = core.reserve(secs(10), &nik);
     assert!(after.is_some_and(|reserved| reserved.wait > secs(19)), "time alone lets more through");
 
     let mut core = Core::new(1000, 10);
     let spread = (0..=255_u8).flat_map(|name| [0, 1].map(|round| (name, round)));
-    let spray: Vec<_> = spread.map(|(name, _)| core.attempt(source(1), device(1), &format!("u{name}"), &[])).collect();
+    let spray: Vec<_> = spread
+        .map(|(name, _)| core.attempt(source(1), device(1), &format!("u{name}"), &[]))
+        .collect();
     let passed = spray.iter().filter(|attempt| core.reserve(secs(0), attempt).is_some()).count();
     assert_eq!(passed, 100 + 10 * 30, "many accounts from one address");
 
     let mut core = Core::new(10_000, 10);
-    let crowd: Vec<_> = (0..=255).map(|last| core.attempt(source(last), device(last), "nik", &[user(1)])).collect();
-    let waiting: Vec<_> = crowd.iter().cycle().take(1000).map(|attempt| core.queue(secs(0), attempt).unwrap().1).collect();
+    let crowd: Vec<_> =
+        (0..=255).map(|last| core.attempt(source(last), device(last), "nik", &[user(1)])).collect();
+    let waiting: Vec<_> = crowd
+        .iter()
+        .cycle()
+        .take(1000)
+        .map(|attempt| core.queue(secs(0), attempt).unwrap().1)
+        .collect();
     core.serve(secs(30), crowd[0].account);
-    let through = |waiting: &[Receiver<Use>]| waiting.iter().filter(|turn| turn.try_recv().is_ok()).count();
+    let through =
+        |waiting: &[Receiver<Use>]| waiting.iter().filter(|turn| turn.try_recv().is_ok()).count();
     assert_eq!(through(&waiting), 50 + 50, "one account from many addresses, at two moments");
     (1..=300).for_each(|step| _ = core.serve(secs(30) + LOOK * step, crowd[0].account));
     assert_eq!(through(&waiting), 300);
 }
 
-/// An owner on a new device is let in within the time that the module promises, however much others guess.
+/// An owner on a new device is let in within the time that the module promises, however much others
+/// guess.
 #[test]
 fn a_newcomers_turn_comes_after_one_of_each_address_that_guesses() {
     for addresses in [1, 5, 50, 200_u8] {
         let mut core = Core::new(10_000, 10);
-        let guesses: Vec<_> = (1..=addresses).map(|last| core.attempt(source(last), device(9), "nik", &[user(1)])).collect();
+        let guesses: Vec<_> = (1..=addresses)
+            .map(|last| core.attempt(source(last), device(9), "nik", &[user(1)]))
+            .collect();
         let mut now = secs(0);
         let mut waiting = Vec::new();
         // Each has as many waiting as it may, and has had for long.
@@ -124,7 +141,11 @@ fn the_owners_device_is_not_slowed_by_strangers() {
     assert!(core.reserve(secs(0), &stranger).is_none());
     let owner = core.attempt(source(1), device(1), "nik", &[user(1)]);
     assert!(owner.known().is_some() && core.reserve(secs(0), &owner).unwrap().wait.is_zero());
-    assert_eq!(exhaust(&mut core, secs(0), &owner).1, 9 + 30, "it may not guess without end either");
+    assert_eq!(
+        exhaust(&mut core, secs(0), &owner).1,
+        9 + 30,
+        "it may not guess without end either"
+    );
     // Whoever owns nik~2 is a stranger to nik.
     core.known.note(user(2), device(2));
     assert!(core.attempt(source(1), device(2), "nik", &[user(1), user(2)]).known().is_none());
@@ -158,14 +179,20 @@ fn successes_count_too_but_wear_off_nothing_of_what_failures_are_held_to() {
     let gate = Gate::new(Stop::new());
     let reserve = |attempt: &Attempt| gate.core.lock().reserve(gate.started.elapsed(), attempt);
     (0..100).for_each(|_| gate.pass(&new, || false).unwrap().succeeded());
-    assert!(reserve(&new).is_some_and(|reserved| reserved.wait > secs(0)), "a hundred newcomers at once, and then they wait");
+    assert!(
+        reserve(&new).is_some_and(|reserved| reserved.wait > secs(0)),
+        "a hundred newcomers at once, and then they wait"
+    );
     // A known device.
     gate.note_known(user(1), device(1));
     let known = gate.login(source(1), device(1), "nik", &[user(1)]);
     (0..10).for_each(|_| gate.pass(&known, || false).unwrap().succeeded());
     assert!(reserve(&known).is_some_and(|reserved| reserved.wait > secs(0)));
     let other = gate.logged_in(source(1), device(2), user(1));
-    assert!(reserve(&other).unwrap().wait.is_zero(), "the user's next device has a pace of its own");
+    assert!(
+        reserve(&other).unwrap().wait.is_zero(),
+        "the user's next device has a pace of its own"
+    );
 }
 
 #[test]
@@ -179,7 +206,10 @@ fn only_verdicts_count() {
     for _ in 0..12 {
         gate.pass(&attempt, || false).unwrap().failed();
     }
-    assert!(started.elapsed() >= Duration::from_millis(900), "the eleventh and twelfth wait for half a second each");
+    assert!(
+        started.elapsed() >= Duration::from_millis(900),
+        "the eleventh and twelfth wait for half a second each"
+    );
 }
 
 #[test]
@@ -191,7 +221,12 @@ fn nobody_waits_in_vain() {
     let started = Instant::now();
     assert_eq!(gate.pass(&attempt, || false).unwrap_err(), Refusal::TooManyAttempts);
     let stranger = gate.login(source(2), device(1), "bob", &[user(2)]);
-    while gate.core.lock().reserve(gate.started.elapsed(), &stranger).is_some_and(|reserved| reserved.wait < secs(25)) {}
+    while gate
+        .core
+        .lock()
+        .reserve(gate.started.elapsed(), &stranger)
+        .is_some_and(|reserved| reserved.wait < secs(25))
+    {}
     assert_eq!(gate.pass(&stranger, || true).unwrap_err(), Refusal::Busy, "its connection is over");
     gate.stop.set();
     assert_eq!(gate.pass(&stranger, || false).unwrap_err(), Refusal::Busy, "the tracker stops");
@@ -199,8 +234,8 @@ fn nobody_waits_in_vain() {
 }
 
 proptest! {
-    /// However strangers mix addresses, devices and names, no more get through at an account than its pace says, and the owner's
-    /// device goes at once.
+    /// However strangers mix addresses, devices and names, no more get through at an account than
+    /// its pace says, and the owner's device goes at once.
     #[test]
     fn strangers_never_exceed_the_accounts_pace(guesses in proptest::collection::vec((0_u64..300, 0_u8..40, 2_u8..6), 1..400)) {
         let mut core = Core::new(10_000, 10);

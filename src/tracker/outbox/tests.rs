@@ -8,10 +8,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn pair() -> (Connection, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let [here, there] = [(); 2].map(|()| Transport::Tls(DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap()));
+    let [here, there] = [(); 2]
+        .map(|()| Transport::Tls(DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap()));
     std::thread::scope(|scope| {
-        let accepted = scope.spawn(|| there.accept(Incoming::new(listener.accept().unwrap().0).unwrap(), PATIENCE).unwrap().0);
-        let dialled = here.dial(listener.local_addr().unwrap(), None, PATIENCE, there.device()).unwrap();
+        let accepted = scope.spawn(|| {
+            there.accept(Incoming::new(listener.accept().unwrap().0).unwrap(), PATIENCE).unwrap().0
+        });
+        let dialled =
+            here.dial(listener.local_addr().unwrap(), None, PATIENCE, there.device()).unwrap();
         (dialled, accepted.join().unwrap())
     })
 }
@@ -39,7 +43,8 @@ fn frames_from_two_threads_arrive_whole_and_in_order() {
             while answers < 200 || events < 500 {
                 let mut first = [0];
                 reader.read_exact(&mut first).unwrap();
-                let (len, count) = if first[0] == 1 { (70_000, &mut answers) } else { (996, &mut events) };
+                let (len, count) =
+                    if first[0] == 1 { (70_000, &mut answers) } else { (996, &mut events) };
                 let mut rest = vec![0; len];
                 reader.read_exact(&mut rest).unwrap();
                 assert!(rest.iter().all(|byte| *byte == first[0]), "frames ran into each other");

@@ -28,10 +28,24 @@ fn a_hash_is_of_its_password_alone() {
 fn hashes_of_others_are_read_and_absurd_ones_refused() {
     let hasher = Hasher::new(Stop::new());
     // From the test vectors of the reference implementation.
-    let foreign = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-    assert_eq!(hasher.find(lane(1), &password("password"), &[&PasswordHash::from_phc(foreign.into())]), Ok(Some(0)));
-    for bad in ["", "$argon2id$", "plain", &foreign.replace("m=256", "m=4000000"), &foreign.replace("argon2id", "argon2i")] {
-        assert_eq!(hasher.find(lane(1), &password("password"), &[&PasswordHash::from_phc(bad.into())]), Ok(None), "{bad}");
+    let foreign =
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    assert_eq!(
+        hasher.find(lane(1), &password("password"), &[&PasswordHash::from_phc(foreign.into())]),
+        Ok(Some(0))
+    );
+    for bad in [
+        "",
+        "$argon2id$",
+        "plain",
+        &foreign.replace("m=256", "m=4000000"),
+        &foreign.replace("argon2id", "argon2i"),
+    ] {
+        assert_eq!(
+            hasher.find(lane(1), &password("password"), &[&PasswordHash::from_phc(bad.into())]),
+            Ok(None),
+            "{bad}"
+        );
     }
 }
 
@@ -74,7 +88,8 @@ fn a_flood_fills_its_own_lane_alone() {
     drop(places);
     assert_eq!(hasher.hash(lane(1), &password("x")), Err(Refusal::Busy));
     std::thread::scope(|scope| {
-        let (next_door, started) = (Lane { known: Some(UserId::from_bytes([1; 16])), ..lane(1) }, Instant::now());
+        let (next_door, started) =
+            (Lane { known: Some(UserId::from_bytes([1; 16])), ..lane(1) }, Instant::now());
         let waiting = [lane(2), next_door].map(|lane| {
             let hasher = &hasher;
             scope.spawn(move || hasher.take_place(lane).map(drop))
@@ -134,11 +149,17 @@ fn nobody_waits_for_a_place_in_a_tracker_that_ends() {
 #[test]
 fn every_other_place_goes_to_those_who_are_known() {
     let mut queue = Queue::default();
-    let push = |queue: &mut Queue, lane, number| assert!(queue.push(lane, Waiter { number, memory: bounded(1).0 }));
+    let push = |queue: &mut Queue, lane, number| {
+        assert!(queue.push(lane, Waiter { number, memory: bounded(1).0 }))
+    };
     // Guesses from many addresses, and then two owners at one.
     (1..=50).for_each(|last| push(&mut queue, lane(last), u64::from(last)));
     for number in [100, 101] {
-        push(&mut queue, Lane { known: Some(UserId::from_bytes([number; 16])), ..lane(1) }, u64::from(number));
+        push(
+            &mut queue,
+            Lane { known: Some(UserId::from_bytes([number; 16])), ..lane(1) },
+            u64::from(number),
+        );
     }
     let order: Vec<u64> = std::iter::from_fn(|| queue.next()).map(|waiter| waiter.number).collect();
     assert_eq!(order[..6], [1, 100, 2, 101, 3, 4]);

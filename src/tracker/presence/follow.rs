@@ -1,10 +1,12 @@
 //! What sessions are told, and lose, when the directory changes, whoever recorded the change.
 //!
-//! **Invariant:** a session whose password was replaced takes part in nothing any more, except the one that asked for that; and whoever
-//! logs in has heard of everything that makes tickets void which could still be shown.
+//! **Invariant:** a session whose password was replaced takes part in nothing any more, except the
+//! one that asked for that; and whoever logs in has heard of everything that makes tickets void
+//! which could still be shown.
 //!
-//! Links between clients end by [`Event::Void`]: it goes to every online member of the group, or, for a password, of any of the user's
-//! groups. It is pushed in the same turn of the core in which the change became durable here.
+//! Links between clients end by [`Event::Void`]: it goes to every online member of the group, or,
+//! for a password, of any of the user's groups. It is pushed in the same turn of the core in which
+//! the change became durable here.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -17,24 +19,32 @@ use crate::directory::{Directory, Rows, void_until_ms};
 use crate::tracker::outbox::Frame;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{
-    Content, FileId, FileRow, GroupId, InfoHash, Label, MembershipRow, RequestId, RowKey, Stamp, Transaction, UserId, Version,
+    Content, FileId, FileRow, GroupId, InfoHash, Label, MembershipRow, RequestId, RowKey, Stamp,
+    Transaction, UserId, Version,
 };
 use crate::wire::tracker::Event;
 
-/// How long after an end a ticket from before may still be shown: until the last one signed elsewhere has expired on the slowest clock.
+/// How long after an end a ticket from before may still be shown: until the last one signed
+/// elsewhere has expired on the slowest clock.
 const VOID_KEPT_MS: u64 = (TICKET_LIFETIME.as_millis() + 2 * CLOCK_AHEAD_MAX.as_millis()) as u64;
-/// Ends told at a login: far more than happen in that time. If there are more the latest are told, whose tickets live longest.
+/// Ends told at a login: far more than happen in that time. If there are more the latest are told,
+/// whose tickets live longest.
 const VOIDS_TOLD_MAX: usize = 4096;
 /// Groups of one user that are looked through rather than those of another.
 const FEW_GROUPS: usize = 32;
-/// A row that comes so much later than its stamp was written while the trackers were apart: this one, or another, has gone on signing
-/// tickets for whoever was removed by it.
+/// A row that comes so much later than its stamp was written while the trackers were apart: this
+/// one, or another, has gone on signing tickets for whoever was removed by it.
 const LATE_MS: u64 = 5_000;
 
 impl Presence {
-    /// Follows what a transaction has changed: lets in, throws out, shows and hides. `now_ms` is the time on
-    /// this tracker's clock. Returns the users whose password it has replaced.
-    pub(crate) fn observe(&mut self, transaction: &Transaction, directory: &Directory<impl Rows>, now_ms: u64) -> Vec<Replaced> {
+    /// Follows what a transaction has changed: lets in, throws out, shows and hides. `now_ms` is
+    /// the time on this tracker's clock. Returns the users whose password it has replaced.
+    pub(crate) fn observe(
+        &mut self,
+        transaction: &Transaction,
+        directory: &Directory<impl Rows>,
+        now_ms: u64,
+    ) -> Vec<Replaced> {
         let mut replaced = Vec::new();
         // By request, who asked: a group's maker is not told of being let in.
         let actors: HashMap<RequestId, UserId> = transaction
@@ -55,10 +65,16 @@ impl Presence {
                         self.user_deleted(*user, directory, now_ms);
                     }
                 }
-                Content::Group(_, Some(_)) if matches!(displaced, Some(Content::Group(_, Some(_)))) => {}
+                Content::Group(_, Some(_))
+                    if matches!(displaced, Some(Content::Group(_, Some(_)))) => {}
                 Content::Group(group, _) => {
-                    // Memberships may have arrived before the group itself, and all of them end with it.
-                    for user in directory.tied_to(*group).filter(|user| self.is_online(*user)).collect::<Vec<_>>() {
+                    // Memberships may have arrived before the group itself, and all of them end
+                    // with it.
+                    for user in directory
+                        .tied_to(*group)
+                        .filter(|user| self.is_online(*user))
+                        .collect::<Vec<_>>()
+                    {
                         self.membership_changed((*group, user), actor, directory, now_ms);
                     }
                 }
@@ -69,35 +85,55 @@ impl Presence {
                     self.membership_written(version, (*group, *user), value, directory, now_ms);
                     // With a member come the files that this member shares.
                     let is_waited_for = !self.waiting.is_empty();
-                    for info_hash in is_waited_for.then(|| directory.shares_of(*group, *user)).into_iter().flatten() {
+                    for info_hash in is_waited_for
+                        .then(|| directory.shares_of(*group, *user))
+                        .into_iter()
+                        .flatten()
+                    {
                         self.refresh_waiting((info_hash, *group), directory);
                     }
                 }
-                Content::File(group, _, Some(value)) => self.refresh_waiting((value.facts.info_hash, *group), directory),
+                Content::File(group, _, Some(value)) => {
+                    self.refresh_waiting((value.facts.info_hash, *group), directory)
+                }
                 Content::File(group, file, None) => {
                     if let Some(Content::File(_, _, Some(before))) = displaced {
                         let is_successor = |content: &&Content| matches!(content, Content::File(_, _, Some(next)) if next.replaces == Some(*file));
-                        let successor = transaction.rows.iter().map(|row| &row.content).find(is_successor);
+                        let successor =
+                            transaction.rows.iter().map(|row| &row.content).find(is_successor);
                         let replaced_by = successor.and_then(|content| match content.key() {
-                            RowKey::File(_, next) => directory.file(*group, next).map(|entry| entry.label),
+                            RowKey::File(_, next) => {
+                                directory.file(*group, next).map(|entry| entry.label)
+                            }
                             _ => None,
                         });
                         self.file_removed((*group, *file), before, replaced_by, directory);
                     }
                 }
                 Content::Sharing(group, file, user, value) => {
-                    // The content is in the file's row; without that row the share is not in effect.
+                    // The content is in the file's row; without that row the share is not in
+                    // effect.
                     if let Some(info_hash) = directory.content_of(*group, *file) {
-                        self.sharing_written(version, (info_hash, *group), *user, !value.on, directory);
+                        self.sharing_written(
+                            version,
+                            (info_hash, *group),
+                            *user,
+                            !value.on,
+                            directory,
+                        );
                     }
                 }
-                Content::Owner(..) | Content::Request(..) | Content::Setting(..) | Content::Unknown(..) => {}
+                Content::Owner(..)
+                | Content::Request(..)
+                | Content::Setting(..)
+                | Content::Unknown(..) => {}
             }
         }
         replaced
     }
 
-    /// A user's account was deleted: sessions end, and with the memberships everything that rests on them.
+    /// A user's account was deleted: sessions end, and with the memberships everything that rests
+    /// on them.
     fn user_deleted(&mut self, user: UserId, directory: &Directory<impl Rows>, now_ms: u64) {
         self.late.note((None, user), now_ms);
         let groups: Vec<GroupId> = directory.tied_groups(user).collect();
@@ -124,7 +160,8 @@ impl Presence {
         self.push(&keys, Event::FileRemoved { group, file, info_hash, label, replaced_by });
     }
 
-    /// Tells sessions, which have come to be in these groups, which tickets are void there. Returns how many things it has looked at.
+    /// Tells sessions, which have come to be in these groups, which tickets are void there. Returns
+    /// how many things it has looked at.
     pub(super) fn tell_voids(
         &mut self,
         keys: &[SessionKey],
@@ -135,7 +172,10 @@ impl Presence {
         self.late.forget(now_ms);
         let (voids, looked) = self.voids_of(groups, directory, now_ms);
         if voids.len() > VOIDS_TOLD_MAX {
-            warn!("a session is told the latest {VOIDS_TOLD_MAX} of {} ends of memberships and passwords", voids.len());
+            warn!(
+                "a session is told the latest {VOIDS_TOLD_MAX} of {} ends of memberships and passwords",
+                voids.len()
+            );
         }
         let mut frames = Vec::new();
         for (until_ms, group, user) in voids.into_iter().take(VOIDS_TOLD_MAX) {
@@ -143,7 +183,9 @@ impl Presence {
         }
         if !frames.is_empty() {
             let frames: Frame = frames.into();
-            keys.iter().filter_map(|key| self.sessions.get(key)).for_each(|session| self.send(session, frames.clone()));
+            keys.iter()
+                .filter_map(|key| self.sessions.get(key))
+                .for_each(|session| self.send(session, frames.clone()));
         }
         looked
     }
@@ -162,7 +204,8 @@ impl Presence {
             *latest = until_ms.max(*latest);
         };
         for &group in groups {
-            let ended = directory.ended_since(group, since).map(|(at, user)| (user, void_until_ms(at)));
+            let ended =
+                directory.ended_since(group, since).map(|(at, user)| (user, void_until_ms(at)));
             for (user, until_ms) in ended.take(VOIDS_TOLD_MAX).chain(self.late.of(Some(group))) {
                 looked += 1;
                 note(Some(group), user, until_ms);
@@ -173,7 +216,10 @@ impl Presence {
         for (user, until_ms) in replaced.take(VOIDS_TOLD_MAX).chain(self.late.of(None)) {
             // The shorter of two ways to a group that both are in.
             let is_near = if groups.len() <= FEW_GROUPS {
-                groups.iter().inspect(|_| looked += 1).any(|&group| directory.is_member(group, user))
+                groups
+                    .iter()
+                    .inspect(|_| looked += 1)
+                    .any(|&group| directory.is_member(group, user))
             } else {
                 directory.groups_of(user).inspect(|_| looked += 1).any(|group| own.contains(&group))
             };
@@ -182,7 +228,8 @@ impl Presence {
             }
             looked += 1;
         }
-        let mut voids: Vec<_> = until.into_iter().map(|((group, user), until_ms)| (until_ms, group, user)).collect();
+        let mut voids: Vec<_> =
+            until.into_iter().map(|((group, user), until_ms)| (until_ms, group, user)).collect();
         voids.sort_unstable_by(|a, b| b.cmp(a));
         (voids, looked)
     }
@@ -199,7 +246,8 @@ impl Presence {
             let Some(session) = self.sessions.get_mut(&key) else { continue };
             let asked = session.asked == Some(write.request);
             by = by.or(Some(session.visitor.device).filter(|_| asked));
-            let is_current = directory.is_password_current(user, session.visitor.password) != Some(false);
+            let is_current =
+                directory.is_password_current(user, session.visitor.password) != Some(false);
             if is_current {
                 continue;
             }
@@ -220,7 +268,8 @@ impl Presence {
             self.late.note((None, user), now_ms);
         }
         let until_ms = void_until_ms(write.stamp).max(if is_late { now_ms } else { 0 });
-        let mut told: Vec<SessionKey> = directory.groups_of(user).flat_map(|group| self.members_online(group)).collect();
+        let mut told: Vec<SessionKey> =
+            directory.groups_of(user).flat_map(|group| self.members_online(group)).collect();
         told.sort_unstable();
         told.dedup();
         self.push(&told, Event::Void { group: None, user, until_ms });
@@ -257,10 +306,17 @@ impl Presence {
         let by_choice = by_choice && !directory.shares(swarm.1, swarm.0, user);
         let sessions = self.sessions_of(user);
         for &key in &sessions {
-            self.refresh(key, swarm, if by_choice { Word::Withdrawn } else { Word::All }, directory);
+            self.refresh(
+                key,
+                swarm,
+                if by_choice { Word::Withdrawn } else { Word::All },
+                directory,
+            );
         }
         if by_choice {
-            let asked = |key: &SessionKey| self.sessions.get(key).is_some_and(|session| session.asked == Some(write.request));
+            let asked = |key: &SessionKey| {
+                self.sessions.get(key).is_some_and(|session| session.asked == Some(write.request))
+            };
             let others: Vec<SessionKey> = sessions.into_iter().filter(|key| !asked(key)).collect();
             self.push(&others, Event::ShareStopped { group: swarm.1, info_hash: swarm.0 });
         }
@@ -276,14 +332,16 @@ impl Presence {
     ) {
         let is_member = directory.is_member(group, user);
         let Some(online) = self.users.get_mut(&user) else { return };
-        let changed = if is_member { online.groups.insert(group) } else { online.groups.remove(&group) };
+        let changed =
+            if is_member { online.groups.insert(group) } else { online.groups.remove(&group) };
         if !changed {
             return;
         }
         let sessions = self.sessions_of(user);
         for &key in &sessions {
             let Some(session) = self.sessions.get(&key) else { continue };
-            let swarms: Vec<_> = session.entries.keys().filter(|swarm| swarm.1 == group).copied().collect();
+            let swarms: Vec<_> =
+                session.entries.keys().filter(|swarm| swarm.1 == group).copied().collect();
             swarms.into_iter().for_each(|swarm| self.refresh(key, swarm, Word::All, directory));
         }
         let event = match is_member {
@@ -300,8 +358,9 @@ impl Presence {
         }
     }
 
-    /// The sessions of a group's members. The members are those that [`Presence::membership_changed`] has
-    /// noted: looking for them among all online is less than reading all that there are.
+    /// The sessions of a group's members. The members are those that
+    /// [`Presence::membership_changed`] has noted: looking for them among all online is less than
+    /// reading all that there are.
     fn members_online(&self, group: GroupId) -> impl Iterator<Item = SessionKey> + '_ {
         let online = self.users.values().filter(move |online| online.groups.contains(&group));
         online.flat_map(|online| online.sessions.iter().copied())

@@ -1,11 +1,12 @@
-//! Ends of memberships and passwords that this tracker heard of late: the trackers were apart, and tickets have been signed meanwhile
-//! which the time of the end does not make void.
+//! Ends of memberships and passwords that this tracker heard of late: the trackers were apart, and
+//! tickets have been signed meanwhile which the time of the end does not make void.
 //!
-//! **Invariant:** what is void because of a late end is remembered for longer than any ticket lives, so whoever logs in afterwards is told
-//! the same as those who were there, and tickets that are signed afterwards are dated later.
+//! **Invariant:** what is void because of a late end is remembered for longer than any ticket
+//! lives, so whoever logs in afterwards is told the same as those who were there, and tickets that
+//! are signed afterwards are dated later.
 //!
-//! In memory only: the tickets that another tracker has signed meanwhile that one makes void, and of its own a tracker that was restarted
-//! has made void all that it heard of late before.
+//! In memory only: the tickets that another tracker has signed meanwhile that one makes void, and
+//! of its own a tracker that was restarted has made void all that it heard of late before.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,7 +15,8 @@ use crate::types::{GroupId, UserId};
 
 /// How long an end is remembered: twice as long as a ticket lives.
 const KEPT_MS: u64 = 2 * TICKET_LIFETIME.as_millis() as u64;
-const _: () = assert!(KEPT_MS >= (TICKET_LIFETIME.as_millis() + 2 * CLOCK_AHEAD_MAX.as_millis()) as u64);
+const _: () =
+    assert!(KEPT_MS >= (TICKET_LIFETIME.as_millis() + 2 * CLOCK_AHEAD_MAX.as_millis()) as u64);
 /// Ends remembered: some 10 MiB. Of more, those heard of first are forgotten.
 const ENDS_MAX: usize = 65_536;
 
@@ -42,7 +44,11 @@ impl LateEnds {
 
     /// Forgets what no ticket can rest on any more.
     pub(super) fn forget(&mut self, now_ms: u64) {
-        while self.heard.front().is_some_and(|(heard_ms, _)| heard_ms.saturating_add(KEPT_MS) < now_ms) {
+        while self
+            .heard
+            .front()
+            .is_some_and(|(heard_ms, _)| heard_ms.saturating_add(KEPT_MS) < now_ms)
+        {
             self.forget_first();
         }
     }
@@ -63,7 +69,8 @@ impl LateEnds {
 
     /// The ends of one group, or those of passwords: whose, and until when.
     pub(super) fn of(&self, group: Option<GroupId>) -> impl Iterator<Item = (UserId, u64)> + '_ {
-        let all = (group, UserId::from_bytes([0; UserId::LEN]))..=(group, UserId::from_bytes([0xff; UserId::LEN]));
+        let all = (group, UserId::from_bytes([0; UserId::LEN]))
+            ..=(group, UserId::from_bytes([0xff; UserId::LEN]));
         self.until.range(all).map(|(&(_, user), &(until_ms, _))| (user, until_ms))
     }
 }
@@ -82,16 +89,31 @@ mod tests {
         late.note((Some(group), user(255)), 2_000);
         late.note((Some(group), user(1)), 3_000);
         assert_eq!(
-            [late.until_ms(group, user(1)), late.until_ms(other, user(1)), late.until_ms(other, user(255))],
+            [
+                late.until_ms(group, user(1)),
+                late.until_ms(other, user(1)),
+                late.until_ms(other, user(255))
+            ],
             [3_000, 2_000, 0]
         );
-        assert_eq!(late.of(Some(group)).collect::<Vec<_>>(), [(user(1), 3_000), (user(255), 2_000)]);
-        assert_eq!((late.of(None).collect::<Vec<_>>(), late.of(Some(other)).count()), (vec![(user(1), 2_000)], 0));
+        assert_eq!(
+            late.of(Some(group)).collect::<Vec<_>>(),
+            [(user(1), 3_000), (user(255), 2_000)]
+        );
+        assert_eq!(
+            (late.of(None).collect::<Vec<_>>(), late.of(Some(other)).count()),
+            (vec![(user(1), 2_000)], 0)
+        );
         late.forget(KEPT_MS + 2_500);
-        assert_eq!((late.until_ms(group, user(1)), late.until.len(), late.heard.len()), (3_000, 1, 1));
+        assert_eq!(
+            (late.until_ms(group, user(1)), late.until.len(), late.heard.len()),
+            (3_000, 1, 1)
+        );
         late.forget(KEPT_MS + 3_001);
         assert!(late.until.is_empty() && late.heard.is_empty());
-        (0..ENDS_MAX as u64 + 10).for_each(|number| late.note((None, UserId::from_bytes(u128::from(number).to_be_bytes())), 1));
+        (0..ENDS_MAX as u64 + 10).for_each(|number| {
+            late.note((None, UserId::from_bytes(u128::from(number).to_be_bytes())), 1)
+        });
         assert_eq!(late.heard.len(), ENDS_MAX);
         assert!(late.until.len() <= ENDS_MAX);
     }

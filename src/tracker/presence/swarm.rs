@@ -1,7 +1,7 @@
 //! Who is in the swarm of a file, and who is told of whom.
 //!
-//! **Invariant:** whoever heard of a device that then withdraws hears of that too; the swarm, the seeders counted and the entries that
-//! wait follow from the sessions' entries.
+//! **Invariant:** whoever heard of a device that then withdraws hears of that too; the swarm, the
+//! seeders counted and the entries that wait follow from the sessions' entries.
 
 use rand::seq::IteratorRandom;
 
@@ -11,7 +11,8 @@ use crate::types::limits::PEERS_PER_ANSWER_MAX;
 use crate::types::{DownloadState, PeerEntry, Refusal, UserId};
 use crate::wire::tracker::Event;
 
-/// Sessions that hear of one device's coming, or of its connection's end: more than it will have links.
+/// Sessions that hear of one device's coming, or of its connection's end: more than it will have
+/// links.
 const LISTENERS_MAX: usize = PEERS_PER_ANSWER_MAX;
 
 /// How the others hear that an entry has changed.
@@ -21,13 +22,20 @@ pub(super) enum Word {
     Some,
     /// All of them: it has, or has no longer, the right to its part.
     All,
-    /// All of them, and the whole swarm is told that the device has withdrawn: by its user's own doing, so links end.
+    /// All of them, and the whole swarm is told that the device has withdrawn: by its user's own
+    /// doing, so links end.
     Withdrawn,
 }
 
 impl Presence {
     /// Makes an entry active or not, as the directory now has it.
-    pub(super) fn refresh(&mut self, key: SessionKey, swarm: SwarmKey, word: Word, directory: &Directory<impl Rows>) {
+    pub(super) fn refresh(
+        &mut self,
+        key: SessionKey,
+        swarm: SwarmKey,
+        word: Word,
+        directory: &Directory<impl Rows>,
+    ) {
         let Some(session) = self.sessions.get(&key) else { return };
         let Some(&Entry { state, active }) = session.entries.get(&swarm) else { return };
         let user = session.visitor.user;
@@ -67,8 +75,18 @@ impl Presence {
     }
 
     /// Shows the others an entry in its new state, `Stopped` to take it away.
-    pub(super) fn show(&mut self, key: SessionKey, swarm_key: SwarmKey, state: DownloadState, word: Word) {
-        let Some(entry) = self.sessions.get_mut(&key).and_then(|session| session.entries.get_mut(&swarm_key)) else { return };
+    pub(super) fn show(
+        &mut self,
+        key: SessionKey,
+        swarm_key: SwarmKey,
+        state: DownloadState,
+        word: Word,
+    ) {
+        let Some(entry) =
+            self.sessions.get_mut(&key).and_then(|session| session.entries.get_mut(&swarm_key))
+        else {
+            return;
+        };
         entry.active = state != DownloadState::Stopped;
         self.note_waiting(key, swarm_key, state == DownloadState::Stopped);
         let swarm = self.swarms.entry(swarm_key).or_default();
@@ -89,7 +107,10 @@ impl Presence {
 
     /// Counts a change against the user's pace, if there is anybody who may be told.
     fn note_change(&mut self, key: SessionKey, swarm_key: SwarmKey) {
-        let others = self.swarms.get(&swarm_key).is_some_and(|swarm| swarm.len() > usize::from(swarm.contains_key(&key)));
+        let others = self
+            .swarms
+            .get(&swarm_key)
+            .is_some_and(|swarm| swarm.len() > usize::from(swarm.contains_key(&key)));
         if others && let Some(user) = self.user_of(key) {
             self.changes.note(user, swarm_key);
         }
@@ -107,11 +128,25 @@ impl Presence {
         }
     }
 
-    fn tell(&self, key: SessionKey, swarm_key: SwarmKey, old: DownloadState, new: DownloadState, word: Word) {
+    fn tell(
+        &self,
+        key: SessionKey,
+        swarm_key: SwarmKey,
+        old: DownloadState,
+        new: DownloadState,
+        word: Word,
+    ) {
         let leeches = |state| state == DownloadState::Leeching;
-        let concerns =
-            |&(other, state): &(&SessionKey, &DownloadState)| *other != key && (leeches(*state) || leeches(old) || leeches(new));
-        let listeners = self.swarms.get(&swarm_key).into_iter().flatten().filter(concerns).map(|(other, _)| *other);
+        let concerns = |&(other, state): &(&SessionKey, &DownloadState)| {
+            *other != key && (leeches(*state) || leeches(old) || leeches(new))
+        };
+        let listeners = self
+            .swarms
+            .get(&swarm_key)
+            .into_iter()
+            .flatten()
+            .filter(concerns)
+            .map(|(other, _)| *other);
         let listeners: Vec<SessionKey> = match word {
             Word::Some => listeners.sample(&mut rand::rng(), LISTENERS_MAX),
             Word::All | Word::Withdrawn => listeners.collect(),
@@ -119,7 +154,13 @@ impl Presence {
         let Some(peer) = self.peer_entry(key, swarm_key, new) else { return };
         self.push(&listeners, Event::Peer(peer));
         if word == Word::Withdrawn && new == DownloadState::Stopped {
-            let all: Vec<SessionKey> = self.swarms.get(&swarm_key).into_iter().flatten().map(|(other, _)| *other).collect();
+            let all: Vec<SessionKey> = self
+                .swarms
+                .get(&swarm_key)
+                .into_iter()
+                .flatten()
+                .map(|(other, _)| *other)
+                .collect();
             let PeerEntry { group, info_hash, user, device, .. } = peer;
             self.push(&all, Event::Withdrawn { group, info_hash, user, device });
         }
@@ -134,19 +175,35 @@ impl Presence {
     }
 
     /// Adds `max` of the others in a swarm, chosen at random if there are more.
-    pub(super) fn name_peers(&self, key: SessionKey, swarm_key: SwarmKey, max: usize, peers: &mut Vec<PeerEntry>) {
+    pub(super) fn name_peers(
+        &self,
+        key: SessionKey,
+        swarm_key: SwarmKey,
+        max: usize,
+        peers: &mut Vec<PeerEntry>,
+    ) {
         let swarm = self.swarms.get(&swarm_key).into_iter().flatten();
         let chosen = swarm.filter(|(other, _)| **other != key).sample(&mut rand::rng(), max);
-        peers.extend(chosen.into_iter().filter_map(|(other, state)| self.peer_entry(*other, swarm_key, *state)));
+        peers.extend(
+            chosen
+                .into_iter()
+                .filter_map(|(other, state)| self.peer_entry(*other, swarm_key, *state)),
+        );
     }
 
-    fn peer_entry(&self, key: SessionKey, (info_hash, group): SwarmKey, state: DownloadState) -> Option<PeerEntry> {
+    fn peer_entry(
+        &self,
+        key: SessionKey,
+        (info_hash, group): SwarmKey,
+        state: DownloadState,
+    ) -> Option<PeerEntry> {
         let Visitor { user, device, address, .. } = self.sessions.get(&key)?.visitor;
         Some(PeerEntry { info_hash, group, device, user, address, state })
     }
 }
 
-/// Tells whether the directory lets a user take part in a swarm. Who leeches a file may go on while nobody shares it.
+/// Tells whether the directory lets a user take part in a swarm. Who leeches a file may go on while
+/// nobody shares it.
 pub(super) fn check(
     user: UserId,
     is_member: bool,

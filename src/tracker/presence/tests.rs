@@ -8,8 +8,9 @@ use crate::net::{Connection, Incoming};
 use crate::tracker::outbox::Notifier;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    Content, Effect, FileFacts, FileRow, GroupRow, MembershipRow, MembershipState, PasswordHash, Place, RequestRow, Row,
-    Sha1Digest, SharingRow, Stamp, StoreId, StoreState, Transaction, UserName, UserRow,
+    Content, Effect, FileFacts, FileRow, GroupRow, MembershipRow, MembershipState, PasswordHash,
+    Place, RequestRow, Row, Sha1Digest, SharingRow, Stamp, StoreId, StoreState, Transaction,
+    UserName, UserRow,
 };
 use crate::wire::frame::read_message;
 
@@ -53,7 +54,12 @@ impl Scene {
             let row = FileRow { facts, shared_by: NIK, at, replaces: None, removed: None };
             writes.push(Content::File(GROUP, id, Some(row)));
             // The request of the first transaction let nik in.
-            writes.push(Content::Sharing(GROUP, id, NIK, SharingRow { on: true, admission: request_of(1) }));
+            writes.push(Content::Sharing(
+                GROUP,
+                id,
+                NIK,
+                SharingRow { on: true, admission: request_of(1) },
+            ));
         }
         scene.apply(START_MS, NIK, writes);
         scene
@@ -63,7 +69,10 @@ impl Scene {
     fn apply(&mut self, at_ms: u64, actor: UserId, mut writes: Vec<Content>) -> Transaction {
         self.sequence += 1;
         let request = request_of(self.sequence);
-        writes.push(Content::Request(request, RequestRow { actor, effect: Effect::Done, note: String::new() }));
+        writes.push(Content::Request(
+            request,
+            RequestRow { actor, effect: Effect::Done, note: String::new() },
+        ));
         let version = Version { stamp: Stamp::new(at_ms, 0), request };
         let place = Place { store: StoreId::from_bytes([1; 16]), sequence: self.sequence };
         let row = |content| Row { content, version, place, extra: Box::default() };
@@ -80,7 +89,9 @@ impl Scene {
 
     fn log_in(&mut self, key: SessionKey, user: UserId, now_ms: u64) -> usize {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let here = Incoming::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap().into_plain();
+        let here = Incoming::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap())
+            .unwrap()
+            .into_plain();
         let there = Incoming::new(listener.accept().unwrap().0).unwrap().into_plain();
         let outbox = Outbox::new(here, &self.notifier);
         self.ends.insert(key, (outbox.clone(), there));
@@ -89,7 +100,8 @@ impl Scene {
         let password = self.replica.directory().password_version(user).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
         let over = Arc::default();
-        let visitor = Visitor { user, device: DeviceId::from_bytes(device), address, outbox, password, over };
+        let visitor =
+            Visitor { user, device: DeviceId::from_bytes(device), address, outbox, password, over };
         self.presence.log_in(key, visitor, self.replica.directory(), now_ms).unwrap()
     }
 
@@ -109,7 +121,12 @@ impl Scene {
         }
     }
 
-    fn announce(&mut self, key: SessionKey, user: UserId, entries: &[AnnounceEntry]) -> Result<Reply, Duration> {
+    fn announce(
+        &mut self,
+        key: SessionKey,
+        user: UserId,
+        entries: &[AnnounceEntry],
+    ) -> Result<Reply, Duration> {
         let answer = self.presence.announce(key, user, entries, self.replica.directory());
         self.presence.sizes();
         answer
@@ -154,7 +171,8 @@ fn what_may_not_be_is_kept_within_bounds() {
     let mut scene = Scene::new(1);
     scene.log_in(1, BOB, START_MS);
     let waiting = WAITING_PER_SESSION_MAX as u64;
-    let entries: Vec<AnnounceEntry> = (1..=waiting + 10).map(|number| entry(number, DownloadState::Leeching)).collect();
+    let entries: Vec<AnnounceEntry> =
+        (1..=waiting + 10).map(|number| entry(number, DownloadState::Leeching)).collect();
     assert_eq!(scene.announce(1, BOB, &entries), Ok(Reply::Refused(Refusal::NoSuchFile)));
     assert_eq!(scene.presence.sizes(), (WAITING_PER_SESSION_MAX, WAITING_PER_SESSION_MAX));
     assert_eq!(
@@ -167,8 +185,14 @@ fn what_may_not_be_is_kept_within_bounds() {
         "kept already"
     );
     // What is allowed is not kept out by that, and what is so no longer, and said again, is.
-    assert_eq!(scene.announce(1, BOB, &[entry(0, DownloadState::Leeching)]), Ok(Reply::Peers(vec![])));
-    assert_eq!(scene.announce(1, BOB, &[entry(0, DownloadState::Seeding)]), Ok(Reply::Refused(Refusal::TooManyShares)));
+    assert_eq!(
+        scene.announce(1, BOB, &[entry(0, DownloadState::Leeching)]),
+        Ok(Reply::Peers(vec![]))
+    );
+    assert_eq!(
+        scene.announce(1, BOB, &[entry(0, DownloadState::Seeding)]),
+        Ok(Reply::Refused(Refusal::TooManyShares))
+    );
     assert_eq!(scene.presence.sizes(), (WAITING_PER_SESSION_MAX, WAITING_PER_SESSION_MAX));
     scene.presence.leave(1);
     assert_eq!(scene.presence.sizes(), (0, 0));
@@ -180,13 +204,22 @@ fn when_very_much_is_kept_each_user_has_a_small_share() {
     let mut scene = Scene::new(files + 1);
     scene.log_in(1, BOB, START_MS);
     scene.log_in(2, BOB, START_MS);
-    let entries: Vec<AnnounceEntry> = (0..files).map(|number| entry(number, DownloadState::Leeching)).collect();
+    let entries: Vec<AnnounceEntry> =
+        (0..files).map(|number| entry(number, DownloadState::Leeching)).collect();
     scene.announce(1, BOB, &entries).unwrap();
-    assert_eq!(scene.announce(2, BOB, &[entry(files, DownloadState::Leeching)]), Ok(Reply::Peers(vec![])));
+    assert_eq!(
+        scene.announce(2, BOB, &[entry(files, DownloadState::Leeching)]),
+        Ok(Reply::Peers(vec![]))
+    );
     scene.announce(2, BOB, &[entry(files, DownloadState::Stopped)]).unwrap();
     // As if others had as many.
     scene.presence.entries += ENTRIES_PLENTY;
-    let answer = scene.presence.announce(2, BOB, &[entry(files, DownloadState::Leeching)], scene.replica.directory());
+    let answer = scene.presence.announce(
+        2,
+        BOB,
+        &[entry(files, DownloadState::Leeching)],
+        scene.replica.directory(),
+    );
     assert_eq!(answer, Ok(Reply::Refused(Refusal::TooManyShares)));
 }
 
@@ -207,7 +240,8 @@ fn whoever_comes_and_goes_without_a_pause_has_to_wait() {
         assert!(changes < 1000, "nothing slows it");
     };
     assert!(changes >= 64 && wait <= Duration::from_secs(1), "{changes} changes, then {wait:?}");
-    // Neither another login nor another device is a way around it, and other files are not concerned.
+    // Neither another login nor another device is a way around it, and other files are not
+    // concerned.
     scene.presence.leave(1);
     scene.log_in(3, NIK, START_MS);
     let again = [
@@ -216,15 +250,24 @@ fn whoever_comes_and_goes_without_a_pause_has_to_wait() {
     ];
     assert!(matches!(again, [Err(_), Ok(_)]), "{again:?}");
     // What a device says twice counts once.
-    let twice = vec![entry(0, DownloadState::Seeding), entry(1, DownloadState::Seeding), entry(0, DownloadState::Stopped)];
-    assert_eq!(last_of_each(twice), [entry(1, DownloadState::Seeding), entry(0, DownloadState::Stopped)]);
+    let twice = vec![
+        entry(0, DownloadState::Seeding),
+        entry(1, DownloadState::Seeding),
+        entry(0, DownloadState::Stopped),
+    ];
+    assert_eq!(
+        last_of_each(twice),
+        [entry(1, DownloadState::Seeding), entry(0, DownloadState::Stopped)]
+    );
 }
 
 #[test]
 fn files_that_are_not_there_are_looked_up_so_often_and_then_have_to_wait() {
     let mut scene = Scene::new(1);
     scene.log_in(1, NIK, START_MS);
-    let missing: Vec<_> = (10..10 + WAITING_PER_SESSION_MAX as u64).map(|n| entry(n, DownloadState::Seeding)).collect();
+    let missing: Vec<_> = (10..10 + WAITING_PER_SESSION_MAX as u64)
+        .map(|n| entry(n, DownloadState::Seeding))
+        .collect();
     let announces = (0..100).position(|_| scene.announce(1, NIK, &missing).is_err());
     assert!(announces.is_some_and(|count| (32..40).contains(&count)), "{announces:?}");
 }
@@ -232,15 +275,22 @@ fn files_that_are_not_there_are_looked_up_so_often_and_then_have_to_wait() {
 #[test]
 fn many_files_have_few_peers_named_each() {
     let mut scene = Scene::new(PEERS_PER_ANNOUNCE_MAX as u64);
-    let entries = |state| (0..PEERS_PER_ANNOUNCE_MAX as u64).map(|number| entry(number, state)).collect::<Vec<_>>();
+    let entries = |state| {
+        (0..PEERS_PER_ANNOUNCE_MAX as u64).map(|number| entry(number, state)).collect::<Vec<_>>()
+    };
     for key in [1, 2] {
         scene.log_in(key, NIK, START_MS);
         scene.announce(key, NIK, &entries(DownloadState::Seeding)).unwrap();
     }
     scene.log_in(3, BOB, START_MS);
-    let Ok(Reply::Peers(all)) = scene.announce(3, BOB, &entries(DownloadState::Leeching)) else { panic!("not allowed") };
+    let Ok(Reply::Peers(all)) = scene.announce(3, BOB, &entries(DownloadState::Leeching)) else {
+        panic!("not allowed")
+    };
     assert_eq!(all.len(), PEERS_PER_ANNOUNCE_MAX, "one of each");
-    let Ok(Reply::Peers(of_one)) = scene.announce(3, BOB, &[entry(0, DownloadState::Leeching)]) else { panic!("not allowed") };
+    let Ok(Reply::Peers(of_one)) = scene.announce(3, BOB, &[entry(0, DownloadState::Leeching)])
+    else {
+        panic!("not allowed")
+    };
     assert_eq!(of_one.len(), 2);
 }
 
@@ -254,11 +304,15 @@ fn a_session_is_good_for_nothing_once_its_password_is_replaced() {
         scene.presence.asks(1, NIK, request, scene.replica.directory())
             && !scene.presence.asks(1, BOB, request, scene.replica.directory())
     );
-    let transaction = scene.apply(START_MS + 1, NIK, vec![password_of(NIK, "second", Some(START_MS + 1))]);
+    let transaction =
+        scene.apply(START_MS + 1, NIK, vec![password_of(NIK, "second", Some(START_MS + 1))]);
     // Presence has not followed yet.
     assert!(!scene.presence.asks(2, NIK, request, scene.replica.directory()));
     assert_eq!(scene.presence.password_of(2, NIK, scene.replica.directory()), None);
-    assert_eq!(scene.announce(2, NIK, &[entry(0, DownloadState::Seeding)]), Ok(Reply::Refused(Refusal::LoginFirst)));
+    assert_eq!(
+        scene.announce(2, NIK, &[entry(0, DownloadState::Seeding)]),
+        Ok(Reply::Refused(Refusal::LoginFirst))
+    );
     // Session 1 has asked for it.
     let asked = transaction.rows[0].version.request;
     scene.presence.sessions.get_mut(&1).unwrap().asked = Some(asked);
@@ -275,7 +329,8 @@ fn what_ended_while_the_trackers_were_apart_voids_what_was_signed_until_it_is_he
     let mut scene = Scene::new(0);
     scene.log_in(1, NIK, LATER_MS);
     assert_eq!(scene.presence.tickets_void_until_ms(GROUP, BOB, scene.replica.directory()), 0);
-    let replaced = scene.hear(START_MS + 1, LATER_MS, password_of(BOB, "second", Some(START_MS + 1)));
+    let replaced =
+        scene.hear(START_MS + 1, LATER_MS, password_of(BOB, "second", Some(START_MS + 1)));
     assert_eq!(replaced, [Replaced { user: BOB, by: None }]);
     let void = |group, until_ms| Event::Void { group, user: BOB, until_ms };
     assert_eq!(scene.told(1), [void(None, LATER_MS)]);
@@ -291,13 +346,23 @@ fn what_ended_while_the_trackers_were_apart_voids_what_was_signed_until_it_is_he
     let out = member(BOB, MembershipState::None, at, Some(at));
     scene.hear(START_MS + 2, LATER_MS + 90_000, out);
     scene.log_in(3, NIK, LATER_MS + 100_000);
-    assert_eq!(scene.told(3), [void(Some(GROUP), LATER_MS + 90_000)], "bob is in no group of nik's any more");
-    assert_eq!(scene.presence.tickets_void_until_ms(GROUP, BOB, scene.replica.directory()), LATER_MS + 90_000);
+    assert_eq!(
+        scene.told(3),
+        [void(Some(GROUP), LATER_MS + 90_000)],
+        "bob is in no group of nik's any more"
+    );
+    assert_eq!(
+        scene.presence.tickets_void_until_ms(GROUP, BOB, scene.replica.directory()),
+        LATER_MS + 90_000
+    );
     scene.log_in(4, NIK, LATER_MS + 1_300_000);
     assert_eq!(scene.told(4), [], "no ticket lives that long");
     // What is heard in time goes by its own time.
     scene.hear(LATER_MS, LATER_MS + 100, password_of(NIK, "second", Some(LATER_MS)));
-    assert_eq!(scene.presence.tickets_void_until_ms(GROUP, NIK, scene.replica.directory()), LATER_MS + 60_000);
+    assert_eq!(
+        scene.presence.tickets_void_until_ms(GROUP, NIK, scene.replica.directory()),
+        LATER_MS + 60_000
+    );
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::net::Source;
 use crate::tracker::core::View;
 use crate::types::FileId;
 use crate::types::limits::{
-    ANNOUNCE_ENTRIES_MAX, TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN,
-    TRACKER_REQUEST_LEN_MAX,
+    ANNOUNCE_ENTRIES_MAX, TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN,
+    TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX,
 };
 use crate::wire::tracker::{MAGIC, Unwelcome};
 use crate::wire::version::VERSION_NEWEST as VERSION;
@@ -21,7 +21,8 @@ fn short(dir: &Path, change: impl FnOnce(&mut TrackerConfig)) -> Tracker {
     Tracker::start(config).unwrap()
 }
 
-/// Sends bytes as a device that has made its handshake, and waits until the tracker has closed the connection.
+/// Sends bytes as a device that has made its handshake, and waits until the tracker has closed the
+/// connection.
 fn closed_after(tracker: &Tracker, bytes: &[u8]) -> Vec<u8> {
     let connection = dial(tracker.local_addr(), 200);
     // The tracker may close while this is still being written.
@@ -34,7 +35,8 @@ fn closed_after(tracker: &Tracker, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Sends bytes as somebody who speaks no TLS, and waits until the tracker has closed the connection.
+/// Sends bytes as somebody who speaks no TLS, and waits until the tracker has closed the
+/// connection.
 fn closed_after_plain(tracker: &Tracker, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(tracker.local_addr()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -42,7 +44,9 @@ fn closed_after_plain(tracker: &Tracker, bytes: &[u8]) -> Vec<u8> {
     let _ = stream.write_all(bytes);
     let mut got = Vec::new();
     match stream.read_to_end(&mut got) {
-        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => panic!("not closed after {bytes:?}"),
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+            panic!("not closed after {bytes:?}")
+        }
         _ => got,
     }
 }
@@ -55,9 +59,17 @@ fn garbage_closes_its_own_connection_alone() {
     let hello = frame::to_frame(&Opening::new(Hello::Client(ClientHello { port: 80 })));
     let empty_request = [&hello[..], &[0, 0, 0, 0]].concat();
     let bad_request = [&hello[..], &[0, 0, 0, 5, 0, 0, 0, 1, 99]].concat();
-    let huge_request = [&hello[..], &(TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN as u32 + 1).to_be_bytes()].concat();
-    let hostile: [&[u8]; 7] =
-        [b"GET / HTTP/1.1\r\n\r\n", &[0, 0, 0, 0], &[0xff; 100], b"\0\0\0\x04nope", &empty_request, &bad_request, &huge_request];
+    let huge_request =
+        [&hello[..], &(TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN as u32 + 1).to_be_bytes()].concat();
+    let hostile: [&[u8]; 7] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0, 0, 0, 0],
+        &[0xff; 100],
+        b"\0\0\0\x04nope",
+        &empty_request,
+        &bad_request,
+        &huge_request,
+    ];
     for bytes in hostile {
         closed_after(&tracker, bytes);
         closed_after_plain(&tracker, bytes);
@@ -70,7 +82,14 @@ fn garbage_closes_its_own_connection_alone() {
 fn another_version_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
-    let later = [&[0, 0, 0, 9][..], &MAGIC, &(VERSION + 1).to_be_bytes(), &(VERSION + 2).to_be_bytes(), &[0]].concat();
+    let later = [
+        &[0, 0, 0, 9][..],
+        &MAGIC,
+        &(VERSION + 1).to_be_bytes(),
+        &(VERSION + 2).to_be_bytes(),
+        &[0],
+    ]
+    .concat();
     let earlier = [&[0, 0, 0, 7][..], &MAGIC, &2u16.to_be_bytes(), &[0]].concat();
     for bytes in [later, earlier] {
         let got = closed_after(&tracker, &bytes);
@@ -112,9 +131,15 @@ fn strangers_make_room_and_clients_are_bounded() {
     late.refused(login.clone(), Refusal::Busy);
     let hello = Opening::new(Hello::Client(ClientHello { port: 1 }));
     let got = closed_after(&tracker, &crate::wire::frame::to_frame(&hello));
-    assert_eq!(read_message::<FromTracker>(&mut &got[..], 100).unwrap(), FromTracker::Unwelcome(Unwelcome::Full));
+    assert_eq!(
+        read_message::<FromTracker>(&mut &got[..], 100).unwrap(),
+        FromTracker::Unwelcome(Unwelcome::Full)
+    );
     nik.ask(Request::Logout);
-    assert!(matches!(late.ask(login), Reply::LoggedIn { .. }), "a logged-out connection leaves its place");
+    assert!(
+        matches!(late.ask(login), Reply::LoggedIn { .. }),
+        "a logged-out connection leaves its place"
+    );
     drop(nik);
 }
 
@@ -132,8 +157,11 @@ fn slow_strangers_of_ones_own_address_keep_nobody_out() {
     let dir = tempfile::tempdir().unwrap();
     let tracker = alone(dir.path());
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
-    let slow: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(tracker.local_addr()).unwrap()).collect();
-    wait_for("all to be accepted", || status(&tracker).connections == TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN + 1);
+    let slow: Vec<TcpStream> =
+        (0..500).map(|_| TcpStream::connect(tracker.local_addr()).unwrap()).collect();
+    wait_for("all to be accepted", || {
+        status(&tracker).connections == TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN + 1
+    });
     let mut second = Guest::again(&tracker, "nik", 2);
     assert_eq!((second.ask(Request::Ping), nik.ask(Request::Ping)), (Reply::Pong, Reply::Pong));
     drop(slow);
@@ -148,10 +176,15 @@ fn a_consumer_that_reads_nothing_is_disconnected_and_the_others_do_not_notice() 
     let (_bob, _) = Guest::new(&tracker, "bob", 2);
     // Bob never reads again, while very much is said to everybody.
     let deadline = Instant::now() + PATIENCE;
-    let event = Event::ShareStopped { group: GroupId::from_bytes([1; 16]), info_hash: InfoHash::from_bytes([2; 20]) };
+    let event = Event::ShareStopped {
+        group: GroupId::from_bytes([1; 16]),
+        info_hash: InfoHash::from_bytes([2; 20]),
+    };
     while status(&tracker).sessions == 2 {
         let event = event.clone();
-        let tell = move |view: &mut View<'_>| (0..1000).for_each(|_| view.presence.broadcast(event.clone()));
+        let tell = move |view: &mut View<'_>| {
+            (0..1000).for_each(|_| view.presence.broadcast(event.clone()))
+        };
         tracker.shared.core.ask(tell).unwrap();
         assert_eq!(nik.heard().len(), 1000);
         assert!(Instant::now() < deadline, "nobody disconnected bob");
@@ -165,7 +198,9 @@ fn idle_sessions_are_cheap_and_end_with_the_tracker() {
     let tracker = alone(dir.path());
     let names = ["a", "b", "c", "d", "e", "f", "g"];
     let _first: Vec<Guest> = names.iter().map(|name| Guest::new(&tracker, name, 0).0).collect();
-    let guests: Vec<Guest> = (1..=100).map(|device: u8| Guest::again(&tracker, names[usize::from(device % 7)], device)).collect();
+    let guests: Vec<Guest> = (1..=100)
+        .map(|device: u8| Guest::again(&tracker, names[usize::from(device % 7)], device))
+        .collect();
     assert_eq!(status(&tracker).sessions, 107);
     tracker.stop().unwrap();
     for mut guest in guests {
@@ -188,7 +223,8 @@ fn a_user_and_a_device_have_a_bounded_number_of_sessions() {
     wait_for("them to be gone", || status(&tracker).sessions == 1);
     // The same device, as one user after the other.
     let (mut eve, _) = Guest::new(&tracker, "eve", 9);
-    let others: Vec<Guest> = (0..8).map(|number| Guest::new(&tracker, &format!("u{number}"), 9).0).collect();
+    let others: Vec<Guest> =
+        (0..8).map(|number| Guest::new(&tracker, &format!("u{number}"), 9).0).collect();
     assert!(eve.is_closed(), "the oldest of the device gives way");
     assert_eq!((status(&tracker).sessions, others.len()), (9, 8));
 }
@@ -202,7 +238,11 @@ fn what_is_made_in_an_hour_is_bounded() {
         config.limits.requests_per_hour = 1;
     });
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
-    let create = |request, name: &str| Request::CreateUser { request, name: name.parse().unwrap(), password: password("pw") };
+    let create = |request, name: &str| Request::CreateUser {
+        request,
+        name: name.parse().unwrap(),
+        password: password("pw"),
+    };
     nik.refused(create(request_id(), "nik"), Refusal::NameTaken);
     let request = request_id();
     let bob = nik.done(create(request, "bob"));
@@ -239,12 +279,16 @@ fn changes_of_any_kind_are_bounded_and_a_repeated_one_is_not_another() {
     let Effect::Group(a) = made else { panic!("{made:?}") };
     let leave = Request::LeaveGroup { request: request_id(), group: a };
     let done = nik.done(leave.clone());
-    // As if nik had made all changes that a user may make, and would in the next quarter of an hour.
+    // As if nik had made all changes that a user may make, and would in the next quarter of an
+    // hour.
     let later = Duration::from_secs(1000);
     while let Some(charge) = tracker.shared.quota.take_at(later, Kind::Change(user)) {
         charge.spend();
     }
-    nik.refused(Request::StopShare { request: request_id(), group: a, file: FileId::from_bytes([1; 20]) }, Refusal::TooMany);
+    nik.refused(
+        Request::StopShare { request: request_id(), group: a, file: FileId::from_bytes([1; 20]) },
+        Refusal::TooMany,
+    );
     assert_eq!(nik.done(leave), done, "a retry is not another");
     let (mut bob, _) = Guest::new(&tracker, "bob", 2);
     let b = bob.create_group("c");
@@ -257,9 +301,14 @@ fn a_repeated_request_costs_no_look_at_a_password_and_changes_none() {
     let tracker = alone(dir.path());
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
     let (made, changed) = (request_id(), request_id());
-    let create = |password_| Request::CreateUser { request: made, name: "bob".parse().unwrap(), password: password(password_) };
+    let create = |password_| Request::CreateUser {
+        request: made,
+        name: "bob".parse().unwrap(),
+        password: password(password_),
+    };
     let effect = nik.done(create("pw"));
-    let change = |new| Request::ChangePassword { request: changed, old: password("pw"), new: password(new) };
+    let change =
+        |new| Request::ChangePassword { request: changed, old: password("pw"), new: password(new) };
     assert!(matches!(nik.ask(change("next")), Reply::Renewed(_)));
     // Nothing that needs a run of Argon2 would be answered now.
     let occupied = tracker.shared.hasher.occupy(Source::of(LOCALHOST));
@@ -303,18 +352,28 @@ fn guesses_are_slowed_and_the_owner_is_not() {
         for device in 10..20 {
             let mut guest = Guest::connect(tracker.local_addr(), device);
             scope.spawn(move || {
-                (0..2).for_each(|_| assert_eq!(guest.log_in("nik", "guess"), Err(Refusal::WrongPassword)));
+                (0..2).for_each(|_| {
+                    assert_eq!(guest.log_in("nik", "guess"), Err(Refusal::WrongPassword))
+                });
             });
         }
     });
     let mut stranger = Guest::connect(tracker.local_addr(), 9);
     let started = Instant::now();
-    (0..2).for_each(|_| assert_eq!(stranger.log_in("nobody", "guess"), Err(Refusal::WrongPassword)));
+    (0..2)
+        .for_each(|_| assert_eq!(stranger.log_in("nobody", "guess"), Err(Refusal::WrongPassword)));
     let other = started.elapsed();
     (0..4).for_each(|_| assert_eq!(stranger.log_in("nik", "guess"), Err(Refusal::WrongPassword)));
-    assert!(started.elapsed() >= Duration::from_millis(900), "two runs took {other:?}, and four guesses were not slowed");
+    assert!(
+        started.elapsed() >= Duration::from_millis(900),
+        "two runs took {other:?}, and four guesses were not slowed"
+    );
     assert_eq!(nik.log_in("nik", "pw"), Ok(user));
-    let change = Request::ChangePassword { request: request_id(), old: password("guess"), new: password("x") };
+    let change = Request::ChangePassword {
+        request: request_id(),
+        old: password("guess"),
+        new: password("x"),
+    };
     nik.refused(change, Refusal::WrongOldPassword);
 }
 
@@ -331,7 +390,10 @@ fn a_request_has_a_bounded_length_and_the_longest_announce_fits() {
     let entries = |count| Request::Announce { entries: (0..count).map(entry).collect() };
     nik.refused(entries(ANNOUNCE_ENTRIES_MAX), Refusal::NotMember);
     let (all, waiting) = tracker.shared.core.ask(|view| view.presence.sizes()).unwrap();
-    assert!(all == waiting && all < ANNOUNCE_ENTRIES_MAX, "{all} entries are kept that nobody may have");
+    assert!(
+        all == waiting && all < ANNOUNCE_ENTRIES_MAX,
+        "{all} entries are kept that nobody may have"
+    );
     nik.ask(Request::Logout);
     assert_eq!(tracker.shared.core.ask(|view| view.presence.sizes()).unwrap(), (0, 0));
     nik.log_in("nik", "pw").unwrap();
@@ -349,8 +411,9 @@ fn requests_that_stall_give_way_and_take_no_more_memory_than_they_may() {
     let (mut nik, _) = Guest::new(&tracker, "nik", 1);
     let _others = [Guest::new(&tracker, "bob", 2), Guest::new(&tracker, "eve", 3)];
     let part = [&(TRACKER_REQUEST_LEN_MAX as u32).to_be_bytes()[..], &[0; 300 << 10]].concat();
-    let mut stalled: Vec<Guest> =
-        (10..34).map(|device| Guest::again(&tracker, if device < 22 { "bob" } else { "eve" }, device)).collect();
+    let mut stalled: Vec<Guest> = (10..34)
+        .map(|device| Guest::again(&tracker, if device < 22 { "bob" } else { "eve" }, device))
+        .collect();
     stalled.iter().for_each(|guest| guest.connection.writer().write_all(&part).unwrap());
     wait_for("the memory to be taken", || tracker.shared.unfinished.used() > TOTAL * 3 / 4);
     // What is small is not held up, and what is large takes the place of one that has stalled.
@@ -359,11 +422,17 @@ fn requests_that_stall_give_way_and_take_no_more_memory_than_they_may() {
     let entry = |number: u32| {
         let mut hash = [0; 20];
         hash[..4].copy_from_slice(&number.to_be_bytes());
-        AnnounceEntry { group, info_hash: InfoHash::from_bytes(hash), state: DownloadState::Seeding }
+        AnnounceEntry {
+            group,
+            info_hash: InfoHash::from_bytes(hash),
+            state: DownloadState::Seeding,
+        }
     };
     let entries = (0..ANNOUNCE_ENTRIES_MAX as u32).map(entry).collect();
     assert_ne!(nik.ask(Request::Announce { entries }), Reply::Refused(Refusal::LoginFirst));
-    wait_for("the rest to be turned away or to take their places", || tracker.shared.unfinished.used() <= TOTAL);
+    wait_for("the rest to be turned away or to take their places", || {
+        tracker.shared.unfinished.used() <= TOTAL
+    });
     let unfinished = tracker.shared.unfinished.clone();
     assert!(unfinished.peak() <= TOTAL, "{} bytes", unfinished.peak());
     assert!(stalled[0].is_closed(), "the first one to stall gives way first");

@@ -20,18 +20,22 @@ use crate::net::{Connection, DeviceSecurity, Listener, Reader};
 use crate::trust::KeyPair;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    DeviceId, DownloadState, Effect, FileFacts, GroupId, InfoHash, Password, Refusal, RequestId, RequestStamp, SessionToken,
-    Sha1Digest, Stamp, Success, TrackerInfo, UserId,
+    DeviceId, DownloadState, Effect, FileFacts, GroupId, InfoHash, Password, Refusal, RequestId,
+    RequestStamp, SessionToken, Sha1Digest, Stamp, Success, TrackerInfo, UserId,
 };
 use crate::wire::frame::{self, FrameError, read_message, write_message};
-use crate::wire::tracker::{AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Welcome};
+use crate::wire::tracker::{
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request,
+    Welcome,
+};
 
 /// Longer than anything here takes, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// The key of the network that all these trackers are of.
-static NETWORK_KEY: LazyLock<Arc<KeyPair>> = LazyLock::new(|| Arc::new(KeyPair::generate().unwrap()));
+static NETWORK_KEY: LazyLock<Arc<KeyPair>> =
+    LazyLock::new(|| Arc::new(KeyPair::generate().unwrap()));
 
 /// What the device of that number makes connections with: the same in all tests.
 fn security(device: u8) -> DeviceSecurity {
@@ -64,7 +68,8 @@ fn alone(dir: &Path) -> Tracker {
     Tracker::start(config(TrackerInfo::parse("127.0.0.1:0").unwrap(), 1, dir)).unwrap()
 }
 
-/// A network of `count` trackers at ports that were free a moment ago, and that the system gives to nobody who does not ask for them.
+/// A network of `count` trackers at ports that were free a moment ago, and that the system gives to
+/// nobody who does not ask for them.
 fn network(count: usize) -> TrackerInfo {
     let mut held: Vec<Listener> = Vec::new();
     while held.len() < count {
@@ -117,20 +122,40 @@ impl Guest {
     fn connect(address: SocketAddr, device: u8) -> Self {
         let connection = dial(address, device);
         let device = security(device).device();
-        write_message(&mut connection.writer(), &Opening::new(Hello::Client(ClientHello { port: 4000 }))).unwrap();
+        write_message(
+            &mut connection.writer(),
+            &Opening::new(Hello::Client(ClientHello { port: 4000 })),
+        )
+        .unwrap();
         let mut reader = connection.reader();
         reader.set_deadline(Some(Instant::now() + 10 * PATIENCE));
-        let FromTracker::Welcome(welcome) = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap() else {
+        let FromTracker::Welcome(welcome) =
+            read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap()
+        else {
             panic!("not welcome")
         };
-        Self { connection, reader, welcome, device, token: None, number: 0, events: VecDeque::new() }
+        Self {
+            connection,
+            reader,
+            welcome,
+            device,
+            token: None,
+            number: 0,
+            events: VecDeque::new(),
+        }
     }
 
     /// Opens a session, makes an account and logs in.
     fn new(tracker: &Tracker, name: &str, device: u8) -> (Self, UserId) {
         let mut guest = Self::connect(tracker.local_addr(), device);
-        let create = Request::CreateUser { request: request_id(), name: name.parse().unwrap(), password: password("pw") };
-        let Reply::Done(Success { effect: Effect::User(user), .. }) = guest.ask(create) else { panic!("no account for {name}") };
+        let create = Request::CreateUser {
+            request: request_id(),
+            name: name.parse().unwrap(),
+            password: password("pw"),
+        };
+        let Reply::Done(Success { effect: Effect::User(user), .. }) = guest.ask(create) else {
+            panic!("no account for {name}")
+        };
         assert_eq!(guest.log_in(name, "pw"), Ok(user));
         (guest, user)
     }
@@ -154,7 +179,11 @@ impl Guest {
     }
 
     fn change_password(&mut self, old: &str, new: &str) {
-        match self.ask(Request::ChangePassword { request: request_id(), old: password(old), new: password(new) }) {
+        match self.ask(Request::ChangePassword {
+            request: request_id(),
+            old: password(old),
+            new: password(new),
+        }) {
             Reply::Renewed(token) => self.token = Some(token),
             other => panic!("{other:?}"),
         }
@@ -217,7 +246,8 @@ impl Guest {
     }
 
     fn create_group(&mut self, name: &str) -> GroupId {
-        match self.done(Request::CreateGroup { request: request_id(), name: name.parse().unwrap() }) {
+        match self.done(Request::CreateGroup { request: request_id(), name: name.parse().unwrap() })
+        {
             Effect::Group(group) => group,
             other => panic!("{other:?}"),
         }

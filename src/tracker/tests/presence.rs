@@ -29,24 +29,39 @@ fn peer(event: Event) -> PeerEntry {
 fn leechers_hear_of_all_and_seeders_of_leechers() {
     let dir = tempfile::tempdir().unwrap();
     let (tracker, mut nik, mut bob, group, info_hash, bob_id) = scene(dir.path());
-    let Reply::Peers(peers) = bob.announce(group, info_hash, DownloadState::Leeching) else { panic!() };
+    let Reply::Peers(peers) = bob.announce(group, info_hash, DownloadState::Leeching) else {
+        panic!()
+    };
     assert_eq!(peers.len(), 1);
-    assert_eq!((peers[0].device, peers[0].state, peers[0].group), (nik.device, DownloadState::Seeding, group));
+    assert_eq!(
+        (peers[0].device, peers[0].state, peers[0].group),
+        (nik.device, DownloadState::Seeding, group)
+    );
     assert_eq!(peers[0].address, SocketAddr::new(LOCALHOST, 4000));
     let heard = peer(nik.event());
-    assert_eq!((heard.device, heard.user, heard.state), (bob.device, bob_id, DownloadState::Leeching));
+    assert_eq!(
+        (heard.device, heard.user, heard.state),
+        (bob.device, bob_id, DownloadState::Leeching)
+    );
     // A second device of nik's seeds too: bob, who leeches, hears of it, the first device does not.
     let mut second = Guest::again(&tracker, "nik", 3);
     second.announce(group, info_hash, DownloadState::Seeding);
     assert_eq!(peer(bob.event()).device, second.device);
     drop(second);
-    assert_eq!(peer(bob.event()).state, DownloadState::Stopped, "a dead connection ends presence at once");
+    assert_eq!(
+        peer(bob.event()).state,
+        DownloadState::Stopped,
+        "a dead connection ends presence at once"
+    );
     bob.share(group, "a.bin");
     bob.announce(group, info_hash, DownloadState::Seeding);
     assert_eq!((peer(nik.event()).state, nik.events.len()), (DownloadState::Seeding, 0));
     bob.announce(group, info_hash, DownloadState::Stopped);
     let events = nik.heard();
-    assert!(matches!(events[..], [Event::Withdrawn { .. }]), "of seeders a seeder hears only that they withdraw: {events:?}");
+    assert!(
+        matches!(events[..], [Event::Withdrawn { .. }]),
+        "of seeders a seeder hears only that they withdraw: {events:?}"
+    );
 }
 
 #[test]
@@ -54,11 +69,20 @@ fn a_device_is_found_by_members_only_while_it_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let (tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());
     let (mut eve, _) = Guest::new(&tracker, "eve", 4);
-    let Reply::Peers(found) = bob.announce(group, info_hash, DownloadState::Leeching) else { panic!() };
+    let Reply::Peers(found) = bob.announce(group, info_hash, DownloadState::Leeching) else {
+        panic!()
+    };
     assert_eq!(found.iter().map(|peer| peer.device).collect::<Vec<_>>(), [nik.device]);
-    assert_eq!(eve.announce(group, info_hash, DownloadState::Leeching), Reply::Refused(Refusal::NotMember));
+    assert_eq!(
+        eve.announce(group, info_hash, DownloadState::Leeching),
+        Reply::Refused(Refusal::NotMember)
+    );
     assert_eq!(peer(nik.event()).device, bob.device);
-    assert_eq!((nik.ask(Request::Ping), nik.events.len()), (Reply::Pong, 0), "of eve nothing is said");
+    assert_eq!(
+        (nik.ask(Request::Ping), nik.events.len()),
+        (Reply::Pong, 0),
+        "of eve nothing is said"
+    );
     nik.ask(Request::Logout);
     assert_eq!(bob.announce(group, info_hash, DownloadState::Leeching), Reply::Peers(vec![]));
 }
@@ -73,7 +97,11 @@ fn losing_the_right_ends_presence() {
     assert_eq!(peer(bob.event()).state, DownloadState::Stopped);
     assert!(matches!(bob.event(), Event::Withdrawn { device, .. } if device == nik.device));
     nik.share(group, "a.bin");
-    assert_eq!(peer(bob.event()).state, DownloadState::Seeding, "the entry announced before is shown again");
+    assert_eq!(
+        peer(bob.event()).state,
+        DownloadState::Seeding,
+        "the entry announced before is shown again"
+    );
     nik.done(Request::RemoveMember { request: request_id(), group, user: bob_id });
     assert_eq!(bob.event(), Event::Removed { group });
     assert_eq!(peer(nik.event()).device, bob.device);
@@ -81,7 +109,10 @@ fn losing_the_right_ends_presence() {
     assert_eq!(nik.announce(group, info_hash, DownloadState::Leeching), Reply::Peers(vec![]));
     let mut other = facts("b.bin");
     other.info_hash = info_hash;
-    bob.refused(Request::ShareFile { request: request_id(), group, file: other }, Refusal::NotMember);
+    bob.refused(
+        Request::ShareFile { request: request_id(), group, file: other },
+        Refusal::NotMember,
+    );
     // Leaving tells the user's own devices, too.
     nik.done(Request::LeaveGroup { request: request_id(), group });
     assert_eq!(nik.event(), Event::Removed { group });
@@ -91,7 +122,10 @@ fn losing_the_right_ends_presence() {
 fn what_the_directory_does_not_allow_yet_is_shown_once_it_does() {
     let dir = tempfile::tempdir().unwrap();
     let (_tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());
-    assert_eq!(bob.announce(group, info_hash, DownloadState::Seeding), Reply::Refused(Refusal::NotShared));
+    assert_eq!(
+        bob.announce(group, info_hash, DownloadState::Seeding),
+        Reply::Refused(Refusal::NotShared)
+    );
     nik.announce(group, info_hash, DownloadState::Leeching);
     bob.share(group, "a.bin");
     let heard = peer(nik.event());
@@ -104,17 +138,34 @@ fn a_leecher_that_came_too_early_is_let_in_and_told_who_is_there() {
     let (tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());
     // The directory has not heard of the file yet.
     let late = facts("late.bin").info_hash;
-    assert_eq!(bob.announce(group, late, DownloadState::Leeching), Reply::Refused(Refusal::NoSuchFile));
-    assert_eq!(nik.announce(group, late, DownloadState::Seeding), Reply::Refused(Refusal::NotShared));
+    assert_eq!(
+        bob.announce(group, late, DownloadState::Leeching),
+        Reply::Refused(Refusal::NoSuchFile)
+    );
+    assert_eq!(
+        nik.announce(group, late, DownloadState::Seeding),
+        Reply::Refused(Refusal::NotShared)
+    );
     nik.share(group, "late.bin");
     assert_eq!((bob.ask(Request::Ping), nik.ask(Request::Ping)), (Reply::Pong, Reply::Pong));
-    let told = |guest: &mut Guest| guest.events.drain(..).map(peer).map(|peer| (peer.device, peer.info_hash)).collect::<Vec<_>>();
+    let told = |guest: &mut Guest| {
+        guest
+            .events
+            .drain(..)
+            .map(peer)
+            .map(|peer| (peer.device, peer.info_hash))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(told(&mut bob), [(nik.device, late)]);
-    // Whether nik heard of bob depends on who was let in first; a seeder that comes later is not told who leeches.
+    // Whether nik heard of bob depends on who was let in first; a seeder that comes later is not
+    // told who leeches.
     nik.events.clear();
     // Nor of the membership.
     let (mut eve, eve_id) = Guest::new(&tracker, "eve", 3);
-    assert_eq!(eve.announce(group, info_hash, DownloadState::Leeching), Reply::Refused(Refusal::NotMember));
+    assert_eq!(
+        eve.announce(group, info_hash, DownloadState::Leeching),
+        Reply::Refused(Refusal::NotMember)
+    );
     admit(&mut nik, &mut eve, eve_id, group);
     assert_eq!(eve.ask(Request::Ping), Reply::Pong);
     assert!(matches!(eve.events.pop_back(), Some(Event::Admitted { .. })));
@@ -147,15 +198,29 @@ fn answers_name_a_bounded_number_of_peers() {
     let dir = tempfile::tempdir().unwrap();
     let (tracker, mut nik, mut bob, group, _, _) = scene(dir.path());
     let hashes: Vec<InfoHash> = (0..300).map(|n| nik.share(group, &format!("f{n}"))).collect();
-    let entries = |state| hashes.iter().map(|&info_hash| AnnounceEntry { group, info_hash, state }).collect::<Vec<_>>();
+    let entries = |state| {
+        hashes
+            .iter()
+            .map(|&info_hash| AnnounceEntry { group, info_hash, state })
+            .collect::<Vec<_>>()
+    };
     nik.ask(Request::Announce { entries: entries(DownloadState::Seeding) });
-    let Reply::Peers(peers) = bob.ask(Request::Announce { entries: entries(DownloadState::Leeching) }) else { panic!() };
+    let Reply::Peers(peers) =
+        bob.ask(Request::Announce { entries: entries(DownloadState::Leeching) })
+    else {
+        panic!()
+    };
     assert_eq!(peers.len(), 300);
-    let listed = bob.ask(Request::ListFiles { group, after: None, pattern: None, order: FileOrder::Name });
+    let listed =
+        bob.ask(Request::ListFiles { group, after: None, pattern: None, order: FileOrder::Name });
     assert!(matches!(listed, Reply::Files { entries, more: false } if entries.len() == 301));
     // Stopping them all leaves nothing behind.
     drop(nik);
     wait_for("the seeder to be gone", || status(&tracker).sessions == 1);
-    let Reply::Peers(peers) = bob.ask(Request::Announce { entries: entries(DownloadState::Leeching) }) else { panic!() };
+    let Reply::Peers(peers) =
+        bob.ask(Request::Announce { entries: entries(DownloadState::Leeching) })
+    else {
+        panic!()
+    };
     assert!(peers.is_empty());
 }

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::net::{Incoming, TrackerSecurity, Visitor, WrongNetwork};
 use crate::types::{
-    Content, Durable, FileRow, GroupRow, Lineage, MembershipRow, MembershipState, Place, Row, RowBatch, SharingRow, StoreId,
-    TrackerState, Version,
+    Content, Durable, FileRow, GroupRow, Lineage, MembershipRow, MembershipState, Place, Row,
+    RowBatch, SharingRow, StoreId, TrackerState, Version,
 };
 use crate::wire::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 
@@ -21,7 +21,8 @@ pub(super) struct Net {
 impl Net {
     pub(super) fn start(count: usize) -> Self {
         let dirs = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
-        let mut net = Self { info: network(count), dirs, trackers: (0..count).map(|_| None).collect() };
+        let mut net =
+            Self { info: network(count), dirs, trackers: (0..count).map(|_| None).collect() };
         (1..=count).for_each(|number| net.restart(number));
         net.settle();
         net
@@ -52,8 +53,11 @@ impl Net {
         let running = self.trackers.iter().flatten().count();
         wait_for("the trackers to agree", || {
             let all: Vec<TrackerStatus> = self.all().collect();
-            let ups = |status: &TrackerStatus| status.trackers.iter().filter(|entry| entry.state == TrackerState::Up).count();
-            all.iter().all(|status| ups(status) + 1 == running && status.directory == all[0].directory)
+            let ups = |status: &TrackerStatus| {
+                status.trackers.iter().filter(|entry| entry.state == TrackerState::Up).count()
+            };
+            all.iter()
+                .all(|status| ups(status) + 1 == running && status.directory == all[0].directory)
         });
     }
 }
@@ -68,7 +72,9 @@ fn what_one_tracker_acknowledged_the_other_has() {
     let mut again = Guest::connect(net.tracker(2).local_addr(), 1);
     assert_eq!(again.welcome.number, 2);
     assert_eq!(again.log_in("nik", "pw"), Ok(user));
-    let Reply::Groups { entries, .. } = again.ask(Request::ListMyGroups { after: None }) else { panic!() };
+    let Reply::Groups { entries, .. } = again.ask(Request::ListMyGroups { after: None }) else {
+        panic!()
+    };
     assert_eq!(entries.iter().map(|entry| entry.group).collect::<Vec<_>>(), [group]);
     // A request repeated at the other tracker gets the first outcome.
     let request = Request::CreateGroup { request: request_id(), name: "x".parse().unwrap() };
@@ -109,7 +115,9 @@ fn a_tracker_that_lost_its_disk_comes_back_whole() {
     let (mut nik, _) = Guest::new(net.tracker(1), "nik", 1);
     // More than one batch, so that it is read from the store.
     let group = nik.create_group("lab");
-    (0..1500).for_each(|n| assert_eq!(nik.share(group, &format!("f{n}")), facts(&format!("f{n}")).info_hash));
+    (0..1500).for_each(|n| {
+        assert_eq!(nik.share(group, &format!("f{n}")), facts(&format!("f{n}")).info_hash)
+    });
     net.stop(1);
     net.dirs[0] = tempfile::tempdir().unwrap();
     net.restart(1);
@@ -129,11 +137,19 @@ fn conflicting_names_are_told_apart_when_trackers_meet() {
     net.settle();
     let mut guest = Guest::connect(net.tracker(1).local_addr(), 3);
     assert_eq!(guest.log_in("nik~2", "pw"), Ok(second));
-    assert_eq!(guest.log_in("nik", "pw"), Ok(first), "with equal passwords the plain name is the first one's");
+    assert_eq!(
+        guest.log_in("nik", "pw"),
+        Ok(first),
+        "with equal passwords the plain name is the first one's"
+    );
     guest.change_password("pw", "p1");
     for number in [1, 2] {
         let mut guest = Guest::connect(net.tracker(number).local_addr(), 3);
-        assert_eq!(guest.log_in("nik", "pw"), Ok(second), "the other bearer's password, under the plain name");
+        assert_eq!(
+            guest.log_in("nik", "pw"),
+            Ok(second),
+            "the other bearer's password, under the plain name"
+        );
         assert_eq!(guest.log_in("nik", "p1"), Ok(first));
         assert_eq!(guest.log_in("nik~2", "p1"), Err(Refusal::WrongPassword));
     }
@@ -155,7 +171,11 @@ fn three_trackers_agree() {
 
 /// Connects to tracker 1 as a tracker of its network does.
 fn dial_link(net: &Net) -> Connection {
-    TrackerSecurity::new(&NETWORK_KEY).unwrap().dial(net.tracker(1).local_addr(), None, PATIENCE).unwrap().0
+    TrackerSecurity::new(&NETWORK_KEY)
+        .unwrap()
+        .dial(net.tracker(1).local_addr(), None, PATIENCE)
+        .unwrap()
+        .0
 }
 
 /// Speaks to a tracker as a peer would, and returns its answer.
@@ -187,13 +207,20 @@ fn presence_follows_rows_that_come_before_those_they_rest_on() {
     let connection = dial_link(&net);
     write_message(&mut connection.writer(), &Opening::new(Hello::Replica(hello_of(3)))).unwrap();
     let mut reader = connection.reader();
-    assert!(matches!(read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap(), ToDialler::Welcome(_)));
+    assert!(matches!(
+        read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap(),
+        ToDialler::Welcome(_)
+    ));
     let RequestStamp { id: request, at: since } = request_id();
     let mut tell = |sequence, contents: Vec<Content>| {
         let version = Version { stamp: since, request };
         let place = Place { store, sequence };
         let row = |content| Row { content, version, place, extra: Box::default() };
-        let batch = RowBatch { rows: contents.into_iter().map(row).collect(), through: sequence, complete: None };
+        let batch = RowBatch {
+            rows: contents.into_iter().map(row).collect(),
+            through: sequence,
+            complete: None,
+        };
         write_message(&mut connection.writer(), &ToAcceptor::Rows(batch)).unwrap();
         loop {
             let heard: ToDialler = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap();
@@ -207,14 +234,27 @@ fn presence_follows_rows_that_come_before_those_they_rest_on() {
     let member = |user| Content::Membership(group, user, row);
     let sharing = SharingRow { on: true, admission: request };
     tell(1, vec![member(user), Content::Sharing(group, file, user, sharing)]);
-    assert_eq!(nik.announce(group, info_hash, DownloadState::Seeding), Reply::Refused(Refusal::NotMember));
+    assert_eq!(
+        nik.announce(group, info_hash, DownloadState::Seeding),
+        Reply::Refused(Refusal::NotMember)
+    );
     let maker = UserId::from_bytes([9; 16]);
     let about = GroupRow { name: "lab".parse().unwrap(), created_by: maker, created: since };
     let listed = FileRow { facts, shared_by: user, at: since, replaces: None, removed: None };
-    tell(2, vec![Content::Group(group, Some(about)), member(maker), Content::File(group, file, Some(listed))]);
+    tell(
+        2,
+        vec![
+            Content::Group(group, Some(about)),
+            member(maker),
+            Content::File(group, file, Some(listed)),
+        ],
+    );
     assert!(matches!(nik.event(), Event::Admitted { group: entry } if entry.group == group));
     let entry = nik.ask(Request::FindFile { group, file });
-    assert!(matches!(entry, Reply::File(entry) if entry.online == 1), "what was announced too early counts now");
+    assert!(
+        matches!(entry, Reply::File(entry) if entry.online == 1),
+        "what was announced too early counts now"
+    );
 }
 
 #[test]
@@ -229,8 +269,12 @@ fn a_tracker_takes_no_link_from_itself() {
     assert!(matches!(refused(&|_| ()), ToDialler::Welcome(welcome) if welcome.number == 1));
     assert_eq!(refused(&|hello| hello.number = 1), ToDialler::Unwelcome(LinkRefusal::Myself));
     let own = status(net.tracker(1)).store;
-    assert_eq!(refused(&|hello| hello.lineage = Lineage::new(own)), ToDialler::Unwelcome(LinkRefusal::Myself));
-    // Neither a clock that is wrong nor another list of trackers keeps a tracker of the network out.
+    assert_eq!(
+        refused(&|hello| hello.lineage = Lineage::new(own)),
+        ToDialler::Unwelcome(LinkRefusal::Myself)
+    );
+    // Neither a clock that is wrong nor another list of trackers keeps a tracker of the network
+    // out.
     assert!(matches!(refused(&|hello| hello.clock_ms += 7_000_000), ToDialler::Welcome(_)));
     assert!(matches!(refused(&|hello| hello.number = 3), ToDialler::Welcome(_)));
 }
@@ -238,7 +282,8 @@ fn a_tracker_takes_no_link_from_itself() {
 #[test]
 fn a_certificate_of_the_network_opens_a_link_from_any_address_and_nothing_else_does() {
     let port = network(1).get(1).unwrap().port();
-    // Tracker 2 is said to be at an address from which this test does not dial: as if behind a router.
+    // Tracker 2 is said to be at an address from which this test does not dial: as if behind a
+    // router.
     let info = TrackerInfo::parse(&format!("127.0.0.1:{port}\n127.0.0.2:{port}")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let tracker = Tracker::start(config(info.clone(), 1, dir.path())).unwrap();
@@ -251,7 +296,8 @@ fn a_certificate_of_the_network_opens_a_link_from_any_address_and_nothing_else_d
     assert!(read_message::<ToDialler>(&mut device.reader(), TRACKER_FRAME_LEN_MAX).is_err());
     // Nor does a tracker open a session.
     let link = dial_link(&net);
-    write_message(&mut link.writer(), &Opening::new(Hello::Client(ClientHello { port: 1 }))).unwrap();
+    write_message(&mut link.writer(), &Opening::new(Hello::Client(ClientHello { port: 1 })))
+        .unwrap();
     assert!(read_message::<FromTracker>(&mut link.reader(), TRACKER_FRAME_LEN_MAX).is_err());
 }
 
@@ -260,14 +306,24 @@ fn trackers_of_two_networks_do_not_mix() {
     let (info, other) = (network(2), Arc::new(KeyPair::generate().unwrap()));
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let one = Tracker::start(config(info.clone(), 1, dirs[0].path())).unwrap();
-    let two = Tracker::start(TrackerConfig { network_key: other.clone(), ..config(info, 2, dirs[1].path()) }).unwrap();
-    let dialled = TrackerSecurity::new(&other).unwrap().dial(one.local_addr(), None, PATIENCE).unwrap_err();
+    let two = Tracker::start(TrackerConfig {
+        network_key: other.clone(),
+        ..config(info, 2, dirs[1].path())
+    })
+    .unwrap();
+    let dialled =
+        TrackerSecurity::new(&other).unwrap().dial(one.local_addr(), None, PATIENCE).unwrap_err();
     let wrong = WrongNetwork { expected: other.fingerprint(), found: NETWORK_KEY.fingerprint() };
     assert_eq!(WrongNetwork::of(&dialled), Some(wrong), "refused by the one that dials");
     // Each of the two has been refused by the other, and serves its own clients alone.
-    wait_for("both to have dialled", || [&one, &two].iter().all(|tracker| tracker.shared.named.count() > 0));
+    wait_for("both to have dialled", || {
+        [&one, &two].iter().all(|tracker| tracker.shared.named.count() > 0)
+    });
     for tracker in [&one, &two] {
-        assert!(status(tracker).degraded && status(tracker).trackers.iter().all(|entry| entry.state != TrackerState::Up));
+        assert!(
+            status(tracker).degraded
+                && status(tracker).trackers.iter().all(|entry| entry.state != TrackerState::Up)
+        );
     }
     Guest::new(&one, "nik", 1).0.create_group("lab");
     assert_eq!(status(&two).counts.rows, 0);
@@ -286,7 +342,10 @@ fn a_clock_that_was_ahead_stops_nothing() {
     net.settle();
     // Written by the clock that is ahead: the client has no other.
     let mut ahead = Guest::again(net.tracker(2), "nik", 2);
-    let late = RequestStamp { at: Stamp::new(super::super::clock::wall_ms(2 * 3_600_000), 0), ..request_id() };
+    let late = RequestStamp {
+        at: Stamp::new(super::super::clock::wall_ms(2 * 3_600_000), 0),
+        ..request_id()
+    };
     ahead.done(Request::CreateGroup { request: late, name: "den".parse().unwrap() });
     let now = Request::CreateGroup { request: request_id(), name: "far".parse().unwrap() };
     assert!(matches!(ahead.ask(now), Reply::Refused(Refusal::WrongTime { .. })));
@@ -329,14 +388,24 @@ fn a_store_that_went_back_in_time_gets_back_what_it_lost() {
 /// Takes tracker 1's link as tracker 2 would.
 fn take_link(listener: &TcpListener) -> (Connection, Reader) {
     let incoming = Incoming::new(listener.accept().unwrap().0).unwrap();
-    let (connection, visitor) = TrackerSecurity::new(&NETWORK_KEY).unwrap().accept(incoming, PATIENCE).unwrap();
+    let (connection, visitor) =
+        TrackerSecurity::new(&NETWORK_KEY).unwrap().accept(incoming, PATIENCE).unwrap();
     assert_eq!(visitor, Visitor::Tracker(NETWORK_KEY.network()));
     let mut reader = connection.reader();
     let opening: Opening = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap();
     assert!(matches!(opening.hello, Hello::Replica(hello) if hello.number == 1));
     let ReplicaHello { number, address, lineage, clock_ms, trackers } = hello_of(2);
     let (version, durable) = (crate::wire::version::VERSION_NEWEST, Durable::default());
-    let welcome = ReplicaWelcome { version, number, address, lineage, clock_ms, is_empty: true, durable, trackers };
+    let welcome = ReplicaWelcome {
+        version,
+        number,
+        address,
+        lineage,
+        clock_ms,
+        is_empty: true,
+        durable,
+        trackers,
+    };
     write_message(&mut connection.writer(), &ToDialler::Welcome(welcome)).unwrap();
     (connection, reader)
 }
@@ -346,9 +415,11 @@ fn a_link_that_ends_at_once_is_dialled_ever_more_slowly() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!("{}\n{}", network(1).get(1).unwrap(), listener.local_addr().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let _tracker = Tracker::start(config(TrackerInfo::parse(&text).unwrap(), 1, dir.path())).unwrap();
+    let _tracker =
+        Tracker::start(config(TrackerInfo::parse(&text).unwrap(), 1, dir.path())).unwrap();
     // As a peer does that cannot take a row: it drops the link, every time.
-    let links = (0..6).map(|_| take_link(&listener).0.close()).map(|()| Instant::now()).collect::<Vec<_>>();
+    let links =
+        (0..6).map(|_| take_link(&listener).0.close()).map(|()| Instant::now()).collect::<Vec<_>>();
     let (first, last) = (links[1] - links[0], links[5] - links[4]);
     assert!(last > Duration::from_millis(600), "the pause did not grow: {first:?}, then {last:?}");
 }
@@ -358,7 +429,9 @@ fn next_rows(connection: &Connection, reader: &mut Reader) -> u64 {
     loop {
         match read_message(reader, TRACKER_FRAME_LEN_MAX).unwrap() {
             ToAcceptor::Ping => acknowledge(connection, 0),
-            ToAcceptor::Rows(batch) if batch.rows.is_empty() => acknowledge(connection, batch.through),
+            ToAcceptor::Rows(batch) if batch.rows.is_empty() => {
+                acknowledge(connection, batch.through)
+            }
             ToAcceptor::Rows(batch) => return batch.through,
             other => panic!("{other:?}"),
         }
@@ -390,10 +463,15 @@ fn a_late_peer_holds_replies_for_a_second_only_and_a_silent_one_is_dialled_again
         assert_eq!(through, 1);
         // Pings are answered, the rows are not.
         while !guest.is_finished() {
-            let ToAcceptor::Ping = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap() else { continue };
+            let ToAcceptor::Ping = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap() else {
+                continue;
+            };
             acknowledge(&connection, 0);
         }
-        assert!(started.elapsed() >= Duration::from_millis(900), "the reply did not wait for a tracker that was up");
+        assert!(
+            started.elapsed() >= Duration::from_millis(900),
+            "the reply did not wait for a tracker that was up"
+        );
         let (mut guest, _) = guest.join().unwrap();
         assert!(status(&tracker).degraded && state() == TrackerState::CatchingUp);
         acknowledge(&connection, through);

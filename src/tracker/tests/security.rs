@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned, version};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned, version,
+};
 
 use super::replication::Net;
 use super::*;
@@ -64,9 +66,14 @@ fn the_end_of_a_membership_is_told_to_every_member_on_every_tracker() {
     let before = tickets(&mut bob, &[group])[0];
     nik.done(Request::RemoveMember { request: request_id(), group, user: bob_id });
     for guest in [&mut nik, &mut far] {
-        let [(Some(of), user, until_ms)] = voids(guest.heard())[..] else { panic!("one void is told") };
+        let [(Some(of), user, until_ms)] = voids(guest.heard())[..] else {
+            panic!("one void is told")
+        };
         assert_eq!((of, user), (group, bob_id));
-        assert!(until_ms >= before.claims.issued_ms && until_ms <= now_ms() + CLOCK_AHEAD_MAX.as_millis() as u64);
+        assert!(
+            until_ms >= before.claims.issued_ms
+                && until_ms <= now_ms() + CLOCK_AHEAD_MAX.as_millis() as u64
+        );
     }
     for guest in [&mut bob, &mut bob_far] {
         assert_eq!(guest.heard(), [Event::Removed { group }]);
@@ -77,7 +84,10 @@ fn the_end_of_a_membership_is_told_to_every_member_on_every_tracker() {
     nik.heard();
     far.heard();
     bob_far.done(Request::LeaveGroup { request: request_id(), group });
-    assert_eq!([about(nik.heard()), about(far.heard())], [[(Some(group), bob_id)], [(Some(group), bob_id)]]);
+    assert_eq!(
+        [about(nik.heard()), about(far.heard())],
+        [[(Some(group), bob_id)], [(Some(group), bob_id)]]
+    );
 }
 
 #[test]
@@ -89,20 +99,30 @@ fn a_new_password_ends_all_other_sessions_on_every_tracker() {
     let group = lab(&mut nik, &mut bob, bob_id, "lab");
     lab(&mut nik, &mut bob, bob_id, "second");
     net.settle();
-    let (mut bob_far, mut nik_far) = (Guest::again(net.tracker(2), "bob", 2), Guest::again(net.tracker(2), "nik", 1));
-    let (mut thief, mut thief_far) = (Guest::again(net.tracker(1), "bob", 4), Guest::again(net.tracker(2), "bob", 4));
+    let (mut bob_far, mut nik_far) =
+        (Guest::again(net.tracker(2), "bob", 2), Guest::again(net.tracker(2), "nik", 1));
+    let (mut thief, mut thief_far) =
+        (Guest::again(net.tracker(1), "bob", 4), Guest::again(net.tracker(2), "bob", 4));
     let (stolen, first) = (thief.token.clone().unwrap(), bob.token.clone().unwrap());
     let before = tickets(&mut thief, &[group])[0];
-    let request = Request::ChangePassword { request: request_id(), old: password("pw"), new: password("next") };
+    let request = Request::ChangePassword {
+        request: request_id(),
+        old: password("pw"),
+        new: password("next"),
+    };
     let Reply::Renewed(token) = bob.ask(request.clone()) else { panic!("not changed") };
     for guest in [&mut thief, &mut thief_far, &mut bob_far] {
         assert_eq!(guest.event(), Event::SessionOver);
         guest.refused(Request::WhoAmI, Refusal::LoginFirst);
         guest.refused(Request::Renew, Refusal::LoginFirst);
         guest.refused(Request::Tickets { groups: vec![group] }, Refusal::LoginFirst);
-        guest.refused(Request::CreateGroup { request: request_id(), name: "x".parse().unwrap() }, Refusal::LoginFirst);
+        guest.refused(
+            Request::CreateGroup { request: request_id(), name: "x".parse().unwrap() },
+            Refusal::LoginFirst,
+        );
     }
-    // The members of bob's groups hear of it, each session once, bob's own too; who shares no group with bob does not.
+    // The members of bob's groups hear of it, each session once, bob's own too; who shares no group
+    // with bob does not.
     for guest in [&mut nik, &mut nik_far, &mut bob] {
         let [(None, user, until_ms)] = voids(guest.heard())[..] else { panic!("one void is told") };
         assert!(user == bob_id && until_ms >= before.claims.issued_ms);
@@ -111,9 +131,12 @@ fn a_new_password_ends_all_other_sessions_on_every_tracker() {
     // The session that asked goes on, and what it is given from now on is not void.
     assert!(matches!(bob.ask(Request::WhoAmI), Reply::User(_)));
     let after = tickets(&mut bob, &[group])[0];
-    assert!(after.claims.issued_ms > before.claims.issued_ms + CLOCK_AHEAD_MAX.as_millis() as u64 - 1);
+    assert!(
+        after.claims.issued_ms > before.claims.issued_ms + CLOCK_AHEAD_MAX.as_millis() as u64 - 1
+    );
     assert!(after.claims.expires_ms <= now_ms() + TICKET_LIFETIME.as_millis() as u64);
-    // Old tokens are void on both trackers, the new one counts on both, on the connections that stayed too.
+    // Old tokens are void on both trackers, the new one counts on both, on the connections that
+    // stayed too.
     for number in [1, 2] {
         let mut guest = Guest::connect(net.tracker(number).local_addr(), 4);
         assert_eq!(guest.resume(&stolen), Err(Refusal::SessionOver));
@@ -124,12 +147,16 @@ fn a_new_password_ends_all_other_sessions_on_every_tracker() {
     assert!(matches!(bob_far.ask(Request::Renew), Reply::Renewed(_)));
     // The thief cannot pass for the one who asked.
     let guess = |new: &str| match request.clone() {
-        Request::ChangePassword { request, old, .. } => Request::ChangePassword { request, old, new: password(new) },
+        Request::ChangePassword { request, old, .. } => {
+            Request::ChangePassword { request, old, new: password(new) }
+        }
         other => panic!("{other:?}"),
     };
     thief_far.refused(guess("guess"), Refusal::LoginFirst);
-    thief_far
-        .refused(Request::ChangePassword { request: request_id(), old: password("pw"), new: password("x") }, Refusal::LoginFirst);
+    thief_far.refused(
+        Request::ChangePassword { request: request_id(), old: password("pw"), new: password("x") },
+        Refusal::LoginFirst,
+    );
 }
 
 #[test]
@@ -139,7 +166,11 @@ fn a_new_password_whose_answer_was_lost_is_confirmed_to_whoever_repeats_the_requ
     net.settle();
     let mut far = Guest::again(net.tracker(2), "bob", 2);
     let old = far.token.clone().unwrap();
-    let request = Request::ChangePassword { request: request_id(), old: password("pw"), new: password("next") };
+    let request = Request::ChangePassword {
+        request: request_id(),
+        old: password("pw"),
+        new: password("next"),
+    };
     assert!(matches!(bob.ask(request.clone()), Reply::Renewed(_)));
     drop(bob);
     // At the other tracker, whose session has ended meanwhile.
@@ -169,17 +200,29 @@ fn every_tracker_forgets_which_devices_knew_the_old_password() {
     let net = Net::start(2);
     let (mut nik, user) = Guest::new(net.tracker(1), "nik", 1);
     net.settle();
-    let others =
-        [Guest::again(net.tracker(1), "nik", 2), Guest::again(net.tracker(2), "nik", 1), Guest::again(net.tracker(2), "nik", 2)];
+    let others = [
+        Guest::again(net.tracker(1), "nik", 2),
+        Guest::again(net.tracker(2), "nik", 1),
+        Guest::again(net.tracker(2), "nik", 2),
+    ];
     let known = || {
         let is_known = |number, device| {
             let source = crate::net::Source::of(LOCALHOST);
-            net.tracker(number).shared.gate.login(source, security(device).device(), "nik", &[user]).known().is_some()
+            net.tracker(number)
+                .shared
+                .gate
+                .login(source, security(device).device(), "nik", &[user])
+                .known()
+                .is_some()
         };
         [is_known(1, 1), is_known(1, 2), is_known(2, 1), is_known(2, 2)]
     };
     assert_eq!(known(), [true; 4]);
-    let request = Request::ChangePassword { request: request_id(), old: password("pw"), new: password("next") };
+    let request = Request::ChangePassword {
+        request: request_id(),
+        old: password("pw"),
+        new: password("next"),
+    };
     assert!(matches!(nik.ask(request.clone()), Reply::Renewed(_)));
     assert_eq!(known(), [true, false, false, false]);
     drop(others);
@@ -195,7 +238,9 @@ fn a_token_counts_for_its_device_in_its_network_and_for_its_time() {
     let tracker = alone(dir.path());
     let (guest, user) = Guest::new(&tracker, "nik", 1);
     let token = guest.token.clone().unwrap();
-    let resume = |tracker: &Tracker, device, token: &SessionToken| Guest::connect(tracker.local_addr(), device).resume(token);
+    let resume = |tracker: &Tracker, device, token: &SessionToken| {
+        Guest::connect(tracker.local_addr(), device).resume(token)
+    };
     assert_eq!(resume(&tracker, 1, &token), Ok(user));
     assert_eq!(resume(&tracker, 2, &token), Err(Refusal::SessionOver), "another device's");
     let claims = |change: &dyn Fn(&mut TokenClaims)| {
@@ -204,16 +249,24 @@ fn a_token_counts_for_its_device_in_its_network_and_for_its_time() {
         claims
     };
     let other = security(2).device();
-    // What no key signed that this tracker knows another tracker may know: it is not void, and of no use.
-    for altered in [claims(&|claims| claims.device = other), claims(&|claims| claims.expires_ms += 1)] {
+    // What no key signed that this tracker knows another tracker may know: it is not void, and of
+    // no use.
+    for altered in
+        [claims(&|claims| claims.device = other), claims(&|claims| claims.expires_ms += 1)]
+    {
         let device = if altered.device == other { 2 } else { 1 };
         let altered = SessionToken { claims: altered, signature: token.signature };
         assert_eq!(resume(&tracker, device, &altered), Err(Refusal::Busy), "altered");
     }
     let foreign = KeyPair::generate().unwrap().sign_token(token.claims);
     assert_eq!(resume(&tracker, 1, &foreign), Err(Refusal::Busy), "another network's");
-    let unheard_of = NETWORK_KEY.sign_token(claims(&|claims| claims.user = UserId::from_bytes([9; 16])));
-    assert_eq!(resume(&tracker, 1, &unheard_of), Err(Refusal::Busy), "perhaps another tracker knows the account");
+    let unheard_of =
+        NETWORK_KEY.sign_token(claims(&|claims| claims.user = UserId::from_bytes([9; 16])));
+    assert_eq!(
+        resume(&tracker, 1, &unheard_of),
+        Err(Refusal::Busy),
+        "perhaps another tracker knows the account"
+    );
     // A write that this tracker has not heard of, but another, which signed the token.
     let newer = NETWORK_KEY.sign_token(claims(&|claims| {
         claims.password.stamp = crate::types::Stamp::new(claims.password.stamp.ms() + 1000, 0);
@@ -241,15 +294,24 @@ fn tickets_are_for_members_and_name_the_device() {
     let got = tickets(&mut bob, &[group, foreign, GroupId::from_bytes([9; 16]), group]);
     let [ticket] = got[..] else { panic!("{got:?}") };
     assert!(NETWORK_KEY.network().signed_ticket(&ticket));
-    assert_eq!((ticket.claims.group, ticket.claims.user, ticket.claims.device), (group, bob_id, bob.device));
-    assert_eq!(ticket.claims.expires_ms - ticket.claims.issued_ms, TICKET_LIFETIME.as_millis() as u64);
+    assert_eq!(
+        (ticket.claims.group, ticket.claims.user, ticket.claims.device),
+        (group, bob_id, bob.device)
+    );
+    assert_eq!(
+        ticket.claims.expires_ms - ticket.claims.issued_ms,
+        TICKET_LIFETIME.as_millis() as u64
+    );
     nik.done(Request::RemoveMember { request: request_id(), group, user: bob_id });
     assert_eq!(tickets(&mut bob, &[group]), []);
     let [(_, _, until_ms)] = voids(nik.heard())[..] else { panic!("one void is told") };
     assert!(ticket.claims.issued_ms <= until_ms, "the old ticket is void");
     admit(&mut nik, &mut bob, bob_id, group);
     let again = tickets(&mut bob, &[group])[0];
-    assert!(again.claims.issued_ms > until_ms && again.claims.expires_ms < now_ms() + TICKET_LIFETIME.as_millis() as u64 + 1);
+    assert!(
+        again.claims.issued_ms > until_ms
+            && again.claims.expires_ms < now_ms() + TICKET_LIFETIME.as_millis() as u64 + 1
+    );
     let mut stranger = Guest::connect(tracker.local_addr(), 3);
     stranger.refused(Request::Tickets { groups: vec![group] }, Refusal::LoginFirst);
     stranger.refused(Request::Renew, Refusal::LoginFirst);
@@ -322,8 +384,12 @@ fn a_device_that_stops_by_itself_is_withdrawn_from_the_whole_swarm_and_one_that_
     let info_hash = nik.share(group, "a.bin");
     bob.share(group, "a.bin");
     let second = |tracker: &Tracker| Guest::again(tracker, "bob", 5);
-    let withdrawn =
-        |events: Vec<Event>| events.into_iter().filter(|event| matches!(event, Event::Withdrawn { .. })).collect::<Vec<_>>();
+    let withdrawn = |events: Vec<Event>| {
+        events
+            .into_iter()
+            .filter(|event| matches!(event, Event::Withdrawn { .. }))
+            .collect::<Vec<_>>()
+    };
     nik.announce(group, info_hash, DownloadState::Seeding);
     eve.announce(group, info_hash, DownloadState::Leeching);
     let device = bob.device;
@@ -341,19 +407,34 @@ fn a_device_that_stops_by_itself_is_withdrawn_from_the_whole_swarm_and_one_that_
                 assert_eq!(bob.log_in("bob", "pw"), Ok(bob_id));
                 bob.announce(group, info_hash, DownloadState::Seeding);
                 bob.heard();
-                bob.done(Request::StopShare { request: request_id(), group, file: facts("a.bin").id() });
+                bob.done(Request::StopShare {
+                    request: request_id(),
+                    group,
+                    file: facts("a.bin").id(),
+                });
                 let is_stopped = |event: &Event| matches!(event, Event::ShareStopped { .. });
                 assert!(!bob.heard().iter().any(is_stopped), "who asked knows it by the answer");
                 let both = withdrawn(nik.heard());
-                assert!(both.len() == 2 && both.contains(&by_bob(device)[0]) && both.contains(&by_bob(other.device)[0]));
+                assert!(
+                    both.len() == 2
+                        && both.contains(&by_bob(device)[0])
+                        && both.contains(&by_bob(other.device)[0])
+                );
                 assert_eq!(withdrawn(eve.heard()).len(), 2);
-                assert!(other.heard().contains(&Event::ShareStopped { group, info_hash }), "bob's other device");
+                assert!(
+                    other.heard().contains(&Event::ShareStopped { group, info_hash }),
+                    "bob's other device"
+                );
                 bob.share(group, "a.bin");
                 continue;
             }
         }
         // A seeder and a leecher alike.
-        assert_eq!((withdrawn(nik.heard()), withdrawn(eve.heard())), (by_bob(device), by_bob(device)), "{stop}");
+        assert_eq!(
+            (withdrawn(nik.heard()), withdrawn(eve.heard())),
+            (by_bob(device), by_bob(device)),
+            "{stop}"
+        );
         if stop == 1 {
             assert_eq!(bob.log_in("bob", "pw"), Ok(bob_id));
             bob.ask(Request::Logout);
@@ -366,14 +447,17 @@ fn a_device_that_stops_by_itself_is_withdrawn_from_the_whole_swarm_and_one_that_
     drop(bob);
     loop {
         match eve.event() {
-            Event::Peer(peer) if peer.device == device && peer.state == DownloadState::Stopped => break,
+            Event::Peer(peer) if peer.device == device && peer.state == DownloadState::Stopped => {
+                break;
+            }
             Event::Withdrawn { device: other, .. } if other != device => {}
             Event::Peer(_) => {}
             other => panic!("{other:?}"),
         }
     }
     assert_eq!(withdrawn(eve.heard()), []);
-    // Removal needs no more than the void, and no device of the removed is told that it stopped sharing.
+    // Removal needs no more than the void, and no device of the removed is told that it stopped
+    // sharing.
     let mut bob = second(&tracker);
     bob.announce(group, info_hash, DownloadState::Seeding);
     bob.heard();
@@ -427,7 +511,10 @@ fn without_a_certificate_there_is_no_session() {
     let tracker = alone(dir.path());
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_protocol_versions(&[&version::TLS13]).unwrap();
-    let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(Credulous)).with_no_client_auth();
+    let mut config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Credulous))
+        .with_no_client_auth();
     config.alpn_protocols = vec![b"posse-tracker".to_vec()];
     let name = ServerName::try_from("tracker.posse").unwrap();
     let tls = ClientConnection::new(Arc::new(config), name).unwrap();
@@ -447,11 +534,21 @@ fn without_a_certificate_there_is_no_session() {
 fn a_key_of_another_network_than_the_file_names_starts_no_tracker() {
     let dir = tempfile::tempdir().unwrap();
     let other = KeyPair::generate().unwrap().fingerprint();
-    let start =
-        |named| Tracker::start(config(TrackerInfo::parse(&format!("network {named}\n127.0.0.1:0")).unwrap(), 1, dir.path()));
+    let start = |named| {
+        Tracker::start(config(
+            TrackerInfo::parse(&format!("network {named}\n127.0.0.1:0")).unwrap(),
+            1,
+            dir.path(),
+        ))
+    };
     let why = start(other).unwrap_err().to_string();
     let own = NETWORK_KEY.fingerprint();
-    assert!(why.contains(&other.to_string()) && why.contains(&own.to_string()) && why.contains("--network-key"), "{why}");
+    assert!(
+        why.contains(&other.to_string())
+            && why.contains(&own.to_string())
+            && why.contains("--network-key"),
+        "{why}"
+    );
     let tracker = start(own).unwrap();
     assert_eq!(status(&tracker).network, own);
     assert!(status(&tracker).to_string().lines().any(|line| line == format!("network {own}")));

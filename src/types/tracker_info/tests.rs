@@ -1,14 +1,25 @@
 use super::*;
 
 fn shown(text: &str) -> Vec<String> {
-    TrackerInfo::parse(text).unwrap().iter().map(|(number, address)| format!("{number} {address}")).collect()
+    TrackerInfo::parse(text)
+        .unwrap()
+        .iter()
+        .map(|(number, address)| format!("{number} {address}"))
+        .collect()
 }
 
 #[test]
 fn every_form_is_understood() {
-    let text =
-        "\u{feff}# trackers\r\n\r\nExample.org:5000 # ours\n2 10.0.0.1 7000\n[::1]:1\n::0002 2\n5 [::3] 3\n6 host:4\nlocalhost 0";
-    let want = ["1 example.org:5000", "2 10.0.0.1:7000", "3 [::1]:1", "4 [::2]:2", "5 [::3]:3", "6 host:4", "7 localhost:0"];
+    let text = "\u{feff}# trackers\r\n\r\nExample.org:5000 # ours\n2 10.0.0.1 7000\n[::1]:1\n::0002 2\n5 [::3] 3\n6 host:4\nlocalhost 0";
+    let want = [
+        "1 example.org:5000",
+        "2 10.0.0.1:7000",
+        "3 [::1]:1",
+        "4 [::2]:2",
+        "5 [::3]:3",
+        "6 host:4",
+        "7 localhost:0",
+    ];
     assert_eq!(shown(text), want);
     let info = TrackerInfo::parse(text).unwrap();
     assert_eq!((info.count(), info.get(0), info.get(8)), (7, None, None));
@@ -18,8 +29,19 @@ fn every_form_is_understood() {
 
 #[test]
 fn bad_files_are_refused_with_their_line() {
-    for bad in ["", "# nothing\n", "host", "a:b:1", "host:65536", "host:+1", "a b c d", "1.2.3.4.5:1", "é:1", "-x:1", "h ost:1 2"]
-    {
+    for bad in [
+        "",
+        "# nothing\n",
+        "host",
+        "a:b:1",
+        "host:65536",
+        "host:+1",
+        "a b c d",
+        "1.2.3.4.5:1",
+        "é:1",
+        "-x:1",
+        "h ost:1 2",
+    ] {
         assert!(TrackerInfo::parse(bad).is_err(), "{bad:?}");
     }
     let error = TrackerInfo::parse("a:1\n\nbad").unwrap_err();
@@ -43,7 +65,10 @@ fn the_network_is_the_same_however_the_file_is_laid_out() {
 #[test]
 fn a_scoped_ipv6_address_is_taken_in_every_form() {
     let text = "fe80::1%eth0 5000\n[FE80::2%eth0]:5000\n3 fe80::3%Br-1.2 5000\n";
-    assert_eq!(shown(text), ["1 [fe80::1%eth0]:5000", "2 [fe80::2%eth0]:5000", "3 [fe80::3%Br-1.2]:5000"]);
+    assert_eq!(
+        shown(text),
+        ["1 [fe80::1%eth0]:5000", "2 [fe80::2%eth0]:5000", "3 [fe80::3%Br-1.2]:5000"]
+    );
     let info = TrackerInfo::parse(text).unwrap();
     assert_eq!(info.get(1).unwrap().host(), "fe80::1%eth0");
     assert_eq!(TrackerInfo::parse(&info.to_string()), Ok(info));
@@ -57,10 +82,16 @@ fn files_are_compared_by_the_trackers_they_name() {
     assert_eq!(ours.differences(turned.addresses()), None);
     let other = parse("a:1\nd:4\nb:2\ne:5");
     assert_ne!(ours.members_digest(), other.members_digest());
-    assert_eq!(ours.differences(other.addresses()).unwrap(), "only here: c:3; only there: d:4, e:5");
+    assert_eq!(
+        ours.differences(other.addresses()).unwrap(),
+        "only here: c:3; only there: d:4, e:5"
+    );
     assert_eq!(ours.differences(&ours.addresses()[..2]).unwrap(), "only here: c:3");
     let [b, d] = [ours.get(2).unwrap(), other.get(2).unwrap()];
-    assert_eq!((ours.number_of(b), turned.number_of(b), ours.number_of(d)), (Some(2), Some(3), None));
+    assert_eq!(
+        (ours.number_of(b), turned.number_of(b), ours.number_of(d)),
+        (Some(2), Some(3), None)
+    );
 }
 
 #[test]

@@ -29,8 +29,8 @@ macro_rules! wire_fields {
 }
 pub(crate) use wire_fields;
 
-/// Implements [`Wire`](super::Wire) for a struct: a block with its fields in the order given. Fields that a later
-/// version has added behind them are skipped.
+/// Implements [`Wire`](super::Wire) for a struct: a block with its fields in the order given.
+/// Fields that a later version has added behind them are skipped.
 macro_rules! wire_struct {
     ($($type:ident { $($field:ident : $field_type:ty),* $(,)? })*) => {$(
         $crate::wire::codec::wire_fields! { $type { $($field : $field_type),* } }
@@ -73,9 +73,9 @@ macro_rules! wire_leaf {
 }
 pub(crate) use wire_leaf;
 
-/// Implements [`Wire`](super::Wire) for an enum: one byte tag, then a block with the variant's fields in the order
-/// given. `#[leaf]` before a variant leaves the block out. A tag that is not there becomes the variant
-/// behind `_`, which holds the tag, or an error if there is none.
+/// Implements [`Wire`](super::Wire) for an enum: one byte tag, then a block with the variant's
+/// fields in the order given. `#[leaf]` before a variant leaves the block out. A tag that is not
+/// there becomes the variant behind `_`, which holds the tag, or an error if there is none.
 macro_rules! wire_enum {
     ($type:ident $what:literal {
         $($tag:literal => $(#[$leaf:ident])? $variant:ident $( { $($field:ident),* $(,)? } )? $( ( $inner:ident ) )? ),* $(,)?
@@ -139,8 +139,8 @@ macro_rules! wire_enum {
 }
 pub(crate) use wire_enum;
 
-/// Implements [`Wire`](super::Wire) for an enum that never changes: one byte tag, then the variant's fields in the
-/// order given.
+/// Implements [`Wire`](super::Wire) for an enum that never changes: one byte tag, then the
+/// variant's fields in the order given.
 macro_rules! wire_leaf_enum {
     ($type:ident $what:literal { $($tag:literal => $variant:ident $( ( $inner:ident ) )? ),* $(,)? }) => {
         $crate::wire::codec::wire_enum!($type $what { $($tag => #[leaf] $variant $( ( $inner ) )?),* });

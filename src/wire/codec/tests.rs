@@ -4,8 +4,8 @@ use super::*;
 use std::net::SocketAddr;
 
 use crate::types::{
-    FileEntry, GroupEntry, GroupId, Label, MemberEntry, PeerEntry, RequestEntry, Row, RowBatch, Ticket, TrackerEntry,
-    VersionVector, limits,
+    FileEntry, GroupEntry, GroupId, Label, MemberEntry, PeerEntry, RequestEntry, Row, RowBatch,
+    Ticket, TrackerEntry, VersionVector, limits,
 };
 use crate::wire::checks::grow;
 use crate::wire::replication::{ToAcceptor, ToDialler};
@@ -25,9 +25,15 @@ fn list(count: u32, bytes: &[u8]) -> Vec<u8> {
 fn check_list_limit<T: ListItem + Debug + PartialEq>(item_bytes: &[u8]) {
     let max = T::COUNT_MAX as u64;
     let beyond = list(T::COUNT_MAX as u32 + 1, &item_bytes.repeat(2));
-    assert_eq!(Vec::<T>::from_bytes(&beyond), Err(WireError::TooLong { what: T::WHAT, len: max + 1, max }));
+    assert_eq!(
+        Vec::<T>::from_bytes(&beyond),
+        Err(WireError::TooLong { what: T::WHAT, len: max + 1, max })
+    );
     assert!(matches!(Vec::<T>::from_bytes(&list(u32::MAX, &[])), Err(WireError::TooLong { .. })));
-    assert!(matches!(Vec::<T>::from_bytes(&list(T::COUNT_MAX as u32, &[])), Err(WireError::Truncated { .. })));
+    assert!(matches!(
+        Vec::<T>::from_bytes(&list(T::COUNT_MAX as u32, &[])),
+        Err(WireError::Truncated { .. })
+    ));
     let full = list(T::COUNT_MAX as u32, &item_bytes.repeat(T::COUNT_MAX));
     assert_eq!(Vec::<T>::from_bytes(&full).map(|items| items.len()), Ok(T::COUNT_MAX));
 }
@@ -48,8 +54,8 @@ fn lists_end_at_their_limits() {
     check_list_limit::<(crate::types::StoreId, u64)>(&[0; 24]);
 }
 
-/// Counts that promise much, in front of bytes that look like items at first sight: the memory held stays
-/// within a small multiple of the bytes that are there.
+/// Counts that promise much, in front of bytes that look like items at first sight: the memory held
+/// stays within a small multiple of the bytes that are there.
 #[test]
 fn memory_is_bounded_by_what_has_arrived() {
     let filler = vec![0; 1 << 20];
@@ -61,23 +67,37 @@ fn memory_is_bounded_by_what_has_arrived() {
         body[at..at + 4].copy_from_slice(&(count as u32).to_be_bytes());
         body
     };
-    let announce = FromClient { number: 0, request: Request::Announce { entries: vec![] } }.to_bytes();
+    let announce =
+        FromClient { number: 0, request: Request::Announce { entries: vec![] } }.to_bytes();
     let files = Reply::Files { entries: vec![], more: false };
     let reply = FromTracker::Reply { number: 0, clock_ms: 0, reply: files }.to_bytes();
     let rows = ToAcceptor::Rows(RowBatch::default()).to_bytes();
     let durable = ToDialler::Durable(Default::default()).to_bytes();
     for (held, len) in [
-        (memory::<FromClient>(&hostile(announce, &[0, 9], 0, limits::ANNOUNCE_ENTRIES_MAX)), filler.len()),
-        (memory::<FromTracker>(&hostile(reply, &[1, 18], 1, limits::PAGE_ENTRIES_MAX)), filler.len()),
-        (memory::<ToAcceptor>(&hostile(rows, &[1, 5], 9, 2 * limits::ROWS_PER_BATCH_MAX)), filler.len()),
+        (
+            memory::<FromClient>(&hostile(announce, &[0, 9], 0, limits::ANNOUNCE_ENTRIES_MAX)),
+            filler.len(),
+        ),
+        (
+            memory::<FromTracker>(&hostile(reply, &[1, 18], 1, limits::PAGE_ENTRIES_MAX)),
+            filler.len(),
+        ),
+        (
+            memory::<ToAcceptor>(&hostile(rows, &[1, 5], 9, 2 * limits::ROWS_PER_BATCH_MAX)),
+            filler.len(),
+        ),
         (memory::<ToDialler>(&hostile(durable, &[1, 5], 0, limits::STORES_MAX)), filler.len()),
     ] {
         assert!(held <= 4 * len as u64, "{held} bytes were held for a message of {len}");
     }
     // Rows as short as they can be, of an unknown kind: a row takes more memory than its bytes.
     let row = [&[0, 0, 0, 55, 99][..], &[0; 54]].concat();
-    let list = list(2 * limits::ROWS_PER_BATCH_MAX as u32, &row.repeat(2 * limits::ROWS_PER_BATCH_MAX));
-    assert_eq!(Vec::<Row>::from_bytes(&list).map(|rows| rows.len()), Ok(2 * limits::ROWS_PER_BATCH_MAX));
+    let list =
+        list(2 * limits::ROWS_PER_BATCH_MAX as u32, &row.repeat(2 * limits::ROWS_PER_BATCH_MAX));
+    assert_eq!(
+        Vec::<Row>::from_bytes(&list).map(|rows| rows.len()),
+        Ok(2 * limits::ROWS_PER_BATCH_MAX)
+    );
     let (held, len) = (memory::<Vec<Row>>(&list), list.len() as u64);
     assert!(held <= 16 * len, "{held} bytes were held for {len}");
 }
@@ -92,8 +112,14 @@ fn memory_without_bytes_is_next_to_nothing() {
             let fields = [&[0; 12], &[tag, 0, 0, 0, 8][..], &tail].concat();
             let body = [&[2], &(fields.len() as u32).to_be_bytes()[..], &fields].concat();
             assert!(memory::<FromTracker>(&body) < 1024, "reply {tag}");
-            assert!(memory::<FromTracker>(&[&[tag, 0, 0, 0, 8][..], &tail].concat()) < 1024, "frame {tag}");
-            assert!(memory::<ToAcceptor>(&[&[tag, 0, 0, 0, 8][..], &tail].concat()) < 1024, "rows {tag}");
+            assert!(
+                memory::<FromTracker>(&[&[tag, 0, 0, 0, 8][..], &tail].concat()) < 1024,
+                "frame {tag}"
+            );
+            assert!(
+                memory::<ToAcceptor>(&[&[tag, 0, 0, 0, 8][..], &tail].concat()) < 1024,
+                "rows {tag}"
+            );
         }
     }
 }
@@ -103,11 +129,16 @@ fn a_block_that_promises_more_than_is_there_is_cut_short() {
     for len in [4u32, 5, u32::MAX] {
         let body = [&len.to_be_bytes()[..], &[1, 2, 3]].concat();
         let want = len as usize - 3;
-        assert!(matches!(Decoder::new(&body).block(), Err(WireError::Truncated { want: w }) if w == want));
+        assert!(
+            matches!(Decoder::new(&body).block(), Err(WireError::Truncated { want: w }) if w == want)
+        );
     }
     let mut decoder = Decoder::new(&[0, 0, 0, 2, 7, 8, 9]);
     let mut block = decoder.block().unwrap();
-    assert_eq!((block.bytes(3), block.rest(), decoder.rest()), (Err(WireError::Truncated { want: 1 }), &[7, 8][..], &[9][..]));
+    assert_eq!(
+        (block.bytes(3), block.rest(), decoder.rest()),
+        (Err(WireError::Truncated { want: 1 }), &[7, 8][..], &[9][..])
+    );
     let too_long = Decoder::new(&[0, 0, 0, 3, 0, 0, 0]).block_within("thing", 2).map(drop);
     assert_eq!(too_long, Err(WireError::TooLong { what: "thing", len: 3, max: 2 }));
 }

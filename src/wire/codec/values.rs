@@ -2,12 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Decoder, Wire, WireError, decode_text, encode_text, list_items, wire_leaf, wire_leaf_enum, wire_struct};
+use super::{
+    Decoder, Wire, WireError, decode_text, encode_text, list_items, wire_leaf, wire_leaf_enum,
+    wire_struct,
+};
 use crate::types::{
-    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash,
-    KeyRotation, Label, Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey,
-    RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId,
-    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
+    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry,
+    GroupId, GroupName, InfoHash, KeyRotation, Label, Limit, MemberEntry, MembershipState, Part,
+    Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, RequestEntry, RequestId,
+    RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId,
+    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId,
+    UserName, Version, limits,
 };
 
 /// Bytes in a setting's name.
@@ -16,7 +21,8 @@ pub const SETTING_NAME_LEN_MAX: usize = 300;
 /// Names of sharers in a file's entry; how many there are in all stands beside them.
 pub const SHARERS_SHOWN_MAX: usize = 8;
 
-/// Peers in one reply to an announce of many files, at most [`limits::PEERS_PER_ANSWER_MAX`] of each: more fill no frame.
+/// Peers in one reply to an announce of many files, at most [`limits::PEERS_PER_ANSWER_MAX`] of
+/// each: more fill no frame.
 pub const PEERS_PER_FRAME_MAX: usize = 32_768;
 
 /// Implements [`Wire`] for opaque ids and digests: their bytes.
@@ -83,7 +89,8 @@ impl Wire for PasswordHash {
     }
 
     fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        decode_text(from, "password hash", limits::PASSWORD_HASH_LEN_MAX).map(|text| Self::from_phc(text.to_owned()))
+        decode_text(from, "password hash", limits::PASSWORD_HASH_LEN_MAX)
+            .map(|text| Self::from_phc(text.to_owned()))
     }
 }
 

@@ -60,30 +60,53 @@ pub(super) struct Schema {
 }
 
 impl Schema {
-    /// Reads the tables of `document`. A table of tags or fields belongs to the type that the heading above it names.
+    /// Reads the tables of `document`. A table of tags or fields belongs to the type that the
+    /// heading above it names.
     pub(super) fn read(document: &str) -> Self {
         let tables = read_tables(document);
         let mut shapes = BTreeMap::new();
         let mut lists = BTreeMap::new();
         for table in &tables {
             match &table.header[..] {
-                "type | bytes | meaning" => shapes.extend(table.rows.iter().map(|row| (code(&row[0]), base(&row[1])))),
+                "type | bytes | meaning" => {
+                    shapes.extend(table.rows.iter().map(|row| (code(&row[0]), base(&row[1]))))
+                }
                 header @ ("field | type | meaning" | "field, no length | type | meaning") => {
-                    let field = |row: &Vec<String>| Field { name: code(&row[0]), kind: code(&row[1]) };
+                    let field =
+                        |row: &Vec<String>| Field { name: code(&row[0]), kind: code(&row[1]) };
                     let fields = table.rows.iter().map(field).collect();
                     let shape = Shape::Fields(fields, !header.contains(NO_LENGTH));
-                    assert_eq!(shapes.insert(table.heading.clone(), shape), None, "{}", table.heading);
+                    assert_eq!(
+                        shapes.insert(table.heading.clone(), shape),
+                        None,
+                        "{}",
+                        table.heading
+                    );
                 }
                 header if header.starts_with("tag | name | fields") => {
                     let shape = Shape::Tagged(tagged(&table.rows, !header.contains(NO_LENGTH)));
-                    assert_eq!(shapes.insert(table.heading.clone(), shape), None, "{}", table.heading);
+                    assert_eq!(
+                        shapes.insert(table.heading.clone(), shape),
+                        None,
+                        "{}",
+                        table.heading
+                    );
                 }
                 "kind | name | key | value | meaning" => {
-                    let kind = |row: &Vec<String>| (row[0].parse().unwrap(), (fields(&code(&row[2])), fields(&code(&row[3]))));
+                    let kind = |row: &Vec<String>| {
+                        (row[0].parse().unwrap(), (fields(&code(&row[2])), fields(&code(&row[3]))))
+                    };
                     let shape = Shape::RowOfKind(table.rows.iter().map(kind).collect());
-                    assert_eq!(shapes.insert(table.heading.clone(), shape), None, "{}", table.heading);
+                    assert_eq!(
+                        shapes.insert(table.heading.clone(), shape),
+                        None,
+                        "{}",
+                        table.heading
+                    );
                 }
-                "list of | most" => lists.extend(table.rows.iter().map(|row| (code(&row[0]), number(&row[1])))),
+                "list of | most" => {
+                    lists.extend(table.rows.iter().map(|row| (code(&row[0]), number(&row[1]))))
+                }
                 _ => {}
             }
         }
@@ -92,7 +115,11 @@ impl Schema {
 
     /// The rows of every table with that header.
     pub(super) fn tables(&self, header: &str) -> Vec<Vec<Vec<String>>> {
-        self.tables.iter().filter(|table| table.header == header).map(|table| table.rows.clone()).collect()
+        self.tables
+            .iter()
+            .filter(|table| table.header == header)
+            .map(|table| table.rows.clone())
+            .collect()
     }
 
     /// The rows of the only table with that header.
@@ -102,8 +129,14 @@ impl Schema {
         tables.swap_remove(0)
     }
 
-    /// Checks that `bytes` are one value of the type, wholly, and shows `leaf` the type and bytes of everything that has no parts.
-    pub(super) fn walk_all(&self, kind: &str, bytes: &[u8], leaf: &mut Leaf<'_>) -> Result<(), String> {
+    /// Checks that `bytes` are one value of the type, wholly, and shows `leaf` the type and bytes
+    /// of everything that has no parts.
+    pub(super) fn walk_all(
+        &self,
+        kind: &str,
+        bytes: &[u8],
+        leaf: &mut Leaf<'_>,
+    ) -> Result<(), String> {
         match self.walk(kind, bytes, leaf)? {
             [] => Ok(()),
             rest => Err(format!("{} bytes too many behind {kind}", rest.len())),
@@ -111,7 +144,12 @@ impl Schema {
     }
 
     /// Walks over one value of the type, and returns what follows it.
-    fn walk<'a>(&self, kind: &str, bytes: &'a [u8], leaf: &mut Leaf<'_>) -> Result<&'a [u8], String> {
+    fn walk<'a>(
+        &self,
+        kind: &str,
+        bytes: &'a [u8],
+        leaf: &mut Leaf<'_>,
+    ) -> Result<&'a [u8], String> {
         if let Some(kind) = kind.strip_suffix('?') {
             return match take(kind, bytes, 1)? {
                 ([0], rest) => Ok(rest),
@@ -129,7 +167,10 @@ impl Schema {
         if let Some(kind) = kind.strip_prefix('[').and_then(|kind| kind.strip_suffix(']')) {
             let (count, rest) = take(kind, bytes, 4)?;
             let count = count.iter().fold(0, |count, &byte| count << 8 | usize::from(byte));
-            let max = *self.lists.get(kind).ok_or_else(|| format!("no limit is documented for lists of {kind}"))?;
+            let max = *self
+                .lists
+                .get(kind)
+                .ok_or_else(|| format!("no limit is documented for lists of {kind}"))?;
             if count > max {
                 return Err(format!("{count} {kind}, documented are at most {max}"));
             }
@@ -150,7 +191,8 @@ impl Schema {
             Shape::Fields(fields, false) => self.walk_fields(fields, bytes, leaf),
             Shape::Tagged(rows) => {
                 let (tag, rest) = take(kind, bytes, 1)?;
-                let row = rows.get(&tag[0]).ok_or_else(|| format!("{kind} has no tag {}", tag[0]))?;
+                let row =
+                    rows.get(&tag[0]).ok_or_else(|| format!("{kind} has no tag {}", tag[0]))?;
                 match row.is_block {
                     true => self.walk_block(&row.fields, rest, leaf),
                     false => self.walk_fields(&row.fields, rest, leaf),
@@ -164,8 +206,14 @@ impl Schema {
         }
     }
 
-    /// Walks over a length and the fields behind it, which must fill it. The leaf sees what is in it.
-    fn walk_block<'a>(&self, fields: &[Field], bytes: &'a [u8], leaf: &mut Leaf<'_>) -> Result<&'a [u8], String> {
+    /// Walks over a length and the fields behind it, which must fill it. The leaf sees what is in
+    /// it.
+    fn walk_block<'a>(
+        &self,
+        fields: &[Field],
+        bytes: &'a [u8],
+        leaf: &mut Leaf<'_>,
+    ) -> Result<&'a [u8], String> {
         let (block, rest) = take_block(BLOCK, bytes, 4)?;
         leaf(BLOCK, block);
         match self.walk_fields(fields, block, leaf)? {
@@ -175,7 +223,12 @@ impl Schema {
     }
 
     /// Walks over what follows the length of a row of the directory.
-    fn walk_row(&self, kinds: &BTreeMap<u8, (Vec<Field>, Vec<Field>)>, row: &[u8], leaf: &mut Leaf<'_>) -> Result<(), String> {
+    fn walk_row(
+        &self,
+        kinds: &BTreeMap<u8, (Vec<Field>, Vec<Field>)>,
+        row: &[u8],
+        leaf: &mut Leaf<'_>,
+    ) -> Result<(), String> {
         let (kind, rest) = take("kind of a row", row, 1)?;
         let (key, rest) = take_block("key of a row", rest, 2)?;
         let rest = self.walk("Version", rest, leaf)?;
@@ -194,10 +247,15 @@ impl Schema {
         Ok(())
     }
 
-    fn walk_fields<'a>(&self, fields: &[Field], bytes: &'a [u8], leaf: &mut Leaf<'_>) -> Result<&'a [u8], String> {
-        fields
-            .iter()
-            .try_fold(bytes, |rest, field| self.walk(&field.kind, rest, leaf).map_err(|why| format!("{}: {why}", field.name)))
+    fn walk_fields<'a>(
+        &self,
+        fields: &[Field],
+        bytes: &'a [u8],
+        leaf: &mut Leaf<'_>,
+    ) -> Result<&'a [u8], String> {
+        fields.iter().try_fold(bytes, |rest, field| {
+            self.walk(&field.kind, rest, leaf).map_err(|why| format!("{}: {why}", field.name))
+        })
     }
 }
 
@@ -216,7 +274,11 @@ fn take<'a>(kind: &str, bytes: &'a [u8], len: usize) -> Result<(&'a [u8], &'a [u
 }
 
 /// Takes a length of that many bytes, and what it is the length of.
-fn take_block<'a>(kind: &str, bytes: &'a [u8], len_len: usize) -> Result<(&'a [u8], &'a [u8]), String> {
+fn take_block<'a>(
+    kind: &str,
+    bytes: &'a [u8],
+    len_len: usize,
+) -> Result<(&'a [u8], &'a [u8]), String> {
     let (len, rest) = take(kind, bytes, len_len)?;
     take(kind, rest, len.iter().fold(0, |len, &byte| len << 8 | usize::from(byte)))
 }
@@ -234,7 +296,11 @@ fn number(cell: &str) -> usize {
 /// Reads "16 bytes", "1 byte, 0 or 1" or "text, 1 to 64 bytes".
 fn base(cell: &str) -> Shape {
     let numbers: Vec<usize> = cell.split(' ').filter_map(|word| word.parse().ok()).collect();
-    if cell.starts_with("text, ") { Shape::Text(numbers[0], numbers[1]) } else { Shape::Bytes(numbers[0]) }
+    if cell.starts_with("text, ") {
+        Shape::Text(numbers[0], numbers[1])
+    } else {
+        Shape::Bytes(numbers[0])
+    }
 }
 
 fn tagged(rows: &[Vec<String>], is_block: bool) -> BTreeMap<u8, Row> {
@@ -270,7 +336,8 @@ fn read_tables(document: &str) -> Vec<Table> {
             inside = false;
             continue;
         };
-        let cells: Vec<String> = line.trim_end_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        let cells: Vec<String> =
+            line.trim_end_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
         match tables.last_mut() {
             Some(table) if inside => {
                 assert_eq!(cells.len(), table.header.split('|').count(), "{line}");
@@ -278,7 +345,11 @@ fn read_tables(document: &str) -> Vec<Table> {
                     table.rows.push(cells);
                 }
             }
-            _ => tables.push(Table { heading: heading.clone(), header: cells.join(" | "), rows: Vec::new() }),
+            _ => tables.push(Table {
+                heading: heading.clone(),
+                header: cells.join(" | "),
+                rows: Vec::new(),
+            }),
         }
         inside = true;
     }
@@ -287,7 +358,8 @@ fn read_tables(document: &str) -> Vec<Table> {
 
 /// The names of the fields in a value's Debug form; empty for a value without named fields.
 pub(super) fn debug_fields(text: &str) -> Vec<String> {
-    let (mut names, mut word, mut depth, mut quoted, mut escaped) = (Vec::new(), String::new(), 0, false, false);
+    let (mut names, mut word, mut depth, mut quoted, mut escaped) =
+        (Vec::new(), String::new(), 0, false, false);
     // Only a brace that follows the name itself holds the value's own fields.
     if text.find(['{', '(', '[', '"']).is_none_or(|at| !text[at..].starts_with('{')) {
         return names;
@@ -302,7 +374,9 @@ pub(super) fn debug_fields(text: &str) -> Vec<String> {
             '{' | '(' | '[' => depth += 1,
             '}' | ')' | ']' => depth -= 1,
             // An address has colons too, but no space behind them.
-            ':' if depth == 1 && characters.peek() == Some(&' ') => names.push(std::mem::take(&mut word)),
+            ':' if depth == 1 && characters.peek() == Some(&' ') => {
+                names.push(std::mem::take(&mut word))
+            }
             c if depth == 1 && (c.is_alphanumeric() || c == '_') => {
                 word.push(c);
                 continue;

@@ -39,7 +39,10 @@ fn two_frames_that_arrive_glued_are_two() {
 fn an_end_between_frames_is_not_an_end_within_one() {
     assert!(matches!(body_of(&b""[..], 10), Err(FrameError::Closed)));
     for cut in [&b"\0"[..], b"\0\0\0", b"\0\0\0\x02", b"\0\0\0\x02a"] {
-        assert!(matches!(body_of(cut, 10), Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof), "{cut:?}");
+        assert!(
+            matches!(body_of(cut, 10), Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof),
+            "{cut:?}"
+        );
     }
 }
 
@@ -47,7 +50,10 @@ fn an_end_between_frames_is_not_an_end_within_one() {
 fn a_length_beyond_the_limit_is_refused_unread() {
     let max = limits::TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN;
     for head in [[0, 1, 0, 1], [0xff; 4], *b"GET "] {
-        assert!(matches!(body_of(endless(&head), max), Err(FrameError::Wire(WireError::TooLong { .. }))));
+        assert!(matches!(
+            body_of(endless(&head), max),
+            Err(FrameError::Wire(WireError::TooLong { .. }))
+        ));
     }
     assert_eq!(body_of(endless(&[0, 1, 0, 0]), max).unwrap().len(), max);
 }
@@ -57,7 +63,8 @@ fn memory_grows_with_the_bytes_that_arrive() {
     let promised = (limits::TRACKER_FRAME_LEN_MAX as u32).to_be_bytes();
     let hold = |arrived: usize| {
         let stream = [&promised[..], &vec![0; arrived]].concat();
-        allocation_counter::measure(|| drop(body_of(&stream[..], limits::TRACKER_FRAME_LEN_MAX))).bytes_max
+        allocation_counter::measure(|| drop(body_of(&stream[..], limits::TRACKER_FRAME_LEN_MAX)))
+            .bytes_max
     };
     assert!(hold(0) <= 80 << 10);
     assert!(hold(1 << 20) <= 4 << 20);
@@ -71,7 +78,11 @@ fn interrupted_reads_go_on() {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.0 = !self.0;
             let len = buffer.len().min(1);
-            if self.0 { Err(io::ErrorKind::Interrupted.into()) } else { self.1.read(&mut buffer[..len]) }
+            if self.0 {
+                Err(io::ErrorKind::Interrupted.into())
+            } else {
+                self.1.read(&mut buffer[..len])
+            }
         }
     }
     assert_eq!(body_of(Stream(false, Cursor::new(b"\0\0\0\x02ab")), 2).unwrap(), b"ab");
@@ -87,7 +98,10 @@ fn a_frame_with_passwords_never_outgrows_the_room_set_aside_for_it() {
     let request = Request::ChangePassword { request, old: password(), new: password() };
     let message = FromClient { number: 1, request };
     let frame = to_secret_frame(&message);
-    assert_eq!((frame.as_slice(), frame.capacity()), (to_frame(&message).as_slice(), SECRET_LEN_MAX));
+    assert_eq!(
+        (frame.as_slice(), frame.capacity()),
+        (to_frame(&message).as_slice(), SECRET_LEN_MAX)
+    );
     let read: FromClient = read_message(&mut frame.as_slice(), SECRET_LEN_MAX).unwrap();
     assert_eq!(read, message);
 }
@@ -133,7 +147,8 @@ fn memory_is_taken_as_bytes_arrive_and_never_unasked() {
         assert_eq!((read, purse.granted), (len, len));
         let Some(too_few) = len.checked_sub(1) else { continue };
         let mut purse = Purse { left: too_few, granted: 0 };
-        let refused = read_message_within::<Sevens>(&mut &frame[..], 1 << 20, &mut purse).unwrap_err();
+        let refused =
+            read_message_within::<Sevens>(&mut &frame[..], 1 << 20, &mut purse).unwrap_err();
         assert!(matches!(refused, FrameError::Io(e) if e.kind() == io::ErrorKind::QuotaExceeded));
     }
     // 10,000 of 1 MiB have arrived: no more than twice that is asked for.

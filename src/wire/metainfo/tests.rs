@@ -15,7 +15,8 @@ fn exchanged(from: &str, to: &str) -> Vec<u8> {
 fn golden_bytes() {
     let metainfo = Metainfo::example();
     let (bytes, hash) = (metainfo.to_bytes(), metainfo.info_hash());
-    let messages = [("InfoDictionary".to_owned(), &bytes[..]), ("InfoHash".to_owned(), &hash.as_bytes()[..])];
+    let messages =
+        [("InfoDictionary".to_owned(), &bytes[..]), ("InfoHash".to_owned(), &hash.as_bytes()[..])];
     check_golden("metainfo.txt", messages);
 }
 
@@ -24,8 +25,14 @@ fn golden_bytes() {
 fn an_info_dictionary_as_bep_3_lays_it_out() {
     let bytes = exchanged("", "");
     let metainfo = Metainfo::from_bytes(&bytes).unwrap();
-    assert_eq!((metainfo.name().as_str(), metainfo.geometry().len(), metainfo.pieces().len()), ("a.txt", 5, 1));
-    assert_eq!(metainfo.piece_hash(metainfo.geometry().index(0).unwrap()).as_bytes(), b"xxxxxxxxxxxxxxxxxxxx");
+    assert_eq!(
+        (metainfo.name().as_str(), metainfo.geometry().len(), metainfo.pieces().len()),
+        ("a.txt", 5, 1)
+    );
+    assert_eq!(
+        metainfo.piece_hash(metainfo.geometry().index(0).unwrap()).as_bytes(),
+        b"xxxxxxxxxxxxxxxxxxxx"
+    );
     assert_eq!(metainfo.to_bytes(), bytes);
     assert_eq!(metainfo.info_hash().to_string(), "3ef1859f660495f1a659e3cbba9d0f8e69561988");
 }
@@ -34,7 +41,10 @@ fn an_info_dictionary_as_bep_3_lays_it_out() {
 fn empty_and_whole_piece_files() {
     let name: FileName = "x".parse().unwrap();
     let empty = Metainfo::new(name.clone(), Geometry::for_file(0).unwrap(), vec![]).unwrap();
-    assert_eq!(empty.to_bytes(), b"d6:lengthi0e4:name1:x12:piece lengthi524288e6:pieces0:7:privatei1ee");
+    assert_eq!(
+        empty.to_bytes(),
+        b"d6:lengthi0e4:name1:x12:piece lengthi524288e6:pieces0:7:privatei1ee"
+    );
     assert_eq!(Metainfo::from_bytes(&empty.to_bytes()), Ok(empty));
     let one = Geometry::for_file(524_288).unwrap();
     assert!(Metainfo::new(name.clone(), one, vec![]).is_err());
@@ -44,7 +54,8 @@ fn empty_and_whole_piece_files() {
 
 #[test]
 fn the_largest_file_there_is_fits_the_limit() {
-    let geometry = Geometry::for_file(limits::PIECE_COUNT_MAX * u64::from(limits::PIECE_LEN)).unwrap();
+    let geometry =
+        Geometry::for_file(limits::PIECE_COUNT_MAX * u64::from(limits::PIECE_LEN)).unwrap();
     let pieces = vec![Sha1Digest::example(); limits::PIECE_COUNT_MAX as usize];
     let metainfo = Metainfo::new(FileName::example(), geometry, pieces).unwrap();
     let bytes = metainfo.to_bytes();
@@ -116,8 +127,12 @@ fn whatever_is_not_the_canonical_form_of_one_private_file_is_refused() {
 
 #[test]
 fn nesting_costs_neither_stack_nor_memory() {
-    for deep in [vec![b'l'; 1 << 20], vec![b'd'; 1 << 20], b"d1:a".repeat(1 << 18), [&b"d1:a"[..], &vec![b'l'; 1 << 20]].concat()]
-    {
+    for deep in [
+        vec![b'l'; 1 << 20],
+        vec![b'd'; 1 << 20],
+        b"d1:a".repeat(1 << 18),
+        [&b"d1:a"[..], &vec![b'l'; 1 << 20]].concat(),
+    ] {
         let mut result = Ok(Metainfo::example());
         let held = allocation_counter::measure(|| result = Metainfo::from_bytes(&deep)).bytes_max;
         assert!(result.is_err());

@@ -1,4 +1,5 @@
-//! The extension handshake (BEP 10) and the metadata exchange (BEP 9): bencoded payloads of [`PeerMessage::Extended`](super::PeerMessage).
+//! The extension handshake (BEP 10) and the metadata exchange (BEP 9): bencoded payloads of
+//! [`PeerMessage::Extended`](super::PeerMessage).
 //!
 //! Extension handshake, extension id 0: one dictionary; keys that are not in the table are ignored.
 //!
@@ -11,7 +12,8 @@
 //! | `reqq` | integer: requests that the sender queues | 1 to 2^32-1 |
 //! | `v` | byte string: the sender's program, UTF-8 | [`CLIENT_NAME_LEN_MAX`] bytes; anything else is ignored |
 //!
-//! Metadata message, under the id of the *receiver's* `ut_metadata`: one dictionary, behind it the bytes of a part.
+//! Metadata message, under the id of the *receiver's* `ut_metadata`: one dictionary, behind it the
+//! bytes of a part.
 //!
 //! | `msg_type` | message | other keys | behind the dictionary |
 //! |---|---|---|---|
@@ -29,7 +31,8 @@ use crate::wire::bencode;
 
 /// Key of the largest block that the sender answers requests for.
 pub const KEY_BLOCK: &str = "posse_block";
-/// Name of the extension by which newer tickets are shown: the payload is a ticket, as trackers send it.
+/// Name of the extension by which newer tickets are shown: the payload is a ticket, as trackers
+/// send it.
 pub const EXTENSION_TICKET: &str = "posse_ticket";
 /// Bytes in an extension handshake: ours have about 150, others a few hundred more.
 pub const EXTENDED_HANDSHAKE_LEN_MAX: usize = 16 << 10;
@@ -54,7 +57,8 @@ pub struct ExtendedHandshake {
     pub client: Option<String>,
     /// The port on which the sender takes links, never 0.
     pub port: Option<u16>,
-    /// Bytes in the largest block that the sender answers requests for, from [`limits::BLOCK_LEN`] to [`limits::BLOCK_LEN_MAX`].
+    /// Bytes in the largest block that the sender answers requests for, from [`limits::BLOCK_LEN`]
+    /// to [`limits::BLOCK_LEN_MAX`].
     pub block_len_max: Option<u32>,
 }
 
@@ -115,7 +119,11 @@ impl ExtendedHandshake {
         match key {
             b"m" => self.take_extensions(value)?,
             b"metadata_size" => {
-                let size = bencode::integer("metadata_size", value, limits::INFO_DICTIONARY_LEN_MAX as u64)?;
+                let size = bencode::integer(
+                    "metadata_size",
+                    value,
+                    limits::INFO_DICTIONARY_LEN_MAX as u64,
+                )?;
                 self.metadata_size = (size > 0).then_some(size);
             }
             b"p" => self.port = nonzero("p", value)?,
@@ -135,7 +143,9 @@ impl ExtendedHandshake {
         while let Some((name, value)) = names.next_pair().map_err(|e| WireError::bad(WHAT, e))? {
             match name {
                 b"ut_metadata" => self.metadata_id = nonzero("ut_metadata", value)?,
-                name if name == EXTENSION_TICKET.as_bytes() => self.ticket_id = nonzero(EXTENSION_TICKET, value)?,
+                name if name == EXTENSION_TICKET.as_bytes() => {
+                    self.ticket_id = nonzero(EXTENSION_TICKET, value)?
+                }
                 _ => {}
             }
         }
@@ -209,7 +219,13 @@ impl MetadataMessage {
             match key {
                 b"msg_type" => kind = Some(bencode::integer("msg_type", value, u64::MAX)?),
                 b"piece" => part = Some(bencode::integer("piece", value, u32::MAX.into())? as u32),
-                b"total_size" => total = Some(bencode::integer("total_size", value, limits::INFO_DICTIONARY_LEN_MAX as u64)?),
+                b"total_size" => {
+                    total = Some(bencode::integer(
+                        "total_size",
+                        value,
+                        limits::INFO_DICTIONARY_LEN_MAX as u64,
+                    )?)
+                }
                 _ => {}
             }
             Ok(())
@@ -228,8 +244,13 @@ impl MetadataMessage {
     fn data(part: u32, total: Option<u64>, bytes: &[u8]) -> Result<Self, WireError> {
         let total = total.ok_or_else(|| WireError::bad(METADATA, "total_size is missing"))?;
         match Self::part_len(part, total) {
-            Some(len) if len == bytes.len() => Ok(Self::Data { part, total, bytes: bytes.to_vec() }),
-            _ => Err(WireError::bad(METADATA, format!("{} bytes for part {part} of {total}", bytes.len()))),
+            Some(len) if len == bytes.len() => {
+                Ok(Self::Data { part, total, bytes: bytes.to_vec() })
+            }
+            _ => Err(WireError::bad(
+                METADATA,
+                format!("{} bytes for part {part} of {total}", bytes.len()),
+            )),
         }
     }
 
@@ -238,7 +259,8 @@ impl MetadataMessage {
         total.div_ceil(limits::METADATA_PART_LEN as u64)
     }
 
-    /// Length in bytes of a part of an info dictionary of `total` bytes; `None` if there is no such part.
+    /// Length in bytes of a part of an info dictionary of `total` bytes; `None` if there is no such
+    /// part.
     pub fn part_len(part: u32, total: u64) -> Option<usize> {
         let rest = total.checked_sub(u64::from(part) * limits::METADATA_PART_LEN as u64)?;
         (rest > 0).then(|| rest.min(limits::METADATA_PART_LEN as u64) as usize)
@@ -246,7 +268,10 @@ impl MetadataMessage {
 }
 
 /// Takes an integer that its type holds; 0 is the same as nothing.
-fn nonzero<T: TryFrom<u64>>(what: &'static str, value: Object<'_, '_>) -> Result<Option<T>, WireError> {
+fn nonzero<T: TryFrom<u64>>(
+    what: &'static str,
+    value: Object<'_, '_>,
+) -> Result<Option<T>, WireError> {
     let number = bencode::integer(what, value, u32::MAX.into())?;
     let typed = T::try_from(number).map_err(|_| WireError::bad(what, "it is too large"))?;
     Ok((number > 0).then_some(typed))

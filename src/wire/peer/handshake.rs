@@ -43,7 +43,8 @@ impl PeerId {
         &self.0
     }
 
-    /// Makes the id under which `device` appears: [`PEER_ID_PREFIX`], then the first 12 bytes of the device id.
+    /// Makes the id under which `device` appears: [`PEER_ID_PREFIX`], then the first 12 bytes of
+    /// the device id.
     pub fn of_device(device: DeviceId) -> Self {
         let mut bytes = [0; 20];
         bytes[..8].copy_from_slice(PEER_ID_PREFIX);
@@ -127,7 +128,8 @@ impl Handshake {
     /// Reads a handshake. Another protocol is noticed after its first 20 bytes.
     ///
     /// # Errors
-    /// Those of [`Handshake::decode`] and of the stream; [`PeerError::Closed`] if it ends before the first byte.
+    /// Those of [`Handshake::decode`] and of the stream; [`PeerError::Closed`] if it ends before
+    /// the first byte.
     ///
     /// # Blocking
     /// Until the whole handshake is there.

@@ -26,12 +26,22 @@ fn wire_error(bytes: &[u8]) -> WireError {
 #[test]
 fn golden_bytes() {
     let mut messages = vec![("Handshake".to_owned(), handshake().encode().to_vec())];
-    messages.extend(PeerMessage::examples().iter().map(|message| (variant_name(message), message.to_bytes())));
-    let extended = |name: &str, id, payload| (format!("Extended {name}"), PeerMessage::Extended { id, payload }.to_bytes());
-    messages
-        .extend(ExtendedHandshake::examples().iter().map(|h| extended("ExtendedHandshake", EXTENDED_HANDSHAKE_ID, h.encode())));
-    messages
-        .extend(MetadataMessage::examples().iter().map(|m| extended(&format!("Metadata {}", variant_name(m)), 3, m.encode())));
+    messages.extend(
+        PeerMessage::examples().iter().map(|message| (variant_name(message), message.to_bytes())),
+    );
+    let extended = |name: &str, id, payload| {
+        (format!("Extended {name}"), PeerMessage::Extended { id, payload }.to_bytes())
+    };
+    messages.extend(
+        ExtendedHandshake::examples()
+            .iter()
+            .map(|h| extended("ExtendedHandshake", EXTENDED_HANDSHAKE_ID, h.encode())),
+    );
+    messages.extend(
+        MetadataMessage::examples()
+            .iter()
+            .map(|m| extended(&format!("Metadata {}", variant_name(m)), 3, m.encode())),
+    );
     check_golden("peer.txt", messages.iter().map(|(name, bytes)| (name.clone(), &bytes[..])));
 }
 
@@ -46,14 +56,26 @@ fn messages_as_the_beps_lay_them_out() {
         (b"\0\0\0\x01\x03", PeerMessage::NotInterested),
         (b"\0\0\0\x05\x04\0\0\x01\x02", PeerMessage::Have(0x102)),
         (b"\0\0\0\x03\x05\xff\x80", PeerMessage::Bitfield(vec![0xff, 0x80])),
-        (b"\0\0\0\x0d\x06\0\0\0\x01\0\0\x40\0\0\0\x40\0", PeerMessage::Request { piece: 1, begin: 0x4000, len: 0x4000 }),
-        (b"\0\0\0\x0c\x07\0\0\0\x01\0\0\x40\0abc", PeerMessage::Piece { piece: 1, begin: 0x4000, data: b"abc".into() }),
-        (b"\0\0\0\x0d\x08\0\0\0\x01\0\0\x40\0\0\0\x40\0", PeerMessage::Cancel { piece: 1, begin: 0x4000, len: 0x4000 }),
+        (
+            b"\0\0\0\x0d\x06\0\0\0\x01\0\0\x40\0\0\0\x40\0",
+            PeerMessage::Request { piece: 1, begin: 0x4000, len: 0x4000 },
+        ),
+        (
+            b"\0\0\0\x0c\x07\0\0\0\x01\0\0\x40\0abc",
+            PeerMessage::Piece { piece: 1, begin: 0x4000, data: b"abc".into() },
+        ),
+        (
+            b"\0\0\0\x0d\x08\0\0\0\x01\0\0\x40\0\0\0\x40\0",
+            PeerMessage::Cancel { piece: 1, begin: 0x4000, len: 0x4000 },
+        ),
         (b"\0\0\0\x03\x09\x1a\xe1", PeerMessage::Port(6881)),
         (b"\0\0\0\x05\x0d\0\0\0\x07", PeerMessage::Suggest(7)),
         (b"\0\0\0\x01\x0e", PeerMessage::HaveAll),
         (b"\0\0\0\x01\x0f", PeerMessage::HaveNone),
-        (b"\0\0\0\x0d\x10\0\0\0\x01\0\0\x40\0\0\0\x40\0", PeerMessage::Reject { piece: 1, begin: 0x4000, len: 0x4000 }),
+        (
+            b"\0\0\0\x0d\x10\0\0\0\x01\0\0\x40\0\0\0\x40\0",
+            PeerMessage::Reject { piece: 1, begin: 0x4000, len: 0x4000 },
+        ),
         (b"\0\0\0\x05\x11\0\0\0\x07", PeerMessage::AllowedFast(7)),
         (b"\0\0\0\x04\x14\x00de", PeerMessage::Extended { id: 0, payload: b"de".into() }),
     ] {
@@ -85,7 +107,9 @@ fn a_whole_conversation_dripping() {
     messages.iter().for_each(|message| message.encode(&mut bytes));
     at_every_split(&bytes, |mut stream| {
         assert_eq!(Handshake::read(&mut stream).unwrap(), handshake());
-        messages.iter().for_each(|message| assert_eq!(&read_message(&mut stream).unwrap(), message));
+        messages
+            .iter()
+            .for_each(|message| assert_eq!(&read_message(&mut stream).unwrap(), message));
     });
 }
 
@@ -93,10 +117,16 @@ fn a_whole_conversation_dripping() {
 fn the_data_of_a_piece_is_left_on_the_stream() {
     let mut bytes = piece_header(3, 0x4000, 5).to_vec();
     bytes.extend_from_slice(b"block");
-    assert_eq!(bytes, PeerMessage::Piece { piece: 3, begin: 0x4000, data: b"block".into() }.to_bytes());
+    assert_eq!(
+        bytes,
+        PeerMessage::Piece { piece: 3, begin: 0x4000, data: b"block".into() }.to_bytes()
+    );
     bytes.extend_from_slice(&PeerMessage::Choke.to_bytes());
     let mut stream = &bytes[..];
-    assert_eq!(read_header(&mut stream).unwrap(), Header::Piece { piece: 3, begin: 0x4000, len: 5 });
+    assert_eq!(
+        read_header(&mut stream).unwrap(),
+        Header::Piece { piece: 3, begin: 0x4000, len: 5 }
+    );
     assert_eq!(&stream[..5], b"block");
     skip(&mut stream, 5).unwrap();
     assert_eq!(read_header(&mut stream).unwrap(), Header::Message(PeerMessage::Choke));
@@ -115,18 +145,29 @@ fn every_length_but_the_right_one_is_refused() {
         }
     }
     for len in 1..9 {
-        assert_eq!(wire_error(&[0, 0, 0, len, id::PIECE]), WireError::Truncated { want: usize::from(9 - len) });
+        assert_eq!(
+            wire_error(&[0, 0, 0, len, id::PIECE]),
+            WireError::Truncated { want: usize::from(9 - len) }
+        );
     }
     assert_eq!(wire_error(&[0, 0, 0, 1, id::EXTENDED]), WireError::Truncated { want: 1 });
 }
 
 #[test]
 fn hostile_lengths_are_refused_before_memory_is_set_aside() {
-    for head in [&[0xff, 0xff, 0xff, 0xff, id::PIECE][..], &[0, 0x10, 0, 1, id::EXTENDED], b"GET / HTTP", b"\x13BitTorrent"] {
+    for head in [
+        &[0xff, 0xff, 0xff, 0xff, id::PIECE][..],
+        &[0, 0x10, 0, 1, id::EXTENDED],
+        b"GET / HTTP",
+        b"\x13BitTorrent",
+    ] {
         assert!(matches!(wire_error(head), WireError::TooLong { what: "peer message", .. }));
     }
     let longest = |extra: u32| (BITFIELD_LEN_MAX as u32 + 1 + extra).to_be_bytes();
-    assert!(matches!(wire_error(&[&longest(1)[..], &[id::BITFIELD]].concat()), WireError::TooLong { what: "bitfield", .. }));
+    assert!(matches!(
+        wire_error(&[&longest(1)[..], &[id::BITFIELD]].concat()),
+        WireError::TooLong { what: "bitfield", .. }
+    ));
     let bitfield = PeerMessage::Bitfield(vec![0xff; BITFIELD_LEN_MAX]);
     assert_eq!(read(&bitfield.to_bytes()).unwrap(), bitfield);
 
@@ -134,20 +175,26 @@ fn hostile_lengths_are_refused_before_memory_is_set_aside() {
     for id in [id::EXTENDED, id::PIECE, 99] {
         let bytes = [&promised[..], &[id; 10]].concat();
         let held = allocation_counter::measure(|| drop(read(&bytes))).bytes_max;
-        assert!(held <= 80 << 10, "{held} bytes were held for message {id}, of which nothing had arrived");
+        assert!(
+            held <= 80 << 10,
+            "{held} bytes were held for message {id}, of which nothing had arrived"
+        );
     }
 }
 
 #[test]
 fn unknown_messages_are_skipped_without_being_held() {
-    for id in (0..=255).filter(|&id| fixed_len(id).is_none() && ![id::BITFIELD, id::PIECE, id::EXTENDED].contains(&id)) {
+    for id in (0..=255).filter(|&id| {
+        fixed_len(id).is_none() && ![id::BITFIELD, id::PIECE, id::EXTENDED].contains(&id)
+    }) {
         let unknown = PeerMessage::Unknown { id, len: 300 };
         let bytes = [unknown.to_bytes(), PeerMessage::Have(1).to_bytes()].concat();
         let mut stream = &bytes[..];
         assert_eq!(read_message(&mut stream).unwrap(), unknown);
         assert_eq!(read_message(&mut stream).unwrap(), PeerMessage::Have(1));
     }
-    let long = PeerMessage::Unknown { id: 99, len: limits::PEER_MESSAGE_LEN_MAX as u32 - 1 }.to_bytes();
+    let long =
+        PeerMessage::Unknown { id: 99, len: limits::PEER_MESSAGE_LEN_MAX as u32 - 1 }.to_bytes();
     let held = allocation_counter::measure(|| drop(read(&long))).bytes_max;
     assert!(held <= 16 << 10, "{held} bytes were held");
     assert!(read(&long[..long.len() - 1]).is_err());
@@ -158,7 +205,9 @@ fn handshakes_whole_cut_and_dripping() {
     let bytes = handshake().encode();
     assert_eq!(Handshake::decode(&bytes), Ok(handshake()));
     assert!(handshake().has_extensions() && handshake().has_fast());
-    at_every_split(&bytes, |mut stream| assert_eq!(Handshake::read(&mut stream).unwrap(), handshake()));
+    at_every_split(&bytes, |mut stream| {
+        assert_eq!(Handshake::read(&mut stream).unwrap(), handshake())
+    });
     assert!(matches!(Handshake::read(&mut &b""[..]), Err(PeerError::Closed)));
     for len in 1..HANDSHAKE_LEN {
         assert!(matches!(Handshake::read(&mut &bytes[..len]), Err(PeerError::Io(_))));
@@ -167,7 +216,10 @@ fn handshakes_whole_cut_and_dripping() {
         let mut other = bytes;
         other[at] ^= 0x20;
         assert!(Handshake::decode(&other).is_err());
-        assert!(matches!(Handshake::read(&mut &other[..20]), Err(PeerError::Wire(_))), "noticed before the rest has come");
+        assert!(
+            matches!(Handshake::read(&mut &other[..20]), Err(PeerError::Wire(_))),
+            "noticed before the rest has come"
+        );
     }
 }
 
@@ -186,8 +238,14 @@ fn a_peer_id_belongs_to_its_device() {
     let id = PeerId::of_device(device);
     assert_eq!(id.as_bytes(), b"-PS0100-\0\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b");
     assert!(id.matches(&device) && !id.matches(&DeviceId::example()));
-    assert!(!PeerId::from_bytes(*b"-PS0101-\0\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b").matches(&device));
-    assert_eq!(PeerId::from_bytes(*b"-XX0000-\x1b[2J\n\0aaaaaa").to_string(), "-XX0000-\\x1b[2J\\n\\x00aaaaaa");
+    assert!(
+        !PeerId::from_bytes(*b"-PS0101-\0\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b")
+            .matches(&device)
+    );
+    assert_eq!(
+        PeerId::from_bytes(*b"-XX0000-\x1b[2J\n\0aaaaaa").to_string(),
+        "-XX0000-\\x1b[2J\\n\\x00aaaaaa"
+    );
 }
 
 #[test]
@@ -204,9 +262,19 @@ fn extension_handshakes_of_others() {
     };
     assert_eq!(foreign, want);
     assert_eq!(decode(b"d1:md12:posse_ticketi9eee").unwrap().ticket_id, Some(9));
-    assert_eq!(decode(b"d1:md11:ut_metadatai0ee13:metadata_sizei0e1:pi0e4:reqqi0ee"), Ok(ExtendedHandshake::default()));
-    assert_eq!(decode(b"d1:v2:\xff\xfee"), Ok(ExtendedHandshake::default()), "a name is only for show");
-    assert_eq!(decode(b"d11:posse_blocki99999999ee").unwrap().block_len_max, Some(limits::BLOCK_LEN_MAX));
+    assert_eq!(
+        decode(b"d1:md11:ut_metadatai0ee13:metadata_sizei0e1:pi0e4:reqqi0ee"),
+        Ok(ExtendedHandshake::default())
+    );
+    assert_eq!(
+        decode(b"d1:v2:\xff\xfee"),
+        Ok(ExtendedHandshake::default()),
+        "a name is only for show"
+    );
+    assert_eq!(
+        decode(b"d11:posse_blocki99999999ee").unwrap().block_len_max,
+        Some(limits::BLOCK_LEN_MAX)
+    );
 }
 
 #[test]
@@ -248,8 +316,16 @@ fn extension_handshakes_that_are_refused() {
 #[test]
 fn metadata_messages_of_others() {
     let decode = MetadataMessage::decode;
-    assert_eq!(decode(b"d8:msg_typei0e5:piecei0ee"), Ok(MetadataMessage::Request { part: 0 }), "the example of BEP 9");
-    assert_eq!(decode(b"d8:msg_typei2e5:piecei0ee"), Ok(MetadataMessage::Reject { part: 0 }), "the example of BEP 9");
+    assert_eq!(
+        decode(b"d8:msg_typei0e5:piecei0ee"),
+        Ok(MetadataMessage::Request { part: 0 }),
+        "the example of BEP 9"
+    );
+    assert_eq!(
+        decode(b"d8:msg_typei2e5:piecei0ee"),
+        Ok(MetadataMessage::Reject { part: 0 }),
+        "the example of BEP 9"
+    );
     let data = MetadataMessage::Data { part: 0, total: 4, bytes: b"abcd".into() };
     assert_eq!(decode(b"d8:msg_typei1e5:piecei0e10:total_sizei4eeabcd"), Ok(data));
     assert_eq!(decode(b"d8:msg_typei4e1:xdeeanything"), Ok(MetadataMessage::Unknown { kind: 4 }));
@@ -291,11 +367,16 @@ fn parts_cover_an_info_dictionary() {
 #[test]
 fn every_cut_of_an_extension_payload_is_refused() {
     for payload in ExtendedHandshake::examples().iter().map(ExtendedHandshake::encode) {
-        assert_eq!(ExtendedHandshake::decode(&[&payload[..], b"x"].concat()), Err(WireError::Trailing(1)));
-        (0..payload.len()).for_each(|len| assert!(ExtendedHandshake::decode(&payload[..len]).is_err()));
+        assert_eq!(
+            ExtendedHandshake::decode(&[&payload[..], b"x"].concat()),
+            Err(WireError::Trailing(1))
+        );
+        (0..payload.len())
+            .for_each(|len| assert!(ExtendedHandshake::decode(&payload[..len]).is_err()));
     }
     for payload in MetadataMessage::examples().iter().map(MetadataMessage::encode) {
-        (0..payload.len()).for_each(|len| assert!(MetadataMessage::decode(&payload[..len]).is_err()));
+        (0..payload.len())
+            .for_each(|len| assert!(MetadataMessage::decode(&payload[..len]).is_err()));
     }
 }
 

@@ -15,13 +15,20 @@ fn to_dialler() -> Vec<ToDialler> {
 
 #[test]
 fn golden_bytes() {
-    let mut messages: Vec<(String, Vec<u8>)> =
-        ToAcceptor::examples().iter().map(|m| (format!("ToAcceptor {}", variant_name(m)), to_frame(m))).collect();
+    let mut messages: Vec<(String, Vec<u8>)> = ToAcceptor::examples()
+        .iter()
+        .map(|m| (format!("ToAcceptor {}", variant_name(m)), to_frame(m)))
+        .collect();
     messages.extend(to_dialler().iter().map(|message| match message {
-        ToDialler::Unwelcome(why) => (format!("ToDialler Unwelcome {}", variant_name(why)), to_frame(message)),
+        ToDialler::Unwelcome(why) => {
+            (format!("ToDialler Unwelcome {}", variant_name(why)), to_frame(message))
+        }
         _ => (format!("ToDialler {}", variant_name(message)), to_frame(message)),
     }));
-    check_golden("replication.txt", messages.iter().map(|(name, frame)| (name.clone(), &frame[..])));
+    check_golden(
+        "replication.txt",
+        messages.iter().map(|(name, frame)| (name.clone(), &frame[..])),
+    );
 }
 
 #[test]
@@ -30,7 +37,8 @@ fn every_message_whole_cut_and_dripping() {
     to_dialler().iter().for_each(check_frame);
 }
 
-/// A connection is turned away before its hello was read: which protocol the other end reads is not known.
+/// A connection is turned away before its hello was read: which protocol the other end reads is not
+/// known.
 #[test]
 fn being_turned_away_means_the_same_to_clients_and_trackers() {
     for why in Unwelcome::examples() {
@@ -49,20 +57,29 @@ fn messages_of_later_versions_are_recognised_by_their_tags() {
         assert_eq!(ToAcceptor::from_bytes(&body), Ok(ToAcceptor::Unknown { tag }));
         assert_eq!(ToDialler::from_bytes(&body), Ok(ToDialler::Unknown { tag }));
     }
-    assert!(matches!(ToDialler::from_bytes(&[1, 3]), Err(WireError::UnknownTag { what: "link refusal", .. })));
+    assert!(matches!(
+        ToDialler::from_bytes(&[1, 3]),
+        Err(WireError::UnknownTag { what: "link refusal", .. })
+    ));
 }
 
 #[test]
 fn a_vector_has_one_encoding() {
-    let entry = |store: u8, sequence: u8| [&[store; 16][..], &[0, 0, 0, 0, 0, 0, 0, sequence]].concat();
-    let vector =
-        |entries: &[Vec<u8>]| VersionVector::from_bytes(&[&(entries.len() as u32).to_be_bytes()[..], &entries.concat()].concat());
+    let entry =
+        |store: u8, sequence: u8| [&[store; 16][..], &[0, 0, 0, 0, 0, 0, 0, sequence]].concat();
+    let vector = |entries: &[Vec<u8>]| {
+        VersionVector::from_bytes(
+            &[&(entries.len() as u32).to_be_bytes()[..], &entries.concat()].concat(),
+        )
+    };
     assert!(vector(&[entry(1, 5), entry(2, 1)]).is_ok());
-    for bad in [[entry(2, 1), entry(1, 5)], [entry(1, 5), entry(1, 6)], [entry(1, 5), entry(2, 0)]] {
+    for bad in [[entry(2, 1), entry(1, 5)], [entry(1, 5), entry(1, 6)], [entry(1, 5), entry(2, 0)]]
+    {
         assert!(matches!(vector(&bad), Err(WireError::BadValue { what: "version vector", .. })));
     }
-    let many: Vec<Vec<u8>> =
-        (0..=limits::STORES_MAX as u16).map(|n| [&n.to_be_bytes()[..], &[0; 14], &[0, 0, 0, 0, 0, 0, 0, 1]].concat()).collect();
+    let many: Vec<Vec<u8>> = (0..=limits::STORES_MAX as u16)
+        .map(|n| [&n.to_be_bytes()[..], &[0; 14], &[0, 0, 0, 0, 0, 0, 0, 1]].concat())
+        .collect();
     assert!(vector(&many[..limits::STORES_MAX]).is_ok());
     assert!(matches!(vector(&many), Err(WireError::TooLong { what: "version vector", .. })));
 }
@@ -80,16 +97,23 @@ fn the_rows_of_the_longest_request_fit_a_frame() {
 /// Both are read before the other end has been trusted with more.
 #[test]
 fn the_longest_hello_and_welcome_fit_their_frames() {
-    let store = |n: usize| StoreId::from_bytes([(n as u64).to_be_bytes(), [0; 8]].concat().try_into().unwrap());
+    let store = |n: usize| {
+        StoreId::from_bytes([(n as u64).to_be_bytes(), [0; 8]].concat().try_into().unwrap())
+    };
     let address: Label = "x".repeat(limits::LABEL_LEN_MAX).parse().unwrap();
     let trackers = vec![address.clone(); limits::TRACKERS_MAX];
     let ancestors = (0..limits::ANCESTORS_MAX).map(|n| (store(n), u64::MAX)).collect();
     let lineage = Lineage { store: store(0), ancestors };
-    let hello =
-        ReplicaHello { address: address.clone(), lineage: lineage.clone(), trackers: trackers.clone(), ..Sample::example() };
+    let hello = ReplicaHello {
+        address: address.clone(),
+        lineage: lineage.clone(),
+        trackers: trackers.clone(),
+        ..Sample::example()
+    };
     let vector: VersionVector = (0..limits::STORES_MAX).map(|n| (store(n), u64::MAX)).collect();
     let durable = Durable { vector, ..Durable::example() };
-    let welcome = ReplicaWelcome { address, lineage, durable, trackers, ..ReplicaWelcome::example() };
+    let welcome =
+        ReplicaWelcome { address, lineage, durable, trackers, ..ReplicaWelcome::example() };
     let opening = Opening::new(Hello::Replica(hello));
     let body = opening.to_bytes();
     assert!(body.len() <= limits::TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, "{} bytes", body.len());
@@ -102,7 +126,10 @@ fn the_longest_hello_and_welcome_fit_their_frames() {
 
 #[test]
 fn a_row_of_a_later_version_passes_through_a_batch() {
-    let row = Row { version: Version::example(), ..Row::of(Content::Unknown(99, b"key".into(), b"value".into()), &[]) };
+    let row = Row {
+        version: Version::example(),
+        ..Row::of(Content::Unknown(99, b"key".into(), b"value".into()), &[])
+    };
     let extended = Row::of(Content::examples().swap_remove(4), b"fields of a later version");
     let message = ToAcceptor::Rows(RowBatch { rows: vec![row, extended], ..RowBatch::example() });
     let read = ToAcceptor::from_bytes(&message.to_bytes()).unwrap();

@@ -17,7 +17,8 @@ fn golden_bytes() {
         let extra = if row.extra.is_empty() { "" } else { " of a later version" };
         format!("{}{deleted}{extra}", crate::wire::checks::variant_name(&row.content))
     };
-    let encoded: Vec<(String, Vec<u8>)> = rows.iter().map(|row| (name(row), encode_row(row))).collect();
+    let encoded: Vec<(String, Vec<u8>)> =
+        rows.iter().map(|row| (name(row), encode_row(row))).collect();
     check_golden("row.txt", encoded.iter().map(|(name, bytes)| (name.clone(), &bytes[..])));
 }
 
@@ -27,14 +28,18 @@ fn every_row_whole_and_cut() {
         let bytes = encode_row(&row);
         assert_eq!(decode_row(&bytes).as_ref(), Ok(&row));
         for len in 0..bytes.len() {
-            assert!(decode_row(&bytes[..len]).is_err(), "{len} of {} bytes of {row:?}", bytes.len());
+            assert!(
+                decode_row(&bytes[..len]).is_err(),
+                "{len} of {} bytes of {row:?}",
+                bytes.len()
+            );
         }
         assert_eq!(decode_row(&[&bytes[..], &[0]].concat()), Err(WireError::Trailing(1)));
     }
 }
 
-/// A value of a known kind that is too short is an error, wherever it ends, but for the empty ones that
-/// say that the thing was deleted.
+/// A value of a known kind that is too short is an error, wherever it ends, but for the empty ones
+/// that say that the thing was deleted.
 #[test]
 fn every_value_cut() {
     for row in Row::examples().into_iter().filter(|row| row.extra.is_empty()) {
@@ -48,7 +53,10 @@ fn every_value_cut() {
             cut[at..at + 4].copy_from_slice(&(len as u32).to_be_bytes());
             let whole = (cut.len() as u32 - 4).to_be_bytes();
             cut[..4].copy_from_slice(&whole);
-            assert!(matches!(decode_row(&cut), Err(WireError::Truncated { .. })), "{len} bytes of {row:?}");
+            assert!(
+                matches!(decode_row(&cut), Err(WireError::Truncated { .. })),
+                "{len} bytes of {row:?}"
+            );
         }
     }
 }
@@ -84,7 +92,8 @@ fn rows_of_unknown_kinds_are_kept_byte_for_byte() {
         }
     }
     // As a program wrote it that knows the kind.
-    let bytes = [&[0, 0, 0, 59, 99, 0, 2, 7, 8][..], &[1; 24], &[2; 24], &[0, 0, 0, 2, 5, 6]].concat();
+    let bytes =
+        [&[0, 0, 0, 59, 99, 0, 2, 7, 8][..], &[1; 24], &[2; 24], &[0, 0, 0, 2, 5, 6]].concat();
     assert_eq!(encode_row(&decode_row(&bytes).unwrap()), bytes);
 }
 

@@ -1,12 +1,15 @@
 //! What a tracker tells a client unasked.
 
-use crate::types::{DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, UserId};
+use crate::types::{
+    DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, UserId,
+};
 use crate::wire::codec::wire_enum;
 
 /// Something that a client is told unasked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A device joined, changed its part in, or left the swarm of a file that this device announced.
+    /// A device joined, changed its part in, or left the swarm of a file that this device
+    /// announced.
     Peer(PeerEntry),
     /// The session's user is no longer a member of the group: offers and downloads there end.
     Removed {
@@ -20,8 +23,9 @@ pub enum Event {
     },
     /// The tracker is shutting down in order.
     Closing,
-    /// A device no longer takes part in the swarm of a file in a group, by its user's own doing: it stopped sharing or downloading, or
-    /// logged out. Links for that file that rest on that group end.
+    /// A device no longer takes part in the swarm of a file in a group, by its user's own doing: it
+    /// stopped sharing or downloading, or logged out. Links for that file that rest on that group
+    /// end.
     Withdrawn {
         /// The group.
         group: GroupId,
@@ -32,8 +36,8 @@ pub enum Event {
         /// Which.
         device: DeviceId,
     },
-    /// A user's tickets that were signed earlier than that are void: the membership has ended, or the password was changed. Links that
-    /// rest on one end.
+    /// A user's tickets that were signed earlier than that are void: the membership has ended, or
+    /// the password was changed. Links that rest on one end.
     Void {
         /// In this group; in every group if none is named.
         group: Option<GroupId>,
@@ -42,7 +46,8 @@ pub enum Event {
         /// Tickets issued at this time or before, milliseconds since the Unix epoch.
         until_ms: u64,
     },
-    /// The session's user stopped sharing a file, on another device: it is no longer offered here either.
+    /// The session's user stopped sharing a file, on another device: it is no longer offered here
+    /// either.
     ShareStopped {
         /// The group.
         group: GroupId,
@@ -51,7 +56,8 @@ pub enum Event {
     },
     /// The session's user is logged out: the token is void, because the password was changed.
     SessionOver,
-    /// A file was removed from a group, or another has taken its place: offers and downloads of it end.
+    /// A file was removed from a group, or another has taken its place: offers and downloads of it
+    /// end.
     FileRemoved {
         /// The group.
         group: GroupId,
@@ -71,7 +77,8 @@ pub enum Event {
         /// `host:port` of those that the operator has removed: sessions with them end.
         removed: Vec<Label>,
     },
-    /// Another key takes the place of the network's: told behind the welcome, after the login, and when it changes.
+    /// Another key takes the place of the network's: told behind the welcome, after the login, and
+    /// when it changes.
     NetworkKey {
         /// Which keys, and which of them counts.
         rotation: KeyRotation,

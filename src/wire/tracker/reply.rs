@@ -1,7 +1,8 @@
 //! What a tracker answers, and the codes of refusals.
 
 use crate::types::{
-    FileEntry, GroupEntry, MemberEntry, PeerEntry, Refusal, RequestEntry, SessionToken, Success, Ticket, TrackerEntry, UserEntry,
+    FileEntry, GroupEntry, MemberEntry, PeerEntry, Refusal, RequestEntry, SessionToken, Success,
+    Ticket, TrackerEntry, UserEntry,
 };
 use crate::wire::codec::{wire_enum, wire_struct};
 
@@ -68,7 +69,8 @@ pub enum Reply {
     Pong,
     /// Tickets of the groups asked about that the user is in.
     Tickets(Vec<Ticket>),
-    /// The token from now on: the answer to [`Request::Renew`](super::Request::Renew), and to [`Request::ChangePassword`](super::Request::ChangePassword) when it is done.
+    /// The token from now on: the answer to [`Request::Renew`](super::Request::Renew), and to
+    /// [`Request::ChangePassword`](super::Request::ChangePassword) when it is done.
     Renewed(SessionToken),
     /// A reply of a later version.
     Unknown {

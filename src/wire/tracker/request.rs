@@ -3,8 +3,8 @@
 //! **Invariant:** every request that changes the directory carries a [`RequestStamp`].
 
 use crate::types::{
-    Change, DownloadState, FileFacts, FileId, FileOrder, GroupId, GroupName, InfoHash, Label, Password, Pattern, RequestStamp,
-    SessionToken, UserId, UserName, limits,
+    Change, DownloadState, FileFacts, FileId, FileOrder, GroupId, GroupName, InfoHash, Label,
+    Password, Pattern, RequestStamp, SessionToken, UserId, UserName, limits,
 };
 use crate::wire::codec::{list_items, wire_enum, wire_struct};
 
@@ -165,7 +165,8 @@ pub enum Request {
         /// Makes retries harmless, and says when the client first asked.
         request: RequestStamp,
     },
-    /// Finds what names stand for. The group must exist; a user or file is looked up only if given, a file only for members.
+    /// Finds what names stand for. The group must exist; a user or file is looked up only if given,
+    /// a file only for members.
     Resolve {
         /// A group's name as shown.
         group: Label,
@@ -229,12 +230,14 @@ pub enum Request {
     WhoAmI,
     /// Every tracker of the network as this one sees it.
     ListTrackers,
-    /// Says what this device does with files; answered with the peers of the files it leeches, and followed by events.
+    /// Says what this device does with files; answered with the peers of the files it leeches, and
+    /// followed by events.
     Announce {
         /// Changes since the last announce of this session.
         entries: Vec<AnnounceEntry>,
     },
-    /// Asks for tickets that prove membership to other clients; answered with those of the groups that the user is in.
+    /// Asks for tickets that prove membership to other clients; answered with those of the groups
+    /// that the user is in.
     Tickets {
         /// The groups.
         groups: Vec<GroupId>,
@@ -294,15 +297,33 @@ impl Request {
             Self::CreateGroup { request, name } => (request, Change::CreateGroup { name }),
             Self::JoinGroup { request, group } => (request, Change::JoinGroup { group }),
             Self::LeaveGroup { request, group } => (request, Change::LeaveGroup { group }),
-            Self::AcceptRequest { request, group, user } => (request, Change::AcceptRequest { group, user }),
-            Self::RejectRequest { request, group, user } => (request, Change::RejectRequest { group, user }),
-            Self::RemoveMember { request, group, user } => (request, Change::RemoveMember { group, user }),
-            Self::TransferGroup { request, group, user } => (request, Change::TransferGroup { group, user }),
-            Self::ShareFile { request, group, file } => (request, Change::ShareFile { group, file }),
-            Self::ReplaceFile { request, group, file, replaces } => (request, Change::ReplaceFile { group, file, replaces }),
-            Self::StopShare { request, group, file } => (request, Change::StopShare { group, file }),
-            Self::RemoveFile { request, group, file } => (request, Change::RemoveFile { group, file }),
-            Self::RenameGroup { request, group, name } => (request, Change::RenameGroup { group, name }),
+            Self::AcceptRequest { request, group, user } => {
+                (request, Change::AcceptRequest { group, user })
+            }
+            Self::RejectRequest { request, group, user } => {
+                (request, Change::RejectRequest { group, user })
+            }
+            Self::RemoveMember { request, group, user } => {
+                (request, Change::RemoveMember { group, user })
+            }
+            Self::TransferGroup { request, group, user } => {
+                (request, Change::TransferGroup { group, user })
+            }
+            Self::ShareFile { request, group, file } => {
+                (request, Change::ShareFile { group, file })
+            }
+            Self::ReplaceFile { request, group, file, replaces } => {
+                (request, Change::ReplaceFile { group, file, replaces })
+            }
+            Self::StopShare { request, group, file } => {
+                (request, Change::StopShare { group, file })
+            }
+            Self::RemoveFile { request, group, file } => {
+                (request, Change::RemoveFile { group, file })
+            }
+            Self::RenameGroup { request, group, name } => {
+                (request, Change::RenameGroup { group, name })
+            }
             Self::DeleteGroup { request, group } => (request, Change::DeleteGroup { group }),
             Self::DeleteAccount { request } => (request, Change::DeleteAccount),
             Self::Ping

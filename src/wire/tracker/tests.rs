@@ -47,7 +47,8 @@ fn openings() -> Vec<Opening> {
 #[test]
 fn golden_bytes() {
     let hello = |opening: &Opening| format!("Hello {}", variant_name(&opening.hello));
-    let mut messages: Vec<(String, Vec<u8>)> = openings().iter().map(|opening| (hello(opening), to_frame(opening))).collect();
+    let mut messages: Vec<(String, Vec<u8>)> =
+        openings().iter().map(|opening| (hello(opening), to_frame(opening))).collect();
     let request = |message: &FromClient| format!("Request {}", variant_name(&message.request));
     messages.extend(from_client().iter().map(|message| (request(message), to_frame(message))));
     messages.extend(from_tracker().iter().map(|message| (name(message), to_frame(message))));
@@ -91,7 +92,8 @@ fn a_later_program_that_speaks_our_version_is_understood() {
     assert_eq!(versions.common(VersionRange::OURS), Some(3));
 }
 
-/// What a client and a tracker of version 2 sent first, and how they were told that it is not spoken.
+/// What a client and a tracker of version 2 sent first, and how they were told that it is not
+/// spoken.
 #[test]
 fn version_2_is_recognised_and_answered_in_its_own_language() {
     let client = b"PSSE\x00\x02\x00\x1a\xe1";
@@ -121,7 +123,10 @@ fn request(tag: u8, fields: &[u8]) -> Result<FromClient, WireError> {
 fn messages_of_later_versions_are_recognised_by_their_tags() {
     for tag in 33..=255 {
         for fields in [&[][..], &[0xff; 9]] {
-            assert_eq!(request(tag, fields), Ok(FromClient { number: 9, request: Request::Unknown { tag } }));
+            assert_eq!(
+                request(tag, fields),
+                Ok(FromClient { number: 9, request: Request::Unknown { tag } })
+            );
         }
     }
     let reply = |tag: u8| {
@@ -151,7 +156,8 @@ fn every_change_without_a_password_is_one() {
     let all = Request::examples();
     let changes: Vec<_> = all.iter().filter_map(Request::to_change).collect();
     assert!(changes.iter().all(|(request, _)| *request == stamp));
-    let with_stamp = all.iter().filter(|request| format!("{request:?}").contains("RequestStamp")).count();
+    let with_stamp =
+        all.iter().filter(|request| format!("{request:?}").contains("RequestStamp")).count();
     assert_eq!(changes.len(), with_stamp - 2, "all but CreateUser and ChangePassword");
 }
 
@@ -166,9 +172,15 @@ fn names_are_checked_where_they_arrive() {
     let create = |name: &[u8]| request(5, &[&[0x44; 24][..], &text(name)].concat());
     assert!(create(b"lab").is_ok());
     for bad in [&b""[..], b".x", b"-x", b"a b", b"lab~2", b"\xc3\xbc"] {
-        assert!(matches!(create(bad), Err(WireError::BadValue { what: "group name", .. })), "{bad:?}");
+        assert!(
+            matches!(create(bad), Err(WireError::BadValue { what: "group name", .. })),
+            "{bad:?}"
+        );
     }
-    assert_eq!(create(&[b'x'; 65]), Err(WireError::TooLong { what: "group name", len: 65, max: 64 }));
+    assert_eq!(
+        create(&[b'x'; 65]),
+        Err(WireError::TooLong { what: "group name", len: 65, max: 64 })
+    );
     let list = |pattern: &[u8]| request(15, &[&[0, 1][..], &text(pattern)].concat());
     assert!(list(b"*.pdf").is_ok());
     assert!(matches!(list(b""), Err(WireError::BadValue { what: "pattern", .. })));
@@ -189,7 +201,10 @@ fn file_names_are_one_path_component() {
     };
     assert!(share("a b.pdf").is_ok());
     for bad in ["", ".", "..", "../x", "a/b", "a\\b", "nul", "x.", "a\u{7f}"] {
-        assert!(matches!(share(bad), Err(WireError::BadValue { what: "file name", .. })), "{bad:?}");
+        assert!(
+            matches!(share(bad), Err(WireError::BadValue { what: "file name", .. })),
+            "{bad:?}"
+        );
     }
     assert!(matches!(share(&"x".repeat(256)), Err(WireError::TooLong { len: 256, max: 255, .. })));
 }

@@ -59,7 +59,13 @@ impl ClientProcess {
     }
 
     /// The same with further options.
-    pub(crate) fn start_with(home: &Path, address: SocketAddr, info: &Path, json: bool, options: &[&str]) -> Self {
+    pub(crate) fn start_with(
+        home: &Path,
+        address: SocketAddr,
+        info: &Path,
+        json: bool,
+        options: &[&str],
+    ) -> Self {
         let mut command = command(home, address, info);
         command.args(["--on-error", "continue", "--log", "info"]).args(options);
         if json {
@@ -90,16 +96,20 @@ impl ClientProcess {
         self.home.join(name)
     }
 
-    /// Carries out a command that must succeed; a plain client must print exactly these lines, in which `*` stands for any text.
+    /// Carries out a command that must succeed; a plain client must print exactly these lines, in
+    /// which `*` stands for any text.
     #[track_caller]
     pub(crate) fn ok(&mut self, command: &str, lines: &[&str]) {
         self.process.send(command);
         match self.answer(command, lines.len()) {
             Answer::Out(got) => {
-                let fits = got.len() == lines.len() && lines.iter().zip(&got).all(|(pattern, line)| matches(pattern, line));
+                let fits = got.len() == lines.len()
+                    && lines.iter().zip(&got).all(|(pattern, line)| matches(pattern, line));
                 assert!(fits, "{command:?} printed\n{got:#?}\nand not\n{lines:#?}");
             }
-            Answer::Object(object) => assert_eq!(object["ok"], true, "{command:?} was answered by {object}"),
+            Answer::Object(object) => {
+                assert_eq!(object["ok"], true, "{command:?} was answered by {object}")
+            }
             Answer::Err(line) => panic!("{command:?} failed: {line}"),
         }
     }
@@ -111,14 +121,22 @@ impl ClientProcess {
         // Usage may take several lines; the words looked for stand in the first.
         let error = match self.answer(command, 1) {
             Answer::Err(line) => line,
-            Answer::Object(object) if object["ok"] == false => object["error"].as_str().unwrap_or_default().to_owned(),
-            Answer::Object(object) => panic!("{command:?} should have failed, and was answered by {object}"),
+            Answer::Object(object) if object["ok"] == false => {
+                object["error"].as_str().unwrap_or_default().to_owned()
+            }
+            Answer::Object(object) => {
+                panic!("{command:?} should have failed, and was answered by {object}")
+            }
             Answer::Out(lines) => panic!("{command:?} should have failed, and printed {lines:#?}"),
         };
-        assert!(error.to_lowercase().contains(&text.to_lowercase()), "{command:?} failed with {error:?}, without {text:?}");
+        assert!(
+            error.to_lowercase().contains(&text.to_lowercase()),
+            "{command:?} failed with {error:?}, without {text:?}"
+        );
     }
 
-    /// Carries out a command of a JSON client, and returns its result object, whether or not it succeeded.
+    /// Carries out a command of a JSON client, and returns its result object, whether or not it
+    /// succeeded.
     #[track_caller]
     pub(crate) fn object(&mut self, command: &str) -> Value {
         assert!(self.json, "only a JSON client answers in objects");
@@ -174,8 +192,13 @@ impl ClientProcess {
     #[track_caller]
     pub(crate) fn download(&mut self, file: &str) -> Value {
         let object = self.object("show_downloads");
-        let downloads = object["downloads"].as_array().unwrap_or_else(|| panic!("no downloads in {object}"));
-        downloads.iter().find(|d| d["file"] == file).unwrap_or_else(|| panic!("no {file} in {object}")).clone()
+        let downloads =
+            object["downloads"].as_array().unwrap_or_else(|| panic!("no downloads in {object}"));
+        downloads
+            .iter()
+            .find(|d| d["file"] == file)
+            .unwrap_or_else(|| panic!("no {file} in {object}"))
+            .clone()
     }
 
     /// Waits until every download has ended well.
@@ -184,7 +207,9 @@ impl ClientProcess {
         self.process.send("wait 120");
         match self.answer_within("wait", 1, Duration::from_secs(130)) {
             Answer::Object(object) => assert_eq!(object["ok"], true, "a download failed: {object}"),
-            Answer::Out(lines) => assert!(lines[0].starts_with("[C] "), "a download failed: {lines:?}"),
+            Answer::Out(lines) => {
+                assert!(lines[0].starts_with("[C] "), "a download failed: {lines:?}")
+            }
             Answer::Err(line) => panic!("a download failed: {line}"),
         }
     }
@@ -208,7 +233,8 @@ impl ClientProcess {
             true => find_object(said, out_at),
             false => find_plain(said, out_at, err_at, lines),
         });
-        let (answer, out_at, err_at) = found.unwrap_or_else(|| panic!("{command:?} was never answered"));
+        let (answer, out_at, err_at) =
+            found.unwrap_or_else(|| panic!("{command:?} was never answered"));
         (self.out_at, self.err_at) = (out_at, err_at);
         answer
     }
@@ -217,14 +243,21 @@ impl ClientProcess {
 /// The next object that answers a command; events between are passed over.
 fn find_object(said: &Said, from: usize) -> Option<(Answer, usize, usize)> {
     said.out.iter().enumerate().skip(from).find_map(|(at, line)| {
-        let object: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON, {e}: {line:?}"));
+        let object: Value =
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON, {e}: {line:?}"));
         object.get("command").is_some().then(|| (Answer::Object(object.clone()), at + 1, 0))
     })
 }
 
 /// The next `count` lines on stdout, or the next error.
-fn find_plain(said: &Said, out_at: usize, err_at: usize, count: usize) -> Option<(Answer, usize, usize)> {
-    let error = said.err.iter().enumerate().skip(err_at).find(|(_, line)| line.starts_with("error: "));
+fn find_plain(
+    said: &Said,
+    out_at: usize,
+    err_at: usize,
+    count: usize,
+) -> Option<(Answer, usize, usize)> {
+    let error =
+        said.err.iter().enumerate().skip(err_at).find(|(_, line)| line.starts_with("error: "));
     if let Some((at, line)) = error {
         return Some((Answer::Err(line.clone()), out_at, at + 1));
     }

@@ -1,4 +1,5 @@
-//! A device of the test's own: its key, and the connections it makes with trackers and other devices.
+//! A device of the test's own: its key, and the connections it makes with trackers and other
+//! devices.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -39,7 +40,9 @@ impl Device {
 
     /// Dials a tracker, of whichever network, and makes the handshake of TLS.
     pub(crate) fn dial_tracker(&self, tracker: SocketAddr) -> io::Result<Secured> {
-        self.security.dial_tracker(tracker, self.from, HANDSHAKE_TIMEOUT, &[]).map(|(connection, _)| Secured::new(connection))
+        self.security
+            .dial_tracker(tracker, self.from, HANDSHAKE_TIMEOUT, &[])
+            .map(|(connection, _)| Secured::new(connection))
     }
 
     /// Dials another device and makes the handshake of TLS.
@@ -49,7 +52,8 @@ impl Device {
 
     /// Makes the handshake of TLS with a device that has dialled, and tells which it is.
     pub(crate) fn accept(&self, stream: TcpStream) -> io::Result<(Secured, DeviceId)> {
-        let (connection, whose) = self.transport().accept(Incoming::new(stream)?, HANDSHAKE_TIMEOUT)?;
+        let (connection, whose) =
+            self.transport().accept(Incoming::new(stream)?, HANDSHAKE_TIMEOUT)?;
         Ok((Secured::new(connection), whose))
     }
 

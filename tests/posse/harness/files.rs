@@ -33,14 +33,23 @@ impl Content {
         Self { name: name.to_owned(), bytes, piece_len: 512 << 10, zeros: 0 }
     }
 
-    /// Makes a file of that many pieces, all zeros. Its whole-file digest is not told truly: nobody is to fetch all of it.
+    /// Makes a file of that many pieces, all zeros. Its whole-file digest is not told truly: nobody
+    /// is to fetch all of it.
     pub(crate) fn zeros(name: &str, pieces: u64, piece_len: u32) -> Self {
-        Self { name: name.to_owned(), bytes: Vec::new(), piece_len, zeros: pieces * u64::from(piece_len) }
+        Self {
+            name: name.to_owned(),
+            bytes: Vec::new(),
+            piece_len,
+            zeros: pieces * u64::from(piece_len),
+        }
     }
 
     /// A run of its bytes.
     pub(crate) fn read(&self, from: usize, len: usize) -> Vec<u8> {
-        let mut bytes = self.bytes.get(from..).map_or_else(Vec::new, |rest| rest[..len.min(rest.len())].to_vec());
+        let mut bytes = self
+            .bytes
+            .get(from..)
+            .map_or_else(Vec::new, |rest| rest[..len.min(rest.len())].to_vec());
         bytes.resize(len, 0);
         bytes
     }
@@ -53,15 +62,20 @@ impl Content {
 
     /// How it is cut.
     pub(crate) fn geometry(&self) -> Geometry {
-        Geometry::new(self.bytes.len() as u64 + self.zeros, self.piece_len).expect("test files are small")
+        Geometry::new(self.bytes.len() as u64 + self.zeros, self.piece_len)
+            .expect("test files are small")
     }
 
     /// Its info dictionary.
     pub(crate) fn metainfo(&self) -> Metainfo {
         let digest = |piece: &[u8]| Sha1Digest::from_bytes(Sha1::digest(piece).into());
-        let zeros = vec![digest(&vec![0; self.piece_len as usize]); (self.zeros / u64::from(self.piece_len)) as usize];
+        let zeros = vec![
+            digest(&vec![0; self.piece_len as usize]);
+            (self.zeros / u64::from(self.piece_len)) as usize
+        ];
         let pieces = self.bytes.chunks(self.piece_len as usize).map(digest).chain(zeros).collect();
-        Metainfo::new(self.name.parse().expect("a file name"), self.geometry(), pieces).expect("one digest a piece")
+        Metainfo::new(self.name.parse().expect("a file name"), self.geometry(), pieces)
+            .expect("one digest a piece")
     }
 
     /// What a tracker is told of it.

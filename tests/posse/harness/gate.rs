@@ -1,8 +1,10 @@
-//! A toll gate in front of a client: its links pass through, and no more bytes come out than the test lets through.
+//! A toll gate in front of a client: its links pass through, and no more bytes come out than the
+//! test lets through.
 //!
-//! The client listens on one address of the loopback network and reaches the trackers through forwarders that dial from another;
-//! so trackers announce that other address, where the gate listens. The client itself knows nothing of it. One that is killed while
-//! bytes wait at its gate looks like a machine that lost its network: its links do not end, they fall silent.
+//! The client listens on one address of the loopback network and reaches the trackers through
+//! forwarders that dial from another; so trackers announce that other address, where the gate
+//! listens. The client itself knows nothing of it. One that is killed while bytes wait at its gate
+//! looks like a machine that lost its network: its links do not end, they fall silent.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -31,7 +33,10 @@ pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);
 impl Gate {
     /// Makes a gate that lets everything through.
     pub(crate) fn open() -> Self {
-        Self(Arc::new((Mutex::new(State { passed: 0, allowed: u64::MAX, closed: false }), Condvar::new())))
+        Self(Arc::new((
+            Mutex::new(State { passed: 0, allowed: u64::MAX, closed: false }),
+            Condvar::new(),
+        )))
     }
 
     /// Lets `bytes` in all through, counted from the start, and holds the rest back.
@@ -54,7 +59,8 @@ impl Gate {
     #[track_caller]
     pub(crate) fn wait_passed(&self, bytes: u64) {
         let mut state = self.0.0.lock();
-        let timed_out = self.0.1.wait_while_for(&mut state, |state| state.passed < bytes, PATIENCE).timed_out();
+        let timed_out =
+            self.0.1.wait_while_for(&mut state, |state| state.passed < bytes, PATIENCE).timed_out();
         assert!(!timed_out, "only {} of {bytes} bytes came through the gate", state.passed);
     }
 
@@ -85,9 +91,16 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Takes connections at `listen`, and passes each on to `target`, dialled from `from`; what comes back passes the gate.
-    pub(crate) fn start(listen: SocketAddr, target: SocketAddr, from: Option<IpAddr>, gate: Gate) -> Self {
-        let listener = TcpListener::bind(listen).unwrap_or_else(|e| panic!("cannot listen on {listen}: {e}"));
+    /// Takes connections at `listen`, and passes each on to `target`, dialled from `from`; what
+    /// comes back passes the gate.
+    pub(crate) fn start(
+        listen: SocketAddr,
+        target: SocketAddr,
+        from: Option<IpAddr>,
+        gate: Gate,
+    ) -> Self {
+        let listener =
+            TcpListener::bind(listen).unwrap_or_else(|e| panic!("cannot listen on {listen}: {e}"));
         let address = listener.local_addr().expect("it is bound");
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
         std::thread::spawn({
@@ -128,7 +141,10 @@ pub(super) fn dial(target: SocketAddr, from: Option<IpAddr>) -> std::io::Result<
 
 /// Copies one direction on a thread that ends with either connection.
 fn pass(from: &TcpStream, to: &TcpStream, gate: Gate) {
-    let (mut from, mut to) = (from.try_clone().expect("descriptors are left"), to.try_clone().expect("descriptors are left"));
+    let (mut from, mut to) = (
+        from.try_clone().expect("descriptors are left"),
+        to.try_clone().expect("descriptors are left"),
+    );
     std::thread::spawn(move || {
         let mut buffer = vec![0; STEP];
         'copy: while let Ok(len @ 1..) = from.read(&mut buffer) {

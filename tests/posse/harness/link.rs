@@ -1,4 +1,5 @@
-//! The peer protocol spoken by hand, from the dialling end: tickets, handshakes, and then whatever a test wants.
+//! The peer protocol spoken by hand, from the dialling end: tickets, handshakes, and then whatever
+//! a test wants.
 
 use std::io::{self, BufReader, Write};
 use std::net::SocketAddr;
@@ -7,7 +8,9 @@ use std::time::{Duration, Instant};
 use posse::net::{Reader, Writer};
 use posse::types::{DeviceId, InfoHash, Ticket};
 use posse::wire::frame::{read_message as read_frame, write_message};
-use posse::wire::peer::{ExtendedHandshake, Handshake, PeerError, PeerId, PeerMessage, read_message};
+use posse::wire::peer::{
+    ExtendedHandshake, Handshake, PeerError, PeerId, PeerMessage, read_message,
+};
 
 use super::device::Secured;
 use super::{Device, PATIENCE};
@@ -33,7 +36,12 @@ impl RawLink {
     }
 
     /// Dials a device, shows it a ticket and takes the one it shows, and shakes hands for a file.
-    pub(crate) fn open(device: &Device, ticket: &Ticket, peer: (SocketAddr, DeviceId), info_hash: InfoHash) -> io::Result<Self> {
+    pub(crate) fn open(
+        device: &Device,
+        ticket: &Ticket,
+        peer: (SocketAddr, DeviceId),
+        info_hash: InfoHash,
+    ) -> io::Result<Self> {
         let mut link = Self::dial(device, peer.0, peer.1)?;
         link.show(ticket)?;
         link.shake_hands(info_hash)?;

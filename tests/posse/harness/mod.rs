@@ -1,4 +1,5 @@
-//! What the tests share: processes, a world of trackers and clients, files, and ends of both protocols that do as a test wants.
+//! What the tests share: processes, a world of trackers and clients, files, and ends of both
+//! protocols that do as a test wants.
 
 mod client;
 mod device;

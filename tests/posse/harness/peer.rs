@@ -1,4 +1,5 @@
-//! A peer of the test's own: it serves a file's metainfo and pieces as told, well or badly, and remembers what it was asked for.
+//! A peer of the test's own: it serves a file's metainfo and pieces as told, well or badly, and
+//! remembers what it was asked for.
 
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +11,9 @@ use parking_lot::{Condvar, Mutex};
 use posse::net::Reader;
 use posse::types::{DownloadState, FileFacts, Ticket};
 use posse::wire::frame::{read_message as read_frame, write_message};
-use posse::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message};
+use posse::wire::peer::{
+    ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message,
+};
 
 use super::sipper::END;
 use super::{Content, Device, PATIENCE, RawClient, Sipped, device};
@@ -31,7 +34,8 @@ pub(crate) enum Behaviour {
     Silent,
     /// It takes links and says nothing at all.
     Mute,
-    /// It closes the link in the middle of a block once it has served that many requests; then it takes no links any more.
+    /// It closes the link in the middle of a block once it has served that many requests; then it
+    /// takes no links any more.
     Dies(usize),
     /// It sends a bitfield with one byte too few.
     ShortBitfield,
@@ -83,7 +87,13 @@ pub(crate) struct EvilPeer {
 impl EvilPeer {
     /// Logs `user` in, who is a member of `group`, shares `content` there, and serves it.
     #[track_caller]
-    pub(crate) fn start(tracker: SocketAddr, user: &str, group: &str, content: &Content, behaviour: Behaviour) -> Self {
+    pub(crate) fn start(
+        tracker: SocketAddr,
+        user: &str,
+        group: &str,
+        content: &Content,
+        behaviour: Behaviour,
+    ) -> Self {
         Self::start_as(tracker, user, group, content, &content.facts(), behaviour)
     }
 
@@ -104,12 +114,14 @@ impl EvilPeer {
         let (content, device) = (content.clone(), device());
         let (changed, gone) = (Condvar::new(), AtomicBool::new(false));
         let ticket = Mutex::new(None);
-        let shared = Arc::new(Shared { content, info, behaviour, device, ticket, seen, changed, gone });
+        let shared =
+            Arc::new(Shared { content, info, behaviour, device, ticket, seen, changed, gone });
         std::thread::spawn({
             let shared = shared.clone();
             move || shared.accept(&listener)
         });
-        let mut session = RawClient::connect(tracker, &shared.device, address.port()).expect("the tracker takes connections");
+        let mut session = RawClient::connect(tracker, &shared.device, address.port())
+            .expect("the tracker takes connections");
         session.login(user).expect("the user exists");
         let group = session.group(group).group;
         *shared.ticket.lock() = session.ticket(group);
@@ -127,7 +139,11 @@ impl EvilPeer {
     #[track_caller]
     pub(crate) fn wait_ended(&self) -> Sipped {
         let mut seen = self.shared.seen.lock();
-        let late = self.shared.changed.wait_while_for(&mut seen, |seen| seen.open > 0 || seen.ended.is_none(), END).timed_out();
+        let late = self
+            .shared
+            .changed
+            .wait_while_for(&mut seen, |seen| seen.open > 0 || seen.ended.is_none(), END)
+            .timed_out();
         assert!(!late, "{} links were never ended", seen.open);
         Sipped { bytes: seen.sent, last: seen.last, ended: seen.ended }
     }
@@ -165,7 +181,11 @@ impl EvilPeer {
     #[track_caller]
     pub(crate) fn wait_requests(&self, count: usize) {
         let mut seen = self.shared.seen.lock();
-        let late = self.shared.changed.wait_while_for(&mut seen, |seen| seen.requests.len() < count, PATIENCE).timed_out();
+        let late = self
+            .shared
+            .changed
+            .wait_while_for(&mut seen, |seen| seen.requests.len() < count, PATIENCE)
+            .timed_out();
         assert!(!late, "only {} of {count} requests came", seen.requests.len());
     }
 
@@ -216,11 +236,14 @@ impl Shared {
         let (stream, _) = self.device.accept(stream)?;
         let (reader, mut writer) = stream.split();
         let mut reader = BufReader::new(reader);
-        // Whatever is shown is taken: whether the dialler may have the file is not what this peer is about.
+        // Whatever is shown is taken: whether the dialler may have the file is not what this peer
+        // is about.
         let _: Ticket = read_frame(&mut reader, 256).map_err(io::Error::other)?;
         write_message(&mut writer, &self.ticket.lock().ok_or(io::ErrorKind::NotConnected)?)?;
         let theirs = Handshake::read(&mut reader).map_err(io::Error::other)?;
-        writer.write_all(&Handshake::new(theirs.info_hash, PeerId::of_device(self.device.id)).encode())?;
+        writer.write_all(
+            &Handshake::new(theirs.info_hash, PeerId::of_device(self.device.id)).encode(),
+        )?;
         if self.behaviour == Behaviour::Mute {
             return self.wait_end(reader);
         }
@@ -229,11 +252,18 @@ impl Shared {
         while let Ok(message) = read_message(&mut reader) {
             match message {
                 PeerMessage::Extended { id: 0, payload } => {
-                    metadata_id = ExtendedHandshake::decode(&payload).ok().and_then(|h| h.metadata_id).unwrap_or(0);
+                    metadata_id = ExtendedHandshake::decode(&payload)
+                        .ok()
+                        .and_then(|h| h.metadata_id)
+                        .unwrap_or(0);
                 }
-                PeerMessage::Extended { id: METADATA_ID, payload } => self.send_metadata(&mut writer, metadata_id, &payload)?,
+                PeerMessage::Extended { id: METADATA_ID, payload } => {
+                    self.send_metadata(&mut writer, metadata_id, &payload)?
+                }
                 PeerMessage::Interested => writer.write_all(&PeerMessage::Unchoke.to_bytes())?,
-                PeerMessage::Request { piece, begin, len } => self.answer(&mut writer, (piece, begin, len), epoch)?,
+                PeerMessage::Request { piece, begin, len } => {
+                    self.answer(&mut writer, (piece, begin, len), epoch)?
+                }
                 _ => {}
             }
             if self.is_gone() {
@@ -257,9 +287,11 @@ impl Shared {
         };
         writer.write_all(&PeerMessage::Extended { id: 0, payload: hello.encode() }.to_bytes())?;
         let claim = match self.behaviour {
-            Behaviour::ShortBitfield => {
-                PeerMessage::Bitfield(vec![0xff; (self.content.geometry().piece_count() as usize / 8).max(1)])
-            }
+            Behaviour::ShortBitfield => PeerMessage::Bitfield(vec![
+                    0xff;
+                    (self.content.geometry().piece_count() as usize / 8)
+                        .max(1)
+                ]),
             _ => PeerMessage::HaveAll,
         };
         writer.write_all(&claim.to_bytes())
@@ -282,7 +314,12 @@ impl Shared {
         writer.write_all(&PeerMessage::Extended { id, payload: data.encode() }.to_bytes())
     }
 
-    fn answer(&self, writer: &mut impl Write, request: (u32, u32, u32), epoch: usize) -> io::Result<()> {
+    fn answer(
+        &self,
+        writer: &mut impl Write,
+        request: (u32, u32, u32),
+        epoch: usize,
+    ) -> io::Result<()> {
         let (piece, begin, len) = request;
         let number = self.admit(request, epoch).ok_or(io::ErrorKind::ConnectionAborted)?;
         if self.behaviour == Behaviour::Silent {
@@ -308,7 +345,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Remembers a request, holds it back until it is allowed, and returns its number, from 1; none if the link is to end.
+    /// Remembers a request, holds it back until it is allowed, and returns its number, from 1; none
+    /// if the link is to end.
     fn admit(&self, request: (u32, u32, u32), epoch: usize) -> Option<usize> {
         let mut seen = self.seen.lock();
         if seen.epoch != epoch {

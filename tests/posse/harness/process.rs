@@ -55,11 +55,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` with all three streams piped. It never sees the data directory of whoever runs the tests: a command that names no
-    /// home of its own is given an empty one.
+    /// Starts `command` with all three streams piped. It never sees the data directory of whoever
+    /// runs the tests: a command that names no home of its own is given an empty one.
     pub(crate) fn spawn(name: &str, command: &mut Command) -> Self {
         let named = command.get_envs().any(|(key, _)| key == "HOME");
-        let home = (!named).then(|| tempfile::tempdir().expect("a temporary directory can be made"));
+        let home =
+            (!named).then(|| tempfile::tempdir().expect("a temporary directory can be made"));
         if let Some(dir) = &home {
             set_home(command, dir.path());
         }
@@ -95,14 +96,21 @@ impl Process {
         self.said.0.lock().clone()
     }
 
-    /// Returns the first `Some` that `probe` makes of what the process has said, looking whenever it says more; none if `limit` passes
-    /// or the process can say no more.
-    pub(crate) fn wait_said<T>(&self, limit: Duration, mut probe: impl FnMut(&Said) -> Option<T>) -> Option<T> {
+    /// Returns the first `Some` that `probe` makes of what the process has said, looking whenever
+    /// it says more; none if `limit` passes or the process can say no more.
+    pub(crate) fn wait_said<T>(
+        &self,
+        limit: Duration,
+        mut probe: impl FnMut(&Said) -> Option<T>,
+    ) -> Option<T> {
         let end = Instant::now() + limit;
         let mut said = self.said.0.lock();
         loop {
             let found = probe(&said);
-            if found.is_some() || said.is_over() || self.said.1.wait_until(&mut said, end).timed_out() {
+            if found.is_some()
+                || said.is_over()
+                || self.said.1.wait_until(&mut said, end).timed_out()
+            {
                 return found.or_else(|| probe(&said));
             }
         }
@@ -122,7 +130,8 @@ impl Process {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.id()).expect("ids are small")).expect("ids are not 0");
+        let pid =
+            Pid::from_raw(i32::try_from(self.id()).expect("ids are small")).expect("ids are not 0");
         kill_process(pid, signal).expect("the child has not been waited for");
     }
 
@@ -151,23 +160,37 @@ impl Process {
         let status = self.wait_exit(limit).code();
         self.wait_said(PATIENCE, |said| said.is_over().then_some(()));
         let Said { out, err, .. } = self.said();
-        let stayed = err.iter().find(|line| line.contains("still running at the end") || line.contains("did not end in time"));
+        let stayed = err.iter().find(|line| {
+            line.contains("still running at the end") || line.contains("did not end in time")
+        });
         assert_eq!(stayed, None, "{} left threads behind", self.name);
         Finished { status, out, err }
     }
 
     /// Seconds of processor time it has used so far.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the child runs");
-        let fields: Vec<&str> = stat.rsplit(')').next().expect("the name is in parentheses").split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().map(|&i| fields[i].parse::<u64>().expect("ticks are a number")).sum();
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the child runs");
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .expect("the name is in parentheses")
+            .split_whitespace()
+            .collect();
+        let ticks: u64 =
+            [11, 12].iter().map(|&i| fields[i].parse::<u64>().expect("ticks are a number")).sum();
         ticks as f64 / 100.0
     }
 
-    /// A number of kB from `/proc/<id>/status`, for example `VmHWM`; or a plain number, for example `Threads`.
+    /// A number of kB from `/proc/<id>/status`, for example `VmHWM`; or a plain number, for example
+    /// `Threads`.
     pub(crate) fn proc_status(&self, key: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the child runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).expect("the key exists");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the child runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+            .expect("the key exists");
         line.split_whitespace().next().expect("there is a value").parse().expect("it is a number")
     }
 
@@ -193,13 +216,18 @@ impl Drop for Process {
     }
 }
 
-/// Makes `home` the directory below which a program looks for its data if it is told of no other place.
+/// Makes `home` the directory below which a program looks for its data if it is told of no other
+/// place.
 pub(crate) fn set_home(command: &mut Command, home: &Path) {
     command.env("HOME", home).env("XDG_DATA_HOME", home.join("data"));
 }
 
 /// Collects the lines of one stream on a thread that ends with the stream.
-fn listen(stream: impl Read + Send + 'static, said: Arc<(Mutex<Said>, Condvar)>, lines: fn(&mut Said) -> &mut Vec<String>) {
+fn listen(
+    stream: impl Read + Send + 'static,
+    said: Arc<(Mutex<Said>, Condvar)>,
+    lines: fn(&mut Said) -> &mut Vec<String>,
+) {
     std::thread::spawn(move || {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();

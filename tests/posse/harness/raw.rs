@@ -1,22 +1,28 @@
-//! The tracker protocol spoken by hand: for what no client of ours would do, and for many changes a second.
+//! The tracker protocol spoken by hand: for what no client of ours would do, and for many changes a
+//! second.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use posse::types::{
-    Change, DownloadState, Effect, FileFacts, FileOrder, GroupEntry, GroupId, InfoHash, Label, Password, PeerEntry, Refusal,
-    RequestId, RequestStamp, SessionToken, Stamp, Success, Ticket, UserEntry, limits,
+    Change, DownloadState, Effect, FileFacts, FileOrder, GroupEntry, GroupId, InfoHash, Label,
+    Password, PeerEntry, Refusal, RequestId, RequestStamp, SessionToken, Stamp, Success, Ticket,
+    UserEntry, limits,
 };
 use posse::wire::frame::{FrameError, read_message, write_message};
-use posse::wire::tracker::{AnnounceEntry, ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request};
+use posse::wire::tracker::{
+    AnnounceEntry, ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request,
+};
 
 use super::{Device, Secured, device};
 
 /// A new request, asked now and after those before.
 pub(crate) fn request_id() -> RequestStamp {
     static LAST: AtomicU64 = AtomicU64::new(0);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later than 1970");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("it is later than 1970");
     LAST.fetch_max(Stamp::new(now.as_millis() as u64, 0).as_u64(), Ordering::Relaxed);
     let at = Stamp::from_u64(LAST.fetch_add(1, Ordering::Relaxed));
     RequestStamp { id: RequestId::from_bytes(rand::random()), at }
@@ -43,7 +49,9 @@ impl RawClient {
         let mut stream = device.dial_tracker(tracker)?;
         write_message(&mut stream, &Opening::new(Hello::Client(ClientHello { port })))?;
         match read_message(&mut stream, limits::TRACKER_FRAME_LEN_MAX).map_err(lost)? {
-            FromTracker::Welcome(_) => Ok(Self { stream, device: device.clone(), token: None, number: 0 }),
+            FromTracker::Welcome(_) => {
+                Ok(Self { stream, device: device.clone(), token: None, number: 0 })
+            }
             other => Err(io::Error::other(format!("the tracker does not welcome us: {other:?}"))),
         }
     }
@@ -51,18 +59,21 @@ impl RawClient {
     /// A session of a new device of `user`, whose account is made if there is none.
     #[track_caller]
     pub(crate) fn enter(tracker: SocketAddr, user: &str) -> Self {
-        let mut client = Self::connect(tracker, &device(), 1).expect("the tracker takes connections");
+        let mut client =
+            Self::connect(tracker, &device(), 1).expect("the tracker takes connections");
         client.create_user(user);
         client.login(user).expect("the tracker answers");
         client
     }
 
-    /// Sends a request and waits for its reply; events that come between are passed over. As a client does, asks again with a
-    /// later time where the tracker wants one.
+    /// Sends a request and waits for its reply; events that come between are passed over. As a
+    /// client does, asks again with a later time where the tracker wants one.
     pub(crate) fn ask(&mut self, mut request: Request) -> io::Result<Reply> {
         loop {
             let reply = self.ask_once(request.clone())?;
-            let (Reply::Refused(Refusal::Overtaken { above }), Some(stamp)) = (&reply, request.stamp_mut()) else {
+            let (Reply::Refused(Refusal::Overtaken { above }), Some(stamp)) =
+                (&reply, request.stamp_mut())
+            else {
                 return Ok(reply);
             };
             stamp.at = above.next().expect("it is before the end of time");
@@ -74,9 +85,13 @@ impl RawClient {
         write_message(&mut self.stream, &FromClient { number: self.number, request })?;
         loop {
             match self.receive()? {
-                FromTracker::Reply { number, reply, .. } if number == self.number => return Ok(reply),
+                FromTracker::Reply { number, reply, .. } if number == self.number => {
+                    return Ok(reply);
+                }
                 FromTracker::Event(_) => {}
-                other => return Err(io::Error::other(format!("an answer out of order: {other:?}"))),
+                other => {
+                    return Err(io::Error::other(format!("an answer out of order: {other:?}")));
+                }
             }
         }
     }
@@ -86,11 +101,16 @@ impl RawClient {
         read_message(&mut self.stream, limits::TRACKER_FRAME_LEN_MAX).map_err(lost)
     }
 
-    /// Makes the account `user` with the password that [`RawClient::login`] uses; one that exists is left as it is.
+    /// Makes the account `user` with the password that [`RawClient::login`] uses; one that exists
+    /// is left as it is.
     #[track_caller]
     pub(crate) fn create_user(&mut self, user: &str) {
         let name = user.parse().expect("a user name");
-        let request = Request::CreateUser { request: request_id(), name, password: password(&format!("pw-{user}")) };
+        let request = Request::CreateUser {
+            request: request_id(),
+            name,
+            password: password(&format!("pw-{user}")),
+        };
         self.ask(request).expect("the tracker answers");
     }
 
@@ -122,7 +142,10 @@ impl RawClient {
     /// Makes a group.
     #[track_caller]
     pub(crate) fn create_group(&mut self, name: &str) -> GroupId {
-        let request = Request::CreateGroup { request: request_id(), name: name.parse().expect("a group name") };
+        let request = Request::CreateGroup {
+            request: request_id(),
+            name: name.parse().expect("a group name"),
+        };
         match self.ask(request).expect("the tracker answers") {
             Reply::Done(Success { effect: Effect::Group(group), .. }) => group,
             other => panic!("no group {name}: {other:?}"),
@@ -133,7 +156,10 @@ impl RawClient {
     #[track_caller]
     pub(crate) fn group(&mut self, name: &str) -> GroupEntry {
         let group = name.parse().expect("a label");
-        match self.ask(Request::Resolve { group, user: None, file: None }).expect("the tracker answers") {
+        match self
+            .ask(Request::Resolve { group, user: None, file: None })
+            .expect("the tracker answers")
+        {
             Reply::Resolved(resolved) => resolved.group,
             other => panic!("no group {name}: {other:?}"),
         }
@@ -142,13 +168,20 @@ impl RawClient {
     /// Offers a file, which must be accepted.
     #[track_caller]
     pub(crate) fn share(&mut self, group: GroupId, file: FileFacts) {
-        let reply = self.ask(Request::ShareFile { request: request_id(), group, file }).expect("the tracker answers");
+        let reply = self
+            .ask(Request::ShareFile { request: request_id(), group, file })
+            .expect("the tracker answers");
         assert!(matches!(reply, Reply::Done(_)), "share: {reply:?}");
     }
 
     /// Says what the device does with a file, and returns who else is there.
     #[track_caller]
-    pub(crate) fn announce(&mut self, group: GroupId, info_hash: InfoHash, state: DownloadState) -> Vec<PeerEntry> {
+    pub(crate) fn announce(
+        &mut self,
+        group: GroupId,
+        info_hash: InfoHash,
+        state: DownloadState,
+    ) -> Vec<PeerEntry> {
         match self.announce_raw(group, info_hash, state) {
             Reply::Peers(peers) => peers,
             Reply::Pong | Reply::Done(_) => Vec::new(),
@@ -158,7 +191,12 @@ impl RawClient {
 
     /// Says what the device does with a file, and returns whatever the tracker replies.
     #[track_caller]
-    pub(crate) fn announce_raw(&mut self, group: GroupId, info_hash: InfoHash, state: DownloadState) -> Reply {
+    pub(crate) fn announce_raw(
+        &mut self,
+        group: GroupId,
+        info_hash: InfoHash,
+        state: DownloadState,
+    ) -> Reply {
         let entries = vec![AnnounceEntry { group, info_hash, state }];
         self.ask(Request::Announce { entries }).expect("the tracker answers")
     }
@@ -168,7 +206,10 @@ impl RawClient {
     pub(crate) fn group_names(&mut self) -> Vec<String> {
         let (mut names, mut after) = (Vec::new(), None);
         loop {
-            match self.ask(Request::ListGroups { after: after.take(), pattern: None }).expect("the tracker answers") {
+            match self
+                .ask(Request::ListGroups { after: after.take(), pattern: None })
+                .expect("the tracker answers")
+            {
                 Reply::Groups { entries, more } => {
                     names.extend(entries.iter().map(|e| e.label.to_string()));
                     after = entries.last().map(|e| e.label.clone());
@@ -187,7 +228,12 @@ impl RawClient {
         let (mut files, mut after) = (Vec::new(), None);
         loop {
             match self
-                .ask(Request::ListFiles { group, after: after.take(), pattern: None, order: FileOrder::Name })
+                .ask(Request::ListFiles {
+                    group,
+                    after: after.take(),
+                    pattern: None,
+                    order: FileOrder::Name,
+                })
                 .expect("the tracker answers")
             {
                 Reply::Files { entries, more } => {
@@ -208,18 +254,28 @@ impl RawClient {
             Change::CreateGroup { name } => Request::CreateGroup { request, name },
             Change::JoinGroup { group } => Request::JoinGroup { request, group },
             Change::LeaveGroup { group } => Request::LeaveGroup { request, group },
-            Change::AcceptRequest { group, user } => Request::AcceptRequest { request, group, user },
-            Change::RejectRequest { group, user } => Request::RejectRequest { request, group, user },
+            Change::AcceptRequest { group, user } => {
+                Request::AcceptRequest { request, group, user }
+            }
+            Change::RejectRequest { group, user } => {
+                Request::RejectRequest { request, group, user }
+            }
             Change::RemoveMember { group, user } => Request::RemoveMember { request, group, user },
-            Change::TransferGroup { group, user } => Request::TransferGroup { request, group, user },
+            Change::TransferGroup { group, user } => {
+                Request::TransferGroup { request, group, user }
+            }
             Change::ShareFile { group, file } => Request::ShareFile { request, group, file },
-            Change::ReplaceFile { group, file, replaces } => Request::ReplaceFile { request, group, file, replaces },
+            Change::ReplaceFile { group, file, replaces } => {
+                Request::ReplaceFile { request, group, file, replaces }
+            }
             Change::StopShare { group, file } => Request::StopShare { request, group, file },
             Change::RemoveFile { group, file } => Request::RemoveFile { request, group, file },
             Change::RenameGroup { group, name } => Request::RenameGroup { request, group, name },
             Change::DeleteGroup { group } => Request::DeleteGroup { request, group },
             Change::DeleteAccount => Request::DeleteAccount { request },
-            Change::CreateUser { .. } | Change::ChangePassword { .. } => panic!("it carries a password"),
+            Change::CreateUser { .. } | Change::ChangePassword { .. } => {
+                panic!("it carries a password")
+            }
             Change::Operator(_) => panic!("no client may ask for it"),
         })
     }

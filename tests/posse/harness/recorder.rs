@@ -59,9 +59,11 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Takes connections at `listen` and passes each on, dialled from `from`, to what it is aimed at.
+    /// Takes connections at `listen` and passes each on, dialled from `from`, to what it is aimed
+    /// at.
     pub(crate) fn start(listen: SocketAddr, from: Option<IpAddr>) -> Self {
-        let listener = TcpListener::bind(listen).unwrap_or_else(|e| panic!("cannot listen on {listen}: {e}"));
+        let listener =
+            TcpListener::bind(listen).unwrap_or_else(|e| panic!("cannot listen on {listen}: {e}"));
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared::default());
         std::thread::spawn({
@@ -72,7 +74,9 @@ impl Recorder {
                         return;
                     }
                     let target = *shared.target.lock();
-                    let Some(Ok(onward)) = target.map(|target| dial(target, from)) else { continue };
+                    let Some(Ok(onward)) = target.map(|target| dial(target, from)) else {
+                        continue;
+                    };
                     let plan = shared.plan.lock().take();
                     shared.passing.lock().extend(dialled.try_clone());
                     pass(&dialled, &onward, &shared, plan.filter(|plan| !plan.to_dialler));
@@ -100,7 +104,11 @@ impl Recorder {
 
     /// Ends the connections that pass now, so that both ends make new ones.
     pub(crate) fn cut(&self) {
-        self.shared.passing.lock().drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+        self.shared
+            .passing
+            .lock()
+            .drain(..)
+            .for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
     }
 
     /// Number of connections that were spoiled and have ended, by what their ends did.
@@ -124,7 +132,10 @@ impl Drop for Recorder {
 
 /// Copies one direction, record by record, on a thread that ends with either connection.
 fn pass(from: &TcpStream, to: &TcpStream, shared: &Arc<Shared>, plan: Option<Plan>) {
-    let (mut from, mut to) = (from.try_clone().expect("descriptors are left"), to.try_clone().expect("descriptors are left"));
+    let (mut from, mut to) = (
+        from.try_clone().expect("descriptors are left"),
+        to.try_clone().expect("descriptors are left"),
+    );
     let shared = shared.clone();
     std::thread::spawn(move || {
         let spoiled = copy(&mut from, &mut to, &shared, plan).is_some_and(|spoiled| spoiled);
@@ -137,7 +148,12 @@ fn pass(from: &TcpStream, to: &TcpStream, shared: &Arc<Shared>, plan: Option<Pla
 }
 
 /// Tells whether it came to carry out the plan.
-fn copy(from: &mut TcpStream, to: &mut TcpStream, shared: &Shared, plan: Option<Plan>) -> Option<bool> {
+fn copy(
+    from: &mut TcpStream,
+    to: &mut TcpStream,
+    shared: &Shared,
+    plan: Option<Plan>,
+) -> Option<bool> {
     let (mut held, mut spoiled): (Option<Vec<u8>>, bool) = (None, false);
     for number in 0.. {
         let Some(mut record) = read_record(from) else { break };

@@ -1,5 +1,6 @@
-//! A device of the test's own that fetches a file in small sips, over and over, for as long as it is served: whoever stops serving it is
-//! seen to, and when. It ends no link by itself and heeds no word of a tracker, as a hostile member would.
+//! A device of the test's own that fetches a file in small sips, over and over, for as long as it
+//! is served: whoever stops serving it is seen to, and when. It ends no link by itself and heeds no
+//! word of a tracker, as a hostile member would.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,8 +39,15 @@ pub(crate) struct Sipper {
 impl Sipper {
     /// Opens a link for a file and sips until the end; returns once the first sip was served.
     #[track_caller]
-    pub(crate) fn start(name: &str, device: &Device, ticket: &Ticket, peer: (SocketAddr, DeviceId), info_hash: InfoHash) -> Self {
-        let link = RawLink::open(device, ticket, peer, info_hash).unwrap_or_else(|e| panic!("{name}: no link: {e}"));
+    pub(crate) fn start(
+        name: &str,
+        device: &Device,
+        ticket: &Ticket,
+        peer: (SocketAddr, DeviceId),
+        info_hash: InfoHash,
+    ) -> Self {
+        let link = RawLink::open(device, ticket, peer, info_hash)
+            .unwrap_or_else(|e| panic!("{name}: no link: {e}"));
         let sipper = Self { name: name.to_owned(), state: Arc::default() };
         std::thread::spawn({
             let sipper = sipper.clone();
@@ -75,7 +83,8 @@ impl Sipper {
     #[track_caller]
     fn wait_for(&self, limit: Duration, what: &str, come: impl Fn(&Sipped) -> bool) -> Sipped {
         let mut sipped = self.state.0.lock();
-        let late = self.state.1.wait_while_for(&mut sipped, |sipped| !come(sipped), limit).timed_out();
+        let late =
+            self.state.1.wait_while_for(&mut sipped, |sipped| !come(sipped), limit).timed_out();
         assert!(!late, "{}: waited in vain until it {what}: {sipped:?}", self.name);
         *sipped
     }

@@ -40,20 +40,47 @@ pub(crate) struct TrackerProcess {
 }
 
 impl TrackerProcess {
-    /// Starts the tracker of line `number` with the network's key in that file, which is made if it is not there, and further options; waits
-    /// until it takes connections.
-    pub(crate) fn start(info: &Path, number: usize, data: &Path, key: &Path, options: &[&str]) -> Self {
-        Self::start_program(Path::new(env!("CARGO_BIN_EXE_tracker")), info, number, data, key, options)
+    /// Starts the tracker of line `number` with the network's key in that file, which is made if it
+    /// is not there, and further options; waits until it takes connections.
+    pub(crate) fn start(
+        info: &Path,
+        number: usize,
+        data: &Path,
+        key: &Path,
+        options: &[&str],
+    ) -> Self {
+        Self::start_program(
+            Path::new(env!("CARGO_BIN_EXE_tracker")),
+            info,
+            number,
+            data,
+            key,
+            options,
+        )
     }
 
     /// The same with another build of the program.
-    pub(crate) fn start_program(program: &Path, info: &Path, number: usize, data: &Path, key: &Path, options: &[&str]) -> Self {
+    pub(crate) fn start_program(
+        program: &Path,
+        info: &Path,
+        number: usize,
+        data: &Path,
+        key: &Path,
+        options: &[&str],
+    ) -> Self {
         let mut command = Command::new(program);
-        command.arg(info).arg(number.to_string()).arg("--data-dir").arg(data).arg("--network-key").arg(key);
+        command
+            .arg(info)
+            .arg(number.to_string())
+            .arg("--data-dir")
+            .arg(data)
+            .arg("--network-key")
+            .arg(key);
         command.args(["--log", "info"]).args(options);
         let process = Process::spawn(&format!("tracker {number}"), &mut command);
         let start = format!("tracker {number} listening on ");
-        let address = process.wait_out("that it listens", |line| line.strip_prefix(&start).map(str::to_owned));
+        let address = process
+            .wait_out("that it listens", |line| line.strip_prefix(&start).map(str::to_owned));
         let address = address.parse().expect("it prints an address");
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let (info, data, key) = (info.to_owned(), data.to_owned(), key.to_owned());
@@ -85,7 +112,8 @@ impl TrackerProcess {
     pub(crate) fn restart_with_key(&mut self, key: &Path) {
         self.process.kill9();
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        *self = Self::start_program(&self.program, &self.info, self.number, &self.data, key, &options);
+        *self =
+            Self::start_program(&self.program, &self.info, self.number, &self.data, key, &options);
     }
 
     /// Whether it runs.
@@ -121,6 +149,12 @@ impl TrackerProcess {
         });
         let lines = lines.unwrap_or_else(|| panic!("tracker {} gives no status", self.number));
         self.said_before = from + lines.len();
-        Status(lines.iter().filter_map(|line| line.split_once(' ')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+        Status(
+            lines
+                .iter()
+                .filter_map(|line| line.split_once(' '))
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .collect(),
+        )
     }
 }

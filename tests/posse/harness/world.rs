@@ -18,11 +18,13 @@ const SCRIPT: Duration = Duration::from_secs(120);
 /// The network's key, in a world's directory.
 const NETWORK_KEY: &str = "network.key";
 
-/// Finds a port below the range from which the system takes ports for outgoing connections, so that it stays free.
+/// Finds a port below the range from which the system takes ports for outgoing connections, so that
+/// it stays free.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let offset = std::process::id().wrapping_mul(211).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let offset =
+            std::process::id().wrapping_mul(211).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = 10_000 + (offset % 20_000) as u16;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
@@ -42,7 +44,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts `count` trackers that know each other, and waits until their links are up. The file that names them names the network too.
+    /// Starts `count` trackers that know each other, and waits until their links are up. The file
+    /// that names them names the network too.
     pub(crate) fn new(count: usize) -> Self {
         Self::start(count, true, &[], |_| ())
     }
@@ -57,7 +60,8 @@ impl World {
         Self::start(count, true, options, |_| ())
     }
 
-    /// Has the directory prepared before trackers start in it, each in a directory of its own: `tracker1` and so on.
+    /// Has the directory prepared before trackers start in it, each in a directory of its own:
+    /// `tracker1` and so on.
     pub(crate) fn prepared(count: usize, prepare: impl FnOnce(&Path)) -> Self {
         Self::start(count, true, &[], prepare)
     }
@@ -68,14 +72,29 @@ impl World {
     }
 
     fn start(count: usize, named: bool, options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
-        Self::start_programs(&vec![PathBuf::from(env!("CARGO_BIN_EXE_tracker")); count], named, options, prepare)
+        Self::start_programs(
+            &vec![PathBuf::from(env!("CARGO_BIN_EXE_tracker")); count],
+            named,
+            options,
+            prepare,
+        )
     }
 
-    fn start_programs(programs: &[PathBuf], named: bool, options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+    fn start_programs(
+        programs: &[PathBuf],
+        named: bool,
+        options: &[&str],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let count = programs.len();
-        let dir = tempfile::Builder::new().prefix("posse-test-").tempdir().expect("a temporary directory can be made");
-        let (key, _) = KeyPair::load_or_make(&dir.path().join(NETWORK_KEY)).expect("a key can be made");
-        let network = if named { format!("network {}\n", key.fingerprint()) } else { String::new() };
+        let dir = tempfile::Builder::new()
+            .prefix("posse-test-")
+            .tempdir()
+            .expect("a temporary directory can be made");
+        let (key, _) =
+            KeyPair::load_or_make(&dir.path().join(NETWORK_KEY)).expect("a key can be made");
+        let network =
+            if named { format!("network {}\n", key.fingerprint()) } else { String::new() };
         let lines: String = (0..count).map(|_| format!("127.0.0.1:{}\n", free_port())).collect();
         let info = dir.path().join("tracker_info.txt");
         std::fs::write(&info, format!("{network}{lines}")).expect("a file can be written");
@@ -84,7 +103,9 @@ impl World {
         prepare(dir.path());
         let trackers = (1..)
             .zip(programs)
-            .map(|(number, program)| TrackerProcess::start_program(program, &info, number, &data(number), &key, options))
+            .map(|(number, program)| {
+                TrackerProcess::start_program(program, &info, number, &data(number), &key, options)
+            })
             .collect();
         let mut world = Self { trackers, info, network, forwarders: Vec::new(), dir };
         world.wait_synced();
@@ -141,9 +162,17 @@ impl World {
         let home = self.home(name);
         let info = home.join("tracker_info.txt");
         let forwarders: Vec<Forwarder> = (1..=self.trackers.len())
-            .map(|number| Forwarder::start(SocketAddr::new(outer, 0), self.tracker(number), Some(outer), Gate::open()))
+            .map(|number| {
+                Forwarder::start(
+                    SocketAddr::new(outer, 0),
+                    self.tracker(number),
+                    Some(outer),
+                    Gate::open(),
+                )
+            })
             .collect();
-        let lines: String = forwarders.iter().map(|forwarder| format!("{}\n", forwarder.address)).collect();
+        let lines: String =
+            forwarders.iter().map(|forwarder| format!("{}\n", forwarder.address)).collect();
         std::fs::write(&info, format!("{}{lines}", self.network)).expect("a file can be written");
         self.forwarders.extend(forwarders);
         let client = ClientProcess::start(&home, SocketAddr::new(inner, 0), &info, true);
@@ -168,20 +197,26 @@ impl World {
         process.finish(SCRIPT)
     }
 
-    /// Waits until every tracker that runs says that it sees every other one up, and all directories are the same.
+    /// Waits until every tracker that runs says that it sees every other one up, and all
+    /// directories are the same.
     #[track_caller]
     pub(crate) fn wait_synced(&mut self) {
         eventually("the trackers are up for each other and hold the same directory", || {
             let states: Vec<_> = self.trackers.iter_mut().map(TrackerProcess::status).collect();
-            states.iter().all(|s| !s.is_degraded() && s.directory() == states[0].directory()).then_some(())
+            states
+                .iter()
+                .all(|s| !s.is_degraded() && s.directory() == states[0].directory())
+                .then_some(())
         });
     }
 
-    /// Makes `group`, owned by the first of `users`, with all of them as members, by hand; their passwords are `pw-` and the name.
+    /// Makes `group`, owned by the first of `users`, with all of them as members, by hand; their
+    /// passwords are `pw-` and the name.
     #[track_caller]
     pub(crate) fn group(&self, group: &str, users: &[&str]) {
         use posse::types::Change;
-        let mut sessions: Vec<_> = users.iter().map(|user| super::RawClient::enter(self.tracker(1), user)).collect();
+        let mut sessions: Vec<_> =
+            users.iter().map(|user| super::RawClient::enter(self.tracker(1), user)).collect();
         let (owner, others) = sessions.split_first_mut().expect("a group has an owner");
         let id = owner.create_group(group);
         for other in others {
@@ -192,8 +227,12 @@ impl World {
             else {
                 panic!("the tracker does not know who asks")
             };
-            let accepted = owner.change(super::request_id(), &Change::AcceptRequest { group: id, user: user.user });
-            assert!(matches!(accepted.expect("the tracker answers"), posse::wire::tracker::Reply::Done(_)));
+            let accepted = owner
+                .change(super::request_id(), &Change::AcceptRequest { group: id, user: user.user });
+            assert!(matches!(
+                accepted.expect("the tracker answers"),
+                posse::wire::tracker::Reply::Done(_)
+            ));
         }
     }
 }

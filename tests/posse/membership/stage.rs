@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use posse::types::{GroupId, Ticket};
 
-use crate::harness::{Behaviour, ClientProcess, Content, EvilPeer, RawClient, RawLink, Sipped, Sipper, World, eventually};
+use crate::harness::{
+    Behaviour, ClientProcess, Content, EvilPeer, RawClient, RawLink, Sipped, Sipper, World,
+    eventually,
+};
 
 /// What may pass between the tracker's word and the last byte.
 pub(super) const AT_ONCE: Duration = Duration::from_secs(1);
 /// Time between two blocks of a peer that makes a download last.
 const PACE: Duration = Duration::from_millis(10);
 
-/// Two trackers; the members nik, who owns the group lab, and bob, whose clients both seed big.bin; and the members eve and carl, with an
-/// account each.
+/// Two trackers; the members nik, who owns the group lab, and bob, whose clients both seed big.bin;
+/// and the members eve and carl, with an account each.
 pub(super) struct Stage {
     pub(super) nik: ClientProcess,
     pub(super) bob: ClientProcess,
@@ -39,8 +42,13 @@ impl Stage {
             client.ok("upload_file big.bin lab", &[]);
         }
         let trackers = nik.object("trackers");
-        let primary =
-            trackers["trackers"].as_array().unwrap().iter().position(|t| t["role"] == "primary").expect("one is primary") + 1;
+        let primary = trackers["trackers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .position(|t| t["role"] == "primary")
+            .expect("one is primary")
+            + 1;
         let survivor = 3 - primary;
         let group = RawClient::enter(world.tracker(survivor), "nik").group("lab").group;
         Self { nik, bob, content, group, primary, survivor, failover, world }
@@ -58,7 +66,8 @@ impl Stage {
 
     /// Two devices of a user, each linked to both seeders; first the links to nik.
     pub(super) fn sippers(&self, user: &str, sessions: &mut [RawClient]) -> [Vec<Sipper>; 2] {
-        let peers = [("nik", &self.nik), ("bob", &self.bob)].map(|(name, client)| (name, (client.address, client.device())));
+        let peers = [("nik", &self.nik), ("bob", &self.bob)]
+            .map(|(name, client)| (name, (client.address, client.device())));
         peers.map(|(seeder, peer)| {
             let sip = |(number, session): (usize, &mut RawClient)| {
                 let ticket = session.ticket(self.group).expect("a member is given a ticket");
@@ -69,17 +78,26 @@ impl Stage {
         })
     }
 
-    /// Somebody who shares a file of their own, at a pace that makes it last; the client has begun to download it.
-    pub(super) fn slow_peer(&self, user: &str, file: &str, leecher: &mut ClientProcess) -> EvilPeer {
+    /// Somebody who shares a file of their own, at a pace that makes it last; the client has begun
+    /// to download it.
+    pub(super) fn slow_peer(
+        &self,
+        user: &str,
+        file: &str,
+        leecher: &mut ClientProcess,
+    ) -> EvilPeer {
         let content = Content::new(file, 32 << 20, 300 + user.len() as u64);
         let peer = EvilPeer::start(self.tracker(), user, "lab", &content, Behaviour::Slow(PACE));
-        eventually("the file is known", || (leecher.object(&format!("download_file lab {file}"))["ok"] == true).then_some(()));
+        eventually("the file is known", || {
+            (leecher.object(&format!("download_file lab {file}"))["ok"] == true).then_some(())
+        });
         peer.wait_requests(1);
         eventually("a block was sent", || (peer.sent() > 0).then_some(()));
         peer
     }
 
-    /// Kills the primary, if that is the variant, and at once has somebody say what ends it all. Returns when it was answered.
+    /// Kills the primary, if that is the variant, and at once has somebody say what ends it all.
+    /// Returns when it was answered.
     pub(super) fn say(&mut self, what: &str, say: impl FnOnce(&mut Self)) -> Said {
         if self.failover {
             let primary = self.primary;
@@ -113,7 +131,10 @@ impl Said {
     #[track_caller]
     pub(super) fn stopped(&self, who: &str, sipped: Sipped) {
         let (data, link) = (self.ms(sipped.last), self.ms(sipped.ended));
-        println!("{}: {who}: last data {data:+} ms, end of the link {link:+} ms ({} bytes)", self.what, sipped.bytes);
+        println!(
+            "{}: {who}: last data {data:+} ms, end of the link {link:+} ms ({} bytes)",
+            self.what, sipped.bytes
+        );
         let limit = AT_ONCE.as_millis() as i128;
         assert!(data < limit, "{}: {who} had data {data} ms after the answer", self.what);
         assert!(link < limit, "{}: {who} had a link {link} ms after the answer", self.what);

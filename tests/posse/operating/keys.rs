@@ -10,7 +10,8 @@ use crate::harness::{ClientProcess, Content, PATIENCE, Process, TrackerProcess, 
 #[track_caller]
 fn wait_told(client: &mut ClientProcess, stage: &str) {
     let words = format!("\"stage\":\"{stage}\"");
-    let is_it = |line: &&String| line.contains("\"event\":\"network_key\"") && line.contains(&words);
+    let is_it =
+        |line: &&String| line.contains("\"event\":\"network_key\"") && line.contains(&words);
     let told = client.process().wait_said(PATIENCE, |said| said.out.iter().find(is_it).map(drop));
     assert!(told.is_some(), "the client is not told that the key's replacement has {stage}");
 }
@@ -53,8 +54,11 @@ fn the_networks_key_is_replaced_while_clients_stay_connected() {
     let (mut world, files) = on_two_machines();
     let old_info = world.path().join("old_tracker_info.txt");
     std::fs::copy(&world.info, &old_info).unwrap();
-    let (mut nik, mut bob, mut eve) = (world.client("nik"), world.client("bob"), world.client("eve"));
-    [("nik", &mut nik), ("bob", &mut bob), ("eve", &mut eve)].into_iter().for_each(|(name, client)| client.enter(name));
+    let (mut nik, mut bob, mut eve) =
+        (world.client("nik"), world.client("bob"), world.client("eve"));
+    [("nik", &mut nik), ("bob", &mut bob), ("eve", &mut eve)]
+        .into_iter()
+        .for_each(|(name, client)| client.enter(name));
     nik.ok("create_group lab", &[]);
     bob.ok("join_group lab", &[]);
     nik.ok("accept_request lab bob", &[]);
@@ -68,7 +72,11 @@ fn the_networks_key_is_replaced_while_clients_stay_connected() {
     let made = objects(&world.trackers[0], &["rotate_key", "make"]);
     let new = made[0]["new"].as_str().unwrap().to_owned();
     assert_eq!(made[0]["file"], next(&files[0]).to_str().unwrap());
-    assert_eq!(objects(&world.trackers[0], &["rotate_key", "make"])[0]["new"], new, "a key that is there stays");
+    assert_eq!(
+        objects(&world.trackers[0], &["rotate_key", "make"])[0]["new"],
+        new,
+        "a key that is there stays"
+    );
 
     // The new key is not on the second machine yet.
     done(&world.trackers[0], &["rotate_key", "begin"]);
@@ -121,7 +129,8 @@ fn the_networks_key_is_replaced_while_clients_stay_connected() {
     let finished = eve.finish();
     assert_ne!(finished.status, Some(0), "{finished:?}");
     let said = finished.out.iter().chain(&finished.err).any(|line| {
-        line.contains(&format!("what answers belongs to the network {new}")) && line.contains("ask the operator for the new one")
+        line.contains(&format!("what answers belongs to the network {new}"))
+            && line.contains("ask the operator for the new one")
     });
     assert!(said, "{finished:?}");
     let mut eve = world.client("eve");
@@ -151,7 +160,10 @@ fn a_tracker_that_was_away_hears_of_the_end_and_one_without_the_new_key_ends() {
     command.arg(&world.info).args(["2", "--data-dir"]).arg(&data).arg("--network-key").arg(&old);
     let ended = Process::spawn("tracker with the old key", &mut command).finish(PATIENCE);
     assert_ne!(ended.status, Some(0));
-    assert!(ended.err.iter().any(|line| line.contains("the network goes on under the key")), "{ended:?}");
+    assert!(
+        ended.err.iter().any(|line| line.contains("the network goes on under the key")),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -171,7 +183,8 @@ fn a_replacement_is_cancelled_and_another_one_begun() {
         world.wait_synced();
         nik.ok(&format!("create_group lab-{number}"), &[]);
     }
-    let second = objects(&world.trackers[1], &["rotate_key", "make"])[0]["new"].as_str().unwrap().to_owned();
+    let second =
+        objects(&world.trackers[1], &["rotate_key", "make"])[0]["new"].as_str().unwrap().to_owned();
     copy(&next(&files[1]), &next(&files[0]));
     done(&world.trackers[1], &["rotate_key", "begin"]);
     world.wait_synced();

@@ -43,10 +43,16 @@ fn a_session_whose_password_was_changed_elsewhere_is_over() {
     wait_for("it is over", || set.is_over() == Some(SessionEnd::PasswordChanged));
     wait_for("it is told", || over(&news));
     let refused = set.call(&change(2), Need::Session);
-    assert!(matches!(refused, Err(ClientError::SessionEnded(SessionEnd::PasswordChanged))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ClientError::SessionEnded(SessionEnd::PasswordChanged))),
+        "{refused:?}"
+    );
     assert_eq!(set.renew_due(), None);
     set.logout();
-    assert!(matches!(set.call(&change(3), Need::Session), Err(ClientError::Refused(Refusal::LoginFirst))));
+    assert!(matches!(
+        set.call(&change(3), Need::Session),
+        Err(ClientError::Refused(Refusal::LoginFirst))
+    ));
     log_in(&set);
     assert!(matches!(set.call(&change(4), Need::Session), Ok(Reply::Done(_))));
     assert_eq!(fake.count(is_resume), 2, "a token that is void is not shown again");
@@ -66,7 +72,8 @@ fn a_token_that_expired_while_all_trackers_were_away_ends_the_session_with_those
 }
 
 #[test]
-fn a_change_of_the_password_that_another_tracker_hears_of_first_does_not_end_the_session_that_made_it() {
+fn a_change_of_the_password_that_another_tracker_hears_of_first_does_not_end_the_session_that_made_it()
+ {
     let (release, held) = unbounded::<()>();
     let slow = Fake::start(move |request| {
         if matches!(request, Request::ChangePassword { .. }) {
@@ -96,7 +103,10 @@ fn a_change_of_the_password_that_another_tracker_hears_of_first_does_not_end_the
     release.send(()).unwrap();
     assert!(matches!(asking.join().unwrap(), Ok(Reply::Renewed(_))));
     slow.kill();
-    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))), "the new token is good there");
+    assert!(
+        matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))),
+        "the new token is good there"
+    );
     assert!(!over(&news) && set.is_over().is_none());
     set.stop(PATIENCE);
 }
@@ -129,7 +139,8 @@ fn a_change_of_the_password_whose_answer_was_lost_is_proven_by_the_new_one() {
 
 #[test]
 fn a_command_of_one_session_is_never_asked_for_the_next() {
-    let silent = Fake::start(|request| if is_change(request) { Act::Silence } else { usual(request) });
+    let silent =
+        Fake::start(|request| if is_change(request) { Act::Silence } else { usual(request) });
     let (set, _news) = set_of(&[&silent]);
     log_in(&set);
     let call = std::thread::spawn({
@@ -173,12 +184,16 @@ fn of_clocks_that_agree_the_earliest_counts_and_one_that_is_wrong_does_not() {
     let fakes = [-3_600_000, 40_000, 0].map(fake_ahead);
     let (set, _news) = set_of(&[&fakes[0], &fakes[1], &fakes[2]]);
     wait_for("all are connected", || set.views().iter().all(|view| view.number.is_some()));
-    let near = |ahead_ms| Terms { ahead_ms, ..Terms::default() }.now_ms().abs_diff(set.clock_ms()) < 15_000;
+    let near = |ahead_ms| {
+        Terms { ahead_ms, ..Terms::default() }.now_ms().abs_diff(set.clock_ms()) < 15_000
+    };
     assert!(near(0), "an hour behind is left out");
     let [wrong, ahead, right] = fakes;
     ahead.kill();
     right.kill();
-    wait_for("they are gone", || set.views().iter().filter(|view| view.number.is_some()).count() == 1);
+    wait_for("they are gone", || {
+        set.views().iter().filter(|view| view.number.is_some()).count() == 1
+    });
     assert!(near(0), "it is left out when it is the only one, too");
     wrong.kill();
     set.stop(PATIENCE);
@@ -190,7 +205,12 @@ fn fake_ahead(ahead_ms: i64) -> Fake {
         Request::Login { .. } if ahead_ms.abs() > 60_000 => refuse(Refusal::Busy),
         other => usual(other),
     };
-    Fake::start_at("127.0.0.1:0".parse().unwrap(), network_key(), Terms { ahead_ms, ..Terms::default() }, script)
+    Fake::start_at(
+        "127.0.0.1:0".parse().unwrap(),
+        network_key(),
+        Terms { ahead_ms, ..Terms::default() },
+        script,
+    )
 }
 
 #[test]
@@ -211,11 +231,18 @@ fn a_tracker_whose_clock_is_a_day_ahead_ends_no_session() {
 
 #[test]
 fn a_token_of_a_key_that_counts_no_more_ends_the_session_with_those_words() {
-    let fake = Fake::start(|request| if is_resume(request) { refuse(Refusal::SessionOver) } else { usual(request) });
+    let fake =
+        Fake::start(
+            |request| {
+                if is_resume(request) { refuse(Refusal::SessionOver) } else { usual(request) }
+            },
+        );
     let (set, news) = set_of(&[&fake]);
     log_in(&set);
     let next = KeyPair::generate().unwrap().network();
-    fake.tell(&Event::NetworkKey { rotation: fake.key.sign_rotation(crate::types::RotationStage::Ended, next) });
+    fake.tell(&Event::NetworkKey {
+        rotation: fake.key.sign_rotation(crate::types::RotationStage::Ended, next),
+    });
     fake.tell(&Event::SessionOver);
     wait_for("it is over", || over(&news));
     assert_eq!(set.is_over(), Some(SessionEnd::KeyReplaced));
@@ -281,10 +308,20 @@ fn a_tracker_of_another_network_is_named_with_the_way_to_accept_it() {
     let set = TrackerSet::start(options(&[&fake], Some(other)), news).unwrap();
     wait_for("it is refused", || set.views()[0].error.is_some());
     let found = fake.key.fingerprint();
-    assert_eq!(set.call(&change(1), Need::Tracker).unwrap_err().to_string(), set.why_unreachable().to_string());
+    assert_eq!(
+        set.call(&change(1), Need::Tracker).unwrap_err().to_string(),
+        set.why_unreachable().to_string()
+    );
     for text in [set.why_unreachable().to_string(), set.views()[0].error.clone().unwrap()] {
-        assert!(text.contains(&other.to_string()) && text.contains(&format!("--network {found}")), "{text}");
-        assert!(text.contains(&format!("`network {found}` into tracker_info.txt")) && !text.contains('\n'), "{text}");
+        assert!(
+            text.contains(&other.to_string()) && text.contains(&format!("--network {found}")),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("`network {found}` into tracker_info.txt"))
+                && !text.contains('\n'),
+            "{text}"
+        );
     }
     assert!(fake.asked().is_empty(), "not a word was said to it");
     set.stop(PATIENCE);
@@ -311,7 +348,10 @@ fn what_does_not_prove_to_be_a_tracker_is_said_so() {
     let set = TrackerSet::start(options, news).unwrap();
     wait_for("it is refused", || set.views()[0].error.is_some());
     let why = set.why_unreachable();
-    assert!(matches!(&why, ClientError::UntrustedTracker { address: at, .. } if *at == address), "{why}");
+    assert!(
+        matches!(&why, ClientError::UntrustedTracker { address: at, .. } if *at == address),
+        "{why}"
+    );
     set.stop(PATIENCE);
     stop.set();
     drop(std::net::TcpStream::connect(address));
@@ -320,9 +360,11 @@ fn what_does_not_prove_to_be_a_tracker_is_said_so() {
 
 #[test]
 fn a_tracker_that_hangs_holds_a_new_account_and_a_login_up_for_a_moment() {
-    let is_asked = |request: &Request| matches!(request, Request::Login { .. } | Request::CreateUser { .. });
+    let is_asked =
+        |request: &Request| matches!(request, Request::Login { .. } | Request::CreateUser { .. });
     // It still answers pings, as one whose disk hangs does.
-    let hung = Fake::start(move |request| if is_asked(request) { Act::Silence } else { usual(request) });
+    let hung =
+        Fake::start(move |request| if is_asked(request) { Act::Silence } else { usual(request) });
     let well = Fake::start(|request| match request {
         Request::CreateUser { request, .. } => Act::Answer(Box::new(done(request.at))),
         other => usual(other),

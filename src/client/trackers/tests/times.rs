@@ -9,14 +9,22 @@ fn stamped(set: &TrackerSet) -> Request {
 
 fn stamps(fake: &Fake) -> Vec<RequestStamp> {
     let asked = fake.asked().into_iter();
-    asked.filter_map(|request| if let Request::CreateGroup { request, .. } = request { Some(request) } else { None }).collect()
+    asked
+        .filter_map(|request| {
+            if let Request::CreateGroup { request, .. } = request { Some(request) } else { None }
+        })
+        .collect()
 }
 
 /// A tracker that takes requests of its own time only.
 fn strict(ahead_ms: i64) -> Fake {
     let terms = Terms { ahead_ms, ..Terms::default() };
     let script = move |request: &Request| match request {
-        Request::CreateGroup { request, .. } if request.at.ms().abs_diff(terms.now_ms()) > 60_000 => wrong_time(terms),
+        Request::CreateGroup { request, .. }
+            if request.at.ms().abs_diff(terms.now_ms()) > 60_000 =>
+        {
+            wrong_time(terms)
+        }
         other => usual(other),
     };
     Fake::start_at("127.0.0.1:0".parse().unwrap(), network_key(), terms, script)
@@ -54,16 +62,21 @@ fn every_copy_has_the_same_stamp_and_one_that_is_refused_for_its_time_is_asked_e
     for _ in 0..4 {
         assert!(matches!(set.call(&stamped(&set), Need::Session), Ok(Reply::Done(_))));
     }
-    let mut ids: Vec<RequestStamp> = [&right, &wrong, &also_right].into_iter().flat_map(stamps).collect();
+    let mut ids: Vec<RequestStamp> =
+        [&right, &wrong, &also_right].into_iter().flat_map(stamps).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 4, "a copy had a stamp of its own");
-    assert!(!news.try_iter().any(|item| matches!(item, News::ClocksDiffer(_))), "the third clock decides");
+    assert!(
+        !news.try_iter().any(|item| matches!(item, News::ClocksDiffer(_))),
+        "the third clock decides"
+    );
     set.stop(PATIENCE);
 }
 
 #[test]
-fn with_two_clocks_that_differ_the_tracker_that_answers_is_gone_on_with_and_the_user_is_told_once() {
+fn with_two_clocks_that_differ_the_tracker_that_answers_is_gone_on_with_and_the_user_is_told_once()
+{
     let (right, wrong) = (strict(0), strict(3_600_000));
     let (set, news) = set_of(&[&wrong, &right]);
     wait_for("both are connected", || connected(&set) == 2);
@@ -75,7 +88,8 @@ fn with_two_clocks_that_differ_the_tracker_that_answers_is_gone_on_with_and_the_
         let mut state = set.shared.state.lock();
         state.links[primary].live.as_mut().unwrap().suspect = true;
     }
-    let differ: Vec<News> = news.try_iter().filter(|item| matches!(item, News::ClocksDiffer(_))).collect();
+    let differ: Vec<News> =
+        news.try_iter().filter(|item| matches!(item, News::ClocksDiffer(_))).collect();
     assert_eq!(differ.len(), usize::from(!stamps(&wrong).is_empty()), "{differ:?}");
     set.stop(PATIENCE);
 }
@@ -94,7 +108,10 @@ fn a_request_that_every_tracker_refuses_for_its_time_gets_a_new_stamp_once() {
     assert!(matches!(set.call(&stamped(&set), Need::Session), Ok(Reply::Done(_))));
     let asked = stamps(&left);
     assert_eq!(asked.len(), 2);
-    assert!(asked[0].id != asked[1].id && asked[1].at.ms() > asked[0].at.ms() + 3_000_000, "{asked:?}");
+    assert!(
+        asked[0].id != asked[1].id && asked[1].at.ms() > asked[0].at.ms() + 3_000_000,
+        "{asked:?}"
+    );
     set.stop(PATIENCE);
 }
 
@@ -133,7 +150,9 @@ fn a_request_that_may_have_been_carried_out_keeps_its_stamp() {
 /// A tracker that wants times above a stamp.
 fn overtaken(above: Stamp) -> Fake {
     Fake::start(move |request| match request {
-        Request::CreateGroup { request, .. } if request.at <= above => refuse(Refusal::Overtaken { above }),
+        Request::CreateGroup { request, .. } if request.at <= above => {
+            refuse(Refusal::Overtaken { above })
+        }
         other => usual(other),
     })
 }
@@ -156,7 +175,9 @@ fn a_request_that_was_overtaken_is_asked_again_with_a_later_time_and_the_same_id
 fn trackers_asked_after_the_one_that_was_overtaken_get_the_later_time() {
     let above = Stamp::new(Terms::default().now_ms() + 20_000, 3);
     let dies = Fake::start(move |request| match request {
-        Request::CreateGroup { request, .. } if request.at <= above => refuse(Refusal::Overtaken { above }),
+        Request::CreateGroup { request, .. } if request.at <= above => {
+            refuse(Refusal::Overtaken { above })
+        }
         Request::CreateGroup { .. } => Act::Close,
         other => usual(other),
     });

@@ -25,10 +25,15 @@ impl Pair {
         let mut sends_tickets = (*server).clone();
         sends_tickets.send_tls13_tickets = 2;
         let (mut tls, mut other): (_, Connection) = match is_client {
-            true => (client_of(&client), ServerConnection::new(Arc::new(sends_tickets)).unwrap().into()),
-            false => {
-                (server_of(&server), ClientConnection::new(client, ServerName::try_from("anybody").unwrap()).unwrap().into())
+            true => {
+                (client_of(&client), ServerConnection::new(Arc::new(sends_tickets)).unwrap().into())
             }
+            false => (
+                server_of(&server),
+                ClientConnection::new(client, ServerName::try_from("anybody").unwrap())
+                    .unwrap()
+                    .into(),
+            ),
         };
         let mut input = Input::default();
         while tls.is_handshaking() || other.is_handshaking() {
@@ -41,7 +46,9 @@ impl Pair {
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        SUITES.into_iter().flat_map(|suite| [true, false].map(|is_client| Self::new(suite, is_client)))
+        SUITES
+            .into_iter()
+            .flat_map(|suite| [true, false].map(|is_client| Self::new(suite, is_client)))
     }
 
     fn other_hears(&mut self, message: &[u8]) {
@@ -52,7 +59,10 @@ impl Pair {
     fn we_hear(&mut self, message: &[u8], room: usize) {
         self.other.writer().write_all(message).unwrap();
         let sent = said(&mut self.other);
-        let got: Vec<u8> = sent.chunks(5_000).flat_map(|bytes| read_by(&self.ours, bytes, room).unwrap()).collect();
+        let got: Vec<u8> = sent
+            .chunks(5_000)
+            .flat_map(|bytes| read_by(&self.ours, bytes, room).unwrap())
+            .collect();
         assert!(got == message, "{} bytes came out as others", message.len());
     }
 }
@@ -118,7 +128,11 @@ fn a_key_is_changed_before_it_has_encrypted_too_much() {
             let before = pair.ours.sending().key_number();
             pair.other_hears(&message(len));
             let sending = pair.ours.sending();
-            assert!(sending.key_number() < 4, "{} records with one key, {before} before", sending.key_number());
+            assert!(
+                sending.key_number() < 4,
+                "{} records with one key, {before} before",
+                sending.key_number()
+            );
         }
         pair.other.refresh_traffic_keys().unwrap();
         pair.we_hear(b"and theirs", 100);

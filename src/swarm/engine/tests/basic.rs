@@ -34,8 +34,10 @@ fn leechers_trade_what_they_have() {
     let stations: Vec<Station> = (1..=4).map(Station::start).collect();
     let data = noise(20 << 20, 3);
     let facts = stations[0].share("traded", &data);
-    let transfers: Vec<_> =
-        stations[1..].iter().map(|station| station.fetch(&facts, &stations.iter().collect::<Vec<_>>())).collect();
+    let transfers: Vec<_> = stations[1..]
+        .iter()
+        .map(|station| station.fetch(&facts, &stations.iter().collect::<Vec<_>>()))
+        .collect();
     for (station, transfer) in stations[1..].iter().zip(&transfers) {
         station.assert_complete(transfer, &data);
     }
@@ -120,7 +122,10 @@ fn a_download_begun_right_after_a_cancel_is_not_forgotten() {
     let new = inner.torrent(facts.info_hash).unwrap();
     assert!(!Arc::ptr_eq(&old, &new));
     old.rest(&old.state.lock());
-    assert!(inner.active().iter().any(|torrent| Arc::ptr_eq(torrent, &new)), "no time passes for it");
+    assert!(
+        inner.active().iter().any(|torrent| Arc::ptr_eq(torrent, &new)),
+        "no time passes for it"
+    );
     leecher.assert_complete(&again, &data);
 }
 
@@ -142,7 +147,14 @@ fn a_file_that_changed_is_not_offered_any_more() {
     let facts = seeder.share("changing", &noise(2 << 20, 4));
     std::fs::write(seeder.path("changing"), noise(3 << 20, 5)).unwrap();
     let transfer = leecher.fetch(&facts, &[&seeder]);
-    let changed = || seeder.host.events.lock().iter().any(|event| matches!(event, EngineEvent::FileChanged { .. }));
+    let changed = || {
+        seeder
+            .host
+            .events
+            .lock()
+            .iter()
+            .any(|event| matches!(event, EngineEvent::FileChanged { .. }))
+    };
     eventually("the change is noticed", changed);
     assert!(seeder.engine.uploads().is_empty());
     assert!(!transfer.status().state.has_ended());
@@ -160,19 +172,29 @@ fn two_devices_that_dial_each_other_keep_one_link() {
         b.engine.add_peers(facts.info_hash, [(a.device, a.address)]);
         std::thread::yield_now();
     }
-    let settled = || x.status().peers == 1 && y.status().peers == 1 && a.engine.link_count() == 1 && b.engine.link_count() == 1;
+    let settled = || {
+        x.status().peers == 1
+            && y.status().peers == 1
+            && a.engine.link_count() == 1
+            && b.engine.link_count() == 1
+    };
     eventually("one link is left", settled);
     a.engine.add_peers(facts.info_hash, [(maker.device, maker.address)]);
     a.assert_complete(&x, &data);
     b.assert_complete(&y, &data);
-    assert!(maker.engine.uploads()[0].sent_to.iter().all(|(device, _)| *device == a.device), "b had it from a");
+    assert!(
+        maker.engine.uploads()[0].sent_to.iter().all(|(device, _)| *device == a.device),
+        "b had it from a"
+    );
 }
 
 #[test]
 fn a_dropped_engine_ends_by_itself() {
     let transport = crate::net::Transport::Tls(device());
     let host = std::sync::Arc::new(Recorder::new(transport.device(), 9));
-    let engine = crate::swarm::Engine::start(crate::swarm::EngineConfig::new(transport), host.clone()).unwrap();
+    let engine =
+        crate::swarm::Engine::start(crate::swarm::EngineConfig::new(transport), host.clone())
+            .unwrap();
     drop(engine);
     eventually("the threads let go of the host", || std::sync::Arc::strong_count(&host) == 1);
 }
@@ -180,13 +202,17 @@ fn a_dropped_engine_ends_by_itself() {
 #[test]
 fn time_passes_only_for_files_that_have_something_to_do() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
-    let shared: Vec<_> = (0..100).map(|number| seeder.share(&format!("idle {number}"), &noise(1000, number))).collect();
+    let shared: Vec<_> = (0..100)
+        .map(|number| seeder.share(&format!("idle {number}"), &noise(1000, number)))
+        .collect();
     assert_eq!(seeder.engine.inner.active().len(), 0);
     let data = noise(3 << 20, 200);
     let facts = seeder.share("wanted", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);
     leecher.assert_complete(&transfer, &data);
-    eventually("both rest", || [&seeder, &leecher].iter().all(|station| station.engine.inner.active().is_empty()));
+    eventually("both rest", || {
+        [&seeder, &leecher].iter().all(|station| station.engine.inner.active().is_empty())
+    });
     let again = leecher.fetch(&shared[7], &[&seeder]);
     leecher.assert_complete(&again, &noise(1000, 7));
 }

@@ -1,4 +1,5 @@
-//! How much a member may take: of links, of our attention, of time; and how soon it is over when it is.
+//! How much a member may take: of links, of our attention, of time; and how soon it is over when it
+//! is.
 
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
@@ -32,13 +33,22 @@ fn one_member_takes_no_more_than_half_of_the_links() {
     let enter = |i: usize, owner: u8, from: [u8; 4]| {
         let device = &devices[i % 2];
         let stream = dial_from(&seeder, device, Some(IpAddr::from(from)));
-        try_enter(stream, device, &files[i], &ticket(COMMON, user(owner), device.device(), PATIENCE))
+        try_enter(
+            stream,
+            device,
+            &files[i],
+            &ticket(COMMON, user(owner), device.device(), PATIENCE),
+        )
     };
-    let held: Vec<_> = (0..10).map(|i| enter(i, 5, [127, 0, 0, 2 + i as u8 % 2]).unwrap()).collect();
+    let held: Vec<_> =
+        (0..10).map(|i| enter(i, 5, [127, 0, 0, 2 + i as u8 % 2]).unwrap()).collect();
     assert!(enter(10, 5, [127, 0, 0, 4]).is_none(), "the user has half of them");
     let (other, shown) = (device(), ticket(COMMON, user(6), devices[0].device(), PATIENCE));
     let stream = dial_from(&seeder, &other, Some(IpAddr::from([127, 0, 0, 4])));
-    assert!(try_enter(stream, &other, &files[0], &shown).is_none(), "another's ticket does not help");
+    assert!(
+        try_enter(stream, &other, &files[0], &shown).is_none(),
+        "another's ticket does not help"
+    );
     let stream = dial_from(&seeder, &other, Some(IpAddr::from([127, 0, 0, 4])));
     let shown = ticket(COMMON, user(6), other.device(), PATIENCE);
     assert!(try_enter(stream, &other, &files[0], &shown).is_some(), "another user gets in");
@@ -85,7 +95,8 @@ fn who_asks_for_the_metainfo_for_ever_or_talks_without_end_is_cut_off() {
     let seeder = Station::start(1);
     let facts = seeder.share("described", b"described");
     let own = device();
-    let part = PeerMessage::Extended { id: 1, payload: MetadataMessage::Request { part: 0 }.encode() };
+    let part =
+        PeerMessage::Extended { id: 1, payload: MetadataMessage::Request { part: 0 }.encode() };
     let mut stream = enter(&seeder, &own, 5, &facts);
     for _ in 0..1_000 {
         let _ = say(&mut stream, &part);
@@ -95,8 +106,13 @@ fn who_asks_for_the_metainfo_for_ever_or_talks_without_end_is_cut_off() {
         answers += usize::from(matches!(message, PeerMessage::Extended { id: 9, .. }));
     }
     assert!(answers < 100, "{answers} parts were served");
-    let toggled = [PeerMessage::Interested.to_bytes(), PeerMessage::NotInterested.to_bytes()].concat();
-    for bytes in [toggled, PeerMessage::Have(0).to_bytes(), PeerMessage::Request { piece: 9, begin: 0, len: 1 }.to_bytes()] {
+    let toggled =
+        [PeerMessage::Interested.to_bytes(), PeerMessage::NotInterested.to_bytes()].concat();
+    for bytes in [
+        toggled,
+        PeerMessage::Have(0).to_bytes(),
+        PeerMessage::Request { piece: 9, begin: 0, len: 1 }.to_bytes(),
+    ] {
         flood(&mut enter(&seeder, &own, 5, &facts), &bytes);
     }
 }
@@ -104,7 +120,8 @@ fn who_asks_for_the_metainfo_for_ever_or_talks_without_end_is_cut_off() {
 #[test]
 fn silence_may_be_long_but_a_message_that_has_begun_must_go_on() {
     const TIMEOUT: Duration = Duration::from_millis(500);
-    let seeder = Station::start_with(1, Arc::new(SystemDisk), |config| config.message_timeout = TIMEOUT);
+    let seeder =
+        Station::start_with(1, Arc::new(SystemDisk), |config| config.message_timeout = TIMEOUT);
     let facts = seeder.share("slow", &noise(1 << 20, 1));
     let (quiet, slow) = (device(), device());
     let mut silent = enter(&seeder, &quiet, 5, &facts);
@@ -114,7 +131,10 @@ fn silence_may_be_long_but_a_message_that_has_begun_must_go_on() {
     dripping.get_mut().write_all(&bytes[..5]).unwrap();
     rest(&mut dripping);
     let took = started.elapsed();
-    assert!(took >= TIMEOUT && took < TIMEOUT + Duration::from_secs(5), "it was cut off after {took:?}");
+    assert!(
+        took >= TIMEOUT && took < TIMEOUT + Duration::from_secs(5),
+        "it was cut off after {took:?}"
+    );
     // The other said nothing for as long, and is served.
     say(&mut silent, &PeerMessage::Interested).unwrap();
     while read_message(&mut silent).unwrap() != PeerMessage::Unchoke {}
@@ -152,7 +172,11 @@ fn an_ended_link_is_over_within_a_second_and_what_is_under_way_is_thrown_away() 
             Err(e) => break Some(e.kind()),
         }
     };
-    assert_eq!(end, Some(io::ErrorKind::ConnectionReset), "what the system had not sent went on its way");
+    assert_eq!(
+        end,
+        Some(io::ErrorKind::ConnectionReset),
+        "what the system had not sent went on its way"
+    );
     assert_eq!(seeder.engine.uploads()[0].sent, sent, "and nothing more was sent");
     assert!(got < 64 << 20, "{got} bytes");
 }
@@ -168,7 +192,9 @@ fn an_ended_link_brings_nothing_more() {
     leecher.engine.remove_peer(facts.info_hash, seeder.device);
     let started = Instant::now();
     leecher.engine.end_links(|_| true);
-    eventually("the links are gone", || leecher.engine.link_count() == 0 && seeder.engine.link_count() == 0);
+    eventually("the links are gone", || {
+        leecher.engine.link_count() == 0 && seeder.engine.link_count() == 0
+    });
     let took = started.elapsed();
     println!("both ends were over after {took:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");

@@ -1,4 +1,5 @@
-//! Peers that are not ours, or not honest: each proves its device and its membership, and then speaks the peer wire by hand.
+//! Peers that are not ours, or not honest: each proves its device and its membership, and then
+//! speaks the peer wire by hand.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -13,7 +14,9 @@ use crate::net::{Incoming, Transport};
 use crate::swarm::storage::SystemDisk;
 use crate::types::{Bitfield, DeviceId, FileFacts};
 use crate::wire::metainfo::Metainfo;
-use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message};
+use crate::wire::peer::{
+    ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message,
+};
 
 /// A peer that answers every link with what `serve` does; it never speaks first.
 struct Peer {
@@ -24,14 +27,22 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(number: u8, facts: &FileFacts, serve: impl Fn(&mut Stream) -> Option<()> + Send + 'static) -> Self {
+    fn start(
+        number: u8,
+        facts: &FileFacts,
+        serve: impl Fn(&mut Stream) -> Option<()> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, links) = (listener.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
         let transport = Transport::Tls(device());
         let (device, info_hash, counts) = (transport.device(), facts.info_hash, links.clone());
         let thread = std::thread::spawn(move || {
             while let Ok((socket, _)) = listener.accept() {
-                let Ok((connection, _)) = transport.accept(Incoming::new(socket).unwrap(), PATIENCE) else { continue };
+                let Ok((connection, _)) =
+                    transport.accept(Incoming::new(socket).unwrap(), PATIENCE)
+                else {
+                    continue;
+                };
                 let mut stream = raw(connection);
                 let Some(shown) = hear_ticket(&mut stream) else { continue };
                 show(&mut stream, &ticket(shown.claims.group, user(number), device, PATIENCE));
@@ -39,7 +50,9 @@ impl Peer {
                     continue;
                 }
                 counts.fetch_add(1, Ordering::SeqCst);
-                let _ = stream.get_mut().write_all(&Handshake::new(info_hash, PeerId::of_device(device)).encode());
+                let _ = stream
+                    .get_mut()
+                    .write_all(&Handshake::new(info_hash, PeerId::of_device(device)).encode());
                 let _ = serve(&mut stream);
             }
         });
@@ -48,7 +61,12 @@ impl Peer {
 }
 
 /// Serves a whole file, each block changed by `alter`.
-fn seed(stream: &mut Stream, data: &[u8], piece_len: usize, alter: impl Fn(u32, &mut Vec<u8>)) -> Option<()> {
+fn seed(
+    stream: &mut Stream,
+    data: &[u8],
+    piece_len: usize,
+    alter: impl Fn(u32, &mut Vec<u8>),
+) -> Option<()> {
     loop {
         match read_message(stream).ok()? {
             PeerMessage::Interested => say(stream, &PeerMessage::Unchoke)?,
@@ -63,7 +81,12 @@ fn seed(stream: &mut Stream, data: &[u8], piece_len: usize, alter: impl Fn(u32, 
     }
 }
 
-fn fetch_from(leecher: &Station, facts: &FileFacts, metainfo: &Arc<Metainfo>, peers: &[&Peer]) -> crate::swarm::Transfer {
+fn fetch_from(
+    leecher: &Station,
+    facts: &FileFacts,
+    metainfo: &Arc<Metainfo>,
+    peers: &[&Peer],
+) -> crate::swarm::Transfer {
     let mut spec = leecher.spec(facts);
     spec.metainfo = Some(metainfo.clone());
     let transfer = leecher.engine.download(spec).unwrap();
@@ -92,7 +115,9 @@ fn who_sends_corrupt_pieces_is_banned_and_the_download_finishes() {
     eventually("the evil peer is banned", || transfer.why().banned == [evil.device]);
     assert!(transfer.why().corrupt >= 2);
     seeder.share("poisoned", &data);
-    leecher.engine.add_peers(facts.info_hash, [(evil.device, evil.address), (seeder.device, seeder.address)]);
+    leecher
+        .engine
+        .add_peers(facts.info_hash, [(evil.device, evil.address), (seeder.device, seeder.address)]);
     leecher.assert_complete(&transfer, &data);
 }
 
@@ -115,7 +140,9 @@ fn a_user_whose_devices_send_corrupt_pieces_is_banned_with_all_of_them() {
     eventually("all of them are banned", || transfer.why().banned.len() == evil.len());
     let (honest, have) = (of_user(false), transfer.why().have);
     leecher.engine.add_peers(facts.info_hash, [(honest.device, honest.address)]);
-    eventually("the next is not linked", || transfer.why().unreachable.iter().any(|peer| peer.device == honest.device));
+    eventually("the next is not linked", || {
+        transfer.why().unreachable.iter().any(|peer| peer.device == honest.device)
+    });
     assert_eq!(transfer.why().have, have);
     seeder.share("poisoned", &data);
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
@@ -176,7 +203,9 @@ fn impossible_messages_end_the_link_and_nothing_else() {
     offends("a block beyond the piece", |stream| {
         say(stream, &PeerMessage::Piece { piece: 0, begin: 512 << 10, data: vec![0; 16 << 10] })
     });
-    offends("extension garbage", |stream| say(stream, &PeerMessage::Extended { id: 0, payload: b"d1:".to_vec() }));
+    offends("extension garbage", |stream| {
+        say(stream, &PeerMessage::Extended { id: 0, payload: b"d1:".to_vec() })
+    });
 }
 
 #[test]
@@ -207,9 +236,12 @@ fn false_metainfo_is_not_believed() {
     let liar = Peer::start(66, &facts, move |stream| {
         introduce(stream, Some(size))?;
         loop {
-            let PeerMessage::Extended { payload, .. } = read_message(stream).ok()? else { continue };
+            let PeerMessage::Extended { payload, .. } = read_message(stream).ok()? else {
+                continue;
+            };
             if let Ok(MetadataMessage::Request { part }) = MetadataMessage::decode(&payload) {
-                let lie = MetadataMessage::Data { part, total: size, bytes: vec![b'x'; size as usize] };
+                let lie =
+                    MetadataMessage::Data { part, total: size, bytes: vec![b'x'; size as usize] };
                 say(stream, &PeerMessage::Extended { id: 1, payload: lie.encode() })?;
             }
         }
@@ -236,7 +268,10 @@ fn a_seeder_rejects_what_it_does_not_serve() {
         say(&mut stream, message).unwrap();
         loop {
             let answer = read_message(&mut stream).unwrap();
-            if matches!(answer, PeerMessage::Reject { .. } | PeerMessage::Piece { .. } | PeerMessage::Unchoke) {
+            if matches!(
+                answer,
+                PeerMessage::Reject { .. } | PeerMessage::Piece { .. } | PeerMessage::Unchoke
+            ) {
                 return answer;
             }
         }
@@ -244,10 +279,13 @@ fn a_seeder_rejects_what_it_does_not_serve() {
     assert_eq!(ask(&request(0, 0, 16 << 10)), reject(0, 0, 16 << 10), "choked");
     drop(first);
     assert_eq!(ask(&PeerMessage::Interested), PeerMessage::Unchoke);
-    for (piece, begin, len) in [(2, 0, 1), (0, 512 << 10, 1), (0, 1, 512 << 10), (0, 0, 0), (u32::MAX, u32::MAX, u32::MAX)] {
+    for (piece, begin, len) in
+        [(2, 0, 1), (0, 512 << 10, 1), (0, 1, 512 << 10), (0, 0, 0), (u32::MAX, u32::MAX, u32::MAX)]
+    {
         assert_eq!(ask(&request(piece, begin, len)), reject(piece, begin, len));
     }
-    let want = PeerMessage::Piece { piece: 1, begin: 7, data: data[(512 << 10) + 7..][..100].to_vec() };
+    let want =
+        PeerMessage::Piece { piece: 1, begin: 7, data: data[(512 << 10) + 7..][..100].to_vec() };
     assert_eq!(ask(&request(1, 7, 100)), want);
 }
 
@@ -285,7 +323,9 @@ fn who_sends_the_same_block_for_ever_is_cut_off() {
             }
         };
         let start = piece as usize * (512 << 10) + begin as usize;
-        let block = PeerMessage::Piece { piece, begin, data: bytes[start..start + len as usize].to_vec() }.to_bytes();
+        let block =
+            PeerMessage::Piece { piece, begin, data: bytes[start..start + len as usize].to_vec() }
+                .to_bytes();
         while stream.get_mut().write_all(&block).is_ok() {}
         closed.try_send(()).ok()
     });
@@ -302,7 +342,8 @@ fn leechers_that_linked_before_it_was_complete_are_suggested_pieces() {
     let data = noise(16 << 20, 9);
     let (facts, metainfo) = hashed(&maker, "spread", &data);
     let transfer = fetch_from(&middle, &facts, &metainfo, &[]);
-    transfer.wait_until(PATIENCE, |status| status.state == crate::swarm::TransferState::Downloading);
+    transfer
+        .wait_until(PATIENCE, |status| status.state == crate::swarm::TransferState::Downloading);
     let mut leechers: Vec<Stream> = [77, 78]
         .map(|number| {
             let mut stream = enter(&middle, &device(), number, &facts);

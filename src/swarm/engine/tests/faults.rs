@@ -47,12 +47,16 @@ fn a_full_disk_pauses_and_resume_goes_on() {
     let data = noise(12 << 20, 1);
     let facts = seeder.share("large", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);
-    let status = transfer.wait_until(PATIENCE, |status| matches!(status.state, TransferState::Paused(_)));
+    let status =
+        transfer.wait_until(PATIENCE, |status| matches!(status.state, TransferState::Paused(_)));
     let TransferState::Paused(Some(reason)) = &status.state else { panic!("{status:?}") };
     assert!(reason.contains("No space left"), "{reason}");
-    let told = || leecher.host.events.lock().iter().any(|event| matches!(event, EngineEvent::Paused { .. }));
+    let told = || {
+        leecher.host.events.lock().iter().any(|event| matches!(event, EngineEvent::Paused { .. }))
+    };
     eventually("the host hears of the pause", told);
-    // A piece whose write succeeded may still be on its way to being counted when another's failure pauses the download.
+    // A piece whose write succeeded may still be on its way to being counted when another's failure
+    // pauses the download.
     eventually("what the disk took counts", || transfer.status().bytes_done == 5 << 20);
     disk.left.store(1 << 30, Ordering::SeqCst);
     assert!(transfer.resume());
@@ -69,7 +73,9 @@ fn a_disk_that_cannot_sync_pauses() {
     let facts = seeder.share("unsafe", &data);
     let transfer = leecher.fetch(&facts, &[]);
     transfer.wait_until(PATIENCE, |status| status.state == TransferState::Metainfo);
-    let paused = |status: &crate::swarm::TransferStatus| matches!(status.state, TransferState::Paused(Some(_)));
+    let paused = |status: &crate::swarm::TransferStatus| {
+        matches!(status.state, TransferState::Paused(Some(_)))
+    };
     assert!(paused(&transfer.wait_until(PATIENCE, paused)));
     disk.sync_fails.store(false, Ordering::SeqCst);
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
@@ -102,7 +108,10 @@ fn without_a_seeder_it_waits_and_says_what_is_missing() {
     // A piece that is being checked is neither there nor missing.
     eventually("what nobody has is known", || {
         let why = transfer.why();
-        why.links == 0 && why.unoffered > 0 && why.unoffered == why.pieces - why.have && !why.seen.is_empty()
+        why.links == 0
+            && why.unoffered > 0
+            && why.unoffered == why.pieces - why.have
+            && !why.seen.is_empty()
     });
     let second = Station::start(4);
     second.share("waiting", &data);
@@ -136,7 +145,8 @@ fn a_restart_fetches_only_what_is_missing() {
         .filter(|piece| piece.get() % 2 == 0)
         .for_each(|piece| assert!(!vouched.has(piece) || vouched.remove(piece)));
     let mut spec = next.spec(&facts);
-    (spec.target, spec.verified, spec.metainfo) = (transfer.target(), Some(vouched), Some(metainfo));
+    (spec.target, spec.verified, spec.metainfo) =
+        (transfer.target(), Some(vouched), Some(metainfo));
     let again = next.engine.download(spec).unwrap();
     next.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
     let status = next.assert_complete(&again, &data);
@@ -161,19 +171,25 @@ fn what_is_there_is_never_overwritten() {
     let data = noise(1 << 20, 6);
     let facts = seeder.share("taken", &data);
     std::fs::write(leecher.path("taken"), b"mine").unwrap();
-    assert!(matches!(leecher.engine.download(leecher.spec(&facts)), Err(EngineError::TargetExists(_))));
+    assert!(matches!(
+        leecher.engine.download(leecher.spec(&facts)),
+        Err(EngineError::TargetExists(_))
+    ));
     std::fs::remove_file(leecher.path("taken")).unwrap();
     std::fs::write(leecher.part(&facts), b"somebody's").unwrap();
     let transfer = leecher.fetch(&facts, &[&seeder]);
     assert!(matches!(transfer.wait(PATIENCE).state, TransferState::Failed(_)));
     assert_eq!(std::fs::read(leecher.part(&facts)).unwrap(), b"somebody's");
     std::fs::remove_file(leecher.part(&facts)).unwrap();
-    // It appears while the download waits for its seeder: the data stays, and resume finishes it once the name is free.
+    // It appears while the download waits for its seeder: the data stays, and resume finishes it
+    // once the name is free.
     let transfer = leecher.fetch(&facts, &[]);
     eventually("the part is made", || leecher.part(&facts).exists());
     std::fs::write(leecher.path("taken"), b"mine").unwrap();
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
-    let TransferState::Failed(reason) = transfer.wait(PATIENCE).state else { panic!("it did not fail") };
+    let TransferState::Failed(reason) = transfer.wait(PATIENCE).state else {
+        panic!("it did not fail")
+    };
     assert!(reason.contains("appeared meanwhile"), "{reason}");
     assert_eq!(std::fs::read(leecher.path("taken")).unwrap(), b"mine");
     std::fs::remove_file(leecher.path("taken")).unwrap();
@@ -198,7 +214,10 @@ fn links_and_directories_in_place_of_the_part_are_refused() {
         let mut spec = leecher.spec(&facts);
         spec.verified = Some(Bitfield::empty(2));
         let transfer = leecher.engine.download(spec).unwrap();
-        assert!(matches!(transfer.wait(PATIENCE).state, TransferState::Failed(_)), "case {prepare}");
+        assert!(
+            matches!(transfer.wait(PATIENCE).state, TransferState::Failed(_)),
+            "case {prepare}"
+        );
         assert_eq!(std::fs::read(&victim).unwrap(), b"keep me");
         let _ = std::fs::remove_file(leecher.part(&facts));
         assert!(transfer.cancel());
@@ -231,12 +250,16 @@ fn no_room_is_said_at_once() {
     let mut facts = seeder.share("vast", b"small");
     facts.len = 1 << 46;
     facts.piece_len = 1 << 26;
-    assert!(matches!(leecher.engine.download(leecher.spec(&facts)), Err(EngineError::NoRoom { .. })));
+    assert!(matches!(
+        leecher.engine.download(leecher.spec(&facts)),
+        Err(EngineError::NoRoom { .. })
+    ));
 }
 
 #[test]
 fn a_hundred_and_thirty_thousand_pieces_are_kept_account_of() {
-    // 2 GiB in pieces of 16 KiB, all holes but the last piece; nothing but the bookkeeping is large.
+    // 2 GiB in pieces of 16 KiB, all holes but the last piece; nothing but the bookkeeping is
+    // large.
     use crate::types::{FileFacts, Geometry};
     use crate::wire::metainfo::Metainfo;
     use sha1::{Digest, Sha1};
@@ -248,15 +271,20 @@ fn a_hundred_and_thirty_thousand_pieces_are_kept_account_of() {
     let file = File::create(station.path("sparse")).unwrap();
     file.set_len(geometry.len()).unwrap();
     let stamp = crate::types::FileStamp::new(&file.metadata().unwrap());
-    let seed = crate::swarm::SeedSpec { metainfo: metainfo.clone(), path: station.path("sparse"), stamp };
+    let seed =
+        crate::swarm::SeedSpec { metainfo: metainfo.clone(), path: station.path("sparse"), stamp };
     station.engine.seed(seed).unwrap();
     let leecher = Station::start(2);
     let sha1 = Sha1Digest::from_bytes([0; 20]);
     let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    let facts = FileFacts { info_hash, name, len: geometry.len(), piece_len: 16 << 10, sha1, chain: None };
+    let facts =
+        FileFacts { info_hash, name, len: geometry.len(), piece_len: 16 << 10, sha1, chain: None };
     let transfer = leecher.fetch(&facts, &[&station]);
     transfer.wait_until(PATIENCE, |status| status.bytes_done > 20 << 20);
-    assert!(leecher.host.metainfo.lock().contains_key(&info_hash), "2.6 MB of metainfo came in parts");
+    assert!(
+        leecher.host.metainfo.lock().contains_key(&info_hash),
+        "2.6 MB of metainfo came in parts"
+    );
     assert!(transfer.cancel());
 }
 
@@ -270,11 +298,14 @@ fn pausing_cancelling_and_restarting_at_random_loses_nothing() {
     let data = noise(24 << 20, 10);
     let facts = stations[0].share("stormy", &data);
     let everybody: Vec<&Station> = stations.iter().collect();
-    let mut transfers: Vec<_> = stations[1..].iter().map(|station| station.fetch(&facts, &everybody)).collect();
+    let mut transfers: Vec<_> =
+        stations[1..].iter().map(|station| station.fetch(&facts, &everybody)).collect();
     for _ in 0..60 {
         let who = rng.random_range(0..3);
         match rng.random_range(0..8) {
-            0 if transfers[who].cancel() => transfers[who] = stations[who + 1].fetch(&facts, &everybody),
+            0 if transfers[who].cancel() => {
+                transfers[who] = stations[who + 1].fetch(&facts, &everybody)
+            }
             1..4 => _ = transfers[who].pause(),
             _ => _ = transfers[who].resume(),
         }
@@ -286,7 +317,8 @@ fn pausing_cancelling_and_restarting_at_random_loses_nothing() {
     }
 }
 
-/// A disk that loses what was written before its first sync, which fails; it notes the offsets written afterwards.
+/// A disk that loses what was written before its first sync, which fails; it notes the offsets
+/// written afterwards.
 #[derive(Default)]
 struct LossyDisk {
     synced: AtomicBool,
@@ -316,9 +348,14 @@ fn what_a_failed_sync_lost_is_written_again() {
     let data = noise(8 << 20, 21);
     let facts = seeder.share("lossy", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);
-    let status =
-        transfer.wait_until(PATIENCE, |status| matches!(status.state, TransferState::Paused(Some(_)) | TransferState::Failed(_)));
-    assert_eq!(leecher.host.journal.lock().get(&facts.info_hash).map_or(0, Bitfield::ones), 0, "{status:?}");
+    let status = transfer.wait_until(PATIENCE, |status| {
+        matches!(status.state, TransferState::Paused(Some(_)) | TransferState::Failed(_))
+    });
+    assert_eq!(
+        leecher.host.journal.lock().get(&facts.info_hash).map_or(0, Bitfield::ones),
+        0,
+        "{status:?}"
+    );
     assert!(transfer.resume());
     leecher.assert_complete(&transfer, &data);
     let again: Vec<u64> = disk.written.lock().iter().copied().collect();
@@ -342,7 +379,8 @@ fn a_piece_whose_check_panics_is_not_stuck() {
     let data = noise(4 << 20, 22);
     let facts = seeder.share("panicky", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);
-    let paused = transfer.wait_until(PATIENCE, |status| matches!(status.state, TransferState::Paused(Some(_))));
+    let paused = transfer
+        .wait_until(PATIENCE, |status| matches!(status.state, TransferState::Paused(Some(_))));
     assert!(matches!(paused.state, TransferState::Paused(Some(_))), "{paused:?}");
     assert!(transfer.resume());
     leecher.assert_complete(&transfer, &data);
@@ -373,9 +411,14 @@ fn a_sparse_file_stays_sparse_and_needs_no_more_room_than_it_takes() {
     let facts = facts(&hashed);
     let transfer = leecher.fetch(&facts, &[&seeder]);
     leecher.assert_complete(&transfer, &data);
-    assert!(bytes_on_disk(&transfer.target()) < 4 << 20, "{} bytes", bytes_on_disk(&transfer.target()));
+    assert!(
+        bytes_on_disk(&transfer.target()) < 4 << 20,
+        "{} bytes",
+        bytes_on_disk(&transfer.target())
+    );
     leecher.stop();
-    // Its holes count as there after a restart, if the journal says so; what had data and is a hole now does not.
+    // Its holes count as there after a restart, if the journal says so; what had data and is a hole
+    // now does not.
     let next = Station::start(3);
     let (mut spec, part) = (next.spec(&facts), next.part(&facts));
     std::fs::copy(transfer.target(), &part).unwrap();
@@ -398,25 +441,34 @@ fn a_piece_that_changed_on_the_disk_is_found_and_fetched_again() {
     std::fs::write(leecher.part(&facts), &spoiled).unwrap();
     let mut spec = leecher.spec(&facts);
     spec.verified = Some(Bitfield::full(8));
-    spec.metainfo = Some(crate::swarm::hash_file(&seeder.path("spoiled"), &mut |_| true).unwrap().seed.metainfo);
+    spec.metainfo = Some(
+        crate::swarm::hash_file(&seeder.path("spoiled"), &mut |_| true).unwrap().seed.metainfo,
+    );
     let transfer = leecher.engine.download(spec).unwrap();
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
-    let TransferState::Failed(reason) = transfer.wait(PATIENCE).state else { panic!("it did not fail") };
+    let TransferState::Failed(reason) = transfer.wait(PATIENCE).state else {
+        panic!("it did not fail")
+    };
     assert!(reason.starts_with("1 pieces"), "{reason}");
-    eventually("the journal knows", || leecher.host.journal.lock().get(&facts.info_hash).is_some_and(|have| have.ones() == 7));
+    eventually("the journal knows", || {
+        leecher.host.journal.lock().get(&facts.info_hash).is_some_and(|have| have.ones() == 7)
+    });
     assert!(transfer.resume());
     assert_eq!(leecher.assert_complete(&transfer, &data).received, 512 << 10);
 }
 
 #[test]
 fn much_that_was_verified_is_journalled_before_its_time() {
-    let (seeder, leecher) =
-        (Station::start(1), Station::start_with(2, Arc::new(SystemDisk), |config| config.journal_interval = PATIENCE));
+    let (seeder, leecher) = (
+        Station::start(1),
+        Station::start_with(2, Arc::new(SystemDisk), |config| config.journal_interval = PATIENCE),
+    );
     let data = noise(80 << 20, 24);
     let facts = seeder.share("much", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);
     leecher.assert_complete(&transfer, &data);
-    let journalled = || leecher.host.journal.lock().get(&facts.info_hash).is_some_and(|have| have.ones() >= 128);
+    let journalled =
+        || leecher.host.journal.lock().get(&facts.info_hash).is_some_and(|have| have.ones() >= 128);
     eventually("the journal was written", journalled);
 }
 
@@ -455,11 +507,23 @@ fn a_copy_that_changed_does_not_keep_others_from_giving() {
     let facts = seeder.share("copied", &data);
     std::fs::create_dir(leecher.path("elsewhere")).unwrap();
     std::fs::write(leecher.path("elsewhere/copied"), &data).unwrap();
-    leecher.engine.seed(crate::swarm::hash_file(&leecher.path("elsewhere/copied"), &mut |_| true).unwrap().seed).unwrap();
+    leecher
+        .engine
+        .seed(
+            crate::swarm::hash_file(&leecher.path("elsewhere/copied"), &mut |_| true).unwrap().seed,
+        )
+        .unwrap();
     std::fs::write(leecher.path("elsewhere/copied"), b"something else").unwrap();
     let transfer = leecher.fetch(&facts, &[&seeder]);
     leecher.assert_complete(&transfer, &data);
-    assert!(leecher.host.events.lock().iter().any(|event| matches!(event, EngineEvent::FileChanged { .. })));
+    assert!(
+        leecher
+            .host
+            .events
+            .lock()
+            .iter()
+            .any(|event| matches!(event, EngineEvent::FileChanged { .. }))
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! An engine with a listener, a network that signs tickets, and a host that remembers what it was told.
+//! An engine with a listener, a network that signs tickets, and a host that remembers what it was
+//! told.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -13,11 +14,13 @@ use tempfile::TempDir;
 use crate::net::{DeviceSecurity, Listener, Stop, Transport};
 use crate::swarm::storage::{Disk, SystemDisk};
 use crate::swarm::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, Transfer, TransferState, TransferStatus,
-    hash_file, part_path,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, Transfer,
+    TransferState, TransferStatus, hash_file, part_path,
 };
 use crate::trust::KeyPair;
-use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId};
+use crate::types::{
+    Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
+};
 use crate::wire::metainfo::Metainfo;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,7 +61,13 @@ pub(super) fn user(number: u8) -> UserId {
 /// Signs a ticket that is good for `lifetime`.
 pub(super) fn ticket(group: GroupId, user: UserId, device: DeviceId, lifetime: Duration) -> Ticket {
     let (issued_ms, life_ms) = (clock_ms(), lifetime.as_millis() as u64);
-    NETWORK.sign_ticket(TicketClaims { group, user, device, issued_ms, expires_ms: issued_ms + life_ms })
+    NETWORK.sign_ticket(TicketClaims {
+        group,
+        user,
+        device,
+        issued_ms,
+        expires_ms: issued_ms + life_ms,
+    })
 }
 
 /// What a host knows of groups.
@@ -93,7 +102,8 @@ impl Recorder {
     pub(super) fn new(device: DeviceId, number: u8) -> Self {
         let (groups, offered_in) = (BTreeSet::from([COMMON]), HashMap::new());
         let (only_takes, void, user) = (BTreeSet::new(), BTreeSet::new(), user(number));
-        let membership = Membership { device, user, groups, offered_in, only_takes, void, lifetime: LIFETIME };
+        let membership =
+            Membership { device, user, groups, offered_in, only_takes, void, lifetime: LIFETIME };
         Self {
             events: Mutex::default(),
             journal: Mutex::default(),
@@ -127,7 +137,14 @@ impl Host for Recorder {
         }
         let expires = Instant::now() + Duration::from_millis(left_ms);
         let (issued_ms, expires_ms) = (claims.issued_ms, claims.expires_ms);
-        Some(Proof { group: claims.group, user: claims.user, issued_ms, expires_ms, expires, key: NETWORK.network().into() })
+        Some(Proof {
+            group: claims.group,
+            user: claims.user,
+            issued_ms,
+            expires_ms,
+            expires,
+            key: NETWORK.network().into(),
+        })
     }
 
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, _: DeviceId) -> bool {
@@ -179,20 +196,37 @@ impl Station {
         Self::start_with(number, Arc::new(SystemDisk), |_| {})
     }
 
-    pub(super) fn start_with(number: u8, disk: Arc<dyn Disk>, adjust: impl FnOnce(&mut EngineConfig)) -> Self {
+    pub(super) fn start_with(
+        number: u8,
+        disk: Arc<dyn Disk>,
+        adjust: impl FnOnce(&mut EngineConfig),
+    ) -> Self {
         let _ = env_logger::builder().is_test(true).try_init();
         let transport = Transport::Tls(device());
         let device = transport.device();
-        let mut config = EngineConfig { journal_interval: Duration::from_millis(20), ..EngineConfig::new(transport) };
+        let mut config = EngineConfig {
+            journal_interval: Duration::from_millis(20),
+            ..EngineConfig::new(transport)
+        };
         adjust(&mut config);
         let host = Arc::new(Recorder::new(device, number));
         let engine = Engine::start_on(config, host.clone(), disk).unwrap();
         let listener = Arc::new(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap());
         let (stop, address) = (Stop::new(), listener.local_addr());
         let (accepts, listens, stops) = (engine.clone(), listener.clone(), stop.clone());
-        let accepting = std::thread::spawn(move || listens.run(&stops, |incoming| accepts.accept(incoming)));
+        let accepting =
+            std::thread::spawn(move || listens.run(&stops, |incoming| accepts.accept(incoming)));
         let directory = tempfile::tempdir().unwrap();
-        Self { engine, host, device, address, directory, listener, stop, accepting: Some(accepting) }
+        Self {
+            engine,
+            host,
+            device,
+            address,
+            directory,
+            listener,
+            stop,
+            accepting: Some(accepting),
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -209,12 +243,22 @@ impl Station {
 
     pub(super) fn spec(&self, facts: &FileFacts) -> DownloadSpec {
         let target = self.path(facts.name.as_str());
-        DownloadSpec { facts: facts.clone(), target, metainfo: None, part: None, verified: None, paused: false }
+        DownloadSpec {
+            facts: facts.clone(),
+            target,
+            metainfo: None,
+            part: None,
+            verified: None,
+            paused: false,
+        }
     }
 
     pub(super) fn fetch(&self, facts: &FileFacts, from: &[&Station]) -> Transfer {
         let transfer = self.engine.download(self.spec(facts)).unwrap();
-        self.engine.add_peers(facts.info_hash, from.iter().map(|station| (station.device, station.address)));
+        self.engine.add_peers(
+            facts.info_hash,
+            from.iter().map(|station| (station.device, station.address)),
+        );
         transfer
     }
 
@@ -227,7 +271,8 @@ impl Station {
         assert_eq!(status.state, TransferState::Complete, "{:?}", transfer.why());
         assert!(std::fs::read(transfer.target()).unwrap() == data, "the copy differs");
         assert_eq!(status.bytes_done, data.len() as u64);
-        let completed = || self.host.events.lock().iter().any(|e| matches!(e, EngineEvent::Completed { .. }));
+        let completed =
+            || self.host.events.lock().iter().any(|e| matches!(e, EngineEvent::Completed { .. }));
         eventually("the host hears of the completion", completed);
         status
     }
@@ -253,7 +298,14 @@ pub(super) fn facts(hashed: &Hashed) -> FileFacts {
     let (metainfo, sha1) = (&hashed.seed.metainfo, hashed.sha1);
     let geometry = metainfo.geometry();
     let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    FileFacts { info_hash, name, len: geometry.len(), piece_len: geometry.piece_len(), sha1, chain: None }
+    FileFacts {
+        info_hash,
+        name,
+        len: geometry.len(),
+        piece_len: geometry.piece_len(),
+        sha1,
+        chain: None,
+    }
 }
 
 /// Bytes that repeat nowhere, the same for the same seed.

@@ -1,4 +1,5 @@
-//! Limits between real engines. What is asserted is what must not be exceeded, however slow the machine is; never how fast it is.
+//! Limits between real engines. What is asserted is what must not be exceeded, however slow the
+//! machine is; never how fast it is.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ use crate::swarm::{EngineConfig, Limits, TransferState};
 use crate::types::Rate;
 
 const MB: u64 = 1_000_000;
-/// Bytes that may go before a limit is felt: what it saves up in a tenth of a second, and a portion.
+/// Bytes that may go before a limit is felt: what it saves up in a tenth of a second, and a
+/// portion.
 fn slack(rate: u64) -> u64 {
     rate / 10 + (512 << 10) + 1000
 }
@@ -18,7 +20,9 @@ fn rate(bytes: u64) -> Option<Rate> {
 }
 
 fn limited(number: u8, limits: Limits) -> Station {
-    Station::start_with(number, std::sync::Arc::new(SystemDisk), |config: &mut EngineConfig| config.limits = limits)
+    Station::start_with(number, std::sync::Arc::new(SystemDisk), |config: &mut EngineConfig| {
+        config.limits = limits
+    })
 }
 
 /// The least time in which so much may have gone at a rate.
@@ -56,7 +60,11 @@ fn what_is_fetched_keeps_to_the_limit_of_all_and_to_its_own() {
     leecher.assert_complete(&all, &data[1]);
     let (status, took) = (own.status(), begun.elapsed());
     assert!(took >= least(data[1].len() as u64 + status.received, 5 * MB), "{took:?}");
-    assert!(status.received <= slack(MB) + (took.as_secs_f64() * MB as f64) as u64, "{} bytes in {took:?}", status.received);
+    assert!(
+        status.received <= slack(MB) + (took.as_secs_f64() * MB as f64) as u64,
+        "{} bytes in {took:?}",
+        status.received
+    );
     // Freed from its own it still keeps to that of all.
     own.set_limit(rate(1000 * MB));
     leecher.assert_complete(&own, &data[0]);
@@ -75,12 +83,18 @@ fn a_limit_is_divided_evenly_among_downloads() {
     let leecher = limited(3, Limits { upload: None, download: rate(4 * MB) });
     let data = [64, 65].map(|seed| noise(4 << 20, seed));
     let facts = [seeders[0].share("one", &data[0]), seeders[1].share("other", &data[1])];
-    let transfers = [leecher.fetch(&facts[0], &[&seeders[0]]), leecher.fetch(&facts[1], &[&seeders[1]])];
+    let transfers =
+        [leecher.fetch(&facts[0], &[&seeders[0]]), leecher.fetch(&facts[1], &[&seeders[1]])];
     // Whichever is complete first, the other has about as much: they had the same all the while.
-    eventually("one is complete", || transfers.iter().any(|transfer| transfer.status().state == TransferState::Complete));
+    eventually("one is complete", || {
+        transfers.iter().any(|transfer| transfer.status().state == TransferState::Complete)
+    });
     let received = transfers.each_ref().map(|transfer| transfer.status().received);
     assert!(received.iter().all(|bytes| *bytes >= 2 << 20), "{received:?}");
-    transfers.iter().zip(&data).for_each(|(transfer, data)| drop(leecher.assert_complete(transfer, data)));
+    transfers
+        .iter()
+        .zip(&data)
+        .for_each(|(transfer, data)| drop(leecher.assert_complete(transfer, data)));
 }
 
 #[test]
@@ -107,8 +121,8 @@ fn a_limit_that_is_changed_or_lifted_counts_at_once() {
     }
 }
 
-/// Haves, keep-alives and whatever else a link has to say do not wait for blocks that may not go yet; and a seeder that waits for its limit stops when
-/// it is told to.
+/// Haves, keep-alives and whatever else a link has to say do not wait for blocks that may not go
+/// yet; and a seeder that waits for its limit stops when it is told to.
 #[test]
 fn an_engine_at_its_limit_can_be_paused_shelved_and_stopped() {
     let mut seeder = limited(1, Limits { upload: rate(50_000), download: None });
@@ -116,9 +130,13 @@ fn an_engine_at_its_limit_can_be_paused_shelved_and_stopped() {
     let data = noise(4 << 20, 66);
     let facts = seeder.share("slow", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);
-    eventually("it is served", || seeder.engine.uploads()[0].sent > 0 || transfer.status().unchoked > 0);
+    eventually("it is served", || {
+        seeder.engine.uploads()[0].sent > 0 || transfer.status().unchoked > 0
+    });
     assert!(transfer.pause());
-    eventually("its links are closed", || leecher.engine.link_count() == 0 && seeder.engine.link_count() == 0);
+    eventually("its links are closed", || {
+        leecher.engine.link_count() == 0 && seeder.engine.link_count() == 0
+    });
     let received = transfer.status().received;
     assert!(transfer.resume() && transfer.shelve() && !transfer.shelve());
     assert_eq!(transfer.status().state, TransferState::Paused(None));
@@ -136,10 +154,12 @@ fn an_engine_at_its_limit_can_be_paused_shelved_and_stopped() {
     seeder.stop();
 }
 
-/// A download that was put away while it waited goes on from what it had, and fetches nothing of that again.
+/// A download that was put away while it waited goes on from what it had, and fetches nothing of
+/// that again.
 #[test]
 fn what_is_shelved_keeps_what_it_has() {
-    let (seeder, leecher) = (Station::start(1), limited(2, Limits { upload: None, download: rate(2 * MB) }));
+    let (seeder, leecher) =
+        (Station::start(1), limited(2, Limits { upload: None, download: rate(2 * MB) }));
     let data = noise(4 << 20, 68);
     let facts = seeder.share("shelved", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);

@@ -19,7 +19,8 @@ use crate::wire::peer::{MetadataMessage, PeerMessage, read_message};
 
 const PIECE: usize = 512 << 10;
 
-/// Has a station know of a file that should have a download's content; returns what the directory would say of it.
+/// Has a station know of a file that should have a download's content; returns what the directory
+/// would say of it.
 fn put_copy(station: &Station, name: &str, data: &[u8]) -> FileFacts {
     let path = station.path(name);
     std::fs::write(&path, data).unwrap();
@@ -42,15 +43,24 @@ fn what_is_here_under_another_name_is_copied_without_any_peer() {
     let station = Station::start(1);
     // One with a thread for the whole, one without, an odd length, and holes.
     let holes = [noise(PIECE, 1), vec![0; 9 * PIECE], noise(77, 2)].concat();
-    for (i, data) in [noise((8 << 20) + 5, 3), noise(3, 4), noise(3 * PIECE, 5), holes].into_iter().enumerate() {
+    for (i, data) in
+        [noise((8 << 20) + 5, 3), noise(3, 4), noise(3 * PIECE, 5), holes].into_iter().enumerate()
+    {
         put_copy(&station, &format!("first {i}"), &data);
         let facts = renamed(&station, &data, &format!("second {i}"));
         station.host.events.lock().clear();
         let transfer = station.fetch(&facts, &[]);
         let status = station.assert_complete(&transfer, &data);
         assert_eq!((status.received, status.peers), (0, 0));
-        assert!(station.host.metainfo.lock().contains_key(&facts.info_hash), "the metainfo is kept for the next start");
-        assert_eq!(std::fs::read(station.path(&format!("first {i}"))).unwrap(), data, "what was copied is as it was");
+        assert!(
+            station.host.metainfo.lock().contains_key(&facts.info_hash),
+            "the metainfo is kept for the next start"
+        );
+        assert_eq!(
+            std::fs::read(station.path(&format!("first {i}"))).unwrap(),
+            data,
+            "what was copied is as it was"
+        );
     }
 }
 
@@ -59,7 +69,8 @@ fn only_good_pieces_of_a_copy_count_and_the_rest_is_fetched() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(16 * PIECE, 6);
     let facts = seeder.share("spoilt", &data);
-    // It was noted as it is now, and yet is not what it should be: like a file that changes while it is copied.
+    // It was noted as it is now, and yet is not what it should be: like a file that changes while
+    // it is copied.
     let mut spoilt = data.clone();
     (spoilt[3 * PIECE], spoilt[9 * PIECE + 1]) = (!data[3 * PIECE], !data[9 * PIECE + 1]);
     let copy = leecher.path("copy");
@@ -67,7 +78,8 @@ fn only_good_pieces_of_a_copy_count_and_the_rest_is_fetched() {
     let stamp = stamp_of(&copy).unwrap();
     leecher.host.copies.lock().push(LocalCopy { path: copy.clone(), stamp });
     let metainfo = Some(hash_file(&seeder.path("spoilt"), &mut |_| true).unwrap().seed.metainfo);
-    let transfer = leecher.engine.download(DownloadSpec { metainfo, ..leecher.spec(&facts) }).unwrap();
+    let transfer =
+        leecher.engine.download(DownloadSpec { metainfo, ..leecher.spec(&facts) }).unwrap();
     transfer.wait_until(PATIENCE, |status| status.state == TransferState::Downloading);
     assert_eq!(transfer.status().bytes_done, 14 * PIECE as u64);
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
@@ -85,7 +97,12 @@ fn a_file_that_is_not_what_was_noted_is_passed_over() {
         put_copy(&leecher, name, &data);
     }
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
-    File::options().write(true).open(leecher.path("rewritten")).unwrap().set_modified(later).unwrap();
+    File::options()
+        .write(true)
+        .open(leecher.path("rewritten"))
+        .unwrap()
+        .set_modified(later)
+        .unwrap();
     std::fs::remove_file(leecher.path("gone")).unwrap();
     std::fs::rename(leecher.path("a link"), leecher.path("there")).unwrap();
     std::os::unix::fs::symlink("there", leecher.path("a link")).unwrap();
@@ -137,7 +154,9 @@ fn a_copy_is_paused_resumed_and_cancelled_like_any_download() {
         assert_eq!(transfer.status().state, TransferState::Checking);
         assert!(transfer.pause());
         disk.set(false);
-        eventually("the piece is written", || transfer.why().state == TransferState::Paused(None) && written(&station, &facts));
+        eventually("the piece is written", || {
+            transfer.why().state == TransferState::Paused(None) && written(&station, &facts)
+        });
         assert!(disk.state.lock().1 <= waited + 1, "a paused download is copied on");
         if cancelled {
             assert!(transfer.cancel());
@@ -154,7 +173,8 @@ fn a_copy_is_paused_resumed_and_cancelled_like_any_download() {
 
 /// Whether the first piece of a download is in its `.part`.
 fn written(station: &Station, facts: &FileFacts) -> bool {
-    std::fs::read(station.part(facts)).is_ok_and(|bytes| bytes[..PIECE].iter().any(|byte| *byte != 0))
+    std::fs::read(station.part(facts))
+        .is_ok_and(|bytes| bytes[..PIECE].iter().any(|byte| *byte != 0))
 }
 
 #[test]
@@ -190,9 +210,14 @@ impl Btrfs {
     fn make() -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|e| e.to_string())?;
         let (image, place) = (directory.path().join("image"), directory.path().join("mounted"));
-        std::fs::create_dir(&place).and_then(|()| File::create(&image)?.set_len(256 << 20)).map_err(|e| e.to_string())?;
+        std::fs::create_dir(&place)
+            .and_then(|()| File::create(&image)?.set_len(256 << 20))
+            .map_err(|e| e.to_string())?;
         let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
-            let output = Command::new(program).args(arguments).output().map_err(|e| format!("{program}: {e}"))?;
+            let output = Command::new(program)
+                .args(arguments)
+                .output()
+                .map_err(|e| format!("{program}: {e}"))?;
             let said = || format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
             if output.status.success() { Ok(()) } else { Err(said()) }
         };
@@ -205,7 +230,10 @@ impl Btrfs {
 impl Drop for Btrfs {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(self.0.path().join("mounted")).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(), "the file system stays mounted");
+        assert!(
+            unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(),
+            "the file system stays mounted"
+        );
     }
 }
 
@@ -230,13 +258,21 @@ fn a_reflink_shares_the_blocks_and_is_checked_all_the_same() {
     let transfer = station.engine.download(spec).unwrap();
     station.assert_complete(&transfer, &data);
     rustix::fs::syncfs(File::open(&place).unwrap()).unwrap();
-    assert!(before - free().min(before) < 16 << 20, "the copy took {} bytes of its own", before - free());
+    assert!(
+        before - free().min(before) < 16 << 20,
+        "the copy took {} bytes of its own",
+        before - free()
+    );
     // Of a bad one the good pieces count, and a later write to the copy leaves the first as it was.
     let mut spoilt = data.clone();
     spoilt[5 * PIECE] = !data[5 * PIECE];
     std::fs::write(&path, &spoilt).unwrap();
     station.host.copies.lock().clear();
-    station.host.copies.lock().push(LocalCopy { path: path.clone(), stamp: stamp_of(&path).unwrap() });
+    station
+        .host
+        .copies
+        .lock()
+        .push(LocalCopy { path: path.clone(), stamp: stamp_of(&path).unwrap() });
     let seeder = Station::start(2);
     let third = seeder.share("third", &data);
     let metainfo = Some(hash_file(&seeder.path("third"), &mut |_| true).unwrap().seed.metainfo);
@@ -275,7 +311,8 @@ fn whoever_asks_on_a_link_on_which_we_only_take_is_refused() {
     let own = device();
     let mut stream = enter(&taker, &own, 5, &facts);
     let part = MetadataMessage::Request { part: 0 }.encode();
-    for asked in [PeerMessage::Interested, PeerMessage::Extended { id: METADATA_ID, payload: part }] {
+    for asked in [PeerMessage::Interested, PeerMessage::Extended { id: METADATA_ID, payload: part }]
+    {
         say(&mut stream, &asked).unwrap();
     }
     say(&mut stream, &PeerMessage::Request { piece: 0, begin: 0, len: 16 << 10 }).unwrap();
@@ -284,7 +321,10 @@ fn whoever_asks_on_a_link_on_which_we_only_take_is_refused() {
         match read_message(&mut stream).unwrap() {
             PeerMessage::Reject { piece: 0, .. } => block = true,
             PeerMessage::Extended { id: 9, payload } => {
-                assert!(matches!(MetadataMessage::decode(&payload), Ok(MetadataMessage::Reject { part: 0 })));
+                assert!(matches!(
+                    MetadataMessage::decode(&payload),
+                    Ok(MetadataMessage::Reject { part: 0 })
+                ));
                 part = true;
             }
             PeerMessage::Extended { .. } | PeerMessage::HaveNone | PeerMessage::KeepAlive => {}

@@ -47,7 +47,11 @@ pub(super) fn dial(station: &Station, device: &DeviceSecurity) -> Stream {
 }
 
 /// The same from another address of this machine.
-pub(super) fn dial_from(station: &Station, device: &DeviceSecurity, from: Option<IpAddr>) -> Stream {
+pub(super) fn dial_from(
+    station: &Station,
+    device: &DeviceSecurity,
+    from: Option<IpAddr>,
+) -> Stream {
     let transport = Transport::Tls(device.clone());
     raw(transport.dial(station.address, from, HANDSHAKE_TIMEOUT, station.device).unwrap())
 }
@@ -69,17 +73,32 @@ pub(super) fn greet(stream: &mut Stream, info_hash: InfoHash, device: &DeviceSec
 }
 
 /// Links to a station that offers the file, as a user of the common group.
-pub(super) fn enter(station: &Station, device: &DeviceSecurity, number: u8, facts: &FileFacts) -> Stream {
+pub(super) fn enter(
+    station: &Station,
+    device: &DeviceSecurity,
+    number: u8,
+    facts: &FileFacts,
+) -> Stream {
     enter_with(station, device, facts, &ticket(COMMON, user(number), device.device(), PATIENCE))
 }
 
 /// The same with another ticket that is good.
-pub(super) fn enter_with(station: &Station, device: &DeviceSecurity, facts: &FileFacts, ticket: &Ticket) -> Stream {
+pub(super) fn enter_with(
+    station: &Station,
+    device: &DeviceSecurity,
+    facts: &FileFacts,
+    ticket: &Ticket,
+) -> Stream {
     try_enter(dial(station, device), device, facts, ticket).unwrap()
 }
 
 /// The same on a connection that is there; `None` if it is closed.
-pub(super) fn try_enter(mut stream: Stream, device: &DeviceSecurity, facts: &FileFacts, ticket: &Ticket) -> Option<Stream> {
+pub(super) fn try_enter(
+    mut stream: Stream,
+    device: &DeviceSecurity,
+    facts: &FileFacts,
+    ticket: &Ticket,
+) -> Option<Stream> {
     show(&mut stream, ticket);
     assert_eq!(hear_ticket(&mut stream)?.claims.group, ticket.claims.group);
     greet(&mut stream, facts.info_hash, device);
@@ -95,7 +114,12 @@ pub(super) fn say(stream: &mut Stream, message: &PeerMessage) -> Option<()> {
 /// Says what one of our own clients would.
 pub(super) fn introduce(stream: &mut Stream, metadata_size: Option<u64>) -> Option<()> {
     let block_len_max = Some(512 << 10);
-    let told = ExtendedHandshake { metadata_id: Some(9), metadata_size, block_len_max, ..ExtendedHandshake::default() };
+    let told = ExtendedHandshake {
+        metadata_id: Some(9),
+        metadata_size,
+        block_len_max,
+        ..ExtendedHandshake::default()
+    };
     say_extensions(stream, &told)
 }
 

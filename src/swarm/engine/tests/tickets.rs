@@ -1,4 +1,5 @@
-//! Who gets in, and for how long: every ticket but the right one is worth nothing, and its end is the link's.
+//! Who gets in, and for how long: every ticket but the right one is worth nothing, and its end is
+//! the link's.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -45,9 +46,12 @@ fn not_a_byte_is_said_to_whoever_has_no_ticket_that_is_good() {
     }
     let garbage = [&100u32.to_be_bytes()[..], &[0xa5; 100]].concat();
     let short = [&3u32.to_be_bytes()[..], &good.to_bytes()[..3]].concat();
-    for (what, bytes) in
-        [("no ticket", &hello[..]), ("garbage", &garbage), ("a long one", &[0xff; 4096]), ("a short one", &short)]
-    {
+    for (what, bytes) in [
+        ("no ticket", &hello[..]),
+        ("garbage", &garbage),
+        ("a long one", &[0xff; 4096]),
+        ("a short one", &short),
+    ] {
         assert!(answer(&seeder, &own, bytes).is_empty(), "{what}");
     }
     eventually("the links are gone", || seeder.engine.link_count() == 0);
@@ -81,7 +85,11 @@ fn a_file_of_another_group_is_as_unknown_as_one_that_is_not_here() {
     let ask = |group, info_hash| {
         let mut stream = dial(&seeder, &own);
         show(&mut stream, &ticket(group, user(5), own.device(), PATIENCE));
-        assert_eq!(hear_ticket(&mut stream).unwrap().claims.group, group, "it shows its ticket of the same group");
+        assert_eq!(
+            hear_ticket(&mut stream).unwrap().claims.group,
+            group,
+            "it shows its ticket of the same group"
+        );
         greet(&mut stream, info_hash, &own);
         introduce(&mut stream, None);
         rest_until_handshake(&mut stream)
@@ -114,7 +122,9 @@ fn a_ticket_that_is_voided_while_the_link_is_made_ends_it_unanswered() {
     greet(&mut stream, facts.info_hash, &own);
     introduce(&mut stream, None);
     assert!(rest(&mut stream).is_empty());
-    eventually("the link is gone", || seeder.engine.link_count() == 0 && seeder.engine.uploads()[0].peers == 0);
+    eventually("the link is gone", || {
+        seeder.engine.link_count() == 0 && seeder.engine.uploads()[0].peers == 0
+    });
 }
 
 #[test]
@@ -123,7 +133,10 @@ fn a_dialler_believes_no_false_ticket_either() {
     let facts = seeder.share("believed", b"believed");
     let good = seeder.host.membership.lock().clone();
     for (what, change) in [
-        ("expired", &(|m: &mut Membership| m.lifetime = Duration::ZERO) as &dyn Fn(&mut Membership)),
+        (
+            "expired",
+            &(|m: &mut Membership| m.lifetime = Duration::ZERO) as &dyn Fn(&mut Membership),
+        ),
         ("another device's", &|m: &mut Membership| m.device = device().device()),
         ("no ticket", &|m: &mut Membership| m.groups.clear()),
     ] {
@@ -143,7 +156,9 @@ fn lives(stream: &mut Stream) -> Duration {
     loop {
         match read_message(stream) {
             Ok(_) => {}
-            Err(PeerError::Io(e)) if e.kind() == std::io::ErrorKind::TimedOut => panic!("it lives for ever"),
+            Err(PeerError::Io(e)) if e.kind() == std::io::ErrorKind::TimedOut => {
+                panic!("it lives for ever")
+            }
             Err(_) => return started.elapsed(),
         }
     }
@@ -159,8 +174,10 @@ fn a_link_ends_with_its_ticket_unless_a_newer_one_was_shown() {
     let seeder = Station::start(1);
     let facts = seeder.share("expiring", &noise(1 << 20, 1));
     let (ends, goes_on) = (device(), device());
-    let mut ending = enter_with(&seeder, &ends, &facts, &ticket(COMMON, user(5), ends.device(), SHORT));
-    let mut living = enter_with(&seeder, &goes_on, &facts, &ticket(COMMON, user(6), goes_on.device(), SHORT));
+    let mut ending =
+        enter_with(&seeder, &ends, &facts, &ticket(COMMON, user(5), ends.device(), SHORT));
+    let mut living =
+        enter_with(&seeder, &goes_on, &facts, &ticket(COMMON, user(6), goes_on.device(), SHORT));
     newer(&mut living, &ticket(COMMON, user(6), goes_on.device(), PATIENCE));
     let lived = lives(&mut ending);
     assert!(lived < SHORT + Duration::from_secs(1), "it lived for {lived:?}");
@@ -258,7 +275,9 @@ fn a_handshake_that_is_not_over_in_time_is_cut_off() {
     let mut half = dial(&seeder, &own);
     show(&mut half, &ticket(COMMON, user(5), own.device(), PATIENCE));
     hear_ticket(&mut half).unwrap();
-    half.get_mut().write_all(&Handshake::new(facts.info_hash, PeerId::of_device(own.device())).encode()[..30]).unwrap();
+    half.get_mut()
+        .write_all(&Handshake::new(facts.info_hash, PeerId::of_device(own.device())).encode()[..30])
+        .unwrap();
     let mut dripping = dial(&seeder, &own);
     let dripper = dripping.get_ref().connection.clone();
     let shown = frame::to_frame(&ticket(COMMON, user(5), own.device(), PATIENCE));
