@@ -130,7 +130,7 @@ const CACHE_KIB: i64 = 64 << 10;
 /// Rows, and entries, kept as they were read or written.
 const LATELY_MAX: usize = 4096;
 /// Rows and entries that may wait: what moves at once holds up everything else.
-const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 8_192 };
+const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 16_384 };
 /// Bytes that may wait.
 const JOURNAL_LEN_MAX: usize = 8 << 20;
 
