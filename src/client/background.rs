@@ -122,9 +122,7 @@ pub(crate) fn take_news(inner: &Weak<Inner>, news: &Receiver<News>, stop: &Stop)
         inner.end_links_for(&batch);
         for item in batch {
             match item {
-                News::Joined { tracker } => {
-                    drop(back.insert(tracker, Instant::now() + EXPIRE_AFTER))
-                }
+                News::Joined { tracker } => _ = back.insert(tracker, Instant::now() + EXPIRE_AFTER),
                 News::Lost { tracker } => drop(back.remove(&tracker)),
                 _ => {}
             }
@@ -224,7 +222,7 @@ impl Inner {
             match *item {
                 News::Void { group, user, until_ms } => voids.push((group, user, until_ms)),
                 News::Withdrawn { group, info_hash, device } => {
-                    drop(withdrawn.insert((info_hash, device, group)))
+                    _ = withdrawn.insert((info_hash, device, group))
                 }
                 _ => {}
             }
