@@ -519,9 +519,9 @@ fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 /// A password goes to one tracker at a time, and to one that hangs for a moment only.
 #[test]
-fn one_hung_tracker_holds_up_neither_a_new_account_nor_a_login() {
+fn one_hung_tracker_holds_up_neither_a_new_account_nor_a_login_nor_a_new_password() {
     for hung in 0..2 {
-        let world = World::new(2);
+        let mut world = World::new(2);
         let mut nik = world.client("nik");
         nik.ok("trackers", &[]);
         world.trackers[hung].freeze();
@@ -533,5 +533,18 @@ fn one_hung_tracker_holds_up_neither_a_new_account_nor_a_login() {
             nik.ok("logout", &[]);
         }
         world.trackers[hung].thaw();
+        nik.ok("login nik pw-nik", &[]);
+        world.trackers[hung].freeze();
+        let began = Instant::now();
+        nik.ok("change_password pw-nik new-password", &[]);
+        assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+        world.trackers[hung].thaw();
+        world.wait_synced();
+        nik.ok("create_group lab", &[]);
+        for tracker in 1..=2 {
+            let mut other = RawClient::connect(world.tracker(tracker), &device(), 1).unwrap();
+            other.login_with("nik", "pw-nik").unwrap_err();
+            other.login_with("nik", "new-password").unwrap();
+        }
     }
 }

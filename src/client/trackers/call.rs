@@ -172,12 +172,6 @@ fn carries_password(request: &Request) -> bool {
     )
 }
 
-/// Tells whether a request with a password may be asked of a second tracker while a first one may
-/// still carry it out: an account is made once under its request's id, and a login changes nothing.
-fn takes_turns(request: &Request) -> bool {
-    matches!(request, Request::CreateUser { .. } | Request::Login { .. })
-}
-
 /// What the last look at the set brought.
 enum Asked {
     /// One more tracker was asked.
@@ -303,8 +297,10 @@ impl<'a> Call<'a> {
                 match self.ask_next()? {
                     Asked::Sent => {
                         hedge = Instant::now() + HEDGE_AFTER;
+                        // A second tracker may be asked while the first one may still carry it out: two
+                        // writes under one request's id and time are one, and a login writes nothing.
                         self.turn = Some(Instant::now() + PASSWORD_TURN)
-                            .filter(|_| takes_turns(&self.request));
+                            .filter(|_| carries_password(&self.request));
                     }
                     Asked::Nobody if self.waiting.is_empty() => {
                         self.wait_for_change()?;

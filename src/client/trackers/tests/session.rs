@@ -359,14 +359,20 @@ fn what_does_not_prove_to_be_a_tracker_is_said_so() {
 }
 
 #[test]
-fn a_tracker_that_hangs_holds_a_new_account_and_a_login_up_for_a_moment() {
-    let is_asked =
-        |request: &Request| matches!(request, Request::Login { .. } | Request::CreateUser { .. });
+fn a_tracker_that_hangs_holds_passwords_up_for_a_moment() {
+    let is_asked = |request: &Request| {
+        matches!(
+            request,
+            Request::Login { .. } | Request::CreateUser { .. } | Request::ChangePassword { .. }
+        )
+    };
     // It still answers pings, as one whose disk hangs does.
     let hung =
         Fake::start(move |request| if is_asked(request) { Act::Silence } else { usual(request) });
     let well = Fake::start(|request| match request {
-        Request::CreateUser { request, .. } => Act::Answer(Box::new(done(request.at))),
+        Request::CreateUser { request, .. } | Request::ChangePassword { request, .. } => {
+            Act::Answer(Box::new(done(request.at)))
+        }
         other => usual(other),
     });
     let (set, _news) = set_of(&[&hung, &well]);
@@ -377,8 +383,11 @@ fn a_tracker_that_hangs_holds_a_new_account_and_a_login_up_for_a_moment() {
     let began = Instant::now();
     assert!(matches!(set.call(&request, Need::Tracker), Ok(Reply::Done(_))));
     log_in(&set);
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    assert!(well.count(is_asked) == asked[1] + 2 && hung.count(is_asked) <= asked[0] + 2);
+    let [old, new] = ["pw", "new"].map(|text| Password::new(text.into()).unwrap());
+    let request = Request::ChangePassword { request: set.request_stamp(), old, new };
+    assert!(matches!(set.call(&request, Need::Session), Ok(Reply::Done(_))));
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(well.count(is_asked) == asked[1] + 3 && hung.count(is_asked) <= asked[0] + 3);
     wait_for("its connection was ended before another saw the password", || {
         hung.count(is_asked) == 0 || hung.welcomed() > hung.count(is_asked)
     });
