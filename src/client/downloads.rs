@@ -155,16 +155,18 @@ impl Client {
         })
     }
 
-    /// Downloads that ended in this session and were not returned by this method before.
-    pub(crate) fn take_ended(&self) -> Vec<DownloadStatus> {
+    /// Downloads that ended in this session and were not returned by this method before, and
+    /// whether others run or wait at that moment.
+    pub(crate) fn take_ended(&self) -> (Vec<DownloadStatus>, bool) {
         let mut library = self.inner.library.lock();
         let ended = library.downloads.iter_mut().filter(|d| d.unreported && d.has_ended());
-        ended
+        let ended = ended
             .map(|download| {
                 download.unreported = false;
                 download.status()
             })
-            .collect()
+            .collect();
+        (ended, library.has_unfinished())
     }
 }
 

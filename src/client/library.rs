@@ -192,6 +192,15 @@ impl Download {
         }
     }
 
+    /// Tells whether it runs or waits.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        match self.row.progress {
+            Progress::Running => true,
+            Progress::Complete => !self.settled,
+            Progress::Paused(_) | Progress::Failed(_) => false,
+        }
+    }
+
     /// Tells whether it is to run, and need not wait for that.
     pub(crate) fn is_let_run(&self) -> bool {
         self.row.progress == Progress::Running && !self.queued
@@ -256,11 +265,12 @@ impl Library {
 
     /// Where those stand that run or wait.
     pub(crate) fn unfinished(&self) -> Vec<DownloadStatus> {
-        self.statuses_of(|download| match download.row.progress {
-            Progress::Running => true,
-            Progress::Complete => !download.settled,
-            Progress::Paused(_) | Progress::Failed(_) => false,
-        })
+        self.statuses_of(Download::is_unfinished)
+    }
+
+    /// Tells whether any runs or waits.
+    pub(crate) fn has_unfinished(&self) -> bool {
+        self.downloads.iter().rev().any(Download::is_unfinished)
     }
 
     fn statuses_of(&self, which: impl Fn(&Download) -> bool) -> Vec<DownloadStatus> {

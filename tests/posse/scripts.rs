@@ -1,9 +1,13 @@
 //! Clients driven by pipes, script files and `-c`: whole jobs without a person, and the exit
 //! statuses that tell how they went.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
-use crate::harness::{Behaviour, Content, EvilPeer, Finished, PATIENCE, World, matches, sha1_of};
+use crate::harness::{
+    Behaviour, Content, EvilPeer, Finished, PATIENCE, Process, World, matches, sha1_of,
+};
 
 /// Exit status 0 and exactly these lines on stdout, after the one about listening.
 #[track_caller]
@@ -332,4 +336,61 @@ fn a_download_that_paused_itself_long_ago_fails_no_script() {
     drop(store);
     let done = world.script("bob", &[], &["login bob pw-bob", "wait", "show_downloads"]);
     went_well(&done, &["logged in as bob", "[P] [lab] big.bin\t0%\tpaused: the disk is full"]);
+}
+
+/// A world in which an honest member, who sends nothing yet, offers `big.bin` in `lab` to bob.
+fn silent_seeder(seed: u64) -> (World, Content, EvilPeer) {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("big.bin", 3 << 20, seed);
+    let seeder = EvilPeer::start(world.tracker(1), "nik", "lab", &content, Behaviour::Honest);
+    seeder.allow_bytes(0);
+    (world, content, seeder)
+}
+
+/// When the process said a line with all of these parts on stdout.
+#[track_caller]
+fn said(process: &Process, parts: &[&str]) -> Instant {
+    let fits = |line: &str| parts.iter().all(|part| line.contains(part));
+    process.wait_out(&format!("{parts:?}"), |line| fits(line).then(Instant::now))
+}
+
+#[test]
+fn wait_and_the_end_of_a_script_follow_the_last_end_at_once() {
+    const LATE: Duration = Duration::from_millis(100);
+    let (mut waits, mut ends) = (Vec::new(), Vec::new());
+    // Several times, since the machine may be busy.
+    for round in 0..3 {
+        let (world, _, seeder) = silent_seeder(16);
+        let mut bob = world.spawn("bob", &["--json"]);
+        let wait = if round == 0 { "" } else { "wait" };
+        bob.send(&format!("login bob pw-bob\ndownload_file lab big.bin\n{wait}"));
+        bob.close_stdin();
+        said(&bob, &["\"download_file\"", "\"ok\":true"]);
+        seeder.wait_requests(1);
+        // What was waited must not count as time that a look took.
+        std::thread::sleep(Duration::from_millis(300));
+        seeder.lift();
+        let complete = said(&bob, &["download_complete"]);
+        if !wait.is_empty() {
+            waits.push(said(&bob, &["\"wait\"", "\"ok\":true"]) - complete);
+        }
+        assert!(bob.wait_exit(PATIENCE).success());
+        ends.push(complete.elapsed());
+    }
+    // The harness looks for the end of a process every few milliseconds.
+    let least = |late: &[Duration]| late.iter().min().copied().unwrap();
+    assert!(least(&waits) < LATE, "{waits:?}");
+    assert!(least(&ends) < LATE * 2, "{ends:?}");
+}
+
+#[test]
+fn wait_lasts_no_longer_than_it_may() {
+    let (world, _, seeder) = silent_seeder(17);
+    let mut bob = world.spawn("bob", &["--json", "--on-error", "stop"]);
+    bob.send("login bob pw-bob\ndownload_file lab big.bin\nwait 0.5");
+    let begun = said(&bob, &["\"download_file\""]);
+    seeder.wait_requests(1);
+    let waited = said(&bob, &["\"wait\"", "\"timed_out\""]) - begun;
+    assert!((400..1500).contains(&waited.as_millis()), "{waited:?}");
 }

@@ -2,15 +2,11 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-use serde_json::Value;
 
 use super::answer::Answer;
-use super::interrupt::Woken;
 use super::listing::Look;
 use super::output::Format;
-use super::progress::{HashBar, WaitBars};
+use super::progress::HashBar;
 use super::render::FileColumns;
 use super::session::{Shell, unknown};
 use super::table::{ArgumentKind, COMMANDS, CommandSpec, Flags};
@@ -20,19 +16,8 @@ use crate::types::{FileEntry, FileOrder, Part, Password, Rate};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
-/// The longest time that can be asked for: a year.
-const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 /// The most downloads that can be asked to run at a time: each has a thread.
 const DOWNLOADS_MAX: usize = 1000;
-/// How often bars are drawn.
-const DRAW_INTERVAL: Duration = Duration::from_millis(200);
-
-/// `wait` rests this many times as long as it takes to look at all downloads; not for less than
-/// [`PAUSE_MIN`].
-const LOOK_SHARE: u32 = 10;
-/// See [`LOOK_SHARE`].
-const PAUSE_MIN: Duration = Duration::from_millis(2);
-
 /// The path that a word names: `~` and `~/...` begin at the user's home directory, as in a shell.
 fn from_home(word: &str) -> Cow<'_, Path> {
     let rest = if word == "~" { Some("") } else { word.strip_prefix("~/") };
@@ -395,86 +380,6 @@ impl Shell {
             .with("limit", rate.map(Rate::get)))
     }
 
-    fn wait(&mut self, seconds: Option<&str>) -> Result<Answer> {
-        let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
-        let ended = self.wait_for_downloads(until)?;
-        Ok(Answer::default().with("downloads", ended))
-    }
-
-    /// Waits until no download runs, and tells of each as it ends; fails if one failed, paused
-    /// itself, or time ran out.
-    pub(super) fn wait_for_downloads(&mut self, until: Option<Instant>) -> Result<Vec<Value>> {
-        self.interrupts.clear();
-        let events = self.client.subscribe();
-        let mut bars = WaitBars::new(&self.output);
-        let mut told = Vec::new();
-        let mut failed = 0;
-        loop {
-            let looked = Instant::now();
-            for status in self.client.take_ended() {
-                failed += usize::from(matches!(status.phase, DownloadPhase::Failed(_)));
-                // At a terminal it was announced, or will be.
-                if self.output.format() == Format::Plain {
-                    self.output.rows(&[render::download_row(&status)]);
-                }
-                told.push(render::download_value(&status));
-            }
-            if let Some(ended) = self.client.ended().filter(|ended| ended.unfinished > 0) {
-                return Err(ClientError::SessionEnded(ended.reason));
-            }
-            let running = self.client.running_downloads();
-            if running.is_empty() {
-                return finish(told, failed, self.client.stuck());
-            }
-            bars.draw(&running.iter().collect::<Vec<_>>());
-            let draw = bars.is_visible().then(|| Instant::now() + DRAW_INTERVAL);
-            // Events wake us; a subscriber may lose some when there are very many, so a second is
-            // the longest sleep.
-            let soon = draw.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
-            match self
-                .interrupts
-                .wait(Some(&events), Some(until.map_or(soon, |until| until.min(soon))))
-            {
-                Woken::Interrupt => return Err(ClientError::Interrupted),
-                Woken::Event => {
-                    // Where thousands of downloads end within seconds, looking at all of them at
-                    // each end would take a core.
-                    let pause = looked.elapsed() * LOOK_SHARE;
-                    if pause > PAUSE_MIN
-                        && self.interrupts.wait(None, Some(Instant::now() + pause))
-                            == Woken::Interrupt
-                    {
-                        return Err(ClientError::Interrupted);
-                    }
-                    events.try_iter().for_each(drop);
-                }
-                Woken::Time if until.is_some_and(|until| Instant::now() >= until) => {
-                    return Err(ClientError::TimedOut);
-                }
-                Woken::Time => {}
-            }
-        }
-    }
-
-    /// `seed` and `sleep`: lets the client work. An interrupt is how `seed` is meant to end, and
-    /// cuts a `sleep` short.
-    fn rest(&mut self, seconds: Option<&str>, is_seed: bool) -> Result<Answer> {
-        let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
-        self.interrupts.clear();
-        let events = is_seed.then(|| self.client.subscribe());
-        loop {
-            // A seeder whose session is over would sit there for nothing.
-            if let Some(ended) = self.client.ended().filter(|_| is_seed) {
-                return Err(ClientError::SessionEnded(ended.reason));
-            }
-            match self.interrupts.wait(events.as_ref(), until) {
-                Woken::Event => {}
-                Woken::Interrupt if !is_seed => return Err(ClientError::Interrupted),
-                Woken::Interrupt | Woken::Time => return Ok(Answer::default()),
-            }
-        }
-    }
-
     /// Adds passwords that were left out at a terminal; new ones are asked for twice, as nobody
     /// sees what is typed.
     pub(super) fn ask_passwords(&mut self, words: &mut Vec<String>) -> Result<()> {
@@ -513,21 +418,6 @@ impl Shell {
     }
 }
 
-fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<Value>> {
-    match (failed, stuck) {
-        (0, None) => Ok(told),
-        (0, Some(stuck)) => {
-            Err(ClientError::DownloadFailed(format!("{stuck}; resume_download goes on")))
-        }
-        (1, _) => Err(ClientError::DownloadFailed(
-            "a download failed; resume_download tries again".into(),
-        )),
-        (count, _) => Err(ClientError::DownloadFailed(format!(
-            "{count} downloads failed; resume_download tries again"
-        ))),
-    }
-}
-
 /// The answer to a user who would not go on.
 fn unchanged() -> Answer {
     Answer::line("nothing was changed")
@@ -554,18 +444,6 @@ pub(super) fn parse_count(text: &str) -> Result<usize> {
     }
 }
 
-/// Reads a number of seconds, perhaps with a fraction.
-fn parse_seconds(text: &str) -> Result<Duration> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => {
-            Ok(Duration::from_secs_f64(seconds))
-        }
-        _ => Err(ClientError::BadArgument(format!(
-            "{text:?} is not a number of seconds; give one, as 2.5"
-        ))),
-    }
-}
-
 fn help(command: Option<&str>) -> Result<Answer> {
     let shown: Vec<&CommandSpec> = match command {
         None => COMMANDS.iter().collect(),
@@ -582,15 +460,6 @@ fn help(command: Option<&str>) -> Result<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seconds_are_plain_numbers() {
-        assert_eq!(parse_seconds("2.5").unwrap(), Duration::from_millis(2500));
-        assert_eq!(parse_seconds("0").unwrap(), Duration::ZERO);
-        for bad in ["-1", "x", "", "inf", "NaN", "1e30"] {
-            assert!(parse_seconds(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn counts_are_plain_numbers() {

@@ -28,6 +28,7 @@ mod table;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};

@@ -1,0 +1,169 @@
+//! Commands that wait: `wait`, `seed` and `sleep`, and the end of a script.
+//!
+//! **Invariant:** a wait looks again within [`REST_MAX`] of an event, and never lasts longer than
+//! it may. Looks that take less than 5 ms take at most a tenth of its time.
+//!
+//! Runs on the main thread and blocks it; signals and the client's events wake it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::interrupt::Woken;
+use super::output::Format;
+use super::progress::WaitBars;
+use super::render;
+use super::session::Shell;
+use crate::client::{ClientError, DownloadPhase};
+
+type Result<T> = std::result::Result<T, ClientError>;
+
+/// The longest time that can be asked for: a year.
+const SECONDS_MAX: f64 = 366.0 * 86_400.0;
+/// How often bars are drawn.
+const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+/// The longest sleep without an event: a subscriber loses some when there are very many.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// After an event `wait` rests this many times as long as its last look took, so that thousands of
+/// ends within seconds do not take a core.
+const REST_SHARE: u32 = 10;
+/// A shorter rest is none.
+const REST_MIN: Duration = Duration::from_millis(2);
+/// The longest rest: what `wait` returns late.
+const REST_MAX: Duration = Duration::from_millis(50);
+
+impl Shell {
+    pub(super) fn wait(&mut self, seconds: Option<&str>) -> Result<Answer> {
+        let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
+        let ended = self.wait_for_downloads(until)?;
+        Ok(Answer::default().with("downloads", ended))
+    }
+
+    /// Waits until no download runs, and tells of each as it ends; fails if one failed, paused
+    /// itself, or time ran out.
+    pub(super) fn wait_for_downloads(&mut self, until: Option<Instant>) -> Result<Vec<Value>> {
+        self.interrupts.clear();
+        let events = self.client.subscribe();
+        let mut bars = WaitBars::new(&self.output);
+        let mut told = Vec::new();
+        let mut failed = 0;
+        let mut draw_at = Instant::now();
+        loop {
+            events.try_iter().for_each(drop);
+            let looking = Instant::now();
+            let (ended, is_waited_for) = self.client.take_ended();
+            let look = looking.elapsed();
+            for status in ended {
+                failed += usize::from(matches!(status.phase, DownloadPhase::Failed(_)));
+                // At a terminal it was announced, or will be.
+                if self.output.format() == Format::Plain {
+                    self.output.rows(&[render::download_row(&status)]);
+                }
+                told.push(render::download_value(&status));
+            }
+            // After the look: the end of a session is noted before its downloads go.
+            if let Some(ended) = self.client.ended().filter(|ended| ended.unfinished > 0) {
+                return Err(ClientError::SessionEnded(ended.reason));
+            }
+            if !is_waited_for {
+                return finish(told, failed, self.client.stuck());
+            }
+            let now = Instant::now();
+            if until.is_some_and(|until| now >= until) {
+                return Err(ClientError::TimedOut);
+            }
+            let mut soon = now + SLEEP_MAX;
+            if bars.is_visible() {
+                if now >= draw_at {
+                    bars.draw(&self.client.running_downloads().iter().collect::<Vec<_>>());
+                    draw_at = Instant::now() + DRAW_INTERVAL;
+                }
+                soon = draw_at;
+            }
+            let no_later = |time: Instant| Some(until.map_or(time, |until| until.min(time)));
+            let mut woken = self.interrupts.wait(Some(&events), no_later(soon));
+            if let (Woken::Event, Some(rest)) = (&woken, rest_after(look)) {
+                woken = self.interrupts.wait(None, no_later(Instant::now() + rest));
+            }
+            if woken == Woken::Interrupt {
+                return Err(ClientError::Interrupted);
+            }
+        }
+    }
+
+    /// `seed` and `sleep`: lets the client work. An interrupt is how `seed` is meant to end, and
+    /// cuts a `sleep` short.
+    pub(super) fn rest(&mut self, seconds: Option<&str>, is_seed: bool) -> Result<Answer> {
+        let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
+        self.interrupts.clear();
+        let events = is_seed.then(|| self.client.subscribe());
+        loop {
+            // A seeder whose session is over would sit there for nothing.
+            if let Some(ended) = self.client.ended().filter(|_| is_seed) {
+                return Err(ClientError::SessionEnded(ended.reason));
+            }
+            match self.interrupts.wait(events.as_ref(), until) {
+                Woken::Event => {}
+                Woken::Interrupt if !is_seed => return Err(ClientError::Interrupted),
+                Woken::Interrupt | Woken::Time => return Ok(Answer::default()),
+            }
+        }
+    }
+}
+
+/// How long to rest after an event before the next look, given what the last one cost.
+fn rest_after(look: Duration) -> Option<Duration> {
+    Some((look * REST_SHARE).min(REST_MAX)).filter(|rest| *rest >= REST_MIN)
+}
+
+fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<Value>> {
+    match (failed, stuck) {
+        (0, None) => Ok(told),
+        (0, Some(stuck)) => {
+            Err(ClientError::DownloadFailed(format!("{stuck}; resume_download goes on")))
+        }
+        (1, _) => Err(ClientError::DownloadFailed(
+            "a download failed; resume_download tries again".into(),
+        )),
+        (count, _) => Err(ClientError::DownloadFailed(format!(
+            "{count} downloads failed; resume_download tries again"
+        ))),
+    }
+}
+
+/// Reads a number of seconds, perhaps with a fraction.
+pub(super) fn parse_seconds(text: &str) -> Result<Duration> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err(ClientError::BadArgument(format!(
+            "{text:?} is not a number of seconds; give one, as 2.5"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_plain_numbers() {
+        assert_eq!(parse_seconds("2.5").unwrap(), Duration::from_millis(2500));
+        assert_eq!(parse_seconds("0").unwrap(), Duration::ZERO);
+        for bad in ["-1", "x", "", "inf", "NaN", "1e30"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rest_follows_from_what_a_look_costs_and_has_an_end() {
+        let ms = Duration::from_millis;
+        assert_eq!(rest_after(Duration::from_micros(100)), None);
+        assert_eq!(rest_after(ms(1)), Some(ms(10)));
+        for long in [ms(6), Duration::from_secs(5)] {
+            assert_eq!(rest_after(long), Some(REST_MAX));
+        }
+    }
+}
