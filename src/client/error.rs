@@ -91,6 +91,9 @@ pub enum ClientError {
     /// Time ran out before it was done.
     #[error("time ran out; it goes on in the background")]
     TimedOut,
+    /// A script ended before its downloads.
+    #[error("{0}")]
+    Abandoned(String),
     /// The user interrupted the command.
     #[error("interrupted")]
     Interrupted,

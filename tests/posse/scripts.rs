@@ -385,6 +385,54 @@ fn wait_and_the_end_of_a_script_follow_the_last_end_at_once() {
 }
 
 #[test]
+fn exit_and_quit_finish_the_downloads_of_a_script() {
+    for word in ["exit", "quit"] {
+        let (world, content, seeder) = silent_seeder(18);
+        let mut bob = world.spawn("bob", &["--json"]);
+        bob.send(&format!("login bob pw-bob\ndownload_file lab big.bin\n{word}\nwhoami"));
+        said(&bob, &[&format!("{{\"command\":\"{word}\",\"ok\":true")]);
+        seeder.wait_requests(1);
+        seeder.lift();
+        let done = bob.finish(PATIENCE);
+        assert_eq!(done.status, Some(0), "{done:#?}");
+        assert_eq!(sha1_of(&world.home("bob").join("big.bin")), content.sha1());
+        assert!(!done.out.iter().any(|line| line.contains("whoami")), "{done:#?}");
+    }
+}
+
+#[test]
+fn exit_now_abandons_what_runs_and_says_so() {
+    let (world, content, seeder) = silent_seeder(19);
+    let commands = ["login bob pw-bob", "download_file lab big.bin", "exit --now", "whoami"];
+    let plain = world.script("bob", &[], &commands);
+    let text = "1 download is unfinished and goes on at the next login: big.bin in lab at 0%";
+    assert_eq!((plain.status, plain.errors()), (Some(1), vec![&*format!("error: {text}")]));
+    let json = world.script("bob", &["--json"], &[commands[0], "quit --now"]);
+    let last: serde_json::Value = serde_json::from_str(json.out.last().unwrap()).unwrap();
+    assert_eq!(
+        (json.status, &last["ok"], &last["code"], &last["error"]),
+        (Some(1), &false.into(), &"abandoned".into(), &text.into())
+    );
+    assert_eq!(last["downloads"][0]["file"], "big.bin");
+    // It goes on, as was said; with nothing left there is nothing to abandon.
+    seeder.lift();
+    let done = world.script("bob", &[], &[commands[0], "wait", "exit --now"]);
+    assert_eq!(done.status, Some(0), "{done:#?}");
+    assert_eq!(sha1_of(&world.home("bob").join("big.bin")), content.sha1());
+}
+
+#[test]
+fn the_end_of_a_script_waits_as_long_as_the_last_wait_allowed() {
+    let (world, _, _seeder) = silent_seeder(20);
+    let commands = ["login bob pw-bob", "download_file lab big.bin", "wait 0.3"];
+    let done = world.script("bob", &[], &commands);
+    assert_eq!(done.status, Some(1), "{done:#?}");
+    let errors = done.errors();
+    assert!(errors[0].contains("time ran out") && errors[1].contains("unfinished"), "{errors:?}");
+    assert_eq!(errors.len(), 2, "{errors:?}");
+}
+
+#[test]
 fn wait_lasts_no_longer_than_it_may() {
     let (world, _, seeder) = silent_seeder(17);
     let mut bob = world.spawn("bob", &["--json", "--on-error", "stop"]);

@@ -15,7 +15,8 @@ pub(super) struct Answer {
     pub(super) end: bool,
     /// It has been written already.
     pub(super) is_written: bool,
-    /// What went wrong after some of it was written; that has been written too.
+    /// What went wrong, although there is something to tell. If the answer has been written, this
+    /// has been written too.
     pub(super) failed: Option<ClientError>,
 }
 
@@ -28,6 +29,11 @@ impl Answer {
     /// Lines of columns, or one line that says there are none.
     pub(super) fn rows(rows: Vec<Vec<String>>, none: &str) -> Self {
         if rows.is_empty() { Self::line(none) } else { Self { rows, ..Self::default() } }
+    }
+
+    /// Has the command fail, with this answer.
+    pub(super) fn but_failed(self, error: Option<ClientError>) -> Self {
+        Self { failed: error, ..self }
     }
 
     /// Adds a field for JSON.

@@ -90,7 +90,7 @@ impl Shell {
             ("seed", words) => self.rest(words.first().copied(), true),
             ("sleep", words) => self.rest(words.first().copied(), false),
             ("help", words) => help(words.first().copied()),
-            ("exit" | "quit", _) => Ok(Answer { end: true, ..Answer::default() }),
+            ("exit" | "quit", _) => Ok(self.exit(flags)),
             _ => Err(unknown(command)),
         }
     }

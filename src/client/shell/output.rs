@@ -111,6 +111,17 @@ impl Output {
         }
     }
 
+    /// A command that failed, and what it has to tell all the same.
+    pub(super) fn failed_answer(&self, command: &str, answer: Answer, error: &ClientError) {
+        if self.format == Format::Json {
+            let mut fields = answer.fields;
+            fields.extend(error_fields(error));
+            return self.object([("command", command.into()), ("ok", false.into())], fields);
+        }
+        self.rows(&answer.rows);
+        self.failure(Some(command), error);
+    }
+
     /// Lines of columns, unless JSON is wanted.
     pub(super) fn rows(&self, rows: &[Vec<String>]) {
         let rows: Vec<Vec<String>> =
@@ -292,6 +303,7 @@ fn code(error: &ClientError) -> &'static str {
         ClientError::DownloadState(_) => "download_state",
         ClientError::DownloadFailed(_) => "download_failed",
         ClientError::TimedOut => "timed_out",
+        ClientError::Abandoned(_) => "abandoned",
         ClientError::Interrupted => "interrupted",
         _ => "failed",
     }

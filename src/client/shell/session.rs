@@ -1,6 +1,7 @@
 //! One run of the program: carries out lines, remembers whether any failed, and ends in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::select;
 
@@ -28,6 +29,8 @@ pub(super) struct Shell {
     is_script: bool,
     /// Answers to downloads that were begun and are not durable yet.
     pub(super) held: Held,
+    /// How long the last `wait` was to last, if it was bounded: the end of a script waits no longer.
+    pub(super) wait_limit: Option<Duration>,
 }
 
 /// How a line ended.
@@ -39,8 +42,10 @@ pub(super) enum Ended {
     Failed,
     /// A signal ended it, and it has said so.
     Interrupted,
-    /// It asks the program to end.
+    /// It asks the program to end; a script's downloads are finished first.
     Exit,
+    /// It asks the program to end, and has said which downloads are unfinished.
+    Abandoned,
 }
 
 impl Shell {
@@ -65,11 +70,12 @@ impl Shell {
             announcer,
             is_script: false,
             held: Held::default(),
+            wait_limit: None,
         }
     }
 
     /// Carries out lines until they end, `exit`, a signal, or a failure that is to stop them;
-    /// returns the exit status.
+    /// finishes downloads after the first two; returns the exit status.
     pub(super) fn run_lines(mut self, mut lines: Lines) -> u8 {
         let mut finish = true;
         self.is_script = true;
@@ -92,10 +98,12 @@ impl Shell {
             // A command that was interrupted ends the script: the user, or the system, wants an
             // end.
             let interrupted = ended == Ended::Interrupted || self.interrupts.is_interrupted();
-            let stops =
-                ended == Ended::Exit || (ended == Ended::Failed && self.on_error == OnError::Stop);
-            if stops || interrupted || self.output.is_closed() {
+            let stops = ended == Ended::Failed && self.on_error == OnError::Stop;
+            if stops || interrupted || ended == Ended::Abandoned || self.output.is_closed() {
                 finish = false;
+                break;
+            }
+            if ended == Ended::Exit {
                 break;
             }
         }
@@ -150,35 +158,30 @@ impl Shell {
             Some(spec) => self.execute_checked(spec, &words[1..]),
         };
         match result {
-            Ok(answer) => {
-                let end = answer.end;
+            Ok(mut answer) => {
+                let (end, failed) = (answer.end, answer.failed.take());
                 if name == DOWNLOAD {
                     self.held.push(answer);
                     if !self.is_script || self.held.is_due() {
                         self.release();
                     }
-                } else if answer.is_written {
-                    if let Some(error) = answer.failed {
-                        self.failed = true;
-                        return if matches!(error, ClientError::Interrupted) {
-                            Ended::Interrupted
-                        } else {
-                            Ended::Failed
-                        };
+                } else if !answer.is_written {
+                    match &failed {
+                        Some(error) => self.output.failed_answer(name, answer, error),
+                        None => self.output.answer(name, answer),
                     }
-                } else {
-                    self.output.answer(name, answer);
                 }
-                if end { Ended::Exit } else { Ended::Well }
+                self.failed |= failed.is_some();
+                match failed {
+                    Some(error) => how(&error),
+                    None if end => Ended::Exit,
+                    None => Ended::Well,
+                }
             }
             Err(error) => {
                 self.release();
                 self.fail(Some(name), &error);
-                if matches!(error, ClientError::Interrupted) {
-                    Ended::Interrupted
-                } else {
-                    Ended::Failed
-                }
+                how(&error)
             }
         }
     }
@@ -214,19 +217,21 @@ impl Shell {
         self.output.failure(command, error);
     }
 
-    /// At the end of a script: running downloads are finished.
-    fn finish_downloads(&mut self) {
-        if let Err(error) = self.wait_for_downloads(None) {
-            self.fail(None, &error);
-        }
-    }
-
     /// Ends the session and everything else in order; returns the exit status.
     pub(super) fn end(self) -> u8 {
         let has_failed = self.held.has_failed();
         self.client.stop();
         self.announcer.stop();
         if self.failed || has_failed { EXIT_FAILED } else { 0 }
+    }
+}
+
+/// How a line ended that failed so.
+fn how(error: &ClientError) -> Ended {
+    match error {
+        ClientError::Interrupted => Ended::Interrupted,
+        ClientError::Abandoned(_) => Ended::Abandoned,
+        _ => Ended::Failed,
     }
 }
 

@@ -123,6 +123,9 @@ const fn flag_with(name: &'static str, value: &'static str) -> Flag {
 
 /// A script is not asked.
 const YES: &[Flag] = &[flag("--yes")];
+/// A script waits for its downloads.
+const NOW: &[Flag] = &[flag("--now")];
+const END: &str = "ends the client; in a script after its downloads, or --now";
 const SORT: Flag = flag_with("--sort", "name|size|date");
 const LIMIT: Flag = flag_with("--limit", "N");
 const SHA1: Flag = flag("--sha1");
@@ -243,8 +246,8 @@ pub const COMMANDS: &[CommandSpec] = &[
     ),
     command("sleep", &[need("seconds", ArgumentKind::Seconds)], "does nothing for that long"),
     command("help", &[may("command", ArgumentKind::Command)], "shows all commands, or one"),
-    command("exit", &[], "ends the client"),
-    command("quit", &[], "ends the client"),
+    CommandSpec { flags: NOW, ..command("exit", &[], END) },
+    CommandSpec { flags: NOW, ..command("quit", &[], END) },
 ];
 
 impl ArgumentKind {
@@ -438,7 +441,7 @@ mod tests {
             limits [upload|download|downloads] [limit]/show_uploads/\
             why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\
             delete_account [--yes]/whoami/trackers/wait [seconds]/\
-            seed [seconds]/sleep <seconds>/help [command]/exit/quit";
+            seed [seconds]/sleep <seconds>/help [command]/exit [--now]/quit [--now]";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();
         assert_eq!(usages, promised.split('/').collect::<Vec<_>>());
     }

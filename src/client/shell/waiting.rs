@@ -15,7 +15,8 @@ use super::output::Format;
 use super::progress::WaitBars;
 use super::render;
 use super::session::Shell;
-use crate::client::{ClientError, DownloadPhase};
+use super::table::Flags;
+use crate::client::{ClientError, DownloadPhase, DownloadStatus};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
@@ -32,12 +33,44 @@ const REST_SHARE: u32 = 10;
 const REST_MIN: Duration = Duration::from_millis(2);
 /// The longest rest: what `wait` returns late.
 const REST_MAX: Duration = Duration::from_millis(50);
+/// Abandoned downloads that are named.
+const NAMED_MAX: usize = 8;
 
 impl Shell {
     pub(super) fn wait(&mut self, seconds: Option<&str>) -> Result<Answer> {
-        let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
+        self.wait_limit = seconds.map(parse_seconds).transpose()?;
+        let until = self.wait_limit.map(|time| Instant::now() + time);
         let ended = self.wait_for_downloads(until)?;
         Ok(Answer::default().with("downloads", ended))
+    }
+
+    /// At the end of a script: running downloads are finished, in the time that the last `wait`
+    /// allowed.
+    pub(super) fn finish_downloads(&mut self) {
+        let until = self.wait_limit.map(|time| Instant::now() + time);
+        match self.wait_for_downloads(until) {
+            Ok(_) => {}
+            Err(ClientError::TimedOut) => {
+                if let Some(error) = abandoned(&self.client.running_downloads()) {
+                    self.fail(None, &error);
+                }
+            }
+            Err(error) => self.fail(None, &error),
+        }
+    }
+
+    /// `exit` and `quit`: a script finishes its downloads first, or says which it abandons.
+    pub(super) fn exit(&mut self, flags: &Flags) -> Answer {
+        let is_now = flags.has("--now") && !self.is_at_prompt();
+        let unfinished = if is_now { self.client.running_downloads() } else { Vec::new() };
+        let answer = Answer { end: true, ..Answer::default() };
+        match abandoned(&unfinished) {
+            None => answer,
+            Some(error) => {
+                let values: Vec<Value> = unfinished.iter().map(render::download_value).collect();
+                answer.with("downloads", values).but_failed(Some(error))
+            }
+        }
     }
 
     /// Waits until no download runs, and tells of each as it ends; fails if one failed, paused
@@ -117,6 +150,26 @@ fn rest_after(look: Duration) -> Option<Duration> {
     Some((look * REST_SHARE).min(REST_MAX)).filter(|rest| *rest >= REST_MIN)
 }
 
+/// What a script says of the downloads that it leaves unfinished.
+fn abandoned(unfinished: &[DownloadStatus]) -> Option<ClientError> {
+    let one = |status: &DownloadStatus| {
+        let percent = (status.fraction() * 100.0) as u8;
+        format!("{} in {} at {percent}%", status.file, status.group)
+    };
+    let mut named: Vec<String> = unfinished.iter().take(NAMED_MAX).map(one).collect();
+    let more = unfinished.len().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        named.push(format!("{more} more"));
+    }
+    let (count, named) = (unfinished.len(), named.join(", "));
+    let text = match count {
+        0 => return None,
+        1 => format!("1 download is unfinished and goes on at the next login: {named}"),
+        _ => format!("{count} downloads are unfinished and go on at the next login: {named}"),
+    };
+    Some(ClientError::Abandoned(text))
+}
+
 fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<Value>> {
     match (failed, stuck) {
         (0, None) => Ok(told),
@@ -155,6 +208,29 @@ mod tests {
         for bad in ["-1", "x", "", "inf", "NaN", "1e30"] {
             assert!(parse_seconds(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_abandoned_is_named_up_to_a_bound() {
+        assert!(abandoned(&[]).is_none());
+        let one = DownloadStatus {
+            group: "lab".parse().unwrap(),
+            file: "big.bin".parse().unwrap(),
+            phase: DownloadPhase::Running,
+            bytes_done: 436,
+            len: 1000,
+            bytes_per_second: 0,
+            peers: 0,
+            limit: None,
+            path: "/tmp/big.bin".into(),
+        };
+        let text = |count| abandoned(&vec![one.clone(); count]).unwrap().to_string();
+        assert_eq!(
+            text(1),
+            "1 download is unfinished and goes on at the next login: big.bin in lab at 43%"
+        );
+        assert!(text(2).ends_with("login: big.bin in lab at 43%, big.bin in lab at 43%"));
+        assert!(text(NAMED_MAX + 3).ends_with(" at 43%, 3 more"));
     }
 
     #[test]
