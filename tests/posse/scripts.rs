@@ -1,6 +1,7 @@
 //! Clients driven by pipes, script files and `-c`: whole jobs without a person, and the exit
 //! statuses that tell how they went.
 
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -441,4 +442,43 @@ fn wait_lasts_no_longer_than_it_may() {
     seeder.wait_requests(1);
     let waited = said(&bob, &["\"wait\"", "\"timed_out\""]) - begun;
     assert!((400..1500).contains(&waited.as_millis()), "{waited:?}");
+}
+
+/// Runs a client whose stdout is that.
+#[track_caller]
+fn run_into(world: &World, stdout: impl Into<Stdio>, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = world.command("nik", args);
+    let Output { status, stderr, .. } =
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).output().unwrap();
+    (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    for format in [&[][..], &["--json"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let args = [format, &["-c", "login nik pw-nik", "-c", "create_group other"]].concat();
+        let (status, said) = run_into(&world, full, &args);
+        assert_eq!(status, Some(1), "{said}");
+        assert!(said.contains("error: cannot write to standard output: No space left"), "{said}");
+    }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert_eq!(run_into(&world, full, &["--help"]).0, Some(1));
+}
+
+#[test]
+fn a_closed_pipe_ends_a_script_unless_it_was_at_its_end() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    let closed = || std::io::pipe().unwrap().1;
+    let (status, said) = run_into(&world, closed(), &["-c", "login nik pw-nik", "-c", "whoami"]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("error: standard output is closed"), "{said}");
+    // As of `| head -1`: what reads it has seen what it wanted.
+    let script = world.path().join("job.posse");
+    std::fs::write(&script, "# nothing is left to do\n\n").unwrap();
+    let (status, said) = run_into(&world, closed(), &["--script", script.to_str().unwrap()]);
+    assert_eq!((status, &*said), (Some(0), ""));
 }

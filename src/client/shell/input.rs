@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use zeroize::Zeroizing;
 
 use super::options::Arguments;
+use super::table::split;
 use crate::client::ClientError;
 
 /// Bytes in one line: a command of a few long paths; a stream without line ends is not swallowed
@@ -41,6 +43,27 @@ impl Lines {
     /// Tells whether the next line has not come yet.
     pub(super) fn are_waited_for(&self) -> bool {
         matches!(self, Self::Coming(lines) if lines.is_empty())
+    }
+
+    /// Tells whether no command is left; takes blank lines and comments. A pipe that stays open for
+    /// `timeout` has more to come.
+    pub(super) fn are_over(&mut self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let line = match self {
+                Self::Ready(lines) => lines.next().map(Ok),
+                Self::Coming(lines) => match lines.recv_deadline(deadline) {
+                    Ok(line) => Some(line),
+                    Err(RecvTimeoutError::Disconnected) => None,
+                    Err(RecvTimeoutError::Timeout) => return false,
+                },
+            };
+            match line {
+                None => return true,
+                Some(Ok(line)) if split(&line).is_ok_and(|words| words.is_empty()) => {}
+                Some(_) => return false,
+            }
+        }
     }
 }
 
@@ -131,5 +154,20 @@ mod tests {
         assert_eq!(line(1), Ok(""));
         assert!(lines[2].is_err());
         assert_eq!(line(3), Ok("last"));
+    }
+    #[test]
+    fn lines_are_over_when_no_command_is_left() {
+        let over = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| Zeroizing::new(line.to_string())).collect();
+            Lines::Ready(lines.into_iter()).are_over(Duration::ZERO)
+        };
+        assert!(over(&[]) && over(&["", "  # a comment"]));
+        assert!(!over(&["", "whoami"]) && !over(&["'"]));
+        let (sender, receiver) = bounded(16);
+        let mut lines = Lines::Coming(receiver);
+        sender.send(Ok(Zeroizing::new("# more".into()))).unwrap();
+        assert!(!lines.are_over(Duration::ZERO), "more may come");
+        drop(sender);
+        assert!(lines.are_over(Duration::ZERO));
     }
 }

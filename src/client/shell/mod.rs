@@ -67,9 +67,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Nothing more can be said if that cannot be printed.
-            let _ = error.print();
-            return ExitCode::from(error.exit_code().clamp(0, 255) as u8);
+            let status = error.exit_code().clamp(0, 255) as u8;
+            // Of help that cannot be printed nothing is left but the status.
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            return ExitCode::from(if printed.is_err() { EXIT_FAILED.max(status) } else { status });
         }
     };
     ExitCode::from(run(&arguments).unwrap_or_else(|error| {

@@ -1,7 +1,7 @@
 //! Where results go: stdout, as plain lines, an aligned table, or JSON; errors on stderr.
 //!
-//! **Invariant:** every text is escaped, every line is whole, and a reader that has gone away ends
-//! the output quietly.
+//! **Invariant:** every text is escaped, every line is whole. After a write has failed nothing more
+//! is written, and stderr says why, unless the reader has gone away.
 //!
 //! Shared by the thread that runs commands and the announcer.
 
@@ -46,12 +46,22 @@ pub(super) struct Output {
 
 #[derive(Default)]
 struct Shared {
-    /// stdout's reader has gone.
-    closed: bool,
+    stdout: Stdout,
     /// Bars that are drawn now.
     bars: Option<MultiProgress>,
     /// Events of downloads that wait for the answer to the command that began one.
     held: Option<Vec<String>>,
+}
+
+/// Whether stdout can be written.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stdout {
+    #[default]
+    Open,
+    /// Its reader has gone.
+    Closed,
+    /// A write failed, and stderr has said so.
+    Failed,
 }
 
 /// Events held back; beyond it they are told at once.
@@ -66,9 +76,14 @@ impl Output {
         self.format
     }
 
-    /// Tells whether stdout's reader has gone.
+    /// Tells whether nothing more can be written to stdout.
     pub(super) fn is_closed(&self) -> bool {
-        self.shared.lock().closed
+        self.shared.lock().stdout != Stdout::Open
+    }
+
+    /// Tells whether that is so for another reason than a reader that has gone.
+    pub(super) fn has_failed(&self) -> bool {
+        self.shared.lock().stdout == Stdout::Failed
     }
 
     /// From now on announcements are printed above the line being edited.
@@ -233,12 +248,21 @@ impl Output {
 
     fn write_part(&self, text: &str) {
         let mut shared = self.shared.lock();
-        if shared.closed {
+        if shared.stdout != Stdout::Open {
             return;
         }
         let mut stdout = io::stdout().lock();
-        if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-            shared.closed = true;
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                shared.stdout = Stdout::Closed;
+            }
+            Err(error) => {
+                shared.stdout = Stdout::Failed;
+                self.error_line(&format!(
+                    "error: cannot write to standard output: {error}; make room, or write it elsewhere"
+                ));
+            }
         }
     }
 }

@@ -16,6 +16,9 @@ use super::output::Output;
 use super::table::{CommandSpec, split};
 use crate::client::{Client, ClientError};
 
+/// How long the end of the input is waited for when nothing can be written any more.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The program's state.
 pub(super) struct Shell {
     pub(super) client: Arc<Client>,
@@ -87,6 +90,13 @@ impl Shell {
                 finish = false;
                 break;
             }
+            if self.output.is_closed() {
+                if !lines.are_over(END_TIMEOUT) {
+                    self.fail(None, &output_lost());
+                    finish = false;
+                }
+                break;
+            }
             let Some(line) = self.next_line(&mut lines) else { break };
             let ended = match line {
                 Ok(line) => self.run_line(&line),
@@ -99,7 +109,7 @@ impl Shell {
             // end.
             let interrupted = ended == Ended::Interrupted || self.interrupts.is_interrupted();
             let stops = ended == Ended::Failed && self.on_error == OnError::Stop;
-            if stops || interrupted || ended == Ended::Abandoned || self.output.is_closed() {
+            if stops || interrupted || ended == Ended::Abandoned {
                 finish = false;
                 break;
             }
@@ -219,11 +229,18 @@ impl Shell {
 
     /// Ends the session and everything else in order; returns the exit status.
     pub(super) fn end(self) -> u8 {
-        let has_failed = self.held.has_failed();
+        let has_failed = self.failed || self.held.has_failed();
         self.client.stop();
         self.announcer.stop();
-        if self.failed || has_failed { EXIT_FAILED } else { 0 }
+        if has_failed || self.output.has_failed() { EXIT_FAILED } else { 0 }
     }
+}
+
+/// The error of a script that cannot tell its results any more.
+fn output_lost() -> ClientError {
+    ClientError::BadArgument(
+        "standard output is closed; the commands that are left were not carried out".into(),
+    )
 }
 
 /// How a line ended that failed so.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -184,8 +185,14 @@ impl World {
 
     /// Starts a process of a client with further arguments.
     pub(crate) fn spawn(&self, name: &str, args: &[&str]) -> Process {
+        Process::spawn(&format!("client {name}"), &mut self.command(name, args))
+    }
+
+    /// The command line of a client with further arguments.
+    pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
         let mut command = command(&self.home(name), any_port(), &self.info);
-        Process::spawn(&format!("client {name}"), command.args(args))
+        command.args(args);
+        command
     }
 
     /// Runs a client to its end with these lines on stdin.
