@@ -17,6 +17,9 @@ const LINE_LEN_MAX: usize = 1 << 20;
 /// Bytes for which there is room from the start: two passwords and what belongs to them.
 const LINE_LEN_USUAL: usize = 4 << 10;
 
+/// What editors of other systems put before a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Lines read ahead: those that are there together may share a wait for the disk.
 const LINES_AHEAD: usize = 16;
 
@@ -92,6 +95,7 @@ impl Input {
                 Zeroizing::new(text.map_err(|e| {
                     ClientError::path(path, format!("cannot read the script: {e}"))
                 })?);
+            let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
             lines.extend(text.lines().map(|line| Zeroizing::new(line.to_owned())));
         }
         lines.extend(arguments.commands.iter().cloned().map(Zeroizing::new));
@@ -108,6 +112,7 @@ fn coming(stream: impl io::Read + Send + 'static) -> Result<Lines, ClientError> 
 }
 
 fn read_lines(mut stream: impl BufRead, sender: &Sender<Line>) {
+    let mut is_first = true;
     loop {
         // Room for every password, so that no copy is left behind where the line has grown.
         let mut bytes = Vec::with_capacity(LINE_LEN_USUAL);
@@ -123,6 +128,11 @@ fn read_lines(mut stream: impl BufRead, sender: &Sender<Line>) {
                         .rposition(|b| !matches!(b, b'\n' | b'\r'))
                         .map_or(0, |last| last + 1);
                     bytes.truncate(end);
+                    if std::mem::take(&mut is_first)
+                        && bytes.starts_with(BYTE_ORDER_MARK.encode_utf8(&mut [0; 4]).as_bytes())
+                    {
+                        bytes.drain(..BYTE_ORDER_MARK.len_utf8());
+                    }
                     String::from_utf8(bytes)
                         .map(Zeroizing::new)
                         .map_err(|_| "a line is not UTF-8; write it so".to_owned())
@@ -146,14 +156,14 @@ mod tests {
     #[test]
     fn lines_lose_their_ends_and_say_when_they_are_none() {
         let (sender, receiver) = bounded(16);
-        read_lines(&b"login a b\r\n\n\xff\xff\nlast"[..], &sender);
+        read_lines(&b"\xef\xbb\xbflogin a b\r\n\n\xff\xff\n\xef\xbb\xbflast"[..], &sender);
         drop(sender);
         let lines: Vec<Line> = receiver.iter().collect();
         let line = |i: usize| lines[i].as_ref().map(|line| line.as_str());
         assert_eq!(line(0), Ok("login a b"));
         assert_eq!(line(1), Ok(""));
         assert!(lines[2].is_err());
-        assert_eq!(line(3), Ok("last"));
+        assert_eq!(line(3), Ok("\u{feff}last"), "it is a mark at the start alone");
     }
     #[test]
     fn lines_are_over_when_no_command_is_left() {
