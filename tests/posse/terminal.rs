@@ -20,10 +20,15 @@ struct Terminal {
 
 impl Terminal {
     fn start(world: &World, name: &str) -> Option<Self> {
+        Self::start_with(world, name, "")
+    }
+
+    /// Starts a client with these arguments, quoted for a shell.
+    fn start_with(world: &World, name: &str, args: &str) -> Option<Self> {
         let client = env!("CARGO_BIN_EXE_client");
         let home = world.home(name);
         let command = format!(
-            "'{client}' 127.0.0.1:0 '{}' --data-dir '{}/.posse'",
+            "'{client}' 127.0.0.1:0 '{}' --data-dir '{}/.posse' {args}",
             world.info.display(),
             home.display()
         );
@@ -183,4 +188,28 @@ fn what_cannot_be_undone_is_asked_for_once() {
     terminal.wait("nik> ");
     terminal.press("delete_group club --yes\r");
     terminal.wait("deleted club");
+}
+
+#[test]
+fn a_command_on_the_command_line_asks_for_its_password() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    let args = "-c 'login nik' -c whoami -c 'change_password pw-nik'";
+    let Some(mut terminal) = Terminal::start_with(&world, "nik", args) else { return };
+    terminal.wait("password: ");
+    terminal.press("pw-nik\r");
+    terminal.wait("logged in as nik");
+    terminal.wait("nik\r\n");
+    for what in ["new password: ", "new password again: "] {
+        terminal.wait(what);
+        terminal.press("other-secret\r");
+    }
+    terminal.wait("password changed");
+    let status = eventually("it ends", || terminal.child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    assert!(!terminal.screen.lock().contains("other-secret"), "a password is shown");
+    // Without a terminal there is nobody to ask.
+    let piped = world.script("nik", &["-c", "login nik"], &[]);
+    assert_eq!(piped.status, Some(1), "{piped:#?}");
+    assert!(piped.errors()[0].contains("words are missing"), "{piped:#?}");
 }

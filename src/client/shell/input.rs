@@ -71,6 +71,12 @@ impl Lines {
 }
 
 impl Input {
+    /// Tells whether passwords that a script leaves out can be asked for: its lines come from
+    /// elsewhere, and there is a terminal.
+    pub(super) fn can_ask(arguments: &Arguments) -> bool {
+        (arguments.script.is_some() || !arguments.commands.is_empty()) && io::stdin().is_terminal()
+    }
+
     /// Chooses by the command line: the script, then every `-c`, else stdin. There is a prompt only
     /// where both sides are a terminal and people read the answers.
     ///

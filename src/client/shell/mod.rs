@@ -103,7 +103,7 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
     let shell = Shell::new(client, output, interrupts, arguments.on_error);
     Ok(match input {
         Input::Terminal => terminal::run(shell),
-        Input::Lines(lines) => shell.run_lines(lines),
+        Input::Lines(lines) => shell.run_lines(lines, Input::can_ask(arguments)),
     })
 }
 

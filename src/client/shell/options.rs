@@ -58,8 +58,8 @@ pub(super) struct Arguments {
     /// Reads commands from a file instead of stdin
     #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,
-    /// Carries out one command; may be repeated. Others on this machine can read it: passwords are
-    /// safer in a pipe or a --script
+    /// Carries out one command; may be repeated. Others on this machine can read it: leave
+    /// passwords out to be asked for them, or put them in a pipe or a --script
     #[arg(short = 'c', value_name = "COMMAND", allow_hyphen_values = true)]
     pub(super) commands: Vec<String>,
     /// What happens when a command fails, unless commands are typed

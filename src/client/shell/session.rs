@@ -30,6 +30,8 @@ pub(super) struct Shell {
     announcer: Announcer,
     /// More lines are likely to be there already.
     is_script: bool,
+    /// Passwords that a script leaves out are asked for.
+    asks_passwords: bool,
     /// Answers to downloads that were begun and are not durable yet.
     pub(super) held: Held,
     /// How long the last `wait` was to last, if it was bounded: the end of a script waits no longer.
@@ -72,16 +74,18 @@ impl Shell {
             failed: false,
             announcer,
             is_script: false,
+            asks_passwords: false,
             held: Held::default(),
             wait_limit: None,
         }
     }
 
     /// Carries out lines until they end, `exit`, a signal, or a failure that is to stop them;
-    /// finishes downloads after the first two; returns the exit status.
-    pub(super) fn run_lines(mut self, mut lines: Lines) -> u8 {
+    /// finishes downloads after the first two; returns the exit status. Passwords that are left out
+    /// are asked for if it `can_ask`.
+    pub(super) fn run_lines(mut self, mut lines: Lines, can_ask: bool) -> u8 {
         let mut finish = true;
-        self.is_script = true;
+        (self.is_script, self.asks_passwords) = (true, can_ask);
         loop {
             if lines.are_waited_for() {
                 self.release();
@@ -143,12 +147,27 @@ impl Shell {
     pub(super) fn run_line(&mut self, line: &str) -> Ended {
         match split(line) {
             Ok(words) if words.is_empty() => Ended::Well,
-            Ok(words) => self.run_words(&words),
+            Ok(mut words) => match self.add_passwords(&mut words) {
+                Ok(()) => self.run_words(&words),
+                Err(error) => {
+                    self.fail(Some(&words[0]), &error);
+                    how(&error)
+                }
+            },
             Err(text) => {
                 self.fail(None, &ClientError::BadArgument(text));
                 Ended::Failed
             }
         }
+    }
+
+    /// In a script that somebody started at a terminal, passwords may be left out as at the prompt.
+    fn add_passwords(&mut self, words: &mut Vec<String>) -> Result<(), ClientError> {
+        if !self.asks_passwords {
+            return Ok(());
+        }
+        self.release();
+        self.ask_passwords(words)
     }
 
     /// Carries out one command.
