@@ -81,22 +81,28 @@ impl Member {
 
     /// Types one command and waits for its result, which must be a success.
     pub(crate) fn ask(&mut self, words: &[&str]) -> Result<Value> {
+        let object = self.result(words)?;
+        match object["ok"] == true {
+            true => Ok(object),
+            false => Err(format!(
+                "{}: {}: {}",
+                self.user,
+                words.join(" "),
+                object["error"].as_str().unwrap_or("failed")
+            )
+            .into()),
+        }
+    }
+
+    /// Carries out a command, and returns its result, whether or not it succeeded.
+    fn result(&mut self, words: &[&str]) -> Result<Value> {
         self.process.send(&shell_words::join(words))?;
         let deadline =
             Instant::now() + if words[0] == "upload_file" { PATIENCE_WITH_FILES } else { PATIENCE };
         loop {
             let (at, object) = self.object(deadline)?;
             if object["command"] == words[0] {
-                return match object["ok"] == true {
-                    true => Ok(object),
-                    false => Err(format!(
-                        "{}: {}: {}",
-                        self.user,
-                        words.join(" "),
-                        object["error"].as_str().unwrap_or("failed")
-                    )
-                    .into()),
-                };
+                return Ok(object);
             }
             self.events.push((at, object));
         }
@@ -191,7 +197,8 @@ impl Member {
 
     /// Asks which tracker answers this client's commands.
     pub(crate) fn primary(&mut self) -> Result<usize> {
-        let answer = self.ask(&["trackers"])?;
+        // It fails where a tracker is behind, and tells of them all the same.
+        let answer = self.result(&["trackers"])?;
         let mut trackers = answer["trackers"].as_array().into_iter().flatten();
         let primary =
             trackers.find(|tracker| tracker["role"] == "primary").ok_or("no tracker is primary")?;

@@ -91,6 +91,9 @@ pub enum ClientError {
     /// Time ran out before it was done.
     #[error("time ran out; it goes on in the background")]
     TimedOut,
+    /// Trackers that should be up are down, or changes are not safe on all of them.
+    #[error("{0}")]
+    Degraded(String),
     /// A script ended before its downloads.
     #[error("{0}")]
     Abandoned(String),

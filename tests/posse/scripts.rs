@@ -290,11 +290,24 @@ fn trackers_shows_each_one_and_which_is_primary() {
     world.trackers[1].kill9();
     crate::harness::eventually("the second is shown as down", || {
         let shown = world.script("bob", &["-c", "trackers"], &[]);
-        assert_eq!(shown.status, Some(0), "{shown:#?}");
+        let (failed, errors) = (shown.status == Some(1), shown.errors());
+        let is_named = errors.iter().any(|line| matches("error: tracker 2 (*) is down*", line));
         let down = shown.out.iter().any(|l| matches("2\t127.0.0.1:*\tdown*", l));
         let primary = shown.out.iter().any(|l| matches("1\t127.0.0.1:*\tup\tprimary\tlag 0", l));
-        (down && primary && shown.out.iter().any(|l| l.starts_with("degraded: "))).then_some(())
+        (failed
+            && is_named
+            && down
+            && primary
+            && shown.out.iter().any(|l| l.starts_with("degraded: ")))
+        .then_some(())
     });
+    let json = world.script("bob", &["--json", "-c", "trackers"], &[]);
+    let shown: serde_json::Value = serde_json::from_str(json.out.last().unwrap()).unwrap();
+    assert_eq!(
+        (json.status, &shown["ok"], &shown["code"]),
+        (Some(1), &false.into(), &"degraded".into())
+    );
+    assert_eq!(shown["trackers"].as_array().map(Vec::len), Some(2), "{shown}");
 }
 
 #[test]

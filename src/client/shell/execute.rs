@@ -11,8 +11,10 @@ use super::render::FileColumns;
 use super::session::{Shell, unknown};
 use super::table::{ArgumentKind, COMMANDS, CommandSpec, Flags};
 use super::{render, terminal};
-use crate::client::{ClientError, DownloadPhase, FoundFile, human_bytes};
-use crate::types::{FileEntry, FileOrder, Part, Password, Rate};
+use crate::client::{
+    ClientError, DownloadPhase, FoundFile, TrackerRole, TrackerStatus, TrackersStatus, human_bytes,
+};
+use crate::types::{FileEntry, FileOrder, Part, Password, Rate, TrackerState};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
@@ -85,7 +87,7 @@ impl Shell {
             ) => self.file(command, group, file),
             ("limits", words) => self.limits(words),
             ("limit_download", [group, file, rate]) => self.limit_download(group, file, rate),
-            ("trackers", _) => Ok(render::trackers(&client.trackers()?)),
+            ("trackers", _) => self.trackers(),
             ("wait", words) => self.wait(words.first().copied()),
             ("seed", words) => self.rest(words.first().copied(), true),
             ("sleep", words) => self.rest(words.first().copied(), false),
@@ -367,6 +369,13 @@ impl Shell {
         Ok(render::limits(&client.limits()))
     }
 
+    /// A script is to notice when the network is not as it should be.
+    fn trackers(&self) -> Result<Answer> {
+        let status = self.client.trackers()?;
+        let failed = if self.is_at_prompt() { None } else { what_is_down(&status) };
+        Ok(render::trackers(&status).but_failed(failed))
+    }
+
     fn limit_download(&self, group: &str, file: &str, rate: &str) -> Result<Answer> {
         let rate = Rate::parse_limit(rate)?;
         self.client.limit_download(group, file, rate)?;
@@ -418,6 +427,32 @@ impl Shell {
     }
 }
 
+/// What a script is told of trackers that are not as they should be. One that this client has not
+/// dialled yet is judged by what the others say.
+fn what_is_down(status: &TrackersStatus) -> Option<ClientError> {
+    let wrong = |tracker: &TrackerStatus| match (tracker.state, &tracker.error) {
+        (TrackerState::Down, _) => Some("down"),
+        (TrackerState::CatchingUp, _) => Some("catching up"),
+        (TrackerState::MustResync, _) => Some("away for too long and must start anew"),
+        (TrackerState::Up | TrackerState::Myself, Some(_))
+            if tracker.role == TrackerRole::Unreachable =>
+        {
+            Some("not reached from here")
+        }
+        (TrackerState::Up | TrackerState::Myself, _) => None,
+    };
+    let one = |tracker: &TrackerStatus| {
+        wrong(tracker)
+            .map(|how| format!("tracker {} ({}) is {how}", tracker.number, tracker.address))
+    };
+    let mut what: Vec<String> = status.trackers.iter().filter_map(one).collect();
+    if what.is_empty() && status.degraded {
+        what.push("a tracker has not caught up yet".into());
+    }
+    let text = format!("{}; tell the operator if that stays so", what.join(", "));
+    (!what.is_empty()).then_some(ClientError::Degraded(text))
+}
+
 /// The answer to a user who would not go on.
 fn unchanged() -> Answer {
     Answer::line("nothing was changed")
@@ -460,6 +495,35 @@ fn help(command: Option<&str>) -> Result<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_is_told_of_each_tracker_that_is_not_as_it_should_be() {
+        let tracker = |state, role, error: Option<&str>| TrackerStatus {
+            number: 2,
+            address: "h:1".into(),
+            state,
+            role,
+            lag: 0,
+            error: error.map(Into::into),
+        };
+        let told = |degraded, tracker| {
+            let status = TrackersStatus { trackers: vec![tracker], degraded, network: None };
+            what_is_down(&status).map(|error| error.to_string())
+        };
+        use TrackerRole::{Standby, Unreachable};
+        use TrackerState::{CatchingUp, Down, MustResync, Up};
+        assert_eq!(told(false, tracker(Up, Standby, None)), None);
+        assert_eq!(told(false, tracker(Up, Unreachable, None)), None, "it may be dialled now");
+        assert!(told(false, tracker(Up, Unreachable, Some("refused"))).is_some());
+        for state in [Down, CatchingUp, MustResync] {
+            assert!(told(false, tracker(state, Standby, None)).is_some(), "{state:?}");
+        }
+        assert_eq!(
+            told(true, tracker(Down, Unreachable, Some("refused"))).unwrap(),
+            "tracker 2 (h:1) is down; tell the operator if that stays so"
+        );
+        assert!(told(true, tracker(Up, Standby, None)).unwrap().contains("not caught up"));
+    }
 
     #[test]
     fn counts_are_plain_numbers() {

@@ -328,6 +328,7 @@ fn code(error: &ClientError) -> &'static str {
         ClientError::DownloadFailed(_) => "download_failed",
         ClientError::TimedOut => "timed_out",
         ClientError::Abandoned(_) => "abandoned",
+        ClientError::Degraded(_) => "degraded",
         ClientError::Interrupted => "interrupted",
         _ => "failed",
     }
