@@ -209,7 +209,7 @@ impl Client {
     /// Waits until a tracker is connected; false if none is when `timeout` has passed.
     ///
     /// # Blocking
-    /// For at most `timeout`.
+    /// For at most `timeout`; [`Client::interrupt`] ends it.
     pub fn wait_for_tracker(&self, timeout: Duration) -> bool {
         self.inner.trackers.wait_for_any(timeout)
     }

@@ -512,3 +512,26 @@ fn a_closed_pipe_ends_a_script_unless_it_was_at_its_end() {
     assert_eq!(status, Some(0), "{said}");
     assert!(!said.contains("error"), "{said}");
 }
+
+#[test]
+fn a_script_waits_for_its_first_tracker_as_long_as_it_is_told() {
+    let mut world = World::new(1);
+    world.group("lab", &["nik"]);
+    world.trackers[0].kill9();
+    // Nobody is there in time, or a signal ends the wait.
+    let begun = Instant::now();
+    let never = world.script("nik", &["--wait-trackers", "0.5", "-c", "whoami"], &[]);
+    assert_eq!(never.status, Some(3), "{never:#?}");
+    assert!((500..5000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    let options = ["--wait-trackers", "3600", "-c", "login nik pw-nik", "-c", "whoami"];
+    let mut patient = world.spawn("nik", &options);
+    said(&patient, &["listening on"]);
+    patient.signal(Signal::TERM);
+    assert_eq!(patient.wait_exit(Duration::from_secs(20)).code(), Some(3));
+    // A tracker that comes late is in time.
+    let patient = world.spawn("nik", &options);
+    said(&patient, &["listening on"]);
+    world.trackers[0].restart();
+    went_well(&patient.finish(PATIENCE), &["logged in as nik", "nik"]);
+    assert_eq!(world.script("nik", &["--wait-trackers", "soon"], &[]).status, Some(2));
+}

@@ -123,6 +123,8 @@ fn no_tracker_in_reach_is_exit_status_3() {
         &port,
         "--data-dir",
         text(&data),
+        "--wait-trackers",
+        "0.5",
         "-c",
         "login nik pw",
     ]));

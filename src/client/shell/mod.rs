@@ -23,6 +23,7 @@ mod options;
 mod output;
 mod progress;
 mod render;
+mod seconds;
 mod session;
 mod table;
 mod terminal;
@@ -48,7 +49,7 @@ use super::{Client, ClientError};
 pub use escape::escape;
 pub use table::{Argument, ArgumentKind, COMMANDS, CommandSpec, Flag};
 
-/// Time that a script waits for the first tracker.
+/// Time that the prompt waits for the first tracker.
 const FIRST_TRACKER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Exit status: a command or a download failed.
@@ -94,13 +95,15 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
         Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
     let client = Client::start(arguments.config()?)?;
     output.listening(client.address(), client.device());
-    if !client.wait_for_tracker(FIRST_TRACKER_TIMEOUT) {
-        output.failure(None, &client.why_no_tracker());
+    let mut shell = Shell::new(client, output, interrupts, arguments.on_error);
+    let patience = if interactive { FIRST_TRACKER_TIMEOUT } else { arguments.wait_trackers };
+    if !shell.wait_for_tracker(patience) {
+        shell.fail(None, &shell.client.why_no_tracker());
         if !interactive {
+            shell.end();
             return Ok(EXIT_NO_TRACKER);
         }
     }
-    let shell = Shell::new(client, output, interrupts, arguments.on_error);
     Ok(match input {
         Input::Terminal => terminal::run(shell),
         Input::Lines(lines) => shell.run_lines(lines, Input::can_ask(arguments)),

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use super::seconds::parse_seconds;
 use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX};
 use crate::swarm::Limits;
 use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
@@ -62,6 +64,9 @@ pub(super) struct Arguments {
     /// passwords out to be asked for them, or put them in a pipe or a --script
     #[arg(short = 'c', value_name = "COMMAND", allow_hyphen_values = true)]
     pub(super) commands: Vec<String>,
+    /// How long a script waits for its first tracker before it ends with exit status 3
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "10")]
+    pub(super) wait_trackers: Duration,
     /// What happens when a command fails, unless commands are typed
     #[arg(long, value_enum, value_name = "WHAT", default_value = "continue")]
     pub(super) on_error: OnError,

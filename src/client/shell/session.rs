@@ -1,7 +1,7 @@
 //! One run of the program: carries out lines, remembers whether any failed, and ends in order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::select;
 
@@ -18,6 +18,9 @@ use crate::client::{Client, ClientError};
 
 /// How long the end of the input is waited for when nothing can be written any more.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often a wait for the first tracker looks for signals.
+const SIGNAL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The program's state.
 pub(super) struct Shell {
@@ -77,6 +80,24 @@ impl Shell {
             asks_passwords: false,
             held: Held::default(),
             wait_limit: None,
+        }
+    }
+
+    /// Waits for the first tracker; false if there is none in that time, or a signal came.
+    pub(super) fn wait_for_tracker(&mut self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            // Again and again: a signal just before the client waits would be missed.
+            if self.interrupts.is_interrupted() {
+                return false;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.client.wait_for_tracker(left.min(SIGNAL_INTERVAL)) {
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
         }
     }
 

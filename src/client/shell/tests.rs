@@ -74,7 +74,10 @@ fn scripts_come_from_files_too() {
 #[test]
 fn without_a_tracker_a_script_does_not_begin() {
     let address = fake().kill();
-    assert_eq!(status(&address.to_string(), &["-c", "whoami"]).unwrap(), EXIT_NO_TRACKER);
+    assert_eq!(
+        status(&address.to_string(), &["--wait-trackers", "0.2", "-c", "whoami"]).unwrap(),
+        EXIT_NO_TRACKER
+    );
 }
 
 #[test]
@@ -82,7 +85,8 @@ fn trackers_of_another_network_are_no_trackers() {
     let fake = fake();
     let other = KeyPair::generate().unwrap().fingerprint().to_string();
     let tracker = fake.address.to_string();
-    assert_eq!(status(&tracker, &["--network", &other, "-c", "whoami"]).unwrap(), EXIT_NO_TRACKER);
+    let options = ["--wait-trackers", "1", "--network", &other, "-c", "whoami"];
+    assert_eq!(status(&tracker, &options).unwrap(), EXIT_NO_TRACKER);
     assert!(fake.asked().is_empty());
     let own = fake.key.fingerprint().to_string();
     assert_eq!(status(&tracker, &["--network", &own, "-c", "create_user nik pw"]).unwrap(), 0);

@@ -14,14 +14,13 @@ use super::interrupt::Woken;
 use super::output::Format;
 use super::progress::WaitBars;
 use super::render;
+use super::seconds::parse_seconds;
 use super::session::Shell;
 use super::table::Flags;
 use crate::client::{ClientError, DownloadPhase, DownloadStatus};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
-/// The longest time that can be asked for: a year.
-const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 /// How often bars are drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 /// The longest sleep without an event: a subscriber loses some when there are very many.
@@ -185,30 +184,9 @@ fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<
     }
 }
 
-/// Reads a number of seconds, perhaps with a fraction.
-pub(super) fn parse_seconds(text: &str) -> Result<Duration> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => {
-            Ok(Duration::from_secs_f64(seconds))
-        }
-        _ => Err(ClientError::BadArgument(format!(
-            "{text:?} is not a number of seconds; give one, as 2.5"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seconds_are_plain_numbers() {
-        assert_eq!(parse_seconds("2.5").unwrap(), Duration::from_millis(2500));
-        assert_eq!(parse_seconds("0").unwrap(), Duration::ZERO);
-        for bad in ["-1", "x", "", "inf", "NaN", "1e30"] {
-            assert!(parse_seconds(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn what_is_abandoned_is_named_up_to_a_bound() {

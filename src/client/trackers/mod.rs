@@ -211,10 +211,11 @@ impl TrackerSet {
     /// more time; false if none is connected when `timeout` has passed.
     ///
     /// # Blocking
-    /// For at most `timeout`.
+    /// For at most `timeout`; [`TrackerSet::interrupt`] ends it.
     pub(crate) fn wait_for_any(&self, timeout: Duration) -> bool {
         const GRACE: Duration = Duration::from_millis(300);
         let deadline = Instant::now() + timeout;
+        let interrupt = self.shared.interrupt.lock().clone();
         let mut first_seen = None;
         let mut state = self.shared.state.lock();
         loop {
@@ -229,7 +230,7 @@ impl TrackerSet {
                     return true;
                 }
             }
-            if now >= deadline || self.shared.stop.is_set() {
+            if now >= deadline || self.shared.stop.is_set() || interrupt.is_set() {
                 return any;
             }
             self.shared.changed.wait_until(&mut state, until);
