@@ -144,9 +144,9 @@ fn trackers_and_clients_start_from_addresses_alone() {
         "--data-dir",
         text(&client_data),
         "-c",
-        "create_user nik pw",
+        "create_user nik pass-word",
         "-c",
-        "login nik pw",
+        "login nik pass-word",
         "-c",
         "whoami",
     ];
@@ -304,4 +304,23 @@ fn a_client_stops_in_order_on_signals() {
         let status = process.wait_exit(Duration::from_secs(20));
         assert_eq!(status.code(), Some(0), "it did not end in order: {status:?}");
     }
+}
+
+#[test]
+fn a_script_chooses_a_short_password_only_if_it_is_allowed_to() {
+    let world = World::new(1);
+    let (home, info) = (world.home("nik"), world.info.clone());
+    let run = |options: &[&str], command: &str| {
+        let fixed = ["127.0.0.1:0", text(&info), "--data-dir", text(&home)];
+        let commands = ["-c", "login nik correct-horse", "-c", command];
+        finish(client(&[&fixed, options, &commands[..]].concat()))
+    };
+    assert_eq!(run(&[], "create_user nik correct-horse").errors().len(), 1, "there is no nik yet");
+    for command in ["create_user bob 1234567", "change_password correct-horse x"] {
+        let refused = run(&[], command);
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        assert!(refused.errors()[0].contains("fewer than 8 characters"), "{refused:?}");
+        assert!(!refused.errors()[0].contains("1234567"), "{refused:?}");
+    }
+    assert_eq!(run(&["--allow-short-passwords"], "create_user bob 1234567").status, Some(0));
 }

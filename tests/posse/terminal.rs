@@ -213,3 +213,21 @@ fn a_command_on_the_command_line_asks_for_its_password() {
     assert_eq!(piped.status, Some(1), "{piped:#?}");
     assert!(piped.errors()[0].contains("words are missing"), "{piped:#?}");
 }
+
+#[test]
+fn a_short_password_needs_a_second_enter() {
+    let world = World::new(1);
+    let Some(mut terminal) = Terminal::start(&world, "nik") else { return };
+    for (answer, said) in [("\x03", "interrupted"), ("\r", "created user nik")] {
+        terminal.wait("posse> ");
+        terminal.press("create_user nik\r");
+        for what in ["password: ", "password again: "] {
+            terminal.wait(what);
+            terminal.press("short\r");
+        }
+        terminal.wait("fewer than 8 characters");
+        terminal.wait("Enter goes on");
+        terminal.press(answer);
+        terminal.wait(said);
+    }
+}

@@ -20,6 +20,14 @@ type Result<T> = std::result::Result<T, ClientError>;
 
 /// The most downloads that can be asked to run at a time: each has a thread.
 const DOWNLOADS_MAX: usize = 1000;
+/// Characters of a password below which its user is warned.
+const PASSWORD_CHARS_MIN: usize = 8;
+
+/// Tells whether a password is soon guessed for its length alone.
+fn is_short(password: &str) -> bool {
+    password.chars().count() < PASSWORD_CHARS_MIN
+}
+
 /// The path that a word names: `~` and `~/...` begin at the user's home directory, as in a shell.
 fn from_home(word: &str) -> Cow<'_, Path> {
     let rest = if word == "~" { Some("") } else { word.strip_prefix("~/") };
@@ -97,12 +105,30 @@ impl Shell {
         }
     }
 
+    /// A person may choose a short password after a warning; a script has to be allowed to.
+    fn check_new_password(&self, secret: &str) -> Result<()> {
+        if self.allows_short_passwords || !is_short(secret) {
+            return Ok(());
+        }
+        if self.is_at_prompt() || self.asks_passwords {
+            return terminal::warn(&format!(
+                "a password of fewer than {PASSWORD_CHARS_MIN} characters is soon guessed"
+            ));
+        }
+        Err(ClientError::BadArgument(format!(
+            "the new password has fewer than {PASSWORD_CHARS_MIN} characters; choose a longer one, or start with \
+             --allow-short-passwords"
+        )))
+    }
+
     fn account(&mut self, command: &str, words: &[&str]) -> Result<Answer> {
         let password = |text: &str| Ok::<_, ClientError>(Password::new(text.to_owned())?);
         let client = &self.client;
         Ok(match (command, words) {
             ("create_user", [user, secret]) => {
-                client.create_user(user, password(secret)?)?;
+                let secret = password(secret)?;
+                self.check_new_password(secret.expose())?;
+                client.create_user(user, secret)?;
                 Answer::line(format!("created user {user}")).with("user", *user)
             }
             ("login", [user, secret]) => {
@@ -126,7 +152,9 @@ impl Shell {
                 Answer::line("logged out")
             }
             ("change_password", [old, new]) => {
-                client.change_password(password(old)?, password(new)?)?;
+                let (old, new) = (password(old)?, password(new)?);
+                self.check_new_password(new.expose())?;
+                client.change_password(old, new)?;
                 Answer::line("password changed")
             }
             _ => {
@@ -534,6 +562,12 @@ mod tests {
         for bad in ["-1", "x", "", "1.5", "1001", "many"] {
             assert!(parse_count(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn passwords_are_measured_in_characters() {
+        assert!(is_short("x") && is_short("seven77") && is_short("äöüäöü"));
+        assert!(!is_short("eight888") && !is_short("äöüäöüäö") && !is_short("correct horse"));
     }
 
     #[test]

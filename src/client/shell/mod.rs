@@ -95,7 +95,7 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
         Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
     let client = Client::start(arguments.config()?)?;
     output.listening(client.address(), client.device());
-    let mut shell = Shell::new(client, output, interrupts, arguments.on_error);
+    let mut shell = Shell::new(client, output, interrupts, arguments);
     let patience = if interactive { FIRST_TRACKER_TIMEOUT } else { arguments.wait_trackers };
     if !shell.wait_for_tracker(patience) {
         shell.fail(None, &shell.client.why_no_tracker());

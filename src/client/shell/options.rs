@@ -67,6 +67,9 @@ pub(super) struct Arguments {
     /// How long a script waits for its first tracker before it ends with exit status 3
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "10")]
     pub(super) wait_trackers: Duration,
+    /// Lets scripts choose passwords of fewer than 8 characters
+    #[arg(long)]
+    pub(super) allow_short_passwords: bool,
     /// What happens when a command fails, unless commands are typed
     #[arg(long, value_enum, value_name = "WHAT", default_value = "continue")]
     pub(super) on_error: OnError,

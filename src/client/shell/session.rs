@@ -11,7 +11,7 @@ use super::answer::Answer;
 use super::held::{DOWNLOAD, Held};
 use super::input::{Line, Lines};
 use super::interrupt::Interrupts;
-use super::options::OnError;
+use super::options::{Arguments, OnError};
 use super::output::Output;
 use super::table::{CommandSpec, split};
 use crate::client::{Client, ClientError};
@@ -34,7 +34,9 @@ pub(super) struct Shell {
     /// More lines are likely to be there already.
     is_script: bool,
     /// Passwords that a script leaves out are asked for.
-    asks_passwords: bool,
+    pub(super) asks_passwords: bool,
+    /// Passwords of few characters are taken without a word.
+    pub(super) allows_short_passwords: bool,
     /// Answers to downloads that were begun and are not durable yet.
     pub(super) held: Held,
     /// How long the last `wait` was to last, if it was bounded: the end of a script waits no longer.
@@ -61,7 +63,7 @@ impl Shell {
         client: Client,
         output: Output,
         interrupts: Interrupts,
-        on_error: OnError,
+        arguments: &Arguments,
     ) -> Self {
         let client = Arc::new(client);
         interrupts.on_break({
@@ -73,11 +75,12 @@ impl Shell {
             client,
             output,
             interrupts,
-            on_error,
+            on_error: arguments.on_error,
             failed: false,
             announcer,
             is_script: false,
             asks_passwords: false,
+            allows_short_passwords: arguments.allow_short_passwords,
             held: Held::default(),
             wait_limit: None,
         }

@@ -50,6 +50,22 @@ pub(super) fn confirm(question: &str) -> Result<bool, ClientError> {
     }
 }
 
+/// Warns of what is about to be done; Enter goes on.
+///
+/// # Errors
+/// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
+pub(super) fn warn(warning: &str) -> Result<(), ClientError> {
+    let prompt = format!("{}; Enter goes on, Ctrl-C does not: ", escape(warning));
+    match DefaultEditor::new().and_then(|mut editor| editor.readline(&prompt)) {
+        // Somebody who types the password here means another.
+        Ok(answer) if answer.trim().is_empty() => Ok(()),
+        Ok(_) | Err(ReadlineError::Interrupted | ReadlineError::Eof) => {
+            Err(ClientError::Interrupted)
+        }
+        Err(error) => Err(ClientError::BadArgument(format!("cannot read the terminal: {error}"))),
+    }
+}
+
 /// Serves the prompt until the user ends it; returns the exit status.
 pub(super) fn run(mut shell: Shell) -> u8 {
     let history = shell.client.data_dir().join("history");

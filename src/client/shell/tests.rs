@@ -29,7 +29,7 @@ fn the_status_tells_how_it_went() {
     let tracker = fake.address.to_string();
     let status = |options: &[&str]| status(&tracker, options).unwrap();
     assert_eq!(
-        status(&["-c", "create_user nik pw", "-c", "login nik pw", "-c", "create_group lab"]),
+        status(&["-c", "create_user nik password", "-c", "login nik pw", "-c", "create_group lab"]),
         0
     );
     assert_eq!(status(&["-c", "login nik pw", "-c", "create_group taken"]), EXIT_FAILED);
@@ -89,7 +89,10 @@ fn trackers_of_another_network_are_no_trackers() {
     assert_eq!(status(&tracker, &options).unwrap(), EXIT_NO_TRACKER);
     assert!(fake.asked().is_empty());
     let own = fake.key.fingerprint().to_string();
-    assert_eq!(status(&tracker, &["--network", &own, "-c", "create_user nik pw"]).unwrap(), 0);
+    assert_eq!(
+        status(&tracker, &["--network", &own, "-c", "create_user nik password"]).unwrap(),
+        0
+    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(crate) struct ClientProcess {
 pub(crate) fn command(home: &Path, address: SocketAddr, info: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     command.current_dir(home).arg(address.to_string()).arg(info);
-    command.arg("--data-dir").arg(home.join(".posse"));
+    command.arg("--data-dir").arg(home.join(".posse")).arg("--allow-short-passwords");
     set_home(&mut command, home);
     command
 }
