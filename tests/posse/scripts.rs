@@ -464,13 +464,20 @@ fn scripts_of_other_systems_are_taken() {
 
 #[test]
 fn wait_lasts_no_longer_than_it_may() {
-    let (world, _, seeder) = silent_seeder(17);
+    let (world, _, _seeder) = silent_seeder(17);
+    let small = Content::new("small.bin", 1 << 19, 21);
+    let other = EvilPeer::start(world.tracker(1), "nik", "lab", &small, Behaviour::Honest);
+    other.allow_bytes(0);
     let mut bob = world.spawn("bob", &["--json", "--on-error", "stop"]);
-    bob.send("login bob pw-bob\ndownload_file lab big.bin\nwait 0.5");
-    let begun = said(&bob, &["\"download_file\""]);
-    seeder.wait_requests(1);
+    bob.send("login bob pw-bob\ndownload_file lab big.bin\ndownload_file lab small.bin\nwait 2");
+    let begun = said(&bob, &["\"download_file\"", "small.bin"]);
+    // One ends meanwhile: what is rested behind that counts.
+    other.wait_requests(1);
+    std::thread::sleep(Duration::from_millis(500));
+    other.lift();
+    said(&bob, &["download_complete"]);
     let waited = said(&bob, &["\"wait\"", "\"timed_out\""]) - begun;
-    assert!((400..1500).contains(&waited.as_millis()), "{waited:?}");
+    assert!((1900..3500).contains(&waited.as_millis()), "{waited:?}");
 }
 
 /// Runs a client whose stdout is that.

@@ -116,8 +116,8 @@ impl Shell {
             ));
         }
         Err(ClientError::BadArgument(format!(
-            "the new password has fewer than {PASSWORD_CHARS_MIN} characters; choose a longer one, or start with \
-             --allow-short-passwords"
+            "the new password has fewer than {PASSWORD_CHARS_MIN} characters; choose a longer one, or \
+             start with --allow-short-passwords"
         )))
     }
 

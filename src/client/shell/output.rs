@@ -260,7 +260,8 @@ impl Output {
             Err(error) => {
                 shared.stdout = Stdout::Failed;
                 self.error_line(&format!(
-                    "error: cannot write to standard output: {error}; make room, or write it elsewhere"
+                    "error: cannot write to standard output: {error}; make room, or write it \
+                     elsewhere"
                 ));
             }
         }
