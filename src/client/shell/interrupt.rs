@@ -28,6 +28,8 @@ pub(super) struct Interrupts {
     receiver: Receiver<Interrupt>,
     /// SIGTERM or SIGHUP has arrived, or in a script SIGINT.
     ended: bool,
+    /// A SIGINT between two commands counts too.
+    keeps_all: bool,
     on_break: OnBreak,
     on_end: OnEnd,
 }
@@ -58,7 +60,7 @@ impl Interrupts {
         let (at_break, at_end) = (on_break.clone(), on_end.clone());
         let work = move || take_signals(&mut signals, &sender, &at_break, &at_end);
         std::thread::Builder::new().name("signals".into()).spawn(work)?;
-        Ok(Self { receiver, ended: false, on_break, on_end })
+        Ok(Self { receiver, ended: false, keeps_all: false, on_break, on_end })
     }
 
     /// Has `work` done on the thread "signals" at each signal, for a main thread that waits for a
@@ -100,9 +102,17 @@ impl Interrupts {
         interrupt.is_ok() || self.ended
     }
 
+    /// From now on no signal is forgotten: between two commands of a script there is the script to
+    /// end.
+    pub(super) fn keep_all(&mut self) {
+        self.keeps_all = true;
+    }
+
     /// Forgets a SIGINT that came when there was nothing to end.
     pub(super) fn clear(&mut self) {
-        self.is_ended();
+        if !self.keeps_all {
+            self.is_ended();
+        }
     }
 
     /// Waits for a signal, an event, or the time.
@@ -154,5 +164,26 @@ fn take_signals(
         if let Some(work) = &*on_break.lock() {
             work();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_break_between_two_commands_ends_a_script_and_is_nothing_at_the_prompt() {
+        let (sender, receiver) = bounded(16);
+        let (on_break, on_end) = (OnBreak::default(), OnEnd::default());
+        let mut interrupts =
+            Interrupts { receiver, ended: false, keeps_all: false, on_break, on_end };
+        sender.send(Interrupt::Break).unwrap();
+        interrupts.clear();
+        assert!(!interrupts.is_interrupted());
+        interrupts.keep_all();
+        sender.send(Interrupt::Break).unwrap();
+        interrupts.clear();
+        assert_eq!(interrupts.wait(None, None), Woken::Interrupt);
+        assert!(!interrupts.is_interrupted(), "one signal ends one wait");
     }
 }

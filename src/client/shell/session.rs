@@ -110,6 +110,7 @@ impl Shell {
     pub(super) fn run_lines(mut self, mut lines: Lines, can_ask: bool) -> u8 {
         let mut finish = true;
         (self.is_script, self.asks_passwords) = (true, can_ask);
+        self.interrupts.keep_all();
         loop {
             if lines.are_waited_for() {
                 self.release();
@@ -146,7 +147,7 @@ impl Shell {
             }
         }
         self.release();
-        if finish && !self.must_stop() && !self.interrupts.is_ended() {
+        if finish && !self.must_stop() && !self.interrupts.is_interrupted() {
             self.finish_downloads();
         }
         self.end()
