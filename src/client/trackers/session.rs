@@ -51,6 +51,19 @@ pub(super) enum Login {
 }
 
 impl Login {
+    /// A command waits for the session there: a refused login is tried again `after` it was refused,
+    /// if that is earlier. Tells whether it is.
+    pub(super) fn retry_soon(&mut self, after: Duration) -> bool {
+        match self {
+            Self::Refused { retry, pause, .. } if *pause > after => {
+                *retry -= *pause - after;
+                *pause = after;
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn is_for(&self, session: &Session) -> bool {
         matches!(self, Self::In { generation, user } if *generation == session.generation && *user == session.user.user)
     }
@@ -197,6 +210,9 @@ impl Shared {
         if let Some(stamp) = told_by(&reply) {
             let now_ms = state.now_ms();
             state.requests.told(stamp, now_ms);
+        }
+        if let Reply::Trackers { entries, .. } = &reply {
+            self.told_states(&mut state, entries);
         }
         let Some(live) = state.live(index, key) else { return };
         live.suspect = false;

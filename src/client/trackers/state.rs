@@ -12,6 +12,7 @@ use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
 
 use super::clock::{TrackerClock, common_ms, own_ms};
+use super::redial::Pause;
 use super::session::Login;
 use super::stamps::RequestClock;
 use super::token::{Session, SessionEnd};
@@ -54,6 +55,8 @@ pub(super) struct LinkState {
     /// A thread keeps it.
     pub(super) has_thread: bool,
     pub(super) live: Option<Live>,
+    /// The pause before the next dial, while there is one.
+    pub(super) pause: Option<Pause>,
     /// Number of dials that ended, well or not.
     pub(super) attempts: u64,
     pub(super) error: Option<String>,
@@ -181,6 +184,7 @@ impl LinkState {
             is_removed: false,
             has_thread: true,
             live: None,
+            pause: None,
             attempts: 0,
             error: None,
             distrust: None,
