@@ -81,12 +81,8 @@ impl Client {
     /// [`Refusal::NoSuchGroup`], [`Refusal::NotMember`].
     pub fn leave_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
-        self.done(
-            &Request::LeaveGroup { request: self.inner.trackers.request_stamp(), group },
-            Need::Session,
-        )?;
-        self.inner.end_membership(group, false);
-        Ok(())
+        let request = self.inner.trackers.request_stamp();
+        self.end_by_choice(group, &Request::LeaveGroup { request, group })
     }
 
     /// Lets in a user who has asked; the owner only.
@@ -164,12 +160,19 @@ impl Client {
     pub fn delete_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
         let request = self.inner.trackers.request_stamp();
-        // Trackers tell every member; this one is not told of its own doing.
+        self.end_by_choice(group, &Request::DeleteGroup { request, group })
+    }
+
+    /// Asks for the end of the user's membership. A tracker that was not asked may tell of it first,
+    /// as if others had ended it: subscribers do not hear of that.
+    fn end_by_choice(&self, group: GroupId, request: &Request) -> Result<(), ClientError> {
         self.inner.announced.lock().insert(group, false);
-        let done = self.done(&Request::DeleteGroup { request, group }, Need::Session);
+        let done = self.done(request, Need::Session);
         match done {
             Ok(()) => self.inner.end_membership(group, false),
-            Err(_) => drop(self.inner.announced.lock().remove(&group)),
+            Err(ClientError::Refused(_)) => drop(self.inner.announced.lock().remove(&group)),
+            // It may have been carried out all the same.
+            Err(_) => {}
         }
         done
     }

@@ -123,8 +123,7 @@ impl Client {
             None if !is_member(resolved.group.part) => return Err(Refusal::NotMember.into()),
             None => return Err(Refusal::NotShared.into()),
         };
-        let (request, file) = (self.inner.trackers.request_stamp(), facts.id());
-        self.done(&Request::StopShare { request, group, file }, Need::Session)?;
+        self.inner.stop_share(group, &facts)?;
         self.inner.end_version(group, &facts);
         Ok(())
     }
@@ -387,6 +386,19 @@ impl Inner {
             Some(entry) => {
                 self.own_removals.lock().note(group, &entry.facts);
                 Request::ReplaceFile { request, group, file, replaces: entry.facts.id() }
+    /// Tells the directory that the user no longer shares a file.
+    fn stop_share(&self, group: GroupId, facts: &FileFacts) -> Result<(), ClientError> {
+        let (request, file) = (self.trackers.request_stamp(), facts.id());
+        self.own_removals.lock().note(group, facts);
+        let request = Request::StopShare { request, group, file };
+        let stopped = self.trackers.call(&request, Need::Session).map(drop);
+        // Without an answer it may have been carried out all the same.
+        if let Err(ClientError::Refused(_)) = stopped {
+            self.own_removals.lock().forget(group, facts.info_hash);
+        }
+        stopped
+    }
+
             }
         };
         if let Err(error) = self.trackers.call(&request, Need::Session) {
@@ -411,9 +423,8 @@ impl Inner {
     /// again: they give up their names.
     fn give_up_replaced(&self, stale: &[&ShareRow]) {
         for row in stale {
-            let (request, group, file) = (self.trackers.request_stamp(), row.group, row.facts.id());
-            match self.trackers.call(&Request::StopShare { request, group, file }, Need::Session) {
-                Ok(_) | Err(ClientError::Refused(Refusal::NotShared | Refusal::NoSuchFile)) => {
+            match self.stop_share(row.group, &row.facts) {
+                Ok(()) | Err(ClientError::Refused(Refusal::NotShared | Refusal::NoSuchFile)) => {
                     self.stop_offering(row.group, row.facts.info_hash);
                 }
                 Err(error) => warn!("{} is still listed as it was: {error}", row.label),
