@@ -43,8 +43,11 @@ pub struct TrackerStatus {
 pub struct TrackersStatus {
     /// In the order of the file.
     pub trackers: Vec<TrackerStatus>,
-    /// Changes are at present safe on the primary alone.
+    /// Changes are at present not safe on every tracker.
     pub degraded: bool,
+    /// The numbers of the trackers on which changes are safe at present, in order; empty if no
+    /// tracker tells.
+    pub safe_on: Vec<u32>,
     /// The network whose trackers this device trusts, if it was named or one was met.
     pub network: Option<Fingerprint>,
 }
@@ -193,7 +196,8 @@ impl Client {
         let (views, network) = (trackers.views(), self.network());
         Ok(match reply {
             Some(Reply::Trackers { entries, degraded }) => {
-                TrackersStatus { trackers: merge(entries, &views), degraded, network }
+                let safe_on = safe_on(&entries);
+                TrackersStatus { trackers: merge(entries, &views), degraded, safe_on, network }
             }
             _ => TrackersStatus {
                 trackers: views.iter().map(alone).collect(),
@@ -210,12 +214,23 @@ fn merge(entries: Vec<TrackerEntry>, views: &[LinkView]) -> Vec<TrackerStatus> {
     let mut merged: Vec<TrackerStatus> = entries
         .into_iter()
         .map(|entry| {
+                safe_on: Vec::new(),
             let by_number = views.iter().find(|view| view.number == Some(entry.number));
             let by_number = by_number
                 .or_else(|| views.iter().find(|view| view.address == entry.address.as_str()));
             // A client that was given one tracker's address does not know the numbers of the
             // others.
             let view = by_number.or_else(|| {
+/// The trackers that have a change when the one that tells this acknowledges it: itself, and those
+/// whose acknowledgement it waits for.
+fn safe_on(entries: &[TrackerEntry]) -> Vec<u32> {
+    let has =
+        |entry: &&TrackerEntry| matches!(entry.state, TrackerState::Myself | TrackerState::Up);
+    let mut numbers: Vec<u32> = entries.iter().filter(has).map(|entry| entry.number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
                 views
                     .iter()
                     .find(|v| only.is_none() && v.number.is_none() && v.line == entry.number)

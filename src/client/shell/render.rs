@@ -255,7 +255,7 @@ pub(super) fn trackers(status: &TrackersStatus) -> Answer {
     };
     let mut rows: Vec<Vec<String>> = status.trackers.iter().map(row).collect();
     if status.degraded {
-        rows.push(vec!["degraded: changes are at present safe on the primary alone".into()]);
+        rows.push(vec![safety(status)]);
     }
     rows.extend(status.network.map(|network| vec![format!("network {network}")]));
     let value = |t: &TrackerStatus| {
@@ -271,9 +271,30 @@ pub(super) fn trackers(status: &TrackersStatus) -> Answer {
         .with("network", status.network.map(|network| network.to_string()))
 }
 
+        .with("safe_on", status.safe_on.clone())
 fn tracker_state(state: TrackerState) -> &'static str {
     match state {
         TrackerState::Myself | TrackerState::Up => "up",
+/// On which trackers changes are safe while they are not so on all.
+fn safety(status: &TrackersStatus) -> String {
+    let is_safe = |t: &&TrackerStatus| status.safe_on.contains(&t.number);
+    let (safe, behind): (Vec<_>, Vec<_>) = status.trackers.iter().partition(is_safe);
+    let named = |trackers: &[&TrackerStatus]| {
+        let numbers: Vec<String> = trackers.iter().map(|t| t.number.to_string()).collect();
+        match numbers.split_last() {
+            Some((last, [])) => format!("tracker {last}"),
+            Some((last, others)) => format!("trackers {} and {last}", others.join(", ")),
+            None => "no tracker".into(),
+        }
+    };
+    let alone = if safe.len() == 1 { " alone" } else { "" };
+    format!(
+        "degraded: changes are at present safe on {}{alone}, not on {}",
+        named(&safe),
+        named(&behind)
+    )
+}
+
         TrackerState::CatchingUp => "catching up",
         TrackerState::Down => "down",
         TrackerState::MustResync => "must resync",
@@ -331,6 +352,30 @@ mod tests {
     #[test]
     fn dates_are_those_of_the_calendar() {
         assert_eq!(date(0), "1970-01-01 00:00 UTC");
+    #[test]
+    fn it_is_told_on_which_trackers_changes_are_safe() {
+        let tracker = |number: u32| TrackerStatus {
+            number,
+            address: format!("10.0.0.{number}:5000"),
+            state: TrackerState::Up,
+            role: TrackerRole::Standby,
+            lag: 0,
+            error: None,
+        };
+        let told = |count: u32, safe_on: &[u32]| {
+            let trackers = (1..=count).map(tracker).collect();
+            let safe_on = safe_on.to_vec();
+            safety(&TrackersStatus { trackers, degraded: true, safe_on, network: None })
+        };
+        let safe = "degraded: changes are at present safe on";
+        assert_eq!(told(3, &[1, 3]), format!("{safe} trackers 1 and 3, not on tracker 2"));
+        assert_eq!(told(3, &[2]), format!("{safe} tracker 2 alone, not on trackers 1 and 3"));
+        assert_eq!(
+            told(5, &[1, 2, 4]),
+            format!("{safe} trackers 1, 2 and 4, not on trackers 3 and 5")
+        );
+    }
+
         assert_eq!(date(951_782_399_999), "2000-02-28 23:59 UTC");
         assert_eq!(date(951_868_799_999), "2000-02-29 23:59 UTC");
         assert_eq!(date(4_107_542_400_000), "2100-03-01 00:00 UTC");
