@@ -226,13 +226,16 @@ pub(super) fn limits(status: &LimitsStatus) -> Answer {
 pub(super) fn uploads(uploads: &[Upload]) -> Answer {
     let row = |u: &Upload| {
         let peers = format!("{} peer{}", u.peers, if u.peers == 1 { "" } else { "s" });
-        vec![format!("[{}] {}", u.group, u.file), peers, format!("{} bytes sent", u.sent)]
+        let mut cells =
+            vec![format!("[{}] {}", u.group, u.file), peers, format!("{} bytes sent", u.sent)];
+        cells.extend(u.part.map(|part| format!("{part} bytes are here")));
+        cells
     };
     let value = |u: &Upload| {
         let to = |(device, sent): &(DeviceId, u64)| json!({ "device": device.to_string(), "bytes_sent": sent });
         json!({
             "group": u.group.as_str(), "file": u.file.as_str(), "path": u.path.to_string_lossy(),
-            "peers": u.peers, "bytes_sent": u.sent, "to": u.sent_to.iter().map(to).collect::<Vec<_>>(),
+            "bytes_here": u.part, "peers": u.peers, "bytes_sent": u.sent, "to": u.sent_to.iter().map(to).collect::<Vec<_>>(),
         })
     };
     let values: Vec<Value> = uploads.iter().map(value).collect();
