@@ -180,6 +180,18 @@ impl Client {
         done
     }
 
+    /// Tells whether the user is a member of a group of that name.
+    ///
+    /// # Errors
+    /// [`Refusal::LoginFirst`], and those of having no tracker.
+    pub fn is_member(&self, group: &str) -> Result<bool, ClientError> {
+        match self.inner.group(group) {
+            Ok(entry) => Ok(is_member(entry.part)),
+            Err(ClientError::Refused(Refusal::NoSuchGroup)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Every tracker's state, as the primary and this client see it. Works, with less to say, when
     /// none can be reached.
     ///
@@ -202,25 +214,13 @@ impl Client {
             _ => TrackersStatus {
                 trackers: views.iter().map(alone).collect(),
                 degraded: false,
+                safe_on: Vec::new(),
                 network,
             },
         })
     }
 }
 
-/// Puts together what the primary says and what the client sees.
-fn merge(entries: Vec<TrackerEntry>, views: &[LinkView]) -> Vec<TrackerStatus> {
-    let only = (views.len() == 1 && entries.len() > 1).then_some(());
-    let mut merged: Vec<TrackerStatus> = entries
-        .into_iter()
-        .map(|entry| {
-                safe_on: Vec::new(),
-            let by_number = views.iter().find(|view| view.number == Some(entry.number));
-            let by_number = by_number
-                .or_else(|| views.iter().find(|view| view.address == entry.address.as_str()));
-            // A client that was given one tracker's address does not know the numbers of the
-            // others.
-            let view = by_number.or_else(|| {
 /// The trackers that have a change when the one that tells this acknowledges it: itself, and those
 /// whose acknowledgement it waits for.
 fn safe_on(entries: &[TrackerEntry]) -> Vec<u32> {
@@ -231,6 +231,18 @@ fn safe_on(entries: &[TrackerEntry]) -> Vec<u32> {
     numbers
 }
 
+/// Puts together what the primary says and what the client sees.
+fn merge(entries: Vec<TrackerEntry>, views: &[LinkView]) -> Vec<TrackerStatus> {
+    let only = (views.len() == 1 && entries.len() > 1).then_some(());
+    let mut merged: Vec<TrackerStatus> = entries
+        .into_iter()
+        .map(|entry| {
+            let by_number = views.iter().find(|view| view.number == Some(entry.number));
+            let by_number = by_number
+                .or_else(|| views.iter().find(|view| view.address == entry.address.as_str()));
+            // A client that was given one tracker's address does not know the numbers of the
+            // others.
+            let view = by_number.or_else(|| {
                 views
                     .iter()
                     .find(|v| only.is_none() && v.number.is_none() && v.line == entry.number)

@@ -28,6 +28,7 @@ mod table;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod upload_words;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
