@@ -230,6 +230,8 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
             next_number: 1,
             login: Login::No,
             announced_for: 0,
+            announces: 0,
+            unannounced: Default::default(),
             rtt,
             suspect: false,
             listed: Vec::new(),

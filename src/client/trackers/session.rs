@@ -136,6 +136,7 @@ impl SetState {
         self.generation += 1;
         self.announced.clear();
         for live in self.links.iter_mut().filter_map(|link| link.live.as_mut()) {
+            live.unannounced.clear();
             if !matches!(live.login, Login::No) {
                 live.send(Request::Logout, pending());
                 live.login = Login::No;
@@ -228,12 +229,14 @@ impl Shared {
             }
             Some(Pending::Ping(sent)) => live.rtt = (live.rtt * 3 + sent.elapsed()) / 4,
             Some(Pending::Announce) => {
+                live.announces -= 1;
                 if reply == Reply::Refused(Refusal::Busy) {
                     // It has not taken note, and would be left with half the truth: the next
                     // connection announces everything.
                     debug!("tracker {}: too busy for an announce; connecting anew", index + 1);
                     return live.connection.close();
                 }
+                state.announce_changes(index);
                 drop(state);
                 match reply {
                     Reply::Peers(peers) if !peers.is_empty() => {

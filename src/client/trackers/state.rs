@@ -5,7 +5,7 @@
 //! or as lost when the connection ends. No IO here: frames go into bounded queues, and a full one
 //! counts as a connection that does not work.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -92,6 +92,10 @@ pub(super) struct Live {
     pub(super) login: Login,
     /// The generation of the session for which everything was announced here.
     pub(super) announced_for: u64,
+    /// Announces without an answer.
+    pub(super) announces: usize,
+    /// What has changed since the last announce: at most what this device does with files.
+    pub(super) unannounced: BTreeSet<(GroupId, InfoHash)>,
     pub(super) rtt: Duration,
     /// It left a question unanswered for too long and has said nothing since.
     pub(super) suspect: bool,
