@@ -91,8 +91,16 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
     // Before any other thread starts: none of them is to be ended by a signal.
     let interrupts =
         Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
-    let client = Client::start(arguments.config()?)?;
+    let config = arguments.config()?;
+    let unreachable = config.unreachable();
+    let client = Client::start(config)?;
     output.listening(client.address(), client.device());
+    if let Some(text) = &unreachable {
+        match format {
+            Format::Json => output.event("warning", serde_json::json!({ "text": text })),
+            Format::Plain | Format::Table => output.error_line(&format!("warning: {text}")),
+        }
+    }
     if !client.wait_for_tracker(FIRST_TRACKER_TIMEOUT) {
         output.failure(None, &client.why_no_tracker());
         if !interactive {
