@@ -271,13 +271,10 @@ pub(super) fn trackers(status: &TrackersStatus) -> Answer {
     Answer::rows(rows, "no trackers")
         .with("trackers", values)
         .with("degraded", status.degraded)
+        .with("safe_on", status.safe_on.clone())
         .with("network", status.network.map(|network| network.to_string()))
 }
 
-        .with("safe_on", status.safe_on.clone())
-fn tracker_state(state: TrackerState) -> &'static str {
-    match state {
-        TrackerState::Myself | TrackerState::Up => "up",
 /// On which trackers changes are safe while they are not so on all.
 fn safety(status: &TrackersStatus) -> String {
     let is_safe = |t: &&TrackerStatus| status.safe_on.contains(&t.number);
@@ -298,6 +295,9 @@ fn safety(status: &TrackersStatus) -> String {
     )
 }
 
+fn tracker_state(state: TrackerState) -> &'static str {
+    match state {
+        TrackerState::Myself | TrackerState::Up => "up",
         TrackerState::CatchingUp => "catching up",
         TrackerState::Down => "down",
         TrackerState::MustResync => "must resync",
@@ -353,9 +353,6 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(date(0), "1970-01-01 00:00 UTC");
-    #[test]
     fn it_is_told_on_which_trackers_changes_are_safe() {
         let tracker = |number: u32| TrackerStatus {
             number,
@@ -379,6 +376,9 @@ mod tests {
         );
     }
 
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(0), "1970-01-01 00:00 UTC");
         assert_eq!(date(951_782_399_999), "2000-02-28 23:59 UTC");
         assert_eq!(date(951_868_799_999), "2000-02-29 23:59 UTC");
         assert_eq!(date(4_107_542_400_000), "2100-03-01 00:00 UTC");
