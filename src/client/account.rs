@@ -159,7 +159,13 @@ impl Client {
         {
             // Trackers that hear of it first call the token void, which is no surprise now.
             let _changing = trackers.changing_password();
-            self.done(&Request::DeleteAccount { request }, Need::Session)?;
+            let announced = self.inner.announced.lock().clone();
+            self.inner.leaves_every_group();
+            let done = self.done(&Request::DeleteAccount { request }, Need::Session);
+            if let Err(ClientError::Refused(_)) = done {
+                *self.inner.announced.lock() = announced;
+            }
+            done?;
         }
         self.inner.leave_session();
         Ok(())

@@ -328,7 +328,8 @@ impl Inner {
             .filter(|share| share.offered)
             .map(|share| share.row.clone());
         self.stop_offering(group, info_hash);
-        if let Some(row) = row {
+        let is_own = self.own_removals.lock().has(group, info_hash);
+        if let Some(row) = row.filter(|_| !is_own) {
             self.bus.tell(&ClientEvent::ShareNotOffered {
                 group: row.group_label,
                 file: row.label,
@@ -389,6 +390,17 @@ impl Inner {
         }
     }
 
+    /// The user is about to leave every group by choice: subscribers do not hear of that.
+    pub(crate) fn leaves_every_group(&self) {
+        let mut groups: HashSet<GroupId> = self.group_names.lock().keys().copied().collect();
+        {
+            let library = self.library.lock();
+            groups.extend(library.shares.keys().map(|(group, _)| *group));
+            groups.extend(library.downloads.iter().map(|download| download.row.group));
+        }
+        self.announced.lock().extend(groups.into_iter().map(|group| (group, false)));
+    }
+
     /// Ends this device's part in a file's swarm in one group; in others it goes on.
     pub(crate) fn withdraw(&self, group: GroupId, info_hash: InfoHash) {
         self.withdraw_all(group, [info_hash]);
@@ -433,6 +445,7 @@ impl Inner {
             row.filter(|row| row.state == ShareState::Pending && self.trackers.is_reachable())
         {
             let request = self.trackers.request_stamp();
+            self.own_removals.lock().forget(group, info_hash);
             let request = Request::ShareFile { request, group, file: row.facts.clone() };
             match self.trackers.patient().call(&request, Need::Session) {
                 Ok(_) => {

@@ -17,7 +17,7 @@ use super::ClientError;
 use super::core::Inner;
 use super::handle::{DownloadHandle, state};
 use super::library::{Download, Library};
-use super::place::{check_place, has_part, is_there, move_part, refuse_odd, remove_part};
+use super::place::{check_place, has_part, is_there, missing, move_part, refuse_odd, remove_part};
 use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::swarm::{
     DownloadSpec, EngineError, HashError, SeedSpec, Transfer, hash_file_as, stamp_of,
@@ -157,6 +157,9 @@ impl Inner {
     /// the store has it on the disk with the next write, or when it is flushed.
     pub(crate) fn begin(self: &Arc<Self>, row: DownloadRow) -> Result<DownloadHandle, ClientError> {
         self.need_engine()?;
+        if let Some(reason) = missing(&row) {
+            return Err(state(&format!("{reason} cancel_download gives it up")));
+        }
         let guard = self.coming_and_going.lock();
         let before = self.insert(Download::new(row.clone()))?;
         // Durable before a byte is written: the note which file the `.part` is waits for all that
@@ -386,13 +389,17 @@ impl Inner {
             return;
         }
         let result = if mine.is_some_and(|mine| !mine.contains_key(&group)) {
-            Err("you are no longer a member of the group".to_owned())
+            Err(Progress::Failed("you are no longer a member of the group".to_owned()))
+        } else if let Some(reason) = missing(&row) {
+            Err(Progress::Paused(Some(reason)))
         } else {
-            self.begin(row.clone()).map_err(|error| error.to_string())
+            self.begin(row.clone()).map(drop).map_err(|error| Progress::Failed(error.to_string()))
         };
-        if let Err(reason) = result {
-            log::warn!("{}: {reason}", row.label);
-            let noted = self.set_progress(&row, Progress::Failed(reason));
+        if let Err(progress) = result {
+            if let Progress::Failed(reason) | Progress::Paused(Some(reason)) = &progress {
+                log::warn!("{}: {reason}", row.label);
+            }
+            let noted = self.set_progress(&row, progress);
             self.note_error(noted);
             self.tell_end(info_hash);
         }

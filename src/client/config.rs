@@ -1,6 +1,6 @@
 //! What a client needs to know to start.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::swarm::Limits;
@@ -46,6 +46,27 @@ impl ClientConfig {
     }
 }
 
+impl ClientConfig {
+    /// Says that others cannot reach this device, and what to type instead: it listens on this
+    /// machine's loopback address, and the trackers are elsewhere.
+    pub fn unreachable(&self) -> Option<String> {
+        let is_here = |host: &str| match host.parse::<IpAddr>() {
+            Ok(ip) => ip.to_canonical().is_loopback(),
+            Err(_) => host == "localhost" || host.ends_with(".localhost"),
+        };
+        let ip = self.listen.ip();
+        let is_elsewhere = self.trackers.iter().any(|(_, tracker)| !is_here(tracker.host()));
+        (ip.to_canonical().is_loopback() && is_elsewhere).then(|| {
+            let port = self.listen.port();
+            format!(
+                "others cannot reach this device at {ip}, which only this machine reaches, and the \
+                 trackers are elsewhere; start the client with 0.0.0.0:{port} instead of {}",
+                self.listen
+            )
+        })
+    }
+}
+
 /// Below the platform's data directory, one for each listening address; in the working directory
 /// where there is none.
 pub fn default_data_dir(listen: SocketAddr) -> PathBuf {
@@ -53,4 +74,31 @@ pub fn default_data_dir(listen: SocketAddr) -> PathBuf {
         .map_or_else(|| PathBuf::from(".posse"), |d| d.data_dir().to_owned());
     let ip = listen.ip().to_string().replace(':', "_");
     base.join(format!("client-{ip}-{}", listen.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warning(listen: &str, trackers: &str) -> Option<String> {
+        let trackers = TrackerInfo::parse(trackers).unwrap();
+        ClientConfig::new(listen.parse().unwrap(), trackers).unreachable()
+    }
+
+    #[test]
+    fn who_listens_on_this_machine_alone_is_told_what_to_type() {
+        let elsewhere = "10.0.0.5:5000\n127.0.0.1:7000";
+        let text = warning("127.0.0.1:6001", elsewhere).unwrap();
+        assert!(text.contains("0.0.0.0:6001 instead of 127.0.0.1:6001"), "{text}");
+        assert!(!text.contains('\n'));
+        assert!(warning("[::1]:6001", "tracker.example:5000").unwrap().contains("[::1]:6001"));
+        for (listen, trackers) in [
+            ("127.0.0.1:6001", "127.0.0.1:5000\nlocalhost:7000\n[::1]:7001"),
+            ("0.0.0.0:6001", elsewhere),
+            ("10.0.0.7:6001", elsewhere),
+            ("[::]:6001", elsewhere),
+        ] {
+            assert_eq!(warning(listen, trackers), None);
+        }
+    }
 }

@@ -43,8 +43,11 @@ pub struct TrackerStatus {
 pub struct TrackersStatus {
     /// In the order of the file.
     pub trackers: Vec<TrackerStatus>,
-    /// Changes are at present safe on the primary alone.
+    /// Changes are at present not safe on every tracker.
     pub degraded: bool,
+    /// The numbers of the trackers on which changes are safe at present, in order; empty if no
+    /// tracker tells.
+    pub safe_on: Vec<u32>,
     /// The network whose trackers this device trusts, if it was named or one was met.
     pub network: Option<Fingerprint>,
 }
@@ -81,12 +84,8 @@ impl Client {
     /// [`Refusal::NoSuchGroup`], [`Refusal::NotMember`].
     pub fn leave_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
-        self.done(
-            &Request::LeaveGroup { request: self.inner.trackers.request_stamp(), group },
-            Need::Session,
-        )?;
-        self.inner.end_membership(group, false);
-        Ok(())
+        let request = self.inner.trackers.request_stamp();
+        self.end_by_choice(group, &Request::LeaveGroup { request, group })
     }
 
     /// Lets in a user who has asked; the owner only.
@@ -164,14 +163,33 @@ impl Client {
     pub fn delete_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
         let request = self.inner.trackers.request_stamp();
-        // Trackers tell every member; this one is not told of its own doing.
+        self.end_by_choice(group, &Request::DeleteGroup { request, group })
+    }
+
+    /// Asks for the end of the user's membership. A tracker that was not asked may tell of it first,
+    /// as if others had ended it: subscribers do not hear of that.
+    fn end_by_choice(&self, group: GroupId, request: &Request) -> Result<(), ClientError> {
         self.inner.announced.lock().insert(group, false);
-        let done = self.done(&Request::DeleteGroup { request, group }, Need::Session);
+        let done = self.done(request, Need::Session);
         match done {
             Ok(()) => self.inner.end_membership(group, false),
-            Err(_) => drop(self.inner.announced.lock().remove(&group)),
+            Err(ClientError::Refused(_)) => drop(self.inner.announced.lock().remove(&group)),
+            // It may have been carried out all the same.
+            Err(_) => {}
         }
         done
+    }
+
+    /// Tells whether the user is a member of a group of that name.
+    ///
+    /// # Errors
+    /// [`Refusal::LoginFirst`], and those of having no tracker.
+    pub fn is_member(&self, group: &str) -> Result<bool, ClientError> {
+        match self.inner.group(group) {
+            Ok(entry) => Ok(is_member(entry.part)),
+            Err(ClientError::Refused(Refusal::NoSuchGroup)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Every tracker's state, as the primary and this client see it. Works, with less to say, when
@@ -190,15 +208,27 @@ impl Client {
         let (views, network) = (trackers.views(), self.network());
         Ok(match reply {
             Some(Reply::Trackers { entries, degraded }) => {
-                TrackersStatus { trackers: merge(entries, &views), degraded, network }
+                let safe_on = safe_on(&entries);
+                TrackersStatus { trackers: merge(entries, &views), degraded, safe_on, network }
             }
             _ => TrackersStatus {
                 trackers: views.iter().map(alone).collect(),
                 degraded: false,
+                safe_on: Vec::new(),
                 network,
             },
         })
     }
+}
+
+/// The trackers that have a change when the one that tells this acknowledges it: itself, and those
+/// whose acknowledgement it waits for.
+fn safe_on(entries: &[TrackerEntry]) -> Vec<u32> {
+    let has =
+        |entry: &&TrackerEntry| matches!(entry.state, TrackerState::Myself | TrackerState::Up);
+    let mut numbers: Vec<u32> = entries.iter().filter(has).map(|entry| entry.number).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// Puts together what the primary says and what the client sees.

@@ -15,7 +15,7 @@ use rustix::fs::{Access, CWD, RenameFlags};
 
 use super::ClientError;
 use crate::store::DownloadRow;
-use crate::swarm::{is_empty_part, part_path};
+use crate::swarm::{is_empty_part, missing_part, part_path};
 use crate::types::{FileEntry, FileName, InfoHash, InodeId};
 
 /// The file to be made: below a directory under its name, else the path itself.
@@ -107,6 +107,13 @@ fn is_ours(row: &DownloadRow, path: &Path) -> bool {
 /// Tells whether what a download has fetched is where it was.
 pub(crate) fn has_part(row: &DownloadRow) -> bool {
     is_ours(row, &part_path(&row.target, row.facts.info_hash))
+}
+
+/// Why a download cannot go on from what it has fetched, if that is gone: it may be on a disk that
+/// is not mounted, so it is not begun anew.
+pub(crate) fn missing(row: &DownloadRow) -> Option<String> {
+    let part = part_path(&row.target, row.facts.info_hash);
+    (row.part.is_some() && !is_there(&part)).then(|| missing_part(&part))
 }
 
 /// Gives what a failed download has fetched to the one that takes its place; false if that cannot

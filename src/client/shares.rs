@@ -18,7 +18,7 @@ use super::groups::is_member;
 use super::place::follow_once;
 use super::trackers::Need;
 use super::{Client, ClientError, ClientEvent};
-use crate::store::{ShareRow, ShareState};
+use crate::store::{DownloadRow, ShareRow, ShareState};
 use crate::swarm::{HashError, SeedSpec, UploadStats, hash_file_as, open_plain, stamp_of};
 use crate::types::{
     DeviceId, FileEntry, FileFacts, FileName, FileStamp, GroupEntry, GroupId, InfoHash, Label,
@@ -45,8 +45,10 @@ pub struct Upload {
     pub group: Label,
     /// The file's name as shown.
     pub file: Label,
-    /// Where it is.
+    /// Where it is, or will be.
     pub path: PathBuf,
+    /// The bytes of it that are here, of a download that is under way; `None` if all are.
+    pub part: Option<u64>,
     /// Links to other members for it.
     pub peers: u32,
     /// Bytes sent since login.
@@ -123,13 +125,13 @@ impl Client {
             None if !is_member(resolved.group.part) => return Err(Refusal::NotMember.into()),
             None => return Err(Refusal::NotShared.into()),
         };
-        let (request, file) = (self.inner.trackers.request_stamp(), facts.id());
-        self.done(&Request::StopShare { request, group, file }, Need::Session)?;
+        self.inner.stop_share(group, &facts)?;
         self.inner.end_version(group, &facts);
         Ok(())
     }
 
-    /// What this device offers, by group and name. Does not ask a tracker.
+    /// What this device offers, by group and name, with the pieces of downloads that are under way.
+    /// Does not ask a tracker.
     ///
     /// # Errors
     /// [`Refusal::LoginFirst`].
@@ -143,23 +145,35 @@ impl Client {
             .map(|stats| (stats.info_hash, stats))
             .collect();
         let library = self.inner.library.lock();
-        let upload = |row: &ShareRow| {
-            let stats = stats.get(&row.facts.info_hash);
+        let upload = |(group, file, path): (&Label, &Label, &Path), info_hash, part| {
+            let stats = stats.get(&info_hash);
             Upload {
-                group: row.group_label.clone(),
-                file: row.label.clone(),
-                path: row.path.clone(),
+                group: group.clone(),
+                file: file.clone(),
+                path: path.to_owned(),
+                part,
                 peers: stats.map_or(0, |stats| stats.peers),
                 sent: stats.map_or(0, |stats| stats.sent),
                 sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
             }
         };
-        let mut uploads: Vec<Upload> = library
-            .shares
-            .values()
-            .filter(|share| share.offered)
-            .map(|share| upload(&share.row))
-            .collect();
+        let shares = library.shares.values().filter(|share| share.offered).map(|share| {
+            let row = &share.row;
+            upload((&row.group_label, &row.label, &row.path), row.facts.info_hash, None)
+        });
+        let is_share = |row: &DownloadRow| {
+            let share = library.shares.get(&(row.group, row.facts.info_hash));
+            share.is_some_and(|share| share.offered)
+        };
+        let parts = library.downloads.iter().filter_map(|download| {
+            let (row, live) = (&download.row, download.transfer.as_ref()?.status());
+            let is_offered = download.takes_part() && live.bytes_done + live.sent > 0;
+            (is_offered && !is_share(row)).then(|| {
+                let names = (&row.group_label, &row.label, row.target.as_path());
+                upload(names, row.facts.info_hash, Some(live.bytes_done))
+            })
+        });
+        let mut uploads: Vec<Upload> = shares.chain(parts).collect();
         uploads.sort_by(|a, b| (&a.group, &a.file).cmp(&(&b.group, &b.file)));
         Ok(uploads)
     }
@@ -372,6 +386,19 @@ impl Inner {
         })
     }
 
+    /// Tells the directory that the user no longer shares a file.
+    fn stop_share(&self, group: GroupId, facts: &FileFacts) -> Result<(), ClientError> {
+        let (request, file) = (self.trackers.request_stamp(), facts.id());
+        self.own_removals.lock().note(group, facts);
+        let request = Request::StopShare { request, group, file };
+        let stopped = self.trackers.call(&request, Need::Session).map(drop);
+        // Without an answer it may have been carried out all the same.
+        if let Err(ClientError::Refused(_)) = stopped {
+            self.own_removals.lock().forget(group, facts.info_hash);
+        }
+        stopped
+    }
+
     /// Tells the directory of a file, which takes the place of another if one is named. Returns the
     /// name under which it is shown, if a tracker tells.
     fn tell_share(
@@ -411,9 +438,8 @@ impl Inner {
     /// again: they give up their names.
     fn give_up_replaced(&self, stale: &[&ShareRow]) {
         for row in stale {
-            let (request, group, file) = (self.trackers.request_stamp(), row.group, row.facts.id());
-            match self.trackers.call(&Request::StopShare { request, group, file }, Need::Session) {
-                Ok(_) | Err(ClientError::Refused(Refusal::NotShared | Refusal::NoSuchFile)) => {
+            match self.stop_share(row.group, &row.facts) {
+                Ok(()) | Err(ClientError::Refused(Refusal::NotShared | Refusal::NoSuchFile)) => {
                     self.stop_offering(row.group, row.facts.info_hash);
                 }
                 Err(error) => warn!("{} is still listed as it was: {error}", row.label),

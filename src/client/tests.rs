@@ -1,5 +1,6 @@
 //! A whole client against a scripted tracker.
 
+mod own;
 mod slots;
 mod versions;
 

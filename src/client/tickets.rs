@@ -99,12 +99,13 @@ impl Tickets {
         *self = Self::default();
     }
 
-    /// Our ticket for a group, if it is still good.
+    /// Our ticket for a group, if it is still good: one that is dated further ahead than trackers
+    /// date any nobody takes, as when the clock of the tracker that signed it has been set back.
     pub(crate) fn own(&self, group: GroupId, now_ms: u64) -> Option<Ticket> {
         self.own
             .get(&group)
             .map(|own| own.ticket)
-            .filter(|ticket| ticket.claims.expires_ms > now_ms)
+            .filter(|ticket| left_ms(&ticket.claims, now_ms).is_some())
     }
 
     /// Tells whether a tracker is being asked for that group now.
@@ -182,19 +183,14 @@ impl Tickets {
     /// those in which this device takes part: there is none, or half of its life is over.
     pub(crate) fn look(&mut self, groups: &HashSet<GroupId>, now_ms: u64) -> Vec<GroupId> {
         self.look_at = None;
-        groups
-            .iter()
-            .copied()
-            .filter(|group| self.due_ms(*group).is_none_or(|due_ms| due_ms <= now_ms))
-            .collect()
+        groups.iter().copied().filter(|group| self.wait_ms(*group, now_ms) == 0).collect()
     }
 
     /// Says when to look again, for these groups; what has happened since [`Tickets::look`] goes
     /// before.
     pub(crate) fn looked(&mut self, groups: &HashSet<GroupId>, now: Instant, now_ms: u64) {
-        let wait =
-            |group: &GroupId| self.due_ms(*group).map_or(0, |due_ms| due_ms.saturating_sub(now_ms));
-        let next = groups.iter().map(|group| now + Duration::from_millis(wait(group))).min();
+        let wait = |group: &GroupId| Duration::from_millis(self.wait_ms(*group, now_ms));
+        let next = groups.iter().map(|group| now + wait(group)).min();
         let next = next.map(|next| next.max(now + RETRY_MIN).max(self.not_before.unwrap_or(now)));
         self.look_at = self.look_at.or(next);
     }
@@ -204,8 +200,11 @@ impl Tickets {
         groups.into_iter().any(|group| self.own(group, now_ms).is_none())
     }
 
-    fn due_ms(&self, group: GroupId) -> Option<u64> {
-        self.own.get(&group).map(|own| own.ticket.claims.expires_ms.saturating_sub(own.half_ms))
+    /// In how many milliseconds a ticket of that group is to be asked for.
+    fn wait_ms(&self, group: GroupId, now_ms: u64) -> u64 {
+        let own = self.own.get(&group).filter(|own| left_ms(&own.ticket.claims, now_ms).is_some());
+        let due_ms = own.map(|own| own.ticket.claims.expires_ms.saturating_sub(own.half_ms));
+        due_ms.map_or(0, |due_ms| due_ms.saturating_sub(now_ms))
     }
 
     /// Forgets our ticket for a group.
@@ -298,7 +297,12 @@ impl Tickets {
 /// dated further ahead than trackers date them.
 fn left_ms(claims: &TicketClaims, now_ms: u64) -> Option<u64> {
     let left_ms = claims.expires_ms.checked_sub(now_ms).filter(|left| *left > 0)?;
-    (claims.issued_ms <= now_ms.saturating_add(AHEAD_MAX_MS)).then(|| left_ms.min(LIFETIME_MS))
+    (!is_ahead(claims.issued_ms, now_ms)).then(|| left_ms.min(LIFETIME_MS))
+}
+
+/// Tells whether something is dated further ahead than trackers date what they sign.
+pub(crate) fn is_ahead(issued_ms: u64, now_ms: u64) -> bool {
+    issued_ms > now_ms.saturating_add(AHEAD_MAX_MS)
 }
 
 #[cfg(test)]
@@ -306,6 +310,35 @@ mod tests {
     use super::*;
     use crate::trust::KeyPair;
     use crate::types::Signature;
+
+    #[test]
+    fn our_ticket_that_is_dated_ahead_is_asked_for_again() {
+        let key = KeyPair::generate().unwrap();
+        let (user, device) = (UserId::from_bytes([1; 16]), DeviceId::from_bytes([2; 32]));
+        let group = GroupId::from_bytes([3; 16]);
+        let sign = |issued_ms: u64| {
+            let expires_ms = issued_ms + LIFETIME_MS;
+            key.sign_ticket(TicketClaims { group, user, device, issued_ms, expires_ms })
+        };
+        let mut tickets = Tickets::default();
+        tickets.open(user, device);
+        let now_ms = 10 * LIFETIME_MS;
+        let groups: HashSet<GroupId> = [group].into();
+        let give = |tickets: &mut Tickets, now_ms| {
+            tickets.ask(&[group]);
+            tickets.answered(&[group], vec![sign(now_ms)], now_ms);
+            assert!(
+                tickets.own(group, now_ms).is_some() && tickets.look(&groups, now_ms).is_empty()
+            );
+        };
+        give(&mut tickets, now_ms);
+        // The tracker's clock is set back by a little, which clocks differ by anyway.
+        assert!(tickets.own(group, now_ms - AHEAD_MAX_MS).is_some());
+        let back_ms = now_ms - AHEAD_MAX_MS - 1;
+        assert!(tickets.own(group, back_ms).is_none());
+        assert_eq!(tickets.look(&groups, back_ms), [group]);
+        give(&mut tickets, back_ms);
+    }
 
     #[test]
     fn a_ticket_counts_while_all_of_it_holds() {

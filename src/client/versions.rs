@@ -17,12 +17,13 @@ use crate::wire::tracker::{Reply, Request};
 /// Removals of this device that are remembered; beyond it the user is told of some.
 const OWN_REMOVALS_MAX: usize = 4_096;
 
-/// Files that this device has removed from groups, or replaced there, in this session.
+/// Files that this device has removed from groups, replaced there, or stopped sharing, in this
+/// session. Noted before the request: a tracker that was not asked may tell of the change first.
 #[derive(Debug, Default)]
 pub(crate) struct OwnRemovals(HashMap<(GroupId, InfoHash), FileId>);
 
 impl OwnRemovals {
-    /// This device is about to remove a file.
+    /// This device is about to remove a file, or to stop sharing it.
     pub(crate) fn note(&mut self, group: GroupId, facts: &FileFacts) {
         if self.0.len() >= OWN_REMOVALS_MAX {
             self.0.clear();
@@ -37,6 +38,11 @@ impl OwnRemovals {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// Tells whether the end of the file's share is this device's doing.
+    pub(crate) fn has(&self, group: GroupId, info_hash: InfoHash) -> bool {
+        self.0.contains_key(&(group, info_hash))
     }
 
     fn get(&self, group: GroupId, info_hash: InfoHash) -> Option<FileId> {

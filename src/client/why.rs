@@ -54,6 +54,7 @@ impl Client {
         if let (Some(why), Some(place)) = (why, place) {
             self.inner.explain_transfer(&why, place, &mut lines);
         }
+        lines.extend(self.inner.config.unreachable());
         if !self.inner.trackers.is_reachable() {
             lines.push("no tracker can be reached, so new peers are not found".into());
         }

@@ -198,6 +198,18 @@ impl Connection {
         let _ = len;
     }
 
+    /// Has the system end the connection when the other end's system has acknowledged nothing for so
+    /// long while there was something to acknowledge. A program at the other end that is stopped or
+    /// slow does not count: its system goes on.
+    ///
+    /// Does nothing where the system does not know of that.
+    pub fn end_when_unacknowledged(&self, timeout: Duration) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = SockRef::from(&self.shared.socket.stream).set_tcp_user_timeout(Some(timeout));
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = timeout;
+    }
+
     /// Ends the connection in both directions; whoever reads or writes is woken with an end or an
     /// error. What was written may still arrive.
     pub fn close(&self) {

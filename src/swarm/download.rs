@@ -244,7 +244,7 @@ impl Download {
     /// Where the download stands.
     pub fn stats(&self) -> Stats {
         let bytes_per_second =
-            self.links.values().map(|link| link.rate.get(self.now)).sum::<f64>() as u64;
+            self.links.values().map(|link| link.bytes_per_second(self.now)).sum::<f64>() as u64;
         Stats {
             pieces: self.geometry.piece_count(),
             have: self.picker.count_of(State::Have),
@@ -263,7 +263,7 @@ impl Download {
     pub fn link_stats(&self, link: LinkKey) -> Option<LinkStats> {
         let state = self.links.get(&link)?;
         Some(LinkStats {
-            bytes_per_second: state.rate.get(self.now) as u64,
+            bytes_per_second: state.bytes_per_second(self.now) as u64,
             received: state.received,
             in_flight: state.in_flight,
             window: state.target(&self.geometry, &self.options),

@@ -48,5 +48,5 @@ pub use handle::Transfer;
 pub use hasher::{hash_file, hash_file_as};
 pub use limiter::Limits;
 pub use spreader::Spreader;
-pub(crate) use storage::is_empty as is_empty_part;
 pub use storage::part_path;
+pub(crate) use storage::{is_empty as is_empty_part, missing_part};

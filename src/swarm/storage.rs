@@ -49,6 +49,8 @@ pub(super) enum StorageError {
     Foreign(PathBuf),
     #[error("{} is {what}, and is left alone; move it away or choose another name", .path.display())]
     NotAFile { path: PathBuf, what: &'static str },
+    #[error("{}", missing_part(.0))]
+    Missing(PathBuf),
     #[error("{} is in use by another process", .0.display())]
     Locked(PathBuf),
     #[error("{} appeared meanwhile and is left alone; the data is in {}", .target.display(), .part.display())]
@@ -83,7 +85,8 @@ pub(super) struct PartFile {
 impl PartFile {
     /// Opens the `.part` of a download of `len` bytes, or makes it. An existing one is taken only
     /// if it is empty, or `ours` and the file that is `known`, if one is; nothing is done to any
-    /// other. It is to get its length by [`PartFile::allot`] once its id is noted.
+    /// other, and one that is known is not made anew: it may be on a disk that is not mounted. It
+    /// is to get its length by [`PartFile::allot`] once its id is noted.
     pub(super) fn open(
         target: &Path,
         info_hash: InfoHash,
@@ -93,8 +96,11 @@ impl PartFile {
     ) -> Result<Self, StorageError> {
         let part = part_path(target, info_hash);
         let failed = |source| StorageError::Io { path: part.clone(), source };
-        let directory = open_directory(parent(target)).map_err(failed)?;
-        let file = open_part(&directory, &part, ours)?;
+        let directory = open_directory(parent(target)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if known.is_some() => StorageError::Missing(part.clone()),
+            _ => failed(error),
+        })?;
+        let file = open_part(&directory, &part, ours, known.is_none())?;
         // Asked again once it is locked: another process may have begun to fill it.
         let look = || {
             let facts = file.metadata().map_err(failed)?;
@@ -328,6 +334,11 @@ pub(super) fn check_target(
     if need > free { Err(EngineError::NoRoom { need, free }) } else { Ok(()) }
 }
 
+/// Says that what a download has fetched is gone.
+pub(crate) fn missing_part(part: &Path) -> String {
+    format!("what was fetched is not there ({}); is the disk mounted?", part.display())
+}
+
 /// Holds a directory, to use names in it. The links on the way there are the user's own.
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     // One that may be written to and not be read can be held all the same, where the system knows
@@ -349,7 +360,12 @@ pub(crate) fn is_empty(facts: &Metadata) -> bool {
 
 /// Opens the `.part` for reading and writing, or makes it: a plain file with no other name. Nothing
 /// else is opened, or only to find out.
-fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<File, StorageError> {
+fn open_part(
+    directory: &OwnedFd,
+    part: &Path,
+    ours: bool,
+    may_make: bool,
+) -> Result<File, StorageError> {
     let failed = |errno: Errno| StorageError::Io { path: part.to_owned(), source: errno.into() };
     let name = name_of(part);
     let not_a_file = |what| Err(StorageError::NotAFile { path: part.to_owned(), what });
@@ -370,6 +386,7 @@ fn open_part(directory: &OwnedFd, part: &Path, ours: bool) -> Result<File, Stora
         OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let opened = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         // What is made has the rights that the user's mask leaves, like any file of the user's.
+        Err(Errno::NOENT) if !may_make => return Err(StorageError::Missing(part.to_owned())),
         Err(Errno::NOENT) => rustix::fs::openat(
             directory,
             name,

@@ -84,11 +84,16 @@ enum End {
     Quiet,
     /// It cannot go on.
     Failed(String),
+    /// It can go on when something else has been put right.
+    Paused(String),
 }
 
 impl From<StorageError> for End {
     fn from(error: StorageError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            StorageError::Missing(_) => Self::Paused(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -210,7 +215,11 @@ fn run(torrent: &Arc<Torrent>, id: u64) {
         return;
     };
     transfer.running = false;
-    if let Err(End::Failed(reason)) = outcome
+    if let Err(End::Paused(reason)) = &outcome
+        && transfer.life == TransferState::Checking
+    {
+        torrent.pause_for(&mut state, reason.clone());
+    } else if let Err(End::Failed(reason)) = outcome
         && transfer.life != TransferState::Cancelled
     {
         log::warn!("{}: failed: {reason}", transfer.target.display());

@@ -22,6 +22,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::types::{DeviceId, Fingerprint, Signature};
 
+/// The rights of a key file.
+const FILE_MODE: u32 = 0o600;
 /// Bytes in a key file that could be one: about 120 hold a key.
 const FILE_LEN_MAX: u64 = 16 << 10;
 
@@ -38,10 +40,16 @@ pub enum KeyError {
         source: io::Error,
     },
     /// Others may read it.
-    #[error("others may read the key file {}: run chmod 600 on it, and if others have read it, make a new key", .path.display())]
+    #[error("others may read the key file {}: run chmod 600 on it, and if others have read it, make a new key; if chmod changes nothing, its disk keeps no permissions: move the directory to another disk, or mount this one with the option umask=077", .path.display())]
     Readable {
         /// The file.
         path: PathBuf,
+    },
+    /// Others could read it as soon as it is made.
+    #[error("the disk of {} keeps no permissions, so others could read the key there: use a directory on another disk, or mount this one with the option umask=077", .directory.display())]
+    NoPermissions {
+        /// The directory that was to hold it.
+        directory: PathBuf,
     },
     /// It holds no key.
     #[error("{} holds no Ed25519 private key in PEM (PKCS#8)", .path.display())]
@@ -84,11 +92,13 @@ impl KeyPair {
             other => return other.map(|key| (key, false)),
         }
         let key = Self::generate()?;
-        match key.save_new(path) {
+        match key.save_new(path, FILE_MODE) {
             Ok(()) => Ok((key, true)),
             // Another program was faster.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok((Self::load(path)?, false)),
-            Err(source) => Err(KeyError::File { path: path.to_owned(), source }),
+            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                Ok((Self::load(path)?, false))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -104,7 +114,7 @@ impl KeyPair {
         if !facts.is_file() || facts.len() > FILE_LEN_MAX {
             return Err(not_a_key());
         }
-        if facts.permissions().mode() & 0o077 != 0 {
+        if is_open_to_others(&facts) {
             return Err(KeyError::Readable { path: path.to_owned() });
         }
         let mut pem = Zeroizing::new(Vec::with_capacity(FILE_LEN_MAX as usize));
@@ -123,22 +133,28 @@ impl KeyPair {
         Some(Self { pair, pkcs8 })
     }
 
-    /// Writes the key to a file that must not be there yet.
-    fn save_new(&self, path: &Path) -> io::Result<()> {
+    /// Writes the key to a file that must not be there yet, with those rights.
+    fn save_new(&self, path: &Path, mode: u32) -> Result<(), KeyError> {
+        let wrap = |source| KeyError::File { path: path.to_owned(), source };
         let directory =
             path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
+        fs::create_dir_all(directory).map_err(wrap)?;
         let temporary = directory.join(format!(".key-{:016x}", rand::random::<u64>()));
-        let written = self.write_to(&temporary).and_then(|()| put_in_place(&temporary, path));
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary);
+        let written = file.map_err(wrap).and_then(|file| {
+            // Before the key is in it.
+            if is_open_to_others(&file.metadata().map_err(wrap)?) {
+                return Err(KeyError::NoPermissions { directory: directory.to_owned() });
+            }
+            self.write_to(file).and_then(|()| put_in_place(&temporary, path)).map_err(wrap)
+        });
         // Gone already if it was renamed.
         let _ = fs::remove_file(&temporary);
         written?;
-        fs::File::open(directory)?.sync_all()
+        fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(wrap)
     }
 
-    fn write_to(&self, path: &Path) -> io::Result<()> {
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    fn write_to(&self, mut file: fs::File) -> io::Result<()> {
         let text = self.to_pem();
         file.write_all(text.as_bytes())?;
         file.sync_all()
@@ -189,6 +205,11 @@ impl KeyPair {
     }
 }
 
+/// Tells whether others than the owner have any right to a file.
+fn is_open_to_others(facts: &fs::Metadata) -> bool {
+    facts.permissions().mode() & 0o077 != 0
+}
+
 /// Gives a file its name without ever replacing one that is there: by a hard link, or, where the
 /// file system has none, by a rename that refuses to.
 fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
@@ -224,6 +245,17 @@ mod tests {
             "nothing else is left"
         );
         assert_eq!(format!("{made:?}"), "[redacted]");
+    }
+
+    #[test]
+    fn on_a_disk_that_keeps_no_permissions_no_key_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("device.key");
+        // What such a disk makes of the rights that were asked for.
+        let made = KeyPair::generate().unwrap().save_new(&path, 0o644);
+        let Err(error @ KeyError::NoPermissions { .. }) = made else { panic!("{made:?}") };
+        assert!(error.to_string().contains("another disk"), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
     }
 
     #[test]

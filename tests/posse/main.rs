@@ -25,6 +25,7 @@
 //! | [`documents`] | what the documents name is there |
 //! | [`membership`] | tickets and tokens: who is no member any more gets nothing more, at once and everywhere |
 //! | [`floods`] | wrong passwords, slow handshakes, accounts by the thousand: honest people are served all the while |
+//! | [`truth`] | a client says what is so, of its own doing, of what moves, and of where changes are safe |
 //! | [`chaos`] | the rules by which `benches/chaos.rs` judges a directory after faults |
 //! | [`operating`] | the operator's procedures, as docs/OPERATING.md tells them |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
@@ -60,5 +61,6 @@ mod storm;
 mod terminal;
 mod trackers;
 mod transfers;
+mod truth;
 mod versions;
 mod versions_of_files;

@@ -10,11 +10,12 @@ use super::progress::HashBar;
 use super::render::FileColumns;
 use super::session::{Shell, unknown};
 use super::table::{ArgumentKind, COMMANDS, CommandSpec, Flags};
+use super::upload_words::{Word, path_and_group};
 use super::{render, terminal};
 use crate::client::{
     ClientError, DownloadPhase, FoundFile, TrackerRole, TrackerStatus, TrackersStatus, human_bytes,
 };
-use crate::types::{FileEntry, FileOrder, Part, Password, Rate, TrackerState};
+use crate::types::{FileEntry, FileOrder, Password, Rate, TrackerState};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
@@ -334,20 +335,17 @@ impl Shell {
         Ok(render::shared(&shared))
     }
 
-    /// Which of two words is the path: in doubt, the first.
+    /// Which of two words is the path, and which the group.
     fn path_and_group<'a>(&self, first: &'a str, second: &'a str) -> Result<(&'a str, &'a str)> {
-        let is_file = |word: &str| from_home(word).is_file();
-        match (is_file(first), is_file(second)) {
-            (true, false) => return Ok((first, second)),
-            (false, true) => return Ok((second, first)),
-            _ => {}
+        let is_file = [first, second].map(|word| from_home(word).is_file());
+        if is_file == [true, false] {
+            // The usual case; no tracker need be asked.
+            return Ok((first, second));
         }
-        let mine = self.client.list_my_groups().all()?;
-        let is_mine = |word: &str| {
-            mine.iter()
-                .any(|g| g.label.as_str() == word && matches!(g.part, Part::Member | Part::Owner))
+        let word = |text, is_file| {
+            Ok::<_, ClientError>(Word { text, is_file, is_group: self.client.is_member(text)? })
         };
-        Ok(if !is_mine(second) && is_mine(first) { (second, first) } else { (first, second) })
+        path_and_group(word(first, is_file[0])?, word(second, is_file[1])?)
     }
 
     fn download(&mut self, group: &str, file: &str, destination: &str) -> Result<Answer> {
@@ -535,7 +533,12 @@ mod tests {
             error: error.map(Into::into),
         };
         let told = |degraded, tracker| {
-            let status = TrackersStatus { trackers: vec![tracker], degraded, network: None };
+            let status = TrackersStatus {
+                trackers: vec![tracker],
+                degraded,
+                network: None,
+                safe_on: Vec::new(),
+            };
             what_is_down(&status).map(|error| error.to_string())
         };
         use TrackerRole::{Standby, Unreachable};

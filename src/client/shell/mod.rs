@@ -29,6 +29,7 @@ mod table;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod upload_words;
 mod waiting;
 
 use std::ffi::OsString;
@@ -93,8 +94,16 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
     // Before any other thread starts: none of them is to be ended by a signal.
     let interrupts =
         Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
-    let client = Client::start(arguments.config()?)?;
+    let config = arguments.config()?;
+    let unreachable = config.unreachable();
+    let client = Client::start(config)?;
     output.listening(client.address(), client.device());
+    if let Some(text) = &unreachable {
+        match format {
+            Format::Json => output.event("warning", serde_json::json!({ "text": text })),
+            Format::Plain | Format::Table => output.error_line(&format!("warning: {text}")),
+        }
+    }
     let mut shell = Shell::new(client, output, interrupts, arguments);
     let patience = if interactive { FIRST_TRACKER_TIMEOUT } else { arguments.wait_trackers };
     if !shell.wait_for_tracker(patience) {

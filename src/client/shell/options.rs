@@ -1,6 +1,6 @@
 //! The client's command line.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,7 +86,10 @@ impl Arguments {
     pub(super) fn config(&self) -> Result<ClientConfig, ClientError> {
         let (listen, trackers) =
             match &self.addresses[..] {
-                [listen, file] => (parse_address(listen)?, read_trackers(Path::new(file))?),
+                [listen, file] => {
+                    let trackers = read_trackers(Path::new(file))?;
+                    (parse_address(listen, &trackers)?, trackers)
+                }
                 [ip, port, tracker_ip, tracker_port] => {
                     let tracker = TrackerAddress::new(tracker_ip, parse_port(tracker_port)?);
                     let tracker = tracker.map_err(|e| {
@@ -130,10 +133,19 @@ fn parse_port(text: &str) -> Result<u16, ClientError> {
     text.parse().map_err(|_| bad(format!("{text:?} is not a port from 0 to 65535")))
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, ClientError> {
+/// A port alone stands for every address of the machine, of the family that the trackers have.
+fn parse_address(text: &str, trackers: &TrackerInfo) -> Result<SocketAddr, ClientError> {
     let wrong = || {
-        bad(format!("{text:?} is not an address to listen on; give <ip:port>, as 127.0.0.1:6001"))
+        bad(format!(
+            "{text:?} is not an address to listen on; give a port, as 6001, or <ip:port>, as 127.0.0.1:6001"
+        ))
     };
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let is_v6 = trackers.iter().all(|(_, tracker)| tracker.host().contains(':'));
+        let every: IpAddr =
+            if is_v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        return Ok(SocketAddr::new(every, parse_port(text)?));
+    }
     text.parse().or_else(|_| text.to_socket_addrs().map_err(|_| wrong())?.next().ok_or_else(wrong))
 }
 

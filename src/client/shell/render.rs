@@ -226,13 +226,16 @@ pub(super) fn limits(status: &LimitsStatus) -> Answer {
 pub(super) fn uploads(uploads: &[Upload]) -> Answer {
     let row = |u: &Upload| {
         let peers = format!("{} peer{}", u.peers, if u.peers == 1 { "" } else { "s" });
-        vec![format!("[{}] {}", u.group, u.file), peers, format!("{} bytes sent", u.sent)]
+        let mut cells =
+            vec![format!("[{}] {}", u.group, u.file), peers, format!("{} bytes sent", u.sent)];
+        cells.extend(u.part.map(|part| format!("{part} bytes are here")));
+        cells
     };
     let value = |u: &Upload| {
         let to = |(device, sent): &(DeviceId, u64)| json!({ "device": device.to_string(), "bytes_sent": sent });
         json!({
             "group": u.group.as_str(), "file": u.file.as_str(), "path": u.path.to_string_lossy(),
-            "peers": u.peers, "bytes_sent": u.sent, "to": u.sent_to.iter().map(to).collect::<Vec<_>>(),
+            "bytes_here": u.part, "peers": u.peers, "bytes_sent": u.sent, "to": u.sent_to.iter().map(to).collect::<Vec<_>>(),
         })
     };
     let values: Vec<Value> = uploads.iter().map(value).collect();
@@ -255,7 +258,7 @@ pub(super) fn trackers(status: &TrackersStatus) -> Answer {
     };
     let mut rows: Vec<Vec<String>> = status.trackers.iter().map(row).collect();
     if status.degraded {
-        rows.push(vec!["degraded: changes are at present safe on the primary alone".into()]);
+        rows.push(vec![safety(status)]);
     }
     rows.extend(status.network.map(|network| vec![format!("network {network}")]));
     let value = |t: &TrackerStatus| {
@@ -268,7 +271,28 @@ pub(super) fn trackers(status: &TrackersStatus) -> Answer {
     Answer::rows(rows, "no trackers")
         .with("trackers", values)
         .with("degraded", status.degraded)
+        .with("safe_on", status.safe_on.clone())
         .with("network", status.network.map(|network| network.to_string()))
+}
+
+/// On which trackers changes are safe while they are not so on all.
+fn safety(status: &TrackersStatus) -> String {
+    let is_safe = |t: &&TrackerStatus| status.safe_on.contains(&t.number);
+    let (safe, behind): (Vec<_>, Vec<_>) = status.trackers.iter().partition(is_safe);
+    let named = |trackers: &[&TrackerStatus]| {
+        let numbers: Vec<String> = trackers.iter().map(|t| t.number.to_string()).collect();
+        match numbers.split_last() {
+            Some((last, [])) => format!("tracker {last}"),
+            Some((last, others)) => format!("trackers {} and {last}", others.join(", ")),
+            None => "no tracker".into(),
+        }
+    };
+    let alone = if safe.len() == 1 { " alone" } else { "" };
+    format!(
+        "degraded: changes are at present safe on {}{alone}, not on {}",
+        named(&safe),
+        named(&behind)
+    )
 }
 
 fn tracker_state(state: TrackerState) -> &'static str {
@@ -326,6 +350,30 @@ mod tests {
             limit: None,
             path: "/tmp/big.bin".into(),
         }
+    }
+
+    #[test]
+    fn it_is_told_on_which_trackers_changes_are_safe() {
+        let tracker = |number: u32| TrackerStatus {
+            number,
+            address: format!("10.0.0.{number}:5000"),
+            state: TrackerState::Up,
+            role: TrackerRole::Standby,
+            lag: 0,
+            error: None,
+        };
+        let told = |count: u32, safe_on: &[u32]| {
+            let trackers = (1..=count).map(tracker).collect();
+            let safe_on = safe_on.to_vec();
+            safety(&TrackersStatus { trackers, degraded: true, safe_on, network: None })
+        };
+        let safe = "degraded: changes are at present safe on";
+        assert_eq!(told(3, &[1, 3]), format!("{safe} trackers 1 and 3, not on tracker 2"));
+        assert_eq!(told(3, &[2]), format!("{safe} tracker 2 alone, not on trackers 1 and 3"));
+        assert_eq!(
+            told(5, &[1, 2, 4]),
+            format!("{safe} trackers 1, 2 and 4, not on trackers 3 and 5")
+        );
     }
 
     #[test]

@@ -229,6 +229,42 @@ fn what_is_left_of_another_version_does_not_stand_in_the_way_of_the_newer() {
 }
 
 #[test]
+fn a_download_whose_disk_is_not_mounted_is_paused_and_not_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data_dir, disk) = (dir.path().join("data"), dir.path().join("disk"));
+    std::fs::create_dir(&disk).unwrap();
+    let mut row = DownloadRow { progress: Progress::Running, ..failed_row(&disk, 5) };
+    let part = part_path(&row.target, row.facts.info_hash);
+    std::fs::write(&part, [1; 100]).unwrap();
+    row.part = Some(OwnPart::File(InodeId::new(&part.symlink_metadata().unwrap())));
+    DeviceStore::open(&data_dir).unwrap().put_download(&row).unwrap();
+    let fake = keeper(&Listed::default(), true);
+    let phase = |client: &Client| client.show_downloads().unwrap()[0].phase.clone();
+    let away = dir.path().join("away");
+    std::fs::rename(&part, &away).unwrap();
+    {
+        let client = client_of(&data_dir, &[&fake]);
+        let events = client.subscribe();
+        log_in(&client);
+        let event =
+            wait_for_event(&events, |event| matches!(event, ClientEvent::DownloadPaused { .. }));
+        assert!(
+            matches!(&event, ClientEvent::DownloadPaused { reason, .. } if reason.contains("is the disk mounted?")),
+            "{event:?}"
+        );
+        assert!(matches!(phase(&client), DownloadPhase::Paused(Some(_))));
+        let refused = client.download("lab", "big.bin").unwrap().resume();
+        assert!(refused.unwrap_err().to_string().contains("is the disk mounted?"));
+        assert!(matches!(phase(&client), DownloadPhase::Paused(Some(_))));
+        assert_eq!(std::fs::read_dir(&disk).unwrap().count(), 0);
+        std::fs::rename(&away, &part).unwrap();
+        client.download("lab", "big.bin").unwrap().resume().unwrap();
+        assert_eq!(phase(&client), DownloadPhase::Running);
+    }
+    assert_eq!(std::fs::read(&part).unwrap(), [1; 100]);
+}
+
+#[test]
 fn offers_and_downloads_of_a_replaced_version_end_and_name_the_newer_one() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = with_share(dir.path(), [group(1), group(2)]);

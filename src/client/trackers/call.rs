@@ -342,6 +342,7 @@ impl<'a> Call<'a> {
         });
         if !has_other {
             // One may come: it is looked again a little later.
+            self.set.shared.dial_soon(&mut state);
             self.turn = Some(now + HEDGE_AFTER);
         }
         has_other
@@ -381,6 +382,7 @@ impl<'a> Call<'a> {
             }
             live.suspect = true;
         }
+        self.set.shared.dial_soon(&mut state);
         Ok(Asked::Nobody)
     }
 

@@ -13,6 +13,7 @@ use log::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::clock::TrackerClock;
+use super::redial::Pause;
 use super::session::Login;
 use super::state::{Distrust, Live, Pending};
 use super::{News, RemovedFile, SetOptions, Shared};
@@ -34,6 +35,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for the tracker's first words; a stopped process accepts connections but does not speak.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection on which nothing was acknowledged for so long is dialled anew: a cut that is mended
+/// leaves it silent for up to half as long again, as the system sends again ever more seldom.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(3);
 /// A tracker that the user's list does not name is dialled this much later: another address that
 /// leads there has a session by then.
 const LEARNED_AFTER: Duration = Duration::from_secs(1);
@@ -109,10 +113,27 @@ pub(super) fn run(shared: &Arc<Shared>, index: usize) {
         if was_live && started.elapsed() >= GOOD_LIFE {
             pause = BACKOFF_MIN;
         }
-        if shared.stop.wait(pause.mul_f64(rand::random_range(0.5..1.0))) {
+        if !shared.wait_to_dial(index, pause.mul_f64(rand::random_range(0.5..1.0))) {
             return;
         }
         pause = (pause * 2).min(BACKOFF_MAX);
+    }
+}
+
+impl Shared {
+    /// Waits for that long before tracker `index` is dialled again, or until
+    /// [`SetState::dial_soon`] cuts the pause short; false if the set stops.
+    fn wait_to_dial(&self, index: usize, pause: Duration) -> bool {
+        let mut state = self.state.lock();
+        state.links[index].pause = Some(Pause::new(Instant::now(), pause));
+        while let Some(pause) = state.links[index].pause.filter(|_| !self.stop.is_set()) {
+            if pause.until() <= Instant::now() {
+                break;
+            }
+            self.changed.wait_until(&mut state, pause.until());
+        }
+        state.links[index].pause = None;
+        !self.stop.is_set()
     }
 }
 
@@ -169,6 +190,7 @@ fn greet(shared: &Shared, address: SocketAddr) -> Result<Opened, LinkError> {
     let SetOptions { security, network, bind_ip, port, .. } = &shared.options;
     let dialled = security.dial_tracker(address, Some(*bind_ip), DIAL_TIMEOUT, &network.accepted());
     let (connection, key) = dialled.map_err(LinkError::of_dial)?;
+    connection.end_when_unacknowledged(UNACKNOWLEDGED_MAX);
     if let Some(first) = network.meet(key)? {
         shared.tell(News::Trusted(first));
     }
@@ -208,6 +230,8 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
             next_number: 1,
             login: Login::No,
             announced_for: 0,
+            announces: 0,
+            unannounced: Default::default(),
             rtt,
             suspect: false,
             listed: Vec::new(),
@@ -216,6 +240,8 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
         link.live = Some(live);
         link.clock = Some(TrackerClock::told(welcome.clock_ms));
         link.attempts += 1;
+        // The network may be back, or the machine awake: the others are worth a dial too.
+        state.dial_soon(|_| true);
         key
     };
     let writer = {

@@ -19,6 +19,7 @@ mod call;
 mod clock;
 mod learned;
 mod link;
+mod redial;
 mod session;
 mod stamps;
 mod state;
@@ -156,7 +157,8 @@ pub(crate) struct TrackerSet {
 struct Shared {
     options: SetOptions,
     state: Mutex<SetState>,
-    /// Notified whenever a tracker becomes ready or unready.
+    /// Notified whenever a tracker becomes ready or unready, and when a pause between dials is cut
+    /// short.
     changed: Condvar,
     news: Sender<News>,
     /// Ends the calls under way; each interrupt puts a new one here for those to come.

@@ -51,6 +51,19 @@ pub(super) enum Login {
 }
 
 impl Login {
+    /// A command waits for the session there: a refused login is tried again `after` it was refused,
+    /// if that is earlier. Tells whether it is.
+    pub(super) fn retry_soon(&mut self, after: Duration) -> bool {
+        match self {
+            Self::Refused { retry, pause, .. } if *pause > after => {
+                *retry -= *pause - after;
+                *pause = after;
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn is_for(&self, session: &Session) -> bool {
         matches!(self, Self::In { generation, user } if *generation == session.generation && *user == session.user.user)
     }
@@ -123,6 +136,7 @@ impl SetState {
         self.generation += 1;
         self.announced.clear();
         for live in self.links.iter_mut().filter_map(|link| link.live.as_mut()) {
+            live.unannounced.clear();
             if !matches!(live.login, Login::No) {
                 live.send(Request::Logout, pending());
                 live.login = Login::No;
@@ -198,6 +212,9 @@ impl Shared {
             let now_ms = state.now_ms();
             state.requests.told(stamp, now_ms);
         }
+        if let Reply::Trackers { entries, .. } = &reply {
+            self.told_states(&mut state, entries);
+        }
         let Some(live) = state.live(index, key) else { return };
         live.suspect = false;
         match live.pending.remove(&number) {
@@ -212,12 +229,14 @@ impl Shared {
             }
             Some(Pending::Ping(sent)) => live.rtt = (live.rtt * 3 + sent.elapsed()) / 4,
             Some(Pending::Announce) => {
+                live.announces -= 1;
                 if reply == Reply::Refused(Refusal::Busy) {
                     // It has not taken note, and would be left with half the truth: the next
                     // connection announces everything.
                     debug!("tracker {}: too busy for an announce; connecting anew", index + 1);
                     return live.connection.close();
                 }
+                state.announce_changes(index);
                 drop(state);
                 match reply {
                     Reply::Peers(peers) if !peers.is_empty() => {

@@ -5,13 +5,14 @@
 //! or as lost when the connection ends. No IO here: frames go into bounded queues, and a full one
 //! counts as a connection that does not work.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
 
 use super::clock::{TrackerClock, common_ms, own_ms};
+use super::redial::Pause;
 use super::session::Login;
 use super::stamps::RequestClock;
 use super::token::{Session, SessionEnd};
@@ -54,6 +55,8 @@ pub(super) struct LinkState {
     /// A thread keeps it.
     pub(super) has_thread: bool,
     pub(super) live: Option<Live>,
+    /// The pause before the next dial, while there is one.
+    pub(super) pause: Option<Pause>,
     /// Number of dials that ended, well or not.
     pub(super) attempts: u64,
     pub(super) error: Option<String>,
@@ -89,6 +92,10 @@ pub(super) struct Live {
     pub(super) login: Login,
     /// The generation of the session for which everything was announced here.
     pub(super) announced_for: u64,
+    /// Announces without an answer.
+    pub(super) announces: usize,
+    /// What has changed since the last announce: at most what this device does with files.
+    pub(super) unannounced: BTreeSet<(GroupId, InfoHash)>,
     pub(super) rtt: Duration,
     /// It left a question unanswered for too long and has said nothing since.
     pub(super) suspect: bool,
@@ -181,6 +188,7 @@ impl LinkState {
             is_removed: false,
             has_thread: true,
             live: None,
+            pause: None,
             attempts: 0,
             error: None,
             distrust: None,

@@ -2,7 +2,8 @@
 //! when it is void for good.
 //!
 //! **Invariant:** of two tokens the one that rests on the newer password is kept, and of two that
-//! rest on the same the one that lasts longer; the session is over when a tracker refuses that one
+//! rest on the same the one that lasts longer, unless its date lies ahead of the network's clock;
+//! the session is over when a tracker refuses that one
 //! and none is on its way. A tracker whose clock is wrong ends nobody's session: what is expired
 //! for it alone is only not shown to it for a while.
 
@@ -14,6 +15,7 @@ use super::session::Login;
 use super::state::SetState;
 use super::{Need, Shared, TrackerSet};
 use crate::client::ClientError;
+use crate::client::tickets::is_ahead;
 use crate::trust::NetworkPublicKey;
 use crate::types::{Password, Refusal, SessionToken, UserEntry};
 use crate::wire::tracker::{Reply, Request};
@@ -68,9 +70,13 @@ impl Session {
         Self { generation, user, token, renew_at, renew_pause: RENEW_RETRY_MIN }
     }
 
-    /// Takes a token that rests on a newer password, or lasts longer; tells whether it did.
-    fn take(&mut self, token: &SessionToken) -> bool {
-        let rank = |token: &SessionToken| (token.claims.password, token.claims.expires_ms);
+    /// Takes a token that rests on a newer password, or lasts longer; or in the place of one that is
+    /// dated ahead of the network's clock, `now_ms`. Tells whether it did.
+    fn take(&mut self, token: &SessionToken, now_ms: u64) -> bool {
+        let rank = |token: &SessionToken| {
+            let claims = &token.claims;
+            (claims.password, !is_ahead(claims.issued_ms, now_ms), claims.expires_ms)
+        };
         let better = token.claims.user == self.user.user && rank(token) > rank(&self.token);
         if better {
             *self = Self::new(self.generation, self.user.clone(), token.clone());
@@ -228,7 +234,8 @@ impl Shared {
     pub(super) fn take_token(&self, token: &SessionToken) {
         let waiting: Vec<(usize, u64)> = {
             let mut state = self.state.lock();
-            if !state.session.as_mut().is_some_and(|session| session.take(token)) {
+            let now_ms = state.now_ms();
+            if !state.session.as_mut().is_some_and(|session| session.take(token, now_ms)) {
                 return;
             }
             let live = state

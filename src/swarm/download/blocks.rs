@@ -40,7 +40,7 @@ impl Download {
     /// for slow links with large blocks.
     pub fn data_arriving(&mut self, now: Duration, link: LinkKey, piece: PieceIndex) {
         if let Some(state) = self.links.get_mut(&link) {
-            state.alive = state.alive.max(now);
+            state.data_came(now);
             let chunk = state.chunks.iter_mut().find(|chunk| chunk.piece == piece);
             chunk.into_iter().for_each(|chunk| chunk.progress = chunk.progress.max(now));
             self.totals.arrivals += 1;

@@ -14,6 +14,8 @@ use crate::types::{Geometry, PieceIndex, Span};
 const SUGGESTIONS_MAX: usize = 64;
 /// Time over which the shown rate is averaged.
 const RATE_FADE: Duration = Duration::from_secs(3);
+/// A link that brought nothing for so long is shown as standing still.
+pub(super) const STILL_AFTER: Duration = Duration::from_secs(2);
 /// How long a link is left alone after its first reject while it serves us; doubles with each
 /// further one.
 const REJECT_PAUSE: Duration = Duration::from_millis(50);
@@ -55,8 +57,10 @@ pub(super) struct Link {
     pub(super) look_at: Duration,
     /// Brought nothing for too long; one piece at a time until it does.
     pub(super) snubbed: bool,
-    /// When it last brought anything.
+    /// When it last brought anything, or was asked, or held back here.
     pub(super) alive: Duration,
+    /// When it last brought data.
+    came: Option<Duration>,
 }
 
 impl Link {
@@ -81,7 +85,20 @@ impl Link {
             look_at: Duration::ZERO,
             snubbed: false,
             alive: now,
+            came: None,
         }
+    }
+
+    /// Part of a block came.
+    pub(super) fn data_came(&mut self, now: Duration) {
+        self.alive = self.alive.max(now);
+        self.came = self.came.max(Some(now));
+    }
+
+    /// Bytes per second lately; 0 when nothing came for [`STILL_AFTER`].
+    pub(super) fn bytes_per_second(&self, now: Duration) -> f64 {
+        let moves = |came: Duration| now.saturating_sub(came) < STILL_AFTER;
+        if self.came.is_some_and(moves) { self.rate.get(now) } else { 0.0 }
     }
 
     /// Bytes that may be in flight.
@@ -189,7 +206,7 @@ impl Link {
         self.received += u64::from(bytes);
         self.rate.add(now, u64::from(bytes));
         self.window.received(now, u64::from(bytes));
-        self.alive = now;
+        self.data_came(now);
         self.snubbed = false;
         self.rejects = 0;
     }

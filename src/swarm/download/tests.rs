@@ -276,6 +276,24 @@ fn silence_is_not_waited_for() {
 
 /// A peer that rejects everything is asked ever less often.
 #[test]
+fn a_link_that_brings_nothing_stands_still_after_two_seconds() {
+    let mut scene = Scene::new(&["xxxxxxxx"]);
+    let (_, spans) = scene.jobs();
+    scene.now = SECOND / 10;
+    scene.receive(&spans[..1]);
+    let at = |scene: &mut Scene, now: Duration| {
+        scene.download.tick(now);
+        scene.download.stats().bytes_per_second
+    };
+    assert!(at(&mut scene, SECOND * 2) > 0);
+    assert_eq!(at(&mut scene, SECOND * 21 / 10), 0);
+    // Parts of a large block count, too.
+    scene.download.data_arriving(SECOND * 3, LinkKey(0), spans[1].1.piece);
+    assert!(at(&mut scene, SECOND * 4) > 0);
+    assert_eq!(at(&mut scene, SECOND * 6), 0);
+}
+
+#[test]
 fn rejects_do_not_make_a_busy_loop() {
     let mut scene = Scene::new(&["xxxxxxxx"]);
     let mut rejects = 0;

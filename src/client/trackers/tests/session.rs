@@ -424,3 +424,26 @@ fn a_session_whose_account_the_operator_has_disabled_says_so() {
     wait_for("it is told", || over(&news));
     set.stop(PATIENCE);
 }
+
+#[test]
+fn a_token_that_is_dated_ahead_gives_way_to_one_that_is_not() {
+    let fake = Fake::start(usual);
+    // A tracker's clock was ten minutes ahead, and is set right while the tracker is away.
+    fake.terms.lock().ahead_ms = 600_000;
+    let (set, _news) = set_of(&[&fake]);
+    log_in(&set);
+    let issued_ms = || set.session().unwrap().token.claims.issued_ms;
+    let ahead_ms = issued_ms();
+    fake.terms.lock().ahead_ms = 0;
+    fake.cut();
+    wait_for("the token is replaced", || issued_ms() < ahead_ms);
+    assert!(set.is_over().is_none());
+    // A little earlier is no reason: the one that lasts longer is kept.
+    let before_ms = issued_ms();
+    fake.terms.lock().ahead_ms = -30_000;
+    fake.cut();
+    wait_for("it is shown the token again", || fake.count(is_resume) == 2);
+    assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
+    assert_eq!(issued_ms(), before_ms);
+    set.stop(PATIENCE);
+}

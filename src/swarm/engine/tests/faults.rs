@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::harness::*;
 use crate::swarm::storage::{Disk, SystemDisk};
-use crate::swarm::{EngineError, EngineEvent, TransferState};
+use crate::swarm::{EngineError, EngineEvent, TransferState, TransferStatus};
 use crate::types::{Bitfield, Rate, Sha1Digest};
 
 /// A disk that is full after some bytes, until it is given more.
@@ -196,6 +196,30 @@ fn what_is_there_is_never_overwritten() {
     let received = transfer.status().received;
     assert!(transfer.resume());
     assert_eq!(leecher.assert_complete(&transfer, &data).received, received);
+}
+
+#[test]
+fn what_was_fetched_and_is_gone_is_not_begun_anew() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(1 << 20, 61);
+    let facts = seeder.share("away", &data);
+    let transfer = leecher.fetch(&facts, &[]);
+    eventually("the part is made", || transfer.status().state == TransferState::Metainfo);
+    assert!(transfer.shelve());
+    // As if its disk had been unmounted.
+    let (part, elsewhere) = (leecher.part(&facts), leecher.path("elsewhere"));
+    std::fs::rename(&part, &elsewhere).unwrap();
+    assert!(transfer.resume());
+    let is_paused = |status: &TransferStatus| matches!(status.state, TransferState::Paused(_));
+    let TransferState::Paused(Some(reason)) = transfer.wait_until(PATIENCE, is_paused).state else {
+        panic!("it did not pause")
+    };
+    assert!(reason.contains("is the disk mounted?"), "{reason}");
+    assert!(!part.exists());
+    std::fs::rename(&elsewhere, &part).unwrap();
+    assert!(transfer.resume());
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    leecher.assert_complete(&transfer, &data);
 }
 
 #[test]
