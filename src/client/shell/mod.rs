@@ -10,6 +10,7 @@
 mod announce;
 mod answer;
 mod bars;
+mod columns;
 mod complete;
 mod escape;
 mod execute;
@@ -21,6 +22,7 @@ mod interrupt;
 mod listing;
 mod options;
 mod output;
+mod pager;
 mod progress;
 mod render;
 mod seconds;
@@ -29,6 +31,7 @@ mod table;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod upload_words;
 mod waiting;
 
