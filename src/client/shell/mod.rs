@@ -17,6 +17,7 @@ mod execute;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod held;
+mod history;
 mod input;
 mod interrupt;
 mod listing;
@@ -32,6 +33,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod typed;
 mod upload_words;
 mod waiting;
 
