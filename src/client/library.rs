@@ -118,11 +118,13 @@ impl DownloadStatus {
         }
     }
 
-    /// Time left at the present rate, while there is one.
+    /// Time left at the present rate, while there is one; over a day nothing can be said.
     pub fn time_left(&self) -> Option<Duration> {
+        const TIME_LEFT_MAX: Duration = Duration::from_secs(86_400);
         let left = self.len.saturating_sub(self.bytes_done);
-        (self.bytes_per_second > 0 && self.phase == DownloadPhase::Running)
-            .then(|| Duration::from_secs(left.div_ceil(self.bytes_per_second)))
+        let is_running = self.bytes_per_second > 0 && self.phase == DownloadPhase::Running;
+        let time = is_running.then(|| Duration::from_secs(left.div_ceil(self.bytes_per_second)));
+        time.filter(|time| *time <= TIME_LEFT_MAX)
     }
 }
 

@@ -7,7 +7,7 @@ use super::Input;
 use crate::client::shell::escape;
 use crate::types::{
     DeviceId, FileName, Fingerprint, GroupName, InfoHash, Label, Sha1Digest, TrackerAddress,
-    TrackerInfo, UserId, UserName, is_unsafe, limits,
+    TrackerInfo, UserId, UserName, is_safe, limits,
 };
 
 /// Names, labels and ids. The first byte chooses which, the others are the text.
@@ -61,7 +61,7 @@ fn check_id<T: FromStr + ToString>(text: &str) {
 /// What was escaped steers no terminal, and is left as it is the next time.
 fn check_escaped(text: &str) {
     let escaped = escape(text);
-    assert!(!escaped.contains(is_unsafe), "{escaped:?}");
+    assert!(is_safe(&escaped), "{escaped:?}");
     assert_eq!(escape(&escaped), escaped);
 }
 

@@ -2,14 +2,18 @@
 //! is written out.
 //!
 //! **Invariant:** what comes out of [`escape`] is one line, and shows every character of which it
-//! is made.
+//! is made. Joiners stay where they change how letters or emoji look, as in Persian and Indic
+//! names, and are written out everywhere else.
 //!
 //! Both logs, and everything that a client or tracker prints, go through here: names, addresses,
 //! and the words of other programs.
 
 use std::borrow::Cow;
 
-/// Replaces control, format and direction characters by `\u{...}`; all else stays as it is.
+use super::joiners;
+
+/// Replaces control, format and direction characters by `\u{...}`; all else stays as it is, also
+/// joiners that can be seen.
 ///
 /// # Example
 /// ```
@@ -20,8 +24,8 @@ pub fn escape(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
-    for character in text.chars() {
-        if is_unsafe(character) {
+    for (at, character) in text.char_indices() {
+        if is_unsafe(character) && !joiners::is_visible(text, at) {
             safe.extend(character.escape_unicode());
         } else {
             safe.push(character);
@@ -30,8 +34,8 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Replaces the same characters in a JSON text by JSON's own `\uXXXX`: it stays the same value.
-/// Outside of strings JSON has none.
+/// Replaces the same characters, and every joiner, in a JSON text by JSON's own `\uXXXX`: it stays
+/// the same value. Outside of strings JSON has none.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unsafe) {
         return Cow::Borrowed(json);
@@ -51,8 +55,14 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Tells whether [`escape`] leaves a text as it is.
+pub fn is_safe(text: &str) -> bool {
+    text.char_indices().all(|(at, c)| !is_unsafe(c) || joiners::is_visible(text, at))
+}
+
 /// Tells a character that is not seen as itself: a control (also those of ISO 8859-1, which some
-/// terminals obey), one that turns text around, joins or parts lines, or has no width.
+/// terminals obey), one that turns text around, joins or parts lines, or has no width. Joiners are
+/// among them: only their neighbours tell whether they are seen, see [`is_safe`].
 pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -63,6 +73,8 @@ pub fn is_unsafe(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -70,6 +82,8 @@ mod tests {
         assert!(matches!(escape("über uns 漢字 🎉.pdf"), Cow::Borrowed("über uns 漢字 🎉.pdf")));
         assert_eq!(escape("\u{1b}]0;x\u{7}"), "\\u{1b}]0;x\\u{7}");
         assert_eq!(escape("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
+        let words = "copy the network's key, \"as it is\": C:\\";
+        assert!(matches!(escape(words), Cow::Borrowed(same) if same == words));
         assert_eq!(escape("a\tb\nc\u{9b}d\u{200b}"), "a\\u{9}b\\u{a}c\\u{9b}d\\u{200b}");
     }
 
@@ -84,6 +98,40 @@ mod tests {
         {
             let shown = escape(&format!("a{character}b")).into_owned();
             assert!(!shown.contains(character) && shown.is_ascii(), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn joiners_are_shown_where_they_are_seen() {
+        for name in
+            ["می\u{200c}خواهم.pdf", "क्\u{200d}ष", "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}"]
+        {
+            assert_eq!(escape(name), name);
+        }
+        assert_eq!(escape("pay\u{200d}pal"), "pay\\u{200d}pal");
+        // Beside what is written out there is nothing to join.
+        assert_eq!(escape("ی\u{200c}\u{202e}خ"), "ی\\u{200c}\\u{202e}خ");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_escaped_is_safe_and_stays(
+            text in proptest::collection::vec(
+                prop_oneof![
+                    any::<char>(),
+                    proptest::sample::select("ab\u{200c}\u{200d}\u{202e}\u{94d}कषیخا\u{64e}👩💻\u{fe0f}\u{1f3fd}".chars().collect::<Vec<_>>()),
+                ],
+                0..12,
+            )
+        ) {
+            let text: String = text.into_iter().collect();
+            let escaped = escape(&text);
+            prop_assert!(is_safe(&escaped), "{:?}", escaped);
+            prop_assert_eq!(escape(&escaped), escaped.as_ref());
+            prop_assert_eq!(is_safe(&text), escaped == text);
+            // Joiners are all that stays of what is not seen by itself.
+            let is_joiner = |c: char| [joiners::JOINER, joiners::NON_JOINER].contains(&c);
+            prop_assert!(!escaped.contains(|c| is_unsafe(c) && !is_joiner(c)));
         }
     }
 }

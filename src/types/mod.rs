@@ -17,6 +17,7 @@ mod file_stamp;
 mod fingerprint;
 mod geometry;
 mod id;
+mod joiners;
 pub mod limits;
 mod name;
 mod pattern;
@@ -40,7 +41,7 @@ pub use entry::{
     DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry,
     TrackerState, UserEntry,
 };
-pub use escape::{escape, escape_json, is_unsafe};
+pub use escape::{escape, escape_json, is_safe, is_unsafe};
 pub use file_stamp::{FileStamp, InodeId};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};

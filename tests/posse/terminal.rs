@@ -20,15 +20,25 @@ struct Terminal {
 
 impl Terminal {
     fn start(world: &World, name: &str) -> Option<Self> {
-        Self::start_with(world, name, "")
+        Self::start_command(world, name, "", "")
     }
 
     /// Starts a client with these arguments, quoted for a shell.
     fn start_with(world: &World, name: &str, args: &str) -> Option<Self> {
+        Self::start_command(world, name, "", args)
+    }
+
+    /// Starts a client at a screen that says its size.
+    fn start_sized(world: &World, name: &str, columns: usize, lines: usize) -> Option<Self> {
+        let size = format!("stty cols {columns} rows {lines}; exec ");
+        Self::start_command(world, name, &size, "")
+    }
+
+    fn start_command(world: &World, name: &str, before: &str, args: &str) -> Option<Self> {
         let client = env!("CARGO_BIN_EXE_client");
         let home = world.home(name);
         let command = format!(
-            "'{client}' 127.0.0.1:0 '{}' --data-dir '{}/.posse' {args}",
+            "{before}'{client}' 127.0.0.1:0 '{}' --data-dir '{}/.posse' {args}",
             world.info.display(),
             home.display()
         );
@@ -65,6 +75,26 @@ impl Terminal {
             screen[self.seen..].find(text).map(|at| self.seen + at + text.len())
         });
         self.seen = end;
+    }
+
+    /// Logs in, at the first prompt.
+    #[track_caller]
+    fn login(&mut self, user: &str) {
+        self.wait("posse> ");
+        self.press(&format!("login {user} pw-{user}\r"));
+        self.wait(&format!("{user}> "));
+    }
+
+    /// What the screen shows of a command, from its echo to the prompt behind it.
+    #[track_caller]
+    fn shown(&mut self, command: &str, prompt: &str) -> Vec<String> {
+        self.press(&format!("{command}\r"));
+        self.wait("\n");
+        let from = self.seen;
+        self.wait(prompt);
+        let screen = self.screen.lock();
+        let text = screen[from..self.seen].replace('\r', "");
+        text.lines().filter(|line| !line.contains('\x1b')).map(str::to_owned).collect()
     }
 
     fn press(&mut self, keys: &str) {
@@ -230,4 +260,125 @@ fn a_short_password_needs_a_second_enter() {
         terminal.press(answer);
         terminal.wait(said);
     }
+}
+
+#[test]
+fn several_lines_that_are_pasted_are_as_many_commands() {
+    const SECRET: &str = "tr0ub4dor-and-three";
+    let world = World::new(1);
+    let Some(mut terminal) = Terminal::start(&world, "nik") else { return };
+    terminal.wait("posse> ");
+    let paste = |lines: &[&str]| format!("\x1b[200~{}\x1b[201~\r", lines.join("\r"));
+    let create = format!("create_user nik {SECRET}");
+    let login = format!("login nik {SECRET}");
+    terminal.press(&paste(&["trackers", &create, &login, "create_group lab", SECRET, ""]));
+    terminal.wait("created user nik");
+    terminal.wait("logged in as nik");
+    terminal.wait("created group lab");
+    terminal.wait("unknown command");
+    terminal.wait("nik> ");
+    // A command that was mistyped can be mended.
+    terminal.press("list_grops\r");
+    terminal.wait("did you mean list_groups?");
+    terminal.wait("nik> ");
+    terminal.press("\x1b[A");
+    terminal.wait("list_grops");
+    terminal.press("\x15logn nik other-secret\r");
+    terminal.wait("did you mean login?");
+    terminal.wait("nik> ");
+    terminal.press("exit\r");
+    eventually("it ends", || terminal.child.try_wait().unwrap());
+    let history = std::fs::read_to_string(world.home("nik").join(".posse/history")).unwrap();
+    assert!(!history.contains(SECRET) && !history.contains("other-secret"), "{history}");
+    let kept: Vec<&str> = history.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(kept, ["trackers", "create_user nik", "list_grops", "logn nik", "exit"]);
+}
+
+#[test]
+fn names_are_completed_as_they_are_typed() {
+    let family = "family \u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}.png";
+    let persian = "\u{6a9}\u{62a}\u{627}\u{628}\u{200c}\u{647}\u{627}.pdf";
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    for (seed, name) in
+        ["Holiday in Rome (2024).mp4", "it's.txt", family, persian].iter().enumerate()
+    {
+        world.put("nik", &Content::new(name, 1000, seed as u64));
+        nik.ok(&format!("upload_file {} lab", shell_words::quote(name)), &[]);
+    }
+    let Some(mut terminal) = Terminal::start_sized(&world, "bob", 200, 50) else { return };
+    terminal.login("bob");
+    for (typed, shown, name) in [
+        ("Hol\t", "Holiday\\ in\\ Rome\\ (2024).mp4", "Holiday in Rome (2024).mp4"),
+        ("'it\t", "'it'\\''s.txt'", "it's.txt"),
+        ("\"family \t", family, family),
+        ("\u{6a9}\t", persian, persian),
+    ] {
+        terminal.press(&format!("download_file lab {typed}"));
+        terminal.wait(shown);
+        terminal.press("\r");
+        terminal.wait(&format!("[C] [lab] {name}  "));
+        terminal.wait("bob> ");
+        assert!(world.home("bob").join(name).exists(), "{name}");
+    }
+    // A path is completed in the same way.
+    terminal.press("\x15upload_file 'Holi\t");
+    terminal.wait("'Holiday in Rome (2024).mp4' ");
+}
+
+#[test]
+fn tables_fit_the_screen() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    let long = format!("{}.bin", "l".repeat(200));
+    for i in 0..40 {
+        let name = if i == 20 { long.clone() } else { format!("part {i:02}.bin") };
+        world.put("nik", &Content::new(&name, 2000, i));
+        nik.ok(&format!("upload_file '{name}' lab"), &[]);
+    }
+    nik.ok("logout", &[]);
+    let Some(mut terminal) = Terminal::start_sized(&world, "bob", 80, 24) else { return };
+    terminal.login("nik");
+    let help = terminal.shown("help", "nik> ");
+    assert!((10..=22).contains(&help.len()), "{help:#?}");
+    let trackers = terminal.shown("trackers", "nik> ");
+    assert!(trackers[0].starts_with("1  127.0.0.1:"), "{trackers:#?}");
+    assert!(trackers[0].contains("  up  primary  lag 0"), "{trackers:#?}");
+    // More than a screen comes by and by.
+    terminal.press("list_files lab\r");
+    terminal.wait("-- more");
+    assert!(!terminal.screen.lock().contains("part 30.bin"));
+    terminal.press(" ");
+    terminal.wait("part 30.bin");
+    terminal.wait("nik> ");
+    terminal.press("list_files lab\r");
+    terminal.wait("-- more");
+    terminal.press("q");
+    terminal.wait("nik> ");
+    let files = terminal.shown("list_files lab *ll*", "nik> ");
+    assert_eq!(files, [format!("{long}  2.0 kB  0 online  nik")]);
+    let lines = terminal.screen.lock().replace("\x1b[K", "\n");
+    let parts: Vec<&str> = lines.lines().filter(|line| line.starts_with("part ")).collect();
+    assert!(parts.iter().all(|line| line.trim_end().len() < 80), "{parts:#?}");
+    for i in 0..40 {
+        assert!(
+            i == 20
+                || parts.iter().any(|line| line.starts_with(&format!("part {i:02}.bin  2.0 kB")))
+        );
+    }
+}
+
+#[test]
+fn the_first_network_is_told_of_in_two_short_lines() {
+    let world = World::of_unnamed_network(1);
+    let Some(mut terminal) = Terminal::start_sized(&world, "nik", 80, 24) else { return };
+    terminal.wait("trusting the first network met");
+    terminal.wait("\nnetwork sha256:");
+    terminal.wait("posse> ");
+    let screen = terminal.screen.lock().clone();
+    assert_eq!(screen.matches("sha256:").count(), 1, "{screen}");
 }

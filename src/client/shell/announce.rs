@@ -10,7 +10,7 @@ use super::escape::escape;
 use super::output::{Format, Output};
 use crate::client::{ClientEvent, SessionEnd};
 use crate::net::Stop;
-use crate::types::RotationStage;
+use crate::types::{Fingerprint, RotationStage};
 
 /// The thread "announcer".
 pub(super) struct Announcer {
@@ -52,22 +52,47 @@ impl Announcer {
 fn tell(output: &Output, event: &ClientEvent) {
     match output.format() {
         Format::Json => tell_json(output, event),
-        Format::Table => output.announce(&to_text(event)),
+        Format::Table => output.announce(&to_lines(event)),
         // In a script `wait` reports downloads; what nobody asked for would else go unseen.
         Format::Plain => match event {
             ClientEvent::ShareNotOffered { .. }
             | ClientEvent::TrustedNetwork { .. }
             | ClientEvent::ClocksDiffer { .. }
             | ClientEvent::SessionEnded { .. } => {
-                output.error_line(&format!("warning: {}", escape(&to_text(event))));
+                output.error_line(&format!("warning: {}", escape(&to_lines(event).join(" "))));
             }
             _ => {}
         },
     }
 }
 
-fn to_text(event: &ClientEvent) -> String {
-    match event {
+/// What is said of a network that is trusted from now on. Its line is the one that its trackers
+/// print, and that stands in tracker_info.txt.
+fn trusted(
+    network: &Fingerprint,
+    before: Option<&Fingerprint>,
+    unwritten: Option<&String>,
+) -> Vec<String> {
+    let begin = match before {
+        None => "trusting the first network met; compare with the line its trackers print:",
+        Some(_) => "trusting another network from now on, as you say:",
+    };
+    let mut lines = vec![begin.to_owned(), format!("network {network}")];
+    lines.extend(before.map(|before| format!("before  {before}")));
+    lines.extend(unwritten.map(|why| {
+        format!(
+            "this cannot be written down: {why}; the next start trusts the first network it meets"
+        )
+    }));
+    lines
+}
+
+/// An event in words, as lines.
+fn to_lines(event: &ClientEvent) -> Vec<String> {
+    let text = match event {
+        ClientEvent::TrustedNetwork { network, before, unwritten } => {
+            return trusted(network, before.as_ref(), unwritten.as_ref());
+        }
         ClientEvent::DownloadComplete { group, file, path } => {
             format!("[C] [{group}] {file}  {}", path.display())
         }
@@ -82,21 +107,6 @@ fn to_text(event: &ClientEvent) -> String {
         }
         ClientEvent::Admitted { group } => format!("you were let into {group}"),
         ClientEvent::Removed { group } => format!("you are no longer a member of {group}"),
-        ClientEvent::TrustedNetwork { network, before: None, unwritten } => {
-            let unwritten = unwritten.as_ref().map(|why| {
-                format!("; this cannot be written down ({why}), and the next start will trust whatever network it meets first")
-            });
-            format!(
-                "trusting the network {network}, the first that was met: compare it with what its trackers print when they start; \
-                 the line `network {network}` in tracker_info.txt pins it{}",
-                unwritten.unwrap_or_default()
-            )
-        }
-        ClientEvent::TrustedNetwork { network, before: Some(before), .. } => {
-            format!(
-                "trusting the network {network} from now on, as you say; before it was {before}"
-            )
-        }
         ClientEvent::NetworkKey { stage: RotationStage::Begun, old, new } => {
             format!(
                 "the operator replaces the network's key: {new} is trusted beside {old} until that has ended; there is nothing to do"
@@ -119,7 +129,8 @@ fn to_text(event: &ClientEvent) -> String {
         ClientEvent::SessionEnded { user, reason } => {
             format!("the session of {user} has ended: {reason}; log in again")
         }
-    }
+    };
+    vec![text]
 }
 
 fn tell_json(output: &Output, event: &ClientEvent) {
@@ -174,4 +185,21 @@ fn tell_json(output: &Output, event: &ClientEvent) {
         }
     };
     output.event(name, fields);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_is_trusted_is_named_once_in_two_short_lines() {
+        let network = Fingerprint::from_bytes([0xab; 32]);
+        let event = ClientEvent::TrustedNetwork { network, before: None, unwritten: None };
+        let lines = to_lines(&event);
+        assert_eq!((lines.len(), &lines[1]), (2, &format!("network {network}")));
+        assert!(lines.iter().all(|line| line.len() < 80), "{lines:#?}");
+        let before = Some(Fingerprint::from_bytes([0xcd; 32]));
+        let event = ClientEvent::TrustedNetwork { network, before, unwritten: None };
+        assert!(to_lines(&event).iter().all(|line| line.len() < 80));
+    }
 }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::escape::escape;
-use super::output::Output;
-use super::render::clock;
+use super::output::{Output, screen_columns};
+use super::render::time_left;
 use crate::client::{Client, DownloadPhase, DownloadStatus, human_bytes};
 use crate::net::Stop;
 
@@ -50,6 +50,11 @@ impl PromptBars {
         let count = self.running().len().min(LINES_MAX);
         self.count.store(count, Ordering::Release);
         PLACE.repeat(count) + prompt
+    }
+
+    /// Tells whether lines stand above the prompt.
+    pub(super) fn has_lines(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
     }
 
     /// No prompt stands any more.
@@ -95,9 +100,7 @@ impl PromptBars {
     }
 
     fn lines(&self, count: usize) -> Vec<String> {
-        let size =
-            rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0);
-        let columns = size.map_or(80, |size| usize::from(size.ws_col));
+        let columns = screen_columns().unwrap_or(80);
         // The last column stays free: some terminals wrap as soon as it is written to.
         lines(&self.running(), count, columns.saturating_sub(1))
     }
@@ -119,12 +122,12 @@ fn line(status: &DownloadStatus, columns: usize) -> String {
     let fraction = status.fraction().clamp(0.0, 1.0);
     let done = (fraction * BAR_LEN as f64) as usize;
     let bar = format!("[{}{}]", "=".repeat(done), " ".repeat(BAR_LEN - done));
-    let left = status.time_left().map_or_else(|| "?:??:??".into(), |left| clock(left.as_secs()));
+    let left = time_left(status);
     let rate = human_bytes(status.bytes_per_second);
     let figures = if let DownloadPhase::Queued(place) = status.phase {
         format!(" {bar} {:3.0}%  [Q] place {place}", (fraction * 100.0).floor())
     } else {
-        format!(" {bar} {:3.0}%  {rate}/s  {left} left", (fraction * 100.0).floor())
+        format!(" {bar} {:3.0}%  {rate}/s  {left}", (fraction * 100.0).floor())
     };
     let name = escape(&format!("[{}] {}", status.group, status.file));
     match columns.checked_sub(figures.len()) {
@@ -215,6 +218,8 @@ mod tests {
         );
         assert_eq!(line(&status, 58), "[lab] b.. [========            ]  43%  8 B/s  0:01:11 left");
         assert_eq!(line(&status, 20), " 43%  [lab] big.bin");
+        let slow = DownloadStatus { len: 1_000_000_000, ..status.clone() };
+        assert_eq!(line(&slow, 79), "[lab] big.bin [                    ]   0%  8 B/s  -- left");
         let wide = self::status(&"漢".repeat(80));
         for columns in 0..200 {
             let shown = line(&wide, columns);

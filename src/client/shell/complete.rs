@@ -4,28 +4,31 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::completion::{Completer, Pair};
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
 use super::bars::PromptBars;
-use super::escape::escape;
+use super::execute::from_home;
 use super::table::{ArgumentKind, COMMANDS, CommandSpec};
+use super::typed::{Typed, common_prefix};
 use crate::client::{Client, Pages};
-use crate::types::FileOrder;
+use crate::types::{FileOrder, Pattern, is_safe};
+
+/// Entries of a directory that are looked at.
+const ENTRIES_MAX: usize = 10_000;
 
 /// What the line editor asks.
 pub(super) struct ShellHelper {
     client: Arc<Client>,
     bars: Arc<PromptBars>,
-    paths: FilenameCompleter,
 }
 
 impl ShellHelper {
     pub(super) fn new(client: Arc<Client>, bars: Arc<PromptBars>) -> Self {
-        Self { client, bars, paths: FilenameCompleter::new() }
+        Self { client, bars }
     }
 
     /// What may stand where a word of that kind is wanted. Asks the primary tracker where it must;
@@ -33,9 +36,7 @@ impl ShellHelper {
     fn candidates(&self, kind: ArgumentKind, before: &[String], word: &str) -> Vec<String> {
         let client = &self.client;
         // The first page of what matches: nobody reads on behind it.
-        let pattern = Some(word)
-            .filter(|word| !word.is_empty() && !word.contains(['*', '?', '\'', '"', '\\']));
-        let pattern = pattern.and_then(|word| format!("{word}*").parse().ok());
+        let pattern = pattern_for(word);
         let group = before.get(1).map(String::as_str).unwrap_or_default();
         match kind {
             ArgumentKind::Group | ArgumentKind::PathOrGroup => {
@@ -103,56 +104,76 @@ impl Completer for ShellHelper {
         &self,
         line: &str,
         pos: usize,
-        context: &Context<'_>,
+        _context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let typed = &line[..pos];
-        let start = typed.rfind(|c: char| c.is_whitespace()).map_or(0, |at| at + 1);
-        let (before, word) = typed.split_at(start);
-        let Ok(before) = shell_words::split(before) else {
-            return self.paths.complete(line, pos, context);
+        // Where nothing can stand, nothing is offered.
+        let nothing = Ok((pos, Vec::new()));
+        let Some(typed) = Typed::parse(&line[..pos]) else { return nothing };
+        let Some(first) = typed.before.first() else {
+            return Ok(self.offer(&typed, COMMANDS.iter().map(|spec| spec.name.to_owned())));
         };
-        if before.is_empty() {
-            return Ok((
-                start,
-                pairs(COMMANDS.iter().map(|command| format!("{} ", command.name)), word),
-            ));
+        let Some(spec) = CommandSpec::find(first) else { return nothing };
+        if let Some(words) = option_words(spec, &typed.before, &typed.word) {
+            return Ok(self.offer(&typed, words.into_iter()));
         }
-        let Some(spec) = CommandSpec::find(&before[0]) else { return Ok((start, Vec::new())) };
-        if let Some(words) = option_words(spec, &before, word) {
-            return Ok((start, pairs(words.into_iter(), word)));
-        }
-        let before: Vec<String> = match spec.take_flags(&before[1..]) {
-            Ok((rest, _)) => std::iter::once(&before[0]).chain(rest.iter()).cloned().collect(),
-            Err(_) => return Ok((start, Vec::new())),
+        let before: Vec<String> = match spec.take_flags(&typed.before[1..]) {
+            Ok((rest, _)) => std::iter::once(first).chain(rest.iter()).cloned().collect(),
+            Err(_) => return nothing,
         };
         let Some(kind) = spec.arguments.get(before.len() - 1).map(|argument| argument.kind) else {
-            return Ok((start, Vec::new()));
+            return nothing;
         };
-        let names = self
-            .bars
-            .completing(|| self.candidates(kind, &before, word))
-            .into_iter()
-            .map(|name| format!("{} ", shell_words::quote(&name)));
-        let mut found = pairs(names, word);
+        let mut names = self.bars.completing(|| self.candidates(kind, &before, &typed.word));
         if matches!(kind, ArgumentKind::Path | ArgumentKind::PathOrGroup) {
-            let (from, paths) = self.paths.complete(line, pos, context)?;
-            if from == start || found.is_empty() {
-                found.extend(paths);
-                return Ok((from, found));
-            }
+            names.extend(paths(&typed.word));
         }
-        Ok((start, found))
+        Ok(self.offer(&typed, names.into_iter()))
     }
+}
+
+impl ShellHelper {
+    /// Those of `names` that the word at the cursor may become.
+    fn offer(&self, typed: &Typed<'_>, names: impl Iterator<Item = String>) -> (usize, Vec<Pair>) {
+        // The editor extends the line to what all replacements begin with, unless it is to go
+        // through them one by one: then each is whole.
+        let one_by_one = self.bars.has_lines();
+        (typed.start, pairs(typed, names, one_by_one))
+    }
+}
+
+/// The pattern that names which begin with `word` match, if there can be one.
+fn pattern_for(word: &str) -> Option<Pattern> {
+    // No name is asked for that holds a sign of the pattern: any character stands for it.
+    Some(word).filter(|word| !word.is_empty())?;
+    format!("{}*", word.replace('*', "?")).parse().ok()
+}
+
+/// The paths that begin with `word`, directories with `/` at their ends.
+fn paths(word: &str) -> Vec<String> {
+    if word == "~" {
+        return vec!["~/".to_owned()];
+    }
+    let (dir, begin) = word.split_at(word.rfind('/').map_or(0, |at| at + 1));
+    let path = from_home(if dir.is_empty() { "." } else { dir });
+    let Ok(entries) = std::fs::read_dir(&path) else { return Vec::new() };
+    let name = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let is_wanted =
+            name.starts_with(begin) && (!name.starts_with('.') || begin.starts_with('.'));
+        let end = if is_wanted && entry.path().is_dir() { "/" } else { "" };
+        is_wanted.then(|| format!("{dir}{name}{end}"))
+    };
+    entries.take(ENTRIES_MAX).flatten().filter_map(name).collect()
 }
 
 /// The options of a command, or the words behind one, where those are wanted.
 fn option_words(spec: &CommandSpec, before: &[String], word: &str) -> Option<Vec<String>> {
     let ends_in = before.last().and_then(|last| spec.flags.iter().find(|flag| flag.name == last));
     if let Some(values) = ends_in.and_then(|flag| flag.value) {
-        return Some(values.split('|').map(|value| format!("{value} ")).collect());
+        return Some(values.split('|').map(str::to_owned).collect());
     }
     let is_option = word.starts_with('-') && !spec.flags.is_empty();
-    is_option.then(|| spec.flags.iter().map(|flag| format!("{} ", flag.name)).collect())
+    is_option.then(|| spec.flags.iter().map(|flag| flag.name.to_owned()).collect())
 }
 
 /// The names on a listing's first page.
@@ -160,13 +181,23 @@ fn first<T: Clone>(pages: &mut Pages<'_, T>, name: impl Fn(&T) -> String) -> Vec
     pages.next().and_then(Result::ok).unwrap_or_default().iter().map(name).collect()
 }
 
-fn pairs(names: impl Iterator<Item = String>, word: &str) -> Vec<Pair> {
-    // A name that cannot be shown as it is could not be typed either.
-    let plain = names.filter(|name| name.starts_with(word) && escape(name) == *name);
-    let mut pairs: Vec<Pair> =
-        plain.map(|name| Pair { display: name.trim_end().to_owned(), replacement: name }).collect();
-    pairs.sort_by(|a, b| a.display.cmp(&b.display));
-    pairs
+fn pairs(typed: &Typed<'_>, names: impl Iterator<Item = String>, one_by_one: bool) -> Vec<Pair> {
+    // A name that cannot be shown as it is would not be seen for what it is in the line, either.
+    let mut names: Vec<String> =
+        names.filter(|name| name.starts_with(&typed.word) && is_safe(name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let shared = typed.extended(common_prefix(&all));
+    let whole = |name: &str| {
+        // Behind a directory more is to come.
+        if name.ends_with('/') { typed.extended(name) } else { typed.completed(name) }
+    };
+    let pair = |name: &&str| Pair {
+        display: (*name).to_owned(),
+        replacement: if one_by_one || all.len() == 1 { whole(name) } else { shared.clone() },
+    };
+    all.iter().map(pair).collect()
 }
 
 impl Helper for ShellHelper {}
@@ -186,4 +217,63 @@ impl Validator for ShellHelper {}
 
 impl Hinter for ShellHelper {
     type Hint = String;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(line: &str, names: &[&str], one_by_one: bool) -> Vec<(String, String)> {
+        let typed = Typed::parse(line).unwrap();
+        let names = names.iter().map(|name| (*name).to_owned());
+        let pairs = pairs(&typed, names, one_by_one);
+        pairs.into_iter().map(|pair| (pair.display, pair.replacement)).collect()
+    }
+
+    #[test]
+    fn one_name_is_completed_and_several_to_where_they_part() {
+        let names = ["Holiday (1).mp4", "Holiday 2.mp4", "other", "Hol\u{202e}x"];
+        let pair = |display: &str, replacement: &str| (display.to_owned(), replacement.to_owned());
+        assert_eq!(offered("get lab o", &names, false), [pair("other", "other ")]);
+        assert_eq!(
+            offered("get lab 'Hol", &names, false),
+            [pair("Holiday (1).mp4", "'Holiday "), pair("Holiday 2.mp4", "'Holiday ")]
+        );
+        assert_eq!(
+            offered("get lab Hol", &names, true),
+            [
+                pair("Holiday (1).mp4", "Holiday\\ (1).mp4 "),
+                pair("Holiday 2.mp4", "Holiday\\ 2.mp4 ")
+            ]
+        );
+        assert_eq!(offered("up '/tm", &["/tmp/"], false), [pair("/tmp/", "'/tmp/")]);
+        assert!(offered("get lab x", &names, false).is_empty());
+    }
+
+    #[test]
+    fn paths_are_those_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("my file"), "x").unwrap();
+        std::fs::write(dir.path().join(".hidden"), "x").unwrap();
+        std::fs::create_dir(dir.path().join("my dir")).unwrap();
+        let base = format!("{}/", dir.path().display());
+        let found = |word: &str| {
+            let mut found = paths(&format!("{base}{word}"));
+            found.sort_unstable();
+            found
+        };
+        assert_eq!(found("my"), [format!("{base}my dir/"), format!("{base}my file")]);
+        assert_eq!(found(".h"), [format!("{base}.hidden")]);
+        assert_eq!(found("").len(), 2);
+        assert!(found("no").is_empty() && found("no/such/").is_empty());
+        assert_eq!(paths("~"), ["~/"]);
+    }
+
+    #[test]
+    fn the_pattern_finds_what_begins_so() {
+        let matches = |word: &str, name: &str| pattern_for(word).unwrap().matches(name);
+        assert!(matches("Hol", "Holiday") && !matches("Hol", "A Holiday"));
+        assert!(matches("a*b", "a*bc") && matches("it's", "it's") && matches("a?", "a?b"));
+        assert_eq!(pattern_for(""), None);
+    }
 }

@@ -10,6 +10,7 @@ use super::progress::HashBar;
 use super::render::FileColumns;
 use super::session::{Shell, unknown};
 use super::table::{ArgumentKind, COMMANDS, CommandSpec, Flags};
+use super::topics::{details, overview};
 use super::upload_words::{Word, path_and_group};
 use super::{render, terminal};
 use crate::client::{
@@ -30,7 +31,7 @@ fn is_short(password: &str) -> bool {
 }
 
 /// The path that a word names: `~` and `~/...` begin at the user's home directory, as in a shell.
-fn from_home(word: &str) -> Cow<'_, Path> {
+pub(super) fn from_home(word: &str) -> Cow<'_, Path> {
     let rest = if word == "~" { Some("") } else { word.strip_prefix("~/") };
     match (rest, directories::BaseDirs::new()) {
         (Some(rest), Some(dirs)) => Cow::Owned(dirs.home_dir().join(rest)),
@@ -83,7 +84,9 @@ impl Shell {
                 self.download(group, file, rest.first().copied().unwrap_or("."))
             }
             ("show_downloads", _) => Ok(render::downloads(&client.show_downloads()?)),
-            ("show_uploads", _) => Ok(render::uploads(&client.show_uploads()?)),
+            ("show_uploads", _) => {
+                Ok(render::uploads(&client.show_uploads()?, self.output.format()))
+            }
             ("why", [group, file]) => {
                 let lines = client.why(group, file)?;
                 let rows = lines.iter().map(|line| vec![line.clone()]).collect();
@@ -100,7 +103,7 @@ impl Shell {
             ("wait", words) => self.wait(words.first().copied()),
             ("seed", words) => self.rest(words.first().copied(), true),
             ("sleep", words) => self.rest(words.first().copied(), false),
-            ("help", words) => help(words.first().copied()),
+            ("help", words) => help(words.first().copied(), self.output.format()),
             ("exit" | "quit", _) => Ok(self.exit(flags)),
             _ => Err(unknown(command)),
         }
@@ -332,7 +335,7 @@ impl Shell {
             bar.draw(done, len);
             !interrupts.is_interrupted()
         })?;
-        Ok(render::shared(&shared))
+        Ok(render::shared(&shared, self.output.format()))
     }
 
     /// Which of two words is the path, and which the group.
@@ -399,7 +402,7 @@ impl Shell {
     fn trackers(&self) -> Result<Answer> {
         let status = self.client.trackers()?;
         let failed = if self.is_at_prompt() { None } else { what_is_down(&status) };
-        Ok(render::trackers(&status).but_failed(failed))
+        Ok(render::trackers(&status, self.output.format()).but_failed(failed))
     }
 
     fn limit_download(&self, group: &str, file: &str, rate: &str) -> Result<Answer> {
@@ -505,15 +508,24 @@ pub(super) fn parse_count(text: &str) -> Result<usize> {
     }
 }
 
-fn help(command: Option<&str>) -> Result<Answer> {
+fn help(command: Option<&str>, format: Format) -> Result<Answer> {
     let shown: Vec<&CommandSpec> = match command {
         None => COMMANDS.iter().collect(),
         Some(name) => {
             vec![CommandSpec::find(name).ok_or_else(|| unknown(name))?]
         }
     };
-    let rows = shown.iter().map(|spec| vec![spec.usage(), spec.summary.to_owned()]).collect();
-    let value = |spec: &&CommandSpec| serde_json::json!({ "command": spec.name, "usage": spec.usage(), "summary": spec.summary });
+    let rows = match (format, command) {
+        (Format::Table, None) => overview(),
+        (Format::Table, Some(_)) => shown.iter().flat_map(|spec| details(spec)).collect(),
+        _ => shown.iter().map(|spec| vec![spec.usage(), spec.summary.to_owned()]).collect(),
+    };
+    let value = |spec: &&CommandSpec| {
+        serde_json::json!({
+            "command": spec.name, "usage": spec.usage(), "summary": spec.summary,
+            "topic": spec.topic(),
+        })
+    };
     Ok(Answer::rows(rows, "no commands")
         .with("commands", shown.iter().map(value).collect::<Vec<_>>()))
 }
@@ -575,9 +587,25 @@ mod tests {
 
     #[test]
     fn help_knows_every_command() {
-        assert_eq!(help(None).unwrap().rows.len(), COMMANDS.len());
-        assert_eq!(help(Some("login")).unwrap().rows[0][0], "login <user> <password>");
-        assert!(help(Some("x")).is_err());
+        for format in [Format::Plain, Format::Table] {
+            assert!(help(Some("login"), format).unwrap().rows[0][0].starts_with("login <user> "));
+            assert!(help(Some("x"), format).is_err());
+        }
+        assert_eq!(help(None, Format::Plain).unwrap().rows.len(), COMMANDS.len());
+    }
+
+    #[test]
+    fn help_at_a_terminal_fits_a_small_screen() {
+        let rows = help(None, Format::Table).unwrap().rows;
+        // A line for what was typed, and one for the next prompt.
+        assert!(rows.len() <= 22, "{}", rows.len());
+        let lines: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+        assert!(lines.iter().all(|line| line.len() < 80), "{lines:#?}");
+        let (_, names) = lines.split_last().unwrap();
+        let words: Vec<&str> = names.iter().flat_map(|line| line.split_whitespace()).collect();
+        for spec in COMMANDS {
+            assert_eq!(words.iter().filter(|word| **word == spec.name).count(), 1, "{}", spec.name);
+        }
     }
 
     #[test]

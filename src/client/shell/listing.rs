@@ -10,7 +10,9 @@
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::columns::Columns;
 use super::output::{Format, Output, error_fields};
+use super::pager::Pager;
 use super::session::Shell;
 use crate::client::ClientError;
 
@@ -46,7 +48,7 @@ impl Shell {
         if let Some(Err(error)) = pages.next_if(|page| page.is_err()) {
             return Err(error);
         }
-        let mut writer = Writer::new(&output, command, look);
+        let mut writer = Writer::new(&output, command, look, self.pager());
         let mut left = limit.unwrap_or(usize::MAX);
         let mut more = false;
         for page in pages {
@@ -57,7 +59,9 @@ impl Shell {
                     more = entries.len() > left;
                     let shown = &entries[..entries.len().min(left)];
                     left -= shown.len();
-                    writer.write(shown);
+                    if !writer.write(shown) {
+                        break;
+                    }
                 }
                 Err(error) => {
                     writer.fail(&error);
@@ -77,28 +81,52 @@ impl Shell {
     }
 }
 
+impl Shell {
+    /// Writes an answer; a long one screen by screen, if somebody reads it at the prompt.
+    pub(super) fn show(&self, command: &str, answer: Answer) {
+        if self.output.format() == Format::Table {
+            self.output.page(&answer.rows, &mut Columns::default(), &mut self.pager());
+        } else {
+            self.output.answer(command, answer);
+        }
+    }
+
+    fn pager(&self) -> Pager {
+        if self.is_at_prompt() { Pager::for_terminal() } else { Pager::default() }
+    }
+}
+
 /// Writes one listing.
 struct Writer<'a, T> {
     output: &'a Output,
     command: &'a str,
     look: &'a Look<'a, T>,
     object: Option<super::output::OpenObject<'a>>,
+    columns: Columns,
+    pager: Pager,
     count: usize,
 }
 
 impl<'a, T> Writer<'a, T> {
-    fn new(output: &'a Output, command: &'a str, look: &'a Look<'a, T>) -> Self {
+    fn new(output: &'a Output, command: &'a str, look: &'a Look<'a, T>, pager: Pager) -> Self {
         let object =
             (output.format() == Format::Json).then(|| output.open_object(command, look.field));
-        Self { output, command, look, object, count: 0 }
+        Self { output, command, look, object, columns: Columns::default(), pager, count: 0 }
     }
 
-    fn write(&mut self, entries: &[T]) {
-        match &mut self.object {
-            Some(object) => object.write(entries.iter().map(self.look.value)),
-            None => self.output.page(&entries.iter().map(self.look.row).collect::<Vec<_>>()),
-        }
+    /// Returns whether the reader wants more.
+    fn write(&mut self, entries: &[T]) -> bool {
         self.count += entries.len();
+        match &mut self.object {
+            Some(object) => {
+                object.write(entries.iter().map(self.look.value));
+                true
+            }
+            None => {
+                let rows: Vec<_> = entries.iter().map(self.look.row).collect();
+                self.output.page(&rows, &mut self.columns, &mut self.pager)
+            }
+        }
     }
 
     fn end(self, more: bool) {

@@ -10,17 +10,20 @@
 mod announce;
 mod answer;
 mod bars;
+mod columns;
 mod complete;
 mod escape;
 mod execute;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod held;
+mod history;
 mod input;
 mod interrupt;
 mod listing;
 mod options;
 mod output;
+mod pager;
 mod progress;
 mod render;
 mod seconds;
@@ -29,6 +32,8 @@ mod table;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod topics;
+mod typed;
 mod upload_words;
 mod waiting;
 

@@ -15,7 +15,9 @@ use rustyline::ExternalPrinter;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
+use super::columns::Columns;
 use super::escape::{escape, escape_json};
+use super::pager::Pager;
 use crate::client::ClientError;
 use crate::types::{DeviceId, Refusal};
 
@@ -62,6 +64,12 @@ enum Stdout {
     Closed,
     /// A write failed, and stderr has said so.
     Failed,
+}
+
+/// Columns of the screen, if it says.
+pub(super) fn screen_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Events held back; beyond it they are told at once.
@@ -139,6 +147,16 @@ impl Output {
 
     /// Lines of columns, unless JSON is wanted.
     pub(super) fn rows(&self, rows: &[Vec<String>]) {
+        self.page(rows, &mut Columns::default(), &mut Pager::default());
+    }
+
+    /// A part of a table, unless JSON is wanted. Returns whether the reader wants more.
+    pub(super) fn page(
+        &self,
+        rows: &[Vec<String>],
+        columns: &mut Columns,
+        pager: &mut Pager,
+    ) -> bool {
         let rows: Vec<Vec<String>> =
             rows.iter().map(|row| row.iter().map(|cell| escape(cell)).collect()).collect();
         match self.format {
@@ -146,19 +164,12 @@ impl Output {
             Format::Plain => {
                 self.write(&rows.iter().map(|row| row.join("\t") + "\n").collect::<String>())
             }
-            Format::Table => self.write(&align(&rows)),
+            Format::Table => {
+                let text = columns.lay_out(&rows, screen_columns());
+                return pager.pass(&text, |part| self.write(part));
+            }
         }
-    }
-
-    /// A page of a listing, unless JSON is wanted: at a terminal no line is longer than the screen
-    /// is wide, where the last column allows.
-    pub(super) fn page(&self, rows: &[Vec<String>]) {
-        let width =
-            rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
-        match self.format {
-            Format::Table if width > 0 => self.rows(&shorten(rows, width)),
-            _ => self.rows(rows),
-        }
+        true
     }
 
     /// Begins an object with a list that is written in parts. Lines of other threads wait until it
@@ -216,8 +227,8 @@ impl Output {
     }
 
     /// Something that happened by itself, for people at a terminal.
-    pub(super) fn announce(&self, text: &str) {
-        let line = escape(text) + "\n";
+    pub(super) fn announce(&self, lines: &[String]) {
+        let line: String = lines.iter().map(|line| escape(line) + "\n").collect();
         let bars = self.shared.lock().bars.clone();
         if let Some(bars) = bars {
             return bars.suspend(|| self.write(&line));
@@ -348,71 +359,5 @@ fn refusal_code(refusal: Refusal) -> &'static str {
         Refusal::NotSharer => "not_sharer",
         Refusal::Unsupported => "unsupported",
         _ => "refused",
-    }
-}
-
-/// Cuts last cells that would make their lines longer than that; a cell keeps its first words.
-fn shorten(rows: &[Vec<String>], width: usize) -> Vec<Vec<String>> {
-    const CELL_LEN_MIN: usize = 8;
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widest = |column: usize| {
-        rows.iter()
-            .filter(|row| row.len() > column + 1)
-            .map(|row| row[column].chars().count())
-            .max()
-    };
-    let before: usize =
-        (0..columns.saturating_sub(1)).map(|column| widest(column).unwrap_or(0) + 2).sum();
-    let room = width.saturating_sub(before + 1).max(CELL_LEN_MIN);
-    let cut = |cell: &String| format!("{}...", cell.chars().take(room - 3).collect::<String>());
-    let shortened = |row: &Vec<String>| {
-        let mut row = row.clone();
-        if let Some(last) = row.get_mut(columns - 1).filter(|cell| cell.chars().count() > room) {
-            *last = cut(last);
-        }
-        row
-    };
-    rows.iter().map(shortened).collect()
-}
-
-/// Pads every column but the last to its widest cell.
-fn align(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            let padding =
-                if column + 1 == row.len() { 0 } else { widths[column] + 2 - cell.chars().count() };
-            text.push_str(cell);
-            text.extend(std::iter::repeat_n(' ', padding));
-        }
-        text.push('\n');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_aligned() {
-        let rows =
-            [vec!["a".into(), "1 member".into()], vec!["long".into(), "2".into(), "x".into()]];
-        assert_eq!(align(&rows), "a     1 member\nlong  2         x\n");
-    }
-
-    #[test]
-    fn the_last_column_gives_way() {
-        let row = |first: &str, last: &str| vec![first.to_owned(), last.to_owned()];
-        let rows = [row("name", "nik,bob,eve,carl"), row("n", "nik")];
-        assert_eq!(shorten(&rows, 17), [row("name", "nik,bob..."), row("n", "nik")]);
-        assert_eq!(shorten(&rows, 80), rows);
-        assert_eq!(shorten(&rows, 1)[0][1], "nik,b...", "a little is shown in any case");
-        assert!(shorten(&[], 5).is_empty());
     }
 }

@@ -6,7 +6,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::escape::escape;
 use super::output::{Format, Output};
-use super::render::clock;
+use super::render::time_left;
 use crate::client::{DownloadPhase, DownloadStatus, human_bytes};
 
 /// Work that is over sooner needs no bar.
@@ -114,7 +114,7 @@ impl WaitBars {
                 bar.set_message(format!("[Q] place {place}"));
                 continue;
             }
-            let left = status.time_left().map_or_else(|| "?".into(), |left| clock(left.as_secs()));
+            let left = time_left(status);
             let (rate, peers) = (human_bytes(status.bytes_per_second), status.peers);
             bar.set_message(format!(
                 "{rate}/s {left} {peers} peer{}",

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::listing::Look;
+use super::output::Format;
 use crate::client::{
     DownloadPhase, DownloadStatus, LimitedDownload, LimitsStatus, Shared, TrackerRole,
     TrackerStatus, TrackersStatus, Upload, human_bytes,
@@ -124,14 +125,23 @@ pub(super) fn file_value(file: &FileEntry) -> Value {
 }
 
 /// A file that is now shared.
-pub(super) fn shared(shared: &Shared) -> Answer {
+pub(super) fn shared(shared: &Shared, format: Format) -> Answer {
     let facts = &shared.facts;
-    let mut row = vec![
-        format!("sharing {} in {}", facts.name, shared.group),
-        format!("{} bytes", facts.len),
-        format!("sha1 {}", facts.sha1),
-    ];
-    row.extend(shared.replaces.map(|at| format!("replaces the version of {}", date(at.ms()))));
+    let what = format!("sharing {} in {}", facts.name, shared.group);
+    let replaces = shared.replaces.map(|at| format!("replaces the version of {}", date(at.ms())));
+    let row = match format {
+        // One sentence for people: of a row the last cell would be shortened.
+        Format::Table => {
+            let replaces = replaces.map(|replaces| format!("; it {replaces}"));
+            vec![format!("{what}, {}{}", human_bytes(facts.len), replaces.unwrap_or_default())]
+        }
+        Format::Plain | Format::Json => {
+            let mut row =
+                vec![what, format!("{} bytes", facts.len), format!("sha1 {}", facts.sha1)];
+            row.extend(replaces);
+            row
+        }
+    };
     Answer { rows: vec![row], ..Answer::default() }
         .with("group", shared.group.as_str())
         .with("file", facts.name.as_str())
@@ -148,10 +158,7 @@ pub(super) fn download_row(status: &DownloadStatus) -> Vec<String> {
     match &status.phase {
         DownloadPhase::Running => {
             let rate = format!("{}/s", human_bytes(status.bytes_per_second));
-            let left = status.time_left().map_or_else(
-                || "?:??:?? left".into(),
-                |left| format!("{} left", clock(left.as_secs())),
-            );
+            let left = time_left(status);
             let peers =
                 format!("{} peer{}", status.peers, if status.peers == 1 { "" } else { "s" });
             let mut cells = vec![name('D'), per_cent(), rate, left, peers];
@@ -223,12 +230,16 @@ pub(super) fn limits(status: &LimitsStatus) -> Answer {
 }
 
 /// What is offered.
-pub(super) fn uploads(uploads: &[Upload]) -> Answer {
+pub(super) fn uploads(uploads: &[Upload], format: Format) -> Answer {
     let row = |u: &Upload| {
         let peers = format!("{} peer{}", u.peers, if u.peers == 1 { "" } else { "s" });
+        let bytes = |bytes: u64| match format {
+            Format::Table => human_bytes(bytes),
+            Format::Plain | Format::Json => format!("{bytes} bytes"),
+        };
         let mut cells =
-            vec![format!("[{}] {}", u.group, u.file), peers, format!("{} bytes sent", u.sent)];
-        cells.extend(u.part.map(|part| format!("{part} bytes are here")));
+            vec![format!("[{}] {}", u.group, u.file), peers, format!("{} sent", bytes(u.sent))];
+        cells.extend(u.part.map(|part| format!("{} are here", bytes(part))));
         cells
     };
     let value = |u: &Upload| {
@@ -243,20 +254,9 @@ pub(super) fn uploads(uploads: &[Upload]) -> Answer {
 }
 
 /// Every tracker.
-pub(super) fn trackers(status: &TrackersStatus) -> Answer {
-    let row = |t: &TrackerStatus| {
-        let state = tracker_state(t.state).to_owned();
-        let mut cells = vec![
-            t.number.to_string(),
-            t.address.clone(),
-            state,
-            tracker_role(t.role).to_owned(),
-            format!("lag {}", t.lag),
-        ];
-        cells.extend(t.error.clone());
-        cells
-    };
-    let mut rows: Vec<Vec<String>> = status.trackers.iter().map(row).collect();
+pub(super) fn trackers(status: &TrackersStatus, format: Format) -> Answer {
+    let mut rows: Vec<Vec<String>> =
+        status.trackers.iter().flat_map(|tracker| tracker_rows(tracker, format)).collect();
     if status.degraded {
         rows.push(vec![safety(status)]);
     }
@@ -295,6 +295,29 @@ fn safety(status: &TrackersStatus) -> String {
     )
 }
 
+/// A tracker's line; for people, why it is not reached stands whole on a line of its own.
+fn tracker_rows(tracker: &TrackerStatus, format: Format) -> Vec<Vec<String>> {
+    let role = match (tracker.role, format) {
+        // Down is what the others say of it; here it is only not connected.
+        (TrackerRole::Unreachable, Format::Table) => "not connected",
+        (role, _) => tracker_role(role),
+    };
+    let mut row = vec![
+        tracker.number.to_string(),
+        tracker.address.clone(),
+        tracker_state(tracker.state).to_owned(),
+        role.to_owned(),
+        format!("lag {}", tracker.lag),
+    ];
+    match (&tracker.error, format) {
+        (Some(error), Format::Table) => vec![row, vec![format!("   {error}")]],
+        (error, _) => {
+            row.extend(error.clone());
+            vec![row]
+        }
+    }
+}
+
 fn tracker_state(state: TrackerState) -> &'static str {
     match state {
         TrackerState::Myself | TrackerState::Up => "up",
@@ -329,8 +352,14 @@ pub(super) fn date(ms: u64) -> String {
     format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
+/// How long a download will take at its present rate.
+pub(super) fn time_left(status: &DownloadStatus) -> String {
+    let left = status.time_left().map_or_else(|| "--".into(), |left| clock(left.as_secs()));
+    format!("{left} left")
+}
+
 /// Seconds as `h:mm:ss`.
-pub(super) fn clock(seconds: u64) -> String {
+fn clock(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
@@ -392,6 +421,9 @@ mod tests {
             row(DownloadPhase::Running),
             "[D] [lab] big.bin\t43%\t8 B/s\t0:01:11 left\t1 peer"
         );
+        let slow = DownloadStatus { len: 1_000_000_000, ..status(DownloadPhase::Running) };
+        assert_eq!(download_row(&slow).join("\t"), "[D] [lab] big.bin\t0%\t8 B/s\t-- left\t1 peer");
+        assert_eq!(download_value(&slow)["seconds_left"], Value::Null);
         assert_eq!(row(DownloadPhase::Queued(3)), "[Q] [lab] big.bin\t43%\tplace 3");
         assert_eq!(row(DownloadPhase::Complete), "[C] [lab] big.bin\t/tmp/big.bin");
         assert_eq!(row(DownloadPhase::Paused(None)), "[P] [lab] big.bin\t43%\tpaused");

@@ -222,7 +222,7 @@ impl Shell {
                 } else if !answer.is_written {
                     match &failed {
                         Some(error) => self.output.failed_answer(name, answer, error),
-                        None => self.output.answer(name, answer),
+                        None => self.show(name, answer),
                     }
                 }
                 self.failed |= failed.is_some();

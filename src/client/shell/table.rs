@@ -349,24 +349,35 @@ impl CommandSpec {
         self.arguments.iter().filter(|argument| !argument.optional).count()
     }
 
-    /// The words, without any password, that the history may keep.
+    /// Tells whether a password is among its words.
+    pub fn takes_secret(&self) -> bool {
+        self.arguments.iter().any(|argument| argument.kind.is_secret())
+    }
+
+    /// The words, without any password, that the history may keep. The first is the command,
+    /// perhaps mistyped.
     pub fn without_passwords(&self, words: &[String]) -> Vec<String> {
-        let is_password =
-            |i: usize| self.arguments.get(i).is_some_and(|argument| argument.kind.is_secret());
-        // Words too many behind a password may be parts of it.
-        let keep = if self.arguments.iter().any(|a| a.kind.is_secret()) {
-            self.arguments.len()
-        } else {
-            usize::MAX
+        // A line that was joined by mistake may hold another command with its password.
+        let inner = words.iter().enumerate().skip(1).filter_map(|(at, word)| {
+            Self::find(word).filter(|spec| spec.takes_secret()).map(|spec| (at, spec))
+        });
+        let commands: Vec<(usize, &Self)> = std::iter::once((0, self)).chain(inner).collect();
+        let may_be_secret = |place: usize| {
+            commands.iter().any(|(at, spec)| place > *at && spec.hides(&words[*at..], place - at))
         };
-        let name = words.first().cloned();
-        let rest = words
-            .iter()
-            .skip(1)
-            .enumerate()
-            .filter(|(i, _)| *i < keep && !is_password(*i))
-            .map(|(_, word)| word.clone());
-        name.into_iter().chain(rest).collect()
+        let kept = words.iter().enumerate().filter(|(place, _)| !may_be_secret(*place));
+        kept.map(|(_, word)| word.clone()).collect()
+    }
+
+    /// Tells whether the word at `place` behind the command may be a password or a part of one.
+    fn hides(&self, words: &[String], place: usize) -> bool {
+        let is_flag = |word: &String| self.flags.iter().any(|flag| flag.name == word);
+        if !self.takes_secret() || is_flag(&words[place]) {
+            return false;
+        }
+        let argument = words[1..place].iter().filter(|word| !is_flag(word)).count();
+        // Words too many behind a password may be parts of it.
+        self.arguments.get(argument).is_none_or(|argument| argument.kind.is_secret())
     }
 }
 
@@ -496,11 +507,15 @@ mod tests {
     fn the_history_gets_no_password() {
         let kept = |line: &str| {
             let words = words(line);
-            CommandSpec::find(&words[0]).unwrap().without_passwords(&words).join(" ")
+            CommandSpec::nearest(&words[0]).unwrap().without_passwords(&words).join(" ")
         };
         assert_eq!(kept("login nik secret"), "login nik");
         assert_eq!(kept("login nik my secret phrase"), "login nik");
         assert_eq!(kept("change_password old new"), "change_password");
+        assert_eq!(kept("whoami login nik secret phrase"), "whoami login nik");
+        assert_eq!(kept("login login secret"), "login login");
+        assert_eq!(kept("list_groups; change_password old new"), "list_groups; change_password");
+        assert_eq!(kept("help login"), "help login");
         assert_eq!(kept("download_file lab x /tmp extra"), "download_file lab x /tmp extra");
     }
 }

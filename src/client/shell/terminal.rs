@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::bars::{PromptBars, Ticker};
 use super::complete::ShellHelper;
 use super::escape::escape;
+use super::history::Keeper;
 use super::session::{Ended, Shell};
 use super::table::{CommandSpec, split};
 use crate::client::ClientError;
@@ -113,6 +114,7 @@ fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &P
     // On these the editor shows a prompt as it was given, once.
     let can_draw = !std::env::var("TERM")
         .is_ok_and(|term| ["dumb", "cons25", "emacs"].contains(&term.as_str()));
+    let mut keeper = Keeper::default();
     loop {
         if shell.interrupts.is_ended() || shell.output.is_closed() {
             return;
@@ -136,7 +138,7 @@ fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &P
         bars.lower();
         match line {
             Ok(line) => {
-                if run_line(shell, editor, &line) == Ended::Exit {
+                if run_lines(shell, editor, &mut keeper, &line) == Ended::Exit {
                     return;
                 }
                 let _ = editor.append_history(history);
@@ -154,22 +156,38 @@ fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &P
     }
 }
 
-/// Carries out a typed line, and keeps it without its passwords.
-fn run_line(shell: &mut Shell, editor: &mut LineEditor, line: &str) -> Ended {
+/// Carries out what was typed: one command a line, where several were pasted. What a line asks for
+/// is typed, not taken from the next one.
+fn run_lines(shell: &mut Shell, editor: &mut LineEditor, keeper: &mut Keeper, text: &str) -> Ended {
+    let mut ended = Ended::Well;
+    for (i, line) in text.lines().enumerate() {
+        // Each line is kept before it runs: it may take long, or end the program.
+        if let Some(entry) = keeper.entry(line, i > 0) {
+            let _ = editor.add_history_entry(entry);
+        }
+        ended = run_line(shell, line);
+        if matches!(ended, Ended::Exit | Ended::Interrupted) || shell.interrupts.is_ended() {
+            break;
+        }
+    }
+    ended
+}
+
+/// Carries out one line, and asks for the passwords that it leaves out.
+fn run_line(shell: &mut Shell, line: &str) -> Ended {
     let Ok(mut words) = split(line) else { return shell.run_line(line) };
     let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else {
         return shell.run_line(line);
     };
-    // What is no command is not kept: it may be a mistyped one with a password.
-    let kept = spec.without_passwords(&words);
-    let entry =
-        if kept.len() == words.len() { line.trim().to_owned() } else { shell_words::join(kept) };
-    let _ = editor.add_history_entry(entry);
     match shell.ask_passwords(&mut words) {
         Ok(()) => shell.run_words(&words),
         Err(error) => {
             shell.fail(Some(spec.name), &error);
-            Ended::Failed
+            if matches!(error, ClientError::Interrupted) {
+                Ended::Interrupted
+            } else {
+                Ended::Failed
+            }
         }
     }
 }
