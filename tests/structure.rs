@@ -82,8 +82,11 @@ fn read(path: PathBuf) -> Source {
     while let Some(at) = rest.find("use ") {
         let (before, from) = rest.split_at(at);
         outside.push_str(before);
-        let starts_line = before.rsplit('\n').next().unwrap_or_default().trim();
-        if !starts_line.is_empty() && !starts_line.starts_with("pub") {
+        let starts_line = before.rsplit('\n').next().unwrap_or_default();
+        let is_word = !starts_line.ends_with(|letter: char| letter.is_alphanumeric());
+        let starts_line = starts_line.trim();
+        // Not `struct Pause {` either.
+        if !is_word || !starts_line.is_empty() && !starts_line.starts_with("pub") {
             outside.push_str("use ");
             rest = &from[4..];
             continue;
