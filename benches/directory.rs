@@ -24,8 +24,8 @@ use posse::directory::{Asked, Directory, ENTRIES_VERSION, LinkId, Output, Replic
 use posse::store::{Entries, RowStore};
 use posse::types::limits::{RETENTION, ROWS_PER_BATCH_MAX};
 use posse::types::{
-    Change, FileOrder, Lineage, Place, Refusal, RequestId, RequestStamp, Row, RowBatch, Stamp,
-    StoreId, SyncMessage,
+    Change, FileOrder, Lineage, Order, Place, Refusal, RequestId, RequestStamp, Row, RowBatch,
+    Stamp, StoreId, SyncMessage, UserId,
 };
 
 use rows::{BIG_GROUP, Sizes, facts, group, user};
@@ -358,6 +358,19 @@ fn change(dir: &Path, sizes: Sizes) -> Result<()> {
     let begun = Instant::now();
     // Later than what an earlier run has left.
     world.now_ms += world.replica.sequence();
+    // There may be more than the default allows.
+    for quota in ["quota.rows", "quota.bytes"] {
+        next += 1;
+        let id = RequestId::from_bytes(rand::random());
+        let request = RequestStamp { id, at: Stamp::new(world.now_ms + next, 0) };
+        let order = Order::Set { name: quota.parse()?, value: Some(u64::MAX.to_string()) };
+        let change = Change::Operator(order);
+        let asked = Asked { actor: UserId::NOBODY, request, change, note: String::new() };
+        world.replica.submit(world.now_ms + next, Ticket(next), asked);
+    }
+    if let Some(refusal) = world.commit()?.first() {
+        return Err(refusal.to_string().into());
+    }
     for _ in 0..200 {
         for _ in 0..64 {
             next += 1;

@@ -122,7 +122,7 @@ pub(super) fn run(shared: &Arc<Shared>, index: usize) {
 
 impl Shared {
     /// Waits for that long before tracker `index` is dialled again, or until
-    /// [`SetState::dial_soon`] cuts the pause short; false if the set stops.
+    /// `SetState::dial_soon` cuts the pause short; false if the set stops.
     fn wait_to_dial(&self, index: usize, pause: Duration) -> bool {
         let mut state = self.state.lock();
         state.links[index].pause = Some(Pause::new(Instant::now(), pause));
