@@ -132,8 +132,7 @@ fn facts(hashed: &Hashed) -> FileFacts {
     }
 }
 
-/// A file of that length whose content repeats nowhere: zeros would not be written by whoever
-/// receives them.
+/// Makes a file of that length with random content: a receiver does not write zeros.
 fn source(dir: &Path, name: &str, len: u64) -> Outcome<Hashed> {
     let path = dir.join(name);
     let mut file = File::create(&path)?;

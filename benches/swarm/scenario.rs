@@ -1,7 +1,7 @@
 //! The swarms that are measured.
 //!
-//! The bound of each is what a fluid would take: until the seeder has sent everything once, and
-//! until the uplinks of all together have sent everything to everybody, whichever is later. It
+//! The bound of each swarm is the time that a fluid would take. It is the later of two times: when
+//! the seeder has sent the file once, and when all uplinks together have sent it to each leecher. It
 //! takes the caps as they are: headers count against us, and so does every second in which nothing
 //! is sent yet, or nothing any more. Where leechers are killed or come late, those that are there
 //! in the end are counted as if they had been there from the start.

@@ -33,8 +33,8 @@ pub(crate) fn sha1_rate() -> f64 {
     crate::support::show::rate(bytes, start.elapsed())
 }
 
-/// The sending process: prints its port, sends the file to whoever dials it, and reports what it
-/// used.
+/// The sending process: prints its port, sends the file to each process that dials it, and reports
+/// its CPU time and memory.
 pub(crate) fn sender(file: &Path, encrypted: bool) -> ExitCode {
     let send = || -> io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -110,9 +110,9 @@ fn receive_plain(stream: &mut TcpStream, out: &mut File) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until what earlier measurements wrote is on the disk, so that none pays for another, and
-/// has the system hold as much memory as a copy of `len` bytes needs: where a virtual machine gives
-/// free memory away, whoever comes first pays to get it back.
+/// Waits until the writes of earlier measurements are on the disk. Then has the system hold as much
+/// memory as a copy of `len` bytes needs: a virtual machine may have given its free memory to the
+/// host, and the first measurement would pay to get it back.
 pub(crate) fn settle(dir: &Path, len: u64) -> io::Result<()> {
     rustix::fs::syncfs(File::open(dir)?)?;
     thread::sleep(Duration::from_millis(200));
