@@ -89,18 +89,7 @@ fn a_seeder_killed_during_a_download_is_made_up_for_by_another() {
 
 #[test]
 fn without_any_seeder_a_download_waits_says_why_and_goes_on_when_one_returns() {
-    let mut world = World::new(1);
-    world.group("lab", &["nik", "bob"]);
-    let content = Content::new("big.bin", 16 << 20, 32);
-    world.put("nik", &content);
-    let (mut nik, gate) = world.gated("nik");
-    let mut bob = world.client("bob");
-    nik.login("nik");
-    nik.ok("upload_file big.bin lab", &[]);
-    bob.login("bob");
-    gate.allow(8 * MIB);
-    bob.ok("download_file lab big.bin", &[]);
-    gate.wait_passed(8 * MIB);
+    let (world, content, mut nik, _gate, mut bob) = World::half_fetched(1, 8 * MIB);
     nik.process().kill9();
     eventually("it says that nobody offers the rest", || {
         let why = bob.object("why lab big.bin").to_string();
@@ -144,18 +133,7 @@ fn pieces_are_offered_on_before_the_file_is_complete() {
 
 #[test]
 fn a_running_download_does_not_notice_that_every_tracker_is_gone() {
-    let mut world = World::new(2);
-    world.group("lab", &["nik", "bob"]);
-    let content = Content::new("big.bin", 16 << 20, 34);
-    world.put("nik", &content);
-    let (mut nik, gate) = world.gated("nik");
-    let mut bob = world.client("bob");
-    nik.login("nik");
-    nik.ok("upload_file big.bin lab", &[]);
-    bob.login("bob");
-    gate.allow(4 * MIB);
-    bob.ok("download_file lab big.bin", &[]);
-    gate.wait_passed(4 * MIB);
+    let (mut world, content, _nik, gate, mut bob) = World::half_fetched(2, 4 * MIB);
     world.trackers.iter_mut().for_each(|tracker| tracker.kill9());
     bob.refused("list_groups", "tracker");
     gate.lift();

@@ -5,32 +5,13 @@ use std::net::{Ipv6Addr, TcpListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{
-    ClientProcess, Content, Gate, PATIENCE, Process, World, eventually, set_home, sha1_of,
-};
+use crate::harness::{Content, PATIENCE, Process, World, eventually, set_home, sha1_of};
 
 const MIB: u64 = 1 << 20;
 
-/// Bob has fetched a part of what nik offers, and no more comes.
-fn half_fetched(count: usize) -> (World, Content, ClientProcess, Gate, ClientProcess) {
-    let mut world = World::new(count);
-    world.group("lab", &["nik", "bob"]);
-    let content = Content::new("big.bin", 16 << 20, 812);
-    world.put("nik", &content);
-    let (mut nik, gate) = world.gated("nik");
-    let mut bob = world.client("bob");
-    nik.login("nik");
-    nik.ok("upload_file big.bin lab", &[]);
-    bob.login("bob");
-    gate.allow(6 * MIB);
-    bob.ok("download_file lab big.bin", &[]);
-    gate.wait_passed(6 * MIB);
-    (world, content, nik, gate, bob)
-}
-
 #[test]
 fn what_an_unfinished_download_offers_is_among_the_uploads() {
-    let (_world, content, _nik, gate, mut bob) = half_fetched(1);
+    let (_world, content, _nik, gate, mut bob) = World::half_fetched(1, 6 * MIB);
     let here = eventually("it is listed with what is here", || {
         bob.object("show_uploads")["uploads"][0]["bytes_here"].as_u64()
     });
@@ -44,7 +25,7 @@ fn what_an_unfinished_download_offers_is_among_the_uploads() {
 
 #[test]
 fn nothing_is_said_to_move_when_nothing_came_for_two_seconds() {
-    let (_world, _content, _nik, gate, mut bob) = half_fetched(1);
+    let (_world, _content, _nik, gate, mut bob) = World::half_fetched(1, 6 * MIB);
     let stopped = Instant::now();
     eventually("it is said that nothing arrives", || {
         let why = bob.object("why lab big.bin").to_string();
@@ -59,7 +40,7 @@ fn nothing_is_said_to_move_when_nothing_came_for_two_seconds() {
 
 #[test]
 fn quick_pauses_do_not_hold_up_other_commands() {
-    let (_world, content, _nik, gate, mut bob) = half_fetched(1);
+    let (_world, content, _nik, gate, mut bob) = World::half_fetched(1, 6 * MIB);
     for _ in 0..60 {
         bob.ok("pause_download lab big.bin", &[]);
         bob.ok("resume_download lab big.bin", &[]);

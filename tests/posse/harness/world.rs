@@ -217,6 +217,28 @@ impl World {
         });
     }
 
+    /// A world in which bob has fetched so many bytes of a file of 16 MiB that nik offers, and no more
+    /// comes until the gate lets it through.
+    #[track_caller]
+    pub(crate) fn half_fetched(
+        trackers: usize,
+        allowed: u64,
+    ) -> (Self, Content, ClientProcess, Gate, ClientProcess) {
+        let mut world = Self::new(trackers);
+        world.group("lab", &["nik", "bob"]);
+        let content = Content::new("big.bin", 16 << 20, 812);
+        world.put("nik", &content);
+        let (mut nik, gate) = world.gated("nik");
+        let mut bob = world.client("bob");
+        nik.login("nik");
+        nik.ok("upload_file big.bin lab", &[]);
+        bob.login("bob");
+        gate.allow(allowed);
+        bob.ok("download_file lab big.bin", &[]);
+        gate.wait_passed(allowed);
+        (world, content, nik, gate, bob)
+    }
+
     /// Makes `group`, owned by the first of `users`, with all of them as members, by hand; their
     /// passwords are `pw-` and the name.
     #[track_caller]
