@@ -7,75 +7,14 @@
 
 use std::collections::HashMap;
 
-use super::core::Inner;
-use super::groups::is_member;
+use super::error::ClientError;
+use super::runtime::Pages;
+use super::start::Client;
 use super::trackers::Need;
-use super::{Client, ClientError};
 use crate::types::{
-    FileEntry, FileOrder, GroupEntry, GroupId, Label, MemberEntry, Pattern, RequestEntry, UserId,
+    FileEntry, FileOrder, GroupEntry, GroupId, Label, MemberEntry, Pattern, RequestEntry,
 };
 use crate::wire::tracker::{Reply, Request};
-
-/// Names of users and groups that are remembered; beyond it they are learned anew.
-const NAMES_MAX: usize = 65_536;
-
-/// What is asked for the page behind an entry, and what comes with whether more follows.
-type Ask<'a, T> = Box<dyn FnMut(Option<&T>) -> Result<(Vec<T>, bool), ClientError> + 'a>;
-
-/// A listing as an iterator over its pages. It ends behind the first error.
-///
-/// # Example
-/// ```no_run
-/// # fn show(client: &posse::Client) -> Result<(), posse::ClientError> {
-/// for page in client.list_files("lab", None, Default::default())? {
-///     for file in page? {
-///         println!("{} has {} bytes", file.label, file.facts.len);
-///     }
-/// }
-/// # Ok(()) }
-/// ```
-pub struct Pages<'a, T> {
-    ask: Ask<'a, T>,
-    last: Option<T>,
-    is_over: bool,
-}
-
-impl<'a, T: Clone> Pages<'a, T> {
-    fn new(ask: impl FnMut(Option<&T>) -> Result<(Vec<T>, bool), ClientError> + 'a) -> Self {
-        Self { ask: Box::new(ask), last: None, is_over: false }
-    }
-
-    /// Collects all entries.
-    ///
-    /// # Errors
-    /// Those of the trackers.
-    pub fn all(self) -> Result<Vec<T>, ClientError> {
-        let mut all = Vec::new();
-        for page in self {
-            all.extend(page?);
-        }
-        Ok(all)
-    }
-}
-
-impl<T: Clone> Iterator for Pages<'_, T> {
-    type Item = Result<Vec<T>, ClientError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.is_over {
-            return None;
-        }
-        let page = (self.ask)(self.last.as_ref());
-        match &page {
-            Ok((entries, more)) if *more && !entries.is_empty() => {
-                self.last = entries.last().cloned()
-            }
-            // An empty page that promises more would be asked for again and again.
-            _ => self.is_over = true,
-        }
-        Some(page.map(|(entries, _)| entries))
-    }
-}
 
 /// A file that was found in one of the user's groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +32,10 @@ impl Client {
     /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the
     /// trackers.
     pub fn list_groups(&self, pattern: Option<Pattern>) -> Pages<'_, GroupEntry> {
-        self.inner.group_pages(move |after| Request::ListGroups { after, pattern: pattern.clone() })
+        let pages = self
+            .inner
+            .group_pages(move |after| Request::ListGroups { after, pattern: pattern.clone() });
+        self.inner.of_session(pages)
     }
 
     /// Lists the groups that the user is in or has asked to join, by name.
@@ -102,7 +44,7 @@ impl Client {
     /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the
     /// trackers.
     pub fn list_my_groups(&self) -> Pages<'_, GroupEntry> {
-        self.inner.my_groups()
+        self.inner.of_session(self.inner.my_groups())
     }
 
     /// Lists a group's members, the longest-standing first.
@@ -174,91 +116,5 @@ impl Client {
                 |file: FileEntry| Some(FoundFile { group: names.get(&file.group)?.clone(), file });
             Ok((files.into_iter().filter_map(named).collect(), more))
         })
-    }
-}
-
-impl Inner {
-    /// A group's members; their names are kept for `why`.
-    pub(crate) fn members(&self, group: GroupId) -> Pages<'_, MemberEntry> {
-        Pages::new(move |last: Option<&MemberEntry>| {
-            let after = last.map(|entry| entry.user.user);
-            match self.trackers.call(&Request::ListMembers { group, after }, Need::Session)? {
-                Reply::Members { entries, more } => {
-                    let names =
-                        entries.iter().map(|member| (member.user.user, member.user.label.clone()));
-                    remember::<UserId>(&mut self.names.lock(), names);
-                    Ok((entries, more))
-                }
-                _ => Err(ClientError::BadAnswer),
-            }
-        })
-    }
-
-    /// The groups that the user is in or has asked to join.
-    pub(crate) fn my_groups(&self) -> Pages<'_, GroupEntry> {
-        self.group_pages(|after| Request::ListMyGroups { after })
-    }
-
-    fn group_pages<'a>(
-        &'a self,
-        request: impl Fn(Option<Label>) -> Request + 'a,
-    ) -> Pages<'a, GroupEntry> {
-        Pages::new(move |last: Option<&GroupEntry>| {
-            self.need_user()?;
-            match self
-                .trackers
-                .call(&request(last.map(|entry| entry.label.clone())), Need::Session)?
-            {
-                Reply::Groups { entries, more } => {
-                    let mine = entries.iter().filter(|entry| is_member(entry.part));
-                    remember(
-                        &mut self.group_names.lock(),
-                        mine.map(|entry| (entry.group, entry.label.clone())),
-                    );
-                    Ok((entries, more))
-                }
-                _ => Err(ClientError::BadAnswer),
-            }
-        })
-    }
-
-    fn files(&self, request: &Request) -> Result<(Vec<FileEntry>, bool), ClientError> {
-        self.need_user()?;
-        match self.trackers.call(request, Need::Session)? {
-            Reply::Files { entries, more } => Ok((entries, more)),
-            _ => Err(ClientError::BadAnswer),
-        }
-    }
-}
-
-fn remember<K: std::hash::Hash + Eq>(
-    names: &mut HashMap<K, Label>,
-    new: impl Iterator<Item = (K, Label)>,
-) {
-    if names.len() >= NAMES_MAX {
-        names.clear();
-    }
-    names.extend(new);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::Refusal;
-
-    #[test]
-    fn a_listing_goes_on_behind_the_last_entry_and_ends_at_the_first_error() {
-        let numbers = |fails: bool| {
-            Pages::new(move |last: Option<&u32>| match last {
-                None => Ok((vec![1, 2], true)),
-                Some(2) => Ok((vec![3], true)),
-                Some(3) if fails => Err(Refusal::Busy.into()),
-                Some(3) => Ok((Vec::new(), true)),
-                other => panic!("asked behind {other:?}"),
-            })
-        };
-        assert_eq!(numbers(false).all().unwrap(), [1, 2, 3], "an empty page is the last one");
-        assert!(numbers(true).all().is_err());
-        assert_eq!(numbers(true).count(), 3);
     }
 }

@@ -12,50 +12,38 @@
 //! Left out on purpose: nothing here knows the directory's rules; it asks, and shows the refusal.
 
 mod account;
-mod background;
-mod begin;
 mod config;
-mod core;
 mod downloads;
 mod error;
 mod event;
 mod groups;
 mod handle;
-mod host;
-mod ledger;
-mod library;
 mod limits;
 mod listing;
-mod local;
-mod membership;
-mod memory;
 mod network;
-mod peers;
 mod place;
-mod queue;
+mod runtime;
+mod session;
 mod shares;
 pub mod shell;
-mod slots;
-mod sources;
+mod start;
 #[cfg(test)]
 mod tests;
-mod tickets;
 mod trackers;
 mod versions;
 mod why;
-mod withdrawn;
 
-pub use self::core::Client;
 pub use config::{ClientConfig, DOWNLOADS_MAX, default_data_dir};
-pub use error::ClientError;
+pub use error::{ClientError, SessionEnd};
 pub use event::ClientEvent;
 pub use groups::{TrackerRole, TrackerStatus, TrackersStatus};
 pub use handle::DownloadHandle;
-pub use library::{DownloadPhase, DownloadStatus};
 pub use limits::{LimitedDownload, LimitsStatus};
-pub use listing::{FoundFile, Pages};
+pub use listing::FoundFile;
+pub use runtime::Pages;
+pub use session::status::{DownloadPhase, DownloadStatus};
 pub use shares::{Shared, Upload};
-pub use trackers::SessionEnd;
+pub use start::Client;
 
 /// A number of bytes as people say it: decimal units, one digit behind the point.
 pub(crate) fn human_bytes(count: u64) -> String {

@@ -197,6 +197,9 @@ mod tests {
 
     fn status(file: &str) -> DownloadStatus {
         DownloadStatus {
+            id: crate::types::InfoHash::from_bytes([1; 20]),
+            group_id: crate::types::GroupId::from_bytes([2; 16]),
+            ended: None,
             group: "lab".parse().unwrap(),
             file: file.parse().unwrap(),
             phase: DownloadPhase::Running,

@@ -14,7 +14,7 @@ use super::topics::{details, overview};
 use super::upload_words::{Word, path_and_group};
 use super::{render, terminal};
 use crate::client::{
-    ClientError, DownloadPhase, FoundFile, TrackerRole, TrackerStatus, TrackersStatus, human_bytes,
+    ClientError, FoundFile, TrackerRole, TrackerStatus, TrackersStatus, human_bytes,
 };
 use crate::types::{FileEntry, FileOrder, Password, Rate, TrackerState};
 
@@ -357,30 +357,17 @@ impl Shell {
         let (interrupts, held, client, output) =
             (&mut self.interrupts, &mut self.held, &self.client, &self.output);
         let mut is_comparing = false;
-        let handle =
-            client.download_file_soon(group, file, &from_home(destination), &mut |done, len| {
+        let beginning =
+            client.begin_download(group, file, &from_home(destination), &mut |done, len| {
                 if !std::mem::replace(&mut is_comparing, true) {
                     // That may take long: what was begun before does not wait for it.
-                    held.release(client, output);
+                    held.release(output);
                 }
                 bar.draw(done, len);
                 !interrupts.is_interrupted()
             })?;
-        let status = handle.status();
-        let path = status.path.to_string_lossy().into_owned();
-        let text = match status.phase {
-            DownloadPhase::Queued(place) => {
-                format!(
-                    "{} from {} to {path} waits for other downloads, at place {place}",
-                    status.file, status.group
-                )
-            }
-            _ => format!("downloading {} from {} to {path}", status.file, status.group),
-        };
-        Ok(Answer::line(text)
-            .with("group", status.group.as_str())
-            .with("file", status.file.as_str())
-            .with("path", path))
+        self.held.push(beginning);
+        Ok(Answer::default())
     }
 
     fn limits(&self, words: &[&str]) -> Result<Answer> {

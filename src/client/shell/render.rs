@@ -369,6 +369,9 @@ mod tests {
 
     fn status(phase: DownloadPhase) -> DownloadStatus {
         DownloadStatus {
+            id: crate::types::InfoHash::from_bytes([1; 20]),
+            group_id: crate::types::GroupId::from_bytes([2; 16]),
+            ended: None,
             group: "lab".parse().unwrap(),
             file: "big.bin".parse().unwrap(),
             phase,

@@ -41,6 +41,8 @@ pub(super) struct Shell {
     pub(super) held: Held,
     /// How long the last `wait` was to last, if it was bounded: the end of a script waits no longer.
     pub(super) wait_limit: Option<Duration>,
+    /// The number of the last end of a download that `wait` has told of.
+    pub(super) told_ends: u64,
 }
 
 /// How a line ended.
@@ -83,6 +85,7 @@ impl Shell {
             allows_short_passwords: arguments.allow_short_passwords,
             held: Held::default(),
             wait_limit: None,
+            told_ends: 0,
         }
     }
 
@@ -215,7 +218,6 @@ impl Shell {
             Ok(mut answer) => {
                 let (end, failed) = (answer.end, answer.failed.take());
                 if name == DOWNLOAD {
-                    self.held.push(answer);
                     if !self.is_script || self.held.is_due() {
                         self.release();
                     }
@@ -257,7 +259,7 @@ impl Shell {
 
     /// Makes durable what was begun, and says so.
     fn release(&mut self) {
-        self.held.release(&self.client, &self.output);
+        self.held.release(&self.output);
     }
 
     /// Something that was to be durable was not, and failures stop a script.

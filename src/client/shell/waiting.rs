@@ -84,9 +84,10 @@ impl Shell {
         loop {
             events.try_iter().for_each(drop);
             let looking = Instant::now();
-            let (ended, is_waited_for) = self.client.take_ended();
+            let (ended, stuck, is_waited_for) = self.client.ended_since(self.told_ends);
             let look = looking.elapsed();
             for status in ended {
+                self.told_ends = self.told_ends.max(status.ended.unwrap_or(0));
                 failed += usize::from(matches!(status.phase, DownloadPhase::Failed(_)));
                 // At a terminal it was announced, or will be.
                 if self.output.format() == Format::Plain {
@@ -99,7 +100,7 @@ impl Shell {
                 return Err(ClientError::SessionEnded(ended.reason));
             }
             if !is_waited_for {
-                return finish(told, failed, self.client.stuck());
+                return finish(told, failed, stuck);
             }
             let now = Instant::now();
             if until.is_some_and(|until| now >= until) {
@@ -192,6 +193,9 @@ mod tests {
     fn what_is_abandoned_is_named_up_to_a_bound() {
         assert!(abandoned(&[]).is_none());
         let one = DownloadStatus {
+            id: crate::types::InfoHash::from_bytes([1; 20]),
+            group_id: crate::types::GroupId::from_bytes([2; 16]),
+            ended: None,
             group: "lab".parse().unwrap(),
             file: "big.bin".parse().unwrap(),
             phase: DownloadPhase::Running,
