@@ -174,5 +174,4 @@ impl Session {
 }
 
 #[cfg(test)]
-#[path = "sources_tests.rs"]
 mod tests;
