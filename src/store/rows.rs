@@ -529,7 +529,8 @@ fn put_taken(connection: &Connection, taken: Taken) -> rusqlite::Result<()> {
 
 /// Writes one row, in place of another of the same key.
 pub(super) fn put_row(connection: &Connection, sequence: u64, row: &Row) -> rusqlite::Result<()> {
-    execute_put_row(&mut connection.prepare_cached(PUT_ROW)?, sequence, row)
+    let mut statement = connection.prepare_cached(PUT_ROW)?;
+    execute_put_row(&mut statement, sequence, row)
 }
 
 /// Writes a row.
