@@ -18,7 +18,7 @@ use super::trackers::{ClocksDiffer, Need, News, uptime};
 use super::withdrawn::Part;
 use crate::net::Stop;
 use crate::store::{Progress, ShareRow, ShareState};
-use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal};
+use crate::types::{DownloadState, GroupId, InfoHash, PeerEntry, Refusal, UserEntry};
 use crate::wire::tracker::Request;
 
 /// Time that a tracker which is back has to tell of everybody again: their clients come back to it
@@ -207,7 +207,8 @@ impl Inner {
             News::Admitted(entry) => {
                 self.group_names.lock().insert(entry.group, entry.label.clone());
                 if self.announced.lock().insert(entry.group, true) != Some(true) {
-                    self.bus.tell(&ClientEvent::Admitted { group: entry.label });
+                    let (group, group_id) = (entry.label, entry.group);
+                    self.bus.tell(&ClientEvent::Admitted { group, group_id });
                 }
             }
         }
@@ -313,7 +314,8 @@ impl Inner {
         let before = self.ended.lock().replace(Ended { reason, unfinished });
         if self.leave_session() {
             info!("the session of {} has ended: {reason}", session.user.label);
-            self.bus.tell(&ClientEvent::SessionEnded { user: session.user.label, reason });
+            let UserEntry { user: user_id, label: user } = session.user;
+            self.bus.tell(&ClientEvent::SessionEnded { user, user_id, reason });
         } else {
             *self.ended.lock() = before;
         }
@@ -332,7 +334,9 @@ impl Inner {
         if let Some(row) = row.filter(|_| !is_own) {
             self.bus.tell(&ClientEvent::ShareNotOffered {
                 group: row.group_label,
+                group_id: group,
                 file: row.label,
+                id: info_hash,
                 path: row.path,
                 reason: "you stopped sharing it on another device; upload it again to share it from here".into(),
             });
@@ -386,7 +390,7 @@ impl Inner {
             .cloned()
             .or_else(|| self.library.lock().group_label(group));
         if let Some(label) = label.filter(|_| announce && first) {
-            self.bus.tell(&ClientEvent::Removed { group: label });
+            self.bus.tell(&ClientEvent::Removed { group: label, group_id: group });
         }
     }
 

@@ -347,7 +347,9 @@ impl Inner {
     ) -> Result<(), ClientError> {
         self.store.set_progress(row.user, row.facts.info_hash, &progress)?;
         if let Some(download) = self.library.lock().download(row.facts.info_hash) {
-            download.unreported |= progress == Progress::Running;
+            if progress == Progress::Running {
+                (download.is_of_session, download.ended) = (true, None);
+            }
             download.row.progress = progress;
         }
         self.changed.notify_all();
@@ -364,7 +366,7 @@ impl Inner {
         let running = row.progress == Progress::Running;
         let (info_hash, group) = (row.facts.info_hash, row.group);
         let mut restored = Download::new(row.clone());
-        (restored.settled, restored.unreported) = (row.progress == Progress::Complete, running);
+        (restored.settled, restored.is_of_session) = (row.progress == Progress::Complete, running);
         if running && is_there(&row.target) {
             // The client was killed between giving the file its name and noting so.
             let mut library = self.library.lock();

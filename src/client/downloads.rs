@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::groups::is_member;
 use super::handle::DownloadHandle;
-use super::library::{DownloadPhase, DownloadStatus};
+use super::library::{Download, DownloadPhase, DownloadStatus};
 use super::place::{is_there, target_path};
 use super::{Client, ClientError, ClientEvent};
 use crate::store::{DownloadRow, Progress};
@@ -141,45 +141,41 @@ impl Client {
         self.download(group, file)?.cancel()
     }
 
-    /// What to say about a download that has paused itself in this session.
-    pub(crate) fn stuck(&self) -> Option<String> {
+    /// The first download that has paused itself in this session.
+    pub(crate) fn stuck(&self) -> Option<DownloadStatus> {
         let library = self.inner.library.lock();
-        library.downloads.iter().filter(|download| download.unreported).find_map(|download| {
-            match &download.row.progress {
-                Progress::Paused(Some(reason)) => Some(format!(
-                    "{} in {} is paused: {reason}",
-                    download.row.label, download.row.group_label
-                )),
-                _ => None,
-            }
-        })
+        let is_stuck =
+            |d: &&Download| d.is_of_session && matches!(d.row.progress, Progress::Paused(Some(_)));
+        library.downloads.iter().find(is_stuck).map(Download::status)
     }
 
-    /// Downloads that ended in this session and were not returned by this method before, and
-    /// whether others run or wait at that moment.
-    pub(crate) fn take_ended(&self) -> (Vec<DownloadStatus>, bool) {
-        let mut library = self.inner.library.lock();
-        let ended = library.downloads.iter_mut().filter(|d| d.unreported && d.has_ended());
-        let ended = ended
-            .map(|download| {
-                download.unreported = false;
-                download.status()
-            })
-            .collect();
-        (ended, library.has_unfinished())
+    /// Downloads that ended in this session behind the end of that number, and the number of the
+    /// last end.
+    pub(crate) fn ended_after(&self, after: u64) -> (Vec<DownloadStatus>, u64) {
+        self.inner.library.lock().ended_after(after)
+    }
+
+    /// Tells whether any download runs or waits.
+    pub(crate) fn has_unfinished(&self) -> bool {
+        self.inner.library.lock().has_unfinished()
     }
 }
 
 /// The event that a download's new state is, if it is one.
 pub(crate) fn to_event(status: &DownloadStatus) -> Option<ClientEvent> {
     let (group, file, path) = (status.group.clone(), status.file.clone(), status.path.clone());
+    let (group_id, id) = (status.group_id, status.id);
     match &status.phase {
-        DownloadPhase::Complete => Some(ClientEvent::DownloadComplete { group, file, path }),
+        DownloadPhase::Complete => {
+            Some(ClientEvent::DownloadComplete { group, group_id, file, id, path })
+        }
         DownloadPhase::Failed(reason) => {
-            Some(ClientEvent::DownloadFailed { group, file, reason: reason.clone() })
+            let reason = reason.clone();
+            Some(ClientEvent::DownloadFailed { group, group_id, file, id, reason })
         }
         DownloadPhase::Paused(Some(reason)) => {
-            Some(ClientEvent::DownloadPaused { group, file, reason: reason.clone() })
+            let reason = reason.clone();
+            Some(ClientEvent::DownloadPaused { group, group_id, file, id, reason })
         }
         DownloadPhase::Paused(None) | DownloadPhase::Running | DownloadPhase::Queued(_) => None,
     }

@@ -15,7 +15,7 @@ use super::core::Inner;
 use super::library::{DownloadPhase, DownloadStatus};
 use super::place::remove_part;
 use crate::store::{DownloadRow, Progress};
-use crate::types::{InfoHash, Label};
+use crate::types::{GroupId, InfoHash, Label};
 
 /// A handle on one download; clones are the same download. It outlives neither the session nor the
 /// client: afterwards the download shows as paused.
@@ -25,6 +25,7 @@ pub struct DownloadHandle {
     info_hash: InfoHash,
     /// What it was called, for messages after the session.
     group: Label,
+    group_id: GroupId,
     file: Label,
     target: PathBuf,
     len: u64,
@@ -36,7 +37,10 @@ impl DownloadHandle {
         let known = self.inner.library.lock().status(self.info_hash);
         known.unwrap_or_else(|| DownloadStatus {
             group: self.group.clone(),
+            group_id: self.group_id,
             file: self.file.clone(),
+            id: self.info_hash,
+            ended: None,
             phase: DownloadPhase::Paused(Some("cancelled, or the session has ended".into())),
             bytes_done: 0,
             len: self.len,
@@ -228,6 +232,7 @@ impl Inner {
             inner: self.clone(),
             info_hash: row.facts.info_hash,
             group: row.group_label.clone(),
+            group_id: row.group,
             file: row.label.clone(),
             target: row.target.clone(),
             len: row.facts.len,

@@ -238,7 +238,9 @@ impl Inner {
         for row in withdrawn {
             self.bus.tell(&ClientEvent::ShareNotOffered {
                 group: row.group_label,
+                group_id: row.group,
                 file: row.label,
+                id: info_hash,
                 path: path.to_owned(),
                 reason: "it is not the file that was shared any more; upload it again to share it as it is now".into(),
             });

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::ledger::Ledger;
@@ -14,6 +15,9 @@ use super::sources::Sources;
 use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::swarm::{Transfer, TransferState, part_path};
 use crate::types::{DownloadState, GroupId, InfoHash, Label, Rate, UserEntry};
+
+/// Ends of downloads in this process: each gets the next number.
+static ENDS: AtomicU64 = AtomicU64::new(0);
 
 /// How far the session is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +51,11 @@ pub(crate) struct Download {
     pub(crate) starting: bool,
     /// The directory has been told, or asked in vain, that a completed download is shared on.
     pub(crate) settled: bool,
-    /// It was started or continued in this session, and its end has not been reported by `wait`
-    /// yet.
-    pub(crate) unreported: bool,
+    /// It was started or continued in this session.
+    pub(crate) is_of_session: bool,
+    /// The number of its end among all of this process, once it has ended in this session and that
+    /// was looked at.
+    pub(crate) ended: Option<u64>,
     pub(crate) callbacks: Vec<Callback>,
 }
 
@@ -85,8 +91,14 @@ pub enum DownloadPhase {
 pub struct DownloadStatus {
     /// The group's name as shown.
     pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
     /// The file's name as shown.
     pub file: Label,
+    /// The id of its content.
+    pub id: InfoHash,
+    /// The number of its end among all of this client, if it ended in this session.
+    pub ended: Option<u64>,
     /// Where it is in its life.
     pub phase: DownloadPhase,
     /// Bytes verified and written.
@@ -137,7 +149,8 @@ impl Download {
             queued: false,
             starting: false,
             settled: false,
-            unreported: true,
+            is_of_session: true,
+            ended: None,
             callbacks: Vec::new(),
         }
     }
@@ -167,7 +180,10 @@ impl Download {
         let running = live.filter(|_| phase == DownloadPhase::Running);
         DownloadStatus {
             group: self.row.group_label.clone(),
+            group_id: self.row.group,
             file: self.row.label.clone(),
+            id: self.info_hash(),
+            ended: self.ended,
             bytes_done: if phase == DownloadPhase::Complete { self.row.facts.len } else { done },
             len: self.row.facts.len,
             bytes_per_second: running.as_ref().map_or(0, |live| live.bytes_per_second),
@@ -273,6 +289,20 @@ impl Library {
     /// Tells whether any runs or waits.
     pub(crate) fn has_unfinished(&self) -> bool {
         self.downloads.iter().rev().any(Download::is_unfinished)
+    }
+
+    /// Downloads that ended in this session behind the end of that number, in the order in which
+    /// they were asked for, and the number of the last end.
+    pub(crate) fn ended_after(&mut self, after: u64) -> (Vec<DownloadStatus>, u64) {
+        let mut told = Vec::new();
+        for download in self.downloads.iter_mut().filter(|d| d.is_of_session && d.has_ended()) {
+            let number =
+                *download.ended.get_or_insert_with(|| ENDS.fetch_add(1, Ordering::Relaxed) + 1);
+            if number > after {
+                told.push(download.status());
+            }
+        }
+        (told, ENDS.load(Ordering::Relaxed))
     }
 
     fn statuses_of(&self, which: impl Fn(&Download) -> bool) -> Vec<DownloadStatus> {

@@ -9,7 +9,7 @@ use super::library::DownloadPhase;
 use super::{Client, ClientError};
 use crate::store::Progress;
 use crate::swarm::Limits;
-use crate::types::{InfoHash, Label, Rate};
+use crate::types::{GroupId, InfoHash, Label, Rate};
 
 /// What a client keeps to.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +34,12 @@ pub struct LimitsStatus {
 pub struct LimitedDownload {
     /// The group's name as shown.
     pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
     /// The file's name as shown.
     pub file: Label,
+    /// The id of its content.
+    pub id: InfoHash,
     /// The limit.
     pub limit: Rate,
 }
@@ -49,7 +53,9 @@ impl Client {
         let limited = |status: super::DownloadStatus| {
             status.limit.map(|limit| LimitedDownload {
                 group: status.group,
+                group_id: status.group_id,
                 file: status.file,
+                id: status.id,
                 limit,
             })
         };

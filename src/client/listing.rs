@@ -122,15 +122,7 @@ impl Client {
     pub fn list_requests(&self, group: &str) -> Result<Pages<'_, RequestEntry>, ClientError> {
         let group = self.inner.group(group)?.group;
         Ok(Pages::new(move |last: Option<&RequestEntry>| {
-            let after = last.map(|entry| entry.user.user);
-            match self
-                .inner
-                .trackers
-                .call(&Request::ListRequests { group, after }, Need::Session)?
-            {
-                Reply::Requests { entries, more } => Ok((entries, more)),
-                _ => Err(ClientError::BadAnswer),
-            }
+            self.inner.request_page(group, last.map(|entry| entry.user.user))
         }))
     }
 
@@ -148,7 +140,7 @@ impl Client {
         let group = self.inner.group(group)?.group;
         Ok(Pages::new(move |last: Option<&FileEntry>| {
             let (after, pattern) = (last.map(|entry| entry.label.clone()), pattern.clone());
-            self.inner.files(&Request::ListFiles { group, after, pattern, order })
+            self.inner.file_page(&Request::ListFiles { group, after, pattern, order })
         }))
     }
 
@@ -158,21 +150,9 @@ impl Client {
     /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the
     /// trackers.
     pub fn find(&self, pattern: Pattern) -> Pages<'_, FoundFile> {
-        // The groups' names, once a file of an unknown one was found.
-        let mut names: HashMap<GroupId, Label> = HashMap::new();
         Pages::new(move |last: Option<&FoundFile>| {
             let after = last.map(|found| (found.file.group, found.file.label.clone()));
-            let (files, more) =
-                self.inner.files(&Request::FindFiles { pattern: pattern.clone(), after })?;
-            if files.iter().any(|file| !names.contains_key(&file.group)) {
-                for page in self.inner.my_groups() {
-                    names.extend(page?.into_iter().map(|entry| (entry.group, entry.label)));
-                }
-            }
-            // A group that the user has left in between is not shown.
-            let named =
-                |file: FileEntry| Some(FoundFile { group: names.get(&file.group)?.clone(), file });
-            Ok((files.into_iter().filter_map(named).collect(), more))
+            self.inner.find_page(pattern.clone(), after)
         })
     }
 }
@@ -181,17 +161,56 @@ impl Inner {
     /// A group's members; their names are kept for `why`.
     pub(crate) fn members(&self, group: GroupId) -> Pages<'_, MemberEntry> {
         Pages::new(move |last: Option<&MemberEntry>| {
-            let after = last.map(|entry| entry.user.user);
-            match self.trackers.call(&Request::ListMembers { group, after }, Need::Session)? {
-                Reply::Members { entries, more } => {
-                    let names =
-                        entries.iter().map(|member| (member.user.user, member.user.label.clone()));
-                    remember::<UserId>(&mut self.names.lock(), names);
-                    Ok((entries, more))
-                }
-                _ => Err(ClientError::BadAnswer),
-            }
+            self.member_page(group, last.map(|entry| entry.user.user))
         })
+    }
+
+    /// The page of a group's members behind one of them, and whether others follow.
+    pub(crate) fn member_page(
+        &self,
+        group: GroupId,
+        after: Option<UserId>,
+    ) -> Result<(Vec<MemberEntry>, bool), ClientError> {
+        match self.trackers.call(&Request::ListMembers { group, after }, Need::Session)? {
+            Reply::Members { entries, more } => {
+                let names =
+                    entries.iter().map(|member| (member.user.user, member.user.label.clone()));
+                remember::<UserId>(&mut self.names.lock(), names);
+                Ok((entries, more))
+            }
+            _ => Err(ClientError::BadAnswer),
+        }
+    }
+
+    /// The page of a group's pending requests behind one of them, and whether others follow.
+    pub(crate) fn request_page(
+        &self,
+        group: GroupId,
+        after: Option<UserId>,
+    ) -> Result<(Vec<RequestEntry>, bool), ClientError> {
+        match self.trackers.call(&Request::ListRequests { group, after }, Need::Session)? {
+            Reply::Requests { entries, more } => Ok((entries, more)),
+            _ => Err(ClientError::BadAnswer),
+        }
+    }
+
+    /// The page of files of the user's groups behind one of them, and whether others follow.
+    pub(crate) fn find_page(
+        &self,
+        pattern: Pattern,
+        after: Option<(GroupId, Label)>,
+    ) -> Result<(Vec<FoundFile>, bool), ClientError> {
+        let (files, more) = self.file_page(&Request::FindFiles { pattern, after })?;
+        let is_unknown = |file: &FileEntry| !self.group_names.lock().contains_key(&file.group);
+        if files.iter().any(is_unknown) {
+            // Going through them remembers their names.
+            self.my_groups().all()?;
+        }
+        let names = self.group_names.lock();
+        // A group that the user has left in between is not shown.
+        let named =
+            |file: FileEntry| Some(FoundFile { group: names.get(&file.group)?.clone(), file });
+        Ok((files.into_iter().filter_map(named).collect(), more))
     }
 
     /// The groups that the user is in or has asked to join.
@@ -204,25 +223,34 @@ impl Inner {
         request: impl Fn(Option<Label>) -> Request + 'a,
     ) -> Pages<'a, GroupEntry> {
         Pages::new(move |last: Option<&GroupEntry>| {
-            self.need_user()?;
-            match self
-                .trackers
-                .call(&request(last.map(|entry| entry.label.clone())), Need::Session)?
-            {
-                Reply::Groups { entries, more } => {
-                    let mine = entries.iter().filter(|entry| is_member(entry.part));
-                    remember(
-                        &mut self.group_names.lock(),
-                        mine.map(|entry| (entry.group, entry.label.clone())),
-                    );
-                    Ok((entries, more))
-                }
-                _ => Err(ClientError::BadAnswer),
-            }
+            self.group_page(&request(last.map(|entry| entry.label.clone())))
         })
     }
 
-    fn files(&self, request: &Request) -> Result<(Vec<FileEntry>, bool), ClientError> {
+    /// The page of groups that is asked for, and whether others follow.
+    pub(crate) fn group_page(
+        &self,
+        request: &Request,
+    ) -> Result<(Vec<GroupEntry>, bool), ClientError> {
+        self.need_user()?;
+        match self.trackers.call(request, Need::Session)? {
+            Reply::Groups { entries, more } => {
+                let mine = entries.iter().filter(|entry| is_member(entry.part));
+                remember(
+                    &mut self.group_names.lock(),
+                    mine.map(|entry| (entry.group, entry.label.clone())),
+                );
+                Ok((entries, more))
+            }
+            _ => Err(ClientError::BadAnswer),
+        }
+    }
+
+    /// The page of files that is asked for, and whether others follow.
+    pub(crate) fn file_page(
+        &self,
+        request: &Request,
+    ) -> Result<(Vec<FileEntry>, bool), ClientError> {
         self.need_user()?;
         match self.trackers.call(request, Need::Session)? {
             Reply::Files { entries, more } => Ok((entries, more)),

@@ -12,6 +12,8 @@
 //! Left out on purpose: nothing here knows the directory's rules; it asks, and shows the refusal.
 
 mod account;
+pub mod api;
+mod backend;
 mod background;
 mod begin;
 mod config;
@@ -32,7 +34,9 @@ mod memory;
 mod network;
 mod peers;
 mod place;
+mod program;
 mod queue;
+mod service;
 mod shares;
 pub mod shell;
 mod slots;
@@ -46,6 +50,8 @@ mod why;
 mod withdrawn;
 
 pub use self::core::Client;
+pub(crate) use crate::types::human_bytes;
+pub use backend::Backend;
 pub use config::{ClientConfig, DOWNLOADS_MAX, default_data_dir};
 pub use error::ClientError;
 pub use event::ClientEvent;
@@ -54,20 +60,6 @@ pub use handle::DownloadHandle;
 pub use library::{DownloadPhase, DownloadStatus};
 pub use limits::{LimitedDownload, LimitsStatus};
 pub use listing::{FoundFile, Pages};
+pub use program::main;
 pub use shares::{Shared, Upload};
 pub use trackers::SessionEnd;
-
-/// A number of bytes as people say it: decimal units, one digit behind the point.
-pub(crate) fn human_bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if count < 1000 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 999.95 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}

@@ -32,6 +32,8 @@ use crate::wire::tracker::{Request, Resolved};
 pub struct Shared {
     /// The group's name as shown.
     pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
     /// The content.
     pub facts: FileFacts,
     /// When the version was shared whose place it took, if it took one.
@@ -43,8 +45,12 @@ pub struct Shared {
 pub struct Upload {
     /// The group's name as shown.
     pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
     /// The file's name as shown.
     pub file: Label,
+    /// The id of its content.
+    pub id: InfoHash,
     /// Where it is, or will be.
     pub path: PathBuf,
     /// The bytes of it that are here, of a download that is under way; `None` if all are.
@@ -145,11 +151,13 @@ impl Client {
             .map(|stats| (stats.info_hash, stats))
             .collect();
         let library = self.inner.library.lock();
-        let upload = |(group, file, path): (&Label, &Label, &Path), info_hash, part| {
+        let upload = |group_id, (group, file, path): (&Label, &Label, &Path), info_hash, part| {
             let stats = stats.get(&info_hash);
             Upload {
                 group: group.clone(),
+                group_id,
                 file: file.clone(),
+                id: info_hash,
                 path: path.to_owned(),
                 part,
                 peers: stats.map_or(0, |stats| stats.peers),
@@ -159,7 +167,8 @@ impl Client {
         };
         let shares = library.shares.values().filter(|share| share.offered).map(|share| {
             let row = &share.row;
-            upload((&row.group_label, &row.label, &row.path), row.facts.info_hash, None)
+            let names = (&row.group_label, &row.label, row.path.as_path());
+            upload(row.group, names, row.facts.info_hash, None)
         });
         let is_share = |row: &DownloadRow| {
             let share = library.shares.get(&(row.group, row.facts.info_hash));
@@ -170,7 +179,7 @@ impl Client {
             let is_offered = download.takes_part() && live.bytes_done + live.sent > 0;
             (is_offered && !is_share(row)).then(|| {
                 let names = (&row.group_label, &row.label, row.target.as_path());
-                upload(names, row.facts.info_hash, Some(live.bytes_done))
+                upload(row.group, names, row.facts.info_hash, Some(live.bytes_done))
             })
         });
         let mut uploads: Vec<Upload> = shares.chain(parts).collect();
@@ -381,6 +390,7 @@ impl Inner {
         self.send_errand(Errand::Noted(Box::new(row)));
         Ok(Shared {
             group: group.label.clone(),
+            group_id: group.group,
             facts: facts.clone(),
             replaces: present.map(|entry| entry.at),
         })
@@ -528,7 +538,9 @@ impl Inner {
         };
         self.bus.tell(&ClientEvent::ShareNotOffered {
             group: row.group_label.clone(),
+            group_id: row.group,
             file: row.label.clone(),
+            id: row.facts.info_hash,
             path: row.path.clone(),
             reason,
         });

@@ -101,9 +101,14 @@ impl Inner {
         if let Some((row, was_offered)) = share.filter(|(row, _)| is_it(row)) {
             self.stop_offering(*group, *info_hash);
             if was_offered && own != Some(*file) {
-                let (group, file, path, reason) =
-                    (row.group_label, label.clone(), row.path, reason.clone());
-                self.bus.tell(&ClientEvent::ShareNotOffered { group, file, path, reason });
+                self.bus.tell(&ClientEvent::ShareNotOffered {
+                    group: row.group_label,
+                    group_id: *group,
+                    file: label.clone(),
+                    id: *info_hash,
+                    path: row.path,
+                    reason: reason.clone(),
+                });
             }
         }
         self.end_downloads_of(*group, *file, *info_hash, &reason);

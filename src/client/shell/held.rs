@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 use super::output::Output;
-use crate::client::Client;
+use crate::client::api::{Api, Command, call};
 
 /// Answers held back at a time.
 const HELD_MAX: usize = 64;
@@ -45,13 +45,13 @@ impl Held {
     }
 
     /// Makes durable what was begun, and says so; then what is to be told of downloads.
-    pub(super) fn release(&mut self, client: &Client, output: &Output) {
+    pub(super) fn release(&mut self, api: &dyn Api, output: &Output) {
         self.since = None;
         if !self.answers.is_empty() {
-            let durable = client.make_durable();
+            let durable = call(api, Command::Sync);
             for answer in std::mem::take(&mut self.answers) {
                 match &durable {
-                    Ok(()) => output.answer(DOWNLOAD, answer),
+                    Ok(_) => output.answer(DOWNLOAD, answer),
                     Err(error) => output.failure(Some(DOWNLOAD), error),
                 }
             }

@@ -4,21 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
-use super::seconds::parse_seconds;
+use crate::client::shell::{OnError, parse_seconds};
 use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX};
 use crate::swarm::Limits;
 use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
-
-/// What happens when a command of a script fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum OnError {
-    /// The next command is carried out.
-    Continue,
-    /// The program ends.
-    Stop,
-}
 
 /// Shares files inside private groups, peer to peer.
 #[derive(Debug, Parser)]
