@@ -3,23 +3,35 @@
 //! This is the one place that sees both the client and its front ends.
 
 mod options;
+mod service;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use log::LevelFilter;
+use log::{LevelFilter, info};
 use rustix::process::{Signal, getpid, kill_process};
 
 use self::options::Arguments;
+use super::api::{Api, ApiError, ErrorCode};
+use super::service::{Remote, Service, find};
 use super::shell::{
-    self, EXIT_FAILED, EXIT_USAGE, Format, Input, Interrupts, Output, Parts, Settings, escape,
+    self, EXIT_FAILED, EXIT_USAGE, EndClient, Format, Input, Interrupts, Output, Parts, Settings,
+    escape,
 };
 use super::{Backend, Client, ClientConfig, ClientError};
+use crate::store::StoreError;
+
+/// Time for a client that is starting or ending to be found, or to be gone.
+const START_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time between two looks for it.
+const START_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs the client program with these command line arguments, the program's name first; returns its
 /// exit status.
@@ -46,39 +58,100 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 type StartError = Box<dyn std::error::Error>;
 
 fn run(arguments: &Arguments) -> Result<u8, StartError> {
-    let input = Input::of(arguments.script.as_deref(), &arguments.commands, arguments.json)?;
-    let interactive = matches!(input, Input::Terminal);
-    start_log(arguments, interactive);
+    let input = if arguments.service {
+        None
+    } else {
+        Some(Input::of(arguments.script.as_deref(), &arguments.commands, arguments.json)?)
+    };
+    start_log(arguments, input.as_ref());
     let format = match (arguments.json, std::io::stdout().is_terminal()) {
         (true, _) => Format::Json,
         (false, true) => Format::Table,
         (false, false) => Format::Plain,
     };
+    let output = Output::new(format);
     // Before any other thread starts: none of them is to be ended by a signal.
-    let interrupts =
-        Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
+    let interrupts = Interrupts::start(arguments.service)
+        .map_err(|e| ClientError::system("cannot take signals", e))?;
     let config = arguments.config()?;
-    let history = config.data_dir.join("history");
-    let backend = start_client(config)?;
+    let data_dir = config.data_dir.clone();
+    let program = find_or_start(config, arguments)?;
+    let Some(input) = input else {
+        return match &program {
+            Program::Own(backend) => service::run(backend, &data_dir, &output, interrupts),
+            Program::Attached(_) => Err(is_running(&data_dir).into()),
+        };
+    };
+    let (api, end_client, is_attached): (Arc<dyn Api>, EndClient, bool) = match program {
+        Program::Attached(remote) => (Arc::new(remote), Arc::new(|| {}), true),
+        Program::Own(backend) => {
+            let service = serve(&backend, &data_dir);
+            let of_end = backend.clone();
+            let end = move || {
+                service.iter().for_each(Service::stop);
+                of_end.stop();
+            };
+            (backend, Arc::new(end), false)
+        }
+    };
     let parts = Parts {
-        api: backend.clone(),
-        output: Output::new(format),
+        api,
+        output,
         interrupts,
         input,
         can_ask: Input::can_ask(arguments.script.as_deref(), &arguments.commands),
         patience: arguments.wait_trackers,
-        history,
+        history: data_dir.join("history"),
     };
     let settings = Settings {
         on_error: arguments.on_error,
         allows_short_passwords: arguments.allow_short_passwords,
-        is_attached: false,
-        end_client: Arc::new(move || backend.stop()),
+        is_attached,
+        end_client,
     };
     Ok(shell::run(parts, settings)?)
 }
 
-/// Starts a client of this process. [`Backend`]'s shutdown is a signal to end.
+/// The client that a program works with.
+enum Program {
+    /// One of its own.
+    Own(Arc<Backend>),
+    /// That of another program.
+    Attached(Remote),
+}
+
+/// Attaches to the client that serves the data directory, or starts one.
+fn find_or_start(config: ClientConfig, arguments: &Arguments) -> Result<Program, StartError> {
+    let data_dir = config.data_dir.clone();
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Some(remote) = find(&data_dir)? {
+            if arguments.no_attach || arguments.service {
+                return Err(is_running(&data_dir).into());
+            }
+            return Ok(Program::Attached(remote));
+        }
+        match start_client(config.clone()) {
+            // It may be about to open its socket, or to end.
+            Err(ClientError::Store(StoreError::InUse { .. }))
+                if !arguments.no_attach && Instant::now() < deadline =>
+            {
+                std::thread::sleep(START_INTERVAL);
+            }
+            started => return Ok(Program::Own(started?)),
+        }
+    }
+}
+
+fn is_running(data_dir: &Path) -> ApiError {
+    let text = format!(
+        "a client runs with {} already; leave --no-attach and --service out to use it, or give another --data-dir",
+        data_dir.display()
+    );
+    ApiError::new(ErrorCode::Failed, text)
+}
+
+/// Starts a client of this process. Its shutdown is a signal to end.
 fn start_client(config: ClientConfig) -> Result<Arc<Backend>, ClientError> {
     let client = Arc::new(Client::start(config)?);
     let backend = Backend::new(client, || {
@@ -88,10 +161,26 @@ fn start_client(config: ClientConfig) -> Result<Arc<Backend>, ClientError> {
     Ok(Arc::new(backend))
 }
 
+/// Lets others attach to a client with a prompt or a script, which works without that too.
+fn serve(backend: &Arc<Backend>, data_dir: &Path) -> Option<Service> {
+    match Service::start(backend.clone(), data_dir) {
+        Ok(service) => Some(service),
+        Err(error) => {
+            info!("{}: nobody can attach to this client: {error}", data_dir.display());
+            None
+        }
+    }
+}
+
 /// Logs to stderr; at a prompt only what somebody must act on, as it would garble the line being
 /// edited.
-fn start_log(arguments: &Arguments, interactive: bool) {
-    let default = if interactive { LevelFilter::Error } else { LevelFilter::Warn };
+fn start_log(arguments: &Arguments, input: Option<&Input>) {
+    let default = match input {
+        Some(Input::Terminal) => LevelFilter::Error,
+        Some(Input::Lines(_)) => LevelFilter::Warn,
+        // The service manager keeps it.
+        None => LevelFilter::Info,
+    };
     let mut builder = env_logger::Builder::new();
     builder.filter_level(default);
     // As the builder would, but what came from the network is in many a message, and stderr may be

@@ -48,6 +48,13 @@ pub(super) struct Arguments {
     /// Downloads that run at a time; the others wait for their turn. 0: any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000), default_value_t = DOWNLOADS_MAX as u16)]
     max_downloads: u16,
+    /// Works without a prompt, and is used by other programs that are started with the same data
+    /// directory, until a signal or `shutdown` ends it
+    #[arg(long, conflicts_with_all = ["script", "commands", "on_error", "wait_trackers"])]
+    pub(super) service: bool,
+    /// Starts no prompt for a client that runs with the data directory already, but refuses
+    #[arg(long)]
+    pub(super) no_attach: bool,
     /// Reads commands from a file instead of stdin
     #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,

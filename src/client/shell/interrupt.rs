@@ -65,14 +65,15 @@ pub(crate) enum Woken {
 }
 
 impl Interrupts {
-    /// Begins to take signals, on the thread "signals".
-    pub(crate) fn start() -> io::Result<Self> {
+    /// Begins to take signals, on the thread "signals". With `survives_hangup` the end of the
+    /// terminal is none of the program.
+    pub(crate) fn start(survives_hangup: bool) -> io::Result<Self> {
         let (sender, receiver) = bounded(16);
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let on_end = OnEnd::default();
         let calls = Calls::default();
         let (at_break, at_end) = (calls.clone(), on_end.clone());
-        let work = move || take_signals(&mut signals, &sender, &at_break, &at_end);
+        let work = move || take_signals(&mut signals, &sender, &at_break, &at_end, survives_hangup);
         std::thread::Builder::new().name("signals".into()).spawn(work)?;
         Ok(Self { receiver, ended: false, keeps_all: false, calls, on_end })
     }
@@ -148,9 +149,18 @@ impl Interrupts {
     }
 }
 
-fn take_signals(signals: &mut Signals, sender: &Sender<Interrupt>, calls: &Calls, on_end: &OnEnd) {
+fn take_signals(
+    signals: &mut Signals,
+    sender: &Sender<Interrupt>,
+    calls: &Calls,
+    on_end: &OnEnd,
+    survives_hangup: bool,
+) {
     let mut last_end: Option<Instant> = None;
     for signal in signals.forever() {
+        if survives_hangup && signal == SIGHUP {
+            continue;
+        }
         let interrupt = if signal == SIGINT { Interrupt::Break } else { Interrupt::End };
         if interrupt == Interrupt::End
             && last_end

@@ -53,7 +53,7 @@ pub(crate) use input::Input;
 pub(crate) use interrupt::{Interrupts, Woken};
 pub(crate) use output::{Format, Output};
 pub(crate) use seconds::parse_seconds;
-pub(crate) use session::{OnError, Settings};
+pub(crate) use session::{EndClient, OnError, Settings};
 pub use table::{Argument, ArgumentKind, COMMANDS, CommandSpec, Flag};
 
 /// Time that the prompt waits for the first tracker.
