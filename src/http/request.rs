@@ -11,8 +11,7 @@ use super::chunks::{Chunk, Framing};
 use super::wire::Wire;
 use super::{BODY_LEN_MAX, HEAD_LEN_MAX, HEAD_TIMEOUT, HEADERS_MAX, WRITE_TIMEOUT};
 
-/// One request.
-#[derive(Debug)]
+/// One request. It is never shown: it may hold a password or a token.
 pub struct Request {
     /// What is asked for.
     pub method: Method,

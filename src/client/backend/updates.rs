@@ -127,7 +127,7 @@ impl Hub {
     }
 
     /// Brings subscribers that were behind and have room again up to date.
-    fn catch_up(&self, client: &Client) {
+    fn catch_up(&self, snapshot: impl FnOnce(u64) -> Event) {
         let is_late =
             |subscriber: &Subscriber| subscriber.is_behind && subscriber.sender.len() <= QUEUE_ROOM;
         let revision = {
@@ -138,7 +138,7 @@ impl Hub {
             state.revision
         };
         // Made without the lock: it takes the client's.
-        let event = Event::Snapshot { snapshot: Box::new(snapshot(client, revision)) };
+        let event = snapshot(revision);
         let mut state = self.state.lock();
         // Told in between: it may not be in the snapshot, and those behind have not got it.
         if state.revision != revision {
@@ -202,7 +202,9 @@ fn run(
                 } else {
                     seen = Seen::default();
                 }
-                hub.catch_up(client);
+                hub.catch_up(|revision| Event::Snapshot {
+                    snapshot: Box::new(snapshot(client, revision)),
+                });
                 look_at = Instant::now() + LOOK_INTERVAL;
             }
             recv(stop.channel()) -> _ => break,
@@ -296,5 +298,26 @@ mod tests {
         assert_eq!(slow.try_iter().count(), QUEUE_LEN);
         hub.tell(Event::LoggedOut);
         assert!(slow.is_empty(), "there is a gap before this one");
+        // The test's event stands for the snapshot.
+        hub.catch_up(|_| Event::Unknown);
+        hub.tell(Event::LoggedOut);
+        let last = QUEUE_LEN as u64 + 11;
+        let told: Vec<Update> = slow.try_iter().collect();
+        assert_eq!(told[0], Update { revision: last, event: Event::Unknown });
+        assert_eq!(told[1], Update { revision: last + 1, event: Event::LoggedOut });
+        assert!(!hub.has_late());
+    }
+
+    #[test]
+    fn a_subscriber_that_is_behind_and_goes_away_is_forgotten() {
+        let hub = hub();
+        let slow = subscribe(&hub, false);
+        for _ in 0..QUEUE_LEN + 1 {
+            hub.tell(Event::LoggedOut);
+        }
+        hub.catch_up(|_| panic!("it has no room yet"));
+        drop(slow);
+        hub.catch_up(|_| Event::Unknown);
+        assert!(hub.state.lock().subscribers.is_empty());
     }
 }

@@ -21,7 +21,7 @@ use super::socket::{Found, look};
 use crate::client::api::{
     self, Api, ApiError, Command, ErrorCode, OnProgress, Reply, Snapshot, Update,
 };
-use crate::http::{Response, Socket, send};
+use crate::http::{Response, Socket, StatusCode, send};
 use crate::net::{Stop, Threads};
 
 /// How often a wait looks whether its caller gave up.
@@ -109,6 +109,10 @@ fn gone(error: &io::Error) -> ApiError {
     ApiError::new(ErrorCode::ClientGone, text)
 }
 
+fn crowded() -> io::Error {
+    io::Error::other("as many programs as may be are attached to it")
+}
+
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
@@ -133,6 +137,9 @@ impl Remote {
             _ => error,
         })?;
         let body = response.read_all(LINE_LEN_MAX, SNAPSHOT_TIMEOUT)?;
+        if body.is_empty() && response.status == StatusCode::SERVICE_UNAVAILABLE {
+            return Err(crowded());
+        }
         serde_json::from_slice(&body).map_err(invalid)
     }
 
@@ -151,7 +158,10 @@ impl Remote {
         let mut lines = Lines::default();
         loop {
             let Some(line) = lines.next(&mut response, LOOK_INTERVAL, &goes_on)? else {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(match response.status {
+                    StatusCode::SERVICE_UNAVAILABLE => crowded(),
+                    _ => io::ErrorKind::UnexpectedEof.into(),
+                });
             };
             let mut value: Value = serde_json::from_str(&line).map_err(invalid)?;
             if let Some(at) = value.get_mut("progress") {

@@ -21,6 +21,8 @@ pub(crate) struct Announcer {
     /// Something has happened.
     wakes: Receiver<()>,
     is_lost: Arc<AtomicBool>,
+    /// The end of the updates is no loss.
+    expects_end: Arc<AtomicBool>,
 }
 
 impl Announcer {
@@ -33,13 +35,14 @@ impl Announcer {
     ) -> Self {
         let (stop, is_lost) = (Stop::new(), Arc::new(AtomicBool::new(false)));
         let (wake, wakes) = bounded(1);
-        let (stopped, lost) = (stop.clone(), is_lost.clone());
+        let expects_end = Arc::new(AtomicBool::new(false));
+        let (stopped, lost, expected) = (stop.clone(), is_lost.clone(), expects_end.clone());
         let work = move || {
             loop {
                 select! {
                     recv(updates) -> update => match update {
                         Ok(update) => tell(&output, &wake, &update.event),
-                        Err(_) if stopped.is_set() => return,
+                        Err(_) if stopped.is_set() || expected.load(Ordering::Acquire) => return,
                         Err(_) => {
                             lost.store(true, Ordering::Release);
                             // Whoever waits looks again, and is told.
@@ -54,7 +57,7 @@ impl Announcer {
         };
         // Without the thread the program works, and says less.
         let thread = std::thread::Builder::new().name("announcer".into()).spawn(work).ok();
-        Self { stop, thread, wakes, is_lost }
+        Self { stop, thread, wakes, is_lost, expects_end }
     }
 
     /// A channel on which something arrives when something has happened.
@@ -74,7 +77,7 @@ impl Announcer {
 
     /// From now on the end of the updates is no loss.
     pub(crate) fn expect_end(&self) {
-        self.stop.set();
+        self.expects_end.store(true, Ordering::Release);
     }
 
     /// Tells what is still to tell, then ends.
