@@ -10,6 +10,8 @@
 
 mod chunks;
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod request;
 mod respond;
 mod server;
