@@ -1,10 +1,10 @@
-//! A client of this process behind the interface that every front end uses.
+//! Implements the interface of [`api`] for a client of this process.
 //!
-//! **Invariant:** nothing is decided here: a command is one method of [`Client`], and what it brings
-//! is put into the types of [`api`].
+//! **Invariant:** this module decides nothing. Each command calls one method of [`Client`], and the
+//! result is converted to the types of [`api`].
 //!
-//! Commands run on the caller's thread. The thread "updates" numbers what happens and hands it to
-//! subscribers.
+//! Commands run on the caller's thread. The thread "updates" numbers the events and sends them to
+//! the subscribers.
 
 mod convert;
 mod listings;
@@ -24,13 +24,13 @@ use super::trackers::with_caller;
 use super::{Client, ClientError};
 use crate::net::Stop;
 
-/// Ends sent in one reply; a reader that has missed more asks again.
+/// Maximum number of ends in one reply; a caller that missed more asks again.
 const ENDS_MAX: usize = 10_000;
 
-/// Ends the program around a client.
+/// Ends the program that runs the client.
 type OnShutdown = Box<dyn Fn() + Send + Sync>;
 
-/// A client of this process, as front ends see it.
+/// A client of this process, with the interface of front ends.
 pub struct Backend {
     client: Arc<Client>,
     updates: Updates,
@@ -38,8 +38,8 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Puts a client behind the interface. [`Command::Shutdown`] calls `on_shutdown`, which must
-    /// not block and has the program end.
+    /// Wraps a client. [`Command::Shutdown`] calls `on_shutdown`, which must not block and makes the
+    /// program end.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread.
@@ -52,8 +52,8 @@ impl Backend {
         Ok(Self { client, updates, on_shutdown: Box::new(on_shutdown) })
     }
 
-    /// Ends the client in order. Subscribers are told what is still to tell, and their channels
-    /// end. Calling it again does nothing.
+    /// Stops the client, sends the remaining events and disconnects the subscribers. Calling it
+    /// again does nothing.
     ///
     /// # Blocking
     /// As [`Client::stop`].
@@ -204,7 +204,7 @@ impl Backend {
     }
 
     fn ends(&self, after: u64) -> Ends {
-        // Looked at in this order: what ends in between is told the next time.
+        // In this order: a download that ends in between is reported by the next call.
         let mut has_unfinished = self.client.has_unfinished();
         let (ended, mut last) = self.client.ended_after(after);
         let mut downloads: Vec<_> = ended.iter().map(convert::download).collect();
@@ -220,7 +220,7 @@ impl Backend {
     }
 }
 
-/// How the last session ended, if it did so by itself.
+/// The end of the last session, if the session ended by itself.
 fn session_ended(client: &Client) -> Option<SessionEnded> {
     client.ended().map(|ended| SessionEnded {
         user: None,
@@ -231,7 +231,7 @@ fn session_ended(client: &Client) -> Option<SessionEnded> {
     })
 }
 
-/// A client at one moment, which holds at least what came up to `revision`.
+/// The state of a client, including all updates up to `revision`.
 fn snapshot(client: &Client, revision: u64) -> Snapshot {
     let account = client.whoami().ok();
     let downloads = client.show_downloads().unwrap_or_default();

@@ -1,51 +1,51 @@
-//! The end of a body: by its length, in chunks, or with the connection (RFC 9112, section 6).
+//! Framing of bodies: by length, in chunks, or until the connection closes (RFC 9112, section 6).
 //!
 //! Pure.
 
 use super::HEAD_LEN_MAX;
 
-/// Bytes of the line that says how long a chunk is: digits, and extensions that nobody uses.
+/// Maximum length of a chunk's size line, with extensions.
 const SIZE_LINE_LEN_MAX: usize = 256;
 
-/// The framing is wrong: where the message ends cannot be told.
+/// The end of the message is ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the body's end cannot be told")]
+#[error("the end of the body is ambiguous")]
 pub(super) struct BadFraming;
 
-/// How a body that is being read ends.
+/// The framing of a body, and the reader's position in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// After so many more bytes.
+    /// This many bytes remain.
     Length(u64),
-    /// With its last chunk.
+    /// Chunked transfer coding.
     Chunked(Chunk),
-    /// With the connection.
+    /// The body ends with the connection.
     Close,
 }
 
-/// What comes next in a body of chunks.
+/// The next element of a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Chunk {
-    /// The line with a chunk's length.
+    /// A size line.
     Size,
-    /// So many more bytes of a chunk.
+    /// This many bytes of chunk data.
     Data(u64),
-    /// The line end behind a chunk.
+    /// The line end after chunk data.
     DataEnd,
-    /// Lines behind the last chunk, of which so many bytes may come.
+    /// The trailer, of which this many bytes are allowed.
     Trailer(usize),
-    /// Nothing.
+    /// The body is complete.
     Done,
 }
 
 impl Framing {
-    /// Tells whether the body is whole.
+    /// Tells whether the body is complete.
     pub(super) fn is_done(self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunk::Done))
     }
 
-    /// Takes what it can from `input` and adds the body's bytes to `body`, up to `max` of them in
-    /// all. Returns how many bytes of `input` it took.
+    /// Decodes `input` and appends to `body`, which grows to at most `max` bytes. Returns the number
+    /// of bytes consumed.
     ///
     /// # Errors
     /// [`BadFraming`].
@@ -80,7 +80,7 @@ impl Framing {
 }
 
 impl Chunk {
-    /// Goes one step on; `None` if more has to come first, or all is done.
+    /// Decodes one element; `None` if it needs more input or the body is complete.
     fn step(
         &mut self,
         input: &[u8],
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_cannot_be_meant_are_refused() {
+    fn invalid_lengths_are_refused() {
         for bad in [
             "x\r\n",
             "-1\r\n",
@@ -177,7 +177,7 @@ mod tests {
         ] {
             assert!(read(&[bad.as_bytes()]).is_err(), "{bad:.20}");
         }
-        // A length that is possible takes no memory before its bytes are there.
+        // A large length allocates nothing before the bytes arrive.
         let (body, _, is_done) = read(&[b"ffffffffffffffff\r\nabc"]).unwrap();
         assert_eq!((body.as_slice(), is_done), (&b"abc"[..], false));
     }

@@ -1,4 +1,4 @@
-//! The client's side of one exchange: a request, and its answer part by part.
+//! The client's side: sends a request and reads the response in parts.
 
 use std::io;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use super::chunks::{Chunk, Framing};
 use super::wire::Wire;
 use super::{HEAD_LEN_MAX, HEADERS_MAX, Socket, WRITE_TIMEOUT};
 
-/// Bytes of an answer that are handed on at a time.
+/// Maximum length of one part of a body.
 const PART_LEN_MAX: usize = 64 << 10;
 
-/// An answer whose head has come.
+/// A response whose head was read.
 pub struct Response {
-    /// What it says of the request.
+    /// The status.
     pub status: StatusCode,
     wire: Wire,
     framing: Framing,
 }
 
-/// Sends a request and waits for the head of its answer. `headers` are whole lines. `goes_on` is
-/// asked again and again, `interval` apart, whether to wait any longer.
+/// Sends a request and reads the head of the response. `headers` are whole lines. Every `interval`
+/// without input, `goes_on` decides whether to keep waiting.
 ///
 /// # Errors
-/// The socket's, [`io::ErrorKind::InvalidData`] for what is no answer of HTTP, and
-/// [`io::ErrorKind::Interrupted`] if `goes_on` said no.
+/// The socket's, [`io::ErrorKind::InvalidData`] for an invalid response, and
+/// [`io::ErrorKind::Interrupted`] if `goes_on` returned false.
 ///
 /// # Blocking
 /// As long as `goes_on` allows.
@@ -52,7 +52,7 @@ pub fn send(
     let mut wire = Wire::new(socket);
     loop {
         if let Some((status, framing)) = parse_head(&mut wire)? {
-            // What comes before the answer is none.
+            // Informational responses precede the final one.
             if !status.is_informational() {
                 return Ok(Response { status, wire, framing });
             }
@@ -108,10 +108,10 @@ fn parse_head(wire: &mut Wire) -> io::Result<Option<(StatusCode, Framing)>> {
 }
 
 impl Response {
-    /// Waits for the next part of the body, which is added to `body`; false at the end.
+    /// Reads the next part of the body and appends it to `body`; false at the end.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] if nothing has come in that time,
+    /// [`io::ErrorKind::TimedOut`] after `timeout` without input,
     /// [`io::ErrorKind::UnexpectedEof`] if the connection ended before the body, and the socket's.
     pub fn read(&mut self, body: &mut Vec<u8>, timeout: Duration) -> io::Result<bool> {
         let before = body.len();
@@ -132,10 +132,10 @@ impl Response {
         }
     }
 
-    /// Waits for the whole body, up to `max` bytes.
+    /// Reads the whole body.
     ///
     /// # Errors
-    /// Those of [`Response::read`], and [`io::ErrorKind::InvalidData`] if it is longer.
+    /// Those of [`Response::read`], and [`io::ErrorKind::InvalidData`] if it is longer than `max`.
     pub fn read_all(&mut self, max: usize, timeout: Duration) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         while self.read(&mut body, timeout)? {

@@ -1,4 +1,4 @@
-//! What the fuzz target of HTTP calls.
+//! The fuzz target of HTTP.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::request::{NoRequest, Request};
 use super::wire::Wire;
 use super::{BODY_LEN_MAX, Socket, send};
 
-/// A stream that gives so many bytes at a time and takes everything.
+/// A stream that yields at most `step` bytes a read and discards output.
 struct Memory {
     bytes: Mutex<Vec<u8>>,
     step: usize,
@@ -42,7 +42,7 @@ fn socket(bytes: &[u8], step: usize) -> Arc<dyn Socket> {
     Arc::new(Memory { bytes: Mutex::new(bytes.to_vec()), step })
 }
 
-/// What is read of a stream of requests.
+/// Reads all requests of a stream.
 fn requests(bytes: &[u8], step: usize) -> Vec<String> {
     let mut wire = Wire::new(socket(bytes, step));
     let mut seen = Vec::new();
@@ -65,7 +65,7 @@ fn requests(bytes: &[u8], step: usize) -> Vec<String> {
     seen
 }
 
-/// What is read of an answer.
+/// Reads one response.
 fn answer(bytes: &[u8], step: usize) -> Option<(u16, Vec<u8>)> {
     let patience = Duration::from_secs(1);
     let socket = socket(bytes, step);
@@ -74,7 +74,7 @@ fn answer(bytes: &[u8], step: usize) -> Option<(u16, Vec<u8>)> {
     Some((response.status.as_u16(), body))
 }
 
-/// A stream of requests, or an answer. Dripping or whole makes no difference.
+/// Reads the bytes as requests and as a response, whole and byte by byte, which must not differ.
 pub fn http_messages(bytes: &[u8]) {
     assert_eq!(requests(bytes, 1), requests(bytes, usize::MAX));
     assert_eq!(answer(bytes, 1), answer(bytes, usize::MAX));

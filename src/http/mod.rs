@@ -1,12 +1,12 @@
 //! The HTTP/1.1 server of both programs, and the client of its control sockets.
 //!
-//! **Invariant:** what arrives is bounded before memory is taken for it: heads by [`HEAD_LEN_MAX`],
-//! bodies by [`BODY_LEN_MAX`], both by [`HEAD_TIMEOUT`], connections by [`CONNECTIONS_MAX`]. A
-//! message whose end is not certain ends its connection.
+//! **Invariant:** input meets its limit before memory is allocated: heads [`HEAD_LEN_MAX`], bodies
+//! [`BODY_LEN_MAX`], both [`HEAD_TIMEOUT`], connections [`CONNECTIONS_MAX`]. A message whose end is
+//! ambiguous closes its connection.
 //!
-//! It knows no route: a [`Handler`] gets each request on the thread of its connection, and may take
-//! its time. Requests of one connection are answered in order. Parsing is `httparse`'s, names and
-//! values are `http`'s; what is here is framing (RFC 9112), threads, bounds and the end.
+//! The server knows no route. A [`Handler`] gets each request on the connection's thread and may
+//! block it. Requests of one connection are answered in order. `httparse` parses heads and `http`
+//! has the types of names and values; this room has framing (RFC 9112), threads, limits and shutdown.
 
 mod chunks;
 mod client;
@@ -29,17 +29,17 @@ pub use respond::{BodyStream, Responder, server_sent_event};
 pub use server::{Acceptor, Handler, Server};
 pub use socket::Socket;
 
-/// Bytes of a head: request line and headers.
+/// Maximum length of a head (request line and headers) in bytes.
 pub const HEAD_LEN_MAX: usize = 16 << 10;
-/// Headers of a head.
+/// Maximum number of headers.
 pub const HEADERS_MAX: usize = 64;
-/// Bytes of a request's body.
+/// Maximum length of a request's body in bytes.
 pub const BODY_LEN_MAX: usize = 1 << 20;
-/// Connections served at a time.
+/// Maximum number of connections.
 pub const CONNECTIONS_MAX: usize = 64;
-/// Time for a head from its first byte, and for a body.
+/// Time for a whole head, from its first byte, and for a whole body.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for which a connection stays open without a request.
+/// Time for which an idle connection stays open.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time for a part of an answer to be taken by its reader.
+/// Time for writing one part of a response.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! A request: its head and its body.
+//! Reading a request.
 
 use std::io;
 use std::time::Instant;
@@ -11,30 +11,30 @@ use super::chunks::{Chunk, Framing};
 use super::wire::Wire;
 use super::{BODY_LEN_MAX, HEAD_LEN_MAX, HEAD_TIMEOUT, HEADERS_MAX, WRITE_TIMEOUT};
 
-/// One request. It is never shown: it may hold a password or a token.
+/// A request. It has no `Debug`, because it may hold a password or a token.
 pub struct Request {
-    /// What is asked for.
+    /// The method.
     pub method: Method,
-    /// Of what: path and query.
+    /// Path and query.
     pub target: Uri,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body. It may hold a password.
+    /// The body, which may hold a password.
     pub body: Zeroizing<Vec<u8>>,
-    /// The connection can be used again.
+    /// The client wants to reuse the connection.
     pub(super) keeps_alive: bool,
-    /// The reader understands chunks.
+    /// The client understands chunks.
     pub(super) takes_chunks: bool,
 }
 
-/// Why a connection gives no further request.
+/// Why there is no further request on a connection.
 #[derive(Debug)]
 pub(super) enum NoRequest {
-    /// It has ended between two requests.
+    /// The connection was closed between requests.
     End,
-    /// It has ended, or was silent, in the middle of one.
+    /// The connection was closed within a request.
     Lost,
-    /// What came is no request that is answered.
+    /// The input is refused with this status.
     Bad(StatusCode),
 }
 
@@ -54,14 +54,14 @@ impl Request {
         self.target.path()
     }
 
-    /// The value of a query's parameter, as it stands there.
+    /// The value of a query parameter, not decoded.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let pairs = self.target.query()?.split('&');
         let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    /// Tells whether a header lists a media type, whatever its parameters.
+    /// Tells whether `Accept` lists a media type; its parameters are ignored.
     pub fn accepts(&self, media_type: &str) -> bool {
         let values = self.headers.get_all(http::header::ACCEPT).iter();
         let mut types = values.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
@@ -70,7 +70,7 @@ impl Request {
         })
     }
 
-    /// Reads the rest of a request whose first byte is there.
+    /// Reads a request whose first byte has arrived.
     pub(super) fn read(wire: &mut Wire) -> Result<Self, NoRequest> {
         let deadline = Instant::now() + HEAD_TIMEOUT;
         let mut looked = 0;
@@ -134,7 +134,7 @@ impl Request {
         Ok(Some(request))
     }
 
-    /// How the body ends. What two readers could understand in two ways is refused.
+    /// The framing of the body. Ambiguous heads are refused.
     fn framing(&self) -> Result<Framing, NoRequest> {
         let bad = NoRequest::Bad(StatusCode::BAD_REQUEST);
         let mut lengths = self.headers.get_all(CONTENT_LENGTH).iter();
@@ -143,7 +143,7 @@ impl Request {
             (None, _, None, _) => Ok(Framing::Length(0)),
             (None, _, Some(length), None) => {
                 let text = length.to_str().unwrap_or_default();
-                // `parse` would take a sign.
+                // `parse` accepts a sign.
                 let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
                 match text.parse::<u64>().ok().filter(|_| digits) {
                     Some(length) if length <= BODY_LEN_MAX as u64 => Ok(Framing::Length(length)),
@@ -172,7 +172,7 @@ impl Request {
             wire.socket.send_all(b"HTTP/1.1 100 Continue\r\n\r\n", WRITE_TIMEOUT)?;
         }
         loop {
-            // One byte more than may be, to see that there is more.
+            // One byte more than the limit shows that the body is too long.
             wire.take_body(&mut framing, &mut self.body, BODY_LEN_MAX + 1)?;
             if self.body.len() > BODY_LEN_MAX {
                 return Err(NoRequest::Bad(StatusCode::PAYLOAD_TOO_LARGE));
@@ -187,7 +187,7 @@ impl Request {
     }
 }
 
-/// Tells whether `Connection` names an option.
+/// Tells whether `Connection` lists a token.
 fn has_token(headers: &HeaderMap, token: &str) -> bool {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))

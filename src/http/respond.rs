@@ -1,6 +1,6 @@
-//! The answer to one request: at once, or in parts.
+//! Writing a response, at once or in parts.
 //!
-//! **Invariant:** the connection is used again only after an answer whose end its reader can tell.
+//! **Invariant:** a connection is reused only after a complete response with an unambiguous end.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,35 +12,35 @@ use http::StatusCode;
 use super::{Socket, WRITE_TIMEOUT};
 use crate::net::Stop;
 
-/// Answers one request.
+/// Writes the response to one request.
 pub struct Responder<'a> {
     pub(super) socket: &'a Arc<dyn Socket>,
-    /// Is set when the server stops.
+    /// Set when the server stops.
     pub(super) stop: &'a Stop,
-    /// Whether the connection is used again.
+    /// Whether the connection is reused.
     pub(super) keeps_alive: &'a mut bool,
-    /// The reader wants no body.
+    /// The method is HEAD: there is no body.
     pub(super) is_head: bool,
-    /// The reader understands chunks.
+    /// The client understands chunks.
     pub(super) takes_chunks: bool,
     pub(super) has_answered: &'a mut bool,
 }
 
 impl<'a> Responder<'a> {
-    /// The connection, to see whether its other end has gone.
+    /// The connection, for noticing a client that is gone.
     pub fn socket(&self) -> Arc<dyn Socket> {
         self.socket.clone()
     }
 
-    /// Is set when the server stops: an answer that goes on without end is to end.
+    /// A signal that is set when the server stops. Endless responses have to watch it.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
     }
 
-    /// Sends a whole answer.
+    /// Sends a whole response.
     ///
     /// # Errors
-    /// The socket's; the connection ends then.
+    /// The socket's; the connection is closed then.
     ///
     /// # Blocking
     /// For at most [`WRITE_TIMEOUT`].
@@ -58,7 +58,7 @@ impl<'a> Responder<'a> {
         sent
     }
 
-    /// Begins an answer that comes in parts.
+    /// Begins a response in parts.
     ///
     /// # Errors
     /// The socket's.
@@ -73,7 +73,7 @@ impl<'a> Responder<'a> {
         } else {
             "\r\n"
         });
-        // Until the end of the body has been sent.
+        // `finish` sets it again.
         *self.keeps_alive = false;
         *self.has_answered = true;
         self.socket.send_all(head.as_bytes(), WRITE_TIMEOUT)?;
@@ -87,7 +87,7 @@ impl<'a> Responder<'a> {
     }
 }
 
-/// The status line and the headers that every answer has.
+/// The status line and the common headers.
 fn head(status: StatusCode, media_type: &str, keeps_alive: bool) -> String {
     let (reason, now) = (status.canonical_reason().unwrap_or_default(), SystemTime::now());
     let connection = if keeps_alive { "" } else { "connection: close\r\n" };
@@ -99,21 +99,21 @@ fn head(status: StatusCode, media_type: &str, keeps_alive: bool) -> String {
     )
 }
 
-/// The body of an answer that comes in parts.
+/// The body of a response in parts.
 pub struct BodyStream<'a> {
     socket: &'a Arc<dyn Socket>,
     keeps_alive: &'a mut bool,
-    /// Whether the connection is used again once all is sent.
+    /// Whether the connection is reused after the whole body.
     again: bool,
     is_head: bool,
     takes_chunks: bool,
 }
 
 impl BodyStream<'_> {
-    /// Sends a part. An empty one is none.
+    /// Sends a part. An empty part sends nothing.
     ///
     /// # Errors
-    /// The socket's: nobody reads any more.
+    /// The socket's, when the client is gone.
     ///
     /// # Blocking
     /// For at most [`WRITE_TIMEOUT`].
@@ -130,8 +130,8 @@ impl BodyStream<'_> {
         self.socket.send_all(&chunk, WRITE_TIMEOUT)
     }
 
-    /// Ends the body. One that is dropped instead ends with the connection, as something that is
-    /// not whole.
+    /// Ends the body. Dropping the stream instead closes the connection, which marks the body as
+    /// incomplete.
     ///
     /// # Errors
     /// The socket's.
@@ -144,7 +144,7 @@ impl BodyStream<'_> {
     }
 }
 
-/// One event of a stream of server-sent events. `data` is one line.
+/// Formats one server-sent event. `data` is a single line.
 pub fn server_sent_event(id: u64, name: &str, data: &str) -> String {
     debug_assert!(!data.contains(['\n', '\r']) && !name.contains(['\n', '\r']));
     format!("id: {id}\nevent: {name}\ndata: {data}\n\n")

@@ -1,8 +1,8 @@
 //! Accepts connections and serves each on a thread of its own.
 //!
-//! **Invariant:** at most [`CONNECTIONS_MAX`] connections are served; the next are told so and
-//! closed. A panic in a handler ends its connection. After [`Server::stop`] no thread is left:
-//! requests under way are answered first, if that does not take longer than the caller gives.
+//! **Invariant:** the server serves at most [`CONNECTIONS_MAX`] connections; further ones get status
+//! 503. A panic in a handler ends its connection only. [`Server::stop`] answers requests under way
+//! within its time-out and joins all threads.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,33 +18,33 @@ use super::wire::Wire;
 use super::{CONNECTIONS_MAX, HEAD_TIMEOUT, IDLE_TIMEOUT, Responder, Socket};
 use crate::net::{Stop, Threads};
 
-/// How long the accept loop waits when the system has no room for another connection.
+/// Pause of the accept loop after an error.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
-/// Time for a connection that is too many to take the answer.
+/// Time for writing status 503 to a connection over the limit.
 const SHED_TIMEOUT: Duration = Duration::from_millis(10);
-/// Time after a bad request in which its sender may take the answer.
+/// Time for the sender of a bad request to read the response.
 const LINGER: Duration = Duration::from_millis(500);
-/// Bytes that are read and dropped meanwhile.
+/// Maximum number of bytes discarded meanwhile.
 const LINGER_LEN_MAX: usize = 1 << 20;
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request, on the thread of its connection, and may block it.
+    /// Answers one request, on the connection's thread, which it may block.
     ///
     /// # Errors
-    /// The socket's, when nobody reads the answer: the connection ends.
+    /// The socket's: the connection is closed.
     fn handle(&self, request: Request, responder: Responder<'_>) -> io::Result<()>;
 }
 
-/// Where connections come from.
+/// A source of connections.
 pub trait Acceptor: Send + Sync + 'static {
     /// Waits for the next connection.
     ///
     /// # Errors
-    /// The system's. The server pauses and goes on.
+    /// The system's. The server pauses and tries again.
     fn accept(&self) -> io::Result<Arc<dyn Socket>>;
 
-    /// Has [`Acceptor::accept`] return.
+    /// Makes [`Acceptor::accept`] return.
     fn wake(&self);
 }
 
@@ -70,12 +70,12 @@ struct Connections {
 
 struct Open {
     socket: Arc<dyn Socket>,
-    /// It waits for a request.
+    /// It waits for the next request.
     is_idle: bool,
 }
 
 impl Server {
-    /// Begins to serve. Threads are called `name` and what they do.
+    /// Starts serving. The names of the threads begin with `name`.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread.
@@ -97,12 +97,12 @@ impl Server {
         Ok(Self { shared })
     }
 
-    /// Takes no more connections and no more requests, lets those under way be answered, and joins
-    /// the threads. Returns the names of those that are still running after `timeout`; their
-    /// connections are closed. Calling it again does nothing.
+    /// Stops accepting, finishes requests under way, and joins the threads. After `timeout` it closes
+    /// the remaining connections. Returns the names of threads that still run. Calling it again does
+    /// nothing.
     ///
     /// # Blocking
-    /// For at most `timeout`, and a second more for threads whose connection was closed.
+    /// For at most `timeout` plus one second.
     pub fn stop(&self, timeout: Duration) -> Vec<String> {
         let shared = &self.shared;
         shared.stop.set();
@@ -147,7 +147,7 @@ impl Shared {
     fn take(self: &Arc<Self>, socket: Arc<dyn Socket>) {
         let Some(guard) = self.register(socket.clone()) else {
             let text = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            // A reader that does not take these few bytes learns it by the end of the connection.
+            // A client that does not read sees the end of the connection.
             let _ = socket.send_all(text, SHED_TIMEOUT);
             return socket.close();
         };
@@ -171,17 +171,17 @@ impl Shared {
         Some(Registered { shared: self.clone(), key, socket })
     }
 
-    /// Marks a connection as idle or busy; false if it is not to wait for another request.
+    /// Marks a connection as idle or busy; false if the server stops.
     fn set_idle(&self, key: u64, is_idle: bool) -> bool {
         let mut connections = self.connections.lock();
         if let Some(open) = connections.open.get_mut(&key) {
             open.is_idle = is_idle;
         }
-        // Under the lock: whoever stops sees the mark, or this sees the stop.
+        // Under the lock: either `stop` sees the mark, or this thread sees the stop.
         !self.stop.is_set()
     }
 
-    /// Answers the requests of one connection.
+    /// Serves one connection.
     fn serve(&self, key: u64, socket: &Arc<dyn Socket>) {
         let mut wire = Wire::new(socket.clone());
         let mut patience = HEAD_TIMEOUT;
@@ -214,7 +214,7 @@ impl Shared {
             }
             let read = wire.read_within(patience);
             self.set_idle(key, false);
-            // Silence between requests is an end like another.
+            // An idle time-out is a normal end.
             if !matches!(read, Ok(1..)) {
                 return Err(NoRequest::End);
             }
@@ -224,7 +224,7 @@ impl Shared {
         Request::read(wire)
     }
 
-    /// Tells whether the connection is used again.
+    /// Answers one request; tells whether the connection is reused.
     fn answer(&self, request: Request, socket: &Arc<dyn Socket>) -> bool {
         let mut keeps_alive = request.keeps_alive;
         let mut has_answered = false;
@@ -255,8 +255,8 @@ impl Shared {
     }
 }
 
-/// Answers what is no request, and lets its sender read the answer: closing a socket on which bytes
-/// have come that nobody read would take it back.
+/// Refuses a bad request, then discards input for a while: closing a socket with unread input would
+/// discard the response.
 fn refuse(wire: &mut Wire, status: StatusCode, stop: &Stop) {
     let (mut keeps_alive, mut has_answered) = (false, false);
     let socket = wire.socket.clone();
@@ -283,7 +283,7 @@ fn refuse(wire: &mut Wire, status: StatusCode, stop: &Stop) {
     }
 }
 
-/// A connection that is counted, until it is dropped: then it is closed.
+/// A registered connection; dropping it closes and unregisters the connection.
 struct Registered {
     shared: Arc<Shared>,
     key: u64,

@@ -1,4 +1,4 @@
-//! What HTTP runs over: a byte stream with time-outs that other threads can end.
+//! The byte stream below HTTP: with time-outs, and closable from other threads.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -8,31 +8,31 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, recv};
 
-/// A byte stream. All methods may be called from any thread.
+/// A byte stream. Every method may be called from any thread.
 pub trait Socket: Send + Sync {
-    /// Reads what is there; 0 at the end.
+    /// Reads available bytes; 0 at the end of the stream.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] if nothing has come in that time.
+    /// [`io::ErrorKind::TimedOut`] after `timeout` without a byte.
     fn receive(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize>;
 
-    /// Writes everything.
+    /// Writes all bytes.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] if it was not taken in that time.
+    /// [`io::ErrorKind::TimedOut`] if that takes longer than `timeout`.
     fn send_all(&self, bytes: &[u8], timeout: Duration) -> io::Result<()>;
 
-    /// Tells whether the other end has closed the stream, without reading from it.
+    /// Tells whether the other end has closed the stream. Does not consume input.
     fn is_gone(&self) -> bool;
 
-    /// Ends reading: a reader sees the end of the stream.
+    /// Shuts down reading: a blocked reader sees the end of the stream.
     fn end_reading(&self);
 
-    /// Ends the stream.
+    /// Shuts down the stream.
     fn close(&self);
 }
 
-/// What the streams of the standard library have in common, each under its own name.
+/// Implements [`Socket`] for streams of the standard library.
 macro_rules! socket_of_std {
     ($($stream:ty),+) => {$(
         impl Socket for $stream {
@@ -69,12 +69,12 @@ macro_rules! socket_of_std {
             }
 
             fn end_reading(&self) {
-                // It has ended already if this fails.
+                // An error means that the stream is closed already.
                 let _ = self.shutdown(Shutdown::Read);
             }
 
             fn close(&self) {
-                // It has ended already if this fails.
+                // An error means that the stream is closed already.
                 let _ = self.shutdown(Shutdown::Both);
             }
         }
@@ -83,10 +83,10 @@ macro_rules! socket_of_std {
 
 socket_of_std!(UnixStream, TcpStream);
 
-/// A time-out of zero would be none.
+/// The system takes a time-out of zero for none.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// A time-out has two names, depending on the system.
+/// Systems report a time-out in two ways.
 fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),

@@ -1,4 +1,4 @@
-//! Bytes that have come and were not used yet, and how more are read.
+//! The read buffer of a connection.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::chunks::Framing;
 /// Bytes read at a time.
 const READ_LEN: usize = 8 << 10;
 
-/// One end of a connection. What has come may hold a password, and is wiped at the end.
+/// A connection with its read buffer, which may hold a password and is wiped when dropped.
 pub(super) struct Wire {
     pub(super) socket: Arc<dyn Socket>,
     pub(super) buffer: Zeroizing<Vec<u8>>,
@@ -35,7 +35,7 @@ impl Wire {
         self.read_within(left)
     }
 
-    /// The same within a time.
+    /// Reads more within `timeout`.
     ///
     /// # Errors
     /// Those of [`Wire::read_more`].
@@ -46,21 +46,21 @@ impl Wire {
         Ok(count)
     }
 
-    /// Drops what was used.
+    /// Removes consumed bytes.
     pub(super) fn consume(&mut self, count: usize) {
         self.buffer.drain(..count);
     }
 
-    /// Where the head ends, as far as can be told by its blank line.
+    /// Tells whether a blank line, the end of a head, lies at `from` or later.
     pub(super) fn has_blank_line(&self, from: usize) -> bool {
         let new = &self.buffer[from.saturating_sub(3)..];
         new.windows(2).any(|two| two == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n")
     }
 
-    /// Moves what there is of a body to `body`.
+    /// Moves buffered bytes of a body to `body`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] if where it ends cannot be told.
+    /// [`io::ErrorKind::InvalidData`] if the body's end is ambiguous.
     pub(super) fn take_body(
         &mut self,
         framing: &mut Framing,

@@ -1,6 +1,6 @@
-//! Types that are written as their text in JSON: `Display` out, `FromStr` in.
+//! Serde traits of types that are strings in JSON: `Display` writes, `FromStr` reads.
 
-/// Implements serde's traits by the type's text.
+/// Implements serde's traits through `Display` and `FromStr`.
 macro_rules! serde_as_text {
     ($($name:ty),+ $(,)?) => {$(
         impl serde::Serialize for $name {

@@ -1,4 +1,4 @@
-//! A client that others use: `--service`, and programs that are attached to a running client.
+//! `--service`, and programs that attach to a running client.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::harness::{ClientProcess, Content, PATIENCE, Process, World, eventually, sha1_of};
 
-/// Another user than the one who runs the tests.
+/// A user other than the one who runs the tests.
 const NOBODY: u32 = 65534;
 
 /// Starts a client without a prompt and waits until it can be attached to.
@@ -48,7 +48,7 @@ fn two_prompts_are_attached_to_one_service() {
     let mut plain = world.plain("nik");
     plain.ok("whoami", &["nik"]);
     assert_eq!(plain.finish().status, Some(0));
-    // Whoever leaves, the others and the session stay.
+    // When one leaves, the others and the session stay.
     one.ok("exit", &[]);
     assert_eq!(one.finish().status, Some(1), "a command of it failed");
     assert_eq!(other.object("whoami")["user"], "nik");
@@ -92,7 +92,7 @@ fn files_are_those_of_the_attached_program_and_all_hear_of_what_happens() {
     let ended = watcher.object("wait 1");
     assert_eq!(ended["downloads"].as_array().map(Vec::len), Some(1), "{ended}");
     assert_eq!(ended["downloads"][0]["info_hash"].as_str().map(str::len), Some(40));
-    // What ended before it came is not told again.
+    // Ends before the attachment are not reported.
     let late = attach(&["wait 1"], &["--json"]);
     assert!(late.out.iter().any(|line| line.contains("\"downloads\":[]")), "{late:?}");
     // A path of the attached program, and a failure that is its exit status.
@@ -141,7 +141,7 @@ fn a_service_survives_its_terminal_and_what_it_leaves_behind_is_replaced() {
     let lost = attached.finish();
     assert_eq!(lost.status, Some(1), "{lost:?}");
     assert!(lost.err.iter().any(|line| line.contains("has ended")), "{lost:?}");
-    assert!(socket.exists(), "nobody took it away");
+    assert!(socket.exists(), "kill -9 leaves it");
     let second = service(&world, "nik");
     let mut attached = world.client("nik");
     attached.login("nik");
@@ -152,7 +152,7 @@ fn a_service_survives_its_terminal_and_what_it_leaves_behind_is_replaced() {
 }
 
 #[test]
-fn who_does_not_want_to_attach_is_refused() {
+fn no_attach_refuses_a_running_client() {
     let world = World::new(1);
     let service = service(&world, "nik");
     for args in [&["--no-attach", "-c", "whoami"][..], &["--service"]] {
@@ -167,7 +167,7 @@ fn who_does_not_want_to_attach_is_refused() {
 }
 
 #[test]
-fn a_socket_that_is_no_clients_is_one_clear_line() {
+fn a_socket_of_another_program_is_reported_in_one_line() {
     let world = World::new(1);
     let data = world.home("nik").join(".posse");
     std::fs::create_dir(&data).unwrap();
@@ -207,7 +207,7 @@ fn another_user_cannot_attach() {
     assert_eq!((refused.status, refused.errors().len()), (Some(2), 1), "{refused:?}");
     assert!(refused.errors()[0].contains("another user"), "{refused:?}");
     end(ours);
-    // Nor does the administrator tell a password to somebody else's socket.
+    // The administrator does not send passwords to another user's socket either.
     let home = world.home("other");
     chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
     let theirs = Process::spawn(
@@ -236,7 +236,7 @@ fn the_service_manager_is_told() {
     command.env("NOTIFY_SOCKET", &path);
     let service = Process::spawn("service", &mut command);
     let ready = told();
-    assert!(ready.starts_with("READY=1\n") && ready.contains("nobody is logged in"), "{ready}");
+    assert!(ready.starts_with("READY=1\n") && ready.contains("not logged in"), "{ready}");
     let mut attached = world.client("nik");
     attached.enter("nik");
     assert!(told().contains("STATUS=logged in as nik"));

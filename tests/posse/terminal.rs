@@ -387,7 +387,7 @@ fn the_first_network_is_told_of_in_two_short_lines() {
 fn a_second_terminal_shows_the_same_client() {
     let (world, _content, _nik, gate, mut bob) = World::half_fetched(1, 2 << 20);
     let Some(mut terminal) = Terminal::start(&world, "bob") else { return };
-    // Its user, the progress above the prompt, and names that the client knows.
+    // The user, the progress above the prompt, and completion of names.
     terminal.wait("[lab] big.bin [");
     terminal.wait("bob> ");
     terminal.press("list_files la\t");
@@ -400,7 +400,7 @@ fn a_second_terminal_shows_the_same_client() {
     for terminal in [&mut terminal, &mut third] {
         terminal.wait("[C] [lab] big.bin");
     }
-    // Whoever leaves, the client stays; when that ends, all are told.
+    // When one leaves, the client stays. When the client ends, attached programs say so.
     third.press("exit\r");
     eventually("it ends", || third.child.try_wait().unwrap());
     terminal.press("whoami\r");

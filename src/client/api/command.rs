@@ -1,7 +1,7 @@
-//! What a client can be asked to do.
+//! The commands of a client.
 //!
-//! Names of users, groups and files are those that are shown. Paths are of the machine that the
-//! client runs on; relative ones begin at the client's working directory.
+//! Users, groups and files are named by the names that are shown. Paths belong to the machine of the
+//! client; a relative path begins at the client's working directory.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{FileOrder, Password, Pattern, Rate};
 
-/// Which part of a listing is wanted.
+/// Selects one page of a listing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
-    /// [`Page::next`](super::Page::next) of the page before; none for the first page.
+    /// [`Page::next`](super::Page::next) of the previous page; `None` selects the first page.
     #[serde(default)]
     pub after: Option<String>,
-    /// The most entries that are wanted; a page may hold fewer.
+    /// The maximum number of entries; a page may hold fewer.
     #[serde(default)]
     pub limit: Option<usize>,
 }
@@ -24,15 +24,15 @@ pub struct Listing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "fields are called what they are")]
+#[allow(missing_docs, reason = "docs/JSON.md describes the fields")]
 pub enum Command {
-    /// Makes an account.
+    /// Creates an account.
     CreateUser {
         user: String,
         #[serde(with = "secret")]
         password: Password,
     },
-    /// Starts a session. Answered by the account.
+    /// Starts a session. Returns the account.
     Login {
         user: String,
         #[serde(with = "secret")]
@@ -47,19 +47,19 @@ pub enum Command {
         #[serde(with = "secret")]
         new: Password,
     },
-    /// Deletes the user's account. Answered by the account that was.
+    /// Deletes the user's account. Returns the deleted account.
     DeleteAccount,
-    /// Tells who is logged in.
+    /// Returns the account of the session.
     Whoami,
-    /// Makes a group.
+    /// Creates a group.
     CreateGroup { group: String },
-    /// Asks to be let into a group.
+    /// Requests to join a group.
     JoinGroup { group: String },
     /// Leaves a group.
     LeaveGroup { group: String },
-    /// Lets a user in.
+    /// Accepts a request to join.
     AcceptRequest { group: String, user: String },
-    /// Turns a user down.
+    /// Rejects a request to join.
     RejectRequest { group: String, user: String },
     /// Ends a membership.
     RemoveMember { group: String, user: String },
@@ -83,13 +83,13 @@ pub enum Command {
         #[serde(flatten)]
         listing: Listing,
     },
-    /// Lists the members of a group.
+    /// Lists a group's members.
     ListMembers {
         group: String,
         #[serde(flatten)]
         listing: Listing,
     },
-    /// Lists who asks to be let into a group.
+    /// Lists the pending requests to join a group.
     ListRequests {
         group: String,
         #[serde(flatten)]
@@ -111,13 +111,13 @@ pub enum Command {
         #[serde(flatten)]
         listing: Listing,
     },
-    /// Shares a file. Reports progress while it is hashed.
+    /// Shares a file. Reports progress while it hashes the file.
     UploadFile {
         #[serde(with = "path")]
         path: PathBuf,
         group: String,
     },
-    /// Lists what this device offers.
+    /// Lists the files that this device offers.
     ShowUploads {
         #[serde(flatten)]
         listing: Listing,
@@ -126,72 +126,72 @@ pub enum Command {
     StopShare { group: String, file: String },
     /// Removes a file from a group.
     RemoveFile { group: String, file: String },
-    /// Begins a download. Reports progress while a file that is there already is compared.
+    /// Begins a download. Reports progress while it compares an existing file.
     DownloadFile {
         group: String,
         file: String,
         #[serde(with = "path")]
         destination: PathBuf,
-        /// It need not survive a crash before the next [`Command::Sync`]: several downloads then
-        /// share one wait for the disk.
+        /// The download need not survive a crash before the next [`Command::Sync`], so that several
+        /// downloads share one wait for the disk.
         #[serde(default)]
         soon: bool,
     },
-    /// Waits until downloads that were begun survive a crash.
+    /// Waits until all begun downloads survive a crash.
     Sync,
-    /// Lists downloads in the order they were asked for.
+    /// Lists downloads in the order in which they were requested.
     ShowDownloads {
-        /// Only those that run or wait.
+        /// Lists running and queued downloads only.
         #[serde(default)]
         unfinished: bool,
         #[serde(flatten)]
         listing: Listing,
     },
-    /// Tells which downloads ended behind the end of that number, and whether others go on.
+    /// Returns the downloads whose end has a number above `after`, and whether others go on.
     ShowEnds {
         #[serde(default)]
         after: u64,
     },
     /// Pauses a download.
     PauseDownload { group: String, file: String },
-    /// Goes on with a download.
+    /// Resumes a download.
     ResumeDownload { group: String, file: String },
-    /// Gives a download up.
+    /// Cancels a download.
     CancelDownload { group: String, file: String },
-    /// Lets a download go before all others.
+    /// Moves a download to the front of the queue.
     Prioritize { group: String, file: String },
-    /// Limits one download, or does not any more.
+    /// Sets or clears the rate limit of one download.
     LimitDownload {
         group: String,
         file: String,
         #[serde(default)]
         limit: Option<Rate>,
     },
-    /// Tells why a download is not moving, a line for each fact.
+    /// Explains why a download does not move, one fact a line.
     Why { group: String, file: String },
-    /// Tells the limits.
+    /// Returns the limits.
     Limits,
-    /// Limits what is sent a second; none for no limit. Answered by the limits.
+    /// Sets or clears the limit of the upload rate. Returns the limits.
     LimitUploads {
         #[serde(default)]
         limit: Option<Rate>,
     },
-    /// Limits what is fetched a second. Answered by the limits.
+    /// Sets or clears the limit of the download rate. Returns the limits.
     LimitDownloads {
         #[serde(default)]
         limit: Option<Rate>,
     },
-    /// Lets so many downloads run at a time, 0 for any number. Answered by the limits.
+    /// Sets the number of downloads that run at a time; 0 means any number. Returns the limits.
     LimitRunning { count: usize },
-    /// Tells the state of every tracker.
+    /// Returns the state of every tracker.
     Trackers,
-    /// Waits for a connection to a tracker; fails with the reason if there is none in time.
+    /// Waits for a connection to a tracker; at the time-out it fails with the reason.
     WaitTrackers { timeout_ms: u64 },
-    /// Ends the client. Answered before it ends.
+    /// Ends the client, after the reply.
     Shutdown,
 }
 
-/// A password in JSON. It is written in one place alone: on its way to the client.
+/// A password in JSON. Passwords are serialized on their way to the client only.
 mod secret {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
@@ -211,7 +211,7 @@ mod secret {
     }
 }
 
-/// A path in JSON: a text, or `{"hex":"..."}` where it is not UTF-8.
+/// A path in JSON: a string, or `{"hex":"..."}` if the path is not UTF-8.
 mod path {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt as _;

@@ -1,4 +1,4 @@
-//! What goes wrong, as a code for programs and a sentence for people.
+//! Errors: a code for programs and a message for people.
 
 use std::fmt;
 
@@ -11,43 +11,43 @@ use crate::types::{NameError, PatternError, RateError};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// The directory will not.
+    /// The directory refused the request.
     Refused,
     /// No tracker can be reached.
     NoTracker,
     /// The trackers' clocks differ too much.
     WrongTime,
-    /// Others were changing the same thing all the time.
+    /// Concurrent changes of the same thing came first, again and again.
     Overtaken,
     /// The account holds as much as it may.
     Quota,
     /// The network holds as much as it may.
     NetworkFull,
-    /// The operator lets the account log in no more.
+    /// The operator has disabled the account.
     Disabled,
     /// The operator has set the password.
     MustChangePassword,
-    /// The network takes no new accounts.
+    /// The network accepts no new accounts.
     AccountsClosed,
     /// Only the first sharer or the owner of the group may.
     NotSharer,
-    /// Who is asked is older than the caller and does not know the command.
+    /// The tracker or client is older than the caller and does not know the command.
     Unsupported,
     /// The trackers that answer belong to another network.
     WrongNetwork,
-    /// What answers does not prove to be a tracker.
+    /// The peer at a tracker's address does not prove to be a tracker.
     UntrustedTracker,
-    /// Trackers are connected, none answered in time.
+    /// Trackers are connected, but none answered in time.
     NoAnswer,
     /// The session has ended by itself.
     SessionRefused,
     /// A session exists.
     AlreadyLoggedIn,
-    /// Words, numbers or names that cannot be meant.
+    /// Invalid words, numbers or names.
     BadArgument,
     /// A path that cannot be shared or written.
     Path,
-    /// No download of that name is known.
+    /// There is no download of that name.
     NoSuchDownload,
     /// The download cannot do that now.
     DownloadState,
@@ -61,14 +61,14 @@ pub enum ErrorCode {
     Degraded,
     /// The caller ended the command.
     Interrupted,
-    /// The client that was attached to has ended.
+    /// The client to which this program was attached has ended.
     ClientGone,
-    /// Anything else, also what a later version knows.
+    /// Any other error, including those of later versions.
     #[serde(other)]
     Failed,
 }
 
-/// Why a command was not carried out. The message reads "what was wrong, and what to do".
+/// An error of a command. The message says what was wrong and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
@@ -80,38 +80,38 @@ pub struct ApiError {
 
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As serde writes it, so that the two cannot differ.
+        // The same text as in JSON.
         self.serialize(f)
     }
 }
 
 impl ApiError {
-    /// Puts an error together.
+    /// Makes an error.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 
-    /// Words, numbers or names that cannot be meant.
+    /// Makes an error about invalid words, numbers or names.
     pub fn bad_argument(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::BadArgument, message)
     }
 
-    /// The caller ended the command.
+    /// Makes the error of an interrupted command.
     pub fn interrupted() -> Self {
         Self::new(ErrorCode::Interrupted, "interrupted")
     }
 
-    /// A path that cannot be used, and why.
+    /// Makes an error about a path.
     pub fn path(path: &std::path::Path, why: impl fmt::Display) -> Self {
         Self::new(ErrorCode::Path, format!("{}: {why}", path.display()))
     }
 
-    /// The system's error, with what was tried.
+    /// Makes an error from one of the system's; `what` names the attempt.
     pub fn system(what: impl fmt::Display, source: &std::io::Error) -> Self {
         Self::new(ErrorCode::Failed, format!("{what}: {source}"))
     }
 
-    /// A reply that does not belong to the command.
+    /// Makes the error for a reply that does not belong to the command.
     pub fn bad_reply() -> Self {
         let text = "the client's answer does not fit the command; update the older of the two";
         Self::new(ErrorCode::Failed, text)

@@ -1,37 +1,37 @@
-//! What happens by itself.
+//! Events of a client.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Download, SessionEnded, Snapshot};
 use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage};
 
-/// One event, and how many came before it.
+/// An event with its revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Update {
-    /// Grows with every update of a client; after a gap comes a snapshot.
+    /// Grows with every update of a client. A snapshot follows a gap.
     pub revision: u64,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// Something that happened. Fields are called what they are in `docs/JSON.md`.
+/// An event. `docs/JSON.md` describes the fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "fields are called what they are")]
+#[allow(missing_docs, reason = "docs/JSON.md describes the fields")]
 pub enum Event {
-    /// Everything: updates before it may be missing.
+    /// The whole state. Updates before it may be missing.
     Snapshot { snapshot: Box<Snapshot> },
-    /// A download was begun, has moved, or is in another state.
+    /// A download was begun, made progress, or changed its state.
     Download { download: Download },
-    /// A download is no longer there.
+    /// A download was removed.
     DownloadGone { group_id: GroupId, info_hash: InfoHash },
     /// A user has logged in.
     LoggedIn { account: Account },
     /// The user has logged out.
     LoggedOut,
-    /// A download is complete, checked and under its name.
+    /// A download is complete, verified and renamed.
     DownloadComplete {
         group: Label,
         group_id: GroupId,
@@ -64,7 +64,7 @@ pub enum Event {
         path: String,
         reason: String,
     },
-    /// The user was let into a group.
+    /// The user was admitted to a group.
     Admitted { group: Label, group_id: GroupId },
     /// The user is no longer a member of a group.
     Removed { group: Label, group_id: GroupId },
@@ -76,13 +76,13 @@ pub enum Event {
     ClocksDiffer { trackers: [String; 2], difference_ms: u64 },
     /// The session has ended by itself.
     SessionEnded(SessionEnded),
-    /// Something that a later version tells.
+    /// An event of a later version.
     #[serde(other)]
     Unknown,
 }
 
 impl Event {
-    /// Tells whether it says nothing but how far a download is.
+    /// Tells whether the event is about a download's progress only.
     pub fn is_movement(&self) -> bool {
         matches!(self, Self::Download { .. } | Self::DownloadGone { .. })
     }

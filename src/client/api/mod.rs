@@ -1,13 +1,12 @@
-//! The one interface of a client: commands, replies, events and the snapshot, as types that are
-//! also JSON.
+//! The interface of a client: commands, replies, events and the snapshot, as serde types.
 //!
 //! The prompt, scripts, `--json`, the control socket and every other front end use a client through
-//! [`Api`] and see nothing else of it. Names of fields are those of `docs/JSON.md`; ids stand beside
-//! the names that are shown, since those may change.
+//! [`Api`] only. Field names are those of `docs/JSON.md`. Ids stand beside labels, because labels
+//! change.
 //!
-//! **Invariant:** the types are only ever added to: a reader passes over fields and events that it
-//! does not know, and a field that was added later has a default. [`VERSION`] grows if that rule is
-//! ever broken.
+//! **Invariant:** fields, events and commands are only added. A reader skips unknown fields and
+//! events, and a field that was added later has a default. [`VERSION`] grows if a change breaks this
+//! rule.
 //!
 //! [`Api::call`] blocks its caller; nothing else here does.
 
@@ -32,19 +31,19 @@ pub use reply::{
 };
 pub use snapshot::{SessionEnded, Snapshot};
 
-/// The version of these types: another one cannot be spoken to.
+/// The version of these types. Two programs of different versions cannot talk to each other.
 pub const VERSION: u32 = 1;
 
-/// Is told how far a command is; returns false to end it.
+/// Receives the progress of a command; returns false to interrupt the command.
 pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> bool;
 
 /// A client, in this process or behind a control socket.
 pub trait Api: Send + Sync {
-    /// Carries out a command. `stop` ends it with [`ErrorCode::Interrupted`], and nothing else that
-    /// is under way; what it asked for may be carried out all the same.
+    /// Carries out a command. Setting `stop` ends this call with [`ErrorCode::Interrupted`], and no
+    /// other call. The change may be carried out all the same.
     ///
     /// # Errors
-    /// What the client says, in words for people and as a code.
+    /// The client's error, as a code and as a message.
     ///
     /// # Blocking
     /// As long as the command takes, 35 s at most where trackers are asked.
@@ -55,23 +54,22 @@ pub trait Api: Send + Sync {
         progress: OnProgress<'_>,
     ) -> Result<Reply, ApiError>;
 
-    /// Everything at one moment.
+    /// Returns the client's state.
     ///
     /// # Errors
     /// [`ErrorCode::ClientGone`] if the client has ended.
     fn snapshot(&self) -> Result<Snapshot, ApiError>;
 
-    /// Returns a channel on which everything that happens arrives from now on, in order; with
-    /// `moving` also how far downloads are, several times a second. A reader that does not keep up
-    /// loses updates, and gets a snapshot behind the gap. The channel is disconnected when the
-    /// client ends.
+    /// Returns a channel of all updates from now on, in order. With `moving` it includes the
+    /// progress of downloads, several times a second. A slow reader loses updates, and gets a
+    /// snapshot after the gap. The channel is disconnected when the client ends.
     ///
     /// # Errors
     /// [`ErrorCode::ClientGone`] if the client has ended.
     fn subscribe(&self, moving: bool) -> Result<Receiver<Update>, ApiError>;
 }
 
-/// Carries out a command that reports no progress and that nothing ends early.
+/// Carries out a command without progress and without a way to interrupt it.
 ///
 /// # Errors
 /// Those of [`Api::call`].

@@ -1,24 +1,24 @@
-//! How far a command is.
+//! The progress of a command.
 
 use serde::{Deserialize, Serialize};
 
-/// What a command is at.
+/// The kind of work that reports progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
-    /// A file is read and hashed.
+    /// Hashing a file.
     Hashing,
-    /// A file that is there already is compared.
+    /// Comparing a file that exists already.
     Comparing,
 }
 
-/// How far a command is with one piece of work.
+/// The progress of one piece of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What it is at.
+    /// The kind of work.
     pub work: Work,
     /// Bytes done.
     pub done: u64,
-    /// Bytes in all.
+    /// Total bytes.
     pub size: u64,
 }

@@ -1,6 +1,6 @@
-//! What commands bring.
+//! The results of commands.
 //!
-//! A path here is for people to read: what is not UTF-8 in it is replaced.
+//! Paths are for display: bytes that are not UTF-8 are replaced.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::types::{
 #[serde(tag = "reply", content = "value", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reply {
-    /// It was carried out.
+    /// Success, with no value.
     Done,
-    /// Whether it is so.
+    /// Yes or no.
     Is(bool),
     /// An account.
     Account(Account),
@@ -30,9 +30,9 @@ pub enum Reply {
     Requests(Page<Request>),
     /// Files.
     Files(Page<File>),
-    /// A file that is shared now.
+    /// A newly shared file.
     Shared(Shared),
-    /// What is offered.
+    /// Offered files.
     Uploads(Page<Upload>),
     /// One download.
     Download(Download),
@@ -48,7 +48,7 @@ pub enum Reply {
     Trackers(Trackers),
 }
 
-/// Gives a reply of the kind that a command brings, or says that it does not fit.
+/// Defines one accessor a variant, which fails for every other variant.
 macro_rules! expect {
     ($($name:ident: $variant:ident($value:ty)),+ $(,)?) => {
         impl Reply {
@@ -87,9 +87,9 @@ expect! {
 pub struct Page<T> {
     /// The entries.
     pub entries: Vec<T>,
-    /// Whether others follow.
+    /// Whether more pages follow.
     pub more: bool,
-    /// Where the next page begins, if there is one: a text that means nothing to the reader.
+    /// The cursor of the next page: an opaque string.
     #[serde(default)]
     pub next: Option<String>,
 }
@@ -119,7 +119,7 @@ pub struct Group {
     pub group: Label,
     /// The id.
     pub group_id: GroupId,
-    /// What the user is to it.
+    /// The user's part in the group.
     pub part: Part,
     /// Number of members.
     pub members: u32,
@@ -134,11 +134,11 @@ pub struct Member {
     pub user: Label,
     /// The id.
     pub user_id: UserId,
-    /// What they are to the group.
+    /// The member's part in the group.
     pub part: Part,
     /// Whether a device of theirs is connected.
     pub online: bool,
-    /// Since when they are in.
+    /// Time of the admission.
     pub since_ms: u64,
 }
 
@@ -149,7 +149,7 @@ pub struct Request {
     pub user: Label,
     /// The id.
     pub user_id: UserId,
-    /// Since when they wait.
+    /// Time of the request.
     pub since_ms: u64,
 }
 
@@ -173,17 +173,17 @@ pub struct File {
     pub info_hash: InfoHash,
     /// Length of a piece in bytes.
     pub piece_size: u32,
-    /// Some of those who share it.
+    /// Names of some sharers, the first sharer first.
     pub sharers: Vec<Label>,
-    /// How many share it.
+    /// Number of sharers.
     pub sharer_count: u32,
-    /// How many devices that have it whole are connected.
+    /// Number of connected devices that have the whole file.
     pub online: u32,
-    /// Since when it is there.
+    /// Time at which it was shared.
     pub since_ms: u64,
 }
 
-/// A file that is shared now.
+/// A newly shared file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shared {
     /// The group's name as shown.
@@ -200,11 +200,11 @@ pub struct Shared {
     pub sha1: Sha1Digest,
     /// The id of the content.
     pub info_hash: InfoHash,
-    /// When the version was shared whose place it took, if it took one.
+    /// Time at which the replaced version was shared, if one was replaced.
     pub replaces_ms: Option<u64>,
 }
 
-/// What this device offers of one file in one group.
+/// A file that this device offers to a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     /// The group's name as shown.
@@ -215,19 +215,19 @@ pub struct Upload {
     pub file: Label,
     /// The id of the content.
     pub info_hash: InfoHash,
-    /// Where it is, or will be.
+    /// Path of the file.
     pub path: String,
-    /// Bytes that are here, of a download that is under way.
+    /// Bytes present, if the file is an unfinished download.
     pub bytes_here: Option<u64>,
-    /// Links to other members for it.
+    /// Links to other devices for this file.
     pub peers: u32,
     /// Bytes sent since login.
     pub bytes_sent: u64,
-    /// The same by device.
+    /// Bytes sent by device.
     pub to: Vec<Device>,
 }
 
-/// A device that something was sent to.
+/// A device that received data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// The id.
@@ -236,23 +236,23 @@ pub struct Device {
     pub bytes_sent: u64,
 }
 
-/// Where a download is in its life.
+/// The state of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DownloadState {
-    /// It goes on, or waits for members who have what is missing.
+    /// It is fetching, or waiting for peers that have the missing pieces.
     Running,
-    /// It goes on when others have ended.
+    /// It waits in the queue.
     Queued,
     /// Paused by the user, or for a reason.
     Paused,
-    /// It cannot go on as it is.
+    /// It cannot go on.
     Failed,
-    /// The file is there.
+    /// The file is complete and verified.
     Complete,
 }
 
-/// Where a download stands.
+/// A download.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Download {
     /// The group's name as shown.
@@ -261,35 +261,35 @@ pub struct Download {
     pub group_id: GroupId,
     /// The file's name as shown.
     pub file: Label,
-    /// The id of the content; a client has one download of a content at most.
+    /// The id of the content. A client has at most one download with a given id.
     pub info_hash: InfoHash,
-    /// Where it is in its life.
+    /// The state.
     pub state: DownloadState,
-    /// Why it is paused or failed, if there is a reason.
+    /// Why it is paused or failed, if the client knows.
     pub reason: Option<String>,
-    /// The file to be made, or made.
+    /// Path of the complete file.
     pub path: String,
     /// Length in bytes.
     pub size: u64,
     /// Bytes verified and written.
     pub bytes_done: u64,
-    /// Bytes received a second lately.
+    /// Current download rate in bytes per second.
     pub bytes_per_second: u64,
-    /// Links to other members for it.
+    /// Links to other devices for this file.
     pub peers: u32,
-    /// Time left at the present rate, up to a day.
+    /// Estimated time left at the current rate; `None` above one day.
     pub seconds_left: Option<u64>,
-    /// Its place among those that wait, from 1.
+    /// Place in the queue, from 1.
     pub place: Option<usize>,
-    /// Its own limit.
+    /// The download's own rate limit.
     pub limit: Option<Rate>,
-    /// The number of its end among all of this client, if it has ended in this session.
+    /// Sequence number of its end, if it ended in this session.
     #[serde(default)]
     pub ended: Option<u64>,
 }
 
 impl Download {
-    /// Share of the file that is here, from 0 to 1.
+    /// Completed fraction, from 0 to 1.
     pub fn fraction(&self) -> f64 {
         if self.size == 0 {
             f64::from(u8::from(self.state == DownloadState::Complete))
@@ -298,46 +298,46 @@ impl Download {
         }
     }
 
-    /// Tells whether it runs or waits.
+    /// Tells whether it runs or waits in the queue.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.state, DownloadState::Running | DownloadState::Queued)
     }
 
-    /// Time left at the present rate, up to a day.
+    /// Estimated time left at the current rate; `None` above one day.
     pub fn time_left(&self) -> Option<Duration> {
         self.seconds_left.map(Duration::from_secs)
     }
 }
 
-/// Downloads that ended behind some end, and what else a waiting reader wants to know.
+/// Downloads that ended after a given end, for callers that wait for downloads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
-    /// Those that ended.
+    /// The ended downloads.
     pub downloads: Vec<Download>,
-    /// The number of the last end; the next question asks behind it.
+    /// Sequence number of the last end: `after` of the next call.
     pub last: u64,
-    /// Whether any download runs or waits.
+    /// Whether any download runs or waits in the queue.
     pub has_unfinished: bool,
     /// The first download of the session that has paused itself.
     pub stuck: Option<Download>,
-    /// The session has ended by itself and nobody has logged in since.
+    /// The end of the last session, if the session ended by itself.
     pub session_ended: Option<super::SessionEnded>,
 }
 
-/// What the client keeps to.
+/// The client's limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Bytes sent a second.
+    /// Upload rate in bytes per second.
     pub upload: Option<Rate>,
-    /// Bytes fetched a second.
+    /// Download rate in bytes per second.
     pub download: Option<Rate>,
-    /// Downloads that run at a time.
+    /// Number of downloads that run at a time.
     pub downloads: Option<usize>,
-    /// Unfinished downloads with limits of their own.
+    /// Unfinished downloads with their own rate limits.
     pub limited: Vec<Limited>,
 }
 
-/// A download with a limit of its own.
+/// A download with its own rate limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limited {
     /// The group's name as shown.
@@ -348,32 +348,32 @@ pub struct Limited {
     pub file: Label,
     /// The id of the content.
     pub info_hash: InfoHash,
-    /// Bytes a second.
+    /// Bytes per second.
     pub limit: Rate,
 }
 
-/// How a tracker is.
+/// The state of a tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TrackerState {
-    /// As it should be.
+    /// Up and caught up.
     #[serde(rename = "up")]
     Up,
-    /// It has not got everything yet.
+    /// Connected, but not caught up.
     #[serde(rename = "catching up")]
     CatchingUp,
-    /// Not there.
+    /// Not connected to the other trackers.
     #[serde(rename = "down")]
     Down,
-    /// It was away for too long and must start anew.
+    /// Away for longer than the retention time.
     #[serde(rename = "must resync")]
     MustResync,
 }
 
-/// What a tracker is to this client.
+/// The role of a tracker for this client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrackerRole {
-    /// Commands go there first.
+    /// Receives commands first.
     Primary,
     /// Connected, and next when the primary fails.
     Standby,
@@ -384,17 +384,17 @@ pub enum TrackerRole {
 /// One tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tracker {
-    /// Its line in the file, from 1.
+    /// Line in the tracker file, from 1.
     pub number: u32,
     /// `host:port`.
     pub address: String,
-    /// How it is.
+    /// The state.
     pub state: TrackerState,
-    /// What it is to this client.
+    /// The role.
     pub role: TrackerRole,
-    /// Changes that the primary knows and it does not.
+    /// Number of changes that it lacks and the primary has.
     pub lag: u64,
-    /// Why this client does not reach it, or does not trust it.
+    /// Why this client cannot reach it or does not trust it.
     pub error: Option<String>,
 }
 
@@ -403,10 +403,10 @@ pub struct Tracker {
 pub struct Trackers {
     /// In the order of the file.
     pub trackers: Vec<Tracker>,
-    /// Changes are at present not safe on every one.
+    /// Changes are currently not safe on every tracker.
     pub degraded: bool,
-    /// The numbers of those on which they are.
+    /// Numbers of the trackers on which changes are safe.
     pub safe_on: Vec<u32>,
-    /// The network that is trusted.
+    /// The trusted network.
     pub network: Option<Fingerprint>,
 }

@@ -1,4 +1,4 @@
-//! The client's types to those of the interface.
+//! Converts the client's types to those of the interface.
 
 use super::super::api::{
     Account, ApiError, Device, Download, DownloadState, ErrorCode, Event, File, Group, Limited,
@@ -194,7 +194,7 @@ pub(super) fn event(event: ClientEvent) -> Event {
     }
 }
 
-/// Why a session ended, for programs.
+/// The code of a session's end.
 pub(super) fn end_code(end: SessionEnd) -> &'static str {
     match end {
         SessionEnd::PasswordChanged => "password_changed",
@@ -231,7 +231,7 @@ fn code(error: &ClientError) -> ErrorCode {
     }
 }
 
-/// The kind of a refusal. Those that a script may want to tell apart have codes of their own.
+/// The code of a refusal.
 fn refusal_code(refusal: Refusal) -> ErrorCode {
     match refusal {
         Refusal::WrongTime { .. } => ErrorCode::WrongTime,

@@ -1,7 +1,7 @@
 //! Pages of listings.
 //!
-//! **Invariant:** the text that names the next page holds all that is needed to ask for it, so no
-//! state is kept between pages.
+//! **Invariant:** a cursor holds everything that the request for the next page needs, so there is no
+//! state between pages.
 
 use super::super::api::{File, Group, Listing, Member, Page, Request};
 use super::super::{Client, ClientError};
@@ -9,27 +9,27 @@ use super::{Backend, convert};
 use crate::types::{FileOrder, GroupId, Label, Pattern, UserId};
 use crate::wire::tracker::Request as Ask;
 
-/// Entries of a listing of this device in one page.
+/// Entries in one page of a local listing.
 const PAGE_LEN: usize = 1000;
 
 type Result<T> = std::result::Result<T, ClientError>;
 
 fn wrong_cursor() -> ClientError {
-    ClientError::BadArgument("that is not where a page begins; ask for the first page".into())
+    ClientError::BadArgument("the cursor is not valid; ask for the first page".into())
 }
 
-/// Reads where a page begins.
+/// Reads a cursor.
 fn parse<T: std::str::FromStr>(text: &str) -> Result<T> {
     text.parse().map_err(|_| wrong_cursor())
 }
 
-/// Reads a group and what stands behind it.
+/// Reads a cursor that begins with a group's id.
 fn parse_in_group<T: std::str::FromStr>(text: &str) -> Result<(GroupId, T)> {
     let (group, rest) = text.split_once('/').ok_or_else(wrong_cursor)?;
     Ok((parse(group)?, parse(rest)?))
 }
 
-/// Cuts a page to what is wanted.
+/// Makes a page of at most the requested size.
 fn page<E, T>(
     (mut entries, mut more): (Vec<E>, bool),
     listing: &Listing,
@@ -40,13 +40,13 @@ fn page<E, T>(
         entries.truncate(limit);
         more = true;
     }
-    // Behind an empty page there is nothing that could be asked for.
+    // An empty page has no cursor.
     let next = entries.last().filter(|_| more).map(next);
     let more = more && (next.is_some() || listing.limit == Some(0));
     Page { entries: entries.into_iter().map(convert).collect(), more, next }
 }
 
-/// A part of a list that is there as a whole. A page begins at a number.
+/// A page of a local list. The cursor is an index.
 pub(super) fn part<T>(entries: Vec<T>, listing: &Listing) -> Result<Page<T>> {
     let from: usize = listing.after.as_deref().map_or(Ok(0), parse)?;
     let len = listing.limit.unwrap_or(PAGE_LEN).min(PAGE_LEN);
@@ -109,8 +109,8 @@ impl Backend {
     }
 }
 
-/// The group, and the entry behind which a page of its listing begins. Only the first page asks a
-/// tracker which group it is.
+/// The group and the entry before the page. Only the first page resolves the group's name at a
+/// tracker.
 fn begin<T: std::str::FromStr>(
     client: &Client,
     group: &str,

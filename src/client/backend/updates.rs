@@ -1,11 +1,11 @@
-//! Numbers what happens and hands it to subscribers.
+//! Numbers events and sends them to subscribers.
 //!
-//! **Invariant:** a subscriber gets updates in the order of their revisions. One that does not keep
-//! up loses some, and gets a snapshot with the revision that it holds before any other update.
-//! Nothing here waits for a subscriber.
+//! **Invariant:** a subscriber gets updates in the order of their revisions. A slow subscriber loses
+//! updates, and gets a snapshot before the next update, or is disconnected after [`BEHIND_MAX`].
+//! Sending never blocks.
 //!
-//! The thread "updates" takes the client's events and, while somebody wants to see downloads move,
-//! compares them with what it saw before, [`LOOK_INTERVAL`] apart.
+//! The thread "updates" receives the client's events. While a subscriber wants progress, the thread
+//! compares the downloads with their last state every [`LOOK_INTERVAL`].
 
 use std::collections::HashMap;
 use std::io;
@@ -21,13 +21,15 @@ use super::{convert, snapshot};
 use crate::net::{Stop, Threads};
 use crate::types::InfoHash;
 
-/// Updates that wait for one subscriber.
+/// Length of a subscriber's queue.
 const QUEUE_LEN: usize = 1024;
-/// Room that a subscriber has to have before it is told again.
+/// A lagging subscriber gets a snapshot once its queue is no longer than this.
 const QUEUE_ROOM: usize = QUEUE_LEN / 2;
-/// Time between two looks at the downloads.
+/// A subscriber that has made no room for so long is disconnected.
+const BEHIND_MAX: Duration = Duration::from_secs(60);
+/// Interval between comparisons of the downloads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(220);
-/// Time for the thread to tell what is still to tell.
+/// Time for the thread to send the remaining events.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The subscribers of one client.
@@ -39,7 +41,7 @@ pub(super) struct Updates {
 
 struct Hub {
     state: Mutex<State>,
-    /// Has the thread look at the downloads now.
+    /// Wakes the thread.
     wake: Sender<()>,
 }
 
@@ -47,7 +49,7 @@ struct Hub {
 struct State {
     revision: u64,
     subscribers: Vec<Subscriber>,
-    /// Events from before anybody had subscribed: those of a start.
+    /// Events before the first subscription, as those of the start.
     early: Vec<Event>,
     has_been_heard: bool,
     has_ended: bool,
@@ -55,13 +57,13 @@ struct State {
 
 struct Subscriber {
     sender: Sender<Update>,
-    /// Wants to see downloads move.
+    /// Receives the progress of downloads.
     moving: bool,
-    /// It has lost an update.
-    is_behind: bool,
+    /// Since when it has lost updates and waits for a snapshot.
+    behind_since: Option<Instant>,
 }
 
-/// Early events that are kept.
+/// Maximum number of early events.
 const EARLY_MAX: usize = 16;
 
 impl Updates {
@@ -85,11 +87,11 @@ impl Updates {
         state.has_been_heard = true;
         if !state.has_ended {
             let revision = state.revision;
-            // There is room for them all.
+            // The queue has room for all of them.
             state.early.drain(..).for_each(|event| {
                 let _ = sender.try_send(Update { revision, event });
             });
-            state.subscribers.push(Subscriber { sender, moving, is_behind: false });
+            state.subscribers.push(Subscriber { sender, moving, behind_since: None });
         }
         drop(state);
         let _ = self.hub.wake.try_send(());
@@ -100,7 +102,7 @@ impl Updates {
         self.hub.tell(event);
     }
 
-    /// Tells what is still to tell and ends all channels.
+    /// Sends the remaining events and disconnects all subscribers.
     pub(super) fn stop(&self) {
         self.stop.set();
         self.threads.join(STOP_TIMEOUT);
@@ -121,53 +123,55 @@ impl Hub {
         state.subscribers.retain_mut(|subscriber| subscriber.take(&update));
     }
 
-    /// Tells whether anybody wants to see downloads move.
+    /// Tells whether any subscriber wants progress.
     fn is_watched(&self) -> bool {
         self.state.lock().subscribers.iter().any(|subscriber| subscriber.moving)
     }
 
-    /// Brings subscribers that were behind and have room again up to date.
+    /// Sends a snapshot to lagging subscribers that have room again.
     fn catch_up(&self, snapshot: impl FnOnce(u64) -> Event) {
         let is_late =
             |subscriber: &Subscriber| subscriber.is_behind && subscriber.sender.len() <= QUEUE_ROOM;
         let revision = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            let is_lost = |since: Instant| since.elapsed() > BEHIND_MAX;
+            state.subscribers.retain(|subscriber| !subscriber.behind_since.is_some_and(is_lost));
             if !state.subscribers.iter().any(is_late) {
                 return;
             }
             state.revision
         };
-        // Made without the lock: it takes the client's.
+        // Without the lock, because the snapshot takes the client's lock.
         let event = snapshot(revision);
         let mut state = self.state.lock();
-        // Told in between: it may not be in the snapshot, and those behind have not got it.
+        // The snapshot may lack an update that lagging subscribers did not get.
         if state.revision != revision {
             return;
         }
         state.subscribers.retain_mut(|subscriber| {
             let is_late = is_late(subscriber);
-            subscriber.is_behind &= !is_late;
+            subscriber.behind_since = subscriber.behind_since.filter(|_| !is_late);
             !is_late || subscriber.take(&Update { revision, event: event.clone() })
         });
     }
 
-    /// Tells whether anybody waits to be brought up to date.
+    /// Tells whether any subscriber is lagging.
     fn has_late(&self) -> bool {
-        self.state.lock().subscribers.iter().any(|subscriber| subscriber.is_behind)
+        self.state.lock().subscribers.iter().any(|subscriber| subscriber.behind_since.is_some())
     }
 }
 
 impl Subscriber {
-    /// Hands an update over, if there is room; false if nobody takes it any more.
+    /// Queues an update; false if the subscriber is gone.
     fn take(&mut self, update: &Update) -> bool {
-        if self.is_behind || (update.event.is_movement() && !self.moving) {
-            // One that has gone is noticed at the next event that it wants.
+        if self.behind_since.is_some() || (update.event.is_movement() && !self.moving) {
+            // The next event that it wants shows whether the subscriber is gone.
             return true;
         }
         match self.sender.try_send(update.clone()) {
             Ok(()) => true,
             Err(crossbeam_channel::TrySendError::Full(_)) => {
-                self.is_behind = true;
+                self.behind_since = Some(Instant::now());
                 true
             }
             Err(crossbeam_channel::TrySendError::Disconnected(_)) => false,
@@ -213,12 +217,12 @@ fn run(
     events.try_iter().for_each(|event| hub.tell(convert::event(event)));
 }
 
-/// The downloads that run or wait: what may move.
+/// Running and queued downloads: those that may make progress.
 fn unfinished(client: &Client) -> Vec<Download> {
     client.running_downloads().iter().map(convert::download).collect()
 }
 
-/// What was told of downloads that run or wait.
+/// The last sent state of running and queued downloads.
 #[derive(Default)]
 struct Seen {
     downloads: HashMap<InfoHash, Download>,
@@ -231,7 +235,7 @@ impl Seen {
         let gone: Vec<&Download> =
             self.downloads.values().filter(|d| !now.contains_key(&d.info_hash)).collect();
         if !gone.is_empty() {
-            // Complete, failed or paused now, or taken away.
+            // They are complete, failed, paused or removed.
             let all = client.show_downloads().unwrap_or_default();
             for before in gone {
                 let found = all.iter().find(|status| status.id == before.info_hash);
@@ -263,7 +267,7 @@ mod tests {
 
     fn subscribe(hub: &Hub, moving: bool) -> Receiver<Update> {
         let (sender, receiver) = bounded(QUEUE_LEN);
-        hub.state.lock().subscribers.push(Subscriber { sender, moving, is_behind: false });
+        hub.state.lock().subscribers.push(Subscriber { sender, moving, behind_since: None });
         receiver
     }
 
@@ -276,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_wants_to_is_told_of_movements() {
+    fn progress_goes_to_the_subscribers_that_want_it() {
         let hub = hub();
         let (all, few) = (subscribe(&hub, true), subscribe(&hub, false));
         hub.tell(gone());
@@ -297,8 +301,8 @@ mod tests {
         assert!(hub.has_late());
         assert_eq!(slow.try_iter().count(), QUEUE_LEN);
         hub.tell(Event::LoggedOut);
-        assert!(slow.is_empty(), "there is a gap before this one");
-        // The test's event stands for the snapshot.
+        assert!(slow.is_empty(), "a snapshot must come first");
+        // This event stands for the snapshot.
         hub.catch_up(|_| Event::Unknown);
         hub.tell(Event::LoggedOut);
         let last = QUEUE_LEN as u64 + 11;
@@ -309,15 +313,18 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_that_is_behind_and_goes_away_is_forgotten() {
+    fn a_subscriber_that_never_makes_room_is_disconnected() {
         let hub = hub();
         let slow = subscribe(&hub, false);
         for _ in 0..QUEUE_LEN + 1 {
             hub.tell(Event::LoggedOut);
         }
         hub.catch_up(|_| panic!("it has no room yet"));
-        drop(slow);
-        hub.catch_up(|_| Event::Unknown);
+        assert!(hub.has_late());
+        let long_ago = Instant::now().checked_sub(BEHIND_MAX * 2);
+        hub.state.lock().subscribers[0].behind_since = long_ago;
+        hub.catch_up(|_| panic!("it has no room yet"));
         assert!(hub.state.lock().subscribers.is_empty());
+        assert_eq!(slow.iter().count(), QUEUE_LEN, "then its channel ends");
     }
 }

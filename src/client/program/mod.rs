@@ -1,6 +1,6 @@
-//! The client program: what its command line asks for, from the start to the exit status.
+//! The client program: command line, start or attach, front end, exit status.
 //!
-//! This is the one place that sees both the client and its front ends.
+//! This is the only module that uses both the client and its front ends.
 
 mod options;
 mod service;
@@ -28,9 +28,9 @@ use super::shell::{
 use super::{Backend, Client, ClientConfig, ClientError};
 use crate::store::StoreError;
 
-/// Time for a client that is starting or ending to be found, or to be gone.
+/// Time for a starting client to bind its socket, or for an ending client to release its lock.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time between two looks for it.
+/// Interval between attempts meanwhile.
 const START_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs the client program with these command line arguments, the program's name first; returns its
@@ -54,7 +54,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }))
 }
 
-/// Why the program cannot start: one line.
+/// Why the program cannot start, in one line.
 type StartError = Box<dyn std::error::Error>;
 
 fn run(arguments: &Arguments) -> Result<u8, StartError> {
@@ -112,15 +112,15 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     Ok(shell::run(parts, settings)?)
 }
 
-/// The client that a program works with.
+/// The client that the program uses.
 enum Program {
-    /// One of its own.
+    /// The program's own client.
     Own(Arc<Backend>),
-    /// That of another program.
+    /// A client of another process.
     Attached(Remote),
 }
 
-/// Attaches to the client that serves the data directory, or starts one.
+/// Attaches to the running client of the data directory, or starts one.
 fn find_or_start(config: ClientConfig, arguments: &Arguments) -> Result<Program, StartError> {
     let data_dir = config.data_dir.clone();
     let deadline = Instant::now() + START_TIMEOUT;
@@ -132,7 +132,7 @@ fn find_or_start(config: ClientConfig, arguments: &Arguments) -> Result<Program,
             return Ok(Program::Attached(remote));
         }
         match start_client(config.clone()) {
-            // It may be about to open its socket, or to end.
+            // The other client may be starting or ending.
             Err(ClientError::Store(StoreError::InUse { .. }))
                 if !arguments.no_attach && Instant::now() < deadline =>
             {
@@ -151,22 +151,23 @@ fn is_running(data_dir: &Path) -> ApiError {
     ApiError::new(ErrorCode::Failed, text)
 }
 
-/// Starts a client of this process. Its shutdown is a signal to end.
+/// Starts a client in this process. Its shutdown sends SIGTERM to this process.
 fn start_client(config: ClientConfig) -> Result<Arc<Backend>, ClientError> {
     let client = Arc::new(Client::start(config)?);
     let backend = Backend::new(client, || {
-        // Cannot fail: the process is its own.
+        // A process may always signal itself.
         let _ = kill_process(getpid(), Signal::TERM);
     })?;
     Ok(Arc::new(backend))
 }
 
-/// Lets others attach to a client with a prompt or a script, which works without that too.
+/// Opens the control socket of a client with a prompt or script; without it, the client works all
+/// the same.
 fn serve(backend: &Arc<Backend>, data_dir: &Path) -> Option<Service> {
     match Service::start(backend.clone(), data_dir) {
         Ok(service) => Some(service),
         Err(error) => {
-            info!("{}: nobody can attach to this client: {error}", data_dir.display());
+            info!("{}: no program can attach to this client: {error}", data_dir.display());
             None
         }
     }

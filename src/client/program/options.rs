@@ -48,11 +48,11 @@ pub(super) struct Arguments {
     /// Downloads that run at a time; the others wait for their turn. 0: any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000), default_value_t = DOWNLOADS_MAX as u16)]
     max_downloads: u16,
-    /// Works without a prompt, and is used by other programs that are started with the same data
-    /// directory, until a signal or `shutdown` ends it
+    /// Runs without a prompt until a signal or `shutdown` ends it. A client that is started with
+    /// the same data directory attaches to it
     #[arg(long, conflicts_with_all = ["script", "commands", "on_error", "wait_trackers"])]
     pub(super) service: bool,
-    /// Starts no prompt for a client that runs with the data directory already, but refuses
+    /// Fails instead of attaching, if a client runs with the data directory already
     #[arg(long)]
     pub(super) no_attach: bool,
     /// Reads commands from a file instead of stdin

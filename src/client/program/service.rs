@@ -1,5 +1,4 @@
-//! A client without a prompt, as `--service` asks for: it works until a signal or `shutdown` ends
-//! it.
+//! `--service`: a client without a prompt, until a signal or `shutdown` ends it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,13 +10,13 @@ use crate::client::service::{Service, State, notify};
 use crate::client::shell::{Announcer, Interrupts, Output, Woken, begin};
 use crate::client::{Backend, ClientError};
 
-/// Time between two looks at how the client is, for the service manager.
+/// Interval between updates of the service manager's status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Serves the control socket until the end; returns the exit status.
 ///
 /// # Errors
-/// Without its socket nobody could use it.
+/// A service needs its control socket.
 ///
 /// # Blocking
 /// Until a signal or `shutdown` ends it.
@@ -34,7 +33,7 @@ pub(super) fn run(
     let announcer = Announcer::start(backend.subscribe(false)?, output.clone(), || {});
     let mut told = status(&backend.snapshot()?);
     notify(&[State::Ready, State::Status(told.clone())]);
-    // Last: whoever waits for this line finds the socket.
+    // Last, so that the socket is there when this line appears.
     begin(&backend.snapshot()?, output);
     while interrupts.wait(None, Some(Instant::now() + STATUS_INTERVAL)) == Woken::Time {
         let now = status(&backend.snapshot()?);
@@ -51,13 +50,13 @@ pub(super) fn run(
     Ok(0)
 }
 
-/// How a client is, in a line.
+/// A line about the client's state.
 fn status(snapshot: &Snapshot) -> String {
     let count = |state| snapshot.downloads.iter().filter(|d| d.state == state).count();
     let user = match (&snapshot.account, &snapshot.session_ended) {
         (Some(account), _) => format!("logged in as {}", account.user),
         (None, Some(ended)) => format!("the session has ended: {}", ended.reason),
-        (None, None) => "nobody is logged in".into(),
+        (None, None) => "not logged in".into(),
     };
     let counts: Vec<String> = [
         (DownloadState::Running, "running"),

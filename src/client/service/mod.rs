@@ -1,7 +1,7 @@
-//! A client that others use: the control socket in its data directory, and the other end of it.
+//! The control socket in a client's data directory: its server, and the client that attaches.
 //!
-//! **Invariant:** only the owner of the data directory reaches the client. What is carried out for
-//! somebody attached is what the client's interface allows, and ends with the one who asked.
+//! **Invariant:** only the owner of the data directory can connect. An attached program can do what
+//! the client's interface offers. A command ends when its caller disconnects.
 //!
 //! The socket speaks HTTP/1.1: `POST /api/v1/command`, `GET /api/v1/snapshot`, `GET /api/v1/events`
 //! (see `docs/JSON.md`). Threads: those of [`crate::http`], and "control watch".
@@ -28,7 +28,7 @@ use crate::http::Server;
 pub(crate) use notify::{State, notify};
 pub(crate) use remote::{Remote, find};
 
-/// Time for answers under way at the end.
+/// Time for responses under way at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves the control socket of a client.
@@ -39,11 +39,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Begins to serve. The caller holds the lock of the data directory: a socket that is there is
-    /// left over, and is replaced.
+    /// Starts serving. The caller holds the lock of the data directory, so an existing socket is
+    /// stale and is replaced.
     ///
     /// # Errors
-    /// The system's; what is no socket is not replaced.
+    /// The system's. A file that is not a socket is an error, too.
     pub(crate) fn start(api: Arc<dyn Api>, data_dir: &Path) -> io::Result<Self> {
         let socket = ControlSocket::bind(data_dir)?;
         let watch = Watch::start()?;
@@ -52,13 +52,12 @@ impl Service {
         Ok(Self { server, watch, data_dir: data_dir.to_owned() })
     }
 
-    /// Ends what is carried out for others, and takes the socket away. Calling it again does
-    /// nothing.
+    /// Ends the commands of attached programs and removes the socket. Calling it again does nothing.
     ///
     /// # Blocking
     /// For some seconds at most.
     pub(crate) fn stop(&self) {
-        // Nobody finds it from here on.
+        // First, so that no further program attaches.
         socket::remove(&self.data_dir);
         self.watch.stop();
         self.server.stop(STOP_TIMEOUT);

@@ -1,6 +1,6 @@
 //! systemd's notify protocol (sd_notify(3)): one datagram to the socket that `NOTIFY_SOCKET` names.
 //!
-//! Of our own, as the crates for it are either for path names alone or bring far more.
+//! Written here because the crate `sd-notify` does not support abstract sockets.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,18 +9,18 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use log::debug;
 
-/// What a service manager is told.
+/// A message to the service manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
-    /// The start is over.
+    /// The service has started.
     Ready,
-    /// The end has begun.
+    /// The service is stopping.
     Stopping,
-    /// How it is, in a line for people.
+    /// A status line for people.
     Status(String),
 }
 
-/// Tells the service manager that started this process, if one did.
+/// Sends messages to the service manager, if `NOTIFY_SOCKET` names one.
 pub(crate) fn notify(states: &[State]) {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&address, &to_text(states)) {
@@ -32,7 +32,7 @@ fn to_text(states: &[State]) -> String {
     let line = |state: &State| match state {
         State::Ready => "READY=1\n".to_owned(),
         State::Stopping => "STOPPING=1\n".to_owned(),
-        // A line end would begin another assignment.
+        // A line end would begin another variable.
         State::Status(text) => format!("STATUS={}\n", text.replace(['\n', '\r'], " ")),
     };
     states.iter().map(line).collect()
@@ -40,12 +40,12 @@ fn to_text(states: &[State]) -> String {
 
 fn send(address: &OsStr, text: &str) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
-    // A manager that does not read is not waited for.
+    // Do not wait for a manager that does not read.
     socket.set_nonblocking(true)?;
     socket.send_to_addr(text.as_bytes(), &to_address(address)?).map(drop)
 }
 
-/// A path, or behind `@` a name in the kernel's own space of names.
+/// A path, or `@` and the name of an abstract socket.
 fn to_address(address: &OsStr) -> io::Result<SocketAddr> {
     match address.as_bytes() {
         #[cfg(target_os = "linux")]
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_of_sockets_are_told() {
+    fn paths_and_abstract_sockets_work() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let name = format!("posse-test-{}-{:?}", std::process::id(), std::thread::current().id());

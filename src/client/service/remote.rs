@@ -1,10 +1,11 @@
-//! A client of another process, reached through its control socket.
+//! The interface of a client in another process, over its control socket.
 //!
-//! **Invariant:** what goes wrong with the socket is one error, [`ErrorCode::ClientGone`], in one
-//! line. A caller that gives up closes its connection, by which the other process learns of it.
+//! **Invariant:** every failure of the socket is one error, [`ErrorCode::ClientGone`], with a
+//! one-line message. An interrupted call closes its connection, which interrupts the command in the
+//! other process.
 //!
-//! Each command has a connection of its own, so that several wait beside each other. The thread
-//! "attached events" of a subscription ends with its channel or with the connection.
+//! Each command uses its own connection, so that commands can wait at the same time. The thread
+//! "attached events" of a subscription ends with its channel or its connection.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,41 +25,41 @@ use crate::client::api::{
 use crate::http::{Response, Socket, StatusCode, send};
 use crate::net::{Stop, Threads};
 
-/// How often a wait looks whether its caller gave up.
+/// Interval between checks of the caller's stop.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Time for a running client to say what it is.
+/// Time for a running client to answer.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of one line that is told: a snapshot with many downloads.
+/// Maximum length of a line: a snapshot with many downloads.
 const LINE_LEN_MAX: usize = 64 << 20;
-/// Updates that wait for their reader; beyond it the other process keeps them.
+/// Queued updates; further ones stay in the other process.
 const QUEUE_LEN: usize = 64;
-/// Time without a sign of life after which the other process counts as gone.
+/// Silence after which the other process counts as gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// A client behind a control socket.
+/// A client in another process.
 pub(crate) struct Remote {
     data_dir: PathBuf,
     threads: Threads,
 }
 
-/// Looks for a running client that serves a data directory; `None` if there is none.
+/// Finds the running client of a data directory; `None` if no client runs.
 ///
 /// # Errors
-/// One line that says what is wrong with what is there.
+/// A one-line message, if the socket is not usable.
 ///
 /// # Blocking
-/// Until it has said what it is, for [`SNAPSHOT_TIMEOUT`] at most.
+/// For at most [`SNAPSHOT_TIMEOUT`].
 pub(crate) fn find(data_dir: &Path) -> Result<Option<Remote>, ApiError> {
     let failed = |text: String| ApiError::new(ErrorCode::Failed, text);
     let dir = data_dir.display();
     match look(data_dir) {
-        Ok(Found::Nobody) => return Ok(None),
+        Ok(Found::NoClient) => return Ok(None),
         Ok(Found::AnotherUser) => {
             return Err(failed(format!(
                 "{dir} is another user's; start this program as that user, or give another --data-dir"
             )));
         }
-        Ok(Found::Somebody(_)) => {}
+        Ok(Found::Connected(_)) => {}
         Err(error) => {
             return Err(failed(format!(
                 "a client runs with {dir}, and does not answer: {error}; stop it, or give another --data-dir"
@@ -67,11 +68,11 @@ pub(crate) fn find(data_dir: &Path) -> Result<Option<Remote>, ApiError> {
     }
     let remote = Remote { data_dir: data_dir.to_owned(), threads: Threads::new() };
     match remote.get::<Value>("snapshot") {
-        // It has ended in between.
+        // The client has just ended.
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(failed(format!(
-            "what listens in {dir} is not a client that this program can attach to: {error}; stop it, or give another \
-             --data-dir"
+            "the process that listens in {dir} is not a client that this program can attach to: {error}; stop it, or \
+             give another --data-dir"
         ))),
         Ok(snapshot) => match snapshot["api"].as_u64() {
             Some(version) if version == u64::from(api::VERSION) => Ok(Some(remote)),
@@ -81,13 +82,13 @@ pub(crate) fn find(data_dir: &Path) -> Result<Option<Remote>, ApiError> {
                 api::VERSION
             ))),
             None => Err(failed(format!(
-                "what listens in {dir} is not a client; stop it, or give another --data-dir"
+                "the process that listens in {dir} is not a client; stop it, or give another --data-dir"
             ))),
         },
     }
 }
 
-/// Tells an error that a process leaves behind which has ended.
+/// Tells whether an error means that the other process has ended.
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionRefused, ConnectionReset, NotConnected, NotFound, UnexpectedEof,
@@ -110,7 +111,7 @@ fn gone(error: &io::Error) -> ApiError {
 }
 
 fn crowded() -> io::Error {
-    io::Error::other("as many programs as may be are attached to it")
+    io::Error::other("too many programs are attached to it")
 }
 
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
@@ -120,13 +121,13 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 impl Remote {
     fn connect(&self) -> io::Result<Arc<dyn Socket>> {
         match look(&self.data_dir)? {
-            Found::Somebody(stream) => Ok(Arc::new(stream)),
-            Found::Nobody => Err(io::ErrorKind::NotFound.into()),
+            Found::Connected(stream) => Ok(Arc::new(stream)),
+            Found::NoClient => Err(io::ErrorKind::NotFound.into()),
             Found::AnotherUser => Err(io::ErrorKind::PermissionDenied.into()),
         }
     }
 
-    /// Reads what stands at a route.
+    /// Gets the JSON value of a route.
     fn get<T: DeserializeOwned>(&self, route: &str) -> io::Result<T> {
         let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
         let goes_on = || Instant::now() < deadline;
@@ -143,7 +144,7 @@ impl Remote {
         serde_json::from_slice(&body).map_err(invalid)
     }
 
-    /// Sends a command and reads lines until the last.
+    /// Sends a command and reads the response.
     fn ask(
         &self,
         command: &Command,
@@ -208,7 +209,7 @@ impl Api for Remote {
             let mut response =
                 send(self.connect()?, "GET", &target, accept, b"", LOOK_INTERVAL, &goes_on)?;
             let mut lines = Lines::default();
-            // The first is a snapshot: from then on everything is told.
+            // The first event is the snapshot: the subscription has begun.
             next_update(&mut lines, &mut response)?;
             let (sender, receiver) = bounded(QUEUE_LEN);
             let work = move || forward(lines, response, &sender);
@@ -219,10 +220,10 @@ impl Api for Remote {
     }
 }
 
-/// Hands updates on until the reader or the connection ends.
+/// Forwards updates until the receiver or the connection ends.
 fn forward(mut lines: Lines, mut response: Response, sender: &Sender<Update>) {
     while let Ok(Some(update)) = next_update(&mut lines, &mut response) {
-        // Waits for a slow reader: the other process notices, and sends a snapshot then.
+        // Blocks on a slow receiver. Then the other process sends a snapshot instead.
         if sender.send(update).is_err() {
             return;
         }
@@ -237,23 +238,23 @@ fn next_update(lines: &mut Lines, response: &mut Response) -> io::Result<Option<
         let Some(line) = lines.next(response, Duration::from_secs(1), &goes_on)? else {
             return Ok(None);
         };
-        // Each event of ours has one such line, which holds all of it.
+        // Each event has one data line.
         if let Some(data) = line.strip_prefix("data:") {
             return serde_json::from_str(data).map(Some).map_err(invalid);
         }
     }
 }
 
-/// Lines of an answer.
+/// Splits a response into lines.
 #[derive(Default)]
 struct Lines {
     text: Vec<u8>,
-    /// How much of it was looked at.
+    /// Number of bytes without a line end.
     looked: usize,
 }
 
 impl Lines {
-    /// Waits for the next line; `None` at the end.
+    /// Reads the next line; `None` at the end.
     fn next(
         &mut self,
         response: &mut Response,

@@ -1,7 +1,6 @@
-//! What the control socket answers.
+//! The routes of the control socket.
 //!
-//! **Invariant:** a command is carried out for the caller that sent it: when that one goes away,
-//! its wait ends, and no other.
+//! **Invariant:** when a caller disconnects, its own command is interrupted, and no other.
 
 use std::io;
 use std::sync::Arc;
@@ -14,12 +13,12 @@ use super::watch::Watch;
 use crate::client::api::{Api, ApiError, Command, ErrorCode, Event, Update};
 use crate::http::{BodyStream, Handler, Method, Request, Responder, StatusCode, server_sent_event};
 
-/// What stands before every route.
+/// The prefix of all routes.
 pub(super) const ROOT: &str = "/api/v1/";
 const JSON: &str = "application/json";
-/// Lines of JSON, one for each thing that is told of a command.
+/// One JSON value a line.
 pub(super) const LINES: &str = "application/x-ndjson";
-/// How often somebody who reads events is sent something, so that both notice an end.
+/// Interval between comments in an idle stream of events, by which both ends notice a lost peer.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The routes of one client.
@@ -47,11 +46,11 @@ impl Handler for Routes {
                 self.events(request.parameter("moving") != Some("0"), responder)
             }
             Some("command" | "snapshot" | "events") => {
-                let text = "this is asked for with another method";
+                let text = "this route needs another method";
                 refuse(responder, StatusCode::METHOD_NOT_ALLOWED, text)
             }
             _ => {
-                let text = "there is nothing of that name; docs/JSON.md lists what there is";
+                let text = "no such route; docs/JSON.md lists the routes";
                 refuse(responder, StatusCode::NOT_FOUND, text)
             }
         }
@@ -74,7 +73,7 @@ fn refuse(responder: Responder<'_>, status: StatusCode, text: &str) -> io::Resul
     answer(responder, status, &json!({ "error": ApiError::bad_argument(text) }))
 }
 
-/// The status that says the most of an error.
+/// The HTTP status of an error.
 fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::BadArgument | ErrorCode::Path | ErrorCode::Unsupported => {
@@ -91,7 +90,7 @@ fn status_of(code: ErrorCode) -> StatusCode {
     }
 }
 
-/// Reads a command. What is wrong with it is told without a word of it: it may hold a password.
+/// Parses a command. The error does not quote the input, which may hold a password.
 fn parse(body: &[u8]) -> Result<Command, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
         if error.to_string().starts_with("unknown variant") {
@@ -101,7 +100,7 @@ fn parse(body: &[u8]) -> Result<Command, ApiError> {
         }
         let (line, column) = (error.line(), error.column());
         ApiError::bad_argument(format!(
-            "that is no command: something is wrong or missing at line {line}, column {column}"
+            "the body is not a valid command: see line {line}, column {column}"
         ))
     })
 }
@@ -135,7 +134,7 @@ impl Routes {
     }
 
     fn events(&self, moving: bool, responder: Responder<'_>) -> io::Result<()> {
-        // In this order: nothing is missed between the two.
+        // In this order, so that no update is missed.
         let begun =
             self.api.subscribe(moving).and_then(|updates| Ok((updates, self.api.snapshot()?)));
         let (updates, snapshot) = match begun {
@@ -166,18 +165,18 @@ fn send_update(stream: &mut BodyStream<'_>, update: &Update) -> io::Result<()> {
     stream.write(server_sent_event(update.revision, name, &value.to_string()).as_bytes())
 }
 
-/// How far the answer to a command is.
+/// The state of the response to a command.
 enum Told<'a> {
-    /// Nothing was sent; the flag tells whether lines are taken.
+    /// Nothing was sent; the flag tells whether the caller accepts progress lines.
     Nothing(Responder<'a>, bool),
-    /// Lines are sent.
+    /// Progress lines were sent.
     Lines(BodyStream<'a>),
-    /// Nobody reads any more.
+    /// The caller is gone.
     Lost(io::Error),
 }
 
 impl Told<'_> {
-    /// Sends a line, if lines are taken; false if nobody reads any more.
+    /// Sends a progress line, if the caller accepts them; false if the caller is gone.
     fn line(&mut self, value: &serde_json::Value) -> bool {
         let line = format!("{value}\n");
         let before = std::mem::replace(self, Self::Lost(io::ErrorKind::BrokenPipe.into()));

@@ -1,4 +1,4 @@
-//! A remote client against the control socket of one that does as a test wants.
+//! A remote client against the control socket of a scripted client.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -16,8 +16,8 @@ use crate::types::{DeviceId, UserId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A client that tells what it was asked, waits when it is asked why, and counts to three when it
-/// shares.
+/// A client that records commands. `why` waits for its stop; `upload_file` reports progress three
+/// times.
 #[derive(Default)]
 struct Scripted {
     asked: Mutex<Vec<Command>>,
@@ -126,7 +126,7 @@ fn commands_and_what_comes_of_them_pass_through() {
 }
 
 #[test]
-fn who_gives_up_ends_its_own_wait_alone() {
+fn an_interrupted_call_interrupts_its_own_command_only() {
     let stage = Stage::new();
     let (one, other) = (Stop::new(), Stop::new());
     std::thread::scope(|scope| {
@@ -143,7 +143,7 @@ fn who_gives_up_ends_its_own_wait_alone() {
         until("the client has noticed", || stage.client.ended.lock().len() == 1);
         assert_eq!(*stage.client.ended.lock(), ["one"]);
         assert!(!second.is_finished());
-        // The end of the service ends what is waited for.
+        // The end of the service interrupts the other command.
         stage.service.stop();
         assert!(second.join().unwrap().is_err());
     });
@@ -170,7 +170,7 @@ fn events_arrive_and_the_end_is_noticed() {
     assert!(find(stage.dir.path()).unwrap().is_none());
 }
 
-/// What a listener that says this is taken for.
+/// The result of `find` for a listener that sends these bytes.
 fn found(answer: &'static [u8]) -> Result<bool, String> {
     let dir = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(dir.path().join(socket::NAME)).unwrap();
@@ -193,7 +193,7 @@ fn found(answer: &'static [u8]) -> Result<bool, String> {
 }
 
 #[test]
-fn what_is_no_client_is_said_so_in_one_line() {
+fn a_listener_that_is_not_a_client_is_reported_in_one_line() {
     for (answer, words) in [
         (&b"220 smtp ready\r\n\r\n"[..], "not a client"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", "not a client"),

@@ -1,6 +1,7 @@
-//! Notices callers that go away while their commands are carried out.
+//! Notices callers that disconnect while their commands run.
 //!
-//! **Invariant:** a caller that has gone ends its own command within [`INTERVAL`], and no other.
+//! **Invariant:** a disconnected caller's command is interrupted within [`INTERVAL`]; other commands
+//! go on.
 
 use std::io;
 use std::sync::Arc;
@@ -11,10 +12,10 @@ use parking_lot::{Condvar, Mutex};
 use crate::http::Socket;
 use crate::net::{Stop, Threads};
 
-/// Time between two looks, while there is a caller.
+/// Interval between checks, while commands run.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Callers that wait for commands.
+/// The callers of running commands.
 pub(super) struct Watch {
     state: Mutex<State>,
     changed: Condvar,
@@ -34,11 +35,11 @@ struct Caller {
     stop: Stop,
 }
 
-/// A caller that is watched until this is dropped.
+/// A watched caller; dropping the value ends the watch.
 pub(super) struct Watched<'a> {
     watch: &'a Watch,
     key: u64,
-    /// Is set when the caller has gone.
+    /// Set when the caller disconnects.
     pub(super) stop: Stop,
 }
 
@@ -54,7 +55,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Watches a caller.
+    /// Begins to watch a caller.
     pub(super) fn caller(&self, socket: Arc<dyn Socket>) -> Watched<'_> {
         let stop = Stop::new();
         let mut state = self.state.lock();
@@ -68,7 +69,7 @@ impl Watch {
         Watched { watch: self, key, stop }
     }
 
-    /// Ends the commands of all, now and later.
+    /// Interrupts all commands, present and future.
     pub(super) fn stop(&self) {
         let mut state = self.state.lock();
         state.has_ended = true;
@@ -85,7 +86,7 @@ impl Watch {
                 self.changed.wait(&mut state);
                 continue;
             }
-            // A system call each that does not block.
+            // `is_gone` does not block.
             let gone = state.callers.iter().filter(|caller| caller.socket.is_gone());
             gone.for_each(|caller| caller.stop.set());
             self.changed.wait_for(&mut state, INTERVAL);

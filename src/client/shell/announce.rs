@@ -18,16 +18,16 @@ use crate::types::{Fingerprint, RotationStage};
 pub(crate) struct Announcer {
     stop: Stop,
     thread: Option<JoinHandle<()>>,
-    /// Something has happened.
+    /// Receives a token after each event.
     wakes: Receiver<()>,
     is_lost: Arc<AtomicBool>,
-    /// The end of the updates is no loss.
+    /// The program itself ends the client.
     expects_end: Arc<AtomicBool>,
 }
 
 impl Announcer {
-    /// Tells of updates until they end or it is stopped. If they end before, the client has gone:
-    /// then `on_lost` is called.
+    /// Prints events until [`Announcer::stop`]. If the updates end before, the client is gone, and
+    /// `on_lost` is called.
     pub(crate) fn start(
         updates: Receiver<Update>,
         output: Output,
@@ -45,7 +45,7 @@ impl Announcer {
                         Err(_) if stopped.is_set() || expected.load(Ordering::Acquire) => return,
                         Err(_) => {
                             lost.store(true, Ordering::Release);
-                            // Whoever waits looks again, and is told.
+                            // Wakes a waiting command, which then fails.
                             let _ = wake.try_send(());
                             return on_lost();
                         }
@@ -60,22 +60,22 @@ impl Announcer {
         Self { stop, thread, wakes, is_lost, expects_end }
     }
 
-    /// A channel on which something arrives when something has happened.
+    /// A channel that receives a token after each event.
     pub(super) fn wakes(&self) -> &Receiver<()> {
         &self.wakes
     }
 
-    /// Whether the client has gone, also later.
+    /// A flag that is set when the client is gone.
     pub(super) fn loss(&self) -> Arc<AtomicBool> {
         self.is_lost.clone()
     }
 
-    /// Tells whether the client has gone.
+    /// Tells whether the client is gone.
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Acquire)
     }
 
-    /// From now on the end of the updates is no loss.
+    /// From now on the end of the updates is expected.
     pub(crate) fn expect_end(&self) {
         self.expects_end.store(true, Ordering::Release);
     }
@@ -91,7 +91,7 @@ impl Announcer {
 }
 
 fn tell(output: &Output, wake: &Sender<()>, event: &Event) {
-    // A token that is there already says as much.
+    // One token is enough.
     let _ = wake.try_send(());
     match output.format() {
         Format::Json => tell_json(output, event),
@@ -172,15 +172,15 @@ fn to_lines(event: &Event) -> Vec<String> {
             format!("the session{whose} has ended: {reason}{again}")
         }
         Event::Snapshot { .. } => {
-            "so much has happened that not all of it is told; show_downloads shows how it is".into()
+            "some events were lost; show_downloads shows the present state".into()
         }
-        // What somebody asked for, and what a later version tells.
+        // Results of commands, and events of later versions.
         _ => return Vec::new(),
     };
     vec![text]
 }
 
-/// Writes an event as it is, if it is one of those that happen by themselves.
+/// Writes an event that docs/JSON.md lists for `--json`.
 fn tell_json(output: &Output, event: &Event) {
     if matches!(event, Event::Snapshot { .. }) || to_lines(event).is_empty() {
         return;
@@ -189,7 +189,7 @@ fn tell_json(output: &Output, event: &Event) {
         && let Some(Value::String(name)) = fields.remove("event")
     {
         if name == "session_ended" {
-            // It is told of sessions alone whose downloads are waited for.
+            // Only `wait` knows this number.
             fields.remove("unfinished");
         }
         output.event(&name, Value::Object(fields));

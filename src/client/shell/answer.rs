@@ -37,7 +37,7 @@ impl Answer {
         Self { failed: error, ..self }
     }
 
-    /// Adds every field of a value of the interface for JSON.
+    /// Adds every field of a value for JSON.
     pub(super) fn with_all(mut self, value: &impl Serialize) -> Self {
         if let Ok(Value::Object(fields)) = serde_json::to_value(value) {
             self.fields.extend(fields);

@@ -37,7 +37,7 @@ pub(super) struct PromptBars {
     api: Arc<dyn Api>,
     /// Lines of the prompt that stands now; 0 while none does.
     count: AtomicUsize,
-    /// When a completion began that has not ended, and what ends it: nobody hears Ctrl-C meanwhile.
+    /// Start and stop of the running completion, during which Ctrl-C is not noticed.
     completing: Mutex<Option<(Instant, Stop)>>,
 }
 

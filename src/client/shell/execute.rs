@@ -391,7 +391,7 @@ impl Shell {
         let mut is_comparing = false;
         let reply = api.call(command, &stop, &mut |at| {
             if !std::mem::replace(&mut is_comparing, true) {
-                // That may take long: what was begun before does not wait for it.
+                // Comparing may take long: release the answers of earlier downloads first.
                 held.release(api, output);
             }
             bar.draw(at.done, at.size);
@@ -413,8 +413,7 @@ impl Shell {
             .with("path", path.as_str()))
     }
 
-    /// A path that a word names, as the client finds it: one that this program is attached to has
-    /// another working directory.
+    /// The path of a word, made absolute for an attached client, whose working directory differs.
     fn absolute(&self, word: &str) -> Result<PathBuf> {
         let path = from_home(word);
         if !self.is_attached {
@@ -423,7 +422,7 @@ impl Shell {
         let mut absolute =
             std::path::absolute(&path).map_err(|error| ApiError::path(&path, error))?;
         if word.ends_with("/.") {
-            // It can only be a directory's, and stays so.
+            // Keeps the mark of a directory.
             absolute.push("");
         }
         Ok(absolute)
@@ -467,7 +466,7 @@ impl Shell {
             .with("limit", limit.map(Rate::get)))
     }
 
-    /// Ends the client, also the one that this program is attached to.
+    /// Ends the client, also an attached one.
     fn shutdown(&self) -> Result<Answer> {
         if !self.is_attached {
             return Ok(Answer { end: true, ..Answer::default() });

@@ -34,17 +34,17 @@ pub(crate) struct Interrupts {
     on_end: OnEnd,
 }
 
-/// What ends the calls that this program waits for, and nobody else's. Clones are the same.
+/// Interrupts the calls of this program, and no others. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Calls(Arc<Mutex<Stop>>);
 
 impl Calls {
-    /// What ends a call that begins now.
+    /// The stop of a call that begins now.
     pub(super) fn stop(&self) -> Stop {
         self.0.lock().clone()
     }
 
-    /// Ends the calls under way.
+    /// Interrupts the calls under way.
     fn end(&self) {
         std::mem::take(&mut *self.0.lock()).set();
     }
@@ -65,8 +65,7 @@ pub(crate) enum Woken {
 }
 
 impl Interrupts {
-    /// Begins to take signals, on the thread "signals". With `survives_hangup` the end of the
-    /// terminal is none of the program.
+    /// Begins to take signals, on the thread "signals". With `survives_hangup` SIGHUP is ignored.
     pub(crate) fn start(survives_hangup: bool) -> io::Result<Self> {
         let (sender, receiver) = bounded(16);
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -78,7 +77,7 @@ impl Interrupts {
         Ok(Self { receiver, ended: false, keeps_all: false, calls, on_end })
     }
 
-    /// What each signal ends: the calls that the main thread waits for.
+    /// The calls that each signal interrupts.
     pub(super) fn calls(&self) -> &Calls {
         &self.calls
     }

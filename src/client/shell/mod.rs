@@ -66,21 +66,21 @@ pub const EXIT_USAGE: u8 = 2;
 /// Exit status: no tracker could be reached.
 pub const EXIT_NO_TRACKER: u8 = 3;
 
-/// What a shell works with.
+/// The parts of a shell.
 pub(crate) struct Parts {
     /// The client.
     pub(crate) api: Arc<dyn Api>,
-    /// Where results go.
+    /// The output.
     pub(crate) output: Output,
     /// Signals.
     pub(crate) interrupts: Interrupts,
-    /// Where commands come from.
+    /// The source of commands.
     pub(crate) input: Input,
     /// Passwords that a script leaves out can be asked for.
     pub(crate) can_ask: bool,
     /// How long a script waits for its first tracker.
     pub(crate) patience: Duration,
-    /// The file of lines that were typed.
+    /// The history file.
     pub(crate) history: PathBuf,
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn run(parts: Parts, settings: Settings) -> Result<u8, ApiError> {
     })
 }
 
-/// The first lines: where the client listens, and what is wrong with that.
+/// Prints the listening address and the warning about it.
 pub(crate) fn begin(snapshot: &Snapshot, output: &Output) {
     output.listening(&snapshot.address, snapshot.device);
     if let Some(text) = &snapshot.warning {

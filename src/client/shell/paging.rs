@@ -1,11 +1,11 @@
-//! Listings that come page by page.
+//! Fetches listings page by page.
 //!
 //! Each page blocks the caller on the client.
 
 use crate::client::api::{Api, ApiError, Command, Listing, Page, Reply};
 use crate::net::Stop;
 
-/// The pages of a listing, up to the first error. Each holds the entries alone.
+/// The entries of each page of a listing, up to the first error.
 pub(super) fn pages<'a, T: 'a>(
     api: &'a dyn Api,
     stop: Stop,

@@ -50,9 +50,9 @@ pub(super) const REQUESTS: Look<'static, Request> = Look {
     value: &to_value,
 };
 
-/// What JSON says of a value of the interface: all of it.
+/// The JSON of a value of the interface.
 pub(super) fn to_value(value: &impl Serialize) -> Value {
-    // Fails for maps alone whose keys are no texts.
+    // Only maps with other keys than strings can fail.
     serde_json::to_value(value).unwrap_or_default()
 }
 

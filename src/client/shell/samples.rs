@@ -1,9 +1,9 @@
-//! Values for the tests of this room.
+//! Sample values for tests.
 
 use crate::client::api::{Download, DownloadState};
 use crate::types::{GroupId, InfoHash};
 
-/// A download that runs, of 1000 bytes, 436 of which are here.
+/// A running download with 436 of 1000 bytes.
 pub(super) fn download() -> Download {
     Download {
         group: "lab".parse().unwrap(),

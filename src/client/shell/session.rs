@@ -33,25 +33,25 @@ pub(crate) enum OnError {
     Stop,
 }
 
-/// Ends the client in order, if it is this program's own.
+/// Stops the program's own client; does nothing when attached.
 pub(crate) type EndClient = Arc<dyn Fn() + Send + Sync>;
 
-/// How a shell is to behave.
+/// The settings of a shell.
 pub(crate) struct Settings {
     /// What happens when a command fails, unless commands are typed.
     pub(crate) on_error: OnError,
-    /// Passwords of few characters are taken without a word.
+    /// Short passwords need no confirmation.
     pub(crate) allows_short_passwords: bool,
-    /// The client is another program's, and goes on when this one ends.
+    /// The client belongs to another process and goes on when this one ends.
     pub(crate) is_attached: bool,
-    /// Is called at the end.
+    /// Called at the end.
     pub(crate) end_client: EndClient,
 }
 
 /// The program's state.
 pub(super) struct Shell {
     pub(super) api: Arc<dyn Api>,
-    /// Ends the calls that the main thread waits for.
+    /// Interrupts the calls of the main thread.
     pub(super) calls: Calls,
     pub(super) output: Output,
     pub(super) interrupts: Interrupts,
@@ -69,10 +69,9 @@ pub(super) struct Shell {
     pub(super) held: Held,
     /// How long the last `wait` was to last, if it was bounded: the end of a script waits no longer.
     pub(super) wait_limit: Option<Duration>,
-    /// The number of the last end of a download of which `wait` has told, or that was before this
-    /// program.
+    /// Sequence number of the last end that `wait` has reported or skips.
     pub(super) last_end: u64,
-    /// The client is another program's, and goes on when this one ends.
+    /// The client belongs to another process and goes on when this one ends.
     pub(super) is_attached: bool,
     pub(super) end_client: EndClient,
 }
@@ -93,8 +92,7 @@ pub(super) enum Ended {
 }
 
 impl Shell {
-    /// Begins to tell of what happens. `last_end` is the number of the last end of a download that
-    /// is not to be told of.
+    /// Makes a shell and starts its announcer. `wait` skips ends up to number `last_end`.
     ///
     /// # Errors
     /// Those of [`Api::subscribe`].
@@ -108,7 +106,7 @@ impl Shell {
         let (updates, of_loss) = (api.subscribe(false)?, output.clone());
         let announcer = Announcer::start(updates, output.clone(), move || {
             of_loss.error_line("error: the client that this program was attached to has ended");
-            // As if somebody had asked for it: the terminal is left as it was.
+            // The usual way out, which restores the terminal.
             let _ = kill_process(getpid(), Signal::TERM);
         });
         Ok(Self {
@@ -130,7 +128,7 @@ impl Shell {
         })
     }
 
-    /// Carries out a command of the client. A signal ends it.
+    /// Calls the client. A signal interrupts the call.
     pub(super) fn call(&self, command: Command) -> Result<Reply, ApiError> {
         self.api.call(command, &self.calls.stop(), &mut |_| true)
     }

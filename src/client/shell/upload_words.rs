@@ -20,7 +20,7 @@ pub(super) struct Word<'a> {
 /// Returns the path and the group.
 ///
 /// # Errors
-/// [`ErrorCode::BadArgument`] with both readings if either may be meant.
+/// [`ApiError::bad_argument`] with both readings if either may be meant.
 pub(super) fn path_and_group<'a>(
     first: Word<'a>,
     second: Word<'a>,

@@ -47,7 +47,7 @@ impl Shell {
     }
 
     /// At the end of a script: running downloads are finished, in the time that the last `wait`
-    /// allowed. Those of a client that goes on need not be waited for.
+    /// allowed. Downloads of an attached client go on without this program.
     pub(super) fn finish_downloads(&mut self) {
         if self.is_attached {
             return;
@@ -128,7 +128,7 @@ impl Shell {
         }
     }
 
-    /// Downloads that ended since this program was last told of ends.
+    /// Downloads that ended since the last call.
     fn ends(&mut self) -> Result<Ends> {
         let ends = self.look_for_ends(self.last_end)?;
         self.last_end = ends.last;

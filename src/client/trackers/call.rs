@@ -216,9 +216,9 @@ struct Call<'a> {
     relogged: bool,
     /// When a name and password have been with one tracker for long enough.
     turn: Option<Instant>,
-    /// Ends the calls of all.
+    /// Interrupts the calls of all callers.
     interrupt: Stop,
-    /// Ends the calls of the one who waits for this.
+    /// Interrupts the calls of one caller.
     caller: Option<Stop>,
     started: Instant,
 }
@@ -322,11 +322,11 @@ impl<'a> Call<'a> {
                 self.turn.filter(|turn| *turn > now).unwrap_or(deadline)
             };
             let until = self.refusal.map_or(next, |(_, since)| since + REFUSAL_GRACE).min(deadline);
-            let nobody = never();
+            let no_caller = never();
             let answer = select! {
                 recv(self.answers) -> answer => answer.ok(),
                 recv(self.interrupt.channel()) -> _ => None,
-                recv(self.caller.as_ref().map_or(&nobody, Stop::channel)) -> _ => None,
+                recv(self.caller.as_ref().map_or(&no_caller, Stop::channel)) -> _ => None,
                 recv(at(until)) -> _ => None,
             };
             if let Some(reply) = answer.and_then(|answer| self.take(answer)) {
@@ -335,7 +335,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Tells whether the caller has given up.
+    /// Tells whether the call is interrupted.
     fn is_interrupted(&self) -> bool {
         self.interrupt.is_set() || self.caller.as_ref().is_some_and(Stop::is_set)
     }

@@ -1,24 +1,24 @@
-//! Who waits for a call, and what ends it.
+//! The caller of a command, whose stop interrupts the calls to trackers.
 //!
-//! **Invariant:** a caller's stop ends the calls that this caller waits for, and no others;
-//! [`super::TrackerSet::interrupt`] ends those of all callers.
+//! **Invariant:** a caller's stop interrupts this caller's calls only;
+//! [`super::TrackerSet::interrupt`] interrupts those of all callers.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::net::Stop;
 
-/// How often a call that has nobody to ask looks whether its caller gave up.
+/// Interval between checks of the caller's stop while no tracker can be asked.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 thread_local! {
-    /// The stop of the caller whose command this thread carries out.
+    /// The stop of the command that runs on this thread.
     static CALLER: RefCell<Option<Stop>> = const { RefCell::new(None) };
 }
 
-/// Carries out `work`: calls that it makes on this thread end when `stop` is set.
+/// Runs `work`. Its calls to trackers on this thread are interrupted when `stop` is set.
 pub(crate) fn with_caller<T>(stop: &Stop, work: impl FnOnce() -> T) -> T {
-    /// Puts back what was there, also after a panic.
+    /// Restores the previous value, also after a panic.
     struct Back(Option<Stop>);
     impl Drop for Back {
         fn drop(&mut self) {
@@ -29,7 +29,7 @@ pub(crate) fn with_caller<T>(stop: &Stop, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// The stop of this thread's caller; one that is never set if there is none.
+/// The stop of the command that runs on this thread, if there is one.
 pub(super) fn current() -> Option<Stop> {
     CALLER.with_borrow(Clone::clone)
 }
@@ -45,8 +45,8 @@ mod tests {
     use crate::wire::tracker::Request;
 
     #[test]
-    fn a_caller_ends_what_it_waits_for_and_nothing_else() {
-        // A tracker that answers pings and nothing else.
+    fn a_stop_interrupts_the_calls_of_its_caller_only() {
+        // The tracker answers pings only, until it is released.
         let (release, held) = crossbeam_channel::unbounded::<()>();
         let fake = Fake::start(move |request| {
             if !matches!(request, Request::Ping) {
