@@ -100,6 +100,8 @@ impl Updates {
 
     pub(super) fn tell(&self, event: Event) {
         self.hub.tell(event);
+        // A subscriber may be lagging now.
+        let _ = self.hub.wake.try_send(());
     }
 
     /// Sends the remaining events and disconnects all subscribers.
@@ -130,8 +132,9 @@ impl Hub {
 
     /// Sends a snapshot to lagging subscribers that have room again.
     fn catch_up(&self, snapshot: impl FnOnce(u64) -> Event) {
-        let is_late =
-            |subscriber: &Subscriber| subscriber.is_behind && subscriber.sender.len() <= QUEUE_ROOM;
+        let is_late = |subscriber: &Subscriber| {
+            subscriber.behind_since.is_some() && subscriber.sender.len() <= QUEUE_ROOM
+        };
         let revision = {
             let mut state = self.state.lock();
             let is_lost = |since: Instant| since.elapsed() > BEHIND_MAX;
