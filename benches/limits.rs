@@ -24,7 +24,9 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use posse::swarm::{DownloadSpec, Engine, Hashed, Limits, Transfer, TransferState, hash_file};
+use posse::swarm::{
+    DownloadSpec, Engine, Hashed, Limits, Transfer, TransferId, TransferState, hash_file,
+};
 use posse::types::{FileFacts, Rate};
 
 use engine::{Outcome, PATIENCE, peer, start, used};
@@ -99,6 +101,7 @@ impl Station {
         let facts = facts(hashed);
         let info_hash = facts.info_hash;
         let spec = DownloadSpec {
+            id: TransferId(1),
             facts,
             target,
             metainfo: None,

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use posse::net::{DeviceSecurity, Transport};
 use posse::swarm::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, LocalCopy, Proof, TransferState,
-    hash_file, hash_file_as,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, LocalCopy, Proof, TransferId,
+    TransferState, hash_file, hash_file_as,
 };
 use posse::trust::KeyPair;
 use posse::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket};
@@ -113,6 +113,7 @@ fn ours(
     let target = directory.join("wanted.bin");
     let started = Instant::now();
     let spec = DownloadSpec {
+        id: TransferId(1),
         facts: facts.clone(),
         target: target.clone(),
         part: None,
@@ -150,7 +151,7 @@ impl Host for Alone {
     fn copies(&self, _: &FileFacts) -> Vec<LocalCopy> {
         vec![self.0.clone()]
     }
-    fn journal(&self, _: InfoHash, _: &Bitfield) {}
+    fn journal(&self, _: TransferId, _: InfoHash, _: &Bitfield) {}
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
     fn event(&self, _: EngineEvent) {}
 }

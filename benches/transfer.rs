@@ -25,7 +25,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use posse::swarm::{DownloadSpec, EngineEvent, Host, Proof, TransferState, hash_file};
+use posse::swarm::{DownloadSpec, EngineEvent, Host, Proof, TransferId, TransferState, hash_file};
 use posse::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket};
 use posse::wire::metainfo::Metainfo;
 use sha1::{Digest, Sha1};
@@ -190,7 +190,7 @@ impl Host for Journalled {
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {
         self.0.is_offered(info_hash, group, device)
     }
-    fn journal(&self, _: InfoHash, verified: &Bitfield) {
+    fn journal(&self, _: TransferId, _: InfoHash, verified: &Bitfield) {
         let next = self.1.with_extension("next");
         let written = std::fs::write(&next, verified.as_bytes())
             .and_then(|()| std::fs::rename(&next, &self.1));
@@ -225,6 +225,7 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
     let started = Instant::now();
     let target = directory.join("copy.bin");
     let spec = DownloadSpec {
+        id: TransferId(1),
         facts: facts.clone(),
         target,
         metainfo: Some(metainfo),

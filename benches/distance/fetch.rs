@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use posse::swarm::{DownloadSpec, Hashed, TransferState, TransferStatus, hash_file};
+use posse::swarm::{DownloadSpec, Hashed, TransferId, TransferState, TransferStatus, hash_file};
 use posse::trust::KeyPair;
 use posse::types::FileFacts;
 
@@ -76,6 +76,7 @@ impl Seeder {
             chain: None,
         };
         let spec = DownloadSpec {
+            id: TransferId(1),
             facts,
             target: target.to_owned(),
             metainfo: None,

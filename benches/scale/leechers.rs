@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use posse::net::{DeviceSecurity, Transport};
 use posse::store::DeviceStore;
 use posse::swarm::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, Transfer, hash_file,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, Transfer, TransferId, hash_file,
 };
 use posse::trust::KeyPair;
 use posse::types::{
@@ -179,6 +179,7 @@ fn leech(
     for number in 0..count {
         let engine = start(number, network.clone(), group.parse()?)?;
         let spec = DownloadSpec {
+            id: TransferId(1),
             facts: facts.clone(),
             target: target(dir, number)?,
             metainfo: Some(metainfo.clone()),
@@ -261,7 +262,7 @@ impl Host for Leecher {
         true
     }
 
-    fn journal(&self, _: InfoHash, _: &Bitfield) {}
+    fn journal(&self, _: TransferId, _: InfoHash, _: &Bitfield) {}
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
     fn event(&self, _: EngineEvent) {}
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use posse::net::{DeviceSecurity, Listener, Stop, Transport};
 use posse::swarm::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, Proof, TransferState, hash_file,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, Proof, TransferId,
+    TransferState, hash_file,
 };
 use posse::trust::KeyPair;
 use posse::types::{
@@ -255,6 +256,7 @@ fn leech(
     let peers = seeders.iter().map(|text| peer(text)).collect::<Outcome<Vec<_>>>()?;
     let (before, started, info_hash) = (used(), Instant::now(), facts.info_hash);
     let spec = DownloadSpec {
+        id: TransferId(1),
         facts,
         target: target.to_owned(),
         metainfo: None,
@@ -312,7 +314,7 @@ impl Host for Anybody {
         true
     }
 
-    fn journal(&self, _: InfoHash, _: &Bitfield) {}
+    fn journal(&self, _: TransferId, _: InfoHash, _: &Bitfield) {}
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
     fn event(&self, _: EngineEvent) {}
 }

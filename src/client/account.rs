@@ -1,16 +1,11 @@
 //! Accounts and the session.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use log::warn;
-
-use super::background::Errand;
-use super::library::{Library, Phase};
+use super::error::ClientError;
+use super::session::input::{Command, Entry};
+use super::start::Client;
 use super::trackers::{Need, PASSWORD_TIMEOUT};
-use super::{Client, ClientError};
-use crate::net::Transport;
-use crate::swarm::{Engine, EngineConfig};
 use crate::types::{Label, Password, Refusal, UserEntry, UserName};
 use crate::wire::tracker::{Reply, Request};
 
@@ -35,24 +30,13 @@ impl Client {
     pub fn login(&self, name: &str, password: Password) -> Result<UserEntry, ClientError> {
         let name: Label = name.parse().map_err(|_| Refusal::WrongPassword)?;
         let inner = &self.inner;
-        {
-            let mut library = inner.library.lock();
-            match &library.phase {
-                Phase::In(user) => return Err(ClientError::AlreadyLoggedIn(user.label.clone())),
-                Phase::Changing => {
-                    return Err(ClientError::BadArgument(
-                        "a login or logout is under way; wait for it".into(),
-                    ));
-                }
-                Phase::Out => library.phase = Phase::Changing,
-            }
-        }
+        inner.ask(Command::Reserve)?;
         let entered = inner.trackers.login(name, password).and_then(|logged_in| {
             inner.must_change_password.store(logged_in.must_change, Ordering::Relaxed);
             self.enter_session(logged_in.user)
         });
         if entered.is_err() {
-            *inner.library.lock() = Library::new();
+            inner.ask(Command::Release)?;
         }
         entered
     }
@@ -60,43 +44,30 @@ impl Client {
     /// Starts the engine and brings back what the device store holds for the user.
     fn enter_session(&self, user: UserEntry) -> Result<UserEntry, ClientError> {
         let inner = &self.inner;
-        let mut config = EngineConfig::new(Transport::Tls(inner.security.clone()));
-        config.port = Some(inner.address.port());
-        config.limits = inner.limits.lock().rates;
-        config.bind_ip = Some(inner.address.ip()).filter(|ip| !ip.is_unspecified());
-        if let Some(threads) = inner.config.threads {
-            config.threads = threads.max(1);
+        let entered = inner.start_engine(user.user).and_then(|()| {
+            let entry = self.entry_of(user.clone())?;
+            inner.ask(Command::Enter(Box::new(entry))).map(drop)
+        });
+        if let Err(error) = entered {
+            inner.stop_engine();
+            return Err(error);
         }
-        *inner.ended.lock() = None;
-        inner.tickets.lock().open(user.user, inner.security.device());
-        let host = Arc::new(super::host::SessionHost::new(inner, user.user));
-        let engine = Engine::start(config, host).map_err(|e| {
-            inner.trackers.logout();
-            ClientError::BadArgument(format!("cannot start transfers: {e}"))
-        })?;
-        {
-            // Under their lock until everything is in its place: whoever sets others comes before
-            // or after.
-            let limits = inner.limits.lock();
-            // Again: they may have been changed since.
-            engine.set_limits(limits.rates);
-            *inner.engine.lock() = Some(engine);
-            let queue = inner.closed_queue(user.user, limits.downloads_max);
-            *inner.library.lock() =
-                Library { phase: Phase::In(user.clone()), queue, ..Library::new() };
-        }
-        if let Err(error) = inner.restore(&user) {
-            warn!("shares and downloads of earlier sessions could not be brought back: {error}");
-        }
-        inner.library.lock().queue.open();
-        inner.fill_slots();
-        // From here on the errands thread minds the session's token too.
-        inner.look_after_tickets();
-        if inner.trackers.is_over().is_some() {
-            // It was said before there was anything to end.
-            inner.send_errand(Errand::EndSession);
-        }
+        inner.end_session_if_over();
         Ok(user)
+    }
+
+    /// What the store has of a user, and which groups the user is in.
+    fn entry_of(&self, user: UserEntry) -> Result<Entry, ClientError> {
+        let inner = &self.inner;
+        let shares = inner.store.shares(user.user)?;
+        let downloads = inner.store.unfinished_downloads(user.user)?;
+        let queued = inner.store.queued(user.user)?;
+        let mine = match shares.is_empty() && downloads.is_empty() {
+            true => None,
+            false => inner.groups_of_user(),
+        };
+        let device = inner.security.device();
+        Ok(Entry { user, device, mine, shares, downloads, queued })
     }
 
     /// Ends the session: nothing is offered any more, downloads pause until the next login.
@@ -104,9 +75,7 @@ impl Client {
     /// # Errors
     /// [`Refusal::LoginFirst`].
     pub fn logout(&self) -> Result<(), ClientError> {
-        self.inner.need_user()?;
-        self.inner.leave_session();
-        Ok(())
+        self.inner.ask(Command::Leave(None)).map(drop)
     }
 
     /// Replaces the user's password.
@@ -123,7 +92,9 @@ impl Client {
         match trackers.call_within(&request, Need::Session, PASSWORD_TIMEOUT) {
             // The set has taken it for itself.
             Ok(Reply::Renewed(token)) => {
-                self.inner.password_changed(&token);
+                // The tickets of before are void wherever trackers say so.
+                let until_ms = token.claims.password.stamp.ms();
+                self.inner.ask(Command::OwnVoid(until_ms))?;
                 if self.inner.must_change_password.swap(false, Ordering::Relaxed) {
                     // Trackers have refused everything until now: they are told anew what this
                     // device does.
@@ -144,7 +115,7 @@ impl Client {
     /// Tells whether the operator has set the user's password: until [`Client::change_password`]
     /// trackers refuse everything else. Does not ask a tracker.
     pub fn must_change_password(&self) -> bool {
-        self.inner.must_change_password.load(Ordering::Relaxed)
+        self.inner.must_change()
     }
 
     /// Deletes the user's account, and with it every membership and share; the session ends. Groups
@@ -159,16 +130,18 @@ impl Client {
         {
             // Trackers that hear of it first call the token void, which is no surprise now.
             let _changing = trackers.changing_password();
-            let announced = self.inner.announced.lock().clone();
-            self.inner.leaves_every_group();
+            self.inner.ask(Command::ExpectLeaving(None))?;
             let done = self.done(&Request::DeleteAccount { request }, Need::Session);
             if let Err(ClientError::Refused(_)) = done {
-                *self.inner.announced.lock() = announced;
+                self.inner.ask(Command::UnexpectLeaving(None))?;
             }
             done?;
         }
-        self.inner.leave_session();
-        Ok(())
+        match self.inner.ask(Command::Leave(None)) {
+            // A tracker has told that it is over.
+            Ok(_) | Err(ClientError::Refused(Refusal::LoginFirst)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The session's user. Does not ask a tracker.

@@ -14,18 +14,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use parking_lot::Mutex;
 
 use self::updates::Updates;
 use super::api::{
-    self, Account, Api, ApiError, Command, Ends, Event, OnProgress, Progress, Reply, SessionEnded,
-    Snapshot, Update, Work,
+    self, Account, Api, ApiError, Begun, Command, Download, Ends, Event, OnProgress, Progress,
+    Reply, SessionEnded, Snapshot, Update, Work,
 };
+use super::downloads::Beginning;
 use super::trackers::with_caller;
-use super::{Client, ClientError};
+use super::{Client, ClientError, DownloadPhase, DownloadStatus};
 use crate::net::Stop;
+use crate::types::InfoHash;
 
 /// Maximum number of ends in one reply; a caller that missed more asks again.
 const ENDS_MAX: usize = 10_000;
+
+/// Maximum number of downloads that wait for [`Command::Sync`].
+const BEGUN_MAX: usize = 1000;
 
 /// Ends the program that runs the client.
 type OnShutdown = Box<dyn Fn() + Send + Sync>;
@@ -35,6 +41,8 @@ pub struct Backend {
     client: Arc<Client>,
     updates: Updates,
     on_shutdown: OnShutdown,
+    /// Downloads that are being begun, until [`Command::Sync`]; at most [`BEGUN_MAX`].
+    begun: Mutex<Vec<(InfoHash, Beginning)>>,
 }
 
 impl Backend {
@@ -49,7 +57,8 @@ impl Backend {
     ) -> Result<Self, ClientError> {
         let updates = Updates::start(client.clone())
             .map_err(|error| ClientError::system("cannot start a thread", error))?;
-        Ok(Self { client, updates, on_shutdown: Box::new(on_shutdown) })
+        let begun = Mutex::default();
+        Ok(Self { client, updates, on_shutdown: Box::new(on_shutdown), begun })
     }
 
     /// Stops the client, sends the remaining events and disconnects the subscribers. Calling it
@@ -134,14 +143,16 @@ impl Backend {
             Command::DownloadFile { group, file, destination, soon } => {
                 let mut progress =
                     |done, size| progress(Progress { work: Work::Comparing, done, size });
-                let handle =
-                    client.download_file_soon(&group, &file, &destination, &mut progress)?;
-                if !soon {
-                    client.make_durable()?;
+                let begun = client.begin_download(&group, &file, &destination, &mut progress)?;
+                if soon {
+                    Reply::Download(self.keep_begun(begun))
+                } else {
+                    Reply::Download(convert::download(&begun.wait()?.status()))
                 }
-                Reply::Download(convert::download(&handle.status()))
             }
-            Command::Sync => client.make_durable().map(done)?,
+            Command::Sync { downloads } => {
+                Reply::Begun(downloads.into_iter().map(|id| self.wait_begun(id)).collect())
+            }
             Command::ShowDownloads { unfinished, listing } => {
                 let downloads = match unfinished {
                     true => {
@@ -203,19 +214,57 @@ impl Backend {
         Reply::Limits(convert::limits(self.client.limits()))
     }
 
-    fn ends(&self, after: u64) -> Ends {
-        // In this order: a download that ends in between is reported by the next call.
-        let mut has_unfinished = self.client.has_unfinished();
-        let (ended, mut last) = self.client.ended_after(after);
-        let mut downloads: Vec<_> = ended.iter().map(convert::download).collect();
-        if downloads.len() > ENDS_MAX {
-            downloads.sort_by_key(|download| download.ended);
-            downloads.truncate(ENDS_MAX);
-            has_unfinished = true;
-            last = downloads.last().and_then(|download| download.ended).unwrap_or(last);
+    /// Keeps a download that is being begun until [`Command::Sync`].
+    fn keep_begun(&self, begun: Beginning) -> Download {
+        let status = DownloadStatus::of_row(begun.row());
+        let surplus = {
+            let mut kept = self.begun.lock();
+            kept.push((status.id, begun));
+            let surplus = kept.len().saturating_sub(BEGUN_MAX);
+            kept.drain(..surplus).collect::<Vec<_>>()
+        };
+        // Their callers never came back.
+        surplus.into_iter().for_each(|(_, begun)| _ = begun.wait());
+        convert::download(&status)
+    }
+
+    fn wait_begun(&self, id: InfoHash) -> Begun {
+        let kept = {
+            let mut kept = self.begun.lock();
+            let at = kept.iter().position(|(of, _)| *of == id);
+            at.map(|at| kept.remove(at).1)
+        };
+        let ended = || ClientError::BadArgument("that download is not being begun".into());
+        let begun = kept.ok_or_else(ended).and_then(Beginning::wait);
+        match begun {
+            Ok(handle) => {
+                let download = Some(convert::download(&handle.status()));
+                Begun { info_hash: id, download, error: None }
+            }
+            Err(error) => {
+                Begun { info_hash: id, download: None, error: Some(convert::error(error)) }
+            }
         }
-        let stuck = self.client.stuck().as_ref().map(convert::download);
+    }
+
+    fn ends(&self, after: u64) -> Ends {
+        let noted = self.client.noted_downloads();
+        let mut has_unfinished = noted.iter().any(DownloadStatus::is_unfinished);
+        let is_stuck = |status: &&DownloadStatus| {
+            status.ended.is_some() && matches!(status.phase, DownloadPhase::Paused(Some(_)))
+        };
+        let stuck = noted.iter().find(is_stuck).map(convert::download);
+        let mut ended: Vec<&DownloadStatus> = noted
+            .iter()
+            .filter(|status| status.has_ended() && status.ended > Some(after))
+            .collect();
+        ended.sort_by_key(|status| status.ended);
+        has_unfinished |= ended.len() > ENDS_MAX;
+        ended.truncate(ENDS_MAX);
+        let last = ended.last().and_then(|status| status.ended).unwrap_or(after);
+        // After the look: the end of a session is noted before its downloads go.
         let session_ended = session_ended(&self.client);
+        let downloads = ended.into_iter().map(convert::download).collect();
         Ends { downloads, last, has_unfinished, stuck, session_ended }
     }
 }
@@ -234,9 +283,8 @@ fn session_ended(client: &Client) -> Option<SessionEnded> {
 /// The state of a client, including all updates up to `revision`.
 fn snapshot(client: &Client, revision: u64) -> Snapshot {
     let account = client.whoami().ok();
-    let downloads = client.show_downloads().unwrap_or_default();
-    let is_complete =
-        |status: &super::DownloadStatus| status.phase == super::DownloadPhase::Complete;
+    let downloads = client.session_downloads();
+    let is_complete = |status: &DownloadStatus| status.phase == DownloadPhase::Complete;
     Snapshot {
         api: api::VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -252,7 +300,7 @@ fn snapshot(client: &Client, revision: u64) -> Snapshot {
             .filter(|status| !is_complete(status))
             .map(convert::download)
             .collect(),
-        last_end: client.ended_after(u64::MAX).1,
+        last_end: downloads.iter().filter_map(|status| status.ended).max().unwrap_or(0),
         limits: convert::limits(client.limits()),
         warning: client.inner.config.unreachable(),
     }

@@ -1,17 +1,23 @@
 //! The commands about downloads: starting, steering and listing them.
 //!
-//! **Invariant:** nothing here holds a lock while it asks a tracker or looks at a disk.
+//! **Invariant:** a destination is looked at on its disk's own thread, so that one that hangs holds
+//! its command up for a moment, and no other. A `.part` is a download's own once the engine has
+//! said which file it made or opened, and not before.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::groups::is_member;
+use super::error::ClientError;
 use super::handle::DownloadHandle;
-use super::library::{Download, DownloadPhase, DownloadStatus};
-use super::place::{is_there, target_path};
-use super::{Client, ClientError, ClientEvent};
-use crate::store::{DownloadRow, Progress};
-use crate::types::{FileEntry, GroupEntry, Refusal, UserId};
+use super::place::{check_place, has_part, is_there, missing, move_part, remove_part, target_path};
+use super::runtime::{Pending, Runtime, compare, is_intact};
+use super::session::downloads::{state, taken};
+use super::session::input::{Answer, Begin, Command, StaleShares};
+use super::session::status::DownloadStatus;
+use super::start::Client;
+use crate::store::{DownloadRow, Progress, ShareRow};
+use crate::types::{FileEntry, GroupEntry, InfoHash, Refusal, UserId};
 
 impl Client {
     /// Starts a download in the background, or has it wait while as many run as may. A
@@ -46,51 +52,56 @@ impl Client {
         destination: &Path,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<DownloadHandle, ClientError> {
-        let handle = self.download_file_soon(group, file, destination, progress)?;
-        self.make_durable()?;
-        Ok(handle)
+        self.begin_download(group, file, destination, progress)?.wait()
     }
 
-    /// Waits until downloads that were begun are sure to go on after a crash.
-    ///
-    /// # Errors
-    /// [`ClientError::Store`].
-    pub(crate) fn make_durable(&self) -> Result<(), ClientError> {
-        Ok(self.inner.store.flush()?)
-    }
-
-    /// As [`Client::download_file_with`], for callers that begin several and then see to it that
-    /// they are durable, all at once.
-    pub(crate) fn download_file_soon(
+    /// As [`Client::download_file_with`], for callers that begin several: those that are waited for
+    /// later share their wait for the disk.
+    pub(crate) fn begin_download(
         &self,
         group: &str,
         file: &str,
         destination: &Path,
         progress: &mut dyn FnMut(u64, u64) -> bool,
-    ) -> Result<DownloadHandle, ClientError> {
-        let user = self.inner.need_user()?.user;
-        let resolved = self.inner.resolve(group, None, Some(file))?;
-        if !is_member(resolved.group.part) {
+    ) -> Result<Beginning, ClientError> {
+        let inner = &self.inner;
+        let user = inner.need_user()?.user;
+        let resolved = inner.resolve(group, None, Some(file))?;
+        if !resolved.group.part.is_member() {
             return Err(Refusal::NotMember.into());
         }
         let entry = resolved.file.ok_or(Refusal::NoSuchFile)?;
-        let target = target_path(destination, &entry)?;
-        if let Some(handle) = self.inner.going_on(&entry, &target)? {
-            return Ok(handle);
+        let absolute = std::path::absolute(destination)
+            .map_err(|e| ClientError::path(destination, e.to_string()))?;
+        let (destination, wanted) = (destination.to_owned(), entry.clone());
+        let (target, is_there) = inner.disks.within(&absolute, move || {
+            target_path(&destination, &wanted).map(|target| {
+                let there = is_there(&target);
+                (target, there)
+            })
+        })??;
+        if let Some(beginning) = inner.going_on(&entry, &target, is_there)? {
+            return Ok(beginning);
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let begun_ms = self.inner.library.lock().queue.stamp(now.as_millis() as u64);
-        let row = new_row(user, &resolved.group, &entry, target, begun_ms);
-        if is_there(&row.target) {
-            self.inner.adopt(row, progress)
-        } else {
-            self.inner.begin_new(row)
-        }
+        let row = new_row(user, &resolved.group, &entry, target, now.as_millis() as u64);
+        inner.begin_row(row, is_there, progress)
     }
 
     /// Those that run or wait.
     pub(crate) fn running_downloads(&self) -> Vec<DownloadStatus> {
-        self.inner.library.lock().unfinished()
+        self.inner.statuses(|download| download.is_unfinished())
+    }
+
+    /// Downloads in memory: those that are not complete, and those that ended in this session.
+    pub(crate) fn session_downloads(&self) -> Vec<DownloadStatus> {
+        self.inner.statuses(|_| true)
+    }
+
+    /// Downloads in memory that run, wait in the queue, or ended or paused themselves in this
+    /// session.
+    pub(crate) fn noted_downloads(&self) -> Vec<DownloadStatus> {
+        self.inner.statuses(|download| download.is_unfinished() || download.ended.is_some())
     }
 
     /// Every download of the session, in the order they were asked for. Does not ask a tracker.
@@ -98,8 +109,7 @@ impl Client {
     /// # Errors
     /// [`Refusal::LoginFirst`].
     pub fn show_downloads(&self) -> Result<Vec<DownloadStatus>, ClientError> {
-        self.inner.need_user()?;
-        Ok(self.inner.library.lock().statuses())
+        self.inner.all_statuses()
     }
 
     /// The download of that name. Does not ask a tracker.
@@ -107,14 +117,18 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoSuchDownload`], [`Refusal::LoginFirst`].
     pub fn download(&self, group: &str, file: &str) -> Result<DownloadHandle, ClientError> {
-        self.inner.need_user()?;
-        let missing = || ClientError::NoSuchDownload { group: group.into(), file: file.into() };
-        let mut library = self.inner.library.lock();
-        let row = library
-            .find_download(group, file)
-            .map(|download| download.row.clone())
-            .ok_or_else(missing)?;
-        Ok(self.inner.handle(&row))
+        let user = self.inner.need_user()?.user;
+        let view = self.inner.view();
+        if let Some(download) = view.library.find(group, file) {
+            return Ok(DownloadHandle::new(&self.inner, download.row.clone()));
+        }
+        // The session has forgotten those that are complete.
+        let row = self.inner.store.complete_download(user, group, file)?;
+        let row = row.ok_or_else(|| ClientError::NoSuchDownload {
+            group: group.into(),
+            file: file.into(),
+        })?;
+        Ok(DownloadHandle::new(&self.inner, Arc::new(row)))
     }
 
     /// Pauses a download; see [`DownloadHandle::pause`].
@@ -140,45 +154,188 @@ impl Client {
     pub fn cancel_download(&self, group: &str, file: &str) -> Result<(), ClientError> {
         self.download(group, file)?.cancel()
     }
+}
 
-    /// The first download that has paused itself in this session.
-    pub(crate) fn stuck(&self) -> Option<DownloadStatus> {
-        let library = self.inner.library.lock();
-        let is_stuck =
-            |d: &&Download| d.is_of_session && matches!(d.row.progress, Progress::Paused(Some(_)));
-        library.downloads.iter().find(is_stuck).map(Download::status)
+/// A download that is being begun.
+pub(crate) struct Beginning {
+    handle: DownloadHandle,
+    pending: Option<Pending>,
+    /// What a failed download of the same content has fetched, if it was moved, and from where.
+    moved: Option<(Arc<DownloadRow>, PathBuf)>,
+    /// What it left at another place, to be removed.
+    left: Option<Arc<DownloadRow>>,
+}
+
+impl Beginning {
+    /// One that goes on already.
+    fn going_on(handle: DownloadHandle) -> Self {
+        Self { handle, pending: None, moved: None, left: None }
     }
 
-    /// Downloads that ended in this session behind the end of that number, and the number of the
-    /// last end.
-    pub(crate) fn ended_after(&self, after: u64) -> (Vec<DownloadStatus>, u64) {
-        self.inner.library.lock().ended_after(after)
+    /// The download's row.
+    pub(crate) fn row(&self) -> &DownloadRow {
+        self.handle.row()
     }
 
-    /// Tells whether any download runs or waits.
-    pub(crate) fn has_unfinished(&self) -> bool {
-        self.inner.library.lock().has_unfinished()
+    /// Waits until the store has it, and the engine, unless it waits for others to end.
+    ///
+    /// # Errors
+    /// [`ClientError::Store`], [`ClientError::DownloadState`]; then everything is as before.
+    pub(crate) fn wait(self) -> Result<DownloadHandle, ClientError> {
+        let Self { handle, pending, moved, left } = self;
+        let Some(pending) = pending else { return Ok(handle) };
+        let disks = &handle.runtime().disks;
+        match pending.wait() {
+            Ok(_) => {
+                if let Some(left) = left {
+                    let target = left.target.clone();
+                    disks.run(&target, move || remove_part(&left));
+                }
+                Ok(handle)
+            }
+            Err(error) => {
+                if let Some((failed, target)) = moved {
+                    let old = failed.target.clone();
+                    disks.run(&old, move || {
+                        let back = DownloadRow { target, ..(*failed).clone() };
+                        move_part(&back, &failed.target);
+                    });
+                }
+                Err(error)
+            }
+        }
     }
 }
 
-/// The event that a download's new state is, if it is one.
-pub(crate) fn to_event(status: &DownloadStatus) -> Option<ClientEvent> {
-    let (group, file, path) = (status.group.clone(), status.file.clone(), status.path.clone());
-    let (group_id, id) = (status.group_id, status.id);
-    match &status.phase {
-        DownloadPhase::Complete => {
-            Some(ClientEvent::DownloadComplete { group, group_id, file, id, path })
+impl Runtime {
+    /// The unfinished download of this content, set going if need be; refused if it goes elsewhere.
+    /// One that failed elsewhere is none, and one that is complete.
+    fn going_on(
+        self: &Arc<Self>,
+        entry: &FileEntry,
+        target: &Path,
+        is_there: bool,
+    ) -> Result<Option<Beginning>, ClientError> {
+        let view = self.view();
+        let Some(download) = view.library.download(entry.facts.info_hash) else { return Ok(None) };
+        let row = download.row.clone();
+        match &row.progress {
+            Progress::Complete | Progress::Cancelled => return Ok(None),
+            // One that failed in a group which the user has left would be gone on with in vain.
+            Progress::Failed(_) if row.target != target || row.group != entry.group || is_there => {
+                return Ok(None);
+            }
+            _ if row.target != target => return Err(taken(&row)),
+            Progress::Running => {}
+            Progress::Paused(_) | Progress::Failed(_) => {
+                DownloadHandle::new(self, row.clone()).resume()?;
+            }
         }
-        DownloadPhase::Failed(reason) => {
-            let reason = reason.clone();
-            Some(ClientEvent::DownloadFailed { group, group_id, file, id, reason })
-        }
-        DownloadPhase::Paused(Some(reason)) => {
-            let reason = reason.clone();
-            Some(ClientEvent::DownloadPaused { group, group_id, file, id, reason })
-        }
-        DownloadPhase::Paused(None) | DownloadPhase::Running | DownloadPhase::Queued(_) => None,
+        Ok(Some(Beginning::going_on(DownloadHandle::new(self, row))))
     }
+
+    /// Begins a download that was asked for. It takes the place of one of the same content that is
+    /// complete or has failed, and goes on from what a failed one has fetched. A file that is there
+    /// already is compared: if it is the one that is wanted, it is shared; anything else is left
+    /// alone.
+    pub(crate) fn begin_row(
+        self: &Arc<Self>,
+        row: DownloadRow,
+        is_there: bool,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Beginning, ClientError> {
+        let info_hash = row.facts.info_hash;
+        let claimed = self.ask(Command::Claim(Box::new(row.clone())))?;
+        let Answer::Claimed { failed, other_version } = claimed else {
+            return Err(ClientError::Stopping);
+        };
+        let begun = self.begin_claimed(row, is_there, failed, other_version, progress);
+        if begun.is_err() {
+            self.ask(Command::Unclaim(info_hash))?;
+        }
+        begun
+    }
+
+    fn begin_claimed(
+        self: &Arc<Self>,
+        row: DownloadRow,
+        is_there: bool,
+        failed: Option<Arc<DownloadRow>>,
+        other_version: Option<InfoHash>,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Beginning, ClientError> {
+        // A failed download of another version to the same place makes room, with what it has
+        // fetched.
+        if let Some(other) = other_version {
+            self.ask(Command::Cancel(other))?;
+        }
+        let stale = self.stale_shares(row.facts.info_hash)?;
+        if is_there {
+            let seed = compare(&row, progress)?;
+            let handle = DownloadHandle::new(self, Arc::new(row.clone()));
+            let pending = self.ask_soon(Command::Adopt(Box::new(row), Box::new(seed), stale));
+            return Ok(Beginning { pending: Some(pending), ..Beginning::going_on(handle) });
+        }
+        let (target, wanted) = (row.target.clone(), row.clone());
+        let part = self.disks.within(&target, move || take_part(&wanted, failed))??;
+        let mut row = row;
+        if let Some(source) = &part.source {
+            (row.verified, row.part) = (source.verified.clone(), source.part);
+        }
+        let moved = part.source.clone().filter(|source| source.target != row.target);
+        let moved = moved.map(|source| (source, row.target.clone()));
+        let handle = DownloadHandle::new(self, Arc::new(row.clone()));
+        let pending = Some(self.ask_soon(Command::Begin(Box::new(Begin { row, stale }))));
+        Ok(Beginning { handle, pending, moved, left: part.left })
+    }
+
+    /// Shares of this content that are offered, though their files are gone or have changed.
+    fn stale_shares(&self, info_hash: InfoHash) -> Result<StaleShares, ClientError> {
+        let view = self.view();
+        let offered: Vec<Arc<ShareRow>> = view
+            .library
+            .shares_of(info_hash)
+            .filter(|share| share.offered)
+            .map(|share| share.row.clone())
+            .collect();
+        let mut stale = Vec::new();
+        for row in offered {
+            let (path, group) = (row.path.clone(), row.group);
+            // One whose disk does not answer cannot be offered either.
+            let is_intact = self.disks.within(&path, move || is_intact(&row)).unwrap_or(false);
+            if !is_intact {
+                stale.push(group);
+            }
+        }
+        Ok(stale)
+    }
+}
+
+/// What a new download goes on from.
+struct PartOf {
+    /// A failed download whose `.part` is at the new one's place now.
+    source: Option<Arc<DownloadRow>>,
+    /// A failed download whose `.part` stays elsewhere.
+    left: Option<Arc<DownloadRow>>,
+}
+
+/// Looks at a new download's place, and moves there what a failed one has fetched.
+fn take_part(row: &DownloadRow, failed: Option<Arc<DownloadRow>>) -> Result<PartOf, ClientError> {
+    let is_in_place =
+        failed.as_ref().is_some_and(|failed| failed.target == row.target && has_part(failed));
+    if !is_in_place {
+        check_place(&row.target, row.facts.info_hash)?;
+    }
+    let Some(failed) = failed else { return Ok(PartOf { source: None, left: None }) };
+    if is_in_place || move_part(&failed, &row.target) {
+        let now = DownloadRow { target: row.target.clone(), ..(*failed).clone() };
+        if let Some(reason) = missing(&now) {
+            return Err(state(&format!("{reason} cancel_download gives it up")));
+        }
+        return Ok(PartOf { source: Some(failed), left: None });
+    }
+    let is_elsewhere = failed.target != row.target;
+    Ok(PartOf { source: None, left: is_elsewhere.then_some(failed) })
 }
 
 fn new_row(

@@ -1,12 +1,29 @@
 //! What can go wrong with a command, in words that say what to do about it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::network::accept_hint;
-use super::trackers::SessionEnd;
 use crate::net::WrongNetwork;
 use crate::trust::{IdentityError, KeyError};
 use crate::types::{FileName, Label, NameError, PatternError, RateError, Refusal};
+
+/// Why a session ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SessionEnd {
+    /// The password was changed on another device.
+    #[error("the password was changed elsewhere")]
+    PasswordChanged,
+    /// The operator has disabled the account.
+    #[error("the operator has disabled the account")]
+    Disabled,
+    /// The key of the network that had signed the token counts no more, and no token of the present
+    /// one was had in time.
+    #[error("the network's key was replaced meanwhile")]
+    KeyReplaced,
+    /// No tracker could be reached for so long that the token is not good any more.
+    #[error("no tracker could be reached for too long")]
+    Expired,
+}
 
 /// Why a command was not carried out. Messages read "what was wrong, and what to do".
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +119,7 @@ pub enum ClientError {
     Interrupted,
     /// The client's data directory cannot be used.
     #[error("{0}")]
-    Store(#[from] crate::store::StoreError),
+    Store(Arc<crate::store::StoreError>),
     /// The client could not start, or the system has no room for what was asked.
     #[error("{what}: {source}")]
     System {
@@ -132,6 +149,12 @@ impl ClientError {
     }
 }
 
+impl From<crate::store::StoreError> for ClientError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
 impl From<NameError> for ClientError {
     fn from(error: NameError) -> Self {
         Self::BadArgument(error.to_string())
@@ -148,4 +171,12 @@ impl From<RateError> for ClientError {
     fn from(error: RateError) -> Self {
         Self::BadArgument(error.to_string())
     }
+}
+
+/// How to accept another network than the one that is trusted.
+pub(super) fn accept_hint(WrongNetwork { found, .. }: &WrongNetwork) -> String {
+    format!(
+        "if the network's key was replaced while this device was away, ask the operator for the new one; if it is this one, put \
+         the line `network {found}` into tracker_info.txt, or start with --network {found}"
+    )
 }

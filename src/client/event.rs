@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use log::warn;
 use parking_lot::Mutex;
 
-use super::SessionEnd;
+use super::error::SessionEnd;
 use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, UserId};
 
 /// Events that wait for one subscriber.

@@ -1,9 +1,11 @@
 //! Groups: making, joining, leaving, owning, renaming and deleting them; and the state of the
 //! trackers.
 
-use super::core::Inner;
+use super::error::ClientError;
+use super::runtime::Runtime;
+use super::session::input::Command;
+use super::start::Client;
 use super::trackers::{LinkView, Need};
-use super::{Client, ClientError};
 use crate::types::{
     Fingerprint, GroupEntry, GroupId, GroupName, Label, Part, Refusal, TrackerEntry, TrackerState,
     UserId,
@@ -149,8 +151,9 @@ impl Client {
         // What is shared and downloaded there is shown under the new name from now on; if no
         // tracker lists it now, at the next login.
         if let Ok(groups) = self.inner.my_groups().all() {
-            let renamed = groups.iter().find(|entry| entry.group == group);
-            renamed.into_iter().for_each(|entry| self.inner.relabel(group, &entry.label));
+            if let Some(entry) = groups.into_iter().find(|entry| entry.group == group) {
+                self.inner.ask(Command::Relabel(group, entry.label))?;
+            }
         }
         Ok(())
     }
@@ -169,11 +172,13 @@ impl Client {
     /// Asks for the end of the user's membership. A tracker that was not asked may tell of it first,
     /// as if others had ended it: subscribers do not hear of that.
     fn end_by_choice(&self, group: GroupId, request: &Request) -> Result<(), ClientError> {
-        self.inner.announced.lock().insert(group, false);
+        self.inner.ask(Command::ExpectLeaving(Some(group)))?;
         let done = self.done(request, Need::Session);
         match done {
-            Ok(()) => self.inner.end_membership(group, false),
-            Err(ClientError::Refused(_)) => drop(self.inner.announced.lock().remove(&group)),
+            Ok(()) => drop(self.inner.ask(Command::Left(group))?),
+            Err(ClientError::Refused(_)) => {
+                self.inner.ask(Command::UnexpectLeaving(Some(group)))?;
+            }
             // It may have been carried out all the same.
             Err(_) => {}
         }
@@ -186,7 +191,7 @@ impl Client {
     /// [`Refusal::LoginFirst`], and those of having no tracker.
     pub fn is_member(&self, group: &str) -> Result<bool, ClientError> {
         match self.inner.group(group) {
-            Ok(entry) => Ok(is_member(entry.part)),
+            Ok(entry) => Ok(entry.part.is_member()),
             Err(ClientError::Refused(Refusal::NoSuchGroup)) => Ok(false),
             Err(error) => Err(error),
         }
@@ -286,7 +291,7 @@ fn role(view: &LinkView) -> TrackerRole {
     }
 }
 
-impl Inner {
+impl Runtime {
     /// Finds what names stand for. A text that can be no name stands for nothing.
     pub(crate) fn resolve(
         &self,
@@ -300,7 +305,8 @@ impl Inner {
         let file = file.and_then(|file| file.parse().ok());
         match self.trackers.call(&Request::Resolve { group, user, file }, Need::Session)? {
             Reply::Resolved(resolved) => {
-                self.group_names.lock().insert(resolved.group.group, resolved.group.label.clone());
+                let GroupEntry { group, label, .. } = &resolved.group;
+                self.names.learn_groups([(*group, label.clone())].into_iter());
                 Ok(resolved)
             }
             _ => Err(ClientError::BadAnswer),
@@ -327,25 +333,4 @@ impl Inner {
             None => Err(stranger.into()),
         }
     }
-}
-
-impl Inner {
-    /// A group is shown under another name than before.
-    pub(crate) fn relabel(&self, group: GroupId, label: &Label) {
-        {
-            let mut library = self.library.lock();
-            let shares = library.shares.values_mut().filter(|share| share.row.group == group);
-            shares.for_each(|share| share.row.group_label = label.clone());
-            let downloads =
-                library.downloads.iter_mut().filter(|download| download.row.group == group);
-            downloads.for_each(|download| download.row.group_label = label.clone());
-        }
-        let stored = self.store.relabel_group(group, label);
-        self.note_store_error(stored);
-    }
-}
-
-/// Tells whether somebody with that part is a member.
-pub(crate) fn is_member(part: Part) -> bool {
-    matches!(part, Part::Member | Part::Owner)
 }

@@ -4,19 +4,15 @@
 //! come. Limits of all together hold until the client ends, those of a download as long as it is
 //! there.
 
-use super::handle::state;
-use super::library::DownloadPhase;
-use super::{Client, ClientError};
+use super::error::ClientError;
+use super::runtime::ClientLimits;
+use super::session::downloads::complete_already;
+use super::session::input::Command;
+use super::session::status::DownloadStatus;
+use super::start::Client;
 use crate::store::Progress;
 use crate::swarm::Limits;
 use crate::types::{GroupId, InfoHash, Label, Rate};
-
-/// What a client keeps to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ClientLimits {
-    pub(crate) rates: Limits,
-    pub(crate) downloads_max: usize,
-}
 
 /// What a client keeps to, and which downloads to limits of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +44,8 @@ impl Client {
     /// The limits now. Needs no session.
     pub fn limits(&self) -> LimitsStatus {
         let ClientLimits { rates, downloads_max } = *self.inner.limits.lock();
-        let mut statuses = self.inner.library.lock().statuses();
-        statuses.retain(|status| status.phase != DownloadPhase::Complete);
-        let limited = |status: super::DownloadStatus| {
+        let statuses = self.inner.statuses(|download| download.row.progress != Progress::Complete);
+        let limited = |status: DownloadStatus| {
             status.limit.map(|limit| LimitedDownload {
                 group: status.group,
                 group_id: status.group_id,
@@ -79,21 +74,20 @@ impl Client {
     fn set_rates(&self, change: impl FnOnce(&mut Limits)) {
         let mut limits = self.inner.limits.lock();
         change(&mut limits.rates);
-        // Under the lock: the last word is the one that counts.
-        if let Some(engine) = self.inner.engine() {
-            engine.set_limits(limits.rates);
-        }
+        // Under the lock: the last word is the one that counts. At the end it counts for nobody.
+        drop(self.inner.ask_soon(Command::Rates(limits.rates)));
     }
 
     /// Lets so many downloads run at a time, 0 for any number, until the client ends. With fewer
     /// than run now, the last ones wait from now on. Needs no session.
     pub fn limit_downloads(&self, max: usize) {
-        let displaced = {
+        let pending = {
             let mut limits = self.inner.limits.lock();
             limits.downloads_max = max;
-            self.inner.library.lock().queue.set_max(max)
+            self.inner.ask_soon(Command::DownloadsMax(max))
         };
-        self.inner.displace(displaced);
+        // At the end it counts for nobody.
+        let _ = pending.wait();
     }
 
     /// Limits one download, beside the limit of all together, for as long as it is there.
@@ -106,18 +100,9 @@ impl Client {
         file: &str,
         rate: Option<Rate>,
     ) -> Result<(), ClientError> {
-        let info_hash = self.unfinished(group, file)?;
-        {
-            let mut library = self.inner.library.lock();
-            library.queue.set_limit(info_hash, rate);
-            if let Some(transfer) =
-                library.download(info_hash).and_then(|download| download.transfer.clone())
-            {
-                transfer.set_limit(rate);
-            }
-        }
-        self.inner.keep_queued(info_hash);
-        Ok(())
+        let download = self.download(group, file)?;
+        let info_hash = download.row().facts.info_hash;
+        download.command(Command::Limit(info_hash, rate), complete_already)
     }
 
     /// Moves a download before all others. If it waits, and as many run as may, it takes the place
@@ -127,27 +112,8 @@ impl Client {
     /// [`ClientError::NoSuchDownload`], [`ClientError::DownloadState`] if it neither runs nor
     /// waits.
     pub fn prioritize(&self, group: &str, file: &str) -> Result<(), ClientError> {
-        let info_hash = self.unfinished(group, file)?;
-        let moved = self.inner.library.lock().queue.prioritize(info_hash);
-        let Some(moved) = moved else {
-            return Err(state(
-                "the download neither runs nor waits; resume_download goes on with it",
-            ));
-        };
-        self.inner.keep_queued(info_hash);
-        self.inner.displace(moved.displaced);
-        Ok(())
-    }
-
-    fn unfinished(&self, group: &str, file: &str) -> Result<InfoHash, ClientError> {
-        self.inner.need_user()?;
-        let mut library = self.inner.library.lock();
-        match library.find_download(group, file) {
-            Some(download) if download.row.progress == Progress::Complete => {
-                Err(state("the download is complete already"))
-            }
-            Some(download) => Ok(download.info_hash()),
-            None => Err(ClientError::NoSuchDownload { group: group.into(), file: file.into() }),
-        }
+        let download = self.download(group, file)?;
+        let info_hash = download.row().facts.info_hash;
+        download.command(Command::Prioritize(info_hash), complete_already)
     }
 }

@@ -10,27 +10,11 @@
 use log::warn;
 use parking_lot::Mutex;
 
+use super::session::news::{FirstMet, KeyChange};
 use crate::net::WrongNetwork;
 use crate::store::{StoreError, SuccessorRow};
 use crate::trust::NetworkPublicKey;
 use crate::types::{Fingerprint, KeyRotation, RotationStage};
-
-/// How to accept another network than the one that is trusted.
-pub(crate) fn accept_hint(WrongNetwork { found, .. }: &WrongNetwork) -> String {
-    format!(
-        "if the network's key was replaced while this device was away, ask the operator for the new one; if it is this one, put \
-         the line `network {found}` into tracker_info.txt, or start with --network {found}"
-    )
-}
-
-/// The first network that was ever met here; it is trusted from now on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FirstMet {
-    pub(crate) network: Fingerprint,
-    /// Why it is not written down, if it is not: the next start would trust the first that it
-    /// meets.
-    pub(crate) unwritten: Option<String>,
-}
 
 /// Something that is to be written down before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +29,6 @@ pub(crate) enum Trust {
 
 /// Writes down what is trusted from now on.
 type Remember = Box<dyn Fn(Trust) -> Result<(), StoreError> + Send + Sync>;
-
-/// Another key of the network counts than before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyChange {
-    pub(crate) stage: RotationStage,
-    pub(crate) old: Fingerprint,
-    pub(crate) new: Fingerprint,
-}
 
 /// The network that this device belongs to.
 pub(crate) struct Network {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, CWD, RenameFlags};
 
-use super::ClientError;
+use super::error::ClientError;
 use crate::store::DownloadRow;
 use crate::swarm::{is_empty_part, missing_part, part_path};
 use crate::types::{FileEntry, FileName, InfoHash, InodeId};

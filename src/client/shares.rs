@@ -4,27 +4,25 @@
 //! hashed, and looks as it did then. A link that the user names is followed once, when it is
 //! shared: what it led to then is what is shared.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::background::Errand;
-use super::core::Inner;
-use super::groups::is_member;
+use super::error::ClientError;
 use super::place::follow_once;
+use super::runtime::Runtime;
+use super::session::input::Command;
+use super::start::Client;
 use super::trackers::Need;
-use super::{Client, ClientError, ClientEvent};
 use crate::store::{DownloadRow, ShareRow, ShareState};
-use crate::swarm::{HashError, SeedSpec, UploadStats, hash_file_as, open_plain, stamp_of};
+use crate::swarm::{HashError, UploadStats, hash_file_as, open_plain};
 use crate::types::{
     DeviceId, FileEntry, FileFacts, FileName, FileStamp, GroupEntry, GroupId, InfoHash, Label,
     Refusal, Stamp, UserEntry,
 };
-use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::{Request, Resolved};
 
 /// A file that is now shared.
@@ -66,7 +64,6 @@ pub struct Upload {
 /// A file on disk whose content is known.
 struct Content {
     facts: FileFacts,
-    metainfo: Arc<Metainfo>,
     stamp: FileStamp,
 }
 
@@ -100,10 +97,14 @@ impl Client {
         let user = inner.need_user()?;
         let path = std::path::absolute(path).map_err(|e| ClientError::path(path, e.to_string()))?;
         let name = share_name(&path)?;
-        let path = follow_once(&path).map_err(|error| unreadable(&path, &error))?;
-        let (_, stamp) = open_plain(&path).map_err(|error| unreadable(&path, &error))?;
+        let wanted = path.clone();
+        let (path, stamp) = inner.disks.within(&path, move || {
+            let path = follow_once(&wanted).map_err(|error| unreadable(&wanted, &error))?;
+            let (_, stamp) = open_plain(&path).map_err(|error| unreadable(&path, &error))?;
+            Ok::<_, ClientError>((path, stamp))
+        })??;
         let mut resolved = inner.resolve(group, None, Some(name.as_str()))?;
-        if !is_member(resolved.group.part) {
+        if !resolved.group.part.is_member() {
             return Err(Refusal::NotMember.into());
         }
         let known = inner.store.shares_at(&path)?;
@@ -128,12 +129,11 @@ impl Client {
         let group = resolved.group.group;
         let facts = match resolved.file {
             Some(file) => file.facts,
-            None if !is_member(resolved.group.part) => return Err(Refusal::NotMember.into()),
+            None if !resolved.group.part.is_member() => return Err(Refusal::NotMember.into()),
             None => return Err(Refusal::NotShared.into()),
         };
         self.inner.stop_share(group, &facts)?;
-        self.inner.end_version(group, &facts);
-        Ok(())
+        self.inner.end_version(group, &facts, None)
     }
 
     /// What this device offers, by group and name, with the pieces of downloads that are under way.
@@ -143,14 +143,11 @@ impl Client {
     /// [`Refusal::LoginFirst`].
     pub fn show_uploads(&self) -> Result<Vec<Upload>, ClientError> {
         self.inner.need_user()?;
-        let stats: HashMap<InfoHash, UploadStats> = self
-            .inner
-            .need_engine()?
-            .uploads()
-            .into_iter()
-            .map(|stats| (stats.info_hash, stats))
-            .collect();
-        let library = self.inner.library.lock();
+        let engine = self.inner.engine().ok_or(Refusal::LoginFirst)?;
+        let stats: HashMap<InfoHash, UploadStats> =
+            engine.uploads().into_iter().map(|stats| (stats.info_hash, stats)).collect();
+        let view = self.inner.view();
+        let library = &view.library;
         let upload = |group_id, (group, file, path): (&Label, &Label, &Path), info_hash, part| {
             let stats = stats.get(&info_hash);
             Upload {
@@ -171,11 +168,11 @@ impl Client {
             upload(row.group, names, row.facts.info_hash, None)
         });
         let is_share = |row: &DownloadRow| {
-            let share = library.shares.get(&(row.group, row.facts.info_hash));
+            let share = library.share(row.group, row.facts.info_hash);
             share.is_some_and(|share| share.offered)
         };
-        let parts = library.downloads.iter().filter_map(|download| {
-            let (row, live) = (&download.row, download.transfer.as_ref()?.status());
+        let parts = library.downloads().filter_map(|download| {
+            let (row, live) = (&download.row, self.inner.live(download)?.status());
             let is_offered = download.takes_part() && live.bytes_done + live.sent > 0;
             (is_offered && !is_share(row)).then(|| {
                 let names = (&row.group_label, &row.label, row.target.as_path());
@@ -224,44 +221,7 @@ fn unreadable(path: &Path, error: &io::Error) -> ClientError {
     }
 }
 
-/// A share of an earlier session, as its file looks now.
-struct FoundAgain {
-    row: ShareRow,
-    /// Whether that is the file that was hashed.
-    same: io::Result<bool>,
-    /// More is known about it than the store holds.
-    renewed: bool,
-}
-
-/// Takes the name under which a group is shown now; tells the group if it has another.
-fn take_label(
-    mine: &HashMap<GroupId, Label>,
-    group: GroupId,
-    label: &mut Label,
-) -> Option<GroupId> {
-    let now = mine.get(&group).filter(|now| *now != label)?;
-    label.clone_from(now);
-    Some(group)
-}
-
-/// Looks for the file of a share. An earlier version noted less about it, and the link that the
-/// user named instead of the file: the rest is taken over if all that was noted fits.
-fn found_again(row: ShareRow) -> FoundAgain {
-    let path =
-        if row.stamp.born_ns.is_none() { follow_once(&row.path) } else { Ok(row.path.clone()) };
-    let same = match path.and_then(|path| Ok((stamp_of(&path)?, path))) {
-        Ok((stamp, path)) if row.state != ShareState::Stopped && stamp.is_same_file(&row.stamp) => {
-            let renewed = (stamp.born_ns, &path) != (row.stamp.born_ns, &row.path);
-            return FoundAgain { row: ShareRow { stamp, path, ..row }, same: Ok(true), renewed };
-        }
-        Ok(_) => Ok(false),
-        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(false),
-        Err(e) => Err(e),
-    };
-    FoundAgain { row, same, renewed: false }
-}
-
-impl Inner {
+impl Runtime {
     /// Hashes a file, or takes what is known of it from an earlier time.
     fn content(
         &self,
@@ -275,9 +235,9 @@ impl Inner {
         // A download may have been given another name than it has in its group; as a share it bears
         // its own.
         if let Some(facts) = known.filter(|facts| facts.name == *name)
-            && let Some(metainfo) = self.store.metainfo(facts.info_hash)?
+            && self.store.has_metainfo(facts.info_hash)?
         {
-            return Ok(Content { facts, metainfo: Arc::new(metainfo), stamp });
+            return Ok(Content { facts, stamp });
         }
         let hashed = hash_file_as(path, name.clone(), &mut |done| progress(done, stamp.len))
             .map_err(|error| match error {
@@ -291,8 +251,7 @@ impl Inner {
             ));
         }
         let metainfo = hashed.seed.metainfo;
-        // Durable with the share, which comes next.
-        self.store.put_metainfo_soon(&metainfo)?;
+        self.store.put_metainfo(&metainfo)?;
         let geometry = metainfo.geometry();
         let facts = FileFacts {
             info_hash: metainfo.info_hash(),
@@ -302,7 +261,7 @@ impl Inner {
             sha1: hashed.sha1,
             chain: None,
         };
-        Ok(Content { facts, metainfo, stamp })
+        Ok(Content { facts, stamp })
     }
 
     /// Shares a file; if another version of it is in the group, in its place.
@@ -329,12 +288,12 @@ impl Inner {
                 Ok(shared) => {
                     let others: Vec<&ShareRow> =
                         stale.into_iter().filter(|row| row.facts != present.facts).collect();
-                    self.give_up_replaced(&others);
+                    self.give_up_replaced(&others)?;
                     return Ok(shared);
                 }
             }
         }
-        self.give_up_replaced(&stale);
+        self.give_up_replaced(&stale)?;
         self.share(user, &group, offer, None)
     }
 
@@ -347,7 +306,7 @@ impl Inner {
         offer: &Offer,
         present: Option<&FileEntry>,
     ) -> Result<Shared, ClientError> {
-        let Offer { path, content: Content { facts, metainfo, stamp } } = offer;
+        let Offer { path, content: Content { facts, stamp } } = offer;
         let info_hash = facts.info_hash;
         let mut row = ShareRow {
             user: user.user,
@@ -359,35 +318,19 @@ impl Inner {
             stamp: *stamp,
             state: ShareState::Pending,
         };
-        let before =
-            self.library.lock().share(group.group, info_hash).map(|share| share.row.clone());
-        self.store.put_share(&row)?;
-        match self.tell_share(group.group, facts, present) {
+        let view = self.view();
+        let before = view.library.share(group.group, info_hash).map(|share| share.row.clone());
+        self.ask(Command::PutShare(Box::new(row.clone())))?;
+        match self.tell_directory(group.group, facts, present) {
             Ok(label) => row.label = label.unwrap_or(row.label),
             Err(error) => {
-                // Refused: as before. No answer: it may have been carried out; stopped here, it can
-                // be shared again at no cost.
-                match before {
-                    Some(before) => self.store.put_share(&before)?,
-                    None if matches!(error, ClientError::Refused(_)) => {
-                        self.store.remove_share(user.user, group.group, info_hash)?
-                    }
-                    None => self.store.set_share_state(
-                        user.user,
-                        group.group,
-                        info_hash,
-                        ShareState::Stopped,
-                    )?,
-                }
+                let is_refused = matches!(error, ClientError::Refused(_));
+                let before = before.map(|before| Box::new((*before).clone()));
+                self.ask(Command::ShareNotTaken { row: Box::new(row), before, is_refused })?;
                 return Err(error);
             }
         }
-        row.state = ShareState::Offered;
-        self.offer(&row, metainfo.clone())?;
-        self.announce([(row.group, info_hash)]);
-        // The command does not wait for the store: a share that seems to be pending at the next
-        // start is told of once more.
-        self.send_errand(Errand::Noted(Box::new(row)));
+        self.ask(Command::ShareTaken(Box::new(row)))?;
         Ok(Shared {
             group: group.label.clone(),
             group_id: group.group,
@@ -399,151 +342,68 @@ impl Inner {
     /// Tells the directory that the user no longer shares a file.
     fn stop_share(&self, group: GroupId, facts: &FileFacts) -> Result<(), ClientError> {
         let (request, file) = (self.trackers.request_stamp(), facts.id());
-        self.own_removals.lock().note(group, facts);
+        self.ask(Command::ExpectRemoval(group, facts.info_hash, file))?;
         let request = Request::StopShare { request, group, file };
         let stopped = self.trackers.call(&request, Need::Session).map(drop);
         // Without an answer it may have been carried out all the same.
         if let Err(ClientError::Refused(_)) = stopped {
-            self.own_removals.lock().forget(group, facts.info_hash);
+            self.ask(Command::UnexpectRemoval(group, facts.info_hash))?;
         }
         stopped
     }
 
     /// Tells the directory of a file, which takes the place of another if one is named. Returns the
     /// name under which it is shown, if a tracker tells.
-    fn tell_share(
+    fn tell_directory(
         &self,
         group: GroupId,
         facts: &FileFacts,
         present: Option<&FileEntry>,
     ) -> Result<Option<Label>, ClientError> {
         let (request, file) = (self.trackers.request_stamp(), facts.clone());
-        self.own_removals.lock().forget(group, facts.info_hash);
+        self.ask(Command::UnexpectRemoval(group, facts.info_hash))?;
         let request = match present {
             None => Request::ShareFile { request, group, file },
             Some(entry) => {
-                self.own_removals.lock().note(group, &entry.facts);
-                Request::ReplaceFile { request, group, file, replaces: entry.facts.id() }
+                let replaces = entry.facts.id();
+                self.ask(Command::ExpectRemoval(group, entry.facts.info_hash, replaces))?;
+                Request::ReplaceFile { request, group, file, replaces }
             }
         };
         if let Err(error) = self.trackers.call(&request, Need::Session) {
-            present
-                .iter()
-                .for_each(|entry| self.own_removals.lock().forget(group, entry.facts.info_hash));
+            if let Some(entry) = present {
+                self.ask(Command::UnexpectRemoval(group, entry.facts.info_hash))?;
+            }
             return Err(error);
         }
-        present.iter().for_each(|entry| self.end_version(group, &entry.facts));
+        if let Some(entry) = present {
+            self.end_version(group, &entry.facts, None)?;
+        }
         self.listed_as_sent(group, facts)
     }
 
-    /// Has the engine serve a share. The trackers are not told.
-    fn offer(&self, row: &ShareRow, metainfo: Arc<Metainfo>) -> Result<(), ClientError> {
-        let spec = SeedSpec { metainfo, path: row.path.clone(), stamp: row.stamp };
-        self.need_engine()?.seed(spec).map_err(|e| ClientError::BadArgument(e.to_string()))?;
-        self.library.lock().put_share(row.clone(), true);
-        Ok(())
+    /// Offers a version no more which this device has removed, replaced or stopped sharing.
+    pub(crate) fn end_version(
+        &self,
+        group: GroupId,
+        facts: &FileFacts,
+        reason: Option<&str>,
+    ) -> Result<(), ClientError> {
+        let (facts, reason) = (Box::new(facts.clone()), reason.map(str::to_owned));
+        self.ask(Command::EndVersion { group, facts, reason }).map(drop)
     }
 
     /// Shares of ours whose files were replaced by others at the same path can never be served
     /// again: they give up their names.
-    fn give_up_replaced(&self, stale: &[&ShareRow]) {
+    fn give_up_replaced(&self, stale: &[&ShareRow]) -> Result<(), ClientError> {
         for row in stale {
             match self.stop_share(row.group, &row.facts) {
                 Ok(()) | Err(ClientError::Refused(Refusal::NotShared | Refusal::NoSuchFile)) => {
-                    self.stop_offering(row.group, row.facts.info_hash);
+                    self.end_version(row.group, &row.facts, None)?;
                 }
                 Err(error) => warn!("{} is still listed as it was: {error}", row.label),
             }
         }
-    }
-
-    /// Brings back what the device store holds for the user.
-    pub(crate) fn restore(self: &Arc<Self>, user: &UserEntry) -> Result<(), ClientError> {
-        let rows = self.store.shares(user.user)?;
-        let downloads = self.store.downloads(user.user)?;
-        if rows.is_empty() && downloads.is_empty() {
-            return Ok(());
-        }
-        let mine = self.groups_of_user();
-        let (mut rows, mut downloads) = (rows, downloads);
-        if let Some(mine) = &mine {
-            let shares = rows.iter_mut().map(|row| (row.group, &mut row.group_label));
-            let shown =
-                shares.chain(downloads.iter_mut().map(|row| (row.group, &mut row.group_label)));
-            let renamed: HashSet<GroupId> =
-                shown.filter_map(|(group, label)| take_label(mine, group, label)).collect();
-            for (group, label) in renamed.iter().filter_map(|group| mine.get_key_value(group)) {
-                let stored = self.store.relabel_group(*group, label);
-                self.note_store_error(stored);
-            }
-        }
-        let shares = rows.iter().map(|row| (row.group, row.facts.info_hash));
-        let files: Vec<_> =
-            shares.chain(downloads.iter().map(|row| (row.group, row.facts.info_hash))).collect();
-        let rows: Vec<_> = rows.into_iter().map(found_again).collect();
-        let renewed = rows.iter().filter(|again| again.renewed).map(|again| &again.row);
-        let stored = self.store.put_shares(renewed);
-        self.note_store_error(stored);
-        for again in rows {
-            self.restore_share(again, mine.as_ref());
-        }
-        for row in downloads {
-            self.restore_download(row, mine.as_ref());
-        }
-        // All at once: thousands of shares are a few messages, where one each would be more than a
-        // tracker's queue takes.
-        self.announce(files);
         Ok(())
-    }
-
-    /// The groups the user is a member of, with the names under which they are shown; `None` if no
-    /// tracker tells.
-    fn groups_of_user(&self) -> Option<HashMap<GroupId, Label>> {
-        let groups = self.my_groups().all().ok()?;
-        Some(
-            groups
-                .into_iter()
-                .filter(|entry| is_member(entry.part))
-                .map(|entry| (entry.group, entry.label))
-                .collect(),
-        )
-    }
-
-    fn restore_share(&self, again: FoundAgain, mine: Option<&HashMap<GroupId, Label>>) {
-        let FoundAgain { row, same, .. } = again;
-        if row.state == ShareState::Stopped {
-            return self.library.lock().put_share(row, false);
-        }
-        let reason = match (mine.is_none_or(|mine| mine.contains_key(&row.group)), same) {
-            (false, _) => "you are no longer a member of the group".into(),
-            (true, Ok(true)) => match self.store.metainfo(row.facts.info_hash) {
-                Ok(Some(metainfo)) => match self.offer(&row, Arc::new(metainfo)) {
-                    Ok(()) => {
-                        if row.state == ShareState::Pending {
-                            self.send_errand(Errand::Share(row.group, row.facts.info_hash));
-                        }
-                        return;
-                    }
-                    Err(error) => error.to_string(),
-                },
-                _ => "its metainfo is lost; upload it again".into(),
-            },
-            (true, Ok(false)) => {
-                "it changed since it was shared; upload it again to share it as it is now".into()
-            }
-            (true, Err(e)) if e.kind() == io::ErrorKind::NotFound => {
-                "the file is not there any more".into()
-            }
-            (true, Err(e)) => e.to_string(),
-        };
-        self.bus.tell(&ClientEvent::ShareNotOffered {
-            group: row.group_label.clone(),
-            group_id: row.group,
-            file: row.label.clone(),
-            id: row.facts.info_hash,
-            path: row.path.clone(),
-            reason,
-        });
-        self.library.lock().put_share(row, false);
     }
 }

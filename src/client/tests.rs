@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
-use super::background::Errand;
-use super::host::SessionHost;
+use super::runtime::SessionHost;
 use super::trackers::tests::{Act, Fake, is_resume, user, usual, wait_for};
 use super::*;
-use crate::store::{DeviceStore, ShareRow, ShareState, SuccessorRow};
+use crate::store::{DeviceStore, ShareRow, ShareState, SuccessorRow, Write};
 use crate::swarm::{Host as _, hash_file};
 use crate::trust::KeyPair;
 use crate::types::limits::TICKETS_PER_REQUEST_MAX;
@@ -110,7 +109,8 @@ fn with_share(dir: &Path, groups: impl IntoIterator<Item = GroupId>) -> PathBuf 
     let store = DeviceStore::open(&data_dir).unwrap();
     put_share(&store, &path);
     let row = store.shares(user().user).unwrap().remove(0);
-    store.remove_share(row.user, row.group, row.facts.info_hash).unwrap();
+    let ShareRow { user, group, facts, .. } = row.clone();
+    store.apply(&[Write::NoShare { user, group, info_hash: facts.info_hash }]).unwrap();
     let rows: Vec<ShareRow> =
         groups.into_iter().map(|group| ShareRow { group, ..row.clone() }).collect();
     store.put_shares(&rows).unwrap();
@@ -154,7 +154,7 @@ fn tickets_are_there_before_anybody_wants_to_see_one_and_are_renewed_in_time() {
     let client = client_of(&data_dir, &[&fake]);
     log_in(&client);
     let now = || client.inner.trackers.clock_ms();
-    let own = |number| client.inner.tickets.lock().own(group(number), now());
+    let own = |number| client.inner.view().tickets.own(group(number), now());
     wait_for("both are there", || own(1).is_some() && own(2).is_some());
     assert_eq!(asked_groups(&fake).concat().len(), 2, "for both at once, or one after the other");
     let first = own(1).unwrap();
@@ -163,7 +163,7 @@ fn tickets_are_there_before_anybody_wants_to_see_one_and_are_renewed_in_time() {
     client.logout().unwrap();
     assert!(own(1).is_none());
     let asked = asked_groups(&fake).len();
-    assert!(client.inner.renewal_due().is_none() && client.inner.own_ticket(group(1)).is_none());
+    assert!(client.inner.own_ticket(group(1)).is_none());
     assert_eq!(asked_groups(&fake).len(), asked);
 }
 
@@ -226,7 +226,7 @@ fn a_link_does_not_wait_long_for_a_ticket_nor_ask_again_at_once() {
     let asked = asked_groups(&silent).len();
     (0..100).for_each(|_| {
         assert!(
-            client.inner.tickets.lock().may_ask(Instant::now())
+            client.inner.view().tickets.may_ask(super::trackers::uptime())
                 || client.inner.own_ticket(group(1)).is_none()
         )
     });
@@ -252,7 +252,7 @@ fn a_ticket_that_a_tracker_does_not_give_is_asked_of_the_next_one() {
     });
     log_in(&client);
     let own =
-        || client.inner.tickets.lock().own(group(1), client.inner.trackers.clock_ms()).is_some();
+        || client.inner.view().tickets.own(group(1), client.inner.trackers.clock_ms()).is_some();
     wait_for("it is there", own);
 }
 
@@ -272,7 +272,7 @@ fn a_ticket_that_no_tracker_renews_is_shown_until_it_expires() {
     let client = client_of(&data_dir, &[&fake]);
     log_in(&client);
     let own = |number| {
-        client.inner.tickets.lock().own(group(number), client.inner.trackers.clock_ms()).is_some()
+        client.inner.view().tickets.own(group(number), client.inner.trackers.clock_ms()).is_some()
     };
     wait_for("both are there", || own(1) && own(2));
     *out.lock() = true;
@@ -348,15 +348,13 @@ fn while_the_trackers_are_told_of_a_logout_nobody_is_let_in_any_more() {
 }
 
 #[test]
-fn a_session_that_is_over_ends_though_no_errand_can_be_left() {
+fn a_session_that_is_over_ends_though_a_share_is_being_told_of() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = with_share(dir.path(), [group(1)]);
     {
         let store = DeviceStore::open(&data_dir).unwrap();
         let row = store.shares(user().user).unwrap().remove(0);
-        store
-            .set_share_state(row.user, row.group, row.facts.info_hash, ShareState::Pending)
-            .unwrap();
+        store.put_share(&ShareRow { state: ShareState::Pending, ..row }).unwrap();
     }
     let is_share = |request: &Request| matches!(request, Request::ShareFile { .. });
     let fake =
@@ -364,8 +362,7 @@ fn a_session_that_is_over_ends_though_no_errand_can_be_left() {
     let client = client_of(&data_dir, &[&fake]);
     let events = client.subscribe();
     log_in(&client);
-    wait_for("an errand is under way", || fake.count(is_share) > 0);
-    while client.inner.send_errand(Errand::LookAfterTickets) {}
+    wait_for("it is being told of", || fake.count(is_share) > 0);
     fake.terms.lock().password_ms += 1;
     fake.tell(&Event::SessionOver);
     wait_for_event(&events, |event| matches!(event, ClientEvent::SessionEnded { .. }));
@@ -380,7 +377,7 @@ fn a_removed_member_has_no_ticket_and_offers_nothing_there() {
     let events = client.subscribe();
     log_in(&client);
     let own = |number| {
-        client.inner.tickets.lock().own(group(number), client.inner.trackers.clock_ms()).is_some()
+        client.inner.view().tickets.own(group(number), client.inner.trackers.clock_ms()).is_some()
     };
     wait_for("both are there", || own(1) && own(2));
     fake.tell(&Event::Removed { group: group(1) });
@@ -480,7 +477,7 @@ fn a_change_of_the_password_keeps_the_session_and_renews_the_tickets() {
     let fake = Fake::start(usual);
     let client = client_of(&data_dir, &[&fake]);
     log_in(&client);
-    let own = || client.inner.tickets.lock().own(group(1), client.inner.trackers.clock_ms());
+    let own = || client.inner.view().tickets.own(group(1), client.inner.trackers.clock_ms());
     wait_for("a ticket is there", || own().is_some());
     let before = own().unwrap();
     wait_for("the clock has gone on", || fake.terms.lock().now_ms() > before.claims.issued_ms);

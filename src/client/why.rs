@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::core::Inner;
-use super::library::DownloadPhase;
-use super::{Client, ClientError};
+use super::error::ClientError;
+use super::runtime::Runtime;
+use super::session::status::DownloadPhase;
+use super::start::Client;
 use crate::swarm::{Transfer, TransferState, Why};
 use crate::types::{DeviceId, GroupId, InfoHash};
 
@@ -19,13 +20,10 @@ impl Client {
     /// [`ClientError::NoSuchDownload`].
     pub fn why(&self, group: &str, file: &str) -> Result<Vec<String>, ClientError> {
         let status = self.download(group, file)?.status();
-        let (transfer, place) = {
-            let mut library = self.inner.library.lock();
-            let found = library
-                .find_download(group, file)
-                .map(|d| (d.transfer.clone(), (d.row.group, d.info_hash())));
-            found.map_or((None, None), |(transfer, place)| (transfer, Some(place)))
-        };
+        let view = self.inner.view();
+        let download = view.library.find(group, file);
+        let transfer = download.and_then(|download| self.inner.live(download));
+        let place = download.map(|download| (download.row.group, download.info_hash()));
         let mut lines = vec![match &status.phase {
             DownloadPhase::Complete => format!("it is complete: {}", status.path.display()),
             DownloadPhase::Failed(reason) => {
@@ -62,7 +60,7 @@ impl Client {
     }
 }
 
-impl Inner {
+impl Runtime {
     fn explain_transfer(
         &self,
         why: &Why,
@@ -97,9 +95,11 @@ impl Inner {
             "{} of {} pieces are here; {} peers are connected",
             why.have, why.pieces, why.links
         ));
-        let sources = self.sources(info_hash);
+        let view = self.view();
+        let sources: Vec<GroupId> = view.library.sources_of(info_hash).collect();
         if !sources.is_empty() {
-            let names: Vec<String> = sources.iter().map(|group| self.group_name(*group)).collect();
+            let names: Vec<String> =
+                sources.iter().map(|group| self.names.group_text(*group)).collect();
             lines.push(format!(
                 "{} offers it too: it is fetched from there as well",
                 names.join(", ")
@@ -139,12 +139,10 @@ impl Inner {
             .iter()
             .map(|seen| seen.device)
             .chain(why.unreachable.iter().map(|peer| peer.device));
-        let unknown = {
-            let (book, names) = (self.book.lock(), self.names.lock());
-            devices
-                .chain(why.banned.iter().copied())
-                .any(|d| book.user_of(d).is_some_and(|user| !names.contains_key(&user)))
-        };
+        let view = self.view();
+        let unknown = devices
+            .chain(why.banned.iter().copied())
+            .any(|d| view.book.user_of(d).is_some_and(|user| self.names.user(user).is_none()));
         if unknown && self.trackers.is_reachable() {
             // The names are a courtesy.
             let _ = self.members(group).all();
@@ -152,8 +150,8 @@ impl Inner {
     }
 
     fn name_of(&self, device: DeviceId) -> String {
-        let user = self.book.lock().user_of(device);
-        let label = user.and_then(|user| self.names.lock().get(&user).cloned());
+        let user = self.view().book.user_of(device);
+        let label = user.and_then(|user| self.names.user(user));
         label.map_or_else(|| format!("device {:.8}", device.to_string()), |label| label.to_string())
     }
 }

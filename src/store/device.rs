@@ -5,22 +5,24 @@
 //! user, and nobody else's session sees it. The directory is the user's alone (0700), the database
 //! too (0600).
 //!
-//! Every call that writes blocks on the disk for a few milliseconds, unless it says otherwise;
-//! those of several threads at the same time share that ([`Gather`]).
+//! Every call blocks on the disk. A session's changes come as [`Write`]s, many in one transaction.
+//! Reading does not wait for a write.
 
 mod queued;
 mod trackers;
+mod write;
 
 use std::fs::OpenOptions;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 
 pub use self::queued::QueuedRow;
 pub use self::trackers::SuccessorRow;
-use super::gather::Gather;
+pub use self::write::Write;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
 use crate::types::{
     Bitfield, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, InodeId, Label, Sha1Digest,
@@ -42,6 +44,7 @@ const KIND: DatabaseKind = DatabaseKind {
         trackers::SCHEMA,
         SCHEMA_5,
         trackers::SCHEMA_KEYS,
+        SCHEMA_7,
     ],
 };
 
@@ -84,6 +87,12 @@ const SCHEMA_2: &str = "
 const SCHEMA_5: &str = "
     ALTER TABLE share ADD COLUMN chain BLOB;
     ALTER TABLE download ADD COLUMN chain BLOB;
+";
+
+/// What came with sessions that keep complete downloads in the store alone: they are found by name
+/// there. From here on a download may be cancelled and still have its row (state 4).
+const SCHEMA_7: &str = "
+    CREATE INDEX download_label ON download (user, group_label, label);
 ";
 
 /// Whether a share is offered.
@@ -129,6 +138,8 @@ pub enum Progress {
     Failed(String),
     /// The file is there, whole and checked.
     Complete,
+    /// Given up; what was fetched is to be removed, and then the row.
+    Cancelled,
 }
 
 /// Which file a download's `.part` is. Nothing is done to any other of that name.
@@ -186,7 +197,8 @@ pub struct DownloadRow {
 /// The open database of one data directory.
 #[derive(Debug)]
 pub struct DeviceStore {
-    connection: Gather,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
     path: PathBuf,
     /// Held, not read: the lock ends with the descriptor, however the process ends.
     _lock: DirectoryLock,
@@ -205,31 +217,28 @@ impl DeviceStore {
         // SQLite makes its other files with the mode of this one.
         let made = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         made.map_err(|source| StoreError::Io { path: path.clone(), source })?;
-        let connection = open_database(&path, KIND)?;
-        check(&path, &connection)?;
-        Ok(Self { connection: Gather::new(connection), path, _lock: lock })
+        let writer = open_database(&path, KIND)?;
+        check(&path, &writer)?;
+        let reader = open_database(&path, KIND)?;
+        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), path, _lock: lock })
     }
 
     /// Runs a query; names the database in errors.
     fn with<T>(&self, look: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        self.connection.read(look).map_err(|e| StoreError::of(&self.path, e))
+        look(&self.reader.lock()).map_err(|e| StoreError::of(&self.path, e))
     }
 
     /// Changes something, all or nothing; names the database in errors.
     fn write<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        self.connection.write(work).map_err(|e| StoreError::of(&self.path, e))
-    }
-
-    fn write_soon<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        self.connection.write_soon(work).map_err(|e| StoreError::of(&self.path, e))
-    }
-
-    /// Makes durable what was written soon.
-    ///
-    /// # Errors
-    /// SQLite's; then nobody knows what of it is there.
-    pub fn flush(&self) -> Result<()> {
-        self.connection.flush().map_err(|e| StoreError::of(&self.path, e))
+        let mut connection = self.writer.lock();
+        let change = || {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        change().map_err(|e| StoreError::of(&self.path, e))
     }
 
     /// The fingerprint of the network that this device trusts, if one was met or named.
@@ -293,76 +302,6 @@ impl DeviceStore {
         self.write(|connection| rows.into_iter().try_for_each(|row| put_share(connection, row)))
     }
 
-    /// Changes whether a share is offered.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn set_share_state(
-        &self,
-        user: UserId,
-        group: GroupId,
-        info_hash: InfoHash,
-        state: ShareState,
-    ) -> Result<()> {
-        self.execute(
-            "UPDATE share SET state = ?4 WHERE user = ?1 AND grp = ?2 AND info_hash = ?3",
-            params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes(), share_state(state)],
-        )
-    }
-
-    /// A tracker has taken note of a share: if it is pending still, it is offered.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn share_noted(&self, user: UserId, group: GroupId, info_hash: InfoHash) -> Result<()> {
-        self.execute(
-            "UPDATE share SET state = 1 WHERE user = ?1 AND grp = ?2 AND info_hash = ?3 AND state = 2",
-            params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes()],
-        )
-    }
-
-    /// Stops every share of the user in a group, as when the membership has ended.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn stop_shares(&self, user: UserId, group: GroupId) -> Result<()> {
-        self.execute(
-            "UPDATE share SET state = 0 WHERE user = ?1 AND grp = ?2",
-            params![user.as_bytes(), group.as_bytes()],
-        )
-    }
-
-    /// Notes the name under which a group is shown now, in shares and downloads of every user.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn relabel_group(&self, group: GroupId, label: &Label) -> Result<()> {
-        self.write(|connection| {
-            let params = params![group.as_bytes(), label.as_str()];
-            execute(
-                connection,
-                "UPDATE share SET group_label = ?2 WHERE grp = ?1 AND group_label <> ?2",
-                params,
-            )?;
-            execute(
-                connection,
-                "UPDATE download SET group_label = ?2 WHERE grp = ?1 AND group_label <> ?2",
-                params,
-            )
-        })
-    }
-
-    /// Forgets a share.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn remove_share(&self, user: UserId, group: GroupId, info_hash: InfoHash) -> Result<()> {
-        self.execute(
-            "DELETE FROM share WHERE user = ?1 AND grp = ?2 AND info_hash = ?3",
-            params![user.as_bytes(), group.as_bytes(), info_hash.as_bytes()],
-        )
-    }
-
     /// Every download of the user, in the order they were asked for.
     ///
     /// # Errors
@@ -370,6 +309,33 @@ impl DeviceStore {
     pub fn downloads(&self, user: UserId) -> Result<Vec<DownloadRow>> {
         let sql = "SELECT * FROM download WHERE user = ?1 ORDER BY begun, info_hash";
         self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], download_row)?.collect())
+    }
+
+    /// Those that are not complete.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn unfinished_downloads(&self, user: UserId) -> Result<Vec<DownloadRow>> {
+        let sql = "SELECT * FROM download WHERE user = ?1 AND state <> 3 ORDER BY begun, info_hash";
+        self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], download_row)?.collect())
+    }
+
+    /// The latest complete download of the user with these names.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn complete_download(
+        &self,
+        user: UserId,
+        group_label: &str,
+        label: &str,
+    ) -> Result<Option<DownloadRow>> {
+        let sql = "SELECT * FROM download WHERE user = ?1 AND state = 3 AND group_label = ?2
+            AND label = ?3 ORDER BY begun DESC LIMIT 1";
+        self.with(|c| {
+            let params = params![user.as_bytes(), group_label, label];
+            c.prepare_cached(sql)?.query_row(params, download_row).optional()
+        })
     }
 
     /// Adds a download, or replaces the user's earlier one of the same content.
@@ -380,74 +346,6 @@ impl DeviceStore {
         self.write(|connection| put_download(connection, row))
     }
 
-    /// The same, durable with the next write or [`DeviceStore::flush`]; does not wait for the disk.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn put_download_soon(&self, row: &DownloadRow) -> Result<()> {
-        self.write_soon(|connection| put_download(connection, row))
-    }
-
-    /// Notes how far a download is.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn set_progress(&self, user: UserId, info_hash: InfoHash, now: &Progress) -> Result<()> {
-        self.write(|connection| set_progress(connection, user, info_hash, now))
-    }
-
-    /// Notes that a download is complete, and the share that has become of it if it is to be one:
-    /// all or nothing.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn complete(
-        &self,
-        user: UserId,
-        metainfo: &Metainfo,
-        share: Option<&ShareRow>,
-    ) -> Result<()> {
-        self.write(|connection| {
-            put_metainfo(connection, metainfo)?;
-            share.map_or(Ok(()), |share| put_share(connection, share))?;
-            set_progress(connection, user, metainfo.info_hash(), &Progress::Complete)
-        })
-    }
-
-    /// Notes which file a download's `.part` is.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn set_part(&self, user: UserId, info_hash: InfoHash, part: InodeId) -> Result<()> {
-        let (dev, inode, born_ns) = part_columns(Some(OwnPart::File(part)));
-        self.execute(
-            "UPDATE download SET part_dev = ?3, part_inode = ?4, part_born_ns = ?5 WHERE user = ?1 AND info_hash = ?2",
-            params![user.as_bytes(), info_hash.as_bytes(), dev, inode, born_ns],
-        )
-    }
-
-    /// Notes which pieces of a download are on disk for good.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn journal(&self, user: UserId, info_hash: InfoHash, verified: &Bitfield) -> Result<()> {
-        self.execute(
-            "UPDATE download SET verified = ?3 WHERE user = ?1 AND info_hash = ?2",
-            params![user.as_bytes(), info_hash.as_bytes(), verified.as_bytes()],
-        )
-    }
-
-    /// Forgets a download.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn remove_download(&self, user: UserId, info_hash: InfoHash) -> Result<()> {
-        self.execute(
-            "DELETE FROM download WHERE user = ?1 AND info_hash = ?2",
-            params![user.as_bytes(), info_hash.as_bytes()],
-        )
-    }
-
     /// Keeps a metainfo.
     ///
     /// # Errors
@@ -456,12 +354,13 @@ impl DeviceStore {
         self.write(|connection| put_metainfo(connection, metainfo))
     }
 
-    /// The same, durable with the next write or [`DeviceStore::flush`]; does not wait for the disk.
+    /// Tells whether the metainfo of that info hash was kept.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn put_metainfo_soon(&self, metainfo: &Metainfo) -> Result<()> {
-        self.write_soon(|connection| put_metainfo(connection, metainfo))
+    pub fn has_metainfo(&self, info_hash: InfoHash) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM metainfo WHERE info_hash = ?1)";
+        self.with(|c| c.prepare_cached(sql)?.query_row([info_hash.as_bytes()], |row| row.get(0)))
     }
 
     /// The metainfo of that info hash, if it was kept and is whole.
@@ -500,17 +399,6 @@ fn execute(
 fn put_metainfo(connection: &Connection, metainfo: &Metainfo) -> rusqlite::Result<()> {
     let (sql, bytes) = ("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)", metainfo.to_bytes());
     execute(connection, sql, params![metainfo.info_hash().as_bytes(), bytes])
-}
-
-fn set_progress(
-    connection: &Connection,
-    user: UserId,
-    info_hash: InfoHash,
-    now: &Progress,
-) -> rusqlite::Result<()> {
-    let (state, reason) = progress(now);
-    let sql = "UPDATE download SET state = ?3, reason = ?4 WHERE user = ?1 AND info_hash = ?2";
-    execute(connection, sql, params![user.as_bytes(), info_hash.as_bytes(), state, reason])
 }
 
 fn put_download(connection: &Connection, row: &DownloadRow) -> rusqlite::Result<()> {
@@ -601,6 +489,7 @@ fn progress(progress: &Progress) -> (i64, Option<&str>) {
         Progress::Paused(reason) => (1, reason.as_deref()),
         Progress::Failed(reason) => (2, Some(reason)),
         Progress::Complete => (3, None),
+        Progress::Cancelled => (4, None),
     }
 }
 
@@ -673,6 +562,7 @@ fn download_row(row: &Row<'_>) -> rusqlite::Result<DownloadRow> {
             0 => Progress::Running,
             1 => Progress::Paused(reason),
             2 => Progress::Failed(reason.unwrap_or_default()),
+            4 => Progress::Cancelled,
             _ => Progress::Complete,
         },
         // A bitfield that does not fit vouches for nothing; the pieces are hashed again.

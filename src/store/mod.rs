@@ -11,7 +11,6 @@
 mod database;
 mod device;
 mod files;
-mod gather;
 mod opening;
 mod rows;
 mod takeover;
@@ -19,5 +18,6 @@ mod takeover;
 pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
 pub use device::{
     DeviceStore, DownloadRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState, SuccessorRow,
+    Write,
 };
 pub use rows::{Entries, RowReader, RowStore, Tables, restore};

@@ -4,7 +4,7 @@
 //! say so at each method.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,11 @@ use crate::types::{
     Rate, Sha1Digest, Ticket, UserId, limits,
 };
 use crate::wire::metainfo::Metainfo;
+
+/// One download in the engine, from its beginning to its end: of another one of the same content it
+/// is told by this number, which the client chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransferId(pub u64);
 
 /// What a link rests on: the ticket that its other end has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +126,12 @@ pub trait Host: Send + Sync + 'static {
     /// The download's `.part` was made, or opened again, and is this file: to be named in later
     /// runs. Called on the download's thread before it gets its length, or a byte is written there;
     /// may block.
-    fn opened(&self, _info_hash: InfoHash, _target: &Path, _part: InodeId) {}
+    fn opened(&self, _id: TransferId, _info_hash: InfoHash, _part: InodeId) {}
+    /// A file that this device offers and the engine does not know yet, if it is so. Called on a
+    /// link's thread, for a file whose swarm the other end may take part in; may block.
+    fn seed(&self, _info_hash: InfoHash) -> Option<SeedSpec> {
+        None
+    }
     /// Other files on this disk that should have this content, the likeliest first: what they have
     /// is copied, and checked like what comes from others. Called on the download's thread before
     /// anybody is asked for pieces; may block.
@@ -130,7 +140,7 @@ pub trait Host: Send + Sync + 'static {
     }
     /// These pieces are on disk for good: after a restart they need not be hashed again. Called on
     /// the journal thread; may block.
-    fn journal(&self, info_hash: InfoHash, verified: &Bitfield);
+    fn journal(&self, id: TransferId, info_hash: InfoHash, verified: &Bitfield);
     /// The file's metainfo has come from a member and is checked: keep it for the next start.
     /// Called on a link's thread; may block.
     fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>);
@@ -142,14 +152,11 @@ pub trait Host: Send + Sync + 'static {
 /// Something the user may want to hear of.
 #[derive(Debug, Clone)]
 pub enum EngineEvent {
-    /// A download knows its metainfo and asks for pieces.
-    Started {
-        /// The file.
-        info_hash: InfoHash,
-    },
     /// A download is complete, checked, and under its final name; the engine seeds it from there
     /// on.
     Completed {
+        /// The download.
+        id: TransferId,
         /// The file.
         info_hash: InfoHash,
         /// Everything a later [`SeedSpec`] needs.
@@ -157,6 +164,8 @@ pub enum EngineEvent {
     },
     /// A download cannot go on. `resume` tries again from what is on disk.
     Failed {
+        /// The download.
+        id: TransferId,
         /// The file.
         info_hash: InfoHash,
         /// Why, in words for the user.
@@ -164,6 +173,8 @@ pub enum EngineEvent {
     },
     /// A download paused itself. `resume` goes on.
     Paused {
+        /// The download.
+        id: TransferId,
         /// The file.
         info_hash: InfoHash,
         /// Why, in words for the user.
@@ -202,6 +213,8 @@ pub struct LocalCopy {
 /// A file to fetch.
 #[derive(Debug, Clone)]
 pub struct DownloadSpec {
+    /// The number of this download.
+    pub id: TransferId,
     /// What the directory knows about it.
     pub facts: FileFacts,
     /// The file to make; until it is complete the data is in `<target>.part`.

@@ -169,22 +169,12 @@ impl Engine {
     /// facts about this content is there. Whether the file is still the one that was hashed is seen
     /// when somebody asks for it.
     pub fn seed(&self, spec: SeedSpec) -> Result<(), EngineError> {
-        let inner = &self.inner;
-        let (info_hash, geometry) = (spec.metainfo.info_hash(), spec.metainfo.geometry());
-        let _changes = inner.changes.lock();
-        let torrent = inner.get_or_insert(info_hash, geometry)?;
-        if torrent.geometry != geometry {
-            return Err(EngineError::Mismatch);
-        }
-        let _ = torrent.metainfo.set(spec.metainfo.clone());
-        inner.files.forget(info_hash);
-        let mut state = torrent.state.lock();
-        state.choker.seeding(true);
-        if state.seed.replace(spec).is_none() {
-            torrent.take_from_seed(&mut state);
-        }
-        state.spread(geometry);
-        Ok(())
+        self.inner.seed(spec).map(drop)
+    }
+
+    /// Tells whether the engine has something of a file: it was asked for, or is downloaded.
+    pub(crate) fn knows(&self, info_hash: InfoHash) -> bool {
+        self.inner.torrent(info_hash).is_some()
     }
 
     /// Stops offering a file; a download of it goes on. False if it was not offered.
@@ -211,7 +201,7 @@ impl Engine {
         {
             let mut state = torrent.state.lock();
             match &state.transfer {
-                Some(other) if !other.life.has_ended() => {
+                Some(other) if !other.life.has_ended() && !other.is_put_away() => {
                     return Err(EngineError::AlreadyDownloading(other.target.clone()));
                 }
                 _ => state.transfer = Some(part),
@@ -384,6 +374,35 @@ impl Inner {
         Ok(torrent.clone())
     }
 
+    /// Offers a file.
+    pub(super) fn seed(self: &Arc<Self>, spec: SeedSpec) -> Result<Arc<Torrent>, EngineError> {
+        let (info_hash, geometry) = (spec.metainfo.info_hash(), spec.metainfo.geometry());
+        let _changes = self.changes.lock();
+        let torrent = self.get_or_insert(info_hash, geometry)?;
+        if torrent.geometry != geometry {
+            return Err(EngineError::Mismatch);
+        }
+        let _ = torrent.metainfo.set(spec.metainfo.clone());
+        self.files.forget(info_hash);
+        let mut state = torrent.state.lock();
+        state.choker.seeding(true);
+        if state.seed.replace(spec).is_none() {
+            torrent.take_from_seed(&mut state);
+        }
+        state.spread(geometry);
+        drop(state);
+        Ok(torrent)
+    }
+
+    /// A file that is offered, though nobody has asked for it yet.
+    pub(super) fn offered(self: &Arc<Self>, info_hash: InfoHash) -> Option<Arc<Torrent>> {
+        self.torrent(info_hash).or_else(|| {
+            let spec = self.host.seed(info_hash)?;
+            // It may be gone again before the link is registered, which looks once more.
+            self.seed(spec).ok()
+        })
+    }
+
     /// Stops offering a file.
     pub(super) fn unseed(&self, info_hash: InfoHash) -> bool {
         let Some(torrent) = self.torrent(info_hash) else { return false };
@@ -503,14 +522,12 @@ impl Torrent {
         }
         // It may have been cancelled meanwhile, and begun again: then this is about a file that is
         // gone.
-        let current = self
-            .state
-            .lock()
-            .transfer
-            .as_mut()
-            .is_some_and(|transfer| transfer.made_durable(&part, &have));
-        if current {
-            self.engine.host.journal(self.info_hash, &have);
+        let current =
+            self.state.lock().transfer.as_mut().and_then(|transfer| {
+                transfer.made_durable(&part, &have).then_some(transfer.number)
+            });
+        if let Some(id) = current {
+            self.engine.host.journal(id, self.info_hash, &have);
         }
     }
 }

@@ -15,7 +15,8 @@ use sha1::{Digest, Sha1};
 
 use self::peer::Peer;
 use super::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, opening, session,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, TransferId, opening,
+    session,
 };
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
@@ -70,7 +71,7 @@ impl Host for Anybody {
         group == GROUP
     }
 
-    fn journal(&self, _: InfoHash, _: &Bitfield) {}
+    fn journal(&self, _: TransferId, _: InfoHash, _: &Bitfield) {}
 
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
 
@@ -156,6 +157,7 @@ impl Running {
             } else {
                 let metainfo = (at == 1).then(|| file.metainfo.clone());
                 let spec = DownloadSpec {
+                    id: TransferId(1),
                     facts: file.facts(),
                     target: path,
                     metainfo,

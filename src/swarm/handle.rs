@@ -137,19 +137,22 @@ impl Transfer {
     }
 
     /// Pauses it as [`Transfer::pause`] does, and lets go of its thread and its file, which a pause
-    /// keeps at hand. False if it has ended or is paused.
+    /// keeps at hand. False if it has ended or is being finished.
     pub fn shelve(&self) -> bool {
         let mut state = self.torrent.state.lock();
         let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
-        let runs = matches!(
-            life,
-            Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading)
-        );
-        if let Some(transfer) = state.transfer.as_mut().filter(|_| runs) {
+        let life = match life {
+            Some(
+                TransferState::Checking | TransferState::Metainfo | TransferState::Downloading,
+            ) => TransferState::Paused(None),
+            Some(paused @ TransferState::Paused(_)) => paused,
+            _ => return false,
+        };
+        if let Some(transfer) = state.transfer.as_mut() {
             transfer.leave_thread();
-            self.torrent.stop_asking(&mut state, TransferState::Paused(None));
         }
-        runs
+        self.torrent.stop_asking(&mut state, life);
+        true
     }
 
     /// Gives the download up and removes its `.part`. False if it has ended.

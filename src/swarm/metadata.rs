@@ -178,8 +178,5 @@ impl Torrent {
         let told = super::opening::our_extensions(self);
         links.iter().for_each(|link| link.send(&told));
         self.changed.notify_all();
-        if begins {
-            self.started();
-        }
     }
 }

@@ -34,8 +34,8 @@ mod window;
 
 pub use api::{
     DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, LinkFacts,
-    LocalCopy, Proof, SeedSpec, SeenPeer, TransferState, TransferStatus, UnreachablePeer,
-    UploadStats, Why,
+    LocalCopy, Proof, SeedSpec, SeenPeer, TransferId, TransferState, TransferStatus,
+    UnreachablePeer, UploadStats, Why,
 };
 pub use choker::{Choke, Choker, ChokerOptions, REQUESTS_MAX, UploadOrder};
 pub use download::{

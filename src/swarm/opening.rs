@@ -135,9 +135,8 @@ pub(super) fn accept(
     write_message(&mut connection.writer(), &own)?;
     let theirs = Handshake::read(&mut reader)?;
     // One answer for a file that is not here and for one that is not in that group.
-    let torrent = engine
-        .torrent(theirs.info_hash)
-        .filter(|_| engine.host.is_offered(theirs.info_hash, proof.group, device));
+    let is_offered = engine.host.is_offered(theirs.info_hash, proof.group, device);
+    let torrent = is_offered.then(|| engine.offered(theirs.info_hash)).flatten();
     let torrent =
         torrent.ok_or(LinkError::Refused("the file it asks for is not offered in that group"))?;
     let extended = introduce(device, &mut reader, &theirs)?;

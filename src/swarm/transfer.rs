@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
-use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferState};
+use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferId, TransferState};
 use super::fetch::{self, MetainfoFetch};
 use super::front::{Front, Turn};
 use super::storage::{PartFile, StorageError, check_target};
@@ -38,6 +38,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// The download of a torrent.
 pub(super) struct TransferPart {
+    /// The client's number for it.
+    pub(super) number: TransferId,
     pub(super) facts: FileFacts,
     pub(super) target: PathBuf,
     pub(super) life: TransferState,
@@ -113,6 +115,7 @@ impl TransferPart {
             check::lacking(spec, &verified),
         )?;
         Ok(Self {
+            number: spec.id,
             facts: spec.facts.clone(),
             target: spec.target.clone(),
             life: TransferState::Paused(None),
@@ -184,6 +187,11 @@ impl TransferPart {
         self.part.as_ref().is_some_and(|own| Arc::ptr_eq(own, part))
     }
 
+    /// Tells whether it is paused, and has neither a thread nor its file.
+    pub(super) fn is_put_away(&self) -> bool {
+        matches!(self.life, TransferState::Paused(_)) && !self.running && self.part.is_none()
+    }
+
     /// Puts the download away and lets go of its thread, which sees that it is not the one any
     /// more, and ends.
     pub(super) fn leave_thread(&mut self) {
@@ -225,11 +233,12 @@ fn run(torrent: &Arc<Torrent>, id: u64) {
         log::warn!("{}: failed: {reason}", transfer.target.display());
         transfer.put_away();
         transfer.life = TransferState::Failed(reason.clone());
+        let (id, info_hash) = (transfer.number, torrent.info_hash);
         if state.seed.is_none() {
             state.close_links(|_| false);
         }
         drop(state);
-        torrent.engine.host.event(EngineEvent::Failed { info_hash: torrent.info_hash, reason });
+        torrent.engine.host.event(EngineEvent::Failed { id, info_hash, reason });
     }
     torrent.changed.notify_all();
 }
@@ -274,7 +283,8 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
         let _ = part.remove();
     }
     kept?;
-    torrent.engine.host.opened(torrent.info_hash, &target, part.id());
+    let number = run.with(|transfer| transfer.number)?;
+    torrent.engine.host.opened(number, torrent.info_hash, part.id());
     part.allot()?;
     Ok(part)
 }
@@ -315,9 +325,6 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     }
     torrent.dial_due(&mut state);
     drop(state);
-    if known && !paused {
-        torrent.started();
-    }
     torrent.changed.notify_all();
     Ok(())
 }
@@ -363,11 +370,11 @@ fn next_turn(run: &Run<'_>) -> Result<Next, End> {
 
 fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End> {
     let torrent = run.torrent;
-    let (facts, target) = {
+    let (id, facts, target) = {
         let mut state = torrent.state.lock();
         let transfer = wait_unpaused(run, &mut state)?;
         transfer.life = TransferState::Finishing;
-        (transfer.facts.clone(), transfer.target.clone())
+        (transfer.number, transfer.facts.clone(), transfer.target.clone())
     };
     torrent.changed.notify_all();
     if digest != facts.sha1 {
@@ -399,7 +406,7 @@ fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End>
     torrent.drive(&mut state);
     drop(state);
     log::info!("{} is complete and verified", seed.path.display());
-    torrent.engine.host.event(EngineEvent::Completed { info_hash: torrent.info_hash, seed });
+    torrent.engine.host.event(EngineEvent::Completed { id, info_hash: torrent.info_hash, seed });
     Ok(())
 }
 
@@ -443,11 +450,6 @@ impl Run<'_> {
 }
 
 impl Torrent {
-    /// Says that pieces are being asked for.
-    pub(super) fn started(&self) {
-        self.engine.host.event(EngineEvent::Started { info_hash: self.info_hash });
-    }
-
     /// Starts the download's thread, or lets it go on.
     pub(super) fn go(self: &Arc<Self>, state: &mut State) -> bool {
         let Some(transfer) = &mut state.transfer else { return false };
@@ -486,9 +488,10 @@ impl Torrent {
     fn pause_for(&self, state: &mut State, reason: String) {
         log::warn!("{}: paused: {reason}", self.info_hash);
         self.stop_asking(state, TransferState::Paused(Some(reason.clone())));
+        let Some(id) = state.transfer.as_ref().map(|transfer| transfer.number) else { return };
         let info_hash = self.info_hash;
         self.engine
-            .later(move |engine| engine.host.event(EngineEvent::Paused { info_hash, reason }));
+            .later(move |engine| engine.host.event(EngineEvent::Paused { id, info_hash, reason }));
     }
 
     /// The file is offered from another place now: a download of it takes from there what it lacks.

@@ -29,6 +29,13 @@ pub enum Part {
     Owner,
 }
 
+impl Part {
+    /// Tells whether somebody with that part is a member.
+    pub fn is_member(self) -> bool {
+        matches!(self, Self::Member | Self::Owner)
+    }
+}
+
 /// A group and what the asking user is to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupEntry {

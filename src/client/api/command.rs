@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{FileOrder, Password, Pattern, Rate};
+use crate::types::{FileOrder, InfoHash, Password, Pattern, Rate};
 
 /// Selects one page of a listing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,8 +137,12 @@ pub enum Command {
         #[serde(default)]
         soon: bool,
     },
-    /// Waits until all begun downloads survive a crash.
-    Sync,
+    /// Waits until downloads that were begun with `soon` survive a crash. Returns the result of
+    /// each.
+    Sync {
+        #[serde(default)]
+        downloads: Vec<InfoHash>,
+    },
     /// Lists downloads in the order in which they were requested.
     ShowDownloads {
         /// Lists running and queued downloads only.

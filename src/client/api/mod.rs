@@ -26,8 +26,8 @@ pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Update};
 pub use progress::{Progress, Work};
 pub use reply::{
-    Account, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Member, Page,
-    Reply, Request, Shared, Tracker, TrackerRole, TrackerState, Trackers, Upload,
+    Account, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Member,
+    Page, Reply, Request, Shared, Tracker, TrackerRole, TrackerState, Trackers, Upload,
 };
 pub use snapshot::{SessionEnded, Snapshot};
 

@@ -38,6 +38,8 @@ pub enum Reply {
     Download(Download),
     /// Downloads.
     Downloads(Page<Download>),
+    /// Results of begun downloads.
+    Begun(Vec<Begun>),
     /// Downloads that ended.
     Ends(Ends),
     /// Sentences.
@@ -76,6 +78,7 @@ expect! {
     uploads: Uploads(Page<Upload>),
     download: Download(Download),
     downloads: Downloads(Page<Download>),
+    begun: Begun(Vec<Begun>),
     ends: Ends(Ends),
     lines: Lines(Vec<String>),
     limits: Limits(Limits),
@@ -307,6 +310,19 @@ impl Download {
     pub fn time_left(&self) -> Option<Duration> {
         self.seconds_left.map(Duration::from_secs)
     }
+}
+
+/// The result of a download that was begun with `soon`: one of the two fields is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The id of the content.
+    pub info_hash: InfoHash,
+    /// The download.
+    #[serde(default)]
+    pub download: Option<Download>,
+    /// Why it was not begun.
+    #[serde(default)]
+    pub error: Option<ApiError>,
 }
 
 /// Downloads that ended after a given end, for callers that wait for downloads.

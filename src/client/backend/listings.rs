@@ -62,12 +62,14 @@ impl Backend {
         listing: &Listing,
     ) -> Result<Page<Group>> {
         let after: Option<Label> = listing.after.as_deref().map(parse).transpose()?;
+        self.client.inner.need_user()?;
         let found = self.client.inner.group_page(&Ask::ListGroups { after, pattern })?;
         Ok(page(found, listing, |group| group.label.to_string(), convert::group))
     }
 
     pub(super) fn list_my_groups(&self, listing: &Listing) -> Result<Page<Group>> {
         let after: Option<Label> = listing.after.as_deref().map(parse).transpose()?;
+        self.client.inner.need_user()?;
         let found = self.client.inner.group_page(&Ask::ListMyGroups { after })?;
         Ok(page(found, listing, |group| group.label.to_string(), convert::group))
     }
@@ -94,15 +96,14 @@ impl Backend {
         listing: &Listing,
     ) -> Result<Page<File>> {
         let (group, after) = begin::<Label>(&self.client, group, listing)?;
-        let found =
-            self.client.inner.file_page(&Ask::ListFiles { group, after, pattern, order })?;
+        let found = self.client.inner.files(&Ask::ListFiles { group, after, pattern, order })?;
         let next = |file: &crate::types::FileEntry| format!("{group}/{}", file.label);
         Ok(page(found, listing, next, |file| convert::file(file, None)))
     }
 
     pub(super) fn find(&self, pattern: Pattern, listing: &Listing) -> Result<Page<File>> {
         let after = listing.after.as_deref().map(parse_in_group::<Label>).transpose()?;
-        let found = self.client.inner.find_page(pattern, after)?;
+        let found = self.client.find_page(pattern, after)?;
         let next =
             |found: &crate::client::FoundFile| format!("{}/{}", found.file.group, found.file.label);
         Ok(page(found, listing, next, |found| convert::file(found.file, Some(found.group))))

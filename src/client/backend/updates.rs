@@ -239,7 +239,7 @@ impl Seen {
             self.downloads.values().filter(|d| !now.contains_key(&d.info_hash)).collect();
         if !gone.is_empty() {
             // They are complete, failed, paused or removed.
-            let all = client.show_downloads().unwrap_or_default();
+            let all = client.session_downloads();
             for before in gone {
                 let found = all.iter().find(|status| status.id == before.info_hash);
                 tell(match found {

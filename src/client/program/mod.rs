@@ -133,8 +133,10 @@ fn find_or_start(config: ClientConfig, arguments: &Arguments) -> Result<Program,
         }
         match start_client(config.clone()) {
             // The other client may be starting or ending.
-            Err(ClientError::Store(StoreError::InUse { .. }))
-                if !arguments.no_attach && Instant::now() < deadline =>
+            Err(ClientError::Store(error))
+                if matches!(*error, StoreError::InUse { .. })
+                    && !arguments.no_attach
+                    && Instant::now() < deadline =>
             {
                 std::thread::sleep(START_INTERVAL);
             }

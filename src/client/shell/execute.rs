@@ -14,8 +14,8 @@ use super::topics::{details, overview};
 use super::upload_words::{Word, path_and_group};
 use super::{render, terminal};
 use crate::client::api::{
-    Account, ApiError, Command, DownloadState, ErrorCode, File, Reply, Tracker, TrackerRole,
-    TrackerState, Trackers,
+    Account, ApiError, Command, ErrorCode, File, Reply, Tracker, TrackerRole, TrackerState,
+    Trackers,
 };
 use crate::types::{FileOrder, Password, Pattern, Rate, human_bytes};
 
@@ -397,20 +397,8 @@ impl Shell {
             bar.draw(at.done, at.size);
             !interrupts.is_interrupted()
         })?;
-        let download = reply.download()?;
-        let (group, file, path) = (&download.group, &download.file, &download.path);
-        let text = match (download.state, download.place) {
-            (DownloadState::Queued, Some(place)) => {
-                format!("{file} from {group} to {path} waits for other downloads, at place {place}")
-            }
-            _ => format!("downloading {file} from {group} to {path}"),
-        };
-        Ok(Answer::line(text)
-            .with("group", group.as_str())
-            .with("group_id", download.group_id.to_string())
-            .with("file", file.as_str())
-            .with("info_hash", download.info_hash.to_string())
-            .with("path", path.as_str()))
+        self.held.push(reply.download()?.info_hash);
+        Ok(Answer::default())
     }
 
     /// The path of a word, made absolute for an attached client, whose working directory differs.

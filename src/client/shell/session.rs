@@ -274,7 +274,6 @@ impl Shell {
             Ok(mut answer) => {
                 let (end, failed) = (answer.end, answer.failed.take());
                 if name == DOWNLOAD {
-                    self.held.push(answer);
                     if !self.is_script || self.held.is_due() {
                         self.release();
                     }

@@ -1,6 +1,8 @@
 //! Downloads that are begun, paused, resumed, moved and cancelled at the same time.
 
 use super::*;
+use crate::client::downloads::Beginning;
+use crate::client::session::library::Download;
 use crate::store::{DownloadRow, Progress};
 use crate::swarm::TransferState;
 use crate::types::{InfoHash, Sha1Digest};
@@ -35,11 +37,13 @@ fn row(dir: &Path, number: u8) -> DownloadRow {
 /// Does one thing or another with a download; most of them are refused, as it is not in the state
 /// for that.
 fn meddle(client: &Client, row: &DownloadRow, what: usize) {
-    let (inner, handle) = (&client.inner, client.inner.handle(row));
+    let inner = &client.inner;
+    let handle = DownloadHandle::new(inner, Arc::new(row.clone()));
     let _ = match what % 6 {
-        0 | 1 if inner.library.lock().download(row.facts.info_hash).is_none() => {
-            inner.begin(row.clone()).map(drop)
-        }
+        0 | 1 if inner.view().library.download(row.facts.info_hash).is_none() => inner
+            .begin_row(row.clone(), false, &mut |_, _| true)
+            .and_then(Beginning::wait)
+            .map(drop),
         0 | 1 => handle.resume(),
         2 => handle.pause(),
         3 => handle.cancel(),
@@ -51,23 +55,25 @@ fn meddle(client: &Client, row: &DownloadRow, what: usize) {
     };
 }
 
-/// What is wrong between the queue, the library and the engine, if anything is.
+/// Tells whether the queue, the library and the engine fit.
 fn is_consistent(client: &Client) -> bool {
-    let library = &mut *client.inner.library.lock();
+    let view = client.inner.view();
+    let library = &view.library;
     let running = library.queue.running();
     let waiting = library.queue.places();
-    let fits = |download: &library::Download| {
-        let (info_hash, transfer) = (download.info_hash(), download.transfer.as_ref());
+    let fits = |download: &Download| {
+        let (info_hash, transfer) = (download.info_hash(), client.inner.live(download));
         let is_at_work = transfer
             .is_some_and(|transfer| !matches!(transfer.status().state, TransferState::Paused(_)));
         match download.row.progress {
             Progress::Running if waiting.contains_key(&info_hash) => download.queued && !is_at_work,
             Progress::Running => running.contains(&info_hash) && !download.queued && is_at_work,
+            Progress::Cancelled => false,
             _ => !running.contains(&info_hash) && !waiting.contains_key(&info_hash) && !is_at_work,
         }
     };
-    let is_known = |info_hash: &InfoHash| library.downloads.get(*info_hash).is_some();
-    library.downloads.iter().all(fits)
+    let is_known = |info_hash: &InfoHash| library.download(*info_hash).is_some();
+    library.downloads().all(fits)
         && running.iter().chain(waiting.keys()).all(is_known)
         && !library.queue.is_unused()
 }
@@ -96,21 +102,20 @@ fn whatever_comes_between_no_slot_is_lost_and_nothing_cancelled_comes_back() {
         });
         wait_for("everything is as it should be", || is_consistent(&client));
         let stored = client.inner.store.downloads(user().user).unwrap();
-        let library = client.inner.library.lock();
+        let view = client.inner.view();
         let known = |row: &DownloadRow| {
-            library
-                .downloads
-                .get(row.facts.info_hash)
-                .is_some_and(|d| d.row.progress == row.progress)
+            let download = view.library.download(row.facts.info_hash);
+            download.is_some_and(|download| download.row.progress == row.progress)
         };
         assert!(
-            stored.iter().all(known) && stored.len() == library.downloads.iter().count(),
+            stored.iter().all(known) && stored.len() == view.library.downloads().count(),
             "{stored:?}"
         );
     }
     for number in 0..FILES {
-        let _ = client.inner.handle(&row(dir.path(), number)).cancel();
+        let row = Arc::new(row(dir.path(), number));
+        let _ = DownloadHandle::new(&client.inner, row).cancel();
     }
-    assert!(client.inner.library.lock().queue.running().is_empty());
+    assert!(client.inner.view().library.queue.running().is_empty());
     assert_eq!(client.inner.store.downloads(user().user).unwrap(), []);
 }

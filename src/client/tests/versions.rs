@@ -168,6 +168,10 @@ fn a_tracker_that_lists_something_else_than_was_sent_is_not_believed() {
     assert!(client.show_uploads().unwrap().is_empty());
 }
 
+fn begin(client: &Client, row: DownloadRow) -> Result<DownloadHandle, ClientError> {
+    client.inner.begin_row(row, false, &mut |_, _| true)?.wait()
+}
+
 fn failed_row(dir: &Path, info_hash: u8) -> DownloadRow {
     let (info_hash, sha1) =
         (InfoHash::from_bytes([info_hash; 20]), Sha1Digest::from_bytes([info_hash; 20]));
@@ -205,7 +209,7 @@ fn what_is_left_of_another_version_does_not_stand_in_the_way_of_the_newer() {
     let client = client_of(&data_dir, &[&fake]);
     log_in(&client);
     let new = DownloadRow { progress: Progress::Running, ..failed_row(dir.path(), 2) };
-    client.inner.begin_new(new.clone()).unwrap();
+    begin(&client, new.clone()).unwrap();
     let there: Vec<InfoHash> = client
         .inner
         .store
@@ -225,7 +229,7 @@ fn what_is_left_of_another_version_does_not_stand_in_the_way_of_the_newer() {
         ..other
     };
     std::fs::write(part_path(&other.target, other.facts.info_hash), "somebody's").unwrap();
-    assert!(client.inner.begin_new(DownloadRow { progress: Progress::Running, ..other }).is_err());
+    assert!(begin(&client, DownloadRow { progress: Progress::Running, ..other }).is_err());
 }
 
 #[test]
@@ -274,7 +278,7 @@ fn offers_and_downloads_of_a_replaced_version_end_and_name_the_newer_one() {
     log_in(&client);
     let shared = client.inner.store.shares(user().user).unwrap()[0].facts.clone();
     let download = DownloadRow { progress: Progress::Running, ..failed_row(dir.path(), 4) };
-    let handle = client.inner.begin_new(download.clone()).unwrap();
+    let handle = begin(&client, download.clone()).unwrap();
     let removed = |facts: &FileFacts, newer: Option<&str>| Event::FileRemoved {
         group: group(1),
         file: facts.id(),

@@ -17,7 +17,7 @@ use super::redial::Pause;
 use super::session::Login;
 use super::state::{Distrust, Live, Pending};
 use super::{News, RemovedFile, SetOptions, Shared};
-use crate::client::network::accept_hint;
+use crate::client::error::accept_hint;
 use crate::net::{Connection, Reader, WrongNetwork, resolve};
 use crate::types::limits::{
     MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX,

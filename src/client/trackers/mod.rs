@@ -36,97 +36,16 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
 use super::ClientError;
-use super::network::{FirstMet, KeyChange, Network};
+use super::network::Network;
+pub(crate) use super::session::news::{ClocksDiffer, News, RemovedFile};
 use crate::net::{DeviceSecurity, Stop, Threads};
-use crate::types::{
-    DeviceId, FileId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserId,
-};
+use crate::types::Stamp;
 
 pub(crate) use call::{Need, PASSWORD_TIMEOUT};
 pub(crate) use caller::with_caller;
 pub(crate) use clock::uptime;
 pub(crate) use state::LinkView;
 use state::SetState;
-pub use token::SessionEnd;
-
-/// Something that trackers told unasked.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// Devices in swarms of files that this device announced.
-    Peers {
-        /// Index of the tracker that says so.
-        tracker: usize,
-        /// What it says.
-        peers: Vec<PeerEntry>,
-    },
-    /// The tracker's session stands (again), and it is about to say everything about peers.
-    Joined {
-        /// Index of the tracker.
-        tracker: usize,
-    },
-    /// The tracker's connection has ended: what it said about peers is from before.
-    Lost {
-        /// Index of the tracker.
-        tracker: usize,
-    },
-    /// The user is no longer a member of the group.
-    Removed(GroupId),
-    /// The user was let into a group.
-    Admitted(GroupEntry),
-    /// A device has left a file's swarm in a group, by its user's own doing.
-    Withdrawn {
-        /// The group.
-        group: GroupId,
-        /// The file.
-        info_hash: InfoHash,
-        /// Which device.
-        device: DeviceId,
-    },
-    /// Tickets of a user are void.
-    Void {
-        /// In this group, or in all.
-        group: Option<GroupId>,
-        /// Whose.
-        user: UserId,
-        /// Those signed at this time or before.
-        until_ms: u64,
-    },
-    /// The user stopped sharing a file on another device.
-    ShareStopped(GroupId, InfoHash),
-    /// A file was removed from a group, or another has taken its place.
-    FileRemoved(RemovedFile),
-    /// The addresses of the network's trackers.
-    Trackers(Vec<String>),
-    /// The clocks of the two connected trackers differ by more than a request bears, and nothing
-    /// tells which is right.
-    ClocksDiffer(ClocksDiffer),
-    /// The session of that generation is over: its token is void.
-    SessionOver(u64),
-    /// The first tracker ever met is of a network, which is trusted from now on.
-    Trusted(FirstMet),
-    /// Another key of the network counts than before.
-    KeyChanged(KeyChange),
-}
-
-/// A file that its group has no more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RemovedFile {
-    pub(crate) group: GroupId,
-    pub(crate) file: FileId,
-    pub(crate) info_hash: InfoHash,
-    /// Its name as shown.
-    pub(crate) label: Label,
-    /// The name as shown of the file that has taken its place.
-    pub(crate) replaced_by: Option<Label>,
-}
-
-/// Two trackers whose clocks differ too much.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClocksDiffer {
-    /// `host:port` of both.
-    pub(crate) trackers: [String; 2],
-    pub(crate) difference: Duration,
-}
 
 /// What the set needs to know.
 #[derive(Debug, Clone)]

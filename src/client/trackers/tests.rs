@@ -11,7 +11,9 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use super::*;
 use crate::client::ClientError;
 use crate::trust::KeyPair;
-use crate::types::{DownloadState, InfoHash, Password, Refusal, RequestId, RequestStamp, Stamp};
+use crate::types::{
+    DownloadState, GroupId, InfoHash, Password, Refusal, RequestId, RequestStamp, Stamp,
+};
 use crate::wire::tracker::{Event, Reply, Request};
 
 pub(in crate::client) use self::fake::*;

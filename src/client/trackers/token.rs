@@ -14,8 +14,8 @@ use log::{debug, warn};
 use super::session::Login;
 use super::state::SetState;
 use super::{Need, Shared, TrackerSet};
-use crate::client::ClientError;
-use crate::client::tickets::is_ahead;
+use crate::client::error::{ClientError, SessionEnd};
+use crate::client::session::tickets::is_ahead;
 use crate::trust::NetworkPublicKey;
 use crate::types::{Password, Refusal, SessionToken, UserEntry};
 use crate::wire::tracker::{Reply, Request};
@@ -31,24 +31,6 @@ const RENEW_RETRY_MIN: Duration = Duration::from_millis(200);
 const RENEW_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Time for one such attempt.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Why a session ended by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SessionEnd {
-    /// The password was changed on another device.
-    #[error("the password was changed elsewhere")]
-    PasswordChanged,
-    /// The operator has disabled the account.
-    #[error("the operator has disabled the account")]
-    Disabled,
-    /// The key of the network that had signed the token counts no more, and no token of the present
-    /// one was had in time.
-    #[error("the network's key was replaced meanwhile")]
-    KeyReplaced,
-    /// No tracker could be reached for so long that the token is not good any more.
-    #[error("no tracker could be reached for too long")]
-    Expired,
-}
 
 /// Who is logged in.
 #[derive(Debug, Clone)]

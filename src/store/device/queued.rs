@@ -1,9 +1,9 @@
 //! What is kept of the order and the limits of downloads: only where they are not what they would
 //! be anyway.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
-use super::{DeviceStore, Result};
+use super::{DeviceStore, Result, execute};
 use crate::types::{InfoHash, Rate, UserId};
 
 /// What came with limits and the queue of downloads. Those of before stand in the order in which
@@ -48,19 +48,16 @@ impl DeviceStore {
         };
         self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], row)?.collect())
     }
+}
 
-    /// Keeps a download's place and limit; with neither, nothing is kept.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn put_queued(&self, user: UserId, row: &QueuedRow) -> Result<()> {
-        let QueuedRow { info_hash, place, limit } = row;
-        if place.is_none() && limit.is_none() {
-            let sql = "DELETE FROM queued WHERE user = ?1 AND info_hash = ?2";
-            return self.execute(sql, params![user.as_bytes(), info_hash.as_bytes()]);
-        }
-        let rate = limit.map(|limit| i64::try_from(limit.get()).unwrap_or(i64::MAX));
-        let sql = "INSERT OR REPLACE INTO queued VALUES (?1, ?2, ?3, ?4)";
-        self.execute(sql, params![user.as_bytes(), info_hash.as_bytes(), place, rate])
+/// Keeps a download's place and limit; with neither, nothing is kept.
+pub(super) fn put(connection: &Connection, user: UserId, row: &QueuedRow) -> rusqlite::Result<()> {
+    let QueuedRow { info_hash, place, limit } = row;
+    if place.is_none() && limit.is_none() {
+        let sql = "DELETE FROM queued WHERE user = ?1 AND info_hash = ?2";
+        return execute(connection, sql, params![user.as_bytes(), info_hash.as_bytes()]);
     }
+    let rate = limit.map(|limit| i64::try_from(limit.get()).unwrap_or(i64::MAX));
+    let sql = "INSERT OR REPLACE INTO queued VALUES (?1, ?2, ?3, ?4)";
+    execute(connection, sql, params![user.as_bytes(), info_hash.as_bytes(), place, rate])
 }

@@ -70,17 +70,15 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
         store.put_share(&row).unwrap();
         store.put_download(&download(3 << 20)).unwrap();
         assert_eq!(store.downloads(row.user).unwrap(), [download(3 << 20)]);
-        store.set_part(row.user, facts(3 << 20).info_hash, PART).unwrap();
         let mut field = Bitfield::empty(6);
         field.insert(Geometry::new(3 << 20, 512 << 10).unwrap().index(4).unwrap());
-        store.journal(row.user, facts(3 << 20).info_hash, &field).unwrap();
-        store
-            .set_progress(
-                row.user,
-                facts(3 << 20).info_hash,
-                &Progress::Paused(Some("disk full".into())),
-            )
-            .unwrap();
+        let now = DownloadRow {
+            part: Some(OwnPart::File(PART)),
+            verified: Some(field),
+            progress: Progress::Paused(Some("disk full".into())),
+            ..download(3 << 20)
+        };
+        store.apply(&[Write::Download(now.into())]).unwrap();
         (row.user, row.group)
     };
     let store = DeviceStore::open(dir.path()).unwrap();
@@ -95,10 +93,11 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
         assert_eq!(store.downloads(user).unwrap(), [row]);
     }
     assert_eq!(downloads[0].verified.as_ref().unwrap().iter_ones().collect::<Vec<_>>(), [4]);
-    store.stop_shares(user, group).unwrap();
-    assert_eq!(store.shares(user).unwrap()[0].state, ShareState::Stopped);
-    store.remove_share(user, group, facts(77).info_hash).unwrap();
-    store.remove_download(user, facts(3 << 20).info_hash).unwrap();
+    let writes = [
+        Write::NoShare { user, group, info_hash: facts(77).info_hash },
+        Write::NoDownload { user, info_hash: facts(3 << 20).info_hash },
+    ];
+    store.apply(&writes).unwrap();
     assert!(store.shares(user).unwrap().is_empty() && store.downloads(user).unwrap().is_empty());
 }
 
@@ -219,19 +218,22 @@ fn the_place_and_limit_of_a_download_are_kept_as_long_as_it_is() {
     {
         let store = DeviceStore::open(dir.path()).unwrap();
         store.put_download(&row).unwrap();
-        store.put_queued(row.user, &queued).unwrap();
+        store.apply(&[Write::Queued(row.user, queued)]).unwrap();
         // To be written again is not to be gone.
         store.put_download(&row).unwrap();
     }
     let store = DeviceStore::open(dir.path()).unwrap();
     assert_eq!(store.queued(row.user).unwrap(), [queued]);
     assert!(store.queued(UserId::from_bytes([9; 16])).unwrap().is_empty());
-    store.put_queued(row.user, &QueuedRow { place: None, ..queued }).unwrap();
+    store.apply(&[Write::Queued(row.user, QueuedRow { place: None, ..queued })]).unwrap();
     assert_eq!(store.queued(row.user).unwrap()[0].place, None);
-    store.put_queued(row.user, &QueuedRow { place: None, limit: None, ..queued }).unwrap();
+    store
+        .apply(&[Write::Queued(row.user, QueuedRow { place: None, limit: None, ..queued })])
+        .unwrap();
     assert!(store.queued(row.user).unwrap().is_empty());
-    store.put_queued(row.user, &queued).unwrap();
-    store.remove_download(row.user, row.facts.info_hash).unwrap();
+    store.apply(&[Write::Queued(row.user, queued)]).unwrap();
+    let info_hash = row.facts.info_hash;
+    store.apply(&[Write::NoDownload { user: row.user, info_hash }]).unwrap();
     assert!(store.queued(row.user).unwrap().is_empty());
 }
 
@@ -262,49 +264,49 @@ fn a_store_of_the_version_before_limits_is_taken_over() {
     assert_eq!(store.downloads(row.user).unwrap(), std::slice::from_ref(&row));
     assert!(store.queued(row.user).unwrap().is_empty());
     let queued = QueuedRow { info_hash: row.facts.info_hash, place: Some(3), limit: None };
-    store.put_queued(row.user, &queued).unwrap();
+    store.apply(&[Write::Queued(row.user, queued)]).unwrap();
     assert_eq!(store.queued(row.user).unwrap(), [queued]);
 }
 
 #[test]
-fn a_completed_download_and_its_share_are_noted_together() {
+fn the_changes_of_one_call_are_written_all_or_none() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, row, download) = (
-        DeviceStore::open(dir.path()).unwrap(),
-        share("/a/b", ShareState::Pending),
-        download(3 << 20),
-    );
-    let metainfo = metainfo();
-    let row = ShareRow { facts: FileFacts { info_hash: metainfo.info_hash(), ..row.facts }, ..row };
-    let facts = FileFacts { info_hash: metainfo.info_hash(), ..download.facts.clone() };
-    store.put_download(&DownloadRow { facts, ..download }).unwrap();
-    store.complete(row.user, &metainfo, Some(&row)).unwrap();
+    let store = DeviceStore::open(dir.path()).unwrap();
+    let (row, download, metainfo) =
+        (share("/a/b", ShareState::Pending), download(3 << 20), metainfo());
+    let all = [
+        Write::Metainfo(metainfo.clone().into()),
+        Write::Share(row.clone().into()),
+        Write::Download(download.clone().into()),
+    ];
+    Connection::open(store.path.clone())
+        .unwrap()
+        .execute_batch(
+            "CREATE TRIGGER no BEFORE INSERT ON download BEGIN SELECT RAISE(FAIL, 'no'); END",
+        )
+        .unwrap();
+    store.apply(&all).unwrap_err();
+    assert!(store.shares(row.user).unwrap().is_empty());
+    assert!(!store.has_metainfo(metainfo.info_hash()).unwrap());
+    Connection::open(store.path.clone()).unwrap().execute_batch("DROP TRIGGER no").unwrap();
+    store.apply(&all).unwrap();
     drop(store);
     let store = DeviceStore::open(dir.path()).unwrap();
-    assert_eq!(store.downloads(row.user).unwrap()[0].progress, Progress::Complete);
-    assert_eq!(
-        (store.shares(row.user).unwrap(), store.metainfo(metainfo.info_hash()).unwrap()),
-        (vec![row.clone()], Some(metainfo))
-    );
-    let state = || store.shares(row.user).unwrap()[0].state;
-    store.share_noted(row.user, row.group, row.facts.info_hash).unwrap();
-    assert_eq!(state(), ShareState::Offered);
-    store.set_share_state(row.user, row.group, row.facts.info_hash, ShareState::Stopped).unwrap();
-    store.share_noted(row.user, row.group, row.facts.info_hash).unwrap();
-    assert_eq!(state(), ShareState::Stopped, "what the user has stopped since stays stopped");
+    assert_eq!(store.shares(row.user).unwrap(), std::slice::from_ref(&row));
+    assert_eq!(store.downloads(row.user).unwrap(), std::slice::from_ref(&download));
+    assert_eq!(store.metainfo(metainfo.info_hash()).unwrap(), Some(metainfo));
 }
 
 #[test]
-fn what_is_written_soon_is_there_after_a_flush() {
+fn complete_downloads_are_found_by_name_and_left_out_of_the_others() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, row) = (DeviceStore::open(dir.path()).unwrap(), download(3 << 20));
-    store.put_download_soon(&row).unwrap();
-    store.put_metainfo_soon(&metainfo()).unwrap();
-    store.flush().unwrap();
-    drop(store);
     let store = DeviceStore::open(dir.path()).unwrap();
-    assert_eq!(
-        (store.downloads(row.user).unwrap(), store.metainfo(metainfo().info_hash()).unwrap()),
-        (vec![row], Some(metainfo()))
-    );
+    let complete = DownloadRow { progress: Progress::Complete, ..download(3 << 20) };
+    let (running, user) = (download(5), complete.user);
+    let rows = [&complete, &running].map(|row| Write::Download(row.clone().into()));
+    store.apply(&rows).unwrap();
+    assert_eq!(store.unfinished_downloads(user).unwrap(), [running]);
+    let found = |group, file| store.complete_download(user, group, file).unwrap();
+    assert_eq!(found("lab", "big.bin"), Some(complete));
+    assert_eq!((found("lab", "x"), found("x", "big.bin")), (None, None));
 }

@@ -1,7 +1,7 @@
 //! What is kept of the trackers: those that others told of, which key takes the place of the
 //! network's, and the time of this device's last request.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{DeviceStore, Result};
 use crate::types::{Fingerprint, PublicKey, Stamp};
@@ -95,22 +95,6 @@ impl DeviceStore {
         })
     }
 
-    /// Keeps the addresses of the network's trackers, and those of no other network.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn set_trackers(&self, network: Fingerprint, addresses: &[String]) -> Result<()> {
-        self.write(|connection| {
-            connection.execute("DELETE FROM tracker", [])?;
-            let mut insert =
-                connection.prepare_cached("INSERT INTO tracker VALUES (?1, ?2, ?3)")?;
-            for (place, address) in (0_i64..).zip(addresses) {
-                insert.execute(params![network.as_bytes(), place, address])?;
-            }
-            Ok(())
-        })
-    }
-
     /// The time of the last request.
     ///
     /// # Errors
@@ -121,21 +105,31 @@ impl DeviceStore {
         })?;
         Ok(stamp.map(|stamp| Stamp::from_u64(stamp as u64)))
     }
+}
 
-    /// Keeps the time of the last request; durable with the next write or [`DeviceStore::flush`].
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn set_last_request_soon(&self, stamp: Stamp) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO request (only, stamp) VALUES (1, ?1)";
-        self.write_soon(|connection| {
-            super::execute(connection, sql, params![stamp.as_u64() as i64])
-        })
+/// Keeps the addresses of the network's trackers, and those of no other network.
+pub(super) fn set_trackers(
+    connection: &Connection,
+    network: Fingerprint,
+    addresses: &[String],
+) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM tracker", [])?;
+    let mut insert = connection.prepare_cached("INSERT INTO tracker VALUES (?1, ?2, ?3)")?;
+    for (place, address) in (0_i64..).zip(addresses) {
+        insert.execute(params![network.as_bytes(), place, address])?;
     }
+    Ok(())
+}
+
+/// Keeps the time of the last request.
+pub(super) fn set_last_request(connection: &Connection, stamp: Stamp) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO request (only, stamp) VALUES (1, ?1)";
+    super::execute(connection, sql, params![stamp.as_u64() as i64])
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Write;
     use super::*;
 
     #[test]
@@ -148,10 +142,10 @@ mod tests {
             assert!(
                 store.trackers(one).unwrap().is_empty() && store.last_request().unwrap().is_none()
             );
-            store.set_trackers(one, &["a:1".into(), "b:2".into()]).unwrap();
-            store.set_trackers(one, &["c:3".into(), "a:1".into()]).unwrap();
-            store.set_last_request_soon(stamp).unwrap();
-            store.flush().unwrap();
+            let addresses = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+            let first = Write::Trackers(one, addresses(&["a:1", "b:2"]));
+            let then = Write::Trackers(one, addresses(&["c:3", "a:1"]));
+            store.apply(&[first, then, Write::LastRequest(stamp)]).unwrap();
         }
         let store = DeviceStore::open(dir.path()).unwrap();
         assert_eq!(store.trackers(one).unwrap(), ["c:3", "a:1"]);
@@ -168,7 +162,7 @@ mod tests {
         {
             let store = DeviceStore::open(dir.path()).unwrap();
             store.set_network(old).unwrap();
-            store.set_trackers(old, &["a:1".into()]).unwrap();
+            store.apply(&[Write::Trackers(old, vec!["a:1".into()])]).unwrap();
             store.set_successor(&begun).unwrap();
             assert_eq!(store.network().unwrap(), Some(old));
         }

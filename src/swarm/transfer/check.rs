@@ -93,12 +93,13 @@ pub(super) fn explain(
             "every piece is right, but the whole has SHA-1 {digest} where the group says {want}"
         ));
     }
-    run.with(|transfer| {
+    let id = run.with(|transfer| {
         transfer.put_away();
         (transfer.verified, transfer.durable) = (have.clone(), have.clone());
+        transfer.number
     })?;
     let info_hash = torrent.info_hash;
-    torrent.engine.later(move |engine| engine.host.journal(info_hash, &have));
+    torrent.engine.later(move |engine| engine.host.journal(id, info_hash, &have));
     Ok(format!(
         "{bad} pieces of {} were changed after they had been checked; resume fetches them again",
         part.name()

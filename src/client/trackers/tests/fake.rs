@@ -12,8 +12,9 @@ use crate::net::{Connection, Incoming, Listener, TrackerSecurity, Visitor};
 use crate::trust::KeyPair;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    Effect, Fingerprint, Password, Refusal, RequestId, RequestStamp, SessionToken, Stamp, StoreId,
-    Success, Ticket, TicketClaims, TokenClaims, UserEntry, UserId, Version,
+    DeviceId, Effect, Fingerprint, GroupId, Password, Refusal, RequestId, RequestStamp,
+    SessionToken, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, UserEntry, UserId,
+    Version,
 };
 use crate::wire::tracker::{
     ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request, Welcome,

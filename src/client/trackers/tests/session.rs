@@ -1,6 +1,7 @@
 //! Sessions, clocks and trust, against trackers that are scripted.
 
 use super::*;
+use crate::client::error::SessionEnd;
 
 fn change_password() -> Request {
     let [old, new] = ["pw", "new"].map(|text| Password::new(text.into()).unwrap());

@@ -15,7 +15,7 @@ use crate::net::{DeviceSecurity, Listener, Stop, Transport};
 use crate::swarm::storage::{Disk, SystemDisk};
 use crate::swarm::{
     DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, Transfer,
-    TransferState, TransferStatus, hash_file, part_path,
+    TransferId, TransferState, TransferStatus, hash_file, part_path,
 };
 use crate::trust::KeyPair;
 use crate::types::{
@@ -159,7 +159,7 @@ impl Host for Recorder {
         self.copies.lock().clone()
     }
 
-    fn journal(&self, info_hash: InfoHash, verified: &Bitfield) {
+    fn journal(&self, _: TransferId, info_hash: InfoHash, verified: &Bitfield) {
         self.journal.lock().insert(info_hash, verified.clone());
     }
 
@@ -244,6 +244,7 @@ impl Station {
     pub(super) fn spec(&self, facts: &FileFacts) -> DownloadSpec {
         let target = self.path(facts.name.as_str());
         DownloadSpec {
+            id: TransferId(1),
             facts: facts.clone(),
             target,
             metainfo: None,

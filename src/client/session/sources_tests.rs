@@ -1,7 +1,9 @@
 //! When a group is a source, and what follows from it.
 
+use super::super::library::{Download, Library};
 use super::*;
 use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
+use crate::types::FileFacts;
 use crate::types::{DownloadState, FileStamp, Sha1Digest, UserId};
 
 const A: GroupId = GroupId::from_bytes([1; 16]);
@@ -24,8 +26,8 @@ fn facts() -> FileFacts {
 /// A library in which the file is downloaded from A, and B is a source.
 fn library() -> Library {
     let [group_label, label] = ["lab", "big.bin"].map(|text| text.parse().unwrap());
-    let mut library = Library::new();
-    library.downloads.push(Download::new(DownloadRow {
+    let mut library = Library::default();
+    library.push(Download::new(DownloadRow {
         user: USER,
         group: A,
         group_label,
@@ -72,8 +74,7 @@ fn a_source_is_taken_from_and_nothing_is_given_there() {
 fn a_source_lapses_with_its_download_and_when_the_file_is_shared_there() {
     let mut going = library();
     assert!(going.take_lapsed(FILE).is_empty(), "it goes on");
-    let end =
-        |library: &mut Library, progress| library.download(FILE).unwrap().row.progress = progress;
+    let end = |library: &mut Library, progress| library.change(FILE, |row| row.progress = progress);
     for progress in [Progress::Paused(None), Progress::Failed("why".into())] {
         let mut library = library();
         end(&mut library, progress);
@@ -82,7 +83,6 @@ fn a_source_lapses_with_its_download_and_when_the_file_is_shared_there() {
             "before anybody looks"
         );
         assert_eq!(library.take_lapsed(FILE), [(B, FILE)]);
-        assert_eq!(library.sources.lapsed, [FILE], "when it goes on it is asked for again at once");
         end(&mut library, Progress::Running);
         assert_eq!(
             [A, B].map(|group| library.part_in(group, FILE)),
@@ -103,29 +103,5 @@ fn who_is_out_of_a_group_has_no_source_there() {
     library.sources.remove(FILE, B);
     assert!(
         library.sources.is_empty() && !library.is_offered(FILE, B) && library.is_offered(FILE, A)
-    );
-}
-
-#[test]
-fn one_that_waits_for_others_is_not_asked_for_until_it_is_let_in() {
-    let (mut library, mut due, start) = (library(), HashMap::new(), Instant::now());
-    library.download(FILE).unwrap().queued = true;
-    assert_eq!(library.take_lapsed(FILE), [(B, FILE)], "it takes from nobody");
-    let mut count = |library: &mut Library, ms| {
-        library.due(&mut due, start + Duration::from_millis(ms), true).len()
-    };
-    for ms in (0..5000).step_by(250) {
-        assert_eq!(count(&mut library, ms), 0, "after {ms} ms");
-    }
-    library.download(FILE).unwrap().queued = false;
-    assert_eq!([5000, 5250, 5500, 5750, 60_000].map(|ms| count(&mut library, ms)), [0, 0, 1, 0, 0]);
-    assert_eq!(count(&mut library, 5500 + 120_000), 1, "nothing comes");
-    library.download(FILE).unwrap().queued = true;
-    assert_eq!(count(&mut library, 130_000), 0);
-    library.download(FILE).unwrap().queued = false;
-    assert_eq!(
-        [130_250, 130_750].map(|ms| count(&mut library, ms)),
-        [0, 1],
-        "let in again it begins anew"
     );
 }

@@ -7,9 +7,9 @@
 //! ([`Queue::stalled`]): a file that nobody has must not hold up those that somebody has. Of such
 //! only so many run; beyond that the one that has brought nothing for longest goes back to the end.
 //!
-//! Pure: names no lock and no clock. The client keeps it with its library, under that lock.
+//! Pure. A clone costs a few pointers.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use imbl::{HashMap, OrdSet, Vector};
 
 use crate::types::{InfoHash, Rate};
 
@@ -17,7 +17,7 @@ use crate::types::{InfoHash, Rate};
 const STALLED_MAX: usize = 32;
 
 /// The downloads of a session that run or wait.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Queue {
     /// Downloads that may run at a time; 0 for any number.
     max: usize,
@@ -26,9 +26,9 @@ pub(crate) struct Queue {
     lanes: HashMap<InfoHash, (Lane, i64)>,
     /// By place; of two that were asked for at the same moment, as by an earlier version, by info
     /// hash.
-    waiting: BTreeSet<Place>,
-    running: BTreeSet<Place>,
-    stalled: VecDeque<InfoHash>,
+    waiting: OrdSet<Place>,
+    running: OrdSet<Place>,
+    stalled: Vector<InfoHash>,
     /// Places that are not when the download was asked for, and limits of their own: of whatever
     /// download, also one that is paused.
     places: HashMap<InfoHash, i64>,
@@ -85,7 +85,7 @@ impl Queue {
         let place = self.places.get(&info_hash).copied().unwrap_or(asked);
         (self.first, self.last) = (self.first.min(place), self.last.max(place));
         self.put(info_hash, Lane::Waiting, place);
-        let is_first = self.waiting.first() == Some(&(place, info_hash));
+        let is_first = self.waiting.get_min() == Some(&(place, info_hash));
         is_first && self.next() == Some(info_hash)
     }
 
@@ -94,7 +94,7 @@ impl Queue {
         if self.closed || !self.has_room() {
             return None;
         }
-        let (place, info_hash) = self.waiting.pop_first()?;
+        let (place, info_hash) = self.waiting.remove_min()?;
         self.put(info_hash, Lane::Running, place);
         Some(info_hash)
     }
@@ -144,7 +144,7 @@ impl Queue {
 
     /// Has the last of those with a slot wait.
     fn displace_last(&mut self) -> Option<InfoHash> {
-        let (place, last) = self.running.pop_last()?;
+        let (place, last) = self.running.remove_max()?;
         self.put(last, Lane::Waiting, place);
         Some(last)
     }
@@ -180,15 +180,10 @@ impl Queue {
         self.running.iter().map(|(_, info_hash)| info_hash).chain(&self.stalled).copied().collect()
     }
 
-    /// Tells whether a slot is free though somebody waits for one.
+    /// Tells whether a slot is free though a download waits for one.
     #[cfg(test)]
     pub(crate) fn is_unused(&self) -> bool {
         !self.waiting.is_empty() && self.has_room()
-    }
-
-    /// Tells whether it holds a slot.
-    pub(crate) fn has_slot(&self, info_hash: InfoHash) -> bool {
-        self.lanes.get(&info_hash).is_some_and(|(lane, _)| *lane == Lane::Running)
     }
 
     /// Tells whether anybody waits while every slot is taken.
@@ -203,7 +198,7 @@ impl Queue {
     }
 
     /// The same for all that wait, with one look at each.
-    pub(crate) fn places(&self) -> HashMap<InfoHash, usize> {
+    pub(crate) fn places(&self) -> std::collections::HashMap<InfoHash, usize> {
         self.waiting
             .iter()
             .enumerate()
@@ -273,6 +268,10 @@ mod tests {
         let mut queue = Queue::new(max, []);
         queue.open();
         queue
+    }
+
+    fn has_slot(queue: &Queue, number: u8) -> bool {
+        matches!(queue.lanes.get(&file(number)), Some((Lane::Running, _)))
     }
 
     fn names(files: &[InfoHash]) -> Vec<u8> {
@@ -368,7 +367,7 @@ mod tests {
         // One that brings nothing and is moved to the front takes a slot like any other.
         let moved = queue.prioritize(file(7)).unwrap();
         assert_eq!(
-            (moved.displaced, queue.has_slot(file(7)), queue.has_slot(file(90))),
+            (moved.displaced, has_slot(&queue, 7), has_slot(&queue, 90)),
             (Some(file(90)), true, false)
         );
     }

@@ -4,10 +4,11 @@
 //! device there again, or any ticket of then has expired: a link that was being made at that
 //! moment, or is dialled later by a client that does not keep to what it said, is refused.
 //!
-//! Pure: no IO, no locks; the client keeps it behind one.
+//! Pure. A clone costs a few pointers.
 
-use std::collections::HashMap;
 use std::time::Duration;
+
+use imbl::HashMap;
 
 use crate::types::limits::TICKET_LIFETIME;
 use crate::types::{DeviceId, GroupId, InfoHash};
@@ -21,7 +22,7 @@ const NOTED_MAX: usize = 65_536;
 pub(crate) type Part = (InfoHash, DeviceId, GroupId);
 
 /// The parts that have ended, and when that was said.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Withdrawn(HashMap<Part, Duration>);
 
 impl Withdrawn {

@@ -5,10 +5,11 @@
 //! the tracker is back and has had time to say it again: so a tracker that dies disturbs nobody,
 //! and nobody who left meanwhile stays for good.
 //!
-//! Pure: no IO, no locks; the client keeps it behind one.
+//! Pure. A clone costs a few pointers.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
+
+use imbl::HashMap;
 
 use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, PeerEntry, UserId};
 
@@ -57,7 +58,7 @@ impl Vouchers {
 const USERS_MAX: usize = 8_192;
 
 /// Everything the trackers have said.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct PeerBook {
     files: HashMap<InfoHash, HashMap<DeviceId, Known>>,
     /// Whose devices these are, also after they have gone: names for `why`.
@@ -92,14 +93,13 @@ impl PeerBook {
 
     /// A tracker's connection has ended: what it said is from before.
     pub(crate) fn lost(&mut self, tracker: usize) {
-        for vouchers in self
-            .files
-            .values_mut()
-            .flat_map(HashMap::values_mut)
-            .flat_map(|known| known.groups.values_mut())
-        {
-            vouchers.before |= vouchers.now & bit(tracker);
-            vouchers.now &= !bit(tracker);
+        for (_, devices) in self.files.iter_mut() {
+            for (_, known) in devices.iter_mut() {
+                for (_, vouchers) in known.groups.iter_mut() {
+                    vouchers.before |= vouchers.now & bit(tracker);
+                    vouchers.now &= !bit(tracker);
+                }
+            }
         }
     }
 
@@ -107,9 +107,11 @@ impl PeerBook {
     /// more. Returns what the engine is to be told.
     pub(crate) fn expire(&mut self, tracker: usize) -> Vec<PeerChange> {
         let mut gone = Vec::new();
-        for (info_hash, devices) in &mut self.files {
+        for (info_hash, devices) in self.files.iter_mut() {
             for (device, known) in devices.iter_mut() {
-                known.groups.values_mut().for_each(|vouchers| vouchers.before &= !bit(tracker));
+                for (_, vouchers) in known.groups.iter_mut() {
+                    vouchers.before &= !bit(tracker);
+                }
                 if !known.groups.values().all(|vouchers| vouchers.any()) {
                     gone.push((*info_hash, *device));
                 }

@@ -1,0 +1,140 @@
+//! What is asked of file systems and of the engine, on threads that may wait for a disk.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Runtime;
+use crate::client::error::ClientError;
+use crate::client::place::{follow_once, is_there, missing, refuse_odd};
+use crate::client::session::input::{Looked, Place, TransferId};
+use crate::store::{DeviceStore, DownloadRow, ShareRow};
+use crate::swarm::{
+    DownloadSpec, Engine, EngineError, HashError, SeedSpec, hash_file_as, stamp_of,
+};
+use crate::types::{InfoHash, Rate};
+
+impl Runtime {
+    /// Has the engine begin a download.
+    pub(super) fn begin(
+        &self,
+        id: TransferId,
+        spec: DownloadSpec,
+        limit: Option<Rate>,
+    ) -> Result<(), String> {
+        let engine = self.engine().ok_or("the session has ended")?;
+        let metainfo = self.store.metainfo(spec.facts.info_hash).map_err(|e| e.to_string())?;
+        let spec = DownloadSpec { metainfo: metainfo.map(Arc::new), ..spec };
+        let transfer = engine.download(spec).map_err(|error| explain(&error))?;
+        transfer.set_limit(limit);
+        self.running.lock().transfers.insert(id, transfer);
+        Ok(())
+    }
+
+    /// A share of that content, as the engine is to have it.
+    pub(super) fn seed_of(&self, info_hash: InfoHash) -> Option<SeedSpec> {
+        let view = self.view();
+        let row = view.library.shares_of(info_hash).find(|share| share.offered)?.row.clone();
+        match self.store.metainfo(info_hash) {
+            Ok(Some(metainfo)) => Some(SeedSpec {
+                metainfo: Arc::new(metainfo),
+                path: row.path.clone(),
+                stamp: row.stamp,
+            }),
+            Ok(None) => None,
+            Err(error) => {
+                log::warn!("{} cannot be offered now: {error}", row.label);
+                None
+            }
+        }
+    }
+
+    /// Has the engine offer a file that it knows from where it is now.
+    pub(super) fn reseed(&self, engine: &Engine, info_hash: InfoHash) {
+        if let Some(spec) = self.seed_of(info_hash)
+            && let Err(error) = engine.seed(spec)
+        {
+            log::warn!("{info_hash} cannot be offered now: {error}");
+        }
+    }
+}
+
+/// Looks at the file of a share. An earlier version noted less about it, and the link that the user
+/// named instead of the file: the rest is taken over if all that was noted fits.
+pub(super) fn look_at_share(store: &DeviceStore, row: &ShareRow) -> Looked {
+    let path =
+        if row.stamp.born_ns.is_none() { follow_once(&row.path) } else { Ok(row.path.clone()) };
+    let changed = || {
+        Looked::Other(
+            "it changed since it was shared; upload it again to share it as it is now".into(),
+        )
+    };
+    match path.and_then(|path| Ok((stamp_of(&path)?, path))) {
+        Ok((stamp, path)) if stamp.is_same_file(&row.stamp) => {
+            match store.has_metainfo(row.facts.info_hash) {
+                Ok(true) => Looked::Same(Box::new((path, stamp))),
+                Ok(false) => Looked::Other("its metainfo is lost; upload it again".into()),
+                Err(error) => Looked::Other(error.to_string()),
+            }
+        }
+        Ok(_) => changed(),
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => changed(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Looked::Other("the file is not there any more".into())
+        }
+        Err(e) => Looked::Other(e.to_string()),
+    }
+}
+
+/// Looks what is at a download's place.
+pub(crate) fn look_at_place(row: &DownloadRow) -> Place {
+    if is_there(&row.target) {
+        return Place::TargetThere;
+    }
+    missing(row).map_or(Place::Fine, Place::Missing)
+}
+
+/// Tells whether a shared file looks as it did when it was hashed.
+pub(crate) fn is_intact(row: &ShareRow) -> bool {
+    stamp_of(&row.path).is_ok_and(|stamp| stamp.is_same_file(&row.stamp))
+}
+
+/// Reads the file at a download's destination: it is the one that is wanted, or an error.
+pub(crate) fn compare(
+    row: &DownloadRow,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<SeedSpec, ClientError> {
+    let other =
+        || ClientError::path(&row.target, "it exists with other content; name another destination");
+    refuse_odd(&row.target)?;
+    if stamp_of(&row.target).ok().map(|stamp| stamp.len) != Some(row.facts.len) {
+        return Err(other());
+    }
+    let hashed = match hash_file_as(&row.target, row.facts.name.clone(), &mut |done| {
+        progress(done, row.facts.len)
+    }) {
+        Ok(hashed) if hashed.sha1 == row.facts.sha1 => hashed,
+        Err(HashError::Cancelled) => return Err(ClientError::Interrupted),
+        Err(error @ (HashError::Read { .. } | HashError::Threads(_))) => {
+            return Err(ClientError::path(
+                &row.target,
+                format!("it exists and cannot be compared: {error}"),
+            ));
+        }
+        _ => return Err(other()),
+    };
+    // Whatever its name, it is the group's if it makes the group's info dictionary.
+    if hashed.seed.metainfo.info_hash() == row.facts.info_hash {
+        Ok(hashed.seed)
+    } else {
+        Err(other())
+    }
+}
+
+/// What the engine will not do, in words that say what to do.
+fn explain(error: &EngineError) -> String {
+    match error {
+        EngineError::TargetExists(_) => format!("{error}; name another destination"),
+        EngineError::NoRoom { .. } => format!("{error}; make room or name another destination"),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,191 @@
+//! What the engine asks of the client, for the user of one session.
+//!
+//! **Invariant:** a device is given a file only if it shows a good ticket of a group in which this
+//! device takes part in the file's swarm, and has not left that swarm itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::Runtime;
+use crate::client::session::TICKET_TIMEOUT;
+use crate::client::session::input::{Answer, EngineNews, Input};
+use crate::client::trackers::uptime;
+use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec, TransferId};
+use crate::trust::NetworkPublicKey;
+use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId};
+use crate::wire::metainfo::Metainfo;
+
+/// Tickets remembered as signed: more devices than are linked at a time. Some hundred bytes each.
+const SIGNED_MAX: usize = 1024;
+
+/// The host of one session's engine.
+pub(crate) struct SessionHost {
+    runtime: Weak<Runtime>,
+    user: UserId,
+    /// Tickets of others whose signature was found good, by the device that showed them: each is
+    /// looked at twice a link, and two members with many files in hand link often.
+    signed: Mutex<HashMap<DeviceId, (Ticket, NetworkPublicKey)>>,
+}
+
+impl SessionHost {
+    pub(crate) fn new(runtime: &Arc<Runtime>, user: UserId) -> Self {
+        Self { runtime: Arc::downgrade(runtime), user, signed: Mutex::default() }
+    }
+
+    /// Tells whether the network's key signed a ticket, down to its last bit.
+    fn is_signed(&self, ticket: &Ticket, network: NetworkPublicKey) -> bool {
+        let (device, both) = (ticket.claims.device, (*ticket, network));
+        if self.signed.lock().get(&device) == Some(&both) {
+            return true;
+        }
+        let is_good = network.signed_ticket(ticket);
+        if is_good {
+            let mut signed = self.signed.lock();
+            if signed.len() >= SIGNED_MAX {
+                signed.clear();
+            }
+            signed.insert(device, both);
+        }
+        is_good
+    }
+
+    fn tell(&self, input: Input) {
+        if let Some(runtime) = self.runtime.upgrade() {
+            runtime.tell(input);
+        }
+    }
+}
+
+impl Host for SessionHost {
+    fn ticket_for(&self, info_hash: InfoHash, device: DeviceId) -> Option<Ticket> {
+        let runtime = self.runtime.upgrade()?;
+        let view = runtime.view();
+        let takes_part = |group: &GroupId| view.book.takes_part(info_hash, device, *group);
+        let mut groups = view.library.groups_of(info_hash);
+        groups.retain(takes_part);
+        // A device that is met in a group where both give and take is not linked through one where
+        // we only take.
+        if groups.is_empty() {
+            groups = view.library.sources_of(info_hash).filter(takes_part).collect();
+        }
+        // Of several any will do: rather one that is at hand.
+        let now_ms = runtime.trackers.clock_ms();
+        let at_hand = groups.iter().find_map(|group| view.tickets.own(*group, now_ms));
+        at_hand.or_else(|| groups.into_iter().find_map(|group| runtime.own_ticket(group)))
+    }
+
+    fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
+        self.runtime.upgrade()?.own_ticket(group)
+    }
+
+    fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
+        let runtime = self.runtime.upgrade()?;
+        let view = runtime.view();
+        // While the session is being ended nobody is let in.
+        view.library.user().filter(|user| user.user == self.user)?;
+        let (claims, now_ms) = (&ticket.claims, runtime.trackers.clock_ms());
+        let left_ms = view.tickets.check(claims, device, now_ms)?;
+        let keys = runtime.network.keys();
+        let key = keys.into_iter().find(|key| self.is_signed(ticket, *key))?;
+        Some(Proof {
+            group: claims.group,
+            user: claims.user,
+            issued_ms: claims.issued_ms,
+            expires_ms: now_ms.saturating_add(left_ms),
+            expires: Instant::now() + Duration::from_millis(left_ms),
+            key: key.into(),
+        })
+    }
+
+    fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {
+        self.runtime.upgrade().is_some_and(|runtime| {
+            let view = runtime.view();
+            let has_left = view.withdrawn.has_left(&(info_hash, device, group), uptime());
+            !has_left && view.library.is_offered(info_hash, group)
+        })
+    }
+
+    fn serves(&self, info_hash: InfoHash, group: GroupId) -> bool {
+        self.runtime
+            .upgrade()
+            .is_some_and(|runtime| runtime.view().library.serves(info_hash, group))
+    }
+
+    fn seed(&self, info_hash: InfoHash) -> Option<SeedSpec> {
+        self.runtime.upgrade()?.seed_of(info_hash)
+    }
+
+    fn opened(&self, id: TransferId, info_hash: InfoHash, part: InodeId) {
+        let Some(runtime) = self.runtime.upgrade() else { return };
+        // On the disk before a byte is written to the file. Without the store's word, too: the
+        // session has told of that.
+        let opened = move |reply| Input::Engine(id, info_hash, EngineNews::Opened(reply, part));
+        let _ = runtime.question(opened).wait();
+    }
+
+    fn copies(&self, facts: &FileFacts) -> Vec<LocalCopy> {
+        let Some(runtime) = self.runtime.upgrade() else { return Vec::new() };
+        let view = runtime.view();
+        let is_ours = view.library.user().is_some_and(|user| user.user == self.user);
+        if is_ours { view.library.copies_of(facts) } else { Vec::new() }
+    }
+
+    fn journal(&self, id: TransferId, info_hash: InfoHash, verified: &Bitfield) {
+        self.tell(Input::Engine(id, info_hash, EngineNews::Journal(verified.clone())));
+    }
+
+    fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>) {
+        let Some(runtime) = self.runtime.upgrade() else { return };
+        let (none, metainfo) = (TransferId(0), metainfo.clone());
+        // After a crash the pieces that no journal vouches for are checked with it. Of a file of
+        // one piece there is none to check: nobody waits for the disk.
+        if metainfo.geometry().piece_count() <= 1 {
+            let news = EngineNews::Metainfo(None, metainfo);
+            return runtime.tell(Input::Engine(none, info_hash, news));
+        }
+        let came = move |reply| {
+            Input::Engine(none, info_hash, EngineNews::Metainfo(Some(reply), metainfo))
+        };
+        let _ = runtime.question(came).wait();
+    }
+
+    fn event(&self, event: EngineEvent) {
+        self.tell(match event {
+            EngineEvent::Completed { id, info_hash, seed } => {
+                Input::Engine(id, info_hash, EngineNews::Completed(seed))
+            }
+            EngineEvent::Failed { id, info_hash, reason } => {
+                Input::Engine(id, info_hash, EngineNews::Failed(reason))
+            }
+            EngineEvent::Paused { id, info_hash, reason } => {
+                Input::Engine(id, info_hash, EngineNews::Paused(reason))
+            }
+            EngineEvent::FileChanged { info_hash, path } => Input::FileChanged(info_hash, path),
+        });
+    }
+}
+
+impl Runtime {
+    /// Our ticket for a group in which this device takes part: the one at hand, else one that a
+    /// tracker gives now.
+    ///
+    /// # Blocking
+    /// For [`TICKET_TIMEOUT`] at most.
+    pub(crate) fn own_ticket(&self, group: GroupId) -> Option<Ticket> {
+        let view = self.view();
+        if !view.library.takes_part(group) {
+            return None;
+        }
+        let at_hand = view.tickets.own(group, self.trackers.clock_ms());
+        at_hand.or_else(|| {
+            let wanted = self.question(move |reply| Input::WantTicket(reply, group));
+            match wanted.wait_for(TICKET_TIMEOUT) {
+                Some(Ok(Answer::Ticket(ticket))) => ticket,
+                _ => None,
+            }
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Where downloads stand: what the session has published, and the engine's figures.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Runtime;
+use crate::client::error::ClientError;
+use crate::client::session::View;
+use crate::client::session::library::Download;
+use crate::client::session::status::DownloadStatus;
+use crate::swarm::{Transfer, TransferStatus};
+use crate::types::InfoHash;
+
+impl Runtime {
+    /// The engine's figures of a download.
+    pub(crate) fn live(&self, download: &Download) -> Option<Transfer> {
+        self.transfer(download.transfer()?)
+    }
+
+    /// Where a download stands that has not been forgotten.
+    pub(crate) fn status(&self, info_hash: InfoHash) -> Option<DownloadStatus> {
+        let view = self.view();
+        let download = view.library.download(info_hash).filter(|download| download.is_shown())?;
+        let live = self.live(download).map(|transfer| transfer.status());
+        let place = view.library.queue.place_of(info_hash);
+        Some(view.library.status(download, live.as_ref(), place))
+    }
+
+    /// Where those stand that this session has in memory, in the order in which they were asked
+    /// for.
+    pub(crate) fn statuses(&self, which: impl Fn(&Download) -> bool) -> Vec<DownloadStatus> {
+        let view = self.view();
+        self.statuses_in(&view, which)
+    }
+
+    fn statuses_in(&self, view: &View, which: impl Fn(&Download) -> bool) -> Vec<DownloadStatus> {
+        let library = &view.library;
+        let chosen: Vec<&Download> =
+            library.downloads().filter(|d| d.is_shown() && which(d)).collect();
+        let live: HashMap<InfoHash, TransferStatus> = {
+            let transfers: Vec<(InfoHash, Transfer)> = {
+                let running = self.running.lock();
+                let of = |download: &&Download| {
+                    let transfer = running.transfers.get(&download.transfer()?)?;
+                    Some((download.info_hash(), transfer.clone()))
+                };
+                chosen.iter().filter_map(of).collect()
+            };
+            transfers.into_iter().map(|(info_hash, t)| (info_hash, t.status())).collect()
+        };
+        let places = library.queue.places();
+        let status = |download: &&Download| {
+            let info_hash = download.info_hash();
+            library.status(download, live.get(&info_hash), places.get(&info_hash).copied())
+        };
+        chosen.iter().map(status).collect()
+    }
+
+    /// Where every download of the user stands, also complete ones of earlier sessions, in the order
+    /// in which they were asked for.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn all_statuses(&self) -> Result<Vec<DownloadStatus>, ClientError> {
+        let user = self.need_user()?.user;
+        let rows = self.store.downloads(user)?;
+        // Looked at afterwards: what has been begun meanwhile is the last.
+        let view = self.view();
+        let here = self.statuses_in(&view, |_| true);
+        let known: HashSet<InfoHash> =
+            view.library.downloads().map(|download| download.info_hash()).collect();
+        let earlier = rows
+            .iter()
+            .filter(|row| row.progress == crate::store::Progress::Complete)
+            .filter(|row| !known.contains(&row.facts.info_hash));
+        let begun = |info_hash: InfoHash| {
+            view.library.download(info_hash).map_or(0, |download| download.row.begun_ms)
+        };
+        let mut all: Vec<(u64, DownloadStatus)> = here
+            .into_iter()
+            .map(|status| (begun(status.id), status))
+            .chain(earlier.map(|row| (row.begun_ms, DownloadStatus::of_row(row))))
+            .collect();
+        all.sort_by_key(|(begun, _)| *begun);
+        Ok(all.into_iter().map(|(_, status)| status).collect())
+    }
+}

@@ -1,0 +1,147 @@
+//! A few threads that are started when there is something to do, and end when there is not.
+//!
+//! **Invariant:** what was handed over is done in order, by no more threads than allowed; after
+//! [`Workers::close`] nothing is begun any more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::net::Threads;
+
+/// How long a thread waits for something to do before it ends.
+const IDLE: Duration = Duration::from_secs(5);
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The threads, and what waits for them. Who hands work over bounds how much there is.
+#[derive(Clone)]
+pub(super) struct Workers {
+    name: &'static str,
+    max: usize,
+    threads: Threads,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Signalled when there is work, or no thread any more.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Work>,
+    threads: usize,
+    idle: usize,
+    is_closed: bool,
+}
+
+impl Workers {
+    pub(super) fn new(name: &'static str, max: usize, threads: &Threads) -> Self {
+        Self { name, max, threads: threads.clone(), shared: Arc::default() }
+    }
+
+    /// Has something done. Dropped if the workers are closed, or the system has no room for a first
+    /// thread.
+    pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) {
+        let mut state = self.shared.state.lock();
+        if state.is_closed {
+            return;
+        }
+        state.queue.push_back(Box::new(work));
+        if state.idle >= state.queue.len() || state.threads >= self.max {
+            drop(state);
+            self.shared.changed.notify_all();
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let shared = self.shared.clone();
+        if let Err(error) = self.threads.spawn(self.name, move || shared.serve()) {
+            log::warn!("no thread for an errand: {error}");
+            let mut state = self.shared.state.lock();
+            state.threads -= 1;
+            if state.threads == 0 {
+                state.queue.clear();
+            }
+        }
+    }
+
+    /// Begins nothing any more, and waits for what is queued or under way.
+    pub(super) fn close(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.shared.state.lock();
+        state.is_closed = true;
+        self.shared.changed.notify_all();
+        while state.threads > 0 {
+            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        state.queue.clear();
+    }
+}
+
+impl Shared {
+    fn serve(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(work) = state.queue.pop_front() {
+                drop(state);
+                // A panic ends the work, not the thread's place.
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
+                    log::error!("an errand panicked: that is a bug in Posse");
+                }
+                state = self.state.lock();
+                continue;
+            }
+            if state.is_closed {
+                break;
+            }
+            state.idle += 1;
+            let is_over = self.changed.wait_for(&mut state, IDLE).timed_out();
+            state.idle -= 1;
+            if is_over && state.queue.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{bounded, unbounded};
+
+    use super::*;
+
+    #[test]
+    fn no_more_threads_than_allowed_and_what_is_queued_is_done_before_the_end() {
+        let threads = Threads::new();
+        let workers = Workers::new("worker", 2, &threads);
+        let (done, seen) = unbounded();
+        let (release, held) = bounded::<()>(0);
+        for number in 0..5 {
+            let (done, held) = (done.clone(), held.clone());
+            workers.run(move || {
+                if number < 2 {
+                    let _ = held.recv();
+                }
+                done.send(number).unwrap();
+            });
+        }
+        assert!(threads.count() <= 2);
+        drop(release);
+        workers.close(Duration::from_secs(30));
+        let mut numbers: Vec<i32> = seen.try_iter().collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2, 3, 4]);
+        workers.run(|| panic!("it is closed"));
+        assert!(threads.join(Duration::from_secs(30)).is_empty());
+    }
+}

@@ -1,0 +1,117 @@
+//! Which command is carried out where.
+
+use super::input::{Answer, Command, Effect, Now, Order, ReplyTo};
+use super::library::{Phase, Work};
+use super::{Answered, Session};
+use crate::client::error::ClientError;
+use crate::types::{Refusal, UserEntry};
+
+impl Session {
+    /// Carries out a command; it is answered now or later, once.
+    pub(super) fn command(&mut self, reply: ReplyTo, command: &Command, now: Now) {
+        let answer = match command {
+            Command::Reserve => self.reserve(),
+            Command::Release => self.release(),
+            Command::Enter(entry) => self.enter(reply, entry, now),
+            Command::Leave(reason) => self.leave(reply, *reason),
+            Command::Claim(row) => self.claim(row),
+            Command::Unclaim(info_hash) => {
+                self.library.claims.remove(info_hash);
+                done()
+            }
+            Command::Begin(begin) => self.begin(reply, begin, now),
+            Command::Adopt(row, seed, stale) => self.adopt(row, seed, stale, now),
+            Command::Pause(info_hash) => self.pause(*info_hash, now),
+            Command::Resume(info_hash) => self.resume(reply, *info_hash, now),
+            Command::Cancel(info_hash) => self.cancel(reply, *info_hash, now),
+            Command::FinishCancel(info_hash) => self.finish_cancel(*info_hash, now),
+            Command::Prioritize(info_hash) => self.prioritize(*info_hash, now),
+            Command::Limit(info_hash, rate) => self.limit(*info_hash, *rate),
+            Command::DownloadsMax(max) => {
+                self.downloads_max = *max;
+                let displaced = self.library.queue.set_max(*max);
+                self.displace(displaced, now);
+                done()
+            }
+            Command::Rates(rates) => {
+                self.emit(Effect::Engine(Order::Rates(*rates)));
+                done()
+            }
+            Command::PutShare(row) => self.put_share(row),
+            Command::ShareTaken(row) => self.share_taken(reply, row, now),
+            Command::ShareNotTaken { row, before, is_refused } => {
+                self.share_not_taken(row, before.as_deref(), *is_refused)
+            }
+            Command::EndVersion { group, facts, reason } => {
+                self.end_version(*group, facts, now);
+                if let Some(reason) = reason {
+                    self.end_download_of(*group, facts.id(), facts.info_hash, reason, now);
+                }
+                done()
+            }
+            Command::ExpectRemoval(group, info_hash, file) => {
+                self.expect_removal(*group, *info_hash, *file);
+                done()
+            }
+            Command::UnexpectRemoval(group, info_hash) => {
+                self.own_removals.remove(&(*group, *info_hash));
+                done()
+            }
+            Command::ExpectLeaving(group) => {
+                self.expect_leaving(*group);
+                done()
+            }
+            Command::UnexpectLeaving(group) => {
+                self.unexpect_leaving(*group);
+                done()
+            }
+            Command::Left(group) => {
+                self.end_membership(*group, false, now);
+                done()
+            }
+            Command::Relabel(group, label) => {
+                self.library.relabel(*group, label);
+                done()
+            }
+            Command::OwnVoid(until_ms) => {
+                if let Some(user) = self.library.user().map(|user| user.user)
+                    && self.tickets.void(None, user, *until_ms, now.up)
+                {
+                    self.tickets.look_now(now.up);
+                }
+                done()
+            }
+        };
+        match answer {
+            Ok(None) => {}
+            Ok(Some(answer)) => self.emit(Effect::Reply(reply, Ok(answer))),
+            Err(error) => self.emit(Effect::Reply(reply, Err(error))),
+        }
+    }
+
+    /// A command's changes could not be written and are undone: what was done before for it is
+    /// undone, too.
+    pub(super) fn cannot_store(&mut self, command: &Command) {
+        if let Command::Cancel(info_hash) | Command::FinishCancel(info_hash) = command {
+            self.cancels.remove(info_hash);
+            if let Some(download) = self.library.download_mut(*info_hash)
+                && let Work::Halting(id) = download.work
+            {
+                download.work = Work::Live(id);
+            }
+            self.steer(*info_hash);
+        }
+    }
+
+    /// The session's user.
+    pub(super) fn need_user(&self) -> Result<&UserEntry, ClientError> {
+        match &self.library.phase {
+            Phase::In(user) => Ok(user),
+            Phase::Out | Phase::Changing => Err(Refusal::LoginFirst.into()),
+        }
+    }
+}
+
+fn done() -> Answered {
+    Ok(Some(Answer::Done))
+}

@@ -1,0 +1,396 @@
+//! How a session begins and ends.
+//!
+//! **Invariant:** nothing is offered before its file system has said that the file is what it was;
+//! a file system that does not answer holds up its own files alone. Whatever a session leaves to be
+//! written is written, or given up as the store will not, before the next one begins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::input::{
+    Answer, Asked, Done, Effect, Ends, Entry, Job, Looked, Now, Order, Place, ReplyTo,
+};
+use super::library::{Download, Ended, Phase, Work};
+use super::queue::{Kept, Queue};
+use super::{Answered, DISK_TIMEOUT, Session};
+use crate::client::error::{ClientError, SessionEnd};
+use crate::client::event::ClientEvent;
+use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
+use crate::types::{GroupId, InfoHash, Refusal, UserEntry};
+
+/// Shares that are looked at in one job.
+const LOOK_LEN: usize = 256;
+/// Why what is of a group that the user has left is no more.
+pub(super) const NO_MEMBER: &str = "you are no longer a member of the group";
+
+/// A login whose files are being looked at.
+#[derive(Debug)]
+pub(super) struct Entering {
+    reply: Option<ReplyTo>,
+    /// Jobs that have not answered.
+    left: usize,
+    pub(super) deadline: Duration,
+    /// What is to be announced: all at once, as one message each would be more than a tracker's
+    /// queue takes.
+    parts: Vec<(GroupId, InfoHash)>,
+}
+
+/// A session that ends.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    reply: ReplyTo,
+    reason: Option<SessionEnd>,
+    user: UserEntry,
+    unfinished: usize,
+    /// The engine has ended; what is left is to write what it told at its end.
+    has_stopped: bool,
+}
+
+impl Session {
+    pub(super) fn reserve(&mut self) -> Answered {
+        match &self.library.phase {
+            Phase::In(user) => Err(ClientError::AlreadyLoggedIn(user.label.clone())),
+            Phase::Changing => {
+                Err(ClientError::BadArgument("a login or logout is under way; wait for it".into()))
+            }
+            Phase::Out => {
+                self.library.phase = Phase::Changing;
+                Ok(Some(Answer::Done))
+            }
+        }
+    }
+
+    pub(super) fn release(&mut self) -> Answered {
+        if self.library.phase == Phase::Changing && self.leaving.is_none() {
+            self.library.phase = Phase::Out;
+        }
+        Ok(Some(Answer::Done))
+    }
+
+    /// Brings back what the store has of the user.
+    pub(super) fn enter(&mut self, reply: ReplyTo, entry: &Entry, now: Now) -> Answered {
+        let kept = entry
+            .queued
+            .iter()
+            .map(|row| (row.info_hash, Kept { place: row.place, limit: row.limit }));
+        let queue = Queue::new(self.downloads_max, kept);
+        self.library.begin_anew(Phase::In(entry.user.clone()), queue);
+        self.tickets.open(entry.user.user, entry.device);
+        self.expired_at = now.up;
+        self.entering = Some(Entering {
+            reply: Some(reply),
+            left: 0,
+            deadline: now.up + DISK_TIMEOUT,
+            parts: Vec::new(),
+        });
+        let mut looks: BTreeMap<u64, Vec<Arc<ShareRow>>> = BTreeMap::new();
+        for row in &entry.shares {
+            let row = Arc::new(row.clone());
+            self.library.restore_share(row.clone(), false);
+            if row.state == ShareState::Stopped {
+                continue;
+            }
+            if entry.is_member(row.group) {
+                looks.entry(row.stamp.dev).or_default().push(row);
+            } else {
+                self.tell_not_offered(&row, NO_MEMBER.into());
+            }
+        }
+        for row in &entry.downloads {
+            self.restore_download(row, entry.is_member(row.group), now);
+        }
+        for (group, label) in entry.mine.iter().flatten() {
+            if self.library.group_label(*group).is_some_and(|known| known != *label) {
+                self.library.relabel(*group, label);
+            }
+        }
+        for rows in looks.into_values() {
+            for rows in rows.chunks(LOOK_LEN) {
+                self.look(Job::LookAtShares(rows.to_vec()));
+            }
+        }
+        self.enter_if_looked(now);
+        Ok(None)
+    }
+
+    fn restore_download(&mut self, row: &DownloadRow, is_member: bool, now: Now) {
+        let info_hash = row.facts.info_hash;
+        let mut restored = Download::new(row.clone());
+        match row.progress {
+            Progress::Running if is_member => {
+                (restored.work, restored.queued) = (Work::Looking, true);
+                let row = restored.row.clone();
+                self.library.restore(restored);
+                self.look(Job::LookAtDownload(row));
+            }
+            Progress::Running => {
+                self.library.restore(restored);
+                self.halt(info_hash, Progress::Failed(NO_MEMBER.into()), now);
+            }
+            Progress::Cancelled => {
+                let row = restored.row.clone();
+                self.library.restore(restored);
+                self.emit(Effect::Job(Job::Remove(None, row)));
+            }
+            Progress::Paused(_) | Progress::Failed(_) | Progress::Complete => {
+                restored.settled = true;
+                self.library.restore(restored);
+            }
+        }
+    }
+
+    fn look(&mut self, job: Job) {
+        if let Some(entering) = &mut self.entering {
+            entering.left += 1;
+        }
+        self.emit(Effect::Job(job));
+    }
+
+    /// A file system has answered.
+    pub(super) fn job_done(&mut self, done: Done, now: Now) {
+        match done {
+            Done::Begun(id, info_hash, result) => self.begun(id, info_hash, result, now),
+            Done::Removed(info_hash) => self.removed(info_hash),
+            Done::Shares(looked) => {
+                let mut offered = Vec::new();
+                for (row, looked) in looked {
+                    offered.extend(self.share_looked_at(&row, looked));
+                }
+                self.looked(offered, now);
+            }
+            Done::Download(row, place) => {
+                self.looked(Vec::new(), now);
+                self.download_looked_at(&row, place, now);
+            }
+            Done::Compared(row, result) => self.compared(&row, result, now),
+            Done::EngineStopped => {
+                if let Some(leaving) = &mut self.leaving {
+                    leaving.has_stopped = true;
+                }
+            }
+        }
+    }
+
+    fn share_looked_at(
+        &mut self,
+        row: &Arc<ShareRow>,
+        looked: Looked,
+    ) -> Option<(GroupId, InfoHash)> {
+        let key = (row.group, row.facts.info_hash);
+        // It may have been shared anew meanwhile, or stopped.
+        let is_it = |share: &super::library::Share| {
+            !share.offered
+                && share.row.state != ShareState::Stopped
+                && share.row.path == row.path
+                && share.row.stamp == row.stamp
+        };
+        self.library.share(key.0, key.1).filter(|share| is_it(share))?;
+        match looked {
+            Looked::Same(seen) => {
+                let (path, stamp) = *seen;
+                if (&path, stamp) != (&row.path, row.stamp) {
+                    self.library.change_share(key, |row| (row.path, row.stamp) = (path, stamp));
+                }
+                self.library.set_offered(key.0, key.1, true);
+                if row.state == ShareState::Pending {
+                    self.to_share.insert(key);
+                }
+                Some(key)
+            }
+            Looked::Other(reason) => {
+                self.tell_not_offered(row, reason);
+                None
+            }
+        }
+    }
+
+    /// One of the jobs of a login has answered, now or after the login was.
+    fn looked(&mut self, offered: Vec<(GroupId, InfoHash)>, now: Now) {
+        match &mut self.entering {
+            Some(entering) => {
+                entering.left = entering.left.saturating_sub(1);
+                entering.parts.extend(offered);
+                self.enter_if_looked(now);
+            }
+            None => self.announce(offered, now),
+        }
+    }
+
+    fn enter_if_looked(&mut self, now: Now) {
+        if self.entering.as_ref().is_some_and(|entering| entering.left == 0) {
+            self.end_entering(now);
+        }
+    }
+
+    /// Some file system does not answer: the login goes on without it.
+    pub(super) fn enter_late(&mut self, now: Now) {
+        let waits = |share: &super::library::Share| {
+            !share.offered && share.row.state != ShareState::Stopped
+        };
+        let late: Vec<Arc<ShareRow>> = self
+            .library
+            .shares
+            .values()
+            .filter(|share| waits(share))
+            .map(|share| share.row.clone())
+            .collect();
+        if let Some(first) = late.first() {
+            let others = match late.len() - 1 {
+                0 => String::new(),
+                count => format!(" (and {count} more)"),
+            };
+            let reason =
+                format!("its disk does not answer; it is offered as soon as it does{others}");
+            self.tell_not_offered(first, reason);
+        }
+        self.end_entering(now);
+    }
+
+    fn end_entering(&mut self, now: Now) {
+        let Some(entering) = self.entering.take() else { return };
+        self.library.queue.open();
+        self.fill_slots(now);
+        let downloads: Vec<(GroupId, InfoHash)> = self
+            .library
+            .downloads()
+            .filter(|download| download.takes_part())
+            .map(|download| (download.row.group, download.info_hash()))
+            .collect();
+        self.announce(entering.parts.into_iter().chain(downloads), now);
+        self.tickets.look_now(now.up);
+        if let Some(reply) = entering.reply {
+            self.emit(Effect::Reply(reply, Ok(Answer::Done)));
+        }
+    }
+
+    /// Ends the session: links first. From then on no ticket is good here, and no link is taken.
+    pub(super) fn leave(&mut self, reply: ReplyTo, reason: Option<SessionEnd>) -> Answered {
+        let user = self.need_user()?.clone();
+        let unfinished = self
+            .library
+            .downloads()
+            .filter(|download| download.row.progress == Progress::Running)
+            .count();
+        self.library.phase = Phase::Changing;
+        self.leaving = Some(Leaving { reply, reason, user, unfinished, has_stopped: false });
+        self.emit(Effect::Engine(Order::EndLinks(Ends::All)));
+        self.emit(Effect::Job(Job::StopEngine));
+        Ok(None)
+    }
+
+    /// Tells whether the engine of a session that ends has stopped.
+    pub(super) fn is_ending(&self) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.has_stopped)
+    }
+
+    /// What the session left to be written is written, or cannot be: nothing of it is left.
+    pub(super) fn end_if_ending(&mut self, _now: Now) {
+        let Some(leaving) = self.leaving.take_if(|leaving| leaving.has_stopped) else { return };
+        let Leaving { reply, reason, user, unfinished, .. } = leaving;
+        let over = || Err(Refusal::LoginFirst.into());
+        for beginner in self.library.downloads().filter_map(|download| download.beginner) {
+            self.out.push_back(Effect::Reply(beginner, over()));
+        }
+        self.library.begin_anew(Phase::Out, Queue::default());
+        self.library.ended = reason.map(|reason| Ended { reason, unfinished });
+        self.committed = self.library.clone();
+        self.tickets.clear();
+        self.book.clear();
+        self.withdrawn.clear();
+        self.told_groups.clear();
+        self.leaves_all = false;
+        self.own_removals.clear();
+        self.sources_due.clear();
+        self.begins.clear();
+        self.watch.clear();
+        self.to_share.clear();
+        self.sharing.clear();
+        for (_, (reply, _)) in self.cancels.drain() {
+            self.out.push_back(Effect::Reply(reply, over()));
+        }
+        for (_, reply) in self.ticket_waiters.drain(..) {
+            self.out.push_back(Effect::Reply(reply, Ok(Answer::Ticket(None))));
+        }
+        if let Some(reply) = self.entering.take().and_then(|entering| entering.reply) {
+            self.out.push_back(Effect::Reply(reply, over()));
+        }
+        // What was asked for in it is not to be heard in the next.
+        self.inbox.retain(|input| !is_of_session(input));
+        self.out.push_back(Effect::SessionEnded);
+        if let Some(reason) = reason {
+            let UserEntry { user: user_id, label: user } = user;
+            self.out.push_back(Effect::Tell(ClientEvent::SessionEnded { user, user_id, reason }));
+        }
+        self.out.push_back(Effect::Reply(reply, Ok(Answer::Done)));
+    }
+
+    pub(super) fn tell_not_offered(&mut self, row: &ShareRow, reason: String) {
+        self.emit(Effect::Tell(ClientEvent::ShareNotOffered {
+            group: row.group_label.clone(),
+            group_id: row.group,
+            file: row.label.clone(),
+            id: row.facts.info_hash,
+            path: row.path.clone(),
+            reason,
+        }));
+    }
+
+    fn download_looked_at(&mut self, row: &Arc<DownloadRow>, place: Place, now: Now) {
+        let info_hash = row.facts.info_hash;
+        let is_it = |download: &&Download| {
+            download.work == Work::Looking && download.row.target == row.target
+        };
+        if self.library.download(info_hash).filter(is_it).is_none() {
+            return;
+        }
+        match place {
+            Place::TargetThere => {
+                // The client was killed between giving the file its name and noting so.
+                let is_shared = self
+                    .library
+                    .share(row.group, info_hash)
+                    .is_some_and(|share| share.offered && share.row.path == row.target);
+                if is_shared {
+                    self.complete(info_hash, None, now);
+                } else {
+                    self.emit(Effect::Job(Job::Compare(row.clone())));
+                }
+            }
+            Place::Missing(reason) => {
+                self.set_work(info_hash, Work::None);
+                self.halt(info_hash, Progress::Paused(Some(reason)), now);
+            }
+            Place::Fine => {
+                self.set_work(info_hash, Work::None);
+                self.run(info_hash, None, now);
+            }
+        }
+    }
+
+    pub(super) fn set_work(&mut self, info_hash: InfoHash, work: Work) {
+        if let Some(download) = self.library.download_mut(info_hash) {
+            download.work = work;
+        }
+    }
+}
+
+impl Entry {
+    /// Tells whether the user is in that group; if no tracker tells, it is taken for granted.
+    fn is_member(&self, group: GroupId) -> bool {
+        self.mine.as_ref().is_none_or(|mine| mine.contains_key(&group))
+    }
+}
+
+/// Tells whether an input is about the session that was when it was made.
+fn is_of_session(input: &super::input::Input) -> bool {
+    use super::input::Input;
+    matches!(
+        input,
+        Input::Asked(Asked::Share(..) | Asked::Sources { .. })
+            | Input::Done(_)
+            | Input::Pulses(_)
+            | Input::FileChanged(..)
+            | Input::Halted(..)
+    )
+}

@@ -1,0 +1,199 @@
+//! What trackers tell of groups, members and peers.
+//!
+//! **Invariant:** what ends links is done before anything else, and does not wait for the store.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::Session;
+use super::input::{Effect, Ends, Now, Order};
+use super::life::NO_MEMBER;
+use super::news::{ClocksDiffer, FirstMet, KeyChange, News};
+use super::peers::PeerChange;
+use crate::client::event::ClientEvent;
+use crate::store::{Progress, ShareState};
+use crate::trust::NetworkPublicKey;
+use crate::types::{DownloadState, GroupEntry, GroupId, InfoHash, PeerEntry};
+
+/// Time that a tracker which is back has to tell of everybody again: their clients come back to it
+/// within some 10 s.
+const EXPIRE_AFTER: Duration = Duration::from_secs(60);
+
+impl Session {
+    /// Takes what writes nothing, and of the rest what ends links. Returns what is to be planned.
+    pub(super) fn news_at_once(&mut self, news: News, now: Now) -> Option<News> {
+        match news {
+            News::Peers { tracker, peers } => self.take_peers(tracker, &peers),
+            News::Joined { tracker } => {
+                self.back.insert(tracker, now.up + EXPIRE_AFTER);
+                self.book.lost(tracker);
+                // It has told the time: the machine may have slept.
+                self.end_expired(now);
+                self.share_pending();
+                self.tickets.look_now(now.up);
+            }
+            News::Lost { tracker } => {
+                self.back.remove(&tracker);
+                self.book.lost(tracker);
+            }
+            News::Withdrawn { group, info_hash, device } => {
+                let part = (info_hash, device, group);
+                // Noted first, so that a link which is being made meanwhile sees it.
+                self.withdrawn.note(part, now.up);
+                self.end_links(Ends::Parts(HashSet::from([part])));
+            }
+            News::Void { group, user, until_ms } => {
+                let is_ours = self.tickets.void(group, user, until_ms, now.up);
+                self.end_links(Ends::Void(HashMap::from([((group, user), until_ms)])));
+                if is_ours {
+                    self.tickets.look_now(now.up);
+                }
+            }
+            News::Removed(group) => {
+                self.tickets.drop_group(group);
+                self.end_links(Ends::Group(group));
+                return Some(news);
+            }
+            News::ClocksDiffer(ClocksDiffer { trackers, difference }) => {
+                self.tell(ClientEvent::ClocksDiffer { trackers, difference });
+            }
+            News::Trusted(FirstMet { network, unwritten }) => {
+                self.tell(ClientEvent::TrustedNetwork { network, before: None, unwritten });
+            }
+            News::FileRemoved(_) | News::ShareStopped(..) | News::Admitted(_) => return Some(news),
+            // The driver takes these: they need what it knows.
+            News::Trackers(_) | News::SessionOver(_) | News::KeyChanged(_) => {}
+        }
+        None
+    }
+
+    /// Ends links now, also while a turn waits for the store.
+    fn end_links(&mut self, ends: Ends) {
+        // Each end of links looks at every link: what comes together is looked for together.
+        match (self.out.back_mut(), ends) {
+            (Some(Effect::Engine(Order::EndLinks(Ends::Parts(parts)))), Ends::Parts(more)) => {
+                parts.extend(more);
+            }
+            (Some(Effect::Engine(Order::EndLinks(Ends::Void(voids)))), Ends::Void(more)) => {
+                for (whose, until_ms) in more {
+                    let until = voids.entry(whose).or_insert(until_ms);
+                    *until = until_ms.max(*until);
+                }
+            }
+            (_, ends) => self.out.push_back(Effect::Engine(Order::EndLinks(ends))),
+        }
+    }
+
+    fn tell(&mut self, event: ClientEvent) {
+        self.out.push_back(Effect::Tell(event));
+    }
+
+    fn take_peers(&mut self, tracker: usize, peers: &[PeerEntry]) {
+        for peer in peers.iter().filter(|peer| peer.state != DownloadState::Stopped) {
+            self.withdrawn.lists(&(peer.info_hash, peer.device, peer.group));
+        }
+        for peer in peers {
+            match self.book.apply(tracker, peer) {
+                Some(PeerChange::Here(info_hash, device, address)) => {
+                    if self.library.is_downloading(info_hash) {
+                        let order = Order::AddPeers(info_hash, vec![(device, address)]);
+                        self.out.push_back(Effect::Engine(order));
+                    }
+                }
+                Some(PeerChange::Gone(info_hash, device)) => self.peer_gone(info_hash, device),
+                None => {}
+            }
+        }
+    }
+
+    fn peer_gone(&mut self, info_hash: InfoHash, device: crate::types::DeviceId) {
+        self.out.push_back(Effect::Engine(Order::RemovePeer(info_hash, device)));
+    }
+
+    /// What a tracker said before it went away, and has not said again, counts no more.
+    pub(super) fn expire_peers(&mut self, tracker: usize) {
+        for change in self.book.expire(tracker) {
+            if let PeerChange::Gone(info_hash, device) = change {
+                self.peer_gone(info_hash, device);
+            }
+        }
+    }
+
+    /// Another key of the network counts than before. What rests on one that counts no more ends.
+    pub(super) fn keys_changed(&mut self, change: KeyChange, keys: &[NetworkPublicKey], now: Now) {
+        let KeyChange { stage, old, new } = change;
+        self.tickets.keep_signed_by(keys);
+        self.end_links(Ends::OtherKeys(keys.iter().map(|key| (*key).into()).collect()));
+        self.tickets.look_now(now.up);
+        self.tell(ClientEvent::NetworkKey { stage, old, new });
+    }
+
+    /// The user was let into a group. Every tracker tells of it.
+    pub(super) fn admitted(&mut self, entry: &GroupEntry) {
+        if self.told_groups.insert(entry.group, true) != Some(true) {
+            let (group, group_id) = (entry.label.clone(), entry.group);
+            self.emit(Effect::Tell(ClientEvent::Admitted { group, group_id }));
+        }
+    }
+
+    /// The user is out of a group: what is offered there ends, what is downloaded from there stops.
+    /// Every tracker tells of it, and subscribers hear it once; not when the user left by choice.
+    pub(super) fn end_membership(&mut self, group: GroupId, is_told: bool, now: Now) {
+        if self.library.user().is_none() {
+            return;
+        }
+        self.tickets.drop_group(group);
+        self.emit(Effect::Engine(Order::EndLinks(Ends::Group(group))));
+        let label = self.library.group_label(group);
+        let shares: Vec<(InfoHash, bool)> = self
+            .library
+            .shares_in(group)
+            .filter(|share| share.offered || share.row.state != ShareState::Stopped)
+            .map(|share| (share.row.facts.info_hash, share.offered))
+            .collect();
+        for (info_hash, _) in &shares {
+            self.library.set_offered(group, *info_hash, false);
+            self.library.change_share((group, *info_hash), |row| row.state = ShareState::Stopped);
+        }
+        let downloads: Vec<InfoHash> = self
+            .library
+            .downloads()
+            .filter(|download| {
+                let is_over = matches!(
+                    download.row.progress,
+                    Progress::Complete | Progress::Failed(_) | Progress::Cancelled
+                );
+                download.row.group == group && !is_over
+            })
+            .map(|download| download.info_hash())
+            .collect();
+        for info_hash in downloads {
+            self.halt(info_hash, Progress::Failed(NO_MEMBER.into()), now);
+            self.withdraw(group, [info_hash], now);
+        }
+        let offered = shares.into_iter().filter(|(_, offered)| *offered);
+        self.withdraw(group, offered.map(|(info_hash, _)| info_hash).collect::<Vec<_>>(), now);
+        self.leave_source(group, now);
+        let is_news = self.told_groups.insert(group, false) != Some(false) && !self.leaves_all;
+        if is_told && is_news {
+            self.emit(Effect::TellRemoved(group, label));
+        }
+    }
+
+    /// The user is about to leave a group, or every one, by choice: a tracker that was not asked may
+    /// tell of it first, as if others had ended it. Subscribers do not hear of that.
+    pub(super) fn expect_leaving(&mut self, group: Option<GroupId>) {
+        match group {
+            Some(group) => _ = self.told_groups.insert(group, false),
+            None => self.leaves_all = true,
+        }
+    }
+
+    /// The user does not leave.
+    pub(super) fn unexpect_leaving(&mut self, group: Option<GroupId>) {
+        match group {
+            Some(group) => _ = self.told_groups.remove(&group),
+            None => self.leaves_all = false,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Downloads that wait for others to end: which is let in, and which has to make room.
+//!
+//! **Invariant:** a download that has a slot is with the engine, or about to be; one that waits is
+//! not, or is shelved there.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Session;
+use super::input::{Effect, Now, Order, TransferId};
+use super::library::{Download, Work};
+use crate::store::Progress;
+use crate::swarm::{Pulse, TransferState};
+use crate::types::InfoHash;
+
+/// How often running downloads are looked at while others wait.
+const LOOK: Duration = Duration::from_secs(1);
+/// Time in which a download brings nothing, after which it gives its slot up.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+
+/// When each download was last seen to bring something, and what its pulse was then.
+pub(super) type Watch = HashMap<InfoHash, (u64, Duration)>;
+
+impl Session {
+    /// Lets downloads in as long as there are both free slots and some that wait.
+    pub(super) fn fill_slots(&mut self, now: Now) {
+        while let Some(info_hash) = self.library.queue.next() {
+            let is_to_run = |download: &&mut Download| download.row.progress == Progress::Running;
+            match self.library.download_mut(info_hash).filter(is_to_run) {
+                Some(download) => {
+                    download.queued = false;
+                    let group = download.row.group;
+                    self.go(info_hash, None, now);
+                    self.announce([(group, info_hash)], now);
+                    self.emit(Effect::Changed(info_hash));
+                }
+                None => self.library.queue.leave(info_hash),
+            }
+        }
+    }
+
+    /// Has downloads wait that were running; what they have fetched is kept.
+    pub(super) fn displace(&mut self, files: impl IntoIterator<Item = InfoHash>, now: Now) {
+        for info_hash in files {
+            if self.library.queue.place_of(info_hash).is_none() {
+                continue;
+            }
+            let Some(download) = self.library.download_mut(info_hash) else { continue };
+            download.queued = true;
+            let group = download.row.group;
+            self.steer(info_hash);
+            self.announce([(group, info_hash)], now);
+            self.emit(Effect::Changed(info_hash));
+        }
+    }
+
+    /// Asks how those move that hold slots, while others wait.
+    pub(super) fn ask_for_pulses(&mut self, now: Now) {
+        self.pulses_at = now.up + LOOK;
+        let library = &self.library;
+        let live = |info_hash: InfoHash| match library.download(info_hash)?.work {
+            Work::Live(id) => Some((info_hash, id)),
+            _ => None,
+        };
+        let running: Vec<(InfoHash, TransferId)> =
+            library.queue.running().into_iter().filter_map(live).collect();
+        self.watch.retain(|watched, _| running.iter().any(|(info_hash, _)| info_hash == watched));
+        self.emit(Effect::Engine(Order::Pulses(running)));
+    }
+
+    /// Downloads that bring nothing while others wait give their slots up.
+    pub(super) fn take_pulses(&mut self, pulses: &[(InfoHash, TransferId, Pulse)], now: Now) {
+        if !self.library.queue.is_full() {
+            return self.watch.clear();
+        }
+        let mut displaced = Vec::new();
+        for (info_hash, id, pulse) in pulses {
+            let download = self.library.of_transfer(*info_hash, *id);
+            let Some(is_let_run) = download.map(Download::is_let_run) else { continue };
+            match signs_of(&mut self.watch, *info_hash, pulse, now.up) {
+                Signs::Moves => displaced.extend(self.library.queue.moves(*info_hash)),
+                // It may have been paused since.
+                Signs::Stalled if is_let_run => {
+                    if let Some((back, _)) = self.library.queue.stalled(*info_hash) {
+                        self.library.touch_queued(back);
+                        displaced.push(back);
+                    }
+                }
+                Signs::Waits | Signs::Stalled => {}
+            }
+        }
+        self.displace(displaced, now);
+    }
+}
+
+/// What a look at a running download tells.
+#[derive(Debug, PartialEq, Eq)]
+enum Signs {
+    /// Something comes, or it has something else to do.
+    Moves,
+    /// Nothing comes; yet, or because a limit of ours holds its requests back.
+    Waits,
+    /// Nothing comes for long, or the engine has stopped it without a word.
+    Stalled,
+}
+
+fn signs_of(watch: &mut Watch, info_hash: InfoHash, pulse: &Pulse, now: Duration) -> Signs {
+    let (came, since) = *watch.entry(info_hash).or_insert((pulse.came, now));
+    match pulse.state {
+        TransferState::Paused(_) | TransferState::Failed(_) => return Signs::Stalled,
+        TransferState::Metainfo | TransferState::Downloading if pulse.came == came => {}
+        _ => {
+            watch.insert(info_hash, (pulse.came, now));
+            return Signs::Moves;
+        }
+    }
+    if pulse.held_back {
+        watch.insert(info_hash, (came, now));
+    } else if now.saturating_sub(since) >= STALLED_AFTER {
+        return Signs::Stalled;
+    }
+    Signs::Waits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: InfoHash = InfoHash::from_bytes([1; 20]);
+
+    #[test]
+    fn what_a_limit_holds_back_is_not_stalled() {
+        let mut watch = Watch::new();
+        let mut look = |state: &TransferState, came, held_back, seconds| {
+            signs_of(
+                &mut watch,
+                FILE,
+                &Pulse { state: state.clone(), came, held_back },
+                Duration::from_secs(seconds),
+            )
+        };
+        let downloading = TransferState::Downloading;
+        assert_eq!(look(&downloading, 0, false, 0), Signs::Waits);
+        assert_eq!(look(&downloading, 0, false, 29), Signs::Waits);
+        assert_eq!(look(&downloading, 0, true, 31), Signs::Waits, "it may not ask");
+        assert_eq!(look(&downloading, 0, false, 60), Signs::Waits);
+        assert_eq!(look(&downloading, 0, false, 61), Signs::Stalled);
+        assert_eq!(look(&downloading, 1, false, 62), Signs::Moves);
+        assert_eq!(look(&downloading, 1, false, 91), Signs::Waits);
+        assert_eq!(
+            look(&TransferState::Checking, 1, false, 95),
+            Signs::Moves,
+            "it reads what is there"
+        );
+        assert_eq!(look(&TransferState::Metainfo, 1, false, 124), Signs::Waits);
+        assert_eq!(
+            look(&TransferState::Paused(None), 1, false, 125),
+            Signs::Stalled,
+            "nobody here has paused it"
+        );
+    }
+}

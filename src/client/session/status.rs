@@ -1,0 +1,152 @@
+//! Where downloads stand, as people are told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::library::{Download, Library};
+use crate::store::{DownloadRow, Progress};
+use crate::swarm::TransferStatus;
+use crate::types::{GroupId, InfoHash, Label, Rate};
+
+/// Where a download is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DownloadPhase {
+    /// It goes on, or waits for members who have what is missing.
+    Running,
+    /// It begins or goes on when others have ended, and is at that place among those that wait,
+    /// from 1.
+    Queued(usize),
+    /// Paused by the user (`None`) or for a reason.
+    Paused(Option<String>),
+    /// It cannot go on as it is, and why.
+    Failed(String),
+    /// The file is there, whole and checked.
+    Complete,
+}
+
+/// Where a download stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DownloadStatus {
+    /// The content.
+    pub id: InfoHash,
+    /// The group.
+    pub group_id: GroupId,
+    /// The group's name as shown.
+    pub group: Label,
+    /// The file's name as shown.
+    pub file: Label,
+    /// Where it is in its life.
+    pub phase: DownloadPhase,
+    /// The number of its last end, or pause by itself, among all of this process; from 1. `None`
+    /// if it has not ended since it was begun or resumed here.
+    pub ended: Option<u64>,
+    /// Bytes verified and written.
+    pub bytes_done: u64,
+    /// Length of the file in bytes.
+    pub len: u64,
+    /// Bytes per second received lately.
+    pub bytes_per_second: u64,
+    /// Links to other members for this file.
+    pub peers: u32,
+    /// Its own limit.
+    pub limit: Option<Rate>,
+    /// The file to be made, or made.
+    pub path: PathBuf,
+}
+
+impl DownloadStatus {
+    /// Tells whether it is complete or failed.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, DownloadPhase::Complete | DownloadPhase::Failed(_))
+    }
+
+    /// Tells whether it runs or waits for others.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.phase, DownloadPhase::Running | DownloadPhase::Queued(_))
+    }
+
+    /// Share of the file that is here, from 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        if self.len == 0 {
+            f64::from(u8::from(self.phase == DownloadPhase::Complete))
+        } else {
+            self.bytes_done as f64 / self.len as f64
+        }
+    }
+
+    /// Time left at the present rate, while there is one; over a day nothing can be said.
+    pub fn time_left(&self) -> Option<Duration> {
+        const TIME_LEFT_MAX: Duration = Duration::from_secs(86_400);
+        let left = self.len.saturating_sub(self.bytes_done);
+        let is_running = self.bytes_per_second > 0 && self.phase == DownloadPhase::Running;
+        let time = is_running.then(|| Duration::from_secs(left.div_ceil(self.bytes_per_second)));
+        time.filter(|time| *time <= TIME_LEFT_MAX)
+    }
+
+    /// Where a complete download of an earlier session stands.
+    pub(crate) fn of_row(row: &DownloadRow) -> Self {
+        Self {
+            id: row.facts.info_hash,
+            group_id: row.group,
+            group: row.group_label.clone(),
+            file: row.label.clone(),
+            phase: phase(&row.progress),
+            ended: None,
+            bytes_done: if row.progress == Progress::Complete {
+                row.facts.len
+            } else {
+                journalled(row)
+            },
+            len: row.facts.len,
+            bytes_per_second: 0,
+            peers: 0,
+            limit: None,
+            path: row.target.clone(),
+        }
+    }
+}
+
+fn phase(progress: &Progress) -> DownloadPhase {
+    match progress {
+        Progress::Running => DownloadPhase::Running,
+        Progress::Complete => DownloadPhase::Complete,
+        Progress::Paused(reason) => DownloadPhase::Paused(reason.clone()),
+        Progress::Failed(reason) => DownloadPhase::Failed(reason.clone()),
+        Progress::Cancelled => DownloadPhase::Failed("cancelled".into()),
+    }
+}
+
+fn journalled(row: &DownloadRow) -> u64 {
+    let (facts, verified) = (&row.facts, row.verified.as_ref());
+    let bytes = verified.map_or(0, |field| u64::from(field.ones()) * u64::from(facts.piece_len));
+    bytes.min(facts.len)
+}
+
+impl Library {
+    /// Where a download stands; `live` are the engine's figures, `place` is its place in the queue.
+    pub(crate) fn status(
+        &self,
+        download: &Download,
+        live: Option<&TransferStatus>,
+        place: Option<usize>,
+    ) -> DownloadStatus {
+        let row = &*download.row;
+        let phase = match &row.progress {
+            Progress::Running if download.queued => DownloadPhase::Queued(place.unwrap_or(1)),
+            Progress::Complete if !download.settled => DownloadPhase::Running,
+            progress => phase(progress),
+        };
+        let is_there = row.progress == Progress::Complete;
+        let done = live.map_or_else(|| journalled(row), |live| live.bytes_done);
+        let running = live.filter(|_| phase == DownloadPhase::Running);
+        DownloadStatus {
+            bytes_done: if is_there { row.facts.len } else { done },
+            bytes_per_second: running.map_or(0, |live| live.bytes_per_second),
+            peers: running.map_or(0, |live| live.peers),
+            limit: self.queue.limit(row.facts.info_hash),
+            ended: download.ended,
+            phase,
+            ..DownloadStatus::of_row(row)
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Turns: what comes in at the same time is planned together, written in one transaction, and then
+//! counts.
+//!
+//! **Invariant:** while a turn waits for the store nothing else is planned. If the store fails, its
+//! commands have changed nothing and are answered with the error; its facts count all the same, and
+//! are tried again. A command that writes nothing does not fail with the others.
+//!
+//! Facts go before commands: both came at the same time. To undo commands, the library of before is
+//! taken back; it costs a few pointers to keep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::input::{Asked, Command, Effect, Input, Now, ReplyTo};
+use super::news::News;
+use super::{Planning, Session, is_fact};
+use crate::client::error::ClientError;
+use crate::store::StoreError;
+
+/// Inputs of one turn: bounds a transaction and how long its first input waits for the others.
+const INPUTS_MAX: usize = 512;
+/// After this time what could not be written is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A turn that waits for the store.
+#[derive(Debug)]
+pub(super) struct Turn {
+    number: u64,
+    /// What facts have told.
+    told: Vec<Effect>,
+    commands: Vec<(ReplyTo, Command)>,
+    /// What the commands bring about.
+    effects: Vec<Effect>,
+}
+
+impl Session {
+    /// Notes what has happened. Revocations end links now, also while the store does not answer.
+    pub(crate) fn input(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Stored(number, result) => self.stored(number, result, now),
+            Input::Tick => {}
+            Input::WantTicket(reply, group) => self.ticket_wanted(reply, group, now),
+            Input::Asked(Asked::Tickets { groups, passed, deadline, given }) => {
+                self.tickets_given(groups, passed, deadline, given, now);
+            }
+            Input::KeysChanged(change, keys) => self.keys_changed(change, &keys, now),
+            Input::News(news) => {
+                if let Some(fact) = self.news_at_once(news, now) {
+                    self.inbox.push_back(Input::News(fact));
+                }
+            }
+            other => self.inbox.push_back(other),
+        }
+    }
+
+    /// Plans what has come in, unless the last turn still waits for the store.
+    pub(crate) fn advance(&mut self, now: Now) {
+        self.at_times(now);
+        while self.turn.is_none() && self.is_due(now) {
+            self.plan(now);
+        }
+    }
+
+    fn is_due(&self, now: Now) -> bool {
+        let times = [self.retry_at, self.planned_at()];
+        !self.inbox.is_empty()
+            || self.has_to_share()
+            || times.into_iter().flatten().any(|at| at <= now.up)
+    }
+
+    /// Plans one turn.
+    fn plan(&mut self, now: Now) {
+        let count = self.inbox.len().min(INPUTS_MAX);
+        let (mut facts, mut commands) = (Vec::new(), Vec::new());
+        for input in self.inbox.drain(..count) {
+            match input {
+                Input::Command(reply, command) if !is_fact(&command) => {
+                    commands.push((reply, command))
+                }
+                fact => facts.push(fact),
+            }
+        }
+        let is_retry = self.retry_at.take_if(|at| *at <= now.up).is_some();
+        let written = self.library.touches();
+        self.planning = Planning::Facts;
+        facts.into_iter().for_each(|fact| self.fact(fact, now));
+        self.at_planned_times(now);
+        self.fill_slots(now);
+        let told = std::mem::take(&mut self.held);
+        self.committed = self.library.clone();
+        self.planning = Planning::Commands;
+        for (reply, command) in &commands {
+            self.command(*reply, command, now);
+        }
+        self.fill_slots(now);
+        let effects = std::mem::take(&mut self.held);
+        self.planning = Planning::Nothing;
+        let is_to_store = is_retry
+            || self.library.touches() != written
+            || self.is_ending() && self.library.is_dirty();
+        let turn = Turn { number: self.last_store + 1, told, commands, effects };
+        if !is_to_store || !self.library.is_dirty() {
+            return self.commit(turn, now);
+        }
+        self.last_store = turn.number;
+        self.out.push_back(Effect::Store(turn.number, self.library.writes()));
+        self.turn = Some(turn);
+    }
+
+    /// The store has answered.
+    fn stored(&mut self, number: u64, result: Result<(), Arc<StoreError>>, now: Now) {
+        let Some(turn) = self.turn.take_if(|turn| turn.number == number) else { return };
+        match result {
+            Ok(()) => {
+                self.library.written();
+                self.retry_at = None;
+                self.commit(turn, now);
+            }
+            Err(error) => self.undo(turn, &error, now),
+        }
+    }
+
+    /// What was planned counts.
+    fn commit(&mut self, turn: Turn, now: Now) {
+        self.committed = self.library.clone();
+        self.out.extend(turn.told);
+        self.out.extend(turn.effects);
+        self.end_if_ending(now);
+    }
+
+    /// Nothing was written: the commands have changed nothing, but for those that write nothing.
+    fn undo(&mut self, turn: Turn, error: &Arc<StoreError>, now: Now) {
+        self.library = self.committed.clone();
+        self.retry_at = self.library.is_dirty().then(|| now.up + RETRY_AFTER);
+        self.out.extend(turn.told);
+        for (reply, command) in &turn.commands {
+            let before = self.library.clone();
+            self.planning = Planning::Commands;
+            self.command(*reply, command, now);
+            self.fill_slots(now);
+            let effects = std::mem::take(&mut self.held);
+            self.planning = Planning::Nothing;
+            if self.library.touches() == before.touches() {
+                self.out.extend(effects);
+            } else {
+                self.library = before;
+                self.cannot_store(command);
+                let error = ClientError::Store(error.clone());
+                self.out.push_back(Effect::Reply(*reply, Err(error)));
+            }
+        }
+        self.committed = self.library.clone();
+        self.end_if_ending(now);
+    }
+
+    /// Takes a fact.
+    fn fact(&mut self, fact: Input, now: Now) {
+        match fact {
+            Input::Command(reply, command) => self.command(reply, &command, now),
+            Input::News(News::Removed(group)) => self.end_membership(group, true, now),
+            Input::News(News::FileRemoved(removed)) => self.file_removed(&removed, now),
+            Input::News(News::ShareStopped(group, info_hash)) => {
+                self.share_stopped(group, info_hash, now);
+            }
+            Input::News(News::Admitted(entry)) => self.admitted(&entry),
+            Input::Trackers(network, addresses) => {
+                self.library.note_trackers(network, addresses);
+            }
+            Input::News(other) => drop(self.news_at_once(other, now)),
+            Input::Engine(id, info_hash, news) => self.engine_told(id, info_hash, news, now),
+            Input::FileChanged(info_hash, path) => self.file_changed(info_hash, &path, now),
+            Input::Halted(id, info_hash, has_halted) => {
+                self.halted_for_cancel(id, info_hash, has_halted, now);
+            }
+            Input::Asked(Asked::Share(row, told)) => self.share_told(&row, told, now),
+            Input::Asked(Asked::Sources { wanted, found }) => {
+                self.sources_told(&wanted, found.as_deref(), now);
+            }
+            Input::Done(done) => self.job_done(done, now),
+            Input::Pulses(pulses) => self.take_pulses(&pulses, now),
+            Input::Asked(Asked::Tickets { .. })
+            | Input::WantTicket(..)
+            | Input::KeysChanged(..)
+            | Input::Stored(..)
+            | Input::Tick => {}
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The client: how it starts and how it ends.
+//!
+//! **Invariant:** there is an engine exactly while a user is logged in, and it works for that user
+//! alone; so a logout leaves nothing of one user's to the next.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::warn;
+
+use super::config::ClientConfig;
+use super::error::ClientError;
+use super::event::ClientEvent;
+use super::network::{Network, Trust, latest};
+use super::runtime::{Parts, Runtime};
+use super::session::library::Ended;
+use super::session::news::News;
+use super::trackers::{SetOptions, TrackerSet};
+use crate::net::{DeviceSecurity, Listener};
+use crate::store::{DeviceStore, StoreError, SuccessorRow};
+use crate::trust::KeyPair;
+use crate::types::limits::TRACKERS_MAX;
+use crate::types::{DeviceId, Fingerprint, RotationStage, Stamp, TrackerAddress};
+
+/// News that wait for the core; beyond it the trackers' readers wait.
+const NEWS_LEN: usize = 1024;
+/// Name of the device's key in the data directory.
+const DEVICE_KEY: &str = "device.key";
+
+/// One installed client: sessions with all trackers, shares, downloads, and links to other clients.
+///
+/// Every method may be called from any thread; those that ask the trackers block until one has
+/// answered, about 10 s at most; 35 s where a password is looked at. Dropping the client stops it.
+///
+/// # Example
+/// ```no_run
+/// use posse::types::{Password, TrackerInfo};
+/// use posse::{Client, ClientConfig};
+///
+/// let trackers = TrackerInfo::parse("127.0.0.1:5000\n127.0.0.1:7000")?;
+/// let client = Client::start(ClientConfig::new("127.0.0.1:0".parse()?, trackers))?;
+/// client.login("nik", Password::new("secret".into())?)?;
+/// let download = client.download_file("lab", "big.bin", "/tmp".as_ref())?;
+/// download.on_end(|status| println!("{} is {:?}", status.file, status.phase));
+/// let path = download.wait(None)?;
+/// println!("{}", path.display());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Client {
+    pub(crate) inner: Arc<Runtime>,
+}
+
+impl Client {
+    /// Opens the data directory, binds the port, and begins to connect to the trackers; does not
+    /// wait for them.
+    ///
+    /// # Errors
+    /// [`ClientError::Store`] if the data directory cannot be used or another client uses it,
+    /// [`ClientError::System`] if the address cannot be bound.
+    pub fn start(config: ClientConfig) -> Result<Self, ClientError> {
+        let listener = Listener::bind(config.listen).map_err(|e| {
+            let what =
+                format!("cannot listen on {}; free the port or choose another", config.listen);
+            ClientError::system(what, e)
+        })?;
+        let store = Arc::new(DeviceStore::open(&config.data_dir)?);
+        let security = open_device(&config)?;
+        let (network, early) = open_network(&config, &store)?;
+        let (news, news_in) = bounded(NEWS_LEN);
+        let address = listener.local_addr();
+        let trackers =
+            start_trackers(&config, &store, address, security.clone(), network.clone(), news)?;
+        let news = news_in;
+        let parts = Parts { config, listener, store, security, network, trackers, news, early };
+        Ok(Self { inner: Runtime::start(parts)? })
+    }
+
+    /// The address on which links are taken, with the port chosen.
+    pub fn address(&self) -> SocketAddr {
+        self.inner.address
+    }
+
+    /// The device's identity.
+    pub fn device(&self) -> DeviceId {
+        self.inner.security.device()
+    }
+
+    /// The directory of the device's state.
+    pub fn data_dir(&self) -> &std::path::Path {
+        &self.inner.config.data_dir
+    }
+
+    /// Waits until a tracker is connected; false if none is when `timeout` has passed.
+    ///
+    /// # Blocking
+    /// For at most `timeout`; [`Client::interrupt`] ends it.
+    pub fn wait_for_tracker(&self, timeout: Duration) -> bool {
+        self.inner.trackers.wait_for_any(timeout)
+    }
+
+    /// The error of a command that no tracker can be asked now: none can be reached, or those that
+    /// answer are not to be trusted.
+    pub fn why_no_tracker(&self) -> ClientError {
+        self.inner.trackers.why_unreachable()
+    }
+
+    /// The network that this device trusts, if it was named or one was met.
+    pub fn network(&self) -> Option<Fingerprint> {
+        self.inner.network.expected()
+    }
+
+    /// How the last session ended, if it did so by itself and nobody has logged in since.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.inner.view().library.ended
+    }
+
+    /// Returns a channel on which everything that happens by itself arrives from now on; on the
+    /// first also what has happened before.
+    pub fn subscribe(&self) -> Receiver<ClientEvent> {
+        self.inner.bus.subscribe()
+    }
+
+    /// Ends commands that wait for a tracker, on whatever threads, with
+    /// [`ClientError::Interrupted`]; a change that they asked for may be made all the same.
+    /// Transfers go on.
+    pub fn interrupt(&self) {
+        self.inner.trackers.interrupt();
+    }
+
+    /// Ends the session, the transfers and all threads; what is unfinished goes on at the next
+    /// login. Calling it again does nothing.
+    ///
+    /// # Blocking
+    /// For some seconds at most.
+    pub fn stop(&self) {
+        self.inner.stop();
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The device's key; made with the data directory.
+fn open_device(config: &ClientConfig) -> Result<DeviceSecurity, ClientError> {
+    let (key, _) = KeyPair::load_or_make(&config.data_dir.join(DEVICE_KEY))?;
+    Ok(DeviceSecurity::new(&key)?)
+}
+
+/// The network that the user named, else the one remembered, else none yet; and what to tell if
+/// that is another than the one remembered, or than the option of this start says.
+fn open_network(
+    config: &ClientConfig,
+    store: &Arc<DeviceStore>,
+) -> Result<(Arc<Network>, Vec<ClientEvent>), ClientError> {
+    let (remembered, successors) = (store.network()?, store.successors()?);
+    // What is named may be older than the change of a key, also if a script names it at each start.
+    let named =
+        config.network.or(config.trackers.fingerprint()).map(|named| latest(named, &successors));
+    let outdated = config.network.zip(named).filter(|(option, latest)| option != latest);
+    // The key that is to come is the same network's.
+    let is_next = |row: &&SuccessorRow| !row.has_ended && Some(row.old) == remembered;
+    let next = successors.iter().find(is_next).copied();
+    let named = named.map(|named| {
+        next.filter(|row| row.new.fingerprint() == named).map_or(named, |row| row.old)
+    });
+    let new = named.filter(|named| remembered != Some(*named));
+    if let Some(new) = new {
+        store.set_network(new)?;
+    }
+    let store = store.clone();
+    let expected = named.or(remembered);
+    let next = next.filter(|row| Some(row.old) == expected).map(|row| row.new.into());
+    let network = Network::new(expected, next, move |trust| match trust {
+        Trust::First(fingerprint) => store.set_network(fingerprint),
+        Trust::Successor(row) => store.set_successor(&row),
+        Trust::NoSuccessor(old) => store.remove_successor(old),
+    });
+    let replaced = new.zip(remembered).map(|(network, before)| ClientEvent::TrustedNetwork {
+        network,
+        before: Some(before),
+        unwritten: None,
+    });
+    let followed = outdated.map(|(old, new)| ClientEvent::NetworkKey {
+        stage: RotationStage::Ended,
+        old,
+        new,
+    });
+    Ok((Arc::new(network), replaced.into_iter().chain(followed).collect()))
+}
+
+fn start_trackers(
+    config: &ClientConfig,
+    store: &DeviceStore,
+    address: SocketAddr,
+    security: DeviceSecurity,
+    network: Arc<Network>,
+    news: Sender<News>,
+) -> Result<TrackerSet, ClientError> {
+    let memory = TrackerMemory::load(store, network.expected());
+    let options = SetOptions {
+        addresses: config.trackers.iter().map(|(_, address)| address.to_string()).collect(),
+        bind_ip: address.ip(),
+        security,
+        network,
+        port: address.port(),
+        learned: memory.addresses,
+        last_request: memory.last_request,
+    };
+    TrackerSet::start(options, news).map_err(|e| ClientError::system("cannot start a thread", e))
+}
+
+/// What is remembered of the trackers.
+#[derive(Debug, Default)]
+struct TrackerMemory {
+    /// `host:port` of each.
+    addresses: Vec<String>,
+    /// The largest time of a request.
+    last_request: Stamp,
+}
+
+impl TrackerMemory {
+    /// Reads what earlier runs left, for that network and no other. Without it the client starts
+    /// all the same, and knows less.
+    fn load(store: &DeviceStore, network: Option<Fingerprint>) -> Self {
+        let known = |what: Result<Self, StoreError>| {
+            what.unwrap_or_else(|error| {
+                warn!("what was remembered of the trackers cannot be read: {error}");
+                Self::default()
+            })
+        };
+        known(network.map_or(Ok(Self::default()), |network| {
+            let addresses = store.trackers(network)?;
+            // What is there was checked when it came; a disk may say something else.
+            let addresses =
+                addresses.into_iter().filter(|text| text.parse::<TrackerAddress>().is_ok());
+            let last_request = store.last_request()?.unwrap_or_default();
+            Ok(Self { addresses: addresses.take(TRACKERS_MAX).collect(), last_request })
+        }))
+    }
+}
