@@ -110,12 +110,15 @@ fn an_interrupt_ends_what_one_waits_for_alone() {
     let (world, _content, _nik, gate, bob) = World::half_fetched(1, 4 << 20);
     // Any running client can be attached to.
     let (mut one, mut other) = (world.client("bob"), world.client("bob"));
-    one.process().send("wait");
-    other.process().send("wait");
-    eventually("both wait", || {
-        let threads = |client: &mut ClientProcess| client.process().proc_status("Threads");
-        (threads(&mut one) > 1 && threads(&mut other) > 1).then_some(())
-    });
+    for client in [&mut one, &mut other] {
+        client.ok("whoami", &[]);
+        client.process().send("wait");
+        // One that waits looks every second; one that reads commands sleeps.
+        let switches =
+            |client: &mut ClientProcess| client.process().proc_status("voluntary_ctxt_switches");
+        let before = switches(client);
+        eventually("it waits", || (switches(client) >= before + 10).then_some(()));
+    }
     one.process().signal(Signal::INT);
     let finished = one.finish();
     assert_eq!(finished.status, Some(1), "{finished:?}");
