@@ -1,7 +1,7 @@
 //! Which command is carried out where.
 
 use super::input::{Answer, Command, Effect, Now, Order, ReplyTo};
-use super::library::{Phase, Work};
+use super::library::Phase;
 use super::{Answered, Session};
 use crate::client::error::ClientError;
 use crate::types::{Refusal, UserEntry};
@@ -24,7 +24,7 @@ impl Session {
             Command::Pause(info_hash) => self.pause(*info_hash, now),
             Command::Resume(info_hash) => self.resume(reply, *info_hash, now),
             Command::Cancel(info_hash) => self.cancel(reply, *info_hash, now),
-            Command::FinishCancel(info_hash) => self.finish_cancel(*info_hash, now),
+            Command::FinishCancel(info_hash) => self.cancel_halted(*info_hash, now),
             Command::Prioritize(info_hash) => self.prioritize(*info_hash, now),
             Command::Limit(info_hash, rate) => self.limit(*info_hash, *rate),
             Command::DownloadsMax(max) => {
@@ -90,17 +90,13 @@ impl Session {
     }
 
     /// A command's changes could not be written and are undone: what was done before for it is
-    /// undone, too.
-    pub(super) fn cannot_store(&mut self, command: &Command) {
-        if let Command::Cancel(info_hash) | Command::FinishCancel(info_hash) = command {
-            self.cancels.remove(info_hash);
-            if let Some(download) = self.library.download_mut(*info_hash)
-                && let Work::Halting(id) = download.work
-            {
-                download.work = Work::Live(id);
-            }
-            self.steer(*info_hash);
-        }
+    /// undone, too. Tells whether somebody waits for its answer still.
+    pub(super) fn cannot_store(&mut self, command: &Command) -> bool {
+        let (Command::Cancel(info_hash) | Command::FinishCancel(info_hash)) = command else {
+            return true;
+        };
+        self.go_on_halted(*info_hash);
+        self.cancels.remove(info_hash).is_some()
     }
 
     /// The session's user.

@@ -273,6 +273,11 @@ impl Session {
         self.answer(beginner, Ok(Answer::Done));
     }
 
+    /// Who waits for the engine to begin a download, to be answered now.
+    fn take_beginner(&mut self, info_hash: InfoHash) -> Option<ReplyTo> {
+        self.library.download_mut(info_hash)?.beginner.take()
+    }
+
     fn answer(&mut self, reply: Option<ReplyTo>, answer: Result<Answer, ClientError>) {
         if let Some(reply) = reply {
             self.emit(Effect::Reply(reply, answer));
@@ -374,11 +379,8 @@ impl Session {
         if has_halted {
             match self.cancels.get(&info_hash) {
                 Some((reply, _)) => self.again(*reply, Command::FinishCancel(info_hash)),
-                // Answered already, as it took long: it is done all the same.
-                None => {
-                    self.set_work(info_hash, Work::Live(id));
-                    self.steer(info_hash);
-                }
+                // It took too long, and the user was told so.
+                None => self.go_on_halted(info_hash),
             }
         } else {
             // It ends in a moment, and then it is known how.
@@ -389,6 +391,29 @@ impl Session {
         }
     }
 
+    /// The engine has halted a download: it is given up, if that is waited for still.
+    pub(super) fn cancel_halted(&mut self, info_hash: InfoHash, now: Now) -> Answered {
+        if !self.cancels.contains_key(&info_hash) {
+            self.go_on_halted(info_hash);
+            return Ok(None);
+        }
+        let cancelled = self.finish_cancel(info_hash, now);
+        if cancelled.is_err() {
+            self.cancels.remove(&info_hash);
+        }
+        cancelled
+    }
+
+    /// A download that was halted to be cancelled goes on as it was.
+    pub(super) fn go_on_halted(&mut self, info_hash: InfoHash) {
+        if let Some(download) = self.library.download_mut(info_hash)
+            && let Work::Halting(id) = download.work
+        {
+            download.work = Work::Live(id);
+            self.steer(info_hash);
+        }
+    }
+
     /// Notes that a download is given up; its data is removed when the store has it.
     pub(super) fn finish_cancel(&mut self, info_hash: InfoHash, now: Now) -> Answered {
         let download = self.library.download(info_hash).ok_or_else(gone)?;
@@ -396,6 +421,8 @@ impl Session {
         self.library.change(info_hash, |row| row.progress = Progress::Cancelled);
         self.leave_slot(info_hash);
         self.set_work(info_hash, Work::None);
+        let beginner = self.take_beginner(info_hash);
+        self.answer(beginner, Err(state("it was cancelled")));
         let row = self.library.download(info_hash).map(|download| download.row.clone());
         if let Some(row) = row {
             self.emit(Effect::Job(Job::Remove(transfer, row)));
@@ -503,6 +530,8 @@ impl Session {
         if let Some(download) = self.library.download_mut(info_hash) {
             (download.work, download.queued, download.settled) = (Work::None, false, false);
         }
+        let beginner = self.take_beginner(info_hash);
+        self.answer(beginner, Ok(Answer::Done));
         if let Some(id) = transfer {
             self.emit(Effect::Engine(Order::Forget(id)));
         }
@@ -551,14 +580,14 @@ impl Session {
     ) {
         let info_hash = row.facts.info_hash;
         let is_it = |download: &&Download| {
-            download.work == Work::Looking
-                && download.row.progress == Progress::Running
-                && download.row.target == row.target
+            download.work == Work::Looking && download.row.target == row.target
         };
-        if self.library.download(info_hash).filter(is_it).is_none() {
+        let Some(download) = self.library.download(info_hash).filter(is_it) else { return };
+        let runs = download.row.progress == Progress::Running;
+        self.set_work(info_hash, Work::None);
+        if !runs {
             return;
         }
-        self.set_work(info_hash, Work::None);
         match result {
             Ok(seed) => self.complete(info_hash, Some(&seed), now),
             Err(reason) => self.halt(info_hash, Progress::Failed(reason), now),
@@ -572,12 +601,9 @@ impl Session {
             return;
         }
         let group = download.row.group;
-        let beginner = download.beginner;
         self.library.change(info_hash, |row| row.progress = progress);
         self.leave_slot(info_hash);
-        if let Some(download) = self.library.download_mut(info_hash) {
-            download.beginner = None;
-        }
+        let beginner = self.take_beginner(info_hash);
         self.answer(beginner, Ok(Answer::Done));
         // It may have been set going again before this was heard.
         self.steer(info_hash);

@@ -554,6 +554,24 @@ impl Library {
         self.by_place.get(place).into_iter().flatten().filter_map(|number| self.order.get(number))
     }
 
+    /// Checks the invariant.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert_eq!(self.order.len(), self.by_content.len());
+        for (number, download) in &self.order {
+            assert_eq!(self.by_content.get(&download.info_hash()), Some(number));
+            for place in places(download) {
+                assert!(self.by_place.get(&place).is_some_and(|numbers| numbers.contains(number)));
+            }
+        }
+        let places: usize = self.by_place.values().map(Vec::len).sum();
+        assert_eq!(places, 2 * self.order.len());
+        for (end, info_hash) in &self.ends {
+            let ended = self.download(*info_hash).and_then(|download| download.ended);
+            assert_eq!(ended, Some(*end));
+        }
+    }
+
     // What this device does in swarms.
 
     /// What this device does with a file in one group, as the trackers are to be told.

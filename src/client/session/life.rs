@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::input::{
-    Answer, Asked, Done, Effect, Ends, Entry, Job, Looked, Now, Order, Place, ReplyTo,
+    Answer, Asked, Done, Effect, Ends, Entry, Job, Looked, Now, Order, Place, ReplyTo, TransferId,
 };
 use super::library::{Download, Ended, Phase, Work};
 use super::queue::{Kept, Queue};
+use super::slots::Watch;
 use super::{Answered, DISK_TIMEOUT, Session};
 use crate::client::error::{ClientError, SessionEnd};
 use crate::client::event::ClientEvent;
@@ -303,7 +304,7 @@ impl Session {
         self.own_removals.clear();
         self.sources_due.clear();
         self.begins.clear();
-        self.watch.clear();
+        self.watch = Watch::default();
         self.to_share.clear();
         self.sharing.clear();
         for (_, (reply, _)) in self.cancels.drain() {
@@ -341,8 +342,10 @@ impl Session {
         let is_it = |download: &&Download| {
             download.work == Work::Looking && download.row.target == row.target
         };
-        if self.library.download(info_hash).filter(is_it).is_none() {
-            return;
+        let Some(download) = self.library.download(info_hash).filter(is_it) else { return };
+        if download.row.progress != Progress::Running {
+            // Paused meanwhile, or failed.
+            return self.set_work(info_hash, Work::None);
         }
         match place {
             Place::TargetThere => {
@@ -365,6 +368,16 @@ impl Session {
                 self.set_work(info_hash, Work::None);
                 self.run(info_hash, None, now);
             }
+        }
+    }
+
+    /// The engine has completed a download without a word: the file is looked at.
+    pub(super) fn look_again(&mut self, info_hash: InfoHash, id: TransferId) {
+        self.emit(Effect::Engine(Order::Forget(id)));
+        self.set_work(info_hash, Work::Looking);
+        let row = self.library.download(info_hash).map(|download| download.row.clone());
+        if let Some(row) = row {
+            self.emit(Effect::Job(Job::LookAtDownload(row)));
         }
     }
 

@@ -228,7 +228,7 @@ impl Session {
             self.begins.front().map(|(at, ..)| *at),
             self.cancels.values().map(|(_, at)| *at).min(),
             self.entering.as_ref().map(|entering| entering.deadline),
-            self.library.queue.is_full().then_some(self.pulses_at),
+            self.library.queue.has_running().then_some(self.pulses_at),
             self.sources_at(),
         ];
         times.into_iter().flatten().min()
@@ -271,7 +271,7 @@ impl Session {
         if self.entering.as_ref().is_some_and(|entering| entering.deadline <= now.up) {
             self.enter_late(now);
         }
-        if self.library.queue.is_full() && self.pulses_at <= now.up {
+        if self.library.queue.has_running() && self.pulses_at <= now.up {
             self.ask_for_pulses(now);
         }
         self.ask_for_sources(now);

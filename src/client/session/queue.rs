@@ -175,6 +175,11 @@ impl Queue {
         if self.max > 0 && self.running.len() > self.max { self.displace_last() } else { None }
     }
 
+    /// Tells whether any runs, with a slot or without.
+    pub(crate) fn has_running(&self) -> bool {
+        !self.running.is_empty() || !self.stalled.is_empty()
+    }
+
     /// Those that run, with a slot or without.
     pub(crate) fn running(&self) -> Vec<InfoHash> {
         self.running.iter().map(|(_, info_hash)| info_hash).chain(&self.stalled).copied().collect()

@@ -3,7 +3,7 @@
 //! **Invariant:** a download that has a slot is with the engine, or about to be; one that waits is
 //! not, or is shelved there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::Session;
@@ -15,11 +15,18 @@ use crate::types::InfoHash;
 
 /// How often running downloads are looked at while others wait.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often they are looked at in any case: an event of the engine may have been lost.
+const LOOK_ANYWAY: Duration = Duration::from_secs(5);
 /// Time in which a download brings nothing, after which it gives its slot up.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// When each download was last seen to bring something, and what its pulse was then.
-pub(super) type Watch = HashMap<InfoHash, (u64, Duration)>;
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    moved: Moved,
+    /// Downloads that the engine has ended without a word, as far as one look tells.
+    ended: HashSet<TransferId>,
+}
 
 impl Session {
     /// Lets downloads in as long as there are both free slots and some that wait.
@@ -54,9 +61,9 @@ impl Session {
         }
     }
 
-    /// Asks how those move that hold slots, while others wait.
+    /// Asks how those move that run.
     pub(super) fn ask_for_pulses(&mut self, now: Now) {
-        self.pulses_at = now.up + LOOK;
+        self.pulses_at = now.up + if self.library.queue.is_full() { LOOK } else { LOOK_ANYWAY };
         let library = &self.library;
         let live = |info_hash: InfoHash| match library.download(info_hash)?.work {
             Work::Live(id) => Some((info_hash, id)),
@@ -64,20 +71,26 @@ impl Session {
         };
         let running: Vec<(InfoHash, TransferId)> =
             library.queue.running().into_iter().filter_map(live).collect();
-        self.watch.retain(|watched, _| running.iter().any(|(info_hash, _)| info_hash == watched));
+        let is_watched = |watched: &InfoHash| running.iter().any(|(file, _)| file == watched);
+        self.watch.moved.retain(|watched, _| is_watched(watched));
+        self.watch.ended.retain(|watched| running.iter().any(|(_, id)| id == watched));
         self.emit(Effect::Engine(Order::Pulses(running)));
     }
 
-    /// Downloads that bring nothing while others wait give their slots up.
+    /// Downloads that bring nothing while others wait give their slots up. One that the engine has
+    /// ended, as two looks tell, has ended here, too.
     pub(super) fn take_pulses(&mut self, pulses: &[(InfoHash, TransferId, Pulse)], now: Now) {
+        for (info_hash, id, pulse) in pulses {
+            self.note_lost_end(*info_hash, *id, &pulse.state, now);
+        }
         if !self.library.queue.is_full() {
-            return self.watch.clear();
+            return self.watch.moved.clear();
         }
         let mut displaced = Vec::new();
         for (info_hash, id, pulse) in pulses {
             let download = self.library.of_transfer(*info_hash, *id);
             let Some(is_let_run) = download.map(Download::is_let_run) else { continue };
-            match signs_of(&mut self.watch, *info_hash, pulse, now.up) {
+            match signs_of(&mut self.watch.moved, *info_hash, pulse, now.up) {
                 Signs::Moves => displaced.extend(self.library.queue.moves(*info_hash)),
                 // It may have been paused since.
                 Signs::Stalled if is_let_run => {
@@ -91,7 +104,38 @@ impl Session {
         }
         self.displace(displaced, now);
     }
+
+    fn note_lost_end(
+        &mut self,
+        info_hash: InfoHash,
+        id: TransferId,
+        state: &TransferState,
+        now: Now,
+    ) {
+        let runs = |download: &Download| download.is_let_run() && download.work == Work::Live(id);
+        let is_running = self.library.of_transfer(info_hash, id).is_some_and(runs);
+        let has_ended = matches!(
+            state,
+            TransferState::Complete | TransferState::Failed(_) | TransferState::Paused(Some(_))
+        );
+        if !is_running || !has_ended {
+            self.watch.ended.remove(&id);
+        } else if !self.watch.ended.insert(id) {
+            self.watch.ended.remove(&id);
+            match state {
+                TransferState::Failed(reason) => {
+                    self.halt(info_hash, Progress::Failed(reason.clone()), now);
+                }
+                TransferState::Paused(Some(reason)) => {
+                    self.halt(info_hash, Progress::Paused(Some(reason.clone())), now);
+                }
+                _ => self.look_again(info_hash, id),
+            }
+        }
+    }
 }
+
+type Moved = HashMap<InfoHash, (u64, Duration)>;
 
 /// What a look at a running download tells.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,7 +148,7 @@ enum Signs {
     Stalled,
 }
 
-fn signs_of(watch: &mut Watch, info_hash: InfoHash, pulse: &Pulse, now: Duration) -> Signs {
+fn signs_of(watch: &mut Moved, info_hash: InfoHash, pulse: &Pulse, now: Duration) -> Signs {
     let (came, since) = *watch.entry(info_hash).or_insert((pulse.came, now));
     match pulse.state {
         TransferState::Paused(_) | TransferState::Failed(_) => return Signs::Stalled,
@@ -130,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_a_limit_holds_back_is_not_stalled() {
-        let mut watch = Watch::new();
+        let mut watch = Moved::new();
         let mut look = |state: &TransferState, came, held_back, seconds| {
             signs_of(
                 &mut watch,

@@ -135,6 +135,12 @@ impl Session {
         self.out.extend(turn.told);
         for (reply, command) in &turn.commands {
             let before = self.library.clone();
+            if let Command::Cancel(info_hash) = command
+                && self.cancels.get(info_hash).is_some_and(|(waiting, _)| waiting == reply)
+            {
+                // It is planned anew.
+                self.cancels.remove(info_hash);
+            }
             self.planning = Planning::Commands;
             self.command(*reply, command, now);
             self.fill_slots(now);
@@ -144,9 +150,10 @@ impl Session {
                 self.out.extend(effects);
             } else {
                 self.library = before;
-                self.cannot_store(command);
-                let error = ClientError::Store(error.clone());
-                self.out.push_back(Effect::Reply(*reply, Err(error)));
+                if self.cannot_store(command) {
+                    let error = ClientError::Store(error.clone());
+                    self.out.push_back(Effect::Reply(*reply, Err(error)));
+                }
             }
         }
         self.committed = self.library.clone();
