@@ -32,6 +32,7 @@ pub use replicas::replica;
 pub use texts::{command_lines, names, tracker_info};
 pub use trusting::{certificates, statements, tls_handshake, tls_records};
 
+pub use crate::http::fuzz::http_messages;
 pub use crate::swarm::fuzz::{link_session, metainfo_fetch};
 pub use crate::tracker::fuzz::tracker_session;
 
@@ -46,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("command_lines", command_lines),
     ("download", download),
     ("extensions", extensions),
+    ("http_messages", http_messages),
     ("link_session", link_session),
     ("metainfo", metainfo),
     ("metainfo_fetch", metainfo_fetch),

@@ -9,6 +9,7 @@ pub mod directory;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod http;
 pub mod net;
 pub mod store;
 pub mod swarm;

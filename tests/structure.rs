@@ -13,17 +13,18 @@ use std::path::{Path, PathBuf};
 const LEFT_OUT: [&str; 6] = ["tests", "sim", "fuzz", "fuzzing", "samples", "bin"];
 
 /// Rooms, and the rooms that each may import besides itself.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("types", &[]),
     ("wire", &["types"]),
     ("trust", &["types", "wire"]),
     ("net", &["types", "wire", "trust"]),
+    ("http", &["net"]),
     // The encoding of keys, which orders them, and of rows, for the digest.
     ("directory", &["types", "wire"]),
     ("store", &["types", "wire", "directory"]),
     ("tracker", &["types", "wire", "trust", "net", "directory", "store"]),
     ("swarm", &["types", "wire", "trust", "net"]),
-    ("client", &["types", "wire", "trust", "net", "store", "swarm"]),
+    ("client", &["types", "wire", "trust", "net", "http", "store", "swarm"]),
 ];
 
 /// Arrows between rooms that are there although they should not be.
@@ -264,6 +265,39 @@ fn files_do_not_import_each_other_in_a_circle() {
         });
         assert!(has_some, "{room} has no circle any more: take it off the list");
     }
+}
+
+/// Parts of the client that see the others through the interface alone: each with what it may
+/// import of the client.
+const FRONT_ENDS: [(&str, &[&str]); 3] =
+    [("api", &["api"]), ("shell", &["api", "shell"]), ("service", &["api", "service"])];
+/// Rooms that these may import besides.
+const FRONT_END_ROOMS: [&str; 3] = ["types", "net", "http"];
+
+#[test]
+fn front_ends_see_the_interface_and_nothing_else_of_the_client() {
+    let sources = sources();
+    let mut seen = BTreeSet::new();
+    for (module, targets) in edges(&sources) {
+        let [room, part, ..] = module.as_slice() else { continue };
+        let Some((name, allowed)) = FRONT_ENDS.iter().find(|(name, _)| name == part) else {
+            continue;
+        };
+        if room != "client" {
+            continue;
+        }
+        seen.insert(name);
+        for target in targets {
+            let is_allowed = match target.as_slice() {
+                [room, part, ..] if room == "client" => allowed.contains(&part.as_str()),
+                [room, ..] => FRONT_END_ROOMS.contains(&room.as_str()),
+                [] => true,
+            };
+            let path = sources[&module].path.display();
+            assert!(is_allowed, "{path} imports {}", target.join("::"));
+        }
+    }
+    assert_eq!(seen.len(), FRONT_ENDS.len(), "a front end is missing: {seen:?}");
 }
 
 #[test]

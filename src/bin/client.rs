@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    posse::client::shell::main(std::env::args_os())
+    posse::client::main(std::env::args_os())
 }

@@ -14,7 +14,7 @@ use super::place::{check_place, has_part, is_there, missing, move_part, remove_p
 use super::runtime::{Pending, Runtime, compare, is_intact};
 use super::session::downloads::{state, taken};
 use super::session::input::{Answer, Begin, Command, StaleShares};
-use super::session::status::{DownloadPhase, DownloadStatus};
+use super::session::status::DownloadStatus;
 use super::start::Client;
 use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::types::{FileEntry, GroupEntry, InfoHash, Refusal, UserId};
@@ -93,21 +93,15 @@ impl Client {
         self.inner.statuses(|download| download.is_unfinished())
     }
 
-    /// Downloads that have ended since the end of that number, what to say of one that has paused
-    /// itself, and whether others run or wait.
-    pub(crate) fn ended_since(&self, number: u64) -> (Vec<DownloadStatus>, Option<String>, bool) {
-        let mut ended =
-            self.inner.statuses(|download| download.is_unfinished() || download.ended.is_some());
-        let is_unfinished = ended.iter().any(DownloadStatus::is_unfinished);
-        let stuck = ended.iter().find_map(|status| match &status.phase {
-            DownloadPhase::Paused(Some(reason)) => {
-                Some(format!("{} in {} is paused: {reason}", status.file, status.group))
-            }
-            _ => None,
-        });
-        ended.retain(|status| status.has_ended() && status.ended > Some(number));
-        ended.sort_by_key(|status| status.ended);
-        (ended, stuck, is_unfinished)
+    /// Downloads in memory: those that are not complete, and those that ended in this session.
+    pub(crate) fn session_downloads(&self) -> Vec<DownloadStatus> {
+        self.inner.statuses(|_| true)
+    }
+
+    /// Downloads in memory that run, wait in the queue, or ended or paused themselves in this
+    /// session.
+    pub(crate) fn noted_downloads(&self) -> Vec<DownloadStatus> {
+        self.inner.statuses(|download| download.is_unfinished() || download.ended.is_some())
     }
 
     /// Every download of the session, in the order they were asked for. Does not ask a tracker.
@@ -176,6 +170,11 @@ impl Beginning {
     /// One that goes on already.
     fn going_on(handle: DownloadHandle) -> Self {
         Self { handle, pending: None, moved: None, left: None }
+    }
+
+    /// The download's row.
+    pub(crate) fn row(&self) -> &DownloadRow {
+        self.handle.row()
     }
 
     /// Waits until the store has it, and the engine, unless it waits for others to end.

@@ -11,7 +11,7 @@ use log::warn;
 use parking_lot::Mutex;
 
 use super::error::SessionEnd;
-use crate::types::{Fingerprint, Label, RotationStage};
+use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, UserId};
 
 /// Events that wait for one subscriber.
 const QUEUE_LEN: usize = 1024;
@@ -24,8 +24,12 @@ pub enum ClientEvent {
     DownloadComplete {
         /// The group.
         group: Label,
+        /// Its id.
+        group_id: GroupId,
         /// The file.
         file: Label,
+        /// The id of its content.
+        id: InfoHash,
         /// Where it is.
         path: PathBuf,
     },
@@ -33,8 +37,12 @@ pub enum ClientEvent {
     DownloadFailed {
         /// The group.
         group: Label,
+        /// Its id.
+        group_id: GroupId,
         /// The file.
         file: Label,
+        /// The id of its content.
+        id: InfoHash,
         /// Why.
         reason: String,
     },
@@ -42,8 +50,12 @@ pub enum ClientEvent {
     DownloadPaused {
         /// The group.
         group: Label,
+        /// Its id.
+        group_id: GroupId,
         /// The file.
         file: Label,
+        /// The id of its content.
+        id: InfoHash,
         /// Why.
         reason: String,
     },
@@ -51,8 +63,12 @@ pub enum ClientEvent {
     ShareNotOffered {
         /// The group.
         group: Label,
+        /// Its id.
+        group_id: GroupId,
         /// The file.
         file: Label,
+        /// The id of its content.
+        id: InfoHash,
         /// Where it should be.
         path: PathBuf,
         /// Why not.
@@ -62,11 +78,15 @@ pub enum ClientEvent {
     Admitted {
         /// The group.
         group: Label,
+        /// Its id.
+        group_id: GroupId,
     },
     /// The user is no longer a member of a group.
     Removed {
         /// The group.
         group: Label,
+        /// Its id.
+        group_id: GroupId,
     },
     /// This device trusts another network than before, and remembers it: its trackers are spoken to
     /// from now on, and no others.
@@ -101,6 +121,8 @@ pub enum ClientEvent {
     SessionEnded {
         /// Whose session.
         user: Label,
+        /// Their id.
+        user_id: UserId,
         /// Why.
         reason: SessionEnd,
     },

@@ -12,7 +12,7 @@ use super::session::status::DownloadStatus;
 use super::start::Client;
 use crate::store::Progress;
 use crate::swarm::Limits;
-use crate::types::{Label, Rate};
+use crate::types::{GroupId, InfoHash, Label, Rate};
 
 /// What a client keeps to, and which downloads to limits of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +30,12 @@ pub struct LimitsStatus {
 pub struct LimitedDownload {
     /// The group's name as shown.
     pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
     /// The file's name as shown.
     pub file: Label,
+    /// The id of its content.
+    pub id: InfoHash,
     /// The limit.
     pub limit: Rate,
 }
@@ -44,7 +48,9 @@ impl Client {
         let limited = |status: DownloadStatus| {
             status.limit.map(|limit| LimitedDownload {
                 group: status.group,
+                group_id: status.group_id,
                 file: status.file,
+                id: status.id,
                 limit,
             })
         };

@@ -5,16 +5,13 @@
 //!
 //! Each page blocks on a tracker.
 
-use std::collections::HashMap;
-
 use super::error::ClientError;
 use super::runtime::Pages;
 use super::start::Client;
-use super::trackers::Need;
 use crate::types::{
     FileEntry, FileOrder, GroupEntry, GroupId, Label, MemberEntry, Pattern, RequestEntry,
 };
-use crate::wire::tracker::{Reply, Request};
+use crate::wire::tracker::Request;
 
 /// A file that was found in one of the user's groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,15 +61,7 @@ impl Client {
     pub fn list_requests(&self, group: &str) -> Result<Pages<'_, RequestEntry>, ClientError> {
         let group = self.inner.group(group)?.group;
         Ok(Pages::new(move |last: Option<&RequestEntry>| {
-            let after = last.map(|entry| entry.user.user);
-            match self
-                .inner
-                .trackers
-                .call(&Request::ListRequests { group, after }, Need::Session)?
-            {
-                Reply::Requests { entries, more } => Ok((entries, more)),
-                _ => Err(ClientError::BadAnswer),
-            }
+            self.inner.request_page(group, last.map(|entry| entry.user.user))
         }))
     }
 
@@ -100,21 +89,27 @@ impl Client {
     /// The pages': [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), and those of the
     /// trackers.
     pub fn find(&self, pattern: Pattern) -> Pages<'_, FoundFile> {
-        // The groups' names, once a file of an unknown one was found.
-        let mut names: HashMap<GroupId, Label> = HashMap::new();
         Pages::new(move |last: Option<&FoundFile>| {
             let after = last.map(|found| (found.file.group, found.file.label.clone()));
-            let (files, more) =
-                self.inner.files(&Request::FindFiles { pattern: pattern.clone(), after })?;
-            if files.iter().any(|file| !names.contains_key(&file.group)) {
-                for page in self.inner.my_groups() {
-                    names.extend(page?.into_iter().map(|entry| (entry.group, entry.label)));
-                }
-            }
-            // A group that the user has left in between is not shown.
-            let named =
-                |file: FileEntry| Some(FoundFile { group: names.get(&file.group)?.clone(), file });
-            Ok((files.into_iter().filter_map(named).collect(), more))
+            self.find_page(pattern.clone(), after)
         })
+    }
+
+    /// The page of files of the user's groups after one of them, and whether more follow.
+    pub(crate) fn find_page(
+        &self,
+        pattern: Pattern,
+        after: Option<(GroupId, Label)>,
+    ) -> Result<(Vec<FoundFile>, bool), ClientError> {
+        let inner = &self.inner;
+        let (files, more) = inner.files(&Request::FindFiles { pattern, after })?;
+        if files.iter().any(|file| inner.names.group(file.group).is_none()) {
+            // Listing the groups remembers their names.
+            inner.my_groups().all()?;
+        }
+        // A group that the user has left in between is not shown.
+        let named =
+            |file: FileEntry| Some(FoundFile { group: inner.names.group(file.group)?, file });
+        Ok((files.into_iter().filter_map(named).collect(), more))
     }
 }

@@ -12,6 +12,8 @@
 //! Left out on purpose: nothing here knows the directory's rules; it asks, and shows the refusal.
 
 mod account;
+pub mod api;
+mod backend;
 mod config;
 mod downloads;
 mod error;
@@ -22,7 +24,9 @@ mod limits;
 mod listing;
 mod network;
 mod place;
+mod program;
 mod runtime;
+mod service;
 mod session;
 mod shares;
 pub mod shell;
@@ -33,6 +37,8 @@ mod trackers;
 mod versions;
 mod why;
 
+pub(crate) use crate::types::human_bytes;
+pub use backend::Backend;
 pub use config::{ClientConfig, DOWNLOADS_MAX, default_data_dir};
 pub use error::{ClientError, SessionEnd};
 pub use event::ClientEvent;
@@ -40,22 +46,8 @@ pub use groups::{TrackerRole, TrackerStatus, TrackersStatus};
 pub use handle::DownloadHandle;
 pub use limits::{LimitedDownload, LimitsStatus};
 pub use listing::FoundFile;
+pub use program::main;
 pub use runtime::Pages;
 pub use session::status::{DownloadPhase, DownloadStatus};
 pub use shares::{Shared, Upload};
 pub use start::Client;
-
-/// A number of bytes as people say it: decimal units, one digit behind the point.
-pub(crate) fn human_bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if count < 1000 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 999.95 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}

@@ -30,6 +30,8 @@ use crate::wire::tracker::{Request, Resolved};
 pub struct Shared {
     /// The group's name as shown.
     pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
     /// The content.
     pub facts: FileFacts,
     /// When the version was shared whose place it took, if it took one.
@@ -41,8 +43,12 @@ pub struct Shared {
 pub struct Upload {
     /// The group's name as shown.
     pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
     /// The file's name as shown.
     pub file: Label,
+    /// The id of its content.
+    pub id: InfoHash,
     /// Where it is, or will be.
     pub path: PathBuf,
     /// The bytes of it that are here, of a download that is under way; `None` if all are.
@@ -142,11 +148,13 @@ impl Client {
             engine.uploads().into_iter().map(|stats| (stats.info_hash, stats)).collect();
         let view = self.inner.view();
         let library = &view.library;
-        let upload = |(group, file, path): (&Label, &Label, &Path), info_hash, part| {
+        let upload = |group_id, (group, file, path): (&Label, &Label, &Path), info_hash, part| {
             let stats = stats.get(&info_hash);
             Upload {
                 group: group.clone(),
+                group_id,
                 file: file.clone(),
+                id: info_hash,
                 path: path.to_owned(),
                 part,
                 peers: stats.map_or(0, |stats| stats.peers),
@@ -156,7 +164,8 @@ impl Client {
         };
         let shares = library.shares.values().filter(|share| share.offered).map(|share| {
             let row = &share.row;
-            upload((&row.group_label, &row.label, &row.path), row.facts.info_hash, None)
+            let names = (&row.group_label, &row.label, row.path.as_path());
+            upload(row.group, names, row.facts.info_hash, None)
         });
         let is_share = |row: &DownloadRow| {
             let share = library.share(row.group, row.facts.info_hash);
@@ -167,7 +176,7 @@ impl Client {
             let is_offered = download.takes_part() && live.bytes_done + live.sent > 0;
             (is_offered && !is_share(row)).then(|| {
                 let names = (&row.group_label, &row.label, row.target.as_path());
-                upload(names, row.facts.info_hash, Some(live.bytes_done))
+                upload(row.group, names, row.facts.info_hash, Some(live.bytes_done))
             })
         });
         let mut uploads: Vec<Upload> = shares.chain(parts).collect();
@@ -324,6 +333,7 @@ impl Runtime {
         self.ask(Command::ShareTaken(Box::new(row)))?;
         Ok(Shared {
             group: group.label.clone(),
+            group_id: group.group,
             facts: facts.clone(),
             replaces: present.map(|entry| entry.at),
         })

@@ -434,7 +434,11 @@ fn a_session_that_is_over_leaves_nothing_and_the_next_login_brings_it_back() {
     let ended = wait_for_event(&events, |event| matches!(event, ClientEvent::SessionEnded { .. }));
     assert_eq!(
         ended,
-        ClientEvent::SessionEnded { user: user().label, reason: SessionEnd::PasswordChanged }
+        ClientEvent::SessionEnded {
+            user: user().label,
+            user_id: user().user,
+            reason: SessionEnd::PasswordChanged
+        }
     );
     for refused in [
         client.whoami().map(drop),

@@ -34,6 +34,7 @@ pub(crate) fn seeds(target: &str) -> Vec<Seed> {
         "choker" | "download" | "metainfo_fetch" | "replica" => noise(target),
         "command_lines" => command_lines(),
         "extensions" => extensions(),
+        "http_messages" => http_messages(),
         "link_session" => link_sessions(),
         "metainfo" => {
             vec![seed("example", Metainfo::example().to_bytes()), seed("empty", empty_metainfo())]
@@ -120,6 +121,24 @@ fn statements() -> Vec<Seed> {
         seed("ticket", behind(&[1], &super::trusting::good_ticket().to_bytes())),
         seed("altered-token", [2, 0, 7, 1]),
         seed("altered-ticket", [3, 0, 90, 0x80]),
+    ]
+}
+
+fn http_messages() -> Vec<Seed> {
+    let chunks = "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nA: b\r\n\r\n";
+    let head = "POST /api/v1/command HTTP/1.1\r\nHost: h\r\n";
+    vec![
+        seed("get", "GET /x?a=1&b HTTP/1.1\r\nHost: h\r\nAccept: a/b, c/d;q=1\r\n\r\n"),
+        seed("post", format!("{head}Content-Length: 5\r\nConnection: close\r\n\r\nhello")),
+        seed("chunked", format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}GET /")),
+        seed("answer", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+        seed(
+            "parts",
+            format!(
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+            ),
+        ),
+        seed("to-the-end", "HTTP/1.0 404 Not Found\r\n\r\nnothing"),
     ]
 }
 

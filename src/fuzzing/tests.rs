@@ -62,6 +62,7 @@ twins! {
     command_lines 300
     download 200
     extensions 150
+    http_messages 200
     link_session 100
     metainfo 300
     metainfo_fetch 200

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{DeviceId, FileFacts, GroupId, InfoHash, Label, Stamp, UserId};
 
 /// A user as others see them.
@@ -14,7 +16,8 @@ pub struct UserEntry {
 }
 
 /// What somebody is to a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Nothing.
     Stranger,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::limits::LABEL_LEN_MAX;
 
 /// A pattern for names: `*` stands for any characters, `?` for one; without either, a name that
@@ -88,7 +90,8 @@ impl fmt::Display for Pattern {
 }
 
 /// In which order files are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FileOrder {
     /// By name.
     #[default]

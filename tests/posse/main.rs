@@ -11,6 +11,7 @@
 //! | [`commands`] | each row of the command table with its refusals, plain and as JSON |
 //! | [`trackers`] | where trackers listen, and where they keep their data |
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
+//! | [`attached`] | a client as a service, and several programs that use one running client |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
@@ -33,6 +34,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
 
 mod again;
+mod attached;
 mod chaos;
 mod commands;
 mod corrupt;

@@ -104,7 +104,7 @@ fn wrong_words_on_the_command_line_are_exit_status_2_and_help_and_version_0() {
 fn a_second_client_or_tracker_in_one_data_directory_is_refused() {
     let world = World::new(1);
     let _first = world.client("nik");
-    let second = world.script("nik", &["-c", "help"], &[]);
+    let second = world.script("nik", &["--no-attach", "-c", "help"], &[]);
     refuses(&second, ".posse");
 
     let data = text(world.trackers[0].data_dir()).to_owned();

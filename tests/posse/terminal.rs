@@ -382,3 +382,31 @@ fn the_first_network_is_told_of_in_two_short_lines() {
     let screen = terminal.screen.lock().clone();
     assert_eq!(screen.matches("sha256:").count(), 1, "{screen}");
 }
+
+#[test]
+fn a_second_terminal_shows_the_same_client() {
+    let (world, _content, _nik, gate, mut bob) = World::half_fetched(1, 2 << 20);
+    let Some(mut terminal) = Terminal::start(&world, "bob") else { return };
+    // The user, the progress above the prompt, and completion of names.
+    terminal.wait("[lab] big.bin [");
+    terminal.wait("bob> ");
+    terminal.press("list_files la\t");
+    terminal.wait("list_files lab ");
+    terminal.press("\r");
+    terminal.wait("big.bin");
+    let mut third = Terminal::start(&world, "bob").expect("the second was made");
+    third.wait("bob> ");
+    gate.allow(u64::MAX / 2);
+    for terminal in [&mut terminal, &mut third] {
+        terminal.wait("[C] [lab] big.bin");
+    }
+    // When one leaves, the client stays. When the client ends, attached programs say so.
+    third.press("exit\r");
+    eventually("it ends", || third.child.try_wait().unwrap());
+    terminal.press("whoami\r");
+    terminal.wait("bob");
+    bob.ok("exit", &[]);
+    terminal.wait("has ended");
+    let status = eventually("it ends too", || terminal.child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+}

@@ -215,9 +215,9 @@ impl Core {
             Effect::Announce(parts) => runtime.trackers.announce(parts),
             Effect::Job(job) => self.job(job),
             Effect::Tell(event) => runtime.bus.tell(&event),
-            Effect::TellRemoved(group, label) => {
-                if let Some(group) = label.or_else(|| runtime.names.group(group)) {
-                    runtime.bus.tell(&ClientEvent::Removed { group });
+            Effect::TellRemoved(group_id, label) => {
+                if let Some(group) = label.or_else(|| runtime.names.group(group_id)) {
+                    runtime.bus.tell(&ClientEvent::Removed { group, group_id });
                 }
             }
             Effect::Changed(info_hash) => {

@@ -8,7 +8,7 @@
 use super::Runtime;
 use crate::client::error::ClientError;
 use crate::client::trackers::Need;
-use crate::types::{FileEntry, GroupEntry, GroupId, Label, MemberEntry};
+use crate::types::{FileEntry, GroupEntry, GroupId, Label, MemberEntry, RequestEntry, UserId};
 use crate::wire::tracker::{Reply, Request};
 
 /// What is asked for the page behind an entry, and what comes with whether more follows.
@@ -75,17 +75,37 @@ impl Runtime {
     /// A group's members; their names are kept for `why`.
     pub(crate) fn members(&self, group: GroupId) -> Pages<'_, MemberEntry> {
         Pages::new(move |last: Option<&MemberEntry>| {
-            let after = last.map(|entry| entry.user.user);
-            match self.trackers.call(&Request::ListMembers { group, after }, Need::Session)? {
-                Reply::Members { entries, more } => {
-                    let names =
-                        entries.iter().map(|member| (member.user.user, member.user.label.clone()));
-                    self.names.learn_users(names);
-                    Ok((entries, more))
-                }
-                _ => Err(ClientError::BadAnswer),
-            }
+            self.member_page(group, last.map(|entry| entry.user.user))
         })
+    }
+
+    /// The page of a group's members after one of them, and whether more follow.
+    pub(crate) fn member_page(
+        &self,
+        group: GroupId,
+        after: Option<UserId>,
+    ) -> Result<(Vec<MemberEntry>, bool), ClientError> {
+        match self.trackers.call(&Request::ListMembers { group, after }, Need::Session)? {
+            Reply::Members { entries, more } => {
+                let names =
+                    entries.iter().map(|member| (member.user.user, member.user.label.clone()));
+                self.names.learn_users(names);
+                Ok((entries, more))
+            }
+            _ => Err(ClientError::BadAnswer),
+        }
+    }
+
+    /// The page of a group's pending requests after one of them, and whether more follow.
+    pub(crate) fn request_page(
+        &self,
+        group: GroupId,
+        after: Option<UserId>,
+    ) -> Result<(Vec<RequestEntry>, bool), ClientError> {
+        match self.trackers.call(&Request::ListRequests { group, after }, Need::Session)? {
+            Reply::Requests { entries, more } => Ok((entries, more)),
+            _ => Err(ClientError::BadAnswer),
+        }
     }
 
     /// A listing that begins with the question whether there is a session.
@@ -106,19 +126,24 @@ impl Runtime {
         request: impl Fn(Option<Label>) -> Request + 'a,
     ) -> Pages<'a, GroupEntry> {
         Pages::new(move |last: Option<&GroupEntry>| {
-            match self
-                .trackers
-                .call(&request(last.map(|entry| entry.label.clone())), Need::Session)?
-            {
-                Reply::Groups { entries, more } => {
-                    let mine = entries.iter().filter(|entry| entry.part.is_member());
-                    let names = mine.map(|entry| (entry.group, entry.label.clone()));
-                    self.names.learn_groups(names);
-                    Ok((entries, more))
-                }
-                _ => Err(ClientError::BadAnswer),
-            }
+            self.group_page(&request(last.map(|entry| entry.label.clone())))
         })
+    }
+
+    /// The requested page of groups, and whether more follow.
+    pub(crate) fn group_page(
+        &self,
+        request: &Request,
+    ) -> Result<(Vec<GroupEntry>, bool), ClientError> {
+        match self.trackers.call(request, Need::Session)? {
+            Reply::Groups { entries, more } => {
+                let mine = entries.iter().filter(|entry| entry.part.is_member());
+                let names = mine.map(|entry| (entry.group, entry.label.clone()));
+                self.names.learn_groups(names);
+                Ok((entries, more))
+            }
+            _ => Err(ClientError::BadAnswer),
+        }
     }
 
     pub(crate) fn files(&self, request: &Request) -> Result<(Vec<FileEntry>, bool), ClientError> {

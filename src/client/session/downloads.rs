@@ -652,13 +652,14 @@ impl Session {
         self.library.note_end(info_hash, self.last_end);
         self.emit(Effect::Changed(info_hash));
         let (group, file, path) = (row.group_label.clone(), row.label.clone(), row.target.clone());
+        let (group_id, id) = (row.group, info_hash);
         let event = match &row.progress {
-            Progress::Complete => ClientEvent::DownloadComplete { group, file, path },
+            Progress::Complete => ClientEvent::DownloadComplete { group, group_id, file, id, path },
             Progress::Failed(reason) => {
-                ClientEvent::DownloadFailed { group, file, reason: reason.clone() }
+                ClientEvent::DownloadFailed { group, group_id, file, id, reason: reason.clone() }
             }
             Progress::Paused(Some(reason)) => {
-                ClientEvent::DownloadPaused { group, file, reason: reason.clone() }
+                ClientEvent::DownloadPaused { group, group_id, file, id, reason: reason.clone() }
             }
             Progress::Paused(None) | Progress::Running | Progress::Cancelled => return,
         };

@@ -321,8 +321,8 @@ impl Session {
         self.inbox.retain(|input| !is_of_session(input));
         self.out.push_back(Effect::SessionEnded);
         if let Some(reason) = reason {
-            let user = user.label;
-            self.out.push_back(Effect::Tell(ClientEvent::SessionEnded { user, reason }));
+            let UserEntry { user: user_id, label: user } = user;
+            self.out.push_back(Effect::Tell(ClientEvent::SessionEnded { user, user_id, reason }));
         }
         self.out.push_back(Effect::Reply(reply, Ok(Answer::Done)));
     }
@@ -330,7 +330,9 @@ impl Session {
     pub(super) fn tell_not_offered(&mut self, row: &ShareRow, reason: String) {
         self.emit(Effect::Tell(ClientEvent::ShareNotOffered {
             group: row.group_label.clone(),
+            group_id: row.group,
             file: row.label.clone(),
+            id: row.facts.info_hash,
             path: row.path.clone(),
             reason,
         }));

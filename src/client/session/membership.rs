@@ -131,7 +131,8 @@ impl Session {
     /// The user was let into a group. Every tracker tells of it.
     pub(super) fn admitted(&mut self, entry: &GroupEntry) {
         if self.told_groups.insert(entry.group, true) != Some(true) {
-            self.emit(Effect::Tell(ClientEvent::Admitted { group: entry.label.clone() }));
+            let (group, group_id) = (entry.label.clone(), entry.group);
+            self.emit(Effect::Tell(ClientEvent::Admitted { group, group_id }));
         }
     }
 

@@ -142,7 +142,9 @@ impl Session {
         for row in rows {
             self.emit(Effect::Tell(ClientEvent::ShareNotOffered {
                 group: row.group_label.clone(),
+                group_id: row.group,
                 file: row.label.clone(),
+                id: info_hash,
                 path: path.to_owned(),
                 reason: "it is not the file that was shared any more; upload it again to share it as it is now".into(),
             }));
@@ -200,10 +202,14 @@ impl Session {
         if let Some((row, was_offered)) = share {
             self.stop_offering(*group, *info_hash, now);
             if was_offered && self.own_removals.get(&(*group, *info_hash)) != Some(file) {
-                let (group, file, path, reason) =
-                    (row.group_label.clone(), label.clone(), row.path.clone(), reason.clone());
-                let event = ClientEvent::ShareNotOffered { group, file, path, reason };
-                self.emit(Effect::Tell(event));
+                self.emit(Effect::Tell(ClientEvent::ShareNotOffered {
+                    group: row.group_label.clone(),
+                    group_id: *group,
+                    file: label.clone(),
+                    id: *info_hash,
+                    path: row.path.clone(),
+                    reason: reason.clone(),
+                }));
             }
         }
         self.end_download_of(*group, *file, *info_hash, &reason, now);

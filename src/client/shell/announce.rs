@@ -1,46 +1,87 @@
 //! Tells of what happens by itself: events in JSON, announcements at a terminal, warnings
 //! elsewhere.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, select};
-use serde_json::json;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use serde_json::Value;
 
 use super::escape::escape;
 use super::output::{Format, Output};
-use crate::client::{ClientEvent, SessionEnd};
+use crate::client::api::{Event, SessionEnded, Update};
 use crate::net::Stop;
 use crate::types::{Fingerprint, RotationStage};
 
 /// The thread "announcer".
-pub(super) struct Announcer {
+pub(crate) struct Announcer {
     stop: Stop,
     thread: Option<JoinHandle<()>>,
+    /// Receives a token after each event.
+    wakes: Receiver<()>,
+    is_lost: Arc<AtomicBool>,
+    /// The program itself ends the client.
+    expects_end: Arc<AtomicBool>,
 }
 
 impl Announcer {
-    pub(super) fn start(events: Receiver<ClientEvent>, output: Output) -> Self {
-        let stop = Stop::new();
-        let stopped = stop.clone();
+    /// Prints events until [`Announcer::stop`]. If the updates end before, the client is gone, and
+    /// `on_lost` is called.
+    pub(crate) fn start(
+        updates: Receiver<Update>,
+        output: Output,
+        on_lost: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let (stop, is_lost) = (Stop::new(), Arc::new(AtomicBool::new(false)));
+        let (wake, wakes) = bounded(1);
+        let expects_end = Arc::new(AtomicBool::new(false));
+        let (stopped, lost, expected) = (stop.clone(), is_lost.clone(), expects_end.clone());
         let work = move || {
             loop {
                 select! {
-                    recv(events) -> event => match event {
-                        Ok(event) => tell(&output, &event),
-                        Err(_) => return,
+                    recv(updates) -> update => match update {
+                        Ok(update) => tell(&output, &wake, &update.event),
+                        Err(_) if stopped.is_set() || expected.load(Ordering::Acquire) => return,
+                        Err(_) => {
+                            lost.store(true, Ordering::Release);
+                            // Wakes a waiting command, which then fails.
+                            let _ = wake.try_send(());
+                            return on_lost();
+                        }
                     },
                     recv(stopped.channel()) -> _ => break,
                 }
             }
-            events.try_iter().for_each(|event| tell(&output, &event));
+            updates.try_iter().for_each(|update| tell(&output, &wake, &update.event));
         };
         // Without the thread the program works, and says less.
         let thread = std::thread::Builder::new().name("announcer".into()).spawn(work).ok();
-        Self { stop, thread }
+        Self { stop, thread, wakes, is_lost, expects_end }
+    }
+
+    /// A channel that receives a token after each event.
+    pub(super) fn wakes(&self) -> &Receiver<()> {
+        &self.wakes
+    }
+
+    /// A flag that is set when the client is gone.
+    pub(super) fn loss(&self) -> Arc<AtomicBool> {
+        self.is_lost.clone()
+    }
+
+    /// Tells whether the client is gone.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    /// From now on the end of the updates is expected.
+    pub(crate) fn expect_end(&self) {
+        self.expects_end.store(true, Ordering::Release);
     }
 
     /// Tells what is still to tell, then ends.
-    pub(super) fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.stop.set();
         if let Some(thread) = self.thread.take() {
             // A panic there has been printed.
@@ -49,16 +90,18 @@ impl Announcer {
     }
 }
 
-fn tell(output: &Output, event: &ClientEvent) {
+fn tell(output: &Output, wake: &Sender<()>, event: &Event) {
+    // One token is enough.
+    let _ = wake.try_send(());
     match output.format() {
         Format::Json => tell_json(output, event),
         Format::Table => output.announce(&to_lines(event)),
         // In a script `wait` reports downloads; what nobody asked for would else go unseen.
         Format::Plain => match event {
-            ClientEvent::ShareNotOffered { .. }
-            | ClientEvent::TrustedNetwork { .. }
-            | ClientEvent::ClocksDiffer { .. }
-            | ClientEvent::SessionEnded { .. } => {
+            Event::ShareNotOffered { .. }
+            | Event::NetworkTrusted { .. }
+            | Event::ClocksDiffer { .. }
+            | Event::SessionEnded(_) => {
                 output.error_line(&format!("warning: {}", escape(&to_lines(event).join(" "))));
             }
             _ => {}
@@ -88,103 +131,69 @@ fn trusted(
 }
 
 /// An event in words, as lines.
-fn to_lines(event: &ClientEvent) -> Vec<String> {
+fn to_lines(event: &Event) -> Vec<String> {
     let text = match event {
-        ClientEvent::TrustedNetwork { network, before, unwritten } => {
+        Event::NetworkTrusted { network, before, unwritten } => {
             return trusted(network, before.as_ref(), unwritten.as_ref());
         }
-        ClientEvent::DownloadComplete { group, file, path } => {
-            format!("[C] [{group}] {file}  {}", path.display())
+        Event::DownloadComplete { group, file, path, .. } => {
+            format!("[C] [{group}] {file}  {path}")
         }
-        ClientEvent::DownloadFailed { group, file, reason } => {
+        Event::DownloadFailed { group, file, reason, .. } => {
             format!("[F] [{group}] {file}  {reason}")
         }
-        ClientEvent::DownloadPaused { group, file, reason } => {
+        Event::DownloadPaused { group, file, reason, .. } => {
             format!("[P] [{group}] {file}  paused: {reason}")
         }
-        ClientEvent::ShareNotOffered { group, file, path, reason } => {
-            format!("{file} in {group} is not offered: {reason} ({})", path.display())
+        Event::ShareNotOffered { group, file, path, reason, .. } => {
+            format!("{file} in {group} is not offered: {reason} ({path})")
         }
-        ClientEvent::Admitted { group } => format!("you were let into {group}"),
-        ClientEvent::Removed { group } => format!("you are no longer a member of {group}"),
-        ClientEvent::NetworkKey { stage: RotationStage::Begun, old, new } => {
+        Event::Admitted { group, .. } => format!("you were let into {group}"),
+        Event::Removed { group, .. } => format!("you are no longer a member of {group}"),
+        Event::NetworkKey { stage: RotationStage::Begun, old, new } => {
             format!(
                 "the operator replaces the network's key: {new} is trusted beside {old} until that has ended; there is nothing to do"
             )
         }
-        ClientEvent::NetworkKey { stage: RotationStage::Ended, old, new } => {
+        Event::NetworkKey { stage: RotationStage::Ended, old, new } => {
             format!("the network's key is {new} now; {old} counts no more")
         }
-        ClientEvent::NetworkKey { stage: RotationStage::Cancelled, old, new } => {
+        Event::NetworkKey { stage: RotationStage::Cancelled, old, new } => {
             format!("the network's key stays {old}; {new} counts no more")
         }
-        ClientEvent::ClocksDiffer { trackers: [one, other], difference } => format!(
+        Event::ClocksDiffer { trackers: [one, other], difference_ms } => format!(
             "the clocks of the trackers {one} and {other} differ by {} s, and nothing tells which is right: changes go to the one that \
              takes them; tell the operator to set the clocks",
-            difference.as_secs()
+            difference_ms / 1000
         ),
-        ClientEvent::SessionEnded { user, reason: reason @ SessionEnd::Disabled } => {
-            format!("the session of {user} has ended: {reason}")
+        Event::SessionEnded(SessionEnded { user, reason, code, .. }) => {
+            let whose = user.as_ref().map_or(String::new(), |user| format!(" of {user}"));
+            let again = if code == "disabled" { "" } else { "; log in again" };
+            format!("the session{whose} has ended: {reason}{again}")
         }
-        ClientEvent::SessionEnded { user, reason } => {
-            format!("the session of {user} has ended: {reason}; log in again")
+        Event::Snapshot { .. } => {
+            "some events were lost; show_downloads shows the present state".into()
         }
+        // Results of commands, and events of later versions.
+        _ => return Vec::new(),
     };
     vec![text]
 }
 
-fn tell_json(output: &Output, event: &ClientEvent) {
-    let (name, fields) = match event {
-        ClientEvent::DownloadComplete { group, file, path } => (
-            "download_complete",
-            json!({ "group": group.as_str(), "file": file.as_str(), "path": path.to_string_lossy() }),
-        ),
-        ClientEvent::DownloadFailed { group, file, reason } => (
-            "download_failed",
-            json!({ "group": group.as_str(), "file": file.as_str(), "reason": reason }),
-        ),
-        ClientEvent::DownloadPaused { group, file, reason } => (
-            "download_paused",
-            json!({ "group": group.as_str(), "file": file.as_str(), "reason": reason }),
-        ),
-        ClientEvent::ShareNotOffered { group, file, path, reason } => {
-            let path = path.to_string_lossy();
-            (
-                "share_not_offered",
-                json!({ "group": group.as_str(), "file": file.as_str(), "path": path, "reason": reason }),
-            )
+/// Writes an event that docs/JSON.md lists for `--json`.
+fn tell_json(output: &Output, event: &Event) {
+    if matches!(event, Event::Snapshot { .. }) || to_lines(event).is_empty() {
+        return;
+    }
+    if let Ok(Value::Object(mut fields)) = serde_json::to_value(event)
+        && let Some(Value::String(name)) = fields.remove("event")
+    {
+        if name == "session_ended" {
+            // Only `wait` knows this number.
+            fields.remove("unfinished");
         }
-        ClientEvent::Admitted { group } => ("admitted", json!({ "group": group.as_str() })),
-        ClientEvent::Removed { group } => ("removed", json!({ "group": group.as_str() })),
-        ClientEvent::TrustedNetwork { network, before, unwritten } => {
-            let before = before.map(|before| before.to_string());
-            (
-                "network_trusted",
-                json!({ "network": network.to_string(), "before": before, "unwritten": unwritten }),
-            )
-        }
-        ClientEvent::NetworkKey { stage, old, new } => (
-            "network_key",
-            json!({ "stage": stage.as_str(), "old": old.to_string(), "new": new.to_string() }),
-        ),
-        ClientEvent::ClocksDiffer { trackers, difference } => (
-            "clocks_differ",
-            json!({ "trackers": trackers, "difference_ms": difference.as_millis() as u64 }),
-        ),
-        ClientEvent::SessionEnded { user, reason } => {
-            let code = match reason {
-                SessionEnd::PasswordChanged => "password_changed",
-                SessionEnd::Disabled => "disabled",
-                SessionEnd::KeyReplaced => "key_replaced",
-                SessionEnd::Expired => "expired",
-            };
-            (
-                "session_ended",
-                json!({ "user": user.as_str(), "reason": reason.to_string(), "code": code }),
-            )
-        }
-    };
-    output.event(name, fields);
+        output.event(&name, Value::Object(fields));
+    }
 }
 
 #[cfg(test)]
@@ -194,12 +203,12 @@ mod tests {
     #[test]
     fn a_network_that_is_trusted_is_named_once_in_two_short_lines() {
         let network = Fingerprint::from_bytes([0xab; 32]);
-        let event = ClientEvent::TrustedNetwork { network, before: None, unwritten: None };
+        let event = Event::NetworkTrusted { network, before: None, unwritten: None };
         let lines = to_lines(&event);
         assert_eq!((lines.len(), &lines[1]), (2, &format!("network {network}")));
         assert!(lines.iter().all(|line| line.len() < 80), "{lines:#?}");
         let before = Some(Fingerprint::from_bytes([0xcd; 32]));
-        let event = ClientEvent::TrustedNetwork { network, before, unwritten: None };
+        let event = Event::NetworkTrusted { network, before, unwritten: None };
         assert!(to_lines(&event).iter().all(|line| line.len() < 80));
     }
 }

@@ -1,8 +1,9 @@
 //! What a command has to say: rows for people and plain scripts, fields for JSON.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::client::ClientError;
+use crate::client::api::ApiError;
 
 /// One command's result.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub(super) struct Answer {
     pub(super) is_written: bool,
     /// What went wrong, although there is something to tell. If the answer has been written, this
     /// has been written too.
-    pub(super) failed: Option<ClientError>,
+    pub(super) failed: Option<ApiError>,
 }
 
 impl Answer {
@@ -32,8 +33,16 @@ impl Answer {
     }
 
     /// Has the command fail, with this answer.
-    pub(super) fn but_failed(self, error: Option<ClientError>) -> Self {
+    pub(super) fn but_failed(self, error: Option<ApiError>) -> Self {
         Self { failed: error, ..self }
+    }
+
+    /// Adds every field of a value for JSON.
+    pub(super) fn with_all(mut self, value: &impl Serialize) -> Self {
+        if let Ok(Value::Object(fields)) = serde_json::to_value(value) {
+            self.fields.extend(fields);
+        }
+        self
     }
 
     /// Adds a field for JSON.

@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 use super::escape::escape;
 use super::output::{Output, screen_columns};
 use super::render::time_left;
-use crate::client::{Client, DownloadPhase, DownloadStatus, human_bytes};
+use crate::client::api::{Api, Command, Download, Listing, Reply};
 use crate::net::Stop;
+use crate::types::human_bytes;
 
 /// Time between two looks at the figures.
 const INTERVAL: Duration = Duration::from_millis(300);
@@ -33,16 +34,16 @@ const PLACE: &str = ".\n";
 
 /// The lines above the prompt.
 pub(super) struct PromptBars {
-    client: Arc<Client>,
+    api: Arc<dyn Api>,
     /// Lines of the prompt that stands now; 0 while none does.
     count: AtomicUsize,
-    /// When a completion began that has not ended: nobody hears Ctrl-C meanwhile.
-    completing: Mutex<Option<Instant>>,
+    /// Start and stop of the running completion, during which Ctrl-C is not noticed.
+    completing: Mutex<Option<(Instant, Stop)>>,
 }
 
 impl PromptBars {
-    pub(super) fn new(client: Arc<Client>) -> Self {
-        Self { client, count: AtomicUsize::new(0), completing: Mutex::default() }
+    pub(super) fn new(api: Arc<dyn Api>) -> Self {
+        Self { api, count: AtomicUsize::new(0), completing: Mutex::default() }
     }
 
     /// The prompt that is to stand from now on: places for lines, then `prompt`.
@@ -63,17 +64,19 @@ impl PromptBars {
     }
 
     /// Does what may ask a tracker for a completion; it is given up after [`COMPLETION_MAX`].
-    pub(super) fn completing<T>(&self, work: impl FnOnce() -> T) -> T {
-        *self.completing.lock() = Some(Instant::now());
-        let done = work();
+    pub(super) fn completing<T>(&self, work: impl FnOnce(&Stop) -> T) -> T {
+        let stop = Stop::new();
+        *self.completing.lock() = Some((Instant::now(), stop.clone()));
+        let done = work(&stop);
         *self.completing.lock() = None;
         done
     }
 
     fn give_up_completion(&self) {
-        let late = self.completing.lock().is_some_and(|since| since.elapsed() > COMPLETION_MAX);
-        if late {
-            self.client.interrupt();
+        if let Some((since, stop)) = &*self.completing.lock()
+            && since.elapsed() > COMPLETION_MAX
+        {
+            stop.set();
         }
     }
 
@@ -87,15 +90,11 @@ impl PromptBars {
     }
 
     /// Those that run, then those that wait, in their order.
-    fn running(&self) -> Vec<DownloadStatus> {
-        let mut all = self.client.show_downloads().unwrap_or_default();
-        let place = |status: &DownloadStatus| match status.phase {
-            DownloadPhase::Running => Some(0),
-            DownloadPhase::Queued(place) => Some(place),
-            _ => None,
-        };
-        all.retain(|status| place(status).is_some());
-        all.sort_by_key(place);
+    fn running(&self) -> Vec<Download> {
+        let command = Command::ShowDownloads { unfinished: true, listing: Listing::default() };
+        let reply = self.api.call(command, &Stop::new(), &mut |_| true);
+        let mut all = reply.and_then(Reply::downloads).map_or(Vec::new(), |page| page.entries);
+        all.sort_by_key(|status| status.place.unwrap_or(0));
         all
     }
 
@@ -106,7 +105,7 @@ impl PromptBars {
     }
 }
 
-fn lines(running: &[DownloadStatus], count: usize, columns: usize) -> Vec<String> {
+fn lines(running: &[Download], count: usize, columns: usize) -> Vec<String> {
     let shown = if running.len() > count { count.saturating_sub(1) } else { running.len() };
     let mut lines: Vec<String> =
         running[..shown].iter().map(|status| line(status, columns)).collect();
@@ -118,13 +117,13 @@ fn lines(running: &[DownloadStatus], count: usize, columns: usize) -> Vec<String
 }
 
 /// One download in so many columns: the figures are whole, the name is cut if need be.
-fn line(status: &DownloadStatus, columns: usize) -> String {
+fn line(status: &Download, columns: usize) -> String {
     let fraction = status.fraction().clamp(0.0, 1.0);
     let done = (fraction * BAR_LEN as f64) as usize;
     let bar = format!("[{}{}]", "=".repeat(done), " ".repeat(BAR_LEN - done));
     let left = time_left(status);
     let rate = human_bytes(status.bytes_per_second);
-    let figures = if let DownloadPhase::Queued(place) = status.phase {
+    let figures = if let Some(place) = status.place {
         format!(" {bar} {:3.0}%  [Q] place {place}", (fraction * 100.0).floor())
     } else {
         format!(" {bar} {:3.0}%  {rate}/s  {left}", (fraction * 100.0).floor())
@@ -195,21 +194,8 @@ impl Ticker {
 mod tests {
     use super::*;
 
-    fn status(file: &str) -> DownloadStatus {
-        DownloadStatus {
-            id: crate::types::InfoHash::from_bytes([1; 20]),
-            group_id: crate::types::GroupId::from_bytes([2; 16]),
-            ended: None,
-            group: "lab".parse().unwrap(),
-            file: file.parse().unwrap(),
-            phase: DownloadPhase::Running,
-            bytes_done: 436,
-            len: 1000,
-            bytes_per_second: 8,
-            peers: 1,
-            limit: None,
-            path: "/tmp/x".into(),
-        }
+    fn status(file: &str) -> Download {
+        Download { file: file.parse().unwrap(), ..crate::client::shell::samples::download() }
     }
 
     #[test]
@@ -221,7 +207,7 @@ mod tests {
         );
         assert_eq!(line(&status, 58), "[lab] b.. [========            ]  43%  8 B/s  0:01:11 left");
         assert_eq!(line(&status, 20), " 43%  [lab] big.bin");
-        let slow = DownloadStatus { len: 1_000_000_000, ..status.clone() };
+        let slow = Download { size: 1_000_000_000, seconds_left: None, ..status.clone() };
         assert_eq!(line(&slow, 79), "[lab] big.bin [                    ]   0%  8 B/s  -- left");
         let wide = self::status(&"漢".repeat(80));
         for columns in 0..200 {
@@ -233,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_number_of_lines_is_fixed() {
-        let all: Vec<DownloadStatus> = ["a", "b", "c"].into_iter().map(status).collect();
+        let all: Vec<Download> = ["a", "b", "c"].into_iter().map(status).collect();
         assert!(lines(&all, 3, 79).iter().all(|line| line.starts_with("[lab]")));
         assert_eq!(lines(&all, 2, 79)[1], "and 2 more");
         assert_eq!(lines(&all[..1], 2, 79)[1], "");

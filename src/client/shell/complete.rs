@@ -12,9 +12,11 @@ use rustyline::{Context, Helper};
 
 use super::bars::PromptBars;
 use super::execute::from_home;
+use super::paging::all;
 use super::table::{ArgumentKind, COMMANDS, CommandSpec};
 use super::typed::{Typed, common_prefix};
-use crate::client::{Client, Pages};
+use crate::client::api::{Api, ApiError, Command, Listing, Page, Reply};
+use crate::net::Stop;
 use crate::types::{FileOrder, Pattern, is_safe};
 
 /// Entries of a directory that are looked at.
@@ -22,60 +24,66 @@ const ENTRIES_MAX: usize = 10_000;
 
 /// What the line editor asks.
 pub(super) struct ShellHelper {
-    client: Arc<Client>,
+    api: Arc<dyn Api>,
     bars: Arc<PromptBars>,
 }
 
 impl ShellHelper {
-    pub(super) fn new(client: Arc<Client>, bars: Arc<PromptBars>) -> Self {
-        Self { client, bars }
+    pub(super) fn new(api: Arc<dyn Api>, bars: Arc<PromptBars>) -> Self {
+        Self { api, bars }
     }
 
     /// What may stand where a word of that kind is wanted. Asks the primary tracker where it must;
     /// one that fails completes nothing.
-    fn candidates(&self, kind: ArgumentKind, before: &[String], word: &str) -> Vec<String> {
-        let client = &self.client;
+    fn candidates(
+        &self,
+        kind: ArgumentKind,
+        before: &[String],
+        word: &str,
+        stop: &Stop,
+    ) -> Vec<String> {
         // The first page of what matches: nobody reads on behind it.
-        let pattern = pattern_for(word);
-        let group = before.get(1).map(String::as_str).unwrap_or_default();
+        let (pattern, listing) = (pattern_for(word), Listing::default());
+        let group = before.get(1).cloned().unwrap_or_default();
+        let ask = |command| self.api.call(command, stop, &mut |_| true);
         match kind {
             ArgumentKind::Group | ArgumentKind::PathOrGroup => {
-                let mut groups = if before[0] == "join_group" {
-                    client.list_groups(pattern)
-                } else {
-                    client.list_my_groups()
+                let command = match before[0].as_str() {
+                    "join_group" => Command::ListGroups { pattern, listing },
+                    _ => Command::ListMyGroups { listing },
                 };
-                first(&mut groups, |group| group.label.to_string())
+                names(ask(command).and_then(Reply::groups), |group| group.group.to_string())
             }
-            ArgumentKind::User if before.len() > 1 => {
-                let asking = before[0].ends_with("_request");
-                match asking {
-                    true => client
-                        .list_requests(group)
-                        .map(|mut pages| first(&mut pages, |r| r.user.label.to_string())),
-                    false => client
-                        .list_members(group)
-                        .map(|mut pages| first(&mut pages, |m| m.user.label.to_string())),
-                }
-                .unwrap_or_default()
-            }
+            ArgumentKind::User if before.len() > 1 => match before[0].ends_with("_request") {
+                true => names(
+                    ask(Command::ListRequests { group, listing }).and_then(Reply::requests),
+                    |request| request.user.to_string(),
+                ),
+                false => names(
+                    ask(Command::ListMembers { group, listing }).and_then(Reply::members),
+                    |member| member.user.to_string(),
+                ),
+            },
             ArgumentKind::File => {
-                let files = client.list_files(group, pattern, FileOrder::Name);
-                files
-                    .map(|mut pages| first(&mut pages, |file| file.label.to_string()))
-                    .unwrap_or_default()
+                let order = FileOrder::Name;
+                let files = ask(Command::ListFiles { group, pattern, order, listing });
+                names(files.and_then(Reply::files), |file| file.file.to_string())
             }
             ArgumentKind::Download => {
-                let downloads = client.show_downloads().unwrap_or_default();
+                let command = |listing| Command::ShowDownloads { unfinished: false, listing };
+                let downloads = all(&*self.api, stop, command, Reply::downloads);
                 downloads
+                    .unwrap_or_default()
                     .iter()
                     .filter(|d| d.group.as_str() == group)
                     .map(|d| d.file.to_string())
                     .collect()
             }
             ArgumentKind::Upload => {
-                let uploads = client.show_uploads().unwrap_or_default();
+                let command = |listing| Command::ShowUploads { listing };
+                let uploads = all(&*self.api, stop, command, Reply::uploads);
                 uploads
+                    .unwrap_or_default()
                     .iter()
                     .filter(|u| u.group.as_str() == group)
                     .map(|u| u.file.to_string())
@@ -123,7 +131,8 @@ impl Completer for ShellHelper {
         let Some(kind) = spec.arguments.get(before.len() - 1).map(|argument| argument.kind) else {
             return nothing;
         };
-        let mut names = self.bars.completing(|| self.candidates(kind, &before, &typed.word));
+        let mut names =
+            self.bars.completing(|stop| self.candidates(kind, &before, &typed.word, stop));
         if matches!(kind, ArgumentKind::Path | ArgumentKind::PathOrGroup) {
             names.extend(paths(&typed.word));
         }
@@ -176,9 +185,9 @@ fn option_words(spec: &CommandSpec, before: &[String], word: &str) -> Option<Vec
     is_option.then(|| spec.flags.iter().map(|flag| flag.name.to_owned()).collect())
 }
 
-/// The names on a listing's first page.
-fn first<T: Clone>(pages: &mut Pages<'_, T>, name: impl Fn(&T) -> String) -> Vec<String> {
-    pages.next().and_then(Result::ok).unwrap_or_default().iter().map(name).collect()
+/// The names on a page; none if it could not be had.
+fn names<T>(page: Result<Page<T>, ApiError>, name: impl Fn(&T) -> String) -> Vec<String> {
+    page.map_or(Vec::new(), |page| page.entries.iter().map(name).collect())
 }
 
 fn pairs(typed: &Typed<'_>, names: impl Iterator<Item = String>, one_by_one: bool) -> Vec<Pair> {

@@ -1,7 +1,7 @@
-//! One command each: from words to the client's method, from its result to an answer.
+//! One command each: from words to the client's command, from its reply to an answer.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::answer::Answer;
 use super::listing::Look;
@@ -13,12 +13,13 @@ use super::table::{ArgumentKind, COMMANDS, CommandSpec, Flags};
 use super::topics::{details, overview};
 use super::upload_words::{Word, path_and_group};
 use super::{render, terminal};
-use crate::client::{
-    ClientError, FoundFile, TrackerRole, TrackerStatus, TrackersStatus, human_bytes,
+use crate::client::api::{
+    Account, ApiError, Command, ErrorCode, File, Reply, Tracker, TrackerRole, TrackerState,
+    Trackers,
 };
-use crate::types::{FileEntry, FileOrder, Password, Rate, TrackerState};
+use crate::types::{FileOrder, Password, Pattern, Rate, human_bytes};
 
-type Result<T> = std::result::Result<T, ClientError>;
+type Result<T> = std::result::Result<T, ApiError>;
 
 /// The most downloads that can be asked to run at a time: each has a thread.
 const DOWNLOADS_MAX: usize = 1000;
@@ -48,23 +49,27 @@ impl Shell {
         flags: &Flags,
     ) -> Result<Answer> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let client = self.client.clone();
         match (command, words.as_slice()) {
             ("create_user" | "login" | "logout" | "change_password" | "whoami", _) => {
                 self.account(command, &words)
             }
             ("list_groups", words) => {
-                let pattern = words.first().map(|word| word.parse()).transpose()?;
-                self.list(command, client.list_groups(pattern), None, &render::GROUPS)
+                let pattern: Option<Pattern> =
+                    words.first().map(|word| word.parse()).transpose()?;
+                let ask = |listing| Command::ListGroups { pattern: pattern.clone(), listing };
+                self.list(command, ask, Reply::groups, None, &render::GROUPS)
             }
             ("list_my_groups", _) => {
-                self.list(command, client.list_my_groups(), None, &render::MY_GROUPS)
+                let ask = |listing| Command::ListMyGroups { listing };
+                self.list(command, ask, Reply::groups, None, &render::MY_GROUPS)
             }
             ("list_requests", [group]) => {
-                self.list(command, client.list_requests(group)?, None, &render::REQUESTS)
+                let ask = |listing| Command::ListRequests { group: group.to_string(), listing };
+                self.list(command, ask, Reply::requests, None, &render::REQUESTS)
             }
             ("list_members", [group]) => {
-                self.list(command, client.list_members(group)?, None, &render::MEMBERS)
+                let ask = |listing| Command::ListMembers { group: group.to_string(), listing };
+                self.list(command, ask, Reply::members, None, &render::MEMBERS)
             }
             ("list_files", [group, rest @ ..]) => {
                 self.list_files(group, rest.first().copied(), flags)
@@ -83,12 +88,18 @@ impl Shell {
             ("download_file", [group, file, rest @ ..]) => {
                 self.download(group, file, rest.first().copied().unwrap_or("."))
             }
-            ("show_downloads", _) => Ok(render::downloads(&client.show_downloads()?)),
+            ("show_downloads", _) => {
+                let ask = |listing| Command::ShowDownloads { unfinished: false, listing };
+                Ok(render::downloads(&self.all(ask, Reply::downloads)?))
+            }
             ("show_uploads", _) => {
-                Ok(render::uploads(&client.show_uploads()?, self.output.format()))
+                let uploads =
+                    self.all(|listing| Command::ShowUploads { listing }, Reply::uploads)?;
+                Ok(render::uploads(&uploads, self.output.format()))
             }
             ("why", [group, file]) => {
-                let lines = client.why(group, file)?;
+                let (group, file) = (group.to_string(), file.to_string());
+                let lines = self.call(Command::Why { group, file })?.lines()?;
                 let rows = lines.iter().map(|line| vec![line.clone()]).collect();
                 Ok(Answer::rows(rows, "nothing to tell").with("lines", lines))
             }
@@ -105,6 +116,7 @@ impl Shell {
             ("sleep", words) => self.rest(words.first().copied(), false),
             ("help", words) => help(words.first().copied(), self.output.format()),
             ("exit" | "quit", _) => Ok(self.exit(flags)),
+            ("shutdown", _) => self.shutdown(),
             _ => Err(unknown(command)),
         }
     }
@@ -119,65 +131,65 @@ impl Shell {
                 "a password of fewer than {PASSWORD_CHARS_MIN} characters is soon guessed"
             ));
         }
-        Err(ClientError::BadArgument(format!(
+        Err(ApiError::bad_argument(format!(
             "the new password has fewer than {PASSWORD_CHARS_MIN} characters; choose a longer one, or \
              start with --allow-short-passwords"
         )))
     }
 
     fn account(&mut self, command: &str, words: &[&str]) -> Result<Answer> {
-        let password = |text: &str| Ok::<_, ClientError>(Password::new(text.to_owned())?);
-        let client = &self.client;
+        let password = |text: &str| Ok::<_, ApiError>(Password::new(text.to_owned())?);
         Ok(match (command, words) {
             ("create_user", [user, secret]) => {
-                let secret = password(secret)?;
-                self.check_new_password(secret.expose())?;
-                client.create_user(user, secret)?;
+                let password = password(secret)?;
+                self.check_new_password(password.expose())?;
+                self.call(Command::CreateUser { user: user.to_string(), password })?;
                 Answer::line(format!("created user {user}")).with("user", *user)
             }
             ("login", [user, secret]) => {
-                let entry = client.login(user, password(secret)?)?;
-                let mut text = match entry.label.as_str() {
+                let command =
+                    Command::Login { user: user.to_string(), password: password(secret)? };
+                let account = self.call(command)?.account()?;
+                let mut text = match account.user.as_str() {
                     label if label == *user => format!("logged in as {label}"),
                     label => format!("logged in as {label}: another {user} was there first"),
                 };
-                let must_change = client.must_change_password();
-                if must_change {
+                if account.must_change_password {
                     text.push_str(
                         "; the operator has set this password: choose your own with change_password, before anything else",
                     );
                 }
-                Answer::line(text)
-                    .with("user", entry.label.as_str())
-                    .with("must_change_password", must_change)
+                Answer::line(text).with_all(&account)
             }
             ("logout", _) => {
-                client.logout()?;
+                self.call(Command::Logout)?;
                 Answer::line("logged out")
             }
             ("change_password", [old, new]) => {
                 let (old, new) = (password(old)?, password(new)?);
                 self.check_new_password(new.expose())?;
-                client.change_password(old, new)?;
+                self.call(Command::ChangePassword { old, new })?;
                 Answer::line("password changed")
             }
             _ => {
-                let label = client.whoami()?.label;
-                Answer::line(label.as_str()).with("user", label.as_str())
+                let Account { user, user_id, .. } = self.call(Command::Whoami)?.account()?;
+                Answer::line(user.as_str())
+                    .with("user", user.as_str())
+                    .with("user_id", user_id.to_string())
             }
         })
     }
 
     fn group(&mut self, command: &str, group: &str) -> Result<Answer> {
-        let text = match command {
+        let name = group.to_owned();
+        let (command, text) = match command {
             "create_group" => {
-                self.client.create_group(group).map(|()| format!("created group {group}"))
+                (Command::CreateGroup { group: name }, format!("created group {group}"))
             }
-            "join_group" => {
-                self.client.join_group(group).map(|()| format!("asked to join {group}"))
-            }
-            _ => self.client.leave_group(group).map(|()| format!("left {group}")),
-        }?;
+            "join_group" => (Command::JoinGroup { group: name }, format!("asked to join {group}")),
+            _ => (Command::LeaveGroup { group: name }, format!("left {group}")),
+        };
+        self.call(command)?;
         Ok(Answer::line(text).with("group", group))
     }
 
@@ -187,35 +199,34 @@ impl Shell {
             Some("size") => FileOrder::Size,
             Some("date") => FileOrder::Date,
             Some(other) => {
-                return Err(ClientError::BadArgument(format!(
+                return Err(ApiError::bad_argument(format!(
                     "files are not sorted by {other:?}; name, size or date"
                 )));
             }
         };
-        let (pattern, limit) = (pattern.map(str::parse).transpose()?, parse_limit(flags)?);
+        let pattern: Option<Pattern> = pattern.map(str::parse).transpose()?;
+        let limit = parse_limit(flags)?;
         let columns = self.file_columns(flags, order == FileOrder::Date);
-        let client = self.client.clone();
-        let (row, value) = (|file: &FileEntry| render::file_row(file, columns), render::file_value);
-        let look = Look { field: "files", none: "no files", row: &row, value: &value };
-        self.list("list_files", client.list_files(group, pattern, order)?, limit, &look)
+        let row = |file: &File| render::file_row(file, columns);
+        let look = Look { field: "files", none: "no files", row: &row, value: &render::to_value };
+        let ask = |listing| {
+            let (group, pattern) = (group.to_owned(), pattern.clone());
+            Command::ListFiles { group, pattern, order, listing }
+        };
+        self.list("list_files", ask, Reply::files, limit, &look)
     }
 
     fn find(&mut self, pattern: &str, flags: &Flags) -> Result<Answer> {
-        let (pattern, limit, columns) =
-            (pattern.parse()?, parse_limit(flags)?, self.file_columns(flags, false));
-        let client = self.client.clone();
-        let row = |found: &FoundFile| {
-            let mut row = vec![found.group.to_string()];
-            row.extend(render::file_row(&found.file, columns));
+        let pattern: Pattern = pattern.parse()?;
+        let (limit, columns) = (parse_limit(flags)?, self.file_columns(flags, false));
+        let row = |found: &File| {
+            let mut row = vec![found.group.as_ref().map(ToString::to_string).unwrap_or_default()];
+            row.extend(render::file_row(found, columns));
             row
         };
-        let value = |found: &FoundFile| {
-            let mut value = render::file_value(&found.file);
-            value["group"] = found.group.as_str().into();
-            value
-        };
-        let look = Look { field: "files", none: "no files", row: &row, value: &value };
-        self.list("find", client.find(pattern), limit, &look)
+        let look = Look { field: "files", none: "no files", row: &row, value: &render::to_value };
+        let ask = |listing| Command::Find { pattern: pattern.clone(), listing };
+        self.list("find", ask, Reply::files, limit, &look)
     }
 
     /// People want sizes that they can read, and hashes when they ask for them; scripts get all
@@ -234,7 +245,7 @@ impl Shell {
             Some(flags) if flags.has("--yes") => Ok(true),
             _ if self.is_at_prompt() => terminal::confirm(&format!("{what}; go on?")),
             None => Ok(true),
-            Some(_) => Err(ClientError::BadArgument(format!(
+            Some(_) => Err(ApiError::bad_argument(format!(
                 "{what}; a script is not asked and has to add --yes"
             ))),
         }
@@ -244,7 +255,7 @@ impl Shell {
         if !self.confirm(&format!("this renames {group} to {name} for all its members"), None)? {
             return Ok(unchanged());
         }
-        self.client.rename_group(group, name)?;
+        self.call(Command::RenameGroup { group: group.to_owned(), name: name.to_owned() })?;
         Ok(Answer::line(format!("{group} is now called {name}"))
             .with("group", group)
             .with("name", name))
@@ -257,7 +268,7 @@ impl Shell {
         )? {
             return Ok(unchanged());
         }
-        self.client.delete_group(group)?;
+        self.call(Command::DeleteGroup { group: group.to_owned() })?;
         Ok(Answer::line(format!("deleted {group}")).with("group", group))
     }
 
@@ -267,62 +278,73 @@ impl Shell {
         {
             return Ok(unchanged());
         }
-        self.client.remove_file(group, file)?;
+        self.call(Command::RemoveFile { group: group.to_owned(), file: file.to_owned() })?;
         Ok(Answer::line(format!("removed {file} from {group}"))
             .with("group", group)
             .with("file", file))
     }
 
     fn delete_account(&mut self, flags: &Flags) -> Result<Answer> {
-        let user = self.client.whoami()?.label;
+        let user = self.call(Command::Whoami)?.account()?.user;
         let what = format!(
             "this deletes the account {user}, all its memberships and everything that it offers"
         );
         if !self.confirm(&what, Some(flags))? {
             return Ok(unchanged());
         }
-        self.client.delete_account()?;
+        self.call(Command::DeleteAccount)?;
         Ok(Answer::line(format!("deleted the account {user}")).with("user", user.as_str()))
     }
 
     fn member(&mut self, command: &str, group: &str, user: &str) -> Result<Answer> {
-        let client = &self.client;
-        let text = match command {
-            "accept_request" => {
-                client.accept_request(group, user).map(|()| format!("accepted {user} into {group}"))
-            }
-            "reject_request" => {
-                client.reject_request(group, user).map(|()| format!("rejected {user} for {group}"))
-            }
-            "remove_member" => {
-                client.remove_member(group, user).map(|()| format!("removed {user} from {group}"))
-            }
-            _ => client
-                .transfer_group(group, user)
-                .map(|()| format!("{group} now belongs to {user}")),
-        }?;
+        let (of, who) = (group.to_owned(), user.to_owned());
+        let (command, text) = match command {
+            "accept_request" => (
+                Command::AcceptRequest { group: of, user: who },
+                format!("accepted {user} into {group}"),
+            ),
+            "reject_request" => (
+                Command::RejectRequest { group: of, user: who },
+                format!("rejected {user} for {group}"),
+            ),
+            "remove_member" => (
+                Command::RemoveMember { group: of, user: who },
+                format!("removed {user} from {group}"),
+            ),
+            _ => (
+                Command::TransferGroup { group: of, user: who },
+                format!("{group} now belongs to {user}"),
+            ),
+        };
+        self.call(command)?;
         Ok(Answer::line(text).with("group", group).with("user", user))
     }
 
     fn file(&mut self, command: &str, group: &str, file: &str) -> Result<Answer> {
-        let client = &self.client;
-        let text = match command {
-            "pause_download" => {
-                client.pause_download(group, file).map(|()| format!("paused {file} in {group}"))
-            }
-            "resume_download" => {
-                client.resume_download(group, file).map(|()| format!("resumed {file} in {group}"))
-            }
-            "cancel_download" => {
-                client.cancel_download(group, file).map(|()| format!("cancelled {file} in {group}"))
-            }
-            "prioritize" => {
-                client.prioritize(group, file).map(|()| format!("{file} in {group} goes first"))
-            }
-            _ => client
-                .stop_share(group, file)
-                .map(|()| format!("stopped sharing {file} in {group}")),
-        }?;
+        let (of, what) = (group.to_owned(), file.to_owned());
+        let (command, text) = match command {
+            "pause_download" => (
+                Command::PauseDownload { group: of, file: what },
+                format!("paused {file} in {group}"),
+            ),
+            "resume_download" => (
+                Command::ResumeDownload { group: of, file: what },
+                format!("resumed {file} in {group}"),
+            ),
+            "cancel_download" => (
+                Command::CancelDownload { group: of, file: what },
+                format!("cancelled {file} in {group}"),
+            ),
+            "prioritize" => (
+                Command::Prioritize { group: of, file: what },
+                format!("{file} in {group} goes first"),
+            ),
+            _ => (
+                Command::StopShare { group: of, file: what },
+                format!("stopped sharing {file} in {group}"),
+            ),
+        };
+        self.call(command)?;
         Ok(Answer::line(text).with("group", group).with("file", file))
     }
 
@@ -330,12 +352,13 @@ impl Shell {
         let (path, group) = self.path_and_group(first, second)?;
         let mut bar = HashBar::new(&self.output, "hashing");
         self.interrupts.clear();
-        let interrupts = &mut self.interrupts;
-        let shared = self.client.upload_file(&from_home(path), group, &mut |done, len| {
-            bar.draw(done, len);
+        let (path, group) = (self.absolute(path)?, group.to_owned());
+        let (interrupts, stop) = (&mut self.interrupts, self.calls.stop());
+        let reply = self.api.call(Command::UploadFile { path, group }, &stop, &mut |at| {
+            bar.draw(at.done, at.size);
             !interrupts.is_interrupted()
         })?;
-        Ok(render::shared(&shared, self.output.format()))
+        Ok(render::shared(&reply.shared()?, self.output.format()))
     }
 
     /// Which of two words is the path, and which the group.
@@ -345,8 +368,9 @@ impl Shell {
             // The usual case; no tracker need be asked.
             return Ok((first, second));
         }
-        let word = |text, is_file| {
-            Ok::<_, ClientError>(Word { text, is_file, is_group: self.client.is_member(text)? })
+        let word = |text: &'a str, is_file| {
+            let command = Command::IsMember { group: String::from(text) };
+            Ok::<_, ApiError>(Word { text, is_file, is_group: self.call(command)?.is()? })
         };
         path_and_group(word(first, is_file[0])?, word(second, is_file[1])?)
     }
@@ -354,55 +378,90 @@ impl Shell {
     fn download(&mut self, group: &str, file: &str, destination: &str) -> Result<Answer> {
         let mut bar = HashBar::new(&self.output, "comparing");
         self.interrupts.clear();
-        let (interrupts, held, client, output) =
-            (&mut self.interrupts, &mut self.held, &self.client, &self.output);
+        let destination = self.absolute(destination)?;
+        let command = Command::DownloadFile {
+            group: group.to_owned(),
+            file: file.to_owned(),
+            destination,
+            soon: true,
+        };
+        let stop = self.calls.stop();
+        let (interrupts, held, api, output) =
+            (&mut self.interrupts, &mut self.held, &*self.api, &self.output);
         let mut is_comparing = false;
-        let beginning =
-            client.begin_download(group, file, &from_home(destination), &mut |done, len| {
-                if !std::mem::replace(&mut is_comparing, true) {
-                    // That may take long: what was begun before does not wait for it.
-                    held.release(output);
-                }
-                bar.draw(done, len);
-                !interrupts.is_interrupted()
-            })?;
-        self.held.push(beginning);
+        let reply = api.call(command, &stop, &mut |at| {
+            if !std::mem::replace(&mut is_comparing, true) {
+                // Comparing may take long: release the answers of earlier downloads first.
+                held.release(api, output);
+            }
+            bar.draw(at.done, at.size);
+            !interrupts.is_interrupted()
+        })?;
+        self.held.push(reply.download()?.info_hash);
         Ok(Answer::default())
     }
 
+    /// The path of a word, made absolute for an attached client, whose working directory differs.
+    fn absolute(&self, word: &str) -> Result<PathBuf> {
+        let path = from_home(word);
+        if !self.is_attached {
+            return Ok(path.into_owned());
+        }
+        let mut absolute =
+            std::path::absolute(&path).map_err(|error| ApiError::path(&path, error))?;
+        if word.ends_with("/.") {
+            // Keeps the mark of a directory.
+            absolute.push("");
+        }
+        Ok(absolute)
+    }
+
     fn limits(&self, words: &[&str]) -> Result<Answer> {
-        let client = &self.client;
-        match words {
-            [] => {}
-            ["upload", rate] => client.limit_upload(Rate::parse_limit(rate)?),
-            ["download", rate] => client.limit_download_rate(Rate::parse_limit(rate)?),
-            ["downloads", count] => client.limit_downloads(parse_count(count)?),
+        let command = match words {
+            [] => Command::Limits,
+            ["upload", rate] => Command::LimitUploads { limit: Rate::parse_limit(rate)? },
+            ["download", rate] => Command::LimitDownloads { limit: Rate::parse_limit(rate)? },
+            ["downloads", count] => Command::LimitRunning { count: parse_count(count)? },
             _ => {
                 let text = "limits shows all, `limits upload 5M`, `limits download off` or `limits downloads 3` sets one";
-                return Err(ClientError::BadArgument(text.into()));
+                return Err(ApiError::bad_argument(text));
             }
-        }
-        Ok(render::limits(&client.limits()))
+        };
+        Ok(render::limits(&self.call(command)?.limits()?))
     }
 
     /// A script is to notice when the network is not as it should be.
     fn trackers(&self) -> Result<Answer> {
-        let status = self.client.trackers()?;
+        let status = self.call(Command::Trackers)?.trackers()?;
         let failed = if self.is_at_prompt() { None } else { what_is_down(&status) };
         Ok(render::trackers(&status, self.output.format()).but_failed(failed))
     }
 
     fn limit_download(&self, group: &str, file: &str, rate: &str) -> Result<Answer> {
-        let rate = Rate::parse_limit(rate)?;
-        self.client.limit_download(group, file, rate)?;
-        let text = match rate {
+        let limit = Rate::parse_limit(rate)?;
+        self.call(Command::LimitDownload {
+            group: group.to_owned(),
+            file: file.to_owned(),
+            limit,
+        })?;
+        let text = match limit {
             Some(rate) => format!("{file} in {group} is limited to {}/s", human_bytes(rate.get())),
             None => format!("{file} in {group} has no limit of its own"),
         };
         Ok(Answer::line(text)
             .with("group", group)
             .with("file", file)
-            .with("limit", rate.map(Rate::get)))
+            .with("limit", limit.map(Rate::get)))
+    }
+
+    /// Ends the client, also an attached one.
+    fn shutdown(&self) -> Result<Answer> {
+        if !self.is_attached {
+            return Ok(Answer { end: true, ..Answer::default() });
+        }
+        self.announcer.expect_end();
+        self.call(Command::Shutdown)?;
+        Ok(Answer { end: true, ..Answer::line("the client ends") })
     }
 
     /// Adds passwords that were left out at a terminal; new ones are asked for twice, as nobody
@@ -430,11 +489,11 @@ impl Shell {
                 _ => None,
             };
             if self.interrupts.is_interrupted() {
-                return Err(ClientError::Interrupted);
+                return Err(ApiError::interrupted());
             }
             if again.is_some_and(|again| again != word) {
-                return Err(ClientError::BadArgument(
-                    "the two passwords differ; nothing was changed, try again".into(),
+                return Err(ApiError::bad_argument(
+                    "the two passwords differ; nothing was changed, try again",
                 ));
             }
             words.push(std::mem::take(&mut *word));
@@ -445,19 +504,17 @@ impl Shell {
 
 /// What a script is told of trackers that are not as they should be. One that this client has not
 /// dialled yet is judged by what the others say.
-fn what_is_down(status: &TrackersStatus) -> Option<ClientError> {
-    let wrong = |tracker: &TrackerStatus| match (tracker.state, &tracker.error) {
+fn what_is_down(status: &Trackers) -> Option<ApiError> {
+    let wrong = |tracker: &Tracker| match (tracker.state, &tracker.error) {
         (TrackerState::Down, _) => Some("down"),
         (TrackerState::CatchingUp, _) => Some("catching up"),
         (TrackerState::MustResync, _) => Some("away for too long and must start anew"),
-        (TrackerState::Up | TrackerState::Myself, Some(_))
-            if tracker.role == TrackerRole::Unreachable =>
-        {
+        (TrackerState::Up, Some(_)) if tracker.role == TrackerRole::Down => {
             Some("not reached from here")
         }
-        (TrackerState::Up | TrackerState::Myself, _) => None,
+        (TrackerState::Up, _) => None,
     };
-    let one = |tracker: &TrackerStatus| {
+    let one = |tracker: &Tracker| {
         wrong(tracker)
             .map(|how| format!("tracker {} ({}) is {how}", tracker.number, tracker.address))
     };
@@ -466,7 +523,7 @@ fn what_is_down(status: &TrackersStatus) -> Option<ClientError> {
         what.push("a tracker has not caught up yet".into());
     }
     let text = format!("{}; tell the operator if that stays so", what.join(", "));
-    (!what.is_empty()).then_some(ClientError::Degraded(text))
+    (!what.is_empty()).then_some(ApiError::new(ErrorCode::Degraded, text))
 }
 
 /// The answer to a user who would not go on.
@@ -477,7 +534,7 @@ fn unchanged() -> Answer {
 /// Reads how many entries are to be shown at most.
 fn parse_limit(flags: &Flags) -> Result<Option<usize>> {
     let wrong = |text: &str| {
-        ClientError::BadArgument(format!(
+        ApiError::bad_argument(format!(
             "{text:?} is not a number of lines; give one, as --limit 20"
         ))
     };
@@ -489,7 +546,7 @@ pub(super) fn parse_count(text: &str) -> Result<usize> {
     match text.parse::<usize>() {
         _ if text.eq_ignore_ascii_case("off") => Ok(0),
         Ok(count) if count <= DOWNLOADS_MAX => Ok(count),
-        _ => Err(ClientError::BadArgument(format!(
+        _ => Err(ApiError::bad_argument(format!(
             "{text:?} is not a number of downloads; give one up to {DOWNLOADS_MAX}, or off"
         ))),
     }
@@ -523,7 +580,7 @@ mod tests {
 
     #[test]
     fn a_script_is_told_of_each_tracker_that_is_not_as_it_should_be() {
-        let tracker = |state, role, error: Option<&str>| TrackerStatus {
+        let tracker = |state, role, error: Option<&str>| Tracker {
             number: 2,
             address: "h:1".into(),
             state,
@@ -532,24 +589,21 @@ mod tests {
             error: error.map(Into::into),
         };
         let told = |degraded, tracker| {
-            let status = TrackersStatus {
-                trackers: vec![tracker],
-                degraded,
-                network: None,
-                safe_on: Vec::new(),
-            };
+            let status =
+                Trackers { trackers: vec![tracker], degraded, network: None, safe_on: Vec::new() };
             what_is_down(&status).map(|error| error.to_string())
         };
-        use TrackerRole::{Standby, Unreachable};
+        use TrackerRole::Standby;
         use TrackerState::{CatchingUp, Down, MustResync, Up};
+        let unreachable = TrackerRole::Down;
         assert_eq!(told(false, tracker(Up, Standby, None)), None);
-        assert_eq!(told(false, tracker(Up, Unreachable, None)), None, "it may be dialled now");
-        assert!(told(false, tracker(Up, Unreachable, Some("refused"))).is_some());
+        assert_eq!(told(false, tracker(Up, unreachable, None)), None, "it may be dialled now");
+        assert!(told(false, tracker(Up, unreachable, Some("refused"))).is_some());
         for state in [Down, CatchingUp, MustResync] {
             assert!(told(false, tracker(state, Standby, None)).is_some(), "{state:?}");
         }
         assert_eq!(
-            told(true, tracker(Down, Unreachable, Some("refused"))).unwrap(),
+            told(true, tracker(Down, unreachable, Some("refused"))).unwrap(),
             "tracker 2 (h:1) is down; tell the operator if that stays so"
         );
         assert!(told(true, tracker(Up, Standby, None)).unwrap().contains("not caught up"));

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use zeroize::Zeroizing;
 
-use super::options::Arguments;
 use super::table::split;
-use crate::client::ClientError;
+use crate::client::api::ApiError;
 
 /// Bytes in one line: a command of a few long paths; a stream without line ends is not swallowed
 /// whole.
@@ -24,7 +24,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 const LINES_AHEAD: usize = 16;
 
 /// Where commands come from.
-pub(super) enum Input {
+pub(crate) enum Input {
     /// A user types them.
     Terminal,
     /// A file, a pipe, or `-c`.
@@ -32,10 +32,10 @@ pub(super) enum Input {
 }
 
 /// One line, wiped when dropped since it may hold a password; or why it cannot be one.
-pub(super) type Line = Result<Zeroizing<String>, String>;
+pub(crate) type Line = Result<Zeroizing<String>, String>;
 
 /// Lines to carry out.
-pub(super) enum Lines {
+pub(crate) enum Lines {
     /// All of them are there.
     Ready(std::vec::IntoIter<Zeroizing<String>>),
     /// They come as they come, through the thread "input".
@@ -73,8 +73,8 @@ impl Lines {
 impl Input {
     /// Tells whether passwords that a script leaves out can be asked for: its lines come from
     /// elsewhere, and there is a terminal.
-    pub(super) fn can_ask(arguments: &Arguments) -> bool {
-        (arguments.script.is_some() || !arguments.commands.is_empty()) && io::stdin().is_terminal()
+    pub(crate) fn can_ask(script: Option<&Path>, commands: &[String]) -> bool {
+        (script.is_some() || !commands.is_empty()) && io::stdin().is_terminal()
     }
 
     /// Chooses by the command line: the script, then every `-c`, else stdin. There is a prompt only
@@ -82,38 +82,41 @@ impl Input {
     ///
     /// # Errors
     /// A script that cannot be read.
-    pub(super) fn of(arguments: &Arguments) -> Result<Self, ClientError> {
-        if arguments.script.is_none() && arguments.commands.is_empty() {
-            if io::stdin().is_terminal() && io::stdout().is_terminal() && !arguments.json {
+    pub(crate) fn of(
+        script: Option<&Path>,
+        commands: &[String],
+        json: bool,
+    ) -> Result<Self, ApiError> {
+        if script.is_none() && commands.is_empty() {
+            if io::stdin().is_terminal() && io::stdout().is_terminal() && !json {
                 return Ok(Self::Terminal);
             }
             return coming(io::stdin()).map(Self::Lines);
         }
-        if let (Some(path), true) = (&arguments.script, arguments.commands.is_empty()) {
+        if let (Some(path), true) = (script, commands.is_empty()) {
             let file = File::open(path)
-                .map_err(|e| ClientError::path(path, format!("cannot read the script: {e}")))?;
+                .map_err(|e| ApiError::path(path, format!("cannot read the script: {e}")))?;
             return coming(file).map(Self::Lines);
         }
         let mut lines = Vec::new();
-        if let Some(path) = &arguments.script {
+        if let Some(path) = script {
             let text = std::fs::read_to_string(path);
-            let text =
-                Zeroizing::new(text.map_err(|e| {
-                    ClientError::path(path, format!("cannot read the script: {e}"))
-                })?);
+            let text = Zeroizing::new(
+                text.map_err(|e| ApiError::path(path, format!("cannot read the script: {e}")))?,
+            );
             let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
             lines.extend(text.lines().map(|line| Zeroizing::new(line.to_owned())));
         }
-        lines.extend(arguments.commands.iter().cloned().map(Zeroizing::new));
+        lines.extend(commands.iter().cloned().map(Zeroizing::new));
         Ok(Self::Lines(Lines::Ready(lines.into_iter())))
     }
 }
 
-fn coming(stream: impl io::Read + Send + 'static) -> Result<Lines, ClientError> {
+fn coming(stream: impl io::Read + Send + 'static) -> Result<Lines, ApiError> {
     let (sender, receiver) = bounded(LINES_AHEAD);
     let work = move || read_lines(BufReader::new(stream), &sender);
     let spawned = std::thread::Builder::new().name("input".into()).spawn(work);
-    spawned.map_err(|e| ClientError::system("cannot start a thread", e))?;
+    spawned.map_err(|e| ApiError::system("cannot start a thread", &e))?;
     Ok(Lines::Coming(receiver))
 }
 

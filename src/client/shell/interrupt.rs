@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::client::ClientEvent;
+use crate::net::Stop;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Interrupt {
+pub(crate) enum Interrupt {
     /// SIGINT: end what is being done.
     Break,
     /// SIGTERM or SIGHUP: end the program in order.
@@ -24,24 +24,38 @@ pub(super) enum Interrupt {
 }
 
 /// Signals that have arrived.
-pub(super) struct Interrupts {
+pub(crate) struct Interrupts {
     receiver: Receiver<Interrupt>,
     /// SIGTERM or SIGHUP has arrived, or in a script SIGINT.
     ended: bool,
     /// A SIGINT between two commands counts too.
     keeps_all: bool,
-    on_break: OnBreak,
+    calls: Calls,
     on_end: OnEnd,
 }
 
-/// What the thread "signals" does by itself at each signal.
-type OnBreak = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
+/// Interrupts the calls of this program, and no others. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Calls(Arc<Mutex<Stop>>);
+
+impl Calls {
+    /// The stop of a call that begins now.
+    pub(super) fn stop(&self) -> Stop {
+        self.0.lock().clone()
+    }
+
+    /// Interrupts the calls under way.
+    fn end(&self) {
+        std::mem::take(&mut *self.0.lock()).set();
+    }
+}
+
 /// What the thread "signals" does by itself when the program is to end.
 type OnEnd = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// What ended a wait.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(crate) enum Woken {
     /// A signal.
     Interrupt,
     /// An event of the client.
@@ -51,22 +65,21 @@ pub(super) enum Woken {
 }
 
 impl Interrupts {
-    /// Begins to take signals, on the thread "signals".
-    pub(super) fn start() -> io::Result<Self> {
+    /// Begins to take signals, on the thread "signals". With `survives_hangup` SIGHUP is ignored.
+    pub(crate) fn start(survives_hangup: bool) -> io::Result<Self> {
         let (sender, receiver) = bounded(16);
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let on_end = OnEnd::default();
-        let on_break = OnBreak::default();
-        let (at_break, at_end) = (on_break.clone(), on_end.clone());
-        let work = move || take_signals(&mut signals, &sender, &at_break, &at_end);
+        let calls = Calls::default();
+        let (at_break, at_end) = (calls.clone(), on_end.clone());
+        let work = move || take_signals(&mut signals, &sender, &at_break, &at_end, survives_hangup);
         std::thread::Builder::new().name("signals".into()).spawn(work)?;
-        Ok(Self { receiver, ended: false, keeps_all: false, on_break, on_end })
+        Ok(Self { receiver, ended: false, keeps_all: false, calls, on_end })
     }
 
-    /// Has `work` done on the thread "signals" at each signal, for a main thread that waits for a
-    /// tracker. It must not block.
-    pub(super) fn on_break(&self, work: impl Fn() + Send + 'static) {
-        *self.on_break.lock() = Some(Box::new(work));
+    /// The calls that each signal interrupts.
+    pub(super) fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     /// Has `work` done on the thread "signals" when the program is to end, for a main thread that
@@ -86,7 +99,7 @@ impl Interrupts {
     }
 
     /// Tells whether the program is to end.
-    pub(super) fn is_ended(&mut self) -> bool {
+    pub(crate) fn is_ended(&mut self) -> bool {
         while let Ok(interrupt) = self.receiver.try_recv() {
             self.note(interrupt);
         }
@@ -116,11 +129,7 @@ impl Interrupts {
     }
 
     /// Waits for a signal, an event, or the time.
-    pub(super) fn wait(
-        &mut self,
-        events: Option<&Receiver<ClientEvent>>,
-        until: Option<Instant>,
-    ) -> Woken {
+    pub(crate) fn wait(&mut self, events: Option<&Receiver<()>>, until: Option<Instant>) -> Woken {
         if self.ended {
             return Woken::Interrupt;
         }
@@ -142,11 +151,15 @@ impl Interrupts {
 fn take_signals(
     signals: &mut Signals,
     sender: &Sender<Interrupt>,
-    on_break: &OnBreak,
+    calls: &Calls,
     on_end: &OnEnd,
+    survives_hangup: bool,
 ) {
     let mut last_end: Option<Instant> = None;
     for signal in signals.forever() {
+        if survives_hangup && signal == SIGHUP {
+            continue;
+        }
         let interrupt = if signal == SIGINT { Interrupt::Break } else { Interrupt::End };
         if interrupt == Interrupt::End
             && last_end
@@ -161,9 +174,7 @@ fn take_signals(
         }
         // A full channel holds enough signals already.
         let _ = sender.try_send(interrupt);
-        if let Some(work) = &*on_break.lock() {
-            work();
-        }
+        calls.end();
     }
 }
 
@@ -174,9 +185,8 @@ mod tests {
     #[test]
     fn a_break_between_two_commands_ends_a_script_and_is_nothing_at_the_prompt() {
         let (sender, receiver) = bounded(16);
-        let (on_break, on_end) = (OnBreak::default(), OnEnd::default());
-        let mut interrupts =
-            Interrupts { receiver, ended: false, keeps_all: false, on_break, on_end };
+        let (calls, on_end) = (Calls::default(), OnEnd::default());
+        let mut interrupts = Interrupts { receiver, ended: false, keeps_all: false, calls, on_end };
         sender.send(Interrupt::Break).unwrap();
         interrupts.clear();
         assert!(!interrupts.is_interrupted());

@@ -13,8 +13,9 @@ use super::answer::Answer;
 use super::columns::Columns;
 use super::output::{Format, Output, error_fields};
 use super::pager::Pager;
+use super::paging::pages;
 use super::session::Shell;
-use crate::client::ClientError;
+use crate::client::api::{ApiError, Command, Listing, Page, Reply};
 
 /// How the entries of a listing are shown.
 pub(super) struct Look<'a, T> {
@@ -37,13 +38,15 @@ impl Shell {
     pub(super) fn list<T>(
         &mut self,
         command: &str,
-        pages: impl Iterator<Item = Result<Vec<T>, ClientError>>,
+        ask: impl Fn(Listing) -> Command,
+        take: fn(Reply) -> Result<Page<T>, ApiError>,
         limit: Option<usize>,
         look: &Look<'_, T>,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<Answer, ApiError> {
         self.interrupts.clear();
         let output = self.output.clone();
-        let mut pages = pages.peekable();
+        let (api, stop) = (self.api.clone(), self.calls.stop());
+        let mut pages = pages(&*api, stop, ask, take).peekable();
         // An error of the first page is the command's.
         if let Some(Err(error)) = pages.next_if(|page| page.is_err()) {
             return Err(error);
@@ -53,7 +56,7 @@ impl Shell {
         let mut more = false;
         for page in pages {
             let page =
-                if self.interrupts.is_interrupted() { Err(ClientError::Interrupted) } else { page };
+                if self.interrupts.is_interrupted() { Err(ApiError::interrupted()) } else { page };
             match page {
                 Ok(entries) => {
                     more = entries.len() > left;
@@ -139,7 +142,7 @@ impl<'a, T> Writer<'a, T> {
         }
     }
 
-    fn fail(self, error: &ClientError) {
+    fn fail(self, error: &ApiError) {
         match self.object {
             Some(object) => object
                 .close([("ok".to_owned(), false.into())].into_iter().chain(error_fields(error))),

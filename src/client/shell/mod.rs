@@ -1,4 +1,7 @@
-//! The program around a [`Client`]: command line, prompt, scripts, output and exit status.
+//! Commands from a prompt, a script or a pipe, carried out through the client's interface: words,
+//! output and exit status.
+//!
+//! It sees [`crate::client::api`] and nothing else of the client, which may be in another process.
 //!
 //! **Invariant:** every command comes from the one table, [`COMMANDS`]: its words, usage, help and
 //! completion cannot differ. What came from the network is escaped before it is shown.
@@ -21,38 +24,36 @@ mod history;
 mod input;
 mod interrupt;
 mod listing;
-mod options;
 mod output;
 mod pager;
+mod paging;
 mod progress;
 mod render;
+#[cfg(test)]
+mod samples;
 mod seconds;
 mod session;
 mod table;
 mod terminal;
-#[cfg(test)]
-mod tests;
 mod topics;
 mod typed;
 mod upload_words;
 mod waiting;
 
-use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _};
-use std::process::ExitCode;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser as _;
-use log::LevelFilter;
-
-use self::input::Input;
-use self::interrupt::Interrupts;
-use self::options::Arguments;
-use self::output::{Format, Output};
 use self::session::Shell;
-use super::{Client, ClientError};
+use super::api::{Api, ApiError, Snapshot};
 
+pub(crate) use announce::Announcer;
 pub use escape::escape;
+pub(crate) use input::Input;
+pub(crate) use interrupt::{Interrupts, Woken};
+pub(crate) use output::{Format, Output};
+pub(crate) use seconds::parse_seconds;
+pub(crate) use session::{EndClient, OnError, Settings};
 pub use table::{Argument, ArgumentKind, COMMANDS, CommandSpec, Flag};
 
 /// Time that the prompt waits for the first tracker.
@@ -65,84 +66,58 @@ pub const EXIT_USAGE: u8 = 2;
 /// Exit status: no tracker could be reached.
 pub const EXIT_NO_TRACKER: u8 = 3;
 
-/// Runs the client program with these command line arguments, the program's name first; returns its
-/// exit status.
+/// The parts of a shell.
+pub(crate) struct Parts {
+    /// The client.
+    pub(crate) api: Arc<dyn Api>,
+    /// The output.
+    pub(crate) output: Output,
+    /// Signals.
+    pub(crate) interrupts: Interrupts,
+    /// The source of commands.
+    pub(crate) input: Input,
+    /// Passwords that a script leaves out can be asked for.
+    pub(crate) can_ask: bool,
+    /// How long a script waits for its first tracker.
+    pub(crate) patience: Duration,
+    /// The history file.
+    pub(crate) history: PathBuf,
+}
+
+/// Serves the prompt or carries out the script, and ends the client; returns the exit status.
+///
+/// # Errors
+/// Those of [`Api::subscribe`] and [`Api::snapshot`].
 ///
 /// # Blocking
 /// Until the user, the end of the input or a signal ends it.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let status = error.exit_code().clamp(0, 255) as u8;
-            // Of help that cannot be printed nothing is left but the status.
-            let printed = error.print().and_then(|()| std::io::stdout().flush());
-            return ExitCode::from(if printed.is_err() { EXIT_FAILED.max(status) } else { status });
-        }
-    };
-    ExitCode::from(run(&arguments).unwrap_or_else(|error| {
-        eprintln!("error: {}", escape(&error.to_string()));
-        EXIT_USAGE
-    }))
-}
-
-fn run(arguments: &Arguments) -> Result<u8, ClientError> {
-    let input = Input::of(arguments)?;
-    let interactive = matches!(input, Input::Terminal);
-    start_log(arguments, interactive);
-    let format = match (arguments.json, std::io::stdout().is_terminal()) {
-        (true, _) => Format::Json,
-        (false, true) => Format::Table,
-        (false, false) => Format::Plain,
-    };
-    let output = Output::new(format);
-    // Before any other thread starts: none of them is to be ended by a signal.
-    let interrupts =
-        Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
-    let config = arguments.config()?;
-    let unreachable = config.unreachable();
-    let client = Client::start(config)?;
-    output.listening(client.address(), client.device());
-    if let Some(text) = &unreachable {
-        match format {
-            Format::Json => output.event("warning", serde_json::json!({ "text": text })),
-            Format::Plain | Format::Table => output.error_line(&format!("warning: {text}")),
-        }
-    }
-    let mut shell = Shell::new(client, output, interrupts, arguments);
-    let patience = if interactive { FIRST_TRACKER_TIMEOUT } else { arguments.wait_trackers };
-    if !shell.wait_for_tracker(patience) {
-        shell.fail(None, &shell.client.why_no_tracker());
-        if !interactive {
+pub(crate) fn run(parts: Parts, settings: Settings) -> Result<u8, ApiError> {
+    let Parts { api, output, interrupts, input, can_ask, patience, history } = parts;
+    let snapshot = api.snapshot()?;
+    begin(&snapshot, &output);
+    let mut shell = Shell::new(api, output, interrupts, settings, snapshot.last_end)?;
+    let is_terminal = matches!(input, Input::Terminal);
+    let patience = if is_terminal { FIRST_TRACKER_TIMEOUT } else { patience };
+    if let Err(error) = shell.wait_for_tracker(patience) {
+        shell.fail(None, &error);
+        if !is_terminal {
             shell.end();
             return Ok(EXIT_NO_TRACKER);
         }
     }
     Ok(match input {
-        Input::Terminal => terminal::run(shell),
-        Input::Lines(lines) => shell.run_lines(lines, Input::can_ask(arguments)),
+        Input::Terminal => terminal::run(shell, &history),
+        Input::Lines(lines) => shell.run_lines(lines, can_ask),
     })
 }
 
-/// Logs to stderr; at a prompt only what somebody must act on, as it would garble the line being
-/// edited.
-fn start_log(arguments: &Arguments, interactive: bool) {
-    let default = if interactive { LevelFilter::Error } else { LevelFilter::Warn };
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(default);
-    // As the builder would, but what came from the network is in many a message, and stderr may be
-    // a terminal.
-    builder.format(|out, record| {
-        let (style, time) = (out.default_level_style(record.level()), out.timestamp());
-        let text = escape(&record.args().to_string());
-        writeln!(out, "[{time} {style}{:<5}{style:#} {}] {text}", record.level(), record.target())
-    });
-    if let Ok(filters) = std::env::var("RUST_LOG") {
-        builder.parse_filters(&filters);
+/// Prints the listening address and the warning about it.
+pub(crate) fn begin(snapshot: &Snapshot, output: &Output) {
+    output.listening(&snapshot.address, snapshot.device);
+    if let Some(text) = &snapshot.warning {
+        match output.format() {
+            Format::Json => output.event("warning", serde_json::json!({ "text": text })),
+            Format::Plain | Format::Table => output.error_line(&format!("warning: {text}")),
+        }
     }
-    if let Some(filters) = &arguments.log {
-        builder.parse_filters(filters);
-    }
-    // A program that embeds this one may have set up a log already.
-    let _ = builder.try_init();
 }

@@ -6,7 +6,6 @@
 //! Shared by the thread that runs commands and the announcer.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use indicatif::MultiProgress;
@@ -18,12 +17,12 @@ use super::answer::Answer;
 use super::columns::Columns;
 use super::escape::{escape, escape_json};
 use super::pager::Pager;
-use crate::client::ClientError;
-use crate::types::{DeviceId, Refusal};
+use crate::client::api::ApiError;
+use crate::types::DeviceId;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// Columns separated by tabs.
     Plain,
     /// Columns aligned for people.
@@ -36,7 +35,7 @@ type Printer = Box<dyn ExternalPrinter + Send>;
 
 /// The program's output; clones are the same.
 #[derive(Clone)]
-pub(super) struct Output {
+pub(crate) struct Output {
     format: Format,
     shared: Arc<Mutex<Shared>>,
     /// Prints above the line being edited. It waits for the editor when that is busy, so nothing
@@ -76,11 +75,11 @@ pub(super) fn screen_columns() -> Option<usize> {
 const HELD_EVENTS_MAX: usize = 1024;
 
 impl Output {
-    pub(super) fn new(format: Format) -> Self {
+    pub(crate) fn new(format: Format) -> Self {
         Self { format, shared: Arc::default(), printer: Arc::default(), line: Arc::default() }
     }
 
-    pub(super) fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         self.format
     }
 
@@ -90,7 +89,7 @@ impl Output {
     }
 
     /// Tells whether that is so for another reason than a reader that has gone.
-    pub(super) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.shared.lock().stdout == Stdout::Failed
     }
 
@@ -114,12 +113,11 @@ impl Output {
     }
 
     /// The first line: where the client listens, and as which device.
-    pub(super) fn listening(&self, address: SocketAddr, device: DeviceId) {
+    pub(crate) fn listening(&self, address: &str, device: DeviceId) {
         match self.format {
-            Format::Json => self.event(
-                "listening",
-                json!({ "address": address.to_string(), "device": device.to_string() }),
-            ),
+            Format::Json => {
+                self.event("listening", json!({ "address": address, "device": device.to_string() }))
+            }
             Format::Plain | Format::Table => self.write(&format!("listening on {address}\n")),
         }
     }
@@ -135,7 +133,7 @@ impl Output {
     }
 
     /// A command that failed, and what it has to tell all the same.
-    pub(super) fn failed_answer(&self, command: &str, answer: Answer, error: &ClientError) {
+    pub(super) fn failed_answer(&self, command: &str, answer: Answer, error: &ApiError) {
         if self.format == Format::Json {
             let mut fields = answer.fields;
             fields.extend(error_fields(error));
@@ -185,8 +183,8 @@ impl Output {
     }
 
     /// A command that failed.
-    pub(super) fn failure(&self, command: Option<&str>, error: &ClientError) {
-        self.failure_text(command, &error.to_string(), code(error));
+    pub(super) fn failure(&self, command: Option<&str>, error: &ApiError) {
+        self.failure_text(command, &error.message, &error.code.to_string());
     }
 
     /// A command that failed, in words.
@@ -200,7 +198,7 @@ impl Output {
     }
 
     /// Something that happened by itself, for JSON.
-    pub(super) fn event(&self, name: &str, fields: Value) {
+    pub(crate) fn event(&self, name: &str, fields: Value) {
         if let (Format::Json, Value::Object(fields)) = (self.format, fields) {
             let line = to_line([("event", name.into())], fields);
             if name.starts_with("download_")
@@ -228,6 +226,9 @@ impl Output {
 
     /// Something that happened by itself, for people at a terminal.
     pub(super) fn announce(&self, lines: &[String]) {
+        if lines.is_empty() {
+            return;
+        }
         let line: String = lines.iter().map(|line| escape(line) + "\n").collect();
         let bars = self.shared.lock().bars.clone();
         if let Some(bars) = bars {
@@ -242,7 +243,7 @@ impl Output {
     }
 
     /// A warning or error for people.
-    pub(super) fn error_line(&self, line: &str) {
+    pub(crate) fn error_line(&self, line: &str) {
         // Nobody can be told that stderr is closed.
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
@@ -310,8 +311,11 @@ impl OpenObject<'_> {
 }
 
 /// What JSON says of an error.
-pub(super) fn error_fields(error: &ClientError) -> [(String, Value); 2] {
-    [("error".to_owned(), error.to_string().into()), ("code".to_owned(), code(error).into())]
+pub(super) fn error_fields(error: &ApiError) -> [(String, Value); 2] {
+    [
+        ("error".to_owned(), error.to_string().into()),
+        ("code".to_owned(), error.code.to_string().into()),
+    ]
 }
 
 /// One object as a line; what it is about comes first.
@@ -320,44 +324,4 @@ fn to_line<const N: usize>(head: [(&str, Value); N], fields: Map<String, Value>)
     let pair = |(name, value): (String, Value)| format!("{}:{value}", Value::from(name));
     let pairs: Vec<String> = head.chain(fields).map(pair).collect();
     escape_json(&format!("{{{}}}", pairs.join(","))).into_owned() + "\n"
-}
-
-/// The kind of an error, for scripts that read JSON.
-fn code(error: &ClientError) -> &'static str {
-    match error {
-        ClientError::Refused(refusal) => refusal_code(*refusal),
-        ClientError::FileNameTaken { .. } => "refused",
-        ClientError::NoTracker => "no_tracker",
-        ClientError::NoAnswer => "no_answer",
-        ClientError::WrongNetwork(_) => "wrong_network",
-        ClientError::UntrustedTracker { .. } => "untrusted_tracker",
-        ClientError::SessionEnded(_) => "session_refused",
-        ClientError::AlreadyLoggedIn(_) => "already_logged_in",
-        ClientError::BadArgument(_) => "bad_argument",
-        ClientError::Path { .. } => "path",
-        ClientError::NoSuchDownload { .. } => "no_such_download",
-        ClientError::DownloadState(_) => "download_state",
-        ClientError::DownloadFailed(_) => "download_failed",
-        ClientError::TimedOut => "timed_out",
-        ClientError::Abandoned(_) => "abandoned",
-        ClientError::Degraded(_) => "degraded",
-        ClientError::Interrupted => "interrupted",
-        _ => "failed",
-    }
-}
-
-/// The kind of a refusal. Those that a script may want to tell apart have codes of their own.
-fn refusal_code(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::WrongTime { .. } => "wrong_time",
-        Refusal::Overtaken { .. } => "overtaken",
-        Refusal::Quota(_) => "quota",
-        Refusal::NetworkFull => "network_full",
-        Refusal::Disabled => "disabled",
-        Refusal::MustChangePassword => "must_change_password",
-        Refusal::AccountsClosed => "accounts_closed",
-        Refusal::NotSharer => "not_sharer",
-        Refusal::Unsupported => "unsupported",
-        _ => "refused",
-    }
 }

@@ -7,7 +7,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::escape::escape;
 use super::output::{Format, Output};
 use super::render::time_left;
-use crate::client::{DownloadPhase, DownloadStatus, human_bytes};
+use crate::client::api::Download;
+use crate::types::human_bytes;
 
 /// Work that is over sooner needs no bar.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -80,17 +81,14 @@ impl WaitBars {
         self.wanted
     }
 
-    pub(super) fn draw(&mut self, unfinished: &[&DownloadStatus]) {
+    pub(super) fn draw(&mut self, unfinished: &[Download]) {
         if !self.wanted {
             return;
         }
-        let place = |status: &DownloadStatus| {
-            if let DownloadPhase::Queued(place) = status.phase { place } else { 0 }
-        };
-        let mut running = unfinished.to_vec();
-        running.sort_by_key(|status| place(status));
+        let mut running: Vec<&Download> = unfinished.iter().collect();
+        running.sort_by_key(|status| status.place.unwrap_or(0));
         running.truncate(BARS_MAX);
-        let name = |status: &DownloadStatus| escape(&format!("[{}] {}", status.group, status.file));
+        let name = |status: &Download| escape(&format!("[{}] {}", status.group, status.file));
         let names: Vec<String> = running.iter().map(|status| name(status)).collect();
         self.bars.retain(|(name, bar)| {
             let stays = names.contains(name);
@@ -103,14 +101,14 @@ impl WaitBars {
             let bar = match self.bars.iter().find(|(of, _)| *of == name) {
                 Some((_, bar)) => bar.clone(),
                 None => {
-                    let bar = self.all.add(ProgressBar::new(status.len).with_prefix(name.clone()));
+                    let bar = self.all.add(ProgressBar::new(status.size).with_prefix(name.clone()));
                     bar.set_style(style("{prefix} {wide_bar} {percent}% {msg}"));
                     self.bars.push((name, bar.clone()));
                     bar
                 }
             };
             bar.set_position(status.bytes_done);
-            if let DownloadPhase::Queued(place) = status.phase {
+            if let Some(place) = status.place {
                 bar.set_message(format!("[Q] place {place}"));
                 continue;
             }

@@ -1,64 +1,59 @@
 //! Typed results to rows and fields.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::answer::Answer;
 use super::listing::Look;
 use super::output::Format;
-use crate::client::{
-    DownloadPhase, DownloadStatus, LimitedDownload, LimitsStatus, Shared, TrackerRole,
-    TrackerStatus, TrackersStatus, Upload, human_bytes,
+use crate::client::api::{
+    Download, DownloadState, File, Group, Limited, Limits, Member, Request, Shared, Tracker,
+    TrackerRole, TrackerState, Trackers, Upload,
 };
-use crate::types::{
-    DeviceId, FileEntry, GroupEntry, MemberEntry, Part, Rate, RequestEntry, TrackerState,
-};
+use crate::types::{Part, Rate, human_bytes};
 
 /// All groups.
-pub(super) const GROUPS: Look<'static, GroupEntry> = Look {
+pub(super) const GROUPS: Look<'static, Group> = Look {
     field: "groups",
     none: "no groups",
-    row: &|g| {
-        vec![g.label.to_string(), members_count(g.member_count), format!("owner {}", g.owner)]
-    },
-    value: &group_value,
+    row: &|g| vec![g.group.to_string(), members_count(g.members), format!("owner {}", g.owner)],
+    value: &to_value,
 };
 
 /// The user's groups.
-pub(super) const MY_GROUPS: Look<'static, GroupEntry> = Look {
+pub(super) const MY_GROUPS: Look<'static, Group> = Look {
     field: "groups",
     none: "no groups",
-    row: &|g| vec![g.label.to_string(), part(g.part).to_owned(), members_count(g.member_count)],
-    value: &group_value,
+    row: &|g| vec![g.group.to_string(), part(g.part).to_owned(), members_count(g.members)],
+    value: &to_value,
 };
 
 /// A group's members.
-pub(super) const MEMBERS: Look<'static, MemberEntry> = Look {
+pub(super) const MEMBERS: Look<'static, Member> = Look {
     field: "members",
     none: "no members",
     row: &|m| {
         vec![
-            m.user.label.to_string(),
-            part_of(m).to_owned(),
+            m.user.to_string(),
+            part(m.part).to_owned(),
             if m.online { "online" } else { "offline" }.to_owned(),
         ]
     },
-    value: &|m| json!({ "user": m.user.label.as_str(), "part": part_of(m), "online": m.online, "since_ms": m.since.ms() }),
+    value: &to_value,
 };
 
 /// A group's pending requests.
-pub(super) const REQUESTS: Look<'static, RequestEntry> = Look {
+pub(super) const REQUESTS: Look<'static, Request> = Look {
     field: "requests",
     none: "no requests",
-    row: &|r| vec![r.user.label.to_string()],
-    value: &|r| json!({ "user": r.user.label.as_str(), "since_ms": r.since.ms() }),
+    row: &|r| vec![r.user.to_string()],
+    value: &to_value,
 };
 
-fn group_value(g: &GroupEntry) -> Value {
-    json!({ "group": g.label.as_str(), "part": part(g.part), "members": g.member_count, "owner": g.owner.as_str() })
-}
-
-fn part_of(member: &MemberEntry) -> &'static str {
-    if member.owner { "owner" } else { "member" }
+/// The JSON of a value of the interface.
+pub(super) fn to_value(value: &impl Serialize) -> Value {
+    // Only maps with other keys than strings can fail.
+    serde_json::to_value(value).unwrap_or_default()
 }
 
 fn members_count(count: u32) -> String {
@@ -90,73 +85,57 @@ pub(super) enum FileColumns {
 }
 
 /// A file's line.
-pub(super) fn file_row(file: &FileEntry, columns: FileColumns) -> Vec<String> {
+pub(super) fn file_row(file: &File, columns: FileColumns) -> Vec<String> {
     let mut sharers = file.sharers.iter().map(|label| label.as_str()).collect::<Vec<_>>().join(",");
     if let Some(more @ 1..) = file.sharer_count.checked_sub(file.sharers.len() as u32) {
         sharers.push_str(&format!(" and {more} more"));
     }
-    let (facts, online) = (&file.facts, format!("{} online", file.online));
+    let online = format!("{} online", file.online);
     match columns {
         FileColumns::Script => vec![
-            file.label.to_string(),
-            facts.len.to_string(),
-            facts.sha1.to_string(),
+            file.file.to_string(),
+            file.size.to_string(),
+            file.sha1.to_string(),
             sharers,
             online,
         ],
         FileColumns::People { with_sha1, with_date } => {
-            let mut row = vec![file.label.to_string(), human_bytes(facts.len)];
-            row.extend(with_date.then(|| date(file.at.ms())));
-            row.extend(with_sha1.then(|| facts.sha1.to_string()));
+            let mut row = vec![file.file.to_string(), human_bytes(file.size)];
+            row.extend(with_date.then(|| date(file.since_ms)));
+            row.extend(with_sha1.then(|| file.sha1.to_string()));
             row.extend([online, sharers]);
             row
         }
     }
 }
 
-/// A file's fields.
-pub(super) fn file_value(file: &FileEntry) -> Value {
-    json!({
-        "file": file.label.as_str(), "size": file.facts.len, "sha1": file.facts.sha1.to_string(),
-        "info_hash": file.facts.info_hash.to_string(), "piece_size": file.facts.piece_len,
-        "sharers": file.sharers.iter().map(|label| label.as_str()).collect::<Vec<_>>(),
-        "sharer_count": file.sharer_count, "online": file.online, "since_ms": file.at.ms(),
-    })
-}
-
 /// A file that is now shared.
 pub(super) fn shared(shared: &Shared, format: Format) -> Answer {
-    let facts = &shared.facts;
-    let what = format!("sharing {} in {}", facts.name, shared.group);
-    let replaces = shared.replaces.map(|at| format!("replaces the version of {}", date(at.ms())));
+    let what = format!("sharing {} in {}", shared.file, shared.group);
+    let replaces = shared.replaces_ms.map(|at| format!("replaces the version of {}", date(at)));
     let row = match format {
         // One sentence for people: of a row the last cell would be shortened.
         Format::Table => {
             let replaces = replaces.map(|replaces| format!("; it {replaces}"));
-            vec![format!("{what}, {}{}", human_bytes(facts.len), replaces.unwrap_or_default())]
+            vec![format!("{what}, {}{}", human_bytes(shared.size), replaces.unwrap_or_default())]
         }
         Format::Plain | Format::Json => {
             let mut row =
-                vec![what, format!("{} bytes", facts.len), format!("sha1 {}", facts.sha1)];
+                vec![what, format!("{} bytes", shared.size), format!("sha1 {}", shared.sha1)];
             row.extend(replaces);
             row
         }
     };
-    Answer { rows: vec![row], ..Answer::default() }
-        .with("group", shared.group.as_str())
-        .with("file", facts.name.as_str())
-        .with("size", facts.len)
-        .with("sha1", facts.sha1.to_string())
-        .with("info_hash", facts.info_hash.to_string())
-        .with("replaces_ms", shared.replaces.map(|at| at.ms()))
+    Answer { rows: vec![row], ..Answer::default() }.with_all(shared)
 }
 
 /// One download's line: `[D] [group] file` and what there is to say.
-pub(super) fn download_row(status: &DownloadStatus) -> Vec<String> {
+pub(super) fn download_row(status: &Download) -> Vec<String> {
     let name = |letter: char| format!("[{letter}] [{}] {}", status.group, status.file);
     let per_cent = || format!("{}%", (status.fraction() * 100.0).floor());
-    match &status.phase {
-        DownloadPhase::Running => {
+    let reason = || status.reason.clone().unwrap_or_default();
+    match status.state {
+        DownloadState::Running => {
             let rate = format!("{}/s", human_bytes(status.bytes_per_second));
             let left = time_left(status);
             let peers =
@@ -165,68 +144,41 @@ pub(super) fn download_row(status: &DownloadStatus) -> Vec<String> {
             cells.extend(status.limit.map(|limit| format!("limit {}/s", human_bytes(limit.get()))));
             cells
         }
-        DownloadPhase::Queued(place) => vec![name('Q'), per_cent(), format!("place {place}")],
-        DownloadPhase::Paused(None) => vec![name('P'), per_cent(), "paused".into()],
-        DownloadPhase::Paused(Some(reason)) => {
-            vec![name('P'), per_cent(), format!("paused: {reason}")]
+        DownloadState::Queued => {
+            vec![name('Q'), per_cent(), format!("place {}", status.place.unwrap_or(1))]
         }
-        DownloadPhase::Failed(reason) => vec![name('F'), reason.clone()],
-        DownloadPhase::Complete => vec![name('C'), status.path.display().to_string()],
+        DownloadState::Paused if status.reason.is_none() => {
+            vec![name('P'), per_cent(), "paused".into()]
+        }
+        DownloadState::Paused => vec![name('P'), per_cent(), format!("paused: {}", reason())],
+        DownloadState::Failed => vec![name('F'), reason()],
+        DownloadState::Complete => vec![name('C'), status.path.clone()],
     }
 }
 
-/// One download's fields.
-pub(super) fn download_value(status: &DownloadStatus) -> Value {
-    let (state, reason) = match &status.phase {
-        DownloadPhase::Running => ("running", None),
-        DownloadPhase::Queued(_) => ("queued", None),
-        DownloadPhase::Paused(reason) => ("paused", reason.as_ref()),
-        DownloadPhase::Failed(reason) => ("failed", Some(reason)),
-        DownloadPhase::Complete => ("complete", None),
-    };
-    let place = if let DownloadPhase::Queued(place) = status.phase { Some(place) } else { None };
-    json!({
-        "group": status.group.as_str(), "file": status.file.as_str(), "state": state, "reason": reason,
-        "path": status.path.to_string_lossy(), "size": status.len, "bytes_done": status.bytes_done,
-        "bytes_per_second": status.bytes_per_second, "peers": status.peers,
-        "seconds_left": status.time_left().map(|left| left.as_secs()),
-        "place": place, "limit": status.limit.map(Rate::get),
-    })
-}
-
 /// Every download.
-pub(super) fn downloads(downloads: &[DownloadStatus]) -> Answer {
+pub(super) fn downloads(downloads: &[Download]) -> Answer {
     let rows = downloads.iter().map(download_row).collect();
     Answer::rows(rows, "no downloads")
-        .with("downloads", downloads.iter().map(download_value).collect::<Vec<_>>())
+        .with("downloads", downloads.iter().map(to_value).collect::<Vec<_>>())
 }
 
 /// The limits.
-pub(super) fn limits(status: &LimitsStatus) -> Answer {
+pub(super) fn limits(status: &Limits) -> Answer {
     let rate = |rate: Option<Rate>| {
         rate.map_or_else(|| "off".to_owned(), |rate| format!("{}/s", human_bytes(rate.get())))
     };
-    let (upload, download) = (status.rates.upload, status.rates.download);
-    let count = if status.downloads_max == 0 {
-        "off".to_owned()
-    } else {
-        format!("{} at a time", status.downloads_max)
-    };
+    let count = status.downloads.map_or("off".into(), |count| format!("{count} at a time"));
     let mut rows = vec![
-        vec!["upload".into(), rate(upload)],
-        vec!["download".into(), rate(download)],
+        vec!["upload".into(), rate(status.upload)],
+        vec!["download".into(), rate(status.download)],
         vec!["downloads".into(), count],
     ];
-    let row = |limited: &LimitedDownload| {
+    let row = |limited: &Limited| {
         vec![format!("[{}] {}", limited.group, limited.file), rate(Some(limited.limit))]
     };
     rows.extend(status.limited.iter().map(row));
-    let value = |limited: &LimitedDownload| json!({ "group": limited.group.as_str(), "file": limited.file.as_str(), "limit": limited.limit.get() });
-    Answer::rows(rows, "no limits")
-        .with("upload", upload.map(Rate::get))
-        .with("download", download.map(Rate::get))
-        .with("downloads", Some(status.downloads_max).filter(|max| *max > 0))
-        .with("limited", status.limited.iter().map(value).collect::<Vec<_>>())
+    Answer::rows(rows, "no limits").with_all(status)
 }
 
 /// What is offered.
@@ -237,49 +189,31 @@ pub(super) fn uploads(uploads: &[Upload], format: Format) -> Answer {
             Format::Table => human_bytes(bytes),
             Format::Plain | Format::Json => format!("{bytes} bytes"),
         };
-        let mut cells =
-            vec![format!("[{}] {}", u.group, u.file), peers, format!("{} sent", bytes(u.sent))];
-        cells.extend(u.part.map(|part| format!("{} are here", bytes(part))));
+        let name = format!("[{}] {}", u.group, u.file);
+        let mut cells = vec![name, peers, format!("{} sent", bytes(u.bytes_sent))];
+        cells.extend(u.bytes_here.map(|here| format!("{} are here", bytes(here))));
         cells
     };
-    let value = |u: &Upload| {
-        let to = |(device, sent): &(DeviceId, u64)| json!({ "device": device.to_string(), "bytes_sent": sent });
-        json!({
-            "group": u.group.as_str(), "file": u.file.as_str(), "path": u.path.to_string_lossy(),
-            "bytes_here": u.part, "peers": u.peers, "bytes_sent": u.sent, "to": u.sent_to.iter().map(to).collect::<Vec<_>>(),
-        })
-    };
-    let values: Vec<Value> = uploads.iter().map(value).collect();
+    let values: Vec<Value> = uploads.iter().map(to_value).collect();
     Answer::rows(uploads.iter().map(row).collect(), "no uploads").with("uploads", values)
 }
 
 /// Every tracker.
-pub(super) fn trackers(status: &TrackersStatus, format: Format) -> Answer {
+pub(super) fn trackers(status: &Trackers, format: Format) -> Answer {
     let mut rows: Vec<Vec<String>> =
         status.trackers.iter().flat_map(|tracker| tracker_rows(tracker, format)).collect();
     if status.degraded {
         rows.push(vec![safety(status)]);
     }
     rows.extend(status.network.map(|network| vec![format!("network {network}")]));
-    let value = |t: &TrackerStatus| {
-        json!({
-            "number": t.number, "address": t.address, "state": tracker_state(t.state), "role": tracker_role(t.role),
-            "lag": t.lag, "error": t.error,
-        })
-    };
-    let values: Vec<Value> = status.trackers.iter().map(value).collect();
-    Answer::rows(rows, "no trackers")
-        .with("trackers", values)
-        .with("degraded", status.degraded)
-        .with("safe_on", status.safe_on.clone())
-        .with("network", status.network.map(|network| network.to_string()))
+    Answer::rows(rows, "no trackers").with_all(status)
 }
 
 /// On which trackers changes are safe while they are not so on all.
-fn safety(status: &TrackersStatus) -> String {
-    let is_safe = |t: &&TrackerStatus| status.safe_on.contains(&t.number);
+fn safety(status: &Trackers) -> String {
+    let is_safe = |t: &&Tracker| status.safe_on.contains(&t.number);
     let (safe, behind): (Vec<_>, Vec<_>) = status.trackers.iter().partition(is_safe);
-    let named = |trackers: &[&TrackerStatus]| {
+    let named = |trackers: &[&Tracker]| {
         let numbers: Vec<String> = trackers.iter().map(|t| t.number.to_string()).collect();
         match numbers.split_last() {
             Some((last, [])) => format!("tracker {last}"),
@@ -296,10 +230,10 @@ fn safety(status: &TrackersStatus) -> String {
 }
 
 /// A tracker's line; for people, why it is not reached stands whole on a line of its own.
-fn tracker_rows(tracker: &TrackerStatus, format: Format) -> Vec<Vec<String>> {
+fn tracker_rows(tracker: &Tracker, format: Format) -> Vec<Vec<String>> {
     let role = match (tracker.role, format) {
         // Down is what the others say of it; here it is only not connected.
-        (TrackerRole::Unreachable, Format::Table) => "not connected",
+        (TrackerRole::Down, Format::Table) => "not connected",
         (role, _) => tracker_role(role),
     };
     let mut row = vec![
@@ -320,7 +254,7 @@ fn tracker_rows(tracker: &TrackerStatus, format: Format) -> Vec<Vec<String>> {
 
 fn tracker_state(state: TrackerState) -> &'static str {
     match state {
-        TrackerState::Myself | TrackerState::Up => "up",
+        TrackerState::Up => "up",
         TrackerState::CatchingUp => "catching up",
         TrackerState::Down => "down",
         TrackerState::MustResync => "must resync",
@@ -331,7 +265,7 @@ fn tracker_role(role: TrackerRole) -> &'static str {
     match role {
         TrackerRole::Primary => "primary",
         TrackerRole::Standby => "standby",
-        TrackerRole::Unreachable => "down",
+        TrackerRole::Down => "down",
     }
 }
 
@@ -353,7 +287,7 @@ pub(super) fn date(ms: u64) -> String {
 }
 
 /// How long a download will take at its present rate.
-pub(super) fn time_left(status: &DownloadStatus) -> String {
+pub(super) fn time_left(status: &Download) -> String {
     let left = status.time_left().map_or_else(|| "--".into(), |left| clock(left.as_secs()));
     format!("{left} left")
 }
@@ -365,28 +299,16 @@ fn clock(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples;
     use super::*;
 
-    fn status(phase: DownloadPhase) -> DownloadStatus {
-        DownloadStatus {
-            id: crate::types::InfoHash::from_bytes([1; 20]),
-            group_id: crate::types::GroupId::from_bytes([2; 16]),
-            ended: None,
-            group: "lab".parse().unwrap(),
-            file: "big.bin".parse().unwrap(),
-            phase,
-            bytes_done: 436,
-            len: 1000,
-            bytes_per_second: 8,
-            peers: 1,
-            limit: None,
-            path: "/tmp/big.bin".into(),
-        }
+    fn status(state: DownloadState, reason: Option<&str>) -> Download {
+        Download { state, reason: reason.map(Into::into), ..samples::download() }
     }
 
     #[test]
     fn it_is_told_on_which_trackers_changes_are_safe() {
-        let tracker = |number: u32| TrackerStatus {
+        let tracker = |number: u32| Tracker {
             number,
             address: format!("10.0.0.{number}:5000"),
             state: TrackerState::Up,
@@ -397,7 +319,7 @@ mod tests {
         let told = |count: u32, safe_on: &[u32]| {
             let trackers = (1..=count).map(tracker).collect();
             let safe_on = safe_on.to_vec();
-            safety(&TrackersStatus { trackers, degraded: true, safe_on, network: None })
+            safety(&Trackers { trackers, degraded: true, safe_on, network: None })
         };
         let safe = "degraded: changes are at present safe on";
         assert_eq!(told(3, &[1, 3]), format!("{safe} trackers 1 and 3, not on tracker 2"));
@@ -419,22 +341,27 @@ mod tests {
 
     #[test]
     fn downloads_are_shown_as_promised() {
-        let row = |phase| download_row(&status(phase)).join("\t");
+        let row = |state, reason| download_row(&status(state, reason)).join("\t");
         assert_eq!(
-            row(DownloadPhase::Running),
+            row(DownloadState::Running, None),
             "[D] [lab] big.bin\t43%\t8 B/s\t0:01:11 left\t1 peer"
         );
-        let slow = DownloadStatus { len: 1_000_000_000, ..status(DownloadPhase::Running) };
-        assert_eq!(download_row(&slow).join("\t"), "[D] [lab] big.bin\t0%\t8 B/s\t-- left\t1 peer");
-        assert_eq!(download_value(&slow)["seconds_left"], Value::Null);
-        assert_eq!(row(DownloadPhase::Queued(3)), "[Q] [lab] big.bin\t43%\tplace 3");
-        assert_eq!(row(DownloadPhase::Complete), "[C] [lab] big.bin\t/tmp/big.bin");
-        assert_eq!(row(DownloadPhase::Paused(None)), "[P] [lab] big.bin\t43%\tpaused");
+        let slow = Download { seconds_left: None, ..samples::download() };
         assert_eq!(
-            row(DownloadPhase::Paused(Some("disk full".into()))),
+            download_row(&slow).join("\t"),
+            "[D] [lab] big.bin\t43%\t8 B/s\t-- left\t1 peer"
+        );
+        assert_eq!(to_value(&slow)["seconds_left"], Value::Null);
+        let queued =
+            Download { state: DownloadState::Queued, place: Some(3), ..samples::download() };
+        assert_eq!(download_row(&queued).join("\t"), "[Q] [lab] big.bin\t43%\tplace 3");
+        assert_eq!(row(DownloadState::Complete, None), "[C] [lab] big.bin\t/tmp/big.bin");
+        assert_eq!(row(DownloadState::Paused, None), "[P] [lab] big.bin\t43%\tpaused");
+        assert_eq!(
+            row(DownloadState::Paused, Some("disk full")),
             "[P] [lab] big.bin\t43%\tpaused: disk full"
         );
-        assert_eq!(row(DownloadPhase::Failed("gone".into())), "[F] [lab] big.bin\tgone");
+        assert_eq!(row(DownloadState::Failed, Some("gone")), "[F] [lab] big.bin\tgone");
         assert_eq!(downloads(&[]).rows, [["no downloads"]]);
         assert_eq!(human_bytes(12_345_678), "12.3 MB");
         assert_eq!(clock(7_325), "2:02:05");

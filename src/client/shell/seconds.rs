@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use crate::client::ClientError;
+use crate::client::api::ApiError;
 
 /// The longest time that can be asked for: a year.
 const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 
 /// Reads a number of seconds, perhaps with a fraction.
-pub(super) fn parse_seconds(text: &str) -> Result<Duration, ClientError> {
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, ApiError> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => {
             Ok(Duration::from_secs_f64(seconds))
         }
-        _ => Err(ClientError::BadArgument(format!(
+        _ => Err(ApiError::bad_argument(format!(
             "{text:?} is not a number of seconds; give one, as 2.5"
         ))),
     }

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use crossbeam_channel::select;
+use rustix::process::{Signal, getpid, kill_process};
 
 use super::EXIT_FAILED;
 use super::announce::Announcer;
 use super::answer::Answer;
 use super::held::{DOWNLOAD, Held};
 use super::input::{Line, Lines};
-use super::interrupt::Interrupts;
-use super::options::{Arguments, OnError};
+use super::interrupt::{Calls, Interrupts};
 use super::output::Output;
+use super::paging;
 use super::table::{CommandSpec, split};
-use crate::client::{Client, ClientError};
+use crate::client::api::{Api, ApiError, Command, ErrorCode, Listing, Page, Reply};
 
 /// How long the end of the input is waited for when nothing can be written any more.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -22,15 +24,41 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a wait for the first tracker looks for signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_secs(5);
 
+/// What happens when a command of a script fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnError {
+    /// The next command is carried out.
+    Continue,
+    /// The program ends.
+    Stop,
+}
+
+/// Stops the program's own client; does nothing when attached.
+pub(crate) type EndClient = Arc<dyn Fn() + Send + Sync>;
+
+/// The settings of a shell.
+pub(crate) struct Settings {
+    /// What happens when a command fails, unless commands are typed.
+    pub(crate) on_error: OnError,
+    /// Short passwords need no confirmation.
+    pub(crate) allows_short_passwords: bool,
+    /// The client belongs to another process and goes on when this one ends.
+    pub(crate) is_attached: bool,
+    /// Called at the end.
+    pub(crate) end_client: EndClient,
+}
+
 /// The program's state.
 pub(super) struct Shell {
-    pub(super) client: Arc<Client>,
+    pub(super) api: Arc<dyn Api>,
+    /// Interrupts the calls of the main thread.
+    pub(super) calls: Calls,
     pub(super) output: Output,
     pub(super) interrupts: Interrupts,
     on_error: OnError,
     /// A command or a download failed.
     failed: bool,
-    announcer: Announcer,
+    pub(super) announcer: Announcer,
     /// More lines are likely to be there already.
     is_script: bool,
     /// Passwords that a script leaves out are asked for.
@@ -41,8 +69,11 @@ pub(super) struct Shell {
     pub(super) held: Held,
     /// How long the last `wait` was to last, if it was bounded: the end of a script waits no longer.
     pub(super) wait_limit: Option<Duration>,
-    /// The number of the last end of a download that `wait` has told of.
-    pub(super) told_ends: u64,
+    /// Sequence number of the last end that `wait` has reported or skips.
+    pub(super) last_end: u64,
+    /// The client belongs to another process and goes on when this one ends.
+    pub(super) is_attached: bool,
+    pub(super) end_client: EndClient,
 }
 
 /// How a line ended.
@@ -61,48 +92,73 @@ pub(super) enum Ended {
 }
 
 impl Shell {
+    /// Makes a shell and starts its announcer. `wait` skips ends up to number `last_end`.
+    ///
+    /// # Errors
+    /// Those of [`Api::subscribe`].
     pub(super) fn new(
-        client: Client,
+        api: Arc<dyn Api>,
         output: Output,
         interrupts: Interrupts,
-        arguments: &Arguments,
-    ) -> Self {
-        let client = Arc::new(client);
-        interrupts.on_break({
-            let client = client.clone();
-            move || client.interrupt()
+        settings: Settings,
+        last_end: u64,
+    ) -> Result<Self, ApiError> {
+        let (updates, of_loss) = (api.subscribe(false)?, output.clone());
+        let announcer = Announcer::start(updates, output.clone(), move || {
+            of_loss.error_line("error: the client that this program was attached to has ended");
+            // The usual way out, which restores the terminal.
+            let _ = kill_process(getpid(), Signal::TERM);
         });
-        let announcer = Announcer::start(client.subscribe(), output.clone());
-        Self {
-            client,
+        Ok(Self {
+            api,
+            calls: interrupts.calls().clone(),
             output,
             interrupts,
-            on_error: arguments.on_error,
+            on_error: settings.on_error,
             failed: false,
             announcer,
             is_script: false,
             asks_passwords: false,
-            allows_short_passwords: arguments.allow_short_passwords,
+            allows_short_passwords: settings.allows_short_passwords,
             held: Held::default(),
             wait_limit: None,
-            told_ends: 0,
-        }
+            last_end,
+            is_attached: settings.is_attached,
+            end_client: settings.end_client,
+        })
     }
 
-    /// Waits for the first tracker; false if there is none in that time, or a signal came.
-    pub(super) fn wait_for_tracker(&mut self, patience: Duration) -> bool {
+    /// Calls the client. A signal interrupts the call.
+    pub(super) fn call(&self, command: Command) -> Result<Reply, ApiError> {
+        self.api.call(command, &self.calls.stop(), &mut |_| true)
+    }
+
+    /// All entries of a listing.
+    pub(super) fn all<T>(
+        &self,
+        ask: impl Fn(Listing) -> Command,
+        take: fn(Reply) -> Result<Page<T>, ApiError>,
+    ) -> Result<Vec<T>, ApiError> {
+        paging::all(&*self.api, &self.calls.stop(), ask, take)
+    }
+
+    /// Waits for the first tracker.
+    ///
+    /// # Errors
+    /// Why there is none in that time; or a signal came.
+    pub(super) fn wait_for_tracker(&mut self, patience: Duration) -> Result<(), ApiError> {
         let deadline = Instant::now() + patience;
         loop {
             // Again and again: a signal just before the client waits would be missed.
-            if self.interrupts.is_interrupted() {
-                return false;
-            }
+            let is_interrupted = self.interrupts.is_interrupted();
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.client.wait_for_tracker(left.min(SIGNAL_INTERVAL)) {
-                return true;
-            }
-            if left.is_zero() {
-                return false;
+            let step = if is_interrupted { Duration::ZERO } else { left.min(SIGNAL_INTERVAL) };
+            match self.call(Command::WaitTrackers { timeout_ms: step.as_millis() as u64 }) {
+                Ok(_) if !is_interrupted => return Ok(()),
+                Err(error) if left.is_zero() || is_interrupted => return Err(error),
+                Err(error) if error.code == ErrorCode::ClientGone => return Err(error),
+                Ok(_) => return Err(ApiError::interrupted()),
+                Err(_) => {}
             }
         }
     }
@@ -133,7 +189,7 @@ impl Shell {
             let ended = match line {
                 Ok(line) => self.run_line(&line),
                 Err(text) => {
-                    self.fail(None, &ClientError::BadArgument(text));
+                    self.fail(None, &ApiError::bad_argument(text));
                     Ended::Failed
                 }
             };
@@ -183,14 +239,14 @@ impl Shell {
                 }
             },
             Err(text) => {
-                self.fail(None, &ClientError::BadArgument(text));
+                self.fail(None, &ApiError::bad_argument(text));
                 Ended::Failed
             }
         }
     }
 
     /// In a script that somebody started at a terminal, passwords may be left out as at the prompt.
-    fn add_passwords(&mut self, words: &mut Vec<String>) -> Result<(), ClientError> {
+    fn add_passwords(&mut self, words: &mut Vec<String>) -> Result<(), ApiError> {
         if !self.asks_passwords {
             return Ok(());
         }
@@ -246,8 +302,8 @@ impl Shell {
         &mut self,
         spec: &CommandSpec,
         words: &[String],
-    ) -> Result<Answer, ClientError> {
-        let (words, flags) = spec.take_flags(words).map_err(ClientError::BadArgument)?;
+    ) -> Result<Answer, ApiError> {
+        let (words, flags) = spec.take_flags(words).map_err(ApiError::bad_argument)?;
         check_count(spec, words.len())?;
         self.execute(spec.name, &words, &flags)
     }
@@ -259,7 +315,7 @@ impl Shell {
 
     /// Makes durable what was begun, and says so.
     fn release(&mut self) {
-        self.held.release(&self.output);
+        self.held.release(&*self.api, &self.output);
     }
 
     /// Something that was to be durable was not, and failures stop a script.
@@ -268,48 +324,49 @@ impl Shell {
     }
 
     /// Shows an error and remembers it for the exit status.
-    pub(super) fn fail(&mut self, command: Option<&str>, error: &ClientError) {
+    pub(super) fn fail(&mut self, command: Option<&str>, error: &ApiError) {
         self.failed = true;
         self.output.failure(command, error);
     }
 
     /// Ends the session and everything else in order; returns the exit status.
     pub(super) fn end(self) -> u8 {
-        let has_failed = self.failed || self.held.has_failed();
-        self.client.stop();
+        let has_failed = self.failed || self.held.has_failed() || self.announcer.is_lost();
+        self.announcer.expect_end();
+        (self.end_client)();
         self.announcer.stop();
         if has_failed || self.output.has_failed() { EXIT_FAILED } else { 0 }
     }
 }
 
 /// The error of a script that cannot tell its results any more.
-fn output_lost() -> ClientError {
-    ClientError::BadArgument(
-        "standard output is closed; the commands that are left were not carried out".into(),
+fn output_lost() -> ApiError {
+    ApiError::bad_argument(
+        "standard output is closed; the commands that are left were not carried out",
     )
 }
 
 /// How a line ended that failed so.
-fn how(error: &ClientError) -> Ended {
-    match error {
-        ClientError::Interrupted => Ended::Interrupted,
-        ClientError::Abandoned(_) => Ended::Abandoned,
+fn how(error: &ApiError) -> Ended {
+    match error.code {
+        ErrorCode::Interrupted => Ended::Interrupted,
+        ErrorCode::Abandoned => Ended::Abandoned,
         _ => Ended::Failed,
     }
 }
 
 /// The error for a word that is no command.
-pub(super) fn unknown(name: &str) -> ClientError {
+pub(super) fn unknown(name: &str) -> ApiError {
     let hint = CommandSpec::nearest(name)
         .map(|command| format!("did you mean {}? ", command.name))
         .unwrap_or_default();
-    ClientError::BadArgument(format!("unknown command {name:?}; {hint}help lists all"))
+    ApiError::bad_argument(format!("unknown command {name:?}; {hint}help lists all"))
 }
 
-fn check_count(spec: &CommandSpec, count: usize) -> Result<(), ClientError> {
+fn check_count(spec: &CommandSpec, count: usize) -> Result<(), ApiError> {
     if (spec.needed()..=spec.arguments.len()).contains(&count) {
         return Ok(());
     }
     let what = if count < spec.needed() { "words are missing" } else { "there are too many words" };
-    Err(ClientError::BadArgument(format!("{what}; usage: {}", spec.usage())))
+    Err(ApiError::bad_argument(format!("{what}; usage: {}", spec.usage())))
 }

@@ -125,7 +125,7 @@ const fn flag_with(name: &'static str, value: &'static str) -> Flag {
 const YES: &[Flag] = &[flag("--yes")];
 /// A script waits for its downloads.
 const NOW: &[Flag] = &[flag("--now")];
-const END: &str = "ends the client; in a script after its downloads, or --now";
+const END: &str = "ends the client, in a script after its downloads or --now; attached, leaves it";
 const SORT: Flag = flag_with("--sort", "name|size|date");
 const LIMIT: Flag = flag_with("--limit", "N");
 const SHA1: Flag = flag("--sha1");
@@ -248,6 +248,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     command("help", &[may("command", ArgumentKind::Command)], "shows all commands, or one"),
     CommandSpec { flags: NOW, ..command("exit", &[], END) },
     CommandSpec { flags: NOW, ..command("quit", &[], END) },
+    command("shutdown", &[], "ends the client, also the one that this prompt is attached to"),
 ];
 
 impl ArgumentKind {
@@ -452,7 +453,7 @@ mod tests {
             limits [upload|download|downloads] [limit]/show_uploads/\
             why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\
             delete_account [--yes]/whoami/trackers/wait [seconds]/\
-            seed [seconds]/sleep <seconds>/help [command]/exit [--now]/quit [--now]";
+            seed [seconds]/sleep <seconds>/help [command]/exit [--now]/quit [--now]/shutdown";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();
         assert_eq!(usages, promised.split('/').collect::<Vec<_>>());
     }

@@ -1,7 +1,8 @@
 //! The prompt: line editing, history without passwords, announcements above the line.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustyline::config::Configurer as _;
 use rustyline::error::ReadlineError;
@@ -15,7 +16,7 @@ use super::escape::escape;
 use super::history::Keeper;
 use super::session::{Ended, Shell};
 use super::table::{CommandSpec, split};
-use crate::client::ClientError;
+use crate::client::api::{ApiError, Command, ErrorCode, Reply};
 
 /// Lines kept.
 const HISTORY_LEN: usize = 1000;
@@ -25,14 +26,14 @@ type LineEditor = Editor<ShellHelper, FileHistory>;
 /// Asks for a password without echo.
 ///
 /// # Errors
-/// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
-pub(super) fn ask_password(what: &str) -> Result<Zeroizing<String>, ClientError> {
+/// [`ApiError::interrupted`] if the user gave up, and the terminal's errors.
+pub(super) fn ask_password(what: &str) -> Result<Zeroizing<String>, ApiError> {
     rpassword::prompt_password(format!("{what}: ")).map(Zeroizing::new).map_err(|e| {
         match e.kind() {
             std::io::ErrorKind::Interrupted | std::io::ErrorKind::UnexpectedEof => {
-                ClientError::Interrupted
+                ApiError::interrupted()
             }
-            _ => ClientError::system("cannot ask for a password", e),
+            _ => ApiError::system("cannot ask for a password", &e),
         }
     })
 }
@@ -40,50 +41,50 @@ pub(super) fn ask_password(what: &str) -> Result<Zeroizing<String>, ClientError>
 /// Asks a question that only `y` or `yes` answers with yes.
 ///
 /// # Errors
-/// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
-pub(super) fn confirm(question: &str) -> Result<bool, ClientError> {
+/// [`ApiError::interrupted`] if the user gave up, and the terminal's errors.
+pub(super) fn confirm(question: &str) -> Result<bool, ApiError> {
     let asked = DefaultEditor::new()
         .and_then(|mut editor| editor.readline(&format!("{} [y/N] ", escape(question))));
     match asked {
         Ok(answer) => Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str())),
-        Err(ReadlineError::Interrupted | ReadlineError::Eof) => Err(ClientError::Interrupted),
-        Err(error) => Err(ClientError::BadArgument(format!("cannot read the terminal: {error}"))),
+        Err(ReadlineError::Interrupted | ReadlineError::Eof) => Err(ApiError::interrupted()),
+        Err(error) => Err(ApiError::bad_argument(format!("cannot read the terminal: {error}"))),
     }
 }
 
 /// Warns of what is about to be done; Enter goes on.
 ///
 /// # Errors
-/// [`ClientError::Interrupted`] if the user gave up, and the terminal's errors.
-pub(super) fn warn(warning: &str) -> Result<(), ClientError> {
+/// [`ApiError::interrupted`] if the user gave up, and the terminal's errors.
+pub(super) fn warn(warning: &str) -> Result<(), ApiError> {
     let prompt = format!("{}; Enter goes on, Ctrl-C does not: ", escape(warning));
     match DefaultEditor::new().and_then(|mut editor| editor.readline(&prompt)) {
         // Somebody who types the password here means another.
         Ok(answer) if answer.trim().is_empty() => Ok(()),
         Ok(_) | Err(ReadlineError::Interrupted | ReadlineError::Eof) => {
-            Err(ClientError::Interrupted)
+            Err(ApiError::interrupted())
         }
-        Err(error) => Err(ClientError::BadArgument(format!("cannot read the terminal: {error}"))),
+        Err(error) => Err(ApiError::bad_argument(format!("cannot read the terminal: {error}"))),
     }
 }
 
 /// Serves the prompt until the user ends it; returns the exit status.
-pub(super) fn run(mut shell: Shell) -> u8 {
-    let history = shell.client.data_dir().join("history");
-    let bars = Arc::new(PromptBars::new(shell.client.clone()));
-    match open(&shell, &history, &bars) {
+pub(super) fn run(mut shell: Shell, history: &Path) -> u8 {
+    let bars = Arc::new(PromptBars::new(shell.api.clone()));
+    match open(&shell, history, &bars) {
         Ok(mut editor) => {
             watch_for_end(&shell);
             let ticker = Ticker::start(bars.clone(), shell.output.clone());
-            serve(&mut shell, &mut editor, &history, &bars);
+            serve(&mut shell, &mut editor, history, &bars);
             // A history that cannot be written is none.
-            let _ = editor.save_history(&history);
+            let _ = editor.save_history(history);
             // With the editor ends whatever waited for it to print.
             drop(editor);
             ticker.stop();
         }
-        Err(error) => shell
-            .fail(None, &ClientError::BadArgument(format!("cannot use this terminal: {error}"))),
+        Err(error) => {
+            shell.fail(None, &ApiError::bad_argument(format!("cannot use this terminal: {error}")))
+        }
     }
     shell.output.set_printer(None);
     let _ = shell.end();
@@ -91,7 +92,7 @@ pub(super) fn run(mut shell: Shell) -> u8 {
     0
 }
 
-fn open(shell: &Shell, history: &PathBuf, bars: &Arc<PromptBars>) -> rustyline::Result<LineEditor> {
+fn open(shell: &Shell, history: &Path, bars: &Arc<PromptBars>) -> rustyline::Result<LineEditor> {
     let config = Config::builder()
         .max_history_size(HISTORY_LEN)?
         .history_ignore_space(true)
@@ -101,7 +102,7 @@ fn open(shell: &Shell, history: &PathBuf, bars: &Arc<PromptBars>) -> rustyline::
         .color_mode(ColorMode::Forced)
         .build();
     let mut editor = LineEditor::with_config(config)?;
-    editor.set_helper(Some(ShellHelper::new(shell.client.clone(), bars.clone())));
+    editor.set_helper(Some(ShellHelper::new(shell.api.clone(), bars.clone())));
     // The first time there is none.
     let _ = editor.load_history(history);
     if let Ok(printer) = editor.create_external_printer() {
@@ -110,7 +111,7 @@ fn open(shell: &Shell, history: &PathBuf, bars: &Arc<PromptBars>) -> rustyline::
     Ok(editor)
 }
 
-fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &PromptBars) {
+fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &Path, bars: &PromptBars) {
     // On these the editor shows a prompt as it was given, once.
     let can_draw = !std::env::var("TERM")
         .is_ok_and(|term| ["dumb", "cons25", "emacs"].contains(&term.as_str()));
@@ -119,10 +120,8 @@ fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &P
         if shell.interrupts.is_ended() || shell.output.is_closed() {
             return;
         }
-        let user = shell
-            .client
-            .whoami()
-            .map_or_else(|_| "posse".into(), |user| escape(user.label.as_str()));
+        let account = shell.call(Command::Whoami).and_then(Reply::account);
+        let user = account.map_or_else(|_| "posse".into(), |user| escape(user.user.as_str()));
         let prompt = format!("{user}> ");
         let prompt = if can_draw { bars.raise(&prompt) } else { prompt };
         // Behind a list of candidates the editor clears as many lines as the prompt has above the
@@ -149,7 +148,7 @@ fn serve(shell: &mut Shell, editor: &mut LineEditor, history: &PathBuf, bars: &P
             Err(error) => {
                 return shell.fail(
                     None,
-                    &ClientError::BadArgument(format!("cannot read the terminal: {error}")),
+                    &ApiError::bad_argument(format!("cannot read the terminal: {error}")),
                 );
             }
         }
@@ -183,11 +182,7 @@ fn run_line(shell: &mut Shell, line: &str) -> Ended {
         Ok(()) => shell.run_words(&words),
         Err(error) => {
             shell.fail(Some(spec.name), &error);
-            if matches!(error, ClientError::Interrupted) {
-                Ended::Interrupted
-            } else {
-                Ended::Failed
-            }
+            if error.code == ErrorCode::Interrupted { Ended::Interrupted } else { Ended::Failed }
         }
     }
 }
@@ -196,9 +191,9 @@ fn run_line(shell: &mut Shell, line: &str) -> Ended {
 /// terminal left as it was.
 fn watch_for_end(shell: &Shell) {
     let saved = rustix::termios::tcgetattr(std::io::stdin()).ok();
-    let client = shell.client.clone();
+    let (end_client, lost) = (shell.end_client.clone(), shell.announcer.loss());
     shell.interrupts.on_end(move || {
-        client.stop();
+        end_client();
         if let Some(saved) = &saved {
             // The process ends; a terminal that has gone needs nothing.
             let _ = rustix::termios::tcsetattr(
@@ -207,6 +202,6 @@ fn watch_for_end(shell: &Shell) {
                 saved,
             );
         }
-        std::process::exit(0);
+        std::process::exit(i32::from(lost.load(Ordering::Acquire)));
     });
 }

@@ -43,7 +43,7 @@ const TOPICS: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
-    ("client", &["trackers", "wait", "seed", "sleep", "help", "exit", "quit"]),
+    ("client", &["trackers", "wait", "seed", "sleep", "help", "exit", "quit", "shutdown"]),
 ];
 
 /// The topic of a command that is in none.

@@ -5,7 +5,7 @@
 //!
 //! Pure.
 
-use crate::client::ClientError;
+use crate::client::api::ApiError;
 
 /// What is known of a word.
 #[derive(Debug, Clone, Copy)]
@@ -20,11 +20,11 @@ pub(super) struct Word<'a> {
 /// Returns the path and the group.
 ///
 /// # Errors
-/// [`ClientError::BadArgument`] with both readings if either may be meant.
+/// [`ApiError::bad_argument`] with both readings if either may be meant.
 pub(super) fn path_and_group<'a>(
     first: Word<'a>,
     second: Word<'a>,
-) -> Result<(&'a str, &'a str), ClientError> {
+) -> Result<(&'a str, &'a str), ApiError> {
     let (typed, swapped) = ((first.text, second.text), (second.text, first.text));
     match (first.is_group, second.is_group, first.is_file, second.is_file) {
         (false, true, ..) => Ok(typed),
@@ -36,20 +36,20 @@ pub(super) fn path_and_group<'a>(
     }
 }
 
-fn either(first: &str, second: &str) -> ClientError {
+fn either(first: &str, second: &str) -> ApiError {
     let reading = |path: &str, group: &str| {
         let command = shell_words::join(["upload_file", &format!("./{path}"), group]);
         format!("`{command}` shares the file {path} with the group {group}")
     };
-    ClientError::BadArgument(format!(
+    ApiError::bad_argument(format!(
         "{first} and {second} are both files and groups of yours: {}, {}",
         reading(first, second),
         reading(second, first)
     ))
 }
 
-fn neither(first: &str, second: &str) -> ClientError {
-    ClientError::BadArgument(format!(
+fn neither(first: &str, second: &str) -> ApiError {
+    ApiError::bad_argument(format!(
         "neither word names a group of yours: there is no file {first} to share with a group {second}, \
          and no group {first} with which to share the file {second}; list_my_groups shows your groups"
     ))

@@ -12,14 +12,17 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::interrupt::Woken;
 use super::output::Format;
+use super::paging::all;
 use super::progress::WaitBars;
 use super::render;
 use super::seconds::parse_seconds;
 use super::session::Shell;
 use super::table::Flags;
-use crate::client::{ClientError, DownloadPhase, DownloadStatus};
+use crate::client::api::{
+    ApiError, Command, Download, DownloadState, Ends, ErrorCode, Listing, Reply, SessionEnded,
+};
 
-type Result<T> = std::result::Result<T, ClientError>;
+type Result<T> = std::result::Result<T, ApiError>;
 
 /// How often bars are drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -44,15 +47,17 @@ impl Shell {
     }
 
     /// At the end of a script: running downloads are finished, in the time that the last `wait`
-    /// allowed.
+    /// allowed. Downloads of an attached client go on without this program.
     pub(super) fn finish_downloads(&mut self) {
+        if self.is_attached {
+            return;
+        }
         let until = self.wait_limit.map(|time| Instant::now() + time);
         match self.wait_for_downloads(until) {
             Ok(_) => {}
-            Err(ClientError::TimedOut) => {
-                if let Some(error) = abandoned(&self.client.running_downloads()) {
-                    self.fail(None, &error);
-                }
+            Err(error) if error.code == ErrorCode::TimedOut => {
+                let error = abandoned(&self.unfinished().unwrap_or_default()).unwrap_or(error);
+                self.fail(None, &error);
             }
             Err(error) => self.fail(None, &error),
         }
@@ -60,13 +65,13 @@ impl Shell {
 
     /// `exit` and `quit`: a script finishes its downloads first, or says which it abandons.
     pub(super) fn exit(&mut self, flags: &Flags) -> Answer {
-        let is_now = flags.has("--now") && !self.is_at_prompt();
-        let unfinished = if is_now { self.client.running_downloads() } else { Vec::new() };
+        let is_now = flags.has("--now") && !self.is_at_prompt() && !self.is_attached;
+        let unfinished = if is_now { self.unfinished().unwrap_or_default() } else { Vec::new() };
         let answer = Answer { end: true, ..Answer::default() };
         match abandoned(&unfinished) {
             None => answer,
             Some(error) => {
-                let values: Vec<Value> = unfinished.iter().map(render::download_value).collect();
+                let values: Vec<Value> = unfinished.iter().map(render::to_value).collect();
                 answer.with("downloads", values).but_failed(Some(error))
             }
         }
@@ -76,7 +81,7 @@ impl Shell {
     /// itself, or time ran out.
     pub(super) fn wait_for_downloads(&mut self, until: Option<Instant>) -> Result<Vec<Value>> {
         self.interrupts.clear();
-        let events = self.client.subscribe();
+        let events = self.announcer.wakes().clone();
         let mut bars = WaitBars::new(&self.output);
         let mut told = Vec::new();
         let mut failed = 0;
@@ -84,32 +89,30 @@ impl Shell {
         loop {
             events.try_iter().for_each(drop);
             let looking = Instant::now();
-            let (ended, stuck, is_waited_for) = self.client.ended_since(self.told_ends);
+            let ends = self.ends()?;
             let look = looking.elapsed();
-            for status in ended {
-                self.told_ends = self.told_ends.max(status.ended.unwrap_or(0));
-                failed += usize::from(matches!(status.phase, DownloadPhase::Failed(_)));
+            for status in ends.downloads {
+                failed += usize::from(status.state == DownloadState::Failed);
                 // At a terminal it was announced, or will be.
                 if self.output.format() == Format::Plain {
                     self.output.rows(&[render::download_row(&status)]);
                 }
-                told.push(render::download_value(&status));
+                told.push(render::to_value(&status));
             }
-            // After the look: the end of a session is noted before its downloads go.
-            if let Some(ended) = self.client.ended().filter(|ended| ended.unfinished > 0) {
-                return Err(ClientError::SessionEnded(ended.reason));
+            if let Some(ended) = ends.session_ended.filter(|ended| ended.unfinished > 0) {
+                return Err(session_ended(&ended));
             }
-            if !is_waited_for {
-                return finish(told, failed, stuck);
+            if !ends.has_unfinished {
+                return finish(told, failed, ends.stuck.as_ref());
             }
             let now = Instant::now();
             if until.is_some_and(|until| now >= until) {
-                return Err(ClientError::TimedOut);
+                return Err(timed_out());
             }
             let mut soon = now + SLEEP_MAX;
             if bars.is_visible() {
                 if now >= draw_at {
-                    bars.draw(&self.client.running_downloads().iter().collect::<Vec<_>>());
+                    bars.draw(&self.unfinished()?);
                     draw_at = Instant::now() + DRAW_INTERVAL;
                 }
                 soon = draw_at;
@@ -120,9 +123,26 @@ impl Shell {
                 woken = self.interrupts.wait(None, no_later(Instant::now() + rest));
             }
             if woken == Woken::Interrupt {
-                return Err(ClientError::Interrupted);
+                return Err(ApiError::interrupted());
             }
         }
+    }
+
+    /// Downloads that ended since the last call.
+    fn ends(&mut self) -> Result<Ends> {
+        let ends = self.look_for_ends(self.last_end)?;
+        self.last_end = ends.last;
+        Ok(ends)
+    }
+
+    fn look_for_ends(&self, after: u64) -> Result<Ends> {
+        self.call(Command::ShowEnds { after })?.ends()
+    }
+
+    /// Downloads that run or wait.
+    fn unfinished(&self) -> Result<Vec<Download>> {
+        let command = |listing: Listing| Command::ShowDownloads { unfinished: true, listing };
+        all(&*self.api, &self.interrupts.calls().stop(), command, Reply::downloads)
     }
 
     /// `seed` and `sleep`: lets the client work. An interrupt is how `seed` is meant to end, and
@@ -130,19 +150,29 @@ impl Shell {
     pub(super) fn rest(&mut self, seconds: Option<&str>, is_seed: bool) -> Result<Answer> {
         let until = seconds.map(parse_seconds).transpose()?.map(|time| Instant::now() + time);
         self.interrupts.clear();
-        let events = is_seed.then(|| self.client.subscribe());
+        let events = is_seed.then(|| self.announcer.wakes().clone());
         loop {
             // A seeder whose session is over would sit there for nothing.
-            if let Some(ended) = self.client.ended().filter(|_| is_seed) {
-                return Err(ClientError::SessionEnded(ended.reason));
+            let ended = if is_seed { self.look_for_ends(u64::MAX)?.session_ended } else { None };
+            if let Some(ended) = ended {
+                return Err(session_ended(&ended));
             }
             match self.interrupts.wait(events.as_ref(), until) {
                 Woken::Event => {}
-                Woken::Interrupt if !is_seed => return Err(ClientError::Interrupted),
+                Woken::Interrupt if !is_seed => return Err(ApiError::interrupted()),
                 Woken::Interrupt | Woken::Time => return Ok(Answer::default()),
             }
         }
     }
+}
+
+fn session_ended(ended: &SessionEnded) -> ApiError {
+    let text = format!("the session has ended: {}; log in again", ended.reason);
+    ApiError::new(ErrorCode::SessionRefused, text)
+}
+
+fn timed_out() -> ApiError {
+    ApiError::new(ErrorCode::TimedOut, "time ran out; it goes on in the background")
 }
 
 /// How long to rest after an event before the next look, given what the last one cost.
@@ -151,8 +181,8 @@ fn rest_after(look: Duration) -> Option<Duration> {
 }
 
 /// What a script says of the downloads that it leaves unfinished.
-fn abandoned(unfinished: &[DownloadStatus]) -> Option<ClientError> {
-    let one = |status: &DownloadStatus| {
+fn abandoned(unfinished: &[Download]) -> Option<ApiError> {
+    let one = |status: &Download| {
         let percent = (status.fraction() * 100.0) as u8;
         format!("{} in {} at {percent}%", status.file, status.group)
     };
@@ -167,21 +197,19 @@ fn abandoned(unfinished: &[DownloadStatus]) -> Option<ClientError> {
         1 => format!("1 download is unfinished and goes on at the next login: {named}"),
         _ => format!("{count} downloads are unfinished and go on at the next login: {named}"),
     };
-    Some(ClientError::Abandoned(text))
+    Some(ApiError::new(ErrorCode::Abandoned, text))
 }
 
-fn finish(told: Vec<Value>, failed: usize, stuck: Option<String>) -> Result<Vec<Value>> {
+fn finish(told: Vec<Value>, failed: usize, stuck: Option<&Download>) -> Result<Vec<Value>> {
+    let failure = |text: String| Err(ApiError::new(ErrorCode::DownloadFailed, text));
     match (failed, stuck) {
         (0, None) => Ok(told),
-        (0, Some(stuck)) => {
-            Err(ClientError::DownloadFailed(format!("{stuck}; resume_download goes on")))
+        (0, Some(Download { file, group, reason, .. })) => {
+            let reason = reason.as_deref().unwrap_or_default();
+            failure(format!("{file} in {group} is paused: {reason}; resume_download goes on"))
         }
-        (1, _) => Err(ClientError::DownloadFailed(
-            "a download failed; resume_download tries again".into(),
-        )),
-        (count, _) => Err(ClientError::DownloadFailed(format!(
-            "{count} downloads failed; resume_download tries again"
-        ))),
+        (1, _) => failure("a download failed; resume_download tries again".into()),
+        (count, _) => failure(format!("{count} downloads failed; resume_download tries again")),
     }
 }
 
@@ -192,20 +220,7 @@ mod tests {
     #[test]
     fn what_is_abandoned_is_named_up_to_a_bound() {
         assert!(abandoned(&[]).is_none());
-        let one = DownloadStatus {
-            id: crate::types::InfoHash::from_bytes([1; 20]),
-            group_id: crate::types::GroupId::from_bytes([2; 16]),
-            ended: None,
-            group: "lab".parse().unwrap(),
-            file: "big.bin".parse().unwrap(),
-            phase: DownloadPhase::Running,
-            bytes_done: 436,
-            len: 1000,
-            bytes_per_second: 0,
-            peers: 0,
-            limit: None,
-            path: "/tmp/big.bin".into(),
-        };
+        let one = super::super::samples::download();
         let text = |count| abandoned(&vec![one.clone(); count]).unwrap().to_string();
         assert_eq!(
             text(1),

@@ -26,11 +26,11 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, at, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
 
-use super::TrackerSet;
 use super::session::{Login, pending_login};
 use super::state::{Answer, Pending, SetState};
+use super::{TrackerSet, caller};
 use crate::client::ClientError;
 use crate::net::Stop;
 use crate::types::{Label, Password, Refusal, UserEntry};
@@ -216,7 +216,10 @@ struct Call<'a> {
     relogged: bool,
     /// When a name and password have been with one tracker for long enough.
     turn: Option<Instant>,
+    /// Interrupts the calls of all callers.
     interrupt: Stop,
+    /// Interrupts the calls of one caller.
+    caller: Option<Stop>,
     started: Instant,
 }
 
@@ -233,7 +236,10 @@ impl<'a> Call<'a> {
         let (sender, answers) = unbounded();
         let started = Instant::now();
         let (asked, waiting) = (Vec::new(), Vec::new());
-        let interrupt = if set.patient { Stop::new() } else { set.shared.interrupt.lock().clone() };
+        let (interrupt, caller) = match set.patient {
+            true => (Stop::new(), None),
+            false => (set.shared.interrupt.lock().clone(), caller::current()),
+        };
         let (refusal, busy, relogged) = (None, false, false);
         let (request, wrong_time, is_restamped, may_be_done) =
             (Cow::Borrowed(request), None, false, false);
@@ -261,6 +267,7 @@ impl<'a> Call<'a> {
             relogged,
             turn: None,
             interrupt,
+            caller,
             started,
         }
     }
@@ -277,7 +284,7 @@ impl<'a> Call<'a> {
             if self.set.shared.stop.is_set() {
                 return Err(ClientError::Stopping);
             }
-            if self.interrupt.is_set() {
+            if self.is_interrupted() {
                 return Err(ClientError::Interrupted);
             }
             if let Some((refusal, since)) = self.refusal
@@ -315,15 +322,22 @@ impl<'a> Call<'a> {
                 self.turn.filter(|turn| *turn > now).unwrap_or(deadline)
             };
             let until = self.refusal.map_or(next, |(_, since)| since + REFUSAL_GRACE).min(deadline);
+            let no_caller = never();
             let answer = select! {
                 recv(self.answers) -> answer => answer.ok(),
                 recv(self.interrupt.channel()) -> _ => None,
+                recv(self.caller.as_ref().map_or(&no_caller, Stop::channel)) -> _ => None,
                 recv(at(until)) -> _ => None,
             };
             if let Some(reply) = answer.and_then(|answer| self.take(answer)) {
                 return Ok((reply, self.answered_by));
             }
         }
+    }
+
+    /// Tells whether the call is interrupted.
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.is_set() || self.caller.as_ref().is_some_and(Stop::is_set)
     }
 
     /// Tells whether a name and password have been with a silent tracker for long enough, and there
@@ -460,7 +474,7 @@ impl<'a> Call<'a> {
             return self.ask_again_at(clock_ms);
         }
         self.check_session(&state)?;
-        if self.interrupt.is_set() {
+        if self.is_interrupted() {
             return Ok(());
         }
         let new = state.candidates(self.need == Need::Session).into_iter().any(|index| {
@@ -490,7 +504,8 @@ impl<'a> Call<'a> {
                 return Err(why.into());
             }
         }
-        let step = Instant::now() + HEDGE_AFTER;
+        let step = self.caller.as_ref().map_or(HEDGE_AFTER, |_| caller::LOOK_INTERVAL);
+        let step = Instant::now() + step;
         shared.changed.wait_until(&mut state, until.min(step));
         Ok(())
     }

@@ -16,6 +16,7 @@
 
 mod announce;
 mod call;
+mod caller;
 mod clock;
 mod learned;
 mod link;
@@ -41,6 +42,7 @@ use crate::net::{DeviceSecurity, Stop, Threads};
 use crate::types::Stamp;
 
 pub(crate) use call::{Need, PASSWORD_TIMEOUT};
+pub(crate) use caller::with_caller;
 pub(crate) use clock::uptime;
 pub(crate) use state::LinkView;
 use state::SetState;
@@ -68,7 +70,7 @@ pub(crate) struct SetOptions {
 #[derive(Debug, Clone)]
 pub(crate) struct TrackerSet {
     shared: Arc<Shared>,
-    /// Calls through this clone are not ended by [`TrackerSet::interrupt`].
+    /// Calls through this clone are ended neither by [`TrackerSet::interrupt`] nor by a caller.
     patient: bool,
 }
 
@@ -119,8 +121,8 @@ impl TrackerSet {
         Self { patient: true, ..self.clone() }
     }
 
-    /// Ends the calls that are under way with [`ClientError::Interrupted`]. What they asked for
-    /// may be carried out all the same.
+    /// Ends the calls of all callers that are under way with [`ClientError::Interrupted`]. What they
+    /// asked for may be carried out all the same.
     pub(crate) fn interrupt(&self) {
         std::mem::take(&mut *self.shared.interrupt.lock()).set();
         // The lock makes sure that whoever was about to wait is woken.
@@ -132,11 +134,14 @@ impl TrackerSet {
     /// more time; false if none is connected when `timeout` has passed.
     ///
     /// # Blocking
-    /// For at most `timeout`; [`TrackerSet::interrupt`] ends it.
+    /// For at most `timeout`; [`TrackerSet::interrupt`] and the caller's stop end it.
     pub(crate) fn wait_for_any(&self, timeout: Duration) -> bool {
         const GRACE: Duration = Duration::from_millis(300);
         let deadline = Instant::now() + timeout;
         let interrupt = self.shared.interrupt.lock().clone();
+        let caller = caller::current();
+        let has_given_up =
+            || interrupt.is_set() || caller.as_ref().is_some_and(|caller| caller.is_set());
         let mut first_seen = None;
         let mut state = self.shared.state.lock();
         loop {
@@ -151,8 +156,11 @@ impl TrackerSet {
                     return true;
                 }
             }
-            if now >= deadline || self.shared.stop.is_set() || interrupt.is_set() {
+            if now >= deadline || self.shared.stop.is_set() || has_given_up() {
                 return any;
+            }
+            if caller.is_some() {
+                until = until.min(now + caller::LOOK_INTERVAL);
             }
             self.shared.changed.wait_until(&mut state, until);
         }

@@ -2,13 +2,14 @@
 //! status it ends.
 
 use super::*;
+use crate::client::shell::EXIT_NO_TRACKER;
 use crate::client::trackers::tests::{Fake, refuse, usual, wait_for};
 use crate::trust::KeyPair;
 use crate::types::Refusal;
 use crate::wire::tracker::{Event, Request};
 
 /// Runs the program against `tracker` (`ip port`) with these options; returns its exit status.
-fn status(tracker: &str, options: &[&str]) -> Result<u8, ClientError> {
+fn status(tracker: &str, options: &[&str]) -> Result<u8, StartError> {
     let dir = tempfile::tempdir().unwrap();
     let fixed = ["client", "--log", "off", "--data-dir", dir.path().to_str().unwrap()];
     let words =

@@ -4,21 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
-use super::seconds::parse_seconds;
+use crate::client::shell::{OnError, parse_seconds};
 use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX};
 use crate::swarm::Limits;
 use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
-
-/// What happens when a command of a script fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum OnError {
-    /// The next command is carried out.
-    Continue,
-    /// The program ends.
-    Stop,
-}
 
 /// Shares files inside private groups, peer to peer.
 #[derive(Debug, Parser)]
@@ -57,6 +48,13 @@ pub(super) struct Arguments {
     /// Downloads that run at a time; the others wait for their turn. 0: any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000), default_value_t = DOWNLOADS_MAX as u16)]
     max_downloads: u16,
+    /// Runs without a prompt until a signal or `shutdown` ends it. A client that is started with
+    /// the same data directory attaches to it
+    #[arg(long, conflicts_with_all = ["script", "commands", "on_error", "wait_trackers"])]
+    pub(super) service: bool,
+    /// Fails instead of attaching, if a client runs with the data directory already
+    #[arg(long)]
+    pub(super) no_attach: bool,
     /// Reads commands from a file instead of stdin
     #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,

@@ -1,0 +1,299 @@
+//! The commands of a client.
+//!
+//! Users, groups and files are named by the names that are shown. Paths belong to the machine of the
+//! client; a relative path begins at the client's working directory.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{FileOrder, InfoHash, Password, Pattern, Rate};
+
+/// Selects one page of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// [`Page::next`](super::Page::next) of the previous page; `None` selects the first page.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// The maximum number of entries; a page may hold fewer.
+    #[serde(default)]
+    pub limit: Option<usize>,
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "docs/JSON.md describes the fields")]
+pub enum Command {
+    /// Creates an account.
+    CreateUser {
+        user: String,
+        #[serde(with = "secret")]
+        password: Password,
+    },
+    /// Starts a session. Returns the account.
+    Login {
+        user: String,
+        #[serde(with = "secret")]
+        password: Password,
+    },
+    /// Ends the session.
+    Logout,
+    /// Replaces the user's password.
+    ChangePassword {
+        #[serde(with = "secret")]
+        old: Password,
+        #[serde(with = "secret")]
+        new: Password,
+    },
+    /// Deletes the user's account. Returns the deleted account.
+    DeleteAccount,
+    /// Returns the account of the session.
+    Whoami,
+    /// Creates a group.
+    CreateGroup { group: String },
+    /// Requests to join a group.
+    JoinGroup { group: String },
+    /// Leaves a group.
+    LeaveGroup { group: String },
+    /// Accepts a request to join.
+    AcceptRequest { group: String, user: String },
+    /// Rejects a request to join.
+    RejectRequest { group: String, user: String },
+    /// Ends a membership.
+    RemoveMember { group: String, user: String },
+    /// Hands a group to another member.
+    TransferGroup { group: String, user: String },
+    /// Gives a group another name.
+    RenameGroup { group: String, name: String },
+    /// Deletes a group.
+    DeleteGroup { group: String },
+    /// Tells whether the user is a member of a group of that name.
+    IsMember { group: String },
+    /// Lists all groups, or those whose names match.
+    ListGroups {
+        #[serde(default)]
+        pattern: Option<Pattern>,
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Lists the user's groups.
+    ListMyGroups {
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Lists a group's members.
+    ListMembers {
+        group: String,
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Lists the pending requests to join a group.
+    ListRequests {
+        group: String,
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Lists the files of a group.
+    ListFiles {
+        group: String,
+        #[serde(default)]
+        pattern: Option<Pattern>,
+        #[serde(default)]
+        order: FileOrder,
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Lists the files of all the user's groups whose names match.
+    Find {
+        pattern: Pattern,
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Shares a file. Reports progress while it hashes the file.
+    UploadFile {
+        #[serde(with = "path")]
+        path: PathBuf,
+        group: String,
+    },
+    /// Lists the files that this device offers.
+    ShowUploads {
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Stops offering a file.
+    StopShare { group: String, file: String },
+    /// Removes a file from a group.
+    RemoveFile { group: String, file: String },
+    /// Begins a download. Reports progress while it compares an existing file.
+    DownloadFile {
+        group: String,
+        file: String,
+        #[serde(with = "path")]
+        destination: PathBuf,
+        /// The download need not survive a crash before the next [`Command::Sync`], so that several
+        /// downloads share one wait for the disk.
+        #[serde(default)]
+        soon: bool,
+    },
+    /// Waits until downloads that were begun with `soon` survive a crash. Returns the result of
+    /// each.
+    Sync {
+        #[serde(default)]
+        downloads: Vec<InfoHash>,
+    },
+    /// Lists downloads in the order in which they were requested.
+    ShowDownloads {
+        /// Lists running and queued downloads only.
+        #[serde(default)]
+        unfinished: bool,
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Returns the downloads whose end has a number above `after`, and whether others go on.
+    ShowEnds {
+        #[serde(default)]
+        after: u64,
+    },
+    /// Pauses a download.
+    PauseDownload { group: String, file: String },
+    /// Resumes a download.
+    ResumeDownload { group: String, file: String },
+    /// Cancels a download.
+    CancelDownload { group: String, file: String },
+    /// Moves a download to the front of the queue.
+    Prioritize { group: String, file: String },
+    /// Sets or clears the rate limit of one download.
+    LimitDownload {
+        group: String,
+        file: String,
+        #[serde(default)]
+        limit: Option<Rate>,
+    },
+    /// Explains why a download does not move, one fact a line.
+    Why { group: String, file: String },
+    /// Returns the limits.
+    Limits,
+    /// Sets or clears the limit of the upload rate. Returns the limits.
+    LimitUploads {
+        #[serde(default)]
+        limit: Option<Rate>,
+    },
+    /// Sets or clears the limit of the download rate. Returns the limits.
+    LimitDownloads {
+        #[serde(default)]
+        limit: Option<Rate>,
+    },
+    /// Sets the number of downloads that run at a time; 0 means any number. Returns the limits.
+    LimitRunning { count: usize },
+    /// Returns the state of every tracker.
+    Trackers,
+    /// Waits for a connection to a tracker; at the time-out it fails with the reason.
+    WaitTrackers { timeout_ms: u64 },
+    /// Ends the client, after the reply.
+    Shutdown,
+}
+
+/// A password in JSON. Passwords are serialized on their way to the client only.
+mod secret {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    use crate::types::Password;
+
+    pub(super) fn serialize<S: Serializer>(
+        password: &Password,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(password.expose())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Password, D::Error> {
+        Password::new(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// A path in JSON: a string, or `{"hex":"..."}` if the path is not UTF-8.
+mod path {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Plain(String),
+        Bytes { hex: String },
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = match path.to_str() {
+            Some(text) => Text::Plain(text.to_owned()),
+            None => {
+                let digits = |byte: &u8| format!("{byte:02x}");
+                Text::Bytes { hex: path.as_os_str().as_bytes().iter().map(digits).collect() }
+            }
+        };
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PathBuf, D::Error> {
+        match Text::deserialize(deserializer)? {
+            Text::Plain(text) => Ok(text.into()),
+            Text::Bytes { hex } => {
+                let byte = |at: usize| {
+                    let digits = hex.get(at..at + 2)?;
+                    u8::from_str_radix(digits, 16).ok()
+                };
+                let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(byte).collect();
+                let bytes = bytes.ok_or_else(|| D::Error::custom("a path is no hexadecimal"))?;
+                Ok(PathBuf::from(OsStr::from_bytes(&bytes)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    fn again(command: &Command) -> Command {
+        serde_json::from_str(&serde_json::to_string(command).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn commands_are_read_as_they_are_written() {
+        let command: Command =
+            serde_json::from_str(r#"{"command":"list_files","group":"lab","limit":3,"new":1}"#)
+                .unwrap();
+        let listing = Listing { after: None, limit: Some(3) };
+        let (group, order) = ("lab".to_owned(), FileOrder::Name);
+        assert_eq!(command, Command::ListFiles { group, pattern: None, order, listing });
+        assert_eq!(again(&command), command);
+        let odd = PathBuf::from(OsStr::from_bytes(b"/tmp/a\xff"));
+        for path in [odd, "/tmp/a b".into()] {
+            let command = Command::UploadFile { path, group: "lab".into() };
+            assert_eq!(again(&command), command);
+        }
+        assert!(serde_json::from_str::<Command>(r#"{"command":"of_tomorrow"}"#).is_err());
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let password = Password::new("hunter2".into()).unwrap();
+        let command = Command::Login { user: "nik".into(), password };
+        assert!(!format!("{command:?}").contains("hunter2"));
+        assert_eq!(again(&command), command);
+        let empty = r#"{"command":"login","user":"nik","password":""}"#;
+        assert!(serde_json::from_str::<Command>(empty).is_err());
+    }
+}

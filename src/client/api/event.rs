@@ -1,0 +1,109 @@
+//! Events of a client.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Account, Download, SessionEnded, Snapshot};
+use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage};
+
+/// An event with its revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+    /// Grows with every update of a client. A snapshot follows a gap.
+    pub revision: u64,
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// An event. `docs/JSON.md` describes the fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "docs/JSON.md describes the fields")]
+pub enum Event {
+    /// The whole state. Updates before it may be missing.
+    Snapshot { snapshot: Box<Snapshot> },
+    /// A download was begun, made progress, or changed its state.
+    Download { download: Download },
+    /// A download was removed.
+    DownloadGone { group_id: GroupId, info_hash: InfoHash },
+    /// A user has logged in.
+    LoggedIn { account: Account },
+    /// The user has logged out.
+    LoggedOut,
+    /// A download is complete, verified and renamed.
+    DownloadComplete {
+        group: Label,
+        group_id: GroupId,
+        file: Label,
+        info_hash: InfoHash,
+        path: String,
+    },
+    /// A download cannot go on.
+    DownloadFailed {
+        group: Label,
+        group_id: GroupId,
+        file: Label,
+        info_hash: InfoHash,
+        reason: String,
+    },
+    /// A download has paused itself.
+    DownloadPaused {
+        group: Label,
+        group_id: GroupId,
+        file: Label,
+        info_hash: InfoHash,
+        reason: String,
+    },
+    /// A share of this device is not offered.
+    ShareNotOffered {
+        group: Label,
+        group_id: GroupId,
+        file: Label,
+        info_hash: InfoHash,
+        path: String,
+        reason: String,
+    },
+    /// The user was admitted to a group.
+    Admitted { group: Label, group_id: GroupId },
+    /// The user is no longer a member of a group.
+    Removed { group: Label, group_id: GroupId },
+    /// This device trusts another network than before.
+    NetworkTrusted { network: Fingerprint, before: Option<Fingerprint>, unwritten: Option<String> },
+    /// The operator replaces the network's key.
+    NetworkKey { stage: RotationStage, old: Fingerprint, new: Fingerprint },
+    /// The clocks of two trackers differ too much.
+    ClocksDiffer { trackers: [String; 2], difference_ms: u64 },
+    /// The session has ended by itself.
+    SessionEnded(SessionEnded),
+    /// An event of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Event {
+    /// Tells whether the event is about a download's progress only.
+    pub fn is_movement(&self) -> bool {
+        matches!(self, Self::Download { .. } | Self::DownloadGone { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_later_version_is_passed_over() {
+        let text = r#"{"revision":7,"event":"of_tomorrow","group":"lab"}"#;
+        let update: Update = serde_json::from_str(text).unwrap();
+        assert_eq!(update, Update { revision: 7, event: Event::Unknown });
+        let text = r#"{"revision":8,"event":"session_ended","reason":"r","code":"c"}"#;
+        let update: Update = serde_json::from_str(text).unwrap();
+        assert!(matches!(update.event, Event::SessionEnded(_)));
+        let again = serde_json::to_value(&update).unwrap();
+        assert_eq!(
+            (again["event"].as_str(), &again["revision"]),
+            (Some("session_ended"), &8.into())
+        );
+    }
+}

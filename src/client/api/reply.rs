@@ -1,0 +1,428 @@
+//! The results of commands.
+//!
+//! Paths are for display: bytes that are not UTF-8 are replaced.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ApiError;
+use crate::types::{
+    DeviceId, FileId, Fingerprint, GroupId, InfoHash, Label, Part, Rate, Sha1Digest, UserId,
+};
+
+/// The result of a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", content = "value", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reply {
+    /// Success, with no value.
+    Done,
+    /// Yes or no.
+    Is(bool),
+    /// An account.
+    Account(Account),
+    /// Groups.
+    Groups(Page<Group>),
+    /// Members.
+    Members(Page<Member>),
+    /// Requests to join.
+    Requests(Page<Request>),
+    /// Files.
+    Files(Page<File>),
+    /// A newly shared file.
+    Shared(Shared),
+    /// Offered files.
+    Uploads(Page<Upload>),
+    /// One download.
+    Download(Download),
+    /// Downloads.
+    Downloads(Page<Download>),
+    /// Results of begun downloads.
+    Begun(Vec<Begun>),
+    /// Downloads that ended.
+    Ends(Ends),
+    /// Sentences.
+    Lines(Vec<String>),
+    /// The limits.
+    Limits(Limits),
+    /// The trackers.
+    Trackers(Trackers),
+}
+
+/// Defines one accessor a variant, which fails for every other variant.
+macro_rules! expect {
+    ($($name:ident: $variant:ident($value:ty)),+ $(,)?) => {
+        impl Reply {
+            $(
+                #[doc = concat!("The value of [`Reply::", stringify!($variant), "`].")]
+                ///
+                /// # Errors
+                /// [`ApiError::bad_reply`] for any other reply.
+                pub fn $name(self) -> Result<$value, ApiError> {
+                    if let Self::$variant(value) = self { Ok(value) } else { Err(ApiError::bad_reply()) }
+                }
+            )+
+        }
+    };
+}
+
+expect! {
+    is: Is(bool),
+    account: Account(Account),
+    groups: Groups(Page<Group>),
+    members: Members(Page<Member>),
+    requests: Requests(Page<Request>),
+    files: Files(Page<File>),
+    shared: Shared(Shared),
+    uploads: Uploads(Page<Upload>),
+    download: Download(Download),
+    downloads: Downloads(Page<Download>),
+    begun: Begun(Vec<Begun>),
+    ends: Ends(Ends),
+    lines: Lines(Vec<String>),
+    limits: Limits(Limits),
+    trackers: Trackers(Trackers),
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// Whether more pages follow.
+    pub more: bool,
+    /// The cursor of the next page: an opaque string.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The only page of a listing.
+    pub fn whole(entries: Vec<T>) -> Self {
+        Self { entries, more: false, next: None }
+    }
+}
+
+/// The session's user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The name as shown.
+    pub user: Label,
+    /// The id.
+    pub user_id: UserId,
+    /// The operator has set the password: trackers refuse everything else until it is changed.
+    pub must_change_password: bool,
+}
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The name as shown.
+    pub group: Label,
+    /// The id.
+    pub group_id: GroupId,
+    /// The user's part in the group.
+    pub part: Part,
+    /// Number of members.
+    pub members: u32,
+    /// The owner's name as shown.
+    pub owner: Label,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The name as shown.
+    pub user: Label,
+    /// The id.
+    pub user_id: UserId,
+    /// The member's part in the group.
+    pub part: Part,
+    /// Whether a device of theirs is connected.
+    pub online: bool,
+    /// Time of the admission.
+    pub since_ms: u64,
+}
+
+/// A request to join a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The name as shown.
+    pub user: Label,
+    /// The id.
+    pub user_id: UserId,
+    /// Time of the request.
+    pub since_ms: u64,
+}
+
+/// A file of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// The group's name as shown, where files of several groups are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Label>,
+    /// The group's id.
+    pub group_id: GroupId,
+    /// The name as shown.
+    pub file: Label,
+    /// The id: of the content and every fact about it.
+    pub file_id: FileId,
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-1 of the whole.
+    pub sha1: Sha1Digest,
+    /// The id of the content.
+    pub info_hash: InfoHash,
+    /// Length of a piece in bytes.
+    pub piece_size: u32,
+    /// Names of some sharers, the first sharer first.
+    pub sharers: Vec<Label>,
+    /// Number of sharers.
+    pub sharer_count: u32,
+    /// Number of connected devices that have the whole file.
+    pub online: u32,
+    /// Time at which it was shared.
+    pub since_ms: u64,
+}
+
+/// A newly shared file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+    /// The file's name.
+    pub file: Label,
+    /// The id: of the content and every fact about it.
+    pub file_id: FileId,
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-1 of the whole.
+    pub sha1: Sha1Digest,
+    /// The id of the content.
+    pub info_hash: InfoHash,
+    /// Time at which the replaced version was shared, if one was replaced.
+    pub replaces_ms: Option<u64>,
+}
+
+/// A file that this device offers to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+    /// The file's name as shown.
+    pub file: Label,
+    /// The id of the content.
+    pub info_hash: InfoHash,
+    /// Path of the file.
+    pub path: String,
+    /// Bytes present, if the file is an unfinished download.
+    pub bytes_here: Option<u64>,
+    /// Links to other devices for this file.
+    pub peers: u32,
+    /// Bytes sent since login.
+    pub bytes_sent: u64,
+    /// Bytes sent by device.
+    pub to: Vec<Device>,
+}
+
+/// A device that received data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The id.
+    pub device: DeviceId,
+    /// Bytes sent since login.
+    pub bytes_sent: u64,
+}
+
+/// The state of a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DownloadState {
+    /// It is fetching, or waiting for peers that have the missing pieces.
+    Running,
+    /// It waits in the queue.
+    Queued,
+    /// Paused by the user, or for a reason.
+    Paused,
+    /// It cannot go on.
+    Failed,
+    /// The file is complete and verified.
+    Complete,
+}
+
+/// A download.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Download {
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+    /// The file's name as shown.
+    pub file: Label,
+    /// The id of the content. A client has at most one download with a given id.
+    pub info_hash: InfoHash,
+    /// The state.
+    pub state: DownloadState,
+    /// Why it is paused or failed, if the client knows.
+    pub reason: Option<String>,
+    /// Path of the complete file.
+    pub path: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Bytes verified and written.
+    pub bytes_done: u64,
+    /// Current download rate in bytes per second.
+    pub bytes_per_second: u64,
+    /// Links to other devices for this file.
+    pub peers: u32,
+    /// Estimated time left at the current rate; `None` above one day.
+    pub seconds_left: Option<u64>,
+    /// Place in the queue, from 1.
+    pub place: Option<usize>,
+    /// The download's own rate limit.
+    pub limit: Option<Rate>,
+    /// Sequence number of its end, if it ended in this session.
+    #[serde(default)]
+    pub ended: Option<u64>,
+}
+
+impl Download {
+    /// Completed fraction, from 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        if self.size == 0 {
+            f64::from(u8::from(self.state == DownloadState::Complete))
+        } else {
+            self.bytes_done as f64 / self.size as f64
+        }
+    }
+
+    /// Tells whether it runs or waits in the queue.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.state, DownloadState::Running | DownloadState::Queued)
+    }
+
+    /// Estimated time left at the current rate; `None` above one day.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.seconds_left.map(Duration::from_secs)
+    }
+}
+
+/// The result of a download that was begun with `soon`: one of the two fields is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The id of the content.
+    pub info_hash: InfoHash,
+    /// The download.
+    #[serde(default)]
+    pub download: Option<Download>,
+    /// Why it was not begun.
+    #[serde(default)]
+    pub error: Option<ApiError>,
+}
+
+/// Downloads that ended after a given end, for callers that wait for downloads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    /// The ended downloads.
+    pub downloads: Vec<Download>,
+    /// Sequence number of the last end: `after` of the next call.
+    pub last: u64,
+    /// Whether any download runs or waits in the queue.
+    pub has_unfinished: bool,
+    /// The first download of the session that has paused itself.
+    pub stuck: Option<Download>,
+    /// The end of the last session, if the session ended by itself.
+    pub session_ended: Option<super::SessionEnded>,
+}
+
+/// The client's limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Upload rate in bytes per second.
+    pub upload: Option<Rate>,
+    /// Download rate in bytes per second.
+    pub download: Option<Rate>,
+    /// Number of downloads that run at a time.
+    pub downloads: Option<usize>,
+    /// Unfinished downloads with their own rate limits.
+    pub limited: Vec<Limited>,
+}
+
+/// A download with its own rate limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limited {
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+    /// The file's name as shown.
+    pub file: Label,
+    /// The id of the content.
+    pub info_hash: InfoHash,
+    /// Bytes per second.
+    pub limit: Rate,
+}
+
+/// The state of a tracker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TrackerState {
+    /// Up and caught up.
+    #[serde(rename = "up")]
+    Up,
+    /// Connected, but not caught up.
+    #[serde(rename = "catching up")]
+    CatchingUp,
+    /// Not connected to the other trackers.
+    #[serde(rename = "down")]
+    Down,
+    /// Away for longer than the retention time.
+    #[serde(rename = "must resync")]
+    MustResync,
+}
+
+/// The role of a tracker for this client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrackerRole {
+    /// Receives commands first.
+    Primary,
+    /// Connected, and next when the primary fails.
+    Standby,
+    /// Not connected to this client.
+    Down,
+}
+
+/// One tracker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracker {
+    /// Line in the tracker file, from 1.
+    pub number: u32,
+    /// `host:port`.
+    pub address: String,
+    /// The state.
+    pub state: TrackerState,
+    /// The role.
+    pub role: TrackerRole,
+    /// Number of changes that it lacks and the primary has.
+    pub lag: u64,
+    /// Why this client cannot reach it or does not trust it.
+    pub error: Option<String>,
+}
+
+/// All trackers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trackers {
+    /// In the order of the file.
+    pub trackers: Vec<Tracker>,
+    /// Changes are currently not safe on every tracker.
+    pub degraded: bool,
+    /// Numbers of the trackers on which changes are safe.
+    pub safe_on: Vec<u32>,
+    /// The trusted network.
+    pub network: Option<Fingerprint>,
+}

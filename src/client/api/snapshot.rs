@@ -1,0 +1,56 @@
+//! The state of a client.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Account, Download, Limits};
+use crate::types::{DeviceId, Fingerprint, Label, UserId};
+
+/// The state of a client, without its long lists: groups, files, shares and complete downloads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// [`VERSION`](super::VERSION).
+    pub api: u32,
+    /// The version of the program.
+    pub version: String,
+    /// The snapshot includes all updates up to this revision.
+    pub revision: u64,
+    /// Address on which the client accepts links.
+    pub address: String,
+    /// The device's id.
+    pub device: DeviceId,
+    /// The data directory.
+    pub data_dir: String,
+    /// The trusted network.
+    pub network: Option<Fingerprint>,
+    /// The session's account.
+    pub account: Option<Account>,
+    /// The end of the last session, if the session ended by itself.
+    pub session_ended: Option<SessionEnded>,
+    /// Downloads that are not complete, in the order in which they were requested.
+    pub downloads: Vec<Download>,
+    /// Sequence number of the last end of a download.
+    pub last_end: u64,
+    /// The limits.
+    pub limits: Limits,
+    /// A warning about the listening address, if other devices cannot reach it.
+    #[serde(default)]
+    pub warning: Option<String>,
+}
+
+/// The end of a session that ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionEnded {
+    /// The session's user, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Label>,
+    /// The user's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// The reason, for people.
+    pub reason: String,
+    /// The reason, for programs: `password_changed`, `disabled`, `key_replaced`, `expired`.
+    pub code: String,
+    /// Number of downloads that were running.
+    #[serde(default)]
+    pub unfinished: usize,
+}

@@ -1,0 +1,248 @@
+//! Converts the client's types to those of the interface.
+
+use super::super::api::{
+    Account, ApiError, Device, Download, DownloadState, ErrorCode, Event, File, Group, Limited,
+    Limits, Member, Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers,
+    Upload,
+};
+use super::super::{
+    ClientError, ClientEvent, DownloadPhase, DownloadStatus, LimitsStatus, SessionEnd,
+    TrackersStatus,
+};
+use crate::client;
+use crate::types::{
+    self, FileEntry, GroupEntry, Label, MemberEntry, Part, Refusal, RequestEntry, UserEntry,
+};
+
+pub(super) fn account(user: UserEntry, must_change_password: bool) -> Account {
+    Account { user: user.label, user_id: user.user, must_change_password }
+}
+
+pub(super) fn group(entry: GroupEntry) -> Group {
+    Group {
+        group: entry.label,
+        group_id: entry.group,
+        part: entry.part,
+        members: entry.member_count,
+        owner: entry.owner,
+    }
+}
+
+pub(super) fn member(entry: MemberEntry) -> Member {
+    Member {
+        user: entry.user.label,
+        user_id: entry.user.user,
+        part: if entry.owner { Part::Owner } else { Part::Member },
+        online: entry.online,
+        since_ms: entry.since.ms(),
+    }
+}
+
+pub(super) fn request(entry: RequestEntry) -> Request {
+    let UserEntry { user: user_id, label: user } = entry.user;
+    Request { user, user_id, since_ms: entry.since.ms() }
+}
+
+pub(super) fn file(entry: FileEntry, group: Option<Label>) -> File {
+    let file_id = entry.facts.id();
+    File {
+        group,
+        group_id: entry.group,
+        file: entry.label,
+        file_id,
+        size: entry.facts.len,
+        sha1: entry.facts.sha1,
+        info_hash: entry.facts.info_hash,
+        piece_size: entry.facts.piece_len,
+        sharers: entry.sharers,
+        sharer_count: entry.sharer_count,
+        online: entry.online,
+        since_ms: entry.at.ms(),
+    }
+}
+
+pub(super) fn shared(shared: client::Shared) -> Shared {
+    let facts = shared.facts;
+    Shared {
+        group: shared.group,
+        group_id: shared.group_id,
+        file: Label::new(facts.name.as_str(), 1),
+        file_id: facts.id(),
+        size: facts.len,
+        sha1: facts.sha1,
+        info_hash: facts.info_hash,
+        replaces_ms: shared.replaces.map(|at| at.ms()),
+    }
+}
+
+pub(super) fn upload(upload: client::Upload) -> Upload {
+    let to = |(device, bytes_sent)| Device { device, bytes_sent };
+    Upload {
+        group: upload.group,
+        group_id: upload.group_id,
+        file: upload.file,
+        info_hash: upload.id,
+        path: upload.path.to_string_lossy().into_owned(),
+        bytes_here: upload.part,
+        peers: upload.peers,
+        bytes_sent: upload.sent,
+        to: upload.sent_to.into_iter().map(to).collect(),
+    }
+}
+
+pub(super) fn download(status: &DownloadStatus) -> Download {
+    let (state, reason, place) = match &status.phase {
+        DownloadPhase::Running => (DownloadState::Running, None, None),
+        DownloadPhase::Queued(place) => (DownloadState::Queued, None, Some(*place)),
+        DownloadPhase::Paused(reason) => (DownloadState::Paused, reason.clone(), None),
+        DownloadPhase::Failed(reason) => (DownloadState::Failed, Some(reason.clone()), None),
+        DownloadPhase::Complete => (DownloadState::Complete, None, None),
+    };
+    Download {
+        group: status.group.clone(),
+        group_id: status.group_id,
+        file: status.file.clone(),
+        info_hash: status.id,
+        state,
+        reason,
+        path: status.path.to_string_lossy().into_owned(),
+        size: status.len,
+        bytes_done: status.bytes_done,
+        bytes_per_second: status.bytes_per_second,
+        peers: status.peers,
+        seconds_left: status.time_left().map(|left| left.as_secs()),
+        place,
+        limit: status.limit,
+        ended: status.ended,
+    }
+}
+
+pub(super) fn limits(status: LimitsStatus) -> Limits {
+    let limited = |limited: client::LimitedDownload| Limited {
+        group: limited.group,
+        group_id: limited.group_id,
+        file: limited.file,
+        info_hash: limited.id,
+        limit: limited.limit,
+    };
+    Limits {
+        upload: status.rates.upload,
+        download: status.rates.download,
+        downloads: Some(status.downloads_max).filter(|max| *max > 0),
+        limited: status.limited.into_iter().map(limited).collect(),
+    }
+}
+
+pub(super) fn trackers(status: TrackersStatus) -> Trackers {
+    let tracker = |tracker: client::TrackerStatus| Tracker {
+        number: tracker.number,
+        address: tracker.address,
+        state: match tracker.state {
+            types::TrackerState::Myself | types::TrackerState::Up => TrackerState::Up,
+            types::TrackerState::CatchingUp => TrackerState::CatchingUp,
+            types::TrackerState::Down => TrackerState::Down,
+            types::TrackerState::MustResync => TrackerState::MustResync,
+        },
+        role: match tracker.role {
+            client::TrackerRole::Primary => TrackerRole::Primary,
+            client::TrackerRole::Standby => TrackerRole::Standby,
+            client::TrackerRole::Unreachable => TrackerRole::Down,
+        },
+        lag: tracker.lag,
+        error: tracker.error,
+    };
+    Trackers {
+        trackers: status.trackers.into_iter().map(tracker).collect(),
+        degraded: status.degraded,
+        safe_on: status.safe_on,
+        network: status.network,
+    }
+}
+
+pub(super) fn event(event: ClientEvent) -> Event {
+    match event {
+        ClientEvent::DownloadComplete { group, group_id, file, id, path } => {
+            let path = path.to_string_lossy().into_owned();
+            Event::DownloadComplete { group, group_id, file, info_hash: id, path }
+        }
+        ClientEvent::DownloadFailed { group, group_id, file, id, reason } => {
+            Event::DownloadFailed { group, group_id, file, info_hash: id, reason }
+        }
+        ClientEvent::DownloadPaused { group, group_id, file, id, reason } => {
+            Event::DownloadPaused { group, group_id, file, info_hash: id, reason }
+        }
+        ClientEvent::ShareNotOffered { group, group_id, file, id, path, reason } => {
+            let path = path.to_string_lossy().into_owned();
+            Event::ShareNotOffered { group, group_id, file, info_hash: id, path, reason }
+        }
+        ClientEvent::Admitted { group, group_id } => Event::Admitted { group, group_id },
+        ClientEvent::Removed { group, group_id } => Event::Removed { group, group_id },
+        ClientEvent::TrustedNetwork { network, before, unwritten } => {
+            Event::NetworkTrusted { network, before, unwritten }
+        }
+        ClientEvent::NetworkKey { stage, old, new } => Event::NetworkKey { stage, old, new },
+        ClientEvent::ClocksDiffer { trackers, difference } => {
+            Event::ClocksDiffer { trackers, difference_ms: difference.as_millis() as u64 }
+        }
+        ClientEvent::SessionEnded { user, user_id, reason } => Event::SessionEnded(SessionEnded {
+            user: Some(user),
+            user_id: Some(user_id),
+            reason: reason.to_string(),
+            code: end_code(reason).to_owned(),
+            unfinished: 0,
+        }),
+    }
+}
+
+/// The code of a session's end.
+pub(super) fn end_code(end: SessionEnd) -> &'static str {
+    match end {
+        SessionEnd::PasswordChanged => "password_changed",
+        SessionEnd::Disabled => "disabled",
+        SessionEnd::KeyReplaced => "key_replaced",
+        SessionEnd::Expired => "expired",
+    }
+}
+
+pub(super) fn error(error: ClientError) -> ApiError {
+    ApiError::new(code(&error), error.to_string())
+}
+
+fn code(error: &ClientError) -> ErrorCode {
+    match error {
+        ClientError::Refused(refusal) => refusal_code(*refusal),
+        ClientError::FileNameTaken { .. } => ErrorCode::Refused,
+        ClientError::NoTracker => ErrorCode::NoTracker,
+        ClientError::NoAnswer => ErrorCode::NoAnswer,
+        ClientError::WrongNetwork(_) => ErrorCode::WrongNetwork,
+        ClientError::UntrustedTracker { .. } => ErrorCode::UntrustedTracker,
+        ClientError::SessionEnded(_) => ErrorCode::SessionRefused,
+        ClientError::AlreadyLoggedIn(_) => ErrorCode::AlreadyLoggedIn,
+        ClientError::BadArgument(_) => ErrorCode::BadArgument,
+        ClientError::Path { .. } => ErrorCode::Path,
+        ClientError::NoSuchDownload { .. } => ErrorCode::NoSuchDownload,
+        ClientError::DownloadState(_) => ErrorCode::DownloadState,
+        ClientError::DownloadFailed(_) => ErrorCode::DownloadFailed,
+        ClientError::TimedOut => ErrorCode::TimedOut,
+        ClientError::Abandoned(_) => ErrorCode::Abandoned,
+        ClientError::Degraded(_) => ErrorCode::Degraded,
+        ClientError::Interrupted => ErrorCode::Interrupted,
+        _ => ErrorCode::Failed,
+    }
+}
+
+/// The code of a refusal.
+fn refusal_code(refusal: Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::WrongTime { .. } => ErrorCode::WrongTime,
+        Refusal::Overtaken { .. } => ErrorCode::Overtaken,
+        Refusal::Quota(_) => ErrorCode::Quota,
+        Refusal::NetworkFull => ErrorCode::NetworkFull,
+        Refusal::Disabled => ErrorCode::Disabled,
+        Refusal::MustChangePassword => ErrorCode::MustChangePassword,
+        Refusal::AccountsClosed => ErrorCode::AccountsClosed,
+        Refusal::NotSharer => ErrorCode::NotSharer,
+        Refusal::Unsupported => ErrorCode::Unsupported,
+        _ => ErrorCode::Refused,
+    }
+}

@@ -1,0 +1,204 @@
+//! The client program: command line, start or attach, front end, exit status.
+//!
+//! This is the only module that uses both the client and its front ends.
+
+mod options;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser as _;
+use log::{LevelFilter, info};
+use rustix::process::{Signal, getpid, kill_process};
+
+use self::options::Arguments;
+use super::api::{Api, ApiError, ErrorCode};
+use super::service::{Remote, Service, find};
+use super::shell::{
+    self, EXIT_FAILED, EXIT_USAGE, EndClient, Format, Input, Interrupts, Output, Parts, Settings,
+    escape,
+};
+use super::{Backend, Client, ClientConfig, ClientError};
+use crate::store::StoreError;
+
+/// Time for a starting client to bind its socket, or for an ending client to release its lock.
+const START_TIMEOUT: Duration = Duration::from_secs(3);
+/// Interval between attempts meanwhile.
+const START_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Runs the client program with these command line arguments, the program's name first; returns its
+/// exit status.
+///
+/// # Blocking
+/// Until the user, the end of the input or a signal ends it.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let status = error.exit_code().clamp(0, 255) as u8;
+            // Of help that cannot be printed nothing is left but the status.
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            return ExitCode::from(if printed.is_err() { EXIT_FAILED.max(status) } else { status });
+        }
+    };
+    ExitCode::from(run(&arguments).unwrap_or_else(|error| {
+        eprintln!("error: {}", escape(&error.to_string()));
+        EXIT_USAGE
+    }))
+}
+
+/// Why the program cannot start, in one line.
+type StartError = Box<dyn std::error::Error>;
+
+fn run(arguments: &Arguments) -> Result<u8, StartError> {
+    let input = if arguments.service {
+        None
+    } else {
+        Some(Input::of(arguments.script.as_deref(), &arguments.commands, arguments.json)?)
+    };
+    start_log(arguments, input.as_ref());
+    let format = match (arguments.json, std::io::stdout().is_terminal()) {
+        (true, _) => Format::Json,
+        (false, true) => Format::Table,
+        (false, false) => Format::Plain,
+    };
+    let output = Output::new(format);
+    // Before any other thread starts: none of them is to be ended by a signal.
+    let interrupts = Interrupts::start(arguments.service)
+        .map_err(|e| ClientError::system("cannot take signals", e))?;
+    let config = arguments.config()?;
+    let data_dir = config.data_dir.clone();
+    let program = find_or_start(config, arguments)?;
+    let Some(input) = input else {
+        return match &program {
+            Program::Own(backend) => service::run(backend, &data_dir, &output, interrupts),
+            Program::Attached(_) => Err(is_running(&data_dir).into()),
+        };
+    };
+    let (api, end_client, is_attached): (Arc<dyn Api>, EndClient, bool) = match program {
+        Program::Attached(remote) => (Arc::new(remote), Arc::new(|| {}), true),
+        Program::Own(backend) => {
+            let service = serve(&backend, &data_dir);
+            let of_end = backend.clone();
+            let end = move || {
+                service.iter().for_each(Service::stop);
+                of_end.stop();
+            };
+            (backend, Arc::new(end), false)
+        }
+    };
+    let parts = Parts {
+        api,
+        output,
+        interrupts,
+        input,
+        can_ask: Input::can_ask(arguments.script.as_deref(), &arguments.commands),
+        patience: arguments.wait_trackers,
+        history: data_dir.join("history"),
+    };
+    let settings = Settings {
+        on_error: arguments.on_error,
+        allows_short_passwords: arguments.allow_short_passwords,
+        is_attached,
+        end_client,
+    };
+    Ok(shell::run(parts, settings)?)
+}
+
+/// The client that the program uses.
+enum Program {
+    /// The program's own client.
+    Own(Arc<Backend>),
+    /// A client of another process.
+    Attached(Remote),
+}
+
+/// Attaches to the running client of the data directory, or starts one.
+fn find_or_start(config: ClientConfig, arguments: &Arguments) -> Result<Program, StartError> {
+    let data_dir = config.data_dir.clone();
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Some(remote) = find(&data_dir)? {
+            if arguments.no_attach || arguments.service {
+                return Err(is_running(&data_dir).into());
+            }
+            return Ok(Program::Attached(remote));
+        }
+        match start_client(config.clone()) {
+            // The other client may be starting or ending.
+            Err(ClientError::Store(error))
+                if matches!(*error, StoreError::InUse { .. })
+                    && !arguments.no_attach
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(START_INTERVAL);
+            }
+            started => return Ok(Program::Own(started?)),
+        }
+    }
+}
+
+fn is_running(data_dir: &Path) -> ApiError {
+    let text = format!(
+        "a client runs with {} already; leave --no-attach and --service out to use it, or give another --data-dir",
+        data_dir.display()
+    );
+    ApiError::new(ErrorCode::Failed, text)
+}
+
+/// Starts a client in this process. Its shutdown sends SIGTERM to this process.
+fn start_client(config: ClientConfig) -> Result<Arc<Backend>, ClientError> {
+    let client = Arc::new(Client::start(config)?);
+    let backend = Backend::new(client, || {
+        // A process may always signal itself.
+        let _ = kill_process(getpid(), Signal::TERM);
+    })?;
+    Ok(Arc::new(backend))
+}
+
+/// Opens the control socket of a client with a prompt or script; without it, the client works all
+/// the same.
+fn serve(backend: &Arc<Backend>, data_dir: &Path) -> Option<Service> {
+    match Service::start(backend.clone(), data_dir) {
+        Ok(service) => Some(service),
+        Err(error) => {
+            info!("{}: no program can attach to this client: {error}", data_dir.display());
+            None
+        }
+    }
+}
+
+/// Logs to stderr; at a prompt only what somebody must act on, as it would garble the line being
+/// edited.
+fn start_log(arguments: &Arguments, input: Option<&Input>) {
+    let default = match input {
+        Some(Input::Terminal) => LevelFilter::Error,
+        Some(Input::Lines(_)) => LevelFilter::Warn,
+        // The service manager keeps it.
+        None => LevelFilter::Info,
+    };
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(default);
+    // As the builder would, but what came from the network is in many a message, and stderr may be
+    // a terminal.
+    builder.format(|out, record| {
+        let (style, time) = (out.default_level_style(record.level()), out.timestamp());
+        let text = escape(&record.args().to_string());
+        writeln!(out, "[{time} {style}{:<5}{style:#} {}] {text}", record.level(), record.target())
+    });
+    if let Ok(filters) = std::env::var("RUST_LOG") {
+        builder.parse_filters(&filters);
+    }
+    if let Some(filters) = &arguments.log {
+        builder.parse_filters(filters);
+    }
+    // A program that embeds this one may have set up a log already.
+    let _ = builder.try_init();
+}

@@ -1,0 +1,239 @@
+//! A remote client against the control socket of a scripted client.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use parking_lot::Mutex;
+
+use super::*;
+use crate::client::api::{
+    Account, ApiError, Command, ErrorCode, Event, Limits, OnProgress, Progress, Reply, Snapshot,
+    Update, VERSION, Work, call,
+};
+use crate::net::Stop;
+use crate::types::{DeviceId, UserId};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client that records commands. `why` waits for its stop; `upload_file` reports progress three
+/// times.
+#[derive(Default)]
+struct Scripted {
+    asked: Mutex<Vec<Command>>,
+    ended: Mutex<Vec<String>>,
+    subscribers: Mutex<Vec<Sender<Update>>>,
+}
+
+impl Api for Scripted {
+    fn call(
+        &self,
+        command: Command,
+        stop: &Stop,
+        progress: OnProgress<'_>,
+    ) -> Result<Reply, ApiError> {
+        self.asked.lock().push(command.clone());
+        match command {
+            Command::Whoami => {
+                let (user, user_id) = ("nik".parse().unwrap(), UserId::from_bytes([1; 16]));
+                Ok(Reply::Account(Account { user, user_id, must_change_password: false }))
+            }
+            Command::Why { file, .. } => {
+                stop.wait(PATIENCE);
+                self.ended.lock().push(file);
+                Err(ApiError::interrupted())
+            }
+            Command::UploadFile { .. } => {
+                for done in 0..3 {
+                    if !progress(Progress { work: Work::Hashing, done, size: 3 }) {
+                        self.ended.lock().push("upload".into());
+                        return Err(ApiError::interrupted());
+                    }
+                }
+                Err(ApiError::new(ErrorCode::Quota, "you are full"))
+            }
+            _ => Ok(Reply::Done),
+        }
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, ApiError> {
+        Ok(Snapshot {
+            api: VERSION,
+            version: "1".into(),
+            revision: 7,
+            address: "127.0.0.1:1".into(),
+            device: DeviceId::from_bytes([1; 32]),
+            data_dir: "/".into(),
+            network: None,
+            account: None,
+            session_ended: None,
+            downloads: Vec::new(),
+            last_end: 0,
+            limits: Limits { upload: None, download: None, downloads: None, limited: Vec::new() },
+            warning: None,
+        })
+    }
+
+    fn subscribe(&self, _moving: bool) -> Result<Receiver<Update>, ApiError> {
+        let (sender, receiver) = bounded(100);
+        self.subscribers.lock().push(sender);
+        Ok(receiver)
+    }
+}
+
+struct Stage {
+    client: Arc<Scripted>,
+    service: Service,
+    dir: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let (client, dir) = (Arc::new(Scripted::default()), tempfile::tempdir().unwrap());
+        let service = Service::start(client.clone(), dir.path()).unwrap();
+        Self { client, service, dir }
+    }
+
+    fn attach(&self) -> Remote {
+        find(self.dir.path()).unwrap().expect("it is served")
+    }
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn commands_and_what_comes_of_them_pass_through() {
+    let stage = Stage::new();
+    let remote = stage.attach();
+    assert_eq!(call(&remote, Command::Whoami).unwrap().account().unwrap().user.as_str(), "nik");
+    let upload = || Command::UploadFile { path: "/x y".into(), group: "lab".into() };
+    let mut seen = Vec::new();
+    let error = remote.call(upload(), &Stop::new(), &mut |at| {
+        seen.push(at.done);
+        true
+    });
+    assert_eq!(error, Err(ApiError::new(ErrorCode::Quota, "you are full")));
+    assert_eq!(seen, [0, 1, 2]);
+    assert_eq!(*stage.client.asked.lock(), [Command::Whoami, upload()]);
+    let refused = remote.call(upload(), &Stop::new(), &mut |_| false);
+    assert_eq!(refused.unwrap_err().code, ErrorCode::Interrupted);
+}
+
+#[test]
+fn an_interrupted_call_interrupts_its_own_command_only() {
+    let stage = Stage::new();
+    let (one, other) = (Stop::new(), Stop::new());
+    std::thread::scope(|scope| {
+        let wait = |file: &str, stop: &Stop| {
+            let (remote, stop, file) = (stage.attach(), stop.clone(), file.to_owned());
+            scope.spawn(move || {
+                remote.call(Command::Why { group: "lab".into(), file }, &stop, &mut |_| true)
+            })
+        };
+        let (first, second) = (wait("one", &one), wait("other", &other));
+        until("both wait", || stage.client.asked.lock().len() == 2);
+        one.set();
+        assert_eq!(first.join().unwrap().unwrap_err().code, ErrorCode::Interrupted);
+        until("the client has noticed", || stage.client.ended.lock().len() == 1);
+        assert_eq!(*stage.client.ended.lock(), ["one"]);
+        assert!(!second.is_finished());
+        // The end of the service interrupts the other command.
+        stage.service.stop();
+        assert!(second.join().unwrap().is_err());
+    });
+}
+
+#[test]
+fn events_arrive_and_the_end_is_noticed() {
+    let stage = Stage::new();
+    let remote = stage.attach();
+    let updates = remote.subscribe(true).unwrap();
+    let subscriber = stage.client.subscribers.lock()[0].clone();
+    for revision in 8..50 {
+        subscriber.send(Update { revision, event: Event::LoggedOut }).unwrap();
+    }
+    for revision in 8..50 {
+        let update = updates.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(update, Update { revision, event: Event::LoggedOut });
+    }
+    stage.service.stop();
+    assert!(updates.recv_timeout(PATIENCE).is_err());
+    let error = call(&remote, Command::Whoami).unwrap_err();
+    assert_eq!(error.code, ErrorCode::ClientGone);
+    assert!(!error.message.contains('\n'));
+    assert!(find(stage.dir.path()).unwrap().is_none());
+}
+
+/// The result of `find` for a listener that sends these bytes.
+fn found(answer: &'static [u8]) -> Result<bool, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join(socket::NAME)).unwrap();
+    let (done, is_done) = unbounded::<()>();
+    let thread = std::thread::spawn(move || {
+        let mut served = Vec::new();
+        listener.set_nonblocking(true).unwrap();
+        while is_done.is_empty() {
+            if let Ok((mut stream, _)) = listener.accept() {
+                let _ = stream.write_all(answer);
+                served.push(stream);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let found = find(dir.path()).map(|remote| remote.is_some()).map_err(|e| e.message);
+    done.send(()).unwrap();
+    thread.join().unwrap();
+    found
+}
+
+#[test]
+fn a_listener_that_is_not_a_client_is_reported_in_one_line() {
+    for (answer, words) in [
+        (&b"220 smtp ready\r\n\r\n"[..], "not a client"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", "not a client"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"api\":2}", "version 2"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n", "not a client"),
+    ] {
+        let error = found(answer).unwrap_err();
+        assert!(error.contains(words) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn requests_of_other_programs_are_answered_in_json() {
+    let stage = Stage::new();
+    let ask = |request: &str| {
+        let mut stream = UnixStream::connect(stage.dir.path().join(socket::NAME)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str::<serde_json::Value>(body).unwrap_or_default())
+    };
+    let end = "host: x\r\nconnection: close\r\n";
+    let post = |body: &str| {
+        ask(&format!(
+            "POST /api/v1/command HTTP/1.1\r\n{end}content-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    let (status, reply) = post(r#"{"command":"whoami"}"#);
+    assert_eq!((status, reply["value"]["user"].as_str()), (200, Some("nik")));
+    let (status, reply) = post(r#"{"command":"upload_file","path":"/x","group":"lab"}"#);
+    assert_eq!((status, reply["error"]["code"].as_str()), (409, Some("quota")));
+    let (status, reply) = post(r#"{"command":"of_tomorrow"}"#);
+    assert_eq!((status, reply["error"]["code"].as_str()), (400, Some("unsupported")));
+    let (status, reply) = post(r#"{"command":"login","user":"nik","password":12345678}"#);
+    assert_eq!((status, reply.to_string().contains("12345678")), (400, false), "{reply}");
+    let get = |target: &str| ask(&format!("GET {target} HTTP/1.1\r\n{end}\r\n"));
+    assert_eq!(get("/api/v1/snapshot").1["revision"], 7);
+    assert_eq!(get("/api/v1/command").0, 405);
+    assert_eq!(get("/").0, 404);
+}

@@ -1,0 +1,81 @@
+//! The fuzz target of HTTP.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::request::{NoRequest, Request};
+use super::wire::Wire;
+use super::{BODY_LEN_MAX, Socket, send};
+
+/// A stream that yields at most `step` bytes a read and discards output.
+struct Memory {
+    bytes: Mutex<Vec<u8>>,
+    step: usize,
+}
+
+impl Socket for Memory {
+    fn receive(&self, buffer: &mut [u8], _: Duration) -> io::Result<usize> {
+        let mut bytes = self.bytes.lock();
+        let count = bytes.len().min(buffer.len()).min(self.step);
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        bytes.drain(..count);
+        Ok(count)
+    }
+
+    fn send_all(&self, _: &[u8], _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    fn end_reading(&self) {}
+
+    fn close(&self) {}
+}
+
+fn socket(bytes: &[u8], step: usize) -> Arc<dyn Socket> {
+    Arc::new(Memory { bytes: Mutex::new(bytes.to_vec()), step })
+}
+
+/// Reads all requests of a stream.
+fn requests(bytes: &[u8], step: usize) -> Vec<String> {
+    let mut wire = Wire::new(socket(bytes, step));
+    let mut seen = Vec::new();
+    let patience = Duration::from_secs(1);
+    while !wire.buffer.is_empty() || matches!(wire.read_within(patience), Ok(1..)) {
+        match Request::read(&mut wire) {
+            Ok(request) => {
+                assert!(request.body.len() <= BODY_LEN_MAX);
+                let _ = (request.parameter("a"), request.accepts("text/html"));
+                let (method, target) = (&request.method, &request.target);
+                seen.push(format!("{method} {target} {:?} {:?}", request.headers, request.body));
+            }
+            Err(NoRequest::Bad(status)) => {
+                seen.push(status.to_string());
+                break;
+            }
+            Err(NoRequest::End | NoRequest::Lost) => break,
+        }
+    }
+    seen
+}
+
+/// Reads one response.
+fn answer(bytes: &[u8], step: usize) -> Option<(u16, Vec<u8>)> {
+    let patience = Duration::from_secs(1);
+    let socket = socket(bytes, step);
+    let mut response = send(socket, "GET", "/", "", b"", patience, &|| true).ok()?;
+    let body = response.read_all(1 << 20, patience).ok()?;
+    Some((response.status.as_u16(), body))
+}
+
+/// Reads the bytes as requests and as a response, whole and byte by byte, which must not differ.
+pub fn http_messages(bytes: &[u8]) {
+    assert_eq!(requests(bytes, 1), requests(bytes, usize::MAX));
+    assert_eq!(answer(bytes, 1), answer(bytes, usize::MAX));
+}

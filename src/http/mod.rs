@@ -1,0 +1,45 @@
+//! The HTTP/1.1 server of both programs, and the client of its control sockets.
+//!
+//! **Invariant:** input meets its limit before memory is allocated: heads [`HEAD_LEN_MAX`], bodies
+//! [`BODY_LEN_MAX`], both [`HEAD_TIMEOUT`], connections [`CONNECTIONS_MAX`]. A message whose end is
+//! ambiguous closes its connection.
+//!
+//! The server knows no route. A [`Handler`] gets each request on the connection's thread and may
+//! block it. Requests of one connection are answered in order. `httparse` parses heads and `http`
+//! has the types of names and values; this room has framing (RFC 9112), threads, limits and shutdown.
+
+mod chunks;
+mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+mod request;
+mod respond;
+mod server;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::time::Duration;
+
+pub use client::{Response, send};
+pub use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+pub use request::Request;
+pub use respond::{BodyStream, Responder, server_sent_event};
+pub use server::{Acceptor, Handler, Server};
+pub use socket::Socket;
+
+/// Maximum length of a head (request line and headers) in bytes.
+pub const HEAD_LEN_MAX: usize = 16 << 10;
+/// Maximum number of headers.
+pub const HEADERS_MAX: usize = 64;
+/// Maximum length of a request's body in bytes.
+pub const BODY_LEN_MAX: usize = 1 << 20;
+/// Maximum number of connections.
+pub const CONNECTIONS_MAX: usize = 64;
+/// Time for a whole head, from its first byte, and for a whole body.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for which an idle connection stays open.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for writing one part of a response.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
