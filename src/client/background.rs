@@ -187,7 +187,7 @@ impl Inner {
             News::Withdrawn { group, info_hash, device } => {
                 self.note_withdrawn([(info_hash, device, group)])
             }
-            News::Void { .. } => {}
+            News::Void { .. } | News::DeviceVoid { .. } => {}
             News::FileRemoved(removed) => self.file_removed(&removed),
             News::Trackers(addresses) => self.remember_trackers(&addresses),
             News::ClocksDiffer(ClocksDiffer { trackers, difference }) => {
@@ -216,11 +216,14 @@ impl Inner {
     /// Ends the links that rest on tickets which are void by now, or on a part in a swarm which has
     /// ended; before anything else is looked at.
     fn end_links_for(&self, news: &[News]) {
-        let mut voids = Vec::new();
+        let (mut voids, mut devices) = (Vec::new(), Vec::new());
         let mut withdrawn = HashSet::new();
         for item in news {
             match *item {
                 News::Void { group, user, until_ms } => voids.push((group, user, until_ms)),
+                News::DeviceVoid { user, device, until_ms } => {
+                    devices.push((user, device, until_ms));
+                }
                 News::Withdrawn { group, info_hash, device } => {
                     _ = withdrawn.insert((info_hash, device, group))
                 }
@@ -229,6 +232,9 @@ impl Inner {
         }
         if !voids.is_empty() {
             self.void_tickets(&voids);
+        }
+        if !devices.is_empty() {
+            self.void_devices(&devices);
         }
         if let Some(engine) = self.engine().filter(|_| !withdrawn.is_empty()) {
             // Noted first, so that a link which is being made meanwhile sees it.

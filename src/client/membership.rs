@@ -16,7 +16,7 @@ use super::background::Errand;
 use super::core::Inner;
 use crate::swarm::Proof;
 use crate::types::limits::TICKETS_PER_REQUEST_MAX;
-use crate::types::{GroupId, SessionToken, Ticket, UserId};
+use crate::types::{DeviceId, GroupId, SessionToken, Ticket, UserId};
 use crate::wire::tracker::{Reply, Request};
 
 /// How long a link waits for a ticket of ours: the other end has ten seconds for the whole
@@ -195,6 +195,23 @@ impl Inner {
         }
         if ours {
             self.look_after_tickets();
+        }
+    }
+
+    /// Ends the links with devices that were forgotten. What they showed is void from now on.
+    pub(crate) fn void_devices(&self, voids: &[(UserId, DeviceId, u64)]) {
+        {
+            let mut tickets = self.tickets.lock();
+            voids.iter().for_each(|&(user, device, until)| tickets.void_device(user, device, until));
+        }
+        if let Some(engine) = self.engine() {
+            engine.end_links(|link| {
+                voids.iter().any(|&(user, device, until_ms)| {
+                    link.device == device
+                        && link.proof.user == user
+                        && link.proof.issued_ms <= until_ms
+                })
+            });
         }
     }
 

@@ -38,7 +38,7 @@ pub use change::{
 pub use claims::{SessionToken, Signature, Ticket, TicketClaims, TokenClaims};
 pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
-    DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry,
+    DeviceEntry, DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry,
     TrackerState, UserEntry,
 };
 pub use escape::{escape, escape_json, is_safe, is_unsafe};
@@ -46,11 +46,11 @@ pub use file_stamp::{FileStamp, InodeId};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub use id::{DeviceId, FileId, GroupId, ParseIdError, RequestId, StoreId, UserId};
-pub use name::{FileName, GroupName, Label, NameError, UserName};
+pub use name::{DeviceName, FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};
 pub use row::{
-    Content, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row, RowKey,
+    Content, DeviceRow, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row, RowKey,
     SharingRow, Transaction, UserRow, Version, VersionVector,
 };
 pub use secret::{Password, PasswordHash};

@@ -285,6 +285,10 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     Event::Void { group, user, until_ms } => {
                         shared.tell(News::Void { group, user, until_ms })
                     }
+                    Event::DeviceVoid { user, device, until_ms } => {
+                        shared.note_forgotten(user, device, until_ms);
+                        shared.tell(News::DeviceVoid { user, device, until_ms });
+                    }
                     Event::ShareStopped { group, info_hash } => {
                         shared.tell(News::ShareStopped(group, info_hash))
                     }

@@ -89,6 +89,15 @@ pub(crate) enum News {
         /// Those signed at this time or before.
         until_ms: u64,
     },
+    /// A user's device was forgotten: its tickets are void.
+    DeviceVoid {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+        /// Those signed at this time or before.
+        until_ms: u64,
+    },
     /// The user stopped sharing a file on another device.
     ShareStopped(GroupId, InfoHash),
     /// A file was removed from a group, or another has taken its place.

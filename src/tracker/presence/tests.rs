@@ -101,7 +101,7 @@ impl Scene {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
         let over = Arc::default();
         let visitor =
-            Visitor { user, device: DeviceId::from_bytes(device), address, outbox, password, over };
+            Visitor { user, device: DeviceId::from_bytes(device), address, outbox, password, proven_ms: now_ms, over };
         self.presence.log_in(key, visitor, self.replica.directory(), now_ms).unwrap()
     }
 

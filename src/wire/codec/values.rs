@@ -7,7 +7,7 @@ use super::{
     wire_struct,
 };
 use crate::types::{
-    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry,
+    DeviceEntry, DeviceId, DeviceName, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry,
     GroupId, GroupName, InfoHash, KeyRotation, Label, Limit, MemberEntry, MembershipState, Part,
     Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, RequestEntry, RequestId,
     RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId,
@@ -62,6 +62,7 @@ macro_rules! wire_name {
 wire_name!(
     UserName "user name" limits::NAME_LEN_MAX;
     GroupName "group name" limits::NAME_LEN_MAX;
+    DeviceName "device name" limits::NAME_LEN_MAX;
     FileName "file name" limits::FILE_NAME_LEN_MAX;
     Label "name" limits::LABEL_LEN_MAX;
     SettingName "setting" SETTING_NAME_LEN_MAX;
@@ -110,6 +111,7 @@ list_items!(
     Label "names" limits::TRACKERS_MAX;
     GroupEntry "groups" limits::PAGE_ENTRIES_MAX;
     MemberEntry "members" limits::PAGE_ENTRIES_MAX;
+    DeviceEntry "devices" limits::DEVICES_PER_LIST_MAX;
     RequestEntry "requests" limits::PAGE_ENTRIES_MAX;
     FileEntry "files" limits::PAGE_ENTRIES_MAX;
     PeerEntry "peers" PEERS_PER_FRAME_MAX;
@@ -155,6 +157,10 @@ wire_struct! {
     GroupEntry { group: GroupId, label: Label, part: Part, member_count: u32, owner: Label }
     MemberEntry { user: UserEntry, owner: bool, online: bool, since: Stamp }
     RequestEntry { user: UserEntry, since: Stamp }
+    DeviceEntry {
+        device: DeviceId, name: Option<DeviceName>, stays_since: Option<Stamp>, online: bool,
+        address: Option<SocketAddr>, seen_ms: u64,
+    }
     FileEntry {
         group: GroupId, label: Label, facts: FileFacts, sharers: Vec<Label>, sharer_count: u32,
         online: u32, at: Stamp,
@@ -185,4 +191,6 @@ wire_leaf_enum!(TrackerState "tracker state" {
 });
 wire_leaf_enum!(RotationStage "stage" { 0 => Begun, 1 => Ended, 2 => Cancelled });
 wire_leaf_enum!(FileOrder "order" { 0 => Name, 1 => Size, 2 => Date });
-wire_leaf_enum!(Limit "limit" { 0 => Groups, 1 => Memberships, 2 => Files, 3 => Members });
+wire_leaf_enum!(Limit "limit" {
+    0 => Groups, 1 => Memberships, 2 => Files, 3 => Members, 4 => Devices,
+});

@@ -83,6 +83,16 @@ pub enum Event {
         /// Which keys, and which of them counts.
         rotation: KeyRotation,
     },
+    /// A user's device was forgotten: its tickets that were signed earlier than that are void. Links
+    /// with it that rest on one end.
+    DeviceVoid {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+        /// Tickets issued at this time or before, milliseconds since the Unix epoch.
+        until_ms: u64,
+    },
     /// An event of a later version, to be ignored.
     Unknown {
         /// Its tag.
@@ -102,5 +112,6 @@ wire_enum!(Event "event" {
     8 => FileRemoved { group, file, info_hash, label, replaced_by },
     9 => Trackers { addresses, removed },
     10 => NetworkKey { rotation },
+    11 => DeviceVoid { user, device, until_ms },
     _ => Unknown { tag },
 });
