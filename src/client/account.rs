@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use log::warn;
 
 use super::background::Errand;
+use super::core::Inner;
 use super::library::{Library, Phase};
-use super::trackers::{Need, PASSWORD_TIMEOUT};
+use super::trackers::{LoggedIn, Need, PASSWORD_TIMEOUT, TrackerSet};
 use super::{Client, ClientError};
 use crate::net::Transport;
 use crate::swarm::{Engine, EngineConfig};
@@ -34,7 +35,110 @@ impl Client {
     /// [`ClientError::AlreadyLoggedIn`].
     pub fn login(&self, name: &str, password: Password) -> Result<UserEntry, ClientError> {
         let name: Label = name.parse().map_err(|_| Refusal::WrongPassword)?;
-        let inner = &self.inner;
+        let user = self.inner.begin_session(|trackers| trackers.login(name, password))?;
+        self.inner.staying.logged_in(user.user);
+        Ok(user)
+    }
+
+    /// Ends the session: nothing is offered any more, downloads pause until the next login.
+    ///
+    /// # Errors
+    /// [`Refusal::LoginFirst`].
+    pub fn logout(&self) -> Result<(), ClientError> {
+        self.inner.need_user()?;
+        self.inner.staying.hold();
+        self.inner.leave_session();
+        Ok(())
+    }
+
+    /// Replaces the user's password.
+    ///
+    /// Every other session of the user ends, on whatever device.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongOldPassword`].
+    pub fn change_password(&self, old: Password, new: Password) -> Result<(), ClientError> {
+        let trackers = &self.inner.trackers;
+        let request =
+            Request::ChangePassword { request: trackers.request_stamp(), old, new: new.clone() };
+        let _changing = trackers.changing_password();
+        match trackers.call_within(&request, Need::Session, PASSWORD_TIMEOUT) {
+            // The set has taken it for itself.
+            Ok(Reply::Renewed(token)) => {
+                self.inner.password_changed(&token);
+                self.inner.stop_staying(token.claims.user);
+                if self.inner.must_change_password.swap(false, Ordering::Relaxed) {
+                    // Trackers have refused everything until now: they are told anew what this
+                    // device does.
+                    trackers.enter_again();
+                }
+                Ok(())
+            }
+            Ok(_) => Err(ClientError::BadAnswer),
+            // The password was changed, so the session's token is void: if from here, and the
+            // answer was lost, the new one is right.
+            Err(error @ ClientError::Refused(Refusal::SessionOver)) => {
+                trackers.prove_again(new).map_err(|_| error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells whether the operator has set the user's password: until [`Client::change_password`]
+    /// trackers refuse everything else. Does not ask a tracker.
+    pub fn must_change_password(&self) -> bool {
+        self.inner.must_change_password.load(Ordering::Relaxed)
+    }
+
+    /// Deletes the user's account, and with it every membership and share; the session ends. Groups
+    /// that the user owns go to their longest-standing members.
+    ///
+    /// # Errors
+    /// [`Refusal::LoginFirst`], and those of the trackers.
+    pub fn delete_account(&self) -> Result<(), ClientError> {
+        let user = self.inner.need_user()?;
+        let trackers = &self.inner.trackers;
+        let request = trackers.request_stamp();
+        {
+            // Trackers that hear of it first call the token void, which is no surprise now.
+            let _changing = trackers.changing_password();
+            let announced = self.inner.announced.lock().clone();
+            self.inner.leaves_every_group();
+            let done = self.done(&Request::DeleteAccount { request }, Need::Session);
+            if let Err(ClientError::Refused(_)) = done {
+                *self.inner.announced.lock() = announced;
+            }
+            done?;
+        }
+        self.inner.stop_staying(user.user);
+        self.inner.leave_session();
+        Ok(())
+    }
+
+    /// The session's user. Does not ask a tracker.
+    ///
+    /// # Errors
+    /// [`Refusal::LoginFirst`].
+    pub fn whoami(&self) -> Result<UserEntry, ClientError> {
+        self.inner.need_user()
+    }
+
+    /// Asks for a change and drops what it brought about.
+    pub(crate) fn done(&self, request: &Request, need: Need) -> Result<(), ClientError> {
+        match self.inner.trackers.call(request, need)? {
+            Reply::Done(_) => Ok(()),
+            _ => Err(ClientError::BadAnswer),
+        }
+    }
+}
+
+impl Inner {
+    /// Logs in at the trackers and starts the session.
+    pub(crate) fn begin_session(
+        self: &Arc<Self>,
+        login: impl FnOnce(&TrackerSet) -> Result<LoggedIn, ClientError>,
+    ) -> Result<UserEntry, ClientError> {
+        let inner = self;
         {
             let mut library = inner.library.lock();
             match &library.phase {
@@ -47,7 +151,7 @@ impl Client {
                 Phase::Out => library.phase = Phase::Changing,
             }
         }
-        let entered = inner.trackers.login(name, password).and_then(|logged_in| {
+        let entered = login(&inner.trackers).and_then(|logged_in| {
             inner.must_change_password.store(logged_in.must_change, Ordering::Relaxed);
             self.enter_session(logged_in.user)
         });
@@ -58,8 +162,8 @@ impl Client {
     }
 
     /// Starts the engine and brings back what the device store holds for the user.
-    fn enter_session(&self, user: UserEntry) -> Result<UserEntry, ClientError> {
-        let inner = &self.inner;
+    fn enter_session(self: &Arc<Self>, user: UserEntry) -> Result<UserEntry, ClientError> {
+        let inner = self;
         let mut config = EngineConfig::new(Transport::Tls(inner.security.clone()));
         config.port = Some(inner.address.port());
         config.limits = inner.limits.lock().rates;
@@ -97,93 +201,5 @@ impl Client {
             inner.send_errand(Errand::EndSession);
         }
         Ok(user)
-    }
-
-    /// Ends the session: nothing is offered any more, downloads pause until the next login.
-    ///
-    /// # Errors
-    /// [`Refusal::LoginFirst`].
-    pub fn logout(&self) -> Result<(), ClientError> {
-        self.inner.need_user()?;
-        self.inner.leave_session();
-        Ok(())
-    }
-
-    /// Replaces the user's password.
-    ///
-    /// Every other session of the user ends, on whatever device.
-    ///
-    /// # Errors
-    /// [`Refusal::WrongOldPassword`].
-    pub fn change_password(&self, old: Password, new: Password) -> Result<(), ClientError> {
-        let trackers = &self.inner.trackers;
-        let request =
-            Request::ChangePassword { request: trackers.request_stamp(), old, new: new.clone() };
-        let _changing = trackers.changing_password();
-        match trackers.call_within(&request, Need::Session, PASSWORD_TIMEOUT) {
-            // The set has taken it for itself.
-            Ok(Reply::Renewed(token)) => {
-                self.inner.password_changed(&token);
-                if self.inner.must_change_password.swap(false, Ordering::Relaxed) {
-                    // Trackers have refused everything until now: they are told anew what this
-                    // device does.
-                    trackers.enter_again();
-                }
-                Ok(())
-            }
-            Ok(_) => Err(ClientError::BadAnswer),
-            // The password was changed, so the session's token is void: if from here, and the
-            // answer was lost, the new one is right.
-            Err(error @ ClientError::Refused(Refusal::SessionOver)) => {
-                trackers.prove_again(new).map_err(|_| error)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Tells whether the operator has set the user's password: until [`Client::change_password`]
-    /// trackers refuse everything else. Does not ask a tracker.
-    pub fn must_change_password(&self) -> bool {
-        self.inner.must_change_password.load(Ordering::Relaxed)
-    }
-
-    /// Deletes the user's account, and with it every membership and share; the session ends. Groups
-    /// that the user owns go to their longest-standing members.
-    ///
-    /// # Errors
-    /// [`Refusal::LoginFirst`], and those of the trackers.
-    pub fn delete_account(&self) -> Result<(), ClientError> {
-        self.inner.need_user()?;
-        let trackers = &self.inner.trackers;
-        let request = trackers.request_stamp();
-        {
-            // Trackers that hear of it first call the token void, which is no surprise now.
-            let _changing = trackers.changing_password();
-            let announced = self.inner.announced.lock().clone();
-            self.inner.leaves_every_group();
-            let done = self.done(&Request::DeleteAccount { request }, Need::Session);
-            if let Err(ClientError::Refused(_)) = done {
-                *self.inner.announced.lock() = announced;
-            }
-            done?;
-        }
-        self.inner.leave_session();
-        Ok(())
-    }
-
-    /// The session's user. Does not ask a tracker.
-    ///
-    /// # Errors
-    /// [`Refusal::LoginFirst`].
-    pub fn whoami(&self) -> Result<UserEntry, ClientError> {
-        self.inner.need_user()
-    }
-
-    /// Asks for a change and drops what it brought about.
-    pub(crate) fn done(&self, request: &Request, need: Need) -> Result<(), ClientError> {
-        match self.inner.trackers.call(request, need)? {
-            Reply::Done(_) => Ok(()),
-            _ => Err(ClientError::BadAnswer),
-        }
     }
 }

@@ -320,6 +320,7 @@ impl Inner {
         if self.leave_session() {
             info!("the session of {} has ended: {reason}", session.user.label);
             self.bus.tell(&ClientEvent::SessionEnded { user: session.user.label, reason });
+            self.staying.wake();
         } else {
             *self.ended.lock() = before;
         }

@@ -7,7 +7,8 @@
 //! "news" takes what trackers tell, and never calls a tracker; "errands" does what needs a tracker
 //! and nobody waits for, and renews the session's token and tickets in time; "sources" asks
 //! trackers which other groups offer what is downloaded; "sharers" tell the directory of completed
-//! downloads, several at a time, so that they share the trackers' waits for their disks. Commands
+//! downloads, several at a time, so that they share the trackers' waits for their disks; "staying"
+//! logs in by the device's key. Commands
 //! run on the caller's thread.
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use super::memory::TrackerMemory;
 use super::network::{Network, Trust, latest};
 use super::peers::PeerBook;
 use super::slots;
+use super::staying::{self, Staying};
 use super::tickets::Tickets;
 use super::trackers::{News, SetOptions, TrackerSet};
 use super::versions::OwnRemovals;
@@ -112,6 +114,8 @@ pub(crate) struct Inner {
     pub(crate) must_change_password: AtomicBool,
     /// Files that this device has removed from groups or replaced there: every tracker tells of it.
     pub(crate) own_removals: Mutex<OwnRemovals>,
+    /// Whether this device is to log in by its key.
+    pub(crate) staying: Arc<Staying>,
     /// How the last session ended, if it did so by itself.
     pub(crate) ended: Mutex<Option<Ended>>,
     pub(crate) bus: Bus,
@@ -152,6 +156,7 @@ impl Client {
         let (errands, errands_in) = bounded(ERRANDS_LEN);
         let (shares, shares_in) = bounded(ERRANDS_LEN);
         let (slots, slots_in) = bounded(1);
+        let staying = Arc::new(Staying::new(store.staying()?));
         let limits = ClientLimits { rates: config.limits, downloads_max: config.downloads_max };
         let trackers =
             start_trackers(&config, &store, address, security.clone(), network.clone(), news)?;
@@ -177,6 +182,7 @@ impl Client {
             announced: Mutex::default(),
             must_change_password: AtomicBool::default(),
             own_removals: Mutex::default(),
+            staying,
             ended: Mutex::default(),
             bus: Bus::default(),
             errands: Mutex::new(Some(Errands { errands, shares })),
@@ -378,6 +384,11 @@ impl Inner {
         let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
         let spawned = spawned.and_then(|()| {
             self.threads.spawn("queue", move || slots::mind_queue(&weak, &slots, &stop))
+        });
+        let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
+        let staying = self.staying.clone();
+        let spawned = spawned.and_then(|()| {
+            self.threads.spawn("staying", move || staying::run(&weak, &staying, &stop))
         });
         let weak = Arc::downgrade(self);
         let spawned = spawned.and_then(|()| {

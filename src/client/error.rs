@@ -63,6 +63,15 @@ pub enum ClientError {
     /// The client has a session already.
     #[error("already logged in here as {0}; log out first")]
     AlreadyLoggedIn(Label),
+    /// The session was begun, but this device does not stay logged in.
+    #[error("logged in as {user}, but this device does not stay logged in: {why}")]
+    CannotStay {
+        /// As whom.
+        user: Label,
+        /// Why not.
+        #[source]
+        why: Box<ClientError>,
+    },
     /// A name, number or path that cannot be meant.
     #[error("{0}")]
     BadArgument(String),

@@ -97,6 +97,18 @@ pub enum ClientEvent {
         /// By how much.
         difference: Duration,
     },
+    /// This device stays logged in, and has logged in by its key.
+    LoggedInByKey {
+        /// As whom.
+        user: Label,
+    },
+    /// This device does not stay logged in any more.
+    StayingEnded {
+        /// As whom it did.
+        user: Label,
+        /// Why.
+        reason: String,
+    },
     /// The session has ended by itself: nothing is offered, downloads pause until the next login.
     SessionEnded {
         /// Whose session.

@@ -202,7 +202,9 @@ impl Inner {
     pub(crate) fn void_devices(&self, voids: &[(UserId, DeviceId, u64)]) {
         {
             let mut tickets = self.tickets.lock();
-            voids.iter().for_each(|&(user, device, until)| tickets.void_device(user, device, until));
+            voids
+                .iter()
+                .for_each(|&(user, device, until)| tickets.void_device(user, device, until));
         }
         if let Some(engine) = self.engine() {
             engine.end_links(|link| {

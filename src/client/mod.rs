@@ -16,6 +16,7 @@ mod background;
 mod begin;
 mod config;
 mod core;
+pub(crate) mod devices;
 mod downloads;
 mod error;
 mod event;
@@ -37,6 +38,7 @@ mod shares;
 pub mod shell;
 mod slots;
 mod sources;
+mod staying;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -47,6 +49,7 @@ mod withdrawn;
 
 pub use self::core::Client;
 pub use config::{ClientConfig, DOWNLOADS_MAX, default_data_dir};
+pub use devices::Device;
 pub use error::ClientError;
 pub use event::ClientEvent;
 pub use groups::{TrackerRole, TrackerStatus, TrackersStatus};

@@ -99,8 +99,7 @@ impl<R: RowsMut> Directory<R> {
         after: Option<&DeviceRow>,
     ) {
         let ids: [&[u8]; 2] = [user.as_bytes(), device.as_bytes()];
-        let forgotten =
-            |ended: Stamp| Tag::DevicesForgotten.key(&[&at(ended), ids[0], ids[1]]);
+        let forgotten = |ended: Stamp| Tag::DevicesForgotten.key(&[&at(ended), ids[0], ids[1]]);
         let ended = |row: Option<&DeviceRow>| row.and_then(|row| row.ended);
         if ended(before) != ended(after) {
             ended(before).into_iter().for_each(|ended| self.put(&forgotten(ended), false));

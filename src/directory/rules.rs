@@ -12,12 +12,12 @@ use super::entries::{file_names, group_names, user_names};
 use super::rows::Rows;
 use super::settings::{Accounts, Quotas, Settings};
 use super::state::Directory;
-use crate::types::{
-    Change, Content, DeviceId, DeviceName, DeviceRow, Effect, FileFacts, FileId, FileRow, Geometry, GroupId, GroupName, GroupRow,
-    Limit, MembershipRow, MembershipState, Order, PasswordHash, Refusal, RequestId, RequestStamp,
-    SharingRow, Stamp, UserId, UserName, UserRow, Version,
-};
 use crate::types::limits::DEVICES_PER_USER_MAX;
+use crate::types::{
+    Change, Content, DeviceId, DeviceName, DeviceRow, Effect, FileFacts, FileId, FileRow, Geometry,
+    GroupId, GroupName, GroupRow, Limit, MembershipRow, MembershipState, Order, PasswordHash,
+    Refusal, RequestId, RequestStamp, SharingRow, Stamp, UserId, UserName, UserRow, Version,
+};
 
 /// Rows of devices, which rest on a password that was replaced, that one request takes back.
 const STALE_DEVICES_MAX: usize = 4;
@@ -359,12 +359,7 @@ impl<R: Rows> Directory<R> {
     }
 
     /// A device may be forgotten that has no row: it is logged in with the password.
-    fn forgotten(
-        &self,
-        by: &Asking,
-        user: UserId,
-        device: DeviceId,
-    ) -> Result<Content, Refusal> {
+    fn forgotten(&self, by: &Asking, user: UserId, device: DeviceId) -> Result<Content, Refusal> {
         let (password, _) = self.account(user).ok_or(Refusal::NoSuchUser)?;
         if let Some((version, _)) = self.device(user, device) {
             by.saw(version.stamp);
@@ -409,8 +404,7 @@ impl<R: Rows> Directory<R> {
                 Ok(vec![Content::File(*group, *file, None)])
             }
             Order::ForgetDevice { user, device } => {
-                let is_forgotten =
-                    |(_, row): (Version, DeviceRow)| !row.on && row.ended.is_some();
+                let is_forgotten = |(_, row): (Version, DeviceRow)| !row.on && row.ended.is_some();
                 if !self.device(*user, *device).is_some_and(is_forgotten) {
                     return Err(Refusal::NoSuchDevice);
                 }

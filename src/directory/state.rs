@@ -578,9 +578,7 @@ pub(super) fn size_of_row(content: &Content) -> u64 {
         Content::Setting(name, value) => {
             name.as_str().len() + value.as_ref().map_or(0, String::len)
         }
-        Content::Device(_, _, row) => {
-            200 + row.name.as_ref().map_or(0, |name| name.as_str().len())
-        }
+        Content::Device(_, _, row) => 200 + row.name.as_ref().map_or(0, |name| name.as_str().len()),
         Content::Request(_, row) => row.note.len(),
         Content::Unknown(_, key, value) => 2 * key.len() + value.len(),
         _ => 0,

@@ -9,6 +9,7 @@
 //! those of several threads at the same time share that ([`Gather`]).
 
 mod queued;
+mod staying;
 mod trackers;
 
 use std::fs::OpenOptions;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 pub use self::queued::QueuedRow;
+pub use self::staying::StayingRow;
 pub use self::trackers::SuccessorRow;
 use super::gather::Gather;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
@@ -42,6 +44,7 @@ const KIND: DatabaseKind = DatabaseKind {
         trackers::SCHEMA,
         SCHEMA_5,
         trackers::SCHEMA_KEYS,
+        staying::SCHEMA,
     ],
 };
 

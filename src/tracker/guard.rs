@@ -20,8 +20,8 @@ use super::shared::Shared;
 use crate::directory::Asked;
 use crate::net::{Admission, Source};
 use crate::types::{
-    Change, DeviceId, DeviceName, Label, Outcome, Password, PasswordHash, Refusal, RequestStamp, UserEntry,
-    UserId, UserName, Version,
+    Change, DeviceId, DeviceName, Label, Outcome, Password, PasswordHash, Refusal, RequestStamp,
+    UserEntry, UserId, UserName, Version,
 };
 
 /// Who asks.

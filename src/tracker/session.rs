@@ -28,8 +28,8 @@ use super::vouch::{Allowance, RESUME_COST, later_than};
 use crate::net::{Admission, Connection, Reader, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX};
 use crate::types::{
-    DeviceId, DeviceName, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken, TokenClaims, UserEntry,
-    UserId, Version,
+    DeviceId, DeviceName, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken,
+    TokenClaims, UserEntry, UserId, Version,
 };
 use crate::wire::frame::{FrameError, read_message_within, to_frame};
 use crate::wire::tracker::{
@@ -389,8 +389,7 @@ impl<'a> Session<'a> {
         name: DeviceName,
         password: &Password,
     ) -> Result<Reply, CoreEnded> {
-        let outcome =
-            self.shared.stay_on_device(self.caller(), user, request, name, password);
+        let outcome = self.shared.stay_on_device(self.caller(), user, request, name, password);
         outcome.map(reply).ok_or(CoreEnded)
     }
 
@@ -445,9 +444,8 @@ impl<'a> Session<'a> {
             presence.password_of(key, user, directory)?;
             groups.retain(|group| directory.is_member(*group, user));
             let of_device_ms = presence.device_void_until_ms(user, device, directory);
-            let void_until_ms = |group| {
-                presence.tickets_void_until_ms(group, user, directory).max(of_device_ms)
-            };
+            let void_until_ms =
+                |group| presence.tickets_void_until_ms(group, user, directory).max(of_device_ms);
             Some(groups.into_iter().map(|group| (group, void_until_ms(group))).collect::<Vec<_>>())
         });
         let Some(groups) = asked.ok_or(CoreEnded)? else {

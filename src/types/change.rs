@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    DeviceId, DeviceName, FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash, SettingName, Sha1Digest, Stamp,
-    UserId, UserName, Version,
+    DeviceId, DeviceName, FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash,
+    SettingName, Sha1Digest, Stamp, UserId, UserName, Version,
 };
 
 /// What the directory knows about a file's content.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bytes in a user or group name: fits a column and a log line.
+/// Bytes in a user, group or device name: fits a column and a log line.
 pub const NAME_LEN_MAX: usize = 64;
 /// Devices of one account that may log in by their key: more than anybody has.
 pub const DEVICES_PER_USER_MAX: usize = 32;

@@ -38,8 +38,8 @@ pub use change::{
 pub use claims::{SessionToken, Signature, Ticket, TicketClaims, TokenClaims};
 pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
-    DeviceEntry, DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry,
-    TrackerState, UserEntry,
+    DeviceEntry, DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry,
+    TrackerEntry, TrackerState, UserEntry,
 };
 pub use escape::{escape, escape_json, is_safe, is_unsafe};
 pub use file_stamp::{FileStamp, InodeId};
@@ -50,8 +50,8 @@ pub use name::{DeviceName, FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};
 pub use row::{
-    Content, DeviceRow, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row, RowKey,
-    SharingRow, Transaction, UserRow, Version, VersionVector,
+    Content, DeviceRow, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row,
+    RowKey, SharingRow, Transaction, UserRow, Version, VersionVector,
 };
 pub use secret::{Password, PasswordHash};
 pub use setting::{SettingName, SettingNameError};

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DeviceId, DeviceName, Effect, FileFacts, FileId, GroupId, GroupName, PasswordHash, RequestId, SettingName, Stamp,
-    StoreId, UserId, UserName,
+    DeviceId, DeviceName, Effect, FileFacts, FileId, GroupId, GroupName, PasswordHash, RequestId,
+    SettingName, Stamp, StoreId, UserId, UserName,
 };
 
 /// Decides which of two writes of one row stays: the larger one.

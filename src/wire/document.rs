@@ -29,13 +29,14 @@ use super::tracker::{
 };
 use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
-    DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder,
-    FileRow, GroupEntry, GroupId, GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit,
-    Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern,
-    PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp,
-    RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature,
-    Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState,
-    UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
+    DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect, FileEntry,
+    FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId, GroupName, GroupRow,
+    InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState,
+    Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry,
+    RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName,
+    Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector,
+    limits,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");
@@ -346,7 +347,7 @@ fn constants() -> BTreeMap<String, String> {
         };
     }
     let mut constants = of!(
-        limits: NAME_LEN_MAX FILE_NAME_LEN_MAX LABEL_LEN_MAX PASSWORD_LEN_MAX PASSWORD_HASH_LEN_MAX
+        limits: NAME_LEN_MAX DEVICES_PER_USER_MAX DEVICES_PER_LIST_MAX FILE_NAME_LEN_MAX LABEL_LEN_MAX PASSWORD_LEN_MAX PASSWORD_HASH_LEN_MAX
             TRACKER_FRAME_LEN_MAX TRACKER_REQUEST_LEN_MAX TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN
             PEER_MESSAGE_LEN_MAX INFO_DICTIONARY_LEN_MAX METADATA_PART_LEN PIECE_LEN PIECE_LEN_MAX
             PIECE_COUNT_MAX BLOCK_LEN BLOCK_LEN_MAX HANDSHAKE_TIMEOUT MESSAGE_TIMEOUT PRESENCE_TIMEOUT

@@ -31,9 +31,10 @@
 use super::codec::{Fields, decode_text, encode_block, encode_text, list_items, wire_fields};
 use super::{Decoder, Wire, WireError};
 use crate::types::{
-    Content, DeviceId, DeviceName, DeviceRow, Effect, FileFacts, FileId, FileRow, GroupId, GroupName, GroupRow, MembershipRow,
-    MembershipState, PasswordHash, Place, RequestId, RequestRow, Row, RowKey, SettingName,
-    SharingRow, Stamp, UserId, UserName, UserRow, Version, limits,
+    Content, DeviceId, DeviceName, DeviceRow, Effect, FileFacts, FileId, FileRow, GroupId,
+    GroupName, GroupRow, MembershipRow, MembershipState, PasswordHash, Place, RequestId,
+    RequestRow, Row, RowKey, SettingName, SharingRow, Stamp, UserId, UserName, UserRow, Version,
+    limits,
 };
 
 /// Rows in one list: a batch, and a transaction that it may not split.
@@ -218,9 +219,7 @@ fn decode_value(key: RowKey, from: &mut Decoder<'_>) -> Result<Content, WireErro
             let value = decode_text(from, "value of a setting", limits::ROW_LEN_MAX)?;
             Content::Setting(name, Some(value.to_owned()))
         }
-        RowKey::Device(user, device) => {
-            Content::Device(user, device, Fields::decode_fields(from)?)
-        }
+        RowKey::Device(user, device) => Content::Device(user, device, Fields::decode_fields(from)?),
         RowKey::Unknown(kind, key) => Content::Unknown(kind, key, from.rest().to_vec()),
     })
 }

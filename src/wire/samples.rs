@@ -20,14 +20,14 @@ use super::tracker::{
     Resolved, Unwelcome, Welcome,
 };
 use crate::types::{
-    Content, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName,
-    FileOrder, FileRow, Geometry, GroupEntry, GroupId, GroupName, GroupRow, InfoHash, KeyRotation,
-    Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password,
-    PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId,
-    RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest,
-    SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector,
-    limits,
+    Content, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect,
+    FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, Geometry, GroupEntry, GroupId,
+    GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow,
+    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal,
+    RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken,
+    SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims,
+    TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version,
+    VersionVector, limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.

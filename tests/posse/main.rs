@@ -12,6 +12,7 @@
 //! | [`trackers`] | where trackers listen, and where they keep their data |
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
+//! | [`staying`] | devices that log in by their key, and devices that are forgotten |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`versions_of_files`] | a changed file takes the place of its version; what is renamed, removed, deleted, found and sorted |
@@ -57,6 +58,7 @@ mod scripts;
 mod secrecy;
 mod sources;
 mod starting;
+mod staying;
 mod storm;
 mod terminal;
 mod trackers;

@@ -123,6 +123,12 @@ fn to_lines(event: &ClientEvent) -> Vec<String> {
              takes them; tell the operator to set the clocks",
             difference.as_secs()
         ),
+        ClientEvent::LoggedInByKey { user } => {
+            format!("logged in as {user}: this device stays logged in")
+        }
+        ClientEvent::StayingEnded { user, reason } => {
+            format!("this device does not log in as {user} by itself any more: {reason}")
+        }
         ClientEvent::SessionEnded { user, reason: reason @ SessionEnd::Disabled } => {
             format!("the session of {user} has ended: {reason}")
         }
@@ -171,9 +177,14 @@ fn tell_json(output: &Output, event: &ClientEvent) {
             "clocks_differ",
             json!({ "trackers": trackers, "difference_ms": difference.as_millis() as u64 }),
         ),
+        ClientEvent::LoggedInByKey { user } => ("logged_in", json!({ "user": user.as_str() })),
+        ClientEvent::StayingEnded { user, reason } => {
+            ("staying_ended", json!({ "user": user.as_str(), "reason": reason }))
+        }
         ClientEvent::SessionEnded { user, reason } => {
             let code = match reason {
                 SessionEnd::PasswordChanged => "password_changed",
+                SessionEnd::DeviceForgotten => "device_forgotten",
                 SessionEnd::Disabled => "disabled",
                 SessionEnd::KeyReplaced => "key_replaced",
                 SessionEnd::Expired => "expired",

@@ -14,7 +14,8 @@ use super::bars::PromptBars;
 use super::execute::from_home;
 use super::table::{ArgumentKind, COMMANDS, CommandSpec};
 use super::typed::{Typed, common_prefix};
-use crate::client::{Client, Pages};
+use crate::client::devices::short_id;
+use crate::client::{Client, Device, Pages};
 use crate::types::{FileOrder, Pattern, is_safe};
 
 /// Entries of a directory that are looked at.
@@ -82,6 +83,14 @@ impl ShellHelper {
                     .collect()
             }
             ArgumentKind::Limit => ["upload", "download", "downloads"].map(str::to_owned).to_vec(),
+            ArgumentKind::Device => {
+                let devices = client.devices().unwrap_or_default();
+                let text = |device: &Device| match &device.entry.name {
+                    Some(name) => name.to_string(),
+                    None => short_id(device.entry.device),
+                };
+                devices.iter().map(text).collect()
+            }
             ArgumentKind::Rate => vec!["off".to_owned()],
             ArgumentKind::Command => {
                 COMMANDS.iter().map(|command| command.name.to_owned()).collect()

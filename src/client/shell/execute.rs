@@ -51,8 +51,10 @@ impl Shell {
         let client = self.client.clone();
         match (command, words.as_slice()) {
             ("create_user" | "login" | "logout" | "change_password" | "whoami", _) => {
-                self.account(command, &words)
+                self.account(command, &words, flags)
             }
+            ("devices", _) => self.devices(),
+            ("forget_device", [device]) => self.forget_device(device),
             ("list_groups", words) => {
                 let pattern = words.first().map(|word| word.parse()).transpose()?;
                 self.list(command, client.list_groups(pattern), None, &render::GROUPS)
@@ -125,7 +127,7 @@ impl Shell {
         )))
     }
 
-    fn account(&mut self, command: &str, words: &[&str]) -> Result<Answer> {
+    fn account(&mut self, command: &str, words: &[&str], flags: &Flags) -> Result<Answer> {
         let password = |text: &str| Ok::<_, ClientError>(Password::new(text.to_owned())?);
         let client = &self.client;
         Ok(match (command, words) {
@@ -136,7 +138,8 @@ impl Shell {
                 Answer::line(format!("created user {user}")).with("user", *user)
             }
             ("login", [user, secret]) => {
-                let entry = client.login(user, password(secret)?)?;
+                let stay = flags.has("--stay");
+                let entry = client.login_with(user, password(secret)?, stay)?;
                 let mut text = match entry.label.as_str() {
                     label if label == *user => format!("logged in as {label}"),
                     label => format!("logged in as {label}: another {user} was there first"),
@@ -147,19 +150,36 @@ impl Shell {
                         "; the operator has set this password: choose your own with change_password, before anything else",
                     );
                 }
+                if stay {
+                    text.push_str(
+                        "; this device stays logged in, until forget_device or another password",
+                    );
+                }
                 Answer::line(text)
                     .with("user", entry.label.as_str())
+                    .with("stays", stay)
                     .with("must_change_password", must_change)
             }
             ("logout", _) => {
                 client.logout()?;
-                Answer::line("logged out")
+                Answer::line(match client.stays_as() {
+                    Some(user) => format!(
+                        "logged out; this device logs in as {user} at its next start, unless you forget_device it"
+                    ),
+                    None => "logged out".to_owned(),
+                })
             }
             ("change_password", [old, new]) => {
                 let (old, new) = (password(old)?, password(new)?);
                 self.check_new_password(new.expose())?;
+                let stayed = client.stays_as().is_some();
                 client.change_password(old, new)?;
-                Answer::line("password changed")
+                let ends = stayed && client.stays_as().is_none();
+                Answer::line(if ends {
+                    "password changed; no device stays logged in any more, login --stay says so anew"
+                } else {
+                    "password changed"
+                })
             }
             _ => {
                 let label = client.whoami()?.label;
@@ -424,7 +444,9 @@ impl Shell {
         let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else {
             return Ok(());
         };
-        let missing: Vec<_> = spec.arguments.iter().skip(words.len() - 1).collect();
+        let is_flag = |word: &&String| spec.flags.iter().any(|flag| flag.name == **word);
+        let given = words.iter().skip(1).filter(|word| !is_flag(word)).count();
+        let missing: Vec<_> = spec.arguments.iter().skip(given).collect();
         if missing.is_empty() || !missing.iter().all(|argument| argument.kind.is_secret()) {
             return Ok(());
         }

@@ -12,6 +12,7 @@ mod answer;
 mod bars;
 mod columns;
 mod complete;
+mod devices;
 mod escape;
 mod execute;
 #[cfg(any(test, fuzzing))]
@@ -118,6 +119,7 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
             return Ok(EXIT_NO_TRACKER);
         }
     }
+    shell.client.wait_for_staying(patience);
     Ok(match input {
         Input::Terminal => terminal::run(shell),
         Input::Lines(lines) => shell.run_lines(lines, Input::can_ask(arguments)),

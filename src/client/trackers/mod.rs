@@ -41,7 +41,7 @@ use crate::types::{
     DeviceId, FileId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserId,
 };
 
-pub(crate) use call::{Need, PASSWORD_TIMEOUT};
+pub(crate) use call::{LoggedIn, Need, PASSWORD_TIMEOUT};
 pub(crate) use clock::uptime;
 pub(crate) use state::LinkView;
 use state::SetState;

@@ -19,8 +19,8 @@ use crate::directory::{Directory, Rows, void_until_ms};
 use crate::tracker::outbox::Frame;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{
-    Content, DeviceId, FileId, FileRow, GroupId, InfoHash, Label, MembershipRow, RequestId, RowKey, Stamp,
-    Transaction, UserId, Version,
+    Content, DeviceId, FileId, FileRow, GroupId, InfoHash, Label, MembershipRow, RequestId, RowKey,
+    Stamp, Transaction, UserId, Version,
 };
 use crate::wire::tracker::Event;
 

@@ -7,12 +7,12 @@ use super::{
     wire_struct,
 };
 use crate::types::{
-    DeviceEntry, DeviceId, DeviceName, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry,
-    GroupId, GroupName, InfoHash, KeyRotation, Label, Limit, MemberEntry, MembershipState, Part,
-    Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, RequestEntry, RequestId,
-    RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId,
-    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId,
-    UserName, Version, limits,
+    DeviceEntry, DeviceId, DeviceName, DownloadState, Effect, FileEntry, FileFacts, FileId,
+    FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash, KeyRotation, Label, Limit,
+    MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
+    PublicKey, RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName,
+    Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
 };
 
 /// Bytes in a setting's name.

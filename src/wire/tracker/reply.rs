@@ -1,8 +1,8 @@
 //! What a tracker answers, and the codes of refusals.
 
 use crate::types::{
-    DeviceEntry, FileEntry, GroupEntry, MemberEntry, PeerEntry, Refusal, RequestEntry, SessionToken, Success,
-    Ticket, TrackerEntry, UserEntry,
+    DeviceEntry, FileEntry, GroupEntry, MemberEntry, PeerEntry, Refusal, RequestEntry,
+    SessionToken, Success, Ticket, TrackerEntry, UserEntry,
 };
 use crate::wire::codec::{wire_enum, wire_struct};
 

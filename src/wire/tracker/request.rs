@@ -3,8 +3,8 @@
 //! **Invariant:** every request that changes the directory carries a [`RequestStamp`].
 
 use crate::types::{
-    Change, DeviceId, DeviceName, DownloadState, FileFacts, FileId, FileOrder, GroupId, GroupName, InfoHash, Label,
-    Password, Pattern, RequestStamp, SessionToken, UserId, UserName, limits,
+    Change, DeviceId, DeviceName, DownloadState, FileFacts, FileId, FileOrder, GroupId, GroupName,
+    InfoHash, Label, Password, Pattern, RequestStamp, SessionToken, UserId, UserName, limits,
 };
 use crate::wire::codec::{list_items, wire_enum, wire_struct};
 
