@@ -111,3 +111,122 @@ impl<R: RowsMut> Directory<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::{Asked, Output, Replica, Ticket};
+    use crate::types::limits::DEVICES_PER_USER_MAX;
+    use crate::types::{
+        Change, Limit, Order, Outcome, PasswordHash, RequestId, RequestStamp, StoreId, StoreState,
+    };
+
+    struct Scene {
+        replica: Replica,
+        now_ms: u64,
+        user: UserId,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let replica = Replica::new(StoreState::new(StoreId::from_bytes([1; 16])), &[]);
+            let mut scene = Self { replica, now_ms: 1_000_000, user: UserId::NOBODY };
+            let hash = PasswordHash::from_phc("first".into());
+            let made = scene.ask(Change::CreateUser { name: "nik".parse().unwrap(), hash });
+            let crate::types::Effect::User(user) = made.unwrap().effect else { panic!() };
+            Self { user, ..scene }
+        }
+
+        fn ask(&mut self, change: Change) -> Outcome {
+            self.now_ms += 10;
+            let id = RequestId::from_bytes(u128::from(self.now_ms).to_be_bytes());
+            let request = RequestStamp { id, at: Stamp::new(self.now_ms, 0) };
+            let asked = Asked { actor: self.user, request, change, note: String::new() };
+            self.replica.submit(self.now_ms, Ticket(1), asked);
+            loop {
+                match self.replica.poll().expect("an answer") {
+                    Output::Reply(_, outcome) => return outcome,
+                    Output::Persist(_) => {}
+                    other => panic!("{other:?}"),
+                }
+                self.replica.persisted(self.now_ms);
+            }
+        }
+
+        fn stay(&mut self, device: u8) -> Outcome {
+            let password = self.replica.directory().password_version(self.user).unwrap();
+            let (device, name) = (id(device), "laptop".parse().unwrap());
+            self.ask(Change::StayOnDevice { device, name, password })
+        }
+
+        fn log_in(&self, device: u8) -> Result<Version, Refusal> {
+            self.replica.directory().login_by_key(self.user, id(device))
+        }
+
+        fn void_until_ms(&self, device: u8) -> u64 {
+            self.replica.directory().device_void_until_ms(self.user, id(device))
+        }
+    }
+
+    fn id(device: u8) -> DeviceId {
+        DeviceId::from_bytes([device; 32])
+    }
+
+    #[test]
+    fn a_device_stays_until_it_is_forgotten_and_may_come_back() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.log_in(1), Err(Refusal::NoSuchDevice));
+        scene.stay(1).unwrap();
+        assert_eq!((scene.log_in(1).is_ok(), scene.void_until_ms(1)), (true, 0));
+        let at = scene.ask(Change::ForgetDevice { device: id(1) }).unwrap().stamp;
+        assert_eq!(scene.log_in(1), Err(Refusal::NotStaying));
+        assert_eq!(scene.void_until_ms(1), void_until_ms(at));
+        let forgotten = |scene: &Scene| {
+            scene.replica.directory().devices_forgotten_since(at).collect::<Vec<_>>()
+        };
+        assert_eq!(forgotten(&scene), [(at, scene.user, id(1))]);
+        scene.stay(1).unwrap();
+        assert!(scene.log_in(1).is_ok());
+        assert_eq!(forgotten(&scene).len(), 1, "what was void stays void");
+        assert_eq!(scene.void_until_ms(1), void_until_ms(at));
+        // One that never stayed can be forgotten as well.
+        scene.ask(Change::ForgetDevice { device: id(2) }).unwrap();
+        assert!(scene.void_until_ms(2) > 0 && scene.log_in(2).is_err());
+    }
+
+    #[test]
+    fn a_tracker_makes_void_again_what_is_forgotten_and_nothing_else() {
+        let mut scene = Scene::new();
+        scene.stay(1).unwrap();
+        let user = scene.user;
+        let again = |device| Change::Operator(Order::ForgetDevice { user, device: id(device) });
+        assert_eq!(scene.ask(again(1)), Err(Refusal::NoSuchDevice), "it stays");
+        assert_eq!(scene.ask(again(2)), Err(Refusal::NoSuchDevice), "nothing is known of it");
+        let first = scene.ask(Change::ForgetDevice { device: id(1) }).unwrap().stamp;
+        let second = scene.ask(again(1)).unwrap().stamp;
+        assert!(second > first && scene.void_until_ms(1) == void_until_ms(second));
+    }
+
+    #[test]
+    fn an_account_has_a_bounded_number_and_those_of_an_old_password_make_room() {
+        let mut scene = Scene::new();
+        let most = DEVICES_PER_USER_MAX as u8;
+        (0..most).for_each(|device| _ = scene.stay(device).unwrap());
+        assert_eq!(scene.stay(100), Err(Refusal::Quota(Limit::Devices)));
+        scene.stay(0).unwrap();
+        scene.ask(Change::ForgetDevice { device: id(3) }).unwrap();
+        scene.stay(100).unwrap();
+        assert_eq!(scene.replica.directory().devices(scene.user).count(), most as usize);
+        let hash = PasswordHash::from_phc("second".into());
+        scene.ask(Change::ChangePassword { hash }).unwrap();
+        assert_eq!(scene.log_in(1), Err(Refusal::NotStaying));
+        let (user, entries) =
+            (scene.user, |scene: &Scene| scene.replica.directory().devices_on(scene.user).count());
+        assert_eq!(entries(&scene), most as usize);
+        (0..most).for_each(|device| _ = scene.stay(device + 120).unwrap());
+        assert_eq!(scene.stay(200), Err(Refusal::Quota(Limit::Devices)));
+        assert_eq!(scene.replica.directory().devices(user).count(), most as usize);
+        assert_eq!(entries(&scene), most as usize, "rows of the old password are off");
+        assert_eq!(scene.void_until_ms(1), 0, "and their devices' sessions go on");
+    }
+}

@@ -1,5 +1,6 @@
 //! A tracker in this process, spoken to over real sockets, encrypted as everywhere.
 
+mod devices;
 mod limits;
 mod presence;
 mod replication;
