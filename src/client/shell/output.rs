@@ -332,6 +332,7 @@ fn code(error: &ClientError) -> &'static str {
         ClientError::WrongNetwork(_) => "wrong_network",
         ClientError::UntrustedTracker { .. } => "untrusted_tracker",
         ClientError::SessionEnded(_) => "session_refused",
+        ClientError::CannotStay { .. } => "cannot_stay",
         ClientError::AlreadyLoggedIn(_) => "already_logged_in",
         ClientError::BadArgument(_) => "bad_argument",
         ClientError::Path { .. } => "path",
