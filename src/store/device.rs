@@ -17,7 +17,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 pub use self::queued::QueuedRow;
 pub use self::staying::StayingRow;
@@ -211,6 +211,25 @@ impl DeviceStore {
         let connection = open_database(&path, KIND)?;
         check(&path, &connection)?;
         Ok(Self { connection: Gather::new(connection), path, _lock: lock })
+    }
+
+    /// Tells whether a store is in a directory.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(DATABASE).is_file()
+    }
+
+    /// Looks which network the store in a directory trusts, which keys took the place of others, and
+    /// which trackers it was told of, without opening it for use: another process may have it open,
+    /// and an earlier version may have made it, and has not noted all of that.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn look(dir: &Path) -> Result<(Option<Fingerprint>, Vec<SuccessorRow>, Vec<String>)> {
+        let path = dir.join(DATABASE);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(&path, flags);
+        let connection = opened.map_err(|e| StoreError::of(&path, e))?;
+        Ok(trackers::look(&connection))
     }
 
     /// Runs a query; names the database in errors.

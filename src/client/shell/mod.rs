@@ -100,11 +100,15 @@ fn run(arguments: &Arguments) -> Result<u8, ClientError> {
     // Before any other thread starts: none of them is to be ended by a signal.
     let interrupts =
         Interrupts::start().map_err(|e| ClientError::system("cannot take signals", e))?;
-    let config = arguments.config()?;
+    let (setup, data_dir) = arguments.setup()?;
+    let config = options::to_config(&setup, data_dir);
     let unreachable = config.unreachable();
-    let client = Client::start(config)?;
+    let client = Client::start(config).map_err(|error| arguments.explain(error))?;
     output.listening(client.address(), client.device());
-    if let Some(text) = &unreachable {
+    let unwritten = setup.save(client.data_dir()).err().map(|error| {
+        format!("the next start will need the address and the trackers again: {error}")
+    });
+    for text in unreachable.iter().chain(&unwritten) {
         match format {
             Format::Json => output.event("warning", serde_json::json!({ "text": text })),
             Format::Plain | Format::Table => output.error_line(&format!("warning: {text}")),
