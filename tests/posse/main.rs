@@ -12,6 +12,7 @@
 //! | [`trackers`] | where trackers listen, and where they keep their data |
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
+//! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
 //! | [`staying`] | devices that log in by their key, and devices that are forgotten |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
@@ -37,6 +38,7 @@ mod again;
 mod chaos;
 mod commands;
 mod corrupt;
+mod data_directories;
 mod disk;
 mod documents;
 mod failures;
