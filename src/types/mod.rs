@@ -30,6 +30,7 @@ mod succession;
 mod sync;
 mod tracker_address;
 mod tracker_info;
+mod version;
 
 pub use bitfield::{Bitfield, BitfieldError};
 pub use change::{
@@ -51,7 +52,7 @@ pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};
 pub use row::{
     Content, DeviceRow, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row,
-    RowKey, SharingRow, Transaction, UserRow, Version, VersionVector,
+    RowKey, SharingRow, Transaction, UserRow, VersionVector,
 };
 pub use secret::{Password, PasswordHash};
 pub use setting::{SettingName, SettingNameError};
@@ -60,3 +61,4 @@ pub use succession::{KeyRotation, KeyRotationError, PublicKey, RotationStage};
 pub use sync::{Durable, Lineage, RowBatch, StoreState, SyncMessage};
 pub use tracker_address::{TrackerAddress, TrackerAddressError};
 pub use tracker_info::{TrackerInfo, TrackerInfoError};
+pub use version::Version;

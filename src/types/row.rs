@@ -9,18 +9,8 @@ use std::collections::BTreeMap;
 
 use super::{
     DeviceId, DeviceName, Effect, FileFacts, FileId, GroupId, GroupName, PasswordHash, RequestId,
-    SettingName, Stamp, StoreId, UserId, UserName,
+    SettingName, Stamp, StoreId, UserId, UserName, Version,
 };
-
-/// Decides which of two writes of one row stays: the larger one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version {
-    /// When, by the request's own time and the rows that it read or wrote.
-    pub stamp: Stamp,
-    /// The request that wrote it. It orders equal stamps, so that all copies of one request are one
-    /// write.
-    pub request: RequestId,
-}
 
 /// Where a write was made first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
