@@ -204,6 +204,10 @@ impl Inner {
                 self.bus.tell(&ClientEvent::TrustedNetwork { network, before: None, unwritten });
             }
             News::KeyChanged(change) => self.key_changed(change),
+            News::JoinRequested { group, label, user, since } => {
+                self.join_requested(group, label, user, since);
+            }
+            News::JoinRejected { group, label, at } => self.join_rejected(group, label, at),
             News::Admitted(entry) => {
                 self.group_names.lock().insert(entry.group, entry.label.clone());
                 if self.announced.lock().insert(entry.group, true) != Some(true) {

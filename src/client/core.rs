@@ -8,7 +8,7 @@
 //! and nobody waits for, and renews the session's token and tickets in time; "sources" asks
 //! trackers which other groups offer what is downloaded; "sharers" tell the directory of completed
 //! downloads, several at a time, so that they share the trackers' waits for their disks; "staying"
-//! logs in by the device's key. Commands
+//! logs in by the device's key; "notifications" writes events down. Commands
 //! run on the caller's thread.
 
 use std::collections::HashMap;
@@ -27,6 +27,7 @@ use super::library::{Library, Phase};
 use super::limits::ClientLimits;
 use super::memory::TrackerMemory;
 use super::network::{Network, Trust, latest};
+use super::notifications::{self, Joins};
 use super::peers::PeerBook;
 use super::slots;
 use super::staying::{self, Staying};
@@ -116,6 +117,8 @@ pub(crate) struct Inner {
     pub(crate) own_removals: Mutex<OwnRemovals>,
     /// Whether this device is to log in by its key.
     pub(crate) staying: Arc<Staying>,
+    /// Which requests to join, and answers to the user's own, were told of.
+    pub(crate) joins: Mutex<Joins>,
     /// How the last session ended, if it did so by itself.
     pub(crate) ended: Mutex<Option<Ended>>,
     pub(crate) bus: Bus,
@@ -183,6 +186,7 @@ impl Client {
             must_change_password: AtomicBool::default(),
             own_removals: Mutex::default(),
             staying,
+            joins: Mutex::default(),
             ended: Mutex::default(),
             bus: Bus::default(),
             errands: Mutex::new(Some(Errands { errands, shares })),
@@ -386,9 +390,14 @@ impl Inner {
             self.threads.spawn("queue", move || slots::mind_queue(&weak, &slots, &stop))
         });
         let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
-        let staying = self.staying.clone();
+        let (recorded, staying) = (self.bus.record(), self.staying.clone());
         let spawned = spawned.and_then(|()| {
             self.threads.spawn("staying", move || staying::run(&weak, &staying, &stop))
+        });
+        let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
+        let spawned = spawned.and_then(|()| {
+            let record = move || notifications::record(&weak, &recorded, &stop);
+            self.threads.spawn("notifications", record)
         });
         let weak = Arc::downgrade(self);
         let spawned = spawned.and_then(|()| {
@@ -453,6 +462,7 @@ impl Inner {
         self.group_names.lock().clear();
         self.announced.lock().clear();
         self.own_removals.lock().clear();
+        self.joins.lock().clear();
         self.must_change_password.store(false, Ordering::Relaxed);
         *self.library.lock() = Library::new();
         self.changed.notify_all();

@@ -58,6 +58,18 @@ pub enum ClientEvent {
         /// Why not.
         reason: String,
     },
+    /// Somebody asks to join a group of the user's.
+    JoinRequested {
+        /// The group.
+        group: Label,
+        /// Who asks.
+        user: Label,
+    },
+    /// The user had asked to join a group, and was turned down.
+    JoinRejected {
+        /// The group.
+        group: Label,
+    },
     /// The user was let into a group.
     Admitted {
         /// The group.
@@ -130,6 +142,8 @@ pub(crate) struct Bus {
 #[derive(Debug, Default)]
 struct State {
     subscribers: Vec<Sender<ClientEvent>>,
+    /// Writes events down.
+    recorder: Option<Sender<ClientEvent>>,
     /// What was told before anybody had subscribed.
     early: Vec<ClientEvent>,
     /// Somebody has subscribed.
@@ -147,8 +161,20 @@ impl Bus {
         receiver
     }
 
+    /// Hands every event from now on to what writes them down. Nobody has heard them by that.
+    pub(crate) fn record(&self) -> Receiver<ClientEvent> {
+        let (sender, receiver) = bounded(QUEUE_LEN);
+        self.state.lock().recorder = Some(sender);
+        receiver
+    }
+
     pub(crate) fn tell(&self, event: &ClientEvent) {
         let mut state = self.state.lock();
+        if let Some(recorder) = &state.recorder
+            && recorder.try_send(event.clone()).is_err()
+        {
+            warn!("an event is not written down: there are too many at once");
+        }
         if !state.heard && state.early.len() < EARLY_MAX {
             state.early.push(event.clone());
         }

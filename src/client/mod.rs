@@ -32,6 +32,7 @@ mod local;
 mod membership;
 mod memory;
 mod network;
+mod notifications;
 mod peers;
 mod place;
 mod queue;
@@ -60,6 +61,7 @@ pub use handle::DownloadHandle;
 pub use library::{DownloadPhase, DownloadStatus};
 pub use limits::{LimitedDownload, LimitsStatus};
 pub use listing::{FoundFile, Pages};
+pub use notifications::{Notification, NotificationKind};
 pub use shares::{Shared, Upload};
 pub use trackers::SessionEnd;
 

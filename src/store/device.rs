@@ -8,6 +8,7 @@
 //! Every call that writes blocks on the disk for a few milliseconds, unless it says otherwise;
 //! those of several threads at the same time share that ([`Gather`]).
 
+mod notifications;
 mod queued;
 mod staying;
 mod trackers;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
+pub use self::notifications::NotificationRow;
 pub use self::queued::QueuedRow;
 pub use self::staying::StayingRow;
 pub use self::trackers::SuccessorRow;
@@ -45,6 +47,7 @@ const KIND: DatabaseKind = DatabaseKind {
         SCHEMA_5,
         trackers::SCHEMA_KEYS,
         staying::SCHEMA,
+        notifications::SCHEMA,
     ],
 };
 

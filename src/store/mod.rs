@@ -18,7 +18,7 @@ mod takeover;
 
 pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
 pub use device::{
-    DeviceStore, DownloadRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState, StayingRow,
-    SuccessorRow,
+    DeviceStore, DownloadRow, NotificationRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState,
+    StayingRow, SuccessorRow,
 };
 pub use rows::{Entries, RowReader, RowStore, Tables, restore};

@@ -39,6 +39,9 @@ pub struct GroupEntry {
     pub member_count: u32,
     /// The owner's name as shown.
     pub owner: Label,
+    /// Requests to join that wait for the asking user's answer: 0 unless that user is the owner.
+    /// `None` from a tracker that does not tell.
+    pub requests: Option<u32>,
 }
 
 /// A member of a group.

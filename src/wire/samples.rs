@@ -339,6 +339,31 @@ impl Sample for Content {
     }
 }
 
+/// As programs of today send it.
+impl Sample for GroupEntry {
+    fn example() -> Self {
+        Self {
+            group: Sample::example(),
+            label: Sample::example(),
+            part: Sample::example(),
+            member_count: Sample::example(),
+            owner: Sample::example(),
+            requests: Some(Sample::example()),
+        }
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        Self {
+            group: Sample::sample(tape),
+            label: Sample::sample(tape),
+            part: Sample::sample(tape),
+            member_count: Sample::sample(tape),
+            owner: Sample::sample(tape),
+            requests: Some(Sample::sample(tape)),
+        }
+    }
+}
+
 macro_rules! sample_structs {
     ($($type:ident { $($field:ident),* })*) => {$(
         impl Sample for $type {
@@ -355,7 +380,6 @@ macro_rules! sample_structs {
 sample_structs! {
     FileFacts { info_hash, name, len, piece_len, sha1, chain }
     UserEntry { user, label }
-    GroupEntry { group, label, part, member_count, owner }
     MemberEntry { user, owner, online, since }
     RequestEntry { user, since }
     DeviceEntry { device, name, stays_since, online, address, seen_ms }
@@ -533,6 +557,8 @@ sample_enum!(Event {
     Trackers { addresses, removed },
     NetworkKey { rotation },
     DeviceVoid { user, device, until_ms },
+    JoinRequested { group, label, user, since },
+    JoinRejected { group, label, at },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),

@@ -13,6 +13,7 @@
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
+//! | [`notifications`] | what owners and others are told of requests to join, and what is kept of events |
 //! | [`staying`] | devices that log in by their key, and devices that are forgotten |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
@@ -50,6 +51,7 @@ mod limits;
 mod many;
 mod membership;
 mod names;
+mod notifications;
 mod older;
 mod operating;
 mod partition;

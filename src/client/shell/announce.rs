@@ -58,6 +58,7 @@ fn tell(output: &Output, event: &ClientEvent) {
             ClientEvent::ShareNotOffered { .. }
             | ClientEvent::TrustedNetwork { .. }
             | ClientEvent::ClocksDiffer { .. }
+            | ClientEvent::StayingEnded { .. }
             | ClientEvent::SessionEnded { .. } => {
                 output.error_line(&format!("warning: {}", escape(&to_lines(event).join(" "))));
             }
@@ -104,6 +105,12 @@ fn to_lines(event: &ClientEvent) -> Vec<String> {
         }
         ClientEvent::ShareNotOffered { group, file, path, reason } => {
             format!("{file} in {group} is not offered: {reason} ({})", path.display())
+        }
+        ClientEvent::JoinRequested { group, user } => {
+            format!("{user} asks to join {group}: accept_request {group} {user}")
+        }
+        ClientEvent::JoinRejected { group } => {
+            format!("your request to join {group} was turned down")
         }
         ClientEvent::Admitted { group } => format!("you were let into {group}"),
         ClientEvent::Removed { group } => format!("you are no longer a member of {group}"),
@@ -159,6 +166,12 @@ fn tell_json(output: &Output, event: &ClientEvent) {
                 "share_not_offered",
                 json!({ "group": group.as_str(), "file": file.as_str(), "path": path, "reason": reason }),
             )
+        }
+        ClientEvent::JoinRequested { group, user } => {
+            ("join_requested", json!({ "group": group.as_str(), "user": user.as_str() }))
+        }
+        ClientEvent::JoinRejected { group } => {
+            ("join_rejected", json!({ "group": group.as_str() }))
         }
         ClientEvent::Admitted { group } => ("admitted", json!({ "group": group.as_str() })),
         ClientEvent::Removed { group } => ("removed", json!({ "group": group.as_str() })),

@@ -54,6 +54,7 @@ impl Shell {
                 self.account(command, &words, flags)
             }
             ("devices", _) => self.devices(),
+            ("notifications", _) => self.notifications(flags.has("--all")),
             ("forget_device", [device]) => self.forget_device(device),
             ("list_groups", words) => {
                 let pattern = words.first().map(|word| word.parse()).transpose()?;

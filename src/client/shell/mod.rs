@@ -22,6 +22,7 @@ mod history;
 mod input;
 mod interrupt;
 mod listing;
+mod notifications;
 mod options;
 mod output;
 mod pager;

@@ -27,7 +27,15 @@ pub(super) const GROUPS: Look<'static, GroupEntry> = Look {
 pub(super) const MY_GROUPS: Look<'static, GroupEntry> = Look {
     field: "groups",
     none: "no groups",
-    row: &|g| vec![g.label.to_string(), part(g.part).to_owned(), members_count(g.member_count)],
+    row: &|g| {
+        let mut row =
+            vec![g.label.to_string(), part(g.part).to_owned(), members_count(g.member_count)];
+        row.extend(g.requests.filter(|count| *count > 0).map(|count| match count {
+            1 => "1 request to join".to_owned(),
+            count => format!("{count} requests to join"),
+        }));
+        row
+    },
     value: &group_value,
 };
 
@@ -54,7 +62,7 @@ pub(super) const REQUESTS: Look<'static, RequestEntry> = Look {
 };
 
 fn group_value(g: &GroupEntry) -> Value {
-    json!({ "group": g.label.as_str(), "part": part(g.part), "members": g.member_count, "owner": g.owner.as_str() })
+    json!({ "group": g.label.as_str(), "part": part(g.part), "members": g.member_count, "owner": g.owner.as_str(), "requests": g.requests })
 }
 
 fn part_of(member: &MemberEntry) -> &'static str {

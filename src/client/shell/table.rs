@@ -127,6 +127,8 @@ const fn flag_with(name: &'static str, value: &'static str) -> Flag {
 const YES: &[Flag] = &[flag("--yes")];
 /// A script waits for its downloads.
 const NOW: &[Flag] = &[flag("--now")];
+/// Also what was shown before.
+const ALL: &[Flag] = &[flag("--all")];
 /// The device logs in by its key from now on.
 const STAY: &[Flag] = &[flag("--stay")];
 const END: &str = "ends the client; in a script after its downloads, or --now";
@@ -246,6 +248,14 @@ pub const COMMANDS: &[CommandSpec] = &[
         &[need("device", ArgumentKind::Device)],
         "ends a device's session and its right to log in by itself, everywhere; by name or id",
     ),
+    CommandSpec {
+        flags: ALL,
+        ..command(
+            "notifications",
+            &[],
+            "shows what happened while nobody looked; --all: since long ago",
+        )
+    },
     command("trackers", &[], "shows each tracker's state, which is primary, how far each lags"),
     command(
         "wait",
@@ -470,7 +480,7 @@ mod tests {
             pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
             limits [upload|download|downloads] [limit]/show_uploads/\
             why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\
-            delete_account [--yes]/whoami/devices/forget_device <device>/trackers/wait [seconds]/\
+            delete_account [--yes]/whoami/devices/forget_device <device>/notifications [--all]/trackers/wait [seconds]/\
             seed [seconds]/sleep <seconds>/help [command]/exit [--now]/quit [--now]";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();
         assert_eq!(usages, promised.split('/').collect::<Vec<_>>());

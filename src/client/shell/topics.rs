@@ -15,6 +15,7 @@ const TOPICS: &[(&str, &[&str])] = &[
             "whoami",
             "devices",
             "forget_device",
+            "notifications",
         ],
     ),
     (

@@ -6,7 +6,14 @@ use crate::wire::tracker::Resolved;
 
 fn lab() -> GroupEntry {
     let [label, owner] = ["lab", "eve"].map(|name| name.parse().unwrap());
-    GroupEntry { group: group(1), label, part: Part::Member, member_count: 2, owner }
+    GroupEntry {
+        group: group(1),
+        label,
+        part: Part::Member,
+        member_count: 2,
+        owner,
+        requests: Some(0),
+    }
 }
 
 fn entry(facts: FileFacts) -> FileEntry {

@@ -279,6 +279,12 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     }
                     Event::Removed { group } => shared.tell(News::Removed(group)),
                     Event::Admitted { group } => shared.tell(News::Admitted(group)),
+                    Event::JoinRequested { group, label, user, since } => {
+                        shared.tell(News::JoinRequested { group, label, user, since });
+                    }
+                    Event::JoinRejected { group, label, at } => {
+                        shared.tell(News::JoinRejected { group, label, at });
+                    }
                     Event::Withdrawn { group, info_hash, device, .. } => {
                         shared.tell(News::Withdrawn { group, info_hash, device });
                     }

@@ -38,7 +38,7 @@ use super::ClientError;
 use super::network::{FirstMet, KeyChange, Network};
 use crate::net::{DeviceSecurity, Stop, Threads};
 use crate::types::{
-    DeviceId, FileId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserId,
+    DeviceId, FileId, GroupEntry, GroupId, InfoHash, Label, PeerEntry, Stamp, UserEntry, UserId,
 };
 
 pub(crate) use call::{LoggedIn, Need, PASSWORD_TIMEOUT};
@@ -71,6 +71,26 @@ pub(crate) enum News {
     Removed(GroupId),
     /// The user was let into a group.
     Admitted(GroupEntry),
+    /// Somebody asks to join a group of the user's.
+    JoinRequested {
+        /// The group.
+        group: GroupId,
+        /// Its name.
+        label: Label,
+        /// Who asks.
+        user: UserEntry,
+        /// Since when.
+        since: Stamp,
+    },
+    /// The user had asked to join, and was turned down.
+    JoinRejected {
+        /// The group.
+        group: GroupId,
+        /// Its name.
+        label: Label,
+        /// When.
+        at: Stamp,
+    },
     /// A device has left a file's swarm in a group, by its user's own doing.
     Withdrawn {
         /// The group.

@@ -19,8 +19,8 @@ use crate::directory::{Directory, Rows, void_until_ms};
 use crate::tracker::outbox::Frame;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{
-    Content, DeviceId, FileId, FileRow, GroupId, InfoHash, Label, MembershipRow, RequestId, RowKey,
-    Stamp, Transaction, UserId, Version,
+    Content, DeviceId, FileId, FileRow, GroupId, InfoHash, Label, MembershipRow, MembershipState,
+    RequestId, RowKey, Stamp, Transaction, UserId, Version,
 };
 use crate::wire::tracker::Event;
 
@@ -83,6 +83,11 @@ impl Presence {
                         self.membership_changed((*group, *user), actor, directory, now_ms);
                     }
                     self.membership_written(version, (*group, *user), value, directory, now_ms);
+                    let before = match displaced {
+                        Some(Content::Membership(_, _, before)) => Some(before.state),
+                        _ => None,
+                    };
+                    self.request_written((*group, *user), before, value, directory);
                     // With a member come the files that this member shares.
                     let is_waited_for = !self.waiting.is_empty();
                     for info_hash in is_waited_for
@@ -298,6 +303,41 @@ impl Presence {
         told.dedup();
         self.push(&told, Event::Void { group: None, user, until_ms });
         Some(Replaced { user, by })
+    }
+
+    /// Tells the owner of a request to join, and who had asked that it was turned down.
+    fn request_written(
+        &self,
+        (group, user): (GroupId, UserId),
+        before: Option<MembershipState>,
+        row: &MembershipRow,
+        directory: &Directory<impl Rows>,
+    ) {
+        use MembershipState::{None as Out, Requested};
+        if before == Some(row.state) {
+            return;
+        }
+        let (told, since) = match (before, row.state) {
+            (_, Requested) => {
+                let owner = directory.group_owner(group);
+                (owner.into_iter().flat_map(|owner| self.sessions_of(owner)).collect(), row.since)
+            }
+            (Some(Requested), Out) => (self.sessions_of(user), row.since),
+            _ => return,
+        };
+        let told: Vec<SessionKey> = told;
+        if told.is_empty() {
+            return;
+        }
+        let Some(label) = directory.group(group, user).map(|entry| entry.label) else { return };
+        let event = match row.state {
+            Requested => match directory.user_entry(user) {
+                Some(user) => Event::JoinRequested { group, label, user, since },
+                None => return,
+            },
+            _ => Event::JoinRejected { group, label, at: since },
+        };
+        self.push(&told, event);
     }
 
     fn membership_written(

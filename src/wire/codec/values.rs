@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    Decoder, Wire, WireError, decode_text, encode_text, list_items, wire_leaf, wire_leaf_enum,
-    wire_struct,
+    Decoder, Fields, Wire, WireError, decode_text, encode_block, encode_text, list_items,
+    wire_leaf, wire_leaf_enum, wire_struct,
 };
 use crate::types::{
     DeviceEntry, DeviceId, DeviceName, DownloadState, Effect, FileEntry, FileFacts, FileId,
@@ -148,13 +148,57 @@ impl Wire for SocketAddr {
     }
 }
 
+/// The number of requests came within a version: an entry of an earlier program ends before it.
+impl Fields for GroupEntry {
+    const FIELDS_LEN_MIN: usize =
+        GroupId::LEN + Label::LEN_MIN + Part::LEN_MIN + u32::LEN_MIN + Label::LEN_MIN;
+
+    fn encode_fields(&self, out: &mut Vec<u8>) {
+        self.group.encode(out);
+        self.label.encode(out);
+        self.part.encode(out);
+        self.member_count.encode(out);
+        self.owner.encode(out);
+        self.requests.iter().for_each(|requests| requests.encode(out));
+    }
+
+    fn decode_fields(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        let mut entry = Self {
+            group: Wire::decode(from)?,
+            label: Wire::decode(from)?,
+            part: Wire::decode(from)?,
+            member_count: Wire::decode(from)?,
+            owner: Wire::decode(from)?,
+            requests: None,
+        };
+        if from.remaining() > 0 {
+            entry.requests = Some(Wire::decode(from)?);
+        }
+        Ok(entry)
+    }
+}
+
+impl Wire for GroupEntry {
+    const LEN_MIN: usize = 4 + Self::FIELDS_LEN_MIN;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_block(out, |out| {
+            self.encode_fields(out);
+            crate::wire::later::add_field(out);
+        });
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        Self::decode_fields(&mut from.block()?)
+    }
+}
+
 wire_struct! {
     FileFacts {
         info_hash: InfoHash, name: FileName, len: u64, piece_len: u32, sha1: Sha1Digest,
         chain: Option<Sha1Digest>,
     }
     UserEntry { user: UserId, label: Label }
-    GroupEntry { group: GroupId, label: Label, part: Part, member_count: u32, owner: Label }
     MemberEntry { user: UserEntry, owner: bool, online: bool, since: Stamp }
     RequestEntry { user: UserEntry, since: Stamp }
     DeviceEntry {

@@ -272,3 +272,13 @@ proptest! {
         let _ = FromTracker::from_bytes(&body);
     }
 }
+
+/// A tracker of before tells of a group without the number of requests.
+#[test]
+fn a_group_without_a_number_of_requests_is_as_it_came() {
+    let entry = crate::types::GroupEntry { requests: None, ..Sample::example() };
+    let bytes = entry.to_bytes();
+    assert_eq!(bytes.len() + 4, crate::types::GroupEntry::example().to_bytes().len());
+    let read = crate::types::GroupEntry::from_bytes(&bytes);
+    assert_eq!((read.as_ref(), read.as_ref().unwrap().to_bytes()), (Ok(&entry), bytes));
+}
