@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::error::ClientError;
-use super::session::input::{Command, Entry};
+use super::session::input::Command;
 use super::start::Client;
 use super::trackers::{Need, PASSWORD_TIMEOUT};
 use crate::types::{Label, Password, Refusal, UserEntry, UserName};
@@ -29,45 +29,9 @@ impl Client {
     /// [`ClientError::AlreadyLoggedIn`].
     pub fn login(&self, name: &str, password: Password) -> Result<UserEntry, ClientError> {
         let name: Label = name.parse().map_err(|_| Refusal::WrongPassword)?;
-        let inner = &self.inner;
-        inner.ask(Command::Reserve)?;
-        let entered = inner.trackers.login(name, password).and_then(|logged_in| {
-            inner.must_change_password.store(logged_in.must_change, Ordering::Relaxed);
-            self.enter_session(logged_in.user)
-        });
-        if entered.is_err() {
-            inner.ask(Command::Release)?;
-        }
-        entered
-    }
-
-    /// Starts the engine and brings back what the device store holds for the user.
-    fn enter_session(&self, user: UserEntry) -> Result<UserEntry, ClientError> {
-        let inner = &self.inner;
-        let entered = inner.start_engine(user.user).and_then(|()| {
-            let entry = self.entry_of(user.clone())?;
-            inner.ask(Command::Enter(Box::new(entry))).map(drop)
-        });
-        if let Err(error) = entered {
-            inner.stop_engine();
-            return Err(error);
-        }
-        inner.end_session_if_over();
+        let user = self.inner.begin_session(|trackers| trackers.login(name, password))?;
+        self.inner.staying.logged_in(user.user);
         Ok(user)
-    }
-
-    /// What the store has of a user, and which groups the user is in.
-    fn entry_of(&self, user: UserEntry) -> Result<Entry, ClientError> {
-        let inner = &self.inner;
-        let shares = inner.store.shares(user.user)?;
-        let downloads = inner.store.unfinished_downloads(user.user)?;
-        let queued = inner.store.queued(user.user)?;
-        let mine = match shares.is_empty() && downloads.is_empty() {
-            true => None,
-            false => inner.groups_of_user(),
-        };
-        let device = inner.security.device();
-        Ok(Entry { user, device, mine, shares, downloads, queued })
     }
 
     /// Ends the session: nothing is offered any more, downloads pause until the next login.
@@ -75,6 +39,8 @@ impl Client {
     /// # Errors
     /// [`Refusal::LoginFirst`].
     pub fn logout(&self) -> Result<(), ClientError> {
+        self.inner.need_user()?;
+        self.inner.staying.hold();
         self.inner.ask(Command::Leave(None)).map(drop)
     }
 
@@ -95,6 +61,7 @@ impl Client {
                 // The tickets of before are void wherever trackers say so.
                 let until_ms = token.claims.password.stamp.ms();
                 self.inner.ask(Command::OwnVoid(until_ms))?;
+                self.inner.stop_staying(token.claims.user);
                 if self.inner.must_change_password.swap(false, Ordering::Relaxed) {
                     // Trackers have refused everything until now: they are told anew what this
                     // device does.
@@ -124,7 +91,7 @@ impl Client {
     /// # Errors
     /// [`Refusal::LoginFirst`], and those of the trackers.
     pub fn delete_account(&self) -> Result<(), ClientError> {
-        self.inner.need_user()?;
+        let user = self.inner.need_user()?;
         let trackers = &self.inner.trackers;
         let request = trackers.request_stamp();
         {
@@ -137,6 +104,7 @@ impl Client {
             }
             done?;
         }
+        self.inner.stop_staying(user.user);
         match self.inner.ask(Command::Leave(None)) {
             // A tracker has told that it is over.
             Ok(_) | Err(ClientError::Refused(Refusal::LoginFirst)) => Ok(()),

@@ -25,7 +25,7 @@ use super::downloads::Beginning;
 use super::trackers::with_caller;
 use super::{Client, ClientError, DownloadPhase, DownloadStatus};
 use crate::net::Stop;
-use crate::types::InfoHash;
+use crate::types::{InfoHash, UserEntry};
 
 /// Maximum number of ends in one reply; a caller that missed more asks again.
 const ENDS_MAX: usize = 10_000;
@@ -40,25 +40,27 @@ type OnShutdown = Box<dyn Fn() + Send + Sync>;
 pub struct Backend {
     client: Arc<Client>,
     updates: Updates,
+    warning: Option<String>,
     on_shutdown: OnShutdown,
     /// Downloads that are being begun, until [`Command::Sync`]; at most [`BEGUN_MAX`].
     begun: Mutex<Vec<(InfoHash, Beginning)>>,
 }
 
 impl Backend {
-    /// Wraps a client. [`Command::Shutdown`] calls `on_shutdown`, which must not block and makes the
+    /// Wraps a client. `warning` is shown to front ends. [`Command::Shutdown`] calls `on_shutdown`, which must not block and makes the
     /// program end.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread.
     pub fn new(
         client: Arc<Client>,
+        warning: Option<String>,
         on_shutdown: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let updates = Updates::start(client.clone())
             .map_err(|error| ClientError::system("cannot start a thread", error))?;
         let begun = Mutex::default();
-        Ok(Self { client, updates, on_shutdown: Box::new(on_shutdown), begun })
+        Ok(Self { client, updates, warning, on_shutdown: Box::new(on_shutdown), begun })
     }
 
     /// Stops the client, sends the remaining events and disconnects the subscribers. Calling it
@@ -78,10 +80,11 @@ impl Backend {
             Command::CreateUser { user, password } => {
                 client.create_user(&user, password).map(done)?
             }
-            Command::Login { user, password } => {
-                client.login(&user, password)?;
+            Command::Login { user, password, stay } => {
+                client.login_with(&user, password, stay)?;
                 let account = self.account()?;
-                self.updates.tell(Event::LoggedIn { account: account.clone() });
+                let event = Event::LoggedIn { account: account.clone(), by_key: false };
+                self.updates.tell(event);
                 Reply::Account(account)
             }
             Command::Logout => {
@@ -97,6 +100,21 @@ impl Backend {
                 Reply::Account(account)
             }
             Command::Whoami => Reply::Account(self.account()?),
+            Command::Devices => {
+                let devices = client.devices()?;
+                Reply::Devices(devices.into_iter().map(convert::user_device).collect())
+            }
+            Command::ForgetDevice { device } => {
+                let device = client.forget_device(&device)?;
+                if device.is_this {
+                    self.updates.tell(Event::LoggedOut);
+                }
+                Reply::Devices(vec![convert::user_device(device)])
+            }
+            Command::Notifications { all } => {
+                let shown = client.notifications(all)?;
+                Reply::Notifications(shown.into_iter().map(convert::notification).collect())
+            }
             Command::CreateGroup { group } => client.create_group(&group).map(done)?,
             Command::JoinGroup { group } => client.join_group(&group).map(done)?,
             Command::LeaveGroup { group } => client.leave_group(&group).map(done)?,
@@ -207,7 +225,7 @@ impl Backend {
     }
 
     fn account(&self) -> Result<Account, ClientError> {
-        Ok(convert::account(self.client.whoami()?, self.client.must_change_password()))
+        Ok(account_of(&self.client, self.client.whoami()?))
     }
 
     fn limits(&self) -> Reply {
@@ -269,6 +287,11 @@ impl Backend {
     }
 }
 
+fn account_of(client: &Client, user: UserEntry) -> Account {
+    let stays = client.stays_as().as_ref() == Some(&user.label);
+    convert::account(user, client.must_change_password(), stays)
+}
+
 /// The end of the last session, if the session ended by itself.
 fn session_ended(client: &Client) -> Option<SessionEnded> {
     client.ended().map(|ended| SessionEnded {
@@ -293,7 +316,7 @@ fn snapshot(client: &Client, revision: u64) -> Snapshot {
         device: client.device(),
         data_dir: client.data_dir().to_string_lossy().into_owned(),
         network: client.network(),
-        account: account.map(|user| convert::account(user, client.must_change_password())),
+        account: account.map(|user| account_of(client, user)),
         session_ended: session_ended(client),
         downloads: downloads
             .iter()
@@ -318,7 +341,10 @@ impl Api for Backend {
     }
 
     fn snapshot(&self) -> Result<Snapshot, ApiError> {
-        Ok(snapshot(&self.client, self.updates.revision()))
+        let mut snapshot = snapshot(&self.client, self.updates.revision());
+        let warnings = snapshot.warning.take().into_iter().chain(self.warning.clone());
+        snapshot.warning = warnings.reduce(|one, other| format!("{one}; {other}"));
+        Ok(snapshot)
     }
 
     fn subscribe(&self, moving: bool) -> Result<Receiver<Update>, ApiError> {

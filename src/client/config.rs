@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use super::data_dir::default_data_dir;
 use crate::swarm::Limits;
 use crate::types::{Fingerprint, TrackerInfo};
 
@@ -32,12 +33,14 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// Takes the defaults for an address: its state goes below the platform's data directory.
+    /// Takes the defaults for an address: its state goes below the platform's data directory, into one
+    /// directory for each network ([`default_data_dir`]).
     pub fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
+        let data_dir = default_data_dir(&trackers, None);
         Self {
             listen,
             trackers,
-            data_dir: default_data_dir(listen),
+            data_dir,
             network: None,
             threads: None,
             limits: Limits::default(),
@@ -65,15 +68,6 @@ impl ClientConfig {
             )
         })
     }
-}
-
-/// Below the platform's data directory, one for each listening address; in the working directory
-/// where there is none.
-pub fn default_data_dir(listen: SocketAddr) -> PathBuf {
-    let base = directories::ProjectDirs::from("", "", "posse")
-        .map_or_else(|| PathBuf::from(".posse"), |d| d.data_dir().to_owned());
-    let ip = listen.ip().to_string().replace(':', "_");
-    base.join(format!("client-{ip}-{}", listen.port()))
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ pub enum SessionEnd {
     /// The password was changed on another device.
     #[error("the password was changed elsewhere")]
     PasswordChanged,
+    /// The user has forgotten this device, from here or another one.
+    #[error("this device was forgotten, from another one")]
+    DeviceForgotten,
     /// The operator has disabled the account.
     #[error("the operator has disabled the account")]
     Disabled,
@@ -80,6 +83,15 @@ pub enum ClientError {
     /// The client has a session already.
     #[error("already logged in here as {0}; log out first")]
     AlreadyLoggedIn(Label),
+    /// The session was begun, but this device does not stay logged in.
+    #[error("logged in as {user}, but this device does not stay logged in: {why}")]
+    CannotStay {
+        /// As whom.
+        user: Label,
+        /// Why not.
+        #[source]
+        why: Box<ClientError>,
+    },
     /// A name, number or path that cannot be meant.
     #[error("{0}")]
     BadArgument(String),

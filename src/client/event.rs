@@ -74,6 +74,24 @@ pub enum ClientEvent {
         /// Why not.
         reason: String,
     },
+    /// Somebody asks to join a group of the user's.
+    JoinRequested {
+        /// The group.
+        group: Label,
+        /// Its id.
+        group_id: GroupId,
+        /// Who asks.
+        user: Label,
+        /// The id.
+        user_id: UserId,
+    },
+    /// The user had asked to join a group, and was turned down.
+    JoinRejected {
+        /// The group.
+        group: Label,
+        /// Its id.
+        group_id: GroupId,
+    },
     /// The user was let into a group.
     Admitted {
         /// The group.
@@ -117,6 +135,22 @@ pub enum ClientEvent {
         /// By how much.
         difference: Duration,
     },
+    /// This device stays logged in, and has logged in by its key.
+    LoggedInByKey {
+        /// As whom.
+        user: Label,
+        /// The id.
+        user_id: UserId,
+    },
+    /// This device does not stay logged in any more.
+    StayingEnded {
+        /// As whom it did.
+        user: Label,
+        /// The id.
+        user_id: UserId,
+        /// Why.
+        reason: String,
+    },
     /// The session has ended by itself: nothing is offered, downloads pause until the next login.
     SessionEnded {
         /// Whose session.
@@ -140,6 +174,8 @@ pub(crate) struct Bus {
 #[derive(Debug, Default)]
 struct State {
     subscribers: Vec<Sender<ClientEvent>>,
+    /// Writes events down.
+    recorder: Option<Sender<ClientEvent>>,
     /// What was told before anybody had subscribed.
     early: Vec<ClientEvent>,
     /// Somebody has subscribed.
@@ -157,8 +193,25 @@ impl Bus {
         receiver
     }
 
+    /// Hands every event from now on to what writes them down. Nobody has heard them by that.
+    pub(crate) fn record(&self) -> Receiver<ClientEvent> {
+        let (sender, receiver) = bounded(QUEUE_LEN);
+        self.state.lock().recorder = Some(sender);
+        receiver
+    }
+
+    /// Nothing more is written down.
+    pub(crate) fn stop_recording(&self) {
+        self.state.lock().recorder = None;
+    }
+
     pub(crate) fn tell(&self, event: &ClientEvent) {
         let mut state = self.state.lock();
+        if let Some(recorder) = &state.recorder
+            && recorder.try_send(event.clone()).is_err()
+        {
+            warn!("an event is not written down: there are too many at once");
+        }
         if !state.heard && state.early.len() < EARLY_MAX {
             state.early.push(event.clone());
         }

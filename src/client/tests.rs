@@ -2,6 +2,7 @@
 
 mod own;
 mod slots;
+mod staying;
 mod versions;
 
 use std::path::{Path, PathBuf};

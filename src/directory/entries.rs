@@ -19,15 +19,17 @@
 //! | 18 | group | [`GroupSummary`] |
 //! | 19 | group, file | [`FileSummary`] |
 //! | 20 | | [`Totals`] |
+//! | 21 | user, device: device rows that are on | |
+//! | 22 | when a device was forgotten, user, device | |
 //!
 //! They follow from the rows: [`VERSION`] says in which way, and a store with entries of another
 //! version makes them anew.
 
 use super::names::{Id, Names};
-use crate::types::{FileId, GroupId, InfoHash, Stamp, UserId};
+use crate::types::{DeviceId, FileId, GroupId, InfoHash, Stamp, UserId};
 
 /// Version of the entries.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A kind of entry.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,8 @@ pub(super) enum Tag {
     Group,
     File,
     Totals,
+    Devices,
+    DevicesForgotten,
 }
 
 impl Tag {
@@ -109,6 +113,13 @@ pub(super) fn last_user(key: &[u8]) -> Option<(Stamp, UserId)> {
     let end = key.last_chunk::<{ 8 + UserId::LEN }>()?;
     let (stamp, user) = end.split_first_chunk()?;
     Some((Stamp::from_u64(u64::from_be_bytes(*stamp)), UserId::from_slice(user)?))
+}
+
+/// Time, user and device at the end of a key.
+pub(super) fn last_device(key: &[u8]) -> Option<(Stamp, UserId, DeviceId)> {
+    let (start, device) = key.split_last_chunk::<{ DeviceId::LEN }>()?;
+    let (stamp, user) = last_user(start)?;
+    Some((stamp, user, DeviceId::from_bytes(*device)))
 }
 
 /// What one account keeps.

@@ -42,6 +42,7 @@
 //! limits. Rows of a deleted group or account stay in the store, without effect.
 
 mod clock;
+mod devices;
 mod digest;
 mod entries;
 mod group;

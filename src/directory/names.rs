@@ -38,7 +38,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(crate::types::UserId, crate::types::GroupId, crate::types::FileId);
+ids!(crate::types::DeviceId, crate::types::UserId, crate::types::GroupId, crate::types::FileId);
 
 /// One bearer of a name.
 #[derive(Debug, Clone)]

@@ -141,6 +141,11 @@ impl<R: Rows> Directory<R> {
         self.is_in(group, user) && self.is_live(group)
     }
 
+    /// The owner of a live group.
+    pub fn group_owner(&self, group: GroupId) -> Option<UserId> {
+        self.group_summary(group).counted_owner
+    }
+
     /// Describes a live group to the user who asks.
     pub fn group(&self, group: GroupId, asking: UserId) -> Option<GroupEntry> {
         let summary = self.group_summary(group);
@@ -151,6 +156,11 @@ impl<R: Rows> Directory<R> {
             part: self.part_in(group, asking),
             member_count: summary.members,
             owner: self.label_of(summary.counted_owner?),
+            requests: Some(if summary.counted_owner == Some(asking) {
+                summary.requests
+            } else {
+                0
+            }),
         })
     }
 

@@ -12,11 +12,15 @@ use super::entries::{file_names, group_names, user_names};
 use super::rows::Rows;
 use super::settings::{Accounts, Quotas, Settings};
 use super::state::Directory;
+use crate::types::limits::DEVICES_PER_USER_MAX;
 use crate::types::{
-    Change, Content, Effect, FileFacts, FileId, FileRow, Geometry, GroupId, GroupName, GroupRow,
-    Limit, MembershipRow, MembershipState, Order, PasswordHash, Refusal, RequestId, RequestStamp,
-    SharingRow, Stamp, UserId, UserName, UserRow,
+    Change, Content, DeviceId, DeviceName, DeviceRow, Effect, FileFacts, FileId, FileRow, Geometry,
+    GroupId, GroupName, GroupRow, Limit, MembershipRow, MembershipState, Order, PasswordHash,
+    Refusal, RequestId, RequestStamp, SharingRow, Stamp, UserId, UserName, UserRow, Version,
 };
+
+/// Rows of devices, which rest on a password that was replaced, that one request takes back.
+const STALE_DEVICES_MAX: usize = 4;
 
 /// What a permitted request writes.
 #[derive(Debug)]
@@ -97,6 +101,10 @@ impl<R: Rows> Directory<R> {
                 Ok(vec![Content::Group(*group, None)])
             }
             Change::DeleteAccount => Ok(vec![Content::User(by.actor, None)]),
+            Change::StayOnDevice { device, name, password } => {
+                self.stay_on_device(by, *device, name, *password)
+            }
+            Change::ForgetDevice { device } => Ok(vec![self.forgotten(by, by.actor, *device)?]),
             Change::Operator(order) => self.obey(by, order),
         }
     }
@@ -311,6 +319,56 @@ impl<R: Rows> Directory<R> {
         )])
     }
 
+    /// Devices that stayed by a password which was replaced since make room, a few at a time. Their
+    /// sessions go on.
+    fn stay_on_device(
+        &self,
+        by: &Asking,
+        device: DeviceId,
+        name: &DeviceName,
+        password: Version,
+    ) -> Judgement {
+        let quotas = self.settings().quotas;
+        self.user(by, by.actor)?;
+        let others = self.devices(by.actor).filter(|(other, _)| *other != device).count();
+        if others >= DEVICES_PER_USER_MAX {
+            return Err(Refusal::Quota(Limit::Devices));
+        }
+        let before = self.device(by.actor, device).map(|(version, row)| {
+            by.saw(version.stamp);
+            row
+        });
+        if before.as_ref().is_none_or(|row| !row.on) {
+            self.check_room(&quotas)?;
+        }
+        let mut contents = Vec::new();
+        let stale = self.stale_devices(by.actor).filter(|(other, ..)| *other != device);
+        for (other, version, row) in stale.take(STALE_DEVICES_MAX) {
+            by.saw(version.stamp);
+            contents.push(Content::Device(by.actor, other, DeviceRow { on: false, ..row }));
+        }
+        let row = DeviceRow {
+            on: true,
+            name: Some(name.clone()),
+            since: by.stamp(),
+            password,
+            ended: before.and_then(|row| row.ended),
+        };
+        contents.push(Content::Device(by.actor, device, row));
+        Ok(contents)
+    }
+
+    /// A device may be forgotten that has no row: it is logged in with the password.
+    fn forgotten(&self, by: &Asking, user: UserId, device: DeviceId) -> Result<Content, Refusal> {
+        let (password, _) = self.account(user).ok_or(Refusal::NoSuchUser)?;
+        if let Some((version, _)) = self.device(user, device) {
+            by.saw(version.stamp);
+        }
+        let ended = Some(by.stamp());
+        let row = DeviceRow { on: false, name: None, since: by.stamp(), password, ended };
+        Ok(Content::Device(user, device, row))
+    }
+
     fn obey(&self, by: &Asking, order: &Order) -> Judgement {
         match order {
             Order::ResetPassword { user, hash } => {
@@ -344,6 +402,13 @@ impl<R: Rows> Directory<R> {
                 self.found(by, *group)?;
                 self.listed(*group, *file).ok_or(Refusal::NoSuchFile)?;
                 Ok(vec![Content::File(*group, *file, None)])
+            }
+            Order::ForgetDevice { user, device } => {
+                let is_forgotten = |(_, row): (Version, DeviceRow)| !row.on && row.ended.is_some();
+                if !self.device(*user, *device).is_some_and(is_forgotten) {
+                    return Err(Refusal::NoSuchDevice);
+                }
+                Ok(vec![self.forgotten(by, *user, *device)?])
             }
             Order::Set { name, value } => {
                 if !Settings::is_valid(name, value.as_deref()) {

@@ -168,6 +168,9 @@ impl<R: RowsMut> Directory<R> {
         {
             self.put(&in_list(Tag::Ended, group, ended, user), false);
         }
+        if let Content::Device(user, device, before) = &row.content {
+            self.index_device((*user, *device), Some(before), None);
+        }
         self.count(Some(&row), None);
         *self.settings.get_mut() = None;
         self.rows.delete(&key);
@@ -220,6 +223,12 @@ impl<R: RowsMut> Directory<R> {
                 self.index_sharing((*group, *file, *user), was, (after.version.stamp, row.on));
             }
             Content::Setting(..) => *self.settings.get_mut() = None,
+            Content::Device(user, device, row) => {
+                let before = replaced.and_then(|before| {
+                    if let Content::Device(_, _, row) = before { Some(row) } else { None }
+                });
+                self.index_device((*user, *device), before, Some(row));
+            }
             Content::Request(..) | Content::Unknown(..) => {}
         }
     }
@@ -520,7 +529,7 @@ impl<R: RowsMut> Directory<R> {
     }
 
     /// Writes or deletes an entry without a value.
-    fn put(&mut self, key: &[u8], is_there: bool) {
+    pub(super) fn put(&mut self, key: &[u8], is_there: bool) {
         self.rows.set_entry(key, is_there.then_some(&[]));
     }
 }
@@ -574,6 +583,7 @@ pub(super) fn size_of_row(content: &Content) -> u64 {
         Content::Setting(name, value) => {
             name.as_str().len() + value.as_ref().map_or(0, String::len)
         }
+        Content::Device(_, _, row) => 200 + row.name.as_ref().map_or(0, |name| name.as_str().len()),
         Content::Request(_, row) => row.note.len(),
         Content::Unknown(_, key, value) => 2 * key.len() + value.len(),
         _ => 0,

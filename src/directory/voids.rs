@@ -71,10 +71,13 @@ impl<R: Rows> Directory<R> {
         list: Vec<u8>,
         since: Stamp,
     ) -> impl Iterator<Item = (Stamp, UserId)> + '_ {
+        self.latest(list, since).filter_map(|(key, _)| last_user(&key))
+    }
+
+    /// The entries of a list by time, from that time on, the latest first.
+    pub(super) fn latest(&self, list: Vec<u8>, since: Stamp) -> Scan<'_, R> {
         let from = Bound::Included([&list, &at(since)[..]].concat());
-        Scan::range(&self.rows, from, end_of(&list))
-            .backwards()
-            .filter_map(|(key, _)| last_user(&key))
+        Scan::range(&self.rows, from, end_of(&list)).backwards()
     }
 }
 

@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Input;
 use crate::directory::{Asked, Directory, LinkId, Output, Replica, Ticket};
 use crate::types::{
-    Change, Content, Durable, Effect, FileFacts, FileId, FileOrder, FileRow, GroupId, GroupRow,
-    InfoHash, Label, Lineage, MembershipRow, MembershipState, Order, PasswordHash, Pattern, Place,
-    RequestId, RequestRow, RequestStamp, Row, RowBatch, RowKey, Sha1Digest, SharingRow, Stamp,
-    StoreId, StoreState, SyncMessage, Transaction, UserId, UserRow, Version, VersionVector,
+    Change, Content, DeviceId, DeviceName, DeviceRow, Durable, Effect, FileFacts, FileId,
+    FileOrder, FileRow, GroupId, GroupRow, InfoHash, Label, Lineage, MembershipRow,
+    MembershipState, Order, PasswordHash, Pattern, Place, RequestId, RequestRow, RequestStamp, Row,
+    RowBatch, RowKey, Sha1Digest, SharingRow, Stamp, StoreId, StoreState, SyncMessage, Transaction,
+    UserId, UserRow, Version, VersionVector,
 };
 use crate::wire::Wire;
 use crate::wire::replication::{ToAcceptor, ToDialler};
@@ -399,7 +400,7 @@ fn file_id(input: &mut Input<'_>) -> FileId {
 }
 
 fn change(input: &mut Input<'_>) -> Change {
-    match input.below(18) {
+    match input.below(20) {
         0 | 1 => Change::CreateUser { name: name(input.below(3)), hash: hash(input) },
         2 => Change::ChangePassword { hash: hash(input) },
         3 => Change::CreateGroup { name: name(input.below(3)) },
@@ -420,17 +421,32 @@ fn change(input: &mut Input<'_>) -> Change {
         14 => Change::DeleteGroup { group: group(input) },
         15 => Change::DeleteAccount,
         16 => Change::Operator(order(input)),
+        17 => {
+            let password =
+                Version { stamp: Stamp::new(u64::from(input.byte()), 0), request: request(input) };
+            Change::StayOnDevice {
+                device: device(input),
+                name: DeviceName::from_text("laptop"),
+                password,
+            }
+        }
+        18 => Change::ForgetDevice { device: device(input) },
         _ => Change::StopShare { group: group(input), file: file_id(input) },
     }
 }
 
+fn device(input: &mut Input<'_>) -> DeviceId {
+    DeviceId::from_bytes([input.below(3) as u8; 32])
+}
+
 fn order(input: &mut Input<'_>) -> Order {
-    match input.below(6) {
+    match input.below(7) {
         0 => Order::ResetPassword { user: user(input), hash: hash(input) },
         1 => Order::DisableUser { user: user(input), is_disabled: input.bool() },
         2 => Order::DeleteUser { user: user(input) },
         3 => Order::DeleteGroup { group: group(input) },
         4 => Order::RemoveFile { group: group(input), file: file_id(input) },
+        5 => Order::ForgetDevice { user: user(input), device: device(input) },
         _ => {
             let (name, value) = setting(input);
             Order::Set { name, value }
@@ -460,7 +476,7 @@ fn row(input: &mut Input<'_>, now_ms: u64) -> Row {
 
 fn content(input: &mut Input<'_>, now_ms: u64) -> Content {
     let at = |input: &mut Input<'_>| if input.bool() { Some(stamp(input, now_ms)) } else { None };
-    match input.below(12) {
+    match input.below(13) {
         0 => {
             let (name, hash, created) = (name(input.below(3)), hash(input), stamp(input, now_ms));
             let (replaced, flags) = (at(input), input.byte());
@@ -515,6 +531,13 @@ fn content(input: &mut Input<'_>, now_ms: u64) -> Content {
             let (name, value) = setting(input);
             Content::Setting(name, value)
         }
-        _ => Content::Unknown(8 + input.below(2) as u8, vec![input.byte()], vec![input.byte(); 3]),
+        11 => {
+            let password = Version { stamp: stamp(input, now_ms), request: request(input) };
+            let (on, since, ended) = (input.bool(), stamp(input, now_ms), at(input));
+            let name = if input.bool() { Some(DeviceName::from_text("laptop")) } else { None };
+            let row = DeviceRow { on, name, since, password, ended };
+            Content::Device(user(input), device(input), row)
+        }
+        _ => Content::Unknown(9 + input.below(2) as u8, vec![input.byte()], vec![input.byte(); 3]),
     }
 }

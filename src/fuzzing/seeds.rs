@@ -333,6 +333,14 @@ fn known_requests() -> Vec<Request> {
         Request::StopShare { request: request(5), group, file },
         Request::RemoveFile { request: request(7), group, file },
         Request::LeaveGroup { request: request(6), group },
+        Request::StayOnDevice {
+            request: request(8),
+            name: Sample::example(),
+            password: Sample::example(),
+        },
+        Request::ListDevices,
+        Request::ForgetDevice { request: request(9), device: Sample::example() },
+        Request::LoginByKey { user: known.owner },
         Request::Logout,
         Request::WhoAmI,
     ]);

@@ -8,7 +8,9 @@
 //! Every call blocks on the disk. A session's changes come as [`Write`]s, many in one transaction.
 //! Reading does not wait for a write.
 
+mod notifications;
 mod queued;
+mod staying;
 mod trackers;
 mod write;
 
@@ -18,9 +20,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
 
+pub use self::notifications::NotificationRow;
 pub use self::queued::QueuedRow;
+pub use self::staying::StayingRow;
 pub use self::trackers::SuccessorRow;
 pub use self::write::Write;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
@@ -45,6 +49,8 @@ const KIND: DatabaseKind = DatabaseKind {
         SCHEMA_5,
         trackers::SCHEMA_KEYS,
         SCHEMA_7,
+        staying::SCHEMA,
+        notifications::SCHEMA,
     ],
 };
 
@@ -221,6 +227,25 @@ impl DeviceStore {
         check(&path, &writer)?;
         let reader = open_database(&path, KIND)?;
         Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), path, _lock: lock })
+    }
+
+    /// Tells whether a store is in a directory.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(DATABASE).is_file()
+    }
+
+    /// Looks which network the store in a directory trusts, which keys took the place of others, and
+    /// which trackers it was told of, without opening it for use: another process may have it open,
+    /// and an earlier version may have made it, and has not noted all of that.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn look(dir: &Path) -> Result<(Option<Fingerprint>, Vec<SuccessorRow>, Vec<String>)> {
+        let path = dir.join(DATABASE);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(&path, flags);
+        let connection = opened.map_err(|e| StoreError::of(&path, e))?;
+        Ok(trackers::look(&connection))
     }
 
     /// Runs a query; names the database in errors.

@@ -54,6 +54,8 @@ fn what(change: &Change) -> String {
         Change::RenameGroup { group, name } => format!("rename_group group:{group} {name}"),
         Change::DeleteGroup { group } => format!("delete_group group:{group}"),
         Change::DeleteAccount => "delete_account".to_owned(),
+        Change::StayOnDevice { name, .. } => format!("stay_on_device {name}"),
+        Change::ForgetDevice { device } => format!("forget_device {device}"),
         Change::Operator(order) => what_is_ordered(order),
     }
 }
@@ -66,6 +68,7 @@ fn what_is_ordered(order: &Order) -> String {
         Order::DeleteUser { user } => format!("delete_user user:{user}"),
         Order::DeleteGroup { group } => format!("delete_group group:{group}"),
         Order::RemoveFile { group, file } => format!("remove_file group:{group} file:{file}"),
+        Order::ForgetDevice { user, device } => format!("forget_device user:{user} {device}"),
         Order::Set { name, value } => match value {
             Some(value) => format!("set {name} {value}"),
             None => format!("reset {name}"),

@@ -9,12 +9,13 @@ use crate::directory::{Directory, Rows};
 use crate::types::{Content, Effect, FileId, GroupId, RequestId, Row, UserId};
 
 /// Commands whose last argument is a name as somebody chose it.
-const ENDS_IN_NAME: [&str; 9] = [
+const ENDS_IN_NAME: [&str; 10] = [
     "create_user",
     "create_group",
     "upload_file",
     "replace_file",
     "rename_group",
+    "stay_on_device",
     "delete_user",
     "delete_group",
     "set",

@@ -276,6 +276,7 @@ impl Core {
                     self.shared.gate.note_changed(user, by);
                 }
             }
+            self.end_devices_again(now_ms);
             if let Some(log) = &self.shared.audit_log {
                 log.note(&transactions, self.replica.directory());
             }
@@ -302,6 +303,29 @@ impl Core {
             self.waiting_for_flush.drain(..).for_each(|answer| _ = answer.send(()));
         }
         Ok(())
+    }
+
+    /// A device that was forgotten while the trackers were apart may have had its token renewed
+    /// meanwhile: everything that it was given until now is void, everywhere.
+    fn end_devices_again(&mut self, now_ms: u64) {
+        for (user, device) in self.presence.take_forgotten_late() {
+            self.order(Order::ForgetDevice { user, device }, now_ms);
+        }
+    }
+
+    /// Carries out an order of the tracker's own. No thread waits for the outcome.
+    fn order(&mut self, order: Order, now_ms: u64) {
+        let request =
+            RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
+        let asked = Asked {
+            actor: UserId::NOBODY,
+            request,
+            note: note_of_order(&order, None),
+            change: Change::Operator(order),
+        };
+        self.next_ticket += 1;
+        self.replica.submit(now_ms, Ticket(self.next_ticket), asked);
+        self.drain();
     }
 
     /// Takes over what the operator has set: the trackers to dial, and to tell clients of.
@@ -355,19 +379,8 @@ impl Core {
         else {
             return;
         };
-        let order = Order::Set { name, value };
-        let request =
-            RequestStamp { id: RequestId::from_bytes(rand::random()), at: Stamp::new(now_ms, 0) };
-        let asked = Asked {
-            actor: UserId::NOBODY,
-            request,
-            note: note_of_order(&order, None),
-            change: Change::Operator(order),
-        };
-        self.next_ticket += 1;
-        // No thread waits for the outcome. If it is refused, `rotate_key` shows that it is missing.
-        self.replica.submit(now_ms, Ticket(self.next_ticket), asked);
-        self.drain();
+        // If it is refused, `rotate_key` shows that it is missing.
+        self.order(Order::Set { name, value }, now_ms);
     }
 
     fn carry_out(&mut self, output: Output) -> Result<(), TrackerError> {

@@ -220,7 +220,7 @@ fn stream(shared: &Shared, bytes: &[u8]) -> Vec<u8> {
                 .ask(move |view| view.directory().password_version(user))
                 .flatten()
                 .expect("the owner is there");
-            let token = shared.token(user, DEVICE, tag);
+            let token = shared.token(user, DEVICE, tag, 0);
             stream.extend(to_frame(&FromClient { number: 1, request: Request::Resume { token } }));
         }
         for (flag, name) in [(begin::OWNER, "nik"), (begin::MEMBER, "bob")] {

@@ -20,8 +20,8 @@ use super::shared::Shared;
 use crate::directory::Asked;
 use crate::net::{Admission, Source};
 use crate::types::{
-    Change, DeviceId, Label, Outcome, Password, PasswordHash, Refusal, RequestStamp, UserEntry,
-    UserId, UserName, Version,
+    Change, DeviceId, DeviceName, Label, Outcome, Password, PasswordHash, Refusal, RequestStamp,
+    UserEntry, UserId, UserName, Version,
 };
 
 /// Who asks.
@@ -142,6 +142,37 @@ impl Shared {
             Err(refusal) => return Some(Err(refusal)),
         };
         self.change(caller, user, request, Change::ChangePassword { hash })
+    }
+
+    /// Lets the caller's device log in by its key from now on, if the password is right.
+    ///
+    /// # Blocking
+    /// For the gate, for an Argon2 run, and until the change is safe or refused.
+    pub(crate) fn stay_on_device(
+        &self,
+        caller: Caller<'_>,
+        user: UserId,
+        request: RequestStamp,
+        name: DeviceName,
+        shown: &Password,
+    ) -> Option<Outcome> {
+        let asked = self.core.ask(move |view| {
+            let directory = view.directory();
+            let present = directory.password_hash(user).zip(directory.password_version(user));
+            (present, directory.outcome(request.id, user).is_some())
+        });
+        let (present, repeated) = asked?;
+        let Some((hash, password)) = present else { return Some(Err(Refusal::LoginFirst)) };
+        if !repeated {
+            let attempt = self.gate.logged_in(caller.source, caller.device, user);
+            match self.check(caller, &attempt, shown, &[&hash]) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Some(Err(Refusal::WrongPassword)),
+                Err(refusal) => return Some(Err(refusal)),
+            }
+        }
+        let change = Change::StayOnDevice { device: caller.device, name, password };
+        self.change(caller, user, request, change)
     }
 
     /// The hash of a user's new password, if the old one is right.

@@ -12,6 +12,7 @@
 //! device has withdrawn, everybody in the swarm hears.
 
 mod changes;
+mod devices;
 mod follow;
 mod late;
 mod swarm;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use self::changes::Changes;
+use self::devices::{LastSeen, UserDevice};
 use self::late::LateEnds;
 use self::swarm::{Word, check};
 use super::outbox::{Frame, Outbox};
@@ -78,6 +80,9 @@ pub(crate) struct Visitor {
     /// The write that set the password which was shown, here or, for a token, elsewhere. The
     /// session ends when another replaces it.
     pub(crate) password: Version,
+    /// When that was shown, or the token was signed, milliseconds since the Unix epoch: the session
+    /// ends if the device is forgotten later.
+    pub(crate) proven_ms: u64,
     /// Set when the login ends by anything but its own request.
     pub(crate) over: Arc<AtomicBool>,
 }
@@ -129,6 +134,10 @@ pub(crate) struct Presence {
     entries: usize,
     changes: Changes,
     late: LateEnds,
+    late_devices: LateEnds<UserDevice>,
+    /// Devices that were forgotten, which this tracker has heard of late in this turn.
+    forgotten_late: Vec<UserDevice>,
+    last_seen: LastSeen,
     /// What sessions are to be told at the end of the turn.
     leaving: RefCell<Vec<(Arc<Outbox>, Frame)>>,
 }
@@ -184,7 +193,8 @@ impl Presence {
     /// change the password.
     ///
     /// # Errors
-    /// [`Refusal::SessionOver`] if the password shown has been replaced since.
+    /// [`Refusal::SessionOver`] if the password shown has been replaced since, or the device was
+    /// forgotten.
     pub(crate) fn log_in(
         &mut self,
         key: SessionKey,
@@ -193,7 +203,7 @@ impl Presence {
         now_ms: u64,
     ) -> Result<usize, Refusal> {
         let user = visitor.user;
-        if directory.is_password_current(user, visitor.password) == Some(false) {
+        if !self.is_good(&visitor, directory) {
             return Err(Refusal::SessionOver);
         }
         // Logging in as another is logging out; whoever logs in again goes on.
@@ -224,6 +234,7 @@ impl Presence {
             key,
             Session { visitor, entries: HashMap::new(), waiting: 0, asked: None, since_ms: now_ms },
         );
+        self.note_seen(key, now_ms);
         let groups: Vec<GroupId> =
             self.users.get(&user).into_iter().flat_map(|online| &online.groups).copied().collect();
         Ok(self.tell_voids(&[key], &groups, directory, now_ms))
@@ -244,9 +255,15 @@ impl Presence {
         directory: &Directory<impl Rows>,
     ) -> Option<Version> {
         let visitor = &self.sessions.get(&key)?.visitor;
-        let is_good = visitor.user == user
-            && directory.is_password_current(user, visitor.password) != Some(false);
+        let is_good = visitor.user == user && self.is_good(visitor, directory);
         is_good.then_some(visitor.password)
+    }
+
+    /// Tells whether what a session has shown still counts.
+    fn is_good(&self, visitor: &Visitor, directory: &Directory<impl Rows>) -> bool {
+        let Visitor { user, device, password, proven_ms, .. } = *visitor;
+        directory.is_password_current(user, password) != Some(false)
+            && proven_ms > self.device_void_until_ms(user, device, directory)
     }
 
     /// Notes which change a session asks for; false if the user is not logged in there.
@@ -264,8 +281,8 @@ impl Presence {
         is_good
     }
 
-    /// The time up to which signed tickets of a user for a group are void, in milliseconds; 0 if
-    /// none are.
+    /// The time up to which signed tickets of a user for a group are void on every device, in
+    /// milliseconds; 0 if none are.
     pub(crate) fn tickets_void_until_ms(
         &self,
         group: GroupId,
@@ -276,13 +293,15 @@ impl Presence {
     }
 
     /// Notes that a session's user has logged out: what the device offered is withdrawn.
-    pub(crate) fn leave(&mut self, key: SessionKey) {
+    pub(crate) fn leave(&mut self, key: SessionKey, now_ms: u64) {
+        self.note_seen(key, now_ms);
         self.log_out(key, Word::Withdrawn);
     }
 
     /// Notes the end of a session's connection: its entries go. One that is not logged in is passed
     /// over.
-    pub(crate) fn end(&mut self, key: SessionKey) {
+    pub(crate) fn end(&mut self, key: SessionKey, now_ms: u64) {
+        self.note_seen(key, now_ms);
         self.log_out(key, Word::Some);
     }
 

@@ -24,16 +24,16 @@ use super::guard::{Caller, Making};
 use super::outbox::Outbox;
 use super::presence::{SessionKey, Visitor, last_of_each};
 use super::shared::Shared;
-use super::vouch::{Allowance, RESUME_COST};
+use super::vouch::{Allowance, RESUME_COST, later_than};
 use crate::net::{Admission, Connection, Reader, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX};
 use crate::types::{
-    DeviceId, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken, UserEntry,
-    UserId, Version,
+    DeviceId, DeviceName, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken,
+    TokenClaims, UserEntry, UserId, Version,
 };
 use crate::wire::frame::{FrameError, read_message_within, to_frame};
 use crate::wire::tracker::{
-    AnnounceEntry, ClientHello, FromClient, FromTracker, Reply, Request, Unwelcome, Welcome,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Reply, Request, Unwelcome, Welcome,
 };
 
 /// How long an announce waits for its turn at most: less than the silence after which a connection
@@ -196,6 +196,7 @@ impl<'a> Session<'a> {
                 .ok_or(CoreEnded),
             Request::Login { name, password } => self.log_in(name, &password),
             Request::Resume { token } => self.resume(&token),
+            Request::LoginByKey { user } => self.log_in_by_key(user),
             Request::ListTrackers => {
                 let shared = self.shared.clone();
                 let asked = self
@@ -227,7 +228,7 @@ impl<'a> Session<'a> {
             Request::Logout => {
                 (self.user, self.was) = (None, None);
                 self.admission.unprove();
-                core.ask(move |view| view.presence.leave(key))
+                core.ask(move |view| view.presence.leave(key, view.now_ms))
                     .map(|()| Reply::Pong)
                     .ok_or(CoreEnded)
             }
@@ -237,6 +238,10 @@ impl<'a> Session<'a> {
                 self.change_password(user, request, &old, &new)
             }
             Request::Announce { entries } => self.announce(user, last_of_each(entries)),
+            Request::StayOnDevice { request, name, password } => {
+                self.stay_on_device(user, request, name, &password)
+            }
+            Request::ListDevices => self.list_devices(user),
             question => {
                 if self.shared.readers.are_behind() {
                     core.flush().ok_or(CoreEnded)?;
@@ -304,7 +309,7 @@ impl<'a> Session<'a> {
 
     fn log_in(&mut self, name: Label, password: &Password) -> Result<Reply, CoreEnded> {
         match self.shared.find_user(self.caller(), name, password).ok_or(CoreEnded)? {
-            Ok((entry, tag)) => self.enter(entry, tag),
+            Ok((entry, tag)) => self.enter(entry, tag, None),
             Err(refusal) => {
                 info!("{}: a login failed: {refusal}", self.address);
                 Ok(Reply::Refused(refusal))
@@ -320,13 +325,22 @@ impl<'a> Session<'a> {
         if let Err(refusal) = self.shared.check_token(token, self.device) {
             return Ok(Reply::Refused(refusal));
         }
-        let (user, password) = (token.claims.user, token.claims.password);
+        let TokenClaims { user, device, password, issued_ms, .. } = token.claims;
         let asked = self.shared.core.ask(move |view| {
             let directory = view.directory();
             let is_disabled = directory.user_row(user).is_some_and(|row| row.is_disabled);
-            (directory.user_entry(user), directory.is_password_current(user, password), is_disabled)
+            let current = directory.is_password_current(user, password);
+            let until_ms = view.presence.device_void_until_ms(user, device, directory);
+            (directory.user_entry(user), current, is_disabled, until_ms)
         });
-        match asked.ok_or(CoreEnded)? {
+        let (entry, current, is_disabled, until_ms) = asked.ok_or(CoreEnded)?;
+        if issued_ms <= until_ms && current != Some(false) {
+            // Tells the client why.
+            let void = Event::DeviceVoid { user, device, until_ms };
+            self.outbox.push(to_frame(&FromTracker::Event(void)).into());
+            return Ok(Reply::Refused(Refusal::SessionOver));
+        }
+        match (entry, current, is_disabled) {
             (_, Some(false), true) => Ok(Reply::Refused(Refusal::Disabled)),
             // Also if the account was deleted.
             (_, Some(false), false) => {
@@ -336,11 +350,60 @@ impl<'a> Session<'a> {
             (Some(entry), Some(true), _) => {
                 // Some tracker has seen the password on this device.
                 self.shared.gate.note_known(user, self.device);
-                self.enter(entry, password)
+                self.enter(entry, password, Some(issued_ms))
             }
             // The account was made on another tracker, and this one has not heard of it.
             _ => Ok(Reply::Refused(Refusal::Busy)),
         }
+    }
+
+    /// The device's key is all that the client shows.
+    fn log_in_by_key(&mut self, user: UserId) -> Result<Reply, CoreEnded> {
+        if !self.allowance.take(Instant::now(), RESUME_COST) {
+            return Ok(Reply::Refused(Refusal::Busy));
+        }
+        let device = self.device;
+        let asked = self.shared.core.ask(move |view| {
+            let directory = view.directory();
+            let password = directory.login_by_key(user, device)?;
+            Ok((directory.user_entry(user).ok_or(Refusal::NoSuchDevice)?, password))
+        });
+        match asked.ok_or(CoreEnded)? {
+            Ok((entry, password)) => {
+                self.shared.gate.note_known(user, device);
+                self.enter(entry, password, None)
+            }
+            Err(refusal) => {
+                info!("{}: a login by key failed: {refusal}", self.address);
+                Ok(Reply::Refused(refusal))
+            }
+        }
+    }
+
+    /// The right to log in by its key a device gets for the password alone: a token may be in the
+    /// hands of somebody who found the device.
+    fn stay_on_device(
+        &mut self,
+        user: UserId,
+        request: RequestStamp,
+        name: DeviceName,
+        password: &Password,
+    ) -> Result<Reply, CoreEnded> {
+        let outcome = self.shared.stay_on_device(self.caller(), user, request, name, password);
+        outcome.map(reply).ok_or(CoreEnded)
+    }
+
+    fn list_devices(&self, user: UserId) -> Result<Reply, CoreEnded> {
+        let key = self.key;
+        let asked = self.shared.core.ask(move |view| {
+            let (presence, directory) = (&*view.presence, view.directory());
+            presence.password_of(key, user, directory).ok_or(Refusal::LoginFirst)?;
+            if directory.user_row(user).is_some_and(|row| row.must_change) {
+                return Err(Refusal::MustChangePassword);
+            }
+            Ok(presence.devices(user, directory, view.now_ms))
+        });
+        Ok(asked.ok_or(CoreEnded)?.map_or_else(Reply::Refused, Reply::Devices))
     }
 
     /// Gives a token that lasts from now on, and rests on the same password as the session: it
@@ -355,12 +418,16 @@ impl<'a> Session<'a> {
 
     fn renewed(&self, user: UserId) -> Result<Reply, CoreEnded> {
         let key = self.key;
-        let asked = self
-            .shared
-            .core
-            .ask(move |view| view.presence.password_of(key, user, view.directory()));
+        let device = self.device;
+        let asked = self.shared.core.ask(move |view| {
+            let (presence, directory) = (&*view.presence, view.directory());
+            let password = presence.password_of(key, user, directory)?;
+            Some((password, presence.device_void_until_ms(user, device, directory)))
+        });
         let password = asked.ok_or(CoreEnded)?;
-        let renewed = |password| Reply::Renewed(self.shared.token(user, self.device, password));
+        let renewed = |(password, void_until_ms)| {
+            Reply::Renewed(self.shared.token(user, device, password, void_until_ms))
+        };
         Ok(password.map_or(Reply::Refused(Refusal::LoginFirst), renewed))
     }
 
@@ -371,12 +438,14 @@ impl<'a> Session<'a> {
         if !self.allowance.take(Instant::now(), groups.len()) {
             return Ok(Reply::Refused(Refusal::Busy));
         }
-        let key = self.key;
+        let (key, device) = (self.key, self.device);
         let asked = self.shared.core.ask(move |view| {
             let (presence, directory) = (&*view.presence, view.directory());
             presence.password_of(key, user, directory)?;
             groups.retain(|group| directory.is_member(*group, user));
-            let void_until_ms = |group| presence.tickets_void_until_ms(group, user, directory);
+            let of_device_ms = presence.device_void_until_ms(user, device, directory);
+            let void_until_ms =
+                |group| presence.tickets_void_until_ms(group, user, directory).max(of_device_ms);
             Some(groups.into_iter().map(|group| (group, void_until_ms(group))).collect::<Vec<_>>())
         });
         let Some(groups) = asked.ok_or(CoreEnded)? else {
@@ -387,8 +456,14 @@ impl<'a> Session<'a> {
         Ok(Reply::Tickets(groups.into_iter().map(ticket).collect()))
     }
 
-    /// The client has proven to be this user, by the password that the write `password` set.
-    fn enter(&mut self, entry: UserEntry, password: Version) -> Result<Reply, CoreEnded> {
+    /// The client has proven to be this user, by the password that the write `password` set: now,
+    /// or at `proven_ms`, when a tracker signed the token that it has shown.
+    fn enter(
+        &mut self,
+        entry: UserEntry,
+        password: Version,
+        proven_ms: Option<u64>,
+    ) -> Result<Reply, CoreEnded> {
         let user = entry.user;
         if !self.admission.prove() {
             warn!(
@@ -398,23 +473,24 @@ impl<'a> Session<'a> {
             return Ok(Reply::Refused(Refusal::Busy));
         }
         let (outbox, over) = (self.outbox.clone(), self.over.clone());
-        let visitor =
-            Visitor { user, device: self.device, address: self.address, outbox, password, over };
-        let key = self.key;
+        let (key, device, address) = (self.key, self.device, self.address);
         let entered = self.shared.core.ask(move |view| {
             let row = view.replica.directory().user_row(user).ok_or(Refusal::SessionOver)?;
             if row.is_disabled {
                 return Err(Refusal::Disabled);
             }
             let must_change = row.must_change;
-            let looked =
-                view.presence.log_in(key, visitor, view.replica.directory(), view.now_ms)?;
-            Ok((looked, must_change))
+            let directory = view.replica.directory();
+            let void_until_ms = view.presence.device_void_until_ms(user, device, directory);
+            let proven_ms = proven_ms.unwrap_or_else(|| later_than(void_until_ms, view.now_ms));
+            let visitor = Visitor { user, device, address, outbox, password, proven_ms, over };
+            let looked = view.presence.log_in(key, visitor, directory, view.now_ms)?;
+            Ok((looked, must_change, void_until_ms))
         });
-        let must_change = match entered.ok_or(CoreEnded)? {
-            Ok((looked, must_change)) => {
+        let (must_change, void_until_ms) = match entered.ok_or(CoreEnded)? {
+            Ok((looked, must_change, void_until_ms)) => {
                 self.allowance.owe(Instant::now(), looked / LOOKS_PER_SIGNATURE);
-                must_change
+                (must_change, void_until_ms)
             }
             Err(refusal) => {
                 if self.user.is_none() {
@@ -430,7 +506,7 @@ impl<'a> Session<'a> {
         }
         Ok(Reply::LoggedIn {
             user: entry,
-            token: self.shared.token(user, self.device, password),
+            token: self.shared.token(user, self.device, password, void_until_ms),
             must_change,
         })
     }
@@ -462,7 +538,7 @@ impl<'a> Session<'a> {
         new: &Password,
     ) -> Result<Reply, CoreEnded> {
         match self.shared.find_changed(self.caller(), was, request, new).ok_or(CoreEnded)? {
-            Ok((entry, tag)) => match self.enter(entry, tag)? {
+            Ok((entry, tag)) => match self.enter(entry, tag, None)? {
                 Reply::LoggedIn { token, .. } => Ok(Reply::Renewed(token)),
                 refused => Ok(refused),
             },
@@ -481,7 +557,7 @@ impl Drop for Session<'_> {
         self.outbox.close();
         if self.user.is_some() {
             let key = self.key;
-            self.shared.core.tell(move |view| view.presence.end(key));
+            self.shared.core.tell(move |view| view.presence.end(key, view.now_ms));
         }
     }
 }

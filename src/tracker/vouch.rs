@@ -60,10 +60,17 @@ impl Allowance {
 
 impl Shared {
     /// Signs a token for a user on a device; `password` is the write that set the password which
-    /// was proven.
-    pub(crate) fn token(&self, user: UserId, device: DeviceId, password: Version) -> SessionToken {
-        let issued_ms = wall_ms(self.limits.clock_offset_ms);
-        let expires_ms = issued_ms + ms(TOKEN_LIFETIME);
+    /// was proven. It is dated later than what is void of the device.
+    pub(crate) fn token(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        password: Version,
+        void_until_ms: u64,
+    ) -> SessionToken {
+        let now_ms = wall_ms(self.limits.clock_offset_ms);
+        let issued_ms = later_than(void_until_ms, now_ms);
+        let expires_ms = now_ms + ms(TOKEN_LIFETIME);
         self.keys.ring().signer().sign_token(TokenClaims {
             user,
             device,
@@ -105,7 +112,7 @@ impl Shared {
         void_until_ms: u64,
     ) -> Ticket {
         let now_ms = wall_ms(self.limits.clock_offset_ms);
-        let issued_ms = now_ms.max(void_until_ms.saturating_add(1));
+        let issued_ms = later_than(void_until_ms, now_ms);
         let expires_ms = now_ms + ms(TICKET_LIFETIME);
         self.keys.ring().signer().sign_ticket(TicketClaims {
             group,
@@ -114,6 +121,14 @@ impl Shared {
             issued_ms,
             expires_ms,
         })
+    }
+}
+
+/// The time of something that is signed now, and is not to be void.
+pub(crate) fn later_than(void_until_ms: u64, now_ms: u64) -> u64 {
+    match void_until_ms {
+        0 => now_ms,
+        _ => now_ms.max(void_until_ms.saturating_add(1)),
     }
 }
 

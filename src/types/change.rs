@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash, SettingName, Sha1Digest, Stamp,
-    UserId, UserName,
+    DeviceId, DeviceName, FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash,
+    SettingName, Sha1Digest, Stamp, UserId, UserName, Version,
 };
 
 /// What the directory knows about a file's content.
@@ -158,6 +158,20 @@ pub enum Change {
     },
     /// Deletes the asking user's account, and with it every membership and share.
     DeleteAccount,
+    /// Lets the asking user's device log in by its key from now on.
+    StayOnDevice {
+        /// The device.
+        device: DeviceId,
+        /// What people call it.
+        name: DeviceName,
+        /// The write that set the password on which the asking session rests.
+        password: Version,
+    },
+    /// Ends a device's right to log in as the asking user, and its sessions.
+    ForgetDevice {
+        /// The device.
+        device: DeviceId,
+    },
     /// The operator acts; asked only by the tracker itself, never by a client.
     Operator(Order),
 }
@@ -195,6 +209,14 @@ pub enum Order {
         group: GroupId,
         /// The file.
         file: FileId,
+    },
+    /// Makes everything void that a forgotten device was given until now. A tracker orders this by
+    /// itself, when it hears late that the device was forgotten.
+    ForgetDevice {
+        /// The user.
+        user: UserId,
+        /// The device.
+        device: DeviceId,
     },
     /// Sets something, or restores its default.
     Set {
@@ -343,6 +365,12 @@ pub enum Refusal {
         /// The request's time must be above this stamp.
         above: Stamp,
     },
+    /// The device may not log in by its key: it was forgotten, or the password was changed.
+    #[error("this device does not stay logged in any more; log in with the password")]
+    NotStaying,
+    /// The tracker does not know that the device may log in by its key.
+    #[error("the tracker does not know this device; log in with the password")]
+    NoSuchDevice,
     /// A reason that a later version of the tracker knows.
     #[error(
         "the tracker gives a reason that this client does not know (number {0}); update this client"
@@ -361,6 +389,8 @@ pub enum Limit {
     Files,
     /// Members and requests of one group.
     Members,
+    /// Devices that may log in by their key.
+    Devices,
 }
 
 impl std::fmt::Display for Limit {
@@ -372,6 +402,7 @@ impl std::fmt::Display for Limit {
             }
             Self::Files => "you offer as many files as one account may",
             Self::Members => "the group has as many members and requests as it may",
+            Self::Devices => "as many of your devices stay logged in as one account may have",
         })
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceId, FileFacts, GroupId, InfoHash, Label, Stamp, UserId};
+use super::{DeviceId, DeviceName, FileFacts, GroupId, InfoHash, Label, Stamp, UserId};
 
 /// A user as others see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,9 @@ pub struct GroupEntry {
     pub member_count: u32,
     /// The owner's name as shown.
     pub owner: Label,
+    /// Requests to join that wait for the asking user's answer: 0 unless that user is the owner.
+    /// `None` from a tracker that does not tell.
+    pub requests: Option<u32>,
 }
 
 /// A member of a group.
@@ -90,6 +93,23 @@ pub struct FileEntry {
     pub online: u32,
     /// When it was offered.
     pub at: Stamp,
+}
+
+/// A device that may log in as the asking user, or is logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceEntry {
+    /// Which.
+    pub device: DeviceId,
+    /// What people call it, if it may log in by its key.
+    pub name: Option<DeviceName>,
+    /// Since when it may log in by its key, if it may.
+    pub stays_since: Option<Stamp>,
+    /// Whether it is logged in at the answering tracker.
+    pub online: bool,
+    /// From where the answering tracker saw it last, if it did since its start.
+    pub address: Option<SocketAddr>,
+    /// When that was, in milliseconds since the Unix epoch; 0 if it was not.
+    pub seen_ms: u64,
 }
 
 /// What a device says about a file when it announces.

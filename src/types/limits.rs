@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-/// Bytes in a user or group name: fits a column and a log line.
+/// Bytes in a user, group or device name: fits a column and a log line.
 pub const NAME_LEN_MAX: usize = 64;
+/// Devices of one account that may log in by their key: more than anybody has.
+pub const DEVICES_PER_USER_MAX: usize = 32;
+/// Devices in one list: those that may log in by their key, and those that are logged in.
+pub const DEVICES_PER_LIST_MAX: usize = 64;
 /// Bytes in a file name: the limit of one path component on common file systems.
 pub const FILE_NAME_LEN_MAX: usize = 255;
 /// Bytes in a displayed name: a file name and `~` with a number behind it.

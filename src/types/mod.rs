@@ -32,6 +32,7 @@ mod sync;
 mod text;
 mod tracker_address;
 mod tracker_info;
+mod version;
 
 pub use bitfield::{Bitfield, BitfieldError};
 pub use change::{
@@ -40,8 +41,8 @@ pub use change::{
 pub use claims::{SessionToken, Signature, Ticket, TicketClaims, TokenClaims};
 pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
-    DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry, TrackerEntry,
-    TrackerState, UserEntry,
+    DeviceEntry, DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry,
+    TrackerEntry, TrackerState, UserEntry,
 };
 pub use escape::{escape, escape_json, is_safe, is_unsafe};
 pub use file_stamp::{FileStamp, InodeId};
@@ -49,12 +50,12 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub(crate) use human::human_bytes;
 pub use id::{DeviceId, FileId, GroupId, ParseIdError, RequestId, StoreId, UserId};
-pub use name::{FileName, GroupName, Label, NameError, UserName};
+pub use name::{DeviceName, FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};
 pub use row::{
-    Content, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row, RowKey,
-    SharingRow, Transaction, UserRow, Version, VersionVector,
+    Content, DeviceRow, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row,
+    RowKey, SharingRow, Transaction, UserRow, VersionVector,
 };
 pub use secret::{Password, PasswordHash};
 pub use setting::{SettingName, SettingNameError};
@@ -63,3 +64,4 @@ pub use succession::{KeyRotation, KeyRotationError, PublicKey, RotationStage};
 pub use sync::{Durable, Lineage, RowBatch, StoreState, SyncMessage};
 pub use tracker_address::{TrackerAddress, TrackerAddressError};
 pub use tracker_info::{TrackerInfo, TrackerInfoError};
+pub use version::Version;

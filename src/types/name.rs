@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::escape::is_unsafe;
 use super::limits::{FILE_NAME_LEN_MAX, LABEL_LEN_MAX, NAME_LEN_MAX};
 
 /// Says why a text is not a name.
@@ -105,6 +106,28 @@ name_type!(
     check_label
 );
 
+name_type!(
+    /// What people call a device, as its host name: 1-64 bytes of UTF-8 that can be printed.
+    DeviceName,
+    check_device_name
+);
+
+impl DeviceName {
+    /// The name that a text comes nearest to: characters that may not stand there are left out.
+    /// A text without any other gives `device`.
+    pub fn from_text(text: &str) -> Self {
+        let allowed = text.trim().chars().filter(|&c| !is_unsafe(c));
+        let mut name = String::new();
+        for character in allowed {
+            if name.len() + character.len_utf8() > NAME_LEN_MAX {
+                break;
+            }
+            name.push(character);
+        }
+        name.parse().unwrap_or_else(|_| Self("device".into()))
+    }
+}
+
 impl FileName {
     /// Tells whether it holds characters that turn around how the others are shown, so that it
     /// looks like another name. Nobody is offered such a file; a name that exists is a name, and is
@@ -156,6 +179,17 @@ fn check_plain(what: &'static str, text: &str) -> Result<(), NameError> {
             Err(NameError::BadCharacter { what, character, hint: " at its start" })
         }
         _ => Ok(()),
+    }
+}
+
+fn check_device_name(text: &str) -> Result<(), NameError> {
+    let what = "device name";
+    check_len(what, text, NAME_LEN_MAX)?;
+    match text.chars().find(|&c| is_unsafe(c)) {
+        Some(character) => {
+            Err(NameError::BadCharacter { what, character, hint: "; it must be printable" })
+        }
+        None => Ok(()),
     }
 }
 

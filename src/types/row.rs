@@ -8,19 +8,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Effect, FileFacts, FileId, GroupId, GroupName, PasswordHash, RequestId, SettingName, Stamp,
-    StoreId, UserId, UserName,
+    DeviceId, DeviceName, Effect, FileFacts, FileId, GroupId, GroupName, PasswordHash, RequestId,
+    SettingName, Stamp, StoreId, UserId, UserName, Version,
 };
-
-/// Decides which of two writes of one row stays: the larger one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version {
-    /// When, by the request's own time and the rows that it read or wrote.
-    pub stamp: Stamp,
-    /// The request that wrote it. It orders equal stamps, so that all copies of one request are one
-    /// write.
-    pub request: RequestId,
-}
 
 /// Where a write was made first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +95,21 @@ pub struct SharingRow {
     pub admission: RequestId,
 }
 
+/// A device's right to log in as a user by its key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceRow {
+    /// Whether it may, as long as the password stays.
+    pub on: bool,
+    /// What people call the device, if it may.
+    pub name: Option<DeviceName>,
+    /// When the user said so.
+    pub since: Stamp,
+    /// The write that set the user's password then: the right ends with that password.
+    pub password: Version,
+    /// When the device was last forgotten: its tokens and tickets from before are void.
+    pub ended: Option<Stamp>,
+}
+
 /// A request that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestRow {
@@ -136,6 +141,8 @@ pub enum RowKey {
     Request(RequestId),
     /// Something that the operator sets.
     Setting(SettingName),
+    /// A device's right to log in as a user.
+    Device(UserId, DeviceId),
     /// A row of a kind that a later version of this program knows.
     Unknown(u8, Vec<u8>),
 }
@@ -159,6 +166,8 @@ pub enum Content {
     Request(RequestId, RequestRow),
     /// Something that the operator sets; `None` restores the default.
     Setting(SettingName, Option<String>),
+    /// A device's right to log in as a user.
+    Device(UserId, DeviceId, DeviceRow),
     /// A row of a kind that a later version of this program knows: kind, key, value.
     Unknown(u8, Vec<u8>, Vec<u8>),
 }
@@ -175,6 +184,7 @@ impl Content {
             Self::Sharing(group, file, user, _) => RowKey::Sharing(*group, *file, *user),
             Self::Request(request, _) => RowKey::Request(*request),
             Self::Setting(name, _) => RowKey::Setting(name.clone()),
+            Self::Device(user, device, _) => RowKey::Device(*user, *device),
             Self::Unknown(kind, key, _) => RowKey::Unknown(*kind, key.clone()),
         }
     }
@@ -189,6 +199,7 @@ impl Content {
             Self::Sharing(_, _, _, row) => !row.on,
             Self::Request(..) => true,
             Self::Setting(_, value) => value.is_none(),
+            Self::Device(_, _, row) => !row.on,
             Self::User(..) | Self::Group(..) | Self::Owner(..) | Self::Unknown(..) => false,
         }
     }

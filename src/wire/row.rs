@@ -19,7 +19,8 @@
 //! | 5 | sharing | group, file, user | [`SharingRow`] |
 //! | 6 | request | request | [`RequestRow`] |
 //! | 7 | setting | name | text; empty restores the default |
-//! | 8-255 | of a later version | any | any |
+//! | 8 | device | user, device | [`DeviceRow`] |
+//! | 9-255 | of a later version | any | any |
 //!
 //! A later version adds fields at the end of a value, or kinds. Neither is interpreted here, both
 //! are kept and relayed. Inside a value nothing has a length of its own, so that nothing is skipped
@@ -30,9 +31,10 @@
 use super::codec::{Fields, decode_text, encode_block, encode_text, list_items, wire_fields};
 use super::{Decoder, Wire, WireError};
 use crate::types::{
-    Content, Effect, FileFacts, FileId, FileRow, GroupId, GroupName, GroupRow, MembershipRow,
-    MembershipState, PasswordHash, Place, RequestId, RequestRow, Row, RowKey, SettingName,
-    SharingRow, Stamp, UserId, UserName, UserRow, Version, limits,
+    Content, DeviceId, DeviceName, DeviceRow, Effect, FileFacts, FileId, FileRow, GroupId,
+    GroupName, GroupRow, MembershipRow, MembershipState, PasswordHash, Place, RequestId,
+    RequestRow, Row, RowKey, SettingName, SharingRow, Stamp, UserId, UserName, UserRow, Version,
+    limits,
 };
 
 /// Rows in one list: a batch, and a transaction that it may not split.
@@ -43,6 +45,9 @@ pub(crate) const KEY_ROOM: usize = 1 + GroupId::LEN + FileId::LEN + UserId::LEN;
 
 /// The number of the kind of settings.
 pub(crate) const SETTING_KIND: u8 = 7;
+
+/// The number of the kind of devices.
+pub(crate) const DEVICE_KIND: u8 = 8;
 
 /// Encodes a row as it is stored.
 pub fn encode_row(row: &Row) -> Vec<u8> {
@@ -68,6 +73,7 @@ pub fn kind(key: &RowKey) -> u8 {
         RowKey::Sharing(..) => 5,
         RowKey::Request(_) => 6,
         RowKey::Setting(_) => SETTING_KIND,
+        RowKey::Device(..) => DEVICE_KIND,
         RowKey::Unknown(kind, _) => *kind,
     }
 }
@@ -99,6 +105,10 @@ pub(crate) fn encode_key(key: &RowKey, out: &mut Vec<u8>) {
         }
         RowKey::Request(request) => request.encode(out),
         RowKey::Setting(name) => out.extend_from_slice(name.as_str().as_bytes()),
+        RowKey::Device(user, device) => {
+            user.encode(out);
+            device.encode(out);
+        }
         RowKey::Unknown(_, bytes) => out.extend_from_slice(bytes),
     }
 }
@@ -122,6 +132,7 @@ pub fn decode_key(kind: u8, bytes: &[u8]) -> Result<RowKey, WireError> {
         }
         6 => RowKey::Request(RequestId::decode(&mut from)?),
         SETTING_KIND => RowKey::Setting(setting_name(from.rest())?),
+        DEVICE_KIND => RowKey::Device(UserId::decode(&mut from)?, DeviceId::decode(&mut from)?),
         _ => RowKey::Unknown(kind, from.rest().to_vec()),
     };
     from.finish()?;
@@ -192,6 +203,7 @@ fn encode_value(content: &Content, out: &mut Vec<u8>) {
         Content::Sharing(_, _, _, row) => row.encode_fields(out),
         Content::Request(_, row) => row.encode_fields(out),
         Content::Setting(_, value) => value.iter().for_each(|value| encode_text(value, out)),
+        Content::Device(_, _, row) => row.encode_fields(out),
         Content::Unknown(_, _, value) => out.extend_from_slice(value),
     }
 }
@@ -214,6 +226,7 @@ fn decode_value(key: RowKey, from: &mut Decoder<'_>) -> Result<Content, WireErro
             let value = decode_text(from, "value of a setting", limits::ROW_LEN_MAX)?;
             Content::Setting(name, Some(value.to_owned()))
         }
+        RowKey::Device(user, device) => Content::Device(user, device, Fields::decode_fields(from)?),
         RowKey::Unknown(kind, key) => Content::Unknown(kind, key, from.rest().to_vec()),
     })
 }
@@ -231,6 +244,9 @@ wire_fields! {
     GroupRow { name: GroupName, created_by: UserId, created: Stamp }
     MembershipRow { state: MembershipState, since: Stamp, ended: Option<Stamp> }
     SharingRow { on: bool, admission: RequestId }
+    DeviceRow {
+        on: bool, name: Option<DeviceName>, since: Stamp, password: Version, ended: Option<Stamp>,
+    }
 }
 
 /// The facts without a length of their own, then the rest.

@@ -20,14 +20,14 @@ use super::tracker::{
     Resolved, Unwelcome, Welcome,
 };
 use crate::types::{
-    Content, DeviceId, DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName,
-    FileOrder, FileRow, Geometry, GroupEntry, GroupId, GroupName, GroupRow, InfoHash, KeyRotation,
-    Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password,
-    PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId,
-    RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest,
-    SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector,
-    limits,
+    Content, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect,
+    FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, Geometry, GroupEntry, GroupId,
+    GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow,
+    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal,
+    RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken,
+    SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims,
+    TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version,
+    VersionVector, limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.
@@ -127,6 +127,7 @@ macro_rules! sample_names {
 sample_names!(
     UserName "nik" 64 "abyz_AZ019.-";
     GroupName "lab" 64 "abyz_AZ019.-";
+    DeviceName "nik's laptop" 60 "ab Z'.-ü字🦀";
     FileName "über uns.pdf" 63 "ab Z~.-ü字🦀";
     Label "nik~2" 66 "ab Z~.-ü字🦀";
     SettingName "quota.groups" 66 "ab.:-";
@@ -292,7 +293,7 @@ impl Sample for Content {
     }
 
     fn sample(tape: &mut Tape<'_>) -> Self {
-        match tape.below(9) {
+        match tape.below(10) {
             0 => Self::User(Sample::sample(tape), Sample::sample(tape)),
             1 => Self::Group(Sample::sample(tape), Sample::sample(tape)),
             2 => Self::Membership(Sample::sample(tape), Sample::sample(tape), Sample::sample(tape)),
@@ -304,8 +305,9 @@ impl Sample for Content {
             }
             6 => Self::Request(Sample::sample(tape), Sample::sample(tape)),
             7 => Self::Setting(Sample::sample(tape), Sample::sample(tape)),
+            8 => Self::Device(Sample::sample(tape), Sample::sample(tape), Sample::sample(tape)),
             _ => {
-                let kind = 8 + tape.below(248) as u8;
+                let kind = 9 + tape.below(247) as u8;
                 let key = (0..tape.below(40)).map(|_| tape.byte()).collect();
                 Self::Unknown(kind, key, (0..tape.below(40)).map(|_| tape.byte()).collect())
             }
@@ -327,12 +329,38 @@ impl Sample for Content {
             ),
             Self::Request(Sample::example(), Sample::example()),
             Self::Setting(Sample::example(), Sample::example()),
+            Self::Device(Sample::example(), Sample::example(), Sample::example()),
             Self::User(Sample::example(), None),
             Self::Group(Sample::example(), None),
             Self::File(Sample::example(), Sample::example(), None),
             Self::Setting(Sample::example(), None),
             Self::Unknown(200, vec![1, 2, 3], vec![4, 5]),
         ]
+    }
+}
+
+/// As programs of today send it.
+impl Sample for GroupEntry {
+    fn example() -> Self {
+        Self {
+            group: Sample::example(),
+            label: Sample::example(),
+            part: Sample::example(),
+            member_count: Sample::example(),
+            owner: Sample::example(),
+            requests: Some(Sample::example()),
+        }
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        Self {
+            group: Sample::sample(tape),
+            label: Sample::sample(tape),
+            part: Sample::sample(tape),
+            member_count: Sample::sample(tape),
+            owner: Sample::sample(tape),
+            requests: Some(Sample::sample(tape)),
+        }
     }
 }
 
@@ -352,9 +380,9 @@ macro_rules! sample_structs {
 sample_structs! {
     FileFacts { info_hash, name, len, piece_len, sha1, chain }
     UserEntry { user, label }
-    GroupEntry { group, label, part, member_count, owner }
     MemberEntry { user, owner, online, since }
     RequestEntry { user, since }
+    DeviceEntry { device, name, stays_since, online, address, seen_ms }
     FileEntry { group, label, facts, sharers, sharer_count, online, at }
     PeerEntry { info_hash, group, device, user, address, state }
     TrackerEntry { number, address, state, lag }
@@ -363,6 +391,7 @@ sample_structs! {
     MembershipRow { state, since, ended }
     FileRow { facts, shared_by, at, replaces, removed }
     SharingRow { on, admission }
+    DeviceRow { on, name, since, password, ended }
     RequestRow { actor, effect, note }
     RowBatch { rows, through, complete }
     Durable { checkpoint, vector }
@@ -452,9 +481,11 @@ sample_enum!(Refusal {
     BadSetting,
     Unsupported,
     Overtaken { above },
+    NotStaying,
+    NoSuchDevice,
 });
 sample_enum!(FileOrder { Name, Size, Date });
-sample_enum!(Limit { Groups, Memberships, Files, Members });
+sample_enum!(Limit { Groups, Memberships, Files, Members, Devices });
 sample_enum!(Hello { Client(hello), Replica(hello) });
 sample_enum!(Request {
     Ping,
@@ -490,6 +521,10 @@ sample_enum!(Request {
     DeleteGroup { request, group },
     DeleteAccount { request },
     FindFiles { pattern, after },
+    StayOnDevice { request, name, password },
+    ForgetDevice { request, device },
+    LoginByKey { user },
+    ListDevices,
 });
 sample_enum!(Reply {
     Refused(refusal),
@@ -507,6 +542,7 @@ sample_enum!(Reply {
     Pong,
     Tickets(tickets),
     Renewed(token),
+    Devices(entries),
 });
 sample_enum!(Event {
     Peer(peer),
@@ -520,6 +556,9 @@ sample_enum!(Event {
     FileRemoved { group, file, info_hash, label, replaced_by },
     Trackers { addresses, removed },
     NetworkKey { rotation },
+    DeviceVoid { user, device, until_ms },
+    JoinRequested { group, label, user, since },
+    JoinRejected { group, label, at },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),

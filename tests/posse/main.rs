@@ -13,6 +13,9 @@
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`attached`] | a client as a service, and several programs that use one running client |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
+//! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
+//! | [`notifications`] | what owners and others are told of requests to join, and what is kept of events |
+//! | [`staying`] | devices that log in by their key, and devices that are forgotten |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`versions_of_files`] | a changed file takes the place of its version; what is renamed, removed, deleted, found and sorted |
@@ -38,6 +41,7 @@ mod attached;
 mod chaos;
 mod commands;
 mod corrupt;
+mod data_directories;
 mod disk;
 mod documents;
 mod failures;
@@ -49,6 +53,7 @@ mod limits;
 mod many;
 mod membership;
 mod names;
+mod notifications;
 mod older;
 mod operating;
 mod partition;
@@ -59,6 +64,7 @@ mod scripts;
 mod secrecy;
 mod sources;
 mod starting;
+mod staying;
 mod storm;
 mod terminal;
 mod trackers;

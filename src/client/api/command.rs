@@ -32,11 +32,14 @@ pub enum Command {
         #[serde(with = "secret")]
         password: Password,
     },
-    /// Starts a session. Returns the account.
+    /// Starts a session. Returns the account. With `stay` this device logs in by its key from now
+    /// on.
     Login {
         user: String,
         #[serde(with = "secret")]
         password: Password,
+        #[serde(default)]
+        stay: bool,
     },
     /// Ends the session.
     Logout,
@@ -51,6 +54,15 @@ pub enum Command {
     DeleteAccount,
     /// Returns the account of the session.
     Whoami,
+    /// Lists the devices that may log in as the user, and those that are logged in.
+    Devices,
+    /// Ends a device's right to log in, and its session. Returns the device.
+    ForgetDevice { device: String },
+    /// Returns what happened and was not shown yet, or with `all` whatever is kept.
+    Notifications {
+        #[serde(default)]
+        all: bool,
+    },
     /// Creates a group.
     CreateGroup { group: String },
     /// Requests to join a group.
@@ -290,7 +302,7 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         let password = Password::new("hunter2".into()).unwrap();
-        let command = Command::Login { user: "nik".into(), password };
+        let command = Command::Login { user: "nik".into(), password, stay: false };
         assert!(!format!("{command:?}").contains("hunter2"));
         assert_eq!(again(&command), command);
         let empty = r#"{"command":"login","user":"nik","password":""}"#;

@@ -41,6 +41,8 @@ pub enum ErrorCode {
     NoAnswer,
     /// The session has ended by itself.
     SessionRefused,
+    /// The session was begun, but this device does not stay logged in.
+    CannotStay,
     /// A session exists.
     AlreadyLoggedIn,
     /// Invalid words, numbers or names.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Download, SessionEnded, Snapshot};
-use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage};
+use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, UserId};
 
 /// An event with its revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,12 @@ pub enum Event {
     /// A download was removed.
     DownloadGone { group_id: GroupId, info_hash: InfoHash },
     /// A user has logged in.
-    LoggedIn { account: Account },
+    LoggedIn {
+        account: Account,
+        /// This device stays logged in, and has logged in by its key.
+        #[serde(default)]
+        by_key: bool,
+    },
     /// The user has logged out.
     LoggedOut,
     /// A download is complete, verified and renamed.
@@ -64,6 +69,12 @@ pub enum Event {
         path: String,
         reason: String,
     },
+    /// This device does not log in by its key any more.
+    StayingEnded { user: Label, user_id: UserId, reason: String },
+    /// A user requests to join a group of this user's.
+    JoinRequested { group: Label, group_id: GroupId, user: Label, user_id: UserId },
+    /// The user's request to join a group was rejected.
+    JoinRejected { group: Label, group_id: GroupId },
     /// The user was admitted to a group.
     Admitted { group: Label, group_id: GroupId },
     /// The user is no longer a member of a group.

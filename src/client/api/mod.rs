@@ -27,7 +27,8 @@ pub use event::{Event, Update};
 pub use progress::{Progress, Work};
 pub use reply::{
     Account, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Member,
-    Page, Reply, Request, Shared, Tracker, TrackerRole, TrackerState, Trackers, Upload,
+    Notification, Page, Reply, Request, Shared, Tracker, TrackerRole, TrackerState, Trackers,
+    Upload, UserDevice,
 };
 pub use snapshot::{SessionEnded, Snapshot};
 

@@ -48,6 +48,10 @@ pub enum Reply {
     Limits(Limits),
     /// The trackers.
     Trackers(Trackers),
+    /// Devices of the user.
+    Devices(Vec<UserDevice>),
+    /// What happened.
+    Notifications(Vec<Notification>),
 }
 
 /// Defines one accessor a variant, which fails for every other variant.
@@ -83,6 +87,8 @@ expect! {
     lines: Lines(Vec<String>),
     limits: Limits(Limits),
     trackers: Trackers(Trackers),
+    devices: Devices(Vec<UserDevice>),
+    notifications: Notifications(Vec<Notification>),
 }
 
 /// One page of a listing.
@@ -113,6 +119,51 @@ pub struct Account {
     pub user_id: UserId,
     /// The operator has set the password: trackers refuse everything else until it is changed.
     pub must_change_password: bool,
+    /// This device logs in as this user by its key.
+    #[serde(default)]
+    pub stays: bool,
+}
+
+/// A device of the user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserDevice {
+    /// The id.
+    pub device: DeviceId,
+    /// Its name for people, if it stays logged in.
+    pub name: Option<String>,
+    /// It is this device.
+    pub this: bool,
+    /// It logs in by its key.
+    pub stays: bool,
+    /// Time since which it does.
+    pub stays_since_ms: Option<u64>,
+    /// Whether it is connected.
+    pub online: bool,
+    /// The IP address from which the tracker saw it last.
+    pub address: Option<String>,
+    /// The time of that.
+    pub seen_ms: Option<u64>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// Time.
+    pub at_ms: u64,
+    /// Name of the event.
+    pub event: String,
+    /// The group.
+    pub group: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The file.
+    pub file: Option<String>,
+    /// The path of the file.
+    pub path: Option<String>,
+    /// The reason.
+    pub reason: Option<String>,
+    /// It was shown before.
+    pub seen: bool,
 }
 
 /// A group.
@@ -128,6 +179,10 @@ pub struct Group {
     pub members: u32,
     /// The owner's name as shown.
     pub owner: Label,
+    /// Number of pending requests to join, for the owner; else 0. `None` if the tracker does not
+    /// tell.
+    #[serde(default)]
+    pub requests: Option<u32>,
 }
 
 /// A member of a group.

@@ -2,20 +2,51 @@
 
 use super::super::api::{
     Account, ApiError, Device, Download, DownloadState, ErrorCode, Event, File, Group, Limited,
-    Limits, Member, Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers,
-    Upload,
+    Limits, Member, Notification, Request, SessionEnded, Shared, Tracker, TrackerRole,
+    TrackerState, Trackers, Upload, UserDevice,
 };
 use super::super::{
-    ClientError, ClientEvent, DownloadPhase, DownloadStatus, LimitsStatus, SessionEnd,
-    TrackersStatus,
+    ClientError, ClientEvent, DownloadPhase, DownloadStatus, LimitsStatus, NotificationKind,
+    SessionEnd, TrackersStatus,
 };
 use crate::client;
 use crate::types::{
     self, FileEntry, GroupEntry, Label, MemberEntry, Part, Refusal, RequestEntry, UserEntry,
 };
 
-pub(super) fn account(user: UserEntry, must_change_password: bool) -> Account {
-    Account { user: user.label, user_id: user.user, must_change_password }
+pub(super) fn account(user: UserEntry, must_change_password: bool, stays: bool) -> Account {
+    Account { user: user.label, user_id: user.user, must_change_password, stays }
+}
+
+pub(super) fn user_device(device: client::Device) -> UserDevice {
+    let client::Device { entry, is_this } = device;
+    UserDevice {
+        device: entry.device,
+        name: entry.name.map(|name| name.to_string()),
+        this: is_this,
+        stays: entry.stays_since.is_some(),
+        stays_since_ms: entry.stays_since.map(types::Stamp::ms),
+        online: entry.online,
+        address: entry.address.map(|address| address.ip().to_string()),
+        seen_ms: Some(entry.seen_ms).filter(|at_ms| *at_ms > 0),
+    }
+}
+
+pub(super) fn notification(one: client::Notification) -> Notification {
+    let is_of_user = one.kind == NotificationKind::JoinRequested;
+    let (user, file) = if is_of_user { (one.about, None) } else { (None, one.about) };
+    let is_path = one.kind == NotificationKind::DownloadComplete;
+    let (path, reason) = if is_path { (one.detail, None) } else { (None, one.detail) };
+    Notification {
+        at_ms: one.at_ms,
+        event: one.kind.as_str().to_owned(),
+        group: one.group,
+        user,
+        file,
+        path,
+        reason,
+        seen: one.is_seen,
+    }
 }
 
 pub(super) fn group(entry: GroupEntry) -> Group {
@@ -25,6 +56,7 @@ pub(super) fn group(entry: GroupEntry) -> Group {
         part: entry.part,
         members: entry.member_count,
         owner: entry.owner,
+        requests: entry.requests,
     }
 }
 
@@ -175,6 +207,17 @@ pub(super) fn event(event: ClientEvent) -> Event {
             let path = path.to_string_lossy().into_owned();
             Event::ShareNotOffered { group, group_id, file, info_hash: id, path, reason }
         }
+        ClientEvent::JoinRequested { group, group_id, user, user_id } => {
+            Event::JoinRequested { group, group_id, user, user_id }
+        }
+        ClientEvent::JoinRejected { group, group_id } => Event::JoinRejected { group, group_id },
+        ClientEvent::LoggedInByKey { user, user_id } => {
+            let account = Account { user, user_id, must_change_password: false, stays: true };
+            Event::LoggedIn { account, by_key: true }
+        }
+        ClientEvent::StayingEnded { user, user_id, reason } => {
+            Event::StayingEnded { user, user_id, reason }
+        }
         ClientEvent::Admitted { group, group_id } => Event::Admitted { group, group_id },
         ClientEvent::Removed { group, group_id } => Event::Removed { group, group_id },
         ClientEvent::TrustedNetwork { network, before, unwritten } => {
@@ -198,6 +241,7 @@ pub(super) fn event(event: ClientEvent) -> Event {
 pub(super) fn end_code(end: SessionEnd) -> &'static str {
     match end {
         SessionEnd::PasswordChanged => "password_changed",
+        SessionEnd::DeviceForgotten => "device_forgotten",
         SessionEnd::Disabled => "disabled",
         SessionEnd::KeyReplaced => "key_replaced",
         SessionEnd::Expired => "expired",
@@ -217,6 +261,7 @@ fn code(error: &ClientError) -> ErrorCode {
         ClientError::WrongNetwork(_) => ErrorCode::WrongNetwork,
         ClientError::UntrustedTracker { .. } => ErrorCode::UntrustedTracker,
         ClientError::SessionEnded(_) => ErrorCode::SessionRefused,
+        ClientError::CannotStay { .. } => ErrorCode::CannotStay,
         ClientError::AlreadyLoggedIn(_) => ErrorCode::AlreadyLoggedIn,
         ClientError::BadArgument(_) => ErrorCode::BadArgument,
         ClientError::Path { .. } => ErrorCode::Path,

@@ -21,6 +21,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use self::options::Arguments;
 use super::api::{Api, ApiError, ErrorCode};
 use super::service::{Remote, Service, find};
+use super::setup::Setup;
 use super::shell::{
     self, EXIT_FAILED, EXIT_USAGE, EndClient, Format, Input, Interrupts, Output, Parts, Settings,
     escape,
@@ -73,9 +74,9 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     // Before any other thread starts: none of them is to be ended by a signal.
     let interrupts = Interrupts::start(arguments.service)
         .map_err(|e| ClientError::system("cannot take signals", e))?;
-    let config = arguments.config()?;
-    let data_dir = config.data_dir.clone();
-    let program = find_or_start(config, arguments)?;
+    let (setup, data_dir) = arguments.setup()?;
+    let config = options::to_config(&setup, data_dir.clone());
+    let program = find_or_start(config, &setup, arguments)?;
     let Some(input) = input else {
         return match &program {
             Program::Own(backend) => service::run(backend, &data_dir, &output, interrupts),
@@ -121,7 +122,11 @@ enum Program {
 }
 
 /// Attaches to the running client of the data directory, or starts one.
-fn find_or_start(config: ClientConfig, arguments: &Arguments) -> Result<Program, StartError> {
+fn find_or_start(
+    config: ClientConfig,
+    setup: &Setup,
+    arguments: &Arguments,
+) -> Result<Program, StartError> {
     let data_dir = config.data_dir.clone();
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
@@ -131,7 +136,7 @@ fn find_or_start(config: ClientConfig, arguments: &Arguments) -> Result<Program,
             }
             return Ok(Program::Attached(remote));
         }
-        match start_client(config.clone()) {
+        match start_client(config.clone(), setup) {
             // The other client may be starting or ending.
             Err(ClientError::Store(error))
                 if matches!(*error, StoreError::InUse { .. })
@@ -140,7 +145,9 @@ fn find_or_start(config: ClientConfig, arguments: &Arguments) -> Result<Program,
             {
                 std::thread::sleep(START_INTERVAL);
             }
-            started => return Ok(Program::Own(started?)),
+            started => {
+                return Ok(Program::Own(started.map_err(|error| arguments.explain(error))?));
+            }
         }
     }
 }
@@ -153,10 +160,13 @@ fn is_running(data_dir: &Path) -> ApiError {
     ApiError::new(ErrorCode::Failed, text)
 }
 
-/// Starts a client in this process. Its shutdown sends SIGTERM to this process.
-fn start_client(config: ClientConfig) -> Result<Arc<Backend>, ClientError> {
+/// Starts a client in this process, and remembers how. Its shutdown sends SIGTERM to this process.
+fn start_client(config: ClientConfig, setup: &Setup) -> Result<Arc<Backend>, ClientError> {
     let client = Arc::new(Client::start(config)?);
-    let backend = Backend::new(client, || {
+    let unwritten = setup.save(client.data_dir()).err().map(|error| {
+        format!("the next start will need the address and the trackers again: {error}")
+    });
+    let backend = Backend::new(client, unwritten, || {
         // A process may always signal itself.
         let _ = kill_process(getpid(), Signal::TERM);
     })?;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::client::setup::Setup;
 use crate::client::shell::{OnError, parse_seconds};
-use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX};
-use crate::swarm::Limits;
+use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX, data_dir};
+use crate::store::StoreError;
 use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
 
 /// Shares files inside private groups, peer to peer.
@@ -16,19 +17,23 @@ use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
 #[command(
     name = "client",
     version,
-    override_usage = "client [OPTIONS] <IP:PORT> <TRACKER_INFO.TXT>\n       client [OPTIONS] <IP> <PORT> <TRACKER IP> <TRACKER PORT>",
+    override_usage = "client [OPTIONS] <IP:PORT> <TRACKER_INFO.TXT>\n       client [OPTIONS] <IP> <PORT> <TRACKER IP> <TRACKER PORT>\n       client [OPTIONS] [IP:PORT]      once it has been set up",
     after_help = "Commands are read from the terminal or from stdin; `help` lists them.\n\
                   Exit status: 0 all well, 1 a command or download failed, 2 wrong usage, 3 no tracker could be reached."
 )]
 pub(super) struct Arguments {
     /// Address to listen on (port 0: any free one) and the file that names the trackers; or each as
-    /// IP and port.
-    #[arg(required = true, num_args = 2..=4, value_name = "ADDRESSES")]
+    /// IP and port. Later starts go on with what was given last
+    #[arg(num_args = 0..=4, value_name = "ADDRESSES")]
     addresses: Vec<String>,
-    /// Directory of this device's state: identity, shares, downloads [default: one for each
-    /// address, below the platform's data directory]
-    #[arg(long, value_name = "DIR")]
+    /// Directory of this device's state: identity, shares, downloads, and how it was started
+    /// [default: one for each network, below the platform's data directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "profile")]
     data_dir: Option<PathBuf>,
+    /// Keeps that state in a directory of that name, beside the default one: for a second client or
+    /// another user
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// The network's fingerprint, as a tracker prints it at its start (sha256:...): its trackers
     /// are trusted, and no others
     #[arg(long, value_name = "FINGERPRINT")]
@@ -40,14 +45,14 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// What is sent to others a second, in all: 500K, 1.5M, 20MB, or off
-    #[arg(long, value_name = "RATE", value_parser = parse_limit, default_value = "off")]
-    upload_limit: RateLimit,
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    upload_limit: Option<RateLimit>,
     /// What is fetched a second, in all
-    #[arg(long, value_name = "RATE", value_parser = parse_limit, default_value = "off")]
-    download_limit: RateLimit,
-    /// Downloads that run at a time; the others wait for their turn. 0: any number
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000), default_value_t = DOWNLOADS_MAX as u16)]
-    max_downloads: u16,
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    download_limit: Option<RateLimit>,
+    /// Downloads that run at a time; the others wait for their turn. 0: any number [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
+    max_downloads: Option<u16>,
     /// Runs without a prompt until a signal or `shutdown` ends it. A client that is started with
     /// the same data directory attaches to it
     #[arg(long, conflicts_with_all = ["script", "commands", "on_error", "wait_trackers"])]
@@ -77,41 +82,116 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Puts the client's configuration together.
+    /// Puts together what the client is started with, and finds its data directory. A start that
+    /// names no trackers goes on with what the last one was given there, but for what is given
+    /// again; one that names them begins anew.
     ///
     /// # Errors
-    /// One line that says what is wrong with an address or the tracker file.
-    pub(super) fn config(&self) -> Result<ClientConfig, ClientError> {
-        let (listen, trackers) =
-            match &self.addresses[..] {
-                [listen, file] => {
-                    let trackers = read_trackers(Path::new(file))?;
-                    (parse_address(listen, &trackers)?, trackers)
+    /// One line that says what is wrong with an address or the tracker file, or which data
+    /// directories could be meant.
+    pub(super) fn setup(&self) -> Result<(Setup, PathBuf), ClientError> {
+        self.setup_below(&data_dir::root())
+    }
+
+    fn setup_below(&self, root: &Path) -> Result<(Setup, PathBuf), ClientError> {
+        let named = match (&self.data_dir, &self.profile) {
+            (Some(dir), _) => Some(dir.clone()),
+            (None, Some(profile)) => Some(data_dir::of_profile(root, profile)?),
+            (None, None) => None,
+        };
+        let (mut setup, dir) = match self.given()? {
+            Given::All(listen, trackers) => {
+                let choose = || data_dir::choose(root, listen, &trackers, self.network);
+                let dir = named.map_or_else(choose, Ok)?;
+                (Setup::new(listen, trackers), dir)
+            }
+            Given::Some(listen) => {
+                let dir = named.map_or_else(|| data_dir::find_only(root), Ok)?;
+                let mut setup = Setup::load(&dir)?.ok_or_else(|| not_set_up(&dir))?;
+                if let Some(listen) = listen {
+                    setup.listen = parse_address(listen, &setup.trackers)?;
                 }
-                [ip, port, tracker_ip, tracker_port] => {
-                    let tracker = TrackerAddress::new(tracker_ip, parse_port(tracker_port)?);
-                    let tracker = tracker.map_err(|e| {
-                        ClientError::BadArgument(format!("{e}; give the tracker's IP and port"))
-                    })?;
-                    let ip: IpAddr = ip
-                        .parse()
-                        .map_err(|_| bad(format!("{ip:?} is not an IP address to listen on")))?;
-                    (SocketAddr::new(ip, parse_port(port)?), TrackerInfo::single(tracker))
-                }
-                _ => return Err(bad(
-                    "give <ip:port> <tracker_info.txt>, or <ip> <port> <tracker ip> <tracker port>"
-                        .into(),
-                )),
-            };
-        let mut config = ClientConfig::new(listen, trackers);
-        config.threads = self.threads.map(usize::from);
-        config.network = self.network;
-        config.limits = Limits { upload: self.upload_limit.0, download: self.download_limit.0 };
-        config.downloads_max = self.max_downloads.into();
-        if let Some(dir) = &self.data_dir {
-            config.data_dir.clone_from(dir);
+                (setup, dir)
+            }
+        };
+        setup.network = self.network.or(setup.network);
+        setup.threads = self.threads.map(usize::from).or(setup.threads);
+        if let Some(RateLimit(limit)) = self.upload_limit {
+            setup.limits.upload = limit;
         }
-        Ok(config)
+        if let Some(RateLimit(limit)) = self.download_limit {
+            setup.limits.download = limit;
+        }
+        setup.downloads_max = self.max_downloads.map(usize::from).or(setup.downloads_max);
+        Ok((setup, dir))
+    }
+
+    fn given(&self) -> Result<Given<'_>, ClientError> {
+        match &self.addresses[..] {
+            [] => Ok(Given::Some(None)),
+            [listen] => Ok(Given::Some(Some(listen))),
+            [listen, file] => {
+                let trackers = read_trackers(Path::new(file))?;
+                Ok(Given::All(parse_address(listen, &trackers)?, trackers))
+            }
+            [ip, port, tracker_ip, tracker_port] => {
+                let tracker = TrackerAddress::new(tracker_ip, parse_port(tracker_port)?);
+                let tracker =
+                    tracker.map_err(|e| bad(format!("{e}; give the tracker's IP and port")))?;
+                let ip: IpAddr = ip
+                    .parse()
+                    .map_err(|_| bad(format!("{ip:?} is not an IP address to listen on")))?;
+                let listen = SocketAddr::new(ip, parse_port(port)?);
+                Ok(Given::All(listen, TrackerInfo::single(tracker)))
+            }
+            _ => Err(bad(
+                "give <ip:port> <tracker_info.txt>, or <ip> <port> <tracker ip> <tracker port>"
+                    .into(),
+            )),
+        }
+    }
+
+    /// What to say of a client that cannot start: the default data directory is for one client at a
+    /// time.
+    pub(super) fn explain(&self, error: ClientError) -> ClientError {
+        let is_default = self.data_dir.is_none() && self.profile.is_none();
+        match &error {
+            ClientError::Store(store) if is_default => match &**store {
+                StoreError::InUse { path } => bad(format!(
+                    "{} is in use by another client; stop it, or give this one a --profile NAME of its own",
+                    path.display()
+                )),
+                _ => error,
+            },
+            _ => error,
+        }
+    }
+}
+
+/// Which addresses a start names.
+enum Given<'a> {
+    /// Where it listens, and the trackers.
+    All(SocketAddr, TrackerInfo),
+    /// At most where it listens.
+    Some(Option<&'a str>),
+}
+
+fn not_set_up(dir: &Path) -> ClientError {
+    ClientError::path(
+        dir,
+        "no client has been set up there; give <ip:port> <tracker_info.txt> at the first start",
+    )
+}
+
+/// What a client is started with.
+pub(super) fn to_config(setup: &Setup, data_dir: PathBuf) -> ClientConfig {
+    ClientConfig {
+        data_dir,
+        network: setup.network,
+        threads: setup.threads,
+        limits: setup.limits,
+        downloads_max: setup.downloads_max.unwrap_or(DOWNLOADS_MAX),
+        ..ClientConfig::new(setup.listen, setup.trackers.clone())
     }
 }
 
@@ -156,6 +236,7 @@ fn read_trackers(path: &Path) -> Result<TrackerInfo, ClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swarm::Limits;
 
     fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
         Arguments::try_parse_from(std::iter::once(&"client").chain(words))
@@ -166,15 +247,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t.txt");
         std::fs::write(&file, "127.0.0.1:5000\n").unwrap();
-        let config = parse(&["127.0.0.1:6001", file.to_str().unwrap(), "--threads", "3"])
-            .unwrap()
-            .config()
-            .unwrap();
+        let config = |words: &[&str]| {
+            let (setup, dir) = parse(words).unwrap().setup_below(dir.path()).unwrap();
+            to_config(&setup, dir)
+        };
+        let config_of = config;
+        let config = config_of(&["127.0.0.1:6001", file.to_str().unwrap(), "--threads", "3"]);
         assert_eq!(
             (config.listen.to_string().as_str(), config.threads),
             ("127.0.0.1:6001", Some(3))
         );
-        let config = parse(&["--json", "::1", "0", "10.0.0.1", "7000"]).unwrap().config().unwrap();
+        let config = config_of(&["--json", "::1", "0", "10.0.0.1", "7000"]);
         assert_eq!(config.listen.to_string(), "[::1]:0");
         assert_eq!(config.trackers.get(1).unwrap().to_string(), "10.0.0.1:7000");
         let arguments =
@@ -186,7 +269,11 @@ mod tests {
     #[test]
     fn limits_are_taken_and_nonsense_is_refused() {
         let config = |words: &[&str]| {
-            parse(&[words, &["::1", "0", "10.0.0.1", "7000"]].concat()).map(|a| a.config().unwrap())
+            let words = [words, &["::1", "0", "10.0.0.1", "7000", "--data-dir", "/x"]].concat();
+            parse(&words).map(|arguments| {
+                let (setup, dir) = arguments.setup().unwrap();
+                to_config(&setup, dir)
+            })
         };
         let plain = config(&[]).unwrap();
         assert_eq!((plain.limits, plain.downloads_max), (Limits::default(), DOWNLOADS_MAX));
@@ -217,19 +304,59 @@ mod tests {
 
     #[test]
     fn wrong_usage_is_named() {
-        assert!(
-            parse(&[]).is_err()
-                && parse(&["one"]).is_err()
-                && parse(&["1", "2", "3", "4", "5"]).is_err()
-        );
+        assert!(parse(&["1", "2", "3", "4", "5"]).is_err());
+        assert!(parse(&["1", "t", "--profile", "a", "--data-dir", "b"]).is_err());
+        let root = tempfile::tempdir().unwrap();
         for words in [
-            &["x", "y"][..],
+            &[][..],
+            &["6001"],
+            &["--data-dir", "/nowhere"],
+            &["--profile", "a/b", "127.0.0.1:0", "t"],
+            &["x", "y"],
             &["127.0.0.1:0", "/nowhere"],
             &["127.0.0.1", "0", "h"],
             &["127.0.0.1", "z", "h", "1"],
         ] {
-            let error = parse(words).unwrap().config().unwrap_err().to_string();
+            let error = parse(words).unwrap().setup_below(root.path()).unwrap_err().to_string();
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn a_start_goes_on_with_what_the_last_one_was_given() {
+        let root = tempfile::tempdir().unwrap();
+        let start = |words: &[&str]| {
+            let (setup, dir) = parse(words).unwrap().setup_below(root.path()).unwrap();
+            crate::store::DeviceStore::open(&dir).unwrap();
+            setup.save(&dir).unwrap();
+            (to_config(&setup, dir.clone()), dir)
+        };
+        let (first, dir) = start(&[
+            "0.0.0.0",
+            "6001",
+            "10.0.0.1",
+            "7000",
+            "--upload-limit",
+            "50K",
+            "--threads",
+            "2",
+        ]);
+        let (again, same) = start(&[]);
+        assert_eq!((again.listen, &again.trackers, same), (first.listen, &first.trackers, dir));
+        assert_eq!((again.limits, again.threads), (first.limits, Some(2)));
+        // What is given again replaces it, and is remembered in its turn.
+        start(&["6002", "--upload-limit", "off", "--max-downloads", "3"]);
+        let (later, _) = start(&[]);
+        assert_eq!(later.listen.to_string(), "0.0.0.0:6002");
+        assert_eq!((later.limits, later.downloads_max), (Limits::default(), 3));
+        // A start that names the trackers begins anew.
+        let (anew, dir) = start(&["0.0.0.0", "6001", "10.0.0.1", "7000"]);
+        assert_eq!((anew.threads, anew.downloads_max), (None, DOWNLOADS_MAX));
+        // A profile is another client.
+        let (_, profile) =
+            start(&["0.0.0.0", "6003", "10.0.0.1", "7000", "--profile", "bob", "--threads", "9"]);
+        assert_ne!(profile, dir);
+        assert_eq!(start(&["--profile", "bob"]).0.threads, Some(9));
+        assert_eq!(start(&[]).0.listen.port(), 6001);
     }
 }

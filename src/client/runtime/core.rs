@@ -235,6 +235,7 @@ impl Core {
             Effect::SessionEnded => {
                 runtime.published.drop_callbacks();
                 runtime.names.clear();
+                runtime.staying.wake();
                 runtime.must_change_password.store(false, std::sync::atomic::Ordering::Relaxed);
             }
         }
@@ -410,6 +411,9 @@ fn is_ended(ends: &Ends, link: &LinkFacts) -> bool {
         Ends::Void(voids) => [Some(proof.group), None].into_iter().any(|group| {
             voids.get(&(group, proof.user)).is_some_and(|until| proof.issued_ms <= *until)
         }),
+        Ends::Device(user, device, until_ms) => {
+            (link.device, proof.user) == (*device, *user) && proof.issued_ms <= *until_ms
+        }
         Ends::Expired(now_ms) => proof.expires_ms <= *now_ms,
         Ends::OtherKeys(keys) => !keys.contains(&proof.key),
     }

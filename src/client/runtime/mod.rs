@@ -12,10 +12,12 @@ mod core;
 mod disks;
 mod files;
 mod host;
+mod login;
 mod names;
 mod pages;
 mod published;
 mod show;
+mod staying;
 mod workers;
 
 use std::collections::HashMap;
@@ -36,11 +38,13 @@ use self::names::Names;
 pub use self::pages::Pages;
 pub(crate) use self::published::Callback;
 use self::published::Published;
+use self::staying::Staying;
 use self::workers::Workers;
 use super::config::ClientConfig;
 use super::error::ClientError;
 use super::event::{Bus, ClientEvent};
 use super::network::Network;
+use super::recorder;
 use super::session::input::{Answer, Command, Input, ReplyTo, TransferId};
 use super::session::news::News;
 use super::session::{Session, View};
@@ -106,6 +110,8 @@ pub(crate) struct Runtime {
     pub(crate) disks: Disks,
     pub(crate) names: Names,
     pub(crate) limits: Mutex<ClientLimits>,
+    /// Whether this device is to log in by its key.
+    pub(crate) staying: Staying,
     /// The operator has set the user's password.
     pub(crate) must_change_password: AtomicBool,
     messages: Sender<Message>,
@@ -141,6 +147,7 @@ impl Runtime {
         let (messages, incoming) = bounded(MESSAGES_LEN);
         let threads = Threads::new();
         let limits = ClientLimits { rates: config.limits, downloads_max: config.downloads_max };
+        let staying = store.staying()?;
         let runtime = Arc::new(Self {
             address: listener.local_addr(),
             store,
@@ -151,6 +158,7 @@ impl Runtime {
             disks: Disks::new(&threads),
             names: Names::default(),
             limits: Mutex::new(limits),
+            staying: Staying::new(staying),
             must_change_password: AtomicBool::default(),
             messages,
             published: Published::default(),
@@ -162,6 +170,7 @@ impl Runtime {
             threads,
             config,
         });
+        let recorded = runtime.bus.record();
         early.iter().for_each(|event| runtime.bus.tell(event));
         let session = Session::new(limits.downloads_max);
         let (to_store, transactions) = bounded::<(u64, Vec<Write>)>(1);
@@ -188,6 +197,17 @@ impl Runtime {
                     None => incoming.close(),
                 });
             })
+        });
+        let this = runtime.clone();
+        let started = started.and_then(|()| {
+            runtime.threads.spawn("staying", move || staying::run(&this, &this.stop))
+        });
+        let (store, this) = (runtime.store.clone(), Arc::downgrade(&runtime));
+        let user = move || Some(this.upgrade()?.view().library.user()?.user);
+        let started = started.and_then(|()| {
+            runtime
+                .threads
+                .spawn("notifications", move || recorder::record(&store, &recorded, user))
         });
         if let Err(error) = started {
             runtime.stop();
@@ -315,6 +335,7 @@ impl Runtime {
         self.stop.set();
         self.listener.wake();
         self.disks.close();
+        self.bus.stop_recording();
         let mut stayed = self.trackers.stop(STOP_TIMEOUT);
         stayed.extend(self.threads.join(STOP_TIMEOUT));
         if !stayed.is_empty() {

@@ -36,7 +36,12 @@ impl Api for Scripted {
         match command {
             Command::Whoami => {
                 let (user, user_id) = ("nik".parse().unwrap(), UserId::from_bytes([1; 16]));
-                Ok(Reply::Account(Account { user, user_id, must_change_password: false }))
+                Ok(Reply::Account(Account {
+                    user,
+                    user_id,
+                    must_change_password: false,
+                    stays: false,
+                }))
             }
             Command::Why { file, .. } => {
                 stop.wait(PATIENCE);

@@ -263,6 +263,8 @@ pub(crate) enum Ends {
     Parts(HashSet<(InfoHash, DeviceId, GroupId)>),
     /// Those whose tickets are void, by group (or all) and user, signed until then.
     Void(std::collections::HashMap<(Option<GroupId>, UserId), u64>),
+    /// Those with a user's device that was forgotten, whose tickets were signed until then.
+    Device(UserId, DeviceId, u64),
     /// Those whose tickets have expired by then.
     Expired(u64),
     /// Those that rest on other keys than these.

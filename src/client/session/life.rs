@@ -301,6 +301,7 @@ impl Session {
         self.book.clear();
         self.withdrawn.clear();
         self.told_groups.clear();
+        self.joins.clear();
         self.leaves_all = false;
         self.own_removals.clear();
         self.sources_due.clear();

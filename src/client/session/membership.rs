@@ -13,11 +13,35 @@ use super::peers::PeerChange;
 use crate::client::event::ClientEvent;
 use crate::store::{Progress, ShareState};
 use crate::trust::NetworkPublicKey;
-use crate::types::{DownloadState, GroupEntry, GroupId, InfoHash, PeerEntry};
+use crate::types::{DownloadState, GroupEntry, GroupId, InfoHash, PeerEntry, Stamp, UserId};
 
 /// Time that a tracker which is back has to tell of everybody again: their clients come back to it
 /// within some 10 s.
 const EXPIRE_AFTER: Duration = Duration::from_secs(60);
+
+/// Requests to join of which it is remembered that they were told of; beyond it they are forgotten,
+/// and may be told of once more.
+const JOINS_MAX: usize = 4096;
+
+/// Which requests to join (with the user who asks), and answers to the user's own (without), were
+/// told of in this session: every tracker tells of them.
+#[derive(Debug, Default)]
+pub(super) struct Joins(HashMap<(GroupId, Option<UserId>), Stamp>);
+
+impl Joins {
+    /// Notes a time; tells whether it is later than the one before.
+    fn is_news_of(&mut self, group: GroupId, user: Option<UserId>, at: Stamp) -> bool {
+        if self.0.len() >= JOINS_MAX {
+            self.0.clear();
+        }
+        self.0.insert((group, user), at).is_none_or(|before| before < at)
+    }
+
+    /// Forgets everything: the session has ended.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
 
 impl Session {
     /// Takes what writes nothing, and of the rest what ends links. Returns what is to be planned.
@@ -47,6 +71,25 @@ impl Session {
                 self.end_links(Ends::Void(HashMap::from([((group, user), until_ms)])));
                 if is_ours {
                     self.tickets.look_now(now.up);
+                }
+            }
+            News::DeviceVoid { user, device, until_ms } => {
+                self.tickets.void_device(user, device, until_ms, now.up);
+                self.end_links(Ends::Device(user, device, until_ms));
+            }
+            News::JoinRequested { group, label, user, since } => {
+                if self.joins.is_news_of(group, Some(user.user), since) {
+                    self.tell(ClientEvent::JoinRequested {
+                        group: label,
+                        group_id: group,
+                        user: user.label,
+                        user_id: user.user,
+                    });
+                }
+            }
+            News::JoinRejected { group, label, at } => {
+                if self.joins.is_news_of(group, None, at) {
+                    self.tell(ClientEvent::JoinRejected { group: label, group_id: group });
                 }
             }
             News::Removed(group) => {
@@ -195,5 +238,17 @@ impl Session {
             Some(group) => _ = self.told_groups.remove(&group),
             None => self.leaves_all = false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_trackers_tell_is_news_once() {
+        let (mut joins, group) = (Joins::default(), GroupId::from_bytes([1; 16]));
+        let mut news = |ms| joins.is_news_of(group, None, Stamp::new(ms, 0));
+        assert_eq!([5, 5, 4, 6].map(&mut news), [true, false, false, true]);
     }
 }

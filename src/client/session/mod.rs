@@ -96,6 +96,7 @@ pub(crate) struct Session {
     back: HashMap<usize, Duration>,
     /// Groups whose joining or leaving was told last, true for joining: every tracker tells of it.
     told_groups: HashMap<GroupId, bool>,
+    joins: membership::Joins,
     /// The user leaves every group by choice.
     leaves_all: bool,
     /// Files that this device has removed from groups or replaced there: every tracker tells.
@@ -139,6 +140,7 @@ impl Session {
             retry_at: None,
             back: HashMap::new(),
             told_groups: HashMap::new(),
+            joins: membership::Joins::default(),
             leaves_all: false,
             own_removals: HashMap::new(),
             sources_due: sources::Due::default(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::types::{
     DeviceId, FileId, Fingerprint, GroupEntry, GroupId, InfoHash, Label, PeerEntry, RotationStage,
-    UserId,
+    Stamp, UserEntry, UserId,
 };
 
 /// Something that trackers told unasked.
@@ -31,6 +31,26 @@ pub(crate) enum News {
     Removed(GroupId),
     /// The user was let into a group.
     Admitted(GroupEntry),
+    /// Somebody asks to join a group of the user's.
+    JoinRequested {
+        /// The group.
+        group: GroupId,
+        /// Its name.
+        label: Label,
+        /// Who asks.
+        user: UserEntry,
+        /// Since when.
+        since: Stamp,
+    },
+    /// The user had asked to join, and was turned down.
+    JoinRejected {
+        /// The group.
+        group: GroupId,
+        /// Its name.
+        label: Label,
+        /// When.
+        at: Stamp,
+    },
     /// A device has left a file's swarm in a group, by its user's own doing.
     Withdrawn {
         /// The group.
@@ -46,6 +66,15 @@ pub(crate) enum News {
         group: Option<GroupId>,
         /// Whose.
         user: UserId,
+        /// Those signed at this time or before.
+        until_ms: u64,
+    },
+    /// A user's device was forgotten: its tickets are void.
+    DeviceVoid {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
         /// Those signed at this time or before.
         until_ms: u64,
     },

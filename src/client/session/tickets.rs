@@ -60,6 +60,8 @@ pub(crate) struct Tickets {
     /// Until when tickets of a user, in one group or in all, were signed that are void; and when
     /// that was said.
     void: HashMap<(Option<GroupId>, UserId), (u64, Duration)>,
+    /// The same for devices that were forgotten.
+    void_devices: HashMap<(UserId, DeviceId), (u64, Duration)>,
 }
 
 /// A ticket of ours.
@@ -231,6 +233,23 @@ impl Tickets {
         !void.is_empty()
     }
 
+    /// A tracker says that a user's device was forgotten: its tickets are void that were signed until
+    /// then.
+    pub(crate) fn void_device(
+        &mut self,
+        user: UserId,
+        device: DeviceId,
+        until_ms: u64,
+        now: Duration,
+    ) {
+        self.void_devices.retain(|_, (_, said)| now.saturating_sub(*said) < VOID_KEPT);
+        let entry = self.void_devices.entry((user, device)).or_insert((until_ms, now));
+        *entry = (entry.0.max(until_ms), now);
+        if self.holder == Some((user, device)) {
+            self.own.retain(|_, own| own.ticket.claims.issued_ms > until_ms);
+        }
+    }
+
     /// Only these keys of the network count now: tickets of ours that another signed are gone.
     pub(crate) fn keep_signed_by(&mut self, keys: &[NetworkPublicKey]) {
         self.own.retain(|_, own| keys.iter().any(|key| key.signed_ticket(&own.ticket)));
@@ -242,7 +261,10 @@ impl Tickets {
                 .get(&(group, claims.user))
                 .is_some_and(|(until_ms, _)| claims.issued_ms <= *until_ms)
         };
-        void(None) || void(Some(claims.group))
+        let of_device = self.void_devices.get(&(claims.user, claims.device));
+        void(None)
+            || void(Some(claims.group))
+            || of_device.is_some_and(|(until_ms, _)| claims.issued_ms <= *until_ms)
     }
 
     /// Checks a ticket that `device` has shown, but for its signature; `now_ms` is the time on the

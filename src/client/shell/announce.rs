@@ -101,6 +101,7 @@ fn tell(output: &Output, wake: &Sender<()>, event: &Event) {
             Event::ShareNotOffered { .. }
             | Event::NetworkTrusted { .. }
             | Event::ClocksDiffer { .. }
+            | Event::StayingEnded { .. }
             | Event::SessionEnded(_) => {
                 output.error_line(&format!("warning: {}", escape(&to_lines(event).join(" "))));
             }
@@ -148,6 +149,19 @@ fn to_lines(event: &Event) -> Vec<String> {
         Event::ShareNotOffered { group, file, path, reason, .. } => {
             format!("{file} in {group} is not offered: {reason} ({path})")
         }
+        Event::JoinRequested { group, user, .. } => {
+            let answer = shell_words::join(["accept_request", group.as_str(), user.as_str()]);
+            format!("{user} asks to join {group}: {answer}")
+        }
+        Event::JoinRejected { group, .. } => {
+            format!("your request to join {group} was turned down")
+        }
+        Event::LoggedIn { account, by_key: true } => {
+            format!("logged in as {}: this device stays logged in", account.user)
+        }
+        Event::StayingEnded { user, reason, .. } => {
+            format!("this device does not log in as {user} by itself any more: {reason}")
+        }
         Event::Admitted { group, .. } => format!("you were let into {group}"),
         Event::Removed { group, .. } => format!("you are no longer a member of {group}"),
         Event::NetworkKey { stage: RotationStage::Begun, old, new } => {
@@ -188,6 +202,12 @@ fn tell_json(output: &Output, event: &Event) {
     if let Ok(Value::Object(mut fields)) = serde_json::to_value(event)
         && let Some(Value::String(name)) = fields.remove("event")
     {
+        if let Some(account) = fields.remove("account") {
+            fields.remove("by_key");
+            for field in ["user", "user_id"] {
+                fields.insert(field.to_owned(), account[field].clone());
+            }
+        }
         if name == "session_ended" {
             // Only `wait` knows this number.
             fields.remove("unfinished");

@@ -11,11 +11,12 @@ use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
 use super::bars::PromptBars;
+use super::devices::short_id;
 use super::execute::from_home;
 use super::paging::all;
 use super::table::{ArgumentKind, COMMANDS, CommandSpec};
 use super::typed::{Typed, common_prefix};
-use crate::client::api::{Api, ApiError, Command, Listing, Page, Reply};
+use crate::client::api::{Api, ApiError, Command, Listing, Page, Reply, UserDevice};
 use crate::net::Stop;
 use crate::types::{FileOrder, Pattern, is_safe};
 
@@ -90,6 +91,15 @@ impl ShellHelper {
                     .collect()
             }
             ArgumentKind::Limit => ["upload", "download", "downloads"].map(str::to_owned).to_vec(),
+            ArgumentKind::Device => {
+                let devices = self.api.call(Command::Devices, stop, &mut |_| true);
+                let devices = devices.and_then(Reply::devices).unwrap_or_default();
+                let text = |device: UserDevice| match device.name {
+                    Some(name) => name,
+                    None => short_id(device.device),
+                };
+                devices.into_iter().map(text).collect()
+            }
             ArgumentKind::Rate => vec!["off".to_owned()],
             ArgumentKind::Command => {
                 COMMANDS.iter().map(|command| command.name.to_owned()).collect()

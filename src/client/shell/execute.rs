@@ -51,8 +51,11 @@ impl Shell {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match (command, words.as_slice()) {
             ("create_user" | "login" | "logout" | "change_password" | "whoami", _) => {
-                self.account(command, &words)
+                self.account(command, &words, flags)
             }
+            ("devices", _) => self.devices(),
+            ("forget_device", [device]) => self.forget_device(device),
+            ("notifications", _) => self.notifications(flags.has("--all")),
             ("list_groups", words) => {
                 let pattern: Option<Pattern> =
                     words.first().map(|word| word.parse()).transpose()?;
@@ -137,7 +140,7 @@ impl Shell {
         )))
     }
 
-    fn account(&mut self, command: &str, words: &[&str]) -> Result<Answer> {
+    fn account(&mut self, command: &str, words: &[&str], flags: &Flags) -> Result<Answer> {
         let password = |text: &str| Ok::<_, ApiError>(Password::new(text.to_owned())?);
         Ok(match (command, words) {
             ("create_user", [user, secret]) => {
@@ -147,8 +150,8 @@ impl Shell {
                 Answer::line(format!("created user {user}")).with("user", *user)
             }
             ("login", [user, secret]) => {
-                let command =
-                    Command::Login { user: user.to_string(), password: password(secret)? };
+                let (password, stay) = (password(secret)?, flags.has("--stay"));
+                let command = Command::Login { user: user.to_string(), password, stay };
                 let account = self.call(command)?.account()?;
                 let mut text = match account.user.as_str() {
                     label if label == *user => format!("logged in as {label}"),
@@ -159,17 +162,33 @@ impl Shell {
                         "; the operator has set this password: choose your own with change_password, before anything else",
                     );
                 }
+                if stay {
+                    text.push_str(
+                        "; this device stays logged in, until forget_device or another password",
+                    );
+                }
                 Answer::line(text).with_all(&account)
             }
             ("logout", _) => {
+                let stays = self.call(Command::Whoami)?.account()?;
                 self.call(Command::Logout)?;
-                Answer::line("logged out")
+                Answer::line(match stays {
+                    Account { user, stays: true, .. } => format!(
+                        "logged out; this device logs in as {user} at its next start, unless you forget_device it"
+                    ),
+                    _ => "logged out".to_owned(),
+                })
             }
             ("change_password", [old, new]) => {
                 let (old, new) = (password(old)?, password(new)?);
                 self.check_new_password(new.expose())?;
+                let stayed = self.call(Command::Whoami)?.account()?.stays;
                 self.call(Command::ChangePassword { old, new })?;
-                Answer::line("password changed")
+                Answer::line(if stayed {
+                    "password changed; no device stays logged in any more, login --stay says so anew"
+                } else {
+                    "password changed"
+                })
             }
             _ => {
                 let Account { user, user_id, .. } = self.call(Command::Whoami)?.account()?;
@@ -470,7 +489,9 @@ impl Shell {
         let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else {
             return Ok(());
         };
-        let missing: Vec<_> = spec.arguments.iter().skip(words.len() - 1).collect();
+        let is_flag = |word: &&String| spec.flags.iter().any(|flag| flag.name == **word);
+        let given = words.iter().skip(1).filter(|word| !is_flag(word)).count();
+        let missing: Vec<_> = spec.arguments.iter().skip(given).collect();
         if missing.is_empty() || !missing.iter().all(|argument| argument.kind.is_secret()) {
             return Ok(());
         }

@@ -15,6 +15,7 @@ mod answer;
 mod bars;
 mod columns;
 mod complete;
+mod devices;
 mod escape;
 mod execute;
 #[cfg(any(test, fuzzing))]
@@ -24,6 +25,7 @@ mod history;
 mod input;
 mod interrupt;
 mod listing;
+mod notifications;
 mod output;
 mod pager;
 mod paging;

@@ -24,7 +24,14 @@ pub(super) const GROUPS: Look<'static, Group> = Look {
 pub(super) const MY_GROUPS: Look<'static, Group> = Look {
     field: "groups",
     none: "no groups",
-    row: &|g| vec![g.group.to_string(), part(g.part).to_owned(), members_count(g.members)],
+    row: &|g| {
+        let mut row = vec![g.group.to_string(), part(g.part).to_owned(), members_count(g.members)];
+        row.extend(g.requests.filter(|count| *count > 0).map(|count| match count {
+            1 => "1 request to join".to_owned(),
+            count => format!("{count} requests to join"),
+        }));
+        row
+    },
     value: &to_value,
 };
 

@@ -37,6 +37,8 @@ pub enum ArgumentKind {
     Pattern,
     /// A name that is to be.
     NewName,
+    /// A device's name, or the beginning of its id.
+    Device,
 }
 
 /// One word of a command.
@@ -123,6 +125,10 @@ const fn flag_with(name: &'static str, value: &'static str) -> Flag {
 
 /// A script is not asked.
 const YES: &[Flag] = &[flag("--yes")];
+/// Also what was shown before.
+const ALL: &[Flag] = &[flag("--all")];
+/// The device logs in by its key from now on.
+const STAY: &[Flag] = &[flag("--stay")];
 /// A script waits for its downloads.
 const NOW: &[Flag] = &[flag("--now")];
 const END: &str = "ends the client, in a script after its downloads or --now; attached, leaves it";
@@ -133,11 +139,14 @@ const SHA1: Flag = flag("--sha1");
 /// Every command, in the order in which `help` lists them.
 pub const COMMANDS: &[CommandSpec] = &[
     command("create_user", &[USER, NEW_PASSWORD], "makes an account"),
-    command(
-        "login",
-        &[USER, PASSWORD],
-        "starts a session: shares are offered again, downloads go on",
-    ),
+    CommandSpec {
+        flags: STAY,
+        ..command(
+            "login",
+            &[USER, PASSWORD],
+            "starts a session: shares are offered again, downloads go on; --stay: also after a restart",
+        )
+    },
     command("logout", &[], "stops offering, pauses downloads, ends the session"),
     command("create_group", &[GROUP], "makes a group that you own"),
     command("join_group", &[GROUP], "asks the group's owner to let you in"),
@@ -233,6 +242,20 @@ pub const COMMANDS: &[CommandSpec] = &[
         )
     },
     command("whoami", &[], "shows who is logged in"),
+    command("devices", &[], "shows the devices that may log in as you, and those logged in now"),
+    command(
+        "forget_device",
+        &[need("device", ArgumentKind::Device)],
+        "ends a device's session and its right to log in by itself, everywhere; by name or id",
+    ),
+    CommandSpec {
+        flags: ALL,
+        ..command(
+            "notifications",
+            &[],
+            "shows what happened while nobody looked; --all: since long ago",
+        )
+    },
     command("trackers", &[], "shows each tracker's state, which is primary, how far each lags"),
     command(
         "wait",
@@ -316,7 +339,13 @@ impl CommandSpec {
         let mut rest = Vec::new();
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            if word == "--" {
+            let is_known = |name: &str| {
+                self.flags.iter().any(|flag| Some(flag.name) == name.split('=').next())
+            };
+            if self.takes_secret() && !is_known(word) && (word != "--" || words.len() == 0) {
+                // A password may begin like an option.
+                rest.push(word.clone());
+            } else if word == "--" {
                 rest.extend(words.by_ref().cloned());
             } else if word.starts_with("--") {
                 // Also `--limit=10`.
@@ -444,7 +473,7 @@ mod tests {
     /// row.
     #[test]
     fn the_table_is_the_one_that_was_promised() {
-        let promised = "create_user <user> <password>/login <user> <password>/logout/create_group <group>/join_group <group>/\
+        let promised = "create_user <user> <password>/login <user> <password> [--stay]/logout/create_group <group>/join_group <group>/\
             leave_group <group>/list_requests <group>/accept_request <group> <user>/reject_request <group> <user>/\
             remove_member <group> <user>/transfer_group <group> <user>/rename_group <group> <name>/delete_group <group> [--yes]/\
             list_groups [pattern]/list_my_groups/list_members <group>/upload_file <path> <group>/\
@@ -452,7 +481,7 @@ mod tests {
             pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
             limits [upload|download|downloads] [limit]/show_uploads/\
             why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\
-            delete_account [--yes]/whoami/trackers/wait [seconds]/\
+            delete_account [--yes]/whoami/devices/forget_device <device>/notifications [--all]/trackers/wait [seconds]/\
             seed [seconds]/sleep <seconds>/help [command]/exit [--now]/quit [--now]/shutdown";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();
         assert_eq!(usages, promised.split('/').collect::<Vec<_>>());
@@ -472,6 +501,16 @@ mod tests {
             (Some("size"), Some("3"), true)
         );
         assert!(!flags.has("--yes"));
+        for (line, rest, stays) in [
+            ("login nik --stay secret", "nik secret", true),
+            ("login nik --stay", "nik", true),
+            ("login nik --secret", "nik --secret", false),
+            ("login nik -- --stay", "nik --stay", false),
+            ("login nik --", "nik --", false),
+        ] {
+            let (words, flags) = take(line).unwrap();
+            assert_eq!((words.as_str(), flags.has("--stay")), (rest, stays), "{line}");
+        }
         assert_eq!(
             take("remove_file -- lab --yes").unwrap(),
             ("lab --yes".into(), Flags::default())

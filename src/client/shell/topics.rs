@@ -4,7 +4,20 @@ use super::table::{COMMANDS, CommandSpec};
 
 /// Commands by topic, in the order of `help`; a command that is missing here is shown last.
 const TOPICS: &[(&str, &[&str])] = &[
-    ("account", &["create_user", "login", "logout", "change_password", "delete_account", "whoami"]),
+    (
+        "account",
+        &[
+            "create_user",
+            "login",
+            "logout",
+            "change_password",
+            "delete_account",
+            "whoami",
+            "devices",
+            "forget_device",
+            "notifications",
+        ],
+    ),
     (
         "groups",
         &[

@@ -6,7 +6,14 @@ use crate::wire::tracker::Resolved;
 
 fn lab() -> GroupEntry {
     let [label, owner] = ["lab", "eve"].map(|name| name.parse().unwrap());
-    GroupEntry { group: group(1), label, part: Part::Member, member_count: 2, owner }
+    GroupEntry {
+        group: group(1),
+        label,
+        part: Part::Member,
+        member_count: 2,
+        owner,
+        requests: Some(0),
+    }
 }
 
 fn entry(facts: FileFacts) -> FileEntry {
@@ -114,6 +121,8 @@ fn a_share_that_this_device_stopped_was_not_stopped_on_another() {
 fn a_share_that_another_device_stopped_is_told() {
     let stage = Stage::new(is_stop);
     let info_hash = stage.facts.info_hash;
+    let is_login = |r: &Request| matches!(r, Request::Login { .. } | Request::Resume { .. });
+    wait_for("the second tracker is connected", || stage.fakes[1].count(is_login) > 0);
     stage.fakes[1].tell(&Event::ShareStopped { group: group(1), info_hash });
     wait_for_event(&stage.events, |event| matches!(event, ClientEvent::ShareNotOffered { .. }));
 }

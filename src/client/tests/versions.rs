@@ -12,7 +12,14 @@ type Listed = Arc<Mutex<Option<FileEntry>>>;
 
 fn lab() -> GroupEntry {
     let [label, owner] = ["lab", "eve"].map(|name| name.parse().unwrap());
-    GroupEntry { group: group(1), label, part: Part::Member, member_count: 2, owner }
+    GroupEntry {
+        group: group(1),
+        label,
+        part: Part::Member,
+        member_count: 2,
+        owner,
+        requests: Some(0),
+    }
 }
 
 fn entry(facts: FileFacts, at: u64) -> FileEntry {

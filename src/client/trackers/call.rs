@@ -33,7 +33,7 @@ use super::state::{Answer, Pending, SetState};
 use super::{TrackerSet, caller};
 use crate::client::ClientError;
 use crate::net::Stop;
-use crate::types::{Label, Password, Refusal, UserEntry};
+use crate::types::{Label, Password, Refusal, UserEntry, UserId};
 use crate::wire::tracker::{Reply, Request};
 
 /// Silence after which the next tracker is asked as well.
@@ -148,9 +148,24 @@ impl TrackerSet {
     /// # Blocking
     /// For at most [`PASSWORD_TIMEOUT`].
     pub(crate) fn login(&self, name: Label, password: Password) -> Result<LoggedIn, ClientError> {
+        self.log_in(&Request::Login { name, password })
+    }
+
+    /// The same with nothing but this device's key, if a tracker knows that it may.
+    ///
+    /// # Errors
+    /// Those of [`TrackerSet::call`].
+    ///
+    /// # Blocking
+    /// For at most [`CALL_TIMEOUT`].
+    pub(crate) fn login_by_key(&self, user: UserId) -> Result<LoggedIn, ClientError> {
+        self.log_in(&Request::LoginByKey { user })
+    }
+
+    fn log_in(&self, request: &Request) -> Result<LoggedIn, ClientError> {
         let generation = self.next_generation();
-        let request = Request::Login { name, password };
-        match self.call_within(&request, Need::Login(generation), PASSWORD_TIMEOUT) {
+        let timeout = if carries_password(request) { PASSWORD_TIMEOUT } else { CALL_TIMEOUT };
+        match self.call_within(request, Need::Login(generation), timeout) {
             Ok(Reply::LoggedIn { user, token, must_change }) => {
                 self.establish(generation, user.clone(), token);
                 Ok(LoggedIn { user, must_change })
@@ -168,7 +183,10 @@ impl TrackerSet {
 fn carries_password(request: &Request) -> bool {
     matches!(
         request,
-        Request::CreateUser { .. } | Request::Login { .. } | Request::ChangePassword { .. }
+        Request::CreateUser { .. }
+            | Request::Login { .. }
+            | Request::ChangePassword { .. }
+            | Request::StayOnDevice { .. }
     )
 }
 
@@ -204,6 +222,8 @@ struct Call<'a> {
     /// The refusal to report if nobody reports success.
     refusal: Option<(Refusal, Instant)>,
     busy: bool,
+    /// What the last tracker said that cannot carry it out, where another one may be able to.
+    unable: Option<Refusal>,
     /// The clock of the last tracker for which the request's time is wrong.
     wrong_time: Option<u64>,
     /// The request has its second stamp.
@@ -240,7 +260,7 @@ impl<'a> Call<'a> {
             true => (Stop::new(), None),
             false => (set.shared.interrupt.lock().clone(), caller::current()),
         };
-        let (refusal, busy, relogged) = (None, false, false);
+        let (refusal, busy, unable, relogged) = (None, false, None, false);
         let (request, wrong_time, is_restamped, may_be_done) =
             (Cow::Borrowed(request), None, false, false);
         let overtaken_count = 0;
@@ -260,6 +280,7 @@ impl<'a> Call<'a> {
             answered_by: 0,
             refusal,
             busy,
+            unable,
             wrong_time,
             is_restamped,
             overtaken_count,
@@ -428,6 +449,10 @@ impl<'a> Call<'a> {
         };
         match reply {
             Reply::Refused(Refusal::Busy) => self.busy = true,
+            // Another tracker may be of a later version, or have heard more.
+            Reply::Refused(refusal @ (Refusal::Unsupported | Refusal::NoSuchDevice)) => {
+                self.unable = Some(refusal);
+            }
             Reply::Refused(Refusal::WrongTime { clock_ms }) => {
                 self.wrong_time = Some(clock_ms);
                 self.set.shared.note_wrong_time(id.0);
@@ -467,6 +492,9 @@ impl<'a> Call<'a> {
         let mut state = shared.state.lock();
         // A tracker that is about to confirm the session may take the request as it is.
         let is_late = self.started.elapsed() > UNREACHABLE_TIMEOUT;
+        if let Some(refusal) = self.unable.filter(|_| is_late || !self.is_another_coming(&state)) {
+            return Err(refusal.into());
+        }
         if let Some(clock_ms) =
             self.wrong_time.filter(|_| is_late || !self.is_another_coming(&state))
         {
@@ -539,8 +567,8 @@ impl<'a> Call<'a> {
 
     fn give_up(&self) -> ClientError {
         let state = self.set.shared.state.lock();
-        match (self.refusal, self.wrong_time) {
-            (Some((refusal, _)), _) => refusal.into(),
+        match (self.refusal.map(|(refusal, _)| refusal).or(self.unable), self.wrong_time) {
+            (Some(refusal), _) => refusal.into(),
             (None, _) if self.busy => Refusal::Busy.into(),
             (None, Some(clock_ms)) => Refusal::WrongTime { clock_ms }.into(),
             (None, None) if state.links.iter().any(|link| link.live.is_some()) => {

@@ -279,11 +279,21 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     }
                     Event::Removed { group } => shared.tell(News::Removed(group)),
                     Event::Admitted { group } => shared.tell(News::Admitted(group)),
+                    Event::JoinRequested { group, label, user, since } => {
+                        shared.tell(News::JoinRequested { group, label, user, since });
+                    }
+                    Event::JoinRejected { group, label, at } => {
+                        shared.tell(News::JoinRejected { group, label, at });
+                    }
                     Event::Withdrawn { group, info_hash, device, .. } => {
                         shared.tell(News::Withdrawn { group, info_hash, device });
                     }
                     Event::Void { group, user, until_ms } => {
                         shared.tell(News::Void { group, user, until_ms })
+                    }
+                    Event::DeviceVoid { user, device, until_ms } => {
+                        shared.note_forgotten(user, device, until_ms);
+                        shared.tell(News::DeviceVoid { user, device, until_ms });
                     }
                     Event::ShareStopped { group, info_hash } => {
                         shared.tell(News::ShareStopped(group, info_hash))

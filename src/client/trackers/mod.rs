@@ -41,7 +41,7 @@ pub(crate) use super::session::news::{ClocksDiffer, News, RemovedFile};
 use crate::net::{DeviceSecurity, Stop, Threads};
 use crate::types::Stamp;
 
-pub(crate) use call::{Need, PASSWORD_TIMEOUT};
+pub(crate) use call::{LoggedIn, Need, PASSWORD_TIMEOUT};
 pub(crate) use caller::with_caller;
 pub(crate) use clock::uptime;
 pub(crate) use state::LinkView;

@@ -100,6 +100,7 @@ impl TrackerSet {
     pub(super) fn establish(&self, generation: u64, user: UserEntry, token: SessionToken) {
         let mut state = self.shared.state.lock();
         (state.session, state.over) = (Some(Session::new(generation, user, token)), None);
+        state.is_forgotten = false;
         let connected: Vec<_> = state
             .links
             .iter()
@@ -133,6 +134,7 @@ impl SetState {
     /// order: one that has not answered the login yet is sent the logout behind it.
     pub(super) fn end_session(&mut self, pending: &dyn Fn() -> Pending) {
         (self.session, self.over, self.changing_until) = (None, None, None);
+        self.is_forgotten = false;
         self.generation += 1;
         self.announced.clear();
         for live in self.links.iter_mut().filter_map(|link| link.live.as_mut()) {

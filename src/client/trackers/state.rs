@@ -146,6 +146,8 @@ pub(super) struct SetState {
     pub(super) generation: u64,
     /// The session is over, and why; whoever holds more than this of it is to end that too.
     pub(super) over: Option<SessionEnd>,
+    /// A tracker said that this device was forgotten as the session's user's.
+    pub(super) is_forgotten: bool,
     /// The user's password is being changed from here, or was a moment ago: until then a token that
     /// is void is about to be replaced.
     pub(super) changing_until: Option<Instant>,
@@ -220,6 +222,7 @@ impl SetState {
             session: None,
             generation: 0,
             over: None,
+            is_forgotten: false,
             changing_until: None,
             announced: BTreeMap::new(),
             requests,

@@ -17,7 +17,7 @@ use super::{Need, Shared, TrackerSet};
 use crate::client::error::{ClientError, SessionEnd};
 use crate::client::session::tickets::is_ahead;
 use crate::trust::NetworkPublicKey;
-use crate::types::{Password, Refusal, SessionToken, UserEntry};
+use crate::types::{DeviceId, Password, Refusal, SessionToken, UserEntry, UserId};
 use crate::wire::tracker::{Reply, Request};
 
 /// Time after a change of the password in which a token that is void is about to be replaced: as
@@ -186,6 +186,10 @@ impl SetState {
             self.over = Some(SessionEnd::Disabled);
             return Some(session.generation);
         }
+        if self.is_forgotten {
+            self.over = Some(SessionEnd::DeviceForgotten);
+            return Some(session.generation);
+        }
         let expired_at = |now_ms: u64| session.token.claims.expires_ms <= now_ms;
         // By the clock of the tracker that says so.
         let expired = self.links[index].clock.is_some_and(|clock| expired_at(clock.now_ms()));
@@ -211,6 +215,18 @@ impl SetState {
 }
 
 impl Shared {
+    /// A user's device was forgotten: if it is this one, the token says whether it counts still.
+    pub(super) fn note_forgotten(&self, user: UserId, device: DeviceId, until_ms: u64) {
+        let mut state = self.state.lock();
+        let rests_on = |session: &Session| {
+            session.user.user == user && session.token.claims.issued_ms <= until_ms
+        };
+        if device == self.options.security.device() && state.session.as_ref().is_some_and(rests_on)
+        {
+            state.is_forgotten = true;
+        }
+    }
+
     /// Takes a newer token for what is to come, and shows it to the trackers that would not have
     /// the earlier one.
     pub(super) fn take_token(&self, token: &SessionToken) {

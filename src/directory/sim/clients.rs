@@ -6,14 +6,16 @@ use std::collections::BTreeSet;
 use super::model::Model;
 use super::random::Random;
 use super::world::{Request, World};
+use crate::directory::{Directory, Rows};
 use crate::types::{
-    Change, FileFacts, FileId, GroupId, InfoHash, MembershipState, Order, PasswordHash, RequestId,
-    RequestStamp, Sha1Digest, Stamp, UserId,
+    Change, DeviceId, FileFacts, FileId, GroupId, InfoHash, MembershipState, Order, PasswordHash,
+    RequestId, RequestStamp, Sha1Digest, Stamp, UserId, Version,
 };
 
 const USERS: [&str; 4] = ["nik", "ann", "bob", "eve"];
 const GROUPS: [&str; 3] = ["lab", "den", "pub"];
 const FILES: [&str; 3] = ["a", "a~2", "b"];
+const DEVICES: usize = 3;
 const CLIENTS: usize = 5;
 /// How far a client's estimate of the true time may be off.
 const ERROR_MS: i64 = 20;
@@ -155,7 +157,7 @@ impl Clients {
         let listed: Vec<FileId> = listed.iter().map(|entry| entry.facts.id()).collect();
         let any_file = any_file(random);
         let hash = || PasswordHash::from_phc(format!("hash of {id}"));
-        match random.below(40) {
+        match random.below(44) {
             0..2 => create_user(random),
             2..4 => create_group(random),
             4..11 => Change::JoinGroup { group },
@@ -184,10 +186,24 @@ impl Clients {
                 Some(file) => Change::RemoveFile { group, file },
                 None => Change::ShareFile { group, file: any_file },
             },
+            34..37 => stay_on_device(directory, user, random),
+            37..39 => Change::ForgetDevice { device: device(random) },
             33 => rare(random, user, group, hash(), random_file(&listed, &any_file)),
             _ => Change::ShareFile { group, file: any_file },
         }
     }
+}
+
+fn device(random: &mut Random) -> DeviceId {
+    DeviceId::from_bytes([random.below(DEVICES) as u8; 32])
+}
+
+/// The session rests on the password that the tracker knows, or, rarely, on one that it does not.
+fn stay_on_device(directory: &Directory<impl Rows>, user: UserId, random: &mut Random) -> Change {
+    let known = directory.password_version(user);
+    let other = Version { stamp: Stamp::ZERO, request: request_id(random.below(20) as u64) };
+    let password = known.filter(|_| !random.one_in(8)).unwrap_or(other);
+    Change::StayOnDevice { device: device(random), name: "laptop".parse().unwrap(), password }
 }
 
 fn random_file(listed: &[FileId], other: &FileFacts) -> FileId {

@@ -11,8 +11,9 @@ use super::model::Model;
 use crate::directory::{Counts, Directory, Entry, Rows, RowsMut};
 use crate::store::{Entries, RowStore};
 use crate::types::{
-    Content, FileFacts, FileOrder, FileRow, GroupId, GroupRow, MembershipRow, MembershipState,
-    PasswordHash, Place, Row, SharingRow, Stamp, StoreId, Transaction, UserId, UserRow, Version,
+    Content, DeviceId, DeviceRow, FileFacts, FileOrder, FileRow, GroupId, GroupRow, MembershipRow,
+    MembershipState, PasswordHash, Place, Row, SharingRow, Stamp, StoreId, Transaction, UserId,
+    UserRow, Version,
 };
 
 fn user() -> impl Strategy<Value = UserId> {
@@ -70,6 +71,14 @@ fn content() -> impl Strategy<Value = Content> {
         3 => (group(), facts(), user(), any::<bool>(), 1u64..20).prop_map(|(group, facts, user, on, admission)| {
             Content::Sharing(group, facts.id(), user, SharingRow { on, admission: request_id(admission) })
         }),
+        2 => (user(), 1u8..4, any::<bool>(), stamp(), 1u64..20, proptest::option::of(stamp())).prop_map(
+            |(user, device, on, since, request, ended)| {
+                let name = on.then(|| "laptop".parse().unwrap());
+                let password = Version { stamp: since, request: request_id(request) };
+                let device = DeviceId::from_bytes([device; 32]);
+                Content::Device(user, device, DeviceRow { on, name, since, password, ended })
+            },
+        ),
         1 => (0u8..2, "[a-c]").prop_map(|(key, value)| Content::Unknown(99, vec![key], value.into_bytes())),
     ]
 }

@@ -187,6 +187,7 @@ impl Model {
     pub(super) fn check<R: Rows>(&self, directory: &Directory<R>) {
         let users = self.users();
         self.check_users(directory);
+        self.check_devices(directory);
         let groups = self.live_groups();
         let named = groups.iter().map(|&group| {
             let row = self.group(group).unwrap();
@@ -217,6 +218,26 @@ impl Model {
         let bytes: u64 =
             self.0.values().map(|(_, c)| crate::directory::state::size_of_row(c)).sum();
         assert_eq!(counts.bytes, bytes, "{:#?}", self.0);
+    }
+
+    fn check_devices<R: Rows>(&self, directory: &Directory<R>) {
+        let mut forgotten = BTreeSet::new();
+        for (key, (_, content)) in &self.0 {
+            let (RowKey::Device(user, device), Content::Device(_, _, row)) = (key, content) else {
+                continue;
+            };
+            forgotten.extend(row.ended.map(|ended| (ended, *user, *device)));
+            let account = self.0.get(&RowKey::User(*user)).map(|(version, _)| *version);
+            let is_there = self.user(*user).is_some_and(|row| !row.is_disabled);
+            let is_current = account.is_some_and(|present| {
+                row.password >= present || row.password.request == present.request
+            });
+            let stays = row.on && is_there && is_current;
+            assert_eq!(directory.login_by_key(*user, *device).is_ok(), stays, "{user} {device}");
+            assert_eq!(directory.devices(*user).any(|(other, _)| other == *device), stays);
+        }
+        let listed = directory.devices_forgotten_since(Stamp::ZERO);
+        assert!(listed.eq(forgotten.into_iter().rev()));
     }
 
     fn check_users<R: Rows>(&self, directory: &Directory<R>) {

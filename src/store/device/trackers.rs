@@ -29,20 +29,38 @@ pub struct SuccessorRow {
     pub has_ended: bool,
 }
 
+/// What a store says of its network; a table that is not there says nothing.
+pub(super) fn look(
+    connection: &Connection,
+) -> (Option<Fingerprint>, Vec<SuccessorRow>, Vec<String>) {
+    let network = connection
+        .query_row("SELECT fingerprint FROM network", [], |row| row.get(0))
+        .map(Fingerprint::from_bytes)
+        .ok();
+    let successors = successors_in(connection).unwrap_or_default();
+    let told = "SELECT address FROM tracker ORDER BY place";
+    let trackers = connection.prepare(told).and_then(|mut statement| {
+        statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()
+    });
+    (network, successors, trackers.unwrap_or_default())
+}
+
+fn successors_in(connection: &Connection) -> rusqlite::Result<Vec<SuccessorRow>> {
+    let row = |row: &rusqlite::Row<'_>| {
+        let (old, new) = (Fingerprint::from_bytes(row.get(0)?), PublicKey::from_bytes(row.get(1)?));
+        Ok(SuccessorRow { old, new, has_ended: row.get(2)? })
+    };
+    let sql = "SELECT old, new, ended FROM successor";
+    connection.prepare_cached(sql)?.query_map([], row)?.collect()
+}
+
 impl DeviceStore {
     /// The keys that took the place of others, or are to do so.
     ///
     /// # Errors
     /// SQLite's.
     pub fn successors(&self) -> Result<Vec<SuccessorRow>> {
-        let row = |row: &rusqlite::Row<'_>| {
-            let (old, new) =
-                (Fingerprint::from_bytes(row.get(0)?), PublicKey::from_bytes(row.get(1)?));
-            Ok(SuccessorRow { old, new, has_ended: row.get(2)? })
-        };
-        self.with(|c| {
-            c.prepare_cached("SELECT old, new, ended FROM successor")?.query_map([], row)?.collect()
-        })
+        self.with(successors_in)
     }
 
     /// Keeps which key takes another's place. If the other counts no more, the network and its

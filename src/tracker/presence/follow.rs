@@ -19,8 +19,8 @@ use crate::directory::{Directory, Rows, void_until_ms};
 use crate::tracker::outbox::Frame;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{
-    Content, FileId, FileRow, GroupId, InfoHash, Label, MembershipRow, RequestId, RowKey, Stamp,
-    Transaction, UserId, Version,
+    Content, DeviceId, FileId, FileRow, GroupId, InfoHash, Label, MembershipRow, MembershipState,
+    RequestId, RowKey, Stamp, Transaction, UserId, Version,
 };
 use crate::wire::tracker::Event;
 
@@ -83,6 +83,11 @@ impl Presence {
                         self.membership_changed((*group, *user), actor, directory, now_ms);
                     }
                     self.membership_written(version, (*group, *user), value, directory, now_ms);
+                    let before = match displaced {
+                        Some(Content::Membership(_, _, before)) => Some(before.state),
+                        _ => None,
+                    };
+                    self.request_written((*group, *user), before, value, directory);
                     // With a member come the files that this member shares.
                     let is_waited_for = !self.waiting.is_empty();
                     for info_hash in is_waited_for
@@ -122,6 +127,9 @@ impl Presence {
                             directory,
                         );
                     }
+                }
+                Content::Device(user, device, value) => {
+                    self.device_written(version, (*user, *device), value, directory, now_ms);
                 }
                 Content::Owner(..)
                 | Content::Request(..)
@@ -170,6 +178,7 @@ impl Presence {
         now_ms: u64,
     ) -> usize {
         self.late.forget(now_ms);
+        self.late_devices.forget(now_ms);
         let (voids, looked) = self.voids_of(groups, directory, now_ms);
         if voids.len() > VOIDS_TOLD_MAX {
             warn!(
@@ -181,13 +190,17 @@ impl Presence {
         for (until_ms, group, user) in voids.into_iter().take(VOIDS_TOLD_MAX) {
             frames.extend_from_slice(&event_frame(Event::Void { group, user, until_ms }));
         }
+        let (devices, more) = self.void_devices_of(groups, directory, now_ms);
+        for (user, device, until_ms) in devices {
+            frames.extend_from_slice(&event_frame(Event::DeviceVoid { user, device, until_ms }));
+        }
         if !frames.is_empty() {
             let frames: Frame = frames.into();
             keys.iter()
                 .filter_map(|key| self.sessions.get(key))
                 .for_each(|session| self.send(session, frames.clone()));
         }
-        looked
+        looked + more
     }
 
     /// What is void in groups, the latest first, and how many things were looked at.
@@ -214,16 +227,7 @@ impl Presence {
         let own: HashSet<GroupId> = groups.iter().copied().collect();
         let replaced = directory.replaced_since(since).map(|(at, user)| (user, void_until_ms(at)));
         for (user, until_ms) in replaced.take(VOIDS_TOLD_MAX).chain(self.late.of(None)) {
-            // The shorter of two ways to a group that both are in.
-            let is_near = if groups.len() <= FEW_GROUPS {
-                groups
-                    .iter()
-                    .inspect(|_| looked += 1)
-                    .any(|&group| directory.is_member(group, user))
-            } else {
-                directory.groups_of(user).inspect(|_| looked += 1).any(|group| own.contains(&group))
-            };
-            if is_near {
+            if is_near(groups, &own, user, directory, &mut looked) {
                 note(None, user, until_ms);
             }
             looked += 1;
@@ -231,6 +235,31 @@ impl Presence {
         let mut voids: Vec<_> =
             until.into_iter().map(|((group, user), until_ms)| (until_ms, group, user)).collect();
         voids.sort_unstable_by(|a, b| b.cmp(a));
+        (voids, looked)
+    }
+
+    /// The forgotten devices of users who are in one of these groups, the latest first, and how many
+    /// things were looked at.
+    fn void_devices_of(
+        &self,
+        groups: &[GroupId],
+        directory: &Directory<impl Rows>,
+        now_ms: u64,
+    ) -> (Vec<(UserId, DeviceId, u64)>, usize) {
+        let since = Stamp::new(now_ms.saturating_sub(VOID_KEPT_MS), 0);
+        let own: HashSet<GroupId> = groups.iter().copied().collect();
+        let (mut looked, mut voids) = (0, Vec::new());
+        let forgotten = directory
+            .devices_forgotten_since(since)
+            .map(|(at, user, device)| (user, device, void_until_ms(at)));
+        let late = self.late_devices.all().map(|((user, device), until)| (user, device, until));
+        for (user, device, until_ms) in forgotten.take(VOIDS_TOLD_MAX).chain(late) {
+            looked += 1;
+            if is_near(groups, &own, user, directory, &mut looked) {
+                voids.push((user, device, until_ms));
+            }
+        }
+        voids.truncate(VOIDS_TOLD_MAX);
         (voids, looked)
     }
 
@@ -274,6 +303,41 @@ impl Presence {
         told.dedup();
         self.push(&told, Event::Void { group: None, user, until_ms });
         Some(Replaced { user, by })
+    }
+
+    /// Tells the owner of a request to join, and who had asked that it was turned down.
+    fn request_written(
+        &self,
+        (group, user): (GroupId, UserId),
+        before: Option<MembershipState>,
+        row: &MembershipRow,
+        directory: &Directory<impl Rows>,
+    ) {
+        use MembershipState::{None as Out, Requested};
+        if before == Some(row.state) {
+            return;
+        }
+        let (told, since) = match (before, row.state) {
+            (_, Requested) => {
+                let owner = directory.group_owner(group);
+                (owner.into_iter().flat_map(|owner| self.sessions_of(owner)).collect(), row.since)
+            }
+            (Some(Requested), Out) => (self.sessions_of(user), row.since),
+            _ => return,
+        };
+        let told: Vec<SessionKey> = told;
+        if told.is_empty() {
+            return;
+        }
+        let Some(label) = directory.group(group, user).map(|entry| entry.label) else { return };
+        let event = match row.state {
+            Requested => match directory.user_entry(user) {
+                Some(user) => Event::JoinRequested { group, label, user, since },
+                None => return,
+            },
+            _ => Event::JoinRejected { group, label, at: since },
+        };
+        self.push(&told, event);
     }
 
     fn membership_written(
@@ -361,13 +425,29 @@ impl Presence {
     /// The sessions of a group's members. The members are those that
     /// [`Presence::membership_changed`] has noted: looking for them among all online is less than
     /// reading all that there are.
-    fn members_online(&self, group: GroupId) -> impl Iterator<Item = SessionKey> + '_ {
+    pub(super) fn members_online(&self, group: GroupId) -> impl Iterator<Item = SessionKey> + '_ {
         let online = self.users.values().filter(move |online| online.groups.contains(&group));
         online.flat_map(|online| online.sessions.iter().copied())
     }
 }
 
+/// Tells whether a user is in one of these groups, by the shorter of two ways; `own` are the same
+/// groups. Counts what it looks at.
+fn is_near(
+    groups: &[GroupId],
+    own: &HashSet<GroupId>,
+    user: UserId,
+    directory: &Directory<impl Rows>,
+    looked: &mut usize,
+) -> bool {
+    if groups.len() <= FEW_GROUPS {
+        groups.iter().inspect(|_| *looked += 1).any(|&group| directory.is_member(group, user))
+    } else {
+        directory.groups_of(user).inspect(|_| *looked += 1).any(|group| own.contains(&group))
+    }
+}
+
 /// Tells whether what ended then is heard of late.
-fn is_late(ended: Stamp, now_ms: u64) -> bool {
+pub(super) fn is_late(ended: Stamp, now_ms: u64) -> bool {
     now_ms.saturating_sub(ended.ms()) > LATE_MS
 }

@@ -9,6 +9,7 @@
 //! of its own a tracker that was restarted has made void all that it heard of late before.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
 
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{GroupId, UserId};
@@ -23,17 +24,23 @@ const ENDS_MAX: usize = 65_536;
 /// Whose tickets, and in which group; in every group if none is named.
 type About = (Option<GroupId>, UserId);
 
-/// What was heard of late.
-#[derive(Debug, Default)]
-pub(super) struct LateEnds {
+/// What was heard of late, by what it is about.
+#[derive(Debug)]
+pub(super) struct LateEnds<K = About> {
     /// Up to when tickets are void, and when that was heard.
-    until: BTreeMap<About, (u64, u64)>,
-    heard: VecDeque<(u64, About)>,
+    until: BTreeMap<K, (u64, u64)>,
+    heard: VecDeque<(u64, K)>,
 }
 
-impl LateEnds {
+impl<K> Default for LateEnds<K> {
+    fn default() -> Self {
+        Self { until: BTreeMap::new(), heard: VecDeque::new() }
+    }
+}
+
+impl<K: Copy + Ord + Debug> LateEnds<K> {
     /// Notes that tickets which were signed until now are void.
-    pub(super) fn note(&mut self, about: About, now_ms: u64) {
+    pub(super) fn note(&mut self, about: K, now_ms: u64) {
         self.forget(now_ms);
         self.until.insert(about, (now_ms, now_ms));
         self.heard.push_back((now_ms, about));
@@ -61,6 +68,18 @@ impl LateEnds {
         }
     }
 
+    /// The time up to which tickets are void for an end that is known by itself; 0 if none are.
+    pub(super) fn of_key(&self, about: &K) -> u64 {
+        self.until.get(about).map_or(0, |&(until_ms, _)| until_ms)
+    }
+
+    /// All ends: what they are about, and until when tickets are void.
+    pub(super) fn all(&self) -> impl Iterator<Item = (K, u64)> + '_ {
+        self.until.iter().map(|(&about, &(until_ms, _))| (about, until_ms))
+    }
+}
+
+impl LateEnds {
     /// The time up to which tickets of a user for a group are void; 0 if none are.
     pub(super) fn until_ms(&self, group: GroupId, user: UserId) -> u64 {
         let ends = [self.until.get(&(Some(group), user)), self.until.get(&(None, user))];

@@ -100,8 +100,15 @@ impl Scene {
         let password = self.replica.directory().password_version(user).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
         let over = Arc::default();
-        let visitor =
-            Visitor { user, device: DeviceId::from_bytes(device), address, outbox, password, over };
+        let visitor = Visitor {
+            user,
+            device: DeviceId::from_bytes(device),
+            address,
+            outbox,
+            password,
+            proven_ms: now_ms,
+            over,
+        };
         self.presence.log_in(key, visitor, self.replica.directory(), now_ms).unwrap()
     }
 
@@ -194,7 +201,7 @@ fn what_may_not_be_is_kept_within_bounds() {
         Ok(Reply::Refused(Refusal::TooManyShares))
     );
     assert_eq!(scene.presence.sizes(), (WAITING_PER_SESSION_MAX, WAITING_PER_SESSION_MAX));
-    scene.presence.leave(1);
+    scene.presence.leave(1, START_MS);
     assert_eq!(scene.presence.sizes(), (0, 0));
 }
 
@@ -242,7 +249,7 @@ fn whoever_comes_and_goes_without_a_pause_has_to_wait() {
     assert!(changes >= 64 && wait <= Duration::from_secs(1), "{changes} changes, then {wait:?}");
     // Neither another login nor another device is a way around it, and other files are not
     // concerned.
-    scene.presence.leave(1);
+    scene.presence.leave(1, START_MS);
     scene.log_in(3, NIK, START_MS);
     let again = [
         scene.announce(3, NIK, &[entry(0, DownloadState::Seeding)]),

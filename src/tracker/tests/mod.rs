@@ -1,5 +1,6 @@
 //! A tracker in this process, spoken to over real sockets, encrypted as everywhere.
 
+mod devices;
 mod limits;
 mod presence;
 mod replication;
@@ -115,6 +116,8 @@ struct Guest {
     token: Option<SessionToken>,
     number: u32,
     events: VecDeque<Event>,
+    /// What was said of requests to join, which most tests make many of.
+    joins: Vec<Event>,
 }
 
 impl Guest {
@@ -142,6 +145,7 @@ impl Guest {
             token: None,
             number: 0,
             events: VecDeque::new(),
+            joins: Vec::new(),
         }
     }
 
@@ -226,6 +230,7 @@ impl Guest {
                     return Ok(reply);
                 }
                 FromTracker::Event(Event::Trackers { .. }) => {}
+                FromTracker::Event(event) if is_join(&event) => self.joins.push(event),
                 FromTracker::Event(event) => self.events.push_back(event),
                 other => panic!("{other:?}"),
             }
@@ -269,6 +274,7 @@ impl Guest {
             None => loop {
                 match read_message(&mut self.reader, TRACKER_FRAME_LEN_MAX).unwrap() {
                     FromTracker::Event(Event::Trackers { .. }) => {}
+                    FromTracker::Event(event) if is_join(&event) => self.joins.push(event),
                     FromTracker::Event(event) => return event,
                     other => panic!("{other:?}"),
                 }
@@ -286,6 +292,10 @@ impl Guest {
             }
         }
     }
+}
+
+fn is_join(event: &Event) -> bool {
+    matches!(event, Event::JoinRequested { .. } | Event::JoinRejected { .. })
 }
 
 /// Lets `user` into a group of `owner`'s.

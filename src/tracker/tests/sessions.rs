@@ -317,3 +317,36 @@ fn damage_that_only_a_question_meets_ends_the_tracker() {
     let error = tracker.stop().unwrap_err().to_string();
     assert!(error.contains("is damaged"), "{error}");
 }
+
+#[test]
+fn owners_hear_of_requests_to_join_and_who_asked_of_a_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = alone(dir.path());
+    let (mut nik, _) = Guest::new(&tracker, "nik", 1);
+    let mut second = Guest::again(&tracker, "nik", 2);
+    let (mut bob, bob_id) = Guest::new(&tracker, "bob", 3);
+    let (mut eve, eve_id) = Guest::new(&tracker, "eve", 4);
+    let group = nik.create_group("lab");
+    admit(&mut nik, &mut bob, bob_id, group);
+    nik.heard();
+    nik.joins.clear();
+    let count = |guest: &mut Guest| match guest.ask(Request::ListMyGroups { after: None }) {
+        Reply::Groups { entries, .. } => entries[0].requests,
+        other => panic!("{other:?}"),
+    };
+    eve.done(Request::JoinGroup { request: request_id(), group });
+    assert_eq!((count(&mut nik), count(&mut bob), count(&mut eve)), (Some(1), Some(0), Some(0)));
+    second.heard();
+    second
+        .joins
+        .retain(|event| matches!(event, Event::JoinRequested { user, .. } if user.user == eve_id));
+    assert_eq!((nik.joins.len(), second.joins.len(), bob.joins.len()), (1, 1, 0));
+    nik.done(Request::RejectRequest { request: request_id(), group, user: eve_id });
+    eve.heard();
+    assert!(matches!(&eve.joins[..], [Event::JoinRejected { .. }]), "{:?}", eve.joins);
+    // Leaving and being let in is none of that.
+    bob.done(Request::LeaveGroup { request: request_id(), group });
+    admit(&mut nik, &mut eve, eve_id, group);
+    (bob.heard(), eve.heard());
+    assert_eq!((bob.joins.len(), eve.joins.len(), count(&mut nik)), (0, 1, Some(0)));
+}

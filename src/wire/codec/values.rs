@@ -3,16 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    Decoder, Wire, WireError, decode_text, encode_text, list_items, wire_leaf, wire_leaf_enum,
-    wire_struct,
+    Decoder, Fields, Wire, WireError, decode_text, encode_block, encode_text, list_items,
+    wire_leaf, wire_leaf_enum, wire_struct,
 };
 use crate::types::{
-    DeviceId, DownloadState, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry,
-    GroupId, GroupName, InfoHash, KeyRotation, Label, Limit, MemberEntry, MembershipState, Part,
-    Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, RequestEntry, RequestId,
-    RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId,
-    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId,
-    UserName, Version, limits,
+    DeviceEntry, DeviceId, DeviceName, DownloadState, Effect, FileEntry, FileFacts, FileId,
+    FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash, KeyRotation, Label, Limit,
+    MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
+    PublicKey, RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName,
+    Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
 };
 
 /// Bytes in a setting's name.
@@ -62,6 +62,7 @@ macro_rules! wire_name {
 wire_name!(
     UserName "user name" limits::NAME_LEN_MAX;
     GroupName "group name" limits::NAME_LEN_MAX;
+    DeviceName "device name" limits::NAME_LEN_MAX;
     FileName "file name" limits::FILE_NAME_LEN_MAX;
     Label "name" limits::LABEL_LEN_MAX;
     SettingName "setting" SETTING_NAME_LEN_MAX;
@@ -110,6 +111,7 @@ list_items!(
     Label "names" limits::TRACKERS_MAX;
     GroupEntry "groups" limits::PAGE_ENTRIES_MAX;
     MemberEntry "members" limits::PAGE_ENTRIES_MAX;
+    DeviceEntry "devices" limits::DEVICES_PER_LIST_MAX;
     RequestEntry "requests" limits::PAGE_ENTRIES_MAX;
     FileEntry "files" limits::PAGE_ENTRIES_MAX;
     PeerEntry "peers" PEERS_PER_FRAME_MAX;
@@ -146,15 +148,63 @@ impl Wire for SocketAddr {
     }
 }
 
+/// The number of requests came within a version: an entry of an earlier program ends before it.
+impl Fields for GroupEntry {
+    const FIELDS_LEN_MIN: usize =
+        GroupId::LEN + Label::LEN_MIN + Part::LEN_MIN + u32::LEN_MIN + Label::LEN_MIN;
+
+    fn encode_fields(&self, out: &mut Vec<u8>) {
+        self.group.encode(out);
+        self.label.encode(out);
+        self.part.encode(out);
+        self.member_count.encode(out);
+        self.owner.encode(out);
+        self.requests.iter().for_each(|requests| requests.encode(out));
+    }
+
+    fn decode_fields(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        let mut entry = Self {
+            group: Wire::decode(from)?,
+            label: Wire::decode(from)?,
+            part: Wire::decode(from)?,
+            member_count: Wire::decode(from)?,
+            owner: Wire::decode(from)?,
+            requests: None,
+        };
+        if from.remaining() > 0 {
+            entry.requests = Some(Wire::decode(from)?);
+        }
+        Ok(entry)
+    }
+}
+
+impl Wire for GroupEntry {
+    const LEN_MIN: usize = 4 + Self::FIELDS_LEN_MIN;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_block(out, |out| {
+            self.encode_fields(out);
+            crate::wire::later::add_field(out);
+        });
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        Self::decode_fields(&mut from.block()?)
+    }
+}
+
 wire_struct! {
     FileFacts {
         info_hash: InfoHash, name: FileName, len: u64, piece_len: u32, sha1: Sha1Digest,
         chain: Option<Sha1Digest>,
     }
     UserEntry { user: UserId, label: Label }
-    GroupEntry { group: GroupId, label: Label, part: Part, member_count: u32, owner: Label }
     MemberEntry { user: UserEntry, owner: bool, online: bool, since: Stamp }
     RequestEntry { user: UserEntry, since: Stamp }
+    DeviceEntry {
+        device: DeviceId, name: Option<DeviceName>, stays_since: Option<Stamp>, online: bool,
+        address: Option<SocketAddr>, seen_ms: u64,
+    }
     FileEntry {
         group: GroupId, label: Label, facts: FileFacts, sharers: Vec<Label>, sharer_count: u32,
         online: u32, at: Stamp,
@@ -185,4 +235,6 @@ wire_leaf_enum!(TrackerState "tracker state" {
 });
 wire_leaf_enum!(RotationStage "stage" { 0 => Begun, 1 => Ended, 2 => Cancelled });
 wire_leaf_enum!(FileOrder "order" { 0 => Name, 1 => Size, 2 => Date });
-wire_leaf_enum!(Limit "limit" { 0 => Groups, 1 => Memberships, 2 => Files, 3 => Members });
+wire_leaf_enum!(Limit "limit" {
+    0 => Groups, 1 => Memberships, 2 => Files, 3 => Members, 4 => Devices,
+});

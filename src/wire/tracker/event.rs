@@ -1,7 +1,8 @@
 //! What a tracker tells a client unasked.
 
 use crate::types::{
-    DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, UserId,
+    DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, Stamp,
+    UserEntry, UserId,
 };
 use crate::wire::codec::wire_enum;
 
@@ -83,6 +84,36 @@ pub enum Event {
         /// Which keys, and which of them counts.
         rotation: KeyRotation,
     },
+    /// A user's device was forgotten: its tickets that were signed earlier than that are void. Links
+    /// with it that rest on one end.
+    DeviceVoid {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+        /// Tickets issued at this time or before, milliseconds since the Unix epoch.
+        until_ms: u64,
+    },
+    /// Somebody asks to join a group of the session's user's.
+    JoinRequested {
+        /// The group.
+        group: GroupId,
+        /// Its name as shown.
+        label: Label,
+        /// Who asks.
+        user: UserEntry,
+        /// Since when.
+        since: Stamp,
+    },
+    /// The owner of a group has turned down the session's user, who had asked to join.
+    JoinRejected {
+        /// The group.
+        group: GroupId,
+        /// Its name as shown.
+        label: Label,
+        /// When.
+        at: Stamp,
+    },
     /// An event of a later version, to be ignored.
     Unknown {
         /// Its tag.
@@ -102,5 +133,8 @@ wire_enum!(Event "event" {
     8 => FileRemoved { group, file, info_hash, label, replaced_by },
     9 => Trackers { addresses, removed },
     10 => NetworkKey { rotation },
+    11 => DeviceVoid { user, device, until_ms },
+    12 => JoinRequested { group, label, user, since },
+    13 => JoinRejected { group, label, at },
     _ => Unknown { tag },
 });

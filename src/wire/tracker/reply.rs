@@ -1,8 +1,8 @@
 //! What a tracker answers, and the codes of refusals.
 
 use crate::types::{
-    FileEntry, GroupEntry, MemberEntry, PeerEntry, Refusal, RequestEntry, SessionToken, Success,
-    Ticket, TrackerEntry, UserEntry,
+    DeviceEntry, FileEntry, GroupEntry, MemberEntry, PeerEntry, Refusal, RequestEntry,
+    SessionToken, Success, Ticket, TrackerEntry, UserEntry,
 };
 use crate::wire::codec::{wire_enum, wire_struct};
 
@@ -72,6 +72,8 @@ pub enum Reply {
     /// The token from now on: the answer to [`Request::Renew`](super::Request::Renew), and to
     /// [`Request::ChangePassword`](super::Request::ChangePassword) when it is done.
     Renewed(SessionToken),
+    /// Devices of the session's user: those that may log in by their key first, then the others.
+    Devices(Vec<DeviceEntry>),
     /// A reply of a later version.
     Unknown {
         /// Its tag.
@@ -109,6 +111,7 @@ wire_enum!(Reply "reply" {
     12 => Pong,
     13 => Tickets(tickets),
     14 => Renewed(token),
+    15 => Devices(entries),
     _ => Unknown { tag },
 });
 wire_enum!(Refusal "refusal" {
@@ -145,5 +148,7 @@ wire_enum!(Refusal "refusal" {
     30 => BadSetting,
     31 => Unsupported,
     32 => Overtaken { above },
+    33 => NotStaying,
+    34 => NoSuchDevice,
     _ => Other(tag),
 });

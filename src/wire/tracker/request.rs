@@ -3,8 +3,8 @@
 //! **Invariant:** every request that changes the directory carries a [`RequestStamp`].
 
 use crate::types::{
-    Change, DownloadState, FileFacts, FileId, FileOrder, GroupId, GroupName, InfoHash, Label,
-    Password, Pattern, RequestStamp, SessionToken, UserId, UserName, limits,
+    Change, DeviceId, DeviceName, DownloadState, FileFacts, FileId, FileOrder, GroupId, GroupName,
+    InfoHash, Label, Password, Pattern, RequestStamp, SessionToken, UserId, UserName, limits,
 };
 use crate::wire::codec::{list_items, wire_enum, wire_struct};
 
@@ -249,6 +249,30 @@ pub enum Request {
     },
     /// Asks for a token that lasts longer.
     Renew,
+    /// Lets this device log in as the session's user by its key from now on; see
+    /// [`Change::StayOnDevice`].
+    StayOnDevice {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// What people call the device.
+        name: DeviceName,
+        /// The user's password.
+        password: Password,
+    },
+    /// See [`Change::ForgetDevice`].
+    ForgetDevice {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The device.
+        device: DeviceId,
+    },
+    /// Names the session's user by the device's key, after [`Request::StayOnDevice`].
+    LoginByKey {
+        /// The user.
+        user: UserId,
+    },
+    /// The devices that may log in as the session's user, and those that are logged in.
+    ListDevices,
     /// A request of a later version; the answer is [`Refusal::Unsupported`](crate::types::Refusal).
     Unknown {
         /// Its tag.
@@ -286,12 +310,15 @@ impl Request {
             | Self::RemoveFile { request, .. }
             | Self::RenameGroup { request, .. }
             | Self::DeleteGroup { request, .. }
+            | Self::StayOnDevice { request, .. }
+            | Self::ForgetDevice { request, .. }
             | Self::DeleteAccount { request } => Some(request),
             _ => None,
         }
     }
 
-    /// Returns the request's stamp and the change, if this asks for one that carries no password.
+    /// Returns the request's stamp and the change, if this asks for one that needs nothing from the
+    /// session.
     pub fn to_change(&self) -> Option<(RequestStamp, Change)> {
         Some(match self.clone() {
             Self::CreateGroup { request, name } => (request, Change::CreateGroup { name }),
@@ -326,6 +353,7 @@ impl Request {
             }
             Self::DeleteGroup { request, group } => (request, Change::DeleteGroup { group }),
             Self::DeleteAccount { request } => (request, Change::DeleteAccount),
+            Self::ForgetDevice { request, device } => (request, Change::ForgetDevice { device }),
             Self::Ping
             | Self::CreateUser { .. }
             | Self::Login { .. }
@@ -345,6 +373,9 @@ impl Request {
             | Self::Tickets { .. }
             | Self::Resume { .. }
             | Self::Renew
+            | Self::StayOnDevice { .. }
+            | Self::LoginByKey { .. }
+            | Self::ListDevices
             | Self::Unknown { .. } => return None,
         })
     }
@@ -390,5 +421,9 @@ wire_enum!(Request "request" {
     30 => DeleteGroup { request, group },
     31 => DeleteAccount { request },
     32 => FindFiles { pattern, after },
+    33 => StayOnDevice { request, name, password },
+    34 => ForgetDevice { request, device },
+    35 => LoginByKey { user },
+    36 => ListDevices,
     _ => Unknown { tag },
 });

@@ -273,7 +273,10 @@ impl RawClient {
             Change::RenameGroup { group, name } => Request::RenameGroup { request, group, name },
             Change::DeleteGroup { group } => Request::DeleteGroup { request, group },
             Change::DeleteAccount => Request::DeleteAccount { request },
-            Change::CreateUser { .. } | Change::ChangePassword { .. } => {
+            Change::ForgetDevice { device } => Request::ForgetDevice { request, device },
+            Change::CreateUser { .. }
+            | Change::ChangePassword { .. }
+            | Change::StayOnDevice { .. } => {
                 panic!("it carries a password")
             }
             Change::Operator(_) => panic!("no client may ask for it"),

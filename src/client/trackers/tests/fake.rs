@@ -277,7 +277,9 @@ impl FakeSession {
     fn usual(&self, request: Request, device: DeviceId) -> Reply {
         let terms = *self.terms.lock();
         match request {
-            Request::Login { .. } => logged_in(terms, terms.token(&self.key, device)),
+            Request::Login { .. } | Request::LoginByKey { .. } => {
+                logged_in(terms, terms.token(&self.key, device))
+            }
             Request::Resume { token } => {
                 let good = token.claims.expires_ms > terms.now_ms()
                     && token.claims.password.stamp.ms() >= terms.password_ms;

@@ -1,0 +1,137 @@
+//! What happened while nobody looked: events, written down in the device store.
+//!
+//! **Invariant:** what happened to a user only that user's session is shown. One event is written
+//! down once, whichever and how many trackers tell of it.
+//!
+//! The thread "notifications" writes, and nobody waits for it.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::Receiver;
+use log::warn;
+
+use super::event::ClientEvent;
+use crate::store::{DeviceStore, NotificationRow};
+use crate::types::UserId;
+
+/// What a notification is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotificationKind {
+    /// Somebody asks to join a group of the user's.
+    JoinRequested,
+    /// The user's request to join was turned down.
+    JoinRejected,
+    /// The user was let into a group.
+    Admitted,
+    /// The user is no longer a member of a group.
+    Removed,
+    /// A download is complete.
+    DownloadComplete,
+    /// A download cannot go on.
+    DownloadFailed,
+    /// A download has paused itself.
+    DownloadPaused,
+    /// A share of this device is not offered.
+    ShareNotOffered,
+    /// The session had ended by itself.
+    SessionEnded,
+}
+
+impl NotificationKind {
+    /// Every kind with the number under which it is kept, which never changes, and its name for
+    /// programs: that of the event.
+    const ALL: [(i64, Self, &'static str); 9] = [
+        (1, Self::JoinRequested, "join_requested"),
+        (2, Self::JoinRejected, "join_rejected"),
+        (3, Self::Admitted, "admitted"),
+        (4, Self::Removed, "removed"),
+        (5, Self::DownloadComplete, "download_complete"),
+        (6, Self::DownloadFailed, "download_failed"),
+        (7, Self::DownloadPaused, "download_paused"),
+        (8, Self::ShareNotOffered, "share_not_offered"),
+        (9, Self::SessionEnded, "session_ended"),
+    ];
+
+    /// The name of the event.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, kind, _)| *kind == self).map_or("", |(_, _, name)| name)
+    }
+
+    fn number(self) -> i64 {
+        Self::ALL.iter().find(|(_, kind, _)| *kind == self).map_or(0, |(number, _, _)| *number)
+    }
+
+    pub(crate) fn of_number(number: i64) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _, _)| *known == number).map(|(_, kind, _)| *kind)
+    }
+}
+
+/// Writes events down until the client stops. Runs on the thread "notifications".
+pub(crate) fn record(
+    store: &Arc<DeviceStore>,
+    events: &Receiver<ClientEvent>,
+    user: impl Fn() -> Option<UserId>,
+) {
+    let mut last_user = None;
+    for event in events {
+        last_user = user().or(last_user);
+        if let (Some(user), Some(row)) = (last_user, to_row(&event))
+            && let Err(error) = store.add_notification(user, &row)
+        {
+            warn!("{error}");
+        }
+    }
+}
+
+fn to_row(event: &ClientEvent) -> Option<NotificationRow> {
+    use NotificationKind as Kind;
+    let text = |text: &dyn ToString| text.to_string();
+    let (kind, group, about, detail) = match event {
+        ClientEvent::JoinRequested { group, user, .. } => {
+            (Kind::JoinRequested, text(group), text(user), String::new())
+        }
+        ClientEvent::JoinRejected { group, .. } => {
+            (Kind::JoinRejected, text(group), String::new(), String::new())
+        }
+        ClientEvent::Admitted { group, .. } => {
+            (Kind::Admitted, text(group), String::new(), String::new())
+        }
+        ClientEvent::Removed { group, .. } => {
+            (Kind::Removed, text(group), String::new(), String::new())
+        }
+        ClientEvent::DownloadComplete { group, file, path, .. } => {
+            (Kind::DownloadComplete, text(group), text(file), path.display().to_string())
+        }
+        ClientEvent::DownloadFailed { group, file, reason, .. } => {
+            (Kind::DownloadFailed, text(group), text(file), reason.clone())
+        }
+        ClientEvent::DownloadPaused { group, file, reason, .. } => {
+            (Kind::DownloadPaused, text(group), text(file), reason.clone())
+        }
+        ClientEvent::ShareNotOffered { group, file, reason, .. } => {
+            (Kind::ShareNotOffered, text(group), text(file), reason.clone())
+        }
+        ClientEvent::SessionEnded { reason, .. } => {
+            (Kind::SessionEnded, String::new(), String::new(), text(reason))
+        }
+        _ => return None,
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (at_ms, kind) = (now.as_millis() as u64, kind.number());
+    Some(NotificationRow { at_ms, kind, group, about, detail, is_seen: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_numbers_and_names_of_their_own() {
+        for (number, kind, name) in NotificationKind::ALL {
+            assert_eq!((kind.number(), kind.as_str()), (number, name));
+            assert_eq!(NotificationKind::of_number(number), Some(kind));
+        }
+        assert_eq!(NotificationKind::of_number(0), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! Devices that stay logged in, as the user says.
+
+use std::time::Duration;
+
+use super::error::ClientError;
+use super::start::Client;
+use super::trackers::{Need, PASSWORD_TIMEOUT};
+use crate::store::StayingRow;
+use crate::types::{DeviceName, Label, Password, UserEntry};
+use crate::wire::tracker::{Reply, Request};
+
+impl Client {
+    /// Starts a session as [`Client::login`] does. If the device is to `stay`, it logs in by its
+    /// key from now on, also after a restart, until [`Client::forget_device`], a change of the
+    /// password or the operator ends that. A session of the same user that stands goes on.
+    ///
+    /// # Errors
+    /// Those of [`Client::login`]; [`ClientError::CannotStay`] if the session was begun and the
+    /// device does not stay.
+    pub fn login_with(
+        &self,
+        name: &str,
+        password: Password,
+        stay: bool,
+    ) -> Result<UserEntry, ClientError> {
+        if !stay {
+            return self.login(name, password);
+        }
+        let user = match self.login(name, password.clone()) {
+            Err(ClientError::AlreadyLoggedIn(label)) if label.as_str() == name => self.whoami()?,
+            other => other?,
+        };
+        self.stay(&user, password).map_err(|why| ClientError::CannotStay {
+            user: user.label.clone(),
+            why: Box::new(why),
+        })?;
+        Ok(user)
+    }
+
+    fn stay(&self, user: &UserEntry, password: Password) -> Result<(), ClientError> {
+        let inner = &self.inner;
+        let request = inner.trackers.request_stamp();
+        let name = DeviceName::from_text(&rustix::system::uname().nodename().to_string_lossy());
+        let asked = Request::StayOnDevice { request, name, password };
+        match inner.trackers.call_within(&asked, Need::Session, PASSWORD_TIMEOUT)? {
+            Reply::Done(done) => {
+                let (label, since) = (user.label.clone(), done.stamp);
+                inner.staying.set(&inner.store, Some(StayingRow { user: user.user, label, since }))
+            }
+            _ => Err(ClientError::BadAnswer),
+        }
+    }
+
+    /// The user as whom this device stays logged in. Does not ask a tracker.
+    pub fn stays_as(&self) -> Option<Label> {
+        self.inner.staying.row().map(|row| row.label)
+    }
+
+    /// Waits until a device that stays logged in has tried to log in after the start, well or not.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn wait_for_staying(&self, timeout: Duration) {
+        self.inner.staying.wait_for_attempt(timeout);
+    }
+}

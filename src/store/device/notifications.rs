@@ -1,0 +1,126 @@
+//! What happened while nobody looked, as it is kept.
+//!
+//! **Invariant:** a user has [`KEPT_MAX`] rows at most: with each new one the oldest beyond them go.
+
+use rusqlite::params;
+
+use super::{DeviceStore, Result};
+use crate::types::UserId;
+
+/// Rows kept of one user: some 200 KiB.
+const KEPT_MAX: u32 = 1000;
+
+/// What came with notifications.
+pub(super) const SCHEMA: &str = "
+    CREATE TABLE notification (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        user BLOB NOT NULL, at_ms INTEGER NOT NULL, kind INTEGER NOT NULL,
+        grp TEXT NOT NULL, about TEXT NOT NULL, detail TEXT NOT NULL, seen INTEGER NOT NULL);
+    CREATE INDEX notification_user ON notification (user, number);
+";
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationRow {
+    /// When, in milliseconds since 1970 on this machine's clock.
+    pub at_ms: u64,
+    /// What: a number that its reader knows.
+    pub kind: i64,
+    /// The group's name then; empty if it is about none.
+    pub group: String,
+    /// The user or file that it is about; empty if it is about none.
+    pub about: String,
+    /// A path or a reason.
+    pub detail: String,
+    /// It has been shown.
+    pub is_seen: bool,
+}
+
+impl DeviceStore {
+    /// Keeps what happened to a user.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn add_notification(&self, user: UserId, row: &NotificationRow) -> Result<()> {
+        self.write(|connection| {
+            let sql = "INSERT INTO notification (user, at_ms, kind, grp, about, detail, seen)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            let NotificationRow { at_ms, kind, group, about, detail, is_seen } = row;
+            connection.prepare_cached(sql)?.execute(params![
+                user.as_bytes(),
+                *at_ms as i64,
+                kind,
+                group,
+                about,
+                detail,
+                is_seen
+            ])?;
+            let sql = "DELETE FROM notification WHERE user = ?1 AND number <= (
+                SELECT number FROM notification WHERE user = ?1
+                ORDER BY number DESC LIMIT 1 OFFSET ?2)";
+            connection.prepare_cached(sql)?.execute(params![user.as_bytes(), KEPT_MAX])?;
+            Ok(())
+        })
+    }
+
+    /// What happened to a user, the oldest first: all that is kept, or what has not been shown.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn notifications(&self, user: UserId, all: bool) -> Result<Vec<NotificationRow>> {
+        let sql = "SELECT * FROM notification WHERE user = ?1 AND (?2 OR NOT seen) ORDER BY number";
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok(NotificationRow {
+                at_ms: row.get::<_, i64>("at_ms")? as u64,
+                kind: row.get("kind")?,
+                group: row.get("grp")?,
+                about: row.get("about")?,
+                detail: row.get("detail")?,
+                is_seen: row.get("seen")?,
+            })
+        };
+        self.with(|c| {
+            c.prepare_cached(sql)?.query_map(params![user.as_bytes(), all], row)?.collect()
+        })
+    }
+
+    /// All that is kept of a user has been shown.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn notifications_seen(&self, user: UserId) -> Result<()> {
+        self.execute(
+            "UPDATE notification SET seen = 1 WHERE user = ?1 AND NOT seen",
+            params![user.as_bytes()],
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_of_each_user_are_kept_and_shown_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DeviceStore::open(dir.path()).unwrap();
+        let [nik, bob] = [1, 2].map(|byte| UserId::from_bytes([byte; 16]));
+        let row = |at_ms: u64| NotificationRow {
+            at_ms,
+            kind: 1,
+            group: "lab".into(),
+            about: "bob".into(),
+            detail: String::new(),
+            is_seen: false,
+        };
+        store.add_notification(bob, &row(7)).unwrap();
+        (0..u64::from(KEPT_MAX) + 5).for_each(|at| store.add_notification(nik, &row(at)).unwrap());
+        let kept = store.notifications(nik, false).unwrap();
+        assert_eq!((kept.len(), &kept[0]), (KEPT_MAX as usize, &row(5)));
+        store.notifications_seen(nik).unwrap();
+        assert!(store.notifications(nik, false).unwrap().is_empty());
+        let all = store.notifications(nik, true).unwrap();
+        assert!(all.len() == KEPT_MAX as usize && all.iter().all(|row| row.is_seen));
+        assert_eq!(store.notifications(bob, false).unwrap(), [row(7)]);
+    }
+}
