@@ -27,10 +27,10 @@ pub use event::{Event, Update};
 pub use progress::{Progress, Work};
 pub use reply::{
     Account, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Member,
-    Notification, Page, Reply, Request, Shared, Tracker, TrackerRole, TrackerState, Trackers,
-    Upload, UserDevice,
+    Notification, Page, Reply, Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState,
+    Trackers, Upload, UserDevice,
 };
-pub use snapshot::{SessionEnded, Snapshot};
+pub use snapshot::Snapshot;
 
 /// The version of these types. Two programs of different versions cannot talk to each other.
 pub const VERSION: u32 = 1;

@@ -392,7 +392,7 @@ pub struct Ends {
     /// The first download of the session that has paused itself.
     pub stuck: Option<Download>,
     /// The end of the last session, if the session ended by itself.
-    pub session_ended: Option<super::SessionEnded>,
+    pub session_ended: Option<SessionEnded>,
 }
 
 /// The client's limits.
@@ -480,4 +480,22 @@ pub struct Trackers {
     pub safe_on: Vec<u32>,
     /// The trusted network.
     pub network: Option<Fingerprint>,
+}
+
+/// The end of a session that ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionEnded {
+    /// The session's user, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Label>,
+    /// The user's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// The reason, for people.
+    pub reason: String,
+    /// The reason, for programs: `password_changed`, `disabled`, `key_replaced`, `expired`.
+    pub code: String,
+    /// Number of downloads that were running.
+    #[serde(default)]
+    pub unfinished: usize,
 }

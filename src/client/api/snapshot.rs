@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Download, Limits};
-use crate::types::{DeviceId, Fingerprint, Label, UserId};
+use super::{Account, Download, Limits, SessionEnded};
+use crate::types::{DeviceId, Fingerprint};
 
 /// The state of a client, without its long lists: groups, files, shares and complete downloads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,22 +35,4 @@ pub struct Snapshot {
     /// A warning about the listening address, if other devices cannot reach it.
     #[serde(default)]
     pub warning: Option<String>,
-}
-
-/// The end of a session that ended by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionEnded {
-    /// The session's user, if known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<Label>,
-    /// The user's id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<UserId>,
-    /// The reason, for people.
-    pub reason: String,
-    /// The reason, for programs: `password_changed`, `disabled`, `key_replaced`, `expired`.
-    pub code: String,
-    /// Number of downloads that were running.
-    #[serde(default)]
-    pub unfinished: usize,
 }

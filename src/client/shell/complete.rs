@@ -12,7 +12,7 @@ use rustyline::{Context, Helper};
 
 use super::bars::PromptBars;
 use super::devices::short_id;
-use super::execute::from_home;
+use super::home::from_home;
 use super::paging::all;
 use super::table::{ArgumentKind, COMMANDS, CommandSpec};
 use super::typed::{Typed, common_prefix};

@@ -1,9 +1,9 @@
 //! One command each: from words to the client's command, from its reply to an answer.
 
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::answer::Answer;
+use super::home::from_home;
 use super::listing::Look;
 use super::output::Format;
 use super::progress::HashBar;
@@ -29,15 +29,6 @@ const PASSWORD_CHARS_MIN: usize = 8;
 /// Tells whether a password is soon guessed for its length alone.
 fn is_short(password: &str) -> bool {
     password.chars().count() < PASSWORD_CHARS_MIN
-}
-
-/// The path that a word names: `~` and `~/...` begin at the user's home directory, as in a shell.
-pub(super) fn from_home(word: &str) -> Cow<'_, Path> {
-    let rest = if word == "~" { Some("") } else { word.strip_prefix("~/") };
-    match (rest, directories::BaseDirs::new()) {
-        (Some(rest), Some(dirs)) => Cow::Owned(dirs.home_dir().join(rest)),
-        _ => Cow::Borrowed(Path::new(word)),
-    }
 }
 
 impl Shell {
@@ -667,16 +658,6 @@ mod tests {
         let words: Vec<&str> = names.iter().flat_map(|line| line.split_whitespace()).collect();
         for spec in COMMANDS {
             assert_eq!(words.iter().filter(|word| **word == spec.name).count(), 1, "{}", spec.name);
-        }
-    }
-
-    #[test]
-    fn a_tilde_is_the_home_directory_and_only_at_the_start() {
-        let home = directories::BaseDirs::new().unwrap().home_dir().to_path_buf();
-        assert_eq!(*from_home("~"), *home);
-        assert_eq!(*from_home("~/a b"), *home.join("a b"));
-        for plain in ["a~", "~nik/x", "/tmp/~", "x/~/y"] {
-            assert_eq!(*from_home(plain), *Path::new(plain));
         }
     }
 }

@@ -22,6 +22,7 @@ mod execute;
 pub(crate) mod fuzz;
 mod held;
 mod history;
+mod home;
 mod input;
 mod interrupt;
 mod listing;

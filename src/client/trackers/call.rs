@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
 
-use super::session::{Login, pending_login};
+use super::login::Login;
+use super::session::pending_login;
 use super::state::{Answer, Pending, SetState};
 use super::{TrackerSet, caller};
 use crate::client::ClientError;

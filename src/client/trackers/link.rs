@@ -13,8 +13,8 @@ use log::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::clock::TrackerClock;
-use super::redial::Pause;
-use super::session::Login;
+use super::login::Login;
+use super::pause::Pause;
 use super::state::{Distrust, Live, Pending};
 use super::{News, RemovedFile, SetOptions, Shared};
 use crate::client::error::accept_hint;

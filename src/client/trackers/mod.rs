@@ -20,6 +20,8 @@ mod caller;
 mod clock;
 mod learned;
 mod link;
+mod login;
+mod pause;
 mod redial;
 mod session;
 mod stamps;
@@ -27,6 +29,7 @@ mod state;
 #[cfg(test)]
 pub(in crate::client) mod tests;
 mod token;
+mod wrong_time;
 
 use std::net::IpAddr;
 use std::sync::Arc;

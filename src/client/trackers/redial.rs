@@ -4,40 +4,10 @@
 //! where something asks for the tracker: a command that has no other tracker to ask, a tracker that
 //! says the other is up, or a connection to another tracker, since the network may be back.
 
-use std::time::{Duration, Instant};
-
 use super::Shared;
+use super::pause::NEEDED_AFTER;
 use super::state::{LinkState, SetState};
 use crate::types::{TrackerEntry, TrackerState};
-
-/// Shortest pause between dials, and between logins, of a tracker that is asked for.
-const NEEDED_AFTER: Duration = Duration::from_millis(250);
-
-/// The pause before a dial.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pause {
-    since: Instant,
-    until: Instant,
-}
-
-impl Pause {
-    pub(super) fn new(now: Instant, pause: Duration) -> Self {
-        Self { since: now, until: now + pause }
-    }
-
-    /// When the dial is due.
-    pub(super) fn until(&self) -> Instant {
-        self.until
-    }
-
-    /// Has the dial come as soon as it may; tells whether that changes anything.
-    fn cut_short(&mut self) -> bool {
-        let soon = self.since + NEEDED_AFTER;
-        let is_cut = soon < self.until;
-        self.until = soon.min(self.until);
-        is_cut
-    }
-}
 
 impl SetState {
     /// Cuts the pauses of those trackers short; tells whether there were any. The caller notifies
@@ -84,6 +54,9 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::pause::Pause;
     use super::*;
     use crate::client::ClientError;
     use crate::client::trackers::Need;
@@ -173,7 +146,7 @@ mod tests {
             let mut state = set.shared.state.lock();
             let live = state.links[1].live.as_mut();
             live.is_some_and(|live| match &mut live.login {
-                super::super::session::Login::Refused { retry, pause, .. } => {
+                super::super::login::Login::Refused { retry, pause, .. } => {
                     (*retry, *pause) = (Instant::now() + LONG, LONG);
                     true
                 }

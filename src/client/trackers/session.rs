@@ -10,11 +10,11 @@ use crossbeam_channel::Sender;
 use log::{debug, warn};
 
 use super::clock::TrackerClock;
+use super::login::{Login, Session};
 use super::stamps::told_by;
 use super::state::{Answer, Live, Pending, SetState};
-use super::token::Session;
 use super::{News, Shared, TrackerSet};
-use crate::types::{Refusal, SessionToken, UserEntry, UserId};
+use crate::types::{Refusal, SessionToken, UserEntry};
 use crate::wire::tracker::{Reply, Request};
 
 /// Pause before a login that a tracker refused is tried there again: it may not have heard of the
@@ -24,50 +24,6 @@ const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Time that a logout waits for the trackers: it is done here in any case.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How far one connection is with the session.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Login {
-    /// Nobody is logged in there.
-    No,
-    /// Asked, not answered.
-    Asked(u64),
-    /// Confirmed.
-    In {
-        /// Which login.
-        generation: u64,
-        /// Whom it named.
-        user: UserId,
-    },
-    /// Turned down, or another user was named; to be tried again.
-    Refused {
-        /// When.
-        retry: Instant,
-        /// Pause after the next failure.
-        pause: Duration,
-        /// What the tracker said.
-        why: Refusal,
-    },
-}
-
-impl Login {
-    /// A command waits for the session there: a refused login is tried again `after` it was refused,
-    /// if that is earlier. Tells whether it is.
-    pub(super) fn retry_soon(&mut self, after: Duration) -> bool {
-        match self {
-            Self::Refused { retry, pause, .. } if *pause > after => {
-                *retry -= *pause - after;
-                *pause = after;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    pub(super) fn is_for(&self, session: &Session) -> bool {
-        matches!(self, Self::In { generation, user } if *generation == session.generation && *user == session.user.user)
-    }
-}
 
 impl TrackerSet {
     /// The present session.

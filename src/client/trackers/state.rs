@@ -12,10 +12,9 @@ use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
 
 use super::clock::{TrackerClock, common_ms, own_ms};
-use super::redial::Pause;
-use super::session::Login;
+use super::login::{Login, Session};
+use super::pause::Pause;
 use super::stamps::RequestClock;
-use super::token::Session;
 use crate::client::error::{ClientError, SessionEnd};
 use crate::net::{Connection, WrongNetwork};
 use crate::types::{DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreId};

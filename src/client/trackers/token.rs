@@ -11,66 +11,23 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use super::session::Login;
+use super::login::{Login, RENEW_RETRY_MIN, Session, lifetime};
 use super::state::SetState;
 use super::{Need, Shared, TrackerSet};
 use crate::client::error::{ClientError, SessionEnd};
-use crate::client::session::tickets::is_ahead;
 use crate::trust::NetworkPublicKey;
-use crate::types::{DeviceId, Password, Refusal, SessionToken, UserEntry, UserId};
+use crate::types::{DeviceId, Password, Refusal, SessionToken, UserId};
 use crate::wire::tracker::{Reply, Request};
 
 /// Time after a change of the password in which a token that is void is about to be replaced: as
 /// long as a command may take, for a second tracker that was asked the same may have carried the
 /// change out once more.
 const CHANGE_SETTLES: Duration = Duration::from_secs(10);
-/// Shortest pause between two attempts to renew a token; the longest is an eighth of its life.
-const RENEW_RETRY_MIN: Duration = Duration::from_millis(200);
 /// Longest pause before a token is renewed again that was signed with a key which does not count
 /// here.
 const RENEW_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Time for one such attempt.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Who is logged in.
-#[derive(Debug, Clone)]
-pub(crate) struct Session {
-    pub(crate) generation: u64,
-    /// The user, with the name under which they are shown.
-    pub(crate) user: UserEntry,
-    /// What every tracker takes instead of the password, from this device alone.
-    pub(super) token: SessionToken,
-    /// When a token that lasts longer is to be asked for.
-    renew_at: Instant,
-    /// Pause after the next attempt that fails.
-    renew_pause: Duration,
-}
-
-impl Session {
-    pub(super) fn new(generation: u64, user: UserEntry, token: SessionToken) -> Self {
-        let renew_at = Instant::now() + lifetime(&token) / 2;
-        Self { generation, user, token, renew_at, renew_pause: RENEW_RETRY_MIN }
-    }
-
-    /// Takes a token that rests on a newer password, or lasts longer; or in the place of one that is
-    /// dated ahead of the network's clock, `now_ms`. Tells whether it did.
-    fn take(&mut self, token: &SessionToken, now_ms: u64) -> bool {
-        let rank = |token: &SessionToken| {
-            let claims = &token.claims;
-            (claims.password, !is_ahead(claims.issued_ms, now_ms), claims.expires_ms)
-        };
-        let better = token.claims.user == self.user.user && rank(token) > rank(&self.token);
-        if better {
-            *self = Self::new(self.generation, self.user.clone(), token.clone());
-        }
-        better
-    }
-}
-
-/// How long a token is good for from when it was signed.
-fn lifetime(token: &SessionToken) -> Duration {
-    Duration::from_millis(token.claims.expires_ms.saturating_sub(token.claims.issued_ms))
-}
 
 impl TrackerSet {
     /// Why the session is over, if it is and nobody has ended it here yet.
