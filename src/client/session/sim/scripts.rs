@@ -268,7 +268,9 @@ fn a_removal_ends_links_and_downloads_while_the_store_hangs() {
     assert!(world.transaction.is_some(), "the store takes its time");
     world.session.input(Input::News(News::Removed(group(0))), world.now);
     let first = world.session.poll();
-    assert!(matches!(first, Some(Effect::Engine(Order::EndLinks(Ends::Group(of)))) if of == group(0)));
+    assert!(
+        matches!(first, Some(Effect::Engine(Order::EndLinks(Ends::Group(of)))) if of == group(0))
+    );
     world.done(pause);
     assert!(matches!(world.stored_progress(0), Some(Progress::Failed(_))));
 }
