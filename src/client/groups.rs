@@ -150,10 +150,10 @@ impl Client {
         self.done(&Request::RenameGroup { request, group, name }, Need::Session)?;
         // What is shared and downloaded there is shown under the new name from now on; if no
         // tracker lists it now, at the next login.
-        if let Ok(groups) = self.inner.my_groups().all() {
-            if let Some(entry) = groups.into_iter().find(|entry| entry.group == group) {
-                self.inner.ask(Command::Relabel(group, entry.label))?;
-            }
+        if let Ok(groups) = self.inner.my_groups().all()
+            && let Some(entry) = groups.into_iter().find(|entry| entry.group == group)
+        {
+            self.inner.ask(Command::Relabel(group, entry.label))?;
         }
         Ok(())
     }

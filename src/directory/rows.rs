@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use crate::types::{Row, RowKey};
-use crate::wire::row::{key_bytes, kind};
+use crate::wire::row::{KEY_ROOM, encode_key, kind};
 
 /// An entry of an index: key and value.
 pub type Entry = (Vec<u8>, Vec<u8>);
@@ -72,8 +72,9 @@ pub trait RowsMut: Rows {
 
 /// The key under which a row is stored: its kind, then its key's bytes.
 pub fn stored_key(key: &RowKey) -> Vec<u8> {
-    let mut bytes = vec![kind(key)];
-    bytes.append(&mut key_bytes(key));
+    let mut bytes = Vec::with_capacity(KEY_ROOM);
+    bytes.push(kind(key));
+    encode_key(key, &mut bytes);
     bytes
 }
 

@@ -398,7 +398,12 @@ impl<R: RowsMut> Directory<R> {
         (began, user): (Stamp, UserId),
         is_there: bool,
     ) {
-        if self.set(&entries::sharer(group, file, began, user), is_there) {
+        let key = entries::sharer(group, file, began, user);
+        // Of a file without sharers there is no such entry: that spares a look.
+        let was_there =
+            self.file_summary(group, file).sharers > 0 && self.rows.entry(&key).is_some();
+        if was_there != is_there {
+            self.put(&key, is_there);
             self.change_file(group, file, |summary| add(&mut summary.sharers, is_there));
         }
     }

@@ -33,7 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Statement, params};
 
 pub use self::copy::restore;
 pub use self::making::Entries;
@@ -129,8 +129,9 @@ pub struct RowStore {
 const CACHE_KIB: i64 = 64 << 10;
 /// Rows, and entries, kept as they were read or written.
 const LATELY_MAX: usize = 4096;
-/// Rows and entries that may wait: what moves at once holds up everything else.
-const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 16_384 };
+/// Rows and entries that may wait. The more wait, the fewer pages each change writes; but what moves
+/// at once holds up everything else.
+const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 32_768 };
 /// Bytes that may wait.
 const JOURNAL_LEN_MAX: usize = 8 << 20;
 
@@ -379,21 +380,9 @@ impl RowStore {
 
     /// Moves what waits into the tables.
     fn write_memtable(&mut self) {
-        let Taken { rows, entries } = self.memtable.take();
-        for (sequence, row) in rows {
-            self.write(|connection| put_row(connection, sequence, &row));
-        }
-        for (key, value) in entries {
-            self.write(|connection| match value {
-                Some(value) => {
-                    let sql = "INSERT OR REPLACE INTO entries (key, value) VALUES (?1, ?2)";
-                    connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
-                }
-                None => connection
-                    .prepare_cached("DELETE FROM entries WHERE key = ?1")?
-                    .execute([key])
-                    .map(drop),
-            });
+        if self.memtable.len() > 0 {
+            let taken = self.memtable.take();
+            self.write(|connection| put_taken(connection, taken));
         }
         if self.is_journaled {
             self.write(|connection| {
@@ -520,11 +509,42 @@ impl RowsMut for RowStore {
     }
 }
 
+/// Writes rows and entries into their tables.
+fn put_taken(connection: &Connection, taken: Taken) -> rusqlite::Result<()> {
+    let mut put = connection.prepare_cached(PUT_ROW)?;
+    for (sequence, row) in &taken.rows {
+        execute_put_row(&mut put, *sequence, row)?;
+    }
+    let mut put =
+        connection.prepare_cached("INSERT OR REPLACE INTO entries (key, value) VALUES (?1, ?2)")?;
+    let mut delete = connection.prepare_cached("DELETE FROM entries WHERE key = ?1")?;
+    for (key, value) in &taken.entries {
+        match value {
+            Some(value) => put.execute(params![key, value])?,
+            None => delete.execute([key])?,
+        };
+    }
+    Ok(())
+}
+
 /// Writes one row, in place of another of the same key.
 pub(super) fn put_row(connection: &Connection, sequence: u64, row: &Row) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO rows (key, sequence, stamp_ms, class, body) VALUES (?1, ?2, ?3, ?4, ?5)
+    let mut statement = connection.prepare_cached(PUT_ROW)?;
+    execute_put_row(&mut statement, sequence, row)
+}
+
+/// Writes a row.
+const PUT_ROW: &str =
+    "INSERT INTO rows (key, sequence, stamp_ms, class, body) VALUES (?1, ?2, ?3, ?4, ?5)
         ON CONFLICT (key) DO UPDATE SET sequence = excluded.sequence, stamp_ms = excluded.stamp_ms,
             class = excluded.class, body = excluded.body";
+
+/// Runs [`PUT_ROW`], prepared.
+fn execute_put_row(
+    statement: &mut Statement<'_>,
+    sequence: u64,
+    row: &Row,
+) -> rusqlite::Result<()> {
     let class = match &row.content {
         Content::Request(..) => CLASS_REQUEST,
         content if content.is_tombstone() => CLASS_TOMBSTONE,
@@ -533,7 +553,7 @@ pub(super) fn put_row(connection: &Connection, sequence: u64, row: &Row) -> rusq
     let key = stored_key(&row.content.key());
     let values =
         params![key, sequence as i64, bound(row.version.stamp.ms()), class, row.to_bytes()];
-    connection.prepare_cached(sql)?.execute(values).map(drop)
+    statement.execute(values).map(drop)
 }
 
 /// Reads the records that are not in the tables yet; false if there are none.

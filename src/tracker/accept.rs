@@ -1,5 +1,5 @@
-//! The first frame of an accepted connection, and the thread behind it: a client's session or a
-//! peer tracker's link.
+//! The handshake and the first frame of an accepted connection, and the thread behind it: a
+//! client's session or a peer tracker's link.
 //!
 //! **Invariant:** until the handshake is made and the first frame has arrived whole and made sense,
 //! a connection costs a thread and at most 64 KiB, for at most 10 s in all, and whoever sends
@@ -17,6 +17,7 @@ use std::time::Instant;
 use log::{debug, warn};
 
 use super::core::Input;
+use super::handshakes::Newcomer;
 use super::outbox::Outbox;
 use super::session;
 use super::shared::{Oddity, Shared};
@@ -31,19 +32,33 @@ use crate::wire::replication::{LinkRefusal, ReplicaHello, ToAcceptor, ToDialler}
 use crate::wire::tracker::{Hello, Opening, unwelcome_of_version_2};
 use crate::wire::{VersionRange, Wire, WireError};
 
-/// Gives a connection a thread of its own, if there is room for it. Does not block.
+/// Has a connection's handshake made, if there is room for it. Does not block.
 pub(crate) fn take(shared: &Arc<Shared>, incoming: Incoming) {
     let Some(admission) = shared.accepted.admit(incoming.peer_addr().ip(), incoming.clone()) else {
         return shed(&incoming, "as many connections as there may be");
     };
-    let name = format!("s {}", incoming.peer_addr());
+    let Err(newcomer) = shared.handshakes.offer((incoming.clone(), admission)) else { return };
     let work = {
-        let (shared, incoming) = (shared.clone(), incoming.clone());
-        move || secure(&shared, incoming, admission)
+        let shared = shared.clone();
+        move || make_handshakes(&shared, newcomer)
     };
+    spawn(shared, "handshake".to_owned(), &incoming, work);
+}
+
+/// Makes the handshake of a connection, and of others until none comes for a while.
+fn make_handshakes(shared: &Arc<Shared>, first: Newcomer) {
+    let mut next = Some(first);
+    while let Some((incoming, admission)) = next {
+        secure(shared, incoming, admission);
+        next = shared.handshakes.next(&shared.stop);
+    }
+}
+
+/// Starts a thread for a connection, or ends the connection.
+fn spawn(shared: &Shared, name: String, incoming: &Incoming, work: impl FnOnce() + Send + 'static) {
     if let Err(e) = shared.threads.spawn(name, work) {
         warn!("{}: no thread for it: {e}", incoming.peer_addr());
-        shed(&incoming, "no room for another thread");
+        shed(incoming, "no room for another thread");
     }
 }
 
@@ -53,15 +68,21 @@ fn shed(incoming: &Incoming, why: &str) {
     incoming.close();
 }
 
-/// Makes a connection of it and serves that to its end.
+/// Makes a connection of it, and starts the thread that serves it to its end.
 ///
 /// # Blocking
-/// Until the connection ends.
+/// Until the handshake is made, or has taken too long.
 fn secure(shared: &Arc<Shared>, incoming: Incoming, admission: Admission) {
     let peer = incoming.peer_addr();
     let deadline = Instant::now() + shared.limits.handshake;
-    match shared.keys.ring().security.accept(incoming, shared.limits.handshake) {
-        Ok((connection, visitor)) => serve(shared, &connection, admission, visitor, deadline),
+    match shared.keys.ring().security.accept(incoming.clone(), shared.limits.handshake) {
+        Ok((connection, visitor)) => {
+            let work = {
+                let shared = shared.clone();
+                move || serve(&shared, &connection, admission, visitor, deadline)
+            };
+            spawn(shared, format!("s {peer}"), &incoming, work);
+        }
         Err(e) => report(shared, peer, &e),
     }
 }
@@ -100,6 +121,10 @@ fn complain(shared: &Shared, peer: SocketAddr, oddity: Oddity, words: fmt::Argum
     }
 }
 
+/// Serves a connection to its end.
+///
+/// # Blocking
+/// Until the connection ends.
 pub(super) fn serve(
     shared: &Arc<Shared>,
     connection: &Connection,

@@ -34,6 +34,7 @@ mod data_dir;
 pub(crate) mod fuzz;
 mod gate;
 mod guard;
+mod handshakes;
 mod keys;
 mod known;
 mod link;

@@ -5,7 +5,8 @@
 //! users bear is known to be one that exists: each of them is tried.)
 //!
 //! Called on session threads. A run blocks for some tens of milliseconds, and before that for a
-//! free place. Every other place goes to those who have shown their user's password before; of
+//! free place. It has a thread of its own: two pages of stack that only Argon2 needs would stay
+//! with each session that has ever logged in. Every other place goes to those who have shown their user's password before; of
 //! these, as of the strangers, the addresses take turns, and the users of one address do. So
 //! whoever floods the tracker waits behind himself, guesses stand in no owner's way, and a
 //! neighbour with accounts of his own has one turn in a round for each of them.
@@ -14,12 +15,13 @@
 //! kept between runs because an allocator that gives back 19 MiB blocks at its own pace would hold
 //! hundreds of MiB in a tracker with many threads.
 
+use std::thread::Builder;
 use std::time::Duration;
 
 use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash as Phc, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use crossbeam_channel::{Sender, bounded, select};
-use log::error;
+use log::{error, warn};
 use parking_lot::Mutex;
 
 use super::turns::{Lanes, Turns};
@@ -55,6 +57,9 @@ pub(crate) struct Lane {
     /// Whose password they have shown before.
     pub(crate) known: Option<UserId>,
 }
+
+/// Stack of a run's thread.
+const STACK_LEN: usize = 64 << 10;
 
 /// Memory of a run; whoever has it may run.
 type Memory = Vec<Block>;
@@ -234,19 +239,20 @@ impl Hasher {
         memory.resize(params.block_count().max(memory.len()), Block::default());
         let argon2 = Argon2::new(Algorithm::Argon2id, version, params.clone());
         let blocks = &mut memory[..params.block_count()];
-        let output = salt.and_then(|salt| {
-            let into = |out: &mut [u8]| {
-                argon2.hash_password_into_with_memory(
-                    password.expose().as_bytes(),
-                    salt,
-                    out,
-                    blocks,
-                )
-            };
+        let password = password.expose().as_bytes();
+        let run = move || {
             let mut out = vec![0; len];
-            into(&mut out).ok().and_then(|()| Output::new(&out).ok())
-        });
-        Ok(output)
+            argon2.hash_password_into_with_memory(password, salt?, &mut out, blocks).ok()?;
+            Output::new(&out).ok()
+        };
+        std::thread::scope(|scope| {
+            let thread = Builder::new().name("argon2".to_owned()).stack_size(STACK_LEN);
+            let run = thread.spawn_scoped(scope, run).map_err(|e| {
+                warn!("no thread to check a password on: {e}");
+                Refusal::Busy
+            })?;
+            run.join().map_err(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// A hash that is no password's: stands in where none is looked at.

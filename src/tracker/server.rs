@@ -19,6 +19,7 @@ use super::config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{Core, CoreHandle, Input, StoredDirectory};
 use super::data_dir;
 use super::gate::Gate;
+use super::handshakes::Handshakes;
 use super::keys::NetworkKeys;
 use super::log_limiter::LogLimiter;
 use super::outbox::Notifier;
@@ -153,6 +154,7 @@ impl Tracker {
             unfinished: Budget::new(limits.unfinished, limits.unfinished_per_address),
             notifier: Notifier::new(),
             keys,
+            handshakes: Handshakes::new(),
             accepted: Registry::new(accepted_bounds(&limits)),
             dialled: Registry::new(DIALLED_BOUNDS),
             limits,

@@ -15,6 +15,7 @@ use super::audit_log::AuditLog;
 use super::config::{TrackerError, TrackerLimits, TrackerStatus};
 use super::core::{CoreHandle, View};
 use super::gate::Gate;
+use super::handshakes::Handshakes;
 use super::keys::NetworkKeys;
 use super::log_limiter::{LeftOut, LogLimiter};
 use super::outbox::Notifier;
@@ -118,6 +119,8 @@ pub(crate) struct Shared {
     pub(crate) notifier: Notifier,
     /// The network's keys, and how connections are made with them.
     pub(crate) keys: NetworkKeys,
+    /// The way to threads that wait for a handshake to make.
+    pub(crate) handshakes: Handshakes,
     /// Connections that were accepted.
     pub(crate) accepted: Registry,
     /// Replication links that were dialled.

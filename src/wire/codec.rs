@@ -188,6 +188,9 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// Bytes that are set aside for an encoding: most rows and messages need no more.
+const ROOM: usize = 256;
+
 /// A value with one encoding.
 pub trait Wire: Sized {
     /// The fewest bytes any value takes: bounds what a hostile count can allocate.
@@ -204,7 +207,7 @@ pub trait Wire: Sized {
 
     /// Encodes a whole message body.
     fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(ROOM);
         self.encode(&mut out);
         out
     }

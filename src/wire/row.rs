@@ -38,6 +38,9 @@ use crate::types::{
 /// Rows in one list: a batch, and a transaction that it may not split.
 pub const ROWS_PER_LIST_MAX: usize = 2 * limits::ROWS_PER_BATCH_MAX;
 
+/// Bytes of the longest key of ids, with its kind: a group, a file and a user.
+pub(crate) const KEY_ROOM: usize = 1 + GroupId::LEN + FileId::LEN + UserId::LEN;
+
 /// The number of the kind of settings.
 pub(crate) const SETTING_KIND: u8 = 7;
 
@@ -71,12 +74,13 @@ pub fn kind(key: &RowKey) -> u8 {
 
 /// Encodes a key without its kind. Keys of one kind are in the order of their bytes.
 pub fn key_bytes(key: &RowKey) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(KEY_ROOM);
     encode_key(key, &mut out);
     out
 }
 
-fn encode_key(key: &RowKey, out: &mut Vec<u8>) {
+/// Appends a key without its kind.
+pub(crate) fn encode_key(key: &RowKey, out: &mut Vec<u8>) {
     match key {
         RowKey::User(user) => user.encode(out),
         RowKey::Group(group) | RowKey::Owner(group) => group.encode(out),
@@ -137,9 +141,12 @@ impl Wire for Row {
         encode_block(out, |out| {
             let key = self.content.key();
             out.push(kind(&key));
-            let key = key_bytes(&key);
-            u16::try_from(key.len()).expect("a row's key is bounded by the row").encode(out);
-            out.extend_from_slice(&key);
+            let key_start = out.len() + 2;
+            0u16.encode(out);
+            encode_key(&key, out);
+            let key_len = u16::try_from(out.len() - key_start);
+            let key_len = key_len.expect("a row's key is bounded by the row");
+            out[key_start - 2..key_start].copy_from_slice(&key_len.to_be_bytes());
             self.version.encode(out);
             self.place.encode(out);
             encode_block(out, |out| {

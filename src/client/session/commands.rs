@@ -24,7 +24,7 @@ impl Session {
             Command::Pause(info_hash) => self.pause(*info_hash, now),
             Command::Resume(info_hash) => self.resume(reply, *info_hash, now),
             Command::Cancel(info_hash) => self.cancel(reply, *info_hash, now),
-            Command::FinishCancel(info_hash) => self.cancel_halted(*info_hash, now),
+            Command::FinishCancel(info_hash) => self.cancel_halted(reply, *info_hash, now),
             Command::Prioritize(info_hash) => self.prioritize(*info_hash, now),
             Command::Limit(info_hash, rate) => self.limit(*info_hash, *rate),
             Command::DownloadsMax(max) => {
@@ -90,13 +90,17 @@ impl Session {
     }
 
     /// A command's changes could not be written and are undone: what was done before for it is
-    /// undone, too. Tells whether somebody waits for its answer still.
-    pub(super) fn cannot_store(&mut self, command: &Command) -> bool {
+    /// undone, too. Returns who waits for its answer still.
+    pub(super) fn cannot_store(&mut self, reply: ReplyTo, command: &Command) -> Option<ReplyTo> {
         let (Command::Cancel(info_hash) | Command::FinishCancel(info_hash)) = command else {
-            return true;
+            return Some(reply);
         };
-        self.go_on_halted(*info_hash);
-        self.cancels.remove(info_hash).is_some()
+        let waits = self.cancels.get(info_hash).is_some_and(|(waiting, _)| *waiting == reply);
+        if waits {
+            self.cancels.remove(info_hash);
+            self.go_on_halted(*info_hash);
+        }
+        waits.then_some(reply)
     }
 
     /// The session's user.

@@ -40,6 +40,9 @@ impl Session {
         if is_claimed {
             return Err(state("it is being begun already; wait for that"));
         }
+        if self.cancels.contains_key(&info_hash) {
+            return Err(being_cancelled());
+        }
         let old = self.library.download(info_hash);
         match old.map(|old| &old.row.progress) {
             Some(Progress::Running | Progress::Paused(_)) => {
@@ -392,10 +395,23 @@ impl Session {
     }
 
     /// The engine has halted a download: it is given up, if that is waited for still.
-    pub(super) fn cancel_halted(&mut self, info_hash: InfoHash, now: Now) -> Answered {
-        if !self.cancels.contains_key(&info_hash) {
-            self.go_on_halted(info_hash);
-            return Ok(None);
+    pub(super) fn cancel_halted(
+        &mut self,
+        reply: ReplyTo,
+        info_hash: InfoHash,
+        now: Now,
+    ) -> Answered {
+        match self.cancels.get(&info_hash) {
+            Some((waiting, _)) if *waiting == reply => {}
+            // Another one waits for the same by now.
+            Some((waiting, _)) => {
+                self.again(*waiting, Command::FinishCancel(info_hash));
+                return Ok(None);
+            }
+            None => {
+                self.go_on_halted(info_hash);
+                return Ok(None);
+            }
         }
         let cancelled = self.finish_cancel(info_hash, now);
         if cancelled.is_err() {
@@ -434,9 +450,12 @@ impl Session {
 
     /// A cancelled download's data is gone.
     pub(super) fn removed(&mut self, info_hash: InfoHash) {
-        let is_cancelled = |download: &&Download| download.row.progress == Progress::Cancelled;
-        if self.library.download(info_hash).filter(is_cancelled).is_some() {
-            self.library.remove(info_hash);
+        let is_cancelled = |download: &Download| download.row.progress == Progress::Cancelled;
+        match self.library.download(info_hash).map(is_cancelled) {
+            Some(true) => _ = self.library.remove(info_hash),
+            // What an earlier one left was removed.
+            Some(false) => return,
+            None => {}
         }
         let reply = self.cancels.remove(&info_hash).map(|(reply, _)| reply);
         self.answer(reply, Ok(Answer::Done));

@@ -15,7 +15,7 @@ use imbl::{HashMap, OrdMap, OrdSet, Vector};
 
 use super::input::{ReplyTo, TransferId};
 use super::queue::Queue;
-use super::sources::Sources;
+use super::source_groups::Sources;
 use crate::client::error::SessionEnd;
 use crate::store::{DownloadRow, Progress, QueuedRow, ShareRow, Write};
 use crate::swarm::{LocalCopy, part_path};

@@ -161,8 +161,9 @@ impl Session {
                 self.looked(offered, now);
             }
             Done::Download(row, place) => {
-                self.looked(Vec::new(), now);
+                // First, as the queue is opened behind the last of them.
                 self.download_looked_at(&row, place, now);
+                self.looked(Vec::new(), now);
             }
             Done::Compared(row, result) => self.compared(&row, result, now),
             Done::EngineStopped => {

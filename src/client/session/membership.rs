@@ -94,14 +94,14 @@ impl Session {
         }
         for peer in peers {
             match self.book.apply(tracker, peer) {
-                Some(PeerChange::Here(info_hash, device, address)) => {
-                    if self.library.is_downloading(info_hash) {
-                        let order = Order::AddPeers(info_hash, vec![(device, address)]);
-                        self.out.push_back(Effect::Engine(order));
-                    }
+                Some(PeerChange::Here(info_hash, device, address))
+                    if self.library.is_downloading(info_hash) =>
+                {
+                    let order = Order::AddPeers(info_hash, vec![(device, address)]);
+                    self.out.push_back(Effect::Engine(order));
                 }
                 Some(PeerChange::Gone(info_hash, device)) => self.peer_gone(info_hash, device),
-                None => {}
+                Some(PeerChange::Here(..)) | None => {}
             }
         }
     }

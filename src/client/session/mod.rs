@@ -25,7 +25,8 @@ mod shares;
 #[cfg(test)]
 mod sim;
 mod slots;
-pub(crate) mod sources;
+mod source_groups;
+mod sources;
 pub(crate) mod status;
 mod ticketing;
 pub(crate) mod tickets;

@@ -4,7 +4,7 @@
 //! well again, what is told, stored, and done by the engine is the same.
 //!
 //! `POSSE_SIM_SEEDS=10000 cargo test --release --lib session::sim` runs as many;
-//! `POSSE_SIM_SEED=n` replays one.
+//! `POSSE_SIM_SEED=n` replays one, and prints all of it with `POSSE_SIM_TRACE=1`.
 
 mod scripts;
 mod world;

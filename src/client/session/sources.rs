@@ -19,7 +19,7 @@
 
 use std::time::Duration;
 
-use imbl::{HashMap, OrdMap, OrdSet};
+use imbl::HashMap;
 
 use super::Session;
 use super::input::{Ask, Effect, Ends, Now, Order, Wanted};
@@ -36,47 +36,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Downloads whose sources are asked for at one go.
 const DOWNLOADS_MAX: usize = 32;
 
-/// The groups that are sources, by what they are sources of.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sources {
-    groups: OrdMap<InfoHash, OrdSet<GroupId>>,
-}
-
 /// When the sources of each download that goes on are next asked for.
 pub(super) type Due = HashMap<InfoHash, Duration>;
-
-impl Sources {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
-    pub(crate) fn has(&self, info_hash: InfoHash, group: GroupId) -> bool {
-        self.groups.get(&info_hash).is_some_and(|groups| groups.contains(&group))
-    }
-
-    pub(crate) fn of(&self, info_hash: InfoHash) -> impl Iterator<Item = GroupId> {
-        self.groups.get(&info_hash).into_iter().flatten().copied()
-    }
-
-    pub(super) fn add(&mut self, info_hash: InfoHash, group: GroupId) -> bool {
-        self.groups.entry(info_hash).or_default().insert(group).is_none()
-    }
-
-    fn remove(&mut self, info_hash: InfoHash, group: GroupId) {
-        if let Some(groups) = self.groups.get_mut(&info_hash) {
-            groups.remove(&group);
-            if groups.is_empty() {
-                self.groups.remove(&info_hash);
-            }
-        }
-    }
-
-    /// The files of which a group is a source.
-    fn files_in(&self, group: GroupId) -> Vec<InfoHash> {
-        let is_source = |(_, groups): &(&InfoHash, &OrdSet<GroupId>)| groups.contains(&group);
-        self.groups.iter().filter(is_source).map(|(info_hash, _)| *info_hash).collect()
-    }
-}
 
 impl Library {
     /// Takes out those sources of a file that are none any more, and returns them: its download
@@ -213,5 +174,4 @@ impl Session {
 }
 
 #[cfg(test)]
-#[path = "sources_tests.rs"]
 mod tests;

@@ -150,9 +150,9 @@ impl Session {
                 self.out.extend(effects);
             } else {
                 self.library = before;
-                if self.cannot_store(command) {
+                if let Some(reply) = self.cannot_store(*reply, command) {
                     let error = ClientError::Store(error.clone());
-                    self.out.push_back(Effect::Reply(*reply, Err(error)));
+                    self.out.push_back(Effect::Reply(reply, Err(error)));
                 }
             }
         }

@@ -186,7 +186,11 @@ impl Memtable {
         put_len(&mut record, rows.len());
         for Waiting { value: (sequence, row), .. } in rows {
             record.extend_from_slice(&sequence.to_be_bytes());
-            put_bytes(&mut record, &row.to_bytes());
+            let start = record.len();
+            put_len(&mut record, 0);
+            row.encode(&mut record);
+            let len = u32::try_from(record.len() - start - 4).expect("a row is far shorter");
+            record[start..start + 4].copy_from_slice(&len.to_be_bytes());
         }
         let entries: Vec<_> =
             entries.iter().filter_map(|key| Some((key, &self.entries.get(key)?.value))).collect();

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::ops::Bound;
 use std::path::PathBuf;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use super::super::database::StoreError;
@@ -34,6 +35,11 @@ impl Tables {
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         connection
             .pragma_update(None, "cache_size", -cache_kib)
+            .map_err(|e| StoreError::of(&path, e))?;
+        // SQLite would prepare a statement anew for each range of keys: it would look whether
+        // another plan is better for these values.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
             .map_err(|e| StoreError::of(&path, e))?;
         Ok(Self { path, connection, failure: RefCell::default() })
     }

@@ -151,6 +151,8 @@ pub(super) struct World {
     waiting: HashMap<ReplyTo, String>,
     pub(super) answers: Vec<(ReplyTo, Result<Answer, ClientError>)>,
     pub(super) told: usize,
+    /// Everything is printed.
+    is_traced: bool,
 }
 
 impl World {
@@ -172,6 +174,7 @@ impl World {
             waiting: HashMap::new(),
             answers: Vec::new(),
             told: 0,
+            is_traced: std::env::var_os("POSSE_SIM_TRACE").is_some(),
         }
     }
 
@@ -190,6 +193,9 @@ impl World {
         self.last_reply += 1;
         let reply = ReplyTo(self.last_reply);
         self.waiting.insert(reply, format!("{command:?}"));
+        if self.is_traced {
+            eprintln!("{reply:?} {command:?}");
+        }
         self.session.input(Input::Command(reply, command), self.now);
         self.drain();
         reply
@@ -202,6 +208,9 @@ impl World {
     }
 
     pub(super) fn input(&mut self, input: Input) {
+        if self.is_traced {
+            eprintln!("{input:?}");
+        }
         self.session.input(input, self.now);
         self.drain();
     }
@@ -219,6 +228,9 @@ impl World {
     }
 
     fn carry_out(&mut self, effect: Effect) {
+        if self.is_traced {
+            eprintln!("    {effect:?}");
+        }
         match effect {
             Effect::Store(number, writes) => {
                 assert!(self.transaction.is_none(), "two transactions at a time");
