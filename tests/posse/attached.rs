@@ -141,6 +141,10 @@ fn a_service_survives_its_terminal_and_what_it_leaves_behind_is_replaced() {
     assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     first.kill9();
     // One line, and the exit status of a failure.
+    eventually("it notices", || {
+        let is_told = |line: &String| line.contains("has ended");
+        attached.process().said().err.iter().any(is_told).then_some(())
+    });
     let lost = attached.finish();
     assert_eq!(lost.status, Some(1), "{lost:?}");
     assert!(lost.err.iter().any(|line| line.contains("has ended")), "{lost:?}");

@@ -288,7 +288,7 @@ impl SetState {
     }
 
     /// The time on the trackers' clocks, milliseconds since the Unix epoch: the earliest of those
-    /// that agree. Before one was met, this machine's own. [`crate::client::tickets`] says why.
+    /// that agree. Before one was met, this machine's own. [`crate::client::session::tickets`] says why.
     pub(super) fn now_ms(&self) -> u64 {
         let told =
             self.links.iter().filter_map(|link| Some((link.clock?.now_ms(), link.live.is_some())));
