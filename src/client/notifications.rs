@@ -110,10 +110,7 @@ fn is_news<K: Eq + std::hash::Hash>(told: &mut HashMap<K, Stamp>, key: K, at: St
     if told.len() >= JOINS_MAX {
         told.clear();
     }
-    match told.insert(key, at) {
-        Some(before) if before >= at => false,
-        _ => true,
-    }
+    !matches!(told.insert(key, at), Some(before) if before >= at)
 }
 
 impl Inner {
