@@ -347,6 +347,7 @@ fn owners_hear_of_requests_to_join_and_who_asked_of_a_refusal() {
     // Leaving and being let in is none of that.
     bob.done(Request::LeaveGroup { request: request_id(), group });
     admit(&mut nik, &mut eve, eve_id, group);
-    (bob.heard(), eve.heard());
+    bob.heard();
+    eve.heard();
     assert_eq!((bob.joins.len(), eve.joins.len(), count(&mut nik)), (0, 1, Some(0)));
 }
