@@ -11,7 +11,7 @@ mod listings;
 mod updates;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
@@ -212,10 +212,14 @@ impl Backend {
             }
             Command::Trackers => Reply::Trackers(convert::trackers(client.trackers()?)),
             Command::WaitTrackers { timeout_ms } => {
-                match client.wait_for_tracker(Duration::from_millis(timeout_ms)) {
-                    true => Reply::Done,
-                    false => return Err(client.why_no_tracker()),
+                let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+                if !client.wait_for_tracker(deadline.saturating_duration_since(Instant::now())) {
+                    return Err(client.why_no_tracker());
                 }
+                if !client.wait_for_staying(deadline.saturating_duration_since(Instant::now())) {
+                    return Err(ClientError::NoAnswer);
+                }
+                Reply::Done
             }
             Command::Shutdown => {
                 (self.on_shutdown)();

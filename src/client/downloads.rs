@@ -196,10 +196,7 @@ impl Beginning {
             Err(error) => {
                 if let Some((failed, target)) = moved {
                     let old = failed.target.clone();
-                    disks.run(&old, move || {
-                        let back = DownloadRow { target, ..(*failed).clone() };
-                        move_part(&back, &failed.target);
-                    });
+                    disks.run(&old, move || put_part_back(&failed, &target));
                 }
                 Err(error)
             }
@@ -245,11 +242,17 @@ impl Runtime {
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Beginning, ClientError> {
         let info_hash = row.facts.info_hash;
+        // The session has forgotten those that are complete.
+        let before = match self.view().library.download(info_hash) {
+            Some(_) => None,
+            None => self.store.download(row.user, info_hash)?,
+        };
         let claimed = self.ask(Command::Claim(Box::new(row.clone())))?;
         let Answer::Claimed { failed, other_version } = claimed else {
             return Err(ClientError::Stopping);
         };
-        let begun = self.begin_claimed(row, is_there, failed, other_version, progress);
+        let replaced = Replaced { before, failed, other_version };
+        let begun = self.begin_claimed(row, is_there, replaced, progress);
         if begun.is_err() {
             self.ask(Command::Unclaim(info_hash))?;
         }
@@ -260,10 +263,10 @@ impl Runtime {
         self: &Arc<Self>,
         row: DownloadRow,
         is_there: bool,
-        failed: Option<Arc<DownloadRow>>,
-        other_version: Option<InfoHash>,
+        replaced: Replaced,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Beginning, ClientError> {
+        let Replaced { before, failed, other_version } = replaced;
         // A failed download of another version to the same place makes room, with what it has
         // fetched.
         if let Some(other) = other_version {
@@ -277,7 +280,14 @@ impl Runtime {
             return Ok(Beginning { pending: Some(pending), ..Beginning::going_on(handle) });
         }
         let (target, wanted) = (row.target.clone(), row.clone());
-        let part = self.disks.within(&target, move || take_part(&wanted, failed))??;
+        let taken_from = target.clone();
+        let take = move || take_part(&wanted, failed);
+        let put_back = move |late: Result<PartOf, ClientError>| {
+            if let Ok(PartOf { source: Some(failed), .. }) = late {
+                put_part_back(&failed, &taken_from);
+            }
+        };
+        let part = self.disks.within_or(&target, take, put_back)??;
         let mut row = row;
         if let Some(source) = &part.source {
             (row.verified, row.part) = (source.verified.clone(), source.part);
@@ -285,7 +295,7 @@ impl Runtime {
         let moved = part.source.clone().filter(|source| source.target != row.target);
         let moved = moved.map(|source| (source, row.target.clone()));
         let handle = DownloadHandle::new(self, Arc::new(row.clone()));
-        let pending = Some(self.ask_soon(Command::Begin(Box::new(Begin { row, stale }))));
+        let pending = Some(self.ask_soon(Command::Begin(Box::new(Begin { row, before, stale }))));
         Ok(Beginning { handle, pending, moved, left: part.left })
     }
 
@@ -309,6 +319,16 @@ impl Runtime {
         }
         Ok(stale)
     }
+}
+
+/// What a new download takes the place of.
+struct Replaced {
+    /// A complete download of the content that the session has forgotten.
+    before: Option<DownloadRow>,
+    /// A failed one of the content.
+    failed: Option<Arc<DownloadRow>>,
+    /// A failed one of another version, to the same place.
+    other_version: Option<InfoHash>,
 }
 
 /// What a new download goes on from.
@@ -336,6 +356,14 @@ fn take_part(row: &DownloadRow, failed: Option<Arc<DownloadRow>>) -> Result<Part
     }
     let is_elsewhere = failed.target != row.target;
     Ok(PartOf { source: None, left: is_elsewhere.then_some(failed) })
+}
+
+/// Moves what a failed download has fetched from a new one's place back to its own.
+fn put_part_back(failed: &DownloadRow, from: &Path) {
+    if failed.target != from {
+        let moved = DownloadRow { target: from.to_owned(), ..failed.clone() };
+        move_part(&moved, &failed.target);
+    }
 }
 
 fn new_row(

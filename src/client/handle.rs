@@ -33,7 +33,9 @@ impl DownloadHandle {
 
     /// Where the download stands now.
     pub fn status(&self) -> DownloadStatus {
-        self.inner.status(self.row.facts.info_hash).unwrap_or_else(|| {
+        let info_hash = self.row.facts.info_hash;
+        let known = self.inner.status(info_hash).or_else(|| self.inner.earlier_status(info_hash));
+        known.unwrap_or_else(|| {
             let status = DownloadStatus::of_row(&self.row);
             match self.row.progress {
                 Progress::Complete => status,

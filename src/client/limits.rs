@@ -72,10 +72,8 @@ impl Client {
     }
 
     fn set_rates(&self, change: impl FnOnce(&mut Limits)) {
-        let mut limits = self.inner.limits.lock();
-        change(&mut limits.rates);
-        // Under the lock: the last word is the one that counts. At the end it counts for nobody.
-        drop(self.inner.ask_soon(Command::Rates(limits.rates)));
+        change(&mut self.inner.limits.lock().rates);
+        self.inner.apply_rates();
     }
 
     /// Lets so many downloads run at a time, 0 for any number, until the client ends. With fewer

@@ -56,11 +56,12 @@ impl Client {
         self.inner.staying.row().map(|row| row.label)
     }
 
-    /// Waits until a device that stays logged in has tried to log in after the start, well or not.
+    /// Waits until a device that stays logged in has tried to log in after the start, well or not;
+    /// false if it has not in time.
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub fn wait_for_staying(&self, timeout: Duration) {
-        self.inner.staying.wait_for_attempt(timeout);
+    pub fn wait_for_staying(&self, timeout: Duration) -> bool {
+        self.inner.staying.wait_for_attempt(timeout)
     }
 }

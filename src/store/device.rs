@@ -345,6 +345,18 @@ impl DeviceStore {
         self.with(|c| c.prepare_cached(sql)?.query_map([user.as_bytes()], download_row)?.collect())
     }
 
+    /// The user's download of that content.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn download(&self, user: UserId, info_hash: InfoHash) -> Result<Option<DownloadRow>> {
+        let sql = "SELECT * FROM download WHERE user = ?1 AND info_hash = ?2";
+        self.with(|c| {
+            let params = params![user.as_bytes(), info_hash.as_bytes()];
+            c.prepare_cached(sql)?.query_row(params, download_row).optional()
+        })
+    }
+
     /// The latest complete download of the user with these names.
     ///
     /// # Errors

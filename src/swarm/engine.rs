@@ -177,9 +177,18 @@ impl Engine {
         self.inner.torrent(info_hash).is_some()
     }
 
-    /// Stops offering a file; a download of it goes on. False if it was not offered.
+    /// Stops offering a file; a download of it goes on. False if it was not offered. It stays open
+    /// until [`Engine::close_file`], or until nobody has read it for a while.
     pub fn unseed(&self, info_hash: InfoHash) -> bool {
         self.inner.unseed(info_hash)
+    }
+
+    /// Closes a file that was open to be served.
+    ///
+    /// # Blocking
+    /// For the file system, if it takes its time.
+    pub fn close_file(&self, info_hash: InfoHash) {
+        self.inner.files.forget(info_hash);
     }
 
     /// Begins or continues a download.
@@ -396,11 +405,14 @@ impl Inner {
 
     /// A file that is offered, though nobody has asked for it yet.
     pub(super) fn offered(self: &Arc<Self>, info_hash: InfoHash) -> Option<Arc<Torrent>> {
-        self.torrent(info_hash).or_else(|| {
-            let spec = self.host.seed(info_hash)?;
-            // It may be gone again before the link is registered, which looks once more.
-            self.seed(spec).ok()
-        })
+        let known = self.torrent(info_hash);
+        if known.as_ref().is_some_and(|torrent| torrent.state.lock().seed.is_some()) {
+            return known;
+        }
+        // A download of it may stand still, while the file is offered in another group.
+        let spec = self.host.seed(info_hash);
+        // It may be gone again before the link is registered, which looks once more.
+        spec.and_then(|spec| self.seed(spec).ok()).or(known)
     }
 
     /// Stops offering a file.
@@ -413,7 +425,6 @@ impl Inner {
             state.close_links(|_| false);
             state.seed.take().is_some()
         };
-        self.files.forget(info_hash);
         self.drop_unused(&torrent);
         was
     }

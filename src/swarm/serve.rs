@@ -199,6 +199,7 @@ impl Torrent {
             seed.path.display()
         );
         if self.engine.unseed(self.info_hash) {
+            self.engine.files.forget(self.info_hash);
             self.engine.host.event(EngineEvent::FileChanged {
                 info_hash: self.info_hash,
                 path: seed.path.clone(),

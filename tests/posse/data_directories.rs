@@ -76,7 +76,7 @@ fn a_second_client_has_a_profile_and_another_network_a_directory() {
     let mut running =
         Process::spawn("client", &mut client(&home, &["127.0.0.1:0", &info, "-c", "seed"]));
     running.wait_out("that it listens", |line| line.contains("listening").then_some(()));
-    let refused = run(&home, &["127.0.0.1:0", &info, "-c", "trackers"]);
+    let refused = run(&home, &["127.0.0.1:0", &info, "--no-attach", "-c", "trackers"]);
     assert_eq!(refused.status, Some(2), "{refused:?}");
     assert!(refused.err[0].contains("--profile NAME"), "{refused:?}");
     done(&home, &["127.0.0.1:0", &info, "--profile", "bob", "-c", "trackers"]);

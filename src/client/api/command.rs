@@ -201,7 +201,8 @@ pub enum Command {
     LimitRunning { count: usize },
     /// Returns the state of every tracker.
     Trackers,
-    /// Waits for a connection to a tracker; at the time-out it fails with the reason.
+    /// Waits for a connection to a tracker and, after the start of a device that stays logged in,
+    /// for its login; at the time-out it fails with the reason.
     WaitTrackers { timeout_ms: u64 },
     /// Ends the client, after the reply.
     Shutdown,

@@ -154,7 +154,7 @@ fn find_or_start(
 
 fn is_running(data_dir: &Path) -> ApiError {
     let text = format!(
-        "a client runs with {} already; leave --no-attach and --service out to use it, or give another --data-dir",
+        "a client runs with {} already; leave --no-attach and --service out to use it, or give this one a --profile NAME or a --data-dir of its own",
         data_dir.display()
     );
     ApiError::new(ErrorCode::Failed, text)

@@ -4,11 +4,12 @@
 //! other threads.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, never, select};
-use log::{debug, warn};
+use log::{debug, error, warn};
 
 use super::{Answered, Message, Runtime, files};
 use crate::client::event::ClientEvent;
@@ -19,11 +20,13 @@ use crate::client::session::input::{
 use crate::client::session::news::News;
 use crate::client::trackers::{Need, uptime};
 use crate::net::Threads;
-use crate::store::{StoreError, Write};
+use crate::store::{ShareRow, StoreError, Write};
 use crate::swarm::LinkFacts;
 use crate::types::{FileFacts, GroupId, InfoHash, Refusal, Stamp, Ticket};
 use crate::wire::tracker::{Reply, Request};
 
+/// Shares looked at in one go: what they tell is planned together.
+const LOOK_LEN: usize = 256;
 /// Messages taken together.
 const BATCH_LEN: usize = 1_024;
 /// Groups asked about for one download.
@@ -43,7 +46,7 @@ pub(super) struct Core {
     last_reply: u64,
     /// What is to be told to the session next.
     inputs: Vec<Input>,
-    /// The time of the last request that was written.
+    /// The time of the last request, as far as it is being written or was.
     last_request: Option<Stamp>,
     /// A thread renews the session's token.
     is_renewing: bool,
@@ -76,6 +79,7 @@ impl Core {
         news: &Receiver<News>,
         stored: &Receiver<Stored>,
     ) {
+        let mut news = news.clone();
         loop {
             let wait = self.wait();
             let timeout = wait.map_or_else(never, after);
@@ -84,12 +88,24 @@ impl Core {
                     Ok(message) => self.take(message),
                     Err(_) => return,
                 },
-                recv(news) -> item => item.into_iter().for_each(|item| self.take_news(item)),
-                recv(stored) -> outcome => {
-                    if let Ok((number, result)) = outcome {
+                recv(news) -> item => match item {
+                    Ok(item) => self.take_news(item),
+                    // The trackers have been stopped.
+                    Err(_) => news = never(),
+                },
+                recv(stored) -> outcome => match outcome {
+                    Ok((number, result)) => {
+                        if result.is_err() {
+                            self.last_request = None;
+                        }
                         self.inputs.push(Input::Stored(number, result));
                     }
-                }
+                    Err(_) => {
+                        error!("the thread that writes to the store is gone: that is a bug in Posse");
+                        self.runtime.close_engine();
+                        return;
+                    }
+                },
                 recv(timeout) -> _ => self.inputs.push(Input::Tick),
             }
             news.try_iter().take(BATCH_LEN).for_each(|item| self.take_news(item));
@@ -187,11 +203,12 @@ impl Core {
                 self.session.input(input, now);
             }
             self.session.advance(now);
+            let effects: Vec<Effect> = std::iter::from_fn(|| self.session.poll()).collect();
+            let wakes =
+                |effect: &Effect| matches!(effect, Effect::Changed(_) | Effect::SessionEnded);
             // Before anything is told or answered.
-            self.runtime.published.set(self.session.view());
-            while let Some(effect) = self.session.poll() {
-                self.carry_out(effect);
-            }
+            self.runtime.published.set(self.session.view(), effects.iter().any(wakes));
+            effects.into_iter().for_each(|effect| self.carry_out(effect));
             if self.inputs.is_empty() {
                 return;
             }
@@ -223,7 +240,7 @@ impl Core {
             Effect::Changed(info_hash) => {
                 let callbacks = runtime.published.take_callbacks(info_hash);
                 if !callbacks.is_empty() {
-                    runtime.call_back(info_hash, callbacks);
+                    self.runtime.call_back(info_hash, callbacks);
                 }
             }
             Effect::Reply(reply, answer) => match (self.replies.remove(&reply), answer) {
@@ -269,7 +286,6 @@ impl Core {
             Order::Limit(id, rate) => {
                 runtime.transfer(id).inspect(|transfer| transfer.set_limit(rate));
             }
-            Order::Rates(limits) => engine.set_limits(limits),
             Order::AddPeers(info_hash, peers) => engine.add_peers(info_hash, peers),
             Order::RemovePeer(info_hash, device) => engine.remove_peer(info_hash, device),
             Order::EndLinks(ends) => {
@@ -280,12 +296,15 @@ impl Core {
                 engine.end_links(|link| is_ended(&ends, link));
             }
             Order::ShowTicket(ticket) => engine.show_ticket(&ticket),
-            Order::Unseed(info_hash) => _ = engine.unseed(info_hash),
+            Order::Unseed(info_hash) => {
+                engine.unseed(info_hash);
+                self.runtime.offers.run(move || engine.close_file(info_hash));
+            }
             Order::Reseed(info_hash) => {
                 if engine.knows(info_hash) {
                     let runtime = self.runtime.clone();
                     // The metainfo is read from the store.
-                    self.runtime.errands.run(move || runtime.reseed(&engine, info_hash));
+                    self.runtime.offers.run(move || runtime.reseed(&engine, info_hash));
                 }
             }
             Order::Pulses(downloads) => {
@@ -310,7 +329,7 @@ impl Core {
                 let told = runtime.tell_share(row.group, &row.facts);
                 runtime.tell(Input::Asked(Asked::Share(row, told)));
             }),
-            Ask::Sources(wanted) => self.runtime.errands.run(move || {
+            Ask::Sources(wanted) => self.runtime.sources.run(move || {
                 let found = runtime.ask_for_sources(&wanted);
                 let wanted = wanted.into_iter().map(|wanted| wanted.facts.info_hash).collect();
                 runtime.tell(Input::Asked(Asked::Sources { wanted, found }));
@@ -342,17 +361,17 @@ impl Core {
                 });
             }
             Job::LookAtShares(rows) => {
-                let Some(path) = rows.first().map(|row| row.path.clone()) else { return };
-                self.runtime.disks.run(&path, move || {
-                    let looked = rows
-                        .into_iter()
-                        .map(|row| {
-                            let looked = files::look_at_share(&runtime.store, &row);
-                            (row, looked)
-                        })
-                        .collect();
-                    runtime.tell(Input::Done(Done::Shares(looked)));
-                });
+                let mut mounts: HashMap<PathBuf, Vec<Arc<ShareRow>>> = HashMap::new();
+                for row in rows {
+                    mounts.entry(runtime.disks.mount_of(&row.path)).or_default().push(row);
+                }
+                for (mount, rows) in mounts {
+                    for rows in rows.chunks(LOOK_LEN) {
+                        let (rows, runtime) = (rows.to_vec(), self.runtime.clone());
+                        let look = move || runtime.look_at_shares(rows);
+                        self.runtime.disks.run_at(mount.clone(), look);
+                    }
+                }
             }
             Job::LookAtDownload(row) => {
                 let target = row.target.clone();
@@ -464,6 +483,9 @@ impl Runtime {
     /// Asks which of the user's other groups offer these files; `None` if no tracker told which
     /// groups these are.
     fn ask_for_sources(&self, wanted: &[Wanted]) -> Option<Vec<(InfoHash, GroupId)>> {
+        if !self.trackers.is_reachable() {
+            return None;
+        }
         let mine: Vec<GroupId> = self
             .my_groups()
             .all()

@@ -3,8 +3,8 @@
 //! **Invariant:** a mount that hangs holds up its own work alone. A path's mount is found in the
 //! system's table, without a look at the path itself.
 //!
-//! A path may lead to another mount through a link, which the table does not tell. So a mount gets
-//! another thread when work on it takes long, up to a bound.
+//! A path may lead to another mount through a link, which the table does not tell. So a mount has
+//! several threads, one more whenever the others are busy.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,50 +23,52 @@ use crate::net::Threads;
 const PER_MOUNT_MAX: usize = 8;
 /// Mounts with threads of their own; beyond it all is forgotten, and begun anew.
 const MOUNTS_MAX: usize = 256;
+/// How long the system's table is trusted: a login looks at thousands of files.
+const TABLE_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The workers of every mount that was used.
 pub(crate) struct Disks {
     threads: Threads,
-    mounts: Mutex<HashMap<PathBuf, Mount>>,
+    mounts: Mutex<HashMap<PathBuf, Workers>>,
+    table: Mutex<Option<(Instant, Arc<Table>)>>,
 }
-
-struct Mount {
-    workers: Vec<(Workers, Arc<Mutex<Option<Instant>>>)>,
-}
-
-/// Time after which work counts as stuck, and the next is not queued behind it.
-const STUCK_AFTER: Duration = Duration::from_millis(250);
 
 impl Disks {
     pub(super) fn new(threads: &Threads) -> Self {
-        Self { threads: threads.clone(), mounts: Mutex::default() }
+        Self { threads: threads.clone(), mounts: Mutex::default(), table: Mutex::default() }
     }
 
     /// Has something done that may wait for the mount of that path.
     pub(crate) fn run(&self, path: &Path, work: impl FnOnce() + Send + 'static) {
-        let mut mounts = self.mounts.lock();
-        if mounts.len() >= MOUNTS_MAX {
-            mounts.clear();
-        }
-        let mount = mounts.entry(mount_of(path)).or_insert(Mount { workers: Vec::new() });
-        let is_stuck = |busy: &Mutex<Option<Instant>>| {
-            busy.lock().is_some_and(|since| since.elapsed() >= STUCK_AFTER)
-        };
-        let free = mount.workers.iter().find(|(_, busy)| !is_stuck(busy)).cloned();
-        let (workers, busy) = match free {
-            Some(free) => free,
-            None if mount.workers.len() < PER_MOUNT_MAX => {
-                mount.workers.push((Workers::new("disk", 1, &self.threads), Arc::default()));
-                mount.workers[mount.workers.len() - 1].clone()
+        self.run_at(self.mount_of(path), work);
+    }
+
+    /// The same for a mount.
+    pub(super) fn run_at(&self, mount: PathBuf, work: impl FnOnce() + Send + 'static) {
+        let workers = {
+            let mut mounts = self.mounts.lock();
+            if mounts.len() >= MOUNTS_MAX && !mounts.contains_key(&mount) {
+                mounts.clear();
             }
-            None => mount.workers[0].clone(),
+            let start = || Workers::new("disk", PER_MOUNT_MAX, &self.threads);
+            mounts.entry(mount).or_insert_with(start).clone()
         };
-        drop(mounts);
-        workers.run(move || {
-            *busy.lock() = Some(Instant::now());
-            work();
-            *busy.lock() = None;
-        });
+        workers.run(work);
+    }
+
+    /// Where the file system of a path is mounted, as far as the system's table tells.
+    pub(super) fn mount_of(&self, path: &Path) -> PathBuf {
+        let known = self.table.lock().clone();
+        let known = known.filter(|(read, _)| read.elapsed() < TABLE_AGE_MAX);
+        let table = known.map_or_else(
+            || {
+                let table = Arc::new(Table::read());
+                *self.table.lock() = Some((Instant::now(), table.clone()));
+                table
+            },
+            |(_, table)| table,
+        );
+        table.mount_of(path)
     }
 
     /// Does something on the mount of that path, if that answers in time.
@@ -81,10 +83,31 @@ impl Disks {
         path: &Path,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ClientError> {
-        let (sender, result) = bounded(1);
-        self.run(path, move || drop(sender.send(work())));
+        self.within_or(path, work, drop)
+    }
+
+    /// The same; `undo` has what was done late, and that nobody waits for any more.
+    ///
+    /// # Errors
+    /// [`ClientError::Path`] if the mount does not answer.
+    ///
+    /// # Blocking
+    /// For at most [`DISK_TIMEOUT`].
+    pub(crate) fn within_or<T: Send + 'static>(
+        &self,
+        path: &Path,
+        work: impl FnOnce() -> T + Send + 'static,
+        undo: impl FnOnce(T) + Send + 'static,
+    ) -> Result<T, ClientError> {
+        // Of no capacity: what is sent has been received.
+        let (sender, result) = bounded(0);
+        self.run(path, move || {
+            if let Err(late) = sender.send(work()) {
+                undo(late.0);
+            }
+        });
         result.recv_timeout(DISK_TIMEOUT).map_err(|_| {
-            let mount = mount_of(path);
+            let mount = self.mount_of(path);
             let why =
                 format!("its disk does not answer; look at what is mounted at {}", mount.display());
             ClientError::path(path, why)
@@ -94,24 +117,28 @@ impl Disks {
     /// Begins nothing any more; does not wait for a mount that hangs.
     pub(super) fn close(&self) {
         let mounts = std::mem::take(&mut *self.mounts.lock());
-        for (workers, _) in mounts.into_values().flat_map(|mount| mount.workers) {
-            workers.close(Duration::ZERO);
-        }
+        mounts.into_values().for_each(|workers| workers.close(Duration::ZERO));
     }
 }
 
-/// Where the file system of a path is mounted, as far as the system's table tells.
-pub(super) fn mount_of(path: &Path) -> PathBuf {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mount_in(&table, path)
-}
+/// The mount points of the system's table.
+struct Table(Vec<PathBuf>);
 
-fn mount_in(table: &str, path: &Path) -> PathBuf {
-    // proc(5): the fifth field is the mount point, with octal escapes.
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
-    let longest =
-        points.filter(|point| path.starts_with(point)).max_by_key(|point| point.as_os_str().len());
-    longest.unwrap_or_else(|| PathBuf::from("/"))
+impl Table {
+    fn read() -> Self {
+        Self::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    }
+
+    fn parse(table: &str) -> Self {
+        // proc(5): the fifth field is the mount point, with octal escapes.
+        Self(table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).collect())
+    }
+
+    fn mount_of(&self, path: &Path) -> PathBuf {
+        let points = self.0.iter().filter(|point| path.starts_with(point));
+        let longest = points.max_by_key(|point| point.as_os_str().len());
+        longest.cloned().unwrap_or_else(|| PathBuf::from("/"))
+    }
 }
 
 /// Undoes the octal escapes of the table: space, tab, newline and backslash.
@@ -132,11 +159,12 @@ mod tests {
         let table = "22 1 8:1 / / rw - ext4 /dev/a rw\n\
                      30 22 0:5 / /mnt/my\\040disk rw - fuse x rw\n\
                      31 22 0:6 / /mnt rw - tmpfs x rw\n";
-        let mount = |path: &str| mount_in(table, Path::new(path));
+        let table = Table::parse(table);
+        let mount = |path: &str| table.mount_of(Path::new(path));
         assert_eq!(mount("/home/a"), Path::new("/"));
         assert_eq!(mount("/mnt/my disk/a"), Path::new("/mnt/my disk"));
         assert_eq!(mount("/mnt/my disks"), Path::new("/mnt"));
-        assert_eq!(mount_in("", Path::new("/a")), Path::new("/"));
+        assert_eq!(Table::parse("").mount_of(Path::new("/a")), Path::new("/"));
     }
 
     #[test]
@@ -149,7 +177,13 @@ mod tests {
         let error = disks.within(path, move || waits.recv().is_ok()).unwrap_err();
         assert!(error.to_string().contains("does not answer"), "{error}");
         assert_eq!(disks.within(path, || 5).unwrap(), 5);
+        let (late, undone) = bounded(1);
+        let waits = held.clone();
+        let undo = move |number| late.send(number).unwrap();
+        let take = move || (waits.recv().is_ok(), 7).1;
+        assert!(disks.within_or(path, take, undo).is_err());
         drop(release);
+        assert_eq!(undone.recv_timeout(Duration::from_secs(30)), Ok(7), "done too late");
         disks.close();
         assert!(threads.join(Duration::from_secs(30)).is_empty());
     }

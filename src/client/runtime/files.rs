@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Runtime;
 use crate::client::error::ClientError;
 use crate::client::place::{follow_once, is_there, missing, refuse_odd};
-use crate::client::session::input::{Looked, Place, TransferId};
+use crate::client::session::input::{Done, Input, Looked, Place, TransferId};
 use crate::store::{DeviceStore, DownloadRow, ShareRow};
 use crate::swarm::{
     DownloadSpec, Engine, EngineError, HashError, SeedSpec, hash_file_as, stamp_of,
@@ -48,6 +48,15 @@ impl Runtime {
         }
     }
 
+    /// Looks at the files of shares, and tells the session.
+    pub(super) fn look_at_shares(&self, rows: Vec<Arc<ShareRow>>) {
+        let looked = rows.into_iter().map(|row| {
+            let looked = look_at_share(&self.store, &row);
+            (row, looked)
+        });
+        self.tell(Input::Done(Done::Shares(looked.collect())));
+    }
+
     /// Has the engine offer a file that it knows from where it is now.
     pub(super) fn reseed(&self, engine: &Engine, info_hash: InfoHash) {
         if let Some(spec) = self.seed_of(info_hash)
@@ -60,7 +69,7 @@ impl Runtime {
 
 /// Looks at the file of a share. An earlier version noted less about it, and the link that the user
 /// named instead of the file: the rest is taken over if all that was noted fits.
-pub(super) fn look_at_share(store: &DeviceStore, row: &ShareRow) -> Looked {
+fn look_at_share(store: &DeviceStore, row: &ShareRow) -> Looked {
     let path =
         if row.stamp.born_ns.is_none() { follow_once(&row.path) } else { Ok(row.path.clone()) };
     let changed = || {

@@ -5,8 +5,8 @@
 //! small state and is held for moments; none is held while another is taken.
 //!
 //! Threads: "core"; "store" writes transactions; "listener" hands connections to the engine; and on
-//! demand "disk" (a few for each mount), "errand" (tickets, other sources, tokens) and "sharer"
-//! (completed downloads). Commands run on the caller's thread.
+//! demand "disk" (a few for each mount), "errand" (tickets, tokens), "sources", "offers",
+//! "callback" and "sharer" (completed downloads). Commands run on the caller's thread.
 
 mod core;
 mod disks;
@@ -58,7 +58,7 @@ use crate::types::{GroupId, InfoHash, Label, Refusal, UserEntry, UserId};
 const MESSAGES_LEN: usize = 16_384;
 /// Threads that tell the directory of completed downloads.
 const SHARERS_MAX: usize = 8;
-/// Threads for tickets, tokens and other sources.
+/// Threads for tickets and tokens.
 const ERRANDS_MAX: usize = 2;
 /// Time for the engine's threads to end.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,6 +118,12 @@ pub(crate) struct Runtime {
     published: Published,
     running: Mutex<Running>,
     errands: Workers,
+    /// Asks for other sources of downloads: may take long, and nothing waits for it.
+    sources: Workers,
+    /// Has the engine offer files, or no more, in the order of the session's decisions.
+    offers: Workers,
+    /// Calls those who wait for the end of a download.
+    callbacks: Workers,
     sharers: Workers,
     listener: Listener,
     stop: Stop,
@@ -164,6 +170,9 @@ impl Runtime {
             published: Published::default(),
             running: Mutex::default(),
             errands: Workers::new("errand", ERRANDS_MAX, &threads),
+            sources: Workers::new("sources", 1, &threads),
+            offers: Workers::new("offers", 1, &threads),
+            callbacks: Workers::new("callback", 1, &threads),
             sharers: Workers::new("sharer", SHARERS_MAX, &threads),
             listener,
             stop: Stop::new(),
@@ -226,16 +235,20 @@ impl Runtime {
         self.published.wait(seen, until)
     }
 
-    /// Has `callback` called when the download has ended; false if it has, or is not there.
-    pub(crate) fn on_end(&self, info_hash: InfoHash, callback: Callback) {
+    /// Has `callback` called when the download has ended, or at once if it has. It is dropped if
+    /// there is no such download, or the session ends first.
+    pub(crate) fn on_end(self: &Arc<Self>, info_hash: InfoHash, callback: Callback) {
         if let Some(callback) = self.published.on_end(info_hash, callback) {
             self.call_back(info_hash, vec![callback]);
         }
     }
 
-    fn call_back(&self, info_hash: InfoHash, callbacks: Vec<Callback>) {
-        let Some(status) = self.status(info_hash) else { return };
-        self.errands.run(move || callbacks.into_iter().for_each(|callback| callback(&status)));
+    fn call_back(self: &Arc<Self>, info_hash: InfoHash, callbacks: Vec<Callback>) {
+        let (status, runtime) = (self.status(info_hash), self.clone());
+        self.callbacks.run(move || {
+            let Some(status) = status.or_else(|| runtime.earlier_status(info_hash)) else { return };
+            callbacks.into_iter().for_each(|callback| callback(&status));
+        });
     }
 
     /// Tells the session of something.
@@ -298,10 +311,25 @@ impl Runtime {
         let host = Arc::new(host::SessionHost::new(self, user));
         let engine = Engine::start(config, host)
             .map_err(|e| ClientError::BadArgument(format!("cannot start transfers: {e}")))?;
-        // Again: they may have been changed since.
-        engine.set_limits(self.limits.lock().rates);
         *self.running.lock() = Running { engine: Some(engine), ..Running::default() };
+        // Again: they may have been changed since.
+        self.apply_rates();
         Ok(())
+    }
+
+    /// Tells the engine, if there is one, the limits of all together.
+    pub(crate) fn apply_rates(&self) {
+        let Some(engine) = self.engine() else { return };
+        let mut rates = self.limits.lock().rates;
+        loop {
+            engine.set_limits(rates);
+            // Another thread may have changed them meanwhile, and have told the engine first.
+            let latest = self.limits.lock().rates;
+            if latest == rates {
+                return;
+            }
+            rates = latest;
+        }
     }
 
     /// Ends the engine, and the session at the trackers.
@@ -330,11 +358,14 @@ impl Runtime {
         // What is under way is finished first.
         self.sharers.close(ERRANDS_TIMEOUT);
         self.errands.close(ERRANDS_TIMEOUT);
+        self.sources.close(Duration::ZERO);
         let _ = self.ask(Command::Leave(None));
         let _ = self.messages.send(Message::Stop);
         self.stop.set();
         self.listener.wake();
         self.disks.close();
+        self.offers.close(Duration::ZERO);
+        self.callbacks.close(ERRANDS_TIMEOUT);
         self.bus.stop_recording();
         let mut stayed = self.trackers.stop(STOP_TIMEOUT);
         stayed.extend(self.threads.join(STOP_TIMEOUT));

@@ -1,6 +1,6 @@
 //! What the core has published: what counts now, and who is to be called when a download ends.
 //!
-//! **Invariant:** whoever waits is woken by every publication.
+//! **Invariant:** those who wait are woken when a download has changed, with the view in which it has.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,14 +33,16 @@ impl Published {
         self.state.lock().view.clone()
     }
 
-    /// Publishes a view.
-    pub(super) fn set(&self, view: View) {
+    /// Publishes a view, and wakes those who wait if a download has changed in it.
+    pub(super) fn set(&self, view: View, has_changed: bool) {
         self.state.lock().view = Arc::new(view);
-        self.changed.notify_all();
+        if has_changed {
+            self.changed.notify_all();
+        }
     }
 
-    /// Waits until there is another view than the one that was seen; false if that did not come
-    /// until then.
+    /// Waits until a download has changed after the view that was seen; false if none has until
+    /// then.
     pub(super) fn wait(&self, seen: &Arc<View>, until: Option<Instant>) -> bool {
         let mut state = self.state.lock();
         while Arc::ptr_eq(&state.view, seen) {
@@ -56,17 +58,16 @@ impl Published {
         true
     }
 
-    /// Keeps a callback for a download that goes on; gives it back if the download has ended. One
-    /// for a download that is not there is dropped.
+    /// Keeps a callback for a download that goes on; gives it back if the download has ended, or is
+    /// not in memory.
     pub(super) fn on_end(&self, info_hash: InfoHash, callback: Callback) -> Option<Callback> {
         let mut state = self.state.lock();
-        match state.view.library.download(info_hash).map(|download| download.has_ended()) {
-            None => None,
-            Some(true) => Some(callback),
-            Some(false) => {
+        match state.view.library.download(info_hash) {
+            Some(download) if !download.has_ended() => {
                 state.callbacks.entry(info_hash).or_default().push(callback);
                 None
             }
+            _ => Some(callback),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::client::error::ClientError;
 use crate::client::session::View;
 use crate::client::session::library::Download;
 use crate::client::session::status::DownloadStatus;
+use crate::store::Progress;
 use crate::swarm::{Transfer, TransferStatus};
 use crate::types::InfoHash;
 
@@ -23,6 +24,13 @@ impl Runtime {
         let live = self.live(download).map(|transfer| transfer.status());
         let place = view.library.queue.place_of(info_hash);
         Some(view.library.status(download, live.as_ref(), place))
+    }
+
+    /// Where a download of the user's stands that the session has forgotten, as it is complete.
+    pub(crate) fn earlier_status(&self, info_hash: InfoHash) -> Option<DownloadStatus> {
+        let user = self.need_user().ok()?.user;
+        let row = self.store.download(user, info_hash).ok()??;
+        (row.progress == Progress::Complete).then(|| DownloadStatus::of_row(&row))
     }
 
     /// Where those stand that this session has in memory, in the order in which they were asked
@@ -70,7 +78,7 @@ impl Runtime {
             view.library.downloads().map(|download| download.info_hash()).collect();
         let earlier = rows
             .iter()
-            .filter(|row| row.progress == crate::store::Progress::Complete)
+            .filter(|row| row.progress == Progress::Complete)
             .filter(|row| !known.contains(&row.facts.info_hash));
         let begun = |info_hash: InfoHash| {
             view.library.download(info_hash).map_or(0, |download| download.row.begun_ms)

@@ -94,15 +94,17 @@ impl Staying {
         Ok(())
     }
 
-    /// Waits until an attempt has ended since the start, well or not, if one is wanted.
-    pub(crate) fn wait_for_attempt(&self, timeout: Duration) {
+    /// Waits until an attempt has ended since the start, well or not, if one is wanted; false if
+    /// none has in time.
+    pub(crate) fn wait_for_attempt(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut state = self.state.lock();
         while state.row.is_some() && !state.has_attempted {
             if self.attempted.wait_until(&mut state, deadline).timed_out() {
-                return;
+                return false;
             }
         }
+        true
     }
 
     fn note_attempt(&self) {

@@ -45,8 +45,8 @@ impl Workers {
         Self { name, max, threads: threads.clone(), shared: Arc::default() }
     }
 
-    /// Has something done. Dropped if the workers are closed, or the system has no room for a first
-    /// thread.
+    /// Has something done. Dropped if the workers are closed; while the system has no room for a
+    /// first thread it waits.
     pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) {
         let mut state = self.shared.state.lock();
         if state.is_closed {
@@ -63,11 +63,8 @@ impl Workers {
         let shared = self.shared.clone();
         if let Err(error) = self.threads.spawn(self.name, move || shared.serve()) {
             log::warn!("no thread for an errand: {error}");
-            let mut state = self.shared.state.lock();
-            state.threads -= 1;
-            if state.threads == 0 {
-                state.queue.clear();
-            }
+            // What waits is done by the others, or when there is more to do.
+            self.shared.state.lock().threads -= 1;
         }
     }
 

@@ -29,6 +29,8 @@ use crate::net::{Stop, Threads};
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Time for a running client to answer.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for an ending client to close its socket.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum length of a line: a snapshot with many downloads.
 const LINE_LEN_MAX: usize = 64 << 20;
 /// Queued updates; further ones stay in the other process.
@@ -67,9 +69,23 @@ pub(crate) fn find(data_dir: &Path) -> Result<Option<Remote>, ApiError> {
         }
     }
     let remote = Remote { data_dir: data_dir.to_owned(), threads: Threads::new() };
-    match remote.get::<Value>("snapshot") {
-        // The client has just ended.
-        Err(error) if is_gone(&error) => Ok(None),
+    let deadline = Instant::now() + END_TIMEOUT;
+    let snapshot = loop {
+        match remote.get::<Value>("snapshot") {
+            Err(error) if is_gone(&error) => {
+                // The client has ended, or ends now; or it is another program.
+                if matches!(look(data_dir), Ok(Found::NoClient)) {
+                    return Ok(None);
+                }
+                if Instant::now() >= deadline {
+                    break Err(error);
+                }
+                std::thread::sleep(LOOK_INTERVAL);
+            }
+            answer => break answer,
+        }
+    };
+    match snapshot {
         Err(error) => Err(failed(format!(
             "the process that listens in {dir} is not a client that this program can attach to: {error}; stop it, or \
              give another --data-dir"

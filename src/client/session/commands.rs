@@ -1,6 +1,6 @@
 //! Which command is carried out where.
 
-use super::input::{Answer, Command, Effect, Now, Order, ReplyTo};
+use super::input::{Answer, Command, Effect, Now, ReplyTo};
 use super::library::Phase;
 use super::{Answered, Session};
 use crate::client::error::ClientError;
@@ -31,10 +31,6 @@ impl Session {
                 self.downloads_max = *max;
                 let displaced = self.library.queue.set_max(*max);
                 self.displace(displaced, now);
-                done()
-            }
-            Command::Rates(rates) => {
-                self.emit(Effect::Engine(Order::Rates(*rates)));
                 done()
             }
             Command::PutShare(row) => self.put_share(row),
@@ -92,8 +88,18 @@ impl Session {
     /// A command's changes could not be written and are undone: what was done before for it is
     /// undone, too. Returns who waits for its answer still.
     pub(super) fn cannot_store(&mut self, reply: ReplyTo, command: &Command) -> Option<ReplyTo> {
-        let (Command::Cancel(info_hash) | Command::FinishCancel(info_hash)) = command else {
-            return Some(reply);
+        let info_hash = match command {
+            Command::Cancel(info_hash) | Command::FinishCancel(info_hash) => info_hash,
+            // It is not begun: it can be claimed again.
+            Command::Begin(begin) => {
+                self.library.claims.remove(&begin.row.facts.info_hash);
+                return Some(reply);
+            }
+            Command::Adopt(row, ..) => {
+                self.library.claims.remove(&row.facts.info_hash);
+                return Some(reply);
+            }
+            _ => return Some(reply),
         };
         let waits = self.cancels.get(info_hash).is_some_and(|(waiting, _)| *waiting == reply);
         if waits {

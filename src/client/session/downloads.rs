@@ -72,7 +72,8 @@ impl Session {
         self.library.claims.remove(&info_hash);
         self.refuse_rival(row)?;
         self.drop_stale(info_hash, &begin.stale, now);
-        let before = self.library.download(info_hash).map(|before| before.row.clone());
+        let known = self.library.download(info_hash).map(|before| before.row.clone());
+        let before = known.or_else(|| begin.before.clone().map(Arc::new));
         let begun_ms = self.library.queue.stamp(row.begun_ms);
         let row = DownloadRow { begun_ms, ..row.clone() };
         self.library.push(Download { before, ..Download::new(row) });
@@ -268,11 +269,13 @@ impl Session {
     }
 
     /// The file system takes its time over a download that somebody waits for.
-    pub(super) fn begins_late(&mut self, info_hash: InfoHash, id: TransferId) {
-        let beginner = self.library.download_mut(info_hash).and_then(|download| {
-            let is_it = download.work == Work::Beginning(id);
-            download.beginner.take_if(|_| is_it)
-        });
+    pub(super) fn begins_late(&mut self, info_hash: InfoHash, id: TransferId, now: Now) {
+        let is_it = |download: &&mut Download| download.work == Work::Beginning(id);
+        let Some(download) = self.library.download_mut(info_hash).filter(is_it) else { return };
+        let beginner = download.beginner.take();
+        self.watch.late.insert(id);
+        // It gives its slot up at the next look, if others wait.
+        self.pulses_at = self.pulses_at.min(now.up);
         self.answer(beginner, Ok(Answer::Done));
     }
 
@@ -457,6 +460,7 @@ impl Session {
             Some(false) => return,
             None => {}
         }
+        self.emit(Effect::Changed(info_hash));
         let reply = self.cancels.remove(&info_hash).map(|(reply, _)| reply);
         self.answer(reply, Ok(Answer::Done));
     }
@@ -464,14 +468,20 @@ impl Session {
     /// The file system takes its time over a cancelled download, or the engine finishes it.
     pub(super) fn cancels_late(&mut self, info_hash: InfoHash) {
         let Some((reply, _)) = self.cancels.remove(&info_hash) else { return };
-        let is_noted = self
-            .library
-            .download(info_hash)
-            .is_none_or(|download| download.row.progress == Progress::Cancelled);
-        let answer = if is_noted {
-            Ok(Answer::Done)
-        } else {
-            Err(state("the file is being finished; cancel it again if it does not complete"))
+        let answer = match self.library.download(info_hash) {
+            Some(download) if download.row.progress != Progress::Cancelled => {
+                Err(match download.work {
+                    Work::Beginning(_) | Work::Looking => ClientError::path(
+                        &download.row.target,
+                        "its disk does not answer; cancel the download again when it does",
+                    ),
+                    Work::None | Work::Live(_) | Work::Halting(_) => {
+                        state("the file is being finished; cancel it again if it does not complete")
+                    }
+                })
+            }
+            // It is noted; its data goes when the disk answers.
+            _ => Ok(Answer::Done),
         };
         self.emit(Effect::Reply(reply, answer));
     }

@@ -13,7 +13,7 @@ use crate::client::error::{ClientError, SessionEnd};
 use crate::client::event::ClientEvent;
 use crate::store::{DownloadRow, QueuedRow, ShareRow, StoreError, Write};
 pub(crate) use crate::swarm::TransferId;
-use crate::swarm::{DownloadSpec, Limits, Pulse, SeedSpec};
+use crate::swarm::{DownloadSpec, Pulse, SeedSpec};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
     Bitfield, DeviceId, DownloadState, FileFacts, FileId, FileStamp, Fingerprint, GroupId,
@@ -116,8 +116,6 @@ pub(crate) enum Command {
     Limit(InfoHash, Option<Rate>),
     /// Lets so many downloads run at a time; 0 for any number.
     DownloadsMax(usize),
-    /// Limits all together.
-    Rates(Limits),
     /// Puts a share in the store, before the directory is told.
     PutShare(Box<ShareRow>),
     /// The directory has taken a share.
@@ -174,6 +172,9 @@ pub(crate) type StaleShares = Vec<GroupId>;
 #[derive(Debug, Clone)]
 pub(crate) struct Begin {
     pub(crate) row: DownloadRow,
+    /// What the store has of the content, if the session has forgotten it: counts again if the
+    /// engine refuses.
+    pub(crate) before: Option<DownloadRow>,
     pub(crate) stale: StaleShares,
 }
 
@@ -232,8 +233,6 @@ pub(crate) enum Order {
     Forget(TransferId),
     /// A download's own limit.
     Limit(TransferId, Option<Rate>),
-    /// The limits of all together.
-    Rates(Limits),
     /// Devices that take part in a file's swarm.
     AddPeers(InfoHash, Vec<(DeviceId, SocketAddr)>),
     /// A device that has left it.
@@ -328,7 +327,7 @@ pub(crate) enum Job {
     Begin(TransferId, Box<DownloadSpec>, Option<Rate>),
     /// Removes what a download has fetched.
     Remove(Option<TransferId>, Arc<DownloadRow>),
-    /// Looks at the files of shares, all on one file system.
+    /// Looks at the files of shares; answered in portions.
     LookAtShares(Vec<Arc<ShareRow>>),
     /// Looks what is at a download's place.
     LookAtDownload(Arc<DownloadRow>),

@@ -486,8 +486,14 @@ impl Library {
             self.ends.remove(&before);
         }
         self.ends.insert(number, info_hash);
-        while self.ends.len() > ENDED_MAX {
-            let Some((number, oldest)) = self.ends.get_min().copied() else { break };
+        let excess = self.ends.len().saturating_sub(ENDED_MAX);
+        let oldest: Vec<(u64, InfoHash)> =
+            self.ends.iter().take(excess).map(|(number, of)| (*number, *of)).collect();
+        for (number, oldest) in oldest {
+            // What is not written yet stays until the next end.
+            if self.dirty.contains(&Key::Download(oldest)) {
+                continue;
+            }
             self.ends.remove(&number);
             // A failed one can be resumed, and stays.
             let is_complete = |download: &Download| download.row.progress == Progress::Complete;

@@ -4,7 +4,6 @@
 //! a file system that does not answer holds up its own files alone. Whatever a session leaves to be
 //! written is written, or given up as the store will not, before the next one begins.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,6 @@ use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
 use crate::types::{GroupId, InfoHash, Refusal, UserEntry};
 
 /// Shares that are looked at in one job.
-const LOOK_LEN: usize = 256;
 /// Why what is of a group that the user has left is no more.
 pub(super) const NO_MEMBER: &str = "you are no longer a member of the group";
 
@@ -29,7 +27,7 @@ pub(super) const NO_MEMBER: &str = "you are no longer a member of the group";
 #[derive(Debug)]
 pub(super) struct Entering {
     reply: Option<ReplyTo>,
-    /// Jobs that have not answered.
+    /// Shares and downloads that have not been looked at.
     left: usize,
     pub(super) deadline: Duration,
     /// What is to be announced: all at once, as one message each would be more than a tracker's
@@ -85,7 +83,7 @@ impl Session {
             deadline: now.up + DISK_TIMEOUT,
             parts: Vec::new(),
         });
-        let mut looks: BTreeMap<u64, Vec<Arc<ShareRow>>> = BTreeMap::new();
+        let mut looks: Vec<Arc<ShareRow>> = Vec::new();
         for row in &entry.shares {
             let row = Arc::new(row.clone());
             self.library.restore_share(row.clone(), false);
@@ -93,7 +91,7 @@ impl Session {
                 continue;
             }
             if entry.is_member(row.group) {
-                looks.entry(row.stamp.dev).or_default().push(row);
+                looks.push(row);
             } else {
                 self.tell_not_offered(&row, NO_MEMBER.into());
             }
@@ -106,10 +104,8 @@ impl Session {
                 self.library.relabel(*group, label);
             }
         }
-        for rows in looks.into_values() {
-            for rows in rows.chunks(LOOK_LEN) {
-                self.look(Job::LookAtShares(rows.to_vec()));
-            }
+        if !looks.is_empty() {
+            self.look(looks.len(), Job::LookAtShares(looks));
         }
         self.enter_if_looked(now);
         Ok(None)
@@ -123,7 +119,7 @@ impl Session {
                 (restored.work, restored.queued) = (Work::Looking, true);
                 let row = restored.row.clone();
                 self.library.restore(restored);
-                self.look(Job::LookAtDownload(row));
+                self.look(1, Job::LookAtDownload(row));
             }
             Progress::Running => {
                 self.library.restore(restored);
@@ -141,9 +137,9 @@ impl Session {
         }
     }
 
-    fn look(&mut self, job: Job) {
+    fn look(&mut self, count: usize, job: Job) {
         if let Some(entering) = &mut self.entering {
-            entering.left += 1;
+            entering.left += count;
         }
         self.emit(Effect::Job(job));
     }
@@ -154,16 +150,16 @@ impl Session {
             Done::Begun(id, info_hash, result) => self.begun(id, info_hash, result, now),
             Done::Removed(info_hash) => self.removed(info_hash),
             Done::Shares(looked) => {
-                let mut offered = Vec::new();
+                let (count, mut offered) = (looked.len(), Vec::new());
                 for (row, looked) in looked {
                     offered.extend(self.share_looked_at(&row, looked));
                 }
-                self.looked(offered, now);
+                self.looked(count, offered, now);
             }
             Done::Download(row, place) => {
                 // First, as the queue is opened behind the last of them.
                 self.download_looked_at(&row, place, now);
-                self.looked(Vec::new(), now);
+                self.looked(1, Vec::new(), now);
             }
             Done::Compared(row, result) => self.compared(&row, result, now),
             Done::EngineStopped => {
@@ -207,11 +203,11 @@ impl Session {
         }
     }
 
-    /// One of the jobs of a login has answered, now or after the login was.
-    fn looked(&mut self, offered: Vec<(GroupId, InfoHash)>, now: Now) {
+    /// So many of what a login looks at have been looked at, now or after the login was answered.
+    fn looked(&mut self, count: usize, offered: Vec<(GroupId, InfoHash)>, now: Now) {
         match &mut self.entering {
             Some(entering) => {
-                entering.left = entering.left.saturating_sub(1);
+                entering.left = entering.left.saturating_sub(count);
                 entering.parts.extend(offered);
                 self.enter_if_looked(now);
             }
@@ -242,8 +238,10 @@ impl Session {
                 0 => String::new(),
                 count => format!(" (and {count} more)"),
             };
-            let reason =
-                format!("its disk does not answer; it is offered as soon as it does{others}");
+            let reason = format!(
+                "it is still being looked at: its disk is slow, or does not answer; it is offered \
+                 as soon as it was{others}"
+            );
             self.tell_not_offered(first, reason);
         }
         self.end_entering(now);
@@ -287,7 +285,7 @@ impl Session {
     }
 
     /// What the session left to be written is written, or cannot be: nothing of it is left.
-    pub(super) fn end_if_ending(&mut self, _now: Now) {
+    pub(super) fn end_if_ending(&mut self) {
         let Some(leaving) = self.leaving.take_if(|leaving| leaving.has_stopped) else { return };
         let Leaving { reply, reason, user, unfinished, .. } = leaving;
         let over = || Err(Refusal::LoginFirst.into());
@@ -305,6 +303,7 @@ impl Session {
         self.leaves_all = false;
         self.own_removals.clear();
         self.sources_due.clear();
+        self.asks_for_sources = false;
         self.begins.clear();
         self.watch = Watch::default();
         self.to_share.clear();

@@ -8,12 +8,14 @@ use std::time::Duration;
 use super::Session;
 use super::input::{Effect, Ends, Now, Order};
 use super::life::NO_MEMBER;
-use super::news::{ClocksDiffer, FirstMet, KeyChange, News};
+use super::news::{ClocksDiffer, FirstMet, KeyChange, News, RemovedFile};
 use super::peers::PeerChange;
 use crate::client::event::ClientEvent;
 use crate::store::{Progress, ShareState};
 use crate::trust::NetworkPublicKey;
-use crate::types::{DownloadState, GroupEntry, GroupId, InfoHash, PeerEntry, Stamp, UserId};
+use crate::types::{
+    DownloadState, FileFacts, GroupEntry, GroupId, InfoHash, PeerEntry, Stamp, UserId,
+};
 
 /// Time that a tracker which is back has to tell of everybody again: their clients come back to it
 /// within some 10 s.
@@ -103,7 +105,24 @@ impl Session {
             News::Trusted(FirstMet { network, unwritten }) => {
                 self.tell(ClientEvent::TrustedNetwork { network, before: None, unwritten });
             }
-            News::FileRemoved(_) | News::ShareStopped(..) | News::Admitted(_) => return Some(news),
+            News::ShareStopped(group, info_hash) => {
+                if self.library.share(group, info_hash).is_some_and(|share| share.offered) {
+                    self.end_links(Ends::Swarms(HashSet::from([(group, info_hash)])));
+                }
+                return Some(news);
+            }
+            News::FileRemoved(RemovedFile { group, file, info_hash, .. }) => {
+                let is_it = |facts: &FileFacts| facts.id() == file;
+                let share = self.library.share(group, info_hash);
+                let download = self.library.download(info_hash);
+                if share.is_some_and(|share| is_it(&share.row.facts))
+                    || download.is_some_and(|d| d.row.group == group && is_it(&d.row.facts))
+                {
+                    self.end_links(Ends::Swarms(HashSet::from([(group, info_hash)])));
+                }
+                return Some(news);
+            }
+            News::Admitted(_) => return Some(news),
             // The driver takes these: they need what it knows.
             News::Trackers(_) | News::SessionOver(_) | News::KeyChanged(_) => {}
         }
@@ -122,6 +141,9 @@ impl Session {
                     let until = voids.entry(whose).or_insert(until_ms);
                     *until = until_ms.max(*until);
                 }
+            }
+            (Some(Effect::Engine(Order::EndLinks(Ends::Swarms(swarms)))), Ends::Swarms(more)) => {
+                swarms.extend(more)
             }
             (_, ends) => self.out.push_back(Effect::Engine(Order::EndLinks(ends))),
         }
@@ -210,12 +232,11 @@ impl Session {
             })
             .map(|download| download.info_hash())
             .collect();
-        for info_hash in downloads {
-            self.halt(info_hash, Progress::Failed(NO_MEMBER.into()), now);
-            self.withdraw(group, [info_hash], now);
+        for info_hash in &downloads {
+            self.halt(*info_hash, Progress::Failed(NO_MEMBER.into()), now);
         }
         let offered = shares.into_iter().filter(|(_, offered)| *offered);
-        self.withdraw(group, offered.map(|(info_hash, _)| info_hash).collect::<Vec<_>>(), now);
+        self.withdraw(group, downloads.into_iter().chain(offered.map(|(of, _)| of)), now);
         self.leave_source(group, now);
         let is_news = self.told_groups.insert(group, false) != Some(false) && !self.leaves_all;
         if is_told && is_news {

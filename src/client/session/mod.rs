@@ -102,6 +102,8 @@ pub(crate) struct Session {
     /// Files that this device has removed from groups or replaced there: every tracker tells.
     own_removals: HashMap<(GroupId, InfoHash), FileId>,
     sources_due: sources::Due,
+    /// Trackers are being asked for sources: one question at a time.
+    asks_for_sources: bool,
     /// Who waits for a download to be cancelled, and when they are answered at the latest.
     cancels: HashMap<InfoHash, (ReplyTo, Duration)>,
     /// When those who wait for a download to be begun are answered at the latest.
@@ -144,6 +146,7 @@ impl Session {
             leaves_all: false,
             own_removals: HashMap::new(),
             sources_due: sources::Due::default(),
+            asks_for_sources: false,
             cancels: HashMap::new(),
             begins: VecDeque::new(),
             ticket_waiters: Vec::new(),
@@ -261,7 +264,7 @@ impl Session {
     fn at_planned_times(&mut self, now: Now) {
         while self.begins.front().is_some_and(|(at, ..)| *at <= now.up) {
             if let Some((_, info_hash, id)) = self.begins.pop_front() {
-                self.begins_late(info_hash, id);
+                self.begins_late(info_hash, id, now);
             }
         }
         let late: Vec<InfoHash> = self

@@ -12,7 +12,7 @@ use super::news::RemovedFile;
 use super::{Answered, Session};
 use crate::client::event::ClientEvent;
 use crate::store::{Progress, ShareRow, ShareState};
-use crate::types::{FileFacts, FileId, GroupId, InfoHash};
+use crate::types::{FileFacts, FileId, GroupId, InfoHash, Refusal};
 
 /// Removals of this device that are remembered; beyond it the user is told of some.
 const OWN_REMOVALS_MAX: usize = 4_096;
@@ -20,7 +20,9 @@ const OWN_REMOVALS_MAX: usize = 4_096;
 impl Session {
     /// Puts a share in the store, before the directory is told.
     pub(super) fn put_share(&mut self, row: &ShareRow) -> Answered {
-        self.need_user()?;
+        if self.need_user()?.user != row.user {
+            return Err(Refusal::LoginFirst.into());
+        }
         let before = self.library.share(row.group, row.facts.info_hash);
         let is_offered = before.is_some_and(|share| share.offered);
         self.library.put_share(row.clone(), is_offered);
@@ -51,6 +53,10 @@ impl Session {
         before: Option<&ShareRow>,
         is_refused: bool,
     ) -> Answered {
+        if self.library.owner != Some(row.user) {
+            // Another session has begun. At the next login of this user the directory is asked again.
+            return Ok(Some(Answer::Done));
+        }
         let (group, info_hash) = (row.group, row.facts.info_hash);
         let offered = self.library.share(group, info_hash).is_some_and(|share| share.offered);
         match before {

@@ -26,6 +26,8 @@ pub(super) struct Watch {
     moved: Moved,
     /// Downloads that the engine has ended without a word, as far as one look tells.
     ended: HashSet<TransferId>,
+    /// Downloads whose disk takes its time to let the engine begin.
+    pub(super) late: HashSet<TransferId>,
 }
 
 impl Session {
@@ -64,6 +66,7 @@ impl Session {
     /// Asks how those move that run.
     pub(super) fn ask_for_pulses(&mut self, now: Now) {
         self.pulses_at = now.up + if self.library.queue.is_full() { LOOK } else { LOOK_ANYWAY };
+        self.displace_late(now);
         let library = &self.library;
         let live = |info_hash: InfoHash| match library.download(info_hash)?.work {
             Work::Live(id) => Some((info_hash, id)),
@@ -75,6 +78,29 @@ impl Session {
         self.watch.moved.retain(|watched, _| is_watched(watched));
         self.watch.ended.retain(|watched| running.iter().any(|(_, id)| id == watched));
         self.emit(Effect::Engine(Order::Pulses(running)));
+    }
+
+    /// Downloads whose disk does not let the engine begin give their slots up while others wait.
+    fn displace_late(&mut self, now: Now) {
+        if self.watch.late.is_empty() {
+            return;
+        }
+        let late = std::mem::take(&mut self.watch.late);
+        for info_hash in self.library.queue.running() {
+            let Some(Work::Beginning(id)) = self.library.download(info_hash).map(|d| d.work) else {
+                continue;
+            };
+            if !late.contains(&id) {
+                continue;
+            }
+            self.watch.late.insert(id);
+            if self.library.queue.is_full()
+                && let Some((back, _)) = self.library.queue.stalled(info_hash)
+            {
+                self.library.touch_queued(back);
+                self.displace([back], now);
+            }
+        }
     }
 
     /// Downloads that bring nothing while others wait give their slots up. One that the engine has

@@ -62,7 +62,7 @@ impl Session {
 
     /// Asks for the sources that are due.
     pub(super) fn ask_for_sources(&mut self, now: Now) {
-        if self.sources_due.is_empty() {
+        if self.sources_due.is_empty() || self.asks_for_sources {
             return;
         }
         let library = &self.library;
@@ -90,12 +90,13 @@ impl Session {
                 });
             }
         }
+        self.asks_for_sources = true;
         self.emit(Effect::Ask(Ask::Sources(wanted)));
     }
 
     /// When sources are next to be asked for.
     pub(super) fn sources_at(&self) -> Option<Duration> {
-        self.sources_due.values().min().copied()
+        self.sources_due.values().min().copied().filter(|_| !self.asks_for_sources)
     }
 
     /// A tracker has told which other groups offer what was asked for, or none has.
@@ -105,6 +106,7 @@ impl Session {
         found: Option<&[(InfoHash, GroupId)]>,
         now: Now,
     ) {
+        self.asks_for_sources = false;
         let Some(found) = found else {
             for info_hash in wanted {
                 if let Some(at) = self.sources_due.get_mut(info_hash) {

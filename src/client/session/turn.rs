@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::input::{Asked, Command, Effect, Input, Now, ReplyTo};
+use super::input::{Asked, Command, Effect, Ends, Input, Now, Order, ReplyTo};
 use super::news::News;
 use super::{Planning, Session, is_fact};
 use crate::client::error::ClientError;
@@ -49,7 +49,15 @@ impl Session {
                     self.inbox.push_back(Input::News(fact));
                 }
             }
-            other => self.inbox.push_back(other),
+            other => {
+                if let Input::Command(_, Command::Leave(Some(_))) = other
+                    && self.library.user().is_some()
+                {
+                    // It is over: no link waits until the store has answered.
+                    self.out.push_back(Effect::Engine(Order::EndLinks(Ends::All)));
+                }
+                self.inbox.push_back(other);
+            }
         }
     }
 
@@ -100,7 +108,7 @@ impl Session {
             || self.is_ending() && self.library.is_dirty();
         let turn = Turn { number: self.last_store + 1, told, commands, effects };
         if !is_to_store || !self.library.is_dirty() {
-            return self.commit(turn, now);
+            return self.commit(turn);
         }
         self.last_store = turn.number;
         self.out.push_back(Effect::Store(turn.number, self.library.writes()));
@@ -114,18 +122,18 @@ impl Session {
             Ok(()) => {
                 self.library.written();
                 self.retry_at = None;
-                self.commit(turn, now);
+                self.commit(turn);
             }
             Err(error) => self.undo(turn, &error, now),
         }
     }
 
     /// What was planned counts.
-    fn commit(&mut self, turn: Turn, now: Now) {
+    fn commit(&mut self, turn: Turn) {
         self.committed = self.library.clone();
         self.out.extend(turn.told);
         self.out.extend(turn.effects);
-        self.end_if_ending(now);
+        self.end_if_ending();
     }
 
     /// Nothing was written: the commands have changed nothing, but for those that write nothing.
@@ -157,7 +165,7 @@ impl Session {
             }
         }
         self.committed = self.library.clone();
-        self.end_if_ending(now);
+        self.end_if_ending();
     }
 
     /// Takes a fact.

@@ -23,7 +23,7 @@ impl World {
     fn log_in_well(&mut self) {
         let reserve = self.command(Command::Reserve);
         assert!(matches!(self.answer(reserve), Some(Ok(_))));
-        self.enter();
+        self.enter(None);
     }
 
     /// Delivers everything and has the store answer, until there is nothing more.
@@ -51,7 +51,7 @@ impl World {
         let row = download_row(file);
         let claim = self.command(Command::Claim(Box::new(row.clone())));
         self.done(claim);
-        let begin = Begin { row, stale: Vec::new() };
+        let begin = Begin { row, before: None, stale: Vec::new() };
         let begin = self.command(Command::Begin(Box::new(begin)));
         self.done(begin);
         match self.work(file) {
@@ -139,7 +139,7 @@ fn a_file_system_that_hangs_holds_up_neither_login_nor_logout() {
     }
     let reserve = world.command(Command::Reserve);
     world.done(reserve);
-    let enter = world.enter();
+    let enter = world.enter(None);
     let hangs = |input: &Input| match input {
         Input::Done(Done::Shares(looked)) => looked[0].0.stamp.dev == 1,
         _ => false,
@@ -281,7 +281,7 @@ fn what_the_engine_refuses_leaves_everything_as_it_was() {
     let row = download_row(0);
     let claim = world.command(Command::Claim(Box::new(row.clone())));
     world.done(claim);
-    let begin = Command::Begin(Box::new(Begin { row, stale: Vec::new() }));
+    let begin = Command::Begin(Box::new(Begin { row, before: None, stale: Vec::new() }));
     let begin = world.command(begin);
     world.store_answers();
     let begun = |input: &Input| match input {
@@ -294,4 +294,48 @@ fn what_the_engine_refuses_leaves_everything_as_it_was() {
     let error = world.refused(begin);
     assert!(error.to_string().contains("no room"), "{error}");
     assert_eq!((world.told_progress(0), world.stored_progress(0)), (None, None));
+}
+
+#[test]
+fn what_cannot_be_begun_for_want_of_the_store_can_be_begun_again() {
+    let mut world = logged_in();
+    world.is_faulty = false;
+    let row = download_row(0);
+    let claim = world.command(Command::Claim(Box::new(row.clone())));
+    world.done(claim);
+    world.store_fails = 100;
+    let begin = Begin { row, before: None, stale: Vec::new() };
+    let begin = world.command(Command::Begin(Box::new(begin)));
+    assert!(matches!(world.refused(begin), ClientError::Store(_)));
+    world.store_fails = 0;
+    world.begin_well(0);
+}
+
+#[test]
+fn a_download_whose_disk_hangs_gives_its_slot_up() {
+    let mut world = logged_in();
+    world.is_faulty = false;
+    let max = world.command(Command::DownloadsMax(1));
+    world.done(max);
+    let row = download_row(0);
+    let claim = world.command(Command::Claim(Box::new(row.clone())));
+    world.done(claim);
+    let begin = Begin { row, before: None, stale: Vec::new() };
+    let begin = world.command(Command::Begin(Box::new(begin)));
+    world.store_answers();
+    let hanging = std::mem::take(&mut world.coming);
+    let row = download_row(1);
+    let claim = world.command(Command::Claim(Box::new(row.clone())));
+    world.done(claim);
+    let other = Begin { row, before: None, stale: Vec::new() };
+    let other = world.command(Command::Begin(Box::new(other)));
+    world.done(other);
+    assert_eq!(world.work(1), Work::None, "it waits");
+    world.pass(DISK_TIMEOUT);
+    world.done(begin);
+    assert!(matches!(world.work(1), Work::Live(_)));
+    hanging.into_iter().for_each(|input| world.input(input));
+    world.settle();
+    assert!(matches!(world.work(0), Work::Live(_)), "when it answers");
+    world.heal();
 }

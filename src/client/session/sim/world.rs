@@ -8,16 +8,16 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::client::error::ClientError;
+use crate::client::error::{ClientError, SessionEnd};
 use crate::client::session::Session;
 use crate::client::session::input::*;
 use crate::client::session::library::Work;
 use crate::client::session::news::{News, RemovedFile};
-use crate::store::{DownloadRow, Progress, ShareRow, ShareState, StoreError, Write};
+use crate::store::{DownloadRow, Progress, QueuedRow, ShareRow, ShareState, StoreError, Write};
 use crate::swarm::{Pulse, SeedSpec, TransferState};
 use crate::types::{
-    DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, InodeId, Label, Sha1Digest,
-    UserEntry, UserId,
+    Bitfield, DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, InodeId, Label,
+    Sha1Digest, UserEntry, UserId,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -97,6 +97,7 @@ pub(super) fn user() -> UserEntry {
 pub(super) struct Rows {
     pub(super) shares: BTreeMap<(GroupId, InfoHash), ShareRow>,
     pub(super) downloads: BTreeMap<InfoHash, DownloadRow>,
+    queued: BTreeMap<InfoHash, QueuedRow>,
 }
 
 impl Rows {
@@ -114,8 +115,10 @@ impl Rows {
             Write::NoDownload { info_hash, .. } => {
                 self.downloads.remove(info_hash);
             }
-            Write::Queued(..)
-            | Write::Metainfo(_)
+            Write::Queued(_, row) => {
+                self.queued.insert(row.info_hash, *row);
+            }
+            Write::Metainfo(_)
             | Write::GroupLabel(..)
             | Write::Trackers(..)
             | Write::LastRequest(_) => {}
@@ -141,7 +144,7 @@ pub(super) struct World {
     /// How many in a hundred transactions fail.
     pub(super) store_fails: u32,
     /// Whether anything goes wrong at all.
-    is_faulty: bool,
+    pub(super) is_faulty: bool,
     engine: BTreeMap<TransferId, Transfer>,
     is_engine_up: bool,
     /// What is on its way to the session, in no order.
@@ -335,7 +338,13 @@ impl World {
                     };
                     (row, looked)
                 };
-                Done::Shares(rows.into_iter().map(look).collect())
+                let looked: Vec<(Arc<ShareRow>, Looked)> = rows.into_iter().map(look).collect();
+                // Each file system answers by itself.
+                let (first, rest) = looked.into_iter().partition(|(row, _)| row.stamp.dev == 1);
+                for looked in [first, rest] {
+                    self.coming.push(Input::Done(Done::Shares(looked)));
+                }
+                return;
             }
             Job::LookAtDownload(row) => {
                 let place = match self.rng.random_range(0..4) {
@@ -395,10 +404,34 @@ impl World {
                 reason: Some("removed".into()),
             },
             17 if self.chance(30) => Command::Left(group(file % GROUPS)),
-            18 if self.chance(20) => Command::Leave(None),
+            18 if self.chance(20) => {
+                let reason = self.chance(50).then_some(SessionEnd::Disabled);
+                return self.leave(reason);
+            }
             _ => Command::Relabel(group(0), label("g0")),
         };
         self.command(command);
+    }
+
+    fn leave(&mut self, reason: Option<SessionEnd>) {
+        let is_in = self.session.view().library.user().is_some();
+        self.last_reply += 1;
+        let reply = ReplyTo(self.last_reply);
+        self.waiting.insert(reply, "leave".into());
+        self.session.input(Input::Command(reply, Command::Leave(reason)), self.now);
+        if reason.is_some() && is_in && self.is_engine_up {
+            self.links_end_first();
+        }
+        self.drain();
+    }
+
+    /// Whatever the store does.
+    fn links_end_first(&mut self) {
+        let first = self.session.poll();
+        let Some(Effect::Engine(order @ Order::EndLinks(_))) = first else {
+            panic!("links do not end first, but {first:?}")
+        };
+        self.order(order);
     }
 
     pub(super) fn log_in(&mut self) {
@@ -410,11 +443,15 @@ impl World {
             self.command(Command::Release);
             return;
         }
-        self.enter();
+        let tells = self.chance(50);
+        let mine: Vec<u8> = (0..GROUPS).filter(|_| self.chance(80)).collect();
+        self.enter(Some(&mine[..]).filter(|_| tells));
     }
 
-    /// Begins the session of a login that is reserved.
-    pub(super) fn enter(&mut self) -> ReplyTo {
+    /// Begins the session of a login that is reserved; trackers tell of these groups, if any does.
+    pub(super) fn enter(&mut self, mine: Option<&[u8]>) -> ReplyTo {
+        let named = |number: &u8| (group(*number), label(&format!("g{number}")));
+        let mine = mine.map(|numbers| numbers.iter().map(named).collect());
         self.is_engine_up = true;
         let shares = self.rows.shares.values().cloned().collect();
         let is_open = |row: &&DownloadRow| row.progress != Progress::Complete;
@@ -422,10 +459,10 @@ impl World {
         self.command(Command::Enter(Box::new(Entry {
             user: user(),
             device: DeviceId::from_bytes([3; 32]),
-            mine: None,
+            mine,
             shares,
             downloads,
-            queued: Vec::new(),
+            queued: self.rows.queued.values().copied().collect(),
         })))
     }
 
@@ -436,7 +473,7 @@ impl World {
         let command = match self.rng.random_range(0..10) {
             0 => Command::Unclaim(row.facts.info_hash),
             1 => Command::Adopt(Box::new(row), Box::new(seed(file)), Vec::new()),
-            _ => Command::Begin(Box::new(Begin { row, stale: Vec::new() })),
+            _ => Command::Begin(Box::new(Begin { row, before: None, stale: Vec::new() })),
         };
         match self.answer(claim) {
             Some(Err(_)) => {}
@@ -469,7 +506,7 @@ impl World {
             return;
         }
         let id = ids[self.rng.random_range(0..ids.len())];
-        let (what, part) = (self.rng.random_range(0..7), self.rng.random_range(1..1_000));
+        let (what, part) = (self.rng.random_range(0..8), self.rng.random_range(1..1_000));
         let Some(transfer) = self.engine.get_mut(&id) else { return };
         let info_hash = facts(transfer.file).info_hash;
         let news = match (&transfer.state, what) {
@@ -495,6 +532,7 @@ impl World {
                 self.waiting.insert(reply, "opened".into());
                 EngineNews::Opened(reply, InodeId { dev: 1, inode: part, born_ns: None })
             }
+            (TransferState::Downloading, 7) => EngineNews::Journal(Bitfield::full(1)),
             _ => return,
         };
         let is_lost = self.chance(10) && !matches!(news, EngineNews::Opened(..));
@@ -523,12 +561,7 @@ impl World {
         let ends = matches!(news, News::Removed(_) | News::Void { .. });
         self.session.input(Input::News(news), self.now);
         if ends {
-            // Whatever the store does.
-            let first = self.session.poll();
-            assert!(
-                matches!(first, Some(Effect::Engine(Order::EndLinks(_)))),
-                "links do not end first, but {first:?}"
-            );
+            self.links_end_first();
         }
         self.drain();
     }
@@ -597,6 +630,7 @@ impl World {
         let view = self.session.view();
         let library = &view.library;
         assert!(self.session.is_idle() && !library.is_dirty() && self.transaction.is_none());
+        assert!(library.claims.is_empty(), "claimed for ever: {:?}", library.claims);
         if library.user().is_none() {
             return;
         }
