@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use super::error::ClientError;
 use super::place::missing;
 use super::runtime::Runtime;
-use super::session::downloads::{complete_already, complete_stays, state};
 use super::session::input::Command;
+use super::session::refusals::{complete_already, complete_stays, state};
 use super::session::status::{DownloadPhase, DownloadStatus};
 use crate::store::{DownloadRow, Progress};
 

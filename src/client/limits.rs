@@ -6,8 +6,8 @@
 
 use super::error::ClientError;
 use super::runtime::ClientLimits;
-use super::session::downloads::complete_already;
 use super::session::input::Command;
+use super::session::refusals::complete_already;
 use super::session::status::DownloadStatus;
 use super::start::Client;
 use crate::store::Progress;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, after, never, select};
 use log::{debug, error, warn};
 
-use super::{Answered, Message, Runtime, files};
+use super::{CommandResult, Message, Runtime, files};
 use crate::client::event::ClientEvent;
 use crate::client::session::Session;
 use crate::client::session::input::{
@@ -42,7 +42,7 @@ pub(super) struct Core {
     runtime: Arc<Runtime>,
     session: Session,
     store: Sender<(u64, Vec<Write>)>,
-    replies: HashMap<ReplyTo, Sender<Answered>>,
+    replies: HashMap<ReplyTo, Sender<CommandResult>>,
     last_reply: u64,
     /// What is to be told to the session next.
     inputs: Vec<Input>,

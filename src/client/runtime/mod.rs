@@ -72,7 +72,7 @@ pub(super) enum Message {
     /// Something has happened.
     Input(Input),
     /// The same, and somebody waits for an answer.
-    Question(Box<dyn FnOnce(ReplyTo) -> Input + Send>, Sender<Answered>),
+    Question(Box<dyn FnOnce(ReplyTo) -> Input + Send>, Sender<CommandResult>),
     /// The session's token was renewed, or not.
     Renewed,
     /// Everything before is to be written, then the thread ends.
@@ -80,7 +80,7 @@ pub(super) enum Message {
 }
 
 /// An answer of the session.
-pub(super) type Answered = Result<Answer, ClientError>;
+pub(super) type CommandResult = Result<Answer, ClientError>;
 
 /// The engine of the present session, and what it is to know.
 #[derive(Default)]
@@ -265,7 +265,7 @@ impl Runtime {
     /// # Blocking
     /// Until the store has answered; for [`DISK_TIMEOUT`](super::session::DISK_TIMEOUT) if the
     /// command waits for another disk.
-    pub(crate) fn ask(&self, command: Command) -> Answered {
+    pub(crate) fn ask(&self, command: Command) -> CommandResult {
         self.ask_soon(command).wait()
     }
 
@@ -410,17 +410,17 @@ impl Runtime {
 /// An answer that is on its way.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    answer: Receiver<Answered>,
+    answer: Receiver<CommandResult>,
 }
 
 impl Pending {
     /// Waits for it.
-    pub(crate) fn wait(self) -> Answered {
+    pub(crate) fn wait(self) -> CommandResult {
         self.answer.recv().unwrap_or(Err(ClientError::Stopping))
     }
 
     /// Waits for it for a while.
-    pub(crate) fn wait_for(self, timeout: Duration) -> Option<Answered> {
+    pub(crate) fn wait_for(self, timeout: Duration) -> Option<CommandResult> {
         match self.answer.recv_timeout(timeout) {
             Ok(answer) => Some(answer),
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => None,

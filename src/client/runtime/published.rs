@@ -18,12 +18,12 @@ pub(crate) type Callback = Box<dyn FnOnce(&DownloadStatus) + Send>;
 /// The present view.
 #[derive(Default)]
 pub(super) struct Published {
-    state: Mutex<State>,
+    state: Mutex<PublishedState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct PublishedState {
     view: Arc<View>,
     callbacks: HashMap<InfoHash, Vec<Callback>>,
 }

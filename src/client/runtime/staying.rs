@@ -32,7 +32,7 @@ const TRACKER_WAIT: Duration = Duration::from_secs(5);
 /// Whether this device is to log in by its key.
 #[derive(Debug)]
 pub(crate) struct Staying {
-    state: Mutex<State>,
+    state: Mutex<StayingState>,
     /// Notified when an attempt has ended.
     attempted: Condvar,
     wake: Sender<()>,
@@ -40,7 +40,7 @@ pub(crate) struct Staying {
 }
 
 #[derive(Debug)]
-struct State {
+struct StayingState {
     row: Option<StayingRow>,
     /// The user has logged out, or has logged in as another.
     is_held: bool,
@@ -52,7 +52,7 @@ impl Staying {
     /// Goes on from what the store holds.
     pub(crate) fn new(row: Option<StayingRow>) -> Self {
         let (wake, woken) = bounded(1);
-        let state = State { row, is_held: false, has_attempted: false };
+        let state = StayingState { row, is_held: false, has_attempted: false };
         Self { state: Mutex::new(state), attempted: Condvar::new(), wake, woken }
     }
 

@@ -27,13 +27,13 @@ pub(super) struct Workers {
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<WorkersState>,
     /// Signalled when there is work, or no thread any more.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct WorkersState {
     queue: VecDeque<Work>,
     threads: usize,
     idle: usize,

@@ -1,24 +1,18 @@
-//! Downloads: how they are begun, paused, resumed, cancelled, and how they end.
+//! How downloads are begun, paused and resumed.
 //!
 //! **Invariant:** a user has at most one download of a content, and one that makes a file. It is in
-//! the store before the engine begins. What the engine refuses leaves everything as it was. A
-//! download is gone once its data is: a cancelled one stays in the store until then, unseen.
+//! the store before the engine begins. If the engine refuses it, the state is as before.
 
 use std::sync::Arc;
 
-use super::input::{
-    Answer, Ask, Begin, Command, Effect, EngineNews, Input, Job, Now, Order, ReplyTo, TransferId,
-};
+use super::input::{Answer, Begin, Command, Effect, Input, Job, Now, Order, ReplyTo, TransferId};
 use super::library::{Download, Work};
+use super::refusals::{being_cancelled, complete_already, gone, state, taken, waits_already};
 use super::{Answered, DISK_TIMEOUT, Session};
 use crate::client::error::ClientError;
-use crate::client::event::ClientEvent;
-use crate::store::{DownloadRow, OwnPart, Progress, ShareRow, ShareState, Write};
+use crate::store::{DownloadRow, Progress};
 use crate::swarm::{DownloadSpec, SeedSpec};
 use crate::types::{Bitfield, Geometry, GroupId, InfoHash, Rate, Refusal};
-
-/// Completed downloads of which the directory is told at the same time.
-const SHARING_MAX: usize = 16;
 
 /// What the engine is told to be there of a download: nothing, as long as it has no `.part` of its
 /// own; else a journal, if an empty one.
@@ -280,18 +274,18 @@ impl Session {
     }
 
     /// Who waits for the engine to begin a download, to be answered now.
-    fn take_beginner(&mut self, info_hash: InfoHash) -> Option<ReplyTo> {
+    pub(super) fn take_beginner(&mut self, info_hash: InfoHash) -> Option<ReplyTo> {
         self.library.download_mut(info_hash)?.beginner.take()
     }
 
-    fn answer(&mut self, reply: Option<ReplyTo>, answer: Result<Answer, ClientError>) {
+    pub(super) fn answer(&mut self, reply: Option<ReplyTo>, answer: Result<Answer, ClientError>) {
         if let Some(reply) = reply {
             self.emit(Effect::Reply(reply, answer));
         }
     }
 
     /// Has a command planned in the next turn.
-    fn again(&mut self, reply: ReplyTo, command: Command) {
+    pub(super) fn again(&mut self, reply: ReplyTo, command: Command) {
         self.inbox.push_front(Input::Command(reply, command));
     }
 
@@ -341,151 +335,6 @@ impl Session {
         Ok(self.run(info_hash, Some(reply), now))
     }
 
-    /// Gives a download up: the engine halts it, the store notes so, and then its data is removed.
-    pub(super) fn cancel(&mut self, reply: ReplyTo, info_hash: InfoHash, now: Now) -> Answered {
-        self.need_user()?;
-        let download = self.library.download(info_hash).ok_or_else(gone)?;
-        match &download.row.progress {
-            Progress::Complete => return Err(complete_stays()),
-            Progress::Cancelled => return Err(gone()),
-            Progress::Running | Progress::Paused(_) | Progress::Failed(_) => {}
-        }
-        if self.library.claims.contains_key(&info_hash) {
-            return Err(state("it is being begun; cancel it when it runs"));
-        }
-        if self.cancels.contains_key(&info_hash) {
-            return Err(being_cancelled());
-        }
-        let work = download.work;
-        self.cancels.insert(info_hash, (reply, now.up + DISK_TIMEOUT));
-        match work {
-            Work::None | Work::Looking => return self.finish_cancel(info_hash, now),
-            Work::Live(id) => {
-                self.set_work(info_hash, Work::Halting(id));
-                self.emit(Effect::Engine(Order::Halt(id, info_hash)));
-            }
-            // When it is known whether the engine has it.
-            Work::Beginning(_) | Work::Halting(_) => {}
-        }
-        Ok(None)
-    }
-
-    /// The engine has halted a download that is to be cancelled, or is finishing it.
-    pub(super) fn halted_for_cancel(
-        &mut self,
-        id: TransferId,
-        info_hash: InfoHash,
-        has_halted: bool,
-        now: Now,
-    ) {
-        let is_it = |download: &&Download| download.work == Work::Halting(id);
-        if self.library.download(info_hash).filter(is_it).is_none() {
-            return;
-        }
-        if has_halted {
-            match self.cancels.get(&info_hash) {
-                Some((reply, _)) => self.again(*reply, Command::FinishCancel(info_hash)),
-                // It took too long, and the user was told so.
-                None => self.go_on_halted(info_hash),
-            }
-        } else {
-            // It ends in a moment, and then it is known how.
-            self.set_work(info_hash, Work::Live(id));
-            if let Some((_, at)) = self.cancels.get_mut(&info_hash) {
-                *at = now.up + DISK_TIMEOUT;
-            }
-        }
-    }
-
-    /// The engine has halted a download: it is given up, if that is waited for still.
-    pub(super) fn cancel_halted(
-        &mut self,
-        reply: ReplyTo,
-        info_hash: InfoHash,
-        now: Now,
-    ) -> Answered {
-        match self.cancels.get(&info_hash) {
-            Some((waiting, _)) if *waiting == reply => {}
-            // Another one waits for the same by now.
-            Some((waiting, _)) => {
-                self.again(*waiting, Command::FinishCancel(info_hash));
-                return Ok(None);
-            }
-            None => {
-                self.go_on_halted(info_hash);
-                return Ok(None);
-            }
-        }
-        let cancelled = self.finish_cancel(info_hash, now);
-        if cancelled.is_err() {
-            self.cancels.remove(&info_hash);
-        }
-        cancelled
-    }
-
-    /// A download that was halted to be cancelled goes on as it was.
-    pub(super) fn go_on_halted(&mut self, info_hash: InfoHash) {
-        if let Some(download) = self.library.download_mut(info_hash)
-            && let Work::Halting(id) = download.work
-        {
-            download.work = Work::Live(id);
-            self.steer(info_hash);
-        }
-    }
-
-    /// Notes that a download is given up; its data is removed when the store has it.
-    pub(super) fn finish_cancel(&mut self, info_hash: InfoHash, now: Now) -> Answered {
-        let download = self.library.download(info_hash).ok_or_else(gone)?;
-        let (transfer, group) = (download.transfer(), download.row.group);
-        self.library.change(info_hash, |row| row.progress = Progress::Cancelled);
-        self.leave_slot(info_hash);
-        self.set_work(info_hash, Work::None);
-        let beginner = self.take_beginner(info_hash);
-        self.answer(beginner, Err(state("it was cancelled")));
-        let row = self.library.download(info_hash).map(|download| download.row.clone());
-        if let Some(row) = row {
-            self.emit(Effect::Job(Job::Remove(transfer, row)));
-        }
-        self.withdraw(group, [info_hash], now);
-        self.emit(Effect::Changed(info_hash));
-        Ok(None)
-    }
-
-    /// A cancelled download's data is gone.
-    pub(super) fn removed(&mut self, info_hash: InfoHash) {
-        let is_cancelled = |download: &Download| download.row.progress == Progress::Cancelled;
-        match self.library.download(info_hash).map(is_cancelled) {
-            Some(true) => _ = self.library.remove(info_hash),
-            // What an earlier one left was removed.
-            Some(false) => return,
-            None => {}
-        }
-        self.emit(Effect::Changed(info_hash));
-        let reply = self.cancels.remove(&info_hash).map(|(reply, _)| reply);
-        self.answer(reply, Ok(Answer::Done));
-    }
-
-    /// The file system takes its time over a cancelled download, or the engine finishes it.
-    pub(super) fn cancels_late(&mut self, info_hash: InfoHash) {
-        let Some((reply, _)) = self.cancels.remove(&info_hash) else { return };
-        let answer = match self.library.download(info_hash) {
-            Some(download) if download.row.progress != Progress::Cancelled => {
-                Err(match download.work {
-                    Work::Beginning(_) | Work::Looking => ClientError::path(
-                        &download.row.target,
-                        "its disk does not answer; cancel the download again when it does",
-                    ),
-                    Work::None | Work::Live(_) | Work::Halting(_) => {
-                        state("the file is being finished; cancel it again if it does not complete")
-                    }
-                })
-            }
-            // It is noted; its data goes when the disk answers.
-            _ => Ok(Answer::Done),
-        };
-        self.emit(Effect::Reply(reply, answer));
-    }
-
     pub(super) fn limit(&mut self, info_hash: InfoHash, rate: Option<Rate>) -> Answered {
         let transfer = self.need_unfinished(info_hash)?;
         self.library.queue.set_limit(info_hash, rate);
@@ -515,232 +364,4 @@ impl Session {
             _ => Ok(download.transfer()),
         }
     }
-
-    /// The engine tells of a download.
-    pub(super) fn engine_told(
-        &mut self,
-        id: TransferId,
-        info_hash: InfoHash,
-        news: EngineNews,
-        now: Now,
-    ) {
-        let is_known = self.library.of_transfer(info_hash, id).is_some();
-        match news {
-            EngineNews::Opened(reply, part) => {
-                if is_known {
-                    let part = Some(OwnPart::File(part));
-                    if self.library.download(info_hash).is_some_and(|d| d.row.part != part) {
-                        self.library.change(info_hash, |row| row.part = part);
-                    }
-                }
-                self.emit(Effect::Reply(reply, Ok(Answer::Done)));
-            }
-            EngineNews::Metainfo(reply, metainfo) => {
-                self.library.write(Write::Metainfo(metainfo));
-                self.answer(reply, Ok(Answer::Done));
-            }
-            _ if !is_known => {}
-            EngineNews::Journal(verified) => {
-                self.library.change(info_hash, |row| row.verified = Some(verified));
-            }
-            EngineNews::Completed(seed) => self.complete(info_hash, Some(&seed), now),
-            EngineNews::Failed(reason) => self.halt(info_hash, Progress::Failed(reason), now),
-            EngineNews::Paused(reason) => {
-                self.halt(info_hash, Progress::Paused(Some(reason)), now);
-            }
-        }
-    }
-
-    /// A download is complete: it becomes a share, first here, then in the directory.
-    pub(super) fn complete(&mut self, info_hash: InfoHash, seed: Option<&SeedSpec>, now: Now) {
-        let Some(download) = self.library.download(info_hash) else { return };
-        let (transfer, row) = (download.transfer(), download.row.clone());
-        self.library.change(info_hash, |row| row.progress = Progress::Complete);
-        if let Some(download) = self.library.download_mut(info_hash) {
-            (download.work, download.queued, download.settled) = (Work::None, false, false);
-        }
-        let beginner = self.take_beginner(info_hash);
-        self.answer(beginner, Ok(Answer::Done));
-        if let Some(id) = transfer {
-            self.emit(Effect::Engine(Order::Forget(id)));
-        }
-        if self.library.queue.kept(info_hash).is_some() {
-            self.library.touch_queued(info_hash);
-        }
-        self.library.queue.forget(info_hash);
-        self.leave_sources(info_hash, now);
-        if let Some(seed) = seed {
-            self.library.write(Write::Metainfo(seed.metainfo.clone()));
-            self.keep_share(&row, seed);
-        }
-        if let Some((reply, _)) = self.cancels.remove(&info_hash) {
-            self.emit(Effect::Reply(reply, Err(complete_stays())));
-        }
-        self.to_share.insert((row.group, info_hash));
-        self.emit(Effect::Changed(info_hash));
-    }
-
-    /// The share that a file which came from the group becomes; one that is offered from elsewhere
-    /// already stays so.
-    fn keep_share(&mut self, row: &DownloadRow, seed: &SeedSpec) {
-        let before = self.library.share(row.group, row.facts.info_hash);
-        if before.is_some_and(|before| before.offered) {
-            return;
-        }
-        let share = ShareRow {
-            user: row.user,
-            group: row.group,
-            group_label: row.group_label.clone(),
-            label: row.label.clone(),
-            facts: row.facts.clone(),
-            path: seed.path.clone(),
-            stamp: seed.stamp,
-            state: ShareState::Pending,
-        };
-        self.library.put_share(share, true);
-    }
-
-    /// The file at the place of a download was compared after a login.
-    pub(super) fn compared(
-        &mut self,
-        row: &Arc<DownloadRow>,
-        result: Result<Box<SeedSpec>, String>,
-        now: Now,
-    ) {
-        let info_hash = row.facts.info_hash;
-        let is_it = |download: &&Download| {
-            download.work == Work::Looking && download.row.target == row.target
-        };
-        let Some(download) = self.library.download(info_hash).filter(is_it) else { return };
-        let runs = download.row.progress == Progress::Running;
-        self.set_work(info_hash, Work::None);
-        if !runs {
-            return;
-        }
-        match result {
-            Ok(seed) => self.complete(info_hash, Some(&seed), now),
-            Err(reason) => self.halt(info_hash, Progress::Failed(reason), now),
-        }
-    }
-
-    /// A download has stopped by itself, or is stopped by what others did.
-    pub(super) fn halt(&mut self, info_hash: InfoHash, progress: Progress, now: Now) {
-        let Some(download) = self.library.download(info_hash) else { return };
-        if matches!(download.row.progress, Progress::Complete | Progress::Cancelled) {
-            return;
-        }
-        let group = download.row.group;
-        self.library.change(info_hash, |row| row.progress = progress);
-        self.leave_slot(info_hash);
-        let beginner = self.take_beginner(info_hash);
-        self.answer(beginner, Ok(Answer::Done));
-        // It may have been set going again before this was heard.
-        self.steer(info_hash);
-        self.announce([(group, info_hash)], now);
-        self.tell_end(info_hash);
-        let is_halting = |download: &Download| matches!(download.work, Work::Halting(_));
-        if !self.library.download(info_hash).is_some_and(is_halting)
-            && let Some((reply, _)) = self.cancels.remove(&info_hash)
-        {
-            self.again(reply, Command::Cancel(info_hash));
-        }
-    }
-
-    /// The directory has been told of a completed download, or not: now it counts as complete.
-    pub(super) fn settle(&mut self, info_hash: InfoHash) {
-        let is_it = |d: &&mut Download| d.row.progress == Progress::Complete && !d.settled;
-        let Some(download) = self.library.download_mut(info_hash).filter(is_it) else { return };
-        download.settled = true;
-        self.tell_end(info_hash);
-    }
-
-    /// Tells where a download has ended, or that it has paused itself.
-    fn tell_end(&mut self, info_hash: InfoHash) {
-        let Some(download) = self.library.download(info_hash) else { return };
-        let row = download.row.clone();
-        self.last_end += 1;
-        self.library.note_end(info_hash, self.last_end);
-        self.emit(Effect::Changed(info_hash));
-        let (group, file, path) = (row.group_label.clone(), row.label.clone(), row.target.clone());
-        let (group_id, id) = (row.group, info_hash);
-        let event = match &row.progress {
-            Progress::Complete => ClientEvent::DownloadComplete { group, group_id, file, id, path },
-            Progress::Failed(reason) => {
-                ClientEvent::DownloadFailed { group, group_id, file, id, reason: reason.clone() }
-            }
-            Progress::Paused(Some(reason)) => {
-                ClientEvent::DownloadPaused { group, group_id, file, id, reason: reason.clone() }
-            }
-            Progress::Paused(None) | Progress::Running | Progress::Cancelled => return,
-        };
-        self.emit(Effect::Tell(event));
-    }
-
-    /// Tells whether the directory can be told of a completed download.
-    pub(super) fn has_to_share(&self) -> bool {
-        !self.to_share.is_empty() && self.sharing.len() < SHARING_MAX
-    }
-
-    /// Has the directory told of completed downloads, several at a time.
-    pub(super) fn share_on(&mut self) {
-        while self.has_to_share() {
-            let Some(key) = self.to_share.pop_first() else { return };
-            let pending = self
-                .library
-                .share(key.0, key.1)
-                .filter(|share| share.row.state == ShareState::Pending && share.offered)
-                .map(|share| share.row.clone());
-            match pending {
-                Some(row) => {
-                    self.sharing.insert(key);
-                    self.emit(Effect::Ask(Ask::Share(row)));
-                }
-                None => self.settle(key.1),
-            }
-        }
-    }
-
-    pub(super) fn leave_slot(&mut self, info_hash: InfoHash) {
-        // When it goes on, its sources are asked for anew.
-        self.sources_due.remove(&info_hash);
-        self.library.queue.leave(info_hash);
-        if let Some(download) = self.library.download_mut(info_hash) {
-            download.queued = false;
-        }
-    }
-}
-
-/// Says in what state a download cannot do what was asked.
-pub(crate) fn state(text: &str) -> ClientError {
-    ClientError::DownloadState(text.into())
-}
-
-/// No such download is known; who asked fills its names in.
-pub(crate) fn gone() -> ClientError {
-    ClientError::NoSuchDownload { group: String::new(), file: String::new() }
-}
-
-pub(crate) fn complete_already() -> ClientError {
-    state("the download is complete already")
-}
-
-pub(crate) fn complete_stays() -> ClientError {
-    state("the download is complete; the file stays, stop_share stops offering it")
-}
-
-fn being_cancelled() -> ClientError {
-    state("the download is being cancelled; try again in a moment")
-}
-
-fn waits_already(place: usize) -> ClientError {
-    state(&format!(
-        "the download waits for others to end, at place {place} of the queue; prioritize lets it go first"
-    ))
-}
-
-pub(crate) fn taken(row: &DownloadRow) -> ClientError {
-    let place = row.target.display();
-    state(&format!(
-        "this content is being downloaded to {place} already; cancel_download that one first"
-    ))
 }

@@ -12,8 +12,10 @@
 //! out what [`Session::poll`] returns, and call again at [`Session::wake_at`]. The driver is
 //! [`super::runtime`]; a simulator drives it through faults.
 
+mod cancelling;
 mod commands;
-pub(crate) mod downloads;
+mod downloads;
+mod endings;
 pub(crate) mod input;
 pub(crate) mod library;
 mod life;
@@ -21,6 +23,7 @@ mod membership;
 pub(crate) mod news;
 pub(crate) mod peers;
 pub(crate) mod queue;
+pub(crate) mod refusals;
 mod shares;
 #[cfg(test)]
 mod sim;

@@ -26,8 +26,8 @@ pub(crate) struct Queue {
     lanes: HashMap<InfoHash, (Lane, i64)>,
     /// By place; of two that were asked for at the same moment, as by an earlier version, by info
     /// hash.
-    waiting: OrdSet<Place>,
-    running: OrdSet<Place>,
+    waiting: OrdSet<QueuePlace>,
+    running: OrdSet<QueuePlace>,
     stalled: Vector<InfoHash>,
     /// Places that are not when the download was asked for, and limits of their own: of whatever
     /// download, also one that is paused.
@@ -39,7 +39,7 @@ pub(crate) struct Queue {
 }
 
 /// Where a download stands among those of its lane.
-type Place = (i64, InfoHash);
+type QueuePlace = (i64, InfoHash);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lane {
@@ -119,7 +119,7 @@ impl Queue {
     /// Moves a download that runs or waits before all others. If it has no slot and none is free it
     /// takes that of the last one, which is returned and waits from now on. `None` if it neither
     /// runs nor waits.
-    pub(crate) fn prioritize(&mut self, info_hash: InfoHash) -> Option<Moved> {
+    pub(crate) fn prioritize(&mut self, info_hash: InfoHash) -> Option<Prioritized> {
         let (lane, _) = *self.lanes.get(&info_hash)?;
         let place = self.first.saturating_sub(1);
         self.leave(info_hash);
@@ -129,7 +129,7 @@ impl Queue {
             displaced = self.displace_last();
         }
         self.put(info_hash, if lane == Lane::Waiting { lane } else { Lane::Running }, place);
-        Some(Moved { place, displaced })
+        Some(Prioritized { place, displaced })
     }
 
     /// Lets another number run, 0 for any; returns those that have to wait from now on.
@@ -252,7 +252,7 @@ impl Queue {
 
 /// What came of moving a download to the front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moved {
+pub(crate) struct Prioritized {
     /// Its place now.
     pub(crate) place: i64,
     /// Whose slot it is to have.

@@ -12,6 +12,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use self::world::World;
+pub(super) use self::world::download_row;
 
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 300;

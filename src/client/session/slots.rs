@@ -23,7 +23,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// When each download was last seen to bring something, and what its pulse was then.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    moved: Moved,
+    moved: LastMoved,
     /// Downloads that the engine has ended without a word, as far as one look tells.
     ended: HashSet<TransferId>,
     /// Downloads whose disk takes its time to let the engine begin.
@@ -161,7 +161,7 @@ impl Session {
     }
 }
 
-type Moved = HashMap<InfoHash, (u64, Duration)>;
+type LastMoved = HashMap<InfoHash, (u64, Duration)>;
 
 /// What a look at a running download tells.
 #[derive(Debug, PartialEq, Eq)]
@@ -174,7 +174,7 @@ enum Signs {
     Stalled,
 }
 
-fn signs_of(watch: &mut Moved, info_hash: InfoHash, pulse: &Pulse, now: Duration) -> Signs {
+fn signs_of(watch: &mut LastMoved, info_hash: InfoHash, pulse: &Pulse, now: Duration) -> Signs {
     let (came, since) = *watch.entry(info_hash).or_insert((pulse.came, now));
     match pulse.state {
         TransferState::Paused(_) | TransferState::Failed(_) => return Signs::Stalled,
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_a_limit_holds_back_is_not_stalled() {
-        let mut watch = Moved::new();
+        let mut watch = LastMoved::new();
         let mut look = |state: &TransferState, came, held_back, seconds| {
             signs_of(
                 &mut watch,

@@ -51,7 +51,7 @@ pub(super) fn facts(file: u8) -> FileFacts {
     }
 }
 
-pub(super) fn download_row(file: u8) -> DownloadRow {
+pub(crate) fn download_row(file: u8) -> DownloadRow {
     DownloadRow {
         user: USER,
         group: group(file % GROUPS),

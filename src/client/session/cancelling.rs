@@ -1,0 +1,160 @@
+//! How downloads are cancelled.
+//!
+//! **Invariant:** the engine halts a download before it is cancelled; one that the engine is
+//! finishing completes instead. A cancelled download stays in the store, unseen, until its data is
+//! removed.
+
+use super::input::{Answer, Command, Effect, Job, Now, Order, ReplyTo, TransferId};
+use super::library::{Download, Work};
+use super::refusals::{being_cancelled, complete_stays, gone, state};
+use super::{Answered, DISK_TIMEOUT, Session};
+use crate::client::error::ClientError;
+use crate::store::Progress;
+use crate::types::InfoHash;
+
+impl Session {
+    /// Gives a download up: the engine halts it, the store notes so, and then its data is removed.
+    pub(super) fn cancel(&mut self, reply: ReplyTo, info_hash: InfoHash, now: Now) -> Answered {
+        self.need_user()?;
+        let download = self.library.download(info_hash).ok_or_else(gone)?;
+        match &download.row.progress {
+            Progress::Complete => return Err(complete_stays()),
+            Progress::Cancelled => return Err(gone()),
+            Progress::Running | Progress::Paused(_) | Progress::Failed(_) => {}
+        }
+        if self.library.claims.contains_key(&info_hash) {
+            return Err(state("it is being begun; cancel it when it runs"));
+        }
+        if self.cancels.contains_key(&info_hash) {
+            return Err(being_cancelled());
+        }
+        let work = download.work;
+        self.cancels.insert(info_hash, (reply, now.up + DISK_TIMEOUT));
+        match work {
+            Work::None | Work::Looking => return self.finish_cancel(info_hash, now),
+            Work::Live(id) => {
+                self.set_work(info_hash, Work::Halting(id));
+                self.emit(Effect::Engine(Order::Halt(id, info_hash)));
+            }
+            // When it is known whether the engine has it.
+            Work::Beginning(_) | Work::Halting(_) => {}
+        }
+        Ok(None)
+    }
+
+    /// The engine has halted a download that is to be cancelled, or is finishing it.
+    pub(super) fn halted_for_cancel(
+        &mut self,
+        id: TransferId,
+        info_hash: InfoHash,
+        has_halted: bool,
+        now: Now,
+    ) {
+        let is_it = |download: &&Download| download.work == Work::Halting(id);
+        if self.library.download(info_hash).filter(is_it).is_none() {
+            return;
+        }
+        if has_halted {
+            match self.cancels.get(&info_hash) {
+                Some((reply, _)) => self.again(*reply, Command::FinishCancel(info_hash)),
+                // It took too long, and the user was told so.
+                None => self.go_on_halted(info_hash),
+            }
+        } else {
+            // It ends in a moment, and then it is known how.
+            self.set_work(info_hash, Work::Live(id));
+            if let Some((_, at)) = self.cancels.get_mut(&info_hash) {
+                *at = now.up + DISK_TIMEOUT;
+            }
+        }
+    }
+
+    /// The engine has halted a download: it is given up, if that is waited for still.
+    pub(super) fn cancel_halted(
+        &mut self,
+        reply: ReplyTo,
+        info_hash: InfoHash,
+        now: Now,
+    ) -> Answered {
+        match self.cancels.get(&info_hash) {
+            Some((waiting, _)) if *waiting == reply => {}
+            // Another one waits for the same by now.
+            Some((waiting, _)) => {
+                self.again(*waiting, Command::FinishCancel(info_hash));
+                return Ok(None);
+            }
+            None => {
+                self.go_on_halted(info_hash);
+                return Ok(None);
+            }
+        }
+        let cancelled = self.finish_cancel(info_hash, now);
+        if cancelled.is_err() {
+            self.cancels.remove(&info_hash);
+        }
+        cancelled
+    }
+
+    /// A download that was halted to be cancelled goes on as it was.
+    pub(super) fn go_on_halted(&mut self, info_hash: InfoHash) {
+        if let Some(download) = self.library.download_mut(info_hash)
+            && let Work::Halting(id) = download.work
+        {
+            download.work = Work::Live(id);
+            self.steer(info_hash);
+        }
+    }
+
+    /// Notes that a download is given up; its data is removed when the store has it.
+    pub(super) fn finish_cancel(&mut self, info_hash: InfoHash, now: Now) -> Answered {
+        let download = self.library.download(info_hash).ok_or_else(gone)?;
+        let (transfer, group) = (download.transfer(), download.row.group);
+        self.library.change(info_hash, |row| row.progress = Progress::Cancelled);
+        self.leave_slot(info_hash);
+        self.set_work(info_hash, Work::None);
+        let beginner = self.take_beginner(info_hash);
+        self.answer(beginner, Err(state("it was cancelled")));
+        let row = self.library.download(info_hash).map(|download| download.row.clone());
+        if let Some(row) = row {
+            self.emit(Effect::Job(Job::Remove(transfer, row)));
+        }
+        self.withdraw(group, [info_hash], now);
+        self.emit(Effect::Changed(info_hash));
+        Ok(None)
+    }
+
+    /// A cancelled download's data is gone.
+    pub(super) fn removed(&mut self, info_hash: InfoHash) {
+        let is_cancelled = |download: &Download| download.row.progress == Progress::Cancelled;
+        match self.library.download(info_hash).map(is_cancelled) {
+            Some(true) => _ = self.library.remove(info_hash),
+            // What an earlier one left was removed.
+            Some(false) => return,
+            None => {}
+        }
+        self.emit(Effect::Changed(info_hash));
+        let reply = self.cancels.remove(&info_hash).map(|(reply, _)| reply);
+        self.answer(reply, Ok(Answer::Done));
+    }
+
+    /// The file system takes its time over a cancelled download, or the engine finishes it.
+    pub(super) fn cancels_late(&mut self, info_hash: InfoHash) {
+        let Some((reply, _)) = self.cancels.remove(&info_hash) else { return };
+        let answer = match self.library.download(info_hash) {
+            Some(download) if download.row.progress != Progress::Cancelled => {
+                Err(match download.work {
+                    Work::Beginning(_) | Work::Looking => ClientError::path(
+                        &download.row.target,
+                        "its disk does not answer; cancel the download again when it does",
+                    ),
+                    Work::None | Work::Live(_) | Work::Halting(_) => {
+                        state("the file is being finished; cancel it again if it does not complete")
+                    }
+                })
+            }
+            // It is noted; its data goes when the disk answers.
+            _ => Ok(Answer::Done),
+        };
+        self.emit(Effect::Reply(reply, answer));
+    }
+}

@@ -1,0 +1,239 @@
+//! The downloads of a session.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Download, Key, Library};
+use crate::client::session::input::TransferId;
+use crate::store::{DownloadRow, Progress};
+use crate::swarm::part_path;
+use crate::types::InfoHash;
+
+/// Downloads that have ended in this session and are kept in memory.
+const ENDED_MAX: usize = 1_000;
+
+impl Library {
+    /// Adds a download behind all others, to be written; one of the same content goes.
+    pub(crate) fn push(&mut self, download: Download) {
+        self.touch(Key::Download(download.info_hash()));
+        self.restore(download);
+    }
+
+    /// The same for a download that the store has.
+    pub(crate) fn restore(&mut self, download: Download) {
+        self.take_out(download.info_hash());
+        let number = self.next;
+        self.next += 1;
+        self.by_content.insert(download.info_hash(), number);
+        for place in places(&download) {
+            self.by_place.entry(place).or_default().push(number);
+        }
+        self.order.insert(number, download);
+    }
+
+    /// Removes a download, in the store, too.
+    pub(crate) fn remove(&mut self, info_hash: InfoHash) -> Option<Download> {
+        let download = self.take_out(info_hash)?;
+        self.touch(Key::Download(info_hash));
+        self.queue.forget(info_hash);
+        Some(download)
+    }
+
+    fn take_out(&mut self, info_hash: InfoHash) -> Option<Download> {
+        let number = self.by_content.remove(&info_hash)?;
+        let download = self.order.remove(&number)?;
+        for place in places(&download) {
+            if let Some(numbers) = self.by_place.get_mut(&place) {
+                numbers.retain(|other| *other != number);
+                if numbers.is_empty() {
+                    self.by_place.remove(&place);
+                }
+            }
+        }
+        if let Some(end) = download.ended {
+            self.ends.remove(&end);
+        }
+        Some(download)
+    }
+
+    /// The download of that content.
+    pub(crate) fn download(&self, info_hash: InfoHash) -> Option<&Download> {
+        self.order.get(self.by_content.get(&info_hash)?)
+    }
+
+    /// The same, to change what is not in its row.
+    pub(crate) fn download_mut(&mut self, info_hash: InfoHash) -> Option<&mut Download> {
+        self.order.get_mut(self.by_content.get(&info_hash)?)
+    }
+
+    /// Changes a download's row, but for its content and its target, to be written.
+    pub(crate) fn change(&mut self, info_hash: InfoHash, change: impl FnOnce(&mut DownloadRow)) {
+        let Some(number) = self.by_content.get(&info_hash) else { return };
+        if let Some(download) = self.order.get_mut(number) {
+            change(Arc::make_mut(&mut download.row));
+            self.touch(Key::Download(info_hash));
+        }
+    }
+
+    /// Takes back what a download's row was, to be written.
+    pub(crate) fn restore_row(&mut self, before: &Arc<DownloadRow>) {
+        let info_hash = before.facts.info_hash;
+        let same_place =
+            self.download(info_hash).is_some_and(|download| download.row.target == before.target);
+        if same_place {
+            self.change(info_hash, |row| row.clone_from(before));
+        } else {
+            self.push(Download::new((**before).clone()));
+        }
+    }
+
+    /// The download that the engine knows under that id.
+    pub(crate) fn of_transfer(&self, info_hash: InfoHash, id: TransferId) -> Option<&Download> {
+        self.download(info_hash).filter(|download| download.transfer() == Some(id))
+    }
+
+    /// All, in the order in which they were asked for.
+    pub(crate) fn downloads(&self) -> impl DoubleEndedIterator<Item = &Download> {
+        self.order.values()
+    }
+
+    /// A download has ended: notes the number of its end. The earliest ends beyond a bound are
+    /// forgotten; the store has them.
+    pub(crate) fn note_end(&mut self, info_hash: InfoHash, number: u64) {
+        if let Some(download) = self.download_mut(info_hash)
+            && let Some(before) = download.ended.replace(number)
+        {
+            self.ends.remove(&before);
+        }
+        self.ends.insert(number, info_hash);
+        let excess = self.ends.len().saturating_sub(ENDED_MAX);
+        let oldest: Vec<(u64, InfoHash)> =
+            self.ends.iter().take(excess).map(|(number, of)| (*number, *of)).collect();
+        for (number, oldest) in oldest {
+            // What is not written yet stays until the next end.
+            if self.dirty.contains(&Key::Download(oldest)) {
+                continue;
+            }
+            self.ends.remove(&number);
+            // A failed one can be resumed, and stays.
+            let is_complete = |download: &Download| download.row.progress == Progress::Complete;
+            if self.download(oldest).is_some_and(is_complete) {
+                self.take_out(oldest);
+            }
+        }
+    }
+
+    /// A download runs again: it has not ended.
+    pub(crate) fn forget_end(&mut self, info_hash: InfoHash) {
+        let end = self.download_mut(info_hash).and_then(|download| download.ended.take());
+        if let Some(end) = end {
+            self.ends.remove(&end);
+        }
+    }
+
+    /// The download that the user means by these names.
+    pub(crate) fn find(&self, group: &str, file: &str) -> Option<&Download> {
+        // The latest, should an earlier one bear the same names.
+        let is_named = |d: &&Download| {
+            d.row.group_label.as_str() == group && d.row.label.as_str() == file && d.is_shown()
+        };
+        self.order.values().rev().find(is_named)
+    }
+
+    /// Tells whether the file is being downloaded now.
+    pub(crate) fn is_downloading(&self, info_hash: InfoHash) -> bool {
+        self.download(info_hash).is_some_and(|download| download.row.progress == Progress::Running)
+    }
+
+    /// Another download that is to make the same file, or keeps what it has fetched where this
+    /// one's file is to be, or the other way round.
+    pub(crate) fn rival(&self, row: &DownloadRow) -> Option<&DownloadRow> {
+        let part = |of: &DownloadRow| part_path(&of.target, of.facts.info_hash);
+        let own_part = part(row);
+        let clashes = |of: &&DownloadRow| match of.progress {
+            Progress::Running | Progress::Paused(_) => {
+                of.target == row.target || part(of) == row.target || of.target == own_part
+            }
+            // What it has fetched is kept, and a later download of the content goes on from it.
+            Progress::Failed(_) => part(of) == row.target,
+            Progress::Complete | Progress::Cancelled => false,
+        };
+        let near = self.at(&row.target).chain(self.at(&own_part)).map(|download| &*download.row);
+        near.filter(|of| of.facts.info_hash != row.facts.info_hash).find(clashes)
+    }
+
+    /// A failed download of another version of a file to the same place.
+    pub(crate) fn other_version(&self, row: &DownloadRow) -> Option<&Download> {
+        let is_other = |of: &&Download| {
+            let same_name = of.row.group == row.group
+                && of.row.facts.name == row.facts.name
+                && of.row.target == row.target;
+            same_name
+                && of.row.facts.info_hash != row.facts.info_hash
+                && matches!(of.row.progress, Progress::Failed(_))
+        };
+        self.at(&row.target).find(is_other)
+    }
+
+    /// Those that make a file there, or keep what they have fetched there.
+    fn at(&self, place: &Path) -> impl Iterator<Item = &Download> {
+        self.by_place.get(place).into_iter().flatten().filter_map(|number| self.order.get(number))
+    }
+
+    /// Checks the invariant.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        assert_eq!(self.order.len(), self.by_content.len());
+        for (number, download) in &self.order {
+            assert_eq!(self.by_content.get(&download.info_hash()), Some(number));
+            for place in places(download) {
+                assert!(self.by_place.get(&place).is_some_and(|numbers| numbers.contains(number)));
+            }
+        }
+        let places: usize = self.by_place.values().map(Vec::len).sum();
+        assert_eq!(places, 2 * self.order.len());
+        for (end, info_hash) in &self.ends {
+            let ended = self.download(*info_hash).and_then(|download| download.ended);
+            assert_eq!(ended, Some(*end));
+        }
+    }
+}
+
+fn places(download: &Download) -> [PathBuf; 2] {
+    let target = &download.row.target;
+    [target.clone(), part_path(target, download.info_hash())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::session::sim::download_row;
+
+    #[test]
+    fn an_ended_download_is_not_forgotten_before_it_is_written() {
+        let mut library = Library::default();
+        let row = |number: u64| {
+            let mut row = download_row(0);
+            row.progress = Progress::Complete;
+            row.target = format!("/{number}").into();
+            let mut hash = [0; 20];
+            hash[..8].copy_from_slice(&number.to_be_bytes());
+            row.facts.info_hash = InfoHash::from_bytes(hash);
+            row
+        };
+        let content = |number| row(number).facts.info_hash;
+        let more = ENDED_MAX as u64 + 1;
+        for number in 0..more {
+            library.push(Download::new(row(number)));
+            library.note_end(content(number), number);
+        }
+        library.check();
+        assert!(library.download(content(0)).is_some(), "it is to be written");
+        library.written();
+        library.push(Download::new(row(more)));
+        library.note_end(content(more), more);
+        library.check();
+        assert!(library.download(content(0)).is_none() && library.download(content(1)).is_none());
+        assert!(library.download(content(2)).is_some());
+    }
+}
