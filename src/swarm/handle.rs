@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::api::{TransferState, TransferStatus, Why};
-use super::storage::PartFile;
+use super::storage::{PartFile, StorageError};
 use super::torrent::{State, Torrent};
-use super::transfer::TransferPart;
+use super::transfer::{LOCKED_RETRY, TransferPart, open_unlocked};
 use crate::types::{InfoHash, Rate};
 
 /// Unoffered pieces named by [`Transfer::why`].
@@ -183,9 +183,13 @@ impl Transfer {
         // A download that was not running has its `.part` closed: open it again, to be sure whose
         // it is.
         let part = part.or_else(|| {
-            let opened = ours
-                .then(|| PartFile::open(&target, torrent.info_hash, length, (true, known), disk));
-            opened.and_then(Result::ok).map(Arc::new)
+            let open =
+                || PartFile::open(&target, torrent.info_hash, length, (true, known), disk.clone());
+            let wait = || -> Result<(), StorageError> {
+                torrent.engine.stop.wait(LOCKED_RETRY);
+                Ok(())
+            };
+            ours.then(|| open_unlocked(open, wait).ok()).flatten()
         });
         if let Some(Err(e)) = part.map(|part| part.remove()) {
             log::warn!("cannot remove the data of {}: {e}", target.display());

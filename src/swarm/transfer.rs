@@ -32,7 +32,7 @@ use crate::wire::metainfo::Metainfo;
 /// How long a `.part` that is locked is waited for: after a failure another thread of ours may be
 /// about to let go of it.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
-const LOCKED_RETRY: Duration = Duration::from_millis(20);
+pub(super) const LOCKED_RETRY: Duration = Duration::from_millis(20);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -257,22 +257,12 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
     let (target, whose) =
         run.with(|transfer| (transfer.target.clone(), (transfer.ours, transfer.known)))?;
     let disk = torrent.engine.disk.clone();
-    let deadline = Instant::now() + LOCKED_MAX;
-    let part = loop {
-        match PartFile::open(
-            &target,
-            torrent.info_hash,
-            torrent.geometry.len(),
-            whose,
-            disk.clone(),
-        ) {
-            Err(StorageError::Locked(_)) if Instant::now() < deadline => {
-                torrent.engine.stop.wait(LOCKED_RETRY);
-                run.with(|_| ())?;
-            }
-            opened => break Arc::new(opened?),
-        }
-    };
+    let open =
+        || PartFile::open(&target, torrent.info_hash, torrent.geometry.len(), whose, disk.clone());
+    let part = open_unlocked(open, || {
+        torrent.engine.stop.wait(LOCKED_RETRY);
+        run.with(|_| ())
+    })?;
     let kept = run.with(|transfer| {
         (transfer.ours, transfer.known) = (true, Some(part.id()));
         transfer.part = Some(part.clone());
@@ -287,6 +277,21 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
     torrent.engine.host.opened(number, torrent.info_hash, part.id());
     part.allot()?;
     Ok(part)
+}
+
+/// Opens a `.part`. Waits while another thread of ours is about to let go of it; `wait` is called
+/// between two attempts.
+pub(super) fn open_unlocked<E: From<StorageError>>(
+    open: impl Fn() -> Result<PartFile, StorageError>,
+    mut wait: impl FnMut() -> Result<(), E>,
+) -> Result<Arc<PartFile>, E> {
+    let deadline = Instant::now() + LOCKED_MAX;
+    loop {
+        match open() {
+            Err(StorageError::Locked(_)) if Instant::now() < deadline => wait()?,
+            opened => return Ok(Arc::new(opened?)),
+        }
+    }
 }
 
 /// Makes the download out of what is there, and lets links come.
