@@ -1,16 +1,24 @@
 //! Thousands of small files in one group: how fast one member shares them, and how fast another
-//! fetches all of them.
+//! fetches all of them. Then the other one's client is started again, to see what it needs.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::support::{Binaries, Member, Network, Result, Usage, content};
+use serde_json::Value;
+
+use crate::support::show::mib;
+use crate::support::{Binaries, Member, Network, Process, Result, Usage, content};
 use crate::{Options, show_used};
 
 /// Bytes in each file.
 const LEN: u64 = 20 << 10;
 /// Files a second that are to be fetched.
 const BAR: f64 = 500.0;
+/// Memory of a client with as many shares and complete downloads.
+const MEMORY_BAR: u64 = 40 << 20;
+/// Time after the login until its memory and threads are read.
+const IDLE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The group.
 pub(crate) const GROUP: &str = "lab";
 
@@ -40,8 +48,41 @@ pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<
     show_since(before, used(&network, &owner, &reader));
     compare(&files, &reader)?;
     reader.leave()?;
+    show_again(&network, files.len())?;
     owner.leave()?;
     network.stop()
+}
+
+/// Starts the client of the member again who has fetched all files and shares them now.
+fn show_again(network: &Network, count: usize) -> Result<()> {
+    let (data_dir, login) = ("client-reader", "login reader 'correct horse'");
+    let arguments = ["127.0.0.1:0", network.info(), "--data-dir", data_dir, "--json"];
+    let arguments = [&arguments[..], &["-c", login, "-c", "seed"]].concat();
+    let client = &network.binaries().client;
+    let mut process = Process::start("reader-again", client, &arguments, network.dir())?;
+    loop {
+        let (_, line) = process.line(Instant::now() + PATIENCE)?;
+        let object: Value = serde_json::from_str(&line)?;
+        if object["command"] == "login" {
+            if object["ok"] != true {
+                return Err(format!("no login: {object}").into());
+            }
+            break;
+        }
+    }
+    std::thread::sleep(IDLE);
+    let usage = process.usage();
+    let ratio = usage.memory_peak as f64 / MEMORY_BAR as f64;
+    println!(
+        "\nwith {count} shares and {count} complete downloads, {} s after a login: {} (at most {}; \
+         bar: {}, ratio {ratio:.2}), {} threads",
+        IDLE.as_secs(),
+        mib(usage.memory),
+        mib(usage.memory_peak),
+        mib(MEMORY_BAR),
+        usage.threads
+    );
+    process.kill()
 }
 
 /// The owner of a group, and a member.
