@@ -3,6 +3,7 @@
 //! **Invariant:** telling never blocks: a subscriber that does not keep up loses events, and the
 //! log says so.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,6 +74,29 @@ pub enum ClientEvent {
         path: PathBuf,
         /// Why not.
         reason: String,
+    },
+    /// Members have banned this device: what it sends of a file is not that file. They may be wrong,
+    /// or lie.
+    BadDataReported {
+        /// The group.
+        group: Label,
+        /// Its id.
+        group_id: GroupId,
+        /// The file.
+        file: Label,
+        /// The id of its content.
+        id: InfoHash,
+        /// Where it is.
+        path: PathBuf,
+        /// How many members say so.
+        members: u32,
+    },
+    /// Members cannot connect to this device.
+    Unreachable {
+        /// Where they dialled.
+        address: SocketAddr,
+        /// How many members say so: two at least.
+        members: u32,
     },
     /// Somebody asks to join a group of the user's.
     JoinRequested {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::place::follow_once;
 use super::runtime::Runtime;
 use super::session::input::{Command, Input};
 use super::start::Client;
-use super::trackers::Need;
+use super::trackers::{Need, uptime};
 use crate::store::{DownloadRow, ShareRow, ShareState};
 use crate::swarm::{HashError, UploadStats, hash_file_as, open_plain};
 use crate::types::{
@@ -59,6 +60,10 @@ pub struct Upload {
     pub sent: u64,
     /// Bytes sent to each device since login, in the order of the devices' ids.
     pub sent_to: Vec<(DeviceId, u64)>,
+    /// Members who say that what this device sends of it is wrong.
+    pub bad_data_members: u32,
+    /// Where members could not connect to this device lately, and how many.
+    pub unreachable: Option<(SocketAddr, u32)>,
 }
 
 /// A file on disk whose content is known.
@@ -152,6 +157,7 @@ impl Client {
             engine.uploads().into_iter().map(|stats| (stats.info_hash, stats)).collect();
         let view = self.inner.view();
         let library = &view.library;
+        let unreachable = view.reports.unreachable(uptime());
         let upload = |group_id, (group, file, path): (&Label, &Label, &Path), info_hash, part| {
             let stats = stats.get(&info_hash);
             Upload {
@@ -164,6 +170,8 @@ impl Client {
                 peers: stats.map_or(0, |stats| stats.peers),
                 sent: stats.map_or(0, |stats| stats.sent),
                 sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
+                bad_data_members: view.reports.bad_data((group_id, info_hash)),
+                unreachable,
             }
         };
         let shares = library.shares.values().filter(|share| share.offered).map(|share| {

@@ -19,10 +19,10 @@ use log::{debug, info, warn};
 
 use super::answer::{answer, look_of, with_presence};
 use super::clock::wall_ms;
-use super::core::Input;
+use super::core::{Input, View};
 use super::guard::{Caller, Making};
 use super::outbox::Outbox;
-use super::presence::{SessionKey, Visitor, last_of_each};
+use super::presence::{Fault, SessionKey, SwarmKey, Visitor, last_of_each};
 use super::shared::Shared;
 use super::vouch::{Allowance, RESUME_COST, later_than};
 use crate::net::{Admission, Connection, Reader, Source};
@@ -242,6 +242,12 @@ impl<'a> Session<'a> {
                 self.stay_on_device(user, request, name, &password)
             }
             Request::ListDevices => self.list_devices(user),
+            Request::ReportBadData { group, info_hash, device } => {
+                self.report(user, (Fault::BadData, (info_hash, group), device))
+            }
+            Request::ReportUnreachable { group, info_hash, device } => {
+                self.report(user, (Fault::Unreachable, (info_hash, group), device))
+            }
             question => {
                 if self.shared.readers.are_behind() {
                     core.flush().ok_or(CoreEnded)?;
@@ -295,6 +301,19 @@ impl<'a> Session<'a> {
                 }
             }
         }
+    }
+
+    /// Tells a device what is wrong with it.
+    fn report(
+        &self,
+        user: UserId,
+        report: (Fault, SwarmKey, DeviceId),
+    ) -> Result<Reply, CoreEnded> {
+        let key = self.key;
+        let asked = move |view: &mut View<'_>| {
+            view.presence.report(key, user, report, view.replica.directory())
+        };
+        self.shared.core.ask(asked).ok_or(CoreEnded)
     }
 
     fn caller(&self) -> Caller<'_> {
