@@ -23,6 +23,7 @@ use super::core::{Input, View};
 use super::guard::{Caller, Making};
 use super::outbox::Outbox;
 use super::presence::{Fault, SessionKey, SwarmKey, Visitor, last_of_each};
+use super::request_log::{Logged, who};
 use super::shared::Shared;
 use super::vouch::{Allowance, RESUME_COST, later_than};
 use crate::net::{Admission, Connection, Reader, Source};
@@ -86,6 +87,7 @@ pub(crate) fn serve(
         allowance,
         over,
         user: None,
+        label: None,
         was: None,
     };
     session.run(connection)
@@ -103,6 +105,8 @@ struct Session<'a> {
     /// Set by the core when the password has been replaced.
     over: Arc<AtomicBool>,
     user: Option<UserId>,
+    /// The name of that user, or of the one before.
+    label: Option<Label>,
     /// Whoever the device was until the password was replaced: it may be this device that did so,
     /// and repeats its request.
     was: Option<UserId>,
@@ -126,23 +130,28 @@ impl<'a> Session<'a> {
                     // What was begun is answered first, and counted.
                     Err(error) => break Err(error),
                 };
+                let logged = Logged::begin(&request);
                 match self.begin_share(&request) {
-                    Some(Ok(making)) => shares.push((number, making)),
+                    Some(Ok(making)) => shares.push((number, making, logged)),
                     Some(Err(CoreEnded)) => return Ok(()),
-                    None => break Ok(Some((number, request))),
+                    None => break Ok(Some((number, request, logged))),
                 }
                 if shares.len() >= SHARES_AT_ONCE_MAX || !reader.is_ready() {
                     break Ok(None);
                 }
             };
             let mut sent = Ok(());
-            for (number, making) in shares {
+            for (number, making, logged) in shares {
                 let Some(outcome) = making.outcome() else { return Ok(()) };
-                sent = sent.and_then(|()| self.send(number, reply(outcome)));
+                let reply = reply(outcome);
+                self.log(logged, None, &reply);
+                sent = sent.and_then(|()| self.send(number, reply));
             }
             sent?;
-            if let Some((number, request)) = behind? {
+            if let Some((number, request, logged)) = behind? {
+                let before = self.user.and(self.label.as_ref()).filter(|_| logged.is_on()).cloned();
                 let Ok(reply) = self.handle(request) else { return Ok(()) };
+                self.log(logged, before.as_ref(), &reply);
                 self.send(number, reply)?;
             }
         }
@@ -161,6 +170,16 @@ impl<'a> Session<'a> {
         let mut room =
             self.shared.unfinished.lease(self.address.ip(), reader.to_incoming(), deadline);
         read_message_within(reader, max, &mut room)
+    }
+
+    /// Writes a request's line into the log; `before` is who was logged in when it came.
+    fn log(&self, logged: Logged, before: Option<&Label>, reply: &Reply) {
+        if !logged.is_on() {
+            return;
+        }
+        let label = self.user.and(self.label.as_ref()).or(before);
+        let from = format!("{}, {}", self.address, who(label));
+        logged.end(self.shared, (self.user, &from), reply);
     }
 
     fn send(&self, number: u32, reply: Reply) -> Result<(), FrameError> {
@@ -519,6 +538,7 @@ impl<'a> Session<'a> {
             }
         };
         (self.user, self.was) = (Some(user), None);
+        self.label = Some(entry.label.clone());
         debug!("{}: {} has logged in", self.address, entry.label);
         for event in std::iter::once(self.shared.trackers_event()).chain(self.shared.key_events()) {
             self.outbox.push(to_frame(&FromTracker::Event(event)).into());
