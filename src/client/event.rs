@@ -12,7 +12,7 @@ use log::warn;
 use parking_lot::Mutex;
 
 use super::error::SessionEnd;
-use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, UserId};
+use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, Stamp, UserId};
 
 /// Events that wait for one subscriber.
 const QUEUE_LEN: usize = 1024;
@@ -108,6 +108,8 @@ pub enum ClientEvent {
         user: Label,
         /// The id.
         user_id: UserId,
+        /// Since when.
+        since: Stamp,
     },
     /// The user had asked to join a group, and was turned down.
     JoinRejected {

@@ -84,6 +84,7 @@ impl Session {
                         group_id: group,
                         user: user.label,
                         user_id: user.user,
+                        since,
                     });
                 }
             }
