@@ -147,10 +147,11 @@ impl Backend {
                 Reply::Files(self.list_files(&group, pattern, order, &listing)?)
             }
             Command::Find { pattern, listing } => Reply::Files(self.find(pattern, &listing)?),
-            Command::UploadFile { path, group } => {
+            Command::UploadFile { path, group, trust_stamp } => {
                 let mut progress =
                     |done, size| progress(Progress { work: Work::Hashing, done, size });
-                Reply::Shared(convert::shared(client.upload_file(&path, &group, &mut progress)?))
+                let shared = client.upload_file(&path, &group, trust_stamp, &mut progress)?;
+                Reply::Shared(convert::shared(shared))
             }
             Command::ShowUploads { listing } => {
                 let uploads = client.show_uploads()?.into_iter().map(convert::upload);

@@ -3,6 +3,7 @@
 //! **Invariant:** telling never blocks: a subscriber that does not keep up loses events, and the
 //! log says so.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use log::warn;
 use parking_lot::Mutex;
 
 use super::error::SessionEnd;
-use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, UserId};
+use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, Stamp, UserId};
 
 /// Events that wait for one subscriber.
 const QUEUE_LEN: usize = 1024;
@@ -74,6 +75,29 @@ pub enum ClientEvent {
         /// Why not.
         reason: String,
     },
+    /// Members have banned this device: what it sends of a file is not that file. They may be wrong,
+    /// or lie.
+    BadDataReported {
+        /// The group.
+        group: Label,
+        /// Its id.
+        group_id: GroupId,
+        /// The file.
+        file: Label,
+        /// The id of its content.
+        id: InfoHash,
+        /// Where it is.
+        path: PathBuf,
+        /// How many members say so.
+        members: u32,
+    },
+    /// Members cannot connect to this device.
+    Unreachable {
+        /// Where they dialled.
+        address: SocketAddr,
+        /// How many members say so: two at least.
+        members: u32,
+    },
     /// Somebody asks to join a group of the user's.
     JoinRequested {
         /// The group.
@@ -84,6 +108,8 @@ pub enum ClientEvent {
         user: Label,
         /// The id.
         user_id: UserId,
+        /// Since when.
+        since: Stamp,
     },
     /// The user had asked to join a group, and was turned down.
     JoinRejected {

@@ -2,6 +2,7 @@
 //! trackers.
 
 use super::error::ClientError;
+use super::recorder::now_ms;
 use super::runtime::Runtime;
 use super::session::input::Command;
 use super::start::Client;
@@ -73,11 +74,15 @@ impl Client {
     /// # Errors
     /// [`Refusal::NoSuchGroup`], [`Refusal::AlreadyMember`], [`Refusal::AlreadyRequested`].
     pub fn join_group(&self, group: &str) -> Result<(), ClientError> {
-        let group = self.inner.group(group)?.group;
-        self.done(
-            &Request::JoinGroup { request: self.inner.trackers.request_stamp(), group },
-            Need::Session,
-        )
+        let user = self.inner.need_user()?.user;
+        let GroupEntry { group, label, .. } = self.inner.group(group)?;
+        let (asked_ms, trackers) = (now_ms(), &self.inner.trackers);
+        let done = self
+            .done(&Request::JoinGroup { request: trackers.request_stamp(), group }, Need::Session);
+        if matches!(done, Ok(()) | Err(ClientError::Refused(Refusal::AlreadyRequested))) {
+            self.inner.store.note_asked(user, group, &label, asked_ms)?;
+        }
+        done
     }
 
     /// Leaves a group; the user's shares there stop.
@@ -86,8 +91,10 @@ impl Client {
     /// [`Refusal::NoSuchGroup`], [`Refusal::NotMember`].
     pub fn leave_group(&self, group: &str) -> Result<(), ClientError> {
         let group = self.inner.group(group)?.group;
+        let user = self.inner.need_user()?.user;
         let request = self.inner.trackers.request_stamp();
-        self.end_by_choice(group, &Request::LeaveGroup { request, group })
+        self.end_by_choice(group, &Request::LeaveGroup { request, group })?;
+        self.inner.store.take_asked(user, group).map(drop).map_err(ClientError::from)
     }
 
     /// Lets in a user who has asked; the owner only.

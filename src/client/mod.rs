@@ -14,6 +14,7 @@
 mod account;
 pub mod api;
 mod backend;
+mod catch_up;
 mod config;
 mod data_dir;
 mod devices;

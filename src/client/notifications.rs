@@ -1,5 +1,7 @@
 //! What happened while nobody looked, as the user is shown it.
 
+use log::debug;
+
 use super::error::ClientError;
 use super::recorder::NotificationKind;
 use super::start::Client;
@@ -24,13 +26,19 @@ pub struct Notification {
 
 impl Client {
     /// What happened to the session's user on this device, the oldest first: what was not shown
-    /// yet, or `all` that is kept. From then on it counts as shown.
+    /// yet, or `all` that is kept. A tracker, if one can be reached, is asked for requests to join
+    /// that wait, and for the answers to the user's own, of which this device has not heard. From then on it counts as shown.
     ///
     /// # Errors
     /// [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), [`ClientError::Store`].
     pub fn notifications(&self, all: bool) -> Result<Vec<Notification>, ClientError> {
         let inner = &self.inner;
         let user = inner.need_user()?.user;
+        if inner.trackers.is_reachable()
+            && let Err(error) = inner.catch_up(user)
+        {
+            debug!("what happened meanwhile is not known: {error}");
+        }
         let rows = inner.store.notifications(user, all)?;
         if rows.iter().any(|row| !row.is_seen) {
             inner.store.notifications_seen(user)?;

@@ -6,14 +6,17 @@
 //! The thread "notifications" writes, and nobody waits for it.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use log::warn;
 
 use super::event::ClientEvent;
-use crate::store::{DeviceStore, NotificationRow};
-use crate::types::UserId;
+use crate::store::{DeviceStore, NotificationRow, StoreError};
+use crate::types::{UserId, bad_data_text, unreachable_text};
+
+/// Two answers for one group within that are one: it was found in a list, and a tracker told of it.
+const SAME_ANSWER: Duration = Duration::from_secs(10);
 
 /// What a notification is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +39,16 @@ pub enum NotificationKind {
     ShareNotOffered,
     /// The session had ended by itself.
     SessionEnded,
+    /// Members say that what this device sends of a file is wrong.
+    BadDataReported,
+    /// Members could not connect to this device.
+    Unreachable,
 }
 
 impl NotificationKind {
     /// Every kind with the number under which it is kept, which never changes, and its name for
     /// programs: that of the event.
-    const ALL: [(i64, Self, &'static str); 9] = [
+    const ALL: [(i64, Self, &'static str); 11] = [
         (1, Self::JoinRequested, "join_requested"),
         (2, Self::JoinRejected, "join_rejected"),
         (3, Self::Admitted, "admitted"),
@@ -51,6 +58,8 @@ impl NotificationKind {
         (7, Self::DownloadPaused, "download_paused"),
         (8, Self::ShareNotOffered, "share_not_offered"),
         (9, Self::SessionEnded, "session_ended"),
+        (10, Self::BadDataReported, "bad_data_reported"),
+        (11, Self::Unreachable, "unreachable"),
     ];
 
     /// The name of the event.
@@ -77,14 +86,39 @@ pub(crate) fn record(
     for event in events {
         last_user = user().or(last_user);
         if let (Some(user), Some(row)) = (last_user, to_row(&event))
-            && let Err(error) = store.add_notification(user, &row)
+            && let Err(error) = write(store, user, &event, &row)
         {
             warn!("{error}");
         }
     }
 }
 
-fn to_row(event: &ClientEvent) -> Option<NotificationRow> {
+/// Writes one event down, unless it was found out on another way and is written down already.
+fn write(
+    store: &DeviceStore,
+    user: UserId,
+    event: &ClientEvent,
+    row: &NotificationRow,
+) -> Result<(), StoreError> {
+    let within = match event {
+        ClientEvent::JoinRequested { .. } => Duration::ZERO,
+        ClientEvent::Admitted { group_id, .. } | ClientEvent::JoinRejected { group_id, .. }
+            if !store.take_asked(user, *group_id)? =>
+        {
+            SAME_ANSWER
+        }
+        _ => return store.add_notification(user, row),
+    };
+    store.add_notification_once(user, row, within).map(drop)
+}
+
+/// This machine's clock, in milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// What to write down of an event, if anything.
+pub(super) fn to_row(event: &ClientEvent) -> Option<NotificationRow> {
     use NotificationKind as Kind;
     let text = |text: &dyn ToString| text.to_string();
     let (kind, group, about, detail) = match event {
@@ -115,10 +149,22 @@ fn to_row(event: &ClientEvent) -> Option<NotificationRow> {
         ClientEvent::SessionEnded { reason, .. } => {
             (Kind::SessionEnded, String::new(), String::new(), text(reason))
         }
+        ClientEvent::BadDataReported { group, file, members, .. } => {
+            let reason = bad_data_text(*members, file.as_str());
+            (Kind::BadDataReported, text(group), text(file), reason)
+        }
+        ClientEvent::Unreachable { address, members } => {
+            let reason = unreachable_text(*members, *address);
+            (Kind::Unreachable, String::new(), String::new(), reason)
+        }
         _ => return None,
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (at_ms, kind) = (now.as_millis() as u64, kind.number());
+    let at_ms = match event {
+        // Found out later, it is the same request.
+        ClientEvent::JoinRequested { since, .. } => since.ms(),
+        _ => now_ms(),
+    };
+    let kind = kind.number();
     Some(NotificationRow { at_ms, kind, group, about, detail, is_seen: false })
 }
 

@@ -4,8 +4,9 @@
 //! hashed, and looks as it did then. A link that the user names is followed once, when it is
 //! shared: what it led to then is what is shared.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,9 @@ use log::warn;
 use super::error::ClientError;
 use super::place::follow_once;
 use super::runtime::Runtime;
-use super::session::input::Command;
+use super::session::input::{Command, Input};
 use super::start::Client;
-use super::trackers::Need;
+use super::trackers::{Need, uptime};
 use crate::store::{DownloadRow, ShareRow, ShareState};
 use crate::swarm::{HashError, UploadStats, hash_file_as, open_plain};
 use crate::types::{
@@ -59,6 +60,10 @@ pub struct Upload {
     pub sent: u64,
     /// Bytes sent to each device since login, in the order of the devices' ids.
     pub sent_to: Vec<(DeviceId, u64)>,
+    /// Members who say that what this device sends of it is wrong.
+    pub bad_data_members: u32,
+    /// Where members could not connect to this device lately, and how many.
+    pub unreachable: Option<(SocketAddr, u32)>,
 }
 
 /// A file on disk whose content is known.
@@ -77,9 +82,9 @@ struct Offer {
 const RESOLVED_FOR: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// Shares a file with a group: hashes it, tells the directory, offers it. A file that was
-    /// shared before and has not changed is not hashed again; one that the group has already gets
-    /// one more seeder. A link is shared under its own name; what it leads to now is what is
+    /// Shares a file with a group: hashes it, tells the directory, offers it. A file that the group
+    /// has already gets one more seeder. With `trusts_stamp` a file whose size and times are those
+    /// of an earlier share is not read again. A link is shared under its own name; what it leads to now is what is
     /// served, wherever it leads later. If another version of the file is in the group, which the
     /// user shared first or whose group they own, the file takes its place. `progress` is told the
     /// bytes hashed now and then, and returns false to cancel.
@@ -91,6 +96,7 @@ impl Client {
         &self,
         path: &Path,
         group: &str,
+        trusts_stamp: bool,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Shared, ClientError> {
         let inner = &self.inner;
@@ -109,11 +115,14 @@ impl Client {
         }
         let known = inner.store.shares_at(&path)?;
         let started = Instant::now();
-        let content = inner.content(&path, &name, (stamp, &known), progress)?;
+        let trusted: &[ShareRow] = if trusts_stamp { &known } else { &[] };
+        let content = inner.content(&path, &name, (stamp, trusted), progress)?;
         if started.elapsed() > RESOLVED_FOR {
             resolved = inner.resolve(group, None, Some(name.as_str()))?;
         }
-        let shared = inner.share_or_replace(&user, resolved, &known, &Offer { path, content });
+        let offer = Offer { path, content };
+        let shared = inner.share_or_replace(&user, resolved, &known, &offer);
+        inner.end_shares_of_other_content(&offer, &known);
         match shared {
             Err(ClientError::Refused(Refusal::FileNameTaken)) => Err(inner.name_taken(group)),
             other => other,
@@ -148,6 +157,7 @@ impl Client {
             engine.uploads().into_iter().map(|stats| (stats.info_hash, stats)).collect();
         let view = self.inner.view();
         let library = &view.library;
+        let unreachable = view.reports.unreachable(uptime());
         let upload = |group_id, (group, file, path): (&Label, &Label, &Path), info_hash, part| {
             let stats = stats.get(&info_hash);
             Upload {
@@ -160,6 +170,8 @@ impl Client {
                 peers: stats.map_or(0, |stats| stats.peers),
                 sent: stats.map_or(0, |stats| stats.sent),
                 sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
+                bad_data_members: view.reports.bad_data((group_id, info_hash)),
+                unreachable,
             }
         };
         let shares = library.shares.values().filter(|share| share.offered).map(|share| {
@@ -189,6 +201,11 @@ fn in_order(sent_to: &[(DeviceId, u64)]) -> Vec<(DeviceId, u64)> {
     let mut sorted = sent_to.to_vec();
     sorted.sort_unstable();
     sorted
+}
+
+/// Tells whether both are of the same bytes, under whatever names.
+fn is_same_content(one: &FileFacts, other: &FileFacts) -> bool {
+    (one.len, one.sha1) == (other.len, other.sha1)
 }
 
 /// The name under which a file is shared: its own.
@@ -264,6 +281,19 @@ impl Runtime {
         Ok(Content { facts, stamp })
     }
 
+    /// Ends the shares, in every group, of what the file held before: its bytes are gone.
+    fn end_shares_of_other_content(&self, offer: &Offer, known: &[ShareRow]) {
+        let offered = known.iter().filter(|row| row.state != ShareState::Stopped);
+        let others: BTreeSet<InfoHash> = offered
+            .filter(|row| !is_same_content(&row.facts, &offer.content.facts))
+            .map(|row| row.facts.info_hash)
+            .collect();
+        for info_hash in others {
+            self.engine().inspect(|engine| _ = engine.unseed(info_hash));
+            self.tell(Input::FileChanged(info_hash, offer.path.clone()));
+        }
+    }
+
     /// Shares a file; if another version of it is in the group, in its place.
     fn share_or_replace(
         &self,
@@ -272,12 +302,12 @@ impl Runtime {
         known: &[ShareRow],
         offer: &Offer,
     ) -> Result<Shared, ClientError> {
-        let stamp = offer.content.stamp;
+        let Content { stamp, facts } = &offer.content;
         let stale = |row: &&ShareRow| {
             let ours = row.user == user.user
                 && row.group == group.group
                 && row.state != ShareState::Stopped;
-            ours && !stamp.is_same_file(&row.stamp)
+            ours && !(stamp.is_same_file(&row.stamp) && is_same_content(&row.facts, facts))
         };
         let stale: Vec<&ShareRow> = known.iter().filter(stale).collect();
         if let Some(present) = file.filter(|entry| entry.facts.id() != offer.content.facts.id()) {

@@ -6,21 +6,35 @@ use super::error::ClientError;
 use super::runtime::Runtime;
 use super::session::status::DownloadPhase;
 use super::start::Client;
+use super::trackers::uptime;
+use crate::store::ShareRow;
 use crate::swarm::{Transfer, TransferState, Why};
-use crate::types::{DeviceId, GroupId, InfoHash};
+use crate::types::{DeviceId, GroupId, InfoHash, bad_data_text, unreachable_text};
 
 /// Departed members that are named.
 const SEEN_MAX: usize = 5;
 
 impl Client {
-    /// Says why a download is where it is: the pieces that nobody online has, who had them and when
+    /// Says why a download is where it is, or what is wrong with a file that is offered: the pieces that nobody online has, who had them and when
     /// they were last seen, the disk, the trackers, who was banned.
     ///
     /// # Errors
     /// [`ClientError::NoSuchDownload`].
     pub fn why(&self, group: &str, file: &str) -> Result<Vec<String>, ClientError> {
-        let status = self.download(group, file)?.status();
         let view = self.inner.view();
+        let share = view.library.shares.values().find(|share| {
+            let row = &share.row;
+            share.offered && row.group_label.as_str() == group && row.label.as_str() == file
+        });
+        let status = match (self.download(group, file), share) {
+            (Ok(download), _) => download.status(),
+            (Err(ClientError::NoSuchDownload { .. }), Some(share)) => {
+                let mut lines = vec![format!("it is offered from {}", share.row.path.display())];
+                self.inner.explain_reports(Some(&share.row), &mut lines);
+                return Ok(lines);
+            }
+            (Err(error), _) => return Err(error),
+        };
         let download = view.library.find(group, file);
         let transfer = download.and_then(|download| self.inner.live(download));
         let place = download.map(|download| (download.row.group, download.info_hash()));
@@ -52,7 +66,7 @@ impl Client {
         if let (Some(why), Some(place)) = (why, place) {
             self.inner.explain_transfer(&why, place, &mut lines);
         }
-        lines.extend(self.inner.config.unreachable());
+        self.inner.explain_reports(share.map(|share| &*share.row), &mut lines);
         if !self.inner.trackers.is_reachable() {
             lines.push("no tracker can be reached, so new peers are not found".into());
         }
@@ -61,6 +75,18 @@ impl Client {
 }
 
 impl Runtime {
+    /// Adds why others may get nothing from here: of a file, and at all.
+    fn explain_reports(&self, share: Option<&ShareRow>, lines: &mut Vec<String>) {
+        let reports = &self.view().reports;
+        if let Some(row) = share {
+            let members = reports.bad_data((row.group, row.facts.info_hash));
+            lines.extend((members > 0).then(|| bad_data_text(members, row.label.as_str())));
+        }
+        let unreachable = reports.unreachable(uptime());
+        lines.extend(unreachable.map(|(address, members)| unreachable_text(members, address)));
+        lines.extend(self.config.unreachable());
+    }
+
     fn explain_transfer(
         &self,
         why: &Why,

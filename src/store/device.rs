@@ -8,6 +8,7 @@
 //! Every call blocks on the disk. A session's changes come as [`Write`]s, many in one transaction.
 //! Reading does not wait for a write.
 
+mod asked;
 mod notifications;
 mod queued;
 mod staying;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
 
+pub use self::asked::AskedRow;
 pub use self::notifications::NotificationRow;
 pub use self::queued::QueuedRow;
 pub use self::staying::StayingRow;
@@ -51,6 +53,7 @@ const KIND: DatabaseKind = DatabaseKind {
         SCHEMA_7,
         staying::SCHEMA,
         notifications::SCHEMA,
+        asked::SCHEMA,
     ],
 };
 

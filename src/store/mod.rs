@@ -17,7 +17,7 @@ mod takeover;
 
 pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
 pub use device::{
-    DeviceStore, DownloadRow, NotificationRow, OwnPart, Progress, QueuedRow, ShareRow, ShareState,
-    StayingRow, SuccessorRow, Write,
+    AskedRow, DeviceStore, DownloadRow, NotificationRow, OwnPart, Progress, QueuedRow, ShareRow,
+    ShareState, StayingRow, SuccessorRow, Write,
 };
 pub use rows::{Entries, RowReader, RowStore, Tables, restore};

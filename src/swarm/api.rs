@@ -187,6 +187,20 @@ pub enum EngineEvent {
         /// Where it is, or was.
         path: PathBuf,
     },
+    /// A device sent pieces with a wrong hash: it is not asked again.
+    Banned {
+        /// The file.
+        info_hash: InfoHash,
+        /// The device.
+        device: DeviceId,
+    },
+    /// A device that the tracker lists cannot be connected to. Told again while that lasts.
+    Unreachable {
+        /// The file.
+        info_hash: InfoHash,
+        /// The device.
+        device: DeviceId,
+    },
 }
 
 /// A complete file to offer, read only.

@@ -56,8 +56,11 @@ pub(super) fn dial(
         .ticket_for(torrent.info_hash, device)
         .ok_or(LinkError::Refused("no ticket is at hand"))?;
     let started = Instant::now();
-    let connection =
-        engine.config.transport.dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)?;
+    let connection = engine
+        .config
+        .transport
+        .dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)
+        .map_err(LinkError::Unreachable)?;
     let connected = started.elapsed();
     let mut admission = engine
         .registry

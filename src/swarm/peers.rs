@@ -11,9 +11,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::LinkKey;
-use super::api::{SeenPeer, UnreachablePeer};
+use super::api::{EngineEvent, SeenPeer, UnreachablePeer};
 use super::engine::Inner;
 use super::link::Link;
+use super::session::LinkError;
 use super::torrent::{State, Torrent};
 use crate::types::{Bitfield, DeviceId, UserId};
 use crate::wire::peer::PeerMessage;
@@ -31,6 +32,11 @@ const DIALS_MAX: usize = 128;
 /// First and longest wait before a lost or unreachable peer is dialled again.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Dials that fail before that is told: a device may be starting again.
+const UNREACHABLE_AFTER: u32 = 3;
+/// How often it is told again while they go on failing.
+const UNREACHABLE_AGAIN: Duration = Duration::from_secs(300);
 
 /// The peers of one file.
 #[derive(Default)]
@@ -52,6 +58,8 @@ struct Peer {
     /// It sent bad data once.
     suspect: bool,
     error: Option<String>,
+    /// Dials in a row to which nothing answered, and when that was told last.
+    unanswered: (u32, Option<Duration>),
     /// When its last link ended, and the pieces it had then.
     seen: Option<(Duration, u32)>,
 }
@@ -148,12 +156,28 @@ impl Peers {
         peer.error = Some(error);
     }
 
+    /// Notes whether something answered a dial that failed; tells whether the host is to hear that
+    /// the device cannot be reached.
+    fn note_answer(&mut self, now: Duration, device: DeviceId, is_unreachable: bool) -> bool {
+        let Some(peer) = self.known.get_mut(&device) else { return false };
+        let (count, told) = &mut peer.unanswered;
+        *count = if is_unreachable { *count + 1 } else { 0 };
+        let is_due = *count >= UNREACHABLE_AFTER
+            && peer.address.is_some()
+            && peer.link.is_none()
+            && told.is_none_or(|told| now.saturating_sub(told) >= UNREACHABLE_AGAIN);
+        if is_due {
+            *told = Some(now);
+        }
+        is_due
+    }
+
     fn linked(&mut self, device: DeviceId, link: LinkKey) {
         if self.has_room_for(device) {
             let peer = self.known.entry(device).or_default();
             peer.link = Some(link);
             peer.dialling = false;
-            peer.error = None;
+            (peer.error, peer.unanswered.0) = (None, 0);
         }
     }
 
@@ -244,7 +268,16 @@ impl Torrent {
             let spawned = self.engine.threads.spawn("posse-link", move || {
                 if let Err(e) = super::opening::dial(&torrent, device, address, dialling) {
                     log::debug!("{}: no link to {address}: {e}", torrent.info_hash);
-                    torrent.state.lock().peers.dial_failed(torrent.now(), device, e.to_string());
+                    let (info_hash, now) = (torrent.info_hash, torrent.now());
+                    let is_unreachable = matches!(e, LinkError::Unreachable(_));
+                    let mut state = torrent.state.lock();
+                    state.peers.dial_failed(now, device, e.to_string());
+                    let is_told = state.peers.note_answer(now, device, is_unreachable);
+                    drop(state);
+                    if is_told {
+                        let event = EngineEvent::Unreachable { info_hash, device };
+                        torrent.engine.host.event(event);
+                    }
                 }
             });
             if let Err(e) = spawned {

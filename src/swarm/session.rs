@@ -47,6 +47,9 @@ pub(super) enum LinkError {
     Violation(&'static str),
     #[error("{0}")]
     Refused(&'static str),
+    /// Nothing that is that device answers there.
+    #[error("{0}")]
+    Unreachable(io::Error),
 }
 
 /// Requests that a peer is sent at a time, of those it says it keeps.

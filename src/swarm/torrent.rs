@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::api::{SeedSpec, TransferState};
+use super::api::{EngineEvent, SeedSpec, TransferState};
 use super::engine::Inner;
 use super::link::Link;
 use super::peers::Peers;
@@ -115,7 +115,12 @@ impl Torrent {
                     }
                     Action::Have(piece) => links.values().for_each(|link| link.have(piece)),
                     Action::Ban(link) => {
-                        links.get(&link).inspect(|link| peers.ban(link));
+                        if let Some(link) = links.get(&link) {
+                            peers.ban(link);
+                            let (info_hash, device) = (self.info_hash, link.device);
+                            let event = EngineEvent::Banned { info_hash, device };
+                            self.engine.later(move |engine| engine.host.event(event));
+                        }
                     }
                     // The front sees it by itself.
                     Action::Complete => {}

@@ -46,6 +46,7 @@ mod presence;
 mod quota;
 mod readers;
 mod replicator;
+mod request_log;
 mod server;
 mod session;
 mod shared;

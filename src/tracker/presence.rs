@@ -15,6 +15,7 @@ mod changes;
 mod devices;
 mod follow;
 mod late;
+mod reports;
 mod swarm;
 
 use std::cell::RefCell;
@@ -27,6 +28,8 @@ use std::time::Duration;
 use self::changes::Changes;
 use self::devices::{LastSeen, UserDevice};
 use self::late::LateEnds;
+pub(crate) use self::reports::Fault;
+use self::reports::Reports;
 use self::swarm::{Word, check};
 use super::outbox::{Frame, Outbox};
 use crate::directory::{Directory, Rows};
@@ -64,7 +67,7 @@ const SESSIONS_PER_DEVICE_MAX: usize = 8;
 /// Number of a client connection, unique while the tracker runs; a later one has a larger one.
 pub(crate) type SessionKey = u64;
 /// A file in a group.
-type SwarmKey = (InfoHash, GroupId);
+pub(crate) type SwarmKey = (InfoHash, GroupId);
 
 /// A session that has logged in.
 #[derive(Debug)]
@@ -138,6 +141,7 @@ pub(crate) struct Presence {
     /// Devices that were forgotten, which this tracker has heard of late in this turn.
     forgotten_late: Vec<UserDevice>,
     last_seen: LastSeen,
+    reports: Reports,
     /// What sessions are to be told at the end of the turn.
     leaving: RefCell<Vec<(Arc<Outbox>, Frame)>>,
 }

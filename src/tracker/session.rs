@@ -19,10 +19,11 @@ use log::{debug, info, warn};
 
 use super::answer::{answer, look_of, with_presence};
 use super::clock::wall_ms;
-use super::core::Input;
+use super::core::{Input, View};
 use super::guard::{Caller, Making};
 use super::outbox::Outbox;
-use super::presence::{SessionKey, Visitor, last_of_each};
+use super::presence::{Fault, SessionKey, SwarmKey, Visitor, last_of_each};
+use super::request_log::{Logged, who};
 use super::shared::Shared;
 use super::vouch::{Allowance, RESUME_COST, later_than};
 use crate::net::{Admission, Connection, Reader, Source};
@@ -86,6 +87,7 @@ pub(crate) fn serve(
         allowance,
         over,
         user: None,
+        label: None,
         was: None,
     };
     session.run(connection)
@@ -103,6 +105,8 @@ struct Session<'a> {
     /// Set by the core when the password has been replaced.
     over: Arc<AtomicBool>,
     user: Option<UserId>,
+    /// The name of that user, or of the one before.
+    label: Option<Label>,
     /// Whoever the device was until the password was replaced: it may be this device that did so,
     /// and repeats its request.
     was: Option<UserId>,
@@ -126,23 +130,28 @@ impl<'a> Session<'a> {
                     // What was begun is answered first, and counted.
                     Err(error) => break Err(error),
                 };
+                let logged = Logged::begin(&request);
                 match self.begin_share(&request) {
-                    Some(Ok(making)) => shares.push((number, making)),
+                    Some(Ok(making)) => shares.push((number, making, logged)),
                     Some(Err(CoreEnded)) => return Ok(()),
-                    None => break Ok(Some((number, request))),
+                    None => break Ok(Some((number, request, logged))),
                 }
                 if shares.len() >= SHARES_AT_ONCE_MAX || !reader.is_ready() {
                     break Ok(None);
                 }
             };
             let mut sent = Ok(());
-            for (number, making) in shares {
+            for (number, making, logged) in shares {
                 let Some(outcome) = making.outcome() else { return Ok(()) };
-                sent = sent.and_then(|()| self.send(number, reply(outcome)));
+                let reply = reply(outcome);
+                self.log(logged, None, &reply);
+                sent = sent.and_then(|()| self.send(number, reply));
             }
             sent?;
-            if let Some((number, request)) = behind? {
+            if let Some((number, request, logged)) = behind? {
+                let before = self.user.and(self.label.as_ref()).filter(|_| logged.is_on()).cloned();
                 let Ok(reply) = self.handle(request) else { return Ok(()) };
+                self.log(logged, before.as_ref(), &reply);
                 self.send(number, reply)?;
             }
         }
@@ -161,6 +170,16 @@ impl<'a> Session<'a> {
         let mut room =
             self.shared.unfinished.lease(self.address.ip(), reader.to_incoming(), deadline);
         read_message_within(reader, max, &mut room)
+    }
+
+    /// Writes a request's line into the log; `before` is who was logged in when it came.
+    fn log(&self, logged: Logged, before: Option<&Label>, reply: &Reply) {
+        if !logged.is_on() {
+            return;
+        }
+        let label = self.user.and(self.label.as_ref()).or(before);
+        let from = format!("{}, {}", self.address, who(label));
+        logged.end(self.shared, (self.user, &from), reply);
     }
 
     fn send(&self, number: u32, reply: Reply) -> Result<(), FrameError> {
@@ -242,6 +261,12 @@ impl<'a> Session<'a> {
                 self.stay_on_device(user, request, name, &password)
             }
             Request::ListDevices => self.list_devices(user),
+            Request::ReportBadData { group, info_hash, device } => {
+                self.report(user, (Fault::BadData, (info_hash, group), device))
+            }
+            Request::ReportUnreachable { group, info_hash, device } => {
+                self.report(user, (Fault::Unreachable, (info_hash, group), device))
+            }
             question => {
                 if self.shared.readers.are_behind() {
                     core.flush().ok_or(CoreEnded)?;
@@ -295,6 +320,19 @@ impl<'a> Session<'a> {
                 }
             }
         }
+    }
+
+    /// Tells a device what is wrong with it.
+    fn report(
+        &self,
+        user: UserId,
+        report: (Fault, SwarmKey, DeviceId),
+    ) -> Result<Reply, CoreEnded> {
+        let key = self.key;
+        let asked = move |view: &mut View<'_>| {
+            view.presence.report(key, user, report, view.replica.directory())
+        };
+        self.shared.core.ask(asked).ok_or(CoreEnded)
     }
 
     fn caller(&self) -> Caller<'_> {
@@ -500,6 +538,7 @@ impl<'a> Session<'a> {
             }
         };
         (self.user, self.was) = (Some(user), None);
+        self.label = Some(entry.label.clone());
         debug!("{}: {} has logged in", self.address, entry.label);
         for event in std::iter::once(self.shared.trackers_event()).chain(self.shared.key_events()) {
             self.outbox.push(to_frame(&FromTracker::Event(event)).into());

@@ -48,7 +48,7 @@ pub use escape::{escape, escape_json, is_safe, is_unsafe};
 pub use file_stamp::{FileStamp, InodeId};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
-pub(crate) use human::human_bytes;
+pub(crate) use human::{bad_data_text, human_bytes, unreachable_text};
 pub use id::{DeviceId, FileId, GroupId, ParseIdError, RequestId, StoreId, UserId};
 pub use name::{DeviceName, FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};

@@ -525,6 +525,8 @@ sample_enum!(Request {
     ForgetDevice { request, device },
     LoginByKey { user },
     ListDevices,
+    ReportBadData { group, info_hash, device },
+    ReportUnreachable { group, info_hash, device },
 });
 sample_enum!(Reply {
     Refused(refusal),
@@ -559,6 +561,8 @@ sample_enum!(Event {
     DeviceVoid { user, device, until_ms },
     JoinRequested { group, label, user, since },
     JoinRejected { group, label, at },
+    BadDataReported { group, info_hash, members },
+    UnreachableReported { address, members },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),

@@ -29,6 +29,7 @@
 //! | [`documents`] | what the documents name is there |
 //! | [`membership`] | tickets and tokens: who is no member any more gets nothing more, at once and everywhere |
 //! | [`floods`] | wrong passwords, slow handshakes, accounts by the thousand: honest people are served all the while |
+//! | [`reports`] | a sharer learns that its file is not what it was, and that nobody reaches it |
 //! | [`truth`] | a client says what is so, of its own doing, of what moves, and of where changes are safe |
 //! | [`chaos`] | the rules by which `benches/chaos.rs` judges a directory after faults |
 //! | [`operating`] | the operator's procedures, as docs/OPERATING.md tells them |
@@ -58,6 +59,7 @@ mod older;
 mod operating;
 mod partition;
 mod paths;
+mod reports;
 mod restart;
 mod resume;
 mod scripts;

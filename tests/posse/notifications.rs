@@ -85,3 +85,40 @@ fn requests_to_join_and_their_answers_are_told_once_and_kept() {
     bob.login("nik");
     assert!(notifications(&mut bob, " --all").is_empty());
 }
+
+#[test]
+fn what_happened_to_requests_meanwhile_is_told_at_the_login() {
+    let world = World::new(2);
+    let (mut nik, mut bob, mut eve) =
+        (world.client("nik"), world.client("bob"), world.client("eve"));
+    [(&mut nik, "nik"), (&mut bob, "bob"), (&mut eve, "eve")]
+        .into_iter()
+        .for_each(|(client, user)| client.enter(user));
+    nik.ok("create_group lab", &[]);
+    nik.process().kill9();
+    bob.ok("join_group lab", &[]);
+    eve.ok("join_group lab", &[]);
+    bob.process().kill9();
+    eve.process().kill9();
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    let told = notifications(&mut nik, "");
+    assert_eq!(names(&told), ["join_requested"; 2], "{told:?}");
+    assert!(told.iter().any(|one| one["user"] == "bob" && one["group"] == "lab"), "{told:?}");
+    assert!(notifications(&mut nik, "").is_empty(), "they were shown");
+    // They wait still, and that is no news.
+    nik.ok("logout", &[]);
+    nik.login("nik");
+    assert_eq!(notifications(&mut nik, " --all").len(), 2);
+    nik.ok("reject_request lab bob", &[]);
+    nik.ok("accept_request lab eve", &[]);
+    for (user, answer) in [("bob", "join_rejected"), ("eve", "admitted")] {
+        let mut client = world.client(user);
+        client.login(user);
+        let told = notifications(&mut client, "");
+        assert_eq!((names(&told), &told[0]["group"]), (vec![answer], &"lab".into()), "{user}");
+        client.ok("logout", &[]);
+        client.login(user);
+        assert_eq!(names(&notifications(&mut client, " --all")), [answer], "{user}");
+    }
+}

@@ -394,3 +394,31 @@ fn what_is_no_request_is_refused_and_holds_up_no_operator() {
         (admin(world.trackers[0].data_dir(), &["status"]).status == Some(0)).then_some(())
     });
 }
+
+#[test]
+fn at_debug_the_log_has_a_line_a_request_and_no_secret() {
+    let mut world = World::with_options(1, &["--log", "debug"]);
+    let (mut nik, mut bob) = (world.client("nik"), world.client("bob"));
+    nik.enter("nik");
+    bob.enter("bob");
+    nik.ok("create_group lab", &[]);
+    nik.ok("change_password pw-nik pw-other-nik", &[]);
+    bob.refused("list_files lab", "not a member");
+    bob.ok("logout", &[]);
+    bob.refused("login bob pw-of-nobody", "password");
+    let log = world.trackers[0].process().wait_said(PATIENCE, |said| {
+        let log = said.err.join("\n");
+        log.contains("login bob: refused").then_some(log)
+    });
+    let log = log.expect("the failed login is there");
+    for words in [
+        ", nik: create_group lab: ok (",
+        ", nik: change_password: ok (",
+        ", bob: list_files, group lab: refused: ",
+        ", bob: logout: ok (",
+        ", nobody: login bob: refused: ",
+    ] {
+        assert!(log.contains(words), "no {words:?} in\n{log}");
+    }
+    assert!(!log.contains("pw-"), "a password is in\n{log}");
+}

@@ -128,6 +128,9 @@ pub enum Command {
         #[serde(with = "path")]
         path: PathBuf,
         group: String,
+        /// Does not read a file again whose size and times are those of an earlier share.
+        #[serde(default)]
+        trust_stamp: bool,
     },
     /// Lists the files that this device offers.
     ShowUploads {
@@ -294,7 +297,7 @@ mod tests {
         assert_eq!(again(&command), command);
         let odd = PathBuf::from(OsStr::from_bytes(b"/tmp/a\xff"));
         for path in [odd, "/tmp/a b".into()] {
-            let command = Command::UploadFile { path, group: "lab".into() };
+            let command = Command::UploadFile { path, group: "lab".into(), trust_stamp: false };
             assert_eq!(again(&command), command);
         }
         assert!(serde_json::from_str::<Command>(r#"{"command":"of_tomorrow"}"#).is_err());

@@ -1,5 +1,7 @@
 //! Events of a client.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Download, SessionEnded, Snapshot};
@@ -69,6 +71,17 @@ pub enum Event {
         path: String,
         reason: String,
     },
+    /// Members say that what this device sends of a file is wrong.
+    BadDataReported {
+        group: Label,
+        group_id: GroupId,
+        file: Label,
+        info_hash: InfoHash,
+        path: String,
+        members: u32,
+    },
+    /// Members cannot connect to this device.
+    Unreachable { address: SocketAddr, members: u32 },
     /// This device does not log in by its key any more.
     StayingEnded { user: Label, user_id: UserId, reason: String },
     /// A user requests to join a group of this user's.

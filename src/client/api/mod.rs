@@ -28,7 +28,7 @@ pub use progress::{Progress, Work};
 pub use reply::{
     Account, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Member,
     Notification, Page, Reply, Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState,
-    Trackers, Upload, UserDevice,
+    Trackers, Unreachable, Upload, UserDevice,
 };
 pub use snapshot::Snapshot;
 

@@ -2,6 +2,7 @@
 //!
 //! Paths are for display: bytes that are not UTF-8 are replaced.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -283,6 +284,21 @@ pub struct Upload {
     pub bytes_sent: u64,
     /// Bytes sent by device.
     pub to: Vec<Device>,
+    /// Members who say that what this device sends of the file is wrong.
+    #[serde(default)]
+    pub bad_data_members: u32,
+    /// Members could not connect to this device lately.
+    #[serde(default)]
+    pub unreachable: Option<Unreachable>,
+}
+
+/// Members cannot connect to this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreachable {
+    /// Where they dialled.
+    pub address: SocketAddr,
+    /// How many.
+    pub members: u32,
 }
 
 /// A device that received data.

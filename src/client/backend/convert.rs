@@ -3,7 +3,7 @@
 use super::super::api::{
     Account, ApiError, Device, Download, DownloadState, ErrorCode, Event, File, Group, Limited,
     Limits, Member, Notification, Request, SessionEnded, Shared, Tracker, TrackerRole,
-    TrackerState, Trackers, Upload, UserDevice,
+    TrackerState, Trackers, Unreachable, Upload, UserDevice,
 };
 use super::super::{
     ClientError, ClientEvent, DownloadPhase, DownloadStatus, LimitsStatus, NotificationKind,
@@ -119,6 +119,8 @@ pub(super) fn upload(upload: client::Upload) -> Upload {
         peers: upload.peers,
         bytes_sent: upload.sent,
         to: upload.sent_to.into_iter().map(to).collect(),
+        bad_data_members: upload.bad_data_members,
+        unreachable: upload.unreachable.map(|(address, members)| Unreachable { address, members }),
     }
 }
 
@@ -207,7 +209,12 @@ pub(super) fn event(event: ClientEvent) -> Event {
             let path = path.to_string_lossy().into_owned();
             Event::ShareNotOffered { group, group_id, file, info_hash: id, path, reason }
         }
-        ClientEvent::JoinRequested { group, group_id, user, user_id } => {
+        ClientEvent::BadDataReported { group, group_id, file, id, path, members } => {
+            let path = path.to_string_lossy().into_owned();
+            Event::BadDataReported { group, group_id, file, info_hash: id, path, members }
+        }
+        ClientEvent::Unreachable { address, members } => Event::Unreachable { address, members },
+        ClientEvent::JoinRequested { group, group_id, user, user_id, .. } => {
             Event::JoinRequested { group, group_id, user, user_id }
         }
         ClientEvent::JoinRejected { group, group_id } => Event::JoinRejected { group, group_id },

@@ -17,6 +17,7 @@ use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec, TransferId};
 use crate::trust::NetworkPublicKey;
 use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId};
 use crate::wire::metainfo::Metainfo;
+use crate::wire::tracker::Request;
 
 /// Tickets remembered as signed: more devices than are linked at a time. Some hundred bytes each.
 const SIGNED_MAX: usize = 1024;
@@ -50,6 +51,18 @@ impl SessionHost {
             signed.insert(device, both);
         }
         is_good
+    }
+
+    /// Tells the trackers what is wrong with a device, in a group in which both take part in the
+    /// file's swarm: they tell the device.
+    fn report(&self, info_hash: InfoHash, device: DeviceId, request: impl Fn(GroupId) -> Request) {
+        let Some(runtime) = self.runtime.upgrade() else { return };
+        let view = runtime.view();
+        let mut groups = view.library.groups_of(info_hash);
+        groups.extend(view.library.sources_of(info_hash));
+        let group =
+            groups.into_iter().find(|group| view.book.takes_part(info_hash, device, *group));
+        group.into_iter().for_each(|group| runtime.trackers.send_all(&request(group)));
     }
 
     fn tell(&self, input: Input) {
@@ -153,7 +166,7 @@ impl Host for SessionHost {
     }
 
     fn event(&self, event: EngineEvent) {
-        self.tell(match event {
+        let input = match event {
             EngineEvent::Completed { id, info_hash, seed } => {
                 Input::Engine(id, info_hash, EngineNews::Completed(seed))
             }
@@ -164,7 +177,22 @@ impl Host for SessionHost {
                 Input::Engine(id, info_hash, EngineNews::Paused(reason))
             }
             EngineEvent::FileChanged { info_hash, path } => Input::FileChanged(info_hash, path),
-        });
+            EngineEvent::Banned { info_hash, device } => {
+                return self.report(info_hash, device, |group| Request::ReportBadData {
+                    group,
+                    info_hash,
+                    device,
+                });
+            }
+            EngineEvent::Unreachable { info_hash, device } => {
+                return self.report(info_hash, device, |group| Request::ReportUnreachable {
+                    group,
+                    info_hash,
+                    device,
+                });
+            }
+        };
+        self.tell(input);
     }
 }
 

@@ -300,6 +300,7 @@ impl Session {
         self.withdrawn.clear();
         self.told_groups.clear();
         self.joins.clear();
+        self.reports.clear();
         self.leaves_all = false;
         self.own_removals.clear();
         self.sources_due.clear();

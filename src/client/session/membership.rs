@@ -86,12 +86,21 @@ impl Session {
                         group_id: group,
                         user: user.label,
                         user_id: user.user,
+                        since,
                     });
                 }
             }
             News::JoinRejected { group, label, at } => {
                 if self.joins.is_news_of(group, None, at) {
                     self.tell(ClientEvent::JoinRejected { group: label, group_id: group });
+                }
+            }
+            News::BadDataReported { group, info_hash, members } => {
+                self.bad_data_reported((group, info_hash), members, now);
+            }
+            News::UnreachableReported { address, members } => {
+                if self.reports.note_unreachable(address, members, now.up) {
+                    self.tell(ClientEvent::Unreachable { address, members });
                 }
             }
             News::Removed(group) => {
@@ -151,6 +160,22 @@ impl Session {
 
     fn tell(&mut self, event: ClientEvent) {
         self.out.push_back(Effect::Tell(event));
+    }
+
+    /// Members say that what this device sends of a file is wrong.
+    fn bad_data_reported(&mut self, file: (GroupId, InfoHash), members: u32, now: Now) {
+        let share = self.library.share(file.0, file.1).filter(|share| share.offered);
+        let Some(row) = share.map(|share| share.row.clone()) else { return };
+        if self.reports.note_bad_data(file, members, now.up) {
+            self.tell(ClientEvent::BadDataReported {
+                group: row.group_label.clone(),
+                group_id: row.group,
+                file: row.label.clone(),
+                id: row.facts.info_hash,
+                path: row.path.clone(),
+                members,
+            });
+        }
     }
 
     fn take_peers(&mut self, tracker: usize, peers: &[PeerEntry]) {

@@ -24,6 +24,7 @@ pub(crate) mod news;
 pub(crate) mod peers;
 pub(crate) mod queue;
 pub(crate) mod refusals;
+pub(crate) mod reports;
 mod shares;
 #[cfg(test)]
 mod sim;
@@ -43,6 +44,7 @@ use self::input::{Command, Effect, Input, Now, ReplyTo, TransferId};
 use self::library::Library;
 use self::life::{Entering, Leaving};
 use self::peers::PeerBook;
+use self::reports::Reports;
 use self::slots::Watch;
 pub(crate) use self::ticketing::TICKET_TIMEOUT;
 use self::tickets::Tickets;
@@ -62,6 +64,7 @@ pub(crate) struct View {
     pub(crate) tickets: Tickets,
     pub(crate) book: PeerBook,
     pub(crate) withdrawn: Withdrawn,
+    pub(crate) reports: Reports,
 }
 
 /// What is being planned: decides when its effects leave.
@@ -85,6 +88,7 @@ pub(crate) struct Session {
     tickets: Tickets,
     book: PeerBook,
     withdrawn: Withdrawn,
+    reports: Reports,
     inbox: VecDeque<Input>,
     turn: Option<Turn>,
     out: VecDeque<Effect>,
@@ -134,6 +138,7 @@ impl Session {
             tickets: Tickets::default(),
             book: PeerBook::default(),
             withdrawn: Withdrawn::default(),
+            reports: Reports::default(),
             inbox: VecDeque::new(),
             turn: None,
             out: VecDeque::new(),
@@ -171,6 +176,7 @@ impl Session {
             tickets: self.tickets.clone(),
             book: self.book.clone(),
             withdrawn: self.withdrawn.clone(),
+            reports: self.reports.clone(),
         }
     }
 

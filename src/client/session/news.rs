@@ -1,5 +1,6 @@
 //! What trackers tell unasked.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::types::{
@@ -50,6 +51,22 @@ pub(crate) enum News {
         label: Label,
         /// When.
         at: Stamp,
+    },
+    /// So many members say that what this device sends of a file is wrong.
+    BadDataReported {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// How many, by one tracker's count.
+        members: u32,
+    },
+    /// So many members cannot connect to this device.
+    UnreachableReported {
+        /// Where they dialled.
+        address: SocketAddr,
+        /// How many, by one tracker's count.
+        members: u32,
     },
     /// A device has left a file's swarm in a group, by its user's own doing.
     Withdrawn {

@@ -37,6 +37,7 @@ impl Session {
             let row = ShareRow { state: ShareState::Offered, ..row.clone() };
             let (group, info_hash) = (row.group, row.facts.info_hash);
             self.library.put_share(row, true);
+            self.reports.forget_bad_data((group, info_hash));
             // The engine may serve another path so far.
             self.emit(Effect::Engine(Order::Reseed(info_hash)));
             self.announce([(group, info_hash)], now);

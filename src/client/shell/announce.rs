@@ -12,7 +12,7 @@ use super::escape::escape;
 use super::output::{Format, Output};
 use crate::client::api::{Event, SessionEnded, Update};
 use crate::net::Stop;
-use crate::types::{Fingerprint, RotationStage};
+use crate::types::{Fingerprint, RotationStage, bad_data_text, unreachable_text};
 
 /// The thread "announcer".
 pub(crate) struct Announcer {
@@ -149,6 +149,10 @@ fn to_lines(event: &Event) -> Vec<String> {
         Event::ShareNotOffered { group, file, path, reason, .. } => {
             format!("{file} in {group} is not offered: {reason} ({path})")
         }
+        Event::BadDataReported { group, file, path, members, .. } => {
+            format!("{} ({path})", bad_data_text(*members, &format!("{file} in {group}")))
+        }
+        Event::Unreachable { address, members } => unreachable_text(*members, *address),
         Event::JoinRequested { group, user, .. } => {
             let answer = shell_words::join(["accept_request", group.as_str(), user.as_str()]);
             format!("{user} asks to join {group}: {answer}")

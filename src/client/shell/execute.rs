@@ -78,7 +78,7 @@ impl Shell {
                 "accept_request" | "reject_request" | "remove_member" | "transfer_group",
                 [group, user],
             ) => self.member(command, group, user),
-            ("upload_file", [first, second]) => self.upload(first, second),
+            ("upload_file", [first, second]) => self.upload(first, second, flags),
             ("download_file", [group, file, rest @ ..]) => {
                 self.download(group, file, rest.first().copied().unwrap_or("."))
             }
@@ -358,13 +358,14 @@ impl Shell {
         Ok(Answer::line(text).with("group", group).with("file", file))
     }
 
-    fn upload(&mut self, first: &str, second: &str) -> Result<Answer> {
+    fn upload(&mut self, first: &str, second: &str, flags: &Flags) -> Result<Answer> {
         let (path, group) = self.path_and_group(first, second)?;
         let mut bar = HashBar::new(&self.output, "hashing");
         self.interrupts.clear();
         let (path, group) = (self.absolute(path)?, group.to_owned());
         let (interrupts, stop) = (&mut self.interrupts, self.calls.stop());
-        let reply = self.api.call(Command::UploadFile { path, group }, &stop, &mut |at| {
+        let command = Command::UploadFile { path, group, trust_stamp: flags.has("--trust-stamp") };
+        let reply = self.api.call(command, &stop, &mut |at| {
             bar.draw(at.done, at.size);
             !interrupts.is_interrupted()
         })?;

@@ -31,6 +31,8 @@ fn text(one: &Notification) -> String {
         "download_failed" => format!("[F] [{group}] {file}  {reason}"),
         "download_paused" => format!("[P] [{group}] {file}  paused: {reason}"),
         "share_not_offered" => format!("{file} in {group} is not offered: {reason}"),
+        "bad_data_reported" => format!("[{group}] {reason}"),
+        "unreachable" => reason.to_owned(),
         "session_ended" => format!("the session had ended: {reason}"),
         // One of a later version.
         event => format!("{event} {group} {file} {reason}"),

@@ -10,7 +10,7 @@ use crate::client::api::{
     Download, DownloadState, File, Group, Limited, Limits, Member, Request, Shared, Tracker,
     TrackerRole, TrackerState, Trackers, Upload,
 };
-use crate::types::{Part, Rate, human_bytes};
+use crate::types::{Part, Rate, bad_data_text, human_bytes, unreachable_text};
 
 /// All groups.
 pub(super) const GROUPS: Look<'static, Group> = Look {
@@ -199,6 +199,10 @@ pub(super) fn uploads(uploads: &[Upload], format: Format) -> Answer {
         let name = format!("[{}] {}", u.group, u.file);
         let mut cells = vec![name, peers, format!("{} sent", bytes(u.bytes_sent))];
         cells.extend(u.bytes_here.map(|here| format!("{} are here", bytes(here))));
+        let is_bad = u.bad_data_members > 0;
+        let bad = is_bad.then(|| bad_data_text(u.bad_data_members, u.file.as_str()));
+        cells.extend(bad);
+        cells.extend(u.unreachable.as_ref().map(|u| unreachable_text(u.members, u.address)));
         cells
     };
     let values: Vec<Value> = uploads.iter().map(to_value).collect();

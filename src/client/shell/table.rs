@@ -129,6 +129,8 @@ const YES: &[Flag] = &[flag("--yes")];
 const ALL: &[Flag] = &[flag("--all")];
 /// The device logs in by its key from now on.
 const STAY: &[Flag] = &[flag("--stay")];
+/// A script does not want a file of which nothing seems to have changed to be read again.
+const TRUST_STAMP: &[Flag] = &[flag("--trust-stamp")];
 /// A script waits for its downloads.
 const NOW: &[Flag] = &[flag("--now")];
 const END: &str = "ends the client, in a script after its downloads or --now; attached, leaves it";
@@ -172,11 +174,15 @@ pub const COMMANDS: &[CommandSpec] = &[
     ),
     command("list_my_groups", &[], "shows your groups and your part in each"),
     command("list_members", &[GROUP], "shows the members, the owner, who is online"),
-    command(
-        "upload_file",
-        &[need("path", ArgumentKind::PathOrGroup), need("group", ArgumentKind::PathOrGroup)],
-        "shares a file with the group, or the new version of one; the two words may be swapped",
-    ),
+    CommandSpec {
+        flags: TRUST_STAMP,
+        ..command(
+            "upload_file",
+            &[need("path", ArgumentKind::PathOrGroup), need("group", ArgumentKind::PathOrGroup)],
+            "shares a file, or its new version; --trust-stamp: does not read it again if its size \
+             and times are as before",
+        )
+    },
     CommandSpec {
         flags: &[SORT, LIMIT, SHA1],
         ..command(
@@ -476,7 +482,7 @@ mod tests {
         let promised = "create_user <user> <password>/login <user> <password> [--stay]/logout/create_group <group>/join_group <group>/\
             leave_group <group>/list_requests <group>/accept_request <group> <user>/reject_request <group> <user>/\
             remove_member <group> <user>/transfer_group <group> <user>/rename_group <group> <name>/delete_group <group> [--yes]/\
-            list_groups [pattern]/list_my_groups/list_members <group>/upload_file <path> <group>/\
+            list_groups [pattern]/list_my_groups/list_members <group>/upload_file <path> <group> [--trust-stamp]/\
             list_files <group> [pattern] [--sort name|size|date] [--limit N] [--sha1]/find <pattern> [--limit N] [--sha1]/download_file <group> <file> [destination]/show_downloads/\
             pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
             limits [upload|download|downloads] [limit]/show_uploads/\

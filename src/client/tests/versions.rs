@@ -80,7 +80,7 @@ fn keeper(listed: &Listed, may_replace: bool) -> Fake {
 }
 
 fn upload(client: &Client, path: &Path) -> Result<Shared, ClientError> {
-    client.upload_file(path, "lab", &mut |_, _| true)
+    client.upload_file(path, "lab", false, &mut |_, _| true)
 }
 
 fn stops(fake: &Fake) -> usize {

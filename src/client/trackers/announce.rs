@@ -38,6 +38,18 @@ impl TrackerSet {
             state.announce_changes(index);
         }
     }
+
+    /// Sends every tracker whose session stands a request whose answer does not matter. Does not
+    /// block; a tracker whose queue is full is left out.
+    pub(crate) fn send_all(&self, request: &Request) {
+        let mut state = self.shared.state.lock();
+        let Some(session) = state.session.clone() else { return };
+        for link in state.links.iter_mut().filter(|link| link.is_ready(Some(&session))) {
+            if let Some(live) = &mut link.live {
+                live.send(request.clone(), Pending::Ignored);
+            }
+        }
+    }
 }
 
 impl SetState {

@@ -285,6 +285,12 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     Event::JoinRejected { group, label, at } => {
                         shared.tell(News::JoinRejected { group, label, at });
                     }
+                    Event::BadDataReported { group, info_hash, members } => {
+                        shared.tell(News::BadDataReported { group, info_hash, members });
+                    }
+                    Event::UnreachableReported { address, members } => {
+                        shared.tell(News::UnreachableReported { address, members });
+                    }
                     Event::Withdrawn { group, info_hash, device, .. } => {
                         shared.tell(News::Withdrawn { group, info_hash, device });
                     }

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** a user has [`KEPT_MAX`] rows at most: with each new one the oldest beyond them go.
 
+use std::time::Duration;
+
 use rusqlite::params;
 
 use super::{DeviceStore, Result};
@@ -42,24 +44,31 @@ impl DeviceStore {
     /// # Errors
     /// SQLite's.
     pub fn add_notification(&self, user: UserId, row: &NotificationRow) -> Result<()> {
+        self.write(|connection| insert(connection, user, row))
+    }
+
+    /// Keeps what happened to a user, unless it is kept with a time that differs by no more than
+    /// that; tells whether it was not.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn add_notification_once(
+        &self,
+        user: UserId,
+        row: &NotificationRow,
+        within: Duration,
+    ) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM notification WHERE user = ?1 AND kind = ?2
+            AND grp = ?3 AND about = ?4 AND abs(at_ms - ?5) <= ?6)";
         self.write(|connection| {
-            let sql = "INSERT INTO notification (user, at_ms, kind, grp, about, detail, seen)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            let NotificationRow { at_ms, kind, group, about, detail, is_seen } = row;
-            connection.prepare_cached(sql)?.execute(params![
-                user.as_bytes(),
-                *at_ms as i64,
-                kind,
-                group,
-                about,
-                detail,
-                is_seen
-            ])?;
-            let sql = "DELETE FROM notification WHERE user = ?1 AND number <= (
-                SELECT number FROM notification WHERE user = ?1
-                ORDER BY number DESC LIMIT 1 OFFSET ?2)";
-            connection.prepare_cached(sql)?.execute(params![user.as_bytes(), KEPT_MAX])?;
-            Ok(())
+            let NotificationRow { at_ms, kind, group, about, .. } = row;
+            let (at_ms, within_ms) = (*at_ms as i64, within.as_millis() as i64);
+            let like = params![user.as_bytes(), kind, group, about, at_ms, within_ms];
+            let is_kept: bool = connection.prepare_cached(sql)?.query_row(like, |r| r.get(0))?;
+            if !is_kept {
+                insert(connection, user, row)?;
+            }
+            Ok(!is_kept)
         })
     }
 
@@ -94,6 +103,30 @@ impl DeviceStore {
             params![user.as_bytes()],
         )
     }
+}
+
+fn insert(
+    connection: &rusqlite::Connection,
+    user: UserId,
+    row: &NotificationRow,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO notification (user, at_ms, kind, grp, about, detail, seen)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let NotificationRow { at_ms, kind, group, about, detail, is_seen } = row;
+    connection.prepare_cached(sql)?.execute(params![
+        user.as_bytes(),
+        *at_ms as i64,
+        kind,
+        group,
+        about,
+        detail,
+        is_seen
+    ])?;
+    let sql = "DELETE FROM notification WHERE user = ?1 AND number <= (
+        SELECT number FROM notification WHERE user = ?1
+        ORDER BY number DESC LIMIT 1 OFFSET ?2)";
+    connection.prepare_cached(sql)?.execute(params![user.as_bytes(), KEPT_MAX])?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -224,3 +224,42 @@ fn answers_name_a_bounded_number_of_peers() {
     };
     assert!(peers.is_empty());
 }
+
+#[test]
+fn a_device_is_told_what_members_of_its_swarms_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tracker, mut nik, mut bob, group, info_hash, _) = scene(dir.path());
+    let (mut eve, eve_id) = Guest::new(&tracker, "eve", 3);
+    let mut second = Guest::again(&tracker, "nik", 4);
+    second.announce(group, info_hash, DownloadState::Seeding);
+    let device = nik.device;
+    let bad = || Request::ReportBadData { group, info_hash, device };
+    let unreachable = || Request::ReportUnreachable { group, info_hash, device };
+    // Of no member, of nobody in the swarm, of nik's own device.
+    for guest in [&mut eve, &mut bob, &mut second] {
+        assert_eq!((guest.ask(bad()), guest.ask(unreachable())), (Reply::Pong, Reply::Pong));
+    }
+    assert!(nik.heard().is_empty());
+    bob.announce(group, info_hash, DownloadState::Leeching);
+    nik.heard();
+    (0..3).for_each(|_| _ = (bob.ask(bad()), bob.ask(unreachable())));
+    assert_eq!(nik.heard(), [Event::BadDataReported { group, info_hash, members: 1 }]);
+    admit(&mut nik, &mut eve, eve_id, group);
+    eve.announce(group, info_hash, DownloadState::Leeching);
+    nik.heard();
+    assert_eq!((eve.ask(bad()), eve.ask(unreachable())), (Reply::Pong, Reply::Pong));
+    let address = SocketAddr::new(LOCALHOST, 4000);
+    assert_eq!(
+        nik.heard(),
+        [
+            Event::BadDataReported { group, info_hash, members: 2 },
+            Event::UnreachableReported { address, members: 2 },
+        ]
+    );
+    let mut stranger = Guest::connect(tracker.local_addr(), 5);
+    stranger.refused(bad(), Refusal::LoginFirst);
+    for _ in 0..300 {
+        eve.ask(bad());
+    }
+    assert_eq!(eve.ask(bad()), Reply::Refused(Refusal::Busy), "reports have a rate");
+}

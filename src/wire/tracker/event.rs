@@ -1,5 +1,7 @@
 //! What a tracker tells a client unasked.
 
+use std::net::SocketAddr;
+
 use crate::types::{
     DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, Stamp,
     UserEntry, UserId,
@@ -114,6 +116,22 @@ pub enum Event {
         /// When.
         at: Stamp,
     },
+    /// Members have banned this device: what it sends of a file is not that file.
+    BadDataReported {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// How many members say so.
+        members: u32,
+    },
+    /// Members cannot connect to this device.
+    UnreachableReported {
+        /// Where they dialled.
+        address: SocketAddr,
+        /// How many members say so: two at least.
+        members: u32,
+    },
     /// An event of a later version, to be ignored.
     Unknown {
         /// Its tag.
@@ -136,5 +154,7 @@ wire_enum!(Event "event" {
     11 => DeviceVoid { user, device, until_ms },
     12 => JoinRequested { group, label, user, since },
     13 => JoinRejected { group, label, at },
+    14 => BadDataReported { group, info_hash, members },
+    15 => UnreachableReported { address, members },
     _ => Unknown { tag },
 });

@@ -273,6 +273,26 @@ pub enum Request {
     },
     /// The devices that may log in as the session's user, and those that are logged in.
     ListDevices,
+    /// What a device sends of a file is not that file: it is banned here. To be told to that
+    /// device, with how many members say so.
+    ReportBadData {
+        /// The group in which it was met.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// The device.
+        device: DeviceId,
+    },
+    /// A device in a file's swarm cannot be connected to. To be told to it, once several members
+    /// say so.
+    ReportUnreachable {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// The device.
+        device: DeviceId,
+    },
     /// A request of a later version; the answer is [`Refusal::Unsupported`](crate::types::Refusal).
     Unknown {
         /// Its tag.
@@ -376,6 +396,8 @@ impl Request {
             | Self::StayOnDevice { .. }
             | Self::LoginByKey { .. }
             | Self::ListDevices
+            | Self::ReportBadData { .. }
+            | Self::ReportUnreachable { .. }
             | Self::Unknown { .. } => return None,
         })
     }
@@ -425,5 +447,7 @@ wire_enum!(Request "request" {
     34 => ForgetDevice { request, device },
     35 => LoginByKey { user },
     36 => ListDevices,
+    37 => ReportBadData { group, info_hash, device },
+    38 => ReportUnreachable { group, info_hash, device },
     _ => Unknown { tag },
 });

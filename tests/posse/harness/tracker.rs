@@ -76,7 +76,10 @@ impl TrackerProcess {
             .arg(data)
             .arg("--network-key")
             .arg(key);
-        command.args(["--log", "info"]).args(options);
+        if !options.contains(&"--log") {
+            command.args(["--log", "info"]);
+        }
+        command.args(options);
         let process = Process::spawn(&format!("tracker {number}"), &mut command);
         let start = format!("tracker {number} listening on ");
         let address = process

@@ -159,6 +159,14 @@ impl World {
 
     /// Starts a client that answers in JSON, whose links pass a gate.
     pub(crate) fn gated(&mut self, name: &str) -> (ClientProcess, Gate) {
+        let (client, door) = self.hidden(name);
+        let gate = Gate::open();
+        self.forwarders.push(Forwarder::start(door, client.address, None, gate.clone()));
+        (client, gate)
+    }
+
+    /// Starts a client that answers in JSON and seems to be where nothing listens.
+    pub(crate) fn hidden(&mut self, name: &str) -> (ClientProcess, SocketAddr) {
         let (inner, outer) = two_addresses();
         let home = self.home(name);
         let info = home.join("tracker_info.txt");
@@ -177,10 +185,8 @@ impl World {
         std::fs::write(&info, format!("{}{lines}", self.network)).expect("a file can be written");
         self.forwarders.extend(forwarders);
         let client = ClientProcess::start(&home, SocketAddr::new(inner, 0), &info, true);
-        let gate = Gate::open();
         let door = SocketAddr::new(outer, client.address.port());
-        self.forwarders.push(Forwarder::start(door, client.address, None, gate.clone()));
-        (client, gate)
+        (client, door)
     }
 
     /// Starts a process of a client with further arguments.
