@@ -11,7 +11,7 @@ mod listings;
 mod updates;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
@@ -212,10 +212,17 @@ impl Backend {
             }
             Command::Trackers => Reply::Trackers(convert::trackers(client.trackers()?)),
             Command::WaitTrackers { timeout_ms } => {
-                match client.wait_for_tracker(Duration::from_millis(timeout_ms)) {
-                    true => Reply::Done,
-                    false => return Err(client.why_no_tracker()),
+                let timeout = Duration::from_millis(timeout_ms);
+                let deadline = Instant::now() + timeout;
+                if !client.wait_for_tracker(timeout) {
+                    return Err(client.why_no_tracker());
                 }
+                // The first command of a device that stays finds its session.
+                let left = deadline.saturating_duration_since(Instant::now());
+                if !left.is_zero() && !client.wait_for_staying(left) {
+                    return Err(ClientError::NoAnswer);
+                }
+                Reply::Done
             }
             Command::Shutdown => {
                 (self.on_shutdown)();

@@ -1,6 +1,6 @@
 //! Devices that stay logged in, as the user says.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::ClientError;
 use super::start::Client;
@@ -56,11 +56,14 @@ impl Client {
         self.inner.staying.row().map(|row| row.label)
     }
 
-    /// Waits until a device that stays logged in has tried to log in after the start, well or not.
+    /// Waits until a device that stays logged in has tried to log in after the start, well or not;
+    /// false if time ran out.
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub fn wait_for_staying(&self, timeout: Duration) {
+    pub fn wait_for_staying(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         self.inner.staying.wait_for_attempt(timeout);
+        Instant::now() < deadline
     }
 }
