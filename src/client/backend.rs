@@ -217,6 +217,7 @@ impl Backend {
                 if !client.wait_for_tracker(deadline.saturating_duration_since(Instant::now())) {
                     return Err(client.why_no_tracker());
                 }
+                // The first command of a device that stays finds its session.
                 if !client.wait_for_staying(deadline.saturating_duration_since(Instant::now())) {
                     return Err(ClientError::NoAnswer);
                 }

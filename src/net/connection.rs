@@ -72,11 +72,7 @@ impl Incoming {
     ///
     /// # Blocking
     /// For at most `timeout`.
-    pub(super) fn dial(
-        address: SocketAddr,
-        from: Option<IpAddr>,
-        timeout: Duration,
-    ) -> io::Result<Self> {
+    pub fn dial(address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Self> {
         let from = from.filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == address.is_ipv4());
         let stream = match from.map(|ip| dial_from(address, Some(ip), timeout)) {
             Some(Ok(stream)) => stream,

@@ -258,15 +258,30 @@ impl Transport {
     ) -> io::Result<Connection> {
         let started = Instant::now();
         let incoming = Incoming::dial(address, from, timeout)?;
-        let timeout = timeout.saturating_sub(started.elapsed());
+        self.prove(incoming, timeout.saturating_sub(started.elapsed()), device)
+    }
+
+    /// Makes the handshake on a connection that was dialled: `device` has to answer.
+    ///
+    /// # Errors
+    /// The system's; `InvalidData` if another device answers.
+    ///
+    /// # Blocking
+    /// For at most `timeout`, and until the connection is closed.
+    pub fn prove(
+        &self,
+        dialled: Incoming,
+        timeout: Duration,
+        device: DeviceId,
+    ) -> io::Result<Connection> {
         match self {
             Self::Tls(security) => {
                 let config = client_config(&security.identity, Want::Device(device), ALPN_LINK)
                     .map_err(invalid)?;
-                Ok(shake_hands(incoming, client(&Arc::new(config))?, ALPN_LINK, timeout)?.0)
+                Ok(shake_hands(dialled, client(&Arc::new(config))?, ALPN_LINK, timeout)?.0)
             }
             Self::Plain(own) => {
-                let (connection, answered) = introduce(incoming, *own, timeout)?;
+                let (connection, answered) = introduce(dialled, *own, timeout)?;
                 if answered == device {
                     Ok(connection)
                 } else {

@@ -56,20 +56,21 @@ pub(super) fn dial(
         .ticket_for(torrent.info_hash, device)
         .ok_or(LinkError::Refused("no ticket is at hand"))?;
     let started = Instant::now();
-    let connection = engine
-        .config
-        .transport
-        .dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT, device)
+    let dialled = Incoming::dial(address, engine.config.bind_ip, HANDSHAKE_TIMEOUT)
         .map_err(LinkError::Unreachable)?;
-    let connected = started.elapsed();
+    // Before the handshake, so that the end of the engine ends it.
     let mut admission = engine
         .registry
-        .admit(address.ip(), connection.clone())
+        .admit(address.ip(), dialled.clone())
         .ok_or(LinkError::Refused("too many links are up"))?;
     // Whom we dial is our own choice: the bounds are there against those who come.
     if !admission.trust() {
         return Err(LinkError::Refused("too many links are up"));
     }
+    let left = HANDSHAKE_TIMEOUT.saturating_sub(started.elapsed());
+    let connection = engine.config.transport.prove(dialled, left, device);
+    let connection = connection.map_err(LinkError::Unreachable)?;
+    let connected = started.elapsed();
     let mut reader = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;
     let shown = read_ticket(&mut reader)?;

@@ -1,43 +1,13 @@
 //! A disk without room: a download is refused before it starts, or paused with the reason, and
 //! nothing that was fetched is lost; a tracker acknowledges nothing that it cannot store.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use posse::types::Change;
 use posse::wire::tracker::Reply;
 
 use crate::harness::{
-    Content, RawClient, TrackerProcess, World, eventually, free_port, request_id, sha1_of,
+    Content, RawClient, SmallDisk, TrackerProcess, World, eventually, free_port, request_id,
+    sha1_of,
 };
-
-/// A small file system in memory, gone with this value.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// Mounts one; none, with a reason printed, where that is not permitted.
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "posse-test"]).arg(at);
-        let output = mount.output().expect("mount can be started");
-        if !output.status.success() {
-            eprintln!(
-                "SKIPPED: no small disk can be mounted here: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-            return None;
-        }
-        Some(Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a client that is being killed may still hold a file open.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 #[test]
 fn a_download_that_cannot_fit_is_refused() {
@@ -49,9 +19,9 @@ fn a_download_that_cannot_fit_is_refused() {
     nik.login("nik");
     nik.ok("upload_file big.bin lab", &[]);
     bob.login("bob");
-    bob.refused(&format!("download_file lab big.bin {}", disk.0.display()), "room");
+    bob.refused(&format!("download_file lab big.bin {}", disk.path().display()), "room");
     assert_eq!(
-        std::fs::read_dir(&disk.0).unwrap().count(),
+        std::fs::read_dir(disk.path()).unwrap().count(),
         0,
         "a refused download leaves nothing behind"
     );
@@ -71,10 +41,10 @@ fn a_disk_that_fills_up_pauses_the_download_and_resume_goes_on() {
     nik.ok("upload_file big.bin lab", &[]);
     bob.login("bob");
     gate.allow(3 << 20);
-    bob.ok(&format!("download_file lab big.bin {}", disk.0.display()), &[]);
+    bob.ok(&format!("download_file lab big.bin {}", disk.path().display()), &[]);
     gate.wait_passed(3 << 20);
     eventually("something is there", || (bob.bytes_done("big.bin") >= 1 << 20).then_some(()));
-    fill(&disk.0.join("filler"));
+    disk.fill();
     gate.lift();
     let paused = eventually("it has paused", || {
         Some(bob.download("big.bin")).filter(|d| d["state"] == "paused")
@@ -83,13 +53,13 @@ fn a_disk_that_fills_up_pauses_the_download_and_resume_goes_on() {
     assert!(["space", "full", "room"].iter().any(|word| reason.contains(word)), "{reason}");
     let kept = bob.bytes_done("big.bin");
     assert!(kept >= 1 << 20, "what was fetched is kept");
-    assert!(!disk.0.join("big.bin").exists());
+    assert!(!disk.path().join("big.bin").exists());
     // The rest of the client lives on.
     bob.ok("list_files lab", &[]);
-    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    disk.drain();
     bob.ok("resume_download lab big.bin", &[]);
     bob.wait_downloads();
-    assert_eq!(sha1_of(&disk.0.join("big.bin")), content.sha1());
+    assert_eq!(sha1_of(&disk.path().join("big.bin")), content.sha1());
     drop(bob);
 }
 
@@ -99,10 +69,10 @@ fn a_tracker_without_room_acknowledges_nothing_that_is_not_stored() {
     let Some(disk) = SmallDisk::mount(&dir.path().join("disk"), "2m") else { return };
     let info = dir.path().join("info.txt");
     std::fs::write(&info, format!("127.0.0.1:{}\n", free_port())).unwrap();
-    let (data, key) = (disk.0.join("data"), dir.path().join("network.key"));
+    let (data, key) = (disk.path().join("data"), dir.path().join("network.key"));
     let mut tracker = TrackerProcess::start(&info, 1, &data, &key, &["--groups-per-hour", "0"]);
     let mut nik = RawClient::enter(tracker.address, "nik");
-    fill(&disk.0.join("filler"));
+    disk.fill();
     let mut acked = Vec::new();
     let mut refused = false;
     for number in 0..5_000 {
@@ -117,7 +87,7 @@ fn a_tracker_without_room_acknowledges_nothing_that_is_not_stored() {
         }
     }
     assert!(refused, "5,000 groups were stored on a disk without room");
-    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    disk.drain();
     tracker.restart();
     let groups = RawClient::enter(tracker.address, "nik").group_names();
     assert!(
@@ -125,13 +95,4 @@ fn a_tracker_without_room_acknowledges_nothing_that_is_not_stored() {
         "of {acked:?} only {groups:?} are left"
     );
     drop(tracker);
-}
-
-/// Writes until nothing more fits.
-fn fill(path: &Path) {
-    use std::io::Write;
-    let mut file = std::fs::File::create(path).unwrap();
-    for chunk in [64 << 10, 4096] {
-        while file.write_all(&vec![1; chunk]).is_ok() {}
-    }
 }

@@ -12,6 +12,9 @@
 //! | [`trackers`] | where trackers listen, and where they keep their data |
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`attached`] | a client as a service, and several programs that use one running client |
+//! | [`supervised`] | a service that is killed and started again goes on by itself |
+//! | [`full_data_directory`] | what a client answers without room for its state holds |
+//! | [`hanging`] | a mount that hangs holds up its own files alone |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
 //! | [`notifications`] | what owners and others are told of requests to join, and what is kept of events |
@@ -47,6 +50,8 @@ mod disk;
 mod documents;
 mod failures;
 mod floods;
+mod full_data_directory;
+mod hanging;
 mod harness;
 mod hostile;
 mod intruders;
@@ -68,6 +73,7 @@ mod sources;
 mod starting;
 mod staying;
 mod storm;
+mod supervised;
 mod terminal;
 mod trackers;
 mod transfers;

@@ -113,6 +113,20 @@ fn a_device_that_stays_is_back_after_kill_9_and_after_a_failover() {
 }
 
 #[test]
+fn the_first_command_of_a_script_finds_the_session_of_a_device_that_stays() {
+    let world = World::new(1);
+    let mut nik = world.client("nik");
+    nik.enter("nik");
+    stay(&mut nik, "nik");
+    drop(nik);
+    for _ in 0..5 {
+        let script = world.script("nik", &["-c", "whoami", "-c", "create_group lab"], &[]);
+        assert_eq!(script.out.get(1).map(String::as_str), Some("nik"), "{script:?}");
+        assert!(script.errors().iter().all(|error| error.contains("taken")), "{script:?}");
+    }
+}
+
+#[test]
 fn a_device_that_stays_waits_for_its_trackers() {
     let mut world = World::new(1);
     let mut nik = world.client("nik");

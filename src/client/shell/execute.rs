@@ -1,6 +1,9 @@
 //! One command each: from words to the client's command, from its reply to an answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
 
 use super::answer::Answer;
 use super::home::from_home;
@@ -11,7 +14,7 @@ use super::render::FileColumns;
 use super::session::{Shell, unknown};
 use super::table::{ArgumentKind, COMMANDS, CommandSpec, Flags};
 use super::topics::{details, overview};
-use super::upload_words::{Word, path_and_group};
+use super::upload_words::{Word, by_words, path_and_group};
 use super::{render, terminal};
 use crate::client::api::{
     Account, ApiError, Command, ErrorCode, File, Reply, Tracker, TrackerRole, TrackerState,
@@ -25,6 +28,21 @@ type Result<T> = std::result::Result<T, ApiError>;
 const DOWNLOADS_MAX: usize = 1000;
 /// Characters of a password below which its user is warned.
 const PASSWORD_CHARS_MIN: usize = 8;
+
+/// Time for a file system to tell what is at a path.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Tells whether a path leads to a file. A path whose file system hangs counts as one: the client
+/// says then what is wrong with it.
+fn is_file(path: &Path) -> bool {
+    let (path, (sender, looked)) = (path.to_owned(), bounded(1));
+    let look = move || {
+        let _ = sender.send(path.is_file());
+    };
+    // Not joined: a file system that hangs must not hold up the prompt.
+    let started = std::thread::Builder::new().name("look".into()).spawn(look);
+    started.is_ok() && looked.recv_timeout(LOOK_TIMEOUT).unwrap_or(true)
+}
 
 /// Tells whether a password is soon guessed for its length alone.
 fn is_short(password: &str) -> bool {
@@ -374,7 +392,10 @@ impl Shell {
 
     /// Which of two words is the path, and which the group.
     fn path_and_group<'a>(&self, first: &'a str, second: &'a str) -> Result<(&'a str, &'a str)> {
-        let is_file = [first, second].map(|word| from_home(word).is_file());
+        if let Some(told) = by_words(first, second) {
+            return Ok(told);
+        }
+        let is_file = [first, second].map(|word| is_file(&from_home(word)));
         if is_file == [true, false] {
             // The usual case; no tracker need be asked.
             return Ok((first, second));

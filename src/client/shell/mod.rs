@@ -8,7 +8,7 @@
 //!
 //! Threads: commands run on the main thread; "announcer" prints what happens by itself; "signals"
 //! turns signals into values; "input" reads a piped stdin, so that a signal is noticed while it is
-//! silent; "bars" has progress drawn at the prompt.
+//! silent; "bars" has progress drawn at the prompt; "look" asks a file system that may hang.
 
 mod announce;
 mod answer;

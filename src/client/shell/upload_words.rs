@@ -1,7 +1,8 @@
 //! Which of the two words of `upload_file` is the path, and which the group.
 //!
 //! **Invariant:** a word that names a group of the user's, where the other does not, is the group;
-//! what files are in the current directory only decides between words that are equal in that.
+//! what files are in the current directory only decides between words that are equal in that. A
+//! word with a `/` names no group, so the file system need not be asked, which may hang.
 //!
 //! Pure.
 
@@ -15,6 +16,16 @@ pub(super) struct Word<'a> {
     pub(super) is_file: bool,
     /// It names a group of which the user is a member.
     pub(super) is_group: bool,
+}
+
+/// Returns the path and the group where the words alone tell: exactly one can only be a path.
+pub(super) fn by_words<'a>(first: &'a str, second: &'a str) -> Option<(&'a str, &'a str)> {
+    let is_path = |word: &str| word.contains('/');
+    match (is_path(first), is_path(second)) {
+        (true, false) => Some((first, second)),
+        (false, true) => Some((second, first)),
+        _ => None,
+    }
 }
 
 /// Returns the path and the group.
@@ -71,6 +82,17 @@ mod tests {
             Ok(_) => "swapped".into(),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn a_word_that_can_be_no_group_is_the_path() {
+        for path in ["/mnt/a", "./a", "~/a", "a/b", "a/"] {
+            assert_eq!(by_words(path, "lab"), Some((path, "lab")));
+            assert_eq!(by_words("lab", path), Some((path, "lab")));
+            assert_eq!(by_words(path, "./lab"), None, "neither is a group");
+            assert!(path.parse::<crate::types::GroupName>().is_err(), "{path}");
+        }
+        assert_eq!(by_words("a", "lab"), None);
     }
 
     #[test]
