@@ -52,8 +52,9 @@ impl Supervised {
         let words = format!("\"event\":\"{event}\"");
         eventually(&format!("start {count} tells of {event}"), || {
             let said = self.0.said();
-            let starts = said.out.iter().enumerate().filter(|(_, line)| line.starts_with("pid "));
-            let (at, _) = starts.skip(count - 1).next()?;
+            let mut starts =
+                said.out.iter().enumerate().filter(|(_, line)| line.starts_with("pid "));
+            let (at, _) = starts.nth(count - 1)?;
             let mut lines = said.out[at + 1..].iter().take_while(|line| !line.starts_with("pid "));
             lines.any(|line| line.contains(&words)).then_some(())
         });
