@@ -10,19 +10,19 @@ use crate::types::{Label, Password, Refusal, UserEntry, UserName};
 use crate::wire::tracker::{Reply, Request};
 
 impl Client {
-    /// Makes an account.
+    /// Creates an account.
     ///
     /// # Errors
-    /// [`ClientError::BadArgument`] for a name that cannot be one, [`Refusal::NameTaken`].
+    /// [`ClientError::BadArgument`] for an invalid name, [`Refusal::NameTaken`].
     pub fn create_user(&self, name: &str, password: Password) -> Result<(), ClientError> {
         let name: UserName = name.parse()?;
         let request = self.inner.trackers.request_stamp();
         self.done(&Request::CreateUser { request, name, password }, Need::Tracker)
     }
 
-    /// Starts a session: what this device shared as that user is offered again, unfinished
-    /// downloads go on. Returns the user; the label differs from `name` when another user of that
-    /// name was there first.
+    /// Starts a session: this device's shares of that user are offered again, unfinished downloads
+    /// continue. Returns the user; the label differs from `name` if another user had taken that
+    /// name first.
     ///
     /// # Errors
     /// [`Refusal::WrongPassword`], also when there is no such user;
@@ -44,9 +44,9 @@ impl Client {
         self.inner.ask(Command::Leave(None)).map(drop)
     }
 
-    /// Replaces the user's password.
+    /// Changes the user's password.
     ///
-    /// Every other session of the user ends, on whatever device.
+    /// Every other session of the user ends, on all devices.
     ///
     /// # Errors
     /// [`Refusal::WrongOldPassword`].
@@ -56,22 +56,22 @@ impl Client {
             Request::ChangePassword { request: trackers.request_stamp(), old, new: new.clone() };
         let _changing = trackers.changing_password();
         match trackers.call_within(&request, Need::Session, PASSWORD_TIMEOUT) {
-            // The set has taken it for itself.
+            // The tracker set has taken the token already.
             Ok(Reply::Renewed(token)) => {
-                // The tickets of before are void wherever trackers say so.
+                // Trackers revoke the tickets from before the change.
                 let until_ms = token.claims.password.stamp.ms();
                 self.inner.ask(Command::OwnVoid(until_ms))?;
                 self.inner.stop_staying(token.claims.user);
                 if self.inner.must_change_password.swap(false, Ordering::Relaxed) {
-                    // Trackers have refused everything until now: they are told anew what this
-                    // device does.
+                    // Until now the trackers have refused every request: announces this device's
+                    // files again.
                     trackers.enter_again();
                 }
                 Ok(())
             }
             Ok(_) => Err(ClientError::BadAnswer),
-            // The password was changed, so the session's token is void: if from here, and the
-            // answer was lost, the new one is right.
+            // The password was changed, so the session's token is revoked. If the change came from
+            // here and its answer was lost, the new password is right.
             Err(error @ ClientError::Refused(Refusal::SessionOver)) => {
                 trackers.prove_again(new).map_err(|_| error)
             }
@@ -79,14 +79,14 @@ impl Client {
         }
     }
 
-    /// Tells whether the operator has set the user's password: until [`Client::change_password`]
-    /// trackers refuse everything else. Does not ask a tracker.
+    /// Tells whether the operator has set the user's password: until [`Client::change_password`],
+    /// trackers refuse all other requests. Does not ask a tracker.
     pub fn must_change_password(&self) -> bool {
         self.inner.must_change()
     }
 
-    /// Deletes the user's account, and with it every membership and share; the session ends. Groups
-    /// that the user owns go to their longest-standing members.
+    /// Deletes the user's account with every membership and share; the session ends. Groups of the
+    /// user go to their longest-standing members.
     ///
     /// # Errors
     /// [`Refusal::LoginFirst`], and those of the trackers.
@@ -95,7 +95,7 @@ impl Client {
         let trackers = &self.inner.trackers;
         let request = trackers.request_stamp();
         {
-            // Trackers that hear of it first call the token void, which is no surprise now.
+            // Other trackers may revoke the token before the answer arrives; that is expected.
             let _changing = trackers.changing_password();
             self.inner.ask(Command::ExpectLeaving(None))?;
             let done = self.done(&Request::DeleteAccount { request }, Need::Session);
@@ -106,7 +106,7 @@ impl Client {
         }
         self.inner.stop_staying(user.user);
         match self.inner.ask(Command::Leave(None)) {
-            // A tracker has told that it is over.
+            // A tracker has reported the end of the session first.
             Ok(_) | Err(ClientError::Refused(Refusal::LoginFirst)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -120,7 +120,7 @@ impl Client {
         self.inner.need_user()
     }
 
-    /// Asks for a change and drops what it brought about.
+    /// Sends a changing request, and drops the details of its success.
     pub(crate) fn done(&self, request: &Request, need: Need) -> Result<(), ClientError> {
         match self.inner.trackers.call(request, need)? {
             Reply::Done(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! What a client needs to know to start.
+//! The configuration of a client's start.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -7,34 +7,35 @@ use super::data_dir::default_data_dir;
 use crate::swarm::Limits;
 use crate::types::{Fingerprint, TrackerInfo};
 
-/// Downloads that run at a time unless the user says otherwise: enough that one which waits for
-/// others does not hold up the rest and that many small files keep the links busy, few enough that
-/// each gets what it needs of the buffers and the first are soon complete.
+/// Default number of downloads that run at a time. Enough that one without seeders does not block
+/// the rest and that many small files keep the links busy; few enough that each gets its share of
+/// the buffers and the first ones complete soon.
 pub const DOWNLOADS_MAX: usize = 8;
 
 /// Where a client listens, which trackers it knows, and where it keeps its state.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Address on which links from other clients are taken; port 0 takes any free one.
+    /// Address on which links from other clients are accepted; port 0 takes any free one.
     pub listen: SocketAddr,
     /// The trackers of the network.
     pub trackers: TrackerInfo,
-    /// Directory of the device's state: identity, shares, downloads. One client at a time uses it.
+    /// Directory of the device's state: identity, shares, downloads. Only one client at a time can
+    /// use it.
     pub data_dir: PathBuf,
-    /// The fingerprint of the network's key, if the user names it: before what `trackers` says, and
-    /// what was remembered.
+    /// The fingerprint of the network's key, if the user names it. It overrides the one in
+    /// `trackers`, and the stored one.
     pub network: Option<Fingerprint>,
-    /// Workers that fetch, hash and write; `None` takes twice the number of cores, at least 4.
+    /// Threads that fetch, hash and write; `None` for twice the number of cores, at least 4.
     pub threads: Option<usize>,
-    /// What may be sent and received a second, until the user says otherwise.
+    /// Rate limits of the start; the user can change them.
     pub limits: Limits,
     /// Downloads that run at a time; 0 for any number.
     pub downloads_max: usize,
 }
 
 impl ClientConfig {
-    /// Takes the defaults for an address: its state goes below the platform's data directory, into one
-    /// directory for each network ([`default_data_dir`]).
+    /// The default configuration for an address. The state goes below the platform's data
+    /// directory, into one directory for each network ([`default_data_dir`]).
     pub fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
         let data_dir = default_data_dir(&trackers, None);
         Self {
@@ -50,8 +51,8 @@ impl ClientConfig {
 }
 
 impl ClientConfig {
-    /// Says that others cannot reach this device, and what to type instead: it listens on this
-    /// machine's loopback address, and the trackers are elsewhere.
+    /// A warning that other devices cannot reach this one, and what to type instead: it listens on
+    /// this machine's loopback address, and the trackers are elsewhere. `None` if they can.
     pub fn unreachable(&self) -> Option<String> {
         let is_here = |host: &str| match host.parse::<IpAddr>() {
             Ok(ip) => ip.to_canonical().is_loopback(),

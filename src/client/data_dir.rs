@@ -1,14 +1,14 @@
-//! Finds a client's default data directory: one for each user and network, whatever address the
+//! Finds a client's default data directory: one for each user and network, for any address that the
 //! client listens on.
 //!
-//! **Invariant:** a start never takes the store of another network, and never begins an empty one
-//! where stores of this network are, unless none of them can be told to be meant: then it is
-//! refused, and they are listed.
+//! **Invariant:** a start never takes the store of another network. It never begins an empty one
+//! where stores of this network exist; if it cannot tell which one is meant, it refuses and lists
+//! them.
 //!
-//! Whose a directory is, its contents say: the network that its store trusts, else the trackers
-//! that were given at its last start (see [`super::setup`]). Directories of earlier versions are
-//! named by the address that was listened on (`client-<ip>-<port>`), stay where they are, and are
-//! used from there.
+//! The contents of a directory tell its network: the network that its store trusts, else the
+//! trackers of its last start (see [`super::setup`]). Directories of earlier versions are named by
+//! the address that the client listened on (`client-<ip>-<port>`); they stay where they are, and
+//! are used from there.
 //!
 //! Called once, at the start, on the program's main thread. Blocks on the disk.
 
@@ -21,26 +21,26 @@ use super::setup::Setup;
 use crate::store::{DeviceStore, SuccessorRow};
 use crate::types::{Fingerprint, TrackerAddress, TrackerInfo};
 
-/// What the names of directories for networks begin with.
+/// Prefix of the directories named by networks.
 const NETWORK_PREFIX: &str = "network-";
-/// What the names of directories for profiles begin with.
+/// Prefix of the directories of profiles.
 const PROFILE_PREFIX: &str = "profile-";
-/// What the names of directories of earlier versions begin with.
+/// Prefix of the directories of earlier versions.
 const EARLIER_PREFIX: &str = "client-";
 /// Hexadecimal digits of a network in a directory's name.
 const DIGITS: usize = 16;
-/// Characters in a profile's name.
+/// Maximum length of a profile's name.
 const PROFILE_LEN_MAX: usize = 64;
 
-/// Below this directory all default ones are: the platform's for data, or one in the working
-/// directory where there is none.
+/// The parent of all default directories: the platform's data directory, or one in the working
+/// directory if there is none.
 pub(crate) fn root() -> PathBuf {
     directories::ProjectDirs::from("", "", "posse")
         .map_or_else(|| PathBuf::from(".posse"), |d| d.data_dir().to_owned())
 }
 
-/// The default data directory of a client of that network, if there is none yet: by the network's
-/// fingerprint, if the user or `trackers` names it, else by the trackers' addresses.
+/// The default data directory of a client of that network, if it has none yet: named by the
+/// network's fingerprint, if the user or `trackers` names it, else by the trackers' addresses.
 pub fn default_data_dir(trackers: &TrackerInfo, network: Option<Fingerprint>) -> PathBuf {
     root().join(network_name(trackers, network))
 }
@@ -56,7 +56,7 @@ fn network_name(trackers: &TrackerInfo, network: Option<Fingerprint>) -> String 
 /// The data directory of a profile.
 ///
 /// # Errors
-/// [`ClientError::BadArgument`] for what cannot be a profile's name.
+/// [`ClientError::BadArgument`] for an invalid name of a profile.
 pub(crate) fn of_profile(root: &Path, name: &str) -> Result<PathBuf, ClientError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > PROFILE_LEN_MAX || !name.chars().all(is_plain) {
@@ -76,7 +76,7 @@ struct Found {
     /// The network that its store trusts.
     network: Option<Fingerprint>,
     successors: Vec<SuccessorRow>,
-    /// The trackers given at its last start, or told of since.
+    /// The trackers of its last start, and those that trackers have listed since.
     trackers: Vec<TrackerAddress>,
     setup: Option<Setup>,
 }
@@ -85,7 +85,7 @@ impl Found {
     fn read(path: PathBuf) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let setup = Setup::load(&path).ok().flatten();
-        // A store that cannot be read says nothing; the start that takes it says why.
+        // A store that cannot be read tells nothing; the start that takes it reports why.
         let (network, successors, told) = DeviceStore::look(&path).unwrap_or_default();
         let told = told.iter().filter_map(|address| address.parse().ok());
         let given = setup.iter().flat_map(|setup| setup.trackers.addresses().iter().cloned());
@@ -93,7 +93,7 @@ impl Found {
         Self { earlier: parse_earlier(&name), network, successors, trackers, setup, path }
     }
 
-    /// Tells whether it may be a store of that network; `None` if nothing in it says.
+    /// Tells whether it may be a store of that network; `None` if its contents do not tell.
     fn is_of(&self, trackers: &TrackerInfo, network: Option<Fingerprint>) -> Option<bool> {
         let wanted = network.or(trackers.fingerprint());
         if let (Some(wanted), Some(own)) = (wanted, self.network) {
@@ -119,10 +119,11 @@ impl Found {
     }
 }
 
-/// Chooses the default data directory below `root` of a client that listens there; makes none.
+/// Chooses the default data directory below `root` of a client that listens there; does not create
+/// it.
 ///
 /// # Errors
-/// [`ClientError::BadArgument`] if several could be meant.
+/// [`ClientError::BadArgument`] if several may be meant.
 pub(crate) fn choose(
     root: &Path,
     listen: SocketAddr,
@@ -131,8 +132,8 @@ pub(crate) fn choose(
 ) -> Result<PathBuf, ClientError> {
     let new = root.join(network_name(trackers, network));
     let all = find_all(root);
-    // One of an earlier version for that very address was meant by it until now, as far as it is
-    // not known to be another network's.
+    // Earlier versions used the directory of that very address, so it is meant, unless it is known
+    // to belong to another network.
     let is_this = |found: &&Found| {
         found.earlier == Some((listen.ip(), listen.port()))
             && found.is_of(trackers, network) != Some(false)
@@ -143,7 +144,7 @@ pub(crate) fn choose(
     let mut fitting: Vec<&Found> =
         all.iter().filter(|found| found.is_of(trackers, network) == Some(true)).collect();
     if fitting.is_empty() {
-        // What an earlier version left and says nothing of its network: before anything was met.
+        // Directories that tell no network: of earlier versions that have met no tracker.
         fitting = all.iter().filter(|f| f.is_of(trackers, network).is_none()).collect();
     }
     for narrower in [
@@ -161,7 +162,7 @@ pub(crate) fn choose(
     }
 }
 
-/// Finds the one default data directory below `root` that has been set up, for a start that names
+/// Finds the only default data directory below `root` that has been set up, for a start that names
 /// no trackers.
 ///
 /// # Errors
@@ -193,7 +194,7 @@ fn several(what: &str, found: &[&Found]) -> ClientError {
     ))
 }
 
-/// The default directories that hold something, but those of profiles, by name.
+/// The default directories that hold a store, without those of profiles, by name.
 fn find_all(root: &Path) -> Vec<Found> {
     let is_default = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -206,10 +207,10 @@ fn find_all(root: &Path) -> Vec<Found> {
     paths.into_iter().map(Found::read).collect()
 }
 
-/// Reads the address in the name of a directory of an earlier version.
+/// Parses the address in the name of a directory of an earlier version.
 fn parse_earlier(name: &str) -> Option<(IpAddr, u16)> {
     let (ip, port) = name.strip_prefix(EARLIER_PREFIX)?.rsplit_once('-')?;
-    // The colons of IPv6 stand as underscores.
+    // Underscores replace the colons of IPv6.
     Some((ip.replace('_', ":").parse().ok()?, port.parse().ok()?))
 }
 
@@ -268,7 +269,7 @@ mod tests {
     #[test]
     fn the_store_says_whose_it_is_when_the_file_changes() {
         let home = Home::new();
-        // Begun without a fingerprint, and the network was met.
+        // Begun without a fingerprint; then the network was met.
         let path = home.put("network-0123456789abcdef", Some(7), Some("a:1\nb:2"));
         for (trackers, network) in
             [("a:1\nb:2", None), ("b:2\nc:3", None), ("x:1", Some(7)), ("a:1", Some(7))]
@@ -309,7 +310,8 @@ mod tests {
         for part in ["client-127.0.0.1-6001", "client-__1-6002", "--data-dir", "--profile"] {
             assert!(error.contains(part), "{error}");
         }
-        // One that has met no network yet is meant by its address alone, or if it is the only one.
+        // A directory that has met no network yet is meant by its address alone, or if it is the
+        // only one.
         let home = Home::new();
         let unmet = home.put("client-127.0.0.1-6001", None, None);
         assert_eq!(home.choose("127.0.0.1:6001", "a:1", Some(7)).unwrap(), unmet);

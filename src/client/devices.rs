@@ -1,4 +1,4 @@
-//! The devices of the session's user: which may log in, and which are forgotten.
+//! The devices of the session's user: listing and forgetting them.
 
 use super::error::ClientError;
 use super::session::input::Command;
@@ -7,15 +7,15 @@ use super::trackers::Need;
 use crate::types::{DeviceEntry, DeviceId, Refusal};
 use crate::wire::tracker::{Reply, Request};
 
-/// Hexadecimal digits by which devices are shown to people.
+/// Hexadecimal digits of a device's id as shown to users.
 pub(crate) const SHORT_ID_LEN: usize = 12;
 
 /// A device of the session's user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// What the tracker says of it.
+    /// The tracker's entry.
     pub entry: DeviceEntry,
-    /// It is the one that asks.
+    /// It is this device.
     pub is_this: bool,
 }
 
@@ -24,7 +24,7 @@ impl Client {
     /// in.
     ///
     /// # Errors
-    /// [`Refusal::LoginFirst`], [`Refusal::Unsupported`] if no tracker knows of devices.
+    /// [`Refusal::LoginFirst`], [`Refusal::Unsupported`] if no tracker supports devices.
     pub fn devices(&self) -> Result<Vec<Device>, ClientError> {
         match self.inner.trackers.call(&Request::ListDevices, Need::Session)? {
             Reply::Devices(entries) => {
@@ -36,12 +36,12 @@ impl Client {
         }
     }
 
-    /// Ends what a device may as the session's user, at once and at every tracker: it logs in by its
-    /// key no more, and its session and links end. `text` is its name, or the beginning of its id.
-    /// If it is this device, the session ends here. Returns the device.
+    /// Forgets a device of the session's user, at once and at every tracker: it can no longer log
+    /// in by its key, and its session and links end. `text` is its name, or the beginning of its
+    /// id. If it is this device, the session ends here. Returns the device.
     ///
     /// # Errors
-    /// [`ClientError::BadArgument`] if no device is meant, or several are.
+    /// [`ClientError::BadArgument`] if no device matches, or several do.
     pub fn forget_device(&self, text: &str) -> Result<Device, ClientError> {
         let device = find(self.devices()?, text)?;
         let trackers = &self.inner.trackers;
@@ -52,10 +52,10 @@ impl Client {
             return Ok(device);
         }
         let user = self.inner.need_user()?;
-        // What trackers say of this session from now on is no surprise.
+        // Trackers may revoke this session's token before the answer arrives; that is expected.
         let changing = trackers.changing_password();
         match self.done(&request, Need::Session) {
-            // The answer was lost, and the session is over by that.
+            // Or the answer was lost: the session has ended because the request was carried out.
             Ok(())
             | Err(ClientError::Refused(Refusal::SessionOver | Refusal::LoginFirst))
             | Err(ClientError::SessionEnded(_)) => {}
@@ -64,14 +64,14 @@ impl Client {
         self.inner.stop_staying(user.user);
         drop(changing);
         match self.inner.ask(Command::Leave(None)) {
-            // A tracker has told that it is over.
+            // A tracker has reported the end of the session first.
             Ok(_) | Err(ClientError::Refused(Refusal::LoginFirst)) => Ok(device),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Finds the device that a text means.
+/// Finds the device with that name, or with an id that begins so.
 fn find(devices: Vec<Device>, text: &str) -> Result<Device, ClientError> {
     let named =
         |device: &&Device| device.entry.name.as_ref().is_some_and(|name| name.as_str() == text);
@@ -85,20 +85,20 @@ fn find(devices: Vec<Device>, text: &str) -> Result<Device, ClientError> {
     match found[..] {
         [device] => Ok(device.clone()),
         [] => Err(ClientError::BadArgument(format!(
-            "none of your devices is called {text:?} or has an id that begins so; devices lists them"
+            "none of your devices is called {text:?} or has an id that begins with it; devices lists them"
         ))),
         _ => {
             let ids: Vec<String> =
                 found.iter().map(|device| short_id(device.entry.device)).collect();
             Err(ClientError::BadArgument(format!(
-                "{text:?} stands for several of your devices: {}; give more of the id",
+                "{text:?} matches several of your devices: {}; give more of the id",
                 ids.join(", ")
             )))
         }
     }
 }
 
-/// The beginning of a device's id, for people.
+/// The beginning of a device's id, for users.
 pub(crate) fn short_id(device: DeviceId) -> String {
     let mut text = device.to_string();
     text.truncate(SHORT_ID_LEN);

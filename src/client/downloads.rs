@@ -1,8 +1,8 @@
-//! The commands about downloads: starting, steering and listing them.
+//! The commands about downloads: starting, controlling and listing them.
 //!
-//! **Invariant:** a destination is looked at on its disk's own thread, so that one that hangs holds
-//! its command up for a moment, and no other. A `.part` is a download's own once the engine has
-//! said which file it made or opened, and not before.
+//! **Invariant:** a destination is checked on its disk's own thread, so a disk that hangs delays
+//! only its own command, and for a moment only. A `.part` counts as a download's own only after the
+//! engine has reported which file it made or opened.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::store::{DownloadRow, Progress, ShareRow};
 use crate::types::{FileEntry, GroupEntry, InfoHash, Refusal, UserId};
 
 impl Client {
-    /// Starts a download in the background, or has it wait while as many run as may. A
-    /// `destination` that is a directory gets the file under its name; anything else is the new
-    /// file's path. A file that is there already with the same content counts as downloaded.
+    /// Starts a download in the background; it waits if all slots are taken. If `destination` is a
+    /// directory, the file goes into it under its name; anything else is the new file's path. An
+    /// existing file with the same content counts as downloaded.
     ///
     /// # Errors
     /// [`Refusal::NotMember`], [`Refusal::NoSuchFile`]; [`ClientError::Path`] and
@@ -30,7 +30,7 @@ impl Client {
     /// content, or has no room.
     ///
     /// # Blocking
-    /// While the trackers are asked, and while a file that is there already is compared.
+    /// For the trackers' answers, and while an existing file is compared.
     pub fn download_file(
         &self,
         group: &str,
@@ -40,8 +40,8 @@ impl Client {
         self.download_file_with(group, file, destination, &mut |_, _| true)
     }
 
-    /// As [`Client::download_file`]; `progress` is told of the comparison with a file that is there
-    /// already, and returns false to cancel.
+    /// As [`Client::download_file`]. `progress` is called during the comparison with an existing
+    /// file, and returns false to cancel.
     ///
     /// # Errors
     /// Those of [`Client::download_file`], and [`ClientError::Interrupted`].
@@ -55,8 +55,8 @@ impl Client {
         self.begin_download(group, file, destination, progress)?.wait()
     }
 
-    /// As [`Client::download_file_with`], for callers that begin several: those that are waited for
-    /// later share their wait for the disk.
+    /// As [`Client::download_file_with`], for callers that begin several downloads and wait for
+    /// them together: these share their wait for the disk.
     pub(crate) fn begin_download(
         &self,
         group: &str,
@@ -88,7 +88,7 @@ impl Client {
         inner.begin_row(row, is_there, progress)
     }
 
-    /// Those that run or wait.
+    /// The running and waiting downloads.
     pub(crate) fn running_downloads(&self) -> Vec<DownloadStatus> {
         self.inner.statuses(|download| download.is_unfinished())
     }
@@ -98,13 +98,13 @@ impl Client {
         self.inner.statuses(|_| true)
     }
 
-    /// Downloads in memory that run, wait in the queue, or ended or paused themselves in this
-    /// session.
+    /// Downloads in memory that run, wait in the queue, or have ended or paused for a reason in
+    /// this session.
     pub(crate) fn noted_downloads(&self) -> Vec<DownloadStatus> {
         self.inner.statuses(|download| download.is_unfinished() || download.ended.is_some())
     }
 
-    /// Every download of the session, in the order they were asked for. Does not ask a tracker.
+    /// Every download of the user, in the order of requests. Does not ask a tracker.
     ///
     /// # Errors
     /// [`Refusal::LoginFirst`].
@@ -122,7 +122,7 @@ impl Client {
         if let Some(download) = view.library.find(group, file) {
             return Ok(DownloadHandle::new(&self.inner, download.row.clone()));
         }
-        // The session has forgotten those that are complete.
+        // Complete downloads may be in the store only.
         let row = self.inner.store.complete_download(user, group, file)?;
         let row = row.ok_or_else(|| ClientError::NoSuchDownload {
             group: group.into(),
@@ -160,14 +160,14 @@ impl Client {
 pub(crate) struct Beginning {
     handle: DownloadHandle,
     pending: Option<Pending>,
-    /// What a failed download of the same content has fetched, if it was moved, and from where.
+    /// A failed download of the same content whose `.part` was moved, and where it was moved to.
     moved: Option<(Arc<DownloadRow>, PathBuf)>,
-    /// What it left at another place, to be removed.
+    /// A failed download whose `.part` is at another place, to be removed.
     left: Option<Arc<DownloadRow>>,
 }
 
 impl Beginning {
-    /// One that goes on already.
+    /// A download that continues already.
     fn going_on(handle: DownloadHandle) -> Self {
         Self { handle, pending: None, moved: None, left: None }
     }
@@ -177,10 +177,10 @@ impl Beginning {
         self.handle.row()
     }
 
-    /// Waits until the store has it, and the engine, unless it waits for others to end.
+    /// Waits until the store and the engine have it, or only the store if it waits for a slot.
     ///
     /// # Errors
-    /// [`ClientError::Store`], [`ClientError::DownloadState`]; then everything is as before.
+    /// [`ClientError::Store`], [`ClientError::DownloadState`]; then the earlier state is restored.
     pub(crate) fn wait(self) -> Result<DownloadHandle, ClientError> {
         let Self { handle, pending, moved, left } = self;
         let Some(pending) = pending else { return Ok(handle) };
@@ -205,8 +205,8 @@ impl Beginning {
 }
 
 impl Runtime {
-    /// The unfinished download of this content, set going if need be; refused if it goes elsewhere.
-    /// One that failed elsewhere is none, and one that is complete.
+    /// The unfinished download of this content, resumed if necessary; refused if its target is
+    /// another. `None` if there is none that can continue to `target`.
     fn going_on(
         self: &Arc<Self>,
         entry: &FileEntry,
@@ -218,7 +218,7 @@ impl Runtime {
         let row = download.row.clone();
         match &row.progress {
             Progress::Complete | Progress::Cancelled => return Ok(None),
-            // One that failed in a group which the user has left would be gone on with in vain.
+            // A download that failed in a group which the user has left cannot continue there.
             Progress::Failed(_) if row.target != target || row.group != entry.group || is_there => {
                 return Ok(None);
             }
@@ -231,10 +231,9 @@ impl Runtime {
         Ok(Some(Beginning::going_on(DownloadHandle::new(self, row))))
     }
 
-    /// Begins a download that was asked for. It takes the place of one of the same content that is
-    /// complete or has failed, and goes on from what a failed one has fetched. A file that is there
-    /// already is compared: if it is the one that is wanted, it is shared; anything else is left
-    /// alone.
+    /// Begins a download. It replaces one of the same content that is complete or has failed, and
+    /// continues from a failed one's data. An existing file is compared: if it has the content, it
+    /// becomes a share; any other file is left alone.
     pub(crate) fn begin_row(
         self: &Arc<Self>,
         row: DownloadRow,
@@ -242,7 +241,7 @@ impl Runtime {
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Beginning, ClientError> {
         let info_hash = row.facts.info_hash;
-        // The session has forgotten those that are complete.
+        // Complete downloads may be in the store only.
         let before = match self.view().library.download(info_hash) {
             Some(_) => None,
             None => self.store.download(row.user, info_hash)?,
@@ -267,8 +266,7 @@ impl Runtime {
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Beginning, ClientError> {
         let Replaced { before, failed, other_version } = replaced;
-        // A failed download of another version to the same place makes room, with what it has
-        // fetched.
+        // A failed download of another version to the same path is cancelled, and its data removed.
         if let Some(other) = other_version {
             self.ask(Command::Cancel(other))?;
         }
@@ -299,7 +297,7 @@ impl Runtime {
         Ok(Beginning { handle, pending, moved, left: part.left })
     }
 
-    /// Shares of this content that are offered, though their files are gone or have changed.
+    /// Groups in which this content is offered although the file is gone or has changed.
     fn stale_shares(&self, info_hash: InfoHash) -> Result<StaleShares, ClientError> {
         let view = self.view();
         let offered: Vec<Arc<ShareRow>> = view
@@ -311,7 +309,7 @@ impl Runtime {
         let mut stale = Vec::new();
         for row in offered {
             let (path, group) = (row.path.clone(), row.group);
-            // One whose disk does not answer cannot be offered either.
+            // If its disk does not answer, it cannot be offered either.
             let is_intact = self.disks.within(&path, move || is_intact(&row)).unwrap_or(false);
             if !is_intact {
                 stale.push(group);
@@ -321,17 +319,17 @@ impl Runtime {
     }
 }
 
-/// What a new download takes the place of.
+/// The downloads that a new one replaces.
 struct Replaced {
-    /// A complete download of the content that the session has forgotten.
+    /// A complete download of the content that is in the store only.
     before: Option<DownloadRow>,
-    /// A failed one of the content.
+    /// A failed download of the content.
     failed: Option<Arc<DownloadRow>>,
-    /// A failed one of another version, to the same place.
+    /// A failed download of another version to the same path.
     other_version: Option<InfoHash>,
 }
 
-/// What a new download goes on from.
+/// The data that a new download continues from.
 struct PartOf {
     /// A failed download whose `.part` is at the new one's place now.
     source: Option<Arc<DownloadRow>>,
@@ -339,7 +337,7 @@ struct PartOf {
     left: Option<Arc<DownloadRow>>,
 }
 
-/// Looks at a new download's place, and moves there what a failed one has fetched.
+/// Checks a new download's target path, and moves a failed one's `.part` there.
 fn take_part(row: &DownloadRow, failed: Option<Arc<DownloadRow>>) -> Result<PartOf, ClientError> {
     let is_in_place =
         failed.as_ref().is_some_and(|failed| failed.target == row.target && has_part(failed));
@@ -358,7 +356,7 @@ fn take_part(row: &DownloadRow, failed: Option<Arc<DownloadRow>>) -> Result<Part
     Ok(PartOf { source: None, left: is_elsewhere.then_some(failed) })
 }
 
-/// Moves what a failed download has fetched from a new one's place back to its own.
+/// Moves a failed download's `.part` back to its own place.
 fn put_part_back(failed: &DownloadRow, from: &Path) {
     if failed.target != from {
         let moved = DownloadRow { target: from.to_owned(), ..failed.clone() };

@@ -1,4 +1,4 @@
-//! What can go wrong with a command, in words that say what to do about it.
+//! The errors of commands. Each message says what was wrong, and what to do.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ pub enum SessionEnd {
     /// The operator has disabled the account.
     #[error("the operator has disabled the account")]
     Disabled,
-    /// The key of the network that had signed the token counts no more, and no token of the present
-    /// one was had in time.
+    /// The network's key that had signed the token is no longer valid, and no token of the current
+    /// one came in time.
     #[error("the network's key was replaced meanwhile")]
     KeyReplaced,
-    /// No tracker could be reached for so long that the token is not good any more.
+    /// No tracker could be reached for so long that the token has expired.
     #[error("no tracker could be reached for too long")]
     Expired,
 }
 
-/// Why a command was not carried out. Messages read "what was wrong, and what to do".
+/// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The directory will not; nothing was changed.
+    /// The directory has refused; nothing was changed.
     #[error("{0}")]
     Refused(#[from] Refusal),
     /// Another file of that name is in the group, and this user may not replace it.
@@ -41,18 +41,18 @@ pub enum ClientError {
          the group ({owner}), may replace it"
     )]
     FileNameTaken {
-        /// The owner's name as shown.
+        /// The owner's display name.
         owner: Label,
     },
-    /// A tracker acknowledged a share, and lists other facts than were sent.
+    /// A tracker has acknowledged a share, but lists other facts than were sent.
     #[error(
-        "the tracker lists {0} otherwise than it was sent, so it is not offered; tell the operator of the trackers"
+        "the tracker lists {0} with other facts than were sent, so it is not offered; tell the operator of the trackers"
     )]
     ListedOtherwise(FileName),
     /// The device's key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// No certificate can be made with it.
+    /// No certificate can be made with the key.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// No tracker of the list can be reached.
@@ -60,13 +60,13 @@ pub enum ClientError {
         "no tracker can be reached; check tracker_info.txt and the network, the client keeps trying"
     )]
     NoTracker,
-    /// The trackers that answer are of another network than the one that is trusted.
+    /// The trackers that answer belong to another network than the trusted one.
     #[error("no tracker can be reached: what answers belongs to the network {found}, and not to {expected}, which this device trusts; {hint}",
         found = .0.found, expected = .0.expected, hint = accept_hint(.0))]
     WrongNetwork(WrongNetwork),
-    /// What answers does not prove to be a tracker.
+    /// The peer at a tracker's address does not prove to be a tracker.
     #[error(
-        "no tracker can be reached: what answers at {address} does not prove to be a tracker ({why}); check tracker_info.txt"
+        "no tracker can be reached: the peer at {address} does not prove to be a tracker ({why}); check tracker_info.txt"
     )]
     UntrustedTracker {
         /// `host:port` as configured.
@@ -80,19 +80,19 @@ pub enum ClientError {
     /// The session has ended by itself.
     #[error("the session has ended: {0}; log in again")]
     SessionEnded(SessionEnd),
-    /// The client has a session already.
+    /// A user is logged in already.
     #[error("already logged in here as {0}; log out first")]
     AlreadyLoggedIn(Label),
     /// The session was begun, but this device does not stay logged in.
     #[error("logged in as {user}, but this device does not stay logged in: {why}")]
     CannotStay {
-        /// As whom.
+        /// The user who is logged in.
         user: Label,
         /// Why not.
         #[source]
         why: Box<ClientError>,
     },
-    /// A name, number or path that cannot be meant.
+    /// An invalid name, number or path.
     #[error("{0}")]
     BadArgument(String),
     /// A path that cannot be shared or written.
@@ -111,16 +111,16 @@ pub enum ClientError {
         /// File as typed.
         file: String,
     },
-    /// The download cannot do that in its present state.
+    /// The download's state does not allow the command.
     #[error("{0}")]
     DownloadState(String),
     /// A download ended without its file.
     #[error("{0}")]
     DownloadFailed(String),
-    /// Time ran out before it was done.
+    /// The timeout has passed; the work goes on.
     #[error("time ran out; it goes on in the background")]
     TimedOut,
-    /// Trackers that should be up are down, or changes are not safe on all of them.
+    /// Trackers are down that should be up, or changes are not on all of them.
     #[error("{0}")]
     Degraded(String),
     /// A script ended before its downloads.
@@ -132,16 +132,16 @@ pub enum ClientError {
     /// The client's data directory cannot be used.
     #[error("{0}")]
     Store(Arc<crate::store::StoreError>),
-    /// The client could not start, or the system has no room for what was asked.
+    /// The client could not start, or the system lacks a resource.
     #[error("{what}: {source}")]
     System {
         /// What was tried, and what to do.
         what: String,
-        /// The system's words.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// The tracker answered something that does not belong to the request.
+    /// The tracker's answer does not fit the request.
     #[error("the tracker's answer does not fit the question; update the older of the two programs")]
     BadAnswer,
     /// The client is stopping.
@@ -155,7 +155,7 @@ impl ClientError {
         Self::System { what: what.into(), source }
     }
 
-    /// Says what is wrong with a path.
+    /// An error about a path.
     pub(crate) fn path(path: impl Into<PathBuf>, why: impl Into<String>) -> Self {
         Self::Path { path: path.into(), why: why.into() }
     }
@@ -185,7 +185,7 @@ impl From<RateError> for ClientError {
     }
 }
 
-/// How to accept another network than the one that is trusted.
+/// Advice on how to trust another network than the current one.
 pub(super) fn accept_hint(WrongNetwork { found, .. }: &WrongNetwork) -> String {
     format!(
         "if the network's key was replaced while this device was away, ask the operator for the new one; if it is this one, put \

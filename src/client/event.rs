@@ -1,7 +1,7 @@
-//! What a client tells whoever has subscribed.
+//! The client's events, and their subscribers.
 //!
-//! **Invariant:** telling never blocks: a subscriber that does not keep up loses events, and the
-//! log says so.
+//! **Invariant:** sending an event never blocks: a subscriber that does not keep up loses events,
+//! and the log says so.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ use parking_lot::Mutex;
 use super::error::SessionEnd;
 use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, Stamp, UserId};
 
-/// Events that wait for one subscriber.
+/// Maximum number of events that wait for one subscriber.
 const QUEUE_LEN: usize = 1024;
 
-/// Something that happened by itself.
+/// An event that no command of the user caused directly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientEvent {
-    /// A download is complete, checked and under its name.
+    /// A download is complete: verified, and under its final name.
     DownloadComplete {
         /// The group.
         group: Label,
@@ -34,7 +34,7 @@ pub enum ClientEvent {
         /// Where it is.
         path: PathBuf,
     },
-    /// A download cannot go on.
+    /// A download has failed.
     DownloadFailed {
         /// The group.
         group: Label,
@@ -44,10 +44,10 @@ pub enum ClientEvent {
         file: Label,
         /// The id of its content.
         id: InfoHash,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A download has paused itself.
+    /// A download has paused for a reason.
     DownloadPaused {
         /// The group.
         group: Label,
@@ -57,10 +57,10 @@ pub enum ClientEvent {
         file: Label,
         /// The id of its content.
         id: InfoHash,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A share of this device is not offered.
+    /// A share of this device is no longer offered.
     ShareNotOffered {
         /// The group.
         group: Label,
@@ -70,9 +70,9 @@ pub enum ClientEvent {
         file: Label,
         /// The id of its content.
         id: InfoHash,
-        /// Where it should be.
+        /// The path where it should be.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
     /// Members have banned this device: what it sends of a file is not that file. They may be wrong,
@@ -98,27 +98,27 @@ pub enum ClientEvent {
         /// How many members say so: two at least.
         members: u32,
     },
-    /// Somebody asks to join a group of the user's.
+    /// A user asks to join a group of this user.
     JoinRequested {
         /// The group.
         group: Label,
         /// Its id.
         group_id: GroupId,
-        /// Who asks.
+        /// The user who asks.
         user: Label,
-        /// The id.
+        /// Their id.
         user_id: UserId,
         /// Since when.
         since: Stamp,
     },
-    /// The user had asked to join a group, and was turned down.
+    /// The user's request to join a group was rejected.
     JoinRejected {
         /// The group.
         group: Label,
         /// Its id.
         group_id: GroupId,
     },
-    /// The user was let into a group.
+    /// The user was accepted into a group.
     Admitted {
         /// The group.
         group: Label,
@@ -132,63 +132,63 @@ pub enum ClientEvent {
         /// Its id.
         group_id: GroupId,
     },
-    /// This device trusts another network than before, and remembers it: its trackers are spoken to
-    /// from now on, and no others.
+    /// This device trusts another network than before, and stores that: from now on it accepts the
+    /// trackers of this network only.
     TrustedNetwork {
         /// The network.
         network: Fingerprint,
-        /// The one that was trusted before, if the user has named another; `None` if this is the
-        /// first that was met.
+        /// The network that was trusted before, if the user has named another; `None` if this is
+        /// the first one met.
         before: Option<Fingerprint>,
-        /// Why it could not be written down, if it could not: then the next start trusts the first
+        /// Why the trust could not be stored, if it could not: then the next start trusts the first
         /// network that it meets.
         unwritten: Option<String>,
     },
-    /// The operator replaces the network's key, and this device goes along with that.
+    /// The operator replaces the network's key, and this device follows.
     NetworkKey {
-        /// Which of the two counts.
+        /// The stage of the rotation, which tells the valid keys.
         stage: RotationStage,
-        /// The key before.
+        /// The earlier key.
         old: Fingerprint,
-        /// The key after.
+        /// The new key.
         new: Fingerprint,
     },
-    /// The clocks of two trackers differ too much, and nothing tells which is right: changes go to
-    /// the one that takes them.
+    /// The clocks of two trackers differ too much, and no third clock tells which is right: changes
+    /// go to the tracker that accepts them.
     ClocksDiffer {
         /// `host:port` of both.
         trackers: [String; 2],
-        /// By how much.
+        /// The difference.
         difference: Duration,
     },
     /// This device stays logged in, and has logged in by its key.
     LoggedInByKey {
-        /// As whom.
+        /// The user.
         user: Label,
-        /// The id.
+        /// Their id.
         user_id: UserId,
     },
     /// This device does not stay logged in any more.
     StayingEnded {
-        /// As whom it did.
+        /// The user as whom it stayed logged in.
         user: Label,
-        /// The id.
+        /// Their id.
         user_id: UserId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The session has ended by itself: nothing is offered, downloads pause until the next login.
     SessionEnded {
-        /// Whose session.
+        /// The session's user.
         user: Label,
         /// Their id.
         user_id: UserId,
-        /// Why.
+        /// The reason.
         reason: SessionEnd,
     },
 }
 
-/// Events kept for the first subscriber: those of a start.
+/// Maximum number of events of a start that are kept for the first subscriber.
 const EARLY_MAX: usize = 16;
 
 /// The subscribers of one client.
@@ -200,11 +200,11 @@ pub(crate) struct Bus {
 #[derive(Debug, Default)]
 struct State {
     subscribers: Vec<Sender<ClientEvent>>,
-    /// Writes events down.
+    /// Receives the events to store.
     recorder: Option<Sender<ClientEvent>>,
-    /// What was told before anybody had subscribed.
+    /// Events from before the first subscription.
     early: Vec<ClientEvent>,
-    /// Somebody has subscribed.
+    /// There was a subscriber.
     heard: bool,
 }
 
@@ -212,21 +212,22 @@ impl Bus {
     pub(crate) fn subscribe(&self) -> Receiver<ClientEvent> {
         let (sender, receiver) = bounded(QUEUE_LEN);
         let mut state = self.state.lock();
-        // There is room for them all.
+        // The queue has room for them all.
         state.early.drain(..).for_each(|event| drop(sender.try_send(event)));
         state.heard = true;
         state.subscribers.push(sender);
         receiver
     }
 
-    /// Hands every event from now on to what writes them down. Nobody has heard them by that.
+    /// Returns a channel with every event from now on, for storing. It does not count as a
+    /// subscriber.
     pub(crate) fn record(&self) -> Receiver<ClientEvent> {
         let (sender, receiver) = bounded(QUEUE_LEN);
         self.state.lock().recorder = Some(sender);
         receiver
     }
 
-    /// Nothing more is written down.
+    /// Closes the recorder's channel.
     pub(crate) fn stop_recording(&self) {
         self.state.lock().recorder = None;
     }
@@ -236,7 +237,7 @@ impl Bus {
         if let Some(recorder) = &state.recorder
             && recorder.try_send(event.clone()).is_err()
         {
-            warn!("an event is not written down: there are too many at once");
+            warn!("an event is not stored: there are too many at once");
         }
         if !state.heard && state.early.len() < EARLY_MAX {
             state.early.push(event.clone());

@@ -1,5 +1,5 @@
-//! Groups: making, joining, leaving, owning, renaming and deleting them; and the state of the
-//! trackers.
+//! Groups: creating, joining, leaving, transferring, renaming and deleting them; and the state of
+//! the trackers.
 
 use super::error::ClientError;
 use super::recorder::now_ms;
@@ -13,7 +13,7 @@ use crate::types::{
 };
 use crate::wire::tracker::{Reply, Request, Resolved};
 
-/// What a tracker is to this client.
+/// The role of a tracker for this client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrackerRole {
     /// Commands go there first.
@@ -31,13 +31,13 @@ pub struct TrackerStatus {
     pub number: u32,
     /// `host:port` as configured.
     pub address: String,
-    /// Its state: as the primary sees it where the client reaches both, else as the client does.
+    /// Its state: as the primary sees it if the client reaches both, else as the client sees it.
     pub state: TrackerState,
-    /// What it is to this client.
+    /// Its role for this client.
     pub role: TrackerRole,
-    /// Operations that the primary knows and it does not.
+    /// Number of operations that the primary has and this tracker lacks.
     pub lag: u64,
-    /// Why the client does not reach it, or does not speak to it.
+    /// Why the client cannot reach it, or does not trust it.
     pub error: Option<String>,
 }
 
@@ -46,20 +46,20 @@ pub struct TrackerStatus {
 pub struct TrackersStatus {
     /// In the order of the file.
     pub trackers: Vec<TrackerStatus>,
-    /// Changes are at present not safe on every tracker.
+    /// At present changes are not on every tracker when they are acknowledged.
     pub degraded: bool,
-    /// The numbers of the trackers on which changes are safe at present, in order; empty if no
-    /// tracker tells.
+    /// The numbers of the trackers that have a change when it is acknowledged, in order; empty if
+    /// no tracker answers.
     pub safe_on: Vec<u32>,
-    /// The network whose trackers this device trusts, if it was named or one was met.
+    /// The network that this device trusts, if one was named or met.
     pub network: Option<Fingerprint>,
 }
 
 impl Client {
-    /// Makes a group owned by the user.
+    /// Creates a group owned by the user.
     ///
     /// # Errors
-    /// [`ClientError::BadArgument`] for a name that cannot be one, [`Refusal::NameTaken`].
+    /// [`ClientError::BadArgument`] for an invalid name, [`Refusal::NameTaken`].
     pub fn create_group(&self, group: &str) -> Result<(), ClientError> {
         self.inner.need_user()?;
         let name: GroupName = group.parse()?;
@@ -69,7 +69,7 @@ impl Client {
         )
     }
 
-    /// Asks a group's owner to be let in.
+    /// Asks a group's owner to accept the user.
     ///
     /// # Errors
     /// [`Refusal::NoSuchGroup`], [`Refusal::AlreadyMember`], [`Refusal::AlreadyRequested`].
@@ -97,7 +97,7 @@ impl Client {
         self.inner.store.take_asked(user, group).map(drop).map_err(ClientError::from)
     }
 
-    /// Lets in a user who has asked; the owner only.
+    /// Accepts a user's request to join; the owner only.
     ///
     /// # Errors
     /// [`Refusal::NotOwner`], [`Refusal::NoSuchRequest`], [`Refusal::NoSuchUser`].
@@ -109,7 +109,7 @@ impl Client {
         )
     }
 
-    /// Turns down a user who has asked; the owner only.
+    /// Rejects a user's request to join; the owner only.
     ///
     /// # Errors
     /// [`Refusal::NotOwner`], [`Refusal::NoSuchRequest`], [`Refusal::NoSuchUser`].
@@ -133,7 +133,7 @@ impl Client {
         )
     }
 
-    /// Hands a group to another member; the owner only.
+    /// Transfers a group to another member; the owner only.
     ///
     /// # Errors
     /// [`Refusal::NotOwner`], [`Refusal::UserNotMember`].
@@ -145,18 +145,18 @@ impl Client {
         )
     }
 
-    /// Gives a group another name; the owner only. Files, members and shares stay as they are.
+    /// Renames a group; the owner only. Files, members and shares stay as they are.
     ///
     /// # Errors
-    /// [`ClientError::BadArgument`] for a name that cannot be one, [`Refusal::NotOwner`],
+    /// [`ClientError::BadArgument`] for an invalid name, [`Refusal::NotOwner`],
     /// [`Refusal::NameTaken`].
     pub fn rename_group(&self, group: &str, name: &str) -> Result<(), ClientError> {
         let name: GroupName = name.parse()?;
         let group = self.inner.group(group)?.group;
         let request = self.inner.trackers.request_stamp();
         self.done(&Request::RenameGroup { request, group, name }, Need::Session)?;
-        // What is shared and downloaded there is shown under the new name from now on; if no
-        // tracker lists it now, at the next login.
+        // Shows its shares and downloads under the new name; if no tracker answers now, from the
+        // next login on.
         if let Ok(groups) = self.inner.my_groups().all()
             && let Some(entry) = groups.into_iter().find(|entry| entry.group == group)
         {
@@ -165,8 +165,7 @@ impl Client {
         Ok(())
     }
 
-    /// Deletes a group for everybody: its memberships and shares end, its downloads stop. The owner
-    /// only.
+    /// Deletes a group: its memberships and shares end, its downloads stop. The owner only.
     ///
     /// # Errors
     /// [`Refusal::NotOwner`], [`Refusal::NoSuchGroup`].
@@ -176,8 +175,8 @@ impl Client {
         self.end_by_choice(group, &Request::DeleteGroup { request, group })
     }
 
-    /// Asks for the end of the user's membership. A tracker that was not asked may tell of it first,
-    /// as if others had ended it: subscribers do not hear of that.
+    /// Ends the user's membership at the user's request. Another tracker may report that first, as
+    /// if another member had caused it; subscribers do not hear of it.
     fn end_by_choice(&self, group: GroupId, request: &Request) -> Result<(), ClientError> {
         self.inner.ask(Command::ExpectLeaving(Some(group)))?;
         let done = self.done(request, Need::Session);
@@ -195,7 +194,7 @@ impl Client {
     /// Tells whether the user is a member of a group of that name.
     ///
     /// # Errors
-    /// [`Refusal::LoginFirst`], and those of having no tracker.
+    /// [`Refusal::LoginFirst`], and those of unreachable trackers.
     pub fn is_member(&self, group: &str) -> Result<bool, ClientError> {
         match self.inner.group(group) {
             Ok(entry) => Ok(entry.part.is_member()),
@@ -204,8 +203,8 @@ impl Client {
         }
     }
 
-    /// Every tracker's state, as the primary and this client see it. Works, with less to say, when
-    /// none can be reached.
+    /// Every tracker's state, as the primary and this client see it. If no tracker can be reached,
+    /// as the client alone sees it.
     ///
     /// # Errors
     /// None at present.
@@ -233,8 +232,8 @@ impl Client {
     }
 }
 
-/// The trackers that have a change when the one that tells this acknowledges it: itself, and those
-/// whose acknowledgement it waits for.
+/// The numbers of the trackers that have a change when the answering tracker acknowledges it:
+/// itself, and those whose acknowledgement it waits for.
 fn safe_on(entries: &[TrackerEntry]) -> Vec<u32> {
     let has =
         |entry: &&TrackerEntry| matches!(entry.state, TrackerState::Myself | TrackerState::Up);
@@ -243,7 +242,7 @@ fn safe_on(entries: &[TrackerEntry]) -> Vec<u32> {
     numbers
 }
 
-/// Puts together what the primary says and what the client sees.
+/// Merges the primary's report with the client's own view.
 fn merge(entries: Vec<TrackerEntry>, views: &[LinkView]) -> Vec<TrackerStatus> {
     let only = (views.len() == 1 && entries.len() > 1).then_some(());
     let mut merged: Vec<TrackerStatus> = entries
@@ -277,7 +276,7 @@ fn merge(entries: Vec<TrackerEntry>, views: &[LinkView]) -> Vec<TrackerStatus> {
     merged
 }
 
-/// What the client knows by itself.
+/// The client's own view of a tracker.
 fn alone(view: &LinkView) -> TrackerStatus {
     let state = if view.number.is_some() { TrackerState::Up } else { TrackerState::Down };
     TrackerStatus {
@@ -299,7 +298,7 @@ fn role(view: &LinkView) -> TrackerRole {
 }
 
 impl Runtime {
-    /// Finds what names stand for. A text that can be no name stands for nothing.
+    /// Finds a group, and a user and a file in it, by name. An invalid name finds nothing.
     pub(crate) fn resolve(
         &self,
         group: &str,
@@ -325,8 +324,8 @@ impl Runtime {
         self.resolve(group, None, None).map(|resolved| resolved.group)
     }
 
-    /// Finds a group that the user owns, and another user; `stranger` is the refusal if nobody is
-    /// called so.
+    /// Finds a group that the user owns, and another user; `stranger` is the refusal if there is no
+    /// such user.
     fn owned(
         &self,
         group: &str,

@@ -1,9 +1,10 @@
-//! A handle on one download: to look at it, wait for it, steer it, and be called when it ends.
+//! A handle on one download: to read its status, wait for it, control it, and be called when it
+//! ends.
 //!
-//! **Invariant:** a handle holds no state of its own; it says what the session says at that moment.
+//! **Invariant:** a handle holds no state of its own; it reports the session's current state.
 //!
-//! [`DownloadHandle::wait`] blocks its caller; the others ask no tracker, and wait for the store
-//! and for a moment for the download's disk.
+//! [`DownloadHandle::wait`] blocks its caller. The other methods ask no tracker; they wait for the
+//! store, and for a moment for the download's disk.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,12 +18,12 @@ use super::session::refusals::{complete_already, complete_stays, state};
 use super::session::status::{DownloadPhase, DownloadStatus};
 use crate::store::{DownloadRow, Progress};
 
-/// A handle on one download; clones are the same download. It outlives neither the session nor the
-/// client: afterwards the download shows as paused.
+/// A handle on one download; clones are the same download. It is of use while the session and the
+/// client last; afterwards the download shows as paused.
 #[derive(Clone)]
 pub struct DownloadHandle {
     inner: Arc<Runtime>,
-    /// As it was when the handle was made.
+    /// The row when the handle was made.
     row: Arc<DownloadRow>,
 }
 
@@ -31,7 +32,7 @@ impl DownloadHandle {
         Self { inner: inner.clone(), row }
     }
 
-    /// Where the download stands now.
+    /// The download's current status.
     pub fn status(&self) -> DownloadStatus {
         let info_hash = self.row.facts.info_hash;
         let known = self.inner.status(info_hash).or_else(|| self.inner.earlier_status(info_hash));
@@ -47,7 +48,7 @@ impl DownloadHandle {
         })
     }
 
-    /// Waits until the file is there and returns its path.
+    /// Waits until the file is complete, and returns its path.
     ///
     /// # Errors
     /// [`ClientError::DownloadFailed`] if it failed, was cancelled or is paused,
@@ -77,23 +78,22 @@ impl DownloadHandle {
         }
     }
 
-    /// Has `callback` called once when the download is complete or has failed; at once if it is so
-    /// already. It runs on a thread of the client's and must not block for long.
+    /// Calls `callback` once when the download is complete or has failed; at once if it has
+    /// already. It runs on a thread of the client and must not block for long.
     pub fn on_end(&self, callback: impl FnOnce(&DownloadStatus) + Send + 'static) {
         self.inner.on_end(self.row.facts.info_hash, Box::new(callback));
     }
 
-    /// Stops fetching and serving until resumed; what is there is kept.
+    /// Stops fetching and serving until resumed; fetched data is kept.
     ///
     /// # Errors
-    /// [`ClientError::DownloadState`] unless it is running; [`ClientError::Store`], and then it goes
-    /// on.
+    /// [`ClientError::DownloadState`] unless it is running; [`ClientError::Store`], and then it
+    /// continues.
     pub fn pause(&self) -> Result<(), ClientError> {
         self.command(Command::Pause(self.row.facts.info_hash), complete_already)
     }
 
-    /// Goes on after a pause, or tries again after a failure: at once, or when there is room for
-    /// it.
+    /// Resumes a paused download, or retries a failed one: at once, or when a slot is free.
     ///
     /// # Errors
     /// [`ClientError::DownloadState`] if it is running or complete, or cannot be begun again.
@@ -113,7 +113,7 @@ impl DownloadHandle {
         self.command(Command::Resume(info_hash), complete_already)
     }
 
-    /// Gives the download up and removes what was fetched; a complete one stays.
+    /// Cancels the download and removes its fetched data; the file of a complete one stays.
     ///
     /// # Errors
     /// [`ClientError::DownloadState`] if it is complete.
@@ -121,7 +121,8 @@ impl DownloadHandle {
         self.command(Command::Cancel(self.row.facts.info_hash), complete_stays)
     }
 
-    /// Asks the session. A complete download of an earlier session is not there.
+    /// Sends a command to the session. The session does not have complete downloads of earlier
+    /// sessions.
     pub(crate) fn command(
         &self,
         command: Command,

@@ -1,8 +1,8 @@
 //! The commands about limits and the order of downloads.
 //!
-//! **Invariant:** a limit counts from when the method returns; what was asked for before may still
-//! come. Limits of all together hold until the client ends, those of a download as long as it is
-//! there.
+//! **Invariant:** a limit is in effect when the method returns; data that was requested before may
+//! still arrive. Global limits last until the client ends, a download's own limit as long as the
+//! download.
 
 use super::error::ClientError;
 use super::runtime::ClientLimits;
@@ -14,10 +14,10 @@ use crate::store::Progress;
 use crate::swarm::Limits;
 use crate::types::{GroupId, InfoHash, Label, Rate};
 
-/// What a client keeps to, and which downloads to limits of their own.
+/// The client's limits, and the downloads with limits of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitsStatus {
-    /// What is sent and received a second.
+    /// The global rate limits.
     pub rates: Limits,
     /// Downloads that run at a time; 0 for any number.
     pub downloads_max: usize,
@@ -28,11 +28,11 @@ pub struct LimitsStatus {
 /// A download with a limit of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitedDownload {
-    /// The group's name as shown.
+    /// The group's display name.
     pub group: Label,
     /// The group's id.
     pub group_id: GroupId,
-    /// The file's name as shown.
+    /// The file's display name.
     pub file: Label,
     /// The id of its content.
     pub id: InfoHash,
@@ -41,7 +41,7 @@ pub struct LimitedDownload {
 }
 
 impl Client {
-    /// The limits now. Needs no session.
+    /// The current limits. Needs no session.
     pub fn limits(&self) -> LimitsStatus {
         let ClientLimits { rates, downloads_max } = *self.inner.limits.lock();
         let statuses = self.inner.statuses(|download| download.row.progress != Progress::Complete);
@@ -61,12 +61,12 @@ impl Client {
         }
     }
 
-    /// Limits what is sent to all together, until the client ends. Needs no session.
+    /// Limits the total upload rate until the client ends. Needs no session.
     pub fn limit_upload(&self, rate: Option<Rate>) {
         self.set_rates(|rates| rates.upload = rate);
     }
 
-    /// Limits what is fetched in all, until the client ends. Needs no session.
+    /// Limits the total download rate until the client ends. Needs no session.
     pub fn limit_download_rate(&self, rate: Option<Rate>) {
         self.set_rates(|rates| rates.download = rate);
     }
@@ -76,19 +76,19 @@ impl Client {
         self.inner.apply_rates();
     }
 
-    /// Lets so many downloads run at a time, 0 for any number, until the client ends. With fewer
-    /// than run now, the last ones wait from now on. Needs no session.
+    /// Sets how many downloads run at a time, 0 for any number, until the client ends. If more are
+    /// running, the last ones wait from now on. Needs no session.
     pub fn limit_downloads(&self, max: usize) {
         let pending = {
             let mut limits = self.inner.limits.lock();
             limits.downloads_max = max;
             self.inner.ask_soon(Command::DownloadsMax(max))
         };
-        // At the end it counts for nobody.
+        // It fails only while the client stops.
         let _ = pending.wait();
     }
 
-    /// Limits one download, beside the limit of all together, for as long as it is there.
+    /// Limits one download, in addition to the global limit, as long as the download lasts.
     ///
     /// # Errors
     /// [`ClientError::NoSuchDownload`], [`ClientError::DownloadState`] if it is complete.
@@ -103,8 +103,8 @@ impl Client {
         download.command(Command::Limit(info_hash, rate), complete_already)
     }
 
-    /// Moves a download before all others. If it waits, and as many run as may, it takes the place
-    /// of the last of these, which waits from now on as the next.
+    /// Moves a download to the front. If it waits and all slots are taken, it takes the slot of the
+    /// last running one, which then waits.
     ///
     /// # Errors
     /// [`ClientError::NoSuchDownload`], [`ClientError::DownloadState`] if it neither runs nor

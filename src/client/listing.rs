@@ -1,6 +1,6 @@
 //! Listings, page by page.
 //!
-//! **Invariant:** a listing holds one page at a time, however long it is, and begins each behind
+//! **Invariant:** a listing holds one page at a time, however long it is. Each page begins after
 //! the last entry of the one before.
 //!
 //! Each page blocks on a tracker.
@@ -13,10 +13,10 @@ use crate::types::{
 };
 use crate::wire::tracker::Request;
 
-/// A file that was found in one of the user's groups.
+/// A file found in one of the user's groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundFile {
-    /// The group's name as shown.
+    /// The group's display name.
     pub group: Label,
     /// The file.
     pub file: FileEntry,
@@ -104,10 +104,10 @@ impl Client {
         let inner = &self.inner;
         let (files, more) = inner.files(&Request::FindFiles { pattern, after })?;
         if files.iter().any(|file| inner.names.group(file.group).is_none()) {
-            // Listing the groups remembers their names.
+            // Listing the groups stores their names.
             inner.my_groups().all()?;
         }
-        // A group that the user has left in between is not shown.
+        // Skips a group that the user has left meanwhile.
         let named =
             |file: FileEntry| Some(FoundFile { group: inner.names.group(file.group)?, file });
         Ok((files.into_iter().filter_map(named).collect(), more))

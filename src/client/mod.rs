@@ -1,15 +1,15 @@
-//! One installed client: sessions with all trackers, shares, downloads, and the shell at which a
-//! user gives commands.
+//! One installed client: sessions with all trackers, shares, downloads, and the shell for the
+//! user's commands.
 //!
 //! [`Client`] has every command as a method; [`shell`] is the program around it. Below them, the
 //! tracker set (`trackers`) keeps the sessions and repeats a command on the next tracker when one
-//! fails, the device store keeps what must outlive the process, and the engine of [`crate::swarm`]
-//! moves the data.
+//! fails, the device store keeps the state that must outlive the process, and the engine of
+//! [`crate::swarm`] moves the data.
 //!
-//! **Invariant:** names and answers of trackers and peers are data: nothing is written, removed or
-//! shown because of them but what the user asked for, where the user asked for it.
+//! **Invariant:** names and answers of trackers and peers are data. They cause no write, removal or
+//! output except for the user's request and at the place that the user named.
 //!
-//! Left out on purpose: nothing here knows the directory's rules; it asks, and shows the refusal.
+//! The client does not know the directory's rules: it asks the trackers, and shows their refusals.
 
 mod account;
 pub mod api;

@@ -1,11 +1,11 @@
-//! Which network's trackers are trusted.
+//! The network whose trackers this device trusts.
 //!
-//! **Invariant:** once a network is known, by what the user said or by the first tracker met, a
-//! tracker of another is never spoken to. A network's key is followed by another only if it has
-//! signed that itself, and that is written down before it counts.
+//! **Invariant:** once a network is known, named by the user or by the first tracker met, a tracker
+//! of another network is not trusted. A key replaces the network's key only if that key has signed
+//! the rotation, and the change is stored before it takes effect.
 //!
-//! Called on the trackers' threads. Remembering blocks on the disk, once in a device's life and at
-//! each change of the network's key; links, which need the keys, do not wait for that.
+//! Called on the trackers' threads. Storing blocks on the disk, once in a device's life and at each
+//! rotation of the network's key; links, which need the keys, do not wait for that.
 
 use log::warn;
 use parking_lot::Mutex;
@@ -16,25 +16,26 @@ use crate::store::{StoreError, SuccessorRow};
 use crate::trust::NetworkPublicKey;
 use crate::types::{Fingerprint, KeyRotation, RotationStage};
 
-/// Something that is to be written down before it counts.
+/// A change of trust, which is stored before it takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {
     /// The network, the first that was met.
     First(Fingerprint),
-    /// A key that takes the place of the network's, or has taken it.
+    /// A key that will replace the network's key, or has replaced it.
     Successor(SuccessorRow),
-    /// No key takes the place of that one.
+    /// The rotation of that key was cancelled.
     NoSuccessor(Fingerprint),
 }
 
-/// Writes down what is trusted from now on.
+/// Stores a change of trust.
 type Remember = Box<dyn Fn(Trust) -> Result<(), StoreError> + Send + Sync>;
 
 /// The network that this device belongs to.
 pub(crate) struct Network {
-    /// Never held while something is written down.
+    /// Never held while a change is being stored.
     state: Mutex<State>,
-    /// Held by a thread that writes something down, until it counts. It is taken before `state`.
+    /// Held by a thread that stores a change, until the change takes effect. It is taken before
+    /// `state`.
     writer: Mutex<()>,
     remember: Remember,
 }
@@ -43,7 +44,7 @@ pub(crate) struct Network {
 struct State {
     expected: Option<Fingerprint>,
     key: Option<NetworkPublicKey>,
-    /// The key that takes the place of the expected one. Both count.
+    /// The key that will replace the expected one. Both are valid.
     next: Option<NetworkPublicKey>,
 }
 
@@ -61,8 +62,8 @@ impl State {
 }
 
 impl Network {
-    /// Expects the network of that fingerprint, or of the key that takes its place; without one,
-    /// the first that is met is taken. What is trusted anew is handed to `remember`.
+    /// Expects the network of that fingerprint, or of the key that will replace it; without one,
+    /// the first network met is trusted. `remember` stores changes.
     pub(crate) fn new(
         expected: Option<Fingerprint>,
         next: Option<NetworkPublicKey>,
@@ -72,7 +73,7 @@ impl Network {
         Self { state, writer: Mutex::default(), remember: Box::new(remember) }
     }
 
-    /// The network that trackers have to be of, if it is known.
+    /// The expected network, if it is known.
     pub(crate) fn expected(&self) -> Option<Fingerprint> {
         self.state.lock().expected
     }
@@ -83,38 +84,38 @@ impl Network {
         state.expected.into_iter().chain(state.next.map(|key| key.fingerprint())).collect()
     }
 
-    /// The network's keys, as far as they are known: tickets count if one of them signed them.
+    /// The network's known keys: a ticket is valid if one of them signed it.
     pub(crate) fn keys(&self) -> Vec<NetworkPublicKey> {
         let state = self.state.lock();
         state.key.into_iter().chain(state.next).collect()
     }
 
-    /// A tracker has proven to be of the network with this key. Tells if it is the first that was
-    /// ever met.
+    /// A tracker has proven that it belongs to the network of this key. Tells whether it is the
+    /// first one ever met.
     ///
     /// # Errors
-    /// [`WrongNetwork`] if it is not of the network that is known.
+    /// [`WrongNetwork`] if it is not the known network.
     pub(crate) fn meet(&self, key: NetworkPublicKey) -> Result<Option<FirstMet>, WrongNetwork> {
         if let Some(met) = self.state.lock().meet(key) {
             return met.map(|()| None);
         }
         let _writer = self.writer.lock();
-        // Another thread may have met the first one meanwhile.
+        // Another thread may have met the first tracker meanwhile.
         if let Some(met) = self.state.lock().meet(key) {
             return met.map(|()| None);
         }
-        // No tracker is spoken to before it is written down which network it was.
+        // Before any message to the tracker, its network is stored.
         let found = key.fingerprint();
         let unwritten = (self.remember)(Trust::First(found)).err().map(|error| error.to_string());
         if let Some(error) = &unwritten {
-            warn!("the network {found} is trusted, but that cannot be written down: {error}");
+            warn!("the network {found} is trusted, but that cannot be stored: {error}");
         }
         *self.state.lock() = State { expected: Some(found), key: Some(key), next: None };
         Ok(Some(FirstMet { network: found, unwritten }))
     }
 
-    /// A tracker of the network tells that a key takes the place of the network's, or has done so.
-    /// Tells what changes by that; it counts if the key that is trusted has signed it.
+    /// A tracker of the network reports a key rotation. Returns the change; `None` if the trusted
+    /// key has not signed it, or if it is known.
     ///
     /// # Errors
     /// Those of the store; then nothing changes.
@@ -124,7 +125,7 @@ impl Network {
             (NetworkPublicKey::from(rotation.old), NetworkPublicKey::from(rotation.new));
         let (old, new) = (old_key.fingerprint(), new_key.fingerprint());
         let State { expected, next, .. } = *self.state.lock();
-        // Once the new one is the network's key, what is said of its beginning comes late.
+        // If the new key is the network's key already, a report of the beginning is late.
         if expected != Some(old) || !old_key.signed_rotation(rotation) {
             return Ok(None);
         }
@@ -150,8 +151,7 @@ impl Network {
     }
 }
 
-/// The key that counts in the place of the one that a file names, which may be an old file: every
-/// one that took its place has been signed by the one before.
+/// The current key for a named one, which may be outdated: each key was signed by the one before.
 pub(crate) fn latest(named: Fingerprint, successors: &[SuccessorRow]) -> Fingerprint {
     let mut latest = named;
     for _ in successors {
@@ -250,7 +250,7 @@ mod tests {
             change(RotationStage::Cancelled)
         );
         assert_eq!(network.accepted(), [o]);
-        // One that was away at the beginning hears of the end.
+        // A device that has missed the beginning hears of the end.
         assert_eq!(network.told(&at(RotationStage::Ended)).unwrap(), change(RotationStage::Ended));
         assert_eq!((network.accepted(), network.keys()), (vec![n], vec![new.network()]));
         for late in [begun, at(RotationStage::Cancelled)] {
@@ -273,8 +273,8 @@ mod tests {
         let [_, b, c] = [&first, &second, &third].map(|key| key.fingerprint());
         let network = Network::new(Some(first.fingerprint()), Some(second.network()), |_| Ok(()));
         let next = second.begin_rotation(third.network());
-        // The new key alone does not end the old one: its change has to wait for what trackers say
-        // before it.
+        // The first rotation has not ended, and the new key alone cannot end it: the second one
+        // waits until a tracker reports that end.
         assert_eq!(network.told(&next).unwrap(), None);
         let told = [first.sign_rotation(RotationStage::Ended, second.network()), next];
         let stages = told.map(|rotation| network.told(&rotation).unwrap().unwrap().stage);

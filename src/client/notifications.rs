@@ -1,4 +1,4 @@
-//! What happened while nobody looked, as the user is shown it.
+//! Stored events, as shown to the user.
 
 use log::debug;
 
@@ -7,27 +7,27 @@ use super::recorder::NotificationKind;
 use super::start::Client;
 use crate::store::NotificationRow;
 
-/// Something that happened.
+/// A stored event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// What.
+    /// The kind of event.
     pub kind: NotificationKind,
-    /// The group's name then, if it is about one.
+    /// The group's name at that time, if the event is about a group.
     pub group: Option<String>,
-    /// The user or file that it is about, if it is about one.
+    /// The user or file that it is about, if there is one.
     pub about: Option<String>,
-    /// Where the file is, or why.
+    /// The file's path, or the reason.
     pub detail: Option<String>,
     /// It was shown before.
     pub is_seen: bool,
 }
 
 impl Client {
-    /// What happened to the session's user on this device, the oldest first: what was not shown
-    /// yet, or `all` that is kept. A tracker, if one can be reached, is asked for requests to join
-    /// that wait, and for the answers to the user's own, of which this device has not heard. From then on it counts as shown.
+    /// The events of the session's user on this device, the oldest first: those that were not shown
+    /// yet, or `all` that are stored. They count as shown afterwards. A tracker, if one can be
+    /// reached, is asked first for requests to join that wait, and for answers to the user's own.
     ///
     /// # Errors
     /// [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst), [`ClientError::Store`].
@@ -47,7 +47,7 @@ impl Client {
         let notification = |row: NotificationRow| {
             Some(Notification {
                 at_ms: row.at_ms,
-                // One of a later version is passed over.
+                // A kind of a later version is skipped.
                 kind: NotificationKind::of_number(row.kind)?,
                 group: some(row.group),
                 about: some(row.about),

@@ -1,8 +1,8 @@
-//! Where a download is put: the file it makes, and the `.part` beside it until then.
+//! The paths of a download: its target file, and the `.part` beside it until it is complete.
 //!
-//! **Invariant:** a name that came from elsewhere becomes part of a path in [`below`] alone, as one
+//! **Invariant:** a name from the network becomes part of a path in [`below`] alone, as one
 //! component of it. A `.part` is moved or removed only if it is the file that a download of this
-//! device made; nothing else at a destination is touched, and no link there is followed.
+//! device made. No other file at a destination is touched, and no link there is followed.
 //!
 //! Every function makes a few system calls on the destination's file system.
 
@@ -18,13 +18,13 @@ use crate::store::DownloadRow;
 use crate::swarm::{is_empty_part, missing_part, part_path};
 use crate::types::{FileEntry, FileName, InfoHash, InodeId};
 
-/// The file to be made: below a directory under its name, else the path itself.
+/// The target path: in a directory under the file's name, else the path itself.
 pub(crate) fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathBuf, ClientError> {
     let absolute = std::path::absolute(destination)
         .map_err(|e| ClientError::path(destination, e.to_string()))?;
     if absolute.is_dir() {
-        // The label tells two files of one name apart; where it is no file name, the name itself
-        // is.
+        // The label distinguishes two files of one name. A label that is no valid file name is
+        // replaced by the name itself.
         let label: Option<FileName> = entry.label.as_str().parse().ok();
         return Ok(below(&absolute, label.as_ref().unwrap_or(&entry.facts.name)));
     }
@@ -40,21 +40,20 @@ pub(crate) fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathB
     }
 }
 
-/// The path of a name from elsewhere below a directory of the user's: the one place where the two
-/// meet. The name is one component and stays one; what would have a file manager show another name,
-/// as `exe.jpg` for `gpj.exe`, is left out.
+/// The path of a name from the network below a directory of the user: the only place where the two
+/// are joined. The name stays one component. Characters that would make a file manager show another
+/// name, as `exe.jpg` for `gpj.exe`, are removed.
 fn below(directory: &Path, name: &FileName) -> PathBuf {
     directory.join(name.straight().as_str())
 }
 
-/// What a path that the user typed leads to: a link there is the user's own, and followed once,
-/// now.
+/// Resolves a path that the user typed: a link there is the user's own, and is followed once, now.
 pub(crate) fn follow_once(path: &Path) -> io::Result<PathBuf> {
     if path.symlink_metadata()?.is_symlink() { path.canonicalize() } else { Ok(path.to_owned()) }
 }
 
-/// Refuses what stands at a destination and is no plain file, by what it is: it is never followed,
-/// opened or replaced.
+/// Refuses a destination that is no plain file, and names its kind: it is never followed, opened or
+/// replaced.
 pub(crate) fn refuse_odd(path: &Path) -> Result<(), ClientError> {
     let what = match path.symlink_metadata().map(|facts| facts.file_type()) {
         Ok(kind) if kind.is_symlink() => "a symbolic link, which is not followed",
@@ -66,18 +65,18 @@ pub(crate) fn refuse_odd(path: &Path) -> Result<(), ClientError> {
     Err(ClientError::path(path, format!("it is {what}; move it away or name another destination")))
 }
 
-/// Tells a path that can only be a directory's, as `out/` and `out/.`.
+/// Tells whether a path can only be a directory's, as `out/` and `out/.`.
 fn names_directory(path: &Path) -> bool {
     let bytes = path.as_os_str().as_bytes();
     bytes.ends_with(b"/") || bytes.ends_with(b"/.")
 }
 
-/// Tells whether anything bears that name.
+/// Tells whether the path exists.
 pub(crate) fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Refuses a place for a new download where it is known at once that it cannot be made.
+/// Refuses the target path of a new download if the download cannot write there.
 pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), ClientError> {
     let parent = target.parent().unwrap_or(Path::new("/"));
     if let Err(errno) = rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK) {
@@ -88,7 +87,7 @@ pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), Clie
     }
     let part = part_path(target, info_hash);
     refuse_odd(&part)?;
-    // An empty one may be what is left of an earlier attempt, and holds nothing, whosever it is.
+    // An empty one may be left from an earlier attempt, and holds no data of another owner.
     if part.symlink_metadata().is_ok_and(|facts| !is_empty_part(&facts)) {
         return Err(ClientError::path(
             part,
@@ -98,26 +97,25 @@ pub(crate) fn check_place(target: &Path, info_hash: InfoHash) -> Result<(), Clie
     Ok(())
 }
 
-/// Tells whether what is at that path now is the file that the download made.
+/// Tells whether the file at that path is the one that the download made.
 fn is_ours(row: &DownloadRow, path: &Path) -> bool {
     let there = path.symlink_metadata().ok().filter(|facts| facts.is_file());
     row.part.zip(there).is_some_and(|(part, there)| part.is(&InodeId::new(&there)))
 }
 
-/// Tells whether what a download has fetched is where it was.
+/// Tells whether a download's `.part` is in its place.
 pub(crate) fn has_part(row: &DownloadRow) -> bool {
     is_ours(row, &part_path(&row.target, row.facts.info_hash))
 }
 
-/// Why a download cannot go on from what it has fetched, if that is gone: it may be on a disk that
-/// is not mounted, so it is not begun anew.
+/// Why a download cannot continue, if its `.part` is gone. It is not begun again: the `.part` may
+/// be on a disk that is not mounted.
 pub(crate) fn missing(row: &DownloadRow) -> Option<String> {
     let part = part_path(&row.target, row.facts.info_hash);
     (row.part.is_some() && !is_there(&part)).then(|| missing_part(&part))
 }
 
-/// Gives what a failed download has fetched to the one that takes its place; false if that cannot
-/// be done.
+/// Moves a failed download's `.part` to the new download's place; false if that fails.
 pub(crate) fn move_part(from: &DownloadRow, to: &Path) -> bool {
     let info_hash = from.facts.info_hash;
     let (old, new) = (part_path(&from.target, info_hash), part_path(to, info_hash));
@@ -125,14 +123,14 @@ pub(crate) fn move_part(from: &DownloadRow, to: &Path) -> bool {
         |old, new| rustix::fs::renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE).is_ok();
     let moved = old != new && is_ours(from, &old) && rename(&old, &new);
     if moved && !is_ours(from, &new) {
-        // Somebody put another file there between the look and the rename.
+        // Another program replaced the file between the check and the rename.
         rename(&new, &old);
         return false;
     }
     moved
 }
 
-/// Removes what a download has fetched, if that is its own.
+/// Removes a download's `.part`, if it is the download's own.
 pub(crate) fn remove_part(row: &DownloadRow) {
     let part = part_path(&row.target, row.facts.info_hash);
     if !is_ours(row, &part) {

@@ -1,9 +1,9 @@
-//! What happened while nobody looked: events, written down in the device store.
+//! Stores events in the device store, for users who were away when they happened.
 //!
-//! **Invariant:** what happened to a user only that user's session is shown. One event is written
-//! down once, whichever and how many trackers tell of it.
+//! **Invariant:** a user's stored events are shown in that user's session only. One event is stored
+//! once, however many trackers report it.
 //!
-//! The thread "notifications" writes, and nobody waits for it.
+//! The thread "notifications" writes; no other thread waits for it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,26 +18,26 @@ use crate::types::{UserId, bad_data_text, unreachable_text};
 /// Two answers for one group within that are one: it was found in a list, and a tracker told of it.
 const SAME_ANSWER: Duration = Duration::from_secs(10);
 
-/// What a notification is about.
+/// The kind of a stored event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotificationKind {
-    /// Somebody asks to join a group of the user's.
+    /// A user asks to join a group of this user.
     JoinRequested,
-    /// The user's request to join was turned down.
+    /// The user's request to join was rejected.
     JoinRejected,
-    /// The user was let into a group.
+    /// The user was accepted into a group.
     Admitted,
     /// The user is no longer a member of a group.
     Removed,
     /// A download is complete.
     DownloadComplete,
-    /// A download cannot go on.
+    /// A download has failed.
     DownloadFailed,
-    /// A download has paused itself.
+    /// A download has paused for a reason.
     DownloadPaused,
-    /// A share of this device is not offered.
+    /// A share of this device is no longer offered.
     ShareNotOffered,
-    /// The session had ended by itself.
+    /// The session has ended by itself.
     SessionEnded,
     /// Members say that what this device sends of a file is wrong.
     BadDataReported,
@@ -46,8 +46,8 @@ pub enum NotificationKind {
 }
 
 impl NotificationKind {
-    /// Every kind with the number under which it is kept, which never changes, and its name for
-    /// programs: that of the event.
+    /// Every kind, with its stored number, which never changes, and its name for programs: the
+    /// event's.
     const ALL: [(i64, Self, &'static str); 11] = [
         (1, Self::JoinRequested, "join_requested"),
         (2, Self::JoinRejected, "join_rejected"),
@@ -76,7 +76,7 @@ impl NotificationKind {
     }
 }
 
-/// Writes events down until the client stops. Runs on the thread "notifications".
+/// Stores events until the client stops. Runs on the thread "notifications".
 pub(crate) fn record(
     store: &Arc<DeviceStore>,
     events: &Receiver<ClientEvent>,

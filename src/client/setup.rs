@@ -1,9 +1,11 @@
-//! What a start was given, kept in its data directory, so that the next start goes on without it.
+//! The arguments of the last start, stored in the data directory, so that the next start needs
+//! none.
 //!
-//! **Invariant:** the file is whole or not there: it is written beside its place and renamed.
+//! **Invariant:** the file is complete or missing: it is written under another name and renamed.
 //!
-//! It is JSON, with the version of its form. A reader passes over fields that it does not know; a
-//! later form that an earlier program would misread has a larger version, and is refused by name.
+//! It is JSON, with the version of its format. A reader skips unknown fields. A later format that
+//! an earlier program would misread has a larger version, which that program refuses with a
+//! message.
 //!
 //! Blocks on the disk.
 
@@ -21,9 +23,9 @@ use crate::types::{Fingerprint, Rate, TrackerInfo};
 
 /// Name of the file in the data directory.
 const FILE: &str = "setup.json";
-/// Version of its form.
+/// Version of the format.
 const VERSION: u64 = 1;
-/// Bytes of the file that are looked at.
+/// Maximum length of the file in bytes.
 const LEN_MAX: u64 = 64 << 10;
 
 /// Address, trackers and options of a start.
@@ -31,11 +33,11 @@ const LEN_MAX: u64 = 64 << 10;
 pub(crate) struct Setup {
     pub(crate) listen: SocketAddr,
     pub(crate) trackers: TrackerInfo,
-    /// As the option said; the line of the trackers' file is in `trackers`.
+    /// The option; the line of the trackers' file is in `trackers`.
     pub(crate) network: Option<Fingerprint>,
     pub(crate) threads: Option<usize>,
     pub(crate) limits: Limits,
-    /// `None` for as many as by default.
+    /// `None` for the default number.
     pub(crate) downloads_max: Option<usize>,
 }
 
@@ -46,10 +48,10 @@ impl Setup {
         Self { listen, trackers, network, threads, limits: Limits::default(), downloads_max }
     }
 
-    /// Reads what the last start left; `None` if none has left anything.
+    /// Reads the arguments of the last start; `None` if there are none.
     ///
     /// # Errors
-    /// [`ClientError::Path`] for a file that cannot be read or understood.
+    /// [`ClientError::Path`] for a file that cannot be read or parsed.
     pub(crate) fn load(data_dir: &Path) -> Result<Option<Self>, ClientError> {
         let path = data_dir.join(FILE);
         let wrong = |why: String| {
@@ -112,10 +114,10 @@ impl Setup {
         })
     }
 
-    /// Keeps it for the next start.
+    /// Stores the arguments for the next start.
     ///
     /// # Errors
-    /// [`ClientError::Path`] if it cannot be written.
+    /// [`ClientError::Path`] if the file cannot be written.
     pub(crate) fn save(&self, data_dir: &Path) -> Result<(), ClientError> {
         let (path, new) = (data_dir.join(FILE), data_dir.join(format!("{FILE}.new")));
         let mut lines: String =

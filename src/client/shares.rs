@@ -1,8 +1,8 @@
-//! Sharing files, and bringing shares back at login.
+//! Sharing files: the commands of the user.
 //!
-//! **Invariant:** a user's file is only ever read; what is offered is the very file that was
-//! hashed, and looks as it did then. A link that the user names is followed once, when it is
-//! shared: what it led to then is what is shared.
+//! **Invariant:** a user's file is only read. The offered file is the one that was hashed, with the
+//! same stamp. A symbolic link that the user names is followed once, when it is shared; its target
+//! at that time is the shared file.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -29,30 +29,30 @@ use crate::wire::tracker::{Request, Resolved};
 /// A file that is now shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shared {
-    /// The group's name as shown.
+    /// The group's display name.
     pub group: Label,
     /// The group's id.
     pub group_id: GroupId,
     /// The content.
     pub facts: FileFacts,
-    /// When the version was shared whose place it took, if it took one.
+    /// When the replaced version was shared, if there was one.
     pub replaces: Option<Stamp>,
 }
 
-/// What this device offers of one file in one group.
+/// A file that this device offers in one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
-    /// The group's name as shown.
+    /// The group's display name.
     pub group: Label,
     /// The group's id.
     pub group_id: GroupId,
-    /// The file's name as shown.
+    /// The file's display name.
     pub file: Label,
     /// The id of its content.
     pub id: InfoHash,
-    /// Where it is, or will be.
+    /// Its path, now or when it is complete.
     pub path: PathBuf,
-    /// The bytes of it that are here, of a download that is under way; `None` if all are.
+    /// Bytes of it that are here, if it is an unfinished download; `None` if all are.
     pub part: Option<u64>,
     /// Links to other members for it.
     pub peers: u32,
@@ -78,20 +78,20 @@ struct Offer {
     content: Content,
 }
 
-/// What was asked of the directory before a file was hashed holds that long.
+/// How long an answer of the directory from before the hashing is used.
 const RESOLVED_FOR: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// Shares a file with a group: hashes it, tells the directory, offers it. A file that the group
-    /// has already gets one more seeder. With `trusts_stamp` a file whose size and times are those
-    /// of an earlier share is not read again. A link is shared under its own name; what it leads to now is what is
-    /// served, wherever it leads later. If another version of the file is in the group, which the
-    /// user shared first or whose group they own, the file takes its place. `progress` is told the
-    /// bytes hashed now and then, and returns false to cancel.
+    /// Shares a file with a group: hashes it, tells the directory, offers it.
+    ///
+    /// With `trusts_stamp` a file with the size and times of an earlier share is not read again. A
+    /// file that the group already has gets one more seeder. A symbolic link is shared under its own name, with its current
+    /// target. Another version in the group is replaced, if the user shared it first or owns the
+    /// group. `progress` is called with the bytes hashed, and returns false to cancel.
     ///
     /// # Errors
     /// [`Refusal::NotMember`], [`ClientError::FileNameTaken`]; [`ClientError::Path`] if it is no
-    /// plain readable file; [`ClientError::Interrupted`] if `progress` said so.
+    /// plain readable file; [`ClientError::Interrupted`] if `progress` has cancelled.
     pub fn upload_file(
         &self,
         path: &Path,
@@ -129,7 +129,7 @@ impl Client {
         }
     }
 
-    /// Stops offering a file in a group. Works for a share of the user's other device too.
+    /// Stops offering a file in a group, also on the user's other devices.
     ///
     /// # Errors
     /// [`Refusal::NotShared`], [`Refusal::NoSuchGroup`].
@@ -145,8 +145,8 @@ impl Client {
         self.inner.end_version(group, &facts, None)
     }
 
-    /// What this device offers, by group and name, with the pieces of downloads that are under way.
-    /// Does not ask a tracker.
+    /// The files that this device offers, by group and name, including unfinished downloads. Does
+    /// not ask a tracker.
     ///
     /// # Errors
     /// [`Refusal::LoginFirst`].
@@ -226,7 +226,7 @@ fn share_name(path: &Path) -> Result<FileName, ClientError> {
     }
 }
 
-/// Why a file cannot be shared.
+/// The error for a file that cannot be read.
 fn unreadable(path: &Path, error: &io::Error) -> ClientError {
     match error.kind() {
         io::ErrorKind::NotFound => ClientError::path(path, "there is no such file; check the path"),
@@ -239,7 +239,7 @@ fn unreadable(path: &Path, error: &io::Error) -> ClientError {
 }
 
 impl Runtime {
-    /// Hashes a file, or takes what is known of it from an earlier time.
+    /// Hashes a file, or takes its stored facts.
     fn content(
         &self,
         path: &Path,
@@ -249,8 +249,8 @@ impl Runtime {
     ) -> Result<Content, ClientError> {
         let known =
             known.iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts.clone());
-        // A download may have been given another name than it has in its group; as a share it bears
-        // its own.
+        // A download may have another name on disk than in its group; it is shared under the name
+        // on disk.
         if let Some(facts) = known.filter(|facts| facts.name == *name)
             && self.store.has_metainfo(facts.info_hash)?
         {
@@ -294,7 +294,7 @@ impl Runtime {
         }
     }
 
-    /// Shares a file; if another version of it is in the group, in its place.
+    /// Shares a file, in place of another version if there is one in the group.
     fn share_or_replace(
         &self,
         user: &UserEntry,
@@ -312,7 +312,7 @@ impl Runtime {
         let stale: Vec<&ShareRow> = known.iter().filter(stale).collect();
         if let Some(present) = file.filter(|entry| entry.facts.id() != offer.content.facts.id()) {
             match self.share(user, &group, offer, Some(&present)) {
-                // Somebody else's, or gone meanwhile.
+                // Another user shared it, or it is gone meanwhile.
                 Err(ClientError::Refused(Refusal::NotSharer | Refusal::NoSuchFile)) => {}
                 Err(error) => return Err(error),
                 Ok(shared) => {
@@ -327,7 +327,7 @@ impl Runtime {
         self.share(user, &group, offer, None)
     }
 
-    /// Tells the directory, then offers. The share is in the store first, so that a crash in
+    /// Tells the directory, then offers the file. The share is stored first, so that a crash in
     /// between loses nothing.
     fn share(
         &self,
@@ -382,8 +382,8 @@ impl Runtime {
         stopped
     }
 
-    /// Tells the directory of a file, which takes the place of another if one is named. Returns the
-    /// name under which it is shown, if a tracker tells.
+    /// Tells the directory of a file, which replaces `present` if there is one. Returns the file's
+    /// display name, if a tracker answers.
     fn tell_directory(
         &self,
         group: GroupId,
@@ -412,7 +412,7 @@ impl Runtime {
         self.listed_as_sent(group, facts)
     }
 
-    /// Offers a version no more which this device has removed, replaced or stopped sharing.
+    /// Stops offering a version that this device has removed, replaced or stopped sharing.
     pub(crate) fn end_version(
         &self,
         group: GroupId,
@@ -423,15 +423,15 @@ impl Runtime {
         self.ask(Command::EndVersion { group, facts, reason }).map(drop)
     }
 
-    /// Shares of ours whose files were replaced by others at the same path can never be served
-    /// again: they give up their names.
+    /// Stops the user's shares whose files were replaced at the same path: they can never be served
+    /// again, and their names become free.
     fn give_up_replaced(&self, stale: &[&ShareRow]) -> Result<(), ClientError> {
         for row in stale {
             match self.stop_share(row.group, &row.facts) {
                 Ok(()) | Err(ClientError::Refused(Refusal::NotShared | Refusal::NoSuchFile)) => {
                     self.end_version(row.group, &row.facts, None)?;
                 }
-                Err(error) => warn!("{} is still listed as it was: {error}", row.label),
+                Err(error) => warn!("{} is still listed in its old version: {error}", row.label),
             }
         }
         Ok(())

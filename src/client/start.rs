@@ -1,7 +1,7 @@
-//! The client: how it starts and how it ends.
+//! Starts and stops the client.
 //!
 //! **Invariant:** there is an engine exactly while a user is logged in, and it works for that user
-//! alone; so a logout leaves nothing of one user's to the next.
+//! alone. So a logout leaves no data of one user to the next.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,15 +24,16 @@ use crate::trust::KeyPair;
 use crate::types::limits::TRACKERS_MAX;
 use crate::types::{DeviceId, Fingerprint, RotationStage, Stamp, TrackerAddress};
 
-/// News that wait for the core; beyond it the trackers' readers wait.
+/// Notifications that wait for the core; the trackers' readers block while the channel is full.
 const NEWS_LEN: usize = 1024;
 /// Name of the device's key in the data directory.
 const DEVICE_KEY: &str = "device.key";
 
 /// One installed client: sessions with all trackers, shares, downloads, and links to other clients.
 ///
-/// Every method may be called from any thread; those that ask the trackers block until one has
-/// answered, about 10 s at most; 35 s where a password is looked at. Dropping the client stops it.
+/// Every method may be called from any thread. Methods that ask the trackers block until one has
+/// answered: for about 10 s at most, or 35 s if a tracker checks a password. Dropping the client
+/// stops it.
 ///
 /// # Example
 /// ```no_run
@@ -77,7 +78,7 @@ impl Client {
         Ok(Self { inner: Runtime::start(parts)? })
     }
 
-    /// The address on which links are taken, with the port chosen.
+    /// The address on which links are accepted, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.inner.address
     }
@@ -100,36 +101,36 @@ impl Client {
         self.inner.trackers.wait_for_any(timeout)
     }
 
-    /// The error of a command that no tracker can be asked now: none can be reached, or those that
-    /// answer are not to be trusted.
+    /// The error of a command when no tracker can be asked: none can be reached, or those that
+    /// answer are not trusted.
     pub fn why_no_tracker(&self) -> ClientError {
         self.inner.trackers.why_unreachable()
     }
 
-    /// The network that this device trusts, if it was named or one was met.
+    /// The network that this device trusts, if one was named or met.
     pub fn network(&self) -> Option<Fingerprint> {
         self.inner.network.expected()
     }
 
-    /// How the last session ended, if it did so by itself and nobody has logged in since.
+    /// How the last session ended, if it ended by itself and no user has logged in since.
     pub(crate) fn ended(&self) -> Option<Ended> {
         self.inner.view().library.ended
     }
 
-    /// Returns a channel on which everything that happens by itself arrives from now on; on the
-    /// first also what has happened before.
+    /// Returns a channel with every event from now on. The first subscriber also receives up to 16
+    /// events from before.
     pub fn subscribe(&self) -> Receiver<ClientEvent> {
         self.inner.bus.subscribe()
     }
 
-    /// Ends commands that wait for a tracker, on whatever threads, with
-    /// [`ClientError::Interrupted`]; a change that they asked for may be made all the same.
-    /// Transfers go on.
+    /// Interrupts commands that wait for a tracker, on all threads, with
+    /// [`ClientError::Interrupted`]. A change that they requested may be made all the same.
+    /// Transfers continue.
     pub fn interrupt(&self) {
         self.inner.trackers.interrupt();
     }
 
-    /// Ends the session, the transfers and all threads; what is unfinished goes on at the next
+    /// Ends the session, the transfers and all threads; unfinished downloads continue at the next
     /// login. Calling it again does nothing.
     ///
     /// # Blocking
@@ -153,18 +154,18 @@ fn open_device(config: &ClientConfig) -> Result<DeviceSecurity, ClientError> {
     Ok(DeviceSecurity::new(&key)?)
 }
 
-/// The network that the user named, else the one remembered, else none yet; and what to tell if
-/// that is another than the one remembered, or than the option of this start says.
+/// The network that the user has named, else the stored one, else none yet. Also returns the events
+/// for a network that differs from the stored one, or from this start's option.
 fn open_network(
     config: &ClientConfig,
     store: &Arc<DeviceStore>,
 ) -> Result<(Arc<Network>, Vec<ClientEvent>), ClientError> {
     let (remembered, successors) = (store.network()?, store.successors()?);
-    // What is named may be older than the change of a key, also if a script names it at each start.
+    // The named key may be outdated by a rotation, as when a script names it at each start.
     let named =
         config.network.or(config.trackers.fingerprint()).map(|named| latest(named, &successors));
     let outdated = config.network.zip(named).filter(|(option, latest)| option != latest);
-    // The key that is to come is the same network's.
+    // A key that will replace the network's key names the same network.
     let is_next = |row: &&SuccessorRow| !row.has_ended && Some(row.old) == remembered;
     let next = successors.iter().find(is_next).copied();
     let named = named.map(|named| {
@@ -216,7 +217,7 @@ fn start_trackers(
     TrackerSet::start(options, news).map_err(|e| ClientError::system("cannot start a thread", e))
 }
 
-/// What is remembered of the trackers.
+/// The stored state of the trackers.
 #[derive(Debug, Default)]
 struct TrackerMemory {
     /// `host:port` of each.
@@ -226,18 +227,18 @@ struct TrackerMemory {
 }
 
 impl TrackerMemory {
-    /// Reads what earlier runs left, for that network and no other. Without it the client starts
-    /// all the same, and knows less.
+    /// Reads the state of earlier runs, for that network only. If it cannot be read, the client
+    /// starts without it.
     fn load(store: &DeviceStore, network: Option<Fingerprint>) -> Self {
         let known = |what: Result<Self, StoreError>| {
             what.unwrap_or_else(|error| {
-                warn!("what was remembered of the trackers cannot be read: {error}");
+                warn!("the stored state of the trackers cannot be read: {error}");
                 Self::default()
             })
         };
         known(network.map_or(Ok(Self::default()), |network| {
             let addresses = store.trackers(network)?;
-            // What is there was checked when it came; a disk may say something else.
+            // The addresses were checked when they arrived, but a disk may have damaged them.
             let addresses =
                 addresses.into_iter().filter(|text| text.parse::<TrackerAddress>().is_ok());
             let last_request = store.last_request()?.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Devices that stay logged in, as the user says.
+//! Devices that stay logged in: the commands of the user.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::wire::tracker::{Reply, Request};
 impl Client {
     /// Starts a session as [`Client::login`] does. If the device is to `stay`, it logs in by its
     /// key from now on, also after a restart, until [`Client::forget_device`], a change of the
-    /// password or the operator ends that. A session of the same user that stands goes on.
+    /// password or the operator ends that. An open session of the same user continues.
     ///
     /// # Errors
     /// Those of [`Client::login`]; [`ClientError::CannotStay`] if the session was begun and the
@@ -56,8 +56,8 @@ impl Client {
         self.inner.staying.row().map(|row| row.label)
     }
 
-    /// Waits until a device that stays logged in has tried to log in after the start, well or not;
-    /// false if it has not in time.
+    /// Waits for the end of the first attempt to log in after the start, if this device stays
+    /// logged in; false if it has not ended in time.
     ///
     /// # Blocking
     /// For at most `timeout`.

@@ -1,4 +1,4 @@
-//! A whole client against a scripted tracker.
+//! A whole client with a scripted tracker.
 
 mod own;
 mod slots;
@@ -25,7 +25,7 @@ use crate::types::{
 };
 use crate::wire::tracker::{Event, Reply, Request};
 
-/// Notes a share of the user that scripted trackers log in.
+/// Stores a share of the user that scripted trackers log in.
 fn put_share(store: &DeviceStore, path: &Path) {
     let hashed = hash_file(path, &mut |_| true).unwrap();
     let metainfo = &hashed.seed.metainfo;
@@ -234,7 +234,7 @@ fn a_link_does_not_wait_long_for_a_ticket_nor_ask_again_at_once() {
     assert!(asked_groups(&silent).len() <= asked + 2);
 }
 
-/// A tracker that has not heard of anybody's membership.
+/// A tracker that does not know of any membership yet.
 fn ignorant() -> Fake {
     Fake::start(|request| match request {
         Request::Tickets { .. } => Act::Answer(Box::new(Reply::Tickets(Vec::new()))),
@@ -277,7 +277,7 @@ fn a_ticket_that_no_tracker_renews_is_shown_until_it_expires() {
     };
     wait_for("both are there", || own(1) && own(2));
     *out.lock() = true;
-    // The half of their life is over, by a tracker's word on the time.
+    // Half of their lifetime is over by the tracker's clock.
     let asked = asked_groups(&fake).len();
     fake.terms.lock().ahead_ms = 32_000;
     fake.cut();
@@ -288,7 +288,7 @@ fn a_ticket_that_no_tracker_renews_is_shown_until_it_expires() {
     wait_for("it has expired", || !own(2));
 }
 
-/// What the engine asks of that client.
+/// The engine's interface to that client.
 fn host_of(client: &Client) -> SessionHost {
     SessionHost::new(&client.inner, user().user)
 }
@@ -386,7 +386,7 @@ fn a_removed_member_has_no_ticket_and_offers_nothing_there() {
     assert!(!own(1) && own(2) && client.inner.own_ticket(group(1)).is_none());
     let uploads = client.show_uploads().unwrap();
     assert_eq!(uploads.len(), 1);
-    // Ours is void: it is asked for again.
+    // Our ticket is revoked: the client asks for another.
     let until_ms = client.inner.trackers.clock_ms() + 1;
     let asked = asked_groups(&fake).len();
     wait_for("the trackers' clock has gone on", || client.inner.trackers.clock_ms() > until_ms + 1);
@@ -465,7 +465,7 @@ fn a_session_lasts_beyond_the_life_of_its_first_token() {
     wait_for("it was renewed again and again", || {
         fake.count(|request| matches!(request, Request::Renew)) >= 3
     });
-    // The token that it has by now is good on a connection that knows nothing of the first.
+    // The client's current token is valid on a connection without the earlier login.
     fake.cut();
     wait_for("it is resumed", || fake.count(is_resume) >= 1 && client.create_group("lab").is_ok());
     assert!(client.ended().is_none());
@@ -504,7 +504,7 @@ fn the_first_network_is_trusted_said_so_and_remembered_until_the_user_names_anot
     {
         let client = client_of(&data_dir, &[&fake]);
         assert!(client.wait_for_tracker(Duration::from_secs(30)));
-        // Also for whoever subscribes after it has happened.
+        // Also for a subscriber that comes after the event.
         wait_for("it is trusted", || client.network() == Some(first));
         let told = wait_for_event(&client.subscribe(), |_| true);
         assert_eq!(
@@ -576,7 +576,7 @@ fn an_option_that_names_a_key_from_before_means_the_one_that_followed() {
     assert_eq!(DeviceStore::open(dir.path()).unwrap().network().unwrap(), Some(new));
 }
 
-/// The schema of before devices had keys, as the program of then wrote it.
+/// The schema from before devices had keys, as that version wrote it.
 const SCHEMA_1: &str = "
     CREATE TABLE identity (device BLOB NOT NULL);
     CREATE TABLE metainfo (info_hash BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;

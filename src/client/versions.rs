@@ -1,4 +1,4 @@
-//! Versions of a file in a group: one takes the place of another, or a file is removed.
+//! Versions of a file in a group: replacing and removing them.
 
 use super::error::ClientError;
 use super::runtime::Runtime;
@@ -9,8 +9,8 @@ use crate::types::{FileFacts, GroupId, Label, Refusal};
 use crate::wire::tracker::{Reply, Request};
 
 impl Client {
-    /// Removes a file from a group: all offers of it end, whoever made them. Its first sharer or
-    /// the group's owner may. Nothing on any disk is removed.
+    /// Removes a file from a group: all members stop offering it. Only its first sharer and the
+    /// group's owner may. No file on any disk is removed.
     ///
     /// # Errors
     /// [`Refusal::NoSuchFile`], [`Refusal::NotMember`], [`Refusal::NotSharer`].
@@ -34,8 +34,8 @@ impl Client {
 }
 
 impl Runtime {
-    /// Asks how the directory lists a file that was just shared: it has to be what was sent.
-    /// Returns the name under which it is shown.
+    /// Checks that the directory lists a file that was just shared as it was sent. Returns its
+    /// display name.
     pub(crate) fn listed_as_sent(
         &self,
         group: GroupId,
@@ -47,10 +47,9 @@ impl Runtime {
             }
             Ok(_) => Err(ClientError::ListedOtherwise(facts.name.clone())),
             Err(error) => {
-                // The change is acknowledged, and that holds; the tracker that was asked now may
-                // not have heard of it.
+                // The change is acknowledged; the tracker that was asked now may lag behind.
                 log::debug!(
-                    "{} is shared, and no tracker tells how it is listed: {error}",
+                    "{} is shared, but no tracker has answered how it is listed: {error}",
                     facts.name
                 );
                 Ok(None)
@@ -58,7 +57,7 @@ impl Runtime {
         }
     }
 
-    /// Another file has the name: the error says who may replace it.
+    /// Another file has the name: the error names the members who may replace it.
     pub(crate) fn name_taken(&self, group: &str) -> ClientError {
         match self.group(group) {
             Ok(entry) => ClientError::FileNameTaken { owner: entry.owner },

@@ -1,4 +1,4 @@
-//! Why a download is not moving: facts, one a line.
+//! Explains why a download is not moving: facts, one a line.
 
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use crate::store::ShareRow;
 use crate::swarm::{Transfer, TransferState, Why};
 use crate::types::{DeviceId, GroupId, InfoHash, bad_data_text, unreachable_text};
 
-/// Departed members that are named.
+/// Maximum number of departed members, and of unreachable peers, that are named.
 const SEEN_MAX: usize = 5;
 
 impl Client {
-    /// Says why a download is where it is, or what is wrong with a file that is offered: the pieces that nobody online has, who had them and when
-    /// they were last seen, the disk, the trackers, who was banned.
+    /// Explains a download's state: the pieces that no online member has, the members who had them
+    /// and when they were last seen, the disk, the trackers, the banned devices.
+    /// For an offered file: what members report of it.
     ///
     /// # Errors
     /// [`ClientError::NoSuchDownload`].
@@ -148,7 +149,7 @@ impl Runtime {
             ));
         }
         if why.corrupt > 0 {
-            lines.push(format!("{} pieces came damaged and were asked for again", why.corrupt));
+            lines.push(format!("{} pieces arrived damaged and were requested again", why.corrupt));
         }
         for device in &why.banned {
             lines.push(format!(
@@ -158,7 +159,7 @@ impl Runtime {
         }
     }
 
-    /// Asks for names that are not known yet; without a tracker it goes on without them.
+    /// Asks a tracker for unknown names; without a tracker, ids are shown.
     fn learn_names(&self, group: GroupId, why: &Why) {
         let devices = why
             .seen
@@ -170,7 +171,7 @@ impl Runtime {
             .chain(why.banned.iter().copied())
             .any(|d| view.book.user_of(d).is_some_and(|user| self.names.user(user).is_none()));
         if unknown && self.trackers.is_reachable() {
-            // The names are a courtesy.
+            // If that fails, ids are shown.
             let _ = self.members(group).all();
         }
     }

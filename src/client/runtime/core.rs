@@ -1,7 +1,8 @@
-//! The thread "core": it owns the session, and has its decisions carried out.
+//! The thread "core": it owns the session, and passes its effects on.
 //!
-//! **Invariant:** it waits for messages alone: what may wait for a disk or a tracker is handed to
-//! other threads.
+//! **Invariant:** it waits for messages alone. Work that may wait for a disk or a tracker goes to
+//! other threads. The one exception is its last act, when it writes the time of the last request
+//! itself.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,30 +26,30 @@ use crate::swarm::LinkFacts;
 use crate::types::{FileFacts, GroupId, InfoHash, Refusal, Stamp, Ticket};
 use crate::wire::tracker::{Reply, Request};
 
-/// Shares looked at in one go: what they tell is planned together.
+/// Shares that are checked in one go; their results are planned together.
 const LOOK_LEN: usize = 256;
-/// Messages taken together.
+/// Maximum number of messages taken together.
 const BATCH_LEN: usize = 1_024;
-/// Groups asked about for one download.
+/// Maximum number of groups that are asked about one download.
 const GROUPS_MAX: usize = 64;
-/// Time for one question about other sources: with trackers that are busy there is another time.
+/// Time for one question about other sources. If the trackers are busy, a later one will do.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How a transaction ended.
+/// The result of a transaction.
 type Stored = (u64, Result<(), Arc<StoreError>>);
 
-/// The core.
+/// The core's state.
 pub(super) struct Core {
     runtime: Arc<Runtime>,
     session: Session,
     store: Sender<(u64, Vec<Write>)>,
     replies: HashMap<ReplyTo, Sender<CommandResult>>,
     last_reply: u64,
-    /// What is to be told to the session next.
+    /// The next inputs of the session.
     inputs: Vec<Input>,
-    /// The time of the last request, as far as it is being written or was.
+    /// The time of the last request that was written, or is being written.
     last_request: Option<Stamp>,
-    /// A thread renews the session's token.
+    /// A thread is renewing the session's token.
     is_renewing: bool,
     is_stopping: bool,
 }
@@ -72,7 +73,7 @@ impl Core {
         }
     }
 
-    /// Runs until it is stopped.
+    /// Runs until the runtime stops it.
     pub(super) fn run(
         mut self,
         messages: &Receiver<Message>,
@@ -119,7 +120,7 @@ impl Core {
         }
     }
 
-    /// For how long there is nothing to do, if nothing arrives.
+    /// How long the core can wait for messages, if a timer runs.
     fn wait(&self) -> Option<Duration> {
         let now = self.now();
         let session = self.session.wake_at(now).map(|at| at.saturating_sub(now.up));
@@ -171,10 +172,10 @@ impl Core {
         }
     }
 
-    /// The session's token is void: the session ends here, too.
+    /// The session's token is revoked: ends the session here, too.
     fn end_session_if_over(&mut self) {
         if let Some(reason) = self.runtime.trackers.is_over() {
-            // Nobody waits for this reply.
+            // No caller waits for this reply.
             self.last_reply += 1;
             let leave = Command::Leave(Some(reason));
             self.inputs.push(Input::Command(ReplyTo(self.last_reply), leave));
@@ -195,7 +196,8 @@ impl Core {
         });
     }
 
-    /// Tells the session what has happened, until it has nothing more to do.
+    /// Passes the inputs to the session and carries out its effects, until there are no more
+    /// inputs.
     fn advance(&mut self) {
         loop {
             let now = self.now();
@@ -206,7 +208,7 @@ impl Core {
             let effects: Vec<Effect> = std::iter::from_fn(|| self.session.poll()).collect();
             let wakes =
                 |effect: &Effect| matches!(effect, Effect::Changed(_) | Effect::SessionEnded);
-            // Before anything is told or answered.
+            // Published before any event or answer leaves.
             self.runtime.published.set(self.session.view(), effects.iter().any(wakes));
             effects.into_iter().for_each(|effect| self.carry_out(effect));
             if self.inputs.is_empty() {
@@ -244,9 +246,9 @@ impl Core {
                 }
             }
             Effect::Reply(reply, answer) => match (self.replies.remove(&reply), answer) {
-                // Who asked may not wait any more.
+                // The caller may have stopped waiting.
                 (Some(sender), answer) => drop(sender.send(answer)),
-                (None, Err(error)) => debug!("nobody hears: {error}"),
+                (None, Err(error)) => debug!("no caller waits for this error: {error}"),
                 (None, Ok(_)) => {}
             },
             Effect::SessionEnded => {
@@ -266,7 +268,7 @@ impl Core {
             }
             return;
         };
-        // What cannot be done any more needs not be done.
+        // An order for a transfer that is gone is dropped.
         match order {
             Order::Run(id) => _ = runtime.transfer(id).is_some_and(|transfer| transfer.resume()),
             Order::Pause(id) => _ = runtime.transfer(id).is_some_and(|transfer| transfer.pause()),
@@ -290,7 +292,7 @@ impl Core {
             Order::RemovePeer(info_hash, device) => engine.remove_peer(info_hash, device),
             Order::EndLinks(ends) => {
                 if ends == Ends::All {
-                    // And no more are taken.
+                    // And no more are accepted.
                     runtime.close_engine();
                 }
                 engine.end_links(|link| is_ended(&ends, link));
@@ -303,7 +305,7 @@ impl Core {
             Order::Reseed(info_hash) => {
                 if engine.knows(info_hash) {
                     let runtime = self.runtime.clone();
-                    // The metainfo is read from the store.
+                    // On another thread: it reads the metainfo from the store.
                     self.runtime.offers.run(move || runtime.reseed(&engine, info_hash));
                 }
             }
@@ -353,7 +355,8 @@ impl Core {
                 let transfer =
                     transfer.and_then(|id| self.runtime.running.lock().transfers.remove(&id));
                 self.runtime.disks.run(&target, move || {
-                    // What the engine does not have any more is ours to remove.
+                    // If the engine does not have the transfer any more, the client removes the
+                    // data.
                     if !transfer.is_some_and(|transfer| transfer.cancel()) {
                         crate::client::place::remove_part(&row);
                     }
@@ -399,7 +402,8 @@ impl Core {
                     runtime.stop_engine();
                     runtime.tell(Input::Done(Done::EngineStopped));
                 };
-                // At the end the errands are closed already.
+                // At the client's end the workers are closed already, so this needs a thread of its
+                // own.
                 if let Err(error) = Threads::spawn(&self.runtime.threads, "leaving", stop) {
                     warn!("no thread to end the session: {error}");
                 }
@@ -407,7 +411,7 @@ impl Core {
         }
     }
 
-    /// Writes the time of the last request, so that those of the next run are later.
+    /// Writes the time of the last request, so that the requests of the next run are later.
     fn note_last_request(&mut self) {
         let last = self.runtime.trackers.last_request_time();
         if let Some(last) = last.filter(|last| Some(*last) != self.last_request) {
@@ -419,7 +423,7 @@ impl Core {
     }
 }
 
-/// Tells whether a link is to end.
+/// Tells whether an order ends this link.
 fn is_ended(ends: &Ends, link: &LinkFacts) -> bool {
     let proof = &link.proof;
     match ends {
@@ -439,8 +443,8 @@ fn is_ended(ends: &Ends, link: &LinkFacts) -> bool {
 }
 
 impl Runtime {
-    /// What the nearest tracker answers that was not passed over, and which that is; `None` if
-    /// there is none, or none answers in time.
+    /// Tickets from the nearest tracker that is not in `passed`, and that tracker's index; `None`
+    /// if there is none, or if none answers in time.
     fn ask_for_tickets(
         &self,
         groups: &[GroupId],
@@ -450,8 +454,8 @@ impl Runtime {
         let request = Request::Tickets { groups: groups.to_vec() };
         match self.trackers.patient().call_next(&request, passed, timeout)? {
             Ok((Reply::Tickets(list), tracker)) => {
-                // One of a key that does not count is none: that tracker has not heard yet which
-                // does, or this device has not.
+                // Drops tickets that no valid key signed. Either that tracker or this device has
+                // not heard of a key rotation yet.
                 let keys = self.network.keys();
                 let is_good = |ticket: &Ticket| keys.iter().any(|key| key.signed_ticket(ticket));
                 Some((list.into_iter().filter(is_good).collect(), tracker))
@@ -463,7 +467,7 @@ impl Runtime {
         }
     }
 
-    /// Tells the directory of a completed download.
+    /// Reports a completed download to the directory.
     fn tell_share(&self, group: GroupId, facts: &FileFacts) -> Told {
         if !self.trackers.is_reachable() {
             return Told::Nothing("no tracker can be reached".into());
@@ -480,8 +484,8 @@ impl Runtime {
         }
     }
 
-    /// Asks which of the user's other groups offer these files; `None` if no tracker told which
-    /// groups these are.
+    /// Asks which of the user's other groups offer these files; `None` if no tracker listed the
+    /// groups.
     fn ask_for_sources(&self, wanted: &[Wanted]) -> Option<Vec<(InfoHash, GroupId)>> {
         if !self.trackers.is_reachable() {
             return None;
@@ -511,7 +515,7 @@ impl Runtime {
         Some(found)
     }
 
-    /// Tells whether somebody offers the content in a group.
+    /// Tells whether the directory lists the content in a group.
     fn is_listed(&self, group: GroupId, facts: &FileFacts) -> bool {
         let request = Request::FindFile { group, file: facts.id() };
         match self.trackers.patient().call_within(&request, Need::Session, SOURCE_TIMEOUT) {
@@ -525,8 +529,8 @@ impl Runtime {
     }
 }
 
-/// Tells whether a refusal is not the directory's word on what was asked: the same request may be
-/// carried out later.
+/// Tells whether a refusal is temporary: the directory has not judged the request, and may accept
+/// the same one later.
 fn is_passing(refusal: Refusal) -> bool {
     let for_now = matches!(
         refusal,

@@ -1,10 +1,10 @@
-//! Work on files, kept apart by the mount that it is on.
+//! File system work, with separate threads for each mount.
 //!
-//! **Invariant:** a mount that hangs holds up its own work alone. A path's mount is found in the
-//! system's table, without a look at the path itself.
+//! **Invariant:** a mount that hangs delays its own work only. A path's mount is looked up in the
+//! system's table, without touching the path itself.
 //!
-//! A path may lead to another mount through a link, which the table does not tell. So a mount has
-//! several threads, one more whenever the others are busy.
+//! A path may lead to another mount through a symbolic link, which the table does not show. So a
+//! mount has several threads, and gets one more whenever the others are busy.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use crate::client::error::ClientError;
 use crate::client::session::DISK_TIMEOUT;
 use crate::net::Threads;
 
-/// Threads for one mount.
+/// Maximum number of threads for one mount.
 const PER_MOUNT_MAX: usize = 8;
-/// Mounts with threads of their own; beyond it all is forgotten, and begun anew.
+/// Maximum number of mounts that are kept; beyond it all are dropped and started again on demand.
 const MOUNTS_MAX: usize = 256;
-/// How long the system's table is trusted: a login looks at thousands of files.
+/// Lifetime of the cached table: a login checks thousands of files.
 const TABLE_AGE_MAX: Duration = Duration::from_secs(1);
 
-/// The workers of every mount that was used.
+/// The workers of every mount in use.
 pub(crate) struct Disks {
     threads: Threads,
     mounts: Mutex<HashMap<PathBuf, Workers>>,
@@ -38,7 +38,7 @@ impl Disks {
         Self { threads: threads.clone(), mounts: Mutex::default(), table: Mutex::default() }
     }
 
-    /// Has something done that may wait for the mount of that path.
+    /// Runs work that may wait for the mount of that path.
     pub(crate) fn run(&self, path: &Path, work: impl FnOnce() + Send + 'static) {
         self.run_at(self.mount_of(path), work);
     }
@@ -56,7 +56,7 @@ impl Disks {
         workers.run(work);
     }
 
-    /// Where the file system of a path is mounted, as far as the system's table tells.
+    /// The mount point of a path, according to the system's table.
     pub(super) fn mount_of(&self, path: &Path) -> PathBuf {
         let known = self.table.lock().clone();
         let known = known.filter(|(read, _)| read.elapsed() < TABLE_AGE_MAX);
@@ -71,7 +71,7 @@ impl Disks {
         table.mount_of(path)
     }
 
-    /// Does something on the mount of that path, if that answers in time.
+    /// Runs work on the mount of that path, and waits for the result.
     ///
     /// # Errors
     /// [`ClientError::Path`] if the mount does not answer.
@@ -86,7 +86,7 @@ impl Disks {
         self.within_or(path, work, drop)
     }
 
-    /// The same; `undo` has what was done late, and that nobody waits for any more.
+    /// The same; `undo` receives a result that came after the timeout.
     ///
     /// # Errors
     /// [`ClientError::Path`] if the mount does not answer.
@@ -99,7 +99,7 @@ impl Disks {
         work: impl FnOnce() -> T + Send + 'static,
         undo: impl FnOnce(T) + Send + 'static,
     ) -> Result<T, ClientError> {
-        // Of no capacity: what is sent has been received.
+        // Capacity 0: a send succeeds only if the caller has received the result.
         let (sender, result) = bounded(0);
         self.run(path, move || {
             if let Err(late) = sender.send(work()) {
@@ -114,7 +114,7 @@ impl Disks {
         })
     }
 
-    /// Begins nothing any more; does not wait for a mount that hangs.
+    /// Starts no more work; does not wait for a mount that hangs.
     pub(super) fn close(&self) {
         let mounts = std::mem::take(&mut *self.mounts.lock());
         mounts.into_values().for_each(|workers| workers.close(Duration::ZERO));

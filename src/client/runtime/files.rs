@@ -1,4 +1,4 @@
-//! What is asked of file systems and of the engine, on threads that may wait for a disk.
+//! Questions to file systems and to the engine, on threads that may wait for a disk.
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// A share of that content, as the engine is to have it.
+    /// An offered share of that content, as the engine needs it.
     pub(super) fn seed_of(&self, info_hash: InfoHash) -> Option<SeedSpec> {
         let view = self.view();
         let row = view.library.shares_of(info_hash).find(|share| share.offered)?.row.clone();
@@ -48,7 +48,7 @@ impl Runtime {
         }
     }
 
-    /// Looks at the files of shares, and tells the session.
+    /// Checks the files of shares, and tells the session.
     pub(super) fn look_at_shares(&self, rows: Vec<Arc<ShareRow>>) {
         let looked = rows.into_iter().map(|row| {
             let looked = look_at_share(&self.store, &row);
@@ -57,7 +57,7 @@ impl Runtime {
         self.tell(Input::Done(Done::Shares(looked.collect())));
     }
 
-    /// Has the engine offer a file that it knows from where it is now.
+    /// Has the engine seed a file that it knows from its current path.
     pub(super) fn reseed(&self, engine: &Engine, info_hash: InfoHash) {
         if let Some(spec) = self.seed_of(info_hash)
             && let Err(error) = engine.seed(spec)
@@ -67,8 +67,8 @@ impl Runtime {
     }
 }
 
-/// Looks at the file of a share. An earlier version noted less about it, and the link that the user
-/// named instead of the file: the rest is taken over if all that was noted fits.
+/// Checks the file of a share. An earlier version stored fewer fields of the stamp, and the path of
+/// a symbolic link instead of its target: if the stored fields match, the others are filled in.
 fn look_at_share(store: &DeviceStore, row: &ShareRow) -> Looked {
     let path =
         if row.stamp.born_ns.is_none() { follow_once(&row.path) } else { Ok(row.path.clone()) };
@@ -87,14 +87,12 @@ fn look_at_share(store: &DeviceStore, row: &ShareRow) -> Looked {
         }
         Ok(_) => changed(),
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => changed(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            Looked::Other("the file is not there any more".into())
-        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Looked::Other("the file is gone".into()),
         Err(e) => Looked::Other(e.to_string()),
     }
 }
 
-/// Looks what is at a download's place.
+/// Checks the target path of a download.
 pub(crate) fn look_at_place(row: &DownloadRow) -> Place {
     if is_there(&row.target) {
         return Place::TargetThere;
@@ -102,12 +100,12 @@ pub(crate) fn look_at_place(row: &DownloadRow) -> Place {
     missing(row).map_or(Place::Fine, Place::Missing)
 }
 
-/// Tells whether a shared file looks as it did when it was hashed.
+/// Tells whether a shared file is unchanged since it was hashed.
 pub(crate) fn is_intact(row: &ShareRow) -> bool {
     stamp_of(&row.path).is_ok_and(|stamp| stamp.is_same_file(&row.stamp))
 }
 
-/// Reads the file at a download's destination: it is the one that is wanted, or an error.
+/// Compares the file at a download's target path with its content; an error if it differs.
 pub(crate) fn compare(
     row: &DownloadRow,
     progress: &mut dyn FnMut(u64, u64) -> bool,
@@ -131,7 +129,7 @@ pub(crate) fn compare(
         }
         _ => return Err(other()),
     };
-    // Whatever its name, it is the group's if it makes the group's info dictionary.
+    // Under its own name the file must produce the same info dictionary.
     if hashed.seed.metainfo.info_hash() == row.facts.info_hash {
         Ok(hashed.seed)
     } else {
@@ -139,7 +137,7 @@ pub(crate) fn compare(
     }
 }
 
-/// What the engine will not do, in words that say what to do.
+/// The engine's error, with advice where there is some.
 fn explain(error: &EngineError) -> String {
     match error {
         EngineError::TargetExists(_) => format!("{error}; name another destination"),

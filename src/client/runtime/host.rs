@@ -1,6 +1,6 @@
-//! What the engine asks of the client, for the user of one session.
+//! The engine's interface to the client, for the user of one session.
 //!
-//! **Invariant:** a device is given a file only if it shows a good ticket of a group in which this
+//! **Invariant:** a device receives a file only if it shows a valid ticket of a group in which this
 //! device takes part in the file's swarm, and has not left that swarm itself.
 
 use std::collections::HashMap;
@@ -19,15 +19,16 @@ use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ti
 use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::Request;
 
-/// Tickets remembered as signed: more devices than are linked at a time. Some hundred bytes each.
+/// Maximum number of verified tickets that are kept: more than devices are linked at a time. Some
+/// hundred bytes each.
 const SIGNED_MAX: usize = 1024;
 
 /// The host of one session's engine.
 pub(crate) struct SessionHost {
     runtime: Weak<Runtime>,
     user: UserId,
-    /// Tickets of others whose signature was found good, by the device that showed them: each is
-    /// looked at twice a link, and two members with many files in hand link often.
+    /// Tickets whose signature was verified, by the device that showed them. Each link checks its
+    /// ticket twice, and two members with many common files link often.
     signed: Mutex<HashMap<DeviceId, (Ticket, NetworkPublicKey)>>,
 }
 
@@ -36,7 +37,7 @@ impl SessionHost {
         Self { runtime: Arc::downgrade(runtime), user, signed: Mutex::default() }
     }
 
-    /// Tells whether the network's key signed a ticket, down to its last bit.
+    /// Tells whether the network's key signed exactly this ticket.
     fn is_signed(&self, ticket: &Ticket, network: NetworkPublicKey) -> bool {
         let (device, both) = (ticket.claims.device, (*ticket, network));
         if self.signed.lock().get(&device) == Some(&both) {
@@ -79,12 +80,11 @@ impl Host for SessionHost {
         let takes_part = |group: &GroupId| view.book.takes_part(info_hash, device, *group);
         let mut groups = view.library.groups_of(info_hash);
         groups.retain(takes_part);
-        // A device that is met in a group where both give and take is not linked through one where
-        // we only take.
+        // A group in which both sides serve the file is preferred to one that is only a source.
         if groups.is_empty() {
             groups = view.library.sources_of(info_hash).filter(takes_part).collect();
         }
-        // Of several any will do: rather one that is at hand.
+        // Any of them will do; one whose ticket is at hand is preferred.
         let now_ms = runtime.trackers.clock_ms();
         let at_hand = groups.iter().find_map(|group| view.tickets.own(*group, now_ms));
         at_hand.or_else(|| groups.into_iter().find_map(|group| runtime.own_ticket(group)))
@@ -97,7 +97,7 @@ impl Host for SessionHost {
     fn check_ticket(&self, ticket: &Ticket, device: DeviceId) -> Option<Proof> {
         let runtime = self.runtime.upgrade()?;
         let view = runtime.view();
-        // While the session is being ended nobody is let in.
+        // While the session ends, no device is accepted.
         view.library.user().filter(|user| user.user == self.user)?;
         let (claims, now_ms) = (&ticket.claims, runtime.trackers.clock_ms());
         let left_ms = view.tickets.check(claims, device, now_ms)?;
@@ -133,8 +133,8 @@ impl Host for SessionHost {
 
     fn opened(&self, id: TransferId, info_hash: InfoHash, part: InodeId) {
         let Some(runtime) = self.runtime.upgrade() else { return };
-        // On the disk before a byte is written to the file. Without the store's word, too: the
-        // session has told of that.
+        // On the disk before a byte is written to the file. If the store fails, the engine
+        // continues: the session writes the fact later.
         let opened = move |reply| Input::Engine(id, info_hash, EngineNews::Opened(reply, part));
         let _ = runtime.question(opened).wait();
     }
@@ -153,8 +153,8 @@ impl Host for SessionHost {
     fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>) {
         let Some(runtime) = self.runtime.upgrade() else { return };
         let (none, metainfo) = (TransferId(0), metainfo.clone());
-        // After a crash the pieces that no journal vouches for are checked with it. Of a file of
-        // one piece there is none to check: nobody waits for the disk.
+        // After a crash, the pieces that are not in the journal are checked against it. A file of
+        // one piece needs no such check, so the engine does not wait for the disk.
         if metainfo.geometry().piece_count() <= 1 {
             let news = EngineNews::Metainfo(None, metainfo);
             return runtime.tell(Input::Engine(none, info_hash, news));

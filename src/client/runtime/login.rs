@@ -1,4 +1,4 @@
-//! How a session is begun: at the trackers, with an engine, and with what the store has.
+//! Begins a session: at the trackers, with an engine, and with the rows of the store.
 //!
 //! Blocks on the trackers, and for a moment on disks.
 
@@ -28,7 +28,7 @@ impl Runtime {
         entered
     }
 
-    /// Starts the engine and brings back what the device store holds for the user.
+    /// Starts the engine and restores the user's rows from the device store.
     fn enter_session(self: &Arc<Self>, user: UserEntry) -> Result<UserEntry, ClientError> {
         let entered = self.start_engine(user.user).and_then(|()| {
             let entry = self.entry_of(user.clone())?;
@@ -47,7 +47,7 @@ impl Runtime {
         Ok(user)
     }
 
-    /// What the store has of a user, and which groups the user is in.
+    /// The user's rows in the store, and the user's groups.
     fn entry_of(&self, user: UserEntry) -> Result<Entry, ClientError> {
         let shares = self.store.shares(user.user)?;
         let downloads = self.store.unfinished_downloads(user.user)?;

@@ -1,12 +1,13 @@
-//! What carries a session's decisions out: its threads, and what they share.
+//! Carries out the session's decisions: the client's threads, and the state that they share.
 //!
-//! **Invariant:** the thread "core" alone touches the session; it touches no file, socket or
-//! database. The others read what it has published, or send it messages. Every lock here guards
-//! small state and is held for moments; none is held while another is taken.
+//! **Invariant:** the thread "core" alone touches the session. It waits for no file, socket or
+//! database. The other threads read its published views, or send it messages. Every lock here
+//! guards small state and is held for moments; none is held while another is taken.
 //!
-//! Threads: "core"; "store" writes transactions; "listener" hands connections to the engine; and on
-//! demand "disk" (a few for each mount), "errand" (tickets, tokens), "sources", "offers",
-//! "callback" and "sharer" (completed downloads). Commands run on the caller's thread.
+//! Threads: "core"; "store" writes transactions; "listener" passes connections to the engine;
+//! "staying" logs in by the device's key; "notifications" stores events. On demand: "disk" (a few
+//! for each mount), "errand" (tickets, tokens), "sources", "offers", "callback", "sharer"
+//! (completed downloads) and "leaving" (stops the engine). Commands run on the caller's thread.
 
 mod core;
 mod disks;
@@ -54,51 +55,51 @@ use crate::store::{DeviceStore, Write};
 use crate::swarm::{Engine, EngineConfig, Limits, Transfer};
 use crate::types::{GroupId, InfoHash, Label, Refusal, UserEntry, UserId};
 
-/// Messages that wait for the core; beyond it their senders wait.
+/// Messages that wait for the core; senders block while the queue is full.
 const MESSAGES_LEN: usize = 16_384;
-/// Threads that tell the directory of completed downloads.
+/// Threads that report completed downloads to the directory.
 const SHARERS_MAX: usize = 8;
 /// Threads for tickets and tokens.
 const ERRANDS_MAX: usize = 2;
-/// Time for the engine's threads to end.
+/// Deadline for the end of the engine's threads.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for all other threads to end.
+/// Deadline for the end of all other threads.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for what is under way at the end: a completed download is told to its group.
+/// Deadline for unfinished errands at the end, as the report of a completed download.
 const ERRANDS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What arrives at the core.
+/// A message to the core.
 pub(super) enum Message {
-    /// Something has happened.
+    /// An event.
     Input(Input),
-    /// The same, and somebody waits for an answer.
+    /// An event whose sender waits for an answer.
     Question(Box<dyn FnOnce(ReplyTo) -> Input + Send>, Sender<CommandResult>),
-    /// The session's token was renewed, or not.
+    /// The renewal of the session's token has ended, with or without success.
     Renewed,
-    /// Everything before is to be written, then the thread ends.
+    /// Write everything that came before, then end the thread.
     Stop,
 }
 
 /// An answer of the session.
 pub(super) type CommandResult = Result<Answer, ClientError>;
 
-/// The engine of the present session, and what it is to know.
+/// The engine of the current session, and its transfers.
 #[derive(Default)]
 struct Running {
     engine: Option<Arc<Engine>>,
-    /// One that takes no links any more and is about to be stopped.
+    /// An engine that accepts no more links and is about to stop.
     leaving: Option<Arc<Engine>>,
     transfers: HashMap<TransferId, Transfer>,
 }
 
-/// What a client keeps to.
+/// The client's limits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientLimits {
     pub(crate) rates: Limits,
     pub(crate) downloads_max: usize,
 }
 
-/// What the client's threads share.
+/// The state that the client's threads share.
 pub(crate) struct Runtime {
     pub(crate) config: ClientConfig,
     pub(crate) address: SocketAddr,
@@ -110,19 +111,19 @@ pub(crate) struct Runtime {
     pub(crate) disks: Disks,
     pub(crate) names: Names,
     pub(crate) limits: Mutex<ClientLimits>,
-    /// Whether this device is to log in by its key.
+    /// Whether this device logs in by its key.
     pub(crate) staying: Staying,
-    /// The operator has set the user's password.
+    /// The operator has set the user's password: the user must choose another.
     pub(crate) must_change_password: AtomicBool,
     messages: Sender<Message>,
     published: Published,
     running: Mutex<Running>,
     errands: Workers,
-    /// Asks for other sources of downloads: may take long, and nothing waits for it.
+    /// Asks for other sources of downloads. May take long; nothing waits for it.
     sources: Workers,
-    /// Has the engine offer files, or no more, in the order of the session's decisions.
+    /// Has the engine seed files or stop, in the order of the session's decisions.
     offers: Workers,
-    /// Calls those who wait for the end of a download.
+    /// Runs the callbacks for downloads that have ended.
     callbacks: Workers,
     sharers: Workers,
     listener: Listener,
@@ -130,7 +131,7 @@ pub(crate) struct Runtime {
     threads: Threads,
 }
 
-/// What a runtime is made of.
+/// The parts that a runtime is started with.
 pub(crate) struct Parts {
     pub(crate) config: ClientConfig,
     pub(crate) listener: Listener,
@@ -139,7 +140,7 @@ pub(crate) struct Parts {
     pub(crate) network: Arc<Network>,
     pub(crate) trackers: TrackerSet,
     pub(crate) news: Receiver<News>,
-    /// What is told to whoever subscribes first.
+    /// Events for the first subscriber.
     pub(crate) early: Vec<ClientEvent>,
 }
 
@@ -147,7 +148,7 @@ impl Runtime {
     /// Starts the threads.
     ///
     /// # Errors
-    /// [`ClientError::System`] if there is no room for them.
+    /// [`ClientError::System`] if the system cannot start them.
     pub(crate) fn start(parts: Parts) -> Result<Arc<Self>, ClientError> {
         let Parts { config, listener, store, security, network, trackers, news, early } = parts;
         let (messages, incoming) = bounded(MESSAGES_LEN);
@@ -202,7 +203,7 @@ impl Runtime {
             runtime.threads.spawn("listener", move || {
                 this.listener.run(&this.stop, |incoming| match this.engine() {
                     Some(engine) => engine.accept(incoming),
-                    // Without a session there is nothing to offer: the connection is closed.
+                    // Without a session there is nothing to serve.
                     None => incoming.close(),
                 });
             })
@@ -225,18 +226,19 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// What counts now.
+    /// The committed state.
     pub(crate) fn view(&self) -> Arc<View> {
         self.published.view()
     }
 
-    /// Waits until something has changed that is published, or `until`; false if it is over.
+    /// Waits for a newer view than `seen`, or until `until`; false if that time has passed. Wakes
+    /// only for changes of downloads and the end of a session.
     pub(crate) fn wait_for_change(&self, seen: &Arc<View>, until: Option<Instant>) -> bool {
         self.published.wait(seen, until)
     }
 
-    /// Has `callback` called when the download has ended, or at once if it has. It is dropped if
-    /// there is no such download, or the session ends first.
+    /// Calls `callback` when the download has ended, or at once if it has. Drops it if there is no
+    /// such download, or if the session ends first.
     pub(crate) fn on_end(self: &Arc<Self>, info_hash: InfoHash, callback: Callback) {
         if let Some(callback) = self.published.on_end(info_hash, callback) {
             self.call_back(info_hash, vec![callback]);
@@ -251,13 +253,13 @@ impl Runtime {
         });
     }
 
-    /// Tells the session of something.
+    /// Sends an event to the session.
     pub(crate) fn tell(&self, input: Input) {
-        // At the end there is nobody to tell.
+        // After the core's end the event is dropped.
         let _ = self.messages.send(Message::Input(input));
     }
 
-    /// Asks the session, and waits for the answer.
+    /// Sends a command to the session, and waits for the answer.
     ///
     /// # Errors
     /// Those of the command; [`ClientError::Stopping`].
@@ -269,14 +271,14 @@ impl Runtime {
         self.ask_soon(command).wait()
     }
 
-    /// The same; the answer is waited for later.
+    /// The same, without waiting for the answer.
     pub(crate) fn ask_soon(&self, command: Command) -> Pending {
         self.question(move |reply| Input::Command(reply, command))
     }
 
     fn question(&self, input: impl FnOnce(ReplyTo) -> Input + Send + 'static) -> Pending {
         let (sender, answer) = bounded(1);
-        // If it cannot be sent, the sender is dropped, and the answer is that.
+        // If the core has ended, the sender is dropped, and `wait` returns `Stopping`.
         let _ = self.messages.send(Message::Question(Box::new(input), sender));
         Pending { answer }
     }
@@ -286,7 +288,7 @@ impl Runtime {
         self.view().library.user().cloned().ok_or(ClientError::Refused(Refusal::LoginFirst))
     }
 
-    /// The engine of the present session.
+    /// The engine of the current session.
     pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
         self.running.lock().engine.clone()
     }
@@ -299,7 +301,7 @@ impl Runtime {
     /// Starts the engine of a session.
     ///
     /// # Errors
-    /// [`ClientError::BadArgument`] if there is no room for its threads.
+    /// [`ClientError::BadArgument`] if the system cannot start its threads.
     pub(crate) fn start_engine(self: &Arc<Self>, user: UserId) -> Result<(), ClientError> {
         let mut config = EngineConfig::new(Transport::Tls(self.security.clone()));
         config.port = Some(self.address.port());
@@ -312,18 +314,18 @@ impl Runtime {
         let engine = Engine::start(config, host)
             .map_err(|e| ClientError::BadArgument(format!("cannot start transfers: {e}")))?;
         *self.running.lock() = Running { engine: Some(engine), ..Running::default() };
-        // Again: they may have been changed since.
+        // The limits may have changed since they were read above.
         self.apply_rates();
         Ok(())
     }
 
-    /// Tells the engine, if there is one, the limits of all together.
+    /// Sends the global rate limits to the engine, if there is one.
     pub(crate) fn apply_rates(&self) {
         let Some(engine) = self.engine() else { return };
         let mut rates = self.limits.lock().rates;
         loop {
             engine.set_limits(rates);
-            // Another thread may have changed them meanwhile, and have told the engine first.
+            // Another thread may have changed them meanwhile, and may have told the engine first.
             let latest = self.limits.lock().rates;
             if latest == rates {
                 return;
@@ -332,7 +334,7 @@ impl Runtime {
         }
     }
 
-    /// Ends the engine, and the session at the trackers.
+    /// Stops the engine, and logs out of the trackers.
     ///
     /// # Blocking
     /// For some seconds at most.
@@ -355,7 +357,7 @@ impl Runtime {
         if self.stop.is_set() {
             return;
         }
-        // What is under way is finished first.
+        // Unfinished errands go first.
         self.sharers.close(ERRANDS_TIMEOUT);
         self.errands.close(ERRANDS_TIMEOUT);
         self.sources.close(Duration::ZERO);
@@ -374,23 +376,22 @@ impl Runtime {
         }
     }
 
-    /// Ends the session if its token is void: it may have been called so before there was a session
-    /// to end.
+    /// Ends the session if its token is revoked. The trackers may have reported that before there
+    /// was a session to end.
     pub(crate) fn end_session_if_over(&self) {
         if let Some(reason) = self.trackers.is_over() {
             drop(self.ask_soon(Command::Leave(Some(reason))));
         }
     }
 
-    /// The groups the user is a member of, with the names under which they are shown; `None` if no
-    /// tracker tells.
+    /// The user's groups with their display names; `None` if no tracker answers.
     pub(crate) fn groups_of_user(&self) -> Option<HashMap<GroupId, Label>> {
         let groups = self.my_groups().all().ok()?;
         let mine = groups.into_iter().filter(|entry| entry.part.is_member());
         Some(mine.map(|entry| (entry.group, entry.label)).collect())
     }
 
-    /// From now on no link is taken.
+    /// Accepts no more links from now on.
     fn close_engine(&self) {
         let running = &mut *self.running.lock();
         running.leaving = running.engine.take();
@@ -401,25 +402,25 @@ impl Runtime {
         self.stop.is_set()
     }
 
-    /// Tells whether the user has to choose another password first.
+    /// Tells whether the user must choose another password first.
     pub(crate) fn must_change(&self) -> bool {
         self.must_change_password.load(Ordering::Relaxed)
     }
 }
 
-/// An answer that is on its way.
+/// An answer that has not arrived yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
     answer: Receiver<CommandResult>,
 }
 
 impl Pending {
-    /// Waits for it.
+    /// Waits for the answer.
     pub(crate) fn wait(self) -> CommandResult {
         self.answer.recv().unwrap_or(Err(ClientError::Stopping))
     }
 
-    /// Waits for it for a while.
+    /// Waits for the answer until the timeout.
     pub(crate) fn wait_for(self, timeout: Duration) -> Option<CommandResult> {
         match self.answer.recv_timeout(timeout) {
             Ok(answer) => Some(answer),

@@ -1,4 +1,4 @@
-//! Names of users and groups that were met in this session, for messages.
+//! The names of users and groups seen in this session, for messages.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::types::{GroupId, Label, UserId};
 
-/// Names that are remembered; beyond it they are learned anew.
+/// Maximum number of names; beyond it all are dropped and learned again.
 const NAMES_MAX: usize = 65_536;
 
 /// The names.
@@ -38,7 +38,7 @@ impl Names {
         self.known.lock().groups.get(&group).cloned()
     }
 
-    /// A group's name, or what stands for it.
+    /// A group's name, or a short form of its id.
     pub(crate) fn group_text(&self, group: GroupId) -> String {
         let label = self.group(group).map(|label| label.to_string());
         label.unwrap_or_else(|| format!("group {:.8}", group.to_string()))

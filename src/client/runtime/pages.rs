@@ -1,6 +1,6 @@
 //! Listings, page by page.
 //!
-//! **Invariant:** a listing holds one page at a time, however long it is, and begins each behind
+//! **Invariant:** a listing holds one page at a time, however long it is. Each page begins after
 //! the last entry of the one before.
 //!
 //! Each page blocks on a tracker.
@@ -11,10 +11,10 @@ use crate::client::trackers::Need;
 use crate::types::{FileEntry, GroupEntry, GroupId, Label, MemberEntry, RequestEntry, UserId};
 use crate::wire::tracker::{Reply, Request};
 
-/// What is asked for the page behind an entry, and what comes with whether more follows.
+/// Asks for the page after an entry; returns it, and whether more follow.
 type Ask<'a, T> = Box<dyn FnMut(Option<&T>) -> Result<(Vec<T>, bool), ClientError> + 'a>;
 
-/// A listing as an iterator over its pages. It ends behind the first error.
+/// A listing as an iterator over its pages. It ends after the first error.
 ///
 /// # Example
 /// ```no_run
@@ -64,7 +64,7 @@ impl<T: Clone> Iterator for Pages<'_, T> {
             Ok((entries, more)) if *more && !entries.is_empty() => {
                 self.last = entries.last().cloned()
             }
-            // An empty page that promises more would be asked for again and again.
+            // An empty page that promises more would be requested for ever.
             _ => self.is_over = true,
         }
         Some(page.map(|(entries, _)| entries))
@@ -108,7 +108,7 @@ impl Runtime {
         }
     }
 
-    /// A listing that begins with the question whether there is a session.
+    /// The same listing; each page fails if no user is logged in.
     pub(crate) fn of_session<'a, T: Clone + 'a>(&'a self, mut pages: Pages<'a, T>) -> Pages<'a, T> {
         Pages::new(move |last| {
             self.need_user()?;
@@ -116,7 +116,7 @@ impl Runtime {
         })
     }
 
-    /// The groups that the user is in or has asked to join, as far as the trackers know a user.
+    /// The groups that the user is in or has asked to join.
     pub(crate) fn my_groups(&self) -> Pages<'_, GroupEntry> {
         self.group_pages(|after| Request::ListMyGroups { after })
     }

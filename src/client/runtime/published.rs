@@ -1,6 +1,6 @@
-//! What the core has published: what counts now, and who is to be called when a download ends.
+//! The core's published view, and the callbacks for the end of downloads.
 //!
-//! **Invariant:** those who wait are woken when a download has changed, with the view in which it has.
+//! **Invariant:** a change of a download wakes the waiting threads, and they find it in the view.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::types::InfoHash;
 /// Called once with the status in which a download ended.
 pub(crate) type Callback = Box<dyn FnOnce(&DownloadStatus) + Send>;
 
-/// The present view.
+/// The current view.
 #[derive(Default)]
 pub(super) struct Published {
     state: Mutex<PublishedState>,
@@ -33,7 +33,7 @@ impl Published {
         self.state.lock().view.clone()
     }
 
-    /// Publishes a view, and wakes those who wait if a download has changed in it.
+    /// Publishes a view; wakes the waiting threads if a download has changed in it.
     pub(super) fn set(&self, view: View, has_changed: bool) {
         self.state.lock().view = Arc::new(view);
         if has_changed {
@@ -41,8 +41,7 @@ impl Published {
         }
     }
 
-    /// Waits until a download has changed after the view that was seen; false if none has until
-    /// then.
+    /// Waits for a newer view than `seen`; false if there is none at `until`.
     pub(super) fn wait(&self, seen: &Arc<View>, until: Option<Instant>) -> bool {
         let mut state = self.state.lock();
         while Arc::ptr_eq(&state.view, seen) {
@@ -58,8 +57,8 @@ impl Published {
         true
     }
 
-    /// Keeps a callback for a download that goes on; gives it back if the download has ended, or is
-    /// not in memory.
+    /// Stores a callback for a download that has not ended. Returns it if the download has ended,
+    /// or is not in memory.
     pub(super) fn on_end(&self, info_hash: InfoHash, callback: Callback) -> Option<Callback> {
         let mut state = self.state.lock();
         match state.view.library.download(info_hash) {
@@ -71,7 +70,7 @@ impl Published {
         }
     }
 
-    /// The callbacks of a download that has ended.
+    /// Takes the callbacks of a download that has ended.
     pub(super) fn take_callbacks(&self, info_hash: InfoHash) -> Vec<Callback> {
         let mut state = self.state.lock();
         let view = state.view.clone();
@@ -81,7 +80,7 @@ impl Published {
         }
     }
 
-    /// The session is over: nobody is called.
+    /// The session is over: drops the callbacks.
     pub(super) fn drop_callbacks(&self) {
         self.state.lock().callbacks.clear();
     }

@@ -1,4 +1,4 @@
-//! Where downloads stand: what the session has published, and the engine's figures.
+//! The status of downloads: the session's published view, and the engine's figures.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,12 +12,12 @@ use crate::swarm::{Transfer, TransferStatus};
 use crate::types::InfoHash;
 
 impl Runtime {
-    /// The engine's figures of a download.
+    /// The engine's handle on a download, for its figures.
     pub(crate) fn live(&self, download: &Download) -> Option<Transfer> {
         self.transfer(download.transfer()?)
     }
 
-    /// Where a download stands that has not been forgotten.
+    /// The status of a download that is in memory.
     pub(crate) fn status(&self, info_hash: InfoHash) -> Option<DownloadStatus> {
         let view = self.view();
         let download = view.library.download(info_hash).filter(|download| download.is_shown())?;
@@ -26,15 +26,14 @@ impl Runtime {
         Some(view.library.status(download, live.as_ref(), place))
     }
 
-    /// Where a download of the user's stands that the session has forgotten, as it is complete.
+    /// The status of a complete download that is only in the store.
     pub(crate) fn earlier_status(&self, info_hash: InfoHash) -> Option<DownloadStatus> {
         let user = self.need_user().ok()?.user;
         let row = self.store.download(user, info_hash).ok()??;
         (row.progress == Progress::Complete).then(|| DownloadStatus::of_row(&row))
     }
 
-    /// Where those stand that this session has in memory, in the order in which they were asked
-    /// for.
+    /// The status of chosen downloads in memory, in the order of requests.
     pub(crate) fn statuses(&self, which: impl Fn(&Download) -> bool) -> Vec<DownloadStatus> {
         let view = self.view();
         self.statuses_in(&view, which)
@@ -63,15 +62,15 @@ impl Runtime {
         chosen.iter().map(status).collect()
     }
 
-    /// Where every download of the user stands, also complete ones of earlier sessions, in the order
-    /// in which they were asked for.
+    /// The status of every download of the user, also of complete ones of earlier sessions, in the
+    /// order of requests.
     ///
     /// # Errors
     /// Those of the store.
     pub(crate) fn all_statuses(&self) -> Result<Vec<DownloadStatus>, ClientError> {
         let user = self.need_user()?.user;
         let rows = self.store.downloads(user)?;
-        // Looked at afterwards: what has been begun meanwhile is the last.
+        // After the store, so that a download that begins meanwhile is included.
         let view = self.view();
         let here = self.statuses_in(&view, |_| true);
         let known: HashSet<InfoHash> =

@@ -1,11 +1,11 @@
-//! A device that stays logged in: it logs in by its key, at the start and whenever its session has
-//! ended by itself, until the user, another password or the operator ends that.
+//! A device that stays logged in: it logs in by its key, at the start and after its session has
+//! ended by itself, until the user, a changed password or the operator ends that.
 //!
-//! **Invariant:** only a tracker's definite refusal, the user's word or a change of the password
-//! from here ends staying; whatever else goes wrong is tried again, for ever, after pauses that
-//! grow. After a `logout` nothing is tried until the next start or login.
+//! **Invariant:** only a tracker's definite refusal, the user's command or a change of the password
+//! from here ends staying. After any other failure the login is tried again, without limit, after
+//! pauses that grow. After a `logout` it is not tried until the next start or login.
 //!
-//! The thread "staying" logs in and blocks on trackers; the others only wake it.
+//! The thread "staying" logs in and blocks on trackers; the other threads only wake it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,14 +22,14 @@ use crate::net::Stop;
 use crate::store::{DeviceStore, StayingRow};
 use crate::types::{Refusal, UserId};
 
-/// Pause before a login that failed is tried again; doubled up to the longest.
+/// Pause before a failed login is tried again; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(200);
 /// Longest such pause.
 const RETRY_MAX: Duration = Duration::from_secs(15);
-/// How long a tracker that is connected is waited for, at a time.
+/// How long one attempt waits for a connected tracker.
 const TRACKER_WAIT: Duration = Duration::from_secs(5);
 
-/// Whether this device is to log in by its key.
+/// Whether this device logs in by its key.
 #[derive(Debug)]
 pub(crate) struct Staying {
     state: Mutex<StayingState>,
@@ -42,32 +42,32 @@ pub(crate) struct Staying {
 #[derive(Debug)]
 struct StayingState {
     row: Option<StayingRow>,
-    /// The user has logged out, or has logged in as another.
+    /// The user has logged out, or another user has logged in.
     is_held: bool,
-    /// The first attempt has ended, one way or another.
+    /// The first attempt has ended, with or without success.
     has_attempted: bool,
 }
 
 impl Staying {
-    /// Goes on from what the store holds.
+    /// Starts from the row in the store.
     pub(crate) fn new(row: Option<StayingRow>) -> Self {
         let (wake, woken) = bounded(1);
         let state = StayingState { row, is_held: false, has_attempted: false };
         Self { state: Mutex::new(state), attempted: Condvar::new(), wake, woken }
     }
 
-    /// The session may have ended: it is to be looked.
+    /// Wakes the thread: the session may have ended.
     pub(crate) fn wake(&self) {
-        // With a token in it the thread will look anyway.
+        // If the channel is full, the thread will wake anyway.
         let _ = self.wake.try_send(());
     }
 
-    /// The user ends the session: nothing is tried until the next login.
+    /// The user ends the session: no attempt is made until the next login.
     pub(crate) fn hold(&self) {
         self.state.lock().is_held = true;
     }
 
-    /// Somebody has logged in.
+    /// A user has logged in.
     pub(crate) fn logged_in(&self, user: UserId) {
         let mut state = self.state.lock();
         state.is_held = state.row.as_ref().is_some_and(|row| row.user != user);
@@ -82,7 +82,7 @@ impl Staying {
         state.row.clone().filter(|_| !state.is_held)
     }
 
-    /// Keeps as whom this device stays from now on. The store comes first.
+    /// Sets or removes the user whom this device logs in. The store comes first.
     pub(crate) fn set(
         &self,
         store: &DeviceStore,
@@ -94,8 +94,8 @@ impl Staying {
         Ok(())
     }
 
-    /// Waits until an attempt has ended since the start, well or not, if one is wanted; false if
-    /// none has in time.
+    /// Waits for the end of the first attempt since the start, if one is due; false if it has not
+    /// ended in time.
     pub(crate) fn wait_for_attempt(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut state = self.state.lock();
@@ -113,11 +113,11 @@ impl Staying {
     }
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 enum Attempt {
-    /// There is a session, or nothing is wanted.
+    /// There is a session, or none is wanted.
     Settled,
-    /// It is to be tried again.
+    /// Try again.
     Later,
 }
 
@@ -146,11 +146,11 @@ pub(crate) fn run(inner: &Arc<Runtime>, stop: &Stop) {
 }
 
 impl Runtime {
-    /// Logs in by the device's key, if that is wanted.
+    /// Logs in by the device's key, if the device stays and no session is open.
     fn stay_in(self: &Arc<Self>) -> Attempt {
         let Some(row) = self.staying.wanted() else { return Attempt::Settled };
         if self.view().library.phase != Phase::Out {
-            // Whoever ends the session wakes this thread.
+            // The end of the session wakes this thread.
             return Attempt::Settled;
         }
         if !self.trackers.wait_for_any(TRACKER_WAIT) {
@@ -175,10 +175,10 @@ impl Runtime {
         }
     }
 
-    /// A tracker says that this device does not stay any more.
+    /// A tracker has refused this device as one that stays.
     fn end_staying(&self, row: &StayingRow, reason: &str) {
         if let Err(error) = self.staying.set(&self.store, None) {
-            warn!("it cannot be written down that this device stays no more: {error}");
+            warn!("cannot store that this device no longer stays logged in: {error}");
             self.staying.hold();
         }
         let (user, user_id) = (row.label.clone(), row.user);
@@ -186,12 +186,12 @@ impl Runtime {
         self.bus.tell(&event);
     }
 
-    /// This device stays no more, and its user knows.
+    /// The user has ended staying on this device.
     pub(crate) fn stop_staying(&self, user: UserId) {
         if self.staying.row().is_some_and(|row| row.user == user) {
             let stopped = self.staying.set(&self.store, None);
             if let Err(error) = stopped {
-                warn!("it cannot be written down that this device stays no more: {error}");
+                warn!("cannot store that this device no longer stays logged in: {error}");
             }
         }
     }

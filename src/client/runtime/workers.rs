@@ -1,7 +1,7 @@
-//! A few threads that are started when there is something to do, and end when there is not.
+//! A few threads that start when there is work, and end when they have been idle.
 //!
-//! **Invariant:** what was handed over is done in order, by no more threads than allowed; after
-//! [`Workers::close`] nothing is begun any more.
+//! **Invariant:** work starts in the order in which it was handed over, on at most `max` threads.
+//! After [`Workers::close`] no more work is accepted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::net::Threads;
 
-/// How long a thread waits for something to do before it ends.
+/// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// The threads, and what waits for them. Who hands work over bounds how much there is.
+/// The threads, and the queue of their work. The queue is unbounded: each caller bounds its own
+/// work.
 #[derive(Clone)]
 pub(super) struct Workers {
     name: &'static str,
@@ -28,7 +29,7 @@ pub(super) struct Workers {
 #[derive(Default)]
 struct Shared {
     state: Mutex<WorkersState>,
-    /// Signalled when there is work, or no thread any more.
+    /// Signalled when there is work, or when a thread has ended.
     changed: Condvar,
 }
 
@@ -45,8 +46,8 @@ impl Workers {
         Self { name, max, threads: threads.clone(), shared: Arc::default() }
     }
 
-    /// Has something done. Dropped if the workers are closed; while the system has no room for a
-    /// first thread it waits.
+    /// Queues work. Drops it if the workers are closed. If the system cannot start a first thread,
+    /// the work waits for the next call.
     pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) {
         let mut state = self.shared.state.lock();
         if state.is_closed {
@@ -62,13 +63,14 @@ impl Workers {
         drop(state);
         let shared = self.shared.clone();
         if let Err(error) = self.threads.spawn(self.name, move || shared.serve()) {
-            log::warn!("no thread for an errand: {error}");
-            // What waits is done by the others, or when there is more to do.
+            log::warn!("cannot start a thread for background work: {error}");
+            // The other threads do the queued work, or the next call starts a thread.
             self.shared.state.lock().threads -= 1;
         }
     }
 
-    /// Begins nothing any more, and waits for what is queued or under way.
+    /// Accepts no more work, and waits for queued and running work until the timeout. Then drops
+    /// the rest of the queue.
     pub(super) fn close(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let mut state = self.shared.state.lock();
@@ -89,9 +91,9 @@ impl Shared {
         loop {
             if let Some(work) = state.queue.pop_front() {
                 drop(state);
-                // A panic ends the work, not the thread's place.
+                // A panic ends this work, but not the thread.
                 if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
-                    log::error!("an errand panicked: that is a bug in Posse");
+                    log::error!("background work panicked: that is a bug in Posse");
                 }
                 state = self.state.lock();
                 continue;

@@ -1,8 +1,8 @@
-//! How downloads are cancelled.
+//! Cancels downloads.
 //!
 //! **Invariant:** the engine halts a download before it is cancelled; one that the engine is
-//! finishing completes instead. A cancelled download stays in the store, unseen, until its data is
-//! removed.
+//! finishing completes instead. A cancelled download stays in the store, invisible to the user,
+//! until its data is removed.
 
 use super::input::{Answer, Command, Effect, Job, Now, Order, ReplyTo, TransferId};
 use super::library::{Download, Work};
@@ -13,7 +13,7 @@ use crate::store::Progress;
 use crate::types::InfoHash;
 
 impl Session {
-    /// Gives a download up: the engine halts it, the store notes so, and then its data is removed.
+    /// Cancels a download: the engine halts it, the store notes so, and then its data is removed.
     pub(super) fn cancel(&mut self, reply: ReplyTo, info_hash: InfoHash, now: Now) -> Answered {
         self.need_user()?;
         let download = self.library.download(info_hash).ok_or_else(gone)?;
@@ -36,7 +36,7 @@ impl Session {
                 self.set_work(info_hash, Work::Halting(id));
                 self.emit(Effect::Engine(Order::Halt(id, info_hash)));
             }
-            // When it is known whether the engine has it.
+            // The cancellation continues when the engine has answered.
             Work::Beginning(_) | Work::Halting(_) => {}
         }
         Ok(None)
@@ -57,11 +57,11 @@ impl Session {
         if has_halted {
             match self.cancels.get(&info_hash) {
                 Some((reply, _)) => self.again(*reply, Command::FinishCancel(info_hash)),
-                // It took too long, and the user was told so.
+                // The deadline has passed, and the caller was told so.
                 None => self.go_on_halted(info_hash),
             }
         } else {
-            // It ends in a moment, and then it is known how.
+            // It ends in a moment; then the result is known.
             self.set_work(info_hash, Work::Live(id));
             if let Some((_, at)) = self.cancels.get_mut(&info_hash) {
                 *at = now.up + DISK_TIMEOUT;
@@ -69,7 +69,7 @@ impl Session {
         }
     }
 
-    /// The engine has halted a download: it is given up, if that is waited for still.
+    /// The engine has halted a download: it is cancelled if a caller still waits for that.
     pub(super) fn cancel_halted(
         &mut self,
         reply: ReplyTo,
@@ -78,7 +78,7 @@ impl Session {
     ) -> Answered {
         match self.cancels.get(&info_hash) {
             Some((waiting, _)) if *waiting == reply => {}
-            // Another one waits for the same by now.
+            // Another caller waits for the same by now.
             Some((waiting, _)) => {
                 self.again(*waiting, Command::FinishCancel(info_hash));
                 return Ok(None);
@@ -95,7 +95,7 @@ impl Session {
         cancelled
     }
 
-    /// A download that was halted to be cancelled goes on as it was.
+    /// A download that was halted to be cancelled continues as before.
     pub(super) fn go_on_halted(&mut self, info_hash: InfoHash) {
         if let Some(download) = self.library.download_mut(info_hash)
             && let Work::Halting(id) = download.work
@@ -105,7 +105,7 @@ impl Session {
         }
     }
 
-    /// Notes that a download is given up; its data is removed when the store has it.
+    /// Notes the cancellation. The data is removed when the store has written it.
     pub(super) fn finish_cancel(&mut self, info_hash: InfoHash, now: Now) -> Answered {
         let download = self.library.download(info_hash).ok_or_else(gone)?;
         let (transfer, group) = (download.transfer(), download.row.group);
@@ -123,12 +123,12 @@ impl Session {
         Ok(None)
     }
 
-    /// A cancelled download's data is gone.
+    /// The data of a cancelled download is removed.
     pub(super) fn removed(&mut self, info_hash: InfoHash) {
         let is_cancelled = |download: &Download| download.row.progress == Progress::Cancelled;
         match self.library.download(info_hash).map(is_cancelled) {
             Some(true) => _ = self.library.remove(info_hash),
-            // What an earlier one left was removed.
+            // It was the data of an earlier download.
             Some(false) => return,
             None => {}
         }
@@ -137,7 +137,8 @@ impl Session {
         self.answer(reply, Ok(Answer::Done));
     }
 
-    /// The file system takes its time over a cancelled download, or the engine finishes it.
+    /// The deadline of a cancellation has passed: the file system is slow, or the engine is
+    /// finishing the file.
     pub(super) fn cancels_late(&mut self, info_hash: InfoHash) {
         let Some((reply, _)) = self.cancels.remove(&info_hash) else { return };
         let answer = match self.library.download(info_hash) {
@@ -152,7 +153,7 @@ impl Session {
                     }
                 })
             }
-            // It is noted; its data goes when the disk answers.
+            // The cancellation is noted; the data is removed when the disk answers.
             _ => Ok(Answer::Done),
         };
         self.emit(Effect::Reply(reply, answer));

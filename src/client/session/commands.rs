@@ -1,4 +1,4 @@
-//! Which command is carried out where.
+//! Dispatches commands.
 
 use super::input::{Answer, Command, Effect, Now, ReplyTo};
 use super::library::Phase;
@@ -7,7 +7,7 @@ use crate::client::error::ClientError;
 use crate::types::{Refusal, UserEntry};
 
 impl Session {
-    /// Carries out a command; it is answered now or later, once.
+    /// Carries out a command. It is answered now or later, once.
     pub(super) fn command(&mut self, reply: ReplyTo, command: &Command, now: Now) {
         let answer = match command {
             Command::Reserve => self.reserve(),
@@ -85,8 +85,8 @@ impl Session {
         }
     }
 
-    /// A command's changes could not be written and are undone: what was done before for it is
-    /// undone, too. Returns who waits for its answer still.
+    /// The store has failed, and the command's changes are undone: undoes its earlier preparations,
+    /// too. Returns the caller if it has no answer yet.
     pub(super) fn cannot_store(&mut self, reply: ReplyTo, command: &Command) -> Option<ReplyTo> {
         let info_hash = match command {
             Command::Cancel(info_hash) | Command::FinishCancel(info_hash) => info_hash,
@@ -109,7 +109,7 @@ impl Session {
         waits.then_some(reply)
     }
 
-    /// The session's user.
+    /// The session's user; an error if no user is logged in.
     pub(super) fn need_user(&self) -> Result<&UserEntry, ClientError> {
         match &self.library.phase {
             Phase::In(user) => Ok(user),

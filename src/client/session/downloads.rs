@@ -1,7 +1,8 @@
-//! How downloads are begun, paused and resumed.
+//! Begins, pauses and resumes downloads.
 //!
-//! **Invariant:** a user has at most one download of a content, and one that makes a file. It is in
-//! the store before the engine begins. If the engine refuses it, the state is as before.
+//! **Invariant:** a user has at most one download of a content, and at most one that writes a file.
+//! The store has it before the engine begins it. If the engine refuses it, the earlier state is
+//! restored.
 
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ use crate::store::{DownloadRow, Progress};
 use crate::swarm::{DownloadSpec, SeedSpec};
 use crate::types::{Bitfield, Geometry, GroupId, InfoHash, Rate, Refusal};
 
-/// What the engine is told to be there of a download: nothing, as long as it has no `.part` of its
-/// own; else a journal, if an empty one.
+/// The verified pieces for the engine: none if the download has no `.part` of its own yet, else the
+/// stored journal, or an empty one.
 fn journal(row: &DownloadRow) -> Option<Bitfield> {
     let pieces = || {
         Geometry::new(row.facts.len, row.facts.piece_len)
@@ -25,7 +26,7 @@ fn journal(row: &DownloadRow) -> Option<Bitfield> {
 }
 
 impl Session {
-    /// Claims a content and a place for a download that is about to be begun.
+    /// Reserves a content and a target path for a download that is about to begin.
     pub(super) fn claim(&mut self, row: &DownloadRow) -> Answered {
         self.need_user()?;
         let info_hash = row.facts.info_hash;
@@ -50,7 +51,7 @@ impl Session {
         let failed = old.filter(is_failed).map(|old| (old.row.clone(), old.transfer()));
         let other_version = self.library.other_version(row).map(Download::info_hash);
         if let Some((_, Some(id))) = failed {
-            // What it has fetched is the new one's.
+            // The new download takes over its data.
             self.emit(Effect::Engine(Order::Release(id)));
             self.set_work(info_hash, Work::None);
         }
@@ -58,8 +59,7 @@ impl Session {
         Ok(Some(Answer::Claimed { failed: failed.map(|(row, _)| row), other_version }))
     }
 
-    /// Begins a download whose content and place are claimed. It takes the place of one of the same
-    /// content that is complete or has failed.
+    /// Begins a reserved download. It replaces a complete or failed one of the same content.
     pub(super) fn begin(&mut self, reply: ReplyTo, begin: &Begin, now: Now) -> Answered {
         let (row, info_hash) = (&begin.row, begin.row.facts.info_hash);
         self.need_claim(row)?;
@@ -74,7 +74,7 @@ impl Session {
         Ok(self.run(info_hash, Some(reply), now))
     }
 
-    /// The file is there and was compared: it counts as downloaded.
+    /// The target file exists and matches the content: it counts as downloaded.
     pub(super) fn adopt(
         &mut self,
         row: &DownloadRow,
@@ -115,8 +115,8 @@ impl Session {
         })
     }
 
-    /// Shares of this content whose file is gone or has changed are offered no more: what is begun
-    /// now has nothing to do with them.
+    /// Stops offering shares of this content whose file is gone or has changed: the new download
+    /// does not rest on them.
     fn drop_stale(&mut self, info_hash: InfoHash, stale: &[GroupId], now: Now) {
         if stale.is_empty() {
             return;
@@ -126,7 +126,7 @@ impl Session {
         self.announce(stale.iter().map(|group| (*group, info_hash)), now);
     }
 
-    /// A download is to run: it does from now on, or waits for a slot.
+    /// Puts a download into the queue: it runs, or waits for a slot.
     pub(super) fn run(
         &mut self,
         info_hash: InfoHash,
@@ -153,7 +153,7 @@ impl Session {
         answer
     }
 
-    /// A download has a slot: the engine begins it, or goes on with it.
+    /// A download has a slot: the engine begins or resumes it.
     pub(super) fn go(
         &mut self,
         info_hash: InfoHash,
@@ -187,7 +187,7 @@ impl Session {
         None
     }
 
-    /// Has the engine do what is noted here, if it has the download.
+    /// Sends the download's state to the engine, if the engine has it.
     pub(super) fn steer(&mut self, info_hash: InfoHash) {
         let Some(download) = self.library.download(info_hash) else { return };
         let Work::Live(id) = download.work else { return };
@@ -200,7 +200,7 @@ impl Session {
         self.emit(Effect::Engine(order));
     }
 
-    /// The engine has begun a download, or refuses to.
+    /// The engine has begun a download, or has refused it.
     pub(super) fn begun(
         &mut self,
         id: TransferId,
@@ -210,7 +210,7 @@ impl Session {
     ) {
         let is_it = |download: &&Download| download.work == Work::Beginning(id);
         let Some(download) = self.library.download(info_hash).filter(is_it) else {
-            // It was given up meanwhile.
+            // It was cancelled or replaced meanwhile.
             if result.is_ok() {
                 self.emit(Effect::Engine(Order::Release(id)));
             }
@@ -262,18 +262,18 @@ impl Session {
         }
     }
 
-    /// The file system takes its time over a download that somebody waits for.
+    /// The file system is slow to begin a download: the caller is answered now.
     pub(super) fn begins_late(&mut self, info_hash: InfoHash, id: TransferId, now: Now) {
         let is_it = |download: &&mut Download| download.work == Work::Beginning(id);
         let Some(download) = self.library.download_mut(info_hash).filter(is_it) else { return };
         let beginner = download.beginner.take();
         self.watch.late.insert(id);
-        // It gives its slot up at the next look, if others wait.
+        // It gives its slot up at the next check, if others wait.
         self.pulses_at = self.pulses_at.min(now.up);
         self.answer(beginner, Ok(Answer::Done));
     }
 
-    /// Who waits for the engine to begin a download, to be answered now.
+    /// Takes the caller that waits for the engine to begin a download.
     pub(super) fn take_beginner(&mut self, info_hash: InfoHash) -> Option<ReplyTo> {
         self.library.download_mut(info_hash)?.beginner.take()
     }
@@ -284,7 +284,7 @@ impl Session {
         }
     }
 
-    /// Has a command planned in the next turn.
+    /// Plans a command again in the next turn.
     pub(super) fn again(&mut self, reply: ReplyTo, command: Command) {
         self.inbox.push_front(Input::Command(reply, command));
     }

@@ -1,6 +1,7 @@
-//! How downloads end: complete, failed, or paused by themselves.
+//! Ends downloads: complete, failed, or paused by the engine.
 //!
-//! **Invariant:** a complete download is a share before it counts as ended; every end is told once.
+//! **Invariant:** a complete download is a share before it counts as ended; every end is reported
+//! once.
 
 use std::sync::Arc;
 
@@ -13,11 +14,11 @@ use crate::store::{DownloadRow, OwnPart, Progress, ShareRow, ShareState, Write};
 use crate::swarm::SeedSpec;
 use crate::types::InfoHash;
 
-/// Completed downloads of which the directory is told at the same time.
+/// Completed downloads that are reported to the directory at the same time.
 const SHARING_MAX: usize = 16;
 
 impl Session {
-    /// The engine tells of a download.
+    /// The engine reports on a download.
     pub(super) fn engine_told(
         &mut self,
         id: TransferId,
@@ -81,8 +82,7 @@ impl Session {
         self.emit(Effect::Changed(info_hash));
     }
 
-    /// The share that a file which came from the group becomes; one that is offered from elsewhere
-    /// already stays so.
+    /// Makes a share of a completed download. A share that is offered from another path stays.
     fn keep_share(&mut self, row: &DownloadRow, seed: &SeedSpec) {
         let before = self.library.share(row.group, row.facts.info_hash);
         if before.is_some_and(|before| before.offered) {
@@ -101,7 +101,7 @@ impl Session {
         self.library.put_share(share, true);
     }
 
-    /// The file at the place of a download was compared after a login.
+    /// After a login, the file at a download's target path was compared with the content.
     pub(super) fn compared(
         &mut self,
         row: &Arc<DownloadRow>,
@@ -124,7 +124,7 @@ impl Session {
         }
     }
 
-    /// A download has stopped by itself, or is stopped by what others did.
+    /// A download fails or pauses for a reason, not at the user's request.
     pub(super) fn halt(&mut self, info_hash: InfoHash, progress: Progress, now: Now) {
         let Some(download) = self.library.download(info_hash) else { return };
         if matches!(download.row.progress, Progress::Complete | Progress::Cancelled) {
@@ -135,7 +135,7 @@ impl Session {
         self.leave_slot(info_hash);
         let beginner = self.take_beginner(info_hash);
         self.answer(beginner, Ok(Answer::Done));
-        // It may have been set going again before this was heard.
+        // The engine may have been told to run it before this report arrived.
         self.steer(info_hash);
         self.announce([(group, info_hash)], now);
         self.tell_end(info_hash);
@@ -147,7 +147,8 @@ impl Session {
         }
     }
 
-    /// The directory has been told of a completed download, or not: now it counts as complete.
+    /// The directory has answered about a completed download, or could not be asked: it counts as
+    /// complete.
     pub(super) fn settle(&mut self, info_hash: InfoHash) {
         let is_it = |d: &&mut Download| d.row.progress == Progress::Complete && !d.settled;
         let Some(download) = self.library.download_mut(info_hash).filter(is_it) else { return };
@@ -155,7 +156,7 @@ impl Session {
         self.tell_end(info_hash);
     }
 
-    /// Tells where a download has ended, or that it has paused itself.
+    /// Reports that a download has ended, or has paused for a reason.
     fn tell_end(&mut self, info_hash: InfoHash) {
         let Some(download) = self.library.download(info_hash) else { return };
         let row = download.row.clone();
@@ -177,12 +178,12 @@ impl Session {
         self.emit(Effect::Tell(event));
     }
 
-    /// Tells whether the directory can be told of a completed download.
+    /// Tells whether another completed download can be reported to the directory.
     pub(super) fn has_to_share(&self) -> bool {
         !self.to_share.is_empty() && self.sharing.len() < SHARING_MAX
     }
 
-    /// Has the directory told of completed downloads, several at a time.
+    /// Reports completed downloads to the directory, several at a time.
     pub(super) fn share_on(&mut self) {
         while self.has_to_share() {
             let Some(key) = self.to_share.pop_first() else { return };
@@ -202,7 +203,7 @@ impl Session {
     }
 
     pub(super) fn leave_slot(&mut self, info_hash: InfoHash) {
-        // When it goes on, its sources are asked for anew.
+        // When it resumes, its sources are asked for again.
         self.sources_due.remove(&info_hash);
         self.library.queue.leave(info_hash);
         if let Some(download) = self.library.download_mut(info_hash) {

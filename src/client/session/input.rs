@@ -1,4 +1,4 @@
-//! What goes into a session, and what comes out of it: plain values.
+//! The inputs and effects of a session: plain values.
 //!
 //! **Invariant:** every [`ReplyTo`] that goes in with an input comes out once, with its answer.
 
@@ -21,159 +21,161 @@ use crate::types::{
 };
 use crate::wire::metainfo::Metainfo;
 
-/// Where an answer goes.
+/// Identifies the caller that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ReplyTo(pub(crate) u64);
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Now {
-    /// Since some moment before; goes on while the machine sleeps.
+    /// Monotonic; counts while the machine sleeps.
     pub(crate) up: Duration,
-    /// On the trackers' clocks, in milliseconds since the Unix epoch.
+    /// The trackers' clock, in milliseconds since the Unix epoch.
     pub(crate) clock_ms: u64,
 }
 
-/// Something that has happened.
+/// An event for the session.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// Somebody asks for something.
+    /// A caller asks for something.
     Command(ReplyTo, Command),
-    /// A tracker tells something unasked.
+    /// A notification from a tracker.
     News(News),
-    /// The engine tells of a download.
+    /// The engine reports on a download.
     Engine(TransferId, InfoHash, EngineNews),
-    /// The engine found that a shared file is not what it was.
+    /// The engine found that a shared file has changed.
     FileChanged(InfoHash, PathBuf),
     /// A link needs our ticket for a group.
     WantTicket(ReplyTo, GroupId),
-    /// What came of an [`Ask`].
+    /// The result of an [`Ask`].
     Asked(Asked),
-    /// What came of a [`Job`].
+    /// The result of a [`Job`].
     Done(Done),
-    /// A download was to halt. False: it is being finished, or is complete.
+    /// The engine was told to halt a download. False: it is finishing the file, or has completed
+    /// it.
     Halted(TransferId, InfoHash, bool),
-    /// Another key of the network counts than before; these count now.
+    /// The network's keys have changed; the list holds the valid ones.
     KeysChanged(KeyChange, Vec<NetworkPublicKey>),
     /// The network's trackers.
     Trackers(Fingerprint, Vec<String>),
-    /// How the downloads move that hold slots.
+    /// The progress of downloads that run.
     Pulses(Vec<(InfoHash, TransferId, Pulse)>),
-    /// What came of an [`Effect::Store`].
+    /// The result of an [`Effect::Store`].
     Stored(u64, Result<(), Arc<StoreError>>),
     /// Time has passed.
     Tick,
 }
 
-/// What the engine tells of a download.
+/// A report of the engine on a download.
 #[derive(Debug, Clone)]
 pub(crate) enum EngineNews {
-    /// Its `.part` is this file. The reply leaves when the store has it.
+    /// The `.part` file was opened. The reply leaves when the store has answered.
     Opened(ReplyTo, InodeId),
-    /// These pieces are on the disk for good.
+    /// These pieces are durable on the disk.
     Journal(Bitfield),
-    /// The metainfo has come. The reply, if one is wanted, leaves when the store has it.
+    /// The metainfo has arrived. The reply, if one is wanted, leaves when the store has answered.
     Metainfo(Option<ReplyTo>, Arc<Metainfo>),
-    /// It is complete, under its name.
+    /// The file is complete, under its final name.
     Completed(SeedSpec),
-    /// It cannot go on.
+    /// The download has failed, with the reason.
     Failed(String),
-    /// It has paused itself.
+    /// The engine has paused the download, with the reason.
     Paused(String),
 }
 
-/// What somebody asks for.
+/// A request to the session.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// A login begins: no other is let in beside it.
+    /// A login begins: a second one is refused.
     Reserve,
-    /// The login has come to nothing.
+    /// The login has failed.
     Release,
-    /// The trackers have let the user in. The answer leaves when the file systems have said what is
-    /// there, or after [`DISK_TIMEOUT`](super::DISK_TIMEOUT).
+    /// The trackers have accepted the login. The answer leaves when the file systems have answered,
+    /// or after [`DISK_TIMEOUT`](super::DISK_TIMEOUT).
     Enter(Box<Entry>),
-    /// The session ends: the user ends it (`None`), or it is over.
+    /// Ends the session: by the user (`None`), or for a reason.
     Leave(Option<SessionEnd>),
-    /// A download is about to be begun: nobody else is to meddle with its content or its place.
+    /// Reserves a content and a target path for a download that is about to begin.
     Claim(Box<DownloadRow>),
-    /// What was claimed is left alone.
+    /// Gives up a reservation.
     Unclaim(InfoHash),
-    /// Begins what was claimed.
+    /// Begins the reserved download.
     Begin(Box<Begin>),
-    /// The file is there and was compared: it counts as downloaded.
+    /// The target file exists and matches the content: it counts as downloaded.
     Adopt(Box<DownloadRow>, Box<SeedSpec>, StaleShares),
-    /// Stops fetching until resumed.
+    /// Pauses a download until it is resumed.
     Pause(InfoHash),
-    /// Goes on after a pause or a failure.
+    /// Resumes a paused or failed download.
     Resume(InfoHash),
-    /// Gives a download up.
+    /// Cancels a download.
     Cancel(InfoHash),
     /// The engine has halted a download that is to be cancelled.
     FinishCancel(InfoHash),
-    /// Moves a download before all others.
+    /// Moves a download to the front of the queue.
     Prioritize(InfoHash),
-    /// Limits one download.
+    /// Sets or removes the rate limit of one download.
     Limit(InfoHash, Option<Rate>),
-    /// Lets so many downloads run at a time; 0 for any number.
+    /// Sets how many downloads run at a time; 0 for any number.
     DownloadsMax(usize),
-    /// Puts a share in the store, before the directory is told.
+    /// Writes a share to the store, before the directory is asked.
     PutShare(Box<ShareRow>),
-    /// The directory has taken a share.
+    /// The directory has accepted a share.
     ShareTaken(Box<ShareRow>),
-    /// It has not: as before; without an answer it is stopped.
+    /// The directory has not: the share from before is restored. Without one, it is removed if the
+    /// directory has refused, and stopped if the directory has not answered.
     ShareNotTaken {
-        /// What was put.
+        /// The row that was written.
         row: Box<ShareRow>,
-        /// What was there before.
+        /// The row from before.
         before: Option<Box<ShareRow>>,
         /// The directory has refused it.
         is_refused: bool,
     },
-    /// A version is offered no more; its download fails with the reason, if there is one.
+    /// Stops offering a version of a file; its download fails if there is a reason.
     EndVersion {
         group: GroupId,
         facts: Box<FileFacts>,
         /// Why downloads of it end.
         reason: Option<String>,
     },
-    /// This device is about to end its offer of a file itself.
+    /// This device is about to stop offering a file. Notifications of that are not shown.
     ExpectRemoval(GroupId, InfoHash, FileId),
-    /// It does not, or offers it again.
+    /// Undoes [`Command::ExpectRemoval`]: the removal failed, or the file is offered again.
     UnexpectRemoval(GroupId, InfoHash),
-    /// The user is about to leave groups by choice; `None`: every group.
+    /// The user is about to leave a group by choice; `None`: every group.
     ExpectLeaving(Option<GroupId>),
-    /// The user does not leave.
+    /// Undoes [`Command::ExpectLeaving`].
     UnexpectLeaving(Option<GroupId>),
     /// The user has left a group.
     Left(GroupId),
-    /// A group is shown under another name.
+    /// A group has a new display name.
     Relabel(GroupId, Label),
-    /// Our tickets that were signed until then are void.
+    /// Our tickets that were signed until this time are revoked.
     OwnVoid(u64),
 }
 
-/// What a session begins with.
+/// The state that a session begins with.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) user: UserEntry,
     pub(crate) device: DeviceId,
-    /// The groups the user is in, with their names, if a tracker tells.
+    /// The user's groups and their names; `None` if no tracker has answered.
     pub(crate) mine: Option<std::collections::HashMap<GroupId, Label>>,
     pub(crate) shares: Vec<ShareRow>,
-    /// Those that are not complete.
+    /// The downloads that are not complete.
     pub(crate) downloads: Vec<DownloadRow>,
     pub(crate) queued: Vec<QueuedRow>,
 }
 
-/// Shares of a content whose files are gone or have changed.
+/// Groups in which the shared file of a content is gone or has changed.
 pub(crate) type StaleShares = Vec<GroupId>;
 
 /// A download to begin.
 #[derive(Debug, Clone)]
 pub(crate) struct Begin {
     pub(crate) row: DownloadRow,
-    /// What the store has of the content, if the session has forgotten it: counts again if the
-    /// engine refuses.
+    /// The store's row of the content, if the session holds none. It is restored if the engine
+    /// refuses.
     pub(crate) before: Option<DownloadRow>,
     pub(crate) stale: StaleShares,
 }
@@ -181,107 +183,106 @@ pub(crate) struct Begin {
 /// An answer to a command.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// It is done.
+    /// The command is done.
     Done,
-    /// The failed download of the same content, and one of another version to the same place, if
-    /// there are such.
+    /// The content is reserved. Returns its failed download, and a failed download of another
+    /// version to the same path, if there are any.
     Claimed { failed: Option<Arc<DownloadRow>>, other_version: Option<InfoHash> },
     /// Our ticket, if there is one.
     Ticket(Option<Ticket>),
 }
 
-/// Something to be done outside.
+/// Work for the driver.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// All or nothing, in one transaction.
+    /// Write all rows in one transaction.
     Store(u64, Vec<Write>),
-    /// The engine is to do this.
+    /// Give an order to the engine.
     Engine(Order),
-    /// Trackers are to be asked.
+    /// Ask the trackers.
     Ask(Ask),
-    /// Trackers are to be told what this device does with files.
+    /// Announce to the trackers what this device seeds and leeches.
     Announce(Vec<(GroupId, InfoHash, DownloadState)>),
-    /// A file system is to be asked.
+    /// Run a job on a file system.
     Job(Job),
-    /// Subscribers are to hear of this.
+    /// Send an event to the subscribers.
     Tell(ClientEvent),
-    /// The user is out of a group: subscribers are to hear of that, if its name is known.
+    /// The user was removed from a group: send an event if the group's name is known.
     TellRemoved(GroupId, Option<Label>),
-    /// A download has ended, paused, or run again.
+    /// A download has ended, paused, or resumed.
     Changed(InfoHash),
-    /// An answer.
+    /// Answer a caller.
     Reply(ReplyTo, Result<Answer, ClientError>),
-    /// The session has ended, and nothing of it is left.
+    /// The session has ended, and all of its state is gone.
     SessionEnded,
 }
 
-/// What the engine is to do; nothing of it waits for a disk.
+/// An order to the engine. None waits for a disk.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Go on, as the download has a slot.
+    /// Run: the download has a slot.
     Run(TransferId),
     /// Pause.
     Pause(TransferId),
-    /// Pause, and let go of the thread and the file.
+    /// Pause, and free the thread and the file.
     Shelve(TransferId),
-    /// Pause so that the download can be cancelled, unless it is being finished; answered by
-    /// [`Input::Halted`].
+    /// Pause before cancelling, unless the file is being finished. Answered by [`Input::Halted`].
     Halt(TransferId, InfoHash),
-    /// Pause, let go of the file, and forget the transfer.
+    /// Pause, close the file, and forget the transfer.
     Release(TransferId),
-    /// The transfer is of no interest any more.
+    /// Forget the transfer.
     Forget(TransferId),
-    /// A download's own limit.
+    /// Set the download's own rate limit.
     Limit(TransferId, Option<Rate>),
-    /// Devices that take part in a file's swarm.
+    /// Add devices of a file's swarm.
     AddPeers(InfoHash, Vec<(DeviceId, SocketAddr)>),
-    /// A device that has left it.
+    /// Remove a device that has left the swarm.
     RemovePeer(InfoHash, DeviceId),
-    /// Links that are to end.
+    /// End these links.
     EndLinks(Ends),
-    /// A newer ticket of ours.
+    /// Show a newer ticket of ours on the links.
     ShowTicket(Ticket),
-    /// A file is offered no more.
+    /// Stop seeding a file.
     Unseed(InfoHash),
-    /// A file is offered from another path, perhaps.
+    /// Seed a file again; its path may have changed.
     Reseed(InfoHash),
-    /// Asks for the pulses of these.
+    /// Report the progress of these downloads.
     Pulses(Vec<(InfoHash, TransferId)>),
 }
 
-/// Which links are to end.
+/// Selects links to end.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ends {
-    /// All, and no more are taken.
+    /// All, and accept no more.
     All,
     /// Those that rest on a group.
     Group(GroupId),
-    /// Those of these files' swarms in these groups.
+    /// Those of these swarms, each a file in a group.
     Swarms(HashSet<(GroupId, InfoHash)>),
-    /// Those of these devices, in these files' swarms in these groups.
+    /// Those of these devices, in these swarms.
     Parts(HashSet<(InfoHash, DeviceId, GroupId)>),
-    /// Those whose tickets are void, by group (or all) and user, signed until then.
+    /// Those with a revoked ticket: by group (or all) and user, signed until this time.
     Void(std::collections::HashMap<(Option<GroupId>, UserId), u64>),
-    /// Those with a user's device that was forgotten, whose tickets were signed until then.
+    /// Those of a forgotten device of a user, whose tickets were signed until this time.
     Device(UserId, DeviceId, u64),
-    /// Those whose tickets have expired by then.
+    /// Those whose tickets had expired at this time.
     Expired(u64),
-    /// Those that rest on other keys than these.
+    /// Those whose tickets were signed by other keys than these.
     OtherKeys(Vec<PublicKey>),
 }
 
-/// A question to the trackers that nobody waits for.
+/// A question to the trackers that no command waits for.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// Our tickets, of a tracker that is not among those passed over.
+    /// Our tickets, from a tracker that is not in `passed`.
     Tickets { groups: Vec<GroupId>, passed: Vec<usize>, deadline: Duration },
-    /// The directory is to be told of a completed download.
+    /// Tell the directory of a completed download.
     Share(Arc<ShareRow>),
     /// Which other groups offer these files.
     Sources(Vec<Wanted>),
 }
 
-/// A download of which other sources are asked for.
+/// A download that looks for other sources.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) group: GroupId,
@@ -289,55 +290,55 @@ pub(crate) struct Wanted {
     pub(crate) facts: FileFacts,
 }
 
-/// What came of an [`Ask`].
+/// The result of an [`Ask`].
 #[derive(Debug)]
 pub(crate) enum Asked {
     Tickets {
         groups: Vec<GroupId>,
         passed: Vec<usize>,
         deadline: Duration,
-        /// Tickets that a key of the network signed, and the tracker that gave them; `None`: none
-        /// answered.
+        /// Tickets signed by a key of the network, and the tracker that gave them; `None`: no
+        /// tracker answered.
         given: Option<(Vec<Ticket>, usize)>,
     },
     Share(Arc<ShareRow>, Told),
     Sources {
-        /// What was asked for.
+        /// The files that were asked for.
         wanted: Vec<InfoHash>,
-        /// Groups in which it was found; `None`: no tracker told which groups there are.
+        /// The groups that offer them; `None`: no tracker listed the user's groups.
         found: Option<Vec<(InfoHash, GroupId)>>,
     },
 }
 
-/// What the directory said to a share.
+/// The directory's reply to a share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// It knows.
+    /// Accepted.
     Taken,
-    /// It will not, for this reason.
+    /// Refused, with the reason.
     Refused(String),
-    /// No definite answer.
+    /// No definite answer, with the reason.
     Nothing(String),
 }
 
-/// Something that waits for a file system.
+/// Work that waits for a file system.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Has the engine begin a download.
+    /// Have the engine begin a download.
     Begin(TransferId, Box<DownloadSpec>, Option<Rate>),
-    /// Removes what a download has fetched.
+    /// Remove the data of a download.
     Remove(Option<TransferId>, Arc<DownloadRow>),
-    /// Looks at the files of shares; answered in portions.
+    /// Check the files of shares; each file system answers separately.
     LookAtShares(Vec<Arc<ShareRow>>),
-    /// Looks what is at a download's place.
+    /// Check the target path of a download.
     LookAtDownload(Arc<DownloadRow>),
-    /// Compares the file at a download's place with what is wanted.
+    /// Compare the file at the target path with the content.
     Compare(Arc<DownloadRow>),
-    /// Ends the engine, and the session at the trackers.
+    /// Stop the engine, and log out of the trackers.
     StopEngine,
 }
 
-/// What came of a [`Job`].
+/// The result of a [`Job`].
 #[derive(Debug)]
 pub(crate) enum Done {
     Begun(TransferId, InfoHash, Result<(), String>),
@@ -348,22 +349,22 @@ pub(crate) enum Done {
     EngineStopped,
 }
 
-/// How a share's file looks.
+/// The result of checking a share's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Looked {
-    /// It is the file that was hashed; more may be known of it than before.
+    /// The file that was hashed, with its path and stamp as seen now.
     Same(Box<(PathBuf, FileStamp)>),
-    /// It is not, and why.
+    /// Another file or none, with the reason.
     Other(String),
 }
 
-/// What is at a download's place.
+/// The state of a download's target path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// A file with its final name.
+    /// A file with the final name exists.
     TargetThere,
-    /// What was fetched is not where it was.
+    /// The fetched data is missing, with the reason.
     Missing(String),
-    /// What was fetched, or nothing, as it should be.
+    /// The fetched data is there, or none was fetched yet.
     Fine,
 }

@@ -1,11 +1,11 @@
-//! The shares and downloads of a session, and what is to be written to the store.
+//! The shares and downloads of a session, and the rows that wait for the store.
 //!
-//! **Invariant:** a download is in the order of asking, under its info hash, and under the paths
-//! where it writes; or in none of them. There is one download a content. Completed downloads of
-//! earlier sessions are not here: the store has them.
+//! **Invariant:** a download is in the order of requests, under its info hash, and under the paths
+//! where it writes; or in none of them. Each content has at most one download. Completed downloads
+//! of earlier sessions are only in the store.
 //!
-//! Pure. All maps are persistent: a clone costs a few pointers, so that a turn can be undone and a
-//! state published.
+//! Pure. All maps are persistent: a clone costs a few pointers, so that a turn can be undone and
+//! the state published.
 
 mod downloads;
 mod parts;
@@ -23,10 +23,10 @@ use crate::client::error::SessionEnd;
 use crate::store::{DownloadRow, Progress, QueuedRow, ShareRow, Write};
 use crate::types::{Fingerprint, GroupId, InfoHash, Label, UserEntry, UserId};
 
-/// How far the session is.
+/// The phase of the session.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Phase {
-    /// Nobody is logged in.
+    /// No user is logged in.
     #[default]
     Out,
     /// A login or logout is under way.
@@ -35,47 +35,48 @@ pub(crate) enum Phase {
     In(UserEntry),
 }
 
-/// One share of the session's user.
+/// A share of the session's user.
 #[derive(Debug, Clone)]
 pub(crate) struct Share {
     pub(crate) row: Arc<ShareRow>,
-    /// Whether links may have it and the trackers are told.
+    /// Whether links may fetch it and the trackers list it.
     pub(crate) offered: bool,
 }
 
-/// What the engine has of a download.
+/// The state of a download in the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// Nothing.
+    /// The engine does not have it.
     None,
-    /// The file system is asked what is there, after a login.
+    /// After a login: the file system is being asked for its state.
     Looking,
-    /// The engine is told to begin.
+    /// The engine was told to begin it.
     Beginning(TransferId),
     /// The engine has it.
     Live(TransferId),
-    /// The engine is told to halt, so that the download can be cancelled.
+    /// The engine was told to halt it, so that it can be cancelled.
     Halting(TransferId),
 }
 
-/// One download of the session's user.
+/// A download of the session's user.
 #[derive(Debug, Clone)]
 pub(crate) struct Download {
     pub(crate) row: Arc<DownloadRow>,
     pub(crate) work: Work,
     /// It is to run, and waits for a slot.
     pub(crate) queued: bool,
-    /// The directory knows, or was asked in vain, that a completed download is shared.
+    /// Its share was reported to the directory (accepted, refused or not answered), or no report is
+    /// due.
     pub(crate) settled: bool,
     /// The number of its end among all ends of this process, from 1.
     pub(crate) ended: Option<u64>,
-    /// Who waits for the engine to begin it.
+    /// The caller that waits for the engine to begin it.
     pub(crate) beginner: Option<ReplyTo>,
-    /// What it took the place of, until the engine has begun it.
+    /// The row that it has replaced, until the engine has begun it.
     pub(crate) before: Option<Arc<DownloadRow>>,
 }
 
-/// Something whose row in the store is to be written anew.
+/// The key of a row that must be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Share(GroupId, InfoHash),
@@ -86,44 +87,44 @@ enum Key {
 /// The end of a session that its user did not ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// Why.
+    /// The reason.
     pub(crate) reason: SessionEnd,
-    /// Downloads that were running.
+    /// The number of downloads that were running.
     pub(crate) unfinished: usize,
 }
 
-/// Everything of the session that is in the store, and what depends on it.
+/// The session's rows in the store, and the state that depends on them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Library {
     pub(crate) phase: Phase,
-    /// Whose rows these are, also while the session ends.
+    /// The user of these rows, also while the session ends.
     pub(crate) owner: Option<UserId>,
     pub(crate) shares: OrdMap<(GroupId, InfoHash), Share>,
-    /// By when they were asked for.
+    /// By the order of requests.
     order: OrdMap<u64, Download>,
     next: u64,
     by_content: HashMap<InfoHash, u64>,
-    /// By where the file is to be, and where its data is until then.
+    /// By target path and by `.part` path.
     by_place: HashMap<PathBuf, Vec<u64>>,
-    /// Ended ones, the earliest first.
+    /// Ended downloads, the earliest first.
     ends: OrdMap<u64, InfoHash>,
-    /// Which downloads wait for which.
+    /// The queue of the downloads.
     pub(crate) queue: Queue,
     /// Other groups from which downloads take pieces.
     pub(crate) sources: Sources,
-    /// Contents that a command is about to begin, with what they write.
+    /// Contents that a command has reserved, with their target paths.
     pub(crate) claims: HashMap<InfoHash, PathBuf>,
     /// How the last session ended, if its user did not end it.
     pub(crate) ended: Option<Ended>,
     dirty: OrdSet<Key>,
-    /// What is to be written besides.
+    /// Writes besides the dirty rows.
     extra: Vector<Write>,
-    /// Counts what was to be written, ever.
+    /// Number of changes that had to be written since the start.
     touches: u64,
 }
 
 impl Download {
-    /// One of this session that nothing has become of yet.
+    /// A download that the engine does not have yet.
     pub(crate) fn new(row: DownloadRow) -> Self {
         Self {
             row: Arc::new(row),
@@ -140,7 +141,7 @@ impl Download {
         self.row.facts.info_hash
     }
 
-    /// The engine's transfer, if it is there or about to be.
+    /// The engine's transfer, if the engine has it or is about to.
     pub(crate) fn transfer(&self) -> Option<TransferId> {
         match self.work {
             Work::Beginning(id) | Work::Live(id) | Work::Halting(id) => Some(id),
@@ -154,8 +155,8 @@ impl Download {
             || (self.row.progress == Progress::Complete && self.settled)
     }
 
-    /// Tells whether this device fetches the file, or serves it without its being a share yet: a
-    /// settled one is offered as a share, or no more.
+    /// Tells whether this device fetches the file, or serves it before it is a share. A settled
+    /// download is served as a share, or not at all.
     pub(crate) fn takes_part(&self) -> bool {
         match self.row.progress {
             Progress::Running => self.is_let_run(),
@@ -164,7 +165,7 @@ impl Download {
         }
     }
 
-    /// Tells whether it runs or waits.
+    /// Tells whether it runs or waits, or is complete and not settled.
     pub(crate) fn is_unfinished(&self) -> bool {
         match self.row.progress {
             Progress::Running => true,
@@ -173,12 +174,12 @@ impl Download {
         }
     }
 
-    /// Tells whether it is to run, and need not wait for that.
+    /// Tells whether it is to run and holds a slot, or runs without one.
     pub(crate) fn is_let_run(&self) -> bool {
         self.row.progress == Progress::Running && !self.queued
     }
 
-    /// Tells whether the user has not given it up.
+    /// Tells whether the user still sees it: it is not being cancelled.
     pub(crate) fn is_shown(&self) -> bool {
         self.row.progress != Progress::Cancelled
     }
@@ -192,14 +193,14 @@ impl Library {
         }
     }
 
-    // What is to be written.
+    // Writing.
 
-    /// Tells whether something is to be written.
+    /// Tells whether there is something to write.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty() || !self.extra.is_empty()
     }
 
-    /// A number that grows whenever something is to be written.
+    /// A counter that grows with every change that must be written.
     pub(crate) fn touches(&self) -> u64 {
         self.touches
     }
@@ -209,13 +210,13 @@ impl Library {
         self.dirty.insert(key);
     }
 
-    /// Something is to be written that is no row of this library.
+    /// Adds a write that is not a row of this library.
     pub(crate) fn write(&mut self, write: Write) {
         self.touches += 1;
         self.extra.push_back(write);
     }
 
-    /// The rows to be written, as they are now, and what else there is.
+    /// The writes for the store: the current rows, and the others.
     pub(crate) fn writes(&self) -> Vec<Write> {
         let extra = self.extra.iter().cloned();
         let Some(user) = self.owner else { return extra.collect() };
@@ -234,17 +235,17 @@ impl Library {
                 Write::Queued(user, QueuedRow { info_hash, place, limit })
             }
         };
-        // Rows last: a new name of a group is in them already.
+        // Rows last: they have a group's new name already.
         extra.chain(self.dirty.iter().map(write)).collect()
     }
 
-    /// Everything is written.
+    /// The store has written everything.
     pub(crate) fn written(&mut self) {
         self.dirty.clear();
         self.extra.clear();
     }
 
-    /// The library of another session, or of none; what was to be written besides stays.
+    /// Begins the state of another session, or of none. Writes that are not rows stay.
     pub(crate) fn begin_anew(&mut self, phase: Phase, queue: Queue) {
         let owner = match &phase {
             Phase::In(user) => Some(user.user),
@@ -259,7 +260,7 @@ impl Library {
         self.write(Write::Trackers(network, addresses));
     }
 
-    /// A group is shown under another name than before.
+    /// A group has a new display name.
     pub(crate) fn relabel(&mut self, group: GroupId, label: &Label) {
         let shares: Vec<_> = self
             .shares_in(group)
@@ -282,11 +283,11 @@ impl Library {
                 Arc::make_mut(&mut download.row).group_label = label.clone();
             }
         }
-        // Those that are not here, too.
+        // For rows that are only in the store.
         self.write(Write::GroupLabel(group, label.clone()));
     }
 
-    /// A download's place and limit are to be written.
+    /// A download's place and rate limit must be written.
     pub(crate) fn touch_queued(&mut self, info_hash: InfoHash) {
         self.touch(Key::Queued(info_hash));
     }

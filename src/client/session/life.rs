@@ -1,8 +1,8 @@
-//! How a session begins and ends.
+//! Begins and ends a session.
 //!
-//! **Invariant:** nothing is offered before its file system has said that the file is what it was;
-//! a file system that does not answer holds up its own files alone. Whatever a session leaves to be
-//! written is written, or given up as the store will not, before the next one begins.
+//! **Invariant:** a file is offered only after its file system has confirmed that it is unchanged.
+//! A file system that does not answer delays its own files only. What a session leaves unwritten is
+//! written, or given up if the store refuses, before the next one begins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,30 +19,28 @@ use crate::client::event::ClientEvent;
 use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
 use crate::types::{GroupId, InfoHash, Refusal, UserEntry};
 
-/// Shares that are looked at in one job.
-/// Why what is of a group that the user has left is no more.
+/// Why files of a group that the user has left are no longer offered or fetched.
 pub(super) const NO_MEMBER: &str = "you are no longer a member of the group";
 
-/// A login whose files are being looked at.
+/// A login whose files are being checked.
 #[derive(Debug)]
 pub(super) struct Entering {
     reply: Option<ReplyTo>,
-    /// Shares and downloads that have not been looked at.
+    /// Shares and downloads that are not checked yet.
     left: usize,
     pub(super) deadline: Duration,
-    /// What is to be announced: all at once, as one message each would be more than a tracker's
-    /// queue takes.
+    /// Announced together: one message each would overflow a tracker's queue.
     parts: Vec<(GroupId, InfoHash)>,
 }
 
-/// A session that ends.
+/// A session that is ending.
 #[derive(Debug)]
 pub(super) struct Leaving {
     reply: ReplyTo,
     reason: Option<SessionEnd>,
     user: UserEntry,
     unfinished: usize,
-    /// The engine has ended; what is left is to write what it told at its end.
+    /// The engine has stopped; its last reports are still to be written.
     has_stopped: bool,
 }
 
@@ -67,7 +65,7 @@ impl Session {
         Ok(Some(Answer::Done))
     }
 
-    /// Brings back what the store has of the user.
+    /// Restores the user's shares and downloads from the store's rows.
     pub(super) fn enter(&mut self, reply: ReplyTo, entry: &Entry, now: Now) -> Answered {
         let kept = entry
             .queued
@@ -144,7 +142,7 @@ impl Session {
         self.emit(Effect::Job(job));
     }
 
-    /// A file system has answered.
+    /// A job on a file system is done.
     pub(super) fn job_done(&mut self, done: Done, now: Now) {
         match done {
             Done::Begun(id, info_hash, result) => self.begun(id, info_hash, result, now),
@@ -157,7 +155,7 @@ impl Session {
                 self.looked(count, offered, now);
             }
             Done::Download(row, place) => {
-                // First, as the queue is opened behind the last of them.
+                // Before `looked`, which opens the queue after the last of them.
                 self.download_looked_at(&row, place, now);
                 self.looked(1, Vec::new(), now);
             }
@@ -176,7 +174,7 @@ impl Session {
         looked: Looked,
     ) -> Option<(GroupId, InfoHash)> {
         let key = (row.group, row.facts.info_hash);
-        // It may have been shared anew meanwhile, or stopped.
+        // It may have been shared again meanwhile, or stopped.
         let is_it = |share: &super::library::Share| {
             !share.offered
                 && share.row.state != ShareState::Stopped
@@ -203,7 +201,7 @@ impl Session {
         }
     }
 
-    /// So many of what a login looks at have been looked at, now or after the login was answered.
+    /// Counts checked shares and downloads of a login, which may have been answered already.
     fn looked(&mut self, count: usize, offered: Vec<(GroupId, InfoHash)>, now: Now) {
         match &mut self.entering {
             Some(entering) => {
@@ -221,7 +219,7 @@ impl Session {
         }
     }
 
-    /// Some file system does not answer: the login goes on without it.
+    /// A file system does not answer in time: the login continues without it.
     pub(super) fn enter_late(&mut self, now: Now) {
         let waits = |share: &super::library::Share| {
             !share.offered && share.row.state != ShareState::Stopped
@@ -239,8 +237,8 @@ impl Session {
                 count => format!(" (and {count} more)"),
             };
             let reason = format!(
-                "it is still being looked at: its disk is slow, or does not answer; it is offered \
-                 as soon as it was{others}"
+                "it is still being checked: its disk is slow, or does not answer; it is offered \
+                 after the check{others}"
             );
             self.tell_not_offered(first, reason);
         }
@@ -264,7 +262,7 @@ impl Session {
         }
     }
 
-    /// Ends the session: links first. From then on no ticket is good here, and no link is taken.
+    /// Ends the session, links first. From then on no ticket is valid, and no link is accepted.
     pub(super) fn leave(&mut self, reply: ReplyTo, reason: Option<SessionEnd>) -> Answered {
         let user = self.need_user()?.clone();
         let unfinished = self
@@ -279,12 +277,12 @@ impl Session {
         Ok(None)
     }
 
-    /// Tells whether the engine of a session that ends has stopped.
+    /// Tells whether the session is ending and its engine has stopped.
     pub(super) fn is_ending(&self) -> bool {
         self.leaving.as_ref().is_some_and(|leaving| leaving.has_stopped)
     }
 
-    /// What the session left to be written is written, or cannot be: nothing of it is left.
+    /// Drops the session's state, once the last facts are written or the store has failed to.
     pub(super) fn end_if_ending(&mut self) {
         let Some(leaving) = self.leaving.take_if(|leaving| leaving.has_stopped) else { return };
         let Leaving { reply, reason, user, unfinished, .. } = leaving;
@@ -318,7 +316,7 @@ impl Session {
         if let Some(reply) = self.entering.take().and_then(|entering| entering.reply) {
             self.out.push_back(Effect::Reply(reply, over()));
         }
-        // What was asked for in it is not to be heard in the next.
+        // Requests of this session must not reach the next one.
         self.inbox.retain(|input| !is_of_session(input));
         self.out.push_back(Effect::SessionEnded);
         if let Some(reason) = reason {
@@ -346,12 +344,12 @@ impl Session {
         };
         let Some(download) = self.library.download(info_hash).filter(is_it) else { return };
         if download.row.progress != Progress::Running {
-            // Paused meanwhile, or failed.
+            // It was paused meanwhile, or has failed.
             return self.set_work(info_hash, Work::None);
         }
         match place {
             Place::TargetThere => {
-                // The client was killed between giving the file its name and noting so.
+                // The client was killed between renaming the file and writing that it is complete.
                 let is_shared = self
                     .library
                     .share(row.group, info_hash)
@@ -373,7 +371,8 @@ impl Session {
         }
     }
 
-    /// The engine has completed a download without a word: the file is looked at.
+    /// The engine has completed a download, but the session has not received its report: checks the
+    /// file.
     pub(super) fn look_again(&mut self, info_hash: InfoHash, id: TransferId) {
         self.emit(Effect::Engine(Order::Forget(id)));
         self.set_work(info_hash, Work::Looking);
@@ -391,13 +390,13 @@ impl Session {
 }
 
 impl Entry {
-    /// Tells whether the user is in that group; if no tracker tells, it is taken for granted.
+    /// Tells whether the user is in that group; true if no tracker has answered.
     fn is_member(&self, group: GroupId) -> bool {
         self.mine.as_ref().is_none_or(|mine| mine.contains_key(&group))
     }
 }
 
-/// Tells whether an input is about the session that was when it was made.
+/// Tells whether an input belongs to the session that was open when it was made.
 fn is_of_session(input: &super::input::Input) -> bool {
     use super::input::Input;
     matches!(

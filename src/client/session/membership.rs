@@ -1,6 +1,7 @@
-//! What trackers tell of groups, members and peers.
+//! Handles the trackers' notifications of groups, members and peers.
 //!
-//! **Invariant:** what ends links is done before anything else, and does not wait for the store.
+//! **Invariant:** a notification that ends links is handled before anything else, and does not wait
+//! for the store.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,21 +18,21 @@ use crate::types::{
     DownloadState, FileFacts, GroupEntry, GroupId, InfoHash, PeerEntry, Stamp, UserId,
 };
 
-/// Time that a tracker which is back has to tell of everybody again: their clients come back to it
+/// Time that a reconnected tracker has to list all peers again: their clients reconnect to it
 /// within some 10 s.
 const EXPIRE_AFTER: Duration = Duration::from_secs(60);
 
-/// Requests to join of which it is remembered that they were told of; beyond it they are forgotten,
-/// and may be told of once more.
+/// Maximum number of join requests that are kept as reported; beyond it all are forgotten, and may
+/// be reported once more.
 const JOINS_MAX: usize = 4096;
 
-/// Which requests to join (with the user who asks), and answers to the user's own (without), were
-/// told of in this session: every tracker tells of them.
+/// The join requests (with the user who asks) and the answers to the user's own requests (without)
+/// that were reported in this session. Every tracker sends them.
 #[derive(Debug, Default)]
 pub(super) struct Joins(HashMap<(GroupId, Option<UserId>), Stamp>);
 
 impl Joins {
-    /// Notes a time; tells whether it is later than the one before.
+    /// Notes the time of a request; tells whether it is later than the one before.
     fn is_news_of(&mut self, group: GroupId, user: Option<UserId>, at: Stamp) -> bool {
         if self.0.len() >= JOINS_MAX {
             self.0.clear();
@@ -46,14 +47,15 @@ impl Joins {
 }
 
 impl Session {
-    /// Takes what writes nothing, and of the rest what ends links. Returns what is to be planned.
+    /// Handles notifications that write nothing, and ends the links of the others. Returns the
+    /// notification if it must be planned.
     pub(super) fn news_at_once(&mut self, news: News, now: Now) -> Option<News> {
         match news {
             News::Peers { tracker, peers } => self.take_peers(tracker, &peers),
             News::Joined { tracker } => {
                 self.back.insert(tracker, now.up + EXPIRE_AFTER);
                 self.book.lost(tracker);
-                // It has told the time: the machine may have slept.
+                // The tracker has sent its time: the machine may have slept.
                 self.end_expired(now);
                 self.share_pending();
                 self.tickets.look_now(now.up);
@@ -64,7 +66,7 @@ impl Session {
             }
             News::Withdrawn { group, info_hash, device } => {
                 let part = (info_hash, device, group);
-                // Noted first, so that a link which is being made meanwhile sees it.
+                // Noted first, so that a link which is being made sees it.
                 self.withdrawn.note(part, now.up);
                 self.end_links(Ends::Parts(HashSet::from([part])));
             }
@@ -132,7 +134,7 @@ impl Session {
                 return Some(news);
             }
             News::Admitted(_) => return Some(news),
-            // The driver takes these: they need what it knows.
+            // The driver handles these: they need its state.
             News::Trackers(_) | News::SessionOver(_) | News::KeyChanged(_) => {}
         }
         None
@@ -140,7 +142,7 @@ impl Session {
 
     /// Ends links now, also while a turn waits for the store.
     fn end_links(&mut self, ends: Ends) {
-        // Each end of links looks at every link: what comes together is looked for together.
+        // Each such order scans every link: adjacent orders are merged.
         match (self.out.back_mut(), ends) {
             (Some(Effect::Engine(Order::EndLinks(Ends::Parts(parts)))), Ends::Parts(more)) => {
                 parts.extend(more);
@@ -200,7 +202,8 @@ impl Session {
         self.out.push_back(Effect::Engine(Order::RemovePeer(info_hash, device)));
     }
 
-    /// What a tracker said before it went away, and has not said again, counts no more.
+    /// Removes the peers that a tracker listed before its connection ended and has not listed
+    /// again.
     pub(super) fn expire_peers(&mut self, tracker: usize) {
         for change in self.book.expire(tracker) {
             if let PeerChange::Gone(info_hash, device) = change {
@@ -209,7 +212,7 @@ impl Session {
         }
     }
 
-    /// Another key of the network counts than before. What rests on one that counts no more ends.
+    /// The network's valid keys have changed. Links and tickets that rest on another key end.
     pub(super) fn keys_changed(&mut self, change: KeyChange, keys: &[NetworkPublicKey], now: Now) {
         let KeyChange { stage, old, new } = change;
         self.tickets.keep_signed_by(keys);
@@ -218,7 +221,7 @@ impl Session {
         self.tell(ClientEvent::NetworkKey { stage, old, new });
     }
 
-    /// The user was let into a group. Every tracker tells of it.
+    /// The user was accepted into a group. Every tracker reports it.
     pub(super) fn admitted(&mut self, entry: &GroupEntry) {
         if self.told_groups.insert(entry.group, true) != Some(true) {
             let (group, group_id) = (entry.label.clone(), entry.group);
@@ -226,8 +229,8 @@ impl Session {
         }
     }
 
-    /// The user is out of a group: what is offered there ends, what is downloaded from there stops.
-    /// Every tracker tells of it, and subscribers hear it once; not when the user left by choice.
+    /// The user is no longer in a group: its shares are no longer offered, and its downloads stop.
+    /// Every tracker reports it; subscribers hear it once, and not if the user left by choice.
     pub(super) fn end_membership(&mut self, group: GroupId, is_told: bool, now: Now) {
         if self.library.user().is_none() {
             return;
@@ -269,8 +272,8 @@ impl Session {
         }
     }
 
-    /// The user is about to leave a group, or every one, by choice: a tracker that was not asked may
-    /// tell of it first, as if others had ended it. Subscribers do not hear of that.
+    /// The user is about to leave a group, or every one, by choice. Another tracker may report the
+    /// removal first, as if another member had caused it; subscribers do not hear of that.
     pub(super) fn expect_leaving(&mut self, group: Option<GroupId>) {
         match group {
             Some(group) => _ = self.told_groups.insert(group, false),
@@ -278,7 +281,7 @@ impl Session {
         }
     }
 
-    /// The user does not leave.
+    /// Undoes [`Session::expect_leaving`].
     pub(super) fn unexpect_leaving(&mut self, group: Option<GroupId>) {
         match group {
             Some(group) => _ = self.told_groups.remove(&group),
@@ -292,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_several_trackers_tell_is_news_once() {
+    fn a_report_of_several_trackers_is_news_once() {
         let (mut joins, group) = (Joins::default(), GroupId::from_bytes([1; 16]));
         let mut news = |ms| joins.is_news_of(group, None, Stamp::new(ms, 0));
         assert_eq!([5, 5, 4, 6].map(&mut news), [true, false, false, true]);

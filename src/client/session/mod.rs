@@ -1,16 +1,17 @@
 //! The session of this device: its shares, downloads, queue, tickets and peers, and every decision
 //! about them.
 //!
-//! **Invariant:** a command changes nothing unless the store has agreed ([`turn`]); every command
-//! is answered once; an event of a transfer that is not known is dropped; a revocation ends links
-//! before anything else happens.
+//! **Invariant:** a command changes nothing unless the store has agreed ([`turn`]). Every command
+//! is answered once. An event of an unknown transfer is dropped. A revocation ends links before
+//! anything else happens.
 //!
-//! What a tracker, the engine or a file system tells is a *fact*: it counts at once, and is written
-//! as soon as the store can. What the user asks for is a *command*: it counts once it is written.
+//! An input from a tracker, the engine or a file system is a *fact*: it counts at once, and is
+//! written as soon as the store can. A request of the user is a *command*: it counts once it is
+//! written.
 //!
-//! Pure. The contract: tell [`Session::input`] what has happened, call [`Session::advance`], carry
-//! out what [`Session::poll`] returns, and call again at [`Session::wake_at`]. The driver is
-//! [`super::runtime`]; a simulator drives it through faults.
+//! Pure. The contract: pass each event to [`Session::input`], call [`Session::advance`], carry out
+//! the effects that [`Session::poll`] returns, and call again at [`Session::wake_at`]. The driver
+//! is [`super::runtime`]; a simulator drives it through faults.
 
 mod cancelling;
 mod commands;
@@ -52,12 +53,13 @@ use self::turn::Turn;
 use self::withdrawn::Withdrawn;
 use crate::types::{DownloadState, FileId, GroupId, InfoHash};
 
-/// How long a command waits for a file system to answer before it is answered itself.
+/// A command that waits for a file system is answered after this time at the latest.
 pub(crate) const DISK_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// How often links are looked at for tickets that have expired while the machine slept.
+/// Interval of the check for expired tickets. The engine's own timer stops while the machine
+/// sleeps.
 const EXPIRED_EVERY: Duration = Duration::from_secs(15);
 
-/// What links and commands may read at any time: a copy of what counts now.
+/// A copy of the committed state. Links and commands may read it at any time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub(crate) library: Library,
@@ -67,23 +69,23 @@ pub(crate) struct View {
     pub(crate) reports: Reports,
 }
 
-/// What is being planned: decides when its effects leave.
+/// The kind of input that is being planned. It decides when the effects leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planning {
-    /// Nothing that is written: at once.
+    /// Input that writes nothing: effects leave at once.
     Nothing,
-    /// Facts: orders leave at once, what is told leaves when the store has answered.
+    /// Facts: orders leave at once, events and replies leave when the store has answered.
     Facts,
-    /// Commands: everything leaves when the store has agreed.
+    /// Commands: all effects leave when the store has agreed.
     Commands,
 }
 
-/// The session.
+/// The session's state.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// As planned.
+    /// The planned state.
     library: Library,
-    /// As it counts: without the commands that wait for the store.
+    /// The committed state: without the commands that wait for the store.
     committed: Library,
     tickets: Tickets,
     book: PeerBook,
@@ -99,38 +101,40 @@ pub(crate) struct Session {
     last_end: u64,
     /// When facts that could not be written are tried again.
     retry_at: Option<Duration>,
-    /// Trackers that are back, and when what they said before counts no more.
+    /// Reconnected trackers, and when their peer lists from before the disconnection expire.
     back: HashMap<usize, Duration>,
-    /// Groups whose joining or leaving was told last, true for joining: every tracker tells of it.
+    /// Groups whose joining (true) or leaving (false) was reported last. Every tracker reports it,
+    /// and the user hears of it once.
     told_groups: HashMap<GroupId, bool>,
     joins: membership::Joins,
-    /// The user leaves every group by choice.
+    /// The user is leaving every group by choice.
     leaves_all: bool,
-    /// Files that this device has removed from groups or replaced there: every tracker tells.
+    /// Files that this device has removed or replaced. Every tracker reports the removal, and the
+    /// user need not hear of it.
     own_removals: HashMap<(GroupId, InfoHash), FileId>,
     sources_due: sources::Due,
-    /// Trackers are being asked for sources: one question at a time.
+    /// A question for sources is under way; there is one at a time.
     asks_for_sources: bool,
-    /// Who waits for a download to be cancelled, and when they are answered at the latest.
+    /// Cancellations under way: where the answer goes, and its deadline.
     cancels: HashMap<InfoHash, (ReplyTo, Duration)>,
-    /// When those who wait for a download to be begun are answered at the latest.
+    /// Downloads that the engine is told to begin, with the deadline of the caller's answer.
     begins: VecDeque<(Duration, InfoHash, TransferId)>,
     /// Links that wait for a ticket of ours.
     ticket_waiters: Vec<(GroupId, ReplyTo)>,
     watch: Watch,
-    /// When running downloads are next looked at while others wait.
+    /// When the engine is next asked for the progress of running downloads.
     pulses_at: Duration,
     expired_at: Duration,
     entering: Option<Entering>,
     leaving: Option<Leaving>,
-    /// Completed downloads of which the directory is to be told, and of which it is being told.
+    /// Completed downloads that are to be reported to the directory, and those being reported now.
     to_share: BTreeSet<(GroupId, InfoHash)>,
     sharing: BTreeSet<(GroupId, InfoHash)>,
     downloads_max: usize,
 }
 
 impl Session {
-    /// A session of nobody.
+    /// A session without a user.
     pub(crate) fn new(downloads_max: usize) -> Self {
         Self {
             library: Library::default(),
@@ -169,7 +173,7 @@ impl Session {
         }
     }
 
-    /// What counts now. Costs a few pointers.
+    /// A copy of the committed state. Costs a few pointers.
     pub(crate) fn view(&self) -> View {
         View {
             library: self.committed.clone(),
@@ -180,12 +184,12 @@ impl Session {
         }
     }
 
-    /// The next thing to be done outside.
+    /// Returns the next effect for the driver to carry out.
     pub(crate) fn poll(&mut self) -> Option<Effect> {
         self.out.pop_front()
     }
 
-    /// Tells whether everything is written that can be.
+    /// Tells whether the inbox and the effects are empty and no turn waits for the store.
     pub(crate) fn is_idle(&self) -> bool {
         self.turn.is_none() && self.inbox.is_empty() && self.out.is_empty()
     }
@@ -206,7 +210,8 @@ impl Session {
         }
     }
 
-    /// Tells the trackers what this device now does with files.
+    /// Announces to the trackers whether this device seeds, leeches or neither, and asks for
+    /// missing tickets.
     fn announce(&mut self, files: impl IntoIterator<Item = (GroupId, InfoHash)>, now: Now) {
         let files: Vec<(GroupId, InfoHash)> = files.into_iter().collect();
         if files.is_empty() {
@@ -223,10 +228,10 @@ impl Session {
         self.want_tickets(groups, now);
     }
 
-    /// When [`Session::advance`] is to be called again, if nothing happens before.
+    /// When [`Session::advance`] must be called again if no input comes before.
     pub(crate) fn wake_at(&self, now: Now) -> Option<Duration> {
         let inbox = (!self.inbox.is_empty()).then_some(now.up);
-        // While the store has not answered, there is nothing to plan.
+        // While the store has not answered, nothing can be planned.
         let planned = [inbox, self.retry_at, self.planned_at()];
         let planned = planned.into_iter().filter(|_| self.turn.is_none());
         let always = [
@@ -237,7 +242,7 @@ impl Session {
         planned.chain(always).flatten().min()
     }
 
-    /// When something is to be planned because time has passed.
+    /// The earliest time at which a timer needs planning.
     fn planned_at(&self) -> Option<Duration> {
         let times = [
             self.begins.front().map(|(at, ..)| *at),
@@ -249,7 +254,7 @@ impl Session {
         times.into_iter().flatten().min()
     }
 
-    /// What is due at that time and writes nothing.
+    /// Runs the timers that write nothing.
     fn at_times(&mut self, now: Now) {
         if self.tickets.look_at().is_some_and(|at| at <= now.up) {
             self.ask_for_due_tickets(now);
@@ -269,7 +274,7 @@ impl Session {
         }
     }
 
-    /// What is due at that time and may write something.
+    /// Runs the timers that may write something.
     fn at_planned_times(&mut self, now: Now) {
         while self.begins.front().is_some_and(|(at, ..)| *at <= now.up) {
             if let Some((_, info_hash, id)) = self.begins.pop_front() {
@@ -294,10 +299,11 @@ impl Session {
     }
 }
 
-/// A command's answer, if it is there already.
+/// A command's answer; `None` if it comes later.
 type Answered = Result<Option<input::Answer>, crate::client::error::ClientError>;
 
-/// Tells a command from a fact that somebody waits for.
+/// Tells whether a command reports something that has happened already. It is then planned with the
+/// facts, although a caller waits for its answer.
 fn is_fact(command: &Command) -> bool {
     !matches!(
         command,

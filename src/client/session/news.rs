@@ -1,4 +1,4 @@
-//! What trackers tell unasked.
+//! Notifications from trackers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,48 +8,48 @@ use crate::types::{
     Stamp, UserEntry, UserId,
 };
 
-/// Something that trackers told unasked.
+/// A notification from the trackers.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// Devices in swarms of files that this device announced.
+    /// Devices in the swarms of files that this device announced.
     Peers {
-        /// Index of the tracker that says so.
+        /// Index of the tracker that sent it.
         tracker: usize,
-        /// What it says.
+        /// The devices.
         peers: Vec<PeerEntry>,
     },
-    /// The tracker's session stands (again), and it is about to say everything about peers.
+    /// The tracker's session is open, again or for the first time. Its full peer lists follow.
     Joined {
         /// Index of the tracker.
         tracker: usize,
     },
-    /// The tracker's connection has ended: what it said about peers is from before.
+    /// The tracker's connection has ended. Its peer lists are out of date from now on.
     Lost {
         /// Index of the tracker.
         tracker: usize,
     },
     /// The user is no longer a member of the group.
     Removed(GroupId),
-    /// The user was let into a group.
+    /// The user was accepted into a group.
     Admitted(GroupEntry),
-    /// Somebody asks to join a group of the user's.
+    /// A user asks to join a group of this user.
     JoinRequested {
         /// The group.
         group: GroupId,
         /// Its name.
         label: Label,
-        /// Who asks.
+        /// The user who asks.
         user: UserEntry,
-        /// Since when.
+        /// The time of the request.
         since: Stamp,
     },
-    /// The user had asked to join, and was turned down.
+    /// The user's request to join was rejected.
     JoinRejected {
         /// The group.
         group: GroupId,
         /// Its name.
         label: Label,
-        /// When.
+        /// The time of the rejection.
         at: Stamp,
     },
     /// So many members say that what this device sends of a file is wrong.
@@ -68,59 +68,59 @@ pub(crate) enum News {
         /// How many, by one tracker's count.
         members: u32,
     },
-    /// A device has left a file's swarm in a group, by its user's own doing.
+    /// A device has left a file's swarm in a group because its user chose to.
     Withdrawn {
         /// The group.
         group: GroupId,
         /// The file.
         info_hash: InfoHash,
-        /// Which device.
+        /// The device.
         device: DeviceId,
     },
-    /// Tickets of a user are void.
+    /// Tickets of a user are revoked.
     Void {
         /// In this group, or in all.
         group: Option<GroupId>,
-        /// Whose.
+        /// The user.
         user: UserId,
         /// Those signed at this time or before.
         until_ms: u64,
     },
-    /// A user's device was forgotten: its tickets are void.
+    /// A user's device was forgotten: its tickets are revoked.
     DeviceVoid {
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// Which.
+        /// The device.
         device: DeviceId,
         /// Those signed at this time or before.
         until_ms: u64,
     },
     /// The user stopped sharing a file on another device.
     ShareStopped(GroupId, InfoHash),
-    /// A file was removed from a group, or another has taken its place.
+    /// A file was removed from a group, or replaced by another.
     FileRemoved(RemovedFile),
     /// The addresses of the network's trackers.
     Trackers(Vec<String>),
-    /// The clocks of the two connected trackers differ by more than a request bears, and nothing
-    /// tells which is right.
+    /// The clocks of the two connected trackers differ by more than a request tolerates, and no
+    /// third clock tells which is right.
     ClocksDiffer(ClocksDiffer),
-    /// The session of that generation is over: its token is void.
+    /// The session of that generation is over: its token is revoked.
     SessionOver(u64),
-    /// The first tracker ever met is of a network, which is trusted from now on.
+    /// This device has met its first tracker. It trusts that tracker's network from now on.
     Trusted(FirstMet),
-    /// Another key of the network counts than before.
+    /// The network's valid keys have changed.
     KeyChanged(KeyChange),
 }
 
-/// A file that its group has no more.
+/// A file that was removed from its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemovedFile {
     pub(crate) group: GroupId,
     pub(crate) file: FileId,
     pub(crate) info_hash: InfoHash,
-    /// Its name as shown.
+    /// Its display name.
     pub(crate) label: Label,
-    /// The name as shown of the file that has taken its place.
+    /// The display name of the file that has replaced it.
     pub(crate) replaced_by: Option<Label>,
 }
 
@@ -132,16 +132,16 @@ pub(crate) struct ClocksDiffer {
     pub(crate) difference: Duration,
 }
 
-/// The first network that was ever met here; it is trusted from now on.
+/// The first network that this device has met. It is trusted from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FirstMet {
     pub(crate) network: Fingerprint,
-    /// Why it is not written down, if it is not: the next start would trust the first that it
-    /// meets.
+    /// Why the trust could not be saved, if it was not. The next start would then trust the first
+    /// network that it meets.
     pub(crate) unwritten: Option<String>,
 }
 
-/// Another key of the network counts than before.
+/// A change of the network's valid keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyChange {
     pub(crate) stage: RotationStage,

@@ -1,9 +1,9 @@
-//! Who takes part in which file's swarm, as the trackers tell.
+//! The devices in each file's swarm, as the trackers list them.
 //!
-//! **Invariant:** a device counts as present in a group's swarm while a connected tracker says so.
-//! What a tracker said before its connection ended counts until a connected one says otherwise, or
-//! the tracker is back and has had time to say it again: so a tracker that dies disturbs nobody,
-//! and nobody who left meanwhile stays for good.
+//! **Invariant:** a device counts as present in a group's swarm while a connected tracker lists it.
+//! The list of a tracker whose connection has ended counts until a connected tracker says
+//! otherwise, or until the tracker has reconnected and has had time to list its peers again. So the
+//! loss of a tracker disturbs no transfer, and a device that left meanwhile does not stay for good.
 //!
 //! Pure. A clone costs a few pointers.
 
@@ -13,22 +13,22 @@ use imbl::HashMap;
 
 use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, PeerEntry, UserId};
 
-/// What the engine is to be told after a tracker's news.
+/// A change for the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeerChange {
-    /// The device can be dialled there.
+    /// The device can be dialled at that address.
     Here(InfoHash, DeviceId, SocketAddr),
-    /// Nobody says any more that the device is there.
+    /// No tracker lists the device any more.
     Gone(InfoHash, DeviceId),
 }
 
-/// One device's part in one file's swarm.
+/// One device in one file's swarm.
 #[derive(Debug, Clone)]
 struct Known {
     user: UserId,
-    /// Where it listens.
+    /// The address on which it listens.
     address: SocketAddr,
-    /// Who says so, for each group.
+    /// The trackers that list it, for each group.
     groups: HashMap<GroupId, Vouchers>,
 }
 
@@ -38,12 +38,12 @@ impl Known {
     }
 }
 
-/// The trackers that say that a device takes part, as bit masks.
+/// The trackers that list a device, as bit masks.
 #[derive(Debug, Clone, Copy, Default)]
 struct Vouchers {
-    /// Connected ones.
+    /// Connected trackers.
     now: u64,
-    /// Those that said so before their connection ended.
+    /// Trackers that listed it before their connection ended.
     before: u64,
 }
 
@@ -53,20 +53,20 @@ impl Vouchers {
     }
 }
 
-/// Devices whose users are remembered after they have gone. They are remembered for what `why`
-/// says, so little is lost with all of them.
+/// Maximum number of devices whose users are kept after they have gone. Only `why` uses them, so
+/// little is lost when all are forgotten.
 const USERS_MAX: usize = 8_192;
 
-/// Everything the trackers have said.
+/// The lists of all trackers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PeerBook {
     files: HashMap<InfoHash, HashMap<DeviceId, Known>>,
-    /// Whose devices these are, also after they have gone: names for `why`.
+    /// The user of each device, also after it has gone: names for `why`.
     users: HashMap<DeviceId, UserId>,
 }
 
 impl PeerBook {
-    /// Takes what a tracker said about one device.
+    /// Applies a tracker's entry about one device.
     pub(crate) fn apply(&mut self, tracker: usize, peer: &PeerEntry) -> Option<PeerChange> {
         if self.users.len() >= USERS_MAX && !self.users.contains_key(&peer.device) {
             self.users.clear();
@@ -91,7 +91,7 @@ impl PeerBook {
         self.sweep(peer.info_hash, peer.device)
     }
 
-    /// A tracker's connection has ended: what it said is from before.
+    /// A tracker's connection has ended: its entries are from before.
     pub(crate) fn lost(&mut self, tracker: usize) {
         for (_, devices) in self.files.iter_mut() {
             for (_, known) in devices.iter_mut() {
@@ -103,8 +103,8 @@ impl PeerBook {
         }
     }
 
-    /// A tracker that is back has had time to say everything again: what it said before counts no
-    /// more. Returns what the engine is to be told.
+    /// A reconnected tracker has had time to list its peers again: removes its entries from before,
+    /// and returns the changes for the engine.
     pub(crate) fn expire(&mut self, tracker: usize) -> Vec<PeerChange> {
         let mut gone = Vec::new();
         for (info_hash, devices) in self.files.iter_mut() {
@@ -126,7 +126,7 @@ impl PeerBook {
         known.is_some_and(|known| known.is_in(&[group]))
     }
 
-    /// The devices that take part in the file's swarm in one of the groups, with where they listen.
+    /// The devices that take part in the file's swarm in one of the groups, with their addresses.
     pub(crate) fn peers_in(
         &self,
         info_hash: InfoHash,
@@ -139,7 +139,7 @@ impl PeerBook {
             .collect()
     }
 
-    /// Whose device it is, or was when last heard of.
+    /// The user of a device, as last reported.
     pub(crate) fn user_of(&self, device: DeviceId) -> Option<UserId> {
         let here =
             || self.files.values().find_map(|devices| devices.get(&device)).map(|known| known.user);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_a_connection_ended_holds_until_said_otherwise() {
+    fn a_peer_list_outlives_its_connection_until_another_tracker_contradicts() {
         let mut book = PeerBook::default();
         let group = GroupId::from_bytes([5; 16]);
         book.apply(0, &entry(5, DownloadState::Seeding));

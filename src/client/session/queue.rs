@@ -1,11 +1,12 @@
-//! Which downloads run and which wait, in what order.
+//! The download queue: which downloads run, which wait, and in what order.
 //!
-//! **Invariant:** a download is in one lane at most; as long as nobody takes a slot away, no more
-//! than `max` hold one, and whenever one is free the first of those that wait is next.
+//! **Invariant:** a download is in one lane at most. No more than `max` downloads hold a slot. A
+//! free slot goes to the first waiting download.
 //!
-//! One that brings nothing for long while others wait keeps running, but gives its slot up
-//! ([`Queue::stalled`]): a file that nobody has must not hold up those that somebody has. Of such
-//! only so many run; beyond that the one that has brought nothing for longest goes back to the end.
+//! A download that has received nothing for long while others wait keeps running, but gives its
+//! slot up ([`Queue::stalled`]): a file without seeders must not block files with seeders. At most
+//! [`STALLED_MAX`] downloads run like this; beyond it the one that stalled first goes to the end of
+//! the queue.
 //!
 //! Pure. A clone costs a few pointers.
 
@@ -13,32 +14,30 @@ use imbl::{HashMap, OrdSet, Vector};
 
 use crate::types::{InfoHash, Rate};
 
-/// Downloads that run without a slot, as they bring nothing.
+/// Downloads that run without a slot, because they have stalled.
 const STALLED_MAX: usize = 32;
 
-/// The downloads of a session that run or wait.
+/// The running and waiting downloads of a session.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Queue {
-    /// Downloads that may run at a time; 0 for any number.
+    /// Maximum number of slots; 0 for any number.
     max: usize,
-    /// Nobody is let in yet: who is first is known when all are here.
+    /// No slot is given yet: the order is known when all downloads have entered.
     closed: bool,
     lanes: HashMap<InfoHash, (Lane, i64)>,
-    /// By place; of two that were asked for at the same moment, as by an earlier version, by info
-    /// hash.
+    /// By place. Downloads of the same place, as an earlier version may have stored, by info hash.
     waiting: OrdSet<QueuePlace>,
     running: OrdSet<QueuePlace>,
     stalled: Vector<InfoHash>,
-    /// Places that are not when the download was asked for, and limits of their own: of whatever
-    /// download, also one that is paused.
+    /// Places that differ from the time of the request, and rate limits; also of paused downloads.
     places: HashMap<InfoHash, i64>,
     limits: HashMap<InfoHash, Rate>,
-    /// The least and the greatest place that was given.
+    /// The smallest and the largest place given.
     first: i64,
     last: i64,
 }
 
-/// Where a download stands among those of its lane.
+/// A download's position in its lane.
 type QueuePlace = (i64, InfoHash);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +47,7 @@ enum Lane {
     Stalled,
 }
 
-/// What is kept of a download's part in the queue.
+/// The part of a download's queue state that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) place: Option<i64>,
@@ -56,7 +55,7 @@ pub(crate) struct Kept {
 }
 
 impl Queue {
-    /// Makes a queue that lets nobody in until [`Queue::open`].
+    /// Makes a queue that gives no slot until [`Queue::open`].
     pub(crate) fn new(max: usize, kept: impl IntoIterator<Item = (InfoHash, Kept)>) -> Self {
         let mut queue = Self { max, closed: true, ..Self::default() };
         for (info_hash, Kept { place, limit }) in kept {
@@ -66,19 +65,18 @@ impl Queue {
         queue
     }
 
-    /// From now on those that wait are let in.
+    /// Slots are given from now on.
     pub(crate) fn open(&mut self) {
         self.closed = false;
     }
 
-    /// The time that stands for when a download is asked for: later than that of all others.
+    /// Returns a time of request that is later than that of all other downloads.
     pub(crate) fn stamp(&mut self, now_ms: u64) -> u64 {
         self.last = self.last.saturating_add(1).max(i64::try_from(now_ms).unwrap_or(i64::MAX));
         self.last as u64
     }
 
-    /// A download wants to run, that was asked for at that time. True: it has a slot. False: it
-    /// waits.
+    /// Adds a download that was requested at that time. True: it has a slot. False: it waits.
     pub(crate) fn enter(&mut self, info_hash: InfoHash, begun_ms: u64) -> bool {
         self.leave(info_hash);
         let asked = i64::try_from(begun_ms).unwrap_or(i64::MAX);
@@ -89,7 +87,7 @@ impl Queue {
         is_first && self.next() == Some(info_hash)
     }
 
-    /// Gives a free slot to the first of those that wait, if there are both.
+    /// Gives a free slot to the first waiting download, if there are both.
     pub(crate) fn next(&mut self) -> Option<InfoHash> {
         if self.closed || !self.has_room() {
             return None;
@@ -99,7 +97,7 @@ impl Queue {
         Some(info_hash)
     }
 
-    /// The download neither runs nor waits any more: it has ended, or is paused.
+    /// Removes a download that has ended or is paused.
     pub(crate) fn leave(&mut self, info_hash: InfoHash) {
         let Some((lane, place)) = self.lanes.remove(&info_hash) else { return };
         match lane {
@@ -109,16 +107,16 @@ impl Queue {
         }
     }
 
-    /// The download is gone for good, and what was kept of it.
+    /// Removes a download and its stored queue state.
     pub(crate) fn forget(&mut self, info_hash: InfoHash) {
         self.leave(info_hash);
         self.places.remove(&info_hash);
         self.limits.remove(&info_hash);
     }
 
-    /// Moves a download that runs or waits before all others. If it has no slot and none is free it
-    /// takes that of the last one, which is returned and waits from now on. `None` if it neither
-    /// runs nor waits.
+    /// Moves a running or waiting download to the front. If it has no slot and none is free, it
+    /// takes the slot of the last running download, which then waits. `None` if it neither runs nor
+    /// waits.
     pub(crate) fn prioritize(&mut self, info_hash: InfoHash) -> Option<Prioritized> {
         let (lane, _) = *self.lanes.get(&info_hash)?;
         let place = self.first.saturating_sub(1);
@@ -132,7 +130,7 @@ impl Queue {
         Some(Prioritized { place, displaced })
     }
 
-    /// Lets another number run, 0 for any; returns those that have to wait from now on.
+    /// Sets the number of slots, 0 for any; returns the downloads that have lost theirs.
     pub(crate) fn set_max(&mut self, max: usize) -> Vec<InfoHash> {
         self.max = max;
         let mut displaced = Vec::new();
@@ -142,15 +140,15 @@ impl Queue {
         displaced
     }
 
-    /// Has the last of those with a slot wait.
+    /// Takes the slot of the last running download, which then waits.
     fn displace_last(&mut self) -> Option<InfoHash> {
         let (place, last) = self.running.remove_max()?;
         self.put(last, Lane::Waiting, place);
         Some(last)
     }
 
-    /// A download has brought nothing for long: it gives its slot up. Returns one that has to wait
-    /// from now on, if too many are like that, and its new place.
+    /// A download has stalled: it gives its slot up. If too many have stalled, returns the one that
+    /// now waits at the end of the queue, and its new place.
     pub(crate) fn stalled(&mut self, info_hash: InfoHash) -> Option<(InfoHash, i64)> {
         let (lane, place) = *self.lanes.get(&info_hash)?;
         if lane == Lane::Running {
@@ -165,9 +163,8 @@ impl Queue {
         Some((back, place))
     }
 
-    /// A download that had given its slot up brings something again, and has one again. Returns the
-    /// last of those that have one if these are too many now, which may be itself: it waits from
-    /// now on.
+    /// A stalled download receives data again: it has a slot again. If there are too many now,
+    /// returns the last download with a slot, which may be this one: it waits from now on.
     pub(crate) fn moves(&mut self, info_hash: InfoHash) -> Option<InfoHash> {
         let Some((Lane::Stalled, place)) = self.lanes.get(&info_hash).copied() else { return None };
         self.leave(info_hash);
@@ -175,12 +172,12 @@ impl Queue {
         if self.max > 0 && self.running.len() > self.max { self.displace_last() } else { None }
     }
 
-    /// Tells whether any runs, with a slot or without.
+    /// Tells whether a download runs, with a slot or without.
     pub(crate) fn has_running(&self) -> bool {
         !self.running.is_empty() || !self.stalled.is_empty()
     }
 
-    /// Those that run, with a slot or without.
+    /// The running downloads, with a slot or without.
     pub(crate) fn running(&self) -> Vec<InfoHash> {
         self.running.iter().map(|(_, info_hash)| info_hash).chain(&self.stalled).copied().collect()
     }
@@ -191,18 +188,18 @@ impl Queue {
         !self.waiting.is_empty() && self.has_room()
     }
 
-    /// Tells whether anybody waits while every slot is taken.
+    /// Tells whether a download waits while every slot is taken.
     pub(crate) fn is_full(&self) -> bool {
         !self.waiting.is_empty() && !self.has_room()
     }
 
-    /// How many stand before it of those that wait, and itself.
+    /// Position of a waiting download in the queue, from 1.
     pub(crate) fn place_of(&self, info_hash: InfoHash) -> Option<usize> {
         let (lane, place) = self.lanes.get(&info_hash)?;
         (*lane == Lane::Waiting).then(|| self.waiting.range(..=(*place, info_hash)).count())
     }
 
-    /// The same for all that wait, with one look at each.
+    /// The same for all waiting downloads, in one pass.
     pub(crate) fn places(&self) -> std::collections::HashMap<InfoHash, usize> {
         self.waiting
             .iter()
@@ -211,12 +208,12 @@ impl Queue {
             .collect()
     }
 
-    /// The download's own limit.
+    /// The download's own rate limit.
     pub(crate) fn limit(&self, info_hash: InfoHash) -> Option<Rate> {
         self.limits.get(&info_hash).copied()
     }
 
-    /// Sets the download's own limit, or none.
+    /// Sets or removes the download's own rate limit.
     pub(crate) fn set_limit(&mut self, info_hash: InfoHash, limit: Option<Rate>) {
         match limit {
             Some(rate) => drop(self.limits.insert(info_hash, rate)),
@@ -224,7 +221,7 @@ impl Queue {
         }
     }
 
-    /// What is to be kept of the download's part, if anything.
+    /// The queue state to store for the download, if there is any.
     pub(crate) fn kept(&self, info_hash: InfoHash) -> Option<Kept> {
         let kept =
             Kept { place: self.places.get(&info_hash).copied(), limit: self.limit(info_hash) };
@@ -250,12 +247,12 @@ impl Queue {
     }
 }
 
-/// What came of moving a download to the front.
+/// The result of moving a download to the front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prioritized {
     /// Its place now.
     pub(crate) place: i64,
-    /// Whose slot it is to have.
+    /// The download that has lost its slot.
     pub(crate) displaced: Option<InfoHash>,
 }
 
@@ -296,8 +293,7 @@ mod tests {
         queue.leave(file(1));
         assert_eq!((queue.next(), queue.next()), (Some(file(3)), None));
         assert!(!queue.enter(file(5), 5) && queue.is_full());
-        // One that was asked for earlier and comes back stands before those that were asked for
-        // later.
+        // A download that was requested earlier and returns stands before those requested later.
         assert!(!queue.enter(file(1), 1));
         assert_eq!((queue.place_of(file(1)), queue.place_of(file(4))), (Some(1), Some(2)));
         assert_eq!(queue.set_max(0), []);
@@ -317,13 +313,13 @@ mod tests {
         assert_eq!(moved.displaced, Some(file(2)));
         assert_eq!((queue.next(), queue.next()), (Some(file(4)), None));
         assert_eq!((queue.place_of(file(2)), queue.place_of(file(3))), (Some(1), Some(2)));
-        // It is the last to lose its slot again, also to another one that matters.
+        // It is the last to lose its slot, also to the next prioritized download.
         assert_eq!(queue.prioritize(file(3)).unwrap().displaced, Some(file(1)));
         assert_eq!(queue.next(), Some(file(3)));
         assert_eq!(queue.prioritize(file(4)).unwrap().displaced, None, "it runs already");
         assert_eq!(names(&queue.running()), [4, 3]);
         assert_eq!(queue.prioritize(file(9)), None);
-        // What was kept of it puts it before the others after a restart.
+        // After a restart its stored place puts it before the others.
         let kept = [3, 4].map(|n| (file(n), queue.kept(file(n)).unwrap()));
         let mut again = Queue::new(1, kept);
         (1..=4).for_each(|n| assert!(!again.enter(file(n), u64::from(n))));
@@ -335,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_brings_nothing_holds_nobody_up() {
+    fn stalled_downloads_do_not_block_others() {
         let mut queue = open(1);
         let count = STALLED_MAX as u8 + 3;
         (0..count).for_each(|n| _ = queue.enter(file(n), u64::from(n)));
@@ -347,7 +343,8 @@ mod tests {
         assert_eq!(back, file(0), "the one that has brought nothing for longest");
         assert_eq!((queue.place_of(file(0)), queue.place_of(file(count - 1))), (Some(3), Some(2)));
         assert_eq!(queue.running().len(), STALLED_MAX);
-        // One that moves again has its slot back, and nobody follows before there is room.
+        // A download that receives data again has its slot back; no other enters before a slot is
+        // free.
         queue.next();
         assert_eq!(
             queue.moves(file(5)),
@@ -362,14 +359,14 @@ mod tests {
         assert_eq!(queue.next(), None);
         queue.leave(file(5));
         assert_eq!(queue.next(), Some(file(count - 1)));
-        // It may be the last itself.
+        // The download that loses its slot may be the same one.
         queue.stalled(file(count - 1));
         assert!(queue.enter(file(90), 1));
         assert_eq!(
             (queue.moves(file(count - 1)), queue.place_of(file(count - 1))),
             (Some(file(count - 1)), Some(1))
         );
-        // One that brings nothing and is moved to the front takes a slot like any other.
+        // A stalled download that is prioritized takes a slot like any other.
         let moved = queue.prioritize(file(7)).unwrap();
         assert_eq!(
             (moved.displaced, has_slot(&queue, 7), has_slot(&queue, 90)),
@@ -394,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_let_in_before_all_are_there() {
+    fn no_slot_is_given_before_the_queue_is_open() {
         let mut queue = Queue::new(1, []);
         assert!(!queue.enter(file(2), 2) && !queue.enter(file(1), 1) && queue.next().is_none());
         queue.open();
@@ -405,7 +402,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_is_lost_and_no_slot_is_left_unused(max in 0usize..5, steps in prop::collection::vec((0u8..9, 0u8..8), 0..200)) {
+        fn no_download_is_lost_and_no_slot_is_left_unused(max in 0usize..5, steps in prop::collection::vec((0u8..9, 0u8..8), 0..200)) {
             let mut queue = open(max);
             let mut there = std::collections::BTreeSet::new();
             for (what, n) in steps {

@@ -1,14 +1,14 @@
-//! What is said when a download is not in the state that a command needs.
+//! Errors for a download that is not in the state that a command needs.
 
 use crate::client::error::ClientError;
 use crate::store::DownloadRow;
 
-/// Says in what state a download cannot do what was asked.
+/// An error that names the download's state.
 pub(crate) fn state(text: &str) -> ClientError {
     ClientError::DownloadState(text.into())
 }
 
-/// No such download is known; who asked fills its names in.
+/// No such download is known; the caller fills in the names.
 pub(crate) fn gone() -> ClientError {
     ClientError::NoSuchDownload { group: String::new(), file: String::new() }
 }

@@ -1,8 +1,8 @@
-//! Shares: what the directory has taken, what is offered no more, and versions of a file.
+//! Shares: their acceptance by the directory, their end, and versions of a file.
 //!
-//! **Invariant:** a file that its group has no more is not offered there, and a download of it that
-//! nothing can complete has failed with the reason. The user is told of it once, and not of what
-//! this device did.
+//! **Invariant:** a file that its group no longer has is not offered there, and a download of it
+//! that no source can complete has failed with the reason. The user is told once, and not of this
+//! device's own actions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::client::event::ClientEvent;
 use crate::store::{Progress, ShareRow, ShareState};
 use crate::types::{FileFacts, FileId, GroupId, InfoHash, Refusal};
 
-/// Removals of this device that are remembered; beyond it the user is told of some.
+/// Maximum number of this device's removals that are kept; beyond it the user is told of some.
 const OWN_REMOVALS_MAX: usize = 4_096;
 
 impl Session {
-    /// Puts a share in the store, before the directory is told.
+    /// Writes a share to the store, before the directory is asked.
     pub(super) fn put_share(&mut self, row: &ShareRow) -> Answered {
         if self.need_user()?.user != row.user {
             return Err(Refusal::LoginFirst.into());
@@ -29,8 +29,8 @@ impl Session {
         Ok(Some(Answer::Done))
     }
 
-    /// The directory has taken a share that the user asked for: it is offered. The command does not
-    /// wait for the store: a share that seems to be pending at the next start is told of again.
+    /// The directory has accepted a share of the user: it is offered. The command does not wait for
+    /// the store: a share that is pending at the next start is reported again.
     pub(super) fn share_taken(&mut self, reply: ReplyTo, row: &ShareRow, now: Now) -> Answered {
         let user = self.need_user()?.user;
         if user == row.user {
@@ -38,7 +38,7 @@ impl Session {
             let (group, info_hash) = (row.group, row.facts.info_hash);
             self.library.put_share(row, true);
             self.reports.forget_bad_data((group, info_hash));
-            // The engine may serve another path so far.
+            // The engine may still serve another path.
             self.emit(Effect::Engine(Order::Reseed(info_hash)));
             self.announce([(group, info_hash)], now);
         }
@@ -46,8 +46,8 @@ impl Session {
         Ok(None)
     }
 
-    /// The directory has refused a share, or has not answered: then it may have taken it; stopped
-    /// here, it can be shared again at no cost.
+    /// The directory has refused a share, or has not answered. In the second case it may have
+    /// accepted it: the share is kept as stopped, and sharing it again costs nothing.
     pub(super) fn share_not_taken(
         &mut self,
         row: &ShareRow,
@@ -55,7 +55,7 @@ impl Session {
         is_refused: bool,
     ) -> Answered {
         if self.library.owner != Some(row.user) {
-            // Another session has begun. At the next login of this user the directory is asked again.
+            // Another session has begun. The directory is asked again at this user's next login.
             return Ok(Some(Answer::Done));
         }
         let (group, info_hash) = (row.group, row.facts.info_hash);
@@ -70,14 +70,14 @@ impl Session {
         Ok(Some(Answer::Done))
     }
 
-    /// What the directory says to a completed download.
+    /// The directory's answer to the share of a completed download.
     pub(super) fn share_told(&mut self, row: &Arc<ShareRow>, told: Told, now: Now) {
         let key = (row.group, row.facts.info_hash);
         self.sharing.remove(&key);
         match told {
             Told::Taken => {
-                // It may have been stopped meanwhile, or another file may be offered in its place,
-                // of which is told next.
+                // It may have been stopped meanwhile, or another file may have replaced it, in
+                // which case the tracker reports that next.
                 if self.library.share(key.0, key.1).is_some_and(|share| share.row == *row) {
                     self.library.change_share(key, |row| row.state = ShareState::Offered);
                     self.announce([key], now);
@@ -96,7 +96,7 @@ impl Session {
         }
     }
 
-    /// A tracker is there again: it is told of the shares that none could be told of.
+    /// A tracker has reconnected: the pending shares are reported to it.
     pub(super) fn share_pending(&mut self) {
         let pending = self
             .library
@@ -108,14 +108,14 @@ impl Session {
         self.to_share.extend(pending);
     }
 
-    /// Keeps a share in the store, but offers it no more.
+    /// Keeps a share in the store, but no longer offers it.
     pub(super) fn stop_offering(&mut self, group: GroupId, info_hash: InfoHash, now: Now) {
         self.library.set_offered(group, info_hash, false);
         self.library.change_share((group, info_hash), |row| row.state = ShareState::Stopped);
         self.withdraw(group, [info_hash], now);
     }
 
-    /// Ends this device's part in files' swarms in one group; in others it goes on.
+    /// Ends this device's part in files' swarms in one group. Its parts in other groups stay.
     pub(super) fn withdraw(
         &mut self,
         group: GroupId,
@@ -136,7 +136,7 @@ impl Session {
         self.announce(files.into_iter().map(|info_hash| (group, info_hash)), now);
     }
 
-    /// A shared file is not what it was: it is offered no more, in any group.
+    /// A shared file has changed: it is no longer offered, in any group.
     pub(super) fn file_changed(&mut self, info_hash: InfoHash, path: &Path, now: Now) {
         let rows: Vec<Arc<ShareRow>> = self
             .library
@@ -153,13 +153,15 @@ impl Session {
                 file: row.label.clone(),
                 id: info_hash,
                 path: path.to_owned(),
-                reason: "it is not the file that was shared any more; upload it again to share it as it is now".into(),
+                reason:
+                    "it has changed since it was shared; upload it again to share it as it is now"
+                        .into(),
             }));
         }
     }
 
-    /// This device is about to remove a file, or to stop sharing it: a tracker that was not asked
-    /// may tell of that first.
+    /// This device is about to remove a file, or to stop sharing it: another tracker may report
+    /// that first.
     pub(super) fn expect_removal(&mut self, group: GroupId, info_hash: InfoHash, file: FileId) {
         if self.own_removals.len() >= OWN_REMOVALS_MAX {
             self.own_removals.clear();
@@ -167,7 +169,7 @@ impl Session {
         self.own_removals.insert((group, info_hash), file);
     }
 
-    /// The user stopped sharing a file from another device. Every tracker tells of it.
+    /// The user stopped sharing a file from another device. Every tracker reports it.
     pub(super) fn share_stopped(&mut self, group: GroupId, info_hash: InfoHash, now: Now) {
         let row = self
             .library
@@ -187,7 +189,7 @@ impl Session {
         }
     }
 
-    /// A tracker tells that a group has a file no more. Every tracker does.
+    /// A tracker reports that a group no longer has a file. Every tracker does.
     pub(super) fn file_removed(&mut self, removed: &RemovedFile, now: Now) {
         let RemovedFile { group, file, info_hash, label, replaced_by } = removed;
         let reason = match replaced_by {
@@ -199,7 +201,7 @@ impl Session {
             }
             None => "it was removed from the group".to_owned(),
         };
-        // The same content may be there under other facts: that is another file.
+        // The same content with other facts is another file.
         let is_it = |row: &ShareRow| row.state != ShareState::Stopped && row.facts.id() == *file;
         let share = self
             .library
@@ -222,7 +224,7 @@ impl Session {
         self.end_download_of(*group, *file, *info_hash, &reason, now);
     }
 
-    /// Offers a version no more which this device has removed or replaced.
+    /// Stops offering a version that this device has removed or replaced.
     pub(super) fn end_version(&mut self, group: GroupId, facts: &FileFacts, now: Now) {
         let share = self.library.share(group, facts.info_hash);
         if share.is_some_and(|share| share.row.facts == *facts) {
@@ -230,7 +232,7 @@ impl Session {
         }
     }
 
-    /// A group has a file no more: its download fails, unless it goes on from another group.
+    /// A group no longer has a file: its download fails, unless it has another group as a source.
     pub(super) fn end_download_of(
         &mut self,
         group: GroupId,

@@ -1,9 +1,9 @@
-//! A session under faults: a store that fails and hangs, file systems that take their time, an
-//! engine whose events come late, in any order or not at all, trackers that tell anything at any
-//! time, logins and logouts in between. After each step the invariants hold; when everything is
-//! well again, what is told, stored, and done by the engine is the same.
+//! A session under faults: a store that fails and hangs, slow file systems, an engine whose events
+//! arrive late, in any order or not at all, trackers that send any notification at any time, logins
+//! and logouts in between. The invariants hold after each step. After the faults end, the session,
+//! the store and the engine agree.
 //!
-//! `POSSE_SIM_SEEDS=10000 cargo test --release --lib session::sim` runs as many;
+//! `POSSE_SIM_SEEDS=10000 cargo test --release --lib session::sim` runs that many seeds;
 //! `POSSE_SIM_SEED=n` replays one, and prints all of it with `POSSE_SIM_TRACE=1`.
 
 mod scripts;
@@ -33,7 +33,7 @@ fn run(seed: u64) {
 }
 
 #[test]
-fn whatever_fails_everything_fits_when_it_is_well_again() {
+fn after_faults_the_session_the_store_and_the_engine_agree() {
     if let Some(seed) = number("POSSE_SIM_SEED") {
         return run(seed);
     }

@@ -1,7 +1,7 @@
-//! Downloads that wait for others to end: which is let in, and which has to make room.
+//! Gives slots to waiting downloads, and takes them from stalled or displaced ones.
 //!
-//! **Invariant:** a download that has a slot is with the engine, or about to be; one that waits is
-//! not, or is shelved there.
+//! **Invariant:** the engine has every download with a slot, or is about to have it. It does not
+//! have a waiting download, or has shelved it.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -13,25 +13,25 @@ use crate::store::Progress;
 use crate::swarm::{Pulse, TransferState};
 use crate::types::InfoHash;
 
-/// How often running downloads are looked at while others wait.
+/// Interval at which the engine is asked for progress while downloads wait.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often they are looked at in any case: an event of the engine may have been lost.
+/// The same while none waits: an event of the engine may have been lost.
 const LOOK_ANYWAY: Duration = Duration::from_secs(5);
-/// Time in which a download brings nothing, after which it gives its slot up.
+/// A download that receives nothing for this time gives its slot up.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// When each download was last seen to bring something, and what its pulse was then.
+/// When each download last received something, and its byte count then.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     moved: LastMoved,
-    /// Downloads that the engine has ended without a word, as far as one look tells.
+    /// Downloads that have ended in the engine according to one report, but not in the session.
     ended: HashSet<TransferId>,
-    /// Downloads whose disk takes its time to let the engine begin.
+    /// Downloads whose disk is slow to let the engine begin.
     pub(super) late: HashSet<TransferId>,
 }
 
 impl Session {
-    /// Lets downloads in as long as there are both free slots and some that wait.
+    /// Gives free slots to waiting downloads.
     pub(super) fn fill_slots(&mut self, now: Now) {
         while let Some(info_hash) = self.library.queue.next() {
             let is_to_run = |download: &&mut Download| download.row.progress == Progress::Running;
@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// Has downloads wait that were running; what they have fetched is kept.
+    /// Has running downloads wait; their data is kept.
     pub(super) fn displace(&mut self, files: impl IntoIterator<Item = InfoHash>, now: Now) {
         for info_hash in files {
             if self.library.queue.place_of(info_hash).is_none() {
@@ -63,7 +63,7 @@ impl Session {
         }
     }
 
-    /// Asks how those move that run.
+    /// Asks the engine for the progress of the running downloads.
     pub(super) fn ask_for_pulses(&mut self, now: Now) {
         self.pulses_at = now.up + if self.library.queue.is_full() { LOOK } else { LOOK_ANYWAY };
         self.displace_late(now);
@@ -103,8 +103,8 @@ impl Session {
         }
     }
 
-    /// Downloads that bring nothing while others wait give their slots up. One that the engine has
-    /// ended, as two looks tell, has ended here, too.
+    /// Stalled downloads give their slots up while others wait. A download that has ended in the
+    /// engine according to two reports has ended here, too: its event was lost.
     pub(super) fn take_pulses(&mut self, pulses: &[(InfoHash, TransferId, Pulse)], now: Now) {
         for (info_hash, id, pulse) in pulses {
             self.note_lost_end(*info_hash, *id, &pulse.state, now);
@@ -163,14 +163,15 @@ impl Session {
 
 type LastMoved = HashMap<InfoHash, (u64, Duration)>;
 
-/// What a look at a running download tells.
+/// What one progress report says about a download.
 #[derive(Debug, PartialEq, Eq)]
 enum Signs {
-    /// Something comes, or it has something else to do.
+    /// It receives data, or is busy otherwise.
     Moves,
-    /// Nothing comes; yet, or because a limit of ours holds its requests back.
+    /// It receives nothing: not for long yet, or because a rate limit of ours holds its requests
+    /// back.
     Waits,
-    /// Nothing comes for long, or the engine has stopped it without a word.
+    /// It has received nothing for long, or the engine has stopped it and the event was lost.
     Stalled,
 }
 
@@ -199,7 +200,7 @@ mod tests {
     const FILE: InfoHash = InfoHash::from_bytes([1; 20]);
 
     #[test]
-    fn what_a_limit_holds_back_is_not_stalled() {
+    fn a_download_that_a_limit_holds_back_is_not_stalled() {
         let mut watch = LastMoved::new();
         let mut look = |state: &TransferState, came, held_back, seconds| {
             signs_of(

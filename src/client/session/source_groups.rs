@@ -1,4 +1,4 @@
-//! Which groups are sources of which downloads.
+//! The groups that are sources of each download.
 //!
 //! Pure. A clone costs a few pointers.
 
@@ -6,7 +6,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::types::{GroupId, InfoHash};
 
-/// The groups that are sources, by what they are sources of.
+/// The source groups of each file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     groups: OrdMap<InfoHash, OrdSet<GroupId>>,

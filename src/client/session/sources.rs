@@ -1,19 +1,18 @@
-//! Other groups as sources: a download takes pieces in every group of the user's in which somebody
+//! Other groups as sources: a download takes pieces in every group of the user where a member
 //! offers the same content.
 //!
-//! **Invariant:** a group is a source only while a tracker has listed the same content there for
-//! this user, as a member, and the download goes on. Members of a source get no byte, and do not
-//! hear which pieces are here: a member who offers a file in one group need not have a right to it
-//! in another, or even have it. They see what all see of a leecher: that this device fetches the
-//! file.
+//! **Invariant:** a group is a source only while the download continues, and after a tracker has
+//! listed the same content there for this user, as a member. Members of a source receive no data,
+//! and do not see which pieces are here: a member who offers a file in one group may have no right
+//! to it in another. They see what everyone sees of a leecher: that this device fetches the file.
 //!
 //! So a former member of the download's group, who knows the info hash, cannot list it in another
-//! common group to have it from there. A user who wants to give there, too, shares or downloads the
-//! file there; that group is then no source any more, but one like the first.
+//! common group to fetch it from there. A user who wants to give there, too, shares or downloads
+//! the file there; that group is then no longer a source, but a group like the first.
 //!
-//! Trackers are asked shortly after a download has begun or goes on, and again every two minutes.
-//! The question is one that every tracker knows, one `FindFile` a group, so nothing is learned of
-//! groups that the user is not in. Nothing waits for the answer.
+//! Trackers are asked shortly after a download has begun or resumed, and then every two minutes:
+//! one `FindFile` for each group of the user. They learn of no group that the user is not in.
+//! Nothing waits for the answer.
 //!
 //! Pure.
 
@@ -26,22 +25,21 @@ use super::input::{Ask, Effect, Ends, Now, Order, Wanted};
 use super::library::{Download, Library};
 use crate::types::{GroupId, InfoHash};
 
-/// How long a download goes on before its other sources are asked for: a small file has come by
-/// then.
+/// Delay of the first question: a small file is complete by then.
 const FIRST_AFTER: Duration = Duration::from_millis(500);
-/// How long after that they are asked for again.
+/// Pause before the next question.
 const AGAIN_AFTER: Duration = Duration::from_secs(120);
-/// How long after a question that no tracker has answered.
+/// Pause after a question that no tracker has answered.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// Downloads whose sources are asked for at one go.
+/// Maximum number of downloads in one question.
 const DOWNLOADS_MAX: usize = 32;
 
-/// When the sources of each download that goes on are next asked for.
+/// When the sources of each running download are next asked for.
 pub(super) type Due = HashMap<InfoHash, Duration>;
 
 impl Library {
-    /// Takes out those sources of a file that are none any more, and returns them: its download
-    /// does not go on, or this device has come to take part in the group as others do.
+    /// Removes and returns those sources of a file that have lapsed: its download does not
+    /// continue, or this device now serves the file in that group.
     pub(super) fn take_lapsed(&mut self, info_hash: InfoHash) -> Vec<(GroupId, InfoHash)> {
         let goes_on = self.download(info_hash).is_some_and(Download::takes_part);
         let lapsed: Vec<GroupId> = self
@@ -55,7 +53,7 @@ impl Library {
 }
 
 impl Session {
-    /// A download begins or goes on: its sources are asked for soon.
+    /// A download begins or resumes: its sources are asked for soon.
     pub(super) fn want_sources(&mut self, info_hash: InfoHash, now: Now) {
         self.sources_due.entry(info_hash).or_insert(now.up + FIRST_AFTER);
     }
@@ -99,7 +97,7 @@ impl Session {
         self.sources_due.values().min().copied().filter(|_| !self.asks_for_sources)
     }
 
-    /// A tracker has told which other groups offer what was asked for, or none has.
+    /// The trackers have listed the groups that offer these files, or none has answered.
     pub(super) fn sources_told(
         &mut self,
         wanted: &[InfoHash],
@@ -127,8 +125,7 @@ impl Session {
         }
     }
 
-    /// Adds to these files' parts those that have lapsed with them: sources of a download that does
-    /// not go on any more. Links that rest on them end.
+    /// Adds the lapsed sources of these files' downloads. Links that rest on those end.
     pub(super) fn and_lapsed_sources(
         &mut self,
         mut files: Vec<(GroupId, InfoHash)>,
@@ -149,7 +146,7 @@ impl Session {
         files
     }
 
-    /// A download is complete: it takes nothing any more, and is withdrawn where it only took.
+    /// A download is complete: it leaves the groups that were only sources.
     pub(super) fn leave_sources(&mut self, info_hash: InfoHash, now: Now) {
         let left: Vec<_> =
             self.library.sources.of(info_hash).map(|group| (group, info_hash)).collect();
@@ -158,7 +155,7 @@ impl Session {
         self.announce(left, now);
     }
 
-    /// The user is out of a group: it is a source of nothing any more.
+    /// The user is no longer in a group: it is no source any more.
     pub(super) fn leave_source(&mut self, group: GroupId, now: Now) {
         let files = self.library.sources.files_in(group);
         files.iter().for_each(|info_hash| self.library.sources.remove(*info_hash, group));

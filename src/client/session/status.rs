@@ -1,4 +1,4 @@
-//! Where downloads stand, as people are told.
+//! The status of downloads, as shown to users.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,23 +8,22 @@ use crate::store::{DownloadRow, Progress};
 use crate::swarm::TransferStatus;
 use crate::types::{GroupId, InfoHash, Label, Rate};
 
-/// Where a download is in its life.
+/// The phase of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DownloadPhase {
-    /// It goes on, or waits for members who have what is missing.
+    /// It runs, or waits for members who have the missing pieces.
     Running,
-    /// It begins or goes on when others have ended, and is at that place among those that wait,
-    /// from 1.
+    /// It waits for a slot, at that place of the queue, from 1.
     Queued(usize),
     /// Paused by the user (`None`) or for a reason.
     Paused(Option<String>),
-    /// It cannot go on as it is, and why.
+    /// It has failed, with the reason.
     Failed(String),
-    /// The file is there, whole and checked.
+    /// The file is complete and verified.
     Complete,
 }
 
-/// Where a download stands.
+/// The status of a download.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DownloadStatus {
     /// The content.
@@ -35,22 +34,22 @@ pub struct DownloadStatus {
     pub group: Label,
     /// The file's name as shown.
     pub file: Label,
-    /// Where it is in its life.
+    /// Its phase.
     pub phase: DownloadPhase,
-    /// The number of its last end, or pause by itself, among all of this process; from 1. `None`
-    /// if it has not ended since it was begun or resumed here.
+    /// The number of its last end, or pause by itself, among all of this process; from 1. `None` if
+    /// it has not ended since it was begun or resumed here.
     pub ended: Option<u64>,
     /// Bytes verified and written.
     pub bytes_done: u64,
     /// Length of the file in bytes.
     pub len: u64,
-    /// Bytes per second received lately.
+    /// Bytes per second received recently.
     pub bytes_per_second: u64,
     /// Links to other members for this file.
     pub peers: u32,
-    /// Its own limit.
+    /// Its own rate limit.
     pub limit: Option<Rate>,
-    /// The file to be made, or made.
+    /// The path of the file.
     pub path: PathBuf,
 }
 
@@ -60,12 +59,12 @@ impl DownloadStatus {
         matches!(self.phase, DownloadPhase::Complete | DownloadPhase::Failed(_))
     }
 
-    /// Tells whether it runs or waits for others.
+    /// Tells whether it runs or waits in the queue.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.phase, DownloadPhase::Running | DownloadPhase::Queued(_))
     }
 
-    /// Share of the file that is here, from 0 to 1.
+    /// Completed part of the file, from 0 to 1.
     pub fn fraction(&self) -> f64 {
         if self.len == 0 {
             f64::from(u8::from(self.phase == DownloadPhase::Complete))
@@ -74,7 +73,7 @@ impl DownloadStatus {
         }
     }
 
-    /// Time left at the present rate, while there is one; over a day nothing can be said.
+    /// Time left at the present rate. `None` if nothing arrives, or if it would exceed a day.
     pub fn time_left(&self) -> Option<Duration> {
         const TIME_LEFT_MAX: Duration = Duration::from_secs(86_400);
         let left = self.len.saturating_sub(self.bytes_done);
@@ -83,7 +82,7 @@ impl DownloadStatus {
         time.filter(|time| *time <= TIME_LEFT_MAX)
     }
 
-    /// Where a complete download of an earlier session stands.
+    /// The status of a complete download of an earlier session.
     pub(crate) fn of_row(row: &DownloadRow) -> Self {
         Self {
             id: row.facts.info_hash,
@@ -123,7 +122,7 @@ fn journalled(row: &DownloadRow) -> u64 {
 }
 
 impl Library {
-    /// Where a download stands; `live` are the engine's figures, `place` is its place in the queue.
+    /// A download's status; `live` are the engine's figures, `place` is its place in the queue.
     pub(crate) fn status(
         &self,
         download: &Download,

@@ -1,8 +1,8 @@
-//! Our tickets, asked of trackers in time: for every group in which this device takes part, before
-//! a link needs one.
+//! Requests tickets from the trackers in time: for every group in which this device takes part,
+//! before a link needs one.
 //!
-//! **Invariant:** trackers are asked for tickets of those groups only, once at a time, and not
-//! again at once after an attempt in vain: a device that dials this one makes it ask for nothing.
+//! **Invariant:** trackers are asked for tickets of those groups only, once at a time, and with a
+//! pause after a failed attempt. So a device that dials this one cannot make it ask the trackers.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use super::input::{Answer, Ask, Effect, Ends, Now, Order, ReplyTo};
 use crate::types::limits::TICKETS_PER_REQUEST_MAX;
 use crate::types::{GroupId, Ticket};
 
-/// How long a link waits for a ticket of ours: the other end has ten seconds for the whole
+/// How long a link waits for a ticket of ours: the other end allows ten seconds for the whole
 /// handshake.
 pub(crate) const TICKET_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Session {
-    /// This device may take part in a group for which it has no ticket yet: it is looked after.
+    /// Schedules a check if this device lacks a ticket for one of these groups.
     pub(super) fn want_tickets(&mut self, groups: impl IntoIterator<Item = GroupId>, now: Now) {
         if self.tickets.lacks(groups, now.clock_ms) {
             self.tickets.look_now(now.up);
         }
     }
 
-    /// Asks for the tickets that are due.
+    /// Requests the tickets that are due.
     pub(super) fn ask_for_due_tickets(&mut self, now: Now) {
         let groups = self.library.groups();
         let due = self.tickets.look(&groups, now.clock_ms);
@@ -41,8 +41,8 @@ impl Session {
         }
     }
 
-    /// A tracker has given tickets, or none answers. The next one is asked for what it left out: it
-    /// may not have heard that the user was let in.
+    /// A tracker has given tickets, or none has answered. The next tracker is asked for the missing
+    /// ones: this one may not know yet that the user is a member.
     pub(super) fn tickets_given(
         &mut self,
         groups: Vec<GroupId>,
@@ -84,8 +84,8 @@ impl Session {
         }
     }
 
-    /// A link needs our ticket for a group in which this device takes part: the one at hand, else
-    /// one that a tracker gives now.
+    /// A link needs our ticket for a group in which this device takes part. Answers with the ticket
+    /// at hand, else with one that a tracker gives now.
     pub(super) fn ticket_wanted(&mut self, reply: ReplyTo, group: GroupId, now: Now) {
         let at_hand = self.tickets.own(group, now.clock_ms);
         let is_asked = self.tickets.is_asked(group);
@@ -100,15 +100,15 @@ impl Session {
         }
     }
 
-    /// Ends the links whose tickets have expired by the trackers' clocks. The engine does so by a
-    /// clock that stands still while the machine sleeps.
+    /// Ends the links whose tickets have expired on the trackers' clocks. The engine's own timer
+    /// stops while the machine sleeps.
     pub(super) fn end_expired(&mut self, now: Now) {
         self.expired_at = now.up + super::EXPIRED_EVERY;
         self.out.push_back(Effect::Engine(Order::EndLinks(Ends::Expired(now.clock_ms))));
     }
 
-    /// There is a ticket for groups for which there was none: devices that could not be dialled
-    /// without are dialled now.
+    /// Dials devices that could not be dialled before, because there was no ticket for these
+    /// groups.
     fn dial_again(&mut self, groups: &[GroupId]) {
         for info_hash in self.library.running_in(groups) {
             let peers = self.book.peers_in(info_hash, groups);

@@ -1,22 +1,21 @@
-//! The tickets by which this device proves to others that its user is in a group, and the check of
-//! theirs.
+//! Tickets: this device's own, by which it proves to others that its user is in a group, and the
+//! check of the tickets that others show.
 //!
-//! **Invariant:** a ticket counts while the network's key signed it, it names the device at the
-//! other end of the connection, it has not expired on the trackers' clock, and no tracker has said
-//! that it is void. Of one group the trackers are asked once at a time.
+//! **Invariant:** a ticket is valid while the network's key signed it, it names the device at the
+//! other end of the connection, it has not expired on the trackers' clock, and no tracker has
+//! revoked it. There is one request at a time for each group.
 //!
 //! **Clocks.** Trackers may be up to [`CLOCK_AHEAD_MAX`] apart, and a ticket carries the time of
-//! the one that signed it. Whoever checks goes by the *earliest* of the clocks that agree (a
-//! tracker whose clock is wrong is left out of them): were it a later one, the tickets of a tracker
-//! whose clock is behind would seem to expire early. There is no leeway beyond that, and none is
-//! needed: a ticket is renewed when half of its ten minutes are over, so one that is shown has
-//! minutes left on every clock. What it costs is that a ticket which is not renewed any more,
-//! because its bearer is out of the group and no tracker could say so, counts up to a minute longer
-//! where the clocks differ by that. From when it is shown no ticket counts for longer than a ticket
-//! lives, whatever its dates; and one that is dated further ahead than trackers date any
-//! ([`AHEAD_MAX_MS`]) does not count at all, since nothing a tracker says could make it void.
-//! Between two words of a tracker its clock goes on with one of this machine that counts while the
-//! machine sleeps.
+//! the tracker that signed it. The check uses the *earliest* of the clocks that agree; a later one
+//! would expire the tickets of a slow tracker early. No further leeway is needed: a ticket is
+//! renewed at half of its ten minutes, so a shown ticket has minutes left on every clock. The
+//! price: where the clocks differ by a minute, the last ticket of a former member is valid for up
+//! to a minute longer, if no tracker could report the removal.
+//!
+//! From the moment when it is shown, no ticket is valid for longer than a ticket's lifetime, for
+//! any dates. A ticket dated further ahead than trackers date any ([`AHEAD_MAX_MS`]) is invalid,
+//! since no revocation could cover it. Between two messages of a tracker, its clock is extrapolated
+//! with a clock of this machine that counts while the machine sleeps.
 //!
 //! Pure. A clone costs a few pointers. Times are those of [`Now::up`](super::input::Now).
 
@@ -29,38 +28,38 @@ use crate::trust::NetworkPublicKey;
 use crate::types::limits::{CLOCK_AHEAD_MAX, TICKET_LIFETIME};
 use crate::types::{DeviceId, GroupId, Ticket, TicketClaims, UserId};
 
-/// How long it is remembered that tickets are void: longer than any lives, however far apart the
-/// trackers' clocks are.
+/// How long a revocation is kept: longer than any ticket lives, at any difference of the trackers'
+/// clocks.
 const VOID_KEPT: Duration = Duration::from_secs(2 * TICKET_LIFETIME.as_secs());
-/// How much later than now a ticket may be dated, in milliseconds. An end makes tickets void up to
-/// [`CLOCK_AHEAD_MAX`] after it, and whoever comes back is given one dated later still; the clock
-/// that dated the end may be twice that span ahead of ours, by way of a third between them. And a
-/// tracker's word on the time is some moments old when it arrives.
+/// How much later than now a ticket may be dated, in milliseconds: a removal revokes tickets up to
+/// [`CLOCK_AHEAD_MAX`] after it, a readmitted member's is dated later still, and the clock that
+/// dated the removal may be twice that span ahead of ours. The rest is the time of a message on its
+/// way.
 const AHEAD_MAX_MS: u64 = 3 * CLOCK_AHEAD_MAX.as_millis() as u64 + 5_000;
-/// A ticket's life, in milliseconds.
+/// A ticket's lifetime, in milliseconds.
 const LIFETIME_MS: u64 = TICKET_LIFETIME.as_millis() as u64;
-/// Pause before tickets are asked for again that did not come; doubled up to the longest.
+/// Pause before missing tickets are requested again; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(250);
-/// Longest such pause: a tracker that is back is asked at once in any case.
+/// Longest such pause. A tracker that reconnects is asked at once.
 const RETRY_MAX: Duration = Duration::from_secs(20);
 
-/// Our own tickets, and what is known of others'.
+/// Our own tickets, and the revocations of others'.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tickets {
-    /// Whose tickets are ours; nobody's without a session.
+    /// The session's user and device; `None` without a session.
     holder: Option<(UserId, DeviceId)>,
     own: HashMap<GroupId, Own>,
-    /// Groups of which a tracker is being asked.
+    /// Groups with a request under way.
     asked: imbl::HashSet<GroupId>,
-    /// When it is to be looked which tickets are due.
+    /// When to check which tickets are due.
     look_at: Option<Duration>,
-    /// Requests in a row without the tickets that were asked for, and until when no more are made.
+    /// Failed requests in a row, and the end of the pause that follows from them.
     failures: u32,
     not_before: Option<Duration>,
-    /// Until when tickets of a user, in one group or in all, were signed that are void; and when
-    /// that was said.
+    /// Revocations by group (or all) and user: the time of signing up to which tickets are revoked,
+    /// and when the tracker said so.
     void: HashMap<(Option<GroupId>, UserId), (u64, Duration)>,
-    /// The same for devices that were forgotten.
+    /// The same for forgotten devices.
     void_devices: HashMap<(UserId, DeviceId), (u64, Duration)>,
 }
 
@@ -68,23 +67,24 @@ pub(crate) struct Tickets {
 #[derive(Debug, Clone)]
 struct Own {
     ticket: Ticket,
-    /// Half of what it had left when it came: when no more than that is left, the next one is due.
+    /// Half of the time that was left when it arrived. The next ticket is due when this much is
+    /// left.
     half_ms: u64,
 }
 
-/// What came of asking a tracker.
+/// The result of asking a tracker.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Given {
-    /// Tickets that came.
+    /// Valid tickets that arrived.
     pub(crate) kept: Vec<Ticket>,
-    /// Groups of these for which there was no good one before.
+    /// Their groups for which there was no valid ticket before.
     pub(crate) fresh: Vec<GroupId>,
-    /// Groups for which none came that is good: another tracker may know more of them.
+    /// Groups for which no valid ticket arrived: another tracker may have newer rows.
     pub(crate) left: Vec<GroupId>,
 }
 
 impl Tickets {
-    /// Begins a session: of what this user on this device.
+    /// Begins a session of this user on this device.
     pub(crate) fn open(&mut self, user: UserId, device: DeviceId) {
         *self = Self { holder: Some((user, device)), ..Self::default() };
     }
@@ -94,8 +94,8 @@ impl Tickets {
         *self = Self::default();
     }
 
-    /// Our ticket for a group, if it is still good: one that is dated further ahead than trackers
-    /// date any nobody takes, as when the clock of the tracker that signed it has been set back.
+    /// Our ticket for a group, if it is still valid. Others refuse a ticket that is dated too far
+    /// ahead, as after the clock of the tracker that signed it has been set back.
     pub(crate) fn own(&self, group: GroupId, now_ms: u64) -> Option<Ticket> {
         self.own
             .get(&group)
@@ -108,14 +108,13 @@ impl Tickets {
         self.asked.contains(&group)
     }
 
-    /// Tells whether it makes sense to ask a tracker: the last time was not in vain, or long enough
-    /// ago.
+    /// Tells whether a request is allowed: the last one succeeded, or its pause is over.
     pub(crate) fn may_ask(&self, now: Duration) -> bool {
         self.not_before.is_none_or(|until| until <= now)
     }
 
-    /// Marks those of the groups as asked for of which nobody asks yet, and returns them; none
-    /// without a session.
+    /// Marks those of the groups that have no request under way, and returns them; none without a
+    /// session.
     pub(crate) fn ask(&mut self, groups: &[GroupId]) -> Vec<GroupId> {
         let asked = &mut self.asked;
         groups
@@ -125,9 +124,8 @@ impl Tickets {
             .collect()
     }
 
-    /// A tracker has answered for these groups. What it left out it does not sign: the user is not
-    /// in those, as far as it knows. It may not have heard yet that the user was let in; so nothing
-    /// is asked of a ticket of before but that it is good.
+    /// A tracker has answered for these groups. It signs no ticket for a group in which it does not
+    /// know the user as a member. It may lag behind, so the earlier ticket stays until it expires.
     pub(crate) fn answered(
         &mut self,
         groups: &[GroupId],
@@ -137,8 +135,8 @@ impl Tickets {
         let mut given = Given::default();
         for ticket in tickets {
             let claims = ticket.claims;
-            // One that was signed by a tracker which has not heard of what made the earlier ones
-            // void is void too; and one of a tracker whose clock is wrong nobody would take.
+            // A tracker that has not heard of a revocation may sign a ticket that the revocation
+            // covers. Others would also refuse a ticket of a tracker whose clock is wrong.
             let ours = self.holder == Some((claims.user, claims.device)) && !self.is_void(&claims);
             let Some(left_ms) = left_ms(&claims, now_ms).filter(|_| ours) else { continue };
             if !groups.contains(&claims.group) || self.asked.remove(&claims.group).is_none() {
@@ -154,7 +152,7 @@ impl Tickets {
         given
     }
 
-    /// No more trackers are asked now; for these groups none has given a ticket.
+    /// Ends the request: no more trackers are asked, and none has given a ticket for `left`.
     pub(crate) fn done(&mut self, left: &[GroupId], now: Duration) {
         left.iter().for_each(|group| _ = self.asked.remove(group));
         let pause = RETRY_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_MAX);
@@ -162,27 +160,27 @@ impl Tickets {
             if left.is_empty() { (0, None) } else { (self.failures + 1, Some(now + pause)) };
     }
 
-    /// There may be something to ask for, and somebody to ask: it is looked at once.
+    /// Tickets may be missing and a tracker may answer: checks at once, without a pause.
     pub(crate) fn look_now(&mut self, now: Duration) {
         if self.holder.is_some() {
             (self.failures, self.not_before, self.look_at) = (0, None, Some(now));
         }
     }
 
-    /// When it is to be looked which tickets are due.
+    /// When to check which tickets are due.
     pub(crate) fn look_at(&self) -> Option<Duration> {
         self.look_at
     }
 
-    /// Notes that it is being looked; returns the groups of which a ticket is to be asked for, of
-    /// those in which this device takes part: there is none, or half of its life is over.
+    /// Begins a check: returns those of `groups` that need a new ticket, because there is none or
+    /// half of its life is over.
     pub(crate) fn look(&mut self, groups: &HashSet<GroupId>, now_ms: u64) -> Vec<GroupId> {
         self.look_at = None;
         groups.iter().copied().filter(|group| self.wait_ms(*group, now_ms) == 0).collect()
     }
 
-    /// Says when to look again, for these groups; what has happened since [`Tickets::look`] goes
-    /// before.
+    /// Ends a check: schedules the next one for these groups. A check that was requested since
+    /// [`Tickets::look`] goes first.
     pub(crate) fn looked(&mut self, groups: &HashSet<GroupId>, now: Duration, now_ms: u64) {
         let wait = |group: &GroupId| Duration::from_millis(self.wait_ms(*group, now_ms));
         let next = groups.iter().map(|group| now + wait(group)).min();
@@ -190,12 +188,12 @@ impl Tickets {
         self.look_at = self.look_at.or(next);
     }
 
-    /// Tells whether one of the groups has no ticket that is good.
+    /// Tells whether one of the groups has no valid ticket.
     pub(crate) fn lacks(&self, groups: impl IntoIterator<Item = GroupId>, now_ms: u64) -> bool {
         groups.into_iter().any(|group| self.own(group, now_ms).is_none())
     }
 
-    /// In how many milliseconds a ticket of that group is to be asked for.
+    /// In how many milliseconds a ticket for that group is due.
     fn wait_ms(&self, group: GroupId, now_ms: u64) -> u64 {
         let own = self.own.get(&group).filter(|own| left_ms(&own.ticket.claims, now_ms).is_some());
         let due_ms = own.map(|own| own.ticket.claims.expires_ms.saturating_sub(own.half_ms));
@@ -207,8 +205,8 @@ impl Tickets {
         self.own.remove(&group);
     }
 
-    /// A tracker says that a user's tickets are void that were signed until then, in one group or
-    /// in all. Tells whether ours are.
+    /// A tracker revokes a user's tickets that were signed until this time, in one group or in all.
+    /// Tells whether it revoked one of ours.
     pub(crate) fn void(
         &mut self,
         group: Option<GroupId>,
@@ -233,8 +231,8 @@ impl Tickets {
         !void.is_empty()
     }
 
-    /// A tracker says that a user's device was forgotten: its tickets are void that were signed until
-    /// then.
+    /// A tracker reports a forgotten device of a user: its tickets that were signed until this time
+    /// are revoked.
     pub(crate) fn void_device(
         &mut self,
         user: UserId,
@@ -250,7 +248,7 @@ impl Tickets {
         }
     }
 
-    /// Only these keys of the network count now: tickets of ours that another signed are gone.
+    /// Drops those of our tickets that none of these keys signed.
     pub(crate) fn keep_signed_by(&mut self, keys: &[NetworkPublicKey]) {
         self.own.retain(|_, own| keys.iter().any(|key| key.signed_ticket(&own.ticket)));
     }
@@ -267,8 +265,8 @@ impl Tickets {
             || of_device.is_some_and(|(until_ms, _)| claims.issued_ms <= *until_ms)
     }
 
-    /// Checks a ticket that `device` has shown, but for its signature; `now_ms` is the time on the
-    /// trackers' clock. Returns for how many milliseconds it counts.
+    /// Checks a ticket that `device` has shown, except for its signature; `now_ms` is the trackers'
+    /// time. Returns for how many milliseconds it is valid.
     pub(crate) fn check(
         &self,
         claims: &TicketClaims,
@@ -280,14 +278,14 @@ impl Tickets {
     }
 }
 
-/// For how long a ticket counts from now on: no longer than any lives, and not at all if it is
-/// dated further ahead than trackers date them.
+/// For how long a ticket is valid from now on: at most a lifetime, and not at all if it is dated
+/// further ahead than trackers date any.
 fn left_ms(claims: &TicketClaims, now_ms: u64) -> Option<u64> {
     let left_ms = claims.expires_ms.checked_sub(now_ms).filter(|left| *left > 0)?;
     (!is_ahead(claims.issued_ms, now_ms)).then(|| left_ms.min(LIFETIME_MS))
 }
 
-/// Tells whether something is dated further ahead than trackers date what they sign.
+/// Tells whether a time of signing is further ahead than trackers date any.
 pub(crate) fn is_ahead(issued_ms: u64, now_ms: u64) -> bool {
     issued_ms > now_ms.saturating_add(AHEAD_MAX_MS)
 }
@@ -319,7 +317,7 @@ mod tests {
             );
         };
         give(&mut tickets, now_ms);
-        // The tracker's clock is set back by a little, which clocks differ by anyway.
+        // The tracker's clock is set back by no more than trackers' clocks differ anyway.
         assert!(tickets.own(group, now_ms - AHEAD_MAX_MS).is_some());
         let back_ms = now_ms - AHEAD_MAX_MS - 1;
         assert!(tickets.own(group, back_ms).is_none());
@@ -452,9 +450,9 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_renewed_in_time_whatever_its_first_date() {
+    fn a_ticket_is_renewed_in_time_for_any_first_date() {
         let (mut tickets, groups) = (opened(), HashSet::from([group(3)]));
-        // The tracker's clock was set back after an end that it had dated.
+        // The tracker's clock was set back after it had dated a removal.
         let claims = TicketClaims {
             group: group(3),
             user: USER,
@@ -487,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_while_it_is_looked_is_not_forgotten() {
+    fn a_check_that_is_requested_during_a_check_is_kept() {
         let (mut tickets, now, groups) = (opened(), NOW, HashSet::from([group(3)]));
         give(&mut tickets, group(3), 1_000);
         tickets.look(&groups, 1_000);
@@ -543,11 +541,11 @@ mod tests {
         };
         assert_eq!(check(now_ms + 60_000, now_ms + 60_000 + LIFETIME_MS), Some(LIFETIME_MS));
         assert_eq!(check(now_ms, u64::MAX), Some(LIFETIME_MS));
-        // As late as a tracker dates one for a member who was out, and then somewhat more.
+        // The latest date that a tracker gives to a readmitted member, and then somewhat later.
         assert!(check(now_ms + 180_001, now_ms + LIFETIME_MS).is_some());
         assert!(check(now_ms + AHEAD_MAX_MS + 1, now_ms + LIFETIME_MS).is_none());
-        // Signed by a tracker whose clock was set back after the end that it dated: it expires
-        // before it was issued, and counts.
+        // The tracker's clock was set back after it had dated a removal: the ticket expires before
+        // its time of signing, and is valid.
         assert_eq!(check(now_ms + 90_000, now_ms + 30_000), Some(30_000));
     }
 }

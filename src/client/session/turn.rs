@@ -1,12 +1,13 @@
-//! Turns: what comes in at the same time is planned together, written in one transaction, and then
-//! counts.
+//! Turns: the session plans the inputs that have arrived, writes them in one transaction, and then
+//! commits them.
 //!
-//! **Invariant:** while a turn waits for the store nothing else is planned. If the store fails, its
-//! commands have changed nothing and are answered with the error; its facts count all the same, and
-//! are tried again. A command that writes nothing does not fail with the others.
+//! **Invariant:** while a turn waits for the store, no other turn is planned. If the store fails,
+//! the turn's commands have changed nothing and are answered with the error. Its facts count all
+//! the same, and are written again later. A command that writes nothing does not fail with the
+//! others.
 //!
-//! Facts go before commands: both came at the same time. To undo commands, the library of before is
-//! taken back; it costs a few pointers to keep.
+//! Facts go before commands of the same turn. To undo commands, the library from before them is
+//! restored; keeping it costs a few pointers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,24 +18,24 @@ use super::{Planning, Session, is_fact};
 use crate::client::error::ClientError;
 use crate::store::StoreError;
 
-/// Inputs of one turn: bounds a transaction and how long its first input waits for the others.
+/// Inputs of one turn: bounds a transaction, and how long its first input waits for the others.
 const INPUTS_MAX: usize = 512;
-/// After this time what could not be written is tried again.
+/// Pause before a failed write is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A turn that waits for the store.
 #[derive(Debug)]
 pub(super) struct Turn {
     number: u64,
-    /// What facts have told.
+    /// Effects of facts that wait for the store.
     told: Vec<Effect>,
     commands: Vec<(ReplyTo, Command)>,
-    /// What the commands bring about.
+    /// Effects of the commands.
     effects: Vec<Effect>,
 }
 
 impl Session {
-    /// Notes what has happened. Revocations end links now, also while the store does not answer.
+    /// Takes an input. Revocations end links now, also while a turn waits for the store.
     pub(crate) fn input(&mut self, input: Input, now: Now) {
         match input {
             Input::Stored(number, result) => self.stored(number, result, now),
@@ -53,7 +54,7 @@ impl Session {
                 if let Input::Command(_, Command::Leave(Some(_))) = other
                     && self.library.user().is_some()
                 {
-                    // It is over: no link waits until the store has answered.
+                    // The session is over: links end before the store answers.
                     self.out.push_back(Effect::Engine(Order::EndLinks(Ends::All)));
                 }
                 self.inbox.push_back(other);
@@ -61,7 +62,7 @@ impl Session {
         }
     }
 
-    /// Plans what has come in, unless the last turn still waits for the store.
+    /// Plans the inputs that have arrived, unless a turn waits for the store.
     pub(crate) fn advance(&mut self, now: Now) {
         self.at_times(now);
         while self.turn.is_none() && self.is_due(now) {
@@ -115,7 +116,7 @@ impl Session {
         self.turn = Some(turn);
     }
 
-    /// The store has answered.
+    /// The store has answered for a turn.
     fn stored(&mut self, number: u64, result: Result<(), Arc<StoreError>>, now: Now) {
         let Some(turn) = self.turn.take_if(|turn| turn.number == number) else { return };
         match result {
@@ -128,7 +129,7 @@ impl Session {
         }
     }
 
-    /// What was planned counts.
+    /// The planned state becomes the committed state.
     fn commit(&mut self, turn: Turn) {
         self.committed = self.library.clone();
         self.out.extend(turn.told);
@@ -136,7 +137,7 @@ impl Session {
         self.end_if_ending();
     }
 
-    /// Nothing was written: the commands have changed nothing, but for those that write nothing.
+    /// Nothing was written. Undoes the commands, and carries out again those that write nothing.
     fn undo(&mut self, turn: Turn, error: &Arc<StoreError>, now: Now) {
         self.library = self.committed.clone();
         self.retry_at = self.library.is_dirty().then(|| now.up + RETRY_AFTER);
@@ -146,7 +147,7 @@ impl Session {
             if let Command::Cancel(info_hash) = command
                 && self.cancels.get(info_hash).is_some_and(|(waiting, _)| waiting == reply)
             {
-                // It is planned anew.
+                // `command` below plans the cancellation again, and would refuse a second one.
                 self.cancels.remove(info_hash);
             }
             self.planning = Planning::Commands;
@@ -168,7 +169,7 @@ impl Session {
         self.end_if_ending();
     }
 
-    /// Takes a fact.
+    /// Applies a fact.
     fn fact(&mut self, fact: Input, now: Now) {
         match fact {
             Input::Command(reply, command) => self.command(reply, &command, now),

@@ -1,8 +1,8 @@
-//! Who has left which file's swarm by their own doing, while the ticket that they had is good.
+//! Devices that have left a file's swarm by their user's choice while their ticket is still valid.
 //!
-//! **Invariant:** whoever left is not served that file in that group before a tracker lists the
-//! device there again, or any ticket of then has expired: a link that was being made at that
-//! moment, or is dialled later by a client that does not keep to what it said, is refused.
+//! **Invariant:** such a device is not served that file in that group until a tracker lists it
+//! there again, or every ticket from before has expired. So a link that was being made at that
+//! moment is refused, and so is a later one of a client that ignores its own withdrawal.
 //!
 //! Pure. A clone costs a few pointers.
 
@@ -13,20 +13,19 @@ use imbl::HashMap;
 use crate::types::limits::TICKET_LIFETIME;
 use crate::types::{DeviceId, GroupId, InfoHash};
 
-/// Parts in swarms that are remembered at most. Trackers tell only of swarms in which this device
-/// takes part, so this is far more than there are; beyond it all are forgotten, and tickets alone
-/// decide.
+/// Maximum number of withdrawals that are kept. Trackers report only swarms in which this device
+/// takes part, so far fewer are expected; beyond it all are forgotten, and tickets alone decide.
 const NOTED_MAX: usize = 65_536;
 
 /// One device's part in one file's swarm in one group.
 pub(crate) type Part = (InfoHash, DeviceId, GroupId);
 
-/// The parts that have ended, and when that was said.
+/// The withdrawals, and when each was reported.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Withdrawn(HashMap<Part, Duration>);
 
 impl Withdrawn {
-    /// A tracker says that the device has left; `uptime` is the time now.
+    /// A tracker reports that the device has left; `uptime` is the time now.
     pub(crate) fn note(&mut self, part: Part, uptime: Duration) {
         if self.0.len() >= NOTED_MAX {
             self.0.retain(|_, said| is_fresh(*said, uptime));
@@ -37,7 +36,7 @@ impl Withdrawn {
         self.0.insert(part, uptime);
     }
 
-    /// A tracker says that the device is there.
+    /// A tracker lists the device again.
     pub(crate) fn lists(&mut self, part: &Part) {
         self.0.remove(part);
     }
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn who_left_is_out_until_listed_again_or_for_as_long_as_a_ticket_lives() {
+    fn a_device_that_left_is_refused_until_listed_again_or_for_one_ticket_lifetime() {
         let (mut withdrawn, now) = (Withdrawn::default(), Duration::from_secs(1_000));
         let other = (part(1).0, part(1).1, GroupId::from_bytes([4; 16]));
         withdrawn.note(part(1), now);
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bounded_number_is_remembered_and_what_counts_no_more_goes_first() {
+    fn withdrawals_are_bounded_and_expired_ones_go_first() {
         let (mut withdrawn, now) = (Withdrawn::default(), Duration::from_secs(1_000));
         (1..NOTED_MAX as u32).for_each(|file| withdrawn.note(part(file), now));
         let later = now + TICKET_LIFETIME / 2;

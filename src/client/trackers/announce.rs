@@ -1,11 +1,12 @@
-//! What this device does with files, told to every tracker.
+//! Announces to every tracker which files this device seeds and leeches.
 //!
-//! **Invariant:** the map in the set's state is the truth; a tracker whose session stands has been
-//! sent all of it, and every change since, or is sent that with the answer to the announce before.
+//! **Invariant:** the map in the set's state is authoritative. A tracker with a confirmed session
+//! has received all of it and every change since, or receives the rest after it has answered the
+//! current announce.
 //!
-//! A tracker lets a user change a swarm so often, and has the announce wait that comes too soon;
-//! what is asked behind it waits, too. So a tracker has one announce of changes at a time, and what
-//! changes meanwhile and changes back is not announced.
+//! A tracker limits how often a user changes a swarm. It delays an announce that comes too soon,
+//! and with it every later request. So there is one announce of changes at a time for each tracker,
+//! and a change that is undone meanwhile is not announced.
 
 use super::TrackerSet;
 use super::state::{Pending, SetState};
@@ -14,7 +15,7 @@ use crate::types::{DownloadState, GroupId, InfoHash};
 use crate::wire::tracker::{AnnounceEntry, Request};
 
 impl TrackerSet {
-    /// Tells every tracker, now or when its session stands, what this device does with files. Does
+    /// Announces the state of files to every tracker, now or when its session is confirmed. Does
     /// not block.
     pub(crate) fn announce(
         &self,
@@ -53,8 +54,8 @@ impl TrackerSet {
 }
 
 impl SetState {
-    /// Sends one tracker what has changed since the announce before, if it has answered that and its
-    /// session stands.
+    /// Sends one tracker the changes since the last announce, if it has answered that and its
+    /// session is confirmed.
     pub(super) fn announce_changes(&mut self, index: usize) {
         let link = &self.links[index];
         let is_ready = self.session.as_ref().is_some_and(|session| link.is_ready(Some(session)));
@@ -83,8 +84,8 @@ impl SetState {
         self.announce_to(index, &all);
     }
 
-    /// Queues announces; a connection whose queue is full is ended, as the tracker would be left
-    /// with half the truth.
+    /// Queues announces. Closes a connection whose queue is full: the tracker would have an
+    /// incomplete list.
     fn announce_to(&mut self, index: usize, entries: &[AnnounceEntry]) {
         let Some(live) = self.links[index].live.as_mut() else { return };
         let sent = entries.chunks(ANNOUNCE_ENTRIES_MAX).all(|part| {

@@ -1,27 +1,28 @@
-//! One command, asked of as many trackers as it takes.
+//! One command, sent to as many trackers as it needs.
 //!
 //! **Invariant:** every copy of a changing request carries the same request id, so it is carried
-//! out once however many trackers are asked, and no earlier time than the copies before it; success
-//! is believed at once, a refusal only when no other tracker that was asked may still report
+//! out once however many trackers are asked. Later copies never carry an earlier time. Success ends
+//! the command at once; a refusal only when no other tracker that was asked may still report
 //! success.
 //!
-//! The order of events: the primary is asked. Its connection fails: the next one is asked at once.
-//! It stays silent for
-//! [`HEDGE_AFTER`]: it becomes suspect, and the next one is asked too; but a password crosses to one tracker at a time, and to the next one
-//! only when that connection has ended or the tracker is busy. So for a new account or a login the
-//! connection to a tracker that stays silent for [`PASSWORD_TURN`] is ended, if there is another to
-//! ask. "Busy" and "log in first" are answers of the tracker, not of the directory: the next one is
+//! The primary is asked first. If its connection fails, the next tracker is asked at once. If it
+//! stays silent for [`HEDGE_AFTER`], it becomes suspect, and the next tracker is asked as well.
+//!
+//! A password goes to one tracker at a time: to the next one only when that connection has ended or
+//! the tracker is busy. So the connection to a tracker that stays silent for [`PASSWORD_TURN`] is
+//! closed, if there is another tracker to ask.
+//!
+//! "Busy" and "log in first" are answers of the tracker, not of the directory: the next one is
 //! asked.
 //!
-//! A tracker that knows rows which are later than the request has done nothing either
-//! ([`Refusal::Overtaken`]): it is asked again with a later time, and so is every tracker that is
-//! asked from then on. The id stays, since a copy with the earlier time may be carried out
-//! elsewhere meanwhile. Once a tracker has acknowledged the request it gets no later time: it would
-//! overtake what is asked next.
+//! A tracker that knows rows later than the request has done nothing ([`Refusal::Overtaken`]). It
+//! is asked again with a later time, and so is every tracker from then on. The id stays, since a
+//! copy with the earlier time may be carried out elsewhere. Once a tracker has acknowledged the
+//! request, it gets no later time: it would overtake the user's next request.
 //!
 //! A tracker for whose clock the request's time is wrong has done nothing: the next one is asked
 //! with the same stamp. If all that were asked say so, no copy was carried out, and the request is
-//! asked once more with a stamp by the clock of the last of them.
+//! sent once more with a stamp by the clock of the last of them.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -39,39 +40,39 @@ use crate::wire::tracker::{Reply, Request};
 
 /// Silence after which the next tracker is asked as well.
 pub(super) const HEDGE_AFTER: Duration = Duration::from_millis(700);
-/// Silence after which a name and password are taken to the next tracker: far longer than one that
-/// is well needs to look at them. Where somebody guesses a tracker may take longer, so the last one
-/// that there is has all the time.
+/// Silence after which a name and password go to the next tracker: far longer than a healthy
+/// tracker needs to check them. Under a guessing attack a tracker may take longer, so the last
+/// tracker has no such limit.
 const PASSWORD_TURN: Duration = Duration::from_millis(1500);
-/// Time that a refusal waits for the success of another tracker that was asked before.
+/// How long a refusal waits for the success of another tracker that was asked before.
 const REFUSAL_GRACE: Duration = Duration::from_millis(250);
-/// Time for a command in all.
+/// Time limit of a command.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for a command whose password trackers may take their time to look at: after many wrong ones
-/// they make everybody wait, for up to 30 s.
+/// Time limit of a command with a password: after many wrong passwords, trackers delay every login
+/// for up to 30 s.
 pub(crate) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(35);
-/// Later times that a request may be given in one command.
+/// Maximum number of later times that one command may try.
 const LATER_TIMES_MAX: u32 = 8;
-/// Time that a command waits for any connection at all.
+/// How long a command waits for any connection.
 const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Who has to be logged in on the tracker that is asked.
+/// The login that a request needs on the tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Nobody.
+    /// None.
     Tracker,
     /// The session's user.
     Session,
-    /// The question is a login of this generation.
+    /// The request is itself a login of this generation.
     Login(u64),
 }
 
-/// What a login brought.
+/// The result of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LoggedIn {
     pub(crate) user: UserEntry,
-    /// The operator has set the password: until the user has chosen another, trackers refuse
-    /// everything else.
+    /// The operator has set the password: until the user has changed it, trackers refuse all other
+    /// requests.
     pub(crate) must_change: bool,
 }
 
@@ -79,16 +80,16 @@ impl TrackerSet {
     /// Asks the trackers until one gives a definite answer, which may be a refusal.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with the directory's refusal; [`ClientError::NoTracker`] and
-    /// [`ClientError::NoAnswer`] when there is nobody to ask or to answer.
+    /// [`ClientError::Refused`] with the directory's refusal; [`ClientError::NoTracker`] if no
+    /// tracker can be asked; [`ClientError::NoAnswer`] if none answers.
     ///
     /// # Blocking
-    /// For at most [`CALL_TIMEOUT`]. Must not be called by the consumer of the news.
+    /// For at most [`CALL_TIMEOUT`]. Must not be called by the consumer of the notifications.
     pub(crate) fn call(&self, request: &Request, need: Need) -> Result<Reply, ClientError> {
         self.call_within(request, need, CALL_TIMEOUT)
     }
 
-    /// The same within a time of the caller's own.
+    /// The same with the caller's own time limit.
     ///
     /// # Errors
     /// Those of [`TrackerSet::call`].
@@ -110,8 +111,8 @@ impl TrackerSet {
             .map(|(reply, _)| reply)
     }
 
-    /// The same for the session, of a tracker that is not among those `passed` over; also returns
-    /// which that is. `None` if there is none.
+    /// The same for the session, at a tracker that is not in `passed`; also returns that tracker's
+    /// index. `None` if there is none.
     ///
     /// # Blocking
     /// For at most `timeout`.
@@ -134,8 +135,8 @@ impl TrackerSet {
         is_there.then(|| Call::new(self, request, Need::Session, passed, timeout).run())
     }
 
-    /// Finds out which trackers answer, before one of them is told a password: what is told to one
-    /// that does not answer is told to no other until its connection ends.
+    /// Finds a tracker that answers before one receives a password. A password at a silent tracker
+    /// cannot go to another one until the connection ends.
     fn probe(&self, need: Need, timeout: Duration) -> Result<(), ClientError> {
         let need = if need == Need::Session { need } else { Need::Tracker };
         Call::new(self, &Request::Ping, need, &[], timeout).run().map(drop)
@@ -152,7 +153,7 @@ impl TrackerSet {
         self.log_in(&Request::Login { name, password })
     }
 
-    /// The same with nothing but this device's key, if a tracker knows that it may.
+    /// The same with this device's key instead of a password.
     ///
     /// # Errors
     /// Those of [`TrackerSet::call`].
@@ -172,7 +173,7 @@ impl TrackerSet {
                 Ok(LoggedIn { user, must_change })
             }
             other => {
-                // Whoever says yes to it later is told that it is over.
+                // A tracker that accepts the login later receives the logout.
                 self.shared.state.lock().end_session(&|| Pending::Ignored);
                 Err(other.err().unwrap_or(ClientError::BadAnswer))
             }
@@ -180,7 +181,7 @@ impl TrackerSet {
     }
 }
 
-/// Tells whether a request has a password in it.
+/// Tells whether a request contains a password.
 fn carries_password(request: &Request) -> bool {
     matches!(
         request,
@@ -191,51 +192,51 @@ fn carries_password(request: &Request) -> bool {
     )
 }
 
-/// What the last look at the set brought.
+/// The result of looking for one more tracker to ask.
 enum Asked {
     /// One more tracker was asked.
     Sent,
-    /// There is none that was not asked yet.
+    /// All ready trackers were asked already.
     Nobody,
 }
 
-/// One command under way.
+/// A command under way.
 struct Call<'a> {
     set: &'a TrackerSet,
     request: Cow<'a, Request>,
     need: Need,
-    /// The session that it is asked for, if it is for one: it is never asked for another.
+    /// The session that it belongs to, if it needs one: it is never sent for another session.
     generation: u64,
     deadline: Instant,
     sender: Sender<Answer>,
     answers: Receiver<Answer>,
-    /// Connections asked, by tracker and key; asked again only with another stamp, or logged in
-    /// again.
+    /// Connections asked, by tracker and key. They are asked again only with another stamp, or
+    /// after a new login.
     asked: Vec<(usize, u64)>,
     /// Those of them that have not answered.
     waiting: Vec<(usize, u64)>,
-    /// Trackers that are not to be asked.
+    /// Trackers that must not be asked.
     passed: &'a [usize],
     /// Whether the next tracker is asked when one is silent.
     hedges: bool,
     /// The tracker that gave the answer.
     answered_by: usize,
-    /// The refusal to report if nobody reports success.
+    /// The refusal to report if no tracker reports success.
     refusal: Option<(Refusal, Instant)>,
     busy: bool,
-    /// What the last tracker said that cannot carry it out, where another one may be able to.
+    /// The refusal of a tracker that cannot carry it out, where another one may be able to.
     unable: Option<Refusal>,
     /// The clock of the last tracker for which the request's time is wrong.
     wrong_time: Option<u64>,
     /// The request has its second stamp.
     is_restamped: bool,
-    /// How often trackers said that the request's time is too early.
+    /// How often trackers have refused its time as too early.
     overtaken_count: u32,
-    /// A connection ended before its tracker answered: it may have carried the request out.
+    /// A connection ended before its tracker answered: the tracker may have carried it out.
     may_be_done: bool,
-    /// A tracker that forgot the session may be asked once more.
+    /// A tracker that had forgotten the session was asked once more.
     relogged: bool,
-    /// When a name and password have been with one tracker for long enough.
+    /// After this time a silent tracker that has a name and password may lose its connection.
     turn: Option<Instant>,
     /// Interrupts the calls of all callers.
     interrupt: Stop,
@@ -326,8 +327,9 @@ impl<'a> Call<'a> {
                 match self.ask_next()? {
                     Asked::Sent => {
                         hedge = Instant::now() + HEDGE_AFTER;
-                        // A second tracker may be asked while the first one may still carry it out: two
-                        // writes under one request's id and time are one, and a login writes nothing.
+                        // Then a second tracker is asked although the first may still carry it out.
+                        // That is safe: two writes under one request's id and time are one, and a
+                        // login writes nothing.
                         self.turn = Some(Instant::now() + PASSWORD_TURN)
                             .filter(|_| carries_password(&self.request));
                     }
@@ -362,8 +364,8 @@ impl<'a> Call<'a> {
         self.interrupt.is_set() || self.caller.as_ref().is_some_and(Stop::is_set)
     }
 
-    /// Tells whether a name and password have been with a silent tracker for long enough, and there
-    /// is another to take them to.
+    /// Tells whether a silent tracker has had a name and password for long enough, and another
+    /// tracker can be asked.
     fn turn_is_over(&mut self, now: Instant) -> bool {
         if self.waiting.is_empty() || self.turn.is_none_or(|turn| now < turn) {
             return false;
@@ -377,15 +379,14 @@ impl<'a> Call<'a> {
             is_new(index) && state.links[*index].live.as_ref().is_some_and(|live| !live.suspect)
         });
         if !has_other {
-            // One may come: it is looked again a little later.
+            // One may connect: checked again a little later.
             self.set.shared.dial_soon(&mut state);
             self.turn = Some(now + HEDGE_AFTER);
         }
         has_other
     }
 
-    /// Ends the connections to the trackers that stay silent: what was asked of them counts as
-    /// lost.
+    /// Closes the connections to the silent trackers; their requests count as lost.
     fn end_turn(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         self.may_be_done |= !waiting.is_empty();
@@ -394,7 +395,7 @@ impl<'a> Call<'a> {
         self.turn = None;
     }
 
-    /// Asks the best tracker not asked yet over its present connection.
+    /// Sends the request to the best tracker that was not asked over its current connection.
     fn ask_next(&mut self) -> Result<Asked, ClientError> {
         let mut state = self.set.shared.state.lock();
         self.check_session(&state)?;
@@ -429,8 +430,8 @@ impl<'a> Call<'a> {
         error.map_or(Ok(()), Err)
     }
 
-    /// Marks the trackers that were asked and have stayed silent, so that other commands go
-    /// elsewhere.
+    /// Marks the trackers that were asked and are silent as suspect, so that other commands avoid
+    /// them.
     fn suspect_silent(&self) {
         let mut state = self.set.shared.state.lock();
         for &(index, key) in &self.waiting {
@@ -440,7 +441,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Looks at one answer; returns it if it ends the command.
+    /// Handles one answer; returns it if it ends the command.
     fn take(&mut self, answer: Answer) -> Option<Reply> {
         let id = (answer.tracker, answer.key);
         self.waiting.retain(|waiting| *waiting != id);
@@ -450,7 +451,7 @@ impl<'a> Call<'a> {
         };
         match reply {
             Reply::Refused(Refusal::Busy) => self.busy = true,
-            // Another tracker may be of a later version, or have heard more.
+            // Another tracker may have a later version, or newer rows.
             Reply::Refused(refusal @ (Refusal::Unsupported | Refusal::NoSuchDevice)) => {
                 self.unable = Some(refusal);
             }
@@ -484,7 +485,7 @@ impl<'a> Call<'a> {
         None
     }
 
-    /// Nobody is left to ask: waits for a connection or a confirmed login.
+    /// No tracker is left to ask: waits for a connection or a confirmed login.
     fn wait_for_change(&mut self) -> Result<(), ClientError> {
         if self.busy {
             return Err(Refusal::Busy.into());
@@ -525,7 +526,7 @@ impl<'a> Call<'a> {
             return Err(state.why_unreachable());
         }
         if let Some(why) = state.session_refused().filter(|_| self.need == Need::Session) {
-            // A change of the password that was carried out ends the session that asked for it; the
+            // A change of the password that was carried out ends the session of its request; the
             // answer may be lost.
             let done = why == Refusal::SessionOver
                 && matches!(*self.request, Request::ChangePassword { .. });
@@ -539,7 +540,7 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// Tells whether a tracker that was not asked is connected and is about to confirm the session.
+    /// Tells whether a tracker that was not asked is connected and may still confirm the session.
     fn is_another_coming(&self, state: &SetState) -> bool {
         let is_new = |index: usize, key: u64| {
             !self.asked.contains(&(index, key)) && !self.passed.contains(&index)
@@ -554,8 +555,8 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The time was wrong for every tracker that answered: all are asked once more with another
-    /// stamp, if none has carried the request out.
+    /// The time was wrong for every tracker that answered: asks all of them once more with another
+    /// stamp, if none can have carried the request out.
     fn ask_again_at(&mut self, clock_ms: u64) -> Result<(), ClientError> {
         if self.may_be_done || self.is_restamped {
             return Err(Refusal::WrongTime { clock_ms }.into());
@@ -581,7 +582,7 @@ impl<'a> Call<'a> {
 }
 
 impl SetState {
-    /// What the trackers say, if every connected one has turned the session's login down.
+    /// The refusal, if every connected tracker has refused the session's login.
     fn session_refused(&self) -> Option<Refusal> {
         let refusals =
             self.links.iter().filter_map(|link| link.live.as_ref()).map(|live| match live.login {

@@ -1,14 +1,14 @@
-//! What time it is for the network: by the trackers' clocks, and one of this machine that is never
-//! set and never stands still.
+//! The network's time: by the trackers' clocks, extrapolated with a clock of this machine that is
+//! never set and never stops.
 //!
-//! **Invariant:** one tracker whose clock is wrong moves nobody's time while there are two that
-//! agree. Trackers that replicate are at most [`CLOCK_AHEAD_MAX`] apart; so the clocks that lie
-//! within such a span belong together, and the most of them count.
+//! **Invariant:** while two trackers agree, one whose clock is wrong changes nothing. Trackers that
+//! replicate are at most [`CLOCK_AHEAD_MAX`] apart, so clocks within such a span agree. The span
+//! with the most clocks counts.
 //!
-//! Of clocks that were told, those of trackers that are away count too: a tracker that dies does
-//! not leave the time to one that is wrong. Of two spans with as many clocks the one with more
-//! connected trackers counts, then the one nearer to this machine's own clock: with a network of
-//! two trackers that disagree nothing else can tell which is right.
+//! Clocks of disconnected trackers count, too: otherwise the loss of a tracker would leave the time
+//! to a wrong one. Of two spans with as many clocks, the one with more connected trackers counts,
+//! then the one nearer to this machine's own clock: in a network of two trackers that disagree
+//! nothing else can decide.
 //!
 //! [`uptime`] and [`own_ms`] ask the system, which does not block; [`common_ms`] is pure.
 
@@ -19,15 +19,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::types::limits::CLOCK_AHEAD_MAX;
 
-/// Goes on while the machine sleeps.
+/// Counts while the machine sleeps.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const CLOCK: ClockId = ClockId::Boottime;
-/// Goes on while the machine sleeps, or as long as the system lets it.
+/// Counts while the machine sleeps, if the system allows that.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
-/// The time since some moment before this program started. It counts while the machine sleeps,
-/// which [`std::time::Instant`] does not.
+/// Time since some moment before this program started. It counts while the machine sleeps, unlike
+/// [`std::time::Instant`].
 pub(crate) fn uptime() -> Duration {
     let now = clock_gettime(CLOCK);
     Duration::new(
@@ -36,13 +36,13 @@ pub(crate) fn uptime() -> Duration {
     )
 }
 
-/// This machine's own clock, milliseconds since the Unix epoch; it may be wrong.
+/// This machine's own clock, in milliseconds since the Unix epoch; it may be wrong.
 pub(super) fn own_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     since_epoch.as_millis() as u64
 }
 
-/// A tracker's clock: as it told it, and as much later as it is since then. So a wrong clock here
+/// A tracker's clock: the time of its last message, plus the time since then. So a wrong clock here
 /// does no harm.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TrackerClock {
@@ -51,7 +51,7 @@ pub(super) struct TrackerClock {
 }
 
 impl TrackerClock {
-    /// A tracker says what time it is.
+    /// A tracker has sent its time.
     pub(super) fn told(told_ms: u64) -> Self {
         Self { told_ms, at: uptime() }
     }
@@ -65,8 +65,8 @@ impl TrackerClock {
     }
 }
 
-/// The time by clocks of which is known whether their trackers are connected: the earliest of the
-/// most that belong together. Without any, `own_ms`.
+/// The network's time from the trackers' clocks, each with whether its tracker is connected: the
+/// earliest of the largest group that agrees. `own_ms` if there is no clock.
 pub(super) fn common_ms(clocks: &[(u64, bool)], own_ms: u64) -> u64 {
     let rank = |earliest: u64| {
         let span = earliest..=earliest.saturating_add(CLOCK_AHEAD_MAX.as_millis() as u64);

@@ -1,10 +1,10 @@
-//! Trackers that other trackers tell of: they are dialled beside those that the user's list names.
+//! Trackers that other trackers list: they are dialled besides those of the user's list.
 //!
-//! **Invariant:** there is one session with each tracker. An address that leads to a tracker which
-//! another address leads to as well is not used; of the two the one that the user has listed stays.
+//! **Invariant:** there is one session with each tracker. If two addresses lead to the same
+//! tracker, one is used; an address of the user's list goes first.
 //!
-//! The list comes over a connection that the network's key has proven, and every tracker of it has
-//! to prove the same key.
+//! The list comes over a connection that the network's key has proven, and every tracker in it must
+//! prove the same key.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use super::{News, Shared, link};
 use crate::types::limits::TRACKERS_MAX;
 use crate::types::{Label, StoreId, TrackerAddress};
 
-/// Addresses that are remembered, with those of trackers that were removed while this client ran.
+/// Maximum number of addresses that are kept, including trackers removed while this client ran.
 const KNOWN_MAX: usize = 4 * TRACKERS_MAX;
 
 impl Shared {
-    /// A tracker tells which trackers the network has: those that are not known yet are dialled
-    /// from now on. Sessions with those that the operator has removed end, as soon as no other
-    /// connected tracker lists them: the one that tells may be mistaken, or the only one that is.
+    /// A tracker lists the network's trackers: unknown ones are dialled from now on. The session
+    /// with a removed tracker ends when no other connected tracker lists it any more: one tracker
+    /// alone may be wrong.
     pub(super) fn learn(
         self: &Arc<Self>,
         teller: (usize, u64),
         addresses: Vec<Label>,
         removed: &[Label],
     ) {
-        // What is no address cannot be dialled: it may be one of a kind that a later version knows.
+        // A text that is no address may be of a kind that a later version knows; it is skipped.
         let parsed =
             addresses.iter().filter_map(|address| address.as_str().parse::<TrackerAddress>().ok());
         let addresses: Vec<String> =
@@ -45,7 +45,7 @@ impl Shared {
         self.tell(News::Trackers(addresses));
     }
 
-    /// Dials trackers at these addresses, but for those that are dialled already.
+    /// Dials trackers at these addresses, unless they are dialled already.
     pub(super) fn add(self: &Arc<Self>, addresses: &[String]) {
         for address in addresses {
             let index = {
@@ -53,7 +53,8 @@ impl Shared {
                 match state.links.iter().position(|link| link.address == *address) {
                     Some(index) => {
                         let link = &mut state.links[index];
-                        // One that is back: its thread may not even have noticed that it was gone.
+                        // A removed tracker is back: its thread may not have noticed that it was
+                        // removed.
                         if !std::mem::take(&mut link.is_removed)
                             || std::mem::replace(&mut link.has_thread, true)
                         {
@@ -71,10 +72,7 @@ impl Shared {
                     }
                 }
             };
-            info!(
-                "tracker {} ({address}) is one of the network, as another tracker says",
-                index + 1
-            );
+            info!("tracker {} ({address}) belongs to the network, another tracker says", index + 1);
             let shared = self.clone();
             if let Err(error) = self
                 .threads
@@ -112,8 +110,7 @@ impl Shared {
 }
 
 impl SetState {
-    /// Tells whether a connected tracker, but for that one itself, lists the tracker at this
-    /// address.
+    /// Tells whether a connected tracker, other than that one itself, lists this address.
     fn is_listed(&self, address: &str) -> bool {
         let others = self
             .links
@@ -123,8 +120,8 @@ impl SetState {
         others.flat_map(|live| &live.listed).any(|listed| listed == address)
     }
 
-    /// A connection at `index` leads to the tracker with that store. Tells whether it is to end, as
-    /// another one does too.
+    /// Tells whether the connection at `index` must end, because another connection leads to the
+    /// tracker with that store.
     pub(super) fn is_second_way(&mut self, index: usize, store: StoreId) -> bool {
         let leads_there =
             |link: &LinkState| link.live.as_ref().is_some_and(|live| live.store == store);
@@ -217,7 +214,7 @@ mod tests {
         let told = || {
             news.recv_timeout(PATIENCE).is_ok_and(|item| matches!(item, super::News::Trackers(_)))
         };
-        // What the removed one says of itself does not count.
+        // The removed tracker's own list does not count.
         for fake in [second, third] {
             fake.tell(&Event::Trackers { addresses: all.to_vec(), removed: vec![] });
             wait_for("it is told", told);

@@ -1,7 +1,7 @@
-//! One tracker's connection: dial, hello, read until it ends, again.
+//! One tracker's connection: dial, hello, read until it ends, and again.
 //!
-//! **Invariant:** a connection that was attached to the set is detached before the next one is
-//! dialled, and its writer has ended.
+//! **Invariant:** before the next dial, the last connection is detached from the set and closed,
+//! which ends its writer.
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -27,25 +27,25 @@ use crate::wire::tracker::{
     ClientHello, Event, FromTracker, Hello, Opening, Request, Unwelcome, Welcome,
 };
 
-/// Pause after the first failed dial; doubled up to the longest.
+/// Pause after the first failed dial; doubled up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest pause between dials.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// Time for a connection to be made.
+/// Time limit of a dial.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time for the tracker's first words; a stopped process accepts connections but does not speak.
+/// Time limit of the tracker's welcome; a stopped process accepts connections but does not answer.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection on which nothing was acknowledged for so long is dialled anew: a cut that is mended
-/// leaves it silent for up to half as long again, as the system sends again ever more seldom.
+/// A connection whose data was not acknowledged for this long is closed and dialled again. After a
+/// network outage TCP would stay silent for up to half as long again, as it backs off.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(3);
-/// A tracker that the user's list does not name is dialled this much later: another address that
-/// leads there has a session by then.
+/// A tracker that the user's list does not name is dialled this much later: by then another address
+/// of the same tracker has a session.
 const LEARNED_AFTER: Duration = Duration::from_secs(1);
-/// A connection that lived this long was a good one: the next dial starts with the shortest pause
-/// again.
+/// A connection that lasted this long was a good one: the pause before the next dial is the
+/// shortest again.
 const GOOD_LIFE: Duration = Duration::from_secs(5);
-/// Frames that wait for the writer: a page of commands and announces; beyond it the tracker counts
-/// as stuck.
+/// Frames that wait for the writer: room for a page of commands and announces. When it is full, the
+/// tracker counts as stuck.
 const QUEUE_LEN: usize = 1024;
 
 /// Why a connection ended or was not made.
@@ -72,7 +72,7 @@ enum LinkError {
 }
 
 impl LinkError {
-    /// Sorts why no connection was made: out of reach, or not to be trusted.
+    /// Classifies a failed dial: unreachable, or untrusted.
     fn of_dial(error: io::Error) -> Self {
         match (WrongNetwork::of(&error), error.kind()) {
             (Some(wrong), _) => wrong.into(),
@@ -121,8 +121,8 @@ pub(super) fn run(shared: &Arc<Shared>, index: usize) {
 }
 
 impl Shared {
-    /// Waits for that long before tracker `index` is dialled again, or until
-    /// `SetState::dial_soon` cuts the pause short; false if the set stops.
+    /// Waits for that long before tracker `index` is dialled again, or until `SetState::dial_soon`
+    /// cuts the pause short; false if the set stops.
     fn wait_to_dial(&self, index: usize, pause: Duration) -> bool {
         let mut state = self.state.lock();
         state.links[index].pause = Some(Pause::new(Instant::now(), pause));
@@ -137,7 +137,7 @@ impl Shared {
     }
 }
 
-/// Logs the first failure of a row and keeps the last for `trackers`.
+/// Logs the first failure in a row, and keeps the last for `trackers`.
 fn note_failure(shared: &Shared, index: usize, was_live: bool, error: &LinkError) {
     let mut state = shared.state.lock();
     let link = &mut state.links[index];
@@ -164,7 +164,7 @@ struct Opened {
     rtt: Duration,
 }
 
-/// Looks a tracker's address up; one that is scoped needs its interface's number.
+/// Resolves a tracker's address; a scoped one needs its interface's number.
 fn find(address: &str) -> io::Result<Vec<SocketAddr>> {
     match address.parse() {
         Ok(address) => resolve(&address),
@@ -172,7 +172,7 @@ fn find(address: &str) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// Dials the tracker, at each address its name stands for, and says hello.
+/// Dials the tracker at each address of its name, and says hello.
 fn open(shared: &Shared, index: usize) -> Result<Opened, LinkError> {
     let mut last =
         LinkError::Io(io::Error::new(io::ErrorKind::NotFound, "the name stands for no address"));
@@ -208,7 +208,7 @@ fn greet(shared: &Shared, address: SocketAddr) -> Result<Opened, LinkError> {
     }
 }
 
-/// Serves one connection until it ends; says why it did.
+/// Serves one connection until it ends; returns the reason.
 fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
     let Opened { connection, mut reader, welcome, rtt } = opened;
     let (queue, frames) = bounded(QUEUE_LEN);
@@ -240,7 +240,7 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
         link.live = Some(live);
         link.clock = Some(TrackerClock::told(welcome.clock_ms));
         link.attempts += 1;
-        // The network may be back, or the machine awake: the others are worth a dial too.
+        // The network may be back, or the machine awake: the others are dialled, too.
         state.dial_soon(|_| true);
         key
     };
@@ -322,16 +322,14 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                                 .into_iter()
                                 .for_each(|change| shared.tell(News::KeyChanged(change))),
                             Err(error) => warn!(
-                                "a change of the network's key cannot be written down, and does not count: {error}"
+                                "a change of the network's key cannot be stored, and has no effect: {error}"
                             ),
                         }
                     }
-                    // Whether that is the end, the answer to the token that we have by now will
-                    // tell.
+                    // The answer to the current token will tell whether the session is over.
                     Event::SessionOver => shared.session_lost(index, key),
                     Event::Closing => return LinkError::Closing,
-                    // A later version of the tracker tells of something that this client does not
-                    // know.
+                    // An event of a later version.
                     Event::Unknown { .. } => {
                         debug!("tracker {}: an event of a kind that is not known here", index + 1)
                     }
@@ -345,7 +343,7 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
     }
 }
 
-/// Reads a frame. Between frames silence is bounded by the presence time-out, as we ping three
+/// Reads a frame. Between frames, silence is bounded by the presence timeout, since we ping three
 /// times as often.
 fn read_one(reader: &mut Reader) -> Result<FromTracker, LinkError> {
     if !reader.wait(PRESENCE_TIMEOUT)? {
@@ -355,7 +353,7 @@ fn read_one(reader: &mut Reader) -> Result<FromTracker, LinkError> {
     Ok(frame::read_message(reader, TRACKER_FRAME_LEN_MAX)?)
 }
 
-/// Writes what is queued; when nothing is, sends pings and repeats logins in time. Ends with the
+/// Writes queued frames; in between sends pings and repeats logins when they are due. Ends with the
 /// queue or the connection.
 fn write_frames(
     shared: &Shared,
@@ -388,12 +386,12 @@ fn write_frames(
 }
 
 impl Shared {
-    /// Hands news to the consumer; a consumer that has gone needs none.
+    /// Sends a notification to the consumer; dropped if the consumer has ended.
     pub(super) fn tell(&self, news: News) {
         let _ = self.news.send(news);
     }
 
-    /// The tracker said something: it is not stuck.
+    /// The tracker has sent something: it is not stuck.
     fn heard(&self, index: usize, key: u64) {
         if let Some(live) = self.state.lock().live(index, key) {
             live.suspect = false;

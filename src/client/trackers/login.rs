@@ -1,41 +1,41 @@
-//! The session as it is known here, and how far a connection is with it.
+//! The current session, and the state of the login on one connection.
 
 use std::time::{Duration, Instant};
 
 use crate::client::session::tickets::is_ahead;
 use crate::types::{Refusal, SessionToken, UserEntry, UserId};
 
-/// Shortest pause between two attempts to renew a token; the longest is an eighth of its life.
+/// Shortest pause between two attempts to renew a token; the longest is an eighth of its lifetime.
 pub(super) const RENEW_RETRY_MIN: Duration = Duration::from_millis(200);
 
-/// How far one connection is with the session.
+/// The state of the login on one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Login {
-    /// Nobody is logged in there.
+    /// No user is logged in there.
     No,
-    /// Asked, not answered.
+    /// A login of that generation was sent.
     Asked(u64),
-    /// Confirmed.
+    /// The tracker has confirmed it.
     In {
-        /// Which login.
+        /// The login's generation.
         generation: u64,
-        /// Whom it named.
+        /// The user that the tracker named.
         user: UserId,
     },
-    /// Turned down, or another user was named; to be tried again.
+    /// The tracker has refused it, or has named another user. It is tried again.
     Refused {
         /// When.
         retry: Instant,
         /// Pause after the next failure.
         pause: Duration,
-        /// What the tracker said.
+        /// The tracker's refusal.
         why: Refusal,
     },
 }
 
 impl Login {
-    /// A command waits for the session there: a refused login is tried again `after` it was refused,
-    /// if that is earlier. Tells whether it is.
+    /// A command waits for the session there: makes a refused login due `after` its refusal, if
+    /// that is earlier. Tells whether it is.
     pub(super) fn retry_soon(&mut self, after: Duration) -> bool {
         match self {
             Self::Refused { retry, pause, .. } if *pause > after => {
@@ -52,15 +52,15 @@ impl Login {
     }
 }
 
-/// Who is logged in.
+/// The logged-in user and the token.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) generation: u64,
-    /// The user, with the name under which they are shown.
+    /// The user, with the display name.
     pub(crate) user: UserEntry,
-    /// What every tracker takes instead of the password, from this device alone.
+    /// All trackers accept it instead of the password, from this device only.
     pub(super) token: SessionToken,
-    /// When a token that lasts longer is to be asked for.
+    /// When a renewal is due.
     pub(super) renew_at: Instant,
     /// Pause after the next attempt that fails.
     pub(super) renew_pause: Duration,
@@ -72,8 +72,8 @@ impl Session {
         Self { generation, user, token, renew_at, renew_pause: RENEW_RETRY_MIN }
     }
 
-    /// Takes a token that rests on a newer password, or lasts longer; or in the place of one that is
-    /// dated ahead of the network's clock, `now_ms`. Tells whether it did.
+    /// Takes a token with a newer password or a later expiry, or in place of one that is dated
+    /// ahead of the network's clock, `now_ms`. Tells whether it did.
     pub(super) fn take(&mut self, token: &SessionToken, now_ms: u64) -> bool {
         let rank = |token: &SessionToken| {
             let claims = &token.claims;
@@ -87,7 +87,7 @@ impl Session {
     }
 }
 
-/// How long a token is good for from when it was signed.
+/// How long a token is valid after its signing.
 pub(super) fn lifetime(token: &SessionToken) -> Duration {
     Duration::from_millis(token.claims.expires_ms.saturating_sub(token.claims.issued_ms))
 }

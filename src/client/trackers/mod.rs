@@ -1,18 +1,17 @@
-//! The client's sessions with all trackers, and commands that outlive the tracker they were sent
-//! to.
+//! The client's sessions with all trackers, and commands that survive the failure of a tracker.
 //!
-//! Two threads a tracker keep one connection: one dials and reads, one writes and minds the clock
-//! (pings, repeated logins). A session is begun by a password, shown to one tracker; all others,
-//! and this one after a cut, take the token that came of it. A command is sent to the *primary*,
-//! the nearest healthy tracker, and, when that connection fails or stays silent, to the next ones
-//! under the same request id, so that it is carried out once whoever answers first.
+//! Two threads per tracker keep one connection: one dials and reads; the other writes, pings and
+//! repeats logins. A password, shown to one tracker, begins a session and brings a token. All other
+//! trackers, and this one after a reconnect, receive the token. A command goes to the *primary*,
+//! the nearest healthy tracker. When that connection fails or stays silent, the command goes to the
+//! next trackers under the same request id, so it is carried out once.
 //!
-//! **Invariant:** a tracker is given commands of a session only while it has confirmed that
-//! session's user; the set's lock is never held across socket IO.
+//! **Invariant:** a tracker receives commands of a session only while it has confirmed that
+//! session's user. The set's lock is never held across socket IO.
 //!
-//! [`TrackerSet::call`] and its kin block the calling thread; news are handed to a bounded channel
-//! whose consumer must never call a tracker, as the threads that would bring the answer may be
-//! waiting for it.
+//! [`TrackerSet::call`] and its variants block the calling thread. Notifications go into a bounded
+//! channel. Its consumer must never call a tracker: the threads that would deliver the answer may
+//! be blocked on that channel.
 
 mod announce;
 mod call;
@@ -50,30 +49,31 @@ pub(crate) use clock::uptime;
 pub(crate) use state::LinkView;
 use state::SetState;
 
-/// What the set needs to know.
+/// The parameters of a tracker set.
 #[derive(Debug, Clone)]
 pub(crate) struct SetOptions {
     /// `host:port` of every tracker, in the order of the file.
     pub(crate) addresses: Vec<String>,
     /// Local address that sessions are dialled from.
     pub(crate) bind_ip: IpAddr,
-    /// Who we are, and how connections are made.
+    /// This device's key, and how connections are made.
     pub(crate) security: DeviceSecurity,
-    /// Whose trackers are trusted.
+    /// The network whose trackers are trusted.
     pub(crate) network: Arc<Network>,
-    /// The port on which we take links.
+    /// The port on which this device accepts links.
     pub(crate) port: u16,
-    /// Trackers that others told of in earlier runs.
+    /// Trackers that other trackers listed in earlier runs.
     pub(crate) learned: Vec<String>,
     /// The largest request time of earlier runs.
     pub(crate) last_request: Stamp,
 }
 
-/// All trackers of the network; clones are the same set.
+/// All trackers of the network; clones share the same set.
 #[derive(Debug, Clone)]
 pub(crate) struct TrackerSet {
     shared: Arc<Shared>,
-    /// Calls through this clone are ended neither by [`TrackerSet::interrupt`] nor by a caller.
+    /// Calls through this clone are interrupted neither by [`TrackerSet::interrupt`] nor by a
+    /// caller's stop.
     patient: bool,
 }
 
@@ -81,21 +81,21 @@ pub(crate) struct TrackerSet {
 struct Shared {
     options: SetOptions,
     state: Mutex<SetState>,
-    /// Notified whenever a tracker becomes ready or unready, and when a pause between dials is cut
+    /// Notified when a tracker becomes ready or unready, and when a pause between dials is cut
     /// short.
     changed: Condvar,
     news: Sender<News>,
-    /// Ends the calls under way; each interrupt puts a new one here for those to come.
+    /// Interrupts the calls under way; each interrupt replaces it for later calls.
     interrupt: Mutex<Stop>,
     stop: Stop,
     threads: Threads,
 }
 
 impl TrackerSet {
-    /// Starts keeping sessions with every tracker.
+    /// Starts keeping a session with every tracker.
     ///
     /// # Errors
-    /// The system's, when it has no room for the threads.
+    /// The system's, if it cannot start the threads.
     pub(crate) fn start(options: SetOptions, news: Sender<News>) -> std::io::Result<Self> {
         let state = Mutex::new(SetState::new(&options.addresses, options.last_request));
         let (stop, threads) = (Stop::new(), Threads::new());
@@ -119,22 +119,22 @@ impl TrackerSet {
         Ok(Self { shared, patient: false })
     }
 
-    /// The same set, for calls that nobody waits for: an interrupt does not end them.
+    /// The same set, for calls that no caller waits for: they cannot be interrupted.
     pub(crate) fn patient(&self) -> Self {
         Self { patient: true, ..self.clone() }
     }
 
-    /// Ends the calls of all callers that are under way with [`ClientError::Interrupted`]. What they
-    /// asked for may be carried out all the same.
+    /// Interrupts the calls of all callers with [`ClientError::Interrupted`]. Their requests may be
+    /// carried out all the same.
     pub(crate) fn interrupt(&self) {
         std::mem::take(&mut *self.shared.interrupt.lock()).set();
-        // The lock makes sure that whoever was about to wait is woken.
+        // Taking the lock makes sure that a thread that is about to wait is woken.
         drop(self.shared.state.lock());
         self.shared.changed.notify_all();
     }
 
-    /// Waits until a tracker is connected and every other one has been tried once or had a little
-    /// more time; false if none is connected when `timeout` has passed.
+    /// Waits until a tracker is connected and every other one was tried once, or a grace period has
+    /// passed. False if none is connected after `timeout`.
     ///
     /// # Blocking
     /// For at most `timeout`; [`TrackerSet::interrupt`] and the caller's stop end it.
@@ -180,12 +180,12 @@ impl TrackerSet {
         self.shared.state.lock().now_ms()
     }
 
-    /// The error for a command when no tracker is connected.
+    /// The error of a command when no tracker is connected.
     pub(crate) fn why_unreachable(&self) -> ClientError {
         self.shared.state.lock().why_unreachable()
     }
 
-    /// Every tracker as this client sees it, in the order of the file.
+    /// The state of every tracker, in the order of the file.
     pub(crate) fn views(&self) -> Vec<LinkView> {
         self.shared.state.lock().views()
     }

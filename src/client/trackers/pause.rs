@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Shortest pause between dials, and between logins, of a tracker that is asked for.
+/// Shortest pause between dials, and between logins, while something asks for the tracker.
 pub(super) const NEEDED_AFTER: Duration = Duration::from_millis(250);
 
 /// The pause before a dial.
@@ -22,7 +22,7 @@ impl Pause {
         self.until
     }
 
-    /// Has the dial come as soon as it may; tells whether that changes anything.
+    /// Makes the dial due as soon as [`NEEDED_AFTER`] allows; tells whether that is earlier.
     pub(super) fn cut_short(&mut self) -> bool {
         let soon = self.since + NEEDED_AFTER;
         let is_cut = soon < self.until;

@@ -1,8 +1,9 @@
-//! When a tracker that is not connected is dialled again.
+//! When a disconnected tracker is dialled again.
 //!
-//! **Invariant:** between two dials of one tracker lies its pause, which grows, or [`NEEDED_AFTER`]
-//! where something asks for the tracker: a command that has no other tracker to ask, a tracker that
-//! says the other is up, or a connection to another tracker, since the network may be back.
+//! **Invariant:** between two dials of one tracker is its pause, which grows. The pause is
+//! [`NEEDED_AFTER`] if something asks for the tracker: a command that has no other tracker to ask,
+//! another tracker that reports it up, or a connection to another tracker, since the network may be
+//! back.
 
 use super::Shared;
 use super::pause::NEEDED_AFTER;
@@ -19,7 +20,7 @@ impl SetState {
             .fold(false, |any, pause| pause.cut_short() | any)
     }
 
-    /// Has logins that trackers turned down tried again soon.
+    /// Makes refused logins due again soon.
     fn log_in_soon(&mut self) {
         for live in self.links.iter_mut().filter_map(|link| link.live.as_mut()) {
             if live.login.retry_soon(NEEDED_AFTER) {
@@ -30,7 +31,7 @@ impl SetState {
 }
 
 impl Shared {
-    /// A command has no tracker to ask: all others are dialled, or shown the session, at once.
+    /// A command has no tracker to ask: dials the others, or logs in there, as soon as allowed.
     pub(super) fn dial_soon(&self, state: &mut SetState) {
         state.log_in_soon();
         if state.dial_soon(|_| true) {
@@ -38,7 +39,7 @@ impl Shared {
         }
     }
 
-    /// A tracker tells how it stands with the others: those that are up are dialled at once.
+    /// A tracker reports the state of the others: those that are up are dialled soon.
     pub(super) fn told_states(&self, state: &mut SetState, entries: &[TrackerEntry]) {
         let is_up = |link: &LinkState| {
             let is_it = |entry: &&TrackerEntry| entry.address.as_str() == link.address;
@@ -66,7 +67,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    /// Has the tracker of that index wait for an hour before it is dialled again.
+    /// Gives the tracker of that index a pause of an hour before the next dial.
     fn wait_long(set: &super::super::TrackerSet, index: usize) {
         wait_for("its pause is long", || {
             let mut state = set.shared.state.lock();

@@ -1,8 +1,8 @@
-//! The user's session, which every tracker has to confirm by itself.
+//! The user's session, which every tracker confirms separately.
 //!
-//! **Invariant:** the password goes to one tracker, once; the token that it brings lives in memory
-//! only, and is what the other trackers are shown. A confirmation counts only for the login (by
-//! generation) and the user it was given for.
+//! **Invariant:** the password goes to one tracker, once. Its token is kept in memory only, and is
+//! shown to the other trackers. A confirmation counts only for its login (by generation) and its
+//! user.
 
 use std::time::{Duration, Instant};
 
@@ -17,21 +17,21 @@ use super::{News, Shared, TrackerSet};
 use crate::types::{Refusal, SessionToken, UserEntry};
 use crate::wire::tracker::{Reply, Request};
 
-/// Pause before a login that a tracker refused is tried there again: it may not have heard of the
+/// Pause before a login that a tracker refused is tried there again: the tracker may not know the
 /// account yet.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 /// Longest such pause.
 const RETRY_MAX: Duration = Duration::from_secs(10);
-/// Time that a logout waits for the trackers: it is done here in any case.
+/// How long a logout waits for the trackers; it ends here in any case.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl TrackerSet {
-    /// The present session.
+    /// The current session.
     pub(crate) fn session(&self) -> Option<Session> {
         self.shared.state.lock().session.clone()
     }
 
-    /// Shows every tracker the token again, and announces everything behind it.
+    /// Logs in again at every tracker with the token, and announces everything there.
     pub(crate) fn enter_again(&self) {
         let connected: Vec<(usize, u64)> = {
             let state = self.shared.state.lock();
@@ -45,14 +45,14 @@ impl TrackerSet {
         connected.into_iter().for_each(|(index, key)| self.shared.session_lost(index, key));
     }
 
-    /// Starts a generation of logins; answers to earlier ones no longer count.
+    /// Starts a generation of logins; answers to earlier ones are dropped.
     pub(super) fn next_generation(&self) -> u64 {
         let mut state = self.shared.state.lock();
         state.generation += 1;
         state.generation
     }
 
-    /// Makes `user` the session, and logs it in on every other tracker.
+    /// Makes `user` the session, and logs in on every other tracker.
     pub(super) fn establish(&self, generation: u64, user: UserEntry, token: SessionToken) {
         let mut state = self.shared.state.lock();
         (state.session, state.over) = (Some(Session::new(generation, user, token)), None);
@@ -71,8 +71,7 @@ impl TrackerSet {
         self.shared.changed.notify_all();
     }
 
-    /// Ends the session everywhere. Trackers that cannot be reached learn it from the connection
-    /// that ended.
+    /// Ends the session at every tracker. Trackers that cannot be reached see the connection end.
     ///
     /// # Blocking
     /// For at most a second.
@@ -86,8 +85,8 @@ impl TrackerSet {
 }
 
 impl SetState {
-    /// Ends the session, or the login that is under way. A tracker carries out what it is sent in
-    /// order: one that has not answered the login yet is sent the logout behind it.
+    /// Ends the session, or the login that is under way. A tracker handles requests in order, so
+    /// one that has not answered the login yet receives the logout after it.
     pub(super) fn end_session(&mut self, pending: &dyn Fn() -> Pending) {
         (self.session, self.over, self.changing_until) = (None, None, None);
         self.is_forgotten = false;
@@ -104,7 +103,8 @@ impl SetState {
 }
 
 impl Shared {
-    /// Shows the session's token on a connection that has not confirmed it and is not waiting.
+    /// Shows the session's token on a connection that has not confirmed it and has no login under
+    /// way.
     pub(super) fn login_again(&self, index: usize, key: u64) {
         let mut state = self.state.lock();
         if state.over.is_some() {
@@ -126,7 +126,7 @@ impl Shared {
             caller: None,
         };
         if due && live.send(request(), pending) {
-            // A pause already grown is kept for the next failure.
+            // Keeps a pause that has grown, for the next failure.
             if let Login::Refused { retry, pause, .. } = &mut live.login {
                 *retry = Instant::now() + *pause;
             } else {
@@ -135,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// A tracker that confirmed the session has ended or forgotten it: it is to confirm it again.
+    /// A tracker has ended or forgotten the session that it had confirmed: logs in there again.
     pub(super) fn session_lost(&self, index: usize, key: u64) {
         if let Some(live) = self.state.lock().live(index, key) {
             (live.login, live.announced_for) = (Login::No, 0);
@@ -143,7 +143,7 @@ impl Shared {
         self.login_again(index, key);
     }
 
-    /// When a refused login is to be tried again.
+    /// When a refused login is due again.
     pub(super) fn login_due(&self, index: usize, key: u64) -> Option<Instant> {
         let mut state = self.state.lock();
         state.session.as_ref().filter(|_| state.over.is_none())?;
@@ -153,7 +153,7 @@ impl Shared {
         }
     }
 
-    /// Takes a tracker's answer to the caller that asked, and what it says of the time.
+    /// Takes a tracker's reply: notes its clock and stamps, and passes it to the caller.
     pub(super) fn answered(
         &self,
         (index, key): (usize, u64),
@@ -178,8 +178,8 @@ impl Shared {
         match live.pending.remove(&number) {
             Some(Pending::Call(caller)) => {
                 drop(state);
-                // Also one that nobody waits for any more: a tracker may have been asked in vain to
-                // change the password, and have done so.
+                // Also without a caller: a change of the password may succeed after its caller has
+                // given up.
                 if let Reply::Renewed(token) = &reply {
                     self.take_token(token);
                 }
@@ -189,8 +189,8 @@ impl Shared {
             Some(Pending::Announce) => {
                 live.announces -= 1;
                 if reply == Reply::Refused(Refusal::Busy) {
-                    // It has not taken note, and would be left with half the truth: the next
-                    // connection announces everything.
+                    // The tracker has dropped this announce and would have an incomplete list. The
+                    // next connection announces everything.
                     debug!("tracker {}: too busy for an announce; connecting anew", index + 1);
                     return live.connection.close();
                 }
@@ -200,7 +200,7 @@ impl Shared {
                     Reply::Peers(peers) if !peers.is_empty() => {
                         self.tell(News::Peers { tracker: index, peers })
                     }
-                    // It remembers what was said, and lets it count once its directory has caught
+                    // The tracker keeps the announce, and applies it when its directory has caught
                     // up.
                     Reply::Refused(why) => {
                         debug!("tracker {}: an announce does not count yet: {why}", index + 1)
@@ -221,8 +221,8 @@ impl Shared {
         }
     }
 
-    /// Notes what a tracker says to a login of that generation, for which it was shown `token` if
-    /// it was no password.
+    /// Handles a tracker's reply to a login of that generation. `token` is the one that was shown;
+    /// `None` for a password.
     fn login_answered(
         &self,
         (index, key): (usize, u64),
@@ -233,8 +233,8 @@ impl Shared {
         let mut state = self.state.lock();
         let (current, session) = (state.generation, state.session.clone());
         let Some(live) = state.live(index, key) else { return };
-        // The user has logged out meanwhile, and so has this tracker been told; a newer login may
-        // be under way.
+        // The user has logged out meanwhile, and the tracker was told; a newer login may be under
+        // way.
         if generation != current {
             return;
         }
@@ -269,14 +269,14 @@ impl Shared {
                 }
             }
             Reply::Refused(why) => {
-                log::info!("tracker {} does not log us in yet: {why}", index + 1);
+                log::info!("tracker {} refuses the login for now: {why}", index + 1);
                 live.refused(*why);
             }
             _ => live.refused(Refusal::LoginFirst),
         }
     }
 
-    /// Announces everything on a connection whose login was just confirmed, once.
+    /// Announces everything, once, on a connection whose login was just confirmed.
     fn joined(&self, index: usize, key: u64) {
         let mut state = self.state.lock();
         let Some(session) = state.session.clone() else { return };
@@ -300,7 +300,7 @@ impl Shared {
 }
 
 impl Live {
-    /// The tracker would not log us in: it is asked again after a pause that grows.
+    /// The tracker has refused the login: it is tried again after a pause that grows.
     fn refused(&mut self, why: Refusal) {
         let pause = match self.login {
             Login::Refused { pause, .. } => (pause * 2).min(RETRY_MAX),
@@ -311,7 +311,7 @@ impl Live {
     }
 }
 
-/// A login's question, as [`super::call`] sends it.
+/// The pending entry of a login request, as [`super::call`] sends it.
 pub(super) fn pending_login(generation: u64, caller: Sender<Answer>) -> Pending {
     Pending::Login { generation, token: None, caller: Some(caller) }
 }

@@ -1,10 +1,9 @@
 //! The times of this client's requests.
 //!
-//! **Invariant:** the times increase, and each is above every stamp that trackers have told, as far
-//! as a tracker whose clock is right will take it: a stamp that lies further ahead than [`REACH`]
-//! counts for nothing here. So a change that the user asks for after another one was acknowledged
-//! wins over a late copy of that one. Times that copies of a request were given later
-//! ([`TrackerSet::ask_later`]) count like those of requests.
+//! **Invariant:** the times increase, and each is above every stamp that a tracker has sent, except
+//! for stamps further ahead than [`REACH`]: a tracker whose clock is right would refuse them. So a
+//! change that the user makes after another one was acknowledged wins over a late copy of that one.
+//! Later times of copies ([`TrackerSet::ask_later`]) count like those of requests.
 //!
 //! The network's clock is an argument: [`super::clock`] estimates it. Pure.
 
@@ -15,38 +14,38 @@ use crate::types::limits::REQUEST_TIME_MAX;
 use crate::types::{FileEntry, MemberEntry, Refusal, RequestEntry, RequestId, RequestStamp, Stamp};
 use crate::wire::tracker::{Reply, Request};
 
-/// How far a request's time may be ahead of the estimate of the clock: half of what a tracker
-/// takes, as its own clock is not quite the estimate.
+/// How far a request's time may be ahead of the estimated clock: half of the tracker's limit, since
+/// the tracker's own clock differs from the estimate.
 const REACH: Duration = Duration::from_secs(REQUEST_TIME_MAX.as_secs() / 2);
 
 /// Makes the times of requests.
 #[derive(Debug, Default)]
 pub(super) struct RequestClock {
-    /// The largest that was used, or told within reach.
+    /// The largest time that was used, or received within reach.
     last: Stamp,
 }
 
 impl RequestClock {
-    /// Goes on where an earlier run of this client ended.
+    /// Continues after the last time of an earlier run.
     pub(super) fn resume(&mut self, last: Stamp) {
         self.last = self.last.max(last);
     }
 
-    /// Notes a stamp that a tracker has told.
+    /// Notes a stamp that a tracker has sent.
     pub(super) fn told(&mut self, stamp: Stamp, now_ms: u64) {
         if stamp <= reach(now_ms) {
             self.last = self.last.max(stamp);
         }
     }
 
-    /// Makes the time of a request that is asked now.
+    /// Makes the time of a new request.
     pub(super) fn next(&mut self, now_ms: u64) -> Stamp {
         let above = self.last.next().filter(|above| *above <= reach(now_ms)).unwrap_or(Stamp::ZERO);
         self.last = above.max(Stamp::new(now_ms, 0));
         self.last
     }
 
-    /// Makes a time above that stamp, which is as far ahead as the tracker that told it takes.
+    /// Makes a time above that stamp. The tracker that sent it accepts times that far ahead.
     fn next_above(&mut self, stamp: Stamp, now_ms: u64) -> Stamp {
         self.told(stamp, now_ms);
         self.next(now_ms).max(stamp.next().unwrap_or(stamp))
@@ -58,24 +57,23 @@ fn reach(now_ms: u64) -> Stamp {
 }
 
 impl TrackerSet {
-    /// Makes the stamp of a changing request that the user asks for now. Every copy of the request
-    /// carries the same one.
+    /// Makes the stamp of a new changing request. Every copy of the request carries it.
     pub(crate) fn request_stamp(&self) -> RequestStamp {
         let mut state = self.shared.state.lock();
         let now_ms = state.now_ms();
         RequestStamp { id: new_id(), at: state.requests.next(now_ms) }
     }
 
-    /// The largest request time so far, for the next run; `None` if that is the one of earlier
-    /// runs.
+    /// The largest request time so far, to be stored for the next run; `None` if it is that of
+    /// earlier runs.
     pub(crate) fn last_request_time(&self) -> Option<Stamp> {
         Some(self.shared.state.lock().requests.last)
             .filter(|last| *last > self.shared.options.last_request)
     }
 
     /// Gives a request that no tracker has acknowledged a time above that stamp, unless it has one.
-    /// It keeps its id: a tracker may have carried out a copy with the earlier time, and one that
-    /// knows the id does nothing for a second copy.
+    /// It keeps its id: if a tracker has carried out an earlier copy, the id keeps it from doing so
+    /// twice.
     pub(super) fn ask_later(&self, request: &mut Request, above: Stamp) {
         let mut state = self.shared.state.lock();
         let now_ms = state.now_ms();
@@ -84,7 +82,7 @@ impl TrackerSet {
         }
     }
 
-    /// Gives a request that no tracker has carried out another stamp, by the clock of the tracker
+    /// Gives a request that no tracker has carried out a new stamp, by the clock of the tracker
     /// that is asked next.
     pub(super) fn stamp_again(&self, request: &mut Request, clock_ms: u64) {
         let at = self.shared.state.lock().requests.next(clock_ms);
@@ -98,7 +96,7 @@ fn new_id() -> RequestId {
     RequestId::from_bytes(rand::random())
 }
 
-/// The largest stamp that an answer tells.
+/// The largest stamp in a reply.
 pub(super) fn told_by(reply: &Reply) -> Option<Stamp> {
     match reply {
         Reply::Done(success) => Some(success.stamp),
@@ -162,7 +160,7 @@ mod tests {
         let first = clock.next(NOW);
         clock.told(Stamp::new(NOW + 3_600_000, 0), NOW);
         assert_eq!(clock.next(NOW), first.next().unwrap());
-        // The only tracker that answered was an hour ahead; the right ones are back.
+        // The only tracker that answered was an hour ahead; then the right ones reconnect.
         clock.next(NOW + 3_600_000);
         assert_eq!(clock.next(NOW + 5), Stamp::new(NOW + 5, 0));
     }

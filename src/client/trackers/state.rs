@@ -1,9 +1,8 @@
-//! What the tracker set knows at one moment: connections, logins, questions without an answer, and
-//! who is primary.
+//! The state of the tracker set: connections, logins, pending requests, and the primary.
 //!
-//! **Invariant:** every question registered with a live connection is answered once: by the reply,
-//! or as lost when the connection ends. No IO here: frames go into bounded queues, and a full one
-//! counts as a connection that does not work.
+//! **Invariant:** every request that is registered with a live connection is answered once: by the
+//! reply, or as lost when the connection ends. No IO here: frames go into bounded queues, and a
+//! full queue counts as a connection that does not work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -21,23 +20,23 @@ use crate::types::{DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreI
 use crate::wire::frame;
 use crate::wire::tracker::{FromClient, Reply, Request};
 
-/// Round trips that differ by less are equally near: what a loaded machine adds by chance.
+/// Round-trip times that differ by less count as equal: a loaded machine adds that much by chance.
 const RTT_TIE: Duration = Duration::from_millis(20);
 
-/// One tracker as this client sees it.
+/// The state of one tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LinkView {
     /// Line in the file, from 1.
     pub(crate) line: u32,
     /// `host:port` as configured.
     pub(crate) address: String,
-    /// The number the tracker gave itself, while connected.
+    /// The tracker's own number, while connected.
     pub(crate) number: Option<u32>,
     /// Whether commands go there first.
     pub(crate) primary: bool,
-    /// Measured round trip, while connected.
+    /// Round-trip time, while connected.
     pub(crate) rtt: Option<Duration>,
-    /// Why it could not be reached last time, while not connected.
+    /// Why the last dial failed, while not connected.
     pub(crate) error: Option<String>,
 }
 
@@ -45,87 +44,85 @@ pub(crate) struct LinkView {
 #[derive(Debug)]
 pub(super) struct LinkState {
     pub(super) address: String,
-    /// A tracker told of it: the user's list of trackers does not name it.
+    /// Another tracker listed it; the user's list does not name it.
     pub(super) is_learned: bool,
     /// It leads to the same tracker as another address, which is used instead.
     pub(super) is_alias: bool,
     /// The operator has removed it from the network.
     pub(super) is_removed: bool,
-    /// A thread keeps it.
+    /// A thread keeps its connection.
     pub(super) has_thread: bool,
     pub(super) live: Option<Live>,
     /// The pause before the next dial, while there is one.
     pub(super) pause: Option<Pause>,
-    /// Number of dials that ended, well or not.
+    /// Number of dials that ended, with or without success.
     pub(super) attempts: u64,
     pub(super) error: Option<String>,
-    /// Why what answers there is not believed to be a tracker of the network, if that is why it is
-    /// not connected.
+    /// Why the peer at this address is not trusted, if that is why it is not connected.
     pub(super) distrust: Option<Distrust>,
-    /// Its clock, as of what it said last.
+    /// Its clock, as of its last message.
     pub(super) clock: Option<TrackerClock>,
 }
 
-/// Why what answers at a tracker's address is not spoken to.
+/// Why the peer at a tracker's address is not trusted.
 #[derive(Debug, Clone)]
 pub(super) enum Distrust {
     /// It is a tracker of another network.
     Network(WrongNetwork),
-    /// It does not prove to be a tracker at all.
+    /// It does not prove to be a tracker.
     Unproven(String),
 }
 
-/// A connection that was welcomed.
+/// A connection after the tracker's welcome.
 #[derive(Debug)]
 pub(super) struct Live {
-    /// Tells this connection from the tracker's earlier ones.
+    /// Distinguishes this connection from the tracker's earlier ones.
     pub(super) key: u64,
     pub(super) connection: Connection,
     pub(super) number: u32,
-    /// Its store, which no other tracker has.
+    /// The id of its store, unique to the tracker.
     pub(super) store: StoreId,
-    /// Frames on their way; passwords are in some of them.
+    /// Queued frames; some contain passwords.
     pub(super) queue: Sender<Zeroizing<Vec<u8>>>,
     pub(super) pending: HashMap<u32, Pending>,
     pub(super) next_number: u32,
     pub(super) login: Login,
-    /// The generation of the session for which everything was announced here.
+    /// The generation of the session whose files were all announced here.
     pub(super) announced_for: u64,
-    /// Announces without an answer.
+    /// Announces that are not answered yet.
     pub(super) announces: usize,
-    /// What has changed since the last announce: at most what this device does with files.
+    /// Changes since the last announce: at most one for each announced file.
     pub(super) unannounced: BTreeSet<(GroupId, InfoHash)>,
     pub(super) rtt: Duration,
-    /// It left a question unanswered for too long and has said nothing since.
+    /// It left a request unanswered for too long, and has sent nothing since.
     pub(super) suspect: bool,
-    /// The addresses of the network's trackers that it told last, at most as many as a network may
-    /// have.
+    /// The tracker addresses in its last list: at most as many as a network may have.
     pub(super) listed: Vec<String>,
 }
 
-/// Who waits for an answer.
+/// What to do with an answer.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// A command.
+    /// A command waits for it.
     Call(Sender<Answer>),
-    /// A login.
+    /// It answers a login.
     Login {
-        /// Of which generation.
+        /// The login's generation.
         generation: u64,
-        /// What was shown, if it was no password.
+        /// The token that was shown; `None` for a password.
         token: Option<SessionToken>,
-        /// The command behind it, if there is one.
+        /// The command that waits for the login, if there is one.
         caller: Option<Sender<Answer>>,
     },
     /// An announce; the reply names peers.
     Announce,
-    /// A ping, sent then.
+    /// A ping that was sent then.
     Ping(Instant),
-    /// Nobody.
+    /// Drop it.
     Ignored,
 }
 
-/// What became of a question asked of one connection.
+/// The outcome of a request on one connection.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) tracker: usize,
@@ -134,23 +131,23 @@ pub(super) struct Answer {
     pub(super) reply: Option<Reply>,
 }
 
-/// The whole set.
+/// The state of the whole set.
 #[derive(Debug)]
 pub(super) struct SetState {
     pub(super) links: Vec<LinkState>,
     pub(super) next_key: u64,
     pub(super) primary: Option<usize>,
     pub(super) session: Option<Session>,
-    /// Grows with every login that is tried and every logout.
+    /// Grows with every login attempt and every logout.
     pub(super) generation: u64,
-    /// The session is over, and why; whoever holds more than this of it is to end that too.
+    /// Why the session is over, if it is. The client's core must end it, too.
     pub(super) over: Option<SessionEnd>,
-    /// A tracker said that this device was forgotten as the session's user's.
+    /// A tracker reported that the session's user has forgotten this device.
     pub(super) is_forgotten: bool,
-    /// The user's password is being changed from here, or was a moment ago: until then a token that
-    /// is void is about to be replaced.
+    /// Set while the user's password is being changed from here, and for a moment after: until
+    /// then, a revoked token is about to be replaced.
     pub(super) changing_until: Option<Instant>,
-    /// What every tracker is, or is to be, told about our files.
+    /// What every tracker is told, or will be told, about our files.
     pub(super) announced: BTreeMap<(GroupId, InfoHash), DownloadState>,
     /// Makes the times of requests.
     pub(super) requests: RequestClock,
@@ -159,7 +156,7 @@ pub(super) struct SetState {
 }
 
 impl Live {
-    /// Registers a question and queues its frame; false if the queue takes no more.
+    /// Registers a request and queues its frame; false if the queue is full.
     pub(super) fn send(&mut self, request: Request, pending: Pending) -> bool {
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
@@ -173,8 +170,8 @@ impl Live {
 }
 
 impl Live {
-    /// Has the writer look again at what is due and when: a frame of no bytes. A queue that is full
-    /// wakes it anyway.
+    /// Has the writer compute its next deadline again, by an empty frame. A full queue wakes it
+    /// anyway.
     pub(super) fn wake_writer(&self) {
         let _ = self.queue.try_send(Zeroizing::default());
     }
@@ -197,13 +194,13 @@ impl LinkState {
         }
     }
 
-    /// Tells whether the tracker is to be dialled again; if not, its thread ends.
+    /// Tells whether the tracker is dialled again; if not, its thread ends.
     pub(super) fn goes_on(&mut self) -> bool {
         self.has_thread = !self.is_alias && !self.is_removed;
         self.has_thread
     }
 
-    /// Tells whether the tracker takes commands of the session, or of nobody.
+    /// Tells whether the tracker takes commands: of the session, or without one.
     pub(super) fn is_ready(&self, session: Option<&Session>) -> bool {
         let confirmed = |live: &Live| session.is_none_or(|session| live.login.is_for(session));
         self.live.as_ref().is_some_and(confirmed)
@@ -229,13 +226,13 @@ impl SetState {
         }
     }
 
-    /// The connection of that key, if it is still the tracker's present one.
+    /// The connection of that key, if it is still the tracker's current one.
     pub(super) fn live(&mut self, tracker: usize, key: u64) -> Option<&mut Live> {
         self.links[tracker].live.as_mut().filter(|live| live.key == key)
     }
 
-    /// Ready trackers, the primary first, then healthy before suspect, near before far, low lines
-    /// before high.
+    /// Ready trackers in the order of preference: the primary, then healthy before suspect, near
+    /// before far, low lines before high.
     pub(super) fn candidates(&mut self, with_session: bool) -> Vec<usize> {
         let session = self.session.as_ref().filter(|_| with_session);
         let ready: Vec<usize> =
@@ -251,15 +248,15 @@ impl SetState {
         ordered
     }
 
-    /// Keeps the primary while it is healthy and no other is clearly nearer; else takes the
-    /// nearest, then the lowest line.
+    /// Keeps the primary while it is healthy and no other is clearly nearer. Else takes the lowest
+    /// line among the nearest.
     fn elect(&mut self, ready: &[usize]) {
         let rtt = |i: usize| {
             self.links[i].live.as_ref().filter(|live| !live.suspect).map(|live| live.rtt)
         };
         let healthy = || ready.iter().filter_map(|&i| Some((rtt(i)?, i)));
         let Some(nearest) = healthy().map(|(rtt, _)| rtt).min() else {
-            // All are suspect, or none is ready: the first ready one is as good as any.
+            // All are suspect, or none is ready: takes the first ready one.
             self.primary =
                 self.primary.filter(|primary| ready.contains(primary)).or(ready.first().copied());
             return;
@@ -272,7 +269,7 @@ impl SetState {
         self.primary = self.primary.filter(stays).or_else(next);
     }
 
-    /// Ends a connection's part in the set; its questions are answered as lost.
+    /// Removes a connection from the set; its pending requests are answered as lost.
     pub(super) fn detach(&mut self, tracker: usize, key: u64) {
         if self.live(tracker, key).is_none() {
             return;
@@ -287,16 +284,16 @@ impl SetState {
         }
     }
 
-    /// The time on the trackers' clocks, milliseconds since the Unix epoch: the earliest of those
-    /// that agree. Before one was met, this machine's own. [`crate::client::session::tickets`] says why.
+    /// The time on the trackers' clocks, in milliseconds since the Unix epoch: the earliest of
+    /// those that agree, or this machine's own if no tracker was met.
+    /// [`crate::client::session::tickets`] says why.
     pub(super) fn now_ms(&self) -> u64 {
         let told =
             self.links.iter().filter_map(|link| Some((link.clock?.now_ms(), link.live.is_some())));
         common_ms(&told.collect::<Vec<_>>(), own_ms())
     }
 
-    /// What to say when no tracker is connected: if one answers that is not trusted, that is the
-    /// reason.
+    /// The error when no tracker is connected. An untrusted peer at a tracker's address goes first.
     pub(super) fn why_unreachable(&self) -> ClientError {
         let distrusted =
             || self.links.iter().filter_map(|link| Some((&link.address, link.distrust.as_ref()?)));

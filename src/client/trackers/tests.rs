@@ -1,4 +1,4 @@
-//! Failover against scripted trackers.
+//! Failover with scripted trackers.
 
 mod fake;
 mod session;
@@ -26,7 +26,7 @@ fn a_command_whose_tracker_dies_is_repeated_at_the_next_with_the_same_id() {
     wait_for("both are connected", || set.views().iter().all(|view| view.number.is_some()));
     log_in(&set);
     let started = Instant::now();
-    // Whichever is primary, in the end the one that lives has carried it out, once and under its
+    // With either tracker as primary, the surviving one carries the request out, once and under its
     // id.
     assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
     assert!(started.elapsed() < Duration::from_secs(9), "the next tracker was not asked at once");
@@ -68,8 +68,7 @@ fn a_silent_primary_is_passed_over_then_avoided() {
 
 #[test]
 fn success_of_the_first_outweighs_a_refusal_of_the_second() {
-    // The first carries the change out but is slow; the second has not heard of something yet and
-    // refuses.
+    // The first carries the change out but is slow; the second lags behind and refuses.
     let (heard, wait) = unbounded::<()>();
     let slow = Fake::start(move |request| {
         if is_change(request) {
@@ -120,7 +119,7 @@ fn commands_wait_for_a_login_that_is_under_way_elsewhere() {
     let (release, held) = unbounded::<()>();
     let first = Fake::start(usual);
     let standby = Fake::start(move |request| match request {
-        // Were it the nearest, the password would be shown to it; then the first takes it.
+        // If it is the nearest, it receives the password and is busy; then the first takes it.
         Request::Login { .. } => refuse(Refusal::Busy),
         Request::Resume { .. } => {
             held.recv_timeout(PATIENCE).unwrap();
@@ -224,7 +223,7 @@ fn a_tracker_that_knows_the_account_late_is_asked_again_long_before_the_next_pin
     let (first, late) = (
         Fake::start(usual),
         Fake::start(move |request| match request {
-            // Were it the nearest, the password would be shown to it; then another takes it.
+            // If it is the nearest, it receives the password and is busy; then another takes it.
             Request::Login { .. } => refuse(Refusal::Busy),
             Request::Resume { .. } if *refusals.lock() > 0 => {
                 *refusals.lock() -= 1;
@@ -290,7 +289,7 @@ fn an_interrupt_ends_the_calls_that_somebody_waits_for() {
     assert!(matches!(interrupted.join().unwrap(), Err(ClientError::Interrupted)));
     assert!(!patient.is_finished());
     silent.kill();
-    // One that waits for a connection is ended too.
+    // A call that waits for a connection is interrupted, too.
     wait_for("the tracker is gone", || !set.is_reachable());
     let waits = std::thread::spawn({
         let set = set.clone();

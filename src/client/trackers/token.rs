@@ -1,11 +1,11 @@
-//! The session's token: what every tracker takes instead of the password, how it is renewed, and
-//! when it is void for good.
+//! The session's token: trackers accept it instead of the password. How it is renewed, and when it
+//! is revoked for good.
 //!
-//! **Invariant:** of two tokens the one that rests on the newer password is kept, and of two that
-//! rest on the same the one that lasts longer, unless its date lies ahead of the network's clock;
-//! the session is over when a tracker refuses that one
-//! and none is on its way. A tracker whose clock is wrong ends nobody's session: what is expired
-//! for it alone is only not shown to it for a while.
+//! **Invariant:** of two tokens, the one with the newer password is kept. Of two with the same
+//! password, the one that expires later is kept, unless its date is ahead of the network's clock.
+//! The session is over when a tracker refuses the kept token and no new one is on its way. A
+//! tracker whose clock is wrong cannot end a session: if the token has expired for that tracker
+//! alone, the client only pauses its logins there.
 
 use std::time::{Duration, Instant};
 
@@ -19,31 +19,29 @@ use crate::trust::NetworkPublicKey;
 use crate::types::{DeviceId, Password, Refusal, SessionToken, UserId};
 use crate::wire::tracker::{Reply, Request};
 
-/// Time after a change of the password in which a token that is void is about to be replaced: as
-/// long as a command may take, for a second tracker that was asked the same may have carried the
-/// change out once more.
+/// Time after a change of the password in which a revoked token is about to be replaced. It equals
+/// the limit of a command: a second tracker that was asked may have carried out the change again.
 const CHANGE_SETTLES: Duration = Duration::from_secs(10);
-/// Longest pause before a token is renewed again that was signed with a key which does not count
-/// here.
+/// Longest pause before a renewal when the new token was signed with a key that is not valid here.
 const RENEW_PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Time for one such attempt.
+/// Time limit of one such attempt.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl TrackerSet {
-    /// Why the session is over, if it is and nobody has ended it here yet.
+    /// Why the session is over, if it is and the client has not ended it yet.
     pub(crate) fn is_over(&self) -> Option<SessionEnd> {
         self.shared.state.lock().over
     }
 
-    /// From now on a token that trackers call void is about to be replaced, until a while after the
-    /// value is dropped.
+    /// Marks that a revoked token is about to be replaced, until a while after the value is
+    /// dropped.
     pub(crate) fn changing_password(&self) -> Changing<'_> {
         self.shared.state.lock().changing_until = Some(Instant::now() + Duration::from_secs(3600));
         Changing(self)
     }
 
-    /// Shows a tracker the session's user's password again, as the token is void; takes the new
-    /// one.
+    /// Shows the session's user's password to a tracker again, since the token is revoked; takes
+    /// the new token.
     ///
     /// # Errors
     /// Those of [`TrackerSet::call`].
@@ -62,20 +60,21 @@ impl TrackerSet {
         }
     }
 
-    /// The moment from which [`TrackerSet::renew`] is to be called.
+    /// The time at which [`TrackerSet::renew`] is due.
     pub(crate) fn renew_due(&self) -> Option<Instant> {
         let state = self.shared.state.lock();
         state.session.as_ref().filter(|_| state.over.is_none()).map(|session| session.renew_at)
     }
 
-    /// A token of the present key is to be asked for soon: the one at hand may count no more.
+    /// Makes a renewal due now: the current token's key may not be valid any more.
     pub(crate) fn renew_soon(&self) {
         if let Some(session) = &mut self.shared.state.lock().session {
             session.renew_at = Instant::now();
         }
     }
 
-    /// Asks for a token that lasts longer. If none comes, it is due again after a pause that grows.
+    /// Requests a token that expires later. If none comes, the renewal is due again after a pause
+    /// that grows.
     ///
     /// # Blocking
     /// For some seconds at most.
@@ -91,8 +90,8 @@ impl TrackerSet {
             return;
         }
         match self.patient().call_within(&Request::Renew, Need::Session, RENEW_TIMEOUT) {
-            // It was taken when it came. A tracker that has not heard yet which key counts has
-            // signed it with another.
+            // `answered` has taken the token. A tracker that has not heard of a key rotation signs
+            // with a key that is not valid here.
             Ok(_) => {
                 let keys = self.shared.options.network.keys();
                 if let Some(session) = &mut self.shared.state.lock().session
@@ -107,7 +106,7 @@ impl TrackerSet {
     }
 }
 
-/// The user's password is being changed.
+/// Held while the user's password is being changed.
 pub(crate) struct Changing<'a>(&'a TrackerSet);
 
 impl Drop for Changing<'_> {
@@ -117,7 +116,8 @@ impl Drop for Changing<'_> {
 }
 
 impl SetState {
-    /// What a command of the session of that generation is told when it cannot be asked any more.
+    /// The error for a command whose session, of that generation, has ended; `None` while it is
+    /// open.
     pub(super) fn session_error(&self, generation: u64) -> Option<ClientError> {
         match (&self.session, self.over) {
             (Some(session), Some(end)) if session.generation == generation => {
@@ -128,10 +128,9 @@ impl SetState {
         }
     }
 
-    /// Tracker `index` says that the session's token is void, for which it is told why, and no
-    /// newer one is to come. `keys` are the network's. Returns the generation of a session that is
-    /// over by that: not if the token is expired for that tracker alone, which explains what it
-    /// says.
+    /// Tracker `index` has refused the session's token with `why`, and no newer token is on its
+    /// way. `keys` are the network's. Returns the session's generation if the session is over by
+    /// that; `None` if the token has expired by that tracker's wrong clock only.
     pub(super) fn give_up_session(
         &mut self,
         index: usize,
@@ -148,11 +147,11 @@ impl SetState {
             return Some(session.generation);
         }
         let expired_at = |now_ms: u64| session.token.claims.expires_ms <= now_ms;
-        // By the clock of the tracker that says so.
+        // By the clock of the tracker that refused it.
         let expired = self.links[index].clock.is_some_and(|clock| expired_at(clock.now_ms()));
         if expired && !expired_at(self.now_ms()) {
             warn!(
-                "tracker {} has a clock that is ahead of the others', and takes the session for expired",
+                "the clock of tracker {} is ahead of the others', so the session has expired there",
                 index + 1
             );
             return None;
@@ -172,7 +171,8 @@ impl SetState {
 }
 
 impl Shared {
-    /// A user's device was forgotten: if it is this one, the token says whether it counts still.
+    /// A user's device was forgotten. If it is this device, trackers decide by the token whether
+    /// the session is over.
     pub(super) fn note_forgotten(&self, user: UserId, device: DeviceId, until_ms: u64) {
         let mut state = self.state.lock();
         let rests_on = |session: &Session| {
@@ -184,8 +184,7 @@ impl Shared {
         }
     }
 
-    /// Takes a newer token for what is to come, and shows it to the trackers that would not have
-    /// the earlier one.
+    /// Takes a newer token, and shows it to the trackers that refused the earlier one.
     pub(super) fn take_token(&self, token: &SessionToken) {
         let waiting: Vec<(usize, u64)> = {
             let mut state = self.state.lock();
@@ -207,6 +206,6 @@ impl Shared {
                 .collect()
         };
         waiting.into_iter().for_each(|(index, key)| self.login_again(index, key));
-        // Whoever renews tokens is not told: at worst it looks once too early.
+        // The renewing thread is not told: at worst it checks once too early.
     }
 }

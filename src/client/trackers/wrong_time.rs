@@ -1,4 +1,4 @@
-//! Trackers whose clocks differ by more than a request bears.
+//! Trackers whose clocks differ by more than a request tolerates.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use super::{ClocksDiffer, News, Shared};
 use crate::types::limits::CLOCK_AHEAD_MAX;
 
 impl Shared {
-    /// Tracker `index` takes no request at this time. If the clocks of two trackers differ and
-    /// there is no third, nothing tells which is right: the user is told, once.
+    /// Tracker `index` has refused a request for its time. If two trackers' clocks differ and there
+    /// is no third, nothing tells which is right: the user is told, once.
     pub(super) fn note_wrong_time(&self, index: usize) {
         let differ = {
             let mut state = self.state.lock();
@@ -23,8 +23,8 @@ impl Shared {
 }
 
 impl SetState {
-    /// The tracker of those connected whose clock is too far from that of tracker `index`, if no
-    /// third clock decides between them.
+    /// The clock of a connected tracker that differs too much from tracker `index`'s, if no third
+    /// clock decides between them.
     fn clocks_differ(&self, index: usize) -> Option<ClocksDiffer> {
         let clocks = || self.links.iter().filter_map(|link| Some((link, link.clock?.now_ms())));
         let its_ms = self.links[index].clock?.now_ms();

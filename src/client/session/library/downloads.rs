@@ -9,11 +9,11 @@ use crate::store::{DownloadRow, Progress};
 use crate::swarm::part_path;
 use crate::types::InfoHash;
 
-/// Downloads that have ended in this session and are kept in memory.
+/// Ended downloads of this session that stay in memory.
 const ENDED_MAX: usize = 1_000;
 
 impl Library {
-    /// Adds a download behind all others, to be written; one of the same content goes.
+    /// Adds a download at the end and marks it to be written. It replaces one of the same content.
     pub(crate) fn push(&mut self, download: Download) {
         self.touch(Key::Download(download.info_hash()));
         self.restore(download);
@@ -31,7 +31,7 @@ impl Library {
         self.order.insert(number, download);
     }
 
-    /// Removes a download, in the store, too.
+    /// Removes a download, also from the store.
     pub(crate) fn remove(&mut self, info_hash: InfoHash) -> Option<Download> {
         let download = self.take_out(info_hash)?;
         self.touch(Key::Download(info_hash));
@@ -61,12 +61,12 @@ impl Library {
         self.order.get(self.by_content.get(&info_hash)?)
     }
 
-    /// The same, to change what is not in its row.
+    /// The same, to change state that is not in its row.
     pub(crate) fn download_mut(&mut self, info_hash: InfoHash) -> Option<&mut Download> {
         self.order.get_mut(self.by_content.get(&info_hash)?)
     }
 
-    /// Changes a download's row, but for its content and its target, to be written.
+    /// Changes a download's row, except for its content and its target, and marks it to be written.
     pub(crate) fn change(&mut self, info_hash: InfoHash, change: impl FnOnce(&mut DownloadRow)) {
         let Some(number) = self.by_content.get(&info_hash) else { return };
         if let Some(download) = self.order.get_mut(number) {
@@ -75,7 +75,7 @@ impl Library {
         }
     }
 
-    /// Takes back what a download's row was, to be written.
+    /// Restores a download's earlier row and marks it to be written.
     pub(crate) fn restore_row(&mut self, before: &Arc<DownloadRow>) {
         let info_hash = before.facts.info_hash;
         let same_place =
@@ -87,18 +87,18 @@ impl Library {
         }
     }
 
-    /// The download that the engine knows under that id.
+    /// The download that has that id in the engine.
     pub(crate) fn of_transfer(&self, info_hash: InfoHash, id: TransferId) -> Option<&Download> {
         self.download(info_hash).filter(|download| download.transfer() == Some(id))
     }
 
-    /// All, in the order in which they were asked for.
+    /// All downloads, in the order of requests.
     pub(crate) fn downloads(&self) -> impl DoubleEndedIterator<Item = &Download> {
         self.order.values()
     }
 
-    /// A download has ended: notes the number of its end. The earliest ends beyond a bound are
-    /// forgotten; the store has them.
+    /// Notes the number of a download's end. The earliest ends beyond [`ENDED_MAX`] leave memory;
+    /// the store has them.
     pub(crate) fn note_end(&mut self, info_hash: InfoHash, number: u64) {
         if let Some(download) = self.download_mut(info_hash)
             && let Some(before) = download.ended.replace(number)
@@ -110,12 +110,12 @@ impl Library {
         let oldest: Vec<(u64, InfoHash)> =
             self.ends.iter().take(excess).map(|(number, of)| (*number, *of)).collect();
         for (number, oldest) in oldest {
-            // What is not written yet stays until the next end.
+            // An unwritten row stays until the next end.
             if self.dirty.contains(&Key::Download(oldest)) {
                 continue;
             }
             self.ends.remove(&number);
-            // A failed one can be resumed, and stays.
+            // A failed download stays: it can be resumed.
             let is_complete = |download: &Download| download.row.progress == Progress::Complete;
             if self.download(oldest).is_some_and(is_complete) {
                 self.take_out(oldest);
@@ -123,7 +123,7 @@ impl Library {
         }
     }
 
-    /// A download runs again: it has not ended.
+    /// A download that runs again has no end.
     pub(crate) fn forget_end(&mut self, info_hash: InfoHash) {
         let end = self.download_mut(info_hash).and_then(|download| download.ended.take());
         if let Some(end) = end {
@@ -131,9 +131,9 @@ impl Library {
         }
     }
 
-    /// The download that the user means by these names.
+    /// Finds a download by the display names of its group and file.
     pub(crate) fn find(&self, group: &str, file: &str) -> Option<&Download> {
-        // The latest, should an earlier one bear the same names.
+        // The latest, if an earlier one has the same names.
         let is_named = |d: &&Download| {
             d.row.group_label.as_str() == group && d.row.label.as_str() == file && d.is_shown()
         };
@@ -145,8 +145,8 @@ impl Library {
         self.download(info_hash).is_some_and(|download| download.row.progress == Progress::Running)
     }
 
-    /// Another download that is to make the same file, or keeps what it has fetched where this
-    /// one's file is to be, or the other way round.
+    /// Another download that writes the same file, or whose `.part` is this one's target, or whose
+    /// target is this one's `.part`.
     pub(crate) fn rival(&self, row: &DownloadRow) -> Option<&DownloadRow> {
         let part = |of: &DownloadRow| part_path(&of.target, of.facts.info_hash);
         let own_part = part(row);
@@ -154,7 +154,7 @@ impl Library {
             Progress::Running | Progress::Paused(_) => {
                 of.target == row.target || part(of) == row.target || of.target == own_part
             }
-            // What it has fetched is kept, and a later download of the content goes on from it.
+            // Its `.part` is kept: a later download of the content continues it.
             Progress::Failed(_) => part(of) == row.target,
             Progress::Complete | Progress::Cancelled => false,
         };
@@ -162,7 +162,7 @@ impl Library {
         near.filter(|of| of.facts.info_hash != row.facts.info_hash).find(clashes)
     }
 
-    /// A failed download of another version of a file to the same place.
+    /// A failed download of another version of the file to the same path.
     pub(crate) fn other_version(&self, row: &DownloadRow) -> Option<&Download> {
         let is_other = |of: &&Download| {
             let same_name = of.row.group == row.group
@@ -175,7 +175,7 @@ impl Library {
         self.at(&row.target).find(is_other)
     }
 
-    /// Those that make a file there, or keep what they have fetched there.
+    /// The downloads with that target path or `.part` path.
     fn at(&self, place: &Path) -> impl Iterator<Item = &Download> {
         self.by_place.get(place).into_iter().flatten().filter_map(|number| self.order.get(number))
     }

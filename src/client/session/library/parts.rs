@@ -7,7 +7,7 @@ use crate::store::Progress;
 use crate::types::{DownloadState, GroupId, InfoHash, Label};
 
 impl Library {
-    /// What this device does with a file in one group, as the trackers are to be told.
+    /// The state of a file in one group, as announced to the trackers.
     pub(crate) fn part_in(&self, group: GroupId, info_hash: InfoHash) -> DownloadState {
         let takes_from = |d: &Download| d.row.group == group || self.sources.has(info_hash, group);
         let fetches = |d: &Download| d.is_let_run() && takes_from(d);
@@ -18,7 +18,7 @@ impl Library {
         }
     }
 
-    /// The group's name as last seen.
+    /// The group's last known name.
     pub(crate) fn group_label(&self, group: GroupId) -> Option<Label> {
         let share = self.shares_in(group).next().map(|share| &share.row.group_label);
         let of_download = || {
@@ -28,7 +28,8 @@ impl Library {
         share.or_else(of_download).cloned()
     }
 
-    /// The groups in which this device takes part in the file's swarm, and not only to take.
+    /// The groups in which this device takes part in the file's swarm, without those that are only
+    /// sources.
     pub(crate) fn groups_of(&self, info_hash: InfoHash) -> Vec<GroupId> {
         let offered =
             self.shares_of(info_hash).filter(|share| share.offered).map(|share| share.row.group);
@@ -40,25 +41,26 @@ impl Library {
         groups
     }
 
-    /// The groups that are only sources of a download that goes on.
+    /// The groups that are only sources of a download that continues.
     pub(crate) fn sources_of(&self, info_hash: InfoHash) -> impl Iterator<Item = GroupId> {
         let goes_on =
             !self.sources.is_empty() && self.download(info_hash).is_some_and(Download::takes_part);
         self.sources.of(info_hash).filter(move |_| goes_on)
     }
 
-    /// Downloads whose file this device fetches, or serves without its being a share yet.
+    /// Downloads whose file this device fetches, or serves before it is a share.
     pub(crate) fn taking_part(&self) -> impl Iterator<Item = &Download> {
         self.order.values().filter(|download| download.takes_part())
     }
 
-    /// Tells whether this device takes part in the file's swarm in that group, if only to take.
+    /// Tells whether this device takes part in the file's swarm in that group, also if it is only a
+    /// source.
     pub(crate) fn is_offered(&self, info_hash: InfoHash, group: GroupId) -> bool {
         self.serves(info_hash, group) || self.sources_of(info_hash).any(|source| source == group)
     }
 
-    /// Tells whether this device gives the file to others in that group: it is shared there, or
-    /// downloaded from there.
+    /// Tells whether this device serves the file in that group: it is shared there, or downloaded
+    /// from there.
     pub(crate) fn serves(&self, info_hash: InfoHash, group: GroupId) -> bool {
         let shared = self.shares.get(&(group, info_hash)).is_some_and(|share| share.offered);
         let takes_part = |download: &Download| download.takes_part() && download.row.group == group;
@@ -97,7 +99,7 @@ impl Library {
             .collect()
     }
 
-    /// Tells whether this device takes part in the file's swarm in some group.
+    /// Tells whether this device takes part in the file's swarm in any group, sources aside.
     pub(crate) fn is_offered_anywhere(&self, info_hash: InfoHash) -> bool {
         self.shares_of(info_hash).any(|share| share.offered)
             || self.download(info_hash).is_some_and(Download::takes_part)

@@ -7,13 +7,13 @@ use crate::store::ShareRow;
 use crate::swarm::LocalCopy;
 use crate::types::{FileFacts, GroupId, InfoHash};
 
-/// Files looked at for a copy: of so many with one content, one is intact.
+/// Copies that are tried: of so many with one content, one is intact.
 const COPIES_MAX: usize = 8;
-/// Length from which copies are looked for under other info hashes, too, among all shares.
+/// Minimum length for a search of all shares by length and SHA-1.
 const OTHER_NAMES_LEN: u64 = 1 << 20;
 
 impl Library {
-    /// Puts a share, to be written.
+    /// Puts a share and marks it to be written.
     pub(crate) fn put_share(&mut self, row: ShareRow, offered: bool) {
         self.touch(Key::Share(row.group, row.facts.info_hash));
         self.restore_share(Arc::new(row), offered);
@@ -24,7 +24,7 @@ impl Library {
         self.shares.insert((row.group, row.facts.info_hash), Share { row, offered });
     }
 
-    /// Changes a share's row, to be written.
+    /// Changes a share's row and marks it to be written.
     pub(crate) fn change_share(
         &mut self,
         (group, info_hash): (GroupId, InfoHash),
@@ -36,13 +36,13 @@ impl Library {
         }
     }
 
-    /// Removes a share, in the store, too.
+    /// Removes a share, also from the store.
     pub(crate) fn remove_share(&mut self, group: GroupId, info_hash: InfoHash) {
         self.shares.remove(&(group, info_hash));
         self.touch(Key::Share(group, info_hash));
     }
 
-    /// Sets whether a share is offered; tells whether that is news.
+    /// Sets whether a share is offered; tells whether that has changed.
     pub(crate) fn set_offered(
         &mut self,
         group: GroupId,
@@ -59,8 +59,8 @@ impl Library {
         self.shares.get(&(group, info_hash))
     }
 
-    /// The shares of this content, in all groups. Goes from group to group: a member has few of
-    /// these, and thousands of shares.
+    /// The shares of this content, in all groups. Steps from group to group: a member has few
+    /// groups and thousands of shares.
     pub(crate) fn shares_of(&self, info_hash: InfoHash) -> impl Iterator<Item = &Share> {
         let last = InfoHash::from_bytes([u8::MAX; InfoHash::LEN]);
         let next = move |after: Option<GroupId>| {
@@ -86,9 +86,9 @@ impl Library {
             .map(|(_, share)| share)
     }
 
-    /// Files that should have that content: first those with the same info hash, in any group, then
-    /// those of the same length and SHA-1. Stopped shares count, too; the engine looks whether they
-    /// are what they were.
+    /// Files that should have that content: first those of the same info hash, in any group, then
+    /// those of the same length and SHA-1. Stopped shares count, too; the engine checks whether
+    /// they are unchanged.
     pub(crate) fn copies_of(&self, facts: &FileFacts) -> Vec<LocalCopy> {
         let mut copies: Vec<LocalCopy> = Vec::new();
         let same_bytes =

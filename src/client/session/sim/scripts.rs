@@ -1,4 +1,4 @@
-//! Faults of before, each as a script.
+//! Earlier faults, each as a script.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::client::session::news::News;
 use crate::store::{OwnPart, Progress, ShareRow, ShareState};
 use crate::types::{FileStamp, InfoHash, InodeId};
 
-/// A world with a session, a store that fails on demand, and nothing else that goes wrong.
+/// A world with a session and a store that fails on demand. Nothing else fails.
 fn logged_in() -> World {
     let mut world = World::new(1);
     world.store_fails = 0;
@@ -26,7 +26,7 @@ impl World {
         self.enter(None);
     }
 
-    /// Delivers everything and has the store answer, until there is nothing more.
+    /// Delivers all inputs and lets the store answer, until there are no more.
     fn settle(&mut self) {
         while self.transaction.is_some() || !self.coming.is_empty() {
             self.store_answers();
@@ -88,12 +88,12 @@ fn a_pause_that_cannot_be_stored_has_changed_nothing() {
     world.begin_well(0);
     world.store_fails = 100;
     let pause = world.command(Command::Pause(info_hash(0)));
-    // While the store has not answered nothing has changed, either.
+    // While the store has not answered, nothing has changed.
     assert_eq!(world.told_progress(0), Some(Progress::Running));
     let error = world.refused(pause);
     assert!(is_store_error(&error), "{error}");
     assert_eq!(world.told_progress(0), Some(Progress::Running));
-    // It runs on: its end is told.
+    // It continues to run, and its end is reported.
     let Work::Live(id) = world.work(0) else { panic!("it does not run") };
     world.store_fails = 0;
     let news = EngineNews::Completed(seed(0));
@@ -168,7 +168,7 @@ fn a_cancel_while_the_file_is_finished_leaves_a_complete_download() {
     let mut world = logged_in();
     let id = world.begin_well(0);
     let cancel = world.command(Command::Cancel(info_hash(0)));
-    // The engine says that it is finishing it.
+    // The engine answers that it is finishing the file.
     world.coming.clear();
     world.input(Input::Halted(id, info_hash(0), false));
     assert!(world.answer(cancel).is_none());
@@ -248,7 +248,7 @@ fn a_command_that_writes_nothing_does_not_fail_with_others() {
     world.begin_well(0);
     world.begin_well(1);
     let first = world.command(Command::Pause(info_hash(0)));
-    // Both of these are planned together while the first is being stored.
+    // These two are planned together while the store writes the first command.
     world.store_fails = 0;
     let pause = world.command(Command::Pause(info_hash(1)));
     let claim = world.command(Command::Claim(Box::new(download_row(2))));
@@ -276,7 +276,7 @@ fn a_removal_ends_links_and_downloads_while_the_store_hangs() {
 }
 
 #[test]
-fn what_the_engine_refuses_leaves_everything_as_it_was() {
+fn a_download_that_the_engine_refuses_changes_nothing() {
     let mut world = logged_in();
     let row = download_row(0);
     let claim = world.command(Command::Claim(Box::new(row.clone())));
@@ -297,7 +297,7 @@ fn what_the_engine_refuses_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn what_cannot_be_begun_for_want_of_the_store_can_be_begun_again() {
+fn a_download_that_the_store_failed_to_write_can_be_begun_again() {
     let mut world = logged_in();
     world.is_faulty = false;
     let row = download_row(0);

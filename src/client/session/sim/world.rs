@@ -1,4 +1,4 @@
-//! What is around a session, simulated: store, file systems, engine, trackers, and users.
+//! The surroundings of a session, simulated: store, file systems, engine, trackers, and users.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub(crate) fn download_row(file: u8) -> DownloadRow {
         group_label: label(&format!("g{}", file % GROUPS)),
         label: label(&format!("f{file}")),
         facts: facts(file),
-        // Two contents that are to be the same file.
+        // Files 4 and 5 have different contents and the same target path.
         target: PathBuf::from(format!("/disk{}/f{}", file % 2, if file == 5 { 4 } else { file })),
         progress: Progress::Running,
         verified: None,
@@ -92,7 +92,7 @@ pub(super) fn user() -> UserEntry {
     UserEntry { user: USER, label: label("nik") }
 }
 
-/// What is durable.
+/// The rows that are durable.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Rows {
     pub(super) shares: BTreeMap<(GroupId, InfoHash), ShareRow>,
@@ -133,28 +133,28 @@ struct Transfer {
     state: TransferState,
 }
 
-/// Everything.
+/// The session and its simulated surroundings.
 pub(super) struct World {
     pub(super) session: Session,
     rng: SmallRng,
     pub(super) now: Now,
     pub(super) rows: Rows,
-    /// A transaction that waits for the store.
+    /// The transaction that waits for the store.
     pub(super) transaction: Option<(u64, Vec<Write>)>,
-    /// How many in a hundred transactions fail.
+    /// Percentage of transactions that fail.
     pub(super) store_fails: u32,
-    /// Whether anything goes wrong at all.
+    /// Whether anything fails at all.
     pub(super) is_faulty: bool,
     engine: BTreeMap<TransferId, Transfer>,
     is_engine_up: bool,
-    /// What is on its way to the session, in no order.
+    /// Inputs on their way to the session; they arrive in any order.
     pub(super) coming: Vec<Input>,
     last_reply: u64,
     /// Commands that are not answered yet.
     waiting: HashMap<ReplyTo, String>,
     pub(super) answers: Vec<(ReplyTo, Result<Answer, ClientError>)>,
     pub(super) told: usize,
-    /// Everything is printed.
+    /// Inputs and effects are printed.
     is_traced: bool,
 }
 
@@ -191,7 +191,7 @@ impl World {
         self.drain();
     }
 
-    /// Asks for something.
+    /// Sends a command to the session.
     pub(super) fn command(&mut self, command: Command) -> ReplyTo {
         self.last_reply += 1;
         let reply = ReplyTo(self.last_reply);
@@ -218,7 +218,7 @@ impl World {
         self.drain();
     }
 
-    /// Carries out what the session wants.
+    /// Carries out the session's effects.
     pub(super) fn drain(&mut self) {
         loop {
             self.session.advance(self.now);
@@ -339,7 +339,7 @@ impl World {
                     (row, looked)
                 };
                 let looked: Vec<(Arc<ShareRow>, Looked)> = rows.into_iter().map(look).collect();
-                // Each file system answers by itself.
+                // Each file system answers separately.
                 let (first, rest) = looked.into_iter().partition(|(row, _)| row.stamp.dev == 1);
                 for looked in [first, rest] {
                     self.coming.push(Input::Done(Done::Shares(looked)));
@@ -371,7 +371,7 @@ impl World {
         self.coming.push(Input::Done(done));
     }
 
-    /// Something happens.
+    /// One random event.
     pub(super) fn step(&mut self) {
         let time = self.rng.random_range(0..400);
         self.pass(Duration::from_millis(time));
@@ -384,7 +384,7 @@ impl World {
         }
     }
 
-    /// A user asks for something.
+    /// A random command of the user.
     fn ask(&mut self) {
         let file = self.rng.random_range(0..FILES);
         let info_hash = facts(file).info_hash;
@@ -425,7 +425,7 @@ impl World {
         self.drain();
     }
 
-    /// Whatever the store does.
+    /// Checks that links end before any other effect, also while the store hangs.
     fn links_end_first(&mut self) {
         let first = self.session.poll();
         let Some(Effect::Engine(order @ Order::EndLinks(_))) = first else {
@@ -448,7 +448,8 @@ impl World {
         self.enter(Some(&mine[..]).filter(|_| tells));
     }
 
-    /// Begins the session of a login that is reserved; trackers tell of these groups, if any does.
+    /// Begins the session of a reserved login; `mine` are the groups that the trackers list, if any
+    /// answers.
     pub(super) fn enter(&mut self, mine: Option<&[u8]>) -> ReplyTo {
         let named = |number: &u8| (group(*number), label(&format!("g{number}")));
         let mine = mine.map(|numbers| numbers.iter().map(named).collect());
@@ -469,7 +470,7 @@ impl World {
     fn begin(&mut self, file: u8) {
         let row = download_row(file);
         let claim = self.command(Command::Claim(Box::new(row.clone())));
-        // It is answered in its turn; the store may take its time over the one before.
+        // The answer may come later: the store may still be busy with the turn before.
         let command = match self.rng.random_range(0..10) {
             0 => Command::Unclaim(row.facts.info_hash),
             1 => Command::Adopt(Box::new(row), Box::new(seed(file)), Vec::new()),
@@ -494,7 +495,7 @@ impl World {
                 is_refused: number == 1,
             },
         };
-        // Who could not put a share does not tell the directory of it.
+        // A client whose share is not in the store does not ask the directory.
         if matches!(self.answer(put), Some(Ok(_))) {
             self.command(command);
         }
@@ -566,7 +567,7 @@ impl World {
         self.drain();
     }
 
-    /// Something that is on its way arrives.
+    /// Delivers one of the inputs on their way.
     fn deliver(&mut self) {
         if !self.coming.is_empty() {
             let at = self.rng.random_range(0..self.coming.len());
@@ -587,7 +588,7 @@ impl World {
         self.input(Input::Stored(number, result));
     }
 
-    /// What holds at any time.
+    /// Checks what holds at any time.
     pub(super) fn check(&self) {
         let view = self.session.view();
         let library = &view.library;
@@ -607,7 +608,7 @@ impl World {
         }
     }
 
-    /// Nothing fails any more: after a while everything fits.
+    /// No more faults: after a while the session, the store and the engine agree.
     pub(super) fn heal(&mut self) {
         (self.is_faulty, self.store_fails) = (false, 0);
         for _ in 0..400 {

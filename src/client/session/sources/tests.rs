@@ -1,4 +1,4 @@
-//! When a group is a source, and what follows from it.
+//! Tests of when a group is a source, and of the effects.
 
 use super::super::library::{Download, Library};
 use super::*;
@@ -97,7 +97,7 @@ fn a_source_lapses_with_its_download_and_when_the_file_is_shared_there() {
 }
 
 #[test]
-fn who_is_out_of_a_group_has_no_source_there() {
+fn a_former_member_has_no_source_in_the_group() {
     let mut library = library();
     assert_eq!((library.sources.files_in(B), library.sources.files_in(A)), (vec![FILE], vec![]));
     library.sources.remove(FILE, B);

@@ -1,4 +1,4 @@
-//! A tracker that is scripted: real sockets, real frames, no directory.
+//! A scripted tracker: real sockets, real frames, no directory.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -21,12 +21,12 @@ use crate::wire::tracker::{
 };
 use crate::wire::{VERSION_NEWEST, frame};
 
-/// Nothing here takes this long; a wait that does has failed.
+/// No step takes this long; a wait that does has failed.
 pub(in crate::client::trackers) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a scripted tracker does with a request.
 pub(in crate::client) enum Act {
-    /// What every tracker answers.
+    /// The usual answer of a tracker.
     Usual,
     Answer(Box<Reply>),
     Silence,
@@ -35,13 +35,13 @@ pub(in crate::client) enum Act {
 
 type Script = Arc<dyn Fn(&Request) -> Act + Send + Sync>;
 
-/// The key of the network that scripted trackers are of, unless they are given another.
+/// The key of the scripted trackers' network, unless a test gives another.
 pub(in crate::client) fn network_key() -> Arc<KeyPair> {
     static KEY: OnceLock<Arc<KeyPair>> = OnceLock::new();
     KEY.get_or_init(|| Arc::new(KeyPair::generate().unwrap())).clone()
 }
 
-/// What a scripted tracker signs, and its clock.
+/// The dates that a scripted tracker signs, and its clock.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::client) struct Terms {
     pub(in crate::client) token_ms: u64,
@@ -50,7 +50,7 @@ pub(in crate::client) struct Terms {
     pub(in crate::client) ahead_ms: i64,
     /// When the password was set.
     pub(in crate::client) password_ms: u64,
-    /// The operator has set it.
+    /// The operator has set the password.
     pub(in crate::client) must_change: bool,
 }
 
@@ -104,7 +104,7 @@ impl Terms {
     }
 }
 
-/// A tracker that does as its script says, and notes what it was asked.
+/// A tracker that follows a script, and records its requests.
 pub(in crate::client) struct Fake {
     pub(in crate::client) address: SocketAddr,
     pub(in crate::client) terms: Arc<Mutex<Terms>>,
@@ -124,7 +124,7 @@ impl Fake {
         Self::start_of(network_key(), script)
     }
 
-    /// One of another network.
+    /// A tracker of another network.
     pub(in crate::client) fn start_of(
         key: Arc<KeyPair>,
         script: impl Fn(&Request) -> Act + Send + Sync + 'static,
@@ -132,7 +132,7 @@ impl Fake {
         Self::start_at("127.0.0.1:0".parse().unwrap(), key, Terms::default(), script)
     }
 
-    /// One in the place of another.
+    /// A tracker at another one's address.
     pub(in crate::client) fn start_at(
         address: SocketAddr,
         key: Arc<KeyPair>,
@@ -179,7 +179,7 @@ impl Fake {
         fake
     }
 
-    /// Dies as a process does: connections are cut, the port is free. Returns its address.
+    /// Ends like a killed process: connections are cut, the port is free. Returns its address.
     pub(in crate::client) fn kill(self) -> SocketAddr {
         let address = self.address;
         self.stop.set();
@@ -189,15 +189,15 @@ impl Fake {
         address
     }
 
-    /// Cuts the connections that there are.
+    /// Cuts the current connections.
     pub(in crate::client) fn cut(&self) {
         self.connections.lock().drain(..).for_each(|connection| connection.close());
     }
 
-    /// Tells everybody who is connected of something.
+    /// Sends an event on every connection.
     pub(in crate::client) fn tell(&self, event: &Event) {
         for connection in self.connections.lock().iter() {
-            // Who has hung up hears nothing.
+            // A connection that has ended receives nothing.
             let _ =
                 frame::write_message(&mut connection.writer(), &FromTracker::Event(event.clone()));
         }
@@ -207,7 +207,7 @@ impl Fake {
         self.asked.lock().clone()
     }
 
-    /// Connections that it has welcomed.
+    /// Number of connections that it has welcomed.
     pub(in crate::client) fn welcomed(&self) -> usize {
         self.welcomed.load(Ordering::SeqCst)
     }
@@ -252,7 +252,7 @@ impl FakeSession {
         self.welcomed.fetch_add(1, Ordering::SeqCst);
         self.connections.lock().push(connection.clone());
         if self.stop.is_set() {
-            // It may have been killed before there was a connection to cut.
+            // It may have been killed before the connection could be cut.
             return connection.close();
         }
         while let Ok(FromClient { number, request }) =
@@ -318,7 +318,7 @@ pub(in crate::client) fn user() -> UserEntry {
     UserEntry { user: UserId::from_bytes([5; 16]), label: "nik".parse().unwrap() }
 }
 
-/// What every tracker answers unless the script says else.
+/// The usual answers, unless the script gives another.
 pub(in crate::client) fn usual(_: &Request) -> Act {
     Act::Usual
 }

@@ -1,4 +1,4 @@
-//! Sessions, clocks and trust, against trackers that are scripted.
+//! Sessions, clocks and trust, with scripted trackers.
 
 use super::*;
 use crate::client::error::SessionEnd;
@@ -34,7 +34,7 @@ fn a_session_whose_password_was_changed_elsewhere_is_over() {
     let fake = Fake::start(usual);
     let (set, news) = set_of(&[&fake]);
     log_in(&set);
-    // A mere word is no end: the token is good.
+    // The event alone does not end the session: the token is valid.
     fake.tell(&Event::SessionOver);
     wait_for("it is shown the token again", || fake.count(is_resume) == 1);
     assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
@@ -97,7 +97,7 @@ fn a_change_of_the_password_that_another_tracker_hears_of_first_does_not_end_the
         }
     });
     wait_for("it was asked", || slow.count(|r| matches!(r, Request::ChangePassword { .. })) == 1);
-    // What the slow one has done reaches the other before its answer reaches us.
+    // The slow tracker's change reaches the other one before its answer reaches the client.
     let terms = Terms { password_ms: 2, ..Terms::default() };
     let other = Fake::start_at(other, network_key(), terms, usual);
     wait_for("the old token is refused", || other.count(is_resume) >= 1);
@@ -200,7 +200,7 @@ fn of_clocks_that_agree_the_earliest_counts_and_one_that_is_wrong_does_not() {
     set.stop(PATIENCE);
 }
 
-/// A tracker whose clock is ahead, and which has no time to look at passwords.
+/// A tracker whose clock is ahead, and which is too busy for passwords.
 fn fake_ahead(ahead_ms: i64) -> Fake {
     let script = move |request: &Request| match request {
         Request::Login { .. } if ahead_ms.abs() > 60_000 => refuse(Refusal::Busy),
@@ -223,7 +223,7 @@ fn a_tracker_whose_clock_is_a_day_ahead_ends_no_session() {
     wait_for("the token is shown to it, and later again", || wrong.count(is_resume) >= 2);
     assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
     assert!(set.is_over().is_none() && !over(&news));
-    // What it says of a session whose password has changed, the other says too.
+    // Both trackers report the end of a session whose password has changed.
     right.terms.lock().password_ms += 1;
     right.tell(&Event::SessionOver);
     wait_for("it is over", || set.is_over() == Some(SessionEnd::PasswordChanged));
@@ -367,7 +367,7 @@ fn a_tracker_that_hangs_holds_passwords_up_for_a_moment() {
             Request::Login { .. } | Request::CreateUser { .. } | Request::ChangePassword { .. }
         )
     };
-    // It still answers pings, as one whose disk hangs does.
+    // It still answers pings, like a tracker whose disk hangs.
     let hung =
         Fake::start(move |request| if is_asked(request) { Act::Silence } else { usual(request) });
     let well = Fake::start(|request| match request {
@@ -439,7 +439,7 @@ fn a_token_that_is_dated_ahead_gives_way_to_one_that_is_not() {
     fake.cut();
     wait_for("the token is replaced", || issued_ms() < ahead_ms);
     assert!(set.is_over().is_none());
-    // A little earlier is no reason: the one that lasts longer is kept.
+    // A slightly earlier date is no reason: the token that expires later is kept.
     let before_ms = issued_ms();
     fake.terms.lock().ahead_ms = -30_000;
     fake.cut();

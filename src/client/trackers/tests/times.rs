@@ -1,8 +1,8 @@
-//! The times of requests, against trackers whose clocks are wrong.
+//! The times of requests, with trackers whose clocks are wrong.
 
 use super::*;
 
-/// A change as a command asks for it.
+/// A changing request with a new stamp.
 fn stamped(set: &TrackerSet) -> Request {
     Request::CreateGroup { request: set.request_stamp(), name: "lab".parse().unwrap() }
 }
@@ -16,7 +16,7 @@ fn stamps(fake: &Fake) -> Vec<RequestStamp> {
         .collect()
 }
 
-/// A tracker that takes requests of its own time only.
+/// A tracker that accepts requests of its own time only.
 fn strict(ahead_ms: i64) -> Fake {
     let terms = Terms { ahead_ms, ..Terms::default() };
     let script = move |request: &Request| match request {
@@ -83,7 +83,7 @@ fn with_two_clocks_that_differ_the_tracker_that_answers_is_gone_on_with_and_the_
     log_in(&set);
     for _ in 0..5 {
         assert!(matches!(set.call(&stamped(&set), Need::Session), Ok(Reply::Done(_))));
-        // Whichever was primary, the other is asked first from now on.
+        // Makes the other tracker the first to be asked.
         let primary = set.views().iter().position(|view| view.primary).unwrap();
         let mut state = set.shared.state.lock();
         state.links[primary].live.as_mut().unwrap().suspect = true;
@@ -96,7 +96,7 @@ fn with_two_clocks_that_differ_the_tracker_that_answers_is_gone_on_with_and_the_
 
 #[test]
 fn a_request_that_every_tracker_refuses_for_its_time_gets_a_new_stamp_once() {
-    // Two that agree have told the time, and are gone; the one that is left lives in another hour.
+    // Two trackers that agree have sent their time, and are gone; the third is an hour ahead.
     let (left, gone) = (strict(3_600_000), [strict(0), strict(0)]);
     let (set, _news) = set_of(&[&gone[0], &gone[1], &left]);
     wait_for("all are connected", || connected(&set) == 3);
@@ -128,7 +128,7 @@ fn a_request_that_may_have_been_carried_out_keeps_its_stamp() {
     let (set, _news) = set_of(&[&dies, &refuses]);
     wait_for("both are connected", || connected(&set) == 2);
     log_in(&set);
-    // The one that dies is asked first.
+    // The tracker that ends is asked first.
     {
         let mut state = set.shared.state.lock();
         state.links[1].live.as_mut().unwrap().suspect = true;
@@ -136,7 +136,8 @@ fn a_request_that_may_have_been_carried_out_keeps_its_stamp() {
     let request = stamped(&set);
     let refused = set.call(&request, Need::Session);
     if stamps(&dies).is_empty() {
-        // A slow machine: the other one was asked first, and nothing can have been carried out.
+        // On a slow machine the other tracker was asked first, and nothing can have been carried
+        // out.
         return;
     }
     assert!(matches!(refused, Err(ClientError::Refused(Refusal::WrongTime { .. }))), "{refused:?}");
@@ -147,7 +148,7 @@ fn a_request_that_may_have_been_carried_out_keeps_its_stamp() {
     set.stop(PATIENCE);
 }
 
-/// A tracker that wants times above a stamp.
+/// A tracker that requires times above a stamp.
 fn overtaken(above: Stamp) -> Fake {
     Fake::start(move |request| match request {
         Request::CreateGroup { request, .. } if request.at <= above => {
@@ -185,12 +186,12 @@ fn trackers_asked_after_the_one_that_was_overtaken_get_the_later_time() {
     let (set, _news) = set_of(&[&dies, &answers]);
     wait_for("both are connected", || connected(&set) == 2);
     log_in(&set);
-    // The one that dies is asked first.
+    // The tracker that ends is asked first.
     set.shared.state.lock().links[1].live.as_mut().unwrap().suspect = true;
     assert!(matches!(set.call(&stamped(&set), Need::Session), Ok(Reply::Done(_))));
     let first = stamps(&dies);
     if first.len() < 2 {
-        // A slow machine: the other one was asked first.
+        // On a slow machine the other tracker was asked first.
         return;
     }
     let last = stamps(&answers);
