@@ -247,8 +247,12 @@ impl Runtime {
             None => self.store.download(row.user, info_hash)?,
         };
         let claimed = self.ask(Command::Claim(Box::new(row.clone())))?;
-        let Answer::Claimed { failed, other_version } = claimed else {
-            return Err(ClientError::Stopping);
+        let (failed, other_version) = match claimed {
+            Answer::Claimed { failed, other_version } => (failed, other_version),
+            Answer::Running(row) => {
+                return Ok(Beginning::going_on(DownloadHandle::new(self, row)));
+            }
+            Answer::Done | Answer::Ticket(_) => return Err(ClientError::Stopping),
         };
         let replaced = Replaced { before, failed, other_version };
         let begun = self.begin_claimed(row, is_there, replaced, progress);

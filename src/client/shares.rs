@@ -420,7 +420,17 @@ impl Runtime {
         reason: Option<&str>,
     ) -> Result<(), ClientError> {
         let (facts, reason) = (Box::new(facts.clone()), reason.map(str::to_owned));
-        self.ask(Command::EndVersion { group, facts, reason }).map(drop)
+        let ended = self.ask(Command::EndVersion { group, facts, reason });
+        ended.map(drop).map_err(|error| match error {
+            ClientError::Store(error) => {
+                let text = format!(
+                    "the group has the file from here no more, but that cannot be stored: {error}; \
+                     make room, or the next start offers it again"
+                );
+                ClientError::path(&self.config.data_dir, text)
+            }
+            other => other,
+        })
     }
 
     /// Stops the user's shares whose files were replaced at the same path: they can never be served

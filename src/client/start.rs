@@ -136,8 +136,6 @@ impl Client {
     /// # Blocking
     /// For some seconds at most.
     pub fn stop(&self) {
-        // Otherwise a device that stays would log in again once its session has ended.
-        self.inner.staying.hold();
         self.inner.stop();
     }
 }

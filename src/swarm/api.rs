@@ -125,8 +125,10 @@ pub trait Host: Send + Sync + 'static {
     }
     /// The download's `.part` was made, or opened again, and is this file: to be named in later
     /// runs. Called on the download's thread before it gets its length, or a byte is written there;
-    /// may block.
-    fn opened(&self, _id: TransferId, _info_hash: InfoHash, _part: InodeId) {}
+    /// may block. If that cannot be noted, the download pauses with the reason.
+    fn opened(&self, _id: TransferId, _info_hash: InfoHash, _part: InodeId) -> Result<(), String> {
+        Ok(())
+    }
     /// A file that this device offers and the engine does not know yet, if it is so. Called on a
     /// link's thread, for a file whose swarm the other end may take part in; may block.
     fn seed(&self, _info_hash: InfoHash) -> Option<SeedSpec> {

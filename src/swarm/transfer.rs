@@ -274,7 +274,7 @@ fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
     }
     kept?;
     let number = run.with(|transfer| transfer.number)?;
-    torrent.engine.host.opened(number, torrent.info_hash, part.id());
+    torrent.engine.host.opened(number, torrent.info_hash, part.id()).map_err(End::Paused)?;
     part.allot()?;
     Ok(part)
 }

@@ -131,12 +131,11 @@ impl Host for SessionHost {
         self.runtime.upgrade()?.seed_of(info_hash)
     }
 
-    fn opened(&self, id: TransferId, info_hash: InfoHash, part: InodeId) {
-        let Some(runtime) = self.runtime.upgrade() else { return };
-        // On the disk before a byte is written to the file. If the store fails, the engine
-        // continues: the session writes the fact later.
+    fn opened(&self, id: TransferId, info_hash: InfoHash, part: InodeId) -> Result<(), String> {
+        let Some(runtime) = self.runtime.upgrade() else { return Ok(()) };
+        // On the disk before a byte is written to the file: a later run knows it by that.
         let opened = move |reply| Input::Engine(id, info_hash, EngineNews::Opened(reply, part));
-        let _ = runtime.question(opened).wait();
+        runtime.question(opened).wait().map(drop).map_err(|error| error.to_string())
     }
 
     fn copies(&self, facts: &FileFacts) -> Vec<LocalCopy> {

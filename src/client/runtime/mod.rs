@@ -62,7 +62,7 @@ const SHARERS_MAX: usize = 8;
 /// Threads for tickets and tokens.
 const ERRANDS_MAX: usize = 2;
 /// Deadline for the end of the engine's threads.
-const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Deadline for the end of all other threads.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Deadline for unfinished errands at the end, as the report of a completed download.
@@ -361,6 +361,8 @@ impl Runtime {
         self.sharers.close(ERRANDS_TIMEOUT);
         self.errands.close(ERRANDS_TIMEOUT);
         self.sources.close(Duration::ZERO);
+        // Otherwise a device that stays would log in again once its session has ended.
+        self.staying.hold();
         let _ = self.ask(Command::Leave(None));
         let _ = self.messages.send(Message::Stop);
         self.stop.set();

@@ -192,6 +192,7 @@ impl Runtime {
             let stopped = self.staying.set(&self.store, None);
             if let Err(error) = stopped {
                 warn!("cannot store that this device no longer stays logged in: {error}");
+                self.staying.hold();
             }
         }
     }

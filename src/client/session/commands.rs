@@ -10,10 +10,10 @@ impl Session {
     /// Carries out a command. It is answered now or later, once.
     pub(super) fn command(&mut self, reply: ReplyTo, command: &Command, now: Now) {
         let answer = match command {
-            Command::Reserve => self.reserve(),
+            Command::Reserve => self.reserve(reply),
             Command::Release => self.release(),
             Command::Enter(entry) => self.enter(reply, entry, now),
-            Command::Leave(reason) => self.leave(reply, *reason),
+            Command::Leave(reason) => self.leave(reply, *reason, now),
             Command::Claim(row) => self.claim(row),
             Command::Unclaim(info_hash) => {
                 self.library.claims.remove(info_hash);
@@ -43,7 +43,8 @@ impl Session {
                 if let Some(reason) = reason {
                     self.end_download_of(*group, facts.id(), facts.info_hash, reason, now);
                 }
-                done()
+                self.answered_written.push(reply);
+                Ok(None)
             }
             Command::ExpectRemoval(group, info_hash, file) => {
                 self.expect_removal(*group, *info_hash, *file);

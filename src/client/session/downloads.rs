@@ -40,6 +40,10 @@ impl Session {
         }
         let old = self.library.download(info_hash);
         match old.map(|old| &old.row.progress) {
+            Some(Progress::Running) if old.is_some_and(|old| old.row.target == row.target) => {
+                // Another command has just begun it.
+                return Ok(old.map(|old| Answer::Running(old.row.clone())));
+            }
             Some(Progress::Running | Progress::Paused(_)) => {
                 return Err(old.map_or_else(gone, |old| taken(&old.row)));
             }

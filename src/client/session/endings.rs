@@ -31,15 +31,18 @@ impl Session {
             EngineNews::Opened(reply, part) => {
                 if is_known {
                     let part = Some(OwnPart::File(part));
-                    if self.library.download(info_hash).is_some_and(|d| d.row.part != part) {
+                    let is_noted = |download: &Download| download.row.part == part;
+                    if !self.library.download(info_hash).is_some_and(is_noted)
+                        || !self.library.is_written(info_hash)
+                    {
                         self.library.change(info_hash, |row| row.part = part);
                     }
                 }
-                self.emit(Effect::Reply(reply, Ok(Answer::Done)));
+                self.answered_written.push(reply);
             }
             EngineNews::Metainfo(reply, metainfo) => {
                 self.library.write(Write::Metainfo(metainfo));
-                self.answer(reply, Ok(Answer::Done));
+                self.answered_written.extend(reply);
             }
             _ if !is_known => {}
             EngineNews::Journal(verified) => {

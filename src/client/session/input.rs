@@ -188,6 +188,8 @@ pub(crate) enum Answer {
     /// The content is reserved. Returns its failed download, and a failed download of another
     /// version to the same path, if there are any.
     Claimed { failed: Option<Arc<DownloadRow>>, other_version: Option<InfoHash> },
+    /// The content is being downloaded to that path already.
+    Running(Arc<DownloadRow>),
     /// Our ticket, if there is one.
     Ticket(Option<Ticket>),
 }

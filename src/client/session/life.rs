@@ -36,7 +36,11 @@ pub(super) struct Entering {
 /// A session that is ending.
 #[derive(Debug)]
 pub(super) struct Leaving {
-    reply: ReplyTo,
+    /// Waits for the end, until `deadline`.
+    reply: Option<ReplyTo>,
+    deadline: Duration,
+    /// A login that waits for the end.
+    next: Option<ReplyTo>,
     reason: Option<SessionEnd>,
     user: UserEntry,
     unfinished: usize,
@@ -44,8 +48,19 @@ pub(super) struct Leaving {
     has_stopped: bool,
 }
 
+impl Leaving {
+    /// The time at which the command is answered at the latest, if it is not yet.
+    pub(super) fn answers_at(&self) -> Option<Duration> {
+        self.reply.map(|_| self.deadline)
+    }
+}
+
 impl Session {
-    pub(super) fn reserve(&mut self) -> Answered {
+    pub(super) fn reserve(&mut self, reply: ReplyTo) -> Answered {
+        if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.next.is_none()) {
+            leaving.next = Some(reply);
+            return Ok(None);
+        }
         match &self.library.phase {
             Phase::In(user) => Err(ClientError::AlreadyLoggedIn(user.label.clone())),
             Phase::Changing => {
@@ -263,7 +278,12 @@ impl Session {
     }
 
     /// Ends the session, links first. From then on no ticket is valid, and no link is accepted.
-    pub(super) fn leave(&mut self, reply: ReplyTo, reason: Option<SessionEnd>) -> Answered {
+    pub(super) fn leave(
+        &mut self,
+        reply: ReplyTo,
+        reason: Option<SessionEnd>,
+        now: Now,
+    ) -> Answered {
         let user = self.need_user()?.clone();
         let unfinished = self
             .library
@@ -271,10 +291,24 @@ impl Session {
             .filter(|download| download.row.progress == Progress::Running)
             .count();
         self.library.phase = Phase::Changing;
-        self.leaving = Some(Leaving { reply, reason, user, unfinished, has_stopped: false });
+        self.leaving = Some(Leaving {
+            reply: Some(reply),
+            deadline: now.up + DISK_TIMEOUT,
+            next: None,
+            reason,
+            user,
+            unfinished,
+            has_stopped: false,
+        });
         self.emit(Effect::Engine(Order::EndLinks(Ends::All)));
         self.emit(Effect::Job(Job::StopEngine));
         Ok(None)
+    }
+
+    /// A thread of the engine waits for a disk: the user need not.
+    pub(super) fn leaves_late(&mut self) {
+        let reply = self.leaving.as_mut().and_then(|leaving| leaving.reply.take());
+        self.answer(reply, Ok(Answer::Done));
     }
 
     /// Tells whether the session is ending and its engine has stopped.
@@ -285,12 +319,13 @@ impl Session {
     /// Drops the session's state, once the last facts are written or the store has failed to.
     pub(super) fn end_if_ending(&mut self) {
         let Some(leaving) = self.leaving.take_if(|leaving| leaving.has_stopped) else { return };
-        let Leaving { reply, reason, user, unfinished, .. } = leaving;
+        let Leaving { reply, next, reason, user, unfinished, .. } = leaving;
         let over = || Err(Refusal::LoginFirst.into());
         for beginner in self.library.downloads().filter_map(|download| download.beginner) {
             self.out.push_back(Effect::Reply(beginner, over()));
         }
-        self.library.begin_anew(Phase::Out, Queue::default());
+        let phase = if next.is_some() { Phase::Changing } else { Phase::Out };
+        self.library.begin_anew(phase, Queue::default());
         self.library.ended = reason.map(|reason| Ended { reason, unfinished });
         self.committed = self.library.clone();
         self.tickets.clear();
@@ -323,7 +358,9 @@ impl Session {
             let UserEntry { user: user_id, label: user } = user;
             self.out.push_back(Effect::Tell(ClientEvent::SessionEnded { user, user_id, reason }));
         }
-        self.out.push_back(Effect::Reply(reply, Ok(Answer::Done)));
+        for reply in reply.into_iter().chain(next) {
+            self.out.push_back(Effect::Reply(reply, Ok(Answer::Done)));
+        }
     }
 
     pub(super) fn tell_not_offered(&mut self, row: &ShareRow, reason: String) {

@@ -95,6 +95,8 @@ pub(crate) struct Session {
     turn: Option<Turn>,
     out: VecDeque<Effect>,
     held: Vec<Effect>,
+    /// Facts of this plan that are answered when they are written, or with the store's error.
+    answered_written: Vec<ReplyTo>,
     planning: Planning,
     last_store: u64,
     last_transfer: u64,
@@ -147,6 +149,7 @@ impl Session {
             turn: None,
             out: VecDeque::new(),
             held: Vec::new(),
+            answered_written: Vec::new(),
             planning: Planning::Nothing,
             last_store: 0,
             last_transfer: 0,
@@ -191,7 +194,10 @@ impl Session {
 
     /// Tells whether the inbox and the effects are empty and no turn waits for the store.
     pub(crate) fn is_idle(&self) -> bool {
-        self.turn.is_none() && self.inbox.is_empty() && self.out.is_empty()
+        self.turn.is_none()
+            && self.inbox.is_empty()
+            && self.out.is_empty()
+            && self.leaving.is_none()
     }
 
     fn emit(&mut self, effect: Effect) {
@@ -248,6 +254,7 @@ impl Session {
             self.begins.front().map(|(at, ..)| *at),
             self.cancels.values().map(|(_, at)| *at).min(),
             self.entering.as_ref().map(|entering| entering.deadline),
+            self.leaving.as_ref().and_then(Leaving::answers_at),
             self.library.queue.has_running().then_some(self.pulses_at),
             self.sources_at(),
         ];
@@ -290,6 +297,9 @@ impl Session {
         late.into_iter().for_each(|info_hash| self.cancels_late(info_hash));
         if self.entering.as_ref().is_some_and(|entering| entering.deadline <= now.up) {
             self.enter_late(now);
+        }
+        if self.leaving.as_ref().and_then(Leaving::answers_at).is_some_and(|at| at <= now.up) {
+            self.leaves_late();
         }
         if self.library.queue.has_running() && self.pulses_at <= now.up {
             self.ask_for_pulses(now);

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::input::{Asked, Command, Effect, Ends, Input, Now, Order, ReplyTo};
+use super::input::{Answer, Asked, Command, Effect, Ends, Input, Now, Order, ReplyTo};
 use super::news::News;
 use super::{Planning, Session, is_fact};
 use crate::client::error::ClientError;
@@ -30,6 +30,8 @@ pub(super) struct Turn {
     /// Effects of facts that wait for the store.
     told: Vec<Effect>,
     commands: Vec<(ReplyTo, Command)>,
+    /// Facts that are answered when they are written, or with the store's error.
+    answered_written: Vec<ReplyTo>,
     /// Effects of the commands.
     effects: Vec<Effect>,
 }
@@ -96,6 +98,7 @@ impl Session {
         self.at_planned_times(now);
         self.fill_slots(now);
         let told = std::mem::take(&mut self.held);
+        let answered_written = std::mem::take(&mut self.answered_written);
         self.committed = self.library.clone();
         self.planning = Planning::Commands;
         for (reply, command) in &commands {
@@ -107,7 +110,7 @@ impl Session {
         let is_to_store = is_retry
             || self.library.touches() != written
             || self.is_ending() && self.library.is_dirty();
-        let turn = Turn { number: self.last_store + 1, told, commands, effects };
+        let turn = Turn { number: self.last_store + 1, told, commands, answered_written, effects };
         if !is_to_store || !self.library.is_dirty() {
             return self.commit(turn);
         }
@@ -133,6 +136,8 @@ impl Session {
     fn commit(&mut self, turn: Turn) {
         self.committed = self.library.clone();
         self.out.extend(turn.told);
+        let done = |reply| Effect::Reply(reply, Ok(Answer::Done));
+        self.out.extend(turn.answered_written.into_iter().map(done));
         self.out.extend(turn.effects);
         self.end_if_ending();
     }
@@ -142,6 +147,8 @@ impl Session {
         self.library = self.committed.clone();
         self.retry_at = self.library.is_dirty().then(|| now.up + RETRY_AFTER);
         self.out.extend(turn.told);
+        let failed = |reply| Effect::Reply(reply, Err(ClientError::Store(error.clone())));
+        self.out.extend(turn.answered_written.into_iter().map(failed));
         for (reply, command) in &turn.commands {
             let before = self.library.clone();
             if let Command::Cancel(info_hash) = command

@@ -87,6 +87,11 @@ impl Library {
         }
     }
 
+    /// Tells whether the store has a download's row as it is now.
+    pub(crate) fn is_written(&self, info_hash: InfoHash) -> bool {
+        !self.dirty.contains(&Key::Download(info_hash))
+    }
+
     /// The download that has that id in the engine.
     pub(crate) fn of_transfer(&self, info_hash: InfoHash, id: TransferId) -> Option<&Download> {
         self.download(info_hash).filter(|download| download.transfer() == Some(id))
