@@ -6,7 +6,7 @@
 //! The thread "notifications" writes; no other thread waits for it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use log::warn;
@@ -17,6 +17,11 @@ use crate::types::{UserId, bad_data_text, unreachable_text};
 
 /// Two answers for one group within that are one: it was found in a list, and a tracker told of it.
 const SAME_ANSWER: Duration = Duration::from_secs(10);
+
+/// How long events are gathered for one transaction; what came in that time is lost at a `kill -9`.
+const GATHER: Duration = Duration::from_millis(50);
+/// Maximum number of events in one transaction.
+const BATCH_LEN: usize = 256;
 
 /// The kind of a stored event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,14 +88,44 @@ pub(crate) fn record(
     user: impl Fn() -> Option<UserId>,
 ) {
     let mut last_user = None;
-    for event in events {
-        last_user = user().or(last_user);
-        if let (Some(user), Some(row)) = (last_user, to_row(&event))
-            && let Err(error) = write(store, user, &event, &row)
-        {
-            warn!("{error}");
+    let mut batch: Vec<(UserId, ClientEvent)> = Vec::new();
+    while let Ok(first) = events.recv() {
+        // Thousands of small files complete one after the other: one transaction for many.
+        let deadline = Instant::now() + GATHER;
+        let mut next = Some(first);
+        while let Some(event) = next {
+            last_user = user().or(last_user);
+            batch.extend(last_user.map(|user| (user, event)));
+            let is_full = batch.len() >= BATCH_LEN;
+            next = if is_full { None } else { events.recv_deadline(deadline).ok() };
         }
+        for of_one in batch.chunk_by(|(one, _), (other, _)| one == other) {
+            if let Err(error) = write_batch(store, of_one) {
+                warn!("{error}");
+            }
+        }
+        batch.clear();
     }
+}
+
+/// Writes the events of one user.
+fn write_batch(store: &DeviceStore, events: &[(UserId, ClientEvent)]) -> Result<(), StoreError> {
+    let Some((user, _)) = events.first() else { return Ok(()) };
+    let rows = events.iter().filter_map(|(_, event)| to_row(event).map(|row| (event, row)));
+    let (together, alone): (Vec<_>, Vec<_>) = rows.partition(|(event, _)| is_told_once(event));
+    let together: Vec<NotificationRow> = together.into_iter().map(|(_, row)| row).collect();
+    store.add_notifications(*user, &together)?;
+    alone.iter().try_for_each(|(event, row)| write(store, *user, event, row))
+}
+
+/// Tells whether an event has one source only, so that it cannot be stored already.
+fn is_told_once(event: &ClientEvent) -> bool {
+    !matches!(
+        event,
+        ClientEvent::JoinRequested { .. }
+            | ClientEvent::Admitted { .. }
+            | ClientEvent::JoinRejected { .. }
+    )
 }
 
 /// Writes one event down, unless it was found out on another way and is written down already.

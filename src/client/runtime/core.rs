@@ -209,7 +209,9 @@ impl Core {
             let wakes =
                 |effect: &Effect| matches!(effect, Effect::Changed(_) | Effect::SessionEnded);
             // Published before any event or answer leaves.
-            self.runtime.published.set(self.session.view(), effects.iter().any(wakes));
+            if let Some(view) = self.session.take_view() {
+                self.runtime.published.set(view, effects.iter().any(wakes));
+            }
             effects.into_iter().for_each(|effect| self.carry_out(effect));
             if self.inputs.is_empty() {
                 return;

@@ -25,11 +25,11 @@ impl Session {
         if self.library.claims.contains_key(&info_hash) {
             return Err(state("it is being begun; cancel it when it runs"));
         }
-        if self.cancels.contains_key(&info_hash) {
+        if self.waiting.cancels.contains_key(&info_hash) {
             return Err(being_cancelled());
         }
         let work = download.work;
-        self.cancels.insert(info_hash, (reply, now.up + DISK_TIMEOUT));
+        self.waiting.cancels.insert(info_hash, (reply, now.up + DISK_TIMEOUT));
         match work {
             Work::None | Work::Looking => return self.finish_cancel(info_hash, now),
             Work::Live(id) => {
@@ -55,7 +55,7 @@ impl Session {
             return;
         }
         if has_halted {
-            match self.cancels.get(&info_hash) {
+            match self.waiting.cancels.get(&info_hash) {
                 Some((reply, _)) => self.again(*reply, Command::FinishCancel(info_hash)),
                 // The deadline has passed, and the caller was told so.
                 None => self.go_on_halted(info_hash),
@@ -63,7 +63,7 @@ impl Session {
         } else {
             // It ends in a moment; then the result is known.
             self.set_work(info_hash, Work::Live(id));
-            if let Some((_, at)) = self.cancels.get_mut(&info_hash) {
+            if let Some((_, at)) = self.waiting.cancels.get_mut(&info_hash) {
                 *at = now.up + DISK_TIMEOUT;
             }
         }
@@ -76,7 +76,7 @@ impl Session {
         info_hash: InfoHash,
         now: Now,
     ) -> Answered {
-        match self.cancels.get(&info_hash) {
+        match self.waiting.cancels.get(&info_hash) {
             Some((waiting, _)) if *waiting == reply => {}
             // Another caller waits for the same by now.
             Some((waiting, _)) => {
@@ -90,7 +90,7 @@ impl Session {
         }
         let cancelled = self.finish_cancel(info_hash, now);
         if cancelled.is_err() {
-            self.cancels.remove(&info_hash);
+            self.waiting.cancels.remove(&info_hash);
         }
         cancelled
     }
@@ -133,14 +133,14 @@ impl Session {
             None => {}
         }
         self.emit(Effect::Changed(info_hash));
-        let reply = self.cancels.remove(&info_hash).map(|(reply, _)| reply);
+        let reply = self.waiting.cancels.remove(&info_hash).map(|(reply, _)| reply);
         self.answer(reply, Ok(Answer::Done));
     }
 
     /// The deadline of a cancellation has passed: the file system is slow, or the engine is
     /// finishing the file.
     pub(super) fn cancels_late(&mut self, info_hash: InfoHash) {
-        let Some((reply, _)) = self.cancels.remove(&info_hash) else { return };
+        let Some((reply, _)) = self.waiting.cancels.remove(&info_hash) else { return };
         let answer = match self.library.download(info_hash) {
             Some(download) if download.row.progress != Progress::Cancelled => {
                 Err(match download.work {

@@ -51,7 +51,7 @@ impl Session {
                 done()
             }
             Command::UnexpectRemoval(group, info_hash) => {
-                self.own_removals.remove(&(*group, *info_hash));
+                self.known.removals.remove(&(*group, *info_hash));
                 done()
             }
             Command::ExpectLeaving(group) => {
@@ -102,9 +102,10 @@ impl Session {
             }
             _ => return Some(reply),
         };
-        let waits = self.cancels.get(info_hash).is_some_and(|(waiting, _)| *waiting == reply);
+        let waits =
+            self.waiting.cancels.get(info_hash).is_some_and(|(waiting, _)| *waiting == reply);
         if waits {
-            self.cancels.remove(info_hash);
+            self.waiting.cancels.remove(info_hash);
             self.go_on_halted(*info_hash);
         }
         waits.then_some(reply)

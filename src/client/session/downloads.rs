@@ -35,7 +35,7 @@ impl Session {
         if is_claimed {
             return Err(state("it is being begun already; wait for that"));
         }
-        if self.cancels.contains_key(&info_hash) {
+        if self.waiting.cancels.contains_key(&info_hash) {
             return Err(being_cancelled());
         }
         let old = self.library.download(info_hash);
@@ -186,7 +186,7 @@ impl Session {
         if let Some(download) = self.library.download_mut(info_hash) {
             (download.work, download.beginner) = (Work::Beginning(id), reply);
         }
-        self.begins.push_back((now.up + DISK_TIMEOUT, info_hash, id));
+        self.waiting.begins.push_back((now.up + DISK_TIMEOUT, info_hash, id));
         self.emit(Effect::Job(Job::Begin(id, Box::new(spec), limit)));
         None
     }
@@ -228,7 +228,7 @@ impl Session {
         }
         match (result, beginner) {
             (Ok(()), beginner) => {
-                if self.cancels.contains_key(&info_hash) {
+                if self.waiting.cancels.contains_key(&info_hash) {
                     self.set_work(info_hash, Work::Halting(id));
                     self.emit(Effect::Engine(Order::Halt(id, info_hash)));
                 } else if !self.library.download(info_hash).is_some_and(Download::is_let_run) {
@@ -260,7 +260,7 @@ impl Session {
             (Err(reason), None) => self.halt(info_hash, Progress::Failed(reason), now),
         }
         if self.library.download(info_hash).is_none_or(|download| download.work == Work::None)
-            && let Some((reply, _)) = self.cancels.remove(&info_hash)
+            && let Some((reply, _)) = self.waiting.cancels.remove(&info_hash)
         {
             self.again(reply, Command::Cancel(info_hash));
         }

@@ -78,10 +78,10 @@ impl Session {
             self.library.write(Write::Metainfo(seed.metainfo.clone()));
             self.keep_share(&row, seed);
         }
-        if let Some((reply, _)) = self.cancels.remove(&info_hash) {
+        if let Some((reply, _)) = self.waiting.cancels.remove(&info_hash) {
             self.emit(Effect::Reply(reply, Err(complete_stays())));
         }
-        self.to_share.insert((row.group, info_hash));
+        self.sharing.due.insert((row.group, info_hash));
         self.emit(Effect::Changed(info_hash));
     }
 
@@ -144,7 +144,7 @@ impl Session {
         self.tell_end(info_hash);
         let is_halting = |download: &Download| matches!(download.work, Work::Halting(_));
         if !self.library.download(info_hash).is_some_and(is_halting)
-            && let Some((reply, _)) = self.cancels.remove(&info_hash)
+            && let Some((reply, _)) = self.waiting.cancels.remove(&info_hash)
         {
             self.again(reply, Command::Cancel(info_hash));
         }
@@ -183,13 +183,13 @@ impl Session {
 
     /// Tells whether another completed download can be reported to the directory.
     pub(super) fn has_to_share(&self) -> bool {
-        !self.to_share.is_empty() && self.sharing.len() < SHARING_MAX
+        !self.sharing.due.is_empty() && self.sharing.under_way.len() < SHARING_MAX
     }
 
     /// Reports completed downloads to the directory, several at a time.
     pub(super) fn share_on(&mut self) {
         while self.has_to_share() {
-            let Some(key) = self.to_share.pop_first() else { return };
+            let Some(key) = self.sharing.due.pop_first() else { return };
             let pending = self
                 .library
                 .share(key.0, key.1)
@@ -197,7 +197,7 @@ impl Session {
                 .map(|share| share.row.clone());
             match pending {
                 Some(row) => {
-                    self.sharing.insert(key);
+                    self.sharing.under_way.insert(key);
                     self.emit(Effect::Ask(Ask::Share(row)));
                 }
                 None => self.settle(key.1),
@@ -207,7 +207,7 @@ impl Session {
 
     pub(super) fn leave_slot(&mut self, info_hash: InfoHash) {
         // When it resumes, its sources are asked for again.
-        self.sources_due.remove(&info_hash);
+        self.source_questions.due.remove(&info_hash);
         self.library.queue.leave(info_hash);
         if let Some(download) = self.library.download_mut(info_hash) {
             download.queued = false;

@@ -13,7 +13,7 @@ use super::input::{
 use super::library::{Download, Ended, Phase, Work};
 use super::queue::{Kept, Queue};
 use super::slots::Watch;
-use super::{Answered, DISK_TIMEOUT, Session};
+use super::{Answered, DISK_TIMEOUT, KnownChanges, Session, Sharing, SourceQuestions};
 use crate::client::error::{ClientError, SessionEnd};
 use crate::client::event::ClientEvent;
 use crate::store::{DownloadRow, Progress, ShareRow, ShareState};
@@ -205,7 +205,7 @@ impl Session {
                 }
                 self.library.set_offered(key.0, key.1, true);
                 if row.state == ShareState::Pending {
-                    self.to_share.insert(key);
+                    self.sharing.due.insert(key);
                 }
                 Some(key)
             }
@@ -331,21 +331,16 @@ impl Session {
         self.tickets.clear();
         self.book.clear();
         self.withdrawn.clear();
-        self.told_groups.clear();
-        self.joins.clear();
         self.reports.clear();
-        self.leaves_all = false;
-        self.own_removals.clear();
-        self.sources_due.clear();
-        self.asks_for_sources = false;
-        self.begins.clear();
+        self.waiting.begins.clear();
+        self.known = KnownChanges::default();
+        self.source_questions = SourceQuestions::default();
+        self.sharing = Sharing::default();
         self.watch = Watch::default();
-        self.to_share.clear();
-        self.sharing.clear();
-        for (_, (reply, _)) in self.cancels.drain() {
+        for (_, (reply, _)) in self.waiting.cancels.drain() {
             self.out.push_back(Effect::Reply(reply, over()));
         }
-        for (_, reply) in self.ticket_waiters.drain(..) {
+        for (_, reply) in self.waiting.tickets.drain(..) {
             self.out.push_back(Effect::Reply(reply, Ok(Answer::Ticket(None))));
         }
         if let Some(reply) = self.entering.take().and_then(|entering| entering.reply) {

@@ -39,11 +39,6 @@ impl Joins {
         }
         self.0.insert((group, user), at).is_none_or(|before| before < at)
     }
-
-    /// Forgets everything: the session has ended.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
 }
 
 impl Session {
@@ -82,7 +77,7 @@ impl Session {
                 self.end_links(Ends::Device(user, device, until_ms));
             }
             News::JoinRequested { group, label, user, since } => {
-                if self.joins.is_news_of(group, Some(user.user), since) {
+                if self.known.joins.is_news_of(group, Some(user.user), since) {
                     self.tell(ClientEvent::JoinRequested {
                         group: label,
                         group_id: group,
@@ -93,7 +88,7 @@ impl Session {
                 }
             }
             News::JoinRejected { group, label, at } => {
-                if self.joins.is_news_of(group, None, at) {
+                if self.known.joins.is_news_of(group, None, at) {
                     self.tell(ClientEvent::JoinRejected { group: label, group_id: group });
                 }
             }
@@ -223,7 +218,7 @@ impl Session {
 
     /// The user was accepted into a group. Every tracker reports it.
     pub(super) fn admitted(&mut self, entry: &GroupEntry) {
-        if self.told_groups.insert(entry.group, true) != Some(true) {
+        if self.known.groups.insert(entry.group, true) != Some(true) {
             let (group, group_id) = (entry.label.clone(), entry.group);
             self.emit(Effect::Tell(ClientEvent::Admitted { group, group_id }));
         }
@@ -266,7 +261,8 @@ impl Session {
         let offered = shares.into_iter().filter(|(_, offered)| *offered);
         self.withdraw(group, downloads.into_iter().chain(offered.map(|(of, _)| of)), now);
         self.leave_source(group, now);
-        let is_news = self.told_groups.insert(group, false) != Some(false) && !self.leaves_all;
+        let is_news =
+            self.known.groups.insert(group, false) != Some(false) && !self.known.leaves_all;
         if is_told && is_news {
             self.emit(Effect::TellRemoved(group, label));
         }
@@ -276,16 +272,16 @@ impl Session {
     /// removal first, as if another member had caused it; subscribers do not hear of that.
     pub(super) fn expect_leaving(&mut self, group: Option<GroupId>) {
         match group {
-            Some(group) => _ = self.told_groups.insert(group, false),
-            None => self.leaves_all = true,
+            Some(group) => _ = self.known.groups.insert(group, false),
+            None => self.known.leaves_all = true,
         }
     }
 
     /// Undoes [`Session::expect_leaving`].
     pub(super) fn unexpect_leaving(&mut self, group: Option<GroupId>) {
         match group {
-            Some(group) => _ = self.told_groups.remove(&group),
-            None => self.leaves_all = false,
+            Some(group) => _ = self.known.groups.remove(&group),
+            None => self.known.leaves_all = false,
         }
     }
 }

@@ -105,34 +105,60 @@ pub(crate) struct Session {
     retry_at: Option<Duration>,
     /// Reconnected trackers, and when their peer lists from before the disconnection expire.
     back: HashMap<usize, Duration>,
-    /// Groups whose joining (true) or leaving (false) was reported last. Every tracker reports it,
-    /// and the user hears of it once.
-    told_groups: HashMap<GroupId, bool>,
-    joins: membership::Joins,
-    /// The user is leaving every group by choice.
-    leaves_all: bool,
-    /// Files that this device has removed or replaced. Every tracker reports the removal, and the
-    /// user need not hear of it.
-    own_removals: HashMap<(GroupId, InfoHash), FileId>,
-    sources_due: sources::Due,
-    /// A question for sources is under way; there is one at a time.
-    asks_for_sources: bool,
-    /// Cancellations under way: where the answer goes, and its deadline.
-    cancels: HashMap<InfoHash, (ReplyTo, Duration)>,
-    /// Downloads that the engine is told to begin, with the deadline of the caller's answer.
-    begins: VecDeque<(Duration, InfoHash, TransferId)>,
-    /// Links that wait for a ticket of ours.
-    ticket_waiters: Vec<(GroupId, ReplyTo)>,
+    known: KnownChanges,
+    source_questions: SourceQuestions,
+    waiting: Waiting,
     watch: Watch,
     /// When the engine is next asked for the progress of running downloads.
     pulses_at: Duration,
     expired_at: Duration,
     entering: Option<Entering>,
     leaving: Option<Leaving>,
-    /// Completed downloads that are to be reported to the directory, and those being reported now.
-    to_share: BTreeSet<(GroupId, InfoHash)>,
-    sharing: BTreeSet<(GroupId, InfoHash)>,
+    sharing: Sharing,
     downloads_max: usize,
+    /// The view has changed since it was taken.
+    has_new_view: bool,
+}
+
+/// Changes that the user knows of: reported before, or made by this device. Every tracker reports
+/// a change, and the user hears of it once.
+#[derive(Debug, Default)]
+struct KnownChanges {
+    /// Groups, and whether joining (true) or leaving (false) was reported last.
+    groups: HashMap<GroupId, bool>,
+    joins: membership::Joins,
+    /// The user is leaving every group by choice.
+    leaves_all: bool,
+    /// Files that this device has removed or replaced.
+    removals: HashMap<(GroupId, InfoHash), FileId>,
+}
+
+/// Questions for sources of downloads.
+#[derive(Debug, Default)]
+struct SourceQuestions {
+    due: sources::Due,
+    /// A question is under way; there is one at a time.
+    is_asking: bool,
+}
+
+/// Callers that wait for a file system or a tracker.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Cancellations under way: where the answer goes, and its deadline.
+    cancels: HashMap<InfoHash, (ReplyTo, Duration)>,
+    /// Downloads that the engine is told to begin, with the deadline of the caller's answer.
+    begins: VecDeque<(Duration, InfoHash, TransferId)>,
+    /// Links that wait for a ticket of ours.
+    tickets: Vec<(GroupId, ReplyTo)>,
+}
+
+/// Completed downloads that the directory does not know yet.
+#[derive(Debug, Default)]
+struct Sharing {
+    /// To be reported to the directory.
+    due: BTreeSet<(GroupId, InfoHash)>,
+    /// Being reported now.
+    under_way: BTreeSet<(GroupId, InfoHash)>,
 }
 
 impl Session {
@@ -156,24 +182,23 @@ impl Session {
             last_end: 0,
             retry_at: None,
             back: HashMap::new(),
-            told_groups: HashMap::new(),
-            joins: membership::Joins::default(),
-            leaves_all: false,
-            own_removals: HashMap::new(),
-            sources_due: sources::Due::default(),
-            asks_for_sources: false,
-            cancels: HashMap::new(),
-            begins: VecDeque::new(),
-            ticket_waiters: Vec::new(),
+            known: KnownChanges::default(),
+            source_questions: SourceQuestions::default(),
+            waiting: Waiting::default(),
             watch: Watch::default(),
             pulses_at: Duration::ZERO,
             expired_at: Duration::ZERO,
             entering: None,
             leaving: None,
-            to_share: BTreeSet::new(),
-            sharing: BTreeSet::new(),
+            sharing: Sharing::default(),
             downloads_max,
+            has_new_view: true,
         }
+    }
+
+    /// The view, if it may have changed since it was taken last.
+    pub(crate) fn take_view(&mut self) -> Option<View> {
+        std::mem::take(&mut self.has_new_view).then(|| self.view())
     }
 
     /// A copy of the committed state. Costs a few pointers.
@@ -251,8 +276,8 @@ impl Session {
     /// The earliest time at which a timer needs planning.
     fn planned_at(&self) -> Option<Duration> {
         let times = [
-            self.begins.front().map(|(at, ..)| *at),
-            self.cancels.values().map(|(_, at)| *at).min(),
+            self.waiting.begins.front().map(|(at, ..)| *at),
+            self.waiting.cancels.values().map(|(_, at)| *at).min(),
             self.entering.as_ref().map(|entering| entering.deadline),
             self.leaving.as_ref().and_then(Leaving::answers_at),
             self.library.queue.has_running().then_some(self.pulses_at),
@@ -264,6 +289,7 @@ impl Session {
     /// Runs the timers that write nothing.
     fn at_times(&mut self, now: Now) {
         if self.tickets.look_at().is_some_and(|at| at <= now.up) {
+            self.has_new_view = true;
             self.ask_for_due_tickets(now);
         }
         let back: Vec<usize> = self
@@ -273,22 +299,25 @@ impl Session {
             .map(|(tracker, _)| *tracker)
             .collect();
         for tracker in back {
+            self.has_new_view = true;
             self.back.remove(&tracker);
             self.expire_peers(tracker);
         }
         if self.library.user().is_some() && self.expired_at <= now.up {
+            self.has_new_view = true;
             self.end_expired(now);
         }
     }
 
     /// Runs the timers that may write something.
     fn at_planned_times(&mut self, now: Now) {
-        while self.begins.front().is_some_and(|(at, ..)| *at <= now.up) {
-            if let Some((_, info_hash, id)) = self.begins.pop_front() {
+        while self.waiting.begins.front().is_some_and(|(at, ..)| *at <= now.up) {
+            if let Some((_, info_hash, id)) = self.waiting.begins.pop_front() {
                 self.begins_late(info_hash, id, now);
             }
         }
         let late: Vec<InfoHash> = self
+            .waiting
             .cancels
             .iter()
             .filter(|(_, (_, at))| *at <= now.up)

@@ -73,7 +73,7 @@ impl Session {
     /// The directory's answer to the share of a completed download.
     pub(super) fn share_told(&mut self, row: &Arc<ShareRow>, told: Told, now: Now) {
         let key = (row.group, row.facts.info_hash);
-        self.sharing.remove(&key);
+        self.sharing.under_way.remove(&key);
         match told {
             Told::Taken => {
                 // It may have been stopped meanwhile, or another file may have replaced it, in
@@ -104,8 +104,8 @@ impl Session {
             .iter()
             .filter(|(_, share)| share.offered && share.row.state == ShareState::Pending)
             .map(|(key, _)| *key)
-            .filter(|key| !self.sharing.contains(key));
-        self.to_share.extend(pending);
+            .filter(|key| !self.sharing.under_way.contains(key));
+        self.sharing.due.extend(pending);
     }
 
     /// Keeps a share in the store, but no longer offers it.
@@ -163,10 +163,10 @@ impl Session {
     /// This device is about to remove a file, or to stop sharing it: another tracker may report
     /// that first.
     pub(super) fn expect_removal(&mut self, group: GroupId, info_hash: InfoHash, file: FileId) {
-        if self.own_removals.len() >= OWN_REMOVALS_MAX {
-            self.own_removals.clear();
+        if self.known.removals.len() >= OWN_REMOVALS_MAX {
+            self.known.removals.clear();
         }
-        self.own_removals.insert((group, info_hash), file);
+        self.known.removals.insert((group, info_hash), file);
     }
 
     /// The user stopped sharing a file from another device. Every tracker reports it.
@@ -179,7 +179,7 @@ impl Session {
         if self.library.share(group, info_hash).is_some() {
             self.stop_offering(group, info_hash, now);
         }
-        let is_own = self.own_removals.contains_key(&(group, info_hash));
+        let is_own = self.known.removals.contains_key(&(group, info_hash));
         if let Some(row) = row.filter(|_| !is_own) {
             self.tell_not_offered(
                 &row,
@@ -210,7 +210,7 @@ impl Session {
             .map(|share| (share.row.clone(), share.offered));
         if let Some((row, was_offered)) = share {
             self.stop_offering(*group, *info_hash, now);
-            if was_offered && self.own_removals.get(&(*group, *info_hash)) != Some(file) {
+            if was_offered && self.known.removals.get(&(*group, *info_hash)) != Some(file) {
                 self.emit(Effect::Tell(ClientEvent::ShareNotOffered {
                     group: row.group_label.clone(),
                     group_id: *group,

@@ -55,19 +55,21 @@ impl Library {
 impl Session {
     /// A download begins or resumes: its sources are asked for soon.
     pub(super) fn want_sources(&mut self, info_hash: InfoHash, now: Now) {
-        self.sources_due.entry(info_hash).or_insert(now.up + FIRST_AFTER);
+        self.source_questions.due.entry(info_hash).or_insert(now.up + FIRST_AFTER);
     }
 
     /// Asks for the sources that are due.
     pub(super) fn ask_for_sources(&mut self, now: Now) {
-        if self.sources_due.is_empty() || self.asks_for_sources {
+        if self.source_questions.due.is_empty() || self.source_questions.is_asking {
             return;
         }
         let library = &self.library;
-        self.sources_due
+        self.source_questions
+            .due
             .retain(|info_hash, _| library.download(*info_hash).is_some_and(Download::is_let_run));
         let due: Vec<InfoHash> = self
-            .sources_due
+            .source_questions
+            .due
             .iter()
             .filter(|(_, at)| **at <= now.up)
             .map(|(info_hash, _)| *info_hash)
@@ -78,7 +80,7 @@ impl Session {
         }
         let mut wanted = Vec::new();
         for info_hash in due {
-            self.sources_due.insert(info_hash, now.up + AGAIN_AFTER);
+            self.source_questions.due.insert(info_hash, now.up + AGAIN_AFTER);
             if let Some(download) = self.library.download(info_hash) {
                 let row = &download.row;
                 wanted.push(Wanted {
@@ -88,13 +90,18 @@ impl Session {
                 });
             }
         }
-        self.asks_for_sources = true;
+        self.source_questions.is_asking = true;
         self.emit(Effect::Ask(Ask::Sources(wanted)));
     }
 
     /// When sources are next to be asked for.
     pub(super) fn sources_at(&self) -> Option<Duration> {
-        self.sources_due.values().min().copied().filter(|_| !self.asks_for_sources)
+        self.source_questions
+            .due
+            .values()
+            .min()
+            .copied()
+            .filter(|_| !self.source_questions.is_asking)
     }
 
     /// The trackers have listed the groups that offer these files, or none has answered.
@@ -104,10 +111,10 @@ impl Session {
         found: Option<&[(InfoHash, GroupId)]>,
         now: Now,
     ) {
-        self.asks_for_sources = false;
+        self.source_questions.is_asking = false;
         let Some(found) = found else {
             for info_hash in wanted {
-                if let Some(at) = self.sources_due.get_mut(info_hash) {
+                if let Some(at) = self.source_questions.due.get_mut(info_hash) {
                     *at = now.up + RETRY_AFTER;
                 }
             }
@@ -137,7 +144,7 @@ impl Session {
         for (_, info_hash) in &files {
             let taken = self.library.take_lapsed(*info_hash);
             if !self.library.download(*info_hash).is_some_and(Download::is_let_run) {
-                self.sources_due.remove(info_hash);
+                self.source_questions.due.remove(info_hash);
             }
             lapsed.extend(taken);
         }

@@ -76,9 +76,9 @@ impl Session {
     }
 
     fn serve_waiters(&mut self, group: GroupId, ticket: Option<Ticket>) {
-        let waiting = std::mem::take(&mut self.ticket_waiters);
+        let waiting = std::mem::take(&mut self.waiting.tickets);
         let (served, still) = waiting.into_iter().partition(|(wanted, _)| *wanted == group);
-        self.ticket_waiters = still;
+        self.waiting.tickets = still;
         for (_, reply) in served {
             self.out.push_back(Effect::Reply(reply, Ok(Answer::Ticket(ticket))));
         }
@@ -94,7 +94,7 @@ impl Session {
             let ticket = at_hand.filter(|_| takes_part);
             return self.out.push_back(Effect::Reply(reply, Ok(Answer::Ticket(ticket))));
         }
-        self.ticket_waiters.push((group, reply));
+        self.waiting.tickets.push((group, reply));
         if !is_asked {
             self.ask_for_tickets(&[group], now);
         }

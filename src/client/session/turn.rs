@@ -60,8 +60,10 @@ impl Session {
                     self.out.push_back(Effect::Engine(Order::EndLinks(Ends::All)));
                 }
                 self.inbox.push_back(other);
+                return;
             }
         }
+        self.has_new_view = true;
     }
 
     /// Plans the inputs that have arrived, unless a turn waits for the store.
@@ -100,6 +102,7 @@ impl Session {
         let told = std::mem::take(&mut self.held);
         let answered_written = std::mem::take(&mut self.answered_written);
         self.committed = self.library.clone();
+        self.has_new_view = true;
         self.planning = Planning::Commands;
         for (reply, command) in &commands {
             self.command(*reply, command, now);
@@ -134,6 +137,7 @@ impl Session {
 
     /// The planned state becomes the committed state.
     fn commit(&mut self, turn: Turn) {
+        self.has_new_view = true;
         self.committed = self.library.clone();
         self.out.extend(turn.told);
         let done = |reply| Effect::Reply(reply, Ok(Answer::Done));
@@ -144,6 +148,7 @@ impl Session {
 
     /// Nothing was written. Undoes the commands, and carries out again those that write nothing.
     fn undo(&mut self, turn: Turn, error: &Arc<StoreError>, now: Now) {
+        self.has_new_view = true;
         self.library = self.committed.clone();
         self.retry_at = self.library.is_dirty().then(|| now.up + RETRY_AFTER);
         self.out.extend(turn.told);
@@ -152,10 +157,10 @@ impl Session {
         for (reply, command) in &turn.commands {
             let before = self.library.clone();
             if let Command::Cancel(info_hash) = command
-                && self.cancels.get(info_hash).is_some_and(|(waiting, _)| waiting == reply)
+                && self.waiting.cancels.get(info_hash).is_some_and(|(waiting, _)| waiting == reply)
             {
                 // `command` below plans the cancellation again, and would refuse a second one.
-                self.cancels.remove(info_hash);
+                self.waiting.cancels.remove(info_hash);
             }
             self.planning = Planning::Commands;
             self.command(*reply, command, now);

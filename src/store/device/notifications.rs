@@ -47,6 +47,17 @@ impl DeviceStore {
         self.write(|connection| insert(connection, user, row))
     }
 
+    /// Keeps several, in one transaction.
+    ///
+    /// # Errors
+    /// SQLite's; then none is kept.
+    pub fn add_notifications(&self, user: UserId, rows: &[NotificationRow]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.write(|connection| rows.iter().try_for_each(|row| insert(connection, user, row)))
+    }
+
     /// Keeps what happened to a user, unless it is kept with a time that differs by no more than
     /// that; tells whether it was not.
     ///
