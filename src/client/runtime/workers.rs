@@ -56,7 +56,7 @@ impl Workers {
         state.queue.push_back(Box::new(work));
         if state.idle >= state.queue.len() || state.threads >= self.max {
             drop(state);
-            self.shared.changed.notify_all();
+            self.shared.changed.notify_one();
             return;
         }
         state.threads += 1;
