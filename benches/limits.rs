@@ -27,7 +27,7 @@ use rand::{Rng, SeedableRng};
 use posse::swarm::{
     DownloadSpec, Engine, Hashed, Limits, Transfer, TransferId, TransferState, hash_file,
 };
-use posse::types::{FileFacts, Rate};
+use posse::types::Rate;
 
 use engine::{Outcome, PATIENCE, peer, start, used};
 
@@ -98,13 +98,14 @@ impl Station {
 
     /// Begins to fetch a file from one other.
     fn fetch(&self, hashed: &Hashed, from: &Station, target: PathBuf) -> Outcome<Transfer> {
-        let facts = facts(hashed);
+        let facts = hashed.facts();
         let info_hash = facts.info_hash;
         let spec = DownloadSpec {
             id: TransferId(1),
             facts,
             target,
             metainfo: None,
+            chain: None,
             part: None,
             verified: None,
             paused: false,
@@ -118,20 +119,6 @@ impl Station {
 impl Drop for Station {
     fn drop(&mut self) {
         self.engine.stop(Duration::from_secs(10));
-    }
-}
-
-fn facts(hashed: &Hashed) -> FileFacts {
-    let (metainfo, sha1) = (&hashed.seed.metainfo, hashed.sha1);
-    let geometry = metainfo.geometry();
-    let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    FileFacts {
-        info_hash,
-        name,
-        len: geometry.len(),
-        piece_len: geometry.piece_len(),
-        sha1,
-        chain: None,
     }
 }
 

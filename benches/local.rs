@@ -55,17 +55,7 @@ fn compare(directory: &Path, mib: u64, runs: usize) -> Outcome<()> {
     let copy =
         LocalCopy { path: source.clone(), stamp: hash_file(&source, &mut |_| true)?.seed.stamp };
     let hashed = hash_file_as(&source, "wanted.bin".parse()?, &mut |_| true)?;
-    let metainfo = hashed.seed.metainfo;
-    let geometry = metainfo.geometry();
-    let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    let facts = FileFacts {
-        info_hash,
-        name,
-        len: geometry.len(),
-        piece_len: geometry.piece_len(),
-        sha1: hashed.sha1,
-        chain: None,
-    };
+    let (facts, metainfo) = (hashed.facts(), hashed.seed.metainfo);
     let (mut floors, mut known, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for run in 1..=runs {
         floors.push(floor(&source, directory)?);
@@ -118,6 +108,7 @@ fn ours(
         target: target.clone(),
         part: None,
         metainfo,
+        chain: None,
         verified: None,
         paused: false,
     };

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use posse::swarm::{DownloadSpec, EngineEvent, Host, Proof, TransferId, TransferState, hash_file};
-use posse::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket};
+use posse::types::{Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, Ticket};
 use posse::wire::metainfo::Metainfo;
 use sha1::{Digest, Sha1};
 
@@ -138,6 +138,8 @@ fn sparse_in(directory: &Path, len: u64) -> Outcome<()> {
     let hashed = hash_file(&source, &mut |_| true)?;
     println!("hash_file: {:.0} MB/s", rate(len >> 20, started.elapsed()));
     std::fs::write(directory.join("metainfo"), hashed.seed.metainfo.to_bytes())?;
+    let chain = hashed.seed.chain.as_ref().ok_or("it has no chaining values")?;
+    std::fs::write(directory.join("chain"), chain.as_bytes())?;
     let key = directory.join("network.key").display().to_string();
     let (mut seeder, address) =
         start(&["engine-seed", "tls", &key, &source.display().to_string()])?;
@@ -207,6 +209,7 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
     let directory = Path::new(directory);
     let metainfo = Arc::new(Metainfo::from_bytes(&std::fs::read(directory.join("metainfo"))?)?);
     let geometry = metainfo.geometry();
+    let chain = ChainingValues::from_bytes(&std::fs::read(directory.join("chain"))?);
     let journal = directory.join("journal");
     let verified = std::fs::read(&journal)
         .ok()
@@ -218,7 +221,7 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
         len: geometry.len(),
         piece_len: geometry.piece_len(),
         sha1: sha1.parse()?,
-        chain: None,
+        chain: chain.as_ref().map(ChainingValues::hash),
     };
     let key = directory.join("network.key");
     let (engine, _) = engine::start("tls", &key, |host| Arc::new(Journalled(host, journal)))?;
@@ -229,6 +232,7 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
         facts: facts.clone(),
         target,
         metainfo: Some(metainfo),
+        chain: chain.map(Arc::new),
         part: None,
         verified,
         paused: false,

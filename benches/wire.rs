@@ -171,11 +171,13 @@ fn decode_extended_handshake(bencher: Bencher<'_, '_>) {
     let handshake = ExtendedHandshake {
         ticket_id: Some(2),
         metadata_id: Some(1),
+        chain_id: Some(3),
         metadata_size: Some(40_000),
         requests_max: Some(250),
         client: Some("Posse 0.1.0".to_owned()),
         port: Some(6881),
         block_len_max: Some(512 << 10),
+        chain: None,
     };
     let payload = handshake.encode();
     bencher.bench(|| ExtendedHandshake::decode(black_box(&payload)));

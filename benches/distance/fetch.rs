@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use posse::swarm::{DownloadSpec, Hashed, TransferId, TransferState, TransferStatus, hash_file};
 use posse::trust::KeyPair;
-use posse::types::FileFacts;
 
 use crate::engine::{self, Outcome, PATIENCE, peer};
 use crate::proxy::{self, Way};
@@ -67,19 +66,13 @@ impl Seeder {
         let (device, address) = peer(&self.address)?;
         let address = proxy::start(way, address)?;
         let metainfo = &self.hashed.seed.metainfo;
-        let facts = FileFacts {
-            info_hash: metainfo.info_hash(),
-            name: metainfo.name().clone(),
-            len: metainfo.geometry().len(),
-            piece_len: metainfo.geometry().piece_len(),
-            sha1: self.hashed.sha1,
-            chain: None,
-        };
+        let facts = self.hashed.facts();
         let spec = DownloadSpec {
             id: TransferId(1),
             facts,
             target: target.to_owned(),
             metainfo: None,
+            chain: None,
             part: None,
             verified: None,
             paused: false,

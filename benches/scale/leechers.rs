@@ -18,7 +18,7 @@ use posse::swarm::{
 };
 use posse::trust::KeyPair;
 use posse::types::{
-    Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
+    Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
 };
 use posse::wire::metainfo::Metainfo;
 
@@ -56,10 +56,10 @@ pub(crate) fn run(binaries: &Binaries, dir: &Path, options: &Options) -> Result<
     let limit = format!("{}M", options.limit);
     let (mut seeder, address) = seed(&network, &limit)?;
     let facts = &row.facts;
-    std::fs::write(
-        dir.join("metainfo"),
-        hash_file(&path, &mut |_| true)?.seed.metainfo.to_bytes(),
-    )?;
+    let seed = hash_file(&path, &mut |_| true)?.seed;
+    let chain = seed.chain.as_ref().ok_or("it has no chaining values")?;
+    std::fs::write(dir.join("chain"), chain.as_bytes())?;
+    std::fs::write(dir.join("metainfo"), seed.metainfo.to_bytes())?;
     let words = [
         options.leechers.to_string(),
         options.seconds.to_string(),
@@ -163,6 +163,7 @@ fn leech(
 ) -> Result<()> {
     let (count, seconds): (u32, u64) = (count.parse()?, seconds.parse()?);
     let metainfo = Arc::new(Metainfo::from_bytes(&std::fs::read(dir.join("metainfo"))?)?);
+    let chain = ChainingValues::from_bytes(&std::fs::read(dir.join("chain"))?).map(Arc::new);
     let geometry = metainfo.geometry();
     let facts = FileFacts {
         info_hash: metainfo.info_hash(),
@@ -170,7 +171,7 @@ fn leech(
         len: geometry.len(),
         piece_len: geometry.piece_len(),
         sha1: sha1.parse()?,
-        chain: None,
+        chain: chain.as_ref().map(|chain| chain.hash()),
     };
     let (device, address) = seeder.split_once('@').ok_or("that is no seeder")?;
     let (device, address): (DeviceId, SocketAddr) = (device.parse()?, address.parse()?);
@@ -183,6 +184,7 @@ fn leech(
             facts: facts.clone(),
             target: target(dir, number)?,
             metainfo: Some(metainfo.clone()),
+            chain: chain.clone(),
             part: None,
             verified: None,
             paused: false,

@@ -85,6 +85,7 @@ fn transfer(kind: Kind, seeders: usize, hashed: &Hashed, dir: &Path) -> Outcome<
     );
     let numbers = [geometry.len().to_string(), geometry.piece_len().to_string()];
     let (text, sha1) = (target.display().to_string(), hashed.sha1.to_string());
+    let chain = hashed.facts().chain.map_or_else(String::new, |chain| chain.to_string());
     let mut words = vec![
         "engine-leech",
         kind.word(),
@@ -95,6 +96,7 @@ fn transfer(kind: Kind, seeders: usize, hashed: &Hashed, dir: &Path) -> Outcome<
         &numbers[0],
         &numbers[1],
         &sha1,
+        &chain,
     ];
     words.extend(senders.iter().map(|sender| sender.first.as_str()));
     let receiver = Engines::start(&words)?;
@@ -184,6 +186,7 @@ pub(crate) fn play(arguments: &[String]) -> Option<Outcome<()>> {
             len,
             piece_len,
             sha1,
+            chain,
             seeders @ ..,
         ] => {
             let facts = || {
@@ -193,7 +196,7 @@ pub(crate) fn play(arguments: &[String]) -> Option<Outcome<()>> {
                     len: len.parse()?,
                     piece_len: piece_len.parse()?,
                     sha1: sha1.parse()?,
-                    chain: None,
+                    chain: chain.parse().ok(),
                 })
             };
             Some(
@@ -260,6 +263,7 @@ fn leech(
         facts,
         target: target.to_owned(),
         metainfo: None,
+        chain: None,
         part: None,
         verified: None,
         paused: false,

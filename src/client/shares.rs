@@ -81,6 +81,18 @@ struct Offer {
 /// How long an answer of the directory from before the hashing is used.
 const RESOLVED_FOR: Duration = Duration::from_secs(1);
 
+impl Content {
+    /// As the group lists it, if that differs only in that a sharer with an earlier version
+    /// computed no chaining values: there it is the same file.
+    fn into_listed(mut self, listed: Option<&FileEntry>) -> Self {
+        let older = FileFacts { chain: None, ..self.facts.clone() };
+        if listed.is_some_and(|entry| entry.facts == older) {
+            self.facts = older;
+        }
+        self
+    }
+}
+
 impl Client {
     /// Shares a file with a group: hashes it, tells the directory, offers it.
     ///
@@ -120,6 +132,7 @@ impl Client {
         if started.elapsed() > RESOLVED_FOR {
             resolved = inner.resolve(group, None, Some(name.as_str()))?;
         }
+        let content = content.into_listed(resolved.file.as_ref());
         let offer = Offer { path, content };
         let shared = inner.share_or_replace(&user, resolved, &known, &offer);
         inner.end_shares_of_other_content(&offer, &known);
@@ -251,7 +264,10 @@ impl Runtime {
             known.iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts.clone());
         // A download may have another name on disk than in its group; it is shared under the name
         // on disk.
-        if let Some(facts) = known.filter(|facts| facts.name == *name)
+        // A share from before chaining values is hashed anew, unless it has one piece.
+        let is_proven =
+            |facts: &FileFacts| facts.chain.is_some() || facts.len <= u64::from(facts.piece_len);
+        if let Some(facts) = known.filter(|facts| facts.name == *name && is_proven(facts))
             && self.store.has_metainfo(facts.info_hash)?
         {
             return Ok(Content { facts, stamp });
@@ -267,18 +283,11 @@ impl Runtime {
                 "it changed while it was read; share it again when it is finished",
             ));
         }
-        let metainfo = hashed.seed.metainfo;
-        self.store.put_metainfo(&metainfo)?;
-        let geometry = metainfo.geometry();
-        let facts = FileFacts {
-            info_hash: metainfo.info_hash(),
-            name: metainfo.name().clone(),
-            len: geometry.len(),
-            piece_len: geometry.piece_len(),
-            sha1: hashed.sha1,
-            chain: None,
-        };
-        Ok(Content { facts, stamp })
+        self.store.put_metainfo(&hashed.seed.metainfo)?;
+        if let Some(chain) = &hashed.seed.chain {
+            self.store.put_chain(hashed.seed.metainfo.info_hash(), chain)?;
+        }
+        Ok(Content { facts: hashed.facts(), stamp })
     }
 
     /// Ends the shares, in every group, of what the file held before: its bytes are gone.

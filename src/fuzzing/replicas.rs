@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Input;
 use crate::directory::{Asked, Directory, LinkId, Output, Replica, Ticket};
 use crate::types::{
-    Change, Content, DeviceId, DeviceName, DeviceRow, Durable, Effect, FileFacts, FileId,
-    FileOrder, FileRow, GroupId, GroupRow, InfoHash, Label, Lineage, MembershipRow,
+    ChainHash, Change, Content, DeviceId, DeviceName, DeviceRow, Durable, Effect, FileFacts,
+    FileId, FileOrder, FileRow, GroupId, GroupRow, InfoHash, Label, Lineage, MembershipRow,
     MembershipState, Order, PasswordHash, Pattern, Place, RequestId, RequestRow, RequestStamp, Row,
     RowBatch, RowKey, Sha1Digest, SharingRow, Stamp, StoreId, StoreState, SyncMessage, Transaction,
     UserId, UserRow, Version, VersionVector,
@@ -385,7 +385,7 @@ fn file(input: &mut Input<'_>) -> FileFacts {
         chain: if input.bool() {
             None
         } else {
-            Some(Sha1Digest::from_bytes([input.below(2) as u8; 20]))
+            Some(ChainHash::from_bytes([input.below(2) as u8; 20]))
         },
     }
 }

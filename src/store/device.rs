@@ -9,6 +9,7 @@
 //! Reading does not wait for a write.
 
 mod asked;
+mod chains;
 mod notifications;
 mod queued;
 mod staying;
@@ -31,8 +32,8 @@ pub use self::trackers::SuccessorRow;
 pub use self::write::Write;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
 use crate::types::{
-    Bitfield, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, InodeId, Label, Sha1Digest,
-    UserId,
+    Bitfield, ChainHash, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, InodeId, Label,
+    Sha1Digest, UserId,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -54,6 +55,7 @@ const KIND: DatabaseKind = DatabaseKind {
         staying::SCHEMA,
         notifications::SCHEMA,
         asked::SCHEMA,
+        chains::SCHEMA,
     ],
 };
 
@@ -467,7 +469,7 @@ fn put_download(connection: &Connection, row: &DownloadRow) -> rusqlite::Result<
             part_dev,
             part_inode,
             part_born_ns,
-            facts.chain.as_ref().map(Sha1Digest::as_bytes),
+            facts.chain.as_ref().map(ChainHash::as_bytes),
         ],
     )
 }
@@ -491,7 +493,7 @@ fn put_share(connection: &Connection, row: &ShareRow) -> rusqlite::Result<()> {
         row.stamp.inode as i64,
         share_state(row.state),
         row.stamp.born_ns,
-        facts.chain.as_ref().map(Sha1Digest::as_bytes),
+        facts.chain.as_ref().map(ChainHash::as_bytes),
     ])?;
     Ok(())
 }
@@ -551,7 +553,7 @@ fn facts(row: &Row<'_>) -> rusqlite::Result<FileFacts> {
         len: row.get::<_, i64>("len")? as u64,
         piece_len: row.get("piece_len")?,
         sha1: Sha1Digest::from_bytes(row.get("sha1")?),
-        chain: row.get::<_, Option<_>>("chain")?.map(Sha1Digest::from_bytes),
+        chain: row.get::<_, Option<_>>("chain")?.map(ChainHash::from_bytes),
     })
 }
 

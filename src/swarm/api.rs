@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::limiter::Limits;
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex, PublicKey,
-    Rate, Sha1Digest, Ticket, UserId, limits,
+    Bitfield, ChainingValues, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId,
+    PieceIndex, PublicKey, Rate, Sha1Digest, Ticket, UserId, limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -140,12 +140,16 @@ pub trait Host: Send + Sync + 'static {
     fn copies(&self, _facts: &FileFacts) -> Vec<LocalCopy> {
         Vec::new()
     }
-    /// These pieces are on disk for good: after a restart they need not be hashed again. Called on
-    /// the journal thread; may block.
+    /// These pieces are on disk for good: after a restart they need not be hashed again. Where the
+    /// facts name chaining values, they are proven by those. Called on the journal thread; may
+    /// block.
     fn journal(&self, id: TransferId, info_hash: InfoHash, verified: &Bitfield);
     /// The file's metainfo has come from a member and is checked: keep it for the next start.
     /// Called on a link's thread; may block.
     fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>);
+    /// The file's chaining values have come from a member and are checked: keep them for the next
+    /// start. Called on a link's thread; may block.
+    fn chain(&self, _info_hash: InfoHash, _values: &Arc<ChainingValues>) {}
     /// Something happened that the user may want to hear of. Called on any of the engine's threads;
     /// must not block for long.
     fn event(&self, event: EngineEvent);
@@ -210,6 +214,8 @@ pub enum EngineEvent {
 pub struct SeedSpec {
     /// Its metainfo.
     pub metainfo: Arc<Metainfo>,
+    /// Its chaining values, if they are known: for others to prove it by.
+    pub chain: Option<Arc<ChainingValues>>,
     /// Where it is.
     pub path: PathBuf,
     /// How it looked when it was hashed: which file it is, its length and its time. Nothing else is
@@ -240,6 +246,9 @@ pub struct DownloadSpec {
     pub part: Option<InodeId>,
     /// Its metainfo, if it came in an earlier run.
     pub metainfo: Option<Arc<Metainfo>>,
+    /// Its chaining values, if they came in an earlier run; others than those of the facts are
+    /// passed over.
+    pub chain: Option<Arc<ChainingValues>>,
     /// `None`: a new download, and an existing `.part` is somebody else's and refused. `Some`:
     /// begun earlier by this device; the `.part` is continued, these pieces are trusted, others
     /// found there are hashed.
@@ -253,11 +262,12 @@ pub struct DownloadSpec {
 pub enum TransferState {
     /// Opening the `.part` and hashing what the journal does not vouch for.
     Checking,
-    /// Waiting for the metainfo from a member.
+    /// Waiting for the metainfo or the chaining values from a member.
     Metainfo,
     /// Fetching pieces.
     Downloading,
-    /// Every piece is here; checking the whole file, then giving it its name.
+    /// Every piece is here; checking what was not proven as it came, then giving the file its
+    /// name.
     Finishing,
     /// Complete, under its final name.
     Complete,
@@ -377,6 +387,23 @@ pub struct Hashed {
     pub sha1: Sha1Digest,
 }
 
+impl Hashed {
+    /// What the directory is to know about it.
+    pub fn facts(&self) -> FileFacts {
+        let metainfo = &self.seed.metainfo;
+        let geometry = metainfo.geometry();
+        let chain = self.seed.chain.as_ref().filter(|chain| !chain.values().is_empty());
+        FileFacts {
+            info_hash: metainfo.info_hash(),
+            name: metainfo.name().clone(),
+            len: geometry.len(),
+            piece_len: geometry.piece_len(),
+            sha1: self.sha1,
+            chain: chain.map(|chain| chain.hash()),
+        }
+    }
+}
+
 /// Says why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -447,7 +474,7 @@ pub enum HashError {
     /// The caller said so.
     #[error("hashing was cancelled")]
     Cancelled,
-    /// No thread for the second hash.
+    /// No thread for the hashes.
     #[error("cannot start a thread: {0}")]
     Threads(#[source] std::io::Error),
 }

@@ -20,7 +20,6 @@ use super::api::{
     DownloadSpec, EngineConfig, EngineError, Host, LinkFacts, SeedSpec, TransferState, UploadStats,
 };
 use super::files::OpenFiles;
-use super::front::KeptSum;
 use super::handle::Transfer;
 use super::limiter::{Limits, Pace};
 use super::pool::{Buffers, Pool};
@@ -60,8 +59,6 @@ pub(super) struct Inner {
     pub(super) shares: Arc<Shares>,
     pub(super) pool: Pool,
     pub(super) buffers: Arc<Buffers>,
-    /// What fronts keep in memory.
-    pub(super) kept: Arc<KeptSum>,
     pub(super) files: OpenFiles,
     pub(super) pace: Pace,
     pub(super) next_link: AtomicU64,
@@ -109,7 +106,6 @@ impl Engine {
             pool: Pool::start(config.threads.max(1), &stop),
             stop,
             buffers: Arc::default(),
-            kept: Arc::default(),
             files: OpenFiles::new(config.open_files_max),
             pace: Pace::new(config.limits),
             next_link: AtomicU64::new(1),
@@ -201,7 +197,7 @@ impl Engine {
     pub fn download(&self, spec: DownloadSpec) -> Result<Transfer, EngineError> {
         let inner = &self.inner;
         let geometry = Geometry::new(spec.facts.len, spec.facts.piece_len)?;
-        let part = TransferPart::new(&spec, geometry.piece_count())?;
+        let part = TransferPart::new(&spec, geometry)?;
         let _changes = inner.changes.lock();
         let torrent = inner.get_or_insert(spec.facts.info_hash, geometry)?;
         if torrent.geometry != geometry {
@@ -526,7 +522,7 @@ impl Torrent {
             };
             let Some(part) = transfer.part.clone() else { return };
             (transfer.dirty, transfer.unsynced) = (false, 0);
-            (part, transfer.have().clone())
+            (part, transfer.vouched().clone())
         };
         if let Err(e) = part.sync() {
             return self.writes_lost(&part, format!("cannot write {}: {e}", part.name()));

@@ -1,15 +1,17 @@
-//! Collects the metainfo of a file from members, in parts (BEP 9).
+//! Collects the metainfo and the chaining values of a file from members, in parts (BEP 9).
 //!
-//! **Invariant:** the length of the info dictionary follows from the facts of the directory, so
-//! nobody can make us hold more; and what comes out has the info hash asked for and fits the facts.
+//! **Invariant:** the lengths of both follow from the facts of the directory, so no member can make
+//! us hold more; and what comes out has the hash that the facts name, and fits them.
 //!
 //! Pure state under the torrent's lock: effects are returned.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::chain::Chain;
 use crate::swarm::LinkKey;
-use crate::types::{FileFacts, Geometry, InfoHash, Sha1Digest, limits};
+use crate::types::{ChainingValues, FileFacts, Geometry, InfoHash, Sha1Digest, limits};
 use crate::wire::metainfo::Metainfo;
 use sha1::{Digest, Sha1};
 
@@ -19,7 +21,7 @@ const ASKED_MAX: usize = 16;
 const PART_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The parts that have come, and who was asked for the others.
-pub(super) struct MetainfoFetch {
+pub(super) struct PartsFetch {
     len: usize,
     parts: Vec<Option<Vec<u8>>>,
     missing: usize,
@@ -41,8 +43,8 @@ pub(super) enum Collected {
     Bytes(Vec<u8>),
 }
 
-impl MetainfoFetch {
-    /// Begins the collection for a file.
+impl PartsFetch {
+    /// Begins the collection of so many bytes.
     pub(super) fn new(len: usize) -> Self {
         let count = len.div_ceil(limits::METADATA_PART_LEN);
         Self {
@@ -57,11 +59,21 @@ impl MetainfoFetch {
         }
     }
 
-    /// A link can be asked: it says that its info dictionary has `len` bytes.
+    /// A link can be asked: it says that it has `len` bytes.
     pub(super) fn offer(&mut self, link: LinkKey, len: u64) {
         if len == self.len as u64 {
             self.sources.insert(link);
         }
+    }
+
+    /// A link can be asked: it says that it has what is wanted.
+    pub(super) fn offer_all(&mut self, link: LinkKey) {
+        self.sources.insert(link);
+    }
+
+    /// Tells whether any link can be asked.
+    pub(super) fn has_sources(&self) -> bool {
+        !self.sources.is_empty() || !self.silent.is_empty()
     }
 
     /// A link has gone.
@@ -170,7 +182,7 @@ impl MetainfoFetch {
         }
     }
 
-    /// The parts did not make the file's metainfo: begins again. Returns the liar, if it can only
+    /// The parts did not make what was asked for: begins again. Returns the liar, if it can only
     /// have been one.
     pub(super) fn bad(&mut self) -> Option<LinkKey> {
         let liar = match self.contributors.len() {
@@ -213,6 +225,32 @@ pub(super) fn check(bytes: &[u8], facts: &FileFacts) -> Option<Metainfo> {
         return None;
     }
     Metainfo::from_bytes(bytes).ok().filter(|metainfo| fits(metainfo, facts))
+}
+
+/// Bytes in the list of chaining values of a file.
+pub(super) fn chain_len(geometry: Geometry) -> usize {
+    ChainingValues::count(geometry.piece_count()) * ChainingValues::VALUE_LEN
+}
+
+/// Checks that bytes are the list of chaining values that the facts name, and makes the chain.
+pub(super) fn check_chain(bytes: &[u8], facts: &FileFacts, geometry: Geometry) -> Option<Chain> {
+    let values = ChainingValues::from_bytes(bytes)?;
+    chain_of(&Arc::new(values), facts, geometry)
+}
+
+/// Makes the chain of the file that the facts speak of, if they name that list.
+pub(super) fn chain_of(
+    values: &Arc<ChainingValues>,
+    facts: &FileFacts,
+    geometry: Geometry,
+) -> Option<Chain> {
+    let is_named = facts.chain == Some(values.hash());
+    Chain::new(geometry, values.clone(), facts.sha1).filter(|_| is_named)
+}
+
+/// Makes the chain of a file of one piece: its SHA-1 is all there is.
+pub(super) fn chain_of_one(facts: &FileFacts, geometry: Geometry) -> Option<Chain> {
+    Chain::new(geometry, Arc::new(ChainingValues::new(Vec::new())), facts.sha1)
 }
 
 /// Tells whether a metainfo has the name and lengths that the facts say.
@@ -259,7 +297,7 @@ mod tests {
             bytes.chunks(limits::METADATA_PART_LEN).nth(part as usize).unwrap().to_vec()
         };
         let (honest, liar) = (LinkKey(2), LinkKey(1));
-        let mut fetch = MetainfoFetch::new(bytes.len());
+        let mut fetch = PartsFetch::new(bytes.len());
         fetch.offer(honest, bytes.len() as u64);
         fetch.offer(liar, bytes.len() as u64);
         fetch.offer(LinkKey(3), 1 << 20);
@@ -286,7 +324,7 @@ mod tests {
 
     #[test]
     fn who_is_silent_is_not_asked_again() {
-        let mut fetch = MetainfoFetch::new(20_000);
+        let mut fetch = PartsFetch::new(20_000);
         fetch.offer(LinkKey(1), 20_000);
         assert_eq!(fetch.ask(Duration::ZERO).len(), 2);
         fetch.offer(LinkKey(2), 20_000);
@@ -300,7 +338,7 @@ mod tests {
     }
     #[test]
     fn a_silent_peer_is_asked_again_when_there_is_no_other() {
-        let mut fetch = MetainfoFetch::new(20_000);
+        let mut fetch = PartsFetch::new(20_000);
         fetch.offer(LinkKey(1), 20_000);
         assert_eq!(fetch.ask(Duration::ZERO).len(), 2);
         assert_eq!(fetch.ask(Duration::from_secs(11)).len(), 2);
@@ -310,7 +348,7 @@ mod tests {
 
     #[test]
     fn parts_that_come_slowly_are_waited_for() {
-        let mut fetch = MetainfoFetch::new(16_384 * 16);
+        let mut fetch = PartsFetch::new(16_384 * 16);
         fetch.offer(LinkKey(1), 16_384 * 16);
         assert_eq!(fetch.ask(Duration::ZERO).len(), 16);
         for part in 0..16 {
@@ -324,7 +362,7 @@ mod tests {
 
     #[test]
     fn when_one_is_asked_alone_and_leaves_the_next_begins_again() {
-        let mut fetch = MetainfoFetch::new(16_384 * 40);
+        let mut fetch = PartsFetch::new(16_384 * 40);
         fetch.offer(LinkKey(1), 16_384 * 40);
         fetch.offer(LinkKey(2), 16_384 * 40);
         fetch.contributors.extend([LinkKey(1), LinkKey(2)]);

@@ -152,7 +152,7 @@ impl Running {
                 let stamp =
                     FileStamp::new(&std::fs::metadata(&path).expect("it has just been written"));
                 engine
-                    .seed(SeedSpec { metainfo: file.metainfo.clone(), path, stamp })
+                    .seed(SeedSpec { metainfo: file.metainfo.clone(), chain: None, path, stamp })
                     .expect("nothing is in its way");
             } else {
                 let metainfo = (at == 1).then(|| file.metainfo.clone());
@@ -161,6 +161,7 @@ impl Running {
                     facts: file.facts(),
                     target: path,
                     metainfo,
+                    chain: None,
                     part: None,
                     verified: None,
                     paused: false,

@@ -1,35 +1,33 @@
-//! Hashes a file that is to be shared: every piece and the whole, at the same time.
+//! Hashes a file that is to be shared: every piece, the whole, and its chaining values.
 //!
-//! **Invariant:** both hashes are of the same bytes, each read once; and the result describes one
+//! **Invariant:** all hashes are of the same bytes, each read once; and the result describes one
 //! state of the file: one that was written to meanwhile is refused.
 //!
-//! The calling thread reads, and hashes two pieces at a time side by side ([`super::twin`]), which
-//! leaves it time to spare; a second one, which it hands the blocks to, hashes the whole. That one
-//! cannot be divided: its speed is that of one core's SHA-1, and it hardly ever waits. (Each
-//! reading for itself reached 0.74 to 0.86 of that, one reader that hashed one piece at a time
-//! 0.68.) Blocks for as long as that takes.
+//! The calling thread reads, a second one hashes the pieces and a third one the whole. The hash of
+//! the whole cannot be divided: its speed is that of one core's SHA-1. Blocks for as long as that
+//! takes.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sha1::{Digest, Sha1};
 
 use super::api::{HashError, Hashed, SeedSpec};
+use super::chain::ChainHasher;
 use super::files::open_plain;
-use super::twin::update_both;
-use crate::types::{FileName, FileStamp, Geometry, Sha1Digest};
+use super::pool::{Buffer, Buffers};
+use crate::types::{ChainingValues, FileName, FileStamp, Geometry, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
 /// Bytes read at a time: a piece of nearly every file.
 const BLOCK_LEN: u64 = 512 << 10;
-/// Blocks in memory: two being read and hashed, one being hashed for the whole, the others on their
-/// way.
-const BLOCKS_MAX: usize = 6;
+/// Blocks that wait for each of the two hashes.
+const BLOCKS_MAX: usize = 4;
 
 /// Hashes a file that is to be shared under its own name. `progress` is told the bytes done so far
 /// now and then, and returns false to cancel. A link is not followed: whoever means what it leads
@@ -60,7 +58,7 @@ pub fn hash_file_as(
     let (file, before) = open(path)?;
     let geometry = Geometry::for_file(before.len)?;
     let input = Input { file: &file, path, geometry };
-    let (pieces, sha1) = match before.len {
+    let (pieces, (sha1, chain)) = match before.len {
         0..=BLOCK_LEN => hash_short(&input, progress)?,
         _ => hash_long(&input, progress)?,
     };
@@ -70,7 +68,8 @@ pub fn hash_file_as(
     let metainfo =
         Metainfo::new(name, geometry, pieces).map_err(|e| read_failed(io::Error::other(e)))?;
     let path = std::path::absolute(path).map_err(read_failed)?;
-    let seed = SeedSpec { metainfo: Arc::new(metainfo), path, stamp: before };
+    let chain = Some(Arc::new(chain));
+    let seed = SeedSpec { metainfo: Arc::new(metainfo), chain, path, stamp: before };
     Ok(Hashed { seed, sha1 })
 }
 
@@ -94,116 +93,101 @@ struct Input<'a> {
     geometry: Geometry,
 }
 
-/// Bytes of the file, at the front of a buffer that is used again.
-struct Block {
-    bytes: Vec<u8>,
-    len: usize,
-}
-
-impl Block {
-    fn data(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
+/// What is told of the bytes done so far; false cancels.
+type Progress<'a> = dyn FnMut(u64) -> bool + 'a;
 /// The hashes of the pieces, and of the whole.
-type Hashes = (Vec<Sha1Digest>, Sha1Digest);
+type Hashes = (Vec<Sha1Digest>, (Sha1Digest, ChainingValues));
 
-/// Hashes a file of one block at most, which is one piece at most.
-fn hash_short(
-    input: &Input<'_>,
-    progress: &mut dyn FnMut(u64) -> bool,
-) -> Result<Hashes, HashError> {
-    let (mut pieces, mut whole, len) = (Pieces::default(), Sha1::new(), input.geometry.len());
+/// Hashes a file of one block at most, which is one piece at most: the hash of the whole is that of
+/// the piece.
+fn hash_short(input: &Input<'_>, progress: &mut Progress<'_>) -> Result<Hashes, HashError> {
+    let (len, mut whole) = (input.geometry.len(), ChainHasher::new(input.geometry.piece_len()));
     if len > 0 {
-        let mut block = Block { bytes: Vec::new(), len: 0 };
-        input.read(&mut block, 0)?;
-        update_both((&mut pieces.current, block.data()), (&mut whole, block.data()));
-        pieces.end_one();
+        whole.update(&input.read(&Arc::default(), 0)?);
         if !progress(len) {
             return Err(HashError::Cancelled);
         }
     }
-    Ok((pieces.done, digest(whole)))
+    let whole = whole.finish();
+    Ok((vec![whole.0; input.geometry.piece_count() as usize], whole))
 }
 
-/// Hashes a longer file on two threads.
-fn hash_long(
-    input: &Input<'_>,
-    progress: &mut dyn FnMut(u64) -> bool,
-) -> Result<Hashes, HashError> {
-    let (filled, blocks) = bounded(BLOCKS_MAX);
-    let (emptied, empty) = bounded(BLOCKS_MAX);
-    for _ in 0..BLOCKS_MAX {
-        // There is room for all.
-        let _ = emptied.try_send(Vec::new());
-    }
+/// Hashes a longer file on two more threads.
+fn hash_long(input: &Input<'_>, progress: &mut Progress<'_>) -> Result<Hashes, HashError> {
+    let piece_len = input.geometry.piece_len();
+    let (to_pieces, for_pieces) = bounded::<Arc<Buffer>>(BLOCKS_MAX);
+    let (to_whole, for_whole) = bounded::<Arc<Buffer>>(BLOCKS_MAX);
     thread::scope(|scope| {
-        let whole = thread::Builder::new().name("posse-hash".to_owned());
-        let whole = whole
-            .spawn_scoped(scope, move || hash_whole(&blocks, &emptied))
-            .map_err(HashError::Threads)?;
-        // It drops its end of the channel, also when it fails: so the other thread ends.
-        let pieces = hash_pieces(input, filled, &empty, progress);
-        let whole = whole
-            .join()
-            .map_err(|_| input.failed(io::Error::other("the hashing thread panicked")))?;
-        Ok((pieces?, whole))
+        let pieces = start(scope, move || hash_pieces(&for_pieces, piece_len as usize))?;
+        let whole = start(scope, move || {
+            let mut whole = ChainHasher::new(piece_len);
+            for_whole.iter().for_each(|block| whole.update(&block));
+            whole.finish()
+        })?;
+        // It drops its ends of the channels, also when it fails: so the other threads end.
+        let read = read_blocks(input, [to_pieces, to_whole], progress);
+        let panicked = |_| input.failed(io::Error::other("a hashing thread panicked"));
+        let hashes = (pieces.join().map_err(panicked)?, whole.join().map_err(panicked)?);
+        read.map(|()| hashes)
     })
 }
 
-/// Hashes what comes, in order, until no more does.
-fn hash_whole(blocks: &Receiver<Block>, emptied: &Sender<Vec<u8>>) -> Sha1Digest {
-    let mut whole = Sha1::new();
-    for block in blocks {
-        whole.update(block.data());
-        // If nobody takes it any more, no more blocks will come.
-        let _ = emptied.send(block.bytes);
-    }
-    digest(whole)
+fn start<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, HashError> {
+    let thread = thread::Builder::new().name("posse-hash".to_owned());
+    thread.spawn_scoped(scope, work).map_err(HashError::Threads)
 }
 
-/// Reads the file, hashes its pieces and hands every block on.
-fn hash_pieces(
+/// Reads the file and hands every block to both hashes.
+fn read_blocks(
     input: &Input<'_>,
-    filled: Sender<Block>,
-    empty: &Receiver<Vec<u8>>,
-    progress: &mut dyn FnMut(u64) -> bool,
-) -> Result<Vec<Sha1Digest>, HashError> {
-    let gone = || input.failed(io::Error::other("the hashing thread ended"));
-    let (mut pieces, mut at) = (Pieces::default(), 0);
+    hashes: [Sender<Arc<Buffer>>; 2],
+    progress: &mut Progress<'_>,
+) -> Result<(), HashError> {
+    let (buffers, mut at) = (Arc::default(), 0);
     while at < input.geometry.len() {
-        let mut pair = Vec::with_capacity(2);
-        while pair.len() < 2 && at < input.geometry.len() {
-            let mut block = Block { bytes: empty.recv().map_err(|_| gone())?, len: 0 };
-            input.read(&mut block, at)?;
-            at += block.len as u64;
-            pair.push(block);
-        }
-        pieces.take(&pair, input.geometry.piece_len() as usize);
-        for block in pair {
-            filled.send(block).map_err(|_| gone())?;
+        let block = Arc::new(input.read(&buffers, at)?);
+        at += block.len() as u64;
+        for hash in &hashes {
+            let ended = |_| input.failed(io::Error::other("a hashing thread ended"));
+            hash.send(block.clone()).map_err(ended)?;
         }
         if !progress(at) {
             return Err(HashError::Cancelled);
         }
     }
-    pieces.end();
-    Ok(pieces.done)
+    Ok(())
+}
+
+/// Hashes the pieces whose blocks come, in order, until no more do.
+fn hash_pieces(blocks: &Receiver<Arc<Buffer>>, piece_len: usize) -> Vec<Sha1Digest> {
+    let (mut pieces, mut current, mut len) = (Vec::new(), Sha1::new(), 0);
+    for block in blocks {
+        current.update(&**block);
+        len += block.len();
+        if len == piece_len {
+            pieces.push(digest(current.finalize_reset()));
+            len = 0;
+        }
+    }
+    // The last piece may be short.
+    if len > 0 {
+        pieces.push(digest(current.finalize()));
+    }
+    pieces
 }
 
 impl Input<'_> {
     /// Reads the block at `offset`, which begins where another ends and never reaches beyond its
     /// piece.
-    fn read(&self, block: &mut Block, offset: u64) -> Result<(), HashError> {
+    fn read(&self, buffers: &Arc<Buffers>, offset: u64) -> Result<Buffer, HashError> {
         // A piece is a block, or a power of two of them.
-        let len = BLOCK_LEN.min(self.geometry.piece_len().into()).min(self.geometry.len() - offset)
-            as usize;
-        if block.bytes.len() < len {
-            block.bytes.resize(len, 0);
-        }
-        block.len = len;
-        self.file.read_exact_at(&mut block.bytes[..len], offset).map_err(|e| self.failed(e))
+        let len = BLOCK_LEN.min(self.geometry.piece_len().into()).min(self.geometry.len() - offset);
+        let mut block = buffers.take(len as usize);
+        self.file.read_exact_at(&mut block, offset).map_err(|e| self.failed(e))?;
+        Ok(block)
     }
 
     fn failed(&self, error: io::Error) -> HashError {
@@ -214,61 +198,13 @@ impl Input<'_> {
     }
 }
 
-/// The hashes of pieces, as their blocks come.
-#[derive(Default)]
-struct Pieces {
-    done: Vec<Sha1Digest>,
-    current: Sha1,
-    /// Bytes of the current one so far.
-    len: usize,
-}
-
-impl Pieces {
-    /// Takes the next block or two. Two whole pieces are hashed side by side.
-    fn take(&mut self, blocks: &[Block], piece_len: usize) {
-        match blocks {
-            [first, second] if self.len == 0 && first.len == piece_len => {
-                let mut next = Sha1::new();
-                update_both((&mut self.current, first.data()), (&mut next, second.data()));
-                self.end_one();
-                (self.current, self.len) = (next, second.len);
-                self.end_if_whole(piece_len);
-            }
-            _ => {
-                for block in blocks {
-                    self.current.update(block.data());
-                    self.len += block.len;
-                    self.end_if_whole(piece_len);
-                }
-            }
-        }
-    }
-
-    fn end_if_whole(&mut self, piece_len: usize) {
-        if self.len == piece_len {
-            self.end_one();
-        }
-    }
-
-    /// Ends the last piece, which may be short.
-    fn end(&mut self) {
-        if self.len > 0 {
-            self.end_one();
-        }
-    }
-
-    fn end_one(&mut self) {
-        self.done.push(digest(std::mem::take(&mut self.current)));
-        self.len = 0;
-    }
-}
-
-fn digest(hasher: Sha1) -> Sha1Digest {
-    Sha1Digest::from_bytes(hasher.finalize().into())
+fn digest(digest: impl Into<[u8; Sha1Digest::LEN]>) -> Sha1Digest {
+    Sha1Digest::from_bytes(digest.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::chain::Chain;
     use super::*;
 
     fn hash(path: &Path) -> Result<Hashed, HashError> {
@@ -276,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn both_hashes_are_right_at_every_size() {
+    fn all_hashes_are_right_at_every_size() {
         let directory = tempfile::tempdir().unwrap();
         for len in [
             0usize,
@@ -299,6 +235,12 @@ mod tests {
                 .map(|p| Sha1Digest::from_bytes(Sha1::digest(p).into()))
                 .collect();
             assert_eq!(hashed.seed.metainfo.pieces(), want);
+            assert_eq!(hashed.facts().chain.is_some(), len > 512 << 10);
+            let (geometry, values) = (hashed.seed.metainfo.geometry(), hashed.seed.chain.unwrap());
+            let chain = Chain::new(geometry, values, hashed.sha1);
+            for (index, piece) in geometry.indexes().zip(bytes.chunks(512 << 10)) {
+                assert!(chain.as_ref().unwrap().proves(index, piece));
+            }
             assert_eq!(hashed.seed.stamp.len, len as u64);
         }
     }
@@ -331,23 +273,25 @@ mod tests {
 
     #[test]
     fn pieces_of_several_blocks_are_hashed_right() {
+        let buffers = Arc::<Buffers>::default();
         let bytes: Vec<u8> =
             (0..5 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 9) as u8).collect();
         for (piece_len, len) in
             [(1 << 20, 5 << 20), (1 << 20, 4_700_000), (2 << 20, 4_700_000), (512 << 10, 4_700_000)]
         {
-            let mut pieces = Pieces::default();
-            let blocks: Vec<Block> = bytes[..len]
-                .chunks(512 << 10)
-                .map(|b| Block { bytes: b.to_vec(), len: b.len() })
-                .collect();
-            blocks.chunks(2).for_each(|pair| pieces.take(pair, piece_len));
-            pieces.end();
+            let (send, blocks) = crossbeam_channel::unbounded();
+            for part in bytes[..len].chunks(512 << 10) {
+                let mut block = buffers.take(part.len());
+                block.copy_from_slice(part);
+                send.send(Arc::new(block)).unwrap();
+            }
+            drop(send);
             let want: Vec<_> = bytes[..len]
                 .chunks(piece_len)
                 .map(|p| Sha1Digest::from_bytes(Sha1::digest(p).into()))
                 .collect();
-            assert_eq!(pieces.done, want, "{len} bytes in pieces of {piece_len}");
+            let pieces = hash_pieces(&blocks, piece_len);
+            assert_eq!(pieces, want, "{len} bytes in pieces of {piece_len}");
         }
     }
 

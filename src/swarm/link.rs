@@ -54,8 +54,10 @@ pub(super) struct Link {
     ordered: AtomicBool,
     /// Bytes of blocks sent.
     pub(super) sent: AtomicU64,
-    /// The extension ids under which the peer takes metadata messages and tickets.
+    /// The extension ids under which the peer takes messages about the info dictionary and the
+    /// chaining values, and tickets.
     metadata_id: Mutex<Option<u8>>,
+    chain_id: Mutex<Option<u8>>,
     ticket_id: Mutex<Option<u8>>,
     outgoing: Mutex<Outgoing>,
     wake: Condvar,
@@ -68,6 +70,15 @@ struct Outgoing {
     bytes: Vec<u8>,
     uploads: bool,
     closed: bool,
+}
+
+/// What members send each other in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartsOf {
+    /// The info dictionary.
+    Metainfo,
+    /// The list of chaining values.
+    Chain,
 }
 
 /// What the writer is to do next.
@@ -104,6 +115,7 @@ impl Link {
             ordered: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             metadata_id: Mutex::default(),
+            chain_id: Mutex::default(),
             ticket_id: Mutex::default(),
             outgoing: Mutex::default(),
             wake: Condvar::new(),
@@ -230,14 +242,19 @@ impl Link {
         }
     }
 
-    /// Notes under which id the peer takes metadata messages.
-    pub(super) fn set_metadata_id(&self, id: Option<u8>) {
-        *self.metadata_id.lock() = id;
+    /// Notes under which ids the peer takes messages about what comes in parts.
+    pub(super) fn set_part_ids(&self, metadata_id: Option<u8>, chain_id: Option<u8>) {
+        *self.metadata_id.lock() = metadata_id;
+        *self.chain_id.lock() = chain_id;
     }
 
-    /// Queues a metadata message, if the peer takes them.
-    pub(super) fn send_metadata(&self, payload: impl FnOnce() -> Vec<u8>) {
-        if let Some(id) = *self.metadata_id.lock() {
+    /// Queues a message about what comes in parts, if the peer takes those.
+    pub(super) fn send_part(&self, of: PartsOf, payload: impl FnOnce() -> Vec<u8>) {
+        let id = match of {
+            PartsOf::Metainfo => *self.metadata_id.lock(),
+            PartsOf::Chain => *self.chain_id.lock(),
+        };
+        if let Some(id) = id {
             self.send(&PeerMessage::Extended { id, payload: payload() });
         }
     }

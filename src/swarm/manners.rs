@@ -18,7 +18,7 @@ const TICKETS: (u32, u32) = (3, 1);
 /// Messages that move no data, at once and a second: each takes the file's lock for some
 /// microseconds. A swarm that moves 2,000 pieces a second comes to a few thousand.
 const CHATTER: (u32, u32) = (20_000, 10_000);
-/// How often each part of the metainfo may be asked for on one link: it is served without a slot.
+/// How often each part of the metainfo and of the chaining values may be asked for on one link: it is served without a slot.
 /// One that arrives spoilt is asked for again.
 const PARTS_FACTOR: u64 = 3;
 /// Parts beyond that: no metainfo is smaller than this.
@@ -41,12 +41,13 @@ impl Manners {
     /// For a link about a file of so many pieces.
     pub(super) fn new(piece_count: u32) -> Self {
         let pieces = u64::from(piece_count);
+        // A piece has as many bytes in the one as in the other.
         let parts = (pieces * Sha1Digest::LEN as u64).div_ceil(METADATA_PART_LEN as u64) + 1;
         Self {
             tickets: Pace::new(TICKETS),
             chatter: Pace::new(CHATTER),
             haves_left: HAVES_FACTOR * pieces + HAVES_MIN,
-            parts_left: PARTS_FACTOR * parts + PARTS_MIN,
+            parts_left: PARTS_FACTOR * 2 * parts + PARTS_MIN,
         }
     }
 
@@ -79,7 +80,7 @@ impl Manners {
         }
     }
 
-    /// Counts a request for a part of the metainfo.
+    /// Counts a request for a part of the metainfo or of the chaining values.
     pub(super) fn part_asked(&mut self) -> Result<(), &'static str> {
         take(&mut self.parts_left, "it asks for the metainfo again and again")
     }

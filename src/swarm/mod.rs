@@ -1,12 +1,12 @@
 //! Moving a file's pieces among the members who have them.
 
 mod api;
+mod chain;
 mod choker;
 mod download;
 mod engine;
 mod fetch;
 mod files;
-mod front;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod handle;
@@ -28,7 +28,6 @@ mod spreader;
 mod storage;
 mod torrent;
 mod transfer;
-mod twin;
 mod verify;
 mod window;
 

@@ -18,7 +18,9 @@ use super::api::Proof;
 use super::engine::Inner;
 use super::link::Link;
 use super::peers::Dialling;
-use super::session::{LinkError, METADATA_ID, REQUESTS_MAX, TICKET_ID, requests_taken, serve};
+use super::session::{
+    CHAIN_ID, LinkError, METADATA_ID, REQUESTS_MAX, TICKET_ID, requests_taken, serve,
+};
 use super::torrent::Torrent;
 use super::{LinkKey, LinkTraits};
 use crate::net::{Connection, Incoming, Reader};
@@ -258,6 +260,8 @@ pub(super) fn our_extensions(torrent: &Torrent) -> PeerMessage {
         port: config.port.filter(|port| *port != 0),
         ticket_id: Some(TICKET_ID),
         block_len_max: Some(BLOCK_LEN_MAX),
+        chain_id: Some(CHAIN_ID),
+        chain: torrent.chaining_values().map(|values| values.hash()),
     };
     PeerMessage::Extended { id: EXTENDED_HANDSHAKE_ID, payload: handshake.encode() }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::LinkKey;
 use super::api::{EngineEvent, SeenPeer, UnreachablePeer};
 use super::engine::Inner;
-use super::link::Link;
+use super::link::{Link, PartsOf};
 use super::session::LinkError;
 use super::torrent::{State, Torrent};
 use crate::types::{Bitfield, DeviceId, UserId};
@@ -343,7 +343,7 @@ impl Torrent {
         link.close();
         let mut state = self.state.lock();
         self.forget(&mut state, link);
-        self.ask_metainfo(&mut state);
+        self.ask_parts(&mut state);
         self.drive(&mut state);
         self.dial_due(&mut state);
     }
@@ -365,8 +365,10 @@ impl Torrent {
                 (pieces, useful) = (stats.pieces, useful || stats.received > 0);
                 download.leave(now, link.key);
             }
-            if let Some(fetch) = &mut transfer.fetch {
-                fetch.leave(link.key);
+            for of in [PartsOf::Metainfo, PartsOf::Chain] {
+                if let Some(fetch) = transfer.parts(of) {
+                    fetch.leave(link.key);
+                }
             }
         }
         state.choker.leave(now, link.key);

@@ -1,4 +1,4 @@
-//! The pool: the buffers pieces are received into, and the workers that fetch, hash and write.
+//! The pool: the buffers pieces are received into, and the workers that fetch and hash.
 //!
 //! **Invariant:** at most `SPARE_MAX` buffers wait unused, and the jobs queue is bounded. A full
 //! queue holds up a link's reader, and so the peer; a fetch job that finds it full is carried out
@@ -18,7 +18,7 @@ use threadpool::ThreadPool;
 
 use super::ChunkJob;
 use super::torrent::Torrent;
-use super::verify::{Check, Good};
+use super::verify::Check;
 use crate::net::Stop;
 
 /// Buffers kept for the next piece: what a few fast links have in flight.
@@ -80,8 +80,6 @@ pub(super) enum Job {
     Fetch(Arc<Torrent>, ChunkJob),
     /// Hash a piece that has come.
     Verify(Arc<Torrent>, Check),
-    /// Write a piece that was found good.
-    Write(Arc<Torrent>, Good),
 }
 
 impl Job {
@@ -89,12 +87,11 @@ impl Job {
         match self {
             Self::Fetch(torrent, job) => torrent.fetch(&job),
             Self::Verify(torrent, check) => checking(&torrent, || torrent.check(check)),
-            Self::Write(torrent, good) => checking(&torrent, || torrent.write(&good)),
         }
     }
 }
 
-/// Does a part of the checking of a piece.
+/// Checks a piece.
 fn checking(torrent: &Arc<Torrent>, work: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
         // Without a verdict it would be under check for ever.
@@ -153,21 +150,10 @@ impl Pool {
         }
     }
 
-    /// Tells whether jobs wait for a worker.
-    pub(super) fn is_busy(&self) -> bool {
-        !self.jobs.is_empty()
-    }
-
     /// Waits until every worker has ended; false if some had not after `timeout`.
     pub(super) fn join(&self, timeout: Duration) -> bool {
         self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
     }
-}
-
-/// What was found good is written; the rest is not begun any more. Nothing stays in the queue,
-/// which would keep its files open.
-fn finish(queue: &Receiver<Job>) {
-    queue.try_iter().filter(|job| matches!(job, Job::Write(..))).for_each(run);
 }
 
 fn run(job: Job) {
@@ -180,7 +166,8 @@ fn work(queue: &Receiver<Job>, stop: &Stop) {
     loop {
         let job = select! {
             recv(queue) -> job => job,
-            recv(stop.channel()) -> _ => return finish(queue),
+            // Nothing stays in the queue, which would keep its files open.
+            recv(stop.channel()) -> _ => return queue.try_iter().for_each(drop),
         };
         let Ok(job) = job else { return };
         run(job);

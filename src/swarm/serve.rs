@@ -16,8 +16,8 @@ use super::api::{EngineEvent, SeedSpec};
 use super::files::SeedError;
 use super::link::{Link, Work};
 use super::torrent::{State, Torrent};
-use crate::types::Span;
 use crate::types::limits::BLOCK_LEN_MAX;
+use crate::types::{ChainingValues, Span};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{PIECE_HEADER_LEN, piece_header};
 
@@ -205,6 +205,15 @@ impl Torrent {
                 path: seed.path.clone(),
             });
         }
+    }
+
+    /// The file's chaining values, if we have them and there are any.
+    pub(super) fn chaining_values(&self) -> Option<Arc<ChainingValues>> {
+        let state = self.state.lock();
+        let seeded = state.seed.as_ref().and_then(|seed| seed.chain.as_ref());
+        let chain = state.transfer.as_ref().and_then(|transfer| transfer.chain.as_ref());
+        let values = seeded.or(chain.map(|chain| chain.values()));
+        values.filter(|values| !values.values().is_empty()).cloned()
     }
 
     /// The encoded metainfo, kept while there are links; `None` while we do not have it.

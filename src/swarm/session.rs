@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::manners::Manners;
-use super::pool::Buffer;
+use super::pool::{Buffer, Job};
 use super::torrent::{State, Torrent};
 use super::verify::Check;
 use super::{BlockFate, Download};
@@ -27,6 +27,8 @@ use crate::wire::peer::{ExtendedHandshake, Header, PeerError, PeerMessage, read_
 pub(super) const REQUESTS_MAX: u32 = super::REQUESTS_MAX as u32;
 /// The extension id under which we take metadata messages.
 pub(super) const METADATA_ID: u8 = 1;
+/// The extension id under which we take messages about chaining values.
+pub(super) const CHAIN_ID: u8 = 3;
 /// The extension id under which we take newer tickets.
 pub(super) const TICKET_ID: u8 = 2;
 /// Silence between two messages: a keep-alive comes every two minutes (BEP 3).
@@ -294,7 +296,8 @@ impl Session<'_> {
             BlockFate::Completed => {
                 self.wanted += u64::from(len);
                 self.link.done(span.piece);
-                self.torrent.check_soon(Check { link: self.link.key, piece: span.piece, buffer });
+                let check = Check { link: self.link.key, piece: span.piece, buffer };
+                self.torrent.engine.pool.put(Job::Verify(self.torrent.clone(), check));
             }
             BlockFate::Accepted => {
                 self.wanted += u64::from(len);

@@ -11,8 +11,7 @@
 //! only leecher that had them goes away.
 //!
 //! They are suggested in the order of the file: which goes first makes no difference to the swarm,
-//! but each leecher's SHA-1 of the whole file then follows closely instead of beginning when
-//! everything is there.
+//! but disks then read and write in one direction.
 //!
 //! Pure; made when the first leecher links to a file we have whole.
 

@@ -34,8 +34,6 @@ pub(super) struct Torrent {
     pub(super) state: Mutex<State>,
     /// Signalled when the transfer's state changes, and when its thread has something to do.
     pub(super) changed: Condvar,
-    /// Signalled when one piece fewer waits to be checked.
-    pub(super) room: Condvar,
 }
 
 /// What changes.
@@ -78,7 +76,6 @@ impl Torrent {
                 dictionary: None,
             }),
             changed: Condvar::new(),
-            room: Condvar::new(),
         }
     }
 
@@ -122,7 +119,7 @@ impl Torrent {
                             self.engine.later(move |engine| engine.host.event(event));
                         }
                     }
-                    // The front sees it by itself.
+                    // The download's thread sees it by itself.
                     Action::Complete => {}
                 }
             }
@@ -225,7 +222,8 @@ impl Torrent {
             self.note_held(download, now);
             download.tick(now);
         }
-        self.ask_metainfo(&mut state);
+        self.ask_parts(&mut state);
+        self.give_chain_up(&mut state, now);
         self.drive(&mut state);
         self.dial_due(&mut state);
     }

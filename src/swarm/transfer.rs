@@ -1,16 +1,17 @@
-//! The life of a download: opening its `.part`, checking what is there, fetching, the whole-file
-//! check, its final name.
+//! The life of a download: opening its `.part`, checking what is there, fetching, proving what was
+//! not proven as it came, its final name.
 //!
 //! **Invariant:** a file gets its final name only after every piece and the whole were verified and
 //! made durable. Whatever goes wrong, what was verified stays in the `.part`, and
 //! [`Transfer::resume`](super::Transfer::resume) goes on from it.
 //!
-//! A thread a running download walks [`run`] from top to bottom. While pieces come it waits: the
-//! workers that check them go on with the SHA-1 of the whole as well ([`super::front`]), and what
-//! they cannot take along it hashes itself. No piece waits while it reads.
+//! A thread a running download walks [`run`] from top to bottom. While pieces come, it writes those
+//! that the pool's workers have hashed ([`super::verify`]). A piece that passes the file's chain
+//! ([`super::chain`]) is proven for good; where there is no chain, the whole is hashed at the end.
 
 mod check;
 mod local;
+mod prove;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -18,15 +19,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::MutexGuard;
 
 use super::api::{DownloadSpec, EngineError, EngineEvent, SeedSpec, TransferId, TransferState};
-use super::fetch::{self, MetainfoFetch};
-use super::front::{Front, Turn};
+use super::chain::Chain;
+use super::fetch::{self, PartsFetch};
+use super::link::PartsOf;
 use super::storage::{PartFile, StorageError, check_target};
 use super::torrent::{State, Torrent};
+use super::verify::Checked;
 use super::{Download, Options, Stats};
-use crate::types::{Bitfield, FileFacts, Geometry, InodeId, PieceIndex, Sha1Digest};
+use crate::types::{Bitfield, ChainingValues, FileFacts, Geometry, InodeId, PieceIndex};
 use crate::wire::metainfo::Metainfo;
 
 /// How long a `.part` that is locked is waited for: after a failure another thread of ours may be
@@ -56,19 +60,26 @@ pub(super) struct TransferPart {
     pub(super) download: Option<Download>,
     pub(super) part: Option<Arc<PartFile>>,
     /// There while the metainfo is being collected.
-    pub(super) fetch: Option<MetainfoFetch>,
+    pub(super) fetch: Option<PartsFetch>,
+    /// There while the list of chaining values is being collected.
+    pub(super) chain_fetch: Option<PartsFetch>,
+    /// Since when no link that has pieces has the list.
+    pub(super) chain_missing: Option<Duration>,
+    /// What proves the pieces; there before any is asked for, or not at all in this run.
+    pub(super) chain: Option<Arc<Chain>>,
+    /// Where workers put the pieces that they have hashed; there while the thread takes them.
+    pub(super) writer: Option<Sender<Checked>>,
     /// What is verified while there is no `download`.
     verified: Bitfield,
+    /// What passed the chain that the facts name, in this run or an earlier one; no other piece is
+    /// here that is not verified.
+    proven: Bitfield,
     /// What is on the disk for good.
     durable: Bitfield,
     /// Writes were lost: what can be read and is not durable is to be written again.
     rewrite: bool,
     /// Bytes found to be there while checking.
     pub(super) checked: u64,
-    /// The hash of the whole so far.
-    pub(super) front: Front,
-    /// Whether this run has brought a piece.
-    pub(super) grown: bool,
     /// The next piece to ask for while pieces are asked for in order.
     next: u32,
     /// Whether pieces were verified since the last entry in the journal, and their bytes.
@@ -101,7 +112,8 @@ impl From<StorageError> for End {
 
 impl TransferPart {
     /// Checks a download's description.
-    pub(super) fn new(spec: &DownloadSpec, piece_count: u32) -> Result<Self, EngineError> {
+    pub(super) fn new(spec: &DownloadSpec, geometry: Geometry) -> Result<Self, EngineError> {
+        let (facts, piece_count) = (&spec.facts, geometry.piece_count());
         let verified = spec.verified.clone().unwrap_or_else(|| Bitfield::empty(piece_count));
         let metainfo_fits =
             spec.metainfo.as_ref().is_none_or(|metainfo| fetch::fits(metainfo, &spec.facts));
@@ -114,6 +126,12 @@ impl TransferPart {
             spec.facts.len,
             check::lacking(spec, &verified),
         )?;
+        let chain = match &spec.chain {
+            _ if piece_count == 1 => fetch::chain_of_one(facts, geometry),
+            Some(values) => fetch::chain_of(values, facts, geometry),
+            None => None,
+        };
+        let proven = proven_by(facts, &verified);
         Ok(Self {
             number: spec.id,
             facts: spec.facts.clone(),
@@ -126,12 +144,15 @@ impl TransferPart {
             download: None,
             part: None,
             fetch: None,
+            chain_fetch: None,
+            chain_missing: None,
+            chain: chain.map(Arc::new),
+            writer: None,
+            proven,
             durable: verified.clone(),
             rewrite: false,
             verified,
             checked: 0,
-            front: Front::default(),
-            grown: false,
             next: 0,
             dirty: false,
             unsynced: 0,
@@ -141,7 +162,7 @@ impl TransferPart {
     }
 
     /// The piece to ask for next where the order makes no difference to the swarm, because whoever
-    /// is linked has everything: the one that lets the front advance.
+    /// is linked has everything: the next of the file, so that disks read and write in one direction.
     pub(super) fn next_in_order(&mut self, geometry: &Geometry) -> Option<PieceIndex> {
         loop {
             let piece = geometry.index(self.next.into())?;
@@ -162,6 +183,32 @@ impl TransferPart {
     /// The verified pieces.
     pub(super) fn have(&self) -> &Bitfield {
         self.download.as_ref().map_or(&self.verified, Download::have)
+    }
+
+    /// The verified pieces that the journal is to vouch for: where the facts name chaining values,
+    /// those that passed them.
+    pub(super) fn vouched(&self) -> &Bitfield {
+        if self.facts.chain.is_some() { &self.proven } else { self.have() }
+    }
+
+    /// Notes that a piece which is there has passed the chain, if there is one.
+    pub(super) fn note_proven(&mut self, piece: PieceIndex) {
+        if self.chain.is_some() && self.have().has(piece) {
+            self.proven.insert(piece);
+        }
+    }
+
+    /// What is being collected in parts.
+    pub(super) fn parts(&mut self, of: PartsOf) -> &mut Option<PartsFetch> {
+        match of {
+            PartsOf::Metainfo => &mut self.fetch,
+            PartsOf::Chain => &mut self.chain_fetch,
+        }
+    }
+
+    /// Tells whether what its pieces are checked by is still being collected.
+    pub(super) fn is_collecting(&self) -> bool {
+        self.fetch.is_some() || self.chain_fetch.is_some()
     }
 
     /// Counts of this and earlier attempts.
@@ -204,9 +251,23 @@ impl TransferPart {
         self.before = self.stats();
         let lost = self.part.as_ref().is_some_and(|part| part.has_lost());
         self.rewrite |= lost;
-        self.verified = if lost { self.durable.clone() } else { self.have().clone() };
-        (self.download, self.part, self.fetch) = (None, None, None);
-        (self.front, self.next) = (Front::default(), 0);
+        if lost {
+            self.verified = self.durable.clone();
+            self.proven = proven_by(&self.facts, &self.durable);
+        } else {
+            self.verified = self.have().clone();
+        }
+        (self.download, self.part, self.writer) = (None, None, None);
+        (self.fetch, self.chain_fetch, self.next) = (None, None, 0);
+    }
+}
+
+/// Of the pieces that the journal vouches for, those that passed the chain: where the facts name
+/// none, the journal says only that they are the info dictionary's.
+fn proven_by(facts: &FileFacts, vouched: &Bitfield) -> Bitfield {
+    match facts.chain {
+        Some(_) => vouched.clone(),
+        None => Bitfield::empty(vouched.count()),
     }
 }
 
@@ -246,10 +307,12 @@ fn run(torrent: &Arc<Torrent>, id: u64) {
 fn steps(run: &Run<'_>) -> Result<(), End> {
     let part = open(run)?;
     let have = check::check(run, &part)?;
-    let local::Filled { have, sha1 } = local::fill(run, &part, have)?;
-    attach(run, have)?;
-    let digest = sha1.map_or_else(|| hash_front(run, &part), Ok)?;
-    finish(run, &part, digest)
+    let local::Filled { have, whole } = local::fill(run, &part, have)?;
+    let hashed = attach(run, have)?;
+    take_pieces(run, &part, &hashed)?;
+    begin_to_finish(run)?;
+    let chain = prove::prove(run, &part, whole)?;
+    finish(run, &part, chain)
 }
 
 fn open(run: &Run<'_>) -> Result<Arc<PartFile>, End> {
@@ -294,8 +357,9 @@ pub(super) fn open_unlocked<E: From<StorageError>>(
     }
 }
 
-/// Makes the download out of what is there, and lets links come.
-fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
+/// Makes the download out of what is there, and lets links come; returns where pieces that were
+/// hashed will come from.
+fn attach(run: &Run<'_>, have: Bitfield) -> Result<Receiver<Checked>, End> {
     let torrent = run.torrent;
     let geometry = torrent.geometry;
     if geometry.piece_count() == 0 {
@@ -309,89 +373,86 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<(), End> {
     let mut state = torrent.state.lock();
     // Asked under the lock: whoever sets it looks under the lock for who waits for it.
     let known = torrent.metainfo.get().is_some();
-    if !have.is_full() {
+    let is_full = have.is_full();
+    if !is_full {
         state.close_links(|_| false);
     }
     let transfer = run.transfer(&mut state)?;
     let paused = matches!(transfer.life, TransferState::Paused(_));
     let options = Options { window_sum_max: torrent.engine.window_share(), ..Options::default() };
-    let front = Front::new(&have, &geometry);
+    // As many as there may be buffers: a worker never waits here.
+    let pieces = options.window_sum_max / u64::from(geometry.piece_len());
+    let (writer, hashed) = bounded(pieces as usize + 2);
     let mut download = Download::new(geometry, have, options, rand::random());
     download.paused(paused);
-    // What comes could not be checked yet.
-    download.held(!known);
-    transfer.download = Some(download);
     if !known {
-        transfer.fetch = Some(MetainfoFetch::new(fetch::dictionary_len(&transfer.facts, geometry)));
+        transfer.fetch = Some(PartsFetch::new(fetch::dictionary_len(&transfer.facts, geometry)));
     }
-    (transfer.dirty, transfer.rewrite, transfer.front) = (true, false, front);
+    if transfer.chain.is_none() && transfer.facts.chain.is_some() && !is_full {
+        transfer.chain_fetch = Some(PartsFetch::new(fetch::chain_len(geometry)));
+    }
+    // What comes could not be checked yet.
+    let is_collecting = transfer.is_collecting();
+    download.held(is_collecting);
+    (transfer.download, transfer.writer) = (Some(download), Some(writer));
+    (transfer.dirty, transfer.rewrite) = (true, false);
     if !paused {
-        transfer.life = if known { TransferState::Downloading } else { TransferState::Metainfo };
+        transfer.life =
+            if is_collecting { TransferState::Metainfo } else { TransferState::Downloading };
     }
     torrent.dial_due(&mut state);
     drop(state);
     torrent.changed.notify_all();
+    Ok(hashed)
+}
+
+/// Takes the pieces that workers have hashed, and writes the good ones, until every piece is there.
+fn take_pieces(run: &Run<'_>, part: &Arc<PartFile>, hashed: &Receiver<Checked>) -> Result<(), End> {
+    let torrent = run.torrent;
+    loop {
+        match run.with(|transfer| transfer.have().is_full()) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(end) => {
+                // What was found good before the engine stopped is written for the next start.
+                let rest = hashed.try_iter().filter(|_| torrent.engine.stop.is_set());
+                for checked in rest {
+                    torrent.conclude(checked, part).map_err(End::Failed)?;
+                }
+                return Err(end);
+            }
+        }
+        select! {
+            // The other end goes when the download is put away.
+            recv(hashed) -> checked => {
+                let checked = checked.map_err(|_| End::Quiet)?;
+                torrent.conclude(checked, part).map_err(End::Failed)?;
+            }
+            recv(torrent.engine.stop.channel()) -> _ => {}
+        }
+    }
+}
+
+/// Every piece is there.
+fn begin_to_finish(run: &Run<'_>) -> Result<(), End> {
+    let mut state = run.torrent.state.lock();
+    wait_unpaused(run, &mut state)?.life = TransferState::Finishing;
+    drop(state);
+    run.torrent.changed.notify_all();
     Ok(())
 }
 
-/// Hashes of the whole file what no worker takes along, until all of it is hashed and every piece
-/// is there.
-fn hash_front(run: &Run<'_>, part: &PartFile) -> Result<Sha1Digest, End> {
-    loop {
-        let turn = match next_turn(run)? {
-            Next::Hash(turn) => turn,
-            Next::Done(digest) => return Ok(digest),
-        };
-        run.torrent
-            .advance(*turn, part)
-            .map_err(|e| End::Failed(format!("cannot read {}: {e}", part.name())))?;
-    }
-}
-
-/// What the download's thread is to do next.
-enum Next {
-    /// Go on with the front.
-    Hash(Box<Turn>),
-    /// Finish: every piece is there, and this is the hash of the whole.
-    Done(Sha1Digest),
-}
-
-/// Waits until there is something to hash, or nothing any more.
-fn next_turn(run: &Run<'_>) -> Result<Next, End> {
+/// Gives the file its name, and offers it.
+fn finish(run: &Run<'_>, part: &PartFile, chain: Arc<ChainingValues>) -> Result<(), End> {
     let torrent = run.torrent;
-    let mut state = torrent.state.lock();
-    loop {
-        let transfer = run.transfer(&mut state)?;
-        let digest = transfer.front.digest(torrent.geometry.piece_count());
-        if let Some(digest) = digest.filter(|_| transfer.have().is_full()) {
-            return Ok(Next::Done(digest));
-        }
-        if let Some(turn) = Turn::alone(torrent, transfer) {
-            return Ok(Next::Hash(Box::new(turn)));
-        }
-        torrent.sleep_on_front(&mut state);
-    }
-}
-
-fn finish(run: &Run<'_>, part: &PartFile, digest: Sha1Digest) -> Result<(), End> {
-    let torrent = run.torrent;
-    let (id, facts, target) = {
-        let mut state = torrent.state.lock();
-        let transfer = wait_unpaused(run, &mut state)?;
-        transfer.life = TransferState::Finishing;
-        (transfer.number, transfer.facts.clone(), transfer.target.clone())
-    };
-    torrent.changed.notify_all();
-    if digest != facts.sha1 {
-        return Err(End::Failed(check::explain(run, part, digest, facts.sha1)?));
-    }
+    let (id, target) = run.with(|transfer| (transfer.number, transfer.target.clone()))?;
     let metainfo = torrent
         .metainfo
         .get()
         .cloned()
         .ok_or_else(|| End::Failed("its metainfo is missing".to_owned()))?;
     let stamp = part.finish()?;
-    let seed = SeedSpec { metainfo, path: target, stamp };
+    let seed = SeedSpec { metainfo, chain: Some(chain), path: target, stamp };
     let mut state = torrent.state.lock();
     let now = torrent.now();
     state.choker.seeding(true);
@@ -458,10 +519,10 @@ impl Torrent {
     /// Starts the download's thread, or lets it go on.
     pub(super) fn go(self: &Arc<Self>, state: &mut State) -> bool {
         let Some(transfer) = &mut state.transfer else { return false };
-        transfer.life = match (&transfer.download, &transfer.fetch) {
-            (None, _) => TransferState::Checking,
-            (Some(_), Some(_)) => TransferState::Metainfo,
-            (Some(_), None) => TransferState::Downloading,
+        transfer.life = match &transfer.download {
+            None => TransferState::Checking,
+            Some(_) if transfer.is_collecting() => TransferState::Metainfo,
+            Some(_) => TransferState::Downloading,
         };
         transfer.resumed = Some(Instant::now());
         if let Some(download) = &mut transfer.download {
@@ -535,7 +596,6 @@ impl Torrent {
     pub(super) fn stop_asking(&self, state: &mut State, life: TransferState) {
         let Some(transfer) = &mut state.transfer else { return };
         transfer.life = life;
-        transfer.front.forget_kept();
         if let Some(download) = &mut transfer.download {
             download.paused(true);
         }

@@ -1,34 +1,31 @@
 //! From a piece that has come to one that we have: its hash, the file, the word to everybody.
 //!
-//! **Invariant:** nothing is written, kept or told of but what has the hash that the metainfo
-//! names, and each piece that is checked gets one verdict: verified, wrong, or not written.
+//! A link's reader queues the piece ([`Job::Verify`](super::pool::Job)), a worker of the pool hashes it, once, and the
+//! download's thread writes it and tells of it: one queue, one worker, one writer.
 //!
-//! One worker at a time goes on with the hash of the whole ([`super::front`]), and checks the
-//! pieces that come meanwhile; while there are any, others write what it has found good. Belongs to
-//! the workers and the download's thread; the lock is held but for hashing and writing.
+//! **Invariant:** nothing is written or told of but what passed its check, and each piece that is
+//! checked gets one verdict: verified, wrong, not written, or the end of the download.
+//!
+//! The torrent's lock is not held for hashing and writing.
 
-use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use parking_lot::MutexGuard;
+use crossbeam_channel::Sender;
 use sha1::{Digest, Sha1};
 
 use super::LinkKey;
-use super::api::TransferState;
-use super::front::{Front, Turn};
-use super::pool::{Buffer, Job};
+use super::chain::Chain;
+use super::pool::Buffer;
 use super::storage::PartFile;
 use super::torrent::{State, Torrent};
 use super::transfer::TransferPart;
 use crate::types::{PieceIndex, Sha1Digest};
+use crate::wire::metainfo::Metainfo;
 
 /// Verified bytes after which the journal is written before its time.
 const UNSYNCED_MAX: u64 = 64 << 20;
-/// Pieces that are checked in a row before others that wait for a worker have theirs.
-const IN_A_ROW: u32 = 16;
-/// How often whoever waits for room looks whether the download, its link or the engine has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A piece that has come and is to be checked.
 pub(super) struct Check {
@@ -40,216 +37,149 @@ pub(super) struct Check {
     pub(super) buffer: Buffer,
 }
 
-/// A piece that was found good and is to be written.
-pub(super) struct Good {
-    link: LinkKey,
-    piece: PieceIndex,
-    buffer: Arc<Buffer>,
-    part: Arc<PartFile>,
+/// A piece that was hashed.
+pub(super) struct Checked {
+    check: Check,
+    finding: Finding,
 }
 
-/// What came of a check.
+/// What hashing a piece shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It is right.
+    Good,
+    /// It is not what was asked for.
+    Wrong,
+    /// It is the piece of the info dictionary, and not of the file whose SHA-1 and chaining values
+    /// the directory lists: no piece can be both.
+    FalseFacts,
+}
+
+/// What the pieces of a download are checked by.
+#[derive(Clone)]
+pub(super) struct Checker {
+    /// The hashes of the pieces.
+    pub(super) metainfo: Option<Arc<Metainfo>>,
+    /// The chain of the whole file, where it is known: then it decides.
+    pub(super) chain: Option<Arc<Chain>>,
+}
+
+impl Checker {
+    /// Hashes a piece: once, unless it is not right.
+    pub(super) fn check(&self, piece: PieceIndex, bytes: &[u8]) -> Finding {
+        let is_listed = || {
+            self.metainfo.as_ref().is_some_and(|metainfo| {
+                Sha1Digest::from_bytes(Sha1::digest(bytes).into()) == metainfo.piece_hash(piece)
+            })
+        };
+        match &self.chain {
+            Some(chain) if chain.proves(piece, bytes) => Finding::Good,
+            Some(_) if is_listed() => Finding::FalseFacts,
+            None if is_listed() => Finding::Good,
+            _ => Finding::Wrong,
+        }
+    }
+
+    /// Tells whether bytes are the piece.
+    pub(super) fn is_good(&self, piece: PieceIndex, bytes: &[u8]) -> bool {
+        self.check(piece, bytes) == Finding::Good
+    }
+}
+
+/// What the download's thread makes of a piece.
 enum Verdict {
     /// It is right, and written.
     Verified,
-    /// It has another hash.
+    /// It is not what was asked for.
     Wrong,
     /// It is right and could not be written; when that was tried, and why not.
     Unwritten(Instant, String),
 }
 
-/// Tells whether bytes have the hash that is wanted.
-pub(super) fn is_good(bytes: &[u8], want: &Sha1Digest) -> bool {
-    Sha1::digest(bytes)[..] == want.as_bytes()[..]
-}
-
 impl Torrent {
-    /// Has a piece that has come checked: by whoever goes on with the front just now, or by the
-    /// next worker that is free.
-    ///
-    /// # Blocking
-    /// While more pieces wait than can be kept up with.
-    pub(super) fn check_soon(self: &Arc<Self>, check: Check) {
-        let check = {
-            let mut state = self.state.lock();
-            let is_crowded = |state: &State| {
-                state.transfer.as_ref().is_some_and(|transfer| transfer.front.is_crowded())
-            };
-            while is_crowded(&state)
-                && state.links.contains_key(&check.link)
-                && !self.engine.stop.is_set()
-            {
-                self.room.wait_for(&mut state, LOOK_EVERY);
-            }
-            let Some(transfer) = &mut state.transfer else { return };
-            transfer.front.leave(check)
-        };
-        if let Err(check) = check {
-            self.engine.pool.put(Job::Verify(self.clone(), check));
-        }
+    /// A worker took a piece that has come: hashes it, and leaves the rest to the download's
+    /// thread.
+    pub(super) fn check(self: &Arc<Self>, check: Check) {
+        let Some((checker, writer)) = self.checker() else { return };
+        let finding = checker.check(check.piece, &check.buffer);
+        // A download that has ended meanwhile wants it no more.
+        let _ = writer.send(Checked { check, finding });
     }
 
-    /// A worker took a piece that has come: checks it, and those that are left to it meanwhile.
-    pub(super) fn check(self: &Arc<Self>, first: Check) {
-        let mut state = self.state.lock();
-        let Some(transfer) = &mut state.transfer else { return };
-        // Somebody may have begun since.
-        let Err(first) = transfer.front.leave(first) else { return };
-        let id = transfer.front.begin();
-        self.check_one(&mut state, id, first);
-        self.check_left(&mut state, id);
+    fn checker(&self) -> Option<(Checker, Sender<Checked>)> {
+        let state = self.state.lock();
+        let transfer = state.transfer.as_ref()?;
+        Some((transfer.checker(self), transfer.writer.clone()?))
     }
 
-    /// The download's thread goes on with the front, and checks what is left to it meanwhile.
+    /// The download's thread takes a piece that was hashed: writes it if it is good, and notes what
+    /// came of it.
     ///
     /// # Errors
-    /// If the piece that the front waits for cannot be read.
-    pub(super) fn advance(self: &Arc<Self>, mut turn: Turn, part: &PartFile) -> io::Result<()> {
-        let advanced = turn.advance(part);
-        let mut state = self.state.lock();
-        let own = |transfer: &&mut TransferPart| turn.id() == Some(transfer.front.id());
-        let id = state.transfer.as_mut().filter(own).map(|transfer| transfer.front.begin());
-        turn.give_back(&mut state);
-        if let Some(id) = id {
-            self.check_left(&mut state, id);
-        }
-        advanced
-    }
-
-    /// Checks what is left, but hands the rest over after a while if there is other work for
-    /// workers.
-    fn check_left(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, id: u64) {
-        let mut checked = 0;
-        while let Some(check) =
-            state.transfer.as_mut().and_then(|transfer| transfer.front.next_check(id))
-        {
-            checked += 1;
-            let check = match checked >= IN_A_ROW && self.engine.pool.is_busy() {
-                true => match self.engine.pool.offer(Job::Verify(self.clone(), check)) {
-                    Err(Job::Verify(_, check)) => check,
-                    _ => {
-                        if let Some(transfer) = &mut state.transfer {
-                            transfer.front.end(id);
-                        }
-                        return;
-                    }
-                },
-                false => check,
-            };
-            self.check_one(state, id, check);
-        }
-    }
-
-    /// Checks a piece, has it written, and goes on with the front; without the lock, as long as any
-    /// of that takes.
-    fn check_one(
+    /// If the piece shows that the directory's facts are false.
+    ///
+    /// # Blocking
+    /// On the disk.
+    pub(super) fn conclude(
         self: &Arc<Self>,
-        state: &mut MutexGuard<'_, State>,
-        id: u64,
-        Check { link, piece, buffer }: Check,
-    ) {
-        self.room.notify_one();
-        let (Some(transfer), Some(metainfo)) = (&mut state.transfer, self.metainfo.get()) else {
-            return;
-        };
-        let Some(part) = transfer.part.clone() else { return };
-        let mut turn = Turn::beside(self, transfer, piece);
-        // The turn goes along, so that after a panic it is dropped, which takes the lock, while
-        // that is free.
-        let (turn, good) = MutexGuard::unlocked(state, || {
-            let want = metainfo.piece_hash(piece);
-            let good = match &mut turn {
-                Some(turn) => turn.check(&part, piece, &buffer, &want),
-                None => is_good(&buffer, &want),
-            };
-            (turn, good)
-        });
-        if let Some(turn) = turn {
-            turn.give_back(state);
-        }
-        let checked = Good { link, piece, buffer: Arc::new(buffer), part: part.clone() };
-        match good {
-            true => self.have_written(state, checked),
-            false => self.note(state, &checked, Verdict::Wrong),
-        }
-        self.catch_up(state, id, piece, &part);
-    }
-
-    /// Writes a piece that was found good, or leaves that to another worker if there are more to
-    /// check: one can go on with the front, and any can write.
-    fn have_written(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, good: Good) {
-        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_at(&good.part))
-        else {
-            return;
-        };
-        if !matches!(transfer.life, TransferState::Paused(_)) {
-            transfer.front.keep(good.piece, &good.buffer, &self.engine.kept);
-        }
-        // At the end of the engine there may be nobody else.
-        let offered = match transfer.front.has_waiting() && !self.engine.stop.is_set() {
-            true => self.engine.pool.offer(Job::Write(self.clone(), good)),
-            false => Err(Job::Write(self.clone(), good)),
-        };
-        if let Err(Job::Write(_, good)) = offered {
-            let verdict = MutexGuard::unlocked(state, || self.write_good(&good));
-            self.note(state, &good, verdict);
-        }
-    }
-
-    /// A worker took a piece that was found good: writes it.
-    pub(super) fn write(self: &Arc<Self>, good: &Good) {
-        let verdict = self.write_good(good);
-        self.note(&mut self.state.lock(), good, verdict);
-    }
-
-    fn write_good(&self, good: &Good) -> Verdict {
-        let begun = Instant::now();
-        match good.part.write(&good.buffer, self.geometry.offset(good.piece)) {
-            Ok(()) => Verdict::Verified,
-            Err(e) => Verdict::Unwritten(begun, format!("cannot write {}: {e}", good.part.name())),
-        }
-    }
-
-    /// Goes on with the front alone, if there is more to do than will be taken along.
-    fn catch_up(
-        self: &Arc<Self>,
-        state: &mut MutexGuard<'_, State>,
-        id: u64,
-        piece: PieceIndex,
+        Checked { check, finding }: Checked,
         part: &Arc<PartFile>,
-    ) {
-        let is_same =
-            |transfer: &&mut TransferPart| transfer.is_at(part) && transfer.front.id() == id;
-        let Some(transfer) = state.transfer.as_mut().filter(is_same) else { return };
-        let Some(mut turn) = Turn::behind(self, transfer, piece) else { return };
-        let turn = MutexGuard::unlocked(state, || {
-            // What cannot be read stays, and the download's thread finds out.
-            let _ = turn.advance(part);
-            turn
-        });
-        turn.give_back(state);
+    ) -> Result<(), String> {
+        let verdict = match finding {
+            Finding::Wrong => Verdict::Wrong,
+            Finding::FalseFacts => {
+                return Err(format!(
+                    "piece {} is right, but not of the whole that the group names: whoever shared \
+                     the file listed a false SHA-1 or false chaining values",
+                    check.piece
+                ));
+            }
+            Finding::Good => {
+                let write = AssertUnwindSafe(|| self.write_good(&check, part));
+                match catch_unwind(write) {
+                    Ok(verdict) => verdict,
+                    Err(_) => {
+                        self.check_failed();
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        self.note(&mut self.state.lock(), &check, part, verdict);
+        Ok(())
     }
 
-    /// Notes what came of a check, if that was for the download that there is now.
-    fn note(self: &Arc<Self>, state: &mut State, checked: &Good, verdict: Verdict) {
-        let (now, piece, link) = (self.now(), checked.piece, checked.link);
-        let Some(transfer) =
-            state.transfer.as_mut().filter(|transfer| transfer.is_at(&checked.part))
-        else {
+    fn write_good(&self, check: &Check, part: &PartFile) -> Verdict {
+        let begun = Instant::now();
+        match part.write(&check.buffer, self.geometry.offset(check.piece)) {
+            Ok(()) => Verdict::Verified,
+            Err(e) => Verdict::Unwritten(begun, format!("cannot write {}: {e}", part.name())),
+        }
+    }
+
+    /// Notes what came of a piece, if that was for the download that there is now.
+    fn note(
+        self: &Arc<Self>,
+        state: &mut State,
+        check: &Check,
+        part: &Arc<PartFile>,
+        verdict: Verdict,
+    ) {
+        let (now, piece, link) = (self.now(), check.piece, check.link);
+        let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_at(part)) else {
             return;
         };
         let Some(download) = &mut transfer.download else { return };
         match verdict {
             Verdict::Verified => {
                 download.verified(now, piece, link);
+                transfer.note_proven(piece);
                 transfer.dirty = true;
-                transfer.unsynced += checked.buffer.len() as u64;
+                transfer.unsynced += check.buffer.len() as u64;
                 if transfer.unsynced >= UNSYNCED_MAX {
                     transfer.unsynced = 0;
                     self.engine.journal_soon();
                 }
-                transfer.grown = true;
-                self.wake_front(transfer);
             }
             Verdict::Wrong => {
                 log::warn!(
@@ -281,12 +211,18 @@ impl Torrent {
             && let Some(download) = &mut transfer.download
         {
             download.checks_failed();
-            transfer.front = Front::new(download.have(), &self.geometry);
             self.pause_itself(
                 &mut state,
                 "checking a piece panicked: that is a bug in Posse".to_owned(),
             );
         }
         self.drive(&mut state);
+    }
+}
+
+impl TransferPart {
+    /// What its pieces are checked by now.
+    pub(super) fn checker(&self, torrent: &Torrent) -> Checker {
+        Checker { metainfo: torrent.metainfo.get().cloned(), chain: self.chain.clone() }
     }
 }

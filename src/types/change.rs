@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    DeviceId, DeviceName, FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash,
+    ChainHash, DeviceId, DeviceName, FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash,
     SettingName, Sha1Digest, Stamp, UserId, UserName, Version,
 };
 
@@ -20,8 +20,9 @@ pub struct FileFacts {
     pub piece_len: u32,
     /// SHA-1 of the whole file.
     pub sha1: Sha1Digest,
-    /// Hash of the SHA-1 chaining values at the pieces' ends, where the sharer computed it.
-    pub chain: Option<Sha1Digest>,
+    /// Hash of the file's chaining values, where the sharer computed them. Of one piece or none
+    /// there are none.
+    pub chain: Option<ChainHash>,
 }
 
 impl FileFacts {

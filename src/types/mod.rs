@@ -8,6 +8,7 @@
 //! [`crate::wire`] and [`crate::store`].
 
 mod bitfield;
+mod chain;
 mod change;
 mod claims;
 mod digest;
@@ -35,6 +36,7 @@ mod tracker_info;
 mod version;
 
 pub use bitfield::{Bitfield, BitfieldError};
+pub use chain::{ChainHash, ChainingValues};
 pub use change::{
     Change, Effect, FileFacts, Limit, Order, Outcome, Refusal, RequestStamp, Success,
 };

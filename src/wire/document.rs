@@ -29,14 +29,14 @@ use super::tracker::{
 };
 use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
-    DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect, FileEntry,
-    FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId, GroupName, GroupRow,
-    InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow, MembershipState,
-    Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal, RequestEntry,
-    RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName,
-    Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector,
-    limits,
+    ChainHash, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect,
+    FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId, GroupName,
+    GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow,
+    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal,
+    RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken,
+    SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims,
+    TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version,
+    VersionVector, limits,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");
@@ -118,7 +118,7 @@ fn check_leaf(name: &str, kind: &str, value: &[u8]) {
         };
     }
     let want = example!(
-        UserId GroupId FileId RequestId DeviceId InfoHash Sha1Digest Signature PublicKey Stamp UserName
+        UserId GroupId FileId RequestId DeviceId InfoHash Sha1Digest ChainHash Signature PublicKey Stamp UserName
         GroupName DeviceName FileName Label Password PasswordHash SettingName Pattern
     );
     assert_eq!(value, want, "what {name} calls {kind} is something else");
@@ -147,7 +147,7 @@ fn every_message_is_as_documented() {
         Resolved PeerEntry DownloadState TrackerEntry TrackerState RequestStamp
         ReplicaHello ToDialler ReplicaWelcome LinkRefusal ToAcceptor RowBatch Durable VersionVector Lineage
         Row Version Place MembershipState TokenClaims SessionToken TicketClaims Ticket
-        u8 u16 u32 u64 bool UserId GroupId StoreId FileId RequestId DeviceId InfoHash Sha1Digest Signature
+        u8 u16 u32 u64 bool UserId GroupId StoreId FileId RequestId DeviceId InfoHash Sha1Digest ChainHash Signature
         KeyRotation RotationStage PublicKey Stamp UserName GroupName DeviceName FileName Label Password PasswordHash SettingName Pattern
     );
     check_all!(check_part: UserRow GroupRow MembershipRow FileRow SharingRow RequestRow DeviceRow);
@@ -481,7 +481,8 @@ fn keys(bytes: &[u8]) -> Vec<String> {
     let mut keys = Vec::new();
     bencode::read_dictionary("dictionary", bytes, |key, value| {
         if let Object::Dict(mut inner) = value {
-            for name in [peer::EXTENSION_TICKET.as_bytes(), b"ut_metadata"] {
+            for name in [peer::EXTENSION_CHAIN, peer::EXTENSION_TICKET, "ut_metadata"] {
+                let name = name.as_bytes();
                 assert_eq!(inner.next_pair().unwrap().map(|(key, _)| key), Some(name));
             }
         }

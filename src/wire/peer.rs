@@ -42,8 +42,8 @@ use std::io::{self, Read};
 use byteorder::{BigEndian, ByteOrder, ReadBytesExt};
 
 pub use self::extension::{
-    CLIENT_NAME_LEN_MAX, EXTENDED_HANDSHAKE_LEN_MAX, EXTENSION_TICKET, ExtendedHandshake,
-    KEY_BLOCK, MetadataMessage,
+    CLIENT_NAME_LEN_MAX, EXTENDED_HANDSHAKE_LEN_MAX, EXTENSION_CHAIN, EXTENSION_TICKET,
+    ExtendedHandshake, KEY_BLOCK, MetadataMessage,
 };
 pub use self::handshake::{HANDSHAKE_LEN, Handshake, PEER_ID_PREFIX, PROTOCOL, PeerId};
 use super::WireError;

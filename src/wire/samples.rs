@@ -20,14 +20,14 @@ use super::tracker::{
     Resolved, Unwelcome, Welcome,
 };
 use crate::types::{
-    Content, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect,
-    FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, Geometry, GroupEntry, GroupId,
-    GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow,
-    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal,
-    RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken,
-    SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims,
-    TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version,
-    VersionVector, limits,
+    ChainHash, Content, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable,
+    Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, Geometry, GroupEntry,
+    GroupId, GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry,
+    MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
+    PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row,
+    RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId,
+    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId,
+    UserName, UserRow, Version, VersionVector, limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.
@@ -106,7 +106,7 @@ macro_rules! sample_ids {
     )*};
 }
 sample_ids!(
-    UserId 0x11 GroupId 0x22 StoreId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 InfoHash 0x77
+    UserId 0x11 GroupId 0x22 StoreId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 ChainHash 0x66 InfoHash 0x77
     Signature 0x88 FileId 0x99 PublicKey 0xaa
 );
 
@@ -595,12 +595,14 @@ impl Sample for ExtendedHandshake {
     fn example() -> Self {
         Self {
             metadata_id: Some(3),
+            chain_id: Some(5),
             ticket_id: Some(4),
             metadata_size: Some(31_235),
             requests_max: Some(250),
             client: Some("Posse 0.1.0".into()),
             port: Some(6881),
             block_len_max: Some(limits::BLOCK_LEN_MAX),
+            chain: Some(Sample::example()),
         }
     }
 
@@ -608,6 +610,7 @@ impl Sample for ExtendedHandshake {
         let within = |number: u32, low: u32, high: u32| low + number % (high - low + 1);
         Self {
             metadata_id: Option::sample(tape).filter(|id| *id > 0),
+            chain_id: Option::sample(tape).filter(|id| *id > 0),
             ticket_id: Option::sample(tape).filter(|id| *id > 0),
             metadata_size: Option::sample(tape)
                 .map(|size: u32| within(size, 1, limits::INFO_DICTIONARY_LEN_MAX as u32).into()),
@@ -618,6 +621,7 @@ impl Sample for ExtendedHandshake {
             port: Option::sample(tape).filter(|port| *port > 0),
             block_len_max: Option::sample(tape)
                 .map(|len: u32| within(len, limits::BLOCK_LEN, limits::BLOCK_LEN_MAX)),
+            chain: Option::sample(tape),
         }
     }
 

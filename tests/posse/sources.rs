@@ -116,8 +116,9 @@ fn members_of_another_common_group_serve_a_download_though_nobody_in_its_own_is_
     });
     let mut asked = RawClient::enter(stage.world.tracker(1), "eve");
     let club = asked.group("club").group;
-    let found =
-        asked.ask(Request::FindFile { group: club, file: stage.content.facts().id() }).unwrap();
+    let found = asked
+        .ask(Request::FindFile { group: club, file: stage.content.proven_facts().id() })
+        .unwrap();
     assert!(
         matches!(found, Reply::Refused(_)),
         "who is not in a group is told what it offers: {found:?}"
@@ -177,7 +178,7 @@ fn whoever_offers_a_file_in_a_common_group_gets_nothing_of_it_from_those_who_fet
     let mut stage = Stage::new(48 << 20, 404);
     stage.carl.ok("stop_share club big.bin", &[]);
     // Dave has been in lab, say, and knows all facts of the file, but not its bytes.
-    let facts = stage.content.facts();
+    let facts = stage.content.proven_facts();
     let mut dave = RawClient::enter(stage.world.tracker(1), "dave");
     let club = dave.group("club").group;
     dave.share(club, facts.clone());

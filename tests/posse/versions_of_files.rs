@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::harness::{Behaviour, Content, EvilPeer, Finished, World, eventually, sha1_of};
+use crate::harness::{
+    Behaviour, Content, EvilPeer, Finished, RawClient, World, eventually, sha1_of,
+};
 
 /// The result object of a command in a script that answers in JSON.
 #[track_caller]
@@ -13,6 +15,25 @@ fn result(finished: &Finished, command: &str) -> Value {
         .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
     let found = objects.into_iter().find(|object| object["command"] == command);
     found.unwrap_or_else(|| panic!("no {command} in {finished:#?}"))
+}
+
+#[test]
+fn a_file_that_an_earlier_version_listed_is_joined_and_not_listed_twice() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("a.bin", 3 << 20, 39);
+    let mut bob = RawClient::enter(world.tracker(1), "bob");
+    let lab = bob.group("lab").group;
+    // Without the hash of its chaining values.
+    bob.share(lab, content.facts());
+    world.put("nik", &content);
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    nik.ok("upload_file a.bin lab", &[]);
+    let listed = nik.object("list_files lab");
+    assert_eq!(listed["files"].as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!(listed["files"][0]["file"], "a.bin", "{listed}");
+    assert_eq!(listed["files"][0]["sharer_count"], 2, "{listed}");
 }
 
 #[test]

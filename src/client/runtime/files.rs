@@ -23,7 +23,8 @@ impl Runtime {
     ) -> Result<(), String> {
         let engine = self.engine().ok_or("the session has ended")?;
         let metainfo = self.store.metainfo(spec.facts.info_hash).map_err(|e| e.to_string())?;
-        let spec = DownloadSpec { metainfo: metainfo.map(Arc::new), ..spec };
+        let chain = self.store.chain_of(&spec.facts).map_err(|e| e.to_string())?;
+        let spec = DownloadSpec { metainfo: metainfo.map(Arc::new), chain, ..spec };
         let transfer = engine.download(spec).map_err(|error| explain(&error))?;
         transfer.set_limit(limit);
         self.running.lock().transfers.insert(id, transfer);
@@ -34,9 +35,12 @@ impl Runtime {
     pub(super) fn seed_of(&self, info_hash: InfoHash) -> Option<SeedSpec> {
         let view = self.view();
         let row = view.library.shares_of(info_hash).find(|share| share.offered)?.row.clone();
+        let chain = self.store.chain_of(&row.facts);
         match self.store.metainfo(info_hash) {
             Ok(Some(metainfo)) => Some(SeedSpec {
                 metainfo: Arc::new(metainfo),
+                // Without it the file can be offered all the same.
+                chain: chain.ok().flatten(),
                 path: row.path.clone(),
                 stamp: row.stamp,
             }),

@@ -15,7 +15,9 @@ use crate::client::session::input::{Answer, EngineNews, Input};
 use crate::client::trackers::uptime;
 use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec, TransferId};
 use crate::trust::NetworkPublicKey;
-use crate::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId};
+use crate::types::{
+    Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId,
+};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::Request;
 
@@ -162,6 +164,11 @@ impl Host for SessionHost {
             Input::Engine(none, info_hash, EngineNews::Metainfo(Some(reply), metainfo))
         };
         let _ = runtime.question(came).wait();
+    }
+
+    fn chain(&self, info_hash: InfoHash, values: &Arc<ChainingValues>) {
+        let news = EngineNews::Chain(values.clone());
+        self.tell(Input::Engine(TransferId(0), info_hash, news));
     }
 
     fn event(&self, event: EngineEvent) {

@@ -179,6 +179,7 @@ impl Session {
             target: row.target.clone(),
             part: row.part.and_then(|part| part.file()),
             metainfo: None,
+            chain: None,
             verified: journal(&row),
             paused: false,
         };

@@ -44,6 +44,7 @@ impl Session {
                 self.library.write(Write::Metainfo(metainfo));
                 self.answered_written.extend(reply);
             }
+            EngineNews::Chain(values) => self.library.write(Write::Chain(info_hash, values)),
             _ if !is_known => {}
             EngineNews::Journal(verified) => {
                 self.library.change(info_hash, |row| row.verified = Some(verified));
@@ -76,6 +77,9 @@ impl Session {
         self.leave_sources(info_hash, now);
         if let Some(seed) = seed {
             self.library.write(Write::Metainfo(seed.metainfo.clone()));
+            if let Some(chain) = &seed.chain {
+                self.library.write(Write::Chain(info_hash, chain.clone()));
+            }
             self.keep_share(&row, seed);
         }
         if let Some((reply, _)) = self.waiting.cancels.remove(&info_hash) {

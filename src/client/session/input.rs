@@ -16,8 +16,8 @@ pub(crate) use crate::swarm::TransferId;
 use crate::swarm::{DownloadSpec, Pulse, SeedSpec};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
-    Bitfield, DeviceId, DownloadState, FileFacts, FileId, FileStamp, Fingerprint, GroupId,
-    InfoHash, InodeId, Label, PublicKey, Rate, Ticket, UserEntry, UserId,
+    Bitfield, ChainingValues, DeviceId, DownloadState, FileFacts, FileId, FileStamp, Fingerprint,
+    GroupId, InfoHash, InodeId, Label, PublicKey, Rate, Ticket, UserEntry, UserId,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -75,6 +75,8 @@ pub(crate) enum EngineNews {
     Journal(Bitfield),
     /// The metainfo has arrived. The reply, if one is wanted, leaves when the store has answered.
     Metainfo(Option<ReplyTo>, Arc<Metainfo>),
+    /// The chaining values have arrived.
+    Chain(Arc<ChainingValues>),
     /// The file is complete, under its final name.
     Completed(SeedSpec),
     /// The download has failed, with the reason.

@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::types::{FileName, Geometry, Sha1Digest};
+use crate::types::{ChainHash, ChainingValues, FileName, Geometry, Sha1Digest};
 
 fn facts(len: u64) -> FileFacts {
     FileFacts {
@@ -11,7 +11,7 @@ fn facts(len: u64) -> FileFacts {
         len,
         piece_len: 512 << 10,
         sha1: Sha1Digest::from_bytes([2; 20]),
-        chain: len.is_multiple_of(2).then(|| Sha1Digest::from_bytes([3; 20])),
+        chain: len.is_multiple_of(2).then(|| ChainHash::from_bytes([3; 20])),
     }
 }
 
@@ -124,6 +124,41 @@ fn metainfos_are_kept_and_checked() {
     store.put_metainfo(&metainfo).unwrap();
     assert_eq!(store.metainfo(metainfo.info_hash()).unwrap(), Some(metainfo));
     assert_eq!(store.metainfo(InfoHash::from_bytes([1; 20])).unwrap(), None);
+}
+
+#[test]
+fn chaining_values_are_kept_by_what_the_facts_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DeviceStore::open(dir.path()).unwrap();
+    let values = ChainingValues::new(vec![[4; 20]; 3]);
+    let named = FileFacts { chain: Some(values.hash()), ..facts(2) };
+    store.put_chain(named.info_hash, &values).unwrap();
+    assert_eq!(store.chain_of(&named).unwrap().as_deref(), Some(&values));
+    assert_eq!(store.chain_of(&facts(2)).unwrap(), None, "it is another list");
+    assert_eq!(store.chain_of(&FileFacts { chain: None, ..named.clone() }).unwrap(), None);
+    let spoil = "UPDATE chain SET bytes = zeroblob(60)";
+    store.write(|connection| execute(connection, spoil, [])).unwrap();
+    assert_eq!(store.chain_of(&named).unwrap(), None, "it was spoilt");
+}
+
+/// A client of before wrote down what the facts name, and checked pieces by the info dictionary.
+#[test]
+fn a_journal_from_before_chaining_values_vouches_for_nothing_they_prove() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DATABASE);
+    let before = DatabaseKind { migrations: &KIND.migrations[..KIND.migrations.len() - 1], ..KIND };
+    let connection = open_database(&path, before).unwrap();
+    let all = |row: DownloadRow| DownloadRow { verified: Some(Bitfield::full(5)), ..row };
+    let (named, unnamed) = (all(download(5 << 19)), all(download((5 << 19) - 1)));
+    assert!(named.facts.chain.is_some() && unnamed.facts.chain.is_none());
+    let unnamed = DownloadRow { user: UserId::from_bytes([9; 16]), ..unnamed };
+    put_download(&connection, &named).unwrap();
+    put_download(&connection, &unnamed).unwrap();
+    drop(connection);
+    let store = DeviceStore::open(dir.path()).unwrap();
+    let verified = |row: &DownloadRow| store.downloads(row.user).unwrap()[0].verified.clone();
+    assert_eq!(verified(&named), Some(Bitfield::empty(5)));
+    assert_eq!(verified(&unnamed), Some(Bitfield::full(5)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     DeviceStore, DownloadRow, QueuedRow, Result, ShareRow, execute, put_download, put_metainfo,
     put_share,
 };
-use crate::types::{Fingerprint, GroupId, InfoHash, Label, Stamp, UserId};
+use crate::types::{ChainingValues, Fingerprint, GroupId, InfoHash, Label, Stamp, UserId};
 use crate::wire::metainfo::Metainfo;
 
 /// One change.
@@ -40,6 +40,8 @@ pub enum Write {
     Queued(UserId, QueuedRow),
     /// Keeps a metainfo.
     Metainfo(Arc<Metainfo>),
+    /// Keeps the chaining values of a content.
+    Chain(InfoHash, Arc<ChainingValues>),
     /// Notes the name under which a group is shown now, in shares and downloads of every user.
     GroupLabel(GroupId, Label),
     /// Notes the addresses of a network's trackers.
@@ -74,6 +76,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         ),
         Write::Queued(user, row) => super::queued::put(connection, *user, row),
         Write::Metainfo(metainfo) => put_metainfo(connection, metainfo),
+        Write::Chain(info_hash, values) => super::chains::put(connection, *info_hash, values),
         Write::GroupLabel(group, label) => relabel_group(connection, *group, label),
         Write::Trackers(network, addresses) => {
             super::trackers::set_trackers(connection, *network, addresses)

@@ -64,10 +64,12 @@ impl Download {
             .unwrap_or_default()
     }
 
-    /// Tells whether one more buffer fits into the bound; the first always does.
+    /// Tells whether one more buffer fits into the bounds; the first always does.
     fn has_room(&self) -> bool {
-        self.reserved == 0
-            || self.reserved + u64::from(self.geometry.piece_len()) <= self.options.window_sum_max
+        let piece_len = u64::from(self.geometry.piece_len());
+        let verifying = u64::from(self.picker.count_of(State::Verifying)) * piece_len;
+        let keeps_up = verifying == 0 || verifying + piece_len <= self.options.verifying_max;
+        self.reserved == 0 || (keeps_up && self.reserved + piece_len <= self.options.window_sum_max)
     }
 
     /// The links that may be asked for something: whether it was silent lately, load, a random

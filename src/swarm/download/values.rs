@@ -64,6 +64,10 @@ pub struct Options {
     /// Bytes of all chunk buffers together: queued, in flight and being verified. One chunk is
     /// always allowed.
     pub window_sum_max: u64,
+    /// Bytes of these being hashed and written from which on nothing more is asked for: what a few
+    /// fast links bring while a thread waits for a processor. A receiver that does not keep up is
+    /// not to fill its memory.
+    pub verifying_max: u64,
     /// Pieces kept in flight on a link at least, unless it was measured to be slow.
     pub window_pieces_min: u32,
     /// Bytes in flight on one link at most.
@@ -130,6 +134,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             window_sum_max: WINDOW_SUM_MAX as u64,
+            verifying_max: 8 << 20,
             window_pieces_min: 2,
             window_max: 16 << 20,
             block_len_max: BLOCK_LEN_MAX,

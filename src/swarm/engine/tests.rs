@@ -3,6 +3,7 @@
 
 mod basic;
 mod bounds;
+mod chain;
 mod evil;
 mod faults;
 mod harness;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::STEPS_MAX;
 use crate::fuzzing::Input;
 use crate::swarm::LinkKey;
-use crate::swarm::fetch::{self, Collected, MetainfoFetch};
+use crate::swarm::fetch::{self, Collected, PartsFetch};
 use crate::types::{FileFacts, Geometry, Sha1Digest, limits};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::MetadataMessage;
@@ -31,7 +31,7 @@ pub fn metainfo_fetch(bytes: &[u8]) {
     let dictionary = metainfo.to_bytes();
     assert_eq!(fetch::dictionary_len(&facts, geometry), dictionary.len());
     let mut run = FetchRun {
-        fetch: MetainfoFetch::new(dictionary.len()),
+        fetch: PartsFetch::new(dictionary.len()),
         dictionary,
         facts,
         now: Duration::ZERO,
@@ -45,7 +45,7 @@ pub fn metainfo_fetch(bytes: &[u8]) {
 }
 
 struct FetchRun {
-    fetch: MetainfoFetch,
+    fetch: PartsFetch,
     dictionary: Vec<u8>,
     facts: FileFacts,
     now: Duration,

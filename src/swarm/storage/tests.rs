@@ -206,7 +206,7 @@ fn few_shared_files_are_open_and_a_changed_one_is_noticed() {
         let pieces = vec![Sha1Digest::from_bytes([0; 20])];
         let metainfo = Arc::new(Metainfo::new("x".parse().unwrap(), geometry, pieces).unwrap());
         let stamp = FileStamp::new(&fs::metadata(&path).unwrap());
-        SeedSpec { metainfo, path, stamp }
+        SeedSpec { metainfo, chain: None, path, stamp }
     };
     let specs: Vec<SeedSpec> = (0..20).map(spec).collect();
     let read = |number: u8| {

@@ -13,8 +13,7 @@ use sha1::{Digest, Sha1};
 
 use super::super::api::DownloadSpec;
 use super::super::storage::PartFile;
-use super::super::torrent::Torrent;
-use super::super::verify;
+use super::super::verify::Checker;
 use super::{End, Run};
 use crate::types::{Bitfield, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
@@ -32,7 +31,9 @@ pub(super) fn lacking(spec: &DownloadSpec, verified: &Bitfield) -> u64 {
 /// Finds out which pieces are there: those vouched for, and those in the `.part`.
 pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
     let torrent = run.torrent;
-    let (verified, rewrite) = run.with(|transfer| (transfer.verified.clone(), transfer.rewrite))?;
+    let (verified, rewrite, checker) = run.with(|transfer| {
+        (transfer.verified.clone(), transfer.rewrite, transfer.checker(torrent))
+    })?;
     let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
     let mut buffer = torrent.engine.buffers.take(if geometry.piece_count() == 0 {
         0
@@ -53,7 +54,7 @@ pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
             (true, false) => {
                 torrent.metainfo.get().is_some_and(|metainfo| zeros.is_hash(metainfo, piece))
             }
-            (false, true) => part.read(bytes, offset).is_ok() && is_good(torrent, piece, bytes),
+            (false, true) => part.read(bytes, offset).is_ok() && checker.is_good(piece, bytes),
             (false, false) => false,
         };
         if good {
@@ -63,55 +64,51 @@ pub(super) fn check(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
             }
         }
         let len = if have.has(piece) { end - offset } else { 0 };
-        run.with(|transfer| transfer.checked += len)?;
+        run.with(|transfer| {
+            transfer.checked += len;
+            if !have.has(piece) {
+                transfer.proven.remove(piece);
+            } else if checker.chain.is_some() && !verified.has(piece) {
+                transfer.proven.insert(piece);
+            }
+        })?;
     }
     Ok(have)
 }
 
 /// Every piece was right and the whole is not: looks whether the disk still has what was written.
-/// What it has not is missing from now on, and in the journal, too. Returns the reason.
-pub(super) fn explain(
-    run: &Run<'_>,
-    part: &PartFile,
-    digest: Sha1Digest,
-    want: Sha1Digest,
-) -> Result<String, End> {
+/// What it has not is missing from now on, and in the journal, too. Returns the end of the download.
+pub(super) fn explain(run: &Run<'_>, part: &PartFile, want: Sha1Digest) -> Result<End, End> {
     let torrent = run.torrent;
     let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
     let mut buffer =
         torrent.engine.buffers.take(geometry.len().min(geometry.piece_len().into()) as usize);
+    let checker = Checker { metainfo: torrent.metainfo.get().cloned(), chain: None };
     for piece in geometry.indexes() {
         let bytes = &mut buffer[..geometry.len_of(piece) as usize];
-        if part.read(bytes, geometry.offset(piece)).is_ok() && is_good(torrent, piece, bytes) {
+        if part.read(bytes, geometry.offset(piece)).is_ok() && checker.is_good(piece, bytes) {
             have.insert(piece);
         }
         run.with(|_| ())?;
     }
     let bad = have.count() - have.ones();
     if bad == 0 {
-        return Ok(format!(
-            "every piece is right, but the whole has SHA-1 {digest} where the group says {want}"
-        ));
+        return Ok(End::Failed(format!(
+            "every piece is right, but the whole does not have the SHA-1 {want}, as the group says"
+        )));
     }
-    let id = run.with(|transfer| {
+    let (id, vouched) = run.with(|transfer| {
         transfer.put_away();
-        (transfer.verified, transfer.durable) = (have.clone(), have.clone());
-        transfer.number
+        (transfer.proven, transfer.verified) = (Bitfield::empty(have.count()), have);
+        transfer.durable = transfer.vouched().clone();
+        (transfer.number, transfer.durable.clone())
     })?;
     let info_hash = torrent.info_hash;
-    torrent.engine.later(move |engine| engine.host.journal(id, info_hash, &have));
-    Ok(format!(
+    torrent.engine.later(move |engine| engine.host.journal(id, info_hash, &vouched));
+    Ok(End::Failed(format!(
         "{bad} pieces of {} were changed after they had been checked; resume fetches them again",
         part.name()
-    ))
-}
-
-/// Tells whether a piece's bytes have its hash; no, while the hashes are not known.
-pub(super) fn is_good(torrent: &Torrent, piece: PieceIndex, bytes: &[u8]) -> bool {
-    torrent
-        .metainfo
-        .get()
-        .is_some_and(|metainfo| verify::is_good(bytes, &metainfo.piece_hash(piece)))
+    )))
 }
 
 /// The hashes of pieces of zeros, by their length: one, and that of the last piece.

@@ -1,8 +1,8 @@
 //! Taking a download's pieces from files of this disk that have them already, before anybody is
 //! asked for them.
 //!
-//! **Invariant:** where a file came from makes no difference to what is checked: every piece is
-//! hashed, and the whole, as read from the `.part`. A file that is not what was noted of it, or
+//! **Invariant:** where a file came from makes no difference to what is checked: every piece, and
+//! where its chain is not known the whole, as read from the `.part`. A file that is not what was noted of it, or
 //! changes under us, brings no piece that counts; it is only ever read.
 //!
 //! Where the file system can, the `.part` shares the blocks of the other file (a reflink), and is
@@ -26,11 +26,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use sha1::{Digest, Sha1};
 
 use super::super::api::{LocalCopy, SeedSpec};
+use super::super::chain::ChainHasher;
 use super::super::files::open_plain;
 use super::super::pool::Buffer;
 use super::super::storage::PartFile;
 use super::super::torrent::Torrent;
-use super::check::is_good;
+use super::super::verify::Checker;
+use super::prove::Whole;
 use super::{End, Run, wait_unpaused};
 use crate::types::{Bitfield, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
@@ -46,13 +48,13 @@ const LARGE_LEN: u64 = 4 << 20;
 pub(super) struct Filled {
     /// The pieces.
     pub(super) have: Bitfield,
-    /// The SHA-1 of the whole, if it was computed on the way.
-    pub(super) sha1: Option<Sha1Digest>,
+    /// The hash of the whole, if it was computed on the way.
+    pub(super) whole: Option<Whole>,
 }
 
 /// Takes what is missing from other files of this disk, as far as they have it.
 pub(super) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Filled, End> {
-    let mut filled = Filled { have, sha1: None };
+    let mut filled = Filled { have, whole: None };
     if filled.have.is_full() {
         return Ok(filled);
     }
@@ -90,7 +92,8 @@ pub(super) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
             }
         }
         let before = filled.have.ones();
-        let copy = Copy { run, part, file: &file, buffer: piece_buffer(torrent) };
+        let checker = run.with(|transfer| transfer.checker(torrent))?;
+        let copy = Copy { run, part, file: &file, checker, buffer: piece_buffer(torrent) };
         copy.take(&mut filled)?;
         let brought = filled.have.ones() - before;
         log::info!(
@@ -168,6 +171,7 @@ struct Copy<'a> {
     run: &'a Run<'a>,
     part: &'a PartFile,
     file: &'a File,
+    checker: Checker,
     buffer: Buffer,
 }
 
@@ -181,13 +185,13 @@ impl Copy<'_> {
         std::thread::scope(|scope| {
             let (behind, pieces) = bounded(BEHIND_MAX);
             let follow = move || hash_behind(torrent, part, &pieces);
-            let is_large = torrent.geometry.len() >= LARGE_LEN;
+            let is_worth = torrent.geometry.len() >= LARGE_LEN && self.checker.chain.is_none();
             let builder = std::thread::Builder::new().name("posse-copy".to_owned());
-            let whole = is_large.then(|| builder.spawn_scoped(scope, follow)).and_then(Result::ok);
+            let whole = is_worth.then(|| builder.spawn_scoped(scope, follow)).and_then(Result::ok);
             let taken = self.pieces(filled, cloned, whole.is_some().then_some(behind));
             // The sender has gone by now, so the thread ends.
-            let sha1 = whole.and_then(|whole| whole.join().ok()).flatten();
-            filled.sha1 = sha1.filter(|_| filled.have.is_full());
+            let whole = whole.and_then(|whole| whole.join().ok()).flatten();
+            filled.whole = whole.filter(|_| filled.have.is_full());
             taken
         })
     }
@@ -216,7 +220,13 @@ impl Copy<'_> {
                 if self.piece(piece, cloned)? {
                     filled.have.insert(piece);
                     let len = u64::from(torrent.geometry.len_of(piece));
-                    self.run.with(|transfer| transfer.checked += len)?;
+                    let is_proven = self.checker.chain.is_some();
+                    self.run.with(|transfer| {
+                        transfer.checked += len;
+                        if is_proven {
+                            transfer.proven.insert(piece);
+                        }
+                    })?;
                 }
             }
             // Without this piece there is no SHA-1 of the whole yet.
@@ -237,7 +247,7 @@ impl Copy<'_> {
         } else {
             self.file.read_exact_at(bytes, offset)
         };
-        if read.is_err() || !is_good(torrent, piece, bytes) {
+        if read.is_err() || !self.checker.is_good(piece, bytes) {
             return Ok(false);
         }
         let failed = |e: io::Error| End::Failed(format!("cannot write {}: {e}", self.part.name()));
@@ -250,13 +260,10 @@ impl Copy<'_> {
 
 /// Hashes the `.part` behind whoever fills it; nothing comes of it if not every piece is told of,
 /// or one cannot be read.
-fn hash_behind(
-    torrent: &Torrent,
-    part: &PartFile,
-    pieces: &Receiver<PieceIndex>,
-) -> Option<Sha1Digest> {
+fn hash_behind(torrent: &Torrent, part: &PartFile, pieces: &Receiver<PieceIndex>) -> Option<Whole> {
     let geometry = torrent.geometry;
-    let (mut hasher, mut block, mut hashed) = (Sha1::new(), vec![0; BLOCK_LEN], 0);
+    let mut hasher = ChainHasher::new(geometry.piece_len());
+    let (mut block, mut hashed) = (vec![0; BLOCK_LEN], 0);
     for piece in pieces {
         let (start, len) = (geometry.offset(piece), u64::from(geometry.len_of(piece)));
         for at in (start..start + len).step_by(BLOCK_LEN) {
@@ -266,5 +273,5 @@ fn hash_behind(
         }
         hashed += len;
     }
-    (hashed == geometry.len()).then(|| Sha1Digest::from_bytes(hasher.finalize().into()))
+    (hashed == geometry.len()).then(|| hasher.finish())
 }

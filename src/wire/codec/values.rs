@@ -7,9 +7,9 @@ use super::{
     wire_leaf, wire_leaf_enum, wire_struct,
 };
 use crate::types::{
-    DeviceEntry, DeviceId, DeviceName, DownloadState, Effect, FileEntry, FileFacts, FileId,
-    FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash, KeyRotation, Label, Limit,
-    MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
+    ChainHash, DeviceEntry, DeviceId, DeviceName, DownloadState, Effect, FileEntry, FileFacts,
+    FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash, KeyRotation, Label,
+    Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
     PublicKey, RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName,
     Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
     TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
@@ -41,7 +41,8 @@ macro_rules! wire_opaque {
         }
     )*};
 }
-wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest InfoHash Signature PublicKey);
+wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest ChainHash InfoHash Signature
+    PublicKey);
 
 /// Implements [`Wire`] for validated names: text, checked again by the name's own rules.
 macro_rules! wire_name {
@@ -196,7 +197,7 @@ impl Wire for GroupEntry {
 wire_struct! {
     FileFacts {
         info_hash: InfoHash, name: FileName, len: u64, piece_len: u32, sha1: Sha1Digest,
-        chain: Option<Sha1Digest>,
+        chain: Option<ChainHash>,
     }
     UserEntry { user: UserId, label: Label }
     MemberEntry { user: UserEntry, owner: bool, online: bool, since: Stamp }

@@ -5,15 +5,16 @@
 //!
 //! | key | value | limit |
 //! |---|---|---|
-//! | `m` | dictionary: extension name to the id under which the sender wants it; we know `ut_metadata` and `posse_ticket` | ids 1-255, 0 is "not spoken" |
+//! | `m` | dictionary: extension name to the id under which the sender wants it; we know `posse_chain`, `posse_ticket` and `ut_metadata` | ids 1-255, 0 is "not spoken" |
 //! | `metadata_size` | integer: bytes in the info dictionary, if the sender has it | [`limits::INFO_DICTIONARY_LEN_MAX`] |
 //! | `p` | integer: port on which the sender takes links | 1-65,535 |
 //! | `posse_block` | integer: bytes in the largest block the sender answers requests for (ours alone) | from 16 KiB; above 512 KiB is 512 KiB |
+//! | `posse_chain` | byte string: the hash of the file's chaining values, if the sender has them (ours alone) | 20 bytes |
 //! | `reqq` | integer: requests that the sender queues | 1 to 2^32-1 |
 //! | `v` | byte string: the sender's program, UTF-8 | [`CLIENT_NAME_LEN_MAX`] bytes; anything else is ignored |
 //!
-//! Metadata message, under the id of the *receiver's* `ut_metadata`: one dictionary, behind it the
-//! bytes of a part.
+//! Metadata message, under the id of the *receiver's* `ut_metadata` for the info dictionary, or
+//! `posse_chain` for the list of chaining values: one dictionary, behind it the bytes of a part.
 //!
 //! | `msg_type` | message | other keys | behind the dictionary |
 //! |---|---|---|---|
@@ -26,11 +27,14 @@
 use bendy::decoding::Object;
 
 use super::WireError;
-use crate::types::limits;
+use crate::types::{ChainHash, limits};
 use crate::wire::bencode;
 
 /// Key of the largest block that the sender answers requests for.
 pub const KEY_BLOCK: &str = "posse_block";
+/// Name of the extension by which a file's chaining values are asked for and sent, with the messages
+/// of BEP 9; also the key of their hash.
+pub const EXTENSION_CHAIN: &str = "posse_chain";
 /// Name of the extension by which newer tickets are shown: the payload is a ticket, as trackers
 /// send it.
 pub const EXTENSION_TICKET: &str = "posse_ticket";
@@ -47,6 +51,8 @@ const METADATA: &str = "metadata message";
 pub struct ExtendedHandshake {
     /// The extension id under which the sender takes metadata messages, never 0.
     pub metadata_id: Option<u8>,
+    /// The extension id under which the sender takes messages about chaining values, never 0.
+    pub chain_id: Option<u8>,
     /// The extension id under which the sender takes newer tickets, never 0.
     pub ticket_id: Option<u8>,
     /// Bytes in the info dictionary, if the sender has it, never 0.
@@ -60,6 +66,8 @@ pub struct ExtendedHandshake {
     /// Bytes in the largest block that the sender answers requests for, from [`limits::BLOCK_LEN`]
     /// to [`limits::BLOCK_LEN_MAX`].
     pub block_len_max: Option<u32>,
+    /// The hash of the file's chaining values, if the sender has them.
+    pub chain: Option<ChainHash>,
 }
 
 impl ExtendedHandshake {
@@ -69,6 +77,9 @@ impl ExtendedHandshake {
             value.emit_dict(|mut pairs| {
                 pairs.emit_pair_with(b"m", |value| {
                     value.emit_dict(|mut names| {
+                        if let Some(id) = self.chain_id {
+                            names.emit_pair(EXTENSION_CHAIN.as_bytes(), id)?;
+                        }
                         if let Some(id) = self.ticket_id {
                             names.emit_pair(EXTENSION_TICKET.as_bytes(), id)?;
                         }
@@ -86,6 +97,11 @@ impl ExtendedHandshake {
                 }
                 if let Some(len) = self.block_len_max {
                     pairs.emit_pair(KEY_BLOCK.as_bytes(), len)?;
+                }
+                if let Some(hash) = &self.chain {
+                    pairs.emit_pair_with(EXTENSION_CHAIN.as_bytes(), |value| {
+                        value.emit_bytes(hash.as_bytes())
+                    })?;
                 }
                 if let Some(requests) = self.requests_max {
                     pairs.emit_pair(b"reqq", requests)?;
@@ -128,6 +144,7 @@ impl ExtendedHandshake {
             }
             b"p" => self.port = nonzero("p", value)?,
             b"posse_block" => self.block_len_max = Some(block_len(value)?),
+            b"posse_chain" => self.chain = Some(chain_hash(value)?),
             b"reqq" => self.requests_max = nonzero("reqq", value)?,
             b"v" => self.client = bencode::bytes("v", value).ok().and_then(client_name),
             _ => {}
@@ -143,6 +160,9 @@ impl ExtendedHandshake {
         while let Some((name, value)) = names.next_pair().map_err(|e| WireError::bad(WHAT, e))? {
             match name {
                 b"ut_metadata" => self.metadata_id = nonzero("ut_metadata", value)?,
+                name if name == EXTENSION_CHAIN.as_bytes() => {
+                    self.chain_id = nonzero(EXTENSION_CHAIN, value)?
+                }
                 name if name == EXTENSION_TICKET.as_bytes() => {
                     self.ticket_id = nonzero(EXTENSION_TICKET, value)?
                 }
@@ -275,6 +295,12 @@ fn nonzero<T: TryFrom<u64>>(
     let number = bencode::integer(what, value, u32::MAX.into())?;
     let typed = T::try_from(number).map_err(|_| WireError::bad(what, "it is too large"))?;
     Ok((number > 0).then_some(typed))
+}
+
+fn chain_hash(value: Object<'_, '_>) -> Result<ChainHash, WireError> {
+    let bytes = bencode::bytes(EXTENSION_CHAIN, value)?;
+    let hash = bytes.try_into().map_err(|_| WireError::bad(EXTENSION_CHAIN, "it is no hash"))?;
+    Ok(ChainHash::from_bytes(hash))
 }
 
 fn block_len(value: Object<'_, '_>) -> Result<u32, WireError> {

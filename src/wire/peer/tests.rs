@@ -3,7 +3,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::{DeviceId, InfoHash};
+use crate::types::{ChainHash, DeviceId, InfoHash};
 use crate::wire::checks::{at_every_split, check_golden, variant_name};
 use crate::wire::samples::{Sample, samples};
 
@@ -262,6 +262,8 @@ fn extension_handshakes_of_others() {
     };
     assert_eq!(foreign, want);
     assert_eq!(decode(b"d1:md12:posse_ticketi9eee").unwrap().ticket_id, Some(9));
+    let chain = decode(b"d1:md11:posse_chaini8ee11:posse_chain20:cccccccccccccccccccce").unwrap();
+    assert_eq!((chain.chain_id, chain.chain), (Some(8), Some(ChainHash::from_bytes([b'c'; 20]))));
     assert_eq!(
         decode(b"d1:md11:ut_metadatai0ee13:metadata_sizei0e1:pi0e4:reqqi0ee"),
         Ok(ExtendedHandshake::default())
@@ -299,6 +301,10 @@ fn extension_handshakes_that_are_refused() {
         b"d4:reqqi4294967296ee",
         b"d11:posse_blocki0ee",
         b"d11:posse_blocki16383ee",
+        b"d11:posse_chain19:ccccccccccccccccccce",
+        b"d11:posse_chain21:ccccccccccccccccccccce",
+        b"d11:posse_chaini1ee",
+        b"d1:md11:posse_chaini256eee",
         b"d1:md12:posse_ticketi-1eee",
         b"d1:md12:posse_ticketi256eee",
         b"d4:reqqi1e4:reqqi2ee",

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use posse::types::{FileFacts, Geometry, Sha1Digest};
+use posse::types::{ChainingValues, FileFacts, Geometry, Sha1Digest};
 use posse::wire::metainfo::Metainfo;
 use sha1::{Digest, Sha1};
 
@@ -88,6 +88,19 @@ impl Content {
             sha1: Sha1Digest::from_bytes(Sha1::digest(&self.bytes).into()),
             chain: None,
         }
+    }
+
+    /// The same with the hash of its chaining values, as our own clients list it.
+    pub(crate) fn proven_facts(&self) -> FileFacts {
+        assert_eq!(self.zeros, 0, "only what is in memory is hashed");
+        let mut state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0_u32];
+        let mut values = Vec::new();
+        for piece in self.bytes.chunks(self.piece_len as usize).rev().skip(1).rev() {
+            sha1::block_api::compress(&mut state, piece.as_chunks::<64>().0);
+            values.push(state.map(u32::to_be_bytes).as_flattened().try_into().expect("20 bytes"));
+        }
+        let chain = (!values.is_empty()).then(|| ChainingValues::new(values).hash());
+        FileFacts { chain, ..self.facts() }
     }
 
     /// Its SHA-1, as listings show it.

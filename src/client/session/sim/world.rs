@@ -85,7 +85,12 @@ pub(super) fn stamp() -> FileStamp {
 }
 
 pub(super) fn seed(file: u8) -> SeedSpec {
-    SeedSpec { metainfo: metainfo(file), path: download_row(file).target, stamp: stamp() }
+    SeedSpec {
+        metainfo: metainfo(file),
+        chain: None,
+        path: download_row(file).target,
+        stamp: stamp(),
+    }
 }
 
 pub(super) fn user() -> UserEntry {
@@ -119,6 +124,7 @@ impl Rows {
                 self.queued.insert(row.info_hash, *row);
             }
             Write::Metainfo(_)
+            | Write::Chain(..)
             | Write::GroupLabel(..)
             | Write::Trackers(..)
             | Write::LastRequest(_) => {}

@@ -11,23 +11,23 @@ use std::time::Duration;
 use super::harness::*;
 use super::raw::*;
 use crate::net::{Incoming, Transport};
+use crate::swarm::SeedSpec;
 use crate::swarm::storage::SystemDisk;
 use crate::types::{Bitfield, DeviceId, FileFacts};
-use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{
     ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message,
 };
 
 /// A peer that answers every link with what `serve` does; it never speaks first.
-struct Peer {
-    address: SocketAddr,
-    device: DeviceId,
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) device: DeviceId,
     links: Arc<AtomicU32>,
     _thread: JoinHandle<()>,
 }
 
 impl Peer {
-    fn start(
+    pub(super) fn start(
         number: u8,
         facts: &FileFacts,
         serve: impl Fn(&mut Stream) -> Option<()> + Send + 'static,
@@ -61,7 +61,7 @@ impl Peer {
 }
 
 /// Serves a whole file, each block changed by `alter`.
-fn seed(
+pub(super) fn seed(
     stream: &mut Stream,
     data: &[u8],
     piece_len: usize,
@@ -81,37 +81,37 @@ fn seed(
     }
 }
 
-fn fetch_from(
+pub(super) fn fetch_from(
     leecher: &Station,
     facts: &FileFacts,
-    metainfo: &Arc<Metainfo>,
+    known: &SeedSpec,
     peers: &[&Peer],
 ) -> crate::swarm::Transfer {
     let mut spec = leecher.spec(facts);
-    spec.metainfo = Some(metainfo.clone());
+    (spec.metainfo, spec.chain) = (Some(known.metainfo.clone()), known.chain.clone());
     let transfer = leecher.engine.download(spec).unwrap();
     leecher.engine.add_peers(facts.info_hash, peers.iter().map(|peer| (peer.device, peer.address)));
     transfer
 }
 
-fn hashed(station: &Station, name: &str, data: &[u8]) -> (FileFacts, Arc<Metainfo>) {
+pub(super) fn hashed(station: &Station, name: &str, data: &[u8]) -> (FileFacts, SeedSpec) {
     std::fs::write(station.path(name), data).unwrap();
     let hashed = crate::swarm::hash_file(&station.path(name), &mut |_| true).unwrap();
-    (facts(&hashed), hashed.seed.metainfo)
+    (facts(&hashed), hashed.seed)
 }
 
 #[test]
 fn who_sends_corrupt_pieces_is_banned_and_the_download_finishes() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(16 << 20, 1);
-    let (facts, metainfo) = hashed(&seeder, "poisoned", &data);
+    let (facts, known) = hashed(&seeder, "poisoned", &data);
     let bytes = data.clone();
     let evil = Peer::start(66, &facts, move |stream| {
         introduce(stream, None)?;
         say(stream, &PeerMessage::HaveAll)?;
         seed(stream, &bytes, 512 << 10, |_, data| data[0] ^= 1)
     });
-    let transfer = fetch_from(&leecher, &facts, &metainfo, &[&evil]);
+    let transfer = fetch_from(&leecher, &facts, &known, &[&evil]);
     eventually("the evil peer is banned", || transfer.why().banned == [evil.device]);
     assert!(transfer.why().corrupt >= 2);
     seeder.share("poisoned", &data);
@@ -126,7 +126,7 @@ fn who_sends_corrupt_pieces_is_banned_and_the_download_finishes() {
 fn a_user_whose_devices_send_corrupt_pieces_is_banned_with_all_of_them() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(8 << 20, 4);
-    let (facts, metainfo) = hashed(&seeder, "poisoned", &data);
+    let (facts, known) = hashed(&seeder, "poisoned", &data);
     let of_user = |spoils: bool| {
         let bytes = data.clone();
         Peer::start(66, &facts, move |stream| {
@@ -136,7 +136,7 @@ fn a_user_whose_devices_send_corrupt_pieces_is_banned_with_all_of_them() {
         })
     };
     let evil: Vec<Peer> = (0..4).map(|_| of_user(true)).collect();
-    let transfer = fetch_from(&leecher, &facts, &metainfo, &evil.iter().collect::<Vec<_>>());
+    let transfer = fetch_from(&leecher, &facts, &known, &evil.iter().collect::<Vec<_>>());
     eventually("all of them are banned", || transfer.why().banned.len() == evil.len());
     let (honest, have) = (of_user(false), transfer.why().have);
     leecher.engine.add_peers(facts.info_hash, [(honest.device, honest.address)]);
@@ -153,7 +153,7 @@ fn a_user_whose_devices_send_corrupt_pieces_is_banned_with_all_of_them() {
 fn a_peer_that_says_nothing_of_large_blocks_is_asked_small_ones() {
     let (maker, leecher) = (Station::start(1), Station::start(2));
     let data = noise(3_000_000, 2);
-    let (facts, metainfo) = hashed(&maker, "small", &data);
+    let (facts, known) = hashed(&maker, "small", &data);
     let (bytes, longest) = (data.clone(), Arc::new(AtomicU32::new(0)));
     let seen = longest.clone();
     let peer = Peer::start(50, &facts, move |stream| {
@@ -163,7 +163,7 @@ fn a_peer_that_says_nothing_of_large_blocks_is_asked_small_ones() {
             seen.fetch_max(data.len() as u32, Ordering::SeqCst);
         })
     });
-    let transfer = fetch_from(&leecher, &facts, &metainfo, &[&peer]);
+    let transfer = fetch_from(&leecher, &facts, &known, &[&peer]);
     leecher.assert_complete(&transfer, &data);
     assert_eq!(longest.load(Ordering::SeqCst), 16 << 10);
 }
@@ -172,7 +172,7 @@ fn a_peer_that_says_nothing_of_large_blocks_is_asked_small_ones() {
 fn offends(what: &str, offence: impl Fn(&mut Stream) -> Option<()> + Send + 'static) {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(2 << 20, 3);
-    let (facts, metainfo) = hashed(&seeder, "offended", &data);
+    let (facts, known) = hashed(&seeder, "offended", &data);
     let (closed, ended) = crossbeam_channel::bounded(16);
     let evil = Peer::start(66, &facts, move |stream| {
         introduce(stream, None)?;
@@ -182,7 +182,7 @@ fn offends(what: &str, offence: impl Fn(&mut Stream) -> Option<()> + Send + 'sta
         let _ = closed.try_send((said, end.is_ok()));
         None
     });
-    let transfer = fetch_from(&leecher, &facts, &metainfo, &[&evil]);
+    let transfer = fetch_from(&leecher, &facts, &known, &[&evil]);
     assert!(ended.recv_timeout(PATIENCE).is_ok(), "{what}: the link was not closed");
     seeder.share("offended", &data);
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
@@ -212,7 +212,7 @@ fn impossible_messages_end_the_link_and_nothing_else() {
 fn blocks_that_nobody_asked_for_change_nothing() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(4 << 20, 4);
-    let (facts, metainfo) = hashed(&seeder, "unasked", &data);
+    let (facts, known) = hashed(&seeder, "unasked", &data);
     let bytes = data.clone();
     let pushy = Peer::start(66, &facts, move |stream| {
         introduce(stream, None)?;
@@ -222,7 +222,7 @@ fn blocks_that_nobody_asked_for_change_nothing() {
         say(stream, &PeerMessage::HaveAll)?;
         seed(stream, &bytes, 512 << 10, |_, _| {})
     });
-    let transfer = fetch_from(&leecher, &facts, &metainfo, &[&pushy]);
+    let transfer = fetch_from(&leecher, &facts, &known, &[&pushy]);
     leecher.assert_complete(&transfer, &data);
     assert_eq!(transfer.why().corrupt, 0);
 }
@@ -231,8 +231,8 @@ fn blocks_that_nobody_asked_for_change_nothing() {
 fn false_metainfo_is_not_believed() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(2 << 20, 5);
-    let (facts, metainfo) = hashed(&seeder, "described", &data);
-    let size = metainfo.to_bytes().len() as u64;
+    let (facts, known) = hashed(&seeder, "described", &data);
+    let size = known.metainfo.to_bytes().len() as u64;
     let liar = Peer::start(66, &facts, move |stream| {
         introduce(stream, Some(size))?;
         loop {
@@ -310,7 +310,7 @@ fn a_silent_peer_does_not_hold_up_a_download() {
 fn who_sends_the_same_block_for_ever_is_cut_off() {
     let (maker, leecher) = (Station::start(1), Station::start(2));
     let data = noise(4 << 20, 8);
-    let (facts, metainfo) = hashed(&maker, "repeated", &data);
+    let (facts, known) = hashed(&maker, "repeated", &data);
     let (closed, ended) = crossbeam_channel::bounded(16);
     let bytes = data.clone();
     let evil = Peer::start(66, &facts, move |stream| {
@@ -329,7 +329,7 @@ fn who_sends_the_same_block_for_ever_is_cut_off() {
         while stream.get_mut().write_all(&block).is_ok() {}
         closed.try_send(()).ok()
     });
-    let transfer = fetch_from(&leecher, &facts, &metainfo, &[&evil]);
+    let transfer = fetch_from(&leecher, &facts, &known, &[&evil]);
     assert!(ended.recv_timeout(PATIENCE).is_ok(), "the link was not closed");
     maker.share("repeated", &data);
     leecher.engine.add_peers(facts.info_hash, [(maker.device, maker.address)]);
@@ -340,8 +340,8 @@ fn who_sends_the_same_block_for_ever_is_cut_off() {
 fn leechers_that_linked_before_it_was_complete_are_suggested_pieces() {
     let (maker, middle) = (Station::start(1), Station::start(2));
     let data = noise(16 << 20, 9);
-    let (facts, metainfo) = hashed(&maker, "spread", &data);
-    let transfer = fetch_from(&middle, &facts, &metainfo, &[]);
+    let (facts, known) = hashed(&maker, "spread", &data);
+    let transfer = fetch_from(&middle, &facts, &known, &[]);
     transfer
         .wait_until(PATIENCE, |status| status.state == crate::swarm::TransferState::Downloading);
     let mut leechers: Vec<Stream> = [77, 78]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::harness::*;
 use crate::swarm::storage::{Disk, SystemDisk};
 use crate::swarm::{EngineError, EngineEvent, TransferState, TransferStatus};
-use crate::types::{Bitfield, Rate, Sha1Digest};
+use crate::types::{Bitfield, FileFacts, Rate, Sha1Digest};
 
 /// A disk that is full after some bytes, until it is given more.
 struct SmallDisk {
@@ -284,7 +284,7 @@ fn no_room_is_said_at_once() {
 fn a_hundred_and_thirty_thousand_pieces_are_kept_account_of() {
     // 2 GiB in pieces of 16 KiB, all holes but the last piece; nothing but the bookkeeping is
     // large.
-    use crate::types::{FileFacts, Geometry};
+    use crate::types::Geometry;
     use crate::wire::metainfo::Metainfo;
     use sha1::{Digest, Sha1};
     let station = Station::start(1);
@@ -295,8 +295,12 @@ fn a_hundred_and_thirty_thousand_pieces_are_kept_account_of() {
     let file = File::create(station.path("sparse")).unwrap();
     file.set_len(geometry.len()).unwrap();
     let stamp = crate::types::FileStamp::new(&file.metadata().unwrap());
-    let seed =
-        crate::swarm::SeedSpec { metainfo: metainfo.clone(), path: station.path("sparse"), stamp };
+    let seed = crate::swarm::SeedSpec {
+        metainfo: metainfo.clone(),
+        chain: None,
+        path: station.path("sparse"),
+        stamp,
+    };
     station.engine.seed(seed).unwrap();
     let leecher = Station::start(2);
     let sha1 = Sha1Digest::from_bytes([0; 20]);
@@ -456,10 +460,10 @@ fn a_sparse_file_stays_sparse_and_needs_no_more_room_than_it_takes() {
 }
 
 #[test]
-fn a_piece_that_changed_on_the_disk_is_found_and_fetched_again() {
+fn without_a_chain_a_piece_that_changed_on_the_disk_is_found_and_fetched_again() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(4 << 20, 23);
-    let facts = seeder.share("spoiled", &data);
+    let facts = FileFacts { chain: None, ..seeder.share("spoiled", &data) };
     let mut spoiled = data.clone();
     spoiled[3_000_000] ^= 1;
     std::fs::write(leecher.part(&facts), &spoiled).unwrap();

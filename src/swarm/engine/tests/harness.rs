@@ -19,7 +19,7 @@ use crate::swarm::{
 };
 use crate::trust::KeyPair;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
+    Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -91,6 +91,7 @@ pub(super) struct Recorder {
     pub(super) events: Mutex<Vec<EngineEvent>>,
     pub(super) journal: Mutex<HashMap<InfoHash, Bitfield>>,
     pub(super) metainfo: Mutex<HashMap<InfoHash, Arc<Metainfo>>>,
+    pub(super) chains: Mutex<HashMap<InfoHash, Arc<ChainingValues>>>,
     pub(super) membership: Mutex<Membership>,
     /// Files that are said to have a download's content.
     pub(super) copies: Mutex<Vec<LocalCopy>>,
@@ -108,6 +109,7 @@ impl Recorder {
             events: Mutex::default(),
             journal: Mutex::default(),
             metainfo: Mutex::default(),
+            chains: Mutex::default(),
             membership: Mutex::new(membership),
             copies: Mutex::default(),
             checks: AtomicU32::new(0),
@@ -165,6 +167,10 @@ impl Host for Recorder {
 
     fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>) {
         self.metainfo.lock().insert(info_hash, metainfo.clone());
+    }
+
+    fn chain(&self, info_hash: InfoHash, values: &Arc<ChainingValues>) {
+        self.chains.lock().insert(info_hash, values.clone());
     }
 
     fn event(&self, event: EngineEvent) {
@@ -248,6 +254,7 @@ impl Station {
             facts: facts.clone(),
             target,
             metainfo: None,
+            chain: None,
             part: None,
             verified: None,
             paused: false,
@@ -296,17 +303,7 @@ impl Drop for Station {
 }
 
 pub(super) fn facts(hashed: &Hashed) -> FileFacts {
-    let (metainfo, sha1) = (&hashed.seed.metainfo, hashed.sha1);
-    let geometry = metainfo.geometry();
-    let (info_hash, name) = (metainfo.info_hash(), metainfo.name().clone());
-    FileFacts {
-        info_hash,
-        name,
-        len: geometry.len(),
-        piece_len: geometry.piece_len(),
-        sha1,
-        chain: None,
-    }
+    hashed.facts()
 }
 
 /// Bytes that repeat nowhere, the same for the same seed.

@@ -77,9 +77,10 @@ fn only_good_pieces_of_a_copy_count_and_the_rest_is_fetched() {
     std::fs::write(&copy, &spoilt).unwrap();
     let stamp = stamp_of(&copy).unwrap();
     leecher.host.copies.lock().push(LocalCopy { path: copy.clone(), stamp });
-    let metainfo = Some(hash_file(&seeder.path("spoilt"), &mut |_| true).unwrap().seed.metainfo);
-    let transfer =
-        leecher.engine.download(DownloadSpec { metainfo, ..leecher.spec(&facts) }).unwrap();
+    let known = hash_file(&seeder.path("spoilt"), &mut |_| true).unwrap().seed;
+    let (metainfo, chain) = (Some(known.metainfo), known.chain);
+    let spec = DownloadSpec { metainfo, chain, ..leecher.spec(&facts) };
+    let transfer = leecher.engine.download(spec).unwrap();
     transfer.wait_until(PATIENCE, |status| status.state == TransferState::Downloading);
     assert_eq!(transfer.status().bytes_done, 14 * PIECE as u64);
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
