@@ -185,6 +185,28 @@ fn a_bare_word_in_a_directory_that_hangs_is_answered() {
 }
 
 #[test]
+fn others_downloads_go_on_while_a_mount_hangs() {
+    let mut world = World::new(1);
+    let Some(disk) = FuseDisk::mount(&world.path().join("disk")) else { return };
+    let (_nik, gate, mut bob, contents) = fetching(&disk, &mut world);
+    let hanging = disk.hang();
+    gate.lift();
+    eventually("the other one is complete", || {
+        (bob.download("plain.bin")["state"] == "complete").then_some(())
+    });
+    bob.ok("download_file lab third.bin", &[]);
+    eventually("one that began since is complete, too", || {
+        (bob.download("third.bin")["state"] == "complete").then_some(())
+    });
+    drop(hanging);
+    bob.wait_downloads();
+    let places = [disk.path(), &bob.home, &bob.home];
+    for (content, place) in contents.iter().zip(places) {
+        assert_eq!(sha1_of(&place.join(&content.name)), content.sha1());
+    }
+}
+
+#[test]
 fn a_session_ends_while_a_mount_hangs() {
     let mut world = World::new(1);
     let Some(disk) = FuseDisk::mount(&world.path().join("disk")) else { return };
