@@ -20,8 +20,8 @@ use crate::swarm::{Host as _, hash_file};
 use crate::trust::KeyPair;
 use crate::types::limits::TICKETS_PER_REQUEST_MAX;
 use crate::types::{
-    DeviceId, DownloadState, FileFacts, GroupId, Password, PeerEntry, Refusal, RotationStage,
-    TrackerInfo, UserId,
+    DeviceId, DownloadState, FileFacts, GroupEntry, GroupId, Part, Password, PeerEntry, Refusal,
+    RotationStage, TrackerInfo, UserId,
 };
 use crate::wire::tracker::{Event, Reply, Request};
 
@@ -116,6 +116,18 @@ fn with_share(dir: &Path, groups: impl IntoIterator<Item = GroupId>) -> PathBuf 
         groups.into_iter().map(|group| ShareRow { group, ..row.clone() }).collect();
     store.put_shares(&rows).unwrap();
     data_dir
+}
+
+fn lab() -> GroupEntry {
+    let [label, owner] = ["lab", "eve"].map(|name| name.parse().unwrap());
+    GroupEntry {
+        group: group(1),
+        label,
+        part: Part::Member,
+        member_count: 2,
+        owner,
+        requests: Some(0),
+    }
 }
 
 fn group(number: u16) -> GroupId {

@@ -21,12 +21,7 @@ const LEN: usize = 2 << 20;
 /// Carries out a command and returns its result, which must come soon.
 #[track_caller]
 fn ask(client: &mut ClientProcess, command: &str) -> Value {
-    let begun = Instant::now();
-    let result = client.object(command);
-    let passed = begun.elapsed();
-    println!("{command}: {} ms: {}", passed.as_millis(), result["error"]);
-    assert!(passed < SOON, "{command} was answered after {passed:?}");
-    result
+    client.object_within(command, SOON)
 }
 
 /// As [`ask`]; tells whether it was carried out. If not, the error says that there is no room.

@@ -1,20 +1,8 @@
 //! What trackers tell of this device's own doing, before it has the answer to its request.
 
 use super::*;
-use crate::types::{FileEntry, GroupEntry, Part, Stamp};
+use crate::types::{FileEntry, Stamp};
 use crate::wire::tracker::Resolved;
-
-fn lab() -> GroupEntry {
-    let [label, owner] = ["lab", "eve"].map(|name| name.parse().unwrap());
-    GroupEntry {
-        group: group(1),
-        label,
-        part: Part::Member,
-        member_count: 2,
-        owner,
-        requests: Some(0),
-    }
-}
 
 fn entry(facts: FileFacts) -> FileEntry {
     let (label, at) = (facts.name.as_str().parse().unwrap(), Stamp::new(1, 0));

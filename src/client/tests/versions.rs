@@ -4,23 +4,11 @@ use super::*;
 use crate::client::trackers::tests::{done, network_key, refuse};
 use crate::store::{DownloadRow, OwnPart, Progress};
 use crate::swarm::part_path;
-use crate::types::{FileEntry, FileFacts, GroupEntry, InfoHash, InodeId, Part, Sha1Digest, Stamp};
+use crate::types::{FileEntry, FileFacts, GroupEntry, InfoHash, InodeId, Sha1Digest, Stamp};
 use crate::wire::tracker::Resolved;
 
 /// What the scripted tracker lists.
 type Listed = Arc<Mutex<Option<FileEntry>>>;
-
-fn lab() -> GroupEntry {
-    let [label, owner] = ["lab", "eve"].map(|name| name.parse().unwrap());
-    GroupEntry {
-        group: group(1),
-        label,
-        part: Part::Member,
-        member_count: 2,
-        owner,
-        requests: Some(0),
-    }
-}
 
 fn entry(facts: FileFacts, at: u64) -> FileEntry {
     let (label, at) = (facts.name.as_str().parse().unwrap(), Stamp::new(at, 0));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use posse::trust::KeyPair;
 use posse::types::DeviceId;
@@ -146,6 +146,17 @@ impl ClientProcess {
             Answer::Out(lines) => panic!("{command:?} printed {lines:#?}"),
             Answer::Err(line) => panic!("{command:?} failed: {line}"),
         }
+    }
+
+    /// The same; the result must come in that time.
+    #[track_caller]
+    pub(crate) fn object_within(&mut self, command: &str, limit: Duration) -> Value {
+        let begun = Instant::now();
+        let result = self.object(command);
+        let passed = begun.elapsed();
+        println!("{command}: {} ms: {}", passed.as_millis(), result["error"]);
+        assert!(passed < limit, "{command} was answered after {passed:?}");
+        result
     }
 
     /// Carries out a command of a plain client that prints one line, and returns it.
