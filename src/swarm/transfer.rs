@@ -73,7 +73,7 @@ pub(super) struct TransferPart {
     verified: Bitfield,
     /// What passed the chain that the facts name, in this run or an earlier one; no other piece is
     /// here that is not verified.
-    proven: Bitfield,
+    pub(super) proven: Bitfield,
     /// What is on the disk for good.
     durable: Bitfield,
     /// Writes were lost: what can be read and is not durable is to be written again.
@@ -189,13 +189,6 @@ impl TransferPart {
     /// those that passed them.
     pub(super) fn vouched(&self) -> &Bitfield {
         if self.facts.chain.is_some() { &self.proven } else { self.have() }
-    }
-
-    /// Notes that a piece which is there has passed the chain, if there is one.
-    pub(super) fn note_proven(&mut self, piece: PieceIndex) {
-        if self.chain.is_some() && self.have().has(piece) {
-            self.proven.insert(piece);
-        }
     }
 
     /// What is being collected in parts.

@@ -46,8 +46,10 @@ pub(super) struct Checked {
 /// What hashing a piece shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// It is right.
-    Good,
+    /// It passed the chain.
+    Proven,
+    /// It has its hash in `pieces`; there was no chain.
+    Listed,
     /// It is not what was asked for.
     Wrong,
     /// It is the piece of the info dictionary, and not of the file whose SHA-1 and chaining values
@@ -73,23 +75,23 @@ impl Checker {
             })
         };
         match &self.chain {
-            Some(chain) if chain.proves(piece, bytes) => Finding::Good,
+            Some(chain) if chain.proves(piece, bytes) => Finding::Proven,
             Some(_) if is_listed() => Finding::FalseFacts,
-            None if is_listed() => Finding::Good,
+            None if is_listed() => Finding::Listed,
             _ => Finding::Wrong,
         }
     }
 
     /// Tells whether bytes are the piece.
     pub(super) fn is_good(&self, piece: PieceIndex, bytes: &[u8]) -> bool {
-        self.check(piece, bytes) == Finding::Good
+        matches!(self.check(piece, bytes), Finding::Proven | Finding::Listed)
     }
 }
 
 /// What the download's thread makes of a piece.
 enum Verdict {
-    /// It is right, and written.
-    Verified,
+    /// It is right, and written. It passed the chain, or else is proven at the end.
+    Verified { is_proven: bool },
     /// It is not what was asked for.
     Wrong,
     /// It is right and could not be written; when that was tried, and why not.
@@ -129,13 +131,13 @@ impl Torrent {
             Finding::Wrong => Verdict::Wrong,
             Finding::FalseFacts => {
                 return Err(format!(
-                    "piece {} is right, but not of the whole that the group names: whoever shared \
-                     the file listed a false SHA-1 or false chaining values",
+                    "piece {} is right, but not of the whole that the group names: its first \
+                     sharer listed a false SHA-1 or false chaining values",
                     check.piece
                 ));
             }
-            Finding::Good => {
-                let write = AssertUnwindSafe(|| self.write_good(&check, part));
+            Finding::Proven | Finding::Listed => {
+                let write = AssertUnwindSafe(|| self.write_good(&check, part, finding));
                 match catch_unwind(write) {
                     Ok(verdict) => verdict,
                     Err(_) => {
@@ -149,10 +151,10 @@ impl Torrent {
         Ok(())
     }
 
-    fn write_good(&self, check: &Check, part: &PartFile) -> Verdict {
+    fn write_good(&self, check: &Check, part: &PartFile, finding: Finding) -> Verdict {
         let begun = Instant::now();
         match part.write(&check.buffer, self.geometry.offset(check.piece)) {
-            Ok(()) => Verdict::Verified,
+            Ok(()) => Verdict::Verified { is_proven: finding == Finding::Proven },
             Err(e) => Verdict::Unwritten(begun, format!("cannot write {}: {e}", part.name())),
         }
     }
@@ -171,9 +173,11 @@ impl Torrent {
         };
         let Some(download) = &mut transfer.download else { return };
         match verdict {
-            Verdict::Verified => {
+            Verdict::Verified { is_proven } => {
                 download.verified(now, piece, link);
-                transfer.note_proven(piece);
+                if is_proven && transfer.have().has(piece) {
+                    transfer.proven.insert(piece);
+                }
                 transfer.dirty = true;
                 transfer.unsynced += check.buffer.len() as u64;
                 if transfer.unsynced >= UNSYNCED_MAX {
@@ -224,5 +228,41 @@ impl TransferPart {
     /// What its pieces are checked by now.
     pub(super) fn checker(&self, torrent: &Torrent) -> Checker {
         Checker { metainfo: torrent.metainfo.get().cloned(), chain: self.chain.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chain::ChainHasher;
+    use super::*;
+    use crate::types::Geometry;
+
+    #[test]
+    fn a_piece_counts_as_proven_only_if_the_chain_has_checked_it() {
+        let data: Vec<u8> = (0..40_000u32).map(|at| (at % 251) as u8).collect();
+        let geometry = Geometry::new(data.len() as u64, 16 << 10).unwrap();
+        let piece = |at: PieceIndex| {
+            let start = geometry.offset(at) as usize;
+            &data[start..start + geometry.len_of(at) as usize]
+        };
+        let hash = |at| Sha1Digest::from_bytes(Sha1::digest(piece(at)).into());
+        let hashes = geometry.indexes().map(hash).collect();
+        let metainfo = Metainfo::new("a".parse().unwrap(), geometry, hashes).unwrap();
+        let mut hasher = ChainHasher::new(geometry.piece_len());
+        hasher.update(&data);
+        let (sha1, values) = hasher.finish();
+        let chain = |sha1| Chain::new(geometry, Arc::new(values.clone()), sha1).map(Arc::new);
+        let metainfo = Some(Arc::new(metainfo));
+        let without = Checker { metainfo: metainfo.clone(), chain: None };
+        let with = Checker { metainfo: metainfo.clone(), chain: chain(sha1) };
+        let last = geometry.index(2).unwrap();
+        for at in geometry.indexes() {
+            assert_eq!(without.check(at, piece(at)), Finding::Listed);
+            assert_eq!(with.check(at, piece(at)), Finding::Proven);
+            assert_eq!(with.check(at, &piece(at)[1..]), Finding::Wrong);
+        }
+        let false_sha1 = Sha1Digest::from_bytes([1; 20]);
+        let of_false_facts = Checker { metainfo, chain: chain(false_sha1) };
+        assert_eq!(of_false_facts.check(last, piece(last)), Finding::FalseFacts);
     }
 }
