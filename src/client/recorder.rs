@@ -142,7 +142,7 @@ fn write(
         {
             SAME_ANSWER
         }
-        _ => return store.add_notification(user, row),
+        _ => return store.add_notifications(user, std::slice::from_ref(row)),
     };
     store.add_notification_once(user, row, within).map(drop)
 }

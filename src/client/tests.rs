@@ -49,7 +49,7 @@ fn put_share(store: &DeviceStore, path: &Path) {
         stamp: hashed.seed.stamp,
         state: ShareState::Offered,
     };
-    store.put_share(&row).unwrap();
+    store.apply(&[Write::Share(Arc::new(row.clone()))]).unwrap();
 }
 
 #[test]
@@ -112,9 +112,8 @@ fn with_share(dir: &Path, groups: impl IntoIterator<Item = GroupId>) -> PathBuf 
     let row = store.shares(user().user).unwrap().remove(0);
     let ShareRow { user, group, facts, .. } = row.clone();
     store.apply(&[Write::NoShare { user, group, info_hash: facts.info_hash }]).unwrap();
-    let rows: Vec<ShareRow> =
-        groups.into_iter().map(|group| ShareRow { group, ..row.clone() }).collect();
-    store.put_shares(&rows).unwrap();
+    let share = |group| Write::Share(Arc::new(ShareRow { group, ..row.clone() }));
+    store.apply(&groups.into_iter().map(share).collect::<Vec<_>>()).unwrap();
     data_dir
 }
 
@@ -367,7 +366,8 @@ fn a_session_that_is_over_ends_though_a_share_is_being_told_of() {
     {
         let store = DeviceStore::open(&data_dir).unwrap();
         let row = store.shares(user().user).unwrap().remove(0);
-        store.put_share(&ShareRow { state: ShareState::Pending, ..row }).unwrap();
+        let pending = ShareRow { state: ShareState::Pending, ..row };
+        store.apply(&[Write::Share(Arc::new(pending))]).unwrap();
     }
     let is_share = |request: &Request| matches!(request, Request::ShareFile { .. });
     let fake =

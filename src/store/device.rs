@@ -316,22 +316,6 @@ impl DeviceStore {
         self.with(|c| c.prepare_cached(sql)?.query_map([bytes], share_row)?.collect())
     }
 
-    /// Adds a share, or replaces what was known about it.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn put_share(&self, row: &ShareRow) -> Result<()> {
-        self.put_shares([row])
-    }
-
-    /// Adds shares, or replaces what was known about them: all or none.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn put_shares<'a>(&self, rows: impl IntoIterator<Item = &'a ShareRow>) -> Result<()> {
-        self.write(|connection| rows.into_iter().try_for_each(|row| put_share(connection, row)))
-    }
-
     /// Every download of the user, in the order they were asked for.
     ///
     /// # Errors
@@ -378,14 +362,6 @@ impl DeviceStore {
             let params = params![user.as_bytes(), group_label, label];
             c.prepare_cached(sql)?.query_row(params, download_row).optional()
         })
-    }
-
-    /// Adds a download, or replaces the user's earlier one of the same content.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn put_download(&self, row: &DownloadRow) -> Result<()> {
-        self.write(|connection| put_download(connection, row))
     }
 
     /// Keeps a metainfo.

@@ -199,7 +199,7 @@ fn what_is_left_of_another_version_does_not_stand_in_the_way_of_the_newer() {
     let part = part_path(&old.target, old.facts.info_hash);
     std::fs::write(&part, "half of it").unwrap();
     old.part = Some(OwnPart::File(InodeId::new(&part.symlink_metadata().unwrap())));
-    DeviceStore::open(&data_dir).unwrap().put_download(&old).unwrap();
+    DeviceStore::open(&data_dir).unwrap().apply(&[Write::Download(Arc::new(old.clone()))]).unwrap();
     let fake = keeper(&Listed::default(), true);
     let client = client_of(&data_dir, &[&fake]);
     log_in(&client);
@@ -236,7 +236,7 @@ fn a_download_whose_disk_is_not_mounted_is_paused_and_not_begun_anew() {
     let part = part_path(&row.target, row.facts.info_hash);
     std::fs::write(&part, [1; 100]).unwrap();
     row.part = Some(OwnPart::File(InodeId::new(&part.symlink_metadata().unwrap())));
-    DeviceStore::open(&data_dir).unwrap().put_download(&row).unwrap();
+    DeviceStore::open(&data_dir).unwrap().apply(&[Write::Download(Arc::new(row.clone()))]).unwrap();
     let fake = keeper(&Listed::default(), true);
     let phase = |client: &Client| client.show_downloads().unwrap()[0].phase.clone();
     let away = dir.path().join("away");

@@ -39,15 +39,7 @@ pub struct NotificationRow {
 }
 
 impl DeviceStore {
-    /// Keeps what happened to a user.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn add_notification(&self, user: UserId, row: &NotificationRow) -> Result<()> {
-        self.write(|connection| insert(connection, user, row))
-    }
-
-    /// Keeps several, in one transaction.
+    /// Keeps events of a user, in one transaction.
     ///
     /// # Errors
     /// SQLite's; then none is kept.
@@ -157,8 +149,9 @@ mod tests {
             detail: String::new(),
             is_seen: false,
         };
-        store.add_notification(bob, &row(7)).unwrap();
-        (0..u64::from(KEPT_MAX) + 5).for_each(|at| store.add_notification(nik, &row(at)).unwrap());
+        store.add_notifications(bob, &[row(7)]).unwrap();
+        let rows: Vec<_> = (0..u64::from(KEPT_MAX) + 5).map(row).collect();
+        store.add_notifications(nik, &rows).unwrap();
         let kept = store.notifications(nik, false).unwrap();
         assert_eq!((kept.len(), &kept[0]), (KEPT_MAX as usize, &row(5)));
         store.notifications_seen(nik).unwrap();

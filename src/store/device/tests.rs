@@ -1,5 +1,5 @@
-use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use super::*;
 use crate::types::{ChainHash, ChainingValues, FileName, Geometry, Sha1Digest};
@@ -67,8 +67,8 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
     let (user, group) = {
         let store = DeviceStore::open(dir.path()).unwrap();
         let row = share("/a/b", ShareState::Pending);
-        store.put_share(&row).unwrap();
-        store.put_download(&download(3 << 20)).unwrap();
+        store.apply(&[Write::Share(Arc::new(row.clone()))]).unwrap();
+        store.apply(&[Write::Download(Arc::new(download(3 << 20)))]).unwrap();
         assert_eq!(store.downloads(row.user).unwrap(), [download(3 << 20)]);
         let mut field = Bitfield::empty(6);
         field.insert(Geometry::new(3 << 20, 512 << 10).unwrap().index(4).unwrap());
@@ -89,7 +89,7 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
     assert_eq!(downloads[0].part, Some(OwnPart::File(PART)));
     for part in [None, Some(OwnPart::Any), Some(OwnPart::File(InodeId { born_ns: None, ..PART }))] {
         let row = DownloadRow { part, ..downloads[0].clone() };
-        store.put_download(&row).unwrap();
+        store.apply(&[Write::Download(Arc::new(row.clone()))]).unwrap();
         assert_eq!(store.downloads(user).unwrap(), [row]);
     }
     assert_eq!(downloads[0].verified.as_ref().unwrap().iter_ones().collect::<Vec<_>>(), [4]);
@@ -106,7 +106,7 @@ fn a_known_file_is_recognised_only_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let store = DeviceStore::open(dir.path()).unwrap();
     let row = share("/a/b", ShareState::Stopped);
-    store.put_share(&row).unwrap();
+    store.apply(&[Write::Share(Arc::new(row.clone()))]).unwrap();
     assert_eq!(known_file(&store, &row.path, row.stamp), Some(row.facts.clone()));
     assert_eq!(known_file(&store, &row.path, FileStamp { modified_ns: -4, ..row.stamp }), None);
     assert_eq!(known_file(&store, &row.path, FileStamp { inode: 8, ..row.stamp }), None);
@@ -239,7 +239,7 @@ fn a_store_of_the_first_version_opens_and_keeps_what_it_holds() {
     // What the file system says is taken over, and kept from then on.
     let taken = ShareRow { stamp: FileStamp { born_ns: Some(5), ..want.stamp }, ..want.clone() };
     assert_eq!(known_file(&store, &taken.path, taken.stamp), Some(taken.facts.clone()));
-    store.put_share(&taken).unwrap();
+    store.apply(&[Write::Share(Arc::new(taken.clone()))]).unwrap();
     drop(store);
     assert_eq!(DeviceStore::open(dir.path()).unwrap().shares(want.user).unwrap(), [taken]);
 }
@@ -252,10 +252,10 @@ fn the_place_and_limit_of_a_download_are_kept_as_long_as_it_is() {
     let queued = QueuedRow { info_hash: row.facts.info_hash, place: Some(-1), limit: Some(rate) };
     {
         let store = DeviceStore::open(dir.path()).unwrap();
-        store.put_download(&row).unwrap();
+        store.apply(&[Write::Download(Arc::new(row.clone()))]).unwrap();
         store.apply(&[Write::Queued(row.user, queued)]).unwrap();
         // To be written again is not to be gone.
-        store.put_download(&row).unwrap();
+        store.apply(&[Write::Download(Arc::new(row.clone()))]).unwrap();
     }
     let store = DeviceStore::open(dir.path()).unwrap();
     assert_eq!(store.queued(row.user).unwrap(), [queued]);
