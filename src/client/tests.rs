@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::runtime::SessionHost;
 use super::trackers::tests::{Act, Fake, is_resume, user, usual, wait_for};
 use super::*;
+use crate::client::session::TICKET_TIMEOUT;
 use crate::store::{DeviceStore, ShareRow, ShareState, SuccessorRow, Write};
 use crate::swarm::{Host as _, hash_file};
 use crate::trust::KeyPair;
@@ -235,14 +236,16 @@ fn a_link_does_not_wait_long_for_a_ticket_nor_ask_again_at_once() {
         started.elapsed() < Duration::from_secs(9),
         "the other end waits ten seconds for the whole handshake"
     );
-    let asked = asked_groups(&silent).len();
+    let (asked, begun) = (asked_groups(&silent).len(), Instant::now());
     (0..100).for_each(|_| {
         assert!(
             client.inner.view().tickets.may_ask(super::trackers::uptime())
                 || client.inner.own_ticket(group(1)).is_none()
         )
     });
-    assert!(asked_groups(&silent).len() <= asked + 2);
+    // On a busy machine a pause may end between two calls: then one question is asked, and waited for.
+    let waited = begun.elapsed().as_secs() / TICKET_TIMEOUT.as_secs();
+    assert!(asked_groups(&silent).len() <= asked + 2 + waited as usize);
 }
 
 /// A tracker that does not know of any membership yet.
