@@ -88,19 +88,24 @@ pub(crate) fn record(
     user: impl Fn() -> Option<UserId>,
 ) {
     let mut last_user = None;
-    let mut batch: Vec<(UserId, ClientEvent)> = Vec::new();
+    let mut batch: Vec<Recorded> = Vec::new();
     while let Ok(first) = events.recv() {
         // Thousands of small files complete one after the other: one transaction for many.
         let deadline = Instant::now() + GATHER;
         let mut next = Some(first);
         while let Some(event) = next {
             last_user = user().or(last_user);
-            batch.extend(last_user.map(|user| (user, event)));
+            if let (Some(user), Some(row)) = (last_user, to_row(&event)) {
+                batch.push(Recorded { user, event, row });
+            }
             let is_full = batch.len() >= BATCH_LEN;
             next = if is_full { None } else { events.recv_deadline(deadline).ok() };
         }
-        for of_one in batch.chunk_by(|(one, _), (other, _)| one == other) {
-            if let Err(error) = write_batch(store, of_one) {
+        let is_together = |one: &Recorded, other: &Recorded| {
+            one.user == other.user && is_told_once(&one.event) && is_told_once(&other.event)
+        };
+        for run in batch.chunk_by(is_together) {
+            if let Err(error) = write(store, run) {
                 warn!("{error}");
             }
         }
@@ -108,14 +113,11 @@ pub(crate) fn record(
     }
 }
 
-/// Writes the events of one user.
-fn write_batch(store: &DeviceStore, events: &[(UserId, ClientEvent)]) -> Result<(), StoreError> {
-    let Some((user, _)) = events.first() else { return Ok(()) };
-    let rows = events.iter().filter_map(|(_, event)| to_row(event).map(|row| (event, row)));
-    let (together, alone): (Vec<_>, Vec<_>) = rows.partition(|(event, _)| is_told_once(event));
-    let together: Vec<NotificationRow> = together.into_iter().map(|(_, row)| row).collect();
-    store.add_notifications(*user, &together)?;
-    alone.iter().try_for_each(|(event, row)| write(store, *user, event, row))
+/// An event that is to be stored.
+struct Recorded {
+    user: UserId,
+    event: ClientEvent,
+    row: NotificationRow,
 }
 
 /// Tells whether an event has one source only, so that it cannot be stored already.
@@ -128,23 +130,23 @@ fn is_told_once(event: &ClientEvent) -> bool {
     )
 }
 
-/// Writes one event down, unless it was found out on another way and is written down already.
-fn write(
-    store: &DeviceStore,
-    user: UserId,
-    event: &ClientEvent,
-    row: &NotificationRow,
-) -> Result<(), StoreError> {
+/// Stores events of one user: several that are told once, or one that may be stored already, as it
+/// was found out on another way.
+fn write(store: &DeviceStore, run: &[Recorded]) -> Result<(), StoreError> {
+    let Some(Recorded { user, event, row }) = run.first() else { return Ok(()) };
     let within = match event {
         ClientEvent::JoinRequested { .. } => Duration::ZERO,
         ClientEvent::Admitted { group_id, .. } | ClientEvent::JoinRejected { group_id, .. }
-            if !store.take_asked(user, *group_id)? =>
+            if !store.take_asked(*user, *group_id)? =>
         {
             SAME_ANSWER
         }
-        _ => return store.add_notifications(user, std::slice::from_ref(row)),
+        _ => {
+            let rows: Vec<NotificationRow> = run.iter().map(|of| of.row.clone()).collect();
+            return store.add_notifications(*user, &rows);
+        }
     };
-    store.add_notification_once(user, row, within).map(drop)
+    store.add_notification_once(*user, row, within).map(drop)
 }
 
 /// This machine's clock, in milliseconds since the Unix epoch.
