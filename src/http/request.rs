@@ -75,6 +75,9 @@ impl Request {
         let deadline = Instant::now() + HEAD_TIMEOUT;
         let mut looked = 0;
         let mut request = loop {
+            if wire.skip_empty_lines() {
+                looked = 0;
+            }
             if wire.has_blank_line(looked)
                 && let Some(request) = Self::parse_head(wire)?
             {

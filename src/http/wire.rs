@@ -51,6 +51,18 @@ impl Wire {
         self.buffer.drain(..count);
     }
 
+    /// Removes empty lines in front of a request, as RFC 9112, section 2.2, asks of servers; tells
+    /// whether there were any.
+    pub(super) fn skip_empty_lines(&mut self) -> bool {
+        let mut rest = &self.buffer[..];
+        while let Some(after) = rest.strip_prefix(b"\n").or_else(|| rest.strip_prefix(b"\r\n")) {
+            rest = after;
+        }
+        let count = self.buffer.len() - rest.len();
+        self.consume(count);
+        count > 0
+    }
+
     /// Tells whether a blank line, the end of a head, lies at `from` or later.
     pub(super) fn has_blank_line(&self, from: usize) -> bool {
         let new = &self.buffer[from.saturating_sub(3)..];
