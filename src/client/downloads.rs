@@ -17,7 +17,7 @@ use super::session::refusals::{state, taken};
 use super::session::status::DownloadStatus;
 use super::start::Client;
 use crate::store::{DownloadRow, Progress, ShareRow};
-use crate::types::{FileEntry, GroupEntry, InfoHash, Refusal, UserId};
+use crate::types::{Bitfield, FileEntry, GroupEntry, InfoHash, Refusal, UserId};
 
 impl Client {
     /// Starts a download in the background; it waits if all slots are taken. If `destination` is a
@@ -292,7 +292,13 @@ impl Runtime {
         let part = self.disks.within_or(&target, take, put_back)??;
         let mut row = row;
         if let Some(source) = &part.source {
-            (row.verified, row.part) = (source.verified.clone(), source.part);
+            // What was verified by other facts is hashed again.
+            let is_verified =
+                (source.facts.sha1, source.facts.chain) == (row.facts.sha1, row.facts.chain);
+            row.verified = source.verified.clone().map(|verified| {
+                if is_verified { verified } else { Bitfield::empty(verified.count()) }
+            });
+            row.part = source.part;
         }
         let moved = part.source.clone().filter(|source| source.target != row.target);
         let moved = moved.map(|source| (source, row.target.clone()));

@@ -128,7 +128,8 @@ impl Client {
         let known = inner.store.shares_at(&path)?;
         let started = Instant::now();
         let trusted: &[ShareRow] = if trusts_stamp { &known } else { &[] };
-        let content = inner.content(&path, &name, (stamp, trusted), progress)?;
+        let listed = resolved.file.as_ref();
+        let content = inner.content(&path, &name, (stamp, trusted), listed, progress)?;
         if started.elapsed() > RESOLVED_FOR {
             resolved = inner.resolve(group, None, Some(name.as_str()))?;
         }
@@ -258,19 +259,27 @@ impl Runtime {
         path: &Path,
         name: &FileName,
         (stamp, known): (FileStamp, &[ShareRow]),
+        listed: Option<&FileEntry>,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Content, ClientError> {
-        let known =
-            known.iter().find(|row| stamp.is_same_file(&row.stamp)).map(|row| row.facts.clone());
         // A download may have another name on disk than in its group; it is shared under the name
         // on disk.
-        // A share from before chaining values is hashed anew, unless it has one piece.
-        let is_proven =
-            |facts: &FileFacts| facts.chain.is_some() || facts.len <= u64::from(facts.piece_len);
-        if let Some(facts) = known.filter(|facts| facts.name == *name && is_proven(facts))
+        let known: Vec<&FileFacts> = known
+            .iter()
+            .filter(|row| stamp.is_same_file(&row.stamp) && row.facts.name == *name)
+            .map(|row| &row.facts)
+            .collect();
+        // Facts from before chaining values do where the file has one piece, and where the group
+        // lists the file with them.
+        let is_enough = |facts: &&&FileFacts| {
+            facts.len <= u64::from(facts.piece_len)
+                || listed.is_some_and(|entry| entry.facts == ***facts)
+        };
+        let facts = known.iter().find(|facts| facts.chain.is_some());
+        if let Some(facts) = facts.or_else(|| known.iter().find(is_enough))
             && self.store.has_metainfo(facts.info_hash)?
         {
-            return Ok(Content { facts, stamp });
+            return Ok(Content { facts: (*facts).clone(), stamp });
         }
         let hashed = hash_file_as(path, name.clone(), &mut |done| progress(done, stamp.len))
             .map_err(|error| match error {

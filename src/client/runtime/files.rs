@@ -34,13 +34,16 @@ impl Runtime {
     /// An offered share of that content, as the engine needs it.
     pub(super) fn seed_of(&self, info_hash: InfoHash) -> Option<SeedSpec> {
         let view = self.view();
-        let row = view.library.shares_of(info_hash).find(|share| share.offered)?.row.clone();
-        let chain = self.store.chain_of(&row.facts);
+        let offered = || view.library.shares_of(info_hash).filter(|share| share.offered);
+        let row = &offered().next()?.row;
+        // One of its groups may list it without chaining values, which are those of the content.
+        let chain =
+            offered().find_map(|share| self.store.chain_of(&share.row.facts).ok().flatten());
         match self.store.metainfo(info_hash) {
             Ok(Some(metainfo)) => Some(SeedSpec {
                 metainfo: Arc::new(metainfo),
-                // Without it the file can be offered all the same.
-                chain: chain.ok().flatten(),
+                // Without them the file can be offered all the same.
+                chain,
                 path: row.path.clone(),
                 stamp: row.stamp,
             }),

@@ -52,7 +52,7 @@ pub(super) fn put(
     }
     execute(
         connection,
-        "INSERT OR REPLACE INTO chain VALUES (?1, ?2, ?3)",
+        "INSERT OR IGNORE INTO chain VALUES (?1, ?2, ?3)",
         params![info_hash.as_bytes(), values.hash().as_bytes(), values.as_bytes()],
     )
 }
