@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::limiter::Limits;
+use super::serve::limiter::Limits;
 use crate::net::Transport;
 use crate::types::{
     Bitfield, ChainingValues, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId,

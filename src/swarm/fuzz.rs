@@ -14,10 +14,8 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use self::peer::Peer;
-use super::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, TransferId, opening,
-    session,
-};
+use super::engine::{opening, session};
+use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, TransferId};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
 use crate::net::Transport;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::STEPS_MAX;
 use crate::fuzzing::Input;
 use crate::swarm::LinkKey;
-use crate::swarm::fetch::{self, Collected, PartsFetch};
+use crate::swarm::pick::parts::{self, Collected, PartsFetch};
 use crate::types::{FileFacts, Geometry, Sha1Digest, limits};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::MetadataMessage;
@@ -29,7 +29,7 @@ pub fn metainfo_fetch(bytes: &[u8]) {
         chain: None,
     };
     let dictionary = metainfo.to_bytes();
-    assert_eq!(fetch::dictionary_len(&facts, geometry), dictionary.len());
+    assert_eq!(parts::dictionary_len(&facts, geometry), dictionary.len());
     let mut run = FetchRun {
         fetch: PartsFetch::new(dictionary.len()),
         dictionary,
@@ -106,7 +106,7 @@ impl FetchRun {
         let Collected::Bytes(bytes) = self.fetch.part(self.now, link, part, bytes) else {
             return false;
         };
-        match fetch::check(&bytes, &self.facts) {
+        match parts::check(&bytes, &self.facts) {
             Some(metainfo) => {
                 assert_eq!(metainfo.to_bytes(), self.dictionary);
                 true

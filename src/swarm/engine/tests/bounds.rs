@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::*;
 use super::raw::*;
-use crate::swarm::storage::SystemDisk;
+use crate::swarm::disk::part_file::SystemDisk;
 use crate::wire::Wire;
 use crate::wire::peer::{MetadataMessage, PeerMessage, read_message};
 

@@ -12,7 +12,7 @@ use super::harness::*;
 use super::raw::*;
 use crate::net::{Incoming, Transport};
 use crate::swarm::SeedSpec;
-use crate::swarm::storage::SystemDisk;
+use crate::swarm::disk::part_file::SystemDisk;
 use crate::types::{Bitfield, DeviceId, FileFacts};
 use crate::wire::peer::{
     ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage, read_message,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::harness::*;
-use crate::swarm::storage::{Disk, SystemDisk};
+use crate::swarm::disk::part_file::{Disk, SystemDisk};
 use crate::swarm::{EngineError, EngineEvent, TransferState, TransferStatus};
 use crate::types::{Bitfield, FileFacts, Rate, Sha1Digest};
 

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::net::{DeviceSecurity, Listener, Stop, Transport};
-use crate::swarm::storage::{Disk, SystemDisk};
+use crate::swarm::disk::part_file::{Disk, SystemDisk};
 use crate::swarm::{
     DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, Transfer,
     TransferId, TransferState, TransferStatus, hash_file, part_path,

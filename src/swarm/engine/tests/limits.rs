@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::harness::*;
-use crate::swarm::storage::SystemDisk;
+use crate::swarm::disk::part_file::SystemDisk;
 use crate::swarm::{EngineConfig, Limits, TransferState};
 use crate::types::Rate;
 

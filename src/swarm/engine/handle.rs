@@ -1,0 +1,259 @@
+//! The handle by which a download is watched and steered.
+//!
+//! **Invariant:** a handle stays valid as long as it is held, whatever became of the download.
+//!
+//! Called by the client on any thread. Only [`Transfer::cancel`] and the waiting methods block.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::swarm::api::{TransferState, TransferStatus, Why};
+use crate::swarm::disk::part_file::{PartFile, StorageError};
+use crate::swarm::engine::torrent::{State, Torrent};
+use crate::swarm::engine::transfer::{LOCKED_RETRY, TransferPart, open_unlocked};
+use crate::types::{InfoHash, Rate};
+
+/// Unoffered pieces named by [`Transfer::why`].
+const WHY_PIECES_MAX: usize = 16;
+
+/// A handle on one download; clones are the same download.
+#[derive(Clone)]
+pub struct Transfer {
+    pub(crate) torrent: Arc<Torrent>,
+}
+
+/// What tells whether anything comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pulse {
+    /// Where the download is in its life.
+    pub(crate) state: TransferState,
+    /// Another number whenever something came.
+    pub(crate) came: u64,
+    /// It would ask for more, if a limit let it.
+    pub(crate) held_back: bool,
+}
+
+impl Transfer {
+    /// The file.
+    pub fn info_hash(&self) -> InfoHash {
+        self.torrent.info_hash
+    }
+
+    /// Where the file will be, or is.
+    pub fn target(&self) -> PathBuf {
+        self.torrent
+            .state
+            .lock()
+            .transfer
+            .as_ref()
+            .map(|transfer| transfer.target.clone())
+            .unwrap_or_default()
+    }
+
+    /// Where the download stands.
+    pub fn status(&self) -> TransferStatus {
+        status(&self.torrent, &self.torrent.state.lock())
+    }
+
+    /// What tells, looked at again, whether anything comes.
+    pub(crate) fn pulse(&self) -> Pulse {
+        let (state, stats) = {
+            let state = self.torrent.state.lock();
+            let transfer = state.transfer.as_ref();
+            let life = transfer.map_or(TransferState::Cancelled, |transfer| transfer.life.clone());
+            (life, transfer.map(TransferPart::stats).unwrap_or_default())
+        };
+        let held_back = self.torrent.engine.pace.download.holding(self.torrent.info_hash).is_some();
+        Pulse { state, came: stats.received + stats.arrivals, held_back }
+    }
+
+    /// Why it does not move.
+    pub fn why(&self) -> Why {
+        let state = self.torrent.state.lock();
+        let stats = state.transfer.as_ref().map(TransferPart::stats).unwrap_or_default();
+        let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
+        let (unoffered, unoffered_first) =
+            download.map_or((0, Vec::new()), |download| download.unoffered(WHY_PIECES_MAX));
+        Why {
+            state: state
+                .transfer
+                .as_ref()
+                .map_or(TransferState::Cancelled, |transfer| transfer.life.clone()),
+            metainfo_known: self.torrent.metainfo.get().is_some(),
+            pieces: self.torrent.geometry.piece_count(),
+            have: state.transfer.as_ref().map_or(0, |transfer| transfer.have().ones()),
+            unoffered,
+            unoffered_first,
+            links: state.links.len() as u32,
+            unchoked: stats.unchoked,
+            corrupt: stats.corrupt,
+            limit: self.torrent.engine.pace.download.holding(self.torrent.info_hash),
+            seen: state.peers.seen(self.torrent.now()),
+            unreachable: state.peers.unreachable(),
+            banned: state.peers.banned(),
+        }
+    }
+
+    /// Stops fetching and serving until [`Transfer::resume`]; keeps what is there. False if it has
+    /// ended or is paused.
+    pub fn pause(&self) -> bool {
+        let mut state = self.torrent.state.lock();
+        let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
+        let runs = matches!(
+            life,
+            Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading)
+        );
+        if runs {
+            self.torrent.stop_asking(&mut state, TransferState::Paused(None));
+            self.torrent.drive(&mut state);
+        }
+        runs
+    }
+
+    /// Goes on after a pause, or tries again after a failure. False if it is neither.
+    pub fn resume(&self) -> bool {
+        let mut state = self.torrent.state.lock();
+        let life = state.transfer.as_ref().map(|transfer| &transfer.life);
+        match life {
+            Some(TransferState::Paused(_) | TransferState::Failed(_)) => {
+                self.torrent.go(&mut state)
+            }
+            _ => false,
+        }
+    }
+
+    /// Limits what this download asks for, beside the limit of all together, or not; counts at
+    /// once.
+    pub fn set_limit(&self, rate: Option<Rate>) {
+        let state = self.torrent.state.lock();
+        // One that is over has none, and there may be another of the same content by now.
+        let over = |transfer: &TransferPart| {
+            matches!(transfer.life, TransferState::Complete | TransferState::Cancelled)
+        };
+        if !state.transfer.as_ref().is_none_or(over) {
+            self.torrent.engine.pace.download.set_limit(self.torrent.info_hash, rate);
+        }
+    }
+
+    /// Pauses it as [`Transfer::pause`] does, and lets go of its thread and its file, which a pause
+    /// keeps at hand. False if it has ended or is being finished.
+    pub fn shelve(&self) -> bool {
+        let mut state = self.torrent.state.lock();
+        let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
+        let life = match life {
+            Some(
+                TransferState::Checking | TransferState::Metainfo | TransferState::Downloading,
+            ) => TransferState::Paused(None),
+            Some(paused @ TransferState::Paused(_)) => paused,
+            _ => return false,
+        };
+        if let Some(transfer) = state.transfer.as_mut() {
+            transfer.leave_thread();
+        }
+        self.torrent.stop_asking(&mut state, life);
+        true
+    }
+
+    /// Gives the download up and removes its `.part`. False if it has ended.
+    ///
+    /// # Blocking
+    /// For a few system calls on the destination's file system.
+    pub fn cancel(&self) -> bool {
+        let torrent = &self.torrent;
+        let (part, target, ours, known) = {
+            let mut state = torrent.state.lock();
+            let Some(transfer) = &mut state.transfer else { return false };
+            if matches!(
+                transfer.life,
+                TransferState::Complete | TransferState::Cancelled | TransferState::Finishing
+            ) {
+                return false;
+            }
+            let part = transfer.part.take();
+            let (target, ours) = (transfer.target.clone(), transfer.ours && !transfer.running);
+            let known = transfer.known;
+            transfer.put_away();
+            torrent.stop_asking(&mut state, TransferState::Cancelled);
+            torrent.unlimit();
+            (part, target, ours, known)
+        };
+        torrent.engine.drop_unused(torrent);
+        let (length, disk) = (torrent.geometry.len(), torrent.engine.disk.clone());
+        // A download that was not running has its `.part` closed: open it again, to be sure whose
+        // it is.
+        let part = part.or_else(|| {
+            let open =
+                || PartFile::open(&target, torrent.info_hash, length, (true, known), disk.clone());
+            let wait = || -> Result<(), StorageError> {
+                torrent.engine.stop.wait(LOCKED_RETRY);
+                Ok(())
+            };
+            ours.then(|| open_unlocked(open, wait).ok()).flatten()
+        });
+        if let Some(Err(e)) = part.map(|part| part.remove()) {
+            log::warn!("cannot remove the data of {}: {e}", target.display());
+        }
+        true
+    }
+
+    /// Waits until it is complete, failed or cancelled, or `timeout` has passed; returns the status
+    /// then.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn wait(&self, timeout: Duration) -> TransferStatus {
+        self.wait_until(timeout, |status| status.state.has_ended())
+    }
+
+    /// Waits until `done` says so, or `timeout` has passed; `done` is asked when the state changes
+    /// and a few times a second.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn wait_until(
+        &self,
+        timeout: Duration,
+        mut done: impl FnMut(&TransferStatus) -> bool,
+    ) -> TransferStatus {
+        const POLL: Duration = Duration::from_millis(100);
+        let deadline = Instant::now() + timeout;
+        let mut state = self.torrent.state.lock();
+        loop {
+            let status = status(&self.torrent, &state);
+            let now = Instant::now();
+            if done(&status) || now >= deadline || self.torrent.engine.stop.is_set() {
+                return status;
+            }
+            self.torrent.changed.wait_until(&mut state, deadline.min(now + POLL));
+        }
+    }
+
+    /// Starts it for the first time.
+    pub(crate) fn begin(&self) {
+        self.torrent.go(&mut self.torrent.state.lock());
+    }
+}
+
+fn status(torrent: &Torrent, state: &State) -> TransferStatus {
+    let Some(transfer) = &state.transfer else {
+        unreachable!("a handle is made for a torrent with a transfer, which is never taken out")
+    };
+    let stats = transfer.stats();
+    let piece_len = u64::from(torrent.geometry.piece_len());
+    let bytes_done = match transfer.life {
+        TransferState::Checking => transfer.checked,
+        _ => (u64::from(transfer.have().ones()) * piece_len).min(torrent.geometry.len()),
+    };
+    TransferStatus {
+        state: transfer.life.clone(),
+        len: torrent.geometry.len(),
+        bytes_done,
+        bytes_per_second: stats.bytes_per_second,
+        peers: state.links.len() as u32,
+        unchoked: stats.unchoked,
+        received: stats.received,
+        wasted: stats.wasted,
+        sent: state.sent,
+    }
+}

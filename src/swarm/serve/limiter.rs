@@ -1,0 +1,124 @@
+//! Limits of so many bytes a second, and their fair division.
+//!
+//! **Invariant:** in any time `t` no more goes through a [`Bucket`] than `rate * t`, plus what it
+//! saves up (a tenth of a second's worth), plus the one portion that overdraws it.
+//!
+//! What is sent is paced block by block, where it is written ([`upload`](crate::swarm::link::limiter::upload)); what is received is
+//! paced by when it is asked for ([`download`](crate::swarm::link::limiter::download)), so that nothing fills buffers on the way and the
+//! windows of the links stay honest. Both are made of a pure half ([`turns`], [`held`]), which
+//! decides who is next and when, and a thin one with locks and threads. Without limits each costs
+//! one relaxed load where it is asked.
+//!
+//! A bucket may be overdrawn by a portion and is then left alone until it is full enough again: so
+//! a portion need not fit into it, and the rate is right over time whatever the portions are.
+
+pub(crate) mod held;
+#[cfg(test)]
+mod tests;
+pub(crate) mod turns;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::types::Rate;
+
+/// Seconds' worth of bytes that are saved up while nobody takes any: who is woken a little late
+/// catches up.
+const BURST: f64 = 0.1;
+/// Flows remembered before those that are owed nothing are forgotten.
+const FLOWS_MAX: usize = 256;
+
+/// What the whole engine may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Bytes of blocks sent a second, to all together.
+    pub upload: Option<Rate>,
+    /// Bytes of blocks asked for a second, of all together.
+    pub download: Option<Rate>,
+}
+
+/// Bytes that may go at a rate, or at will. Times are durations since any fixed start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket {
+    rate: Option<Rate>,
+    /// Bytes that may go now; less than nothing after a portion that was larger.
+    level: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    pub(crate) fn new(rate: Option<Rate>) -> Self {
+        Self { rate, level: 0.0, at: Duration::ZERO }
+    }
+
+    /// The rate now.
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+
+    fn level_at(&self, now: Duration) -> f64 {
+        let rate = self.rate.map_or(0.0, |rate| rate.get() as f64);
+        (self.level + now.saturating_sub(self.at).as_secs_f64() * rate).min(rate * BURST)
+    }
+
+    /// Changes the rate. What was overdrawn takes as long to fill as before, or at a higher rate as
+    /// many bytes: a limit that is raised counts at once.
+    pub(crate) fn set_rate(&mut self, now: Duration, rate: Option<Rate>) {
+        let (before, level) = (self.rate, self.level_at(now));
+        self.level = match (before, rate) {
+            (Some(before), Some(after)) => {
+                let scaled = level / before.get() as f64 * after.get() as f64;
+                if level < 0.0 { scaled.max(level) } else { scaled }
+            }
+            _ => 0.0,
+        };
+        (self.rate, self.at) = (rate, self.at.max(now));
+    }
+
+    /// Takes a portion.
+    pub(crate) fn take(&mut self, now: Duration, bytes: u64) {
+        if self.rate.is_some() {
+            self.level = self.level_at(now) - bytes as f64;
+            self.at = self.at.max(now);
+        }
+    }
+
+    /// When the next portion may go: `now` or later.
+    pub(crate) fn ready_at(&self, now: Duration) -> Duration {
+        let Some(rate) = self.rate else { return now };
+        let lacking = -self.level_at(now);
+        // A byte more or less is the arithmetic's, and must not have anybody wait for no time at
+        // all.
+        if lacking < 1.0 { now } else { now + Duration::from_secs_f64(lacking / rate.get() as f64) }
+    }
+}
+
+/// Who has had how much: start-time fair queueing. Each flow has a tag, which grows with what it is
+/// given; the least is next. A flow that was away starts where the others are, so nobody saves up
+/// turns, and what one does not use goes to the others.
+#[derive(Debug)]
+pub(crate) struct Fair<K> {
+    clock: u64,
+    tags: BTreeMap<K, u64>,
+}
+
+impl<K: Ord + Copy> Fair<K> {
+    pub(crate) fn new() -> Self {
+        Self { clock: 0, tags: BTreeMap::new() }
+    }
+
+    /// The flow's place: the least is next.
+    pub(crate) fn tag(&self, flow: K) -> u64 {
+        self.tags.get(&flow).map_or(self.clock, |tag| self.clock.max(*tag))
+    }
+
+    /// A flow was given bytes; `least` is the least tag of those that could have been.
+    pub(crate) fn gave(&mut self, flow: K, bytes: u64, least: u64) {
+        let tag = self.tag(flow);
+        self.clock = self.clock.max(least.min(tag));
+        self.tags.insert(flow, tag + bytes);
+        if self.tags.len() > FLOWS_MAX {
+            self.tags.retain(|_, tag| *tag > self.clock);
+        }
+    }
+}
