@@ -17,7 +17,7 @@ use super::session::refusals::{state, taken};
 use super::session::status::DownloadStatus;
 use super::start::Client;
 use crate::store::{DownloadRow, Progress, ShareRow};
-use crate::types::{Bitfield, FileEntry, GroupEntry, InfoHash, Refusal, UserId};
+use crate::types::{Bitfield, FileEntry, FileFacts, GroupEntry, InfoHash, Refusal, UserId};
 
 impl Client {
     /// Starts a download in the background; it waits if all slots are taken. If `destination` is a
@@ -292,13 +292,7 @@ impl Runtime {
         let part = self.disks.within_or(&target, take, put_back)??;
         let mut row = row;
         if let Some(source) = &part.source {
-            // What was verified by other facts is hashed again.
-            let is_verified =
-                (source.facts.sha1, source.facts.chain) == (row.facts.sha1, row.facts.chain);
-            row.verified = source.verified.clone().map(|verified| {
-                if is_verified { verified } else { Bitfield::empty(verified.count()) }
-            });
-            row.part = source.part;
+            (row.verified, row.part) = (journal_for(&row.facts, source), source.part);
         }
         let moved = part.source.clone().filter(|source| source.target != row.target);
         let moved = moved.map(|source| (source, row.target.clone()));
@@ -327,6 +321,14 @@ impl Runtime {
         }
         Ok(stale)
     }
+}
+
+/// The journal of a failed download, for one that goes on from its data: what was verified by other
+/// facts is hashed again.
+fn journal_for(facts: &FileFacts, source: &DownloadRow) -> Option<Bitfield> {
+    let is_verified = (source.facts.sha1, source.facts.chain) == (facts.sha1, facts.chain);
+    let verified = source.verified.as_ref()?;
+    Some(if is_verified { verified.clone() } else { Bitfield::empty(verified.count()) })
 }
 
 /// The downloads that a new one replaces.
@@ -392,5 +394,48 @@ fn new_row(
         verified: None,
         part: None,
         begun_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Progress;
+    use crate::types::{ChainHash, GroupId, InfoHash, PieceIndex, Sha1Digest, UserId};
+
+    #[test]
+    fn a_journal_counts_for_the_same_facts_only() {
+        let geometry = crate::types::Geometry::for_file(2 << 20).unwrap();
+        let facts = FileFacts {
+            info_hash: InfoHash::from_bytes([1; 20]),
+            name: "big".parse().unwrap(),
+            len: geometry.len(),
+            piece_len: geometry.piece_len(),
+            sha1: Sha1Digest::from_bytes([2; 20]),
+            chain: None,
+        };
+        let first: PieceIndex = geometry.index(0).unwrap();
+        let mut verified = Bitfield::empty(4);
+        verified.insert(first);
+        let source = DownloadRow {
+            user: UserId::from_bytes([1; 16]),
+            group: GroupId::from_bytes([2; 16]),
+            group_label: "lab".parse().unwrap(),
+            label: "big".parse().unwrap(),
+            facts: facts.clone(),
+            target: "/big".into(),
+            progress: Progress::Running,
+            verified: Some(verified.clone()),
+            part: None,
+            begun_ms: 0,
+        };
+        assert_eq!(journal_for(&facts, &source), Some(verified));
+        let listed = FileFacts { chain: Some(ChainHash::from_bytes([3; 20])), ..facts.clone() };
+        let other = FileFacts { sha1: Sha1Digest::from_bytes([4; 20]), ..facts.clone() };
+        for facts in [listed, other] {
+            assert_eq!(journal_for(&facts, &source), Some(Bitfield::empty(4)));
+        }
+        let unknown = DownloadRow { verified: None, ..source };
+        assert_eq!(journal_for(&facts, &unknown), None);
     }
 }

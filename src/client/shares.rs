@@ -97,8 +97,8 @@ impl Client {
     /// Shares a file with a group: hashes it, tells the directory, offers it.
     ///
     /// With `trusts_stamp` a file with the size and times of an earlier share is not read again. A
-    /// file that the group already has gets one more seeder. A symbolic link is shared under its own name, with its current
-    /// target. Another version in the group is replaced, if the user shared it first or owns the
+    /// file that the group already has gets one more seeder. A symbolic link is shared under its
+    /// own name, with its current target. Another version in the group is replaced, if the user shared it first or owns the
     /// group. `progress` is called with the bytes hashed, and returns false to cancel.
     ///
     /// # Errors
@@ -277,7 +277,7 @@ impl Runtime {
         };
         let facts = known.iter().find(|facts| facts.chain.is_some());
         if let Some(facts) = facts.or_else(|| known.iter().find(is_enough))
-            && self.store.has_metainfo(facts.info_hash)?
+            && self.store.has_metainfo(facts)?
         {
             return Ok(Content { facts: (*facts).clone(), stamp });
         }

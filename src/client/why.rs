@@ -104,6 +104,9 @@ impl Runtime {
             _ if !why.metainfo_known => {
                 lines.push("nobody who is online has told which pieces the file has".into())
             }
+            _ if why.awaits_chain => {
+                lines.push("the list that proves its pieces has not come yet".into())
+            }
             _ if why.unoffered > 0 => {
                 let (count, pieces) = (why.unoffered, why.pieces);
                 lines.push(format!(

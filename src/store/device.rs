@@ -217,6 +217,14 @@ pub struct DeviceStore {
 
 type Result<T> = std::result::Result<T, StoreError>;
 
+/// Deletes what no share and no download needs any more.
+const UNUSED: &str = "
+    DELETE FROM metainfo WHERE info_hash NOT IN
+        (SELECT info_hash FROM share UNION ALL SELECT info_hash FROM download);
+    DELETE FROM chain WHERE info_hash NOT IN
+        (SELECT info_hash FROM share UNION ALL SELECT info_hash FROM download);
+";
+
 impl DeviceStore {
     /// Opens the data directory, making it if it is not there.
     ///
@@ -230,6 +238,7 @@ impl DeviceStore {
         made.map_err(|source| StoreError::Io { path: path.clone(), source })?;
         let writer = open_database(&path, KIND)?;
         check(&path, &writer)?;
+        writer.execute_batch(UNUSED).map_err(|e| StoreError::of(&path, e))?;
         let reader = open_database(&path, KIND)?;
         Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), path, _lock: lock })
     }
@@ -372,21 +381,31 @@ impl DeviceStore {
         self.write(|connection| put_metainfo(connection, metainfo))
     }
 
-    /// Tells whether the metainfo of that info hash was kept.
+    /// Tells whether the metainfo of a file is known.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn has_metainfo(&self, info_hash: InfoHash) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM metainfo WHERE info_hash = ?1)";
-        self.with(|c| c.prepare_cached(sql)?.query_row([info_hash.as_bytes()], |row| row.get(0)))
+    pub fn has_metainfo(&self, facts: &FileFacts) -> Result<bool> {
+        if Metainfo::of_small(facts).is_some() {
+            return Ok(true);
+        }
+        let (sql, key) = (
+            "SELECT EXISTS (SELECT 1 FROM metainfo WHERE info_hash = ?1)",
+            [facts.info_hash.as_bytes()],
+        );
+        self.with(|c| c.prepare_cached(sql)?.query_row(key, |row| row.get(0)))
     }
 
-    /// The metainfo of that info hash, if it was kept and is whole.
+    /// The metainfo of a file: that of a file of one piece follows from the facts, that of a longer
+    /// one is there if it was kept and is whole.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn metainfo(&self, info_hash: InfoHash) -> Result<Option<Metainfo>> {
-        let sql = "SELECT bytes FROM metainfo WHERE info_hash = ?1";
+    pub fn metainfo(&self, facts: &FileFacts) -> Result<Option<Metainfo>> {
+        if let Some(metainfo) = Metainfo::of_small(facts) {
+            return Ok(Some(metainfo));
+        }
+        let (sql, info_hash) = ("SELECT bytes FROM metainfo WHERE info_hash = ?1", facts.info_hash);
         let bytes: Option<Vec<u8>> = self.with(|c| {
             c.prepare_cached(sql)?.query_row([info_hash.as_bytes()], |row| row.get(0)).optional()
         })?;
@@ -414,7 +433,11 @@ fn execute(
     connection.prepare_cached(sql)?.execute(params).map(drop)
 }
 
+/// Keeps a metainfo; that of a file of one piece follows from the facts.
 fn put_metainfo(connection: &Connection, metainfo: &Metainfo) -> rusqlite::Result<()> {
+    if metainfo.geometry().piece_count() <= 1 {
+        return Ok(());
+    }
     let (sql, bytes) = ("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)", metainfo.to_bytes());
     execute(connection, sql, params![metainfo.info_hash().as_bytes(), bytes])
 }

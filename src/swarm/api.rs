@@ -101,7 +101,7 @@ impl EngineConfig {
 }
 
 /// What the engine needs from the client. Implementations must not call back into the engine from
-/// `journal` and `metainfo`.
+/// `journal`, `metainfo` and `chain`.
 pub trait Host: Send + Sync + 'static {
     /// Our ticket to show a device that is to be dialled for a file: of a group in which it takes
     /// part in the file's swarm, as we do. `None`: there is none at hand now. Called on the link's
@@ -316,6 +316,8 @@ pub struct Why {
     pub state: TransferState,
     /// Whether the metainfo is known.
     pub metainfo_known: bool,
+    /// Whether the list of chaining values is still being collected.
+    pub awaits_chain: bool,
     /// Pieces in the file.
     pub pieces: u32,
     /// Pieces verified.

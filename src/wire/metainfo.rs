@@ -21,7 +21,7 @@
 use sha1::{Digest, Sha1};
 
 use super::{WireError, bencode};
-use crate::types::{FileName, Geometry, InfoHash, PieceIndex, Sha1Digest, limits};
+use crate::types::{FileFacts, FileName, Geometry, InfoHash, PieceIndex, Sha1Digest, limits};
 
 const WHAT: &str = "info dictionary";
 
@@ -48,6 +48,19 @@ impl Metainfo {
             return Err(WireError::bad(WHAT, why));
         }
         Ok(Self { name, geometry, pieces })
+    }
+
+    /// The metainfo of a file of one piece or none, which follows from its facts; `None` for a
+    /// longer one, and if the facts contradict each other.
+    pub fn of_small(facts: &FileFacts) -> Option<Self> {
+        let geometry = Geometry::new(facts.len, facts.piece_len).ok()?;
+        let pieces = match geometry.piece_count() {
+            0 => Vec::new(),
+            1 => vec![facts.sha1],
+            _ => return None,
+        };
+        let metainfo = Self { name: facts.name.clone(), geometry, pieces };
+        (metainfo.info_hash() == facts.info_hash).then_some(metainfo)
     }
 
     /// The file's name.

@@ -22,7 +22,7 @@ impl Runtime {
         limit: Option<Rate>,
     ) -> Result<(), String> {
         let engine = self.engine().ok_or("the session has ended")?;
-        let metainfo = self.store.metainfo(spec.facts.info_hash).map_err(|e| e.to_string())?;
+        let metainfo = self.store.metainfo(&spec.facts).map_err(|e| e.to_string())?;
         let chain = self.store.chain_of(&spec.facts).map_err(|e| e.to_string())?;
         let spec = DownloadSpec { metainfo: metainfo.map(Arc::new), chain, ..spec };
         let transfer = engine.download(spec).map_err(|error| explain(&error))?;
@@ -39,7 +39,7 @@ impl Runtime {
         // One of its groups may list it without chaining values, which are those of the content.
         let chain =
             offered().find_map(|share| self.store.chain_of(&share.row.facts).ok().flatten());
-        match self.store.metainfo(info_hash) {
+        match self.store.metainfo(&row.facts) {
             Ok(Some(metainfo)) => Some(SeedSpec {
                 metainfo: Arc::new(metainfo),
                 // Without them the file can be offered all the same.
@@ -86,7 +86,7 @@ fn look_at_share(store: &DeviceStore, row: &ShareRow) -> Looked {
     };
     match path.and_then(|path| Ok((stamp_of(&path)?, path))) {
         Ok((stamp, path)) if stamp.is_same_file(&row.stamp) => {
-            match store.has_metainfo(row.facts.info_hash) {
+            match store.has_metainfo(&row.facts) {
                 Ok(true) => Looked::Same(Box::new((path, stamp))),
                 Ok(false) => Looked::Other("its metainfo is lost; upload it again".into()),
                 Err(error) => Looked::Other(error.to_string()),

@@ -154,15 +154,9 @@ impl Host for SessionHost {
     fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>) {
         let Some(runtime) = self.runtime.upgrade() else { return };
         let (none, metainfo) = (TransferId(0), metainfo.clone());
-        // After a crash, the pieces that are not in the journal are checked against it. A file of
-        // one piece needs no such check, so the engine does not wait for the disk.
-        if metainfo.geometry().piece_count() <= 1 {
-            let news = EngineNews::Metainfo(None, metainfo);
-            return runtime.tell(Input::Engine(none, info_hash, news));
-        }
-        let came = move |reply| {
-            Input::Engine(none, info_hash, EngineNews::Metainfo(Some(reply), metainfo))
-        };
+        // After a crash, the pieces that are not in the journal are checked against it.
+        let came =
+            move |reply| Input::Engine(none, info_hash, EngineNews::Metainfo(reply, metainfo));
         let _ = runtime.question(came).wait();
     }
 

@@ -42,7 +42,7 @@ impl Session {
             }
             EngineNews::Metainfo(reply, metainfo) => {
                 self.library.write(Write::Metainfo(metainfo));
-                self.answered_written.extend(reply);
+                self.answered_written.push(reply);
             }
             EngineNews::Chain(values) => self.library.write(Write::Chain(info_hash, values)),
             _ if !is_known => {}

@@ -74,7 +74,7 @@ pub(crate) enum EngineNews {
     /// These pieces are durable on the disk.
     Journal(Bitfield),
     /// The metainfo has arrived. The reply, if one is wanted, leaves when the store has answered.
-    Metainfo(Option<ReplyTo>, Arc<Metainfo>),
+    Metainfo(ReplyTo, Arc<Metainfo>),
     /// The chaining values have arrived.
     Chain(Arc<ChainingValues>),
     /// The file is complete, under its final name.

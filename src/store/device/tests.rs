@@ -48,8 +48,13 @@ fn download(len: u64) -> DownloadRow {
 
 fn metainfo() -> Metainfo {
     let name: FileName = "big.bin".parse().unwrap();
-    Metainfo::new(name, Geometry::for_file(1).unwrap(), vec![Sha1Digest::from_bytes([7; 20])])
-        .unwrap()
+    let geometry = Geometry::for_file(600_000).unwrap();
+    Metainfo::new(name, geometry, vec![Sha1Digest::from_bytes([7; 20]); 2]).unwrap()
+}
+
+fn facts_of(metainfo: &Metainfo) -> FileFacts {
+    let (info_hash, len) = (metainfo.info_hash(), metainfo.geometry().len());
+    FileFacts { info_hash, name: metainfo.name().clone(), len, ..facts(len) }
 }
 
 /// What is known of a file that looks so.
@@ -118,13 +123,49 @@ fn a_known_file_is_recognised_only_unchanged() {
 fn metainfos_are_kept_and_checked() {
     let dir = tempfile::tempdir().unwrap();
     let store = DeviceStore::open(dir.path()).unwrap();
-    let name: FileName = "x".parse().unwrap();
-    let metainfo =
-        Metainfo::new(name, Geometry::for_file(1).unwrap(), vec![Sha1Digest::from_bytes([7; 20])])
-            .unwrap();
+    let metainfo = metainfo();
+    let facts = facts_of(&metainfo);
+    assert_eq!(store.metainfo(&facts).unwrap(), None);
     store.put_metainfo(&metainfo).unwrap();
-    assert_eq!(store.metainfo(metainfo.info_hash()).unwrap(), Some(metainfo));
-    assert_eq!(store.metainfo(InfoHash::from_bytes([1; 20])).unwrap(), None);
+    assert_eq!(store.metainfo(&facts).unwrap(), Some(metainfo));
+    let other = FileFacts { info_hash: InfoHash::from_bytes([1; 20]), ..facts };
+    assert_eq!(store.metainfo(&other).unwrap(), None);
+}
+
+#[test]
+fn the_metainfo_of_a_small_file_follows_from_its_facts() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DeviceStore::open(dir.path()).unwrap();
+    for len in [0, 1, 524_288] {
+        let (geometry, sha1) = (Geometry::for_file(len).unwrap(), Sha1Digest::from_bytes([7; 20]));
+        let pieces = vec![sha1; geometry.piece_count() as usize];
+        let metainfo = Metainfo::new("big.bin".parse().unwrap(), geometry, pieces).unwrap();
+        let facts = FileFacts { sha1, ..facts_of(&metainfo) };
+        assert_eq!(store.metainfo(&facts).unwrap(), Some(metainfo), "{len} bytes");
+        assert!(store.has_metainfo(&facts).unwrap());
+        let false_facts = FileFacts { len: len + 1, ..facts };
+        assert!(!store.has_metainfo(&false_facts).unwrap());
+    }
+}
+
+#[test]
+fn what_no_share_or_download_needs_is_gone_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DeviceStore::open(dir.path()).unwrap();
+    let values = ChainingValues::new(vec![[3; 20]]);
+    let known = metainfo();
+    let facts = FileFacts { chain: Some(values.hash()), ..facts_of(&known) };
+    let row = ShareRow { facts: facts.clone(), ..share("/a/b", ShareState::Stopped) };
+    store.put_metainfo(&known).unwrap();
+    store.put_chain(facts.info_hash, &values).unwrap();
+    store.apply(&[Write::Share(Arc::new(row))]).unwrap();
+    let unused = InfoHash::from_bytes([9; 20]);
+    store.put_chain(unused, &values).unwrap();
+    drop(store);
+    let store = DeviceStore::open(dir.path()).unwrap();
+    assert!(store.has_metainfo(&facts).unwrap());
+    assert!(store.chain_of(&facts).unwrap().is_some());
+    assert_eq!(store.chain_of(&FileFacts { info_hash: unused, ..facts }).unwrap(), None);
 }
 
 #[test]
@@ -308,8 +349,10 @@ fn a_store_of_the_version_before_limits_is_taken_over() {
 fn the_changes_of_one_call_are_written_all_or_none() {
     let dir = tempfile::tempdir().unwrap();
     let store = DeviceStore::open(dir.path()).unwrap();
-    let (row, download, metainfo) =
-        (share("/a/b", ShareState::Pending), download(3 << 20), metainfo());
+    let metainfo = metainfo();
+    let mut row = ShareRow { facts: facts_of(&metainfo), ..share("/a/b", ShareState::Pending) };
+    row.stamp.len = row.facts.len;
+    let download = download(3 << 20);
     let all = [
         Write::Metainfo(metainfo.clone().into()),
         Write::Share(row.clone().into()),
@@ -323,14 +366,14 @@ fn the_changes_of_one_call_are_written_all_or_none() {
         .unwrap();
     store.apply(&all).unwrap_err();
     assert!(store.shares(row.user).unwrap().is_empty());
-    assert!(!store.has_metainfo(metainfo.info_hash()).unwrap());
+    assert!(!store.has_metainfo(&facts_of(&metainfo)).unwrap());
     Connection::open(store.path.clone()).unwrap().execute_batch("DROP TRIGGER no").unwrap();
     store.apply(&all).unwrap();
     drop(store);
     let store = DeviceStore::open(dir.path()).unwrap();
     assert_eq!(store.shares(row.user).unwrap(), std::slice::from_ref(&row));
     assert_eq!(store.downloads(row.user).unwrap(), std::slice::from_ref(&download));
-    assert_eq!(store.metainfo(metainfo.info_hash()).unwrap(), Some(metainfo));
+    assert_eq!(store.metainfo(&facts_of(&metainfo)).unwrap(), Some(metainfo));
 }
 
 #[test]

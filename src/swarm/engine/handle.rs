@@ -58,14 +58,18 @@ impl Transfer {
 
     /// What tells, looked at again, whether anything comes.
     pub(crate) fn pulse(&self) -> Pulse {
-        let (state, stats) = {
+        let (state, came) = {
             let state = self.torrent.state.lock();
             let transfer = state.transfer.as_ref();
             let life = transfer.map_or(TransferState::Cancelled, |transfer| transfer.life.clone());
-            (life, transfer.map(TransferPart::stats).unwrap_or_default())
+            let came = |transfer: &TransferPart| {
+                let stats = transfer.stats();
+                stats.received + stats.arrivals + transfer.parts_came
+            };
+            (life, transfer.map(came).unwrap_or_default())
         };
         let held_back = self.torrent.engine.pace.download.holding(self.torrent.info_hash).is_some();
-        Pulse { state, came: stats.received + stats.arrivals, held_back }
+        Pulse { state, came, held_back }
     }
 
     /// Why it does not move.
@@ -81,6 +85,7 @@ impl Transfer {
                 .as_ref()
                 .map_or(TransferState::Cancelled, |transfer| transfer.life.clone()),
             metainfo_known: self.torrent.metainfo.get().is_some(),
+            awaits_chain: state.transfer.as_ref().is_some_and(|t| t.chain_fetch.is_some()),
             pieces: self.torrent.geometry.piece_count(),
             have: state.transfer.as_ref().map_or(0, |transfer| transfer.have().ones()),
             unoffered,

@@ -17,9 +17,9 @@ use crate::swarm::engine::torrent::{State, Torrent};
 use crate::swarm::engine::transfer::TransferPart;
 use crate::swarm::link::{Link, PartsOf};
 use crate::swarm::pick::chain::Chain;
-use crate::swarm::pick::parts::{self, Collected};
-use crate::types::Ticket;
+use crate::swarm::pick::parts::{self, Collected, PART_TIMEOUT};
 use crate::types::limits::METADATA_PART_LEN;
+use crate::types::{FileFacts, Ticket};
 use crate::wire::Wire;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{EXTENDED_HANDSHAKE_ID, ExtendedHandshake, MetadataMessage, PeerError};
@@ -132,20 +132,23 @@ impl Torrent {
         }
     }
 
-    /// Goes on without the chaining values if those who have pieces do not have them: members with
-    /// an earlier version do not. The whole is hashed at the end then.
+    /// Goes on without the chaining values if the links that have pieces do not have them, as those
+    /// of an earlier version, or do not send them. The whole is hashed at the end then.
     pub(crate) fn give_chain_up(&self, state: &mut State, now: Duration) {
         let State { transfer: Some(transfer), links, .. } = state else { return };
         let has_pieces = |link: &LinkKey| {
             let stats = transfer.download.as_ref().and_then(|download| download.link_stats(*link));
             stats.is_some_and(|stats| stats.pieces > 0)
         };
-        let is_missing = transfer.fetch.is_none()
-            && transfer.chain_fetch.as_ref().is_some_and(|fetch| !fetch.has_sources())
-            && links.keys().any(has_pieces);
-        let since = is_missing.then(|| transfer.chain_missing.unwrap_or(now));
+        let Some(fetch) = &transfer.chain_fetch else { return };
+        if transfer.fetch.is_some() || !links.keys().any(has_pieces) {
+            transfer.chain_missing = None;
+            return;
+        }
+        let since = (!fetch.has_sources()).then(|| transfer.chain_missing.unwrap_or(now));
+        let is_stalled = fetch.stalled_for(now) >= PART_TIMEOUT + CHAIN_WAIT;
         transfer.chain_missing = since;
-        if since.is_some_and(|since| now.saturating_sub(since) >= CHAIN_WAIT) {
+        if is_stalled || since.is_some_and(|since| now.saturating_sub(since) >= CHAIN_WAIT) {
             log::info!("{}: no member has its chaining values", self.info_hash);
             transfer.chain_fetch = None;
             transfer.collected();
@@ -174,12 +177,12 @@ impl Torrent {
             let bytes = whole.chunks(METADATA_PART_LEN).nth(part as usize)?.to_vec();
             Some(MetadataMessage::Data { part, total: whole.len() as u64, bytes })
         };
-        let data = match of {
+        let data = || match of {
             _ if link.one_way => None,
             PartsOf::Metainfo => self.dictionary().and_then(|bytes| answer(&bytes)),
             PartsOf::Chain => self.chaining_values().and_then(|values| answer(values.as_bytes())),
         };
-        link.send_part(of, || data.unwrap_or(MetadataMessage::Reject { part }).encode());
+        link.send_part(of, || data().unwrap_or(MetadataMessage::Reject { part }).encode());
     }
 
     fn part_came(self: &Arc<Self>, link: &Arc<Link>, of: PartsOf, part: u32, bytes: Vec<u8>) {
@@ -188,7 +191,9 @@ impl Torrent {
         let Some(transfer) = &mut state.transfer else { return };
         let facts = transfer.facts.clone();
         let Some(fetch) = transfer.parts(of) else { return };
-        let Collected::Bytes(bytes) = fetch.part(now, link.key, part, bytes) else {
+        let collected = fetch.part(now, link.key, part, bytes);
+        transfer.parts_came += u64::from(!matches!(collected, Collected::Unasked));
+        let Collected::Bytes(bytes, id) = collected else {
             return self.ask_parts(&mut state);
         };
         drop(state);
@@ -197,14 +202,14 @@ impl Torrent {
                 parts::check(&bytes, &facts).map(|metainfo| self.metainfo_came(Arc::new(metainfo)))
             }
             PartsOf::Chain => parts::check_chain(&bytes, &facts, self.geometry)
-                .map(|chain| self.chain_came(chain)),
+                .map(|chain| self.chain_came(chain, &facts)),
         };
         if is_good.is_none() {
             let mut state = self.state.lock();
             let State { transfer, links, peers, .. } = &mut *state;
             let fetch = transfer.as_mut().and_then(|transfer| transfer.parts(of).as_mut());
             let Some(fetch) = fetch else { return };
-            if let Some(liar) = fetch.bad().and_then(|liar| links.get(&liar)) {
+            if let Some(liar) = fetch.bad(&id).and_then(|liar| links.get(&liar)) {
                 peers.ban(liar);
             }
             self.ask_parts(&mut state);
@@ -216,22 +221,29 @@ impl Torrent {
         if self.metainfo.set(metainfo.clone()).is_ok() {
             self.engine.host.metainfo(self.info_hash, &metainfo);
         }
-        self.collected(PartsOf::Metainfo, |_| {});
+        self.collected(PartsOf::Metainfo, |_| true);
     }
 
-    fn chain_came(self: &Arc<Self>, chain: Chain) {
+    fn chain_came(self: &Arc<Self>, chain: Chain, facts: &FileFacts) {
         self.engine.host.chain(self.info_hash, chain.values());
-        self.collected(PartsOf::Chain, |transfer| transfer.chain = Some(Arc::new(chain)));
+        self.collected(PartsOf::Chain, |transfer| {
+            // Another download of the content may have begun, by another listing.
+            let is_its = transfer.facts == *facts;
+            if is_its {
+                transfer.chain = Some(Arc::new(chain));
+            }
+            is_its
+        });
     }
 
-    /// What was collected is here; unless the download has ended, it goes on.
-    fn collected(self: &Arc<Self>, of: PartsOf, keep: impl FnOnce(&mut TransferPart)) {
+    /// What was collected is here; unless the download that needs it has ended, it goes on.
+    fn collected(self: &Arc<Self>, of: PartsOf, keep: impl FnOnce(&mut TransferPart) -> bool) {
         let mut state = self.state.lock();
         let Some(transfer) = state.transfer.as_mut() else { return };
-        if transfer.parts(of).take().is_none() {
+        if transfer.parts(of).is_none() || !keep(transfer) {
             return;
         }
-        keep(transfer);
+        *transfer.parts(of) = None;
         transfer.collected();
         self.drive(&mut state);
         let links: Vec<Arc<Link>> =

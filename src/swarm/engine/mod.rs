@@ -42,6 +42,7 @@ use crate::swarm::link::limiter::Pace;
 use crate::swarm::link::quota::Shares;
 use crate::swarm::serve::limiter::Limits;
 use crate::types::{DeviceId, Geometry, InfoHash, Ticket};
+use crate::wire::metainfo::Metainfo;
 
 /// How often time-outs, slots and dials are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -227,7 +228,8 @@ impl Engine {
                 _ => state.transfer = Some(part),
             }
         }
-        if let Some(metainfo) = spec.metainfo {
+        let small = || Metainfo::of_small(&spec.facts).map(Arc::new);
+        if let Some(metainfo) = spec.metainfo.or_else(small) {
             let _ = torrent.metainfo.set(metainfo);
         }
         let transfer = Transfer { torrent };

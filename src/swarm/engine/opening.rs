@@ -88,8 +88,8 @@ pub(crate) fn dial(
         .ok_or(LinkError::Refused("enough links to that device are up"))?;
     let mut opening =
         Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
-    let knew = torrent.metainfo.get().is_some();
-    our_extensions(torrent).encode(&mut opening);
+    let told = our_extensions(torrent);
+    told.encode(&mut opening);
     io::Write::write_all(&mut connection.writer(), &opening)?;
     let theirs = Handshake::read(&mut reader)?;
     if theirs.info_hash != torrent.info_hash {
@@ -104,9 +104,7 @@ pub(crate) fn dial(
     {
         download.delay_measured(link.key, delay);
     }
-    if !knew {
-        tell_metainfo(torrent, &link);
-    }
+    tell_news(torrent, &link, &told);
     drop(dialling);
     serve(torrent, &link, reader, &extended);
     Ok(())
@@ -151,15 +149,13 @@ pub(crate) fn accept(
     }
     let mut opening =
         Handshake::new(torrent.info_hash, PeerId::of_device(engine.device())).encode().to_vec();
-    let knew = torrent.metainfo.get().is_some();
-    our_extensions(&torrent).encode(&mut opening);
+    let told = our_extensions(&torrent);
+    told.encode(&mut opening);
     let link = new_link(engine, (device, proof), false, &theirs, &extended, connection);
     let link =
         torrent.register(link, &opening).ok_or(LinkError::Refused("the link is not needed"))?;
     look_again(&torrent, &link, &shown, &own)?;
-    if !knew {
-        tell_metainfo(&torrent, &link);
-    }
+    tell_news(&torrent, &link, &told);
     serve(&torrent, &link, reader, &extended);
     Ok(())
 }
@@ -197,10 +193,11 @@ fn look_again(
     Ok(())
 }
 
-/// The metainfo may have come while we shook hands: then the peer has not heard that we have it.
-fn tell_metainfo(torrent: &Torrent, link: &Link) {
-    if torrent.metainfo.get().is_some() && link.extensions {
-        link.send(&our_extensions(torrent));
+/// The metainfo or the chaining values may have come while the link was made: tells the peer.
+fn tell_news(torrent: &Torrent, link: &Link, told: &PeerMessage) {
+    let now = our_extensions(torrent);
+    if now != *told && link.extensions {
+        link.send(&now);
     }
 }
 

@@ -33,7 +33,6 @@ use crate::swarm::pick::chain::Chain;
 use crate::swarm::pick::parts::{self, PartsFetch};
 use crate::swarm::{Download, Options, Stats};
 use crate::types::{Bitfield, ChainingValues, FileFacts, Geometry, InodeId, PieceIndex};
-use crate::wire::metainfo::Metainfo;
 
 /// How long a `.part` that is locked is waited for: after a failure another thread of ours may be
 /// about to let go of it.
@@ -61,6 +60,8 @@ pub(crate) struct TransferPart {
     /// There once the `.part` is open and checked.
     pub(crate) download: Option<Download>,
     pub(crate) part: Option<Arc<PartFile>>,
+    /// Parts of the metainfo and of the list that have come.
+    pub(crate) parts_came: u64,
     /// There while the metainfo is being collected.
     pub(crate) fetch: Option<PartsFetch>,
     /// There while the list of chaining values is being collected.
@@ -145,6 +146,7 @@ impl TransferPart {
             running: false,
             download: None,
             part: None,
+            parts_came: 0,
             fetch: None,
             chain_fetch: None,
             chain_missing: None,
@@ -357,14 +359,6 @@ pub(crate) fn open_unlocked<E: From<StorageError>>(
 fn attach(run: &Run<'_>, have: Bitfield) -> Result<Receiver<Checked>, End> {
     let torrent = run.torrent;
     let geometry = torrent.geometry;
-    if geometry.piece_count() == 0 {
-        // An empty file has nothing to ask anybody for.
-        if let Ok(metainfo) =
-            run.with(|transfer| Metainfo::new(transfer.facts.name.clone(), geometry, Vec::new()))?
-        {
-            let _ = torrent.metainfo.set(Arc::new(metainfo));
-        }
-    }
     let mut state = torrent.state.lock();
     // Asked under the lock: whoever sets it looks under the lock for who waits for it.
     let known = torrent.metainfo.get().is_some();
@@ -380,7 +374,8 @@ fn attach(run: &Run<'_>, have: Bitfield) -> Result<Receiver<Checked>, End> {
     let (writer, hashed) = bounded(pieces as usize + 2);
     let mut download = Download::new(geometry, have, options, rand::random());
     download.paused(paused);
-    if !known {
+    transfer.chain_missing = None;
+    if !known && !is_full {
         transfer.fetch = Some(PartsFetch::new(parts::dictionary_len(&transfer.facts, geometry)));
     }
     if transfer.chain.is_none() && transfer.facts.chain.is_some() && !is_full {
@@ -441,11 +436,13 @@ fn begin_to_finish(run: &Run<'_>) -> Result<(), End> {
 fn finish(run: &Run<'_>, part: &PartFile, chain: Arc<ChainingValues>) -> Result<(), End> {
     let torrent = run.torrent;
     let (id, target) = run.with(|transfer| (transfer.number, transfer.target.clone()))?;
-    let metainfo = torrent
-        .metainfo
-        .get()
-        .cloned()
-        .ok_or_else(|| End::Failed("its metainfo is missing".to_owned()))?;
+    if torrent.metainfo.get().is_none() {
+        // Every piece was here from the start, and a client that was killed had not kept it.
+        local::learn(run, |bytes, offset| part.read(bytes, offset))?;
+    }
+    let metainfo = torrent.metainfo.get().cloned().ok_or_else(|| {
+        End::Failed(format!("{} does not have the pieces that the group lists", part.name()))
+    })?;
     let stamp = part.finish()?;
     let seed = SeedSpec { metainfo, chain: Some(chain), path: target, stamp };
     let mut state = torrent.state.lock();

@@ -103,7 +103,7 @@ impl FetchRun {
     }
 
     fn part(&mut self, link: LinkKey, part: u32, bytes: Vec<u8>) -> bool {
-        let Collected::Bytes(bytes) = self.fetch.part(self.now, link, part, bytes) else {
+        let Collected::Bytes(bytes, id) = self.fetch.part(self.now, link, part, bytes) else {
             return false;
         };
         match parts::check(&bytes, &self.facts) {
@@ -112,7 +112,7 @@ impl FetchRun {
                 true
             }
             None => {
-                self.fetch.bad();
+                self.fetch.bad(&id);
                 false
             }
         }

@@ -18,7 +18,7 @@ use sha1::{Digest, Sha1};
 /// Parts asked of one link at a time.
 const ASKED_MAX: usize = 16;
 /// Time for a part to come.
-const PART_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const PART_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The parts that have come, and who was asked for the others.
 pub(crate) struct PartsFetch {
@@ -33,14 +33,23 @@ pub(crate) struct PartsFetch {
     /// After parts from several peers did not fit together: one peer at a time, so that the liar is
     /// known.
     alone: bool,
+    /// When the first part was asked for, or the last one came.
+    moved: Option<Duration>,
+    id: CollectionId,
 }
 
-/// What became of a complete collection.
+/// One attempt to collect all parts: the download may have begun another when its check ends.
+#[derive(Clone, Default)]
+pub(crate) struct CollectionId(Arc<()>);
+
+/// What became of a part.
 pub(crate) enum Collected {
-    /// Parts are missing.
+    /// The link was not asked for it.
+    Unasked,
+    /// Other parts are missing.
     NotYet,
     /// All parts are there: check them with [`check`], outside the lock.
-    Bytes(Vec<u8>),
+    Bytes(Vec<u8>, CollectionId),
 }
 
 impl PartsFetch {
@@ -56,6 +65,8 @@ impl PartsFetch {
             silent: BTreeSet::new(),
             contributors: BTreeSet::new(),
             alone: false,
+            moved: None,
+            id: CollectionId::default(),
         }
     }
 
@@ -74,6 +85,11 @@ impl PartsFetch {
     /// Tells whether any link can be asked.
     pub(crate) fn has_sources(&self) -> bool {
         !self.sources.is_empty() || !self.silent.is_empty()
+    }
+
+    /// How long nothing has come of what was asked for.
+    pub(crate) fn stalled_for(&self, now: Duration) -> Duration {
+        self.moved.map_or(Duration::ZERO, |moved| now.saturating_sub(moved))
     }
 
     /// A link has gone.
@@ -142,6 +158,7 @@ impl PartsFetch {
                     return requests;
                 };
                 self.asked.insert(part, (*link, now));
+                self.moved.get_or_insert(now);
                 requests.push((*link, part));
                 *room -= 1;
             }
@@ -161,9 +178,10 @@ impl PartsFetch {
         let want = limits::METADATA_PART_LEN
             .min(self.len.saturating_sub(part as usize * limits::METADATA_PART_LEN));
         if !asked || bytes.len() != want {
-            return Collected::NotYet;
+            return Collected::Unasked;
         }
         self.asked.remove(&part);
+        self.moved = Some(now);
         // Parts come one after the other: on a slow link the last may take long, and the time
         // counts from the one before.
         self.asked
@@ -174,17 +192,20 @@ impl PartsFetch {
         if self.parts[part as usize].replace(bytes).is_none() {
             self.missing -= 1;
         }
-        match self.missing {
-            0 => Collected::Bytes(
-                self.parts.iter().flatten().map(Vec::as_slice).collect::<Vec<_>>().concat(),
-            ),
-            _ => Collected::NotYet,
+        if self.missing > 0 {
+            return Collected::NotYet;
         }
+        // They are not needed again: if they do not fit together, all are asked for anew.
+        let parts = std::mem::take(&mut self.parts);
+        Collected::Bytes(parts.into_iter().flatten().flatten().collect(), self.id.clone())
     }
 
-    /// The parts did not make what was asked for: begins again. Returns the liar, if it can only
-    /// have been one.
-    pub(crate) fn bad(&mut self) -> Option<LinkKey> {
+    /// The parts of that collection did not make what was asked for: begins again, if it has not
+    /// been done. Returns the liar, if it can only have been one.
+    pub(crate) fn bad(&mut self, id: &CollectionId) -> Option<LinkKey> {
+        if !Arc::ptr_eq(&self.id.0, &id.0) {
+            return None;
+        }
         let liar = match self.contributors.len() {
             1 => self.contributors.first().copied(),
             _ => None,
@@ -200,7 +221,8 @@ impl PartsFetch {
     fn begin_again(&mut self) {
         let (sources, silent) =
             (std::mem::take(&mut self.sources), std::mem::take(&mut self.silent));
-        *self = Self { sources, silent, alone: self.alone, ..Self::new(self.len) };
+        let (alone, moved) = (self.alone, self.moved);
+        *self = Self { sources, silent, alone, moved, ..Self::new(self.len) };
     }
 }
 
@@ -309,14 +331,17 @@ mod tests {
                 data[0] ^= u8::from(link == liar);
                 outcome = fetch.part(Duration::ZERO, link, number, data);
             }
-            let Collected::Bytes(bytes) = outcome else { panic!("all parts were asked for") };
+            let Collected::Bytes(bytes, id) = outcome else { panic!("all parts were asked for") };
             match check(&bytes, &facts) {
                 Some(got) => {
                     assert_eq!(got, metainfo);
                     assert_eq!(blamed, [liar]);
                     return;
                 }
-                None => blamed.extend(fetch.bad()),
+                None => {
+                    blamed.extend(fetch.bad(&id));
+                    assert_eq!(fetch.bad(&id), None, "it has begun again");
+                }
             }
         }
         panic!("the honest peer's parts were never enough");
@@ -333,9 +358,10 @@ mod tests {
         assert_eq!(again.iter().map(|(link, _)| link.0).collect::<Vec<_>>(), [2, 2]);
         assert!(matches!(
             fetch.part(Duration::from_secs(20), LinkKey(1), 0, vec![0; 16_384]),
-            Collected::NotYet
+            Collected::Unasked
         ));
     }
+
     #[test]
     fn a_silent_peer_is_asked_again_when_there_is_no_other() {
         let mut fetch = PartsFetch::new(20_000);
@@ -355,7 +381,7 @@ mod tests {
             let now = Duration::from_secs(8 * u64::from(part));
             assert!(fetch.ask(now).is_empty(), "part {part} was asked for again");
             let complete =
-                matches!(fetch.part(now, LinkKey(1), part, vec![0; 16_384]), Collected::Bytes(_));
+                matches!(fetch.part(now, LinkKey(1), part, vec![0; 16_384]), Collected::Bytes(..));
             assert_eq!(complete, part == 15);
         }
     }
@@ -366,7 +392,8 @@ mod tests {
         fetch.offer(LinkKey(1), 16_384 * 40);
         fetch.offer(LinkKey(2), 16_384 * 40);
         fetch.contributors.extend([LinkKey(1), LinkKey(2)]);
-        assert_eq!(fetch.bad(), None);
+        let id = fetch.id.clone();
+        assert_eq!(fetch.bad(&id), None);
         let asked = fetch.ask(Duration::ZERO);
         assert!(!asked.is_empty() && asked.iter().all(|(link, _)| *link == LinkKey(1)));
         fetch.part(Duration::ZERO, LinkKey(1), asked[0].1, vec![0; 16_384]);

@@ -174,3 +174,49 @@ fn with_the_list_a_restart_believes_the_journal_and_hashes_nothing_else() {
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
     assert_eq!(leecher.assert_complete(&transfer, &data).received, 3 << 20);
 }
+
+#[test]
+fn a_member_that_never_sends_its_list_does_not_hold_the_download_up() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(2 << 20, 8);
+    let (facts, known) = hashed(&seeder, "withheld", &data);
+    seeder.engine.seed(SeedSpec { chain: None, ..known.clone() }).unwrap();
+    let chain = facts.chain;
+    let silent = Peer::start(66, &facts, move |stream| {
+        let told = ExtendedHandshake { chain_id: Some(9), chain, ..ExtendedHandshake::default() };
+        let id = EXTENDED_HANDSHAKE_ID;
+        say(stream, &PeerMessage::Extended { id, payload: told.encode() })?;
+        while read_message(stream).is_ok() {}
+        Some(())
+    });
+    let known = SeedSpec { chain: None, ..known };
+    let transfer = fetch_from(&leecher, &facts, &known, &[&silent]);
+    eventually("the list is asked for", || transfer.why().awaits_chain);
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    leecher.assert_complete(&transfer, &data);
+}
+
+#[test]
+fn a_file_of_one_piece_needs_no_metainfo_from_a_member() {
+    let leecher = Station::start(2);
+    let data = noise(99_999, 9);
+    let (facts, _) = hashed(&leecher, "small", &data);
+    std::fs::remove_file(leecher.path("small")).unwrap();
+    // A client that was killed behind the write: the piece is there, and the journal empty.
+    std::fs::write(leecher.part(&facts), &data).unwrap();
+    let spec = DownloadSpec { verified: Some(Bitfield::empty(1)), ..leecher.spec(&facts) };
+    let transfer = leecher.engine.download(spec).unwrap();
+    leecher.assert_complete(&transfer, &data);
+}
+
+#[test]
+fn the_metainfo_of_a_complete_part_is_made_from_it() {
+    let leecher = Station::start(2);
+    let data = noise(2 << 20, 10);
+    let (facts, known) = hashed(&leecher, "unknown", &data);
+    std::fs::rename(leecher.path("unknown"), leecher.part(&facts)).unwrap();
+    let (chain, verified) = (known.chain, Some(Bitfield::full(4)));
+    let spec = DownloadSpec { chain, verified, ..leecher.spec(&facts) };
+    leecher.assert_complete(&leecher.engine.download(spec).unwrap(), &data);
+    assert_eq!(completed(&leecher).metainfo, known.metainfo);
+}

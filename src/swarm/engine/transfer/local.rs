@@ -2,12 +2,12 @@
 //! asked for them.
 //!
 //! **Invariant:** where a file came from makes no difference to what is checked: every piece, and
-//! where its chain is not known the whole, as read from the `.part`. A file that is not what was noted of it, or
-//! changes under us, brings no piece that counts; it is only ever read.
+//! where its chain is not known the whole, as read from the `.part`. A file that is not what was
+//! noted of it, or changes meanwhile, brings no piece that counts; it is only ever read.
 //!
 //! Where the file system can, the `.part` shares the blocks of the other file (a reflink), and is
-//! then read and hashed in place; else each piece is read, hashed and written. The SHA-1 of the
-//! whole goes along on a second thread, just behind, so that both cores hash.
+//! then read and hashed in place; else each piece is read, hashed and written. Where the chain is
+//! not known, a second thread hashes the whole of a large file just behind.
 //!
 //! The file may be known under another info hash, if length and SHA-1 of the whole are the same:
 //! then its own pieces make an info dictionary under our file's name, which is the right one if it
@@ -82,7 +82,7 @@ pub(crate) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
             if is_hopeless {
                 break;
             }
-            match learn(run, &file)? {
+            match learn(run, |bytes, offset| file.read_exact_at(bytes, offset))? {
                 Learned::Ours => {}
                 Learned::Nothing => continue,
                 Learned::Other => {
@@ -132,7 +132,7 @@ fn piece_buffer(torrent: &Torrent) -> Buffer {
 }
 
 /// What a file that should have the content told.
-enum Learned {
+pub(super) enum Learned {
     /// The metainfo.
     Ours,
     /// Nothing: it cannot be read.
@@ -143,7 +143,10 @@ enum Learned {
 
 /// Makes the metainfo out of a file that should have the content: it is ours if it has our info
 /// hash.
-fn learn(run: &Run<'_>, file: &File) -> Result<Learned, End> {
+pub(super) fn learn(
+    run: &Run<'_>,
+    read: impl Fn(&mut [u8], u64) -> io::Result<()>,
+) -> Result<Learned, End> {
     let torrent = run.torrent;
     let geometry = torrent.geometry;
     let (mut buffer, mut pieces) =
@@ -151,7 +154,7 @@ fn learn(run: &Run<'_>, file: &File) -> Result<Learned, End> {
     for piece in geometry.indexes() {
         wait_unpaused(run, &mut torrent.state.lock())?;
         let bytes = &mut buffer[..geometry.len_of(piece) as usize];
-        if file.read_exact_at(bytes, geometry.offset(piece)).is_err() {
+        if read(bytes, geometry.offset(piece)).is_err() {
             return Ok(Learned::Nothing);
         }
         pieces.push(Sha1Digest::from_bytes(Sha1::digest(bytes).into()));
